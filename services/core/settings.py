@@ -1,0 +1,212 @@
+"""All configuration, read from the environment and checked once at start.
+
+One block per resource; a field is set by `ALIGNX_<BLOCK>__<FIELD>`, such as
+`ALIGNX_REDIS__URL=redis://127.0.0.1:6390/0`. A value can also come from a file named like the
+variable in `ALIGNX_SECRETS_DIR`, which is how containers pass secrets.
+"""
+
+import os
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROFILE_ENGINE = "profile"
+
+
+class Block(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class RedisSettings(Block):
+    url: str = "redis://127.0.0.1:6390/0"
+    """Where Redis listens; `redis+cluster://` selects the cluster client."""
+    max_connections: int = Field(default=256, ge=4)
+    """Connections of one process, including one for each open event stream."""
+    timeout_s: float = Field(default=5.0, gt=0)
+    """Seconds until a command counts as failed."""
+    wait_replicas: int = Field(default=0, ge=0)
+    """Replicas that must have an accepted event before it is acknowledged (WAIT)."""
+
+
+class EngineSettings(Block):
+    url: str = PROFILE_ENGINE
+    """An OpenAI-compatible base URL such as `http://127.0.0.1:8100/v1`, or `profile`: no language
+    model; summaries, selection and ranking come from the fast profile."""
+    model: str | None = None
+    """Model name to ask for; default: the first one the engine lists."""
+    api_key: SecretStr | None = None
+    """Sent as a bearer token."""
+    embeddings_url: str | None = None
+    """OpenAI-compatible base URL for embeddings; default: none."""
+    embeddings_model: str | None = None
+    concurrency: int = Field(default=64, ge=1)
+    """Requests under way at once from one process; more wait."""
+    connect_timeout_s: float = Field(default=2.0, gt=0)
+    read_timeout_s: float = Field(default=60.0, gt=0)
+    """Longest silence of the engine within one answer."""
+    breaker_failures: int = Field(default=5, ge=1)
+    """Failures in a row that open the breaker."""
+    breaker_cooldown_s: float = Field(default=5.0, gt=0)
+    """Seconds without a call while the breaker is open."""
+    cache_salt_secret: SecretStr | None = None
+    """If set, each tenant gets its own prefix cache: salt = HMAC(secret, tenant)."""
+    context_tokens: int = Field(default=8192, ge=256)
+    """The engine's context window; prompts and answers are cut to fit it."""
+
+    @property
+    def enabled(self) -> bool:
+        return self.url != PROFILE_ENGINE
+
+    @model_validator(mode="after")
+    def _known_form(self) -> Self:
+        if self.enabled and not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"url must be '{PROFILE_ENGINE}' or start with http:// or https://, not {self.url!r}")
+        return self
+
+
+class QueueSettings(Block):
+    shards: int = Field(default=8, ge=1, le=4096)
+    """Shards of the key space. Fixed when a deployment first starts; checked at every start."""
+    debounce_ms: int = Field(default=200, ge=0)
+    """An update starts this long after a user's latest event, so that a burst becomes one update."""
+    max_wait_ms: int = Field(default=2_000, ge=0)
+    """…but at the latest this long after the first waiting event."""
+    user_backlog: int = Field(default=1_000, ge=1)
+    """Events of one user that may wait; more answer 429."""
+    shard_backlog: int = Field(default=100_000, ge=1)
+    """Users of one shard that may wait; more answer 503."""
+    lease_ms: int = Field(default=15_000, ge=100)
+    """A worker that is silent this long loses the user to another."""
+    heartbeat_ms: int = Field(default=5_000, ge=20)
+    """A worker extends its lease this often."""
+    poll_ms: int = Field(default=50, ge=1)
+    """An idle worker looks for work this often."""
+    data_retries: int = Field(default=2, ge=1)
+    """Failures blamed on the data before a batch is halved, and at one event set aside."""
+    backoff_ms: int = Field(default=500, ge=1)
+    """First delay after an engine fault; doubled up to `backoff_max_ms`."""
+    backoff_max_ms: int = Field(default=60_000, ge=1)
+    tenant_in_flight: int = Field(default=16, ge=1)
+    """Updates of one tenant under way at once in a shard."""
+    idempotency_s: int = Field(default=86_400, ge=1)
+    """Seconds for which an Idempotency-Key is remembered."""
+
+    @model_validator(mode="after")
+    def _beats_before_expiry(self) -> Self:
+        if self.heartbeat_ms * 2 > self.lease_ms:
+            raise ValueError(f"heartbeat_ms ({self.heartbeat_ms}) must be at most half of lease_ms ({self.lease_ms})")
+        return self
+
+
+class SummarySettings(Block):
+    workers: int = Field(default=16, ge=1)
+    """Updates under way at once in one worker process."""
+    batch_events: int = Field(default=256, ge=1)
+    """Events of one update."""
+    batch_tokens: int = Field(default=4_096, ge=64)
+    """Estimated prompt tokens of the new events of one update."""
+    past_tokens: int = Field(default=1_024, ge=16)
+    """Estimated tokens of the past summary shown to an update."""
+    max_tokens: int = Field(default=1_024, ge=16)
+    """Tokens an update may write, reasoning included."""
+    max_chars: int = Field(default=8_000, ge=100)
+    """Longest summary text kept."""
+    temperature: float = Field(default=0.6, ge=0, le=2)
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    top_k: int = Field(default=20, ge=-1)
+    keep_versions: int = Field(default=50, ge=2)
+    """Versions kept for a user; older ones are dropped."""
+    keep_events: int = Field(default=10_000, ge=1)
+    """Applied events kept for a user, for listing, export and rebuild; older ones are dropped."""
+    prequential_sample: int = Field(default=2, ge=0)
+    """Comparisons of a batch on which the engine first tests the current summary; 0 turns it off."""
+    keep_reasoning: bool = True
+    """Whether the text before the summary is kept with the version."""
+
+
+class LimitSettings(Block):
+    event_bytes: int = Field(default=64 * 1024, ge=256)
+    """Largest event, as JSON."""
+    events_per_call: int = Field(default=1_000, ge=1)
+    """Most events of one POST."""
+    body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    """Largest request body."""
+    wait_s: float = Field(default=30.0, ge=0)
+    """Longest wait that `Prefer: wait` is granted."""
+    page: int = Field(default=100, ge=1, le=1_000)
+    """Entries of one page of a list."""
+    streams: int = Field(default=200, ge=1)
+    """Open summary streams of one process."""
+
+
+class ResponseSettings(Block):
+    max_tokens: int = Field(default=1_024, ge=1)
+    """Tokens of an answer when the request names no limit."""
+    rotations: int = Field(default=4, ge=1, le=26)
+    """Orders in which the items of a selection are shown to the engine; two items are always
+    shown in both orders."""
+    rerank: int = Field(default=26, ge=2, le=26)
+    """Candidates of a recommendation that the engine reads, best of the profile first."""
+    fuse_engine: float = Field(default=0.5, ge=0, le=1)
+    """Weight of the engine's log-odds against the profile's when both score."""
+
+
+class GatewaySettings(Block):
+    preference_url: str = "http://127.0.0.1:8101"
+    response_url: str = "http://127.0.0.1:8102"
+    bootstrap_key: SecretStr | None = None
+    """An admin key `ax_<id>_<secret>` that is registered at start, so that a fresh deployment has
+    a door."""
+    rate: float = Field(default=200.0, gt=0)
+    """Requests per second of a key that has no rate of its own."""
+    burst: int = Field(default=400, ge=1)
+    connect_timeout_s: float = Field(default=2.0, gt=0)
+    read_timeout_s: float = Field(default=120.0, gt=0)
+    """Longest silence of a service within one answer."""
+    cors_origins: tuple[str, ...] = ()
+    """Browser origins that may call the API; the console is served from the gateway itself."""
+
+
+class LogSettings(Block):
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    access: bool = True
+    """One line for each request."""
+
+
+class Settings(BaseSettings):
+    """The whole configuration of one process."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ALIGNX_", env_nested_delimiter="__", frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
+
+    internal_token: SecretStr
+    """Shared secret by which the services know the gateway. There is no default: auth is never off
+    by accident."""
+    redis: RedisSettings = RedisSettings()
+    engine: EngineSettings = EngineSettings()
+    queue: QueueSettings = QueueSettings()
+    summary: SummarySettings = SummarySettings()
+    limits: LimitSettings = LimitSettings()
+    response: ResponseSettings = ResponseSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _history_outlives_backlog(self) -> Self:
+        if len(self.internal_token.get_secret_value()) < 16:
+            raise ValueError("internal_token must have at least 16 characters")
+        return self
+
+
+def load_settings() -> Settings:
+    """Reads the environment; ends the process with one line per problem if it is not valid."""
+    try:
+        return Settings(_secrets_dir=os.environ.get("ALIGNX_SECRETS_DIR"))  # type: ignore[call-arg]
+    except ValidationError as error:
+        lines = ["The configuration is not valid:"]
+        for problem in error.errors():
+            name = "ALIGNX_" + "__".join(str(part) for part in problem["loc"]).upper()
+            lines.append(f"  {name}: {problem['msg']}")
+        raise SystemExit("\n".join(lines)) from error
