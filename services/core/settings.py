@@ -194,7 +194,7 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
 
     @model_validator(mode="after")
-    def _history_outlives_backlog(self) -> Self:
+    def _long_token(self) -> Self:
         if len(self.internal_token.get_secret_value()) < 16:
             raise ValueError("internal_token must have at least 16 characters")
         return self
@@ -203,7 +203,7 @@ class Settings(BaseSettings):
 def load_settings() -> Settings:
     """Reads the environment; ends the process with one line per problem if it is not valid."""
     try:
-        return Settings(_secrets_dir=os.environ.get("ALIGNX_SECRETS_DIR"))  # type: ignore[call-arg]
+        return Settings(_secrets_dir=os.environ.get("ALIGNX_SECRETS_DIR"))
     except ValidationError as error:
         lines = ["The configuration is not valid:"]
         for problem in error.errors():

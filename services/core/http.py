@@ -1,0 +1,207 @@
+"""What every HTTP process of the suite shares: the app, its errors, its health and its streams.
+
+`create_app` gives a FastAPI app with problem+json errors, /livez, /readyz and /metrics. Services
+sit behind the gateway and know it by a shared token; `tenant_of` is the dependency that checks the
+token and names the tenant.
+"""
+
+import hmac
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Scope
+
+from services.core.errors import (
+    AlignXError,
+    Draining,
+    InvalidRequest,
+    MalformedBody,
+    MethodNotAllowed,
+    RequestError,
+    RouteUnknown,
+    Unauthenticated,
+)
+from services.core.schemas import Readiness
+from services.core.settings import Settings
+from services.core.telemetry import HttpMetrics, RequestTelemetry
+
+TENANT_HEADER = "X-AlignX-Tenant"
+TOKEN_HEADER = "X-AlignX-Internal"  # noqa: S105  # the name of the header, not a secret
+PROBLEM_JSON = "application/problem+json"
+
+Check = Callable[[], Awaitable[object]]
+"""A readiness check: raises AlignXError while its resource does not answer."""
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+class JsonRequest(Request):
+    """Reads JSON with a parser that refuses endless nesting instead of exhausting the stack."""
+
+    async def json(self) -> Any:
+        return orjson.loads(await self.body())
+
+
+class JsonRoute(APIRoute):
+    """Route class of every router here: bodies go through JsonRequest."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def with_json_request(request: Request) -> Response:
+            return await handle(JsonRequest(request.scope, request.receive))
+
+        return with_json_request
+
+
+# --- errors ------------------------------------------------------------------------------------
+
+
+def problem_response(scope: Scope, error: AlignXError) -> Response:
+    """The error as problem+json, or in OpenAI's shape where OpenAI's clients call."""
+    headers: dict[str, str] = {"Cache-Control": "no-store"}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if scope["path"].startswith("/v1/chat/"):
+        return Response(orjson.dumps(error.openai()), error.status, headers, "application/json")
+    request_id = scope.get("state", {}).get("request_id")
+    document = error.problem(instance=scope["path"], request_id=request_id)
+    return Response(orjson.dumps(document), error.status, headers, PROBLEM_JSON)
+
+
+def _invalid_request(error: RequestValidationError) -> RequestError:
+    problems = error.errors()
+    if any(problem["type"] == "json_invalid" for problem in problems):
+        return MalformedBody("The body is not valid JSON, or is nested too deeply.")
+    fields = [
+        {"field": ".".join(str(part) for part in problem["loc"] if part != "body") or "body", "message": problem["msg"]}
+        for problem in problems[:20]
+    ]
+    first = fields[0]
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return InvalidRequest(f"{first['field']}: {first['message']}{more}", errors=fields)
+
+
+def _http_error(error: HTTPException) -> AlignXError:
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            return RouteUnknown()
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            return MethodNotAllowed()
+        case _:
+            return RequestError(error.detail)
+
+
+def _install_error_handlers(app: FastAPI, metrics: HttpMetrics) -> None:
+    def answer(request: Request, error: AlignXError) -> Response:
+        metrics.problems.labels(error.code).inc()
+        return problem_response(request.scope, error)
+
+    async def on_alignx(request: Request, error: Exception) -> Response:
+        assert isinstance(error, AlignXError)
+        return answer(request, error)
+
+    async def on_validation(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return answer(request, _invalid_request(error))
+
+    async def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return answer(request, _http_error(error))
+
+    app.add_exception_handler(AlignXError, on_alignx)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(HTTPException, on_http)
+
+
+# --- the app -----------------------------------------------------------------------------------
+
+
+class Drain:
+    """Turns /readyz to 503 once shutdown has begun, so that no new request is sent here."""
+
+    def __init__(self) -> None:
+        self.started = False
+
+    async def check(self) -> None:
+        if self.started:
+            raise Draining
+
+
+def create_app(
+    *,
+    title: str,
+    version: str,
+    settings: Settings,
+    registry: CollectorRegistry,
+    checks: Callable[[FastAPI], Mapping[str, Check]],
+    lifespan: Lifespan,
+    description: str = "",
+) -> FastAPI:
+    """A FastAPI app with the suite's errors, telemetry, health and metrics.
+
+    `checks` is read at each /readyz, when the lifespan has filled `app.state`.
+    """
+    app = FastAPI(title=title, version=version, description=description, lifespan=lifespan, redoc_url=None)
+    app.router.route_class = JsonRoute
+    app.state.settings = settings
+    metrics = HttpMetrics(registry)
+    _install_error_handlers(app, metrics)
+
+    def on_crash(scope: Scope, _error: Exception) -> ASGIApp:
+        metrics.problems.labels(AlignXError.code).inc()
+        return problem_response(scope, AlignXError())
+
+    app.add_middleware(RequestTelemetry, metrics=metrics, on_crash=on_crash, access_log=settings.log.access)
+    _add_health(app, registry, checks)
+    return app
+
+
+def _add_health(app: FastAPI, registry: CollectorRegistry, checks: Callable[[FastAPI], Mapping[str, Check]]) -> None:
+    @app.get("/livez", tags=["health"], summary="The process runs")
+    async def livez() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz", tags=["health"], summary="The process and what it needs answer", response_model=Readiness)
+    async def readyz() -> Response:
+        outcome: dict[str, str] = {}
+        for name, check in checks(app).items():
+            try:
+                await check()
+                outcome[name] = "ok"
+            except AlignXError as error:
+                outcome[name] = error.detail
+        ready = all(state == "ok" for state in outcome.values())
+        answer = Readiness(status="ready" if ready else "not_ready", checks=outcome)
+        return Response(answer.model_dump_json(), 200 if ready else 503, media_type="application/json")
+
+    @app.get("/metrics", tags=["health"], summary="Prometheus metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def tenant_of(request: Request) -> str:
+    """Dependency: the tenant the gateway vouches for. Raises Unauthenticated without its token."""
+    settings: Settings = request.app.state.settings
+    token = request.headers.get(TOKEN_HEADER, "")
+    if not hmac.compare_digest(token.encode(), settings.internal_token.get_secret_value().encode()):
+        raise Unauthenticated("This service answers the gateway only; call the gateway with an API key.")
+    tenant = request.headers.get(TENANT_HEADER, "")
+    if not tenant:
+        raise Unauthenticated(f"The header {TENANT_HEADER} is missing.")
+    return tenant
+
+
+def sse(data: bytes, *, event: str | None = None, event_id: str | None = None) -> bytes:
+    """One server-sent event; `data` is a single line, as JSON always is."""
+    head = (f"id: {event_id}\n" if event_id else "") + (f"event: {event}\n" if event else "")
+    return head.encode() + b"data: " + data + b"\n\n"
