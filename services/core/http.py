@@ -1,17 +1,20 @@
 """What every HTTP process of the suite shares: the app, its errors, its health and its streams.
 
-`create_app` gives a FastAPI app with problem+json errors, /livez, /readyz and /metrics. Services
-sit behind the gateway and know it by a shared token; `tenant_of` is the dependency that checks the
-token and names the tenant.
+`create_app` gives a FastAPI app with problem+json errors, /livez, /readyz and /metrics; `serve`
+runs it until SIGTERM and then drains it. Services sit behind the gateway and know it by a shared
+token; `tenant_of` is the dependency that checks the token and names the tenant.
 """
 
+import asyncio
 import hmac
+import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from http import HTTPStatus
 from typing import Any
 
 import orjson
+import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -31,7 +34,7 @@ from services.core.errors import (
 )
 from services.core.schemas import Readiness
 from services.core.settings import Settings
-from services.core.telemetry import HttpMetrics, RequestTelemetry
+from services.core.telemetry import HttpMetrics, RequestTelemetry, configure_logging
 
 TENANT_HEADER = "X-AlignX-Tenant"
 TOKEN_HEADER = "X-AlignX-Internal"  # noqa: S105  # the name of the header, not a secret
@@ -127,13 +130,27 @@ def _install_error_handlers(app: FastAPI, metrics: HttpMetrics) -> None:
 
 
 class Drain:
-    """Turns /readyz to 503 once shutdown has begun, so that no new request is sent here."""
+    """Shutdown has begun: /readyz answers 503 and endless streams end.
+
+    `create_app` puts one into `app.state.drain`; `serve` begins it.
+    """
 
     def __init__(self) -> None:
-        self.started = False
+        self._begun = asyncio.Event()
+
+    @property
+    def begun(self) -> bool:
+        return self._begun.is_set()
+
+    def begin(self) -> None:
+        self._begun.set()
+
+    async def wait(self) -> None:
+        """Returns once shutdown begins."""
+        await self._begun.wait()
 
     async def check(self) -> None:
-        if self.started:
+        if self.begun:
             raise Draining
 
 
@@ -146,14 +163,19 @@ def create_app(
     checks: Callable[[FastAPI], Mapping[str, Check]],
     lifespan: Lifespan,
     description: str = "",
+    openapi_url: str | None = "/openapi.json",
 ) -> FastAPI:
     """A FastAPI app with the suite's errors, telemetry, health and metrics.
 
-    `checks` is read at each /readyz, when the lifespan has filled `app.state`.
+    `checks` is read at each /readyz, when the lifespan has filled `app.state`. There is no docs
+    page here: the gateway serves one for all services, from their /openapi.json.
     """
-    app = FastAPI(title=title, version=version, description=description, lifespan=lifespan, redoc_url=None)
+    app = FastAPI(
+        title=title, version=version, description=description, lifespan=lifespan, docs_url=None, openapi_url=openapi_url
+    )
     app.router.route_class = JsonRoute
     app.state.settings = settings
+    app.state.drain = Drain()
     metrics = HttpMetrics(registry)
     _install_error_handlers(app, metrics)
 
@@ -174,7 +196,7 @@ def _add_health(app: FastAPI, registry: CollectorRegistry, checks: Callable[[Fas
     @app.get("/readyz", tags=["health"], summary="The process and what it needs answer", response_model=Readiness)
     async def readyz() -> Response:
         outcome: dict[str, str] = {}
-        for name, check in checks(app).items():
+        for name, check in {"drain": app.state.drain.check, **checks(app)}.items():
             try:
                 await check()
                 outcome[name] = "ok"
@@ -205,3 +227,45 @@ def sse(data: bytes, *, event: str | None = None, event_id: str | None = None) -
     """One server-sent event; `data` is a single line, as JSON always is."""
     head = (f"id: {event_id}\n" if event_id else "") + (f"event: {event}\n" if event else "")
     return head.encode() + b"data: " + data + b"\n\n"
+
+
+# --- the process -------------------------------------------------------------------------------
+
+
+class DrainingServer(uvicorn.Server):
+    """Begins the drain when a signal arrives, and only `drain_s` later closes the door."""
+
+    def __init__(self, config: uvicorn.Config, drain: Drain, drain_s: float) -> None:
+        super().__init__(config)
+        self.drain = drain
+        self.drain_s = drain_s
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.drain.begin()
+        await asyncio.sleep(self.drain_s)
+        await super().shutdown(sockets)
+
+
+def create_server(app: FastAPI, settings: Settings, *, port: int) -> DrainingServer:
+    """The server of `app`; `port` is the service's own, unless the settings name another."""
+    config = uvicorn.Config(
+        app,
+        host=settings.server.host,
+        port=port if settings.server.port is None else settings.server.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        lifespan="on",
+        timeout_keep_alive=settings.server.keep_alive_s,
+        timeout_graceful_shutdown=settings.server.shutdown_s,
+    )
+    return DrainingServer(config, app.state.drain, settings.server.drain_s)
+
+
+def serve(app: FastAPI, settings: Settings, service: str, *, port: int) -> None:
+    """Logs as `service` and answers requests until SIGTERM or Ctrl-C."""
+    configure_logging(service, settings.log.level)
+    with suppress(KeyboardInterrupt):
+        create_server(app, settings, port=port).run()

@@ -18,6 +18,20 @@ class Block(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+class ServerSettings(Block):
+    host: str = "127.0.0.1"
+    """Address to listen on; `0.0.0.0` inside a container."""
+    port: int | None = Field(default=None, ge=0, le=65_535)
+    """Default: gateway 8080, preference 8101, response 8102."""
+    drain_s: float = Field(default=0.0, ge=0)
+    """Seconds after SIGTERM for which /readyz answers 503 while requests are still taken, so that a
+    load balancer can look elsewhere."""
+    shutdown_s: int = Field(default=30, ge=1)
+    """Seconds that open answers then have to end."""
+    keep_alive_s: int = Field(default=75, ge=1)
+    """Seconds for which an idle connection is kept open."""
+
+
 class RedisSettings(Block):
     url: str = "redis://127.0.0.1:6390/0"
     """Where Redis listens; `redis+cluster://` selects the cluster client."""
@@ -184,6 +198,7 @@ class Settings(BaseSettings):
     internal_token: SecretStr
     """Shared secret by which the services know the gateway. There is no default: auth is never off
     by accident."""
+    server: ServerSettings = ServerSettings()
     redis: RedisSettings = RedisSettings()
     engine: EngineSettings = EngineSettings()
     queue: QueueSettings = QueueSettings()
