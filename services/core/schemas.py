@@ -507,6 +507,18 @@ class KeyList(Frozen):
     next: str | None = None
 
 
+class TenantInfo(Frozen):
+    tenant: str
+    keys: NonNegativeInt
+    """API keys made for it, revoked ones included."""
+
+
+class TenantList(Frozen):
+    tenants: tuple[TenantInfo, ...]
+    next: str | None = None
+    """Give it as `after` to read the next page; null at the end."""
+
+
 class Readiness(Frozen):
     """Answer of /readyz: each check by name, "ok" or what is wrong."""
 
