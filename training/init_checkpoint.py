@@ -1,0 +1,191 @@
+"""Writes a tiny, untrained checkpoint for tests of the wire between the services and an engine.
+
+It has the Qwen3 architecture, so that a real engine loads it as it would a real model, and needs
+no download: the weights are random and the tokenizer is trained on the text of this repository.
+It has learned nothing. A gate in its output head makes replies short and printable: random words,
+a full stop now and then, after which the reply may end.
+
+    .venv-engine/bin/python -m training.init_checkpoint --out models/alignx-tiny
+
+The folder appears whole or not at all: it is written beside its place and renamed.
+"""
+
+import argparse
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers.utils.logging import disable_progress_bar
+
+from services.core import prompts
+
+ROOT = Path(__file__).resolve().parents[1]
+VOCABULARY = 4096
+HIDDEN = 128
+POSITIONS = 32_768
+END = "<|im_end|>"
+PAD = "<|endoftext|>"
+CONTROL = (PAD, "<|im_start|>", END)
+VISIBLE = ("<think>", "</think>")
+"""Single tokens that stay in decoded text, as in Qwen3."""
+
+# As Qwen's: a word with the space before it, single digits, runs of punctuation, line ends.
+SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+<|im_start|>{{ message['role'] }}
+{{ message['content'] }}<|im_end|>
+{% endfor -%}
+{%- if add_generation_prompt -%}
+<|im_start|>assistant
+{% if enable_thinking is defined and enable_thinking is false %}<think>
+
+</think>
+
+{% endif -%}
+{%- endif -%}
+"""
+
+README = """\
+# alignx-tiny: random weights, for wire tests only
+
+A Qwen3-architecture checkpoint of {parameters:,} parameters with random weights (seed {seed}),
+written by `training/init_checkpoint.py`. It has learned nothing and its replies mean nothing. It
+exists so that tests and local runs can talk to a real engine on a CPU.
+"""
+
+
+def corpus(root: Path) -> Iterator[str]:
+    """The text of the repository, and every letter of a selection often enough to be one token."""
+    for pattern in ("*.md", "docs/**/*.md", "services/**/*.py", "training/**/*.py", "examples/**/*.json*"):
+        for path in sorted(root.glob(pattern)):
+            yield path.read_text(encoding="utf-8")
+    for letter in prompts.LETTERS:
+        yield from [f"Item{letter}\n"] * 500
+    yield from [prompts.UPDATE_SYSTEM, prompts.SELECTION_SYSTEM, *prompts.CHAT_SYSTEM.values()] * 20
+
+
+def train_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
+    """Byte-level BPE: any text round-trips."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(SPLIT), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY - len(CONTROL) - len(VISIBLE),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in CONTROL])
+    tokenizer.add_tokens([AddedToken(token, special=False) for token in VISIBLE])
+    for letter in prompts.LETTERS:
+        if len(tokenizer.encode(letter).ids) != 1:
+            raise SystemExit(f"The tokenizer needs more than one token for {letter!r}")
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, model_max_length=POSITIONS)
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
+    torch.manual_seed(seed)
+    config = Qwen3Config(
+        vocab_size=VOCABULARY,
+        hidden_size=HIDDEN,
+        intermediate_size=2 * HIDDEN,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=64,
+        max_position_embeddings=POSITIONS,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        alignx_note="random weights, for wire tests only",
+    )
+    model = Qwen3ForCausalLM(config)
+    with torch.no_grad():
+        _gate(model, tokenizer)
+    model.generation_config = GenerationConfig(
+        do_sample=True,
+        temperature=0.6,
+        top_p=0.95,
+        top_k=20,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return model.to(torch.bfloat16)
+
+
+def _gate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Steers what follows what. Three components of the hidden state say what the last token was
+    (0: any, 1: a full stop, 2: a word); the output head reads them as biases: words may follow
+    anything, a full stop only a word, and the end only a full stop."""
+    words = [i for i in range(VOCABULARY) if re.fullmatch(r" [A-Za-z]{2,12}| [A-Z]", tokenizer.decode([i]))]
+    stop, end = tokenizer.convert_tokens_to_ids("."), tokenizer.eos_token_id
+    strength = 4.0  # of the components that say so, beside unit variance of the others
+
+    tokens = model.model.embed_tokens.weight
+    tokens.normal_()
+    tokens[:, :3] = 0.0
+    tokens[:, 0] = strength
+    tokens[stop, 1] = strength
+    tokens[words, 2] = strength
+
+    head = model.lm_head.weight
+    head.normal_(std=0.1)  # logits of unit variance, as the normed hidden state has length √HIDDEN
+    head[:, :3] = 0.0
+    # Read from a component of about 3.5. A word has a logit of about 3 at best among 4096.
+    forbid, stop_after_word, end_after_stop = -6.0, 0.9, 1.3
+    head[[stop, end], 3:] = 0.0
+    head[:, 0] = forbid
+    head[words, 0] = 0.0
+    head[stop, 2] = stop_after_word - forbid
+    head[end, 1] = end_after_stop - forbid
+
+
+def write(out: Path, seed: int) -> int:
+    """Writes the checkpoint to `out`, in place of an earlier one; returns its parameters."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    tokenizer = train_tokenizer(corpus(ROOT))
+    model = build_model(tokenizer, seed)
+    parameters: int = sum(weight.numel() for weight in model.parameters())
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
+        fresh = Path(folder) / "fresh"
+        model.save_pretrained(fresh)
+        tokenizer.save_pretrained(fresh)
+        (fresh / "README.md").write_text(README.format(parameters=parameters, seed=seed), encoding="utf-8")
+        for path in fresh.iterdir():
+            path.chmod(0o644)  # an engine may run as another user
+        if out.exists():
+            out.rename(Path(folder) / "earlier")
+        shutil.move(fresh, out)
+    return parameters
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Write a tiny random checkpoint for wire tests.")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(arguments)
+    disable_progress_bar()
+    parameters = write(given.out, given.seed)
+    print(f"{given.out}: {parameters:,} random parameters, for wire tests only")
+
+
+if __name__ == "__main__":
+    main()
