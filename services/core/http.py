@@ -8,7 +8,7 @@ token; `tenant_of` is the dependency that checks the token and names the tenant.
 import asyncio
 import hmac
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from http import HTTPStatus
 from typing import Any
@@ -32,7 +32,7 @@ from services.core.errors import (
     RouteUnknown,
     Unauthenticated,
 )
-from services.core.schemas import Readiness
+from services.core.schemas import INTERACTION_TYPES, Readiness
 from services.core.settings import Settings
 from services.core.telemetry import HttpMetrics, RequestTelemetry, configure_logging
 
@@ -86,12 +86,21 @@ def _invalid_request(error: RequestValidationError) -> RequestError:
     if any(problem["type"] == "json_invalid" for problem in problems):
         return MalformedBody("The body is not valid JSON, or is nested too deeply.")
     fields = [
-        {"field": ".".join(str(part) for part in problem["loc"] if part != "body") or "body", "message": problem["msg"]}
+        {"field": _field(problem["loc"]), "message": problem["msg"].removeprefix("Value error, ")}
         for problem in problems[:20]
     ]
     first = fields[0]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return InvalidRequest(f"{first['field']}: {first['message']}{more}", errors=fields)
+
+
+def _field(place: Sequence[str | int]) -> str:
+    """The dotted path of a field as the caller wrote it; the discriminator that pydantic adds to the
+    path of a union is left out."""
+    parts = [str(part) for part in place if part not in INTERACTION_TYPES]
+    if parts[0] in ("body", "query", "path", "header"):
+        parts = parts[1:]
+    return ".".join(parts) or "body"
 
 
 def _http_error(error: HTTPException) -> AlignXError:

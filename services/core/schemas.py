@@ -19,7 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-UserId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+UserId = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^/\x00-\x1f\x7f]+$")]
+"""Your own id of a user: 1 to 256 characters, no slash and no control character."""
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Scalar = str | int | float | bool | None
 
@@ -237,6 +238,9 @@ Interaction = Annotated[
 ]
 """One event of a user's history; `type` says which."""
 
+INTERACTION_TYPES = frozenset(
+    ("comparison", "click", "rating", "purchase", "post", "dialogue", "demographic", "statement")
+)
 INTERACTION: TypeAdapter[Interaction] = TypeAdapter(Interaction)
 
 

@@ -1,0 +1,359 @@
+"""What the services read from Redis, and the names of every key they use.
+
+All keys of a user carry the hash tag of the user's shard, so that one script can cover the user and
+the shard's queue, on a Redis Cluster too. Tenant and user are percent-encoded, so no id can forge a
+separator or a hash tag.
+
+    pi:shards                 STRING  number of shards this deployment was started with
+    pi:{s}:ready              ZSET    member -> when its update is due (ms)
+    pi:{s}:leases             ZSET    member -> when its worker counts as dead (ms)
+    pi:{s}:tok                STRING  fencing tokens; shard-wide, so they outlive an erased user
+    pi:{s}:quality            HASH    prequential sums of each tenant
+    pi:{s}:u:<tenant>:<user>:log      STREAM  interactions, oldest first
+                             :st       HASH    cursor, version, backlog, lease, prequential sums
+                             :profile  STRING  fast profile
+                             :sum      STRING  current summary version
+                             :vers     HASH    older versions, by number
+                             :dlq      STREAM  events set aside
+                             :idem     HASH    Idempotency-Key -> outcome
+                             :live     STREAM  the summary as it is written; expires
+"""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, unquote
+
+from pydantic import ValidationError
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from services.core import profile as fast_profile
+from services.core.errors import AlignXError, StoreUnavailable, UserUnknown, VersionUnknown
+from services.core.profile import Profile
+from services.core.schemas import (
+    INTERACTION,
+    DeadLetter,
+    EventRange,
+    Interaction,
+    Preferences,
+    Prequential,
+    StoredInteraction,
+    SummaryVersion,
+)
+from services.core.settings import RedisSettings
+
+SCORERS = ("profile", "engine")
+_CLUSTER_SCHEME = "redis+cluster://"
+
+
+@asynccontextmanager
+async def open_redis(settings: RedisSettings) -> AsyncIterator[Redis]:
+    """A client that decodes to text and never repeats a command by itself: whether a write that
+    broke off was applied is for the caller to decide."""
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "max_connections": settings.max_connections,
+        "socket_timeout": settings.timeout_s,
+        "socket_connect_timeout": settings.timeout_s,
+    }
+    client: Any
+    if settings.url.startswith(_CLUSTER_SCHEME):
+        client = RedisCluster.from_url("redis://" + settings.url.removeprefix(_CLUSTER_SCHEME), **options)
+    else:
+        client = Redis.from_url(settings.url, retry=Retry(NoBackoff(), 0), **options)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class UserKeys:
+    """Every key that concerns one user, and the user's name in the shard's queues."""
+
+    member: str
+    ready: str
+    leases: str
+    token: str
+    quality: str
+    log: str
+    state: str
+    profile: str
+    summary: str
+    versions: str
+    dead: str
+    idempotency: str
+    live: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeySpace:
+    """Names keys for a deployment of `shards` shards."""
+
+    shards: int
+
+    def shard(self, tenant: str, user: str) -> int:
+        return zlib.crc32(f"{tenant}/{user}".encode()) % self.shards
+
+    def shard_prefix(self, shard: int) -> str:
+        return f"pi:{{{shard}}}:"
+
+    def user(self, tenant: str, user: str) -> UserKeys:
+        shard = self.shard_prefix(self.shard(tenant, user))
+        member = f"{quote(tenant, safe='')}:{quote(user, safe='')}"
+        own = f"{shard}u:{member}:"
+        return UserKeys(
+            member=member,
+            ready=shard + "ready",
+            leases=shard + "leases",
+            token=shard + "tok",
+            quality=shard + "quality",
+            log=own + "log",
+            state=own + "st",
+            profile=own + "profile",
+            summary=own + "sum",
+            versions=own + "vers",
+            dead=own + "dlq",
+            idempotency=own + "idem",
+            live=own + "live",
+        )
+
+    @staticmethod
+    def split_member(member: str) -> tuple[str, str]:
+        """(tenant, user) of a queue member."""
+        tenant, user = member.split(":")
+        return unquote(tenant), unquote(user)
+
+
+@dataclass(frozen=True, slots=True)
+class UserState:
+    """The small numbers kept of a user, as one hash."""
+
+    born: str
+    """When the user was first seen (ms); tells a user from a later one of the same name."""
+    events: int
+    """Events ever accepted."""
+    pending: int
+    version: int
+    cursor: str
+    """Id of the last event that is part of the summary."""
+    quality: dict[str, Prequential]
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, str]) -> "UserState":
+        return cls(
+            born=fields["born"],
+            events=int(fields.get("n", 0)),
+            pending=int(fields.get("pend", 0)),
+            version=int(fields.get("ver", 0)),
+            cursor=fields.get("cur", "0-0"),
+            quality=_quality(fields, ""),
+        )
+
+    @property
+    def stamp(self) -> str:
+        """Changes with every accepted event: what a write of the profile is checked against."""
+        return f"{self.born}:{self.events}"
+
+
+NO_STAMP = "0:0"
+"""Stamp of a user who does not exist yet."""
+
+
+def _quality(fields: Mapping[str, str], prefix: str) -> dict[str, Prequential]:
+    """Prequential sums `<prefix><scorer>.n|.ok|.p` as means, for the scorers that have any."""
+    found: dict[str, Prequential] = {}
+    for scorer in SCORERS:
+        count = int(fields.get(f"{prefix}{scorer}.n", 0))
+        if count:
+            hits = float(fields[f"{prefix}{scorer}.ok"])
+            mass = float(fields[f"{prefix}{scorer}.p"])
+            found[scorer] = Prequential(
+                comparisons=count, accuracy=round(hits / count, 4), mean_probability=round(mass / count, 4)
+            )
+    return found
+
+
+class Store:
+    """Reads of a user's history and summary. Every method names tenant and user."""
+
+    def __init__(self, redis: Redis, shards: int) -> None:
+        self.redis = redis
+        self.keys = KeySpace(shards)
+
+    async def ready(self) -> None:
+        """Raises StoreUnavailable unless Redis answers a write-free round trip."""
+        try:
+            await reply(self.redis.ping())
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            raise StoreUnavailable from error
+
+    async def claim_shards(self) -> None:
+        """Records the number of shards at the first start and refuses another number later."""
+        await reply(self.redis.set("pi:shards", self.keys.shards, nx=True))
+        kept = int(await reply(self.redis.get("pi:shards")))
+        if kept != self.keys.shards:
+            raise AlignXError(
+                f"ALIGNX_QUEUE__SHARDS is {self.keys.shards}, but this Redis holds {kept} shards. "
+                "The number is fixed when a deployment first starts."
+            )
+
+    async def state(self, tenant: str, user: str) -> UserState:
+        """Raises UserUnknown."""
+        fields = await reply(self.redis.hgetall(self.keys.user(tenant, user).state))
+        if not fields:
+            raise UserUnknown
+        return UserState.parse(fields)
+
+    async def profile(self, tenant: str, user: str) -> tuple[str, Profile]:
+        """The user's stamp and fast profile; (NO_STAMP, the empty profile) when unknown."""
+        keys = self.keys.user(tenant, user)
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.hmget(keys.state, "born", "n")
+        pipe.get(keys.profile)
+        (born, events), raw = await pipe.execute()
+        stamp = f"{born}:{events or 0}" if born else NO_STAMP
+        return stamp, fast_profile.loads(raw.encode()) if raw else fast_profile.EMPTY
+
+    async def preferences(self, tenant: str, user: str) -> Preferences:
+        """The current summary, or the profile's text while no version exists. Raises UserUnknown."""
+        keys = self.keys.user(tenant, user)
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.hgetall(keys.state)
+        pipe.get(keys.summary)
+        fields, record = await pipe.execute()
+        if not fields:
+            raise UserUnknown
+        state = UserState.parse(fields)
+        if record:
+            current = SummaryVersion.model_validate_json(record)
+        else:
+            current = profile_version((await self.profile(tenant, user))[1], state)
+        return Preferences(
+            **dict(current),
+            user=user,
+            pending=state.pending,
+            events_total=state.events,
+            quality=state.quality,
+        )
+
+    async def version(self, tenant: str, user: str, number: int) -> SummaryVersion:
+        """Raises UserUnknown or VersionUnknown."""
+        found = await self._versions(tenant, user, [number])
+        if not found:
+            raise VersionUnknown(f"Version {number} does not exist or is no longer kept.")
+        return found[0]
+
+    async def versions(self, tenant: str, user: str, before: int | None, limit: int) -> list[SummaryVersion]:
+        """Newest first, all older than `before` if it is given. Raises UserUnknown."""
+        state = await self.state(tenant, user)
+        newest = state.version if before is None else min(state.version, before - 1)
+        return await self._versions(tenant, user, range(newest, max(0, newest - limit), -1))
+
+    async def _versions(self, tenant: str, user: str, numbers: Sequence[int]) -> list[SummaryVersion]:
+        keys = self.keys.user(tenant, user)
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.exists(keys.state)
+        pipe.get(keys.summary)
+        pipe.hmget(keys.versions, [str(number) for number in numbers] or ["0"])
+        exists, current, older = await pipe.execute()
+        if not exists:
+            raise UserUnknown
+        records = [SummaryVersion.model_validate_json(record) for record in (current, *older) if record]
+        by_number = {record.version: record for record in records}
+        return [by_number[number] for number in numbers if number in by_number]
+
+    async def events(self, tenant: str, user: str, after: str | None, limit: int) -> list[StoredInteraction]:
+        """Kept events after the id `after`, oldest first, at most `limit`."""
+        entries = await reply(
+            self.redis.xrange(self.keys.user(tenant, user).log, f"({after}" if after else "-", "+", count=limit)
+        )
+        return [stored_interaction(event_id, fields) for event_id, fields in entries]
+
+    async def events_before(self, tenant: str, user: str, end: str, limit: int) -> list[StoredInteraction]:
+        """The latest events up to the id `end`, or before it when it is written "(id"; oldest
+        first. `end` "+" is the newest."""
+        entries = await reply(self.redis.xrevrange(self.keys.user(tenant, user).log, end, "-", count=limit))
+        return [stored_interaction(event_id, fields) for event_id, fields in reversed(entries)]
+
+    async def first_id(self, tenant: str, user: str, after: str) -> str:
+        """Id of the first event after `after`, without reading what it holds; "" if there is none."""
+        entries = await reply(self.redis.xrange(self.keys.user(tenant, user).log, f"({after}", "+", count=1))
+        return str(entries[0][0]) if entries else ""
+
+    async def dead_letters(self, tenant: str, user: str, after: str | None, limit: int) -> list[tuple[str, DeadLetter]]:
+        """Events set aside, oldest first, each with its place in that list."""
+        entries = await reply(
+            self.redis.xrange(self.keys.user(tenant, user).dead, f"({after}" if after else "-", "+", count=limit)
+        )
+        return [(place, _dead_letter(place, fields)) for place, fields in entries]
+
+    async def tenant_quality(self, tenant: str) -> dict[str, Prequential]:
+        """Prequential quality of all users of a tenant, erased ones included."""
+        prefix = f"{quote(tenant, safe='')}:"
+        shards = [self.keys.shard_prefix(shard) + "quality" for shard in range(self.keys.shards)]
+        names = [f"{prefix}{scorer}.{sum_}" for scorer in SCORERS for sum_ in ("n", "ok", "p")]
+        rows = await asyncio.gather(*(reply(self.redis.hmget(shard, names)) for shard in shards))
+        totals = [sum(float(row[place] or 0) for row in rows) for place in range(len(names))]
+        counts = {
+            name: str(int(total) if name.endswith(".n") else total) for name, total in zip(names, totals, strict=True)
+        }
+        return _quality(counts, prefix)
+
+
+def stored_interaction(event_id: str, fields: Mapping[str, str]) -> StoredInteraction:
+    """An entry of a user's log."""
+    return StoredInteraction(
+        event_id=event_id,
+        received_at=event_time(event_id),
+        interaction=INTERACTION.validate_json(fields["d"]),
+    )
+
+
+def _dead_letter(place: str, fields: Mapping[str, str]) -> DeadLetter:
+    try:
+        interaction = INTERACTION.validate_json(fields["d"])
+    except ValidationError:
+        interaction = None
+    return DeadLetter(
+        event_id=fields["id"], error=fields["error"], failed_at=event_time(place), interaction=interaction
+    )
+
+
+def event_time(event_id: str) -> datetime:
+    """When the event was stored: its id begins with milliseconds since 1970."""
+    return datetime.fromtimestamp(int(event_id.split("-")[0]) / 1000, UTC)
+
+
+def profile_version(profile: Profile, state: UserState) -> SummaryVersion:
+    """The fast profile in words, as version 0."""
+    return SummaryVersion(
+        version=0,
+        text=fast_profile.render(profile),
+        source="profile",
+        events=EventRange(count=state.events),
+        created_at=datetime.now(UTC),
+    )
+
+
+def encode_record(version: SummaryVersion) -> str:
+    """A version as it is stored: defaults left out, to save memory."""
+    return version.model_dump_json(exclude_defaults=True)
+
+
+def encode_interaction(interaction: Interaction) -> str:
+    """An event as the log stores it: its JSON without what is empty."""
+    return interaction.model_dump_json(exclude_none=True)
+
+
+async def reply(pending: Any) -> Any:
+    """Awaits a command: redis-py types one as maybe-awaitable because its sync client shares them."""
+    return await pending

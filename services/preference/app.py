@@ -1,0 +1,59 @@
+"""The preference service: a user's history in, a text summary kept.
+
+python -m services.preference.app        (port 8101; needs Redis; a worker writes the summaries)
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from services.core.http import Check, create_app, serve
+from services.core.settings import Settings, load_settings
+from services.core.store import Store, open_redis
+from services.core.telemetry import create_registry
+from services.preference.metrics import IngestMetrics
+from services.preference.queue import Queue
+from services.preference.routes import router
+from services.preference.service import PreferenceService
+
+PORT = 8101
+
+
+def create_preference_app(settings: Settings) -> FastAPI:
+    registry = create_registry()
+    metrics = IngestMetrics(registry)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_redis(settings.redis) as redis:
+            store = Store(redis, settings.queue.shards)
+            await store.claim_shards()
+            queue = Queue(redis, settings.queue, settings.summary)
+            app.state.service = PreferenceService(store, queue, settings, metrics)
+            yield
+
+    def checks(app: FastAPI) -> Mapping[str, Check]:
+        service: PreferenceService = app.state.service
+        return {"redis": service.store.ready}
+
+    app = create_app(
+        title="AlignX preference service",
+        version=version("alignx-serve"),
+        settings=settings,
+        registry=registry,
+        checks=checks,
+        lifespan=lifespan,
+    )
+    app.include_router(router)
+    return app
+
+
+def main() -> None:
+    settings = load_settings()
+    serve(create_preference_app(settings), settings, "preference", port=PORT)
+
+
+if __name__ == "__main__":
+    main()

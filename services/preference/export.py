@@ -1,0 +1,38 @@
+"""Everything kept of one user as JSON lines, portable and in a form `alignx ingest` reads again."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import orjson
+
+from services.core.store import Store
+
+_PAGE = 200
+
+
+async def export_lines(store: Store, tenant: str, user: str) -> AsyncIterator[bytes]:
+    """First a header, then a line for each event, each version (oldest first) and each event that
+    was set aside. Raises UserUnknown at the first line."""
+    current = await store.preferences(tenant, user)
+    header = {
+        "kind": "header",
+        "format": "alignx-export/1",
+        "user": user,
+        "exported_at": datetime.now(UTC).isoformat(),
+        "events_total": current.events_total,
+        "version": current.version,
+    }
+    yield orjson.dumps(header) + b"\n"
+    after: str | None = None
+    while page := await store.events(tenant, user, after, _PAGE):
+        for event in page:
+            yield orjson.dumps({"kind": "event", **event.model_dump(mode="json", exclude_none=True)}) + b"\n"
+        after = page[-1].event_id
+    versions = await store.versions(tenant, user, None, 1_000)
+    for version in reversed(versions):
+        yield orjson.dumps({"kind": "version", **version.model_dump(mode="json", exclude_none=True)}) + b"\n"
+    after = None
+    while letters := await store.dead_letters(tenant, user, after, _PAGE):
+        for place, letter in letters:
+            yield orjson.dumps({"kind": "dead_letter", **letter.model_dump(mode="json", exclude_none=True)}) + b"\n"
+            after = place

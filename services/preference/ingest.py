@@ -1,0 +1,112 @@
+"""Takes interactions in: checks their size, folds them into the fast profile, appends them.
+
+The profile is read, folded and written back with the events in one script that is refused if any
+other writer came in between; then it is read again and made again. So every event is in the profile
+exactly once, and each choice is predicted by the profile as it was just before (prequential).
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from weakref import WeakValueDictionary
+
+from services.core import profile as fast_profile
+from services.core.errors import PayloadTooLarge
+from services.core.schemas import Interaction, StatementInteraction, SummaryVersion
+from services.core.settings import LimitSettings
+from services.core.store import Store, encode_interaction
+from services.preference.metrics import IngestMetrics
+from services.preference.queue import Appended, Queue, Scored
+
+
+class Ingest:
+    """Writes of a user's history. One object a process."""
+
+    def __init__(self, store: Store, queue: Queue, limits: LimitSettings, metrics: IngestMetrics) -> None:
+        self.store = store
+        self.queue = queue
+        self.limits = limits
+        self.metrics = metrics
+        # Writers of one user take turns here, so that only other processes can come in between.
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    async def append(
+        self,
+        tenant: str,
+        user: str,
+        interactions: Sequence[Interaction],
+        *,
+        idempotency_key: str = "",
+        at_once: bool = False,
+    ) -> Appended:
+        """Stores all interactions or none. `at_once` starts the update without waiting for more.
+
+        Raises PayloadTooLarge, BacklogFull, QueueFull, IdempotencyMismatch.
+        """
+        encoded = self._encode(interactions)
+        digest = hashlib.sha256("\n".join(encoded).encode()).hexdigest()[:32]
+        async with self._turn(tenant, user):
+            while True:
+                stamp, profile = await self.store.profile(tenant, user)
+                probabilities: list[float] = []
+                for interaction in interactions:
+                    profile, predicted = fast_profile.fold(profile, interaction)
+                    probabilities += predicted
+                scored = Scored.of(probabilities)
+                appended = await self.queue.append(
+                    tenant,
+                    user,
+                    encoded,
+                    stamp=stamp,
+                    profile=fast_profile.dumps(profile),
+                    scored=scored,
+                    idempotency_key=idempotency_key,
+                    digest=digest,
+                    at_once=at_once,
+                )
+                if appended:
+                    break
+                self.metrics.moved.inc()
+        self._count(interactions, scored, appended)
+        return appended
+
+    async def edit(self, tenant: str, user: str, expected: int, record: SummaryVersion) -> None:
+        """Makes the user's own text current. The profile takes it as a statement, so that the user's
+        word outlasts the next update. Raises StaleVersion."""
+        async with self._turn(tenant, user):
+            while True:
+                stamp, profile = await self.store.profile(tenant, user)
+                profile, _ = fast_profile.fold(profile, StatementInteraction(text=record.text))
+                raw = fast_profile.dumps(profile)
+                if await self.queue.edit(tenant, user, expected, record, stamp=stamp, profile=raw):
+                    return
+                self.metrics.moved.inc()
+
+    def _turn(self, tenant: str, user: str) -> asyncio.Lock:
+        return self._turns.setdefault((tenant, user), asyncio.Lock())
+
+    def _encode(self, interactions: Sequence[Interaction]) -> list[str]:
+        if len(interactions) > self.limits.events_per_call:
+            raise PayloadTooLarge(
+                f"events: {len(interactions)} interactions in one call; the limit is {self.limits.events_per_call}.",
+                errors=[{"field": "events", "message": f"at most {self.limits.events_per_call} a call"}],
+                limit=self.limits.events_per_call,
+            )
+        encoded = [encode_interaction(interaction) for interaction in interactions]
+        for place, event in enumerate(encoded):
+            size = len(event.encode())
+            if size > self.limits.event_bytes:
+                raise PayloadTooLarge(
+                    f"events.{place}: {size} bytes; the limit for one event is {self.limits.event_bytes}.",
+                    errors=[{"field": f"events.{place}", "message": f"at most {self.limits.event_bytes} bytes"}],
+                    limit=self.limits.event_bytes,
+                )
+        return encoded
+
+    def _count(self, interactions: Sequence[Interaction], scored: Scored, appended: Appended) -> None:
+        if appended.replayed:
+            self.metrics.replays.inc()
+            return
+        self.metrics.quality.add("profile", scored)
+        for interaction in interactions:
+            self.metrics.events.labels(interaction.type).inc()

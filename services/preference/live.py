@@ -1,0 +1,89 @@
+"""The summary as it is written, as server-sent events.
+
+A worker adds to the user's live stream in Redis; every open connection follows it by its own blocking
+read. Events: `pending` (an update has begun: forget earlier deltas), `delta` (a piece of text),
+`version` (the whole new summary), `error` (a problem; the update is tried again). The id of an event
+is its place in the live stream, so a client that comes back with Last-Event-ID misses nothing that
+is still kept.
+"""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+
+import orjson
+
+from services.core.errors import AlignXError
+from services.core.http import Drain, sse
+from services.core.store import Store, reply
+
+_BLOCK_MS = 2_000
+_KEEP_ALIVE_S = 15.0
+KEEP_ALIVE = b": keep-alive\n\n"
+
+Entry = tuple[str, Mapping[str, str]]
+
+
+async def follow(store: Store, tenant: str, user: str, last_event_id: str | None, drain: Drain) -> AsyncIterator[bytes]:
+    """Encoded events until the client goes, the user is erased or the service drains."""
+    live = store.keys.user(tenant, user).live
+    spoke = time.monotonic()
+    try:
+        entries = await _entries(store, live, last_event_id)
+        position = last_event_id or (entries[-1][0] if entries else "0-0")
+        if last_event_id is None:
+            async for chunk in _snapshot(store, tenant, user, position):
+                yield chunk
+            entries = _unfinished(entries)
+        while not drain.begun:
+            for position, fields in entries:
+                yield await _encode(store, tenant, user, position, fields)
+                spoke = time.monotonic()
+            if time.monotonic() - spoke > _KEEP_ALIVE_S:
+                await store.state(tenant, user)
+                yield KEEP_ALIVE
+                spoke = time.monotonic()
+            found = await reply(store.redis.xread({live: position}, block=_BLOCK_MS))
+            entries = _first_stream(found)
+    except AlignXError as error:
+        yield sse(orjson.dumps(error.problem()), event="error")
+
+
+async def _snapshot(store: Store, tenant: str, user: str, position: str) -> AsyncIterator[bytes]:
+    current = await store.preferences(tenant, user)
+    yield sse(current.model_dump_json().encode(), event="version", event_id=position)
+    if current.pending:
+        data = orjson.dumps({"pending": current.pending, "version": current.version})
+        yield sse(data, event="pending", event_id=position)
+
+
+async def _entries(store: Store, live: str, after: str | None) -> list[Entry]:
+    found: list[Entry] = await reply(store.redis.xrange(live, f"({after}" if after else "-", "+"))
+    return found
+
+
+def _unfinished(entries: list[Entry]) -> list[Entry]:
+    """What was already said of an update that is still under way."""
+    for place in range(len(entries) - 1, -1, -1):
+        match entries[place][1]["e"]:
+            case "version":
+                return []
+            case "pending":
+                return entries[place:]
+    return []
+
+
+async def _encode(store: Store, tenant: str, user: str, position: str, fields: Mapping[str, str]) -> bytes:
+    if fields["e"] != "version":
+        return sse(fields["d"].encode(), event=fields["e"], event_id=position)
+    current = await store.preferences(tenant, user)
+    return sse(current.model_dump_json().encode(), event="version", event_id=position)
+
+
+def _first_stream(found: object) -> list[Entry]:
+    """The entries of an XREAD of one stream, in either form redis-py gives it (RESP2 or RESP3)."""
+    if not found:
+        return []
+    if isinstance(found, Mapping):
+        return [(position, fields) for batch in next(iter(found.values())) for position, fields in batch]
+    assert isinstance(found, list)
+    return list(found[0][1])

@@ -1,0 +1,51 @@
+-- include clock.lua
+-- Hands one due user of a shard to a worker. First gives back the users of workers that went silent.
+-- KEYS  ready leases tok
+-- ARGV  user_prefix worker lease_ms tenant_in_flight crash_retries batch_events
+-- Gives {expired} | {expired, member, token, cursor, version, pending, cap, suspect, rebuild,
+--         born, last_id}
+local ready, leases, tok = unpack(KEYS)
+local prefix, worker, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local tenant_limit, retries, batch = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local LOOK, DEFER_MS = 32, 100
+local now = clock_ms()
+
+local expired = redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 16)
+for _, member in ipairs(expired) do
+  local st = prefix .. member .. ':st'
+  redis.call('ZREM', leases, member)
+  if redis.call('EXISTS', st) == 1 then
+    redis.call('HDEL', st, 'own', 'tok')
+    redis.call('ZADD', ready, now, member)
+    -- A batch that keeps killing its worker is halved like one that keeps failing.
+    if redis.call('HINCRBY', st, 'crash', 1) >= retries then
+      local kept = redis.call('HMGET', st, 'cap', 'pend')
+      local size = math.min(tonumber(kept[1] or batch), tonumber(kept[2] or 1))
+      redis.call('HSET', st, 'crash', 0)
+      if size <= 1 then redis.call('HSET', st, 'suspect', 1)
+      else redis.call('HSET', st, 'cap', math.floor(size / 2)) end
+    end
+  end
+end
+
+local in_flight = {}
+for _, member in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
+  local tenant = member:match('^[^:]*')
+  in_flight[tenant] = (in_flight[tenant] or 0) + 1
+end
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', ready, '-inf', now, 'LIMIT', 0, LOOK)) do
+  if (in_flight[member:match('^[^:]*')] or 0) >= tenant_limit then
+    redis.call('ZADD', ready, now + DEFER_MS, member)
+  else
+    local st = prefix .. member .. ':st'
+    local token = redis.call('INCR', tok)
+    redis.call('ZREM', ready, member)
+    redis.call('HSET', st, 'own', worker, 'tok', token)
+    redis.call('ZADD', leases, now + lease, member)
+    local kept = redis.call('HMGET', st, 'cur', 'ver', 'pend', 'cap', 'suspect', 'rebuild', 'born')
+    local newest = redis.call('XREVRANGE', prefix .. member .. ':log', '+', '-', 'COUNT', 1)[1]
+    return {#expired, member, token, kept[1] or '0-0', kept[2] or '0', kept[3] or '0', kept[4] or '0',
+            kept[5] or '0', kept[6] or '', kept[7] or '0', newest and newest[1] or '0-0'}
+  end
+end
+return {#expired}

@@ -1,0 +1,94 @@
+"""Prometheus metrics of the preference service and its worker. No label names a user."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from services.preference.queue import Scored
+
+_EVENTS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_UPDATE_BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120)
+
+
+class QualityMetrics:
+    """Prequential tests of summaries over all users; divide the sums by the count."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        label = ("scorer",)
+        self.comparisons = Counter(
+            "alignx_prequential_comparisons",
+            "Choices that a summary was tested on before it saw them",
+            label,
+            registry=registry,
+        )
+        self.correct = Counter(
+            "alignx_prequential_correct",
+            "Tested choices that the summary predicted, a tie counting half",
+            label,
+            registry=registry,
+        )
+        self.probability = Counter(
+            "alignx_prequential_probability",
+            "Sum of the probabilities given to what users chose",
+            label,
+            registry=registry,
+        )
+
+    def add(self, scorer: str, scored: Scored) -> None:
+        if scored.count:
+            self.comparisons.labels(scorer).inc(scored.count)
+            self.correct.labels(scorer).inc(scored.hits)
+            self.probability.labels(scorer).inc(scored.mass)
+
+
+class IngestMetrics:
+    """What the preference service accepts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.quality = QualityMetrics(registry)
+        self.events = Counter("alignx_events_accepted", "Interactions stored", ("type",), registry=registry)
+        self.replays = Counter("alignx_events_replayed", "Calls answered from their Idempotency-Key", registry=registry)
+        self.moved = Counter(
+            "alignx_profile_conflicts", "Appends made again because another writer came first", registry=registry
+        )
+        self.streams = Gauge("alignx_summary_streams", "Open summary streams", registry=registry)
+
+
+class WorkerMetrics:
+    """What a worker does with them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.quality = QualityMetrics(registry)
+        self.updates = Counter(
+            "alignx_updates",
+            "Updates ended, by outcome (committed, conflict, engine, data, dead, halved, lost)",
+            ("outcome",),
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "alignx_update_duration_seconds", "Seconds from claim to commit", buckets=_UPDATE_BUCKETS, registry=registry
+        )
+        self.events = Histogram(
+            "alignx_update_events", "Events that one update took in", buckets=_EVENTS_BUCKETS, registry=registry
+        )
+        self.delay = Histogram(
+            "alignx_event_to_summary_seconds",
+            "Seconds from the oldest event of an update to its commit",
+            buckets=_UPDATE_BUCKETS,
+            registry=registry,
+        )
+        self.expiries = Counter("alignx_lease_expiries", "Leases of silent workers given back", registry=registry)
+        self.guarded = Counter(
+            "alignx_summary_guard_removals",
+            "Summaries from which the guard removed something",
+            ("rule",),
+            registry=registry,
+        )
+        self.concurrency = Gauge(
+            "alignx_worker_concurrency", "Updates this worker allows itself at once", registry=registry
+        )
+        self.in_flight = Gauge("alignx_updates_in_flight", "Updates under way", registry=registry)
+        self.waiting = Gauge("alignx_queue_users_waiting", "Users that wait for an update", registry=registry)
+        self.overdue = Gauge(
+            "alignx_queue_oldest_overdue_seconds",
+            "Seconds by which the oldest waiting update is late",
+            registry=registry,
+        )

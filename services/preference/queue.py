@@ -1,0 +1,316 @@
+"""The update queue: events of a user are applied in order, once, by one worker at a time.
+
+Redis holds everything; each operation is one Lua script (lua/*.lua), so it happens wholly or not at
+all. A worker claims a user under a lease with a fencing token; what it writes is accepted only with
+that token and only against the version and cursor it started from. The compare-and-set gives
+correctness; the lease saves engine time. All waiting events of a user become one update.
+
+    append ──> ready ──claim──> leased ──commit──> released (or ready again, if more came)
+                 ^                 ├──fail────> ready later, or the batch halved, or one event set aside
+                 └──lease expired──┘
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Literal
+
+from redis.asyncio import Redis
+
+from services.core.errors import (
+    BacklogFull,
+    IdempotencyMismatch,
+    QueueFull,
+    StaleVersion,
+    UserUnknown,
+)
+from services.core.schemas import SummaryVersion
+from services.core.settings import QueueSettings, SummarySettings
+from services.core.store import KeySpace, encode_record
+
+LIVE_MS = 60_000
+"""How long a finished live stream can still be resumed."""
+DEAD_LETTERS_KEPT = 1_000
+SCRIPTS = ("append", "claim", "beat", "commit", "edit", "fail", "forget", "publish", "rebuild", "quality")
+
+FailKind = Literal["engine", "data", "release"]
+
+
+def script_source(name: str) -> str:
+    """A script with the files it includes; Redis's Lua has no modules of its own."""
+    folder = files("services.preference") / "lua"
+    text = (folder / f"{name}.lua").read_text()
+    included = [line.removeprefix("-- include ") for line in text.splitlines() if line.startswith("-- include ")]
+    return "".join((folder / part).read_text() for part in included) + text
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Sums of prequential tests: how many choices, how many predicted, probability given to them."""
+
+    count: int = 0
+    hits: float = 0.0
+    mass: float = 0.0
+
+    @classmethod
+    def of(cls, probabilities: Sequence[float]) -> "Scored":
+        hits = sum(0.5 if p == 0.5 else float(p > 0.5) for p in probabilities)
+        return cls(len(probabilities), hits, sum(probabilities))
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    ids: tuple[str, ...]
+    pending: int
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A user in a worker's hands."""
+
+    tenant: str
+    user: str
+    member: str
+    token: str
+    cursor: str
+    version: int
+    pending: int
+    cap: int
+    """At most this many events in this update; 0 is no cap."""
+    suspect: bool
+    """The next event has killed workers before: it is not to be tried again."""
+    rebuild: str
+    """Which rebuild was asked for; empty for none."""
+    born: str
+    last_id: str
+    """The newest event at the time of the claim."""
+
+
+class Queue:
+    """One method for each script; all raise the tree's errors, none retries."""
+
+    def __init__(self, redis: Redis, queue: QueueSettings, summary: SummarySettings) -> None:
+        self.redis = redis
+        self.settings = queue
+        self.summary = summary
+        self.keys = KeySpace(queue.shards)
+        self._scripts: Mapping[str, Any] = {name: redis.register_script(script_source(name)) for name in SCRIPTS}
+
+    async def append(
+        self,
+        tenant: str,
+        user: str,
+        events: Sequence[str],
+        *,
+        stamp: str,
+        profile: bytes,
+        scored: Scored,
+        idempotency_key: str = "",
+        digest: str = "",
+        at_once: bool = False,
+    ) -> Appended | None:
+        """Stores encoded events and the profile that includes them, if the user is still at `stamp`;
+        None if not. Raises BacklogFull, QueueFull, IdempotencyMismatch."""
+        keys, limit = self.keys.user(tenant, user), self.settings
+        reply = await self._scripts["append"](
+            keys=[keys.state, keys.log, keys.ready, keys.idempotency, keys.profile, keys.quality],
+            args=[
+                keys.member,
+                stamp,
+                profile,
+                0 if at_once else limit.debounce_ms,
+                limit.max_wait_ms,
+                limit.user_backlog,
+                limit.shard_backlog,
+                idempotency_key,
+                digest,
+                limit.idempotency_s * 1000,
+                scored.count,
+                scored.hits,
+                scored.mass,
+                keys.member.split(":")[0],
+                *events,
+            ],
+        )
+        match reply[0]:
+            case "OK":
+                return Appended(tuple(reply[2:]), int(reply[1]))
+            case "REPLAY":
+                return Appended(tuple(reply[2].split()), int(reply[1]), replayed=True)
+            case "MISMATCH":
+                raise IdempotencyMismatch
+            case "FULL":
+                raise BacklogFull(
+                    f"{reply[1]} events of this user wait already; with these {len(events)} they would pass "
+                    f"the limit of {limit.user_backlog}.",
+                    retry_after=2,
+                    limit=limit.user_backlog,
+                )
+            case "BUSY":
+                raise QueueFull(retry_after=5, limit=limit.shard_backlog)
+            case _:
+                return None
+
+    async def due_shards(self) -> list[int]:
+        """Shards in which a user is due or a lease has run out, by the server's clock."""
+        seconds, micros = await self.redis.time()
+        now = seconds * 1000 + micros // 1000
+        pipe = self.redis.pipeline(transaction=False)
+        for shard in range(self.settings.shards):
+            pipe.zcount(self.keys.shard_prefix(shard) + "ready", "-inf", now)
+            pipe.zcount(self.keys.shard_prefix(shard) + "leases", "-inf", now)
+        counts = await pipe.execute()
+        return [shard for shard in range(self.settings.shards) if counts[2 * shard] or counts[2 * shard + 1]]
+
+    async def claim(self, shard: int, worker: str) -> tuple[int, Claim | None]:
+        """(leases found expired, a due user of the shard if there is one)."""
+        prefix, limit = self.keys.shard_prefix(shard), self.settings
+        expired, *row = await self._scripts["claim"](
+            keys=[prefix + "ready", prefix + "leases", prefix + "tok"],
+            args=[
+                prefix + "u:",
+                worker,
+                limit.lease_ms,
+                limit.tenant_in_flight,
+                limit.data_retries,
+                self.summary.batch_events,
+            ],
+        )
+        if not row:
+            return int(expired), None
+        member, token, cursor, version, pending, cap, suspect, rebuild, born, last_id = row
+        tenant, user = KeySpace.split_member(member)
+        claim = Claim(
+            tenant=tenant,
+            user=user,
+            member=member,
+            token=str(token),
+            cursor=cursor,
+            version=int(version),
+            pending=int(pending),
+            cap=int(cap),
+            suspect=suspect == "1",
+            rebuild=rebuild,
+            born=born,
+            last_id=last_id,
+        )
+        return int(expired), claim
+
+    async def depth(self) -> tuple[int, float]:
+        """(users waiting for an update, seconds by which the oldest is overdue)."""
+        seconds, _ = await self.redis.time()
+        pipe = self.redis.pipeline(transaction=False)
+        for shard in range(self.settings.shards):
+            pipe.zcard(self.keys.shard_prefix(shard) + "ready")
+            pipe.zrange(self.keys.shard_prefix(shard) + "ready", 0, 0, withscores=True)
+        rows = await pipe.execute()
+        oldest = [row[0][1] for row in rows[1::2] if row]
+        overdue = seconds - min(oldest) / 1000 if oldest else 0.0
+        return sum(rows[::2]), max(0.0, overdue)
+
+    async def beat(self, claim: Claim) -> bool:
+        """Extends the lease; False when it is lost."""
+        keys = self.keys.user(claim.tenant, claim.user)
+        reply = await self._scripts["beat"](
+            keys=[keys.state, keys.leases], args=[claim.member, claim.token, self.settings.lease_ms]
+        )
+        return bool(reply)
+
+    async def commit(self, claim: Claim, record: SummaryVersion, cursor: str, applied: int) -> bool:
+        """Makes `record` current if nobody wrote in between; False when fenced or in conflict."""
+        keys = self.keys.user(claim.tenant, claim.user)
+        reply = await self._scripts["commit"](
+            keys=[keys.state, keys.ready, keys.leases, keys.summary, keys.versions, keys.log, keys.live],
+            args=[
+                claim.member,
+                claim.token,
+                claim.version,
+                claim.cursor,
+                cursor,
+                applied,
+                claim.rebuild,
+                encode_record(record),
+                self.summary.keep_versions,
+                self.summary.keep_events,
+                LIVE_MS,
+            ],
+        )
+        return bool(reply[0] == "OK")
+
+    async def edit(
+        self, tenant: str, user: str, expected: int, record: SummaryVersion, *, stamp: str = "", profile: bytes = b""
+    ) -> bool:
+        """Writes a version by hand over version `expected`, with a profile if the user is still at
+        `stamp`; False if not. Raises StaleVersion."""
+        keys = self.keys.user(tenant, user)
+        reply = await self._scripts["edit"](
+            keys=[keys.state, keys.summary, keys.versions, keys.live, keys.profile],
+            args=[expected, encode_record(record), self.summary.keep_versions, LIVE_MS, stamp, profile],
+        )
+        if reply[0] == "STALE":
+            raise StaleVersion(f"The current version is {reply[1]}, not {expected}.", current_version=int(reply[1]))
+        return bool(reply[0] == "OK")
+
+    async def fail(self, claim: Claim, kind: FailKind, *, first: str = "", batch: int = 0, error: str = "") -> str:
+        """Ends an update that did not work; what follows, in the script's word."""
+        keys, limit = self.keys.user(claim.tenant, claim.user), self.settings
+        reply = await self._scripts["fail"](
+            keys=[keys.state, keys.ready, keys.leases, keys.log, keys.dead],
+            args=[
+                claim.member,
+                claim.token,
+                kind,
+                first,
+                batch,
+                error,
+                limit.data_retries,
+                limit.backoff_ms,
+                limit.backoff_max_ms,
+                DEAD_LETTERS_KEPT,
+                claim.rebuild,
+            ],
+        )
+        return str(reply[0])
+
+    async def publish(self, claim: Claim, event: str, data: str) -> bool:
+        """Adds to the user's live stream; False when the lease is lost."""
+        keys = self.keys.user(claim.tenant, claim.user)
+        reply = await self._scripts["publish"](keys=[keys.state, keys.live], args=[claim.token, event, data, LIVE_MS])
+        return bool(reply)
+
+    async def record_quality(self, claim: Claim, scored: Scored) -> None:
+        """Adds the engine's tests of the summary to the sums of the user and the tenant."""
+        keys = self.keys.user(claim.tenant, claim.user)
+        await self._scripts["quality"](
+            keys=[keys.state, keys.quality],
+            args=[claim.born, claim.member.split(":")[0], scored.count, scored.hits, scored.mass],
+        )
+
+    async def request_rebuild(self, tenant: str, user: str) -> int:
+        """Events pending. Raises UserUnknown."""
+        keys = self.keys.user(tenant, user)
+        reply = await self._scripts["rebuild"](keys=[keys.state, keys.ready], args=[keys.member])
+        if reply[0] == "UNKNOWN":
+            raise UserUnknown
+        return int(reply[1])
+
+    async def forget(self, tenant: str, user: str) -> bool:
+        """Erases the user; False when there was nothing."""
+        keys = self.keys.user(tenant, user)
+        erased = await self._scripts["forget"](
+            keys=[
+                keys.ready,
+                keys.leases,
+                keys.state,
+                keys.log,
+                keys.profile,
+                keys.summary,
+                keys.versions,
+                keys.dead,
+                keys.idempotency,
+                keys.live,
+            ],
+            args=[keys.member],
+        )
+        return bool(erased)

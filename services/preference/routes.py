@@ -1,0 +1,242 @@
+"""The REST calls on a user's history and summary. Reached through the gateway, which names the tenant."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.responses import PlainTextResponse, StreamingResponse
+
+from services.core.errors import InvalidRequest, Unavailable
+from services.core.http import JsonRoute, tenant_of
+from services.core.schemas import (
+    DeadLetterList,
+    EditRequest,
+    EventsAccepted,
+    EventsRequest,
+    InteractionList,
+    Preferences,
+    Prequential,
+    RollbackRequest,
+    SummaryVersion,
+    UpdateQueued,
+    UserId,
+    VersionDiff,
+    VersionList,
+)
+from services.preference import revisions
+from services.preference.export import export_lines
+from services.preference.live import follow
+from services.preference.service import PreferenceService
+
+_WAIT = re.compile(r"(?:^|[,\s;])wait=(\d{1,6})")
+
+Tenant = Annotated[str, Depends(tenant_of)]
+User = Annotated[UserId, Path(description="Your own id of the user; no slash.")]
+IfMatch = Annotated[str | None, Header(alias="If-Match", description='The ETag that you read, such as "3".')]
+Limit = Annotated[int, Query(ge=1, le=1_000, description="Entries of the page.")]
+
+
+def _service(request: Request) -> PreferenceService:
+    service: PreferenceService = request.app.state.service
+    return service
+
+
+Service = Annotated[PreferenceService, Depends(_service)]
+router = APIRouter(prefix="/v1", route_class=JsonRoute)
+
+
+# --- history -----------------------------------------------------------------------------------
+
+
+@router.post("/users/{user}/events", status_code=202, tags=["history"], summary="Append interactions")
+async def append_events(
+    tenant: Tenant,
+    user: User,
+    body: EventsRequest,
+    service: Service,
+    response: Response,
+    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+    prefer: Annotated[str | None, Header(description="`wait=10` waits for the summary that includes them.")] = None,
+) -> EventsAccepted:
+    """Stores all of the interactions or none. With an `Idempotency-Key` the call can be repeated for
+    a day without storing anything twice."""
+    wanted = _WAIT.search(prefer or "")
+    wait_s = min(float(wanted[1]), service.settings.limits.wait_s) if wanted else 0.0
+    if wanted:
+        response.headers["Preference-Applied"] = f"wait={wait_s:g}"
+    return await service.append(tenant, user, body.events, idempotency_key or "", wait_s)
+
+
+@router.get("/users/{user}/events", tags=["history"], summary="List interactions, oldest first")
+async def list_events(
+    tenant: Tenant, user: User, service: Service, after: str | None = None, limit: Limit = 100
+) -> InteractionList:
+    _check_cursor("after", after)
+    await service.store.state(tenant, user)
+    events = await service.store.events(tenant, user, after, limit)
+    return InteractionList(events=tuple(events), next=events[-1].event_id if len(events) == limit else None)
+
+
+@router.get("/users/{user}/dead-letters", tags=["history"], summary="List events that were set aside")
+async def list_dead_letters(
+    tenant: Tenant, user: User, service: Service, after: str | None = None, limit: Limit = 100
+) -> DeadLetterList:
+    _check_cursor("after", after)
+    await service.store.state(tenant, user)
+    letters = await service.store.dead_letters(tenant, user, after, limit)
+    return DeadLetterList(
+        events=tuple(letter for _, letter in letters), next=letters[-1][0] if len(letters) == limit else None
+    )
+
+
+@router.get("/users/{user}/export", tags=["history"], summary="Everything kept of the user, as JSON lines")
+async def export_user(tenant: Tenant, user: User, service: Service) -> StreamingResponse:
+    lines = export_lines(service.store, tenant, user)
+    head = await anext(lines)  # an unknown user is a 404, not a broken stream
+
+    async def body() -> AsyncIterator[bytes]:
+        yield head
+        async for line in lines:
+            yield line
+
+    return StreamingResponse(body(), media_type="application/jsonl")
+
+
+@router.delete("/users/{user}", status_code=204, tags=["history"], summary="Erase the user")
+async def forget_user(tenant: Tenant, user: User, service: Service) -> None:
+    """Nothing of the user stays, and no update under way can bring anything back."""
+    await service.forget(tenant, user)
+
+
+# --- summary -----------------------------------------------------------------------------------
+
+
+@router.get(
+    "/users/{user}/preferences",
+    response_model=Preferences,
+    tags=["preferences"],
+    summary="The current summary",
+    responses={304: {"description": "Unchanged since the ETag in If-None-Match"}},
+)
+async def read_preferences(
+    tenant: Tenant,
+    user: User,
+    service: Service,
+    if_none_match: Annotated[str | None, Header()] = None,
+    format: Annotated[str, Query(pattern="^(json|text)$")] = "json",  # noqa: A002  # the name in the URL
+) -> Response:
+    current = await service.store.preferences(tenant, user)
+    headers = {"ETag": revisions.etag(current), "Cache-Control": "private, no-cache"}
+    if if_none_match and headers["ETag"] in re.split(r"\s*,\s*", if_none_match):
+        return Response(status_code=304, headers=headers)
+    if format == "text":
+        return PlainTextResponse(current.text, headers=headers)
+    return Response(current.model_dump_json(), headers=headers, media_type="application/json")
+
+
+@router.put("/users/{user}/preferences", tags=["preferences"], summary="Replace the summary by the user's own text")
+async def edit_preferences(
+    tenant: Tenant, user: User, body: EditRequest, service: Service, response: Response, if_match: IfMatch = None
+) -> Preferences:
+    """The text becomes the past summary of the next update. `If-Match` is needed once a version exists."""
+    current = await service.edit(tenant, user, body.text, if_match)
+    response.headers["ETag"] = revisions.etag(current)
+    return current
+
+
+@router.get(
+    "/users/{user}/preferences/stream",
+    tags=["preferences"],
+    summary="The summary as it is written",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
+async def stream_preferences(
+    request: Request,
+    tenant: Tenant,
+    user: User,
+    service: Service,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> StreamingResponse:
+    """Server-sent events `pending`, `delta`, `version` and `error`. `pending` starts a text anew."""
+    _check_cursor("Last-Event-ID", last_event_id)
+    await service.store.state(tenant, user)
+    drain = request.app.state.drain
+
+    async def body() -> AsyncIterator[bytes]:
+        with service.open_stream():
+            async for chunk in follow(service.store, tenant, user, last_event_id, drain):
+                yield chunk
+
+    if not service.stream_is_free():
+        raise Unavailable("This instance has no stream left; try again.", retry_after=5)
+    return StreamingResponse(body(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+@router.get("/users/{user}/preferences/versions", tags=["versions"], summary="List versions, newest first")
+async def list_versions(
+    tenant: Tenant,
+    user: User,
+    service: Service,
+    before: Annotated[int | None, Query(ge=1)] = None,
+    limit: Limit = 100,
+) -> VersionList:
+    versions = await service.store.versions(tenant, user, before, limit)
+    more = len(versions) == limit and versions[-1].version > 1
+    return VersionList(versions=tuple(versions), next=versions[-1].version if more else None)
+
+
+@router.get("/users/{user}/preferences/versions/{version}", tags=["versions"], summary="One version")
+async def read_version(
+    tenant: Tenant, user: User, version: Annotated[int, Path(ge=1)], service: Service
+) -> SummaryVersion:
+    return await service.store.version(tenant, user, version)
+
+
+@router.get("/users/{user}/preferences/diff", tags=["versions"], summary="What changed between two versions")
+async def diff_versions(
+    tenant: Tenant,
+    user: User,
+    service: Service,
+    from_version: Annotated[int, Query(alias="from", ge=1)],
+    to_version: Annotated[int, Query(alias="to", ge=1)],
+) -> VersionDiff:
+    old = await service.store.version(tenant, user, from_version)
+    new = await service.store.version(tenant, user, to_version)
+    return revisions.diff(old, new)
+
+
+@router.post("/users/{user}/preferences/rollback", tags=["versions"], summary="Make an older version current again")
+async def roll_back(
+    tenant: Tenant, user: User, body: RollbackRequest, service: Service, response: Response, if_match: IfMatch = None
+) -> Preferences:
+    """Adds a new version with the old text; nothing of the history is lost."""
+    current = await service.roll_back(tenant, user, body.version, if_match)
+    response.headers["ETag"] = revisions.etag(current)
+    return current
+
+
+@router.post(
+    "/users/{user}/preferences/rebuild",
+    status_code=202,
+    tags=["preferences"],
+    summary="Write the summary anew from the whole history",
+)
+async def rebuild(tenant: Tenant, user: User, service: Service) -> UpdateQueued:
+    return UpdateQueued(pending=await service.queue.request_rebuild(tenant, user))
+
+
+@router.get("/quality", tags=["quality"], summary="How well the tenant's summaries predict choices")
+async def tenant_quality(tenant: Tenant, service: Service) -> dict[str, Prequential]:
+    """Prequential accuracy over all users of the tenant, by scorer: each choice is predicted by the
+    summary as it was before the choice became known."""
+    return await service.store.tenant_quality(tenant)
+
+
+def _check_cursor(name: str, value: str | None) -> None:
+    if value is not None and not re.fullmatch(r"\d{1,20}(-\d{1,20})?", value):
+        raise InvalidRequest(
+            f"{name} must be an id as given by an earlier answer.",
+            errors=[{"field": name, "message": "an id such as 1763700000000-0"}],
+        )

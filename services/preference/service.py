@@ -1,0 +1,99 @@
+"""What the routes do with a user: append and wait, edit, roll back, forget."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+
+from services.core.errors import UserUnknown
+from services.core.schemas import EventsAccepted, Interaction, Preferences
+from services.core.settings import Settings
+from services.core.store import Store
+from services.preference import revisions
+from services.preference.ingest import Ingest
+from services.preference.metrics import IngestMetrics
+from services.preference.queue import Queue
+
+_FIRST_LOOK_S, _LAST_LOOK_S = 0.01, 0.1
+
+
+class PreferenceService:
+    """The preference service without its HTTP. Opened by the app's lifespan."""
+
+    def __init__(self, store: Store, queue: Queue, settings: Settings, metrics: IngestMetrics) -> None:
+        self.store = store
+        self.queue = queue
+        self.settings = settings
+        self.metrics = metrics
+        self.ingest = Ingest(store, queue, settings.limits, metrics)
+        self._streams = 0
+
+    async def append(
+        self, tenant: str, user: str, interactions: Sequence[Interaction], idempotency_key: str, wait_s: float
+    ) -> EventsAccepted:
+        """Stores the interactions; waits up to `wait_s` seconds for the version that includes them."""
+        appended = await self.ingest.append(
+            tenant, user, interactions, idempotency_key=idempotency_key, at_once=wait_s > 0
+        )
+        version, pending = None, appended.pending
+        if wait_s:
+            version, pending = await self._wait(tenant, user, appended.ids[-1], wait_s, pending)
+        return EventsAccepted(ids=appended.ids, pending=pending, version=version)
+
+    async def _wait(self, tenant: str, user: str, last: str, wait_s: float, pending: int) -> tuple[int | None, int]:
+        deadline, pause = time.monotonic() + wait_s, _FIRST_LOOK_S
+        while time.monotonic() < deadline:
+            await asyncio.sleep(pause)
+            pause = min(_LAST_LOOK_S, pause * 1.5)
+            with contextlib.suppress(UserUnknown):  # erased meanwhile: nothing more will come
+                state = await self.store.state(tenant, user)
+                pending = state.pending
+                if _place(state.cursor) >= _place(last):
+                    return state.version, pending
+        return None, pending
+
+    async def edit(self, tenant: str, user: str, text: str, if_match: str | None) -> Preferences:
+        """Raises PreconditionRequired or StaleVersion. A user who is new is created by it."""
+        expected = revisions.matched_version(if_match, await self._version(tenant, user))
+        await self.ingest.edit(tenant, user, expected, revisions.edited(text, expected))
+        return await self.store.preferences(tenant, user)
+
+    async def roll_back(self, tenant: str, user: str, version: int, if_match: str | None) -> Preferences:
+        """Raises UserUnknown, VersionUnknown or StaleVersion."""
+        current = (await self.store.state(tenant, user)).version
+        if if_match is not None:
+            revisions.matched_version(if_match, current)
+        target = await self.store.version(tenant, user, version)
+        await self.queue.edit(tenant, user, current, revisions.restored(target, current))
+        return await self.store.preferences(tenant, user)
+
+    async def forget(self, tenant: str, user: str) -> None:
+        """Raises UserUnknown."""
+        if not await self.queue.forget(tenant, user):
+            raise UserUnknown
+
+    async def _version(self, tenant: str, user: str) -> int:
+        try:
+            return (await self.store.state(tenant, user)).version
+        except UserUnknown:
+            return 0
+
+    def stream_is_free(self) -> bool:
+        return self._streams < self.settings.limits.streams
+
+    @contextlib.contextmanager
+    def open_stream(self) -> Iterator[None]:
+        """Counts an open summary stream."""
+        self._streams += 1
+        self.metrics.streams.set(self._streams)
+        try:
+            yield
+        finally:
+            self._streams -= 1
+            self.metrics.streams.set(self._streams)
+
+
+def _place(event_id: str) -> tuple[int, int]:
+    """An event id as numbers that can be compared."""
+    milliseconds, sequence = event_id.split("-")
+    return int(milliseconds), int(sequence)

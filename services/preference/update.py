@@ -1,0 +1,212 @@
+"""One claimed user from its waiting events to a committed summary version.
+
+Reads the batch under its budgets, lets a writer draft the summary, tests the past summary on the new
+choices beside it, and commits. Whatever fails is given back to the queue with the blame it deserves:
+the engine's faults cost time only, the data's faults narrow down to the event that caused them.
+"""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import orjson
+from redis.exceptions import RedisError
+
+from services.core.engine import Engine
+from services.core.errors import AlignXError, EngineUnavailable
+from services.core.prompts import fit_interactions, interaction_tokens
+from services.core.schemas import EventRange, Prequential, StoredInteraction, SummaryVersion
+from services.core.settings import Settings
+from services.core.store import Store, event_time
+from services.preference.inference import (
+    EngineWriter,
+    Material,
+    ProfileWriter,
+    Writer,
+    sample_pairs,
+    score_summary,
+)
+from services.preference.metrics import WorkerMetrics
+from services.preference.queue import Claim, Queue, Scored
+
+_REBUILD_PAGE = 500
+_PROMPT_OVERHEAD = 1_024
+"""Tokens kept free for the fixed instruction of an update and for estimates that are too low."""
+
+logger = logging.getLogger("alignx.update")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The events of one update."""
+
+    events: list[StoredInteraction]
+    cursor: str
+    """Id of the last event that counts as applied."""
+    applied: int
+    whole_history: bool = False
+
+
+class Updater:
+    """Carries one claimed user from its waiting events to a committed version."""
+
+    def __init__(self, store: Store, queue: Queue, engine: Engine, settings: Settings, metrics: WorkerMetrics) -> None:
+        self.store = store
+        self.queue = queue
+        self.engine = engine
+        self.settings = settings
+        self.metrics = metrics
+        self.writer: Writer = EngineWriter(engine, settings.summary) if engine.enabled else ProfileWriter()
+
+    async def run(self, claim: Claim) -> str:
+        """One update; its outcome in a word. Raises EngineUnavailable after giving the user back,
+        and RedisError, when only the end of the lease can."""
+        limit = self.settings.summary.batch_events
+        first, size = "", max(1, min(claim.cap or limit, claim.pending))
+        try:
+            first = await self.store.first_id(claim.tenant, claim.user, claim.cursor)
+            if claim.suspect:
+                return await self._fail_data(claim, first, size, "This event ended its worker again and again.")
+            batch = await self._read(claim)
+            size = len(batch.events)
+            return await self._update(claim, batch)
+        except EngineUnavailable as error:
+            await self._tell(claim, error)
+            await self.queue.fail(claim, "engine")
+            raise
+        except RedisError:
+            raise
+        except AlignXError as error:
+            await self._tell(claim, error)
+            return await self._fail_data(claim, first, size, error.detail)
+        except Exception as error:
+            # Whatever breaks on an event breaks on it again: the queue narrows it down, sets it
+            # aside, and the user goes on.
+            logger.exception("update failed")
+            return await self._fail_data(claim, first, size, f"{type(error).__name__} while reading the event.")
+
+    async def _update(self, claim: Claim, batch: Batch) -> str:
+        started = time.perf_counter()
+        current = await self._current(claim)
+        past = None if batch.whole_history else current
+        _, profile = await self.store.profile(claim.tenant, claim.user)
+        interactions = [event.interaction for event in batch.events]
+
+        async def publish(text: str) -> None:
+            await self.queue.publish(claim, "delta", orjson.dumps({"text": text}).decode())
+
+        pending = orjson.dumps({"pending": claim.pending, "version": claim.version}).decode()
+        await self.queue.publish(claim, "pending", pending)
+        test = asyncio.create_task(self._test(claim, past, batch))
+        try:
+            draft = await self.writer.write(Material(claim.tenant, interactions, past, profile), publish)
+            # The tests are single tokens and end first; if not, the version does not wait for them.
+            prequential = _as_prequential(test.result()) if test.done() and not test.exception() else None
+            record = SummaryVersion(
+                version=claim.version + 1,
+                text=draft.text,
+                reasoning=draft.reasoning,
+                source=draft.source,
+                parent=past.version if past else None,
+                events=_event_range(batch),
+                template=draft.template,
+                tokens=draft.tokens,
+                latency_ms=round((time.perf_counter() - started) * 1000, 1),
+                created_at=datetime.now(UTC),
+                prequential=prequential,
+            )
+            if not await self.queue.commit(claim, record, batch.cursor, batch.applied):
+                await self.queue.fail(claim, "release")
+                return "conflict"
+            for rule in draft.removed:
+                self.metrics.guarded.labels(rule).inc()
+            self._measure(batch, time.perf_counter() - started)
+            await self._record(claim, test)
+            return "committed"
+        finally:
+            test.cancel()
+
+    async def _read(self, claim: Claim) -> Batch:
+        if claim.rebuild:
+            return await self._read_history(claim)
+        limit = self.settings.summary
+        size = claim.cap or limit.batch_events
+        entries = await self.store.events(claim.tenant, claim.user, claim.cursor, size)
+        taken: list[StoredInteraction] = []
+        budget = limit.batch_tokens
+        for event in entries:
+            budget -= interaction_tokens(event.interaction)
+            if taken and budget < 0:
+                break
+            taken.append(event)
+        return Batch(taken, taken[-1].event_id if taken else claim.cursor, len(taken))
+
+    async def _read_history(self, claim: Claim) -> Batch:
+        """The newest events up to the claim that fit one prompt; older ones have had their say."""
+        limit = self.settings
+        budget = max(256, limit.engine.context_tokens - limit.summary.max_tokens - _PROMPT_OVERHEAD)
+        events: list[StoredInteraction] = []
+        end, spent = claim.last_id, 0
+        while spent < budget:
+            page = await self.store.events_before(claim.tenant, claim.user, end, _REBUILD_PAGE)
+            events[:0] = page
+            spent += sum(interaction_tokens(event.interaction) for event in page)
+            if len(page) < _REBUILD_PAGE:
+                break
+            end = f"({page[0].event_id}"
+        kept = len(fit_interactions([event.interaction for event in events], budget))
+        return Batch(events[len(events) - kept :], claim.last_id, claim.pending, whole_history=True)
+
+    async def _current(self, claim: Claim) -> SummaryVersion | None:
+        if not claim.version:
+            return None
+        return await self.store.version(claim.tenant, claim.user, claim.version)
+
+    async def _test(self, claim: Claim, past: SummaryVersion | None, batch: Batch) -> Scored:
+        """The engine predicts a few of the new choices from the summary that has not seen them."""
+        pairs = sample_pairs([event.interaction for event in batch.events], self.settings.summary.prequential_sample)
+        if not self.engine.enabled or past is None or not pairs:
+            return Scored()
+        return await score_summary(self.engine, claim.tenant, past.text, pairs)
+
+    async def _record(self, claim: Claim, test: "asyncio.Task[Scored]") -> None:
+        try:
+            scored = await test
+        except AlignXError:
+            return  # an untested batch is no failed update
+        if scored.count:
+            await self.queue.record_quality(claim, scored)
+            self.metrics.quality.add("engine", scored)
+
+    async def _fail_data(self, claim: Claim, first: str, batch: int, error: str) -> str:
+        outcome = await self.queue.fail(claim, "data", first=first, batch=batch, error=error)
+        return {"DEAD": "dead", "HALVED": "halved", "FENCED": "lost", "DROPPED": "dropped"}.get(outcome, "data")
+
+    async def _tell(self, claim: Claim, error: AlignXError) -> None:
+        """Shows a watching client why the summary is late."""
+        await self.queue.publish(claim, "error", orjson.dumps(error.problem()).decode())
+
+    def _measure(self, batch: Batch, seconds: float) -> None:
+        self.metrics.seconds.observe(seconds)
+        if batch.events and not batch.whole_history:
+            self.metrics.events.observe(len(batch.events))
+            waited = datetime.now(UTC) - event_time(batch.events[0].event_id)
+            self.metrics.delay.observe(max(0.0, waited.total_seconds()))
+
+
+def _event_range(batch: Batch) -> EventRange:
+    if not batch.events:
+        return EventRange()
+    return EventRange(first=batch.events[0].event_id, last=batch.events[-1].event_id, count=len(batch.events))
+
+
+def _as_prequential(scored: Scored) -> Prequential | None:
+    if not scored.count:
+        return None
+    return Prequential(
+        comparisons=scored.count,
+        accuracy=scored.hits / scored.count,
+        mean_probability=round(scored.mass / scored.count, 4),
+    )

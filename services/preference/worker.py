@@ -1,0 +1,193 @@
+"""The worker: finds users with waiting events and keeps as many updates under way as pays.
+
+    python -m services.preference.worker
+
+A dispatcher claims due users and starts an update for each. The limit of updates at once halves when
+the engine is overloaded or gone and grows back with every success. Each update runs under a lease
+that a heartbeat extends; a lost lease ends it. Run as many workers as you like. The process serves
+/livez, /readyz and /metrics on port 8103.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import socket
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry, Gauge
+from redis.exceptions import RedisError
+
+from services.core.engine import Engine
+from services.core.errors import EngineUnavailable
+from services.core.http import Check, create_app, serve
+from services.core.settings import QueueSettings, Settings, load_settings
+from services.core.store import Store, open_redis
+from services.core.telemetry import create_registry
+from services.preference.metrics import WorkerMetrics
+from services.preference.queue import Claim, Queue
+from services.preference.update import Updater
+
+PORT = 8103
+_REDIS_PAUSE_S = 0.5
+_DEPTH_EVERY_S = 5.0
+
+logger = logging.getLogger("alignx.worker")
+
+
+class AdaptiveLimit:
+    """How many updates may run at once: halved at a fault of the engine, up by one for a round of
+    successes (additive increase, multiplicative decrease)."""
+
+    def __init__(self, most: int, gauge: Gauge) -> None:
+        self.most = most
+        self.value = float(most)
+        self.gauge = gauge
+        gauge.set(most)
+
+    def succeed(self) -> None:
+        self._set(min(self.most, self.value + 1 / self.value))
+
+    def fail(self) -> None:
+        self._set(max(1.0, self.value / 2))
+
+    def _set(self, value: float) -> None:
+        self.value = value
+        self.gauge.set(int(value))
+
+
+class Worker:
+    """One dispatcher and the updates it has started."""
+
+    def __init__(self, queue: Queue, updater: Updater, settings: Settings, metrics: WorkerMetrics) -> None:
+        self.queue = queue
+        self.updater = updater
+        self.settings: QueueSettings = settings.queue
+        self.metrics = metrics
+        self.limit = AdaptiveLimit(settings.summary.workers, metrics.concurrency)
+        self.name = f"{socket.gethostname()}-{os.getpid()}"
+        self._running: set[asyncio.Task[None]] = set()
+        self._measured = 0.0
+
+    async def run(self) -> None:
+        """Works until cancelled."""
+        while True:
+            try:
+                claimed = await self._claim_due()
+                await self._measure_depth()
+            except RedisError as error:
+                logger.warning("redis does not answer", extra={"error": type(error).__name__})
+                await asyncio.sleep(_REDIS_PAUSE_S)
+                continue
+            if len(self._running) >= int(self.limit.value):
+                await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            elif not claimed:
+                await asyncio.sleep(self.settings.poll_ms / 1000)
+
+    async def close(self, grace_s: float) -> None:
+        """Lets running updates end, then gives back what is left."""
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=grace_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _claim_due(self) -> int:
+        claimed = 0
+        shards = await self.queue.due_shards()
+        random.shuffle(shards)
+        for shard in shards:
+            if len(self._running) >= int(self.limit.value):
+                break
+            expired, claim = await self.queue.claim(shard, self.name)
+            self.metrics.expiries.inc(expired)
+            if claim:
+                claimed += 1
+                task = asyncio.create_task(self._work(claim))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+        return claimed
+
+    async def _work(self, claim: Claim) -> None:
+        with self.metrics.in_flight.track_inprogress():
+            try:
+                outcome = await self._under_lease(claim)
+                self.limit.succeed()
+            except EngineUnavailable:
+                self.limit.fail()
+                outcome = "engine"
+            except RedisError:
+                logger.exception("update lost with redis")
+                outcome = "lost"
+        self.metrics.updates.labels(outcome).inc()
+
+    async def _under_lease(self, claim: Claim) -> str:
+        """Runs the update beside its heartbeat; without the lease the work is worth nothing."""
+        update = asyncio.create_task(self.updater.run(claim))
+        try:
+            while True:
+                done, _ = await asyncio.wait({update}, timeout=self.settings.heartbeat_ms / 1000)
+                if done:
+                    return update.result()
+                if not await self.queue.beat(claim):
+                    return "lost"
+        except asyncio.CancelledError:
+            await self.queue.fail(claim, "release")
+            raise
+        finally:
+            update.cancel()
+
+    async def _measure_depth(self) -> None:
+        if time.monotonic() - self._measured > _DEPTH_EVERY_S:
+            self._measured = time.monotonic()
+            waiting, overdue = await self.queue.depth()
+            self.metrics.waiting.set(waiting)
+            self.metrics.overdue.set(overdue)
+
+
+def create_worker_app(settings: Settings) -> FastAPI:
+    """The worker with its health and metrics; the work itself runs in the lifespan."""
+    registry: CollectorRegistry = create_registry()
+    metrics = WorkerMetrics(registry)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_redis(settings.redis) as redis, Engine.open(settings.engine) as engine:
+            store = Store(redis, settings.queue.shards)
+            await store.claim_shards()
+            queue = Queue(redis, settings.queue, settings.summary)
+            worker = Worker(queue, Updater(store, queue, engine, settings, metrics), settings, metrics)
+            app.state.checks = {"redis": store.ready}
+            work = asyncio.create_task(worker.run())
+            yield
+            work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+            await worker.close(settings.server.shutdown_s)
+
+    def checks(app: FastAPI) -> Mapping[str, Check]:
+        found: Mapping[str, Check] = app.state.checks
+        return found
+
+    return create_app(
+        title="AlignX worker",
+        version=version("alignx-serve"),
+        settings=settings,
+        registry=registry,
+        checks=checks,
+        lifespan=lifespan,
+    )
+
+
+def main() -> None:
+    settings = load_settings()
+    serve(create_worker_app(settings), settings, "worker", port=PORT)
+
+
+if __name__ == "__main__":
+    main()
