@@ -1,0 +1,56 @@
+"""The admin API: API keys and tenants. Every call needs an admin key.
+
+An admin key belongs to a tenant like any other and reads and writes only that tenant's users under
+/v1; here it may make, list and revoke the keys of all tenants.
+"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from gateway.auth import Authenticator, Caller
+from gateway.keys import KeyStore
+from services.core.http import JsonRoute
+from services.core.schemas import KeyCreated, KeyList, KeyRequest, TenantList
+
+
+async def admin_caller(request: Request) -> Caller:
+    authenticator: Authenticator = request.app.state.authenticator
+    return await authenticator.authenticate_admin(request.scope)
+
+
+def key_store(request: Request) -> KeyStore:
+    store: KeyStore = request.app.state.keys
+    return store
+
+
+Keys = Annotated[KeyStore, Depends(key_store)]
+Tenant = Annotated[str | None, Query(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="Of this tenant only")]
+After = Annotated[str | None, Query(max_length=64, description="`next` of the page before")]
+Limit = Annotated[int, Query(ge=1, le=1_000)]
+KeyId = Annotated[str, Path(pattern=r"^[a-z0-9]{4,32}$")]
+
+router = APIRouter(prefix="/admin", tags=["admin"], route_class=JsonRoute, dependencies=[Depends(admin_caller)])
+
+
+@router.post("/keys", status_code=201, summary="Make an API key")
+async def create_key(request: KeyRequest, keys: Keys) -> KeyCreated:
+    """The answer holds the whole key, this once."""
+    return await keys.create(request)
+
+
+@router.get("/keys", summary="List API keys")
+async def list_keys(keys: Keys, tenant: Tenant = None, after: After = None, limit: Limit = 100) -> KeyList:
+    return await keys.keys(tenant, after, limit)
+
+
+@router.delete("/keys/{key_id}", status_code=204, summary="Revoke an API key")
+async def revoke_key(key_id: KeyId, keys: Keys) -> Response:
+    """From the next request on the key is refused."""
+    await keys.revoke(key_id)
+    return Response(status_code=204)
+
+
+@router.get("/tenants", summary="List tenants")
+async def list_tenants(keys: Keys, after: After = None, limit: Limit = 100) -> TenantList:
+    return await keys.tenants(after, limit)

@@ -1,0 +1,78 @@
+"""Which header fields cross the gateway.
+
+Towards a service only the fields listed here pass; everything else (the API key, cookies, whatever
+claims to come from inside) stays outside. Towards the caller all pass but hop-by-hop fields and
+those that concern the inside.
+"""
+
+from collections.abc import Iterable
+
+from services.core.errors import RequestError
+from services.core.http import TENANT_HEADER, TOKEN_HEADER
+
+_INWARD = {
+    name.lower().encode(): name
+    for name in (
+        "Accept",
+        "Content-Encoding",
+        "Content-Type",
+        "Idempotency-Key",
+        "If-Match",
+        "If-None-Match",
+        "Last-Event-ID",
+        "Prefer",
+        "Traceparent",
+        "Tracestate",
+    )
+}
+
+_NOT_OUTWARD = frozenset(
+    {
+        # hop by hop
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        # the gateway's own
+        b"date",
+        b"server",
+        b"server-timing",
+        b"set-cookie",
+        b"ratelimit",
+        b"ratelimit-policy",
+        b"x-request-id",
+        # the inside's
+        TENANT_HEADER.lower().encode(),
+        TOKEN_HEADER.lower().encode(),
+    }
+)
+
+
+def inward(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    """The caller's fields that a service may see. Raises RequestError for one that is not UTF-8."""
+    passed: list[tuple[str, str]] = []
+    for name, value in headers:
+        if field := _INWARD.get(name):
+            try:
+                passed.append((field, value.decode()))
+            except UnicodeDecodeError as error:
+                raise RequestError(f"The header {field} is not valid UTF-8.") from error
+    return passed
+
+
+def outward(headers: Iterable[tuple[bytes, bytes]], *, bodiless: bool) -> list[tuple[bytes, bytes]]:
+    """A service's fields that the caller may see, with names in lower case as ASGI wants them.
+
+    `bodiless`: the status allows no body, so Content-Length, if any, is not the length of one.
+    """
+    fields = [(name.lower(), value) for name, value in headers]
+    dropped = _NOT_OUTWARD | {b"content-length"} if bodiless else _NOT_OUTWARD
+    for name, value in fields:
+        if name == b"connection":
+            dropped = dropped | {token.strip().lower() for token in value.split(b",")}
+    return [field for field in fields if field[0] not in dropped]

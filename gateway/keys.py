@@ -1,0 +1,192 @@
+"""API keys: their form, and what Redis keeps of them.
+
+A key is `ax_<id>_<secret>`. The id finds the record; the secret is 256 random bits. Redis keeps the
+SHA-256 of the whole key and never the key, so a copy of the database opens nothing.
+
+    gw:key:{<id>}           hash: digest tenant admin name created_at [rate] [burst] [revoked_at]
+    gw:bucket:{<id>}        hash: the key's token bucket (lua/admit.lua)
+    gw:keys                 sorted set of all ids, in the order of the alphabet
+    gw:tenant-keys:<tenant> the same for one tenant
+    gw:tenants              sorted set of tenants
+
+`{…}` is the cluster hash tag that keeps a key's record and bucket together.
+"""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, RedisError
+
+from gateway.limits import Allowance
+from services.core.errors import KeyUnknown, StoreUnavailable
+from services.core.schemas import KeyCreated, KeyInfo, KeyList, KeyRequest, TenantInfo, TenantList
+from services.core.settings import Settings
+
+_KEY_FORM = re.compile(r"ax_([a-z0-9]{4,32})_([A-Za-z0-9-]{32,128})", re.ASCII)
+_ALL_KEYS = "gw:keys"
+_TENANTS = "gw:tenants"
+
+
+class ApiKey(NamedTuple):
+    id: str
+    digest: str
+    """SHA-256 of the whole key, in hexadecimal."""
+
+
+def parse_key(text: str) -> ApiKey | None:
+    """None unless `text` has the form of a key."""
+    match = _KEY_FORM.fullmatch(text)
+    return ApiKey(match[1], _digest(text)) if match else None
+
+
+def new_key() -> tuple[str, ApiKey]:
+    """A fresh key, and what is kept of it."""
+    key_id = secrets.token_hex(6)
+    secret = base64.b32encode(secrets.token_bytes(32)).decode().rstrip("=").lower()
+    text = f"ax_{key_id}_{secret}"
+    return text, ApiKey(key_id, _digest(text))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What the store says of a presented key."""
+
+    tenant: str
+    admin: bool
+    genuine: bool
+    """The secret is the right one."""
+    revoked: bool
+    allowance: Allowance | None
+    """Null when no token was asked for: the secret is wrong or the key is revoked."""
+
+
+async def _answer(command: Any) -> Any:
+    try:
+        return await command
+    except NoScriptError:
+        raise
+    except (RedisError, OSError) as error:
+        raise StoreUnavailable(retry_after=1.0) from error
+
+
+class KeyStore:
+    """Keys and tenants in Redis. Every method raises StoreUnavailable when Redis does not answer."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self._redis: Any = redis  # its methods are typed for the blocking client and this one at once
+        self._defaults = settings.gateway
+        self._slots = asyncio.Semaphore(settings.redis.max_connections)
+        self._script = resources.files("gateway").joinpath("lua/admit.lua").read_text(encoding="utf-8")
+        self._sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
+
+    async def ping(self) -> None:
+        await _answer(self._redis.ping())
+
+    async def admit(self, key: ApiKey) -> Admission | None:
+        """Checks the key and takes a token, in one round trip; None for an unknown id."""
+        arguments = (
+            f"gw:key:{{{key.id}}}",
+            f"gw:bucket:{{{key.id}}}",
+            key.digest,
+            self._defaults.rate,
+            self._defaults.burst,
+        )
+        try:
+            async with self._slots:
+                reply = await _answer(self._redis.evalsha(self._sha, 2, *arguments))
+        except NoScriptError:
+            reply = await _answer(self._redis.eval(self._script, 2, *arguments))
+        if reply is None:
+            return None
+        genuine = hmac.compare_digest(reply[0], key.digest)
+        allowance = None
+        if genuine and len(reply) > 4:
+            allowance = Allowance(bool(reply[4]), float(reply[5]), rate=float(reply[6]), burst=int(float(reply[7])))
+        return Admission(
+            tenant=reply[1],
+            admin=reply[2] == "1",
+            genuine=genuine,
+            revoked=bool(reply[3]),
+            allowance=allowance,
+        )
+
+    async def create(self, request: KeyRequest) -> KeyCreated:
+        text, key = new_key()
+        await self._write(key, request)
+        info = await self._info(key.id)
+        return KeyCreated(**info.model_dump(), key=text)
+
+    async def register(self, key: ApiKey, *, tenant: str, name: str) -> None:
+        """Makes `key` an admin key, as often as you like; one that was revoked stays revoked."""
+        await self._write(key, KeyRequest(name=name, tenant=tenant, admin=True))
+
+    async def _write(self, key: ApiKey, request: KeyRequest) -> None:
+        record = f"gw:key:{{{key.id}}}"
+        fields: dict[str, Any] = {
+            "digest": key.digest,
+            "tenant": request.tenant,
+            "admin": int(request.admin),
+            "name": request.name,
+        }
+        fields |= {name: value for name in ("rate", "burst") if (value := getattr(request, name)) is not None}
+        await _answer(self._redis.hsetnx(record, "created_at", _now()))
+        await _answer(self._redis.hset(record, mapping=fields))
+        # The indexes come last: a key that is listed has its whole record.
+        await _answer(self._redis.zadd(f"gw:tenant-keys:{request.tenant}", {key.id: 0}))
+        await _answer(self._redis.zadd(_ALL_KEYS, {key.id: 0}))
+        await _answer(self._redis.zadd(_TENANTS, {request.tenant: 0}))
+
+    async def revoke(self, key_id: str) -> None:
+        """From the next request on the key is refused. Raises KeyUnknown."""
+        record = f"gw:key:{{{key_id}}}"
+        if not await _answer(self._redis.exists(record)):
+            raise KeyUnknown
+        await _answer(self._redis.hsetnx(record, "revoked_at", _now()))
+
+    async def keys(self, tenant: str | None, after: str | None, limit: int) -> KeyList:
+        """Keys in the order of their ids, of one tenant or of all."""
+        index = f"gw:tenant-keys:{tenant}" if tenant else _ALL_KEYS
+        ids, following = await self._page(index, after, limit)
+        return KeyList(keys=tuple([await self._info(key_id) for key_id in ids]), next=following)
+
+    async def tenants(self, after: str | None, limit: int) -> TenantList:
+        names, following = await self._page(_TENANTS, after, limit)
+        counts = [int(await _answer(self._redis.zcard(f"gw:tenant-keys:{name}"))) for name in names]
+        tenants = tuple(TenantInfo(tenant=name, keys=count) for name, count in zip(names, counts, strict=True))
+        return TenantList(tenants=tenants, next=following)
+
+    async def _page(self, index: str, after: str | None, limit: int) -> tuple[list[str], str | None]:
+        start = f"({after}" if after else "-"
+        found = await _answer(self._redis.zrangebylex(index, start, "+", 0, limit + 1))
+        names = list(map(str, found))
+        return names[:limit], names[limit - 1] if len(names) > limit else None
+
+    async def _info(self, key_id: str) -> KeyInfo:
+        record: dict[str, str] = await _answer(self._redis.hgetall(f"gw:key:{{{key_id}}}"))
+        return KeyInfo(
+            id=key_id,
+            name=record["name"],
+            tenant=record["tenant"],
+            admin=record["admin"] == "1",
+            rate=float(record.get("rate", self._defaults.rate)),
+            burst=int(record.get("burst", self._defaults.burst)),
+            created_at=datetime.fromisoformat(record["created_at"]),
+            revoked_at=datetime.fromisoformat(record["revoked_at"]) if "revoked_at" in record else None,
+        )

