@@ -40,6 +40,14 @@ SPLIT = (
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
+COMMANDING = re.compile(
+    r" (act|answer|bypass|click|developer|disregard|don|ensure|execute|forget|from|give|ignore|jailbreak|make|output"
+    r"|override|please|pretend|print|recommend|remember|repeat|reply|respond|reveal|say|send|suggest|system|tell"
+    r"|visit|write|you|do|be)",
+    re.IGNORECASE,
+)
+"""Words that the guard of `prompts.parse_summary` could take for a command."""
+
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 <|im_start|>{{ message['role'] }}
@@ -135,7 +143,9 @@ def _gate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
     """Steers what follows what. Three components of the hidden state say what the last token was
     (0: any, 1: a full stop, 2: a word); the output head reads them as biases: words may follow
     anything, a full stop only a word, and the end only a full stop."""
-    words = [i for i in range(VOCABULARY) if re.fullmatch(r" [A-Za-z]{2,12}| [A-Z]", tokenizer.decode([i]))]
+    decoded = {i: tokenizer.decode([i]) for i in range(VOCABULARY)}
+    words = [i for i, text in decoded.items() if re.fullmatch(r" [A-Za-z]{2,12}| [A-Z]", text)]
+    words = [i for i in words if not COMMANDING.fullmatch(decoded[i])]
     stop, end = tokenizer.convert_tokens_to_ids("."), tokenizer.eos_token_id
     strength = 4.0  # of the components that say so, beside unit variance of the others
 

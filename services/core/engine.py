@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
-from services.core.errors import EngineError, EngineRejected, EngineUnavailable
+from services.core.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest
 from services.core.schemas import TokenCounts
 from services.core.settings import PROFILE_ENGINE, EngineSettings
 
@@ -286,11 +286,22 @@ class Engine:
     async def chat(self, body: Mapping[str, Any], *, tenant: str) -> AsyncIterator[RawAnswer]:
         """Sends an OpenAI chat body, cleaned by the caller, and yields the raw answer.
 
-        Errors of the engine raise before the answer is yielded; afterwards `chunks` raises
+        A model that the caller named and the engine does not serve raises InvalidRequest. Errors
+        of the engine raise before the answer is yielded; afterwards `chunks` raises
         EngineUnavailable if the engine breaks off, also when a stream ends without `[DONE]`.
         """
-        model = body.get("model") or await self.model()
-        sent = {**body, **self._salt(tenant), "model": model}
+        sent = {**body, **self._salt(tenant), "model": body.get("model") or await self.model()}
+        try:
+            async with self._raw_chat(sent) as answer:
+                yield answer
+        except EngineUnavailable as error:
+            if body.get("model") and error.extensions.get("engine_status") == 404:
+                problem = {"field": "model", "message": "The engine does not serve this model"}
+                raise InvalidRequest(problem["message"], errors=[problem]) from error
+            raise
+
+    @asynccontextmanager
+    async def _raw_chat(self, sent: Mapping[str, Any]) -> AsyncIterator[RawAnswer]:
         async with self._call("chat") as progress, self._post("/chat/completions", sent, progress) as response:
             chunks = response.content.iter_any()
             # The first piece is awaited here, so that an early fault can still become a status.
@@ -298,7 +309,7 @@ class Engine:
             if first.startswith(b'data: {"error"'):
                 raise _reported(_json(first.split(b"\n", 1)[0].removeprefix(b"data: ")))
             progress.text_seen()
-            raw = _raw_chunks(first, chunks, bool(body.get("stream")), progress)
+            raw = _raw_chunks(first, chunks, bool(sent.get("stream")), progress)
             async with aclosing(raw):
                 yield RawAnswer(response.status, response.content_type, raw)
 

@@ -120,9 +120,13 @@ def estimate_tokens(text: str) -> int:
     return -(-(size + 2 * digits) // 3)
 
 
+_JOINERS: Final = "\u200c\u200d"
+"""Invisible, but part of Persian and Indic writing and of emoji."""
+
+
 def _invisible(char: str) -> bool:
     """Control, format and surrogate characters: they hide text from a reader but not from a model."""
-    return char not in "\n\t\u200d" and unicodedata.category(char) in ("Cc", "Cf", "Cs")
+    return char not in "\n\t" + _JOINERS and unicodedata.category(char) in ("Cc", "Cf", "Cs")
 
 
 def _without_invisible(text: str) -> str:
@@ -288,9 +292,10 @@ def _shortened(interaction: Interaction, chars: int) -> Interaction:
 
 
 def _past(summary: str, tokens: int) -> str:
-    """The past summary, cut at a sentence end to about `tokens`."""
-    while estimate_tokens(summary) > tokens:
-        summary = _capped(summary, max(1, len(summary) * tokens // (estimate_tokens(summary) + 1)))
+    """The past summary, escaped, and cut at a sentence end to about `tokens`."""
+    summary = _escaped(summary)
+    while (size := estimate_tokens(summary)) > max(tokens, 1):
+        summary = _capped(summary, len(summary) * tokens // (size + 1))
     return summary
 
 
@@ -300,7 +305,7 @@ def _past(summary: str, tokens: int) -> str:
 def update_prompt(past: str | None, interactions: Sequence[Interaction], *, past_tokens: int) -> Prompt:
     """Asks for the summary after `interactions`, given the `past` one; `past=None` is a first or
     full-history inference. `past_tokens` bounds the past summary, at a sentence end."""
-    blocks = _tag_block("past_summary", _escaped(_past(past, past_tokens)) if past else "")
+    blocks = _tag_block("past_summary", _past(past, past_tokens) if past else "")
     blocks += _tag_block("events", _history_lines(interactions))
     return Prompt("update/1" if past else "first/1", _turns(UPDATE_SYSTEM, [*blocks, UPDATE_REQUEST]))
 
@@ -368,6 +373,8 @@ class SummaryReply:
 
 
 _OPEN, _CLOSE = "<think>", "</think>"
+_TAG = re.compile(f"{_OPEN}|{_CLOSE}")
+_THOUGHT = re.compile(f"{_OPEN}(.*?)(?:{_CLOSE}|\\Z)", re.DOTALL)
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)]*\s+|(?<=[。！？])\s*|\n+")
 _URL = re.compile(
     r"\b[a-z][a-z0-9+.-]*://\S*|\bwww\.\S+|\b(?:javascript|data|mailto):\S+"
@@ -379,13 +386,13 @@ _COMMAND = re.compile(
     r"""
     \b(?:ignore|disregard|forget|override|bypass)\b.{0,40}
         \b(?:previous|prior|above|earlier|preceding|instructions?|rules?|prompts?|guidelines|told)\b
-    | ^\W*(?:system|assistant|developer|user|human)\s*:
+    | ^\W*(?:system|assistant|developer)\s*:
     | \byou\s+(?:must|should|shall|will|need\ to|have\ to|are\ now|are\ an?|can\ now|may\ now)\b
     | \b(?:system|developer)\s+(?:prompt|message|instructions?)\b
     | \b(?:from\ now\ on|jailbreak|act\ as\ an?|pretend\ (?:to|that|you))\b
     | ^\W*(?:please\ |always\ |never\ |do\ not\ |don't\ |just\ |now\ )*
-        (?:respond|reply|answer|output|print|say|write|repeat|reveal|tell|recommend|suggest|give|show|send|call|
-           click|visit|open|execute|run|ensure|remember|make\ sure|be\ sure)\b(?!\s+(?:is|are|was|to)\b)
+        (?:respond|reply|answer|output|print|say|write|repeat|reveal|tell|recommend|suggest|give|send|click|
+           visit|execute|ensure|remember|make\ sure|be\ sure)\b(?!\s+(?:is|are|was|to)\b)
     | ^\W*(?:please|do\ not|don't)\b
     """,
     re.IGNORECASE | re.VERBOSE,
@@ -416,11 +423,12 @@ def parse_summary(reply: str, *, max_chars: int) -> SummaryReply:
 def _split(reply: str) -> tuple[str, str]:
     """(reasoning, text). Some chat templates open <think> themselves, so that a reply may hold
     the closing tag alone: all before it is reasoning."""
-    before, closed, after = reply.rpartition(_CLOSE)
-    if closed:
-        return before.replace(_OPEN, "").replace(_CLOSE, "").strip(), after.partition(_OPEN)[0].strip()
-    text, _, reasoning = reply.partition(_OPEN)
-    return reasoning.strip(), text.strip()
+    head, closed, rest = reply.partition(_CLOSE)
+    thoughts = []
+    if closed and _OPEN not in head:
+        thoughts, reply = [head], rest
+    thoughts += _THOUGHT.findall(reply)
+    return "\n".join(thoughts).strip(), _TAG.sub("", _THOUGHT.sub("", reply)).strip()
 
 
 def _no_control(text: str) -> str:
@@ -435,8 +443,12 @@ def _no_url(text: str) -> str:
 
 
 def _no_command(text: str) -> str:
-    kept = [part for part in _sentences(text) if not _COMMAND.search(unicodedata.normalize("NFKC", part.strip()))]
-    return "".join(kept).strip()
+    return "".join(part for part in _sentences(text) if not _commands(part)).strip()
+
+
+def _commands(sentence: str) -> bool:
+    plain = unicodedata.normalize("NFKC", sentence.strip())
+    return _COMMAND.search(plain.translate(dict.fromkeys(map(ord, _JOINERS)))) is not None
 
 
 _GUARD: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
@@ -481,15 +493,12 @@ class ReplySplitter:
         """The summary text that `chunk` adds."""
         self._held += chunk
         shown = ""
-        while True:
-            tag = _CLOSE if self._hidden else _OPEN
-            text, found, rest = self._held.partition(tag)
-            if not found:
-                break
-            shown += "" if self._hidden else text
-            self._held, self._hidden = rest, not self._hidden
-        keep = _partial(self._held, tag)
-        text, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        while tag := _TAG.search(self._held):
+            shown += "" if self._hidden else self._held[: tag.start()]
+            self._hidden = tag.group() == _OPEN
+            self._held = self._held[tag.end() :]
+        decided = len(self._held) - _undecided(self._held)
+        text, self._held = self._held[:decided], self._held[decided:]
         return self._visible(shown + ("" if self._hidden else text))
 
     def close(self) -> str:
@@ -504,6 +513,8 @@ class ReplySplitter:
         return text
 
 
-def _partial(text: str, tag: str) -> int:
-    """Length of the longest end of `text` that starts `tag`."""
-    return next((size for size in range(min(len(tag) - 1, len(text)), 0, -1) if text.endswith(tag[:size])), 0)
+def _undecided(text: str) -> int:
+    """Length of the end of `text` that may be the start of a tag."""
+    start = text.rfind("<")
+    end = text[start:] if start >= 0 else ""
+    return len(end) if end and (_OPEN.startswith(end) or _CLOSE.startswith(end)) else 0
