@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 import orjson
@@ -27,6 +27,8 @@ from prometheus_client import (
     ProcessCollector,
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.core.schemas import TokenCounts
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -109,6 +111,56 @@ class HttpMetrics:
         )
         self.in_flight = Gauge("alignx_http_requests_in_flight", "Requests being answered now", registry=registry)
         self.problems = Counter("alignx_problems", "Errors answered, by problem code", ("code",), registry=registry)
+
+
+class EngineCallRecord(Protocol):
+    """What is measured of a call to the engine; `services.core.engine.EngineCall` is one."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def ttft_s(self) -> float | None: ...
+    @property
+    def tokens(self) -> TokenCounts: ...
+
+
+class EngineMetrics:
+    """Calls to the engine from one process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.calls = Counter("alignx_engine_calls", "Calls to the engine", ("kind", "outcome"), registry=registry)
+        self.seconds = Histogram(
+            "alignx_engine_call_duration_seconds",
+            "Seconds of a call to the engine, the wait for a free slot included",
+            ("kind",),
+            buckets=_LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self.first_token = Histogram(
+            "alignx_engine_time_to_first_token_seconds",
+            "Seconds from a call to its first text",
+            ("kind",),
+            buckets=_LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self.tokens = Counter(
+            "alignx_engine_tokens",
+            "Tokens read (prompt, cached among them) and written",
+            ("kind", "token"),
+            registry=registry,
+        )
+
+    def observe(self, call: EngineCallRecord) -> None:
+        self.calls.labels(call.kind, call.outcome).inc()
+        self.seconds.labels(call.kind).observe(call.seconds)
+        if call.ttft_s is not None:
+            self.first_token.labels(call.kind).observe(call.ttft_s)
+        for name, count in call.tokens:
+            self.tokens.labels(call.kind, name).inc(count)
 
 
 # --- the middleware ----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ and the model's reply, streamed while it is written; without one it is the fast 
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -78,7 +79,7 @@ class EngineWriter:
         splitter, feed = ReplySplitter(), _Feed(publish)
         pieces: list[str] = []
         completion: Completion | None = None
-        async for part in self.engine.stream(
+        stream = self.engine.stream(
             prompt.messages,
             tenant=material.tenant,
             max_tokens=self.settings.max_tokens,
@@ -86,13 +87,15 @@ class EngineWriter:
             top_p=self.settings.top_p,
             top_k=self.settings.top_k,
             priority=BACKGROUND,
-        ):
-            match part:
-                case Delta(text=text):
-                    pieces.append(text)
-                    await feed.add(splitter.feed(text))
-                case Completion():
-                    completion = part
+        )
+        async with aclosing(stream) as parts:
+            async for part in parts:
+                match part:
+                    case Delta(text=text):
+                        pieces.append(text)
+                        await feed.add(splitter.feed(text))
+                    case Completion():
+                        completion = part
         await feed.add(splitter.close())
         await feed.flush()
         assert completion is not None, "a stream ends with its completion"

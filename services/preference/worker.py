@@ -28,7 +28,7 @@ from services.core.errors import EngineUnavailable
 from services.core.http import Check, create_app, serve
 from services.core.settings import QueueSettings, Settings, load_settings
 from services.core.store import Store, open_redis
-from services.core.telemetry import create_registry
+from services.core.telemetry import EngineMetrics, create_registry
 from services.preference.metrics import WorkerMetrics
 from services.preference.queue import Claim, Queue
 from services.preference.update import Updater
@@ -154,10 +154,11 @@ def create_worker_app(settings: Settings) -> FastAPI:
     """The worker with its health and metrics; the work itself runs in the lifespan."""
     registry: CollectorRegistry = create_registry()
     metrics = WorkerMetrics(registry)
+    engine_metrics = EngineMetrics(registry)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_redis(settings.redis) as redis, Engine.open(settings.engine) as engine:
+        async with open_redis(settings.redis) as redis, Engine.open(settings.engine, engine_metrics.observe) as engine:
             store = Store(redis, settings.queue.shards)
             await store.claim_shards()
             queue = Queue(redis, settings.queue, settings.summary)

@@ -1,0 +1,65 @@
+"""The response service: personalized chat, selection and recommendation.
+
+python -m services.response.app        (port 8102; needs Redis; chat needs an engine)
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from services.core.engine import Engine
+from services.core.http import Check, create_app, serve
+from services.core.settings import Settings, load_settings
+from services.core.store import Store, open_redis
+from services.core.telemetry import EngineMetrics, create_registry
+from services.response.chat import Chat
+from services.response.recommendation import Recommender
+from services.response.routes import router
+from services.response.selection import Selector
+
+PORT = 8102
+
+
+def create_response_app(settings: Settings) -> FastAPI:
+    registry = create_registry()
+    engine_metrics = EngineMetrics(registry)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with (
+            open_redis(settings.redis) as redis,
+            Engine.open(settings.engine, engine_metrics.observe) as engine,
+        ):
+            store = Store(redis, settings.queue.shards)
+            await store.claim_shards()
+            app.state.store = store
+            app.state.chat = Chat(store, engine, settings)
+            app.state.selector = Selector(store, engine, settings.response)
+            app.state.recommender = Recommender(app.state.selector)
+            yield
+
+    def checks(app: FastAPI) -> Mapping[str, Check]:
+        # The engine is no condition of readiness: selection and ranking go on without it.
+        return {"redis": app.state.store.ready}
+
+    app = create_app(
+        title="AlignX response service",
+        version=version("alignx-serve"),
+        settings=settings,
+        registry=registry,
+        checks=checks,
+        lifespan=lifespan,
+    )
+    app.include_router(router)
+    return app
+
+
+def main() -> None:
+    settings = load_settings()
+    serve(create_response_app(settings), settings, "response", port=PORT)
+
+
+if __name__ == "__main__":
+    main()

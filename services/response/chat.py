@@ -1,0 +1,164 @@
+"""Personalized chat: an OpenAI-compatible request, conditioned on what is known of its user.
+
+The request's messages go to the engine behind the user's summary (or raw history, by mode); the
+answer comes back as the engine wrote it, byte for byte, with one member added: `personalization`,
+which says what it was conditioned on.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.core.engine import Engine, RawAnswer
+from services.core.errors import AlignXError, EngineError, InvalidRequest, UserUnknown
+from services.core.prompts import ChatMessage, chat_prompt, estimate_tokens, fit_interactions
+from services.core.schemas import ChatMode, Interaction, Personalization, PersonalizationUsed, UserId
+from services.core.settings import Settings
+from services.core.store import Store
+
+DEFAULT_HISTORY: Mapping[ChatMode, int] = {"ica": 16, "direct": 200}
+"""Recent events that a mode reads when the request names no number."""
+
+FORWARDED = frozenset(
+    (
+        "frequency_penalty", "ignore_eos", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens", "min_p",
+        "min_tokens", "model", "n", "parallel_tool_calls", "presence_penalty", "reasoning_effort",
+        "repetition_penalty", "response_format", "seed", "stop", "stream", "stream_options", "temperature",
+        "tool_choice", "tools", "top_k", "top_logprobs", "top_p",
+    )
+)  # fmt: skip
+"""Fields of a chat request that reach the engine. All others stay here: some of them (a chat template,
+a cache salt, a priority) would let one caller reach past another."""
+
+
+class ChatRequestMessage(BaseModel):
+    """A message in OpenAI's form; members beyond role and content (tool calls, names) pass unchanged."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+
+
+class ChatRequest(BaseModel):
+    """An OpenAI chat completion request with our extension. Fields that OpenAI defines and that are
+    not listed here pass to the engine; unknown ones are ignored, as OpenAI's clients expect."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+
+    messages: Annotated[list[ChatRequestMessage], Field(min_length=1)]
+    model: str | None = None
+    user: UserId | None = None
+    """Whose summary to use; the header X-User-Id says the same."""
+    stream: bool = False
+    max_tokens: Annotated[int | None, Field(ge=1)] = None
+    max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
+    personalization: Personalization | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conditioning:
+    """What of the user goes before the conversation."""
+
+    used: PersonalizationUsed
+    summary: str | None = None
+    history: tuple[Interaction, ...] = ()
+
+
+class Chat:
+    """Chat completions of one process."""
+
+    def __init__(self, store: Store, engine: Engine, settings: Settings) -> None:
+        self.store = store
+        self.engine = engine
+        self.settings = settings
+
+    @asynccontextmanager
+    async def answer(
+        self, tenant: str, user: str | None, request: ChatRequest
+    ) -> AsyncIterator[tuple[PersonalizationUsed, RawAnswer]]:
+        """The engine's answer and what it was conditioned on. A user nothing is known of gets a
+        plain answer. Raises EngineUnavailable, EngineRejected or InvalidRequest before it begins."""
+        await self.engine.model()  # without an engine the answer is known before anything is read
+        body = request.model_dump(mode="json", exclude_unset=True, include=set(FORWARDED))
+        limit = request.max_completion_tokens or request.max_tokens
+        if limit is None:
+            body["max_tokens"] = limit = self.settings.response.max_tokens
+        messages = [message.model_dump(mode="json", exclude_unset=True) for message in request.messages]
+        conditioning = await self._condition(tenant, user, request, messages, limit)
+        prompt = chat_prompt(
+            _as_chat_messages(messages),
+            mode=conditioning.used.mode,
+            summary=conditioning.summary,
+            history=conditioning.history,
+        )
+        async with self.engine.chat(body | {"messages": prompt.messages}, tenant=tenant) as raw:
+            yield conditioning.used, raw
+
+    async def _condition(
+        self, tenant: str, user: str | None, request: ChatRequest, messages: list[dict[str, Any]], max_tokens: int
+    ) -> Conditioning:
+        wanted = request.personalization or Personalization(mode="summary" if user else "none")
+        if wanted.mode == "none":
+            return Conditioning(PersonalizationUsed(mode="none", user=user))
+        if user is None:
+            raise InvalidRequest(
+                f"personalization.mode is {wanted.mode!r}, but the request names no user.",
+                errors=[{"field": "user", "message": "needed unless personalization.mode is 'none'"}],
+            )
+        try:
+            if wanted.mode == "summary":
+                current = await self.store.preferences(tenant, user)
+                used = PersonalizationUsed(mode="summary", user=user, version=current.version)
+                return Conditioning(used, summary=current.text)
+            count = wanted.max_history or DEFAULT_HISTORY[wanted.mode]
+            events = await self.store.events_before(tenant, user, "+", count)
+        except UserUnknown:
+            return Conditioning(PersonalizationUsed(mode="none", user=user))
+        spent = sum(estimate_tokens(orjson.dumps(message).decode()) for message in messages) + max_tokens
+        budget = max(256, self.settings.engine.context_tokens - spent - 512)
+        history = tuple(fit_interactions([event.interaction for event in events], budget)) if events else ()
+        return Conditioning(PersonalizationUsed(mode=wanted.mode, user=user, history=len(history)), history=history)
+
+
+def _as_chat_messages(messages: list[dict[str, Any]]) -> list[ChatMessage]:
+    """The same messages; the prompt reads role and content and hands on the rest."""
+    return messages  # type: ignore[return-value]
+
+
+async def whole(raw: RawAnswer, used: PersonalizationUsed) -> bytes:
+    """An answer that is not streamed, with `personalization` added. Raises EngineError."""
+    body = b"".join([chunk async for chunk in raw.chunks])
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise EngineError("The engine's answer is no JSON.") from error
+    return orjson.dumps(answer | {"personalization": used.model_dump()})
+
+
+async def streamed(raw: RawAnswer, used: PersonalizationUsed) -> AsyncIterator[bytes]:
+    """The engine's server-sent events with `personalization` in the first. An engine that breaks off
+    ends the stream with an error event and without [DONE], so that no client takes it for whole."""
+    try:
+        async with aclosing(_with_personalization(raw.chunks, used)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+    except AlignXError as error:
+        yield b"data: " + orjson.dumps(error.openai()) + b"\n\n"
+
+
+async def _with_personalization(chunks: AsyncIterator[bytes], used: PersonalizationUsed) -> AsyncGenerator[bytes, None]:
+    head = b""
+    async for chunk in chunks:
+        head += chunk
+        event, end, rest = head.partition(b"\n\n")
+        if end:
+            first = orjson.loads(event.removeprefix(b"data:"))
+            yield b"data: " + orjson.dumps(first | {"personalization": used.model_dump()}) + end + rest
+            break
+    async for chunk in chunks:
+        yield chunk
