@@ -157,7 +157,7 @@ def _clipped(text: str, chars: int) -> str:
     """At most `chars` characters, cut at a space where one is near, the cut shown."""
     if len(text) <= chars:
         return text
-    head = text[: chars - 1]
+    head = text[: max(chars - 1, 0)]
     space = head.rfind(" ", chars // 2)
     return (head[:space] if space > 0 else head).rstrip() + "…"
 
@@ -376,9 +376,11 @@ _OPEN, _CLOSE = "<think>", "</think>"
 _TAG = re.compile(f"{_OPEN}|{_CLOSE}")
 _THOUGHT = re.compile(f"{_OPEN}(.*?)(?:{_CLOSE}|\\Z)", re.DOTALL)
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)]*\s+|(?<=[。！？])\s*|\n+")
+_URL_REST = r"(?:[^\s()<>\[\]\"]*[^\s()<>\[\]\".,;:!?])?"  # the end of the sentence is not part of it
 _URL = re.compile(
-    r"\b[a-z][a-z0-9+.-]*://\S*|\bwww\.\S+|\b(?:javascript|data|mailto):\S+"
-    r"|\b(?:[a-z0-9-]+\.)+(?:com|net|org|io|ai|co|dev|app|info|biz|me|ru|cn|xyz|top|site)\b(?:[/:?#]\S*)?",
+    rf"\b[a-z][a-z0-9+.-]*://{_URL_REST}|\bwww\.{_URL_REST}|\b(?:javascript|data|mailto):\S{_URL_REST}"
+    r"|\b(?:[a-z0-9-]+\.)+(?-i:com|net|org|io|ai|co|dev|app|info|biz|me|ru|cn|xyz|top|site)\b"
+    rf"(?:[/:?#]{_URL_REST})?",
     re.IGNORECASE,
 )
 _CONTROL_TOKEN = re.compile(r"<\|[^|<>]{0,64}\|>|</?(?:think|past_summary|preferences|events?|item|query)\b[^>]*>")
