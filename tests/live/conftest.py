@@ -1,0 +1,91 @@
+"""What the live tests share: a real vLLM on the CPU, and the suite without and with it.
+
+Nothing here is skipped: a missing engine or checkpoint fails the test and says what makes it.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import free_port
+from tests.live.suite import ROOT, SHARED_DATA, Suite
+
+ENGINE_PYTHON = ROOT / ".venv-engine" / "bin" / "python"
+TINY_MODEL = ROOT / "models" / "alignx-tiny"
+ENGINE_START_S = 300.0
+ENGINE_OPTIONS = (
+    "--host 127.0.0.1 --max-model-len 8192 --max-num-seqs 32 --max-logprobs 30 --enforce-eager "
+    "--enable-prompt-tokens-details --scheduling-policy priority"
+)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of public data beside the checkout; CI has it."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("../shared/data is absent: this test measures on real public data that is not part of the project")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def engine_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL, /v1 included, of a real vLLM with the tiny random checkpoint."""
+    for path in (ENGINE_PYTHON, TINY_MODEL):
+        if not path.exists():
+            pytest.fail(f"{path.relative_to(ROOT)} is missing; `make test` makes it")
+    port, log_path = free_port(), tmp_path_factory.mktemp("engine") / "engine.log"
+    command = [ENGINE_PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", TINY_MODEL, "--port", str(port)]
+    command += ["--served-model-name", "alignx-tiny", *ENGINE_OPTIONS.split()]
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("COV_")},
+        "VLLM_TARGET_DEVICE": "cpu",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+    try:
+        _wait_until_healthy(f"http://127.0.0.1:{port}/health", process, log_path)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _wait_until_healthy(url: str, process: "subprocess.Popen[bytes]", log_path: Path) -> None:
+    deadline = time.monotonic() + ENGINE_START_S
+    while True:
+        try:
+            if httpx.get(url, timeout=2).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        assert process.poll() is None, f"vLLM ended: {log_path.read_text()[-3000:]}"
+        assert time.monotonic() < deadline, f"vLLM is not ready: {log_path.read_text()[-3000:]}"
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="session")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    """The suite with engine "profile", shared by the tests of the run; each uses its own tenant."""
+    running = Suite(tmp_path_factory.mktemp("suite"))
+    try:
+        yield running.up()
+    finally:
+        running.down()
+
+
+@pytest.fixture(scope="session")
+def engine_suite(tmp_path_factory: pytest.TempPathFactory, engine_url: str) -> Iterator[Suite]:
+    """The suite in front of the real engine."""
+    settings = {"ALIGNX_ENGINE__URL": engine_url, "ALIGNX_SUMMARY__MAX_TOKENS": "96"}
+    running = Suite(tmp_path_factory.mktemp("engine-suite"), settings)
+    try:
+        yield running.up()
+    finally:
+        running.down()

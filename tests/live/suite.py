@@ -1,0 +1,110 @@
+"""The suite as real processes of this test run: started, killed and started again by name."""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import httpx
+
+from gateway.keys import new_key
+from tests.conftest import free_port, redis_server_path
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+SERVICES = ("preference", "worker", "response", "gateway")
+MODULES = {
+    "preference": "services.preference.app",
+    "worker": "services.preference.worker",
+    "response": "services.response.app",
+    "gateway": "gateway.app",
+}
+START_S = 30.0
+
+
+class Suite:
+    """Redis, services and gateway on free ports, with data and logs in `home`.
+
+    `settings` are further environment variables, such as ALIGNX_ENGINE__URL.
+    """
+
+    def __init__(self, home: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.home = home
+        self.ports = {name: free_port() for name in ("redis", *SERVICES)}
+        self.admin_key = new_key()[0]
+        self.url = f"http://127.0.0.1:{self.ports['gateway']}"
+        self.redis_url = f"redis://127.0.0.1:{self.ports['redis']}/0"
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.environment = {
+            **os.environ,
+            "ALIGNX_INTERNAL_TOKEN": secrets.token_urlsafe(24),
+            "ALIGNX_REDIS__URL": self.redis_url,
+            "ALIGNX_GATEWAY__PREFERENCE_URL": f"http://127.0.0.1:{self.ports['preference']}",
+            "ALIGNX_GATEWAY__RESPONSE_URL": f"http://127.0.0.1:{self.ports['response']}",
+            "ALIGNX_GATEWAY__BOOTSTRAP_KEY": self.admin_key,
+            "ALIGNX_GATEWAY__RATE": "100000",
+            "ALIGNX_GATEWAY__BURST": "100000",
+            **(settings or {}),
+        }
+
+    def up(self) -> "Suite":
+        """Starts everything and waits until the gateway is ready."""
+        for name in ("redis", *SERVICES):
+            self.start(name)
+        self.wait_ready(SERVICES)
+        return self
+
+    def start(self, name: str) -> None:
+        if name == "redis":
+            options = f"--port {self.ports['redis']} --bind 127.0.0.1 --dir {self.home} --appendonly yes --save"
+            command = [redis_server_path(), *options.split(), ""]
+            environment = dict(os.environ)
+        else:
+            command = [sys.executable, "-m", MODULES[name]]
+            environment = self.environment | {"ALIGNX_SERVER__PORT": str(self.ports[name])}
+        with (self.home / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
+        """Ends the process by signal and waits until it is gone."""
+        process = self.processes.pop(name)
+        process.send_signal(number)
+        process.wait(60)
+
+    def wait_ready(self, names: Iterable[str]) -> None:
+        for name in names:
+            deadline = time.monotonic() + START_S
+            while not self._ready(name):
+                assert self.processes[name].poll() is None, f"{name} ended: {self.log(name)[-2000:]}"
+                assert time.monotonic() < deadline, f"{name} is not ready: {self.log(name)[-2000:]}"
+                time.sleep(0.05)
+
+    def _ready(self, name: str) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.ports[name]}/readyz", timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def log(self, name: str) -> str:
+        return (self.home / f"{name}.log").read_text()
+
+    def new_key(self, tenant: str, **fields: object) -> str:
+        """A fresh API key of `tenant`."""
+        body = {"name": "test", "tenant": tenant, **fields}
+        answer = httpx.post(f"{self.url}/admin/keys", json=body, headers={"Authorization": f"Bearer {self.admin_key}"})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["key"])
+
+    def client(self, tenant: str = "acme") -> httpx.Client:
+        """An HTTP client of the gateway with a key of `tenant`."""
+        headers = {"Authorization": f"Bearer {self.new_key(tenant)}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60)
+
+    def down(self) -> None:
+        # SIGTERM, so that the processes write their coverage.
+        for name in reversed(list(self.processes)):
+            self.kill(name, signal.SIGTERM)
