@@ -290,6 +290,7 @@ class Engine:
         of the engine raise before the answer is yielded; afterwards `chunks` raises
         EngineUnavailable if the engine breaks off, also when a stream ends without `[DONE]`.
         """
+        self._require_engine()
         sent = {**body, **self._salt(tenant), "model": body.get("model") or await self.model()}
         try:
             async with self._raw_chat(sent) as answer:
