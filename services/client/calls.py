@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import httpx
 import orjson
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from services.client.streams import ChatAnswer
 from services.core.schemas import (
@@ -29,6 +29,7 @@ from services.core.schemas import (
     KeyRequest,
     Method,
     Preferences,
+    Prequential,
     Readiness,
     RecommendRequest,
     RecommendResponse,
@@ -36,6 +37,7 @@ from services.core.schemas import (
     SelectRequest,
     SelectResponse,
     SummaryVersion,
+    TenantList,
     UpdateQueued,
     VersionDiff,
     VersionList,
@@ -43,6 +45,8 @@ from services.core.schemas import (
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
+
+QUALITY: TypeAdapter[dict[str, Prequential]] = TypeAdapter(dict[str, Prequential])
 
 READ_TIMEOUT_S = 60.0
 CHAT_TIMEOUT_S = 180.0
@@ -103,7 +107,7 @@ def _json(model: BaseModel) -> bytes:
     return model.model_dump_json().encode()
 
 
-def _page(**params: str | int | None) -> dict[str, str | int]:
+def _given(**params: str | int | None) -> dict[str, str | int]:
     return {name: value for name, value in params.items() if value is not None}
 
 
@@ -132,12 +136,12 @@ def append(
 
 def events(user: str, *, after: str | None = None, limit: int | None = None) -> Call[InteractionList]:
     """A page of the history, oldest first."""
-    return Call("GET", user_path(user, "events"), _as(InteractionList), params=_page(after=after, limit=limit))
+    return Call("GET", user_path(user, "events"), _as(InteractionList), params=_given(after=after, limit=limit))
 
 
 def dead_letters(user: str, *, after: str | None = None, limit: int | None = None) -> Call[DeadLetterList]:
     """A page of the events that could not be worked into the summary."""
-    return Call("GET", user_path(user, "dead-letters"), _as(DeadLetterList), params=_page(after=after, limit=limit))
+    return Call("GET", user_path(user, "dead-letters"), _as(DeadLetterList), params=_given(after=after, limit=limit))
 
 
 def export(user: str) -> Call[None]:
@@ -177,7 +181,7 @@ def summary_stream(user: str, last_event_id: str | None = None) -> Call[None]:
 def versions(user: str, *, before: int | None = None, limit: int | None = None) -> Call[VersionList]:
     """A page of the summary's versions, newest first."""
     path = user_path(user, "preferences/versions")
-    return Call("GET", path, _as(VersionList), params=_page(before=before, limit=limit))
+    return Call("GET", path, _as(VersionList), params=_given(before=before, limit=limit))
 
 
 def version(user: str, number: int) -> Call[SummaryVersion]:
@@ -246,22 +250,36 @@ def chat(
     messages: Sequence[Mapping[str, str]],
     *,
     user: str | None = None,
-    mode: ChatMode = "summary",
+    mode: ChatMode | None = None,
     max_history: int | None = None,
     model: str | None = None,
     max_tokens: int | None = None,
     temperature: float | None = None,
     stream: bool = False,
 ) -> Call[ChatAnswer]:
-    """An answer to the last message, conditioned on the user as `mode` says."""
-    personalization = {"mode": mode} if max_history is None else {"mode": mode, "max_history": max_history}
-    body: dict[str, Any] = {"messages": [dict(turn) for turn in messages], "personalization": personalization}
+    """An answer to the last message, conditioned on the user as `mode` says.
+
+    Default mode: "summary" with a user, "none" without.
+    """
+    personalization = _given(mode=mode, max_history=max_history)
     optional = {"user": user, "model": model, "max_tokens": max_tokens, "temperature": temperature}
+    body: dict[str, Any] = {"messages": [dict(turn) for turn in messages]}
     body |= {name: value for name, value in optional.items() if value is not None}
+    if personalization:
+        body["personalization"] = personalization
     if stream:
         body["stream"] = True
     path = "/v1/chat/completions"
     return Call("POST", path, ChatAnswer.from_response, content=orjson.dumps(body), timeout_s=CHAT_TIMEOUT_S)
+
+
+def models() -> Call[tuple[str, ...]]:
+    """The names of the models that chat can use; empty without an engine."""
+    return Call("GET", "/v1/models", _model_names)
+
+
+def _model_names(response: httpx.Response) -> tuple[str, ...]:
+    return tuple(str(model["id"]) for model in orjson.loads(response.content)["data"])
 
 
 # --- service -----------------------------------------------------------------------------------
@@ -272,16 +290,26 @@ def ready() -> Call[Readiness]:
     return Call("GET", "/readyz", _as(Readiness), accepts=frozenset({503}))
 
 
+def quality() -> Call[dict[str, Prequential]]:
+    """How well the summaries of all the key's users predict choices, by scorer."""
+    return Call("GET", "/v1/quality", lambda response: QUALITY.validate_json(response.content))
+
+
 def create_key(request: KeyRequest) -> Call[KeyCreated]:
     """Makes an API key. Not repeated after a broken connection: a second key would be made."""
     return Call("POST", "/admin/keys", _as(KeyCreated), content=_json(request), repeatable=False)
 
 
-def keys(*, after: str | None = None, limit: int | None = None) -> Call[KeyList]:
-    """A page of the API keys, without their secrets."""
-    return Call("GET", "/admin/keys", _as(KeyList), params=_page(after=after, limit=limit))
+def keys(*, tenant: str | None = None, after: str | None = None, limit: int | None = None) -> Call[KeyList]:
+    """A page of the API keys, of one tenant or of all, without their secrets."""
+    return Call("GET", "/admin/keys", _as(KeyList), params=_given(tenant=tenant, after=after, limit=limit))
 
 
 def revoke_key(key_id: str) -> Call[None]:
     """Ends an API key."""
     return Call("DELETE", f"/admin/keys/{quote(key_id, safe='')}", _nothing)
+
+
+def tenants(*, after: str | None = None, limit: int | None = None) -> Call[TenantList]:
+    """A page of the tenants that have keys."""
+    return Call("GET", "/admin/tenants", _as(TenantList), params=_given(after=after, limit=limit))

@@ -21,6 +21,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from services.client import ask, demo, ingest, keys, render, summary, watch
+from services.client.calls import QUALITY
 from services.client.problem import ClientError
 from services.client.terminal import ProblemGroup, Terminal
 from services.core.schemas import DeadLetterList, InteractionList
@@ -84,8 +85,9 @@ def ingest_file(
 
         {"userid": "ada", "history": [{"chosen": "…", "rejected": "…"}]}
 
-    Every line is checked before anything is sent. After an interruption run the same command again:
-    within a day nothing is doubled. Later, or with another --batch, add --resume.
+    or a line of `alignx export`. Every line is checked before anything is sent. After an interruption
+    run the same command again: within a day nothing is doubled. Later, or with another --batch, add
+    --resume.
 
     Examples:
 
@@ -231,6 +233,23 @@ def forget(
     with terminal.client() as client:
         client.forget(user)
     terminal.note(f"Nothing is kept of {user} any more.")
+
+
+@app.command()
+def quality(ctx: typer.Context, as_json: Json = False) -> None:
+    """Tells how well the summaries of all users predict their choices.
+
+    Example:
+
+        alignx quality
+    """
+    terminal: Terminal = ctx.obj
+    with terminal.client() as client:
+        found = client.quality()
+    if as_json:
+        typer.echo(QUALITY.dump_json(found, indent=2))
+        return
+    terminal.out.print(render.quality(found))
 
 
 @app.command()

@@ -92,10 +92,13 @@ class AlignX:
     select = _sync(calls.select)
     recommend = _sync(calls.recommend)
     chat = _sync(calls.chat)
+    models = _sync(calls.models)
     ready = _sync(calls.ready)
+    quality = _sync(calls.quality)
     create_key = _sync(calls.create_key)
     keys = _sync(calls.keys)
     revoke_key = _sync(calls.revoke_key)
+    tenants = _sync(calls.tenants)
 
     def send(self, call: Call[T], *, retries: int | None = None) -> T:
         """Sends any call; `retries` overrides the client's own number."""
@@ -141,7 +144,12 @@ class AlignX:
             self._sleep(parser.pause_s)
 
     def stream_chat(
-        self, messages: Sequence[Mapping[str, str]], *, user: str | None = None, mode: ChatMode = "summary", **more: Any
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        user: str | None = None,
+        mode: ChatMode | None = None,
+        **more: Any,
     ) -> Iterator[ChatChunk]:
         """The answer piece by piece; `more` are the further arguments of `chat`."""
         call, stream = calls.chat(messages, user=user, mode=mode, stream=True, **more), ChatStream()
@@ -217,10 +225,13 @@ class AsyncAlignX:
     select = _async(calls.select)
     recommend = _async(calls.recommend)
     chat = _async(calls.chat)
+    models = _async(calls.models)
     ready = _async(calls.ready)
+    quality = _async(calls.quality)
     create_key = _async(calls.create_key)
     keys = _async(calls.keys)
     revoke_key = _async(calls.revoke_key)
+    tenants = _async(calls.tenants)
 
     async def send(self, call: Call[T], *, retries: int | None = None) -> T:
         """Sends any call; `retries` overrides the client's own number."""
@@ -275,7 +286,12 @@ class AsyncAlignX:
             await self._sleep(parser.pause_s)
 
     async def stream_chat(
-        self, messages: Sequence[Mapping[str, str]], *, user: str | None = None, mode: ChatMode = "summary", **more: Any
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        user: str | None = None,
+        mode: ChatMode | None = None,
+        **more: Any,
     ) -> AsyncIterator[ChatChunk]:
         """The answer piece by piece; `more` are the further arguments of `chat`."""
         call, stream = calls.chat(messages, user=user, mode=mode, stream=True, **more), ChatStream()

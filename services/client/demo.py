@@ -19,7 +19,7 @@ from services.client.client import AlignX
 from services.client.problem import ClientError, ProblemError
 from services.client.summary import newer
 from services.client.terminal import ProblemGroup, Terminal
-from services.core.schemas import Frozen, Interaction, Item, UserId, item_text
+from services.core.schemas import Frozen, Interaction, Item, SelectResponse, UserId
 
 app = typer.Typer(cls=ProblemGroup)
 
@@ -28,7 +28,6 @@ NO_ENGINE = (
     "No language model engine answers, so the chat is left out. To start one: vllm serve MODEL --port 8100, "
     "then start the services with ALIGNX_ENGINE__URL=http://127.0.0.1:8100/v1"
 )
-ENGINE_MISSING = frozenset({"engine_unavailable", "engine_error", "upstream_unavailable"})
 
 
 class DemoSelection(Frozen):
@@ -78,12 +77,19 @@ def history(examples: Path, user: DemoUser) -> tuple[Interaction, ...]:
     path = examples / user.history
     try:
         with path.open("rb") as file:
-            entries = [ingest.read_line(number, line, user.user) for number, line in enumerate(file, start=1)]
+            reader = ingest.Reader(user.user)
+            entries = [reader.read(number, line) for number, line in enumerate(file, start=1)]
     except OSError as error:
         raise ClientError(f"{path}: {error.strerror}") from error
     except ingest.LineError as error:
         raise ClientError(f"{path}: line {error.problems[0].line}: {error.problems[0].message}") from error
     return tuple(entry.event for line in entries for entry in line)
+
+
+def name_of(item: Item, longest: int = 80) -> str:
+    """The item's title, or the beginning of its text."""
+    name = item if isinstance(item, str) else item.title
+    return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
 @app.command("demo")
@@ -129,6 +135,8 @@ class Tour:
         self._client = client
         self._user = user
         self._wait_s = wait_s
+        self._early_choice: int | None = None
+        """What the profile or engine would have chosen after the first part."""
 
     def learn(self, events: tuple[Interaction, ...]) -> None:
         """Sends the parts and shows the summary after each, then the difference over the change of taste."""
@@ -143,6 +151,8 @@ class Tour:
             current = self._append(part, before=versions[-1] if versions else 0)
             self._terminal.out.print(render.summary(current, user=self._user.user))
             versions.append(current.version)
+            if place == 1:
+                self._early_choice = self._selected().choice
             start += lines
         if 0 < versions[0] < versions[-1]:
             self._head(f"What the change of taste changed, version {versions[0]} to {versions[-1]}")
@@ -151,9 +161,15 @@ class Tour:
     def choose(self) -> None:
         asked = self._user.select
         self._head(f"Which answer would {self._user.user} choose? {asked.query}")
-        answer = self._client.select(self._user.user, asked.items, query=asked.query)
+        answer = self._selected()
         self._terminal.out.print(render.selection(answer, asked.items))
-        self._judge(answer.choice == asked.expected, item_text(asked.items[asked.expected]))
+        if self._early_choice not in (None, answer.choice):
+            self._terminal.text(f"After the first part it was: {name_of(asked.items[self._early_choice])}")
+        self._judge(answer.choice == asked.expected, name_of(asked.items[asked.expected]))
+
+    def _selected(self) -> SelectResponse:
+        asked = self._user.select
+        return self._client.select(self._user.user, asked.items, query=asked.query)
 
     def rank(self) -> None:
         asked = self._user.recommend
@@ -161,7 +177,7 @@ class Tour:
         answer = self._client.recommend(self._user.user, asked.candidates, query=asked.query, k=len(asked.candidates))
         self._terminal.out.print(render.ranking(answer, asked.candidates))
         best = {ranked.index for ranked in answer.items[: len(asked.expected)]}
-        titles = ", ".join(item_text(asked.candidates[index]) for index in asked.expected)
+        titles = "; ".join(name_of(asked.candidates[index]) for index in asked.expected)
         self._judge(best == set(asked.expected), titles)
 
     def talk(self) -> bool:
@@ -171,7 +187,7 @@ class Tour:
             plain = self._client.send(calls.chat(question, user=self._user.user, mode="none"), retries=0)
             personal = self._client.send(calls.chat(question, user=self._user.user), retries=0)
         except ProblemError as error:
-            if error.code in ENGINE_MISSING:
+            if error.code == "engine_unavailable":
                 return False
             raise
         self._head(f"Chat: {self._user.chat}")

@@ -5,6 +5,8 @@ Two kinds of lines, which may be mixed:
     {"type": "click", "clicked": "…", "shown": […], "user": "ada"}            one interaction
     {"userid": "ada", "history": [{"query": "…", "chosen": "…", "rejected": "…"}], …}    a UPI row
 
+Lines of `alignx export` are read too: the events, not the summaries.
+
 The file is read twice: once to check every line and to hash the content, once to send. The
 Idempotency-Key of a batch follows from the content and from the lines in the batch, so running the
 same command again after an interruption doubles nothing, for as long as the service remembers the
@@ -33,6 +35,9 @@ BATCH_BYTES = 4 * 1024 * 1024
 """A batch of long events is sent before it is full; the service takes 16 MiB in one body."""
 PATIENT_RETRIES = 60
 """A full backlog is normal while a file is sent: the service says when to come back."""
+
+EXPORT_SKIPPED = frozenset({"header", "version", "dead_letter"})
+"""Lines of an export that are no events of a history."""
 
 USER: TypeAdapter[str] = TypeAdapter(UserId)
 
@@ -105,16 +110,23 @@ class UpiRow(BaseModel):
     history: tuple[UpiTriple, ...] = Field(min_length=1)
 
 
+class ExportedEvent(BaseModel):
+    """A line of an export; its place in the old log is not kept."""
+
+    interaction: dict[str, Any]
+
+
 # --- reading -----------------------------------------------------------------------------------
 
 
 def scan(file: BinaryIO, default_user: str | None) -> Scan:
     """Reads the whole file and checks each line."""
+    reader = Reader(default_user)
     digest, bad, users, events = hashlib.sha256(), list[BadLine](), set[str](), 0
     for number, line in enumerate(file, start=1):
         digest.update(line)
         try:
-            entries = read_line(number, line, default_user)
+            entries = reader.read(number, line)
         except LineError as error:
             bad.extend(error.problems)
             continue
@@ -123,24 +135,34 @@ def scan(file: BinaryIO, default_user: str | None) -> Scan:
     return Scan(digest.hexdigest(), events, len(users), tuple(bad))
 
 
-def read_line(number: int, line: bytes, default_user: str | None) -> tuple[Entry, ...]:
-    """The events of a line, none for a blank one. A line's own user goes before `default_user`.
+class Reader:
+    """Turns the lines of one file into events. A line's own user goes before `default_user`."""
 
-    Raises LineError.
-    """
-    content = line.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else line.strip()
-    if not content:
-        return ()
-    try:
-        document = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise LineError((BadLine(number, "", f"not JSON: {error}"),)) from error
-    if not isinstance(document, dict):
-        raise LineError((BadLine(number, "", "not a JSON object"),))
-    named, events = _events(number, document)
-    user = _checked(number, lambda: USER.validate_python(_user(number, named, default_user)), "user")
-    share = len(content) // len(events)
-    return tuple(Entry(number, part, user, event, share) for part, event in enumerate(events))
+    def __init__(self, default_user: str | None) -> None:
+        self._user = default_user
+
+    def read(self, number: int, line: bytes) -> tuple[Entry, ...]:
+        """The events of a line; none where it is blank or belongs to an export's other lines.
+
+        Raises LineError.
+        """
+        content = line.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else line.strip()
+        if not content:
+            return ()
+        try:
+            document = orjson.loads(content)
+        except orjson.JSONDecodeError as error:
+            raise LineError((BadLine(number, "", f"not JSON: {error}"),)) from error
+        if not isinstance(document, dict):
+            raise LineError((BadLine(number, "", "not a JSON object"),))
+        if document.get("kind") in EXPORT_SKIPPED:
+            # The header names the user of all lines that follow.
+            self._user = self._user or document.get("user")
+            return ()
+        named, events = _events(number, document)
+        user = _checked(number, lambda: USER.validate_python(_user(number, named, self._user)), "user")
+        share = len(content) // len(events)
+        return tuple(Entry(number, part, user, event, share) for part, event in enumerate(events))
 
 
 def _events(number: int, document: dict[str, Any]) -> tuple[object, tuple[Interaction, ...]]:
@@ -151,6 +173,8 @@ def _events(number: int, document: dict[str, Any]) -> tuple[object, tuple[Intera
             ComparisonInteraction(query=triple.query, chosen=triple.chosen, rejected=triple.rejected)
             for triple in _some_text(number, row.history)
         )
+    if document.get("kind") == "event":
+        document = _checked(number, lambda: ExportedEvent.model_validate(document)).interaction
     fields = {name: value for name, value in document.items() if name != "user"}
     # Read as JSON, not as Python values, so that lists may stand for tuples and text for dates.
     event = _checked(number, lambda: INTERACTION.validate_json(orjson.dumps(fields)))
@@ -184,11 +208,12 @@ def _checked(number: int, read: Callable[[], T], name: str = "") -> T:
 
 def batches(file: BinaryIO, default_user: str | None, size: int) -> Iterator[Batch]:
     """The file's good lines as batches of one user each, every user's in the order of the file."""
+    reader = Reader(default_user)
     waiting: dict[str, list[Entry]] = {}
     held = 0
     for number, line in enumerate(file, start=1):
         try:
-            entries = read_line(number, line, default_user)
+            entries = reader.read(number, line)
         except LineError:
             continue  # reported by the scan
         for entry in entries:

@@ -43,20 +43,24 @@ def create(
 
 
 @app.command("list")
-def list_keys(ctx: typer.Context, as_json: Json = False) -> None:
-    """Lists all keys, without their secrets.
+def list_keys(
+    ctx: typer.Context,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Lists the keys, without their secrets.
 
     Example:
 
-        alignx keys list
+        alignx keys list --tenant acme
     """
     terminal: Terminal = ctx.obj
     found: list[KeyInfo] = []
     with terminal.client(admin=True) as client:
-        page = client.keys()
+        page = client.keys(tenant=tenant)
         found += page.keys
         while page.next is not None:
-            page = client.keys(after=page.next)
+            page = client.keys(tenant=tenant, after=page.next)
             found += page.keys
     if as_json:
         terminal.json(KeyList(keys=tuple(found)))

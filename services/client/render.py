@@ -131,6 +131,14 @@ def keys(found: Iterable[KeyInfo]) -> Table:
     return table
 
 
+def quality(found: Mapping[str, Prequential]) -> Table:
+    table = Table("scorer", "choices", "predicted", "mean probability")
+    for scorer, state in found.items():
+        rates = [f"{rate:.1%}" if rate is not None else "" for rate in (state.accuracy, state.mean_probability)]
+        table.add_row(scorer, str(state.comparisons), *rates)
+    return table
+
+
 def checks(found: Mapping[str, str]) -> Table:
     table = Table("check", "state")
     for name, state in found.items():

@@ -34,6 +34,7 @@ class SseParser:
         self._rest = b""
         self._name = ""
         self._data: list[str] = []
+        self._id = last_event_id
 
     def feed(self, chunk: bytes) -> Iterator[ServerEvent]:
         text = self._rest + chunk
@@ -48,10 +49,12 @@ class SseParser:
 
     def restart(self) -> None:
         """Forgets a half-read event: the connection is a new one."""
-        self._rest, self._name, self._data = b"", "", []
+        self._rest, self._name, self._data, self._id = b"", "", [], self.last_event_id
 
     def _line(self, line: str) -> ServerEvent | None:
         if not line:
+            # Only now: an event that is cut off after its id has not been received.
+            self.last_event_id = self._id
             event = ServerEvent(self._name or "message", "\n".join(self._data)) if self._data else None
             self._name, self._data = "", []
             return event
@@ -63,7 +66,7 @@ class SseParser:
             case "data":
                 self._data.append(value)
             case "id" if "\0" not in value:
-                self.last_event_id = value
+                self._id = value
             case "retry" if value.isdecimal():
                 self.pause_s = int(value) / 1000
         return None

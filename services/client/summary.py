@@ -3,11 +3,11 @@
 `alignx watch` is in `watch.py`.
 """
 
+import math
 import os
 import shlex
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +32,7 @@ POLL_S = 0.5
 def show(
     ctx: typer.Context,
     user: User,
-    version: Annotated[int | None, typer.Option(help="Default: the current one.")] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="Default: the current one.")] = None,
     reasoning: Annotated[bool, typer.Option("--reasoning", help="Also what the model thought before it.")] = False,
     text_only: Annotated[bool, typer.Option("--text", help="The text alone.")] = False,
     as_json: Json = False,
@@ -211,11 +211,10 @@ def rebuild(
 
 def newer(client: AlignX, terminal: Terminal, user: str, before: int, wait_s: float) -> PreferencesRead | None:
     """The summary once its version is above `before`, or None after `wait_s`."""
-    deadline = time.monotonic() + wait_s
-    while True:
+    for poll in range(1 + math.ceil(wait_s / POLL_S)):
+        if poll:
+            terminal.sleep(POLL_S)
         current = client.preferences(user)
         if current.version > before:
             return current
-        if time.monotonic() >= deadline:
-            return None
-        terminal.sleep(POLL_S)
+    return None

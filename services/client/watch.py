@@ -21,7 +21,7 @@ app = typer.Typer(cls=ProblemGroup)
 def watch(
     ctx: typer.Context,
     user: Annotated[str, typer.Argument(help="The user's id.", show_default=False)],
-    count: Annotated[int | None, typer.Option(min=1, help="End after so many versions. Default: never.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many new versions. Default: never.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
 ) -> None:
     """Shows the summary while it is written. Ctrl-C ends it.
@@ -61,12 +61,14 @@ def as_document(event: SummaryEvent) -> dict[str, Any]:
 
 
 def _until(stream: Iterator[SummaryEvent], count: int | None) -> Iterator[SummaryEvent]:
-    seen = 0
+    """The stream up to the count-th version after the one it began with."""
+    versions: set[int] = set()
     for event in stream:
         yield event
-        seen += isinstance(event, VersionEvent)
-        if seen == count:
-            return
+        if isinstance(event, VersionEvent):
+            versions.add(event.preferences.version)
+            if count is not None and len(versions) > count:
+                return
 
 
 def _live(terminal: Terminal, user: str, stream: Iterator[SummaryEvent]) -> None:
@@ -77,6 +79,7 @@ def _live(terminal: Terminal, user: str, stream: Iterator[SummaryEvent]) -> None
         for event in stream:
             match event:
                 case PendingEvent(pending, _):
+                    written = ""  # an update begins, or begins again
                     terminal.note(f"{pending} events wait")
                 case DeltaEvent(text):
                     written += text
