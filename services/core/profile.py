@@ -16,7 +16,7 @@ import struct
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import exp, isfinite, log
+from math import exp, isfinite, log, sqrt
 from operator import mul
 from typing import Any, NamedTuple
 
@@ -45,6 +45,7 @@ from services.core.style import (
     clean,
     measure,
     parse_statement,
+    parse_writing,
     read_item,
     stem,
     terms,
@@ -55,18 +56,21 @@ PROFILE_SCHEMA = 1
 """Stands in every dump; a profile of another schema is rebuilt from the history."""
 
 HALF_LIFE = 48
-"""Events after which evidence counts half."""
+"""Events after which what is known of a topic counts half."""
+STYLE_HALF_LIFE = 24
+"""Choices after which a contrast of style counts half."""
 RECENT_HALF_LIFE = 4
-_FADE = 0.5 ** (1 / HALF_LIFE)
+_FADE = 0.5 ** (1 / STYLE_HALF_LIFE)
 _FADE_RECENT = 0.5 ** (1 / RECENT_HALF_LIFE)
-_FADED = tuple(_FADE**age for age in range(12 * HALF_LIFE))
+_FADED = tuple(0.5 ** (age / HALF_LIFE) for age in range(12 * HALF_LIFE))
+_KEPT = len(_FADED)
 _FADED_RECENT = tuple(_FADE_RECENT**age for age in range(12 * RECENT_HALF_LIFE))
 
 STYLE_PRIOR = 2.0
 TERM_PRIOR = 200
 CATEGORY_PRIOR = 100
 """Hundredths of an occurrence, for and against, that every word or category starts with."""
-OLDER_SHARE, RECENT_SHARE = 0.7, 0.3
+OLDER_SHARE, RECENT_SHARE = 0.5, 0.5
 """The last few choices weigh more, so that a change of taste shows soon."""
 STATED_STYLE = 3.0
 STATED_TERM = 2.0
@@ -236,9 +240,10 @@ def _topics(profile: Profile, view: Reading) -> float:
             if (evidence := profile.categories.get(label)) is not None:
                 value += _log_odds(evidence, now, CATEGORY_PRIOR)
     if profile.terms:
-        known = [_log_odds(profile.terms[word], now, TERM_PRIOR) for word in view.terms if word in profile.terms]
+        table = profile.terms
+        known = [_log_odds(table[word], now, TERM_PRIOR) for word in view.terms if word in table]
         if known:
-            value += sum(known) / len(known) ** 0.5
+            value += sum(known) / sqrt(len(known))
     if profile.stated:
         value += STATED_TERM * sum(_stated_terms(profile, view).values()) / 100
     return value
@@ -250,8 +255,10 @@ def _stated_terms(profile: Profile, view: Reading) -> dict[str, int]:
 
 
 def _log_odds(evidence: Evidence, now: int, prior: int) -> float:
-    fade = _faded(_FADED, now - evidence[3])
-    return log((evidence[0] * fade + prior) / (evidence[1] * fade + prior))
+    liked, disliked, _, at = evidence
+    age = now - at
+    fade = _FADED[age] if age < _KEPT else 0.0
+    return log((liked * fade + prior) / (disliked * fade + prior))
 
 
 def _faded(table: tuple[float, ...], age: int) -> float:
@@ -290,7 +297,7 @@ class _Draft:
                 continue
             liked, disliked, recent, at = kept
             if at != now:
-                fade = _faded(_FADED, now - at)
+                fade = _FADED[now - at] if now - at < _KEPT else 0.0
                 liked, disliked = int(liked * fade), int(disliked * fade)
                 recent = int(recent * _faded(_FADED_RECENT, now - at))
             table[name] = (liked + plus, disliked + minus, recent + step, now)
@@ -394,7 +401,7 @@ def fold(profile: Profile, interaction: Interaction) -> tuple[Profile, tuple[flo
         case StatementInteraction():
             said = clean(interaction.text, MAX_STATEMENT_CHARS)
             draft.statements = _newest(draft.statements, said, MAX_STATEMENTS)
-            draft.state(parse_statement(said, explicit=False), 1.0)
+            draft.state(parse_statement(said), 1.0)
     return draft.profile(), foreseen
 
 
@@ -431,6 +438,8 @@ def _learn_choice(
         (draft.terms, topical, chosen.terms, [other.terms for other in others]),
         (draft.categories, 1.0, chosen.categories, [other.categories for other in others]),
     ):
+        if not own and not any(theirs):
+            continue
         common = frozenset(own).intersection(*theirs)
         draft.count(table, [name for name in own if name not in common], weight)
         for names in theirs:
@@ -478,7 +487,7 @@ def _fold_writing(draft: _Draft, texts: Sequence[str]) -> None:
     for text in texts:
         spoken = words(text)
         tokens += spoken
-        draft.state(parse_statement(text, explicit=True), SAID_IN_PASSING)
+        draft.state(parse_writing(text), SAID_IN_PASSING)
         manner = measure(text, spoken)
         apart = list(_ZEROS)
         for position in MIRRORED:
@@ -499,7 +508,7 @@ MAX_TRAITS, MAX_LABELS, MAX_WORDS = 5, 6, 8
 def render(profile: Profile) -> str:
     """A summary in plain sentences, one paragraph a subject: what the user says first, then what was seen."""
     parts = [
-        _quoted("In their own words: ", profile.statements),
+        _quoted("In their own words, newest first: ", profile.statements),
         _quoted("About them: ", profile.facts),
         _passing_sentences(profile),
         _style_sentences(profile),
@@ -605,10 +614,10 @@ def _topic_sentences(profile: Profile) -> str:
     named = _ranked(profile, profile.terms, TERM_PRIOR, 140)
     about = [name for odds, name in named if odds >= 0.4][:MAX_WORDS]
     if about:
-        sentences.append(f"Often picks or writes things about {_joined(about)}.")
+        sentences.append(f"Words that mark their choices: {', '.join(about)}.")
     without = [name for odds, name in reversed(named) if odds <= -0.4][:MAX_WORDS]
     if without:
-        sentences.append(f"Seldom picks things about {_joined(without)}.")
+        sentences.append(f"Words that mark what they leave: {', '.join(without)}.")
     return " ".join(sentences)
 
 
@@ -635,13 +644,10 @@ def _recent_sentences(profile: Profile) -> str:
         share = counts.weighed_recent / counts.weighed
         longer = _certainties(profile)
         recent = [x / (share * b + 1) ** 0.5 for x, b in zip(sums.recent_lean, sums.spread, strict=True)]
-        turned = [
-            value if abs(lasting) >= LIKELY and value * lasting < 0 else 0.0
-            for value, lasting in zip(recent, longer, strict=True)
-        ]
+        turned = [_turned(now, lasting) for now, lasting in zip(recent, longer, strict=True)]
         poles = [_pole(place, turned[place]) for place in _traits(turned, EARLY)[:3]]
         if poles:
-            sentences.append(f"Lately prefers texts that {_joined(poles)}, unlike before.")
+            sentences.append(f"Lately prefers texts that {_joined(poles)}, more than before.")
     rising = _turning(profile, 1)
     falling = _turning(profile, -1)
     if rising:
@@ -649,6 +655,13 @@ def _recent_sentences(profile: Profile) -> str:
     if falling:
         sentences.append(f"Lately picks less of {_joined(falling)}.")
     return " ".join(sentences)
+
+
+def _turned(recent: float, lasting: float) -> float:
+    """The recent certainty where it contradicts a lasting taste, or shows one that is not lasting yet."""
+    if recent * lasting < 0:
+        return recent if abs(recent) >= EARLY and -recent * lasting >= EARLY * LIKELY else 0.0
+    return recent if abs(recent) >= LIKELY > abs(lasting) else 0.0
 
 
 def _turning(profile: Profile, sign: int) -> list[str]:

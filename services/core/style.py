@@ -120,7 +120,8 @@ STOP = _set(
     until up upon us use used using usually very want wants was wasn't way we well went were what what's when where
     which while who whom whose why will with within without won't would year years yes yet you your yours yourself
     you're user prefers prefer preference likes loves love hate hates enjoy enjoys answer answers text texts
-    always actually already almost enough especially instead nice dislike dislikes link nbsp amp quot"""
+    always actually already almost enough especially instead nice none stand ten thank thanks dislike dislikes
+    link nbsp amp quot"""
 )
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]{1,2}|[^\W_\u3040-\u30ff\u3400-\u9fff]+(?:['-][^\W_]+)*")
 CATEGORY_FIELDS = _set(
@@ -233,10 +234,19 @@ _LIKE = re.compile(
     r"|need|please|passionate|appreciates?)\b"
 )
 _DISLIKE = re.compile(
-    r"\b(?:hates?|dislikes?|avoids?|despises?|loathes?|(?:do|does|did|would|will|can)(?:n't| not)|cannot|not|never|no"
+    r"\b(?:hates?|dislikes?|avoids?|despises?|loathes?|(?:do|does|did|would|will|ca|wo)n't|(?:do|does|did|would|will|can) not"
+    r"|cannot|not|never|no"
     r"|without|allergic|bored|tired of|stop|too|less|skip|fewer|annoy(?:s|ed|ing)?)\b"
 )
 _FIRST = re.compile(r"\b(?:i|i'm|i'd|i've|my|please)\b")
+_OWN_LIKING = re.compile(
+    r"\b(?:i|i'm|i'd|i've)(?: (?:am|do|would|really|also|always|still|just|absolutely))*"
+    r" (?:(?P<like>love|loved|like|prefer|enjoy|adore|into|keen on|fond of|a (?:big |huge )?fan of|interested in)"
+    r"|(?:hate|hated|dislike|avoid|despise|loathe|(?:don't|do not|can't|cannot|never)"
+    r" (?:really )?(?:like|want|enjoy|stand|eat|watch|read|buy|drink)))\b|\bmy (?P<mine>favou?rites?)\b"
+)
+"""A person naming a liking of their own: what follows is its object."""
+MAX_OBJECT_TERMS = 4
 _CUES: dict[str, tuple[str, int]] = {
     word: (name, direction)
     for name, direction, listed in (
@@ -275,21 +285,41 @@ def stem(word: str) -> str:
     return word[:-1] if len(word) > 3 and word[-1] == "s" and word[-2] not in "isu" and word != "news" else word
 
 
-def parse_statement(text: str, *, explicit: bool) -> Stated:
-    """Likes and dislikes, clause by clause. With `explicit`, only clauses in which a person speaks of
-    a liking count; otherwise a bare topic is a mild liking."""
+def parse_statement(text: str) -> Stated:
+    """Likes and dislikes, clause by clause; a bare topic is a mild liking."""
     found = Stated({}, {})
-    line = " ".join(URL.sub(" ", text[:MAX_CHARS]).lower().replace("’", "'").replace("\n", ". ").split())
-    for clause in _CLAUSE.split(line):
+    for clause in _clauses(text):
         likes, dislikes = _LIKE.search(clause), _DISLIKE.search(clause)
-        if explicit and not (_FIRST.search(clause) and (likes or dislikes)):
-            continue
         liked_first = bool(likes and (not dislikes or likes.start() < dislikes.start()))
         parts = _INSTEAD.split(clause, maxsplit=1) if liked_first else [clause]
         value = 1.0 if liked_first else -1.0 if dislikes else 0.4
         for part, sign in zip(parts, (1, -1), strict=False):
             _say(part, sign * value, bool(_OF_WRITING.search(clause)), found)
     return found
+
+
+def parse_writing(text: str) -> Stated:
+    """The likes that a person mentions while writing about something else: "I love …", "short, please"."""
+    found = Stated({}, {})
+    for clause in _clauses(text):
+        likes, dislikes = _LIKE.search(clause), _DISLIKE.search(clause)
+        if not _FIRST.search(clause) or not (likes or dislikes):
+            continue
+        if _OF_WRITING.search(clause):
+            liked_first = bool(likes and (not dislikes or likes.start() < dislikes.start()))
+            asked = Stated({}, {})
+            _say(clause, 1.0 if liked_first else -1.0, True, asked)
+            found.style.update(asked.style)
+        elif own := _OWN_LIKING.search(clause):
+            value = 1.0 if own["like"] or own["mine"] else -1.0
+            for word in terms(words(clause[own.end() :]), MAX_OBJECT_TERMS):
+                found.terms[stem(word)] = value
+    return found
+
+
+def _clauses(text: str) -> list[str]:
+    line = URL.sub(" ", text[:MAX_CHARS]).lower().replace("’", "'").replace("\n", ". ")
+    return _CLAUSE.split(" ".join(line.split()))
 
 
 def _say(part: str, value: float, of_writing: bool, found: Stated) -> None:

@@ -327,7 +327,7 @@ def test_what_the_assistant_said_is_not_the_users_taste():
 
 def test_statements_come_first_and_outrank_what_was_seen():
     profile = folded([*prefers(LONG, SHORT, 5), StatementInteraction(text="Keep answers short, please.")])
-    assert render(profile).startswith('In their own words: "Keep answers short, please."')
+    assert render(profile).startswith('In their own words, newest first: "Keep answers short, please."')
     assert scores(profile, "q", ("Take the train.", "Take the train and then the bus, as they both run often."))[0] > 0
 
 
@@ -337,6 +337,7 @@ def test_statements_come_first_and_outrank_what_was_seen():
         ("I love jazz but hate opera", "jazz night", "opera night"),
         ("I prefer tea over coffee", "green tea", "black coffee"),
         ("I don't like golf", "tennis", "golf"),
+        ("I can't stand crowds", "quiet beach", "crowds"),
         ("I want less politics", "sport", "politics"),
         ("Dogs are my favourite", "a dog book", "a car book"),
     ],
