@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.client import render
 from services.client.client import AlignX
+from services.client.retry import RetryPolicy
 from services.client.terminal import ProblemGroup, Terminal, shown
 from services.core.schemas import ChatMode, Item, Method
 
@@ -47,7 +48,8 @@ def chat(
         cat question.txt | alignx chat ada -
     """
     terminal: Terminal = ctx.obj
-    with terminal.client() as client:
+    # A person waits: one further try, and then the reason.
+    with terminal.client(retry=RetryPolicy(retries=1)) as client:
         talk = Talk(terminal, client, user, mode, max_history)
         if message is not None:
             talk.say(sys.stdin.read() if message == "-" else message)

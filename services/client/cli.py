@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from services.client import ask, demo, ingest, keys, render, summary, watch
 from services.client.calls import QUALITY
 from services.client.problem import ClientError
-from services.client.terminal import ProblemGroup, Terminal
+from services.client.terminal import ProblemGroup, Terminal, counted
 from services.core.schemas import DeadLetterList, InteractionList
 
 app = typer.Typer(
@@ -112,7 +112,7 @@ def ingest_file(
             terminal.note(f"Stopped after {sent + known} of {scan.events} events; run the same command to go on.")
             raise
     had = f", {known} were there already" if known else ""
-    terminal.note(f"Sent {sent} events of {scan.users} users{had}.")
+    terminal.note(f"Sent {counted(sent, 'event')} of {counted(scan.users, 'user')}{had}.")
 
 
 @contextmanager
@@ -139,11 +139,11 @@ def _report_bad(terminal: Terminal, scan: ingest.Scan, *, skip_bad: bool) -> Non
         terminal.note(f"… and {len(scan.bad) - SHOWN_BAD_LINES} more")
     lines = len({bad.line for bad in scan.bad})
     if scan.bad and not skip_bad:
-        raise ClientError(f"{lines} bad lines; nothing was sent. Mend them, or leave them out with --skip-bad.")
+        raise ClientError(f"{counted(lines, 'bad line')}; nothing was sent. Mend, or leave out with --skip-bad.")
     if not scan.events:
         raise ClientError("The file holds no event.")
     if scan.bad:
-        terminal.note(f"{lines} bad lines are left out.")
+        terminal.note(f"Left out: {counted(lines, 'bad line')}.")
 
 
 def _progress(terminal: Terminal) -> Progress:

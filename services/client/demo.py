@@ -24,10 +24,6 @@ from services.core.schemas import Frozen, Interaction, Item, SelectResponse, Use
 app = typer.Typer(cls=ProblemGroup)
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-NO_ENGINE = (
-    "No language model engine answers, so the chat is left out. To start one: vllm serve MODEL --port 8100, "
-    "then start the services with ALIGNX_ENGINE__URL=http://127.0.0.1:8100/v1"
-)
 
 
 class DemoSelection(Frozen):
@@ -114,15 +110,16 @@ def demo(
     if not users:
         raise typer.BadParameter(f"the demo has no user {only}", param_hint="--only")
     with terminal.client() as client:
-        engine = True
+        missing: str | None = None
         for user in users:
             tour = Tour(terminal, client, user, wait)
             tour.learn(history(examples, user))
             tour.choose()
             tour.rank()
-            engine = engine and tour.talk()
-    if not engine:
-        terminal.text(NO_ENGINE)
+            missing = missing or tour.talk()
+    if missing:
+        terminal.text("")
+        terminal.text(f"The chat was left out. {missing}")
     terminal.text("")
     terminal.text(f"The users stay. Look again with: alignx show {users[0].user}", style="bold")
 
@@ -156,7 +153,8 @@ class Tour:
             start += lines
         if 0 < versions[0] < versions[-1]:
             self._head(f"What the change of taste changed, version {versions[0]} to {versions[-1]}")
-            self._terminal.out.print(render.difference(self._client.diff(self._user.user, versions[0], versions[-1])))
+            changed = self._client.diff(self._user.user, versions[0], versions[-1])
+            self._terminal.out.print(render.difference(changed), soft_wrap=True)
 
     def choose(self) -> None:
         asked = self._user.select
@@ -180,22 +178,22 @@ class Tour:
         titles = "; ".join(name_of(asked.candidates[index]) for index in asked.expected)
         self._judge(best == set(asked.expected), titles)
 
-    def talk(self) -> bool:
-        """An answer for the user and the same without personalization; False without an engine."""
+    def talk(self) -> str | None:
+        """An answer for the user beside one for nobody; without an engine, what the service says of that."""
         question = [{"role": "user", "content": self._user.chat}]
         try:
             plain = self._client.send(calls.chat(question, user=self._user.user, mode="none"), retries=0)
             personal = self._client.send(calls.chat(question, user=self._user.user), retries=0)
         except ProblemError as error:
             if error.code == "engine_unavailable":
-                return False
+                return error.detail
             raise
         self._head(f"Chat: {self._user.chat}")
         self._terminal.text("Without the summary:", style="bold")
         self._terminal.text(plain.text)
         self._terminal.text("With it:", style="bold")
         self._terminal.text(personal.text)
-        return True
+        return None
 
     def _erase(self) -> None:
         try:

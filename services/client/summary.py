@@ -111,7 +111,7 @@ def diff(
     elif not found.unified:
         terminal.note(f"Versions {from_version} and {to_version} say the same.")
     else:
-        terminal.out.print(render.difference(found))
+        terminal.out.print(render.difference(found), soft_wrap=True)
 
 
 def _ends(client: AlignX, user: str, first: int | None, last: int | None) -> tuple[int, int]:

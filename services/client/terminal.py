@@ -32,7 +32,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 HINTS = {
     "unauthenticated": "Set ALIGNX_API_KEY, or ALIGNX_KEY_FILE to a file that holds a key.",
-    "forbidden": "This call needs an admin key.",
+    "forbidden": "Give an admin key with --key or ALIGNX_API_KEY.",
     "user_unknown": "Send some history first: alignx ingest FILE --user USER",
     "stale_version": "The summary was changed meanwhile; look at it again, then repeat.",
     "engine_unavailable": "Chat needs a language model engine; selection and ranking work without.",
@@ -42,6 +42,10 @@ HINTS = {
 def shown(text: str) -> str:
     """The text without control characters; what a model wrote must not steer the terminal."""
     return CONTROL.sub("", text)
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def new_console(*, stderr: bool = False) -> Console:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from services.client import render
 from services.client.streams import DeltaEvent, ErrorEvent, PendingEvent, SummaryEvent, VersionEvent
-from services.client.terminal import ProblemGroup, Terminal, shown
+from services.client.terminal import ProblemGroup, Terminal, counted, shown
 
 app = typer.Typer(cls=ProblemGroup)
 
@@ -80,7 +80,7 @@ def _live(terminal: Terminal, user: str, stream: Iterator[SummaryEvent]) -> None
             match event:
                 case PendingEvent(pending, _):
                     written = ""  # an update begins, or begins again
-                    terminal.note(f"{pending} events wait")
+                    terminal.note(f"waiting: {counted(pending, 'event')}")
                 case DeltaEvent(text):
                     written += text
                     live.update(Panel(Text(shown(written), style="green"), title="being written", title_align="left"))
@@ -101,7 +101,7 @@ def _plain(terminal: Terminal, user: str, stream: Iterator[SummaryEvent]) -> Non
         inside = isinstance(event, DeltaEvent)
         match event:
             case PendingEvent(pending, version):
-                terminal.text(f"{pending} events wait; the summary is at version {version}")
+                terminal.text(f"waiting: {counted(pending, 'event')}; the summary is at version {version}")
             case DeltaEvent(text):
                 typer.echo(shown(text), nl=False)
             case VersionEvent(preferences):

@@ -193,7 +193,7 @@ def test_watch(alignx: Alignx, ada: None, service: Any, answers: Any):
     )
     service.streams += [answers.sse(*pieces), answers.sse(*pieces)]
     plain = alignx("watch", "ada", "--count", "1")
-    assert "\n2 events wait; the summary is at version 2\nLikes tea\n" in plain.stdout
+    assert "\nwaiting: 2 events; the summary is at version 2\nLikes tea\n" in plain.stdout
     before, after = plain.stdout.split("Likes tea")
     assert "ada: version 2" in before
     assert "ada: version 3" in after
@@ -219,7 +219,7 @@ def test_watch_redraws_in_a_terminal(ada: None, service: Any, answers: Any):
     )
     CliRunner().invoke(app, ["--key", "ax_k1_secret", "watch", "ada", "--count", "1"], obj=terminal)
     assert "Likes what 3 events show." in screen.getvalue()
-    assert "2 events wait" in notes.getvalue()
+    assert "waiting: 2 events" in notes.getvalue()
     assert "error: Oh." in notes.getvalue()
 
 
@@ -237,7 +237,7 @@ def test_ingest_reports_bad_lines_and_sends_nothing(alignx: Alignx, service: Any
     assert not service.requests
     skipped = alignx("ingest", str(path), "--user", "ada", "--skip-bad")
     assert skipped.exit_code == 0
-    assert "Sent 1 events of 1 users." in skipped.stderr
+    assert "Sent 1 event of 1 user." in skipped.stderr
 
 
 def test_ingest_reads_standard_input(alignx: Alignx, service: Any):
@@ -245,7 +245,7 @@ def test_ingest_reads_standard_input(alignx: Alignx, service: Any):
     assert alignx("ingest", "-", "--user", "ada", "--batch", "2", stdin=lines).exit_code == 0
     assert len(service.requests) == 3
     again = alignx("ingest", "-", "--user", "ada", "--batch", "3", "--resume", stdin=lines)
-    assert "Sent 0 events of 1 users, 5 were there already." in again.stderr
+    assert "Sent 0 events of 1 user, 5 were there already." in again.stderr
     assert alignx("ingest", "-", stdin="\n").exit_code == 1
 
 
@@ -276,7 +276,7 @@ def test_export(alignx: Alignx, ada: None, tmp_path: Path):
 
 def test_export_can_be_ingested_again(alignx: Alignx, ada: None, service: Any):
     lines = alignx("export", "ada").stdout
-    assert "Sent 3 events of 1 users" in alignx("ingest", "-", "--user", "bob", stdin=lines).stderr
+    assert "Sent 3 events of 1 user" in alignx("ingest", "-", "--user", "bob", stdin=lines).stderr
     texts = [[event["interaction"]["text"] for event in service.users[user].events] for user in ("ada", "bob")]
     assert texts[0] == texts[1]
     service.users.clear()
@@ -315,6 +315,15 @@ def test_chat_once(alignx: Alignx, ada: None, service: Any):
     assert "(direct, summary version 2)" in result.stderr
     assert json.loads(service.requests[-1].content)["personalization"] == {"mode": "direct", "max_history": 9}
     assert alignx("chat", "ada", "-", stdin="piped").stdout == "You said: piped\n"
+
+
+def test_chat_without_an_engine(alignx: Alignx, service: Any):
+    body = {"error": {"message": "No engine; make up ENGINE=…", "code": "engine_unavailable"}}
+    service.chats += [httpx.Response(503, json=body), httpx.Response(503, json=body)]
+    result = alignx("chat", "ada", "hello")
+    assert result.exit_code == 1
+    assert "error: No engine; make up ENGINE=…" in result.stderr
+    assert len(service.requests) == 2
 
 
 def test_conversation_keeps_its_turns(alignx: Alignx, service: Any):

@@ -79,11 +79,11 @@ def test_demo_twice(service: Any):
 
 
 def test_demo_without_an_engine(service: Any):
-    body = {"error": {"message": "No engine.", "code": "engine_unavailable"}}
+    body = {"error": {"message": "Start one with make.", "code": "engine_unavailable"}}
     service.chats += [httpx.Response(503, json=body)]
     result = run(service)
     assert result.exit_code == 0
-    assert result.stdout.count("No language model engine answers") == 1
+    assert result.stdout.count("The chat was left out. Start one with make.") == 1
     assert "With it:" not in result.stdout
 
 
