@@ -234,13 +234,13 @@ _LIKE = re.compile(
     r"|need|please|passionate|appreciates?)\b"
 )
 _DISLIKE = re.compile(
-    r"\b(?:hates?|dislikes?|avoids?|despises?|loathes?|(?:do|does|did|would|will|ca|wo)n't|(?:do|does|did|would|will|can) not"
-    r"|cannot|not|never|no"
+    r"\b(?:hates?|dislikes?|avoids?|despises?|loathes?|(?:do|does|did|would|will|ca|wo)n't"
+    r"|(?:do|does|did|would|will|can) not|cannot|not|never|no"
     r"|without|allergic|bored|tired of|stop|too|less|skip|fewer|annoy(?:s|ed|ing)?)\b"
 )
 _FIRST = re.compile(r"\b(?:i|i'm|i'd|i've|my|please)\b")
 _OWN_LIKING = re.compile(
-    r"\b(?:i|i'm|i'd|i've)(?: (?:am|do|would|really|also|always|still|just|absolutely))*"
+    r"\b(?:i|i'm|i've)(?: (?:am|do|really|also|always|still|just|absolutely))*"
     r" (?:(?P<like>love|loved|like|prefer|enjoy|adore|into|keen on|fond of|a (?:big |huge )?fan of|interested in)"
     r"|(?:hate|hated|dislike|avoid|despise|loathe|(?:don't|do not|can't|cannot|never)"
     r" (?:really )?(?:like|want|enjoy|stand|eat|watch|read|buy|drink)))\b|\bmy (?P<mine>favou?rites?)\b"
@@ -312,8 +312,9 @@ def parse_writing(text: str) -> Stated:
             found.style.update(asked.style)
         elif own := _OWN_LIKING.search(clause):
             value = 1.0 if own["like"] or own["mine"] else -1.0
-            for word in terms(words(clause[own.end() :]), MAX_OBJECT_TERMS):
-                found.terms[stem(word)] = value
+            for part, sign in zip(_INSTEAD.split(clause[own.end() :], maxsplit=1), (1, -1), strict=False):
+                for word in terms(words(part), MAX_OBJECT_TERMS):
+                    found.terms[stem(word)] = sign * value
     return found
 
 
