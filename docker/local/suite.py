@@ -114,6 +114,7 @@ def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[st
         "ALIGNX_GATEWAY__BOOTSTRAP_KEY": _secret(home, "admin_key", lambda: new_key()[0]),
         "VLLM_TARGET_DEVICE": "cpu",
         "VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "2"),
+        "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
     }
@@ -128,7 +129,7 @@ def engine_command(port: int, model: str) -> str:
     return (
         f"{ENGINE_PYTHON} -m vllm.entrypoints.openai.api_server --model {model or 'none'} --served-model-name "
         f"{Path(model).name or 'none'} --host 127.0.0.1 --port {port} --max-model-len 8192 --max-num-seqs 32 "
-        "--max-logprobs 30 --enable-prompt-tokens-details --scheduling-policy priority --shutdown-timeout 30"
+        "--enable-prompt-tokens-details --scheduling-policy priority --disable-uvicorn-access-log --shutdown-timeout 30"
     )
 
 

@@ -19,8 +19,8 @@ ENGINE_PYTHON = ROOT / ".venv-engine" / "bin" / "python"
 TINY_MODEL = ROOT / "models" / "alignx-tiny"
 ENGINE_START_S = 300.0
 ENGINE_OPTIONS = (
-    "--host 127.0.0.1 --max-model-len 8192 --max-num-seqs 32 --max-logprobs 30 --enforce-eager "
-    "--enable-prompt-tokens-details --scheduling-policy priority"
+    "--host 127.0.0.1 --max-model-len 8192 --max-num-seqs 32 --enforce-eager --enable-prompt-tokens-details "
+    "--scheduling-policy priority --disable-uvicorn-access-log"
 )
 
 
@@ -46,6 +46,8 @@ def engine_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "VLLM_TARGET_DEVICE": "cpu",
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_NO_USAGE_STATS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TORCH_COMPILE_DISABLE": "1",  # the first choice would otherwise compile its sampler for seconds
     }
     with log_path.open("wb") as log:
         process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)

@@ -1,0 +1,84 @@
+"""A suite and a mock engine for a benchmark, and calls to the services behind the gateway's back."""
+
+import http.client
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.conftest import free_port
+from tests.live.suite import ROOT, Suite
+
+
+@contextmanager
+def running_suite(settings: Mapping[str, str] | None = None) -> Iterator[Suite]:
+    """The suite with quiet logs, gone afterwards with all it wrote."""
+    with tempfile.TemporaryDirectory() as home:
+        suite = Suite(Path(home), {"ALIGNX_LOG__ACCESS": "false", **(settings or {})})
+        try:
+            yield suite.up()
+        finally:
+            suite.down()
+
+
+@contextmanager
+def mock_engine(latency_s: float) -> Iterator[str]:
+    """The root URL of bench/mock_engine.py."""
+    port = free_port()
+    command = [sys.executable, "-m", "bench.mock_engine", str(port), str(latency_s)]
+    process = subprocess.Popen(command, cwd=ROOT)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        while True:
+            try:
+                httpx.get(f"{url}/health")
+                break
+            except httpx.HTTPError:
+                time.sleep(0.05)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+class Caller:
+    """One kept-alive connection with as little client as the standard library allows, so that what
+    is timed is the service. Through the gateway with an API key, or at a service as the gateway
+    would call it."""
+
+    def __init__(self, port: int, headers: Mapping[str, str]) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", port)
+        self.headers = {"Content-Type": "application/json", **headers}
+
+    def __call__(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> float:
+        """Seconds of one call; a 4xx or 5xx is an error."""
+        start = time.perf_counter()
+        self.connection.request(method, path, body, {**self.headers, **(headers or {})})
+        answer = self.connection.getresponse()
+        answer.read()
+        seconds = time.perf_counter() - start
+        assert answer.status < 400, answer.status
+        return seconds
+
+
+def callers(suite: Suite, service: str, tenant: str) -> tuple[Caller, Caller]:
+    """(through the gateway, directly at the service)."""
+    gateway = Caller(suite.ports["gateway"], {"Authorization": f"Bearer {suite.new_key(tenant)}"})
+    token = suite.environment["ALIGNX_INTERNAL_TOKEN"]
+    return gateway, Caller(suite.ports[service], {"X-AlignX-Internal": token, "X-AlignX-Tenant": tenant})
+
+
+def comparison(number: int, size: int = 200) -> dict[str, str]:
+    """A comparison of about `size` bytes of text, all different."""
+    query = f"Question {number}: how do I keep basil alive?"
+    chosen = f"Water it daily, give it light, and cut it often. ({number})"
+    filler = "There are many things that one could say about basil, and some of them matter! "
+    rejected = (filler * (size // len(filler) + 1))[: max(10, size - len(query) - len(chosen))]
+    return {"type": "comparison", "query": query, "chosen": chosen, "rejected": rejected}

@@ -1,0 +1,54 @@
+"""What an update costs as the history grows: prompt tokens of one more event after 10 to 10 000.
+
+Streaming inference reads the past summary and what is new, never the history again. The pair is a
+rebuild at the same length, which reads as much of the history as the context window takes.
+"""
+
+import time
+
+import httpx
+
+from bench.harness import comparison, mock_engine, running_suite
+from bench.result import Row
+
+LENGTHS = (10, 100, 1_000, 10_000)
+CALL = 250
+WAIT = {"Prefer": "wait=30"}
+
+
+def measure() -> list[Row]:
+    with mock_engine(0.0) as engine:
+        settings = {"ALIGNX_ENGINE__URL": f"{engine}/v1", "ALIGNX_SUMMARY__PREQUENTIAL_SAMPLE": "0"}
+        with running_suite(settings) as suite, suite.client("cost") as client:
+            streaming: dict[int, int] = {}
+            rebuilt: dict[int, int] = {}
+            sent = 0
+            for length in LENGTHS:
+                while sent < length:
+                    count = min(CALL, length - sent)
+                    events = [comparison(sent + number) for number in range(count)]
+                    client.post("/v1/users/ada/events", json={"events": events}, headers=WAIT).raise_for_status()
+                    sent += count
+                one_more = {"events": [comparison(99_999)]}
+                client.post("/v1/users/ada/events", json=one_more, headers=WAIT).raise_for_status()
+                sent += 1
+                streaming[length] = _last_prompt(engine)
+                rebuilt[length] = _rebuild(client, engine)
+    rows = [Row(f"prompt tokens of an update after {length} events", streaming[length], "tokens") for length in LENGTHS]
+    rows.append(Row("update after 10 000 / after 10", streaming[10_000] / streaming[10], "ratio", "≤ 1.1"))
+    rows.append(Row("rebuild / update after 10 000", rebuilt[10_000] / streaming[10_000], "ratio"))
+    return rows
+
+
+def _last_prompt(engine: str) -> int:
+    return int(httpx.get(f"{engine}/calls").json()["prompt_tokens"])
+
+
+def _rebuild(client: httpx.Client, engine: str) -> int:
+    before = client.get("/v1/users/ada/preferences").json()["version"]
+    client.post("/v1/users/ada/preferences/rebuild").raise_for_status()
+    deadline = time.monotonic() + 30
+    while client.get("/v1/users/ada/preferences").json()["version"] == before:
+        assert time.monotonic() < deadline, "the rebuild does not end"
+        time.sleep(0.05)
+    return _last_prompt(engine)
