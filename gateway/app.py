@@ -39,11 +39,11 @@ _RETRY_S = 1.0
 _READY_TIMEOUT_S = 2.0
 _ALLOWED_HEADERS = (
     "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "Prefer",
-    "X-Api-Key", "X-Request-Id",
+    "X-Api-Key", "X-Request-Id", "X-User-Id",
 )  # fmt: skip
 _EXPOSED_HEADERS = (
     "ETag", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After", "Server-Timing",
-    "X-AlignX-Summary-Version", "X-Request-Id",
+    "X-AlignX-Mode", "X-AlignX-Summary-Version", "X-Request-Id",
 )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ _INWARD = {
         "Prefer",
         "Traceparent",
         "Tracestate",
+        "X-User-Id",
     )
 }
 

@@ -50,7 +50,6 @@ ROUTES: tuple[Route, ...] = (
     Route("response", f"{_USER}/recommend"),
     Route("response", "/v1/chat/completions"),
     Route("response", "/v1/models"),
-    Route("response", "/v1/models/{model}"),
 )
 
 

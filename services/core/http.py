@@ -8,7 +8,7 @@ token; `tenant_of` is the dependency that checks the token and names the tenant.
 import asyncio
 import hmac
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from http import HTTPStatus
 from typing import Any
@@ -28,6 +28,7 @@ from services.core.errors import (
     InvalidRequest,
     MalformedBody,
     MethodNotAllowed,
+    PayloadTooLarge,
     RequestError,
     RouteUnknown,
     Unauthenticated,
@@ -46,7 +47,17 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 class JsonRequest(Request):
-    """Reads JSON with a parser that refuses endless nesting instead of exhausting the stack."""
+    """Reads JSON with a parser that refuses endless nesting instead of exhausting the stack, and no
+    more bytes than a body may have."""
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        settings: Settings = self.app.state.settings
+        limit, size = settings.limits.body_bytes, 0
+        async for chunk in super().stream():
+            size += len(chunk)
+            if size > limit:
+                raise PayloadTooLarge(f"The body may have at most {limit:,} bytes.", limit_bytes=limit)
+            yield chunk
 
     async def json(self) -> Any:
         return orjson.loads(await self.body())
@@ -104,6 +115,8 @@ def _field(place: Sequence[str | int]) -> str:
 
 
 def _http_error(error: HTTPException) -> AlignXError:
+    if isinstance(error.__cause__, AlignXError):
+        return error.__cause__  # FastAPI wraps whatever stops it from reading a body
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
             return RouteUnknown()
@@ -267,6 +280,7 @@ def create_server(app: FastAPI, settings: Settings, *, port: int) -> DrainingSer
         proxy_headers=False,
         ws="none",
         lifespan="on",
+        http="httptools",
         timeout_keep_alive=settings.server.keep_alive_s,
         timeout_graceful_shutdown=settings.server.shutdown_s,
     )

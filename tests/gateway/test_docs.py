@@ -1,0 +1,69 @@
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from gateway.docs import merge
+
+Play = Callable[..., None]
+
+
+def document(path: str, **schemas: Any) -> dict[str, Any]:
+    reference = {"$ref": "#/components/schemas/Answer"}
+    parameters = [
+        {"name": "X-AlignX-Tenant", "in": "header"},
+        {"name": "x-alignx-internal", "in": "header"},
+        {"name": "Prefer", "in": "header"},
+    ]
+    content = {"application/json": {"schema": reference}}
+    operation = {"summary": path, "parameters": parameters, "responses": {"200": {"content": content}}}
+    paths = {path: {"get": operation}, "/livez": {"get": {}}, "/metrics": {"get": {}}}
+    return {"openapi": "3.1.0", "info": {"title": "x"}, "paths": paths, "components": {"schemas": schemas}}
+
+
+OWN = {"openapi": "3.1.0", "info": {"title": "Suite", "description": "All."}, "paths": {"/livez": {"get": {}}}}
+
+
+def test_public_paths_are_merged_with_security_and_without_internal_headers() -> None:
+    parts = {"preference": document("/v1/a"), "response": document("/v1/b")}
+    merged = merge(OWN, parts, [])
+    assert set(merged["paths"]) == {"/v1/a", "/v1/b", "/livez"}
+    operation = merged["paths"]["/v1/a"]["get"]
+    assert [entry["name"] for entry in operation["parameters"]] == ["Prefer"]
+    assert operation["security"] == [{"key": []}]
+    assert "security" not in merged["paths"]["/livez"]["get"]
+    assert merged["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    assert merged["info"]["title"] == "Suite"
+
+
+def test_components_of_one_name_and_two_meanings_are_told_apart() -> None:
+    first, second = {"type": "object"}, {"type": "string"}
+    parts = {"preference": document("/v1/a", Answer=first), "response": document("/v1/b", Answer=second, Same=first)}
+    merged = merge(OWN, parts, [])
+    assert merged["components"]["schemas"] == {"Answer": first, "ResponseAnswer": second, "Same": first}
+    text = json.dumps(merged["paths"]["/v1/b"])
+    assert "#/components/schemas/ResponseAnswer" in text
+    assert "#/components/schemas/Answer" in json.dumps(merged["paths"]["/v1/a"])
+
+
+def test_the_document_is_served_and_degrades(play: Play) -> None:
+    async def scenario(suite: Any) -> None:
+        body = json.dumps(document("/v1/users/{user}/select")).encode()
+        suite.response.handler = suite.response.fixed(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+        )
+
+        async def hang_up(_seen: Any, writer: asyncio.StreamWriter) -> None:
+            writer.close()
+
+        suite.preference.handler = hang_up
+        status, _, merged = await suite.json("GET", "/openapi.json", key="")
+        assert status == 200
+        assert {"/v1/users/{user}/select", "/admin/keys", "/admin/keys/{key_id}", "/readyz"} <= set(merged["paths"])
+        assert "preference service does not answer" in merged["info"]["description"]
+        assert merged["paths"]["/admin/keys"]["post"]["security"] == [{"key": []}]
+        calls = len(suite.response.seen)
+        await suite.json("GET", "/openapi.json", key="")
+        assert len(suite.response.seen) == calls  # kept for a while
+
+    play(scenario)

@@ -1,0 +1,159 @@
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+Play = Callable[..., None]
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHAT = "/v1/chat/completions"
+LIVE = "/v1/users/ann/preferences/stream"
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+async def endless(_seen: Any, writer: asyncio.StreamWriter) -> None:
+    writer.write(HEAD + chunk(b"id: 1-0\nevent: version\ndata: {}\n\n"))
+    await writer.drain()
+    await asyncio.sleep(60)
+
+
+def test_events_pass_unchanged_as_they_come(play: Play) -> None:
+    async def scenario(suite: Any) -> None:
+        proceed = asyncio.Event()
+
+        async def stream(_seen: Any, writer: asyncio.StreamWriter) -> None:
+            writer.write(HEAD + chunk(b"data: 1\n\n"))
+            await proceed.wait()
+            writer.write(chunk(b": ping\r\n\r\nda") + chunk(b"ta: 2\n\n") + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+            await writer.drain()
+
+        suite.response.handler = stream
+        async with suite.call("POST", CHAT, data=b'{"stream":true}') as answer:
+            assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+            assert answer.headers.getall("X-Request-Id")
+            async with asyncio.timeout(2):
+                assert await answer.content.readany() == b"data: 1\n\n"  # before the service goes on
+            proceed.set()
+            assert await answer.read() == b": ping\r\n\r\ndata: 2\n\ndata: [DONE]\n\n"
+
+    play(scenario)
+
+
+def test_a_caller_that_leaves_ends_the_call_of_the_service(play: Play) -> None:
+    async def scenario(suite: Any) -> None:
+        suite.preference.handler = endless
+        async with suite.call("GET", LIVE) as answer:
+            await answer.content.readany()
+            answer.close()
+        async with asyncio.timeout(2):
+            await suite.preference.hung_up.wait()
+
+    play(scenario)
+
+
+def test_a_caller_that_leaves_before_the_answer_ends_the_call_too(play: Play) -> None:
+    async def scenario(suite: Any) -> None:
+        asked = asyncio.Event()
+
+        async def think(_seen: Any, _writer: asyncio.StreamWriter) -> None:
+            asked.set()
+            await asyncio.sleep(60)
+
+        suite.response.handler = think
+        asking = asyncio.create_task(suite.json("POST", CHAT, data=b"{}"))
+        await asked.wait()
+        asking.cancel()
+        async with asyncio.timeout(2):
+            await suite.response.hung_up.wait()
+        async with suite.client.get(suite.url + "/metrics") as answer:
+            text = await answer.text()
+        assert 'route="/v1/chat/completions",status="499"} 1.0' in text
+
+    play(scenario)
+
+
+def cut_after(data: bytes) -> Any:
+    async def stream(_seen: Any, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD + chunk(data))
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.close()
+
+    return stream
+
+
+def test_a_broken_chat_stream_ends_with_an_error_openai_clients_raise(play: Play) -> None:
+    async def scenario(suite: Any) -> None:
+        suite.response.handler = cut_after(b'data: {"a":1}\n\n')
+        async with suite.call("POST", CHAT, data=b'{"stream":true}') as answer:
+            first, last, end = (await answer.read()).split(b"\n\n")
+        assert (first, end) == (b'data: {"a":1}', b"")
+        error = orjson.loads(last.removeprefix(b"data: "))["error"]
+        assert (error["code"], error["type"]) == ("upstream_unavailable", "server_error")
+
+    play(scenario)
+
+
+def test_another_broken_stream_ends_with_an_error_event(play: Play) -> None:
+    async def scenario(suite: Any) -> None:
+        suite.preference.handler = cut_after(b"event: delta\ndata: half")
+        async with suite.call("GET", LIVE) as answer:
+            half, last, _ = (await answer.read()).split(b"\n\n")
+            request_id = answer.headers["X-Request-Id"]
+        assert half == b"event: delta\ndata: half"
+        assert last.startswith(b"event: error\ndata: ")
+        problem = orjson.loads(last.partition(b"data: ")[2])
+        assert (problem["type"], problem["request_id"]) == ("urn:alignx:problem:upstream_unavailable", request_id)
+
+    play(scenario)
+
+
+def test_a_stream_that_falls_silent_ends_with_an_error_event(play: Play) -> None:
+    async def scenario(suite: Any) -> None:
+        suite.preference.handler = endless
+        async with suite.call("GET", LIVE) as answer:
+            assert b"event: error\n" in await answer.read()
+
+    play(scenario, gateway={"read_timeout_s": 0.2})
+
+
+def test_shutdown_ends_live_streams_cleanly_and_lets_chats_finish(play: Play) -> None:
+    async def scenario(suite: Any) -> None:
+        finish = asyncio.Event()
+
+        async def chat(_seen: Any, writer: asyncio.StreamWriter) -> None:
+            writer.write(HEAD + chunk(b"data: 1\n\n"))
+            await finish.wait()
+            writer.write(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+            await writer.drain()
+
+        suite.preference.handler, suite.response.handler = endless, chat
+        async with suite.call("GET", LIVE) as live, suite.call("POST", CHAT, data=b"{}") as talk:
+            await live.content.readany()
+            await talk.content.readany()
+            suite.server.should_exit = True
+            async with asyncio.timeout(2):
+                assert await live.read() == b""  # a complete body: no error, no reset
+            status, _, body = await suite.json("GET", "/readyz")
+            assert (status, body["checks"]["drain"]) == (503, "This instance is shutting down")
+            assert (await suite.json("GET", LIVE))[0] == 503
+            finish.set()
+            assert await talk.read() == b"data: [DONE]\n\n"
+
+    play(scenario, server={"drain_s": 0.5})
+
+
+def test_a_chat_that_outlasts_the_shutdown_is_told(play: Play) -> None:
+    async def scenario(suite: Any) -> None:
+        suite.response.handler = endless
+        async with suite.call("POST", CHAT, data=b"{}") as talk:
+            await talk.content.readany()
+            suite.server.should_exit = True
+            error = orjson.loads((await talk.read()).removeprefix(b"data: "))["error"]
+        assert error["code"] == "draining"
+
+    play(scenario, server={"shutdown_s": 1})
