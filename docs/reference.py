@@ -1,0 +1,89 @@
+"""Writes the reference pages that the code already holds: settings and errors.
+
+    python -m docs.reference        (writes docs/configuration.md and docs/errors.md)
+
+A test fails when a page is older than the code.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+
+from services.core.errors import PROBLEM_PREFIX, error_tree
+from services.core.settings import Settings
+
+FOLDER = Path(__file__).parent
+
+CONFIGURATION = """\
+# Configuration
+
+Written by `python -m docs.reference` from services/core/settings.py.
+
+Every process reads the same settings from its environment and checks them before it starts; a value
+that is not valid ends it with a line that names the variable. A secret can also be a file: with
+`ALIGNX_SECRETS_DIR` set, the file named like the variable is read.
+"""
+
+ERRORS = """\
+# Errors
+
+Written by `python -m docs.reference` from services/core/errors.py.
+
+Errors are RFC 9457 documents (`application/problem+json`): `type`, `title`, `status`, `detail`, and
+where they help `errors` (a list of `field` and `message`), `limit`, `request_id`. On
+`/v1/chat/completions` the same error comes in OpenAI's shape, with the code below as `error.code`.
+A `Retry-After` header says when a retry is worth while.
+"""
+
+
+def configuration() -> str:
+    parts = [CONFIGURATION]
+    required = [name for name, field in Settings.model_fields.items() if not _is_block(field.annotation)]
+    rows = [_row(f"ALIGNX_{name.upper()}", Settings.model_fields[name]) for name in required]
+    parts.append("## Every process\n\n" + _table(rows))
+    for name, field in Settings.model_fields.items():
+        block = field.annotation
+        if not (isinstance(block, type) and issubclass(block, BaseModel)):
+            continue
+        rows = [_row(f"ALIGNX_{name.upper()}__{key.upper()}", inner) for key, inner in block.model_fields.items()]
+        parts.append(f"## {name}\n\n" + _table(rows))
+    return "\n".join(parts)
+
+
+def _is_block(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _row(name: str, field: Any) -> str:
+    default = "required" if field.is_required() else f"`{_shown(field.default)}`"
+    about = " ".join((field.description or "").split())
+    return f"| `{name}` | {default} | {about} |"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, SecretStr) or value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _table(rows: list[str]) -> str:
+    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows]) + "\n"
+
+
+def errors() -> str:
+    rows = [f"| {cls.status} | `{cls.code}` | {cls.title} |" for cls in error_tree()]
+    head = ["| status | code | meaning |", "|---:|---|---|"]
+    return ERRORS + f"\nThe `type` is `{PROBLEM_PREFIX}<code>`.\n\n" + "\n".join([*head, *rows]) + "\n"
+
+
+PAGES = {"configuration.md": configuration, "errors.md": errors}
+
+
+def main() -> None:
+    for name, page in PAGES.items():
+        (FOLDER / name).write_text(page())
+
+
+if __name__ == "__main__":
+    main()
