@@ -9,7 +9,12 @@ import os
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NestedSecretsSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 PROFILE_ENGINE = "profile"
 
@@ -39,8 +44,6 @@ class RedisSettings(Block):
     """Connections of one process, including one for each open event stream."""
     timeout_s: float = Field(default=5.0, gt=0)
     """Seconds until a command counts as failed."""
-    wait_replicas: int = Field(default=0, ge=0)
-    """Replicas that must have an accepted event before it is acknowledged (WAIT)."""
 
 
 class EngineSettings(Block):
@@ -148,8 +151,6 @@ class LimitSettings(Block):
     """Largest request body."""
     wait_s: float = Field(default=30.0, ge=0)
     """Longest wait that `Prefer: wait` is granted."""
-    page: int = Field(default=100, ge=1, le=1_000)
-    """Entries of one page of a list."""
     streams: int = Field(default=200, ge=1)
     """Open summary streams of one process."""
 
@@ -192,10 +193,15 @@ class Settings(BaseSettings):
     """The whole configuration of one process."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ALIGNX_", env_nested_delimiter="__", frozen=True, extra="ignore", use_attribute_docstrings=True
+        env_prefix="ALIGNX_",
+        env_nested_delimiter="__",
+        secrets_nested_delimiter="__",
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
     )
 
-    internal_token: SecretStr
+    internal_token: SecretStr = Field(min_length=16)
     """Shared secret by which the services know the gateway. There is no default: auth is never off
     by accident."""
     server: ServerSettings = ServerSettings()
@@ -208,11 +214,17 @@ class Settings(BaseSettings):
     gateway: GatewaySettings = GatewaySettings()
     log: LogSettings = LogSettings()
 
-    @model_validator(mode="after")
-    def _long_token(self) -> Self:
-        if len(self.internal_token.get_secret_value()) < 16:
-            raise ValueError("internal_token must have at least 16 characters")
-        return self
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment, then secret files, whose names can reach into a block as variables do."""
+        return init_settings, env_settings, NestedSecretsSettingsSource(file_secret_settings)
 
 
 def load_settings() -> Settings:
