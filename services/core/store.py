@@ -158,13 +158,8 @@ class UserState:
             quality=_quality(fields, ""),
         )
 
-    @property
-    def stamp(self) -> str:
-        """Changes with every accepted event: what a write of the profile is checked against."""
-        return f"{self.born}:{self.events}"
 
-
-NO_STAMP = "0:0"
+NO_STAMP = "0:0:0"
 """Stamp of a user who does not exist yet."""
 
 
@@ -214,13 +209,14 @@ class Store:
         return UserState.parse(fields)
 
     async def profile(self, tenant: str, user: str) -> tuple[str, Profile]:
-        """The user's stamp and fast profile; (NO_STAMP, the empty profile) when unknown."""
+        """The user's stamp, which changes with every write of the profile, and the profile;
+        (NO_STAMP, the empty profile) when unknown."""
         keys = self.keys.user(tenant, user)
         pipe = self.redis.pipeline(transaction=False)
-        pipe.hmget(keys.state, "born", "n")
+        pipe.hmget(keys.state, "born", "n", "edits")
         pipe.get(keys.profile)
-        (born, events), raw = await pipe.execute()
-        stamp = f"{born}:{events or 0}" if born else NO_STAMP
+        (born, events, edits), raw = await pipe.execute()
+        stamp = f"{born}:{events or 0}:{edits or 0}" if born else NO_STAMP
         return stamp, fast_profile.loads(raw.encode()) if raw else fast_profile.EMPTY
 
     async def preferences(self, tenant: str, user: str) -> Preferences:

@@ -14,7 +14,7 @@ local FIRST_EVENT = 15
 local count = #ARGV - FIRST_EVENT + 1
 local now = clock_ms()
 
-local kept = redis.call('HMGET', st, 'born', 'n', 'pend', 'own', 't0', 'hold')
+local kept = redis.call('HMGET', st, 'born', 'n', 'pend', 'own', 't0', 'hold', 'edits')
 local pending = tonumber(kept[3] or 0)
 
 if idem_key ~= '' then
@@ -29,7 +29,7 @@ if idem_key ~= '' then
 end
 
 -- The profile in ARGV was made from this very state; another writer in between means: make it again.
-if (kept[1] or '0') .. ':' .. (kept[2] or '0') ~= stamp then return {'MOVED'} end
+if table.concat({kept[1] or '0', kept[2] or '0', kept[7] or '0'}, ':') ~= stamp then return {'MOVED'} end
 if pending + count > tonumber(ARGV[6]) then return {'FULL', pending} end
 if pending == 0 and redis.call('ZCARD', ready) >= tonumber(ARGV[7]) then return {'BUSY'} end
 

@@ -6,13 +6,14 @@
 -- ARGV  expected_version record keep_versions live_ms stamp profile
 -- Gives {'OK', version} | {'STALE', version} | {'MOVED'}
 local st, sum, vers, live, profile = unpack(KEYS)
-local kept = redis.call('HMGET', st, 'born', 'ver', 'n')
+local kept = redis.call('HMGET', st, 'born', 'ver', 'n', 'edits')
 local version = tonumber(kept[2] or 0)
 if tostring(version) ~= ARGV[1] then return {'STALE', version} end
 -- A profile goes with an edit only; it was made from this very state, as in append.
 if ARGV[6] ~= '' then
-  if (kept[1] or '0') .. ':' .. (kept[3] or '0') ~= ARGV[5] then return {'MOVED'} end
+  if table.concat({kept[1] or '0', kept[3] or '0', kept[4] or '0'}, ':') ~= ARGV[5] then return {'MOVED'} end
   redis.call('SET', profile, ARGV[6])
+  redis.call('HINCRBY', st, 'edits', 1)
 end
 if not kept[1] then
   redis.call('HSET', st, 'born', clock_ms())

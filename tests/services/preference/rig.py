@@ -1,0 +1,110 @@
+"""A queue on the tests' Redis, with the shortest way to put events in and take users out.
+
+Nothing here sleeps: a lease runs out, or a user falls due, by moving its score in Redis.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from redis.asyncio import Redis
+
+from services.core import profile as fast_profile
+from services.core.schemas import StatementInteraction, SummaryVersion
+from services.core.settings import QueueSettings, RedisSettings, SummarySettings
+from services.core.store import Store, UserKeys, encode_interaction, open_redis
+from services.preference.queue import Appended, Claim, Queue, Scored
+
+TENANT, USER = "acme", "ada"
+AT_ONCE: dict[str, Any] = {"shards": 1, "debounce_ms": 0, "max_wait_ms": 0}
+
+
+def statement(text: str) -> str:
+    return encode_interaction(StatementInteraction(text=text))
+
+
+def record(text: str, version: int = 1) -> SummaryVersion:
+    return SummaryVersion(version=version, text=text, source="llm:test", created_at=datetime.now(UTC))
+
+
+@dataclass(frozen=True)
+class Rig:
+    redis: Redis
+    store: Store
+    queue: Queue
+
+    def keys(self, user: str = USER, tenant: str = TENANT) -> UserKeys:
+        return self.store.keys.user(tenant, user)
+
+    async def put(self, *texts: str, user: str = USER, tenant: str = TENANT, **options: Any) -> Appended:
+        """Appends statements at the user's true stamp."""
+        stamp, _ = await self.store.profile(tenant, user)
+        encoded = [statement(text) for text in texts]
+        fields = {"stamp": stamp, "profile": fast_profile.dumps(fast_profile.EMPTY), "scored": Scored()}
+        appended = await self.queue.append(tenant, user, encoded, **(fields | options))
+        assert appended is not None
+        return appended
+
+    async def take(self, user: str = USER, tenant: str = TENANT) -> Claim:
+        """Claims the user, who must be the first in the queue."""
+        _, claim = await self.queue.claim(self.store.keys.shard(tenant, user), "worker")
+        assert claim is not None
+        assert (claim.tenant, claim.user) == (tenant, user)
+        return claim
+
+    async def idle(self, shard: int = 0) -> bool:
+        """No user of the shard is due."""
+        return (await self.queue.claim(shard, "worker"))[1] is None
+
+    async def commit(self, claim: Claim, text: str = "s") -> bool:
+        """Commits all that waited at the claim."""
+        return await self.queue.commit(claim, record(text, claim.version + 1), claim.last_id, claim.pending)
+
+    async def expire(self, claim: Claim) -> None:
+        """The worker has been silent for too long."""
+        await self.redis.zadd(self.keys(claim.user, claim.tenant).leases, {claim.member: 1}, xx=True)
+
+    async def make_due(self) -> None:
+        """Whoever waits need not wait longer."""
+        for shard in range(self.store.keys.shards):
+            ready = self.store.keys.shard_prefix(shard) + "ready"
+            for member in await self.redis.zrange(ready, 0, -1):
+                await self.redis.zadd(ready, {member: 1})
+
+    async def due_in(self, user: str = USER, tenant: str = TENANT) -> float | None:
+        """Milliseconds until the user's update is due; None when the user does not wait."""
+        keys = self.keys(user, tenant)
+        due = await self.redis.zscore(keys.ready, keys.member)
+        return None if due is None else due - await self.now()
+
+    async def now(self) -> float:
+        seconds, micros = await self.redis.time()
+        return seconds * 1000 + micros / 1000
+
+    async def fields(self, user: str = USER, tenant: str = TENANT) -> dict[str, str]:
+        fields: dict[str, str] = await self.redis.hgetall(self.keys(user, tenant).state)
+        return fields
+
+    async def user_keys(self) -> list[str]:
+        """Every key in Redis that belongs to some user."""
+        return sorted([key async for key in self.redis.scan_iter("pi:*:u:*")])
+
+
+@asynccontextmanager
+async def opened(
+    url: str, queue: dict[str, Any] | None = None, summary: dict[str, Any] | None = None
+) -> AsyncIterator[Rig]:
+    settings = QueueSettings(**(AT_ONCE | (queue or {})))
+    async with open_redis(RedisSettings(url=url)) as redis:
+        yield Rig(redis, Store(redis, settings.shards), Queue(redis, settings, SummarySettings(**(summary or {}))))
+
+
+def run(url: str, test: Callable[[Rig], Awaitable[None]], summary: dict[str, Any] | None = None, **queue: Any) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(20), opened(url, queue, summary) as rig:
+            await test(rig)
+
+    asyncio.run(main())
