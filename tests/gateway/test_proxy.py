@@ -78,11 +78,11 @@ def test_hop_by_hop_fields_end_here(play: Play) -> None:
         assert seen.header("x-request-id") == "mine-1"
         head, _, body = reply.partition(b"\r\n\r\n")
         names = [line.split(b":")[0].lower() for line in head.split(b"\r\n")[1:]]
-        for name in (b"keep-alive", b"x-hop", b"proxy-authenticate", b"server", b"set-cookie", b"x-alignx-tenant"):
-            assert name not in names
+        for field in (b"keep-alive", b"x-hop", b"proxy-authenticate", b"server", b"set-cookie", b"x-alignx-tenant"):
+            assert field not in names
         assert b"x-alignx-internal" not in names
-        for name in (b"etag", b"retry-after", b"x-alignx-summary-version", b"preference-applied", b"server-timing"):
-            assert names.count(name) == 1
+        for field in (b"etag", b"retry-after", b"x-alignx-summary-version", b"preference-applied", b"server-timing"):
+            assert names.count(field) == 1
         assert names.count(b"x-request-id") == names.count(b"date") == 1
         assert b"x-request-id: mine-1" in head
         assert body == b"hello"
