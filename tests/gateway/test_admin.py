@@ -41,12 +41,12 @@ def test_a_key_without_limits_has_the_deployments(play: Play) -> None:
 def test_lists_are_paged(play: Play) -> None:
     async def scenario(suite: Any) -> None:
         made = {(await suite.make_key(tenant=f"t{number % 3}"))["id"] for number in range(7)}
-        found, after = [], ""
-        while after is not None:
-            path = f"/admin/keys?limit=2{f'&after={after}' if after else ''}"
+        found: list[str] = []
+        path = "/admin/keys?limit=2"
+        while path:
             _, _, page = await suite.json("GET", path, key=ADMIN_KEY)
             found += [key["id"] for key in page["keys"]]
-            after = page["next"]
+            path = f"/admin/keys?limit=2&after={page['next']}" if page["next"] else ""
         assert found == sorted(found)
         assert made < set(found)
         assert len(found) == 9  # with the bootstrap key and the suite's own

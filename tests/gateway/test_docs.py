@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.docs import merge
+from gateway.routing import Service
 
 Play = Callable[..., None]
 
@@ -25,7 +26,7 @@ OWN = {"openapi": "3.1.0", "info": {"title": "Suite", "description": "All."}, "p
 
 
 def test_public_paths_are_merged_with_security_and_without_internal_headers() -> None:
-    parts = {"preference": document("/v1/a"), "response": document("/v1/b")}
+    parts: dict[Service, Any] = {"preference": document("/v1/a"), "response": document("/v1/b")}
     merged = merge(OWN, parts, [])
     assert set(merged["paths"]) == {"/v1/a", "/v1/b", "/livez"}
     operation = merged["paths"]["/v1/a"]["get"]
@@ -38,7 +39,10 @@ def test_public_paths_are_merged_with_security_and_without_internal_headers() ->
 
 def test_components_of_one_name_and_two_meanings_are_told_apart() -> None:
     first, second = {"type": "object"}, {"type": "string"}
-    parts = {"preference": document("/v1/a", Answer=first), "response": document("/v1/b", Answer=second, Same=first)}
+    parts: dict[Service, Any] = {
+        "preference": document("/v1/a", Answer=first),
+        "response": document("/v1/b", Answer=second, Same=first),
+    }
     merged = merge(OWN, parts, [])
     assert merged["components"]["schemas"] == {"Answer": first, "ResponseAnswer": second, "Same": first}
     text = json.dumps(merged["paths"]["/v1/b"])
