@@ -5,13 +5,14 @@ answer comes back as the engine wrote it, byte for byte, with one member added: 
 which says what it was conditioned on.
 """
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.core.engine import Engine, RawAnswer
 from services.core.errors import AlignXError, EngineError, InvalidRequest, UserUnknown
@@ -34,6 +35,9 @@ FORWARDED = frozenset(
 """Fields of a chat request that reach the engine. All others stay here: some of them (a chat template,
 a cache salt, a priority) would let one caller reach past another."""
 
+_WHOLE_EVENTS = re.compile(rb".*\n\r?\n", re.DOTALL)
+_FIRST_OBJECT = re.compile(rb'^data: ?\{(?=\s*")', re.MULTILINE)
+
 
 class ChatRequestMessage(BaseModel):
     """A message in OpenAI's form; members beyond role and content (tool calls, names) pass unchanged."""
@@ -42,6 +46,12 @@ class ChatRequestMessage(BaseModel):
 
     role: str
     content: str | list[dict[str, Any]] | None = None
+
+    @model_validator(mode="after")
+    def _instructions_have_content(self) -> Self:
+        if self.role in ("system", "developer") and self.content is None:
+            raise ValueError(f"a message of role {self.role!r} needs content")
+        return self
 
 
 class ChatRequest(BaseModel):
@@ -54,7 +64,7 @@ class ChatRequest(BaseModel):
     model: str | None = None
     user: UserId | None = None
     """Whose summary to use; the header X-User-Id says the same."""
-    stream: bool = False
+    stream: bool | None = None
     max_tokens: Annotated[int | None, Field(ge=1)] = None
     max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
     personalization: Personalization | None = None
@@ -115,13 +125,15 @@ class Chat:
                 current = await self.store.preferences(tenant, user)
                 used = PersonalizationUsed(mode="summary", user=user, version=current.version)
                 return Conditioning(used, summary=current.text)
-            count = wanted.max_history or DEFAULT_HISTORY[wanted.mode]
-            events = await self.store.events_before(tenant, user, "+", count)
         except UserUnknown:
+            return Conditioning(PersonalizationUsed(mode="none", user=user))
+        count = wanted.max_history or DEFAULT_HISTORY[wanted.mode]
+        events = await self.store.events_before(tenant, user, "+", count)
+        if not events:
             return Conditioning(PersonalizationUsed(mode="none", user=user))
         spent = sum(estimate_tokens(orjson.dumps(message).decode()) for message in messages) + max_tokens
         budget = max(256, self.settings.engine.context_tokens - spent - 512)
-        history = tuple(fit_interactions([event.interaction for event in events], budget)) if events else ()
+        history = tuple(fit_interactions([event.interaction for event in events], budget))
         return Conditioning(PersonalizationUsed(mode=wanted.mode, user=user, history=len(history)), history=history)
 
 
@@ -137,6 +149,8 @@ async def whole(raw: RawAnswer, used: PersonalizationUsed) -> bytes:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise EngineError("The engine's answer is no JSON.") from error
+    if not isinstance(answer, dict):
+        raise EngineError("The engine's answer is no JSON object.")
     return orjson.dumps(answer | {"personalization": used.model_dump()})
 
 
@@ -144,21 +158,25 @@ async def streamed(raw: RawAnswer, used: PersonalizationUsed) -> AsyncIterator[b
     """The engine's server-sent events with `personalization` in the first. An engine that breaks off
     ends the stream with an error event and without [DONE], so that no client takes it for whole."""
     try:
-        async with aclosing(_with_personalization(raw.chunks, used)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        async with aclosing(_with_personalization(raw.chunks, used)) as pieces:
+            async for piece in pieces:
+                yield piece
     except AlignXError as error:
         yield b"data: " + orjson.dumps(error.openai()) + b"\n\n"
 
 
 async def _with_personalization(chunks: AsyncIterator[bytes], used: PersonalizationUsed) -> AsyncGenerator[bytes, None]:
-    head = b""
+    """Every piece ends with an event, so that one that the engine cuts in the middle reaches nobody
+    and an error can follow any piece."""
+    held = b""
+    member = b'"personalization":' + orjson.dumps(used.model_dump()) + b","
     async for chunk in chunks:
-        head += chunk
-        event, end, rest = head.partition(b"\n\n")
-        if end:
-            first = orjson.loads(event.removeprefix(b"data:"))
-            yield b"data: " + orjson.dumps(first | {"personalization": used.model_dump()}) + end + rest
-            break
-    async for chunk in chunks:
-        yield chunk
+        held += chunk
+        if whole_events := _WHOLE_EVENTS.match(held):
+            piece, held = held[: whole_events.end()], held[whole_events.end() :]
+            if member and (first := _FIRST_OBJECT.search(piece)):
+                piece = piece[: first.end()] + member + piece[first.end() :]
+                member = b""
+            yield piece
+    if held:
+        yield held

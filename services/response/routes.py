@@ -1,11 +1,13 @@
 """The REST calls that use a summary. Reached through the gateway, which names the tenant."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from services.core.http import JsonRoute, tenant_of
 from services.core.schemas import (
@@ -22,6 +24,9 @@ from services.response.selection import Selector
 
 Tenant = Annotated[str, Depends(tenant_of)]
 User = Annotated[UserId, Path(description="Your own id of the user; no slash.")]
+
+CLIENT_CLOSED_REQUEST = 499
+"""Status of an answer that nobody waits for any more; it is seen in logs and metrics alone."""
 
 router = APIRouter(prefix="/v1", route_class=JsonRoute)
 
@@ -61,24 +66,53 @@ async def chat_completions(
     `direct` or `none`. The answer's `personalization` and the header X-AlignX-Summary-Version say
     what was used."""
     chat: Chat = request.app.state.chat
-    answer = AsyncExitStack()
-    used, raw = await answer.enter_async_context(chat.answer(tenant, body.user or x_user_id, body))
-    if body.stream:
+    user = body.user or _as_utf8(x_user_id)
+    return await _while_connected(request, _answer(chat, tenant, user, body))
+
+
+class AnswerStream(StreamingResponse):
+    """A streamed answer that ends the engine's call behind it, however far it came."""
+
+    def __init__(self, answer: AsyncExitStack, *args: Any) -> None:
+        super().__init__(*args)
+        self.answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self.answer:
+            await super().__call__(scope, receive, send)
+
+
+async def _answer(chat: Chat, tenant: str, user: str | None, body: ChatRequest) -> Response:
+    async with AsyncExitStack() as answer:
+        used, raw = await answer.enter_async_context(chat.answer(tenant, user, body))
+        if not body.stream:
+            return Response(await whole(raw, used), raw.status, _headers(used), raw.content_type)
         headers = _headers(used) | {"Cache-Control": "no-store"}
-        return StreamingResponse(_closing(answer, streamed(raw, used)), raw.status, headers, raw.content_type)
-    try:
-        return Response(await whole(raw, used), raw.status, _headers(used), raw.content_type)
-    finally:
-        await answer.aclose()
+        return AnswerStream(answer.pop_all(), streamed(raw, used), raw.status, headers, raw.content_type)
 
 
-async def _closing(answer: AsyncExitStack, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The chunks, and behind the last one the end of the engine's answer, however it came."""
+async def _while_connected(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
+    """The response of `work`, which ends as soon as the caller has gone: nobody is left to read what
+    the engine would go on to write."""
+    working = asyncio.create_task(work)
+    gone = asyncio.create_task(_disconnect(request))
     try:
-        async for chunk in chunks:
-            yield chunk
+        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else Response(status_code=CLIENT_CLOSED_REQUEST)
     finally:
-        await answer.aclose()
+        working.cancel()
+        gone.cancel()
+
+
+async def _disconnect(request: Request) -> None:
+    """Returns when the caller closes the connection; the body has been read before."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _as_utf8(header: str | None) -> str | None:
+    """Header fields arrive as Latin-1, whatever they are."""
+    return None if header is None else header.encode("latin-1").decode(errors="replace")
 
 
 def _headers(used: PersonalizationUsed) -> dict[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from services.core import profile as fast_profile
 from services.core.engine import Engine
-from services.core.errors import EngineUnavailable, UserUnknown
+from services.core.errors import EngineError, EngineUnavailable, UserUnknown
 from services.core.judge import judge, softmax
 from services.core.profile import Profile
 from services.core.schemas import (
@@ -39,8 +39,8 @@ class Choice:
 
 
 class Selector:
-    """Scores items for a user. Raises UserUnknown; EngineUnavailable only if the caller insisted on
-    the engine, else the profile answers alone."""
+    """Scores items for a user. Raises UserUnknown; EngineUnavailable and EngineError only if the caller
+    insisted on the engine, else the profile answers alone."""
 
     def __init__(self, store: Store, engine: Engine, settings: ResponseSettings) -> None:
         self.store = store
@@ -78,7 +78,7 @@ class Selector:
             return Choice(tuple(by_profile), "profile")
         try:
             by_engine = await self._ask(tenant, user, query, items)
-        except EngineUnavailable:
+        except (EngineUnavailable, EngineError):
             if method is not None:
                 raise
             return Choice(tuple(by_profile), "profile")
