@@ -18,7 +18,8 @@ from math import log
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from services.core.profile import EMPTY, Profile, dumps, fold, probabilities, scores
+from services.core.folding import fold
+from services.core.profile import EMPTY, Profile, dumps, probabilities, scores
 from services.core.schemas import ComparisonInteraction, item_text
 
 HISTORY = "Pair-wise Comparative Feedback"

@@ -49,6 +49,7 @@ from services.core.schemas import (
     SummaryVersion,
 )
 from services.core.settings import RedisSettings
+from services.core.wording import render
 
 SCORERS = ("profile", "engine")
 _CLUSTER_SCHEME = "redis+cluster://"
@@ -333,7 +334,7 @@ def profile_version(profile: Profile, state: UserState) -> SummaryVersion:
     """The fast profile in words, as version 0."""
     return SummaryVersion(
         version=0,
-        text=fast_profile.render(profile),
+        text=render(profile),
         source="profile",
         events=EventRange(count=state.events),
         created_at=datetime.now(UTC),

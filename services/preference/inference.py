@@ -11,13 +11,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.core import profile as fast_profile
 from services.core.engine import Completion, Delta, Engine
 from services.core.judge import judge
 from services.core.profile import Profile
 from services.core.prompts import ReplySplitter, parse_summary, update_prompt
 from services.core.schemas import Interaction, Pair, SummaryVersion, TokenCounts, item_text
 from services.core.settings import SummarySettings
+from services.core.wording import render
 from services.preference.queue import Scored
 
 BACKGROUND = 10
@@ -61,7 +61,7 @@ class ProfileWriter:
     """The fast profile in words: no engine, no tokens."""
 
     async def write(self, material: Material, publish: Publish) -> Draft:
-        text = fast_profile.render(material.profile)
+        text = render(material.profile)
         await publish(text)
         return Draft(text=text, source="profile")
 

@@ -10,9 +10,10 @@ import hashlib
 from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
-from services.core import profile as fast_profile
 from services.core.errors import PayloadTooLarge
-from services.core.schemas import Interaction, StatementInteraction, SummaryVersion
+from services.core.folding import fold, with_statement
+from services.core.profile import dumps
+from services.core.schemas import Interaction, SummaryVersion
 from services.core.settings import LimitSettings
 from services.core.store import Store, encode_interaction
 from services.preference.metrics import IngestMetrics
@@ -50,7 +51,7 @@ class Ingest:
                 stamp, profile = await self.store.profile(tenant, user)
                 probabilities: list[float] = []
                 for interaction in interactions:
-                    profile, predicted = fast_profile.fold(profile, interaction)
+                    profile, predicted = fold(profile, interaction)
                     probabilities += predicted
                 scored = Scored.of(probabilities)
                 appended = await self.queue.append(
@@ -58,7 +59,7 @@ class Ingest:
                     user,
                     encoded,
                     stamp=stamp,
-                    profile=fast_profile.dumps(profile),
+                    profile=dumps(profile),
                     scored=scored,
                     idempotency_key=idempotency_key,
                     digest=digest,
@@ -76,8 +77,8 @@ class Ingest:
         async with self._turn(tenant, user):
             while True:
                 stamp, profile = await self.store.profile(tenant, user)
-                profile, _ = fast_profile.fold(profile, StatementInteraction(text=record.text))
-                raw = fast_profile.dumps(profile)
+                profile = with_statement(profile, record.text)
+                raw = dumps(profile)
                 if await self.queue.edit(tenant, user, expected, record, stamp=stamp, profile=raw):
                     return
                 self.metrics.moved.inc()

@@ -4,8 +4,9 @@ A score is a share of one: the profile spreads it over all candidates, and the e
 what the profile gave to those it has read.
 """
 
-from services.core import profile as fast_profile
+from services.core.profile import probabilities
 from services.core.schemas import RankedItem, RecommendRequest, RecommendResponse
+from services.core.wording import reason
 from services.response.selection import Choice, Selector, item_id
 
 
@@ -17,7 +18,7 @@ class Recommender:
 
     async def recommend(self, tenant: str, user: str, request: RecommendRequest) -> RecommendResponse:
         profile = await self.selector.profile(tenant, user)
-        scores = fast_profile.probabilities(profile, request.query, request.candidates)
+        scores = probabilities(profile, request.query, request.candidates)
         choice = Choice((), "profile")
         head = sorted(range(len(scores)), key=lambda index: -scores[index])[: self.selector.settings.rerank]
         if len(head) > 1 and request.method != "profile":
@@ -33,9 +34,7 @@ class Recommender:
                 index=index,
                 id=item_id(request.candidates[index]),
                 score=round(scores[index], 6),
-                reason=fast_profile.reason(profile, request.query, request.candidates[index])
-                if request.explain
-                else None,
+                reason=reason(profile, request.query, request.candidates[index]) if request.explain else None,
             )
             for rank, index in enumerate(best, start=1)
         )

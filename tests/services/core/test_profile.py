@@ -10,22 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.core.profile import (
-    EMPTY,
-    MAX_CATEGORIES,
-    MAX_STATED,
-    MAX_STATEMENTS,
-    MAX_TERMS,
-    PROFILE_SCHEMA,
-    Profile,
-    dumps,
-    fold,
-    loads,
-    probabilities,
-    reason,
-    render,
-    scores,
-)
+from services.core.folding import MAX_CATEGORIES, MAX_STATED, MAX_STATEMENTS, MAX_TERMS, fold
+from services.core.profile import EMPTY, PROFILE_SCHEMA, Profile, dumps, loads, probabilities, scores
 from services.core.schemas import (
     ClickInteraction,
     ComparisonInteraction,
@@ -40,6 +26,7 @@ from services.core.schemas import (
     RatingInteraction,
     StatementInteraction,
 )
+from services.core.wording import reason, render
 
 SHORT = "Use a list. It is fast."
 LONG = (

@@ -1,0 +1,234 @@
+"""The fast profile in words: a summary in plain sentences, and the reason for an item."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from services.core.profile import (
+    CATEGORY_PRIOR,
+    FADED,
+    FADED_RECENT,
+    PRICE,
+    SAID_IN_PASSING,
+    STATED_TERM,
+    TERM_PRIOR,
+    Evidence,
+    Profile,
+    distance,
+    faded,
+    log_odds,
+    stated_terms,
+    weights,
+)
+from services.core.schemas import Item
+from services.core.statements import stem
+from services.core.style import FEATURES, INDEX, TYPICAL, Reading, read_item, words
+
+CLEAR, LIKELY, EARLY = 2.6, 1.5, 0.7
+"""Standard errors of a feature's mean contrast from which it is called clear, likely, an early sign."""
+MAX_TRAITS, MAX_LABELS, MAX_WORDS = 5, 6, 8
+
+
+def render(profile: Profile) -> str:
+    """A summary in plain sentences, one paragraph a subject: what the user says first, then what was seen."""
+    parts = [
+        _quoted("In their own words, newest first: ", profile.statements),
+        _quoted("About them: ", profile.facts),
+        _passing_sentences(profile),
+        _style_sentences(profile),
+        _topic_sentences(profile),
+        _price_sentence(profile),
+        _recent_sentences(profile),
+    ]
+    said = [part for part in parts if part]
+    events = "1 event" if profile.events == 1 else f"{profile.events} events"
+    if not said:
+        known = f"No clear preference shows yet, after {events}."
+        return known if profile.events else "Nothing is known about this user's preferences yet."
+    return "\n".join([*said, f"Based on {events} so far."] if profile.events else said)
+
+
+def _quoted(opening: str, lines: Sequence[str]) -> str:
+    """Newest first."""
+    return opening + " ".join(f'"{line}"' for line in reversed(lines)) if lines else ""
+
+
+def _passing_sentences(profile: Profile) -> str:
+    """What was said in a post or dialogue; statements are quoted already."""
+    passing = {name: value for name, value in profile.stated.items() if abs(value) < 100 * SAID_IN_PASSING + 1}
+    poles = [_pole(INDEX[name[1:]], value) for name, value in passing.items() if name[0] == "~"]
+    liked = [name for name, value in passing.items() if name[0] != "~" and value > 50]
+    disliked = [name for name, value in passing.items() if name[0] != "~" and value < -50]
+    sentences = []
+    if poles:
+        sentences.append(f"Has asked for texts that {_joined(poles[-MAX_TRAITS:])}.")
+    if liked:
+        sentences.append(f"Has mentioned liking: {', '.join(liked[-MAX_WORDS:])}.")
+    if disliked:
+        sentences.append(f"Has mentioned not liking: {', '.join(disliked[-MAX_WORDS:])}.")
+    return " ".join(sentences)
+
+
+def _certainties(profile: Profile) -> list[float]:
+    """Mean contrast over its standard error, by feature and for the price; the sign says which pole."""
+    return [a / (b + 1) ** 0.5 for a, b in zip(profile.contrasts.lean, profile.contrasts.spread, strict=True)]
+
+
+def _traits(certainties: Sequence[float], least: float) -> list[int]:
+    """The surest features first; one that an equally sure axis already tells is left out."""
+    found = []
+    for position in sorted(range(len(FEATURES)), key=lambda place: -abs(certainties[place])):
+        if abs(certainties[position]) < least:
+            break
+        parent = FEATURES[position].parent
+        if FEATURES[position].high and (not parent or abs(certainties[INDEX[parent]]) < least):
+            found.append(position)
+    return found[:MAX_TRAITS]
+
+
+def _pole(position: int, value: float) -> str:
+    return FEATURES[position].high if value > 0 else FEATURES[position].low
+
+
+def _style_sentences(profile: Profile) -> str:
+    certainties = _certainties(profile)
+    traits = _traits(certainties, LIKELY)
+    clear = [_pole(place, certainties[place]) for place in traits if abs(certainties[place]) >= CLEAR]
+    likely = [_pole(place, certainties[place]) for place in traits if abs(certainties[place]) < CLEAR]
+    sentences = []
+    if clear:
+        sentences.append(f"Clearly prefers texts that {_joined(clear)}.")
+    if likely:
+        sentences.append(f"Tends to prefer texts that {_joined(likely)}.")
+    if not traits and (early := _traits(certainties, EARLY)[:3]):
+        poles = [_pole(place, certainties[place]) for place in early]
+        sentences.append(f"Early signs point to texts that {_joined(poles)}.")
+    return " ".join(sentences)
+
+
+def _joined(phrases: Sequence[str]) -> str:
+    return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
+
+
+def _ranked(profile: Profile, table: Mapping[str, Evidence], prior: int, seen: int) -> list[tuple[float, str]]:
+    """Names with at least `seen` hundredths of fading occurrences, by log-odds, highest first."""
+    now = profile.events
+    return sorted(
+        (
+            (log_odds(evidence, now, prior), name)
+            for name, evidence in table.items()
+            if (evidence[0] + evidence[1]) * faded(FADED, now - evidence[3]) >= seen
+        ),
+        reverse=True,
+    )
+
+
+def _topic_sentences(profile: Profile) -> str:
+    sentences = []
+    labels = _ranked(profile, profile.categories, CATEGORY_PRIOR, 60)
+    drawn = [(odds, name) for odds, name in labels if odds >= 0.4][:MAX_LABELS]
+    if drawn:
+        surest = drawn[0][0]
+        verb = "Clearly drawn to" if surest >= 1.1 else "Tends to pick" if surest >= 0.8 else "Has picked"
+        sentences.append(f"{verb} {_joined([name for _, name in drawn])}.")
+    passed = [name for odds, name in reversed(labels) if odds <= -0.4][:MAX_LABELS]
+    if passed:
+        sentences.append(f"Tends to pass over {_joined(passed)}.")
+    named = _ranked(profile, profile.terms, TERM_PRIOR, 140)
+    about = [name for odds, name in named if odds >= 0.4][:MAX_WORDS]
+    if about:
+        sentences.append(f"Words that mark their choices: {', '.join(about)}.")
+    without = [name for odds, name in reversed(named) if odds <= -0.4][:MAX_WORDS]
+    if without:
+        sentences.append(f"Words that mark what they leave: {', '.join(without)}.")
+    return " ".join(sentences)
+
+
+def _price_sentence(profile: Profile) -> str:
+    counts, certainty = profile.tallies, _certainties(profile)[PRICE]
+    sentences = []
+    if counts.priced > 0.5:
+        usual = 2 ** (counts.price / counts.priced)
+        sentences.append(
+            f"Usually takes items priced around {usual:,.2g}."
+            if usual < 10
+            else f"Usually takes items priced around {usual:,.0f}."
+        )
+    if abs(certainty) >= LIKELY:
+        sentences.append(f"Tends to take the {'dearer' if certainty > 0 else 'cheaper'} of the items on offer.")
+    return " ".join(sentences)
+
+
+def _recent_sentences(profile: Profile) -> str:
+    """Where the last few choices turn against the longer run."""
+    sums, counts = profile.contrasts, profile.tallies
+    sentences = []
+    if counts.weighed:
+        share = counts.weighed_recent / counts.weighed
+        longer = _certainties(profile)
+        recent = [x / (share * b + 1) ** 0.5 for x, b in zip(sums.recent_lean, sums.spread, strict=True)]
+        turned = [_turned(now, lasting) for now, lasting in zip(recent, longer, strict=True)]
+        poles = [_pole(place, turned[place]) for place in _traits(turned, EARLY)[:3]]
+        if poles:
+            sentences.append(f"Lately prefers texts that {_joined(poles)}, more than before.")
+    rising = _turning(profile, 1)
+    falling = _turning(profile, -1)
+    if rising:
+        sentences.append(f"Lately picks more of {_joined(rising)}.")
+    if falling:
+        sentences.append(f"Lately picks less of {_joined(falling)}.")
+    return " ".join(sentences)
+
+
+def _turned(recent: float, lasting: float) -> float:
+    """The recent certainty where it contradicts a lasting taste, or shows one that is not lasting yet."""
+    if recent * lasting < 0:
+        return recent if abs(recent) >= EARLY and -recent * lasting >= EARLY * LIKELY else 0.0
+    return recent if abs(recent) >= LIKELY > abs(lasting) else 0.0
+
+
+def _turning(profile: Profile, sign: int) -> list[str]:
+    """Categories whose last events point the other way than all of them together."""
+    found = []
+    for name, evidence in profile.categories.items():
+        recent = sign * evidence[2] * faded(FADED_RECENT, profile.events - evidence[3])
+        if recent >= 120 and sign * (evidence[0] - evidence[1] - evidence[2]) <= -100:
+            found.append(name)
+    return found[:3]
+
+
+def reason(profile: Profile, query: str, item: Item) -> str:
+    """The strongest single thing that speaks for the item, or against it where that is stronger."""
+    view = read_item(item, frozenset(words(query)))
+    grounds = [*_stated_grounds(profile, view), *_topic_grounds(profile, view), *_style_grounds(profile, view)]
+    weight, sentence = max(grounds, key=lambda ground: abs(ground[0]), default=(0.0, ""))
+    return sentence if abs(weight) >= 0.15 else "Nothing known about this user speaks for or against it."
+
+
+def _stated_grounds(profile: Profile, view: Reading) -> Iterable[tuple[float, str]]:
+    shown = {stem(word): word for word in view.tokens}
+    for key, value in stated_terms(profile, view).items():
+        verb = "Matches" if value > 0 else "Goes against"
+        yield STATED_TERM * value / 100, f"{verb} what they said about {shown[key]}."
+
+
+def _topic_grounds(profile: Profile, view: Reading) -> Iterable[tuple[float, str]]:
+    for label in view.categories:
+        if (evidence := profile.categories.get(label)) is not None:
+            odds = log_odds(evidence, profile.events, CATEGORY_PRIOR)
+            yield odds, f"It belongs to {label}, which they {'often pick' if odds > 0 else 'tend to pass over'}."
+    for word in view.terms:
+        if (evidence := profile.terms.get(word)) is not None:
+            odds = log_odds(evidence, profile.events, TERM_PRIOR)
+            yield odds, f"It mentions {word}, which they {'often pick' if odds > 0 else 'tend to pass over'}."
+
+
+def _style_grounds(profile: Profile, view: Reading) -> Iterable[tuple[float, str]]:
+    if view.style is None:
+        return
+    worth = weights(profile)
+    for place, apart in enumerate(distance(view.style, TYPICAL, 1.0)):
+        if not FEATURES[place].high:
+            continue
+        fits = worth[place] * apart > 0
+        ending = "and this is one" if fits else "and this is not one"
+        pole = _pole(place, worth[place])
+        yield view.trust * worth[place] * apart, f"They prefer texts that {pole}, {ending}."
