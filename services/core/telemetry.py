@@ -34,7 +34,7 @@ REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
 _VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
-_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 
 # --- logs --------------------------------------------------------------------------------------
