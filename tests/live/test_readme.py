@@ -1,0 +1,61 @@
+"""What the README tells a reader to paste, pasted."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.live.suite import ROOT, Suite
+
+_FENCE = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCKS = _FENCE.findall((ROOT / "README.md").read_text())
+CURL_BLOCKS = [text for language, text in BLOCKS if language == "sh" and "curl" in text]
+CLI_BLOCKS = [text for language, text in BLOCKS if language == "sh" and "bin/alignx" in text]
+SDK_BLOCKS = [text for language, text in BLOCKS if "import AlignX" in text]
+OPENAI_BLOCKS = [text for language, text in BLOCKS if "import OpenAI" in text]
+
+
+def run(suite: Suite, program: list[str], text: str) -> str:
+    """Standard output of a block against `suite` instead of the address in the README."""
+    key = suite.new_key("readme")
+    text = text.replace("http://127.0.0.1:8080", suite.url).replace("$(cat var/secrets/user_key)", key)
+    text = text.replace("ax_…", key).replace(".venv/bin/alignx", f"{sys.executable} -m services.client.cli")
+    environment = {**os.environ, "ALIGNX_URL": suite.url, "ALIGNX_API_KEY": key}
+    done = subprocess.run(
+        [*program, text], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "urn:alignx:problem" not in done.stdout, done.stdout
+    return done.stdout
+
+
+def test_the_readme_has_every_kind_of_block() -> None:
+    assert (len(CURL_BLOCKS), len(CLI_BLOCKS), len(SDK_BLOCKS), len(OPENAI_BLOCKS)) == (2, 1, 1, 1)
+
+
+def test_curl(suite: Suite) -> None:
+    whole = run(suite, ["bash", "-ec"], "\n".join(CURL_BLOCKS))
+    assert '"version":1' in whole
+    assert '"choice":0' in whole
+
+
+def test_sdk(suite: Suite) -> None:
+    assert "sources, not opinions" in run(suite, [sys.executable, "-c"], SDK_BLOCKS[0])
+
+
+@pytest.mark.parametrize("line", [line for line in CLI_BLOCKS[0].splitlines() if "watch" not in line])
+def test_command_line(suite: Suite, line: str) -> None:
+    with suite.client("readme") as client:
+        client.post(
+            "/v1/users/mia/events", json={"events": [{"type": "statement", "text": "I like wood."}]}
+        ).raise_for_status()
+    run(suite, ["bash", "-ec"], line)
+
+
+def test_openai_client(engine_suite: Suite) -> None:
+    with engine_suite.client("readme") as client:
+        event = {"type": "statement", "text": "I want short answers."}
+        client.post("/v1/users/ada/events", json={"events": [event]}).raise_for_status()
+    assert "'mode': 'summary'" in run(engine_suite, [sys.executable, "-c"], OPENAI_BLOCKS[0])
