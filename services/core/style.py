@@ -124,6 +124,7 @@ STOP = _set(
     link nbsp amp quot"""
 )
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]{1,2}|[^\W_\u3040-\u30ff\u3400-\u9fff]+(?:['-][^\W_]+)*")
+_ASCII_WORD = re.compile(r"[a-z0-9]+(?:['-][a-z0-9]+)*")
 CATEGORY_FIELDS = _set(
     "genre genres categories subcategory topic topics tag tags brand author artist director publisher maker"
 )
@@ -150,6 +151,8 @@ def words(text: str) -> list[str]:
     text = text[:MAX_CHARS]
     if "://" in text or "www." in text:
         text = URL.sub(" ", text)
+    if text.isascii():  # the same words, found sooner
+        return _ASCII_WORD.findall(text.lower())
     return _WORD.findall(text.lower().replace("’", "'"))
 
 
