@@ -1,0 +1,189 @@
+"""Summaries, selections and recommendations by the real engine: the wire, not the words.
+
+The model is random, so its summaries are noise; what is tested is that they come, whole, in order
+and with their numbers, from the events to the version.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from services.client.streams import DeltaEvent, PendingEvent, SseParser, SummaryEvent, VersionEvent, summary_events
+from tests.live.suite import Suite
+
+pytestmark = pytest.mark.live
+
+SOURCE = "llm:alignx-tiny"
+
+
+def comparisons(count: int) -> list[dict[str, Any]]:
+    return [
+        {"type": "comparison", "query": f"q{i}", "chosen": "Yes.", "rejected": "A long tale."} for i in range(count)
+    ]
+
+
+@pytest.fixture
+def client(engine_suite: Suite) -> Iterator[httpx.Client]:
+    with engine_suite.client("summaries") as client:
+        yield client
+
+
+def learn(client: httpx.Client, user: str, count: int = 4) -> int:
+    """Appends comparisons; the version that includes them."""
+    body = {"events": comparisons(count)}
+    answer = client.post(f"/v1/users/{user}/events", json=body, headers={"Prefer": "wait=30"})
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["pending"] == 0
+    return int(answer.json()["version"])
+
+
+def current(client: httpx.Client, user: str) -> dict[str, Any]:
+    found: dict[str, Any] = client.get(f"/v1/users/{user}/preferences").json()
+    return found
+
+
+def wait_for(client: httpx.Client, user: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    deadline = time.monotonic() + 30
+    while not condition(found := current(client, user)):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+    return found
+
+
+# --- updates -----------------------------------------------------------------------------------
+
+
+def test_the_engine_writes_a_version_and_the_next_from_it(client: httpx.Client) -> None:
+    assert learn(client, "ada") == 1
+    first = current(client, "ada")
+    assert (first["source"], first["template"], first["parent"]) == (SOURCE, "first/1", None)
+    assert first["events"]["count"] == 4
+    assert first["tokens"]["prompt"] > 300
+    assert 0 < first["tokens"]["completion"] <= 96
+    assert first["latency_ms"] > 0
+    assert first["text"].strip()
+    assert learn(client, "ada", 2) == 2
+    second = current(client, "ada")
+    assert (second["source"], second["template"], second["parent"]) == (SOURCE, "update/1", 1)
+    assert (second["events"]["count"], second["events_total"]) == (2, 6)
+    versions = client.get("/v1/users/ada/preferences/versions").json()["versions"]
+    assert [version["version"] for version in versions] == [2, 1]
+    assert versions[1]["text"] == first["text"]
+    assert not client.get("/v1/users/ada/dead-letters").json()["events"]
+
+
+def test_a_users_own_text_is_the_past_of_the_next_update(client: httpx.Client) -> None:
+    edited = client.put("/v1/users/eve/preferences", json={"text": "Prefers brevity."})
+    assert (edited.status_code, edited.json()["source"]) == (200, "user")
+    assert learn(client, "eve") == 2
+    found = current(client, "eve")
+    assert (found["source"], found["template"], found["parent"]) == (SOURCE, "update/1", 1)
+
+
+def test_a_rebuild_reads_the_whole_history_and_no_past(client: httpx.Client) -> None:
+    learn(client, "rob", 3)
+    learn(client, "rob", 2)
+    assert client.post("/v1/users/rob/preferences/rebuild").status_code == 202
+    found = wait_for(client, "rob", lambda found: found["version"] == 3)
+    assert (found["source"], found["template"], found["parent"]) == (SOURCE, "first/1", None)
+    assert (found["events"]["count"], found["pending"]) == (5, 0)
+
+
+def test_the_engine_is_tested_on_choices_it_has_not_seen(client: httpx.Client) -> None:
+    learn(client, "uma")
+    assert "engine" not in current(client, "uma")["quality"]  # there was no summary to test yet
+    learn(client, "uma")
+    found = wait_for(client, "uma", lambda found: "engine" in found["quality"])
+    quality = found["quality"]["engine"]
+    assert quality["comparisons"] == 2  # the sample of one batch
+    assert 0 <= quality["accuracy"] <= 1
+    assert 0 < quality["mean_probability"] < 1
+    assert found["quality"]["profile"]["comparisons"] == 8
+    assert client.get("/v1/quality").json()["engine"]["comparisons"] >= 2
+
+
+def test_a_summary_is_streamed_while_it_is_written(client: httpx.Client) -> None:
+    learn(client, "sam")
+    events: list[SummaryEvent] = []
+    opened = threading.Event()
+    watching = threading.Thread(target=watch, args=(client, "sam", events, opened, 2))
+    watching.start()
+    assert opened.wait(10)
+    assert learn(client, "sam", 1) == 2
+    watching.join(30)
+    assert isinstance(events[0], VersionEvent)  # the summary as it was
+    assert events[0].preferences.version == 1
+    begun = next(place for place, event in enumerate(events) if isinstance(event, PendingEvent))
+    *deltas, last = events[begun + 1 :]
+    assert deltas
+    assert all(isinstance(event, DeltaEvent) for event in deltas)
+    assert isinstance(last, VersionEvent)
+    assert (last.preferences.version, last.preferences.source) == (2, SOURCE)
+    assert last.preferences.text == current(client, "sam")["text"]
+
+
+def watch(client: httpx.Client, user: str, events: list[SummaryEvent], opened: threading.Event, version: int) -> None:
+    """Gathers the events of a user's stream up to `version`."""
+    parser = SseParser()
+    with client.stream("GET", f"/v1/users/{user}/preferences/stream") as answer:
+        for chunk in answer.iter_raw():
+            events.extend(summary_events(parser, chunk))
+            opened.set()
+            if isinstance(events[-1], VersionEvent) and events[-1].preferences.version >= version:
+                return
+
+
+# --- choices -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["engine", "fused", None])
+@pytest.mark.parametrize("count", [2, 3, 26])
+def test_items_are_chosen_by_letters(client: httpx.Client, count: int, method: str | None) -> None:
+    user = f"zoe-{count}-{method}"
+    learn(client, user, 2)
+    items = [f"dish number {i}" for i in range(count)]
+    answer = client.post(f"/v1/users/{user}/select", json={"query": "dinner?", "items": items, "method": method})
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert (body["method"], body["version"]) == (method or "fused", 1)
+    found = [item["probability"] for item in body["items"]]
+    assert min(found) > 0
+    assert sum(found) == pytest.approx(1, abs=1e-4)
+    assert body["choice"] == found.index(max(found))
+    assert 0 < body["position_bias"] < 1
+
+
+def test_both_orders_of_two_items_agree(client: httpx.Client) -> None:
+    learn(client, "tom", 2)
+    found = []
+    for items in (["soup", "salad"], ["salad", "soup"]):
+        answer = client.post("/v1/users/tom/select", json={"items": items, "method": "engine"})
+        found.append([item["probability"] for item in answer.json()["items"]])
+    assert found[0] == pytest.approx(found[1][::-1], abs=0.01)
+
+
+def test_items_beyond_the_context_leave_the_choice_to_the_profile(client: httpx.Client) -> None:
+    learn(client, "lea", 2)
+    body = {"items": ["word " * 20_000, "short"]}
+    assert client.post("/v1/users/lea/select", json=body).json()["method"] == "profile"
+    answer = client.post("/v1/users/lea/select", json={**body, "method": "engine"})
+    assert (answer.status_code, answer.json()["type"]) == (502, "urn:alignx:problem:engine_rejected")
+
+
+@pytest.mark.parametrize("method", ["engine", None])
+def test_candidates_are_ranked(client: httpx.Client, method: str | None) -> None:
+    learn(client, "kim", 2)
+    candidates = [{"id": str(i), "title": f"Dish {i}"} for i in range(30)]
+    body = {"query": "dinner?", "candidates": candidates, "k": 5, "method": method, "explain": True}
+    answer = client.post("/v1/users/kim/recommend", json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["method"] == (method or "fused")
+    items = answer.json()["items"]
+    assert [item["rank"] for item in items] == [1, 2, 3, 4, 5]
+    assert all(item["id"] == str(item["index"]) and item["reason"] for item in items)
+    scores = [item["score"] for item in items]
+    assert scores == sorted(scores, reverse=True)
