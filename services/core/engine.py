@@ -12,146 +12,44 @@ With `url = "profile"` there is no engine: only `models` and `ready` answer.
 import asyncio
 import hashlib
 import hmac
-import math
-import re
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
 
-from services.core.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest
-from services.core.schemas import TokenCounts
+from services.core.answers import (
+    BROKEN_OFF,
+    UNREADABLE,
+    Completion,
+    Delta,
+    RawAnswer,
+    Reply,
+    embeddings,
+    first_token_logprobs,
+    member,
+    parsed,
+    raw_chunks,
+    refusal,
+    reported,
+    server_sent_events,
+    token_counts,
+)
+from services.core.breaker import SILENT
+from services.core.calls import CallKind, Calls, EngineCall, Progress
+from services.core.errors import EngineError, EngineUnavailable, InvalidRequest
 from services.core.settings import PROFILE_ENGINE, EngineSettings
 
 NO_ENGINE = (
     "This deployment runs without a language model; start one with `make up ENGINE=vllm-cpu`, "
     "or name a running one with `make up ENGINE=<url>`"
 )
-_SILENT = "The engine does not answer"
-_BROKEN_OFF = "The engine broke off its answer"
-_UNREADABLE = "The engine's answer is not in OpenAI's format"
-
 _FALLBACK_TOP_LOGPROBS = 20
 """The most that OpenAI's API lists; used where single tokens cannot be asked for."""
-_TAIL_BYTES = 2048
-"""End of a raw answer kept to find `[DONE]` and the token counts, which come last."""
 
 Messages = Sequence[Mapping[str, Any]]
-
-CallKind = Literal["stream", "complete", "chat", "choose", "embed"]
-CallOutcome = Literal["ok", "unavailable", "rejected", "error", "cancelled"]
-
-
-@dataclass(frozen=True)
-class EngineCall:
-    """One call to the engine, told to the observer when it is over."""
-
-    kind: CallKind
-    outcome: CallOutcome
-    """`cancelled` when the caller went away first."""
-    seconds: float
-    """Waiting for a slot included."""
-    ttft_s: float | None
-    """Seconds to the first text; null when there was none."""
-    tokens: TokenCounts
-
-
-@dataclass(frozen=True)
-class Delta:
-    """A piece of text as it is written."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Completion:
-    """A whole answer. Reasoning that the engine reports apart stands in <think> tags."""
-
-    text: str
-    finish_reason: str | None
-    tokens: TokenCounts
-    model: str
-
-
-class RawAnswer(NamedTuple):
-    """The engine's own bytes, for pass-through."""
-
-    status: int
-    content_type: str
-    chunks: AsyncIterator[bytes]
-
-
-class Breaker:
-    """Refuses calls for `cooldown_s` after `failures` in a row, then lets a single one try."""
-
-    def __init__(self, failures: int, cooldown_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limit = failures
-        self._cooldown_s = cooldown_s
-        self._clock = clock
-        self._failures = 0
-        self._opened_at = -math.inf
-        self._probing = False
-
-    def check(self) -> None:
-        """Raises EngineUnavailable, with the seconds to wait, unless a call may go out now."""
-        if self._failures < self._limit:
-            return
-        left = self._opened_at + self._cooldown_s - self._clock()
-        if left > 0 or self._probing:
-            raise EngineUnavailable(_SILENT, retry_after=max(left, 1.0))
-
-    def admit(self) -> None:
-        """As `check`, for a call that goes out; report its end by one of the methods below."""
-        self.check()
-        self._probing = self._failures >= self._limit
-
-    def succeeded(self) -> None:
-        self._failures, self._probing = 0, False
-
-    def failed(self) -> None:
-        self._failures, self._probing = self._failures + 1, False
-        if self._failures >= self._limit:
-            self._opened_at = self._clock()
-
-    def released(self) -> None:
-        """The call ended without telling anything about the engine."""
-        self._probing = False
-
-
-@dataclass
-class _Progress:
-    """What is known of a call under way."""
-
-    started: float = field(default_factory=time.monotonic)
-    first_text: float | None = None
-    tokens: TokenCounts = field(default_factory=TokenCounts)
-    finished: bool = False
-    alive: bool = False
-    """The engine refused, but it is there: no mark against it in the breaker."""
-    error: EngineError | EngineUnavailable | None = None
-
-    def text_seen(self) -> None:
-        self.first_text = self.first_text or time.monotonic()
-
-    def finish(self, tokens: TokenCounts) -> None:
-        self.tokens, self.finished = tokens, True
-
-    @property
-    def outcome(self) -> CallOutcome:
-        match self.error:
-            case EngineUnavailable():
-                return "unavailable"
-            case EngineRejected():
-                return "rejected"
-            case EngineError():
-                return "error"
-            case _:
-                return "ok" if self.finished else "cancelled"
 
 
 class Engine:
@@ -166,12 +64,9 @@ class Engine:
         self.enabled = settings.enabled
         self._settings = settings
         self._session = session
-        self._observe = observe
+        self._calls = Calls(settings, observe)
         self._base = settings.url.rstrip("/")
         self._root = self._base.removesuffix("/v1")
-        self._slots = asyncio.Semaphore(settings.concurrency)
-        self._breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_s)
-        self._embeddings_breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_s)
         self._model: str | None = settings.model
         self._letter_ids: dict[tuple[str, ...], list[int] | None] = {}
 
@@ -209,9 +104,9 @@ class Engine:
         status, body = await self._get(f"{self._base}/models")
         if status >= 400:
             raise EngineUnavailable(f"The engine does not list its models (status {status})")
-        models = _member(_json(body), "data")
-        if not isinstance(models, list) or not all(isinstance(_member(model, "id"), str) for model in models):
-            raise EngineError(_UNREADABLE)
+        models = member(parsed(body), "data")
+        if not isinstance(models, list) or not all(isinstance(member(model, "id"), str) for model in models):
+            raise EngineError(UNREADABLE)
         return models
 
     async def model(self) -> str:
@@ -267,10 +162,10 @@ class Engine:
         raise AssertionError("a generation ends with a Completion or an error")
 
     async def _generate(self, kind: CallKind, body: dict[str, Any]) -> AsyncGenerator[Delta | Completion, None]:
-        reply = _Reply(body["model"])
+        reply = Reply(body["model"])
         body = body | {"stream": True, "stream_options": {"include_usage": True}}
-        async with self._call(kind) as progress, self._post("/chat/completions", body, progress) as response:
-            async for event in _server_sent_events(response):
+        async with self._calls.call(kind) as progress, self._post("/chat/completions", body, progress) as response:
+            async for event in server_sent_events(response):
                 if text := reply.add(event):
                     progress.text_seen()
                     yield Delta(text)
@@ -303,14 +198,14 @@ class Engine:
 
     @asynccontextmanager
     async def _raw_chat(self, sent: Mapping[str, Any]) -> AsyncIterator[RawAnswer]:
-        async with self._call("chat") as progress, self._post("/chat/completions", sent, progress) as response:
+        async with self._calls.call("chat") as progress, self._post("/chat/completions", sent, progress) as response:
             chunks = response.content.iter_any()
             # The first piece is awaited here, so that an early fault can still become a status.
             first = await anext(chunks, b"")
             if first.startswith(b'data: {"error"'):
-                raise _reported(_json(first.split(b"\n", 1)[0].removeprefix(b"data: ")))
+                raise reported(parsed(first.split(b"\n", 1)[0].removeprefix(b"data: ")))
             progress.text_seen()
-            raw = _raw_chunks(first, chunks, bool(sent.get("stream")), progress)
+            raw = raw_chunks(first, chunks, bool(sent.get("stream")), progress)
             async with aclosing(raw):
                 yield RawAnswer(response.status, response.content_type, raw)
 
@@ -346,16 +241,7 @@ class Engine:
         return [found.get(letter, bare.get(letter.strip(), floor)) for letter in letters]
 
     async def _first_token(self, body: dict[str, Any]) -> dict[str, float]:
-        """Log-probabilities of the first answered token, by token, likeliest first."""
-        answer = await self._answer("choose", "/chat/completions", body)
-        try:
-            listed = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-            found = {entry["token"]: float(entry["logprob"]) for entry in listed}
-        except (LookupError, TypeError, ValueError) as error:
-            raise EngineError(_UNREADABLE) from error
-        if not found:
-            raise EngineError("The engine's answer holds no log-probabilities")
-        return found
+        return first_token_logprobs(await self._answer("choose", "/chat/completions", body))
 
     async def _ids_of(self, letters: tuple[str, ...]) -> list[int] | None:
         """The letters' token ids, or null where the engine cannot tell or needs more than one
@@ -371,10 +257,10 @@ class Engine:
         try:
             async with self._session.post(f"{self._root}/tokenize", json=body, headers=self._headers()) as response:
                 if response.status >= 500:
-                    raise EngineUnavailable(_SILENT)
-                tokens = _member(_json(await response.read()), "tokens") if response.status == 200 else None
+                    raise EngineUnavailable(SILENT)
+                tokens = member(parsed(await response.read()), "tokens") if response.status == 200 else None
         except aiohttp.ClientError as error:
-            raise EngineUnavailable(_SILENT) from error
+            raise EngineUnavailable(SILENT) from error
         return [int(token) for token in tokens] if isinstance(tokens, list) else []
 
     # --- embeddings ----------------------------------------------------------------------------
@@ -389,14 +275,7 @@ class Engine:
         if self._settings.embeddings_model:
             body["model"] = self._settings.embeddings_model
         answer = await self._answer("embed", f"{base.rstrip('/')}/embeddings", body)
-        try:
-            ordered = sorted(answer["data"], key=lambda entry: entry["index"])
-            vectors = [[float(value) for value in entry["embedding"]] for entry in ordered]
-        except (LookupError, TypeError, ValueError) as error:
-            raise EngineError(_UNREADABLE) from error
-        if len(vectors) != len(texts):
-            raise EngineError("The embeddings server answered for another number of texts")
-        return vectors
+        return embeddings(answer, len(texts))
 
     # --- one call ------------------------------------------------------------------------------
 
@@ -423,37 +302,8 @@ class Engine:
         return headers
 
     @asynccontextmanager
-    async def _call(self, kind: CallKind) -> AsyncIterator[_Progress]:
-        """A slot, the breaker's leave, and the report of how the call ended."""
-        breaker = self._embeddings_breaker if kind == "embed" else self._breaker
-        breaker.check()  # before the wait for a slot: an open breaker answers at once
-        progress = _Progress()
-        async with self._slots:
-            breaker.admit()
-            try:
-                yield progress
-            except (EngineUnavailable, EngineError) as error:
-                progress.error = error
-                raise
-            finally:
-                self._settle(kind, breaker, progress)
-
-    def _settle(self, kind: CallKind, breaker: Breaker, progress: _Progress) -> None:
-        if progress.outcome == "unavailable" and not progress.alive:
-            breaker.failed()
-        elif progress.outcome == "cancelled":
-            breaker.released()
-        else:
-            breaker.succeeded()
-        if self._observe is not None:
-            seen = progress.first_text
-            ttft_s = None if seen is None else seen - progress.started
-            seconds = time.monotonic() - progress.started
-            self._observe(EngineCall(kind, progress.outcome, seconds, ttft_s, progress.tokens))
-
-    @asynccontextmanager
     async def _post(
-        self, path: str, body: Mapping[str, Any], progress: _Progress
+        self, path: str, body: Mapping[str, Any], progress: Progress
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         url = self._base + path if path.startswith("/") else path
         try:
@@ -463,17 +313,17 @@ class Engine:
                     if response.status == 404:  # perhaps the engine now serves another model
                         self._model = self._settings.model
                         self._letter_ids.clear()
-                    raise _refusal(response.status, await response.read(), response.headers.get("Retry-After"))
+                    raise refusal(response.status, await response.read(), response.headers.get("Retry-After"))
                 yield response
         except aiohttp.ClientError as error:
-            raise EngineUnavailable(_SILENT if progress.first_text is None else _BROKEN_OFF) from error
+            raise EngineUnavailable(SILENT if progress.first_text is None else BROKEN_OFF) from error
 
     async def _answer(self, kind: CallKind, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        async with self._call(kind) as progress, self._post(path, body, progress) as response:
-            answer = _json(await response.read())
+        async with self._calls.call(kind) as progress, self._post(path, body, progress) as response:
+            answer = parsed(await response.read())
             if not isinstance(answer, dict):
-                raise EngineError(_UNREADABLE)
-            progress.finish(_tokens(answer.get("usage")))
+                raise EngineError(UNREADABLE)
+            progress.finish(token_counts(answer.get("usage")))
         return answer
 
     async def _get(self, url: str) -> tuple[int, bytes]:
@@ -483,152 +333,9 @@ class Engine:
             async with self._session.get(url, headers=self._headers(), timeout=timeout) as response:
                 return response.status, await response.read()
         except aiohttp.ClientError as error:
-            raise EngineUnavailable(_SILENT) from error
-
-
-# --- reading answers ---------------------------------------------------------------------------
-
-
-class _Reply:
-    """Gathers a streamed answer."""
-
-    def __init__(self, model: str) -> None:
-        self._model = model
-        self._pieces: list[str] = []
-        self._finish_reason: str | None = None
-        self._tokens = TokenCounts()
-        self._thinking = False
-
-    def add(self, event: Any) -> str:
-        """Takes one event and returns the text it adds."""
-        if _member(event, "error") is not None:
-            raise _reported(event)
-        self._model = _member(event, "model") or self._model
-        if (usage := _member(event, "usage")) is not None:
-            self._tokens = _tokens(usage)
-        choices = _member(event, "choices")
-        if not isinstance(choices, list):
-            raise EngineError(_UNREADABLE)
-        if not choices:
-            return ""
-        self._finish_reason = _member(choices[0], "finish_reason") or self._finish_reason
-        return self._kept(self._text(_member(choices[0], "delta")))
-
-    def _text(self, delta: Any) -> str:
-        # An engine with a reasoning parser reports reasoning in a field of its own.
-        reasoning = _member(delta, "reasoning") or _member(delta, "reasoning_content") or ""
-        content = _member(delta, "content") or ""
-        text = ""
-        if reasoning:
-            text = reasoning if self._thinking else f"<think>{reasoning}"
-            self._thinking = True
-        if content:
-            text += f"</think>{content}" if self._thinking else content
-            self._thinking = False
-        return text
-
-    def end(self) -> str:
-        return self._kept("</think>") if self._thinking and self._finish_reason == "stop" else ""
-
-    def _kept(self, text: str) -> str:
-        if text:
-            self._pieces.append(text)
-        return text
-
-    def completion(self) -> Completion:
-        return Completion("".join(self._pieces), self._finish_reason, self._tokens, self._model)
-
-
-async def _server_sent_events(response: aiohttp.ClientResponse) -> AsyncIterator[Any]:
-    """The parsed data of each event up to `[DONE]`; without one the answer broke off."""
-    held = b""
-    async for chunk in response.content.iter_any():
-        *lines, held = (held + chunk).split(b"\n")
-        for line in lines:
-            if not line.startswith(b"data:"):
-                continue
-            data = line.removeprefix(b"data:").strip()
-            if data == b"[DONE]":
-                return
-            yield _json(data)
-    raise EngineUnavailable(_BROKEN_OFF)
-
-
-async def _raw_chunks(
-    first: bytes, rest: AsyncIterator[bytes], streamed: bool, progress: _Progress
-) -> AsyncGenerator[bytes, None]:
-    """Passes an answer through and notes how it ended, also for a caller that handles the error
-    inside the call."""
-    tail = first[-_TAIL_BYTES:]
-    broken: Exception | None = None
-    yield first
-    try:
-        async for chunk in rest:
-            tail = (tail + chunk)[-_TAIL_BYTES:]
-            yield chunk
-    except aiohttp.ClientError as error:
-        broken = error
-    if broken or not first or (streamed and b"data: [DONE]" not in tail):
-        progress.error = EngineUnavailable(_BROKEN_OFF)
-        raise progress.error from broken
-    progress.finish(_tail_tokens(tail))
-
-
-def _tail_tokens(tail: bytes) -> TokenCounts:
-    """The counts in the end of a raw answer; zero where it reports none."""
-
-    def last(name: bytes) -> int:
-        found = re.findall(rb'"%s"\s*:\s*(\d+)' % name, tail)
-        return int(found[-1]) if found else 0
-
-    return TokenCounts(
-        prompt=last(b"prompt_tokens"), completion=last(b"completion_tokens"), cached=last(b"cached_tokens")
-    )
-
-
-def _tokens(usage: Any) -> TokenCounts:
-    def count(value: Any) -> int:
-        return value if isinstance(value, int) and value > 0 else 0
-
-    return TokenCounts(
-        prompt=count(_member(usage, "prompt_tokens")),
-        completion=count(_member(usage, "completion_tokens")),
-        cached=count(_member(_member(usage, "prompt_tokens_details"), "cached_tokens")),
-    )
+            raise EngineUnavailable(SILENT) from error
 
 
 def _top_k(top_k: int) -> dict[str, int]:
     """Not part of OpenAI's API, so it is sent only when it limits something."""
     return {"top_k": top_k} if top_k > 0 else {}
-
-
-def _member(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, dict) else None
-
-
-def _json(data: bytes) -> Any:
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise EngineError(_UNREADABLE) from error
-
-
-def _reported(event: Any) -> EngineError | EngineUnavailable:
-    """The error that an engine reports inside a stream whose status was 200."""
-    code = _member(_member(event, "error"), "code")
-    status = code if isinstance(code, int) and code >= 400 else 500
-    return _refusal(status, orjson.dumps(event), None)
-
-
-def _refusal(status: int, body: bytes, retry_after: str | None) -> EngineError | EngineUnavailable:
-    """Sorts an error status. Of the engine's message, which may quote the prompt, only the meaning
-    is kept."""
-    if status in (400, 413, 422):
-        if b"context length" in body or b"maximum model length" in body or b"max_model_len" in body:
-            return EngineRejected("The input is longer than the engine's context window", engine_status=status)
-        return EngineRejected(f"The engine refused this input (status {status})", engine_status=status)
-    seconds = float(retry_after) if retry_after and retry_after.isdecimal() else None
-    reason = "is overloaded" if status in (429, 503) else "cannot serve this deployment's requests"
-    if status >= 500 and status != 503:
-        reason = "failed"
-    return EngineUnavailable(f"The engine {reason} (status {status})", retry_after=seconds, engine_status=status)

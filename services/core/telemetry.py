@@ -114,7 +114,7 @@ class HttpMetrics:
 
 
 class EngineCallRecord(Protocol):
-    """What is measured of a call to the engine; `services.core.engine.EngineCall` is one."""
+    """What is measured of a call to the engine; `services.core.calls.EngineCall` is one."""
 
     @property
     def kind(self) -> str: ...

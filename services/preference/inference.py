@@ -11,7 +11,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.core.engine import Completion, Delta, Engine
+from services.core.answers import Completion, Delta
+from services.core.engine import Engine
 from services.core.judge import judge
 from services.core.profile import Profile
 from services.core.prompts import ReplySplitter, parse_summary, update_prompt

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Self
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from services.core.engine import Engine, RawAnswer
+from services.core.answers import RawAnswer
+from services.core.engine import Engine
 from services.core.errors import AlignXError, EngineError, InvalidRequest, UserUnknown
 from services.core.prompts import ChatMessage, chat_prompt, estimate_tokens, fit_interactions
 from services.core.schemas import ChatMode, Interaction, Personalization, PersonalizationUsed, UserId

@@ -10,7 +10,9 @@ import orjson
 import pytest
 
 from services.core import prompts
-from services.core.engine import Completion, Delta, Engine, EngineCall
+from services.core.answers import Completion, Delta
+from services.core.calls import EngineCall
+from services.core.engine import Engine
 from services.core.errors import EngineRejected, InvalidRequest
 from services.core.schemas import ComparisonInteraction
 from services.core.settings import EngineSettings

@@ -11,7 +11,10 @@ import orjson
 import pytest
 from aiohttp import web
 
-from services.core.engine import NO_ENGINE, Breaker, Completion, Delta, Engine, EngineCall
+from services.core.answers import Completion, Delta
+from services.core.breaker import Breaker
+from services.core.calls import EngineCall
+from services.core.engine import NO_ENGINE, Engine
 from services.core.errors import AlignXError, EngineError, EngineRejected, EngineUnavailable, InvalidRequest
 from services.core.schemas import TokenCounts
 from services.core.settings import EngineSettings

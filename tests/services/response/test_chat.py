@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.core.engine import RawAnswer
+from services.core.answers import RawAnswer
 from services.core.errors import EngineUnavailable
 from services.core.prompts import CHAT_ACKNOWLEDGEMENT, CHAT_SYSTEM
 from services.core.schemas import PersonalizationUsed
 from services.response.chat import streamed
-from tests.services.response.conftest import ANSWER, NOBODY, Serve, Service, answers, refuses, sends
+from tests.services.response.conftest import ANSWER, NOBODY, Serve, answers, refuses, sends
 
 QUESTION = {"role": "user", "content": "Why is the sky blue?"}
 ACKNOWLEDGED = {"role": "assistant", "content": CHAT_ACKNOWLEDGEMENT}
@@ -404,24 +403,13 @@ def test_an_engine_that_dies_in_a_stream_ends_it_with_an_error(serve: Serve, tai
 # --- callers that leave ------------------------------------------------------------------------
 
 
-def leave(service: Service, **fields: Any) -> None:
-    """Calls with a client that gives up while the engine is silent."""
-    thread = threading.Thread(target=_give_up, args=(service, {"messages": [QUESTION], **fields}))
-    thread.start()
-    assert service.engine.waits.wait(5)
-    thread.join(5)
-
-
-def _give_up(service: Service, body: Any) -> None:
-    with pytest.raises(httpx.ReadTimeout), service.client("acme") as client:
-        client.post("/v1/chat/completions", json=body, timeout=0.3)
-
-
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_caller_that_leaves_early_ends_the_engines_work(serve: Serve, stream: bool) -> None:
     service = serve(engine={"concurrency": 1})
     service.engine.chat = service.engine.silent
-    leave(service, stream=stream)
+    body = {"messages": [QUESTION], "stream": stream}
+    with service.client("acme") as client, pytest.raises(httpx.ReadTimeout):
+        client.post("/v1/chat/completions", json=body, timeout=1)
     assert service.engine.left.wait(5)
     service.engine.chat = answers(ANSWER)
     assert service.chat().status_code == 200  # the only slot is free again

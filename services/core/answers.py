@@ -1,0 +1,211 @@
+"""Reading what an engine answers: streamed events, raw bytes, token counts, and the errors it reports."""
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import aiohttp
+import orjson
+
+from services.core.calls import Progress
+from services.core.errors import EngineError, EngineRejected, EngineUnavailable
+from services.core.schemas import TokenCounts
+
+BROKEN_OFF = "The engine broke off its answer"
+UNREADABLE = "The engine's answer is not in OpenAI's format"
+_TAIL_BYTES = 2048
+"""End of a raw answer kept to find `[DONE]` and the token counts, which come last."""
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A piece of text as it is written."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A whole answer. Reasoning that the engine reports apart stands in <think> tags."""
+
+    text: str
+    finish_reason: str | None
+    tokens: TokenCounts
+    model: str
+
+
+class RawAnswer(NamedTuple):
+    """The engine's own bytes, for pass-through."""
+
+    status: int
+    content_type: str
+    chunks: AsyncIterator[bytes]
+
+
+class Reply:
+    """Gathers a streamed answer."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._pieces: list[str] = []
+        self._finish_reason: str | None = None
+        self._tokens = TokenCounts()
+        self._thinking = False
+
+    def add(self, event: Any) -> str:
+        """Takes one event and returns the text it adds."""
+        if member(event, "error") is not None:
+            raise reported(event)
+        self._model = member(event, "model") or self._model
+        if (usage := member(event, "usage")) is not None:
+            self._tokens = token_counts(usage)
+        choices = member(event, "choices")
+        if not isinstance(choices, list):
+            raise EngineError(UNREADABLE)
+        if not choices:
+            return ""
+        self._finish_reason = member(choices[0], "finish_reason") or self._finish_reason
+        return self._kept(self._text(member(choices[0], "delta")))
+
+    def _text(self, delta: Any) -> str:
+        # An engine with a reasoning parser reports reasoning in a field of its own.
+        reasoning = member(delta, "reasoning") or member(delta, "reasoning_content") or ""
+        content = member(delta, "content") or ""
+        text = ""
+        if reasoning:
+            text = reasoning if self._thinking else f"<think>{reasoning}"
+            self._thinking = True
+        if content:
+            text += f"</think>{content}" if self._thinking else content
+            self._thinking = False
+        return text
+
+    def end(self) -> str:
+        return self._kept("</think>") if self._thinking and self._finish_reason == "stop" else ""
+
+    def _kept(self, text: str) -> str:
+        if text:
+            self._pieces.append(text)
+        return text
+
+    def completion(self) -> Completion:
+        return Completion("".join(self._pieces), self._finish_reason, self._tokens, self._model)
+
+
+async def server_sent_events(response: aiohttp.ClientResponse) -> AsyncIterator[Any]:
+    """The parsed data of each event up to `[DONE]`; without one the answer broke off."""
+    held = b""
+    async for chunk in response.content.iter_any():
+        *lines, held = (held + chunk).split(b"\n")
+        for line in lines:
+            if not line.startswith(b"data:"):
+                continue
+            data = line.removeprefix(b"data:").strip()
+            if data == b"[DONE]":
+                return
+            yield parsed(data)
+    raise EngineUnavailable(BROKEN_OFF)
+
+
+async def raw_chunks(
+    first: bytes, rest: AsyncIterator[bytes], streamed: bool, progress: Progress
+) -> AsyncGenerator[bytes, None]:
+    """Passes an answer through and notes how it ended, also for a caller that handles the error
+    inside the call."""
+    tail = first[-_TAIL_BYTES:]
+    broken: Exception | None = None
+    yield first
+    try:
+        async for chunk in rest:
+            tail = (tail + chunk)[-_TAIL_BYTES:]
+            yield chunk
+    except aiohttp.ClientError as error:
+        broken = error
+    if broken or not first or (streamed and b"data: [DONE]" not in tail):
+        progress.error = EngineUnavailable(BROKEN_OFF)
+        raise progress.error from broken
+    progress.finish(_tail_tokens(tail))
+
+
+def _tail_tokens(tail: bytes) -> TokenCounts:
+    """The counts in the end of a raw answer; zero where it reports none."""
+
+    def last(name: bytes) -> int:
+        found = re.findall(rb'"%s"\s*:\s*(\d+)' % name, tail)
+        return int(found[-1]) if found else 0
+
+    return TokenCounts(
+        prompt=last(b"prompt_tokens"), completion=last(b"completion_tokens"), cached=last(b"cached_tokens")
+    )
+
+
+def first_token_logprobs(answer: Any) -> dict[str, float]:
+    """Log-probabilities of the first answered token, by token, likeliest first."""
+    try:
+        listed = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        found = {entry["token"]: float(entry["logprob"]) for entry in listed}
+    except (LookupError, TypeError, ValueError) as error:
+        raise EngineError(UNREADABLE) from error
+    if not found:
+        raise EngineError("The engine's answer holds no log-probabilities")
+    return found
+
+
+def embeddings(answer: Any, count: int) -> list[list[float]]:
+    """The vectors of an embeddings answer for `count` texts, in their order."""
+    try:
+        ordered = sorted(answer["data"], key=lambda entry: entry["index"])
+        vectors = [[float(value) for value in entry["embedding"]] for entry in ordered]
+    except (LookupError, TypeError, ValueError) as error:
+        raise EngineError(UNREADABLE) from error
+    if len(vectors) != count:
+        raise EngineError("The embeddings server answered for another number of texts")
+    return vectors
+
+
+def token_counts(usage: Any) -> TokenCounts:
+    """The counts of an OpenAI `usage` object; 0 where one is missing or no number."""
+
+    def count(value: Any) -> int:
+        return value if isinstance(value, int) and value > 0 else 0
+
+    return TokenCounts(
+        prompt=count(member(usage, "prompt_tokens")),
+        completion=count(member(usage, "completion_tokens")),
+        cached=count(member(member(usage, "prompt_tokens_details"), "cached_tokens")),
+    )
+
+
+def member(value: Any, name: str) -> Any:
+    """A field of a JSON object; null where there is none, or no object."""
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def parsed(data: bytes) -> Any:
+    """JSON, or an EngineError."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise EngineError(UNREADABLE) from error
+
+
+def reported(event: Any) -> EngineError | EngineUnavailable:
+    """The error that an engine reports inside a stream whose status was 200."""
+    code = member(member(event, "error"), "code")
+    status = code if isinstance(code, int) and code >= 400 else 500
+    return refusal(status, orjson.dumps(event), None)
+
+
+def refusal(status: int, body: bytes, retry_after: str | None) -> EngineError | EngineUnavailable:
+    """Sorts an error status. Of the engine's message, which may quote the prompt, only the meaning
+    is kept."""
+    if status in (400, 413, 422):
+        if b"context length" in body or b"maximum model length" in body or b"max_model_len" in body:
+            return EngineRejected("The input is longer than the engine's context window", engine_status=status)
+        return EngineRejected(f"The engine refused this input (status {status})", engine_status=status)
+    seconds = float(retry_after) if retry_after and retry_after.isdecimal() else None
+    reason = "is overloaded" if status in (429, 503) else "cannot serve this deployment's requests"
+    if status >= 500 and status != 503:
+        reason = "failed"
+    return EngineUnavailable(f"The engine {reason} (status {status})", retry_after=seconds, engine_status=status)

@@ -1,0 +1,100 @@
+"""Calls to the engine under way: at most so many at once, each with the breaker's leave, each reported."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from services.core.breaker import Breaker
+from services.core.errors import EngineError, EngineRejected, EngineUnavailable
+from services.core.schemas import TokenCounts
+from services.core.settings import EngineSettings
+
+CallKind = Literal["stream", "complete", "chat", "choose", "embed"]
+CallOutcome = Literal["ok", "unavailable", "rejected", "error", "cancelled"]
+
+
+@dataclass(frozen=True)
+class EngineCall:
+    """One call to the engine, told to the observer when it is over."""
+
+    kind: CallKind
+    outcome: CallOutcome
+    """`cancelled` when the caller went away first."""
+    seconds: float
+    """Waiting for a slot included."""
+    ttft_s: float | None
+    """Seconds to the first text; null when there was none."""
+    tokens: TokenCounts
+
+
+@dataclass
+class Progress:
+    """What is known of a call under way."""
+
+    started: float = field(default_factory=time.monotonic)
+    first_text: float | None = None
+    tokens: TokenCounts = field(default_factory=TokenCounts)
+    finished: bool = False
+    alive: bool = False
+    """The engine refused, but it is there: no mark against it in the breaker."""
+    error: EngineError | EngineUnavailable | None = None
+
+    def text_seen(self) -> None:
+        self.first_text = self.first_text or time.monotonic()
+
+    def finish(self, tokens: TokenCounts) -> None:
+        self.tokens, self.finished = tokens, True
+
+    @property
+    def outcome(self) -> CallOutcome:
+        match self.error:
+            case EngineUnavailable():
+                return "unavailable"
+            case EngineRejected():
+                return "rejected"
+            case EngineError():
+                return "error"
+            case _:
+                return "ok" if self.finished else "cancelled"
+
+
+class Calls:
+    """The calls of one engine and its embeddings server, which fail apart and share one limit."""
+
+    def __init__(self, settings: EngineSettings, observe: Callable[[EngineCall], None] | None) -> None:
+        self._observe = observe
+        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_s)
+        self._embeddings_breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_s)
+
+    @asynccontextmanager
+    async def call(self, kind: CallKind) -> AsyncIterator[Progress]:
+        """A slot, the breaker's leave, and the report of how the call ended."""
+        breaker = self._embeddings_breaker if kind == "embed" else self._breaker
+        breaker.check()  # before the wait for a slot: an open breaker answers at once
+        progress = Progress()
+        async with self._slots:
+            breaker.admit()
+            try:
+                yield progress
+            except (EngineUnavailable, EngineError) as error:
+                progress.error = error
+                raise
+            finally:
+                self._settle(kind, breaker, progress)
+
+    def _settle(self, kind: CallKind, breaker: Breaker, progress: Progress) -> None:
+        if progress.outcome == "unavailable" and not progress.alive:
+            breaker.failed()
+        elif progress.outcome == "cancelled":
+            breaker.released()
+        else:
+            breaker.succeeded()
+        if self._observe is not None:
+            seen = progress.first_text
+            ttft_s = None if seen is None else seen - progress.started
+            seconds = time.monotonic() - progress.started
+            self._observe(EngineCall(kind, progress.outcome, seconds, ttft_s, progress.tokens))
