@@ -132,8 +132,9 @@ def watch(client: httpx.Client, user: str, events: list[SummaryEvent], opened: t
     with client.stream("GET", f"/v1/users/{user}/preferences/stream") as answer:
         for chunk in answer.iter_raw():
             events.extend(summary_events(parser, chunk))
-            opened.set()
-            if isinstance(events[-1], VersionEvent) and events[-1].preferences.version >= version:
+            if events:
+                opened.set()
+            if events and isinstance(events[-1], VersionEvent) and events[-1].preferences.version >= version:
                 return
 
 

@@ -99,12 +99,10 @@ class FakeEngine:
         self.chat: Reply = answers(ANSWER)
         self.prefer: Prefer = always_a
         self.choice_status = 200
-        self.waits = threading.Event()
         self.left = threading.Event()
         """A caller has hung up on `silent` or `endless`."""
 
     async def silent(self, _: web.Request) -> web.StreamResponse:
-        self.waits.set()
         try:
             await asyncio.sleep(30)
         except asyncio.CancelledError:
