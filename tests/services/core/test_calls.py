@@ -1,0 +1,71 @@
+"""Calls under way: how many at once, and how each ends."""
+
+import asyncio
+from contextlib import aclosing
+
+import orjson
+import pytest
+from aiohttp import web
+
+from services.core.calls import EngineCall
+from services.core.engine import Engine
+from tests.services.core.fake_engine import MESSAGES, SAMPLING, FakeEngine, chat_bytes, delta, reply, run
+
+
+def test_stopping_early_ends_the_engines_work_and_frees_the_slot() -> None:
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(b"data: " + orjson.dumps(delta(content="a")) + b"\n\n")
+                await asyncio.sleep(0.005)
+        finally:
+            ended.set()
+
+    ended = asyncio.Event()
+
+    async def test(fake: FakeEngine, engine: Engine, calls: list[EngineCall]) -> None:
+        fake.chat = endless
+        async with aclosing(engine.stream(MESSAGES, **SAMPLING)) as pieces:
+            async for _ in pieces:
+                break
+        await asyncio.wait_for(ended.wait(), 5)
+        fake.chat = reply("b")
+        assert (await engine.complete(MESSAGES, **SAMPLING)).text == "b"
+        assert [call.outcome for call in calls] == ["cancelled", "ok"]
+
+    run(test, concurrency=1)
+
+
+def test_no_more_calls_at_once_than_allowed() -> None:
+    async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
+        under_way, most = 0, 0
+
+        async def slow(request: web.Request) -> web.StreamResponse:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            await asyncio.sleep(0.02)
+            under_way -= 1
+            return await reply("a")(request)
+
+        fake.chat = slow
+        await asyncio.gather(*(engine.complete(MESSAGES, **SAMPLING) for _ in range(6)))
+        assert most == 2
+
+    run(test, concurrency=2)
+
+
+def test_a_chat_left_early_is_no_mark_against_the_engine() -> None:
+    async def test(fake: FakeEngine, engine: Engine, calls: list[EngineCall]) -> None:
+        fake.chat = reply(*"abc")
+        async with engine.chat({"messages": MESSAGES, "stream": True}, tenant="acme"):
+            pass
+        with pytest.raises(ZeroDivisionError):
+            async with engine.chat({"messages": MESSAGES, "stream": True}, tenant="acme"):
+                raise ZeroDivisionError
+        assert [call.outcome for call in calls] == ["cancelled", "cancelled"]
+        await chat_bytes(engine, {"messages": MESSAGES, "stream": True})
+
+    run(test, breaker_failures=1)
