@@ -29,9 +29,15 @@ def running_suite(settings: Mapping[str, str] | None = None) -> Iterator[Suite]:
 @contextmanager
 def mock_engine(latency_s: float) -> Iterator[str]:
     """The root URL of bench/mock_engine.py."""
+    with mock_service("bench.mock_engine", str(latency_s)) as url:
+        yield url
+
+
+@contextmanager
+def mock_service(module: str, *arguments: str) -> Iterator[str]:
+    """The root URL of a server that starts as `python -m MODULE PORT …`."""
     port = free_port()
-    command = [sys.executable, "-m", "bench.mock_engine", str(port), str(latency_s)]
-    process = subprocess.Popen(command, cwd=ROOT)
+    process = subprocess.Popen([sys.executable, "-m", module, str(port), *arguments], cwd=ROOT)
     url = f"http://127.0.0.1:{port}"
     try:
         while True:

@@ -1,6 +1,6 @@
 """A service that costs almost nothing: fixed JSON, or a stream of 100 events, at once.
 
-    python bench/mock_upstream.py PORT
+    python -m bench.mock_upstream PORT
 
 A body with `"stream":true` gets the events, `GAP_S` apart; any other request gets the JSON. It is
 written on the bare transport, so that what a benchmark measures is the thing in front of it.
