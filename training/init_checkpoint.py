@@ -46,7 +46,7 @@ COMMANDING = re.compile(
     r"|visit|write|you|do|be)",
     re.IGNORECASE,
 )
-"""Words that the guard of `prompts.parse_summary` could take for a command."""
+"""Words that the guard of `replies.parse_summary` could take for a command."""
 
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}

@@ -24,7 +24,7 @@
     │   ├── UpstreamUnavailable     503 upstream_unavailable
     │   └── EngineUnavailable       503 engine_unavailable
     └── EngineError                 502 engine_error          the engine answered, but not usably
-        └── EngineRejected          502 engine_rejected       the engine refused this very input
+        └── EngineRejected          422 engine_rejected       the engine refused this very input
 
 One handler (services/core/http.py) renders them as RFC 9457 problem+json, or in OpenAI's error
 shape on the OpenAI-compatible paths.
@@ -176,7 +176,7 @@ class EngineError(AlignXError):
 
 
 class EngineRejected(EngineError):
-    code, title = "engine_rejected", "The engine refused this input"
+    status, code, title = 422, "engine_rejected", "The engine refused this input"
 
 
 def error_tree() -> Iterator[type[AlignXError]]:

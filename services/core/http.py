@@ -40,6 +40,8 @@ from services.core.telemetry import HttpMetrics, RequestTelemetry, configure_log
 TENANT_HEADER = "X-AlignX-Tenant"
 TOKEN_HEADER = "X-AlignX-Internal"  # noqa: S105  # the name of the header, not a secret
 PROBLEM_JSON = "application/problem+json"
+OPENAI_PATHS = ("/v1/chat/", "/v1/models")
+"""Paths on which OpenAI's clients call and expect its error shape."""
 
 Check = Callable[[], Awaitable[object]]
 """A readiness check: raises AlignXError while its resource does not answer."""
@@ -85,7 +87,7 @@ def problem_response(scope: Scope, error: AlignXError) -> Response:
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    if scope["path"].startswith("/v1/chat/"):
+    if scope["path"].startswith(OPENAI_PATHS):
         return Response(orjson.dumps(error.openai()), error.status, headers, "application/json")
     request_id = scope.get("state", {}).get("request_id")
     document = error.problem(instance=scope["path"], request_id=request_id)

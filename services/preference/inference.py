@@ -15,7 +15,8 @@ from services.core.answers import Completion, Delta
 from services.core.engine import Engine
 from services.core.judge import judge
 from services.core.profile import Profile
-from services.core.prompts import ReplySplitter, parse_summary, update_prompt
+from services.core.prompts import update_prompt
+from services.core.replies import ReplySplitter, parse_summary
 from services.core.schemas import Interaction, Pair, SummaryVersion, TokenCounts, item_text
 from services.core.settings import SummarySettings
 from services.core.wording import render

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from services.core import prompts
+from services.core import prompts, replies
 from services.core.answers import Completion, Delta
 from services.core.calls import EngineCall
 from services.core.engine import Engine
@@ -48,7 +48,7 @@ def test_the_engine_is_ready_and_lists_its_model(engine_url: str) -> None:
 
 def test_a_summary_is_streamed_and_parsed(engine_url: str) -> None:
     async def test(engine: Engine, calls: list[EngineCall]) -> None:
-        splitter, shown, text = prompts.ReplySplitter(), "", ""
+        splitter, shown, text = replies.ReplySplitter(), "", ""
         async for piece in engine.stream(update().messages, tenant="acme", priority=10, **SAMPLING):
             if isinstance(piece, Delta):
                 text += piece.text
@@ -58,7 +58,7 @@ def test_a_summary_is_streamed_and_parsed(engine_url: str) -> None:
         assert piece.finish_reason in ("stop", "length")
         assert piece.tokens.prompt > 300
         assert piece.tokens.completion > 1
-        assert prompts.parse_summary(text, max_chars=8_000).text == (shown + splitter.close()).strip()
+        assert replies.parse_summary(text, max_chars=8_000).text == (shown + splitter.close()).strip()
         assert calls[0].outcome == "ok"
 
     run(engine_url, test)
@@ -68,7 +68,7 @@ def test_every_random_reply_is_a_summary(engine_url: str) -> None:
     async def test(engine: Engine, _: list[EngineCall]) -> None:
         replies = [engine.complete(update().messages, tenant="acme", **SAMPLING) for _reply in range(32)]
         for reply in await asyncio.gather(*replies):
-            assert prompts.parse_summary(reply.text, max_chars=8_000).removed == ()
+            assert replies.parse_summary(reply.text, max_chars=8_000).removed == ()
 
     run(engine_url, test)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.core import prompts
+from services.core import prompts, replies
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-engine" / "bin" / "python"
@@ -59,4 +59,4 @@ def test_the_checkpoint_is_small_and_speaks_the_wire(tmp_path: Path) -> None:
     assert found["dtype"] == "torch.bfloat16"
     assert all(found["ended"])
     for reply in found["replies"]:
-        assert prompts.parse_summary(reply, max_chars=8_000).removed == ()
+        assert replies.parse_summary(reply, max_chars=8_000).removed == ()

@@ -276,7 +276,7 @@ def test_a_field_that_is_not_valid_is_named(serve: Serve, body: Any, param: str)
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize(
     ("status", "ours", "code"),
-    [(400, 502, "engine_rejected"), (500, 503, "engine_unavailable"), (429, 503, "engine_unavailable")],
+    [(400, 422, "engine_rejected"), (500, 503, "engine_unavailable"), (429, 503, "engine_unavailable")],
 )
 def test_an_engine_that_refuses_is_told_in_openais_shape(
     serve: Serve, status: int, ours: int, code: str, stream: bool

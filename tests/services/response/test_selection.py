@@ -133,7 +133,7 @@ def test_without_an_engine_the_profile_answers_unless_the_caller_insists(serve: 
         assert answer.json()["type"] == "urn:alignx:problem:engine_unavailable"
 
 
-@pytest.mark.parametrize(("status", "ours"), [(400, 502), (500, 503)])
+@pytest.mark.parametrize(("status", "ours"), [(400, 422), (500, 503)])
 def test_an_engine_that_refuses_the_items_is_no_reason_to_refuse_the_caller(
     serve: Serve, status: int, ours: int
 ) -> None:
