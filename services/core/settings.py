@@ -39,7 +39,7 @@ class ServerSettings(Block):
 
 class RedisSettings(Block):
     url: str = "redis://127.0.0.1:6390/0"
-    """Where Redis listens; `redis+cluster://` selects the cluster client."""
+    """Where Redis listens; `rediss://` for TLS, `unix://` for a socket."""
     max_connections: int = Field(default=256, ge=4)
     """Connections of one process, including one for each open event stream."""
     timeout_s: float = Field(default=5.0, gt=0)

@@ -29,7 +29,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from pydantic import ValidationError
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -52,24 +52,20 @@ from services.core.settings import RedisSettings
 from services.core.wording import render
 
 SCORERS = ("profile", "engine")
-_CLUSTER_SCHEME = "redis+cluster://"
 
 
 @asynccontextmanager
 async def open_redis(settings: RedisSettings) -> AsyncIterator[Redis]:
     """A client that decodes to text and never repeats a command by itself: whether a write that
     broke off was applied is for the caller to decide."""
-    options: dict[str, Any] = {
-        "decode_responses": True,
-        "max_connections": settings.max_connections,
-        "socket_timeout": settings.timeout_s,
-        "socket_connect_timeout": settings.timeout_s,
-    }
-    client: Any
-    if settings.url.startswith(_CLUSTER_SCHEME):
-        client = RedisCluster.from_url("redis://" + settings.url.removeprefix(_CLUSTER_SCHEME), **options)
-    else:
-        client = Redis.from_url(settings.url, retry=Retry(NoBackoff(), 0), **options)
+    client = Redis.from_url(
+        settings.url,
+        decode_responses=True,
+        max_connections=settings.max_connections,
+        socket_timeout=settings.timeout_s,
+        socket_connect_timeout=settings.timeout_s,
+        retry=Retry(NoBackoff(), 0),
+    )
     try:
         yield client
     finally:
