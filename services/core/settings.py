@@ -40,8 +40,9 @@ class ServerSettings(Block):
 class RedisSettings(Block):
     url: str = "redis://127.0.0.1:6390/0"
     """Where Redis listens; `rediss://` for TLS, `unix://` for a socket."""
-    max_connections: int = Field(default=256, ge=4)
-    """Connections of one process, including one for each open event stream."""
+    max_connections: int = Field(default=1_024, ge=4)
+    """Connections of one process at most, one for each open event stream among them; calls beyond
+    it answer 503."""
     timeout_s: float = Field(default=5.0, gt=0)
     """Seconds until a command counts as failed."""
 
