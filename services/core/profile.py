@@ -4,6 +4,7 @@
 and `services.core.wording` writes the profile as text. Everything is pure and no state grows without
 bound.
 
+Model. Each choice is a contrast d between the chosen and the rejected text on the scales of
 `style.FEATURES`. With a = sum of d and b = sum of d², both fading with age, the weight of a feature is
 a / (b + PRIOR): the one-feature ridge regression of "chosen" on d, so consistent small contrasts
 count as much as rare large ones and little evidence gives little weight. A word or a category has the
