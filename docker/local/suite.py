@@ -30,6 +30,7 @@ from gateway.keys import new_key
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = Path(__file__).with_name("supervisord.conf")
 ENGINE_PYTHON = ROOT / ".venv-engine" / "bin" / "python"
+TINY_MODEL = "models/alignx-tiny"
 ENGINE_START_S = 600
 SUITE_START_S = 60
 OFFSETS = {"redis": 10, "engine": 20, "preference": 21, "response": 22, "worker": 23}
@@ -56,17 +57,18 @@ def up(
         (home / folder).mkdir(parents=True, exist_ok=True)
     (home / "secrets").chmod(0o700)
     environment = suite_environment(home, port, engine, model)
+    wanted = f"{engine}\n{model}\n{port}\n"
+    remembered = home / "suite"
+    if _running(home) and remembered.read_text() != wanted:
+        console.print("The suite runs with another engine, model or port; starting it anew.")
+        _stop(home)
     if not _running(home):
         _refuse_taken_ports(port, engine)
-        _supervise("supervisord", home, environment)
-    elif _remembered(home) != (engine, model, port):
-        console.print("The suite runs with another engine, model or port; starting it anew.")
-        _stop(home, environment)
-        _supervise("supervisord", home, environment)
-    (home / "suite").write_text(f"{engine}\n{model}\n{port}\n")
+        remembered.write_text(wanted)
+        _supervise(home, environment)
     url = f"http://127.0.0.1:{port}"
     _wait_ready(url, home, environment, ENGINE_START_S if engine == "vllm-cpu" else SUITE_START_S, engine)
-    _greet(url, _first_key(url, home), engine, home)
+    _greet(url, _first_key(url, home), engine, model, home)
 
 
 @app.command()
@@ -74,7 +76,7 @@ def down(home: Home = Path("var")) -> None:
     """Stops every process of the suite; the data stay."""
     home = home.resolve()
     if _running(home):
-        _stop(home, dict(os.environ))
+        _stop(home)
     console.print("The suite is down.")
 
 
@@ -153,9 +155,9 @@ def _secret(home: Path, name: str, make: Callable[[], str] = secrets.token_urlsa
 # --- processes ---------------------------------------------------------------------------------
 
 
-def _supervise(program: str, home: Path, environment: Mapping[str, str], *arguments: str) -> None:
-    command = [str(Path(sys.executable).with_name(program)), "-c", str(CONFIG), *arguments]
-    subprocess.run(command, env={**environment, "ALIGNX_HOME": str(home)}, check=True)
+def _supervise(home: Path, environment: Mapping[str, str]) -> None:
+    supervisord = Path(sys.executable).with_name("supervisord")
+    subprocess.run([str(supervisord), "-c", str(CONFIG)], env={**environment, "ALIGNX_HOME": str(home)}, check=True)
 
 
 def _control(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -169,12 +171,7 @@ def _running(home: Path) -> bool:
         return probe.connect_ex(str(home / "supervisor.sock")) == 0
 
 
-def _remembered(home: Path) -> tuple[str, str, int]:
-    engine, model, port = (home / "suite").read_text().split("\n")[:3]
-    return engine, model, int(port)
-
-
-def _stop(home: Path, environment: Mapping[str, str]) -> None:
+def _stop(home: Path) -> None:
     _control(home, "shutdown")
     deadline = time.monotonic() + SUITE_START_S
     while _running(home) and time.monotonic() < deadline:
@@ -244,8 +241,13 @@ _EVENT = {
 }
 
 
-def _greet(url: str, key: str, engine: str, home: Path) -> None:
-    told = {"profile": "profile (no language model; start one with: make up ENGINE=vllm-cpu)"}.get(engine, engine)
+def _greet(url: str, key: str, engine: str, model: str, home: Path) -> None:
+    told = {
+        "profile": "profile (no language model; start one with: make up ENGINE=vllm-cpu MODEL=path/to/checkpoint)",
+        "vllm-cpu": f"vllm-cpu with {model}",
+    }.get(engine, engine)
+    if model == TINY_MODEL:
+        told += " (random weights: it shows the wire and writes nonsense)"
     authorization = f"-H 'Authorization: Bearer {key}'"
     lines = (
         "AlignX Serve is ready.",
