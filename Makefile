@@ -10,6 +10,8 @@ DATA   ?= var
 BIN  := .venv/bin
 TINY := models/alignx-tiny/model.safetensors
 SUITE := $(BIN)/python docker/local/suite.py
+INSTALL := bin/pip install -q --disable-pip-version-check
+PIP := .venv/$(INSTALL)
 
 # The engine is installed only where it is asked for; without a MODEL it serves the tiny random
 # checkpoint, which shows the wire and no sense.
@@ -74,22 +76,25 @@ clean:  ## Removes what make has installed; var/ (data, secrets) stays
 	$(PYTHON) -m venv .venv
 
 .venv/.run: docker/services.lock pyproject.toml | .venv/bin/python
-	$(BIN)/pip install -q --disable-pip-version-check -r docker/services.lock
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
+	@echo "Setting up .venv …"
+	@$(PIP) -r docker/services.lock
+	@$(PIP) --no-deps -e .
 	@touch $@
 
 .venv/.test: docker/test.lock .venv/.run
-	$(BIN)/pip install -q --disable-pip-version-check -r docker/test.lock
+	@echo "Setting up the tests …"
+	@$(PIP) -r docker/test.lock
 	@touch $@
 
 # torch comes first and alone: what follows is locked and installed without dependencies, because
 # vLLM's own list would bring CUDA builds that do not import here.
 .venv-engine/.ready: docker/engine-cpu.lock
-	@test -x .venv-engine/bin/python || { echo "Installing the engine, once (some minutes) …"; $(PYTHON) -m venv .venv-engine; }
-	.venv-engine/bin/pip install -q --disable-pip-version-check torch==2.13.0
-	.venv-engine/bin/pip install -q --disable-pip-version-check --no-deps -r docker/engine-cpu.lock
+	@echo "Setting up the engine in .venv-engine, which takes some minutes …"
+	@test -x .venv-engine/bin/python || $(PYTHON) -m venv .venv-engine
+	@.venv-engine/$(INSTALL) torch==2.13.0
+	@.venv-engine/$(INSTALL) --no-deps -r docker/engine-cpu.lock
 	@touch $@
 
 $(TINY): training/init_checkpoint.py | .venv-engine/.ready
-	.venv-engine/bin/python -m training.init_checkpoint --out models/alignx-tiny
+	@.venv-engine/bin/python -m training.init_checkpoint --out models/alignx-tiny
 	@touch $@
