@@ -38,14 +38,14 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     options = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), "--logfile", "log")
     process = subprocess.Popen((redis_server_path(), *options), stdout=subprocess.DEVNULL)
     try:
-        _wait_until_ready(port)
+        wait_until_ready(port)
         yield f"redis://127.0.0.1:{port}/0"
     finally:
         process.terminate()
         process.wait(10)
 
 
-def _wait_until_ready(port: int) -> None:
+def wait_until_ready(port: int) -> None:
     deadline = time.monotonic() + 10
     with Redis(port=port) as client:
         while not _answers(client):

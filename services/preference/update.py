@@ -49,6 +49,15 @@ class Batch:
     whole_history: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an update ended."""
+
+    outcome: str
+    test: "asyncio.Task[Scored] | None" = None
+    """The past summary's test, perhaps still under way: it needs no lease."""
+
+
 class Updater:
     """Carries one claimed user from its waiting events to a committed version."""
 
@@ -60,9 +69,9 @@ class Updater:
         self.metrics = metrics
         self.writer: Writer = EngineWriter(engine, settings.summary) if engine.enabled else ProfileWriter()
 
-    async def run(self, claim: Claim) -> str:
-        """One update; its outcome in a word. Raises EngineUnavailable after giving the user back,
-        and RedisError, when only the end of the lease can."""
+    async def run(self, claim: Claim) -> Ended:
+        """One update; `record` notes its test. Raises EngineUnavailable after giving the user back,
+        and RedisError without being able to."""
         limit = self.settings.summary.batch_events
         first, size = "", max(1, min(claim.cap or limit, claim.pending))
         try:
@@ -87,7 +96,19 @@ class Updater:
             logger.exception("update failed")
             return await self._fail_data(claim, first, size, f"{type(error).__name__} while reading the event.")
 
-    async def _update(self, claim: Claim, batch: Batch) -> str:
+    async def record(self, claim: Claim, ended: Ended) -> None:
+        """Adds what the test of the past summary showed. An untested batch is no failed update."""
+        if ended.test is None:
+            return
+        try:
+            scored = await ended.test
+            if scored.count:
+                await self.queue.record_quality(claim, scored)
+                self.metrics.quality.add("engine", scored)
+        except (AlignXError, RedisError) as error:
+            logger.warning("a test of a summary was lost", extra={"error": type(error).__name__})
+
+    async def _update(self, claim: Claim, batch: Batch) -> Ended:
         started = time.perf_counter()
         current = await self._current(claim)
         past = None if batch.whole_history else current
@@ -100,6 +121,8 @@ class Updater:
         pending = orjson.dumps({"pending": claim.pending, "version": claim.version}).decode()
         await self.queue.publish(claim, "pending", pending)
         test = asyncio.create_task(self._test(claim, past, batch))
+        test.add_done_callback(_noticed)
+        ended = Ended("conflict")
         try:
             draft = await self.writer.write(Material(claim.tenant, interactions, past, profile), publish)
             # The tests are single tokens and end first; if not, the version does not wait for them.
@@ -119,14 +142,15 @@ class Updater:
             )
             if not await self.queue.commit(claim, record, batch.cursor, batch.applied):
                 await self.queue.fail(claim, "release")
-                return "conflict"
+                return ended
             for rule in draft.removed:
                 self.metrics.guarded.labels(rule).inc()
             self._measure(batch, time.perf_counter() - started)
-            await self._record(claim, test)
-            return "committed"
+            ended = Ended("committed", test)
+            return ended
         finally:
-            test.cancel()
+            if ended.test is None:
+                test.cancel()
 
     async def _read(self, claim: Claim) -> Batch:
         if claim.rebuild:
@@ -171,18 +195,9 @@ class Updater:
             return Scored()
         return await score_summary(self.engine, claim.tenant, past.text, pairs)
 
-    async def _record(self, claim: Claim, test: "asyncio.Task[Scored]") -> None:
-        try:
-            scored = await test
-        except AlignXError:
-            return  # an untested batch is no failed update
-        if scored.count:
-            await self.queue.record_quality(claim, scored)
-            self.metrics.quality.add("engine", scored)
-
-    async def _fail_data(self, claim: Claim, first: str, batch: int, error: str) -> str:
-        outcome = await self.queue.fail(claim, "data", first=first, batch=batch, error=error)
-        return {"DEAD": "dead", "HALVED": "halved", "FENCED": "lost", "DROPPED": "dropped"}.get(outcome, "data")
+    async def _fail_data(self, claim: Claim, first: str, batch: int, error: str) -> Ended:
+        word = await self.queue.fail(claim, "data", first=first, batch=batch, error=error)
+        return Ended({"DEAD": "dead", "HALVED": "halved", "FENCED": "lost", "DROPPED": "dropped"}.get(word, "data"))
 
     async def _tell(self, claim: Claim, error: AlignXError) -> None:
         """Shows a watching client why the summary is late."""
@@ -194,6 +209,12 @@ class Updater:
             self.metrics.events.observe(len(batch.events))
             waited = datetime.now(UTC) - event_time(batch.events[0].event_id)
             self.metrics.delay.observe(max(0.0, waited.total_seconds()))
+
+
+def _noticed(test: "asyncio.Task[Scored]") -> None:
+    """Asyncio reports an error nobody looked at; an update that fails has no use for its test's."""
+    if not test.cancelled():
+        test.exception()
 
 
 def _event_range(batch: Batch) -> EventRange:

@@ -21,7 +21,9 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Gauge
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.core.engine import Engine
 from services.core.errors import EngineUnavailable
@@ -31,7 +33,7 @@ from services.core.store import Store, open_redis
 from services.core.telemetry import EngineMetrics, create_registry
 from services.preference.metrics import WorkerMetrics
 from services.preference.queue import Claim, Queue
-from services.preference.update import Updater
+from services.preference.update import Ended, Updater
 
 PORT = 8103
 _REDIS_PAUSE_S = 0.5
@@ -72,11 +74,20 @@ class Worker:
         self.limit = AdaptiveLimit(settings.summary.workers, metrics.concurrency)
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self._running: set[asyncio.Task[None]] = set()
+        self._stranded: list[Claim] = []
+        """Users whose update ended with Redis: given back as soon as it answers."""
         self._measured = 0.0
+        self._stopping = False
+
+    def stop(self, work: "asyncio.Task[None]") -> None:
+        """Ends `run`, which `work` is. A cancellation alone can get lost: before Python 3.12
+        `asyncio.wait_for`, by which redis-py sends, sometimes swallows one."""
+        self._stopping = True
+        work.cancel()
 
     async def run(self) -> None:
-        """Works until cancelled."""
-        while True:
+        """Works until `stop`."""
+        while not self._stopping:
             try:
                 claimed = await self._claim_due()
                 await self._measure_depth()
@@ -99,6 +110,9 @@ class Worker:
 
     async def _claim_due(self) -> int:
         claimed = 0
+        while self._stranded:
+            await self.queue.fail(self._stranded[0], "release")
+            self._stranded.pop(0)
         shards = await self.queue.due_shards()
         random.shuffle(shards)
         for shard in shards:
@@ -116,17 +130,20 @@ class Worker:
     async def _work(self, claim: Claim) -> None:
         with self.metrics.in_flight.track_inprogress():
             try:
-                outcome = await self._under_lease(claim)
+                ended = await self._under_lease(claim)
+                self.metrics.updates.labels(ended.outcome).inc()
                 self.limit.succeed()
+                await self.updater.record(claim, ended)
             except EngineUnavailable:
                 self.limit.fail()
-                outcome = "engine"
-            except RedisError:
-                logger.exception("update lost with redis")
-                outcome = "lost"
-        self.metrics.updates.labels(outcome).inc()
+                self.metrics.updates.labels("engine").inc()
+            except RedisError as error:
+                logger.warning("update lost with redis", extra={"error": type(error).__name__})
+                if isinstance(error, (RedisConnectionError, RedisTimeoutError)):
+                    self._stranded.append(claim)
+                self.metrics.updates.labels("lost").inc()
 
-    async def _under_lease(self, claim: Claim) -> str:
+    async def _under_lease(self, claim: Claim) -> Ended:
         """Runs the update beside its heartbeat; without the lease the work is worth nothing."""
         update = asyncio.create_task(self.updater.run(claim))
         try:
@@ -135,7 +152,7 @@ class Worker:
                 if done:
                     return update.result()
                 if not await self.queue.beat(claim):
-                    return "lost"
+                    return update.result() if update.done() else Ended("lost")
         except asyncio.CancelledError:
             await self.queue.fail(claim, "release")
             raise
@@ -166,7 +183,7 @@ def create_worker_app(settings: Settings) -> FastAPI:
             app.state.checks = {"redis": store.ready}
             work = asyncio.create_task(worker.run())
             yield
-            work.cancel()
+            worker.stop(work)
             with contextlib.suppress(asyncio.CancelledError):
                 await work
             await worker.close(settings.server.shutdown_s)

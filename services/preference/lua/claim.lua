@@ -8,22 +8,27 @@ local ready, leases, tok = unpack(KEYS)
 local prefix, worker, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local tenant_limit, retries, batch = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local LOOK, DEFER_MS = 32, 100
+local SPREAD = 7919 -- a prime: neighbours land far apart
 local now = clock_ms()
 
 local expired = redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 16)
-for _, member in ipairs(expired) do
+for place, member in ipairs(expired) do
   local st = prefix .. member .. ':st'
   redis.call('ZREM', leases, member)
   if redis.call('EXISTS', st) == 1 then
     redis.call('HDEL', st, 'own', 'tok')
-    redis.call('ZADD', ready, now, member)
+    local crashes = redis.call('HINCRBY', st, 'crash', 1)
+    -- A worker takes all of its users down with it. From the second time on they come back apart,
+    -- so that the others get done and the blame stays with the one.
+    local apart = crashes > 1 and (now + place * SPREAD) % lease or 0
+    redis.call('ZADD', ready, now + apart, member)
     -- A batch that keeps killing its worker is halved like one that keeps failing.
-    if redis.call('HINCRBY', st, 'crash', 1) >= retries then
-      local kept = redis.call('HMGET', st, 'cap', 'pend')
-      local size = math.min(tonumber(kept[1] or batch), tonumber(kept[2] or 1))
-      redis.call('HSET', st, 'crash', 0)
-      if size <= 1 then redis.call('HSET', st, 'suspect', 1)
-      else redis.call('HSET', st, 'cap', math.floor(size / 2)) end
+    local kept = redis.call('HMGET', st, 'cap', 'pend')
+    local size = math.min(tonumber(kept[1] or batch), tonumber(kept[2] or 1))
+    if size > 1 and crashes >= retries then
+      redis.call('HSET', st, 'crash', 0, 'cap', math.floor(size / 2))
+    elseif crashes >= 2 * retries then
+      redis.call('HSET', st, 'crash', 0, 'suspect', 1)
     end
   end
 end

@@ -41,12 +41,20 @@ class Rig:
 
     async def put(self, *texts: str, user: str = USER, tenant: str = TENANT, **options: Any) -> Appended:
         """Appends statements at the user's true stamp."""
+        return await self.add(*map(statement, texts), user=user, tenant=tenant, **options)
+
+    async def add(self, *encoded: str, user: str = USER, tenant: str = TENANT, **options: Any) -> Appended:
+        """The same for events as the log holds them."""
         stamp, _ = await self.store.profile(tenant, user)
-        encoded = [statement(text) for text in texts]
         fields = {"stamp": stamp, "profile": fast_profile.dumps(fast_profile.EMPTY), "scored": Scored()}
         appended = await self.queue.append(tenant, user, encoded, **(fields | options))
         assert appended is not None
         return appended
+
+    async def texts(self, user: str = USER, tenant: str = TENANT) -> list[str]:
+        """The statements in the user's log."""
+        events = await self.store.events(tenant, user, None, 10_000)
+        return [event.interaction.text for event in events if isinstance(event.interaction, StatementInteraction)]
 
     async def take(self, user: str = USER, tenant: str = TENANT) -> Claim:
         """Claims the user, who must be the first in the queue."""

@@ -7,9 +7,9 @@ import pytest
 
 from services.core import profile as fast_profile
 from services.core.errors import BacklogFull, IdempotencyMismatch, QueueFull, StaleVersion, UserUnknown
+from services.core.schemas import StatementInteraction
 from services.preference.queue import SCRIPTS, Scored, script_source
 from tests.services.preference.rig import TENANT, USER, Rig, record, run, statement
-
 
 # --- append --------------------------------------------------------------------------------------
 
@@ -21,7 +21,7 @@ def test_append_stores_in_order_and_counts(redis_url: str) -> None:
         assert (first.pending, second.pending) == (2, 3)
         events = await rig.store.events(TENANT, USER, None, 10)
         assert [event.event_id for event in events] == [*first.ids, *second.ids]
-        assert [event.interaction.text for event in events] == ["a", "b", "c"]
+        assert await rig.texts() == ["a", "b", "c"]
         state = await rig.store.state(TENANT, USER)
         assert (state.events, state.pending, state.version, state.cursor) == (3, 3, 0, "0-0")
 
@@ -175,8 +175,10 @@ def test_names_with_separators_stay_apart(redis_url: str) -> None:
     async def test(rig: Rig) -> None:
         await rig.put("one", user="b:{c}%", tenant="a")
         await rig.put("two", user="{c}%", tenant="a:b")
+        keys = rig.keys("b:{c}%", "a")
+        await rig.redis.zadd(keys.ready, {keys.member: 1})
         claim = await rig.take("b:{c}%", "a")
-        assert [e.interaction.text for e in await rig.store.events("a", claim.user, None, 9)] == ["one"]
+        assert await rig.texts(claim.user, "a") == ["one"]
         await rig.queue.forget("a", "b:{c}%")
         assert (await rig.store.state("a:b", "{c}%")).events == 1
 
@@ -210,7 +212,7 @@ def test_a_beat_extends_the_lease(redis_url: str) -> None:
         claim = await rig.take()
         await rig.expire(claim)
         assert await rig.queue.beat(claim)
-        left = await rig.redis.zscore(rig.keys().leases, claim.member) - await rig.now()
+        left = (await rig.redis.zscore(rig.keys().leases, claim.member) or 0) - await rig.now()
         assert 4_000 < left <= 5_000
         assert (await rig.queue.claim(0, "other")) == (0, None)
 
@@ -398,10 +400,10 @@ def test_a_data_fault_narrows_down_to_its_event(redis_url: str) -> None:
         assert outcomes == ["RETRY", "HALVED", "RETRY", "HALVED", "RETRY", "DEAD"]
         letters = await rig.store.dead_letters(TENANT, USER, None, 10)
         assert [(letter.event_id, letter.error) for _, letter in letters] == [(ids[0], "it broke")]
-        assert letters[0][1].interaction.text == "poison"
+        assert letters[0][1].interaction == StatementInteraction(text="poison")
         claim = await rig.take()
         assert (claim.cursor, claim.pending, claim.cap) == (ids[0], 3, 0)
-        assert [e.interaction.text for e in await rig.store.events(TENANT, USER, None, 9)] == ["b", "c", "d"]
+        assert await rig.texts() == ["b", "c", "d"]
 
     run(redis_url, test, data_retries=2)
 
@@ -410,15 +412,43 @@ def test_a_batch_that_kills_its_worker_is_halved_and_its_event_suspected(redis_u
     async def test(rig: Rig) -> None:
         await rig.put("poison", "b", "c", "d")
         caps = []
+        await rig.put("innocent", user="bob")
         while True:
-            claim = await rig.take()
+            await rig.make_due()
+            _, claim = await rig.queue.claim(0, "worker")
+            if claim is None:
+                continue
+            if claim.user == "bob":
+                await rig.commit(claim)
+                continue
             caps.append(claim.cap)
             if claim.suspect:
                 break
             await rig.expire(claim)
-        assert caps == [0, 0, 2, 2, 1, 1, 1]
+        assert caps == [0, 0, 2, 2, 1, 1, 1, 1, 1]
         assert await rig.queue.fail(claim, "data", first=claim.last_id, batch=1, error="e") == "DEAD"
         assert not (await rig.take()).suspect
+
+    run(redis_url, test, data_retries=2)
+
+
+def test_users_of_a_worker_that_keeps_dying_come_back_apart(redis_url: str) -> None:
+    async def test(rig: Rig) -> None:
+        users = [f"u{n}" for n in range(8)]
+        for user in users:
+            await rig.put("a", user=user)
+        for _ in range(2):
+            await rig.make_due()
+            claims = [(await rig.queue.claim(0, "worker"))[1] for _ in users]
+            for claim in claims:
+                assert claim is not None
+                await rig.expire(claim)
+        expired, first = await rig.queue.claim(0, "worker")
+        assert expired == len(users)
+        waits = sorted([due for user in users if (due := await rig.due_in(user)) is not None])
+        assert waits[-1] - waits[0] > 2_000
+        assert all(0 <= wait <= 15_000 for wait in waits[1:])
+        assert first is None or not first.suspect
 
     run(redis_url, test, data_retries=2)
 

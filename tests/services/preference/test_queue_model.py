@@ -192,8 +192,10 @@ class QueueMachine(RuleBasedStateMachine):
         if valid:
             self.users[claim.tenant, claim.user].expired = False
 
-    @rule(name=users)
-    def edit(self, name: tuple[str, str]) -> None:
+    @rule(data=st.data())
+    def edit(self, data: st.DataObject) -> None:
+        held = [name for name in USERS if self.users[name].holder]
+        name = data.draw(st.sampled_from(held or USERS))
         user = self.users[name]
         text = " ".join(map(str, user.summary))
         assert self.call(self.rig.queue.edit(*name, user.version, record(text, user.version + 1)))

@@ -1,0 +1,149 @@
+"""An engine that keeps count: OpenAI's streaming API without a language model.
+
+    python -m tests.chaos.mock_engine PORT SEED
+
+Markers such as `u17n3` stand for events. The summary it writes lists the markers of the past summary
+and then those of the new events, so a summary shows whether an event was lost, doubled or moved. It
+chooses the item that says "good". As its own process it fails at random, by the seed: 503, a stream
+that breaks off, a slow answer. GET /seen tells what it was asked.
+"""
+
+import asyncio
+import random
+import re
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import orjson
+from aiohttp import web
+
+MARKER = re.compile(r"\bu\d+n\d+\b")
+USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}
+SHARES: dict["Fault", float] = {"overloaded": 0.08, "cut": 0.05, "slow": 0.05}
+SLOW_S = 0.5
+
+Fault = Literal["", "overloaded", "cut", "slow", "refused", "mute", "silent"]
+
+
+class MockEngine:
+    """`faults(prompt)` names what goes wrong with a request, "" for nothing."""
+
+    def __init__(self, faults: Callable[[str], Fault] = lambda _: "") -> None:
+        self.faults = faults
+        self.prompts: list[str] = []
+        """All messages of each generation, joined."""
+        self.choices: list[str] = []
+        """The same of each choice between letters."""
+        self.met: Counter[str] = Counter()
+        self.foreign = 0
+        """Prompts that held markers of more than one user."""
+        self.gate = asyncio.Event()
+        """A silent answer waits for it."""
+        self.choosing_s = 0.0
+        """How long a choice takes."""
+        self.choosing_status = 200
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", self.on_chat)
+        app.router.add_get("/v1/models", self.on_models)
+        app.router.add_get("/health", self.on_health)
+        app.router.add_get("/seen", self.on_seen)
+        return app
+
+    @asynccontextmanager
+    async def serving(self, port: int = 0) -> AsyncIterator[str]:
+        """The base URL, /v1 included."""
+        runner = web.AppRunner(self.app(), access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", port).start()
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        finally:
+            await runner.cleanup()
+
+    async def on_models(self, _: web.Request) -> web.StreamResponse:
+        return web.json_response({"object": "list", "data": [{"id": "mock", "object": "model"}]})
+
+    async def on_health(self, _: web.Request) -> web.StreamResponse:
+        return web.Response()
+
+    async def on_seen(self, _: web.Request) -> web.StreamResponse:
+        events = sum(len(MARKER.findall(_block(prompt, "events"))) for prompt in self.prompts)
+        return web.json_response(
+            {"calls": len(self.prompts), "events": events, "faults": dict(self.met), "foreign": self.foreign}
+        )
+
+    async def on_chat(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        prompt = "\n".join(message["content"] for message in body["messages"])
+        if body.get("max_tokens") == 1:
+            self.choices.append(prompt)
+            await asyncio.sleep(self.choosing_s)
+            return web.json_response(_letters(prompt), status=self.choosing_status)
+        fault = self.faults(prompt)
+        self.met[fault or "none"] += 1
+        match fault:
+            case "overloaded":
+                return web.json_response({"error": {"message": "full", "code": 503}}, status=503)
+            case "refused":
+                return web.json_response({"error": {"message": "bad input", "code": 400}}, status=400)
+            case "slow":
+                await asyncio.sleep(SLOW_S)
+            case "silent":
+                await self.gate.wait()
+        self.prompts.append(prompt)
+        self.foreign += len({marker.split("n")[0] for marker in MARKER.findall(prompt)}) > 1
+        return await self._write(request, "" if fault == "mute" else _summary(prompt), cut=fault == "cut")
+
+    async def _write(self, request: web.Request, text: str, *, cut: bool) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        pieces = ["<think>They say", " a lot.</th", "ink>", *re.findall(r"\S+\s*", text)]
+        for piece in pieces[: len(pieces) // 2] if cut else pieces:
+            await response.write(_event({"delta": {"content": piece}, "finish_reason": None}))
+        if cut:
+            assert request.transport is not None
+            request.transport.abort()
+            return response
+        await response.write(_event({"delta": {}, "finish_reason": "stop"}))
+        await response.write(b"data: " + orjson.dumps({"choices": [], "usage": USAGE}) + b"\n\ndata: [DONE]\n\n")
+        return response
+
+
+def _event(choice: dict[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps({"model": "mock-1", "choices": [{"index": 0, **choice}]}) + b"\n\n"
+
+
+def _block(prompt: str, tag: str) -> str:
+    found = re.search(rf"<{tag}>\n(.*?)\n</{tag}>", prompt, re.DOTALL)
+    return found[1] if found else ""
+
+
+def _summary(prompt: str) -> str:
+    markers = MARKER.findall(_block(prompt, "past_summary")) + MARKER.findall(_block(prompt, "events"))
+    return f"The user has shown {' '.join(markers)}."
+
+
+def _letters(prompt: str) -> dict[str, Any]:
+    items = re.findall(r'<item letter="(\w)">\n(.*?)\n</item>', prompt, re.DOTALL)
+    listed = [{"token": f" {letter}", "logprob": -0.1 if "good" in text else -2.4} for letter, text in items]
+    return {"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}], "usage": USAGE}
+
+
+def seeded(seed: int) -> Callable[[str], Fault]:
+    """Faults at random, each with its share of all requests."""
+    dice = random.Random(seed)
+    return lambda _: dice.choices(["", *SHARES], [1 - sum(SHARES.values()), *SHARES.values()])[0]  # type: ignore[return-value]
+
+
+async def main(port: int, seed: int) -> None:
+    async with MockEngine(seeded(seed)).serving(port):
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))

@@ -1,0 +1,198 @@
+"""The worker against a real Redis and an engine that keeps count."""
+
+import asyncio
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+
+from services.preference.worker import AdaptiveLimit, create_worker_app
+from tests.chaos.mock_engine import MARKER, Fault, MockEngine
+from tests.conftest import free_port, redis_server_path, wait_until_ready
+from tests.services.preference.rig import TENANT, USER
+from tests.services.preference.working import Bench, asked, run, settings_for, until
+
+Process = subprocess.Popen[bytes]
+
+
+async def caught_up(bench: Bench, *users: str) -> bool:
+    states = [await bench.store.state(TENANT, user) for user in users]
+    return all(state.pending == 0 and state.version > 0 for state in states)
+
+
+def test_the_limit_halves_at_a_fault_and_grows_by_one_a_round() -> None:
+    gauge = Gauge("limit", "limit", registry=CollectorRegistry())
+    limit = AdaptiveLimit(8, gauge)
+    limit.fail()
+    limit.fail()
+    assert limit.value == 2
+    limit.succeed()
+    limit.succeed()
+    assert 2.8 < limit.value < 3
+    for _ in range(100):
+        limit.succeed()
+    assert limit.value == 8
+    for _ in range(10):
+        limit.fail()
+    assert limit.value == 1
+
+
+def test_one_slow_user_holds_up_nobody(redis_url: str) -> None:
+    users = [f"user{n}" for n in range(1, 13)]
+
+    async def test(bench: Bench) -> None:
+        for place, user in enumerate(users):
+            await bench.put(f"u{place}n1", f"u{place}n2", user=user)
+        async with bench.at_work():
+            await until(lambda: caught_up(bench, *users[1:]))
+            assert (await bench.store.state(TENANT, users[0])).version == 0
+            await bench.put("u0n3", user=users[0])
+            bench.mock.gate.set()
+            await until(lambda: caught_up(bench, users[0]))
+        for place, user in enumerate(users):
+            found = MARKER.findall((await bench.store.preferences(TENANT, user)).text)
+            assert found == [f"u{place}n{n}" for n in (1, 2, 3)[: 3 if place == 0 else 2]]
+        assert len(bench.mock.prompts) == 13
+        assert bench.count("alignx_updates_total", outcome="committed") == 13
+
+    run(redis_url, test, MockEngine(lambda prompt: "silent" if "u0n1" in prompt else ""))
+
+
+def test_an_overloaded_engine_gets_less_to_do_and_then_more(redis_url: str) -> None:
+    faults: list[Fault] = ["overloaded"] * 6
+    users = [f"user{n}" for n in range(16)]
+
+    async def test(bench: Bench) -> None:
+        for user in users:
+            await bench.put("u1n1", user=user)
+        async with bench.at_work():
+            await until(lambda: caught_up(bench, *users))
+        assert bench.count("alignx_updates_total", outcome="engine") == 6
+        assert bench.count("alignx_updates_total", outcome="committed") == 16
+        assert 1 < bench.worker.limit.value < 8
+
+    run(redis_url, test, MockEngine(lambda _: faults.pop() if faults else ""), queue={"backoff_ms": 20})
+
+
+def test_a_lost_lease_ends_the_update(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.put("u1n1")
+        async with bench.at_work():
+            await until(lambda: asked(bench))
+            await bench.queue.forget(TENANT, USER)
+            await until(lambda: ended(bench, "lost"))
+        assert bench.mock.prompts == []  # the engine was told to stop
+        assert await bench.user_keys() == []
+
+    run(redis_url, test, MockEngine(lambda _: "silent"), queue={"lease_ms": 200, "heartbeat_ms": 50})
+
+
+def test_a_lease_outlives_a_slow_engine(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.put("u1n1")
+        async with bench.at_work():
+            await until(lambda: asked(bench))
+            await asyncio.sleep(0.5)
+            bench.mock.gate.set()
+            await until(lambda: caught_up(bench, USER))
+        assert bench.mock.met["silent"] == 1
+        assert bench.count("alignx_lease_expiries_total") == 0
+
+    run(redis_url, test, MockEngine(lambda _: "silent"), queue={"lease_ms": 200, "heartbeat_ms": 50})
+
+
+def test_a_worker_that_stops_gives_its_users_back(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.put("u1n1")
+        async with bench.at_work():
+            await until(lambda: asked(bench))
+        assert (await bench.due_in() or 0) <= 0
+        assert not {"own", "tok", "crash", "fail", "strikes"} & set(await bench.fields())
+        assert (await bench.take()).pending == 1
+
+    run(redis_url, test, MockEngine(lambda _: "silent"))
+
+
+def test_running_updates_may_end_before_the_worker_stops(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.put("u1n1")
+        work = asyncio.create_task(bench.worker.run())
+        await until(lambda: asked(bench))
+        bench.worker.stop(work)
+        asyncio.get_running_loop().call_later(0.1, bench.mock.gate.set)
+        await bench.worker.close(5)
+        assert await caught_up(bench, USER)
+        await asyncio.gather(work, return_exceptions=True)
+
+    run(redis_url, test, MockEngine(lambda _: "silent"))
+
+
+def test_a_user_whose_update_ended_with_redis_is_not_blamed(tmp_path: Path) -> None:
+    port = free_port()
+
+    async def test(bench: Bench) -> None:
+        await bench.put("u1n1")
+        async with bench.at_work():
+            await until(lambda: asked(bench))
+            stop_redis(server)
+            bench.mock.gate.set()
+            await until(lambda: ended(bench, "lost"))
+            restarted.append(start_redis(tmp_path, port))
+            await until(lambda: caught_up(bench, USER))
+        assert bench.count("alignx_lease_expiries_total") == 0
+        assert "crash" not in await bench.fields()
+
+    server, restarted = start_redis(tmp_path, port), list[Process]()
+    try:
+        run(f"redis://127.0.0.1:{port}/0", test, MockEngine(lambda _: "silent"))
+    finally:
+        for process in (server, *restarted):
+            stop_redis(process)
+
+
+def start_redis(folder: Path, port: int) -> Process:
+    options = f"--port {port} --bind 127.0.0.1 --dir {folder} --appendonly yes --save"
+    process = subprocess.Popen((redis_server_path(), *options.split(), ""), stdout=subprocess.DEVNULL)
+    wait_until_ready(port)
+    return process
+
+
+def stop_redis(process: Process) -> None:
+    process.kill()
+    process.wait(10)
+
+
+def test_the_process_is_ready_works_and_counts(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.put("u1n1")
+        app = create_worker_app(settings_for(redis_url, "profile", queue={"poll_ms": 5}))
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://w") as client,
+        ):
+            assert (await client.get("/readyz")).json()["checks"] == {"drain": "ok", "redis": "ok"}
+            await until(lambda: caught_up(bench, USER))
+            metrics = (await client.get("/metrics")).text
+        assert 'alignx_updates_total{outcome="committed"} 1.0' in metrics
+        assert "alignx_queue_users_waiting" in metrics
+        assert USER not in metrics
+
+    run(redis_url, test)
+
+
+def test_the_number_of_shards_is_fixed(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.store.claim_shards()
+        app = create_worker_app(settings_for(redis_url, "profile", queue={"shards": 2}))
+        with pytest.raises(Exception, match="this Redis holds 1 shards"):
+            async with app.router.lifespan_context(app):
+                pass
+
+    run(redis_url, test)
+
+
+async def ended(bench: Bench, outcome: str) -> bool:
+    return bench.count("alignx_updates_total", outcome=outcome) > 0
