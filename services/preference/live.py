@@ -14,7 +14,7 @@ import orjson
 
 from services.core.errors import AlignXError
 from services.core.http import Drain, sse
-from services.core.store import Store, reply
+from services.core.store import Store, outages, reply
 
 _BLOCK_MS = 2_000
 _KEEP_ALIVE_S = 15.0
@@ -25,27 +25,35 @@ Entry = tuple[str, Mapping[str, str]]
 
 async def follow(store: Store, tenant: str, user: str, last_event_id: str | None, drain: Drain) -> AsyncIterator[bytes]:
     """Encoded events until the client goes, the user is erased or the service drains."""
-    live = store.keys.user(tenant, user).live
-    spoke = time.monotonic()
     try:
-        entries = await _entries(store, live, last_event_id)
-        position = last_event_id or (entries[-1][0] if entries else "0-0")
-        if last_event_id is None:
-            async for chunk in _snapshot(store, tenant, user, position):
+        with outages():
+            async for chunk in _follow(store, tenant, user, last_event_id, drain):
                 yield chunk
-            entries = _unfinished(entries)
-        while not drain.begun:
-            for position, fields in entries:
-                yield await _encode(store, tenant, user, position, fields)
-                spoke = time.monotonic()
-            if time.monotonic() - spoke > _KEEP_ALIVE_S:
-                await store.state(tenant, user)
-                yield KEEP_ALIVE
-                spoke = time.monotonic()
-            found = await reply(store.redis.xread({live: position}, block=_BLOCK_MS))
-            entries = _first_stream(found)
     except AlignXError as error:
         yield sse(orjson.dumps(error.problem()), event="error")
+
+
+async def _follow(
+    store: Store, tenant: str, user: str, last_event_id: str | None, drain: Drain
+) -> AsyncIterator[bytes]:
+    live = store.keys.user(tenant, user).live
+    spoke = time.monotonic()
+    entries = await _entries(store, live, last_event_id)
+    position = last_event_id or (entries[-1][0] if entries else "0-0")
+    if last_event_id is None:
+        async for chunk in _snapshot(store, tenant, user, position):
+            yield chunk
+        entries = _unfinished(entries)
+    while not drain.begun:
+        for position, fields in entries:
+            yield await _encode(store, tenant, user, position, fields)
+            spoke = time.monotonic()
+        if time.monotonic() - spoke > _KEEP_ALIVE_S:
+            await store.state(tenant, user)
+            yield KEEP_ALIVE
+            spoke = time.monotonic()
+        found = await reply(store.redis.xread({live: position}, block=_BLOCK_MS))
+        entries = _first_stream(found)
 
 
 async def _snapshot(store: Store, tenant: str, user: str, position: str) -> AsyncIterator[bytes]:

@@ -10,6 +10,7 @@ import logging
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 from redis.exceptions import RedisError
@@ -56,6 +57,12 @@ class Ended:
     outcome: str
     test: "asyncio.Task[Scored] | None" = None
     """The past summary's test, perhaps still under way: it needs no lease."""
+
+
+def noticed(task: "asyncio.Task[Any]") -> None:
+    """Asyncio logs an error that nobody looked at, with its words: for tasks that may end unheeded."""
+    if not task.cancelled():
+        task.exception()
 
 
 class Updater:
@@ -121,7 +128,7 @@ class Updater:
         pending = orjson.dumps({"pending": claim.pending, "version": claim.version}).decode()
         await self.queue.publish(claim, "pending", pending)
         test = asyncio.create_task(self._test(claim, past, batch))
-        test.add_done_callback(_noticed)
+        test.add_done_callback(noticed)
         ended = Ended("conflict")
         try:
             draft = await self.writer.write(Material(claim.tenant, interactions, past, profile), publish)
@@ -209,12 +216,6 @@ class Updater:
             self.metrics.events.observe(len(batch.events))
             waited = datetime.now(UTC) - event_time(batch.events[0].event_id)
             self.metrics.delay.observe(max(0.0, waited.total_seconds()))
-
-
-def _noticed(test: "asyncio.Task[Scored]") -> None:
-    """Asyncio reports an error nobody looked at; an update that fails has no use for its test's."""
-    if not test.cancelled():
-        test.exception()
 
 
 def _event_range(batch: Batch) -> EventRange:

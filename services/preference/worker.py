@@ -33,7 +33,7 @@ from services.core.store import Store, open_redis
 from services.core.telemetry import EngineMetrics, create_registry
 from services.preference.metrics import WorkerMetrics
 from services.preference.queue import Claim, Queue
-from services.preference.update import Ended, Updater
+from services.preference.update import Ended, Updater, noticed
 
 PORT = 8103
 _REDIS_PAUSE_S = 0.5
@@ -146,6 +146,7 @@ class Worker:
     async def _under_lease(self, claim: Claim) -> Ended:
         """Runs the update beside its heartbeat; without the lease the work is worth nothing."""
         update = asyncio.create_task(self.updater.run(claim))
+        update.add_done_callback(noticed)
         try:
             while True:
                 done, _ = await asyncio.wait({update}, timeout=self.settings.heartbeat_ms / 1000)

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from redis.asyncio import Redis
-
 from services.core import profile as fast_profile
 from services.core.schemas import StatementInteraction, SummaryVersion
 from services.core.settings import QueueSettings, RedisSettings, SummarySettings
@@ -32,7 +30,8 @@ def record(text: str, version: int = 1) -> SummaryVersion:
 
 @dataclass(frozen=True)
 class Rig:
-    redis: Redis
+    redis: Any
+    """A Redis client; its types are unions with those of the sync one."""
     store: Store
     queue: Queue
 
@@ -46,7 +45,7 @@ class Rig:
     async def add(self, *encoded: str, user: str = USER, tenant: str = TENANT, **options: Any) -> Appended:
         """The same for events as the log holds them."""
         stamp, _ = await self.store.profile(tenant, user)
-        fields = {"stamp": stamp, "profile": fast_profile.dumps(fast_profile.EMPTY), "scored": Scored()}
+        fields: dict[str, Any] = {"stamp": stamp, "profile": fast_profile.dumps(fast_profile.EMPTY), "scored": Scored()}
         appended = await self.queue.append(tenant, user, encoded, **(fields | options))
         assert appended is not None
         return appended

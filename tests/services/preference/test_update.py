@@ -28,7 +28,7 @@ async def live(bench: Bench) -> list[tuple[str, object]]:
     return [(fields["e"], orjson.loads(fields["d"])) for _, fields in entries]
 
 
-async def tested(bench: Bench) -> bool:
+async def was_tested(bench: Bench) -> bool:
     return bench.count("alignx_prequential_comparisons_total", scorer="engine") > 0
 
 
@@ -202,7 +202,7 @@ def test_a_late_test_counts_although_the_lease_is_over(redis_url: str) -> None:
         bench.mock.choosing_s = 0.3
         await bench.add(comparison("good u1n2", "bad"))
         async with bench.at_work():
-            await until(lambda: tested(bench))
+            await until(lambda: was_tested(bench))
         assert bench.count("alignx_updates_total", outcome="committed") == 1
         assert bench.count("alignx_updates_total", outcome="lost") == 0
         assert (await bench.store.preferences(TENANT, USER)).quality["engine"].comparisons == 1
