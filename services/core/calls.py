@@ -1,17 +1,21 @@
-"""Calls to the engine under way: at most so many at once, each with the breaker's leave, each reported."""
+"""Calls to the engine under way: at most so many at once, each with the breaker's leave, each reported.
+What all callers need to know alike is asked once, however many of them wait for it (`Shared`)."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
+from typing import Any, Generic, Literal, TypeVar
 
 from services.core.breaker import Breaker
 from services.core.errors import EngineError, EngineRejected, EngineUnavailable
 from services.core.schemas import TokenCounts
 from services.core.settings import EngineSettings
 
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 CallKind = Literal["stream", "complete", "chat", "choose", "embed"]
 CallOutcome = Literal["ok", "unavailable", "rejected", "error", "cancelled"]
 
@@ -98,3 +102,28 @@ class Calls:
             ttft_s = None if seen is None else seen - progress.started
             seconds = time.monotonic() - progress.started
             self._observe(EngineCall(kind, progress.outcome, seconds, ttft_s, progress.tokens))
+
+
+class Shared(Generic[Key, Value]):
+    """One answer for all who ask the same at the same time.
+
+    Without it, the first selection after a start would ask for each letter once per order: hundreds
+    of connections at once, more than the engine's listen queue need hold.
+    """
+
+    def __init__(self) -> None:
+        self._asking: dict[Key, asyncio.Task[Value]] = {}
+
+    async def ask(self, key: Key, question: Callable[[], Coroutine[Any, Any, Value]]) -> Value:
+        """The outcome of `question()`, asked anew unless one with this key is under way. It goes on for
+        the others when one who waits is cancelled."""
+        asking = self._asking.get(key)
+        if asking is None:
+            asking = self._asking[key] = asyncio.create_task(question())
+            asking.add_done_callback(partial(self._answered, key))
+        return await asyncio.shield(asking)
+
+    def _answered(self, key: Key, asking: asyncio.Task[Value]) -> None:
+        del self._asking[key]
+        if not asking.cancelled():
+            asking.exception()  # counts as seen, also when all who asked have gone

@@ -14,6 +14,7 @@ import hashlib
 import hmac
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -38,7 +39,7 @@ from services.core.answers import (
     token_counts,
 )
 from services.core.breaker import SILENT
-from services.core.calls import CallKind, Calls, EngineCall, Progress
+from services.core.calls import CallKind, Calls, EngineCall, Progress, Shared
 from services.core.errors import EngineError, EngineUnavailable, InvalidRequest
 from services.core.settings import PROFILE_ENGINE, EngineSettings
 
@@ -68,7 +69,9 @@ class Engine:
         self._base = settings.url.rstrip("/")
         self._root = self._base.removesuffix("/v1")
         self._model: str | None = settings.model
+        self._models: Shared[None, list[dict[str, Any]]] = Shared()
         self._letter_ids: dict[tuple[str, ...], list[int] | None] = {}
+        self._tokens: Shared[tuple[str, ...], list[list[int]]] = Shared()
 
     @classmethod
     @asynccontextmanager
@@ -113,7 +116,7 @@ class Engine:
         """The model that is asked: the configured one or the first that the engine lists."""
         self._require_engine()
         if self._model is None:
-            models = await self.models()
+            models = await self._models.ask(None, self.models)
             if not models:
                 raise EngineUnavailable("The engine offers no model")
             self._model = str(models[0]["id"])
@@ -247,12 +250,15 @@ class Engine:
         """The letters' token ids, or null where the engine cannot tell or needs more than one
         token for a letter. Asked once for each set of letters."""
         if letters not in self._letter_ids:
-            single = await asyncio.gather(*map(self._tokenized, letters))
+            single = await self._tokens.ask(letters, partial(self._tokenized, letters))
             ids = [tokens[0] for tokens in single if len(tokens) == 1]
             self._letter_ids[letters] = ids if len(set(ids)) == len(letters) else None
         return self._letter_ids[letters]
 
-    async def _tokenized(self, text: str) -> list[int]:
+    async def _tokenized(self, texts: Sequence[str]) -> list[list[int]]:
+        return await asyncio.gather(*map(self._tokens_of, texts))
+
+    async def _tokens_of(self, text: str) -> list[int]:
         body = {"model": await self.model(), "prompt": text, "add_special_tokens": False}
         try:
             async with self._session.post(f"{self._root}/tokenize", json=body, headers=self._headers()) as response:

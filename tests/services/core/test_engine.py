@@ -202,6 +202,21 @@ def test_a_failing_tokenizer_is_an_outage() -> None:
     run(test)
 
 
+def test_many_who_start_at_once_ask_for_each_letter_once() -> None:
+    async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
+        async def choose() -> list[float]:
+            return await engine.choose(MESSAGES, [" A", " B"], tenant="acme")
+
+        fake.chat = answers(first_token(token_id_7=-0.5, token_id_8=-1.5))
+        leaver, *others = [asyncio.create_task(choose()) for _ in range(40)]
+        await asyncio.sleep(0)
+        leaver.cancel()  # the first who asked: the others are not left without an answer
+        assert await asyncio.gather(*others) == [[-0.5, -1.5]] * 39
+        assert sorted(fake.tokenized) == [" A", " B"]
+
+    run(test)
+
+
 def test_embeddings_come_in_the_order_of_the_texts() -> None:
     async def test(fake: FakeEngine, engine: Engine, calls: list[EngineCall]) -> None:
         await refused(engine.embed(["x"]), EngineUnavailable)
