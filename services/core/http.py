@@ -7,6 +7,7 @@ token; `tenant_of` is the dependency that checks the token and names the tenant.
 
 import asyncio
 import hmac
+import logging
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
@@ -19,6 +20,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Scope
 
@@ -31,6 +35,7 @@ from services.core.errors import (
     PayloadTooLarge,
     RequestError,
     RouteUnknown,
+    StoreUnavailable,
     Unauthenticated,
 )
 from services.core.schemas import INTERACTION_TYPES, Readiness
@@ -42,6 +47,10 @@ TOKEN_HEADER = "X-AlignX-Internal"  # noqa: S105  # the name of the header, not 
 PROBLEM_JSON = "application/problem+json"
 OPENAI_PATHS = ("/v1/chat/", "/v1/models")
 """Paths on which OpenAI's clients call and expect its error shape."""
+STORE_FAULTS = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError)
+"""What a caller can wait out: Redis is away, slow, full, or a replica that was not promoted yet. Any
+other error of Redis is a mistake of ours and stays a 500."""
+_STORE_RETRY_S = 1.0
 
 Check = Callable[[], Awaitable[object]]
 """A readiness check: raises AlignXError while its resource does not answer."""
@@ -145,6 +154,12 @@ def _install_error_handlers(app: FastAPI, metrics: HttpMetrics) -> None:
         assert isinstance(error, HTTPException)
         return answer(request, _http_error(error))
 
+    async def on_store(request: Request, error: Exception) -> Response:
+        logging.getLogger("alignx.http").warning("redis cannot serve", extra={"error": type(error).__name__})
+        return answer(request, StoreUnavailable(retry_after=_STORE_RETRY_S))
+
+    for fault in STORE_FAULTS:
+        app.add_exception_handler(fault, on_store)
     app.add_exception_handler(AlignXError, on_alignx)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
