@@ -24,6 +24,9 @@ UserId = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Scalar = str | int | float | bool | None
 
+ITEM_LEVELS = 16
+"""Lists and objects inside one another that an item's further fields may hold."""
+
 MAX_CHOICES = 26
 """Items of one selection: one capital letter each."""
 
@@ -48,6 +51,12 @@ class ItemFields(Frozen):
     category: str | None = None
     price: float | str | None = None
 
+    @model_validator(mode="after")
+    def _shallow(self) -> "ItemFields":
+        if _deeper(self.model_extra, ITEM_LEVELS):
+            raise ValueError(f"fields may be nested {ITEM_LEVELS} levels deep")
+        return self
+
 
 Item = str | ItemFields
 """What a user can choose: a text, or named fields that are rendered to text."""
@@ -65,6 +74,14 @@ def item_text(item: Item) -> str:
 
 def item_category(item: Item) -> str | None:
     return None if isinstance(item, str) else item.category
+
+
+def _deeper(value: object, levels: int) -> bool:
+    if isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, list):
+        return False
+    return levels < 0 or any(_deeper(inner, levels - 1) for inner in value)
 
 
 def _flat(value: object) -> str:

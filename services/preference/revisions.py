@@ -8,13 +8,19 @@ from services.core.errors import InvalidRequest, PreconditionRequired, StaleVers
 from services.core.schemas import Preferences, SummaryVersion, VersionDiff
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
-_ETAG = re.compile(r'(?:W/)?"(\d+)(?:-\d+)?"')
+_ETAG = re.compile(r'(?:W/)?"([0-9]{1,18})(?:-[0-9]{1,18})?"')
 
 
 def etag(current: Preferences) -> str:
     """The version as an entity tag. While no version exists the text follows each event, and so
     does the tag."""
     return f'"{current.version}"' if current.version else f'"0-{current.events_total}"'
+
+
+def unchanged(if_none_match: str | None, tag: str) -> bool:
+    """Whether a reader has the text of `tag` already; weak tags count, as RFC 9110 has it for reads."""
+    tags = {known.strip().removeprefix("W/") for known in (if_none_match or "").split(",")}
+    return bool(tags & {tag, "*"})
 
 
 def matched_version(if_match: str | None, current: int) -> int:
@@ -65,7 +71,7 @@ def diff(old: SummaryVersion, new: SummaryVersion) -> VersionDiff:
     lines = list(
         difflib.unified_diff(before, after, f"version {old.version}", f"version {new.version}", lineterm="", n=1)
     )
-    changes = [line for line in lines if not line.startswith(("---", "+++", "@@"))]
+    changes = lines[2:]  # the first two name the versions
     return VersionDiff(
         from_version=old.version,
         to_version=new.version,

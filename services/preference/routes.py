@@ -129,7 +129,7 @@ async def read_preferences(
 ) -> Response:
     current = await service.store.preferences(tenant, user)
     headers = {"ETag": revisions.etag(current), "Cache-Control": "private, no-cache"}
-    if if_none_match and headers["ETag"] in re.split(r"\s*,\s*", if_none_match):
+    if revisions.unchanged(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     if format == "text":
         return PlainTextResponse(current.text, headers=headers)
@@ -236,7 +236,7 @@ async def tenant_quality(tenant: Tenant, service: Service) -> dict[str, Prequent
 
 
 def _check_cursor(name: str, value: str | None) -> None:
-    if value is not None and not re.fullmatch(r"\d{1,20}(-\d{1,20})?", value):
+    if value is not None and not re.fullmatch(r"[0-9]{1,19}(-[0-9]{1,19})?", value):
         raise InvalidRequest(
             f"{name} must be an id as given by an earlier answer.",
             errors=[{"field": name, "message": "an id such as 1763700000000-0"}],

@@ -45,11 +45,13 @@ class PreferenceService:
         while time.monotonic() < deadline:
             await asyncio.sleep(pause)
             pause = min(_LAST_LOOK_S, pause * 1.5)
-            with contextlib.suppress(UserUnknown):  # erased meanwhile: nothing more will come
+            try:
                 state = await self.store.state(tenant, user)
-                pending = state.pending
-                if _place(state.cursor) >= _place(last):
-                    return state.version, pending
+            except UserUnknown:  # erased meanwhile: nothing more will come
+                return None, 0
+            pending = state.pending
+            if _place(state.cursor) >= _place(last):
+                return state.version, pending
         return None, pending
 
     async def edit(self, tenant: str, user: str, text: str, if_match: str | None) -> Preferences:

@@ -4,10 +4,12 @@ Nothing here sleeps: a lease runs out, or a user falls due, by moving its score 
 """
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from services.core import profile as fast_profile
@@ -15,6 +17,9 @@ from services.core.schemas import StatementInteraction, SummaryVersion
 from services.core.settings import QueueSettings, RedisSettings, SummarySettings
 from services.core.store import Store, UserKeys, encode_interaction, open_redis
 from services.preference.queue import Appended, Claim, Queue, Scored
+from tests.conftest import redis_server_path, wait_until_ready
+
+Process = subprocess.Popen[bytes]
 
 TENANT, USER = "acme", "ada"
 AT_ONCE: dict[str, Any] = {"shards": 1, "debounce_ms": 0, "max_wait_ms": 0}
@@ -115,3 +120,16 @@ def run(url: str, test: Callable[[Rig], Awaitable[None]], summary: dict[str, Any
             await test(rig)
 
     asyncio.run(main())
+
+
+def start_redis(folder: Path, port: int) -> Process:
+    """A Redis of the test's own, to be killed and started again with the same data."""
+    options = f"--port {port} --bind 127.0.0.1 --dir {folder} --appendonly yes --save"
+    process = subprocess.Popen((redis_server_path(), *options.split(), ""), stdout=subprocess.DEVNULL)
+    wait_until_ready(port)
+    return process
+
+
+def stop_redis(process: Process) -> None:
+    process.kill()
+    process.wait(10)

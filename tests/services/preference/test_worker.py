@@ -1,7 +1,6 @@
 """The worker against a real Redis and an engine that keeps count."""
 
 import asyncio
-import subprocess
 from pathlib import Path
 
 import httpx
@@ -10,11 +9,9 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from services.preference.worker import AdaptiveLimit, create_worker_app
 from tests.chaos.mock_engine import MARKER, Fault, MockEngine
-from tests.conftest import free_port, redis_server_path, wait_until_ready
-from tests.services.preference.rig import TENANT, USER
+from tests.conftest import free_port
+from tests.services.preference.rig import TENANT, USER, Process, start_redis, stop_redis
 from tests.services.preference.working import Bench, asked, run, settings_for, until
-
-Process = subprocess.Popen[bytes]
 
 
 async def caught_up(bench: Bench, *users: str) -> bool:
@@ -150,18 +147,6 @@ def test_a_user_whose_update_ended_with_redis_is_not_blamed(tmp_path: Path) -> N
     finally:
         for process in (server, *restarted):
             stop_redis(process)
-
-
-def start_redis(folder: Path, port: int) -> Process:
-    options = f"--port {port} --bind 127.0.0.1 --dir {folder} --appendonly yes --save"
-    process = subprocess.Popen((redis_server_path(), *options.split(), ""), stdout=subprocess.DEVNULL)
-    wait_until_ready(port)
-    return process
-
-
-def stop_redis(process: Process) -> None:
-    process.kill()
-    process.wait(10)
 
 
 def test_the_process_is_ready_works_and_counts(redis_url: str) -> None:
