@@ -21,8 +21,8 @@ separator or a hash tag.
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -33,7 +33,6 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.core import profile as fast_profile
@@ -53,7 +52,6 @@ from services.core.settings import RedisSettings
 from services.core.wording import render
 
 SCORERS = ("profile", "engine")
-_OUTAGES = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError)
 
 
 @asynccontextmanager
@@ -72,21 +70,6 @@ async def open_redis(settings: RedisSettings) -> AsyncIterator[Redis]:
         yield client
     finally:
         await client.aclose()
-
-
-@contextmanager
-def outages() -> Iterator[None]:
-    """Tells of a Redis that is gone, full or no longer the primary as StoreUnavailable."""
-    try:
-        yield
-    except _OUTAGES as error:
-        raise StoreUnavailable(retry_after=1.0) from error
-
-
-async def told_outages() -> AsyncIterator[None]:
-    """The same as a dependency of routes."""
-    with outages():
-        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +183,10 @@ class Store:
 
     async def ready(self) -> None:
         """Raises StoreUnavailable unless Redis answers a write-free round trip."""
-        with outages():
+        try:
             await reply(self.redis.ping())
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            raise StoreUnavailable from error
 
     async def claim_shards(self) -> None:
         """Records the number of shards at the first start and refuses another number later."""

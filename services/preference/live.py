@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Mapping
 
 import orjson
 
-from services.core.errors import AlignXError
-from services.core.http import Drain, sse
-from services.core.store import Store, outages, reply
+from services.core.errors import AlignXError, StoreUnavailable
+from services.core.http import STORE_FAULTS, Drain, sse
+from services.core.store import Store, reply
 
 _BLOCK_MS = 2_000
 _KEEP_ALIVE_S = 15.0
@@ -26,11 +26,12 @@ Entry = tuple[str, Mapping[str, str]]
 async def follow(store: Store, tenant: str, user: str, last_event_id: str | None, drain: Drain) -> AsyncIterator[bytes]:
     """Encoded events until the client goes, the user is erased or the service drains."""
     try:
-        with outages():
-            async for chunk in _follow(store, tenant, user, last_event_id, drain):
-                yield chunk
+        async for chunk in _follow(store, tenant, user, last_event_id, drain):
+            yield chunk
     except AlignXError as error:
         yield sse(orjson.dumps(error.problem()), event="error")
+    except STORE_FAULTS:
+        yield sse(orjson.dumps(StoreUnavailable().problem()), event="error")
 
 
 async def _follow(

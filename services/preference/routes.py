@@ -24,7 +24,6 @@ from services.core.schemas import (
     VersionDiff,
     VersionList,
 )
-from services.core.store import told_outages
 from services.preference import revisions
 from services.preference.export import export_lines
 from services.preference.live import follow
@@ -44,7 +43,7 @@ def _service(request: Request) -> PreferenceService:
 
 
 Service = Annotated[PreferenceService, Depends(_service)]
-router = APIRouter(prefix="/v1", route_class=JsonRoute, dependencies=[Depends(told_outages)])
+router = APIRouter(prefix="/v1", route_class=JsonRoute)
 
 
 # --- history -----------------------------------------------------------------------------------

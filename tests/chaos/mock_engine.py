@@ -137,7 +137,7 @@ def _letters(prompt: str) -> dict[str, Any]:
 def seeded(seed: int) -> Callable[[str], Fault]:
     """Faults at random, each with its share of all requests."""
     dice = random.Random(seed)
-    return lambda _: dice.choices(["", *SHARES], [1 - sum(SHARES.values()), *SHARES.values()])[0]  # type: ignore[return-value]
+    return lambda _: dice.choices(["", *SHARES], [1 - sum(SHARES.values()), *SHARES.values()])[0]
 
 
 async def main(port: int, seed: int) -> None:

@@ -94,7 +94,7 @@ class Rig:
 
     async def now(self) -> float:
         seconds, micros = await self.redis.time()
-        return seconds * 1000 + micros / 1000
+        return float(seconds * 1000 + micros / 1000)
 
     async def fields(self, user: str = USER, tenant: str = TENANT) -> dict[str, str]:
         fields: dict[str, str] = await self.redis.hgetall(self.keys(user, tenant).state)

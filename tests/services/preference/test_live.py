@@ -1,7 +1,7 @@
 """The live stream over a real socket: httpx's ASGI transport would join what comes in pieces."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ from tests.services.preference.working import asked, benched, until
 Event = tuple[str, Any, str]
 
 
-async def follow(served: Served, last_event_id: str | None = None) -> AsyncIterator[Event]:
+async def follow(served: Served, last_event_id: str | None = None) -> AsyncGenerator[Event, None]:
     """(name, data, id) of each event."""
     headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
     async with served.http.stream("GET", f"{PREFERENCES}/stream", headers=headers) as answer:
@@ -77,7 +77,7 @@ async def running(server: uvicorn.Server) -> AsyncIterator[None]:
 
 
 def test_the_text_comes_while_it_is_written(redis_url: str) -> None:
-    async def test(served: Served, _: uvicorn.Server) -> None:
+    async def test(served: Served, __: uvicorn.Server) -> None:
         await served.put(*(f"u1n{n}" for n in range(30)))
         async with served.bench.at_work(), aclosing(follow(served)) as events:
             name, now, _ = await anext(events)
@@ -96,7 +96,7 @@ def test_the_text_comes_while_it_is_written(redis_url: str) -> None:
 
 
 def test_who_comes_later_gets_what_was_said_so_far(redis_url: str) -> None:
-    async def test(served: Served, _: uvicorn.Server) -> None:
+    async def test(served: Served, __: uvicorn.Server) -> None:
         await served.put("u1n1")
         claim = await served.bench.take()
         for event, data in (("pending", {"pending": 1}), ("delta", {"text": "The "}), ("delta", {"text": "user"})):
@@ -118,7 +118,7 @@ def test_who_comes_later_gets_what_was_said_so_far(redis_url: str) -> None:
 
 
 def test_an_edit_shows_at_once(redis_url: str) -> None:
-    async def test(served: Served, _: uvicorn.Server) -> None:
+    async def test(served: Served, __: uvicorn.Server) -> None:
         await served.put("u1n1")
         async with aclosing(follow(served)) as events:
             await through(events, "pending")
@@ -131,7 +131,7 @@ def test_an_edit_shows_at_once(redis_url: str) -> None:
 def test_a_fault_is_told_and_the_stream_goes_on(redis_url: str) -> None:
     faults = ["overloaded"]
 
-    async def test(served: Served, _: uvicorn.Server) -> None:
+    async def test(served: Served, __: uvicorn.Server) -> None:
         await served.put("u1n1")
         async with aclosing(follow(served)) as events, served.bench.at_work():
             seen = await through(events, "error")
@@ -144,7 +144,7 @@ def test_a_fault_is_told_and_the_stream_goes_on(redis_url: str) -> None:
 
 
 def test_an_erased_user_ends_the_stream_with_the_next_word(redis_url: str) -> None:
-    async def test(served: Served, _: uvicorn.Server) -> None:
+    async def test(served: Served, __: uvicorn.Server) -> None:
         await served.put("u1n1")
         async with aclosing(follow(served)) as events:
             await through(events, "pending")
@@ -158,7 +158,7 @@ def test_an_erased_user_ends_the_stream_with_the_next_word(redis_url: str) -> No
 
 
 def test_streams_are_limited(redis_url: str) -> None:
-    async def test(served: Served, _: uvicorn.Server) -> None:
+    async def test(served: Served, __: uvicorn.Server) -> None:
         await served.put("u1n1")
         async with aclosing(follow(served)) as events:
             await anext(events)
