@@ -4,13 +4,15 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.core import profile as fast_profile
 from services.core.errors import AlignXError, StoreUnavailable, UserUnknown, VersionUnknown
-from services.core.schemas import INTERACTION, PostInteraction, SummaryVersion
+from services.core.schemas import INTERACTION, PostInteraction, Prequential, SummaryVersion
 from services.core.settings import RedisSettings
 from services.core.store import (
     NO_STAMP,
@@ -52,6 +54,12 @@ def test_no_two_users_share_a_key(tenant: str, user: str, other_tenant: str, oth
     assert all(key.startswith(tag) and key.count("{") == 1 for key in [*own, one.ready, one.leases, one.quality])
 
 
+def test_the_names_of_a_users_keys() -> None:
+    keys = KeySpace(16).user("acme", "a:{b}/ä")
+    assert (keys.member, keys.ready) == ("acme:a%3A%7Bb%7D%2F%C3%A4", "pi:{14}:ready")
+    assert keys.log == "pi:{14}:u:acme:a%3A%7Bb%7D%2F%C3%A4:log"
+
+
 def test_shards_are_used_evenly() -> None:
     keys = KeySpace(8)
     counts = [0] * 8
@@ -88,18 +96,67 @@ def test_an_unknown_user_has_nothing(redis_url: str) -> None:
         assert (await store.profile("acme", "ada"))[0] == NO_STAMP
         assert await store.events("acme", "ada", None, 5) == []
         assert await store.first_id("acme", "ada", "0-0") == ""
+        assert await store.dead_letters("acme", "ada", None, 5) == []
         assert await store.tenant_quality("acme") == {}
+
+    run(redis_url, test)
+
+
+def test_state_reads_the_small_numbers_and_what_is_missing_is_zero(redis_url: str) -> None:
+    async def test(store: Store) -> None:
+        redis: Any = store.redis
+        key = store.keys.user("acme", "ada").state
+        await redis.hset(key, "born", "5")
+        state = await store.state("acme", "ada")
+        assert (state.born, state.events, state.pending, state.version, state.cursor) == ("5", 0, 0, 0, "0-0")
+        sums = {"profile.n": 3, "profile.ok": 2.5, "profile.p": 2.1}
+        await redis.hset(key, mapping={"n": 7, "pend": 2, "cur": "5-0", **sums})
+        state = await store.state("acme", "ada")
+        assert (state.events, state.pending, state.cursor) == (7, 2, "5-0")
+        assert state.quality == {"profile": Prequential(comparisons=3, accuracy=0.8333, mean_probability=0.7)}
+
+    run(redis_url, test)
+
+
+def test_the_stamp_changes_with_every_write_of_the_profile(redis_url: str) -> None:
+    async def test(store: Store) -> None:
+        redis: Any = store.redis
+        keys = store.keys.user("acme", "ada")
+        await redis.set(keys.profile, fast_profile.dumps(fast_profile.EMPTY))
+        await redis.hset(keys.state, mapping={"born": 5, "n": 2})
+        assert await store.profile("acme", "ada") == ("5:2:0", fast_profile.EMPTY)
+        await redis.hset(keys.state, "edits", 1)
+        assert (await store.profile("acme", "ada"))[0] == "5:2:1"
+
+    run(redis_url, test)
+
+
+def test_the_profile_is_the_summary_until_a_version_is(redis_url: str) -> None:
+    async def test(store: Store) -> None:
+        redis: Any = store.redis
+        keys = store.keys.user("acme", "ada")
+        await redis.hset(keys.state, mapping={"born": 5, "n": 3, "pend": 3})
+        found = await store.preferences("acme", "ada")
+        assert (found.version, found.source, found.user) == (0, "profile", "ada")
+        assert (found.pending, found.events_total, found.events.count, found.quality) == (3, 3, 3, {})
+        await redis.set(keys.summary, encode_record(_version(2)))
+        await redis.hset(keys.state, mapping={"ver": 2, "pend": 1})
+        found = await store.preferences("acme", "ada")
+        assert (found.version, found.text, found.pending, found.events_total) == (2, "text 2", 1, 3)
+        with pytest.raises(UserUnknown):
+            await store.preferences("other", "ada")
 
     run(redis_url, test)
 
 
 def test_versions_are_read_newest_first_with_the_current_one(redis_url: str) -> None:
     async def test(store: Store) -> None:
+        redis: Any = store.redis
         keys = store.keys.user("acme", "ada")
         records = {n: encode_record(_version(n)) for n in range(3, 7)}
-        await store.redis.hset(keys.state, mapping={"born": "1", "ver": "6"})
-        await store.redis.set(keys.summary, records[6])
-        await store.redis.hset(keys.versions, mapping={str(n): records[n] for n in (3, 4, 5)})
+        await redis.hset(keys.state, mapping={"born": "1", "ver": "6"})
+        await redis.set(keys.summary, records[6])
+        await redis.hset(keys.versions, mapping={str(n): records[n] for n in (3, 4, 5)})
         assert [v.version for v in await store.versions("acme", "ada", None, 9)] == [6, 5, 4, 3]
         assert [v.version for v in await store.versions("acme", "ada", 6, 2)] == [5, 4]
         assert [v.version for v in await store.versions("acme", "ada", 10**30, 1)] == [6]
@@ -115,13 +172,53 @@ def test_versions_are_read_newest_first_with_the_current_one(redis_url: str) -> 
 def test_events_are_read_from_either_end(redis_url: str) -> None:
     async def test(store: Store) -> None:
         log = store.keys.user("acme", "ada").log
-        ids = [await store.redis.xadd(log, {"d": encode_interaction(PostInteraction(text=f"p{n}"))}) for n in range(5)]
+        redis: Any = store.redis
+        ids = [await redis.xadd(log, {"d": encode_interaction(PostInteraction(text=f"p{n}"))}) for n in range(5)]
         assert [e.event_id for e in await store.events("acme", "ada", ids[1], 2)] == ids[2:4]
         assert [e.event_id for e in await store.events_before("acme", "ada", "+", 2)] == ids[3:]
         assert [e.event_id for e in await store.events_before("acme", "ada", f"({ids[3]}", 2)] == ids[1:3]
         assert await store.first_id("acme", "ada", ids[0]) == ids[1]
         received = (await store.events("acme", "ada", None, 1))[0].received_at
         assert abs((datetime.now(UTC) - received).total_seconds()) < 60
+
+    run(redis_url, test)
+
+
+def test_the_first_id_needs_no_readable_event(redis_url: str) -> None:
+    async def test(store: Store) -> None:
+        await store.redis.xadd(store.keys.user("acme", "ada").log, {"d": "{broken"}, id="7-1")
+        assert await store.first_id("acme", "ada", "0-0") == "7-1"
+        assert await store.first_id("acme", "ada", "7-1") == ""
+
+    run(redis_url, test)
+
+
+def test_dead_letters_come_in_pages_readable_or_not(redis_url: str) -> None:
+    async def test(store: Store) -> None:
+        redis: Any = store.redis
+        dead, post = store.keys.user("acme", "ada").dead, PostInteraction(text="p")
+        await redis.xadd(dead, {"id": "1-0", "d": encode_interaction(post), "error": "too long"}, id="9000-0")
+        await redis.xadd(dead, {"id": "2-0", "d": "{broken", "error": "ValueError"}, id="9001-0")
+        (place, first), (_, second) = await store.dead_letters("acme", "ada", None, 10)
+        assert (first.event_id, first.error, first.interaction) == ("1-0", "too long", post)
+        assert (place, first.failed_at) == ("9000-0", event_time("9000-0"))
+        assert (second.event_id, second.interaction) == ("2-0", None)
+        assert await store.dead_letters("acme", "ada", place, 10) == [("9001-0", second)]
+
+    run(redis_url, test)
+
+
+def test_a_tenants_quality_is_summed_over_its_shards(redis_url: str) -> None:
+    async def test(store: Store) -> None:
+        redis: Any = store.redis
+        for shard in range(2):
+            sums = {"a%3Ab:profile.n": 2, "a%3Ab:profile.ok": 1 + shard / 2, "a%3Ab:profile.p": 1.1, "b:profile.n": 9}
+            await redis.hset(store.keys.shard_prefix(shard) + "quality", mapping=sums)
+        await redis.hset("pi:{1}:quality", mapping={"a%3Ab:engine.n": 1, "a%3Ab:engine.ok": 1, "a%3Ab:engine.p": 0.9})
+        assert await store.tenant_quality("a:b") == {
+            "profile": Prequential(comparisons=4, accuracy=0.625, mean_probability=0.55),
+            "engine": Prequential(comparisons=1, accuracy=1.0, mean_probability=0.9),
+        }
 
     run(redis_url, test)
 
