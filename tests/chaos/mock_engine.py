@@ -1,11 +1,11 @@
 """An engine that keeps count: OpenAI's streaming API without a language model.
 
-    python -m tests.chaos.mock_engine PORT SEED
+    python -m tests.chaos.mock_engine PORT SEED        # "steady" for a seed: no faults
 
 Markers such as `u17n3` stand for events. The summary it writes lists the markers of the past summary
 and then those of the new events, so a summary shows whether an event was lost, doubled or moved. It
 chooses the item that says "good". As its own process it fails at random, by the seed: 503, a stream
-that breaks off, a slow answer. GET /seen tells what it was asked.
+that breaks off, a slow answer. GET /seen tells what it was asked, with ?prompts in full.
 """
 
 import asyncio
@@ -71,11 +71,11 @@ class MockEngine:
     async def on_health(self, _: web.Request) -> web.StreamResponse:
         return web.Response()
 
-    async def on_seen(self, _: web.Request) -> web.StreamResponse:
+    async def on_seen(self, request: web.Request) -> web.StreamResponse:
         events = sum(len(MARKER.findall(_block(prompt, "events"))) for prompt in self.prompts)
-        return web.json_response(
-            {"calls": len(self.prompts), "events": events, "faults": dict(self.met), "foreign": self.foreign}
-        )
+        seen = {"calls": len(self.prompts), "events": events, "faults": dict(self.met), "foreign": self.foreign}
+        whole = {"prompts": self.prompts + self.choices} if "prompts" in request.query else {}
+        return web.json_response(seen | whole)
 
     async def on_chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -140,10 +140,11 @@ def seeded(seed: int) -> Callable[[str], Fault]:
     return lambda _: dice.choices(["", *SHARES], [1 - sum(SHARES.values()), *SHARES.values()])[0]
 
 
-async def main(port: int, seed: int) -> None:
-    async with MockEngine(seeded(seed)).serving(port):
+async def main(port: int, seed: str) -> None:
+    mock = MockEngine() if seed == "steady" else MockEngine(seeded(int(seed)))
+    async with mock.serving(port):
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(int(sys.argv[1]), sys.argv[2]))

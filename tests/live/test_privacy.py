@@ -1,0 +1,128 @@
+"""What one user wrote reaches no other user, and neither logs nor metrics.
+
+Real processes with an engine that keeps every prompt. A canary is a string that occurs nowhere else.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.conftest import free_port
+from tests.live.suite import ROOT, SERVICES, Suite
+
+pytestmark = pytest.mark.live
+
+CANARY = "u7001n1"
+"""A marker of the mock engine, so that it also goes through summaries."""
+NAME = "canary.person@example.org"
+
+
+@pytest.fixture(scope="module")
+def spied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Suite, str]]:
+    """The suite, and the address of its engine."""
+    home, port = tmp_path_factory.mktemp("privacy"), free_port()
+    with (home / "engine.log").open("wb") as log:
+        engine = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.mock_engine", str(port), "steady"], cwd=ROOT, stdout=log, stderr=log
+        )
+    suite = Suite(home, {"ALIGNX_ENGINE__URL": f"http://127.0.0.1:{port}/v1"})
+    try:
+        yield suite.up(), f"http://127.0.0.1:{port}"
+    finally:
+        suite.down()
+        engine.terminate()
+        engine.wait(10)
+
+
+def tell(client: httpx.Client, user: str, word: str) -> None:
+    events = [
+        {"type": "comparison", "query": f"{word} which?", "chosen": f"good {word}", "rejected": f"bad {word}"},
+        {"type": "post", "text": f"I wrote {word}."},
+    ]
+    for event in events:  # two updates: the second has a past summary, and tests it
+        answer = client.post(f"/v1/users/{user}/events", json={"events": [event]}, headers={"Prefer": "wait=20"})
+        assert answer.status_code == 202, answer.text
+        assert answer.json()["version"], answer.text
+
+
+def everything(client: httpx.Client, user: str) -> str:
+    """All that is served for a user."""
+    chat = {"model": "mock", "messages": [{"role": "user", "content": "hello"}], "user": user, "stream": True}
+    paths = ("preferences", "preferences/versions", "events", "dead-letters", "export")
+    read = [client.get(f"/v1/users/{user}/{path}").text for path in paths]
+    modes = ("summary", "ica", "direct", "none")
+    said = [client.post("/v1/chat/completions", json={**chat, "personalization": {"mode": mode}}) for mode in modes]
+    assert [answer.status_code for answer in said] == [200] * len(modes)
+    chosen = client.post(f"/v1/users/{user}/select", json={"query": "q", "items": ["good tea", "milk"]}).text
+    ranked = client.post(f"/v1/users/{user}/recommend", json={"candidates": ["good tea", "milk"], "explain": True}).text
+    return "\n".join([*read, *(answer.text for answer in said), chosen, ranked])
+
+
+def test_a_canary_stays_with_its_user(spied: tuple[Suite, str]) -> None:
+    suite, engine = spied
+    with suite.client("acme") as acme, suite.client("rival") as rival:
+        tell(acme, NAME, CANARY)
+        tell(acme, "bob", "u7002n1")
+        tell(rival, NAME, "u7003n1")
+        assert CANARY in everything(acme, NAME)
+        for client, user in ((acme, "bob"), (rival, NAME), (acme, "nobody")):
+            assert CANARY not in everything(client, user)
+        assert rival.get(f"/v1/users/{NAME}/preferences").json()["text"].count("u7003n1") == 4
+    seen = httpx.get(f"{engine}/seen", params={"prompts": "1"}).json()
+    assert seen["foreign"] == 0
+    told = [prompt for prompt in seen["prompts"] if CANARY in prompt]
+    assert told
+    assert not [prompt for prompt in told if "u7002n1" in prompt or "u7003n1" in prompt]
+
+
+def test_prequential_quality_is_kept_apart_by_tenant(spied: tuple[Suite, str]) -> None:
+    suite, _ = spied
+    with suite.client("judged") as client, suite.client("elsewhere") as other:
+        for number in range(3):
+            tell(client, "ada", f"u7004n{number}")
+        current = client.get("/v1/users/ada/preferences").json()
+        quality = client.get("/v1/quality").json()
+        assert quality == current["quality"]
+        assert quality["engine"] == {
+            "comparisons": 2,
+            "accuracy": 1.0,
+            "mean_probability": quality["engine"]["mean_probability"],
+        }
+        assert quality["engine"]["mean_probability"] > 0.8
+        assert quality["profile"]["comparisons"] == 3
+        assert other.get("/v1/quality").json() == {}
+        version = client.get("/v1/users/ada/preferences/versions/2").json()
+        assert (version["source"], version["template"], version["parent"]) == ("llm:mock-1", "update/1", 1)
+        assert version["tokens"] == {"prompt": 9, "completion": 3, "cached": 4}
+
+
+def test_logs_and_metrics_hold_no_user(spied: tuple[Suite, str]) -> None:
+    suite, _ = spied
+    with suite.client("acme") as client:
+        tell(client, NAME, CANARY)
+        _behave_badly(client)
+        assert client.delete(f"/v1/users/{NAME}").status_code == 204
+    for name in SERVICES:
+        metrics = httpx.get(f"http://127.0.0.1:{suite.ports[name]}/metrics").text
+        for word in (CANARY, "canary", "person"):
+            assert word not in metrics, name
+            assert word not in suite.log(name), name
+
+
+def _behave_badly(client: httpx.Client) -> None:
+    """Every kind of refusal quotes something; none of it may reach a log."""
+    user = f"/v1/users/{NAME}"
+    client.post(f"{user}/events", json={"events": [{"type": CANARY}]})
+    client.post(f"{user}/events", content=f'{{"events": "{CANARY}')
+    client.post(f"{user}/events", json={"events": [{"type": "post", "text": CANARY, "canary": CANARY}]})
+    client.post(f"{user}/events", json={"events": [{"type": "post", "text": CANARY * 20_000}]})
+    client.put(f"{user}/preferences", json={"text": CANARY}, headers={"If-Match": f'"{CANARY}"'})
+    client.get(f"{user}/events", params={"after": CANARY})
+    client.get(f"/v1/{CANARY}/{NAME}")
+    client.get(f"{user}/preferences/stream", headers={"Last-Event-ID": CANARY})
+    client.post(f"{user}/select", json={"query": CANARY, "items": [CANARY]})
+    client.post("/v1/chat/completions", json={"model": CANARY, "messages": CANARY, "user": NAME})
+    client.get(f"{user}/preferences", headers={"Authorization": f"Bearer {CANARY}"})
