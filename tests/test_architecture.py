@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from prometheus_client import CollectorRegistry
 
 from gateway.app import build_app
@@ -47,7 +46,7 @@ KERNEL = {
 """Why each file is in services/core. A new one needs two packages that import it, and a line here."""
 
 VAGUE = {"utils", "util", "common", "helpers", "helper", "misc", "shared"}
-HEAVY = {"torch", "transformers", "trl", "vllm", "tokenizers", "numpy"}
+HEAVY = {"torch", "transformers", "trl", "vllm", "tokenizers"}
 MAX_FILE, MAX_FUNCTION = 350, 60
 LONG_FILES = {
     "services/core/schemas.py": "a vocabulary: many small records, none with logic to speak of",
@@ -56,9 +55,9 @@ LONG_FILES = {
 LONG_FUNCTIONS = {"gateway/app.py:build_app": "the gateway put together, top to bottom"}
 
 PERSONAL_LABELS = {"user", "user_id", "tenant", "tenant_id", "key", "key_id", "event_id", "request_id", "path", "query"}
-NOT_OURS = {"node_modules", "__pycache__", "models", "var", "build", "dist", "runs", "results"}
-MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|Users|work|mnt)/\w")
-UNFINISHED = re.compile(r"\b(?:TO[D]O|FIX[M]E|XX[X])\b")
+NOT_OURS = {"node_modules", "__pycache__", "models", "var", "build", "dist", "results"}
+MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|Users|work)/\w")
+UNFINISHED = re.compile(r"\b(?:TO[D]O|FIX[M]E)\b")
 
 
 def name(path: Path) -> str:
@@ -145,9 +144,8 @@ def imported(module: ast.Module) -> Iterator[str]:
             yield node.module.split(".")[0]
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=name)
-def test_what_serves_imports_no_model_library(path: Path) -> None:
-    assert HEAVY.isdisjoint(imported(tree(path)))
+def test_what_serves_imports_no_model_library() -> None:
+    assert [name(path) for path in PRODUCT if not HEAVY.isdisjoint(imported(tree(path)))] == []
 
 
 def test_every_lua_script_is_used() -> None:
@@ -161,7 +159,7 @@ def test_every_lua_script_is_used() -> None:
         Path(node.value).name
         for path in PRODUCT
         for node in ast.walk(tree(path))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(".lua")
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.search(r"\w\.lua$", node.value)
     }
     assert {path.name for path in LUA} == included | loaded | named
 
