@@ -66,8 +66,8 @@ def test_a_summary_is_streamed_and_parsed(engine_url: str) -> None:
 
 def test_every_random_reply_is_a_summary(engine_url: str) -> None:
     async def test(engine: Engine, _: list[EngineCall]) -> None:
-        replies = [engine.complete(update().messages, tenant="acme", **SAMPLING) for _reply in range(32)]
-        for reply in await asyncio.gather(*replies):
+        asked = [engine.complete(update().messages, tenant="acme", **SAMPLING) for _reply in range(32)]
+        for reply in await asyncio.gather(*asked):
             assert replies.parse_summary(reply.text, max_chars=8_000).removed == ()
 
     run(engine_url, test)

@@ -13,7 +13,7 @@ from services.client import demo
 from services.client.cli import app
 from services.client.problem import ClientError
 from services.client.terminal import Terminal
-from services.core import profile
+from services.core import folding, profile
 from services.core.schemas import Interaction
 
 PLAN = demo.load(demo.EXAMPLES)
@@ -55,7 +55,7 @@ def choice(events: tuple[Interaction, ...], user: demo.DemoUser) -> int:
 def folded(events: tuple[Interaction, ...]) -> profile.Profile:
     state = profile.Profile()
     for event in events:
-        state, _foreseen = profile.fold(state, event)
+        state, _foreseen = folding.fold(state, event)
     return state
 
 
