@@ -107,6 +107,8 @@ def _invalid_request(error: RequestValidationError) -> RequestError:
     problems = error.errors()
     if any(problem["type"] == "json_invalid" for problem in problems):
         return MalformedBody("The body is not valid JSON, or is nested too deeply.")
+    inner = [problem["loc"][:-1] for problem in problems]
+    problems = [problem for problem in problems if not _told_by_entries(problem, inner)]
     fields = [
         {"field": _field(problem["loc"]), "message": problem["msg"].removeprefix("Value error, ")}
         for problem in problems[:20]
@@ -114,6 +116,12 @@ def _invalid_request(error: RequestValidationError) -> RequestError:
     first = fields[0]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return InvalidRequest(f"{first['field']}: {first['message']}{more}", errors=fields)
+
+
+def _told_by_entries(problem: Mapping[str, Any], inner: Sequence[tuple[str | int, ...]]) -> bool:
+    """A list whose entries are all bad is also called too short; its entries say what is wrong."""
+    place = problem["loc"]
+    return problem["type"] == "too_short" and any(loc[: len(place)] == place for loc in inner)
 
 
 def _field(place: Sequence[str | int]) -> str:

@@ -49,9 +49,8 @@ async def judge(
     Raises what the engine raises: EngineUnavailable, EngineRejected, EngineError.
     """
     count = len(items)
-    shifts = [
-        round(step * count / rotations) for rotations in [max(2, min(orders, count))] for step in range(rotations)
-    ]
+    rotations = max(2, min(orders, count))
+    shifts = [round(step * count / rotations) for step in range(rotations)]
 
     async def ask(shift: int) -> list[float]:
         shown = [items[(place + shift) % count] for place in range(count)]
@@ -60,7 +59,12 @@ async def judge(
         by_place = softmax(logprobs)
         return [by_place[(index - shift) % count] for index in range(count)]
 
-    rows = await asyncio.gather(*map(ask, shifts))
+    asked = [asyncio.ensure_future(ask(shift)) for shift in shifts]
+    try:
+        rows = await asyncio.gather(*asked)
+    finally:
+        for order in asked:  # one that failed makes the others worthless
+            order.cancel()
     means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
     gaps = [abs(row[index] - means[index]) for row in rows for index in range(count)]
     return Judgement(tuple(means), sum(gaps) / len(gaps))
