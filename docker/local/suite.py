@@ -103,6 +103,7 @@ def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[st
         "ALIGNX_ROOT": str(ROOT),
         "ALIGNX_PYTHON": sys.executable,
         "ALIGNX_REDIS_SERVER": redis_server(),
+        "ALIGNX_REDIS_FSYNC": os.environ.get("ALIGNX_REDIS_FSYNC", "always"),
         "ALIGNX_GATEWAY_PORT": str(port),
         **{f"ALIGNX_{name.upper()}_PORT": str(number) for name, number in ports.items()},
         "ALIGNX_REDIS__URL": f"redis://127.0.0.1:{ports['redis']}/0",

@@ -31,6 +31,10 @@ if tokens >= 1 then
   tokens = tokens - 1
   taken = 1
 end
+-- A bucket is worth neither a disk write nor a replica: after a restart it is simply full. (Redis 6
+-- needs the first line before it allows the second; later ones always do.)
+redis.replicate_commands()
+redis.set_repl(redis.REPL_NONE)
 redis.call('HSET', KEYS[2], 'tokens', string.format('%.6f', tokens), 'at', string.format('%.0f', now))
 -- A bucket that has had time to fill up again says nothing: let it go.
 redis.call('PEXPIRE', KEYS[2], math.ceil(burst / rate * 1000) + 1000)

@@ -60,7 +60,7 @@ class Suite:
 
     def start(self, name: str) -> None:
         if name == "redis":
-            options = f"--port {self.ports['redis']} --bind 127.0.0.1 --dir {self.home} --appendonly yes --save"
+            options = f"--port {self.ports['redis']} --bind 127.0.0.1 --dir {self.home} --appendonly yes --appendfsync always --save"
             command = [redis_server_path(), *options.split(), ""]
             environment = dict(os.environ)
         else:
