@@ -33,6 +33,7 @@ KERNEL = {
     "http.py": "every process is an app made here",
     "judge.py": "preference tests summaries with it, response selects with it",
     "profile.py": "preference writes it, response scores with it, training evaluates it",
+    "keys.py": "the store reads by these names, preference writes by them",
     "prompts.py": "one set of prompts for serving and training",
     "replies.py": "a model's reply into a summary: for serving, and for rewards in training",
     "schemas.py": "the vocabulary of all",
@@ -50,7 +51,6 @@ HEAVY = {"torch", "transformers", "trl", "vllm", "tokenizers"}
 MAX_FILE, MAX_FUNCTION = 350, 60
 LONG_FILES = {
     "services/core/schemas.py": "a vocabulary: many small records, none with logic to speak of",
-    "services/core/store.py": "the one place that names and reads every key of a user",
 }
 LONG_FUNCTIONS = {"gateway/app.py:build_app": "the gateway put together, top to bottom"}
 

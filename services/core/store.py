@@ -1,32 +1,12 @@
-"""What the services read from Redis, and the names of every key they use.
-
-All keys of a user carry the hash tag of the user's shard, so that one script can cover the user and
-the shard's queue, on a Redis Cluster too. Tenant and user are percent-encoded, so no id can forge a
-separator or a hash tag.
-
-    pi:shards                 STRING  number of shards this deployment was started with
-    pi:{s}:ready              ZSET    member -> when its update is due (ms)
-    pi:{s}:leases             ZSET    member -> when its worker counts as dead (ms)
-    pi:{s}:tok                STRING  fencing tokens; shard-wide, so they outlive an erased user
-    pi:{s}:quality            HASH    prequential sums of each tenant
-    pi:{s}:u:<tenant>:<user>:log      STREAM  interactions, oldest first
-                             :st       HASH    cursor, version, backlog, lease, prequential sums
-                             :profile  STRING  fast profile
-                             :sum      STRING  current summary version
-                             :vers     HASH    older versions, by number
-                             :dlq      STREAM  events set aside
-                             :idem     HASH    Idempotency-Key -> outcome
-                             :live     STREAM  the summary as it is written; expires
-"""
+"""What the services read from Redis, by the names of services/core/keys.py."""
 
 import asyncio
-import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from pydantic import ValidationError
 from redis.asyncio import Redis
@@ -37,6 +17,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.core import profile as fast_profile
 from services.core.errors import AlignXError, StoreUnavailable, UserUnknown, VersionUnknown
+from services.core.folding import fold, with_statement
+from services.core.keys import KeySpace
 from services.core.profile import Profile
 from services.core.schemas import (
     INTERACTION,
@@ -52,6 +34,9 @@ from services.core.settings import RedisSettings
 from services.core.wording import render
 
 SCORERS = ("profile", "engine")
+USER_SOURCE = "user"
+"""Source of a version that the user wrote."""
+_PAGE = 500
 
 
 @asynccontextmanager
@@ -70,64 +55,6 @@ async def open_redis(settings: RedisSettings) -> AsyncIterator[Redis]:
         yield client
     finally:
         await client.aclose()
-
-
-@dataclass(frozen=True, slots=True)
-class UserKeys:
-    """Every key that concerns one user, and the user's name in the shard's queues."""
-
-    member: str
-    ready: str
-    leases: str
-    token: str
-    quality: str
-    log: str
-    state: str
-    profile: str
-    summary: str
-    versions: str
-    dead: str
-    idempotency: str
-    live: str
-
-
-@dataclass(frozen=True, slots=True)
-class KeySpace:
-    """Names keys for a deployment of `shards` shards."""
-
-    shards: int
-
-    def shard(self, tenant: str, user: str) -> int:
-        return zlib.crc32(f"{tenant}/{user}".encode()) % self.shards
-
-    def shard_prefix(self, shard: int) -> str:
-        return f"pi:{{{shard}}}:"
-
-    def user(self, tenant: str, user: str) -> UserKeys:
-        shard = self.shard_prefix(self.shard(tenant, user))
-        member = f"{quote(tenant, safe='')}:{quote(user, safe='')}"
-        own = f"{shard}u:{member}:"
-        return UserKeys(
-            member=member,
-            ready=shard + "ready",
-            leases=shard + "leases",
-            token=shard + "tok",
-            quality=shard + "quality",
-            log=own + "log",
-            state=own + "st",
-            profile=own + "profile",
-            summary=own + "sum",
-            versions=own + "vers",
-            dead=own + "dlq",
-            idempotency=own + "idem",
-            live=own + "live",
-        )
-
-    @staticmethod
-    def split_member(member: str) -> tuple[str, str]:
-        """(tenant, user) of a queue member."""
-        tenant, user = member.split(":")
-        return unquote(tenant), unquote(user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +141,23 @@ class Store:
         pipe.get(keys.profile)
         (born, events, edits), raw = await pipe.execute()
         stamp = f"{born}:{events or 0}:{edits or 0}" if born else NO_STAMP
-        return stamp, fast_profile.loads(raw.encode()) if raw else fast_profile.EMPTY
+        if not raw:
+            return stamp, fast_profile.EMPTY
+        try:
+            return stamp, fast_profile.loads(raw.encode())
+        except ValueError:
+            return stamp, await self._folded_anew(tenant, user)
+
+    async def _folded_anew(self, tenant: str, user: str) -> Profile:
+        """The profile from the kept history: what is stored was written by a release that counted
+        otherwise. The next event stores it."""
+        profile, after = fast_profile.EMPTY, None
+        while page := await self.events(tenant, user, after, _PAGE):
+            for event in page:
+                profile, _ = fold(profile, event.interaction)
+            after = page[-1].event_id
+        own = await self.own_text(tenant, user)
+        return with_statement(profile, own) if own else profile
 
     async def preferences(self, tenant: str, user: str) -> Preferences:
         """The current summary, or the profile's text while no version exists. Raises UserUnknown."""
@@ -250,6 +193,11 @@ class Store:
         state = await self.state(tenant, user)
         newest = state.version if before is None else min(state.version, before - 1)
         return await self._versions(tenant, user, range(newest, max(0, newest - limit), -1))
+
+    async def own_text(self, tenant: str, user: str) -> str | None:
+        """What the user last wrote over a summary, if that version is still kept."""
+        versions = await self.versions(tenant, user, None, _PAGE)
+        return next((version.text for version in versions if version.source == USER_SOURCE), None)
 
     async def _versions(self, tenant: str, user: str, numbers: Sequence[int]) -> list[SummaryVersion]:
         keys = self.keys.user(tenant, user)

@@ -24,9 +24,10 @@ from services.core.errors import (
     StaleVersion,
     UserUnknown,
 )
+from services.core.keys import KeySpace
 from services.core.schemas import SummaryVersion
 from services.core.settings import QueueSettings, SummarySettings
-from services.core.store import KeySpace, encode_record
+from services.core.store import encode_record
 
 LIVE_MS = 60_000
 """How long a finished live stream can still be resumed."""

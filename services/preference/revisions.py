@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from services.core.errors import InvalidRequest, PreconditionRequired, StaleVersion
 from services.core.schemas import Preferences, SummaryVersion, VersionDiff
+from services.core.store import USER_SOURCE
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _ETAG = re.compile(r'(?:W/)?"([0-9]{1,18})(?:-[0-9]{1,18})?"')
@@ -49,7 +50,7 @@ def matched_version(if_match: str | None, current: int) -> int:
 def edited(text: str, parent: int) -> SummaryVersion:
     """The version that a user's own text becomes."""
     return SummaryVersion(
-        version=parent + 1, text=text, source="user", parent=parent or None, created_at=datetime.now(UTC)
+        version=parent + 1, text=text, source=USER_SOURCE, parent=parent or None, created_at=datetime.now(UTC)
     )
 
 

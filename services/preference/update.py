@@ -8,6 +8,7 @@ the engine's faults cost time only, the data's faults narrow down to the event t
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,9 +17,16 @@ import orjson
 from redis.exceptions import RedisError
 
 from services.core.engine import Engine
-from services.core.errors import AlignXError, EngineUnavailable
+from services.core.errors import AlignXError, EngineError, EngineRejected, EngineUnavailable
 from services.core.prompts import fit_interactions, interaction_tokens
-from services.core.schemas import EventRange, Prequential, StoredInteraction, SummaryVersion
+from services.core.schemas import (
+    EventRange,
+    Interaction,
+    Prequential,
+    StatementInteraction,
+    StoredInteraction,
+    SummaryVersion,
+)
 from services.core.settings import Settings
 from services.core.store import Store, event_time
 from services.preference.inference import (
@@ -36,6 +44,9 @@ _REBUILD_PAGE = 500
 _PROMPT_OVERHEAD = 1_024
 """Tokens kept free for the fixed instruction of an update and for estimates that are too low."""
 
+_UNUSABLE_IN_A_ROW = 16
+"""Unusable replies without a good one between them after which the engine is blamed."""
+
 logger = logging.getLogger("alignx.update")
 
 
@@ -44,6 +55,8 @@ class Batch:
     """The events of one update."""
 
     events: list[StoredInteraction]
+    interactions: Sequence[Interaction]
+    """What the writer reads: the events, cut to the budget."""
     cursor: str
     """Id of the last event that counts as applied."""
     applied: int
@@ -74,6 +87,7 @@ class Updater:
         self.engine = engine
         self.settings = settings
         self.metrics = metrics
+        self._unusable = 0
         self.writer: Writer = EngineWriter(engine, settings.summary) if engine.enabled else ProfileWriter()
 
     async def run(self, claim: Claim) -> Ended:
@@ -94,6 +108,12 @@ class Updater:
             raise
         except RedisError:
             raise
+        except EngineError as error:
+            await self._tell(claim, error)
+            if self._blames_engine(error):
+                await self.queue.fail(claim, "engine")
+                raise EngineUnavailable("The engine's replies hold no summaries.") from error
+            return await self._fail_data(claim, first, size, error.detail)
         except AlignXError as error:
             await self._tell(claim, error)
             return await self._fail_data(claim, first, size, error.detail)
@@ -102,6 +122,14 @@ class Updater:
             # aside, and the user goes on.
             logger.exception("update failed")
             return await self._fail_data(claim, first, size, f"{type(error).__name__} while reading the event.")
+
+    def _blames_engine(self, error: EngineError) -> bool:
+        """Whether an unusable reply is one of a long row without any good one: then no event is at
+        fault, and setting events aside would lose them to a broken model."""
+        if isinstance(error, EngineRejected):
+            return False
+        self._unusable += 1
+        return self._unusable > _UNUSABLE_IN_A_ROW
 
     async def record(self, claim: Claim, ended: Ended) -> None:
         """Adds what the test of the past summary showed. An untested batch is no failed update."""
@@ -120,7 +148,6 @@ class Updater:
         current = await self._current(claim)
         past = None if batch.whole_history else current
         _, profile = await self.store.profile(claim.tenant, claim.user)
-        interactions = [event.interaction for event in batch.events]
 
         async def publish(text: str) -> None:
             await self.queue.publish(claim, "delta", orjson.dumps({"text": text}).decode())
@@ -131,7 +158,7 @@ class Updater:
         test.add_done_callback(noticed)
         ended = Ended("conflict")
         try:
-            draft = await self.writer.write(Material(claim.tenant, interactions, past, profile), publish)
+            draft = await self.writer.write(Material(claim.tenant, batch.interactions, past, profile), publish)
             # The tests are single tokens and end first; if not, the version does not wait for them.
             prequential = _as_prequential(test.result()) if test.done() and not test.exception() else None
             record = SummaryVersion(
@@ -147,6 +174,7 @@ class Updater:
                 created_at=datetime.now(UTC),
                 prequential=prequential,
             )
+            self._unusable = 0
             if not await self.queue.commit(claim, record, batch.cursor, batch.applied):
                 await self.queue.fail(claim, "release")
                 return ended
@@ -172,10 +200,13 @@ class Updater:
             if taken and budget < 0:
                 break
             taken.append(event)
-        return Batch(taken, taken[-1].event_id if taken else claim.cursor, len(taken))
+        # A single event beyond the budget is shown shortened; a longer prompt would be refused.
+        interactions = fit_interactions([event.interaction for event in taken], limit.batch_tokens)
+        return Batch(taken, interactions, taken[-1].event_id if taken else claim.cursor, len(taken))
 
     async def _read_history(self, claim: Claim) -> Batch:
-        """The newest events up to the claim that fit one prompt; older ones have had their say."""
+        """The newest events up to the claim that fit one prompt, and behind them what the user last
+        wrote over a summary; older events have had their say."""
         limit = self.settings
         budget = max(256, limit.engine.context_tokens - limit.summary.max_tokens - _PROMPT_OVERHEAD)
         events: list[StoredInteraction] = []
@@ -187,8 +218,12 @@ class Updater:
             if len(page) < _REBUILD_PAGE:
                 break
             end = f"({page[0].event_id}"
-        kept = len(fit_interactions([event.interaction for event in events], budget))
-        return Batch(events[len(events) - kept :], claim.last_id, claim.pending, whole_history=True)
+        history = [event.interaction for event in events]
+        own = await self.store.own_text(claim.tenant, claim.user)
+        said = [StatementInteraction(text=own)] if own else []
+        interactions = fit_interactions([*history, *said], budget)
+        shown = events[max(0, len(history) + len(said) - len(interactions)) :]
+        return Batch(shown, interactions, claim.last_id, claim.pending, whole_history=True)
 
     async def _current(self, claim: Claim) -> SummaryVersion | None:
         if not claim.version:

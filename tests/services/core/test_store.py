@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from services.core import profile as fast_profile
 from services.core.errors import AlignXError, StoreUnavailable, UserUnknown, VersionUnknown
+from services.core.keys import KeySpace
 from services.core.schemas import INTERACTION, PostInteraction, Prequential, SummaryVersion
 from services.core.settings import RedisSettings
 from services.core.store import (
     NO_STAMP,
-    KeySpace,
     Store,
     encode_interaction,
     encode_record,

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from services.core import profile as fast_profile
+from services.core.keys import UserKeys
 from services.core.schemas import StatementInteraction, SummaryVersion
 from services.core.settings import QueueSettings, RedisSettings, SummarySettings
-from services.core.store import Store, UserKeys, encode_interaction, open_redis
+from services.core.store import Store, encode_interaction, open_redis
 from services.preference.queue import Appended, Claim, Queue, Scored
 from tests.conftest import redis_server_path, wait_until_ready
 

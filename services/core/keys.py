@@ -1,0 +1,82 @@
+"""The name of every key in Redis that holds a user's history or summary.
+
+All keys of a user carry the hash tag of the user's shard, so that one script can cover the user and
+the shard's queue, on a Redis Cluster too. Tenant and user are percent-encoded, so no id can forge a
+separator or a hash tag.
+
+    pi:shards                 STRING  number of shards this deployment was started with
+    pi:{s}:ready              ZSET    member -> when its update is due (ms)
+    pi:{s}:leases             ZSET    member -> when its worker counts as dead (ms)
+    pi:{s}:tok                STRING  fencing tokens; shard-wide, so they outlive an erased user
+    pi:{s}:quality            HASH    prequential sums of each tenant
+    pi:{s}:u:<tenant>:<user>:log      STREAM  interactions, oldest first
+                             :st       HASH    cursor, version, backlog, lease, prequential sums
+                             :profile  STRING  fast profile
+                             :sum      STRING  current summary version
+                             :vers     HASH    older versions, by number
+                             :dlq      STREAM  events set aside
+                             :idem     HASH    Idempotency-Key -> outcome
+                             :live     STREAM  the summary as it is written; expires
+"""
+
+import zlib
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+
+@dataclass(frozen=True, slots=True)
+class UserKeys:
+    """Every key that concerns one user, and the user's name in the shard's queues."""
+
+    member: str
+    ready: str
+    leases: str
+    token: str
+    quality: str
+    log: str
+    state: str
+    profile: str
+    summary: str
+    versions: str
+    dead: str
+    idempotency: str
+    live: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeySpace:
+    """Names keys for a deployment of `shards` shards."""
+
+    shards: int
+
+    def shard(self, tenant: str, user: str) -> int:
+        return zlib.crc32(f"{tenant}/{user}".encode()) % self.shards
+
+    def shard_prefix(self, shard: int) -> str:
+        return f"pi:{{{shard}}}:"
+
+    def user(self, tenant: str, user: str) -> UserKeys:
+        shard = self.shard_prefix(self.shard(tenant, user))
+        member = f"{quote(tenant, safe='')}:{quote(user, safe='')}"
+        own = f"{shard}u:{member}:"
+        return UserKeys(
+            member=member,
+            ready=shard + "ready",
+            leases=shard + "leases",
+            token=shard + "tok",
+            quality=shard + "quality",
+            log=own + "log",
+            state=own + "st",
+            profile=own + "profile",
+            summary=own + "sum",
+            versions=own + "vers",
+            dead=own + "dlq",
+            idempotency=own + "idem",
+            live=own + "live",
+        )
+
+    @staticmethod
+    def split_member(member: str) -> tuple[str, str]:
+        """(tenant, user) of a queue member."""
+        tenant, user = member.split(":")
+        return unquote(tenant), unquote(user)
