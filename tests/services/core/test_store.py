@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from services.core import profile as fast_profile
 from services.core.errors import AlignXError, StoreUnavailable, UserUnknown, VersionUnknown
+from services.core.folding import fold
 from services.core.keys import KeySpace
 from services.core.schemas import INTERACTION, PostInteraction, Prequential, SummaryVersion
 from services.core.settings import RedisSettings
@@ -248,3 +249,18 @@ def test_what_is_stored_is_what_is_read() -> None:
 
 def _version(number: int) -> SummaryVersion:
     return SummaryVersion(version=number, text=f"text {number}", source="profile", created_at=datetime.now(UTC))
+
+
+def test_a_profile_of_another_release_is_folded_anew(redis_url: str) -> None:
+    async def test(store: Store) -> None:
+        keys = store.keys.user("acme", "ada")
+        events = [PostInteraction(text=f"Bread number {n} rose well.") for n in range(3)]
+        expected = fast_profile.EMPTY
+        for event in events:
+            expected, _ = fold(expected, event)
+            await store.redis.xadd(keys.log, {"d": encode_interaction(event)})
+        await store.redis.hset(keys.state, mapping={"born": 1, "n": 3})
+        await store.redis.set(keys.profile, '{"v": -1}')
+        assert (await store.profile("acme", "ada"))[1] == expected
+
+    run(redis_url, test)

@@ -8,7 +8,7 @@ import pytest
 
 from services.core.errors import EngineUnavailable, UserUnknown
 from services.core.schemas import ComparisonInteraction, DemographicInteraction
-from services.core.store import encode_interaction
+from services.core.store import USER_SOURCE, encode_interaction
 from services.preference.queue import Scored
 from tests.chaos.mock_engine import MARKER, Fault, MockEngine
 from tests.services.preference.rig import TENANT, USER, record
@@ -26,6 +26,10 @@ def comparison(chosen: str, rejected: str) -> str:
 async def live(bench: Bench) -> list[tuple[str, object]]:
     entries = await bench.redis.xrange(bench.keys().live, "-", "+")
     return [(fields["e"], orjson.loads(fields["d"])) for _, fields in entries]
+
+
+async def engine_blamed(bench: Bench, times: int) -> bool:
+    return bench.count("alignx_updates_total", outcome="engine") >= times
 
 
 async def was_tested(bench: Bench) -> bool:
@@ -75,7 +79,7 @@ def test_a_backlog_is_worked_off_in_order_under_the_token_budget(redis_url: str)
 
 def test_an_event_larger_than_the_budget_still_goes_in(redis_url: str) -> None:
     async def test(bench: Bench) -> None:
-        await bench.put("u1n1 " + "word " * 200, "u1n2")
+        await bench.put("u1n1 " + "word " * 5_000, "u1n2")
         assert [await bench.update(), await bench.update()] == ["committed", "committed"]
         assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n1", "u1n2"]
 
@@ -300,6 +304,38 @@ def test_a_rebuild_that_cannot_be_made_leaves_the_summary(redis_url: str) -> Non
 
 
 # --- others at the same user ---------------------------------------------------------------------
+
+
+def test_a_rebuild_keeps_what_the_user_wrote(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.put("u1n1")
+        await bench.update()
+        by_hand = record("By hand: u1n7.", 2).model_copy(update={"source": USER_SOURCE})
+        await bench.queue.edit(TENANT, USER, 1, by_hand)
+        await bench.put("u1n2")
+        await bench.update()
+        await bench.queue.request_rebuild(TENANT, USER)
+        assert await bench.update() == "committed"
+        version = await bench.store.version(TENANT, USER, 4)
+        assert markers(version.text) == ["u1n1", "u1n2", "u1n7"]
+        assert (version.parent, version.events.count) == (None, 2)
+
+    run(redis_url, test, MockEngine())
+
+
+def test_a_model_that_writes_no_summaries_costs_no_events(redis_url: str) -> None:
+    users = [f"u{number}" for number in range(20)]
+
+    async def test(bench: Bench) -> None:
+        for user in users:
+            await bench.put(*(f"{user}n{n}" for n in range(8)), user=user)
+        async with bench.at_work():
+            await until(lambda: engine_blamed(bench, 40), within_s=15)
+        states = [await bench.fields(user) for user in users]
+        assert sum(int(fields["pend"]) for fields in states) == 8 * len(users)
+        assert await bench.store.dead_letters(TENANT, users[0], None, 9) == []
+
+    run(redis_url, test, MockEngine(lambda _: "mute"), queue={"backoff_ms": 1})
 
 
 def test_an_edit_during_an_update_is_its_past_summary(redis_url: str) -> None:
