@@ -69,6 +69,8 @@ AGEING = 4
 MAX_STATED = 32
 MAX_STATEMENTS, MAX_STATEMENT_CHARS = 6, 240
 MAX_FACTS, MAX_FACT_CHARS = 4, 160
+MAX_OWN_READ = 2_000
+"""Characters of the user's own text that are read for likes and dislikes; the text itself is kept whole."""
 MAX_OTHERS = 24
 """Items passed over that one event teaches from."""
 MAX_TURNS = 12
@@ -86,6 +88,7 @@ class _Draft:
         self.stated = dict(profile.stated)
         self.statements = profile.statements
         self.facts = profile.facts
+        self.own = profile.own
 
     def count(self, table: dict[str, Evidence], names: Iterable[str], weight: float) -> None:
         """Adds `weight` occurrences for (or, below 0, against) each name."""
@@ -153,6 +156,7 @@ class _Draft:
             self.stated,
             self.statements,
             self.facts,
+            self.own,
         )
 
 
@@ -189,11 +193,12 @@ def fold(profile: Profile, interaction: Interaction) -> tuple[Profile, tuple[flo
     return draft.profile(), foreseen
 
 
-def with_statement(profile: Profile, text: str) -> Profile:
-    """The profile with `text` among what the user says of themselves, as after a StatementInteraction,
-    though no event counts: for the user's own edit of the summary."""
+def with_own_text(profile: Profile, text: str) -> Profile:
+    """The profile after the user has written `text` over the summary. It takes the place of all that
+    the user had said before; what behaviour has shown stays. No event counts."""
     draft = _Draft(profile, profile.events)
-    _fold_statement(draft, text)
+    draft.own, draft.statements, draft.facts, draft.stated = text, (), (), {}
+    draft.state(parse_statement(clean(text, MAX_OWN_READ)), 1.0)
     return draft.profile()
 
 

@@ -107,6 +107,8 @@ class Profile:
     statements: tuple[str, ...] = ()
     """The user's own sentences, newest last."""
     facts: tuple[str, ...] = ()
+    own: str = ""
+    """The text that the user wrote over the summary; it heads every later one."""
 
 
 EMPTY = Profile()
@@ -259,6 +261,7 @@ def dumps(profile: Profile) -> bytes:
             "d": profile.stated,
             "q": profile.statements,
             "f": profile.facts,
+            "o": profile.own,
         }
     )
 
@@ -280,6 +283,7 @@ def loads(raw: bytes) -> Profile:
             kept["d"],
             tuple(kept["q"]),
             tuple(kept["f"]),
+            kept["o"],
         )
     except (KeyError, TypeError, struct.error, IndexError) as error:
         raise ValueError("not a dump of a profile") from error

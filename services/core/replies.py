@@ -119,7 +119,7 @@ def parse_summary(reply: str, *, max_chars: int) -> SummaryReply:
         removed.append("length")
     if not any(map(str.isalnum, whole)):
         raise EngineError("The engine's reply holds no summary")
-    return SummaryReply(whole, reasoning or None, tuple(removed))
+    return SummaryReply(whole, _no_url(_no_control(reasoning)) or None, tuple(removed))
 
 
 def _split(reply: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.core import profile as fast_profile
 from services.core.errors import AlignXError, StoreUnavailable, UserUnknown, VersionUnknown
-from services.core.folding import fold, with_statement
+from services.core.folding import fold, with_own_text
 from services.core.keys import KeySpace
 from services.core.profile import Profile
 from services.core.schemas import (
@@ -151,13 +151,31 @@ class Store:
     async def _folded_anew(self, tenant: str, user: str) -> Profile:
         """The profile from the kept history: what is stored was written by a release that counted
         otherwise. The next event stores it."""
+        chain = await self.ancestry(tenant, user, None)
+        return await self.fold_history(tenant, user, own_text(chain))
+
+    async def fold_history(self, tenant: str, user: str, own: str, left_out: tuple[str, str] | None = None) -> Profile:
+        """The profile from the kept events, with the user's `own` text. Events after the first id of
+        `left_out`, up to its second, do not count."""
         profile, after = fast_profile.EMPTY, None
+        first, last = map(event_place, left_out or ("0-0", "0-0"))
         while page := await self.events(tenant, user, after, _PAGE):
             for event in page:
-                profile, _ = fold(profile, event.interaction)
+                if not first < event_place(event.event_id) <= last:
+                    profile, _ = fold(profile, event.interaction)
             after = page[-1].event_id
-        own = await self.own_text(tenant, user)
-        return with_statement(profile, own) if own else profile
+        return with_own_text(profile, own) if own else profile
+
+    async def ancestry(self, tenant: str, user: str, number: int | None) -> list[SummaryVersion]:
+        """Version `number`, or the current one, and what it was made from, newest first, as far back
+        as versions are kept. Raises UserUnknown."""
+        kept = {version.version: version for version in await self.versions(tenant, user, None, _PAGE)}
+        chain: list[SummaryVersion] = []
+        place = max(kept, default=None) if number is None else number
+        while place is not None and place in kept:
+            chain.append(kept[place])
+            place = kept[place].restored_from or kept[place].parent or place - 1  # a rebuild has no parent
+        return chain
 
     async def preferences(self, tenant: str, user: str) -> Preferences:
         """The current summary, or the profile's text while no version exists. Raises UserUnknown."""
@@ -193,11 +211,6 @@ class Store:
         state = await self.state(tenant, user)
         newest = state.version if before is None else min(state.version, before - 1)
         return await self._versions(tenant, user, range(newest, max(0, newest - limit), -1))
-
-    async def own_text(self, tenant: str, user: str) -> str | None:
-        """What the user last wrote over a summary, if that version is still kept."""
-        versions = await self.versions(tenant, user, None, _PAGE)
-        return next((version.text for version in versions if version.source == USER_SOURCE), None)
 
     async def _versions(self, tenant: str, user: str, numbers: Sequence[int]) -> list[SummaryVersion]:
         keys = self.keys.user(tenant, user)
@@ -267,6 +280,17 @@ def _dead_letter(place: str, fields: Mapping[str, str]) -> DeadLetter:
     return DeadLetter(
         event_id=fields["id"], error=fields["error"], failed_at=event_time(place), interaction=interaction
     )
+
+
+def own_text(chain: Sequence[SummaryVersion]) -> str:
+    """What the user last wrote over a summary, in an `ancestry`; "" if nothing."""
+    return next((version.text for version in chain if version.source == USER_SOURCE), "")
+
+
+def event_place(event_id: str) -> tuple[int, int]:
+    """An event id as numbers that can be compared."""
+    milliseconds, sequence = event_id.split("-")
+    return int(milliseconds), int(sequence)
 
 
 def event_time(event_id: str) -> datetime:

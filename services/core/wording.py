@@ -30,6 +30,7 @@ MAX_TRAITS, MAX_LABELS, MAX_WORDS = 5, 6, 8
 def render(profile: Profile) -> str:
     """A summary in plain sentences, one paragraph a subject: what the user says first, then what was seen."""
     parts = [
+        profile.own,
         _quoted("In their own words, newest first: ", profile.statements),
         _quoted("About them: ", profile.facts),
         _passing_sentences(profile),

@@ -7,17 +7,18 @@ exactly once, and each choice is predicted by the profile as it was just before 
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from weakref import WeakValueDictionary
 
 from services.core.errors import PayloadTooLarge
-from services.core.folding import fold, with_statement
-from services.core.profile import dumps
+from services.core.folding import fold, with_own_text
+from services.core.profile import Profile, dumps
 from services.core.schemas import Interaction, SummaryVersion
 from services.core.settings import LimitSettings
-from services.core.store import Store, encode_interaction
+from services.core.store import Store, encode_interaction, own_text
 from services.preference.metrics import IngestMetrics
 from services.preference.queue import Appended, Queue, Scored
+from services.preference.revisions import restored
 
 
 class Ingest:
@@ -72,13 +73,39 @@ class Ingest:
         return appended
 
     async def edit(self, tenant: str, user: str, expected: int, record: SummaryVersion) -> None:
-        """Makes the user's own text current. The profile takes it as a statement, so that the user's
-        word outlasts the next update. Raises StaleVersion."""
+        """Makes the user's own text current, and the head of what the profile writes from then on.
+        Raises StaleVersion."""
+
+        async def rewritten(profile: Profile) -> Profile:
+            return with_own_text(profile, record.text)
+
+        await self._rewrite(tenant, user, expected, record, rewritten)
+
+    async def roll_back(self, tenant: str, user: str, current: int, target: SummaryVersion) -> None:
+        """Makes the text of `target` current again, and the profile what it was then: the events that
+        summaries have taken in since do not count any more, those that still wait do.
+        Raises StaleVersion."""
+        chain = await self.store.ancestry(tenant, user, target.version)
+        then = next((version.events.last for version in chain if version.events.last), "0-0")
+        now = (await self.store.state(tenant, user)).cursor
+
+        async def as_it_was(_: Profile) -> Profile:
+            return await self.store.fold_history(tenant, user, own_text(chain), left_out=(then, now))
+
+        await self._rewrite(tenant, user, current, restored(target, current), as_it_was)
+
+    async def _rewrite(
+        self,
+        tenant: str,
+        user: str,
+        expected: int,
+        record: SummaryVersion,
+        change: Callable[[Profile], Awaitable[Profile]],
+    ) -> None:
         async with self._turn(tenant, user):
             while True:
                 stamp, profile = await self.store.profile(tenant, user)
-                profile = with_statement(profile, record.text)
-                raw = dumps(profile)
+                raw = dumps(await change(profile))
                 if await self.queue.edit(tenant, user, expected, record, stamp=stamp, profile=raw):
                     return
                 self.metrics.moved.inc()

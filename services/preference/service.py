@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from services.core.errors import UserUnknown
 from services.core.schemas import EventsAccepted, Interaction, Preferences
 from services.core.settings import Settings
-from services.core.store import Store
+from services.core.store import Store, event_place
 from services.preference import revisions
 from services.preference.ingest import Ingest
 from services.preference.metrics import IngestMetrics
@@ -38,7 +38,7 @@ class PreferenceService:
         version, pending = None, appended.pending
         if wait_s:
             version, pending = await self._wait(tenant, user, appended.ids[-1], wait_s, pending)
-        return EventsAccepted(ids=appended.ids, pending=pending, version=version)
+        return EventsAccepted(ids=appended.ids, pending=pending, version=version, replayed=appended.replayed)
 
     async def _wait(self, tenant: str, user: str, last: str, wait_s: float, pending: int) -> tuple[int | None, int]:
         deadline, pause = time.monotonic() + wait_s, _FIRST_LOOK_S
@@ -50,7 +50,7 @@ class PreferenceService:
             except UserUnknown:  # erased meanwhile: nothing more will come
                 return None, 0
             pending = state.pending
-            if _place(state.cursor) >= _place(last):
+            if event_place(state.cursor) >= event_place(last):
                 return state.version, pending
         return None, pending
 
@@ -66,7 +66,7 @@ class PreferenceService:
         if if_match is not None:
             revisions.matched_version(if_match, current)
         target = await self.store.version(tenant, user, version)
-        await self.queue.edit(tenant, user, current, revisions.restored(target, current))
+        await self.ingest.roll_back(tenant, user, current, target)
         return await self.store.preferences(tenant, user)
 
     async def forget(self, tenant: str, user: str) -> None:
@@ -93,9 +93,3 @@ class PreferenceService:
         finally:
             self._streams -= 1
             self.metrics.streams.set(self._streams)
-
-
-def _place(event_id: str) -> tuple[int, int]:
-    """An event id as numbers that can be compared."""
-    milliseconds, sequence = event_id.split("-")
-    return int(milliseconds), int(sequence)

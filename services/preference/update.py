@@ -87,6 +87,7 @@ class Updater:
         self.engine = engine
         self.settings = settings
         self.metrics = metrics
+        self._proven = False
         self._unusable = 0
         self.writer: Writer = EngineWriter(engine, settings.summary) if engine.enabled else ProfileWriter()
 
@@ -124,12 +125,13 @@ class Updater:
             return await self._fail_data(claim, first, size, f"{type(error).__name__} while reading the event.")
 
     def _blames_engine(self, error: EngineError) -> bool:
-        """Whether an unusable reply is one of a long row without any good one: then no event is at
-        fault, and setting events aside would lose them to a broken model."""
+        """Whether an unusable reply comes from a model that has not written a summary here yet, or not
+        for a long row of replies: then no event is at fault, and setting events aside would lose them
+        to a broken model."""
         if isinstance(error, EngineRejected):
             return False
         self._unusable += 1
-        return self._unusable > _UNUSABLE_IN_A_ROW
+        return not self._proven or self._unusable > _UNUSABLE_IN_A_ROW
 
     async def record(self, claim: Claim, ended: Ended) -> None:
         """Adds what the test of the past summary showed. An untested batch is no failed update."""
@@ -174,7 +176,7 @@ class Updater:
                 created_at=datetime.now(UTC),
                 prequential=prequential,
             )
-            self._unusable = 0
+            self._proven, self._unusable = True, 0
             if not await self.queue.commit(claim, record, batch.cursor, batch.applied):
                 await self.queue.fail(claim, "release")
                 return ended
@@ -219,8 +221,8 @@ class Updater:
                 break
             end = f"({page[0].event_id}"
         history = [event.interaction for event in events]
-        own = await self.store.own_text(claim.tenant, claim.user)
-        said = [StatementInteraction(text=own)] if own else []
+        _, profile = await self.store.profile(claim.tenant, claim.user)
+        said = [StatementInteraction(text=profile.own)] if profile.own else []
         interactions = fit_interactions([*history, *said], budget)
         shown = events[max(0, len(history) + len(said) - len(interactions)) :]
         return Batch(shown, interactions, claim.last_id, claim.pending, whole_history=True)

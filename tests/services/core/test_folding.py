@@ -4,12 +4,11 @@ import math
 import random
 import string
 import time
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 
-from services.core.folding import MAX_CATEGORIES, MAX_STATED, MAX_STATEMENTS, MAX_TERMS, fold, with_statement
+from services.core.folding import MAX_CATEGORIES, MAX_STATED, MAX_STATEMENTS, MAX_TERMS, fold, with_own_text
 from services.core.profile import EMPTY, dumps, loads, probabilities, scores
 from services.core.schemas import (
     ClickInteraction,
@@ -133,18 +132,23 @@ def test_a_newer_statement_replaces_an_older_one():
 
 @settings(max_examples=60, deadline=None)
 @given(histories, some_text)
-def test_an_edit_is_kept_as_a_statement_but_is_no_event(history: list[Interaction], text: str):
+def test_the_users_own_text_heads_the_words_and_is_no_event(history: list[Interaction], text: str):
     profile = folded(history)
-    edited = with_statement(profile, text)
-    told, _ = fold(profile, StatementInteraction(text=text))
-    assert edited == replace(told, events=profile.events)
+    edited = with_own_text(profile, text)
+    assert render(edited).startswith(text)
+    assert (edited.events, edited.terms, edited.contrasts) == (profile.events, profile.terms, profile.contrasts)
     assert loads(dumps(edited)) == edited
 
 
-def test_an_edit_before_the_first_event_is_in_the_words():
-    edited = with_statement(EMPTY, "Loves long walks")
-    assert render(edited) == 'In their own words, newest first: "Loves long walks"'
-    assert scores(edited, "", ("long walks", "fast cars"))[0] > 0
+def test_the_users_own_text_replaces_what_they_had_said():
+    profile = folded([StatementInteraction(text="I am vegetarian."), DemographicInteraction(text="Lives in Bonn.")])
+    edited = with_own_text(profile, "I eat meat and love steak. " + "And so on. " * 100)
+    later = fold(edited, StatementInteraction(text="No fish, please."))[0]
+    words = render(later)
+    assert words.startswith(edited.own + '\nIn their own words, newest first: "No fish, please."')
+    assert "vegetarian" not in words
+    assert "Bonn" not in words
+    assert scores(edited, "", ("steak", "tofu"))[0] > 0
 
 
 def test_ratings_count_against_the_users_own_average():

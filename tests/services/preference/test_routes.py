@@ -171,7 +171,7 @@ def test_a_repeated_key_stores_nothing_twice(redis_url: str) -> None:
         first = await served.put("a", **{"Idempotency-Key": "k"})
         again = await served.put("a", **{"Idempotency-Key": "k"})
         assert again.status_code == 202
-        assert again.json() == first.json()
+        assert again.json() == first.json() | {"replayed": True}
         problem(await served.put("b", **{"Idempotency-Key": "k"}), 422, "idempotency_mismatch")
         problem(await served.put("b", **{"Idempotency-Key": "k" * 256}), 422, "invalid_request")
         current = (await served.http.get(PREFERENCES)).json()
@@ -438,6 +438,38 @@ def test_rollback_and_diff(redis_url: str) -> None:
         assert (one.json()["text"], one.json()["reasoning"]) == (first["text"], "They say a lot.")
 
     run(redis_url, test, MockEngine(), work=True)
+
+
+def test_what_a_user_wrote_stays_and_what_was_rolled_back_stays_back(redis_url: str) -> None:
+    """Without an engine, too, the next update goes on from the text that is current."""
+
+    async def text() -> str:
+        return str((await served_now.http.get(PREFERENCES)).json()["text"])
+
+    async def test(served: Served) -> None:
+        nonlocal served_now
+        served_now = served
+        await served.learn("I am vegetarian.")
+        own = "I eat meat and love steak. " + "Tell me more of it. " * 30
+        (await served.http.put(PREFERENCES, json={"text": own}, headers={"If-Match": '"1"'})).raise_for_status()
+        await served.learn("Short texts, please.")
+        assert (await text()).startswith(own.strip() + "\n")
+        assert "vegetarian" not in await text()
+
+        (await served.http.post(f"{PREFERENCES}/rollback", json={"version": 1})).raise_for_status()
+        await served.learn("I like rice.")
+        assert "vegetarian" in await text()
+        assert "rice" in await text()
+        assert "steak" not in await text()
+        assert "Short texts" not in await text()
+
+        (await served.http.post(f"{PREFERENCES}/rollback", json={"version": 3})).raise_for_status()
+        await served.learn("I like soup.")
+        assert (await text()).startswith(own.strip() + "\n")
+        assert "rice" not in await text()
+
+    served_now: Served
+    run(redis_url, test, work=True)
 
 
 def test_a_rebuild_writes_anew(redis_url: str) -> None:

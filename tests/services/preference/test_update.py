@@ -7,8 +7,10 @@ import orjson
 import pytest
 
 from services.core.errors import EngineUnavailable, UserUnknown
+from services.core.folding import with_own_text
+from services.core.profile import dumps
 from services.core.schemas import ComparisonInteraction, DemographicInteraction
-from services.core.store import USER_SOURCE, encode_interaction
+from services.core.store import encode_interaction
 from services.preference.queue import Scored
 from tests.chaos.mock_engine import MARKER, Fault, MockEngine
 from tests.services.preference.rig import TENANT, USER, record
@@ -248,6 +250,8 @@ def test_an_engine_that_fails_blames_nobody(redis_url: str, fault: Fault, caplog
 @pytest.mark.parametrize("fault", ["refused", "mute"])
 def test_a_poison_event_is_found_and_set_aside(redis_url: str, fault: Fault) -> None:
     async def test(bench: Bench) -> None:
+        await bench.put("u1n9", user="u2")
+        await bench.update(user="u2")  # the engine has shown that it can write a summary
         names = [f"u1n{n}" for n in range(10)]
         ids = (await bench.put(*names)).ids
         outcomes = []
@@ -308,12 +312,12 @@ def test_a_rebuild_that_cannot_be_made_leaves_the_summary(redis_url: str) -> Non
 
 def test_a_rebuild_keeps_what_the_user_wrote(redis_url: str) -> None:
     async def test(bench: Bench) -> None:
-        await bench.put("u1n1")
-        await bench.update()
-        by_hand = record("By hand: u1n7.", 2).model_copy(update={"source": USER_SOURCE})
-        await bench.queue.edit(TENANT, USER, 1, by_hand)
-        await bench.put("u1n2")
-        await bench.update()
+        for name in ("u1n1", "u1n2"):
+            await bench.put(name)
+            await bench.update()
+        stamp, profile = await bench.store.profile(TENANT, USER)
+        raw = dumps(with_own_text(profile, "By hand: u1n7."))
+        assert await bench.queue.edit(TENANT, USER, 2, record("By hand: u1n7.", 3), stamp=stamp, profile=raw)
         await bench.queue.request_rebuild(TENANT, USER)
         assert await bench.update() == "committed"
         version = await bench.store.version(TENANT, USER, 4)
