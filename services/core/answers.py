@@ -13,6 +13,7 @@ from services.core.errors import EngineError, EngineRejected, EngineUnavailable
 from services.core.schemas import TokenCounts
 
 BROKEN_OFF = "The engine broke off its answer"
+OVERLONG = "The engine took too long; ask for a stream or for fewer tokens"
 UNREADABLE = "The engine's answer is not in OpenAI's format"
 _TAIL_BYTES = 2048
 """End of a raw answer kept to find `[DONE]` and the token counts, which come last."""

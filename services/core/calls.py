@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
+import aiohttp
+
 from services.core.breaker import Breaker
 from services.core.errors import EngineError, EngineRejected, EngineUnavailable
 from services.core.schemas import TokenCounts
@@ -18,6 +20,11 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 CallKind = Literal["stream", "complete", "chat", "choose", "embed"]
 CallOutcome = Literal["ok", "unavailable", "rejected", "error", "cancelled"]
+
+
+def silence(settings: EngineSettings, longest_s: float) -> aiohttp.ClientTimeout:
+    """No total timeout: a long answer is fine as long as it keeps coming."""
+    return aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s, sock_read=longest_s)
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,8 @@ class Progress:
     finished: bool = False
     alive: bool = False
     """The engine refused, but it is there: no mark against it in the breaker."""
+    overlong: bool = False
+    """An answer that need not show life while it is made took too long: no sign that the engine is gone."""
     error: EngineError | EngineUnavailable | None = None
 
     def text_seen(self) -> None:
@@ -91,10 +100,10 @@ class Calls:
                 self._settle(kind, breaker, progress)
 
     def _settle(self, kind: CallKind, breaker: Breaker, progress: Progress) -> None:
-        if progress.outcome == "unavailable" and not progress.alive:
-            breaker.failed()
-        elif progress.outcome == "cancelled":
+        if progress.outcome == "cancelled" or progress.overlong:
             breaker.released()
+        elif progress.outcome == "unavailable" and not progress.alive:
+            breaker.failed()
         else:
             breaker.succeeded()
         if self._observe is not None:

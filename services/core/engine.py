@@ -23,6 +23,7 @@ import orjson
 
 from services.core.answers import (
     BROKEN_OFF,
+    OVERLONG,
     UNREADABLE,
     Completion,
     Delta,
@@ -39,7 +40,7 @@ from services.core.answers import (
     token_counts,
 )
 from services.core.breaker import SILENT
-from services.core.calls import CallKind, Calls, EngineCall, Progress, Shared
+from services.core.calls import CallKind, Calls, EngineCall, Progress, Shared, silence
 from services.core.errors import EngineError, EngineUnavailable, InvalidRequest
 from services.core.settings import PROFILE_ENGINE, EngineSettings
 
@@ -79,10 +80,7 @@ class Engine:
         cls, settings: EngineSettings, observe: Callable[[EngineCall], None] | None = None
     ) -> AsyncIterator[Self]:
         """An engine with its own connections, closed at the end. `observe` hears of every call."""
-        # No total timeout: a long answer is fine as long as it keeps coming.
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=settings.connect_timeout_s, sock_read=settings.read_timeout_s
-        )
+        timeout = silence(settings, settings.read_timeout_s)
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
             yield cls(settings, session, observe)
@@ -201,7 +199,10 @@ class Engine:
 
     @asynccontextmanager
     async def _raw_chat(self, sent: Mapping[str, Any]) -> AsyncIterator[RawAnswer]:
-        async with self._calls.call("chat") as progress, self._post("/chat/completions", sent, progress) as response:
+        # An answer that is not streamed comes without a sign of life before, however well the engine is.
+        patience = None if sent.get("stream") else silence(self._settings, self._settings.answer_timeout_s)
+        call, path = self._calls.call("chat"), "/chat/completions"
+        async with call as progress, self._post(path, sent, progress, patience) as response:
             chunks = response.content.iter_any()
             # The first piece is awaited here, so that an early fault can still become a status.
             first = await anext(chunks, b"")
@@ -309,11 +310,12 @@ class Engine:
 
     @asynccontextmanager
     async def _post(
-        self, path: str, body: Mapping[str, Any], progress: Progress
+        self, path: str, body: Mapping[str, Any], progress: Progress, patience: aiohttp.ClientTimeout | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        url = self._base + path if path.startswith("/") else path
+        url, data = self._base + path if path.startswith("/") else path, orjson.dumps(body)
+        timeout = patience or self._session.timeout
         try:
-            async with self._session.post(url, data=orjson.dumps(body), headers=self._headers(url)) as response:
+            async with self._session.post(url, data=data, headers=self._headers(url), timeout=timeout) as response:
                 if response.status >= 400:
                     progress.alive = response.status < 500
                     if response.status == 404:  # perhaps the engine now serves another model
@@ -322,6 +324,9 @@ class Engine:
                     raise refusal(response.status, await response.read(), response.headers.get("Retry-After"))
                 yield response
         except aiohttp.ClientError as error:
+            progress.overlong = patience is not None and isinstance(error, aiohttp.SocketTimeoutError)
+            if progress.overlong:
+                raise EngineUnavailable(OVERLONG) from error
             raise EngineUnavailable(SILENT if progress.first_text is None else BROKEN_OFF) from error
 
     async def _answer(self, kind: CallKind, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -333,8 +338,7 @@ class Engine:
         return answer
 
     async def _get(self, url: str) -> tuple[int, bytes]:
-        limit = self._settings.connect_timeout_s
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=limit, sock_read=limit)
+        timeout = silence(self._settings, self._settings.connect_timeout_s)
         try:
             async with self._session.get(url, headers=self._headers(), timeout=timeout) as response:
                 return response.status, await response.read()

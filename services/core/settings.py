@@ -63,6 +63,8 @@ class EngineSettings(Block):
     connect_timeout_s: float = Field(default=2.0, gt=0)
     read_timeout_s: float = Field(default=60.0, gt=0)
     """Longest silence of the engine within one answer."""
+    answer_timeout_s: float = Field(default=600.0, gt=0)
+    """Longest wait for an answer that is not streamed."""
     breaker_failures: int = Field(default=5, ge=1)
     """Failures in a row that open the breaker."""
     breaker_cooldown_s: float = Field(default=5.0, gt=0)
@@ -178,8 +180,9 @@ class GatewaySettings(Block):
     """Requests per second of a key that has no rate of its own."""
     burst: int = Field(default=400, ge=1)
     connect_timeout_s: float = Field(default=2.0, gt=0)
-    read_timeout_s: float = Field(default=120.0, gt=0)
-    """Longest silence of a service within one answer."""
+    read_timeout_s: float = Field(default=630.0, gt=0)
+    """Longest silence of a service within one answer; longer than the engine's `answer_timeout_s`,
+    since a chat that is not streamed is silent until it is whole."""
     cors_origins: tuple[str, ...] = ()
     """Browser origins that may call the API; the console is served from the gateway itself."""
 

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from services.core.answers import Completion, Delta
+from services.core.answers import OVERLONG, Completion, Delta
 from services.core.calls import EngineCall
 from services.core.engine import NO_ENGINE, Engine
 from services.core.errors import AlignXError, EngineError, EngineRejected, EngineUnavailable, InvalidRequest
@@ -76,6 +76,35 @@ def test_a_silent_engine_is_unavailable() -> None:
         await refused(engine.complete(MESSAGES, **SAMPLING), EngineUnavailable)
 
     run(test, read_timeout_s=0.1)
+
+
+def test_a_whole_chat_answer_may_take_longer_than_a_silence() -> None:
+    async def slow(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.3)
+        return await answers({"choices": [], "usage": USAGE})(request)
+
+    async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
+        fake.chat = slow
+        assert orjson.loads(await chat_bytes(engine, {"messages": MESSAGES}))["usage"] == USAGE
+        await refused(chat_bytes(engine, {"messages": MESSAGES, "stream": True}), EngineUnavailable)
+
+    run(test, read_timeout_s=0.1)
+
+
+def test_a_whole_chat_answer_that_takes_too_long_closes_the_engine_to_nobody() -> None:
+    async def silent(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(5)
+        raise AssertionError("unreachable")
+
+    async def test(fake: FakeEngine, engine: Engine, calls: list[EngineCall]) -> None:
+        fake.chat = silent
+        error = await refused(chat_bytes(engine, {"messages": MESSAGES}), EngineUnavailable)
+        assert error.detail == OVERLONG
+        assert [call.outcome for call in calls] == ["unavailable"]
+        fake.chat = reply("hello")
+        assert (await engine.complete(MESSAGES, **SAMPLING)).text == "hello"
+
+    run(test, answer_timeout_s=0.1, breaker_failures=1)
 
 
 def test_each_tenant_has_a_cache_of_its_own() -> None:
