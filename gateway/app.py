@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 import aiohttp
 from fastapi import FastAPI, Response
@@ -32,7 +33,6 @@ from services.core.store import open_redis
 from services.core.telemetry import create_registry
 
 PORT = 8080
-VERSION = "0.1.0"
 BOOTSTRAP_TENANT = "default"
 
 _RETRY_S = 1.0
@@ -121,7 +121,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
 
     app = create_app(
         title="AlignX Serve",
-        version=VERSION,
+        version=version("alignx-serve"),
         description="Learns what each user prefers, in plain text, and personalizes answers and recommendations.",
         settings=settings,
         registry=registry,

@@ -24,10 +24,11 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from gateway.limits import Allowance
 from services.core.errors import KeyUnknown, StoreUnavailable
+from services.core.http import STORE_FAULTS
 from services.core.schemas import KeyCreated, KeyInfo, KeyList, KeyRequest, TenantInfo, TenantList
 from services.core.settings import Settings
 
@@ -80,9 +81,7 @@ class Admission:
 async def _answer(command: Any) -> Any:
     try:
         return await command
-    except NoScriptError:
-        raise
-    except (RedisError, OSError) as error:
+    except (*STORE_FAULTS, OSError) as error:
         raise StoreUnavailable(retry_after=1.0) from error
 
 

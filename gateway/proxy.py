@@ -26,10 +26,9 @@ from gateway.disconnect import CallerWatch
 from gateway.limits import ClientDisconnected, read_body
 from gateway.routing import SERVICES, Route, RoutingTable, Service
 from services.core.errors import AlignXError, Draining, MethodNotAllowed, UpstreamUnavailable
-from services.core.http import TENANT_HEADER, TOKEN_HEADER, Drain, sse
+from services.core.http import METHODS, TENANT_HEADER, TOKEN_HEADER, Drain, sse
 from services.core.settings import GatewaySettings, Settings
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _STREAMED_BODY = 1 << 20
 """Bytes from which a request body is sent in pieces, so that it does not hold up the event loop."""
 _OVERHEAD_BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0)
@@ -128,8 +127,8 @@ class Proxy:
         started = time.perf_counter()
         route = self._table.find(scope["raw_path"])
         scope["route"] = route
-        if scope["method"] not in _METHODS:
-            raise MethodNotAllowed
+        if scope["method"] not in METHODS:
+            raise MethodNotAllowed(allow=", ".join(METHODS))
         if route.endless and self._drain.begun:
             raise Draining
         caller = await self._authenticator().authenticate(scope)

@@ -114,6 +114,11 @@ class RouteUnknown(RequestError):
 class MethodNotAllowed(RequestError):
     status, code, title = 405, "method_not_allowed", "This path does not take this method"
 
+    def __init__(self, *, allow: str = "") -> None:
+        """`allow` is the header of that name: the methods the path does take, with commas between."""
+        super().__init__()
+        self.allow = allow
+
 
 class UserUnknown(RequestError):
     status, code, title = 404, "user_unknown", "No history is kept for this user"

@@ -24,6 +24,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Scope
 
 from services.core.errors import (
@@ -45,6 +46,7 @@ from services.core.telemetry import HttpMetrics, RequestTelemetry, configure_log
 TENANT_HEADER = "X-AlignX-Tenant"
 TOKEN_HEADER = "X-AlignX-Internal"  # noqa: S105  # the name of the header, not a secret
 PROBLEM_JSON = "application/problem+json"
+METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 OPENAI_PATHS = ("/v1/chat/", "/v1/models")
 """Paths on which OpenAI's clients call and expect its error shape."""
 STORE_FAULTS = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError)
@@ -96,6 +98,8 @@ def problem_response(scope: Scope, error: AlignXError) -> Response:
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = error.allow
     if scope["path"].startswith(OPENAI_PATHS):
         return Response(orjson.dumps(error.openai()), error.status, headers, "application/json")
     request_id = scope.get("state", {}).get("request_id")
@@ -133,16 +137,24 @@ def _field(place: Sequence[str | int]) -> str:
     return ".".join(parts) or "body"
 
 
-def _http_error(error: HTTPException) -> AlignXError:
+def _http_error(request: Request, error: HTTPException) -> AlignXError:
     if isinstance(error.__cause__, AlignXError):
         return error.__cause__  # FastAPI wraps whatever stops it from reading a body
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
             return RouteUnknown()
         case HTTPStatus.METHOD_NOT_ALLOWED:
-            return MethodNotAllowed()
+            return MethodNotAllowed(allow=", ".join(_allowed(request)))
         case _:
             return RequestError(error.detail)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods that the path takes. The exception itself knows those of one route only, and a path
+    may have several."""
+    routes = request.app.router.routes
+    scopes = {method: {**request.scope, "method": method} for method in METHODS}
+    return [method for method, scope in scopes.items() if any(one.matches(scope)[0] is Match.FULL for one in routes)]
 
 
 def _install_error_handlers(app: FastAPI, metrics: HttpMetrics) -> None:
@@ -160,7 +172,7 @@ def _install_error_handlers(app: FastAPI, metrics: HttpMetrics) -> None:
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return answer(request, _http_error(error))
+        return answer(request, _http_error(request, error))
 
     async def on_store(request: Request, error: Exception) -> Response:
         logging.getLogger("alignx.http").warning("redis cannot serve", extra={"error": type(error).__name__})

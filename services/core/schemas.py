@@ -391,6 +391,8 @@ class EventsAccepted(Frozen):
     pending: NonNegativeInt
     version: int | None = None
     """With `Prefer: wait`: the version that includes the events; null if it took longer."""
+    replayed: bool = False
+    """True when an Idempotency-Key had stored them before."""
 
 
 class EditRequest(Frozen):
@@ -500,7 +502,7 @@ class KeyRequest(Frozen):
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
     tenant: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     admin: bool = False
-    rate: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    rate: Annotated[float, Field(ge=0.001, le=1_000_000)] | None = None
     """Requests per second; default from the settings."""
     burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 

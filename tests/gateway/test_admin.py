@@ -1,5 +1,13 @@
+import asyncio
 from collections.abc import Callable
 from typing import Any
+
+import pytest
+import redis.exceptions
+
+from gateway.keys import KeyStore
+from services.core.errors import StoreUnavailable
+from services.core.settings import Settings
 
 Play = Callable[..., None]
 
@@ -91,13 +99,32 @@ def test_an_admin_key_has_a_tenant_under_v1(play: Play) -> None:
 
 def test_requests_are_checked(play: Play) -> None:
     async def scenario(suite: Any) -> None:
-        for request in ({"tenant": "shop"}, {"name": "a", "tenant": "a b"}, {"name": "a", "tenant": "a", "rate": 0}):
+        for request in ({"tenant": "shop"}, {"name": "a", "tenant": "a b"}, {"name": "a", "tenant": "a", "rate": 1e-4}):
             status, _, problem = await suite.json("POST", "/admin/keys", key=ADMIN_KEY, json=request)
             assert (status, problem["type"]) == (422, "urn:alignx:problem:invalid_request")
         status, _, problem = await suite.json("POST", "/admin/keys", key=ADMIN_KEY, json={"name": "a" * 2_000})
         assert (status, problem["type"]) == (413, "urn:alignx:problem:payload_too_large")
         assert problem["limit_bytes"] == 1_024
         assert (await suite.json("GET", "/admin/nothing", key=ADMIN_KEY))[0] == 404
-        assert (await suite.json("PATCH", "/admin/keys", key=ADMIN_KEY))[0] == 405
+        status, headers, _ = await suite.json("PATCH", "/admin/keys", key=ADMIN_KEY)
+        assert (status, set(headers["Allow"].split(", "))) == (405, {"GET", "POST"})
 
     play(scenario, limits={"body_bytes": 1_024})
+
+
+@pytest.mark.parametrize(
+    ("error", "seen"),
+    [
+        (redis.exceptions.ConnectionError(), StoreUnavailable),
+        (ConnectionResetError(), StoreUnavailable),
+        (redis.exceptions.ResponseError("WRONGTYPE"), redis.exceptions.ResponseError),
+    ],
+)
+def test_only_a_store_that_cannot_serve_is_called_unavailable(error: Exception, seen: type[Exception]) -> None:
+    class Broken:
+        async def ping(self) -> None:
+            raise error
+
+    store: Any = Broken()
+    with pytest.raises(seen):
+        asyncio.run(KeyStore(store, Settings(internal_token="internal-token-of-the-tests")).ping())

@@ -180,6 +180,7 @@ def test_unknown_paths_methods_and_tricks(play: Play) -> None:
             assert b"problem+json" in reply, path
         reply = await suite.raw(request(suite, f"OPTIONS {PATH} HTTP/1.1"))
         assert reply.startswith(b"HTTP/1.1 405")
+        assert b"allow: delete, get, head, patch, post, put\r\n" in reply.lower()
         assert not suite.preference.seen
         assert not suite.response.seen
 

@@ -171,7 +171,9 @@ def test_a_body_is_read_up_to_its_limit(chunked: bool) -> None:
 def test_paths_methods_and_other_http_errors_are_problems() -> None:
     app = app_with()
     problem(ask(app, "GET", "/v1/nothing"), 404, "route_unknown")
-    problem(ask(app, "DELETE", "/v1/whoami"), 405, "method_not_allowed")
+    refused = ask(app, "DELETE", "/v1/whoami")
+    problem(refused, 405, "method_not_allowed")
+    assert refused.headers["Allow"] == "GET"
     assert problem(ask(app, "GET", "/v1/raise/teapot"), 400, "bad_request")["detail"] == "I am a teapot."
 
 
