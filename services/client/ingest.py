@@ -5,7 +5,7 @@ Two kinds of lines, which may be mixed:
     {"type": "click", "clicked": "…", "shown": […], "user": "ada"}            one interaction
     {"userid": "ada", "history": [{"query": "…", "chosen": "…", "rejected": "…"}], …}    a UPI row
 
-Lines of `alignx export` are read too: the events, not the summaries.
+Lines of `alignx export` are read too: the events, also those that failed, not the summaries.
 
 The file is read twice: once to check every line and to hash the content, once to send. The
 Idempotency-Key of a batch follows from the content and from the lines in the batch, so running the
@@ -36,8 +36,9 @@ BATCH_BYTES = 4 * 1024 * 1024
 PATIENT_RETRIES = 60
 """A full backlog is normal while a file is sent: the service says when to come back."""
 
-EXPORT_SKIPPED = frozenset({"header", "version", "dead_letter"})
-"""Lines of an export that are no events of a history."""
+EXPORT_SKIPPED = frozenset({"header", "version"})
+EXPORT_EVENTS = frozenset({"event", "dead_letter"})
+"""Lines of an export: those that are no events of a history, and those that are."""
 
 USER: TypeAdapter[str] = TypeAdapter(UserId)
 
@@ -155,7 +156,7 @@ class Reader:
             raise LineError((BadLine(number, "", f"not JSON: {error}"),)) from error
         if not isinstance(document, dict):
             raise LineError((BadLine(number, "", "not a JSON object"),))
-        if document.get("kind") in EXPORT_SKIPPED:
+        if document.get("kind") in EXPORT_SKIPPED or _lost(document):
             # The header names the user of all lines that follow.
             self._user = self._user or document.get("user")
             return ()
@@ -163,6 +164,11 @@ class Reader:
         user = _checked(number, lambda: USER.validate_python(_user(number, named, self._user)), "user")
         share = len(content) // len(events)
         return tuple(Entry(number, part, user, event, share) for part, event in enumerate(events))
+
+
+def _lost(document: dict[str, Any]) -> bool:
+    """A failed event of an export whose content could not be kept."""
+    return document.get("kind") == "dead_letter" and document.get("interaction") is None
 
 
 def _events(number: int, document: dict[str, Any]) -> tuple[object, tuple[Interaction, ...]]:
@@ -173,7 +179,7 @@ def _events(number: int, document: dict[str, Any]) -> tuple[object, tuple[Intera
             ComparisonInteraction(query=triple.query, chosen=triple.chosen, rejected=triple.rejected)
             for triple in _some_text(number, row.history)
         )
-    if document.get("kind") == "event":
+    if document.get("kind") in EXPORT_EVENTS:
         document = _checked(number, lambda: ExportedEvent.model_validate(document)).interaction
     fields = {name: value for name, value in document.items() if name != "user"}
     # Read as JSON, not as Python values, so that lists may stand for tuples and text for dates.
@@ -258,7 +264,8 @@ def send(
             left = Batch(batch.user, entries)
             events = [_placed(entry, digest, source) for entry in entries]
             call = calls.append(batch.user, events, idempotency_key=left.key(digest))
-            client.send(call, retries=PATIENT_RETRIES)
+            if client.send(call, retries=PATIENT_RETRIES).replayed:
+                entries = ()
         yield Progress(batch, len(entries), len(batch.entries) - len(entries))
 
 

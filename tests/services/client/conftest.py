@@ -169,7 +169,8 @@ class FakeService:
             waited = self.writes and "Prefer" in request.headers
             version = len(kept.versions) if waited else None
             kept.replies[key] = {"ids": ids, "pending": 0, "version": version}
-        return httpx.Response(202, json=kept.replies[key])
+            return httpx.Response(202, json=kept.replies[key])
+        return httpx.Response(202, json={**kept.replies[key], "replayed": True})
 
     def events(self, request: httpx.Request, _user: str, kept: Kept) -> httpx.Response:
         start = int(request.url.params.get("after", "1--1").partition("-")[2]) + 1

@@ -244,6 +244,8 @@ def test_ingest_reads_standard_input(alignx: Alignx, service: Any):
     lines = "".join(json.dumps({"type": "post", "text": str(number)}) + "\n" for number in range(5))
     assert alignx("ingest", "-", "--user", "ada", "--batch", "2", stdin=lines).exit_code == 0
     assert len(service.requests) == 3
+    repeated = alignx("ingest", "-", "--user", "ada", "--batch", "2", stdin=lines)
+    assert "Sent 0 events of 1 user, 5 were there already." in repeated.stderr
     again = alignx("ingest", "-", "--user", "ada", "--batch", "3", "--resume", stdin=lines)
     assert "Sent 0 events of 1 user, 5 were there already." in again.stderr
     assert alignx("ingest", "-", stdin="\n").exit_code == 1

@@ -119,6 +119,15 @@ def test_resume_for_a_new_user(service: Any):
     assert service.users["ada"].events[0]["interaction"]["source"] == "shop"
 
 
+def test_failed_events_of_an_export_are_sent_where_they_were_kept(service: Any):
+    failed = {"kind": "dead_letter", "event_id": "1-7", "error": "too long", "failed_at": "2026-05-01T12:00:00Z"}
+    kept = {**failed, "interaction": {"type": "post", "text": "a"}}
+    lines = [{"kind": "header", "user": "ada"}, kept, failed]
+    scan = run(service, b"".join(json.dumps(line).encode() + b"\n" for line in lines), user=None)
+    assert (scan.events, scan.bad) == (1, ())
+    assert sent(service, "ada") == ["a"]
+
+
 def test_other_content_has_other_keys(service: Any):
     run(service, post("a"))
     run(service, post("b"))
