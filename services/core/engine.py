@@ -81,8 +81,7 @@ class Engine:
     ) -> AsyncIterator[Self]:
         """An engine with its own connections, closed at the end. `observe` hears of every call."""
         timeout = silence(settings, settings.read_timeout_s)
-        connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+        async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
             yield cls(settings, session, observe)
 
     # --- state ---------------------------------------------------------------------------------

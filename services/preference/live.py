@@ -3,8 +3,8 @@
 A worker adds to the user's live stream in Redis; every open connection follows it by its own blocking
 read. Events: `pending` (an update has begun: forget earlier deltas), `delta` (a piece of text),
 `version` (the whole new summary), `error` (a problem; the update is tried again). The id of an event
-is its place in the live stream, so a client that comes back with Last-Event-ID misses nothing that
-is still kept.
+is its place in the live stream, so a client that comes back with Last-Event-ID misses nothing: where
+what follows that id is no longer all kept, it gets the current summary as a new client does.
 """
 
 import time
@@ -39,9 +39,9 @@ async def _follow(
 ) -> AsyncIterator[bytes]:
     live = store.keys.user(tenant, user).live
     spoke = time.monotonic()
-    entries = await _entries(store, live, last_event_id)
-    position = last_event_id or (entries[-1][0] if entries else "0-0")
-    if last_event_id is None:
+    whole, entries = await _entries(store, live, last_event_id)
+    position = last_event_id if whole and last_event_id else entries[-1][0] if entries else "0-0"
+    if not whole:
         async for chunk in _snapshot(store, tenant, user, position):
             yield chunk
         entries = _unfinished(entries)
@@ -65,9 +65,14 @@ async def _snapshot(store: Store, tenant: str, user: str, position: str) -> Asyn
         yield sse(data, event="pending", event_id=position)
 
 
-async def _entries(store: Store, live: str, after: str | None) -> list[Entry]:
-    found: list[Entry] = await reply(store.redis.xrange(live, f"({after}" if after else "-", "+"))
-    return found
+async def _entries(store: Store, live: str, after: str | None) -> tuple[bool, list[Entry]]:
+    """(whether nothing that followed `after` can be lost, the entries behind it). Nothing can if an
+    entry at or before it is still kept; one transaction, so that nothing expires between."""
+    pipe = store.redis.pipeline(transaction=True)
+    pipe.xrange(live, "-", after or "0-0", count=1)
+    pipe.xrange(live, f"({after}" if after else "-", "+")
+    before, entries = await pipe.execute()
+    return bool(before), entries
 
 
 def _unfinished(entries: list[Entry]) -> list[Entry]:

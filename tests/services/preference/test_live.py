@@ -117,6 +117,31 @@ def test_who_comes_later_gets_what_was_said_so_far(redis_url: str) -> None:
     run(redis_url, test, MockEngine())
 
 
+def test_who_comes_back_too_late_gets_the_summary_again(redis_url: str) -> None:
+    async def test(served: Served, __: uvicorn.Server) -> None:
+        bench = served.bench
+        await served.put("u1n1")
+        async with aclosing(follow(served)) as events:
+            await through(events, "pending")
+            assert await bench.commit(await bench.take(), "The user likes tea.")
+            seen = (await anext(events))[2]
+        await bench.redis.delete(bench.keys().live)  # as after LIVE_MS
+        async with aclosing(follow(served, seen)) as events:
+            assert (await anext(events))[1]["text"] == "The user likes tea."
+        await bench.queue.edit(TENANT, USER, 1, record("By hand.", 2))
+        await bench.queue.edit(TENANT, USER, 2, record("By hand again.", 3))
+        async with aclosing(follow(served, seen)) as events:
+            name, data, _ = await anext(events)
+            assert (name, data["text"]) == ("version", "By hand again.")
+            await bench.queue.edit(TENANT, USER, 3, record("The last.", 4))
+            assert (await anext(events))[1]["text"] == "The last."
+        await bench.redis.xtrim(bench.keys().live, maxlen=1, approximate=False)
+        async with aclosing(follow(served, seen)) as events:
+            assert (await anext(events))[1]["text"] == "The last."
+
+    run(redis_url, test, MockEngine())
+
+
 def test_an_edit_shows_at_once(redis_url: str) -> None:
     async def test(served: Served, __: uvicorn.Server) -> None:
         await served.put("u1n1")
