@@ -10,7 +10,7 @@ correctness; the lease saves engine time. All waiting events of a user become on
                  └──lease expired──┘
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
@@ -164,8 +164,9 @@ class Queue:
         counts = await pipe.execute()
         return [shard for shard in range(self.settings.shards) if counts[2 * shard] or counts[2 * shard + 1]]
 
-    async def claim(self, shard: int, worker: str) -> tuple[int, Claim | None]:
-        """(leases found expired, a due user of the shard if there is one)."""
+    async def claim(self, shard: int, worker: str, crowding: Iterable[str] = ()) -> tuple[int, Claim | None]:
+        """(leases found expired, a due user of the shard if there is one). The users of `crowding`
+        tenants, named as in members, are passed over."""
         prefix, limit = self.keys.shard_prefix(shard), self.settings
         expired, *row = await self._scripts["claim"](
             keys=[prefix + "ready", prefix + "leases", prefix + "tok"],
@@ -176,6 +177,7 @@ class Queue:
                 limit.tenant_in_flight,
                 limit.data_retries,
                 self.summary.batch_events,
+                *crowding,
             ],
         )
         if not row:

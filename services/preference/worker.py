@@ -2,7 +2,8 @@
 
     python -m services.preference.worker
 
-A dispatcher claims due users and starts an update for each. The limit of updates at once halves when
+A dispatcher claims due users and starts an update for each; while a tenant holds more than half of
+the updates, the users of others go first. The limit of updates at once halves when
 the engine is overloaded or gone and grows back with every success. Each update runs under a lease
 that a heartbeat extends; a lost lease ends it. Run as many workers as you like. The process serves
 /livez, /readyz and /metrics on port 8103.
@@ -15,8 +16,10 @@ import os
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -26,7 +29,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.core.engine import Engine
-from services.core.errors import EngineUnavailable
+from services.core.errors import EngineUnavailable, Unavailable
 from services.core.http import Check, create_app, serve
 from services.core.settings import QueueSettings, Settings, load_settings
 from services.core.store import Store, open_redis
@@ -36,7 +39,7 @@ from services.preference.queue import Claim, Queue
 from services.preference.update import Ended, Updater, noticed
 
 PORT = 8103
-_REDIS_PAUSE_S = 0.5
+_PAUSE_S = 0.5
 _DEPTH_EVERY_S = 5.0
 
 logger = logging.getLogger("alignx.worker")
@@ -73,7 +76,10 @@ class Worker:
         self.metrics = metrics
         self.limit = AdaptiveLimit(settings.summary.workers, metrics.concurrency)
         self.name = f"{socket.gethostname()}-{os.getpid()}"
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], str] = {}
+        """Each update with its tenant, as in members."""
+        self._latest: tuple[str, ...] = ()
+        """The tenant of the latest claim: whose turn it was, when nothing runs."""
         self._stranded: list[Claim] = []
         """Users whose update ended with Redis: given back as soon as it answers."""
         self._measured = 0.0
@@ -93,7 +99,11 @@ class Worker:
                 await self._measure_depth()
             except RedisError as error:
                 logger.warning("redis does not answer", extra={"error": type(error).__name__})
-                await asyncio.sleep(_REDIS_PAUSE_S)
+                await asyncio.sleep(_PAUSE_S)
+                continue
+            except Exception:  # a worker that still runs, but does nothing, would be noticed by nobody
+                logger.exception("the dispatcher failed")
+                await asyncio.sleep(_PAUSE_S)
                 continue
             if len(self._running) >= int(self.limit.value):
                 await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
@@ -109,22 +119,34 @@ class Worker:
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _claim_due(self) -> int:
-        claimed = 0
         while self._stranded:
             await self.queue.fail(self._stranded[0], "release")
             self._stranded.pop(0)
         shards = await self.queue.due_shards()
         random.shuffle(shards)
+        crowding = self._crowding()
+        claimed = await self._claim_each(shards, crowding) if crowding else 0
+        return claimed or await self._claim_each(shards, ())
+
+    def _crowding(self) -> list[str]:
+        """The tenant that holds more than half of the running updates, if one does."""
+        held = Counter(self._running.values() or self._latest)
+        return [tenant for tenant, count in held.items() if count * 2 > held.total()]
+
+    async def _claim_each(self, shards: Sequence[int], crowding: Sequence[str]) -> int:
+        """Starts an update for a user of each shard that has one; how many."""
+        claimed = 0
         for shard in shards:
             if len(self._running) >= int(self.limit.value):
                 break
-            expired, claim = await self.queue.claim(shard, self.name)
+            expired, claim = await self.queue.claim(shard, self.name, crowding)
             self.metrics.expiries.inc(expired)
             if claim:
                 claimed += 1
                 task = asyncio.create_task(self._work(claim))
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
+                tenant = claim.member.split(":")[0]
+                self._running[task], self._latest = tenant, (tenant,)
+                task.add_done_callback(self._running.pop)
         return claimed
 
     async def _work(self, claim: Claim) -> None:
@@ -168,6 +190,11 @@ class Worker:
             self.metrics.overdue.set(overdue)
 
 
+async def _at_work(work: "asyncio.Task[None]") -> None:
+    if work.done():
+        raise Unavailable("The worker has stopped taking work")
+
+
 def create_worker_app(settings: Settings) -> FastAPI:
     """The worker with its health and metrics; the work itself runs in the lifespan."""
     registry: CollectorRegistry = create_registry()
@@ -181,8 +208,8 @@ def create_worker_app(settings: Settings) -> FastAPI:
             await store.claim_shards()
             queue = Queue(redis, settings.queue, settings.summary)
             worker = Worker(queue, Updater(store, queue, engine, settings, metrics), settings, metrics)
-            app.state.checks = {"redis": store.ready}
             work = asyncio.create_task(worker.run())
+            app.state.checks = {"redis": store.ready, "work": partial(_at_work, work)}
             yield
             worker.stop(work)
             with contextlib.suppress(asyncio.CancelledError):

@@ -1,13 +1,14 @@
 -- include clock.lua
 -- Hands one due user of a shard to a worker. First gives back the users of workers that went silent.
 -- KEYS  ready leases tok
--- ARGV  user_prefix worker lease_ms tenant_in_flight crash_retries batch_events
+-- ARGV  user_prefix worker lease_ms tenant_in_flight crash_retries batch_events crowding_tenant...
+--       (tenants as in members; their users are passed over)
 -- Gives {expired} | {expired, member, token, cursor, version, pending, cap, suspect, rebuild,
 --         born, last_id}
 local ready, leases, tok = unpack(KEYS)
 local prefix, worker, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local tenant_limit, retries, batch = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local LOOK, DEFER_MS = 32, 100
+local LOOK, LOOK_PAST, DEFER_MS = 32, 128, 100
 local SPREAD = 7919 -- a prime: neighbours land far apart
 local now = clock_ms()
 
@@ -33,15 +34,19 @@ for place, member in ipairs(expired) do
   end
 end
 
+local crowding = {}
+for place = 7, #ARGV do crowding[ARGV[place]] = true end
+local look = next(crowding) and LOOK_PAST or LOOK
 local in_flight = {}
 for _, member in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
   local tenant = member:match('^[^:]*')
   in_flight[tenant] = (in_flight[tenant] or 0) + 1
 end
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', ready, '-inf', now, 'LIMIT', 0, LOOK)) do
-  if (in_flight[member:match('^[^:]*')] or 0) >= tenant_limit then
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', ready, '-inf', now, 'LIMIT', 0, look)) do
+  local tenant = member:match('^[^:]*')
+  if (in_flight[tenant] or 0) >= tenant_limit then
     redis.call('ZADD', ready, now + DEFER_MS, member)
-  else
+  elseif not crowding[tenant] then
     local st = prefix .. member .. ':st'
     local token = redis.call('INCR', tok)
     redis.call('ZREM', ready, member)

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
+from services.preference import worker
 from services.preference.worker import AdaptiveLimit, create_worker_app
 from tests.chaos.mock_engine import MARKER, Fault, MockEngine
 from tests.conftest import free_port
@@ -55,6 +56,64 @@ def test_one_slow_user_holds_up_nobody(redis_url: str) -> None:
         assert bench.count("alignx_updates_total", outcome="committed") == 13
 
     run(redis_url, test, MockEngine(lambda prompt: "silent" if "u0n1" in prompt else ""))
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_tenant_with_many_users_leaves_the_next_turn_to_others(redis_url: str, workers: int) -> None:
+    def reply(prompt: str) -> Fault:
+        order.append("lone" if "u9n1" in prompt else "many")
+        return "silent" if len(order) <= workers else ""
+
+    async def test(bench: Bench) -> None:
+        for n in range(100):
+            await bench.put("u1n1", user=f"user{n}", tenant="a:b")
+        async with bench.at_work():
+            await until(lambda: held(bench, workers))  # a tenant that is alone gets every slot
+            await bench.put("u9n1", user="lone")
+            bench.mock.gate.set()
+            await until(lambda: caught_up(bench, "lone"))
+        assert order.index("lone") == workers
+
+    async def held(bench: Bench, updates: int) -> bool:
+        return bench.mock.met["silent"] == updates
+
+    order: list[str] = []
+    summary = {"workers": workers}
+    run(redis_url, test, MockEngine(reply), summary=summary, queue={"tenant_in_flight": 200, "shards": 4})
+
+
+def test_a_fault_of_the_dispatcher_is_told_and_survived(
+    redis_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_PAUSE_S", 0.01)
+
+    async def test(bench: Bench) -> None:
+        await bench.put("u1n1")
+        await bench.redis.zadd(bench.keys().ready, {"no member": 1})  # cannot be told apart into tenant and user
+        async with bench.at_work():
+            await until(lambda: caught_up(bench, USER))
+        assert "the dispatcher failed" in caplog.text
+
+    run(redis_url, test, MockEngine())
+
+
+def test_a_worker_whose_work_has_ended_is_not_ready(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ends_at_once(_: worker.Worker) -> None:
+        return
+
+    monkeypatch.setattr(worker.Worker, "run", ends_at_once)
+
+    async def main() -> None:
+        app = create_worker_app(settings_for(redis_url, "profile"))
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://w") as client,
+        ):
+            answer = await client.get("/readyz")
+            assert answer.status_code == 503
+            assert answer.json()["checks"]["work"] != "ok"
+
+    asyncio.run(main())
 
 
 def test_an_overloaded_engine_gets_less_to_do_and_then_more(redis_url: str) -> None:
@@ -158,7 +217,7 @@ def test_the_process_is_ready_works_and_counts(redis_url: str) -> None:
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://w") as client,
         ):
-            assert (await client.get("/readyz")).json()["checks"] == {"drain": "ok", "redis": "ok"}
+            assert (await client.get("/readyz")).json()["checks"] == {"drain": "ok", "redis": "ok", "work": "ok"}
             await until(lambda: caught_up(bench, USER))
             metrics = (await client.get("/metrics")).text
         assert 'alignx_updates_total{outcome="committed"} 1.0' in metrics
