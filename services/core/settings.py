@@ -45,6 +45,9 @@ class RedisSettings(Block):
     it answer 503."""
     timeout_s: float = Field(default=5.0, gt=0)
     """Seconds until a command counts as failed."""
+    rewrite_after_erase_s: float = Field(default=60.0, ge=0)
+    """This long after an erasure Redis is asked to rewrite its append-only file, which holds the
+    erased text until then; 0 leaves it to Redis."""
 
 
 class EngineSettings(Block):

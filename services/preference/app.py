@@ -13,6 +13,7 @@ from services.core.http import Check, create_app, serve
 from services.core.settings import Settings, load_settings
 from services.core.store import Store, open_redis
 from services.core.telemetry import create_registry
+from services.preference.erasure import Erasure
 from services.preference.metrics import IngestMetrics
 from services.preference.queue import Queue
 from services.preference.routes import router
@@ -27,11 +28,14 @@ def create_preference_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_redis(settings.redis) as redis:
+        async with (
+            open_redis(settings.redis) as redis,
+            Erasure.open(redis, settings.redis.rewrite_after_erase_s) as erasure,
+        ):
             store = Store(redis, settings.queue.shards)
             await store.claim_shards()
             queue = Queue(redis, settings.queue, settings.summary)
-            app.state.service = PreferenceService(store, queue, settings, metrics)
+            app.state.service = PreferenceService(store, queue, settings, metrics, erasure)
             yield
 
     def checks(app: FastAPI) -> Mapping[str, Check]:

@@ -10,6 +10,7 @@ from services.core.schemas import EventsAccepted, Interaction, Preferences
 from services.core.settings import Settings
 from services.core.store import Store, event_place
 from services.preference import revisions
+from services.preference.erasure import Erasure
 from services.preference.ingest import Ingest
 from services.preference.metrics import IngestMetrics
 from services.preference.queue import Queue
@@ -20,11 +21,14 @@ _FIRST_LOOK_S, _LAST_LOOK_S = 0.01, 0.1
 class PreferenceService:
     """The preference service without its HTTP. Opened by the app's lifespan."""
 
-    def __init__(self, store: Store, queue: Queue, settings: Settings, metrics: IngestMetrics) -> None:
+    def __init__(
+        self, store: Store, queue: Queue, settings: Settings, metrics: IngestMetrics, erasure: Erasure
+    ) -> None:
         self.store = store
         self.queue = queue
         self.settings = settings
         self.metrics = metrics
+        self.erasure = erasure
         self.ingest = Ingest(store, queue, settings.limits, metrics)
         self._streams = 0
 
@@ -73,6 +77,7 @@ class PreferenceService:
         """Raises UserUnknown."""
         if not await self.queue.forget(tenant, user):
             raise UserUnknown
+        self.erasure.request()
 
     async def _version(self, tenant: str, user: str) -> int:
         try:

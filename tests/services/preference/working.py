@@ -24,7 +24,7 @@ def settings_for(url: str, engine_url: str, **blocks: dict[str, Any]) -> Setting
     return Settings.model_validate(
         {
             "internal_token": "t" * 16,
-            "redis": {"url": url},
+            "redis": {"url": url} | blocks.get("redis", {}),
             "queue": AT_ONCE | blocks.get("queue", {}),
             "engine": {"url": engine_url, "breaker_failures": 1_000} | blocks.get("engine", {}),
             "summary": blocks.get("summary", {}),
