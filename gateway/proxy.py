@@ -108,7 +108,7 @@ class Proxy:
         self._table = RoutingTable()
         self._metrics = ProxyMetrics(registry)
         self._limits = settings.limits
-        self._read_timeout_s = settings.gateway.read_timeout_s
+        self._body_timeout_s = settings.gateway.body_timeout_s
         self._bases: dict[Service, str] = {
             "preference": settings.gateway.preference_url.rstrip("/"),
             "response": settings.gateway.response_url.rstrip("/"),
@@ -133,7 +133,7 @@ class Proxy:
             raise Draining
         caller = await self._authenticator().authenticate(scope)
         try:
-            body = await read_body(scope, receive, limit=self._limits.body_bytes, timeout_s=self._read_timeout_s)
+            body = await read_body(scope, receive, limit=self._limits.body_bytes, timeout_s=self._body_timeout_s)
         except ClientDisconnected:
             return
         with CallerWatch(receive) as watch:

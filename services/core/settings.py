@@ -186,6 +186,8 @@ class GatewaySettings(Block):
     read_timeout_s: float = Field(default=630.0, gt=0)
     """Longest silence of a service within one answer; longer than the engine's `answer_timeout_s`,
     since a chat that is not streamed is silent until it is whole."""
+    body_timeout_s: float = Field(default=60.0, gt=0)
+    """Longest silence of a caller within one request body."""
     cors_origins: tuple[str, ...] = ()
     """Browser origins that may call the API; the console is served from the gateway itself."""
 
