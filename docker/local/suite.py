@@ -93,7 +93,7 @@ def down(home: Home = Path("var")) -> None:
     if _running(home):
         _stop(home)
     if left := left_over(home):
-        console.print(f"[red]{_orphans(left)}[/]")
+        console.print(f"[red]{_orphans(left)}[/]", soft_wrap=True)
         raise typer.Exit(1)
     console.print("The suite is down.")
 
@@ -218,10 +218,12 @@ def _running(home: Path) -> bool:
 def left_over(home: Path) -> dict[int, str]:
     """Programs of this home that outlived their supervisord, by process id."""
     found = {}
-    for process in psutil.process_iter(["environ"]):
+    for process in psutil.process_iter(["environ", "name", "cwd"]):
         environment = process.info["environ"] or {}  # null for other people's processes
         if environment.get("ALIGNX_HOME") == str(home) and "SUPERVISOR_PROCESS_NAME" in environment:
             found[process.pid] = environment["SUPERVISOR_PROCESS_NAME"]
+        elif "redis" in (process.info["name"] or "") and process.info["cwd"] == str(home / "redis"):
+            found[process.pid] = "redis"  # writes its title over its environment
     return found
 
 
@@ -250,7 +252,7 @@ def _refuse_taken_ports(home: Path, port: int, engine: str) -> None:
             if probe.connect_ex(("127.0.0.1", port + offset)) == 0:
                 left = left_over(home)
                 advice = _orphans(left) if left else "Choose others: make up PORT=18080"
-                console.print(f"[red]Port {port + offset}, meant for {name}, is taken.[/] {advice}")
+                console.print(f"[red]Port {port + offset}, meant for {name}, is taken.[/] {advice}", soft_wrap=True)
                 raise typer.Exit(1)
 
 
