@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
 import aiohttp
 from fastapi import FastAPI, Response
@@ -121,7 +120,6 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
 
     app = create_app(
         title="AlignX Serve",
-        version=version("alignx-serve"),
         description="Learns what each user prefers, in plain text, and personalizes answers and recommendations.",
         settings=settings,
         registry=registry,

@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from http import HTTPStatus
+from importlib.metadata import version
 from typing import Any
 
 import orjson
@@ -216,7 +217,6 @@ class Drain:
 def create_app(
     *,
     title: str,
-    version: str,
     settings: Settings,
     registry: CollectorRegistry,
     checks: Callable[[FastAPI], Mapping[str, Check]],
@@ -230,7 +230,12 @@ def create_app(
     page here: the gateway serves one for all services, from their /openapi.json.
     """
     app = FastAPI(
-        title=title, version=version, description=description, lifespan=lifespan, docs_url=None, openapi_url=openapi_url
+        title=title,
+        version=version("alignx-serve"),
+        description=description,
+        lifespan=lifespan,
+        docs_url=None,
+        openapi_url=openapi_url,
     )
     app.router.route_class = JsonRoute
     app.state.settings = settings

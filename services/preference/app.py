@@ -5,7 +5,6 @@ python -m services.preference.app        (port 8101; needs Redis; a worker write
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
 from fastapi import FastAPI
 
@@ -44,7 +43,6 @@ def create_preference_app(settings: Settings) -> FastAPI:
 
     app = create_app(
         title="AlignX preference service",
-        version=version("alignx-serve"),
         settings=settings,
         registry=registry,
         checks=checks,

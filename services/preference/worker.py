@@ -20,7 +20,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from importlib.metadata import version
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Gauge
@@ -222,7 +221,6 @@ def create_worker_app(settings: Settings) -> FastAPI:
 
     return create_app(
         title="AlignX worker",
-        version=version("alignx-serve"),
         settings=settings,
         registry=registry,
         checks=checks,

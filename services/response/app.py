@@ -5,7 +5,6 @@ python -m services.response.app        (port 8102; needs Redis; chat needs an en
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
 from fastapi import FastAPI
 
@@ -46,7 +45,6 @@ def create_response_app(settings: Settings) -> FastAPI:
 
     app = create_app(
         title="AlignX response service",
-        version=version("alignx-serve"),
         settings=settings,
         registry=registry,
         checks=checks,

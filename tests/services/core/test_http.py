@@ -77,7 +77,6 @@ def app_with(
 
     app = create_app(
         title="test",
-        version="1",
         settings=configured or settings(),
         registry=CollectorRegistry(),
         checks=lambda _: checks or {},
