@@ -4,8 +4,6 @@ import json
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from services.core import prompts, replies
 
 ROOT = Path(__file__).parents[2]
@@ -40,8 +38,8 @@ print(json.dumps({
 """
 
 
-@pytest.mark.skipif(not PYTHON.exists(), reason="needs the engine's environment, .venv-engine")
 def test_the_checkpoint_is_small_and_speaks_the_wire(tmp_path: Path) -> None:
+    assert PYTHON.exists(), "the engine's environment .venv-engine is missing; `make test` makes it"
     out = tmp_path / "models" / "tiny"
     for _ in range(2):  # the second replaces the first
         subprocess.run([PYTHON, "-m", "training.init_checkpoint", "--out", out], cwd=ROOT, check=True, timeout=300)
