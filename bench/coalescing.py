@@ -2,7 +2,8 @@
 
 Forty users each send sixty events, a few milliseconds apart. The pair is the same burst with
 batches of one event, which is what a queue without coalescing would do; it is cut off after the
-time that the coalesced burst took, and its events per second are compared.
+time that the coalesced burst took, and its events per second are compared. Both run without the
+prequential tests of summaries; a third burst has them, as by default, and tells what they read.
 """
 
 import asyncio
@@ -24,21 +25,26 @@ DEADLINE_S = 60.0
 
 
 def measure() -> list[Row]:
-    together, seconds, _ = burst({}, DEADLINE_S)
-    single, _, done = burst({"ALIGNX_SUMMARY__BATCH_EVENTS": "1"}, seconds)
+    untested = {"ALIGNX_SUMMARY__PREQUENTIAL_SAMPLE": "0"}
+    asked, seconds, _ = burst(untested, DEADLINE_S)
+    asked_singly, _, done = burst({**untested, "ALIGNX_SUMMARY__BATCH_EVENTS": "1"}, seconds)
+    tested, _, _ = burst({}, DEADLINE_S)
+    together, single = asked["calls"], asked_singly["calls"]
     total = USERS * EVENTS
     return [
         Row("events per engine call in a burst", total / together, "events", "≥ 7"),
         Row("the same without coalescing", done / max(single, 1), "events"),
         Row("seconds until all summaries are up to date", seconds, "s"),
         Row("events applied in that time, coalesced / one by one", total / max(done, 1), "ratio"),
+        Row("with prequential tests: single-letter calls per summary", tested["letters"] / tested["calls"], "calls"),
+        Row("their prompt tokens / those of the summaries", tested["letter_tokens"] / tested["all_tokens"], "ratio"),
     ]
 
 
-def burst(settings: dict[str, str], limit_s: float) -> tuple[int, float, int]:
-    """(engine calls, seconds until nothing waits or `limit_s`, events applied)."""
+def burst(settings: dict[str, str], limit_s: float) -> tuple[dict[str, int], float, int]:
+    """(what the engine was asked, seconds until nothing waits or `limit_s`, events applied)."""
     with mock_engine(LATENCY_S) as engine:
-        environment = {"ALIGNX_ENGINE__URL": f"{engine}/v1", "ALIGNX_SUMMARY__PREQUENTIAL_SAMPLE": "0", **settings}
+        environment = {"ALIGNX_ENGINE__URL": f"{engine}/v1", **settings}
         with running_suite(environment) as suite:
             start = time.monotonic()
             asyncio.run(_send(suite))
@@ -46,8 +52,8 @@ def burst(settings: dict[str, str], limit_s: float) -> tuple[int, float, int]:
                 while (waiting := _waiting(client)) and time.monotonic() - start < limit_s:
                     time.sleep(0.05)
             seconds = time.monotonic() - start
-            calls = int(httpx.get(f"{engine}/calls").json()["calls"])
-            return calls, seconds, USERS * EVENTS - waiting
+            asked: dict[str, int] = httpx.get(f"{engine}/calls").json()
+            return asked, seconds, USERS * EVENTS - waiting
 
 
 async def _send(suite: Suite) -> None:

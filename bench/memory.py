@@ -1,7 +1,8 @@
 """Memory: each process when idle, and Redis for a user of 20 events of 200 bytes with a summary.
 
 The pair is the user's bare text: 20 events as JSON. What is above it is the price of the log's
-order, the profile, the versions and the queue.
+order, the profile, the versions and the queue. The summary is the fast profile's; an engine's longer
+text and its reasoning are kept besides, for each of the versions kept.
 """
 
 from pathlib import Path

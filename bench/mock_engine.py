@@ -2,9 +2,11 @@
 
     python -m bench.mock_engine PORT LATENCY
 
-Speaks the part of OpenAI's API that the suite uses: /health, /v1/models, streamed chat completions.
+Speaks the part of OpenAI's API that the suite uses: /health, /v1/models, streamed chat completions,
+and single letters with their log-probabilities, which come at once and favour none.
 Prompt tokens are counted as characters / 4, so that the cost of a prompt can be compared.
-GET /calls tells how many completions were asked for, and the prompt tokens of the last one.
+GET /calls tells of summaries and of letters how many were asked for and the prompt tokens of all,
+and the prompt tokens of the last summary.
 """
 
 import asyncio
@@ -21,11 +23,22 @@ class MockEngine:
         self.latency_s = latency_s
         self.calls = 0
         self.prompt_tokens = 0
+        self.all_tokens = 0
+        self.letters = 0
+        self.letter_tokens = 0
 
     async def completions(self, request: web.Request) -> web.StreamResponse:
         body = orjson.loads(await request.read())
+        tokens = sum(len(message["content"]) for message in body["messages"]) // 4
+        if body.get("logprobs"):
+            self.letters += 1
+            self.letter_tokens += tokens
+            even = [{"token": letter, "logprob": -0.7} for letter in (" A", " B")]
+            choice = {"logprobs": {"content": [even[0] | {"top_logprobs": even}]}, "message": {"content": " A"}}
+            return web.json_response({"model": "mock", "choices": [choice], "usage": {"prompt_tokens": tokens}})
         self.calls += 1
-        self.prompt_tokens = sum(len(message["content"]) for message in body["messages"]) // 4
+        self.prompt_tokens = tokens
+        self.all_tokens += tokens
         await asyncio.sleep(self.latency_s)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
@@ -47,7 +60,7 @@ class MockEngine:
         return web.Response()
 
     async def counted(self, _request: web.Request) -> web.Response:
-        return web.json_response({"calls": self.calls, "prompt_tokens": self.prompt_tokens})
+        return web.json_response(vars(self))
 
 
 def main() -> None:

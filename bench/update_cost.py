@@ -1,7 +1,9 @@
 """What an update costs as the history grows: prompt tokens of one more event after 10 to 10 000.
 
 Streaming inference reads the past summary and what is new, never the history again. The pair is a
-rebuild at the same length, which reads as much of the history as the context window takes.
+rebuild at the same length, which reads as much of the history as the context window takes. The mock
+engine's summary does not grow, so this is the part of the prompt that the history could add to; a
+real summary adds its own length, at most ALIGNX_SUMMARY__PAST_TOKENS.
 """
 
 import time

@@ -65,7 +65,7 @@ def up(
     if (size := len(os.fsencode(_socket(home)))) > SOCKET_BYTES:
         console.print(
             f"[red]The folder {home} has too long a path:[/] the socket in it may have {SOCKET_BYTES} bytes, it has "
-            f"{size}. Choose a shorter one: make up DATA=/tmp/alignx"
+            f"{size}. Choose a shorter one: make up DATA=~/alignx"
         )
         raise typer.Exit(1)
     for folder in ("log", "redis", "secrets"):
