@@ -1,0 +1,350 @@
+"""The rows that training reads, as typed records: one class for each public format, one for our own.
+
+    alignx       prompt, chosen, rejected, and what is known of the user: 90 preference directions, a
+                 description, posts, comparisons. P-Soups rows are of this kind, without directions.
+    alignxplore  task, chosen, rejected, history
+    sft          prompt and completion as messages (AlignXplore's prompt and response as texts are read too)
+    rl           uid, history, mid_position: two stages of a streamed history, each with its target
+    upi          userid, history, target
+    pairs        prompt, chosen and rejected as messages: what our DPO reads
+
+A class checks what its stage relies on and is lenient elsewhere: fields that are absent, null or not
+its own are no mistake. `on_disk` gives a row back under its published field names. Messages of what
+is wrong name fields and rules, never a user's text.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from services.core.schemas import (
+    PREFERENCE_DIMENSIONS,
+    ComparisonInteraction,
+    DemographicInteraction,
+    Interaction,
+    PostInteraction,
+)
+
+UNKNOWN = "unknown"
+"""What `kind_of` says of rows that are of no kind listed here."""
+
+
+def _text_or_empty(value: object) -> object:
+    return "" if value is None else value
+
+
+def _empty_list(value: object) -> object:
+    return () if value is None else value
+
+
+def _id_text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _some_text(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must hold text")
+    return value
+
+
+def _on_every_dimension(value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    if not value:
+        return None
+    if len(value) != PREFERENCE_DIMENSIONS:
+        raise ValueError(f"must hold {PREFERENCE_DIMENSIONS} numbers")
+    if not all(0 <= number <= 1 for number in value):
+        raise ValueError("numbers must be within 0 and 1")
+    return value
+
+
+MaybeText = Annotated[str, BeforeValidator(_text_or_empty)]
+SomeText = Annotated[str, AfterValidator(_some_text)]
+UserName = Annotated[str | None, BeforeValidator(_id_text)]
+Direction = Annotated[tuple[float, ...] | None, AfterValidator(_on_every_dimension)]
+"""1 for a dimension's first label, 0 for its second, 0.5 for neither; none or an empty list when unknown."""
+
+
+class Record(BaseModel):
+    """Base of rows and their parts: immutable; further fields are left unread."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True)
+
+
+# --- parts of rows -----------------------------------------------------------------------------
+
+
+class Triple(Record):
+    """For `query` the user preferred `chosen` to `rejected`."""
+
+    query: MaybeText = Field(default="", validation_alias=AliasChoices("query", "prompt"))
+    chosen: MaybeText
+    rejected: MaybeText
+    directions: Direction = Field(default=None, alias="Preference Direction")
+
+    @model_validator(mode="after")
+    def _a_choice(self) -> Self:
+        if not self.chosen.strip() and not self.rejected.strip():
+            raise ValueError("chosen and rejected are both empty")
+        return self
+
+    def comparison(self) -> ComparisonInteraction:
+        return ComparisonInteraction(
+            query=self.query or None, chosen=self.chosen, rejected=self.rejected, directions=self.directions
+        )
+
+    def texts(self) -> tuple[str, str, str]:
+        return self.query, self.chosen, self.rejected
+
+
+class AlignXPair(Triple):
+    """A triple whose query is published as "prompt"."""
+
+    query: MaybeText = Field(default="", validation_alias=AliasChoices("query", "prompt"), serialization_alias="prompt")
+
+
+class Post(Record):
+    """What the user wrote under a post; a plain text is a comment under none."""
+
+    prompt: MaybeText = ""
+    comment: MaybeText
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, value: object) -> object:
+        return {"comment": value} if isinstance(value, str) else value
+
+
+class ChatTurn(Record):
+    role: Literal["system", "user", "assistant"]
+    content: SomeText
+
+
+def _different(triple: Triple) -> Triple:
+    if triple.chosen == triple.rejected:
+        raise ValueError("chosen and rejected are the same text")
+    return triple
+
+
+def _as_messages(role: str) -> BeforeValidator:
+    return BeforeValidator(lambda value: ({"role": role, "content": value},) if isinstance(value, str) else value)
+
+
+def _asks(turns: tuple[ChatTurn, ...]) -> tuple[ChatTurn, ...]:
+    if not turns or turns[-1].role != "user":
+        raise ValueError("the last message must be the user's")
+    return turns
+
+
+def _one_reply(turns: tuple[ChatTurn, ...]) -> tuple[ChatTurn, ...]:
+    if len(turns) != 1 or turns[0].role != "assistant":
+        raise ValueError("must be one message of the assistant")
+    return turns
+
+
+Target = Annotated[Triple, AfterValidator(_different)]
+Triples = Annotated[tuple[Triple, ...], BeforeValidator(_empty_list)]
+History = Annotated[tuple[Triple, ...], Field(min_length=1)]
+Asked = Annotated[tuple[ChatTurn, ...], AfterValidator(_asks), _as_messages("user")]
+Reply = Annotated[tuple[ChatTurn, ...], AfterValidator(_one_reply), _as_messages("assistant")]
+
+
+# --- rows --------------------------------------------------------------------------------------
+
+
+class Row(Record):
+    """One row of a dataset: `kind` names its format in code and `label` in words."""
+
+    kind: ClassVar[str]
+    label: ClassVar[str]
+
+    def triples(self) -> tuple[Triple, ...]:
+        """The choices made before the target, oldest first; empty for rows of messages."""
+        return ()
+
+    def target(self) -> Triple | None:
+        """The choice that the row is about; none for rows of messages."""
+        return None
+
+    def comparisons(self) -> list[ComparisonInteraction]:
+        return [triple.comparison() for triple in self.triples()]
+
+    def texts(self) -> Iterator[str]:
+        """Every text of the row that a model may read."""
+        target = self.target()
+        for triple in (*self.triples(), *((target,) if target else ())):
+            yield from triple.texts()
+
+    def on_disk(self) -> dict[str, Any]:
+        """The row under its published field names, ready for JSON."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class AlignXRow(Row):
+    kind, label = "alignx", "AlignX"
+
+    prompt: SomeText
+    chosen: MaybeText
+    rejected: MaybeText
+    directions: Direction = Field(default=None, alias="Preference Direction")
+    demographic: MaybeText = Field(default="", alias="Demographic Information")
+    posts: Annotated[tuple[Post, ...], BeforeValidator(_empty_list)] = Field(default=(), alias="User-Generated Content")
+    pairs: Annotated[tuple[AlignXPair, ...], BeforeValidator(_empty_list)] = Field(
+        default=(), alias="Pair-wise Comparative Feedback"
+    )
+
+    @model_validator(mode="after")
+    def _a_choice(self) -> Self:
+        _different(self.target())
+        return self
+
+    def triples(self) -> tuple[Triple, ...]:
+        return self.pairs
+
+    def target(self) -> Triple:
+        return Triple(query=self.prompt, chosen=self.chosen, rejected=self.rejected, directions=self.directions)
+
+    def texts(self) -> Iterator[str]:
+        yield self.demographic
+        for post in self.posts:
+            yield from (post.prompt, post.comment)
+        yield from super().texts()
+
+
+class AlignXploreRow(Row):
+    kind, label = "alignxplore", "AlignXplore"
+
+    task: SomeText
+    chosen: MaybeText
+    rejected: MaybeText
+    history: Triples
+
+    @model_validator(mode="after")
+    def _a_choice(self) -> Self:
+        _different(self.target())
+        return self
+
+    def triples(self) -> tuple[Triple, ...]:
+        return self.history
+
+    def target(self) -> Triple:
+        return Triple(query=self.task, chosen=self.chosen, rejected=self.rejected)
+
+
+class SftRow(Row):
+    kind, label = "sft", "AlignXplore+ SFT"
+
+    prompt: Asked
+    completion: Reply = Field(validation_alias=AliasChoices("completion", "response"))
+
+    def texts(self) -> Iterator[str]:
+        return (turn.content for turn in (*self.prompt, *self.completion))
+
+
+class RlRow(Row):
+    """Stage 1 reads `first` and is tested on `first_target`; stage 2 reads `second`, given a summary
+    of stage 1, and is tested on the last choice."""
+
+    kind, label = "rl", "AlignXplore+ RL"
+
+    uid: UserName = None
+    history: Annotated[tuple[Triple, ...], Field(min_length=3)]
+    mid_position: int
+
+    @model_validator(mode="after")
+    def _inside(self) -> Self:
+        if not 0 < self.mid_position < len(self.history) - 1:
+            raise ValueError("mid_position must be above 0 and below the last place of history")
+        for triple in (self.first_target, self.history[-1]):
+            _different(triple)
+        return self
+
+    @property
+    def first(self) -> tuple[Triple, ...]:
+        return self.history[: self.mid_position]
+
+    @property
+    def first_target(self) -> Triple:
+        return self.history[self.mid_position]
+
+    @property
+    def second(self) -> tuple[Triple, ...]:
+        return self.history[self.mid_position : -1]
+
+    def triples(self) -> tuple[Triple, ...]:
+        return self.history[:-1]
+
+    def target(self) -> Triple:
+        """The target of stage 2."""
+        return self.history[-1]
+
+
+class UpiRow(Row):
+    kind, label = "upi", "UPI"
+
+    userid: UserName = None
+    history: History
+    aim: Target = Field(alias="target")
+    """The choice to foresee, published as "target"."""
+
+    def triples(self) -> tuple[Triple, ...]:
+        return self.history
+
+    def target(self) -> Triple:
+        return self.aim
+
+
+class PairRow(Row):
+    kind, label = "pairs", "preference pairs (messages)"
+
+    prompt: Asked
+    chosen: Reply
+    rejected: Reply
+
+    @model_validator(mode="after")
+    def _a_choice(self) -> Self:
+        if self.chosen == self.rejected:
+            raise ValueError("chosen and rejected are the same text")
+        return self
+
+    def texts(self) -> Iterator[str]:
+        return (turn.content for turn in (*self.prompt, *self.chosen, *self.rejected))
+
+
+KINDS: dict[str, type[Row]] = {row.kind: row for row in (AlignXRow, AlignXploreRow, SftRow, RlRow, UpiRow, PairRow)}
+
+
+def interactions(row: Row) -> list[Interaction]:
+    """All that the row shows of its user before the target, in the order prompts give it: the
+    description, the posts, the choices. Empty for rows of messages, which hold it as prompt text."""
+    found: list[Interaction] = []
+    if isinstance(row, AlignXRow):
+        if row.demographic.strip():
+            found.append(DemographicInteraction(text=row.demographic))
+        written = (post for post in row.posts if post.comment.strip())
+        found += [PostInteraction(prompt=post.prompt or None, text=post.comment) for post in written]
+    return [*found, *row.comparisons()]
+
+
+# --- what rows look like -----------------------------------------------------------------------
+
+
+def kind_of(sample: Iterable[object]) -> str:
+    """The kind most of the sampled raw rows look like by their fields, or "unknown"."""
+    votes: dict[str, int] = {}
+    for row in sample:
+        looks = _kind_of_one(row) if isinstance(row, Mapping) else UNKNOWN
+        votes[looks] = votes.get(looks, 0) + 1
+    return max(votes, key=lambda kind: votes[kind]) if votes else UNKNOWN
+
+
+def _kind_of_one(row: Mapping[str, object]) -> str:
+    fields = row.keys()
+    if "history" in fields:
+        marks = (("mid_position", "rl"), ("target", "upi"), ("task", "alignxplore"))
+        return next((kind for mark, kind in marks if mark in fields), UNKNOWN)
+    if "prompt" in fields and not fields.isdisjoint(("completion", "response")):
+        return "sft"
+    if {"prompt", "chosen", "rejected"} <= fields:
+        return "pairs" if isinstance(row["chosen"], list) else "alignx"
+    return UNKNOWN

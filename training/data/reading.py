@@ -1,0 +1,277 @@
+"""Reads datasets row by row, in memory that does not grow with the file.
+
+    report = ReadReport()
+    for row in read(Path("rl.jsonl"), RlRow, report=report):
+        ...
+
+A path is a file or a folder of shards: a JSON array (of any size; ijson's C parser hands over one
+row at a time), JSON Lines, both also as .gz, or Parquet (read in small batches). What a text file
+is, its first character says, so that JSON Lines named .json are read too.
+
+A malformed row is skipped and counted, or ends the run: `malformed` says which. What leaves nothing
+to go on with always ends it: a file of another kind, a broken archive, an array that breaks off (past
+a syntax error inside an array nobody can say where the next row starts), a file without any good row.
+"""
+
+import gzip
+import io
+import re
+import zlib
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, NamedTuple, TypeVar
+
+import ijson
+import orjson
+from pydantic import ValidationError
+
+from training.data.formats import KINDS, UNKNOWN, Row, kind_of
+from training.errors import DatasetError
+
+SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".json.gz", ".jsonl.gz")
+SAMPLE = 16
+"""Rows at the start of each file that are looked at before its kind is settled."""
+MAX_LINE = 64 << 20
+"""Bytes of one line; a longer one is a file without line ends, which would fill the memory."""
+BATCH = 128
+"""Rows of Parquet that become Python objects at once."""
+BOM = b"\xef\xbb\xbf"
+PLACE_IN_LIST = re.compile(r"\.\d+(?=[.:])")
+PLAIN = {
+    "missing": "is missing",
+    "model_type": "must be an object",
+    "string_type": "must be text",
+    "too_short": "has too few entries",
+    "tuple_type": "must be a list",
+}
+"""For pydantic's own sentences that speak of Python or count the row's entries."""
+
+R = TypeVar("R", bound=Row)
+
+
+class Malformed(NamedTuple):
+    """Where a row is and what is wrong with it; nothing of what it says."""
+
+    place: str
+    reason: str
+
+
+@dataclass
+class ReadReport:
+    """What a reading found; filled while it goes on."""
+
+    rows: int = 0
+    """Good rows given out."""
+    malformed: Counter[str] = field(default_factory=Counter)
+    """Rows left out, by reason; places inside lists are not told apart."""
+    examples: list[Malformed] = field(default_factory=list)
+    """The first of them."""
+    max_examples: int = 5
+    bytes_read: int = 0
+    bytes_total: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
+    """Fields of the sampled rows that the kind has no use for."""
+
+    @property
+    def left_out(self) -> int:
+        return self.malformed.total()
+
+    def add(self, bad: Malformed) -> None:
+        self.malformed[PLACE_IN_LIST.sub(".[]", bad.reason)] += 1
+        if len(self.examples) < self.max_examples:
+            self.examples.append(bad)
+
+
+class _Raw(NamedTuple):
+    place: str
+    value: object
+    problem: str | None = None
+
+
+def read(
+    path: Path, kind: type[R], *, malformed: Literal["skip", "fatal"] = "skip", report: ReadReport | None = None
+) -> Iterator[R]:
+    """The good rows of a file or folder, in order. Raises DatasetError: at once for a path that holds
+    no data, while reading for what the module's text lists."""
+    report = report if report is not None else ReadReport()
+    files = shards(path)
+    report.bytes_total += sum(file.stat().st_size for file in files)
+    return _rows(path, files, kind, report, fatal=malformed == "fatal")
+
+
+def shards(path: Path) -> list[Path]:
+    """The files of a dataset: the file itself, or a folder's data files in the order of their names."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise DatasetError(f"{path} does not exist")
+    found = sorted(file for file in path.iterdir() if file.is_file() and file.name.endswith(SUFFIXES))
+    suffixes = sorted({"".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix for file in found})
+    if not found:
+        raise DatasetError(f"{path} holds no file that ends with {', '.join(SUFFIXES)}")
+    if len(suffixes) > 1:
+        raise DatasetError(f"{path} holds files of several formats ({', '.join(suffixes)}); name one of them")
+    return found
+
+
+def sample(path: Path) -> list[object]:
+    """The first raw rows of a dataset, those that are JSON: for `kind_of`."""
+    with closing(_raw_rows(shards(path)[0], ReadReport())) as raws:
+        return [raw.value for raw in islice(raws, SAMPLE) if raw.problem is None]
+
+
+# --- from raw to typed -------------------------------------------------------------------------
+
+
+def _rows(path: Path, files: Iterable[Path], kind: type[R], report: ReadReport, *, fatal: bool) -> Iterator[R]:
+    before = report.rows
+    for file in files:
+        with closing(_raw_rows(file, report)) as raws:
+            head = list(islice(raws, SAMPLE))
+            _require_kind(file, head, kind, report)
+            for raw in chain(head, raws):
+                row = _typed(raw, kind)
+                if isinstance(row, Malformed):
+                    if fatal:
+                        raise DatasetError(f"{file}, {row.place}: {row.reason}")
+                    report.add(row)
+                else:
+                    report.rows += 1
+                    yield row
+    if report.rows == before:
+        first = f"; the first: {report.examples[0].place}: {report.examples[0].reason}" if report.examples else ""
+        raise DatasetError(f"{path} holds no row that can be used ({report.left_out} malformed{first})")
+
+
+def _typed(raw: _Raw, kind: type[R]) -> R | Malformed:
+    if raw.problem is not None:
+        return Malformed(raw.place, raw.problem)
+    try:
+        return kind.model_validate(raw.value)
+    except ValidationError as error:
+        return Malformed(raw.place, _reason(error))
+
+
+def _reason(error: ValidationError) -> str:
+    """What is wrong first, with its place in the row."""
+    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    message = PLAIN.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+    return f"{'.'.join(str(part) for part in problem['loc'])}: {message}".removeprefix(": ")
+
+
+def _require_kind(file: Path, head: list[_Raw], kind: type[Row], report: ReadReport) -> None:
+    values = [raw.value for raw in head if raw.problem is None]
+    objects = [value for value in values if isinstance(value, Mapping)]
+    if not values:
+        return
+    looks = kind_of(values)
+    if looks == kind.kind:
+        known = _known_fields(kind)
+        report.unread.update(name for row in objects for name in row if name not in known)
+        return
+    if looks != UNKNOWN:
+        raise DatasetError(
+            f"{file} looks like {KINDS[looks].label} rows (kind {looks}), "
+            f"but {kind.label} rows (kind {kind.kind}) are wanted"
+        )
+    try:
+        kind.model_validate(values[0])
+    except ValidationError as error:
+        names = ", ".join(str(name)[:40] for name in list(objects[0])[:12]) if objects else "none: rows are no objects"
+        raise DatasetError(
+            f"{file} looks like no known kind (fields: {names}), but {kind.label} rows (kind {kind.kind}) are wanted; "
+            f"the first row: {_reason(error)[0]}"
+        ) from error
+
+
+def _known_fields(kind: type[Row]) -> set[str]:
+    known: set[str] = set()
+    for name, info in kind.model_fields.items():
+        choices = getattr(info.validation_alias, "choices", (info.validation_alias,))
+        known.update((name, *(choice for choice in choices if isinstance(choice, str))))
+    return known
+
+
+# --- raw rows ----------------------------------------------------------------------------------
+
+
+def _raw_rows(file: Path, report: ReadReport) -> Generator[_Raw]:
+    before = report.bytes_read
+    try:
+        with file.open("rb") as content:
+            if content.peek(4)[:4] == b"PAR1":
+                yield from _parquet(file, report)
+            else:
+                yield from _text(file, content, report)
+        report.bytes_read = before + file.stat().st_size
+    except (OSError, EOFError, zlib.error) as error:
+        raise DatasetError(f"{file} cannot be read: {error}") from error
+
+
+def _text(file: Path, content: io.BufferedReader, report: ReadReport) -> Generator[_Raw]:
+    before = report.bytes_read
+    zipped = content.peek(2)[:2] == b"\x1f\x8b"
+    stream: io.BufferedReader[Any] = io.BufferedReader(gzip.GzipFile(fileobj=content)) if zipped else content
+    first, line = _first_character(stream)
+    raws = _array(file, stream) if first == b"[" else _lines(stream, line)
+    for raw in raws:
+        report.bytes_read = before + content.tell()
+        yield raw
+
+
+def _first_character(stream: "io.BufferedReader[Any]") -> tuple[bytes, int]:
+    """The first that is no blank, left unread, and the number of its line."""
+    line = 1
+    if stream.peek(3)[:3] == BOM:
+        stream.read(3)
+    while (head := stream.peek(1)[:1]).isspace():
+        line += stream.read(1) == b"\n"
+    return head, line
+
+
+def _array(file: Path, stream: BinaryIO) -> Generator[_Raw]:
+    number = 0
+    try:
+        for number, value in enumerate(ijson.items(stream, "item", use_float=True), 1):
+            yield _Raw(f"row {number}", value)
+    except ijson.JSONError as error:  # its text quotes the file, and with it users
+        raise DatasetError(
+            f"{file} is no whole JSON array: behind row {number} it ends early or holds what is no JSON"
+        ) from error
+
+
+def _lines(stream: BinaryIO, number: int) -> Generator[_Raw]:
+    while line := stream.readline(MAX_LINE):
+        place = f"line {number}"
+        if len(line) == MAX_LINE and not line.endswith(b"\n"):
+            while (rest := stream.readline(MAX_LINE)) and not rest.endswith(b"\n"):
+                pass
+            yield _Raw(place, None, f"longer than {MAX_LINE >> 20} MiB")
+        elif line.strip():
+            try:
+                yield _Raw(place, orjson.loads(line))
+            except orjson.JSONDecodeError:
+                yield _Raw(place, None, "not JSON")
+        number += 1
+
+
+def _parquet(file: Path, report: ReadReport) -> Generator[_Raw]:
+    import pyarrow as pa  # 50 MB that only Parquet needs
+    import pyarrow.parquet as pq
+
+    before, size = report.bytes_read, file.stat().st_size
+    number = 0
+    try:
+        # Without pre_buffer, pages are read as they are needed and not a whole row group at once.
+        with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 16) as table:
+            for batch in table.iter_batches(batch_size=BATCH, use_threads=False):
+                for value in batch.to_pylist():
+                    number += 1
+                    yield _Raw(f"row {number}", value)
+                report.bytes_read = before + size * number // max(1, table.metadata.num_rows)
+    except pa.ArrowException as error:
+        raise DatasetError(f"{file} is no whole Parquet file, or of a version that cannot be read") from error
