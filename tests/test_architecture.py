@@ -27,6 +27,7 @@ KERNEL = {
     "answers.py": "reads what an engine answers; beside its client",
     "breaker.py": "stops asking an engine that is silent; beside its client",
     "calls.py": "the calls to an engine under way; beside its client",
+    "directions.py": "preference vectors in words: response chats by them, training makes pairs of them",
     "engine.py": "preference writes summaries with it, response answers with it, training evaluates with it",
     "errors.py": "every process raises from this tree",
     "folding.py": "an event into the fast profile: preference as it comes, training over a history",

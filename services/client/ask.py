@@ -35,7 +35,7 @@ def chat(
     user: User,
     message: Annotated[str | None, typer.Argument(help="The question; '-' reads it from standard input.")] = None,
     mode: Annotated[ChatMode, typer.Option(help="What the answer is conditioned on.")] = "summary",
-    max_history: Annotated[int | None, typer.Option(min=1, help="Modes ica and direct: most events shown.")] = None,
+    max_history: Annotated[int | None, typer.Option(min=1, help="Modes ica, pba and direct: most events read.")] = None,
 ) -> None:
     """Asks for an answer that suits the user; without a message, a conversation.
 

@@ -83,7 +83,9 @@ def events(found: Iterable[StoredInteraction]) -> Table:
     for stored in found:
         event = stored.interaction
         moment = event.occurred_at or stored.received_at
-        content = event.model_dump_json(exclude_none=True, exclude={"type", "id", "occurred_at", "source", "metadata"})
+        content = event.model_dump_json(
+            exclude_none=True, exclude={"type", "id", "occurred_at", "source", "metadata", "directions"}
+        )
         table.add_row(stored.event_id, f"{moment:%Y-%m-%d %H:%M}", event.type, _cell(content))
     return table
 

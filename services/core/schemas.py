@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     ConfigDict,
@@ -29,6 +30,23 @@ ITEM_LEVELS = 16
 
 MAX_CHOICES = 26
 """Items of one selection: one capital letter each."""
+
+PREFERENCE_DIMENSIONS = 90
+"""Values of one preference direction; services/core/directions.py names them."""
+
+
+def _complete(directions: tuple[float, ...]) -> tuple[float, ...]:
+    if len(directions) != PREFERENCE_DIMENSIONS:
+        raise ValueError(f"exactly {PREFERENCE_DIMENSIONS} values are needed, one a dimension, not {len(directions)}")
+    return directions
+
+
+Directions = Annotated[
+    tuple[Annotated[float, Field(ge=0, le=1)], ...],
+    AfterValidator(_complete),  # after the values, so that one that is not valid is not also one too few
+    Field(json_schema_extra={"minItems": PREFERENCE_DIMENSIONS, "maxItems": PREFERENCE_DIMENSIONS}),
+]
+"""Where a choice leans on each fixed dimension of preference: 1 its first label, 0 its second, 0.5 neither."""
 
 
 class Frozen(BaseModel):
@@ -124,6 +142,10 @@ def _blank(item: Item) -> bool:
     return not item_text(item).strip()
 
 
+def _absent(value: object) -> bool:
+    return value is None
+
+
 class ComparisonInteraction(InteractionBase):
     """The user preferred one text or item to another."""
 
@@ -131,6 +153,9 @@ class ComparisonInteraction(InteractionBase):
     query: str | None = None
     chosen: Item
     rejected: Item
+    directions: Directions | None = Field(default=None, exclude_if=_absent)
+    """What the choice says on the 90 preference dimensions of AlignX, in their order: 1 for the first
+    label, 0 for the second, 0.5 for neither. Only chat mode pba reads it."""
 
     @model_validator(mode="after")
     def _some_text(self) -> "ComparisonInteraction":
@@ -474,9 +499,10 @@ class RecommendResponse(Frozen):
     version: NonNegativeInt
 
 
-ChatMode = Literal["summary", "ica", "direct", "none"]
-"""What the answer is conditioned on: the text summary, the raw history in context (ica), the whole
-recent history without inference (direct), or nothing (the control)."""
+ChatMode = Literal["summary", "ica", "pba", "direct", "none"]
+"""What the answer is conditioned on: the text summary, the raw history in context (ica), the names of
+the preference directions that recent comparisons carry (pba), the whole recent history without
+inference (direct), or nothing (the control)."""
 
 
 class Personalization(Frozen):
@@ -484,7 +510,7 @@ class Personalization(Frozen):
 
     mode: ChatMode = "summary"
     max_history: Annotated[int, Field(ge=1, le=1_000)] | None = None
-    """Modes ica and direct: at most this many recent events."""
+    """Modes ica, pba and direct: at most this many recent events."""
 
 
 class PersonalizationUsed(Frozen):

@@ -1,12 +1,12 @@
 """Personalized chat: an OpenAI-compatible request, conditioned on what is known of its user.
 
-The request's messages go to the engine behind the user's summary (or raw history, by mode); the
-answer comes back as the engine wrote it, byte for byte, with one member added: `personalization`,
-which says what it was conditioned on.
+The request's messages go to the engine behind the user's summary (or, by mode, raw history or the
+names of their preference directions); the answer comes back as the engine wrote it, byte for byte,
+with one member added: `personalization`, which says what it was conditioned on.
 """
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
@@ -17,12 +17,19 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from services.core.answers import RawAnswer
 from services.core.engine import Engine
 from services.core.errors import AlignXError, EngineError, InvalidRequest, UserUnknown
-from services.core.prompts import ChatMessage, chat_prompt, estimate_tokens, fit_interactions
-from services.core.schemas import ChatMode, Interaction, Personalization, PersonalizationUsed, UserId
+from services.core.prompts import ChatMessage, chat_prompt, estimate_tokens, fit_interactions, named_preferences
+from services.core.schemas import (
+    ChatMode,
+    ComparisonInteraction,
+    Interaction,
+    Personalization,
+    PersonalizationUsed,
+    UserId,
+)
 from services.core.settings import Settings
 from services.core.store import Store
 
-DEFAULT_HISTORY: Mapping[ChatMode, int] = {"ica": 16, "direct": 200}
+DEFAULT_HISTORY: Mapping[ChatMode, int] = {"ica": 16, "pba": 16, "direct": 200}
 """Recent events that a mode reads when the request names no number."""
 
 FORWARDED = frozenset(
@@ -129,13 +136,22 @@ class Chat:
         except UserUnknown:
             return Conditioning(PersonalizationUsed(mode="none", user=user))
         count = wanted.max_history or DEFAULT_HISTORY[wanted.mode]
-        events = await self.store.events_before(tenant, user, "+", count)
-        if not events:
+        events = [stored.interaction for stored in await self.store.events_before(tenant, user, "+", count)]
+        if wanted.mode == "pba":  # the texts are not shown, so they need not fit
+            history = _directed(events)
+        else:
+            spent = sum(estimate_tokens(orjson.dumps(message).decode()) for message in messages) + max_tokens
+            budget = max(256, self.settings.engine.context_tokens - spent - 512)
+            history = tuple(fit_interactions(events, budget))
+        if not history:
             return Conditioning(PersonalizationUsed(mode="none", user=user))
-        spent = sum(estimate_tokens(orjson.dumps(message).decode()) for message in messages) + max_tokens
-        budget = max(256, self.settings.engine.context_tokens - spent - 512)
-        history = tuple(fit_interactions([event.interaction for event in events], budget))
         return Conditioning(PersonalizationUsed(mode=wanted.mode, user=user, history=len(history)), history=history)
+
+
+def _directed(events: Sequence[Interaction]) -> tuple[Interaction, ...]:
+    """The comparisons that carry directions; none when these cancel out and so name no preference."""
+    found = tuple(event for event in events if isinstance(event, ComparisonInteraction) and event.directions)
+    return found if named_preferences(found) else ()
 
 
 def _as_chat_messages(messages: list[dict[str, Any]]) -> list[ChatMessage]:

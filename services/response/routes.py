@@ -63,7 +63,7 @@ async def chat_completions(
     x_user_id: Annotated[UserId | None, Header(description="The user, where the body names none.")] = None,
 ) -> Response:
     """`personalization.mode` says what the answer is conditioned on: `summary` (default), `ica`,
-    `direct` or `none`. The answer's `personalization` and the header X-AlignX-Summary-Version say
+    `pba`, `direct` or `none`. The answer's `personalization` and the header X-AlignX-Summary-Version say
     what was used."""
     chat: Chat = request.app.state.chat
     user = body.user or _as_utf8(x_user_id)

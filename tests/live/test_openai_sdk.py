@@ -14,7 +14,13 @@ pytestmark = pytest.mark.live
 MODEL = "alignx-tiny"
 HELLO: Any = [{"role": "user", "content": "hello"}]
 EVENTS = [
-    {"type": "comparison", "query": f"q{i}", "chosen": "Yes.", "rejected": "Great question! Let us dive deep."}
+    {
+        "type": "comparison",
+        "query": f"q{i}",
+        "chosen": "Yes.",
+        "rejected": "Great question! Let us dive deep.",
+        "directions": [0.5] * 16 + [1.0] + [0.5] * 73,  # concise
+    }
     for i in range(4)
 ]
 
@@ -37,7 +43,8 @@ def client(engine_suite: Suite) -> Iterator[openai.OpenAI]:
 
 
 @pytest.mark.parametrize(
-    ("mode", "version", "history"), [("summary", 1, 0), ("ica", None, 4), ("direct", None, 4), ("none", None, 0)]
+    ("mode", "version", "history"),
+    [("summary", 1, 0), ("ica", None, 4), ("pba", None, 4), ("direct", None, 4), ("none", None, 0)],
 )
 def test_chat_in_every_mode(client: openai.OpenAI, mode: str, version: int | None, history: int) -> None:
     raw = client.chat.completions.with_raw_response.create(
@@ -56,7 +63,7 @@ def test_chat_in_every_mode(client: openai.OpenAI, mode: str, version: int | Non
     assert raw.headers["X-Request-Id"]
 
 
-@pytest.mark.parametrize("mode", ["summary", "ica", "direct", "none"])
+@pytest.mark.parametrize("mode", ["summary", "ica", "pba", "direct", "none"])
 def test_streamed_chat_in_every_mode(client: openai.OpenAI, mode: str) -> None:
     stream = client.chat.completions.create(
         model=MODEL,

@@ -53,7 +53,7 @@ def everything(client: httpx.Client, user: str) -> str:
     chat = {"model": "mock", "messages": [{"role": "user", "content": "hello"}], "user": user, "stream": True}
     paths = ("preferences", "preferences/versions", "events", "dead-letters", "export")
     read = [client.get(f"/v1/users/{user}/{path}").text for path in paths]
-    modes = ("summary", "ica", "direct", "none")
+    modes = ("summary", "ica", "pba", "direct", "none")
     said = [client.post("/v1/chat/completions", json={**chat, "personalization": {"mode": mode}}) for mode in modes]
     assert [answer.status_code for answer in said] == [200] * len(modes)
     chosen = client.post(f"/v1/users/{user}/select", json={"query": "q", "items": ["good tea", "milk"]}).text

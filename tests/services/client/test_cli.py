@@ -316,6 +316,8 @@ def test_chat_once(alignx: Alignx, ada: None, service: Any):
     assert result.stdout == "You said: hello\n"
     assert "(direct, summary version 2)" in result.stderr
     assert json.loads(service.requests[-1].content)["personalization"] == {"mode": "direct", "max_history": 9}
+    alignx("chat", "ada", "hello", "--mode", "pba")
+    assert json.loads(service.requests[-1].content)["personalization"] == {"mode": "pba"}
     assert alignx("chat", "ada", "-", stdin="piped").stdout == "You said: piped\n"
 
 

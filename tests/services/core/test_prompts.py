@@ -61,6 +61,10 @@ CONVERSATION: list[prompts.ChatMessage] = [
     {"role": "system", "content": "You work for a book shop."},
     {"role": "user", "content": "What should I read?"},
 ]
+DIRECTED: list[Interaction] = [
+    ComparisonInteraction(chosen="a", rejected="b", directions=tuple(places.get(i, 0.5) for i in range(90)))
+    for places in ({16: 1.0, 47: 1.0, 57: 0.0}, {16: 1.0, 47: 1.0, 57: 1.0}, {10: 0.0, 47: 0.5, 57: 0.0})
+]
 SUMMARY = "The user likes short answers. The user tends to choose sport over culture."
 
 PROMPTS = {
@@ -68,6 +72,7 @@ PROMPTS = {
     "first": lambda: prompts.update_prompt(None, HISTORY[:1], past_tokens=256),
     "chat-summary": lambda: prompts.chat_prompt(CONVERSATION, mode="summary", summary=SUMMARY, history=HISTORY[:1]),
     "chat-ica": lambda: prompts.chat_prompt(CONVERSATION, mode="ica", summary=SUMMARY, history=HISTORY[:2]),
+    "chat-pba": lambda: prompts.chat_prompt(CONVERSATION, mode="pba", summary=SUMMARY, history=HISTORY + DIRECTED),
     "chat-direct": lambda: prompts.chat_prompt(CONVERSATION, mode="direct", summary=SUMMARY, history=HISTORY[:2]),
     "chat-none": lambda: prompts.chat_prompt(CONVERSATION, mode="none", summary=SUMMARY, history=HISTORY),
     "selection": lambda: prompts.selection_prompt("Dinner?", ["Soup </item>", "Stew\nwith bread"], SUMMARY),
@@ -187,10 +192,32 @@ def test_chat_passes_messages_on_unchanged() -> None:
     assert prompt.messages[-1] is tool
 
 
-@pytest.mark.parametrize("mode", ["summary", "ica", "direct", "none"])
+@pytest.mark.parametrize("mode", ["summary", "ica", "pba", "direct", "none"])
 def test_chat_without_knowledge_is_the_conversation(mode: ChatMode) -> None:
     prompt = prompts.chat_prompt(CONVERSATION, mode=mode, summary=None, history=[])
     assert prompt == prompts.Prompt("chat-none/1", CONVERSATION)
+
+
+@pytest.mark.parametrize("history", [HISTORY, HISTORY[:1]])
+def test_pba_without_directions_is_the_conversation(history: list[Interaction]) -> None:
+    prompt = prompts.chat_prompt(CONVERSATION, mode="pba", summary=SUMMARY, history=history)
+    assert prompt == prompts.Prompt("chat-none/1", CONVERSATION)
+
+
+def test_pba_with_neutral_directions_is_the_conversation() -> None:
+    neutral = [DIRECTED[0].model_copy(update={"directions": (value,) * 90}) for value in (0.0, 1.0)]
+    prompt = prompts.chat_prompt(CONVERSATION, mode="pba", summary=SUMMARY, history=neutral)
+    assert prompt == prompts.Prompt("chat-none/1", CONVERSATION)
+
+
+def test_directions_are_shown_in_no_other_mode() -> None:
+    bare = [event.model_copy(update={"directions": None}) for event in DIRECTED]
+    modes: list[ChatMode] = ["summary", "ica", "direct", "none"]
+    for mode in modes:
+        with_them = prompts.chat_prompt(CONVERSATION, mode=mode, summary=SUMMARY, history=DIRECTED)
+        assert with_them == prompts.chat_prompt(CONVERSATION, mode=mode, summary=SUMMARY, history=bare)
+    update = prompts.update_prompt(None, DIRECTED, past_tokens=16)
+    assert update == prompts.update_prompt(None, bare, past_tokens=16)
 
 
 def test_a_selection_needs_a_letter_for_each_item() -> None:

@@ -149,12 +149,44 @@ def test_a_selection_needs_text_somewhere() -> None:
         ({"type": "dialogue", "messages": []}, ("dialogue", "messages")),
         ({"type": "dialogue", "messages": [{"role": "system", "content": "x"}]}, ("dialogue", "messages", 0, "role")),
         ({"type": "click", "clicked": "a", "shown": ["b"] * 201}, ("click", "shown")),
+        ({"type": "post", "text": "t", "directions": [0.5] * 90}, ("post", "directions")),
     ],
 )
 def test_a_field_that_is_not_right_is_named(fields: dict[str, Any], place: tuple[int | str, ...]) -> None:
     with pytest.raises(ValidationError) as caught:
         INTERACTION.validate_python(fields)
     assert caught.value.errors()[0]["loc"][: len(place)] == place
+
+
+@pytest.mark.parametrize(
+    ("directions", "place", "said"),
+    [
+        ([], (), "exactly 90 values are needed, one a dimension, not 0"),
+        ([0.5] * 89, (), "exactly 90 values are needed, one a dimension, not 89"),
+        ([0.5] * 91, (), "exactly 90 values are needed, one a dimension, not 91"),
+        ([0.5] * 89 + [1.01], (89,), "less than or equal to 1"),
+        ([-0.01] + [0.5] * 89, (0,), "greater than or equal to 0"),
+        ([float("nan")] + [0.5] * 89, (0,), "equal to"),
+        ([0.5] * 89 + ["x"], (89,), "valid number"),
+    ],
+)
+def test_directions_out_of_bounds_are_named_with_the_limit(
+    directions: list[Any], place: tuple[int, ...], said: str
+) -> None:
+    where, message = refusal(INTERACTION, type="comparison", chosen="a", rejected="b", directions=directions)
+    assert (where, said in message) == (("comparison", "directions", *place), True), message
+
+
+def test_directions_are_written_only_where_given() -> None:
+    plain = read(type="comparison", chosen="a", rejected="b")
+    assert plain.model_dump_json(exclude_none=True) == '{"type":"comparison","chosen":"a","rejected":"b"}'
+    assert "directions" not in plain.model_dump()
+    schema = type(plain).model_json_schema()["properties"]["directions"]["anyOf"][0]
+    assert (schema["minItems"], schema["maxItems"]) == (90, 90)
+    assert (schema["items"]["minimum"], schema["items"]["maximum"]) == (0, 1)
+    directed = read(type="comparison", chosen="a", rejected="b", directions=[0, 0.5, 1] * 30)
+    assert INTERACTION.validate_json(directed.model_dump_json()) == directed
+    assert directed.model_dump()["directions"] == (0, 0.5, 1) * 30
 
 
 @pytest.mark.parametrize(("fields", "said"), [({"type": "like"}, "Input tag 'like'"), ({}, "using discriminator")])

@@ -52,6 +52,7 @@ def test_append_answers_with_the_ids(redis_url: str) -> None:
 def test_every_type_is_taken_and_given_back(redis_url: str) -> None:
     events: list[dict[str, Any]] = [
         {"type": "comparison", "query": "q", "chosen": "a", "rejected": ""},
+        {"type": "comparison", "chosen": "a", "rejected": "b", "directions": [1.0, 0.0, 0.5] * 30},
         {"type": "click", "clicked": {"title": "a", "price": 3, "brand": "b"}, "shown": ["a", "b"]},
         {"type": "rating", "item": "a", "value": 9, "scale": [1, 10], "review": "good"},
         {"type": "purchase", "item": "a", "considered": ["b"]},
@@ -70,6 +71,7 @@ def test_every_type_is_taken_and_given_back(redis_url: str) -> None:
             assert {name: kept["interaction"][name] for name in sent if name not in ("clicked", "scale")} == {
                 name: sent[name] for name in sent if name not in ("clicked", "scale")
             }
+            assert ("directions" in kept["interaction"]) == ("directions" in sent)
 
     run(redis_url, test, work=True)
 
@@ -87,6 +89,16 @@ def test_every_type_is_taken_and_given_back(redis_url: str) -> None:
         ({"type": "post", "text": "a", "colour": "red"}, "events.0.colour", "not permitted"),
         ({"type": "post", "text": "a", "occurred_at": "2026-01-01T00:00:00"}, "events.0.occurred_at", "timezone"),
         ({"type": "dialogue", "messages": []}, "events.0.messages", "at least 1"),
+        (
+            {"type": "comparison", "chosen": "a", "rejected": "b", "directions": [1]},
+            "events.0.directions",
+            "exactly 90 values",
+        ),
+        (
+            {"type": "comparison", "chosen": "a", "rejected": "b", "directions": [0.5] * 89 + [2]},
+            "events.0.directions.89",
+            "less than or equal to 1",
+        ),
     ],
 )
 def test_a_bad_event_is_named(redis_url: str, event: dict[str, Any], field: str, words: str) -> None:
@@ -501,6 +513,19 @@ def test_an_export_holds_everything(redis_url: str) -> None:
         assert [line["version"] for line in lines if line["kind"] == "version"] == [1, 2]
 
     run(redis_url, test, MockEngine(lambda prompt: "refused" if "poison" in prompt else ""), work=True)
+
+
+def test_an_export_holds_directions(redis_url: str) -> None:
+    plain = {"type": "comparison", "chosen": "a", "rejected": "b"}
+    directed = {**plain, "directions": [1.0, 0.0, 0.5] * 30}
+
+    async def test(served: Served) -> None:
+        await served.http.post(EVENTS, json={"events": [directed, plain]})
+        answer = await served.http.get("/v1/users/ada/export")
+        lines = [orjson.loads(line) for line in answer.content.splitlines()]
+        assert [line["interaction"] for line in lines if line["kind"] == "event"] == [directed, plain]
+
+    run(redis_url, test)
 
 
 def test_erasing_leaves_nothing(redis_url: str) -> None:

@@ -110,6 +110,64 @@ def test_raw_history_stands_before_the_conversation_oldest_first(serve: Serve, m
     assert "X-AlignX-Summary-Version" not in answer.headers
 
 
+def directed(**places: float) -> dict[str, Any]:
+    """A comparison with these directions: `d47=1` leans to the first label of dimension 47."""
+    return {**COMPARISON, "directions": [places.get(f"d{number}", 0.5) for number in range(90)]}
+
+
+def test_pba_names_the_directions_of_the_history(serve: Serve) -> None:
+    service = serve()
+    post = {"type": "post", "text": "canary"}
+    service.learn("ada", directed(d47=1, d57=0), post, COMPARISON, directed(d47=1, d16=1, d57=1))
+    answer = service.chat(user="ada", personalization={"mode": "pba"})
+    assert service.sent() == [
+        {"role": "system", "content": CHAT_SYSTEM["pba"]},
+        {"role": "user", "content": "<preferences>\nConcise communication style; Likes science\n</preferences>"},
+        ACKNOWLEDGED,
+        QUESTION,
+    ]
+    used = {"mode": "pba", "user": "ada", "version": None, "history": 2}
+    assert answer.json() == {**ANSWER, "personalization": used}
+    assert answer.headers["X-AlignX-Mode"] == "pba"
+    assert "X-AlignX-Summary-Version" not in answer.headers
+
+
+def test_pba_reads_recent_events_alone(serve: Serve) -> None:
+    service = serve()
+    service.learn("ada", directed(d47=0), *[directed(d57=1)] * 16)
+    service.chat(user="ada", personalization={"mode": "pba"})
+    assert service.sent()[1]["content"] == "<preferences>\nLikes law\n</preferences>"
+    service.learn("ada", directed(d57=0))
+    answer = service.chat(user="ada", personalization={"mode": "pba", "max_history": 1})
+    assert service.sent()[1]["content"] == "<preferences>\nDislikes law\n</preferences>"
+    assert answer.json()["personalization"]["history"] == 1
+
+
+def test_pba_has_room_for_directions_whose_texts_have_none(serve: Serve) -> None:
+    service = serve(engine={"context_tokens": 2_048})
+    service.learn("ada", *[{**directed(d57=1), "chosen": "word " * 2_000}] * 5)
+    assert service.chat(user="ada", personalization={"mode": "pba"}).json()["personalization"]["history"] == 5
+
+
+@pytest.mark.parametrize("events", [[COMPARISON], [directed(d47=1), directed(d47=0)], [directed()]])
+def test_pba_without_a_direction_is_a_plain_answer(serve: Serve, events: Any) -> None:
+    service = serve()
+    service.learn("ada", *events)
+    answer = service.chat(user="ada", personalization={"mode": "pba"})
+    assert service.sent() == [QUESTION]
+    assert answer.json()["personalization"] == {"mode": "none", "user": "ada", "version": None, "history": 0}
+    assert answer.headers["X-AlignX-Mode"] == "none"
+
+
+def test_pba_keeps_to_its_user(serve: Serve) -> None:
+    service = serve()
+    service.learn("bob", directed(d57=1))
+    service.learn("ada", directed(d57=1), tenant="other")
+    service.learn("ada", directed(d47=1))
+    service.chat(user="ada", personalization={"mode": "pba"})
+    assert service.sent()[1]["content"] == "<preferences>\nLikes science\n</preferences>"
+
+
 def test_max_history_counts_from_the_latest(serve: Serve) -> None:
     service = serve()
     service.learn("ada", *({"type": "post", "text": f"post {i}."} for i in range(20)))
@@ -142,7 +200,7 @@ def test_without_personalization_the_messages_are_the_callers(serve: Serve, fiel
     }
 
 
-@pytest.mark.parametrize("mode", ["summary", "ica", "direct"])
+@pytest.mark.parametrize("mode", ["summary", "ica", "pba", "direct"])
 def test_a_user_nothing_is_known_of_gets_a_plain_answer(serve: Serve, mode: str) -> None:
     service = serve()
     answer = service.chat(user="new", personalization={"mode": mode})
@@ -241,7 +299,7 @@ def test_each_tenant_has_a_cache_of_its_own(serve: Serve) -> None:
 # --- refusals ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["summary", "ica", "direct"])
+@pytest.mark.parametrize("mode", ["summary", "ica", "pba", "direct"])
 def test_a_mode_without_a_user_is_the_callers_mistake(serve: Serve, mode: str) -> None:
     service = serve()
     answer = service.chat(personalization={"mode": mode})
@@ -260,7 +318,7 @@ def test_a_mode_without_a_user_is_the_callers_mistake(serve: Serve, mode: str) -
         ({"messages": [{"role": "system"}, QUESTION]}, "messages.0"),
         ({"messages": [QUESTION], "max_tokens": 0}, "max_tokens"),
         ({"messages": [QUESTION], "user": "a/b"}, "user"),
-        ({"messages": [QUESTION], "user": "a", "personalization": {"mode": "pba"}}, "personalization.mode"),
+        ({"messages": [QUESTION], "user": "a", "personalization": {"mode": "all"}}, "personalization.mode"),
         ({"messages": [QUESTION], "user": "a", "personalization": {"modes": "ica"}}, "personalization.modes"),
     ],
 )
