@@ -126,7 +126,8 @@ async def selection_rewards(
         parts = {"format": 1.0, "accuracy": accuracy, "probability": probability}
         return Reward(accuracy if binary else probability, parts)
 
-    return list(await asyncio.gather(*(one(*pair) for pair in zip(replies, targets, strict=True))))
+    pairs = list(zip(replies, targets, strict=True))
+    return list(await asyncio.gather(*(one(*pair) for pair in pairs)))
 
 
 # --- the response model --------------------------------------------------------------------------
