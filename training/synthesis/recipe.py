@@ -1,0 +1,198 @@
+"""The recipe for one user: at most two rows, each written by the teacher and checked by the judge.
+
+The history is cut in three. A first row shows part 1 and is tested on choices of part 2; the streaming
+row shows that row's summary and part 2, and is tested on choices of part 3. For each: the well
+predictable choices become targets; the teacher drafts several summaries, guided by them; those from
+which the judge picks enough targets right are merged into one that knows what they know together; the
+result must get 80 % of the targets right. What becomes a row is the student's own prompt, in which no
+target stands, and the teacher's reasoning and summary.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from services.core.errors import EngineError, EngineRejected
+from services.core.judge import LetterEngine
+from services.core.prompts import fit_interactions, update_prompt
+from services.core.replies import SummaryReply, parse_summary
+from services.core.schemas import ComparisonInteraction
+from training.rewards import judged
+from training.synthesis.answers import Answer, KeptEngine
+from training.synthesis.config import Synthesis
+from training.synthesis.leaks import leaks
+from training.synthesis.prompts import guided_prompt, merge_prompt
+from training.synthesis.signals import SignalScorer, together
+from training.synthesis.users import User
+
+Kind = Literal["first", "streaming"]
+Choices = Sequence[ComparisonInteraction]
+
+STAGES = (
+    "attempted",
+    "without_targets",
+    "targets",
+    "candidates",
+    "unreadable",
+    "leaked",
+    "repeated",
+    "failed_first_check",
+    "passed_first_check",
+    "without_draft",
+    "merges",
+    "failed_second_check",
+    "engine_refused",
+    "rows",
+)
+"""What is counted of each kind of row, in the order it happens. Of the candidates, each is unreadable
+(no reasoning, no summary, cut off), leaked, a repetition of another, or judged."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Rows of one user and the counts of how they came about, as `first.targets` or `users.short`."""
+
+    rows: tuple[dict[str, Any], ...] = ()
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class _Task:
+    """One row to be made. Its targets are found on the way."""
+
+    kind: Kind
+    past: str | None
+    shown: Choices
+    counts: Counter[str]
+    targets: Choices = ()
+
+    def note(self, stage: str, count: int = 1) -> None:
+        assert stage in STAGES, stage
+        self.counts[f"{self.kind}.{stage}"] += count
+
+
+def _cuts(size: int) -> tuple[tuple[Kind, int, int], ...]:
+    """For each row: where its events end, and where the choices that it is tested on end."""
+    return (("first", size // 3, 2 * size // 3), ("streaming", 2 * size // 3, size))
+
+
+def _row(task: _Task, reply: SummaryReply, *, past_tokens: int) -> dict[str, Any]:
+    prompt = update_prompt(task.past, task.shown, past_tokens=past_tokens)
+    content = f"<think>\n{reply.reasoning}\n</think>\n\n{reply.text}"
+    return {"prompt": prompt.messages, "completion": [{"role": "assistant", "content": content}]}
+
+
+class Recipe:
+    def __init__(self, config: Synthesis, teacher: KeptEngine, judge: LetterEngine, scorer: SignalScorer) -> None:
+        self._config = config
+        self._teacher = teacher
+        self._judge = judge
+        self._scorer = scorer
+
+    async def rows(self, user: User) -> Outcome:
+        """Raises EngineFailed when an engine ends the run."""
+        asked = self._config.history
+        history = user.history[-asked.most :]
+        if len(history) < asked.least:
+            return Outcome(counts=Counter({"users.short": 1}))
+        counts, rows = Counter[str](), []
+        start, past = 0, None
+        for kind, end, tested in _cuts(len(history)):
+            shown = cast("Choices", fit_interactions(history[start:end], asked.tokens))
+            task = _Task(kind, past, shown, counts)
+            reply = await self._reply(task, history[:tested], end)
+            if reply is None:
+                break
+            rows.append(_row(task, reply, past_tokens=asked.past_tokens))
+            start, past = end, reply.text
+        if self._config.checks.whole_users and len(rows) == 1:
+            rows.clear()
+        counts[f"users.with_{len(rows)}_rows"] += 1
+        return Outcome(tuple(rows), counts)
+
+    async def _reply(self, task: _Task, history: Choices, start: int) -> SummaryReply | None:
+        """The checked reply, tested on choices from `history[start]` on; None when there is none."""
+        task.note("attempted")
+        try:
+            task.targets = await self._targets(history, start)
+            if len(task.targets) < self._config.targets.least:
+                task.note("without_targets")
+                return None
+            task.note("targets", len(task.targets))
+            reply = await self._written(task)
+        except EngineRejected:
+            task.note("engine_refused")
+            return None
+        if reply is not None:
+            task.note("rows")
+        return reply
+
+    async def _targets(self, history: Choices, start: int) -> list[ComparisonInteraction]:
+        """The best predictable choices from `start` on, in their order."""
+        chosen = self._config.targets
+        scores = await self._scorer.score(history, start)
+        good = [(score, place) for place, score in enumerate(scores, start) if score >= chosen.threshold]
+        best = sorted(good, key=lambda scored: (-scored[0], scored[1]))[: chosen.most]
+        return [history[place] for place in sorted(place for _, place in best)]
+
+    async def _written(self, task: _Task) -> SummaryReply | None:
+        """A summary that has passed both checks."""
+        drafts = await self._drafts(task)
+        shares = await together(self._right(draft, task) for draft in drafts)
+        passed = [
+            (draft, share) for draft, share in zip(drafts, shares, strict=True) if share >= self._config.checks.first
+        ]
+        task.note("failed_first_check", len(drafts) - len(passed))
+        task.note("passed_first_check", len(passed))
+        if not passed:
+            task.note("without_draft")
+            return None
+        if len(passed) == 1:
+            reply, share = passed[0]
+        else:
+            merged = await self._merged([draft for draft, _ in passed], task)
+            if merged is None:
+                return None
+            reply, share = merged, await self._right(merged, task)
+        if share < self._config.checks.second:
+            task.note("failed_second_check")
+            return None
+        return reply
+
+    async def _drafts(self, task: _Task) -> list[SummaryReply]:
+        """The teacher's usable drafts, each said once."""
+        sampling, past_tokens = self._config.candidates, self._config.history.past_tokens
+        messages = guided_prompt(task.past, task.shown, task.targets, past_tokens=past_tokens).messages
+        asked = (self._teacher.complete(messages, sampling, sample) for sample in range(sampling.count))
+        answers = await together(asked)
+        task.note("candidates", len(answers))
+        usable = [draft for answer in answers if (draft := self._usable(answer, task)) is not None]
+        distinct = {draft.text: draft for draft in reversed(usable)}
+        task.note("repeated", len(usable) - len(distinct))
+        return list(reversed(distinct.values()))
+
+    async def _merged(self, drafts: Sequence[SummaryReply], task: _Task) -> SummaryReply | None:
+        task.note("merges")
+        answer = await self._teacher.complete(merge_prompt(drafts).messages, self._config.candidates)
+        return self._usable(answer, task)
+
+    def _usable(self, answer: Answer, task: _Task) -> SummaryReply | None:
+        """The reply read as the services read it, unless it is malformed or gives a target away."""
+        try:
+            reply = parse_summary(answer.text, max_chars=self._config.candidates.max_chars)
+        except EngineError:
+            reply = None
+        if reply is None or not reply.reasoning or not answer.whole:
+            task.note("unreadable")
+            return None
+        said = f"{reply.reasoning}\n{reply.text}"
+        if leaks(said, task.targets, task.shown, past=task.past, words=self._config.checks.leak_words):
+            task.note("leaked")
+            return None
+        return reply
+
+    async def _right(self, reply: SummaryReply, task: _Task) -> float:
+        """Share of the targets for which the judge, who knows the summary alone, picks the user's choice."""
+        found = await together(judged(self._judge, reply.text, target.pairs()[0]) for target in task.targets)
+        return sum(probability > 0.5 for probability in found) / len(found)

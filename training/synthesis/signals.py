@@ -1,0 +1,76 @@
+"""How predictable is each choice of a user from the choices before it?
+
+What nothing foretells cannot test a summary: a summary that misses it may be as good as one that hits it.
+`ProfileScorer` asks the fast profile and costs no call; `SequenceScorer` asks the judge, which reads the
+recent history itself.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from services.core.folding import fold
+from services.core.judge import LetterEngine
+from services.core.profile import EMPTY
+from services.core.prompts import ChatMessage, chat_prompt, fit_interactions
+from services.core.schemas import ComparisonInteraction, Interaction
+from training.rewards import judged
+
+Value = TypeVar("Value")
+
+
+class SignalScorer(Protocol):
+    async def score(self, history: Sequence[ComparisonInteraction], start: int) -> list[float]:
+        """For each interaction from `start` on, oldest first, the probability given to what the user
+        chose by one who knows those before it; 0.5 is chance."""
+        ...
+
+
+class ProfileScorer:
+    """The fast profile of the earlier events, folded event by event."""
+
+    async def score(self, history: Sequence[ComparisonInteraction], start: int) -> list[float]:
+        profile, scores = EMPTY, []
+        for interaction in history:
+            profile, foreseen = fold(profile, interaction)
+            scores.append(foreseen[0])
+        return scores[start:]
+
+
+class SequenceScorer:
+    """A sequence model with the recent history in its context, by forced letters in both orders."""
+
+    def __init__(self, engine: LetterEngine, *, recent_tokens: int) -> None:
+        self._engine = engine
+        self._recent_tokens = recent_tokens
+
+    async def score(self, history: Sequence[ComparisonInteraction], start: int) -> list[float]:
+        return await together(self._foreseen(history[:at], history[at]) for at in range(start, len(history)))
+
+    async def _foreseen(self, earlier: Sequence[ComparisonInteraction], choice: ComparisonInteraction) -> float:
+        reader = _Reader(self._engine, fit_interactions(earlier, self._recent_tokens))
+        return await judged(reader, None, choice.pairs()[0])
+
+
+class _Reader:
+    """A LetterEngine that has read a history: the events stand before each prompt."""
+
+    def __init__(self, engine: LetterEngine, history: Sequence[Interaction]) -> None:
+        self._engine = engine
+        self._history = history
+
+    async def choose(
+        self, messages: Sequence[ChatMessage], letters: Sequence[str], *, tenant: str, priority: int = 0
+    ) -> list[float]:
+        prompt = chat_prompt(messages, mode="direct", summary=None, history=self._history)
+        return await self._engine.choose(prompt.messages, letters, tenant=tenant, priority=priority)
+
+
+async def together(coroutines: Iterable[Coroutine[Any, Any, Value]]) -> list[Value]:
+    """All results, in order. The first error ends the others."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
