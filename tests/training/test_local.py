@@ -1,11 +1,13 @@
 """The in-process engine against plain one-row forwards of the same random model."""
 
 import asyncio
+import copy
 import threading
 from collections.abc import Sequence
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from services.core.errors import EngineRejected
@@ -235,6 +237,18 @@ def test_the_mode_of_a_shared_model_stays(engine: LocalEngine) -> None:
     finally:
         engine.model.eval()
     assert next(engine.model.parameters()).requires_grad
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # PEFT asks by the old name
+def test_adapters_are_part_of_the_model(engine: LocalEngine) -> None:
+    adapted = get_peft_model(
+        copy.deepcopy(engine.model), LoraConfig(target_modules=["q_proj"], init_lora_weights=False)
+    )
+    local = LocalEngine(adapted.eval(), engine.tokenizer)
+    asked = messages("Tea?")
+    found = asyncio.run(choices(local, [asked]))[0]
+    assert found == pytest.approx(plain_choice(local, asked), abs=1e-4)
+    assert found != pytest.approx(plain_choice(engine, asked), abs=1e-4)
 
 
 def test_bfloat16_is_near(engine: LocalEngine) -> None:
