@@ -1,0 +1,108 @@
+"""Small counters that tell about any number of values in memory that does not grow with them.
+
+`Spread` keeps quantiles, `Repeats` the share of values seen before, `Commonest` the most frequent
+value. Up to their capacity they are exact; beyond it the first two estimate from an even sample, and
+the last gives a lower bound.
+"""
+
+import random
+from hashlib import blake2b
+
+from pydantic import BaseModel
+
+
+class Quantiles(BaseModel):
+    """How values are spread."""
+
+    least: float
+    p10: float
+    median: float
+    p90: float
+    most: float
+    mean: float
+
+
+class Spread:
+    """Quantiles of a stream of numbers by reservoir sampling (Vitter's algorithm R), seeded."""
+
+    def __init__(self, capacity: int = 10_000) -> None:
+        self._kept: list[float] = []
+        self._capacity = capacity
+        self._random = random.Random(0)
+        self._least, self._most, self._sum = float("inf"), float("-inf"), 0.0
+        self.count = 0
+
+    def add(self, value: float) -> None:
+        self.count += 1
+        self._sum += value
+        self._least, self._most = min(self._least, value), max(self._most, value)
+        if len(self._kept) < self._capacity:
+            self._kept.append(value)
+        elif (place := int(self._random.random() * self.count)) < self._capacity:
+            self._kept[place] = value
+
+    def quantiles(self) -> Quantiles | None:
+        if not self.count:
+            return None
+        ordered = sorted(self._kept)
+        p10, median, p90 = (ordered[min(len(ordered) - 1, int(len(ordered) * share))] for share in (0.1, 0.5, 0.9))
+        mean = self._sum / self.count
+        return Quantiles(least=self._least, p10=p10, median=median, p90=p90, most=self._most, mean=mean)
+
+
+def fingerprint(*texts: str) -> int:
+    """64 bits of the texts, the same in every process; texts that join alike differ."""
+    digest = blake2b(digest_size=8)
+    for text in texts:
+        content = text.encode("utf-8", "surrogatepass")
+        digest.update(len(content).to_bytes(8, "little"))
+        digest.update(content)
+    return int.from_bytes(digest.digest(), "little")
+
+
+class Repeats:
+    """The share of values that came before, by their fingerprints.
+
+    When more than `capacity` distinct values have come, only those whose fingerprint ends in one more
+    zero bit are followed, all their repeats included: an even sample of the distinct values.
+    """
+
+    def __init__(self, capacity: int = 200_000) -> None:
+        self._counts: dict[int, int] = {}
+        self._capacity = capacity
+        self._mask = 0
+
+    def add(self, value: int) -> None:
+        if value & self._mask:
+            return
+        self._counts[value] = self._counts.get(value, 0) + 1
+        while len(self._counts) > self._capacity:
+            self._mask = self._mask << 1 | 1
+            self._counts = {value: count for value, count in self._counts.items() if not value & self._mask}
+
+    @property
+    def exact(self) -> bool:
+        return self._mask == 0
+
+    def share(self) -> float:
+        seen = sum(self._counts.values())
+        return (seen - len(self._counts)) / seen if seen else 0.0
+
+
+class Commonest:
+    """The share of the most frequent value, from below (Misra and Gries): too low by 1 / `counters` at most."""
+
+    def __init__(self, counters: int = 256) -> None:
+        self._counts: dict[int, int] = {}
+        self._counters = counters
+        self.total = 0
+
+    def add(self, value: int) -> None:
+        self.total += 1
+        if value in self._counts or len(self._counts) < self._counters:
+            self._counts[value] = self._counts.get(value, 0) + 1
+            return
+        self._counts = {value: count - 1 for value, count in self._counts.items() if count > 1}
+
+    def share(self) -> float:
+        return max(self._counts.values(), default=0) / self.total if self.total else 0.0
