@@ -2,14 +2,15 @@
 
 `LocalEngine` puts a transformers model behind the interfaces that services/core/judge.py and
 training/rewards.py ask for, so that the judge of serving works on it unchanged. Requests that are
-awaited together share forwards: they are sorted by length and padded on the right, where a causal
-model cannot see the padding and so needs no mask.
+awaited together share forwards: what all begin with is computed once, and the rest is sorted by
+length and padded on the right, where a causal model cannot see the padding.
 
     engine = LocalEngine.load("models/alignx-mini")
     probability = await judged(engine, summary, pair)
 """
 
 import asyncio
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ Progress = Callable[[int, int], None]
 
 _HEAD_ROWS: Final = 1_024
 """Tokens that the output layer scores at once: at a vocabulary of 150 000, .6 GB of logits."""
+_SHARED_TOKENS: Final = 32
+"""A shorter beginning is not worth a forward of its own."""
 _ADJUSTED_LOGITS: Final = ("final_logit_softcapping", "logits_scaling", "logit_scale")
 
 
@@ -47,8 +50,18 @@ class LocalEngine:
     evaluation mode, and leaves mode and random state as they were.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, batch_tokens: int = 16_384, autocast: bool = False) -> None:
-        """`batch_tokens` bounds one forward, padding included; `autocast` computes in bfloat16.
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        batch_tokens: int | None = None,
+        write_tokens: int = 16_384,
+        autocast: bool = False,
+    ) -> None:
+        """`batch_tokens` bounds a forward, padding included; default 2048 on a CPU, where more falls
+        out of its caches, and 16384 elsewhere. `write_tokens` bounds the prompts and replies that
+        are written together. `autocast` computes in bfloat16.
 
         Raises ValueError for a model that alters its logits after the output layer.
         """
@@ -58,7 +71,8 @@ class LocalEngine:
         self.model = model
         self.tokenizer = tokenizer
         self.positions: int = model.config.max_position_embeddings
-        self.batch_tokens = batch_tokens
+        self.batch_tokens = batch_tokens or (2_048 if model.device.type == "cpu" else 16_384)
+        self.write_tokens = write_tokens
         self.autocast = autocast
         self._waiting: dict[asyncio.AbstractEventLoop, list[tuple[_Row, asyncio.Future[list[float]]]]] = {}
 
@@ -69,12 +83,14 @@ class LocalEngine:
         *,
         device: str = "cpu",
         dtype: str = "float32",
-        batch_tokens: int = 16_384,
+        batch_tokens: int | None = None,
+        write_tokens: int = 16_384,
         autocast: bool = False,
     ) -> Self:
         """The checkpoint at `path` and its tokenizer; `dtype` is the name of a torch dtype."""
         model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype)).to(device)
-        return cls(model, AutoTokenizer.from_pretrained(path), batch_tokens=batch_tokens, autocast=autocast)
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        return cls(model, tokenizer, batch_tokens=batch_tokens, write_tokens=write_tokens, autocast=autocast)
 
     # --- choice ----------------------------------------------------------------------------------
 
@@ -138,7 +154,7 @@ class LocalEngine:
     ) -> list[str]:
         """A reply to each prompt, without control tokens. Temperature 0 takes the likeliest token;
         `top_k` of 0 or less and `top_p` of 1 leave all tokens in. The same seed, prompts and
-        `batch_tokens` give the same replies. `thinking` is passed on to the chat template.
+        `write_tokens` give the same replies. `thinking` is passed on to the chat template.
 
         Raises EngineRejected if a prompt and `max_new_tokens` exceed the model's positions.
         """
@@ -149,7 +165,7 @@ class LocalEngine:
         replies, done = [""] * len(rendered), 0
         with self._inference(), torch.random.fork_rng(self._random_devices()):
             torch.manual_seed(seed)
-            for bucket in buckets([len(ids) + max_new_tokens for ids in rendered], self.batch_tokens):
+            for bucket in buckets([len(ids) + max_new_tokens for ids in rendered], self.write_tokens):
                 texts = self._written([rendered[index] for index in bucket], config)
                 for index, text in zip(bucket, texts, strict=True):
                     replies[index] = text
@@ -179,21 +195,32 @@ class LocalEngine:
     # --- the forward -----------------------------------------------------------------------------
 
     def _scores(self, rows: Sequence[_Row]) -> list[list[float]]:
-        """What each row asks to read; equal rows are computed once."""
+        """What each row asks to read. Equal rows are computed once, and so is what all begin with:
+        the instruction of a judge is a third of its prompt."""
         unique = list(dict.fromkeys(rows))
+        shared = _shared_prefix(unique)
         found: dict[_Row, list[float]] = {}
         with self._inference():
-            for bucket in buckets([len(row.ids) for row in unique], self.batch_tokens):
+            cache = self._cached(unique[0].ids[:shared]) if shared else None
+            for bucket in buckets([len(row.ids) - shared for row in unique], self.batch_tokens):
                 chosen = [unique[index] for index in bucket]
-                found.update(zip(chosen, self._forward(chosen), strict=True))
+                found.update(zip(chosen, self._forward(chosen, shared, cache), strict=True))
         return [found[row] for row in rows]
 
-    def _forward(self, rows: Sequence[_Row]) -> list[list[float]]:
-        width = max(len(row.ids) for row in rows)
-        ids = self._tensor([row.ids + (self._pad_id(),) * (width - len(row.ids)) for row in rows])
+    def _cached(self, ids: tuple[int, ...]) -> Any:
+        return self._causal().base_model(input_ids=self._tensor([ids]), use_cache=True).past_key_values
+
+    def _forward(self, rows: Sequence[_Row], shared: int, cache: Any) -> list[list[float]]:
+        """`cache` holds the first `shared` tokens, which all rows have in common."""
+        width = max(len(row.ids) for row in rows) - shared
+        ids = self._tensor([row.ids[shared:] + (self._pad_id(),) * (width + shared - len(row.ids)) for row in rows])
+        past = copy.deepcopy(cache)  # a forward adds to it
+        if past is not None:
+            past.batch_repeat_interleave(len(rows))
         causal = self._causal()
-        hidden = causal.base_model(input_ids=ids, use_cache=False).last_hidden_state  # (rows, width, hidden)
-        spots = [(index, position, token) for index, row in enumerate(rows) for position, token in row.read]
+        decoded = causal.base_model(input_ids=ids, past_key_values=past, use_cache=past is not None)
+        hidden = decoded.last_hidden_state  # (rows, width, hidden)
+        spots = [(index, position - shared, token) for index, row in enumerate(rows) for position, token in row.read]
         values: list[float] = []
         for start in range(0, len(spots), _HEAD_ROWS):
             index, position, token = self._tensor(spots[start : start + _HEAD_ROWS]).T
@@ -243,6 +270,18 @@ class LocalEngine:
     def _random_devices(self) -> list[Any]:
         device = self.model.device
         return [] if device.type == "cpu" else [device]
+
+
+def _shared_prefix(rows: Sequence[_Row]) -> int:
+    """How many tokens all rows begin with, before any that is read; 0 where it would not pay."""
+    if len(rows) < 2:
+        return 0
+    ends = [min((position for position, _ in row.read), default=len(row.ids) - 1) for row in rows]
+    texts = [row.ids for row in rows]
+    lowest, highest = min(texts), max(texts)  # all others lie between, so they share what these two do
+    differs = (index for index, (one, other) in enumerate(zip(lowest, highest, strict=False)) if one != other)
+    shared = min(next(differs, len(lowest)), *ends)
+    return shared if shared >= _SHARED_TOKENS else 0
 
 
 def buckets(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

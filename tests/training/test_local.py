@@ -82,8 +82,7 @@ def test_batched_letters_are_those_of_single_rows(engine: LocalEngine, monkeypat
     expected = [plain_choice(engine, one) for one in asked]
     shapes = spied(engine, monkeypatch)
     found = asyncio.run(choices(engine, asked))
-    assert len(shapes) == 1, "one forward for all that waited together"
-    assert shapes[0][0] == len(QUERIES)
+    assert [rows for rows, _ in shapes] == [1, len(QUERIES)], "what all begin with, then all in one forward"
     for row, wanted in zip(found, expected, strict=True):
         assert row == pytest.approx(wanted, abs=1e-4)
     assert len({round(row[0], 3) for row in found}) == len(QUERIES), "the rows are told apart"
@@ -93,10 +92,11 @@ def test_the_budget_splits_a_batch_and_changes_nothing(engine: LocalEngine, monk
     asked = [messages(query) for query in QUERIES]
     whole = asyncio.run(choices(engine, asked))
     shapes = spied(engine, monkeypatch)
-    small = LocalEngine(engine.model, engine.tokenizer, batch_tokens=700)
+    small = LocalEngine(engine.model, engine.tokenizer, batch_tokens=300)
     split = asyncio.run(choices(small, asked))
+    shapes = shapes[1:]
     assert len(shapes) > 1
-    assert all(rows * width <= 700 or rows == 1 for rows, width in shapes)
+    assert all(rows * width <= 300 or rows == 1 for rows, width in shapes)
     assert sum(rows for rows, _ in shapes) == len(QUERIES)
     for one, other in zip(whole, split, strict=True):
         assert one == pytest.approx(other, abs=1e-4)
@@ -114,7 +114,7 @@ def test_a_batch_of_rewards_is_one_forward(engine: LocalEngine, monkeypatch: pyt
     replies = [f"<think>a</think>The user likes {what}." for what in ("tea", "long films", "brevity")]
     pairs = [Pair("q", "green tea", "black coffee")] * 3
     found = asyncio.run(selection_rewards(engine, replies, pairs, binary=False))
-    assert [rows for rows, _ in shapes] == [6], "three replies in both orders"
+    assert [rows for rows, _ in shapes] == [1, 6], "three replies in both orders"
     assert len({reward.total for reward in found}) == 3
 
 
@@ -195,6 +195,17 @@ def test_token_logprobs_are_those_of_single_rows(engine: LocalEngine, monkeypatc
     assert engine.token_logprobs([(asked[0][0], "")]) == [[]]
 
 
+def test_a_shared_beginning_ends_before_what_is_read(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = [ChatMessage(role="user", content="tea or coffee " * 20)]
+    replies = ("the user likes tea", "the user likes coffee", "the user")
+    alone = [engine.token_logprobs([(prompt, reply)])[0] for reply in replies]
+    shapes = spied(engine, monkeypatch)
+    together = engine.token_logprobs([(prompt, reply) for reply in replies])
+    assert [rows for rows, _ in shapes] == [1, 3]
+    for one, other in zip(alone, together, strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+
+
 def test_it_is_a_response_model(engine: LocalEngine) -> None:
     pair = Pair("Drink?", "green tea", "black coffee")
     replies = ["<think>a</think>The user likes tea.", "nothing"]
@@ -211,7 +222,7 @@ def test_writing_repeats_with_its_seed_and_counts_rows(engine: LocalEngine) -> N
     torch.manual_seed(7)
     before = torch.get_rng_state()
     options = {"max_new_tokens": 6, "temperature": 1.0, "top_p": 0.9, "top_k": 50}
-    small = LocalEngine(engine.model, engine.tokenizer, batch_tokens=800)
+    small = LocalEngine(engine.model, engine.tokenizer, write_tokens=800)
     first = small.generate(prompts, seed=1, progress=lambda done, total: seen.append((done, total)), **options)
     assert torch.equal(before, torch.get_rng_state()), "the caller's random state stays"
     assert first == small.generate(prompts, seed=1, **options)
