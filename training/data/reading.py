@@ -184,7 +184,7 @@ def _require_kind(file: Path, head: list[_Raw], kind: type[Row], report: ReadRep
         names = ", ".join(str(name)[:40] for name in list(objects[0])[:12]) if objects else "none: rows are no objects"
         raise DatasetError(
             f"{file} looks like no known kind (fields: {names}), but {kind.label} rows (kind {kind.kind}) are wanted; "
-            f"the first row: {_reason(error)[0]}"
+            f"the first row: {_reason(error)}"
         ) from error
 
 
