@@ -1,0 +1,125 @@
+"""What an evaluation is asked to measure: as a record, and as options of the command line."""
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from training.errors import ConfigError
+from training.evaluation.models import Placement, Sampling, checkpoint, is_url
+from training.evaluation.settings import PROFILE, SETTINGS, Protocol
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What to measure, of what, on what."""
+
+    out: Path
+    stage: str
+    model: str | None = None
+    judge: str | None = None
+    data: Path | None = None
+    limit: int | None = None
+    settings: tuple[str, ...] | None = None
+    """Default: all that the model and the rows allow."""
+    protocol: Protocol = field(default_factory=Protocol)
+    placement: Placement = field(default_factory=Placement)
+    alignment: Path | None = None
+    reference: str | None = None
+
+    def check(self) -> None:
+        """Raises ConfigError for what cannot be, before anything loads."""
+        if self.data is None and self.alignment is None:
+            raise ConfigError("there is nothing to measure: give --data, --alignment or both")
+        if self.alignment and not (self.model and self.reference):
+            raise ConfigError("--alignment compares --model with --reference; both are checkpoint folders")
+        unknown = set(self.settings or ()) - set(SETTINGS)
+        if unknown:
+            raise ConfigError(f"--settings {', '.join(sorted(unknown))}: unknown; allowed: {', '.join(SETTINGS)}")
+        if self.model is None and set(self.settings or (PROFILE,)) != {PROFILE}:
+            raise ConfigError(f"--settings other than {PROFILE} need a --model")
+        for where in (self.model, self.judge, self.reference):
+            if where and not is_url(where):
+                checkpoint(Path(where))
+        for path in (self.data, self.alignment):
+            if path and not path.exists():
+                raise ConfigError(f"{path} does not exist")
+
+
+def options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Measure a checkpoint or an engine on held-out users.")
+    add = parser.add_argument
+    add("--out", type=Path, required=True, help="the result, a JSON file")
+    add("--stage", required=True, help="what the report calls it: base, sft, rl, dpo-ica, dpo-pba, …")
+    add("--model", help="checkpoint folder or URL; default: the fast profile alone")
+    add("--judge", help="checkpoint folder or URL that chooses; default: the model itself")
+    add("--data", type=Path, help="UPI rows of held-out users")
+    add("--limit", type=_positive, help="at most this many users, and pairs")
+    add("--settings", help=f"some of {','.join(SETTINGS)}; default: all that model and rows allow")
+    add("--alignment", type=Path, metavar="PAIRS", help="preference pairs of messages")
+    add("--reference", help="checkpoint folder that --alignment compares with")
+    sampling, protocol, placement = Sampling(), Protocol(), Placement()
+    add("--seed", type=int, default=protocol.seed)
+    add("--updates", type=_positive, default=protocol.updates, help="of setting streaming")
+    add("--flip", type=_share, default=protocol.flip, help="share of choices turned round in setting flipped")
+    add("--history-tokens", type=_positive, default=protocol.history_tokens)
+    add("--past-tokens", type=_positive, default=protocol.past_tokens)
+    add("--max-chars", type=_positive, default=protocol.max_chars, help="longest summary kept")
+    add("--max-tokens", type=_positive, default=sampling.max_tokens, help="of a reply, reasoning included")
+    add("--temperature", type=float, default=sampling.temperature, help="0 takes the likeliest tokens")
+    add("--top-p", type=float, default=sampling.top_p)
+    add("--top-k", type=int, default=sampling.top_k, help="0 for no limit")
+    add("--device", default=placement.device)
+    add("--dtype", choices=("float32", "bfloat16"), default=placement.dtype)
+    add("--autocast", action="store_true", help="compute in bfloat16, keep weights as they are")
+    add("--batch", type=_positive, default=placement.batch, help="users in one group")
+    add("--batch-tokens", type=_positive, default=placement.batch_tokens, help="of one forward")
+    add("--model-name", help="which model of a URL; default: the first it lists")
+    add("--api-key-env", help="environment variable with the key of a URL")
+    add("--opened", action="store_true", help="the chat template behind the URL writes <think> itself")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
+    return value
+
+
+def _share(text: str) -> float:
+    if not 0 <= (value := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"must lie between 0 and 1, not {text}")
+    return value
+
+
+def plan_of(given: argparse.Namespace) -> Evaluation:
+    return Evaluation(
+        out=given.out,
+        stage=given.stage,
+        model=given.model,
+        judge=given.judge,
+        data=given.data,
+        limit=given.limit,
+        settings=tuple(given.settings.split(",")) if given.settings else None,
+        alignment=given.alignment,
+        reference=given.reference,
+        protocol=Protocol(
+            sampling=Sampling(given.max_tokens, given.temperature, given.top_p, given.top_k),
+            seed=given.seed,
+            updates=given.updates,
+            flip=given.flip,
+            history_tokens=given.history_tokens,
+            past_tokens=given.past_tokens,
+            max_chars=given.max_chars,
+            batch=given.batch,
+        ),
+        placement=Placement(
+            device=given.device,
+            dtype=given.dtype,
+            autocast=given.autocast,
+            batch=given.batch,
+            batch_tokens=given.batch_tokens,
+            model_name=given.model_name,
+            api_key_env=given.api_key_env,
+            opened=given.opened,
+        ),
+    )
