@@ -95,6 +95,7 @@ settings=(
     actor_rollout_ref.actor.use_kl_loss=false
     actor_rollout_ref.actor.entropy_coeff=0
     algorithm.use_kl_in_reward=false
+    critic.enable=false
 
     # run
     reward.num_workers=1 # the loop brings its scores along
