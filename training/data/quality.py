@@ -12,7 +12,7 @@ come from; it is a reason to look, not a verdict.
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict
@@ -77,7 +77,7 @@ class Quality:
         self.rows = 0
         self.seen: Counter[str] = Counter()
         """Rows in which something noteworthy was seen, by what it is."""
-        self._spreads: dict[str, Spread] = {}
+        self._spreads: defaultdict[str, Spread] = defaultdict(Spread)
         self._repeats = Repeats()
         self._queries = Commonest()
         self._longer = 0.0
@@ -107,7 +107,7 @@ class Quality:
             self._directions(row.directions)
 
     def _spread(self, name: str, value: float) -> None:
-        self._spreads.setdefault(name, Spread()).add(value)
+        self._spreads[name].add(value)
 
     # --- parts of a row ------------------------------------------------------------------------
 
@@ -121,13 +121,13 @@ class Quality:
             self._queries.add(fingerprint(target.query))
             self._choice(target.chosen, target.rejected)
             self.seen["target in history"] += any(triple.texts() == target.texts() for triple in triples)
-        self.seen["too long"] += _tokens(row.texts()) > PROMPT_TOKENS
+        self.seen["too long"] += _too_long(list(row.texts()))
 
     def _messages(self, row: SftRow | PairRow) -> None:
         asked = [turn.content for turn in row.prompt]
         self._spread("prompt characters", sum(map(len, asked)))
         self.seen["no system message"] += row.prompt[0].role != "system"
-        self.seen["too long"] += _tokens(asked) > PROMPT_TOKENS
+        self.seen["too long"] += _too_long(asked)
         for query in _queries(asked):
             self._queries.add(fingerprint(query))
         if isinstance(row, PairRow):
@@ -255,8 +255,10 @@ SEEN: dict[str, tuple[float, str]] = {
 """What is warned of by the share of rows above which it is, and in which words."""
 
 
-def _tokens(texts: Iterator[str] | Sequence[str]) -> int:
-    return sum(map(estimate_tokens, texts))
+def _too_long(texts: Sequence[str]) -> bool:
+    if 2 * sum(map(len, texts)) <= PROMPT_TOKENS:  # no character counts for more than two tokens
+        return False
+    return sum(map(estimate_tokens, texts)) > PROMPT_TOKENS
 
 
 def _queries(texts: Sequence[str]) -> list[str]:

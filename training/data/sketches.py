@@ -52,12 +52,9 @@ class Spread:
 
 def fingerprint(*texts: str) -> int:
     """64 bits of the texts, the same in every process; texts that join alike differ."""
-    digest = blake2b(digest_size=8)
-    for text in texts:
-        content = text.encode("utf-8", "surrogatepass")
-        digest.update(len(content).to_bytes(8, "little"))
-        digest.update(content)
-    return int.from_bytes(digest.digest(), "little")
+    contents = [text.encode("utf-8", "surrogatepass") for text in texts]
+    lengths = ",".join(str(len(content)) for content in contents).encode()
+    return int.from_bytes(blake2b(b"\n".join((lengths, *contents)), digest_size=8).digest(), "little")
 
 
 class Repeats:
