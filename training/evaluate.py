@@ -31,10 +31,11 @@ from training.evaluation.bar import Bar
 from training.evaluation.cases import Case, read_cases
 from training.evaluation.intervals import difference, estimate, hits
 from training.evaluation.measuring import longer_wins, measure, measure_profile
-from training.evaluation.models import file_sha256, is_url, load_local, named, open_model
+from training.evaluation.models import load_local, open_model
 from training.evaluation.options import Evaluation, options, plan_of
 from training.evaluation.results import AlignmentScores, Estimate, EvaluationResult, Scores, Source
 from training.evaluation.settings import COMPARED, PROFILE, SETTINGS
+from training.evaluation.sources import file_sha256, is_url, named
 from training.synthesis.store import AnswerStore
 
 PACKAGES = ("alignx-serve", "torch", "transformers", "trl", "numpy")
@@ -84,23 +85,19 @@ async def users(plan: Evaluation, store: AnswerStore, bar: Bar) -> dict[str, Any
     }
 
 
-def aligned(plan: Evaluation, store: AnswerStore, bar: Bar) -> tuple[AlignmentScores, Source]:
-    """Alignment accuracy of the model against the reference, loaded one after the other."""
-    assert plan.alignment and plan.model, "the plan was checked"
-    assert plan.reference
+def aligned(
+    plan: Evaluation, pairs: Path, compared: tuple[str, str], store: AnswerStore, bar: Bar
+) -> tuple[AlignmentScores, Source]:
+    """Alignment accuracy of the first of `compared` against the second, loaded one after the other."""
     started = time.monotonic()
-    rows = alignment.pair_rows(plan.alignment, plan.limit)
+    rows = alignment.pair_rows(pairs, plan.limit)
     found, sources = [], []
-    for name, where in (("policy", plan.model), ("reference", plan.reference)):
+    for name, where in zip(("policy", "reference"), compared, strict=True):
         model = load_local(where, store, plan.placement)
         found.append(alignment.likelihoods(model, rows, bar.line(name, len(rows))))
         sources.append(model.source)
         del model  # before the next one takes its memory
-    policy, reference = found
-    seed = plan.protocol.seed
-    scores = alignment.scores(
-        policy, reference, data=plan.alignment, compared_with=sources[1], seed=seed, started=started
-    )
+    scores = alignment.scores(*found, data=pairs, compared_with=sources[1], seed=plan.protocol.seed, started=started)
     return scores, sources[0]
 
 
@@ -112,8 +109,9 @@ async def evaluate(plan: Evaluation) -> EvaluationResult:
     with AnswerStore.open(plan.out.with_name(f"{plan.out.name}.answers.sqlite")) as store, Bar() as bar:
         if plan.data is not None:
             found |= await users(plan, store, bar)
-        if plan.alignment is not None:
-            found["alignment"], found["model"] = aligned(plan, store, bar)
+        if plan.alignment and plan.model and plan.reference:
+            compared = (plan.model, plan.reference)
+            found["alignment"], found["model"] = aligned(plan, plan.alignment, compared, store, bar)
     result = EvaluationResult(
         stage=plan.stage,
         created_at=datetime.now(UTC),

@@ -12,9 +12,10 @@ from typing import Final
 
 from training.data.formats import PairRow
 from training.data.reading import read
-from training.evaluation.intervals import estimate
-from training.evaluation.models import Likelihood, LocalModel, Messages, Tick, file_sha256, named
+from training.evaluation.intervals import difference, estimate
+from training.evaluation.models import Likelihood, LocalModel, Messages, Tick
 from training.evaluation.results import AlignmentScores, Source
+from training.evaluation.sources import file_sha256, named
 
 BETA: Final = 0.1
 """As in training. Its sign alone matters to the accuracy."""
@@ -43,15 +44,19 @@ def scores(
     policy: Pairs, reference: Pairs, *, data: Path, compared_with: Source, seed: int, started: float
 ) -> AlignmentScores:
     margins = [BETA * (_margin(ours) - _margin(theirs)) for ours, theirs in zip(policy, reference, strict=True)]
+    ours, theirs = ([_won(_margin(pair)) for pair in pairs] for pairs in (policy, reference))
+    by_token = [[_won(_margin_by_token(pair)) for pair in pairs] for pairs in (policy, reference)]
     return AlignmentScores(
         data=Source(name=named(data), sha256=file_sha256(data) if data.is_file() else None),
         reference=compared_with,
         beta=BETA,
         alignment=estimate([_won(margin) for margin in margins], seed=seed),
-        policy_prefers=estimate([_won(_margin(pair)) for pair in policy], seed=seed),
-        reference_prefers=estimate([_won(_margin(pair)) for pair in reference], seed=seed),
-        policy_prefers_by_token=estimate([_won(_margin_by_token(pair)) for pair in policy], seed=seed),
-        reference_prefers_by_token=estimate([_won(_margin_by_token(pair)) for pair in reference], seed=seed),
+        policy_prefers=estimate(ours, seed=seed),
+        reference_prefers=estimate(theirs, seed=seed),
+        gain=difference(ours, theirs, seed=seed),
+        policy_prefers_by_token=estimate(by_token[0], seed=seed),
+        reference_prefers_by_token=estimate(by_token[1], seed=seed),
+        gain_by_token=difference(*by_token, seed=seed),
         seconds=round(time.monotonic() - started, 3),
     )
 

@@ -7,7 +7,6 @@ was interrupted goes on where it stopped, and settings that ask for the same sha
 
 import asyncio
 import hashlib
-import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from services.core.judge import LetterEngine
 from services.core.prompts import ChatMessage, estimate_tokens
 from training.errors import CheckpointError, ConfigError
 from training.evaluation.results import Source
+from training.evaluation.sources import checkpoint, is_url
 from training.synthesis.answers import KeptEngine, open_engine
 from training.synthesis.config import Candidates, EngineAt
 from training.synthesis.store import AnswerStore
@@ -27,9 +27,6 @@ from training.synthesis.store import AnswerStore
 Messages = Sequence[ChatMessage]
 Tick = Callable[[int], None]
 """Hears of so many more answers."""
-
-_HASHED = (".safetensors", ".json", ".jinja", ".txt", ".model", ".bin")
-_NO_PART_OF_THE_MODEL = ("trainer_state.json", "training_args.bin", "metrics.json")
 
 
 @dataclass(frozen=True)
@@ -227,10 +224,6 @@ class Placement:
     """An engine behind a URL: whether its chat template writes <think>."""
 
 
-def is_url(where: str) -> bool:
-    return where.startswith(("http://", "https://"))
-
-
 @asynccontextmanager
 async def open_model(where: str, store: AnswerStore, placement: Placement) -> AsyncIterator[Model]:
     """The checkpoint in a folder, or the engine at a URL. Raises TrainingError."""
@@ -252,7 +245,10 @@ def load_local(where: str, store: AnswerStore, placement: Placement) -> LocalMod
     if is_url(where):
         raise ConfigError(f"{where}: alignment accuracy needs a checkpoint folder, not a URL")
     source = checkpoint(Path(where))
-    from training.local import LocalEngine, opens_thinking  # torch and transformers: not needed for a URL
+    # torch and transformers: not needed for a URL
+    from safetensors import SafetensorError
+
+    from training.local import LocalEngine, opens_thinking
 
     try:
         engine = LocalEngine.load(
@@ -262,7 +258,7 @@ def load_local(where: str, store: AnswerStore, placement: Placement) -> LocalMod
             autocast=placement.autocast,
             batch_tokens=placement.batch_tokens,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{where} cannot be loaded as a checkpoint: {error}") from error
     arithmetic = f"{placement.dtype}, autocast" if placement.autocast else placement.dtype
     return LocalModel(
@@ -274,27 +270,3 @@ def load_local(where: str, store: AnswerStore, placement: Placement) -> LocalMod
         arithmetic=arithmetic,
         batch=placement.batch,
     )
-
-
-def checkpoint(folder: Path) -> Source:
-    """A checkpoint and the hash of all that decides what it computes. Raises CheckpointError."""
-    found = sorted(path for path in folder.glob("*") if path.suffix in _HASHED)
-    found = [path for path in found if path.name not in _NO_PART_OF_THE_MODEL]
-    if not (folder / "config.json").is_file() or not found:
-        raise CheckpointError(f"{folder} holds no checkpoint: there is no config.json")
-    total = hashlib.sha256()
-    for path in found:
-        total.update(f"{path.name} {file_sha256(path)}\n".encode())
-    return Source(name=named(folder), sha256=total.hexdigest())
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def named(path: Path) -> str:
-    """The path from the folder the run was started in; of one elsewhere the last name alone, so that
-    no result tells how a machine is laid out."""
-    shown = os.path.relpath(path)
-    return path.name if shown.startswith("..") else Path(shown).as_posix()

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from training.errors import ConfigError
-from training.evaluation.models import Placement, Sampling, checkpoint, is_url
+from training.evaluation.models import Placement, Sampling
 from training.evaluation.settings import PROFILE, SETTINGS, Protocol
+from training.evaluation.sources import checkpoint, is_url
 
 
 @dataclass(frozen=True)

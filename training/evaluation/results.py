@@ -55,11 +55,19 @@ class Scores(Part):
     """The probability of each user's choice, in the order of `users`."""
 
 
+class Source(Part):
+    """A file, checkpoint or engine, named so that one can tell whether it is still the same."""
+
+    name: str
+    sha256: str | None = None
+    """Of a file's bytes or a checkpoint's weights and tokenizer; null for an engine behind a URL."""
+
+
 class AlignmentScores(Part):
     """Alignment accuracy over preference pairs."""
 
-    data: "Source"
-    reference: "Source"
+    data: Source
+    reference: Source
     beta: float
     alignment: Estimate
     """Share of pairs with β·[(log π/π_ref)(chosen) - (log π/π_ref)(rejected)] > 0, a tie half: the
@@ -67,18 +75,13 @@ class AlignmentScores(Part):
     policy_prefers: Estimate
     """Share with log π(chosen) > log π(rejected)."""
     reference_prefers: Estimate
+    gain: Estimate
+    """policy_prefers less reference_prefers, pair by pair."""
     policy_prefers_by_token: Estimate
     """The same with the mean over a reply's tokens, which does not favour the shorter reply."""
     reference_prefers_by_token: Estimate
+    gain_by_token: Estimate
     seconds: float = 0.0
-
-
-class Source(Part):
-    """A file, checkpoint or engine, named so that one can tell whether it is still the same."""
-
-    name: str
-    sha256: str | None = None
-    """Of a file's bytes or a checkpoint's weights and tokenizer; null for an engine behind a URL."""
 
 
 class EvaluationResult(Part):
