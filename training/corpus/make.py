@@ -1,0 +1,152 @@
+"""Writes files of rows from the synthetic world, as a TOML file asks.
+
+    python -m training.corpus.make training/configs/mini/corpus.toml
+
+Row `i` of a file depends on the file's seed and `i` alone: files can be made longer without changing
+what they held, and any number of processes writes the same bytes.
+"""
+
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal, Self, get_args
+
+import orjson
+from pydantic import Field, model_validator
+
+from services.core.schemas import ChatMode
+from training.config import Fraction, PositiveInt, Section, run_script
+from training.corpus import rows
+from training.corpus.lexicon import Split
+from training.corpus.rows import Row, World
+
+Format = Literal["sft", "alignx", "alignxplore", "rl", "upi", "ranking", "personalized"]
+Task = Literal["infer", "update", "select", "summary", "ica", "pba", "direct", "none"]
+"""What a row of format sft teaches: the two kinds of inference, selection, or an answer in a mode."""
+CHUNK = 2_000
+
+
+class File(Section):
+    path: Path
+    format: Format
+    rows: PositiveInt
+    split: Split = "train"
+    length: tuple[PositiveInt, PositiveInt] = (6, 6)
+    """Fewest and most events of a history."""
+    tasks: dict[Task, Annotated[float, Field(gt=0)]] = {}
+    """Format sft: tasks and their shares, which need not add up to 1."""
+    extra_findings: Annotated[int, Field(ge=0)] | None = None
+    """Task select: the summary is cut down to what bears on the target and so many other findings."""
+    most_items: Annotated[int, Field(ge=2, le=26)] = 2
+    """Task select: most items to choose from."""
+    noise: Fraction = 0.05
+    recall: Fraction = 1.0
+    signs: Fraction = 0.0
+    drift: Fraction = 0.0
+
+    @model_validator(mode="after")
+    def _tasks_where_they_belong(self) -> Self:
+        if (self.format == "sft") != bool(self.tasks):
+            raise ValueError(f'tasks belong to format "sft" and nowhere else; allowed: {", ".join(get_args(Task))}')
+        if self.length[0] > self.length[1]:
+            raise ValueError("length is [fewest, most]")
+        return self
+
+    @property
+    def world(self) -> World:
+        return World(self.split, self.noise, self.recall, self.signs, self.drift)
+
+
+class CorpusConfig(Section):
+    stage: Literal["corpus"]
+    seed: Annotated[int, Field(ge=0)] = 0
+    file: Annotated[tuple[File, ...], Field(min_length=1)]
+
+
+def row(file: File, seed: int, index: int) -> Row:
+    """Row `index` of a file."""
+    name = f"{file.split}-{seed}-{file.path.stem}-{index}"
+    rng = random.Random(name)
+    length = rng.randint(*file.length)
+    if file.format == "sft":
+        task = rng.choices(list(file.tasks), list(file.tasks.values()))[0]
+        return _TASKS[task](rng, file, length)
+    if file.format in ("alignx", "alignxplore"):
+        return {"alignx": rows.alignx, "alignxplore": rows.alignxplore}[file.format](rng, file.world, length)
+    named = {"rl": rows.streaming, "upi": rows.upi, "ranking": rows.ranking, "personalized": rows.personalized}
+    return named[file.format](rng, file.world, length, name)
+
+
+def _infer(rng: random.Random, file: File, length: int, *, past: bool) -> Row:
+    return rows.inference(rng, file.world, length, past=past)
+
+
+def _select(rng: random.Random, file: File, length: int) -> Row:
+    # Large sets are rare, as in use.
+    most = file.most_items if rng.random() < 0.25 else 2
+    return rows.selection(rng, file.world, length=length, extra=file.extra_findings, most_items=most)
+
+
+def _answer(rng: random.Random, file: File, length: int, *, mode: ChatMode) -> Row:
+    return rows.reply(rng, file.world, mode, length=length)
+
+
+_TASKS: dict[Task, Callable[[random.Random, File, int], Row]] = {
+    "infer": partial(_infer, past=False),
+    "update": partial(_infer, past=True),
+    "select": _select,
+    "summary": partial(_answer, mode="summary"),
+    "ica": partial(_answer, mode="ica"),
+    "pba": partial(_answer, mode="pba"),
+    "direct": partial(_answer, mode="direct"),
+    "none": partial(_answer, mode="none"),
+}
+
+
+def _lines(file: File, seed: int, indices: range) -> bytes:
+    return b"".join(orjson.dumps(row(file, seed, index), option=orjson.OPT_APPEND_NEWLINE) for index in indices)
+
+
+def write(file: File, seed: int, pool: ProcessPoolExecutor) -> None:
+    """Writes one file, whole or not at all."""
+    file.path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.path.with_name(f".{file.path.name}.unfinished")
+    started = time.monotonic()
+    chunks = [range(first, min(first + CHUNK, file.rows)) for first in range(0, file.rows, CHUNK)]
+    with unfinished.open("wb") as out:
+        for chunk, lines in zip(chunks, pool.map(partial(_lines, file, seed), chunks), strict=True):
+            out.write(lines)
+            if sys.stderr.isatty():
+                print(f"\r{file.path}: {chunk.stop:,} of {file.rows:,} rows", end="", file=sys.stderr)
+        out.flush()
+        os.fsync(out.fileno())
+    unfinished.rename(file.path)
+    print(f"{file.path}: {file.rows:,} rows in {time.monotonic() - started:.0f} s")
+
+
+def corpus(config: CorpusConfig) -> None:
+    """Writes the files of a corpus."""
+    with ProcessPoolExecutor() as pool:
+        for file in config.file:
+            write(file, config.seed, pool)
+
+
+def stream(file: File, seed: int) -> Iterator[Row]:
+    """The rows of a file without its end: the world does not run out."""
+    index = 0
+    while True:
+        yield row(file, seed, index)
+        index += 1
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    run_script(CorpusConfig, corpus, arguments)
+
+
+if __name__ == "__main__":
+    main()
