@@ -4,11 +4,11 @@ Cutting the tokens of a finished prompt at its left, as trainers do, removes the
 the oldest events' tails. So the prompt is made anew from fewer events until it fits.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from services.core.prompts import ChatMessage, estimate_tokens, fit_interactions, update_prompt
-from services.core.schemas import ComparisonInteraction, Interaction
+from services.core.schemas import Interaction
 
 Count = Callable[[Sequence[ChatMessage]], int]
 """Tokens of messages with the chat template around them."""
@@ -39,8 +39,3 @@ def fitted_prompt(
         if budget < LEAST_TOKENS:
             raise ValueError(f"a prompt of {limit} tokens holds the instruction and the past summary, but no event")
         kept, budget = fit_interactions(kept, budget), budget * 4 // 5
-
-
-def comparison(triple: Mapping[str, Any]) -> ComparisonInteraction:
-    """A history entry of the RL rows. Raises pydantic's ValidationError."""
-    return ComparisonInteraction(query=triple["query"], chosen=triple["chosen"], rejected=triple["rejected"])

@@ -5,36 +5,35 @@
 A row {"uid", "history": [{"query", "chosen", "rejected"}, …], "mid_position": m} gives the prompt of
 stage 1 (history[:m]) and, beside it, what the loop needs later: the target history[m], the second
 part history[m:-1] and its target history[-1]. Users, not rows, are split into train and val, by a
-hash of the uid. Rows pass through one by one, so a file may be larger than the memory.
+hash of the uid. Rows pass through one by one, so a file may be larger than the memory. Where a history
+is too long its oldest interactions are left out, by an estimate that counts rather too many tokens,
+or exactly with --tokenizer.
 """
 
 import argparse
 import hashlib
-import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from services.core.prompts import ChatMessage
-from services.core.schemas import ComparisonInteraction
+from services.core.schemas import ComparisonInteraction, Interaction, item_text
+from training.data.formats import RlRow
+from training.data.reading import ReadReport, read
 from training.errors import DatasetError, TrainingError
-from training.verl.fitting import Count, comparison, estimated, fitted_prompt
+from training.verl.fitting import Count, estimated, fitted_prompt
 
 Split = Literal["train", "val"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "val")
 DATA_SOURCE: Final = "alignxplore-plus"
 BATCH: Final = 256
 """Rows of a parquet row group, and the most that are held at once."""
-SHOWN: Final = 5
-"""Malformed rows that are named, when they are skipped."""
-
 _TRIPLE = pa.struct([("query", pa.string()), ("chosen", pa.string()), ("rejected", pa.string())])
 SCHEMA: Final = pa.schema(
     [
@@ -58,26 +57,6 @@ SCHEMA: Final = pa.schema(
 )
 
 
-class Triple(BaseModel):
-    query: str | None = None
-    chosen: str
-    rejected: str
-
-
-class RlRow(BaseModel):
-    """A row as published; further fields are passed over."""
-
-    uid: str | int
-    history: Annotated[list[Triple], Field(min_length=3)]
-    mid_position: Annotated[int, Field(ge=1)]
-
-    @model_validator(mode="after")
-    def _two_stages(self) -> Self:
-        if self.mid_position > len(self.history) - 2:
-            raise ValueError(f"mid_position {self.mid_position} leaves nothing of {len(self.history)} for stage 2")
-        return self
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
     prompt_tokens: int = 8192
@@ -89,7 +68,6 @@ class Limits:
 class Counts:
     train: int = 0
     val: int = 0
-    malformed: int = 0
     shortened: int = 0
     """Rows from which the oldest interactions were left out."""
 
@@ -97,20 +75,20 @@ class Counts:
 def verl_row(row: RlRow, index: int, split: Split, limits: Limits) -> tuple[dict[str, Any], bool]:
     """The row as verl reads it, and whether interactions were left out.
 
-    Raises ValueError when an interaction is empty or the limit holds no interaction.
+    Raises ValueError when the limit holds no interaction.
     """
-    history = [comparison(triple.model_dump()) for triple in row.history]
-    middle = row.mid_position
     past, count, room = limits.past_tokens, limits.count, limits.prompt_tokens
-    prompt, first = fitted_prompt(None, history[:middle], past_tokens=past, limit=room, count=count)
+    first = [triple.comparison() for triple in row.first]
+    prompt, shown = fitted_prompt(None, first, past_tokens=past, limit=room, count=count)
+    second = [triple.comparison() for triple in row.second]
     # The loop fits stage 2 again, exactly, once it knows the past summary.
-    _, later = fitted_prompt(None, history[middle:-1], past_tokens=past, limit=room - past, count=count)
+    _, later = fitted_prompt(None, second, past_tokens=past, limit=room - past, count=count)
     info = {
         "index": index,
         "split": split,
-        "target1": _triple(history[middle]),
+        "target1": _triple(row.first_target.comparison()),
         "later": [_triple(event) for event in later],
-        "target2": _triple(history[-1]),
+        "target2": _triple(row.target().comparison()),
     }
     made = {
         "data_source": DATA_SOURCE,
@@ -118,39 +96,18 @@ def verl_row(row: RlRow, index: int, split: Split, limits: Limits) -> tuple[dict
         "reward_model": {"style": "judge", "ground_truth": ""},
         "extra_info": info,
     }
-    return made, len(first) + len(later) < len(history) - 1
+    return made, len(shown) + len(later) < len(first) + len(second)
 
 
-def _triple(event: Any) -> dict[str, str]:
+def _triple(event: Interaction) -> dict[str, str]:
     assert isinstance(event, ComparisonInteraction)
-    return {"query": event.query or "", "chosen": str(event.chosen), "rejected": str(event.rejected)}
+    return {"query": event.query or "", "chosen": item_text(event.chosen), "rejected": item_text(event.rejected)}
 
 
-def split_of(uid: str | int, val_share: float) -> Split:
+def split_of(uid: str, val_share: float) -> Split:
     """The same for all rows of a user, in every run."""
-    place = int.from_bytes(hashlib.sha256(str(uid).encode()).digest()[:8]) / 2**64
+    place = int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8]) / 2**64
     return "val" if place < val_share else "train"
-
-
-def read(path: Path) -> Iterator[tuple[int, RlRow | str]]:
-    """Each line's number with its row, or with a sentence on what is wrong."""
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, _parsed(line)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read: {error}") from error
-
-
-def _parsed(line: str) -> RlRow | str:
-    try:
-        return RlRow.model_validate(json.loads(line))
-    except json.JSONDecodeError as error:
-        return f"is not JSON: {error.msg}"
-    except ValidationError as error:
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc'])) or 'the row'}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def write(
@@ -160,18 +117,21 @@ def write(
     val_share: float = 0.02,
     malformed: Literal["skip", "fatal"] = "skip",
     limits: Limits | None = None,
+    report: ReadReport | None = None,
 ) -> Counts:
     """Writes train.parquet and val.parquet into `out`; both appear at the end or not at all.
 
-    Raises DatasetError: a file that cannot be read, a malformed row when that is fatal, no rows.
+    Raises DatasetError: what `training.data.reading.read` says of `source`, a split without a row, a
+    limit that holds no interaction.
     """
+    rows = read(source, RlRow, malformed=malformed, report=report)
     counts = Counts()
     out.mkdir(parents=True, exist_ok=True)
     unfinished = {split: out / f".{split}.parquet.unfinished" for split in SPLITS}
     try:
         with ExitStack() as stack:
             writers = {split: stack.enter_context(pq.ParquetWriter(unfinished[split], SCHEMA)) for split in SPLITS}
-            _fill(writers, _rows(source, val_share, malformed, limits or Limits(), counts))
+            _fill(writers, _made(rows, val_share, limits or Limits(), counts))
         if empty := [split for split in SPLITS if not getattr(counts, split)]:
             raise DatasetError(f"{source}: gives no row for {' and '.join(empty)}; set --val-share otherwise")
         for split, path in unfinished.items():
@@ -182,23 +142,15 @@ def write(
     return counts
 
 
-def _rows(
-    source: Path, val_share: float, malformed: str, limits: Limits, counts: Counts
+def _made(
+    rows: Iterable[RlRow], val_share: float, limits: Limits, counts: Counts
 ) -> Iterator[tuple[Split, dict[str, Any]]]:
-    for number, row in read(source):
+    for index, row in enumerate(rows):
+        split = split_of(row.uid or f"row {index}", val_share)
         try:
-            if isinstance(row, str):
-                raise ValueError(row)  # noqa: TRY301, TRY004 - both faults of a row end alike
-            split = split_of(row.uid, val_share)
-            made, shortened = verl_row(row, number, split, limits)
+            made, shortened = verl_row(row, index, split, limits)
         except ValueError as error:
-            counts.malformed += 1
-            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-            if malformed == "fatal":
-                raise DatasetError(f"{source}:{number}: {reason}") from error
-            if counts.malformed <= SHOWN:
-                print(f"{source}:{number}: skipped: {reason}", file=sys.stderr)
-            continue
+            raise DatasetError(f"--prompt-tokens: {error}") from error
         setattr(counts, split, getattr(counts, split) + 1)
         counts.shortened += shortened
         yield split, made
@@ -231,7 +183,7 @@ def tokenizer_count(path: str) -> Count:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Make verl's parquet files from RL rows of AlignXplore+.")
-    parser.add_argument("rows", type=Path, help="JSON Lines: uid, history, mid_position")
+    parser.add_argument("rows", type=Path, help="file or folder: uid, history, mid_position")
     parser.add_argument("--out", type=Path, required=True, help="folder of train.parquet and val.parquet")
     parser.add_argument("--val-share", type=float, default=0.02, help="share of the users kept for validation")
     parser.add_argument("--prompt-tokens", type=int, default=8192)
@@ -239,16 +191,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tokenizer", help="checkpoint to count tokens with; default: an estimate, too high")
     parser.add_argument("--malformed", choices=("skip", "fatal"), default="skip")
     given = parser.parse_args(arguments)
-    count: Callable[..., int] = tokenizer_count(given.tokenizer) if given.tokenizer else estimated
-    limits = Limits(given.prompt_tokens, given.past_tokens, count)
+    count = tokenizer_count(given.tokenizer) if given.tokenizer else estimated
+    limits, report = Limits(given.prompt_tokens, given.past_tokens, count), ReadReport()
     try:
-        counts = write(given.rows, given.out, val_share=given.val_share, malformed=given.malformed, limits=limits)
+        options: dict[str, Any] = {"val_share": given.val_share, "malformed": given.malformed}
+        counts = write(given.rows, given.out, limits=limits, report=report, **options)
     except TrainingError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from error
+    for bad in report.examples:
+        print(f"{given.rows}, {bad.place}: left out: {bad.reason}", file=sys.stderr)
     print(
         f"{given.out}: {counts.train} users to train on, {counts.val} to validate on; "
-        f"{counts.shortened} lost their oldest interactions, {counts.malformed} rows were malformed"
+        f"{counts.shortened} lost their oldest interactions, {report.left_out} rows were malformed"
     )
 
 

@@ -30,12 +30,15 @@ from verl.utils.profiler import simple_timer
 from services.core.prompts import ChatMessage
 from services.core.schemas import Pair
 from training.config import Fraction, PositiveInt, Section
-from training.rewards import Reward, answer_of, couple, group_advantages, selection_rewards
-from training.verl.fitting import comparison, fitted_prompt
+from training.data.formats import Triple
+from training.rewards import Reward, couple, group_advantages, scored_answer, selection_rewards
+from training.verl.fitting import fitted_prompt
 from training.verl.letters import letters_at
 
 TRAIN: Final = "train"
 """The split whose rows are learned from; of any other, one reply a stage is scored as it is."""
+_TAIL: Final = 8
+"""Tokens at the end of a prompt, enough for a tag in any spelling."""
 
 
 class Settings(Section):
@@ -103,6 +106,12 @@ class Stage:
     rewards: list[Reward]
     """Before coupling."""
     seconds: float
+    opened: bool
+    """The chat template has written <think> already."""
+
+    def summary(self, index: int) -> str:
+        """What serving would keep of a reply; empty for one without the form."""
+        return scored_answer(self.replies[index], opened=self.opened)
 
     @property
     def totals(self) -> list[float]:
@@ -133,7 +142,7 @@ class TwoStage(AgentLoopBase):  # type: ignore[misc]  # verl has no types here
         sample = partial(self._stage, sampling_params=sampling_params, n=n)
         first = await sample(list(row["raw_prompt"]), target=info["target1"])
         pick = self._pick(n, info["index"], row.get("global_steps", 0))
-        messages = await self._second_prompt(answer_of(first.replies[pick]), info["later"])
+        messages = await self._second_prompt(first.summary(pick), info["later"])
         second = await sample(messages, target=info["target2"])
         coupled = self._coupled(first, second, pick) if learning else first.totals
         rows = []
@@ -160,7 +169,7 @@ class TwoStage(AgentLoopBase):  # type: ignore[misc]  # verl has no types here
 
         def fitted() -> list[ChatMessage]:
             limit, past_tokens = int(self.rollout_config.prompt_length), self.settings.past_tokens
-            history = list(map(comparison, later))
+            history = [Triple.model_validate(triple).comparison() for triple in later]
             return fitted_prompt(past or None, history, past_tokens=past_tokens, limit=limit, count=count)[0]
 
         return await asyncio.to_thread(fitted)
@@ -183,8 +192,9 @@ class TwoStage(AgentLoopBase):  # type: ignore[misc]  # verl has no types here
             )
         replies = [self.tokenizer.decode(self._kept(output), skip_special_tokens=True) for output in outputs]
         pair = Pair(target["query"] or "", target["chosen"], target["rejected"])
-        rewards = await selection_rewards(self.judge, replies, [pair] * n, binary=False)
-        return Stage(prompt_ids, outputs, replies, rewards, timing["generate"])
+        opened = self.tokenizer.decode(prompt_ids[-_TAIL:]).rstrip().endswith("<think>")
+        rewards = await selection_rewards(self.judge, replies, [pair] * n, binary=False, opened=opened)
+        return Stage(prompt_ids, outputs, replies, rewards, timing["generate"], opened)
 
     def _kept(self, output: Any) -> list[int]:
         tokens: list[int] = output.token_ids[: self.rollout_config.response_length]

@@ -9,10 +9,16 @@ from transformers import AutoTokenizer
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
 from services.core.prompts import update_prompt
+from services.core.schemas import ComparisonInteraction
 from tests.training.verl.conftest import rl_row
+from training.data.reading import ReadReport
 from training.errors import DatasetError
-from training.verl.fitting import comparison, fitted_prompt
+from training.verl.fitting import fitted_prompt
 from training.verl.make_parquet import Limits, main, split_of, tokenizer_count, write
+
+
+def comparison(triple: dict[str, str]) -> ComparisonInteraction:
+    return ComparisonInteraction(**triple)
 
 
 def rows_file(folder: Path, rows: list[Any]) -> Path:
@@ -29,7 +35,7 @@ def test_a_row_becomes_the_prompt_of_stage_1_and_what_stage_2_needs(tmp_path: Pa
     [made] = [
         made
         for made in pq.read_table(tmp_path / f"out/{split}.parquet").to_pylist()
-        if made["extra_info"]["index"] == 1
+        if made["extra_info"]["index"] == 0
     ]
     history = row["history"]
     expected = update_prompt(None, list(map(comparison, history[:3])), past_tokens=1024).messages
@@ -76,9 +82,7 @@ def test_a_limit_that_holds_no_event_is_named(checkpoint: Path):
 BAD = [
     ('{"uid": "x", "history": [', "JSON"),
     ({"uid": "x", "history": rl_row("x")["history"][:2], "mid_position": 1}, "history"),
-    (rl_row("x", middle=5), "mid_position 5"),
-    (rl_row("x", middle=0), "mid_position"),
-    ({"prompt": "p", "chosen": "a", "rejected": "b"}, "uid"),
+    (rl_row("x", middle=5), "mid_position"),
 ]
 
 
@@ -87,12 +91,25 @@ def test_a_malformed_row_is_shown_and_skipped_or_fatal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], bad: Any, named: str
 ):
     source = rows_file(tmp_path, [*(rl_row(str(i)) for i in range(30)), bad])
-    counts = write(source, tmp_path / "skipped", val_share=0.3)
-    assert (counts.malformed, counts.train + counts.val) == (1, 30)
-    assert named in capsys.readouterr().err
-    with pytest.raises(DatasetError, match=f"rl.jsonl:31: .*{named}"):
-        write(source, tmp_path / "fatal", val_share=0.3, malformed="fatal")
+    main([str(source), "--out", str(tmp_path / "skipped"), "--val-share", "0.3"])
+    said = capsys.readouterr()
+    assert "line 31: left out" in said.err
+    assert named in said.err
+    assert "1 rows were malformed" in said.out
+    with pytest.raises(DatasetError, match=f"line 31: .*{named}"):
+        write(source, tmp_path / "fatal", val_share=0.3, malformed="fatal", report=ReadReport())
     assert not list((tmp_path / "fatal").iterdir()), "nothing is left of a run that failed"
+
+
+def test_rows_of_another_kind_are_named(tmp_path: Path):
+    source = rows_file(tmp_path, [{"prompt": "p", "chosen": "a", "rejected": "b"}] * 20)
+    with pytest.raises(DatasetError, match="looks like AlignX rows"):
+        write(source, tmp_path / "out")
+
+
+def test_a_limit_without_room_is_named(tmp_path: Path):
+    with pytest.raises(DatasetError, match="--prompt-tokens: a prompt of 100 tokens"):
+        write(rows_file(tmp_path, [rl_row("u")]), tmp_path / "out", limits=Limits(100, 20))
 
 
 def test_a_file_without_users_for_a_split_is_refused(tmp_path: Path):

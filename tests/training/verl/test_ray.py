@@ -23,7 +23,8 @@ from verl.workers.rollout.replica import TokenOutput
 from verl.workers.rollout.router import GlobalRequestLoadBalancer
 
 from tests.training.verl.conftest import CPU, ROOT, Judge, composed, reply, rl_row
-from training.verl.make_parquet import Limits, RlRow, verl_row
+from training.data.formats import RlRow
+from training.verl.make_parquet import Limits, verl_row
 
 USERS, N = 3, 4
 SAID = [reply(percent) for percent in range(50, 95, 7)]
@@ -123,7 +124,9 @@ def test_a_steps_rows_reach_the_trainer_with_their_advantages(config: Any, check
     scores = [float(score.sum()) for score in before["rm_scores"]]
     stages = [extra["reward_extra_info"]["stage"] for extra in before.pop("extra_fields").tolist()]
     put_old_log_probs(rows)
-    PPOTrainer._compute_advantage(SimpleNamespace(config=config), rows, {})
+    trainer = SimpleNamespace(config=config)
+    PPOTrainer._init_tokenizer(trainer)  # loads the model's configuration, and with it the plugin
+    PPOTrainer._compute_advantage(trainer, rows, {})
     after = tq.kv_batch_get(keys=rows.keys, partition_id="train", select_fields=["advantages"])["advantages"]
     sums: dict[tuple[str, float], float] = {}
     for key, stage, score, advantages in zip(rows.keys, stages, scores, after, strict=True):

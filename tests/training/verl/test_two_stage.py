@@ -24,11 +24,12 @@ from verl.utils.config import omega_conf_to_dataclass
 from verl.workers.rollout.replica import TokenOutput
 
 from services.core.prompts import update_prompt
+from services.core.schemas import ComparisonInteraction
 from tests.training.verl.conftest import CHOSEN, CPU, REJECTED, Judge, composed, reply, rl_row
+from training.data.formats import RlRow
 from training.rewards import answer_of, couple, group_advantages
-from training.verl.fitting import comparison
 from training.verl.letters import letters_at
-from training.verl.make_parquet import Limits, RlRow, verl_row
+from training.verl.make_parquet import Limits, verl_row
 from training.verl.two_stage import Settings, TwoStage
 
 PAST = re.compile(r"<past_summary>\n(.*?)\n</past_summary>", re.DOTALL)
@@ -175,7 +176,7 @@ def test_stage_2_reads_the_picked_summary_in_the_served_prompt(run: Run):
     pasts = {PAST.search(prompt).group(1) for prompt in done.policy.prompts[N:]}
     assert len(pasts) == 1, "all replies of stage 2 follow the same summary"
     [past] = pasts
-    later = list(map(comparison, row["history"][3:-1]))
+    later = [ComparisonInteraction(**triple) for triple in row["history"][3:-1]]
     expected = update_prompt(past, later, past_tokens=1024).messages
     assert all(message["content"] in done.policy.prompts[-1] for message in expected)
     assert done.policy.prompts[:N] == [done.policy.prompts[0]] * N
@@ -199,6 +200,12 @@ def test_a_reply_without_the_form_gets_nothing_and_is_not_judged(run: Run, judge
     assert done.details("format")[:N] == [1.0, 0.0, 1.0, 1.0]
     assert done.scores[N:] == [0.0] * N, "a group without differences moves nothing"
     assert len(judge.prompts) == 2 * 3
+
+
+def test_a_picked_reply_without_the_form_leaves_stage_2_without_a_past(run: Run):
+    done = run(["No form at all."] * 4 + list(map(reply, [60, 70, 80, 90])))
+    assert not any(PAST.search(prompt) for prompt in done.policy.prompts)
+    assert all(score != 0 for score in done.scores[:N]), "the picked row is still paid for stage 2"
 
 
 def test_what_the_others_gain_may_follow_the_mean_of_stage_2(run: Run):
