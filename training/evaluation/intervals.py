@@ -6,7 +6,7 @@ falls out, and the interval is narrower than that of two means.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -14,8 +14,11 @@ from training.evaluation.results import Estimate
 
 RESAMPLES: Final = 10_000
 LEVEL: Final = 0.95
+TIE: Final = 1e-6
+"""Distance from one half below which only float32 arithmetic decided."""
 _AT_ONCE: Final = 2_000_000
 """Drawn users held in memory at once."""
+_FEW_LEVELS: Final = 16
 
 
 def estimate(values: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
@@ -24,14 +27,20 @@ def estimate(values: Sequence[float], *, seed: int = 0, resamples: int = RESAMPL
         raise ValueError("a mean needs at least one value")
     sample = np.asarray(values, dtype=np.float64)
     rng = np.random.default_rng(seed)
-    block = max(1, _AT_ONCE // len(sample))
-    means = [
-        sample[rng.integers(len(sample), size=(min(block, resamples - done), len(sample)))].mean(axis=1)
-        for done in range(0, resamples, block)
-    ]
     tail = (1 - LEVEL) / 2
-    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
+    low, high = np.quantile(_resampled(sample, rng, resamples), [tail, 1 - tail])
     return Estimate(mean=float(sample.mean()), low=float(low), high=float(high), rows=len(sample))
+
+
+def _resampled(sample: Any, rng: Any, resamples: int) -> Any:
+    """Means of samples drawn from `sample` with replacement, each as large as itself."""
+    size = len(sample)
+    levels, counts = np.unique(sample, return_counts=True)
+    if len(levels) <= _FEW_LEVELS:  # of hits and misses it is enough to draw how many there are
+        return rng.multinomial(size, counts / size, size=resamples) @ levels / size
+    block = max(1, _AT_ONCE // size)
+    drawn = (rng.integers(size, size=(min(block, resamples - done), size)) for done in range(0, resamples, block))
+    return np.concatenate([sample[places].mean(axis=1) for places in drawn])
 
 
 def difference(one: Sequence[float], other: Sequence[float], *, seed: int = 0) -> Estimate:
@@ -41,4 +50,4 @@ def difference(one: Sequence[float], other: Sequence[float], *, seed: int = 0) -
 
 def hits(probabilities: Sequence[float]) -> list[float]:
     """1 for each user whose choice was given more than .5, half for a tie, else 0."""
-    return [0.5 if value == 0.5 else float(value > 0.5) for value in probabilities]
+    return [0.5 if abs(value - 0.5) < TIE else float(value > 0.5) for value in probabilities]

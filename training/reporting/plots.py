@@ -78,7 +78,7 @@ def _accuracies(measured: Sequence[EvaluationResult]) -> Figure:
     panel.set_ylim(0, 100)
     panel.set_ylabel("accuracy, %", fontsize=8)
     panel.set_xticks(range(len(measured)), [result.stage for result in measured])
-    panel.legend(fontsize=7, ncols=len(SHOWN), loc="lower center", frameon=False)
+    figure.legend(fontsize=7, ncols=len(SHOWN), loc="outside upper center", frameon=False)
     _tidy(panel)
     return figure
 

@@ -65,6 +65,7 @@ def _accuracy(results: Sequence[EvaluationResult]) -> list[str]:
         _line("full, well-formed replies", measured, "full", _well_formed),
         _line("full, tokens of a summary", measured, "full", _tokens),
         ["longer text wins", *(_baseline(result) for result in measured)],
+        ["checkpoint", *(_checkpoint(result) for result in measured)],
         ["judge", *(_judge(result) for result in measured)],
         ["users", *(str(len(result.users)) for result in measured)],
     ]
@@ -103,6 +104,12 @@ def _tokens(scores: Scores) -> str:
 def _baseline(result: EvaluationResult) -> str:
     longer = result.baselines.get("longer wins")
     return NONE if longer is None else percent(longer)
+
+
+def _checkpoint(result: EvaluationResult) -> str:
+    if result.model is None:
+        return "none"
+    return f"{result.model.name} {(result.model.sha256 or '')[:8]}".rstrip()
 
 
 def _judge(result: EvaluationResult) -> str:

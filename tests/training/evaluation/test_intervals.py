@@ -59,4 +59,4 @@ def test_pairs_are_compared_more_sharply_than_two_means() -> None:
 
 
 def test_a_tie_is_half_a_hit() -> None:
-    assert hits([0.5, 0.500001, 0.499999, 1.0]) == [0.5, 1.0, 0.0, 1.0]
+    assert hits([0.5, 0.50001, 0.49999, 1.0, 0.5 - 1e-8]) == [0.5, 1.0, 0.0, 1.0, 0.5]

@@ -1,0 +1,122 @@
+"""The command, on a real random checkpoint: what it writes, how it goes on, what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.training.evaluation.nano import write_nano
+from tests.training.evaluation.tastes import row, write_rows
+from tests.training.evaluation.test_alignment import write_pairs
+from training.evaluate import main
+from training.evaluation.results import EvaluationResult
+
+
+@pytest.fixture(scope="module")
+def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_nano(tmp_path_factory.mktemp("models") / "nano")
+
+
+def arguments(folder: Path, **options: object) -> list[str]:
+    given = {"out": folder / "result.json", "stage": "sft", **options}
+    return [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def test_a_checkpoint_from_end_to_end(
+    nano: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data, pairs = write_rows(tmp_path / "users.jsonl", 6), write_pairs(tmp_path / "pairs.jsonl")
+    options = {"model": nano, "data": data, "max_tokens": 8, "alignment": pairs, "reference": nano, "seed": 3}
+    main(arguments(tmp_path, **options))
+    found = EvaluationResult.read(tmp_path / "result.json")
+    shown = capsys.readouterr().out
+    assert list(found.settings) == ["none", "full", "streaming", "flipped", "other", "truth", "wording", "profile"]
+    assert "full: accuracy" in shown
+    assert len(found.users) == len(set(found.users)) == 6
+    assert all(len(scores.values) == 6 for scores in found.settings.values())
+    assert all(0 < value < 1 for value in found.settings["none"].values)
+    assert found.settings["profile"].accuracy.mean == 1
+    assert found.settings["full"].writing is not None
+    assert found.settings["full"].writing.well_formed == 0, "random weights"
+    assert set(found.differences) >= {"full - none", "streaming - full", "flipped - full"}
+    assert found.alignment is not None
+    assert found.alignment.alignment.mean == 0.5
+    assert found.model is not None
+    assert found.model == found.judge == found.alignment.reference
+    assert found.data is not None
+    assert found.data.name == "users.jsonl"
+    assert found.config["protocol"]["sampling"]["max_tokens"] == 8
+    assert found.config["protocol"]["seed"] == 3
+    assert {"torch", "transformers", "python"} <= found.versions.keys()
+    assert str(tmp_path) not in (tmp_path / "result.json").read_text()
+    assert row(0)["target"]["chosen"] not in (tmp_path / "result.json").read_text(), "no user's text"
+
+    main(arguments(tmp_path, **options))
+    again = EvaluationResult.read(tmp_path / "result.json")
+    assert sum(scores.calls for scores in again.settings.values()) == 0
+    assert [scores.values for scores in again.settings.values()] == [s.values for s in found.settings.values()]
+
+
+def test_a_fresh_run_finds_the_same(nano: Path, tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "users.jsonl", 4)
+    values = []
+    for name in ("one", "other"):
+        options = {
+            "model": nano,
+            "data": data,
+            "settings": "streaming",
+            "max_tokens": 8,
+            "out": tmp_path / f"{name}.json",
+        }
+        main(arguments(tmp_path, **options))
+        values.append(EvaluationResult.read(tmp_path / f"{name}.json").settings["streaming"].values)
+    assert values[0] == values[1]
+
+
+def test_the_profile_needs_no_model(tmp_path: Path) -> None:
+    main(arguments(tmp_path, data=write_rows(tmp_path / "users.jsonl", 5), limit=3))
+    found = EvaluationResult.read(tmp_path / "result.json")
+    assert list(found.settings) == ["profile"]
+    assert found.settings["profile"].accuracy.rows == 3
+    assert found.model is None
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({}, "nothing to measure"),
+        ({"data": "users.jsonl", "settings": "full,best"}, "--settings best: unknown; allowed: none, full,"),
+        ({"data": "users.jsonl", "settings": "full"}, "need a --model"),
+        ({"data": "absent.jsonl"}, "absent.jsonl does not exist"),
+        ({"data": "users.jsonl", "model": "absent"}, "absent holds no checkpoint"),
+        ({"alignment": "users.jsonl", "model": "absent"}, "--alignment compares --model with --reference"),
+        ({"data": "bare.jsonl", "settings": "truth", "model": "NANO"}, "not every row of --data has a summary"),
+        ({"data": "users.jsonl", "model": "NANO", "max_tokens": 4096}, "exceed the 4096 positions of the model"),
+    ],
+)
+def test_mistakes_are_told_and_leave_no_result(
+    nano: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: dict[str, object],
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "users.jsonl", 2)
+    write_rows(tmp_path / "bare.jsonl", 2, summary=None)
+    given = {name: nano if value == "NANO" else value for name, value in options.items()}
+    with pytest.raises(SystemExit) as ended:
+        main(arguments(tmp_path, **given))
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_a_broken_row_is_counted(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "users.jsonl", 3)
+    with data.open("a", encoding="utf-8") as out:
+        out.write(json.dumps({**row(9), "target": {"query": "q", "chosen": "a", "rejected": "a"}}) + "\n")
+    main(arguments(tmp_path, data=data))
+    assert EvaluationResult.read(tmp_path / "result.json").left_out == 1
