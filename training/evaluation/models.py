@@ -215,7 +215,7 @@ class Placement:
     autocast: bool = False
     batch: int = 64
     """Replies written, or users judged, as one group."""
-    batch_tokens: int = 32_768
+    batch_tokens: int = 16_384
     """Of one forward in this process, padding included."""
     model_name: str | None = None
     """An engine behind a URL: which of its models is asked; default: the first it lists."""
@@ -247,9 +247,11 @@ def load_local(where: str, store: AnswerStore, placement: Placement) -> LocalMod
     source = checkpoint(Path(where))
     # torch and transformers: not needed for a URL
     from safetensors import SafetensorError
+    from transformers.utils.logging import disable_progress_bar
 
     from training.local import LocalEngine, opens_thinking
 
+    disable_progress_bar()
     try:
         engine = LocalEngine.load(
             where,
