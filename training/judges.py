@@ -1,0 +1,89 @@
+"""Who judges summaries while a policy is trained: a frozen model in this process, or an engine elsewhere.
+
+In process it is a `LocalEngine`, loaded apart from the policy: a judge that learned along would be
+paid by itself. Elsewhere it is any OpenAI-compatible engine; its answers are kept beside the run, so
+that one which is resumed asks nothing twice.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from pydantic import model_validator
+
+from services.core.prompts import ChatMessage
+from training.checkpoint import run_dir
+from training.config import PositiveInt, Section, Stage
+from training.errors import CheckpointError
+from training.local import LocalEngine
+from training.synthesis.answers import KeptEngine, open_engine
+from training.synthesis.config import EngineAt
+from training.synthesis.store import AnswerStore
+
+ANSWERS = "judge.sqlite"
+
+
+class Judge(Section):
+    path: str | None = None
+    """A checkpoint folder, or a model's name that the local cache holds, to judge in this process;
+    default: the model the run starts from."""
+    engine: EngineAt | None = None
+    """In place of `path`, an engine elsewhere, in a table [judge.engine] with its `url`."""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """Of a judge in this process. On a CPU its weights stay in float32 and the arithmetic is cast."""
+    batch_tokens: PositiveInt | None = None
+    """Tokens a judge in this process reads at once; default: 2048 on a CPU, else 16384."""
+
+    @model_validator(mode="after")
+    def _one_judge(self) -> Self:
+        if self.path and self.engine:
+            raise ValueError("path and engine exclude each other")
+        return self
+
+
+class RemoteJudge:
+    """A `LetterEngine` elsewhere. It opens at the first question, inside the event loop that asks."""
+
+    def __init__(self, config: EngineAt, store: Path) -> None:
+        self._config = config
+        self._store = store
+        self._opened = AsyncExitStack()
+        self._engine: asyncio.Future[KeptEngine] | None = None
+
+    async def choose(
+        self, messages: Sequence[ChatMessage], letters: Sequence[str], *, tenant: str, priority: int = 0
+    ) -> list[float]:
+        if self._engine is None:
+            self._engine = asyncio.ensure_future(self._open())
+        return await (await self._engine).choose(messages, letters, tenant=tenant, priority=priority)
+
+    async def _open(self) -> KeptEngine:
+        store = self._opened.enter_context(AnswerStore.open(self._store))
+        return await self._opened.enter_async_context(open_engine("judge", self._config, store))
+
+    async def aclose(self) -> None:
+        """To be awaited in the loop that asked."""
+        await self._opened.aclose()
+
+
+def judge_of(judge: Judge, config: Stage, device: torch.device) -> Any:
+    """The judge of a run: a `RemoteJudge` or a `LocalEngine`. Raises CheckpointError."""
+    if judge.engine:
+        return RemoteJudge(judge.engine, run_dir(config.run.output) / ANSWERS)
+    path, halved = judge.path or config.model.path, judge.precision == "bf16"
+    on_cpu = device.type == "cpu"
+    try:
+        engine = LocalEngine.load(
+            path,
+            device=str(device),
+            dtype="bfloat16" if halved and not on_cpu else "float32",
+            batch_tokens=judge.batch_tokens,
+            autocast=halved and on_cpu,
+        )
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"judge.path: {path} cannot be used as a judge: {error}") from error
+    engine.model.requires_grad_(False)
+    return engine
