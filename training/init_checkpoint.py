@@ -12,33 +12,22 @@ The folder appears whole or not at all: it is written beside its place and renam
 
 import argparse
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from services.core import prompts
+from training.checkpoint import save
+from training.tokenizer import END, PAD, generation, train
 
 ROOT = Path(__file__).resolve().parents[1]
 VOCABULARY = 4096
 HIDDEN = 128
 POSITIONS = 32_768
-END = "<|im_end|>"
-PAD = "<|endoftext|>"
 CONTROL = (PAD, "<|im_start|>", END)
-VISIBLE = ("<think>", "</think>")
-"""Single tokens that stay in decoded text, as in Qwen3."""
-
-# As Qwen's: a word with the space before it, single digits, runs of punctuation, line ends.
-SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 
 COMMANDING = re.compile(
     r" (act|answer|bypass|click|developer|disregard|don|ensure|execute|forget|from|give|ignore|jailbreak|make|output"
@@ -73,39 +62,11 @@ exists so that tests and local runs can talk to a real engine on a CPU.
 
 
 def corpus(root: Path) -> Iterator[str]:
-    """The text of the repository, and every letter of a selection often enough to be one token."""
+    """The text of the repository."""
     for pattern in ("*.md", "docs/**/*.md", "services/**/*.py", "training/**/*.py", "examples/**/*.json*"):
         for path in sorted(root.glob(pattern)):
             yield path.read_text(encoding="utf-8")
-    for letter in prompts.LETTERS:
-        yield from [f"Item{letter}\n"] * 500
     yield from [prompts.UPDATE_SYSTEM, prompts.SELECTION_SYSTEM, *prompts.CHAT_SYSTEM.values()] * 20
-
-
-def train_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
-    """Byte-level BPE: any text round-trips."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(SPLIT), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(CONTROL) - len(VISIBLE),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in CONTROL])
-    tokenizer.add_tokens([AddedToken(token, special=False) for token in VISIBLE])
-    for letter in prompts.LETTERS:
-        if len(tokenizer.encode(letter).ids) != 1:
-            raise SystemExit(f"The tokenizer needs more than one token for {letter!r}")
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, model_max_length=POSITIONS)
-    fast.chat_template = CHAT_TEMPLATE
-    return fast
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
@@ -128,15 +89,8 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausal
     model = Qwen3ForCausalLM(config)
     with torch.no_grad():
         _gate(model, tokenizer)
-    model.generation_config = GenerationConfig(
-        do_sample=True,
-        temperature=0.6,
-        top_p=0.95,
-        top_k=20,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return model.to(torch.bfloat16)
+    model.generation_config = generation(tokenizer)
+    return model
 
 
 def _gate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -170,20 +124,10 @@ def _gate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
 
 def write(out: Path, seed: int) -> int:
     """Writes the checkpoint to `out`, in place of an earlier one; returns its parameters."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    tokenizer = train_tokenizer(corpus(ROOT))
+    tokenizer = train(corpus(ROOT), VOCABULARY, POSITIONS, control=CONTROL, template=CHAT_TEMPLATE)
     model = build_model(tokenizer, seed)
     parameters: int = sum(weight.numel() for weight in model.parameters())
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
-        fresh = Path(folder) / "fresh"
-        model.save_pretrained(fresh)
-        tokenizer.save_pretrained(fresh)
-        (fresh / "README.md").write_text(README.format(parameters=parameters, seed=seed), encoding="utf-8")
-        for path in fresh.iterdir():
-            path.chmod(0o644)  # an engine may run as another user
-        if out.exists():
-            out.rename(Path(folder) / "earlier")
-        shutil.move(fresh, out)
+    save(model, tokenizer, out, card=README.format(parameters=parameters, seed=seed), dtype="bfloat16")
     return parameters
 
 

@@ -9,12 +9,12 @@ byte; it is only shorter in tokens. (Were an instruction reworded, it would fall
 tokens the model has not met: `fixed_texts` is checked against a shipped tokenizer by the tests.)
 """
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-import orjson
 import torch
 from pydantic import Field
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -88,7 +88,16 @@ def fixed_texts() -> tuple[str, ...]:
     between = ["</query>\n<chosen>", "</chosen>\n<rejected>", "</rejected>\n</event>\n", "</events>"]
     blocks = ["<events>\n", "<past_summary>\n", "\n</past_summary>\n\n", "<preferences>\n", "\n</preferences>\n\n"]
     kinds = [f'<event type="{kind}">\n' for kind in ("comparison", "click", "purchase", "rating", "post", "statement")]
-    inner = ["<query>", "<chosen>", "<wrote>", "</wrote>\n", "</event>\n", "<item rating=\"", ' on 1 to 5">', "</item>\n"]
+    inner = [
+        "<query>",
+        "<chosen>",
+        "<wrote>",
+        "</wrote>\n",
+        "</event>\n",
+        '<item rating="',
+        ' on 1 to 5">',
+        "</item>\n",
+    ]
     asked = ["</query>\n\n"]
     items = [f'<item letter="{letter.strip()}">\n' for letter in prompts.LETTERS]
     return (*instructions, *between, *blocks, *kinds, *inner, *asked, *items, "\n</item>", "\n</item>\n\n")
@@ -98,13 +107,19 @@ def texts(files: Iterable[Path], rows: int) -> Iterator[str]:
     """The contents of the messages in files of SFT rows."""
     for path in files:
         with path.open("rb") as lines:
-            for row in map(orjson.loads, islice(lines, rows)):
+            for row in map(json.loads, islice(lines, rows)):
                 for message in (*row["prompt"], *row["completion"]):
                     yield message["content"]
 
 
 def train(
-    corpus: Iterable[str], vocabulary: int, positions: int, *, fixed: Sequence[str] = (), template: str = CHAT_TEMPLATE
+    corpus: Iterable[str],
+    vocabulary: int,
+    positions: int,
+    *,
+    control: Sequence[str] = CONTROL,
+    fixed: Sequence[str] = (),
+    template: str = CHAT_TEMPLATE,
 ) -> PreTrainedTokenizerFast:
     """A byte-level BPE of `vocabulary` tokens, in which any text round-trips, `fixed` texts are
     one token each, and so is each letter of a selection."""
@@ -119,12 +134,12 @@ def train(
     # Often enough that every letter of a selection becomes one token.
     letters = [f"Item{letter}\n" for letter in prompts.LETTERS] * 10_000
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary - len(CONTROL) - len(VISIBLE) - len(fixed),
+        vocab_size=vocabulary - len(control) - len(VISIBLE) - len(fixed),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator((*letters, *(_without(text, fixed) for text in corpus)), trainer)
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in CONTROL])
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in (*VISIBLE, *fixed)])
     for letter in prompts.LETTERS:
         if len(tokenizer.encode(letter).ids) != 1:
