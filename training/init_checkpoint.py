@@ -69,6 +69,10 @@ def corpus(root: Path) -> Iterator[str]:
     yield from [prompts.UPDATE_SYSTEM, prompts.SELECTION_SYSTEM, *prompts.CHAT_SYSTEM.values()] * 20
 
 
+def train_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
+    return train(texts, VOCABULARY, POSITIONS, control=CONTROL, template=CHAT_TEMPLATE)
+
+
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
     torch.manual_seed(seed)
     config = Qwen3Config(
@@ -124,7 +128,7 @@ def _gate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
 
 def write(out: Path, seed: int) -> int:
     """Writes the checkpoint to `out`, in place of an earlier one; returns its parameters."""
-    tokenizer = train(corpus(ROOT), VOCABULARY, POSITIONS, control=CONTROL, template=CHAT_TEMPLATE)
+    tokenizer = train_tokenizer(corpus(ROOT))
     model = build_model(tokenizer, seed)
     parameters: int = sum(weight.numel() for weight in model.parameters())
     save(model, tokenizer, out, card=README.format(parameters=parameters, seed=seed), dtype="bfloat16")
