@@ -13,6 +13,7 @@ half as many users.
 """
 
 import asyncio
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -22,20 +23,21 @@ from accelerate import PartialState
 from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar
 from pydantic import Field, model_validator
+from transformers.utils.logging import disable_progress_bar as disable_loading_bar
 from trl import GRPOConfig as Arguments
-from trl import GRPOTrainer
 
-from training.arguments import adapter, base_tokenizer, shared
+from training.arguments import adapter, base_tokenizer, on_cpu, shared
 from training.card import card
-from training.checkpoint import WholeCheckpoints, resume_point, run_dir
+from training.checkpoint import resume_point, run_dir
 from training.config import Fraction, PositiveInt, Section, Stage, devices, run_script
 from training.data.formats import AlignXploreRow, RlRow
 from training.data.reading import ReadReport, read
 from training.errors import ConfigError, DatasetError
 from training.judges import Judge, RemoteJudge, judge_of
+from training.policy import Plan, Trainer
 from training.progress import Progress, metrics
 from training.rewards import GainForm
-from training.rollouts import RewardFunction, Rollouts, judgement_reward, likelihood_reward, single_rows
+from training.rollouts import RewardFunction, judgement_reward, likelihood_reward, single_rows
 from training.streaming import TwoStage, make_reward, make_rollout, paired_rows
 
 PROMPTS: Final = "prompts"
@@ -80,6 +82,11 @@ class Grpo(Section):
     """Gen: by how much the likelihood ratio must rise."""
     smooth: bool = False
     """Gen: the logistic of the gain in place of 0 or 1."""
+    share_prompts: bool = True
+    """Whether the replies to a prompt share its computation in training. Their mask takes the square of
+    the tokens of prompt and replies together: not for prompts of many thousand tokens."""
+    write_tokens: PositiveInt = 131_072
+    """Tokens of prompts and replies that the model holds at once while it writes them itself."""
     vllm: Literal["off", "colocate", "server"] = "off"
     """Who writes the replies: the model itself, vLLM on the same GPUs, or `trl vllm-serve` elsewhere."""
     vllm_url: str | None = None
@@ -130,33 +137,23 @@ class GrpoConfig(Stage):
             )
         return rows // group
 
+    def plan(self) -> Plan:
+        """Raises ConfigError."""
+        run, grpo = self.run, self.grpo
+        return Plan(
+            seed=run.seed,
+            together=grpo.stages,
+            users=self.users(),
+            updates=grpo.updates,
+            share_prompts=grpo.share_prompts,
+            writes=grpo.vllm == "off" and not run.deepspeed and not run.fsdp,
+            write_tokens=grpo.write_tokens,
+            autocast_writing=run.precision == "bf16" and not on_cpu(),
+        )
+
     def two_stages(self) -> TwoStage:
         names = ("generations", "prompt_tokens", "past_tokens", "weight", "unpicked", "pick")
         return TwoStage(**{name: getattr(self.grpo, name) for name in names}, seed=self.run.seed)
-
-
-class Trainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]  # trl is untyped here
-    """TRL's, with rows in our order, and groups that stay together."""
-
-    def __init__(self, *args: Any, config: GrpoConfig, progress: Progress, **kwargs: Any) -> None:
-        self._config = config
-        self._progress = progress
-        super().__init__(*args, callbacks=[progress], **kwargs)
-
-    def _get_train_sampler(self, dataset: Any = None) -> Any:
-        return Rollouts(
-            len(self.train_dataset),
-            together=self._config.grpo.stages,
-            units=self._config.users(),
-            generations=self.num_generations,
-            reads=self.args.steps_per_generation,
-            seed=self._config.run.seed,
-        )
-
-    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        tokens = int(inputs["prompt_mask"].sum()) + int(inputs["completion_mask"].sum())
-        self._progress.tokens += tokens * self.accelerator.num_processes
-        return super().compute_loss(model, inputs, *args, **kwargs)
 
 
 def arguments_of(config: GrpoConfig) -> Arguments:
@@ -231,6 +228,8 @@ def reward_of(config: GrpoConfig, judge: Any, tokenizer: Any) -> RewardFunction:
 
 def grpo(config: GrpoConfig) -> dict[str, Any]:
     """Runs a reinforcement learning and writes its checkpoint; returns its metrics."""
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # of rollout_func; its version is pinned
+    disable_loading_bar()
     arguments = arguments_of(config)
     tokenizer = base_tokenizer(config)
     with PartialState().main_process_first():
@@ -246,7 +245,7 @@ def grpo(config: GrpoConfig) -> dict[str, Any]:
         reward_funcs=reward_of(config, judge, tokenizer),
         rollout_func=make_rollout(config.two_stages()) if config.grpo.reward == "streaming" else None,
         peft_config=adapter(config),
-        config=config,
+        plan=config.plan(),
         progress=progress,
     )
     try:

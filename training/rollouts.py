@@ -99,7 +99,7 @@ def _told(rewards: Sequence[Reward], log_metric: Callable[[str, float], None] | 
 # --- order ---------------------------------------------------------------------------------------
 
 
-class Rollouts(torch.utils.data.Sampler[int]):
+class Rollouts(torch.utils.data.Sampler[int]):  # type: ignore[misc]  # torch is untyped here
     """Rows in the order TRL reads them: those of a rollout, each `generations` times, and that again
     for each of its `reads`. Units of `together` neighbouring rows (the stages of a user) stay in
     order while the units are shuffled, by seed and epoch alone; what fills no rollout is left out."""
