@@ -186,10 +186,8 @@ def engine_obstacle(model: str, *, free_memory: int) -> str | None:
 
 def _install_engine(home: Path) -> str | None:
     """Lets make install the engine if it is not; why that failed."""
-    if (
-        subprocess.run(["make", "-q", ".venv-engine/.ready"], cwd=ROOT, capture_output=True, check=False).returncode
-        == 0
-    ):
+    make = ["make", "--no-print-directory", ".venv-engine/.ready"]
+    if subprocess.run([*make, "-q"], cwd=ROOT, capture_output=True, check=False).returncode == 0:
         return None
     path = home / "log" / "engine-install.log"
     console.print("Setting up the engine in .venv-engine, which downloads about 1 GB once …")
