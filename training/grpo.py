@@ -21,6 +21,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from accelerate import PartialState
 from datasets import Dataset
+from datasets.exceptions import DatasetGenerationError
 from datasets.utils.logging import disable_progress_bar
 from pydantic import Field, model_validator
 from transformers.utils.logging import disable_progress_bar as disable_loading_bar
@@ -191,7 +192,10 @@ def prompts(config: GrpoConfig) -> Dataset:
         shutil.rmtree(folder, ignore_errors=True)
     disable_progress_bar()
     with PartialState().main_process_first():
-        found = Dataset.from_generator(lambda: _rows(config), cache_dir=str(folder), fingerprint=PROMPTS)
+        try:
+            found = Dataset.from_generator(lambda: _rows(config), cache_dir=str(folder), fingerprint=PROMPTS)
+        except DatasetGenerationError as error:  # around whatever the reading raised
+            raise error.__cause__ or error from None
     users, wanted = len(found) // config.grpo.stages, config.users()
     if users < wanted:
         raise DatasetError(
