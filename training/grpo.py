@@ -60,8 +60,8 @@ class Grpo(Section):
     """Estimated tokens of the past summary in a prompt of stage 2."""
     epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """How far a token's probability ratio counts, both ways."""
-    delta: Annotated[float, Field(gt=1)] | None = 3.0
-    """The dual clip: where the ratio of a token with a negative advantage is cut."""
+    delta: Annotated[float, Field(gt=1)] | None = None
+    """The dual clip: where the ratio of a token with a negative advantage is cut; AlignXplore+ has 3.0."""
     loss: Literal["bnpo", "dapo"] = "bnpo"
     """Mean over the tokens of a micro-batch, or over those of all rows of the step."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
