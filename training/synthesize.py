@@ -84,6 +84,7 @@ async def _work(users: Users, recipe: Recipe, output: Output, at_once: int, show
                 await write_next()
         while waiting:
             await write_next()
+        shown()
     finally:
         for _, task in waiting:
             task.cancel()
