@@ -1,13 +1,16 @@
 """`alignx demo`: the main job on the histories of `examples/`, from first event to personal answer.
 
-For each of the three users: erase the last run's, send the history in parts and show the summary
-after each, show what the change of taste changed, then select, rank and (with an engine) chat. The
-last two parts of each history speak for another taste than the first, and `examples/demo.json`
-names what the later taste would choose.
+For each user: erase the last run's, send the history in parts and show the summary after each, show
+what the change of taste changed, then select, rank and (with an engine) answer one question in every
+mode. The last two parts of each history speak for another taste than the first, and
+`examples/demo.json` names what the later taste would choose.
+
+Two users write in the language of the small synthetic world that models/alignx-mini was trained on;
+where that model is the engine, it is shown with these alone.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from pydantic import Field, ValidationError
@@ -19,11 +22,22 @@ from services.client.client import AlignX
 from services.client.problem import ClientError, ProblemError
 from services.client.summary import newer
 from services.client.terminal import ProblemGroup, Terminal
-from services.core.schemas import Frozen, Interaction, Item, SelectResponse, UserId
+from services.core.schemas import ChatMode, Frozen, Interaction, Item, SelectResponse, UserId
 
 app = typer.Typer(cls=ProblemGroup)
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+MINI = "alignx-mini"
+SHOWN_EVENTS = 8
+"""Of a history, where a mode shows events to the engine: what a small model can read."""
+
+MODES: dict[ChatMode, str] = {
+    "none": "For nobody (mode none)",
+    "summary": "By the summary (mode summary)",
+    "ica": "By past choices as examples (mode ica)",
+    "pba": "By preference directions (mode pba)",
+    "direct": "By the history itself (mode direct)",
+}
 
 
 class DemoSelection(Frozen):
@@ -45,6 +59,8 @@ class DemoRanking(Frozen):
 class DemoUser(Frozen):
     user: UserId
     about: str
+    language: Literal["english", "mini"] = "english"
+    """What the texts are written in: mini is that of the world alignx-mini was trained on."""
     history: str
     """File of the history, beside demo.json."""
     parts: tuple[int, ...] = Field(min_length=2)
@@ -95,7 +111,7 @@ def demo(
     wait: Annotated[float, typer.Option(min=1, help="Longest wait for a summary, in seconds.")] = 60.0,
     only: Annotated[str | None, typer.Option(help="One user of the demo.")] = None,
 ) -> None:
-    """Sends three example histories and shows how each summary follows a change of taste.
+    """Sends example histories and shows how each summary follows a change of taste.
 
     The users it makes are called demo-…; each run erases those of the last one.
 
@@ -106,11 +122,13 @@ def demo(
         alignx demo --only demo-shopper
     """
     terminal: Terminal = ctx.obj
-    users = [user for user in load(examples).users if only in (None, user.user)]
-    if not users:
+    every = [user for user in load(examples).users if only in (None, user.user)]
+    if not every:
         raise typer.BadParameter(f"the demo has no user {only}", param_hint="--only")
     with terminal.client() as client:
         missing: str | None = None
+        small = only is None and MINI in client.send(calls.models())
+        users = [user for user in every if not small or user.language == "mini"] or every
         for user in users:
             tour = Tour(terminal, client, user, wait)
             tour.learn(history(examples, user))
@@ -120,6 +138,12 @@ def demo(
     if missing:
         terminal.text("")
         terminal.text(f"The chat was left out. {missing}")
+    if left := [user.user for user in every if user not in users]:
+        terminal.text("")
+        terminal.text(
+            f"{MINI} knows a small synthetic world only. Histories in ordinary English are for a larger engine or "
+            f"for the profile (make up ENGINE=profile): {', '.join(left)}"
+        )
     terminal.text("")
     terminal.text(f"The users stay. Look again with: alignx show {users[0].user}", style="bold")
 
@@ -179,20 +203,24 @@ class Tour:
         self._judge(best == set(asked.expected), titles)
 
     def talk(self) -> str | None:
-        """An answer for the user beside one for nobody; without an engine, what the service says of that."""
+        """One question answered in every mode; without an engine, what the service says of that."""
         question = [{"role": "user", "content": self._user.chat}]
+        answers = []
         try:
-            plain = self._client.send(calls.chat(question, user=self._user.user, mode="none"), retries=0)
-            personal = self._client.send(calls.chat(question, user=self._user.user), retries=0)
+            for mode in MODES:
+                shown = SHOWN_EVENTS if mode in ("ica", "direct") else None
+                asked = calls.chat(question, user=self._user.user, mode=mode, max_history=shown)
+                answers.append((mode, self._client.send(asked, retries=0)))
         except ProblemError as error:
             if error.code == "engine_unavailable":
                 return error.detail
             raise
         self._head(f"Chat: {self._user.chat}")
-        self._terminal.text("Without the summary:", style="bold")
-        self._terminal.text(plain.text)
-        self._terminal.text("With it:", style="bold")
-        self._terminal.text(personal.text)
+        for mode, answer in answers:
+            told = answer.personalization
+            used = "" if told is None or told.mode == mode else " (the history says nothing in this form: plain answer)"
+            self._terminal.text(f"{MODES[mode]}{used}:", style="bold")
+            self._terminal.text(answer.text)
         return None
 
     def _erase(self) -> None:

@@ -73,6 +73,7 @@ class FakeService:
         self.faults: deque[httpx.Response | Exception | After] = deque()
         self.streams: deque[httpx.Response] = deque()
         self.chats: deque[httpx.Response] = deque()
+        self.models = ["small"]
         self.slept: list[float] = []
         self.page = 100
         self.writes = True
@@ -120,7 +121,9 @@ class FakeService:
         if parts[0] == "admin":
             return self.admin(request, parts)
         if path == "/v1/models":
-            return httpx.Response(200, json={"object": "list", "data": [{"id": "small", "object": "model"}]})
+            return httpx.Response(
+                200, json={"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
+            )
         if path == "/v1/quality":
             return httpx.Response(200, json={"profile": {"comparisons": 8, "accuracy": 0.5}})
         if path == "/v1/chat/completions":

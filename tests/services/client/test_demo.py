@@ -1,5 +1,6 @@
 """The examples are what they claim to be, and the tour through them runs to its end."""
 
+import re
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -15,11 +16,15 @@ from services.client.problem import ClientError
 from services.client.terminal import Terminal
 from services.core import folding, profile
 from services.core.schemas import Interaction
+from training.corpus.lexicon import DIRECTED_TOPICS, OTHER_TOPICS, phrasings, split_of
 
 PLAN = demo.load(demo.EXAMPLES)
+TOPICS = {*DIRECTED_TOPICS, *OTHER_TOPICS}
 KINDS = {
     "news_reader.jsonl": {"click", "rating", "statement"},
     "shopper.jsonl": {"purchase", "rating", "click", "statement"},
+    "mini_writer.jsonl": {"comparison", "statement"},
+    "mini_reader.jsonl": {"comparison", "click", "purchase", "rating", "post"},
     "forum_writer.jsonl": {"comparison", "post", "dialogue", "demographic", "statement"},
 }
 
@@ -75,7 +80,42 @@ def test_demo_twice(service: Any):
     assert "What the change of taste changed, version 1 to 3" in result.stdout
     assert "as the later taste says: Camp lantern" in result.stdout
     assert "the later taste would say: How shade and cycle lanes" in result.stdout
-    assert "With it:" in result.stdout
+    for described in demo.MODES.values():
+        assert result.stdout.count(f"{described}:") == len(PLAN.users)
+
+
+def test_the_small_model_is_shown_with_users_of_its_own_world(service: Any):
+    service.models = ["alignx-mini"]
+    result = run(service)
+    assert result.exit_code == 0, result.output
+    assert set(service.users) == {user.user for user in PLAN.users if user.language == "mini"}
+    assert "are for a larger engine or for the profile" in result.stdout.replace("\n", " ")
+    assert "demo-shopper" in result.stdout
+    service.users.clear()
+    assert run(service, "--only", "demo-shopper").exit_code == 0
+    assert set(service.users) == {"demo-shopper"}
+
+
+def test_a_mode_the_history_has_nothing_for_is_told(service: Any):
+    plain = {"mode": "none", "user": "demo-shopper", "version": None, "history": 0}
+    message = {"message": {"content": "Buy little."}, "finish_reason": "stop"}
+    service.chats += [
+        httpx.Response(200, json={"model": "small", "choices": [message], "personalization": plain}) for _ in range(5)
+    ]
+    shown = run(service, "--only", "demo-shopper").stdout.replace("\n", " ")
+    assert shown.count("says nothing in this form") == 4
+
+
+@pytest.mark.parametrize("user", [user for user in PLAN.users if user.language == "mini"], ids=lambda user: user.user)
+def test_what_the_small_model_is_shown_is_new_to_it(user: demo.DemoUser):
+    asked = [user.chat, user.select.query, *user.select.items, *user.recommend.candidates]
+    texts = [item for item in asked if isinstance(item, str)]
+    named = {topic for text in texts for topic in re.findall(r"\w+", text) if topic in TOPICS}
+    assert len(named) >= 4
+    assert {split_of(topic) for topic in named} == {"heldout"}
+    for kind in ("forum", "dialogue"):
+        known = {phrasing.format(topic=topic) for phrasing in phrasings(kind, "train") for topic in named}
+        assert user.chat not in known
 
 
 def test_demo_without_an_engine(service: Any):
@@ -84,7 +124,7 @@ def test_demo_without_an_engine(service: Any):
     result = run(service)
     assert result.exit_code == 0
     assert result.stdout.count("The chat was left out. Start one with make.") == 1
-    assert "With it:" not in result.stdout
+    assert "By the summary" not in result.stdout
 
 
 def test_demo_while_no_worker_runs(service: Any):
