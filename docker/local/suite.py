@@ -222,7 +222,7 @@ def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[st
         "ALIGNX_ENGINE__CACHE_SALT_SECRET": _secret(home, "cache_salt"),
         "ALIGNX_GATEWAY__BOOTSTRAP_KEY": _secret(home, "admin_key", lambda: new_key()[0]),
         "VLLM_TARGET_DEVICE": "cpu",
-        "VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "2"),
+        "VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1" if model == MINI_MODEL else "2"),
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
@@ -241,12 +241,14 @@ def settings_digest(environment: Mapping[str, str]) -> str:
 
 
 def engine_command(port: int, model: str) -> str:
-    """vLLM on the CPU, listening on loopback only."""
+    """vLLM on the CPU, listening on loopback only; without a C++ compiler it cannot compile the model."""
+    eager = "" if shutil.which("g++") or shutil.which("c++") else "--enforce-eager "
     name, model = shlex.quote(Path(model).name or "none"), shlex.quote(model or "none")
     return (
         f"{shlex.quote(str(ENGINE_PYTHON))} -m vllm.entrypoints.openai.api_server --model {model} --served-model-name "
         f"{name} --host 127.0.0.1 --port {port} --max-model-len 8192 --max-num-seqs 32 "
-        "--enable-prompt-tokens-details --scheduling-policy priority --disable-uvicorn-access-log --shutdown-timeout 30"
+        f"{eager}--enable-prompt-tokens-details --scheduling-policy priority --disable-uvicorn-access-log "
+        "--shutdown-timeout 30"
     )
 
 
