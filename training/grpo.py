@@ -27,6 +27,7 @@ from pydantic import Field, model_validator
 from transformers.utils.logging import disable_progress_bar as disable_loading_bar
 from trl import GRPOConfig as Arguments
 
+from services.core.errors import EngineRejected
 from training.arguments import adapter, base_tokenizer, on_cpu, shared
 from training.card import card
 from training.checkpoint import resume_point, run_dir
@@ -254,6 +255,8 @@ def grpo(config: GrpoConfig) -> dict[str, Any]:
     )
     try:
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    except EngineRejected as error:
+        raise DatasetError(f"the judge cannot read a target with a summary: {error.detail}") from error
     finally:
         if isinstance(judge, RemoteJudge):
             asyncio.run_coroutine_threadsafe(judge.aclose(), trainer.async_loop).result()
