@@ -17,7 +17,7 @@ from training.config import load
 from training.data.formats import SftRow
 from training.data.reading import read
 from training.errors import ConfigError, DatasetError, TrainingError
-from training.synthesis.answers import EngineFailed
+from training.synthesis.answers import EngineFailed, pause
 from training.synthesis.config import Synthesis
 from training.synthesis.output import OutputFailed
 from training.synthesis.signals import ProfileScorer
@@ -64,6 +64,10 @@ def run(mock: MockEngines, folder: Path, *overrides: str, name: str = "sft", use
 
 def rows_of(folder: Path, name: str = "sft") -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+
+
+def journal_of(folder: Path, name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / f"{name}.jsonl.journal").read_text().splitlines()]
 
 
 # --- what comes out ------------------------------------------------------------------------------
@@ -154,6 +158,12 @@ def test_a_teacher_that_gives_targets_away_is_refused(tmp_path: Path) -> None:
     assert rows_of(tmp_path) == []
 
 
+def test_a_reply_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    report = run(MockEngines(lambda *_: reply_of("calm", "tea"), finish_reason="length"), tmp_path)
+    assert report["first"]["unreadable"] == 8
+    assert report["rows_out"] == 0
+
+
 def test_a_merge_that_gives_targets_away_is_refused(tmp_path: Path) -> None:
     def replier(prompt: str, earlier: int) -> str:
         leaked = "<think>The held-out choices agree.</think>The user prefers calm. The user prefers tea."
@@ -220,6 +230,12 @@ def test_an_overloaded_engine_is_asked_again_until_it_answers(tmp_path: Path) ->
     assert (tmp_path / "busy.jsonl").read_bytes() == (tmp_path / "calm.jsonl").read_bytes()
     repeats = sum(usage["repeats"] for usage in report["this_run"].values())
     assert repeats == len(set(mock.asked)) == len(mock.asked) - mock.answered.total()
+
+
+def test_waits_double_up_to_a_minute_and_keep_to_what_the_engine_asks() -> None:
+    for tried, longest in enumerate((1, 2, 4, 8, 16, 32, 60, 60)):
+        assert longest / 2 <= pause(tried, 1.0, None) <= longest
+    assert pause(0, 1.0, 30.0) == 30.0
 
 
 @pytest.mark.parametrize(("status", "tries"), [(503, 3), (401, 1), (404, 1)])
@@ -297,6 +313,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     assert mock.answered == undisturbed.answered  # none was answered twice
     same = ("users", "first", "streaming", "rows_out", "all_answers")
     assert {name: report[name] for name in same} == {name: whole[name] for name in same}
+    assert journal_of(tmp_path, "killed") == journal_of(tmp_path, "whole")
     calls = sum(usage["calls"] for usage in report["this_run"].values())
     assert calls == undisturbed.answered.total() - answers
 

@@ -145,8 +145,14 @@ class KeptEngine:
                 f"The {self.role} at {self._config.url} failed {tried + 1} times: {error.detail}. What it answered so "
                 "far is kept; the same command goes on from there"
             ) from error
-        backoff = min(LONGEST_WAIT_S, self._config.backoff_s * 2.0**tried)
-        return max(error.retry_after or 0.0, backoff * random.uniform(0.5, 1.0))
+        return pause(tried, self._config.backoff_s, error.retry_after)
+
+
+def pause(tried: int, backoff_s: float, retry_after: float | None) -> float:
+    """Seconds to wait after `tried` repeats: doubling up to a minute, then shortened at random by up to a
+    half, so that calls which failed together do not come back together; never less than asked for."""
+    doubled = min(LONGEST_WAIT_S, backoff_s * 2.0**tried)
+    return max(retry_after or 0.0, doubled * random.uniform(0.5, 1.0))
 
 
 @asynccontextmanager

@@ -79,11 +79,13 @@ class MockEngines:
         known: frozenset[str] = KNOWN,
         status: Callable[[str, int], int] = lambda *_: 200,
         logprobs: bool = True,
+        finish_reason: str = "stop",
     ) -> None:
         self.replier = replier
         self.known = known
         self.status = status
         self.logprobs = logprobs
+        self.finish_reason = finish_reason
         self.asked: list[str] = []
         """Every generation and choice that came in, as the bytes of its body."""
         self.answered: Counter[str] = Counter()
@@ -125,7 +127,7 @@ class MockEngines:
         self.answered[raw] += 1
         if body["max_tokens"] == 1:
             return web.json_response(self._letters(prompt))
-        return await _streamed(request, self.replier(prompt, earlier))
+        return await _streamed(request, self.replier(prompt, earlier), self.finish_reason)
 
     def _letters(self, prompt: str) -> dict[str, Any]:
         if not self.logprobs:
@@ -144,10 +146,10 @@ def _prompt(body: dict[str, Any]) -> str:
     return "\n\n".join(message["content"] for message in body["messages"])
 
 
-async def _streamed(request: web.Request, text: str) -> web.StreamResponse:
+async def _streamed(request: web.Request, text: str, finish_reason: str) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
-    for delta, finished in (({"content": text}, None), ({}, "stop")):
+    for delta, finished in (({"content": text}, None), ({}, finish_reason)):
         choice = {"index": 0, "delta": delta, "finish_reason": finished}
         await response.write(b"data: " + orjson.dumps({"model": "mock", "choices": [choice]}) + b"\n\n")
     await response.write(b"data: " + orjson.dumps({"choices": [], "usage": USAGE}) + b"\n\ndata: [DONE]\n\n")
