@@ -148,7 +148,7 @@ def healthy(told: str, engine: str) -> bool:
 
 
 class EngineEndedError(Exception):
-    """vLLM ended while it started."""
+    """vLLM ended while it started, or took too long."""
 
 
 def _engine_here(home: Path, asked: str, model: str) -> tuple[str, str]:
@@ -354,6 +354,10 @@ def _wait_ready(home: Path, environment: Mapping[str, str], limit_s: float, engi
                 if check.endswith("/health") and ended(_control(home, "status", "engine").stdout, seen):
                     raise EngineEndedError(f"vLLM ended while it started (see {home / 'log' / 'engine.log'}).")
                 if time.monotonic() > deadline:
+                    if check.endswith("/health"):
+                        raise EngineEndedError(
+                            f"vLLM is not ready after {limit_s:.0f} s; its log is in {home / 'log'}."
+                        )
                     console.print(
                         f"[red]{check} is not ready after {limit_s:.0f} s.[/] The logs are in {home / 'log'}."
                     )
