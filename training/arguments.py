@@ -47,7 +47,7 @@ def shared(config: Stage) -> dict[str, Any]:
         "adam_beta1": optim.beta1,
         "adam_beta2": optim.beta2,
         "max_grad_norm": optim.max_grad_norm,
-        "gradient_checkpointing": run.gradient_checkpointing,
+        "activation_checkpointing": run.gradient_checkpointing,
         "save_steps": run.save_every,
         "save_total_limit": run.keep,
         "logging_steps": run.log_every,

@@ -32,7 +32,9 @@ MARKER: Final = "whole"
 """Empty file, written last: a `checkpoint-N` without it is the trace of a save that was cut off."""
 FINGERPRINT: Final = "fingerprint.json"
 SAVING: Final = "saving"
-LEAVES_THE_LOSS: Final = frozenset({"output", "resume", "save_every", "keep", "log_every", "tensorboard", "final_weights"})
+LEAVES_THE_LOSS: Final = frozenset(
+    {"output", "resume", "save_every", "keep", "log_every", "tensorboard", "final_weights"}
+)
 """Fields of [run] that may change between an interruption and the resumption."""
 HASHED_BYTES: Final = 64 << 20
 """Of larger files of a base model only the size is compared."""

@@ -31,7 +31,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untype
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """After a resumption, the counts go on from what was last logged before it."""
-        last = next((entry for entry in reversed(state.log_history) if "tokens" in entry), {})
+        last: dict[str, Any] = next((entry for entry in reversed(state.log_history) if "tokens" in entry), {})
         self.tokens, self.seconds = last.get("tokens", 0), last.get("seconds", 0.0)
         self._steps_before = state.global_step
         self._since = time.perf_counter()

@@ -10,21 +10,24 @@ rows of like length, and on a CPU only the tokens that count for the loss pass t
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import MethodType
 from typing import Any, Literal
 
 import torch
 from accelerate import PartialState
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import pad
+from transformers import PrinterCallback
+from transformers.utils.logging import disable_progress_bar
 from trl import SFTConfig as Arguments
 from trl import SFTTrainer
 
 from training.arguments import adapter, base_tokenizer, on_cpu, shared
-from training.batches import Bucketed, Collator, Encoder, tokenised
+from training.batches import Bucketed, Collator
 from training.card import card
 from training.checkpoint import WholeCheckpoints, resume_point
 from training.config import PositiveInt, Section, Stage, devices, run_script
 from training.progress import Progress, metrics
+from training.scoring import scorable, score_next
+from training.tokens import IGNORED, LENGTH, SftEncoder, tokenised
 
 
 class Sft(Section):
@@ -47,21 +50,22 @@ class SftConfig(Stage):
 
 
 class Trainer(WholeCheckpoints, SFTTrainer):  # type: ignore[misc]  # trl is untyped here
-    """TRL's, with our order of rows and, on a CPU, an output layer for scored tokens only."""
+    """TRL's, with our order of rows and, on a CPU, an output layer for the tokens that count."""
 
     def __init__(self, *args: Any, config: SftConfig, progress: Progress, **kwargs: Any) -> None:
         self._config = config
         self._progress = progress
         super().__init__(*args, callbacks=[progress], **kwargs)
-        self._scored_only = on_cpu() and _plain_output_layer(self.model.config)
-        if self._scored_only:
-            _score_labelled_tokens(self.model.get_base_model() if config.model.lora else self.model)
+        self.remove_callback(PrinterCallback)  # prints what `progress` tells in short
+        self._lean = on_cpu() and scorable(self.model.config)
+        if self._lean:
+            score_next(self.model.get_base_model() if config.model.lora else self.model)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if not self._config.sft.bucket or self._config.sft.packing:
             return super()._get_train_sampler(train_dataset)
         return Bucketed(
-            self.train_dataset.with_format("numpy")["length"][:],
+            self.train_dataset.with_format("numpy")[LENGTH][:],
             micro_batch=self._config.optim.micro_batch,
             devices=devices(),
             seed=self._config.run.seed,
@@ -70,44 +74,23 @@ class Trainer(WholeCheckpoints, SFTTrainer):  # type: ignore[misc]  # trl is unt
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The mean over the scored tokens of a whole optimizer step, as TRL's, without its entropy
-        and accuracy, each of which costs a pass over all logits."""
-        padding = inputs["input_ids"] == self.processing_class.pad_token_id
-        self._progress.tokens += (padding.numel() - int(padding.sum())) * self.accelerator.num_processes
-        if not self._scored_only or return_outputs:
+        """The mean over the counted tokens of a whole optimizer step, as TRL's."""
+        real = inputs["input_ids"] != self.processing_class.pad_token_id
+        self._progress.tokens += int(real.sum()) * self.accelerator.num_processes
+        if not self._lean or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        total = model(**inputs, use_cache=False, scored_only=True)
-        count = (inputs["labels"][:, 1:] != -100).sum() if num_items_in_batch is None else num_items_in_batch
+        next_tokens = pad(inputs.pop("labels")[:, 1:], (0, 1), value=IGNORED)
+        total = -model(**inputs, next_tokens=next_tokens).sum()
+        count = (next_tokens != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
         loss = total / torch.as_tensor(count).clamp(min=1)
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes  # the gradients' mean over processes divides by it
         return loss
 
 
-def _plain_output_layer(config: Any) -> bool:
-    """Whether logits are the output layer's product and nothing else."""
-    altered = ("final_logit_softcapping", "logits_scaling", "logit_scale", "output_router_logits")
-    return not any(getattr(config, name, None) for name in altered)
-
-
-def _score_labelled_tokens(model: Any) -> None:
-    """Lets `model(…, scored_only=True)` return the summed loss, with logits of labelled tokens only:
-    of a row with a long prompt and a short reply that saves most of the output layer's work."""
-    forward = model.forward
-
-    def scored(self: Any, *args: Any, labels: Any = None, scored_only: bool = False, **kwargs: Any) -> Any:
-        if not scored_only:
-            return forward(*args, labels=labels, **kwargs)
-        hidden = self.base_model(*args, **kwargs).last_hidden_state[:, :-1]
-        wanted = labels[:, 1:]
-        counted = wanted != -100
-        return cross_entropy(self.lm_head(hidden[counted]).float(), wanted[counted], reduction="sum")
-
-    model.forward = MethodType(scored, model)
-
-
 def sft(config: SftConfig) -> dict[str, Any]:
     """Runs a supervised fine-tuning and writes its checkpoint; returns its metrics."""
+    disable_progress_bar()
     arguments = Arguments(
         **shared(config),
         max_length=config.sft.max_length,
@@ -116,14 +99,13 @@ def sft(config: SftConfig) -> dict[str, Any]:
     )
     arguments.model_init_kwargs["attn_implementation"] = config.sft.attention
     tokenizer = base_tokenizer(config)
-    encoder = Encoder(tokenizer, max_length=config.sft.max_length, completion_only=config.sft.completion_only)
+    encoder = SftEncoder(tokenizer, max_length=config.sft.max_length, completion_only=config.sft.completion_only)
     data = config.data
     with PartialState().main_process_first():  # the others find the rows tokenised
-        rows = tokenised(data.train, encoder, config.sft.cache, limit=data.limit, malformed=data.malformed)
-    with PartialState().main_process_first():
         newest = resume_point(config)
+        rows = tokenised(data.train, encoder, config.sft.cache, limit=data.limit, malformed=data.malformed)
     progress = Progress()
-    packed = {} if config.sft.packing else {"data_collator": Collator(tokenizer.pad_token_id, masked=not on_cpu())}
+    ours = {} if config.sft.packing else {"data_collator": Collator(tokenizer.pad_token_id, masked=not on_cpu())}
     trainer = Trainer(
         config.model.path,
         args=arguments,
@@ -132,7 +114,7 @@ def sft(config: SftConfig) -> dict[str, Any]:
         peft_config=adapter(config),
         config=config,
         progress=progress,
-        **packed,
+        **ours,
     )
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     found = metrics(config, trainer.state, progress, len(rows))
