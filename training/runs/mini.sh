@@ -46,7 +46,7 @@ measure sft "$models-sft" "${users[@]}"
 for mode in ica pba; do
     train dpo "dpo_$mode" "$models-dpo-$mode"
     step "pairs $mode" "$out/heldout_$mode.jsonl" \
-        "$python" -m training.pairs "$out/heldout_alignx.jsonl" --mode "$mode" --out "$out/heldout_$mode.jsonl"
+        "$python" -m training.evaluation.pairs "$out/heldout_alignx.jsonl" --mode "$mode" --out "$out/heldout_$mode.jsonl"
     measure "dpo-$mode" "$models-dpo-$mode" --reference "$models-sft" --alignment "$out/heldout_$mode.jsonl"
 done
 

@@ -40,7 +40,7 @@ done
 measure sft "$out/sft" "${users[@]}"
 measure rl "$out/rl" "${users[@]}"
 for mode in ica pba; do
-    step "pairs-$mode" "$python" -m training.pairs "$out/heldout_alignx.jsonl" --mode "$mode" --out "$out/heldout_$mode.jsonl"
+    step "pairs-$mode" "$python" -m training.evaluation.pairs "$out/heldout_alignx.jsonl" --mode "$mode" --out "$out/heldout_$mode.jsonl"
     measure "dpo-$mode" "$out/dpo-$mode" --reference "$out/sft" --alignment "$out/heldout_$mode.jsonl"
 done
 step report "$python" -m training.report "$out" --out "$out/report"
