@@ -78,6 +78,10 @@ def _sharding(config: Stage) -> dict[str, Any]:
         return {"fsdp": True, "fsdp_config": FSDP2}
     if not config.run.deepspeed:
         return {}
+    if on_cpu() and devices() > 1:
+        import deepspeed  # of torchrun alone, and slow to import
+
+        deepspeed.init_distributed(dist_backend="gloo", verbose=False)  # which accelerate leaves out on a CPU
     try:
         return {"deepspeed": json.loads(config.run.deepspeed.read_text(encoding="utf-8"))}
     except (OSError, ValueError) as error:

@@ -244,7 +244,7 @@ class WholeCheckpoints:
         """The card is written with the finished checkpoint; half-way there is nothing to say."""
 
     def finish(self, config: Stage, *, card: str) -> None:
-        """Writes the finished checkpoint and clears the ones to resume from. Call it in every process."""
+        """Writes the finished checkpoint and clears the ones to resume from; the last act of every process."""
         state = None
         if self.accelerator.num_processes > 1:
             state = self.accelerator.get_state_dict(self.model_wrapped)  # type: ignore[attr-defined]
@@ -255,6 +255,7 @@ class WholeCheckpoints:
             for path in _numbered(Path(self.args.output_dir)):
                 shutil.rmtree(path)
         self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()  # left open, communication is torn down in the middle of itself
 
 
 def _complete(fresh: Path, place: Path) -> None:
