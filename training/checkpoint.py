@@ -221,6 +221,8 @@ class WholeCheckpoints:
         return str(folder / SAVING if self._saving else folder)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self.state.global_step >= self.state.max_steps:
+            return  # the finished checkpoint follows; and resumed here, transformers would train one step too many
         folder = Path(self.args.output_dir)
         name = f"checkpoint-{self.state.global_step}"
         self._saving = True

@@ -1,0 +1,94 @@
+"""What tests of the training stages run on: a random model of one layer, rows of the synthetic world."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from services.core.prompts import SELECTION_SYSTEM, UPDATE_SYSTEM
+from training.corpus.rows import World, alignx, inference
+from training.init_checkpoint import train_tokenizer
+
+WORLD = World(split="train")
+
+SFT = """
+stage = "sft"
+
+[model]
+path = "{model}"
+
+[data]
+train = ["{data}"]
+
+[sft]
+max_length = 2048
+cache = "{folder}/tokens"
+
+[optim]
+learning_rate = 1e-2
+schedule = "constant"
+max_steps = 6
+batch = 8
+micro_batch = 4
+
+[run]
+output = "{folder}/out"
+seed = 3
+save_every = 3
+log_every = 1
+precision = "fp32"
+tensorboard = false
+final_weights = "float32"
+"""
+DPO = SFT.replace('stage = "sft"', 'stage = "dpo"').replace("[sft]", '[dpo]\nmode = "ica"')
+
+
+def write_model(folder: Path) -> Path:
+    texts = [json.dumps(sft_row(number)) for number in range(20)]
+    tokenizer = train_tokenizer(iter([UPDATE_SYSTEM, SELECTION_SYSTEM, *texts] * 3))
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=4096,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    Qwen3ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def sft_row(number: int) -> dict[str, Any]:
+    return inference(random.Random(number), WORLD, 1 + number % 3, past=number % 2 == 1)
+
+
+def alignx_row(number: int) -> dict[str, Any]:
+    return alignx(random.Random(number), WORLD, 1 + number % 3)
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def write_config(folder: Path, text: str, *, model: Path, data: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "run.toml"
+    path.write_text(text.format(model=model, data=data, folder=folder), encoding="utf-8")
+    return path
+
+
+def losses(folder: Path) -> list[float]:
+    """Of each step, as the run beside `folder` wrote them."""
+    found = json.loads((folder.with_name(f"{folder.name}.run") / "metrics.json").read_text(encoding="utf-8"))
+    return [entry["loss"] for entry in found["history"]]
