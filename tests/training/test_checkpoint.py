@@ -59,9 +59,9 @@ def filled(value: float) -> Any:
     return model
 
 
-@pytest.mark.parametrize("moment", (1, 4, 7, 8, 9, 10))
+@pytest.mark.parametrize("moment", [1, 4, 7, 8, 9, 10])
 def test_a_save_killed_at_any_moment_leaves_the_earlier_checkpoint_or_the_new_one(
-    tmp_path, base, monkeypatch, moment
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch, moment: int
 ):
     tokenizer, out = AutoTokenizer.from_pretrained(base), tmp_path / "out"
     save(filled(1.0), tokenizer, out, card="one", dtype="float32")
@@ -85,14 +85,14 @@ def test_a_save_killed_at_any_moment_leaves_the_earlier_checkpoint_or_the_new_on
     assert [path.name for path in tmp_path.iterdir()] == ["out"], "what the kill left is cleared"
 
 
-def test_a_full_disk_leaves_the_earlier_checkpoint_and_says_so(tmp_path, base):
+def test_a_full_disk_leaves_the_earlier_checkpoint_and_says_so(tmp_path: Path, base: Path):
     tokenizer, out = AutoTokenizer.from_pretrained(base), tmp_path / "out"
     save(filled(1.0), tokenizer, out, card="one", dtype="float32")
 
     def onto_a_full_disk() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-        with pytest.raises(CheckpointError, match="could not be written: .*(too large|os error 27)"):
+        with pytest.raises(CheckpointError, match=r"could not be written: .*(too large|os error 27)"):
             save(filled(2.0), tokenizer, out, card="two", dtype="float32")
 
     assert in_child(onto_a_full_disk) == 0
@@ -100,7 +100,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_and_says_so(tmp_path, base):
     assert float(load_file(out / "model.safetensors")["model.norm.weight"].min()) == 1.0
 
 
-def test_tied_weights_are_written_once_and_in_the_wanted_type(tmp_path, base):
+def test_tied_weights_are_written_once_and_in_the_wanted_type(tmp_path: Path, base: Path):
     model = AutoModelForCausalLM.from_pretrained(base)
     save(model, AutoTokenizer.from_pretrained(base), tmp_path / "out", card="", dtype="bfloat16")
     weights = load_file(tmp_path / "out" / "model.safetensors")
@@ -112,7 +112,7 @@ def test_tied_weights_are_written_once_and_in_the_wanted_type(tmp_path, base):
     assert torch.allclose(model(ids).logits, again(ids).logits, atol=0.02)
 
 
-def test_only_marked_checkpoints_count_and_the_others_go(tmp_path):
+def test_only_marked_checkpoints_count_and_the_others_go(tmp_path: Path):
     for name in ("checkpoint-2", "checkpoint-10", "checkpoint-12", f"{SAVING}/checkpoint-14", "checkpoint-notes"):
         (tmp_path / name).mkdir(parents=True)
     for name in ("checkpoint-2", "checkpoint-10"):
@@ -122,7 +122,9 @@ def test_only_marked_checkpoints_count_and_the_others_go(tmp_path):
     assert last_whole(tmp_path / "none") is None
 
 
-def test_a_run_killed_while_it_saves_resumes_from_the_checkpoint_before(tmp_path, base, rows, monkeypatch):
+def test_a_run_killed_while_it_saves_resumes_from_the_checkpoint_before(
+    tmp_path: Path, base: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+):
     path = write_config(tmp_path / "straight", SFT, model=base, data=rows)
     straight = load(path, SftConfig, ["run.save_every=2"])
     sft(straight)
@@ -145,7 +147,9 @@ def test_a_run_killed_while_it_saves_resumes_from_the_checkpoint_before(tmp_path
     assert losses(config.run.output) == pytest.approx(losses(straight.run.output), abs=1e-6)
 
 
-def test_a_full_disk_ends_a_run_with_a_clear_sentence_and_the_last_whole_checkpoint(tmp_path, base, rows):
+def test_a_full_disk_ends_a_run_with_a_clear_sentence_and_the_last_whole_checkpoint(
+    tmp_path: Path, base: Path, rows: Path
+):
     config = load(write_config(tmp_path, SFT, model=base, data=rows), SftConfig, ["run.save_every=2"])
     folder = run_dir(config.run.output)
 
@@ -168,14 +172,16 @@ def test_a_full_disk_ends_a_run_with_a_clear_sentence_and_the_last_whole_checkpo
     assert not config.run.output.exists()
 
 
-def test_resuming_under_another_configuration_is_refused_with_the_fields(tmp_path, base, rows, monkeypatch):
+def test_resuming_under_another_configuration_is_refused_with_the_fields(
+    tmp_path: Path, base: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+):
     path = write_config(tmp_path, SFT, model=base, data=rows)
     monkeypatch.setattr(checkpoint.WholeCheckpoints, "finish", lambda *_, **__: None)
     sft(load(path, SftConfig, ["optim.max_steps=3", "run.save_every=2"]))
-    with pytest.raises(CheckpointError, match="these differ: optim.batch, optim.max_steps"):
+    with pytest.raises(CheckpointError, match=r"these differ: optim.batch, optim.max_steps"):
         sft(load(path, SftConfig, ["optim.batch=4"]))
     write_rows(rows.with_name("other.jsonl"), [sft_row(1)] * 9)
-    with pytest.raises(CheckpointError, match="data.train"):
+    with pytest.raises(CheckpointError, match=r"data.train"):
         sft(load(path, SftConfig, ["optim.max_steps=3", f"data.train=['{rows.with_name('other.jsonl')}']"]))
     what_may_change = ["optim.max_steps=3", "run.log_every=2", "run.save_every=1"]
     assert sft(load(path, SftConfig, what_may_change))["steps"] == 3

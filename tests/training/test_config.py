@@ -45,7 +45,7 @@ def test_every_shipped_configuration_loads_as_its_stage(path: Path):
         ("alignxplus_sft", 8, 2e-5, 16 * 8, 4, 16384),
     ],
 )
-def test_full_sft_has_the_published_settings(name, gpus, rate, batch, epochs, length):
+def test_full_sft_has_the_published_settings(name: str, gpus: int, rate: float, batch: int, epochs: int, length: int):
     config = load(CONFIGS / "full" / f"{name}.toml", SftConfig)
     optim = config.optim
     assert (optim.learning_rate, optim.batch, optim.epochs, config.sft.max_length) == (rate, batch, epochs, length)
@@ -54,7 +54,7 @@ def test_full_sft_has_the_published_settings(name, gpus, rate, batch, epochs, le
 
 
 @pytest.mark.parametrize("mode", ["ica", "pba"])
-def test_full_dpo_has_the_published_settings(mode):
+def test_full_dpo_has_the_published_settings(mode: str):
     config = load(CONFIGS / "full" / f"alignxpert_{mode}.toml", DpoConfig)
     optim, dpo = config.optim, config.dpo
     assert (optim.learning_rate, optim.min_rate, optim.warmup, optim.batch) == (5e-7, 0.1, 0.1, 128)
@@ -75,7 +75,7 @@ def test_full_dpo_has_the_published_settings(mode):
         ("stage=sft", "stage: Input should be 'dpo'"),
     ],
 )
-def test_a_mistake_names_file_field_and_what_is_allowed(override, told):
+def test_a_mistake_names_file_field_and_what_is_allowed(override: str, told: str):
     with pytest.raises(ConfigError) as error:
         load(NANO, DpoConfig, [override])
     assert str(error.value).startswith(f"{NANO}: ")
@@ -88,12 +88,12 @@ def test_all_mistakes_are_told_at_once():
     assert len(str(error.value).splitlines()) == 2
 
 
-def test_a_missing_field_and_a_missing_file_are_named(tmp_path):
+def test_a_missing_field_and_a_missing_file_are_named(tmp_path: Path):
     path = tmp_path / "empty.toml"
     path.write_text('stage = "sft"')
     with pytest.raises(ConfigError, match=r"empty.toml: model: Field required"):
         load(path, SftConfig)
-    with pytest.raises(ConfigError, match="gone.toml: cannot be read"):
+    with pytest.raises(ConfigError, match=r"gone.toml: cannot be read"):
         load(tmp_path / "gone.toml", SftConfig)
 
 

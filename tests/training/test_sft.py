@@ -22,7 +22,10 @@ from training.tokens import IGNORED, SftEncoder, tokenised
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of TRL and transformers about their own futures
 
-THINKS_FIRST = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content.split('</think>')[-1] }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+THINKS_FIRST = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content.split('</think>')[-1] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
 """As DeepSeek's R1 family: cuts the reasoning out of replies, and opens it in the prompt."""
 
 
@@ -48,7 +51,7 @@ def row(reply: str, question: str = "Which tea?") -> SftRow:
     return SftRow.model_validate({"prompt": question, "response": reply})
 
 
-def test_the_prompt_is_what_an_engine_reads_and_the_reply_ends_the_turn(base):
+def test_the_prompt_is_what_an_engine_reads_and_the_reply_ends_the_turn(base: Path):
     tokenizer = AutoTokenizer.from_pretrained(base)
     (made,) = SftEncoder(tokenizer, max_length=500, completion_only=True).encode([row("<think>a</think>\n\nGreen.")])
     asked = tokenizer.apply_chat_template(
@@ -62,7 +65,7 @@ def test_the_prompt_is_what_an_engine_reads_and_the_reply_ends_the_turn(base):
     assert made["length"] == len(made["input_ids"])
 
 
-def test_reasoning_survives_a_template_that_cuts_it_out(base):
+def test_reasoning_survives_a_template_that_cuts_it_out(base: Path):
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.chat_template = THINKS_FIRST
     (made,) = SftEncoder(tokenizer, max_length=500, completion_only=True).encode([row("<think>\nwhy\n</think>\n\nSo.")])
@@ -70,18 +73,20 @@ def test_reasoning_survives_a_template_that_cuts_it_out(base):
     assert text.endswith("<|im_start|>assistant\n<think>\nwhy\n</think>\n\nSo.<|im_end|>")
 
 
-def test_the_loss_on_the_prompt_is_a_choice(base):
+def test_the_loss_on_the_prompt_is_a_choice(base: Path):
     tokenizer = AutoTokenizer.from_pretrained(base)
     (made,) = SftEncoder(tokenizer, max_length=500, completion_only=False).encode([row("Green.")])
     assert made["labels"] == made["input_ids"]
 
 
-def test_too_long_rows_are_left_out_not_cut(base):
+def test_too_long_rows_are_left_out_not_cut(base: Path):
     encoder = SftEncoder(AutoTokenizer.from_pretrained(base), max_length=60, completion_only=True)
     assert len(encoder.encode([row("Green."), row("Green. " * 50)])) == 1
 
 
-def test_tokens_are_made_once_for_data_tokenizer_and_settings(base, rows, tmp_path, capsys):
+def test_tokens_are_made_once_for_data_tokenizer_and_settings(
+    base: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     tokenizer = AutoTokenizer.from_pretrained(base)
     encoder = SftEncoder(tokenizer, max_length=2048, completion_only=True)
     first = tokenised([rows], encoder, tmp_path)
@@ -92,11 +97,11 @@ def test_tokens_are_made_once_for_data_tokenizer_and_settings(base, rows, tmp_pa
     assert len(list(tmp_path.glob("*.arrow"))) == 3
 
 
-def test_data_of_another_kind_and_of_rows_too_long_are_told(base, rows, tmp_path, config):
+def test_data_of_another_kind_and_of_rows_too_long_are_told(base: Path, rows: Path, tmp_path: Path, config: Path):
     alignx = write_rows(tmp_path / "alignx.jsonl", [alignx_row(number) for number in range(3)])
     with pytest.raises(DatasetError, match="AlignX"):
         sft(load(config, SftConfig, [f"data.train=['{alignx}']"]))
-    with pytest.raises(DatasetError, match="none of the 48 rows can be used.*max_length, 9 tokens"):
+    with pytest.raises(DatasetError, match=r"none of the 48 rows can be used.*max_length, 9 tokens"):
         sft(load(config, SftConfig, ["sft.max_length=9"]))
     with pytest.raises(DatasetError, match="does not exist"):
         sft(load(config, SftConfig, ["data.train=['gone.jsonl']"]))
@@ -135,7 +140,7 @@ def test_padding_counts_for_nothing():
 # --- runs ----------------------------------------------------------------------------------------
 
 
-def test_the_first_loss_is_the_models_own(config, base, rows, tmp_path):
+def test_the_first_loss_is_the_models_own(config: Path, base: Path, rows: Path, tmp_path: Path):
     """Against transformers' loss of the same rows, one at a time and with nothing of ours."""
     found = sft(load(config, SftConfig, ["optim.max_steps=1", "optim.batch=48", "optim.micro_batch=8"]))
     model, tokenizer = AutoModelForCausalLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
@@ -158,7 +163,7 @@ def tokenised_rows(folder: Path) -> list[dict[str, list[int]]]:
     return list(Dataset.from_file(str(path)))
 
 
-def test_a_run_learns_and_its_checkpoint_loads_with_a_card(config):
+def test_a_run_learns_and_its_checkpoint_loads_with_a_card(config: Path):
     loaded = load(config, SftConfig, ["optim.max_steps=20", "run.save_every=100"])
     found = sft(loaded)
     history = [entry["loss"] for entry in found["history"]]
@@ -173,7 +178,9 @@ def test_a_run_learns_and_its_checkpoint_loads_with_a_card(config):
     assert not list(run_dir(loaded.run.output).glob("checkpoint-*"))
 
 
-def test_an_interrupted_run_resumes_to_the_same_loss(tmp_path, base, rows, monkeypatch):
+def test_an_interrupted_run_resumes_to_the_same_loss(
+    tmp_path: Path, base: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+):
     straight = load(write_config(tmp_path / "straight", SFT, model=base, data=rows), SftConfig)
     sft(straight)
     broken = load(write_config(tmp_path / "broken", SFT, model=base, data=rows), SftConfig)
@@ -192,7 +199,7 @@ def test_an_interrupted_run_resumes_to_the_same_loss(tmp_path, base, rows, monke
     assert found["tokens"] == json.loads((run_dir(straight.run.output) / "metrics.json").read_text())["tokens"]
 
 
-def test_lora_is_merged_and_stands_beside_on_its_own(config, base):
+def test_lora_is_merged_and_stands_beside_on_its_own(config: Path, base: Path):
     loaded = load(config, SftConfig, ["model.lora.rank=4", "optim.learning_rate=0.05"])
     sft(loaded)
     ids = torch.arange(30)[None]
@@ -204,14 +211,16 @@ def test_lora_is_merged_and_stands_beside_on_its_own(config, base):
     assert not torch.allclose(merged, before, atol=1e-2)
 
 
-def test_packed_rows_train(config):
+def test_packed_rows_train(config: Path):
     found = sft(load(config, SftConfig, ["sft.packing=true", "optim.batch=1", "optim.micro_batch=1"]))
     assert found["steps"] == 6
 
 
-def test_a_base_that_is_no_checkpoint_is_told_before_anything_runs(config, tmp_path, capsys):
+def test_a_base_that_is_no_checkpoint_is_told_before_anything_runs(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CheckpointError, match="holds no config.json"):
+    with pytest.raises(CheckpointError, match=r"holds no config.json"):
         sft(load(config, SftConfig, [f"model.path={tmp_path / 'empty'}"]))
     with pytest.raises(SystemExit) as end:
         main([str(config), "optim.batch=3"])
