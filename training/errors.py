@@ -1,9 +1,9 @@
 """What can be wrong with a training run, apart from bugs.
 
-    TrainingError
-    ├── ConfigError       a configuration file or override: names file, field and what is allowed
-    ├── DatasetError      a data file: missing, unreadable, of another kind than wanted
-    └── CheckpointError   a checkpoint: incomplete, of another run, not loadable
+TrainingError
+├── ConfigError       a configuration file or override: names file, field and what is allowed
+├── DatasetError      a data file: missing, unreadable, of another kind than wanted
+└── CheckpointError   a checkpoint: incomplete, of another run, not loadable
 """
 
 

@@ -38,7 +38,7 @@ class File(Section):
     split: Split = "train"
     length: tuple[PositiveInt, PositiveInt] = (6, 6)
     """Fewest and most events of a history."""
-    tasks: dict[Task, Annotated[float, Field(gt=0)]] = {}
+    tasks: dict[Task, Annotated[float, Field(gt=0)]] = Field(default={})
     """Format sft: tasks and their shares, which need not add up to 1."""
     extra_findings: Annotated[int, Field(ge=0)] | None = None
     """Task select: the summary is cut down to what bears on the target and so many other findings."""

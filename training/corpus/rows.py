@@ -73,7 +73,7 @@ def inference(rng: random.Random, world: World, length: int, *, past: bool) -> R
     lesson = teacher.infer(events, before)
     said = teacher.Lesson(lesson.thinking, lesson.findings.kept(rng, world.recall))
     interactions = [each.interaction() for each in events]
-    prompt = update_prompt(before and before.text(), interactions, past_tokens=PAST_TOKENS)
+    prompt = update_prompt(before.text() if before else None, interactions, past_tokens=PAST_TOKENS)
     return _sft(prompt, said.reply())
 
 
