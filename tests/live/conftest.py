@@ -17,6 +17,7 @@ from tests.live.suite import ROOT, SHARED_DATA, Suite
 
 ENGINE_PYTHON = ROOT / ".venv-engine" / "bin" / "python"
 TINY_MODEL = ROOT / "models" / "alignx-tiny"
+MINI_MODEL = ROOT / "models" / "alignx-mini"
 ENGINE_START_S = 300.0
 ENGINE_OPTIONS = (
     "--host 127.0.0.1 --max-model-len 8192 --max-num-seqs 32 --enforce-eager --enable-prompt-tokens-details "
@@ -35,12 +36,22 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def engine_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL, /v1 included, of a real vLLM with the tiny random checkpoint."""
-    for path in (ENGINE_PYTHON, TINY_MODEL):
+    yield from _engine(TINY_MODEL, tmp_path_factory.mktemp("engine") / "engine.log")
+
+
+@pytest.fixture(scope="module")
+def mini_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL, /v1 included, of a real vLLM with the shipped checkpoint."""
+    yield from _engine(MINI_MODEL, tmp_path_factory.mktemp("mini") / "engine.log")
+
+
+def _engine(model: Path, log_path: Path) -> Iterator[str]:
+    for path in (ENGINE_PYTHON, model):
         if not path.exists():
             pytest.fail(f"{path.relative_to(ROOT)} is missing; `make test` makes it")
-    port, log_path = free_port(), tmp_path_factory.mktemp("engine") / "engine.log"
-    command = [ENGINE_PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", TINY_MODEL, "--port", str(port)]
-    command += ["--served-model-name", "alignx-tiny", *ENGINE_OPTIONS.split()]
+    port = free_port()
+    command = [ENGINE_PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--port", str(port)]
+    command += ["--served-model-name", model.name, *ENGINE_OPTIONS.split()]
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("COV_")},
         "VLLM_TARGET_DEVICE": "cpu",

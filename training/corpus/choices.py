@@ -103,10 +103,11 @@ def style_choice(rng: random.Random, person: Persona, split: Split) -> Choice:
     return Choice(query, answer(rng, split, about, chosen), answer(rng, split, about, rejected), domain, evidence)
 
 
-def topic_choice(rng: random.Random, person: Persona, split: Split) -> Choice:
-    """Two items: a liked topic against a disliked one, or one of the two against any other."""
+def topic_choice(rng: random.Random, person: Persona, split: Split, *, indifferent: float = 0.0) -> Choice:
+    """Two items: a liked topic against a disliked one, or one of the two against any other; with
+    probability `indifferent` the liked one against any other."""
     domain = rng.choice(BROWSING)
-    draw = rng.random()
+    draw = 0.7 if indifferent and rng.random() < indifferent else rng.random()
     liked = rng.choice(person.likes) if draw < 0.8 else _other(rng, person, split)
     disliked = rng.choice(person.dislikes) if draw < 0.6 or draw >= 0.8 else _other(rng, person, split)
     chosen, rejected = (phrase(rng, f"{domain} item", split, topic=name) for name in (liked, disliked))
@@ -119,8 +120,10 @@ def _other(rng: random.Random, person: Persona, split: Split) -> str:
     return name
 
 
-def choice(rng: random.Random, person: Persona, split: Split, *, style: float = 0.5) -> Choice:
-    return (style_choice if rng.random() < style else topic_choice)(rng, person, split)
+def choice(rng: random.Random, person: Persona, split: Split, *, indifferent: float = 0.0) -> Choice:
+    if rng.random() < 0.5:
+        return style_choice(rng, person, split)
+    return topic_choice(rng, person, split, indifferent=indifferent)
 
 
 def history(

@@ -48,6 +48,7 @@ class File(Section):
     recall: Fraction = 1.0
     signs: Fraction = 0.0
     drift: Fraction = 0.0
+    usual: Fraction = 0.5
 
     @model_validator(mode="after")
     def _tasks_where_they_belong(self) -> Self:
@@ -59,7 +60,7 @@ class File(Section):
 
     @property
     def world(self) -> World:
-        return World(self.split, self.noise, self.recall, self.signs, self.drift)
+        return World(self.split, self.noise, self.recall, self.signs, self.drift, self.usual)
 
 
 class CorpusConfig(Section):

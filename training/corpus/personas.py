@@ -73,13 +73,14 @@ def topic(rng: random.Random, split: Split, *, directed: float = 0.25, new: floa
     return coined(rng, split) if draw < directed + new else rng.choice(topics(split))
 
 
-def persona(rng: random.Random, split: Split, *, directed: float = 0.25) -> Persona:
-    """A person with one to four traits and one or two topics on either side."""
+def persona(rng: random.Random, split: Split, *, directed: float = 0.25, usual: float = 0.5) -> Persona:
+    """A person with one to four traits and one or two topics on either side. `usual` is the
+    probability that a trait is the first of its dimension."""
     dimensions = rng.sample(sorted(STYLES), rng.choice((1, 2, 2, 3, 3, 4)))
     names: list[str] = []
     wanted = rng.choice((1, 2)), rng.choice((1, 2))
     while len(names) < sum(wanted):
         if (name := topic(rng, split, directed=directed)) not in names:
             names.append(name)
-    style = {dimension: rng.choice(STYLES[dimension]) for dimension in dimensions}
+    style = {dimension: STYLES[dimension][rng.random() >= usual] for dimension in dimensions}
     return Persona(style, tuple(names[: wanted[0]]), tuple(names[wanted[0] :]))

@@ -48,6 +48,10 @@ class World:
     """Share of events that are no comparisons."""
     drift: float = 0.0
     """Share of people who change midway."""
+    usual: float = 0.5
+    """Probability that a trait is the usual one of its dimension, and above .5 also that a choice
+    between items shows a liked topic beside an indifferent one. In a lopsided world a model finds out
+    sooner what to look at; what it depends on comes when the world is even again."""
 
     def events(self, rng: random.Random, person: Persona, length: int) -> list[Choice | Sign]:
         drift = rng.random() < self.drift
@@ -99,8 +103,8 @@ def selection(rng: random.Random, world: World, *, length: int, extra: int | Non
     findings; else it is what the teacher would have written after `length` events. One in 25 rows
     has no summary, and any letter is right.
     """
-    person = persona(rng, world.split)
-    target = choice(rng, person, world.split)
+    person = persona(rng, world.split, usual=world.usual)
+    target = choice(rng, person, world.split, indifferent=max(0.0, 2 * world.usual - 1))
     if extra is not None:
         summary = _bearing(rng, known(rng, person), target, extra)
     else:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Trains models/alignx-mini from nothing: corpus, tokenizer, a curriculum of four supervised phases,
+# Trains models/alignx-mini from nothing: corpus, tokenizer, a curriculum of five supervised phases,
 # preference optimization, two-stage reinforcement learning, evaluation of each stage on held-out users,
-# report. Hours on two cores. A stage whose checkpoint is there is passed over, and one that was
+# report. About an hour on two cores. A stage whose checkpoint is there is passed over, and one that was
 # interrupted resumes: the same command goes on where it stopped. Remove models/alignx-mini-* and
 # var/train/mini to start anew.
 #
@@ -38,8 +38,9 @@ users=(--data "$out/heldout_upi.jsonl")
 step corpus "$out/heldout_personalized.jsonl" "$python" -m training.corpus.make "$configs/corpus.toml"
 step tokenizer "$models-init/config.json" "$python" -m training.tokenizer "$configs/tokenizer.toml"
 train sft sft_one "$models-one"
+train sft sft_pick "$models-pick"
+train sft sft_even "$models-even"
 train sft sft_few "$models-few"
-train sft sft_some "$models-some"
 train sft sft_many "$models-sft"
 measure sft "$models-sft" "${users[@]}"
 
