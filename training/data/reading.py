@@ -14,6 +14,7 @@ a syntax error inside an array nobody can say where the next row starts), a file
 """
 
 import gzip
+import importlib
 import io
 import re
 import zlib
@@ -25,7 +26,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple, TypeVar
 
-import ijson
 import orjson
 from pydantic import ValidationError
 
@@ -234,6 +234,7 @@ def _first_character(stream: "io.BufferedReader[Any]") -> tuple[bytes, int]:
 
 
 def _array(file: Path, stream: BinaryIO) -> Generator[_Raw]:
+    ijson = _library("ijson", file)
     number = 0
     try:
         for number, value in enumerate(ijson.items(stream, "item", use_float=True), 1):
@@ -260,9 +261,7 @@ def _lines(stream: BinaryIO, number: int) -> Generator[_Raw]:
 
 
 def _parquet(file: Path, report: ReadReport) -> Generator[_Raw]:
-    import pyarrow as pa  # 50 MB that only Parquet needs
-    import pyarrow.parquet as pq
-
+    pa, pq = _library("pyarrow", file), _library("pyarrow.parquet", file)  # 50 MB that only Parquet needs
     before, size = report.bytes_read, file.stat().st_size
     number = 0
     try:
@@ -275,3 +274,12 @@ def _parquet(file: Path, report: ReadReport) -> Generator[_Raw]:
                 report.bytes_read = before + size * number // max(1, table.metadata.num_rows)
     except pa.ArrowException as error:
         raise DatasetError(f"{file} is no whole Parquet file, or of a version that cannot be read") from error
+
+
+def _library(name: str, file: Path) -> Any:
+    """A library of the extra `training`, of which files of JSON Lines need none."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        message = f"Reading {file} needs {name}, which `pip install alignx-serve[training]` brings"
+        raise DatasetError(f"{message}; with the repository, use .venv-training/bin/alignx-data") from error
