@@ -33,7 +33,7 @@ measure() { # stage checkpoint [further option …]
     step "evaluate $1" "$out/eval/$1.json" "$python" -m training.evaluate --stage "$1" --model "$2" \
         --judge "$models-sft" --out "$out/eval/$1.json" --max-tokens 320 "${@:3}"
 }
-users=(--data "$out/heldout_upi.jsonl")
+users=(--data "$out/heldout_upi.jsonl" --limit 500 --settings none,full,streaming,flipped,truth,profile)
 
 step corpus "$out/heldout_personalized.jsonl" "$python" -m training.corpus.make "$configs/corpus.toml"
 step tokenizer "$models-init/config.json" "$python" -m training.tokenizer "$configs/tokenizer.toml"
