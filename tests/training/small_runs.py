@@ -5,12 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
-
-from services.core.prompts import SELECTION_SYSTEM, UPDATE_SYSTEM
 from training.corpus.rows import World, alignx, inference
-from training.init_checkpoint import train_tokenizer
 
 WORLD = World(split="train")
 
@@ -44,28 +39,6 @@ tensorboard = false
 final_weights = "float32"
 """
 DPO = SFT.replace('stage = "sft"', 'stage = "dpo"').replace("[sft]", '[dpo]\nmode = "ica"')
-
-
-def write_model(folder: Path) -> Path:
-    texts = [json.dumps(sft_row(number)) for number in range(20)]
-    tokenizer = train_tokenizer(iter([UPDATE_SYSTEM, SELECTION_SYSTEM, *texts] * 3))
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=4096,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=16,
-        max_position_embeddings=4096,
-        tie_word_embeddings=True,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    Qwen3ForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 def sft_row(number: int) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
-from tests.training.small_runs import SFT, losses, sft_row, write_config, write_model, write_rows
+from tests.training.nano import write_nano
+from tests.training.small_runs import SFT, losses, sft_row, write_config, write_rows
 from training import checkpoint
 from training.checkpoint import MARKER, SAVING, last_whole, run_dir, save
 from training.config import load
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of TRL and transformers abo
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("base"))
+    return write_nano(tmp_path_factory.mktemp("base"), tied=True)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from services.core.directions import DIMENSIONS
 from services.core.prompts import CHAT_ACKNOWLEDGEMENT, CHAT_SYSTEM
-from tests.training.small_runs import DPO, alignx_row, losses, sft_row, write_config, write_model, write_rows
+from tests.training.nano import write_nano
+from tests.training.small_runs import DPO, alignx_row, losses, sft_row, write_config, write_rows
 from training.checkpoint import run_dir
 from training.config import load
 from training.data.formats import AlignXRow, interactions
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of TRL and transformers abo
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("base"))
+    return write_nano(tmp_path_factory.mktemp("base"), tied=True)
 
 
 @pytest.fixture(scope="module")

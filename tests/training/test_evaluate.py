@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.evaluation.nano import write_nano
 from tests.training.evaluation.tastes import row, write_rows
 from tests.training.evaluation.test_alignment import write_pairs
+from tests.training.nano import write_nano
 from training.evaluate import main
 from training.evaluation.results import EvaluationResult
 
 
 @pytest.fixture(scope="module")
 def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_nano(tmp_path_factory.mktemp("models") / "nano")
+    return write_nano(tmp_path_factory.mktemp("models") / "nano", hidden=16, spread=0.2)
 
 
 def arguments(folder: Path, **options: object) -> list[str]:

@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from services.core.prompts import LETTERS, SELECTION_SYSTEM, UPDATE_SYSTEM
+from tests.training.nano import write_nano
 from training import policy
 from training.checkpoint import MARKER, run_dir
 from training.config import load
 from training.errors import ConfigError, DatasetError
 from training.grpo import GrpoConfig, grpo
-from training.init_checkpoint import train_tokenizer
 from training.policy import Trainer
 from training.rewards import group_advantages
 
@@ -63,26 +62,7 @@ final_weights = "float32"
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    texts = [*(f"Item{letter}\n" for letter in LETTERS for _ in range(50)), UPDATE_SYSTEM, SELECTION_SYSTEM]
-    tokenizer = train_tokenizer(iter(texts * 10))
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=4096,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=16,
-        initializer_range=0.3,
-        max_position_embeddings=4_096,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    Qwen3ForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return write_nano(tmp_path_factory.mktemp("model"), spread=0.3)
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,12 @@ from typing import Any
 import pytest
 import torch
 from aiohttp import web
-from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from services.core.prompts import LETTERS, SELECTION_SYSTEM
 from services.core.schemas import Pair
+from tests.training.nano import write_nano
 from training.checkpoint import run_dir
 from training.config import Data, Model, Optim, Run, Stage
 from training.errors import CheckpointError
-from training.init_checkpoint import train_tokenizer
 from training.judges import ANSWERS, Judge, RemoteJudge, judge_of
 from training.local import LocalEngine
 from training.rewards import judged
@@ -35,29 +33,10 @@ def stage(folder: Path, model: str) -> Stage:
     )
 
 
-def write_model(folder: Path, seed: int) -> Path:
-    letters = [f"Item{letter}\n" for letter in LETTERS for _ in range(50)]
-    tokenizer = train_tokenizer(iter([*letters, *[SELECTION_SYSTEM] * 10]))
-    torch.manual_seed(seed)
-    config = Qwen3Config(
-        vocab_size=4096,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        num_key_value_heads=1,
-        head_dim=16,
-        initializer_range=0.5,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    Qwen3ForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 def test_in_process_it_is_the_base_model_apart_and_frozen(tmp_path: Path) -> None:
-    base, other = (write_model(tmp_path / name, seed) for seed, name in enumerate(("base", "other")))
+    base, other = (
+        write_nano(tmp_path / name, hidden=16, seed=seed, spread=0.5) for seed, name in enumerate(("base", "other"))
+    )
     config = stage(tmp_path, str(base))
     found = [judge_of(judge, config, CPU) for judge in (Judge(), Judge(path=str(other)))]
     assert all(isinstance(engine, LocalEngine) for engine in found)

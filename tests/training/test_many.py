@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.training.small_runs import DPO, SFT, alignx_row, losses, sft_row, write_config, write_model, write_rows
+from tests.training.nano import write_nano
+from tests.training.small_runs import DPO, SFT, alignx_row, losses, sft_row, write_config, write_rows
 from training.config import load
 from training.dpo import DpoConfig, dpo
 from training.sft import SftConfig, sft
@@ -25,7 +26,7 @@ ALONE = "optim.micro_batch=8"
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("base"))
+    return write_nano(tmp_path_factory.mktemp("base"), tied=True)
 
 
 def free_port() -> int:

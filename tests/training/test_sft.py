@@ -10,7 +10,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.training.small_runs import SFT, alignx_row, losses, sft_row, write_config, write_model, write_rows
+from tests.training.nano import write_nano
+from tests.training.small_runs import SFT, alignx_row, losses, sft_row, write_config, write_rows
 from training.batches import Bucketed, Collator
 from training.checkpoint import MARKER, run_dir
 from training.config import load
@@ -31,7 +32,7 @@ THINKS_FIRST = (
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("base"))
+    return write_nano(tmp_path_factory.mktemp("base"), tied=True)
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
-from transformers import Qwen3Config, Qwen3ForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
-from services.core.prompts import LETTERS, UPDATE_SYSTEM, ChatMessage, estimate_tokens, update_prompt
+from services.core.prompts import UPDATE_SYSTEM, ChatMessage, estimate_tokens, update_prompt
 from services.core.schemas import ComparisonInteraction
+from tests.training.nano import nano
 from training.data.formats import RlRow
-from training.init_checkpoint import train_tokenizer
 from training.local import LocalEngine
 from training.rewards import group_advantages
 from training.streaming import HISTORY_ROLE, TwoStage, make_reward, make_rollout, paired_rows, stage2_prompt
@@ -201,26 +200,6 @@ def test_reward_with_the_batch_mean() -> None:
     assert rewards[8:12] == pytest.approx([0.45 * high, 0.0, 0.45 * high, 0.45 * high])
 
 
-def nano() -> tuple[Any, Any]:
-    texts = [*(f"Item{letter}\n" for letter in LETTERS for _ in range(50)), UPDATE_SYSTEM]
-    tokenizer = train_tokenizer(iter(texts * 10))
-    tokenizer.padding_side = "left"
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=4096,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=16,
-        max_position_embeddings=2_048,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return Qwen3ForCausalLM(config), tokenizer
-
-
 class Spy(GRPOTrainer):  # type: ignore[misc]
     """Keeps what a generation batch was made of."""
 
@@ -247,6 +226,7 @@ class Spy(GRPOTrainer):  # type: ignore[misc]
 @pytest.mark.filterwarnings("ignore")  # TRL calls rollout_func experimental
 def test_trl_trains_both_stages_in_one_update(tmp_path: Path) -> None:
     model, tokenizer = nano()
+    tokenizer.padding_side = "left"
     before = {name: value.clone() for name, value in model.named_parameters()}
     stages = TwoStage(generations=COUNT, prompt_tokens=1_500, past_tokens=256, pick="usable")
     args = GRPOConfig(

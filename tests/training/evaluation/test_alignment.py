@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.training.evaluation.nano import write_nano
 from tests.training.evaluation.tastes import RuleModel
+from tests.training.nano import write_nano
 from training.errors import DatasetError
 from training.evaluation.alignment import Pairs, likelihoods, pair_rows, scores
 from training.evaluation.models import Likelihood, LocalModel, Placement, load_local
@@ -84,7 +84,7 @@ def test_pairs_are_limited_and_checked(tmp_path: Path) -> None:
 
 
 def test_likelihoods_are_those_of_transformers(tmp_path: Path) -> None:
-    folder = write_nano(tmp_path / "nano", seed=1)
+    folder = write_nano(tmp_path / "nano", hidden=16, seed=1, spread=0.2)
     rows = pair_rows(write_pairs(tmp_path / "pairs.jsonl"), None)
     with AnswerStore.open(tmp_path / "answers.sqlite") as store:
         found = load_local(str(folder), store, Placement()).likelihoods(rows, tick=lambda _: None)
