@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains models/alignx-mini from nothing: corpus, tokenizer, a curriculum of five supervised phases,
+# Trains models/alignx-mini from nothing: corpus, tokenizer, a curriculum of six supervised phases,
 # preference optimization, two-stage reinforcement learning, evaluation of each stage on held-out users,
 # report. About an hour on two cores. A stage whose checkpoint is there is passed over, and one that was
 # interrupted resumes: the same command goes on where it stopped. Remove models/alignx-mini-* and
@@ -41,7 +41,8 @@ train sft sft_one "$models-one"
 train sft sft_pick "$models-pick"
 train sft sft_even "$models-even"
 train sft sft_few "$models-few"
-train sft sft_many "$models-sft"
+train sft sft_many "$models-many"
+train sft sft_write "$models-sft"
 measure sft "$models-sft" "${users[@]}"
 
 for mode in ica pba; do
