@@ -6,6 +6,7 @@ import random
 import statistics
 
 from services.core.engine import Engine
+from services.core.errors import EngineError
 from services.core.judge import judge
 from services.core.prompts import update_prompt
 from services.core.replies import parse_summary
@@ -19,6 +20,19 @@ HISTORY = 12
 SUMMARY_TOKENS = 320
 
 
+def hit(probability: float) -> float:
+    """1 for a choice foreseen, a half for a tie."""
+    return 0.5 if abs(probability - 0.5) < 1e-6 else float(probability > 0.5)
+
+
+def usable(reply: str) -> str | None:
+    """The summary, or none where the reply holds none: serving keeps no such reply either."""
+    try:
+        return parse_summary(reply, max_chars=4000).text
+    except EngineError:
+        return None
+
+
 async def _chances(engine: Engine, user: Row) -> tuple[float, float]:
     """The probability that the engine gives to the user's choice without and with a summary."""
     history = [ComparisonInteraction(**triple) for triple in user["history"]]
@@ -26,7 +40,7 @@ async def _chances(engine: Engine, user: Row) -> tuple[float, float]:
     reply = await engine.complete(
         prompt.messages, tenant="test", max_tokens=SUMMARY_TOKENS, temperature=0.0, top_p=1.0, top_k=0
     )
-    summary = parse_summary(reply.text, max_chars=4000).text
+    summary = usable(reply.text)
     target = user["target"]
     pair = [target["chosen"], target["rejected"]]
     before = await judge(engine, target["query"], pair, None, tenant="test")
@@ -42,8 +56,8 @@ def test_summaries_of_held_out_users_raise_selection_accuracy(mini_url: str) -> 
             return await asyncio.gather(*(_chances(engine, user) for user in users))
 
     chances = asyncio.run(measured())
-    gains = [(after > 0.5) - (0.5 if abs(before - 0.5) < 1e-6 else before > 0.5) for before, after in chances]
+    gains = [hit(after) - hit(before) for before, after in chances]
     error = statistics.stdev(gains) / USERS**0.5
-    accuracy = statistics.mean(after > 0.5 for _, after in chances)
+    accuracy = statistics.mean(hit(after) for _, after in chances)
     # Two standard errors above nothing gained, so that chance does not pass.
     assert statistics.mean(gains) > 2 * error, (accuracy, statistics.mean(gains), error)

@@ -85,7 +85,7 @@ def test_streamed_chat_in_every_mode(client: openai.OpenAI, mode: str) -> None:
 
 
 def test_the_sdks_stream_helper_gathers_the_answer(client: openai.OpenAI) -> None:
-    with client.chat.completions.stream(model=MODEL, messages=HELLO, user="ada", max_tokens=16) as stream:
+    with client.chat.completions.stream(model=MODEL, messages=HELLO, user="ada", max_tokens=1024) as stream:
         text = "".join(event.delta for event in stream if event.type == "content.delta")
         assert stream.get_final_completion().choices[0].message.content == text
 
