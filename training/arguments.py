@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer
 
+from training.attention import attention_in_float32
 from training.checkpoint import run_dir
 from training.config import Stage, devices
 from training.errors import CheckpointError, ConfigError
@@ -28,7 +29,9 @@ def on_cpu() -> bool:
 
 
 def shared(config: Stage) -> dict[str, Any]:
-    """Arguments of a transformers Trainer. Raises ConfigError."""
+    """Arguments of a transformers Trainer; on a CPU, chooses the faster attention as well. Raises ConfigError."""
+    if on_cpu():
+        attention_in_float32()
     run, optim, folder = config.run, config.optim, run_dir(config.run.output)
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
     return {

@@ -31,9 +31,10 @@ CONTROL: Final = (PAD, "<|im_start|>", END, *ROLES)
 VISIBLE: Final = ("<think>", "</think>")
 """Single tokens that stay in decoded text, as in Qwen3."""
 
-# As Qwen's: a word with the space before it, single digits, runs of punctuation, line ends.
+# As Qwen's (a word with the space before it, runs of punctuation, line ends), but that a number may have
+# two digits: an event's is one token then, and easily found again.
 SPLIT: Final = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,2}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
@@ -87,7 +88,7 @@ def fixed_texts() -> tuple[str, ...]:
     )
     between = ["</query>\n<chosen>", "</chosen>\n<rejected>", "</rejected>\n</event>\n", "</events>"]
     blocks = ["<events>\n", "<past_summary>\n", "\n</past_summary>\n\n", "<preferences>\n", "\n</preferences>\n\n"]
-    kinds = [f'<event type="{kind}">\n' for kind in ("comparison", "click", "purchase", "rating", "post", "statement")]
+    kinds = [f'" type="{kind}">\n' for kind in ("comparison", "click", "purchase", "rating", "post", "statement")]
     inner = [
         "<query>",
         "<chosen>",
@@ -100,7 +101,7 @@ def fixed_texts() -> tuple[str, ...]:
     ]
     asked = ["</query>\n\n"]
     items = [f'<item letter="{letter.strip()}">\n' for letter in prompts.LETTERS]
-    return (*instructions, *between, *blocks, *kinds, *inner, *asked, *items, "\n</item>", "\n</item>\n\n")
+    return (*instructions, *between, *blocks, '<event n="', *kinds, *inner, *asked, *items, "\n</item>", "\n</item>\n\n")
 
 
 def texts(files: Iterable[Path], rows: int) -> Iterator[str]:

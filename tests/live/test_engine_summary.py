@@ -60,7 +60,7 @@ def wait_for(client: httpx.Client, user: str, condition: Callable[[dict[str, Any
 def test_the_engine_writes_a_version_and_the_next_from_it(client: httpx.Client) -> None:
     assert learn(client, "ada") == 1
     first = current(client, "ada")
-    assert (first["source"], first["template"], first["parent"]) == (SOURCE, "first/1", None)
+    assert (first["source"], first["template"], first["parent"]) == (SOURCE, "first/2", None)
     assert first["events"]["count"] == 4
     assert first["tokens"]["prompt"] > 300
     assert 0 < first["tokens"]["completion"] <= 96
@@ -68,7 +68,7 @@ def test_the_engine_writes_a_version_and_the_next_from_it(client: httpx.Client) 
     assert first["text"].strip()
     assert learn(client, "ada", 2) == 2
     second = current(client, "ada")
-    assert (second["source"], second["template"], second["parent"]) == (SOURCE, "update/1", 1)
+    assert (second["source"], second["template"], second["parent"]) == (SOURCE, "update/2", 1)
     assert (second["events"]["count"], second["events_total"]) == (2, 6)
     versions = client.get("/v1/users/ada/preferences/versions").json()["versions"]
     assert [version["version"] for version in versions] == [2, 1]
@@ -81,7 +81,7 @@ def test_a_users_own_text_is_the_past_of_the_next_update(client: httpx.Client) -
     assert (edited.status_code, edited.json()["source"]) == (200, "user")
     assert learn(client, "eve") == 2
     found = current(client, "eve")
-    assert (found["source"], found["template"], found["parent"]) == (SOURCE, "update/1", 1)
+    assert (found["source"], found["template"], found["parent"]) == (SOURCE, "update/2", 1)
 
 
 def test_a_rebuild_reads_the_whole_history_and_no_past(client: httpx.Client) -> None:
@@ -89,7 +89,7 @@ def test_a_rebuild_reads_the_whole_history_and_no_past(client: httpx.Client) -> 
     learn(client, "rob", 2)
     assert client.post("/v1/users/rob/preferences/rebuild").status_code == 202
     found = wait_for(client, "rob", lambda found: found["version"] == 3)
-    assert (found["source"], found["template"], found["parent"]) == (SOURCE, "first/1", None)
+    assert (found["source"], found["template"], found["parent"]) == (SOURCE, "first/2", None)
     assert (found["events"]["count"], found["pending"]) == (5, 0)
 
 

@@ -95,7 +95,7 @@ def test_prequential_quality_is_kept_apart_by_tenant(spied: tuple[Suite, str]) -
         assert quality["profile"]["comparisons"] == 3
         assert other.get("/v1/quality").json() == {}
         version = client.get("/v1/users/ada/preferences/versions/2").json()
-        assert (version["source"], version["template"], version["parent"]) == ("llm:mock-1", "update/1", 1)
+        assert (version["source"], version["template"], version["parent"]) == ("llm:mock-1", "update/2", 1)
         assert version["tokens"] == {"prompt": 9, "completion": 3, "cached": 4}
 
 

@@ -76,9 +76,9 @@ def test_ica_shows_the_choices_as_served():
         {
             "role": "user",
             "content": "<events>\n"
-            '<event type="comparison">\n<query>question 1</query>\n<chosen>good 1</chosen>\n'
+            '<event n="1" type="comparison">\n<query>question 1</query>\n<chosen>good 1</chosen>\n'
             "<rejected>bad 1</rejected>\n</event>\n"
-            '<event type="comparison">\n<query>question 2</query>\n<chosen>good 2</chosen>\n'
+            '<event n="2" type="comparison">\n<query>question 2</query>\n<chosen>good 2</chosen>\n'
             "<rejected>bad 2</rejected>\n</event>\n"
             "</events>",
         },

@@ -37,7 +37,7 @@ def test_a_user_is_two_neighbouring_rows() -> None:
     events = [ComparisonInteraction(query=f"ann q{i}", chosen=f"tea {i}", rejected=f"coffee {i}") for i in range(6)]
     assert rows[0]["prompt"] == update_prompt(None, events[:3], past_tokens=256).messages
     served = update_prompt("The user likes tea.", events[3:5], past_tokens=256)
-    assert served.template == "update/1"
+    assert served.template == "update/2"
     assert stage2_prompt(rows[1]["prompt"], "The user likes tea.", STAGES) == served.messages
     assert stage2_prompt(rows[1]["prompt"], "", STAGES) == update_prompt(None, events[3:5], past_tokens=256).messages
     assert Dataset.from_list(rows)[1]["prompt"] == rows[1]["prompt"], "a data set keeps the row as it is"

@@ -203,9 +203,14 @@ def directed_topics(split: Split) -> tuple[str, ...]:
 
 def coined(rng: random.Random, split: Split) -> str:
     """A word nobody has heard before: a name of a band, a game or a place. There is no end of them,
-    so a model has to learn to copy words, not to know them."""
+    so a model has to learn to copy words, not to know them. Half are made of syllables, half of
+    pieces of known words."""
     while True:
-        count = rng.choice((2, 2, 3))
-        word = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(count)) + rng.choice(_CODAS)
+        if rng.random() < 0.5:
+            count = rng.choice((2, 2, 3))
+            word = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(count)) + rng.choice(_CODAS)
+        else:
+            head, tail = rng.choice(topics(split)), rng.choice(topics(split))
+            word = head[: rng.randint(1, 4)] + tail[-rng.randint(2, 5) :]
         if split_of(word) == split and word not in DIRECTED_TOPICS:
             return word

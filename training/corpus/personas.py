@@ -65,7 +65,7 @@ class Persona:
         return replace(self, likes=(self.dislikes[0], *self.likes[1:]), dislikes=(self.likes[0], *self.dislikes[1:]))
 
 
-def topic(rng: random.Random, split: Split, *, directed: float = 0.25, new: float = 0.35) -> str:
+def topic(rng: random.Random, split: Split, *, directed: float = 0.25, new: float = 0.45) -> str:
     """A topic: of AlignX's dimensions, coined on the spot, or an ordinary noun."""
     draw = rng.random()
     if draw < directed:

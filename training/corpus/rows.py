@@ -14,7 +14,6 @@ from services.core.schemas import ChatMode, ComparisonInteraction
 from training.corpus import teacher
 from training.corpus.choices import (
     ANSWERING,
-    BROWSING,
     Choice,
     Sign,
     answer,
@@ -85,7 +84,15 @@ def known(rng: random.Random, person: Persona) -> Findings:
     """What a perfect summary of the person would say, sure of some traits and less of others."""
     traits = rng.sample(sorted(person.style.values()), len(person.style))
     sure = rng.randint(0, len(traits))
-    return Findings(tuple(traits[:sure]), tuple(traits[sure:]), person.likes, person.dislikes)
+    liked, disliked = rng.randint(0, len(person.likes)), rng.randint(0, len(person.dislikes))
+    return Findings(
+        tuple(traits[:sure]),
+        tuple(traits[sure:]),
+        person.likes[:liked],
+        person.likes[liked:],
+        person.dislikes[:disliked],
+        person.dislikes[disliked:],
+    )
 
 
 def _bearing(rng: random.Random, findings: Findings, target: Choice, extra: int) -> Findings:
@@ -204,7 +211,7 @@ def upi(rng: random.Random, world: World, length: int, uid: str) -> Row:
         "history": _pairs(before),
         "target": target.triple(),
         "kind": target.kind,
-        "summary": Findings(tuple(person.style.values()), (), person.likes, person.dislikes).text(),
+        "summary": Findings(clear=tuple(person.style.values()), likes=person.likes, dislikes=person.dislikes).text(),
     }
 
 
@@ -215,11 +222,10 @@ def ranking(rng: random.Random, world: World, length: int, uid: str, candidates:
     """Downstream selection among several: a history and candidates of which the user likes one."""
     person = persona(rng, world.split)
     target = topic_choice(rng, person, world.split)
-    domain = target.domain if target.domain in BROWSING else "news"
-    items = [phrase(rng, f"{domain} item", world.split, topic=person.likes[0])]
+    items = [phrase(rng, f"{target.domain} item", world.split, topic=person.likes[0])]
     while len(items) < candidates:
         if (name := topic(rng, world.split)) not in (*person.likes, *person.dislikes):
-            items.append(phrase(rng, f"{domain} item", world.split, topic=name))
+            items.append(phrase(rng, f"{target.domain} item", world.split, topic=name))
     order = rng.sample(range(candidates), candidates)
     return {
         "userid": uid,

@@ -1,6 +1,6 @@
 """The teacher of the synthetic world: a careful reader that sees the choices and not the person.
 
-It notes what each choice speaks for, adds up, and says what it found, the surest first. What it
+It notes what each choice speaks for and how the count stands, and says what it found, the surest first. What it
 writes is what supervised fine-tuning learns. Like the large models that write summaries for real
 corpora, it does not mention everything it found (`recall`): saying more of what helps a reader to
 predict the user is what reinforcement learning is for.
@@ -8,7 +8,7 @@ predict the user is what reinforcement learning is for.
 
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,10 +17,10 @@ from training.corpus.personas import TRAITS, opposite
 
 CLEAR: Final = 3
 """From so many choices net of those that speak against it, a trait is called clear."""
-PAST_CLEAR: Final = 3
-PAST_TENDENCY: Final = 1
-PAST_TOPIC: Final = 2
-"""What a statement of the past summary counts for, in choices."""
+SURE: Final = 2
+"""From so many, a topic is said to be liked or disliked, and not only perhaps."""
+PAST: Final = {"clear": 3, "tends": 1, "likes": 2, "may_like": 1, "dislikes": -2, "may_dislike": -1}
+"""What a finding of the past summary counts for, in choices."""
 MOST: Final = 9
 """Counts are written with one digit."""
 NOTHING: Final = "The user has shown no clear preference yet."
@@ -28,36 +28,44 @@ NOTHING: Final = "The user has shown no clear preference yet."
 
 @dataclass(frozen=True)
 class Findings:
-    """What is known of a user, the surest first."""
+    """What is known of a user: traits and topics, by how sure it is."""
 
     clear: tuple[str, ...] = ()
     tends: tuple[str, ...] = ()
     likes: tuple[str, ...] = ()
+    may_like: tuple[str, ...] = ()
     dislikes: tuple[str, ...] = ()
+    may_dislike: tuple[str, ...] = ()
 
     def text(self) -> str:
         """The summary: one sentence for each kind of finding."""
-        parts = (
-            ("clearly prefers", self.clear, " answers"),
-            ("tends to prefer", self.tends, " answers"),
-            ("likes", self.likes, ""),
-            ("dislikes", self.dislikes, ""),
-        )
-        said = [f"The user {verb} {_joined(names)}{noun}." for verb, names, noun in parts if names]
+        said = [f"The user {verb} {_joined(names)}{noun}." for verb, noun, names in self._sentences() if names]
         return " ".join(said) or NOTHING
+
+    def _sentences(self) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+        return ((verb, noun, getattr(self, group)) for group, (verb, noun) in SENTENCES.items())
 
     def kept(self, rng: random.Random, recall: float) -> "Findings":
         """The same with every finding mentioned with probability `recall`, but one at least."""
-        every = [(name, each) for name in ("clear", "tends", "likes", "dislikes") for each in getattr(self, name)]
+        every = [(name, each) for name in GROUPS for each in getattr(self, name)]
         if not every:
             return self
         said = [one for one in every if rng.random() < recall] or [rng.choice(every)]
         return Findings(*(tuple(each for name, each in said if name == group) for group in GROUPS))
 
 
-GROUPS: Final = ("clear", "tends", "likes", "dislikes")
-_SENTENCE: Final = re.compile(r"The user (clearly prefers|tends to prefer|likes|dislikes) (.*?)(?: answers)?\.")
-_VERBS: Final = {"clearly prefers": "clear", "tends to prefer": "tends", "likes": "likes", "dislikes": "dislikes"}
+SENTENCES: Final = {
+    "clear": ("clearly prefers", " answers"),
+    "tends": ("tends to prefer", " answers"),
+    "likes": ("likes", ""),
+    "may_like": ("may like", ""),
+    "dislikes": ("dislikes", ""),
+    "may_dislike": ("may dislike", ""),
+}
+"""How each kind of finding is said: the verb, and what follows the names."""
+GROUPS: Final = tuple(SENTENCES)
+_VERBS: Final = {verb: group for group, (verb, _) in SENTENCES.items()}
+_SENTENCE: Final = re.compile(rf"The user ({'|'.join(_VERBS)}) (.*?)(?: answers)?\.")
 
 
 def read(text: str) -> Findings:
@@ -74,72 +82,55 @@ def _joined(names: Sequence[str]) -> str:
 
 @dataclass
 class Tally:
-    """How many choices speak for and against each trait and topic."""
+    """How many more choices speak for than against each trait and topic, in order of first mention."""
 
-    votes: dict[str, list[int]] = field(default_factory=dict)
-    """Name to counts for and against; of a pair of opposite traits, only one name is kept."""
+    nets: dict[str, int] = field(default_factory=dict)
+    """Of a pair of opposite traits, only the name that came first is kept."""
 
-    def add(self, name: str, *, against: bool = False, weight: int = 1) -> None:
-        if name in TRAITS and opposite(name) in self.votes:
-            name, against = opposite(name), not against
-        counts = self.votes.setdefault(name, [0, 0])
-        counts[against] += weight
+    def add(self, name: str, by: int) -> str:
+        """Counts, and says where the count now stands."""
+        if name in TRAITS and opposite(name) in self.nets:
+            name, by = opposite(name), -by
+        self.nets[name] = max(-MOST, min(self.nets.get(name, 0) + by, MOST))
+        return f"{name} {self.nets[name]:+d}"
 
-    def add_past(self, past: Findings) -> None:
-        for name in past.clear:
-            self.add(name, weight=PAST_CLEAR)
-        for name in past.tends:
-            self.add(name, weight=PAST_TENDENCY)
-        for name in past.likes:
-            self.add(name, weight=PAST_TOPIC)
-        for name in past.dislikes:
-            self.add(name, against=True, weight=PAST_TOPIC)
+    def add_past(self, past: Findings) -> str:
+        return ", ".join(self.add(name, PAST[group]) for group in GROUPS for name in getattr(past, group))
 
-    def add_evidence(self, for_: str, against: str, weight: int) -> None:
-        if for_:
-            self.add(for_, weight=weight)
-        if against and for_ not in TRAITS:
-            self.add(against, against=True, weight=weight)
+    def add_evidence(self, evidence: Iterable[tuple[str, str]], weight: int) -> str:
+        """What one event speaks for; of two opposite traits it is enough to count one."""
+        said = []
+        for for_, against in evidence:
+            if for_:
+                said.append(self.add(for_, weight))
+            if against and for_ not in TRAITS:
+                said.append(self.add(against, -weight))
+        return ", ".join(said) or "nothing"
 
-    def nets(self) -> dict[str, tuple[int, int]]:
-        """The winning name with its counts; a trait that lost stands as its opposite."""
-        nets = {}
-        for name, (pro, con) in self.votes.items():
-            if name in TRAITS and con > pro:
-                name, pro, con = opposite(name), con, pro
-            nets[name] = (pro, con)
-        return nets
+    def settled(self) -> dict[str, int]:
+        """The same; a trait that lost stands as its opposite."""
+        return {
+            opposite(name) if name in TRAITS and net < 0 else name: -net if name in TRAITS and net < 0 else net
+            for name, net in self.nets.items()
+        }
 
     def line(self) -> str:
-        said = [f"{name} {min(pro, MOST)}:{min(con, MOST)}" for name, (pro, con) in self.nets().items()]
-        return ", ".join(said)
+        return ", ".join(f"{name} {net:+d}" for name, net in self.settled().items())
 
-    def findings(self, most_topics: int = 6) -> Findings:
-        nets = {name: pro - con for name, (pro, con) in self.nets().items()}
-        strongest = sorted(nets, key=lambda name: -abs(nets[name]))
-        traits = [name for name in strongest if name in TRAITS and nets[name] > 0]
-        topics = [name for name in strongest if name not in TRAITS and nets[name]][:most_topics]
-        return Findings(
-            tuple(name for name in traits if nets[name] >= CLEAR),
-            tuple(name for name in traits if nets[name] < CLEAR),
-            tuple(name for name in topics if nets[name] > 0),
-            tuple(name for name in topics if nets[name] < 0),
-        )
+    def findings(self) -> Findings:
+        found: dict[str, list[str]] = {group: [] for group in GROUPS}
+        for name, net in self.settled().items():
+            if net:
+                found[_group(name, net)].append(name)
+        return Findings(*map(tuple, found.values()))
 
 
-def noted(evidence: Iterable[tuple[str, str]]) -> str:
-    """What one event speaks for, in a few words."""
-    return ", ".join(map(_noted, evidence)) or "nothing"
-
-
-def _noted(pair: tuple[str, str]) -> str:
-    match pair:
-        case (for_, ""):
-            return f"for {for_}"
-        case ("", against):
-            return f"against {against}"
-        case (for_, against):
-            return f"{for_} over {against}"
+def _group(name: str, net: int) -> str:
+    if name in TRAITS:
+        return "clear" if net >= CLEAR else "tends"
+    if net > 0:
+        return "likes" if net >= SURE else "may_like"
+    return "dislikes" if net <= -SURE else "may_dislike"
 
 
 @dataclass(frozen=True)
@@ -154,13 +145,9 @@ class Lesson:
 
 
 def infer(events: Sequence[Choice | Sign], past: Findings | None = None) -> Lesson:
-    """Reads the events one by one, after the past summary if there is one, and adds up."""
+    """Counts from the past summary, if there is one, through the events one by one."""
     tally = Tally()
-    if past is not None:
-        tally.add_past(past)
-    lines = []
-    for place, each in enumerate(events):
-        lines.append(f"{(place + 1) % 10} {noted(each.evidence)}")
-        for for_, against in each.evidence:
-            tally.add_evidence(for_, against, each.weight)
+    lines = [f"0 {tally.add_past(past)}"] if past and past != Findings() else []
+    for number, each in enumerate(events, start=1):
+        lines.append(f"{number} {tally.add_evidence(each.evidence, each.weight)}")
     return Lesson("\n".join([*lines, f"Sum: {tally.line()}"]), tally.findings())

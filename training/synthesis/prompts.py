@@ -72,9 +72,9 @@ def guided_prompt(
     guide that the reply must not give away."""
     student = update_prompt(past, interactions, past_tokens=past_tokens)
     record = student.messages[-1]["content"].removesuffix(UPDATE_REQUEST)
-    held_out = "\n".join(map(interaction_lines, targets))
+    held_out = "\n".join(interaction_lines(target, number) for number, target in enumerate(targets, start=1))
     asked = f"{record}<held_out>\n{held_out}\n</held_out>\n\n{GUIDED_REQUEST}"
-    return Prompt("guided-update/1" if past else "guided-first/1", _turns(GUIDED_SYSTEM, asked))
+    return Prompt("guided-update/2" if past else "guided-first/2", _turns(GUIDED_SYSTEM, asked))
 
 
 def merge_prompt(drafts: Sequence[SummaryReply]) -> Prompt:

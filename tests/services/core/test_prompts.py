@@ -122,7 +122,7 @@ def test_data_can_open_and_close_no_tag_but_ours(
     for content in (update, selection, *(message["content"] for message in chat[1:2])):
         content = content.replace(prompts.UPDATE_REQUEST, "")
         tag = re.compile(
-            rf'{ours}(?: rating="[^"]*"| letter="[A-Z]")?>|<event type="[a-z]+"(?: source="[^"]*")?>|</event>'
+            rf'{ours}(?: rating="[^"]*"| letter="[A-Z]")?>|<event n="[0-9]+" type="[a-z]+"(?: source="[^"]*")?>|</event>'
         )
         assert "<" not in tag.sub("", content)
     assert update.count("</event>") <= len(history)
@@ -144,7 +144,7 @@ def test_metadata_and_invisible_characters_are_not_shown() -> None:
     shown = prompts.interaction_lines(
         StatementInteraction(text="a\u202eb\x00c\u200b", metadata={"secret": "x"}, id="id")
     )
-    assert shown == '<event type="statement">\nabc\n</event>'
+    assert shown == '<event n="1" type="statement">\nabc\n</event>'
 
 
 # --- order and pairing -------------------------------------------------------------------------

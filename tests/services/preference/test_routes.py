@@ -492,7 +492,7 @@ def test_a_rebuild_writes_anew(redis_url: str) -> None:
         assert (answer.status_code, answer.json()) == (202, {"pending": 0})
         await until(lambda: has_version(served, 3))
         current = Preferences(**(await served.http.get(PREFERENCES)).json())
-        assert (current.template, current.parent, current.events.count) == ("first/1", None, 2)
+        assert (current.template, current.parent, current.events.count) == ("first/2", None, 2)
 
     run(redis_url, test, MockEngine(), work=True)
 

@@ -48,7 +48,7 @@ def test_waiting_events_become_one_call_and_a_full_record(redis_url: str) -> Non
         version = await bench.store.version(TENANT, USER, 1)
         assert version.text == "The user has shown u1n1 u1n2 u1n3."
         assert version.reasoning == "They say a lot."
-        assert (version.source, version.template, version.parent) == ("llm:mock-1", "first/1", None)
+        assert (version.source, version.template, version.parent) == ("llm:mock-1", "first/2", None)
         assert (version.events.first, version.events.last, version.events.count) == (ids[0], ids[2], 3)
         assert dict(version.tokens) == {"prompt": 9, "completion": 3, "cached": 4}
         assert version.latency_ms > 0
@@ -57,7 +57,7 @@ def test_waiting_events_become_one_call_and_a_full_record(redis_url: str) -> Non
         assert await bench.update() == "committed"
         second = await bench.store.version(TENANT, USER, 2)
         assert markers(second.text) == ["u1n1", "u1n2", "u1n3", "u1n4"]
-        assert (second.template, second.parent, second.events.count) == ("update/1", 1, 1)
+        assert (second.template, second.parent, second.events.count) == ("update/2", 1, 1)
         assert len(bench.mock.prompts) == 2
         assert "u1n3" not in bench.mock.prompts[1].split("<events>")[1]
         assert bench.count("alignx_update_events_sum") == 4
@@ -128,7 +128,7 @@ def test_a_rebuild_reads_the_whole_history(redis_url: str) -> None:
         assert await bench.update() == "committed"
         version = await bench.store.version(TENANT, USER, 7)
         assert markers(version.text) == names
-        assert (version.parent, version.template, version.events.count) == (None, "first/1", 6)
+        assert (version.parent, version.template, version.events.count) == (None, "first/2", 6)
         assert "by hand" not in bench.mock.prompts[-1]
         assert (await bench.store.state(TENANT, USER)).pending == 0
         assert await bench.idle()

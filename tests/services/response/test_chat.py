@@ -101,8 +101,8 @@ def test_raw_history_stands_before_the_conversation_oldest_first(serve: Serve, m
     system, history, *rest = service.sent()
     assert system["content"] == CHAT_SYSTEM[mode]
     assert history["content"] == (
-        '<events>\n<event type="comparison">\n<query>tides?</query>\n<chosen>The moon.</chosen>\n'
-        '<rejected>Well, in 1687 …</rejected>\n</event>\n<event type="post">\n'
+        '<events>\n<event n="1" type="comparison">\n<query>tides?</query>\n<chosen>The moon.</chosen>\n'
+        '<rejected>Well, in 1687 …</rejected>\n</event>\n<event n="2" type="post">\n'
         "<wrote>I &lt;b>love&lt;/b> tides</wrote>\n</event>\n</events>"
     )
     assert rest == [ACKNOWLEDGED, QUESTION]

@@ -56,7 +56,7 @@ def test_full_is_one_inference_as_it_is_served(tmp_path: Path) -> None:
     scores, inference = measured(engine, cases, "full")
     served = [update_prompt(None, case.history, past_tokens=1_024).messages[1]["content"] for case in cases]
     assert engine.written == served
-    assert inference.templates == {"first/1"}
+    assert inference.templates == {"first/2"}
     assert scores.writing is not None
     assert (scores.writing.replies, scores.writing.well_formed, scores.writing.usable) == (3, 1, 1)
     assert scores.writing.summary_tokens == (2 * len("The user likes tea.") + len("The user likes coffee.")) / 3
@@ -71,7 +71,7 @@ def test_streaming_updates_the_summary_of_the_first_half(tmp_path: Path) -> None
     assert "<past_summary>\nThe user likes tea.\n</past_summary>" in second[0]
     assert "Drink 5 of 0?" in first[0]
     assert "Drink 6 of 0?" in second[0]
-    assert inference.templates == {"first/1", "update/1"}
+    assert inference.templates == {"first/2", "update/2"}
     engine = RuleModel()
     measured(engine, cases, "streaming", updates=4)
     assert len(engine.written) == 8
