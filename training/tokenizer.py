@@ -101,7 +101,8 @@ def fixed_texts() -> tuple[str, ...]:
     ]
     asked = ["</query>\n\n"]
     items = [f'<item letter="{letter.strip()}">\n' for letter in prompts.LETTERS]
-    return (*instructions, *between, *blocks, '<event n="', *kinds, *inner, *asked, *items, "\n</item>", "\n</item>\n\n")
+    items += ["\n</item>", "\n</item>\n\n"]
+    return (*instructions, *between, *blocks, '<event n="', *kinds, *inner, *asked, *items)
 
 
 def texts(files: Iterable[Path], rows: int) -> Iterator[str]:

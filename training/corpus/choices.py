@@ -1,7 +1,6 @@
 """What a person chooses, and what a careful reader can learn from it."""
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -134,12 +133,6 @@ def history(
     later = person.drifted(rng) if drift else person
     made = [choice(rng, later if 2 * place >= length else person, split) for place in range(length)]
     return [each.flipped() if rng.random() < noise else each for each in made]
-
-
-def flipped_share(rng: random.Random, choices: Sequence[Choice], share: float) -> list[Choice]:
-    """The history with exactly `share` of its choices, rounded, the wrong way round."""
-    turned = set(rng.sample(range(len(choices)), round(share * len(choices))))
-    return [each.flipped() if place in turned else each for place, each in enumerate(choices)]
 
 
 def sign(rng: random.Random, person: Persona, split: Split) -> Sign:

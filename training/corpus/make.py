@@ -10,7 +10,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -135,14 +135,6 @@ def corpus(config: CorpusConfig) -> None:
     with ProcessPoolExecutor() as pool:
         for file in config.file:
             write(file, config.seed, pool)
-
-
-def stream(file: File, seed: int) -> Iterator[Row]:
-    """The rows of a file without its end: the world does not run out."""
-    index = 0
-    while True:
-        yield row(file, seed, index)
-        index += 1
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,9 +1,9 @@
 """The teacher of the synthetic world: a careful reader that sees the choices and not the person.
 
-It notes what each choice speaks for and how the count stands, and says what it found, the surest first. What it
-writes is what supervised fine-tuning learns. Like the large models that write summaries for real
-corpora, it does not mention everything it found (`recall`): saying more of what helps a reader to
-predict the user is what reinforcement learning is for.
+It notes what each choice speaks for and how the count stands with it, adds up, and says what it found.
+What it writes is what supervised fine-tuning learns. Like the large models that write summaries for
+real corpora, it does not mention everything it found (`recall`): saying more of what helps a reader
+to predict the user is what reinforcement learning is for.
 """
 
 import random

@@ -17,11 +17,10 @@ from typing import Any, Literal, TypeVar
 import orjson
 
 from services.core.calls import EngineCall
-
-# The client's argument, from the client: services.core.settings itself reads a deployment's environment.
-from services.core.engine import Engine, EngineSettings  # type: ignore[attr-defined]
+from services.core.engine import Engine
 from services.core.errors import EngineError, EngineRejected, EngineUnavailable
 from services.core.prompts import ChatMessage
+from services.core.settings import EngineSettings
 from training.errors import TrainingError
 from training.rewards import TENANT
 from training.synthesis.config import Candidates, EngineAt

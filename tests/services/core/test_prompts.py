@@ -122,7 +122,7 @@ def test_data_can_open_and_close_no_tag_but_ours(
     for content in (update, selection, *(message["content"] for message in chat[1:2])):
         content = content.replace(prompts.UPDATE_REQUEST, "")
         tag = re.compile(
-            rf'{ours}(?: rating="[^"]*"| letter="[A-Z]")?>|<event n="[0-9]+" type="[a-z]+"(?: source="[^"]*")?>|</event>'
+            rf'{ours}(?: rating="[^"]*"| letter="[A-Z]")?>|<event n="\d+" type="[a-z]+"(?: source="[^"]*")?>|</event>'
         )
         assert "<" not in tag.sub("", content)
     assert update.count("</event>") <= len(history)
