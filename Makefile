@@ -71,8 +71,10 @@ train-smoke: .venv-training/.ready .venv-engine/.ready  ## The whole chain of tr
 live: .venv/.test .venv-engine/.ready $(TINY)  ## The tests on real parts alone
 	$(BIN)/pytest tests/live tests/chaos
 
-bench: .venv/.test  ## Measures the suite and writes docs/benchmarks.md
+bench: .venv/.test .venv-training/.ready  ## Measures the suite and its training, and writes docs/benchmarks.md
 	$(BIN)/python -m bench.run
+	$(TRAINING)/python -m bench.training_throughput
+	$(TRAINING)/python -m bench.data_reading
 
 format: .venv/.test  ## Formats the code
 	$(BIN)/ruff check --fix .

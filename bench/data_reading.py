@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from bench.page import keep
 from bench.result import Row
 from training.data.formats import RlRow
 from training.data.reading import read
@@ -121,8 +122,7 @@ def main() -> None:
     if given.read:
         _read(given.read)
         return
-    for row in measure(given.rows, tuple(given.formats.split(","))):
-        print(f"{row.figure:<36} {row.value:>12,.0f} {row.unit:<12} {row.must}")
+    keep("data_reading", measure(given.rows, tuple(given.formats.split(","))), __doc__ or "")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
-"""Throughput of fine-tuning and preference optimization against TRL's example scripts.
+"""Throughput of the training stages against TRL's example scripts.
 
     .venv-training/bin/python -m bench.training_throughput [--rows N] [--repeats N]
 
 The same fresh model of mini's shape, the same rows of the synthetic world, the same batch, one epoch,
 one after the other in one run, on the cores this process may use. "Plain" is what TRL's examples do:
-SFTTrainer or DPOTrainer with their defaults on conversational rows; "tuned" is the same without
-activation checkpointing, which TRL switches on by default and a small model does not need. A figure
-is tokens of the rows, padding not counted, by the seconds of everything after the model is loaded:
-tokenising, the reference's log-probabilities, training. Medians over the repeats.
+SFTTrainer, DPOTrainer or GRPOTrainer with their defaults on conversational rows; "tuned" is the same
+without activation checkpointing, which TRL switches on by default and a small model does not need.
+The plain GRPOTrainer gets our rollout and reward of two stages, or there would be nothing to compare.
+A figure is tokens of the rows, padding not counted, by the seconds of everything after the model is
+loaded: tokenising, the reference's log-probabilities, writing replies, training. Of reinforcement
+learning it is replies, each as long as allowed, since a fresh model never ends one. Medians over the
+repeats.
 """
 
 import argparse
@@ -21,36 +24,39 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, disable_caching, disable_progress_bars
-from transformers import AutoTokenizer
+from transformers import AttentionInterface, AutoTokenizer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 from trl import DPOConfig as PlainDpo
-from trl import DPOTrainer, SFTTrainer
+from trl import DPOTrainer, GRPOTrainer, SFTTrainer
 from trl import SFTConfig as PlainSft
 
+from bench.page import keep
 from bench.result import Row
 from services.core.prompts import chat_prompt
 from training.checkpoint import save
 from training.config import load
-from training.corpus.rows import World, alignx, inference, selection
+from training.corpus.rows import World, alignx, inference, selection, streaming
 from training.data.formats import AlignXRow, SftRow
 from training.dpo import DpoConfig, dpo
+from training.grpo import GrpoConfig, arguments_of, grpo, prompts, reward_of
+from training.judges import judge_of
 from training.pairs import AlignXEncoder, evidence
 from training.sft import SftConfig, sft
+from training.streaming import make_rollout
 from training.tokenizer import Shape, fixed_texts, fresh_model, train
 from training.tokens import LENGTH, SftEncoder
 
-RESULT = Path(__file__).with_name("results") / "training.json"
 WORLD = World(split="train")
 SHAPE = Shape(hidden=256, layers=5, heads=8, kv_heads=4, head_dim=32, intermediate=768)
 VOCABULARY = 1536
 MAX_LENGTH = 4096
-BATCH = {"sft": 32, "dpo": 16}
+BATCH = {"sft": 32, "dpo": 16, "grpo": 32}
 CONFIG = """
 stage = "{stage}"
 [model]
@@ -58,9 +64,7 @@ path = "{folder}/model"
 [data]
 train = ["{folder}/{stage}.jsonl"]
 [{stage}]
-{mode}
-max_length = 4096
-cache = "{folder}/tokens-{name}"
+{own}
 [optim]
 learning_rate = 1e-4
 schedule = "linear"
@@ -72,6 +76,16 @@ resume = false
 tensorboard = false
 save_every = 1000
 """
+LENGTHS = 'max_length = 4096\ncache = "{folder}/tokens-{name}"\n'
+OWN = {
+    "sft": LENGTHS,
+    "dpo": f'mode = "ica"\n{LENGTHS}',
+    "grpo": 'reward = "streaming"\ngenerations = 4\nprompt_tokens = 1024\nnew_tokens = 128\npast_tokens = 256\n',
+}
+GRPO_REPLIES = 8
+"""To one user: two stages of four."""
+USERS_BY_ROWS = 8
+"""Reinforcement learning takes one user where the other stages take so many rows."""
 
 
 def sft_row(number: int) -> dict[str, Any]:
@@ -88,9 +102,10 @@ def alignx_row(number: int) -> dict[str, Any]:
 
 
 def prepare(folder: Path, rows: int) -> dict[str, int]:
-    """Writes model and rows; returns the tokens of each stage's rows."""
+    """Writes model and rows; returns the tokens of each stage's rows, and the replies of grpo."""
     sfts, pairs = [sft_row(number) for number in range(rows)], [alignx_row(number) for number in range(rows)]
-    for name, made in (("sft", sfts), ("dpo", pairs)):
+    users = [streaming(random.Random(number), WORLD, 6, f"u{number}") for number in range(rows // USERS_BY_ROWS)]
+    for name, made in (("sft", sfts), ("dpo", pairs), ("grpo", users)):
         (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in made), encoding="utf-8")
     texts = (message["content"] for row in sfts for message in (*row["prompt"], *row["completion"]))
     tokenizer = train(texts, VOCABULARY, MAX_LENGTH, fixed=fixed_texts())
@@ -101,7 +116,8 @@ def prepare(folder: Path, rows: int) -> dict[str, int]:
         tokenizer, max_length=MAX_LENGTH, mode="ica", shown="comparisons", max_history=16, history_tokens=6144
     )
     made = asker.encode([AlignXRow.model_validate(row) for row in pairs])
-    return {"sft": tokens, "dpo": sum(row[LENGTH] + len(row["prompt_ids"]) for row in made)}
+    compared = sum(row[LENGTH] + len(row["prompt_ids"]) for row in made)
+    return {"sft": tokens, "dpo": compared, "grpo": len(users) * GRPO_REPLIES}
 
 
 # --- the plain scripts ---------------------------------------------------------------------------
@@ -109,6 +125,9 @@ def prepare(folder: Path, rows: int) -> dict[str, int]:
 
 def plain(stage: str, folder: Path, *, tuned: bool) -> float:
     """Seconds of TRL's example on the rows."""
+    AttentionInterface.register("sdpa", sdpa_attention_forward)
+    if stage == "grpo":
+        return plain_grpo(folder, tuned=tuned)
     arguments: dict[str, Any] = {
         "output_dir": str(folder / "plain"),
         "per_device_train_batch_size": BATCH[stage],
@@ -137,6 +156,26 @@ def plain(stage: str, folder: Path, *, tuned: bool) -> float:
     return time.perf_counter() - started
 
 
+def plain_grpo(folder: Path, *, tuned: bool) -> float:
+    config = load(configured("grpo", folder), GrpoConfig)
+    arguments = arguments_of(config)
+    AttentionInterface.register("sdpa", sdpa_attention_forward)  # which our arguments have replaced
+    arguments.activation_checkpointing = not tuned
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    judge = judge_of(config.judge, config, arguments.device)
+    started = time.perf_counter()
+    trainer = GRPOTrainer(
+        config.model.path,
+        args=arguments,
+        train_dataset=prompts(config),
+        processing_class=tokenizer,
+        reward_funcs=reward_of(config, judge, tokenizer),
+        rollout_func=make_rollout(config.two_stages()),
+    )
+    trainer.train()
+    return time.perf_counter() - started
+
+
 def preference(row: AlignXRow) -> dict[str, Any]:
     request = [{"role": "user", "content": row.prompt}]
     history = evidence(row, shown="comparisons", most=16, tokens=6144)
@@ -152,16 +191,25 @@ def preference(row: AlignXRow) -> dict[str, Any]:
 
 def ours(stage: str, folder: Path, *overrides: str) -> float:
     """Seconds of this project's script on the rows, from nothing; its checkpoint is part of it."""
-    name = f"{stage}-{time.monotonic_ns()}"
-    mode = 'mode = "ica"' if stage == "dpo" else ""
-    path = folder / f"{name}.toml"
-    path.write_text(CONFIG.format(stage=stage, folder=folder, name=name, batch=BATCH[stage], mode=mode))
+    path = configured(stage, folder)
     started = time.perf_counter()
-    if stage == "sft":
-        sft(load(path, SftConfig, overrides))
-    else:
-        dpo(load(path, DpoConfig, overrides))
+    match stage:
+        case "sft":
+            sft(load(path, SftConfig, overrides))
+        case "dpo":
+            dpo(load(path, DpoConfig, overrides))
+        case "grpo":
+            grpo(load(path, GrpoConfig, overrides))
     return time.perf_counter() - started
+
+
+def configured(stage: str, folder: Path) -> Path:
+    """A configuration of its own for each run, so that none finds another's rows or checkpoint."""
+    name = f"{stage}-{time.monotonic_ns()}"
+    path = folder / f"{name}.toml"
+    own = OWN[stage].format(folder=folder, name=name)
+    path.write_text(CONFIG.format(stage=stage, folder=folder, name=name, batch=BATCH[stage], own=own))
+    return path
 
 
 RUNS: dict[str, dict[str, Callable[[Path], float]]] = {
@@ -177,6 +225,12 @@ RUNS: dict[str, dict[str, Callable[[Path], float]]] = {
         "ours": lambda folder: ours("dpo", folder),
         "ours without shared prompts": lambda folder: ours("dpo", folder, "dpo.share_prompts=false"),
         "ours without precomputed reference": lambda folder: ours("dpo", folder, "dpo.precompute_reference=false"),
+    },
+    "grpo": {
+        "plain": lambda folder: plain("grpo", folder, tuned=False),
+        "plain, tuned": lambda folder: plain("grpo", folder, tuned=True),
+        "ours": lambda folder: ours("grpo", folder),
+        "ours without shared prompts": lambda folder: ours("grpo", folder, "grpo.share_prompts=false"),
     },
 }
 
@@ -194,7 +248,8 @@ def measure(rows: int = 512, repeats: int = 3) -> list[Row]:
     found = []
     for stage, runs in RUNS.items():
         rates = {run: tokens[stage] / statistics.median(seconds[stage, run]) for run in runs}
-        found += [Row(f"{stage}: {run}", rate, "tokens/s") for run, rate in rates.items()]
+        unit = "replies/s" if stage == "grpo" else "tokens/s"
+        found += [Row(f"{stage}: {run}", rate, unit) for run, rate in rates.items()]
         found.append(Row(f"{stage}: ours by plain", rates["ours"] / rates["plain"], "×", "≥ 1"))
         found.append(Row(f"{stage}: ours by plain, tuned", rates["ours"] / rates["plain, tuned"], "×", "≥ 1"))
     return found
@@ -217,11 +272,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
-    rows = measure(given.rows, given.repeats)
-    for row in rows:
-        print(f"| {row.figure} | {row.value:,.2f} | {row.unit} | {row.must} |")
-    kept = {"measured_at": datetime.now(UTC).date().isoformat(), "rows": [row._asdict() for row in rows]}
-    RESULT.write_text(json.dumps(kept, indent=1))
+    keep("training", measure(given.rows, given.repeats), __doc__ or "")
 
 
 if __name__ == "__main__":
