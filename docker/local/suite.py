@@ -315,9 +315,10 @@ def _orphans(left: Mapping[int, str]) -> str:
 
 
 def _stop(home: Path) -> None:
+    """Waits for the programs as well: vLLM's own processes end some seconds after supervisord's child."""
     _control(home, "shutdown")
     deadline = time.monotonic() + SUITE_START_S
-    while _running(home) and time.monotonic() < deadline:
+    while (_running(home) or left_over(home)) and time.monotonic() < deadline:
         time.sleep(0.2)
 
 

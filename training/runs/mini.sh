@@ -31,7 +31,7 @@ train() { # stage config checkpoint
 
 measure() { # stage checkpoint [further option …]
     step "evaluate $1" "$out/eval/$1.json" "$python" -m training.evaluate --stage "$1" --model "$2" \
-        --judge "$models-sft" --out "$out/eval/$1.json" --max-tokens 320 "${@:3}"
+        --judge "$models-sft" --out "$out/eval/$1.json" --max-tokens 512 "${@:3}"
 }
 users=(--data "$out/heldout_upi.jsonl" --limit 500 --settings none,full,streaming,flipped,truth,profile)
 
