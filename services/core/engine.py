@@ -50,7 +50,6 @@ NO_ENGINE = (
 )
 _FALLBACK_TOP_LOGPROBS = 20
 """The most that OpenAI's API lists; used where single tokens cannot be asked for."""
-
 Messages = Sequence[Mapping[str, Any]]
 
 
@@ -134,8 +133,7 @@ class Engine:
     ) -> AsyncGenerator[Delta | Completion, None]:
         """The answer as it is written, then exactly one Completion. A consumer that may stop early
         wraps it in `contextlib.aclosing`, which ends the engine's work at once."""
-        sampling = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, **_top_k(top_k)}
-        body = await self._body(messages, tenant, priority) | sampling
+        body = await self._body(messages, tenant, priority) | _sampling(max_tokens, temperature, top_p, top_k)
         async with aclosing(self._generate("stream", body)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -149,12 +147,13 @@ class Engine:
         temperature: float,
         top_p: float,
         top_k: int,
+        thinking: bool = True,
         priority: int = 0,
     ) -> Completion:
-        """The whole answer. It is streamed underneath, so that the read timeout bounds a silence
-        and not the length of an answer."""
-        sampling = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, **_top_k(top_k)}
-        body = await self._body(messages, tenant, priority) | sampling
+        """The whole answer, streamed underneath, so that the read timeout bounds a silence and not the
+        length of an answer. `thinking=False` asks the chat template for none."""
+        body = await self._body(messages, tenant, priority) | _sampling(max_tokens, temperature, top_p, top_k)
+        body |= {} if thinking else {"chat_template_kwargs": {"enable_thinking": False}}
         async with aclosing(self._generate("complete", body)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Completion):
@@ -345,6 +344,7 @@ class Engine:
             raise EngineUnavailable(SILENT) from error
 
 
-def _top_k(top_k: int) -> dict[str, int]:
-    """Not part of OpenAI's API, so it is sent only when it limits something."""
-    return {"top_k": top_k} if top_k > 0 else {}
+def _sampling(max_tokens: int, temperature: float, top_p: float, top_k: int) -> dict[str, Any]:
+    """Top-k is not part of OpenAI's API, so it is sent only when it limits something."""
+    limit = {"top_k": top_k} if top_k > 0 else {}
+    return limit | {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}

@@ -31,12 +31,14 @@ Tick = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How summaries are written; `temperature` 0 takes the likeliest tokens."""
+    """How replies are written; `temperature` 0 takes the likeliest tokens."""
 
     max_tokens: int = 1024
     temperature: float = 0.6
     top_p: float = 0.95
     top_k: int = 20
+    thinking: bool = True
+    """Passed on to the chat template."""
 
 
 class Likelihood(NamedTuple):
@@ -79,6 +81,7 @@ class InProcess(LetterEngine, Protocol):
         top_p: float,
         top_k: int,
         seed: int,
+        thinking: bool,
     ) -> list[str]: ...
 
     def token_logprobs(self, rows: Sequence[tuple[Messages, str]]) -> list[list[float]]: ...
@@ -140,6 +143,7 @@ class LocalModel:
                     top_p=sampling.top_p,
                     top_k=sampling.top_k,
                     seed=int(key[:8], 16),
+                    thinking=sampling.thinking,
                 )
                 self._store.put(key, "writer", kept)
                 self.calls += len(group)
@@ -196,7 +200,7 @@ class RemoteModel:
         )
 
         async def one(prompt: Messages) -> str:
-            answer = await self._engine.complete(prompt, asked, sample=seed)
+            answer = await self._engine.complete(prompt, asked, sample=seed, thinking=sampling.thinking)
             tick(1)
             return answer.text
 

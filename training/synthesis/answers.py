@@ -76,13 +76,16 @@ class KeptEngine:
         self._store = store
         self._slots = asyncio.Semaphore(config.concurrency)
 
-    async def complete(self, messages: Sequence[ChatMessage], sampling: Candidates, sample: int = 0) -> Answer:
+    async def complete(
+        self, messages: Sequence[ChatMessage], sampling: Candidates, sample: int = 0, *, thinking: bool = True
+    ) -> Answer:
         """The reply number `sample` to the same messages. Raises EngineRejected and EngineFailed."""
         asked: dict[str, Any] = {
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "top_k": sampling.top_k,
+            **({} if thinking else {"thinking": False}),
         }
 
         async def call() -> list[Any]:
