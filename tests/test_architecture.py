@@ -42,6 +42,7 @@ KERNEL = {
     "statements.py": "what a user says of themselves, as the profile reads it",
     "store.py": "preference and response read the same user",
     "style.py": "how a text is written, as the profile reads it",
+    "templates.py": "the fixed text of the prompts; training's tokenizer holds it as tokens",
     "telemetry.py": "logs and metrics of every process",
     "wording.py": "the profile in words: the store gives them out, response explains with them",
 }

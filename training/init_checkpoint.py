@@ -19,7 +19,7 @@ import torch
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
-from services.core import prompts
+from services.core import templates
 from training.checkpoint import save
 from training.tokenizer import END, PAD, generation, train
 
@@ -66,7 +66,7 @@ def corpus(root: Path) -> Iterator[str]:
     for pattern in ("*.md", "docs/**/*.md", "services/**/*.py", "training/**/*.py", "examples/**/*.json*"):
         for path in sorted(root.glob(pattern)):
             yield path.read_text(encoding="utf-8")
-    yield from [prompts.UPDATE_SYSTEM, prompts.SELECTION_SYSTEM, *prompts.CHAT_SYSTEM.values()] * 20
+    yield from [templates.UPDATE_SYSTEM, templates.SELECTION_SYSTEM, *templates.CHAT_SYSTEM.values()] * 20
 
 
 def train_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:

@@ -3,7 +3,7 @@
     python -m training.tokenizer training/configs/mini/tokenizer.toml
 
 A byte-level BPE, as Qwen's, with one addition that makes a small model on a CPU several times
-faster: each fixed instruction of services/core/prompts.py, hundreds of words that never change, is a
+faster: each fixed instruction of services/core/templates.py, hundreds of words that never change, is a
 single token, and so are the tags around events and items. The text of a prompt stays the same to the
 byte; it is only shorter in tokens. (Were an instruction reworded, it would fall apart into ordinary
 tokens the model has not met: `fixed_texts` is checked against a shipped tokenizer by the tests.)
@@ -20,7 +20,7 @@ from pydantic import Field
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from services.core import prompts
+from services.core import prompts, templates
 from training.checkpoint import save
 from training.config import PositiveInt, Section, run_script
 
@@ -79,12 +79,12 @@ class TokenizerConfig(Section):
 def fixed_texts() -> tuple[str, ...]:
     """What prompts.py writes into every prompt of a kind, each one token."""
     instructions = (
-        prompts.UPDATE_SYSTEM,
-        f"\n\n{prompts.UPDATE_REQUEST}",
-        *prompts.CHAT_SYSTEM.values(),
-        prompts.CHAT_ACKNOWLEDGEMENT,
-        prompts.SELECTION_SYSTEM,
-        prompts.SELECTION_PREFILL,
+        templates.UPDATE_SYSTEM,
+        f"\n\n{templates.UPDATE_REQUEST}",
+        *templates.CHAT_SYSTEM.values(),
+        templates.CHAT_ACKNOWLEDGEMENT,
+        templates.SELECTION_SYSTEM,
+        templates.SELECTION_PREFILL,
     )
     between = ["</query>\n<chosen>", "</chosen>\n<rejected>", "</rejected>\n</event>\n", "</events>"]
     blocks = ["<events>\n", "<past_summary>\n", "\n</past_summary>\n\n", "<preferences>\n", "\n</preferences>\n\n"]

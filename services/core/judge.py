@@ -2,7 +2,8 @@
 
 A model that is asked for a letter favours places as well as items. So the items are shown in
 several orders, each rotated by an equal step, and every item's probability is averaged over the
-places it had; with two items that is both orders. What remains of the bias is reported.
+places it had; with two items that is both orders. What remains of the bias is reported. `fuse`
+joins the outcome with the fast profile's.
 """
 
 import asyncio
@@ -12,6 +13,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.core.prompts import LETTERS, ChatMessage, selection_prompt
+from services.core.schemas import Interaction
+
+_FLOOR = 1e-9
+"""Smallest probability whose logarithm is taken."""
 
 
 class LetterEngine(Protocol):
@@ -41,10 +46,12 @@ async def judge(
     summary: str | None,
     *,
     tenant: str,
+    history: Sequence[Interaction] = (),
     orders: int = 2,
     priority: int = 0,
 ) -> Judgement:
     """Asks the engine in `orders` rotations, at least 2 and at most one for each item, all at once.
+    A `history` is read in place of the summary.
 
     Raises what the engine raises: EngineUnavailable, EngineRejected, EngineError.
     """
@@ -54,7 +61,7 @@ async def judge(
 
     async def ask(shift: int) -> list[float]:
         shown = [items[(place + shift) % count] for place in range(count)]
-        prompt = selection_prompt(query, shown, summary)
+        prompt = selection_prompt(query, shown, summary, history)
         logprobs = await engine.choose(prompt.messages, LETTERS[:count], tenant=tenant, priority=priority)
         by_place = softmax(logprobs)
         return [by_place[(index - shift) % count] for index in range(count)]
@@ -76,3 +83,14 @@ def softmax(logits: Sequence[float]) -> list[float]:
     weights = [math.exp(logit - top) for logit in logits]
     total = sum(weights)
     return [weight / total for weight in weights]
+
+
+def fuse(first: Sequence[float], second: Sequence[float], weight: float) -> list[float]:
+    """The normalised geometric mean of two distributions, `weight` on the first: their log-odds
+    averaged, each as one expert's opinion."""
+    return softmax(
+        [
+            weight * math.log(max(p, _FLOOR)) + (1 - weight) * math.log(max(q, _FLOOR))
+            for p, q in zip(first, second, strict=True)
+        ]
+    )

@@ -4,14 +4,13 @@ Three methods: the fast profile (free), the engine's letter probabilities given 
 both fused: their log-odds averaged, each as one expert's opinion.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.core import profile as fast_profile
 from services.core.engine import Engine
 from services.core.errors import EngineError, EngineUnavailable, UserUnknown
-from services.core.judge import judge, softmax
+from services.core.judge import fuse, judge
 from services.core.profile import Profile
 from services.core.schemas import (
     Item,
@@ -23,9 +22,6 @@ from services.core.schemas import (
 )
 from services.core.settings import ResponseSettings
 from services.core.store import NO_STAMP, Store
-
-_FLOOR = 1e-9
-"""Smallest probability whose logarithm is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +89,6 @@ class Selector:
         judgement = await judge(self.engine, query, texts, summary.text, tenant=tenant, orders=self.settings.rotations)
         bias = round(judgement.position_bias, 6)
         return Choice(judgement.probabilities, "engine", summary.version, bias)
-
-
-def fuse(first: Sequence[float], second: Sequence[float], weight: float) -> list[float]:
-    """The normalised geometric mean of two distributions, `weight` on the first."""
-    return softmax(
-        [
-            weight * math.log(max(p, _FLOOR)) + (1 - weight) * math.log(max(q, _FLOOR))
-            for p, q in zip(first, second, strict=True)
-        ]
-    )
 
 
 def item_id(item: Item) -> str | None:

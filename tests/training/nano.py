@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from services.core.prompts import CHAT_SYSTEM, LETTERS, SELECTION_SYSTEM, UPDATE_SYSTEM
+from services.core.prompts import LETTERS
+from services.core.templates import CHAT_SYSTEM, SELECTION_SYSTEM, UPDATE_SYSTEM
 from training.corpus.rows import World, inference
 from training.init_checkpoint import train_tokenizer
 

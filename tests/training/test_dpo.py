@@ -10,7 +10,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from services.core.directions import DIMENSIONS
-from services.core.prompts import CHAT_ACKNOWLEDGEMENT, CHAT_SYSTEM
+from services.core.templates import CHAT_ACKNOWLEDGEMENT, CHAT_SYSTEM
 from tests.training.nano import write_nano
 from tests.training.small_runs import DPO, alignx_row, losses, sft_row, write_config, write_rows
 from training.checkpoint import run_dir

@@ -12,8 +12,9 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from services.core.errors import EngineRejected
 from services.core.judge import judge
-from services.core.prompts import CHAT_SYSTEM, LETTERS, SELECTION_SYSTEM, ChatMessage, selection_prompt
+from services.core.prompts import LETTERS, ChatMessage, selection_prompt
 from services.core.schemas import Pair
+from services.core.templates import CHAT_SYSTEM, SELECTION_SYSTEM
 from training.init_checkpoint import train_tokenizer
 from training.local import LocalEngine, buckets, opens_thinking
 from training.rewards import generation_rewards, judged, selection_rewards

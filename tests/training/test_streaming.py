@@ -12,8 +12,9 @@ import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
-from services.core.prompts import UPDATE_SYSTEM, ChatMessage, estimate_tokens, update_prompt
+from services.core.prompts import ChatMessage, estimate_tokens, update_prompt
 from services.core.schemas import ComparisonInteraction
+from services.core.templates import UPDATE_SYSTEM
 from tests.training.nano import nano
 from training.data.formats import RlRow
 from training.local import LocalEngine

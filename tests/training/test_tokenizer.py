@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from services.core.prompts import LETTERS, SELECTION_PREFILL, selection_prompt, update_prompt
+from services.core.prompts import LETTERS, selection_prompt, update_prompt
 from services.core.schemas import ComparisonInteraction
+from services.core.templates import SELECTION_PREFILL
 from training.tokenizer import END, Shape, fixed_texts, fresh_model, train
 
 MINI = Path("models/alignx-mini")

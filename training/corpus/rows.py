@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from services.core.prompts import LETTERS, SELECTION_PREFILL, Prompt, chat_prompt, selection_prompt, update_prompt
+from services.core.prompts import LETTERS, Prompt, chat_prompt, selection_prompt, update_prompt
 from services.core.schemas import ChatMode, ComparisonInteraction
+from services.core.templates import SELECTION_PREFILL
 from training.corpus import teacher
 from training.corpus.choices import (
     ANSWERING,

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from services.core.prompts import (
-    UPDATE_REQUEST,
-    UPDATE_SYSTEM,
     ChatMessage,
     Prompt,
     interaction_lines,
@@ -19,6 +17,7 @@ from services.core.prompts import (
 )
 from services.core.replies import SummaryReply, without_invisible
 from services.core.schemas import ComparisonInteraction
+from services.core.templates import UPDATE_REQUEST, UPDATE_SYSTEM
 
 GUIDED_SYSTEM: Final = (
     UPDATE_SYSTEM

@@ -30,6 +30,7 @@ from services.core.schemas import (
     RatingInteraction,
     StatementInteraction,
 )
+from services.core.templates import UPDATE_REQUEST
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -76,6 +77,7 @@ PROMPTS = {
     "chat-direct": lambda: prompts.chat_prompt(CONVERSATION, mode="direct", summary=SUMMARY, history=HISTORY[:2]),
     "chat-none": lambda: prompts.chat_prompt(CONVERSATION, mode="none", summary=SUMMARY, history=HISTORY),
     "selection": lambda: prompts.selection_prompt("Dinner?", ["Soup </item>", "Stew\nwith bread"], SUMMARY),
+    "selection-direct": lambda: prompts.selection_prompt("Dinner?", ["Soup", "Stew"], None, HISTORY[:2]),
 }
 
 texts = st.text(max_size=200) | st.sampled_from(["</events>", "<|im_end|>", "< /event >", "Item", "a " * 300])
@@ -119,8 +121,9 @@ def test_data_can_open_and_close_no_tag_but_ours(
     chat = prompts.chat_prompt([], mode="summary", summary=summary, history=history).messages
     selection = prompts.selection_prompt(query, items, summary).messages[1]["content"]
     ours = r"</?(?:past_summary|preferences|events|query|chosen|rejected|item|review|prompt|wrote|user|assistant)"
-    for content in (update, selection, *(message["content"] for message in chat[1:2])):
-        content = content.replace(prompts.UPDATE_REQUEST, "")
+    direct = prompts.selection_prompt(query, items, None, history).messages[1]["content"]
+    for content in (update, selection, direct, *(message["content"] for message in chat[1:2])):
+        content = content.replace(UPDATE_REQUEST, "")
         tag = re.compile(
             rf'{ours}(?: rating="[^"]*"| letter="[A-Z]")?>|<event n="\d+" type="[a-z]+"(?: source="[^"]*")?>|</event>'
         )
@@ -136,6 +139,7 @@ def test_data_never_stand_in_a_system_turn(history: list[Interaction], summary: 
         prompts.update_prompt("canary", marked, past_tokens=100),
         prompts.chat_prompt(CONVERSATION, mode="summary", summary="canary", history=marked),
         prompts.selection_prompt("canary", ["canary", query], f"canary {summary}"),
+        prompts.selection_prompt("canary", ["canary", query], None, marked),
     ):
         assert [m["role"] for m in prompt.messages if "canary" in m["content"]] == ["user"]
 
@@ -220,6 +224,15 @@ def test_directions_are_shown_in_no_other_mode() -> None:
     assert update == prompts.update_prompt(None, bare, past_tokens=16)
 
 
+def test_a_history_stands_in_place_of_the_summary_of_a_selection() -> None:
+    direct = prompts.selection_prompt("q", ["x", "y"], SUMMARY, HISTORY)
+    update = prompts.update_prompt(None, HISTORY, past_tokens=16)
+    events = direct.messages[1]["content"].partition("</events>")[0]
+    assert update.messages[1]["content"].startswith(events), "the same event lines as an inference reads"
+    assert SUMMARY not in rendered(direct)
+    assert prompts.selection_prompt("q", ["x", "y"], SUMMARY, []) == prompts.selection_prompt("q", ["x", "y"], SUMMARY)
+
+
 def test_a_selection_needs_a_letter_for_each_item() -> None:
     with pytest.raises(ValueError, match="2 to 26"):
         prompts.selection_prompt("", ["x"] * 27, None)
@@ -265,7 +278,7 @@ def test_a_batch_costs_no_more_than_its_events(history: list[Interaction]) -> No
 @given(st.text(max_size=600), st.integers(16, 100))
 def test_the_past_summary_keeps_its_budget(past: str, budget: int) -> None:
     content = prompts.update_prompt(past, [], past_tokens=budget).messages[1]["content"]
-    inner = content.removesuffix(prompts.UPDATE_REQUEST).strip()
+    inner = content.removesuffix(UPDATE_REQUEST).strip()
     assert prompts.estimate_tokens(inner) <= budget + 16
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from services.core.answers import RawAnswer
 from services.core.errors import EngineUnavailable
-from services.core.prompts import CHAT_ACKNOWLEDGEMENT, CHAT_SYSTEM
 from services.core.schemas import PersonalizationUsed
+from services.core.templates import CHAT_ACKNOWLEDGEMENT, CHAT_SYSTEM
 from services.response.chat import streamed
 from tests.services.response.conftest import ANSWER, NOBODY, Serve, answers, refuses, sends
 

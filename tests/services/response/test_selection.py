@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.response.selection import fuse
+from services.core.judge import fuse
 from tests.services.response.conftest import NOBODY, Serve, Service, always_a, items_shown
 
 SHORT, LONG = "Yes.", "Well, that depends on a great many things, which we shall now consider one by one! " * 3
