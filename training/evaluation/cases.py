@@ -7,11 +7,11 @@ perfect summary would say.
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import orjson
 from pydantic import Field
@@ -27,7 +27,7 @@ from services.core.schemas import (
 )
 from training.benchmarks.rows import BenchmarkRow, Target, holds_benchmark_rows, read_rows
 from training.data.formats import MaybeText, UpiRow
-from training.data.reading import ReadReport, read
+from training.data.reading import ReadReport, read, sample
 from training.errors import DatasetError
 
 
@@ -36,16 +36,47 @@ class MeasuredRow(UpiRow):
     truth: MaybeText = Field(default="", alias="summary")
 
 
-@dataclass(frozen=True)
-class Case:
-    """One user."""
+@dataclass(frozen=True, kw_only=True)
+class User:
+    """What is known of one user, and what sort of row tells it."""
 
     digest: str
     history: tuple[Interaction, ...]
-    target: Pair
     kind: str | None = None
     truth: str | None = None
     benchmark: str | None = None
+
+
+OneUser = TypeVar("OneUser", bound=User)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question(User):
+    """A question to answer for the user, and an answer that suits them."""
+
+    question: str
+    reference: str
+
+    @classmethod
+    def of(cls, row: BenchmarkRow) -> "Question":
+        assert row.question
+        assert row.reference
+        told = row.model_dump(mode="json", include={"history", "question", "reference"}, exclude_none=True)
+        return cls(
+            digest=_digest(told),
+            history=row.history,
+            kind=row.kind or None,
+            benchmark=row.benchmark,
+            question=row.question,
+            reference=row.reference,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case(User):
+    """A choice of the user to foresee."""
+
+    target: Pair
     others: tuple[Item, ...] = ()
     """Further items that the user was offered and did not take."""
     popularity: tuple[float, float] | None = None
@@ -85,8 +116,8 @@ def read_cases(
 ) -> tuple[list[Case], ReadReport]:
     """The first `limit` users of a file and what was wrong with others. Raises DatasetError.
 
-    Rows of response generation have no choice to foresee: `read_rows` reads them, and here they are
-    refused as no choice rows.
+    Rows of response generation have no choice to foresee: `read_questions` reads them, and here they
+    are refused.
     """
     if holds_benchmark_rows(path):
         found, report = read_rows(path, limit=limit, malformed=malformed)
@@ -100,7 +131,24 @@ def read_cases(
     return [Case.of(row) for row in rows], report
 
 
-def flipped(cases: Sequence[Case], share: float, *, seed: int) -> list[Case]:
+def holds_questions(path: Path) -> bool:
+    """Whether the first rows are of response generation. Raises DatasetError as `sample`."""
+    first = [value for value in sample(path) if isinstance(value, Mapping) and "benchmark" in value]
+    return bool(first) and all(value.get("target") is None for value in first)
+
+
+def read_questions(
+    path: Path, *, limit: int | None, malformed: Literal["skip", "fatal"] = "skip"
+) -> tuple[list[Question], ReadReport]:
+    """The first `limit` rows of response generation and what was wrong with others. Raises DatasetError."""
+    rows, report = read_rows(path, limit=limit, malformed=malformed)
+    unfit = sum(not (row.question and row.reference) for row in rows)
+    if unfit:
+        raise DatasetError(f"{path}: {unfit} of {len(rows)} rows have a target and no question with its reference")
+    return [Question.of(row) for row in rows], report
+
+
+def flipped(cases: Sequence[OneUser], share: float, *, seed: int) -> list[OneUser]:
     """The users with `share` of all choices the wrong way round.
 
     The share is exact over all users up to half a choice: who has 12 choices gets 3 or 4 of 12
@@ -150,7 +198,7 @@ def _instead(page: Sequence[Item], taken: Item, left: Item) -> tuple[Item, ...]:
     return tuple(page) if left in page else tuple(left if item == taken else item for item in page)
 
 
-def parts(case: Case, count: int) -> list[tuple[Interaction, ...]]:
+def parts(case: User, count: int) -> list[tuple[Interaction, ...]]:
     """The history in `count` parts of equal length, oldest first; a short history has fewer parts."""
     history = case.history
     cuts = [round(place * len(history) / count) for place in range(count + 1)]

@@ -2,73 +2,152 @@
 
 import time
 from collections.abc import Sequence
+from statistics import fmean
 
 from services.core.schemas import item_text
 from training.evaluation.bar import Bar
-from training.evaluation.cases import Case
-from training.evaluation.intervals import estimate, hits
-from training.evaluation.models import Model
-from training.evaluation.results import Scores, Writing
-from training.evaluation.settings import UNWRITTEN, WRITTEN, Inference, Protocol, answers_of, foreseen, judged
+from training.evaluation.cases import Case, User
+from training.evaluation.choosing import Choice, Known, forced, foreseen, fused, offered, sampled
+from training.evaluation.intervals import estimate
+from training.evaluation.kept import KeptSummaries
+from training.evaluation.metrics import auc_estimate, calibration, right
+from training.evaluation.models import Model, Tick
+from training.evaluation.results import Estimate, Replies, Scores, Writing
+from training.evaluation.selections import KINDS
+from training.evaluation.settings import (
+    DIRECT,
+    FUSED,
+    UNSUMMARIZED,
+    UNWRITTEN,
+    WRITTEN,
+    Inference,
+    Protocol,
+    answers_of,
+)
 
 
 async def measure(
-    setting: str, cases: Sequence[Case], model: Model, judge: Model, protocol: Protocol, bar: Bar
+    setting: str,
+    cases: Sequence[Case],
+    model: Model,
+    judge: Model,
+    protocol: Protocol,
+    bar: Bar,
+    kept: KeptSummaries | None = None,
 ) -> tuple[Scores, Inference]:
-    """Summaries of a setting and what the judge makes of them."""
+    """Summaries of a setting, by `model` or `kept` of another run, and what the judge makes of them."""
     tick = bar.line(setting, answers_of(setting, len(cases), protocol.updates))
-    started, calls = time.monotonic(), _calls(model, judge)
+    started, before = time.monotonic(), calls_of(model, judge)
     inference = Inference(model, protocol, tick)
-    if setting in WRITTEN:
-        summaries = await WRITTEN[setting](inference, cases)
-    else:
-        summaries = await UNWRITTEN[setting](cases)
-    judgements = await judged(judge, cases, summaries, batch=protocol.batch, tick=tick)
-    texts = [text for text in summaries if text]
-    writing = None
-    if setting != "none":
-        replies = inference.replies
-        writing = Writing(
-            replies=replies,
-            well_formed=inference.well_formed / replies if replies else None,
-            usable=inference.usable / replies if replies else None,
-            summary_tokens=sum(map(model.tokens, texts)) / len(texts) if texts else 0.0,
-        )
-    found = scored([judgement.probabilities[0] for judgement in judgements], cases, protocol.seed).model_copy(
+    known = await known_of(setting, cases, inference, kept)
+    choices = await chosen(setting, cases, known, judge, protocol, tick)
+    found = scored(choices, cases, protocol.seed).model_copy(
         update={
-            "position_bias": sum(judgement.position_bias for judgement in judgements) / len(judgements),
-            "writing": writing,
-            "calls": _calls(model, judge) - calls,
+            "writing": writing_of(setting, inference, known),
+            "calls": calls_of(model, judge) - before,
             "seconds": round(time.monotonic() - started, 3),
         }
     )
     return found, inference
 
 
-def measure_profile(cases: Sequence[Case], protocol: Protocol) -> Scores:
-    """The fast profile, without any model."""
-    started = time.monotonic()
-    found = scored([foreseen(case) for case in cases], cases, protocol.seed)
-    return found.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
+async def known_of(
+    setting: str, users: Sequence[User], inference: Inference, kept: KeptSummaries | None
+) -> list[Known]:
+    """What is read of each user. Raises ConfigError for summaries that were not kept."""
+    if setting == DIRECT:
+        return [Known(history=inference.fitted(place, user.history)) for place, user in enumerate(users)]
+    if setting in UNWRITTEN:
+        summaries = await UNWRITTEN[setting](users)
+    elif kept:
+        summaries = kept.of(setting, users)
+    else:
+        summaries = await WRITTEN[setting](inference, users)
+        inference.summaries = summaries
+    return list(map(Known, summaries))
 
 
-def _calls(model: Model, judge: Model) -> int:
-    return model.calls if judge is model else model.calls + judge.calls
+async def chosen(
+    setting: str, cases: Sequence[Case], known: Sequence[Known], judge: Model, protocol: Protocol, tick: Tick
+) -> list[Choice]:
+    if protocol.choice == "sampled":
+        return await sampled(judge, cases, known, seed=protocol.seed, tick=tick)
+    choices = await forced(judge, cases, known, batch=protocol.batch, tick=tick)
+    if setting == FUSED:
+        return [fused(choice, case, protocol.fuse_engine) for choice, case in zip(choices, cases, strict=True)]
+    return choices
 
 
-def scored(probabilities: Sequence[float], cases: Sequence[Case], seed: int) -> Scores:
-    right = hits(probabilities)
-    kinds = sorted({case.kind for case in cases if case.kind})
-    by_kind = {kind: [hit for hit, case in zip(right, cases, strict=True) if case.kind == kind] for kind in kinds}
-    return Scores(
-        accuracy=estimate(right, seed=seed),
-        probability=estimate(probabilities, seed=seed),
-        by_kind={kind: estimate(values, seed=seed) for kind, values in by_kind.items()},
-        values=tuple(probabilities),
+def writing_of(setting: str, inference: Inference, known: Sequence[Known]) -> Writing | None:
+    if setting in UNSUMMARIZED:
+        return None
+    texts = [told.summary for told in known if told.summary]
+    replies = inference.replies
+    return Writing(
+        replies=replies,
+        well_formed=inference.well_formed / replies if replies else None,
+        usable=inference.usable / replies if replies else None,
+        summary_tokens=fmean(map(inference.model.tokens, texts)) if texts else 0.0,
     )
 
 
+def calls_of(model: Model, judge: Model) -> int:
+    return model.calls if judge is model else model.calls + judge.calls
+
+
+def measure_profile(cases: Sequence[Case], protocol: Protocol) -> Scores:
+    """The fast profile, without any model."""
+    started = time.monotonic()
+    found = scored(list(map(foreseen, cases)), cases, protocol.seed)
+    return found.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
+
+
+def scored(choices: Sequence[Choice], cases: Sequence[Case], seed: int) -> Scores:
+    rows = [choice.probabilities for choice in choices]
+    hits = list(map(right, rows)) if choices[0].kind is None else [row[0] for row in rows]
+    values = [row[0] for row in rows]
+    biases = [choice.position_bias for choice in choices if choice.position_bias is not None]
+    of_letters = choices[0].kind is None
+    return Scores(
+        accuracy=estimate(hits, seed=seed),
+        probability=estimate(values, seed=seed),
+        auc=auc_estimate(rows, seed=seed) if of_letters else None,
+        calibration=calibration(rows) if of_letters else None,
+        replies=None if of_letters else _replies(choices),
+        position_bias=fmean(biases) if biases else None,
+        by_kind=by_kind(hits, cases, seed),
+        values=tuple(values),
+        right=tuple(hits),
+    )
+
+
+def by_kind(values: Sequence[float], users: Sequence[User], seed: int) -> dict[str, Estimate]:
+    kinds = sorted({user.kind for user in users if user.kind})
+    found = {kind: [value for value, user in zip(values, users, strict=True) if user.kind == kind] for kind in kinds}
+    return {kind: estimate(of_kind, seed=seed) for kind, of_kind in found.items()}
+
+
+def _replies(choices: Sequence[Choice]) -> Replies:
+    kinds = {kind: sum(choice.kind == kind for choice in choices) for kind in KINDS}
+    selected = kinds["selected"]
+    first = sum(choice.took_first for choice in choices) / selected if selected else None
+    return Replies(kinds=dict(kinds), unparsed=len(choices) - selected, took_first=first)
+
+
+# --- without reading ---------------------------------------------------------------------------
+
+
+def baselines(cases: Sequence[Case], seed: int) -> dict[str, Estimate]:
+    """What a score stands beside: chance, length, popularity where the rows tell it, the fast profile."""
+    found = {
+        "random": [1 / len(offered(case)) for case in cases],
+        "longer wins": longer_wins(cases),
+        "popularity": [right(case.popularity) for case in cases if case.popularity],
+        "profile": [right(foreseen(case).probabilities) for case in cases],
+    }
+    return {name: estimate(values, seed=seed) for name, values in found.items() if values}
+
+
 def longer_wins(cases: Sequence[Case]) -> list[float]:
-    """What choosing the longer text would score: the baseline that a judge of length is."""
-    sizes = [(len(item_text(case.target.chosen)), len(item_text(case.target.rejected))) for case in cases]
-    return [0.5 if chosen == rejected else float(chosen > rejected) for chosen, rejected in sizes]
+    """What choosing the longest text would score: the baseline that a judge of length is."""
+    return [right([len(item_text(option)) for option in offered(case)]) for case in cases]

@@ -1,12 +1,12 @@
 """What an evaluation is asked to measure: as a record, and as options of the command line."""
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from training.errors import ConfigError
 from training.evaluation.models import Placement, Sampling
-from training.evaluation.settings import PROFILE, SETTINGS, Protocol
+from training.evaluation.settings import OF_LETTERS, PROFILE, SETTINGS, Protocol
 from training.evaluation.sources import checkpoint, is_url
 
 
@@ -26,6 +26,14 @@ class Evaluation:
     placement: Placement = field(default_factory=Placement)
     alignment: Path | None = None
     reference: str | None = None
+    summaries: Path | None = None
+    """Written by another run: no model writes here, and `judge` chooses by them."""
+    keep_summaries: Path | None = None
+
+    @property
+    def judged(self) -> bool:
+        """Whether any model is there to choose."""
+        return self.model is not None or self.summaries is not None
 
     def check(self) -> None:
         """Raises ConfigError for what cannot be, before anything loads."""
@@ -36,29 +44,49 @@ class Evaluation:
         unknown = set(self.settings or ()) - set(SETTINGS)
         if unknown:
             raise ConfigError(f"--settings {', '.join(sorted(unknown))}: unknown; allowed: {', '.join(SETTINGS)}")
-        if self.model is None and set(self.settings or (PROFILE,)) != {PROFILE}:
+        if not self.judged and set(self.settings or (PROFILE,)) != {PROFILE}:
             raise ConfigError(f"--settings other than {PROFILE} need a --model")
+        if self.protocol.choice == "sampled" and (of_letters := set(self.settings or ()) & set(OF_LETTERS)):
+            raise ConfigError(f"--settings {', '.join(sorted(of_letters))}: needs --protocol forced")
+        self._check_summaries()
         for where in (self.model, self.judge, self.reference):
             if where and not is_url(where):
                 checkpoint(Path(where))
-        for path in (self.data, self.alignment):
+        for path in (self.data, self.alignment, self.summaries):
             if path and not path.exists():
                 raise ConfigError(f"{path} does not exist")
 
+    def _check_summaries(self) -> None:
+        if self.summaries and (self.model or not self.judge):
+            raise ConfigError("--summaries takes the place of --model; say with --judge who chooses by them")
+        if self.summaries and self.keep_summaries:
+            raise ConfigError("--keep-summaries: with --summaries none are written")
+        if self.keep_summaries and not (self.model and self.data):
+            raise ConfigError("--keep-summaries needs a --model that writes them and --data")
 
-def options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Measure a checkpoint or an engine on held-out users.")
+
+def options(prog: str | None = None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="Measure a checkpoint or an engine on held-out users.")
     add = parser.add_argument
     add("--out", type=Path, required=True, help="the result, a JSON file")
     add("--stage", required=True, help="what the report calls it: base, sft, rl, dpo-ica, dpo-pba, …")
     add("--model", help="checkpoint folder or URL; default: the fast profile alone")
     add("--judge", help="checkpoint folder or URL that chooses; default: the model itself")
-    add("--data", type=Path, help="UPI rows of held-out users")
+    add("--data", type=Path, help="UPI or benchmark rows of held-out users")
     add("--limit", type=_positive, help="at most this many users, and pairs")
     add("--settings", help=f"some of {','.join(SETTINGS)}; default: all that model and rows allow")
+    add("--summaries", type=Path, metavar="FILE", help="summaries that another run kept, or its result; needs --judge")
+    add("--keep-summaries", type=Path, metavar="FILE", help="write the summaries there, as JSON Lines")
     add("--alignment", type=Path, metavar="PAIRS", help="preference pairs of messages")
     add("--reference", help="checkpoint folder that --alignment compares with")
     sampling, protocol, placement = Sampling(), Protocol(), Placement()
+    add(
+        "--protocol",
+        choices=("forced", "sampled"),
+        default=protocol.choice,
+        help="how the judge chooses: the probabilities of letters in all orders, or one reply of 16 sampled tokens",
+    )
+    add("--fuse-engine", type=_share, default=protocol.fuse_engine, help="weight of the letters in setting fused")
     add("--seed", type=int, default=protocol.seed)
     add("--updates", type=_positive, default=protocol.updates, help="of setting streaming")
     add("--flip", type=_share, default=protocol.flip, help="share of choices turned round in setting flipped")
@@ -66,6 +94,7 @@ def options() -> argparse.ArgumentParser:
     add("--past-tokens", type=_positive, default=protocol.past_tokens)
     add("--max-chars", type=_positive, default=protocol.max_chars, help="longest summary kept")
     add("--max-tokens", type=_positive, default=sampling.max_tokens, help="of a reply, reasoning included")
+    add("--answer-tokens", type=_positive, default=protocol.answering.max_tokens, help="of an answer to a question")
     add("--temperature", type=float, default=sampling.temperature, help="0 takes the likeliest tokens")
     add("--top-p", type=float, default=sampling.top_p)
     add("--top-k", type=int, default=sampling.top_k, help="0 for no limit")
@@ -93,6 +122,7 @@ def _share(text: str) -> float:
 
 
 def plan_of(given: argparse.Namespace) -> Evaluation:
+    sampling = Sampling(given.max_tokens, given.temperature, given.top_p, given.top_k)
     return Evaluation(
         out=given.out,
         stage=given.stage,
@@ -103,8 +133,13 @@ def plan_of(given: argparse.Namespace) -> Evaluation:
         settings=tuple(given.settings.split(",")) if given.settings else None,
         alignment=given.alignment,
         reference=given.reference,
+        summaries=given.summaries,
+        keep_summaries=given.keep_summaries,
         protocol=Protocol(
-            sampling=Sampling(given.max_tokens, given.temperature, given.top_p, given.top_k),
+            sampling=sampling,
+            answering=replace(sampling, max_tokens=given.answer_tokens, thinking=False),
+            choice=given.protocol,
+            fuse_engine=given.fuse_engine,
             seed=given.seed,
             updates=given.updates,
             flip=given.flip,

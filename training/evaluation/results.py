@@ -36,13 +36,47 @@ class Writing(Part):
     """Mean length of the summaries that were judged."""
 
 
+class Bin(Part):
+    """Options whose probability lies in one tenth of 0 to 1."""
+
+    probability: float
+    """Mean."""
+    chosen: float
+    """Share of them that users chose."""
+    options: int
+
+
+class Calibration(Part):
+    error: float
+    """Expected calibration error; 0 is best."""
+    bins: tuple[Bin, ...]
+    """Those that hold an option, lowest first."""
+
+
+class Replies(Part):
+    """How sampled replies were read (training/evaluation/selections.py)."""
+
+    kinds: dict[str, int]
+    """How many of each kind; all but "selected" count as wrong."""
+    unparsed: int
+    """All but "selected"."""
+    took_first: float | None
+    """Share of the "selected" that took the item shown first; null where there is none."""
+
+
 class Scores(Part):
     """One setting."""
 
     accuracy: Estimate
-    """Share of users whose choice got more than half of the probability; a tie counts half."""
+    """Share of users whose choice was found likelier than all other options; of k that tie, it counts 1/k."""
     probability: Estimate
-    """Of what the user chose."""
+    """Of what the user chose; with sampled replies 1 or 0."""
+    auc: Estimate | None = None
+    """Area under the ROC curve, pooled (training/evaluation/metrics.py); null for sampled replies."""
+    calibration: Calibration | None = None
+    """Null for sampled replies."""
+    replies: Replies | None = None
+    """Of protocol sampled."""
     position_bias: float | None = None
     """Mean distance between an item's probability in one order and its average over both."""
     by_kind: dict[str, Estimate] = {}
@@ -53,6 +87,8 @@ class Scores(Part):
     seconds: float = 0.0
     values: tuple[float, ...] = ()
     """The probability of each user's choice, in the order of `users`."""
+    right: tuple[float, ...] = ()
+    """What each user adds to `accuracy`."""
 
 
 class Source(Part):
@@ -61,6 +97,28 @@ class Source(Part):
     name: str
     sha256: str | None = None
     """Of a file's bytes or a checkpoint's weights and tokenizer; null for an engine behind a URL."""
+
+
+class AnswerScores(Part):
+    """Response generation in one setting: the model's answers against personalized references."""
+
+    score: Estimate
+    """A win counts 1, a tie .5, a loss 0."""
+    wins: int
+    ties: int
+    losses: int
+    empty: int
+    """Answers without text; each is a loss."""
+    position_bias: float | None
+    """Mean distance between an answer's probability in one order and its average over both."""
+    answer_tokens: float
+    """Mean length of the answers that were judged."""
+    by_kind: dict[str, Estimate] = {}
+    writing: Writing | None = None
+    calls: int = 0
+    seconds: float = 0.0
+    values: tuple[float, ...] = ()
+    """What each user adds to `score`, in the order of `users`."""
 
 
 class AlignmentScores(Part):
@@ -90,7 +148,9 @@ class EvaluationResult(Part):
     created_at: datetime
     seconds: float
     model: Source | None
+    """Who wrote the summaries."""
     judge: Source | None
+    """Who chose by them, or, of `answers`, who compared."""
     data: Source | None
     left_out: int = 0
     """Malformed rows of `data`."""
@@ -98,15 +158,22 @@ class EvaluationResult(Part):
     """Users whose history lost its oldest part."""
     config: dict[str, Any]
     """Every option of the run."""
+    summaries: Source | None = None
+    """The file that summaries were taken from; `model` then is who wrote them."""
     versions: dict[str, str]
     templates: tuple[str, ...] = ()
     """Prompt templates that were used."""
     users: tuple[str, ...] = ()
     """A digest of each row: two results with the same digests saw the same users."""
+    kept_summaries: Source | None = None
+    """The file that the run wrote its summaries to."""
     settings: dict[str, Scores] = {}
+    answers: dict[str, AnswerScores] = {}
+    """By setting, for rows with a question in place of a choice."""
     differences: dict[str, Estimate] = {}
     """Of accuracy, paired by user: "streaming - full"."""
     baselines: dict[str, Estimate] = {}
+    """Accuracy without reading: random, longer wins, popularity (over rows that tell it), profile."""
     alignment: AlignmentScores | None = None
 
     def save(self, path: Path) -> None:

@@ -117,7 +117,12 @@ def paired(later: EvaluationResult, earlier: EvaluationResult, setting: str) -> 
     """Accuracy of `later` less that of `earlier` over the users that both saw; none without any."""
     if setting not in later.settings or setting not in earlier.settings:
         return None
-    before = dict(zip(earlier.users, hits(earlier.settings[setting].values), strict=True))
-    after = dict(zip(later.users, hits(later.settings[setting].values), strict=True))
+    before, after = _right(earlier, setting), _right(later, setting)
     shared = [user for user in after if user in before]
     return difference([after[user] for user in shared], [before[user] for user in shared]) if shared else None
+
+
+def _right(result: EvaluationResult, setting: str) -> dict[str, float]:
+    """What each user added to the accuracy."""
+    scores = result.settings[setting]
+    return dict(zip(result.users, scores.right or hits(scores.values), strict=True))

@@ -1,0 +1,174 @@
+"""All settings of one run over the users of a file: the part of a result that is about users."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from training.errors import ConfigError
+from training.evaluation.answering import measure_answers
+from training.evaluation.bar import Bar
+from training.evaluation.cases import Case, Question, User, holds_questions, read_cases, read_questions
+from training.evaluation.intervals import difference
+from training.evaluation.kept import KEPT, KeptSummaries, keep
+from training.evaluation.measuring import baselines, measure, measure_profile
+from training.evaluation.models import Model, open_model
+from training.evaluation.options import Evaluation
+from training.evaluation.results import AnswerScores, Scores, Source
+from training.evaluation.settings import (
+    COMPARED,
+    OF_CHOICES,
+    OF_LETTERS,
+    PROFILE,
+    SETTINGS,
+    WRITTEN,
+    Inference,
+    Summary,
+)
+from training.evaluation.sources import file_sha256, named
+from training.synthesis.store import AnswerStore
+
+
+@dataclass
+class _Noted:
+    """What the settings of a run leave behind beside their figures."""
+
+    shortened: set[int] = field(default_factory=set)
+    templates: set[str] = field(default_factory=set)
+    summaries: dict[str, list[Summary]] = field(default_factory=dict)
+
+    def add(self, setting: str, inference: Inference) -> None:
+        self.shortened |= inference.shortened
+        self.templates |= inference.templates
+        if setting in KEPT:
+            self.summaries[setting] = inference.summaries
+
+
+@asynccontextmanager
+async def opened(plan: Evaluation, store: AnswerStore) -> AsyncIterator[tuple[Model | None, Model | None]]:
+    """Who writes and who judges. With summaries of another run nobody writes: the judge stands for both."""
+    async with AsyncExitStack() as stack:
+        model = await stack.enter_async_context(open_model(plan.model, store, plan.placement)) if plan.model else None
+        judge = await stack.enter_async_context(open_model(plan.judge, store, plan.placement)) if plan.judge else model
+        yield (judge if plan.summaries else model), judge
+
+
+def chosen_settings(plan: Evaluation, users: Sequence[User], kept: KeptSummaries | None) -> list[str]:
+    """Raises ConfigError when a setting is asked for that the rows do not allow."""
+    told = all(user.truth for user in users)
+    if plan.settings and "truth" in plan.settings and not told:
+        raise ConfigError("--settings truth: not every row of --data has a summary")
+    possible = set(SETTINGS if plan.judged else (PROFILE,))
+    if not told:
+        possible.discard("truth")
+    if plan.protocol.choice == "sampled":
+        possible -= set(OF_LETTERS)
+    if kept:
+        possible -= WRITTEN.keys() - set(kept.settings)
+    if isinstance(users[0], Question):
+        possible -= set(OF_CHOICES)
+    wanted = plan.settings or tuple(possible)
+    if impossible := set(wanted) - possible:
+        raise ConfigError(
+            f"--settings {', '.join(sorted(impossible))}: not possible with this data and these options; possible: "
+            f"{', '.join(name for name in SETTINGS if name in possible) or 'none without a --model'}"
+        )
+    return [name for name in SETTINGS if name in wanted]
+
+
+async def measured(plan: Evaluation, store: AnswerStore, bar: Bar) -> dict[str, Any]:
+    """Fields of `EvaluationResult`."""
+    assert plan.data is not None
+    cases: list[Case] = []
+    questions: list[Question] = []
+    if await asyncio.to_thread(holds_questions, plan.data):
+        questions, report = await asyncio.to_thread(read_questions, plan.data, limit=plan.limit)
+    else:
+        cases, report = await asyncio.to_thread(read_cases, plan.data, limit=plan.limit)
+    users: Sequence[User] = questions or cases
+    kept = KeptSummaries.read(plan.summaries) if plan.summaries else None
+    names, noted = chosen_settings(plan, users, kept), _Noted()
+    async with opened(plan, store) as (model, judge):
+        if questions:
+            found = await _answers(plan, names, questions, (model, judge), bar, kept, noted)
+        else:
+            found = await _choices(plan, names, cases, (model, judge), bar, kept, noted)
+    writer = kept.model if kept else model.source if model else None
+    kept_summaries = None
+    if plan.keep_summaries and writer:
+        kept_summaries = keep(plan.keep_summaries, writer, users, noted.summaries)
+    return {
+        "model": writer,
+        "judge": judge.source if judge else None,
+        "summaries": kept.source if kept else None,
+        "kept_summaries": kept_summaries,
+        "data": Source(name=named(plan.data), sha256=_sha256(plan.data)),
+        "left_out": report.left_out,
+        "shortened": len(noted.shortened),
+        "templates": tuple(sorted(noted.templates)),
+        "users": tuple(user.digest for user in users),
+        **found,
+    }
+
+
+def _sha256(path: Path) -> str | None:
+    return file_sha256(path) if path.is_file() else None
+
+
+Models = tuple[Model | None, Model | None]
+
+
+async def _choices(
+    plan: Evaluation,
+    names: Sequence[str],
+    cases: Sequence[Case],
+    models: Models,
+    bar: Bar,
+    kept: KeptSummaries | None,
+    noted: _Noted,
+) -> dict[str, Any]:
+    model, judge = models
+    found: dict[str, Scores] = {}
+    for name in names:
+        if name == PROFILE:
+            found[name] = measure_profile(cases, plan.protocol)
+        elif model and judge:
+            found[name], inference = await measure(name, cases, model, judge, plan.protocol, bar, kept)
+            noted.add(name, inference)
+    seed = plan.protocol.seed
+    pairs = [(one, other) for one, other in COMPARED if one in found and other in found]
+    return {
+        "settings": found,
+        "differences": {
+            f"{one} - {other}": difference(found[one].right, found[other].right, seed=seed) for one, other in pairs
+        },
+        "baselines": baselines(cases, seed),
+    }
+
+
+async def _answers(
+    plan: Evaluation,
+    names: Sequence[str],
+    questions: Sequence[Question],
+    models: Models,
+    bar: Bar,
+    kept: KeptSummaries | None,
+    noted: _Noted,
+) -> dict[str, Any]:
+    model, judge = models
+    if not (model and judge):
+        raise ConfigError(f"{plan.data} holds questions to answer: give a --model that does")
+    found: dict[str, AnswerScores] = {}
+    for name in names:
+        found[name], inference = await measure_answers(name, questions, model, judge, plan.protocol, bar, kept)
+        noted.add(name, inference)
+    seed = plan.protocol.seed
+    pairs = [(one, other) for one, other in COMPARED if one in found and other in found]
+    return {
+        "answers": found,
+        "differences": {
+            f"{one} - {other}": difference(found[one].values, found[other].values, seed=seed) for one, other in pairs
+        },
+    }
