@@ -5,9 +5,9 @@
     alignx --help
 
 Commands here send, list and erase histories; summaries are in `summary.py` and `watch.py`, asking
-(chat, select, recommend) in `ask.py`, API keys in `keys.py`, the guided tour in `demo.py`. Errors
-become words and exit code 1 (2 for wrong usage) in one place, `terminal.ProblemGroup`. `--json`
-prints what the API answered.
+(chat, select, recommend) in `ask.py`, API keys in `keys.py`, the guided tour in `demo.py`;
+`extensions.py` adds those of other packages, such as `alignx eval`. Errors become words and exit code
+1 (2 for wrong usage) in one place, `terminal.ProblemGroup`. `--json` prints what the API answered.
 """
 
 import os
@@ -22,12 +22,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from services.client import ask, demo, ingest, keys, render, summary, watch
 from services.client.calls import QUALITY
+from services.client.extensions import ExtendedGroup
 from services.client.problem import ClientError
-from services.client.terminal import ProblemGroup, Terminal, counted
+from services.client.terminal import Terminal, counted
 from services.core.schemas import DeadLetterList, InteractionList
 
 app = typer.Typer(
-    cls=ProblemGroup,
+    cls=ExtendedGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

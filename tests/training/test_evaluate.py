@@ -31,7 +31,18 @@ def test_a_checkpoint_from_end_to_end(
     main(arguments(tmp_path, **options))
     found = EvaluationResult.read(tmp_path / "result.json")
     shown = capsys.readouterr().out
-    assert list(found.settings) == ["none", "full", "streaming", "flipped", "other", "truth", "wording", "profile"]
+    assert list(found.settings) == [
+        "none",
+        "direct",
+        "full",
+        "streaming",
+        "flipped",
+        "other",
+        "truth",
+        "wording",
+        "fused",
+        "profile",
+    ]
     assert "full: accuracy" in shown
     assert len(found.users) == len(set(found.users)) == 6
     assert all(len(scores.values) == 6 for scores in found.settings.values())
@@ -86,7 +97,7 @@ def test_the_profile_needs_no_model(tmp_path: Path) -> None:
     ("options", "sentence"),
     [
         ({}, "nothing to measure"),
-        ({"data": "users.jsonl", "settings": "full,best"}, "--settings best: unknown; allowed: none, full,"),
+        ({"data": "users.jsonl", "settings": "full,best"}, "--settings best: unknown; allowed: none, direct, full,"),
         ({"data": "users.jsonl", "settings": "full"}, "need a --model"),
         ({"data": "absent.jsonl"}, "absent.jsonl does not exist"),
         ({"data": "users.jsonl", "model": "absent"}, "absent holds no checkpoint"),

@@ -11,7 +11,7 @@ import numpy as np
 from training.evaluation.intervals import LEVEL, TIE
 from training.evaluation.results import Bin, Calibration, Estimate
 
-AUC_RESAMPLES: Final = 2_000
+AUC_RESAMPLES: Final = 1_000
 BINS: Final = 10
 _DIGITS: Final = 6
 """Scores that agree so far are equal: behind that float32 arithmetic decides."""

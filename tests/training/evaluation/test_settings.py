@@ -166,4 +166,4 @@ def test_sampling_reaches_the_model(tmp_path: Path) -> None:
             return super().generate(prompts, seed=seed)
 
     measured(Asked(), users(tmp_path, 2), "full", sampling=Sampling(max_tokens=9, temperature=0.0))
-    assert asked == [{"max_new_tokens": 9, "temperature": 0.0, "top_p": 0.95, "top_k": 20}]
+    assert asked == [{"max_new_tokens": 9, "temperature": 0.0, "top_p": 0.95, "top_k": 20, "thinking": True}]
