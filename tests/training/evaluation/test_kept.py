@@ -1,0 +1,91 @@
+"""Summaries of one model, kept and chosen by with another; what is told of both."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.training.evaluation.tastes import RuleModel, users
+from training.errors import ConfigError, DatasetError
+from training.evaluation.bar import Bar
+from training.evaluation.cases import Case
+from training.evaluation.kept import KeptSummaries, keep
+from training.evaluation.measuring import measure
+from training.evaluation.models import LocalModel
+from training.evaluation.results import Source
+from training.evaluation.settings import Protocol
+from training.synthesis.store import AnswerStore
+
+WRITER = Source(name="writer", sha256="0" * 64)
+
+
+def kept_file(folder: Path, cases: list[Case]) -> Path:
+    """Full: what is true. Streaming: its opposite."""
+    liked = ["The user likes tea." if place % 2 == 0 else "The user likes coffee." for place in range(len(cases))]
+    path = folder / "kept.jsonl"
+    keep(path, WRITER, cases, {"full": [*liked[:-1], None], "streaming": liked[::-1]})
+    return path
+
+
+def test_what_is_kept_is_read_again_by_user(tmp_path: Path) -> None:
+    cases = users(tmp_path, 4)
+    kept = KeptSummaries.read(kept_file(tmp_path, cases))
+    assert kept.model == WRITER
+    assert kept.source.sha256 is not None
+    assert kept.settings == ("full", "streaming", "other", "fused")
+    assert kept.of("full", cases[::-1]) == [
+        None,
+        "The user likes tea.",
+        "The user likes coffee.",
+        "The user likes tea.",
+    ]
+    assert kept.of("fused", cases) == kept.of("full", cases)
+    assert kept.of("other", cases) == [*kept.of("full", cases)[1:], kept.of("full", cases)[0]]
+
+
+def test_another_model_chooses_by_them_and_writes_nothing(tmp_path: Path) -> None:
+    cases = users(tmp_path, 4)
+    kept = KeptSummaries.read(kept_file(tmp_path, cases))
+    engine = RuleModel()
+    with AnswerStore.open(Path(":memory:")) as store:
+        judge = LocalModel(engine, Source(name="judge"), store)
+        full, inference = asyncio.run(measure("full", cases, judge, judge, Protocol(), Bar(), kept))
+        streaming, _ = asyncio.run(measure("streaming", cases, judge, judge, Protocol(), Bar(), kept))
+    assert engine.written == []
+    assert full.right == (1, 1, 1, 0.5), "of the last there is no summary"
+    assert streaming.right == (0, 0, 0, 0)
+    assert full.writing is not None
+    assert (full.writing.replies, full.writing.usable, inference.summaries) == (0, None, [])
+    assert full.writing.summary_tokens > 0
+
+
+def test_users_without_a_summary_are_counted(tmp_path: Path) -> None:
+    cases = users(tmp_path, 4)
+    kept = KeptSummaries.read(kept_file(tmp_path, cases[:3]))
+    with pytest.raises(ConfigError, match=r"none of setting full for 1 of 4 users.*settings full, streaming"):
+        kept.of("full", cases)
+    with pytest.raises(ConfigError, match="none of setting flipped for 4 of 4"):
+        kept.of("flipped", cases)
+
+
+def line(**changed: object) -> str:
+    given = {"user": "u", "setting": "full", "summary": "s", "model": {"name": "m", "sha256": None}} | changed
+    return json.dumps({name: value for name, value in given.items() if value != ()}) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (line() + line(user=()), "line 2: user: Field required"),
+        (line() + "{\n", "line 2: Invalid JSON"),
+        (line(summary=3), "line 1: summary: "),
+        (line() + line(user="v", model={"name": "n"}), "summaries of 2 models"),
+        ("", "summaries of 0 models"),
+    ],
+)
+def test_files_that_are_no_summaries_are_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    path = tmp_path / "kept.jsonl"
+    path.write_text(text)
+    with pytest.raises(DatasetError, match=sentence):
+        KeptSummaries.read(path)
