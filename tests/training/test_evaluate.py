@@ -7,6 +7,7 @@ import pytest
 
 from tests.training.evaluation.tastes import row, write_rows
 from tests.training.evaluation.test_alignment import write_pairs
+from tests.training.evaluation.test_answering import asking
 from tests.training.nano import write_nano
 from training.evaluate import main
 from training.evaluation.results import EvaluationResult
@@ -43,7 +44,8 @@ def test_a_checkpoint_from_end_to_end(
         "fused",
         "profile",
     ]
-    assert "full: accuracy" in shown
+    assert all(part in shown for part in ("full: accuracy", "full: AUC", "full: calibration error"))
+    assert all(f"baseline: {name}" in shown for name in ("random", "longer wins", "profile"))
     assert len(found.users) == len(set(found.users)) == 6
     assert all(len(scores.values) == 6 for scores in found.settings.values())
     assert all(0 < value < 1 for value in found.settings["none"].values)
@@ -85,6 +87,68 @@ def test_a_fresh_run_finds_the_same(nano: Path, tmp_path: Path) -> None:
     assert values[0] == values[1]
 
 
+def test_sampled_replies_of_a_checkpoint_are_counted(
+    nano: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_rows(tmp_path / "users.jsonl", 4)
+    main(arguments(tmp_path, model=nano, data=data, settings="none,direct,profile", protocol="sampled"))
+    found = EvaluationResult.read(tmp_path / "result.json")
+    replies = found.settings["none"].replies
+    assert replies is not None
+    assert sum(replies.kinds.values()) == 4
+    assert replies.unparsed == 4, "random weights"
+    assert found.settings["none"].accuracy.mean == 0
+    assert found.settings["profile"].auc is not None
+    assert found.config["protocol"]["choice"] == "sampled"
+    assert "none: replies" in capsys.readouterr().out
+
+
+def test_summaries_are_kept_by_one_run_and_judged_by_another(
+    nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = write_rows(tmp_path / "users.jsonl", 3)
+    other = write_nano(tmp_path / "other", hidden=16, seed=1, spread=0.2)
+    kept, own = tmp_path / "kept.jsonl", tmp_path / "own.json"
+    given = {"data": data, "max_tokens": 8, "settings": "full"}
+    main(arguments(tmp_path, model=nano, keep_summaries=kept, **given | {"out": own}))
+    written = EvaluationResult.read(own)
+    assert written.kept_summaries is not None
+    assert (written.kept_summaries.name, len(kept.read_text().splitlines())) == ("kept.jsonl", 3)
+    values = []
+    for summaries in (kept, own):
+        main(arguments(tmp_path, summaries=summaries, judge=other, **given))
+        found = EvaluationResult.read(tmp_path / "result.json")
+        values.append(found.settings["full"].values)
+        assert found.model == written.model
+        assert found.judge is not None
+        assert found.judge.name == "other"
+        assert found.summaries == written.kept_summaries
+    assert values[0] == values[1] != written.settings["full"].values
+    kept.write_text("")
+    with pytest.raises(SystemExit):
+        main(arguments(tmp_path, summaries=own, judge=other, **given))
+
+
+def test_questions_are_answered_by_a_checkpoint(nano: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "questions.jsonl"
+    data.write_text("".join(json.dumps(asking(user)) + "\n" for user in range(3)))
+    given = {"model": nano, "data": data, "max_tokens": 8, "answer_tokens": 8}
+    main(arguments(tmp_path, settings="none,direct,full", **given))
+    found = EvaluationResult.read(tmp_path / "result.json")
+    assert (list(found.answers), found.settings) == (["none", "direct", "full"], {})
+    assert all(scores.wins + scores.ties + scores.losses == 3 for scores in found.answers.values())
+    assert "full - none" in found.differences
+    assert "full: answers" in capsys.readouterr().out
+
+
+def test_the_usage_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"], prog="alignx eval")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: alignx eval [-h] --out OUT")
+
+
 def test_the_profile_needs_no_model(tmp_path: Path) -> None:
     main(arguments(tmp_path, data=write_rows(tmp_path / "users.jsonl", 5), limit=3))
     found = EvaluationResult.read(tmp_path / "result.json")
@@ -101,6 +165,15 @@ def test_the_profile_needs_no_model(tmp_path: Path) -> None:
         ({"data": "users.jsonl", "settings": "full"}, "need a --model"),
         ({"data": "absent.jsonl"}, "absent.jsonl does not exist"),
         ({"data": "users.jsonl", "model": "absent"}, "absent holds no checkpoint"),
+        ({"data": "users.jsonl", "summaries": "users.jsonl"}, "say with --judge who chooses by them"),
+        ({"data": "users.jsonl", "summaries": "users.jsonl", "judge": "NANO"}, "line 1: user: Field required"),
+        ({"data": "users.jsonl", "keep_summaries": "kept.jsonl"}, "--keep-summaries needs a --model"),
+        (
+            {"data": "users.jsonl", "model": "NANO", "protocol": "sampled", "settings": "fused"},
+            "--settings fused: needs --protocol forced",
+        ),
+        ({"data": "questions.jsonl"}, "--settings profile: not possible with this data"),
+        ({"data": "questions.jsonl", "model": "NANO", "settings": "fused"}, "possible: none, direct, full, streaming"),
         ({"alignment": "users.jsonl", "model": "absent"}, "--alignment compares --model with --reference"),
         ({"data": "bare.jsonl", "settings": "truth", "model": "NANO"}, "not every row of --data has a summary"),
         ({"data": "users.jsonl", "model": "NANO", "max_tokens": 4096}, "exceed the 4096 positions of the model"),
@@ -117,6 +190,7 @@ def test_mistakes_are_told_and_leave_no_result(
     monkeypatch.chdir(tmp_path)
     write_rows(tmp_path / "users.jsonl", 2)
     write_rows(tmp_path / "bare.jsonl", 2, summary=None)
+    (tmp_path / "questions.jsonl").write_text(json.dumps(asking(0)))
     given = {name: nano if value == "NANO" else value for name, value in options.items()}
     with pytest.raises(SystemExit) as ended:
         main(arguments(tmp_path, **given))
