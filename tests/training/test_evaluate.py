@@ -172,7 +172,7 @@ def test_the_profile_needs_no_model(tmp_path: Path) -> None:
             {"data": "users.jsonl", "model": "NANO", "protocol": "sampled", "settings": "fused"},
             "--settings fused: needs --protocol forced",
         ),
-        ({"data": "questions.jsonl"}, "--settings profile: not possible with this data"),
+        ({"data": "questions.jsonl"}, "questions.jsonl holds questions to answer: give a --model"),
         ({"data": "questions.jsonl", "model": "NANO", "settings": "fused"}, "possible: none, direct, full, streaming"),
         ({"alignment": "users.jsonl", "model": "absent"}, "--alignment compares --model with --reference"),
         ({"data": "bare.jsonl", "settings": "truth", "model": "NANO"}, "not every row of --data has a summary"),
