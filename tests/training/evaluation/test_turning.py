@@ -47,8 +47,6 @@ def test_the_other_side_is_taken(event: Interaction, seed: int):
     else:
         swapped = [pair._replace(chosen=pair.rejected, rejected=pair.chosen) for pair in turned.pairs()]
         assert swapped == [*event.pairs()]
-            *event.pairs()
-        ]
 
 
 def benchmark_row(user: str, **changed: Any) -> dict[str, Any]:
