@@ -150,12 +150,4 @@ def _items(file: Path, tally: Tally) -> dict[str, ItemFields]:
     return items
 
 
- -> Path:
-    found = files_like(folder, *patterns)
-    if len(found) > 1:
-        named = ", ".join(file.name for file in found)
-        raise DatasetError(f"{folder} holds several of {' or '.join(patterns)} ({named}); give each its own folder")
-    return found[0]
-
-
 AMAZON = Benchmark("amazon", "one <Category>_5.json.gz and its meta_<Category>.json.gz", convert)
