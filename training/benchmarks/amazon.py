@@ -20,8 +20,8 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Field
 
 from services.core.schemas import ItemFields, RatingInteraction
-from training.benchmarks.converting import Benchmark, Plan, Tally, only_file
-from training.benchmarks.rows import BenchmarkRow, Target
+from training.benchmarks.converting import Benchmark, Plan, Tally, against, only_file
+from training.benchmarks.rows import BenchmarkRow
 from training.benchmarks.tables import json_rows
 from training.benchmarks.timeline import Moment, Timeline
 from training.data.formats import MaybeText, Record, SomeText
@@ -106,17 +106,20 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
     for moment in timeline.moments(plan, tally):
         group.append(moment)
         if len(group) == GROUP:
-            yield from _rows(group, reviews, numbers, items, names)
+            yield from _rows(group, reviews, numbers, items, names, tally)
             group = []
-    yield from _rows(group, reviews, numbers, items, names)
+    yield from _rows(group, reviews, numbers, items, names, tally)
 
 
 def _rows(
-    group: list[Moment], reviews: Path, numbers: list[int], items: dict[str, ItemFields], names: list[str]
+    group: list[Moment], reviews: Path, numbers: list[int], items: dict[str, ItemFields], names: list[str], tally: Tally
 ) -> Iterator[BenchmarkRow]:
     wanted = {numbers[event] for moment in group for event in moment.history}
     found = {number: review for number, review in enumerate(_reviews(reviews, Tally())) if number in wanted}
     for moment in group:
+        target = against(QUERY, items[names[moment.chosen]], items[names[moment.rejected]], tally)
+        if target is None:
+            continue
         history = (found[numbers[event]] for event in moment.history)
         yield BenchmarkRow(
             userid=moment.user,
@@ -130,7 +133,7 @@ def _rows(
                 )
                 for review in history
             ),
-            target=Target(query=QUERY, chosen=items[names[moment.chosen]], rejected=items[names[moment.rejected]]),
+            target=target,
             popularity=moment.popularity,
         )
 

@@ -19,8 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.core.schemas import Interaction, ItemFields, PurchaseInteraction, RatingInteraction
-from training.benchmarks.converting import Benchmark, Plan, Tally, only_file
-from training.benchmarks.rows import BenchmarkRow, Target
+from training.benchmarks.converting import Benchmark, Plan, Tally, against, only_file
+from training.benchmarks.rows import BenchmarkRow
 from training.benchmarks.tables import split_lines
 from training.benchmarks.timeline import DRAWS, Timeline
 from training.errors import DatasetError
@@ -89,11 +89,14 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
         return RatingInteraction(item=item, value=timeline.value_of(number), scale=SCALE, occurred_at=at)
 
     for moment in timeline.moments(plan, tally):
+        target = against(QUERY, items[names[moment.chosen]], items[names[moment.rejected]], tally)
+        if target is None:
+            continue
         yield BenchmarkRow(
             userid=moment.user,
             benchmark="recbole",
             history=tuple(map(event, moment.history)),
-            target=Target(query=QUERY, chosen=items[names[moment.chosen]], rejected=items[names[moment.rejected]]),
+            target=target,
             popularity=moment.popularity,
         )
 
@@ -126,11 +129,14 @@ def convert_candidates(folder: Path, plan: Plan, tally: Tally) -> Iterator[Bench
         if rejected is None:
             tally.left_out["users without a candidate"] += 1
             continue
+        aim = against(QUERY, items[target], items[rejected], tally)
+        if aim is None:
+            continue
         yield BenchmarkRow(
             userid=user,
             benchmark="amazon-candidates",
             history=tuple(PurchaseInteraction(item=items[item]) for item in plan.recent(history)),
-            target=Target(query=QUERY, chosen=items[target], rejected=items[rejected]),
+            target=aim,
             popularity=_popularity(seen, target, rejected, own - {target}),
         )
 

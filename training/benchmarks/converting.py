@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
-from services.core.schemas import Message
+from services.core.schemas import Item, Message, item_text
 from training.benchmarks.rows import BenchmarkRow, Target
 from training.data.reading import Malformed
 from training.errors import DatasetError
@@ -68,10 +68,6 @@ class Tally:
         return f"{name}: {self.rows:,} rows; read {read}; left out: {why}{first}"
 
 
-class Convert(Protocol):
-    def __call__(self, folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]: ...
-
-
 @dataclass(frozen=True)
 class Benchmark:
     """A benchmark that can be converted."""
@@ -112,6 +108,14 @@ def only_file(folder: Path, *patterns: str) -> Path:
 def require_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise DatasetError(f"{folder} is no folder" if folder.exists() else f"{folder} does not exist")
+
+
+def against(query: str, chosen: Item, rejected: Item, tally: Tally) -> Target | None:
+    """The target, or none when the two read the same, as two products of one title do."""
+    if item_text(chosen) == item_text(rejected):
+        tally.left_out["targets whose two items read the same"] += 1
+        return None
+    return Target(query=query, chosen=chosen, rejected=rejected)
 
 
 def offered(query: str, chosen: str, wrong: Sequence[str], rng: random.Random) -> dict[str, Any]:

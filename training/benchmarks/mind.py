@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.core.schemas import ClickInteraction, ItemFields
-from training.benchmarks.converting import Benchmark, Plan, Tally, named_file
-from training.benchmarks.rows import BenchmarkRow, Target
+from training.benchmarks.converting import Benchmark, Plan, Tally, against, named_file
+from training.benchmarks.rows import BenchmarkRow
 from training.benchmarks.tables import split_lines
 
 QUERY = "Which article would you read?"
@@ -52,14 +52,14 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
         chosen = rng.choice(clicked)
         weights = [popularity(name) + 1 for name in passed] if plan.negatives == "popular" else None
         rejected = rng.choices(passed, weights)[0]
-        if articles[chosen].title == articles[rejected].title:
-            tally.left_out["impressions whose two articles have one title"] += 1
+        target = against(QUERY, articles[chosen], articles[rejected], tally)
+        if target is None:
             continue
         yield BenchmarkRow(
             userid=user,
             benchmark="mind",
             history=tuple(ClickInteraction(clicked=articles[name], source="news") for name in plan.recent(before)),
-            target=Target(query=QUERY, chosen=articles[chosen], rejected=articles[rejected]),
+            target=target,
             popularity=(popularity(chosen), popularity(rejected)),
         )
 

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.core.schemas import ItemFields, RatingInteraction
-from training.benchmarks.converting import Benchmark, Plan, Tally, named_file
-from training.benchmarks.rows import BenchmarkRow, Target
+from training.benchmarks.converting import Benchmark, Plan, Tally, against, named_file
+from training.benchmarks.rows import BenchmarkRow
 from training.benchmarks.tables import csv_rows, split_lines
 from training.benchmarks.timeline import Timeline
 
@@ -43,6 +43,9 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
             timeline.add(values[0], values[1], time, value)
     names = timeline.names
     for moment in timeline.moments(plan, tally):
+        target = against(QUERY, items[names[moment.chosen]], items[names[moment.rejected]], tally)
+        if target is None:
+            continue
         history = (
             RatingInteraction(
                 item=items[names[timeline.item_of(event)]],
@@ -56,7 +59,7 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
             userid=moment.user,
             benchmark="movielens",
             history=tuple(history),
-            target=Target(query=QUERY, chosen=items[names[moment.chosen]], rejected=items[names[moment.rejected]]),
+            target=target,
             popularity=moment.popularity,
         )
 

@@ -1,0 +1,63 @@
+"""AlignX's own test set and P-Soups, which are published in one form.
+
+alignx   AlignX-test (https://huggingface.co/datasets/JinaLeejnl/AlignX-test): *.json, *.jsonl or *.parquet.
+         The history is the user's posts and then the pairs the user compared.
+psoups   concise_detail.json (informativeness), friendly_unfriendly.json (style), student_phd.json (expertise), of
+         https://github.com/AntResearchNLP/AlignX-Family: four compared pairs are the history.
+
+Neither the description of the user ("Demographic Information", "profile"), nor "ground_truth_persona", nor
+the 90 preference directions enter a row.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from services.core.schemas import ComparisonInteraction, Interaction, PostInteraction
+from training.benchmarks.converting import Benchmark, Plan, Tally, files_like
+from training.benchmarks.rows import BenchmarkRow, Target
+from training.benchmarks.tables import json_rows
+from training.data.formats import AlignXRow
+
+PSOUPS: Final = {
+    "concise_detail.json": "informativeness",
+    "friendly_unfriendly.json": "style",
+    "student_phd.json": "expertise",
+}
+
+
+def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
+    for file in files_like(folder, "*.json", "*.jsonl", "*.parquet"):
+        yield from _rows(file, "alignx", "", plan, tally)
+
+
+def convert_psoups(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
+    for file in files_like(folder, *PSOUPS):
+        yield from _rows(file, "psoups", PSOUPS[file.name], plan, tally)
+
+
+def _rows(file: Path, benchmark: str, kind: str, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
+    for place, row in json_rows(file, tally, f"rows of {file.name}", AlignXRow):
+        history = _history(row)
+        if not history:
+            tally.left_out["rows without posts and pairs"] += 1
+            continue
+        yield BenchmarkRow(
+            userid=place,
+            benchmark=benchmark,
+            kind=kind,
+            history=plan.recent(history),
+            target=Target(query=row.prompt, chosen=row.chosen, rejected=row.rejected),
+        )
+
+
+def _history(row: AlignXRow) -> list[Interaction]:
+    posts = (post for post in row.posts if post.comment.strip())
+    found: list[Interaction] = [PostInteraction(prompt=post.prompt or None, text=post.comment) for post in posts]
+    for pair in row.pairs:
+        found.append(ComparisonInteraction(query=pair.query or None, chosen=pair.chosen, rejected=pair.rejected))
+    return found
+
+
+ALIGNX = Benchmark("alignx", "the test set as *.json, *.jsonl or *.parquet", convert)
+PSOUPS_BENCHMARK = Benchmark("psoups", f"some of {', '.join(PSOUPS)}", convert_psoups)
