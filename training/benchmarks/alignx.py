@@ -37,13 +37,13 @@ def convert_psoups(folder: Path, plan: Plan, tally: Tally) -> Iterator[Benchmark
 
 
 def _rows(file: Path, benchmark: str, kind: str, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
-    for place, row in json_rows(file, tally, f"rows of {file.name}", AlignXRow):
+    for number, (_, row) in enumerate(json_rows(file, tally, f"rows of {file.name}", AlignXRow)):
         history = _history(row)
         if not history:
             tally.left_out["rows without posts and pairs"] += 1
             continue
         yield BenchmarkRow(
-            userid=place,
+            userid=f"{kind or file.stem}-{number}",
             benchmark=benchmark,
             kind=kind,
             history=plan.recent(history),

@@ -186,6 +186,6 @@ def _literal(cell: str) -> Any:
 
 PERSONAMEM = Benchmark(
     "personamem",
-    "v1: questions_<size>.csv and shared_contexts_<size>.jsonl; v2: benchmark/text/benchmark.csv and the files it links",
+    "questions_<size>.csv and shared_contexts_<size>.jsonl (v1), or benchmark/text/benchmark.csv and what it links (v2)",
     convert,
 )
