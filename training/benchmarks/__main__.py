@@ -27,7 +27,7 @@ from training.benchmarks.prism import PRISM
 from training.benchmarks.rows import BenchmarkRow
 from training.benchmarks.talks import HICUPID, LOCOMO
 from training.benchmarks.uf_p_4 import UF_P_4
-from training.errors import DatasetError, TrainingError
+from training.errors import ConfigError, DatasetError, TrainingError
 
 BENCHMARKS: dict[str, Benchmark] = {
     each.name: each
@@ -52,23 +52,34 @@ BENCHMARKS: dict[str, Benchmark] = {
 def convert(
     name: str, folder: Path, out: Path, plan: Plan, *, limit: int | None = None, kind: str | None = None
 ) -> Tally:
-    """Writes the first `limit` rows, of one kind alone if one is named. Raises DatasetError, also when
-    there is no row."""
+    """Writes the first `limit` rows, of one kind alone if one is named.
+
+    Raises DatasetError, also when there is no row, and ConfigError when `out` cannot be written.
+    """
     tally = Tally()
     rows = _of_kind(BENCHMARKS[name].convert(folder, plan, tally), kind, tally)
+    try:
+        _write(islice(rows, limit), out, tally)
+    except OSError as error:
+        raise ConfigError(f"--out {out} cannot be written: {error}") from error
+    if not tally.rows:
+        raise DatasetError(f"{folder} gives no row; {tally.line(name)}")
+    return tally
+
+
+def _write(rows: Iterable[BenchmarkRow], out: Path, tally: Tally) -> None:
+    """All of them or no file."""
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         with aside.open("wb") as file:
-            for row in islice(rows, limit):
+            for row in rows:
                 file.write(row.line())
                 tally.rows += 1
-        if not tally.rows:
-            raise DatasetError(f"{folder} gives no row; {tally.line(name)}")
-        aside.replace(out)
+        if tally.rows:
+            aside.replace(out)
     finally:
         aside.unlink(missing_ok=True)
-    return tally
 
 
 def _of_kind(rows: Iterable[BenchmarkRow], kind: str | None, tally: Tally) -> Iterator[BenchmarkRow]:

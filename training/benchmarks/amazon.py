@@ -12,6 +12,7 @@ Uncertain: the 2014 version has Python literals instead of JSON; its lines count
 
 import html
 import re
+from array import array
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,19 +89,13 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
     reviews = only_file(folder, "*_5.json", "*_5.json.gz")
     products = only_file(folder, "meta_*.json", "meta_*.json.gz")
     items = _items(products, tally)
-    timeline, known = Timeline(), set[tuple[str, str, int]]()
-    numbers: list[int] = []
+    timeline, numbers = Timeline(), array("q")
     for number, review in enumerate(_reviews(reviews, tally)):
-        key = (review.user, review.product, review.time)
         if review.product not in items:
             tally.left_out["reviews of products without a title"] += 1
-        elif key in known:
-            tally.left_out["repeated reviews"] += 1
         else:
-            known.add(key)
             numbers.append(number)
             timeline.add(review.user, review.product, review.time, review.stars)
-    known.clear()
     names = timeline.names
     group: list[Moment] = []
     for moment in timeline.moments(plan, tally):
@@ -112,7 +107,12 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
 
 
 def _rows(
-    group: list[Moment], reviews: Path, numbers: list[int], items: dict[str, ItemFields], names: list[str], tally: Tally
+    group: list[Moment],
+    reviews: Path,
+    numbers: "array[int]",
+    items: dict[str, ItemFields],
+    names: list[str],
+    tally: Tally,
 ) -> Iterator[BenchmarkRow]:
     wanted = {numbers[event] for moment in group for event in moment.history}
     found = {number: review for number, review in enumerate(_reviews(reviews, Tally())) if number in wanted}

@@ -21,7 +21,7 @@ from pathlib import Path
 from services.core.schemas import Interaction, ItemFields, PurchaseInteraction, RatingInteraction
 from training.benchmarks.converting import Benchmark, Plan, Tally, against, only_file
 from training.benchmarks.rows import BenchmarkRow
-from training.benchmarks.tables import split_lines
+from training.benchmarks.tables import split_lines, text_lines
 from training.benchmarks.timeline import DRAWS, Timeline
 from training.errors import DatasetError
 
@@ -34,8 +34,7 @@ SCALE = (1.0, 5.0)
 def table(file: Path, tally: Tally, what: str, wanted: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """The place and the columns of each row, without the types. Raises DatasetError when a column is
     not there or the header has no types."""
-    with file.open(encoding="utf-8") as lines:
-        header = lines.readline().rstrip("\r\n").split("\t")
+    header = next(text_lines(file), "").split("\t")
     names = [name.partition(":")[0] for name in header]
     missing = [name for name in wanted if name not in names]
     if missing or not all(":" in name for name in header):

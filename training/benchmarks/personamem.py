@@ -186,6 +186,6 @@ def _literal(cell: str) -> Any:
 
 PERSONAMEM = Benchmark(
     "personamem",
-    "questions_<size>.csv and shared_contexts_<size>.jsonl (v1), or benchmark/text/benchmark.csv and what it links (v2)",
+    "questions_<size>.csv and shared_contexts_<size>.jsonl (v1), or benchmark/text/benchmark.csv and its links (v2)",
     convert,
 )

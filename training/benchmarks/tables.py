@@ -26,7 +26,7 @@ def split_lines(
 
     Lines of another number of fields are malformed. Raises DatasetError when the file cannot be read.
     """
-    for number, line in enumerate(_lines(file, encoding), 1):
+    for number, line in enumerate(text_lines(file, encoding), 1):
         if line:
             tally.read[what] += 1
             values = line.split(separator)
@@ -36,7 +36,8 @@ def split_lines(
                 tally.malformed(f"{file.name}, line {number}", f"{what} of other than {fields} fields")
 
 
-def _lines(file: Path, encoding: str) -> Iterator[str]:
+def text_lines(file: Path, encoding: str = "utf-8") -> Iterator[str]:
+    """The lines without their ends. Raises DatasetError when the file cannot be read."""
     opened = gzip.open if file.suffix == ".gz" else open
     try:
         with opened(file, "rt", encoding=encoding, newline="\n") as lines:

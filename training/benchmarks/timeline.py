@@ -71,6 +71,8 @@ class Timeline:
         if not len(self):
             return
         ordered = _Ordered(self, plan)
+        if ordered.repeated:
+            tally.left_out["repeated events"] = ordered.repeated
         for name, user in self.users.items():
             events = ordered.events_of(user)
             found = ordered.targets(events)
@@ -95,11 +97,14 @@ class _Ordered:
         self.values = np.frombuffer(timeline._value, dtype=np.float64)
         users = np.frombuffer(timeline._user, dtype=np.int32)
         in_time = np.argsort(self.times, kind="stable")
+        once = _first_of_each(users, self.items, self.times)
+        self.repeated = int(len(once) - once.sum())
+        in_time = in_time[once[in_time]]
         self._by_user = in_time[np.argsort(users[in_time], kind="stable")]
-        self._user_ends = np.cumsum(np.bincount(users, minlength=len(timeline.users)))
+        self._user_ends = np.cumsum(np.bincount(users[once], minlength=len(timeline.users)))
         by_item = in_time[np.argsort(self.items[in_time], kind="stable")]
         self._item_times = self.times[by_item]
-        self._item_ends = np.cumsum(np.bincount(self.items, minlength=self.count))
+        self._item_ends = np.cumsum(np.bincount(self.items[once], minlength=self.count))
         liked = in_time[self.values[in_time] >= plan.liked]
         self._liked, self._liked_times = self.items[liked], self.times[liked]
 
@@ -140,3 +145,14 @@ class _Ordered:
         """Events of the item strictly before `now`."""
         start = self._item_ends[item - 1] if item else 0
         return float(np.searchsorted(self._item_times[start : self._item_ends[item]], now, side="left"))
+
+
+def _first_of_each(*columns: Ints) -> Ints:
+    """Whether each event is the first with its values in all columns."""
+    order = np.lexsort(columns)  # stable
+    same = np.ones(max(0, len(order) - 1), dtype=bool)
+    for column in columns:
+        same &= column[order[1:]] == column[order[:-1]]
+    first = np.ones(len(order), dtype=bool)
+    first[order[1:][same]] = False
+    return first
