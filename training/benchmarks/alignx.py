@@ -6,24 +6,36 @@ psoups   concise_detail.json (informativeness), friendly_unfriendly.json (style)
          https://github.com/AntResearchNLP/AlignX-Family: four compared pairs are the history.
 
 Neither the description of the user ("Demographic Information", "profile"), nor "ground_truth_persona", nor
-the 90 preference directions enter a row.
+the 90 preference directions enter a row. Some answers of P-Soups quote the persona they were made with: such
+pairs are left out of the history, and rows whose target does are left out, both counted.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from pydantic import Field
+
 from services.core.schemas import ComparisonInteraction, Interaction, PostInteraction
 from training.benchmarks.converting import Benchmark, Plan, Tally, files_like
 from training.benchmarks.rows import BenchmarkRow, Target
 from training.benchmarks.tables import json_rows
-from training.data.formats import AlignXRow
+from training.data.formats import AlignXRow, MaybeText
 
 PSOUPS: Final = {
     "concise_detail.json": "informativeness",
     "friendly_unfriendly.json": "style",
     "student_phd.json": "expertise",
 }
+
+
+class PsoupsRow(AlignXRow):
+    persona: MaybeText = Field(default="", alias="ground_truth_persona")
+    """Read only to leave out what quotes it."""
+
+    def quoted_in(self, *texts: str) -> bool:
+        secret = self.persona.strip().rstrip(".").casefold()
+        return bool(secret) and any(secret in text.casefold() for text in texts)
 
 
 def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
@@ -37,8 +49,11 @@ def convert_psoups(folder: Path, plan: Plan, tally: Tally) -> Iterator[Benchmark
 
 
 def _rows(file: Path, benchmark: str, kind: str, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
-    for number, (_, row) in enumerate(json_rows(file, tally, f"rows of {file.name}", AlignXRow)):
-        history = _history(row)
+    for number, (_, row) in enumerate(json_rows(file, tally, f"rows of {file.name}", PsoupsRow)):
+        if row.quoted_in(row.prompt, row.chosen, row.rejected):
+            tally.left_out["rows whose target quotes the true persona"] += 1
+            continue
+        history = _history(row, tally)
         if not history:
             tally.left_out["rows without posts and pairs"] += 1
             continue
@@ -51,10 +66,13 @@ def _rows(file: Path, benchmark: str, kind: str, plan: Plan, tally: Tally) -> It
         )
 
 
-def _history(row: AlignXRow) -> list[Interaction]:
+def _history(row: PsoupsRow, tally: Tally) -> list[Interaction]:
     posts = (post for post in row.posts if post.comment.strip())
     found: list[Interaction] = [PostInteraction(prompt=post.prompt or None, text=post.comment) for post in posts]
     for pair in row.pairs:
+        if row.quoted_in(*pair.texts()):
+            tally.left_out["pairs that quote the true persona"] += 1
+            continue
         found.append(ComparisonInteraction(query=pair.query or None, chosen=pair.chosen, rejected=pair.rejected))
     return found
 

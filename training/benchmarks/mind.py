@@ -4,7 +4,7 @@ news.tsv        id, category, subcategory, title, abstract, URL, two lists of en
 behaviors.tsv   impression, user, time, history (ids by blanks, oldest first), shown (id-1 clicked, id-0 not)
 
 A row is an impression: one of its clicked articles against one that was shown beside it and not clicked,
-both drawn, neither in the history. Popularity counts clicks in impressions strictly before; the histories of
+both drawn, neither of a title in the history. Popularity counts clicks in impressions strictly before; the histories of
 others are not counted, because nothing says when they were. `others` stays empty: an impression may show
 hundreds. With --negatives popular the article not clicked is drawn by those clicks, plus one.
 """
@@ -37,8 +37,8 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
             tally.malformed(place, "a time or a mark of another form")
             continue
         before = [name for name in history.split() if name in articles]
-        known = set(before)
-        new = [(name, mark) for name, mark in marks if name in articles and name not in known]
+        known = {articles[name].title for name in before}
+        new = [(name, mark) for name, mark in marks if name in articles and articles[name].title not in known]
         clicked = [name for name, mark in new if mark == "1"]
         passed = [name for name, mark in new if mark == "0" and name not in clicked]
         if not (before and clicked and passed):

@@ -151,8 +151,8 @@ def _history(folder: Path, link: str) -> list[DialogueInteraction] | None:
         return None
     try:
         told = orjson.loads(file.read_bytes())
-    except orjson.JSONDecodeError as error:
-        raise DatasetError(f"{file} is no JSON") from error
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise DatasetError(f"{file} cannot be read as JSON") from error
     turns = told.get("chat_history") if isinstance(told, Mapping) else told
     return list(dialogues(turns, TURNS)) if isinstance(turns, list) else []
 
