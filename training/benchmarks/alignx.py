@@ -7,7 +7,7 @@ psoups   concise_detail.json (informativeness), friendly_unfriendly.json (style)
 
 Neither the description of the user ("Demographic Information", "profile"), nor "ground_truth_persona", nor
 the 90 preference directions enter a row. Some answers of P-Soups quote the persona they were made with: such
-pairs are left out of the history, and rows whose target does are left out, both counted.
+pairs are left out of histories, and so are rows whose target is such a pair, all counted.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from services.core.schemas import ComparisonInteraction, Interaction, PostIntera
 from training.benchmarks.converting import Benchmark, Plan, Tally, files_like
 from training.benchmarks.rows import BenchmarkRow, Target
 from training.benchmarks.tables import json_rows
-from training.data.formats import AlignXRow, MaybeText
+from training.data.formats import AlignXRow, MaybeText, Record
 
 PSOUPS: Final = {
     "concise_detail.json": "informativeness",
@@ -29,31 +29,31 @@ PSOUPS: Final = {
 }
 
 
-class PsoupsRow(AlignXRow):
+class Persona(Record):
     persona: MaybeText = Field(default="", alias="ground_truth_persona")
     """Read only to leave out what quotes it."""
-
-    def quoted_in(self, *texts: str) -> bool:
-        secret = self.persona.strip().rstrip(".").casefold()
-        return bool(secret) and any(secret in text.casefold() for text in texts)
 
 
 def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
     for file in files_like(folder, "*.json", "*.jsonl", "*.parquet"):
-        yield from _rows(file, "alignx", "", plan, tally)
+        yield from _rows(file, "alignx", "", frozenset(), plan, tally)
 
 
 def convert_psoups(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
     for file in files_like(folder, *PSOUPS):
-        yield from _rows(file, "psoups", PSOUPS[file.name], plan, tally)
+        told = (row.persona.strip().rstrip(".") for _, row in json_rows(file, Tally(), "rows", Persona))
+        secrets = frozenset(persona.casefold() for persona in told if persona)
+        yield from _rows(file, "psoups", PSOUPS[file.name], secrets, plan, tally)
 
 
-def _rows(file: Path, benchmark: str, kind: str, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
-    for number, (_, row) in enumerate(json_rows(file, tally, f"rows of {file.name}", PsoupsRow)):
-        if row.quoted_in(row.prompt, row.chosen, row.rejected):
-            tally.left_out["rows whose target quotes the true persona"] += 1
+def _rows(
+    file: Path, benchmark: str, kind: str, secrets: frozenset[str], plan: Plan, tally: Tally
+) -> Iterator[BenchmarkRow]:
+    for number, (_, row) in enumerate(json_rows(file, tally, f"rows of {file.name}", AlignXRow)):
+        if _quoting(secrets, row.prompt, row.chosen, row.rejected):
+            tally.left_out["rows whose target quotes a true persona"] += 1
             continue
-        history = _history(row, tally)
+        history = _history(row, secrets, tally)
         if not history:
             tally.left_out["rows without posts and pairs"] += 1
             continue
@@ -66,15 +66,19 @@ def _rows(file: Path, benchmark: str, kind: str, plan: Plan, tally: Tally) -> It
         )
 
 
-def _history(row: PsoupsRow, tally: Tally) -> list[Interaction]:
+def _history(row: AlignXRow, secrets: frozenset[str], tally: Tally) -> list[Interaction]:
     posts = (post for post in row.posts if post.comment.strip())
     found: list[Interaction] = [PostInteraction(prompt=post.prompt or None, text=post.comment) for post in posts]
     for pair in row.pairs:
-        if row.quoted_in(*pair.texts()):
-            tally.left_out["pairs that quote the true persona"] += 1
-            continue
-        found.append(ComparisonInteraction(query=pair.query or None, chosen=pair.chosen, rejected=pair.rejected))
+        if _quoting(secrets, *pair.texts()):
+            tally.left_out["pairs that quote a true persona"] += 1
+        else:
+            found.append(ComparisonInteraction(query=pair.query or None, chosen=pair.chosen, rejected=pair.rejected))
     return found
+
+
+def _quoting(secrets: frozenset[str], *texts: str) -> bool:
+    return any(secret in text.casefold() for secret in secrets for text in texts)
 
 
 ALIGNX = Benchmark("alignx", "the test set as *.json, *.jsonl or *.parquet", convert)

@@ -9,6 +9,12 @@ from tests.training.benchmarks.official import converted
 from training.benchmarks.converting import Plan
 from training.benchmarks.rows import BenchmarkRow
 
+SECRETS = (
+    "high extraversion",
+    "generate a response in an unfriendly manner",
+    "generate a response that only a phd student in that specific field could understand",
+)
+"""Of the profiles and the true personas of P-Soups."""
 SHARED_DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 
 
@@ -80,17 +86,12 @@ def test_mind(data: Path, tmp_path: Path):
 
 def test_psoups(data: Path):
     rows, tally = converted("psoups", data / "psoups")
-    assert [sum(row.kind == kind for row in rows) for kind in ("style", "expertise")] == [300, 300]
-    assert set(tally.left_out) == {"pairs that quote the true persona"}
-    assert sum(4 - len(row.history) for row in rows) == tally.left_out.total() < 60
+    assert [sum(row.kind == kind for row in rows) for kind in ("style", "expertise")] == [299, 300]
+    assert tally.left_out == {"pairs that quote a true persona": 203, "rows whose target quotes a true persona": 1}
     told = "".join(row.line().decode() for row in rows).casefold()
-    for secret in (
-        "high extraversion",
-        "could understand.",
-        "in an unfriendly manner",
-        "funny, and humorous, like a close friend",
-    ):
+    for secret in SECRETS:
         assert secret not in told
+    assert {len(row.history) for row in rows} <= {1, 2, 3, 4}
 
 
 def test_prefeval(data: Path):

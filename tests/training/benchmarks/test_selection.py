@@ -74,9 +74,9 @@ def test_pairs_that_quote_the_persona_are_left_out(tmp_path: Path):
     (row,), tally = converted("psoups", tmp_path)
     assert len(row.history) == 1
     assert tally.left_out == {
-        "pairs that quote the true persona": 2,
+        "pairs that quote a true persona": 2,
         "rows without posts and pairs": 1,
-        "rows whose target quotes the true persona": 1,
+        "rows whose target quotes a true persona": 1,
     }
 
 
