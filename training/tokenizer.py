@@ -5,9 +5,10 @@
 A byte-level BPE, as Qwen's, with one addition that makes a small model on a CPU several times
 faster: each fixed instruction of services/core/prompts.py, hundreds of words that never change, is a
 single token, and so are the tags around events and items. The text of a prompt stays the same to the
-byte; it is only shorter in tokens. The counts of the synthetic teacher are single tokens as well: what
-follows a name then depends on what followed it before, the one thing a small model learns early. (Were an instruction reworded, it would fall apart into ordinary
-tokens the model has not met: `fixed_texts` is checked against a shipped tokenizer by the tests.)
+byte; it is only shorter in tokens. (Were an instruction reworded, it would fall apart into ordinary
+tokens the model has not met: `fixed_texts` is checked against a shipped tokenizer by the tests.) The
+counts of the synthetic teacher are single tokens as well: what follows a name then depends on what
+followed it before, the one thing a small model learns early.
 """
 
 import json
