@@ -6,7 +6,9 @@ A byte-level BPE, as Qwen's, with one addition that makes a small model on a CPU
 faster: each fixed instruction of services/core/templates.py, hundreds of words that never change, is a
 single token, and so are the tags around events and items. The text of a prompt stays the same to the
 byte; it is only shorter in tokens. (Were an instruction reworded, it would fall apart into ordinary
-tokens the model has not met: `fixed_texts` is checked against a shipped tokenizer by the tests.)
+tokens the model has not met: `fixed_texts` is checked against a shipped tokenizer by the tests.) The
+counts of the synthetic teacher are single tokens as well: what follows a name then depends on what
+followed it before, the one thing a small model learns early.
 """
 
 import json
@@ -23,6 +25,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config,
 from services.core import prompts, templates
 from training.checkpoint import save
 from training.config import PositiveInt, Section, run_script
+from training.corpus.teacher import MOST
 
 END: Final = "<|im_end|>"
 PAD: Final = "<|endoftext|>"
@@ -48,6 +51,9 @@ CHAT_TEMPLATE: Final = """\
 {% endif -%}
 """
 """The roles of Qwen3's. The instruction alone says whether to think, so `enable_thinking` changes nothing."""
+
+
+COUNTS: Final = tuple(f" {count:+d}" for count in range(-MOST, MOST + 1))
 
 
 class Shape(Section):
@@ -195,7 +201,7 @@ def generation(tokenizer: Any) -> GenerationConfig:
 
 def tokenizer(config: TokenizerConfig) -> None:
     """Trains a tokenizer and writes a model with random weights."""
-    fixed = fixed_texts()
+    fixed = (*fixed_texts(), *COUNTS)
     trained = train(texts(config.data, config.rows), config.vocabulary, config.shape.positions, fixed=fixed)
     model = fresh_model(trained, config.shape, config.seed)
     parameters = sum(weight.numel() for weight in model.parameters())

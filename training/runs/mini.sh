@@ -33,7 +33,7 @@ measure() { # stage checkpoint [further option …]
     step "evaluate $1" "$out/eval/$1.json" "$python" -m training.evaluate --stage "$1" --model "$2" \
         --judge "$models-sft" --out "$out/eval/$1.json" --max-tokens 512 "${@:3}"
 }
-users=(--data "$out/heldout_upi.jsonl" --limit 500 --settings none,full,streaming,flipped,truth,profile)
+users=(--data "$out/heldout_upi.jsonl" --limit 500 --settings)
 
 step corpus "$out/heldout_personalized.jsonl" "$python" -m training.corpus.make "$configs/corpus.toml"
 step tokenizer "$models-init/config.json" "$python" -m training.tokenizer "$configs/tokenizer.toml"
@@ -43,7 +43,7 @@ train sft sft_even "$models-even"
 train sft sft_few "$models-few"
 train sft sft_many "$models-many"
 train sft sft_write "$models-sft"
-measure sft "$models-sft" "${users[@]}"
+measure sft "$models-sft" "${users[@]}" none,full,truth
 
 for mode in ica pba; do
     train dpo "dpo_$mode" "$models-dpo-$mode"
@@ -53,7 +53,7 @@ for mode in ica pba; do
 done
 
 train grpo grpo "$models-rl"
-measure rl "$models-rl" "${users[@]}"
+measure rl "$models-rl" "${users[@]}" none,full,streaming,flipped,truth,profile
 
 # The metrics of the runs stand beside the checkpoints, the results of evaluation with the data.
 runs=$(mktemp -d)

@@ -45,9 +45,8 @@ def test_the_other_side_is_taken(event: Interaction, seed: int):
         assert after in left
         assert before in now_left
     else:
-        assert [pair._replace(chosen=pair.rejected, rejected=pair.chosen) for pair in turned.pairs()] == [
-            *event.pairs()
-        ]
+        swapped = [pair._replace(chosen=pair.rejected, rejected=pair.chosen) for pair in turned.pairs()]
+        assert swapped == [*event.pairs()]
 
 
 def benchmark_row(user: str, **changed: Any) -> dict[str, Any]:
