@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains models/alignx-mini from nothing: corpus, tokenizer, a curriculum of six supervised phases,
 # preference optimization, two-stage reinforcement learning, evaluation of each stage on held-out users,
-# report. About an hour on two cores. A stage whose checkpoint is there is passed over, and one that was
+# report. An hour and a quarter on two cores. A stage whose checkpoint is there is passed over, and one that was
 # interrupted resumes: the same command goes on where it stopped. Remove models/alignx-mini-* and
 # var/train/mini to start anew.
 #

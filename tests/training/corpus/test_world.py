@@ -5,6 +5,7 @@ import random
 import pytest
 
 from training.corpus import teacher
+from training.corpus.ceiling import accuracies, foreseen
 from training.corpus.choices import answer, any_style, choice, history, sign, style_choice
 from training.corpus.lexicon import DIRECTED_TOPICS, PHRASES, coined, phrasings, split_of, topics
 from training.corpus.personas import STYLE_DIRECTIONS, STYLES, TRAITS, Persona, opposite, persona
@@ -131,3 +132,19 @@ def test_a_forgetful_teacher_still_says_something() -> None:
     assert min(counts) == 1
     assert sum(counts) < 100
     assert findings.kept(random.Random(0), 1.0) == findings
+
+
+def test_a_reader_who_counts_foresees_what_the_findings_speak_for() -> None:
+    target = choice(random.Random(6), Persona({"tone": "formal"}, ("law",), ("music",)), "train")
+    (for_, against), *_ = target.evidence
+    known = Findings(clear=(for_,)) if for_ in TRAITS else Findings(likes=(for_,))
+    wrong = Findings(clear=(against,)) if against in TRAITS else Findings(likes=(against,))
+    assert foreseen(known, target) == 1
+    assert foreseen(wrong, target) == 0
+    assert foreseen(Findings(), target) == 0.5
+
+
+def test_the_ceiling_rises_with_the_history_and_falls_with_flips() -> None:
+    short, long = (accuracies(random.Random(0), length, 300) for length in (6, 24))
+    assert short["full"] < long["full"] > long["flipped"] > short["flipped"]
+    assert long["streaming"] > 0.95
