@@ -7,25 +7,26 @@ are dropped.
 from collections.abc import Iterable, Sequence
 from math import exp, isfinite
 
+from services.core.dumping import rounded
+from services.core.items import Reading, clean, read_item
 from services.core.profile import (
     FADE,
     FADE_RECENT,
     FADED,
     FADED_RECENT,
     MAX_SCORE,
+    MIDDLE_YEAR,
     PRICE,
     SAID_IN_PASSING,
     ZEROS,
     Contrasts,
     Evidence,
     Profile,
-    Tallies,
     clip,
     contrast,
     distance,
     faded,
     margin,
-    rounded,
     weights,
 )
 from services.core.schemas import (
@@ -44,10 +45,7 @@ from services.core.style import (
     MAX_ITEM_TERMS,
     MIRRORED,
     TYPICAL,
-    Reading,
-    clean,
     measure,
-    read_item,
     terms,
     words,
 )
@@ -55,14 +53,17 @@ from services.core.style import (
 ASKED_TERM = 0.5
 PURCHASE = 1.0
 CLICK_ALONE = 0.7
-TRIED = 0.25
+TRIED = 0.7
 REVIEW_TERM = 0.3
 WRITTEN_TERM = 0.5
 FACT_TERM = 0.3
 MIRROR = 0.15
 """Weight of one event of each kind, against 1 for a choice between two items."""
+YEAR_HALF_LIFE = 8
+"""Dated items after which the year of one counts half."""
+FADE_YEAR = 0.5 ** (1 / YEAR_HALF_LIFE)
 
-MAX_TERMS, KEEP_TERMS = 80, 56
+MAX_TERMS, KEEP_TERMS = 160, 120
 MAX_CATEGORIES, KEEP_CATEGORIES = 40, 28
 AGEING = 4
 """Hundredths of an occurrence by which an event's age lowers the rank of a name that may be dropped."""
@@ -112,7 +113,7 @@ class _Draft:
         self.count(self.categories, view.categories, weight)
 
     def learn_style(self, apart: Sequence[float], weight: float) -> None:
-        """One contrast of _WIDTH entries, each already cut at 2."""
+        """One contrast of WIDTH entries, each already cut at 2."""
         old = self.contrasts
         size = abs(weight)
         self.contrasts = Contrasts(
@@ -122,19 +123,29 @@ class _Draft:
             old.usual,
         )
         counts = self.tallies
-        self.tallies = Tallies(
-            counts.judged,
-            counts.liking,
-            counts.rated,
-            FADE * counts.weighed + size,
-            FADE_RECENT * counts.weighed_recent + size,
-            counts.priced,
-            counts.price,
+        self.tallies = counts._replace(
+            weighed=FADE * counts.weighed + size, weighed_recent=FADE_RECENT * counts.weighed_recent + size
         )
 
     def pay(self, price: float) -> None:
         old = self.tallies
         self.tallies = old._replace(priced=FADE * old.priced + 1, price=FADE * old.price + price)
+
+    def take(self, view: Reading, weight: float) -> None:
+        """The price and the year of an item that the user chose to have."""
+        if weight <= 0:
+            return
+        if view.price is not None:
+            self.pay(view.price)
+        if view.year is not None:
+            old = self.tallies
+            year = view.year - MIDDLE_YEAR
+            apart = abs(year - old.year / old.dated) if old.dated else 0.0
+            self.tallies = old._replace(
+                dated=FADE_YEAR * old.dated + weight,
+                year=FADE_YEAR * old.year + weight * year,
+                year_spread=FADE_YEAR * old.year_spread + weight * apart,
+            )
 
     def state(self, stated: Stated, weight: float) -> None:
         """Newest words win: a name that is stated again moves to the end."""
@@ -250,15 +261,13 @@ def _learn_choice(
     apart = contrasts[0] if len(contrasts) == 1 else [share * sum(column) for column in zip(*contrasts, strict=True)]
     if any(apart):
         draft.learn_style(apart, 1.0)
-    if chosen.price is not None:
-        draft.pay(chosen.price)
+    draft.take(chosen, 1.0)
 
 
 def _fold_alone(draft: _Draft, view: Reading, liking: float) -> None:
     """An item judged by itself: its topics, and its style and price against what was judged before."""
     draft.like(view, liking)
-    if view.price is not None and liking > 0:
-        draft.pay(view.price)
+    draft.take(view, liking)
     if view.style is None:
         return
     sums, tallies = draft.contrasts, draft.tallies

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from services.core.items import Reading, read_item
 from services.core.profile import (
     CATEGORY_PRIOR,
     FADED,
@@ -19,8 +20,8 @@ from services.core.profile import (
     weights,
 )
 from services.core.schemas import Item
-from services.core.statements import stem
-from services.core.style import FEATURES, INDEX, TYPICAL, Reading, read_item, words
+from services.core.statements import root
+from services.core.style import FEATURES, INDEX, TYPICAL, words
 
 CLEAR, LIKELY, EARLY = 2.6, 1.5, 0.7
 """Standard errors of a feature's mean contrast from which it is called clear, likely, an early sign."""
@@ -205,10 +206,10 @@ def reason(profile: Profile, query: str, item: Item) -> str:
 
 
 def _stated_grounds(profile: Profile, view: Reading) -> Iterable[tuple[float, str]]:
-    shown = {stem(word): word for word in view.tokens}
+    shown = {root(part): part for word in view.tokens for part in word.split("-")}
     for key, value in stated_terms(profile, view).items():
         verb = "Matches" if value > 0 else "Goes against"
-        yield STATED_TERM * value / 100, f"{verb} what they said about {shown[key]}."
+        yield STATED_TERM * value / 100, f"{verb} what they said about {shown[root(key)]}."
 
 
 def _topic_grounds(profile: Profile, view: Reading) -> Iterable[tuple[float, str]]:
