@@ -40,6 +40,7 @@ from services.core.schemas import (
     RatingInteraction,
     StatementInteraction,
 )
+from services.core.sentences import read_back
 from services.core.statements import Stated, parse_statement, parse_writing
 from services.core.style import (
     MAX_ITEM_TERMS,
@@ -63,14 +64,14 @@ YEAR_HALF_LIFE = 8
 """Dated items after which the year of one counts half."""
 FADE_YEAR = 0.5 ** (1 / YEAR_HALF_LIFE)
 
-MAX_TERMS, KEEP_TERMS = 160, 120
+MAX_TERMS, KEEP_TERMS = 144, 108
 MAX_CATEGORIES, KEEP_CATEGORIES = 40, 28
 AGEING = 4
 """Hundredths of an occurrence by which an event's age lowers the rank of a name that may be dropped."""
-MAX_STATED = 32
+MAX_STATED = 56
 MAX_STATEMENTS, MAX_STATEMENT_CHARS = 6, 240
 MAX_FACTS, MAX_FACT_CHARS = 4, 160
-MAX_OWN_READ = 2_000
+MAX_OWN_READ = 4_000
 """Characters of the user's own text that are read for likes and dislikes; the text itself is kept whole."""
 MAX_OTHERS = 24
 """Items passed over that one event teaches from."""
@@ -209,7 +210,9 @@ def with_own_text(profile: Profile, text: str) -> Profile:
     the user had said before; what behaviour has shown stays. No event counts."""
     draft = _Draft(profile, profile.events)
     draft.own, draft.statements, draft.facts, draft.stated = text, (), (), {}
-    draft.state(parse_statement(clean(text, MAX_OWN_READ)), 1.0)
+    stated, years = read_back(text[:MAX_OWN_READ])
+    draft.state(stated, 1.0)
+    draft.stated.update(years)
     return draft.profile()
 
 

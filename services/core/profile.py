@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from services.core.items import Reading, read_item
 from services.core.schemas import Item
+from services.core.sentences import YEAR, YEAR_SPREAD
 from services.core.statements import mentions
 from services.core.style import FEATURES, INDEX, words
 
@@ -106,7 +107,8 @@ class Profile:
     terms: Mapping[str, Evidence] = field(default_factory=dict)
     categories: Mapping[str, Evidence] = field(default_factory=dict)
     stated: Mapping[str, int] = field(default_factory=dict)
-    """Stated likes in hundredths on [-100, 100], newest last: stems of words, and features as `~name`."""
+    """Stated likes in hundredths on [-100, 100], newest last: words and phrases, and features as `~name`;
+    `~year` and `~years` are a year and a number of years."""
     statements: tuple[str, ...] = ()
     """The user's own sentences, newest last."""
     facts: tuple[str, ...] = ()
@@ -154,7 +156,7 @@ def _scores(profile: Profile, worth: list[float], views: Sequence[Reading]) -> l
     trust = min((view.trust for view in views if view.style is not None), default=0.0)
     middle = [sum(column) / len(written) for column in zip(*written, strict=True)]
     middle_price = _mean([view.price for view in views if view.price is not None])
-    usual_year = year_taken(profile.tallies)
+    usual_year = year_taken(profile)
     middle_year = _mean([_year_fit(usual_year, view.year) for view in views if view.year is not None])
     middle_popularity = _mean([view.popularity for view in views if view.popularity is not None])
     values = []
@@ -176,15 +178,18 @@ def margin(profile: Profile, worth: list[float], one: Reading, other: Reading, a
     """The difference of the `_scores` of two items whose `contrast` is known."""
     value = _dot(worth, apart) + _topics(profile, one) - _topics(profile, other)
     if one.year is not None and other.year is not None:
-        usual = year_taken(profile.tallies)
+        usual = year_taken(profile)
         value += _year_fit(usual, one.year) - _year_fit(usual, other.year)
     if one.popularity is not None and other.popularity is not None:
         value += one.popularity - other.popularity
     return value
 
 
-def year_taken(tallies: Tallies) -> tuple[float, float] | None:
+def year_taken(profile: Profile) -> tuple[float, float] | None:
     """The usual year of the items taken and the mean distance from it; None while no year is known."""
+    tallies = profile.tallies
+    if YEAR in profile.stated:
+        return float(profile.stated[YEAR]), float(profile.stated.get(YEAR_SPREAD, 0))
     if tallies.dated < 0.01:
         return None
     return MIDDLE_YEAR + tallies.year / tallies.dated, tallies.year_spread / tallies.dated
@@ -254,11 +259,17 @@ def _together(values: Sequence[float]) -> float:
 def stated_terms(profile: Profile, view: Reading) -> dict[str, int]:
     """What the user stated about words of the item: hundredths by stem."""
     spoken = mentions(view.tokens)
+    text = f" {' '.join(view.tokens)} "
     found = {}
     for word, value in profile.stated.items():
-        if word[0] != "~" and (
-            shared := [spoken[key] * sign for key, sign in mentions([word]).items() if key in spoken]
-        ):
+        if word[0] == "~":
+            continue
+        if " " in word:
+            if f" {word} " in text:
+                found[word] = value
+            continue
+        shared = [spoken[key] * sign for key, sign in mentions([word]).items() if key in spoken]
+        if shared:
             found[word] = round(value * sum(shared) / len(shared))
     return found
 
