@@ -86,7 +86,9 @@ class ReadReport:
             self.examples.append(bad)
 
 
-class _Raw(NamedTuple):
+class Raw(NamedTuple):
+    """A row as its file has it, or what keeps it from being JSON."""
+
     place: str
     value: object
     problem: str | None = None
@@ -120,7 +122,7 @@ def shards(path: Path) -> list[Path]:
 
 def sample(path: Path) -> list[object]:
     """The first raw rows of a dataset, those that are JSON: for `kind_of`."""
-    with closing(_raw_rows(shards(path)[0], ReadReport())) as raws:
+    with closing(raw_rows(shards(path)[0], ReadReport())) as raws:
         return [raw.value for raw in islice(raws, SAMPLE) if raw.problem is None]
 
 
@@ -130,7 +132,7 @@ def sample(path: Path) -> list[object]:
 def _rows(path: Path, files: Iterable[Path], kind: type[R], report: ReadReport, *, fatal: bool) -> Iterator[R]:
     before = report.rows
     for file in files:
-        with closing(_raw_rows(file, report)) as raws:
+        with closing(raw_rows(file, report)) as raws:
             head = list(islice(raws, SAMPLE))
             _require_kind(file, head, kind, report)
             for raw in chain(head, raws):
@@ -147,23 +149,23 @@ def _rows(path: Path, files: Iterable[Path], kind: type[R], report: ReadReport, 
         raise DatasetError(f"{path} holds no row that can be used ({report.left_out} malformed{first})")
 
 
-def _typed(raw: _Raw, kind: type[R]) -> R | Malformed:
+def _typed(raw: Raw, kind: type[R]) -> R | Malformed:
     if raw.problem is not None:
         return Malformed(raw.place, raw.problem)
     try:
         return kind.model_validate(raw.value)
     except ValidationError as error:
-        return Malformed(raw.place, _reason(error))
+        return Malformed(raw.place, reason(error))
 
 
-def _reason(error: ValidationError) -> str:
+def reason(error: ValidationError) -> str:
     """What is wrong first, with its place in the row."""
     problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
     message = PLAIN.get(problem["type"], problem["msg"].removeprefix("Value error, "))
     return f"{'.'.join(str(part) for part in problem['loc'])}: {message}".removeprefix(": ")
 
 
-def _require_kind(file: Path, head: list[_Raw], kind: type[Row], report: ReadReport) -> None:
+def _require_kind(file: Path, head: list[Raw], kind: type[Row], report: ReadReport) -> None:
     values = [raw.value for raw in head if raw.problem is None]
     objects = [value for value in values if isinstance(value, Mapping)]
     if not values:
@@ -184,7 +186,7 @@ def _require_kind(file: Path, head: list[_Raw], kind: type[Row], report: ReadRep
         names = ", ".join(str(name)[:40] for name in list(objects[0])[:12]) if objects else "none: rows are no objects"
         raise DatasetError(
             f"{file} looks like no known kind (fields: {names}), but {kind.label} rows (kind {kind.kind}) are wanted; "
-            f"the first row: {_reason(error)}"
+            f"the first row: {reason(error)}"
         ) from error
 
 
@@ -199,7 +201,8 @@ def _known_fields(kind: type[Row]) -> set[str]:
 # --- raw rows ----------------------------------------------------------------------------------
 
 
-def _raw_rows(file: Path, report: ReadReport) -> Generator[_Raw]:
+def raw_rows(file: Path, report: ReadReport) -> Generator[Raw]:
+    """The rows of one file as they are, in order; close it when not all are taken. Raises DatasetError."""
     before = report.bytes_read
     try:
         with file.open("rb") as content:
@@ -212,7 +215,7 @@ def _raw_rows(file: Path, report: ReadReport) -> Generator[_Raw]:
         raise DatasetError(f"{file} cannot be read: {error}") from error
 
 
-def _text(file: Path, content: io.BufferedReader, report: ReadReport) -> Generator[_Raw]:
+def _text(file: Path, content: io.BufferedReader, report: ReadReport) -> Generator[Raw]:
     before = report.bytes_read
     zipped = content.peek(2)[:2] == b"\x1f\x8b"
     stream: io.BufferedReader[Any] = io.BufferedReader(gzip.GzipFile(fileobj=content)) if zipped else content
@@ -233,34 +236,34 @@ def _first_character(stream: "io.BufferedReader[Any]") -> tuple[bytes, int]:
     return head, line
 
 
-def _array(file: Path, stream: BinaryIO) -> Generator[_Raw]:
+def _array(file: Path, stream: BinaryIO) -> Generator[Raw]:
     ijson = _library("ijson", file)
     number = 0
     try:
         for number, value in enumerate(ijson.items(stream, "item", use_float=True), 1):
-            yield _Raw(f"row {number}", value)
+            yield Raw(f"row {number}", value)
     except ijson.JSONError as error:  # its text quotes the file, and with it users
         raise DatasetError(
             f"{file} is no whole JSON array: behind row {number} it ends early or holds what is no JSON"
         ) from error
 
 
-def _lines(stream: BinaryIO, number: int) -> Generator[_Raw]:
+def _lines(stream: BinaryIO, number: int) -> Generator[Raw]:
     while line := stream.readline(MAX_LINE):
         place = f"line {number}"
         if len(line) == MAX_LINE and not line.endswith(b"\n"):
             while (rest := stream.readline(MAX_LINE)) and not rest.endswith(b"\n"):
                 pass
-            yield _Raw(place, None, f"longer than {MAX_LINE >> 20} MiB")
+            yield Raw(place, None, f"longer than {MAX_LINE >> 20} MiB")
         elif line.strip():
             try:
-                yield _Raw(place, orjson.loads(line))
+                yield Raw(place, orjson.loads(line))
             except orjson.JSONDecodeError:
-                yield _Raw(place, None, "not JSON")
+                yield Raw(place, None, "not JSON")
         number += 1
 
 
-def _parquet(file: Path, report: ReadReport) -> Generator[_Raw]:
+def _parquet(file: Path, report: ReadReport) -> Generator[Raw]:
     pa, pq = _library("pyarrow", file), _library("pyarrow.parquet", file)  # 50 MB that only Parquet needs
     before, size = report.bytes_read, file.stat().st_size
     number = 0
@@ -270,7 +273,7 @@ def _parquet(file: Path, report: ReadReport) -> Generator[_Raw]:
             for batch in table.iter_batches(batch_size=BATCH, use_threads=False):
                 for value in batch.to_pylist():
                     number += 1
-                    yield _Raw(f"row {number}", value)
+                    yield Raw(f"row {number}", value)
                 report.bytes_read = before + size * number // max(1, table.metadata.num_rows)
     except pa.ArrowException as error:
         raise DatasetError(f"{file} is no whole Parquet file, or of a version that cannot be read") from error

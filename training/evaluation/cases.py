@@ -1,7 +1,8 @@
 """Held-out users as evaluation reads them: a history, the choice to foresee, and ways to disturb both.
 
-Rows are of the UPI form. Two further fields of a row are read where they stand there: "kind", what
-sort of choice the target is, and "summary", what a perfect summary would say.
+Rows are of the UPI form or benchmark rows (training/benchmarks/rows.py). Two further fields of a UPI
+row are read where they stand there: "kind", what sort of choice the target is, and "summary", what a
+perfect summary would say.
 """
 
 import hashlib
@@ -15,9 +16,19 @@ from typing import Literal
 import orjson
 from pydantic import Field
 
-from services.core.schemas import ComparisonInteraction, Pair
+from services.core.schemas import (
+    ClickInteraction,
+    ComparisonInteraction,
+    Interaction,
+    Item,
+    Pair,
+    PurchaseInteraction,
+    RatingInteraction,
+)
+from training.benchmarks.rows import BenchmarkRow, Target, holds_benchmark_rows, read_rows
 from training.data.formats import MaybeText, UpiRow
 from training.data.reading import ReadReport, read
+from training.errors import DatasetError
 
 
 class MeasuredRow(UpiRow):
@@ -30,28 +41,60 @@ class Case:
     """One user."""
 
     digest: str
-    history: tuple[ComparisonInteraction, ...]
+    history: tuple[Interaction, ...]
     target: Pair
     kind: str | None = None
     truth: str | None = None
+    benchmark: str | None = None
+    others: tuple[Item, ...] = ()
+    """Further items that the user was offered and did not take."""
+    popularity: tuple[float, float] | None = None
+    """Of the chosen and the rejected item; none where unknown."""
 
     @classmethod
     def of(cls, row: MeasuredRow) -> "Case":
         aim = row.aim
-        said = orjson.dumps([[triple.texts() for triple in row.history], aim.texts()])
         return cls(
-            digest=hashlib.sha256(said).hexdigest()[:16],
+            digest=_digest([[triple.texts() for triple in row.history], aim.texts()]),
             history=tuple(row.comparisons()),
             target=Pair(aim.query, aim.chosen, aim.rejected),
             kind=row.sort or None,
             truth=row.truth or None,
         )
 
+    @classmethod
+    def of_benchmark(cls, row: BenchmarkRow, target: Target) -> "Case":
+        told = row.model_dump(mode="json", include={"history", "target", "others"}, exclude_none=True)
+        return cls(
+            digest=_digest(told),
+            history=row.history,
+            target=Pair(target.query, target.chosen, target.rejected),
+            kind=row.kind or None,
+            benchmark=row.benchmark,
+            others=row.others,
+            popularity=row.popularity,
+        )
+
+
+def _digest(said: object) -> str:
+    return hashlib.sha256(orjson.dumps(said)).hexdigest()[:16]
+
 
 def read_cases(
     path: Path, *, limit: int | None, malformed: Literal["skip", "fatal"] = "skip"
 ) -> tuple[list[Case], ReadReport]:
-    """The first `limit` users of a file and what was wrong with others. Raises DatasetError."""
+    """The first `limit` users of a file and what was wrong with others. Raises DatasetError.
+
+    Rows of response generation have no choice to foresee: `read_rows` reads them, and here they are
+    refused as no choice rows.
+    """
+    if holds_benchmark_rows(path):
+        found, report = read_rows(path, limit=limit, malformed=malformed)
+        aims = [(row, row.target) for row in found]
+        unfit = sum(target is None for _, target in aims)
+        if unfit:
+            raise DatasetError(f"{path}: {unfit} of {len(found)} rows have a question and no target to choose")
+        return [Case.of_benchmark(row, target) for row, target in aims if target], report
     report = ReadReport()
     rows = islice(read(path, MeasuredRow, malformed=malformed, report=report), limit)
     return [Case.of(row) for row in rows], report
@@ -61,24 +104,53 @@ def flipped(cases: Sequence[Case], share: float, *, seed: int) -> list[Case]:
     """The users with `share` of all choices the wrong way round.
 
     The share is exact over all users up to half a choice: who has 12 choices gets 3 or 4 of 12
-    flipped at .3, and what rounding leaves over passes to the next user.
+    flipped at .3, and what rounding leaves over passes to the next user. Events that have no other
+    side, such as a post or a click on a page nobody recorded, stay and do not count.
     """
     rng = random.Random(seed)
     disturbed, seen, turned = [], 0, 0
     for case in cases:
-        seen += len(case.history)
-        wrong = set(rng.sample(range(len(case.history)), round(share * seen) - turned))
+        places = [place for place, event in enumerate(case.history) if has_other_side(event)]
+        seen += len(places)
+        wrong = set(rng.sample(places, round(share * seen) - turned))
         turned += len(wrong)
-        history = (_swapped(event) if place in wrong else event for place, event in enumerate(case.history))
+        history = (turned_round(event, rng) if place in wrong else event for place, event in enumerate(case.history))
         disturbed.append(replace(case, history=tuple(history)))
     return disturbed
 
 
-def _swapped(event: ComparisonInteraction) -> ComparisonInteraction:
-    return event.model_copy(update={"chosen": event.rejected, "rejected": event.chosen})
+def has_other_side(event: Interaction) -> bool:
+    """Whether `turned_round` changes what the event says."""
+    if isinstance(event, RatingInteraction):
+        return event.liking != 0
+    return bool(event.pairs())
 
 
-def parts(case: Case, count: int) -> list[tuple[ComparisonInteraction, ...]]:
+def turned_round(event: Interaction, rng: random.Random) -> Interaction:
+    """The event as the opposite taste would have left it.
+
+    A comparison swaps its sides, a rating is mirrored on its scale, a click or a purchase takes one of
+    the other items on the page; anything else stays.
+    """
+    if not has_other_side(event):
+        return event
+    if isinstance(event, ComparisonInteraction):
+        return event.model_copy(update={"chosen": event.rejected, "rejected": event.chosen})
+    if isinstance(event, RatingInteraction):
+        return event.model_copy(update={"value": sum(event.scale) - event.value})
+    other = rng.choice(event.pairs()).rejected
+    if isinstance(event, ClickInteraction):
+        return event.model_copy(update={"clicked": other, "shown": _instead(event.shown, other, event.clicked)})
+    assert isinstance(event, PurchaseInteraction)
+    return event.model_copy(update={"item": other, "considered": _instead(event.considered, other, event.item)})
+
+
+def _instead(page: Sequence[Item], taken: Item, left: Item) -> tuple[Item, ...]:
+    """The page of who took `taken` and left `left`: `left` is on it, where `taken` was if need be."""
+    return tuple(page) if left in page else tuple(left if item == taken else item for item in page)
+
+
+def parts(case: Case, count: int) -> list[tuple[Interaction, ...]]:
     """The history in `count` parts of equal length, oldest first; a short history has fewer parts."""
     history = case.history
     cuts = [round(place * len(history) / count) for place in range(count + 1)]
