@@ -21,7 +21,7 @@ from typing import NamedTuple
 from services.core.items import Reading, read_item
 from services.core.schemas import Item
 from services.core.sentences import YEAR, YEAR_SPREAD
-from services.core.statements import mentions
+from services.core.statements import mentions, parts_of
 from services.core.style import FEATURES, INDEX, words
 
 HALF_LIFE = 48
@@ -259,16 +259,17 @@ def _together(values: Sequence[float]) -> float:
 def stated_terms(profile: Profile, view: Reading) -> dict[str, int]:
     """What the user stated about words of the item: hundredths by stem."""
     spoken = mentions(view.tokens)
-    text = f" {' '.join(view.tokens)} "
+    text = ""
     found = {}
     for word, value in profile.stated.items():
         if word[0] == "~":
             continue
         if " " in word:
+            text = text or f" {' '.join(view.tokens)} "
             if f" {word} " in text:
                 found[word] = value
             continue
-        shared = [spoken[key] * sign for key, sign in mentions([word]).items() if key in spoken]
+        shared = [spoken[key] * sign for key, sign in parts_of(word) if key in spoken]
         if shared:
             found[word] = round(value * sum(shared) / len(shared))
     return found

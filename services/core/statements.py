@@ -6,6 +6,7 @@ Rules in English: a verb of liking or disliking, what stands before and after "o
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from services.core.style import MAX_CHARS, URL, terms, words
@@ -100,6 +101,7 @@ def stem(word: str) -> str:
     return word[:-1] if len(word) > 3 and word[-1] == "s" and word[-2] not in "isu" and word != "news" else word
 
 
+@lru_cache(maxsize=32_768)
 def root(word: str) -> str:
     """The same key for a word's inflections, good enough to match a statement with an item: no word to show."""
     word = stem(word)
@@ -115,13 +117,22 @@ def mentions(tokens: Iterable[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     absent = 1
     for token in tokens:
-        parts = token.split("-")
-        sign = -1 if parts[-1] == "free" or parts[0] == "non" else absent
-        for part in parts:
-            if len(parts) == 1 or part not in _JOINERS:
-                found.setdefault(root(part), sign)
+        if "-" in token:
+            parts = token.split("-")
+            sign = -1 if parts[-1] == "free" or parts[0] == "non" else absent
+            for part in parts:
+                if part not in _JOINERS:
+                    found.setdefault(root(part), sign)
+        else:
+            found.setdefault(root(token), absent)
         absent = -1 if token in _ABSENT else 1
     return found
+
+
+@lru_cache(maxsize=8_192)
+def parts_of(word: str) -> tuple[tuple[str, int], ...]:
+    """What one word mentions."""
+    return tuple(mentions((word,)).items())
 
 
 def parse_statement(text: str) -> Stated:
