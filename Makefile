@@ -75,6 +75,7 @@ bench: .venv/.test .venv-training/.ready  ## Measures the suite and its training
 	$(BIN)/python -m bench.run
 	$(TRAINING)/python -m bench.training_throughput
 	$(TRAINING)/python -m bench.data_reading
+	$(TRAINING)/python -m bench.profile_benchmarks
 
 format: .venv/.test  ## Formats the code
 	$(BIN)/ruff check --fix .

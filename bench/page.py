@@ -21,6 +21,7 @@ ORDER: Final = (
     "update_cost",
     "memory",
     "profile",
+    "profile_benchmarks",
     "training",
     "data_reading",
 )

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.result import Row
+from services.core.dumping import dumps
 from services.core.folding import fold
-from services.core.profile import EMPTY, Profile, dumps, probabilities, scores
+from services.core.profile import EMPTY, Profile, probabilities, scores
 from services.core.schemas import INTERACTION, ComparisonInteraction, Interaction, Pair, item_text
 
 ROOT = Path(__file__).resolve().parents[1]

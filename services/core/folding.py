@@ -7,25 +7,26 @@ are dropped.
 from collections.abc import Iterable, Sequence
 from math import exp, isfinite
 
+from services.core.dumping import rounded
+from services.core.items import Reading, clean, read_item
 from services.core.profile import (
     FADE,
     FADE_RECENT,
     FADED,
     FADED_RECENT,
     MAX_SCORE,
+    MIDDLE_YEAR,
     PRICE,
     SAID_IN_PASSING,
     ZEROS,
     Contrasts,
     Evidence,
     Profile,
-    Tallies,
     clip,
     contrast,
     distance,
     faded,
     margin,
-    rounded,
     weights,
 )
 from services.core.schemas import (
@@ -39,15 +40,13 @@ from services.core.schemas import (
     RatingInteraction,
     StatementInteraction,
 )
+from services.core.sentences import read_back
 from services.core.statements import Stated, parse_statement, parse_writing
 from services.core.style import (
     MAX_ITEM_TERMS,
     MIRRORED,
     TYPICAL,
-    Reading,
-    clean,
     measure,
-    read_item,
     terms,
     words,
 )
@@ -55,21 +54,24 @@ from services.core.style import (
 ASKED_TERM = 0.5
 PURCHASE = 1.0
 CLICK_ALONE = 0.7
-TRIED = 0.25
+TRIED = 0.7
 REVIEW_TERM = 0.3
 WRITTEN_TERM = 0.5
 FACT_TERM = 0.3
 MIRROR = 0.15
 """Weight of one event of each kind, against 1 for a choice between two items."""
+YEAR_HALF_LIFE = 8
+"""Dated items after which the year of one counts half."""
+FADE_YEAR = 0.5 ** (1 / YEAR_HALF_LIFE)
 
-MAX_TERMS, KEEP_TERMS = 80, 56
+MAX_TERMS, KEEP_TERMS = 144, 108
 MAX_CATEGORIES, KEEP_CATEGORIES = 40, 28
 AGEING = 4
 """Hundredths of an occurrence by which an event's age lowers the rank of a name that may be dropped."""
-MAX_STATED = 32
+MAX_STATED = 56
 MAX_STATEMENTS, MAX_STATEMENT_CHARS = 6, 240
 MAX_FACTS, MAX_FACT_CHARS = 4, 160
-MAX_OWN_READ = 2_000
+MAX_OWN_READ = 4_000
 """Characters of the user's own text that are read for likes and dislikes; the text itself is kept whole."""
 MAX_OTHERS = 24
 """Items passed over that one event teaches from."""
@@ -112,7 +114,7 @@ class _Draft:
         self.count(self.categories, view.categories, weight)
 
     def learn_style(self, apart: Sequence[float], weight: float) -> None:
-        """One contrast of _WIDTH entries, each already cut at 2."""
+        """One contrast of WIDTH entries, each already cut at 2."""
         old = self.contrasts
         size = abs(weight)
         self.contrasts = Contrasts(
@@ -122,19 +124,29 @@ class _Draft:
             old.usual,
         )
         counts = self.tallies
-        self.tallies = Tallies(
-            counts.judged,
-            counts.liking,
-            counts.rated,
-            FADE * counts.weighed + size,
-            FADE_RECENT * counts.weighed_recent + size,
-            counts.priced,
-            counts.price,
+        self.tallies = counts._replace(
+            weighed=FADE * counts.weighed + size, weighed_recent=FADE_RECENT * counts.weighed_recent + size
         )
 
     def pay(self, price: float) -> None:
         old = self.tallies
         self.tallies = old._replace(priced=FADE * old.priced + 1, price=FADE * old.price + price)
+
+    def take(self, view: Reading, weight: float) -> None:
+        """The price and the year of an item that the user chose to have."""
+        if weight <= 0:
+            return
+        if view.price is not None:
+            self.pay(view.price)
+        if view.year is not None:
+            old = self.tallies
+            year = view.year - MIDDLE_YEAR
+            apart = abs(year - old.year / old.dated) if old.dated else 0.0
+            self.tallies = old._replace(
+                dated=FADE_YEAR * old.dated + weight,
+                year=FADE_YEAR * old.year + weight * year,
+                year_spread=FADE_YEAR * old.year_spread + weight * apart,
+            )
 
     def state(self, stated: Stated, weight: float) -> None:
         """Newest words win: a name that is stated again moves to the end."""
@@ -198,7 +210,9 @@ def with_own_text(profile: Profile, text: str) -> Profile:
     the user had said before; what behaviour has shown stays. No event counts."""
     draft = _Draft(profile, profile.events)
     draft.own, draft.statements, draft.facts, draft.stated = text, (), (), {}
-    draft.state(parse_statement(clean(text, MAX_OWN_READ)), 1.0)
+    stated, years = read_back(text[:MAX_OWN_READ])
+    draft.state(stated, 1.0)
+    draft.stated.update(years)
     return draft.profile()
 
 
@@ -250,15 +264,13 @@ def _learn_choice(
     apart = contrasts[0] if len(contrasts) == 1 else [share * sum(column) for column in zip(*contrasts, strict=True)]
     if any(apart):
         draft.learn_style(apart, 1.0)
-    if chosen.price is not None:
-        draft.pay(chosen.price)
+    draft.take(chosen, 1.0)
 
 
 def _fold_alone(draft: _Draft, view: Reading, liking: float) -> None:
     """An item judged by itself: its topics, and its style and price against what was judged before."""
     draft.like(view, liking)
-    if view.price is not None and liking > 0:
-        draft.pay(view.price)
+    draft.take(view, liking)
     if view.style is None:
         return
     sums, tallies = draft.contrasts, draft.tallies

@@ -1,7 +1,7 @@
 """The fast profile: what a user prefers, as bounded statistics that score items without an engine.
 
-`scores` compares items, `dumps` and `loads` store a profile; `services.core.folding` takes events in
-and `services.core.wording` writes the profile as text. Everything is pure and no state grows without
+`scores` compares items; `services.core.folding` takes events in, `services.core.wording` writes the
+profile as text and `services.core.dumping` stores it. Everything is pure and no state grows without
 bound.
 
 Model. Each choice is a contrast d between the chosen and the rejected text on the scales of
@@ -12,22 +12,17 @@ log-odds log((for + PRIOR) / (against + PRIOR)) of fading counts. What a user st
 or word replaces or outweighs what was inferred of it.
 """
 
-import struct
-from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, log, sqrt
 from operator import mul
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import orjson
-
+from services.core.items import Reading, read_item
 from services.core.schemas import Item
-from services.core.statements import stem
-from services.core.style import FEATURES, INDEX, Reading, read_item, words
-
-PROFILE_SCHEMA = 1
-"""Stands in every dump; a profile of another schema is rebuilt from the history."""
+from services.core.sentences import YEAR, YEAR_SPREAD
+from services.core.statements import mentions, parts_of
+from services.core.style import FEATURES, INDEX, words
 
 HALF_LIFE = 48
 """Events after which what is known of a topic counts half."""
@@ -42,8 +37,12 @@ FADED_RECENT = tuple(FADE_RECENT**age for age in range(12 * RECENT_HALF_LIFE))
 
 STYLE_PRIOR = 2.0
 TERM_PRIOR = 200
+NAME_PRIOR = 100
 CATEGORY_PRIOR = 100
-"""Hundredths of an occurrence, for and against, that every word or category starts with."""
+"""Hundredths of an occurrence, for and against, that every word of a text, word of a name or category
+starts with."""
+YEAR_PRIOR = 3.0
+"""Years by which anybody's taste spreads, beside what is seen of the user's own."""
 OLDER_SHARE, RECENT_SHARE = 0.5, 0.5
 """The last few choices weigh more, so that a change of taste shows soon."""
 STATED_STYLE = 3.0
@@ -57,9 +56,10 @@ Evidence = tuple[int, int, int, int]
 
 PRICE = len(FEATURES)
 """Position of the price after the features, in every vector."""
-_WIDTH = len(FEATURES) + 1
-ZEROS = (0.0,) * _WIDTH
-_SCALARS = 7
+WIDTH = len(FEATURES) + 1
+ZEROS = (0.0,) * WIDTH
+MIDDLE_YEAR = 2000
+"""What years are counted from, so that half precision holds them."""
 
 
 class Contrasts(NamedTuple):
@@ -86,11 +86,15 @@ class Tallies(NamedTuple):
     priced: float = 0.0
     price: float = 0.0
     """Sum of log2 prices of the `priced` items taken."""
+    dated: float = 0.0
+    year: float = 0.0
+    """Sum of the years, from MIDDLE_YEAR, of the `dated` items taken."""
+    year_spread: float = 0.0
+    """Sum of their distances in years from the mean before them."""
 
 
 NO_CONTRASTS = Contrasts()
 NO_TALLIES = Tallies()
-_PACKING = struct.Struct(f"<{4 * _WIDTH + _SCALARS}e")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,8 @@ class Profile:
     terms: Mapping[str, Evidence] = field(default_factory=dict)
     categories: Mapping[str, Evidence] = field(default_factory=dict)
     stated: Mapping[str, int] = field(default_factory=dict)
-    """Stated likes in hundredths on [-100, 100], newest last: stems of words, and features as `~name`."""
+    """Stated likes in hundredths on [-100, 100], newest last: words and phrases, and features as `~name`;
+    `~year` and `~years` are a year and a number of years."""
     statements: tuple[str, ...] = ()
     """The user's own sentences, newest last."""
     facts: tuple[str, ...] = ()
@@ -150,8 +155,10 @@ def _scores(profile: Profile, worth: list[float], views: Sequence[Reading]) -> l
     written = [view.style for view in views if view.style is not None]
     trust = min((view.trust for view in views if view.style is not None), default=0.0)
     middle = [sum(column) / len(written) for column in zip(*written, strict=True)]
-    prices = [view.price for view in views if view.price is not None]
-    middle_price = sum(prices) / len(prices) if prices else 0.0
+    middle_price = _mean([view.price for view in views if view.price is not None])
+    usual_year = year_taken(profile)
+    middle_year = _mean([_year_fit(usual_year, view.year) for view in views if view.year is not None])
+    middle_popularity = _mean([view.popularity for view in views if view.popularity is not None])
     values = []
     for view in views:
         value = _topics(profile, view)
@@ -159,13 +166,42 @@ def _scores(profile: Profile, worth: list[float], views: Sequence[Reading]) -> l
             value += trust * _dot(worth, distance(view.style, middle, 1.0))
         if view.price is not None:
             value += worth[PRICE] * clip(view.price - middle_price, 1.0)
+        if view.year is not None:
+            value += _year_fit(usual_year, view.year) - middle_year
+        if view.popularity is not None:
+            value += view.popularity - middle_popularity
         values.append(clip(value, MAX_SCORE))
     return values
 
 
 def margin(profile: Profile, worth: list[float], one: Reading, other: Reading, apart: Sequence[float]) -> float:
     """The difference of the `_scores` of two items whose `contrast` is known."""
-    return _dot(worth, apart) + _topics(profile, one) - _topics(profile, other)
+    value = _dot(worth, apart) + _topics(profile, one) - _topics(profile, other)
+    if one.year is not None and other.year is not None:
+        usual = year_taken(profile)
+        value += _year_fit(usual, one.year) - _year_fit(usual, other.year)
+    if one.popularity is not None and other.popularity is not None:
+        value += one.popularity - other.popularity
+    return value
+
+
+def year_taken(profile: Profile) -> tuple[float, float] | None:
+    """The usual year of the items taken and the mean distance from it; None while no year is known."""
+    tallies = profile.tallies
+    if YEAR in profile.stated:
+        return float(profile.stated[YEAR]), float(profile.stated.get(YEAR_SPREAD, 0))
+    if tallies.dated < 0.01:
+        return None
+    return MIDDLE_YEAR + tallies.year / tallies.dated, tallies.year_spread / tallies.dated
+
+
+def _year_fit(usual: tuple[float, float] | None, year: float) -> float:
+    """Log-likelihood of a year, up to a constant: Laplace's distribution around the usual one."""
+    return -abs(year - usual[0]) / (usual[1] + YEAR_PRIOR) if usual else 0.0
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
 
 
 def contrast(one: Reading, other: Reading) -> list[float]:
@@ -190,27 +226,53 @@ def distance(here: Sequence[float], there: Sequence[float], bound: float) -> lis
 
 
 def _topics(profile: Profile, view: Reading) -> float:
-    """Log-odds of an item's words and categories; over m known words their sum is divided by √m."""
+    """Log-odds of an item's words and categories.
+
+    The few words of a name count as if each were independent, so they add up. The many of a text and
+    the categories of an item go together: over m known ones their sum is divided by √m.
+    """
     value = 0.0
     now = profile.events
     if profile.categories:
-        for label in view.categories:
-            if (evidence := profile.categories.get(label)) is not None:
-                value += log_odds(evidence, now, CATEGORY_PRIOR)
+        value += _together(
+            [log_odds(seen, now, CATEGORY_PRIOR) for seen in _known(profile.categories, view.categories)]
+        )
     if profile.terms:
-        table = profile.terms
-        known = [log_odds(table[word], now, TERM_PRIOR) for word in view.terms if word in table]
-        if known:
-            value += sum(known) / sqrt(len(known))
+        seen_terms = _known(profile.terms, view.terms)
+        if view.style is None:
+            value += sum([log_odds(seen, now, NAME_PRIOR) for seen in seen_terms])
+        else:
+            value += _together([log_odds(seen, now, TERM_PRIOR) for seen in seen_terms])
     if profile.stated:
         value += STATED_TERM * sum(stated_terms(profile, view).values()) / 100
     return value
 
 
+def _known(table: Mapping[str, Evidence], names: Iterable[str]) -> list[Evidence]:
+    return [table[name] for name in names if name in table]
+
+
+def _together(values: Sequence[float]) -> float:
+    return sum(values) / sqrt(len(values)) if values else 0.0
+
+
 def stated_terms(profile: Profile, view: Reading) -> dict[str, int]:
     """What the user stated about words of the item: hundredths by stem."""
-    stems = {stem(word) for word in view.tokens}
-    return {word: value for word, value in profile.stated.items() if word in stems}
+    spoken = mentions(view.tokens)
+    text = ""
+    found = {}
+    for word, value in profile.stated.items():
+        if word[0] == "~":
+            continue
+        if " " in word:
+            text = text or f" {' '.join(view.tokens)} "
+            if f" {word} " in text:
+                found[word] = value
+            continue
+        shared = [spoken[key] * sign for key, sign in parts_of(word) if key in spoken]
+        if shared:
+            found[word] = round(value * sum(shared) / len(shared))
+    return found
 
 
 def log_odds(evidence: Evidence, now: int, prior: int) -> float:
@@ -228,74 +290,3 @@ def faded(table: tuple[float, ...], age: int) -> float:
 def clip(value: float, bound: float) -> float:
     """`value` cut at ±bound."""
     return max(-bound, min(bound, value))
-
-
-def rounded(contrasts: Contrasts, tallies: Tallies) -> tuple[Contrasts, Tallies]:
-    """To half precision, which is what a dump holds: a profile and its dump behave alike."""
-    return _unpacked(_packed(contrasts, tallies))
-
-
-def _packed(contrasts: Contrasts, tallies: Tallies) -> bytes:
-    return _PACKING.pack(*contrasts[0], *contrasts[1], *contrasts[2], *contrasts[3], *tallies)
-
-
-def _unpacked(raw: bytes) -> tuple[Contrasts, Tallies]:
-    flat = _PACKING.unpack(raw)
-    return Contrasts(*(flat[start : start + _WIDTH] for start in range(0, 4 * _WIDTH, _WIDTH))), Tallies(
-        *flat[4 * _WIDTH :]
-    )
-
-
-# --- storage ------------------------------------------------------------------------------------
-
-
-def dumps(profile: Profile) -> bytes:
-    """Compact JSON; `loads` gives back an equal profile."""
-    return orjson.dumps(
-        {
-            "v": PROFILE_SCHEMA,
-            "n": profile.events,
-            "s": b64encode(_packed(profile.contrasts, profile.tallies)).decode(),
-            "t": _listed(profile.terms, profile.events),
-            "c": _listed(profile.categories, profile.events),
-            "d": profile.stated,
-            "q": profile.statements,
-            "f": profile.facts,
-            "o": profile.own,
-        }
-    )
-
-
-def loads(raw: bytes) -> Profile:
-    """Raises ValueError for bytes that are no dump of this PROFILE_SCHEMA."""
-    try:
-        kept = orjson.loads(raw)
-        if kept["v"] != PROFILE_SCHEMA:
-            raise ValueError(f"profile of schema {kept['v']}; this build reads {PROFILE_SCHEMA}")
-        now = int(kept["n"])
-        contrasts, tallies = _unpacked(b64decode(kept["s"]))
-        return Profile(
-            now,
-            contrasts,
-            tallies,
-            _evidence(kept["t"], now),
-            _evidence(kept["c"], now),
-            kept["d"],
-            tuple(kept["q"]),
-            tuple(kept["f"]),
-            kept["o"],
-        )
-    except (KeyError, TypeError, struct.error, IndexError) as error:
-        raise ValueError("not a dump of a profile") from error
-
-
-def _listed(table: Mapping[str, Evidence], now: int) -> list[Any]:
-    """Names, then for each one (for, against, recent, age), in one flat list."""
-    numbers = [value for liked, disliked, recent, at in table.values() for value in (liked, disliked, recent, now - at)]
-    return [list(table), numbers]
-
-
-def _evidence(listed: Sequence[Any], now: int) -> dict[str, Evidence]:
-    names, numbers = listed
-    rows = zip(*[iter(numbers)] * 4, strict=True)
-    return {name: (row[0], row[1], row[2], now - row[3]) for name, row in zip(names, rows, strict=True)}

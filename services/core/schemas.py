@@ -59,7 +59,9 @@ class Frozen(BaseModel):
 
 
 class ItemFields(Frozen):
-    """An item with named fields. Further fields (brand, year, genres, …) are kept and rendered."""
+    """An item with named fields. Further fields (brand, genres, …) are kept and rendered. The profile also reads
+    `year`, and `popularity`: a count of how many have taken the item, or of takings in a thousand showings, which
+    leads while little is known of the user."""
 
     model_config = ConfigDict(extra="allow")
 

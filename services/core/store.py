@@ -15,11 +15,11 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from services.core import profile as fast_profile
+from services.core.dumping import loads
 from services.core.errors import AlignXError, StoreUnavailable, UserUnknown, VersionUnknown
 from services.core.folding import fold, with_own_text
 from services.core.keys import KeySpace
-from services.core.profile import Profile
+from services.core.profile import EMPTY, Profile
 from services.core.schemas import (
     INTERACTION,
     DeadLetter,
@@ -142,9 +142,9 @@ class Store:
         (born, events, edits), raw = await pipe.execute()
         stamp = f"{born}:{events or 0}:{edits or 0}" if born else NO_STAMP
         if not raw:
-            return stamp, fast_profile.EMPTY
+            return stamp, EMPTY
         try:
-            return stamp, fast_profile.loads(raw.encode())
+            return stamp, loads(raw.encode())
         except ValueError:
             return stamp, await self._folded_anew(tenant, user)
 
@@ -157,7 +157,7 @@ class Store:
     async def fold_history(self, tenant: str, user: str, own: str, left_out: tuple[str, str] | None = None) -> Profile:
         """The profile from the kept events, with the user's `own` text. Events after the first id of
         `left_out`, up to its second, do not count."""
-        profile, after = fast_profile.EMPTY, None
+        profile, after = EMPTY, None
         first, last = map(event_place, left_out or ("0-0", "0-0"))
         while page := await self.events(tenant, user, after, _PAGE):
             for event in page:

@@ -1,4 +1,4 @@
-"""How a text is written, as a few numbers, and what is read of an item.
+"""How a text is written, as a few numbers.
 
 `measure(text)` gives one value for each entry of FEATURES, already divided by a fixed scale, so that
 a difference of 1 between two texts is a difference that a reader notices: twice the length, one more
@@ -10,17 +10,13 @@ The word lists are English. Other scripts still have length, sentences, structur
 """
 
 import re
-from collections.abc import Iterable
 from math import log1p, log2, sqrt
-from typing import Any, NamedTuple
-
-from services.core.schemas import Item
+from typing import NamedTuple
 
 MAX_CHARS = 2_000
 """Characters of a text that are read; its length is always counted in full."""
 MAX_TERM = 24
 MAX_ITEM_TERMS = 16
-MAX_CATEGORY_CHARS = 32
 
 
 class Feature(NamedTuple):
@@ -125,11 +121,6 @@ STOP = _set(
 )
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]{1,2}|[^\W_\u3040-\u30ff\u3400-\u9fff]+(?:['-][^\W_]+)*")
 _ASCII_WORD = re.compile(r"[a-z0-9]+(?:['-][a-z0-9]+)*")
-CATEGORY_FIELDS = _set(
-    "genre genres categories subcategory topic topics tag tags brand author artist director publisher maker"
-)
-_SEPARATOR = re.compile(r"[|;,>/]")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _SENTENCE_ENDS = (". ", "! ", "? ", "\n", "。", "！", "？")
 _LIST_LINE = re.compile(r"^[ \t]*(?:[-*•]|\d+[.)]|#{1,6})\s", re.MULTILINE)
 _EMOJI = re.compile("[\U0001f300-\U0001faff\u2600-\u27bf]")
@@ -226,68 +217,3 @@ def _axes(v: list[float]) -> tuple[float, float, float]:
 
 _EVERYDAY = [feature.typical for feature in FEATURES[:-3]]
 TYPICAL = (*_EVERYDAY, *_axes(_EVERYDAY))
-
-
-# --- items --------------------------------------------------------------------------------------
-
-
-class Reading(NamedTuple):
-    """What is read of an item."""
-
-    style: tuple[float, ...] | None
-    """Features; None when the item is a name rather than a piece of writing."""
-    trust: float
-    """How much its style tells, 0 to 1: a few words tell little."""
-    tokens: list[str]
-    terms: list[str]
-    categories: tuple[str, ...]
-    price: float | None
-    """log2 of the price."""
-
-
-def clean(text: str, limit: int) -> str:
-    """One line without links, control characters or double quotes, at most `limit` characters."""
-    line = URL.sub("[link]", text[: 4 * limit])
-    line = " ".join("".join(char if char.isprintable() else " " for char in line).replace('"', "'").split())
-    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
-
-
-def read_item(item: Item, asked: frozenset[str] = frozenset()) -> Reading:
-    if isinstance(item, str):
-        tokens = words(item)
-        return Reading(measure(item, tokens), _trust(tokens), tokens, terms(tokens, MAX_ITEM_TERMS, asked), (), None)
-    found: dict[str, None] = {}
-    text = item.title
-    extra = item.model_extra or {}
-    for name, value in (("category", item.category), *extra.items()):
-        if name == "category" or name.lower() in CATEGORY_FIELDS:
-            found.update(dict.fromkeys(_labels(value)))
-        elif isinstance(value, str):
-            text += " " + value
-    tokens = words(f"{text} {item.description or ''}")
-    style = None
-    if item.description:
-        written = words(item.description)
-        style = measure(item.description, written) if len(written) >= 8 else None
-    labels = tuple(found)[:8]
-    named = terms(tokens, MAX_ITEM_TERMS, asked)
-    tokens += [word for label in labels for word in words(label)]
-    return Reading(style, _trust(tokens), tokens, named, labels, _price(item.price))
-
-
-def _trust(tokens: list[str]) -> float:
-    return len(tokens) / (len(tokens) + 4)
-
-
-def _labels(value: Any) -> Iterable[str]:
-    parts = _SEPARATOR.split(value) if isinstance(value, str) else value if isinstance(value, list | tuple) else ()
-    for part in parts:
-        if isinstance(part, str) and (label := clean(part, MAX_CATEGORY_CHARS)):
-            yield label
-
-
-def _price(price: float | str | None) -> float | None:
-    if isinstance(price, str):
-        number = _NUMBER.search(price[:40].replace(",", ""))
-        price = float(number[0]) if number else None
-    return log2(price) if price and 1e-6 < price < 1e12 else None

@@ -1,11 +1,15 @@
 """The fast profile in words: a summary in plain sentences, and the reason for an item."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
+from services.core.items import Reading, read_item
 from services.core.profile import (
     CATEGORY_PRIOR,
     FADED,
     FADED_RECENT,
+    MAX_SCORE,
+    NAME_PRIOR,
     PRICE,
     SAID_IN_PASSING,
     STATED_TERM,
@@ -17,26 +21,32 @@ from services.core.profile import (
     log_odds,
     stated_terms,
     weights,
+    year_taken,
 )
 from services.core.schemas import Item
-from services.core.statements import stem
-from services.core.style import FEATURES, INDEX, TYPICAL, Reading, read_item, words
+from services.core.sentences import ABOUT, OWN_WORDS, YEAR, YEAR_SPREAD, YEARS, joined
+from services.core.statements import root
+from services.core.style import FEATURES, INDEX, TYPICAL, words
 
 CLEAR, LIKELY, EARLY = 2.6, 1.5, 0.7
 """Standard errors of a feature's mean contrast from which it is called clear, likely, an early sign."""
-MAX_TRAITS, MAX_LABELS, MAX_WORDS = 5, 6, 8
+MAX_TRAITS, MAX_EARLY_TRAITS = 6, 4
+MAX_LABELS, MAX_WORDS = 8, 24
+OFTEN, SOMETIMES = 1.1, 0.4
+"""Log-odds from which a word or category is said to mark a user's choices often, and at all."""
 
 
 def render(profile: Profile) -> str:
     """A summary in plain sentences, one paragraph a subject: what the user says first, then what was seen."""
     parts = [
         profile.own,
-        _quoted("In their own words, newest first: ", profile.statements),
-        _quoted("About them: ", profile.facts),
+        _quoted(f"{OWN_WORDS} ", profile.statements),
+        _quoted(f"{ABOUT} ", profile.facts),
         _passing_sentences(profile),
         _style_sentences(profile),
         _topic_sentences(profile),
         _price_sentence(profile),
+        _year_sentence(profile),
         _recent_sentences(profile),
     ]
     said = [part for part in parts if part]
@@ -54,13 +64,17 @@ def _quoted(opening: str, lines: Sequence[str]) -> str:
 
 def _passing_sentences(profile: Profile) -> str:
     """What was said in a post or dialogue; statements are quoted already."""
-    passing = {name: value for name, value in profile.stated.items() if abs(value) < 100 * SAID_IN_PASSING + 1}
+    passing = {
+        name: value
+        for name, value in profile.stated.items()
+        if 100 * SAID_IN_PASSING - 1 < abs(value) < 100 * SAID_IN_PASSING + 1 and name not in (YEAR, YEAR_SPREAD)
+    }
     poles = [_pole(INDEX[name[1:]], value) for name, value in passing.items() if name[0] == "~"]
     liked = [name for name, value in passing.items() if name[0] != "~" and value > 50]
     disliked = [name for name, value in passing.items() if name[0] != "~" and value < -50]
     sentences = []
     if poles:
-        sentences.append(f"Has asked for texts that {_joined(poles[-MAX_TRAITS:])}.")
+        sentences.append(f"Has asked for texts that {joined(poles[-MAX_TRAITS:])}.")
     if liked:
         sentences.append(f"Has mentioned liking: {', '.join(liked[-MAX_WORDS:])}.")
     if disliked:
@@ -96,17 +110,13 @@ def _style_sentences(profile: Profile) -> str:
     likely = [_pole(place, certainties[place]) for place in traits if abs(certainties[place]) < CLEAR]
     sentences = []
     if clear:
-        sentences.append(f"Clearly prefers texts that {_joined(clear)}.")
+        sentences.append(f"Clearly prefers texts that {joined(clear)}.")
     if likely:
-        sentences.append(f"Tends to prefer texts that {_joined(likely)}.")
-    if not traits and (early := _traits(certainties, EARLY)[:3]):
+        sentences.append(f"Tends to prefer texts that {joined(likely)}.")
+    if not traits and (early := _traits(certainties, EARLY)[:MAX_EARLY_TRAITS]):
         poles = [_pole(place, certainties[place]) for place in early]
-        sentences.append(f"Early signs point to texts that {_joined(poles)}.")
+        sentences.append(f"Early signs point to texts that {joined(poles)}.")
     return " ".join(sentences)
-
-
-def _joined(phrases: Sequence[str]) -> str:
-    return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
 
 
 def _ranked(profile: Profile, table: Mapping[str, Evidence], prior: int, seen: int) -> list[tuple[float, str]]:
@@ -123,24 +133,50 @@ def _ranked(profile: Profile, table: Mapping[str, Evidence], prior: int, seen: i
 
 
 def _topic_sentences(profile: Profile) -> str:
-    sentences = []
     labels = _ranked(profile, profile.categories, CATEGORY_PRIOR, 60)
-    drawn = [(odds, name) for odds, name in labels if odds >= 0.4][:MAX_LABELS]
-    if drawn:
-        surest = drawn[0][0]
-        verb = "Clearly drawn to" if surest >= 1.1 else "Tends to pick" if surest >= 0.8 else "Has picked"
-        sentences.append(f"{verb} {_joined([name for _, name in drawn])}.")
-    passed = [name for odds, name in reversed(labels) if odds <= -0.4][:MAX_LABELS]
-    if passed:
-        sentences.append(f"Tends to pass over {_joined(passed)}.")
-    named = _ranked(profile, profile.terms, TERM_PRIOR, 140)
-    about = [name for odds, name in named if odds >= 0.4][:MAX_WORDS]
-    if about:
-        sentences.append(f"Words that mark their choices: {', '.join(about)}.")
-    without = [name for odds, name in reversed(named) if odds <= -0.4][:MAX_WORDS]
-    if without:
-        sentences.append(f"Words that mark what they leave: {', '.join(without)}.")
+    clear, likely, some = _tiers(labels, (OFTEN, 0.8, SOMETIMES), MAX_LABELS)
+    passed, rare = _tiers([(-odds, name) for odds, name in reversed(labels)], (0.8, SOMETIMES), MAX_LABELS)
+    sentences = [
+        f"{opening} {joined(names)}."
+        for opening, names in (
+            ("Clearly drawn to", clear),
+            ("Tends to pick", likely),
+            ("Has picked", some),
+            ("Tends to pass over", passed),
+            ("Rarely picks", rare),
+        )
+        if names
+    ]
+    named = _without_parts(profile, _ranked(profile, profile.terms, NAME_PRIOR, 60))
+    often, sometimes = _tiers(named, (OFTEN, SOMETIMES), MAX_WORDS)
+    left_often, left = _tiers([(-odds, name) for odds, name in reversed(named)], (OFTEN, SOMETIMES), MAX_WORDS)
+    sentences += [
+        f"{opening} {', '.join(names)}."
+        for opening, names in (
+            ("Words that often mark their choices:", often),
+            ("Words that mark their choices:", sometimes),
+            ("Words that often mark what they leave:", left_often),
+            ("Words that mark what they leave:", left),
+        )
+        if names
+    ]
     return " ".join(sentences)
+
+
+def _tiers(ranked: Sequence[tuple[float, str]], steps: Sequence[float], most: int) -> list[list[str]]:
+    """The names at or above each step and below the one before, strongest first; `most` names a step."""
+    bounds = [float("inf"), *steps]
+    return [[name for odds, name in ranked if low <= odds < high][:most] for high, low in pairwise(bounds)]
+
+
+def _without_parts(profile: Profile, ranked: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Leaves out words that hardly stand outside a pair that is told."""
+    told = {name: odds for odds, name in ranked}
+    covered: dict[str, float] = {}
+    for name, odds in told.items():
+        for part in name.split() if " " in name else ():
+            covered[part] = max(covered.get(part, -MAX_SCORE), abs(odds))
+    return [(odds, name) for odds, name in ranked if " " in name or abs(odds) > 1.25 * covered.get(name, 0.0)]
 
 
 def _price_sentence(profile: Profile) -> str:
@@ -158,6 +194,13 @@ def _price_sentence(profile: Profile) -> str:
     return " ".join(sentences)
 
 
+def _year_sentence(profile: Profile) -> str:
+    usual = year_taken(profile)
+    if usual is None or YEAR in profile.stated or profile.tallies.dated < 1.5:
+        return ""
+    return YEARS.format(year=usual[0], spread=max(1.0, usual[1]))
+
+
 def _recent_sentences(profile: Profile) -> str:
     """Where the last few choices turn against the longer run."""
     sums, counts = profile.contrasts, profile.tallies
@@ -169,13 +212,13 @@ def _recent_sentences(profile: Profile) -> str:
         turned = [_turned(now, lasting) for now, lasting in zip(recent, longer, strict=True)]
         poles = [_pole(place, turned[place]) for place in _traits(turned, EARLY)[:3]]
         if poles:
-            sentences.append(f"Lately prefers texts that {_joined(poles)}, more than before.")
+            sentences.append(f"Lately prefers texts that {joined(poles)}, more than before.")
     rising = _turning(profile, 1)
     falling = _turning(profile, -1)
     if rising:
-        sentences.append(f"Lately picks more of {_joined(rising)}.")
+        sentences.append(f"Lately picks more of {joined(rising)}.")
     if falling:
-        sentences.append(f"Lately picks less of {_joined(falling)}.")
+        sentences.append(f"Lately picks less of {joined(falling)}.")
     return " ".join(sentences)
 
 
@@ -205,10 +248,10 @@ def reason(profile: Profile, query: str, item: Item) -> str:
 
 
 def _stated_grounds(profile: Profile, view: Reading) -> Iterable[tuple[float, str]]:
-    shown = {stem(word): word for word in view.tokens}
+    shown = {root(part): part for word in view.tokens for part in word.split("-")}
     for key, value in stated_terms(profile, view).items():
         verb = "Matches" if value > 0 else "Goes against"
-        yield STATED_TERM * value / 100, f"{verb} what they said about {shown[key]}."
+        yield STATED_TERM * value / 100, f"{verb} what they said about {shown[root(key)]}."
 
 
 def _topic_grounds(profile: Profile, view: Reading) -> Iterable[tuple[float, str]]:

@@ -10,9 +10,10 @@ import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from weakref import WeakValueDictionary
 
+from services.core.dumping import dumps
 from services.core.errors import PayloadTooLarge
 from services.core.folding import fold, with_own_text
-from services.core.profile import Profile, dumps
+from services.core.profile import Profile
 from services.core.schemas import Interaction, SummaryVersion
 from services.core.settings import LimitSettings
 from services.core.store import Store, encode_interaction, own_text

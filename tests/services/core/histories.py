@@ -46,6 +46,8 @@ fields = st.builds(
     description=st.none() | texts,
     category=st.none() | labels,
     price=st.none() | st.floats() | st.sampled_from(["$12.99", "free", "1,200 EUR"]),
+    year=st.none() | st.integers(0, 3000) | st.sampled_from(["1994-05-01", "unknown"]),
+    popularity=st.none() | st.integers(-1, 10**15) | st.floats(),
 )
 items = st.one_of(some_text, fields)
 shown = st.lists(items, max_size=5).map(tuple)

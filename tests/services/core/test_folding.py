@@ -8,8 +8,9 @@ import time
 import pytest
 from hypothesis import given, settings
 
+from services.core.dumping import dumps, loads
 from services.core.folding import MAX_CATEGORIES, MAX_STATED, MAX_STATEMENTS, MAX_TERMS, fold, with_own_text
-from services.core.profile import EMPTY, dumps, loads, probabilities, scores
+from services.core.profile import EMPTY, probabilities, scores
 from services.core.schemas import (
     ClickInteraction,
     ComparisonInteraction,

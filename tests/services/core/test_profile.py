@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.core.dumping import PROFILE_SCHEMA, dumps, loads
 from services.core.folding import fold
-from services.core.profile import EMPTY, PROFILE_SCHEMA, dumps, loads, probabilities, scores
+from services.core.profile import EMPTY, probabilities, scores
 from services.core.schemas import (
     ComparisonInteraction,
     Interaction,

@@ -3,7 +3,7 @@
 import pytest
 
 from services.core.profile import scores
-from services.core.schemas import StatementInteraction
+from services.core.schemas import PostInteraction, StatementInteraction
 from tests.services.core.histories import folded
 
 
@@ -16,8 +16,40 @@ from tests.services.core.histories import folded
         ("I can't stand crowds", "quiet beach", "crowds"),
         ("I want less politics", "sport", "politics"),
         ("Dogs are my favourite", "a dog book", "a car book"),
+        ("I dislike group projects and prefer reading alone", "a reading list", "a group project"),
+        ("I prefer to stay away from fantasy worlds", "space", "fantasy"),
+        ("I prefer not to attend crowded events", "a quiet evening", "a crowded expo"),
+        ("I avoid cats because I'm allergic to them", "a dog", "a pair of cats"),
+        ("I don't wear wool as I'm a vegan", "a vegan coat", "a wool coat"),
+        ("I have a phobia of birds", "a hamster", "a singing bird"),
+        ("I do not like jogging", "swimming laps", "a daily jog"),
+        ("I am allergic to sugar", "a sugar-free drink", "a drink with sugar"),
+        ("I love sugar", "a drink with sugar", "a sugar-free drink"),
+        ("I only want story-based games", "a story", "a puzzle"),
+        ("I dislike drinks like cola", "tea", "cola"),
     ],
 )
 def test_likes_and_dislikes_are_read_from_a_sentence(said: str, liked: str, disliked: str):
     here, there = scores(folded([StatementInteraction(text=said)]), "", (liked, disliked))
     assert here > there
+
+
+@pytest.mark.parametrize(
+    ("said", "liked", "disliked"),
+    [
+        ("I'll go with the nature hike, thanks.", "a hike", "a concert"),
+        ("The nature hike sounds perfect.", "a hike", "a concert"),
+        ("The options with crowds don't really appeal to me.", "a quiet place", "crowds"),
+        ("I usually prefer trains. What time is it?", "a train", "a plane"),
+        ("I tend to avoid floral prints when I shop.", "a plain dress", "a floral dress"),
+    ],
+)
+def test_choices_and_habits_are_read_from_writing(said: str, liked: str, disliked: str):
+    here, there = scores(folded([PostInteraction(text=said)]), "", (liked, disliked))
+    assert here > there
+
+
+def test_what_is_told_of_others_is_no_liking():
+    said = PostInteraction(text="The committee wants shorter meetings. She hates opera.")
+    here, there = scores(folded([said]), "", ("a night at the opera", "a night at the theatre"))
+    assert here >= there

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.core import profile as fast_profile
+from services.core.dumping import dumps
 from services.core.errors import AlignXError, StoreUnavailable, UserUnknown, VersionUnknown
 from services.core.folding import fold
 from services.core.keys import KeySpace
+from services.core.profile import EMPTY
 from services.core.schemas import INTERACTION, PostInteraction, Prequential, SummaryVersion
 from services.core.settings import RedisSettings
 from services.core.store import (
@@ -123,9 +124,9 @@ def test_the_stamp_changes_with_every_write_of_the_profile(redis_url: str) -> No
     async def test(store: Store) -> None:
         redis: Any = store.redis
         keys = store.keys.user("acme", "ada")
-        await redis.set(keys.profile, fast_profile.dumps(fast_profile.EMPTY))
+        await redis.set(keys.profile, dumps(EMPTY))
         await redis.hset(keys.state, mapping={"born": 5, "n": 2})
-        assert await store.profile("acme", "ada") == ("5:2:0", fast_profile.EMPTY)
+        assert await store.profile("acme", "ada") == ("5:2:0", EMPTY)
         await redis.hset(keys.state, "edits", 1)
         assert (await store.profile("acme", "ada"))[0] == "5:2:1"
 
@@ -255,7 +256,7 @@ def test_a_profile_of_another_release_is_folded_anew(redis_url: str) -> None:
     async def test(store: Store) -> None:
         keys = store.keys.user("acme", "ada")
         events = [PostInteraction(text=f"Bread number {n} rose well.") for n in range(3)]
-        expected = fast_profile.EMPTY
+        expected = EMPTY
         for event in events:
             expected, _ = fold(expected, event)
             await store.redis.xadd(keys.log, {"d": encode_interaction(event)})

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from services.core import profile as fast_profile
+from services.core.dumping import dumps
 from services.core.keys import UserKeys
+from services.core.profile import EMPTY
 from services.core.schemas import StatementInteraction, SummaryVersion
 from services.core.settings import QueueSettings, RedisSettings, SummarySettings
 from services.core.store import Store, encode_interaction, open_redis
@@ -51,7 +52,7 @@ class Rig:
     async def add(self, *encoded: str, user: str = USER, tenant: str = TENANT, **options: Any) -> Appended:
         """The same for events as the log holds them."""
         stamp, _ = await self.store.profile(tenant, user)
-        fields: dict[str, Any] = {"stamp": stamp, "profile": fast_profile.dumps(fast_profile.EMPTY), "scored": Scored()}
+        fields: dict[str, Any] = {"stamp": stamp, "profile": dumps(EMPTY), "scored": Scored()}
         appended = await self.queue.append(tenant, user, encoded, **(fields | options))
         assert appended is not None
         return appended

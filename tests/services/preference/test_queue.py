@@ -5,8 +5,9 @@ from importlib.resources import files
 
 import pytest
 
-from services.core import profile as fast_profile
+from services.core.dumping import dumps
 from services.core.errors import BacklogFull, IdempotencyMismatch, QueueFull, StaleVersion, UserUnknown
+from services.core.profile import EMPTY
 from services.core.schemas import StatementInteraction
 from services.preference.queue import SCRIPTS, Scored, script_source
 from tests.services.preference.rig import TENANT, USER, Rig, record, run, statement
@@ -65,7 +66,7 @@ def test_an_expired_key_is_new_again_and_old_keys_are_pruned(redis_url: str) -> 
 def test_append_is_refused_when_the_profile_is_not_from_this_state(redis_url: str) -> None:
     async def test(rig: Rig) -> None:
         await rig.put("a")
-        raw = fast_profile.dumps(fast_profile.EMPTY)
+        raw = dumps(EMPTY)
         moved = await rig.queue.append(TENANT, USER, [statement("b")], stamp="0:0:0", profile=raw, scored=Scored())
         assert moved is None
         stale, _ = await rig.store.profile(TENANT, USER)
@@ -83,7 +84,7 @@ def test_a_hand_written_profile_moves_the_stamp(redis_url: str) -> None:
     async def test(rig: Rig) -> None:
         await rig.put("a")
         stamp, _ = await rig.store.profile(TENANT, USER)
-        raw = fast_profile.dumps(fast_profile.EMPTY)
+        raw = dumps(EMPTY)
         assert await rig.queue.edit(TENANT, USER, 0, record("mine"), stamp=stamp, profile=raw)
         late = await rig.queue.append(TENANT, USER, [statement("b")], stamp=stamp, profile=raw, scored=Scored())
         assert late is None

@@ -6,9 +6,9 @@ import logging
 import orjson
 import pytest
 
+from services.core.dumping import dumps
 from services.core.errors import EngineUnavailable, UserUnknown
 from services.core.folding import with_own_text
-from services.core.profile import dumps
 from services.core.schemas import ComparisonInteraction, DemographicInteraction
 from services.core.store import encode_interaction
 from services.preference.queue import Scored
