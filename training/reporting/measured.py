@@ -82,7 +82,7 @@ def benchmark_of(result: EvaluationResult) -> str:
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
-            yield from sorted(path.rglob("*.json"))
+            yield from sorted(path.rglob("*.json"), key=lambda found: (found.parent, found.stem))
         elif path.is_file():
             yield path
         else:
