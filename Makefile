@@ -8,6 +8,8 @@ MODEL  ?=
 ENGINE ?= $(if $(MODEL),vllm-cpu,auto)
 PORT   ?= 8080
 DATA   ?= var
+# Official files of public benchmarks, as `make eval` looks for them.
+BENCHMARKS ?= ../shared/data
 
 BIN  := .venv/bin
 TINY := models/alignx-tiny/model.safetensors
@@ -24,8 +26,8 @@ ENGINE_READY += $(if $(filter models/alignx-tiny models/alignx-tiny/,$(MODEL)),$
 timed = @started=$$(date +%s); echo "== $(1)"; $(2) && echo "== $(1): $$(($$(date +%s) - started)) s"
 
 .NOTPARALLEL:
-.PHONY: help up down status demo test check cover cover-services cover-training cover-verl train-smoke live bench lock \
-	format clean
+.PHONY: help up down status demo test check cover cover-services cover-training cover-verl train-smoke live bench eval \
+	lock format clean
 
 help:  ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -76,6 +78,9 @@ bench: .venv/.test .venv-training/.ready  ## Measures the suite and its training
 	$(TRAINING)/python -m bench.training_throughput
 	$(TRAINING)/python -m bench.data_reading
 	$(TRAINING)/python -m bench.profile_benchmarks
+
+eval: .venv-training/.ready  ## Measures the fast profile on public data and writes docs/results.md (BENCHMARKS=folder)
+	$(TRAINING)/python -m training.benchmarks.suite --data "$(BENCHMARKS)" --report docs
 
 format: .venv/.test  ## Formats the code
 	$(BIN)/ruff check --fix .

@@ -48,6 +48,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     )
 }
 
+OF_ANOTHER_KIND = "rows of another kind"
+
 
 def convert(
     name: str, folder: Path, out: Path, plan: Plan, *, limit: int | None = None, kind: str | None = None
@@ -87,7 +89,7 @@ def _of_kind(rows: Iterable[BenchmarkRow], kind: str | None, tally: Tally) -> It
         if kind is None or row.kind == kind:
             yield row
         else:
-            tally.left_out["rows of another kind"] += 1
+            tally.left_out[OF_ANOTHER_KIND] += 1
 
 
 def options() -> argparse.ArgumentParser:

@@ -115,8 +115,8 @@ def convert_candidates(folder: Path, plan: Plan, tally: Tally) -> Iterator[Bench
             users[row["user_id"]] = (history, row["item_id"])
         else:
             tally.left_out["users without a known target or history"] += 1
-    seen = Counter(item for history, _ in users.values() for item in set(history))
-    drawn_from = list(Counter(item for history, _ in users.values() for item in set(history)).elements())
+    seen = Counter(item for history, _ in users.values() for item in dict.fromkeys(history))  # a set has no fixed order
+    drawn_from = list(seen.elements())
     for user, (history, target) in users.items():
         own = {*history, target}
         rng = plan.rng("candidates", user)

@@ -1,12 +1,13 @@
 """The command line: names, errors, the summary, output that is whole or absent."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.training.benchmarks.official import ml_100k
+from tests.training.benchmarks.official import lines, ml_100k
 from training.benchmarks.__main__ import BENCHMARKS, main
 from training.benchmarks.rows import read_rows
 
@@ -65,3 +66,24 @@ def test_the_module_runs(films: Path, tmp_path: Path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "movielens: 2 rows" in done.stderr
+
+
+def test_popular_candidates_do_not_depend_on_the_process(tmp_path: Path):
+    """The order of a set of texts changes from one process to the next."""
+    history = {user: [str(1 + (user * 7 + step * 11) % 60) for step in range(6)] for user in range(30)}
+    lines(tmp_path / "X.item", ["item_id:token\ttitle:token", *(f"{item}\tTitle {item}" for item in range(1, 62))])
+    told = [f"{user}\t{' '.join(items)}\t61" for user, items in history.items()]
+    lines(tmp_path / "X.test.inter", ["user_id:token\titem_id_list:token_seq\titem_id:token", *told])
+    lines(tmp_path / "X.random", [f"{user}\t1 2 3" for user in history])
+    written = []
+    for seed in ("1", "2"):
+        out = tmp_path / f"{seed}.jsonl"
+        command = ["amazon-candidates", str(tmp_path), "--negatives", "popular", "--out", str(out)]
+        subprocess.run(
+            [sys.executable, "-m", "training.benchmarks", *command],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+        )
+        written.append(out.read_bytes())
+    assert written[0] == written[1]

@@ -1,0 +1,189 @@
+"""Measures the fast profile, or a judge that reads its text, on every benchmark that a folder holds.
+
+    python -m training.benchmarks.suite --data ../shared/data --report docs
+    python -m training.benchmarks.suite --data ../shared/data --limit 20 --out var/part
+    python -m training.benchmarks.suite --data ../shared/data --judge http://gpu-box:8000/v1
+
+`make eval` is the first of these. Each part that is there (PARTS) becomes rows `<out>/<part>.jsonl`, and
+`<out>/results` gets one result and one note of what was left out for each. Without `--judge` the setting
+is `profile` and no model is needed; with it also `wording`, the judge reading the profile's text alone.
+At the end stands the table of all, and `--report` writes it with plots (training/reporting/benchmarks.py).
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from services.core.errors import AlignXError
+from training.benchmarks.__main__ import OF_ANOTHER_KIND, convert
+from training.benchmarks.conversion import Conversion
+from training.benchmarks.converting import NEGATIVES, Negatives, Plan
+from training.errors import DatasetError, TrainingError
+from training.evaluate import evaluate
+from training.evaluation.options import Evaluation
+from training.reporting.benchmarks import overview, write
+from training.reporting.document import plain
+from training.reporting.measured import gather
+
+
+@dataclass(frozen=True)
+class SuitePart:
+    """Rows of one benchmark that are measured by themselves."""
+
+    name: str
+    converter: str
+    folder: str
+    """Below the data folder."""
+    about: str
+    kind: str | None = None
+    file: str | None = None
+    """The one file of the folder to read; none for all."""
+    negatives: Negatives | None = None
+
+    def source(self, data: Path) -> Path:
+        return data / self.folder / (self.file or "")
+
+
+def recommended(name: str, converter: str, folder: str, about: str) -> tuple[SuitePart, ...]:
+    """A recommendation benchmark with negatives of each sort."""
+    return tuple(
+        SuitePart(
+            name if negatives == "random" else f"{name}-{negatives}",
+            converter,
+            folder,
+            f"{about}, {'any of them' if negatives == 'random' else 'drawn by popularity'}",
+            negatives=negatives,
+        )
+        for negatives in NEGATIVES
+    )
+
+
+PARTS: Final = (
+    *recommended("mind", "mind", "mind", "a clicked article against one shown beside it and not clicked"),
+    *recommended("movielens", "movielens", "movielens/ml-100k", "a film rated 4 or more against one never rated"),
+    *recommended("amazon-games", "amazon-candidates", "amazon/games", "the next purchase against a candidate"),
+    *recommended("amazon-gift-cards", "amazon", "amazon/gift_cards", "a product rated 4 or more against another"),
+    SuitePart("alignx", "alignx", "alignx", "the preferred of two answers"),
+    SuitePart("personamem", "personamem", "personamem", "the right one of up to four answers"),
+    SuitePart(
+        "psoups-informativeness",
+        "psoups",
+        "psoups",
+        "concise or detailed, from up to four earlier choices",
+        file="concise_detail.json",
+    ),
+    SuitePart(
+        "psoups-style",
+        "psoups",
+        "psoups",
+        "friendly or unfriendly, from up to four earlier choices",
+        file="friendly_unfriendly.json",
+    ),
+    SuitePart(
+        "psoups-expertise",
+        "psoups",
+        "psoups",
+        "for a pupil or an expert, from up to four earlier choices",
+        file="student_phd.json",
+    ),
+    SuitePart("prism", "prism", "prism", "the preferred of two answers"),
+    SuitePart("uf-p-4", "uf-p-4", "uf_p_4", "the preferred of two answers"),
+    SuitePart("prefeval-explicit", "prefeval", "prefeval", "one answer of four, the preference stated", "explicit"),
+    SuitePart("prefeval-choice", "prefeval", "prefeval", "one answer of four, the preference chosen by", "choice"),
+    SuitePart("prefeval-persona", "prefeval", "prefeval", "one answer of four, the preference let through", "persona"),
+)
+"""What `--data` may hold. HiCUPID and LoCoMo are not among them: their questions need a model that answers."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    data: Path
+    out: Path
+    limit: int | None = None
+    judge: str | None = None
+    stage: str = "profile"
+
+    def present(self) -> list[SuitePart]:
+        """Raises DatasetError when there is none."""
+        if not self.data.is_dir():
+            raise DatasetError(f"--data {self.data} is no folder")
+        found = [part for part in PARTS if part.source(self.data).exists()]
+        if not found:
+            wanted = ", ".join(dict.fromkeys(part.folder for part in PARTS))
+            raise DatasetError(f"--data {self.data} holds no benchmark; looked for: {wanted}")
+        return found
+
+    def run(self) -> list[Path]:
+        """The files that tell what was found. Raises TrainingError, and AlignXError from a judge."""
+        present = self.present()
+        if absent := [part.name for part in PARTS if part not in present]:
+            print(f"absent from {self.data}: {', '.join(absent)}", file=sys.stderr)
+        return [path for part in present for path in self.measured(part)]
+
+    def measured(self, part: SuitePart) -> tuple[Path, Path]:
+        rows = self.out / f"{part.name}.jsonl"
+        plan = Plan(negatives=part.negatives or Plan().negatives)
+        with _only(part.source(self.data)) as folder:
+            tally = convert(part.converter, folder, rows, plan, limit=self.limit, kind=part.kind)
+        del tally.left_out[OF_ANOTHER_KIND]  # they are another part's
+        print(tally.line(part.name), file=sys.stderr)
+        note, result = (self.out / "results" / f"{part.name}{end}" for end in (".conversion.json", ".json"))
+        told = Conversion.of(rows, tally, about=part.about, negatives=part.negatives, limit=self.limit)
+        told.save(note)
+        settings = ("wording", "profile") if self.judge else ("profile",)
+        asyncio.run(evaluate(Evaluation(result, self.stage, model=self.judge, data=rows, settings=settings)))
+        return note, result
+
+
+@contextmanager
+def _only(source: Path) -> Iterator[Path]:
+    """A folder with one file of another alone, so that what is counted is of that file."""
+    if source.is_dir():
+        yield source
+        return
+    with tempfile.TemporaryDirectory(prefix="alignx-part-") as folder:
+        (Path(folder) / source.name).symlink_to(source.resolve())
+        yield Path(folder)
+
+
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
+    return value
+
+
+def options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.benchmarks.suite", description="Measure on every benchmark that a folder holds."
+    )
+    add = parser.add_argument
+    add("--data", type=Path, default=Path("../shared/data"), help="official files (default: %(default)s)")
+    add("--out", type=Path, default=Path("var/benchmarks"), help="for rows and results (default: %(default)s)")
+    add("--limit", type=_positive, help="at most this many rows of each")
+    add("--judge", help="checkpoint folder or URL that chooses by the profile's text; default: none")
+    add("--stage", default="profile", help="what the report calls the run (default: %(default)s)")
+    add("--report", type=Path, metavar="FOLDER", help="write results.md, its plots and a page there")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Raises SystemExit."""
+    given = options().parse_args(arguments)
+    try:
+        found = gather(Suite(given.data, given.out, given.limit, given.judge, given.stage).run())
+        print(plain(overview(found)))
+        if given.report:
+            print(*write(found, given.report), sep="\n")
+    except (TrainingError, AlignXError) as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""Reports benchmark results: a table with intervals and baselines, published figures, plots.
+
+    alignx report var/benchmarks/results --out docs
+    python -m training.reporting.benchmarks profile.json engine.json --out var/report
+
+RESULTS are JSON files of `alignx eval`, or folders that hold them. Into `--out` go results.md, its plots
+results/*.svg, and results/index.html, a page that needs no other file. Several runs on a benchmark stand
+together when they saw the same rows; a benchmark is called as its file of rows is. Every word follows
+from the figures; what a conversion left out is told where its note lies beside the results.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from training.errors import ConfigError, TrainingError
+from training.evaluation.results import Scores
+from training.reporting import benchmark_plots
+from training.reporting.document import NONE, Block, Heading, Table, Text, markdown
+from training.reporting.measured import Line, Measured, gather
+from training.reporting.page import page
+from training.reporting.published import PUBLISHED, Published
+from training.reporting.tables import percent, points
+
+TITLE = "Results on benchmarks"
+NAME = "results"
+UNREAD = ("random", "longer wins", "popularity")
+"""Baselines that choose without reading the history."""
+NO_SCORES = ("none", "other", "flipped", "truth")
+"""Settings that are controls: they stand in the table, not beside published figures."""
+
+
+def overview(measured: Measured) -> Table:
+    """Each score with its rows, interval and baselines."""
+    head = ("benchmark", "run", "setting", "rows", "accuracy, 95 % interval", "AUC", "ECE")
+    return Table(
+        (*head, *UNREAD),
+        tuple(
+            (
+                line.benchmark,
+                line.run,
+                line.setting,
+                f"{line.accuracy.rows:,}",
+                percent(line.accuracy),
+                _auc(line),
+                _ece(line),
+                *(_baseline(line, name) for name in UNREAD),
+            )
+            for line in measured.lines
+        ),
+        names=3,
+    )
+
+
+def _auc(line: Line) -> str:
+    found = line.scores.auc if isinstance(line.scores, Scores) else None
+    return f"{100 * found.mean:.1f} %" if found else NONE
+
+
+def _ece(line: Line) -> str:
+    found = line.scores.calibration if isinstance(line.scores, Scores) else None
+    return f"{found.error:.3f}" if found else NONE
+
+
+def _baseline(line: Line, name: str) -> str:
+    found = line.result.baselines.get(name)
+    if found is None:
+        return NONE
+    over = f", {found.rows:,} rows" if found.rows != line.accuracy.rows else ""
+    return f"{100 * found.mean:.1f} %{over}"
+
+
+def blocks(measured: Measured, drawn: Iterable[Block] = ()) -> list[Block]:
+    """The whole report."""
+    return [
+        Heading(TITLE, 1),
+        Text(
+            "Share of rows whose choice got the highest score, ties shared, with its 95 % bootstrap interval; for "
+            "questions that are answered, a win counts 1, a tie a half. AUC is pooled over all options of all rows; "
+            "ECE is the expected calibration error. Random, the longest text and, where the rows tell it, "
+            "popularity choose without reading the history; against negatives drawn by popularity the last may fall "
+            "below a half. Setting `profile` is the fast profile without any "
+            "model, `wording` a judge that reads the profile's text alone."
+        ),
+        overview(measured),
+        *_unproven(measured),
+        *drawn,
+        *_published(measured),
+        *_differences(measured),
+        *_cost(measured),
+        *_rows(measured),
+    ]
+
+
+def _unproven(measured: Measured) -> list[Block]:
+    """Which scores a choice without reading may reach as well."""
+    told = []
+    for line in measured.lines:
+        found = {name: line.result.baselines[name].mean for name in UNREAD if name in line.result.baselines}
+        if found and line.setting not in NO_SCORES and line.accuracy.low <= (best := max(found.values())):
+            names = ", ".join(name for name, value in found.items() if value == best)
+            told.append(f"{line.benchmark} ({line.label}; {names} {100 * best:.1f} %)")
+    return (
+        [Text(f"Not clearly above the best baseline, which their interval reaches: {'; '.join(told)}.")] if told else []
+    )
+
+
+def _published(measured: Measured) -> list[Block]:
+    rows = tuple(
+        (each.title, f"{each.streaming:.2f} %", f"{each.full:.2f} %", _beside(measured, each)) for each in PUBLISHED
+    )
+    note = (
+        "AlignXplore+ with 8 B parameters as published, judged by Qwen3-8B. Judge, rows and negatives here are "
+        "others: the figures show the order of size and are no comparison of methods."
+    )
+    head = ("benchmark", "published, streaming", "published, full", "here")
+    return [Heading("Beside published figures"), Text(note), Table(head, rows)]
+
+
+def _beside(measured: Measured, published: Published) -> str:
+    told = [
+        f"{line.label} {percent(line.accuracy)}, {line.accuracy.rows:,} rows"
+        for line in measured.lines
+        if line.benchmark in published.names and line.setting not in NO_SCORES
+    ]
+    return "; ".join(told) or "not measured"
+
+
+def _differences(measured: Measured) -> list[Block]:
+    rows = tuple(
+        (benchmark, result.stage, name, points(value), f"{value.rows:,}")
+        for benchmark, result in measured.results
+        for name, value in result.differences.items()
+    )
+    if not rows:
+        return []
+    head = ("benchmark", "run", "accuracy of", "points, 95 % interval", "rows")
+    return [Heading("Differences, paired by row"), Table(head, rows, names=3)]
+
+
+def _cost(measured: Measured) -> list[Block]:
+    rows = tuple(
+        (line.benchmark, line.run, line.setting, _tokens(line), f"{line.scores.calls:,}", f"{line.scores.seconds:.1f}")
+        for line in measured.lines
+    )
+    head = ("benchmark", "run", "setting", "tokens of a summary", "engine calls", "seconds")
+    return [Heading("What it took"), Table(head, rows, names=3), *_judges(measured)]
+
+
+def _tokens(line: Line) -> str:
+    return f"{line.scores.writing.summary_tokens:.0f}" if line.scores.writing else NONE
+
+
+def _judges(measured: Measured) -> list[Block]:
+    """Who wrote and who judged in each run."""
+    told = {
+        f"Run {result.stage}: summaries by {result.model.name}, judged by {result.judge.name}."
+        for _, result in measured.results
+        if result.model and result.judge
+    }
+    return [Text(sentence) for sentence in sorted(told)]
+
+
+def _rows(measured: Measured) -> list[Block]:
+    """Where the rows came from and what is missing."""
+    found: list[Block] = [Heading("The rows")]
+    if measured.conversions:
+        note = (
+            "Rows are of the files at hand, which may be parts of the published ones. Personas, profiles and system "
+            "messages never enter a row; pairs of P-Soups that quote the true persona are left out."
+        )
+        rows = tuple(
+            (name, told.about, f"{told.rows:,}", _counts(told.read), _counts(told.left_out))
+            for name, told in measured.conversions.items()
+        )
+        found += [Text(note), Table(("benchmark", "what is foreseen", "rows", "read", "left out"), rows, names=5)]
+        if limited := [name for name, told in measured.conversions.items() if told.limit]:
+            found.append(Text(f"Only the first rows, as --limit asked: {', '.join(limited)}."))
+    results = dict(measured.results)
+    left_out = [f"{name} {result.left_out:,}" for name, result in results.items() if result.left_out]
+    shortened = [
+        f"{name} ({result.stage}) {result.shortened:,}" for name, result in measured.results if result.shortened
+    ]
+    silent = [name for name in results if name not in measured.conversions]
+    for told, names in (
+        ("Malformed rows left out by the runner", left_out),
+        ("Histories that lost their oldest part in a prompt", shortened),
+        ("Nothing is known of the conversion of", silent),
+    ):
+        if names:
+            found.append(Text(f"{told}: {', '.join(names)}."))
+    return found
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{what} {count:,}" for what, count in counts.items()) or "nothing"
+
+
+def write(measured: Measured, out: Path) -> list[Path]:
+    """The Markdown and the page. Raises ConfigError where it cannot be written."""
+    pictures = out / NAME
+    paths = out / f"{NAME}.md", pictures / "index.html"
+    try:
+        pictures.mkdir(parents=True, exist_ok=True)
+        told = blocks(measured, benchmark_plots.write(measured, pictures))
+        paths[0].write_text(markdown(told, pictures=NAME), encoding="utf-8")
+        paths[1].write_text(page(told, title=TITLE, pictures=pictures), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--out {out} cannot be written: {error}") from error
+    return list(paths)
+
+
+def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> None:
+    """`prog` is what the usage calls the command. Raises SystemExit."""
+    parser = argparse.ArgumentParser(prog=prog, description="Report benchmark results as Markdown, plots and a page.")
+    parser.add_argument("results", type=Path, nargs="+", metavar="RESULTS", help="files of alignx eval, or folders")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for results.md and results/")
+    given = parser.parse_args(arguments)
+    try:
+        print(*write(gather(given.results), given.out), sep="\n")
+    except TrainingError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+if __name__ == "__main__":
+    main()
