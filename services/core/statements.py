@@ -45,7 +45,7 @@ _VERDICT = re.compile(
 )
 """What was said before it is liked or not."""
 _OPTION = re.compile(r"\b(?:i|me|my|mine|options?|ones?|suggestions?)\b")
-MAX_OBJECT_TERMS = 8
+MAX_OBJECT_TERMS = 4
 _FILLER = frozenset(
     re.findall(
         r"\w+",
