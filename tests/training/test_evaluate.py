@@ -146,7 +146,9 @@ def test_the_usage_names_the_command(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit) as ended:
         main(["--help"], prog="alignx eval")
     assert ended.value.code == 0
-    assert capsys.readouterr().out.startswith("usage: alignx eval [-h] --out OUT")
+    told = capsys.readouterr().out
+    assert told.startswith("usage: alignx eval [-h] --out OUT")
+    assert "example: alignx eval --" in told
 
 
 def test_the_profile_needs_no_model(tmp_path: Path) -> None:

@@ -66,7 +66,11 @@ class Evaluation:
 
 
 def options(prog: str | None = None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=prog, description="Measure a checkpoint or an engine on held-out users.")
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Measure a checkpoint or an engine on held-out users.",
+        epilog="example: alignx eval --stage profile --data var/benchmarks/movielens.jsonl --out var/movielens.json",
+    )
     add = parser.add_argument
     add("--out", type=Path, required=True, help="the result, a JSON file")
     add("--stage", required=True, help="what the report calls it: base, sft, rl, dpo-ica, dpo-pba, …")

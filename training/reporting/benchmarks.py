@@ -213,7 +213,11 @@ def write(measured: Measured, out: Path) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> None:
     """`prog` is what the usage calls the command. Raises SystemExit."""
-    parser = argparse.ArgumentParser(prog=prog, description="Report benchmark results as Markdown, plots and a page.")
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Report benchmark results as Markdown, plots and a page.",
+        epilog="example: alignx report var/benchmarks/results --out var/report",
+    )
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULTS", help="files of alignx eval, or folders")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for results.md and results/")
     given = parser.parse_args(arguments)

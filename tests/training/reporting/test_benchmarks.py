@@ -159,6 +159,12 @@ def test_report_is_a_command_of_alignx():
     assert metadata.EntryPoint("report", declared["report"], "alignx.commands").load() is main
 
 
+def test_the_help_has_an_example(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(["--help"], prog="alignx report")
+    assert "example: alignx report " in capsys.readouterr().out
+
+
 def test_a_plain_table_stands_in_columns():
     assert (
         plain(Table(("name", "n"), (("a", "10"), ("long name", "2")))) == "name        n\na          10\nlong name   2"
