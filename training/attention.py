@@ -1,8 +1,7 @@
 """Attention in float32 under bfloat16 autocast, for CPUs.
 
-PyTorch's fused attention on a CPU is slower in bfloat16 than in float32, most of all for short rows
-(bench/training_throughput.py has the figures); it is no less exact so. Weights and the rest of the
-model stay in what autocast gives them.
+PyTorch's fused attention on a CPU is slower in bfloat16 than in float32, most of all for short rows.
+Weights and the rest of the model stay in what autocast gives them.
 """
 
 from typing import Any

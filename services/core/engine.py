@@ -50,6 +50,7 @@ NO_ENGINE = (
 )
 _FALLBACK_TOP_LOGPROBS = 20
 """The most that OpenAI's API lists; used where single tokens cannot be asked for."""
+
 Messages = Sequence[Mapping[str, Any]]
 
 
@@ -329,8 +330,7 @@ class Engine:
 
     async def _answer(self, kind: CallKind, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         async with self._calls.call(kind) as progress, self._post(path, body, progress) as response:
-            answer = parsed(await response.read())
-            if not isinstance(answer, dict):
+            if not isinstance(answer := parsed(await response.read()), dict):
                 raise EngineError(UNREADABLE)
             progress.finish(token_counts(answer.get("usage")))
         return answer
@@ -346,5 +346,5 @@ class Engine:
 
 def _sampling(max_tokens: int, temperature: float, top_p: float, top_k: int) -> dict[str, Any]:
     """Top-k is not part of OpenAI's API, so it is sent only when it limits something."""
-    limit = {"top_k": top_k} if top_k > 0 else {}
-    return limit | {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
+    asked = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
+    return asked | ({"top_k": top_k} if top_k > 0 else {})

@@ -28,6 +28,7 @@ from training.benchmarks.rows import BenchmarkRow
 from training.benchmarks.talks import HICUPID, LOCOMO
 from training.benchmarks.uf_p_4 import UF_P_4
 from training.errors import ConfigError, DatasetError, TrainingError
+from training.evaluation.options import positive
 
 BENCHMARKS: dict[str, Benchmark] = {
     each.name: each
@@ -104,9 +105,9 @@ def options() -> argparse.ArgumentParser:
     add("name", metavar="NAME", help="a benchmark, from the list below")
     add("folder", metavar="FOLDER", type=Path, help="where its official files are")
     add("--out", type=Path, required=True, help="the rows, one JSON object a line")
-    add("--limit", type=_positive, help="at most this many rows, the first ones")
+    add("--limit", type=positive, help="at most this many rows, the first ones")
     add("--seed", type=int, default=plan.seed, help="of everything drawn (default: %(default)s)")
-    add("--history", type=_positive, default=plan.history, help="most events a row, the latest (default: %(default)s)")
+    add("--history", type=positive, default=plan.history, help="most events a row, the latest (default: %(default)s)")
     add("--kind", help="rows of this kind alone, such as style (psoups) or choice (prefeval)")
     recommendation = parser.add_argument_group("recommendation")
     add = recommendation.add_argument
@@ -116,20 +117,13 @@ def options() -> argparse.ArgumentParser:
         default=plan.negatives,
         help="what a target is shown against: any unseen item, or one drawn by popularity (default: %(default)s)",
     )
-    add("--targets", type=_positive, default=plan.targets, help="most targets a user (default: %(default)s)")
+    add("--targets", type=positive, default=plan.targets, help="most targets a user (default: %(default)s)")
     add("--liked", type=float, default=plan.liked, help="lowest rating that is a liking (default: %(default)s)")
     return parser
 
 
 def _listing() -> str:
     return "\n".join(f"  {name:<18} {each.files}" for name, each in BENCHMARKS.items())
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be above 0")
-    return value
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

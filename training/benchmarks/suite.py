@@ -26,7 +26,7 @@ from training.benchmarks.conversion import Conversion
 from training.benchmarks.converting import NEGATIVES, Negatives, Plan
 from training.errors import DatasetError, TrainingError
 from training.evaluate import evaluate
-from training.evaluation.options import Evaluation
+from training.evaluation.options import Evaluation, positive
 from training.reporting.benchmarks import overview, write
 from training.reporting.document import plain
 from training.reporting.measured import gather
@@ -152,12 +152,6 @@ def _only(source: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _positive(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
-    return value
-
-
 def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.benchmarks.suite", description="Measure on every benchmark that a folder holds."
@@ -165,7 +159,7 @@ def options() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--data", type=Path, default=Path("../shared/data"), help="official files (default: %(default)s)")
     add("--out", type=Path, default=Path("var/benchmarks"), help="for rows and results (default: %(default)s)")
-    add("--limit", type=_positive, help="at most this many rows of each")
+    add("--limit", type=positive, help="at most this many rows of each")
     add("--judge", help="checkpoint folder or URL that chooses by the profile's text; default: none")
     add("--stage", default="profile", help="what the report calls the run (default: %(default)s)")
     add("--report", type=Path, metavar="FOLDER", help="write results.md, its plots and a page there")

@@ -77,7 +77,7 @@ def options(prog: str | None = None) -> argparse.ArgumentParser:
     add("--model", help="checkpoint folder or URL; default: the fast profile alone")
     add("--judge", help="checkpoint folder or URL that chooses; default: the model itself")
     add("--data", type=Path, help="UPI or benchmark rows of held-out users")
-    add("--limit", type=_positive, help="at most this many users, and pairs")
+    add("--limit", type=positive, help="at most this many users, and pairs")
     add("--settings", help=f"some of {','.join(SETTINGS)}; default: all that model and rows allow")
     add("--summaries", type=Path, metavar="FILE", help="summaries that another run kept, or its result; needs --judge")
     add("--keep-summaries", type=Path, metavar="FILE", help="write the summaries there, as JSON Lines")
@@ -92,28 +92,29 @@ def options(prog: str | None = None) -> argparse.ArgumentParser:
     )
     add("--fuse-engine", type=_share, default=protocol.fuse_engine, help="weight of the letters in setting fused")
     add("--seed", type=int, default=protocol.seed)
-    add("--updates", type=_positive, default=protocol.updates, help="of setting streaming")
+    add("--updates", type=positive, default=protocol.updates, help="of setting streaming")
     add("--flip", type=_share, default=protocol.flip, help="share of choices turned round in setting flipped")
-    add("--history-tokens", type=_positive, default=protocol.history_tokens)
-    add("--past-tokens", type=_positive, default=protocol.past_tokens)
-    add("--max-chars", type=_positive, default=protocol.max_chars, help="longest summary kept")
-    add("--max-tokens", type=_positive, default=sampling.max_tokens, help="of a reply, reasoning included")
-    add("--answer-tokens", type=_positive, default=protocol.answering.max_tokens, help="of an answer to a question")
+    add("--history-tokens", type=positive, default=protocol.history_tokens)
+    add("--past-tokens", type=positive, default=protocol.past_tokens)
+    add("--max-chars", type=positive, default=protocol.max_chars, help="longest summary kept")
+    add("--max-tokens", type=positive, default=sampling.max_tokens, help="of a reply, reasoning included")
+    add("--answer-tokens", type=positive, default=protocol.answering.max_tokens, help="of an answer to a question")
     add("--temperature", type=float, default=sampling.temperature, help="0 takes the likeliest tokens")
     add("--top-p", type=float, default=sampling.top_p)
     add("--top-k", type=int, default=sampling.top_k, help="0 for no limit")
     add("--device", default=placement.device)
     add("--dtype", choices=("float32", "bfloat16"), default=placement.dtype)
     add("--autocast", action="store_true", help="compute in bfloat16, keep weights as they are")
-    add("--batch", type=_positive, default=placement.batch, help="users in one group")
-    add("--batch-tokens", type=_positive, default=placement.batch_tokens, help="of one forward")
+    add("--batch", type=positive, default=placement.batch, help="users in one group")
+    add("--batch-tokens", type=positive, default=placement.batch_tokens, help="of one forward")
     add("--model-name", help="which model of a URL; default: the first it lists")
     add("--api-key-env", help="environment variable with the key of a URL")
     add("--opened", action="store_true", help="the chat template behind the URL writes <think> itself")
     return parser
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """An option's type: a whole number of 1 or more."""
     if (value := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
     return value

@@ -1,7 +1,7 @@
 """All settings of one run over the users of a file: the part of a result that is about users."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from training.evaluation.kept import KEPT, KeptSummaries, keep
 from training.evaluation.measuring import baselines, measure, measure_profile
 from training.evaluation.models import Model, open_model
 from training.evaluation.options import Evaluation
-from training.evaluation.results import AnswerScores, Scores, Source
+from training.evaluation.results import AnswerScores, Estimate, Scores, Source
 from training.evaluation.settings import (
     COMPARED,
     OF_CHOICES,
@@ -138,12 +138,9 @@ async def _choices(
             found[name], inference = await measure(name, cases, model, judge, plan.protocol, bar, kept)
             noted.add(name, inference)
     seed = plan.protocol.seed
-    pairs = [(one, other) for one, other in COMPARED if one in found and other in found]
     return {
         "settings": found,
-        "differences": {
-            f"{one} - {other}": difference(found[one].right, found[other].right, seed=seed) for one, other in pairs
-        },
+        "differences": _differences({name: scores.right for name, scores in found.items()}, seed),
         "baselines": baselines(cases, seed),
     }
 
@@ -164,11 +161,14 @@ async def _answers(
     for name in names:
         found[name], inference = await measure_answers(name, questions, model, judge, plan.protocol, bar, kept)
         noted.add(name, inference)
-    seed = plan.protocol.seed
-    pairs = [(one, other) for one, other in COMPARED if one in found and other in found]
+    values = {name: scores.values for name, scores in found.items()}
+    return {"answers": found, "differences": _differences(values, plan.protocol.seed)}
+
+
+def _differences(values: Mapping[str, Sequence[float]], seed: int) -> dict[str, Estimate]:
+    """Of the settings worth comparing that were measured; `values` has one value a user for each."""
     return {
-        "answers": found,
-        "differences": {
-            f"{one} - {other}": difference(found[one].values, found[other].values, seed=seed) for one, other in pairs
-        },
+        f"{one} - {other}": difference(values[one], values[other], seed=seed)
+        for one, other in COMPARED
+        if one in values and other in values
     }
