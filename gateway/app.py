@@ -8,7 +8,7 @@ web console and /docs the reference of all of it. Configuration: services/core/s
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -25,7 +25,8 @@ from gateway.limits import RateLimitHeaders
 from gateway.pages import add_pages
 from gateway.proxy import Proxy, open_session
 from gateway.routing import SERVICES, Service
-from services.core.errors import StoreUnavailable, Unavailable, UpstreamUnavailable
+from gateway.upstreams import Upstreams, is_ready
+from services.core.errors import StoreUnavailable, Unavailable
 from services.core.http import Check, create_app, serve
 from services.core.settings import GatewaySettings, Settings, load_settings
 from services.core.store import open_redis
@@ -90,10 +91,8 @@ def bootstrap_key(settings: GatewaySettings) -> ApiKey | None:
 def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
     """The gateway's app. Raises BootstrapKeyInvalid."""
     first_key = bootstrap_key(settings.gateway)
-    urls: dict[Service, str] = {
-        "preference": settings.gateway.preference_url.rstrip("/"),
-        "response": settings.gateway.response_url.rstrip("/"),
-    }
+    upstreams = Upstreams(settings.gateway)
+    urls = upstreams.urls()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -104,7 +103,8 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
             state.session = session
             state.docs = DocsMerger(app.openapi, session, urls)
             state.bootstrap = Bootstrap(state.keys, first_key)
-            tasks = [asyncio.create_task(state.bootstrap.run()), asyncio.create_task(proxy.end_streams_on_drain())]
+            work = (state.bootstrap.run(), proxy.end_streams_on_drain(), upstreams.watch(session))
+            tasks = [asyncio.create_task(each) for each in work]
             try:
                 yield
             finally:
@@ -133,6 +133,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
         authenticator=lambda: app.state.authenticator,
         session=lambda: app.state.session,
         drain=app.state.drain,
+        upstreams=upstreams,
     )
     app.router.redirect_slashes = False
     app.router.routes.insert(0, Mount("/v1", app=proxy))
@@ -158,17 +159,14 @@ def _add_openapi(app: FastAPI) -> None:
         return Response(await app.state.docs.document(), media_type="application/json")
 
 
-def service_check(session: aiohttp.ClientSession, service: Service, url: str) -> Callable[[], Awaitable[None]]:
-    """A readiness check that asks the service for its own."""
+def service_check(
+    session: aiohttp.ClientSession, service: Service, urls: Sequence[str]
+) -> Callable[[], Awaitable[None]]:
+    """A readiness check that asks the service's replicas for their own; one that is ready is enough."""
 
     async def check() -> None:
-        timeout = aiohttp.ClientTimeout(total=_READY_TIMEOUT_S)
-        try:
-            async with session.get(f"{url}/readyz", timeout=timeout) as answer:
-                ready = answer.status == 200
-        except (aiohttp.ClientError, OSError) as error:
-            raise UpstreamUnavailable(f"The {service} service does not answer.") from error
-        if not ready:
+        asked = (is_ready(session, url, timeout_s=_READY_TIMEOUT_S) for url in urls)
+        if not any(await asyncio.gather(*asked)):
             raise Unavailable(f"The {service} service is not ready.")
 
     return check

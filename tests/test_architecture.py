@@ -26,6 +26,7 @@ KERNEL = {
     "__init__.py": "empty",
     "answers.py": "reads what an engine answers; beside its client",
     "breaker.py": "stops asking an engine that is silent; beside its client",
+    "cluster.py": "every process reads and writes Redis by it, one server or many",
     "calls.py": "the calls to an engine under way; beside its client",
     "directions.py": "preference vectors in words: response chats by them, training makes pairs of them",
     "dumping.py": "the profile as bytes: the store keeps them, training and bench weigh them",

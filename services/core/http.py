@@ -28,6 +28,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Scope
 
+from services.core.cluster import CLUSTER_FAULTS
 from services.core.errors import (
     AlignXError,
     Draining,
@@ -46,13 +47,16 @@ from services.core.telemetry import HttpMetrics, RequestTelemetry, configure_log
 
 TENANT_HEADER = "X-AlignX-Tenant"
 TOKEN_HEADER = "X-AlignX-Internal"  # noqa: S105  # the name of the header, not a secret
+DRAINING_HEADER = "X-AlignX-Draining"
+"""On an answer of an instance that shuts down and has done nothing: the request belongs elsewhere."""
 PROBLEM_JSON = "application/problem+json"
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 OPENAI_PATHS = ("/v1/chat/", "/v1/models")
 """Paths on which OpenAI's clients call and expect its error shape."""
-STORE_FAULTS = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError)
-"""What a caller can wait out: Redis is away, slow, full, or a replica that was not promoted yet. Any
-other error of Redis is a mistake of ours and stays a 500."""
+STORE_FAULTS = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, *CLUSTER_FAULTS)
+"""What a caller can wait out: Redis is away, slow, full, a replica that was not promoted yet, or a
+cluster that does not serve these slots now. Any other error of Redis is a mistake of ours and stays a
+500."""
 _STORE_RETRY_S = 1.0
 
 Check = Callable[[], Awaitable[object]]
@@ -101,6 +105,8 @@ def problem_response(scope: Scope, error: AlignXError) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = error.allow
+    if isinstance(error, Draining):
+        headers[DRAINING_HEADER] = "true"
     if scope["path"].startswith(OPENAI_PATHS):
         return Response(orjson.dumps(error.openai()), error.status, headers, "application/json")
     request_id = scope.get("state", {}).get("request_id")
@@ -210,6 +216,10 @@ class Drain:
         await self._begun.wait()
 
     async def check(self) -> None:
+        self.refuse()
+
+    def refuse(self) -> None:
+        """Raises Draining once shutdown has begun."""
         if self.begun:
             raise Draining
 
@@ -306,6 +316,8 @@ class DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.drain.begin()
+        # Each answer from now on closes its connection: no caller finds it closed in its hands.
+        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
         await asyncio.sleep(self.drain_s)
         await super().shutdown(sockets)
 
