@@ -25,8 +25,8 @@ from gateway.limits import RateLimitHeaders
 from gateway.pages import add_pages
 from gateway.proxy import Proxy, open_session
 from gateway.routing import SERVICES, Service
-from gateway.upstreams import Upstreams, is_ready
-from services.core.errors import StoreUnavailable, Unavailable
+from gateway.upstreams import Upstreams, readiness
+from services.core.errors import StoreUnavailable, Unavailable, UpstreamUnavailable
 from services.core.http import Check, create_app, serve
 from services.core.settings import GatewaySettings, Settings, load_settings
 from services.core.store import open_redis
@@ -165,8 +165,10 @@ def service_check(
     """A readiness check that asks the service's replicas for their own; one that is ready is enough."""
 
     async def check() -> None:
-        asked = (is_ready(session, url, timeout_s=_READY_TIMEOUT_S) for url in urls)
-        if not any(await asyncio.gather(*asked)):
+        told = await asyncio.gather(*(readiness(session, url, timeout_s=_READY_TIMEOUT_S) for url in urls))
+        if all(ready is None for ready in told):
+            raise UpstreamUnavailable(f"The {service} service does not answer.")
+        if not any(told):
             raise Unavailable(f"The {service} service is not ready.")
 
     return check

@@ -26,8 +26,9 @@ from gateway.disconnect import CallerWatch
 from gateway.limits import ClientDisconnected, read_body
 from gateway.routing import SERVICES, Route, RoutingTable
 from gateway.upstreams import NOT_SENT, Replica, Upstreams
+from services.core.draining import Drain
 from services.core.errors import AlignXError, Draining, MethodNotAllowed, UpstreamUnavailable
-from services.core.http import DRAINING_HEADER, METHODS, TENANT_HEADER, TOKEN_HEADER, Drain, sse
+from services.core.http import DRAINING_HEADER, METHODS, TENANT_HEADER, TOKEN_HEADER, sse
 from services.core.settings import GatewaySettings, Settings
 
 _STREAMED_BODY = 1 << 20
@@ -128,8 +129,8 @@ class Proxy:
         scope["route"] = route
         if scope["method"] not in METHODS:
             raise MethodNotAllowed(allow=", ".join(METHODS))
-        if route.endless and self._drain.begun:
-            raise Draining
+        if route.endless:
+            self._drain.refuse()
         caller = await self._authenticator().authenticate(scope)
         try:
             body = await read_body(scope, receive, limit=self._limits.body_bytes, timeout_s=self._body_timeout_s)
@@ -231,7 +232,7 @@ class Proxy:
         except (aiohttp.ClientError, OSError) as error:
             failure = self._broken(call, "body", error)
         except asyncio.CancelledError:
-            if call.watch.gone or not self._drain.begun:
+            if call.watch.gone or not self._drain.over:
                 raise
             task.uncancel()
             failure = None if call.route.endless else Draining("The gateway shut down before the answer ended.")

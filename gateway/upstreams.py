@@ -57,13 +57,13 @@ class Upstreams:
             await asyncio.sleep(self._every_s)
 
     async def _look(self, session: aiohttp.ClientSession, replica: Replica) -> None:
-        replica.fit = await is_ready(session, replica.url, timeout_s=max(1.0, self._every_s))
+        replica.fit = bool(await readiness(session, replica.url, timeout_s=max(1.0, self._every_s)))
 
 
-async def is_ready(session: aiohttp.ClientSession, url: str, *, timeout_s: float) -> bool:
-    """Whether a service's /readyz says so."""
+async def readiness(session: aiohttp.ClientSession, url: str, *, timeout_s: float) -> bool | None:
+    """Whether a service's /readyz says that it is ready; None when nothing answers."""
     try:
         async with session.get(f"{url}/readyz", timeout=aiohttp.ClientTimeout(total=timeout_s)) as answer:
             return answer.status == 200
     except (aiohttp.ClientError, OSError):
-        return False
+        return None

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,6 +50,10 @@ class ClusterServers:
         """All nodes, for ALIGNX_REDIS__URL."""
         return "redis://" + ",".join(f"127.0.0.1:{port}" for port in self.ports) + "/0"
 
+    @property
+    def node_urls(self) -> list[str]:
+        return [f"redis://127.0.0.1:{port}/0" for port in self.ports]
+
     def up(self) -> "ClusterServers":
         for place in range(len(self.ports)):
             self.start(place)
@@ -77,6 +81,14 @@ class ClusterServers:
     def down(self) -> None:
         for place in tuple(self.processes):
             self.kill(place, signal.SIGTERM)
+
+    def wait_ok(self) -> None:
+        _until(self.ok, "the cluster serves")
+
+    def flush(self) -> None:
+        for place in range(self.primaries):
+            with self.node(place) as node:
+                node.flushall()
 
     @contextmanager
     def node(self, place: int) -> Iterator[Redis]:
@@ -139,8 +151,3 @@ def _until(holds: Callable[[], bool], what: str) -> None:
             pass
         assert time.monotonic() < deadline, f"not after {_READY_S:.0f} s: {what}"
         time.sleep(0.02)
-
-
-def flush(nodes: Sequence[Redis]) -> None:
-    for node in nodes:
-        node.flushall()

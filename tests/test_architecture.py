@@ -29,6 +29,7 @@ KERNEL = {
     "cluster.py": "every process reads and writes Redis by it, one server or many",
     "calls.py": "the calls to an engine under way; beside its client",
     "directions.py": "preference vectors in words: response chats by them, training makes pairs of them",
+    "draining.py": "every process takes its leave by it",
     "dumping.py": "the profile as bytes: the store keeps them, training and bench weigh them",
     "engine.py": "preference writes summaries with it, response answers with it, training evaluates with it",
     "errors.py": "every process raises from this tree",

@@ -29,6 +29,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Scope
 
 from services.core.cluster import CLUSTER_FAULTS
+from services.core.draining import Drain
 from services.core.errors import (
     AlignXError,
     Draining,
@@ -195,35 +196,6 @@ def _install_error_handlers(app: FastAPI, metrics: HttpMetrics) -> None:
 # --- the app -----------------------------------------------------------------------------------
 
 
-class Drain:
-    """Shutdown has begun: /readyz answers 503 and endless streams end.
-
-    `create_app` puts one into `app.state.drain`; `serve` begins it.
-    """
-
-    def __init__(self) -> None:
-        self._begun = asyncio.Event()
-
-    @property
-    def begun(self) -> bool:
-        return self._begun.is_set()
-
-    def begin(self) -> None:
-        self._begun.set()
-
-    async def wait(self) -> None:
-        """Returns once shutdown begins."""
-        await self._begun.wait()
-
-    async def check(self) -> None:
-        self.refuse()
-
-    def refuse(self) -> None:
-        """Raises Draining once shutdown has begun."""
-        if self.begun:
-            raise Draining
-
-
 def create_app(
     *,
     title: str,
@@ -319,6 +291,7 @@ class DrainingServer(uvicorn.Server):
         # Each answer from now on closes its connection: no caller finds it closed in its hands.
         self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
         await asyncio.sleep(self.drain_s)
+        self.drain.end()
         await super().shutdown(sockets)
 
 

@@ -13,8 +13,9 @@ from collections.abc import AsyncIterator, Mapping
 import orjson
 
 from services.core.cluster import read_stream
+from services.core.draining import Drain
 from services.core.errors import AlignXError, StoreUnavailable
-from services.core.http import STORE_FAULTS, Drain, sse
+from services.core.http import STORE_FAULTS, sse
 from services.core.store import Store
 
 _BLOCK_MS = 2_000
@@ -46,7 +47,7 @@ async def _follow(
         async for chunk in _snapshot(store, tenant, user, position):
             yield chunk
         entries = _unfinished(entries)
-    while not drain.begun:
+    while not drain.over:
         for position, fields in entries:
             yield await _encode(store, tenant, user, position, fields)
             spoke = time.monotonic()

@@ -7,8 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
+from services.core.draining import Drain
 from services.core.errors import InvalidRequest, Unavailable
-from services.core.http import Drain, JsonRoute, tenant_of
+from services.core.http import JsonRoute, tenant_of
 from services.core.schemas import (
     DeadLetterList,
     EditRequest,
