@@ -101,6 +101,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
             state.keys = KeyStore(redis, settings)
             state.authenticator = Authenticator(state.keys, registry)
             state.session = session
+            state.upstreams = upstreams
             state.docs = DocsMerger(app.openapi, session, urls)
             state.bootstrap = Bootstrap(state.keys, first_key)
             work = (state.bootstrap.run(), proxy.end_streams_on_drain(), upstreams.watch(session))

@@ -136,7 +136,7 @@ def test_shutdown_ends_live_streams_cleanly_and_lets_chats_finish(play: Play) ->
             await live.content.readany()
             await talk.content.readany()
             suite.server.should_exit = True
-            while not suite.app.state.drain.begun:
+            while not suite.app.state.drain.begun:  # noqa: ASYNC110  # the signal is uvicorn's to see
                 await asyncio.sleep(0.01)
             status, headers, body = await suite.json("GET", "/readyz")
             assert (status, body["checks"]["drain"]) == (503, "This instance is shutting down")
