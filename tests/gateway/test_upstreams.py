@@ -10,7 +10,9 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from pydantic import ValidationError
 
+from gateway.app import service_check
 from gateway.upstreams import Upstreams
+from services.core.errors import Unavailable
 from services.core.http import DRAINING_HEADER
 from services.core.settings import GatewaySettings
 from tests.conftest import free_port
@@ -86,7 +88,9 @@ def test_a_replica_is_left_when_it_is_not_ready_and_asked_again_when_it_is(play:
             for _ in range(4):
                 assert (await suite.json("GET", EVENTS))[0] == 200
             assert all("/readyz" in seen.line for seen in other.seen)
-            assert (await suite.json("GET", "/readyz"))[0] == 200  # one that is ready is enough
+            await service_check(suite.client, "preference", [replica.url, first.url])()  # one that is ready is enough
+            with pytest.raises(Unavailable):
+                await service_check(suite.client, "preference", [replica.url])()
             other.handler = other.fixed(http_answer())
             await until(lambda: replica.fit)
             for _ in range(4):

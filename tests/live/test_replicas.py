@@ -1,6 +1,7 @@
 """Two of each service at work together, on one Redis and on a cluster of three primaries."""
 
 import re
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.live.many import ManySuite
 pytestmark = pytest.mark.live
 
 SHORT = "Yes: use DNS."
+CANARY = "a canary nobody else says"
 LONG = "Great question! Let us dive deep into the wonderful and endless world of DNS today!!!"
 
 
@@ -115,8 +117,17 @@ def updates(many: ManySuite) -> list[float]:
     return [float(match[1]) if match else 0.0 for match in found]
 
 
+def on_disk(home: Path) -> bool:
+    """A file that is replaced while it is looked at is looked at again."""
+    try:
+        return any(CANARY.encode() in path.read_bytes() for path in home.rglob("*") if path.is_file())
+    except FileNotFoundError:
+        return True
+
+
 def test_a_cluster_with_fewer_shards_than_primaries(tmp_path: Path) -> None:
-    few = ManySuite(tmp_path, {"ALIGNX_QUEUE__SHARDS": "2"}, replicas=1, cluster=True)
+    settings = {"ALIGNX_QUEUE__SHARDS": "2", "ALIGNX_REDIS__REWRITE_AFTER_ERASE_S": "0.1"}
+    few = ManySuite(tmp_path, settings, replicas=1, cluster=True)
     try:
         few.up()
         with few.doors("few") as (client,):
@@ -125,5 +136,15 @@ def test_a_cluster_with_fewer_shards_than_primaries(tmp_path: Path) -> None:
                     f"/v1/users/u{user}/events", json={"events": comparisons(2)}, headers={"Prefer": "wait=10"}
                 )
                 assert (sent.status_code, sent.json()["version"]) == (202, 1)
+            canary = {"type": "statement", "text": CANARY}
+            for user in range(8):
+                client.post(f"/v1/users/u{user}/events", json={"events": [canary]}).raise_for_status()
+            assert on_disk(tmp_path)
+            for user in range(8):
+                assert client.delete(f"/v1/users/u{user}").status_code == 204
+            deadline = time.monotonic() + 20
+            while on_disk(tmp_path):  # until each primary has written its file anew
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
     finally:
         few.down()
