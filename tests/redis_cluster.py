@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -91,7 +92,7 @@ class ClusterServers:
                 node.flushall()
 
     @contextmanager
-    def node(self, place: int) -> Iterator[Redis]:
+    def node(self, place: int) -> Iterator[Any]:
         with Redis(port=self.ports[place], decode_responses=True) as client:
             yield client
 
