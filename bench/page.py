@@ -20,6 +20,7 @@ ORDER: Final = (
     "coalescing",
     "update_cost",
     "memory",
+    "cluster",
     "profile",
     "profile_benchmarks",
     "training",

@@ -8,7 +8,7 @@ web console and /docs the reference of all of it. Configuration: services/core/s
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -25,6 +25,7 @@ from gateway.limits import RateLimitHeaders
 from gateway.pages import add_pages
 from gateway.proxy import Proxy, open_session
 from gateway.routing import SERVICES, Service
+from gateway.upstreams import Upstreams, readiness
 from services.core.errors import StoreUnavailable, Unavailable, UpstreamUnavailable
 from services.core.health import Check
 from services.core.http import create_app, serve
@@ -91,10 +92,8 @@ def bootstrap_key(settings: GatewaySettings) -> ApiKey | None:
 def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
     """The gateway's app. Raises BootstrapKeyInvalid."""
     first_key = bootstrap_key(settings.gateway)
-    urls: dict[Service, str] = {
-        "preference": settings.gateway.preference_url.rstrip("/"),
-        "response": settings.gateway.response_url.rstrip("/"),
-    }
+    upstreams = Upstreams(settings.gateway)
+    urls = upstreams.urls()
 
     refusals = AuthMetrics(registry)
 
@@ -105,9 +104,11 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
             state.keys = KeyStore(redis, settings)
             state.authenticator = Authenticator(state.keys, refusals, settings.gateway.metrics_token)
             state.session = session
+            state.upstreams = upstreams
             state.docs = DocsMerger(app.openapi, session, urls)
             state.bootstrap = Bootstrap(state.keys, first_key)
-            tasks = [asyncio.create_task(state.bootstrap.run()), asyncio.create_task(proxy.end_streams_on_drain())]
+            work = (state.bootstrap.run(), proxy.end_streams_on_drain(), upstreams.watch(session))
+            tasks = [asyncio.create_task(each) for each in work]
             try:
                 yield
             finally:
@@ -141,6 +142,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
         authenticator=lambda: app.state.authenticator,
         session=lambda: app.state.session,
         drain=app.state.drain,
+        upstreams=upstreams,
     )
     app.router.redirect_slashes = False
     app.router.routes.insert(0, Mount("/v1", app=proxy))
@@ -166,17 +168,16 @@ def _add_openapi(app: FastAPI) -> None:
         return Response(await app.state.docs.document(), media_type="application/json")
 
 
-def service_check(session: aiohttp.ClientSession, service: Service, url: str) -> Callable[[], Awaitable[None]]:
-    """A readiness check that asks the service for its own."""
+def service_check(
+    session: aiohttp.ClientSession, service: Service, urls: Sequence[str]
+) -> Callable[[], Awaitable[None]]:
+    """A readiness check that asks the service's replicas for their own; one that is ready is enough."""
 
     async def check() -> None:
-        timeout = aiohttp.ClientTimeout(total=_READY_TIMEOUT_S)
-        try:
-            async with session.get(f"{url}/readyz", timeout=timeout) as answer:
-                ready = answer.status == 200
-        except (aiohttp.ClientError, OSError) as error:
-            raise UpstreamUnavailable(f"The {service} service does not answer.") from error
-        if not ready:
+        told = await asyncio.gather(*(readiness(session, url, timeout_s=_READY_TIMEOUT_S) for url in urls))
+        if all(ready is None for ready in told):
+            raise UpstreamUnavailable(f"The {service} service does not answer.")
+        if not any(told):
             raise Unavailable(f"The {service} service is not ready.")
 
     return check

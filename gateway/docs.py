@@ -7,7 +7,7 @@ is down its last known part is used, or left out, and the document says so in it
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -37,7 +37,7 @@ class DocsMerger:
     """Fetches, merges and keeps the document."""
 
     def __init__(
-        self, own: Callable[[], Document], session: aiohttp.ClientSession, urls: Mapping[Service, str]
+        self, own: Callable[[], Document], session: aiohttp.ClientSession, urls: Mapping[Service, Sequence[str]]
     ) -> None:
         self._own = own
         self._session = session
@@ -52,15 +52,21 @@ class DocsMerger:
         """The merged OpenAPI document, as JSON."""
         async with self._lock:
             if time.monotonic() >= self._expires:
-                missing = [service for service in SERVICES if not await self._fetch(service)]
+                missing = [service for service in SERVICES if not await self._fetch_any(service)]
                 self._merged = orjson.dumps(merge(self._own(), self._parts, missing))
                 self._expires = time.monotonic() + (_RETRY_S if missing else _FRESH_S)
             return self._merged
 
-    async def _fetch(self, service: Service) -> bool:
+    async def _fetch_any(self, service: Service) -> bool:
+        for url in self._urls[service]:
+            if await self._fetch(service, url):
+                return True
+        return False
+
+    async def _fetch(self, service: Service, url: str) -> bool:
         timeout = aiohttp.ClientTimeout(total=_FETCH_TIMEOUT_S)
         try:
-            async with self._session.get(f"{self._urls[service]}/openapi.json", timeout=timeout) as answer:
+            async with self._session.get(f"{url}/openapi.json", timeout=timeout) as answer:
                 if answer.status != 200:
                     return False
                 part = orjson.loads(await answer.read())

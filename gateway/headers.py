@@ -8,7 +8,7 @@ those that concern the inside.
 from collections.abc import Iterable
 
 from services.core.errors import RequestError
-from services.core.http import TENANT_HEADER, TOKEN_HEADER
+from services.core.http import DRAINING_HEADER, TENANT_HEADER, TOKEN_HEADER
 
 _INWARD = {
     name.lower().encode(): name
@@ -49,6 +49,7 @@ _NOT_OUTWARD = frozenset(
         # the inside's
         TENANT_HEADER.lower().encode(),
         TOKEN_HEADER.lower().encode(),
+        DRAINING_HEADER.lower().encode(),
     }
 )
 

@@ -23,10 +23,8 @@ from datetime import UTC, datetime
 from importlib import resources
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
-
 from gateway.limits import Allowance
+from services.core.cluster import RedisClient, Script, answers
 from services.core.errors import KeyUnknown, StoreUnavailable
 from services.core.http import STORE_FAULTS
 from services.core.schemas import KeyCreated, KeyInfo, KeyList, KeyRequest, TenantInfo, TenantList
@@ -88,30 +86,20 @@ async def _answer(command: Any) -> Any:
 class KeyStore:
     """Keys and tenants in Redis. Every method raises StoreUnavailable when Redis does not answer."""
 
-    def __init__(self, redis: Redis, settings: Settings) -> None:
+    def __init__(self, redis: RedisClient, settings: Settings) -> None:
         self._redis: Any = redis  # its methods are typed for the blocking client and this one at once
         self._defaults = settings.gateway
         self._slots = asyncio.Semaphore(settings.redis.max_connections)
-        self._script = resources.files("gateway").joinpath("lua/admit.lua").read_text(encoding="utf-8")
-        self._sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
+        self._admit = Script(redis, resources.files("gateway").joinpath("lua/admit.lua").read_text(encoding="utf-8"))
 
     async def ping(self) -> None:
-        await _answer(self._redis.ping())
+        await _answer(answers(self._redis))
 
     async def admit(self, key: ApiKey) -> Admission | None:
         """Checks the key and takes a token, in one round trip; None for an unknown id."""
-        arguments = (
-            f"gw:key:{{{key.id}}}",
-            f"gw:bucket:{{{key.id}}}",
-            key.digest,
-            self._defaults.rate,
-            self._defaults.burst,
-        )
-        try:
-            async with self._slots:
-                reply = await _answer(self._redis.evalsha(self._sha, 2, *arguments))
-        except NoScriptError:
-            reply = await _answer(self._redis.eval(self._script, 2, *arguments))
+        keys = (f"gw:key:{{{key.id}}}", f"gw:bucket:{{{key.id}}}")
+        async with self._slots:
+            reply = await _answer(self._admit(keys, (key.digest, self._defaults.rate, self._defaults.burst)))
         if reply is None:
             return None
         genuine = hmac.compare_digest(reply[0], key.digest)

@@ -24,9 +24,11 @@ from gateway import headers
 from gateway.auth import Authenticator, Caller
 from gateway.disconnect import CallerWatch
 from gateway.limits import ClientDisconnected, read_body
-from gateway.routing import SERVICES, Route, RoutingTable, Service
+from gateway.routing import SERVICES, Route, RoutingTable
+from gateway.upstreams import NOT_SENT, Replica, Upstreams
+from services.core.draining import Drain
 from services.core.errors import AlignXError, Draining, MethodNotAllowed, UpstreamUnavailable
-from services.core.http import METHODS, TENANT_HEADER, TOKEN_HEADER, Drain, sse
+from services.core.http import DRAINING_HEADER, METHODS, TENANT_HEADER, TOKEN_HEADER, sse
 from services.core.settings import GatewaySettings, Settings
 from services.core.tracing import SPAN, Span
 
@@ -101,6 +103,7 @@ class Proxy:
         authenticator: Callable[[], Authenticator],
         session: Callable[[], aiohttp.ClientSession],
         drain: Drain,
+        upstreams: Upstreams,
     ) -> None:
         """`authenticator` and `session` exist from the lifespan on; they are asked for then."""
         self._authenticator = authenticator
@@ -110,10 +113,7 @@ class Proxy:
         self._metrics = ProxyMetrics(registry)
         self._limits = settings.limits
         self._body_timeout_s = settings.gateway.body_timeout_s
-        self._bases: dict[Service, str] = {
-            "preference": settings.gateway.preference_url.rstrip("/"),
-            "response": settings.gateway.response_url.rstrip("/"),
-        }
+        self._upstreams = upstreams
         self._token = settings.internal_token.get_secret_value()
         self._endless: set[asyncio.Task[object]] = set()
         self._logger = logging.getLogger("alignx.gateway")
@@ -130,8 +130,8 @@ class Proxy:
         scope["route"] = route
         if scope["method"] not in METHODS:
             raise MethodNotAllowed(allow=", ".join(METHODS))
-        if route.endless and self._drain.begun:
-            raise Draining
+        if route.endless:
+            self._drain.refuse()
         caller = await self._authenticator().authenticate(scope)
         try:
             body = await read_body(scope, receive, limit=self._limits.body_bytes, timeout_s=self._body_timeout_s)
@@ -146,17 +146,11 @@ class Proxy:
 
     async def _forward_within(self, span: Span, call: Call, body: bytes | None) -> None:
         service = call.route.service
-        request = self._session().request(
-            call.scope["method"],
-            self._url(call),
-            headers=self._headers(call, span.traceparent),
-            data=io.BytesIO(body) if body and len(body) > _STREAMED_BODY else body,
-            allow_redirects=False,
-        )
+        passed = self._headers(call, span.traceparent)
         called = time.perf_counter()
         self._metrics.overhead.observe(called - call.started)
         try:
-            answer = await request
+            answer = await self._ask(call, body, passed)
         except (aiohttp.ClientError, OSError) as error:
             raise self._broken(call, "answer", error) from error
         answered = time.perf_counter()
@@ -168,9 +162,35 @@ class Proxy:
             # To the end of its answer the connection went back to the pool; otherwise this closes it.
             answer.close()
 
-    def _url(self, call: Call) -> URL:
+    async def _ask(self, call: Call, body: bytes | None, passed: list[tuple[str, str]]) -> aiohttp.ClientResponse:
+        """The answer of the first replica that takes the request; of the last one whatever it says."""
+        *others, last = self._upstreams.order(call.route.service)
+        for replica in others:
+            try:
+                answer = await self._request(call, replica, body, passed)
+            except NOT_SENT:
+                replica.fit = False
+                continue
+            if DRAINING_HEADER not in answer.headers:
+                return answer
+            replica.fit = False
+            answer.close()
+        return await self._request(call, last, body, passed)
+
+    async def _request(
+        self, call: Call, replica: Replica, body: bytes | None, passed: list[tuple[str, str]]
+    ) -> aiohttp.ClientResponse:
+        return await self._session().request(
+            call.scope["method"],
+            self._url(call, replica.url),
+            headers=passed,
+            data=io.BytesIO(body) if body and len(body) > _STREAMED_BODY else body,
+            allow_redirects=False,
+        )
+
+    def _url(self, call: Call, base: str) -> URL:
         query: bytes = call.scope["query_string"]
-        target = self._bases[call.route.service] + call.scope["raw_path"].decode("ascii")
+        target = base + call.scope["raw_path"].decode("ascii")
         return URL(f"{target}?{query.decode('ascii')}" if query else target, encoded=True)
 
     def _headers(self, call: Call, traceparent: str) -> list[tuple[str, str]]:
@@ -219,7 +239,7 @@ class Proxy:
         except (aiohttp.ClientError, OSError) as error:
             failure = self._broken(call, "body", error)
         except asyncio.CancelledError:
-            if call.watch.gone or not self._drain.begun:
+            if call.watch.gone or not self._drain.over:
                 raise
             task.uncancel()
             failure = None if call.route.endless else Draining("The gateway shut down before the answer ended.")

@@ -28,6 +28,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Scope
 
+from services.core.cluster import CLUSTER_FAULTS
+from services.core.draining import Drain
 from services.core.errors import (
     AlignXError,
     Draining,
@@ -47,13 +49,16 @@ from services.core.telemetry import HttpMetrics, RequestTelemetry, configure_log
 
 TENANT_HEADER = "X-AlignX-Tenant"
 TOKEN_HEADER = "X-AlignX-Internal"  # noqa: S105  # the name of the header, not a secret
+DRAINING_HEADER = "X-AlignX-Draining"
+"""On an answer of an instance that shuts down and has done nothing: the request belongs elsewhere."""
 PROBLEM_JSON = "application/problem+json"
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 OPENAI_PATHS = ("/v1/chat/", "/v1/models")
 """Paths on which OpenAI's clients call and expect its error shape."""
-STORE_FAULTS = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError)
-"""What a caller can wait out: Redis is away, slow, full, or a replica that was not promoted yet. Any
-other error of Redis is a mistake of ours and stays a 500."""
+STORE_FAULTS = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, *CLUSTER_FAULTS)
+"""What a caller can wait out: Redis is away, slow, full, a replica that was not promoted yet, or a
+cluster that does not serve these slots now. Any other error of Redis is a mistake of ours and stays a
+500."""
 _STORE_RETRY_S = 1.0
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -100,6 +105,8 @@ def problem_response(scope: Scope, error: AlignXError) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = error.allow
+    if isinstance(error, Draining):
+        headers[DRAINING_HEADER] = "true"
     if scope["path"].startswith(OPENAI_PATHS):
         return Response(orjson.dumps(error.openai()), error.status, headers, "application/json")
     request_id = scope.get("state", {}).get("request_id")
@@ -186,31 +193,6 @@ def _install_error_handlers(app: FastAPI, metrics: HttpMetrics) -> None:
 
 
 # --- the app -----------------------------------------------------------------------------------
-
-
-class Drain:
-    """Shutdown has begun: /readyz answers 503 and endless streams end.
-
-    `create_app` puts one into `app.state.drain`; `serve` begins it.
-    """
-
-    def __init__(self) -> None:
-        self._begun = asyncio.Event()
-
-    @property
-    def begun(self) -> bool:
-        return self._begun.is_set()
-
-    def begin(self) -> None:
-        self._begun.set()
-
-    async def wait(self) -> None:
-        """Returns once shutdown begins."""
-        await self._begun.wait()
-
-    async def check(self) -> None:
-        if self.begun:
-            raise Draining
 
 
 def create_app(
@@ -302,7 +284,10 @@ class DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.drain.begin()
+        # Each answer from now on closes its connection: no caller finds it closed in its hands.
+        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
         await asyncio.sleep(self.drain_s)
+        self.drain.end()
         await super().shutdown(sockets)
 
 

@@ -6,6 +6,7 @@ variable in `ALIGNX_SECRETS_DIR`, which is how containers pass secrets.
 """
 
 import os
+import re
 from importlib.util import find_spec
 from typing import Literal, Self
 
@@ -40,15 +41,34 @@ class ServerSettings(Block):
 
 class RedisSettings(Block):
     url: str = "redis://127.0.0.1:6390/0"
-    """Where Redis listens; `rediss://` for TLS, `unix://` for a socket."""
+    """Where Redis listens; `rediss://` for TLS, `unix://` for a socket. For a cluster some of its
+    nodes, such as `redis://a:6379,b:6379,c:6379`: one that answers is enough to find the others."""
+    cluster: bool = False
+    """Whether `url` names nodes of a Redis Cluster."""
     max_connections: int = Field(default=1_024, ge=4)
     """Connections of one process at most, one for each open event stream among them; calls beyond
-    it answer 503."""
+    it answer 503. In a cluster: to each node."""
     timeout_s: float = Field(default=5.0, gt=0)
     """Seconds until a command counts as failed."""
     rewrite_after_erase_s: float = Field(default=60.0, ge=0)
     """This long after an erasure Redis is asked to rewrite its append-only file, which holds the
     erased text until then; 0 leaves it to Redis."""
+
+    @property
+    def node_urls(self) -> tuple[str, ...]:
+        """`url` for each of the hosts it names."""
+        scheme, _, rest = self.url.partition("://")
+        place, slash, database = rest.partition("/")
+        login, at, hosts = place.rpartition("@")
+        return tuple(f"{scheme}://{login}{at}{host.strip()}{slash}{database}" for host in hosts.split(","))
+
+    @model_validator(mode="after")
+    def _fits_the_kind(self) -> Self:
+        if not self.cluster and len(self.node_urls) > 1:
+            raise ValueError("url names several hosts, which only a cluster has: set ALIGNX_REDIS__CLUSTER=true")
+        if self.cluster and not re.fullmatch(r"rediss?://[^/]+(?:/0?)?(?:\?.*)?", self.url):
+            raise ValueError("a cluster's url must be redis:// or rediss:// and name no database but 0")
+        return self
 
 
 class EngineSettings(Block):
@@ -176,7 +196,12 @@ class ResponseSettings(Block):
 
 class GatewaySettings(Block):
     preference_url: str = "http://127.0.0.1:8101"
+    """Where the preference service listens; several replicas are set off by commas."""
     response_url: str = "http://127.0.0.1:8102"
+    """The same for the response service."""
+    replica_check_s: float = Field(default=0.5, gt=0)
+    """A service of several replicas has each asked for its readiness this often. The services'
+    `drain_s` must be longer, so that a replica that shuts down is left in time."""
     bootstrap_key: SecretStr | None = None
     """An admin key `ax_<id>_<secret>` that is registered at start, so that a fresh deployment has
     a door."""
@@ -193,6 +218,25 @@ class GatewaySettings(Block):
     """Browser origins that may call the API; the console is served from the gateway itself."""
     metrics_token: SecretStr | None = Field(default=None, min_length=16)
     """Bearer token by which Prometheus reads the gateway's /metrics; an admin key may read them too."""
+
+    @property
+    def preference_urls(self) -> tuple[str, ...]:
+        return _urls(self.preference_url)
+
+    @property
+    def response_urls(self) -> tuple[str, ...]:
+        return _urls(self.response_url)
+
+    @model_validator(mode="after")
+    def _names_services(self) -> Self:
+        for name, urls in (("preference_url", self.preference_urls), ("response_url", self.response_urls)):
+            if not urls or not all(url.startswith(("http://", "https://")) for url in urls):
+                raise ValueError(f"{name} must hold URLs that start with http:// or https://, set off by commas")
+        return self
+
+
+def _urls(text: str) -> tuple[str, ...]:
+    return tuple(url.strip().rstrip("/") for url in text.split(",") if url.strip())
 
 
 class LogSettings(Block):

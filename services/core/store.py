@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from services.core.cluster import RedisClient, answers, open_cluster
 from services.core.dumping import loads
 from services.core.errors import AlignXError, StoreUnavailable, UserUnknown, VersionUnknown
 from services.core.folding import fold, with_own_text
@@ -40,9 +41,13 @@ _PAGE = 500
 
 
 @asynccontextmanager
-async def open_redis(settings: RedisSettings) -> AsyncIterator[Redis]:
+async def open_redis(settings: RedisSettings) -> AsyncIterator[RedisClient]:
     """A client that decodes to text and never repeats a command by itself: whether a write that
     broke off was applied is for the caller to decide."""
+    if settings.cluster:
+        async with open_cluster(settings) as cluster:
+            yield cluster
+        return
     client = Redis.from_url(
         settings.url,
         decode_responses=True,
@@ -104,14 +109,14 @@ def _quality(fields: Mapping[str, str], prefix: str) -> dict[str, Prequential]:
 class Store:
     """Reads of a user's history and summary. Every method names tenant and user."""
 
-    def __init__(self, redis: Redis, shards: int) -> None:
+    def __init__(self, redis: RedisClient, shards: int) -> None:
         self.redis = redis
         self.keys = KeySpace(shards)
 
     async def ready(self) -> None:
-        """Raises StoreUnavailable unless Redis answers a write-free round trip."""
+        """Raises StoreUnavailable unless Redis answers a write-free round trip; of a cluster, a part."""
         try:
-            await reply(self.redis.ping())
+            await answers(self.redis)
         except (RedisConnectionError, RedisTimeoutError) as error:
             raise StoreUnavailable from error
 

@@ -14,8 +14,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Self
 
-from redis.asyncio import Redis
+from redis.asyncio.cluster import ClusterNode
 from redis.exceptions import RedisError, ResponseError
+
+from services.core.cluster import AWAY, RedisClient, ask_server, servers
 
 logger = logging.getLogger("alignx.erasure")
 _LAST_PAUSE_S, _LAST_S = 0.5, 5.0
@@ -25,7 +27,7 @@ _LAST_PAUSE_S, _LAST_S = 0.5, 5.0
 class Erasure:
     """One process's wish for a rewrite. `every_s = 0` turns it off."""
 
-    def __init__(self, redis: Redis, every_s: float) -> None:
+    def __init__(self, redis: RedisClient, every_s: float) -> None:
         self._redis = redis
         self._every_s = every_s
         self._due: asyncio.Task[None] | None = None
@@ -34,7 +36,7 @@ class Erasure:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, redis: Redis, every_s: float) -> AsyncIterator[Self]:
+    async def open(cls, redis: RedisClient, every_s: float) -> AsyncIterator[Self]:
         """At the end a rewrite that is still due is started at once."""
         erasure = cls(redis, every_s)
         try:
@@ -71,11 +73,18 @@ class Erasure:
             logger.warning("an erasure ended without a rewrite of the append-only file")
 
     async def _rewritten(self) -> bool:
-        """Whether no more is to be done: a rewrite has begun, or none is to be had."""
+        """Whether no more is to be done: on each server, a replica included, a rewrite has begun or none
+        is to be had."""
+        return all(await asyncio.gather(*(self._rewritten_by(server) for server in servers(self._redis))))
+
+    async def _rewritten_by(self, server: ClusterNode | None) -> bool:
         try:
             # Without the file in use, the command would make one: a copy of all data.
-            if (await self._redis.info("persistence")).get("aof_enabled"):
-                await self._redis.bgrewriteaof()
+            if (await ask_server(self._redis, server, "INFO", "persistence")).get("aof_enabled"):
+                await ask_server(self._redis, server, "BGREWRITEAOF")
+        except AWAY as error:
+            logger.warning("redis does not answer", extra={"error": type(error).__name__})
+            return False
         except ResponseError as error:
             # A rewrite under way may have begun before the erasure.
             again = "in progress" in str(error)

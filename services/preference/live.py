@@ -12,9 +12,11 @@ from collections.abc import AsyncIterator, Mapping
 
 import orjson
 
+from services.core.cluster import read_stream
+from services.core.draining import Drain
 from services.core.errors import AlignXError, StoreUnavailable
-from services.core.http import STORE_FAULTS, Drain, sse
-from services.core.store import Store, reply
+from services.core.http import STORE_FAULTS, sse
+from services.core.store import Store
 
 _BLOCK_MS = 2_000
 _KEEP_ALIVE_S = 15.0
@@ -45,7 +47,7 @@ async def _follow(
         async for chunk in _snapshot(store, tenant, user, position):
             yield chunk
         entries = _unfinished(entries)
-    while not drain.begun:
+    while not drain.over:
         for position, fields in entries:
             yield await _encode(store, tenant, user, position, fields)
             spoke = time.monotonic()
@@ -53,8 +55,7 @@ async def _follow(
             await store.state(tenant, user)
             yield KEEP_ALIVE
             spoke = time.monotonic()
-        found = await reply(store.redis.xread({live: position}, block=_BLOCK_MS))
-        entries = _first_stream(found)
+        entries = _first_stream(await read_stream(store.redis, live, position, _BLOCK_MS))
 
 
 async def _snapshot(store: Store, tenant: str, user: str, position: str) -> AsyncIterator[bytes]:
@@ -67,11 +68,11 @@ async def _snapshot(store: Store, tenant: str, user: str, position: str) -> Asyn
 
 async def _entries(store: Store, live: str, after: str | None) -> tuple[bool, list[Entry]]:
     """(whether nothing that followed `after` can be lost, the entries behind it). Nothing can if an
-    entry at or before it is still kept; one transaction, so that nothing expires between."""
-    pipe = store.redis.pipeline(transaction=True)
-    pipe.xrange(live, "-", after or "0-0", count=1)
+    entry at or before it is still kept once they are read: the oldest go first."""
+    pipe = store.redis.pipeline(transaction=False)
     pipe.xrange(live, f"({after}" if after else "-", "+")
-    before, entries = await pipe.execute()
+    pipe.xrange(live, "-", after or "0-0", count=1)
+    entries, before = await pipe.execute()
     return bool(before), entries
 
 

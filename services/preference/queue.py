@@ -10,13 +10,12 @@ correctness; the lease saves engine time. All waiting events of a user become on
                  └──lease expired──┘
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
 
-from redis.asyncio import Redis
-
+from services.core.cluster import RedisClient, Script, ask_shards
 from services.core.errors import (
     BacklogFull,
     IdempotencyMismatch,
@@ -93,12 +92,14 @@ class Claim:
 class Queue:
     """One method for each script; all raise the tree's errors, none retries."""
 
-    def __init__(self, redis: Redis, queue: QueueSettings, summary: SummarySettings) -> None:
+    def __init__(self, redis: RedisClient, queue: QueueSettings, summary: SummarySettings) -> None:
         self.redis = redis
         self.settings = queue
         self.summary = summary
         self.keys = KeySpace(queue.shards)
-        self._scripts: Mapping[str, Any] = {name: redis.register_script(script_source(name)) for name in SCRIPTS}
+        self._scripts: Mapping[str, Script] = {name: Script(redis, script_source(name)) for name in SCRIPTS}
+        self.away = 0
+        """Shards that did not answer the latest look at all of them: a part of the cluster is away."""
 
     async def append(
         self,
@@ -161,12 +162,18 @@ class Queue:
         """Shards in which a user is due or a lease has run out, by the server's clock."""
         seconds, micros = await self.redis.time()
         now = seconds * 1000 + micros // 1000
-        pipe = self.redis.pipeline(transaction=False)
-        for shard in range(self.settings.shards):
-            pipe.zcount(self.keys.shard_prefix(shard) + "ready", "-inf", now)
-            pipe.zcount(self.keys.shard_prefix(shard) + "leases", "-inf", now)
-        counts = await pipe.execute()
-        return [shard for shard in range(self.settings.shards) if counts[2 * shard] or counts[2 * shard + 1]]
+
+        def count_due(pipe: Any, prefix: str) -> None:
+            pipe.zcount(prefix + "ready", "-inf", now)
+            pipe.zcount(prefix + "leases", "-inf", now)
+
+        return [shard for shard, counts in (await self._each_shard(count_due)).items() if any(counts)]
+
+    async def _each_shard(self, ask: Callable[[Any, str], None]) -> dict[int, list[Any]]:
+        prefixes = {shard: self.keys.shard_prefix(shard) for shard in range(self.settings.shards)}
+        found = await ask_shards(self.redis, prefixes, ask)
+        self.away = self.settings.shards - len(found)
+        return found
 
     async def claim(self, shard: int, worker: str, crowding: Iterable[str] = ()) -> tuple[int, Claim | None]:
         """(leases found expired, a due user of the shard if there is one). The users of `crowding`
@@ -208,14 +215,15 @@ class Queue:
     async def depth(self) -> tuple[int, float]:
         """(users waiting for an update, seconds by which the oldest is overdue)."""
         seconds, _ = await self.redis.time()
-        pipe = self.redis.pipeline(transaction=False)
-        for shard in range(self.settings.shards):
-            pipe.zcard(self.keys.shard_prefix(shard) + "ready")
-            pipe.zrange(self.keys.shard_prefix(shard) + "ready", 0, 0, withscores=True)
-        rows = await pipe.execute()
-        oldest = [row[0][1] for row in rows[1::2] if row]
+
+        def measure(pipe: Any, prefix: str) -> None:
+            pipe.zcard(prefix + "ready")
+            pipe.zrange(prefix + "ready", 0, 0, withscores=True)
+
+        rows = (await self._each_shard(measure)).values()
+        oldest = [first[0][1] for _, first in rows if first]
         overdue = seconds - min(oldest) / 1000 if oldest else 0.0
-        return sum(rows[::2]), max(0.0, overdue)
+        return sum(waiting for waiting, _ in rows), max(0.0, overdue)
 
     async def beat(self, claim: Claim) -> bool:
         """Extends the lease; False when it is lost."""

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
+from services.core.draining import Drain
 from services.core.errors import InvalidRequest, Unavailable
 from services.core.http import JsonRoute, tenant_of
 from services.core.schemas import (
@@ -162,7 +163,8 @@ async def stream_preferences(
     """Server-sent events `pending`, `delta`, `version` and `error`. `pending` starts a text anew."""
     _check_cursor("Last-Event-ID", last_event_id)
     await service.store.state(tenant, user)
-    drain = request.app.state.drain
+    drain: Drain = request.app.state.drain
+    drain.refuse()
 
     async def body() -> AsyncIterator[bytes]:
         with service.open_stream():

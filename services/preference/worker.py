@@ -23,10 +23,9 @@ from functools import partial
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Gauge
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from services.core.cluster import AWAY
 from services.core.engine import Engine
 from services.core.errors import EngineUnavailable, Unavailable
 from services.core.health import Check
@@ -89,6 +88,7 @@ class Worker:
         """The tenant of the latest claim: whose turn it was, when nothing runs."""
         self._stranded: list[Claim] = []
         """Users whose update ended with Redis: given back as soon as it answers."""
+        self._away = 0
         self._stopping = False
 
     def stop(self, work: "asyncio.Task[None]") -> None:
@@ -124,14 +124,25 @@ class Worker:
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _claim_due(self) -> int:
-        while self._stranded:
-            await self.queue.fail(self._stranded[0], "release")
-            self._stranded.pop(0)
+        if self._stranded:
+            await self._give_back(self._stranded)
         shards = await self.queue.due_shards()
+        self._note_away()
         random.shuffle(shards)
         crowding = self._crowding()
         claimed = await self._claim_each(shards, crowding) if crowding else 0
         return claimed or await self._claim_each(shards, ())
+
+    async def _give_back(self, stranded: Sequence[Claim]) -> None:
+        """Releases the users whose server answers again; the others stay for the next time."""
+        fails = (self.queue.fail(claim, "release") for claim in stranded)
+        answers = await asyncio.gather(*fails, return_exceptions=True)
+        self._stranded = [claim for claim, answer in zip(stranded, answers, strict=True) if isinstance(answer, AWAY)]
+
+    def _note_away(self) -> None:
+        if self.queue.away != self._away:
+            self._away = self.queue.away
+            logger.warning("shards without a server", extra={"shards": self._away})
 
     def _crowding(self) -> list[str]:
         """The tenant that holds more than half of the running updates, if one does."""
@@ -181,7 +192,7 @@ class Worker:
             return Ended("engine")
         except RedisError as error:
             logger.warning("update lost with redis", extra={"error": type(error).__name__})
-            if isinstance(error, (RedisConnectionError, RedisTimeoutError)):
+            if isinstance(error, AWAY):
                 self._stranded.append(claim)
             return Ended("lost")
         self.limit.succeed()

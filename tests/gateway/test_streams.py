@@ -135,11 +135,16 @@ def test_shutdown_ends_live_streams_cleanly_and_lets_chats_finish(play: Play) ->
             await live.content.readany()
             await talk.content.readany()
             suite.server.should_exit = True
-            async with asyncio.timeout(2):
-                assert await live.read() == b""  # a complete body: no error, no reset
-            status, _, body = await suite.json("GET", "/readyz")
+            while not suite.app.state.drain.begun:  # noqa: ASYNC110  # the signal is uvicorn's to see
+                await asyncio.sleep(0.01)
+            status, headers, body = await suite.json("GET", "/readyz")
             assert (status, body["checks"]["drain"]) == (503, "This instance is shutting down")
-            assert (await suite.json("GET", LIVE))[0] == 503
+            assert headers["Connection"] == "close"
+            async with suite.call("GET", LIVE) as late:  # still served: not everybody knows yet
+                assert late.status == 200
+                async with asyncio.timeout(5):
+                    assert await live.read() == b""  # a complete body: no error, no reset
+                    await late.read()
             finish.set()
             assert await talk.read() == b"data: [DONE]\n\n"
 

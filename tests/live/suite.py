@@ -39,6 +39,7 @@ class Suite:
         self.metrics_token = secrets.token_urlsafe(24)
         self.url = f"http://127.0.0.1:{self.ports['gateway']}"
         self.redis_url = f"redis://127.0.0.1:{self.ports['redis']}/0"
+        self.redis_urls = [self.redis_url]
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.environment = {
             **os.environ,
@@ -67,7 +68,7 @@ class Suite:
             command = [redis_server_path(), *place.split(), *durable.split(), ""]
             environment = dict(os.environ)
         else:
-            command = [sys.executable, "-m", MODULES[name]]
+            command = [sys.executable, "-m", MODULES[name.partition("-")[0]]]
             environment = self.environment | {"ALIGNX_SERVER__PORT": str(self.ports[name])}
         with (self.home / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)

@@ -205,7 +205,7 @@ def test_a_drain_ends_open_streams(redis_url: str) -> None:
         await served.put("u1n1")
         async with aclosing(follow(served)) as events:
             await through(events, "pending")
-            server.config.app.state.drain.begin()  # type: ignore[union-attr]
+            server.config.app.state.drain.end()  # type: ignore[union-attr]
             assert [event async for event in events] == []
 
     run(redis_url, test, MockEngine())

@@ -1,0 +1,242 @@
+"""One Redis server or a Redis Cluster, by the same calls.
+
+`open_cluster` gives redis-py's cluster client with three habits changed: it never repeats a command,
+a primary that is away costs the callers of its own slots alone, and the map of the slots is read anew
+without closing the connections that others are waiting on. The functions below are for what a cluster
+does otherwise than a server: commands without a key, blocking reads, and scripts.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from hashlib import sha1
+from itertools import groupby
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.cluster import ClusterNode, ClusterPipeline, RedisCluster
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ClusterDownError,
+    ClusterError,
+    NoScriptError,
+    RedisClusterException,
+    SlotNotCoveredError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from services.core.settings import RedisSettings
+
+RedisClient = Redis | RedisCluster
+CLUSTER_FAULTS = (ClusterError, TryAgainError)
+"""What a caller can wait out, beside a connection that fails: slots without a primary, or on the move."""
+AWAY = (RedisConnectionError, RedisTimeoutError, *CLUSTER_FAULTS)
+"""A command that may or may not have been applied, or was not: its server is away."""
+
+
+class SteadyCluster(RedisCluster):
+    """A cluster client that stays usable while a part of the cluster is away."""
+
+    async def initialize(
+        self,
+        additional_startup_nodes_info: list[tuple[str, int]] | None = None,
+        last_failed_node_name: str | None = None,
+    ) -> "SteadyCluster":
+        """Reads the map of the slots if that is due. Raises redis' ConnectionError if no node gives it."""
+        if not self._initialize:
+            return self
+        try:
+            if self.commands_parser.commands:
+                # The library would ask for the list of all commands again, which costs 15 ms, and
+                # close every connection if that were cancelled.
+                await self.nodes_manager.initialize(additional_startup_nodes_info, last_failed_node_name)
+                self._initialize = False
+            else:
+                await self._first_time()
+        except RedisClusterException as error:
+            raise RedisConnectionError(str(error)) from error
+        return self
+
+    async def _first_time(self) -> None:
+        """Asks each primary in turn for the list of commands; the library asks the first alone, which
+        may be away."""
+        for _ in range(len(self.nodes_manager.startup_nodes) - 1):
+            try:
+                await super().initialize()
+            except (RedisConnectionError, RedisTimeoutError):
+                primaries = self.get_primaries()
+                if primaries:
+                    self.nodes_manager.move_node_to_end_of_cached_nodes(primaries[0].name)
+            else:
+                return
+        await super().initialize()
+
+    async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super().execute_command(*args, **kwargs)
+        except SlotNotCoveredError as error:  # no RedisError in the library, but no mistake of ours
+            raise ClusterDownError(str(error)) from error
+
+    async def aclose(self) -> None:
+        """Has the map read anew before the next command. The library calls this for it, and its own
+        version would break what is under way on other primaries; `shut` closes the connections."""
+        self._initialize = True
+
+    async def shut(self) -> None:
+        self._initialize = False
+        await super().aclose()
+
+    def pipeline(self, transaction: Any | None = None, shard_hint: Any | None = None) -> ClusterPipeline:
+        """Only pipelines without a transaction: those of the library block the event loop."""
+        assert not transaction
+        assert not shard_hint
+        return SteadyPipeline(self)  # type: ignore[abstract]  # an attribute that the library declares and never sets
+
+
+class SteadyPipeline(ClusterPipeline):
+    """A pipeline whose failure has the map of the slots read anew, as that of a command has."""
+
+    async def execute(self, raise_on_error: bool = True, allow_redirections: bool = True) -> list[Any]:
+        try:
+            found: list[Any] = await super().execute(raise_on_error, allow_redirections)
+        except AWAY:
+            await self.cluster_client.aclose()
+            raise
+        except SlotNotCoveredError as error:
+            await self.cluster_client.aclose()
+            raise ClusterDownError(str(error)) from error
+        return found
+
+
+@asynccontextmanager
+async def open_cluster(settings: RedisSettings) -> AsyncIterator[RedisCluster]:
+    """A client of the cluster that the nodes of `settings.url` belong to."""
+    nodes = [parse_url(url) for url in settings.node_urls]
+    first: dict[str, Any] = {name: value for name, value in nodes[0].items() if name not in ("host", "port")}
+    if first.pop("connection_class", None) is not None:  # parse_url's word for rediss://
+        first["ssl"] = True
+    client = SteadyCluster(
+        startup_nodes=[ClusterNode(node.get("host", "127.0.0.1"), node.get("port", 6379)) for node in nodes],
+        decode_responses=True,
+        max_connections=settings.max_connections,
+        socket_timeout=settings.timeout_s,
+        socket_connect_timeout=settings.timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        require_full_coverage=False,
+        **first,
+    )
+    try:
+        yield client
+    finally:
+        await client.shut()
+
+
+class Script:
+    """A Lua script, sent by its hash and in full only to a server that does not know it yet. All of
+    its keys have one hash tag."""
+
+    def __init__(self, redis: RedisClient, source: str) -> None:
+        self.redis: Any = redis  # its methods are typed for the blocking client and this one at once
+        self.source = source
+        self.sha = sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        try:
+            return await self.redis.evalsha(self.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return await self.redis.eval(self.source, len(keys), *keys, *args)
+
+
+def servers(redis: RedisClient) -> list[ClusterNode | None]:
+    """The nodes of a cluster, replicas included; for a single server, None stands for it."""
+    return list(redis.get_nodes()) if isinstance(redis, RedisCluster) else [None]
+
+
+async def ask_server(redis: RedisClient, server: ClusterNode | None, *command: str | int) -> Any:
+    """A command sent to one of the `servers`, whatever its keys."""
+    client: Any = redis
+    target = {} if server is None else {"target_nodes": server}
+    return await client.execute_command(*command, **target)
+
+
+async def answers(redis: RedisClient) -> None:
+    """Returns once any primary answers: what the others hold is still served. Raises the last error."""
+    if not isinstance(redis, RedisCluster):
+        client: Any = redis
+        await client.ping()
+        return
+    await redis.initialize()
+    error: Exception | None = None
+    for primary in redis.get_primaries():
+        try:
+            await ask_server(redis, primary, "PING")
+        except (RedisConnectionError, RedisTimeoutError) as fault:
+            error = fault
+        else:
+            return
+    raise error or RedisConnectionError("The cluster has no primary.")
+
+
+async def ask_shards(
+    redis: RedisClient, prefixes: Mapping[int, str], ask: Callable[[Any, str], None]
+) -> dict[int, list[Any]]:
+    """For each shard what the commands find that `ask` puts into a pipeline for its prefix. Shards whose
+    server is away are left out; raises when none answers."""
+
+    async def of_server(shards: Sequence[int]) -> list[Any]:
+        pipe = redis.pipeline(transaction=False)
+        for shard in shards:
+            ask(pipe, prefixes[shard])
+        answer: list[Any] = await pipe.execute()
+        return answer
+
+    groups = _by_server(redis, prefixes)
+    found: dict[int, list[Any]] = {}
+    fault: BaseException | None = None
+    for shards, answer in zip(
+        groups, await asyncio.gather(*map(of_server, groups), return_exceptions=True), strict=True
+    ):
+        if isinstance(answer, AWAY):
+            fault = answer
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            each = len(answer) // len(shards)
+            found.update((shard, answer[each * place : each * (place + 1)]) for place, shard in enumerate(shards))
+    if fault is not None and not found:
+        raise fault
+    return found
+
+
+def _by_server(redis: RedisClient, prefixes: Mapping[int, str]) -> list[list[int]]:
+    if not isinstance(redis, RedisCluster):
+        return [list(prefixes)]
+
+    def holder(shard: int) -> str:
+        node = _holder(redis, prefixes[shard])
+        return node.name if node else ""
+
+    return [list(shards) for _, shards in groupby(sorted(prefixes, key=holder), key=holder)]
+
+
+def _holder(cluster: RedisCluster, key: str) -> ClusterNode | None:
+    try:
+        return cluster.get_node_from_key(key)
+    except SlotNotCoveredError:
+        return None
+
+
+async def read_stream(redis: RedisClient, key: str, after: str, block_ms: int) -> Any:
+    """XREAD of one stream. A cluster is told the node, for which the library would ask a server anew
+    each time."""
+    server: ClusterNode | None = None
+    if isinstance(redis, RedisCluster):
+        await redis.initialize()
+        server = _holder(redis, key)
+        if server is None:
+            raise ClusterDownError(f"no server holds the slot of {key.partition('}')[0]}}}")
+    return await ask_server(redis, server, "XREAD", "BLOCK", block_ms, "STREAMS", key, after)

@@ -1,0 +1,150 @@
+"""Two of each service at work together, on one Redis and on a cluster of three primaries."""
+
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.live.many import ManySuite
+
+pytestmark = pytest.mark.live
+
+SHORT = "Yes: use DNS."
+CANARY = "a canary nobody else says"
+LONG = "Great question! Let us dive deep into the wonderful and endless world of DNS today!!!"
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["server", "cluster"])
+def many(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ManySuite]:
+    running = ManySuite(tmp_path_factory.mktemp("many"), cluster=request.param)
+    try:
+        yield running.up()
+    finally:
+        running.down()
+
+
+def comparisons(count: int) -> list[dict[str, str]]:
+    return [{"type": "comparison", "query": f"q{i}", "chosen": SHORT, "rejected": LONG} for i in range(count)]
+
+
+def test_the_main_job_by_either_door(many: ManySuite) -> None:
+    with many.doors("spine") as (one, other):
+        sent = one.post("/v1/users/ada/events", json={"events": comparisons(8)}, headers={"Prefer": "wait=10"})
+        assert (sent.status_code, sent.json()["version"], sent.json()["pending"]) == (202, 1, 0)
+        current = other.get("/v1/users/ada/preferences").json()
+        assert current["quality"]["profile"]["comparisons"] == 8
+        chosen = other.post("/v1/users/ada/select", json={"query": "and TLS?", "items": [LONG, SHORT]}).json()
+        assert chosen["choice"] == 1
+        assert other.get("/v1/quality").json()["profile"]["comparisons"] == 8
+
+
+def test_a_rate_is_one_for_all_doors(many: ManySuite) -> None:
+    with many.doors("slow", rate=0.001, burst=10) as doors:
+        statuses = [doors[call % 2].get("/v1/users/nobody/preferences").status_code for call in range(20)]
+        assert sorted(statuses) == [404] * 10 + [429] * 10
+
+
+def test_an_idempotency_key_holds_for_all_replicas(many: ManySuite) -> None:
+    with many.doors("again") as doors:
+
+        def send(call: int) -> httpx.Response:
+            headers = {"Idempotency-Key": "one"}
+            return doors[call % 2].post("/v1/users/ada/events", json={"events": comparisons(2)}, headers=headers)
+
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(send, range(16)))
+        assert {answer.status_code for answer in answers} == {202}
+        assert len({tuple(answer.json()["ids"]) for answer in answers}) == 1
+        assert sum(not answer.json()["replayed"] for answer in answers) == 1
+        assert len(doors[0].get("/v1/users/ada/events").json()["events"]) == 2
+
+
+def test_a_stream_shows_what_a_worker_elsewhere_writes(many: ManySuite) -> None:
+    with many.doors("live") as (door, _):
+        door.post("/v1/users/ada/events", json={"events": comparisons(1)}, headers={"Prefer": "wait=10"})
+        for url in many.urls("preference"):
+            with many.inside(url, "live") as client, client.stream("GET", "/v1/users/ada/preferences/stream") as stream:
+                lines = stream.iter_lines()
+                before = next_version(lines)
+                door.post("/v1/users/ada/events", json={"events": comparisons(1)}).raise_for_status()
+                assert next_version(lines) == before + 1
+
+
+def next_version(lines: Iterator[str]) -> int:
+    for line in lines:
+        if line == "event: version":
+            found = re.search(r'"version":(\d+)', next(lines))
+            assert found
+            return int(found[1])
+    raise AssertionError("the stream ended")
+
+
+def test_workers_share_the_users_and_double_nothing(many: ManySuite) -> None:
+    with many.doors("crowd") as doors:
+
+        def send(user: int) -> None:
+            for part in range(4):
+                door = doors[(user + part) % 2]
+                door.post(f"/v1/users/u{user}/events", json={"events": comparisons(3)}).raise_for_status()
+            door.post(f"/v1/users/u{user}/events", json={"events": comparisons(1)}, headers={"Prefer": "wait=20"})
+
+        before = updates(many)
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(send, range(60)))
+        for user in range(60):
+            current = doors[user % 2].get(f"/v1/users/u{user}/preferences").json()
+            assert (current["pending"], current["events_total"]) == (0, 13)
+            assert current["quality"]["profile"]["comparisons"] == 13
+            assert sum(version["events"]["count"] for version in versions(doors[0], user)) == 13
+        worked = [after - then for after, then in zip(updates(many), before, strict=True)]
+        assert min(worked) > 0, worked
+
+
+def versions(client: httpx.Client, user: int) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = client.get(f"/v1/users/u{user}/preferences/versions").json()["versions"]
+    return found
+
+
+def updates(many: ManySuite) -> list[float]:
+    """Updates that each worker committed."""
+    pages = [httpx.get(f"{url}/metrics").text for url in many.urls("worker")]
+    found = [re.search(r'^alignx_updates_total\{outcome="committed"\} (\S+)', page, re.MULTILINE) for page in pages]
+    return [float(match[1]) if match else 0.0 for match in found]
+
+
+def on_disk(home: Path) -> bool:
+    """A file that is replaced while it is looked at is looked at again."""
+    try:
+        return any(CANARY.encode() in path.read_bytes() for path in home.rglob("*") if path.is_file())
+    except FileNotFoundError:
+        return True
+
+
+def test_a_cluster_with_fewer_shards_than_primaries(tmp_path: Path) -> None:
+    settings = {"ALIGNX_QUEUE__SHARDS": "2", "ALIGNX_REDIS__REWRITE_AFTER_ERASE_S": "0.1"}
+    few = ManySuite(tmp_path, settings, replicas=1, cluster=True)
+    try:
+        few.up()
+        with few.doors("few") as (client,):
+            for user in range(8):
+                sent = client.post(
+                    f"/v1/users/u{user}/events", json={"events": comparisons(2)}, headers={"Prefer": "wait=10"}
+                )
+                assert (sent.status_code, sent.json()["version"]) == (202, 1)
+            canary = {"type": "statement", "text": CANARY}
+            for user in range(8):
+                client.post(f"/v1/users/u{user}/events", json={"events": [canary]}).raise_for_status()
+            assert on_disk(tmp_path)
+            for user in range(8):
+                assert client.delete(f"/v1/users/u{user}").status_code == 204
+            deadline = time.monotonic() + 20
+            while on_disk(tmp_path):  # until each primary has written its file anew
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+    finally:
+        few.down()

@@ -1,0 +1,154 @@
+"""A Redis Cluster of plain redis-server processes, for the tests: started, killed and started again.
+
+Each primary keeps an append-only file that is written before a command is answered, and the slots
+it was given at the first start. `by_hand` builds the cluster by commands, as redis-cli would.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from tests.conftest import free_port, redis_server_path
+
+SLOTS = 16_384
+_BUS_OFFSET = 10_000
+"""The nodes talk to each other on their port plus this."""
+_READY_S = 30.0
+
+
+def _cluster_port() -> int:
+    """A free port whose bus port is free too."""
+    while True:
+        port = free_port()
+        if port + _BUS_OFFSET > 65_535:
+            continue
+        with socket.socket() as bus:
+            if bus.connect_ex(("127.0.0.1", port + _BUS_OFFSET)):
+                return port
+
+
+class ClusterServers:
+    """`primaries` nodes that share the slots evenly, and as many replicas as asked for."""
+
+    def __init__(self, home: Path, primaries: int = 3, replicas: int = 0) -> None:
+        self.home = home
+        self.primaries = primaries
+        self.ports = [_cluster_port() for _ in range(primaries + replicas)]
+        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+
+    @property
+    def url(self) -> str:
+        """All nodes, for ALIGNX_REDIS__URL."""
+        return "redis://" + ",".join(f"127.0.0.1:{port}" for port in self.ports) + "/0"
+
+    @property
+    def node_urls(self) -> list[str]:
+        return [f"redis://127.0.0.1:{port}/0" for port in self.ports]
+
+    def up(self) -> "ClusterServers":
+        for place in range(len(self.ports)):
+            self.start(place)
+        self._by_hand()
+        return self
+
+    def start(self, place: int) -> None:
+        port = self.ports[place]
+        folder = self.home / f"node-{place}"
+        folder.mkdir(exist_ok=True)
+        options = (
+            f"--port {port} --bind 127.0.0.1 --dir {folder} --logfile log --appendonly yes --appendfsync always "
+            "--cluster-enabled yes --cluster-config-file nodes.conf --cluster-node-timeout 1500 "
+            "--cluster-require-full-coverage no --save"
+        )
+        command = [redis_server_path(), *options.split(), ""]
+        self.processes[place] = subprocess.Popen(command, env=dict(os.environ), stdout=subprocess.DEVNULL)
+        _until(lambda: self._answers(place), f"node {place} answers")
+
+    def kill(self, place: int, number: int = signal.SIGKILL) -> None:
+        process = self.processes.pop(place)
+        process.send_signal(number)
+        process.wait(30)
+
+    def down(self) -> None:
+        for place in tuple(self.processes):
+            self.kill(place, signal.SIGTERM)
+
+    def wait_ok(self) -> None:
+        _until(self.ok, "the cluster serves")
+
+    def flush(self) -> None:
+        for place in range(self.primaries):
+            with self.node(place) as node:
+                node.flushall()
+
+    @contextmanager
+    def node(self, place: int) -> Iterator[Any]:
+        with Redis(port=self.ports[place], decode_responses=True) as client:
+            yield client
+
+    def holder(self, key: str) -> int:
+        """The place of the primary that holds `key`."""
+        with self.node(0) as first:
+            slot = int(first.execute_command("CLUSTER KEYSLOT", key))
+        return min(slot * self.primaries // SLOTS, self.primaries - 1)
+
+    def ok(self) -> bool:
+        """Every node that runs sees a cluster that serves."""
+        return all(self._state(place) == "ok" for place in self.processes)
+
+    def _by_hand(self) -> None:
+        bounds = [place * SLOTS // self.primaries for place in range(self.primaries + 1)]
+        for place in range(self.primaries):
+            with self.node(place) as node:
+                node.execute_command("CLUSTER ADDSLOTS", *range(bounds[place], bounds[place + 1]))
+                node.execute_command("CLUSTER SET-CONFIG-EPOCH", place + 1)
+        for port in self.ports[1:]:
+            with self.node(0) as first:
+                first.execute_command("CLUSTER MEET", "127.0.0.1", port)
+        _until(self._all_know_all, "the nodes know each other")
+        for place in range(self.primaries, len(self.ports)):
+            with self.node(place - self.primaries) as primary, self.node(place) as replica:
+                replica.execute_command("CLUSTER REPLICATE", primary.execute_command("CLUSTER MYID"))
+        _until(self.ok, "the cluster serves")
+
+    def _all_know_all(self) -> bool:
+        return all(int(self._info(place)["cluster_known_nodes"]) == len(self.ports) for place in self.processes)
+
+    def _state(self, place: int) -> str:
+        return self._info(place)["cluster_state"]
+
+    def _info(self, place: int) -> dict[str, str]:
+        with self.node(place) as node:
+            found = node.execute_command("CLUSTER INFO")
+        if isinstance(found, dict):
+            return found
+        return dict(line.split(":", 1) for line in str(found).split() if ":" in line)
+
+    def _answers(self, place: int) -> bool:
+        try:
+            with self.node(place) as node:
+                return bool(node.ping())
+        except RedisConnectionError:
+            return False
+
+
+def _until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _READY_S
+    while True:
+        try:
+            if holds():
+                return
+        except RedisError:
+            pass
+        assert time.monotonic() < deadline, f"not after {_READY_S:.0f} s: {what}"
+        time.sleep(0.02)
