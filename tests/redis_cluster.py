@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,18 @@ class ClusterServers:
         with self.node(0) as first:
             slot = int(first.execute_command("CLUSTER KEYSLOT", key))
         return min(slot * self.primaries // SLOTS, self.primaries - 1)
+
+    def move(self, keys: Sequence[str], old: int, new: int) -> None:
+        """Gives the slot of `keys`, which are all it holds, from one primary to another."""
+        with self.node(old) as source, self.node(new) as target:
+            slot = source.execute_command("CLUSTER KEYSLOT", keys[0])
+            source_id, target_id = source.execute_command("CLUSTER MYID"), target.execute_command("CLUSTER MYID")
+            target.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", source_id)
+            source.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", target_id)
+            for key in keys:
+                source.execute_command("MIGRATE", "127.0.0.1", self.ports[new], key, 0, 1_000)
+            for node in (target, source):
+                node.execute_command("CLUSTER SETSLOT", slot, "NODE", target_id)
 
     def ok(self) -> bool:
         """Every node that runs sees a cluster that serves."""

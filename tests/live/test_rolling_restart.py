@@ -28,7 +28,7 @@ pytestmark = pytest.mark.live
 
 USERS = 8
 SETTINGS = {
-    "ALIGNX_SERVER__DRAIN_S": "1.0",
+    "ALIGNX_SERVER__DRAIN_S": "0.7",
     "ALIGNX_GATEWAY__REPLICA_CHECK_S": "0.2",
 }
 AVOIDED_S = 5.0

@@ -188,3 +188,26 @@ def test_a_replica_takes_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]
             print(f"\na replica took over after {took[0]:.1f} s; the nodes' timeout is 1.5 s")  # noqa: T201
     finally:
         servers_.down()
+
+
+def test_a_slot_that_moved_is_followed(empty: ClusterServers) -> None:
+    prefix = PREFIXES[0]
+    old = empty.holder(prefix)
+    new = (old + 1) % 3
+    keys = (prefix + "n", prefix + "live")
+
+    async def test(redis: RedisClient) -> None:
+        client: Any = redis
+        script = Script(redis, COUNT)
+        assert await script([prefix + "n"], []) == 1
+        event_id = await client.xadd(prefix + "live", {"e": "version"})
+        empty.move(keys, old, new)
+        found = await ask_shards(redis, {0: prefix}, lambda pipe, prefix: pipe.get(prefix + "n"))
+        assert found == {0: ["1"]}
+        assert event_id in str(await read_stream(redis, prefix + "live", "0-0", 10))
+        assert await script([prefix + "n"], []) == 2
+
+    try:
+        run(empty, test)
+    finally:
+        empty.move(keys, new, old)
