@@ -74,9 +74,9 @@ LOAD = Row(
         ),
         Panel(
             "Keys thrown away",
-            "Keys evicted a second to save memory. Always 0 where Redis runs with noeviction, as it must here.",
-            "ops",
-            (Query("max by (node) (rate(alignx_redis_evicted_keys_total[$__rate_interval]))", "{{node}} evicted"),),
+            "Keys evicted to save memory since Redis started. Always 0 under the policy noeviction, as it must be.",
+            "short",
+            (Query("max by (node) (alignx_redis_evicted_keys)", "{{node}} evicted"),),
         ),
     ),
 )

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
-
 from docs.metrics import exported
+
 from tests.docker.promql import grouping, selectors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,8 +32,8 @@ def rules(kind: str) -> list[dict[str, object]]:
 def known_series() -> Series:
     known: dict[str, dict[str, set[str]]] = {"up": {"": set()}, "ALERTS": {"": {"alertname", "alertstate", "severity"}}}
     for job, metrics in exported().items():
-        for metric in metrics:
-            for name, labels in metric.series().items():
+        for metric in metrics.values():
+            for name, labels in metric.series.items():
                 known.setdefault(name, {})[job] = set(labels)
     for name, labels in json.loads(VLLM_SERIES.read_text()).items():
         known[name] = {"engine": set(labels)}
