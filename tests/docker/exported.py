@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
-from docs.metrics import exported
 
+from docs.metrics import exported
 from tests.docker.promql import grouping, selectors
 
 ROOT = Path(__file__).resolve().parents[2]
