@@ -26,7 +26,7 @@ class Relay:
         self._run(self._cut())
 
     def freeze(self) -> None:
-        """Takes connections and requests, and answers nothing."""
+        """Passes requests on, and keeps the answers back."""
         self._loop.call_soon_threadsafe(self._flows.clear)
 
     def mend(self) -> None:
@@ -63,16 +63,19 @@ class Relay:
             onward_reader, onward = await asyncio.open_connection("127.0.0.1", self._target)
             self._open |= {writer, onward}
             try:
-                await asyncio.gather(self._pass(reader, onward), self._pass(onward_reader, writer))
+                await asyncio.gather(self._pass(reader, onward), self._pass(onward_reader, writer, self._flows))
             finally:
                 self._open -= {writer, onward}
                 onward.close()
         writer.close()
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flows: asyncio.Event | None = None
+    ) -> None:
         with suppress(OSError):
             while data := await reader.read(65_536):
-                await self._flows.wait()
+                if flows:
+                    await flows.wait()
                 writer.write(data)
                 await writer.drain()
         writer.close()

@@ -9,11 +9,13 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from redis import Redis
 
 from docker.grafana.write import DASHBOARDS
 from docs import operations
@@ -27,18 +29,21 @@ from tests.docker.exported import VLLM_SERIES, rules
 from tests.docker.promql import measured, selectors
 from tests.live.prometheus import Prometheus
 from tests.live.relay import Relay
-from tests.live.suite import Suite
+from tests.live.suite import SERVICES, Suite
 
 pytestmark = pytest.mark.live
 
 WINDOW = "5m"
 ROUNDS = 3
+LATE_CHATS = 60
 CHAT = ({"role": "user", "content": "What should I cook tonight?"},)
 SETTINGS = {
     "ALIGNX_SUMMARY__MAX_TOKENS": "48",
     "ALIGNX_SUMMARY__WORKERS": "1",  # one hung update is enough to keep all others waiting
     "ALIGNX_ENGINE__BREAKER_COOLDOWN_S": "1",
     "ALIGNX_QUEUE__BACKOFF_MAX_MS": "1000",
+    "ALIGNX_QUEUE__LEASE_MS": "4000",
+    "ALIGNX_QUEUE__HEARTBEAT_MS": "500",
     "ALIGNX_METRICS__TENANTS": '["acme"]',
 }
 
@@ -67,6 +72,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, engine_url: str) -> Iterat
     try:
         suite.up()
         with Prometheus(tmp_path_factory.mktemp("prometheus"), targets, suite.metrics_token) as prometheus:
+            prometheus.wait(lambda: [one.value for one in prometheus.query("up")] == [1.0] * 6, 60)
             yield Watched(suite, relay, prometheus, f"http://127.0.0.1:{url.port}")
     finally:
         suite.down()
@@ -77,18 +83,19 @@ def watched(tmp_path_factory: pytest.TempPathFactory, engine_url: str) -> Iterat
 def used(watched: Watched) -> Watched:
     """After some rounds of everything that clients do, each seen by a scrape of its own."""
     for number in range(ROUNDS):
-        scraped = watched.prometheus.query("sum(scrape_samples_scraped)") and _scrapes(watched.prometheus)
         with watched.client("acme") as acme, watched.client("small") as small:
             use(acme, f"ada-{number}")
             use(small, f"bob-{number}")
         refused(watched.suite)
-        watched.prometheus.wait(lambda seen=scraped: _scrapes(watched.prometheus) >= seen + 2, 30)
+        seen = scrapes(watched.prometheus)
+        watched.prometheus.wait(lambda seen=seen: scrapes(watched.prometheus) >= seen + 2, 30)
     watched.prometheus.wait(lambda: all(not missing(watched, expr) for _, _, expr in panel_queries()), 20)
     return watched
 
 
-def _scrapes(prometheus: Prometheus) -> float:
-    return min(sample.value for sample in prometheus.query(f'count_over_time(up{{job!="prometheus"}}[{WINDOW}])'))
+def scrapes(prometheus: Prometheus) -> float:
+    """How often every process was scraped."""
+    return min(sample.value for sample in prometheus.query(f"count_over_time(up[{WINDOW}])"))
 
 
 def choices(count: int) -> list[Interaction]:
@@ -215,6 +222,7 @@ def test_an_engine_that_is_gone_is_told(used: Watched) -> None:
             return used.prometheus.firing("EngineBreakerOpen", job="response")
 
         used.prometheus.wait(calls_until_open, 60)
+        used.prometheus.wait(lambda: used.prometheus.firing("ErrorBudgetBurn", severity="critical"), 30)
         used.relay.mend()
         used.prometheus.wait(lambda: answers(client) and not used.prometheus.firing("EngineBreakerOpen"), 60)
 
@@ -234,11 +242,31 @@ def test_a_worker_that_was_killed_is_told(used: Watched) -> None:
     used.prometheus.wait(lambda: not used.prometheus.firing("TargetDown"), 60)
 
 
-def test_a_redis_that_is_gone_is_told(used: Watched) -> None:
-    used.suite.kill("redis")
-    used.prometheus.wait(lambda: used.prometheus.firing("RedisDown"), 60)
-    used.suite.start("redis")
-    used.prometheus.wait(lambda: not used.prometheus.firing("RedisDown"), 60)
+def test_chats_that_begin_late_are_told(used: Watched) -> None:
+    with used.client("acme") as client, ThreadPoolExecutor(LATE_CHATS) as pool:
+        used.relay.freeze()
+        late = [pool.submit(client.chat, CHAT, user="ada", max_tokens=4) for _ in range(LATE_CHATS)]
+        wait(late, timeout=4)
+        used.relay.mend()
+        assert all(chat.result() for chat in late)
+        used.prometheus.wait(lambda: used.prometheus.firing("FirstTokenBudgetBurn"), 30)
+
+
+def test_an_update_that_ends_its_worker_again_and_again_is_told(used: Watched) -> None:
+    used.relay.freeze()
+    with used.client("acme") as client:
+        client.append("fatal", choices(1))
+
+    def told() -> bool:
+        if used.prometheus.figures("alignx_updates_in_flight > 0"):
+            used.suite.kill("worker")
+            used.suite.start("worker")
+            used.prometheus.wait(lambda: used.prometheus.query("alignx_updates_in_flight > 0") == [], 30)
+        return used.prometheus.firing("DeadLettersGrow")
+
+    used.prometheus.wait(told, 120)
+    used.prometheus.wait(lambda: used.prometheus.firing("LeaseExpiries"), 10)
+    used.relay.mend()
 
 
 def test_a_full_backlog_is_told(used: Watched) -> None:
@@ -258,3 +286,34 @@ def fill(client: AlignX, user: str) -> None:
     """Sends events until they are refused."""
     while True:
         client.append(user, choices(500))
+
+
+def test_keys_that_are_not_accepted_are_told(used: Watched) -> None:
+    def told() -> bool:
+        for _ in range(50):
+            refused(used.suite)
+        return used.prometheus.firing("AuthFailuresSurge")
+
+    used.prometheus.wait(told, 60)
+
+
+def test_a_redis_that_is_gone_is_told(used: Watched) -> None:
+    used.suite.kill("redis")
+    used.prometheus.wait(lambda: used.prometheus.firing("RedisDown"), 60)
+    used.suite.start("redis")
+    used.suite.wait_ready(SERVICES)
+    used.prometheus.wait(lambda: not used.prometheus.firing("RedisDown"), 60)
+
+
+def test_a_redis_without_room_is_told(used: Watched) -> None:
+    """The last test: it loses data."""
+    with Redis.from_url(used.suite.redis_url) as redis:
+
+        def told() -> bool:
+            redis.config_set("maxmemory", redis.info("memory")["used_memory"] * 101 // 100)
+            return used.prometheus.firing("RedisMemoryHigh")
+
+        used.prometheus.wait(told, 60)
+        redis.config_set("maxmemory-policy", "allkeys-random")
+        redis.config_set("maxmemory", 1)
+        used.prometheus.wait(lambda: used.prometheus.firing("RedisEvictsKeys"), 60)
