@@ -35,7 +35,7 @@ TRAFFIC = Row(
         ),
         Panel(
             "Under way",
-            "Requests being answered, streams included.",
+            "Requests being answered, streams and the scrape itself among them.",
             "short",
             (Query("sum by (job) (alignx_http_requests_in_flight)", by("job")),),
             width=12,

@@ -165,3 +165,34 @@ def test_without_redis_requests_are_503_and_the_gateway_lives(play: Play) -> Non
         assert body["checks"]["redis"] == "Redis does not answer"
 
     play(scenario, redis={"url": "redis://127.0.0.1:1/0"})
+
+
+def test_the_metrics_are_for_their_token_or_an_admin(play: Play) -> None:
+    async def scenario(suite: Any) -> None:
+        assert "alignx_build_info" in await suite.metrics()
+        for key, status in (("", 401), ("nonsense", 401), (suite.key, 403), (ADMIN_KEY, 200)):
+            async with suite.call("GET", "/metrics", key=key) as answer:
+                assert (answer.status, "alignx_" in await answer.text()) == (status, status == 200), key
+        assert await metric(suite, "alignx_gateway_auth_failures_total", reason="missing") == 1
+        assert await metric(suite, "alignx_gateway_auth_failures_total", reason="not_admin") == 1
+        _, _, document = await suite.json("GET", "/openapi.json", key="")
+        assert document["paths"]["/metrics"]["get"]["security"] == [{"key": []}]
+
+    play(scenario)
+
+
+def test_their_token_reads_the_metrics_without_redis_and_nothing_else(play: Play) -> None:
+    async def scenario(suite: Any) -> None:
+        assert "alignx_build_info" in await suite.metrics()
+        assert (await suite.json("GET", PATH, key="metrics-token-of-the-tests"))[0] == 401
+
+    play(scenario, redis={"url": "redis://127.0.0.1:1/0"})
+
+
+def test_without_a_metrics_token_no_text_passes_for_one(play: Play) -> None:
+    async def scenario(suite: Any) -> None:
+        for key in ("", "None", "metrics-token-of-the-tests"):
+            assert (await suite.json("GET", "/metrics", key=key))[0] == 401
+        assert (await suite.json("GET", "/metrics", key="", headers={"Authorization": "Basic eDp5"}))[0] == 401
+
+    play(scenario, gateway={"metrics_token": None})

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from services.core.calls import EngineCall
 from services.core.engine import Engine
+from services.core.errors import EngineUnavailable
 from tests.services.core.fake_engine import MESSAGES, SAMPLING, FakeEngine, chat_bytes, delta, reply, run
 
 
@@ -67,5 +68,28 @@ def test_a_chat_left_early_is_no_mark_against_the_engine() -> None:
                 raise ZeroDivisionError
         assert [call.outcome for call in calls] == ["cancelled", "cancelled"]
         await chat_bytes(engine, {"messages": MESSAGES, "stream": True})
+
+    run(test, breaker_failures=1)
+
+
+def test_what_is_under_way_can_be_looked_at() -> None:
+    async def slow(_: web.Request) -> web.StreamResponse:
+        asked.set()
+        await go.wait()
+        return web.Response(status=503)
+
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def test(fake: FakeEngine, engine: Engine, calls: list[EngineCall]) -> None:
+        fake.chat = slow
+        assert (engine.calls.in_flight, engine.calls.breaker_open) == (0, False)
+        call = asyncio.create_task(engine.complete(MESSAGES, **SAMPLING))
+        await asked.wait()
+        assert (engine.calls.in_flight, engine.calls.breaker_open) == (1, False)
+        go.set()
+        await asyncio.wait({call})
+        assert isinstance(call.exception(), EngineUnavailable)
+        assert (engine.calls.in_flight, engine.calls.breaker_open) == (0, True)
+        assert [call.tenant for call in calls] == [SAMPLING["tenant"]]
 
     run(test, breaker_failures=1)

@@ -119,6 +119,22 @@ def test_a_lease_outlives_two_heartbeats() -> None:
         QueueSettings(lease_ms=1_000, heartbeat_ms=501)
 
 
+def test_traces_need_an_address_and_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALIGNX_TRACING__ENDPOINT", "http://127.0.0.1:4318")
+    assert load_settings().tracing.endpoint == "http://127.0.0.1:4318"
+    for absent in (lambda _: None, _raising):  # the package without its part, and no package at all
+        monkeypatch.setattr("services.core.settings.find_spec", absent)
+        with pytest.raises(SystemExit, match=r"ALIGNX_TRACING__ENDPOINT: .*pip install 'alignx-serve\[tracing\]'"):
+            load_settings()
+    monkeypatch.setenv("ALIGNX_TRACING__ENDPOINT", "collector:4318")
+    with pytest.raises(SystemExit, match=r"ALIGNX_TRACING__ENDPOINT: .*must start with http:// or https://"):
+        load_settings()
+
+
+def _raising(name: str) -> None:
+    raise ModuleNotFoundError(name)
+
+
 def test_settings_cannot_be_changed() -> None:
     settings = load_settings()
     for owner, field in ((settings, "queue"), (settings.queue, "shards"), (settings.engine, "url")):

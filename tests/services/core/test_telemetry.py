@@ -3,7 +3,9 @@
 import asyncio
 import io
 import logging
+import time
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.core.calls import EngineCall
 from services.core.schemas import TokenCounts
 from services.core.telemetry import (
+    ARRIVED,
     EngineMetrics,
     HttpMetrics,
     JsonFormatter,
@@ -297,5 +300,53 @@ def test_a_call_to_the_engine_is_measured() -> None:
     assert tokens == [9, 3, 4]
 
 
-def test_a_registry_holds_the_figures_of_the_process() -> None:
-    assert b"process_resident_memory_bytes" in generate_latest(create_registry("test"))
+@pytest.mark.parametrize(
+    ("listed", "tenant", "label"), [(("acme", "shop"), "shop", "shop"), (("acme",), "shop", "other"), ((), "", "other")]
+)
+def test_tokens_are_counted_for_listed_tenants_alone(listed: tuple[str, ...], tenant: str, label: str) -> None:
+    registry = CollectorRegistry()
+    tokens = TokenCounts(prompt=9, completion=3, cached=4)
+    EngineMetrics(registry, listed).observe(EngineCall("stream", "ok", 2.0, 0.5, tokens, tenant))
+    samples = next(family for family in registry.collect() if family.name == "alignx_tenant_tokens").samples
+    counted = {tuple(sample.labels.values()): sample.value for sample in samples if sample.name.endswith("_total")}
+    assert counted == {(label, "prompt"): 9, (label, "completion"): 3, (label, "cached"): 4}
+
+
+def test_the_state_of_the_calls_is_read_at_each_scrape() -> None:
+    registry = CollectorRegistry()
+    calls = SimpleNamespace(in_flight=2, breaker_open=False)
+    EngineMetrics(registry).watch(calls)
+    found = registry.get_sample_value
+    assert (found("alignx_engine_calls_in_flight"), found("alignx_engine_breaker_open")) == (2, 0)
+    calls.in_flight, calls.breaker_open = 0, True
+    assert (found("alignx_engine_calls_in_flight"), found("alignx_engine_breaker_open")) == (0, 1)
+
+
+def test_a_registry_holds_the_figures_of_the_process_and_what_it_is() -> None:
+    text = generate_latest(create_registry("test")).decode()
+    assert "process_resident_memory_bytes" in text
+    assert f'alignx_build_info{{service="test",version="{version("alignx-serve")}"}} 1.0' in text
+
+
+# --- traces ------------------------------------------------------------------------------------
+
+
+def test_the_callers_trace_is_current_in_logs_and_gone_afterwards(log: Log) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    server = Server(fine)
+    server.get(traceparent=f"00-{trace}-00f067aa0ba902b7-01".encode())
+    server.get(traceparent=b"nonsense")
+    server.get()
+    assert [line.get("trace_id") for line in log.lines] == [trace, trace, None, None, None, None]
+
+
+def test_when_a_request_came_is_known_within_it() -> None:
+    async def arrived(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(ARRIVED.get())
+        await PlainTextResponse("fine")(scope, receive, send)
+
+    seen: list[float] = []
+    before = time.perf_counter()
+    Server(arrived).get()
+    assert before <= seen[0] <= time.perf_counter()
+    assert ARRIVED.get() == 0.0
