@@ -1,5 +1,6 @@
 """Prometheus's configuration, its rules and their own tests; that each alert is explained and tested."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from tests.docker.promql import selectors
 
 FOLDER = RULES.parent
 CASES = FOLDER / "tests" / "alerts.yml"
+LOCAL = ROOT / "docker" / "local" / "prometheus.yml"
 CONFIG = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
 ALERTS = rules("alert")
 
@@ -36,7 +38,8 @@ def promtool(*arguments: str) -> None:
 
 
 def test_prometheus_takes_the_configuration() -> None:
-    promtool("check", "config", "--syntax-only", "prometheus.yml")  # the token's file is there in a container only
+    for path in (FOLDER / "prometheus.yml", LOCAL):  # syntax only: the token's file is there when the suite is
+        promtool("check", "config", "--syntax-only", str(path))
 
 
 def test_prometheus_takes_the_rules() -> None:
@@ -107,3 +110,15 @@ def test_prometheus_scrapes_every_process_where_it_listens() -> None:
         "response": services.response.app.PORT,
     }
     assert [job["job_name"] for job in CONFIG["scrape_configs"] if "authorization" in job] == ["gateway"]
+
+
+def test_beside_make_up_the_same_jobs_are_scraped() -> None:
+    local = yaml.safe_load(LOCAL.read_text())
+    ports = {job["job_name"]: job["static_configs"][0]["targets"][0] for job in local["scrape_configs"]}
+    assert list(ports) == [job["job_name"] for job in CONFIG["scrape_configs"]]
+    offsets = re.search(r"^OFFSETS = (.*)$", (LOCAL.parent / "suite.py").read_text(), re.MULTILINE)
+    assert offsets
+    expected = {name: 8080 + offset for name, offset in json.loads(offsets[1]).items() if name != "redis"}
+    expected |= {"gateway": 8080, "prometheus": 9090}
+    assert ports == {name: f"127.0.0.1:{port}" for name, port in expected.items()}
+    assert [LOCAL.parent / name for name in local["rule_files"]] == [LOCAL.parent / "../prometheus/rules/*.yml"]
