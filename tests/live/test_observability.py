@@ -289,12 +289,14 @@ def fill(client: AlignX, user: str) -> None:
 
 
 def test_keys_that_are_not_accepted_are_told(used: Watched) -> None:
-    def told() -> bool:
-        for _ in range(50):
-            refused(used.suite)
-        return used.prometheus.firing("AuthFailuresSurge")
+    with httpx.Client(base_url=used.suite.url) as nobody:
 
-    used.prometheus.wait(told, 60)
+        def told() -> bool:
+            for _ in range(200):
+                assert nobody.get("/v1/models").status_code == 401
+            return used.prometheus.firing("AuthFailuresSurge")
+
+        used.prometheus.wait(told, 60)
 
 
 def test_a_redis_that_is_gone_is_told(used: Watched) -> None:
