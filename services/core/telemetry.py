@@ -31,7 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.core.errors import error_tree
 from services.core.schemas import TokenCounts
-from services.core.tracing import NO_SPAN, SPAN, Span, Tracer, current
+from services.core.tracing import NO_SPAN, SPAN, Span, Tracer
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 ARRIVED: ContextVar[float] = ContextVar("arrived", default=0.0)
@@ -271,24 +271,22 @@ class RequestTelemetry:
             await send(message)
 
         self.metrics.in_flight.inc()
-        with current(self._span(scope, traceparent)) as span:
-            try:
-                await self.app(scope, receive, send_with_id)
-            except Exception as error:
-                self.logger.exception("request failed")
-                if status:
-                    raise  # the answer has begun: only a broken connection can tell the caller now
-                await self.on_crash(scope, error)(scope, receive, send_with_id)
-            finally:
-                self.metrics.in_flight.dec()
-                self._observe(scope, span, status or 499, time.perf_counter() - started)
-                ARRIVED.reset(arrived)
-                REQUEST_ID.reset(token)
-
-    def _span(self, scope: Scope, traceparent: str) -> Span:
-        if scope["path"] in _UNTRACED:
-            return NO_SPAN
-        return self.tracer.span(scope["method"], "server", traceparent)
+        span = NO_SPAN if scope["path"] in _UNTRACED else self.tracer.span(scope["method"], "server", traceparent)
+        within = SPAN.set(span)
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception as error:
+            self.logger.exception("request failed")
+            span.fail(type(error).__name__)
+            if status:
+                raise  # the answer has begun: only a broken connection can tell the caller now
+            await self.on_crash(scope, error)(scope, receive, send_with_id)
+        finally:
+            self.metrics.in_flight.dec()
+            self._observe(scope, span, status or 499, time.perf_counter() - started)
+            SPAN.reset(within)
+            ARRIVED.reset(arrived)
+            REQUEST_ID.reset(token)
 
     def _observe(self, scope: Scope, span: Span, status: int, seconds: float) -> None:
         method, route = scope["method"], self.route_name(scope)
@@ -297,6 +295,7 @@ class RequestTelemetry:
             span.note(about | {"alignx.request_id": REQUEST_ID.get()}, f"{method} {route}")
             if status >= 500:
                 span.fail(str(status))
+            span.end()
         self.metrics.requests.labels(method, route, str(status)).inc()
         self.metrics.seconds.labels(method, route).observe(seconds)
         if self.access_log:
