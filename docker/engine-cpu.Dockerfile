@@ -27,7 +27,7 @@ RUN grep -vE '^triton==' /opt/engine/engine-cpu.lock > /tmp/engine.lock \
 COPY models/alignx-mini /models/alignx-mini
 # What compiles or caches at run time does so below /tmp, the one place that can be written.
 ENV PATH=/opt/engine/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 \
-    VLLM_TARGET_DEVICE=cpu VLLM_CPU_KVCACHE_SPACE=1 \
+    VLLM_TARGET_DEVICE=cpu VLLM_CPU_KVCACHE_SPACE=1 TORCH_COMPILE_DISABLE=1 \
     HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1
 USER 10001:10001
 WORKDIR /tmp
@@ -35,7 +35,8 @@ EXPOSE 8100
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=600s --retries=3 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8100/health', timeout=4)"]
-# Without a C++ compiler vLLM cannot compile the model, hence --enforce-eager. A newer --model goes last.
+# Without a C++ compiler nothing can be compiled: neither the model, hence --enforce-eager, nor the
+# sampler of letter probabilities, hence TORCH_COMPILE_DISABLE. A later --model replaces this one.
 ENTRYPOINT ["python", "-m", "vllm.entrypoints.openai.api_server", "--host", "0.0.0.0", "--port", "8100", \
     "--max-model-len", "8192", "--max-num-seqs", "32", "--enforce-eager", "--enable-prompt-tokens-details", \
     "--scheduling-policy", "priority", "--disable-uvicorn-access-log", "--shutdown-timeout", "30"]
