@@ -27,6 +27,7 @@ from tests.conftest import free_port
 ROOT = Path(__file__).resolve().parents[2]
 SECRETS = ROOT / "docker" / "secrets"
 COMPOSE = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
+TAG = "test"
 BUILT = ["redis", "gateway", "preference", "worker", "response", "engine"]
 KILLED = BUILT
 START_S, RECOVER_S = 600.0, 240.0
@@ -42,12 +43,14 @@ class Containers:
         self.ports = {name: free_port() for name in ("gateway", "prometheus", "grafana")}
         self.url = f"http://127.0.0.1:{self.ports['gateway']}"
         base = os.environ.get("BASE_IMAGE")
-        local = {"REDIS_IMAGE": base, "PROMETHEUS_IMAGE": "alignx/prometheus:test", "BUILD_NETWORK": "host"}
+        local = {"REDIS_IMAGE": base, "PROMETHEUS_IMAGE": f"alignx/prometheus:{TAG}", "BUILD_NETWORK": "host"}
+        # docker-compose 1.29 is Python: on a path with this checkout it would import the folder docker/.
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         self.environment = {
-            **os.environ,
+            **inherited,
             **(local if base else {}),
             "COMPOSE_PROJECT_NAME": f"alignx-test-{os.getpid()}",
-            "IMAGE_TAG": "test",
+            "IMAGE_TAG": TAG,
             "PIP_FIND_LINKS": wheels,
             **{f"{name.upper()}_PORT": str(port) for name, port in self.ports.items()},
         }
@@ -130,7 +133,7 @@ class QuietFiles(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def containers(wheels: str) -> Iterator[Containers]:
-    """Built, up and healthy; removed with volumes and networks at the end."""
+    """Built, up and healthy; removed with volumes, networks and images at the end."""
     subprocess.run([ROOT / "docker" / "secrets.sh"], check=True)
     suite = Containers(wheels)
     if "grafana" not in suite.services:
