@@ -39,7 +39,7 @@ COPY docker/health.py /opt/alignx/health.py
 USER 10001:10001
 WORKDIR /opt/alignx
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "health.py"]
+HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 CMD ["python", "health.py"]
 
 FROM runtime AS gateway
 ENV ALIGNX_SERVER__PORT=8080
