@@ -228,6 +228,8 @@ def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[st
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
     }
+    if not _compiler():  # or the first choice of letters would end vLLM
+        environment["TORCH_COMPILE_DISABLE"] = "1"
     if engine not in ("profile", "vllm-cpu") and model:
         environment["ALIGNX_ENGINE__MODEL"] = model
     # supervisord expands every %(ENV_x)s, so a stray % in the caller's environment would break it.
@@ -243,7 +245,7 @@ def settings_digest(environment: Mapping[str, str]) -> str:
 
 def engine_command(port: int, model: str) -> str:
     """vLLM on the CPU, listening on loopback only; without a C++ compiler it cannot compile the model."""
-    eager = "" if shutil.which("g++") or shutil.which("c++") else "--enforce-eager "
+    eager = "" if _compiler() else "--enforce-eager "
     name, model = shlex.quote(Path(model).name or "none"), shlex.quote(model or "none")
     return (
         f"{shlex.quote(str(ENGINE_PYTHON))} -m vllm.entrypoints.openai.api_server --model {model} --served-model-name "
@@ -251,6 +253,10 @@ def engine_command(port: int, model: str) -> str:
         f"{eager}--enable-prompt-tokens-details --scheduling-policy priority --disable-uvicorn-access-log "
         "--shutdown-timeout 30"
     )
+
+
+def _compiler() -> str | None:
+    return shutil.which("g++") or shutil.which("c++")
 
 
 def redis_server() -> str:

@@ -108,3 +108,15 @@ def test_a_kept_key_is_made_anew_only_where_it_is_refused(
     assert [suite._first_key("http://gateway", tmp_path) for _ in range(2)] == ["key-0", "key-0"]
     known.append("after the data were removed")
     assert [suite._first_key("http://gateway", tmp_path) for _ in range(2)] == ["key-2", "key-2"]
+
+
+@pytest.mark.parametrize(("compiler", "flag"), [("/usr/bin/g++", None), (None, "1")])
+def test_without_a_compiler_nothing_is_compiled(
+    suite: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiler: str | None, flag: str | None
+) -> None:
+    (tmp_path / "secrets").mkdir()
+    monkeypatch.delenv("TORCH_COMPILE_DISABLE", raising=False)
+    monkeypatch.setattr(suite, "_compiler", lambda: compiler)
+    environment = suite.suite_environment(tmp_path, 18000, "vllm-cpu", suite.MINI_MODEL)
+    assert environment.get("TORCH_COMPILE_DISABLE") == flag
+    assert ("--enforce-eager" in environment["ALIGNX_ENGINE_COMMAND"]) == (compiler is None)
