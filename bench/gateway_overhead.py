@@ -60,7 +60,7 @@ def gateway_before_mock() -> Iterator[Targets]:
             suite.start("redis")
             suite.start("gateway")
             suite.wait_ready(["gateway"])
-            key = suite.new_key("bench")
+            key = suite.new_key("bench", admin=True)  # reads the gateway's metrics too
             yield Targets(Target(urlsplit(url).port or 0, key), Target(suite.ports["gateway"], key))
         finally:
             suite.down()
@@ -90,6 +90,7 @@ class Connection:
     """One keep-alive connection; just enough HTTP to know where an answer ends."""
 
     def __init__(self, key: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.key = key
         self.reader = reader
         self.writer = writer
         self.json_request = request(key, stream=False)
@@ -100,7 +101,8 @@ class Connection:
         return cls(target.key, *await asyncio.open_connection("127.0.0.1", target.port))
 
     async def get(self, path: str) -> bytes:
-        self.writer.write(f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode())
+        head = f"GET {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {self.key}\r\n\r\n"
+        self.writer.write(head.encode())
         return await self.reader.readexactly(await self._head())
 
     async def json(self) -> Timing:

@@ -1,6 +1,6 @@
-"""Writes the reference pages that the code already holds: settings and errors.
+"""Writes the reference pages that the code already holds: settings, errors and metrics.
 
-    python -m docs.reference        (writes docs/configuration.md and docs/errors.md)
+    python -m docs.reference        (writes docs/configuration.md, docs/errors.md and docs/metrics.md)
 
 A test fails when a page is older than the code.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
+from docs import metrics
 from services.core.errors import PROBLEM_PREFIX, error_tree
 from services.core.settings import Settings
 
@@ -77,7 +78,7 @@ def errors() -> str:
     return ERRORS + f"\nThe `type` is `{PROBLEM_PREFIX}<code>`.\n\n" + "\n".join([*head, *rows]) + "\n"
 
 
-PAGES = {"configuration.md": configuration, "errors.md": errors}
+PAGES = {"configuration.md": configuration, "errors.md": errors, "metrics.md": metrics.page}
 
 
 def main() -> None:

@@ -12,13 +12,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
 
 from gateway import admin
-from gateway.auth import Authenticator
+from gateway.auth import Authenticator, AuthMetrics
 from gateway.docs import DocsMerger
 from gateway.keys import ApiKey, KeyStore, parse_key
 from gateway.limits import RateLimitHeaders
@@ -26,7 +26,8 @@ from gateway.pages import add_pages
 from gateway.proxy import Proxy, open_session
 from gateway.routing import SERVICES, Service
 from services.core.errors import StoreUnavailable, Unavailable, UpstreamUnavailable
-from services.core.http import Check, create_app, serve
+from services.core.health import Check
+from services.core.http import create_app, serve
 from services.core.settings import GatewaySettings, Settings, load_settings
 from services.core.store import open_redis
 from services.core.telemetry import create_registry
@@ -95,12 +96,14 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
         "response": settings.gateway.response_url.rstrip("/"),
     }
 
+    refusals = AuthMetrics(registry)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_redis(settings.redis) as redis, open_session(settings.gateway) as session:
             state = app.state
             state.keys = KeyStore(redis, settings)
-            state.authenticator = Authenticator(state.keys, registry)
+            state.authenticator = Authenticator(state.keys, refusals, settings.gateway.metrics_token)
             state.session = session
             state.docs = DocsMerger(app.openapi, session, urls)
             state.bootstrap = Bootstrap(state.keys, first_key)
@@ -118,7 +121,11 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
             **{service: service_check(app.state.session, service, urls[service]) for service in SERVICES},
         }
 
+    async def scraper_only(request: Request) -> None:
+        await app.state.authenticator.authenticate_scraper(request.scope)
+
     app = create_app(
+        service="gateway",
         title="AlignX Serve",
         description="Learns what each user prefers, in plain text, and personalizes answers and recommendations.",
         settings=settings,
@@ -126,6 +133,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
         checks=checks,
         lifespan=lifespan,
         openapi_url=None,
+        metrics_guard=scraper_only,
     )
     proxy = Proxy(
         settings,
@@ -177,7 +185,7 @@ def service_check(session: aiohttp.ClientSession, service: Service, url: str) ->
 def main() -> None:
     settings = load_settings()
     try:
-        app = build_app(settings, create_registry())
+        app = build_app(settings, create_registry("gateway"))
     except BootstrapKeyInvalid as error:
         raise SystemExit(str(error)) from error
     serve(app, settings, "gateway", port=PORT)

@@ -7,8 +7,10 @@ same to the caller (which ids exist is nobody's business) and is counted by reas
 """
 
 from dataclasses import dataclass
+from hmac import compare_digest
 
 from prometheus_client import CollectorRegistry, Counter
+from pydantic import SecretStr
 from starlette.types import Scope
 
 from gateway.keys import KeyStore, parse_key
@@ -25,16 +27,24 @@ class Caller:
     admin: bool
 
 
-class Authenticator:
-    """Turns a request's headers into a Caller."""
+class AuthMetrics:
+    """Requests that were refused at the door."""
 
-    def __init__(self, store: KeyStore, registry: CollectorRegistry) -> None:
-        self._store = store
+    def __init__(self, registry: CollectorRegistry) -> None:
         failures = Counter(
             "alignx_gateway_auth_failures", "Requests refused as 401 or 403, by reason", ("reason",), registry=registry
         )
-        self._failures = {reason: failures.labels(reason) for reason in (*_REASONS, "not_admin")}
-        self._limited = Counter("alignx_gateway_rate_limited", "Requests refused as 429", registry=registry)
+        self.failures = {reason: failures.labels(reason) for reason in (*_REASONS, "not_admin")}
+        self.limited = Counter("alignx_gateway_rate_limited", "Requests refused as 429", registry=registry)
+
+
+class Authenticator:
+    """Turns a request's headers into a Caller."""
+
+    def __init__(self, store: KeyStore, metrics: AuthMetrics, metrics_token: SecretStr | None = None) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._metrics_token = metrics_token
 
     async def authenticate(self, scope: Scope) -> Caller:
         """Raises Unauthenticated, RateLimited, StoreUnavailable."""
@@ -54,7 +64,7 @@ class Authenticator:
         allowance = admission.allowance
         note_allowance(scope, allowance)
         if not allowance.granted:
-            self._limited.inc()
+            self._metrics.limited.inc()
             raise RateLimited(
                 f"This API key may send {allowance.rate:g} requests a second, {allowance.burst} in a burst.",
                 retry_after=allowance.retry_after,
@@ -65,12 +75,20 @@ class Authenticator:
         """Raises Forbidden as well, for a key that is not an admin key."""
         caller = await self.authenticate(scope)
         if not caller.admin:
-            self._failures["not_admin"].inc()
+            self._metrics.failures["not_admin"].inc()
             raise Forbidden("This call needs an admin key.")
         return caller
 
+    async def authenticate_scraper(self, scope: Scope) -> None:
+        """Lets pass who may read the metrics: the holder of their token, or of an admin key.
+        Raises as `authenticate_admin`."""
+        token = self._metrics_token
+        presented = _presented_key(scope) or ""
+        if token is None or not compare_digest(presented.encode(), token.get_secret_value().encode()):
+            await self.authenticate_admin(scope)
+
     def _refusal(self, reason: str, detail: str = "The API key is not valid.") -> Unauthenticated:
-        self._failures[reason].inc()
+        self._metrics.failures[reason].inc()
         return Unauthenticated(detail)
 
 

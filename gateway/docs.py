@@ -132,7 +132,7 @@ def _public(path: str, operations: Document) -> Document:
         if parameters:
             changed["parameters"] = parameters
         changed.pop("security", None)
-        if path.startswith(("/v1/", "/admin/")):
+        if path.startswith(("/v1/", "/admin/", "/metrics")):
             changed["security"] = [{"key": []}]
         public[method] = changed
     return public

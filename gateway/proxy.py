@@ -28,6 +28,7 @@ from gateway.routing import SERVICES, Route, RoutingTable, Service
 from services.core.errors import AlignXError, Draining, MethodNotAllowed, UpstreamUnavailable
 from services.core.http import METHODS, TENANT_HEADER, TOKEN_HEADER, Drain, sse
 from services.core.settings import GatewaySettings, Settings
+from services.core.tracing import SPAN, Span
 
 _STREAMED_BODY = 1 << 20
 """Bytes from which a request body is sent in pieces, so that it does not hold up the event loop."""
@@ -140,11 +141,15 @@ class Proxy:
             await self._forward(Call(route, scope, send, watch, started, caller), body)
 
     async def _forward(self, call: Call, body: bytes | None) -> None:
+        with SPAN.get().child(f"call {call.route.service}", "client") as span:
+            await self._forward_within(span, call, body)
+
+    async def _forward_within(self, span: Span, call: Call, body: bytes | None) -> None:
         service = call.route.service
         request = self._session().request(
             call.scope["method"],
             self._url(call),
-            headers=self._headers(call),
+            headers=self._headers(call, span.traceparent),
             data=io.BytesIO(body) if body and len(body) > _STREAMED_BODY else body,
             allow_redirects=False,
         )
@@ -168,11 +173,13 @@ class Proxy:
         target = self._bases[call.route.service] + call.scope["raw_path"].decode("ascii")
         return URL(f"{target}?{query.decode('ascii')}" if query else target, encoded=True)
 
-    def _headers(self, call: Call) -> list[tuple[str, str]]:
+    def _headers(self, call: Call, traceparent: str) -> list[tuple[str, str]]:
         passed = headers.inward(call.scope["headers"])
         passed.append((TOKEN_HEADER, self._token))
         passed.append((TENANT_HEADER, call.caller.tenant))
         passed.append(("X-Request-Id", call.scope["state"]["request_id"]))
+        if traceparent:
+            passed.append(("Traceparent", traceparent))
         return passed
 
     async def _relay(self, call: Call, answer: aiohttp.ClientResponse, timing: bytes) -> None:

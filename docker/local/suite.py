@@ -221,6 +221,7 @@ def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[st
         "ALIGNX_INTERNAL_TOKEN": _secret(home, "internal_token"),
         "ALIGNX_ENGINE__CACHE_SALT_SECRET": _secret(home, "cache_salt"),
         "ALIGNX_GATEWAY__BOOTSTRAP_KEY": _secret(home, "admin_key", lambda: new_key()[0]),
+        "ALIGNX_GATEWAY__METRICS_TOKEN": _secret(home, "metrics_token"),
         "VLLM_TARGET_DEVICE": "cpu",
         "VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1" if model == MINI_MODEL else "2"),
         "HF_HUB_OFFLINE": "1",

@@ -20,6 +20,11 @@ class Breaker:
         self._opened_at = -math.inf
         self._probing = False
 
+    @property
+    def open(self) -> bool:
+        """Whether calls are held back, until one that may try succeeds."""
+        return self._failures >= self._limit
+
     def check(self) -> None:
         """Raises EngineUnavailable, with the seconds to wait, unless a call may go out now."""
         if self._failures < self._limit:

@@ -15,6 +15,7 @@ from services.core.breaker import Breaker
 from services.core.errors import EngineError, EngineRejected, EngineUnavailable
 from services.core.schemas import TokenCounts
 from services.core.settings import EngineSettings
+from services.core.tracing import SPAN, Span
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -39,6 +40,8 @@ class EngineCall:
     ttft_s: float | None
     """Seconds to the first text; null when there was none."""
     tokens: TokenCounts
+    tenant: str = ""
+    """On whose behalf; empty for what all tenants share."""
 
 
 @dataclass
@@ -79,38 +82,53 @@ class Calls:
 
     def __init__(self, settings: EngineSettings, observe: Callable[[EngineCall], None] | None) -> None:
         self._observe = observe
+        self.in_flight = 0
+        """Calls that hold a slot."""
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_s)
         self._embeddings_breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_s)
 
+    @property
+    def breaker_open(self) -> bool:
+        """Whether the engine's breaker holds calls back; the one of the embeddings server is not asked."""
+        return self._breaker.open
+
     @asynccontextmanager
-    async def call(self, kind: CallKind) -> AsyncIterator[Progress]:
+    async def call(self, kind: CallKind, tenant: str = "") -> AsyncIterator[Progress]:
         """A slot, the breaker's leave, and the report of how the call ended."""
         breaker = self._embeddings_breaker if kind == "embed" else self._breaker
         breaker.check()  # before the wait for a slot: an open breaker answers at once
         progress = Progress()
         async with self._slots:
             breaker.admit()
-            try:
-                yield progress
-            except (EngineUnavailable, EngineError) as error:
-                progress.error = error
-                raise
-            finally:
-                self._settle(kind, breaker, progress)
+            self.in_flight += 1
+            with SPAN.get().child(f"engine {kind}", "client") as span:
+                try:
+                    yield progress
+                except (EngineUnavailable, EngineError) as error:
+                    progress.error = error
+                    raise
+                finally:
+                    self.in_flight -= 1
+                    self._settle(kind, tenant, breaker, progress, span)
 
-    def _settle(self, kind: CallKind, breaker: Breaker, progress: Progress) -> None:
+    def _settle(self, kind: CallKind, tenant: str, breaker: Breaker, progress: Progress, span: Span) -> None:
         if progress.outcome == "cancelled" or progress.overlong:
             breaker.released()
         elif progress.outcome == "unavailable" and not progress.alive:
             breaker.failed()
         else:
             breaker.succeeded()
+        span.note({"alignx.outcome": progress.outcome, **_usage(progress.tokens)})
         if self._observe is not None:
             seen = progress.first_text
             ttft_s = None if seen is None else seen - progress.started
             seconds = time.monotonic() - progress.started
-            self._observe(EngineCall(kind, progress.outcome, seconds, ttft_s, progress.tokens))
+            self._observe(EngineCall(kind, progress.outcome, seconds, ttft_s, progress.tokens, tenant))
+
+
+def _usage(tokens: TokenCounts) -> dict[str, int]:
+    return {"gen_ai.usage.input_tokens": tokens.prompt, "gen_ai.usage.output_tokens": tokens.completion}
 
 
 class Shared(Generic[Key, Value]):

@@ -51,6 +51,8 @@ NO_ENGINE = (
 _FALLBACK_TOP_LOGPROBS = 20
 """The most that OpenAI's API lists; used where single tokens cannot be asked for."""
 Messages = Sequence[Mapping[str, Any]]
+Body = dict[str, Any]
+_CHAT = "/chat/completions"
 
 
 class Engine:
@@ -65,7 +67,7 @@ class Engine:
         self.enabled = settings.enabled
         self._settings = settings
         self._session = session
-        self._calls = Calls(settings, observe)
+        self.calls = Calls(settings, observe)
         self._base = settings.url.rstrip("/")
         self._root = self._base.removesuffix("/v1")
         self._model: str | None = settings.model
@@ -134,7 +136,7 @@ class Engine:
         """The answer as it is written, then exactly one Completion. A consumer that may stop early
         wraps it in `contextlib.aclosing`, which ends the engine's work at once."""
         body = await self._body(messages, tenant, priority) | _sampling(max_tokens, temperature, top_p, top_k)
-        async with aclosing(self._generate("stream", body)) as pieces:
+        async with aclosing(self._generate("stream", body, tenant)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -154,16 +156,16 @@ class Engine:
         length of an answer. `thinking=False` asks the chat template for none."""
         body = await self._body(messages, tenant, priority) | _sampling(max_tokens, temperature, top_p, top_k)
         body |= {} if thinking else {"chat_template_kwargs": {"enable_thinking": False}}
-        async with aclosing(self._generate("complete", body)) as pieces:
+        async with aclosing(self._generate("complete", body, tenant)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Completion):
                     return piece
         raise AssertionError("a generation ends with a Completion or an error")
 
-    async def _generate(self, kind: CallKind, body: dict[str, Any]) -> AsyncGenerator[Delta | Completion, None]:
+    async def _generate(self, kind: CallKind, body: Body, tenant: str) -> AsyncGenerator[Delta | Completion, None]:
         reply = Reply(body["model"])
         body = body | {"stream": True, "stream_options": {"include_usage": True}}
-        async with self._calls.call(kind) as progress, self._post("/chat/completions", body, progress) as response:
+        async with self.calls.call(kind, tenant) as progress, self._post(_CHAT, body, progress) as response:
             async for event in server_sent_events(response):
                 if text := reply.add(event):
                     progress.text_seen()
@@ -187,7 +189,7 @@ class Engine:
         self._require_engine()
         sent = {**body, **self._salt(tenant), "model": body.get("model") or await self.model()}
         try:
-            async with self._raw_chat(sent) as answer:
+            async with self._raw_chat(sent, tenant) as answer:
                 yield answer
         except EngineUnavailable as error:
             if body.get("model") and error.extensions.get("engine_status") == 404:
@@ -196,11 +198,10 @@ class Engine:
             raise
 
     @asynccontextmanager
-    async def _raw_chat(self, sent: Mapping[str, Any]) -> AsyncIterator[RawAnswer]:
+    async def _raw_chat(self, sent: Mapping[str, Any], tenant: str) -> AsyncIterator[RawAnswer]:
         # An answer that is not streamed comes without a sign of life before, however well the engine is.
         patience = None if sent.get("stream") else silence(self._settings, self._settings.answer_timeout_s)
-        call, path = self._calls.call("chat"), "/chat/completions"
-        async with call as progress, self._post(path, sent, progress, patience) as response:
+        async with self.calls.call("chat", tenant) as progress, self._post(_CHAT, sent, progress, patience) as response:
             chunks = response.content.iter_any()
             # The first piece is awaited here, so that an early fault can still become a status.
             first = await anext(chunks, b"")
@@ -233,17 +234,17 @@ class Engine:
         ids = await self._ids_of(tuple(letters))
         if ids is not None:
             asked = {"logprob_token_ids": ids, "return_tokens_as_token_ids": True}
-            found = await self._first_token(body | asked)
+            found = await self._first_token(body | asked, tenant)
             if all(f"token_id:{token_id}" in found for token_id in ids):
                 return [found[f"token_id:{token_id}"] for token_id in ids]
             self._letter_ids[tuple(letters)] = None
-        found = await self._first_token(body | {"top_logprobs": _FALLBACK_TOP_LOGPROBS})
+        found = await self._first_token(body | {"top_logprobs": _FALLBACK_TOP_LOGPROBS}, tenant)
         floor = min(found.values())
         bare = {token.strip(): logprob for token, logprob in reversed(found.items())}
         return [found.get(letter, bare.get(letter.strip(), floor)) for letter in letters]
 
-    async def _first_token(self, body: dict[str, Any]) -> dict[str, float]:
-        return first_token_logprobs(await self._answer("choose", "/chat/completions", body))
+    async def _first_token(self, body: dict[str, Any], tenant: str) -> dict[str, float]:
+        return first_token_logprobs(await self._answer("choose", _CHAT, body, tenant))
 
     async def _ids_of(self, letters: tuple[str, ...]) -> list[int] | None:
         """The letters' token ids, or null where the engine cannot tell or needs more than one
@@ -276,9 +277,8 @@ class Engine:
         base = self._settings.embeddings_url
         if base is None:
             raise EngineUnavailable("No embeddings server is configured (ALIGNX_ENGINE__EMBEDDINGS_URL)")
-        body: dict[str, Any] = {"input": list(texts)}
-        if self._settings.embeddings_model:
-            body["model"] = self._settings.embeddings_model
+        model = self._settings.embeddings_model
+        body = {"input": list(texts)} | ({"model": model} if model else {})
         answer = await self._answer("embed", f"{base.rstrip('/')}/embeddings", body)
         return embeddings(answer, len(texts))
 
@@ -327,8 +327,8 @@ class Engine:
                 raise EngineUnavailable(OVERLONG) from error
             raise EngineUnavailable(SILENT if progress.first_text is None else BROKEN_OFF) from error
 
-    async def _answer(self, kind: CallKind, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        async with self._calls.call(kind) as progress, self._post(path, body, progress) as response:
+    async def _answer(self, kind: CallKind, path: str, body: Mapping[str, Any], tenant: str = "") -> dict[str, Any]:
+        async with self.calls.call(kind, tenant) as progress, self._post(path, body, progress) as response:
             answer = parsed(await response.read())
             if not isinstance(answer, dict):
                 raise EngineError(UNREADABLE)

@@ -9,8 +9,8 @@ import asyncio
 import hmac
 import logging
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
@@ -20,7 +20,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -40,9 +40,10 @@ from services.core.errors import (
     StoreUnavailable,
     Unauthenticated,
 )
-from services.core.schemas import INTERACTION_TYPES, Readiness
+from services.core.health import Check, Guard, add_health, add_metrics, open_to_all
+from services.core.schemas import INTERACTION_TYPES
 from services.core.settings import Settings
-from services.core.telemetry import HttpMetrics, RequestTelemetry, configure_logging
+from services.core.telemetry import HttpMetrics, RequestTelemetry, configure_logging, open_tracer
 
 TENANT_HEADER = "X-AlignX-Tenant"
 TOKEN_HEADER = "X-AlignX-Internal"  # noqa: S105  # the name of the header, not a secret
@@ -55,8 +56,6 @@ STORE_FAULTS = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadO
 other error of Redis is a mistake of ours and stays a 500."""
 _STORE_RETRY_S = 1.0
 
-Check = Callable[[], Awaitable[object]]
-"""A readiness check: raises AlignXError while its resource does not answer."""
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
@@ -216,6 +215,7 @@ class Drain:
 
 def create_app(
     *,
+    service: str,
     title: str,
     settings: Settings,
     registry: CollectorRegistry,
@@ -223,6 +223,7 @@ def create_app(
     lifespan: Lifespan,
     description: str = "",
     openapi_url: str | None = "/openapi.json",
+    metrics_guard: Guard = open_to_all,
 ) -> FastAPI:
     """A FastAPI app with the suite's errors, telemetry, health and metrics.
 
@@ -233,13 +234,15 @@ def create_app(
         title=title,
         version=version("alignx-serve"),
         description=description,
-        lifespan=lifespan,
+        lifespan=_traced(lifespan),
         docs_url=None,
         openapi_url=openapi_url,
     )
     app.router.route_class = JsonRoute
     app.state.settings = settings
     app.state.drain = Drain()
+    app.state.registry = registry
+    tracer = app.state.tracer = open_tracer(service, settings.tracing.endpoint, settings.tracing.sample)
     metrics = HttpMetrics(registry)
     _install_error_handlers(app, metrics)
 
@@ -247,32 +250,25 @@ def create_app(
         metrics.problems.labels(AlignXError.code).inc()
         return problem_response(scope, AlignXError())
 
-    app.add_middleware(RequestTelemetry, metrics=metrics, on_crash=on_crash, access_log=settings.log.access)
-    _add_health(app, registry, checks)
+    access = settings.log.access
+    app.add_middleware(RequestTelemetry, metrics=metrics, on_crash=on_crash, access_log=access, tracer=tracer)
+    add_health(app, checks)
+    add_metrics(app, registry, metrics_guard)
     return app
 
 
-def _add_health(app: FastAPI, registry: CollectorRegistry, checks: Callable[[FastAPI], Mapping[str, Check]]) -> None:
-    @app.get("/livez", tags=["health"], summary="The process runs")
-    async def livez() -> dict[str, str]:
-        return {"status": "alive"}
+def _traced(lifespan: Lifespan) -> Lifespan:
+    """The lifespan, and behind it the last spans are sent."""
 
-    @app.get("/readyz", tags=["health"], summary="The process and what it needs answer", response_model=Readiness)
-    async def readyz() -> Response:
-        outcome: dict[str, str] = {}
-        for name, check in {"drain": app.state.drain.check, **checks(app)}.items():
-            try:
-                await check()
-                outcome[name] = "ok"
-            except AlignXError as error:
-                outcome[name] = error.detail
-        ready = all(state == "ok" for state in outcome.values())
-        answer = Readiness(status="ready" if ready else "not_ready", checks=outcome)
-        return Response(answer.model_dump_json(), 200 if ready else 503, media_type="application/json")
+    @asynccontextmanager
+    async def traced(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            async with lifespan(app):
+                yield
+        finally:
+            await asyncio.to_thread(app.state.tracer.close)
 
-    @app.get("/metrics", tags=["health"], summary="Prometheus metrics")
-    async def metrics() -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    return traced
 
 
 def tenant_of(request: Request) -> str:

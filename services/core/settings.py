@@ -6,9 +6,10 @@ variable in `ALIGNX_SECRETS_DIR`, which is how containers pass secrets.
 """
 
 import os
+from importlib.util import find_spec
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
@@ -190,12 +191,43 @@ class GatewaySettings(Block):
     """Longest silence of a caller within one request body."""
     cors_origins: tuple[str, ...] = ()
     """Browser origins that may call the API; the console is served from the gateway itself."""
+    metrics_token: SecretStr | None = Field(default=None, min_length=16)
+    """Bearer token by which Prometheus reads the gateway's /metrics; an admin key may read them too."""
 
 
 class LogSettings(Block):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     access: bool = True
-    """One line for each request."""
+    """One line for each request, and for each update of a worker."""
+
+
+class MetricsSettings(Block):
+    tenants: tuple[str, ...] = Field(default=(), max_length=100)
+    """Tenants whose tokens are counted by name, as a JSON list; all others are counted as `other`."""
+
+
+class TracingSettings(Block):
+    endpoint: str | None = None
+    """Where traces are sent: an OpenTelemetry collector's OTLP/HTTP address such as
+    `http://127.0.0.1:4318`. Needs the extra `tracing`; without an address nothing is recorded."""
+    sample: float = Field(default=1.0, ge=0, le=1)
+    """Share of the traces begun here that are recorded; a caller's own trace goes by its flag."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _can_be_sent_to(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None and not endpoint.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        if endpoint is not None and not _installed("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"):
+            raise ValueError("needs OpenTelemetry, which is not installed: pip install 'alignx-serve[tracing]'")
+        return endpoint
+
+
+def _installed(*modules: str) -> bool:
+    try:
+        return all(find_spec(module) for module in modules)
+    except ModuleNotFoundError:  # not even the package that should hold it
+        return False
 
 
 class Settings(BaseSettings):
@@ -222,6 +254,8 @@ class Settings(BaseSettings):
     response: ResponseSettings = ResponseSettings()
     gateway: GatewaySettings = GatewaySettings()
     log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @classmethod
     def settings_customise_sources(

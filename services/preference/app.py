@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from services.core.http import Check, create_app, serve
+from services.core.health import Check
+from services.core.http import create_app, serve
 from services.core.settings import Settings, load_settings
 from services.core.store import Store, open_redis
 from services.core.telemetry import create_registry
@@ -22,7 +23,7 @@ PORT = 8101
 
 
 def create_preference_app(settings: Settings) -> FastAPI:
-    registry = create_registry()
+    registry = create_registry("preference")
     metrics = IngestMetrics(registry)
 
     @asynccontextmanager
@@ -42,6 +43,7 @@ def create_preference_app(settings: Settings) -> FastAPI:
         return {"redis": service.store.ready}
 
     app = create_app(
+        service="preference",
         title="AlignX preference service",
         settings=settings,
         registry=registry,

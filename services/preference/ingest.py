@@ -7,6 +7,7 @@ exactly once, and each choice is predicted by the profile as it was just before 
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from weakref import WeakValueDictionary
 
@@ -17,7 +18,10 @@ from services.core.profile import Profile
 from services.core.schemas import Interaction, SummaryVersion
 from services.core.settings import LimitSettings
 from services.core.store import Store, encode_interaction, own_text
+from services.core.telemetry import ARRIVED
+from services.core.tracing import SPAN
 from services.preference.metrics import IngestMetrics
+from services.preference.origins import origin_of
 from services.preference.queue import Appended, Queue, Scored
 from services.preference.revisions import restored
 
@@ -46,31 +50,36 @@ class Ingest:
 
         Raises PayloadTooLarge, BacklogFull, QueueFull, IdempotencyMismatch.
         """
+        arrived = ARRIVED.get() or time.perf_counter()
         encoded = self._encode(interactions)
         digest = hashlib.sha256("\n".join(encoded).encode()).hexdigest()[:32]
         async with self._turn(tenant, user):
-            while True:
-                stamp, profile = await self.store.profile(tenant, user)
-                probabilities: list[float] = []
-                for interaction in interactions:
-                    profile, predicted = fold(profile, interaction)
-                    probabilities += predicted
-                scored = Scored.of(probabilities)
-                appended = await self.queue.append(
-                    tenant,
-                    user,
-                    encoded,
-                    stamp=stamp,
-                    profile=dumps(profile),
-                    scored=scored,
-                    idempotency_key=idempotency_key,
-                    digest=digest,
-                    at_once=at_once,
-                )
-                if appended:
-                    break
-                self.metrics.moved.inc()
+            with SPAN.get().child("append") as span:
+                while True:
+                    stamp, profile = await self.store.profile(tenant, user)
+                    probabilities: list[float] = []
+                    for interaction in interactions:
+                        profile, predicted = fold(profile, interaction)
+                        probabilities += predicted
+                    scored = Scored.of(probabilities)
+                    appended = await self.queue.append(
+                        tenant,
+                        user,
+                        encoded,
+                        stamp=stamp,
+                        profile=dumps(profile),
+                        scored=scored,
+                        idempotency_key=idempotency_key,
+                        digest=digest,
+                        at_once=at_once,
+                        call=origin_of(span),
+                    )
+                    if appended:
+                        break
+                    self.metrics.moved.inc()
         self._count(interactions, scored, appended)
+        if not appended.replayed:
+            self.metrics.delay.observe(time.perf_counter() - arrived)
         return appended
 
     async def edit(self, tenant: str, user: str, expected: int, record: SummaryVersion) -> None:
@@ -136,6 +145,6 @@ class Ingest:
         if appended.replayed:
             self.metrics.replays.inc()
             return
-        self.metrics.quality.add("profile", scored)
+        self.metrics.quality.add("profile", "profile", scored)
         for interaction in interactions:
             self.metrics.events.labels(interaction.type).inc()

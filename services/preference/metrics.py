@@ -2,17 +2,31 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from services.core.schemas import SummaryVersion
+from services.core.store import USER_SOURCE
 from services.preference.queue import Scored
 
 _EVENTS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _UPDATE_BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120)
+_PROFILE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_CHARS_BUCKETS = (125, 250, 500, 1_000, 2_000, 4_000, 8_000)
+
+
+def written_by(version: SummaryVersion) -> str:
+    """What wrote a version: `user`, `profile`, or the engine, from the whole history (`full`) or from the
+    summary before it and new events (`streaming`, a user's first summary too)."""
+    if version.source == USER_SOURCE:
+        return "user"
+    if version.source == "profile":
+        return "profile"
+    return "full" if version.parent is None and version.version > 1 else "streaming"
 
 
 class QualityMetrics:
     """Prequential tests of summaries over all users; divide the sums by the count."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        label = ("scorer",)
+        label = ("scorer", "source")
         self.comparisons = Counter(
             "alignx_prequential_comparisons",
             "Choices that a summary was tested on before it saw them",
@@ -32,11 +46,21 @@ class QualityMetrics:
             registry=registry,
         )
 
-    def add(self, scorer: str, scored: Scored) -> None:
+    def add(self, scorer: str, source: str, scored: Scored) -> None:
+        """`scorer` is who read the summary (profile, engine), `source` who wrote it (`written_by`)."""
         if scored.count:
-            self.comparisons.labels(scorer).inc(scored.count)
-            self.correct.labels(scorer).inc(scored.hits)
-            self.probability.labels(scorer).inc(scored.mass)
+            self.comparisons.labels(scorer, source).inc(scored.count)
+            self.correct.labels(scorer, source).inc(scored.hits)
+            self.probability.labels(scorer, source).inc(scored.mass)
+
+
+def _versions(registry: CollectorRegistry) -> Counter:
+    return Counter(
+        "alignx_summary_versions",
+        "Summary versions written, by what wrote them (streaming, full, profile, user, rollback)",
+        ("source",),
+        registry=registry,
+    )
 
 
 class IngestMetrics:
@@ -49,6 +73,16 @@ class IngestMetrics:
         self.moved = Counter(
             "alignx_profile_conflicts", "Appends made again because another writer came first", registry=registry
         )
+        self.delay = Histogram(
+            "alignx_event_to_profile_seconds",
+            "Seconds from a call's arrival until the profile with its events is stored",
+            buckets=_PROFILE_BUCKETS,
+            registry=registry,
+        )
+        self.versions = _versions(registry)
+        self.rollbacks = Counter("alignx_rollbacks", "Summaries taken back to an older version", registry=registry)
+        self.rebuilds = Counter("alignx_rebuilds", "Summaries asked to be written anew", registry=registry)
+        self.erasures = Counter("alignx_erasures", "Users erased", registry=registry)
         self.streams = Gauge("alignx_summary_streams", "Open summary streams", registry=registry)
 
 
@@ -74,6 +108,19 @@ class WorkerMetrics:
             "Seconds from the oldest event of an update to its commit",
             buckets=_UPDATE_BUCKETS,
             registry=registry,
+        )
+        self.retries = Counter(
+            "alignx_update_retries",
+            "Updates given back to be tried again, by what was at fault (engine, data)",
+            ("fault",),
+            registry=registry,
+        )
+        self.dead = Counter(
+            "alignx_dead_letters", "Events set aside because no update could take them in", registry=registry
+        )
+        self.versions = _versions(registry)
+        self.chars = Histogram(
+            "alignx_summary_chars", "Characters of a new summary", buckets=_CHARS_BUCKETS, registry=registry
         )
         self.expiries = Counter("alignx_lease_expiries", "Leases of silent workers given back", registry=registry)
         self.guarded = Counter(

@@ -86,6 +86,8 @@ class Claim:
     born: str
     last_id: str
     """The newest event at the time of the claim."""
+    calls: str = ""
+    """Which calls asked for the update, as origins.py reads it."""
 
 
 class Queue:
@@ -110,9 +112,10 @@ class Queue:
         idempotency_key: str = "",
         digest: str = "",
         at_once: bool = False,
+        call: str = "",
     ) -> Appended | None:
         """Stores encoded events and the profile that includes them, if the user is still at `stamp`;
-        None if not. Raises BacklogFull, QueueFull, IdempotencyMismatch."""
+        None if not. `call` is kept for the update that follows. Raises BacklogFull, QueueFull, IdempotencyMismatch."""
         keys, limit = self.keys.user(tenant, user), self.settings
         reply = await self._scripts["append"](
             keys=[keys.state, keys.log, keys.ready, keys.idempotency, keys.profile, keys.quality],
@@ -131,6 +134,7 @@ class Queue:
                 scored.hits,
                 scored.mass,
                 keys.member.split(":")[0],
+                call,
                 *events,
             ],
         )
@@ -182,7 +186,7 @@ class Queue:
         )
         if not row:
             return int(expired), None
-        member, token, cursor, version, pending, cap, suspect, rebuild, born, last_id = row
+        member, token, cursor, version, pending, cap, suspect, rebuild, born, last_id, calls = row
         tenant, user = KeySpace.split_member(member)
         claim = Claim(
             tenant=tenant,
@@ -197,6 +201,7 @@ class Queue:
             rebuild=rebuild,
             born=born,
             last_id=last_id,
+            calls=calls,
         )
         return int(expired), claim
 
@@ -237,6 +242,7 @@ class Queue:
                 self.summary.keep_versions,
                 self.summary.keep_events,
                 LIVE_MS,
+                claim.calls,
             ],
         )
         return bool(reply[0] == "OK")
@@ -290,10 +296,10 @@ class Queue:
             args=[claim.born, claim.member.split(":")[0], scored.count, scored.hits, scored.mass],
         )
 
-    async def request_rebuild(self, tenant: str, user: str) -> int:
+    async def request_rebuild(self, tenant: str, user: str, call: str = "") -> int:
         """Events pending. Raises UserUnknown."""
         keys = self.keys.user(tenant, user)
-        reply = await self._scripts["rebuild"](keys=[keys.state, keys.ready], args=[keys.member])
+        reply = await self._scripts["rebuild"](keys=[keys.state, keys.ready], args=[keys.member, call])
         if reply[0] == "UNKNOWN":
             raise UserUnknown
         return int(reply[1])

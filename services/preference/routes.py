@@ -224,7 +224,7 @@ async def roll_back(
     summary="Write the summary anew from the whole history",
 )
 async def rebuild(tenant: Tenant, user: User, service: Service) -> UpdateQueued:
-    return UpdateQueued(pending=await service.queue.request_rebuild(tenant, user))
+    return UpdateQueued(pending=await service.rebuild(tenant, user))
 
 
 @router.get("/quality", tags=["quality"], summary="How well the tenant's summaries predict choices")

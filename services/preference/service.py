@@ -9,10 +9,12 @@ from services.core.errors import UserUnknown
 from services.core.schemas import EventsAccepted, Interaction, Preferences
 from services.core.settings import Settings
 from services.core.store import Store, event_place
+from services.core.tracing import SPAN
 from services.preference import revisions
 from services.preference.erasure import Erasure
 from services.preference.ingest import Ingest
 from services.preference.metrics import IngestMetrics
+from services.preference.origins import origin_of
 from services.preference.queue import Queue
 
 _FIRST_LOOK_S, _LAST_LOOK_S = 0.01, 0.1
@@ -62,6 +64,7 @@ class PreferenceService:
         """Raises PreconditionRequired or StaleVersion. A user who is new is created by it."""
         expected = revisions.matched_version(if_match, await self._version(tenant, user))
         await self.ingest.edit(tenant, user, expected, revisions.edited(text, expected))
+        self.metrics.versions.labels("user").inc()
         return await self.store.preferences(tenant, user)
 
     async def roll_back(self, tenant: str, user: str, version: int, if_match: str | None) -> Preferences:
@@ -71,12 +74,21 @@ class PreferenceService:
             revisions.matched_version(if_match, current)
         target = await self.store.version(tenant, user, version)
         await self.ingest.roll_back(tenant, user, current, target)
+        self.metrics.rollbacks.inc()
+        self.metrics.versions.labels("rollback").inc()
         return await self.store.preferences(tenant, user)
+
+    async def rebuild(self, tenant: str, user: str) -> int:
+        """Events pending. Raises UserUnknown."""
+        pending = await self.queue.request_rebuild(tenant, user, origin_of(SPAN.get()))
+        self.metrics.rebuilds.inc()
+        return pending
 
     async def forget(self, tenant: str, user: str) -> None:
         """Raises UserUnknown."""
         if not await self.queue.forget(tenant, user):
             raise UserUnknown
+        self.metrics.erasures.inc()
         self.erasure.request()
 
     async def _version(self, tenant: str, user: str) -> int:

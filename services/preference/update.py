@@ -29,6 +29,7 @@ from services.core.schemas import (
 )
 from services.core.settings import Settings
 from services.core.store import Store, event_time
+from services.core.tracing import SPAN
 from services.preference.inference import (
     EngineWriter,
     Material,
@@ -37,7 +38,7 @@ from services.preference.inference import (
     sample_pairs,
     score_summary,
 )
-from services.preference.metrics import WorkerMetrics
+from services.preference.metrics import WorkerMetrics, written_by
 from services.preference.queue import Claim, Queue, Scored
 
 _REBUILD_PAGE = 500
@@ -70,6 +71,8 @@ class Ended:
     outcome: str
     test: "asyncio.Task[Scored] | None" = None
     """The past summary's test, perhaps still under way: it needs no lease."""
+    tested: str = ""
+    """What wrote the past summary."""
 
 
 def noticed(task: "asyncio.Task[Any]") -> None:
@@ -105,14 +108,14 @@ class Updater:
             return await self._update(claim, batch)
         except EngineUnavailable as error:
             await self._tell(claim, error)
-            await self.queue.fail(claim, "engine")
+            await self._fail_engine(claim)
             raise
         except RedisError:
             raise
         except EngineError as error:
             await self._tell(claim, error)
             if self._blames_engine(error):
-                await self.queue.fail(claim, "engine")
+                await self._fail_engine(claim)
                 raise EngineUnavailable("The engine's replies hold no summaries.") from error
             return await self._fail_data(claim, first, size, error.detail)
         except AlignXError as error:
@@ -141,7 +144,7 @@ class Updater:
             scored = await ended.test
             if scored.count:
                 await self.queue.record_quality(claim, scored)
-                self.metrics.quality.add("engine", scored)
+                self.metrics.quality.add("engine", ended.tested, scored)
         except (AlignXError, RedisError) as error:
             logger.warning("a test of a summary was lost", extra={"error": type(error).__name__})
 
@@ -177,17 +180,23 @@ class Updater:
                 prequential=prequential,
             )
             self._proven, self._unusable = True, 0
-            if not await self.queue.commit(claim, record, batch.cursor, batch.applied):
+            if not await self._commit(claim, record, batch):
                 await self.queue.fail(claim, "release")
                 return ended
             for rule in draft.removed:
                 self.metrics.guarded.labels(rule).inc()
-            self._measure(batch, time.perf_counter() - started)
-            ended = Ended("committed", test)
+            self._measure(batch, record, time.perf_counter() - started)
+            ended = Ended("committed", test, written_by(past) if past else "")
             return ended
         finally:
             if ended.test is None:
                 test.cancel()
+
+    async def _commit(self, claim: Claim, record: SummaryVersion, batch: Batch) -> bool:
+        with SPAN.get().child("commit") as span:
+            committed = await self.queue.commit(claim, record, batch.cursor, batch.applied)
+            span.note({"alignx.version": record.version, "alignx.events": batch.applied, "alignx.ok": committed})
+        return committed
 
     async def _read(self, claim: Claim) -> Batch:
         if claim.rebuild:
@@ -239,16 +248,26 @@ class Updater:
             return Scored()
         return await score_summary(self.engine, claim.tenant, past.text, pairs)
 
+    async def _fail_engine(self, claim: Claim) -> None:
+        if await self.queue.fail(claim, "engine") == "RETRY":
+            self.metrics.retries.labels("engine").inc()
+
     async def _fail_data(self, claim: Claim, first: str, batch: int, error: str) -> Ended:
         word = await self.queue.fail(claim, "data", first=first, batch=batch, error=error)
+        if word == "DEAD":
+            self.metrics.dead.inc()
+        elif word in ("RETRY", "HALVED"):
+            self.metrics.retries.labels("data").inc()
         return Ended({"DEAD": "dead", "HALVED": "halved", "FENCED": "lost", "DROPPED": "dropped"}.get(word, "data"))
 
     async def _tell(self, claim: Claim, error: AlignXError) -> None:
         """Shows a watching client why the summary is late."""
         await self.queue.publish(claim, "error", orjson.dumps(error.problem()).decode())
 
-    def _measure(self, batch: Batch, seconds: float) -> None:
+    def _measure(self, batch: Batch, record: SummaryVersion, seconds: float) -> None:
         self.metrics.seconds.observe(seconds)
+        self.metrics.chars.observe(len(record.text))
+        self.metrics.versions.labels(written_by(record)).inc()
         if batch.events and not batch.whole_history:
             self.metrics.events.observe(len(batch.events))
             waited = datetime.now(UTC) - event_time(batch.events[0].event_id)

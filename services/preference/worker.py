@@ -29,17 +29,21 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.core.engine import Engine
 from services.core.errors import EngineUnavailable, Unavailable
-from services.core.http import Check, create_app, serve
+from services.core.health import Check
+from services.core.http import create_app, serve
 from services.core.settings import QueueSettings, Settings, load_settings
 from services.core.store import Store, open_redis
-from services.core.telemetry import EngineMetrics, create_registry
+from services.core.telemetry import REQUEST_ID, EngineMetrics, create_registry
+from services.core.tracing import Span, Tracer, current
 from services.preference.metrics import WorkerMetrics
+from services.preference.origins import Origin, origins
 from services.preference.queue import Claim, Queue
+from services.preference.redis_state import RedisMetrics
 from services.preference.update import Ended, Updater, noticed
 
 PORT = 8103
 _PAUSE_S = 0.5
-_DEPTH_EVERY_S = 5.0
+_LOOK_EVERY_S = 5.0
 
 logger = logging.getLogger("alignx.worker")
 
@@ -68,11 +72,15 @@ class AdaptiveLimit:
 class Worker:
     """One dispatcher and the updates it has started."""
 
-    def __init__(self, queue: Queue, updater: Updater, settings: Settings, metrics: WorkerMetrics) -> None:
+    def __init__(
+        self, queue: Queue, updater: Updater, settings: Settings, metrics: WorkerMetrics, tracer: Tracer | None = None
+    ) -> None:
         self.queue = queue
         self.updater = updater
         self.settings: QueueSettings = settings.queue
         self.metrics = metrics
+        self.tracer = tracer or Tracer()
+        self.log_updates = settings.log.access
         self.limit = AdaptiveLimit(settings.summary.workers, metrics.concurrency)
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self._running: dict[asyncio.Task[None], str] = {}
@@ -81,7 +89,6 @@ class Worker:
         """The tenant of the latest claim: whose turn it was, when nothing runs."""
         self._stranded: list[Claim] = []
         """Users whose update ended with Redis: given back as soon as it answers."""
-        self._measured = 0.0
         self._stopping = False
 
     def stop(self, work: "asyncio.Task[None]") -> None:
@@ -95,7 +102,6 @@ class Worker:
         while not self._stopping:
             try:
                 claimed = await self._claim_due()
-                await self._measure_depth()
             except RedisError as error:
                 logger.warning("redis does not answer", extra={"error": type(error).__name__})
                 await asyncio.sleep(_PAUSE_S)
@@ -149,20 +155,37 @@ class Worker:
         return claimed
 
     async def _work(self, claim: Claim) -> None:
-        with self.metrics.in_flight.track_inprogress():
-            try:
-                ended = await self._under_lease(claim)
-                self.metrics.updates.labels(ended.outcome).inc()
-                self.limit.succeed()
-                await self.updater.record(claim, ended)
-            except EngineUnavailable:
-                self.limit.fail()
-                self.metrics.updates.labels("engine").inc()
-            except RedisError as error:
-                logger.warning("update lost with redis", extra={"error": type(error).__name__})
-                if isinstance(error, (RedisConnectionError, RedisTimeoutError)):
-                    self._stranded.append(claim)
-                self.metrics.updates.labels("lost").inc()
+        calls = origins(claim.calls)
+        REQUEST_ID.set(calls[-1].request_id if calls else "")  # of this task alone
+        started = time.perf_counter()
+        with self.metrics.in_flight.track_inprogress(), current(self._span(calls)) as span:
+            ended = await self._attempt(claim)
+            self.metrics.updates.labels(ended.outcome).inc()
+            span.note({"alignx.outcome": ended.outcome})
+            if self.log_updates:
+                fields = {"outcome": ended.outcome, "ms": round((time.perf_counter() - started) * 1000, 2)}
+                also = {"request_ids": [call.request_id for call in calls]} if len(calls) > 1 else {}
+                logger.info("update", extra=fields | also)
+            await self.updater.record(claim, ended)
+
+    def _span(self, calls: Sequence[Origin]) -> Span:
+        """The update belongs to the trace of the latest call that asked for it and names the others."""
+        *others, latest = [call.traceparent for call in calls] or [""]
+        return self.tracer.span("update", "consumer", latest, others)
+
+    async def _attempt(self, claim: Claim) -> Ended:
+        try:
+            ended = await self._under_lease(claim)
+        except EngineUnavailable:
+            self.limit.fail()
+            return Ended("engine")
+        except RedisError as error:
+            logger.warning("update lost with redis", extra={"error": type(error).__name__})
+            if isinstance(error, (RedisConnectionError, RedisTimeoutError)):
+                self._stranded.append(claim)
+            return Ended("lost")
+        self.limit.succeed()
+        return ended
 
     async def _under_lease(self, claim: Claim) -> Ended:
         """Runs the update beside its heartbeat; without the lease the work is worth nothing."""
@@ -181,12 +204,16 @@ class Worker:
         finally:
             update.cancel()
 
-    async def _measure_depth(self) -> None:
-        if time.monotonic() - self._measured > _DEPTH_EVERY_S:
-            self._measured = time.monotonic()
-            waiting, overdue = await self.queue.depth()
-            self.metrics.waiting.set(waiting)
-            self.metrics.overdue.set(overdue)
+    async def look(self, redis_metrics: RedisMetrics) -> None:
+        """Measures the queue and Redis every few seconds until `stop`; beside the dispatcher, which waits
+        while all updates are busy."""
+        while not self._stopping:
+            await redis_metrics.read(self.queue.redis)
+            with contextlib.suppress(RedisError):
+                waiting, overdue = await self.queue.depth()
+                self.metrics.waiting.set(waiting)
+                self.metrics.overdue.set(overdue)
+            await asyncio.sleep(_LOOK_EVERY_S)
 
 
 async def _at_work(work: "asyncio.Task[None]") -> None:
@@ -196,23 +223,28 @@ async def _at_work(work: "asyncio.Task[None]") -> None:
 
 def create_worker_app(settings: Settings) -> FastAPI:
     """The worker with its health and metrics; the work itself runs in the lifespan."""
-    registry: CollectorRegistry = create_registry()
+    registry: CollectorRegistry = create_registry("worker")
     metrics = WorkerMetrics(registry)
-    engine_metrics = EngineMetrics(registry)
+    engine_metrics = EngineMetrics(registry, settings.metrics.tenants)
+    redis_metrics = RedisMetrics(registry)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_redis(settings.redis) as redis, Engine.open(settings.engine, engine_metrics.observe) as engine:
+            engine_metrics.watch(engine.calls)
             store = Store(redis, settings.queue.shards)
             await store.claim_shards()
             queue = Queue(redis, settings.queue, settings.summary)
-            worker = Worker(queue, Updater(store, queue, engine, settings, metrics), settings, metrics)
-            work = asyncio.create_task(worker.run())
+            updater = Updater(store, queue, engine, settings, metrics)
+            worker = Worker(queue, updater, settings, metrics, app.state.tracer)
+            work, look = asyncio.create_task(worker.run()), asyncio.create_task(worker.look(redis_metrics))
             app.state.checks = {"redis": store.ready, "work": partial(_at_work, work)}
             yield
             worker.stop(work)
-            with contextlib.suppress(asyncio.CancelledError):
-                await work
+            look.cancel()
+            for task in (work, look):
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
             await worker.close(settings.server.shutdown_s)
 
     def checks(app: FastAPI) -> Mapping[str, Check]:
@@ -220,6 +252,7 @@ def create_worker_app(settings: Settings) -> FastAPI:
         return found
 
     return create_app(
+        service="worker",
         title="AlignX worker",
         settings=settings,
         registry=registry,

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from services.core.engine import Engine
-from services.core.http import Check, create_app, serve
+from services.core.health import Check
+from services.core.http import create_app, serve
 from services.core.settings import Settings, load_settings
 from services.core.store import Store, open_redis
 from services.core.telemetry import EngineMetrics, create_registry
@@ -22,8 +23,8 @@ PORT = 8102
 
 
 def create_response_app(settings: Settings) -> FastAPI:
-    registry = create_registry()
-    engine_metrics = EngineMetrics(registry)
+    registry = create_registry("response")
+    engine_metrics = EngineMetrics(registry, settings.metrics.tenants)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -31,6 +32,7 @@ def create_response_app(settings: Settings) -> FastAPI:
             open_redis(settings.redis) as redis,
             Engine.open(settings.engine, engine_metrics.observe) as engine,
         ):
+            engine_metrics.watch(engine.calls)
             store = Store(redis, settings.queue.shards)
             await store.claim_shards()
             app.state.store = store
@@ -44,6 +46,7 @@ def create_response_app(settings: Settings) -> FastAPI:
         return {"redis": app.state.store.ready}
 
     app = create_app(
+        service="response",
         title="AlignX response service",
         settings=settings,
         registry=registry,

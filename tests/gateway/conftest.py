@@ -21,6 +21,7 @@ from services.core.telemetry import create_registry
 
 INTERNAL_TOKEN = "internal-token-of-the-tests"
 ADMIN_KEY = "ax_root_" + "a" * 52
+METRICS_TOKEN = "metrics-token-of-the-tests"
 
 
 @dataclass
@@ -137,6 +138,12 @@ class Suite:
         made: dict[str, Any] = created
         return made
 
+    async def metrics(self) -> str:
+        async with self.call("GET", "/metrics", key=METRICS_TOKEN) as answer:
+            assert answer.status == 200
+            text: str = await answer.text()
+        return text
+
     async def raw(self, request: bytes) -> bytes:
         """Sends bytes as they are; everything that comes back until the connection closes."""
         reader, writer = await asyncio.open_connection("127.0.0.1", URL(self.url).port)
@@ -153,6 +160,7 @@ def suite_settings(redis_url: str, preference: int, response: int, changes: dict
         "preference_url": f"http://127.0.0.1:{preference}",
         "response_url": f"http://127.0.0.1:{response}",
         "bootstrap_key": ADMIN_KEY,
+        "metrics_token": METRICS_TOKEN,
         "connect_timeout_s": 1.0,
         **changes.get("gateway", {}),
     }
@@ -186,7 +194,7 @@ async def running_suite(redis_url: str, changes: dict[str, dict[str, Any]]) -> A
     preference, response = FakeService(), FakeService()
     async with preference.running(), response.running():
         settings = suite_settings(redis_url, preference.port, response.port, changes)
-        app = build_app(settings, create_registry())
+        app = build_app(settings, create_registry("gateway"))
         server = create_server(app, settings, port=0)
         async with running_server(server) as url, aiohttp.ClientSession() as client:
             suite = Suite(url, app, server, preference, response, client)

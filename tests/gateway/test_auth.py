@@ -14,8 +14,7 @@ ADMIN_KEY = "ax_root_" + "a" * 52
 
 
 async def metric(suite: Any, name: str, **labels: str) -> float:
-    async with suite.client.get(suite.url + "/metrics") as answer:
-        text: str = await answer.text()
+    text: str = await suite.metrics()
     wanted = name + ("{" + ",".join(f'{key}="{value}"' for key, value in labels.items()) + "}" if labels else "")
     return next(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(wanted + " "))
 

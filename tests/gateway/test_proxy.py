@@ -248,8 +248,7 @@ def test_routes_are_templates_in_metrics(play: Play) -> None:
     async def scenario(suite: Any) -> None:
         await suite.json("GET", "/v1/users/secret-person/preferences")
         await suite.json("GET", "/v1/users/secret-person/nothing")
-        async with suite.client.get(suite.url + "/metrics") as reply:
-            text = await reply.text()
+        text = await suite.metrics()
         assert 'route="/v1/users/{user}/preferences"' in text
         assert 'alignx_gateway_upstream_seconds_count{service="preference"} 1.0' in text
         assert "secret-person" not in text

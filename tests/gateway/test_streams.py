@@ -69,8 +69,7 @@ def test_a_caller_that_leaves_before_the_answer_ends_the_call_too(play: Play) ->
         asking.cancel()
         async with asyncio.timeout(2):
             await suite.response.hung_up.wait()
-        async with suite.client.get(suite.url + "/metrics") as answer:
-            text = await answer.text()
+        text = await suite.metrics()
         assert 'route="/v1/chat/completions",status="499"} 1.0' in text
 
     play(scenario)

@@ -36,6 +36,7 @@ class Suite:
         self.home = home
         self.ports = {name: free_port() for name in ("redis", *SERVICES)}
         self.admin_key = new_key()[0]
+        self.metrics_token = secrets.token_urlsafe(24)
         self.url = f"http://127.0.0.1:{self.ports['gateway']}"
         self.redis_url = f"redis://127.0.0.1:{self.ports['redis']}/0"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -46,6 +47,7 @@ class Suite:
             "ALIGNX_GATEWAY__PREFERENCE_URL": f"http://127.0.0.1:{self.ports['preference']}",
             "ALIGNX_GATEWAY__RESPONSE_URL": f"http://127.0.0.1:{self.ports['response']}",
             "ALIGNX_GATEWAY__BOOTSTRAP_KEY": self.admin_key,
+            "ALIGNX_GATEWAY__METRICS_TOKEN": self.metrics_token,
             "ALIGNX_GATEWAY__RATE": "100000",
             "ALIGNX_GATEWAY__BURST": "100000",
             **(settings or {}),
@@ -92,6 +94,13 @@ class Suite:
 
     def log(self, name: str) -> str:
         return (self.home / f"{name}.log").read_text()
+
+    def metrics(self, name: str) -> str:
+        """What a process exports; only the gateway asks who reads it."""
+        url, headers = f"http://127.0.0.1:{self.ports[name]}/metrics", {"Authorization": f"Bearer {self.metrics_token}"}
+        answer = httpx.get(url, headers=headers if name == "gateway" else {})
+        assert answer.status_code == 200, answer.text
+        return answer.text
 
     def new_key(self, tenant: str, **fields: object) -> str:
         """A fresh API key of `tenant`."""

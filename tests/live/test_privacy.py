@@ -106,7 +106,7 @@ def test_logs_and_metrics_hold_no_user(spied: tuple[Suite, str]) -> None:
         _behave_badly(client)
         assert client.delete(f"/v1/users/{NAME}").status_code == 204
     for name in SERVICES:
-        metrics = httpx.get(f"http://127.0.0.1:{suite.ports[name]}/metrics").text
+        metrics = suite.metrics(name)
         for word in (CANARY, "canary", "person"):
             assert word not in metrics, name
             assert word not in suite.log(name), name

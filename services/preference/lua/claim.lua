@@ -4,7 +4,7 @@
 -- ARGV  user_prefix worker lease_ms tenant_in_flight crash_retries batch_events crowding_tenant...
 --       (tenants as in members; their users are passed over)
 -- Gives {expired} | {expired, member, token, cursor, version, pending, cap, suspect, rebuild,
---         born, last_id}
+--         born, last_id, calls}
 local ready, leases, tok = unpack(KEYS)
 local prefix, worker, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local tenant_limit, retries, batch = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -52,11 +52,11 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', ready, '-inf', now, 'LIMIT',
     redis.call('ZREM', ready, member)
     redis.call('HSET', st, 'own', worker, 'tok', token)
     redis.call('ZADD', leases, now + lease, member)
-    local kept = redis.call('HMGET', st, 'cur', 'ver', 'pend', 'cap', 'suspect', 'rebuild', 'born')
+    local kept = redis.call('HMGET', st, 'cur', 'ver', 'pend', 'cap', 'suspect', 'rebuild', 'born', 'from')
     local cursor = kept[1] or '0-0'
     local newest = redis.call('XREVRANGE', prefix .. member .. ':log', '+', '(' .. cursor, 'COUNT', 1)[1]
     return {#expired, member, token, cursor, kept[2] or '0', kept[3] or '0', kept[4] or '0',
-            kept[5] or '0', kept[6] or '', kept[7] or '0', newest and newest[1] or cursor}
+            kept[5] or '0', kept[6] or '', kept[7] or '0', newest and newest[1] or cursor, kept[8] or ''}
   end
 end
 return {#expired}

@@ -3,6 +3,7 @@
 -- Makes a new summary version current, moves the cursor, releases the user.
 -- KEYS  st ready leases sum vers log live
 -- ARGV  member token version cursor new_cursor applied rebuild record keep_versions keep_events live_ms
+--       calls (as claimed)
 -- Gives {'OK', pending} | {'FENCED'} | {'CONFLICT'}
 local st, ready, leases, sum, vers, log, live = unpack(KEYS)
 local member, token, version, cursor, new_cursor = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -25,5 +26,10 @@ redis.call('XTRIM', log, 'MAXLEN', '~', tonumber(ARGV[10]) + pending)
 if pending > 0 or again then
   redis.call('HSET', st, 't0', now)
   redis.call('ZADD', ready, now, member)
+  -- Of the calls that asked for updates those stay that came after the claim.
+  local calls, from = ARGV[12] .. ',', redis.call('HGET', st, 'from')
+  if from and from:sub(1, #calls) == calls then redis.call('HSET', st, 'from', from:sub(#calls + 1)) end
+else
+  redis.call('HDEL', st, 'from')
 end
 return {'OK', pending}

@@ -13,7 +13,11 @@ redis.call('ZREM', leases, member)
 
 local function again(delay)
   local kept = redis.call('HMGET', st, 'pend', 'rebuild')
-  if tonumber(kept[1] or 0) > 0 or kept[2] then redis.call('ZADD', ready, now + delay, member) end
+  if tonumber(kept[1] or 0) > 0 or kept[2] then
+    redis.call('ZADD', ready, now + delay, member)
+  else
+    redis.call('HDEL', st, 'from')
+  end
 end
 
 if kind == 'release' then

@@ -76,6 +76,7 @@ def app_with(
         yield
 
     app = create_app(
+        service="test",
         title="test",
         settings=configured or settings(),
         registry=CollectorRegistry(),

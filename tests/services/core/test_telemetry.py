@@ -298,4 +298,4 @@ def test_a_call_to_the_engine_is_measured() -> None:
 
 
 def test_a_registry_holds_the_figures_of_the_process() -> None:
-    assert b"process_resident_memory_bytes" in generate_latest(create_registry())
+    assert b"process_resident_memory_bytes" in generate_latest(create_registry("test"))

@@ -35,7 +35,7 @@ async def engine_blamed(bench: Bench, times: int) -> bool:
 
 
 async def was_tested(bench: Bench) -> bool:
-    return bench.count("alignx_prequential_comparisons_total", scorer="engine") > 0
+    return bench.count("alignx_prequential_comparisons_total", scorer="engine", source="streaming") > 0
 
 
 # --- what is written -----------------------------------------------------------------------------
@@ -178,8 +178,8 @@ def test_the_past_summary_is_tested_on_what_is_new(redis_url: str) -> None:
         quality = (await bench.store.preferences(TENANT, USER)).quality["engine"]
         assert (quality.comparisons, quality.accuracy) == (3, round(2 / 3, 4))
         assert quality == (await bench.store.tenant_quality(TENANT))["engine"]
-        assert bench.count("alignx_prequential_comparisons_total", scorer="engine") == 3
-        assert bench.count("alignx_prequential_correct_total", scorer="engine") == 2
+        assert bench.count("alignx_prequential_comparisons_total", scorer="engine", source="streaming") == 3
+        assert bench.count("alignx_prequential_correct_total", scorer="engine", source="streaming") == 2
         for version, comparisons, accuracy in ((second, 2, 1.0), (third, 1, 0.0)):
             if version.prequential:  # a version does not wait for a test that is late
                 assert (version.prequential.comparisons, version.prequential.accuracy) == (comparisons, accuracy)

@@ -1,0 +1,48 @@
+"""The three pages of every process: /livez (it runs), /readyz (what it needs answers too), /metrics."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from fastapi import FastAPI, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from services.core.errors import AlignXError
+from services.core.schemas import Readiness
+
+Check = Callable[[], Awaitable[object]]
+"""A readiness check: raises AlignXError while its resource does not answer."""
+Guard = Callable[[Request], Awaitable[object]]
+"""Raises AlignXError unless the request may go on."""
+
+
+async def open_to_all(_request: Request) -> None:
+    """The guard of the services' metrics: they listen on the inner network."""
+
+
+def add_health(app: FastAPI, checks: Callable[[FastAPI], Mapping[str, Check]]) -> None:
+    """`checks` is read at each /readyz, when the lifespan has filled `app.state`."""
+
+    @app.get("/livez", tags=["health"], summary="The process runs")
+    async def livez() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz", tags=["health"], summary="The process and what it needs answer", response_model=Readiness)
+    async def readyz() -> Response:
+        outcome: dict[str, str] = {}
+        for name, check in {"drain": app.state.drain.check, **checks(app)}.items():
+            try:
+                await check()
+                outcome[name] = "ok"
+            except AlignXError as error:
+                outcome[name] = error.detail
+        ready = all(state == "ok" for state in outcome.values())
+        answer = Readiness(status="ready" if ready else "not_ready", checks=outcome)
+        return Response(answer.model_dump_json(), 200 if ready else 503, media_type="application/json")
+
+
+def add_metrics(app: FastAPI, registry: CollectorRegistry, guard: Guard) -> None:
+    """The metrics of `registry`, for whom `guard` lets pass."""
+
+    @app.get("/metrics", tags=["health"], summary="Prometheus metrics")
+    async def metrics(request: Request) -> Response:
+        await guard(request)
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
