@@ -158,6 +158,8 @@ _GUARD: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
     ("url", _no_url),
     ("command", _no_command),
 )
+GUARD_RULES: Final = (*(name for name, _ in _GUARD), "length")
+"""What `SummaryReply.removed` may name."""
 
 
 class ReplySplitter:

@@ -1,7 +1,10 @@
 """Prometheus metrics of the preference service and its worker. No label names a user."""
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from services.core.replies import GUARD_RULES
 from services.core.schemas import SummaryVersion
 from services.core.store import USER_SOURCE
 from services.preference.queue import Scored
@@ -9,6 +12,7 @@ from services.preference.queue import Scored
 _EVENTS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _UPDATE_BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120)
 _PROFILE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_OUTCOMES = ("committed", "conflict", "engine", "data", "dead", "halved", "lost", "dropped")
 _CHARS_BUCKETS = (125, 250, 500, 1_000, 2_000, 4_000, 8_000)
 
 
@@ -54,6 +58,12 @@ class QualityMetrics:
             self.probability.labels(scorer, source).inc(scored.mass)
 
 
+def _begin(counter: Counter, values: Iterable[str]) -> None:
+    """Counts from 0 on: a rate does not see the step from nothing to 1."""
+    for value in values:
+        counter.labels(value)
+
+
 def _versions(registry: CollectorRegistry) -> Counter:
     return Counter(
         "alignx_summary_versions",
@@ -93,10 +103,11 @@ class WorkerMetrics:
         self.quality = QualityMetrics(registry)
         self.updates = Counter(
             "alignx_updates",
-            "Updates ended, by outcome (committed, conflict, engine, data, dead, halved, lost)",
+            f"Updates ended, by outcome ({', '.join(_OUTCOMES)})",
             ("outcome",),
             registry=registry,
         )
+        _begin(self.updates, _OUTCOMES)
         self.seconds = Histogram(
             "alignx_update_duration_seconds", "Seconds from claim to commit", buckets=_UPDATE_BUCKETS, registry=registry
         )
@@ -115,6 +126,7 @@ class WorkerMetrics:
             ("fault",),
             registry=registry,
         )
+        _begin(self.retries, ("engine", "data"))
         self.dead = Counter(
             "alignx_dead_letters", "Events set aside because no update could take them in", registry=registry
         )
@@ -129,6 +141,7 @@ class WorkerMetrics:
             ("rule",),
             registry=registry,
         )
+        _begin(self.guarded, GUARD_RULES)
         self.concurrency = Gauge(
             "alignx_worker_concurrency", "Updates this worker allows itself at once", registry=registry
         )

@@ -1,0 +1,156 @@
+"""From a user's event to the summary that knows it."""
+
+from docker.grafana.panels import Dashboard, Panel, Query, Row, by, quantiles, rate, share
+
+INGEST = Row(
+    "Events come in",
+    (
+        Panel(
+            "Events accepted",
+            "Interactions stored, by type.",
+            "eps",
+            (Query(rate("alignx_events_accepted_total", "type"), by("type")),),
+            stacked=True,
+        ),
+        Panel(
+            "Calls with events take",
+            "A POST of events, from the request to its answer; those that wait for a summary (Prefer: wait) included.",
+            "s",
+            quantiles(
+                "alignx_http_request_duration_seconds", 0.5, 0.95, 0.99,
+                match='{job="preference",method="POST",route="/v1/users/{user}/events"}',
+            ),
+        ),
+        Panel(
+            "From event to profile",
+            "From a call's arrival until the fast profile knows its events.",
+            "s",
+            quantiles("alignx_event_to_profile_seconds", 0.5, 0.95),
+        ),
+        Panel(
+            "Calls made again",
+            "Calls answered from their Idempotency-Key, and appends repeated because another writer came first.",
+            "ops",
+            (
+                Query(rate("alignx_events_replayed_total"), "answered again"),
+                Query(rate("alignx_profile_conflicts_total"), "appended again"),
+            ),
+        ),
+        Panel(
+            "Events refused",
+            "Calls refused because too many events of the user, or users of the shard, already wait.",
+            "ops",
+            (
+                Query(
+                    rate('alignx_problems_total{job="preference",code=~"backlog_full|queue_full"}', "code"), by("code")
+                ),
+            ),
+        ),
+        Panel(
+            "Streams of summaries",
+            "Callers that watch a summary being written.",
+            "short",
+            (Query("sum(alignx_summary_streams)", "open"),),
+        ),
+    ),
+)  # fmt: skip
+
+QUEUE = Row(
+    "Updates wait",
+    (
+        Panel(
+            "Users that wait",
+            "Users with new events and no update under way.",
+            "short",
+            (Query("max(alignx_queue_users_waiting)", "users"),),
+        ),
+        Panel(
+            "Oldest update is late by",
+            "How long after its due time the oldest waiting update still waits.",
+            "s",
+            (Query("max(alignx_queue_oldest_overdue_seconds)", "late by"),),
+        ),
+        Panel(
+            "Updates under way",
+            "Against what the workers allow themselves; that halves when the engine is overloaded or gone.",
+            "short",
+            (
+                Query("sum(alignx_updates_in_flight)", "under way"),
+                Query("sum(alignx_worker_concurrency)", "allowed"),
+            ),
+        ),
+        Panel(
+            "Leases expired",
+            "Updates taken from workers that fell silent.",
+            "ops",
+            (Query(rate("alignx_lease_expiries_total"), "expired"),),
+        ),
+        Panel(
+            "Updates tried again",
+            "By who is at fault: the engine, or the data of the user.",
+            "ops",
+            (Query(rate("alignx_update_retries_total", "fault"), by("fault")),),
+        ),
+        Panel(
+            "Events set aside",
+            "Events from which no summary could be written, and without which the user went on.",
+            "eps",
+            (Query(rate("alignx_dead_letters_total"), "set aside"),),
+        ),
+    ),
+)
+
+UPDATES = Row(
+    "Summaries are written",
+    (
+        Panel(
+            "Updates ended",
+            "By outcome: committed is what should be; the others are told in docs/metrics.md.",
+            "ops",
+            (Query(rate("alignx_updates_total", "outcome"), by("outcome")),),
+            stacked=True,
+        ),
+        Panel(
+            "An update takes",
+            "From the claim of a user to the commit of the new version.",
+            "s",
+            quantiles("alignx_update_duration_seconds", 0.5, 0.95),
+        ),
+        Panel(
+            "From event to summary",
+            "From the oldest event of an update to its commit.",
+            "s",
+            quantiles("alignx_event_to_summary_seconds", 0.5, 0.95, 0.99),
+        ),
+        Panel(
+            "Events in one update",
+            "How many events one call of the engine takes in, on average: what waiting a moment for more saves.",
+            "short",
+            (Query(share("alignx_update_events_sum", "alignx_update_events_count"), "events"),),
+        ),
+        Panel(
+            "Versions written",
+            "By who wrote them.",
+            "ops",
+            (Query(rate("alignx_summary_versions_total", "source"), by("source")),),
+            stacked=True,
+        ),
+        Panel(
+            "Asked for by callers",
+            "Rebuilds from the whole history, steps back to an older version, users erased.",
+            "ops",
+            (
+                Query(rate("alignx_rebuilds_total"), "rebuilds"),
+                Query(rate("alignx_rollbacks_total"), "rollbacks"),
+                Query(rate("alignx_erasures_total"), "erasures"),
+            ),
+        ),
+    ),
+)
+
+DASHBOARD = Dashboard(
+    "preference",
+    "Preference pipeline",
+    "From a user's event to the summary that knows it: what comes in, what waits, what is written.",
+    (INGEST, QUEUE, UPDATES),
+)

@@ -1,0 +1,109 @@
+"""Prometheus's configuration, its rules and their own tests; that each alert is explained and tested."""
+
+import re
+import shutil
+import subprocess
+from collections import defaultdict
+from typing import Any
+
+import pytest
+import yaml
+
+import gateway.app
+import services.preference.app
+import services.preference.worker
+import services.response.app
+from docker.grafana.write import DASHBOARDS
+from tests.docker.exported import ROOT, RULES, Series, faults, known_series, rules
+from tests.docker.promql import selectors
+
+FOLDER = RULES.parent
+CASES = FOLDER / "tests" / "alerts.yml"
+CONFIG = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
+ALERTS = rules("alert")
+
+
+@pytest.fixture(scope="module")
+def known() -> Series:
+    return known_series()
+
+
+def promtool(*arguments: str) -> None:
+    if not shutil.which("promtool"):
+        pytest.fail("promtool is missing; it comes with Prometheus: apt-get install --no-install-recommends prometheus")
+    run = subprocess.run(["promtool", *arguments], cwd=FOLDER, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_prometheus_takes_the_configuration() -> None:
+    promtool("check", "config", "--syntax-only", "prometheus.yml")  # the token's file is there in a container only
+
+
+def test_prometheus_takes_the_rules() -> None:
+    promtool("check", "rules", "--lint-fatal", *(str(path) for path in sorted(RULES.glob("*.yml"))))
+
+
+def test_alerts_fire_when_they_should_and_only_then() -> None:
+    promtool("test", "rules", str(CASES))
+
+
+def test_every_alert_is_shown_to_fire_and_to_stay_quiet() -> None:
+    outcomes: dict[str, set[bool]] = defaultdict(set)
+    for case in yaml.safe_load(CASES.read_text())["tests"]:
+        for checked in case["alert_rule_test"]:
+            outcomes[checked["alertname"]].add(bool(checked["exp_alerts"]))
+    assert outcomes == {str(rule["alert"]): {True, False} for rule in ALERTS}
+
+
+def test_every_alert_has_its_section_in_the_runbook() -> None:
+    runbook = (ROOT / "docs" / "runbook.md").read_text()
+    sections = re.findall(r"^## (\w+)$", runbook, re.MULTILINE)
+    assert len(sections) == len(set(sections))
+    assert set(sections) == {rule["alert"] for rule in ALERTS}
+    for section in re.split(r"^## ", runbook, flags=re.MULTILINE)[1:]:
+        assert all(part in section for part in ("**Means.**", "**Look.**", "**Do.**")), section
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: str(rule["alert"]))
+def test_an_alert_says_how_bad_it_is_what_it_is_and_where_to_read_on(rule: dict[str, Any]) -> None:
+    assert rule["labels"]["severity"] in ("warning", "critical")
+    assert rule["annotations"]["summary"]
+    assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{rule['alert'].lower()}"
+
+
+def test_rules_and_runbook_ask_only_for_what_is_exported(known: Series) -> None:
+    asked = [str(rule["expr"]) for kind in ("alert", "record") for rule in rules(kind)]
+    asked += runbook_queries()
+    assert {expr: wrong for expr in asked if (wrong := faults(expr, known))} == {}
+
+
+def runbook_queries() -> list[str]:
+    text = (ROOT / "docs" / "runbook.md").read_text()
+    blocks = ["\n".join(lines) for lines in re.findall(r"\n\n((?:    .*\n)+)", text)]
+    lines = [line for block in blocks for line in re.split(r"\n(?! {5,})", block)]
+    quoted = re.findall(r"`([^`]*)`", text)
+    return [query.strip() for query in (*lines, *quoted) if re.search(r"[({][\w:]*(alignx|vllm|process)[_:]", query)]
+
+
+def test_every_recording_rule_is_used() -> None:
+    asked = [str(rule["expr"]) for rule in ALERTS]
+    asked += [
+        dashboard.filled(query.expr, "1m")
+        for dashboard in DASHBOARDS
+        for panel in dashboard.panels()
+        for query in panel.queries
+    ]
+    used = {selector.name for expr in asked for selector in selectors(expr)}
+    assert {str(rule["record"]) for rule in rules("record")} <= used
+
+
+def test_prometheus_scrapes_every_process_where_it_listens() -> None:
+    ports = {job["job_name"]: job["dns_sd_configs"][0]["port"] for job in CONFIG["scrape_configs"][:-1]}
+    assert ports.pop("engine") == 8100
+    assert ports == {
+        "gateway": gateway.app.PORT,
+        "preference": services.preference.app.PORT,
+        "worker": services.preference.worker.PORT,
+        "response": services.response.app.PORT,
+    }
+    assert [job["job_name"] for job in CONFIG["scrape_configs"] if "authorization" in job] == ["gateway"]
