@@ -6,6 +6,7 @@ LeaderWorkerSet are checked against custom_kinds.py, which is narrower than thei
 """
 
 import copy
+import importlib.util
 import json
 from functools import cache
 from typing import Any
@@ -13,9 +14,13 @@ from typing import Any
 import jsonschema
 import kubernetes_validate
 import pytest
+import yaml
 
+from docs.metrics import exported
 from tests.docker.custom_kinds import CUSTOM_KINDS
+from tests.docker.exported import known_series
 from tests.docker.manifests import FOLDER, OVERLAYS, Object, Pod, named, of_kind, pods, rendered, selects
+from tests.docker.promql import selectors
 
 VERSIONS = ("1.32", "1.37")
 """Of Kubernetes: the oldest that docs/kubernetes.md names, and the newest whose schemas are here."""
@@ -211,3 +216,37 @@ def test_scalers_have_a_target_whose_replicas_nobody_else_sets(objects: Objects)
         assert "replicas" not in named(objects, target["kind"], target["name"])["spec"]
         assert target["name"] not in scaled, "two scalers would fight over it"
         scaled.add(target["name"])
+
+
+# --- Prometheus --------------------------------------------------------------------------------
+
+
+def test_replicas_follow_metrics_that_are_exported(objects: Objects) -> None:
+    known = known_series()
+    for each in of_kind(objects, "ScaledObject"):
+        for trigger in each["spec"]["triggers"]:
+            asked = [selector.name for selector in selectors(trigger["metadata"]["query"])]
+            assert asked
+            assert set(asked) <= known.keys()
+            assert float(trigger["metadata"]["threshold"]) > 0
+
+
+def test_pods_are_scraped_under_the_job_names_of_the_rules(objects: Objects) -> None:
+    monitors = of_kind(objects, "PodMonitor")
+    if not monitors:
+        return
+    assert {each["spec"]["jobLabel"] for each in monitors} == {"app.kubernetes.io/name"}
+    scraped = {pod.name for pod in pods(objects) for each in monitors if selects(each["spec"]["selector"], pod.labels)}
+    assert scraped == exported().keys() | {"engine"}
+
+
+def test_the_rules_are_those_of_docker_prometheus() -> None:
+    spec = importlib.util.spec_from_file_location("rules", FOLDER / "rules.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.TARGET.read_text() == module.prometheus_rule(), "run: python docker/kubernetes/rules.py"
+    groups = named(rendered("production"), "PrometheusRule", "alignx")["spec"]["groups"]
+    sources = [yaml.safe_load(path.read_text()) for path in sorted(module.SOURCES.glob("*.yml"))]
+    assert groups == [group for source in sources for group in source["groups"]]

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError
+from redis.retry import Retry
 
 from gateway.keys import parse_key
 from services.core.settings import Settings, load_settings
@@ -211,7 +213,7 @@ def test_redis_starts_by_the_pods_own_script(overlay: str, secret: Mapping[str, 
             assert config["cluster-enabled"] == ("yes" if overlay == "production" else "no")
             if overlay == "production" and _knows_host_names():
                 assert "redis-0.redis-pods.alignx.svc" in str(client.execute_command("CLUSTER NODES"))
-        with Redis(port=port) as stranger, pytest.raises(AuthenticationError):
+        with Redis(port=port, retry=Retry(NoBackoff(), 0)) as stranger, pytest.raises(AuthenticationError):
             stranger.ping()
     finally:
         process.terminate()
