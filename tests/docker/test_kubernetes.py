@@ -8,6 +8,7 @@ LeaderWorkerSet are checked against custom_kinds.py, which is narrower than thei
 import copy
 import importlib.util
 import json
+import re
 from functools import cache
 from typing import Any
 
@@ -250,3 +251,10 @@ def test_the_rules_are_those_of_docker_prometheus() -> None:
     groups = named(rendered("production"), "PrometheusRule", "alignx")["spec"]["groups"]
     sources = [yaml.safe_load(path.read_text()) for path in sorted(module.SOURCES.glob("*.yml"))]
     assert groups == [group for source in sources for group in source["groups"]]
+
+
+def test_the_page_tells_of_every_overlay_and_component() -> None:
+    page = (FOLDER.parents[1] / "docs" / "kubernetes.md").read_text()
+    assert set(re.findall(r"^\| `([\w-]+)` \|", page, re.MULTILINE)) == set(OVERLAYS)
+    assert [path.name for path in FOLDER.glob("components/*/") if f"components/{path.name}" not in page] == []
+    assert all(f"Kubernetes {VERSIONS[0]} or newer" in page and version in page for version in VERSIONS)
