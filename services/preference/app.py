@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from services.core.http import Check, create_app, serve
+from services.core.migrations import Schema
 from services.core.settings import Settings, load_settings
 from services.core.store import Store, open_redis
 from services.core.telemetry import create_registry
@@ -32,6 +33,7 @@ def create_preference_app(settings: Settings) -> FastAPI:
             Erasure.open(redis, settings.redis.rewrite_after_erase_s) as erasure,
         ):
             store = Store(redis, settings.queue.shards)
+            await Schema(redis).claim()
             await store.claim_shards()
             queue = Queue(redis, settings.queue, settings.summary)
             app.state.service = PreferenceService(store, queue, settings, metrics, erasure)

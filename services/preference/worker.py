@@ -30,6 +30,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from services.core.engine import Engine
 from services.core.errors import EngineUnavailable, Unavailable
 from services.core.http import Check, create_app, serve
+from services.core.migrations import Schema
 from services.core.settings import QueueSettings, Settings, load_settings
 from services.core.store import Store, open_redis
 from services.core.telemetry import EngineMetrics, create_registry
@@ -204,6 +205,7 @@ def create_worker_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_redis(settings.redis) as redis, Engine.open(settings.engine, engine_metrics.observe) as engine:
             store = Store(redis, settings.queue.shards)
+            await Schema(redis).claim()
             await store.claim_shards()
             queue = Queue(redis, settings.queue, settings.summary)
             worker = Worker(queue, Updater(store, queue, engine, settings, metrics), settings, metrics)

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from services.core.engine import Engine
 from services.core.http import Check, create_app, serve
+from services.core.migrations import Schema
 from services.core.settings import Settings, load_settings
 from services.core.store import Store, open_redis
 from services.core.telemetry import EngineMetrics, create_registry
@@ -32,6 +33,7 @@ def create_response_app(settings: Settings) -> FastAPI:
             Engine.open(settings.engine, engine_metrics.observe) as engine,
         ):
             store = Store(redis, settings.queue.shards)
+            await Schema(redis).claim()
             await store.claim_shards()
             app.state.store = store
             app.state.chat = Chat(store, engine, settings)
