@@ -20,6 +20,7 @@ ORDER: Final = (
     "coalescing",
     "update_cost",
     "memory",
+    "scale",
     "profile",
     "profile_benchmarks",
     "training",
