@@ -21,7 +21,9 @@ PRICES = (
     ("CPU of a worker an update of 300 tokens", "ms"),
     ("CPU of the response service a streamed chat of 300 tokens", "ms"),
     ("CPU of Redis an event, its update included", "ms"),
+    ("CPU of Redis for a worker that looks for work", "ms a second"),
     ("Redis commands an event, its update included", ""),
+    ("Redis commands of a worker that looks for work", "a second"),
     ("Redis for a user of 20 events of 198 bytes", "KB"),
     ("prompt tokens of an update after 10 events", "tokens"),
     ("their prompt tokens / those of the summaries", "of the update's"),
@@ -47,7 +49,7 @@ With the peak X of events a second, R reads and Y chats a second, and c events i
     preference cores = X·p_event + R·p_read                     one core a process
     worker processes = the larger of U·w_update cores and U·L / {places} places
     response cores   = Y·r_chat                                 one core a process
-    Redis primaries  = X·d_event cores                          one core a primary
+    Redis primaries  = X·d_event + workers·shards·look cores     one core a primary
     Redis memory     = users × (20 events and a summary, as measured
                        + further events × 218 bytes + further versions × (4 bytes a token + 400))
     prompt tokens/s  = U·(update + past summary + (c - 1)·event)·(1 + tests) + Y·chat prompt
@@ -75,7 +77,8 @@ written tokens a second of one GPU, and {stream:.0f} tokens a second for one ans
 {users:,} users, who come with a Zipf exponent of {zipf}; {visit:.0f} events a visit, {gap:.0f} s between
 them; the peak at {swing:.0%} above the mean of the day; an event of {event} tokens, a past summary of {past};
 an answer of {update} tokens for an update, and of {chat} for a chat with a prompt of {chat_prompt};
-{events} events and {versions} versions kept of a user; {reads:.0f} reads a second for every 500 events.
+{events} events and {versions} versions kept of a user; {shards} shards; {reads:.0f} reads a second for every
+500 events.
 
 ## Does the simulation tell the truth?
 
@@ -138,6 +141,7 @@ def write_page() -> None:
             chat=base.chat_tokens,
             chat_prompt=base.chat_prompt_tokens,
             events=base.events_kept,
+            shards=base.shards,
             versions=base.versions_kept,
             reads=base.reads_per_s,
             check=_check(),

@@ -23,6 +23,7 @@ from bench.simulation import Outcome, Policy, Simulation, Traffic, arrivals
 
 REPLY_TOKENS = 300
 """Of the answers whose price was measured; a longer one costs its share more."""
+MEASURED_SHARDS = 8
 WORKER_PLACES = 16
 """ALIGNX_SUMMARY__WORKERS."""
 BUSY = 0.6
@@ -45,6 +46,8 @@ class Demand:
     """The peak is this much above the mean of the day, the low as much below."""
     traffic: Traffic = field(default_factory=Traffic)
     policy: Policy = field(default_factory=Policy)
+    shards: int = 64
+    """ALIGNX_QUEUE__SHARDS; every worker looks into each of them, many times a second."""
     event_tokens: int = 60
     past_tokens: int = 300
     update_tokens: int = 300
@@ -131,12 +134,14 @@ def bill(demand: Demand) -> Bill:
         + reads * price("CPU of the preference service a read of a summary"),
         "worker": updates * price("CPU of a worker an update of 300 tokens") * demand.update_tokens / REPLY_TOKENS,
         "response": chats * price("CPU of the response service a streamed chat of 300 tokens") * written,
-        "redis": peak * price("CPU of Redis an event, its update included"),
     }
     cores = {name: milliseconds / 1000 for name, milliseconds in cores.items()}
     replicas = {name: max(2, math.ceil(cores[name] / BUSY)) for name in ("gateway", "preference", "response")}
     under_way = updates * demand.update_s
     replicas["worker"] = max(2, math.ceil(cores["worker"] / BUSY), math.ceil(under_way / WORKER_PLACES / BUSY))
+    looks = replicas["worker"] * demand.shards / MEASURED_SHARDS
+    cores["redis"] = peak * price("CPU of Redis an event, its update included") / 1000
+    cores["redis"] += looks * price("CPU of Redis for a worker that looks for work") / 1000
     replicas["redis"] = math.ceil(cores["redis"] / REDIS_BUSY)
     prompt = price("prompt tokens of an update after 10 events") + demand.past_tokens
     prompt += (free.coalescing - 1) * demand.event_tokens
@@ -151,7 +156,8 @@ def bill(demand: Demand) -> Bill:
         cores=cores,
         replicas=replicas,
         redis_gb=demand.traffic.users * user_kb(demand) / 1024 / 1024,
-        redis_commands_per_s=peak * price("Redis commands an event, its update included"),
+        redis_commands_per_s=peak * price("Redis commands an event, its update included")
+        + looks * price("Redis commands of a worker that looks for work"),
         prompt_tokens_per_s=prompts,
         reply_tokens_per_s=replies,
         gpus=math.ceil(share / BUSY),
@@ -210,6 +216,7 @@ def demanded(arguments: Sequence[str] | None = None) -> tuple[Demand, bool]:
         "gap": (known.traffic.gap_s, "mean seconds between them"),
         "debounce": (known.policy.debounce_s, "ALIGNX_QUEUE__DEBOUNCE_MS in seconds"),
         "max-wait": (known.policy.max_wait_s, "ALIGNX_QUEUE__MAX_WAIT_MS in seconds"),
+        "shards": (known.shards, "ALIGNX_QUEUE__SHARDS"),
         "update-tokens": (known.update_tokens, "tokens an update writes, reasoning included"),
         "chat-tokens": (known.chat_tokens, "tokens of an answer"),
         "stream-rate": (known.stream_tokens_per_s, "tokens a second of one answer"),
@@ -226,6 +233,7 @@ def demanded(arguments: Sequence[str] | None = None) -> tuple[Demand, bool]:
         swing=given.swing,
         traffic=Traffic(given.users, given.zipf, given.visit_events, given.gap),
         policy=Policy(given.debounce, given.max_wait),
+        shards=given.shards,
         update_tokens=given.update_tokens,
         chat_tokens=given.chat_tokens,
         stream_tokens_per_s=given.stream_rate,

@@ -26,11 +26,12 @@ from tests.live.suite import SERVICES, Suite
 
 TRAFFIC = Traffic(users=400, visit_events=6, gap_s=0.4)
 EVENTS_PER_S = 40.0
-SECONDS = 25.0
+SECONDS = 20.0
 LATENCY_S = 0.2
 REPLY_TOKENS = 300
 CHATS = 100
 READS = 400
+IDLE_S = 3.0
 SEED = 7
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -46,12 +47,14 @@ def measure() -> list[Row]:
             key = suite.new_key("scale")
             asyncio.run(_replay(suite, key, events[:20]))  # connections, caches, first imports
             before = _worker(suite)
-            idle = _spent(suite, 2.0)
+            looked = _commands(redis)
+            _, idle = _timed(suite, lambda: time.sleep(IDLE_S))
             commands = _commands(redis)
+            looks_per_s = (commands - looked) / IDLE_S
             took, cpu = _timed(suite, lambda: asyncio.run(_replay(suite, key, events)))
             after = _worker(suite)
-            commands = _commands(redis) - commands
-            cpu = {name: cpu[name] - idle[name] / 2.0 * took for name in cpu}
+            commands = int(_commands(redis) - commands - looks_per_s * took)
+            cpu = {name: cpu[name] - idle[name] / IDLE_S * took for name in cpu}
             _, chat = _timed(suite, lambda: asyncio.run(_chat(suite, key)))
             _, read = _timed(suite, lambda: asyncio.run(_read(suite, key)))
     real = {name: after[name] - before[name] for name in after}
@@ -72,6 +75,8 @@ def measure() -> list[Row]:
         Row("an update besides the engine's 200 ms", (service_s - LATENCY_S) * 1000, "ms"),
         *_costs(cpu, chat, read, len(events), updates),
         Row("Redis commands an event, its update included", commands / len(events), "commands"),
+        Row("Redis commands of a worker that looks for work", looks_per_s, "commands/s"),
+        Row("CPU of Redis for a worker that looks for work", idle["redis"] / IDLE_S * 1000, "ms/s"),
     ]
 
 
@@ -141,10 +146,6 @@ def _timed(suite: Suite, work: Callable[[], None]) -> tuple[float, Cpu]:
     work()
     after = _cpu(suite)
     return time.monotonic() - start, {name: after[name] - before[name] for name in after}
-
-
-def _spent(suite: Suite, seconds: float) -> Cpu:
-    return _timed(suite, lambda: time.sleep(seconds))[1]
 
 
 def _cpu(suite: Suite) -> Cpu:

@@ -1,6 +1,6 @@
 """Writes a backup: every user at one moment of their own, the sums of tenants, the records of API keys.
 
-The suite goes on meanwhile. A user's record is read in one step, so an acknowledged write is in it or
+The suite goes on meanwhile. A user's record is of one moment, so an acknowledged write is in it or
 came after it, never in part; users who come during the backup are in the next one.
 """
 

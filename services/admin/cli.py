@@ -207,10 +207,11 @@ def _progress(what: str) -> Iterator[Any]:
 
 
 def _totals(verb: str, counts: dict[str, Any]) -> str:
-    return (
-        f"{verb}: {counts['users']} users with {counts['events']} events, {counts['tenants']} tenants, "
-        f"{counts['api_keys']} API keys."
+    users, events, tenants, api_keys = (
+        f"{counts[name]:,} {noun}{'' if counts[name] == 1 else 's'}"
+        for name, noun in (("users", "user"), ("events", "event"), ("tenants", "tenant"), ("api_keys", "API key"))
     )
+    return f"{verb}: {users} with {events}, {tenants}, {api_keys}."
 
 
 def _note(text: str) -> None:

@@ -381,6 +381,30 @@ def test_a_backup_of_an_older_schema_is_migrated_on_its_way_in(redis_url: str) -
     run(redis_url, test)
 
 
+def test_a_write_during_the_reading_has_it_read_again(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(rig: Rig) -> None:
+        await rig.put("a", "b", "c")
+        users = UserRecords(rig.redis, rig.store.keys)
+        look, looks = users._look, 0
+
+        async def torn(keys: UserKeys) -> list[Any]:
+            """The first look has the history from before a write, and the state from after it."""
+            nonlocal looks
+            looks += 1
+            found = await look(keys)
+            if looks == 1:
+                await rig.put("d", "e", "f")
+                found[-1] = await rig.redis.hgetall(keys.state)
+            return found
+
+        monkeypatch.setattr(users, "_look", torn)
+        record = await users.read(TENANT, "ada")
+        assert record
+        assert (looks, len(record["log"]), record["state"]["n"]) == (2, 6, "6")
+
+    run(redis_url, test)
+
+
 def test_a_record_leaves_out_the_update_under_way(redis_url: str) -> None:
     async def test(rig: Rig) -> None:
         await lived(rig, "ada")
