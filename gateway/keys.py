@@ -100,7 +100,7 @@ class KeyStore:
     async def admit(self, key: ApiKey) -> Admission | None:
         """Checks the key and takes a token, in one round trip; None for an unknown id."""
         arguments = (
-            api_key(key.id),
+            f"gw:key:{{{key.id}}}",
             f"gw:bucket:{{{key.id}}}",
             key.digest,
             self._defaults.rate,
