@@ -49,16 +49,17 @@ With the peak X of events a second, R reads and Y chats a second, and c events i
     preference cores = X·p_event + R·p_read                     one core a process
     worker processes = the larger of U·w_update cores and U·L / {places} places
     response cores   = Y·r_chat                                 one core a process
-    Redis primaries  = X·d_event + workers·shards·look cores     one core a primary
+    Redis primaries  = X·d_event + workers·shards·look cores    one core a primary
     Redis memory     = users × (20 events and a summary, as measured
                        + further events × 218 bytes + further versions × (4 bytes a token + 400))
     prompt tokens/s  = U·(update + past summary + (c - 1)·event)·(1 + tests) + Y·chat prompt
     written tokens/s = U·update answer + Y·chat answer
     GPUs             = prompt tokens/s / what a GPU reads + written tokens/s / what it writes
 
-L is how long the engine takes for an update. Every result is divided by the share that is planned to be
-in use at the peak: {busy:.0%}, of Redis {redis_busy:.0%}; of each service there are at least two. Memory is what
-the data take: give Redis as much again for the copy that a rewrite of its file makes, and each replica
+L is how long the engine takes for an update. A worker has {places} places where ALIGNX_SUMMARY__WORKERS and
+ALIGNX_ENGINE__CONCURRENCY say so; the defaults are for a laptop. Every result is divided by the share that
+is planned to be in use at the peak: {busy:.0%}, of Redis {redis_busy:.0%}; of each service there are at least two.
+Memory is what the data take: give Redis as much again for the copy that a rewrite of its file makes, and each replica
 of a primary the same. Where one Redis suffices, run it with a replica; beyond, Redis Cluster.
 
 ## Prices
@@ -91,7 +92,8 @@ leaves out: engines slow down when they are full, retries, and more than one mac
 
 ## Worked examples
 
-With the default debounce (0.2 s, at most 2 s). First line: events and chats a second on the mean of the day.
+With the default debounce (0.2 s, at most 2 s); above each column the events and the chats a second on the
+mean of the day.
 
 {worked}
 
@@ -99,6 +101,8 @@ With the default debounce (0.2 s, at most 2 s). First line: events and chats a s
 
 500 events and 50 chats a second, by ALIGNX_QUEUE__DEBOUNCE_MS and ALIGNX_QUEUE__MAX_WAIT_MS. The fast
 profile takes every event in at once whatever the debounce is; only the summary's text waits for it.
+Users pause for {gap:.0f} s between two events, so that a debounce far below that joins next to nothing: what
+it costs in engine time is the first thing to decide.
 
 {policies}
 

@@ -24,8 +24,9 @@ from bench.simulation import Outcome, Policy, Simulation, Traffic, arrivals
 REPLY_TOKENS = 300
 """Of the answers whose price was measured; a longer one costs its share more."""
 MEASURED_SHARDS = 8
-WORKER_PLACES = 16
-"""ALIGNX_SUMMARY__WORKERS."""
+WORKER_PLACES = 256
+"""ALIGNX_SUMMARY__WORKERS and ALIGNX_ENGINE__CONCURRENCY of a worker in a large deployment: an update
+that waits for the engine costs the worker nothing."""
 BUSY = 0.6
 """Share of a core, a worker's places or a GPU that is planned to be in use at the peak."""
 REDIS_BUSY = 0.4
