@@ -1,12 +1,13 @@
 """An engine of known speed: any prompt is answered with the same short summary after LATENCY seconds.
 
-    python -m bench.mock_engine PORT LATENCY
+    python -m bench.mock_engine PORT LATENCY [TOKENS]
 
 Speaks the part of OpenAI's API that the suite uses: /health, /v1/models, streamed chat completions,
 and single letters with their log-probabilities, which come at once and favour none.
 Prompt tokens are counted as characters / 4, so that the cost of a prompt can be compared.
 GET /calls tells of summaries and of letters how many were asked for and the prompt tokens of all,
-and the prompt tokens of the last summary.
+and the prompt tokens of the last summary. TOKENS is the number of pieces an answer is streamed in,
+after LATENCY all at once: what streaming costs the services, without its time.
 """
 
 import asyncio
@@ -19,8 +20,9 @@ REPLY = "<think>The choices agree.</think>The user prefers short and direct answ
 
 
 class MockEngine:
-    def __init__(self, latency_s: float) -> None:
+    def __init__(self, latency_s: float, pieces: int) -> None:
         self.latency_s = latency_s
+        self.pieces = pieces
         self.calls = 0
         self.prompt_tokens = 0
         self.all_tokens = 0
@@ -43,9 +45,9 @@ class MockEngine:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         usage = {"prompt_tokens": self.prompt_tokens, "completion_tokens": len(REPLY) // 4}
-        choice = {"index": 0, "delta": {"role": "assistant", "content": REPLY}, "finish_reason": None}
+        texts = [REPLY, *[" indeed"] * (self.pieces - 1)]
         for event in (
-            {"model": "mock", "choices": [choice]},
+            *({"model": "mock", "choices": [{"index": 0, "delta": {"content": text}}]} for text in texts),
             {"model": "mock", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
             {"model": "mock", "choices": [], "usage": usage},
         ):
@@ -64,7 +66,7 @@ class MockEngine:
 
 
 def main() -> None:
-    engine = MockEngine(float(sys.argv[2]))
+    engine = MockEngine(float(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 1)
     app = web.Application(client_max_size=64 * 1024 * 1024)
     app.router.add_post("/v1/chat/completions", engine.completions)
     app.router.add_get("/v1/models", engine.models)

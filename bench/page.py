@@ -21,6 +21,7 @@ ORDER: Final = (
     "update_cost",
     "memory",
     "cluster",
+    "scale",
     "profile",
     "profile_benchmarks",
     "training",

@@ -1,6 +1,6 @@
 """Runs the benchmarks of the services and writes what they found.
 
-    python -m bench.run [NAME …]      (all: gateway ingest reads coalescing update_cost cluster memory profile)
+    python -m bench.run [NAME …]      (all: gateway ingest reads coalescing update_cost cluster memory scale profile)
 
 Each pairs two things in one run. Prints the table, keeps the figures in bench/results/NAME.json, and
 writes docs/benchmarks.md anew from the kept figures of all benchmarks. Those of training need its own
@@ -10,7 +10,17 @@ environment: bench/training_throughput.py and bench/data_reading.py.
 import sys
 from collections.abc import Callable
 
-from bench import cluster, coalescing, gateway_overhead, ingest, memory, profile_quality, reads, update_cost
+from bench import (
+    cluster,
+    coalescing,
+    gateway_overhead,
+    ingest,
+    memory,
+    profile_quality,
+    reads,
+    scale_check,
+    update_cost,
+)
 from bench.page import keep
 from bench.result import Row
 
@@ -22,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "update_cost": update_cost.measure,
     "cluster": cluster.measure,
     "memory": memory.measure,
+    "scale": scale_check.measure,
     "profile": profile_quality.measure,
 }
 

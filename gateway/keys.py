@@ -27,12 +27,11 @@ from gateway.limits import Allowance
 from services.core.cluster import RedisClient, Script, answers
 from services.core.errors import KeyUnknown, StoreUnavailable
 from services.core.http import STORE_FAULTS
+from services.core.keys import ALL_API_KEYS, TENANTS, api_key, tenant_api_keys
 from services.core.schemas import KeyCreated, KeyInfo, KeyList, KeyRequest, TenantInfo, TenantList
 from services.core.settings import Settings
 
 _KEY_FORM = re.compile(r"ax_([a-z0-9]{4,32})_([A-Za-z0-9-]{32,128})", re.ASCII)
-_ALL_KEYS = "gw:keys"
-_TENANTS = "gw:tenants"
 
 
 class ApiKey(NamedTuple):
@@ -125,7 +124,7 @@ class KeyStore:
         await self._write(key, KeyRequest(name=name, tenant=tenant, admin=True))
 
     async def _write(self, key: ApiKey, request: KeyRequest) -> None:
-        record = f"gw:key:{{{key.id}}}"
+        record = api_key(key.id)
         fields: dict[str, Any] = {
             "digest": key.digest,
             "tenant": request.tenant,
@@ -136,26 +135,26 @@ class KeyStore:
         await _answer(self._redis.hsetnx(record, "created_at", _now()))
         await _answer(self._redis.hset(record, mapping=fields))
         # The indexes come last: a key that is listed has its whole record.
-        await _answer(self._redis.zadd(f"gw:tenant-keys:{request.tenant}", {key.id: 0}))
-        await _answer(self._redis.zadd(_ALL_KEYS, {key.id: 0}))
-        await _answer(self._redis.zadd(_TENANTS, {request.tenant: 0}))
+        await _answer(self._redis.zadd(tenant_api_keys(request.tenant), {key.id: 0}))
+        await _answer(self._redis.zadd(ALL_API_KEYS, {key.id: 0}))
+        await _answer(self._redis.zadd(TENANTS, {request.tenant: 0}))
 
     async def revoke(self, key_id: str) -> None:
         """From the next request on the key is refused. Raises KeyUnknown."""
-        record = f"gw:key:{{{key_id}}}"
+        record = api_key(key_id)
         if not await _answer(self._redis.exists(record)):
             raise KeyUnknown
         await _answer(self._redis.hsetnx(record, "revoked_at", _now()))
 
     async def keys(self, tenant: str | None, after: str | None, limit: int) -> KeyList:
         """Keys in the order of their ids, of one tenant or of all."""
-        index = f"gw:tenant-keys:{tenant}" if tenant else _ALL_KEYS
+        index = tenant_api_keys(tenant) if tenant else ALL_API_KEYS
         ids, following = await self._page(index, after, limit)
         return KeyList(keys=tuple([await self._info(key_id) for key_id in ids]), next=following)
 
     async def tenants(self, after: str | None, limit: int) -> TenantList:
-        names, following = await self._page(_TENANTS, after, limit)
-        counts = [int(await _answer(self._redis.zcard(f"gw:tenant-keys:{name}"))) for name in names]
+        names, following = await self._page(TENANTS, after, limit)
+        counts = [int(await _answer(self._redis.zcard(tenant_api_keys(name)))) for name in names]
         tenants = tuple(TenantInfo(tenant=name, keys=count) for name, count in zip(names, counts, strict=True))
         return TenantList(tenants=tenants, next=following)
 
@@ -166,7 +165,7 @@ class KeyStore:
         return names[:limit], names[limit - 1] if len(names) > limit else None
 
     async def _info(self, key_id: str) -> KeyInfo:
-        record: dict[str, str] = await _answer(self._redis.hgetall(f"gw:key:{{{key_id}}}"))
+        record: dict[str, str] = await _answer(self._redis.hgetall(api_key(key_id)))
         return KeyInfo(
             id=key_id,
             name=record["name"],

@@ -30,6 +30,7 @@ KERNEL = {
     "health.py": "the pages of every process that say how it is; beside the app",
     "http.py": "every process is an app made here",
     "judge.py": "preference tests summaries with it, response selects with it",
+    "migrations.py": "every service checks the data's version at start, and a restore checks a backup's",
     "profile.py": "preference writes it, response scores with it, training evaluates it",
     "items.py": "what an item's name, year and popularity tell the profile",
     "keys.py": "the store reads by these names, preference writes by them",

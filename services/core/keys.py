@@ -17,11 +17,28 @@ separator or a hash tag.
                              :dlq      STREAM  events set aside
                              :idem     HASH    Idempotency-Key -> outcome
                              :live     STREAM  the summary as it is written; expires
+
+API keys belong to the gateway (gateway/keys.py); a backup holds their records too.
 """
 
 import zlib
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
+
+ALL_API_KEYS = "gw:keys"
+"""Sorted set of the ids of all API keys."""
+TENANTS = "gw:tenants"
+"""Sorted set of the tenants that have had an API key."""
+
+
+def api_key(key_id: str) -> str:
+    """The record of an API key."""
+    return f"gw:key:{{{key_id}}}"
+
+
+def tenant_api_keys(tenant: str) -> str:
+    """Sorted set of the ids of a tenant's API keys."""
+    return f"gw:tenant-keys:{tenant}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from services.core.health import Check
 from services.core.http import create_app, serve
+from services.core.migrations import Schema
 from services.core.settings import Settings, load_settings
 from services.core.store import Store, open_redis
 from services.core.telemetry import create_registry
@@ -33,6 +34,7 @@ def create_preference_app(settings: Settings) -> FastAPI:
             Erasure.open(redis, settings.redis.rewrite_after_erase_s) as erasure,
         ):
             store = Store(redis, settings.queue.shards)
+            await Schema(redis).claim()
             await store.claim_shards()
             queue = Queue(redis, settings.queue, settings.summary)
             app.state.service = PreferenceService(store, queue, settings, metrics, erasure)

@@ -30,6 +30,7 @@ from services.core.engine import Engine
 from services.core.errors import EngineUnavailable, Unavailable
 from services.core.health import Check
 from services.core.http import create_app, serve
+from services.core.migrations import Schema
 from services.core.settings import QueueSettings, Settings, load_settings
 from services.core.store import Store, open_redis
 from services.core.telemetry import REQUEST_ID, EngineMetrics, create_registry
@@ -244,6 +245,7 @@ def create_worker_app(settings: Settings) -> FastAPI:
         async with open_redis(settings.redis) as redis, Engine.open(settings.engine, engine_metrics.observe) as engine:
             engine_metrics.watch(engine.calls)
             store = Store(redis, settings.queue.shards)
+            await Schema(redis).claim()
             await store.claim_shards()
             queue = Queue(redis, settings.queue, settings.summary)
             updater = Updater(store, queue, engine, settings, metrics)

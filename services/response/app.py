@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from services.core.engine import Engine
 from services.core.health import Check
 from services.core.http import create_app, serve
+from services.core.migrations import Schema
 from services.core.settings import Settings, load_settings
 from services.core.store import Store, open_redis
 from services.core.telemetry import EngineMetrics, create_registry
@@ -34,6 +35,7 @@ def create_response_app(settings: Settings) -> FastAPI:
         ):
             engine_metrics.watch(engine.calls)
             store = Store(redis, settings.queue.shards)
+            await Schema(redis).claim()
             await store.claim_shards()
             app.state.store = store
             app.state.chat = Chat(store, engine, settings)

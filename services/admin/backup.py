@@ -1,0 +1,92 @@
+"""Writes a backup: every user at one moment of their own, the sums of tenants, the records of API keys.
+
+The suite goes on meanwhile. A user's record is of one moment, so an acknowledged write is in it or
+came after it, never in part; users who come during the backup are in the next one.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import islice
+from typing import Any, BinaryIO
+from uuid import uuid4
+
+from redis.asyncio import Redis
+
+from services.admin.records import BackupWriter, Record
+from services.admin.roster import Roster, roster
+from services.admin.users import UserRecords
+from services.core.keys import ALL_API_KEYS, KeySpace, api_key, tenant_api_keys
+from services.core.migrations import Schema
+
+Progress = Callable[[int, int], None]
+"""Called with (users done, users there are)."""
+
+_AT_ONCE = 32
+_PAGE = 500
+
+
+async def write_backup(
+    redis: Redis, keys: KeySpace, out: BinaryIO, *, tenant: str | None, progress: Progress
+) -> dict[str, int]:
+    """How many records of each kind were written. `tenant` alone, or all."""
+    client: Any = redis
+    header: Record = {
+        "id": uuid4().hex,
+        "schema": Schema(redis).current,
+        "release": version("alignx-serve"),
+        "created_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "tenant": tenant,
+        "shards": keys.shards,
+        "token": await _token(client, keys),
+    }
+    writer = BackupWriter(out, header)
+    sums = await _quality(client, keys)
+    async with roster(redis, tenant) as members:
+        for name in sorted(sums.keys() | set(members.tenants())):
+            if tenant in (None, name):
+                writer.write({"kind": "tenant", "tenant": name, "quality": sums.get(name, {})})
+        async for record in _api_keys(client, tenant):
+            writer.write(record)
+        async for record in _users(UserRecords(redis, keys), members, progress):
+            writer.write(record)
+    writer.end()
+    return writer.counts
+
+
+async def _users(users: UserRecords, members: Roster, progress: Progress) -> AsyncIterator[Record]:
+    total, done, names = len(members), 0, iter(members)
+    while batch := list(islice(names, _AT_ONCE)):
+        for record in await asyncio.gather(*(users.read(*name) for name in batch)):
+            if record is not None:
+                yield record
+        done += len(batch)
+        progress(done, total)
+
+
+async def _token(client: Any, keys: KeySpace) -> int:
+    """The highest fencing token given out."""
+    tokens = [await client.get(keys.shard_prefix(shard) + "tok") for shard in range(keys.shards)]
+    return max(int(token or 0) for token in tokens)
+
+
+async def _quality(client: Any, keys: KeySpace) -> dict[str, dict[str, str]]:
+    """Prequential sums of each tenant over all shards."""
+    sums: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for shard in range(keys.shards):
+        for field, value in (await client.hgetall(keys.shard_prefix(shard) + "quality")).items():
+            member, name = field.split(":")
+            sums[KeySpace.split_member(f"{member}:")[0]][name] += float(value)
+    return {tenant: {name: f"{value:.17g}" for name, value in sorted(found.items())} for tenant, found in sums.items()}
+
+
+async def _api_keys(client: Any, tenant: str | None) -> AsyncIterator[Record]:
+    index = ALL_API_KEYS if tenant is None else tenant_api_keys(tenant)
+    after = "-"
+    while ids := await client.zrangebylex(index, after, "+", 0, _PAGE):
+        for key_id in ids:
+            if fields := await client.hgetall(api_key(key_id)):
+                yield {"kind": "api_key", "id": key_id, "fields": dict(sorted(fields.items()))}
+        after = f"({ids[-1]}"

@@ -1,0 +1,197 @@
+"""Puts a backup back, into an empty suite or beside the users of one at work.
+
+The whole file is checked, and looked through for users who exist, before the first record is written.
+Each user comes back in one step and remembers the backup, so that a restore that broke off is simply
+started again: what it had done is left as it is.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, BinaryIO, Literal
+
+from redis.asyncio import Redis
+
+from services.admin.records import BackupInvalid, Record, read_records
+from services.admin.users import UserRecords
+from services.core.errors import AlignXError
+from services.core.keys import ALL_API_KEYS, TENANTS, KeySpace, api_key, tenant_api_keys
+from services.core.migrations import MIGRATIONS, Migration, Schema, migrated
+
+Existing = Literal["refuse", "keep", "replace"]
+"""What to do with a user who exists already and did not come from this very backup."""
+Progress = Callable[[str, int, int], None]
+"""Called with (what is being done, users done, users there are)."""
+
+_AT_ONCE = 32
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which records of a backup are wanted."""
+
+    tenant: str | None = None
+    user: str | None = None
+    """Of `tenant`."""
+    into: str | None = None
+    """The tenant that gets the users of `tenant`, if not itself. API keys stay behind: they open the
+    tenant they were made for."""
+    api_keys: bool = True
+
+    def takes(self, record: Record) -> bool:
+        match record["kind"]:
+            case "user":
+                return self.tenant in (None, record["tenant"]) and self.user in (None, record["user"])
+            case "tenant":
+                return self.tenant in (None, record["tenant"]) and self.user is None
+            case "api_key":
+                own = self.tenant in (None, record["fields"]["tenant"])
+                return own and self.api_keys and self.user is None and self.into is None
+            case _:
+                return False
+
+    def named(self, record: Record) -> Record:
+        """The record under the tenant it goes to."""
+        return record | {"tenant": self.into} if self.into else record
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a whole and unchanged file holds."""
+
+    header: Record
+    end: Record
+    taken: int
+    """Users of the selection."""
+
+
+class UsersExist(Exception):
+    """Users of the backup exist already, and it was not said what to do with them."""
+
+
+def check(file: BinaryIO, selection: Selection, migrations: int = len(MIGRATIONS)) -> Checked:
+    """Reads the whole file. Raises BackupInvalid."""
+    file.seek(0)
+    records = read_records(file)
+    header = next(records)
+    if header["schema"] > 1 + migrations:
+        raise BackupInvalid(
+            f"the backup is of schema version {header['schema']}, made by release {header['release']}; "
+            f"this release reads up to {1 + migrations}"
+        )
+    taken, record = 0, header
+    for record in records:
+        taken += record["kind"] == "user" and selection.takes(record)
+    return Checked(header, record, taken)
+
+
+class Restore:
+    """One backup into one Redis."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        keys: KeySpace,
+        selection: Selection,
+        migrations: tuple[Migration, ...] = MIGRATIONS,
+    ) -> None:
+        self._redis = redis
+        self._client: Any = redis
+        self._keys = keys
+        self._selection = selection
+        self._migrations = migrations
+        self._users = UserRecords(redis, keys)
+
+    async def run(self, file: BinaryIO, existing: Existing, progress: Progress) -> Counter[str]:
+        """What became of the users and API keys, by word: NEW, REPLACED, SAME_BACKUP, EXISTS, and
+        API_KEYS written. Raises BackupInvalid or UsersExist before anything is written."""
+        checked = check(file, self._selection, len(self._migrations))
+        if self._selection.tenant is not None and not any(self._batches(file)):
+            raise BackupInvalid(f"the backup holds nothing of {self._selection.user or self._selection.tenant}")
+        if existing == "refuse":
+            await self._refuse_existing(file, checked, progress)
+        await self._raise_tokens(int(checked.header["token"]))
+        done: Counter[str] = Counter()
+        for batch in self._batches(file):
+            others = [record for record in batch if record["kind"] != "user"]
+            for record in others:
+                done["API_KEYS"] += await self._write_other(record)
+            users = [record for record in batch if record["kind"] == "user"]
+            done.update(await asyncio.gather(*(self._write_user(one, checked.header, existing) for one in users)))
+            progress("restoring", sum(done.values()) - done["API_KEYS"], checked.taken)
+        return done
+
+    def _batches(self, file: BinaryIO) -> Iterator[list[Record]]:
+        file.seek(0)
+        records = (record for record in read_records(file) if self._selection.takes(record))
+        while batch := list(islice(records, _AT_ONCE)):
+            yield [self._selection.named(record) for record in batch]
+
+    async def _refuse_existing(self, file: BinaryIO, checked: Checked, progress: Progress) -> None:
+        there, names, looked = 0, list[str](), 0
+        for batch in self._batches(file):
+            users = [record for record in batch if record["kind"] == "user"]
+            states = [self._keys.user(record["tenant"], record["user"]).state for record in users]
+            marks = await asyncio.gather(*(self._client.hmget(state, "born", "restored") for state in states))
+            for record, (born, restored) in zip(users, marks, strict=True):
+                if born is not None and restored != checked.header["id"]:
+                    there += 1
+                    names += [f"{record['tenant']}/{record['user']}"] if len(names) < _SHOWN else []
+            looked += len(users)
+            progress("looking for users who exist", looked, checked.taken)
+        if there:
+            more = ", …" if there > len(names) else ""
+            raise UsersExist(f"{there} of {checked.taken} users exist already: {', '.join(names)}{more}")
+
+    async def _raise_tokens(self, token: int) -> None:
+        """No token is given out twice, not even after a restore into an empty Redis."""
+        for shard in range(self._keys.shards):
+            key = self._keys.shard_prefix(shard) + "tok"
+            behind = token - int(await self._client.get(key) or 0)
+            if behind > 0:
+                await self._client.incrby(key, behind)
+
+    async def _write_user(self, record: Record, header: Record, existing: Existing) -> str:
+        current = migrated(record, int(header["schema"]), self._migrations)
+        return await self._users.write(current, str(header["id"]), replace=existing == "replace")
+
+    async def _write_other(self, record: Record) -> int:
+        """1 for an API key that was written."""
+        if record["kind"] == "tenant":
+            await self._write_quality(record["tenant"], record["quality"])
+            return 0
+        name, fields = api_key(record["id"]), record["fields"]
+        # A key that exists stays as it is: one that was revoked since must not open anything again.
+        written = not await self._client.exists(name)
+        if written:
+            await self._client.hset(name, mapping=fields)
+        await self._client.zadd(tenant_api_keys(fields["tenant"]), {record["id"]: 0})
+        await self._client.zadd(ALL_API_KEYS, {record["id"]: 0})
+        await self._client.zadd(TENANTS, {fields["tenant"]: 0})
+        return int(written)
+
+    async def _write_quality(self, tenant: str, sums: dict[str, str]) -> None:
+        """The sums of a tenant who has none here; they count the same in whichever shard they are."""
+        prefix = self._keys.user(tenant, "").member.split(":")[0] + ":"
+        shards = [self._keys.shard_prefix(shard) + "quality" for shard in range(self._keys.shards)]
+        fields = [f"{prefix}{scorer}.n" for scorer in ("profile", "engine")]
+        for shard in shards:
+            if any(await self._client.hmget(shard, fields)):
+                return
+        if sums:
+            await self._client.hset(shards[0], mapping={prefix + name: value for name, value in sums.items()})
+
+
+async def prepare(redis: Redis, shards: int) -> KeySpace:
+    """The key space of a Redis that is to be written to; an empty one becomes one of `shards` shards.
+    Raises AlignXError when its data are of another schema version."""
+    client: Any = redis
+    schema = Schema(redis)
+    if await schema.steps():
+        raise AlignXError("The data in Redis are of an older schema version. Run first: alignx admin migrate")
+    await schema.claim()
+    await client.set("pi:shards", shards, nx=True)
+    return KeySpace(int(await client.get("pi:shards")))
