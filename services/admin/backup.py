@@ -13,11 +13,10 @@ from itertools import islice
 from typing import Any, BinaryIO
 from uuid import uuid4
 
-from redis.asyncio import Redis
-
 from services.admin.records import BackupWriter, Record
 from services.admin.roster import Roster, roster
 from services.admin.users import UserRecords
+from services.core.cluster import RedisClient
 from services.core.keys import ALL_API_KEYS, KeySpace, api_key, tenant_api_keys
 from services.core.migrations import Schema
 
@@ -29,7 +28,7 @@ _PAGE = 500
 
 
 async def write_backup(
-    redis: Redis, keys: KeySpace, out: BinaryIO, *, tenant: str | None, progress: Progress
+    redis: RedisClient, keys: KeySpace, out: BinaryIO, *, tenant: str | None, progress: Progress
 ) -> dict[str, int]:
     """How many records of each kind were written. `tenant` alone, or all."""
     client: Any = redis

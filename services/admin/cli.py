@@ -18,7 +18,6 @@ from typing import Annotated, Any, BinaryIO, TypeVar
 
 import typer
 from pydantic import SecretStr, ValidationError
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -28,6 +27,7 @@ from services.admin.backup import write_backup
 from services.admin.profiles import refresh
 from services.admin.records import BackupInvalid
 from services.admin.restore import Existing, Restore, Selection, UsersExist, check, prepare
+from services.core.cluster import RedisClient
 from services.core.errors import AlignXError
 from services.core.keys import KeySpace
 from services.core.migrations import Schema
@@ -167,12 +167,12 @@ def _settings() -> Settings:
 
 
 @asynccontextmanager
-async def _opened() -> AsyncIterator[Redis]:
+async def _opened() -> AsyncIterator[RedisClient]:
     async with open_redis(_settings().redis) as redis:
         yield redis
 
 
-async def _keys(redis: Redis) -> KeySpace:
+async def _keys(redis: RedisClient) -> KeySpace:
     client: Any = redis
     await Schema(redis).steps()  # data of a newer release are not for this one
     return KeySpace(int(await client.get("pi:shards") or _settings().queue.shards))

@@ -6,20 +6,19 @@ at each read until the user's next event stores it; this stores it for everybody
 
 from typing import Any
 
-from redis.asyncio import Redis
-
 from services.admin.backup import Progress
 from services.admin.roster import roster
 from services.admin.users import script_source
+from services.core.cluster import RedisClient, Script
 from services.core.dumping import dumps, loads
 from services.core.store import Store
 
 
-async def refresh(redis: Redis, shards: int, progress: Progress, *, dry_run: bool) -> int:
+async def refresh(redis: RedisClient, shards: int, progress: Progress, *, dry_run: bool) -> int:
     """How many profiles are of another schema; without `dry_run` they are not any more."""
     store, old = Store(redis, shards), 0
     client: Any = redis
-    write: Any = redis.register_script(script_source("profile.lua"))
+    write = Script(redis, script_source("profile.lua"))
     async with roster(redis) as members:
         total = len(members)
         for done, (tenant, user) in enumerate(members, 1):

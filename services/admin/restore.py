@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, BinaryIO, Literal
 
-from redis.asyncio import Redis
-
 from services.admin.records import BackupInvalid, Record, read_records
 from services.admin.users import UserRecords
+from services.core.cluster import RedisClient
 from services.core.errors import AlignXError
 from services.core.keys import ALL_API_KEYS, TENANTS, KeySpace, api_key, tenant_api_keys
 from services.core.migrations import MIGRATIONS, Migration, Schema, migrated
@@ -93,7 +92,7 @@ class Restore:
 
     def __init__(
         self,
-        redis: Redis,
+        redis: RedisClient,
         keys: KeySpace,
         selection: Selection,
         migrations: tuple[Migration, ...] = MIGRATIONS,
@@ -185,7 +184,7 @@ class Restore:
             await self._client.hset(shards[0], mapping={prefix + name: value for name, value in sums.items()})
 
 
-async def prepare(redis: Redis, shards: int) -> KeySpace:
+async def prepare(redis: RedisClient, shards: int) -> KeySpace:
     """The key space of a Redis that is to be written to; an empty one becomes one of `shards` shards.
     Raises AlignXError when its data are of another schema version."""
     client: Any = redis

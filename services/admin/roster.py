@@ -10,8 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
-from redis.asyncio import Redis
-
+from services.core.cluster import RedisClient
 from services.core.keys import KeySpace
 
 _SCAN = 1_000
@@ -38,7 +37,7 @@ class Roster:
 
 
 @asynccontextmanager
-async def roster(redis: Redis, tenant: str | None = None) -> AsyncIterator[Roster]:
+async def roster(redis: RedisClient, tenant: str | None = None) -> AsyncIterator[Roster]:
     """The users there are now, of a tenant or of all."""
     with sqlite3.connect("") as names:  # no name: a file that SQLite removes by itself
         names.execute("CREATE TABLE members (name TEXT PRIMARY KEY) WITHOUT ROWID")
@@ -57,7 +56,7 @@ def _note(names: sqlite3.Connection, found: list[tuple[str]]) -> None:
     found.clear()
 
 
-async def _members(redis: Redis, tenant: str | None) -> AsyncIterator[str]:
+async def _members(redis: RedisClient, tenant: str | None) -> AsyncIterator[str]:
     client: Any = redis
     wanted = "*" if tenant is None else quote(tenant, safe="")  # which leaves nothing that a pattern reads
     async for key in client.scan_iter(match=f"pi:{{*}}:u:{wanted}:*:st", count=_SCAN):

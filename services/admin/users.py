@@ -9,10 +9,10 @@ from itertools import chain
 from typing import Any, Literal
 
 import orjson
-from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from services.admin.records import Record
+from services.core.cluster import RedisClient, Script
 from services.core.keys import KeySpace, UserKeys
 
 _LIVE_MS = 60_000
@@ -35,10 +35,10 @@ def kept_keys(keys: UserKeys) -> list[str]:
 class UserRecords:
     """Users of one Redis as records."""
 
-    def __init__(self, redis: Redis, keys: KeySpace) -> None:
+    def __init__(self, redis: RedisClient, keys: KeySpace) -> None:
         self.keys = keys
         self._redis: Any = redis  # its methods are typed for the blocking client and this one at once
-        self._restore: Any = redis.register_script(script_source("restore.lua"))
+        self._restore = Script(redis, script_source("restore.lua"))
 
     async def read(self, tenant: str, user: str) -> Record | None:
         """None when there is no such user (any more)."""

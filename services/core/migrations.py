@@ -15,10 +15,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
 from redis.exceptions import LockError
 
+from services.core.cluster import RedisClient
 from services.core.errors import AlignXError
 from services.core.keys import KeySpace
 
@@ -39,7 +39,7 @@ class Migration:
     """The step from one version to the next, for data in place and for a user in a backup."""
 
     about: str
-    shard: Callable[[Redis, KeySpace, int], Awaitable[int]]
+    shard: Callable[[RedisClient, KeySpace, int], Awaitable[int]]
     """Migrates one shard in place; gives the number of users it changed."""
     record: Callable[[Document], Document]
     """The same for the user record of a backup (docs/backup.md)."""
@@ -53,7 +53,7 @@ what it writes, and what older ones wrote, migrated."""
 class Schema:
     """The version of one Redis, against what this build reads."""
 
-    def __init__(self, redis: Redis, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    def __init__(self, redis: RedisClient, migrations: Sequence[Migration] = MIGRATIONS) -> None:
         self._redis: Any = redis  # its methods are typed for the blocking client and this one at once
         self._migrations = migrations
         self.current = FIRST_SCHEMA + len(migrations)
