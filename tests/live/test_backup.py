@@ -1,28 +1,16 @@
 """Backup and restore of a whole suite at work, with `alignx admin` in a process of its own."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import orjson
 import pytest
 
-from tests.live.suite import ROOT, Suite
+from tests.live.suite import Suite
 
 pytestmark = pytest.mark.live
 
 WAIT = {"Prefer": "wait=20"}
-
-
-def admin(suite: Suite, *arguments: object, code: int = 0) -> str:
-    command = [sys.executable, "-m", "services.admin.cli", *map(str, arguments)]
-    environment = {name: value for name, value in os.environ.items() if name != "ALIGNX_INTERNAL_TOKEN"}
-    environment["ALIGNX_REDIS__URL"] = suite.redis_url
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode == code, done.stderr
-    return done.stderr
 
 
 def exported(suite: Suite, tenant: str, user: str) -> bytes:
@@ -42,7 +30,7 @@ def test_what_was_asked_for_comes_back_and_nothing_else(suite: Suite, tmp_path: 
                     body = {"events": [{"type": "statement", "text": text}]}
                     client.post(f"/v1/users/{user}/events", json=body, headers=WAIT).raise_for_status()
     before = {user: exported(suite, "backup-b", user) for user in ("ada", "bob")}
-    assert "users with" in admin(suite, "backup", file)
+    assert "users with" in suite.admin("backup", file)
 
     with suite.client("backup-a") as client:
         assert client.delete("/v1/users/ada").status_code == 204
@@ -51,7 +39,7 @@ def test_what_was_asked_for_comes_back_and_nothing_else(suite: Suite, tmp_path: 
             assert client.delete(f"/v1/users/{user}").status_code == 204
     kept = exported(suite, "backup-a", "bob")
 
-    assert "2 new" in admin(suite, "restore", file, "--tenant", "backup-b")
+    assert "2 new" in suite.admin("restore", file, "--tenant", "backup-b")
     assert {user: exported(suite, "backup-b", user) for user in ("ada", "bob")} == before
     assert exported(suite, "backup-a", "bob") == kept
     with suite.client("backup-a") as client:
@@ -62,7 +50,7 @@ def test_what_was_asked_for_comes_back_and_nothing_else(suite: Suite, tmp_path: 
         body = {"events": [{"type": "statement", "text": "I moved to Oslo."}]}
         accepted = client.post("/v1/users/ada/events", json=body, headers=WAIT).json()
         assert accepted["version"] == orjson.loads(before["ada"].splitlines()[0])["version"] + 1
-    assert "exist already" in admin(suite, "restore", file, code=1)
+    assert "exist already" in suite.admin("restore", file, code=1)
 
 
 def test_an_empty_suite_gets_everything_back_keys_included(tmp_path: Path) -> None:
@@ -74,10 +62,10 @@ def test_an_empty_suite_gets_everything_back_keys_included(tmp_path: Path) -> No
         with httpx.Client(base_url=first.url, headers={"Authorization": f"Bearer {key}"}) as client:
             client.post("/v1/users/ada/events", json=body, headers=WAIT, timeout=30).raise_for_status()
             before = client.get("/v1/users/ada/export").content.splitlines()[1:]
-        admin(first, "backup", file)
+        first.admin("backup", file)
         first.down()
         second.up()
-        assert "1 new" in admin(second, "restore", file)
+        assert "1 new" in second.admin("restore", file)
         with httpx.Client(base_url=second.url, headers={"Authorization": f"Bearer {key}"}) as client:
             assert client.get("/v1/users/ada/export").content.splitlines()[1:] == before
     finally:

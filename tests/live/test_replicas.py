@@ -16,6 +16,7 @@ pytestmark = pytest.mark.live
 
 SHORT = "Yes: use DNS."
 CANARY = "a canary nobody else says"
+WAIT = {"Prefer": "wait=10"}
 LONG = "Great question! Let us dive deep into the wonderful and endless world of DNS today!!!"
 
 
@@ -34,7 +35,7 @@ def comparisons(count: int) -> list[dict[str, str]]:
 
 def test_the_main_job_by_either_door(many: ManySuite) -> None:
     with many.doors("spine") as (one, other):
-        sent = one.post("/v1/users/ada/events", json={"events": comparisons(8)}, headers={"Prefer": "wait=10"})
+        sent = one.post("/v1/users/ada/events", json={"events": comparisons(8)}, headers=WAIT)
         assert (sent.status_code, sent.json()["version"], sent.json()["pending"]) == (202, 1, 0)
         current = other.get("/v1/users/ada/preferences").json()
         assert current["quality"]["profile"]["comparisons"] == 8
@@ -64,9 +65,33 @@ def test_an_idempotency_key_holds_for_all_replicas(many: ManySuite) -> None:
         assert len(doors[0].get("/v1/users/ada/events").json()["events"]) == 2
 
 
+def test_a_tenant_comes_back_from_a_backup(many: ManySuite, tmp_path: Path) -> None:
+    file = tmp_path / "kept.alignx.gz"
+    users = [f"user-{number}" for number in range(12)]  # in several shards
+    with many.doors("kept") as (one, other), many.doors("gone") as (elsewhere, _):
+        for user in users:
+            for door in (one, elsewhere):
+                sent = door.post(f"/v1/users/{user}/events", json={"events": comparisons(2)}, headers=WAIT)
+                assert sent.json()["pending"] == 0
+        before = [events_and_versions(one, user) for user in users]
+        many.admin("backup", file)
+        for user in users:
+            for door in (one, elsewhere):
+                assert door.delete(f"/v1/users/{user}").status_code == 204
+        assert f"{len(users)} new" in many.admin("restore", file, "--tenant", "kept")
+        assert [events_and_versions(other, user) for user in users] == before
+        assert {elsewhere.get(f"/v1/users/{user}/preferences").status_code for user in users} == {404}
+
+
+def events_and_versions(door: httpx.Client, user: str) -> list[bytes]:
+    exported = door.get(f"/v1/users/{user}/export")
+    assert exported.status_code == 200
+    return exported.content.splitlines()[1:]  # the header names the time
+
+
 def test_a_stream_shows_what_a_worker_elsewhere_writes(many: ManySuite) -> None:
     with many.doors("live") as (door, _):
-        door.post("/v1/users/ada/events", json={"events": comparisons(1)}, headers={"Prefer": "wait=10"})
+        door.post("/v1/users/ada/events", json={"events": comparisons(1)}, headers=WAIT)
         for url in many.urls("preference"):
             with many.inside(url, "live") as client, client.stream("GET", "/v1/users/ada/preferences/stream") as stream:
                 lines = stream.iter_lines()
@@ -132,9 +157,7 @@ def test_a_cluster_with_fewer_shards_than_primaries(tmp_path: Path) -> None:
         few.up()
         with few.doors("few") as (client,):
             for user in range(8):
-                sent = client.post(
-                    f"/v1/users/u{user}/events", json={"events": comparisons(2)}, headers={"Prefer": "wait=10"}
-                )
+                sent = client.post(f"/v1/users/u{user}/events", json={"events": comparisons(2)}, headers=WAIT)
                 assert (sent.status_code, sent.json()["version"]) == (202, 1)
             canary = {"type": "statement", "text": CANARY}
             for user in range(8):
