@@ -46,7 +46,7 @@ ENVIRONMENT: Final = {
 
 
 @contextmanager
-def vllm(checkpoint: Path, python: Path) -> Iterator[str]:
+def vllm(checkpoint: Path, python: Path, options: str = OPTIONS) -> Iterator[str]:
     """The base URL of a vLLM with the checkpoint. Raises CheckpointError when it does not start."""
     if not python.exists():
         raise CheckpointError(f"--engine-python {python} does not exist; `make .venv-engine/.ready` installs it")
@@ -56,7 +56,7 @@ def vllm(checkpoint: Path, python: Path) -> Iterator[str]:
     command = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(checkpoint), "--port", str(port)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV_")} | ENVIRONMENT
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen([*command, *OPTIONS.split()], env=environment, stdout=log, stderr=log)  # noqa: S603
+        process = subprocess.Popen([*command, *options.split()], env=environment, stdout=log, stderr=log)  # noqa: S603
         try:
             deadline = time.monotonic() + START_S
             while not _healthy(f"http://127.0.0.1:{port}/health"):

@@ -3,8 +3,10 @@
 import argparse
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import get_args
 
 from training.errors import ConfigError
+from training.evaluation.disturbing import Drift
 from training.evaluation.models import Placement, Sampling
 from training.evaluation.settings import OF_LETTERS, PROFILE, SETTINGS, Protocol
 from training.evaluation.sources import checkpoint, is_url
@@ -94,6 +96,8 @@ def options(prog: str | None = None) -> argparse.ArgumentParser:
     add("--seed", type=int, default=protocol.seed)
     add("--updates", type=_positive, default=protocol.updates, help="of setting streaming")
     add("--flip", type=_share, default=protocol.flip, help="share of choices turned round in setting flipped")
+    add("--drift", choices=get_args(Drift), default=protocol.drift, help="the older half of histories in drifted")
+    add("--mix", type=_share, default=protocol.mix, help="another user's events in mixed, as a share of the own")
     add("--history-tokens", type=_positive, default=protocol.history_tokens)
     add("--past-tokens", type=_positive, default=protocol.past_tokens)
     add("--max-chars", type=_positive, default=protocol.max_chars, help="longest summary kept")
@@ -147,6 +151,8 @@ def plan_of(given: argparse.Namespace) -> Evaluation:
             seed=given.seed,
             updates=given.updates,
             flip=given.flip,
+            drift=given.drift,
+            mix=given.mix,
             history_tokens=given.history_tokens,
             past_tokens=given.past_tokens,
             max_chars=given.max_chars,

@@ -27,7 +27,7 @@ TITLE = "Results on benchmarks"
 NAME = "results"
 UNREAD = ("random", "longer wins", "popularity")
 """Baselines that choose without reading the history."""
-NO_SCORES = ("none", "other", "flipped", "truth")
+NO_SCORES = ("none", "other", "flipped", "drifted", "mixed", "truth")
 """Settings that are controls: they stand in the table, not beside published figures."""
 
 
