@@ -35,7 +35,9 @@ START_S: Final = 300.0
 REPLY_TOKENS: Final = 128
 TOLERANCE: Final = 0.05
 """Between two log-probabilities of one letter: the two sum in another order."""
-OPTIONS: Final = "--host 127.0.0.1 --max-num-seqs 4 --enforce-eager --dtype float32 --disable-uvicorn-access-log"
+OPTIONS: Final = (
+    "--host 127.0.0.1 --max-num-seqs 4 --block-size 32 --enforce-eager --dtype float32 --disable-uvicorn-access-log"
+)
 ENVIRONMENT: Final = {
     "VLLM_TARGET_DEVICE": "cpu",
     "VLLM_CPU_KVCACHE_SPACE": "1",

@@ -80,7 +80,9 @@ def blocks(measured: Measured, drawn: Iterable[Block] = ()) -> list[Block]:
             "questions that are answered, a win counts 1, a tie a half. AUC is pooled over all options of all rows; "
             "ECE is the expected calibration error. Random, the longest text and, where the rows tell it, "
             "popularity choose without reading the history; against negatives drawn by popularity the last may fall "
-            "below a half. Setting `profile` is the fast profile without any "
+            "below a half. Other settings are those of training/evaluation/settings.py: `none` is the control without "
+            "any summary, `flipped`, `drifted` and `mixed` disturb the history, `other` gives another user's summary. "
+            "Setting `profile` is the fast profile without any "
             "model, `wording` a judge that reads the profile's text alone."
         ),
         overview(measured),
@@ -182,8 +184,15 @@ def _rows(measured: Measured) -> list[Block]:
     shortened = [
         f"{name} ({result.stage}) {result.shortened:,}" for name, result in measured.results if result.shortened
     ]
+    most = {name: max(len(found.users) for other, found in measured.results if other == name) for name in results}
+    parts = [
+        f"{name} ({result.stage}) {len(result.users):,}"
+        for name, result in measured.results
+        if len(result.users) < most[name]
+    ]
     silent = [name for name in results if name not in measured.conversions]
     for told, names in (
+        ("Measured on the first rows alone", parts),
         ("Malformed rows left out by the runner", left_out),
         ("Histories that lost their oldest part in a prompt", shortened),
         ("Nothing is known of the conversion of", silent),
