@@ -219,8 +219,8 @@ class Placement:
     autocast: bool = False
     batch: int = 64
     """Replies written, or users judged, as one group."""
-    batch_tokens: int = 16_384
-    """Of one forward in this process, padding included."""
+    batch_tokens: int | None = None
+    """Of one forward in this process, padding included; default: what suits the device (training/local.py)."""
     model_name: str | None = None
     """An engine behind a URL: which of its models is asked; default: the first it lists."""
     api_key_env: str | None = None

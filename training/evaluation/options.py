@@ -110,7 +110,7 @@ def options(prog: str | None = None) -> argparse.ArgumentParser:
     add("--dtype", choices=("float32", "bfloat16"), default=placement.dtype)
     add("--autocast", action="store_true", help="compute in bfloat16, keep weights as they are")
     add("--batch", type=_positive, default=placement.batch, help="users in one group")
-    add("--batch-tokens", type=_positive, default=placement.batch_tokens, help="of one forward")
+    add("--batch-tokens", type=_positive, help="of one forward; default: what suits the device")
     add("--model-name", help="which model of a URL; default: the first it lists")
     add("--api-key-env", help="environment variable with the key of a URL")
     add("--opened", action="store_true", help="the chat template behind the URL writes <think> itself")
