@@ -167,8 +167,8 @@ def options() -> argparse.ArgumentParser:
     add("--engine-python", type=Path, default=EngineSuite.python, help="with vLLM (default: %(default)s)")
     add("--model-name", help="which model of a URL; default: the first it lists")
     add("--api-key-env", help="environment variable with the key of a URL")
-    # Small enough for 8,192 positions of a tokenizer that needs two tokens where others need one.
-    add("--history-tokens", type=_positive, default=1_536, help="estimated, of one prompt (default: %(default)s)")
+    # Small enough for 8,192 positions of a small tokenizer, which needs more tokens than are estimated.
+    add("--history-tokens", type=_positive, default=3_072, help="estimated, of one prompt (default: %(default)s)")
     add("--past-tokens", type=_positive, default=512, help="of a past summary (default: %(default)s)")
     add("--max-tokens", type=_positive, default=320, help="of a reply (default: %(default)s)")
     add("--report", type=Path, metavar="FOLDER", help="write results.md of all results in --rows there")

@@ -190,9 +190,15 @@ def _rows(measured: Measured) -> list[Block]:
         for name, result in measured.results
         if len(result.users) < most[name]
     ]
+    unread = [
+        f"{line.benchmark} ({line.label}) {line.scores.replies.unparsed:,} of {line.accuracy.rows:,}"
+        for line in measured.lines
+        if isinstance(line.scores, Scores) and line.scores.replies and line.scores.replies.unparsed
+    ]
     silent = [name for name in results if name not in measured.conversions]
     for told, names in (
         ("Measured on the first rows alone", parts),
+        ("Sampled replies that selected no option, each counted as wrong", unread),
         ("Malformed rows left out by the runner", left_out),
         ("Histories that lost their oldest part in a prompt", shortened),
         ("Nothing is known of the conversion of", silent),

@@ -41,6 +41,7 @@ def test_an_engine_is_measured_with_both_protocols_beside_the_profile(tmp_path: 
     assert replies.kinds["none"] == 4, "the rules answer every question with what the user likes"
     table = markdown(blocks(gather([tmp_path / "results"])), pictures="pictures")
     assert "| drinks | rules sampled | streaming | 4 |" in table
+    assert "selected no option, each counted as wrong: drinks (rules sampled: direct) 4 of 4, " in table
 
 
 def test_synthetic_rows_are_the_same_each_time_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
