@@ -7,8 +7,9 @@ training.dpo makes. "One pair at a time" is the plain way with transformers: cho
 of two, logits of all positions, their log-softmax, the reply's tokens picked out. Both work on the same
 model in this process with the same threads, by turns on fresh pairs, so that a change of the machine's
 speed hits both; a policy and its reference each cost the same, so the ratio is that of the accuracy. On a
-CPU every token costs the same whether it is computed alone or in a batch, and what is saved is the prompt,
-which a pair needs once: up to twice, less the replies. Each mode's last row is the largest distance between two log-probabilities of a reply that both ways found.
+CPU a token costs about the same whether it is computed alone or in a batch, and what is saved is the
+prompt, which a pair needs once: up to twice, less the replies. Each mode's last row is the largest
+distance between two log-probabilities of a reply that both ways found.
 """
 
 import argparse
