@@ -113,6 +113,7 @@ def options(prog: str | None = None) -> argparse.ArgumentParser:
     add("--batch-tokens", type=_positive, help="of one forward; default: what suits the device")
     add("--model-name", help="which model of a URL; default: the first it lists")
     add("--api-key-env", help="environment variable with the key of a URL")
+    add("--concurrency", type=_positive, default=placement.concurrency, help="calls of a URL under way at once")
     add("--opened", action="store_true", help="the chat template behind the URL writes <think> itself")
     return parser
 
@@ -167,5 +168,6 @@ def plan_of(given: argparse.Namespace) -> Evaluation:
             model_name=given.model_name,
             api_key_env=given.api_key_env,
             opened=given.opened,
+            concurrency=given.concurrency,
         ),
     )
