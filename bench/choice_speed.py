@@ -38,7 +38,7 @@ from training.synthesis.store import AnswerStore
 
 MODEL, PYTHON = Path("models/alignx-mini"), Path(".venv-engine/bin/python")
 HISTORY, ROUNDS = 12, 4
-TOGETHER = (1, 64)
+TOGETHER = (1, 32)
 Choice = Literal["forced", "sampled"]
 NAMES: dict[Choice, str] = {"forced": "forced letters", "sampled": "sampled reply"}
 COUNTERS = {
