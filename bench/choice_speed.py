@@ -1,6 +1,6 @@
 """A choice by forced letters against the family's sampled reply, on one vLLM on this machine's CPU.
 
-    .venv-training/bin/python -m bench.choice_speed [--rows N] [--model DIR] [--engine-python PATH]
+    .venv-training/bin/python -m bench.choice_speed [--rows N] [--models DIR …] [--engine-python PATH]
 
 The rows are held-out people of the synthetic world with the fast profile's text as their summary, asked
 about as `alignx eval` does: forced letters are two prompts of one token, one in each order; the sampled
@@ -8,7 +8,8 @@ reply is one prompt and up to 16 tokens. By turns, each on rows of its own that 
 that no protocol finds the other's prompts in the prefix cache; first with one row under way, then with as
 many as the runner asks at once. "Prompt tokens not cached" are what the engine had to compute for a row:
 where they outweigh the tokens of a reply, as with a small model and many rows at once, both protocols do
-the same work and cannot be far apart.
+the same work and cannot be far apart. alignx-mini ends its reply after four tokens, of which its tokenizer
+holds whole phrases; alignx-tiny, whose weights are random, goes on for longer.
 """
 
 import argparse
@@ -36,7 +37,7 @@ from training.evaluation.models import Model, Placement, open_model
 from training.served import vllm
 from training.synthesis.store import AnswerStore
 
-MODEL, PYTHON = Path("models/alignx-mini"), Path(".venv-engine/bin/python")
+MODELS, PYTHON = (Path("models/alignx-mini"), Path("models/alignx-tiny")), Path(".venv-engine/bin/python")
 HISTORY, ROUNDS = 12, 4
 TOGETHER = (1, 32)
 Choice = Literal["forced", "sampled"]
@@ -126,18 +127,19 @@ def told(together: int, turns: dict[Choice, list[Turn]]) -> list[Row]:
     return found
 
 
-def measure(model: Path = MODEL, python: Path = PYTHON, count: int = 64) -> list[Row]:
+def measure(model: Path, python: Path = PYTHON, count: int = 64) -> list[Row]:
     with vllm(model, python, SERVING) as url:
-        return asyncio.run(compared(url, count))
+        found = asyncio.run(compared(url, count))
+    return [row._replace(figure=f"{model.name}, {row.figure}") for row in found]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Rows a second of both protocols on one vLLM.")
     parser.add_argument("--rows", type=int, default=64, help="of a turn (default: %(default)s)")
-    parser.add_argument("--model", type=Path, default=MODEL, help="checkpoint folder (default: %(default)s)")
+    parser.add_argument("--models", type=Path, nargs="+", default=MODELS, help="checkpoint folders")
     parser.add_argument("--engine-python", type=Path, default=PYTHON, help="with vLLM (default: %(default)s)")
     given = parser.parse_args()
-    found = measure(given.model, given.engine_python, given.rows)
+    found = [row for model in given.models for row in measure(model, given.engine_python, given.rows)]
     keep("choice", found, sys.modules[__name__].__doc__ or "")
 
 
