@@ -26,6 +26,8 @@ ORDER: Final = (
     "profile_benchmarks",
     "training",
     "data_reading",
+    "choice",
+    "alignment",
 )
 """Of the benchmarks on the page."""
 

@@ -10,7 +10,6 @@ length and padded on the right, where a causal model cannot see the padding.
 """
 
 import asyncio
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,15 +21,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from services.core.errors import EngineRejected
 from services.core.prompts import ChatMessage
+from training.forward import Ids, beginning, buckets, cached, logprobs, repeated
+from training.likelihood import Asked, packable, packed_logprobs
+from training.sharing import sees_everything
 
 Messages = Sequence[ChatMessage]
 Progress = Callable[[int, int], None]
 """Hears how many rows are done and how many there are."""
 
-_HEAD_ROWS: Final = 1_024
-"""Tokens that the output layer scores at once: at a vocabulary of 150 000, .6 GB of logits."""
-_SHARED_TOKENS: Final = 32
-"""A shorter beginning is not worth a forward of its own."""
 _ADJUSTED_LOGITS: Final = ("final_logit_softcapping", "logits_scaling", "logit_scale")
 
 
@@ -129,14 +127,20 @@ class LocalEngine:
     def token_logprobs(self, rows: Sequence[tuple[Messages, str]]) -> list[list[float]]:
         """For each (messages, reply) the natural log-probability of each token of the reply, without
         the token that would end it. Raises EngineRejected for a row beyond the model's positions."""
-        texts = []
+        asked: list[Asked] = []
         for messages, reply in rows:
             prompt = self._rendered(messages, add_generation_prompt=True, enable_thinking=False)
             ids = tuple(self.tokenizer.encode(reply, add_special_tokens=False))
             self._require_room(len(prompt), len(ids))
-            read = tuple((len(prompt) - 1 + index, token) for index, token in enumerate(ids))
-            texts.append(_Row(prompt + ids[:-1], read))
-        return self._scores(texts)
+            asked.append((prompt, ids))
+        together = packable(asked) if sees_everything(self.model) else {}
+        with self._inference():
+            found = packed_logprobs(self._causal(), together, pad=self._pad_id(), budget=self.batch_tokens)
+        found.update((each, []) for each in asked if not each[1])
+        alone = [each for each in asked if each not in found]
+        if alone:
+            found.update(zip(alone, self._scores([_reading(*each) for each in alone]), strict=True))
+        return [found[each] for each in asked]
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -201,32 +205,24 @@ class LocalEngine:
         shared = _shared_prefix(unique)
         found: dict[_Row, list[float]] = {}
         with self._inference():
-            cache = self._cached(unique[0].ids[:shared]) if shared else None
+            cache = cached(self._causal(), unique[0].ids[:shared])
             for bucket in buckets([len(row.ids) - shared for row in unique], self.batch_tokens):
                 chosen = [unique[index] for index in bucket]
                 found.update(zip(chosen, self._forward(chosen, shared, cache), strict=True))
         return [found[row] for row in rows]
 
-    def _cached(self, ids: tuple[int, ...]) -> Any:
-        return self._causal().base_model(input_ids=self._tensor([ids]), use_cache=True).past_key_values
-
     def _forward(self, rows: Sequence[_Row], shared: int, cache: Any) -> list[list[float]]:
         """`cache` holds the first `shared` tokens, which all rows have in common."""
         width = max(len(row.ids) for row in rows) - shared
         ids = self._tensor([row.ids[shared:] + (self._pad_id(),) * (width + shared - len(row.ids)) for row in rows])
-        past = copy.deepcopy(cache)  # a forward adds to it
-        if past is not None:
-            past.batch_repeat_interleave(len(rows))
-        causal = self._causal()
-        decoded = causal.base_model(input_ids=ids, past_key_values=past, use_cache=past is not None)
+        past = repeated(cache, len(rows))
+        decoded = self._causal().base_model(input_ids=ids, past_key_values=past, use_cache=past is not None)
         hidden = decoded.last_hidden_state  # (rows, width, hidden)
         spots = [(index, position - shared, token) for index, row in enumerate(rows) for position, token in row.read]
-        values: list[float] = []
-        for start in range(0, len(spots), _HEAD_ROWS):
-            index, position, token = self._tensor(spots[start : start + _HEAD_ROWS]).T
-            logits = causal.get_output_embeddings()(hidden[index, position]).float()  # (spots, vocabulary)
-            values += (logits.gather(1, token[:, None])[:, 0] - logits.logsumexp(-1)).tolist()
-        left = iter(values)
+        if not spots:
+            return [[] for _ in rows]
+        index, position, token = self._tensor(spots).T
+        left = iter(logprobs(self._causal(), hidden[index, position], token).tolist())
         return [[next(left) for _ in row.read] for row in rows]
 
     def _causal(self) -> Any:
@@ -274,27 +270,13 @@ class LocalEngine:
 
 def _shared_prefix(rows: Sequence[_Row]) -> int:
     """How many tokens all rows begin with, before any that is read; 0 where it would not pay."""
-    if len(rows) < 2:
-        return 0
     ends = [min((position for position, _ in row.read), default=len(row.ids) - 1) for row in rows]
-    texts = [row.ids for row in rows]
-    lowest, highest = min(texts), max(texts)  # all others lie between, so they share what these two do
-    differs = (index for index, (one, other) in enumerate(zip(lowest, highest, strict=False)) if one != other)
-    shared = min(next(differs, len(lowest)), *ends)
-    return shared if shared >= _SHARED_TOKENS else 0
+    return beginning([row.ids for row in rows], min(ends))
 
 
-def buckets(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices of `lengths` in groups of similar length, longest first: rows times longest is at most
-    `budget`, or the group is one row."""
-    bucket: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        if bucket and (len(bucket) + 1) * lengths[bucket[0]] > budget:
-            yield bucket
-            bucket = []
-        bucket.append(index)
-    if bucket:
-        yield bucket
+def _reading(prompt: Ids, reply: Ids) -> _Row:
+    """A reply of which each token is read."""
+    return _Row(prompt + reply[:-1], tuple((len(prompt) - 1 + index, token) for index, token in enumerate(reply)))
 
 
 def opens_thinking(tokenizer: Any) -> bool:

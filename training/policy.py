@@ -17,8 +17,8 @@ from trl import GRPOTrainer
 from training.checkpoint import WholeCheckpoints
 from training.progress import Progress
 from training.rollouts import Rollouts
-from training.sharing import on, pack
-from training.writing import Sampling, sees_everything, write
+from training.sharing import on, pack, sees_everything
+from training.writing import Sampling, write
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,9 @@ START_S: Final = 300.0
 REPLY_TOKENS: Final = 128
 TOLERANCE: Final = 0.05
 """Between two log-probabilities of one letter: the two sum in another order."""
-OPTIONS: Final = "--host 127.0.0.1 --max-num-seqs 4 --enforce-eager --dtype float32 --disable-uvicorn-access-log"
+OPTIONS: Final = (
+    "--host 127.0.0.1 --max-num-seqs 4 --block-size 32 --enforce-eager --dtype float32 --disable-uvicorn-access-log"
+)
 ENVIRONMENT: Final = {
     "VLLM_TARGET_DEVICE": "cpu",
     "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -46,7 +48,7 @@ ENVIRONMENT: Final = {
 
 
 @contextmanager
-def vllm(checkpoint: Path, python: Path) -> Iterator[str]:
+def vllm(checkpoint: Path, python: Path, options: str = OPTIONS) -> Iterator[str]:
     """The base URL of a vLLM with the checkpoint. Raises CheckpointError when it does not start."""
     if not python.exists():
         raise CheckpointError(f"--engine-python {python} does not exist; `make .venv-engine/.ready` installs it")
@@ -56,7 +58,7 @@ def vllm(checkpoint: Path, python: Path) -> Iterator[str]:
     command = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(checkpoint), "--port", str(port)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV_")} | ENVIRONMENT
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen([*command, *OPTIONS.split()], env=environment, stdout=log, stderr=log)  # noqa: S603
+        process = subprocess.Popen([*command, *options.split()], env=environment, stdout=log, stderr=log)  # noqa: S603
         try:
             deadline = time.monotonic() + START_S
             while not _healthy(f"http://127.0.0.1:{port}/health"):

@@ -76,3 +76,10 @@ def pack(prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[int]], pad
 
 def on(packed: Packed, device: torch.device) -> Packed:
     return Packed(*(getattr(packed, name).to(device) for name in Packed.__slots__))
+
+
+def sees_everything(model: Any) -> bool:
+    """Whether all layers attend to the whole text, as the masks here and the cache of
+    training/writing.py suppose."""
+    config = model.config.get_text_config()
+    return set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}

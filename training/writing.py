@@ -14,7 +14,7 @@ from typing import Any, Final
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
-from training.local import buckets
+from training.forward import buckets
 
 _KEPT: Final = 0.75
 """Rows that have ended leave the computation when no more than this share still goes on."""
@@ -54,13 +54,6 @@ class _Roomy(DynamicLayer):  # type: ignore[misc]  # transformers is untyped her
 
     def get_seq_length(self) -> int:
         return self.length
-
-
-def sees_everything(model: Any) -> bool:
-    """Whether all layers attend to the whole text, as the cache here and the masks of
-    training/sharing.py suppose."""
-    config = model.config.get_text_config()
-    return set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
 
 
 def write(

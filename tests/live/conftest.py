@@ -20,8 +20,8 @@ TINY_MODEL = ROOT / "models" / "alignx-tiny"
 MINI_MODEL = ROOT / "models" / "alignx-mini"
 ENGINE_START_S = 300.0
 ENGINE_OPTIONS = (
-    "--host 127.0.0.1 --max-model-len 8192 --max-num-seqs 32 --enforce-eager --enable-prompt-tokens-details "
-    "--scheduling-policy priority --disable-uvicorn-access-log"
+    "--host 127.0.0.1 --max-model-len 8192 --max-num-seqs 32 --block-size 32 --enforce-eager "
+    "--enable-prompt-tokens-details --scheduling-policy priority --disable-uvicorn-access-log"
 )
 
 

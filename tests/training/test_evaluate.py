@@ -38,6 +38,8 @@ def test_a_checkpoint_from_end_to_end(
         "full",
         "streaming",
         "flipped",
+        "drifted",
+        "mixed",
         "other",
         "truth",
         "wording",

@@ -15,8 +15,9 @@ from services.core.judge import judge
 from services.core.prompts import LETTERS, ChatMessage, selection_prompt
 from services.core.schemas import Pair
 from services.core.templates import CHAT_SYSTEM, SELECTION_SYSTEM
+from training.forward import buckets
 from training.init_checkpoint import train_tokenizer
-from training.local import LocalEngine, buckets, opens_thinking
+from training.local import LocalEngine, opens_thinking
 from training.rewards import generation_rewards, judged, selection_rewards
 
 POSITIONS = 1024
@@ -186,7 +187,7 @@ def test_token_logprobs_are_those_of_single_rows(engine: LocalEngine, monkeypatc
         tail = engine.tokenizer.encode(reply)
         rows = plain_logprobs(engine, head + tail)[len(head) - 1 : -1]
         expected.append([rows[index, token].item() for index, token in enumerate(tail)])
-    monkeypatch.setattr("training.local._HEAD_ROWS", 5)
+    monkeypatch.setattr("training.forward.HEAD_ROWS", 5)
     shapes = spied(engine, monkeypatch)
     found = engine.token_logprobs(asked)
     assert len(shapes) == 1
@@ -200,11 +201,40 @@ def test_a_shared_beginning_ends_before_what_is_read(engine: LocalEngine, monkey
     prompt = [ChatMessage(role="user", content="tea or coffee " * 20)]
     replies = ("the user likes tea", "the user likes coffee", "the user")
     alone = [engine.token_logprobs([(prompt, reply)])[0] for reply in replies]
+    monkeypatch.setattr("training.likelihood.PACKED_TOKENS", 0)
     shapes = spied(engine, monkeypatch)
     together = engine.token_logprobs([(prompt, reply) for reply in replies])
     assert [rows for rows, _ in shapes] == [1, 3]
     for one, other in zip(alone, together, strict=True):
         assert one == pytest.approx(other, abs=1e-4)
+
+
+def test_a_prompt_is_computed_once_for_its_replies(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What all prompts begin with is one forward, each prompt with its replies a row of the next."""
+    start = [ChatMessage(role="system", content="tea or coffee " * 20)]
+    prompts = [[*start, ChatMessage(role="user", content=query)] for query in ("Tea?", "Which of these novels?")]
+    asked = [(prompt, reply) for prompt in prompts for reply in ("the user likes tea", "no", "the user")]
+    asked += [([*start, ChatMessage(role="user", content="Alone?")], "yes"), (prompts[0], ""), asked[0]]
+    alone = [engine.token_logprobs([each])[0] for each in asked]
+    shapes = spied(engine, monkeypatch)
+    together = engine.token_logprobs(asked)
+    (one, beginning), (packs, _), (rest, _) = shapes
+    assert (one, packs, rest) == (1, 2, 1)
+    assert beginning > 32
+    for found, wanted in zip(together, alone, strict=True):
+        assert found == pytest.approx(wanted, abs=1e-4)
+    assert together[-1] == together[0]
+
+
+def test_models_that_do_not_see_everything_pack_nothing(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [([ChatMessage(role="user", content="Drink?")], reply) for reply in ("tea", "no tea")]
+    alone = [engine.token_logprobs([each])[0] for each in asked]
+    monkeypatch.setattr("training.local.sees_everything", lambda model: False)
+    shapes = spied(engine, monkeypatch)
+    together = engine.token_logprobs(asked)
+    assert [rows for rows, _ in shapes] == [2]
+    for found, wanted in zip(together, alone, strict=True):
+        assert found == pytest.approx(wanted, abs=1e-4)
 
 
 def test_it_is_a_response_model(engine: LocalEngine) -> None:

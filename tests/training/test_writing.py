@@ -9,7 +9,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
-from training.writing import Sampling, sees_everything, write
+from training.sharing import sees_everything
+from training.writing import Sampling, write
 
 PAD, END = 0, 1
 NEW = 24

@@ -9,6 +9,7 @@ import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -16,6 +17,7 @@ from typing import Literal, TypeVar
 import orjson
 from pydantic import Field
 
+from services.core.prompts import interaction_lines
 from services.core.schemas import (
     ClickInteraction,
     ComparisonInteraction,
@@ -41,10 +43,16 @@ class User:
     """What is known of one user, and what sort of row tells it."""
 
     digest: str
+    """Of the whole row: history and what is to be foreseen."""
     history: tuple[Interaction, ...]
     kind: str | None = None
     truth: str | None = None
     benchmark: str | None = None
+
+    @cached_property
+    def history_digest(self) -> str:
+        """Of the history as a prompt tells it: the same for rows of other tasks on the same events."""
+        return _digest([interaction_lines(event) for event in self.history])
 
 
 OneUser = TypeVar("OneUser", bound=User)

@@ -1,7 +1,9 @@
 """Summaries on disk, so that another engine can choose by them: `--keep-summaries`, `--summaries`.
 
 JSON Lines, one summary of one user in one setting a line, with who wrote it. Users are known by the
-digest of their row. The file holds what a model wrote of users; the result of a run never does.
+digest of their row, and in rows of another task by that of their history: a summary made for selection
+serves recommendation to the same user, and the other way round. The file holds what a model wrote of
+users; the result of a run never does.
 """
 
 import os
@@ -17,7 +19,7 @@ from training.evaluation.cases import User
 from training.evaluation.results import EvaluationResult, Part, Source
 from training.evaluation.sources import file_sha256, named
 
-KEPT: Final = ("full", "streaming", "flipped")
+KEPT: Final = ("full", "streaming", "flipped", "drifted", "mixed")
 _FROM_FULL: Final = ("full", "other", "fused")
 
 
@@ -26,6 +28,8 @@ class KeptSummary(Part):
 
     user: str
     """Digest of the row."""
+    history: str
+    """Digest of the history."""
     setting: str
     summary: str | None
     """Null where no reply held one."""
@@ -40,7 +44,7 @@ class KeptSummaries:
     source: Source
     model: Source
     found: Mapping[str, Mapping[str, str | None]]
-    """By setting and user."""
+    """By setting, then by the digest of a row and by that of its history."""
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -51,13 +55,14 @@ class KeptSummaries:
     def of(self, setting: str, users: Sequence[User]) -> list[str | None]:
         """Of each user, in their order. Raises ConfigError where one is missing."""
         kept = self.found.get("full" if setting in _FROM_FULL else setting, {})
-        missing = sum(user.digest not in kept for user in users)
+        keys = [user.digest if user.digest in kept else user.history_digest for user in users]
+        missing = sum(key not in kept for key in keys)
         if missing:
             raise ConfigError(
                 f"--summaries {self.source.name} has none of setting {setting} for {missing} of {len(users)} users of "
-                f"--data; it has settings {', '.join(self.found)}"
+                f"--data, neither of the row nor of its history; it has settings {', '.join(self.found)}"
             )
-        summaries = [kept[user.digest] for user in users]
+        summaries = [kept[key] for key in keys]
         return [*summaries[1:], *summaries[:1]] if setting == "other" else summaries
 
     @classmethod
@@ -76,7 +81,9 @@ class KeptSummaries:
                     raise DatasetError(
                         f"{path}, line {number}: {where}: {first['msg']}".replace(": : ", ": ")
                     ) from error
-                found.setdefault(kept.setting, {})[kept.user] = kept.summary
+                of_setting = found.setdefault(kept.setting, {})
+                of_setting[kept.user] = kept.summary
+                of_setting.setdefault(kept.history, kept.summary)  # of several rows of one history the first
                 models[kept.model] = None
         if len(models) != 1:
             raise DatasetError(f"{path} holds summaries of {len(models)} models; exactly one is needed")
@@ -111,8 +118,8 @@ def keep(path: Path, model: Source, users: Sequence[User], found: Mapping[str, S
     with unfinished.open("w", encoding="utf-8") as out:
         for setting, summaries in found.items():
             for user, summary in zip(users, summaries, strict=True):
-                kept = KeptSummary(user=user.digest, setting=setting, summary=summary, model=model)
-                out.write(kept.model_dump_json() + "\n")
+                keys = {"user": user.digest, "history": user.history_digest}
+                out.write(KeptSummary(**keys, setting=setting, summary=summary, model=model).model_dump_json() + "\n")
         out.flush()
         os.fsync(out.fileno())
     unfinished.replace(path)

@@ -219,13 +219,15 @@ class Placement:
     autocast: bool = False
     batch: int = 64
     """Replies written, or users judged, as one group."""
-    batch_tokens: int = 16_384
-    """Of one forward in this process, padding included."""
+    batch_tokens: int | None = None
+    """Of one forward in this process, padding included; default: what suits the device (training/local.py)."""
     model_name: str | None = None
     """An engine behind a URL: which of its models is asked; default: the first it lists."""
     api_key_env: str | None = None
     opened: bool = False
     """An engine behind a URL: whether its chat template writes <think>."""
+    concurrency: int = 64
+    """An engine behind a URL: calls under way at once; more wait."""
 
 
 @asynccontextmanager
@@ -234,7 +236,12 @@ async def open_model(where: str, store: AnswerStore, placement: Placement) -> As
     if not is_url(where):
         yield load_local(where, store, placement)
         return
-    config = EngineAt(url=where, model=placement.model_name, api_key_env=placement.api_key_env)
+    config = EngineAt(
+        url=where,
+        model=placement.model_name,
+        api_key_env=placement.api_key_env,
+        concurrency=placement.concurrency,
+    )
     async with open_engine("judge", config, store) as engine:
         yield RemoteModel(
             engine,

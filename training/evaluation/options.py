@@ -3,8 +3,10 @@
 import argparse
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import get_args
 
 from training.errors import ConfigError
+from training.evaluation.disturbing import Drift
 from training.evaluation.models import Placement, Sampling
 from training.evaluation.settings import OF_LETTERS, PROFILE, SETTINGS, Protocol
 from training.evaluation.sources import checkpoint, is_url
@@ -94,6 +96,8 @@ def options(prog: str | None = None) -> argparse.ArgumentParser:
     add("--seed", type=int, default=protocol.seed)
     add("--updates", type=positive, default=protocol.updates, help="of setting streaming")
     add("--flip", type=_share, default=protocol.flip, help="share of choices turned round in setting flipped")
+    add("--drift", choices=get_args(Drift), default=protocol.drift, help="the older half of histories in drifted")
+    add("--mix", type=_share, default=protocol.mix, help="another user's events in mixed, as a share of the own")
     add("--history-tokens", type=positive, default=protocol.history_tokens)
     add("--past-tokens", type=positive, default=protocol.past_tokens)
     add("--max-chars", type=positive, default=protocol.max_chars, help="longest summary kept")
@@ -106,9 +110,10 @@ def options(prog: str | None = None) -> argparse.ArgumentParser:
     add("--dtype", choices=("float32", "bfloat16"), default=placement.dtype)
     add("--autocast", action="store_true", help="compute in bfloat16, keep weights as they are")
     add("--batch", type=positive, default=placement.batch, help="users in one group")
-    add("--batch-tokens", type=positive, default=placement.batch_tokens, help="of one forward")
+    add("--batch-tokens", type=positive, help="of one forward; default: what suits the device")
     add("--model-name", help="which model of a URL; default: the first it lists")
     add("--api-key-env", help="environment variable with the key of a URL")
+    add("--concurrency", type=positive, default=placement.concurrency, help="calls of a URL under way at once")
     add("--opened", action="store_true", help="the chat template behind the URL writes <think> itself")
     return parser
 
@@ -148,6 +153,8 @@ def plan_of(given: argparse.Namespace) -> Evaluation:
             seed=given.seed,
             updates=given.updates,
             flip=given.flip,
+            drift=given.drift,
+            mix=given.mix,
             history_tokens=given.history_tokens,
             past_tokens=given.past_tokens,
             max_chars=given.max_chars,
@@ -162,5 +169,6 @@ def plan_of(given: argparse.Namespace) -> Evaluation:
             model_name=given.model_name,
             api_key_env=given.api_key_env,
             opened=given.opened,
+            concurrency=given.concurrency,
         ),
     )

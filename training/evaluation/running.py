@@ -11,6 +11,7 @@ from training.errors import ConfigError
 from training.evaluation.answering import measure_answers
 from training.evaluation.bar import Bar
 from training.evaluation.cases import Case, Question, User, holds_questions, read_cases, read_questions
+from training.evaluation.disturbing import others
 from training.evaluation.intervals import difference
 from training.evaluation.kept import KEPT, KeptSummaries, keep
 from training.evaluation.measuring import baselines, measure, measure_profile
@@ -21,6 +22,7 @@ from training.evaluation.settings import (
     COMPARED,
     OF_CHOICES,
     OF_LETTERS,
+    OF_SEVERAL,
     PROFILE,
     SETTINGS,
     WRITTEN,
@@ -69,6 +71,8 @@ def chosen_settings(plan: Evaluation, users: Sequence[User], kept: KeptSummaries
         possible -= WRITTEN.keys() - set(kept.settings)
     if isinstance(users[0], Question):
         possible -= set(OF_CHOICES)
+    if plan.judged and not kept and others(users) is None:
+        possible -= {*OF_SEVERAL, *(("drifted",) if plan.protocol.drift == "other" else ())}
     wanted = plan.settings or tuple(possible)
     if impossible := set(wanted) - possible:
         raise ConfigError(

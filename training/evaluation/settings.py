@@ -5,6 +5,8 @@
     full       a summary inferred from the whole history at once
     streaming  a summary updated part by part, each time from the past summary and the new part
     flipped    full, after a share of the history's choices was turned round: robustness
+    drifted    streaming, the older half of the history reversed or another user's: whether updates follow
+    mixed      full, with events of another user among the own: irrelevant history
     other      another user's full summary: whether the judge reads it at all
     truth      the summary that the row itself carries: the judge's upper bound
     wording    the fast profile's text, written without a model
@@ -24,6 +26,7 @@ from services.core.schemas import Interaction
 from services.core.wording import render
 from training.evaluation.cases import User, flipped, parts
 from training.evaluation.choosing import profile_of
+from training.evaluation.disturbing import Drift, drifted, mixed
 from training.evaluation.models import Model, Sampling, Tick
 from training.rewards import answer_of, well_formed
 
@@ -41,6 +44,10 @@ class Protocol:
     """Of streaming."""
     flip: float = 0.3
     """Share of choices turned round in `flipped`."""
+    drift: Drift = "reversed"
+    """What the older half of the history becomes in `drifted`."""
+    mix: float = 0.5
+    """Events of another user in `mixed`, as a share of the own."""
     history_tokens: int = 4_096
     """Estimated tokens of the events in one prompt; past them the oldest are left out."""
     past_tokens: int = 1_024
@@ -113,6 +120,12 @@ class Inference:
     async def flipped(self, users: Sequence[User]) -> list[Summary]:
         return await self.full(flipped(users, self.protocol.flip, seed=self.protocol.seed))
 
+    async def drifted(self, users: Sequence[User]) -> list[Summary]:
+        return await self.streaming(drifted(users, self.protocol.drift, seed=self.protocol.seed))
+
+    async def mixed(self, users: Sequence[User]) -> list[Summary]:
+        return await self.full(mixed(users, self.protocol.mix, seed=self.protocol.seed))
+
     async def other(self, users: Sequence[User]) -> list[Summary]:
         summaries = await self.full(users)
         return [*summaries[1:], *summaries[:1]]
@@ -141,6 +154,8 @@ WRITTEN: Final[dict[str, Callable[[Inference, Sequence[User]], Awaitable[list[Su
     "full": Inference.full,
     "streaming": Inference.streaming,
     "flipped": Inference.flipped,
+    "drifted": Inference.drifted,
+    "mixed": Inference.mixed,
     "other": Inference.other,
     "fused": Inference.full,
 }
@@ -149,7 +164,22 @@ UNSUMMARIZED: Final = ("none", "direct")
 PROFILE: Final = "profile"
 FUSED: Final = "fused"
 DIRECT: Final = "direct"
-SETTINGS: Final = ("none", DIRECT, "full", "streaming", "flipped", "other", "truth", "wording", FUSED, PROFILE)
+SETTINGS: Final = (
+    "none",
+    DIRECT,
+    "full",
+    "streaming",
+    "flipped",
+    "drifted",
+    "mixed",
+    "other",
+    "truth",
+    "wording",
+    FUSED,
+    PROFILE,
+)
+OF_SEVERAL: Final = ("mixed",)
+"""Settings that need users with different histories; `drifted` does with another user's past."""
 OF_LETTERS: Final = (FUSED,)
 """Settings that need the probabilities of letters, which a sampled reply has none of."""
 OF_CHOICES: Final = (FUSED, PROFILE)
@@ -159,6 +189,8 @@ COMPARED: Final = (
     ("full", DIRECT),
     ("streaming", "full"),
     ("flipped", "full"),
+    ("drifted", "streaming"),
+    ("mixed", "full"),
     ("full", "other"),
     ("full", "wording"),
     (FUSED, "full"),
@@ -169,5 +201,6 @@ COMPARED: Final = (
 
 def answers_of(setting: str, users: int, updates: int) -> int:
     """How many answers a setting waits for: what its progress bar counts to."""
-    written = {"streaming": updates}.get(setting, 1) if setting in WRITTEN else 0
+    stages = updates if setting in ("streaming", "drifted") else 1
+    written = stages if setting in WRITTEN else 0
     return users * (written + 1)

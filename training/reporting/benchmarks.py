@@ -27,7 +27,7 @@ TITLE = "Results on benchmarks"
 NAME = "results"
 UNREAD = ("random", "longer wins", "popularity")
 """Baselines that choose without reading the history."""
-NO_SCORES = ("none", "other", "flipped", "truth")
+NO_SCORES = ("none", "other", "flipped", "drifted", "mixed", "truth")
 """Settings that are controls: they stand in the table, not beside published figures."""
 
 
@@ -80,7 +80,9 @@ def blocks(measured: Measured, drawn: Iterable[Block] = ()) -> list[Block]:
             "questions that are answered, a win counts 1, a tie a half. AUC is pooled over all options of all rows; "
             "ECE is the expected calibration error. Random, the longest text and, where the rows tell it, "
             "popularity choose without reading the history; against negatives drawn by popularity the last may fall "
-            "below a half. Setting `profile` is the fast profile without any "
+            "below a half. Other settings are those of training/evaluation/settings.py: `none` is the control without "
+            "any summary, `flipped`, `drifted` and `mixed` disturb the history, `other` gives another user's summary. "
+            "Setting `profile` is the fast profile without any "
             "model, `wording` a judge that reads the profile's text alone."
         ),
         overview(measured),
@@ -182,8 +184,21 @@ def _rows(measured: Measured) -> list[Block]:
     shortened = [
         f"{name} ({result.stage}) {result.shortened:,}" for name, result in measured.results if result.shortened
     ]
+    most = {name: max(len(found.users) for other, found in measured.results if other == name) for name in results}
+    parts = [
+        f"{name} ({result.stage}) {len(result.users):,}"
+        for name, result in measured.results
+        if len(result.users) < most[name]
+    ]
+    unread = [
+        f"{line.benchmark} ({line.label}) {line.scores.replies.unparsed:,} of {line.accuracy.rows:,}"
+        for line in measured.lines
+        if isinstance(line.scores, Scores) and line.scores.replies and line.scores.replies.unparsed
+    ]
     silent = [name for name in results if name not in measured.conversions]
     for told, names in (
+        ("Measured on the first rows alone", parts),
+        ("Sampled replies that selected no option, each counted as wrong", unread),
         ("Malformed rows left out by the runner", left_out),
         ("Histories that lost their oldest part in a prompt", shortened),
         ("Nothing is known of the conversion of", silent),

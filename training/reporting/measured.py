@@ -53,7 +53,8 @@ def gather(paths: Sequence[Path]) -> Measured:
     """Results and notes of conversions from files, and from all folders below a folder.
 
     Raises DatasetError: without any result, for a benchmark that a run measured twice or that two runs
-    measured on different rows, and for a named file that holds something else.
+    measured on different rows, and for a named file that holds something else. A run may have measured
+    the first rows of a file alone.
     """
     results: list[tuple[Path, EvaluationResult]] = []
     notes: list[tuple[Path, Conversion]] = []
@@ -113,10 +114,11 @@ def _check_rows(results: Sequence[tuple[Path, EvaluationResult]]) -> dict[str, s
     first: dict[str, tuple[Path, EvaluationResult]] = {}
     for path, result in results:
         earlier_path, earlier = first.setdefault(benchmark_of(result), (path, result))
-        if (earlier.data, earlier.users) != (result.data, result.users):
+        shared = min(len(earlier.users), len(result.users))
+        if (earlier.data, earlier.users[:shared]) != (result.data, result.users[:shared]):
             raise DatasetError(
                 f"{earlier_path} and {path} measure {benchmark_of(result)} on different rows ({len(earlier.users)} and "
-                f"{len(result.users)}); measure both on the same file, with the same --limit"
+                f"{len(result.users)}); measure both on the same file"
             )
     return {name: result.data.sha256 if result.data else None for name, (_, result) in first.items()}
 

@@ -11,7 +11,7 @@ from tests.training.evaluation.tastes import RuleModel
 from tests.training.nano import write_nano
 from training.errors import DatasetError
 from training.evaluation.alignment import Pairs, likelihoods, pair_rows, scores
-from training.evaluation.models import Likelihood, LocalModel, Placement, load_local
+from training.evaluation.models import Likelihood, LocalModel, Messages, Placement, load_local
 from training.evaluation.results import AlignmentScores, Source
 from training.synthesis.store import AnswerStore
 
@@ -83,19 +83,39 @@ def test_pairs_are_limited_and_checked(tmp_path: Path) -> None:
         pair_rows(path, None)
 
 
-def test_likelihoods_are_those_of_transformers(tmp_path: Path) -> None:
-    folder = write_nano(tmp_path / "nano", hidden=16, seed=1, spread=0.2)
-    rows = pair_rows(write_pairs(tmp_path / "pairs.jsonl"), None)
-    with AnswerStore.open(tmp_path / "answers.sqlite") as store:
-        found = load_local(str(folder), store, Placement()).likelihoods(rows, tick=lambda _: None)
+def summed(folder: Path, rows: list[tuple[Messages, str]]) -> list[Likelihood]:
+    """Each row by a forward of its own, in transformers alone."""
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    for (messages, reply), likelihood in zip(rows, found, strict=True):
+    found = []
+    for messages, reply in rows:
         head = tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, enable_thinking=False, return_dict=True
         )["input_ids"]
         tail = tokenizer.encode(reply, add_special_tokens=False)
         with torch.no_grad():
             logprobs = model(torch.tensor([head + tail])).logits[0].log_softmax(-1)
-        summed = sum(logprobs[len(head) - 1 + place, token].item() for place, token in enumerate(tail))
-        assert likelihood.tokens == len(tail)
-        assert likelihood.logprob == pytest.approx(summed, abs=1e-3)
+        total = sum(logprobs[len(head) - 1 + place, token].item() for place, token in enumerate(tail))
+        found.append(Likelihood(total, len(tail)))
+    return found
+
+
+def test_the_accuracy_is_that_of_transformers(tmp_path: Path) -> None:
+    """Likelihoods of policy and reference to 1e-3, and what is made of them."""
+    path = write_pairs(tmp_path / "pairs.jsonl")
+    rows, found, direct = pair_rows(path, None), [], []
+    with AnswerStore.open(tmp_path / "answers.sqlite") as store:
+        for seed in (1, 2):
+            folder = write_nano(tmp_path / f"nano-{seed}", hidden=16, seed=seed, spread=0.2)
+            found.append(likelihoods(load_local(str(folder), store, Placement()), rows, lambda _: None))
+            direct.append(summed(folder, rows))
+    for pairs, singles in zip(found, direct, strict=True):
+        for likelihood, single in zip([each for both in pairs for each in both], singles, strict=True):
+            assert likelihood.tokens == single.tokens
+            assert likelihood.logprob == pytest.approx(single.logprob, abs=1e-3)
+    margins = [
+        (policy[0].logprob - policy[1].logprob) - (reference[0].logprob - reference[1].logprob)
+        for policy, reference in zip(*(zip(each[::2], each[1::2], strict=True) for each in direct), strict=True)
+    ]
+    assert min(map(abs, margins)) > 0.01, "no pair is decided by rounding"
+    accuracy = sum(margin > 0 for margin in margins) / len(margins)
+    assert scored(*found, path).alignment.mean == pytest.approx(accuracy, abs=1e-3)

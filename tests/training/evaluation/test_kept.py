@@ -2,14 +2,15 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.training.evaluation.tastes import RuleModel, users
+from tests.training.evaluation.tastes import RuleModel, row, users
 from training.errors import ConfigError, DatasetError
 from training.evaluation.bar import Bar
-from training.evaluation.cases import Case
+from training.evaluation.cases import Case, read_cases
 from training.evaluation.kept import KeptSummaries, keep
 from training.evaluation.measuring import measure
 from training.evaluation.models import LocalModel
@@ -60,6 +61,40 @@ def test_another_model_chooses_by_them_and_writes_nothing(tmp_path: Path) -> Non
     assert full.writing.summary_tokens > 0
 
 
+def test_a_summary_serves_other_tasks_on_the_same_history(tmp_path: Path) -> None:
+    """Summaries of rows that select are chosen by in rows that recommend to the same users."""
+    cases = users(tmp_path, 4)
+    kept = KeptSummaries.read(kept_file(tmp_path, cases))
+    told = [row(user) for user in range(4)]
+    recommending = [
+        {
+            "userid": each["userid"],
+            "benchmark": "drinks",
+            "history": [{"type": "comparison", **event} for event in each["history"]],
+            "target": {"query": "", "chosen": {"title": "tea" if user % 2 == 0 else "coffee"}, "rejected": "water"},
+        }
+        for user, each in enumerate(told)
+    ]
+    path = tmp_path / "recommendation.jsonl"
+    path.write_text("".join(f"{json.dumps(each)}\n" for each in reversed(recommending)))
+    there, _ = read_cases(path, limit=None)
+    assert {case.digest for case in there}.isdisjoint(case.digest for case in cases)
+    assert kept.of("full", there) == kept.of("full", cases)[::-1]
+    shorter = [replace(case, history=case.history[1:]) for case in there]
+    with pytest.raises(ConfigError, match="none of setting full for 4 of 4 users"):
+        kept.of("full", shorter)
+
+
+def test_rows_of_one_history_keep_their_own_summaries(tmp_path: Path) -> None:
+    (case,) = users(tmp_path, 1)
+    later = replace(case, digest="later")
+    path = tmp_path / "kept.jsonl"
+    keep(path, WRITER, [case, later], {"full": ["one", "two"]})
+    kept = KeptSummaries.read(path)
+    assert kept.of("full", [later, case]) == ["two", "one"]
+    assert kept.of("full", [replace(case, digest="elsewhere")]) == ["one"], "of several the first"
+
+
 def test_users_without_a_summary_are_counted(tmp_path: Path) -> None:
     cases = users(tmp_path, 4)
     kept = KeptSummaries.read(kept_file(tmp_path, cases[:3]))
@@ -70,7 +105,13 @@ def test_users_without_a_summary_are_counted(tmp_path: Path) -> None:
 
 
 def line(**changed: object) -> str:
-    given = {"user": "u", "setting": "full", "summary": "s", "model": {"name": "m", "sha256": None}} | changed
+    given = {
+        "user": "u",
+        "history": "h",
+        "setting": "full",
+        "summary": "s",
+        "model": {"name": "m", "sha256": None},
+    } | changed
     return json.dumps({name: value for name, value in given.items() if value != ()}) + "\n"
 
 

@@ -106,7 +106,10 @@ def test_a_benchmark_measured_twice_is_told(tmp_path: Path):
 
 def test_different_rows_are_told(tmp_path: Path):
     result("mind", {"profile": scores(0.6)}).save(tmp_path / "one.json")
-    result("mind", {"profile": scores(0.6)}, stage="other", users=40).save(tmp_path / "two.json")
+    first = result("mind", {"full": scores(0.7)}, stage="other", users=40)
+    first.save(tmp_path / "two.json")
+    assert len(gather([tmp_path]).lines) == 2, "the first rows of the same file"
+    first.model_copy(update={"users": first.users[::-1]}).save(tmp_path / "two.json")
     with pytest.raises(DatasetError, match=r"measure mind on different rows \(200 and 40\)"):
         gather([tmp_path])
 
