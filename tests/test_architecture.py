@@ -17,6 +17,7 @@ from services.core.settings import Settings
 from services.core.telemetry import EngineMetrics, HttpMetrics, create_registry
 from services.preference.metrics import IngestMetrics, WorkerMetrics
 from services.preference.queue import SCRIPTS
+from services.response.meaning import MeaningMetrics
 
 ROOT = Path(__file__).parents[1]
 PRODUCT = sorted(path for folder in ("services", "gateway") for path in (ROOT / folder).rglob("*.py"))
@@ -35,6 +36,7 @@ KERNEL = {
     "http.py": "every process is an app made here",
     "judge.py": "preference tests summaries with it, response selects with it",
     "profile.py": "preference writes it, response scores with it, training evaluates it",
+    "meaning.py": "how near an item is in meaning to what was taken: response scores with it, training evaluates it",
     "items.py": "what an item's name, year and popularity tell the profile",
     "keys.py": "the store reads by these names, preference writes by them",
     "prompts.py": "one set of prompts for serving and training",
@@ -174,7 +176,7 @@ def test_every_lua_script_is_used() -> None:
 
 def registries() -> list[CollectorRegistry]:
     """One for each process, with every metric of ours that it registers."""
-    gateway, preference, worker = create_registry(), create_registry(), create_registry()
+    gateway, preference, worker, response = (create_registry() for _ in range(4))
     build_app(Settings(internal_token="0123456789abcdef"), gateway)
     unused: Any = None
     Authenticator(unused, gateway)
@@ -182,7 +184,8 @@ def registries() -> list[CollectorRegistry]:
     IngestMetrics(preference)
     WorkerMetrics(worker)
     EngineMetrics(worker)
-    return [gateway, preference, worker]
+    MeaningMetrics(response)
+    return [gateway, preference, worker, response]
 
 
 def collectors() -> dict[str, Any]:

@@ -130,7 +130,11 @@ def scores(profile: Profile, query: str, items: Sequence[Item]) -> list[float]:
 
 def probabilities(profile: Profile, query: str, items: Sequence[Item]) -> list[float]:
     """Softmax of `scores`."""
-    values = scores(profile, query, items)
+    return shares(scores(profile, query, items))
+
+
+def shares(values: Sequence[float]) -> list[float]:
+    """Softmax."""
     top = max(values, default=0.0)
     odds = [exp(value - top) for value in values]
     total = sum(odds)
