@@ -16,12 +16,14 @@ from training.evaluation.kept import KEPT, KeptSummaries, keep
 from training.evaluation.measuring import baselines, measure, measure_profile
 from training.evaluation.models import Model, open_model
 from training.evaluation.options import Evaluation
+from training.evaluation.profiling import possible as variants
 from training.evaluation.results import AnswerScores, Scores, Source
 from training.evaluation.settings import (
     COMPARED,
     OF_CHOICES,
     OF_LETTERS,
-    PROFILE,
+    PROFILES,
+    SEMANTIC,
     SETTINGS,
     WRITTEN,
     Inference,
@@ -60,7 +62,8 @@ def chosen_settings(plan: Evaluation, users: Sequence[User], kept: KeptSummaries
     told = all(user.truth for user in users)
     if plan.settings and "truth" in plan.settings and not told:
         raise ConfigError("--settings truth: not every row of --data has a summary")
-    possible = set(SETTINGS if plan.judged else (PROFILE,))
+    possible = set(SETTINGS if plan.judged else PROFILES)
+    possible -= set(PROFILES) - set(_profiles(plan, users))
     if not told:
         possible.discard("truth")
     if plan.protocol.choice == "sampled":
@@ -69,13 +72,19 @@ def chosen_settings(plan: Evaluation, users: Sequence[User], kept: KeptSummaries
         possible -= WRITTEN.keys() - set(kept.settings)
     if isinstance(users[0], Question):
         possible -= set(OF_CHOICES)
-    wanted = plan.settings or tuple(possible)
+    wanted = plan.settings or tuple(possible - (set() if plan.variants else set(PROFILES[1:])))
     if impossible := set(wanted) - possible:
         raise ConfigError(
             f"--settings {', '.join(sorted(impossible))}: not possible with this data and these options; possible: "
             f"{', '.join(name for name in SETTINGS if name in possible) or 'none without a --model'}"
         )
     return [name for name in SETTINGS if name in wanted]
+
+
+def _profiles(plan: Evaluation, users: Sequence[User]) -> list[str]:
+    """Of the fast profile's settings what rows and options allow."""
+    cases = [user for user in users if isinstance(user, Case)]
+    return [*variants(cases), *([SEMANTIC] if plan.embeddings else [])]
 
 
 async def measured(plan: Evaluation, store: AnswerStore, bar: Bar) -> dict[str, Any]:
@@ -132,8 +141,8 @@ async def _choices(
     model, judge = models
     found: dict[str, Scores] = {}
     for name in names:
-        if name == PROFILE:
-            found[name] = measure_profile(cases, plan.protocol)
+        if name in PROFILES:
+            found[name] = await measure_profile(name, cases, plan.protocol, plan.embeddings)
         elif model and judge:
             found[name], inference = await measure(name, cases, model, judge, plan.protocol, bar, kept)
             noted.add(name, inference)

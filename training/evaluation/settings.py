@@ -9,7 +9,7 @@
     truth      the summary that the row itself carries: the judge's upper bound
     wording    the fast profile's text, written without a model
     fused      full, its letter probabilities joined with the profile's as serving does
-    profile    no judge: the fast profile scores the items itself
+    profile    no judge: the fast profile scores the items itself; more ways of it are in profiling.py
 
 A summary passes services.core.replies.parse_summary, as in serving: a reply that serving would refuse
 leaves the summary as it was.
@@ -149,10 +149,13 @@ UNSUMMARIZED: Final = ("none", "direct")
 PROFILE: Final = "profile"
 FUSED: Final = "fused"
 DIRECT: Final = "direct"
-SETTINGS: Final = ("none", DIRECT, "full", "streaming", "flipped", "other", "truth", "wording", FUSED, PROFILE)
+SEMANTIC: Final = "profile-semantic"
+PROFILES: Final = (PROFILE, "profile-text", "profile-streaming", "profile-flipped", "profile-popularity", SEMANTIC)
+"""Settings of the fast profile, which need no model to write or judge."""
+SETTINGS: Final = ("none", DIRECT, "full", "streaming", "flipped", "other", "truth", "wording", FUSED, *PROFILES)
 OF_LETTERS: Final = (FUSED,)
 """Settings that need the probabilities of letters, which a sampled reply has none of."""
-OF_CHOICES: Final = (FUSED, PROFILE)
+OF_CHOICES: Final = (FUSED, *PROFILES)
 """Settings that choose and cannot answer a question."""
 COMPARED: Final = (
     ("full", "none"),
@@ -163,6 +166,7 @@ COMPARED: Final = (
     ("full", "wording"),
     (FUSED, "full"),
     (FUSED, PROFILE),
+    *((name, PROFILE) for name in PROFILES[1:]),
 )
 """Whose difference in accuracy is reported, paired by user."""
 
