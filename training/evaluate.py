@@ -8,9 +8,10 @@
 `--model` is a checkpoint folder or the URL of an OpenAI-compatible engine; without it the fast profile
 alone is measured, with `--variants` in several ways. It judges its own summaries unless `--judge` names
 another. `--data` holds UPI rows or benchmark rows; what is measured of them is listed in
-training/evaluation/settings.py. With `--protocol forced` every probability comes from the judge of serving, which forces a letter in all
-orders; `sampled` reads one reply of 16 tokens, as the AlignX family does. Benchmark rows with a
-question and a reference are answered, and the judge compares (training/evaluation/answering.py).
+training/evaluation/settings.py. With `--protocol forced` every probability comes from the judge of
+serving, which forces a letter in all orders; `sampled` reads one reply of 16 tokens, as the AlignX family
+does. Benchmark rows with a question and a reference are answered, and the judge compares
+(training/evaluation/answering.py).
 
 Transfer: one run keeps its summaries, and another engine chooses by them.
 
