@@ -13,6 +13,7 @@ import asyncio
 import json
 from array import array
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,19 @@ class Encoder:
 
 
 def in_process(where: str, texts: Sequence[str]) -> dict[str, "array[float]"]:
-    """Vectors by text, from a folder or, by the name of the extra, from its model. Raises TrainingError."""
-    encoder = Encoder(folder_of_extra() if where == EXTRA else Path(where))
-    ordered = sorted(set(texts), key=len)  # texts of like length together
-    groups = (ordered[start : start + BATCH] for start in range(0, len(ordered), BATCH))
-    return {
-        text: array("f", vector) for group in groups for text, vector in zip(group, encoder.encode(group), strict=True)
-    }
+    """Vectors by text, these and earlier ones, from a folder or, by the name of the extra, from its model. Raises TrainingError."""
+    encoder, known = _opened(where)
+    unknown = sorted({text for text in texts if text not in known}, key=len)  # texts of like length together
+    for start in range(0, len(unknown), BATCH):
+        group = unknown[start : start + BATCH]
+        known.update((text, array("f", vector)) for text, vector in zip(group, encoder.encode(group), strict=True))
+    return known
+
+
+@lru_cache(maxsize=1)
+def _opened(where: str) -> tuple[Encoder, dict[str, "array[float]"]]:
+    """The model, and the vectors of all texts so far: the parts of a benchmark share many."""
+    return Encoder(folder_of_extra() if where == EXTRA else Path(where)), {}
 
 
 def _limit(folder: Path, positions: int) -> int:

@@ -1,8 +1,9 @@
 """What sentence embeddings add to the fast profile: how near an item is in meaning to what was taken before.
 
 Optional, and nothing of it is stored: the texts of the latest events are embedded when items are scored.
-Each choice points from the texts passed over to the text taken; the mean of these directions, drawn to
-nothing by PRIOR choices without any, is what an item is compared with. It is added to the log-odds of
+A choice points from the texts passed over to the text taken, and items are compared with the mean of these
+directions, drawn to nothing by PRIOR choices without any. Of items taken by themselves, such as purchases, a
+user has several sorts: an item is as near as the NEAREST few of them. The sum is added to the log-odds of
 `services.core.profile.scores`. Everything here is pure; who embeds is the caller's business.
 """
 
@@ -20,6 +21,7 @@ SCALE = 10.0
 """Log-odds of a cosine of 1: two texts of one kind differ by a tenth, which a reader notices."""
 PRIOR = 1.0
 """Choices without any direction that everybody starts with."""
+NEAREST = 3
 MAX_MEANING = 4.0
 MAX_EVENTS = 24
 """Latest events that are read."""
@@ -36,24 +38,32 @@ class Lesson(NamedTuple):
 
     text: str
     weight: float
+    alone: bool = False
+    """Whether it was taken by itself rather than instead of another."""
 
 
 def lessons(history: Sequence[Interaction]) -> list[Lesson]:
-    """What the latest events teach; the newest counts most. Nothing where no event is a choice."""
+    """What the latest events teach; of choices the newest counts most. Nothing where no event is a choice."""
     found: list[Lesson] = []
     for age, event in enumerate(reversed(history[-MAX_EVENTS:])):
-        fade = FADE**age
         if pairs := event.pairs()[:MAX_OTHERS]:
+            fade = FADE**age
             found.append(Lesson(text_of(pairs[0].chosen), fade))
             found += [Lesson(text_of(pair.rejected), -fade / len(pairs)) for pair in pairs]
-        elif isinstance(event, RatingInteraction):
-            if event.liking and isfinite(event.liking):
-                found.append(Lesson(text_of(event.item), fade * event.liking))
-        elif isinstance(event, PurchaseInteraction):
-            found.append(Lesson(text_of(event.item), fade))
-        elif isinstance(event, ClickInteraction):
-            found.append(Lesson(text_of(event.clicked), fade))
+        elif (item := _taken_alone(event)) is not None:
+            found.append(Lesson(text_of(item), 1.0, alone=True))
     return found
+
+
+def _taken_alone(event: Interaction) -> Item | None:
+    match event:
+        case ClickInteraction():
+            return event.clicked
+        case PurchaseInteraction():
+            return event.item
+        case RatingInteraction() if event.liking > 0:
+            return event.item
+    return None
 
 
 def text_of(item: Item) -> str:
@@ -74,12 +84,10 @@ def nearness(
     width = len(items[0])
     if any(len(vector) != width for vector in (*vectors, *items)):
         raise ValueError("embeddings of several lengths")
-    total = sum(lesson.weight for lesson in taught if lesson.weight > 0) + PRIOR
-    direction = [0.0] * width
-    for lesson, vector in zip(taught, vectors, strict=True):
-        share = lesson.weight / total / _length(vector)
-        direction = [have + share * more for have, more in zip(direction, vector, strict=True)]
-    near = [sum(map(mul, direction, vector)) / _length(vector) for vector in items]
+    known = [(lesson, _of_length_one(vector)) for lesson, vector in zip(taught, vectors, strict=True)]
+    direction = _direction([entry for entry in known if not entry[0].alone], width)
+    alone = [vector for lesson, vector in known if lesson.alone]
+    near = [_dot(direction, vector) + _nearest(alone, vector) for vector in map(_of_length_one, items)]
     middle = sum(near) / len(near)
     if not isfinite(middle):
         raise ValueError("embeddings that are no finite numbers")
@@ -87,5 +95,25 @@ def nearness(
     return [clip(scale * (value - middle), MAX_MEANING) for value in near]
 
 
-def _length(vector: Vector) -> float:
-    return sqrt(sum(map(mul, vector, vector))) or 1.0
+def _direction(known: Sequence[tuple[Lesson, Vector]], width: int) -> list[float]:
+    total = sum(lesson.weight for lesson, _ in known if lesson.weight > 0) + PRIOR
+    found = [0.0] * width
+    for lesson, vector in known:
+        share = lesson.weight / total
+        found = [have + share * more for have, more in zip(found, vector, strict=True)]
+    return found
+
+
+def _nearest(taken: Sequence[Vector], item: Vector) -> float:
+    """Mean cosine of the nearest few, drawn to nothing as a direction is."""
+    best = sorted((_dot(vector, item) for vector in taken), reverse=True)[:NEAREST]
+    return sum(best) / len(best) * len(taken) / (len(taken) + PRIOR) if best else 0.0
+
+
+def _of_length_one(vector: Vector) -> list[float]:
+    length = sqrt(_dot(vector, vector)) or 1.0
+    return [value / length for value in vector]
+
+
+def _dot(one: Vector, other: Vector) -> float:
+    return float(sum(map(mul, one, other)))

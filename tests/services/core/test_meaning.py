@@ -53,16 +53,26 @@ def test_each_kind_of_choice_teaches() -> None:
     history = [
         StatementInteraction(text="I love tea"),
         ComparisonInteraction(chosen="tea", rejected="coffee"),
-        RatingInteraction(item="cocoa", value=1),
+        RatingInteraction(item="cocoa", value=5),
         RatingInteraction(item="water", value=3),
+        RatingInteraction(item="soda", value=1),
         ClickInteraction(clicked="milk"),
         PurchaseInteraction(item="juice", considered=("beer", "wine")),
     ]
     found = {lesson.text: lesson.weight for lesson in lessons(history)}
     assert set(found) == {"tea", "coffee", "cocoa", "milk", "juice", "beer", "wine"}
-    assert {text for text, weight in found.items() if weight < 0} == {"coffee", "cocoa", "beer", "wine"}
-    assert found["juice"] > found["milk"] > found["tea"]
+    assert {text for text, weight in found.items() if weight < 0} == {"coffee", "beer", "wine"}
+    assert found["juice"] > found["tea"]
     assert found["beer"] == -found["juice"] / 2
+    assert {lesson.text for lesson in lessons(history) if lesson.alone} == {"cocoa", "milk"}
+
+
+def test_an_item_is_as_near_as_the_nearest_of_several_sorts() -> None:
+    """The mean of both sorts is as near to what lies between them."""
+    between = (1.0, 1.0)
+    taken = [Lesson(f"{place}", 1.0, alone=True) for place in range(12)]
+    here, there = nearness(taken, [EAST, NORTH] * 6, [LONG, LONG], [EAST, between])
+    assert here > 0 > there
 
 
 def test_only_the_latest_events_are_read() -> None:
