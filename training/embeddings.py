@@ -67,7 +67,10 @@ class Encoder:
 
 
 def in_process(where: str, texts: Sequence[str]) -> dict[str, "array[float]"]:
-    """Vectors by text, these and earlier ones, from a folder or, by the name of the extra, from its model. Raises TrainingError."""
+    """Vectors by text, of these and earlier ones, from a folder or, by the name of the extra, from its model.
+
+    Raises TrainingError.
+    """
     encoder, known = _opened(where)
     unknown = sorted({text for text in texts if text not in known}, key=len)  # texts of like length together
     for start in range(0, len(unknown), BATCH):

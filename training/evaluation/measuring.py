@@ -17,9 +17,10 @@ from training.evaluation.profiling import MEASURED, by_meaning, texts_of
 from training.evaluation.results import Estimate, Replies, Scores, Writing
 from training.evaluation.selections import KINDS
 from training.evaluation.settings import (
+    ALL_GIVEN,
     DIRECT,
     FUSED,
-    SEMANTIC,
+    OF_MEANING,
     UNSUMMARIZED,
     UNWRITTEN,
     WRITTEN,
@@ -105,8 +106,9 @@ async def measure_profile(
 ) -> Scores:
     """The fast profile, without any language model. Raises TrainingError where embeddings are not to be had."""
     started = time.monotonic()
-    if setting == SEMANTIC and embeddings:
-        choices = by_meaning(cases, await vectors(embeddings, texts_of(cases)))
+    if setting in OF_MEANING and embeddings:
+        counted = setting == ALL_GIVEN
+        choices = by_meaning(cases, await vectors(embeddings, texts_of(cases)), counted=counted)
     else:
         choices = MEASURED[setting](cases, protocol)
     found = scored(choices, cases, protocol.seed)

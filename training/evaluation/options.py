@@ -7,7 +7,7 @@ from pathlib import Path
 from training.embeddings import EXTRA
 from training.errors import ConfigError
 from training.evaluation.models import Placement, Sampling
-from training.evaluation.settings import OF_LETTERS, PROFILES, SEMANTIC, SETTINGS, Protocol
+from training.evaluation.settings import OF_LETTERS, OF_MEANING, PROFILES, SETTINGS, Protocol
 from training.evaluation.sources import checkpoint, is_url
 
 
@@ -60,8 +60,8 @@ class Evaluation:
             raise ConfigError(f"--settings {', '.join(sorted(unknown))}: unknown; allowed: {', '.join(SETTINGS)}")
         if not self.judged and wanted - set(PROFILES):
             raise ConfigError(f"--settings other than {', '.join(PROFILES)} need a --model")
-        if SEMANTIC in wanted and not self.embeddings:
-            raise ConfigError(f"--settings {SEMANTIC} needs --embeddings")
+        if (of_meaning := wanted & set(OF_MEANING)) and not self.embeddings:
+            raise ConfigError(f"--settings {', '.join(sorted(of_meaning))} needs --embeddings")
         if self.protocol.choice == "sampled" and (of_letters := wanted & set(OF_LETTERS)):
             raise ConfigError(f"--settings {', '.join(sorted(of_letters))}: needs --protocol forced")
 
@@ -89,7 +89,10 @@ def options(prog: str | None = None) -> argparse.ArgumentParser:
     add("--limit", type=_positive, help="at most this many users, and pairs")
     add("--settings", help=f"some of {','.join(SETTINGS)}; default: all that model and rows allow")
     add("--variants", action="store_true", help="without --settings: the fast profile in all the ways it is measured")
-    add("--embeddings", help=f"of setting {SEMANTIC}: folder or URL of a sentence model, or {EXTRA} for that extra's")
+    add(
+        "--embeddings",
+        help=f"of {', '.join(OF_MEANING)}: folder or URL of a sentence model, or {EXTRA} for that extra's",
+    )
     add("--summaries", type=Path, metavar="FILE", help="summaries that another run kept, or its result; needs --judge")
     add("--keep-summaries", type=Path, metavar="FILE", help="write the summaries there, as JSON Lines")
     add("--alignment", type=Path, metavar="PAIRS", help="preference pairs of messages")

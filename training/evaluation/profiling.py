@@ -5,7 +5,8 @@ profile-text        a profile that has read the summary in plain sentences and n
 profile-streaming   folded in parts, stored and read again after each
 profile-flipped     after a share of the history's choices was turned round
 profile-popularity  items carry how often others had taken them, as a caller may supply it
-profile-semantic    and what the items mean, by sentence embeddings
+profile-semantic    items are scored by what they mean too, by sentence embeddings
+profile-all         items with their popularity, and by what they mean
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -69,13 +70,12 @@ def texts_of(cases: Sequence[Case]) -> list[str]:
     return list(found | dict.fromkeys(lesson.text for case in cases for lesson in lessons(case.history)))
 
 
-def by_meaning(cases: Sequence[Case], vectors: Mapping[str, Vector]) -> list[Choice]:
-    """As serving scores where it has embeddings."""
+def by_meaning(cases: Sequence[Case], vectors: Mapping[str, Vector], *, counted: bool = False) -> list[Choice]:
+    """As serving scores where it has embeddings; `counted` items carry their popularity."""
     choices = []
     for case in cases:
-        items, taught = offered(case), lessons(case.history)
-        texts = [text_of(item) for item in items]
-        known = scores(profile_of(case), case.target.query, items)
+        taught, texts = lessons(case.history), [text_of(item) for item in offered(case)]
+        known = scores(profile_of(case), case.target.query, popular(case) if counted else offered(case))
         learned = [vectors[lesson.text] for lesson in taught]
         near = nearness(taught, learned, texts, [vectors[text] for text in texts])
         choices.append(Choice(tuple(shares([one + other for one, other in zip(known, near, strict=True)]))))

@@ -22,6 +22,7 @@ from training.evaluation.settings import (
     COMPARED,
     OF_CHOICES,
     OF_LETTERS,
+    OF_MEANING,
     PROFILES,
     SEMANTIC,
     SETTINGS,
@@ -84,7 +85,10 @@ def chosen_settings(plan: Evaluation, users: Sequence[User], kept: KeptSummaries
 def _profiles(plan: Evaluation, users: Sequence[User]) -> list[str]:
     """Of the fast profile's settings what rows and options allow."""
     cases = [user for user in users if isinstance(user, Case)]
-    return [*variants(cases), *([SEMANTIC] if plan.embeddings else [])]
+    found = variants(cases)
+    if plan.embeddings:
+        found += OF_MEANING if "profile-popularity" in found else [SEMANTIC]
+    return found
 
 
 async def measured(plan: Evaluation, store: AnswerStore, bar: Bar) -> dict[str, Any]:

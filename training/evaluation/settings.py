@@ -150,7 +150,17 @@ PROFILE: Final = "profile"
 FUSED: Final = "fused"
 DIRECT: Final = "direct"
 SEMANTIC: Final = "profile-semantic"
-PROFILES: Final = (PROFILE, "profile-text", "profile-streaming", "profile-flipped", "profile-popularity", SEMANTIC)
+ALL_GIVEN: Final = "profile-all"
+OF_MEANING: Final = (SEMANTIC, ALL_GIVEN)
+"""Settings that need sentence embeddings."""
+PROFILES: Final = (
+    PROFILE,
+    "profile-text",
+    "profile-streaming",
+    "profile-flipped",
+    "profile-popularity",
+    *OF_MEANING,
+)
 """Settings of the fast profile, which need no model to write or judge."""
 SETTINGS: Final = ("none", DIRECT, "full", "streaming", "flipped", "other", "truth", "wording", FUSED, *PROFILES)
 OF_LETTERS: Final = (FUSED,)

@@ -84,8 +84,8 @@ def blocks(measured: Measured, drawn: Iterable[Block] = ()) -> list[Block]:
             "profile without any model and without the items' popularity; `-text` a profile that has read the "
             "summary's sentences and nothing else, `-streaming` one folded in two parts and stored between, "
             "`-flipped` one that was told 30 % of all choices the wrong way round, `-popularity` items that carry how "
-            "often others took them, `-semantic` with sentence embeddings; `wording` a judge that reads the "
-            "profile's text alone."
+            "often others took them, `-semantic` with sentence embeddings, `-all` with both; `wording` a judge that "
+            "reads the profile's text alone."
         ),
         overview(measured),
         *_unproven(measured),

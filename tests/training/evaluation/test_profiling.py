@@ -15,7 +15,7 @@ from training.evaluation.measuring import measure_profile
 from training.evaluation.metrics import right
 from training.evaluation.options import Evaluation
 from training.evaluation.profiling import MEASURED, by_meaning, popular, possible, texts_of
-from training.evaluation.settings import PROFILES, SEMANTIC, Protocol
+from training.evaluation.settings import OF_MEANING, PROFILES, SEMANTIC, Protocol
 
 
 def hits(choices: list[Choice]) -> list[float]:
@@ -23,7 +23,7 @@ def hits(choices: list[Choice]) -> list[float]:
 
 
 def test_each_way_is_a_setting() -> None:
-    assert (*MEASURED, SEMANTIC) == PROFILES
+    assert (*MEASURED, *OF_MEANING) == PROFILES
 
 
 def test_what_the_rows_do_not_allow_is_left_out(tmp_path: Path) -> None:
