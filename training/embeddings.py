@@ -1,7 +1,7 @@
 """Sentence embeddings of a small model: in this process, or for the services behind /v1/embeddings.
 
     python -m training.embeddings --port 8120
-    ALIGNX_ENGINE__EMBEDDINGS_URL=http://127.0.0.1:8120/v1 alignx up
+    ALIGNX_ENGINE__EMBEDDINGS_URL=http://127.0.0.1:8120/v1 make up
 
 Without `--model FOLDER` it is the model of the extra `semantic` (all-MiniLM-L6-v2, 22 million parameters, on
 the CPU). A text's vector is the mean of its tokens' last states, of length 1; tokens past the model's own
