@@ -32,6 +32,7 @@ KERNEL = {
     "judge.py": "preference tests summaries with it, response selects with it",
     "migrations.py": "every service checks the data's version at start, and a restore checks a backup's",
     "profile.py": "preference writes it, response scores with it, training evaluates it",
+    "meaning.py": "how near an item is in meaning to what was taken: response scores with it, training evaluates it",
     "items.py": "what an item's name, year and popularity tell the profile",
     "keys.py": "the store reads by these names, preference writes by them",
     "prompts.py": "one set of prompts for serving and training",

@@ -6,11 +6,12 @@
         --alignment var/train/mini/heldout_ica.jsonl --out var/train/mini/eval/ica.json
 
 `--model` is a checkpoint folder or the URL of an OpenAI-compatible engine; without it the fast profile
-alone is measured. It judges its own summaries unless `--judge` names another. `--data` holds UPI rows
-or benchmark rows; what is measured of them is listed in training/evaluation/settings.py. With
-`--protocol forced` every probability comes from the judge of serving, which forces a letter in all
-orders; `sampled` reads one reply of 16 tokens, as the AlignX family does. Benchmark rows with a
-question and a reference are answered, and the judge compares (training/evaluation/answering.py).
+alone is measured, with `--variants` in several ways. It judges its own summaries unless `--judge` names
+another. `--data` holds UPI rows or benchmark rows; what is measured of them is listed in
+training/evaluation/settings.py. With `--protocol forced` every probability comes from the judge of
+serving, which forces a letter in all orders; `sampled` reads one reply of 16 tokens, as the AlignX family
+does. Benchmark rows with a question and a reference are answered, and the judge compares
+(training/evaluation/answering.py).
 
 Transfer: one run keeps its summaries, and another engine chooses by them.
 
@@ -90,7 +91,7 @@ def _config(plan: Evaluation) -> dict[str, Any]:
     told = asdict(plan)
     for name in ("out", "data", "alignment", "summaries", "keep_summaries"):
         told[name] = named(told[name]) if told[name] else None
-    for name in ("model", "judge", "reference"):
+    for name in ("model", "judge", "reference", "embeddings"):
         told[name] = named(Path(told[name])) if told[name] and not is_url(told[name]) else told[name]
     return told
 

@@ -273,8 +273,7 @@ class Engine:
     # --- embeddings ----------------------------------------------------------------------------
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """One vector for each text, from the embeddings server."""
-        self._require_engine()
+        """One vector for each text, from the embeddings server, which needs no engine beside it."""
         base = self._settings.embeddings_url
         if base is None:
             raise EngineUnavailable("No embeddings server is configured (ALIGNX_ENGINE__EMBEDDINGS_URL)")

@@ -4,6 +4,7 @@ An event costs O(1), whatever the history: sums fade by a factor an event, and n
 are dropped.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import exp, isfinite
 
@@ -75,7 +76,7 @@ MAX_OWN_READ = 4_000
 """Characters of the user's own text that are read for likes and dislikes; the text itself is kept whole."""
 MAX_OTHERS = 24
 """Items passed over that one event teaches from."""
-MAX_TURNS = 12
+MAX_TURNS = 32
 
 
 class _Draft:
@@ -297,11 +298,11 @@ def _fold_rating(draft: _Draft, rating: RatingInteraction) -> None:
 
 
 def _fold_writing(draft: _Draft, texts: Sequence[str]) -> None:
-    """What a person writes about is a topic of theirs; how they write hints at what they like to read."""
-    tokens: list[str] = []
+    """What a person keeps coming back to is a topic of theirs; how they write hints at what they like to read."""
+    turns: Counter[str] = Counter()
     for text in texts:
         spoken = words(text)
-        tokens += spoken
+        turns.update(dict.fromkeys(spoken, 1))
         draft.state(parse_writing(text), SAID_IN_PASSING)
         manner = measure(text, spoken)
         apart = list(ZEROS)
@@ -309,4 +310,5 @@ def _fold_writing(draft: _Draft, texts: Sequence[str]) -> None:
             apart[position] = clip(manner[position] - TYPICAL[position], 1.0)
         if any(apart):
             draft.learn_style(apart, MIRROR)
-    draft.count(draft.terms, terms(tokens, MAX_ITEM_TERMS), WRITTEN_TERM)
+    often = sorted(turns, key=lambda word: -turns[word])
+    draft.count(draft.terms, terms(often, MAX_ITEM_TERMS), WRITTEN_TERM)

@@ -63,7 +63,7 @@ def read_item(item: Item, asked: frozenset[str] = frozenset()) -> Reading:
     if isinstance(item, str):
         tokens = words(item)
         known = terms(tokens, MAX_ITEM_TERMS, asked)
-        return Reading(measure(item, tokens), _trust(tokens), tokens, known, (), None, None, None)
+        return Reading(measure(item, tokens), trust(tokens), tokens, known, (), None, None, None)
     return _read_fields(item, asked)
 
 
@@ -87,7 +87,7 @@ def _read_fields(item: ItemFields, asked: frozenset[str]) -> Reading:
     named = tuple(labels)[:MAX_CATEGORIES]
     tokens += [word for label in named for word in words(label)]
     year = year or _year(_YEAR_IN_TITLE, item.title)
-    return Reading(style, _trust(tokens), tokens, known, named, _price(item.price), year, popularity)
+    return Reading(style, trust(tokens), tokens, known, named, _price(item.price), year, popularity)
 
 
 def _name_terms(tokens: Sequence[str], asked: frozenset[str]) -> list[str]:
@@ -111,7 +111,8 @@ def _alone(word: str) -> bool:
     return not word.isdigit() and word not in _COUNTS and (len(word) > 1 or not word.isascii())
 
 
-def _trust(tokens: list[str]) -> float:
+def trust(tokens: list[str]) -> float:
+    """How much a text of these words tells, 0 to 1."""
     return len(tokens) / (len(tokens) + 4)
 
 

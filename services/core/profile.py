@@ -130,7 +130,11 @@ def scores(profile: Profile, query: str, items: Sequence[Item]) -> list[float]:
 
 def probabilities(profile: Profile, query: str, items: Sequence[Item]) -> list[float]:
     """Softmax of `scores`."""
-    values = scores(profile, query, items)
+    return shares(scores(profile, query, items))
+
+
+def shares(values: Sequence[float]) -> list[float]:
+    """Softmax."""
     top = max(values, default=0.0)
     odds = [exp(value - top) for value in values]
     total = sum(odds)
@@ -229,7 +233,8 @@ def _topics(profile: Profile, view: Reading) -> float:
     """Log-odds of an item's words and categories.
 
     The few words of a name count as if each were independent, so they add up. The many of a text and
-    the categories of an item go together: over m known ones their sum is divided by √m.
+    the categories of an item go together: over m known ones their sum is divided by √m. So it is with
+    what the user said of words.
     """
     value = 0.0
     now = profile.events
@@ -244,7 +249,8 @@ def _topics(profile: Profile, view: Reading) -> float:
         else:
             value += _together([log_odds(seen, now, TERM_PRIOR) for seen in seen_terms])
     if profile.stated:
-        value += STATED_TERM * sum(stated_terms(profile, view).values()) / 100
+        said = [value / 100 for value in stated_terms(profile, view).values()]
+        value += STATED_TERM * (sum(said) if view.style is None else _together(said))
     return value
 
 

@@ -35,6 +35,8 @@ NAMED: Mapping[str, float] = {
     "Lately picks less of": -0.3,
 }
 """The same for openings of lists of categories and words; below 0 for what is left aside."""
+PART = 0.5
+"""How strongly a word of a pair speaks, against 1 for the pair."""
 OWN_WORDS = "In their own words, newest first:"
 ABOUT = "About them:"
 YEARS = "Usually takes items from around {year:.0f}, give or take {spread:.0f} years."
@@ -77,7 +79,17 @@ def read_back(text: str) -> tuple[Stated, dict[str, int]]:
                 years = {YEAR: int(dated[1]), YEAR_SPREAD: int(dated[2])}
             elif not sentence.startswith(UNTOLD):
                 _add(_read_sentence(sentence), found)
-    return found, years
+    return Stated(_parts_of_pairs(found.terms) | found.terms, found.style), years
+
+
+def _parts_of_pairs(terms: Mapping[str, float]) -> dict[str, float]:
+    """The words of pairs that do not stand by themselves: each tells half of what the pair tells. They come
+    first, so that they are the first to be forgotten."""
+    found: dict[str, float] = {}
+    for name, value in terms.items():
+        for word in name.split() if " " in name else ():
+            found[word] = max(found.get(word, 0.0), PART * value, key=abs)
+    return {word: value for word, value in found.items() if word not in terms and not word.isdigit()}
 
 
 def _read_sentence(sentence: str) -> Stated:

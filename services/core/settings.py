@@ -80,7 +80,8 @@ class EngineSettings(Block):
     api_key: SecretStr | None = None
     """Sent as a bearer token."""
     embeddings_url: str | None = None
-    """OpenAI-compatible base URL for embeddings; default: none."""
+    """OpenAI-compatible base URL for embeddings, with which the fast profile also scores items by their
+    meaning; default: none."""
     embeddings_model: str | None = None
     concurrency: int = Field(default=64, ge=1)
     """Requests under way at once from one process; more wait."""
@@ -192,6 +193,13 @@ class ResponseSettings(Block):
     """Candidates of a recommendation that the engine reads, best of the profile first."""
     fuse_engine: float = Field(default=0.5, ge=0, le=1)
     """Weight of the engine's log-odds against the profile's when both score."""
+    embed_items: int = Field(default=64, ge=2, le=1_000)
+    """Candidates of a recommendation that are embedded, best of the profile first, where an embeddings
+    server is configured."""
+    embed_timeout_s: float = Field(default=2.0, gt=0)
+    """Longest wait for embeddings; past it items are scored without them."""
+    embed_keep_s: float = Field(default=300.0, ge=0)
+    """Vectors of texts are kept this long in memory, so that a user's history is embedded once a session."""
 
 
 class GatewaySettings(Block):

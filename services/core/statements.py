@@ -11,19 +11,24 @@ from typing import NamedTuple
 
 from services.core.style import MAX_CHARS, URL, terms, words
 
-_CLAUSE = re.compile(r"[.;!?]+|,? (?:but|however|although|though|yet) | - ")
+_CLAUSE = re.compile(r"[.;!?]+|, which |,? (?:but|however|although|though|yet) | - ")
 _REASON = re.compile(r"(?:,? because(?: of)?|,? since|,? as|,? due to|,? given) (?=(?P<own>i|i'm|i've|my)\b|)")
 _STRESS = r"(?:(?:really|quite|much|strongly|strictly|usually|generally|typically|mostly|always|also|still|just|only"
 _STRESS += r"|absolutely|personally|rather|do|am|definitely|normally|often|tend to|have a (?:strong )?) )*"
 _NOT = r"(?:(?:do|does|did|would|will|ca|wo)n't|(?:do|does|did|would|will|can|am|is) not|cannot|i'm not|not|never)"
+_NOT += r"(?! (?:only|just|merely|simply)\b)"
 _LIKE = (
     r"likes|liked|(?:(?<=\bi )|(?<=\bi'd )|(?<=\bi'll )|(?<=^)|(?<=to )|(?<=ly )|(?<=so )|(?<=and )|(?<=do ))like"
     r"|loves?|loved|prefers?|preferring|preferred|enjoys?|enjoyed|wants?|favou?rites?|fans? of|keen on|into"
     r"|interested|adores?|fond of|always|need|please|passionate|appreciates?|preference for|only|committed to"
 )
+_TASTE = (
+    r"(?:like|want|enjoy|stand|a (?:big |huge )?fan of|interested in|into|keen on|care for|use|eat|buy|wear|watch|read"
+    r"|appeal|suit|fit)"
+)
+"""What one does or is to what one likes."""
 _DISLIKE = (
-    rf"{_NOT}(?: to)?(?: {_STRESS}(?:like|want|enjoy|stand|a (?:big |huge )?fan of|interested in|into|keen on|care for"
-    r"|use|eat|buy|wear|watch|read|appeal|suit|fit))?"
+    rf"{_NOT}(?: to)?(?: {_STRESS}{_TASTE})?"
     r"|hates?|hated|dislikes?|disliked|avoids?|avoiding|despises?|loathes?|without|allergic|allerg(?:y|ies)|aversion"
     r"|phobia|fear of|afraid of|intolerant|bored|tired of|stop|too|less|skip|fewer|annoy(?:s|ed|ing)?|no"
     r"|(?:stay|steer|shy) (?:away|clear) from|away from|refuse|uncomfortable|over|rather than|instead of|more than"
@@ -32,9 +37,12 @@ _CUE = re.compile(rf"\b(?:(?P<dislike>{_DISLIKE})|(?P<like>{_LIKE}))\b(?! (?:i|i
 _INSTEAD = frozenset(["over", "more than", "without"])
 """Cues that say something only after a liking."""
 _FIRST = re.compile(r"\b(?:i|i'm|i'd|i've|i'll|my|me|please)\b")
+_BARE_NOT = rf"{_NOT}\b(?!(?: to)? {_STRESS}{_TASTE}\b)"
+_TOLD_TASTE = rf"(?!{_BARE_NOT}|(?:want|need)(?:ed)? to\b)(?:{_DISLIKE}|{_LIKE})\b"
+"""Neither "I didn't know" nor "I need to go" tells a taste."""
 _OWN = re.compile(
     rf"\b(?:i|i'm|i've|i'd|i'll)\b (?:think |guess )?(?:i'll |i'd )?{_STRESS}"
-    rf"(?=(?:{_DISLIKE}|{_LIKE})\b|(?P<taken>(?:go (?:with|for)|choose|pick|take|opt for) ))|\bmy (?=favou?rites?\b)"
+    rf"(?={_TOLD_TASTE}|(?P<taken>(?:go (?:with|for)|choose|pick|take|opt for) ))|\bmy (?=favou?rites?\b)"
 )
 """A person naming a liking of their own, or making a choice: what follows is its object."""
 _VERDICT = re.compile(

@@ -31,6 +31,8 @@ from services.core.style import FEATURES, INDEX, TYPICAL, words
 CLEAR, LIKELY, EARLY = 2.6, 1.5, 0.7
 """Standard errors of a feature's mean contrast from which it is called clear, likely, an early sign."""
 MAX_TRAITS, MAX_EARLY_TRAITS = 6, 4
+FEW_CHOICES = 12
+"""Choices below which early signs are told beside what is surer."""
 MAX_LABELS, MAX_WORDS = 8, 24
 OFTEN, SOMETIMES = 1.1, 0.4
 """Log-odds from which a word or category is said to mark a user's choices often, and at all."""
@@ -113,8 +115,9 @@ def _style_sentences(profile: Profile) -> str:
         sentences.append(f"Clearly prefers texts that {joined(clear)}.")
     if likely:
         sentences.append(f"Tends to prefer texts that {joined(likely)}.")
-    if not traits and (early := _traits(certainties, EARLY)[:MAX_EARLY_TRAITS]):
-        poles = [_pole(place, certainties[place]) for place in early]
+    early = _traits(certainties, EARLY) if not traits or profile.tallies.weighed < FEW_CHOICES else []
+    if signs := [place for place in early if place not in traits][:MAX_EARLY_TRAITS]:
+        poles = [_pole(place, certainties[place]) for place in signs]
         sentences.append(f"Early signs point to texts that {joined(poles)}.")
     return " ".join(sentences)
 

@@ -16,6 +16,7 @@ from services.core.settings import Settings, load_settings
 from services.core.store import Store, open_redis
 from services.core.telemetry import EngineMetrics, create_registry
 from services.response.chat import Chat
+from services.response.meaning import Meaning, MeaningMetrics
 from services.response.recommendation import Recommender
 from services.response.routes import router
 from services.response.selection import Selector
@@ -26,6 +27,7 @@ PORT = 8102
 def create_response_app(settings: Settings) -> FastAPI:
     registry = create_registry("response")
     engine_metrics = EngineMetrics(registry, settings.metrics.tenants)
+    meaning_metrics = MeaningMetrics(registry)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -39,7 +41,8 @@ def create_response_app(settings: Settings) -> FastAPI:
             await store.claim_shards()
             app.state.store = store
             app.state.chat = Chat(store, engine, settings)
-            app.state.selector = Selector(store, engine, settings.response)
+            meaning = Meaning(store, engine, settings, meaning_metrics)
+            app.state.selector = Selector(store, engine, meaning, settings.response)
             app.state.recommender = Recommender(app.state.selector)
             yield
 

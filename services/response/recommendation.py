@@ -4,7 +4,6 @@ A score is a share of one: the profile spreads it over all candidates, and the e
 what the profile gave to those it has read.
 """
 
-from services.core.profile import probabilities
 from services.core.schemas import RankedItem, RecommendRequest, RecommendResponse
 from services.core.wording import reason
 from services.response.selection import Choice, Selector, item_id
@@ -18,7 +17,7 @@ class Recommender:
 
     async def recommend(self, tenant: str, user: str, request: RecommendRequest) -> RecommendResponse:
         profile = await self.selector.profile(tenant, user)
-        scores = probabilities(profile, request.query, request.candidates)
+        scores = await self.selector.by_profile(tenant, user, profile, request.query, request.candidates)
         choice = Choice((), "profile")
         head = sorted(range(len(scores)), key=lambda index: -scores[index])[: self.selector.settings.rerank]
         if len(head) > 1 and request.method != "profile":

@@ -1,17 +1,17 @@
 """Which of a few items would the user choose?
 
 Three methods: the fast profile (free), the engine's letter probabilities given the text summary, and
-both fused: their log-odds averaged, each as one expert's opinion.
+both fused: their log-odds averaged, each as one expert's opinion. Where an embeddings server is
+configured, the profile's word includes what the items mean.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.core import profile as fast_profile
 from services.core.engine import Engine
 from services.core.errors import EngineError, EngineUnavailable, UserUnknown
 from services.core.judge import fuse, judge
-from services.core.profile import Profile
+from services.core.profile import Profile, scores, shares
 from services.core.schemas import (
     Item,
     Method,
@@ -22,6 +22,7 @@ from services.core.schemas import (
 )
 from services.core.settings import ResponseSettings
 from services.core.store import NO_STAMP, Store
+from services.response.meaning import Meaning
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,10 @@ class Selector:
     """Scores items for a user. Raises UserUnknown; EngineUnavailable and EngineError only if the caller
     insisted on the engine, else the profile answers alone."""
 
-    def __init__(self, store: Store, engine: Engine, settings: ResponseSettings) -> None:
+    def __init__(self, store: Store, engine: Engine, meaning: Meaning, settings: ResponseSettings) -> None:
         self.store = store
         self.engine = engine
+        self.meaning = meaning
         self.settings = settings
 
     async def select(self, tenant: str, user: str, request: SelectRequest) -> SelectResponse:
@@ -69,19 +71,31 @@ class Selector:
         self, tenant: str, user: str, profile: Profile, query: str, items: Sequence[Item], method: Method | None
     ) -> Choice:
         """Probabilities of 2 to 26 items by `method`, or by the best there is when it is None."""
-        by_profile = fast_profile.probabilities(profile, query, items)
         if method == "profile" or (method is None and not self.engine.enabled):
-            return Choice(tuple(by_profile), "profile")
+            return Choice(tuple(await self.by_profile(tenant, user, profile, query, items)), "profile")
         try:
             by_engine = await self._ask(tenant, user, query, items)
         except (EngineUnavailable, EngineError):
             if method is not None:
                 raise
-            return Choice(tuple(by_profile), "profile")
+            return Choice(tuple(await self.by_profile(tenant, user, profile, query, items)), "profile")
         if method == "engine":
             return by_engine
+        by_profile = await self.by_profile(tenant, user, profile, query, items)
         fused = fuse(by_engine.probabilities, by_profile, self.settings.fuse_engine)
         return Choice(tuple(fused), "fused", by_engine.version, by_engine.position_bias)
+
+    async def by_profile(
+        self, tenant: str, user: str, profile: Profile, query: str, items: Sequence[Item]
+    ) -> list[float]:
+        """Probabilities by the fast profile, and by meaning for its best `embed_items`."""
+        values = scores(profile, query, items)
+        if self.meaning.enabled:
+            best = sorted(range(len(values)), key=lambda index: -values[index])[: self.settings.embed_items]
+            found = await self.meaning.scores(tenant, user, [items[index] for index in best])
+            for index, value in zip(best, found, strict=True):
+                values[index] += value
+        return shares(values)
 
     async def _ask(self, tenant: str, user: str, query: str, items: Sequence[Item]) -> Choice:
         summary = await self.store.preferences(tenant, user)

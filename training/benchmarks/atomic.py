@@ -6,7 +6,8 @@ recbole             *.inter (user_id, item_id, timestamp, and rating where there
 amazon-candidates   LLMRank's layout (https://github.com/RUCAIBox/LLMRank): *.test.inter (user_id, item_id_list,
                     item_id: a history in the order of time and the target), *.item (item_id, title) and *.random
                     (user and candidates that the user never took, by blanks, without header). The negative is one
-                    of the candidates. Without times, popularity counts the histories of other users, not targets.
+                    of the candidates, with --negatives matched any item that as many have. Without times,
+                    popularity counts the histories of other users, not targets.
 
 Uncertain: RecBole leaves the names of title and categories to each data set; TITLES and CATEGORIES list
 what its own conversions use.
@@ -117,10 +118,16 @@ def convert_candidates(folder: Path, plan: Plan, tally: Tally) -> Iterator[Bench
             tally.left_out["users without a known target or history"] += 1
     seen = Counter(item for history, _ in users.values() for item in dict.fromkeys(history))  # a set has no fixed order
     drawn_from = list(seen.elements())
+    as_often: dict[int, list[str]] = {}
+    for item in items:
+        as_often.setdefault(seen[item], []).append(item)
     for user, (history, target) in users.items():
         own = {*history, target}
         rng = plan.rng("candidates", user)
-        if plan.negatives == "popular":
+        if plan.negatives == "matched":
+            fit = [item for item in as_often[seen[target]] if item not in own]
+            rejected = rng.choice(fit) if fit else None
+        elif plan.negatives == "popular":
             rejected = next((item for _ in range(DRAWS) if (item := rng.choice(drawn_from)) not in own), None)
         else:
             fit = [item for item in offered.get(user, ()) if item in items and item not in own]

@@ -18,8 +18,8 @@ from training.data.reading import Malformed
 from training.errors import DatasetError
 
 T = TypeVar("T")
-Negatives = Literal["random", "popular"]
-NEGATIVES: tuple[Negatives, ...] = ("random", "popular")
+Negatives = Literal["random", "popular", "matched"]
+NEGATIVES: tuple[Negatives, ...] = ("random", "popular", "matched")
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,9 @@ class Plan:
     history: int = 50
     """Most events of a row's history; the oldest go."""
     negatives: Negatives = "random"
-    """What a recommendation target is shown against: any item the user never took, or one drawn by how
-    often others had liked it by then, so that popularity tells little."""
+    """What a recommendation target is shown against: any item the user never took; one drawn by how often
+    others had liked it by then; or one that others had taken as often as the target, or next to it, so that
+    popularity tells nothing."""
     targets: int = 1
     """Most targets of one user of a recommendation benchmark, the last ones."""
     liked: float = 4.0
@@ -116,6 +117,13 @@ def against(query: str, chosen: Item, rejected: Item, tally: Tally) -> Target | 
         tally.left_out["targets whose two items read the same"] += 1
         return None
     return Target(query=query, chosen=chosen, rejected=rejected)
+
+
+def as_popular(counts: Sequence[int], wanted: int) -> list[int]:
+    """The places of the counts nearest to `wanted`: equal ones where there are any."""
+    apart = [abs(count - wanted) for count in counts]
+    least = min(apart, default=0)
+    return [place for place, distance in enumerate(apart) if distance == least]
 
 
 def offered(query: str, chosen: str, wrong: Sequence[str], rng: random.Random) -> dict[str, Any]:

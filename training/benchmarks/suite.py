@@ -5,8 +5,9 @@
     python -m training.benchmarks.suite --data ../shared/data --judge http://gpu-box:8000/v1
 
 `make eval` is the first of these. Each part that is there (PARTS) becomes rows `<out>/<part>.jsonl`, and
-`<out>/results` gets one result and one note of what was left out for each. Without `--judge` the setting
-is `profile` and no model is needed; with it also `wording`, the judge reading the profile's text alone.
+`<out>/results` gets one result and one note of what was left out for each. Without `--judge` the fast
+profile is measured in all the ways of training/evaluation/profiling.py and no model is needed; with it
+`profile` and `wording`, the judge reading the profile's text alone. `--embeddings` adds `profile-semantic`.
 At the end stands the table of all, and `--report` writes it with plots (training/reporting/benchmarks.py).
 """
 
@@ -16,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ from services.core.errors import AlignXError
 from training.benchmarks.__main__ import OF_ANOTHER_KIND, convert
 from training.benchmarks.conversion import Conversion
 from training.benchmarks.converting import NEGATIVES, Negatives, Plan
+from training.embeddings import EXTRA
 from training.errors import DatasetError, TrainingError
 from training.evaluate import evaluate
 from training.evaluation.options import Evaluation, positive
@@ -50,6 +52,13 @@ class SuitePart:
         return data / self.folder / (self.file or "")
 
 
+DRAWN: Final[dict[Negatives, str]] = {
+    "random": "any of them",
+    "popular": "drawn by popularity",
+    "matched": "as popular as the other",
+}
+
+
 def recommended(name: str, converter: str, folder: str, about: str) -> tuple[SuitePart, ...]:
     """A recommendation benchmark with negatives of each sort."""
     return tuple(
@@ -57,7 +66,7 @@ def recommended(name: str, converter: str, folder: str, about: str) -> tuple[Sui
             name if negatives == "random" else f"{name}-{negatives}",
             converter,
             folder,
-            f"{about}, {'any of them' if negatives == 'random' else 'drawn by popularity'}",
+            f"{about}, {DRAWN[negatives]}",
             negatives=negatives,
         )
         for negatives in NEGATIVES
@@ -108,6 +117,7 @@ class Suite:
     limit: int | None = None
     judge: str | None = None
     stage: str = "profile"
+    embeddings: str | None = None
 
     def present(self) -> list[SuitePart]:
         """Raises DatasetError when there is none."""
@@ -136,9 +146,12 @@ class Suite:
         note, result = (self.out / "results" / f"{part.name}{end}" for end in (".conversion.json", ".json"))
         told = Conversion.of(rows, tally, about=part.about, negatives=part.negatives, limit=self.limit)
         told.save(note)
-        settings = ("wording", "profile") if self.judge else ("profile",)
-        asyncio.run(evaluate(Evaluation(result, self.stage, model=self.judge, data=rows, settings=settings)))
+        asyncio.run(evaluate(self._plan(result, rows)))
         return note, result
+
+    def _plan(self, result: Path, rows: Path) -> Evaluation:
+        plan = Evaluation(result, self.stage, model=self.judge, data=rows, embeddings=self.embeddings)
+        return replace(plan, settings=("wording", "profile")) if self.judge else replace(plan, variants=True)
 
 
 @contextmanager
@@ -161,6 +174,7 @@ def options() -> argparse.ArgumentParser:
     add("--out", type=Path, default=Path("var/benchmarks"), help="for rows and results (default: %(default)s)")
     add("--limit", type=positive, help="at most this many rows of each")
     add("--judge", help="checkpoint folder or URL that chooses by the profile's text; default: none")
+    add("--embeddings", help=f"folder or URL of a sentence model, or {EXTRA} for that extra's; default: none")
     add("--stage", default="profile", help="what the report calls the run (default: %(default)s)")
     add("--report", type=Path, metavar="FOLDER", help="write results.md, its plots and a page there")
     return parser
@@ -170,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Raises SystemExit."""
     given = options().parse_args(arguments)
     try:
-        found = gather(Suite(given.data, given.out, given.limit, given.judge, given.stage).run())
+        found = gather(Suite(given.data, given.out, given.limit, given.judge, given.stage, given.embeddings).run())
         print(plain(overview(found)))
         if given.report:
             print(*write(found, given.report), sep="\n")

@@ -100,6 +100,7 @@ class _Ordered:
         once = _first_of_each(users, self.items, self.times)
         self.repeated = int(len(once) - once.sum())
         in_time = in_time[once[in_time]]
+        self._all_items, self._all_times = self.items[in_time], self.times[in_time]
         self._by_user = in_time[np.argsort(users[in_time], kind="stable")]
         self._user_ends = np.cumsum(np.bincount(users[once], minlength=len(timeline.users)))
         by_item = in_time[np.argsort(self.items[in_time], kind="stable")]
@@ -122,10 +123,12 @@ class _Ordered:
     def moment(self, user: str, events: Ints, place: int, rng: random.Random) -> Moment | None:
         now = self.times[events[place]]
         before = int(np.searchsorted(self.times[events], now, side="left"))
-        rejected = self._unseen(frozenset(self.items[events].tolist()), now, rng)
+        chosen = int(self.items[events[place]])
+        seen = frozenset(self.items[events].tolist())
+        matched = self.plan.negatives == "matched"
+        rejected = self._as_popular(chosen, seen, now, rng) if matched else self._unseen(seen, now, rng)
         if rejected is None:
             return None
-        chosen = int(self.items[events[place]])
         history = [int(event) for event in events[max(0, before - self.plan.history) : before]]
         counts = (self._popularity(chosen, now), self._popularity(rejected, now))
         return Moment(user, history, chosen, rejected, counts)
@@ -140,6 +143,16 @@ class _Ordered:
             if item not in seen:
                 return item
         return None
+
+    def _as_popular(self, chosen: int, seen: frozenset[int], now: float, rng: random.Random) -> int | None:
+        """An item the user never took that others had taken as often as `chosen`, or as nearly as there is."""
+        earlier = int(np.searchsorted(self._all_times, now, side="left"))
+        counts = np.bincount(self._all_items[:earlier], minlength=self.count)
+        unseen = np.setdiff1d(np.arange(self.count), np.fromiter(seen, dtype=np.int64))
+        if not len(unseen):
+            return None
+        apart = np.abs(counts[unseen] - counts[chosen])
+        return int(rng.choice(unseen[apart == apart.min()].tolist()))
 
     def _popularity(self, item: int, now: float) -> float:
         """Events of the item strictly before `now`."""

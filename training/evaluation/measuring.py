@@ -1,10 +1,11 @@
 """One setting measured: summaries, what the judge makes of them, and the figures over all users."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from services.core.schemas import item_text
+from training.embeddings import in_process
 from training.evaluation.bar import Bar
 from training.evaluation.cases import Case, User
 from training.evaluation.choosing import Choice, Known, forced, foreseen, fused, offered, sampled
@@ -12,11 +13,14 @@ from training.evaluation.intervals import estimate
 from training.evaluation.kept import KeptSummaries
 from training.evaluation.metrics import auc_estimate, calibration, right
 from training.evaluation.models import Model, Tick
+from training.evaluation.profiling import MEASURED, by_meaning, texts_of
 from training.evaluation.results import Estimate, Replies, Scores, Writing
 from training.evaluation.selections import KINDS
 from training.evaluation.settings import (
+    ALL_GIVEN,
     DIRECT,
     FUSED,
+    OF_MEANING,
     UNSUMMARIZED,
     UNWRITTEN,
     WRITTEN,
@@ -24,6 +28,8 @@ from training.evaluation.settings import (
     Protocol,
     answers_of,
 )
+from training.evaluation.sources import is_url
+from training.synthesis.answers import embedded
 
 
 async def measure(
@@ -95,11 +101,23 @@ def calls_of(model: Model, judge: Model) -> int:
     return model.calls if judge is model else model.calls + judge.calls
 
 
-def measure_profile(cases: Sequence[Case], protocol: Protocol) -> Scores:
-    """The fast profile, without any model."""
+async def measure_profile(
+    setting: str, cases: Sequence[Case], protocol: Protocol, embeddings: str | None = None
+) -> Scores:
+    """The fast profile, without any language model. Raises TrainingError where embeddings are not to be had."""
     started = time.monotonic()
-    found = scored(list(map(foreseen, cases)), cases, protocol.seed)
+    if setting in OF_MEANING and embeddings:
+        counted = setting == ALL_GIVEN
+        choices = by_meaning(cases, await vectors(embeddings, texts_of(cases)), counted=counted)
+    else:
+        choices = MEASURED[setting](cases, protocol)
+    found = scored(choices, cases, protocol.seed)
     return found.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
+
+
+async def vectors(where: str, texts: Sequence[str]) -> Mapping[str, Sequence[float]]:
+    """Of a server behind a URL, or of a model in this process."""
+    return await embedded(where, texts) if is_url(where) else in_process(where, texts)
 
 
 def scored(choices: Sequence[Choice], cases: Sequence[Case], seed: int) -> Scores:

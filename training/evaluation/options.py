@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
+from training.embeddings import EXTRA
 from training.errors import ConfigError
 from training.evaluation.disturbing import Drift
 from training.evaluation.models import Placement, Sampling
-from training.evaluation.settings import OF_LETTERS, PROFILE, SETTINGS, Protocol
+from training.evaluation.settings import OF_LETTERS, OF_MEANING, PROFILES, SETTINGS, Protocol
 from training.evaluation.sources import checkpoint, is_url
 
 
@@ -31,6 +32,10 @@ class Evaluation:
     summaries: Path | None = None
     """Written by another run: no model writes here, and `judge` chooses by them."""
     keep_summaries: Path | None = None
+    variants: bool = False
+    """Without `settings`: the fast profile in all ways (training/evaluation/profiling.py), not in its own alone."""
+    embeddings: str | None = None
+    """Folder or URL of a sentence model, or the name of the extra that brings one."""
 
     @property
     def judged(self) -> bool:
@@ -43,13 +48,7 @@ class Evaluation:
             raise ConfigError("there is nothing to measure: give --data, --alignment or both")
         if self.alignment and not (self.model and self.reference):
             raise ConfigError("--alignment compares --model with --reference; both are checkpoint folders")
-        unknown = set(self.settings or ()) - set(SETTINGS)
-        if unknown:
-            raise ConfigError(f"--settings {', '.join(sorted(unknown))}: unknown; allowed: {', '.join(SETTINGS)}")
-        if not self.judged and set(self.settings or (PROFILE,)) != {PROFILE}:
-            raise ConfigError(f"--settings other than {PROFILE} need a --model")
-        if self.protocol.choice == "sampled" and (of_letters := set(self.settings or ()) & set(OF_LETTERS)):
-            raise ConfigError(f"--settings {', '.join(sorted(of_letters))}: needs --protocol forced")
+        self._check_settings(set(self.settings or ()))
         self._check_summaries()
         for where in (self.model, self.judge, self.reference):
             if where and not is_url(where):
@@ -57,6 +56,16 @@ class Evaluation:
         for path in (self.data, self.alignment, self.summaries):
             if path and not path.exists():
                 raise ConfigError(f"{path} does not exist")
+
+    def _check_settings(self, wanted: set[str]) -> None:
+        if unknown := wanted - set(SETTINGS):
+            raise ConfigError(f"--settings {', '.join(sorted(unknown))}: unknown; allowed: {', '.join(SETTINGS)}")
+        if not self.judged and wanted - set(PROFILES):
+            raise ConfigError(f"--settings other than {', '.join(PROFILES)} need a --model")
+        if (of_meaning := wanted & set(OF_MEANING)) and not self.embeddings:
+            raise ConfigError(f"--settings {', '.join(sorted(of_meaning))} needs --embeddings")
+        if self.protocol.choice == "sampled" and (of_letters := wanted & set(OF_LETTERS)):
+            raise ConfigError(f"--settings {', '.join(sorted(of_letters))}: needs --protocol forced")
 
     def _check_summaries(self) -> None:
         if self.summaries and (self.model or not self.judge):
@@ -81,6 +90,11 @@ def options(prog: str | None = None) -> argparse.ArgumentParser:
     add("--data", type=Path, help="UPI or benchmark rows of held-out users")
     add("--limit", type=positive, help="at most this many users, and pairs")
     add("--settings", help=f"some of {','.join(SETTINGS)}; default: all that model and rows allow")
+    add("--variants", action="store_true", help="without --settings: the fast profile in all the ways it is measured")
+    add(
+        "--embeddings",
+        help=f"of {', '.join(OF_MEANING)}: folder or URL of a sentence model, or {EXTRA} for that extra's",
+    )
     add("--summaries", type=Path, metavar="FILE", help="summaries that another run kept, or its result; needs --judge")
     add("--keep-summaries", type=Path, metavar="FILE", help="write the summaries there, as JSON Lines")
     add("--alignment", type=Path, metavar="PAIRS", help="preference pairs of messages")
@@ -145,6 +159,8 @@ def plan_of(given: argparse.Namespace) -> Evaluation:
         reference=given.reference,
         summaries=given.summaries,
         keep_summaries=given.keep_summaries,
+        variants=given.variants,
+        embeddings=given.embeddings,
         protocol=Protocol(
             sampling=sampling,
             answering=replace(sampling, max_tokens=given.answer_tokens, thinking=False),

@@ -17,13 +17,16 @@ from training.evaluation.kept import KEPT, KeptSummaries, keep
 from training.evaluation.measuring import baselines, measure, measure_profile
 from training.evaluation.models import Model, open_model
 from training.evaluation.options import Evaluation
+from training.evaluation.profiling import possible as variants
 from training.evaluation.results import AnswerScores, Estimate, Scores, Source
 from training.evaluation.settings import (
     COMPARED,
     OF_CHOICES,
     OF_LETTERS,
+    OF_MEANING,
     OF_SEVERAL,
-    PROFILE,
+    PROFILES,
+    SEMANTIC,
     SETTINGS,
     WRITTEN,
     Inference,
@@ -62,7 +65,8 @@ def chosen_settings(plan: Evaluation, users: Sequence[User], kept: KeptSummaries
     told = all(user.truth for user in users)
     if plan.settings and "truth" in plan.settings and not told:
         raise ConfigError("--settings truth: not every row of --data has a summary")
-    possible = set(SETTINGS if plan.judged else (PROFILE,))
+    possible = set(SETTINGS if plan.judged else PROFILES)
+    possible -= set(PROFILES) - set(_profiles(plan, users))
     if not told:
         possible.discard("truth")
     if plan.protocol.choice == "sampled":
@@ -73,13 +77,22 @@ def chosen_settings(plan: Evaluation, users: Sequence[User], kept: KeptSummaries
         possible -= set(OF_CHOICES)
     if plan.judged and not kept and others(users) is None:
         possible -= {*OF_SEVERAL, *(("drifted",) if plan.protocol.drift == "other" else ())}
-    wanted = plan.settings or tuple(possible)
+    wanted = plan.settings or tuple(possible - (set() if plan.variants else set(PROFILES[1:])))
     if impossible := set(wanted) - possible:
         raise ConfigError(
             f"--settings {', '.join(sorted(impossible))}: not possible with this data and these options; possible: "
             f"{', '.join(name for name in SETTINGS if name in possible) or 'none without a --model'}"
         )
     return [name for name in SETTINGS if name in wanted]
+
+
+def _profiles(plan: Evaluation, users: Sequence[User]) -> list[str]:
+    """Of the fast profile's settings what rows and options allow."""
+    cases = [user for user in users if isinstance(user, Case)]
+    found = variants(cases)
+    if plan.embeddings:
+        found += OF_MEANING if "profile-popularity" in found else [SEMANTIC]
+    return found
 
 
 async def measured(plan: Evaluation, store: AnswerStore, bar: Bar) -> dict[str, Any]:
@@ -136,8 +149,8 @@ async def _choices(
     model, judge = models
     found: dict[str, Scores] = {}
     for name in names:
-        if name == PROFILE:
-            found[name] = measure_profile(cases, plan.protocol)
+        if name in PROFILES:
+            found[name] = await measure_profile(name, cases, plan.protocol, plan.embeddings)
         elif model and judge:
             found[name], inference = await measure(name, cases, model, judge, plan.protocol, bar, kept)
             noted.add(name, inference)

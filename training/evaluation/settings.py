@@ -11,7 +11,7 @@
     truth      the summary that the row itself carries: the judge's upper bound
     wording    the fast profile's text, written without a model
     fused      full, its letter probabilities joined with the profile's as serving does
-    profile    no judge: the fast profile scores the items itself
+    profile    no judge: the fast profile scores the items itself; more ways of it are in profiling.py
 
 A summary passes services.core.replies.parse_summary, as in serving: a reply that serving would refuse
 leaves the summary as it was.
@@ -164,6 +164,19 @@ UNSUMMARIZED: Final = ("none", "direct")
 PROFILE: Final = "profile"
 FUSED: Final = "fused"
 DIRECT: Final = "direct"
+SEMANTIC: Final = "profile-semantic"
+ALL_GIVEN: Final = "profile-all"
+OF_MEANING: Final = (SEMANTIC, ALL_GIVEN)
+"""Settings that need sentence embeddings."""
+PROFILES: Final = (
+    PROFILE,
+    "profile-text",
+    "profile-streaming",
+    "profile-flipped",
+    "profile-popularity",
+    *OF_MEANING,
+)
+"""Settings of the fast profile, which need no model to write or judge."""
 SETTINGS: Final = (
     "none",
     DIRECT,
@@ -176,13 +189,13 @@ SETTINGS: Final = (
     "truth",
     "wording",
     FUSED,
-    PROFILE,
+    *PROFILES,
 )
 OF_SEVERAL: Final = ("mixed",)
 """Settings that need users with different histories; `drifted` does with another user's past."""
 OF_LETTERS: Final = (FUSED,)
 """Settings that need the probabilities of letters, which a sampled reply has none of."""
-OF_CHOICES: Final = (FUSED, PROFILE)
+OF_CHOICES: Final = (FUSED, *PROFILES)
 """Settings that choose and cannot answer a question."""
 COMPARED: Final = (
     ("full", "none"),
@@ -195,6 +208,7 @@ COMPARED: Final = (
     ("full", "wording"),
     (FUSED, "full"),
     (FUSED, PROFILE),
+    *((name, PROFILE) for name in PROFILES[1:]),
 )
 """Whose difference in accuracy is reported, paired by user."""
 

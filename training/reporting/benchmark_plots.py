@@ -43,9 +43,13 @@ def _svg(figure: Figure) -> bytes:
     return b"\n".join(line.rstrip() for line in drawn.getvalue().splitlines()) + b"\n"
 
 
+OF_THE_TABLE = ("profile-text", "profile-streaming", "profile-flipped")
+"""Settings that would lie over others."""
+
+
 def accuracies(measured: Measured) -> Figure:
     """A line a benchmark, a point with its interval for each run and setting, a mark for each baseline."""
-    lines = measured.lines
+    lines = [line for line in measured.lines if line.setting not in OF_THE_TABLE]
     names = list(dict.fromkeys(line.benchmark for line in lines))
     labels = list(dict.fromkeys(line.label for line in lines))
     figure = Figure(figsize=(7.5, 1.2 + 0.36 * len(names)), layout="constrained")

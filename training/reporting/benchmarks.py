@@ -27,8 +27,10 @@ TITLE = "Results on benchmarks"
 NAME = "results"
 UNREAD = ("random", "longer wins", "popularity")
 """Baselines that choose without reading the history."""
-NO_SCORES = ("none", "other", "flipped", "drifted", "mixed", "truth")
-"""Settings that are controls: they stand in the table, not beside published figures."""
+NO_SCORES = (
+    "none", "other", "flipped", "drifted", "mixed", "truth", "profile-flipped", "profile-streaming", "profile-text",
+)  # fmt: skip
+"""Settings that are controls, or ask how a score holds: they stand in the table, not beside published figures."""
 
 
 def overview(measured: Measured) -> Table:
@@ -80,10 +82,14 @@ def blocks(measured: Measured, drawn: Iterable[Block] = ()) -> list[Block]:
             "questions that are answered, a win counts 1, a tie a half. AUC is pooled over all options of all rows; "
             "ECE is the expected calibration error. Random, the longest text and, where the rows tell it, "
             "popularity choose without reading the history; against negatives drawn by popularity the last may fall "
-            "below a half. Other settings are those of training/evaluation/settings.py: `none` is the control without "
-            "any summary, `flipped`, `drifted` and `mixed` disturb the history, `other` gives another user's summary. "
-            "Setting `profile` is the fast profile without any "
-            "model, `wording` a judge that reads the profile's text alone."
+            "below a half, against negatives that are as popular it stands near it. Other settings are those of "
+            "training/evaluation/settings.py: `none` is the control without any summary, `flipped`, `drifted` and "
+            "`mixed` disturb the history, `other` gives another user's summary. Setting `profile` is the fast "
+            "profile without any model and without the items' popularity; `-text` a profile that has read the "
+            "summary's sentences and nothing else, `-streaming` one folded in two parts and stored between, "
+            "`-flipped` one that was told 30 % of all choices the wrong way round, `-popularity` items that carry how "
+            "often others took them, `-semantic` with sentence embeddings, `-all` with both; `wording` a judge that "
+            "reads the profile's text alone."
         ),
         overview(measured),
         *_unproven(measured),

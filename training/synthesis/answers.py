@@ -9,6 +9,7 @@ refuses an input is believed.
 import asyncio
 import hashlib
 import random
+from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ _FAILURES_OF_BREAKER = 1_000_000_000
 _PASSING = (408, 429)
 """Statuses below 500 that a repeat may mend; the others (a wrong key, URL or model) none will."""
 _REFUSALS_AT_START = 20
+_TEXTS_OF_A_CALL = 64
 
 
 class EngineFailed(TrainingError):
@@ -182,3 +184,19 @@ async def open_engine(role: Role, config: EngineAt, store: AnswerStore) -> Async
         except (EngineUnavailable, EngineError) as error:
             raise EngineFailed(f"The {role} at {config.url} does not tell its models: {error.detail}") from error
         yield KeptEngine(role, config, engine, model, store, usage)
+
+
+async def embedded(url: str, texts: Sequence[str], model: str | None = None) -> dict[str, "array[float]"]:
+    """Vectors by text, from an OpenAI-compatible server. Raises EngineFailed."""
+    settings = EngineSettings(embeddings_url=url, embeddings_model=model, breaker_failures=_FAILURES_OF_BREAKER)
+    wanted = sorted(set(texts), key=len)
+    found: dict[str, array[float]] = {}
+    async with Engine.open(settings) as engine:
+        for start in range(0, len(wanted), _TEXTS_OF_A_CALL):
+            group = wanted[start : start + _TEXTS_OF_A_CALL]
+            try:
+                vectors = await engine.embed(group)
+            except (EngineUnavailable, EngineError) as error:
+                raise EngineFailed(f"The embeddings server at {url} failed: {error.detail}") from error
+            found |= {text: array("f", vector) for text, vector in zip(group, vectors, strict=True)}
+    return found

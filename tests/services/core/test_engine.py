@@ -256,6 +256,9 @@ def test_embeddings_come_in_the_order_of_the_texts() -> None:
             await refused(embedding.embed(["x"]), EngineError)
             fake.chat = answers({"data": [{"embedding": None}]})
             await refused(embedding.embed(["x"]), EngineError)
+        fake.chat = answers({"data": [{"index": 0, "embedding": [1]}]})
+        async with Engine.open(EngineSettings(embeddings_url=engine._base)) as alone:
+            assert await alone.embed(["x"]) == [[1.0]]  # without a language model
         assert fake.bodies[0] == {"input": ["x", "y"], "model": "e"}
         assert calls[0].kind == "embed"
 
@@ -303,7 +306,6 @@ def test_without_an_engine_only_models_and_ready_answer() -> None:
             anext(engine.stream(MESSAGES, **SAMPLING)),
             engine.choose(MESSAGES, [" A"], tenant="acme"),
             chat_bytes(engine, {"messages": MESSAGES, "model": "x"}),
-            engine.embed(["x"]),
         ):
             assert (await refused(call, EngineUnavailable)).detail == NO_ENGINE
         assert (engine.enabled, calls) == (False, [])

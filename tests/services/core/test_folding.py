@@ -126,6 +126,13 @@ def test_what_the_assistant_said_is_not_the_users_taste():
     assert scores(profile, "", (HIKE, PERFUME)) == [0, 0]
 
 
+def test_a_dialogue_is_about_what_its_turns_come_back_to():
+    opening = " ".join(f"{letter}{letter}word" for letter in string.ascii_lowercase)
+    turns = (opening, "Tell me of lighthouses", "Which lighthouses are tallest?")
+    profile = folded([DialogueInteraction(messages=tuple(Message(role="user", content=turn) for turn in turns))])
+    assert "lighthouses" in profile.terms
+
+
 def test_a_newer_statement_replaces_an_older_one():
     profile = folded([StatementInteraction(text="I love golf"), StatementInteraction(text="I hate golf")])
     assert scores(profile, "", ("golf", "tennis"))[0] < 0

@@ -4,6 +4,7 @@ import pytest
 
 from services.core.profile import scores
 from services.core.schemas import PostInteraction, StatementInteraction
+from services.core.statements import parse_writing
 from tests.services.core.histories import folded
 
 
@@ -53,3 +54,25 @@ def test_what_is_told_of_others_is_no_liking():
     said = PostInteraction(text="The committee wants shorter meetings. She hates opera.")
     here, there = scores(folded([said]), "", ("a night at the opera", "a night at the theatre"))
     assert here >= there
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "I can't wait for the opera next week",
+        "I didn't know that the opera was built so long ago",
+        "I need to go past the opera on my way home",
+    ],
+)
+def test_what_is_told_in_passing_is_no_taste(said: str):
+    assert parse_writing(said) == ({}, {})
+
+
+def test_not_only_is_no_dislike():
+    said = PostInteraction(text="I love to explore not just the opera itself but its history")
+    here, there = scores(folded([said]), "", ("a night at the opera", "a night at home"))
+    assert here > there
+
+
+def test_a_remark_on_a_liking_is_no_part_of_it():
+    assert parse_writing("I didn't enjoy cooking, which is odd as I had looked forward to it").terms == {"cooking": -1}

@@ -46,6 +46,9 @@ ANSWER = {
     "usage": {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12},
 }
 
+HERE = "the engine made by hand"
+"""Stands for its URL in the settings of `serve`."""
+
 Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Prefer = Callable[[Sequence[str]], Sequence[float]]
 """Items in the order shown -> log-probability of each place's letter."""
@@ -99,6 +102,11 @@ class FakeEngine:
         self.chat: Reply = answers(ANSWER)
         self.prefer: Prefer = always_a
         self.choice_status = 200
+        self.embedded: list[list[str]] = []
+        """Texts of each call for embeddings."""
+        self.embed: Callable[[str], list[float]] = lambda _: [1.0]
+        self.embed_status = 200
+        self.embed_pause = 0.0
         self.left = threading.Event()
         """A caller has hung up on `silent` or `endless`."""
 
@@ -138,6 +146,13 @@ class FakeEngine:
         ]
         return web.json_response({"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}]})
 
+    async def on_embeddings(self, request: web.Request) -> web.StreamResponse:
+        texts: list[str] = (await request.json())["input"]
+        self.embedded.append(texts)
+        await asyncio.sleep(self.embed_pause)
+        found = [{"index": place, "embedding": self.embed(text)} for place, text in enumerate(texts)]
+        return web.json_response({"data": found}, status=self.embed_status)
+
     async def on_models(self, _: web.Request) -> web.StreamResponse:
         return web.json_response({"object": "list", "data": [{"id": "tiny", "object": "model"}]})
 
@@ -149,6 +164,7 @@ class FakeEngine:
     async def serving(self) -> AsyncIterator[str]:
         app = web.Application(client_max_size=1 << 24)
         app.router.add_post("/v1/chat/completions", self.on_chat)
+        app.router.add_post("/v1/embeddings", self.on_embeddings)
         app.router.add_get("/v1/models", self.on_models)
         app.router.add_post("/tokenize", self.on_tokenize)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
@@ -212,10 +228,11 @@ class Service:
 async def running_service(redis_url: str, changes: dict[str, dict[str, Any]]) -> AsyncIterator[Service]:
     engine = FakeEngine()
     async with engine.serving() as engine_url:
+        told = {name: engine_url if value == HERE else value for name, value in changes.get("engine", {}).items()}
         settings = Settings(
             internal_token=INTERNAL_TOKEN,
             redis=RedisSettings(url=redis_url),
-            engine=EngineSettings(**{"url": engine_url, **changes.get("engine", {})}),
+            engine=EngineSettings(**{"url": engine_url, **told}),
             response=ResponseSettings(**changes.get("response", {})),
             server=ServerSettings(port=0, shutdown_s=1),
             log=LogSettings(access=False),

@@ -48,6 +48,8 @@ def test_movielens(data: Path, tmp_path: Path):
     assert popularity_wins(rows) > 0.7
     popular, _ = converted("movielens", tmp_path, Plan(negatives="popular"))
     assert 0.4 < popularity_wins(popular) < 0.6, "popularity tells little of a negative drawn by it"
+    matched, _ = converted("movielens", tmp_path, Plan(negatives="matched"))
+    assert 0.45 < popularity_wins(matched) < 0.55, "popularity tells nothing of a negative that is as popular"
     for row in rows:
         times = [event.occurred_at for event in row.history]
         assert times == sorted(times, key=lambda time: time.timestamp() if time else 0)

@@ -174,6 +174,9 @@ def test_candidates_are_what_the_user_never_took(tmp_path: Path):
     assert [(row.userid, ids(row)[2]) for row in popular] == [("8", "1"), ("9", "2")], (
         "drawn from the histories of others"
     )
+    matched, _ = converted("amazon-candidates", tmp_path, Plan(negatives="matched"))
+    assert matched
+    assert all(row.popularity and row.popularity[0] == row.popularity[1] for row in matched)
 
 
 def test_the_history_is_cut_to_its_latest_part(tmp_path: Path):

@@ -40,9 +40,9 @@ def test_what_is_there_is_measured_and_the_rest_told(style: Path, tmp_path: Path
     absent = next(line for line in told.err.splitlines() if line.startswith("absent"))
     names = absent.partition(": ")[2].split(", ")
     assert names == [part.name for part in PARTS if part.name != "psoups-style"]
-    assert "psoups-style  profile  profile     3" in told.out
+    assert "psoups-style  profile  profile               3" in told.out
     found = EvaluationResult.read(tmp_path / "out" / "results" / "psoups-style.json")
-    assert found.settings.keys() == {"profile"}
+    assert found.settings.keys() == {"profile", "profile-text", "profile-streaming", "profile-flipped"}
     assert found.settings["profile"].accuracy.mean == 1.0
     assert (tmp_path / "docs" / "results.md").is_file()
 
@@ -51,7 +51,7 @@ def test_rows_are_limited_and_the_report_says_so(style: Path, tmp_path: Path):
     measured = gather(Suite(style, tmp_path / "out", limit=2).run())
     told = measured.conversions["psoups-style"]
     assert (told.rows, told.limit) == (2, 2)
-    assert [line.accuracy.rows for line in measured.lines] == [2]
+    assert {line.accuracy.rows for line in measured.lines} == {2}
 
 
 def test_folders_without_a_benchmark_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -73,7 +73,15 @@ def test_a_part_of_the_real_data(tmp_path: Path, capsys: pytest.CaptureFixture[s
         pytest.skip("../shared/data is absent: this test reads real public data that is not part of the project")
     measured = gather(Suite(SHARED_DATA, tmp_path, limit=20).run())
     names = [line.benchmark for line in measured.lines]
-    assert {"mind", "mind-popular", "movielens", "amazon-games", "psoups-style", "prefeval-choice"} <= set(names)
+    assert {
+        "mind",
+        "mind-popular",
+        "mind-matched",
+        "movielens",
+        "amazon-games",
+        "psoups-style",
+        "prefeval-choice",
+    } <= set(names)
     assert set(names) == measured.conversions.keys()
     for line in measured.lines:
         assert line.accuracy.rows == min(20, measured.conversions[line.benchmark].rows)

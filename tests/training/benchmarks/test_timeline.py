@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.benchmarks.converting import Plan, Tally
+from training.benchmarks.converting import NEGATIVES, Negatives, Plan, Tally
 from training.benchmarks.timeline import Moment, Timeline
 
 Event = tuple[str, str, int, int]
@@ -30,9 +30,9 @@ def likings(events: list[Event], user: str) -> list[Event]:
 
 
 @settings(deadline=None)
-@given(EVENTS, st.integers(1, 3), st.sampled_from(["random", "popular"]))
-def test_moments_are_what_a_slow_search_finds(events: list[Event], targets: int, negatives: str):
-    plan = Plan(targets=targets, history=4, negatives="popular" if negatives == "popular" else "random")
+@given(EVENTS, st.integers(1, 3), st.sampled_from(NEGATIVES))
+def test_moments_are_what_a_slow_search_finds(events: list[Event], targets: int, negatives: Negatives):
+    plan = Plan(targets=targets, history=4, negatives=negatives)
     timeline, found, tally = moments(events, plan)
     once = list({(user, item, at): (user, item, at, value) for user, item, at, value in reversed(events)}.values())
     once.sort(key=lambda event: events.index(event))
@@ -51,6 +51,11 @@ def test_moments_are_what_a_slow_search_finds(events: list[Event], targets: int,
         assert list(moment.popularity) == counts
         if negatives == "popular":
             assert any(item == rejected and value >= 4 for _, item, _, value in earlier)
+        if negatives == "matched":
+            own_items = {item for user, item, _, _ in events if user == moment.user}
+            others = {item for _, item, _, _ in events} - own_items
+            apart = [abs(sum(item == name for _, item, _, _ in earlier) - counts[0]) for name in others]
+            assert abs(counts[1] - counts[0]) == min(apart)
 
 
 @settings(deadline=None)

@@ -145,7 +145,7 @@ def test_a_long_history_loses_its_oldest_part(tmp_path: Path) -> None:
 
 def test_the_profile_and_its_text_are_baselines(tmp_path: Path) -> None:
     cases = users(tmp_path, 20)
-    assert measure_profile(cases, Protocol()).accuracy.mean == 1
+    assert asyncio.run(measure_profile("profile", cases, Protocol())).accuracy.mean == 1
     engine = RuleModel()
     scores, _ = measured(engine, cases, "wording")
     assert engine.written == []
