@@ -14,7 +14,7 @@ resolve() { # extra [further package …] -> name==version lines
         2> >(grep -v WARNING >&2)
     "$work/$1/bin/pip" freeze --exclude alignx-serve
 }
-{ echo "# Written by \`make lock\`: what the services run with."; resolve local; } > "$work/services.lock"
+{ echo "# Written by \`make lock\`: what the services run with."; resolve local,tracing; } > "$work/services.lock"
 { echo "# Written by \`make lock\`: what the tests need besides docker/services.lock."; echo "-r services.lock"
   resolve test | grep -vxFf "$work/services.lock"; } > "$work/test.lock"
 # What CUDA builds of torch bring belongs to torch, which is installed first and alone.
