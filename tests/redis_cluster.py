@@ -7,6 +7,7 @@ it was given at the first start. `by_hand` builds the cluster by commands, as re
 import os
 import signal
 import socket
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -72,7 +73,7 @@ class ClusterServers:
         )
         command = [redis_server_path(), *options.split(), ""]
         self.processes[place] = subprocess.Popen(command, env=dict(os.environ), stdout=subprocess.DEVNULL)
-        _until(lambda: self._answers(place), f"node {place} answers")
+        until(lambda: self._answers(place), f"node {place} answers")
 
     def kill(self, place: int, number: int = signal.SIGKILL) -> None:
         process = self.processes.pop(place)
@@ -84,7 +85,7 @@ class ClusterServers:
             self.kill(place, signal.SIGTERM)
 
     def wait_ok(self) -> None:
-        _until(self.ok, "the cluster serves")
+        until(self.ok, "the cluster serves")
 
     def flush(self) -> None:
         for place in range(self.primaries):
@@ -127,11 +128,11 @@ class ClusterServers:
         for port in self.ports[1:]:
             with self.node(0) as first:
                 first.execute_command("CLUSTER MEET", "127.0.0.1", port)
-        _until(self._all_know_all, "the nodes know each other")
+        until(self._all_know_all, "the nodes know each other")
         for place in range(self.primaries, len(self.ports)):
             with self.node(place - self.primaries) as primary, self.node(place) as replica:
                 replica.execute_command("CLUSTER REPLICATE", primary.execute_command("CLUSTER MYID"))
-        _until(self.ok, "the cluster serves")
+        until(self.ok, "the cluster serves")
 
     def _all_know_all(self) -> bool:
         return all(int(self._info(place)["cluster_known_nodes"]) == len(self.ports) for place in self.processes)
@@ -154,7 +155,7 @@ class ClusterServers:
             return False
 
 
-def _until(holds: Callable[[], bool], what: str) -> None:
+def until(holds: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + _READY_S
     while True:
         try:
