@@ -72,12 +72,12 @@ def test_every_process_starts_with_what_it_is_told(
     for pod in pods(objects):
         if pod.name not in SERVICES:
             continue
-        mount(secret, pod, tmp_path / pod.name)
+        mount(secret, pod, tmp_path / pod.owner)
         told = environment_of(objects, pod)
         (place,) = (each["mountPath"] for each in pod.containers[0]["volumeMounts"] if each["name"] == "secrets")
         assert told["ALIGNX_SECRETS_DIR"] == place
         with monkeypatch.context() as patched:
-            for name, value in (told | {"ALIGNX_SECRETS_DIR": str(tmp_path / pod.name)}).items():
+            for name, value in (told | {"ALIGNX_SECRETS_DIR": str(tmp_path / pod.owner)}).items():
                 patched.setenv(name, value)
             settings = load_settings()
         assert settings.redis.url == secret["ALIGNX_REDIS__URL"]
