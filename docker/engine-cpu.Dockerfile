@@ -20,6 +20,12 @@ COPY docker/engine-cpu.lock /opt/engine/
 RUN python3 -m venv --without-pip /opt/engine \
     && python3 -m pip --python /opt/engine/bin/python install --no-cache-dir --no-deps \
         "$(grep ^torch== /opt/engine/engine-cpu.lock)"
+# Under one version number there are builds for CPUs and for GPUs; the wrong one fails here, not when it starts.
+RUN /opt/engine/bin/python -c "import importlib.util, pathlib, runpy, sys; \
+    file = pathlib.Path(importlib.util.find_spec('torch').origin).with_name('version.py'); \
+    cuda = runpy.run_path(str(file))['cuda']; \
+    sys.exit(cuda and f'torch was built for CUDA {cuda}: name the index of its CPU wheels in the build argument ' \
+        'PIP_EXTRA_INDEX_URL, or a place with the wheel in PIP_FIND_LINKS')"
 # Triton makes kernels for GPUs; on a CPU without a compiler it is 1 GB that nobody asks.
 RUN grep -vE '^triton==' /opt/engine/engine-cpu.lock > /tmp/engine.lock \
     && python3 -m pip --python /opt/engine/bin/python install --no-cache-dir --no-deps -r /tmp/engine.lock \

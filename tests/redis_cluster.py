@@ -7,7 +7,6 @@ it was given at the first start. `by_hand` builds the cluster by commands, as re
 import os
 import signal
 import socket
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence

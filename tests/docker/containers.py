@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -194,7 +195,8 @@ def test_containers_are_as_locked_down_as_they_say(containers: Containers) -> No
         assert state["RestartCount"] == 0, service
         ports = (state["NetworkSettings"]["Ports"] or {}).values()
         published[service] = {binding["HostIp"] for bindings in ports for binding in bindings or ()}
-    assert {name for name, hosts in published.items() if hosts - {"127.0.0.1"}} == {"gateway"}
+    assert {name for name, hosts in published.items() if hosts} >= {"gateway", "prometheus"}
+    assert set().union(*published.values()) == {"127.0.0.1"}
     inside = docker(
         "exec", containers.ids("worker")[0], "python", "-c", "import os; print(os.getuid(), dict(os.environ))"
     )
@@ -204,13 +206,20 @@ def test_containers_are_as_locked_down_as_they_say(containers: Containers) -> No
 
 
 def test_what_is_internal_reaches_nothing_outside(containers: Containers) -> None:
-    reach = f"import socket; socket.create_connection(('{host_address()}', {containers.ports['gateway']}), 3)"
-    command = ["docker", "exec", containers.ids("worker")[0], "python", "-c", reach]
-    assert subprocess.run(command, capture_output=True, check=False).returncode != 0
+    with socket.create_server((host_address(), 0)) as outside:
+        reach = f"import socket; socket.create_connection({outside.getsockname()}, 3)"
+        reached = {
+            name: subprocess.run(
+                ["docker", "exec", containers.ids(name)[0], "python", "-c", reach], capture_output=True, check=False
+            ).returncode
+            == 0
+            for name in ("gateway", "preference", "worker", "response", "engine")
+        }
+    assert {name for name, found in reached.items() if found} == {"gateway"}, "it alone is on a network with a way out"
 
 
 def host_address() -> str:
-    """The machine's address on the default bridge, which publishes what is published."""
+    """The machine's address on the default bridge: outside, seen from every container."""
     return docker("network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Gateway}}").strip()
 
 
@@ -222,6 +231,27 @@ def test_prometheus_sees_every_process(containers: Containers) -> None:
 
     jobs = {"gateway", "preference", "worker", "response", "engine", "prometheus"}
     wait_until(lambda: jobs <= up(), 60, "targets are missing", lambda: str(up()))
+
+
+def test_the_commands_of_the_page_write_a_backup_and_read_it(
+    containers: Containers, client: httpx.Client, tmp_path: Path
+) -> None:
+    accepted = client.post("/v1/users/kept/events", json={"events": [comparison()]})
+    assert accepted.status_code == 202, accepted.text
+    page = (ROOT / "docs" / "backup.md").read_text()
+    (block,) = re.findall(r"((?:    .*docker compose.*\n(?:    .*\n)*)+)", page)
+    assert block.count("docker compose") == 2
+    script = block.replace("docker compose", " ".join(COMPOSE)).replace(
+        "/all.alignx.gz\n", "/all.alignx.gz --keep-existing\n"
+    )
+    assert "--keep-existing" in script
+    environment = containers.environment | {"COMPOSE_FILE": str(ROOT / "docker-compose.yml")}
+    command = ["sh", "-ec", script]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "left as they are" in done.stdout + done.stderr
+    (written,) = tmp_path.iterdir()
+    assert written.stat().st_mode & 0o777 == 0o600
 
 
 class Sender(threading.Thread):

@@ -1,7 +1,8 @@
 """Schemas of the kinds that Kubernetes itself does not know: the fields that the manifests use, no other.
 
-Written by hand from the definitions of KEDA 2.18, the Prometheus operator 0.86 and LeaderWorkerSet 0.7.
-They are narrower than those: a field that the operators have and that is missing here must be added here.
+Written by hand after what KEDA, the Prometheus operator and LeaderWorkerSet document, and compared with the
+definitions of no release. They are narrower: a field that the operators have and that is missing here must be
+added here.
 """
 
 from typing import Any

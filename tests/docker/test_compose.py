@@ -51,14 +51,14 @@ def test_every_container_is_locked_down(compose: dict[str, Any]) -> None:
         assert not {"privileged", "network_mode", "pid", "cap_add", "container_name"} & service.keys(), name
 
 
-def test_only_the_gateway_is_published(compose: dict[str, Any]) -> None:
+def test_nothing_is_published_but_to_this_machine(compose: dict[str, Any]) -> None:
     published = {name: service["ports"] for name, service in compose["services"].items() if "ports" in service}
     assert published.keys() == {"gateway", "prometheus", "grafana"}
-    local = [port for name in ("prometheus", "grafana") for port in published[name]]
-    assert all(port.startswith("127.0.0.1:") for port in local)
+    assert published.pop("gateway") == ["${GATEWAY_BIND:-127.0.0.1}:${GATEWAY_PORT:-8080}:8080"]
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
     assert compose["networks"]["back"]["internal"] is True
     reached = {name for name, service in compose["services"].items() if {"front", "watch"} & set(service["networks"])}
-    assert reached == published.keys()
+    assert reached == {"gateway", "prometheus", "grafana"}
 
 
 def test_a_container_has_longer_than_its_drain(compose: dict[str, Any]) -> None:
@@ -145,6 +145,20 @@ def test_images_take_their_base_and_run_as_nobody(path: Path) -> None:
     assert re.search(r"^USER (?!0|root)", text, re.MULTILINE)
     assert not re.search(r"^(?:CMD|ENTRYPOINT) [^\[]", text, re.MULTILINE), "a shell would keep the signals"
     assert not re.search(r"\b(?:gcc|g\+\+|build-essential)\b", text)
+
+
+@pytest.mark.parametrize(("cuda", "code"), [("None", 0), ("'12.9'", 1)])
+def test_the_engine_on_the_cpu_is_not_built_with_a_torch_for_gpus(tmp_path: Path, cuda: str, code: int) -> None:
+    text = (DOCKER / "engine-cpu.Dockerfile").read_text()
+    (check,) = re.findall(r'^RUN /opt/engine/bin/python -c "(.*?)"$', text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('its dependencies come later')")
+    (tmp_path / "torch" / "version.py").write_text(f"cuda = {cuda}")
+    command = [sys.executable, "-c", check.replace("\\\n", "")]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert ("PIP_EXTRA_INDEX_URL" in done.stderr) == bool(code)
 
 
 @pytest.mark.parametrize("service", OWN)

@@ -239,6 +239,8 @@ def test_pods_are_scraped_under_the_job_names_of_the_rules(objects: Objects) -> 
     assert {each["spec"]["jobLabel"] for each in monitors} == {"app.kubernetes.io/name"}
     scraped = {pod.name for pod in pods(objects) for each in monitors if selects(each["spec"]["selector"], pod.labels)}
     assert scraped == exported().keys() | {"engine"}
+    selected = [each["metadata"]["labels"] for each in (*monitors, *of_kind(objects, "PrometheusRule"))]
+    assert selected == [{"release": "kube-prometheus-stack"}] * 3
 
 
 def test_the_rules_are_those_of_docker_prometheus() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.docker.manifests import OVERLAYS, Object, Outside, Peer, Pod, of_kind, pods, reaches, rendered
+from tests.docker.manifests import FOLDER, OVERLAYS, Object, Outside, Peer, Pod, of_kind, pods, reaches, rendered
 
 STRANGER = Outside("default", {"app.kubernetes.io/name": "gateway"})
 INTERNET = Outside("", {})
@@ -89,6 +89,19 @@ def test_nobody_leaves_the_cluster_but_an_engine_for_its_weights_and_the_way_to_
         assert reaches(objects, pod, NAMES, 53), pod.owner
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_collector_and_an_engine_elsewhere_are_reached_where_the_way_is_opened(overlay: str) -> None:
+    objects = rendered(overlay)
+    opened = "components/egress" in (FOLDER / "overlays" / overlay / "kustomization.yaml").read_text()
+    collector, own = Outside("monitoring", {"app": "collector"}), Outside("", {}, "10.1.2.3")
+    for pod in pods(objects):
+        traced = opened and pod.name in ("gateway", "preference", "worker", "response")
+        asks = opened and pod.name in ("worker", "response")
+        assert reaches(objects, pod, collector, 4318) == traced, pod.owner
+        assert not reaches(objects, pod, collector, 443), pod.owner
+        assert [reaches(objects, pod, own, port) for port in (443, 8100, 80)] == [asks, asks, False], pod.owner
+
+
 def test_only_the_gateway_may_be_given_to_the_world(objects: Objects) -> None:
     for each in of_kind(objects, "Service"):
         assert each["spec"].get("type", "ClusterIP") == "ClusterIP" or each["metadata"]["name"] == "gateway"
@@ -97,6 +110,18 @@ def test_only_the_gateway_may_be_given_to_the_world(objects: Objects) -> None:
         paths = [path for rule in each["spec"]["rules"] for path in rule["http"]["paths"]]
         assert {path["backend"]["service"]["name"] for path in paths} == {"gateway"}
         assert each["spec"]["tls"]
+        for path in ("/", "/v1/chat/completions", "/openapi.json", "/docs", "/console", "/console/app.js"):
+            assert _given(paths, path), path
+        for path in ("/admin", "/admin/keys", "/metrics", "/v1x"):
+            assert not _given(paths, path), path
+
+
+def _given(paths: list[dict[str, str]], asked: str) -> bool:
+    """By the rules of an Ingress: exactly, or by whole parts of the path."""
+    return any(
+        asked == each["path"] or (each["pathType"] == "Prefix" and asked.startswith(each["path"].rstrip("/") + "/"))
+        for each in paths
+    )
 
 
 def test_policies_can_say_no() -> None:

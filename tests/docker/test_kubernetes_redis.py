@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from redis.exceptions import RedisError
 
 from tests.conftest import free_port, redis_server_path
 from tests.docker.manifests import named, pods, rendered
@@ -140,7 +139,9 @@ def test_nodes_that_all_moved_at_once_find_each_other_again(nodes: Nodes) -> Non
 
 def test_a_cluster_has_shards_for_more_primaries_and_serves_on_without_one() -> None:
     objects = rendered("production")
-    (settings,) = (each["data"] for each in objects if each["metadata"]["name"].startswith("alignx-") and "data" in each)
+    (settings,) = (
+        each["data"] for each in objects if each["metadata"]["name"].startswith("alignx-") and "data" in each
+    )
     assert int(settings["ALIGNX_QUEUE__SHARDS"]) == 64
     (pod,) = (pod for pod in pods(objects) if pod.name == "redis")
     (conf,) = (each["configMap"]["name"] for each in pod.spec["volumes"] if "configMap" in each)

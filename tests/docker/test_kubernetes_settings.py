@@ -129,11 +129,16 @@ def test_a_pod_is_not_killed_before_it_has_drained(objects: Objects) -> None:
 
 def test_images_are_named_once_with_a_version_and_the_own_ones_are_built_here(objects: Objects) -> None:
     stages = set(re.findall(r"^FROM runtime AS (\w+)$", (ROOT / "docker/service.Dockerfile").read_text(), re.MULTILINE))
+    page = (ROOT / "docs" / "kubernetes.md").read_text()
     for pod in pods(objects):
         for container in pod.all_containers:
             name, _, tag = container["image"].rpartition(":")
             assert re.fullmatch(r"v?\d[\w.-]*", tag), container["image"]
             if name.startswith("alignx/"):
+                assert f"{{name: {name}, newName: registry.example.com/{name}}}" in page
+                assert re.search(rf"-t \$registry/({name.removeprefix('alignx/')}|\$service):{tag} ", page), container[
+                    "image"
+                ]
                 own = name.removeprefix("alignx/")
                 assert own in stages or (ROOT / "docker" / f"{own}.Dockerfile").exists(), container["image"]
             else:

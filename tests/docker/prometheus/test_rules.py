@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +43,23 @@ def test_prometheus_takes_the_configuration() -> None:
         promtool("check", "config", "--syntax-only", str(path))
 
 
+def test_what_is_commented_out_in_the_configuration_works_when_it_is_not(tmp_path: Path) -> None:
+    blocks = r"^( *)# ((?:external_labels|alerting):\n(?:\1#   .*\n)+)"
+    text, found = re.subn(
+        blocks,
+        lambda block: block[1] + block[2].replace(f"\n{block[1]}# ", f"\n{block[1]}"),
+        (FOLDER / "prometheus.yml").read_text(),
+        flags=re.MULTILINE,
+    )
+    assert found == 2
+    told = yaml.safe_load(text)
+    assert told["global"]["external_labels"]["docs"].endswith("/")
+    assert told["alerting"]["alertmanagers"]
+    path = tmp_path / "prometheus.yml"
+    path.write_text(text)
+    promtool("check", "config", "--syntax-only", str(path))
+
+
 def test_prometheus_takes_the_rules() -> None:
     promtool("check", "rules", "--lint-fatal", *(str(path) for path in sorted(RULES.glob("*.yml"))))
 
@@ -71,7 +89,8 @@ def test_every_alert_has_its_section_in_the_runbook() -> None:
 def test_an_alert_says_how_bad_it_is_what_it_is_and_where_to_read_on(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in ("warning", "critical")
     assert rule["annotations"]["summary"]
-    assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{rule['alert'].lower()}"
+    page = f"docs/runbook.md#{rule['alert'].lower()}"
+    assert rule["annotations"]["runbook_url"] == "{{ $externalLabels.docs }}" + page
 
 
 def test_rules_and_runbook_ask_only_for_what_is_exported(known: Series) -> None:
@@ -86,6 +105,13 @@ def runbook_queries() -> list[str]:
     lines = [line for block in blocks for line in re.split(r"\n(?! {5,})", block)]
     quoted = re.findall(r"`([^`]*)`", text)
     return [query.strip() for query in (*lines, *quoted) if re.search(r"[({][\w:]*(alignx|vllm|process)[_:]", query)]
+
+
+def test_the_runbook_asks_redis_where_it_can_be_reached() -> None:
+    text = (ROOT / "docs" / "runbook.md").read_text()
+    asked = [line for line in re.findall(r"`([^`]*)`", text) if "redis-cli" in line or "redis-check-aof" in line]
+    assert len(asked) >= 6
+    assert [line for line in asked if not line.startswith("docker compose exec redis ")] == []
 
 
 def test_every_recording_rule_is_used() -> None:
