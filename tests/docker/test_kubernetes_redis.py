@@ -20,18 +20,17 @@ from tests.redis_cluster import SLOTS, until
 NODES = range(6)
 BUS_OFFSET = 10_000
 CLI = """\
-#!{python}
-import os, sys
-from redis import Redis
+#!{python} -IS
+import os, socket, sys
 folder, arguments = os.path.dirname(__file__), sys.argv[1:]
 if arguments[0] == "--cluster":
     open(folder + "/created", "w").write(" ".join(arguments))
     sys.exit()
-address = open(folder + "/" + arguments[1]).read()
-redis = Redis(address, {port}, password=os.environ["REDISCLI_AUTH"], decode_responses=True)
-connection = redis.connection_pool.get_connection()
-connection.send_command(*arguments[2:])
-print(connection.read_response())
+with socket.create_connection((open(folder + "/" + arguments[1]).read(), {port})) as server:
+    server.sendall(f"AUTH {{os.environ['REDISCLI_AUTH']}}\\r\\n{{' '.join(arguments[2:])}}\\r\\nQUIT\\r\\n".encode())
+    said = b"".join(iter(lambda: server.recv(65_536), b"")).decode()
+_, answer = said.split("\\r\\n", 1)
+print(answer.split("\\r\\n", 1)[1] if answer[0] == "$" else answer.split("\\r\\n")[0][1:])
 """
 GETENT = '#!/bin/sh\necho "$(cat "$(dirname "$0")/$2")    $2"\n'
 
