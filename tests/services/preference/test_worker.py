@@ -250,7 +250,8 @@ def test_the_process_is_ready_works_and_counts(redis_url: str) -> None:
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://w") as client,
         ):
-            assert (await client.get("/readyz")).json()["checks"] == dict.fromkeys(("drain", "redis", "work", "look"), "ok")
+            checks = (await client.get("/readyz")).json()["checks"]
+            assert checks == dict.fromkeys(("drain", "redis", "work", "look"), "ok")
             await until(lambda: caught_up(bench, USER))
             metrics = (await client.get("/metrics")).text
         assert 'alignx_updates_total{outcome="committed"} 1.0' in metrics
