@@ -6,7 +6,9 @@ from dataclasses import replace
 from bench.page import ROOT
 from bench.result import percentile
 from bench.scale import BUSY, REDIS_BUSY, WORKER_PLACES, Demand, bill, bill_rows, price, simulate
+from bench.scale_check import TENANT_IN_FLIGHT
 from bench.simulation import Policy
+from services.core.settings import QueueSettings
 
 PAGE = ROOT / "docs" / "capacity.md"
 PLOT = ROOT / "docs" / "capacity.svg"
@@ -48,6 +50,7 @@ With the peak X of events a second, R reads and Y chats a second, and c events i
     gateway cores    = X·g_event + R·g_read + Y·g_chat          one core a process
     preference cores = X·p_event + R·p_read                     one core a process
     worker processes = the larger of U·w_update cores and U·L / {places} places
+    tenant in flight = U·L / shards                             for each shard, if all users are one tenant's
     response cores   = Y·r_chat                                 one core a process
     Redis primaries  = X·d_event + workers·shards·look cores    one core a primary
     Redis memory     = users × (20 events and a summary, as measured
@@ -57,10 +60,15 @@ With the peak X of events a second, R reads and Y chats a second, and c events i
     GPUs             = prompt tokens/s / what a GPU reads + written tokens/s / what it writes
 
 L is how long the engine takes for an update. A worker has {places} places where ALIGNX_SUMMARY__WORKERS and
-ALIGNX_ENGINE__CONCURRENCY say so; the defaults are for a laptop. Every result is divided by the share that
-is planned to be in use at the peak: {busy:.0%}, of Redis {redis_busy:.0%}; of each service there are at least two.
-Memory is what the data take: give Redis as much again for the copy that a rewrite of its file makes, and each replica
-of a primary the same. Where one Redis suffices, run it with a replica; beyond, Redis Cluster.
+ALIGNX_ENGINE__CONCURRENCY say so; the defaults are for a laptop. A tenant gets at most
+ALIGNX_QUEUE__TENANT_IN_FLIGHT updates at once in a shard ({tenant_in_flight} by default, which with {shards} shards
+is {tenant_at_once:,} in all): where one tenant has most of the users, set it as the tables below say, or its users
+wait although workers are idle. The simulation has no such limit.
+
+Every result is divided by the share that is planned to be in use at the peak: {busy:.0%}, of Redis {redis_busy:.0%}; of
+each service there are at least two. Memory is what the data take: give Redis as much again for the copy that
+a rewrite of its file makes, and each replica of a primary the same. Where one Redis suffices, run it with a
+replica; beyond, Redis Cluster.
 
 ## Prices
 
@@ -83,7 +91,8 @@ an answer of {update} tokens for an update, and of {chat} for a chat with a prom
 
 ## Does the simulation tell the truth?
 
-The same events at the same times went to a real suite and into the simulation (`python -m bench.run scale`):
+The same events at the same times went to a real suite and into the simulation (`python -m bench.run scale`); all
+users were one tenant's, with ALIGNX_QUEUE__TENANT_IN_FLIGHT={check_in_flight}:
 
 {check}
 
@@ -148,6 +157,9 @@ def write_page() -> None:
             chat_prompt=base.chat_prompt_tokens,
             events=base.events_kept,
             shards=base.shards,
+            tenant_in_flight=QueueSettings().tenant_in_flight,
+            tenant_at_once=QueueSettings().tenant_in_flight * base.shards,
+            check_in_flight=TENANT_IN_FLIGHT,
             versions=base.versions_kept,
             reads=base.reads_per_s,
             check=_check(),

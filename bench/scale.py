@@ -20,6 +20,7 @@ from typing import Any
 from bench.page import DOCUMENT
 from bench.result import percentile
 from bench.simulation import Outcome, Policy, Simulation, Traffic, arrivals
+from services.core.settings import QueueSettings
 
 REPLY_TOKENS = 300
 """Of the answers whose price was measured; a longer one costs its share more."""
@@ -80,6 +81,8 @@ class Bill:
     updates_per_s: float
     cores: dict[str, float]
     replicas: dict[str, int]
+    tenant_in_flight: int
+    """ALIGNX_QUEUE__TENANT_IN_FLIGHT that one tenant with all of the users needs."""
     redis_gb: float
     redis_commands_per_s: float
     prompt_tokens_per_s: float
@@ -156,6 +159,8 @@ def bill(demand: Demand) -> Bill:
         updates_per_s=updates,
         cores=cores,
         replicas=replicas,
+        # The default never stands in the way of anybody smaller.
+        tenant_in_flight=max(QueueSettings().tenant_in_flight, math.ceil(under_way / demand.shards / BUSY)),
         redis_gb=demand.traffic.users * user_kb(demand) / 1024 / 1024,
         redis_commands_per_s=peak * price("Redis commands an event, its update included")
         + looks * price("Redis commands of a worker that looks for work"),
@@ -185,6 +190,7 @@ def bill_rows(found: Bill) -> list[tuple[str, str]]:
          f"{sum(delays) / len(delays):.1f} s / {percentile(delays, 0.95):.1f} s"),
         *((f"{name} processes ({found.cores[name]:.2f} cores in use)", str(buy[name]))
           for name in ("gateway", "preference", "worker", "response")),
+        ("ALIGNX_QUEUE__TENANT_IN_FLIGHT, all users one tenant's", str(found.tenant_in_flight)),
         (f"Redis primaries ({found.cores['redis']:.2f} cores in use)", str(buy["redis"])),
         ("Redis commands a second", f"{found.redis_commands_per_s:,.0f}"),
         ("Redis data", f"{found.redis_gb:,.0f} GB"),

@@ -30,6 +30,8 @@ EVENTS_PER_S = 40.0
 SECONDS = 20.0
 LATENCY_S = 0.2
 REPLY_TOKENS = 300
+TENANT_IN_FLIGHT = 1_000
+"""More than there ever are: all users are one tenant's, and the simulation knows no limit of a tenant."""
 CHATS = 100
 READS = 400
 IDLE_S = 3.0
@@ -43,7 +45,7 @@ Cpu = dict[str, float]
 def measure() -> list[Row]:
     events = arrivals(TRAFFIC, EVENTS_PER_S, SECONDS, random.Random(SEED))
     with mock_engine(LATENCY_S, REPLY_TOKENS) as engine:
-        settings = {"ALIGNX_ENGINE__URL": f"{engine}/v1", "ALIGNX_QUEUE__TENANT_IN_FLIGHT": "1000"}
+        settings = {"ALIGNX_ENGINE__URL": f"{engine}/v1", "ALIGNX_QUEUE__TENANT_IN_FLIGHT": str(TENANT_IN_FLIGHT)}
         with running_suite(settings) as suite, Redis.from_url(suite.redis_url) as redis:
             key = suite.new_key("scale")
             asyncio.run(_replay(suite, key, events[:20]))  # connections, caches, first imports

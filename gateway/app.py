@@ -117,6 +117,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     def checks(app: FastAPI) -> Mapping[str, Check]:
+        # A service that is away takes its own calls with it; the gateway still serves those of the other.
         return {
             "redis": app.state.bootstrap.check,
             **{service: service_check(app.state.session, service, urls[service]) for service in SERVICES},
@@ -135,6 +136,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
         lifespan=lifespan,
         openapi_url=None,
         metrics_guard=scraper_only,
+        one_of=SERVICES,
     )
     proxy = Proxy(
         settings,

@@ -56,7 +56,7 @@ HEALTHY = Row(
         ),
         Panel(
             "API calls that failed",
-            "Share of the API calls that the gateway answered with a 5xx. The objective is less than 0.1 %.",
+            "Share of the API calls that the gateway answered with a 5xx other than 501. Objective: less than 0.1 %.",
             "percentunit",
             (Query("gateway:request_errors:ratio_rate5m", "5xx"),),
         ),

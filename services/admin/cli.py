@@ -26,7 +26,8 @@ from rich.progress import Progress as Bar
 from services.admin.backup import write_backup
 from services.admin.profiles import refresh
 from services.admin.records import BackupInvalid
-from services.admin.restore import Existing, Restore, Selection, UsersExist, check, prepare
+from services.admin.restore import Restore, Selection, UsersExist, check, header_of, key_space
+from services.admin.users import Existing
 from services.core.cluster import RedisClient
 from services.core.errors import AlignXError
 from services.core.keys import KeySpace
@@ -94,26 +95,35 @@ def restore(
     user: Annotated[str | None, typer.Option(help="This user of --tenant alone.")] = None,
     into: Annotated[str | None, typer.Option(help="Give the users of --tenant to this tenant; no API keys.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace users who exist.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="With --replace: also those who came back from this very backup before.")
+    ] = False,
     keep: Annotated[bool, typer.Option("--keep-existing", help="Leave users who exist as they are.")] = False,
     no_keys: Annotated[bool, typer.Option("--no-keys", help="Without API keys.")] = False,
 ) -> None:
     """Puts users back, into an empty suite or beside those of one at work.
 
     The file is checked first. If users of it exist, nothing is done, unless --replace or
-    --keep-existing says what to do. After an interruption run the same command again.
+    --keep-existing says what to do. After an interruption run the same command again: who is back
+    already stays as they are.
     """
     if (user or into) and tenant is None:
         raise typer.BadParameter("needs --tenant", param_hint="--user" if user else "--into")
     if replace and keep:
         raise typer.BadParameter("not together with --keep-existing", param_hint="--replace")
-    existing: Existing = "replace" if replace else "keep" if keep else "refuse"
+    if again and not replace:
+        raise typer.BadParameter("needs --replace", param_hint="--again")
+    existing: Existing = "again" if again else "replace" if replace else "keep" if keep else "refuse"
     selection = Selection(tenant, user, into, api_keys=not no_keys)
 
     async def work() -> dict[str, int]:
         with file.open("rb") as content, _progress("restoring") as bar:
             async with _opened() as redis:
-                keys = await prepare(redis, _settings().queue.shards)
-                return await Restore(redis, keys, selection).run(content, existing, lambda _, *of: bar(*of))
+                keys = await key_space(redis, _shards(content))
+                done = await Restore(redis, keys, selection).run(content, existing, lambda _, *of: bar(*of))
+            if keys.shards != _settings().queue.shards:
+                _note(f"This Redis holds {keys.shards} shards: the services need ALIGNX_QUEUE__SHARDS={keys.shards}.")
+            return done
 
     done = _run(work())
     words = {
@@ -124,6 +134,8 @@ def restore(
         "API_KEYS": "API keys",
     }
     _note("Users and keys: " + (", ".join(f"{done[word]} {said}" for word, said in words.items() if done[word]) or "0"))
+    if done["SAME_BACKUP"] and replace:
+        _note("Restored before, hence left as they are since; --replace --again puts them back once more.")
     if done["EXISTS"] and not keep:
         raise typer.Exit(1)
 
@@ -176,6 +188,12 @@ async def _keys(redis: RedisClient) -> KeySpace:
     client: Any = redis
     await Schema(redis).steps()  # data of a newer release are not for this one
     return KeySpace(int(await client.get("pi:shards") or _settings().queue.shards))
+
+
+def _shards(backup: BinaryIO) -> int:
+    """For an empty Redis: what the setting says, or else what the backup came from."""
+    queue = _settings().queue
+    return queue.shards if "shards" in queue.model_fields_set else int(header_of(backup)["shards"])
 
 
 @contextmanager

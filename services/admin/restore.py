@@ -10,17 +10,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 from services.admin.records import BackupInvalid, Record, read_records
-from services.admin.users import UserRecords
+from services.admin.users import Existing, UserRecords
 from services.core.cluster import RedisClient
 from services.core.errors import AlignXError
 from services.core.keys import ALL_API_KEYS, TENANTS, KeySpace, api_key, tenant_api_keys
-from services.core.migrations import MIGRATIONS, Migration, Schema, migrated
+from services.core.migrations import MIGRATIONS, SHARDS_KEY, Migration, Schema, migrated
+from services.core.store import Store
 
-Existing = Literal["refuse", "keep", "replace"]
-"""What to do with a user who exists already and did not come from this very backup."""
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, users done, users there are)."""
 
@@ -71,6 +70,12 @@ class UsersExist(Exception):
     """Users of the backup exist already, and it was not said what to do with them."""
 
 
+def header_of(file: BinaryIO) -> Record:
+    """The header alone; the rest is not looked at. Raises BackupInvalid."""
+    file.seek(0)
+    return next(read_records(file))
+
+
 def check(file: BinaryIO, selection: Selection, migrations: int = len(MIGRATIONS)) -> Checked:
     """Reads the whole file. Raises BackupInvalid."""
     file.seek(0)
@@ -112,6 +117,8 @@ class Restore:
             raise BackupInvalid(f"the backup holds nothing of {self._selection.user or self._selection.tenant}")
         if existing == "refuse":
             await self._refuse_existing(file, checked, progress)
+        await Schema(self._redis).claim()
+        await Store(self._redis, self._keys.shards).claim_shards()
         await self._raise_tokens(int(checked.header["token"]))
         done: Counter[str] = Counter()
         for batch in self._batches(file):
@@ -155,7 +162,7 @@ class Restore:
 
     async def _write_user(self, record: Record, header: Record, existing: Existing) -> str:
         current = migrated(record, int(header["schema"]), self._migrations)
-        return await self._users.write(current, str(header["id"]), replace=existing == "replace")
+        return await self._users.write(current, str(header["id"]), existing)
 
     async def _write_other(self, record: Record) -> int:
         """1 for an API key that was written."""
@@ -184,13 +191,10 @@ class Restore:
             await self._client.hset(shards[0], mapping={prefix + name: value for name, value in sums.items()})
 
 
-async def prepare(redis: RedisClient, shards: int) -> KeySpace:
-    """The key space of a Redis that is to be written to; an empty one becomes one of `shards` shards.
+async def key_space(redis: RedisClient, shards: int) -> KeySpace:
+    """The key space of a Redis that is to be written to; `shards` where it is empty. Writes nothing.
     Raises AlignXError when its data are of another schema version."""
     client: Any = redis
-    schema = Schema(redis)
-    if await schema.steps():
+    if await Schema(redis).steps():
         raise AlignXError("The data in Redis are of an older schema version. Run first: alignx admin migrate")
-    await schema.claim()
-    await client.set("pi:shards", shards, nx=True)
-    return KeySpace(int(await client.get("pi:shards")))
+    return KeySpace(int(await client.get(SHARDS_KEY) or shards))

@@ -6,7 +6,7 @@ makes them a sorted list with a length.
 
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any
 from urllib.parse import quote
 
@@ -39,7 +39,7 @@ class Roster:
 @asynccontextmanager
 async def roster(redis: RedisClient, tenant: str | None = None) -> AsyncIterator[Roster]:
     """The users there are now, of a tenant or of all."""
-    with sqlite3.connect("") as names:  # no name: a file that SQLite removes by itself
+    with closing(sqlite3.connect("")) as names:  # no name: a file that SQLite removes by itself
         names.execute("CREATE TABLE members (name TEXT PRIMARY KEY) WITHOUT ROWID")
         found: list[tuple[str]] = []
         async for member in _members(redis, tenant):
@@ -48,7 +48,6 @@ async def roster(redis: RedisClient, tenant: str | None = None) -> AsyncIterator
                 _note(names, found)
         _note(names, found)
         yield Roster(names)
-    names.close()
 
 
 def _note(names: sqlite3.Connection, found: list[tuple[str]]) -> None:

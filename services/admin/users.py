@@ -20,6 +20,8 @@ _LIVE_MS = 60_000
 _PASSING = frozenset({"own", "tok", "t0", "hold", "strikes", "restored"})
 """Of a user's state: what belongs to an update under way, or says where the user came from."""
 
+Existing = Literal["refuse", "keep", "replace", "again"]
+"""What to do with a user who exists already. Who came from this very backup stays, but for `again`."""
 Restored = Literal["NEW", "REPLACED", "SAME_BACKUP", "EXISTS"]
 
 
@@ -78,12 +80,12 @@ class UserRecords:
         pipe.hgetall(state)
         return [_answered(one) for one in await pipe.execute(raise_on_error=False)]
 
-    async def write(self, record: Record, backup: str, *, replace: bool) -> Restored:
+    async def write(self, record: Record, backup: str, existing: Existing) -> Restored:
         """Puts the user back, unless one of this name exists and is not to be replaced."""
         keys = self.keys.user(record["tenant"], record["user"])
         word: Restored = await self._restore(
             keys=[*kept_keys(keys), keys.live, keys.ready, keys.leases],
-            args=[keys.member, backup, int(replace), orjson.dumps(record), _LIVE_MS],
+            args=[keys.member, backup, existing, orjson.dumps(record), _LIVE_MS],
         )
         return word
 

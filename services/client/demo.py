@@ -212,7 +212,7 @@ class Tour:
                 asked = calls.chat(question, user=self._user.user, mode=mode, max_history=shown)
                 answers.append((mode, self._client.send(asked, retries=0)))
         except ProblemError as error:
-            if error.code == "engine_unavailable":
+            if error.code in ("no_engine", "engine_unavailable"):
                 return error.detail
             raise
         self._head(f"Chat: {self._user.chat}")

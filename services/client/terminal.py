@@ -36,6 +36,7 @@ HINTS = {
     "user_unknown": "Send some history first: alignx ingest FILE --user USER",
     "stale_version": "The summary was changed meanwhile; look at it again, then repeat.",
     "engine_unavailable": "Chat needs a language model engine; selection and ranking work without.",
+    "no_engine": "Chat needs a language model engine; selection and ranking work without.",
 }
 
 

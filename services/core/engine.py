@@ -6,7 +6,7 @@ does not answer. The faults are sorted by who can mend them: `EngineUnavailable`
 wrong key, URL or model name, which no other input would mend), `EngineRejected` (this input),
 `EngineError` (an answer that cannot be used). No message of theirs quotes a prompt or a reply.
 
-With `url = "profile"` there is no engine: only `models` and `ready` answer.
+With `url = "profile"` there is no engine: only `models` and `ready` answer, the others raise `NoEngine`.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ from services.core.answers import (
 )
 from services.core.breaker import SILENT
 from services.core.calls import CallKind, Calls, EngineCall, Progress, Shared, silence
-from services.core.errors import EngineError, EngineUnavailable, InvalidRequest
+from services.core.errors import EngineError, EngineUnavailable, InvalidRequest, NoEngine
 from services.core.settings import PROFILE_ENGINE, EngineSettings
 
 NO_ENGINE = (
@@ -286,7 +286,7 @@ class Engine:
 
     def _require_engine(self) -> None:
         if not self.enabled:
-            raise EngineUnavailable(NO_ENGINE)
+            raise NoEngine(NO_ENGINE)
 
     async def _body(self, messages: Messages, tenant: str, priority: int) -> dict[str, Any]:
         body = {"model": await self.model(), "messages": list(messages), **self._salt(tenant)}

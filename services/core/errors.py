@@ -23,6 +23,7 @@
     │   ├── StoreUnavailable        503 store_unavailable
     │   ├── UpstreamUnavailable     503 upstream_unavailable
     │   └── EngineUnavailable       503 engine_unavailable
+    │       └── NoEngine            501 no_engine             this deployment has none: a retry is pointless
     └── EngineError                 502 engine_error          the engine answered, but not usably
         └── EngineRejected          422 engine_rejected       the engine refused this very input
 
@@ -174,6 +175,12 @@ class UpstreamUnavailable(Unavailable):
 
 class EngineUnavailable(Unavailable):
     code, title = "engine_unavailable", "No language model engine answers"
+
+
+class NoEngine(EngineUnavailable):
+    """What catches an engine that is away catches this too; only to the caller it is another thing."""
+
+    status, code, title = 501, "no_engine", "This deployment runs without a language model"
 
 
 class EngineError(AlignXError):

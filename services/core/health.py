@@ -1,6 +1,6 @@
 """The three pages of every process: /livez (it runs), /readyz (what it needs answers too), /metrics."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -18,8 +18,11 @@ async def open_to_all(_request: Request) -> None:
     """The guard of the services' metrics: they listen on the inner network."""
 
 
-def add_health(app: FastAPI, checks: Callable[[FastAPI], Mapping[str, Check]]) -> None:
-    """`checks` is read at each /readyz, when the lifespan has filled `app.state`."""
+def add_health(
+    app: FastAPI, checks: Callable[[FastAPI], Mapping[str, Check]], one_of: Collection[str] = frozenset()
+) -> None:
+    """`checks` is read at each /readyz, when the lifespan has filled `app.state`. Of those named in
+    `one_of` a single one that is well is enough."""
 
     @app.get("/livez", tags=["health"], summary="The process runs")
     async def livez() -> dict[str, str]:
@@ -34,7 +37,8 @@ def add_health(app: FastAPI, checks: Callable[[FastAPI], Mapping[str, Check]]) -
                 outcome[name] = "ok"
             except AlignXError as error:
                 outcome[name] = error.detail
-        ready = all(state == "ok" for state in outcome.values())
+        wrong = {name for name, state in outcome.items() if state != "ok"}
+        ready = not wrong or wrong < set(one_of)
         answer = Readiness(status="ready" if ready else "not_ready", checks=outcome)
         return Response(answer.model_dump_json(), 200 if ready else 503, media_type="application/json")
 

@@ -571,7 +571,8 @@ class TenantList(Frozen):
 
 
 class Readiness(Frozen):
-    """Answer of /readyz: each check by name, "ok" or what is wrong."""
+    """Answer of /readyz: each check by name, "ok" or what is wrong. The gateway is ready while Redis and one
+    of the services are."""
 
     status: Literal["ready", "not_ready"]
     checks: dict[str, str]

@@ -42,12 +42,18 @@ class RedisMetrics:
         )
         self._seen: dict[str, int] = {}
         """Commands run at the last look."""
+        self._known: set[str] = set()
 
     async def read(self, redis: "Redis | RedisCluster") -> None:
-        """Asks every node once. A node that does not answer has no figures but `up` 0."""
+        """Asks every node once. A node that does not answer has no figures but `up` 0; one that is no
+        longer of the cluster has none at all."""
         nodes: Mapping[str, Any] = {"": None}
         if isinstance(redis, RedisCluster):
             nodes = {node.name: {"target_nodes": node} for node in redis.get_nodes()}
+        for name in self._known - nodes.keys():
+            self._remove(name, self._up, self._commands)
+            self._seen.pop(name, None)
+        self._known = set(nodes)
         for name, target in nodes.items():
             try:
                 self._note(name, await redis.info(**(target or {})))
@@ -55,17 +61,26 @@ class RedisMetrics:
                 self._forget(name)
 
     def _note(self, node: str, info: Mapping[str, Any]) -> None:
+        """A managed Redis may keep some of it to itself: then the figure is missing, and nothing else."""
         self._up.labels(node).set(1)
         for field, gauge in self._gauges.items():
-            gauge.labels(node).set(info[field])
+            if field in info:
+                gauge.labels(node).set(info[field])
         self._keys.labels(node).set(sum(part["keys"] for name, part in info.items() if name.startswith("db")))
-        self._written.labels(node).set(info["aof_last_write_status"] == "ok")
-        run = int(info["total_commands_processed"])
+        if "aof_last_write_status" in info:
+            self._written.labels(node).set(info["aof_last_write_status"] == "ok")
+        if "total_commands_processed" in info:
+            self._count(node, int(info["total_commands_processed"]))
+
+    def _count(self, node: str, run: int) -> None:
         before = self._seen.get(node, run)
         self._commands.labels(node).inc(run - before if run >= before else run)  # fewer: it was started anew
         self._seen[node] = run
 
     def _forget(self, node: str) -> None:
         self._up.labels(node).set(0)
-        for gauge in (*self._gauges.values(), self._keys, self._written):
-            gauge.remove(node)
+        self._remove(node)
+
+    def _remove(self, node: str, *also: Gauge | Counter) -> None:
+        for metric in (*self._gauges.values(), self._keys, self._written, *also):
+            metric.remove(node)

@@ -220,17 +220,24 @@ class Worker:
         """Measures the queue and Redis every few seconds until `stop`; beside the dispatcher, which waits
         while all updates are busy."""
         while not self._stopping:
-            await redis_metrics.read(self.queue.redis)
-            with contextlib.suppress(RedisError):
-                waiting, overdue = await self.queue.depth()
-                self.metrics.waiting.set(waiting)
-                self.metrics.overdue.set(overdue)
+            for measure in (partial(redis_metrics.read, self.queue.redis), self._measure_queue):
+                try:
+                    await measure()
+                except RedisError:
+                    pass  # the dispatcher says it
+                except Exception:  # figures that stand still would be believed
+                    logger.exception("the look at the queue and Redis failed")
             await asyncio.sleep(_LOOK_EVERY_S)
 
+    async def _measure_queue(self) -> None:
+        waiting, overdue = await self.queue.depth()
+        self.metrics.waiting.set(waiting)
+        self.metrics.overdue.set(overdue)
 
-async def _at_work(work: "asyncio.Task[None]") -> None:
-    if work.done():
-        raise Unavailable("The worker has stopped taking work")
+
+async def _goes_on(task: "asyncio.Task[None]", ended: str) -> None:
+    if task.done():
+        raise Unavailable(ended)
 
 
 def create_worker_app(settings: Settings) -> FastAPI:
@@ -251,7 +258,11 @@ def create_worker_app(settings: Settings) -> FastAPI:
             updater = Updater(store, queue, engine, settings, metrics)
             worker = Worker(queue, updater, settings, metrics, app.state.tracer)
             work, look = asyncio.create_task(worker.run()), asyncio.create_task(worker.look(redis_metrics))
-            app.state.checks = {"redis": store.ready, "work": partial(_at_work, work)}
+            app.state.checks = {
+                "redis": store.ready,
+                "work": partial(_goes_on, work, "The worker has stopped taking work"),
+                "look": partial(_goes_on, look, "The worker has stopped measuring the queue"),
+            }
             yield
             worker.stop(work)
             look.cancel()

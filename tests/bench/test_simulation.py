@@ -1,5 +1,6 @@
 """The simulated queue on arrivals whose updates can be counted by hand, and on its own random ones."""
 
+import math
 import random
 from collections import Counter
 from dataclasses import replace
@@ -7,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bench import scale
-from bench.scale import Demand, bill, demanded
+from bench.scale import BUSY, Demand, bill, bill_rows, demanded
 from bench.simulation import Policy, Simulation, Traffic, arrivals
 
 EXACT = Policy(debounce_s=1.0, max_wait_s=5.0, poll_s=0.0, places=10)
@@ -89,6 +90,14 @@ def test_the_bill_is_the_formula(listed: Demand) -> None:
     assert found.reply_tokens_per_s == pytest.approx(300 * found.updates_per_s + 2 * 10 * 300)
     assert found.replicas["gateway"] == 2
     assert found.updates_per_s <= 200
+
+
+def test_one_tenant_with_all_users_is_told_what_it_needs_in_a_shard(listed: Demand) -> None:
+    few, many = (bill(replace(listed, shards=shards)) for shards in (2, 4096))
+    under_way = few.updates_per_s * listed.update_s
+    assert few.tenant_in_flight == math.ceil(under_way / 2 / BUSY) > 16
+    assert ("ALIGNX_QUEUE__TENANT_IN_FLIGHT, all users one tenant's", str(few.tenant_in_flight)) in bill_rows(few)
+    assert many.tenant_in_flight == 16
 
 
 def test_a_longer_debounce_costs_fewer_updates_and_more_delay(listed: Demand) -> None:

@@ -26,7 +26,12 @@ def test_readiness_asks_redis_and_both_services(play: Play) -> None:
         assert suite.preference.seen[-1].line.startswith("GET /readyz ")
         suite.response.handler = suite.response.fixed(b"HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n")
         status, _, body = await suite.json("GET", "/readyz", key="")
-        assert (status, body["checks"]["response"]) == (503, "The response service is not ready.")
+        assert (status, body["status"]) == (200, "ready")  # events and summaries are still served
+        assert body["checks"]["response"] == "The response service is not ready."
+        suite.preference.handler = suite.response.handler
+        status, _, body = await suite.json("GET", "/readyz", key="")
+        assert (status, body["status"]) == (503, "not_ready")
+        assert body["checks"]["preference"] == "The preference service is not ready."
 
     play(scenario)
 

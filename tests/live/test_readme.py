@@ -12,7 +12,7 @@ from tests.live.suite import ROOT, Suite
 _FENCE = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCKS = _FENCE.findall((ROOT / "README.md").read_text())
 CURL_BLOCKS = [text for language, text in BLOCKS if language == "sh" and "curl" in text]
-CLI_BLOCKS = [text for language, text in BLOCKS if language == "sh" and "bin/alignx " in text]
+CLI_BLOCKS = [text for language, text in BLOCKS if language == "sh" and "bin/alignx ingest" in text]
 SDK_BLOCKS = [text for language, text in BLOCKS if "import AlignX" in text]
 OPENAI_BLOCKS = [text for language, text in BLOCKS if "import OpenAI" in text]
 

@@ -1,17 +1,19 @@
 -- Puts a user back as a backup holds it, wholly or not at all. An update under way of the user that
 -- it replaces is fenced from then on; waiting events are due at once.
 -- KEYS  st log profile sum vers dlq idem live ready leases
--- ARGV  member backup_id replace(0|1) record(JSON) live_ms
+-- ARGV  member backup_id existing(refuse|keep|replace|again) record(JSON) live_ms
 -- Gives 'NEW' | 'REPLACED' | 'SAME_BACKUP' | 'EXISTS'
 local st, log, profile, sum, vers, dlq, idem, live, ready, leases = unpack(KEYS)
-local member, backup, replace = ARGV[1], ARGV[2], ARGV[3] == '1'
+local member, backup, existing = ARGV[1], ARGV[2], ARGV[3]
 local record = cjson.decode(ARGV[4])
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 
 local there = redis.call('HMGET', st, 'born', 'restored', 'edits')
-if there[1] and not replace then
-  return there[2] == backup and 'SAME_BACKUP' or 'EXISTS'
+if there[1] and existing ~= 'again' then
+  -- Who came back from this backup may have gone on since: an interrupted restore leaves them alone.
+  if there[2] == backup then return 'SAME_BACKUP' end
+  if existing ~= 'replace' then return 'EXISTS' end
 end
 redis.call('UNLINK', st, log, profile, sum, vers, dlq, idem, live)
 redis.call('ZREM', ready, member)

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import io
+import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import fields
@@ -16,8 +17,9 @@ from hypothesis import strategies as st
 from gateway.keys import ApiKey, KeyStore, parse_key
 from services.admin.backup import write_backup
 from services.admin.records import BackupInvalid, BackupWriter, read_records
-from services.admin.restore import Existing, Restore, Selection, UsersExist, check, prepare
-from services.admin.users import UserRecords, kept_keys
+from services.admin.restore import Restore, Selection, UsersExist, check, key_space
+from services.admin.roster import roster
+from services.admin.users import Existing, UserRecords, kept_keys
 from services.core.keys import UserKeys
 from services.core.migrations import Migration
 from services.core.schemas import KeyRequest
@@ -51,7 +53,7 @@ async def backed_up(rig: Rig, tenant: str | None = None) -> io.BytesIO:
 
 
 async def restored(rig: Rig, file: io.BytesIO, existing: Existing = "refuse", **wanted: Any) -> Counter[str]:
-    keys = await prepare(rig.redis, rig.store.keys.shards)
+    keys = await key_space(rig.redis, rig.store.keys.shards)
     return await Restore(rig.redis, keys, Selection(**wanted)).run(file, existing, ignored)
 
 
@@ -238,6 +240,36 @@ def test_users_who_exist_are_refused_kept_or_replaced(redis_url: str) -> None:
     run(redis_url, test)
 
 
+def test_an_interrupted_replacement_started_again_leaves_what_came_since(redis_url: str) -> None:
+    async def test(rig: Rig) -> None:
+        for user in ("ada", "bob"):
+            await lived(rig, user)
+        before = await exported(rig, "ada")
+        file = await backed_up(rig)
+        assert (await restored(rig, file, "replace", tenant=TENANT, user="ada"))["REPLACED"] == 1  # and breaks off
+        await rig.put("acknowledged since", user="ada")
+
+        assert await restored(rig, file, "replace") == {"SAME_BACKUP": 1, "REPLACED": 1, "API_KEYS": 0}
+        assert "acknowledged since" in await rig.texts("ada")
+        assert (await restored(rig, file, "keep"))["SAME_BACKUP"] == 2
+
+        assert (await restored(rig, file, "again"))["REPLACED"] == 2
+        assert await exported(rig, "ada") == before
+
+    run(redis_url, test)
+
+
+def test_a_roster_is_closed_after_an_error_too(redis_url: str) -> None:
+    async def test(rig: Rig) -> None:
+        with pytest.raises(ConnectionResetError):
+            async with roster(rig.redis) as members:
+                raise ConnectionResetError
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            len(members)
+
+    run(redis_url, test)
+
+
 def test_a_worker_whose_user_is_replaced_is_fenced(redis_url: str) -> None:
     async def test(rig: Rig) -> None:
         await lived(rig, "ada")
@@ -358,9 +390,12 @@ def test_a_file_that_is_not_as_it_was_written_is_refused_in_words(content: bytes
 
 def test_a_damaged_file_writes_nothing(redis_url: str) -> None:
     async def test(rig: Rig) -> None:
+        await rig.redis.flushall()
         with pytest.raises(BackupInvalid):
             await restored(rig, io.BytesIO(a_file()[:-40]), "replace")
-        assert await rig.user_keys() == []
+        with pytest.raises(BackupInvalid, match="holds nothing"):
+            await restored(rig, io.BytesIO(a_file()), tenant="nobody")
+        assert await rig.redis.keys() == []
 
     run(redis_url, test)
 

@@ -11,7 +11,7 @@ from redis import Redis
 from typer.testing import CliRunner, Result
 
 from services.admin.cli import app
-from services.core.migrations import SCHEMA_KEY
+from services.core.migrations import SCHEMA_KEY, SHARDS_KEY
 from services.core.profile import EMPTY
 from tests.services.preference.rig import AT_ONCE, Rig, opened
 
@@ -57,6 +57,9 @@ def test_a_backup_is_written_verified_and_restored(alignx: Path, redis_url: str)
     assert "2 of 2 users exist already: acme/ada, books/ada (--replace" in refused
     assert "2 left as they are" in admin("restore", alignx, "--keep-existing").stderr
     assert "1 replaced" in admin("restore", alignx, "--replace", "--tenant", "books").stderr
+    again = ("restore", alignx, "--replace", "--tenant", "books")
+    assert "1 restored before\nRestored before, hence left" in admin(*again).stderr
+    assert "1 replaced" in admin(*again, "--again").stderr
     assert "1 new" in admin("restore", alignx, "--tenant", "acme", "--into", "trial").stderr
 
     with Redis.from_url(redis_url) as redis:
@@ -79,6 +82,28 @@ def test_a_damaged_file_is_refused_and_changes_nothing(alignx: Path) -> None:
         assert said == "error: the file is cut short: its last line is missing. Nothing was changed.\n"
 
 
+@pytest.mark.parametrize(("setting", "shards", "told"), [(None, 1, True), ("8", 8, False), ("1", 1, False)])
+def test_an_empty_redis_gets_the_shards_of_the_setting_or_of_the_backup(
+    alignx: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch, setting: str | None, shards: int, told: bool
+) -> None:
+    admin("backup", alignx)
+    if setting is None:
+        monkeypatch.delenv("ALIGNX_QUEUE__SHARDS")
+    else:
+        monkeypatch.setenv("ALIGNX_QUEUE__SHARDS", setting)
+    with Redis.from_url(redis_url, decode_responses=True) as redis:
+        redis.flushall()
+        whole = alignx.read_bytes()
+        alignx.write_bytes(whole[:-30])
+        admin("restore", alignx, code=1)
+        assert redis.keys() == []
+        alignx.write_bytes(whole)
+        said = admin("restore", alignx).stderr
+        assert redis.get(SHARDS_KEY) == str(shards)
+    assert "2 new" in said
+    assert ("the services need ALIGNX_QUEUE__SHARDS=1" in said) == told
+
+
 def test_a_backup_that_fails_leaves_no_file(alignx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALIGNX_REDIS__URL", "redis://127.0.0.1:1/0")
     assert admin("backup", alignx, code=1).stderr.startswith("error: ")
@@ -90,6 +115,7 @@ def test_options_that_do_not_go_together_are_wrong_usage(alignx: Path) -> None:
     admin("restore", alignx, "--into", "trial", code=2)
     admin("restore", alignx, "--user", "ada", code=2)
     admin("restore", alignx, "--replace", "--keep-existing", code=2)
+    admin("restore", alignx, "--again", code=2)
     assert "holds nothing of nobody" in admin("restore", alignx, "--tenant", "nobody", code=1).stderr
 
 

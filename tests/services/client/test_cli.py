@@ -324,12 +324,13 @@ def test_chat_once(alignx: Alignx, ada: None, service: Any):
 
 
 def test_chat_without_an_engine(alignx: Alignx, service: Any):
-    body = {"error": {"message": "No engine; make up ENGINE=…", "code": "engine_unavailable"}}
-    service.chats += [httpx.Response(503, json=body), httpx.Response(503, json=body)]
+    body = {"error": {"message": "No engine; make up ENGINE=…", "code": "no_engine"}}
+    service.chats += [httpx.Response(501, json=body)]
     result = alignx("chat", "ada", "hello")
     assert result.exit_code == 1
     assert "error: No engine; make up ENGINE=…" in result.stderr
-    assert len(service.requests) == 2
+    assert "Chat needs a language model engine" in result.stderr
+    assert len(service.requests) == 1, "a retry would be pointless"
 
 
 def test_conversation_keeps_its_turns(alignx: Alignx, service: Any):

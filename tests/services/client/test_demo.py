@@ -118,9 +118,10 @@ def test_what_the_small_model_is_shown_is_new_to_it(user: demo.DemoUser):
         assert user.chat not in known
 
 
-def test_demo_without_an_engine(service: Any):
-    body = {"error": {"message": "Start one with make.", "code": "engine_unavailable"}}
-    service.chats += [httpx.Response(503, json=body)]
+@pytest.mark.parametrize(("status", "code"), [(501, "no_engine"), (503, "engine_unavailable")])
+def test_demo_without_an_engine(service: Any, status: int, code: str):
+    body = {"error": {"message": "Start one with make.", "code": code}}
+    service.chats += [httpx.Response(status, json=body)]
     result = run(service)
     assert result.exit_code == 0
     assert result.stdout.count("The chat was left out. Start one with make.") == 1

@@ -11,7 +11,7 @@ from aiohttp import web
 from services.core.answers import OVERLONG, Completion, Delta
 from services.core.calls import EngineCall
 from services.core.engine import NO_ENGINE, Engine
-from services.core.errors import AlignXError, EngineError, EngineRejected, EngineUnavailable, InvalidRequest
+from services.core.errors import AlignXError, EngineError, EngineRejected, EngineUnavailable, InvalidRequest, NoEngine
 from services.core.settings import EngineSettings
 from tests.services.core.fake_engine import (
     MESSAGES,
@@ -307,7 +307,7 @@ def test_without_an_engine_only_models_and_ready_answer() -> None:
             engine.choose(MESSAGES, [" A"], tenant="acme"),
             chat_bytes(engine, {"messages": MESSAGES, "model": "x"}),
         ):
-            assert (await refused(call, EngineUnavailable)).detail == NO_ENGINE
+            assert (await refused(call, NoEngine)).detail == NO_ENGINE
         assert (engine.enabled, calls) == (False, [])
 
     run(test, url="profile")

@@ -12,6 +12,7 @@ from services.core.errors import (
     BacklogFull,
     EngineRejected,
     InvalidRequest,
+    NoEngine,
     PayloadTooLarge,
     RequestError,
     StoreUnavailable,
@@ -38,7 +39,7 @@ def test_every_error_has_a_code_and_a_title_of_its_own() -> None:
     assert len({cls.code for cls in tree}) == len({cls.title for cls in tree}) == len(tree)
     assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", cls.code) and HTTPStatus(cls.status) for cls in tree)
     assert all(400 <= cls.status < 500 for cls in tree if issubclass(cls, RequestError))
-    assert all(cls.status == 503 for cls in tree if issubclass(cls, Unavailable))
+    assert all(cls.status == (501 if cls is NoEngine else 503) for cls in tree if issubclass(cls, Unavailable))
 
 
 def test_a_bare_error_says_its_title() -> None:

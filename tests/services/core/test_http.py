@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -70,6 +70,7 @@ def app_with(
     configured: Settings | None = None,
     checks: Mapping[str, Check] | None = None,
     routes: Callable[[FastAPI], None] | None = None,
+    one_of: Collection[str] = (),
 ) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -82,6 +83,7 @@ def app_with(
         registry=CollectorRegistry(),
         checks=lambda _: checks or {},
         lifespan=lifespan,
+        one_of=one_of,
     )
     app.include_router(router)
     if routes:
@@ -295,6 +297,22 @@ def test_not_ready_says_what_is_wrong() -> None:
         "status": "not_ready",
         "checks": {"drain": "ok", "redis": "Redis does not answer", "engine": "ok"},
     }
+
+
+@pytest.mark.parametrize(
+    ("checks", "status"),
+    [
+        ({"redis": well, "a": ill, "b": well}, 200),
+        ({"redis": well, "a": ill, "b": ill}, 503),
+        ({"redis": ill, "a": well, "b": well}, 503),
+        ({"redis": ill, "a": ill, "b": well}, 503),
+    ],
+)
+def test_of_some_checks_one_that_is_well_is_enough(checks: dict[str, Any], status: int) -> None:
+    answer = ask(app_with(checks=checks, one_of=("a", "b")), "GET", "/readyz")
+    assert answer.status_code == status
+    states = {name: "ok" if check is well else "Redis does not answer" for name, check in checks.items()}
+    assert answer.json()["checks"] == {"drain": "ok"} | states
 
 
 def test_not_ready_while_draining() -> None:

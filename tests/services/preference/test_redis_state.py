@@ -3,7 +3,9 @@
 import asyncio
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
@@ -62,7 +64,27 @@ def test_a_server_that_is_gone_has_no_figures_but_that(tmp_path: Path) -> None:
         stop_redis(server)
 
 
-def test_each_node_of_a_cluster_is_read_by_its_name(tmp_path: Path) -> None:
+def test_what_a_managed_server_keeps_to_itself_is_missing_and_nothing_else(redis_url: str) -> None:
+    hidden = {"aof_last_write_status", "total_commands_processed", "maxmemory", "connected_slaves"}
+
+    class Managed(Redis):
+        async def info(self, *_: Any, **__: Any) -> Any:
+            return {field: value for field, value in (await super().info()).items() if field not in hidden}
+
+    async def test() -> None:
+        found = Read()
+        async with Managed.from_url(redis_url, decode_responses=True) as redis:
+            await found.metrics.read(redis)
+        assert found("up") == 1
+        assert (found("memory_bytes") or 0) > 100_000
+        assert [found(name) for name in ("aof_last_write_ok", "commands_total", "memory_limit_bytes")] == [None] * 3
+
+    asyncio.run(test())
+
+
+def test_each_node_of_a_cluster_is_read_by_its_name_for_as_long_as_it_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port = free_port()
     options = f"--port {port} --bind 127.0.0.1 --dir {tmp_path} --cluster-enabled yes --save".split()
     server = subprocess.Popen((redis_server_path(), *options, ""), stdout=subprocess.DEVNULL)
@@ -77,7 +99,10 @@ def test_each_node_of_a_cluster_is_read_by_its_name(tmp_path: Path) -> None:
         async with RedisCluster(host="127.0.0.1", port=port, decode_responses=True) as cluster:
             await cluster.set("a", "1")
             await found.metrics.read(cluster)
-        assert (found("up", node), found("keys", node), found("up")) == (1, 1, None)
+            assert (found("up", node), found("keys", node), found("up")) == (1, 1, None)
+            monkeypatch.setattr(cluster, "get_nodes", list)  # it was replaced by another
+            await found.metrics.read(cluster)
+        assert [found(name, node) for name in ("up", "keys", "commands_total", "memory_bytes")] == [None] * 4
 
     try:
         wait_until_ready(port)

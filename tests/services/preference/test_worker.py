@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from services.preference import worker
+from services.preference.redis_state import RedisMetrics
 from services.preference.worker import AdaptiveLimit, create_worker_app
 from tests.chaos.mock_engine import MARKER, Fault, MockEngine
 from tests.conftest import free_port
@@ -97,11 +98,41 @@ def test_a_fault_of_the_dispatcher_is_told_and_survived(
     run(redis_url, test, MockEngine())
 
 
-def test_a_worker_whose_work_has_ended_is_not_ready(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def ends_at_once(_: worker.Worker) -> None:
+def test_a_fault_of_the_look_is_told_and_the_queue_is_measured(
+    redis_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_LOOK_EVERY_S", 0.01)
+    looks = 0
+
+    async def fails(*_: object) -> None:
+        nonlocal looks
+        looks += 1
+        raise KeyError("connected_slaves")
+
+    async def test(bench: Bench) -> None:
+        await bench.put("u1n1")
+        metrics = RedisMetrics(CollectorRegistry())
+        monkeypatch.setattr(metrics, "read", fails)
+        look = asyncio.create_task(bench.worker.look(metrics))
+        await until(lambda: measured(bench))
+        bench.worker.stop(look)
+        await asyncio.gather(look, return_exceptions=True)
+        assert "the look at the queue and Redis failed" in caplog.text
+
+    async def measured(bench: Bench) -> bool:
+        return looks > 1 and bench.count("alignx_queue_users_waiting") == 1
+
+    run(redis_url, test, MockEngine())
+
+
+@pytest.mark.parametrize(("part", "check"), [("run", "work"), ("look", "look")])
+def test_a_worker_whose_work_has_ended_is_not_ready(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, part: str, check: str
+) -> None:
+    async def ends_at_once(*_: object) -> None:
         return
 
-    monkeypatch.setattr(worker.Worker, "run", ends_at_once)
+    monkeypatch.setattr(worker.Worker, part, ends_at_once)
 
     async def main() -> None:
         app = create_worker_app(settings_for(redis_url, "profile"))
@@ -109,9 +140,11 @@ def test_a_worker_whose_work_has_ended_is_not_ready(redis_url: str, monkeypatch:
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://w") as client,
         ):
+            await asyncio.sleep(0)
             answer = await client.get("/readyz")
             assert answer.status_code == 503
-            assert answer.json()["checks"]["work"] != "ok"
+            wrong = [name for name, state in answer.json()["checks"].items() if state != "ok"]
+            assert wrong == [check]
 
     asyncio.run(main())
 
@@ -217,7 +250,8 @@ def test_the_process_is_ready_works_and_counts(redis_url: str) -> None:
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://w") as client,
         ):
-            assert (await client.get("/readyz")).json()["checks"] == {"drain": "ok", "redis": "ok", "work": "ok"}
+            checks = (await client.get("/readyz")).json()["checks"]
+            assert checks == dict.fromkeys(("drain", "redis", "work", "look"), "ok")
             await until(lambda: caught_up(bench, USER))
             metrics = (await client.get("/metrics")).text
         assert 'alignx_updates_total{outcome="committed"} 1.0' in metrics

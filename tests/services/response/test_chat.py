@@ -354,13 +354,20 @@ def test_a_model_that_nobody_serves_is_the_callers_mistake(serve: Serve) -> None
 
 
 @pytest.mark.parametrize("stream", [True, False, None])
-@pytest.mark.parametrize("engine", [{"url": NOBODY}, {"url": NOBODY, "model": "tiny"}, {"url": "profile"}])
-def test_without_an_engine_chat_is_unavailable(serve: Serve, engine: Any, stream: bool | None) -> None:
+@pytest.mark.parametrize("engine", [{"url": NOBODY}, {"url": NOBODY, "model": "tiny"}])
+def test_while_the_engine_is_away_chat_is_unavailable(serve: Serve, engine: Any, stream: bool | None) -> None:
     service = serve(engine=engine)
     answer = service.chat(user="ada", stream=stream)
     assert answer.status_code == 503
     assert failure(answer)["type"] == "server_error"
     assert failure(answer)["code"] == "engine_unavailable"
+
+
+@pytest.mark.parametrize("stream", [True, False, None])
+def test_chat_is_nothing_that_a_deployment_without_an_engine_has(serve: Serve, stream: bool | None) -> None:
+    answer = serve(engine={"url": "profile"}).chat(user="ada", stream=stream)
+    assert (answer.status_code, failure(answer)["code"]) == (501, "no_engine")
+    assert "Retry-After" not in answer.headers
 
 
 @pytest.mark.parametrize("body", [b"nonsense", [], b""])

@@ -121,16 +121,20 @@ def test_both_are_fused_by_default(serve: Serve) -> None:
     assert answer.json() == service.select("ada", items, method="fused").json()
 
 
-@pytest.mark.parametrize("engine", [{"url": NOBODY}, {"url": "profile"}])
-def test_without_an_engine_the_profile_answers_unless_the_caller_insists(serve: Serve, engine: Any) -> None:
-    service = knows_ada(serve(engine=engine))
+@pytest.mark.parametrize(
+    ("url", "status", "code"), [(NOBODY, 503, "engine_unavailable"), ("profile", 501, "no_engine")]
+)
+def test_without_an_engine_the_profile_answers_unless_the_caller_insists(
+    serve: Serve, url: str, status: int, code: str
+) -> None:
+    service = knows_ada(serve(engine={"url": url}))
     answer = service.select("ada", [LONG, SHORT])
     assert (answer.json()["method"], answer.json()["choice"]) == ("profile", 1)
     for method in ("engine", "fused"):
         answer = service.select("ada", [LONG, SHORT], method=method)
-        assert answer.status_code == 503
+        assert answer.status_code == status
         assert answer.headers["content-type"] == "application/problem+json"
-        assert answer.json()["type"] == "urn:alignx:problem:engine_unavailable"
+        assert answer.json()["type"] == f"urn:alignx:problem:{code}"
 
 
 @pytest.mark.parametrize(("status", "ours"), [(400, 422), (500, 503)])
