@@ -254,7 +254,9 @@ def _stated_grounds(profile: Profile, view: Reading) -> Iterable[tuple[float, st
     shown = {root(part): part for word in view.tokens for part in word.split("-")}
     for key, value in stated_terms(profile, view).items():
         verb = "Matches" if value > 0 else "Goes against"
-        yield STATED_TERM * value / 100, f"{verb} what they said about {shown[root(key)]}."
+        # Of one word the item's own form is shown, since a stem is none; a phrase or a compound reads as it is.
+        word = key if " " in key or "-" in key else shown[root(key)]
+        yield STATED_TERM * value / 100, f"{verb} what they said about {word}."
 
 
 def _topic_grounds(profile: Profile, view: Reading) -> Iterable[tuple[float, str]]:

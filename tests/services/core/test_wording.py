@@ -3,7 +3,8 @@
 import pytest
 from hypothesis import given, settings
 
-from services.core.profile import scores
+from services.core.folding import with_own_text
+from services.core.profile import EMPTY, scores
 from services.core.schemas import (
     ClickInteraction,
     Interaction,
@@ -95,6 +96,23 @@ def test_reasons_name_what_speaks_for_or_against():
     shopper = folded([PurchaseInteraction(item=HIKE, considered=(PERFUME,))] * 3)
     assert "Outdoor, which they often pick" in reason(shopper, "", ItemFields(title="Tent", category="Outdoor"))
     assert "Beauty, which they tend to pass over" in reason(shopper, "", ItemFields(title="Soap", category="Beauty"))
+
+
+@pytest.mark.parametrize(
+    ("said", "item", "says"),
+    [
+        ("I only eat gluten-free bread", "Gluten-free cake", "Matches what they said about gluten-free."),
+        ("I hate science-fiction", "A science-fiction novel", "Goes against what they said about science-fiction."),
+    ],
+)
+def test_a_reason_shows_a_compound_as_it_was_said(said: str, item: str, says: str):
+    assert reason(folded([StatementInteraction(text=said)]), "", item) == says
+
+
+def test_a_reason_shows_a_pair_of_words_from_the_users_own_text():
+    profile = with_own_text(EMPTY, "Words that often mark their choices: star trek.")
+    assert "star trek" in profile.stated
+    assert reason(profile, "", ItemFields(title="Star Trek")) == "Matches what they said about star trek."
 
 
 def test_a_link_in_a_statement_is_not_shown():
