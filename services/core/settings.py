@@ -83,6 +83,13 @@ class EngineSettings(Block):
     """OpenAI-compatible base URL for embeddings, with which the fast profile also scores items by their
     meaning; default: none."""
     embeddings_model: str | None = None
+    """Model name to ask the embeddings server for; default: no name is sent, which servers of a single
+    model understand."""
+    embeddings_api_key: SecretStr | None = None
+    """Sent to the embeddings server as a bearer token; default: `api_key` where it has the host of `url`,
+    else none."""
+    embeddings_concurrency: int = Field(default=8, ge=1)
+    """Requests for embeddings under way at once from one process, beside those to the engine; more wait."""
     concurrency: int = Field(default=64, ge=1)
     """Requests under way at once from one process; more wait."""
     connect_timeout_s: float = Field(default=2.0, gt=0)
@@ -108,6 +115,13 @@ class EngineSettings(Block):
         if self.enabled and not self.url.startswith(("http://", "https://")):
             raise ValueError(f"url must be '{PROFILE_ENGINE}' or start with http:// or https://, not {self.url!r}")
         return self
+
+    @field_validator("embeddings_url")
+    @classmethod
+    def _can_be_asked(cls, embeddings_url: str | None) -> str | None:
+        if embeddings_url is not None and not embeddings_url.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return embeddings_url
 
 
 class QueueSettings(Block):
