@@ -211,7 +211,8 @@ class ResponseSettings(Block):
     """Candidates of a recommendation that are embedded, best of the profile first, where an embeddings
     server is configured."""
     embed_timeout_s: float = Field(default=2.0, gt=0)
-    """Longest wait for embeddings; past it items are scored without them."""
+    """Longest wait for embeddings; past it items are scored without them, and what comes later is kept for
+    the next call. A call for 16 texts that takes longer counts as a failure of the server."""
     embed_keep_s: float = Field(default=300.0, ge=0)
     """Vectors of texts are kept this long in memory, so that a user's history is embedded once a session."""
 

@@ -74,7 +74,10 @@ def test_a_chat_left_early_is_no_mark_against_the_engine() -> None:
 
 
 def test_embeddings_neither_wait_for_the_engines_slots_nor_take_them() -> None:
+    asked = asyncio.Event()
+
     async def silent(_: web.Request) -> web.StreamResponse:
+        asked.set()
         await asyncio.sleep(30)
         raise AssertionError("unreachable")
 
@@ -83,8 +86,7 @@ def test_embeddings_neither_wait_for_the_engines_slots_nor_take_them() -> None:
         async with Engine.open(settings, calls.append) as both:
             fake.chat = silent
             chat = asyncio.create_task(both.complete(MESSAGES, **SAMPLING))
-            while both.calls.in_flight < 1:
-                await asyncio.sleep(0)
+            await asked.wait()
             fake.chat = answers({"data": [{"index": 0, "embedding": [1]}]})
             assert await both.embed(["x"]) == [[1.0]]
             chat.cancel()
