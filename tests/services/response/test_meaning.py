@@ -99,6 +99,14 @@ def test_a_server_that_stays_silent_is_left_alone(serve: Serve) -> None:
     assert scored(service, "used") == 0
 
 
+def test_no_endless_line_of_texts_waits(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.response.vectors.MAX_UNDER_WAY", 3)
+    service = told(serve(engine={"url": "profile", "embeddings_url": HERE}))
+    near(service)
+    assert scored(service, "failed") == 1
+    assert service.engine.embedded == []
+
+
 def test_what_comes_too_late_is_kept_for_the_next_call(serve: Serve) -> None:
     engine = {"url": "profile", "embeddings_url": HERE, "embeddings_concurrency": 1}
     service = serve(engine=engine, response={"embed_timeout_s": 0.5})
