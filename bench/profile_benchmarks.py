@@ -24,9 +24,10 @@ from bench.page import keep
 from bench.result import Row
 from services.core.dumping import dumps, loads
 from services.core.folding import fold, with_own_text
-from services.core.items import POPULARITY_FIELD, read_item
+from services.core.items import read_item
 from services.core.profile import EMPTY, Profile, scores
 from services.core.schemas import (
+    POPULARITY_FIELD,
     ClickInteraction,
     Interaction,
     Item,

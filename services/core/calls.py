@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -21,11 +22,23 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 CallKind = Literal["stream", "complete", "chat", "choose", "embed"]
 CallOutcome = Literal["ok", "unavailable", "rejected", "error", "cancelled"]
+Patience = aiohttp.ClientTimeout | None
+"""How long an answer may take; None for as long as the session says."""
 
 
 def silence(settings: EngineSettings, longest_s: float) -> aiohttp.ClientTimeout:
     """No total timeout: a long answer is fine as long as it keeps coming."""
     return aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s, sock_read=longest_s)
+
+
+def request_headers(settings: EngineSettings, for_embeddings: bool = False) -> dict[str, str]:
+    """With the key of the server that is asked. The engine's goes to its own host alone."""
+    key = settings.api_key
+    if for_embeddings:
+        here = urlsplit(settings.embeddings_url or "")[:2] == urlsplit(settings.url)[:2]
+        key = settings.embeddings_api_key or (key if here else None)
+    headers = {"Content-Type": "application/json"}
+    return headers | ({"Authorization": f"Bearer {key.get_secret_value()}"} if key else {})
 
 
 @dataclass(frozen=True)
@@ -78,13 +91,14 @@ class Progress:
 
 
 class Calls:
-    """The calls of one engine and its embeddings server, which fail apart and share one limit."""
+    """The calls of one engine and of the embeddings server, each with a limit and a breaker of its own."""
 
     def __init__(self, settings: EngineSettings, observe: Callable[[EngineCall], None] | None) -> None:
         self._observe = observe
         self.in_flight = 0
         """Calls that hold a slot."""
         self._slots = asyncio.Semaphore(settings.concurrency)
+        self._embeddings_slots = asyncio.Semaphore(settings.embeddings_concurrency)
         self._breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_s)
         self._embeddings_breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_s)
 
@@ -96,10 +110,11 @@ class Calls:
     @asynccontextmanager
     async def call(self, kind: CallKind, tenant: str = "") -> AsyncIterator[Progress]:
         """A slot, the breaker's leave, and the report of how the call ended."""
-        breaker = self._embeddings_breaker if kind == "embed" else self._breaker
+        embeds = kind == "embed"
+        breaker = self._embeddings_breaker if embeds else self._breaker
         breaker.check()  # before the wait for a slot: an open breaker answers at once
         progress = Progress()
-        async with self._slots:
+        async with self._embeddings_slots if embeds else self._slots:
             breaker.admit()
             self.in_flight += 1
             with SPAN.get().child(f"engine {kind}", "client") as span:

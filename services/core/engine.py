@@ -1,7 +1,7 @@
 """The client of the language model engine: any OpenAI-compatible server, vLLM in the first place.
 
 Generation (`stream`, `complete`), the odds of a choice (`choose`), chat pass-through (`chat`) and
-embeddings, behind one limit of concurrent requests and a breaker that stops asking an engine that
+embeddings, behind a limit of concurrent requests and a breaker that stops asking a server that
 does not answer. The faults are sorted by who can mend them: `EngineUnavailable` (try later; also a
 wrong key, URL or model name, which no other input would mend), `EngineRejected` (this input),
 `EngineError` (an answer that cannot be used). No message of theirs quotes a prompt or a reply.
@@ -16,7 +16,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
@@ -40,7 +39,7 @@ from services.core.answers import (
     token_counts,
 )
 from services.core.breaker import SILENT
-from services.core.calls import CallKind, Calls, EngineCall, Progress, Shared, silence
+from services.core.calls import CallKind, Calls, EngineCall, Patience, Progress, Shared, request_headers, silence
 from services.core.errors import EngineError, EngineUnavailable, InvalidRequest, NoEngine
 from services.core.settings import PROFILE_ENGINE, EngineSettings
 
@@ -262,7 +261,9 @@ class Engine:
     async def _tokens_of(self, text: str) -> list[int]:
         body = {"model": await self.model(), "prompt": text, "add_special_tokens": False}
         try:
-            async with self._session.post(f"{self._root}/tokenize", json=body, headers=self._headers()) as response:
+            async with self._session.post(
+                f"{self._root}/tokenize", json=body, headers=request_headers(self._settings)
+            ) as response:
                 if response.status >= 500:
                     raise EngineUnavailable(SILENT)
                 tokens = member(parsed(await response.read()), "tokens") if response.status == 200 else None
@@ -272,14 +273,16 @@ class Engine:
 
     # --- embeddings ----------------------------------------------------------------------------
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """One vector for each text, from the embeddings server, which needs no engine beside it."""
+    async def embed(self, texts: Sequence[str], longest_s: float | None = None) -> list[list[float]]:
+        """One vector for each text, from the embeddings server, which needs no engine beside it. A silence
+        of `longest_s` is a failure of the server's."""
         base = self._settings.embeddings_url
         if base is None:
             raise EngineUnavailable("No embeddings server is configured (ALIGNX_ENGINE__EMBEDDINGS_URL)")
         model = self._settings.embeddings_model
         body = {"input": list(texts)} | ({"model": model} if model else {})
-        answer = await self._answer("embed", f"{base.rstrip('/')}/embeddings", body)
+        patience = silence(self._settings, longest_s or self._settings.read_timeout_s)
+        answer = await self._answer("embed", f"{base.rstrip('/')}/embeddings", body, patience=patience)
         return embeddings(answer, len(texts))
 
     # --- one call ------------------------------------------------------------------------------
@@ -298,37 +301,31 @@ class Engine:
             return {}
         return {"cache_salt": hmac.new(secret.get_secret_value().encode(), tenant.encode(), hashlib.sha256).hexdigest()}
 
-    def _headers(self, url: str | None = None) -> dict[str, str]:
-        headers = {"Content-Type": "application/json"}
-        key = self._settings.api_key
-        # The engine's key goes to the engine alone, not to an embeddings server elsewhere.
-        if key is not None and (url is None or urlsplit(url)[:2] == urlsplit(self._base)[:2]):
-            headers["Authorization"] = f"Bearer {key.get_secret_value()}"
-        return headers
-
     @asynccontextmanager
     async def _post(
-        self, path: str, body: Mapping[str, Any], progress: Progress, patience: aiohttp.ClientTimeout | None = None
+        self, path: str, body: Mapping[str, Any], progress: Progress, patience: Patience = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        url, data = self._base + path if path.startswith("/") else path, orjson.dumps(body)
+        elsewhere, data = not path.startswith("/"), orjson.dumps(body)
+        url, headers = path if elsewhere else self._base + path, request_headers(self._settings, elsewhere)
         timeout = patience or self._session.timeout
         try:
-            async with self._session.post(url, data=data, headers=self._headers(url), timeout=timeout) as response:
+            async with self._session.post(url, data=data, headers=headers, timeout=timeout) as response:
                 if response.status >= 400:
                     progress.alive = response.status < 500
-                    if response.status == 404:  # perhaps the engine now serves another model
+                    if response.status == 404 and not elsewhere:  # perhaps the engine now serves another model
                         self._model = self._settings.model
                         self._letter_ids.clear()
                     raise refusal(response.status, await response.read(), response.headers.get("Retry-After"))
                 yield response
         except aiohttp.ClientError as error:
-            progress.overlong = patience is not None and isinstance(error, aiohttp.SocketTimeoutError)
+            late = patience is not None and isinstance(error, aiohttp.SocketTimeoutError)
+            progress.overlong = late and not elsewhere
             if progress.overlong:
                 raise EngineUnavailable(OVERLONG) from error
             raise EngineUnavailable(SILENT if progress.first_text is None else BROKEN_OFF) from error
 
-    async def _answer(self, kind: CallKind, path: str, body: Mapping[str, Any], tenant: str = "") -> dict[str, Any]:
-        async with self.calls.call(kind, tenant) as progress, self._post(path, body, progress) as response:
+    async def _answer(self, kind: CallKind, path: str, body: Body, tenant: str = "", patience: Patience = None) -> Body:
+        async with self.calls.call(kind, tenant) as progress, self._post(path, body, progress, patience) as response:
             if not isinstance(answer := parsed(await response.read()), dict):
                 raise EngineError(UNREADABLE)
             progress.finish(token_counts(answer.get("usage")))
@@ -337,7 +334,7 @@ class Engine:
     async def _get(self, url: str) -> tuple[int, bytes]:
         timeout = silence(self._settings, self._settings.connect_timeout_s)
         try:
-            async with self._session.get(url, headers=self._headers(), timeout=timeout) as response:
+            async with self._session.get(url, headers=request_headers(self._settings), timeout=timeout) as response:
                 return response.status, await response.read()
         except aiohttp.ClientError as error:
             raise EngineUnavailable(SILENT) from error

@@ -11,7 +11,7 @@ from itertools import pairwise
 from math import isfinite, log1p, log2
 from typing import Any, NamedTuple
 
-from services.core.schemas import Item, ItemFields
+from services.core.schemas import POPULARITY_FIELD, Item, ItemFields
 from services.core.style import MAX_ITEM_TERMS, MAX_TERM, STOP, URL, measure, terms, words
 
 MAX_NAME_TERMS = 24
@@ -23,8 +23,6 @@ CATEGORY_FIELDS = frozenset(
     ("category", "genre", "genres", "categories", "subcategory", "topic", "topics", "tag", "tags", "brand", "author")
 ) | {"artist", "director", "publisher", "maker"}
 YEAR_FIELDS = frozenset(["year", "release_year", "released"])
-POPULARITY_FIELD = "popularity"
-"""How many have taken the item, or takings in a thousand showings: a count that the caller supplies."""
 _COUNTS = frozenset(["one", "two", "three"])
 """Stop words that tell names apart."""
 _SEPARATOR = re.compile(r"[|;,>/]")

@@ -25,6 +25,9 @@ NEAREST = 3
 MAX_MEANING = 4.0
 MAX_EVENTS = 24
 """Latest events that are read."""
+MAX_PRODUCTS = 1_000_000
+"""Numbers that are multiplied to find the nearest of what was taken by itself: where vectors are long and
+items many, only the newest of it are compared."""
 MAX_OTHERS = 3
 """Items passed over that one event teaches from."""
 MAX_TEXT = 1_000
@@ -84,10 +87,11 @@ def nearness(
     width = len(items[0])
     if any(len(vector) != width for vector in (*vectors, *items)):
         raise ValueError("embeddings of several lengths")
-    known = [(lesson, _of_length_one(vector)) for lesson, vector in zip(taught, vectors, strict=True)]
+    known = list(zip(taught, vectors, strict=True))
     direction = _direction([entry for entry in known if not entry[0].alone], width)
-    alone = [vector for lesson, vector in known if lesson.alone]
-    near = [_dot(direction, vector) + _nearest(alone, vector) for vector in map(_of_length_one, items)]
+    most = max(NEAREST, MAX_PRODUCTS // (len(items) * max(width, 1)))
+    alone = [_of_length_one(vector) for lesson, vector in known if lesson.alone][:most]
+    near = [(_dot(direction, vector) + _nearest(alone, vector)) / _length(vector) for vector in map(list, items)]
     middle = sum(near) / len(near)
     if not isfinite(middle):
         raise ValueError("embeddings that are no finite numbers")
@@ -99,20 +103,24 @@ def _direction(known: Sequence[tuple[Lesson, Vector]], width: int) -> list[float
     total = sum(lesson.weight for lesson, _ in known if lesson.weight > 0) + PRIOR
     found = [0.0] * width
     for lesson, vector in known:
-        share = lesson.weight / total
+        share = lesson.weight / total / _length(vector)
         found = [have + share * more for have, more in zip(found, vector, strict=True)]
     return found
 
 
 def _nearest(taken: Sequence[Vector], item: Vector) -> float:
-    """Mean cosine of the nearest few, drawn to nothing as a direction is."""
+    """Mean cosine, times the item's length, of the nearest few, drawn to nothing as a direction is."""
     best = sorted((_dot(vector, item) for vector in taken), reverse=True)[:NEAREST]
     return sum(best) / len(best) * len(taken) / (len(taken) + PRIOR) if best else 0.0
 
 
 def _of_length_one(vector: Vector) -> list[float]:
-    length = sqrt(_dot(vector, vector)) or 1.0
+    length = _length(vector)
     return [value / length for value in vector]
+
+
+def _length(vector: Vector) -> float:
+    return sqrt(_dot(vector, vector)) or 1.0
 
 
 def _dot(one: Vector, other: Vector) -> float:

@@ -155,25 +155,40 @@ def weights(profile: Profile) -> list[float]:
     return worth
 
 
+class Offer(NamedTuple):
+    """What is usual among the items on offer; each is compared with it."""
+
+    price: float = 0.0
+    year: float = 0.0
+    """Mean of the `year_fit`."""
+    popularity: float = 0.0
+
+
+def offer(profile: Profile, views: Iterable[Reading]) -> Offer:
+    usual, views = year_taken(profile), list(views)
+    return Offer(
+        _mean([view.price for view in views if view.price is not None]),
+        _mean([year_fit(usual, view.year) for view in views if view.year is not None]),
+        _mean([view.popularity for view in views if view.popularity is not None]),
+    )
+
+
 def _scores(profile: Profile, worth: list[float], views: Sequence[Reading]) -> list[float]:
     written = [view.style for view in views if view.style is not None]
     trust = min((view.trust for view in views if view.style is not None), default=0.0)
     middle = [sum(column) / len(written) for column in zip(*written, strict=True)]
-    middle_price = _mean([view.price for view in views if view.price is not None])
-    usual_year = year_taken(profile)
-    middle_year = _mean([_year_fit(usual_year, view.year) for view in views if view.year is not None])
-    middle_popularity = _mean([view.popularity for view in views if view.popularity is not None])
+    usual_year, usual = year_taken(profile), offer(profile, views)
     values = []
     for view in views:
         value = _topics(profile, view)
         if view.style is not None:
             value += trust * _dot(worth, distance(view.style, middle, 1.0))
         if view.price is not None:
-            value += worth[PRICE] * clip(view.price - middle_price, 1.0)
+            value += worth[PRICE] * clip(view.price - usual.price, 1.0)
         if view.year is not None:
-            value += _year_fit(usual_year, view.year) - middle_year
+            value += year_fit(usual_year, view.year) - usual.year
         if view.popularity is not None:
-            value += view.popularity - middle_popularity
+            value += view.popularity - usual.popularity
         values.append(clip(value, MAX_SCORE))
     return values
 
@@ -183,7 +198,7 @@ def margin(profile: Profile, worth: list[float], one: Reading, other: Reading, a
     value = _dot(worth, apart) + _topics(profile, one) - _topics(profile, other)
     if one.year is not None and other.year is not None:
         usual = year_taken(profile)
-        value += _year_fit(usual, one.year) - _year_fit(usual, other.year)
+        value += year_fit(usual, one.year) - year_fit(usual, other.year)
     if one.popularity is not None and other.popularity is not None:
         value += one.popularity - other.popularity
     return value
@@ -199,7 +214,7 @@ def year_taken(profile: Profile) -> tuple[float, float] | None:
     return MIDDLE_YEAR + tallies.year / tallies.dated, tallies.year_spread / tallies.dated
 
 
-def _year_fit(usual: tuple[float, float] | None, year: float) -> float:
+def year_fit(usual: tuple[float, float] | None, year: float) -> float:
     """Log-likelihood of a year, up to a constant: Laplace's distribution around the usual one."""
     return -abs(year - usual[0]) / (usual[1] + YEAR_PRIOR) if usual else 0.0
 

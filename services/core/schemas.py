@@ -60,8 +60,8 @@ class Frozen(BaseModel):
 
 class ItemFields(Frozen):
     """An item with named fields. Further fields (brand, genres, …) are kept and rendered. The profile also reads
-    `year`, and `popularity`: a count of how many have taken the item, or of takings in a thousand showings, which
-    leads while little is known of the user."""
+    `year`, and `popularity`: a count of how many have taken the item, or of takings in a thousand showings, whose
+    logarithm adds to the score whatever else is known of the user. Models are not shown it."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -78,16 +78,21 @@ class ItemFields(Frozen):
         return self
 
 
+POPULARITY_FIELD = "popularity"
+"""How many have taken the item, or takings in a thousand showings: a count that the caller supplies. Part of
+the score, and no part of the item's text."""
+
 Item = str | ItemFields
 """What a user can choose: a text, or named fields that are rendered to text."""
 
 
 def item_text(item: Item) -> str:
-    """`Title` for a title alone, else `Title (category: games; price: 5; …) — description`."""
+    """`Title` for a title alone, else `Title (category: games; price: 5; …) — description`; without its popularity."""
     if isinstance(item, str):
         return item
     named: dict[str, Any] = {"category": item.category, "price": item.price, **(item.model_extra or {})}
-    facts = "; ".join(f"{name}: {_flat(value)}" for name, value in named.items() if value not in (None, "", []))
+    told = {name: value for name, value in named.items() if name.lower() != POPULARITY_FIELD}
+    facts = "; ".join(f"{name}: {_flat(value)}" for name, value in told.items() if value not in (None, "", []))
     text = f"{item.title} ({facts})" if facts else item.title
     return f"{text} — {item.description}" if item.description else text
 

@@ -83,6 +83,13 @@ class EngineSettings(Block):
     """OpenAI-compatible base URL for embeddings, with which the fast profile also scores items by their
     meaning; default: none."""
     embeddings_model: str | None = None
+    """Model name to ask the embeddings server for; default: no name is sent, which servers of a single
+    model understand."""
+    embeddings_api_key: SecretStr | None = None
+    """Sent to the embeddings server as a bearer token; default: `api_key` where it has the host of `url`,
+    else none."""
+    embeddings_concurrency: int = Field(default=8, ge=1)
+    """Requests for embeddings under way at once from one process, beside those to the engine; more wait."""
     concurrency: int = Field(default=64, ge=1)
     """Requests under way at once from one process; more wait."""
     connect_timeout_s: float = Field(default=2.0, gt=0)
@@ -108,6 +115,13 @@ class EngineSettings(Block):
         if self.enabled and not self.url.startswith(("http://", "https://")):
             raise ValueError(f"url must be '{PROFILE_ENGINE}' or start with http:// or https://, not {self.url!r}")
         return self
+
+    @field_validator("embeddings_url")
+    @classmethod
+    def _can_be_asked(cls, embeddings_url: str | None) -> str | None:
+        if embeddings_url is not None and not embeddings_url.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return embeddings_url
 
 
 class QueueSettings(Block):
@@ -197,7 +211,8 @@ class ResponseSettings(Block):
     """Candidates of a recommendation that are embedded, best of the profile first, where an embeddings
     server is configured."""
     embed_timeout_s: float = Field(default=2.0, gt=0)
-    """Longest wait for embeddings; past it items are scored without them."""
+    """Longest wait for embeddings; past it items are scored without them, and what comes later is kept for
+    the next call. A call for 16 texts that takes longer counts as a failure of the server."""
     embed_keep_s: float = Field(default=300.0, ge=0)
     """Vectors of texts are kept this long in memory, so that a user's history is embedded once a session."""
 

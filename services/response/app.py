@@ -44,7 +44,10 @@ def create_response_app(settings: Settings) -> FastAPI:
             meaning = Meaning(store, engine, settings, meaning_metrics)
             app.state.selector = Selector(store, engine, meaning, settings.response)
             app.state.recommender = Recommender(app.state.selector)
-            yield
+            try:
+                yield
+            finally:
+                await meaning.close()
 
     def checks(app: FastAPI) -> Mapping[str, Check]:
         # The engine is no condition of readiness: selection and ranking go on without it.

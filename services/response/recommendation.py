@@ -5,7 +5,7 @@ what the profile gave to those it has read.
 """
 
 from services.core.schemas import RankedItem, RecommendRequest, RecommendResponse
-from services.core.wording import reason
+from services.core.wording import reasons
 from services.response.selection import Choice, Selector, item_id
 
 
@@ -16,25 +16,29 @@ class Recommender:
         self.selector = selector
 
     async def recommend(self, tenant: str, user: str, request: RecommendRequest) -> RecommendResponse:
+        candidates, query, method = request.candidates, request.query, request.method
         profile = await self.selector.profile(tenant, user)
-        scores = await self.selector.by_profile(tenant, user, profile, request.query, request.candidates)
-        choice = Choice((), "profile")
+        known = await self.selector.by_profile(tenant, user, profile, query, candidates)
+        scores, choice = list(known.probabilities), Choice((), "profile")
         head = sorted(range(len(scores)), key=lambda index: -scores[index])[: self.selector.settings.rerank]
-        if len(head) > 1 and request.method != "profile":
-            items = [request.candidates[index] for index in head]
-            choice = await self.selector.choose(tenant, user, profile, request.query, items, request.method)
-            mass = sum(scores[index] for index in head)
-            for index, probability in zip(head, choice.probabilities, strict=True):
-                scores[index] = mass * probability
+        if len(head) > 1:
+            items = [candidates[index] for index in head]
+            by_engine = await self.selector.by_engine(tenant, user, query, items, method)
+            if by_engine is not None:
+                choice = self.selector.combined(by_engine, known.of(head), method)
+                mass = sum(scores[index] for index in head)
+                for index, probability in zip(head, choice.probabilities, strict=True):
+                    scores[index] = mass * probability
         best = sorted(range(len(scores)), key=lambda index: -scores[index])[: request.k]
+        told = reasons(profile, query, candidates, best, known.meaning) if request.explain else [None] * len(best)
         ranked = tuple(
             RankedItem(
                 rank=rank,
                 index=index,
-                id=item_id(request.candidates[index]),
+                id=item_id(candidates[index]),
                 score=round(scores[index], 6),
-                reason=reason(profile, request.query, request.candidates[index]) if request.explain else None,
+                reason=why,
             )
-            for rank, index in enumerate(best, start=1)
+            for rank, (index, why) in enumerate(zip(best, told, strict=True), start=1)
         )
         return RecommendResponse(items=ranked, method=choice.method, version=choice.version)

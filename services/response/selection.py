@@ -5,6 +5,7 @@ both fused: their log-odds averaged, each as one expert's opinion. Where an embe
 configured, the profile's word includes what the items mean.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,20 @@ from services.core.schemas import (
 from services.core.settings import ResponseSettings
 from services.core.store import NO_STAMP, Store
 from services.response.meaning import Meaning
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the fast profile says of items."""
+
+    probabilities: list[float]
+    meaning: list[float]
+    """Log-odds that what they mean has added; 0 where it was not asked."""
+
+    def of(self, places: Sequence[int]) -> "Known":
+        """Of some of the items alone."""
+        mass = sum(self.probabilities[place] for place in places)
+        return Known([self.probabilities[place] / mass for place in places], [self.meaning[place] for place in places])
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +62,14 @@ class Selector:
 
     async def select(self, tenant: str, user: str, request: SelectRequest) -> SelectResponse:
         profile = await self.profile(tenant, user)
-        choice = await self.choose(tenant, user, profile, request.query, request.items, request.method)
+        query, items, method = request.query, request.items, request.method
+        if method == "engine":
+            choice = await self._ask(tenant, user, query, items)
+        else:  # at once: neither server waits for the other
+            known, by_engine = await asyncio.gather(
+                self.by_profile(tenant, user, profile, query, items), self.by_engine(tenant, user, query, items, method)
+            )
+            choice = self.combined(by_engine, known, method)
         scored = tuple(
             ScoredItem(index=index, id=item_id(item), probability=round(probability, 6))
             for index, (item, probability) in enumerate(zip(request.items, choice.probabilities, strict=True))
@@ -67,35 +89,38 @@ class Selector:
             raise UserUnknown
         return profile
 
-    async def choose(
-        self, tenant: str, user: str, profile: Profile, query: str, items: Sequence[Item], method: Method | None
-    ) -> Choice:
-        """Probabilities of 2 to 26 items by `method`, or by the best there is when it is None."""
+    async def by_engine(
+        self, tenant: str, user: str, query: str, items: Sequence[Item], method: Method | None
+    ) -> Choice | None:
+        """What the engine says of 2 to 26 items; None where `method` does without it, or can."""
         if method == "profile" or (method is None and not self.engine.enabled):
-            return Choice(tuple(await self.by_profile(tenant, user, profile, query, items)), "profile")
+            return None
         try:
-            by_engine = await self._ask(tenant, user, query, items)
+            return await self._ask(tenant, user, query, items)
         except (EngineUnavailable, EngineError):
             if method is not None:
                 raise
-            return Choice(tuple(await self.by_profile(tenant, user, profile, query, items)), "profile")
+            return None
+
+    def combined(self, by_engine: Choice | None, known: Known, method: Method | None) -> Choice:
+        if by_engine is None:
+            return Choice(tuple(known.probabilities), "profile")
         if method == "engine":
             return by_engine
-        by_profile = await self.by_profile(tenant, user, profile, query, items)
-        fused = fuse(by_engine.probabilities, by_profile, self.settings.fuse_engine)
+        fused = fuse(by_engine.probabilities, known.probabilities, self.settings.fuse_engine)
         return Choice(tuple(fused), "fused", by_engine.version, by_engine.position_bias)
 
-    async def by_profile(
-        self, tenant: str, user: str, profile: Profile, query: str, items: Sequence[Item]
-    ) -> list[float]:
+    async def by_profile(self, tenant: str, user: str, profile: Profile, query: str, items: Sequence[Item]) -> Known:
         """Probabilities by the fast profile, and by meaning for its best `embed_items`."""
         values = scores(profile, query, items)
+        meaning = [0.0] * len(values)
         if self.meaning.enabled:
             best = sorted(range(len(values)), key=lambda index: -values[index])[: self.settings.embed_items]
             found = await self.meaning.scores(tenant, user, [items[index] for index in best])
             for index, value in zip(best, found, strict=True):
                 values[index] += value
-        return shares(values)
+                meaning[index] = value
+        return Known(shares(values), meaning)
 
     async def _ask(self, tenant: str, user: str, query: str, items: Sequence[Item]) -> Choice:
         summary = await self.store.preferences(tenant, user)

@@ -14,10 +14,9 @@ from typing import Final
 
 from services.core.dumping import dumps, loads
 from services.core.folding import fold, with_own_text
-from services.core.items import POPULARITY_FIELD
 from services.core.meaning import Vector, lessons, nearness, text_of
 from services.core.profile import EMPTY, Profile, probabilities, scores, shares
-from services.core.schemas import Interaction, Item, ItemFields
+from services.core.schemas import POPULARITY_FIELD, Interaction, Item, ItemFields
 from services.core.wording import render
 from training.evaluation.cases import Case, flipped, has_other_side, parts
 from training.evaluation.choosing import Choice, foreseen, offered, profile_of

@@ -10,7 +10,8 @@ from aiohttp import web
 from services.core.calls import EngineCall
 from services.core.engine import Engine
 from services.core.errors import EngineUnavailable
-from tests.services.core.fake_engine import MESSAGES, SAMPLING, FakeEngine, chat_bytes, delta, reply, run
+from services.core.settings import EngineSettings
+from tests.services.core.fake_engine import MESSAGES, SAMPLING, FakeEngine, answers, chat_bytes, delta, reply, run
 
 
 def test_stopping_early_ends_the_engines_work_and_frees_the_slot() -> None:
@@ -70,6 +71,46 @@ def test_a_chat_left_early_is_no_mark_against_the_engine() -> None:
         await chat_bytes(engine, {"messages": MESSAGES, "stream": True})
 
     run(test, breaker_failures=1)
+
+
+def test_embeddings_neither_wait_for_the_engines_slots_nor_take_them() -> None:
+    asked = asyncio.Event()
+
+    async def silent(_: web.Request) -> web.StreamResponse:
+        asked.set()
+        await asyncio.sleep(30)
+        raise AssertionError("unreachable")
+
+    async def test(fake: FakeEngine, engine: Engine, calls: list[EngineCall]) -> None:
+        settings = EngineSettings(url=engine._base, embeddings_url=engine._base, concurrency=1)
+        async with Engine.open(settings, calls.append) as both:
+            fake.chat = silent
+            chat = asyncio.create_task(both.complete(MESSAGES, **SAMPLING))
+            await asked.wait()
+            fake.chat = answers({"data": [{"index": 0, "embedding": [1]}]})
+            assert await both.embed(["x"]) == [[1.0]]
+            chat.cancel()
+            await asyncio.wait({chat})
+
+    run(test)
+
+
+def test_an_embeddings_server_that_stays_silent_is_left_alone() -> None:
+    async def silent(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(30)
+        raise AssertionError("unreachable")
+
+    async def test(fake: FakeEngine, engine: Engine, calls: list[EngineCall]) -> None:
+        settings = EngineSettings(url=engine._base, embeddings_url=engine._base, breaker_failures=2)
+        async with Engine.open(settings, calls.append) as both:
+            fake.chat = silent
+            for _ in range(3):
+                with pytest.raises(EngineUnavailable):
+                    await both.embed(["x"], longest_s=0.05)
+            assert not both.calls.breaker_open  # the engine's
+        assert [call.outcome for call in calls] == ["unavailable", "unavailable"]  # the third was not sent
+
+    run(test)
 
 
 def test_what_is_under_way_can_be_looked_at() -> None:

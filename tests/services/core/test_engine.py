@@ -126,8 +126,12 @@ def test_the_key_goes_to_the_engine_and_not_to_another_host() -> None:
             settings = EngineSettings(url=engine._base, api_key="k", embeddings_url=url)
             async with Engine.open(settings) as keyed:
                 await keyed.embed(["x"])
+            settings = EngineSettings(url=engine._base, api_key="k", embeddings_url=url, embeddings_api_key="e")
+            async with Engine.open(settings) as keyed:
+                await keyed.embed(["x"])
         assert fake.headers[0]["Authorization"] == "Bearer k"
         assert "Authorization" not in other.headers[0]
+        assert other.headers[1]["Authorization"] == "Bearer e"
 
     run(test, api_key="k")
 
@@ -261,6 +265,20 @@ def test_embeddings_come_in_the_order_of_the_texts() -> None:
             assert await alone.embed(["x"]) == [[1.0]]  # without a language model
         assert fake.bodies[0] == {"input": ["x", "y"], "model": "e"}
         assert calls[0].kind == "embed"
+
+    run(test)
+
+
+def test_an_embeddings_server_that_lacks_its_model_says_nothing_of_the_engines() -> None:
+    async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
+        fake.chat = answers(first_token(token_id_7=-0.5, token_id_8=-1.5))
+        async with Engine.open(EngineSettings(url=engine._base, embeddings_url=engine._base)) as both:
+            await both.choose(MESSAGES, [" A", " B"], tenant="acme")
+            chat, fake.chat = fake.chat, fails(404)
+            await refused(both.embed(["x"]), EngineUnavailable)
+            fake.chat = chat
+            await both.choose(MESSAGES, [" A", " B"], tenant="acme")
+        assert sorted(fake.tokenized) == [" A", " B"]  # once
 
     run(test)
 

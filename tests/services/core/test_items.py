@@ -42,7 +42,7 @@ def test_a_popularity_that_is_no_count_says_nothing(given: object):
     assert read_item(ItemFields.model_validate({"title": "Film", "popularity": given})).popularity is None
 
 
-def test_popular_items_lead_until_the_user_is_known():
+def test_popularity_adds_to_what_is_known_of_the_user():
     known = ItemFields.model_validate({"title": "Pac-Man", "popularity": 99})
     rare = ItemFields.model_validate({"title": "Solstice", "popularity": 9})
     unsaid = ItemFields(title="Frogger")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.core.meaning import MAX_EVENTS, MAX_MEANING, Lesson, lessons, nearness
+from services.core.meaning import MAX_EVENTS, MAX_MEANING, MAX_PRODUCTS, NEAREST, Lesson, lessons, nearness
 from services.core.schemas import (
     ClickInteraction,
     ComparisonInteraction,
@@ -73,6 +73,16 @@ def test_an_item_is_as_near_as_the_nearest_of_several_sorts() -> None:
     taken = [Lesson(f"{place}", 1.0, alone=True) for place in range(12)]
     here, there = nearness(taken, [EAST, NORTH] * 6, [LONG, LONG], [EAST, between])
     assert here > 0 > there
+
+
+def test_where_vectors_are_long_only_the_newest_taken_alone_are_compared() -> None:
+    """Work is bounded: 24 texts against 64 items of 4096 numbers would hold up all other calls."""
+    width = MAX_PRODUCTS // (NEAREST * 2)
+    taken = [Lesson("newest", 1.0, alone=True)] * NEAREST + [Lesson("older", 1.0, alone=True)]
+    east, north = ([1.0, 0.0] + [0.0] * (width - 2), [0.0, 1.0] + [0.0] * (width - 2))
+    newest = nearness(taken[:NEAREST], [east] * NEAREST, [LONG, LONG], [east, north])
+    both = nearness(taken, [*[east] * NEAREST, north], [LONG, LONG], [east, north])
+    assert both == newest
 
 
 def test_only_the_latest_events_are_read() -> None:

@@ -96,6 +96,7 @@ def test_the_types_are_those_of_the_union() -> None:
             "Pen (category: desk; price: 3.0) — blue",
             "desk",
         ),
+        ({"title": "Pen", "popularity": 153, "Popularity": 9}, "Pen", None),  # part of the score alone
         ({"title": "Pen", "price": "3 €", "brand": None, "tags": [], "note": ""}, "Pen (price: 3 €)", None),
         (
             {"title": "Pen", "tags": ["a", "b"], "maker": {"name": "X", "towns": ["Y", "Z"]}, "new": False},

@@ -73,6 +73,7 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ALIGNX_SERVER__PORT", "65536", "less than or equal to 65535"),
         ("ALIGNX_LOG__LEVEL", "LOUD", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
         ("ALIGNX_REDIS__ULR", "redis://x", "Extra inputs"),
+        ("ALIGNX_ENGINE__EMBEDDINGS_URL", "embeddings:8080/v1", "must start with http:// or https://"),
         ("ALIGNX_RESPONSE__FUSE_ENGINE", "1.1", "less than or equal to 1"),
     ],
 )

@@ -3,16 +3,18 @@
 import pytest
 from hypothesis import given, settings
 
-from services.core.profile import scores
+from services.core.folding import with_own_text
+from services.core.profile import EMPTY, scores
 from services.core.schemas import (
     ClickInteraction,
     Interaction,
     Item,
     ItemFields,
     PurchaseInteraction,
+    RatingInteraction,
     StatementInteraction,
 )
-from services.core.wording import reason, render
+from services.core.wording import reason, reasons, render
 from tests.services.core.histories import HIKE, LONG, PERFUME, SHORT, folded, histories, items, prefers, texts
 
 
@@ -95,6 +97,49 @@ def test_reasons_name_what_speaks_for_or_against():
     shopper = folded([PurchaseInteraction(item=HIKE, considered=(PERFUME,))] * 3)
     assert "Outdoor, which they often pick" in reason(shopper, "", ItemFields(title="Tent", category="Outdoor"))
     assert "Beauty, which they tend to pass over" in reason(shopper, "", ItemFields(title="Soap", category="Beauty"))
+
+
+@pytest.mark.parametrize(
+    ("said", "item", "says"),
+    [
+        ("I only eat gluten-free bread", "Gluten-free cake", "Matches what they said about gluten-free."),
+        ("I hate science-fiction", "A science-fiction novel", "Goes against what they said about science-fiction."),
+    ],
+)
+def test_a_reason_shows_a_compound_as_it_was_said(said: str, item: str, says: str):
+    assert reason(folded([StatementInteraction(text=said)]), "", item) == says
+
+
+def test_a_reason_shows_a_pair_of_words_from_the_users_own_text():
+    profile = with_own_text(EMPTY, "Words that often mark their choices: star trek.")
+    assert "star trek" in profile.stated
+    assert reason(profile, "", ItemFields(title="Star Trek")) == "Matches what they said about star trek."
+
+
+def test_reasons_tell_where_an_item_stands_among_those_on_offer():
+    def told(history: list[Interaction], **fields: tuple[object, object]) -> list[str]:
+        offered = [
+            ItemFields.model_validate({"title": title, **{name: values[place] for name, values in fields.items()}})
+            for place, title in enumerate(("Qualm", "Zest"))
+        ]
+        return reasons(folded(history), "", offered, (0, 1), (0.0, 0.0))
+
+    assert told([], popularity=(99, 9)) == [
+        "It is taken more often than most on offer.",
+        "It is taken less often than most on offer.",
+    ]
+    old: list[Interaction] = [
+        RatingInteraction(item=ItemFields(title=f"Gilda ({1940 + n})"), value=5) for n in range(5)
+    ]
+    assert told(old, year=(1941, 2001)) == [
+        "It is nearer to the years they usually take than most on offer.",
+        "It is further from the years they usually take than most on offer.",
+    ]
+    dear, cheap = ItemFields(title="Pen", price=90), ItemFields(title="Pen", price=9)
+    assert told(prefers(cheap, dear, 8), price=(9, 90)) == [
+        "They tend to take the cheaper on offer, and this is one.",
+        "They tend to take the cheaper on offer, and this is not one.",
+    ]
 
 
 def test_a_link_in_a_statement_is_not_shown():

@@ -89,6 +89,56 @@ def test_nobody_waits_long_for_a_slow_server(serve: Serve) -> None:
     assert scored(service, "late") == 1
 
 
+def test_a_server_that_stays_silent_is_left_alone(serve: Serve) -> None:
+    engine = {"url": "profile", "embeddings_url": HERE, "breaker_failures": 2, "breaker_cooldown_s": 60}
+    service = told(serve(engine=engine, response={"embed_timeout_s": 0.05}))
+    service.engine.embed_pause = 5.0
+    for _ in range(8):
+        near(service)
+    assert len(service.engine.embedded) == 2
+    assert scored(service, "used") == 0
+
+
+def test_no_endless_line_of_texts_waits(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.response.vectors.MAX_UNDER_WAY", 3)
+    service = told(serve(engine={"url": "profile", "embeddings_url": HERE}))
+    near(service)
+    assert scored(service, "failed") == 1
+    assert service.engine.embedded == []
+
+
+def test_what_comes_too_late_is_kept_for_the_next_call(serve: Serve) -> None:
+    engine = {"url": "profile", "embeddings_url": HERE, "embeddings_concurrency": 1}
+    service = serve(engine=engine, response={"embed_timeout_s": 0.5})
+    service.engine.embed, service.engine.embed_pause = on_foot, 0.2
+    service.learn("ada", *({**CHOICES[0], "rejected": f"{LEFT} {n}", "chosen": f"{TAKEN} {n}"} for n in range(24)))
+    near(service)  # needs four calls, one after the other
+    assert scored(service, "late") == 1
+    while not scored(service, "used"):
+        near(service)
+    asked = [text for texts in service.engine.embedded for text in texts]
+    assert len(asked) == len(set(asked)) == 50
+
+
+def test_the_first_of_a_row_of_failures_is_logged_and_so_is_the_recovery(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "alignx.meaning")
+    service = told(serve(engine={"url": "profile", "embeddings_url": HERE}))
+    service.engine.embed_status = 500
+    near(service)
+    near(service)
+    service.engine.embed_status = 200
+    near(service)
+    near(service)
+    told_of = [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "alignx.meaning"]
+    assert told_of == [
+        ("WARNING", "items are scored without their meaning"),
+        ("INFO", "items are scored by their meaning again"),
+    ]
+    assert TAKEN not in caplog.text
+
+
 def test_a_recommendation_embeds_the_best_of_the_profile(serve: Serve) -> None:
     service = told(serve(engine={"url": "profile", "embeddings_url": HERE}, response={"embed_items": 2}))
     candidates = [f"{kind} number {number}" for number in range(5) for kind in ("A climb", "A seat")]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.services.response.conftest import NOBODY, Serve, Service, items_shown
+from tests.services.response.conftest import HERE, NOBODY, Serve, Service, items_shown
 
 SPORT = [{"id": f"s{i}", "title": f"Match report {i}", "category": "sport"} for i in range(3)]
 CULTURE = [{"id": f"c{i}", "title": f"Concert review {i}", "category": "culture"} for i in range(3)]
@@ -127,6 +127,42 @@ def test_without_an_engine_the_profile_ranks_unless_the_caller_insists(serve: Se
     assert answer.json() == service.recommend("ada", CANDIDATES, method="profile").json()
     for method in ("engine", "fused"):
         assert service.recommend("ada", CANDIDATES, method=method).status_code == 503
+
+
+TEXTS = [
+    "Yes.",
+    "Go by train; it is fast, and you need not park.",
+    "There are, as ever, many ways, and each of them deserves a thorough word! " * 3,
+    "Perhaps the most considerate thing would be to consider, one after the other, all of them! " * 4,
+]
+BREVITY = [{"type": "comparison", "query": f"q{i}", "chosen": TEXTS[0], "rejected": TEXTS[2]} for i in range(6)]
+
+
+def test_an_engine_that_is_away_leaves_the_profiles_ranking_as_it_is(serve: Serve) -> None:
+    """Also where it would have read a few: these are not compared anew among themselves."""
+    service = serve(engine={"url": NOBODY}, response={"rerank": 2})
+    service.learn("ada", *BREVITY)
+    answer = service.recommend("ada", TEXTS)
+    assert answer.json() == service.recommend("ada", TEXTS, method="profile").json()
+
+
+def test_the_profile_is_asked_once(serve: Serve) -> None:
+    service = serve(engine={"embeddings_url": HERE}, response={"embed_keep_s": 0})
+    service.learn("ada", *BREVITY)
+    assert service.recommend("ada", TEXTS).json()["method"] == "fused"
+    assert len(service.engine.embedded) == 1
+
+
+def test_a_reason_tells_of_meaning(serve: Serve) -> None:
+    service = serve(engine={"url": "profile", "embeddings_url": HERE})
+    service.engine.embed = lambda text: [1.0, 0.0] if "walk" in text or "climb" in text else [0.0, 1.0]
+    service.learn("ada", *[{"type": "purchase", "item": {"title": "A long walk"}}] * 3)
+    candidates = [{"title": "Steep climb"}, {"title": "Tram seat"}]
+    reasons = [item["reason"] for item in ranking(service.recommend("ada", candidates, explain=True))]
+    assert reasons == [
+        "It is close to what they took before in meaning.",
+        "It is far from what they took before in meaning.",
+    ]
 
 
 @pytest.mark.parametrize(
