@@ -95,9 +95,11 @@ def blocks(measured: Measured, drawn: Iterable[Block] = ()) -> list[Block]:
             "`mixed` disturb the history, `other` gives another user's summary. Setting `profile` is the fast "
             "profile without any model and without the items' popularity; `-text` a profile that has read the "
             "summary's sentences and nothing else, "
-            f"`-flipped` one that was told {_flipped(measured)} of all choices the wrong way round, `-popularity` items that carry how "
+            f"`-flipped` one that was told {_flipped(measured)} of all choices the wrong way round, "
+            "`-popularity` items that carry how "
             "often others took them, `-semantic` with sentence embeddings, `-all` with both; `wording` a judge that "
-            "reads the profile's text alone. Folded in parts and stored between, the profile is the same by construction."
+            "reads the profile's text alone. "
+            "Folded in parts and stored between, the profile is the same by construction."
         ),
         overview(measured),
         *_unproven(measured),

@@ -41,17 +41,19 @@ def test_an_engine_is_measured_with_both_protocols_beside_the_profile(tmp_path: 
     assert replies.kinds["none"] == 4, "the rules answer every question with what the user likes"
     table = markdown(blocks(gather([tmp_path / "results"])), pictures="pictures")
     assert "| drinks | rules sampled | streaming | 4 |" in table
-    assert "selected no option, each counted as wrong: drinks (rules sampled: direct) 4 of 4, " in table
+    assert "selected no option, each counted as wrong: drinks (rules sampled: none) 4 of 4, " in table
+    wrote = [body for body in fake.bodies if body.get("stream") and body["max_tokens"] > 16]
+    assert len(wrote) == 4 * (1 + 2 + 1), "full, streaming and flipped, once for both protocols"
 
 
 def test_synthetic_rows_are_the_same_each_time_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "SYNTHETIC_ROWS", 3)
     contents = []
     for _ in range(2):
-        write_synthetic(tmp_path / "synthetic.jsonl", tmp_path / "results")
+        write_synthetic(tmp_path / "synthetic.jsonl", tmp_path / "synthetic.conversion.json")
         contents.append((tmp_path / "synthetic.jsonl").read_bytes())
     assert contents[0] == contents[1]
-    note = Conversion.read_from(tmp_path / "results" / "synthetic.conversion.json")
+    note = Conversion.read_from(tmp_path / "synthetic.conversion.json")
     assert (note.name, note.rows) == ("synthetic", 3)
 
 
