@@ -60,10 +60,18 @@ def result(
         clusters=150 if benchmark == "movielens" else None,
         users=tuple(f"user {number}" for number in range(users)),
         shortened=shortened,
-        settings=dict(settings),
+        settings={name: _beside(each, popularity) for name, each in settings.items()},
         differences={"streaming - full": share(-0.01)} if both else {},
         baselines=baselines | ({"popularity": popularity} if popularity else {}),
     )
+
+
+def _beside(found: Scores, popularity: Estimate | None) -> Scores:
+    """With its margin over popularity."""
+    if popularity is None:
+        return found
+    above = share(found.accuracy.mean - popularity.mean, rows=popularity.rows)
+    return found.model_copy(update={"margins": found.margins | {"popularity": above}})
 
 
 def conversion(benchmark: str, **changes: object) -> Conversion:
