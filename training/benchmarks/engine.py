@@ -116,7 +116,7 @@ class EngineSuite:
                     stage,
                     model=url,
                     data=rows_of(self.folder, name),
-                    limit=None if synthetic else self.limit,
+                    limit=self.limit,
                     settings=settings,
                     embeddings=self.embeddings,
                     protocol=replace(self.protocol, choice="forced" if forced else "sampled"),
