@@ -8,9 +8,11 @@ import pytest
 from tests.services.core.fake_engine import FakeEngine
 from tests.training.evaluation.tastes import RuleModel, write_rows
 from tests.training.evaluation.test_models import by_rules
+from tests.training.reporting.made_up import result
 from training.benchmarks import engine
 from training.benchmarks.conversion import Conversion
 from training.benchmarks.engine import FORCED, SAMPLED, EngineSuite, main, options, suite_of, write_synthetic
+from training.evaluation.options import Evaluation
 from training.evaluation.results import EvaluationResult
 from training.evaluation.settings import SETTINGS
 from training.reporting.benchmarks import blocks
@@ -87,3 +89,17 @@ def test_a_checkpoint_is_served_while_it_is_measured(tmp_path: Path, monkeypatch
     assert all(0 < value < 1 for value in probabilities)
     assert forced.settings["full"].writing is not None
     assert sampled.settings["full"].replies is not None
+
+
+def test_the_limit_holds_for_the_synthetic_world_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Evaluation] = []
+
+    async def noted(plan: Evaluation) -> EvaluationResult:
+        asked.append(plan)
+        return result("synthetic", {})
+
+    monkeypatch.setattr(engine, "SYNTHETIC_ROWS", 6)
+    monkeypatch.setattr(engine, "evaluate", noted)
+    EngineSuite("http://engine/v1", tmp_path, "rules", limit=4, benchmarks=("synthetic",)).run()
+    assert [plan.limit for plan in asked] == [4, 4]
+    assert len({plan.answers for plan in asked}) == 1, "both protocols judge the same summaries"
