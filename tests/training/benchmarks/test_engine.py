@@ -75,16 +75,16 @@ def test_the_options_become_the_plan() -> None:
 
 
 def test_a_checkpoint_is_served_while_it_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The shipped checkpoint in a real vLLM; its result names the checkpoint and not an address."""
+    """The shipped checkpoint in a real vLLM; its found names the checkpoint and not an address."""
     monkeypatch.chdir(ROOT)
     write_rows(tmp_path / "drinks.jsonl", 2)
     suite = EngineSuite("models/alignx-mini", tmp_path, "mini", benchmarks=("drinks",), python=ENGINE_PYTHON)
     forced, sampled = (EvaluationResult.read(path) for path in suite.run())
-    for result in (forced, sampled):
-        assert result.model is not None
-        assert result.model.name == "models/alignx-mini in vLLM"
-        assert result.model.sha256 is not None
-        assert result.config["model"] == "models/alignx-mini"
+    for found in (forced, sampled):
+        assert found.model is not None
+        assert found.model.name == "models/alignx-mini in vLLM"
+        assert found.model.sha256 is not None
+        assert found.config["model"] == "models/alignx-mini"
     probabilities = forced.settings["full"].values
     assert all(0 < value < 1 for value in probabilities)
     assert forced.settings["full"].writing is not None
