@@ -75,7 +75,7 @@ def test_the_options_become_the_plan() -> None:
 
 
 def test_a_checkpoint_is_served_while_it_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The shipped checkpoint in a real vLLM; its found names the checkpoint and not an address."""
+    """The shipped checkpoint in a real vLLM; its result names the checkpoint and not an address."""
     monkeypatch.chdir(ROOT)
     write_rows(tmp_path / "drinks.jsonl", 2)
     suite = EngineSuite("models/alignx-mini", tmp_path, "mini", benchmarks=("drinks",), python=ENGINE_PYTHON)
