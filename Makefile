@@ -89,7 +89,7 @@ bench: .venv/.test .venv-training/.ready .venv-engine/.ready $(TINY)  ## Measure
 	$(TRAINING)/python -m bench.choice_speed
 	$(TRAINING)/python -m bench.alignment_scoring
 
-eval: .venv-training/.ready .venv-training/.semantic  ## Measures the fast profile on public data and writes docs/results.md (BENCHMARKS=folder EMBEDDINGS=)
+eval: .venv-training/.ready $(if $(filter semantic,$(EMBEDDINGS)),.venv-training/.semantic)  ## Measures the fast profile on public data and writes docs/results.md (BENCHMARKS=folder EMBEDDINGS=)
 	$(TRAINING)/python -m training.benchmarks.suite --data "$(BENCHMARKS)" \
 		$(if $(EMBEDDINGS),--embeddings "$(EMBEDDINGS)") --report docs
 

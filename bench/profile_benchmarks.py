@@ -14,7 +14,6 @@ AUC of an impression, estimated. PrefEval is a choice of four.
 
 import argparse
 import statistics
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import sqrt
@@ -22,16 +21,13 @@ from pathlib import Path
 
 from bench.page import keep
 from bench.result import Row
-from services.core.dumping import dumps, loads
-from services.core.folding import fold, with_own_text
+from services.core.folding import with_own_text
 from services.core.items import read_item
 from services.core.profile import EMPTY, Profile, scores
 from services.core.schemas import (
-    POPULARITY_FIELD,
     ClickInteraction,
     Interaction,
     Item,
-    ItemFields,
     PurchaseInteraction,
     RatingInteraction,
     item_text,
@@ -39,7 +35,10 @@ from services.core.schemas import (
 from services.core.wording import render
 from training.benchmarks.__main__ import BENCHMARKS
 from training.benchmarks.converting import Negatives, Plan, Tally
-from training.evaluation.cases import Case, flipped, parts
+from training.evaluation.cases import Case, flipped
+from training.evaluation.choosing import folded, offered
+from training.evaluation.metrics import right as hit
+from training.evaluation.profiling import popular
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 FLIPPED, SEED = 0.3, 42
@@ -55,88 +54,40 @@ class Source:
     negatives: Negatives = "random"
     targets: int = 1
     must: str = ""
-    salt: str | None = None
-    """Stands before a user's id in the checksum that halves the users; none where no half was kept aside."""
-
-    def aside(self, user: str) -> bool:
-        """Whether the user is in the half kept aside."""
-        return self.salt is not None and bool(zlib.crc32((self.salt + user.replace("-", "")).encode()) & 1)
 
 
 SOURCES = {
     "Style": Source("psoups", "psoups", kind="style", must="≥ 77"),
     "Expertise": Source("psoups", "psoups", kind="expertise", must="≥ 77"),
-    "MovieLens": Source("movielens", "movielens/ml-100k", targets=3, must="≥ 77.3", salt="ml"),
-    "MovieLens, negatives by popularity": Source(
-        "movielens", "movielens/ml-100k", negatives="popular", targets=3, salt="ml"
-    ),
-    "Amazon games": Source("amazon-candidates", "amazon/games", must="≥ 85.4", salt="g"),
-    "Amazon games, negatives by popularity": Source("amazon-candidates", "amazon/games", negatives="popular", salt="g"),
-    "MIND": Source("mind", "mind", salt="m"),
-    "PrefEval explicit": Source("prefeval", "prefeval", kind="explicit", must="≥ 50", salt=""),
-    "PrefEval choice-based": Source("prefeval", "prefeval", kind="choice", must="≥ 50", salt=""),
-    "PrefEval persona-driven": Source("prefeval", "prefeval", kind="persona", must="≥ 50", salt=""),
+    "MovieLens": Source("movielens", "movielens/ml-100k", targets=3, must="≥ 77.3"),
+    "MovieLens, negatives by popularity": Source("movielens", "movielens/ml-100k", negatives="popular", targets=3),
+    "Amazon games": Source("amazon-candidates", "amazon/games", must="≥ 85.4"),
+    "Amazon games, negatives by popularity": Source("amazon-candidates", "amazon/games", negatives="popular"),
+    "MIND": Source("mind", "mind"),
+    "PrefEval explicit": Source("prefeval", "prefeval", kind="explicit", must="≥ 50"),
+    "PrefEval choice-based": Source("prefeval", "prefeval", kind="choice", must="≥ 50"),
+    "PrefEval persona-driven": Source("prefeval", "prefeval", kind="persona", must="≥ 50"),
 }
 
 Scorer = Callable[[Case, Sequence[Item]], Sequence[float]]
 
 
-@dataclass(frozen=True)
-class User:
-    case: Case
-    aside: bool
-    """In the half kept aside."""
-
-    def items(self, *, popularity: bool = True) -> list[Item]:
-        """What was offered, the chosen item first."""
-        target, counts = self.case.target, self.case.popularity
-        items = [target.chosen, target.rejected, *self.case.others]
-        if counts is None or not popularity:
-            return items
-        return [_with_popularity(item, count) for item, count in zip(items, counts, strict=True)]
-
-
-def _with_popularity(item: Item, count: float) -> Item:
-    fields = {"title": item} if isinstance(item, str) else item.model_dump(exclude_none=True)
-    return ItemFields.model_validate({**fields, POPULARITY_FIELD: count})
-
-
-def users_of(source: Source, limit: int | None) -> list[User]:
+def users_of(source: Source, limit: int | None) -> list[Case]:
     plan = Plan(negatives=source.negatives, targets=source.targets)
     found = []
     for row in BENCHMARKS[source.benchmark].convert(DATA / source.folder, plan, Tally()):
         if row.target is not None and row.kind == source.kind:
-            found.append(User(Case.of_benchmark(row, row.target), source.aside(row.userid)))
+            found.append(Case.of_benchmark(row, row.target))
     return found[:limit]
 
 
-def folded(history: Sequence[Interaction], profile: Profile = EMPTY) -> Profile:
-    for event in history:
-        profile, _ = fold(profile, event)
-    return profile
-
-
-def in_parts(case: Case) -> Profile:
-    """The history in two parts, the profile stored and read again after each."""
-    profile = EMPTY
-    for part in parts(case, 2):
-        profile = loads(dumps(folded(part, profile)))
-    return profile
-
-
-def hit(values: Sequence[float]) -> float:
-    """1 when the first is the highest; those that share the first place share the hit."""
-    best = max(values)
-    return (values[0] == best) / list(values).count(best)
-
-
-def of_category(user: User) -> list[float]:
+def of_category(case: Case) -> list[float]:
     """For each item how many earlier events had one of its categories."""
     counts: dict[str, int] = {}
-    for event in user.case.history:
+    for event in case.history:
         for label in _labels(_taken(event)):
             counts[label] = counts.get(label, 0) + 1
-    return [float(sum(counts.get(label, 0) for label in _labels(item))) for item in user.items()]
+    return [float(sum(counts.get(label, 0) for label in _labels(item))) for item in offered(case)]
 
 
 def _taken(event: Interaction) -> Item:
@@ -154,13 +105,13 @@ def _labels(item: Item) -> tuple[str, ...]:
 
 def measure(name: str, source: Source, limit: int | None) -> list[Row]:
     users = users_of(source, limit)
-    profiles = [folded(user.case.history) for user in users]
+    profiles = [folded(user.history) for user in users]
     texts = [with_own_text(EMPTY, render(profile)) for profile in profiles]
-    turned = [folded(case.history) for case in flipped([user.case for user in users], FLIPPED, seed=SEED)]
+    turned = [folded(case.history) for case in flipped(users, FLIPPED, seed=SEED)]
 
     def hits(known: Sequence[Profile], *, popularity: bool = True) -> list[float]:
         return [
-            hit(scores(profile, user.case.target.query, user.items(popularity=popularity)))
+            hit(scores(profile, user.target.query, popular(user) if popularity else offered(user)))
             for profile, user in zip(known, users, strict=True)
         ]
 
@@ -169,21 +120,20 @@ def measure(name: str, source: Source, limit: int | None) -> list[Row]:
     rows = [
         Row(f"{name}: profile, {len(users)} rows, ±{_half_width(full):.1f}", _percent(full), "%", source.must),
         Row(f"{name}: text alone", _percent(hits(texts)), "%"),
-        Row(f"{name}: profile folded in two parts", _percent(hits([in_parts(user.case) for user in users])), "%"),
     ]
     if aside:
         told = f"{name}: profile, {len(aside)} rows kept aside, ±{_half_width(aside):.1f}"
         rows.insert(1, Row(told, _percent(aside), "%"))
     if turned != profiles:
         rows.append(Row(f"{name}: profile, 30 % of choices flipped", _percent(hits(turned)), "%"))
-    if any(user.case.popularity for user in users):
+    if any(user.popularity for user in users):
         rows.append(Row(f"{name}: profile, no popularity given", _percent(hits(profiles, popularity=False)), "%"))
-        rows.append(Row(f"{name}: popularity", _percent([hit(user.case.popularity or (0, 0)) for user in users]), "%"))
+        rows.append(Row(f"{name}: popularity", _percent([hit(user.popularity or (0, 0)) for user in users]), "%"))
     if any(map(any, map(of_category, users))):
         rows.append(Row(f"{name}: category", _percent([hit(of_category(user)) for user in users]), "%"))
-    longer = [hit([len(item_text(item)) for item in user.items(popularity=False)]) for user in users]
+    longer = [hit([len(item_text(item)) for item in offered(user)]) for user in users]
     rows.append(Row(f"{name}: longer wins", _percent(longer), "%"))
-    return [*rows, Row(f"{name}: random", 100 / len(users[0].items()), "%")]
+    return [*rows, Row(f"{name}: random", 100 / len(offered(users[0])), "%")]
 
 
 def _percent(values: Sequence[float]) -> float:

@@ -68,7 +68,8 @@ async def evaluate(plan: Evaluation) -> EvaluationResult:
     plan.check()
     started = time.monotonic()
     found: dict[str, Any] = {"model": None, "judge": None, "data": None}
-    with AnswerStore.open(plan.out.with_name(f"{plan.out.name}.answers.sqlite")) as store, Bar() as bar:
+    kept = plan.answers or plan.out.with_name(f"{plan.out.name}.answers.sqlite")
+    with AnswerStore.open(kept) as store, Bar() as bar:
         if plan.data is not None:
             found |= await measured(plan, store, bar)
         if plan.alignment and plan.model and plan.reference:
@@ -89,7 +90,7 @@ async def evaluate(plan: Evaluation) -> EvaluationResult:
 def _config(plan: Evaluation) -> dict[str, Any]:
     """All options, paths told from the folder of the run."""
     told = asdict(plan)
-    for name in ("out", "data", "alignment", "summaries", "keep_summaries"):
+    for name in ("out", "data", "alignment", "summaries", "keep_summaries", "answers"):
         told[name] = named(told[name]) if told[name] else None
     for name in ("model", "judge", "reference", "embeddings"):
         told[name] = named(Path(told[name])) if told[name] and not is_url(told[name]) else told[name]

@@ -67,9 +67,13 @@ def test_a_checkpoint_from_end_to_end(
     assert str(tmp_path) not in (tmp_path / "result.json").read_text()
     assert row(0)["target"]["chosen"] not in (tmp_path / "result.json").read_text(), "no user's text"
 
+    kept = (tmp_path / "result.json.answers.sqlite").read_bytes()
     main(arguments(tmp_path, **options))
+    assert (tmp_path / "result.json.answers.sqlite").read_bytes() == kept, "nothing is computed again"
     again = EvaluationResult.read(tmp_path / "result.json")
-    assert sum(scores.calls for scores in again.settings.values()) == 0
+    assert {name: scores.calls for name, scores in again.settings.items()} == {
+        name: scores.calls for name, scores in found.settings.items()
+    }
     assert [scores.values for scores in again.settings.values()] == [s.values for s in found.settings.values()]
 
 

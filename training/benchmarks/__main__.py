@@ -115,7 +115,7 @@ def options() -> argparse.ArgumentParser:
         "--negatives",
         choices=NEGATIVES,
         default=plan.negatives,
-        help="the other item: any unseen one, one drawn by popularity, or one as popular (default: %(default)s)",
+        help="the other item: any unseen one, one drawn by popularity, one exactly as popular (default: %(default)s)",
     )
     add("--targets", type=positive, default=plan.targets, help="most targets a user (default: %(default)s)")
     add("--liked", type=float, default=plan.liked, help="lowest rating that is a liking (default: %(default)s)")

@@ -7,10 +7,11 @@ psoups   concise_detail.json (informativeness), friendly_unfriendly.json (style)
 
 Neither the description of the user ("Demographic Information", "profile"), nor "ground_truth_persona", nor
 the 90 preference directions enter a row. Some answers of P-Soups quote the persona they were made with: such
-pairs are left out of histories, and so are rows whose target is such a pair, all counted.
+pairs are left out of histories, and so are rows whose target is such a pair or stands in the history, all
+counted. Rows of one question share its answers: they are one `cluster`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -57,10 +58,14 @@ def _rows(
         if not history:
             tally.left_out["rows without posts and pairs"] += 1
             continue
+        if _told(history, row):
+            tally.left_out["rows whose target stands in their history"] += 1
+            continue
         yield BenchmarkRow(
             userid=f"{kind or file.stem}-{number}",
             benchmark=benchmark,
             kind=kind,
+            cluster=row.prompt,
             history=plan.recent(history),
             target=Target(query=row.prompt, chosen=row.chosen, rejected=row.rejected),
         )
@@ -75,6 +80,15 @@ def _history(row: AlignXRow, secrets: frozenset[str], tally: Tally) -> list[Inte
         else:
             found.append(ComparisonInteraction(query=pair.query or None, chosen=pair.chosen, rejected=pair.rejected))
     return found
+
+
+def _told(history: Sequence[Interaction], row: AlignXRow) -> bool:
+    """Whether the same question was asked before and one of the two answers offered."""
+    return any(
+        event.query == (row.prompt or None) and {event.chosen, event.rejected} & {row.chosen, row.rejected}
+        for event in history
+        if isinstance(event, ComparisonInteraction)
+    )
 
 
 def _quoting(secrets: frozenset[str], *texts: str) -> bool:

@@ -7,7 +7,8 @@ amazon-candidates   LLMRank's layout (https://github.com/RUCAIBox/LLMRank): *.te
                     item_id: a history in the order of time and the target), *.item (item_id, title) and *.random
                     (user and candidates that the user never took, by blanks, without header). The negative is one
                     of the candidates, with --negatives matched any item that as many have. Without times,
-                    popularity counts the histories of other users, not targets.
+                    popularity counts the histories of other users, not targets. A target whose text stands in
+                    the user's own history is left out.
 
 Uncertain: RecBole leaves the names of title and categories to each data set; TITLES and CATEGORIES list
 what its own conversions use.
@@ -15,11 +16,11 @@ what its own conversions use.
 
 import html
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from services.core.schemas import Interaction, ItemFields, PurchaseInteraction, RatingInteraction
+from services.core.schemas import Interaction, ItemFields, PurchaseInteraction, RatingInteraction, item_text
 from training.benchmarks.converting import Benchmark, Plan, Tally, against, only_file
 from training.benchmarks.rows import BenchmarkRow
 from training.benchmarks.tables import split_lines, text_lines
@@ -123,6 +124,9 @@ def convert_candidates(folder: Path, plan: Plan, tally: Tally) -> Iterator[Bench
         as_often.setdefault(seen[item], []).append(item)
     for user, (history, target) in users.items():
         own = {*history, target}
+        if item_text(items[target]) in {item_text(items[item]) for item in history}:
+            tally.left_out["users whose target stands in their history"] += 1
+            continue
         rng = plan.rng("candidates", user)
         if plan.negatives == "matched":
             fit = [item for item in as_often[seen[target]] if item not in own]
@@ -143,13 +147,8 @@ def convert_candidates(folder: Path, plan: Plan, tally: Tally) -> Iterator[Bench
             benchmark="amazon-candidates",
             history=tuple(PurchaseInteraction(item=items[item]) for item in plan.recent(history)),
             target=aim,
-            popularity=_popularity(seen, target, rejected, own - {target}),
+            popularity=(float(seen[target]), float(seen[rejected])),  # neither is in the user's own history
         )
-
-
-def _popularity(seen: Mapping[str, int], target: str, rejected: str, own: set[str]) -> tuple[float, float]:
-    """Users who have them in their history, the user's own not counted."""
-    return float(seen[target] - (target in own)), float(seen[rejected] - (rejected in own))
 
 
 RECBOLE = Benchmark("recbole", "one *.inter (user_id, item_id, timestamp, perhaps rating) and one *.item", convert)

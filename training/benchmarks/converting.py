@@ -18,6 +18,7 @@ from training.data.reading import Malformed
 from training.errors import DatasetError
 
 T = TypeVar("T")
+UNMATCHED = "targets without an item that others had taken as often"
 Negatives = Literal["random", "popular", "matched"]
 NEGATIVES: tuple[Negatives, ...] = ("random", "popular", "matched")
 
@@ -31,8 +32,8 @@ class Plan:
     """Most events of a row's history; the oldest go."""
     negatives: Negatives = "random"
     """What a recommendation target is shown against: any item the user never took; one drawn by how often
-    others had liked it by then; or one that others had taken as often as the target, or next to it, so that
-    popularity tells nothing."""
+    others had liked it by then; or one that others had taken exactly as often as the target, so that popularity
+    tells nothing: a target without such an item is left out."""
     targets: int = 1
     """Most targets of one user of a recommendation benchmark, the last ones."""
     liked: float = 4.0
@@ -120,10 +121,8 @@ def against(query: str, chosen: Item, rejected: Item, tally: Tally) -> Target | 
 
 
 def as_popular(counts: Sequence[int], wanted: int) -> list[int]:
-    """The places of the counts nearest to `wanted`: equal ones where there are any."""
-    apart = [abs(count - wanted) for count in counts]
-    least = min(apart, default=0)
-    return [place for place, distance in enumerate(apart) if distance == least]
+    """The places of the counts that are `wanted`."""
+    return [place for place, count in enumerate(counts) if count == wanted]
 
 
 def offered(query: str, chosen: str, wrong: Sequence[str], rng: random.Random) -> dict[str, Any]:

@@ -8,8 +8,9 @@ A checkpoint folder is served by vLLM on this machine's CPU while it is measured
 OpenAI-compatible engine. Of each benchmark (BENCHMARKS) that lies in `--rows` the first `--limit` rows are
 measured with forced letters as run `<stage>` and with sampled replies as run `<stage> sampled`. Beside
 them stands the synthetic world that the shipped checkpoint learned from, with people it has not met
-(training/corpus); there histories are also disturbed. Results lie beside those of the suite, so that
-`--report` writes one table of all. A run that was interrupted goes on where it stopped.
+(training/corpus); there histories are also disturbed further. Results lie beside those of the suite, so that
+`--report` writes one table of all. A run that was interrupted goes on where it stopped; both protocols judge
+the same summaries.
 """
 
 import argparse
@@ -27,8 +28,10 @@ import orjson
 from services.core.errors import AlignXError
 from training.benchmarks.conversion import Conversion
 from training.benchmarks.converting import Tally
+from training.benchmarks.folder import answers_of, note_of, result_of, rows_of, stage_of, tell, tell_absent
 from training.corpus import rows
 from training.corpus.rows import World
+from training.embeddings import EXTRA
 from training.errors import DatasetError, TrainingError
 from training.evaluate import evaluate
 from training.evaluation.models import Placement, Sampling
@@ -36,9 +39,6 @@ from training.evaluation.options import Evaluation, positive
 from training.evaluation.results import EvaluationResult, Source
 from training.evaluation.settings import Protocol
 from training.evaluation.sources import checkpoint, is_url
-from training.reporting.benchmarks import overview, write
-from training.reporting.document import plain
-from training.reporting.measured import gather
 from training.served import vllm
 
 SYNTHETIC: Final = "synthetic"
@@ -53,9 +53,9 @@ BENCHMARKS: Final = (
     "psoups-expertise",
     "prefeval-choice",
 )
-FORCED: Final = ("none", "direct", "full", "streaming", "fused")
-SAMPLED: Final = ("direct", "full", "streaming")
-DISTURBED: Final = ("flipped", "drifted", "mixed", "other", "truth", "profile")
+FORCED: Final = ("none", "direct", "full", "streaming", "flipped", "fused")
+SAMPLED: Final = ("none", "direct", "full", "streaming")
+DISTURBED: Final = ("drifted", "mixed", "other", "truth", "profile")
 """Where a world is known, robustness and both bounds are measured besides."""
 SERVING: Final = "--host 127.0.0.1 --max-num-seqs 64 --block-size 32 --enforce-eager --disable-uvicorn-access-log"
 
@@ -73,28 +73,26 @@ class EngineSuite:
     benchmarks: tuple[str, ...] = BENCHMARKS
     python: Path = Path(".venv-engine/bin/python")
     """With vLLM, for a checkpoint."""
+    embeddings: str | None = None
+    """Folder or URL of a sentence model, for setting fused."""
     protocol: Protocol = field(default_factory=Protocol)
     placement: Placement = field(default_factory=Placement)
 
     def present(self) -> list[str]:
         """Raises DatasetError when no named benchmark is there."""
-        found = [name for name in self.benchmarks if name == SYNTHETIC or self.rows(name).is_file()]
+        found = [name for name in self.benchmarks if name == SYNTHETIC or rows_of(self.folder, name).is_file()]
         if not found:
             raise DatasetError(
                 f"--rows {self.folder} holds none of {', '.join(self.benchmarks)}; training.benchmarks.suite makes them"
             )
         return found
 
-    def rows(self, name: str) -> Path:
-        return self.folder / f"{name}.jsonl"
-
     def run(self) -> list[Path]:
         """The files of results. Raises TrainingError, and AlignXError from the engine."""
         present = self.present()
-        if absent := [name for name in self.benchmarks if name not in present]:
-            print(f"absent from {self.folder}: {', '.join(absent)}", file=sys.stderr)
+        tell_absent(self.folder, [name for name in self.benchmarks if name not in present])
         if SYNTHETIC in present:
-            write_synthetic(self.rows(SYNTHETIC), self.folder / "results")
+            write_synthetic(rows_of(self.folder, SYNTHETIC), note_of(self.folder, SYNTHETIC))
         with self._served() as url:
             return [self._measured(name, url, choice) for name in present for choice in ("forced", "sampled")]
 
@@ -109,7 +107,7 @@ class EngineSuite:
     def _measured(self, name: str, url: str, choice: str) -> Path:
         forced, synthetic = choice == "forced", name == SYNTHETIC
         stage = self.stage if forced else f"{self.stage} sampled"
-        out = self.folder / "results" / f"{name}.{stage.replace(' ', '-')}.json"
+        out = result_of(self.folder, name, stage)
         settings = (*FORCED, *(DISTURBED if synthetic else ())) if forced else SAMPLED
         found = asyncio.run(
             evaluate(
@@ -117,17 +115,24 @@ class EngineSuite:
                     out,
                     stage,
                     model=url,
-                    data=self.rows(name),
-                    limit=None if synthetic else self.limit,
+                    data=rows_of(self.folder, name),
+                    limit=self.limit,
                     settings=settings,
+                    embeddings=self.embeddings,
                     protocol=replace(self.protocol, choice="forced" if forced else "sampled"),
-                    placement=self.placement,
+                    placement=replace(self.placement, identity=self.identity),
+                    answers=answers_of(self.folder, name),
                 )
             )
         )
         self._named(found).save(out)
         print(f"{name}, {stage}: {found.seconds:.0f} s", file=sys.stderr)
         return out
+
+    @property
+    def identity(self) -> str:
+        """What answers are kept by: a checkpoint's hash, since its address passes, or the URL."""
+        return self.engine if is_url(self.engine) else checkpoint(Path(self.engine)).sha256 or self.engine
 
     def _named(self, found: EvaluationResult) -> EvaluationResult:
         """With the checkpoint in place of the passing address at which it was served."""
@@ -139,7 +144,7 @@ class EngineSuite:
         return found.model_copy(update={"model": served, "judge": served, "config": config})
 
 
-def write_synthetic(path: Path, notes: Path) -> None:
+def write_synthetic(path: Path, note: Path) -> None:
     """Held-out people of the synthetic world as UPI rows, the same bytes each time, and a note on them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     world = World("heldout", noise=0.0)
@@ -151,7 +156,7 @@ def write_synthetic(path: Path, notes: Path) -> None:
     tally = Tally(rows=SYNTHETIC_ROWS)
     tally.read["people of the synthetic world, held out"] = SYNTHETIC_ROWS
     about = f"a made-up person's next choice, after {SYNTHETIC_HISTORY}"
-    Conversion.of(path, tally, about=about).save(notes / f"{SYNTHETIC}.conversion.json")
+    Conversion.of(path, tally, about=about).save(note)
 
 
 def options() -> argparse.ArgumentParser:
@@ -161,10 +166,11 @@ def options() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("engine", help="checkpoint folder, which vLLM then serves, or URL of an OpenAI-compatible engine")
     add("--rows", type=Path, default=Path("var/benchmarks"), help="what the suite wrote (default: %(default)s)")
-    add("--stage", help="what the report calls the run; default: the checkpoint's name")
+    add("--stage", help="what the report calls the run; default: the checkpoint's name, or the model or host of a URL")
     add("--limit", type=positive, default=60, help="rows of each benchmark, the first ones (default: %(default)s)")
     add("--benchmarks", default=",".join(BENCHMARKS), help="names of files of rows (default: %(default)s)")
     add("--engine-python", type=Path, default=EngineSuite.python, help="with vLLM (default: %(default)s)")
+    add("--embeddings", help=f"for setting fused: folder or URL of a sentence model, or {EXTRA} for that extra's")
     add("--model-name", help="which model of a URL; default: the first it lists")
     add("--api-key-env", help="environment variable with the key of a URL")
     # Small enough for 8,192 positions of a small tokenizer, which needs more tokens than are estimated.
@@ -184,10 +190,11 @@ def suite_of(given: argparse.Namespace) -> EngineSuite:
     return EngineSuite(
         engine=given.engine,
         folder=given.rows,
-        stage=given.stage or ("engine" if is_url(given.engine) else Path(given.engine).name),
+        stage=given.stage or stage_of(given.engine, given.model_name),
         limit=given.limit,
         benchmarks=tuple(given.benchmarks.split(",")),
         python=given.engine_python,
+        embeddings=given.embeddings,
         protocol=protocol,
         placement=Placement(model_name=given.model_name, api_key_env=given.api_key_env),
     )
@@ -197,9 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Raises SystemExit."""
     given = options().parse_args(arguments)
     try:
-        print(plain(overview(gather(suite_of(given).run()))))
-        if given.report:
-            print(*write(gather([given.rows / "results"]), given.report), sep="\n")
+        tell(suite_of(given).run(), given.rows, given.report)
     except (TrainingError, AlignXError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from error

@@ -7,7 +7,7 @@ A row is an impression: one of its clicked articles against one that was shown b
 both drawn, neither of a title in the history. Popularity counts clicks in impressions strictly before; the
 histories of others are not counted, because nothing says when they were. `others` stays empty: an impression may
 show hundreds. With --negatives popular the article not clicked is drawn by those clicks, plus one; with matched
-it is one that had as many as the clicked, or as nearly as any shown.
+it is one that had as many as the clicked, and an impression that shows none is left out.
 """
 
 from array import array
@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.core.schemas import ClickInteraction, ItemFields
-from training.benchmarks.converting import Benchmark, Plan, Tally, against, as_popular, named_file
+from training.benchmarks.converting import UNMATCHED, Benchmark, Plan, Tally, against, as_popular, named_file
 from training.benchmarks.rows import BenchmarkRow
 from training.benchmarks.tables import split_lines
 
@@ -54,6 +54,9 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
         counts = [popularity(name) for name in passed]
         if plan.negatives == "matched":
             passed = [passed[place] for place in as_popular(counts, popularity(chosen))]
+            if not passed:
+                tally.left_out[UNMATCHED] += 1
+                continue
         weights = [count + 1 for count in counts] if plan.negatives == "popular" else None
         rejected = rng.choices(passed, weights)[0]
         target = against(QUERY, articles[chosen], articles[rejected], tally)

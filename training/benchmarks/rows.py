@@ -52,6 +52,9 @@ class BenchmarkRow(Part):
     rejected and these are then all its options."""
     kind: str = ""
     """What sort of row it is within the benchmark, such as a type of question."""
+    cluster: str = ""
+    """Which rows are alike for another reason than their user, such as the text of a question that many are
+    asked; without it rows of one user belong together."""
     popularity: tuple[float, float] | None = None
     """How often others took the chosen and the rejected item, counted before the target; none where unknown."""
     question: str | None = None

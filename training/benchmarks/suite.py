@@ -5,10 +5,11 @@
     python -m training.benchmarks.suite --data ../shared/data --judge http://gpu-box:8000/v1
 
 `make eval` is the first of these. Each part that is there (PARTS) becomes rows `<out>/<part>.jsonl`, and
-`<out>/results` gets one result and one note of what was left out for each. Without `--judge` the fast
+`<out>/results` gets for each one result of this run and one note of what was left out. Without `--judge` the fast
 profile is measured in all the ways of training/evaluation/profiling.py and no model is needed; with it
 `profile` and `wording`, the judge reading the profile's text alone. `--embeddings` adds `profile-semantic`.
-At the end stands the table of all, and `--report` writes it with plots (training/reporting/benchmarks.py).
+At the end stands the table of all, and `--report` writes it with plots (training/reporting/benchmarks.py)
+beside the results of other runs in the same folder (training/benchmarks/folder.py).
 """
 
 import argparse
@@ -25,13 +26,11 @@ from services.core.errors import AlignXError
 from training.benchmarks.__main__ import OF_ANOTHER_KIND, convert
 from training.benchmarks.conversion import Conversion
 from training.benchmarks.converting import NEGATIVES, Negatives, Plan
+from training.benchmarks.folder import note_of, result_of, rows_of, stage_of, tell, tell_absent
 from training.embeddings import EXTRA
 from training.errors import DatasetError, TrainingError
 from training.evaluate import evaluate
 from training.evaluation.options import Evaluation, positive
-from training.reporting.benchmarks import overview, write
-from training.reporting.document import plain
-from training.reporting.measured import gather
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class SuitePart:
 DRAWN: Final[dict[Negatives, str]] = {
     "random": "any of them",
     "popular": "drawn by popularity",
-    "matched": "as popular as the other",
+    "matched": "exactly as popular as the other",
 }
 
 
@@ -132,18 +131,17 @@ class Suite:
     def run(self) -> list[Path]:
         """The files that tell what was found. Raises TrainingError, and AlignXError from a judge."""
         present = self.present()
-        if absent := [part.name for part in PARTS if part not in present]:
-            print(f"absent from {self.data}: {', '.join(absent)}", file=sys.stderr)
+        tell_absent(self.data, [part.name for part in PARTS if part not in present])
         return [path for part in present for path in self.measured(part)]
 
     def measured(self, part: SuitePart) -> tuple[Path, Path]:
-        rows = self.out / f"{part.name}.jsonl"
+        rows = rows_of(self.out, part.name)
         plan = Plan(negatives=part.negatives or Plan().negatives)
         with _only(part.source(self.data)) as folder:
             tally = convert(part.converter, folder, rows, plan, limit=self.limit, kind=part.kind)
         del tally.left_out[OF_ANOTHER_KIND]  # they are another part's
         print(tally.line(part.name), file=sys.stderr)
-        note, result = (self.out / "results" / f"{part.name}{end}" for end in (".conversion.json", ".json"))
+        note, result = note_of(self.out, part.name), result_of(self.out, part.name, self.stage)
         told = Conversion.of(rows, tally, about=part.about, negatives=part.negatives, limit=self.limit)
         told.save(note)
         asyncio.run(evaluate(self._plan(result, rows)))
@@ -175,8 +173,8 @@ def options() -> argparse.ArgumentParser:
     add("--limit", type=positive, help="at most this many rows of each")
     add("--judge", help="checkpoint folder or URL that chooses by the profile's text; default: none")
     add("--embeddings", help=f"folder or URL of a sentence model, or {EXTRA} for that extra's; default: none")
-    add("--stage", default="profile", help="what the report calls the run (default: %(default)s)")
-    add("--report", type=Path, metavar="FOLDER", help="write results.md, its plots and a page there")
+    add("--stage", help="what the report calls the run; default: profile, or the judge's folder or host")
+    add("--report", type=Path, metavar="FOLDER", help="write results.md of all results in --out, its plots and a page")
     return parser
 
 
@@ -184,10 +182,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Raises SystemExit."""
     given = options().parse_args(arguments)
     try:
-        found = gather(Suite(given.data, given.out, given.limit, given.judge, given.stage, given.embeddings).run())
-        print(plain(overview(found)))
-        if given.report:
-            print(*write(found, given.report), sep="\n")
+        stage = given.stage or (stage_of(given.judge) if given.judge else "profile")
+        found = Suite(given.data, given.out, given.limit, given.judge, stage, given.embeddings).run()
+        tell(found, given.out, given.report)
     except (TrainingError, AlignXError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from error

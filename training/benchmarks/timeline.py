@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from training.benchmarks.converting import Plan, Tally
+from training.benchmarks.converting import UNMATCHED, Plan, Tally
 
 Ints = Any
 """A NumPy array of integers."""
@@ -81,7 +81,8 @@ class Timeline:
             for place in found:
                 moment = ordered.moment(name, events, place, plan.rng("moment", name, place))
                 if moment is None:
-                    tally.left_out["targets without another item to draw"] += 1
+                    matched = plan.negatives == "matched"
+                    tally.left_out[UNMATCHED if matched else "targets without another item to draw"] += 1
                 else:
                     yield moment
 
@@ -145,14 +146,12 @@ class _Ordered:
         return None
 
     def _as_popular(self, chosen: int, seen: frozenset[int], now: float, rng: random.Random) -> int | None:
-        """An item the user never took that others had taken as often as `chosen`, or as nearly as there is."""
+        """An item the user never took that others had taken as often as `chosen`; none without one."""
         earlier = int(np.searchsorted(self._all_times, now, side="left"))
         counts = np.bincount(self._all_items[:earlier], minlength=self.count)
         unseen = np.setdiff1d(np.arange(self.count), np.fromiter(seen, dtype=np.int64))
-        if not len(unseen):
-            return None
-        apart = np.abs(counts[unseen] - counts[chosen])
-        return int(rng.choice(unseen[apart == apart.min()].tolist()))
+        fit = unseen[counts[unseen] == counts[chosen]].tolist()
+        return int(rng.choice(fit)) if fit else None
 
     def _popularity(self, item: int, now: float) -> float:
         """Events of the item strictly before `now`."""

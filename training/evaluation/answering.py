@@ -19,7 +19,7 @@ from training.evaluation.cases import Question
 from training.evaluation.choosing import Known
 from training.evaluation.intervals import estimate
 from training.evaluation.kept import KeptSummaries
-from training.evaluation.measuring import by_kind, calls_of, known_of, writing_of
+from training.evaluation.measuring import belonging, by_kind, calls_of, known_of, writing_of
 from training.evaluation.models import Messages, Model, Tick
 from training.evaluation.results import AnswerScores
 from training.evaluation.selections import without_thinking
@@ -84,7 +84,7 @@ async def measure_answers(
     biases = [each.position_bias for each in compared if each.position_bias is not None]
     texts = [answer for answer in answers if answer]
     found = AnswerScores(
-        score=estimate(values, seed=protocol.seed),
+        score=estimate(values, seed=protocol.seed, clusters=belonging(questions)),
         wins=values.count(WIN),
         ties=values.count(TIE),
         losses=values.count(LOSS),

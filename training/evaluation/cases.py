@@ -27,6 +27,7 @@ from services.core.schemas import (
     PurchaseInteraction,
     RatingInteraction,
 )
+from training.benchmarks.aside import aside
 from training.benchmarks.rows import BenchmarkRow, Target, holds_benchmark_rows, read_rows
 from training.data.formats import MaybeText, UpiRow
 from training.data.reading import ReadReport, read, sample
@@ -48,6 +49,11 @@ class User:
     kind: str | None = None
     truth: str | None = None
     benchmark: str | None = None
+    userid: str = ""
+    cluster: str = ""
+    """Which rows are alike for another reason than their user."""
+    aside: bool | None = None
+    """Whether the row is of the users that no feature was chosen on; none where nothing was kept aside."""
 
     @cached_property
     def history_digest(self) -> str:
@@ -75,6 +81,8 @@ class Question(User):
             history=row.history,
             kind=row.kind or None,
             benchmark=row.benchmark,
+            userid=row.userid,
+            cluster=row.cluster,
             question=row.question,
             reference=row.reference,
         )
@@ -99,6 +107,7 @@ class Case(User):
             target=Pair(aim.query, aim.chosen, aim.rejected),
             kind=row.sort or None,
             truth=row.truth or None,
+            userid=row.userid or "",
         )
 
     @classmethod
@@ -110,6 +119,9 @@ class Case(User):
             target=Pair(target.query, target.chosen, target.rejected),
             kind=row.kind or None,
             benchmark=row.benchmark,
+            userid=row.userid,
+            cluster=row.cluster,
+            aside=aside(row.benchmark, row.userid),
             others=row.others,
             popularity=row.popularity,
         )
@@ -154,6 +166,20 @@ def read_questions(
     if unfit:
         raise DatasetError(f"{path}: {unfit} of {len(rows)} rows have a target and no question with its reference")
     return [Question.of(row) for row in rows], report
+
+
+def clusters(users: Sequence[User]) -> tuple[str, list[str]] | None:
+    """What the bootstrap draws, in a word, and of each row which it belongs to: rows of one question, of one
+    user, or, where all are of one user, of one history. None where rows stand by themselves."""
+    ways = (
+        ("questions", [user.cluster for user in users]),
+        ("users", [user.userid for user in users]),
+        ("histories", [user.history_digest for user in users]),
+    )
+    for name, found in ways:
+        if all(found) and len(set(found)) > 1:
+            return (name, found) if len(set(found)) < len(found) else None
+    return None
 
 
 def flipped(cases: Sequence[OneUser], share: float, *, seed: int) -> list[OneUser]:

@@ -97,8 +97,11 @@ def read_choice(reply: str, order: Sequence[int]) -> Choice:
 
 
 def profile_of(user: User) -> Profile:
-    profile = EMPTY
-    for event in user.history:
+    return folded(user.history)
+
+
+def folded(events: Sequence[Interaction], profile: Profile = EMPTY) -> Profile:
+    for event in events:
         profile, _ = fold(profile, event)
     return profile
 
@@ -108,7 +111,7 @@ def foreseen(case: Case) -> Choice:
     return Choice(tuple(probabilities(profile_of(case), case.target.query, offered(case))))
 
 
-def fused(choice: Choice, case: Case, weight: float) -> Choice:
+def fused(choice: Choice, by_profile: Choice, weight: float) -> Choice:
     """A choice by letters joined with the fast profile's, as serving does; `weight` is the engine's."""
-    both = fuse(choice.probabilities, foreseen(case).probabilities, weight)
+    both = fuse(choice.probabilities, by_profile.probabilities, weight)
     return choice._replace(probabilities=tuple(both))

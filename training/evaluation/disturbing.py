@@ -16,16 +16,17 @@ Drift = Literal["reversed", "other"]
 """What the older half of a history becomes: its own opposite, or what another user did."""
 
 
-def others(users: Sequence[User]) -> list[User] | None:
-    """For each user the next one with another history; none where all have the same."""
+def others(users: Sequence[User]) -> list[int] | None:
+    """For each user the place of the next one with another history; none where all have the same."""
     if len({user.history_digest for user in users}) < 2:
         return None
-    found: list[User] = []
     count = len(users)
-    for place, user in enumerate(users):
-        following = (users[(place + step) % count] for step in range(1, count))
-        found.append(next(each for each in following if each.history_digest != user.history_digest))
-    return found
+
+    def next_one(place: int) -> int:
+        following = ((place + step) % count for step in range(1, count))
+        return next(other for other in following if users[other].history_digest != users[place].history_digest)
+
+    return list(map(next_one, range(count)))
 
 
 def drifted(users: Sequence[OneUser], drift: Drift, *, seed: int) -> list[OneUser]:
@@ -44,7 +45,7 @@ def drifted(users: Sequence[OneUser], drift: Drift, *, seed: int) -> list[OneUse
         if strangers is None:
             past = tuple(turned_round(event, rng) for event in past)
         else:
-            stranger = strangers[place].history
+            stranger = users[strangers[place]].history
             past = stranger[: len(stranger) // 2]
         changed.append(replace(user, history=(*past, *user.history[middle:])))
     return changed
@@ -60,9 +61,10 @@ def mixed(users: Sequence[OneUser], share: float, *, seed: int) -> list[OneUser]
     if strangers is None:
         raise ValueError("events of another user need users with different histories")
     rng, changed = random.Random(seed), []
-    for user, stranger in zip(users, strangers, strict=True):
-        count = min(round(share * len(user.history)), len(stranger.history))
-        foreign = stranger.history[len(stranger.history) - count :]
+    for user, place in zip(users, strangers, strict=True):
+        stranger = users[place].history
+        count = min(round(share * len(user.history)), len(stranger))
+        foreign = stranger[len(stranger) - count :]
         changed.append(replace(user, history=_woven(user.history, foreign, rng)))
     return changed
 

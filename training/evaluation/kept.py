@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from training.errors import ConfigError, DatasetError
 from training.evaluation.cases import User
+from training.evaluation.disturbing import others
 from training.evaluation.results import EvaluationResult, Part, Source
 from training.evaluation.sources import file_sha256, named
 
@@ -53,7 +54,8 @@ class KeptSummaries:
         return (*self.found, *derived)
 
     def of(self, setting: str, users: Sequence[User]) -> list[str | None]:
-        """Of each user, in their order. Raises ConfigError where one is missing."""
+        """Of each user, in their order. Raises ConfigError where one is missing, and in setting other where
+        all users have the same history."""
         kept = self.found.get("full" if setting in _FROM_FULL else setting, {})
         keys = [user.digest if user.digest in kept else user.history_digest for user in users]
         missing = sum(key not in kept for key in keys)
@@ -63,7 +65,12 @@ class KeptSummaries:
                 f"--data, neither of the row nor of its history; it has settings {', '.join(self.found)}"
             )
         summaries = [kept[key] for key in keys]
-        return [*summaries[1:], *summaries[:1]] if setting == "other" else summaries
+        if setting != "other":
+            return summaries
+        strangers = others(users)
+        if strangers is None:
+            raise ConfigError("setting other needs users with different histories")
+        return [summaries[place] for place in strangers]
 
     @classmethod
     def read(cls, path: Path) -> "KeptSummaries":

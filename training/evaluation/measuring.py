@@ -7,7 +7,7 @@ from statistics import fmean
 from services.core.schemas import item_text
 from training.embeddings import in_process
 from training.evaluation.bar import Bar
-from training.evaluation.cases import Case, User
+from training.evaluation.cases import Case, User, clusters
 from training.evaluation.choosing import Choice, Known, forced, foreseen, fused, offered, sampled
 from training.evaluation.intervals import estimate
 from training.evaluation.kept import KeptSummaries
@@ -40,13 +40,18 @@ async def measure(
     protocol: Protocol,
     bar: Bar,
     kept: KeptSummaries | None = None,
+    embeddings: str | None = None,
 ) -> tuple[Scores, Inference]:
-    """Summaries of a setting, by `model` or `kept` of another run, and what the judge makes of them."""
+    """Summaries of a setting, by `model` or `kept` of another run, and what the judge makes of them.
+    With `embeddings` the profile in setting fused scores by meaning too, as in serving."""
     tick = bar.line(setting, answers_of(setting, len(cases), protocol.updates))
     started, before = time.monotonic(), calls_of(model, judge)
     inference = Inference(model, protocol, tick)
     known = await known_of(setting, cases, inference, kept)
-    choices = await chosen(setting, cases, known, judge, protocol, tick)
+    choices = await chosen(cases, known, judge, protocol, tick)
+    if setting == FUSED:
+        own = await _by_profile(cases, embeddings)
+        choices = [fused(*both, protocol.fuse_engine) for both in zip(choices, own, strict=True)]
     found = scored(choices, cases, protocol.seed).model_copy(
         update={
             "writing": writing_of(setting, inference, known),
@@ -74,14 +79,18 @@ async def known_of(
 
 
 async def chosen(
-    setting: str, cases: Sequence[Case], known: Sequence[Known], judge: Model, protocol: Protocol, tick: Tick
+    cases: Sequence[Case], known: Sequence[Known], judge: Model, protocol: Protocol, tick: Tick
 ) -> list[Choice]:
     if protocol.choice == "sampled":
         return await sampled(judge, cases, known, seed=protocol.seed, tick=tick)
-    choices = await forced(judge, cases, known, batch=protocol.batch, tick=tick)
-    if setting == FUSED:
-        return [fused(choice, case, protocol.fuse_engine) for choice, case in zip(choices, cases, strict=True)]
-    return choices
+    return await forced(judge, cases, known, batch=protocol.batch, tick=tick)
+
+
+async def _by_profile(cases: Sequence[Case], embeddings: str | None, *, counted: bool = False) -> list[Choice]:
+    """The fast profile's choices as serving has them: by meaning too where there are embeddings."""
+    if not embeddings:
+        return list(map(foreseen, cases))
+    return by_meaning(cases, await vectors(embeddings, texts_of(cases)), counted=counted)
 
 
 def writing_of(setting: str, inference: Inference, known: Sequence[Known]) -> Writing | None:
@@ -98,7 +107,7 @@ def writing_of(setting: str, inference: Inference, known: Sequence[Known]) -> Wr
 
 
 def calls_of(model: Model, judge: Model) -> int:
-    return model.calls if judge is model else model.calls + judge.calls
+    return model.needed if judge is model else model.needed + judge.needed
 
 
 async def measure_profile(
@@ -107,8 +116,7 @@ async def measure_profile(
     """The fast profile, without any language model. Raises TrainingError where embeddings are not to be had."""
     started = time.monotonic()
     if setting in OF_MEANING and embeddings:
-        counted = setting == ALL_GIVEN
-        choices = by_meaning(cases, await vectors(embeddings, texts_of(cases)), counted=counted)
+        choices = await _by_profile(cases, embeddings, counted=setting == ALL_GIVEN)
     else:
         choices = MEASURED[setting](cases, protocol)
     found = scored(choices, cases, protocol.seed)
@@ -124,15 +132,18 @@ def scored(choices: Sequence[Choice], cases: Sequence[Case], seed: int) -> Score
     rows = [choice.probabilities for choice in choices]
     hits = list(map(right, rows)) if choices[0].kind is None else [row[0] for row in rows]
     values = [row[0] for row in rows]
+    belongs = belonging(cases)
+    aside = [place for place, case in enumerate(cases) if case.aside]
     biases = [choice.position_bias for choice in choices if choice.position_bias is not None]
     of_letters = choices[0].kind is None
     return Scores(
-        accuracy=estimate(hits, seed=seed),
-        probability=estimate(values, seed=seed),
-        auc=auc_estimate(rows, seed=seed) if of_letters else None,
+        accuracy=estimate(hits, seed=seed, clusters=belongs),
+        probability=estimate(values, seed=seed, clusters=belongs),
+        auc=auc_estimate(rows, seed=seed, clusters=belongs) if of_letters else None,
         calibration=calibration(rows) if of_letters else None,
         replies=None if of_letters else _replies(choices),
         position_bias=fmean(biases) if biases else None,
+        aside=_over(aside, hits, belongs, seed) if aside else None,
         by_kind=by_kind(hits, cases, seed),
         values=tuple(values),
         right=tuple(hits),
@@ -141,8 +152,21 @@ def scored(choices: Sequence[Choice], cases: Sequence[Case], seed: int) -> Score
 
 def by_kind(values: Sequence[float], users: Sequence[User], seed: int) -> dict[str, Estimate]:
     kinds = sorted({user.kind for user in users if user.kind})
-    found = {kind: [value for value, user in zip(values, users, strict=True) if user.kind == kind] for kind in kinds}
-    return {kind: estimate(of_kind, seed=seed) for kind, of_kind in found.items()}
+    found = {kind: [place for place, user in enumerate(users) if user.kind == kind] for kind in kinds}
+    belongs = belonging(users)
+    return {kind: _over(of_kind, values, belongs, seed) for kind, of_kind in found.items()}
+
+
+def belonging(users: Sequence[User]) -> list[str] | None:
+    """What the bootstrap draws each row with; none where rows stand by themselves."""
+    found = clusters(users)
+    return found[1] if found else None
+
+
+def _over(places: Sequence[int], values: Sequence[float], belongs: list[str] | None, seed: int) -> Estimate:
+    """The mean over some of the rows."""
+    chosen = [belongs[place] for place in places] if belongs else None
+    return estimate([values[place] for place in places], seed=seed, clusters=chosen)
 
 
 def _replies(choices: Sequence[Choice]) -> Replies:
@@ -155,15 +179,35 @@ def _replies(choices: Sequence[Choice]) -> Replies:
 # --- without reading ---------------------------------------------------------------------------
 
 
-def baselines(cases: Sequence[Case], seed: int) -> dict[str, Estimate]:
+Told = Mapping[str, Sequence[float | None]]
+"""Of each baseline what it scores on each row; none on a row that does not tell it."""
+
+
+def unread(cases: Sequence[Case]) -> Told:
     """What a score stands beside: chance, length, popularity where the rows tell it, the fast profile."""
-    found = {
+    return {
         "random": [1 / len(offered(case)) for case in cases],
         "longer wins": longer_wins(cases),
-        "popularity": [right(case.popularity) for case in cases if case.popularity],
+        "popularity": [right(case.popularity) if case.popularity else None for case in cases],
         "profile": [right(foreseen(case).probabilities) for case in cases],
     }
-    return {name: estimate(values, seed=seed) for name, values in found.items() if values}
+
+
+def baselines(told: Told, cases: Sequence[Case], seed: int) -> dict[str, Estimate]:
+    return margins(told, None, cases, seed)
+
+
+def margins(told: Told, hits: Sequence[float] | None, cases: Sequence[Case], seed: int) -> dict[str, Estimate]:
+    """The baselines themselves, or what `hits` is above each, row by row."""
+    belongs, found = belonging(cases), {}
+    for name, scored_by in told.items():
+        places = [place for place, value in enumerate(scored_by) if value is not None]
+        values = [value or 0.0 for value in scored_by]
+        if hits is not None:
+            values = [hit - value for hit, value in zip(hits, values, strict=True)]
+        if places:
+            found[name] = _over(places, values, belongs, seed)
+    return found
 
 
 def longer_wins(cases: Sequence[Case]) -> list[float]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from training.evaluation.intervals import LEVEL, TIE
+from training.evaluation.intervals import LEVEL, TIE, Clusters, numbered
 from training.evaluation.results import Bin, Calibration, Estimate
 
 AUC_RESAMPLES: Final = 1_000
@@ -37,10 +37,12 @@ def auc(rows: Rows) -> float:
     return _Pool(rows).auc(np.ones(len(rows)))
 
 
-def auc_estimate(rows: Rows, *, seed: int = 0, resamples: int = AUC_RESAMPLES) -> Estimate:
-    """`auc` with its 95 % percentile bootstrap interval: users are drawn, each with all their options."""
+def auc_estimate(rows: Rows, *, seed: int = 0, resamples: int = AUC_RESAMPLES, clusters: Clusters = None) -> Estimate:
+    """`auc` with its 95 % percentile bootstrap interval: clusters are drawn, rows with all their options."""
     pool, rng, count = _Pool(rows), np.random.default_rng(seed), len(rows)
-    drawn = (np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(resamples))
+    owners = numbered(clusters if clusters is not None else range(count))
+    many = int(owners.max()) + 1
+    drawn = (np.bincount(rng.integers(many, size=many), minlength=many)[owners] for _ in range(resamples))
     tail = (1 - LEVEL) / 2
     low, high = np.quantile([pool.auc(times) for times in drawn], [tail, 1 - tail])
     return Estimate(mean=pool.auc(np.ones(count)), low=float(low), high=float(high), rows=count)

@@ -60,6 +60,11 @@ class Model(LetterEngine, Protocol):
         ...
 
     @property
+    def needed(self) -> int:
+        """Answers asked for so far, kept or not."""
+        ...
+
+    @property
     def opened(self) -> bool:
         """Whether the chat template writes <think>, so that replies lack it."""
         ...
@@ -113,6 +118,7 @@ class LocalModel:
         self.opened = opened
         self.tokens = tokens
         self.calls = 0
+        self.needed = 0
         self._engine = engine
         self._store = store
         self._identity = [source.sha256 or source.name, arithmetic]
@@ -123,6 +129,7 @@ class LocalModel:
     ) -> list[float]:
         key = _digest("choose", self._identity, list(messages), list(letters))
         kept: list[float] | None = self._store.get(key)
+        self.needed += 1
         if kept is None:
             kept = await self._engine.choose(messages, letters, tenant=tenant, priority=priority)
             self._store.put(key, "judge", kept)
@@ -147,6 +154,7 @@ class LocalModel:
                 )
                 self._store.put(key, "writer", kept)
                 self.calls += len(group)
+            self.needed += len(group)
             replies += kept
             tick(len(group))
         return replies
@@ -164,6 +172,7 @@ class LocalModel:
                 kept[place] = [sum(logprobs), len(logprobs)]
                 self._store.put(keys[place], "likelihood", kept[place])
             self.calls += len(wanted)
+            self.needed += len(group)
             found += [Likelihood(*answer) for answer in kept]
             tick(len(group))
         return found
@@ -182,6 +191,10 @@ class RemoteModel:
     @property
     def calls(self) -> int:
         return self._engine.usage.calls
+
+    @property
+    def needed(self) -> int:
+        return self._engine.usage.calls + self._engine.usage.cached_calls
 
     def tokens(self, text: str) -> int:
         return estimate_tokens(text)
@@ -224,6 +237,9 @@ class Placement:
     model_name: str | None = None
     """An engine behind a URL: which of its models is asked; default: the first it lists."""
     api_key_env: str | None = None
+    identity: str | None = None
+    """An engine behind a URL: what its kept answers are found by besides its model's name, such as the hash of the
+    checkpoint it serves; default: the URL."""
     opened: bool = False
     """An engine behind a URL: whether its chat template writes <think>."""
     concurrency: int = 64
@@ -242,7 +258,7 @@ async def open_model(where: str, store: AnswerStore, placement: Placement) -> As
         api_key_env=placement.api_key_env,
         concurrency=placement.concurrency,
     )
-    async with open_engine("judge", config, store) as engine:
+    async with open_engine("judge", config, store, known_as=placement.identity or where) as engine:
         yield RemoteModel(
             engine,
             Source(name=" ".join(filter(None, (placement.model_name, where)))),

@@ -32,6 +32,8 @@ class Evaluation:
     summaries: Path | None = None
     """Written by another run: no model writes here, and `judge` chooses by them."""
     keep_summaries: Path | None = None
+    answers: Path | None = None
+    """The file in which answers are kept; default: beside `out`."""
     variants: bool = False
     """Without `settings`: the fast profile in all ways (training/evaluation/profiling.py), not in its own alone."""
     embeddings: str | None = None

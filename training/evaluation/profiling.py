@@ -2,23 +2,23 @@
 
 profile             the statistics of the whole history
 profile-text        a profile that has read the summary in plain sentences and nothing else
-profile-streaming   folded in parts, stored and read again after each
 profile-flipped     after a share of the history's choices was turned round
 profile-popularity  items carry how often others had taken them, as a caller may supply it
 profile-semantic    items are scored by what they mean too, by sentence embeddings
 profile-all         items with their popularity, and by what they mean
+
+Folded in parts and stored between, the profile is the same, so there is no setting for that.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from services.core.dumping import dumps, loads
-from services.core.folding import fold, with_own_text
+from services.core.folding import with_own_text
 from services.core.meaning import Vector, lessons, nearness, text_of
 from services.core.profile import EMPTY, Profile, probabilities, scores, shares
-from services.core.schemas import POPULARITY_FIELD, Interaction, Item, ItemFields
+from services.core.schemas import POPULARITY_FIELD, Item, ItemFields
 from services.core.wording import render
-from training.evaluation.cases import Case, flipped, has_other_side, parts
+from training.evaluation.cases import Case, flipped, has_other_side
 from training.evaluation.choosing import Choice, foreseen, offered, profile_of
 from training.evaluation.settings import Protocol
 
@@ -29,10 +29,6 @@ def by_profile(cases: Sequence[Case], _: Protocol) -> list[Choice]:
 
 def by_text(cases: Sequence[Case], _: Protocol) -> list[Choice]:
     return [_choice(with_own_text(EMPTY, render(profile_of(case))), case) for case in cases]
-
-
-def by_parts(cases: Sequence[Case], protocol: Protocol) -> list[Choice]:
-    return [_choice(in_parts(case, protocol.updates), case) for case in cases]
 
 
 def turned(cases: Sequence[Case], protocol: Protocol) -> list[Choice]:
@@ -47,7 +43,6 @@ def with_popularity(cases: Sequence[Case], _: Protocol) -> list[Choice]:
 MEASURED: Final[Mapping[str, Callable[[Sequence[Case], Protocol], list[Choice]]]] = {
     "profile": by_profile,
     "profile-text": by_text,
-    "profile-streaming": by_parts,
     "profile-flipped": turned,
     "profile-popularity": with_popularity,
 }
@@ -79,19 +74,6 @@ def by_meaning(cases: Sequence[Case], vectors: Mapping[str, Vector], *, counted:
         near = nearness(taught, learned, texts, [vectors[text] for text in texts])
         choices.append(Choice(tuple(shares([one + other for one, other in zip(known, near, strict=True)]))))
     return choices
-
-
-def in_parts(case: Case, count: int) -> Profile:
-    profile = EMPTY
-    for part in parts(case, count):
-        profile = loads(dumps(_folded(part, profile)))
-    return profile
-
-
-def _folded(events: Sequence[Interaction], profile: Profile) -> Profile:
-    for event in events:
-        profile, _ = fold(profile, event)
-    return profile
 
 
 def popular(case: Case) -> list[Item]:

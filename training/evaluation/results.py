@@ -79,12 +79,18 @@ class Scores(Part):
     """Of protocol sampled."""
     position_bias: float | None = None
     """Mean distance between an item's probability in one order and its average over both."""
+    aside: Estimate | None = None
+    """Accuracy over the users that no feature of the fast profile was chosen on (training/benchmarks/aside.py);
+    null where none was kept aside."""
+    margins: dict[str, Estimate] = {}
+    """Accuracy less that of a baseline, paired by row, over the rows that tell the baseline."""
     by_kind: dict[str, Estimate] = {}
     """Accuracy by the kind of target, where the rows tell."""
     writing: Writing | None = None
     calls: int = 0
-    """Answers the engine gave, kept ones of an earlier run left out."""
+    """Answers the setting needs of the engine, also those that were kept of an earlier run or setting."""
     seconds: float = 0.0
+    """Of this run alone: what was kept took none."""
     values: tuple[float, ...] = ()
     """The probability of each user's choice, in the order of `users`."""
     right: tuple[float, ...] = ()
@@ -163,6 +169,10 @@ class EvaluationResult(Part):
     versions: dict[str, str]
     templates: tuple[str, ...] = ()
     """Prompt templates that were used."""
+    drawn: str = "rows"
+    """What the bootstrap draws: rows, or whole users, questions or histories where several rows share one."""
+    clusters: int | None = None
+    """How many of these there are; null where rows are drawn."""
     users: tuple[str, ...] = ()
     """A digest of each row: two results with the same digests saw the same users."""
     kept_summaries: Source | None = None

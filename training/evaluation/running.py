@@ -10,11 +10,11 @@ from typing import Any
 from training.errors import ConfigError
 from training.evaluation.answering import measure_answers
 from training.evaluation.bar import Bar
-from training.evaluation.cases import Case, Question, User, holds_questions, read_cases, read_questions
+from training.evaluation.cases import Case, Question, User, clusters, holds_questions, read_cases, read_questions
 from training.evaluation.disturbing import others
 from training.evaluation.intervals import difference
 from training.evaluation.kept import KEPT, KeptSummaries, keep
-from training.evaluation.measuring import baselines, measure, measure_profile
+from training.evaluation.measuring import baselines, belonging, margins, measure, measure_profile, unread
 from training.evaluation.models import Model, open_model
 from training.evaluation.options import Evaluation
 from training.evaluation.profiling import possible as variants
@@ -75,8 +75,9 @@ def chosen_settings(plan: Evaluation, users: Sequence[User], kept: KeptSummaries
         possible -= WRITTEN.keys() - set(kept.settings)
     if isinstance(users[0], Question):
         possible -= set(OF_CHOICES)
-    if plan.judged and not kept and others(users) is None:
-        possible -= {*OF_SEVERAL, *(("drifted",) if plan.protocol.drift == "other" else ())}
+    if plan.judged and others(users) is None:
+        drifted = ("drifted",) if plan.protocol.drift == "other" else ()
+        possible -= {"other"} if kept else {*OF_SEVERAL, *drifted}
     wanted = plan.settings or tuple(possible - (set() if plan.variants else set(PROFILES[1:])))
     if impossible := set(wanted) - possible:
         raise ConfigError(
@@ -112,6 +113,7 @@ async def measured(plan: Evaluation, store: AnswerStore, bar: Bar) -> dict[str, 
             found = await _answers(plan, names, questions, (model, judge), bar, kept, noted)
         else:
             found = await _choices(plan, names, cases, (model, judge), bar, kept, noted)
+    drawn = clusters(users)
     writer = kept.model if kept else model.source if model else None
     kept_summaries = None
     if plan.keep_summaries and writer:
@@ -125,6 +127,8 @@ async def measured(plan: Evaluation, store: AnswerStore, bar: Bar) -> dict[str, 
         "left_out": report.left_out,
         "shortened": len(noted.shortened),
         "templates": tuple(sorted(noted.templates)),
+        "drawn": drawn[0] if drawn else "rows",
+        "clusters": len(set(drawn[1])) if drawn else None,
         "users": tuple(user.digest for user in users),
         **found,
     }
@@ -152,13 +156,16 @@ async def _choices(
         if name in PROFILES:
             found[name] = await measure_profile(name, cases, plan.protocol, plan.embeddings)
         elif model and judge:
-            found[name], inference = await measure(name, cases, model, judge, plan.protocol, bar, kept)
+            found[name], inference = await measure(name, cases, model, judge, plan.protocol, bar, kept, plan.embeddings)
             noted.add(name, inference)
-    seed = plan.protocol.seed
+    seed, told = plan.protocol.seed, unread(cases)
     return {
-        "settings": found,
-        "differences": _differences({name: scores.right for name, scores in found.items()}, seed),
-        "baselines": baselines(cases, seed),
+        "settings": {
+            name: scores.model_copy(update={"margins": margins(told, scores.right, cases, seed)})
+            for name, scores in found.items()
+        },
+        "differences": _differences({name: scores.right for name, scores in found.items()}, cases, seed),
+        "baselines": baselines(told, cases, seed),
     }
 
 
@@ -179,13 +186,14 @@ async def _answers(
         found[name], inference = await measure_answers(name, questions, model, judge, plan.protocol, bar, kept)
         noted.add(name, inference)
     values = {name: scores.values for name, scores in found.items()}
-    return {"answers": found, "differences": _differences(values, plan.protocol.seed)}
+    return {"answers": found, "differences": _differences(values, questions, plan.protocol.seed)}
 
 
-def _differences(values: Mapping[str, Sequence[float]], seed: int) -> dict[str, Estimate]:
+def _differences(values: Mapping[str, Sequence[float]], users: Sequence[User], seed: int) -> dict[str, Estimate]:
     """Of the settings worth comparing that were measured; `values` has one value a user for each."""
+    belongs = belonging(users)
     return {
-        f"{one} - {other}": difference(values[one], values[other], seed=seed)
+        f"{one} - {other}": difference(values[one], values[other], seed=seed, clusters=belongs)
         for one, other in COMPARED
         if one in values and other in values
     }

@@ -26,7 +26,7 @@ from services.core.schemas import Interaction
 from services.core.wording import render
 from training.evaluation.cases import User, flipped, parts
 from training.evaluation.choosing import profile_of
-from training.evaluation.disturbing import Drift, drifted, mixed
+from training.evaluation.disturbing import Drift, drifted, mixed, others
 from training.evaluation.models import Model, Sampling, Tick
 from training.rewards import answer_of, well_formed
 
@@ -127,8 +127,12 @@ class Inference:
         return await self.full(mixed(users, self.protocol.mix, seed=self.protocol.seed))
 
     async def other(self, users: Sequence[User]) -> list[Summary]:
+        """Raises ValueError where all have the same history."""
+        strangers = others(users)
+        if strangers is None:
+            raise ValueError("the summary of another user needs users with different histories")
         summaries = await self.full(users)
-        return [*summaries[1:], *summaries[:1]]
+        return [summaries[place] for place in strangers]
 
 
 async def no_summary(users: Sequence[User]) -> list[Summary]:
@@ -171,7 +175,6 @@ OF_MEANING: Final = (SEMANTIC, ALL_GIVEN)
 PROFILES: Final = (
     PROFILE,
     "profile-text",
-    "profile-streaming",
     "profile-flipped",
     "profile-popularity",
     *OF_MEANING,
@@ -191,7 +194,7 @@ SETTINGS: Final = (
     FUSED,
     *PROFILES,
 )
-OF_SEVERAL: Final = ("mixed",)
+OF_SEVERAL: Final = ("mixed", "other")
 """Settings that need users with different histories; `drifted` does with another user's past."""
 OF_LETTERS: Final = (FUSED,)
 """Settings that need the probabilities of letters, which a sampled reply has none of."""

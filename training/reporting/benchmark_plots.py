@@ -43,7 +43,7 @@ def _svg(figure: Figure) -> bytes:
     return b"\n".join(line.rstrip() for line in drawn.getvalue().splitlines()) + b"\n"
 
 
-OF_THE_TABLE = ("profile-text", "profile-streaming", "profile-flipped")
+OF_THE_TABLE = ("profile-text", "profile-flipped")
 """Settings that would lie over others."""
 
 

@@ -28,14 +28,14 @@ NAME = "results"
 UNREAD = ("random", "longer wins", "popularity")
 """Baselines that choose without reading the history."""
 NO_SCORES = (
-    "none", "other", "flipped", "drifted", "mixed", "truth", "profile-flipped", "profile-streaming", "profile-text",
+    "none", "other", "flipped", "drifted", "mixed", "truth", "profile-flipped", "profile-text",
 )  # fmt: skip
 """Settings that are controls, or ask how a score holds: they stand in the table, not beside published figures."""
 
 
 def overview(measured: Measured) -> Table:
     """Each score with its rows, interval and baselines."""
-    head = ("benchmark", "run", "setting", "rows", "accuracy, 95 % interval", "AUC", "ECE")
+    head = ("benchmark", "run", "setting", "rows", "accuracy, 95 % interval", "kept aside", "AUC", "ECE")
     return Table(
         (*head, *UNREAD),
         tuple(
@@ -45,6 +45,7 @@ def overview(measured: Measured) -> Table:
                 line.setting,
                 f"{line.accuracy.rows:,}",
                 percent(line.accuracy),
+                _aside(line),
                 _auc(line),
                 _ece(line),
                 *(_baseline(line, name) for name in UNREAD),
@@ -53,6 +54,11 @@ def overview(measured: Measured) -> Table:
         ),
         names=3,
     )
+
+
+def _aside(line: Line) -> str:
+    found = line.scores.aside if isinstance(line.scores, Scores) else None
+    return f"{percent(found)}, {found.rows:,} rows" if found else NONE
 
 
 def _auc(line: Line) -> str:
@@ -79,17 +85,21 @@ def blocks(measured: Measured, drawn: Iterable[Block] = ()) -> list[Block]:
         Heading(TITLE, 1),
         Text(
             "Share of rows whose choice got the highest score, ties shared, with its 95 % bootstrap interval; for "
-            "questions that are answered, a win counts 1, a tie a half. AUC is pooled over all options of all rows; "
+            "questions that are answered, a win counts 1, a tie a half. Kept aside: over the users alone on whom no "
+            "feature of the fast profile was chosen; where nothing stands there, none were kept aside, and of P-Soups "
+            "all rows were looked at. AUC is pooled over all options of all rows; "
             "ECE is the expected calibration error. Random, the longest text and, where the rows tell it, "
             "popularity choose without reading the history; against negatives drawn by popularity the last may fall "
-            "below a half, against negatives that are as popular it stands near it. Other settings are those of "
+            "below a half, against negatives that are exactly as popular it tells nothing. Other settings are those of "
             "training/evaluation/settings.py: `none` is the control without any summary, `flipped`, `drifted` and "
             "`mixed` disturb the history, `other` gives another user's summary. Setting `profile` is the fast "
             "profile without any model and without the items' popularity; `-text` a profile that has read the "
-            "summary's sentences and nothing else, `-streaming` one folded in two parts and stored between, "
-            "`-flipped` one that was told 30 % of all choices the wrong way round, `-popularity` items that carry how "
+            "summary's sentences and nothing else, "
+            f"`-flipped` one that was told {_flipped(measured)} of all choices the wrong way round, "
+            "`-popularity` items that carry how "
             "often others took them, `-semantic` with sentence embeddings, `-all` with both; `wording` a judge that "
-            "reads the profile's text alone."
+            "reads the profile's text alone. "
+            "Folded in parts and stored between, the profile is the same by construction."
         ),
         overview(measured),
         *_unproven(measured),
@@ -101,17 +111,25 @@ def blocks(measured: Measured, drawn: Iterable[Block] = ()) -> list[Block]:
     ]
 
 
+def _flipped(measured: Measured) -> str:
+    """The share of choices that was turned round, as the runs' options tell it."""
+    protocols = [result.config.get("protocol") for _, result in measured.results]
+    shares = sorted({each["flip"] for each in protocols if isinstance(each, dict) and "flip" in each})
+    return " or ".join(f"{100 * share:.0f} %" for share in shares) or "a share"
+
+
 def _unproven(measured: Measured) -> list[Block]:
     """Which scores a choice without reading may reach as well."""
     told = []
     for line in measured.lines:
-        found = {name: line.result.baselines[name].mean for name in UNREAD if name in line.result.baselines}
-        if found and line.setting not in NO_SCORES and line.accuracy.low <= (best := max(found.values())):
-            names = ", ".join(name for name, value in found.items() if value == best)
-            told.append(f"{line.benchmark} ({line.label}; {names} {100 * best:.1f} %)")
-    return (
-        [Text(f"Not clearly above the best baseline, which their interval reaches: {'; '.join(told)}.")] if told else []
-    )
+        if line.setting in NO_SCORES or not isinstance(line.scores, Scores):
+            continue
+        margins = line.scores.margins
+        if reached := [name for name in UNREAD if name in margins and margins[name].low <= 0]:
+            found = ", ".join(f"{name} {points(margins[name])}" for name in reached)
+            told.append(f"{line.benchmark} ({line.label}; less {found})")
+    sentence = "Not clearly above a baseline, paired by row, in points"
+    return [Text(f"{sentence}: {'; '.join(told)}.")] if told else []
 
 
 def _published(measured: Measured) -> list[Block]:
@@ -153,7 +171,11 @@ def _cost(measured: Measured) -> list[Block]:
         for line in measured.lines
     )
     head = ("benchmark", "run", "setting", "tokens of a summary", "engine calls", "seconds")
-    return [Heading("What it took"), Table(head, rows, names=3), *_judges(measured)]
+    note = (
+        "Engine calls are all that a setting needs, also where a kept answer of another setting or an earlier run "
+        "served; seconds are of the run itself, in which what was kept took none."
+    )
+    return [Heading("What it took"), Text(note), Table(head, rows, names=3), *_judges(measured)]
 
 
 def _tokens(line: Line) -> str:
@@ -201,8 +223,14 @@ def _rows(measured: Measured) -> list[Block]:
         for line in measured.lines
         if isinstance(line.scores, Scores) and line.scores.replies and line.scores.replies.unparsed
     ]
+    drawn = [
+        f"{name} {result.clusters:,} {result.drawn} of {len(result.users):,} rows"
+        for name, result in results.items()
+        if result.clusters
+    ]
     silent = [name for name in results if name not in measured.conversions]
     for told, names in (
+        ("Intervals draw what rows share, each as a whole, and rows elsewhere", drawn),
         ("Measured on the first rows alone", parts),
         ("Sampled replies that selected no option, each counted as wrong", unread),
         ("Malformed rows left out by the runner", left_out),

@@ -59,7 +59,7 @@ def gather(paths: Sequence[Path]) -> Measured:
     results: list[tuple[Path, EvaluationResult]] = []
     notes: list[tuple[Path, Conversion]] = []
     for path in dict.fromkeys(_files(paths)):
-        told = _format(path)
+        told = format_of(path)
         if told == EVALUATION:
             results.append((path, EvaluationResult.read(path)))
         elif told == CONVERSION:
@@ -90,7 +90,7 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
             raise DatasetError(f"{path} does not exist")
 
 
-def _format(path: Path) -> object:
+def format_of(path: Path) -> object:
     try:
         found = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:

@@ -160,8 +160,11 @@ def pause(tried: int, backoff_s: float, retry_after: float | None) -> float:
 
 
 @asynccontextmanager
-async def open_engine(role: Role, config: EngineAt, store: AnswerStore) -> AsyncIterator[KeptEngine]:
-    """Raises EngineFailed where no model is named and the engine cannot list any."""
+async def open_engine(
+    role: Role, config: EngineAt, store: AnswerStore, *, known_as: str = ""
+) -> AsyncIterator[KeptEngine]:
+    """Kept answers are found by the model's name and, if given, by `known_as`. Raises EngineFailed where no
+    model is named and the engine cannot list any."""
     settings = EngineSettings(
         url=config.url,
         model=config.model,
@@ -183,7 +186,7 @@ async def open_engine(role: Role, config: EngineAt, store: AnswerStore) -> Async
             model = await engine.model()
         except (EngineUnavailable, EngineError) as error:
             raise EngineFailed(f"The {role} at {config.url} does not tell its models: {error.detail}") from error
-        yield KeptEngine(role, config, engine, model, store, usage)
+        yield KeptEngine(role, config, engine, f"{model} {known_as}".rstrip(), store, usage)
 
 
 async def embedded(url: str, texts: Sequence[str], model: str | None = None) -> dict[str, "array[float]"]:

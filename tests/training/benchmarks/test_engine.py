@@ -8,9 +8,11 @@ import pytest
 from tests.services.core.fake_engine import FakeEngine
 from tests.training.evaluation.tastes import RuleModel, write_rows
 from tests.training.evaluation.test_models import by_rules
+from tests.training.reporting.made_up import result
 from training.benchmarks import engine
 from training.benchmarks.conversion import Conversion
 from training.benchmarks.engine import FORCED, SAMPLED, EngineSuite, main, options, suite_of, write_synthetic
+from training.evaluation.options import Evaluation
 from training.evaluation.results import EvaluationResult
 from training.evaluation.settings import SETTINGS
 from training.reporting.benchmarks import blocks
@@ -41,17 +43,19 @@ def test_an_engine_is_measured_with_both_protocols_beside_the_profile(tmp_path: 
     assert replies.kinds["none"] == 4, "the rules answer every question with what the user likes"
     table = markdown(blocks(gather([tmp_path / "results"])), pictures="pictures")
     assert "| drinks | rules sampled | streaming | 4 |" in table
-    assert "selected no option, each counted as wrong: drinks (rules sampled: direct) 4 of 4, " in table
+    assert "selected no option, each counted as wrong: drinks (rules sampled: none) 4 of 4, " in table
+    wrote = [body for body in fake.bodies if body.get("stream") and body["max_tokens"] > 16]
+    assert len(wrote) == 4 * (1 + 2 + 1), "full, streaming and flipped, once for both protocols"
 
 
 def test_synthetic_rows_are_the_same_each_time_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "SYNTHETIC_ROWS", 3)
     contents = []
     for _ in range(2):
-        write_synthetic(tmp_path / "synthetic.jsonl", tmp_path / "results")
+        write_synthetic(tmp_path / "synthetic.jsonl", tmp_path / "synthetic.conversion.json")
         contents.append((tmp_path / "synthetic.jsonl").read_bytes())
     assert contents[0] == contents[1]
-    note = Conversion.read_from(tmp_path / "results" / "synthetic.conversion.json")
+    note = Conversion.read_from(tmp_path / "synthetic.conversion.json")
     assert (note.name, note.rows) == ("synthetic", 3)
 
 
@@ -76,12 +80,26 @@ def test_a_checkpoint_is_served_while_it_is_measured(tmp_path: Path, monkeypatch
     write_rows(tmp_path / "drinks.jsonl", 2)
     suite = EngineSuite("models/alignx-mini", tmp_path, "mini", benchmarks=("drinks",), python=ENGINE_PYTHON)
     forced, sampled = (EvaluationResult.read(path) for path in suite.run())
-    for result in (forced, sampled):
-        assert result.model is not None
-        assert result.model.name == "models/alignx-mini in vLLM"
-        assert result.model.sha256 is not None
-        assert result.config["model"] == "models/alignx-mini"
+    for found in (forced, sampled):
+        assert found.model is not None
+        assert found.model.name == "models/alignx-mini in vLLM"
+        assert found.model.sha256 is not None
+        assert found.config["model"] == "models/alignx-mini"
     probabilities = forced.settings["full"].values
     assert all(0 < value < 1 for value in probabilities)
     assert forced.settings["full"].writing is not None
     assert sampled.settings["full"].replies is not None
+
+
+def test_the_limit_holds_for_the_synthetic_world_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Evaluation] = []
+
+    async def noted(plan: Evaluation) -> EvaluationResult:
+        asked.append(plan)
+        return result("synthetic", {})
+
+    monkeypatch.setattr(engine, "SYNTHETIC_ROWS", 6)
+    monkeypatch.setattr(engine, "evaluate", noted)
+    EngineSuite("http://engine/v1", tmp_path, "rules", limit=4, benchmarks=("synthetic",)).run()
+    assert [plan.limit for plan in asked] == [4, 4]
+    assert len({plan.answers for plan in asked}) == 1, "both protocols judge the same summaries"

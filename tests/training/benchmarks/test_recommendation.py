@@ -20,7 +20,7 @@ from tests.training.benchmarks.official import (
     recbole,
     review,
 )
-from training.benchmarks.converting import Plan
+from training.benchmarks.converting import UNMATCHED, Plan
 from training.benchmarks.rows import BenchmarkRow
 from training.errors import DatasetError
 
@@ -220,3 +220,21 @@ def test_the_seed_alone_decides_what_is_drawn(name: str, write: Callable[[Path],
     drawn = [[row.line() for row in converted(name, tmp_path, Plan(seed=seed))[0]] for seed in (1, 1, *range(2, 12))]
     assert drawn[0] == drawn[1]
     assert any(lines_of != drawn[0] for lines_of in drawn)
+
+
+def test_a_target_that_stands_in_the_history_is_left_out_and_counted(tmp_path: Path):
+    candidates(tmp_path)
+    told = (tmp_path / "Games.test.inter").read_text()
+    (tmp_path / "Games.test.inter").write_text(told.rstrip("\n") + "\n10\t1 2\t2\n")
+    with (tmp_path / "Games.random").open("a") as lists:
+        lists.write("\n10\t4 5\n")
+    rows, tally = converted("amazon-candidates", tmp_path)
+    assert [row.userid for row in rows] == ["7", "8", "9"]
+    assert tally.left_out == {"users whose target stands in their history": 1}
+
+
+def test_an_impression_without_an_article_as_popular_is_left_out_and_counted(tmp_path: Path):
+    rows, tally = converted("mind", mind(tmp_path), Plan(negatives="matched"))
+    assert all(row.popularity and row.popularity[0] == row.popularity[1] for row in rows)
+    assert [row.userid for row in rows] == ["U1", "U2"], "of U4 one article had one click, the other two"
+    assert tally.left_out[UNMATCHED] == 1

@@ -1,11 +1,13 @@
 """The suite: on small official files written here, and on a part of real public data."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from training.benchmarks.__main__ import BENCHMARKS
+from training.benchmarks.folder import result_of, stage_of
 from training.benchmarks.suite import PARTS, Suite, main
 from training.errors import DatasetError
 from training.evaluation.results import EvaluationResult
@@ -40,9 +42,9 @@ def test_what_is_there_is_measured_and_the_rest_told(style: Path, tmp_path: Path
     absent = next(line for line in told.err.splitlines() if line.startswith("absent"))
     names = absent.partition(": ")[2].split(", ")
     assert names == [part.name for part in PARTS if part.name != "psoups-style"]
-    assert "psoups-style  profile  profile               3" in told.out
-    found = EvaluationResult.read(tmp_path / "out" / "results" / "psoups-style.json")
-    assert found.settings.keys() == {"profile", "profile-text", "profile-streaming", "profile-flipped"}
+    assert re.search(r"psoups-style +profile +profile +3 ", told.out)
+    found = EvaluationResult.read(tmp_path / "out" / "results" / "psoups-style.profile.json")
+    assert found.settings.keys() == {"profile", "profile-text", "profile-flipped"}
     assert found.settings["profile"].accuracy.mean == 1.0
     assert (tmp_path / "docs" / "results.md").is_file()
 
@@ -87,3 +89,35 @@ def test_a_part_of_the_real_data(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert line.accuracy.rows == min(20, measured.conversions[line.benchmark].rows)
         assert ("popularity" in line.result.baselines) == (measured.conversions[line.benchmark].negatives is not None)
     assert "psoups-informativeness" in capsys.readouterr().err
+
+
+def test_runs_lie_beside_each_other_and_the_report_is_of_all_in_any_order(
+    style: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "out"
+    Suite(style, out).run()
+    engine = EvaluationResult.read(result_of(out, "psoups-style", "profile"))
+    engine.model_copy(update={"stage": "made-up"}).save(result_of(out, "psoups-style", "made-up"))
+    main(["--data", str(style), "--out", str(out), "--report", str(tmp_path / "docs")])
+    text = (tmp_path / "docs" / "results.md").read_text()
+    assert "| psoups-style | made-up | profile | 3 |" in text
+    assert "| psoups-style | profile | profile | 3 |" in text
+    capsys.readouterr()
+    main(["--data", str(style), "--out", str(out), "--limit", "2", "--report", str(tmp_path / "docs")])
+    assert "on rows that are no longer there: psoups-style.made-up.json" in capsys.readouterr().err
+    assert "made-up" not in (tmp_path / "docs" / "results.md").read_text()
+
+
+def test_a_target_that_was_asked_before_is_left_out(style: Path, tmp_path: Path):
+    file = style / "psoups" / "friendly_unfriendly.json"
+    rows = json.loads(file.read_text())
+    rows[0]["Pair-wise Comparative Feedback"].append({name: rows[0][name] for name in ("prompt", "chosen", "rejected")})
+    file.write_text(json.dumps(rows))
+    told = gather(Suite(style, tmp_path / "out").run()).conversions["psoups-style"]
+    assert (told.rows, told.left_out) == (2, {"rows whose target stands in their history": 1})
+
+
+def test_a_run_is_called_after_its_checkpoint_model_or_host():
+    assert stage_of("models/alignx-mini") == "alignx-mini"
+    assert stage_of("http://gpu-box:8000/v1") == "gpu-box-8000"
+    assert stage_of("http://gpu-box:8000/v1", "Qwen/Qwen3-8B") == "qwen-qwen3-8b"

@@ -82,6 +82,8 @@ class RuleModel:
         taken = Counter(re.findall(r"<chosen>\w+ (\w+)</chosen>", prompt))
         if not self.forgetful:
             taken.update(5 * re.findall(r"likes (\w+)", prompt))
+        if not taken:
+            return "Nothing is known of the user."
         return f"<think>Counted {len(taken)}.</think>\nThe user likes {taken.most_common(1)[0][0]}."
 
     def token_logprobs(self, rows: Sequence[tuple[Sequence[ChatMessage], str]]) -> list[list[float]]:

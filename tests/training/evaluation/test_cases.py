@@ -1,13 +1,14 @@
 """Users as they are read, and their histories disturbed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.training.evaluation.tastes import row, users, write_rows
 from training.errors import DatasetError
-from training.evaluation.cases import Case, flipped, parts, read_cases
+from training.evaluation.cases import Case, clusters, flipped, parts, read_cases
 
 
 def turned(before: Case, after: Case) -> int:
@@ -73,3 +74,13 @@ def test_malformed_rows_are_counted_and_other_kinds_named(tmp_path: Path) -> Non
     path.write_text(json.dumps({"prompt": "q", "chosen": "a", "rejected": "b"}))
     with pytest.raises(DatasetError, match="looks like AlignX rows"):
         read_cases(path, limit=None)
+
+
+def test_what_rows_share_is_drawn_together(tmp_path: Path) -> None:
+    one, two, three = (replace(case, userid=f"u{place}") for place, case in enumerate(users(tmp_path, 3)))
+    assert clusters([one, two, three]) is None
+    assert clusters([one, replace(two, userid="u0"), three]) == ("users", ["u0", "u0", "u2"])
+    asked = [replace(case, cluster=text) for case, text in ((one, "why?"), (two, "why?"), (three, "how?"))]
+    assert clusters(asked) == ("questions", ["why?", "why?", "how?"])
+    alone = [replace(case, userid="u") for case in (one, replace(one, digest="of another target"), two)]
+    assert clusters(alone) == ("histories", [one.history_digest, one.history_digest, two.history_digest])

@@ -14,11 +14,13 @@ from services.core.prompts import ChatMessage, selection_prompt
 from services.core.settings import ResponseSettings
 from tests.services.core.fake_engine import FakeEngine, reply
 from tests.training.evaluation.tastes import RuleModel, users
+from training.evaluation import measuring
 from training.evaluation.bar import Bar
 from training.evaluation.cases import Case
 from training.evaluation.choosing import SAMPLED, Choice, Known, forced, foreseen, fused, read_choice, sampled
-from training.evaluation.measuring import baselines, measure, scored
+from training.evaluation.measuring import baselines, margins, measure, scored, unread
 from training.evaluation.models import LocalModel, Placement, open_model
+from training.evaluation.profiling import by_meaning, texts_of
 from training.evaluation.results import Scores, Source
 from training.evaluation.settings import Inference, Protocol
 from training.synthesis.store import AnswerStore
@@ -168,7 +170,7 @@ def test_fused_joins_letters_and_profile_as_serving_does(tmp_path: Path) -> None
         assert both.values == pytest.approx(by_hand)
     assert both.values == pytest.approx(letters.values), "weight 1 is the engine alone"
     assert Protocol().fuse_engine == ResponseSettings.model_fields["fuse_engine"].default
-    assert fused(Choice((0.5, 0.5)), cases[0], 0.0).probabilities == pytest.approx(foreseen(cases[0]).probabilities)
+    assert fused(Choice((0.5, 0.5)), Choice((0.9, 0.1)), 0.0).probabilities == pytest.approx((0.9, 0.1))
 
 
 # --- several options and baselines -------------------------------------------------------------
@@ -183,16 +185,44 @@ def test_more_options_are_shown_in_each_place_and_the_best_one_counts(tmp_path: 
     assert firsts == {"hot tea", "hot coffee", "hot water", "iced milk"}
     deaf, _ = measured(RuleModel(deaf=True), cases, "full")
     assert deaf.right == pytest.approx([0.25] * 4), "four that tie"
-    assert baselines(cases, 0)["random"].mean == 0.25
+    assert baselines(unread(cases), cases, 0)["random"].mean == 0.25
 
 
 def test_baselines_stand_beside_and_popularity_where_it_is_told(tmp_path: Path) -> None:
     cases = users(tmp_path, 4)
-    assert baselines(cases, 0).keys() == {"random", "longer wins", "profile"}
+    assert baselines(unread(cases), cases, 0).keys() == {"random", "longer wins", "profile"}
     told = [replace(cases[0], popularity=(3, 1)), replace(cases[1], popularity=(2, 2)), *cases[2:]]
-    found = baselines(told, 0)
+    found = baselines(unread(told), told, 0)
     assert (found["popularity"].mean, found["popularity"].rows) == (0.75, 2)
     assert (found["random"].mean, found["longer wins"].mean, found["profile"].mean) == (0.5, 0.5, 1)
+    above = margins(unread(told), [1, 1, 0, 0], told, 0)
+    assert (above["popularity"].mean, above["popularity"].rows) == (0.25, 2), "paired, over the rows that tell it"
+    assert above["profile"].mean == -0.5
+
+
+def test_with_embeddings_the_profile_in_fused_scores_by_meaning_as_in_serving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = users(tmp_path, 4)
+    told = {text: (1.0, 0.0) if "tea" in text else (0.0, 1.0) for text in texts_of(cases)}
+    monkeypatch.setattr(measuring, "in_process", lambda _where, _texts: told)
+    with AnswerStore.open(Path(":memory:")) as store:
+        model = LocalModel(RuleModel(), Source(name="rules"), store)
+        plan = Protocol(fuse_engine=0.0)
+        found, _ = asyncio.run(measure("fused", cases, model, model, plan, Bar(), None, "semantic"))
+    assert found.values == pytest.approx([choice.probabilities[0] for choice in by_meaning(cases, told)])
+    assert found.values != pytest.approx([foreseen(case).probabilities[0] for case in cases])
+
+
+def test_rows_of_one_user_are_drawn_together_and_those_aside_are_told(tmp_path: Path) -> None:
+    cases = [replace(case, userid=f"u{place // 2}", aside=place < 2) for place, case in enumerate(users(tmp_path, 8))]
+    choices = [Choice((0.9, 0.1)), Choice((0.9, 0.1)), Choice((0.2, 0.8)), Choice((0.2, 0.8))] * 2
+    apart = scored(choices, [replace(case, userid="") for case in cases], 0)
+    together = scored(choices, cases, 0)
+    assert together.accuracy.mean == apart.accuracy.mean == 0.5
+    assert together.accuracy.high - together.accuracy.low > apart.accuracy.high - apart.accuracy.low
+    assert together.aside is not None
+    assert (together.aside.mean, together.aside.rows) == (1, 2)
 
 
 def test_figures_of_letters_hold_area_and_calibration(tmp_path: Path) -> None:

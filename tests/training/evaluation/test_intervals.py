@@ -60,3 +60,16 @@ def test_pairs_are_compared_more_sharply_than_two_means() -> None:
 
 def test_a_tie_is_half_a_hit() -> None:
     assert hits([0.5, 0.50001, 0.49999, 1.0, 0.5 - 1e-8]) == [0.5, 1.0, 0.0, 1.0, 0.5]
+
+
+def test_whole_clusters_are_drawn_so_copies_of_a_row_add_no_certainty() -> None:
+    rng = random.Random(6)
+    for values in (coins(40, 0.5), [rng.random() for _ in range(40)]):
+        copied = [value for value in values for _ in range(5)]
+        owners = [place // 5 for place in range(len(copied))]
+        once, together = estimate(values, seed=1), estimate(copied, seed=1, clusters=owners)
+        assert together.mean == pytest.approx(once.mean)
+        assert together.rows == 200
+        assert together.high - together.low == pytest.approx(once.high - once.low, rel=0.1)
+        assert estimate(copied, seed=1).high < together.high
+    assert estimate(values, seed=1, clusters=list(range(40))) == estimate(values, seed=1), "each row its own"

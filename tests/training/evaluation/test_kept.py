@@ -43,6 +43,10 @@ def test_what_is_kept_is_read_again_by_user(tmp_path: Path) -> None:
     ]
     assert kept.of("fused", cases) == kept.of("full", cases)
     assert kept.of("other", cases) == [*kept.of("full", cases)[1:], kept.of("full", cases)[0]]
+    same = [cases[0], replace(cases[1], history=cases[0].history), *cases[2:]]
+    assert kept.of("other", same)[0] == kept.of("full", cases)[2], "a neighbour with the same history is no other"
+    with pytest.raises(ConfigError, match="different histories"):
+        kept.of("other", cases[:1])
 
 
 def test_another_model_chooses_by_them_and_writes_nothing(tmp_path: Path) -> None:

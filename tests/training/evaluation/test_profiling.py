@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from services.core.dumping import dumps, loads
+from services.core.profile import EMPTY
 from services.core.schemas import ItemFields, PurchaseInteraction
 from tests.training.evaluation.tastes import users
 from training.errors import ConfigError
-from training.evaluation.cases import Case
-from training.evaluation.choosing import Choice, foreseen
+from training.evaluation.cases import Case, parts
+from training.evaluation.choosing import Choice, folded, foreseen, profile_of
 from training.evaluation.measuring import measure_profile
 from training.evaluation.metrics import right
 from training.evaluation.options import Evaluation
@@ -28,23 +30,27 @@ def test_each_way_is_a_setting() -> None:
 
 def test_what_the_rows_do_not_allow_is_left_out(tmp_path: Path) -> None:
     cases = users(tmp_path, 4)
-    assert possible(cases) == ["profile", "profile-text", "profile-streaming", "profile-flipped"]
+    assert possible(cases) == ["profile", "profile-text", "profile-flipped"]
     told = [replace(case, popularity=(3.0, 1.0)) for case in cases]
     assert possible(told) == [*MEASURED]
     alone = [replace(case, history=(PurchaseInteraction(item="tea"),)) for case in cases]
     assert "profile-flipped" not in possible(alone)
 
 
-@pytest.mark.parametrize("setting", ["profile-text", "profile-streaming", "profile-flipped"])
-def test_tastes_are_found_by_the_text_in_parts_and_through_errors(tmp_path: Path, setting: str) -> None:
+@pytest.mark.parametrize("setting", ["profile-text", "profile-flipped"])
+def test_tastes_are_found_by_the_text_and_through_errors(tmp_path: Path, setting: str) -> None:
     scores = asyncio.run(measure_profile(setting, users(tmp_path, 20), Protocol()))
     assert scores.accuracy.mean > 0.8
 
 
-def test_in_one_part_the_profile_is_what_it_is(tmp_path: Path) -> None:
-    cases = users(tmp_path, 6)
-    once = MEASURED["profile-streaming"](cases, Protocol(updates=1))
-    assert once == MEASURED["profile"](cases, Protocol())
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_folded_in_parts_and_stored_between_the_profile_is_the_same(tmp_path: Path, count: int) -> None:
+    """So there is no setting for it."""
+    for case in users(tmp_path, 6):
+        profile = EMPTY
+        for part in parts(case, count):
+            profile = loads(dumps(folded(part, profile)))
+        assert profile == loads(dumps(profile_of(case)))
 
 
 def test_all_choices_flipped_is_the_opposite_taste(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ def scores(mean: float, *, tokens: float | None = None, calls: int = 0) -> Score
         accuracy=share(mean),
         probability=share(0.6),
         auc=share(mean + 0.02),
+        aside=share(mean + 0.01, rows=90),
+        margins={"random": share(mean - 0.5), "longer wins": share(mean - 0.55)},
         calibration=Calibration(
             error=0.0625,
             bins=(Bin(probability=0.25, chosen=0.2, options=100), Bin(probability=0.75, chosen=0.8, options=100)),
@@ -52,14 +54,24 @@ def result(
         model=engine,
         judge=engine,
         data=Source(name=f"var/benchmarks/{benchmark}.jsonl", sha256=f"rows of {benchmark}"),
-        config={},
+        config={"protocol": {"flip": 0.25}},
         versions={},
+        drawn="users",
+        clusters=150 if benchmark == "movielens" else None,
         users=tuple(f"user {number}" for number in range(users)),
         shortened=shortened,
-        settings=dict(settings),
+        settings={name: _beside(each, popularity) for name, each in settings.items()},
         differences={"streaming - full": share(-0.01)} if both else {},
         baselines=baselines | ({"popularity": popularity} if popularity else {}),
     )
+
+
+def _beside(found: Scores, popularity: Estimate | None) -> Scores:
+    """With its margin over popularity."""
+    if popularity is None:
+        return found
+    above = share(found.accuracy.mean - popularity.mean, rows=popularity.rows)
+    return found.model_copy(update={"margins": found.margins | {"popularity": above}})
 
 
 def conversion(benchmark: str, **changes: object) -> Conversion:
