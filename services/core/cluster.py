@@ -7,6 +7,7 @@ does otherwise than a server: commands without a key, blocking reads, and script
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha1
@@ -22,7 +23,10 @@ from redis.exceptions import (
     ClusterDownError,
     ClusterError,
     NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
     RedisClusterException,
+    ResponseError,
     SlotNotCoveredError,
     TryAgainError,
 )
@@ -36,6 +40,22 @@ CLUSTER_FAULTS = (ClusterError, TryAgainError)
 """What a caller can wait out, beside a connection that fails: slots without a primary, or on the move."""
 AWAY = (RedisConnectionError, RedisTimeoutError, *CLUSTER_FAULTS)
 """A command that may or may not have been applied, or was not: its server is away."""
+
+
+class StoreRefused(ResponseError):
+    """The server answers and writes nothing now: it is full, a replica, has lost its own replicas, or
+    cannot save."""
+
+
+REFUSED = (StoreRefused, OutOfMemoryError, ReadOnlyError)
+"""A write that was not done, for now."""
+_REFUSAL = re.compile(r"(?:^|[ -])(?:OOM|READONLY|MISCONF|NOREPLICAS|MASTERDOWN) ")
+
+
+def is_refusal(error: ResponseError) -> bool:
+    """Whether the error says StoreRefused. redis-py has no class for some of these answers, and for none that
+    a script of Redis 6 hands on, which begin with "Error running script"."""
+    return _REFUSAL.search(str(error)) is not None
 
 
 class SteadyCluster(RedisCluster):
@@ -145,6 +165,15 @@ class Script:
         self.sha = sha1(source.encode(), usedforsecurity=False).hexdigest()
 
     async def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """What the script answers. Raises StoreRefused when the server writes nothing now."""
+        try:
+            return await self._run(keys, args)
+        except ResponseError as error:
+            if is_refusal(error):
+                raise StoreRefused(str(error)) from error
+            raise
+
+    async def _run(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
         try:
             return await self.redis.evalsha(self.sha, len(keys), *keys, *args)
         except NoScriptError:

@@ -25,11 +25,11 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Gauge
 from redis.exceptions import RedisError
 
-from services.core.cluster import AWAY
+from services.core.cluster import REFUSED
 from services.core.engine import Engine
 from services.core.errors import EngineUnavailable, Unavailable
 from services.core.health import Check
-from services.core.http import create_app, serve
+from services.core.http import STORE_FAULTS, create_app, serve
 from services.core.migrations import Schema
 from services.core.settings import QueueSettings, Settings, load_settings
 from services.core.store import Store, open_redis
@@ -104,7 +104,8 @@ class Worker:
             try:
                 claimed = await self._claim_due()
             except RedisError as error:
-                logger.warning("redis does not answer", extra={"error": type(error).__name__})
+                what = "redis refuses writes" if isinstance(error, REFUSED) else "redis does not answer"
+                logger.warning(what, extra={"error": type(error).__name__})
                 await asyncio.sleep(_PAUSE_S)
                 continue
             except Exception:  # a worker that still runs, but does nothing, would be noticed by nobody
@@ -138,7 +139,8 @@ class Worker:
         """Releases the users whose server answers again; the others stay for the next time."""
         fails = (self.queue.fail(claim, "release") for claim in stranded)
         answers = await asyncio.gather(*fails, return_exceptions=True)
-        self._stranded = [claim for claim, answer in zip(stranded, answers, strict=True) if isinstance(answer, AWAY)]
+        kept = zip(stranded, answers, strict=True)
+        self._stranded = [claim for claim, answer in kept if isinstance(answer, STORE_FAULTS)]
 
     def _note_away(self) -> None:
         if self.queue.away != self._away:
@@ -193,7 +195,7 @@ class Worker:
             return Ended("engine")
         except RedisError as error:
             logger.warning("update lost with redis", extra={"error": type(error).__name__})
-            if isinstance(error, AWAY):
+            if isinstance(error, STORE_FAULTS):
                 self._stranded.append(claim)
             return Ended("lost")
         self.limit.succeed()
