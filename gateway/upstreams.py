@@ -2,9 +2,10 @@
 
 A service has one URL or several, set off by commas. Requests go round those that are fit. A replica
 that refuses a connection or says that it shuts down is passed over; nothing has happened then, so the
-next one is asked, whatever the method; only reading is asked for again when a connection breaks. While a service has several, each is asked for its readiness
-every `replica_check_s`, so that one that drains is left before it closes its door, and one that is
-back is asked again. A name with several addresses is one URL; the HTTP client tries each address.
+next one is asked, whatever the method. After a connection that breaks only reading is asked for again.
+While a service has several, each is asked for its readiness every `replica_check_s`, so that one that
+drains is left before it closes its door, and one that is back is asked again. A name with several
+addresses is one URL; the HTTP client tries each address.
 """
 
 import asyncio

@@ -30,7 +30,7 @@ from services.core.engine import Engine
 from services.core.errors import EngineUnavailable, Unavailable
 from services.core.health import Check
 from services.core.http import STORE_FAULTS, create_app, serve
-from services.core.migrations import Schema
+from services.core.migrations import Opening
 from services.core.settings import QueueSettings, Settings, load_settings
 from services.core.store import Store, open_redis
 from services.core.telemetry import REQUEST_ID, EngineMetrics, create_registry
@@ -230,6 +230,12 @@ class Worker:
             await asyncio.sleep(_LOOK_EVERY_S)
 
 
+async def _run(worker: Worker, opening: Opening) -> None:
+    """The worker's work, from the moment on when Redis is known to hold what it reads."""
+    await opening.wait()
+    await worker.run()
+
+
 async def _at_work(work: "asyncio.Task[None]") -> None:
     if work.done():
         raise Unavailable("The worker has stopped taking work")
@@ -244,16 +250,17 @@ def create_worker_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_redis(settings.redis) as redis, Engine.open(settings.engine, engine_metrics.observe) as engine:
+        async with (
+            open_redis(settings.redis) as redis,
+            Engine.open(settings.engine, engine_metrics.observe) as engine,
+            Opening.of(store := Store(redis, settings.queue.shards)) as opening,
+        ):
             engine_metrics.watch(engine.calls)
-            store = Store(redis, settings.queue.shards)
-            await Schema(redis).claim()
-            await store.claim_shards()
             queue = Queue(redis, settings.queue, settings.summary)
             updater = Updater(store, queue, engine, settings, metrics)
             worker = Worker(queue, updater, settings, metrics, app.state.tracer)
-            work, look = asyncio.create_task(worker.run()), asyncio.create_task(worker.look(redis_metrics))
-            app.state.checks = {"redis": store.ready, "work": partial(_at_work, work)}
+            work, look = asyncio.create_task(_run(worker, opening)), asyncio.create_task(worker.look(redis_metrics))
+            app.state.checks = {"redis": opening.ready, "work": partial(_at_work, work)}
             yield
             worker.stop(work)
             look.cancel()
