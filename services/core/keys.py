@@ -7,7 +7,7 @@ separator or a hash tag.
     pi:shards                 STRING  number of shards this deployment was started with
     pi:{s}:ready              ZSET    member -> when its update is due (ms)
     pi:{s}:leases             ZSET    member -> when its worker counts as dead (ms)
-    pi:{s}:tok                STRING  fencing tokens; shard-wide, so they outlive an erased user
+    pi:{s}:tok                STRING  the latest fencing token; shard-wide, so it outlives an erased user
     pi:{s}:quality            HASH    prequential sums of each tenant
     pi:{s}:u:<tenant>:<user>:log      STREAM  interactions, oldest first
                              :st       HASH    cursor, version, backlog, lease, prequential sums

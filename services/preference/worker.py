@@ -205,13 +205,22 @@ class Worker:
         """Runs the update beside its heartbeat; without the lease the work is worth nothing."""
         update = asyncio.create_task(self.updater.run(claim))
         update.add_done_callback(noticed)
+        held = time.monotonic()
         try:
             while True:
                 done, _ = await asyncio.wait({update}, timeout=self.settings.heartbeat_ms / 1000)
                 if done:
                     return update.result()
-                if not await self.queue.beat(claim):
+                asked = time.monotonic()
+                try:
+                    beat = await self.queue.beat(claim)
+                except STORE_FAULTS:
+                    if time.monotonic() - held >= self.settings.lease_ms / 1000:
+                        raise
+                    continue  # Redis keeps the lease that long
+                if not beat:
                     return update.result() if update.done() else Ended("lost")
+                held = asked
         except asyncio.CancelledError:
             await self.queue.fail(claim, "release")
             raise

@@ -48,7 +48,13 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', ready, '-inf', now, 'LIMIT',
     redis.call('ZADD', ready, now + DEFER_MS, member)
   elseif not crowding[tenant] then
     local st = prefix .. member .. ':st'
+    -- Never behind the clock: a replica that takes over may have lost the latest tokens, and a worker that
+    -- still holds one of them must not pass for the next holder.
     local token = redis.call('INCR', tok)
+    if token < now then
+      token = now
+      redis.call('SET', tok, string.format('%.0f', now))
+    end
     redis.call('ZREM', ready, member)
     redis.call('HSET', st, 'own', worker, 'tok', token)
     redis.call('ZADD', leases, now + lease, member)

@@ -22,6 +22,12 @@ if again and again == ARGV[7] then
   again = false
 end
 local pending = redis.call('HINCRBY', st, 'pend', 0 - tonumber(ARGV[6]))
+if pending <= 0 then
+  -- The count and the log should agree. Where they do not, the log is right: nobody is to wait for nothing.
+  local left = #redis.call('XRANGE', log, '(' .. new_cursor, '+', 'COUNT', 1)
+  if pending ~= left then redis.call('HSET', st, 'pend', left) end
+  pending = left
+end
 redis.call('XTRIM', log, 'MAXLEN', '~', tonumber(ARGV[10]) + pending)
 if pending > 0 or again then
   redis.call('HSET', st, 't0', now)

@@ -57,6 +57,6 @@ if entry then
 end
 redis.call('HSET', st, 'cur', first)
 redis.call('HDEL', st, 'cap')
-redis.call('HINCRBY', st, 'pend', -1)
+if redis.call('HINCRBY', st, 'pend', -1) < 0 then redis.call('HSET', st, 'pend', 0) end
 again(0)
 return {'DEAD', first}

@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from services.preference import worker
 from services.preference.worker import AdaptiveLimit, create_worker_app
@@ -157,6 +158,38 @@ def test_a_lease_outlives_a_slow_engine(redis_url: str) -> None:
         assert bench.count("alignx_lease_expiries_total") == 0
 
     run(redis_url, test, MockEngine(lambda _: "silent"), queue={"lease_ms": 200, "heartbeat_ms": 50})
+
+
+def test_an_update_goes_on_while_its_lease_holds(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(bench: Bench) -> None:
+        missed = asyncio.Event()
+
+        async def beat(_claim: object) -> bool:
+            missed.set()
+            raise RedisConnectionError("away for a moment")
+
+        monkeypatch.setattr(bench.queue, "beat", beat)
+        await bench.put("u1n1")
+        async with bench.at_work():
+            await missed.wait()
+            bench.mock.gate.set()
+            await until(lambda: caught_up(bench, USER))
+        assert bench.count("alignx_updates_total", outcome="lost") == 0
+
+    run(redis_url, test, MockEngine(lambda _prompt: "silent"), queue={"heartbeat_ms": 20, "lease_ms": 15_000})
+
+
+def test_an_update_ends_when_redis_was_away_for_a_lease(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(bench: Bench) -> None:
+        async def beat(_claim: object) -> bool:
+            raise RedisConnectionError("away")
+
+        monkeypatch.setattr(bench.queue, "beat", beat)
+        await bench.put("u1n1")
+        async with bench.at_work():
+            await until(lambda: ended(bench, "lost"))
+
+    run(redis_url, test, MockEngine(lambda _prompt: "silent"), queue={"heartbeat_ms": 300, "lease_ms": 1_000})
 
 
 def test_a_worker_that_stops_gives_its_users_back(redis_url: str) -> None:
