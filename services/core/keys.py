@@ -17,6 +17,7 @@ separator or a hash tag.
                              :dlq      STREAM  events set aside
                              :idem     HASH    Idempotency-Key -> outcome
                              :live     STREAM  the summary as it is written; expires
+                             :from     STRING  the calls that asked for the update that waits
 
 API keys belong to the gateway (gateway/keys.py); a backup holds their records too.
 """
@@ -58,6 +59,7 @@ class UserKeys:
     dead: str
     idempotency: str
     live: str
+    calls: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class KeySpace:
             dead=own + "dlq",
             idempotency=own + "idem",
             live=own + "live",
+            calls=own + "from",
         )
 
     @staticmethod
