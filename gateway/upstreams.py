@@ -55,12 +55,14 @@ class Upstreams:
     async def watch(self, session: aiohttp.ClientSession) -> None:
         """Keeps `fit` up to date, until it is cancelled."""
         watched = [replica for replicas in self._replicas.values() if len(replicas) > 1 for replica in replicas]
-        while watched:
-            await asyncio.gather(*(self._look(session, replica) for replica in watched))
-            await asyncio.sleep(self._every_s)
+        async with asyncio.TaskGroup() as looks:  # one that hangs does not hold up the look at the others
+            for replica in watched:
+                looks.create_task(self._watch(session, replica))
 
-    async def _look(self, session: aiohttp.ClientSession, replica: Replica) -> None:
-        replica.fit = bool(await readiness(session, replica.url, timeout_s=max(1.0, self._every_s)))
+    async def _watch(self, session: aiohttp.ClientSession, replica: Replica) -> None:
+        while True:
+            replica.fit = bool(await readiness(session, replica.url, timeout_s=max(1.0, self._every_s)))
+            await asyncio.sleep(self._every_s)
 
 
 async def readiness(session: aiohttp.ClientSession, url: str, *, timeout_s: float) -> bool | None:

@@ -158,7 +158,7 @@ class Worker:
         for shard in shards:
             if len(self._running) >= int(self.limit.value):
                 break
-            expired, claim = await self.queue.claim(shard, self.name, crowding)
+            expired, claim = await self._claim(shard, crowding)
             self.metrics.expiries.inc(expired)
             if claim:
                 claimed += 1
@@ -167,6 +167,19 @@ class Worker:
                 self._running[task], self._latest = tenant, (tenant,)
                 task.add_done_callback(self._running.pop)
         return claimed
+
+    async def _claim(self, shard: int, crowding: Sequence[str]) -> tuple[int, Claim | None]:
+        """A claim that `stop` does not break off: Redis may have made it, and the user would wait for the
+        lease to run out. Such a one is given back."""
+        claiming = asyncio.ensure_future(self.queue.claim(shard, self.name, crowding))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            with contextlib.suppress(RedisError):
+                _, claim = await claiming
+                if claim:
+                    await self.queue.fail(claim, "release")
+            raise
 
     async def _work(self, claim: Claim) -> None:
         calls = origins(claim.calls)

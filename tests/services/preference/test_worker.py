@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -202,6 +203,26 @@ def test_a_worker_that_stops_gives_its_users_back(redis_url: str) -> None:
         assert (await bench.take()).pending == 1
 
     run(redis_url, test, MockEngine(lambda _: "silent"))
+
+
+def test_a_claim_under_way_is_given_back_when_the_worker_stops(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(bench: Bench) -> None:
+        made, claim = asyncio.Event(), bench.queue.claim
+
+        async def slow_answer(*given: Any) -> Any:
+            answer = await claim(*given)
+            made.set()
+            await asyncio.sleep(0.05)
+            return answer
+
+        monkeypatch.setattr(bench.queue, "claim", slow_answer)
+        await bench.put("u1n1")
+        async with bench.at_work():
+            await made.wait()
+        assert not {"own", "tok", "crash"} & set(await bench.fields())
+        assert await bench.due_in() is not None
+
+    run(redis_url, test)
 
 
 def test_running_updates_may_end_before_the_worker_stops(redis_url: str) -> None:
