@@ -221,7 +221,10 @@ def create_app(
     app.state.settings = settings
     app.state.drain = Drain()
     app.state.registry = registry
-    tracer = app.state.tracer = open_tracer(service, settings.tracing.endpoint, settings.tracing.sample)
+    tracing = settings.tracing
+    # Behind the gateway the caller is the gateway, which has decided.
+    trusting = tracing.trust_callers or service != "gateway"
+    tracer = app.state.tracer = open_tracer(service, tracing.endpoint, tracing.sample, trusting=trusting)
     metrics = HttpMetrics(registry)
     _install_error_handlers(app, metrics)
 
