@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
+from redis.exceptions import RedisError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
 
@@ -64,8 +65,9 @@ class Bootstrap:
         while not self._done:
             try:
                 await self.check()
-            except StoreUnavailable:
-                logging.getLogger("alignx.gateway").warning("Redis does not answer; trying again")
+            except (StoreUnavailable, RedisError) as error:  # an ACL's refusal is the latter
+                fault = type(error.__cause__ or error).__name__
+                logging.getLogger("alignx.gateway").warning("Redis cannot serve; trying again", extra={"error": fault})
                 await asyncio.sleep(_RETRY_S)
 
     async def check(self) -> None:

@@ -21,7 +21,6 @@ _INWARD = {
         "If-None-Match",
         "Last-Event-ID",
         "Prefer",
-        "Tracestate",
         "X-User-Id",
     )
 }

@@ -23,8 +23,10 @@ from datetime import UTC, datetime
 from importlib import resources
 from typing import Any, NamedTuple
 
+from redis.exceptions import ResponseError
+
 from gateway.limits import Allowance
-from services.core.cluster import RedisClient, Script, answers
+from services.core.cluster import RedisClient, Script, answers, is_refusal
 from services.core.errors import KeyUnknown, StoreUnavailable
 from services.core.http import STORE_FAULTS
 from services.core.keys import ALL_API_KEYS, TENANTS, api_key, tenant_api_keys
@@ -80,6 +82,10 @@ async def _answer(command: Any) -> Any:
         return await command
     except (*STORE_FAULTS, OSError) as error:
         raise StoreUnavailable(retry_after=1.0) from error
+    except ResponseError as error:
+        if is_refusal(error):
+            raise StoreUnavailable(retry_after=1.0) from error
+        raise
 
 
 class KeyStore:

@@ -25,7 +25,7 @@ from gateway.auth import Authenticator, Caller
 from gateway.disconnect import CallerWatch
 from gateway.limits import ClientDisconnected, read_body
 from gateway.routing import SERVICES, Route, RoutingTable
-from gateway.upstreams import NOT_SENT, Replica, Upstreams
+from gateway.upstreams import NOT_SENT, SEVERED, Replica, Upstreams
 from services.core.draining import Drain
 from services.core.errors import AlignXError, Draining, MethodNotAllowed, UpstreamUnavailable
 from services.core.http import DRAINING_HEADER, METHODS, TENANT_HEADER, TOKEN_HEADER, sse
@@ -34,12 +34,13 @@ from services.core.tracing import SPAN, Span
 
 _STREAMED_BODY = 1 << 20
 """Bytes from which a request body is sent in pieces, so that it does not hold up the event loop."""
+_REPEATABLE = ("GET", "HEAD")
 _OVERHEAD_BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0)
 
 
 @asynccontextmanager
 async def open_session(settings: GatewaySettings) -> AsyncIterator[aiohttp.ClientSession]:
-    """The HTTP client towards the services: no cookies, no redirects, no decoding."""
+    """The HTTP client towards the services: no cookies, no redirects, no decoding, no second attempts."""
     session = aiohttp.ClientSession(
         # Shorter than the services keep an idle connection, so that theirs never closes first.
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0),
@@ -50,6 +51,9 @@ async def open_session(settings: GatewaySettings) -> AsyncIterator[aiohttp.Clien
         auto_decompress=False,
         skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
     )
+    # There is no public name for it: the client would send a PUT or DELETE again over a connection that
+    # broke, though the service may have done the first. Whoever calls knows what may be repeated.
+    session._retry_connection = False
     async with session:
         yield session
 
@@ -121,7 +125,7 @@ class Proxy:
     async def end_streams_on_drain(self) -> None:
         """Waits for shutdown, then ends the streams that would not end by themselves."""
         await self._drain.wait()
-        for task in tuple(self._endless):
+        for task in tuple(self._endless):  # one that joins later ends itself
             task.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -170,6 +174,10 @@ class Proxy:
                 answer = await self._request(call, replica, body, passed)
             except NOT_SENT:
                 replica.fit = False
+                continue
+            except SEVERED:
+                if call.scope["method"] not in _REPEATABLE:
+                    raise
                 continue
             if DRAINING_HEADER not in answer.headers:
                 return answer
@@ -230,6 +238,8 @@ class Proxy:
         assert task is not None
         if call.route.endless:
             self._endless.add(task)
+            if self._drain.over:
+                task.cancel()
         tail = b"\n\n"
         failure: AlignXError | None = None
         try:

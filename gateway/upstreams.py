@@ -2,9 +2,10 @@
 
 A service has one URL or several, set off by commas. Requests go round those that are fit. A replica
 that refuses a connection or says that it shuts down is passed over; nothing has happened then, so the
-next one is asked, whatever the method. While a service has several, each is asked for its readiness
-every `replica_check_s`, so that one that drains is left before it closes its door, and one that is
-back is asked again. A name with several addresses is one URL; the HTTP client tries each address.
+next one is asked, whatever the method. After a connection that breaks only reading is asked for again.
+While a service has several, each is asked for its readiness every `replica_check_s`, so that one that
+drains is left before it closes its door, and one that is back is asked again. A name with several
+addresses is one URL; the HTTP client tries each address.
 """
 
 import asyncio
@@ -18,6 +19,8 @@ from services.core.settings import GatewaySettings
 
 NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 """The service has seen nothing of the request."""
+SEVERED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+"""The connection broke before an answer: the service may have done the request, or not."""
 
 
 @dataclass(slots=True)
@@ -52,12 +55,14 @@ class Upstreams:
     async def watch(self, session: aiohttp.ClientSession) -> None:
         """Keeps `fit` up to date, until it is cancelled."""
         watched = [replica for replicas in self._replicas.values() if len(replicas) > 1 for replica in replicas]
-        while watched:
-            await asyncio.gather(*(self._look(session, replica) for replica in watched))
-            await asyncio.sleep(self._every_s)
+        async with asyncio.TaskGroup() as looks:  # one that hangs does not hold up the look at the others
+            for replica in watched:
+                looks.create_task(self._watch(session, replica))
 
-    async def _look(self, session: aiohttp.ClientSession, replica: Replica) -> None:
-        replica.fit = bool(await readiness(session, replica.url, timeout_s=max(1.0, self._every_s)))
+    async def _watch(self, session: aiohttp.ClientSession, replica: Replica) -> None:
+        while True:
+            replica.fit = bool(await readiness(session, replica.url, timeout_s=max(1.0, self._every_s)))
+            await asyncio.sleep(self._every_s)
 
 
 async def readiness(session: aiohttp.ClientSession, url: str, *, timeout_s: float) -> bool | None:

@@ -26,7 +26,7 @@ _BUS_OFFSET = 10_000
 _READY_S = 30.0
 
 
-def _cluster_port() -> int:
+def cluster_port() -> int:
     """A free port whose bus port is free too."""
     while True:
         port = free_port()
@@ -43,7 +43,7 @@ class ClusterServers:
     def __init__(self, home: Path, primaries: int = 3, replicas: int = 0) -> None:
         self.home = home
         self.primaries = primaries
-        self.ports = [_cluster_port() for _ in range(primaries + replicas)]
+        self.ports = [cluster_port() for _ in range(primaries + replicas)]
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
 
     @property

@@ -6,7 +6,8 @@
 --
 -- Answers nil for an unknown key; {digest, tenant, admin, revoked_at} for a wrong secret or a
 -- revoked key, whose bucket stays untouched; else these four and {taken, tokens left, rate, burst}.
--- The caller compares the digest once more, in constant time.
+-- The caller compares the digest once more, in constant time. A Redis that refuses writes still checks
+-- keys: what is read, and the erasure that would make room again, need no bucket, so nothing is taken.
 
 local record = redis.call('HMGET', KEYS[1], 'digest', 'tenant', 'admin', 'revoked_at', 'rate', 'burst')
 local digest = record[1]
@@ -35,7 +36,16 @@ end
 -- needs the first line before it allows the second; later ones always do.)
 redis.replicate_commands()
 redis.set_repl(redis.REPL_NONE)
-redis.call('HSET', KEYS[2], 'tokens', string.format('%.6f', tokens), 'at', string.format('%.0f', now))
--- A bucket that has had time to fill up again says nothing: let it go.
-redis.call('PEXPIRE', KEYS[2], math.ceil(burst / rate * 1000) + 1000)
+local kept = redis.pcall('HSET', KEYS[2], 'tokens', string.format('%.6f', tokens), 'at', string.format('%.0f', now))
+if type(kept) == 'table' and kept.err then
+  local refused = false
+  for _, code in ipairs({'OOM', 'READONLY', 'MISCONF', 'NOREPLICAS'}) do
+    refused = refused or kept.err:find('%f[%u]' .. code .. ' ') ~= nil
+  end
+  if not refused then return kept end
+  tokens, taken = math.min(burst, tokens + taken), 1
+else
+  -- A bucket that has had time to fill up again says nothing: let it go.
+  redis.call('PEXPIRE', KEYS[2], math.ceil(burst / rate * 1000) + 1000)
+end
 return {digest, record[2], record[3], '', taken, string.format('%.6f', tokens), tostring(rate), tostring(burst)}

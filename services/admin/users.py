@@ -17,7 +17,7 @@ from services.core.keys import KeySpace, UserKeys
 
 _LIVE_MS = 60_000
 
-_PASSING = frozenset({"own", "tok", "t0", "hold", "strikes", "restored"})
+_PASSING = frozenset({"own", "tok", "t0", "hold", "strikes", "restored", "from"})
 """Of a user's state: what belongs to an update under way, or says where the user came from."""
 
 Existing = Literal["refuse", "keep", "replace", "again"]
@@ -84,7 +84,7 @@ class UserRecords:
         """Puts the user back, unless one of this name exists and is not to be replaced."""
         keys = self.keys.user(record["tenant"], record["user"])
         word: Restored = await self._restore(
-            keys=[*kept_keys(keys), keys.live, keys.ready, keys.leases],
+            keys=[*kept_keys(keys), keys.live, keys.ready, keys.leases, keys.calls],
             args=[keys.member, backup, existing, orjson.dumps(record), _LIVE_MS],
         )
         return word

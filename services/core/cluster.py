@@ -1,16 +1,17 @@
 """One Redis server or a Redis Cluster, by the same calls.
 
 `open_cluster` gives redis-py's cluster client with three habits changed: it never repeats a command,
-a primary that is away costs the callers of its own slots alone, and the map of the slots is read anew
-without closing the connections that others are waiting on. The functions below are for what a cluster
-does otherwise than a server: commands without a key, blocking reads, and scripts.
+a primary that is away or hangs costs the callers of its own slots alone, and the map of the slots is
+read anew beside them, without closing the connections that others are waiting on. The functions below
+are for what a cluster does otherwise than a server: commands without a key, blocking reads, and scripts.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from hashlib import sha1
-from itertools import groupby
 from typing import Any
 
 from redis.asyncio import Redis
@@ -22,7 +23,11 @@ from redis.exceptions import (
     ClusterDownError,
     ClusterError,
     NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
     RedisClusterException,
+    RedisError,
+    ResponseError,
     SlotNotCoveredError,
     TryAgainError,
 )
@@ -38,28 +43,75 @@ AWAY = (RedisConnectionError, RedisTimeoutError, *CLUSTER_FAULTS)
 """A command that may or may not have been applied, or was not: its server is away."""
 
 
+class StoreRefused(ResponseError):
+    """The server answers and writes nothing now: it is full, a replica, has lost its own replicas, or
+    cannot save."""
+
+
+REFUSED = (StoreRefused, OutOfMemoryError, ReadOnlyError)
+"""A write that was not done, for now."""
+_REFUSAL = re.compile(r"(?:^|[ -])(?:OOM|READONLY|MISCONF|NOREPLICAS|MASTERDOWN) ")
+
+
+def is_refusal(error: ResponseError) -> bool:
+    """Whether the error says StoreRefused. redis-py has no class for some of these answers, and for none that
+    a script of Redis 6 hands on, which begin with "Error running script"."""
+    return _REFUSAL.search(str(error)) is not None
+
+
+_MAP_PAUSE_S = 0.1
+"""Between two readings of the map of the slots."""
+_LATE_S = 0.5
+"""Longest wait for one server of several, where the answers of the others are worth having."""
+
+
 class SteadyCluster(RedisCluster):
     """A cluster client that stays usable while a part of the cluster is away."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.late: set[str] = set()
+        """Servers that still owe `ask_shards` an answer."""
+        self._failed: str | None = None
+        self._reading: asyncio.Task[None] | None = None
 
     async def initialize(
         self,
         additional_startup_nodes_info: list[tuple[str, int]] | None = None,
         last_failed_node_name: str | None = None,
     ) -> "SteadyCluster":
-        """Reads the map of the slots if that is due. Raises redis' ConnectionError if no node gives it."""
+        """Has the map of the slots read if that is due; only the first time is waited for, and raises
+        redis' ConnectionError if no node gives it."""
         if not self._initialize:
             return self
-        try:
-            if self.commands_parser.commands:
-                # The library would ask for the list of all commands again, which costs 15 ms, and
-                # close every connection if that were cancelled.
-                await self.nodes_manager.initialize(additional_startup_nodes_info, last_failed_node_name)
-                self._initialize = False
-            else:
+        if not self.commands_parser.commands:
+            try:
                 await self._first_time()
-        except RedisClusterException as error:
-            raise RedisConnectionError(str(error)) from error
+            except RedisClusterException as error:
+                raise RedisConnectionError(str(error)) from error
+        else:
+            if self._reading is None or self._reading.done():
+                self._initialize = False
+                self._reading = asyncio.create_task(self._read_map())
+            if primaries := self.get_primaries():  # those that failed stand behind the others
+                self.nodes_manager.default_node = primaries[0]
         return self
+
+    async def _read_map(self) -> None:
+        """Beside the commands, which go on with the old map: a node that hangs may be asked first. (The
+        library would also ask for the list of all commands again, which costs 15 ms.)"""
+        failed, self._failed = self._failed, None
+        try:
+            await self.nodes_manager.initialize(last_failed_node_name=failed)
+        except (RedisError, RedisClusterException):
+            self._initialize = True
+        await asyncio.sleep(_MAP_PAUSE_S)
+
+    def suspect(self, server: str) -> None:
+        """A node that did not answer: asked last for the map, which is due."""
+        self.nodes_manager.move_node_to_end_of_cached_nodes(server)
+        self._failed = server
+        self._initialize = True
 
     async def _first_time(self) -> None:
         """Asks each primary in turn for the list of commands; the library asks the first alone, which
@@ -78,6 +130,9 @@ class SteadyCluster(RedisCluster):
     async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return await super().execute_command(*args, **kwargs)
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            self._failed = getattr(error, "last_failed_node_name", self._failed)
+            raise
         except SlotNotCoveredError as error:  # no RedisError in the library, but no mistake of ours
             raise ClusterDownError(str(error)) from error
 
@@ -87,6 +142,9 @@ class SteadyCluster(RedisCluster):
         self._initialize = True
 
     async def shut(self) -> None:
+        if self._reading:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
         self._initialize = False
         await super().aclose()
 
@@ -145,6 +203,15 @@ class Script:
         self.sha = sha1(source.encode(), usedforsecurity=False).hexdigest()
 
     async def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """What the script answers. Raises StoreRefused when the server writes nothing now."""
+        try:
+            return await self._run(keys, args)
+        except ResponseError as error:
+            if is_refusal(error):
+                raise StoreRefused(str(error)) from error
+            raise
+
+    async def _run(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
         try:
             return await self.redis.evalsha(self.sha, len(keys), *keys, *args)
         except NoScriptError:
@@ -185,7 +252,8 @@ async def ask_shards(
     redis: RedisClient, prefixes: Mapping[int, str], ask: Callable[[Any, str], None]
 ) -> dict[int, list[Any]]:
     """For each shard what the commands find that `ask` puts into a pipeline for its prefix. Shards whose
-    server is away are left out; raises when none answers."""
+    server is away are left out, and so are those of a server that takes longer than the others, until it
+    has answered or failed; raises when none answers."""
 
     async def of_server(shards: Sequence[int]) -> list[Any]:
         pipe = redis.pipeline(transaction=False)
@@ -194,17 +262,30 @@ async def ask_shards(
         answer: list[Any] = await pipe.execute()
         return answer
 
-    groups = _by_server(redis, prefixes)
+    cluster = redis if isinstance(redis, SteadyCluster) else None
+    asked = {
+        asyncio.create_task(of_server(shards)): (server, shards)
+        for server, shards in _by_server(redis, prefixes).items()
+        if not cluster or server not in cluster.late
+    }
+    try:
+        if asked:
+            await asyncio.wait(asked, timeout=_LATE_S if cluster else None)
+    except asyncio.CancelledError:
+        for task in asked:
+            task.cancel()
+        raise
     found: dict[int, list[Any]] = {}
-    fault: BaseException | None = None
-    for shards, answer in zip(
-        groups, await asyncio.gather(*map(of_server, groups), return_exceptions=True), strict=True
-    ):
-        if isinstance(answer, AWAY):
-            fault = answer
-        elif isinstance(answer, BaseException):
-            raise answer
+    fault: BaseException | None = RedisTimeoutError("No server answered in time.") if prefixes else None
+    for task, (server, shards) in asked.items():
+        if not task.done():
+            assert cluster
+            cluster.late.add(server)
+            task.add_done_callback(partial(_late_no_more, cluster, server))
+        elif isinstance(error := task.exception(), AWAY):
+            fault = error
         else:
+            answer = task.result()
             each = len(answer) // len(shards)
             found.update((shard, answer[each * place : each * (place + 1)]) for place, shard in enumerate(shards))
     if fault is not None and not found:
@@ -212,15 +293,20 @@ async def ask_shards(
     return found
 
 
-def _by_server(redis: RedisClient, prefixes: Mapping[int, str]) -> list[list[int]]:
+def _late_no_more(cluster: SteadyCluster, server: str, task: "asyncio.Task[list[Any]]") -> None:
+    cluster.late.discard(server)
+    if not task.cancelled() and task.exception():
+        cluster.suspect(server)
+
+
+def _by_server(redis: RedisClient, prefixes: Mapping[int, str]) -> dict[str, list[int]]:
     if not isinstance(redis, RedisCluster):
-        return [list(prefixes)]
-
-    def holder(shard: int) -> str:
-        node = _holder(redis, prefixes[shard])
-        return node.name if node else ""
-
-    return [list(shards) for _, shards in groupby(sorted(prefixes, key=holder), key=holder)]
+        return {"": list(prefixes)} if prefixes else {}
+    groups: dict[str, list[int]] = {}
+    for shard, prefix in prefixes.items():
+        node = _holder(redis, prefix)
+        groups.setdefault(node.name if node else "", []).append(shard)
+    return groups
 
 
 def _holder(cluster: RedisCluster, key: str) -> ClusterNode | None:

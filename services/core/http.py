@@ -21,14 +21,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Scope
 
-from services.core.cluster import CLUSTER_FAULTS
+from services.core.cluster import AWAY, REFUSED
 from services.core.draining import Drain
 from services.core.errors import (
     AlignXError,
@@ -55,9 +52,9 @@ PROBLEM_JSON = "application/problem+json"
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 OPENAI_PATHS = ("/v1/chat/", "/v1/models")
 """Paths on which OpenAI's clients call and expect its error shape."""
-STORE_FAULTS = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, *CLUSTER_FAULTS)
-"""What a caller can wait out: Redis is away, slow, full, a replica that was not promoted yet, or a
-cluster that does not serve these slots now. Any other error of Redis is a mistake of ours and stays a
+STORE_FAULTS = (*AWAY, *REFUSED)
+"""What a caller can wait out: Redis is away, slow, full, a replica that was not promoted yet, cannot save,
+or a cluster that does not serve these slots now. Any other error of Redis is a mistake of ours and stays a
 500."""
 _STORE_RETRY_S = 1.0
 
@@ -225,7 +222,10 @@ def create_app(
     app.state.settings = settings
     app.state.drain = Drain()
     app.state.registry = registry
-    tracer = app.state.tracer = open_tracer(service, settings.tracing.endpoint, settings.tracing.sample)
+    tracing = settings.tracing
+    # Behind the gateway the caller is the gateway, which has decided.
+    trusting = tracing.trust_callers or service != "gateway"
+    tracer = app.state.tracer = open_tracer(service, tracing.endpoint, tracing.sample, trusting=trusting)
     metrics = HttpMetrics(registry)
     _install_error_handlers(app, metrics)
 

@@ -7,7 +7,7 @@ separator or a hash tag.
     pi:shards                 STRING  number of shards this deployment was started with
     pi:{s}:ready              ZSET    member -> when its update is due (ms)
     pi:{s}:leases             ZSET    member -> when its worker counts as dead (ms)
-    pi:{s}:tok                STRING  fencing tokens; shard-wide, so they outlive an erased user
+    pi:{s}:tok                STRING  the latest fencing token; shard-wide, so it outlives an erased user
     pi:{s}:quality            HASH    prequential sums of each tenant
     pi:{s}:u:<tenant>:<user>:log      STREAM  interactions, oldest first
                              :st       HASH    cursor, version, backlog, lease, prequential sums
@@ -17,6 +17,7 @@ separator or a hash tag.
                              :dlq      STREAM  events set aside
                              :idem     HASH    Idempotency-Key -> outcome
                              :live     STREAM  the summary as it is written; expires
+                             :from     STRING  the calls that asked for the update that waits
 
 API keys belong to the gateway (gateway/keys.py); a backup holds their records too.
 """
@@ -58,6 +59,7 @@ class UserKeys:
     dead: str
     idempotency: str
     live: str
+    calls: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class KeySpace:
             dead=own + "dlq",
             idempotency=own + "idem",
             live=own + "live",
+            calls=own + "from",
         )
 
     @staticmethod

@@ -278,7 +278,10 @@ class TracingSettings(Block):
     """Where traces are sent: an OpenTelemetry collector's OTLP/HTTP address such as
     `http://127.0.0.1:4318`. Needs the extra `tracing`; without an address nothing is recorded."""
     sample: float = Field(default=1.0, ge=0, le=1)
-    """Share of the traces begun here that are recorded; a caller's own trace goes by its flag."""
+    """Share of the traces that are recorded."""
+    trust_callers: bool = False
+    """The gateway records each trace that its caller records, whatever `sample` says. Anyone who reaches
+    the gateway can ask for that, with or without an API key."""
 
     @field_validator("endpoint")
     @classmethod

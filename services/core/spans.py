@@ -5,6 +5,7 @@ ask for headers; the exporter reads OTEL_EXPORTER_OTLP_HEADERS, and certificates
 own variables.
 """
 
+import random
 from collections.abc import Sequence
 
 from opentelemetry.context import Context
@@ -12,18 +13,20 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult, TraceIdRatioBased
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
     SpanContext,
     StatusCode,
     TraceFlags,
+    TraceState,
     set_span_in_context,
 )
 from opentelemetry.trace import Span as OtelSpan
 from opentelemetry.trace import SpanKind as OtelKind
 from opentelemetry.trace import Tracer as OtelTracer
+from opentelemetry.util.types import Attributes as OtelAttributes
 
 from services.core.tracing import Attributes, Span, SpanKind, Tracer, known_traceparent
 
@@ -63,14 +66,39 @@ class RecordedSpan(Span):
         self._span.end()
 
 
-class RecordingTracer(Tracer):
-    """Records the spans of one process; a trace that comes from a caller is recorded if the caller's
-    part is, a new one with the probability `sample`."""
+class Drawn(Sampler):
+    """Samples by lot: a caller could choose a trace id that a sampler by id always takes."""
 
-    def __init__(self, service: str, version: str, endpoint: str, sample: float) -> None:
+    def __init__(self, sample: float) -> None:
+        self._sample = sample
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: OtelKind | None = None,
+        attributes: OtelAttributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        taken = random.random() < self._sample  # noqa: S311  # no secret hangs on it
+        return SamplingResult(Decision.RECORD_AND_SAMPLE if taken else Decision.DROP, attributes, trace_state)
+
+    def get_description(self) -> str:
+        return f"Drawn({self._sample})"
+
+
+class RecordingTracer(Tracer):
+    """Records the spans of one process; a trace that comes from a trusted caller is recorded if the
+    caller's part is, one that would be by another's with the probability `sample`, as a new one is."""
+
+    def __init__(self, service: str, version: str, endpoint: str, sample: float, *, trusting: bool = True) -> None:
         url = endpoint.rstrip("/").removesuffix(_TRACES) + _TRACES
         resource = Resource.create({"service.name": f"alignx-{service}", "service.version": version})
-        self._provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(sample)), resource=resource)
+        root = TraceIdRatioBased(sample)
+        sampler = ParentBased(root) if trusting else ParentBased(root, remote_parent_sampled=Drawn(sample))
+        self._provider = TracerProvider(sampler=sampler, resource=resource)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=url)))
         self._tracer = self._provider.get_tracer("alignx", version)
 

@@ -81,7 +81,7 @@ class UserState:
         return cls(
             born=fields["born"],
             events=int(fields.get("n", 0)),
-            pending=int(fields.get("pend", 0)),
+            pending=max(0, int(fields.get("pend", 0))),
             version=int(fields.get("ver", 0)),
             cursor=fields.get("cur", "0-0"),
             quality=_quality(fields, ""),

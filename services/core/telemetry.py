@@ -111,13 +111,14 @@ def create_registry(service: str) -> CollectorRegistry:
     return registry
 
 
-def open_tracer(service: str, endpoint: str | None, sample: float) -> Tracer:
-    """The tracer of a process; one that records nothing without an endpoint to send to."""
+def open_tracer(service: str, endpoint: str | None, sample: float, *, trusting: bool = True) -> Tracer:
+    """The tracer of a process; one that records nothing without an endpoint to send to. One that trusts
+    records what a caller records."""
     if endpoint is None:
         return Tracer()
     from services.core.spans import RecordingTracer  # needs an extra, which most do without
 
-    return RecordingTracer(service, version("alignx-serve"), endpoint, sample)
+    return RecordingTracer(service, version("alignx-serve"), endpoint, sample, trusting=trusting)
 
 
 class HttpMetrics:

@@ -1,7 +1,8 @@
 """Traces: which work belongs to one call, from the gateway to the summary version it leads to.
 
 A span is a piece of work with a begin and an end; the `traceparent` (W3C Trace Context) names its
-trace and itself, and goes with every call and every event. The spans here keep nothing: they hand
+trace and itself, and goes with every call between the services and with every event; the engine is not
+told. The spans here keep nothing: they hand
 the caller's `traceparent` on as it came, so that logs can name the trace. Those that are recorded and
 sent are in spans.py and exist only where ALIGNX_TRACING__ENDPOINT is set.
 """

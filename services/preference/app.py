@@ -6,11 +6,11 @@ python -m services.preference.app        (port 8101; needs Redis; a worker write
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from services.core.health import Check
 from services.core.http import create_app, serve
-from services.core.migrations import Schema
+from services.core.migrations import Opening, opened
 from services.core.settings import Settings, load_settings
 from services.core.store import Store, open_redis
 from services.core.telemetry import create_registry
@@ -34,15 +34,14 @@ def create_preference_app(settings: Settings) -> FastAPI:
             Erasure.open(redis, settings.redis.rewrite_after_erase_s) as erasure,
         ):
             store = Store(redis, settings.queue.shards)
-            await Schema(redis).claim()
-            await store.claim_shards()
             queue = Queue(redis, settings.queue, settings.summary)
             app.state.service = PreferenceService(store, queue, settings, metrics, erasure)
-            yield
+            async with Opening.of(store) as app.state.opening:
+                yield
 
     def checks(app: FastAPI) -> Mapping[str, Check]:
-        service: PreferenceService = app.state.service
-        return {"redis": service.store.ready}
+        opening: Opening = app.state.opening
+        return {"redis": opening.ready}
 
     app = create_app(
         service="preference",
@@ -52,7 +51,7 @@ def create_preference_app(settings: Settings) -> FastAPI:
         checks=checks,
         lifespan=lifespan,
     )
-    app.include_router(router)
+    app.include_router(router, dependencies=[Depends(opened)])
     return app
 
 

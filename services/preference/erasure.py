@@ -32,6 +32,8 @@ class Erasure:
         self._every_s = every_s
         self._due: asyncio.Task[None] | None = None
         self._wanted = False
+        self._left: set[str] | None = None
+        """The servers that still owe a rewrite; None stands for all."""
         self._open = True
 
     @classmethod
@@ -46,7 +48,7 @@ class Erasure:
 
     def request(self) -> None:
         """A user was erased: `every_s` seconds after the first such call, the file is rewritten."""
-        self._wanted = True
+        self._wanted, self._left = True, None
         if self._every_s and (self._due is None or self._due.done()):
             self._due = asyncio.create_task(self._later())
 
@@ -74,8 +76,14 @@ class Erasure:
 
     async def _rewritten(self) -> bool:
         """Whether no more is to be done: on each server, a replica included, a rewrite has begun or none
-        is to be had."""
-        return all(await asyncio.gather(*(self._rewritten_by(server) for server in servers(self._redis))))
+        is to be had. Those are not asked again until the next erasure."""
+        due = [one for one in servers(self._redis) if self._left is None or _name(one) in self._left]
+        self._left = set()
+        begun = await asyncio.gather(*(self._rewritten_by(server) for server in due))
+        left = {_name(server) for server, done in zip(due, begun, strict=True) if not done}
+        if self._left is not None:  # no erasure came meanwhile
+            self._left = left
+        return not left
 
     async def _rewritten_by(self, server: ClusterNode | None) -> bool:
         try:
@@ -94,3 +102,7 @@ class Erasure:
             logger.warning("redis does not answer", extra={"error": type(error).__name__})
             return False
         return True
+
+
+def _name(server: ClusterNode | None) -> str:
+    return server.name if server else ""

@@ -1,7 +1,8 @@
 """Which calls an update comes from: their request ids and traces, kept with the user until it is made.
 
-Redis holds them as one short field, `<request id> <traceparent>,…`, of the first few calls since the
-last update; it goes when nothing waits any more.
+Redis holds them as one string, `<request id> <traceparent>,…`, of the first few calls since the last
+update; it goes when nothing waits any more. It has a key of its own: so long a field would have Redis
+keep the user's state in its wide form for good.
 """
 
 from dataclasses import dataclass

@@ -119,7 +119,7 @@ class Queue:
         None if not. `call` is kept for the update that follows. Raises BacklogFull, QueueFull, IdempotencyMismatch."""
         keys, limit = self.keys.user(tenant, user), self.settings
         reply = await self._scripts["append"](
-            keys=[keys.state, keys.log, keys.ready, keys.idempotency, keys.profile, keys.quality],
+            keys=[keys.state, keys.log, keys.ready, keys.idempotency, keys.profile, keys.quality, keys.calls],
             args=[
                 keys.member,
                 stamp,
@@ -237,7 +237,7 @@ class Queue:
         """Makes `record` current if nobody wrote in between; False when fenced or in conflict."""
         keys = self.keys.user(claim.tenant, claim.user)
         reply = await self._scripts["commit"](
-            keys=[keys.state, keys.ready, keys.leases, keys.summary, keys.versions, keys.log, keys.live],
+            keys=[keys.state, keys.ready, keys.leases, keys.summary, keys.versions, keys.log, keys.live, keys.calls],
             args=[
                 claim.member,
                 claim.token,
@@ -273,7 +273,7 @@ class Queue:
         """Ends an update that did not work; what follows, in the script's word."""
         keys, limit = self.keys.user(claim.tenant, claim.user), self.settings
         reply = await self._scripts["fail"](
-            keys=[keys.state, keys.ready, keys.leases, keys.log, keys.dead],
+            keys=[keys.state, keys.ready, keys.leases, keys.log, keys.dead, keys.calls],
             args=[
                 claim.member,
                 claim.token,
@@ -307,7 +307,7 @@ class Queue:
     async def request_rebuild(self, tenant: str, user: str, call: str = "") -> int:
         """Events pending. Raises UserUnknown."""
         keys = self.keys.user(tenant, user)
-        reply = await self._scripts["rebuild"](keys=[keys.state, keys.ready], args=[keys.member, call])
+        reply = await self._scripts["rebuild"](keys=[keys.state, keys.ready, keys.calls], args=[keys.member, call])
         if reply[0] == "UNKNOWN":
             raise UserUnknown
         return int(reply[1])
@@ -327,6 +327,7 @@ class Queue:
                 keys.dead,
                 keys.idempotency,
                 keys.live,
+                keys.calls,
             ],
             args=[keys.member],
         )

@@ -25,12 +25,12 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Gauge
 from redis.exceptions import RedisError
 
-from services.core.cluster import AWAY
+from services.core.cluster import REFUSED
 from services.core.engine import Engine
 from services.core.errors import EngineUnavailable, Unavailable
 from services.core.health import Check
-from services.core.http import create_app, serve
-from services.core.migrations import Schema
+from services.core.http import STORE_FAULTS, create_app, serve
+from services.core.migrations import Opening
 from services.core.settings import QueueSettings, Settings, load_settings
 from services.core.store import Store, open_redis
 from services.core.telemetry import REQUEST_ID, EngineMetrics, create_registry
@@ -104,7 +104,8 @@ class Worker:
             try:
                 claimed = await self._claim_due()
             except RedisError as error:
-                logger.warning("redis does not answer", extra={"error": type(error).__name__})
+                what = "redis refuses writes" if isinstance(error, REFUSED) else "redis does not answer"
+                logger.warning(what, extra={"error": type(error).__name__})
                 await asyncio.sleep(_PAUSE_S)
                 continue
             except Exception:  # a worker that still runs, but does nothing, would be noticed by nobody
@@ -138,7 +139,8 @@ class Worker:
         """Releases the users whose server answers again; the others stay for the next time."""
         fails = (self.queue.fail(claim, "release") for claim in stranded)
         answers = await asyncio.gather(*fails, return_exceptions=True)
-        self._stranded = [claim for claim, answer in zip(stranded, answers, strict=True) if isinstance(answer, AWAY)]
+        kept = zip(stranded, answers, strict=True)
+        self._stranded = [claim for claim, answer in kept if isinstance(answer, STORE_FAULTS)]
 
     def _note_away(self) -> None:
         if self.queue.away != self._away:
@@ -156,7 +158,7 @@ class Worker:
         for shard in shards:
             if len(self._running) >= int(self.limit.value):
                 break
-            expired, claim = await self.queue.claim(shard, self.name, crowding)
+            expired, claim = await self._claim(shard, crowding)
             self.metrics.expiries.inc(expired)
             if claim:
                 claimed += 1
@@ -165,6 +167,19 @@ class Worker:
                 self._running[task], self._latest = tenant, (tenant,)
                 task.add_done_callback(self._running.pop)
         return claimed
+
+    async def _claim(self, shard: int, crowding: Sequence[str]) -> tuple[int, Claim | None]:
+        """A claim that `stop` does not break off: Redis may have made it, and the user would wait for the
+        lease to run out. Such a one is given back."""
+        claiming = asyncio.ensure_future(self.queue.claim(shard, self.name, crowding))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            with contextlib.suppress(RedisError):
+                _, claim = await claiming
+                if claim:
+                    await self.queue.fail(claim, "release")
+            raise
 
     async def _work(self, claim: Claim) -> None:
         calls = origins(claim.calls)
@@ -193,7 +208,7 @@ class Worker:
             return Ended("engine")
         except RedisError as error:
             logger.warning("update lost with redis", extra={"error": type(error).__name__})
-            if isinstance(error, AWAY):
+            if isinstance(error, STORE_FAULTS):
                 self._stranded.append(claim)
             return Ended("lost")
         self.limit.succeed()
@@ -203,13 +218,22 @@ class Worker:
         """Runs the update beside its heartbeat; without the lease the work is worth nothing."""
         update = asyncio.create_task(self.updater.run(claim))
         update.add_done_callback(noticed)
+        held = time.monotonic()
         try:
             while True:
                 done, _ = await asyncio.wait({update}, timeout=self.settings.heartbeat_ms / 1000)
                 if done:
                     return update.result()
-                if not await self.queue.beat(claim):
+                asked = time.monotonic()
+                try:
+                    beat = await self.queue.beat(claim)
+                except STORE_FAULTS:
+                    if time.monotonic() - held >= self.settings.lease_ms / 1000:
+                        raise
+                    continue  # Redis keeps the lease that long
+                if not beat:
                     return update.result() if update.done() else Ended("lost")
+                held = asked
         except asyncio.CancelledError:
             await self.queue.fail(claim, "release")
             raise
@@ -235,6 +259,12 @@ class Worker:
         self.metrics.overdue.set(overdue)
 
 
+async def _run(worker: Worker, opening: Opening) -> None:
+    """The worker's work, from the moment on when Redis is known to hold what it reads."""
+    await opening.wait()
+    await worker.run()
+
+
 async def _goes_on(task: "asyncio.Task[None]", ended: str) -> None:
     if task.done():
         raise Unavailable(ended)
@@ -249,17 +279,18 @@ def create_worker_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_redis(settings.redis) as redis, Engine.open(settings.engine, engine_metrics.observe) as engine:
+        async with (
+            open_redis(settings.redis) as redis,
+            Engine.open(settings.engine, engine_metrics.observe) as engine,
+            Opening.of(store := Store(redis, settings.queue.shards)) as opening,
+        ):
             engine_metrics.watch(engine.calls)
-            store = Store(redis, settings.queue.shards)
-            await Schema(redis).claim()
-            await store.claim_shards()
             queue = Queue(redis, settings.queue, settings.summary)
             updater = Updater(store, queue, engine, settings, metrics)
             worker = Worker(queue, updater, settings, metrics, app.state.tracer)
-            work, look = asyncio.create_task(worker.run()), asyncio.create_task(worker.look(redis_metrics))
+            work, look = asyncio.create_task(_run(worker, opening)), asyncio.create_task(worker.look(redis_metrics))
             app.state.checks = {
-                "redis": store.ready,
+                "redis": opening.ready,
                 "work": partial(_goes_on, work, "The worker has stopped taking work"),
                 "look": partial(_goes_on, look, "The worker has stopped measuring the queue"),
             }

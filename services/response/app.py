@@ -6,12 +6,12 @@ python -m services.response.app        (port 8102; needs Redis; chat needs an en
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from services.core.engine import Engine
 from services.core.health import Check
 from services.core.http import create_app, serve
-from services.core.migrations import Schema
+from services.core.migrations import Opening, opened
 from services.core.settings import Settings, load_settings
 from services.core.store import Store, open_redis
 from services.core.telemetry import EngineMetrics, create_registry
@@ -37,21 +37,20 @@ def create_response_app(settings: Settings) -> FastAPI:
         ):
             engine_metrics.watch(engine.calls)
             store = Store(redis, settings.queue.shards)
-            await Schema(redis).claim()
-            await store.claim_shards()
             app.state.store = store
             app.state.chat = Chat(store, engine, settings)
             meaning = Meaning(store, engine, settings, meaning_metrics)
             app.state.selector = Selector(store, engine, meaning, settings.response)
             app.state.recommender = Recommender(app.state.selector)
-            try:
-                yield
-            finally:
-                await meaning.close()
+            async with Opening.of(store) as app.state.opening:
+                try:
+                    yield
+                finally:
+                    await meaning.close()
 
     def checks(app: FastAPI) -> Mapping[str, Check]:
         # The engine is no condition of readiness: selection and ranking go on without it.
-        return {"redis": app.state.store.ready}
+        return {"redis": app.state.opening.ready}
 
     app = create_app(
         service="response",
@@ -61,7 +60,7 @@ def create_response_app(settings: Settings) -> FastAPI:
         checks=checks,
         lifespan=lifespan,
     )
-    app.include_router(router)
+    app.include_router(router, dependencies=[Depends(opened)])
     return app
 
 

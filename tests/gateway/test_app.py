@@ -5,12 +5,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis import Redis
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
-from gateway.app import BootstrapKeyInvalid, bootstrap_key
+from gateway import app
+from gateway.app import Bootstrap, BootstrapKeyInvalid, bootstrap_key
+from gateway.keys import ApiKey, KeyStore, _answer
 from services.core.settings import GatewaySettings
 
 Play = Callable[..., None]
@@ -117,6 +120,36 @@ def test_the_bootstrap_key_is_registered_again_and_again_and_stays_revoked(play:
     play(revoking)
     with pytest.raises(AssertionError, match="unauthenticated"):  # the suite makes its own key with it
         play(refused)
+
+
+@pytest.mark.parametrize(
+    "fault", [AuthenticationError("WRONGPASS"), NoPermissionError("NOPERM")], ids=["password", "acl"]
+)
+def test_a_redis_that_refuses_the_gateway_is_told_by_the_error_s_class(
+    fault: RedisError, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "_RETRY_S", 0.0)
+
+    class Store:
+        def __init__(self) -> None:
+            self.faults = [fault]
+            self.registered = 0
+
+        async def ping(self) -> None:
+            if self.faults:
+                await _answer(self.refuse(self.faults.pop()))
+
+        async def refuse(self, error: RedisError) -> None:
+            raise error
+
+        async def register(self, *_: object, **__: object) -> None:
+            self.registered += 1
+
+    store = Store()
+    asyncio.run(Bootstrap(cast("KeyStore", store), ApiKey("root", "digest")).run())
+    assert store.registered == 1
+    (record,) = caplog.records
+    assert (record.levelname, vars(record)["error"]) == ("WARNING", type(fault).__name__)
 
 
 def test_a_malformed_bootstrap_key_is_named() -> None:

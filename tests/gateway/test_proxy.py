@@ -3,6 +3,8 @@ import io
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import pytest
+
 Play = Callable[..., None]
 
 PATH = "/v1/users/ann/preferences"
@@ -227,6 +229,37 @@ def test_a_service_that_hangs_up_or_stays_silent(play: Play) -> None:
             assert "Retry-After" in headers
 
     play(scenario, gateway={"read_timeout_s": 0.2})
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "POST"])
+def test_what_may_have_been_done_is_not_sent_again(play: Play, method: str) -> None:
+    """The connection is one that was used before: over such a one the HTTP client would repeat."""
+
+    async def scenario(suite: Any) -> None:
+        assert (await suite.json("GET", PATH))[0] == 200
+
+        async def hang_up(_seen: Any, writer: asyncio.StreamWriter) -> None:
+            writer.close()
+
+        suite.preference.handler = hang_up
+        status, _, problem = await suite.json(method, PATH, data=b"{}")
+        assert (status, problem["type"]) == (503, "urn:alignx:problem:upstream_unavailable")
+        assert [seen.line.split()[0] for seen in suite.preference.seen] == ["GET", method]
+
+    play(scenario)
+
+
+def test_reading_is_tried_again(play: Play) -> None:
+    async def scenario(suite: Any) -> None:
+        async def hang_up(_seen: Any, writer: asyncio.StreamWriter) -> None:
+            suite.preference.handler = suite.preference.fixed(answer(b"{}", "200 OK"))
+            writer.close()
+
+        suite.preference.handler = hang_up
+        assert (await suite.json("GET", PATH))[0] == 200
+        assert len(suite.preference.seen) == 2
+
+    play(scenario)
 
 
 def test_a_cut_answer_never_looks_complete(play: Play) -> None:

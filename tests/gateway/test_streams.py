@@ -151,6 +151,32 @@ def test_shutdown_ends_live_streams_cleanly_and_lets_chats_finish(play: Play) ->
     play(scenario, server={"drain_s": 0.5})
 
 
+def test_a_live_stream_that_begins_as_the_door_closes_ends_at_once(play: Play) -> None:
+    async def scenario(suite: Any) -> None:
+        asked, go_on = asyncio.Event(), asyncio.Event()
+
+        async def late(seen: Any, writer: asyncio.StreamWriter) -> None:
+            asked.set()
+            await go_on.wait()
+            await endless(seen, writer)
+
+        suite.preference.handler = late
+        async with asyncio.TaskGroup() as tasks:
+
+            async def follow() -> None:
+                async with suite.call("GET", LIVE) as live, asyncio.timeout(5):
+                    assert b"error" not in await live.read()
+
+            following = tasks.create_task(follow())
+            await asked.wait()
+            suite.app.state.drain.end()
+            await asyncio.sleep(0)  # the streams there were have been ended
+            go_on.set()
+            await following
+
+    play(scenario)
+
+
 def test_a_chat_that_outlasts_the_shutdown_is_told(play: Play) -> None:
     async def scenario(suite: Any) -> None:
         suite.response.handler = endless

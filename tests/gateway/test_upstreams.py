@@ -105,6 +105,29 @@ def test_a_replica_is_left_when_it_is_not_ready_and_asked_again_when_it_is(play:
     play(scenario, gateway={"preference_url": urls, "replica_check_s": 0.02})
 
 
+def test_a_replica_that_hangs_does_not_hold_up_the_look_at_the_others(play: Play) -> None:
+    async def scenario(suite: Any) -> None:
+        hung = FakeService()
+
+        async def hang(_seen: Any, _writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(60)
+
+        hung.handler = hang
+        async with hung.running():
+            first, replica = suite.app.state.upstreams._replicas["preference"]
+            first.url, replica.url = f"http://127.0.0.1:{suite.preference.port}", f"http://127.0.0.1:{hung.port}"
+            while not hung.seen:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            suite.preference.seen.clear()
+            looked = len(hung.seen)
+            while len(suite.preference.seen) < 5:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            assert len(hung.seen) - looked < 2
+
+    urls = f"http://127.0.0.1:{free_port()},http://127.0.0.1:1"
+    play(scenario, gateway={"preference_url": urls, "replica_check_s": 0.02})
+
+
 class TwoAddresses(AbstractResolver):
     """A name that stands for two machines, as a service's name does in Kubernetes."""
 

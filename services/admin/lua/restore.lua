@@ -1,6 +1,6 @@
 -- Puts a user back as a backup holds it, wholly or not at all. An update under way of the user that
 -- it replaces is fenced from then on; waiting events are due at once.
--- KEYS  st log profile sum vers dlq idem live ready leases
+-- KEYS  st log profile sum vers dlq idem live ready leases from
 -- ARGV  member backup_id existing(refuse|keep|replace|again) record(JSON) live_ms
 -- Gives 'NEW' | 'REPLACED' | 'SAME_BACKUP' | 'EXISTS'
 local st, log, profile, sum, vers, dlq, idem, live, ready, leases = unpack(KEYS)
@@ -18,6 +18,7 @@ end
 redis.call('UNLINK', st, log, profile, sum, vers, dlq, idem, live)
 redis.call('ZREM', ready, member)
 redis.call('ZREM', leases, member)
+redis.call('UNLINK', KEYS[11])
 
 local function write_hash(key, fields)
   for field, value in pairs(fields) do redis.call('HSET', key, field, value) end

@@ -1,12 +1,12 @@
 -- include clock.lua
 -- include note_call.lua
 -- Accepts events of one user: all of them, once, or none.
--- KEYS  st log ready idem profile quality
+-- KEYS  st log ready idem profile quality from
 -- ARGV  member stamp profile debounce_ms max_wait_ms user_backlog shard_backlog
 --       idem_key digest idem_ms  scored hits mass tenant  call event...
 -- Gives {'OK', pending, id...} | {'REPLAY', pending, ids} | {'MISMATCH'} | {'MOVED'}
 --       | {'FULL', pending} | {'BUSY'}
-local st, log, ready, idem, profile, quality = unpack(KEYS)
+local st, log, ready, idem, profile, quality, from = unpack(KEYS)
 local member, stamp = ARGV[1], ARGV[2]
 local debounce, max_wait = tonumber(ARGV[4]), tonumber(ARGV[5])
 local idem_key, digest, idem_ms = ARGV[8], ARGV[9], tonumber(ARGV[10])
@@ -15,7 +15,7 @@ local FIRST_EVENT = 16
 local count = #ARGV - FIRST_EVENT + 1
 local now = clock_ms()
 
-local kept = redis.call('HMGET', st, 'born', 'n', 'pend', 'own', 't0', 'hold', 'edits', 'from')
+local kept = redis.call('HMGET', st, 'born', 'n', 'pend', 'own', 't0', 'hold', 'edits')
 local pending = tonumber(kept[3] or 0)
 
 if idem_key ~= '' then
@@ -42,7 +42,7 @@ redis.call('SET', profile, ARGV[3])
 if not kept[1] then redis.call('HSET', st, 'born', now) end
 redis.call('HINCRBY', st, 'n', count)
 redis.call('HINCRBY', st, 'pend', count)
-note_call(st, kept[8], ARGV[15])
+note_call(from, ARGV[15])
 
 if scored > 0 then
   for _, sums in ipairs({{st, ''}, {quality, tenant .. ':'}}) do

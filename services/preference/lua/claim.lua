@@ -48,15 +48,22 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', ready, '-inf', now, 'LIMIT',
     redis.call('ZADD', ready, now + DEFER_MS, member)
   elseif not crowding[tenant] then
     local st = prefix .. member .. ':st'
+    -- Never behind the clock: a replica that takes over may have lost the latest tokens, and a worker that
+    -- still holds one of them must not pass for the next holder.
     local token = redis.call('INCR', tok)
+    if token < now then
+      token = now
+      redis.call('SET', tok, string.format('%.0f', now))
+    end
     redis.call('ZREM', ready, member)
     redis.call('HSET', st, 'own', worker, 'tok', token)
     redis.call('ZADD', leases, now + lease, member)
-    local kept = redis.call('HMGET', st, 'cur', 'ver', 'pend', 'cap', 'suspect', 'rebuild', 'born', 'from')
+    local kept = redis.call('HMGET', st, 'cur', 'ver', 'pend', 'cap', 'suspect', 'rebuild', 'born')
     local cursor = kept[1] or '0-0'
     local newest = redis.call('XREVRANGE', prefix .. member .. ':log', '+', '(' .. cursor, 'COUNT', 1)[1]
     return {#expired, member, token, cursor, kept[2] or '0', kept[3] or '0', kept[4] or '0',
-            kept[5] or '0', kept[6] or '', kept[7] or '0', newest and newest[1] or cursor, kept[8] or ''}
+            kept[5] or '0', kept[6] or '', kept[7] or '0', newest and newest[1] or cursor,
+            redis.call('GET', prefix .. member .. ':from') or ''}
   end
 end
 return {#expired}

@@ -1,10 +1,10 @@
 -- include clock.lua
 -- Ends an update that did not work and says what happens next.
--- KEYS  st ready leases log dlq
+-- KEYS  st ready leases log dlq from
 -- ARGV  member token kind(engine|data|release) first_id batch error retries backoff_ms backoff_max_ms dlq_keep
 --       rebuild
 -- Gives {'FENCED'} | {'RETRY', delay_ms} | {'HALVED', cap} | {'DEAD', first_id} | {'DROPPED'}
-local st, ready, leases, log, dlq = unpack(KEYS)
+local st, ready, leases, log, dlq, from = unpack(KEYS)
 local member, token, kind, first, batch = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 if redis.call('HGET', st, 'tok') ~= token then return {'FENCED'} end
 local now = clock_ms()
@@ -16,7 +16,7 @@ local function again(delay)
   if tonumber(kept[1] or 0) > 0 or kept[2] then
     redis.call('ZADD', ready, now + delay, member)
   else
-    redis.call('HDEL', st, 'from')
+    redis.call('UNLINK', from)
   end
 end
 
@@ -57,6 +57,6 @@ if entry then
 end
 redis.call('HSET', st, 'cur', first)
 redis.call('HDEL', st, 'cap')
-redis.call('HINCRBY', st, 'pend', -1)
+if redis.call('HINCRBY', st, 'pend', -1) < 0 then redis.call('HSET', st, 'pend', 0) end
 again(0)
 return {'DEAD', first}

@@ -1,6 +1,7 @@
 """The cluster client on real clusters: a primary that is away, one that comes back, one that is replaced."""
 
 import asyncio
+import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -9,9 +10,19 @@ from typing import Any
 import pytest
 from redis.asyncio import RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
-from services.core.cluster import AWAY, RedisClient, Script, answers, ask_server, ask_shards, read_stream, servers
+from services.core.cluster import (
+    AWAY,
+    RedisClient,
+    Script,
+    answers,
+    ask_server,
+    ask_shards,
+    is_refusal,
+    read_stream,
+    servers,
+)
 from services.core.settings import RedisSettings
 from services.core.store import open_redis
 from tests.redis_cluster import ClusterServers
@@ -42,9 +53,9 @@ def empty(cluster: ClusterServers) -> ClusterServers:
     return cluster
 
 
-def run(cluster: ClusterServers, test: Test, url: str = "") -> None:
+def run(cluster: ClusterServers, test: Test, url: str = "", timeout_s: float = 1) -> None:
     async def main() -> None:
-        settings = RedisSettings(url=url or cluster.url, cluster=True, timeout_s=1)
+        settings = RedisSettings(url=url or cluster.url, cluster=True, timeout_s=timeout_s)
         async with asyncio.timeout(40), open_redis(settings) as redis:
             await test(redis)
 
@@ -64,6 +75,22 @@ async def until_served(attempt: Callable[[], Awaitable[Any]]) -> Any:
 
 def zcard(pipe: Any, prefix: str) -> None:
     pipe.zcard(prefix + "ready")
+
+
+@pytest.mark.parametrize(
+    ("answer", "refusal"),
+    [
+        ("Error running script (call to f_1a): @user_script:17: @user_script: 17: -OOM command not allowed", True),
+        ("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.", True),
+        ("-NOREPLICAS Not enough good replicas to write. script: 5f, on @user_script:1.", True),
+        ("-READONLY You can't write against a read only replica. script: 5f, on @user_script:1.", True),
+        ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", True),
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", False),
+        ("Error running script (call to f_1a): @user_script:3: user_script:3: ROOM is full", False),
+    ],
+)
+def test_a_refused_write_is_told_from_a_mistake(answer: str, refusal: bool) -> None:
+    assert is_refusal(ResponseError(answer)) == refusal
 
 
 def test_every_shard_is_asked_in_one_pipeline_a_server(empty: ClusterServers) -> None:
@@ -128,9 +155,47 @@ def test_a_primary_that_is_away_costs_its_own_slots_alone(empty: ClusterServers)
         await asyncio.to_thread(empty.start, gone)
         for prefix in PREFIXES.values():
             await until_served(lambda prefix=prefix: script([prefix + "n"], []))  # type: ignore[misc]
-        assert len(await until_served(lambda: ask_shards(redis, PREFIXES, zcard))) == 16
+        assert len(await until_served(lambda: all_shards(redis))) == 16
 
     run(empty, test)
+
+
+def test_a_primary_that_hangs_costs_its_own_slots_alone(empty: ClusterServers) -> None:
+    """What waits for it still waits when the others have answered, again and again."""
+    hung = empty.holder(PREFIXES[0])
+    lost = {shard for shard, prefix in PREFIXES.items() if empty.holder(prefix) == hung}
+
+    async def test(redis: RedisClient) -> None:
+        client: Any = redis
+        script = Script(redis, COUNT)
+        for prefix in PREFIXES.values():
+            await script([prefix + "n"], [])
+        await ask_shards(redis, PREFIXES, zcard)
+        empty.processes[hung].send_signal(signal.SIGSTOP)
+        try:
+            for _ in range(3):
+                waiting = asyncio.create_task(script([PREFIXES[0] + "n"], []))
+                for shard in PREFIXES.keys() - lost:
+                    await script([PREFIXES[shard] + "n"], [])
+                for _ in range(3):
+                    assert (await ask_shards(redis, PREFIXES, zcard)).keys() == PREFIXES.keys() - lost
+                assert not waiting.done()
+                with pytest.raises(AWAY):
+                    await waiting
+                await client.time()
+        finally:
+            empty.processes[hung].send_signal(signal.SIGCONT)
+        assert len(await until_served(lambda: all_shards(redis))) == 16
+        await until_served(lambda: script([PREFIXES[0] + "n"], []))
+
+    run(empty, test, timeout_s=3)
+
+
+async def all_shards(redis: RedisClient) -> dict[int, list[Any]]:
+    found = await ask_shards(redis, PREFIXES, zcard)
+    if len(found) < len(PREFIXES):
+        raise RedisConnectionError("a part is away")
+    return found
 
 
 @pytest.mark.parametrize("gone", range(3))

@@ -46,7 +46,7 @@ def test_no_two_users_share_a_key(tenant: str, user: str, other_tenant: str, oth
     keys = KeySpace(8)
     one, other = keys.user(tenant, user), keys.user(other_tenant, other_user)
     assert KeySpace.split_member(one.member) == (tenant, user)
-    own = [one.log, one.state, one.profile, one.summary, one.versions, one.dead, one.idempotency, one.live]
+    own = [one.log, one.state, one.profile, one.summary, one.versions, one.dead, one.idempotency, one.live, one.calls]
     assert len(set(own)) == len(own)
     if (tenant, user) != (other_tenant, other_user):
         assert one.member != other.member

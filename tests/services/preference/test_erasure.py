@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.cluster import ClusterNode
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
@@ -101,3 +102,21 @@ def test_a_server_that_refuses_is_logged(caplog: pytest.LogCaptureFixture) -> No
     with caplog.at_level(logging.WARNING):
         assert played(Played(ResponseError("unknown command 'BGREWRITEAOF'"))).asked == 1
     assert [entry.name for entry in caplog.records] == ["alignx.erasure"]
+
+
+def test_only_the_servers_that_are_still_due_are_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = ClusterNode("127.0.0.1", 1), ClusterNode("127.0.0.1", 2)
+    asked: list[str] = []
+
+    async def ask(_redis: object, server: ClusterNode, command: str, *_: str) -> Any:
+        if command == "INFO":
+            return {"aof_enabled": 1}
+        asked.append(server.name)
+        if server is second and asked.count(second.name) == 1:
+            raise BUSY
+        return True
+
+    monkeypatch.setattr(erasure, "servers", lambda _redis: [first, second])
+    monkeypatch.setattr(erasure, "ask_server", ask)
+    played(Played())
+    assert asked == [first.name, second.name, second.name]

@@ -17,7 +17,7 @@ TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 async def kept(rig: Rig) -> str | None:
-    found: str | None = await rig.redis.hget(rig.keys().state, "from")
+    found: str | None = await rig.redis.get(rig.keys().calls)
     return found
 
 
@@ -43,6 +43,18 @@ def test_the_calls_since_the_last_update_are_claimed_and_then_forgotten(redis_ur
         assert claim.calls == "r3"
         assert await rig.commit(claim)
         assert await kept(rig) is None
+
+    run(redis_url, test)
+
+
+def test_a_user_s_state_stays_small(redis_url: str) -> None:
+    async def test(rig: Rig) -> None:
+        for _ in range(8):
+            await rig.put("a", call=f"{'r' * 32} {TRACEPARENT}")
+        assert (await rig.redis.object("encoding", rig.keys().state)) in ("listpack", "ziplist")
+        assert await kept(rig)
+        assert await rig.queue.forget(TENANT, USER)
+        assert await rig.user_keys() == []
 
     run(redis_url, test)
 

@@ -1,5 +1,6 @@
 """The contract of each script, on a real Redis."""
 
+import asyncio
 import re
 from importlib.resources import files
 
@@ -266,6 +267,54 @@ def test_commit_writes_a_version_and_frees_the_user(redis_url: str) -> None:
         assert await rig.commit(second, "second")
         assert [v.text for v in await rig.store.versions(TENANT, USER, None, 9)] == ["second", "first"]
         assert await rig.idle()
+
+    run(redis_url, test)
+
+
+def test_a_token_of_a_claim_that_was_lost_is_not_given_again(redis_url: str) -> None:
+    """A replica took over that had not heard of the claim yet."""
+
+    async def test(rig: Rig) -> None:
+        keys = rig.keys()
+        ids = (await rig.put("a")).ids
+        counter, state = await rig.redis.get(keys.token), await rig.redis.hgetall(keys.state)
+        lost = await rig.take()
+        await rig.redis.delete(keys.token, keys.state, keys.leases)
+        if counter:
+            await rig.redis.set(keys.token, counter)
+        await rig.redis.hset(keys.state, mapping=state)
+        await rig.redis.zadd(keys.ready, {keys.member: 1})
+        await asyncio.sleep(0.002)  # the clock goes on
+        held = await rig.take()
+        assert not await rig.queue.beat(lost)
+        assert not await rig.queue.commit(lost, record("lost"), ids[0], 1)
+        assert await rig.queue.commit(held, record("held"), ids[0], 1)
+
+    run(redis_url, test)
+
+
+@pytest.mark.parametrize("counted", [0, 1, 5])
+def test_a_wrong_count_is_set_right_by_the_log(redis_url: str, counted: int) -> None:
+    async def test(rig: Rig) -> None:
+        ids = (await rig.put("a", "b", "c")).ids
+        claim = await rig.take()
+        await rig.redis.hset(rig.keys().state, "pend", counted)
+        assert await rig.queue.commit(claim, record("s"), ids[1], 2)
+        assert (await rig.store.preferences(TENANT, USER)).pending == max(1, counted - 2)
+        assert await rig.due_in() is not None  # the third is not forgotten
+        await rig.redis.hset(rig.keys().state, "pend", 0)
+        assert await rig.queue.commit(await rig.take(), record("t", 2), ids[2], 1)
+        assert (await rig.store.preferences(TENANT, USER)).pending == 0
+        assert await rig.idle()
+
+    run(redis_url, test)
+
+
+def test_a_count_below_zero_is_read_as_none(redis_url: str) -> None:
+    async def test(rig: Rig) -> None:
+        await rig.put("a")
+        await rig.redis.hset(rig.keys().state, "pend", -2)
+        assert (await rig.store.preferences(TENANT, USER)).pending == 0
 
     run(redis_url, test)
 

@@ -2,10 +2,12 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from services.preference import worker
 from services.preference.redis_state import RedisMetrics
@@ -192,6 +194,38 @@ def test_a_lease_outlives_a_slow_engine(redis_url: str) -> None:
     run(redis_url, test, MockEngine(lambda _: "silent"), queue={"lease_ms": 200, "heartbeat_ms": 50})
 
 
+def test_an_update_goes_on_while_its_lease_holds(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(bench: Bench) -> None:
+        missed = asyncio.Event()
+
+        async def beat(_claim: object) -> bool:
+            missed.set()
+            raise RedisConnectionError("away for a moment")
+
+        monkeypatch.setattr(bench.queue, "beat", beat)
+        await bench.put("u1n1")
+        async with bench.at_work():
+            await missed.wait()
+            bench.mock.gate.set()
+            await until(lambda: caught_up(bench, USER))
+        assert bench.count("alignx_updates_total", outcome="lost") == 0
+
+    run(redis_url, test, MockEngine(lambda _prompt: "silent"), queue={"heartbeat_ms": 20, "lease_ms": 15_000})
+
+
+def test_an_update_ends_when_redis_was_away_for_a_lease(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(bench: Bench) -> None:
+        async def beat(_claim: object) -> bool:
+            raise RedisConnectionError("away")
+
+        monkeypatch.setattr(bench.queue, "beat", beat)
+        await bench.put("u1n1")
+        async with bench.at_work():
+            await until(lambda: ended(bench, "lost"))
+
+    run(redis_url, test, MockEngine(lambda _prompt: "silent"), queue={"heartbeat_ms": 300, "lease_ms": 1_000})
+
+
 def test_a_worker_that_stops_gives_its_users_back(redis_url: str) -> None:
     async def test(bench: Bench) -> None:
         await bench.put("u1n1")
@@ -202,6 +236,26 @@ def test_a_worker_that_stops_gives_its_users_back(redis_url: str) -> None:
         assert (await bench.take()).pending == 1
 
     run(redis_url, test, MockEngine(lambda _: "silent"))
+
+
+def test_a_claim_under_way_is_given_back_when_the_worker_stops(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(bench: Bench) -> None:
+        made, claim = asyncio.Event(), bench.queue.claim
+
+        async def slow_answer(*given: Any) -> Any:
+            answer = await claim(*given)
+            made.set()
+            await asyncio.sleep(0.05)
+            return answer
+
+        monkeypatch.setattr(bench.queue, "claim", slow_answer)
+        await bench.put("u1n1")
+        async with bench.at_work():
+            await made.wait()
+        assert not {"own", "tok", "crash"} & set(await bench.fields())
+        assert await bench.due_in() is not None
+
+    run(redis_url, test)
 
 
 def test_running_updates_may_end_before_the_worker_stops(redis_url: str) -> None:
