@@ -192,5 +192,5 @@ def test_without_an_engine_chat_is_an_internal_server_error(suite: Suite, stream
     with sdk(suite) as client:
         with pytest.raises(openai.InternalServerError) as caught:
             client.chat.completions.create(model=MODEL, messages=HELLO, user="ada", stream=stream)
-        assert (caught.value.status_code, caught.value.code) == (503, "engine_unavailable")
+        assert (caught.value.status_code, caught.value.code) == (501, "no_engine")
         assert [model.id for model in client.models.list()] == ["profile"]
