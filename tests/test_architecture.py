@@ -31,6 +31,7 @@ KERNEL = {
     "http.py": "every process is an app made here",
     "judge.py": "preference tests summaries with it, response selects with it",
     "migrations.py": "every service checks the data's version at start, and a restore checks a backup's",
+    "opening.py": "every service claims the data at start, and waits for a Redis that is away",
     "profile.py": "preference writes it, response scores with it, training evaluates it",
     "meaning.py": "how near an item is in meaning to what was taken: response scores with it, training evaluates it",
     "items.py": "what an item's name, year and popularity tell the profile",

@@ -5,24 +5,21 @@
     pi:migration:lock  STRING  held by the one process that migrates; runs out with it
 
 A process finds its own version, or older data, which it migrates while the others wait, or newer
-data, and then it does not start. While Redis is away at its start it serves its health alone and tries
-again (`Opening`). A step is broken off at any time and goes on at its next shard, so
-one shard's work must come out the same when it is done twice.
+data, and then it does not start (opening.py). A step is broken off at any time and goes on at its next
+shard, so one shard's work must come out the same when it is done twice.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any
 
-from fastapi import Request
 from redis.asyncio.lock import Lock
-from redis.exceptions import LockError, ResponseError
+from redis.exceptions import LockError
 
-from services.core.cluster import AWAY, REFUSED, RedisClient, StoreRefused, is_refusal
-from services.core.errors import AlignXError, StoreUnavailable
+from services.core.cluster import RedisClient
+from services.core.errors import AlignXError
 from services.core.keys import KeySpace
 
 SHARDS_KEY, SCHEMA_KEY = "pi:shards", "pi:schema"
@@ -31,7 +28,6 @@ FIRST_SCHEMA = 1
 
 _LOCK_S = 30.0
 _WAIT_S = 0.5
-_AGAIN_S = 1.0
 
 logger = logging.getLogger("alignx.migrations")
 
@@ -145,90 +141,3 @@ def migrated(record: Document, schema: int, migrations: Sequence[Migration] = MI
     for step in migrations[schema - FIRST_SCHEMA :]:
         record = step.record(record)
     return record
-
-
-class Claimable(Protocol):
-    """What a store can do before it is open (store.py)."""
-
-    redis: RedisClient
-
-    async def claim_shards(self) -> None: ...
-
-    async def ready(self) -> None: ...
-
-
-class Opening:
-    """A process's claim to what Redis holds: of the right version and number of shards. Before it is made
-    nothing is read or written."""
-
-    def __init__(self, store: Claimable) -> None:
-        self._store = store
-        self._made = asyncio.Event()
-        self._refusal: AlignXError | None = None
-        self._ending = False
-
-    @classmethod
-    @asynccontextmanager
-    async def of(cls, store: Claimable) -> AsyncIterator[Self]:
-        """Raises AlignXError when the data are not for this process. While Redis cannot tell, the claim
-        goes on being tried beside the block."""
-        opening = cls(store)
-        later = None if await opening._claimed() else asyncio.create_task(opening._try_again())
-        try:
-            yield opening
-        finally:
-            opening._ending = True  # a cancellation alone can get lost, as in the worker
-            if later:
-                later.cancel()
-                await asyncio.gather(later, return_exceptions=True)
-
-    def check(self) -> None:
-        """Raises AlignXError until the claim is made."""
-        if self._refusal:
-            raise self._refusal
-        if not self._made.is_set():
-            raise StoreUnavailable(retry_after=_AGAIN_S)
-
-    async def ready(self) -> None:
-        """The same, and unless Redis answers now."""
-        self.check()
-        await self._store.ready()
-
-    async def wait(self) -> None:
-        """Returns once the claim is made."""
-        await self._made.wait()
-
-    async def _try_again(self) -> None:
-        while not self._ending:
-            await asyncio.sleep(_AGAIN_S)
-            try:
-                if await self._claimed():
-                    return
-            except AlignXError as error:
-                logger.exception("the data in Redis are not for this process")
-                self._refusal = error
-                return
-            except Exception:  # a process that waits for ever without a word would be understood by nobody
-                logger.exception("the data in Redis could not be checked")
-
-    async def _claimed(self) -> bool:
-        try:
-            await Schema(self._store.redis).claim()
-            await self._store.claim_shards()
-        except (*AWAY, *REFUSED) as error:
-            fault = type(error).__name__
-        except ResponseError as error:
-            if not is_refusal(error):
-                raise
-            fault = StoreRefused.__name__
-        else:
-            self._made.set()
-            return True
-        logger.warning("Redis cannot serve; trying again", extra={"error": fault})
-        return False
-
-
-async def opened(request: Request) -> None:
-    """Dependency: raises AlignXError until the process has made its claim, `app.state.opening`."""
-    opening: Opening = request.app.state.opening
-    opening.check()

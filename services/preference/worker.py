@@ -30,7 +30,7 @@ from services.core.engine import Engine
 from services.core.errors import EngineUnavailable, Unavailable
 from services.core.health import Check
 from services.core.http import STORE_FAULTS, create_app, serve
-from services.core.migrations import Opening
+from services.core.opening import Opening
 from services.core.settings import QueueSettings, Settings, load_settings
 from services.core.store import Store, open_redis
 from services.core.telemetry import REQUEST_ID, EngineMetrics, create_registry

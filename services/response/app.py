@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI
 from services.core.engine import Engine
 from services.core.health import Check
 from services.core.http import create_app, serve
-from services.core.migrations import Opening, opened
+from services.core.opening import Opening, opened
 from services.core.settings import Settings, load_settings
 from services.core.store import Store, open_redis
 from services.core.telemetry import EngineMetrics, create_registry

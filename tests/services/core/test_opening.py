@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from redis import Redis
 
-from services.core import migrations
+from services.core import opening
 from services.core.http import TENANT_HEADER, TOKEN_HEADER
 from services.core.settings import PROFILE_ENGINE
 from services.preference.app import create_preference_app
@@ -26,7 +26,7 @@ HEADERS = {TOKEN_HEADER: "t" * 16, TENANT_HEADER: "acme"}
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(migrations, "_AGAIN_S", 0.05)
+    monkeypatch.setattr(opening, "_AGAIN_S", 0.05)
 
 
 def client_of(app: FastAPI) -> httpx.AsyncClient:
