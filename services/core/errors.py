@@ -25,7 +25,9 @@
     │   └── EngineUnavailable       503 engine_unavailable
     │       └── NoEngine            501 no_engine             this deployment has none: a retry is pointless
     └── EngineError                 502 engine_error          the engine answered, but not usably
-        └── EngineRejected          422 engine_rejected       the engine refused this very input
+        ├── EngineRejected          422 engine_rejected       the engine refused this very input
+        │   └── ContextExceeded     422 context_length_exceeded  prompt and answer do not fit its window
+        └── UnusableReply           502 unusable_reply        the reply to an update is no summary
 
 One handler (services/core/http.py) renders them as RFC 9457 problem+json, or in OpenAI's error
 shape on the OpenAI-compatible paths.
@@ -189,6 +191,20 @@ class EngineError(AlignXError):
 
 class EngineRejected(EngineError):
     status, code, title = 422, "engine_rejected", "The engine refused this input"
+
+
+class ContextExceeded(EngineRejected):
+    code, title = "context_length_exceeded", "The input is longer than the engine's context window"
+
+
+class UnusableReply(EngineError):
+    """`reason` is one of services.core.summary_checks.REPLY_FAULTS."""
+
+    code, title = "unusable_reply", "The engine's reply is no summary"
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{self.title}: {detail}.", reason=reason)
+        self.reason = reason
 
 
 def error_tree() -> Iterator[type[AlignXError]]:

@@ -1,8 +1,8 @@
-"""A model's reply becomes a summary: reasoning apart, and nothing in it that a summary must not hold.
+"""A model's reply becomes a summary: reasoning apart, wrapping off, nothing in it that must not be there.
 
-What a model wrote from a user's history goes into later prompts, so the text passes a guard: it may
-carry no links, hidden characters or commands. Pure functions, and a splitter for replies that are
-still being written.
+A reply that is no summary raises UnusableReply (summary_checks.py). What a model wrote from a user's
+history goes into later prompts, so the text passes a guard: it may carry no links, hidden characters or
+commands. Pure functions, and a splitter for replies that are still being written.
 """
 
 import itertools
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from services.core.errors import EngineError
+from services.core.summary_checks import check_summary, repeats, unusable, unwrapped
 
 # --- text --------------------------------------------------------------------------------------
 
@@ -101,24 +101,32 @@ _COMMAND = re.compile(
 )
 
 
-def parse_summary(reply: str, *, max_chars: int) -> SummaryReply:
-    """Splits reasoning from summary and guards the summary: what a model wrote from a user's
-    history goes into later prompts, so it may carry no links, hidden characters or commands.
+def parse_summary(reply: str, *, max_chars: int, finish_reason: str | None = "stop") -> SummaryReply:
+    """Splits reasoning from summary, takes off what is wrapped around it, and guards it. A reply that
+    the token limit cut off (`finish_reason` "length") ends with its last whole sentence.
 
-    Raises EngineError when no text is left, also when <think> was opened and never closed.
+    Raises UnusableReply when what is left is no summary.
     """
+    if finish_reason == "content_filter":
+        raise unusable("refusal")
     reasoning, text = _split(reply)
+    if not text and _OPEN in reply.rpartition(_CLOSE)[2]:
+        raise unusable("thinking")
+    text = unwrapped(text)
+    if repeats(text):  # before a cut: what stands in front of a loop is no more to be trusted
+        raise unusable("loop")
     removed: list[str] = []
     for name, rule in _GUARD:
         guarded = rule(text)
         if guarded != text:
             removed.append(name)
         text = guarded
+    if finish_reason == "length":
+        text = _whole_sentences(text)
     whole = capped(text, max_chars)
     if whole != text:
         removed.append("length")
-    if not any(map(str.isalnum, whole)):
-        raise EngineError("The engine's reply holds no summary")
+    check_summary(whole)
     return SummaryReply(whole, _no_url(_no_control(reasoning)) or None, tuple(removed))
 
 
@@ -131,6 +139,29 @@ def _split(reply: str) -> tuple[str, str]:
         thoughts, reply = [head], rest
     thoughts += _THOUGHT.findall(reply)
     return "\n".join(thoughts).strip(), _TAG.sub("", _THOUGHT.sub("", reply)).strip()
+
+
+_ENDS_SENTENCE = re.compile(r"(?<![\s.(]\w)[.!?…][\"'”’»)*]*$|[。！？][”』」）]*$")
+"""One letter before the dot is an abbreviation, as in "z. B."."""
+_HEADING = re.compile(r"#.*|.*[:：]\**")
+
+
+def _whole_sentences(text: str) -> str:
+    """`text` up to its last whole sentence or line. Raises UnusableReply if there is none."""
+    parts = _sentences(text)
+    while parts and not _is_whole("".join(parts)):
+        parts.pop()
+    if not parts:
+        raise unusable("cut")
+    return "".join(parts).rstrip()
+
+
+def _is_whole(text: str) -> bool:
+    """Whether the last sentence has its end, or is a line with another behind it that it does not announce."""
+    last = text.rstrip()
+    if _ENDS_SENTENCE.search(last):
+        return True
+    return text.endswith("\n") and not _HEADING.fullmatch(last.rpartition("\n")[2])
 
 
 def _no_control(text: str) -> str:

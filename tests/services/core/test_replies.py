@@ -1,27 +1,105 @@
 import contextlib
+import json
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.core.errors import EngineError
+from services.core.errors import EngineError, UnusableReply
 from services.core.replies import ReplySplitter, SummaryReply, parse_summary
 
 
 def test_reasoning_and_summary_are_told_apart() -> None:
     reply = parse_summary("<think>\nA contrast.\n</think>\n\nThe user likes tea.", max_chars=100)
     assert reply == SummaryReply("The user likes tea.", "A contrast.", ())
-    assert parse_summary("Likes tea.", max_chars=100).reasoning is None
-    assert parse_summary("opened by the template</think>Likes tea.", max_chars=100).text == "Likes tea."
+    assert parse_summary("The user likes tea.", max_chars=100).reasoning is None
+    assert (
+        parse_summary("opened by the template</think>The user likes tea.", max_chars=100).text == "The user likes tea."
+    )
 
 
 @pytest.mark.parametrize(
-    "reply", ["", " \n", "<think>on and on", "<think>a</think>", "<think>a</think> — .", "https://evil.example/x"]
+    ("reply", "reason"),
+    [
+        ("", "short"),
+        (" \n", "short"),
+        ("<think>on and on", "thinking"),
+        ("<think>a</think>", "short"),
+        ("<think>a</think><think>b", "thinking"),
+        ("<think>a</think> — .", "short"),
+        ("https://evil.example/x", "short"),
+        ("I'm sorry, but I can't help with that request.", "refusal"),
+        ("parenting +1, " * 60, "loop"),
+        ('{"preferences": ["short', "shape"),
+    ],
 )
-def test_a_reply_without_summary_is_an_error(reply: str) -> None:
-    with pytest.raises(EngineError):
+def test_a_reply_without_summary_is_an_error(reply: str, reason: str) -> None:
+    with pytest.raises(UnusableReply) as caught:
         parse_summary(reply, max_chars=100)
+    assert caught.value.reason == reason
+
+
+def test_a_filtered_reply_is_a_refusal() -> None:
+    with pytest.raises(UnusableReply, match="declines"):
+        parse_summary("The user likes tea, and", max_chars=100, finish_reason="content_filter")
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        ("```\nThe user prefers short answers.\n```", "The user prefers short answers."),
+        ('{"summary": "The user prefers short answers.", "confidence": 0.8}', "The user prefers short answers."),
+        ('```json\n{"preferences": ["short answers"]}\n```', "Preferences: short answers"),
+        ('{"style": {"length": "short"}, "topics": ["tea", "jazz"]}', "Length: short\nTopics: tea, jazz"),
+        ("Sure! Here is the updated summary:\n\nThe user prefers short answers.", "The user prefers short answers."),
+        ("<summary>The user prefers short answers.</summary>", "The user prefers short answers."),
+        ("Preferences:\n\n- short answers", "Preferences:\n\n- short answers"),
+    ],
+)
+def test_what_is_wrapped_around_a_summary_comes_off(reply: str, text: str) -> None:
+    assert parse_summary(reply, max_chars=1_000).text == text
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        (
+            "The user prefers short answers. The user also likes examples that are",
+            "The user prefers short answers.",
+        ),
+        ("The user likes tea.", "The user likes tea."),
+        ("- likes tea\n- dislikes coffee\n- prefers", "- likes tea\n- dislikes coffee"),
+        ("The user likes tea. **Style:**\nThe user", "The user likes tea."),
+        ("用户喜欢茶。用户也喜欢", "用户喜欢茶。"),
+    ],
+)
+def test_a_reply_cut_off_by_the_token_limit_ends_with_a_whole_sentence(reply: str, text: str) -> None:
+    assert parse_summary(reply, max_chars=1_000, finish_reason="length").text == text
+
+
+def replies(name: str) -> list[dict[str, str]]:
+    """Replies written from the kinds alone, by someone who had not seen the checks."""
+    lines = (Path(__file__).parent / "replies" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_no_bad_reply_is_kept() -> None:
+    for row in replies("bad"):
+        with pytest.raises(UnusableReply):
+            parse_summary(row["reply"], max_chars=8_000, finish_reason=row["finish_reason"])
+
+
+def test_good_replies_are_kept_whole() -> None:
+    changed = [
+        row["keep"]
+        for row in replies("good")
+        if parse_summary(row["reply"], max_chars=8_000, finish_reason=row["finish_reason"]).text != row["keep"]
+    ]
+    # What the guard still takes for a link, a command or a thought that never ends.
+    assert [text for text in changed if not re.search(r"\.(?:com|org)\b|^Answer-first|`<think>`", text)] == []
+    assert len(changed) <= 4
 
 
 @pytest.mark.parametrize(
@@ -71,10 +149,10 @@ def test_no_reply_breaks_the_guard(text: str, max_chars: int) -> None:
     assert "<|im_end|>" not in first.text
 
 
-replies = st.lists(st.sampled_from(["<think>", "</think>", "a", "b c", "<", "th", "ink>", "\n", "/"])).map("".join)
+streamed = st.lists(st.sampled_from(["<think>", "</think>", "a", "b c", "<", "th", "ink>", "\n", "/"])).map("".join)
 
 
-@given(replies, st.integers(1, 9))
+@given(streamed, st.integers(1, 9))
 def test_a_split_stream_shows_what_the_whole_reply_shows(reply: str, size: int) -> None:
     def shown(pieces: list[str]) -> str:
         splitter = ReplySplitter()
