@@ -9,12 +9,13 @@ import aiohttp
 import orjson
 
 from services.core.calls import Progress
-from services.core.errors import EngineError, EngineRejected, EngineUnavailable
+from services.core.errors import ContextExceeded, EngineError, EngineRejected, EngineUnavailable
 from services.core.schemas import TokenCounts
 
 BROKEN_OFF = "The engine broke off its answer"
 OVERLONG = "The engine took too long; ask for a stream or for fewer tokens"
 UNREADABLE = "The engine's answer is not in OpenAI's format"
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
 _TAIL_BYTES = 2048
 """End of a raw answer kept to find `[DONE]` and the token counts, which come last."""
 
@@ -53,19 +54,28 @@ class Reply:
         self._finish_reason: str | None = None
         self._tokens = TokenCounts()
         self._thinking = False
+        self._answered = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether the engine has said why it stopped: the answer is whole, also without a `[DONE]`."""
+        return self._finish_reason is not None
 
     def add(self, event: Any) -> str:
-        """Takes one event and returns the text it adds."""
-        if member(event, "error") is not None:
+        """Takes one event and returns the text it adds. One without choices, such as a ping, adds none."""
+        if not isinstance(event, dict):
+            raise EngineError(UNREADABLE)
+        if event.get("error") is not None:
             raise reported(event)
-        self._model = member(event, "model") or self._model
-        if (usage := member(event, "usage")) is not None:
+        self._model = event.get("model") or self._model
+        if (usage := event.get("usage")) is not None:
             self._tokens = token_counts(usage)
-        choices = member(event, "choices")
+        choices = event.get("choices") or []
         if not isinstance(choices, list):
             raise EngineError(UNREADABLE)
         if not choices:
             return ""
+        self._answered = True
         self._finish_reason = member(choices[0], "finish_reason") or self._finish_reason
         return self._kept(self._text(member(choices[0], "delta")))
 
@@ -91,29 +101,43 @@ class Reply:
         return text
 
     def completion(self) -> Completion:
+        """The whole answer. Raises EngineError where no event held a choice."""
+        if not self._answered:
+            raise EngineError(UNREADABLE)
         return Completion("".join(self._pieces), self._finish_reason, self._tokens, self._model)
 
 
-async def server_sent_events(response: aiohttp.ClientResponse) -> AsyncIterator[Any]:
-    """The parsed data of each event up to `[DONE]`; without one the answer broke off."""
+async def read_answer(response: aiohttp.ClientResponse, reply: Reply) -> AsyncIterator[str]:
+    """The texts of a streamed answer as `reply` gathers it. An answer that ends with neither `[DONE]` nor
+    a finish reason broke off: EngineUnavailable."""
     held = b""
-    async for chunk in response.content.iter_any():
-        *lines, held = (held + chunk).split(b"\n")
-        for line in lines:
-            if not line.startswith(b"data:"):
-                continue
-            data = line.removeprefix(b"data:").strip()
-            if data == b"[DONE]":
-                return
-            yield parsed(data)
-    raise EngineUnavailable(BROKEN_OFF)
+    try:
+        async for chunk in response.content.iter_any():
+            *lines, held = (held + chunk).split(b"\n")
+            for line in lines:
+                data = line.removeprefix(b"data:").strip()
+                if not line.startswith(b"data:") or not data:
+                    continue
+                if data == b"[DONE]":
+                    return
+                if text := reply.add(parsed(data)):
+                    yield text
+    except aiohttp.ClientError:
+        if not reply.ended:
+            raise
+    if not reply.ended:
+        raise EngineUnavailable(BROKEN_OFF)
+
+
+_FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
+_DONE = b"data: [DONE]\n\n"
 
 
 async def raw_chunks(
     first: bytes, rest: AsyncIterator[bytes], streamed: bool, progress: Progress
 ) -> AsyncGenerator[bytes, None]:
     """Passes an answer through and notes how it ended, also for a caller that handles the error
-    inside the call."""
+    inside the call. A stream that ends behind its finish reason gets the `[DONE]` it lacks."""
     tail = first[-_TAIL_BYTES:]
     broken: Exception | None = None
     yield first
@@ -123,9 +147,13 @@ async def raw_chunks(
             yield chunk
     except aiohttp.ClientError as error:
         broken = error
-    if broken or not first or (streamed and b"data: [DONE]" not in tail):
+    done = not streamed or b"data: [DONE]" in tail
+    ended = streamed and bool(_FINISHED.search(tail))
+    if not first or not (ended or (done and not broken)):
         progress.error = EngineUnavailable(BROKEN_OFF)
         raise progress.error from broken
+    if not done:
+        yield _DONE if tail.endswith(b"\n\n") else b"\n\n" + _DONE
     progress.finish(_tail_tokens(tail))
 
 
@@ -200,13 +228,24 @@ def reported(event: Any) -> EngineError | EngineUnavailable:
 
 def refusal(status: int, body: bytes, retry_after: str | None) -> EngineError | EngineUnavailable:
     """Sorts an error status. Of the engine's message, which may quote the prompt, only the meaning
-    is kept."""
+    is kept, and the names that OpenAI's error object has for it."""
     if status in (400, 413, 422):
         if b"context length" in body or b"maximum model length" in body or b"max_model_len" in body:
-            return EngineRejected("The input is longer than the engine's context window", engine_status=status)
-        return EngineRejected(f"The engine refused this input (status {status})", engine_status=status)
+            return ContextExceeded(engine_status=status)
+        said = ", ".join([f"status {status}", *_error_names(body)])
+        return EngineRejected(f"The engine refused this input ({said})", engine_status=status)
     seconds = float(retry_after) if retry_after and retry_after.isdecimal() else None
     reason = "is overloaded" if status in (429, 503) else "cannot serve this deployment's requests"
     if status >= 500 and status != 503:
         reason = "failed"
     return EngineUnavailable(f"The engine {reason} (status {status})", retry_after=seconds, engine_status=status)
+
+
+def _error_names(body: bytes) -> list[str]:
+    """`type`, `code` and `param` of OpenAI's error object, where they are names and no text."""
+    try:
+        error = member(parsed(body), "error")
+    except EngineError:
+        return []
+    values = (member(error, name) for name in ("type", "code", "param"))
+    return list(dict.fromkeys(value for value in values if isinstance(value, str) and _NAME.fullmatch(value)))

@@ -33,9 +33,9 @@ from services.core.answers import (
     member,
     parsed,
     raw_chunks,
+    read_answer,
     refusal,
     reported,
-    server_sent_events,
     token_counts,
 )
 from services.core.breaker import SILENT
@@ -53,6 +53,7 @@ _FALLBACK_TOP_LOGPROBS = 20
 Messages = Sequence[Mapping[str, Any]]
 Body = dict[str, Any]
 _CHAT = "/chat/completions"
+_NO_THINKING: Body = {"chat_template_kwargs": {"enable_thinking": False}}
 
 
 class Engine:
@@ -131,11 +132,14 @@ class Engine:
         temperature: float,
         top_p: float,
         top_k: int,
+        thinking: bool = True,
         priority: int = 0,
     ) -> AsyncGenerator[Delta | Completion, None]:
         """The answer as it is written, then exactly one Completion. A consumer that may stop early
-        wraps it in `contextlib.aclosing`, which ends the engine's work at once."""
+        wraps it in `contextlib.aclosing`, which ends the engine's work at once. `thinking=False` asks
+        the chat template for none."""
         body = await self._body(messages, tenant, priority) | _sampling(max_tokens, temperature, top_p, top_k)
+        body |= {} if thinking else _NO_THINKING
         async with aclosing(self._generate("stream", body, tenant)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -153,9 +157,9 @@ class Engine:
         priority: int = 0,
     ) -> Completion:
         """The whole answer, streamed underneath, so that the read timeout bounds a silence and not the
-        length of an answer. `thinking=False` asks the chat template for none."""
+        length of an answer."""
         body = await self._body(messages, tenant, priority) | _sampling(max_tokens, temperature, top_p, top_k)
-        body |= {} if thinking else {"chat_template_kwargs": {"enable_thinking": False}}
+        body |= {} if thinking else _NO_THINKING
         async with aclosing(self._generate("complete", body, tenant)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Completion):
@@ -166,10 +170,9 @@ class Engine:
         reply = Reply(body["model"])
         body = body | {"stream": True, "stream_options": {"include_usage": True}}
         async with self.calls.call(kind, tenant) as progress, self._post(_CHAT, body, progress) as response:
-            async for event in server_sent_events(response):
-                if text := reply.add(event):
-                    progress.text_seen()
-                    yield Delta(text)
+            async for text in read_answer(response, reply):
+                progress.text_seen()
+                yield Delta(text)
             if text := reply.end():
                 yield Delta(text)
             completion = reply.completion()
@@ -229,7 +232,7 @@ class Engine:
             "logprobs": True,
             "add_generation_prompt": False,
             "continue_final_message": True,
-            "chat_template_kwargs": {"enable_thinking": False},
+            **_NO_THINKING,
         }
         ids = await self._ids_of(tuple(letters))
         if ids is not None:

@@ -19,10 +19,13 @@ async def open_to_all(_request: Request) -> None:
 
 
 def add_health(
-    app: FastAPI, checks: Callable[[FastAPI], Mapping[str, Check]], one_of: Collection[str] = frozenset()
+    app: FastAPI,
+    checks: Callable[[FastAPI], Mapping[str, Check]],
+    one_of: Collection[str] = (),
+    advisory: Collection[str] = (),
 ) -> None:
     """`checks` is read at each /readyz, when the lifespan has filled `app.state`. Of those named in
-    `one_of` a single one that is well is enough."""
+    `one_of` a single one that is well is enough; what those named in `advisory` say is shown and no more."""
 
     @app.get("/livez", tags=["health"], summary="The process runs")
     async def livez() -> dict[str, str]:
@@ -37,7 +40,7 @@ def add_health(
                 outcome[name] = "ok"
             except AlignXError as error:
                 outcome[name] = error.detail
-        wrong = {name for name, state in outcome.items() if state != "ok"}
+        wrong = {name for name, state in outcome.items() if state != "ok"}.difference(advisory)
         ready = not wrong or wrong < set(one_of)
         answer = Readiness(status="ready" if ready else "not_ready", checks=outcome)
         return Response(answer.model_dump_json(), 200 if ready else 503, media_type="application/json")

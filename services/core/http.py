@@ -203,12 +203,13 @@ def create_app(
     description: str = "",
     openapi_url: str | None = "/openapi.json",
     metrics_guard: Guard = open_to_all,
-    one_of: Collection[str] = frozenset(),
+    one_of: Collection[str] = (),
+    advisory: Collection[str] = (),
 ) -> FastAPI:
     """A FastAPI app with the suite's errors, telemetry, health and metrics.
 
-    `checks` is read at each /readyz, when the lifespan has filled `app.state`; for `one_of` see
-    health.py. There is no docs page here: the gateway serves one for all services, from their /openapi.json.
+    `checks` is read at each /readyz, when the lifespan has filled `app.state`; for `one_of` and `advisory`
+    see health.py. There is no docs page here: the gateway serves one for all services, from their /openapi.json.
     """
     app = FastAPI(
         title=title,
@@ -235,7 +236,7 @@ def create_app(
 
     access = settings.log.access
     app.add_middleware(RequestTelemetry, metrics=metrics, on_crash=on_crash, access_log=access, tracer=tracer)
-    add_health(app, checks, one_of)
+    add_health(app, checks, one_of, advisory)
     add_metrics(app, registry, metrics_guard)
     return app
 

@@ -435,6 +435,28 @@ class RollbackRequest(Frozen):
     version: Annotated[int, Field(ge=1)]
 
 
+class RetryRequest(Frozen):
+    """Which dead letters are to be tried again."""
+
+    event_ids: Annotated[tuple[Annotated[str, StringConstraints(max_length=40)], ...], Field(max_length=1_000)] = ()
+    """Their event ids; empty for all. An id that is no dead letter, or none any more, is passed over."""
+
+
+class RetriedEvent(Frozen):
+    """A dead letter that waits for an update again, as the newest event of its user."""
+
+    event_id: str
+    """Its id so far."""
+    new_event_id: str
+
+
+class RetryQueued(Frozen):
+    """Dead letters wait again, in the order in which they were set aside."""
+
+    events: tuple[RetriedEvent, ...]
+    pending: NonNegativeInt
+
+
 class UpdateQueued(Frozen):
     """An update was asked for; read the summary or its stream for the outcome."""
 

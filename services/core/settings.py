@@ -143,6 +143,9 @@ class QueueSettings(Block):
     """An idle worker looks for work this often."""
     data_retries: int = Field(default=2, ge=1)
     """Failures blamed on the data before a batch is halved, and at one event set aside."""
+    event_failures: int = Field(default=5, ge=1)
+    """Times that the engine must refuse one event alone, or write no summary of it, and serve other users in
+    between, before the event is set aside."""
     backoff_ms: int = Field(default=500, ge=1)
     """First delay after an engine fault; doubled up to `backoff_max_ms`."""
     backoff_max_ms: int = Field(default=60_000, ge=1)

@@ -200,13 +200,13 @@ class EngineMetrics:
         )
         self.in_flight = Gauge("alignx_engine_calls_in_flight", "Calls at the engine now", registry=registry)
         self.breaker = Gauge(
-            "alignx_engine_breaker_open", "1 while calls are held back because the engine is silent", registry=registry
+            "alignx_engine_breaker_open", "1 while calls or updates wait because the engine fails", registry=registry
         )
 
-    def watch(self, calls: CallsUnderWay) -> None:
-        """Reads the state of `calls` at every scrape."""
+    def watch(self, calls: CallsUnderWay, held_back: Callable[[], bool] = lambda: False) -> None:
+        """Reads the state of `calls` at every scrape; `held_back` tells of what waits before it comes to a call."""
         self.in_flight.set_function(lambda: calls.in_flight)
-        self.breaker.set_function(lambda: float(calls.breaker_open))
+        self.breaker.set_function(lambda: float(calls.breaker_open or held_back()))
 
     def observe(self, call: EngineCallRecord) -> None:
         self.calls.labels(call.kind, call.outcome).inc()

@@ -106,11 +106,10 @@ def fails(status: int, message: str = "boom: a canary", **headers: str) -> Answe
     return answer
 
 
-def answers(body: Any) -> Answer:
+def answers(body: Any, status: int = 200) -> Answer:
     async def answer(_: web.Request) -> web.StreamResponse:
-        return web.Response(
-            body=body if isinstance(body, bytes) else orjson.dumps(body), content_type="application/json"
-        )
+        data = body if isinstance(body, bytes) else orjson.dumps(body)
+        return web.Response(body=data, status=status, content_type="application/json")
 
     return answer
 

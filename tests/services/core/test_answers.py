@@ -8,7 +8,7 @@ from aiohttp import web
 
 from services.core.calls import EngineCall
 from services.core.engine import Engine
-from services.core.errors import AlignXError, EngineError, EngineRejected, EngineUnavailable
+from services.core.errors import AlignXError, ContextExceeded, EngineError, EngineRejected, EngineUnavailable
 from tests.services.core.fake_engine import (
     MESSAGES,
     SAMPLING,
@@ -83,11 +83,39 @@ def test_faults_are_sorted_by_who_can_mend_them(answer: Answer, kind: type[Align
     run(test)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        sse(delta(content="a"), delta("stop"), done=False),
+        sse(delta(content="a"), delta("stop"), done=False, cut=True),
+        sse(b"", delta(content="a"), b" ", {}, delta("stop"), {"choices": None}),
+        sse(b"", delta(content="a"), delta("stop"), done=False),
+    ],
+    ids=["no [DONE]", "broken off behind its end", "blank data and pings", "blank data, no [DONE]"],
+)
+def test_an_answer_with_a_finish_reason_is_whole(answer: Answer) -> None:
+    async def test(fake: FakeEngine, engine: Engine, calls: list[EngineCall]) -> None:
+        fake.chat = answer
+        completion = await engine.complete(MESSAGES, **SAMPLING)
+        assert (completion.text, completion.finish_reason) == ("a", "stop")
+        async with engine.chat({"messages": MESSAGES, "stream": True}, tenant="acme") as started:
+            raw = b"".join([chunk async for chunk in started.chunks])
+        assert raw.count(b"data: [DONE]\n\n") == 1
+        assert raw.endswith(b"data: [DONE]\n\n")
+        assert [call.outcome for call in calls] == ["ok", "ok"]
+
+    run(test)
+
+
 def test_a_refusal_says_what_it_means() -> None:
     async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
         fake.chat = fails(400, "This model's maximum context length is 8 tokens: a canary")
-        error = await refused(engine.complete(MESSAGES, **SAMPLING), EngineRejected)
+        error = await refused(engine.complete(MESSAGES, **SAMPLING), ContextExceeded)
         assert "context window" in error.detail
+        words = {"type": "invalid_request_error", "param": "top_k", "code": "a canary in words", "message": "a canary"}
+        fake.chat = answers({"error": words}, 400)
+        error = await refused(engine.complete(MESSAGES, **SAMPLING), EngineRejected)
+        assert error.detail == "The engine refused this input (status 400, invalid_request_error, top_k)"
         fake.chat = fails(503, **{"Retry-After": "7"})
         error = await refused(engine.complete(MESSAGES, **SAMPLING), EngineUnavailable)
         assert ("overloaded" in error.detail, error.retry_after) == (True, 7.0)
