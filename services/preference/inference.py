@@ -1,21 +1,23 @@
 """Writes summaries: from new events and the past summary (streaming), or from the whole history.
 
 A `Writer` turns what is known of a user into a draft. With an engine that is the AlignXplore+ prompt
-and the model's reply, streamed while it is written; without one it is the fast profile in words.
+and the model's reply, streamed while it is written; without one it is the fast profile in words. A reply
+that is no summary is asked for once more, then the update fails and the summary stays as it is.
 """
 
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.core.answers import Completion, Delta
 from services.core.engine import Engine
+from services.core.errors import UnusableReply
 from services.core.judge import judge
 from services.core.profile import Profile
-from services.core.prompts import update_prompt
+from services.core.prompts import Prompt, estimate_tokens, update_prompt
 from services.core.replies import ReplySplitter, parse_summary
 from services.core.schemas import Interaction, Pair, SummaryVersion, TokenCounts, item_text
 from services.core.settings import SummarySettings
@@ -26,8 +28,27 @@ BACKGROUND = 10
 """Priority of an update at the engine; chat runs at 0, and lower goes first."""
 _FLUSH_CHARS, _FLUSH_S = 48, 0.05
 
-Publish = Callable[[str], Awaitable[None]]
-"""Shows a piece of the summary while it is written."""
+
+class Watchers(Protocol):
+    """Those who follow a summary while it is written."""
+
+    async def begin(self) -> None:
+        """A text begins; what they have seen of one before is void."""
+
+    def engine_answers(self) -> None:
+        """The engine has taken the prompt and writes, perhaps its reasoning first."""
+
+    async def show(self, text: str) -> None:
+        """A further piece of the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What one try at a reply asks of the engine."""
+
+    max_tokens: int
+    temperature: float
+    thinking: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,43 +76,68 @@ class Draft:
 
 
 class Writer(Protocol):
-    async def write(self, material: Material, publish: Publish) -> Draft:
-        """Raises EngineUnavailable, EngineRejected or EngineError."""
+    async def write(self, material: Material, watchers: Watchers) -> Draft:
+        """Raises EngineUnavailable, EngineRejected, UnusableReply or EngineError."""
 
 
 class ProfileWriter:
     """The fast profile in words: no engine, no tokens."""
 
-    async def write(self, material: Material, publish: Publish) -> Draft:
+    async def write(self, material: Material, watchers: Watchers) -> Draft:
         text = render(material.profile)
-        await publish(text)
+        await watchers.begin()
+        await watchers.show(text)
         return Draft(text=text, source="profile")
 
 
 class EngineWriter:
-    """The model's reply to the update prompt."""
+    """The model's reply to the update prompt. `observe` hears the reason of every unusable reply."""
 
-    def __init__(self, engine: Engine, settings: SummarySettings) -> None:
+    def __init__(
+        self, engine: Engine, settings: SummarySettings, context_tokens: int, observe: Callable[[str], None]
+    ) -> None:
         self.engine = engine
         self.settings = settings
+        self.context_tokens = context_tokens
+        self.observe = observe
 
-    async def write(self, material: Material, publish: Publish) -> Draft:
+    async def write(self, material: Material, watchers: Watchers) -> Draft:
         past = material.past.text if material.past else None
         prompt = update_prompt(past, material.interactions, past_tokens=self.settings.past_tokens)
-        splitter, feed = ReplySplitter(), _Feed(publish)
+        first = Attempt(self.settings.max_tokens, self.settings.temperature)
+        try:
+            return await self._draft(material.tenant, prompt, first, watchers)
+        except UnusableReply as error:
+            second = self._second(error.reason, prompt)
+        return await self._draft(material.tenant, prompt, second, watchers)
+
+    def _second(self, reason: str, prompt: Prompt) -> Attempt:
+        """A reply that the limit cut off gets twice the tokens, one that only thought does without, any
+        other is written with less chance in it."""
+        if reason not in ("cut", "thinking"):
+            return Attempt(self.settings.max_tokens, self.settings.temperature / 2)
+        room = self.context_tokens - sum(estimate_tokens(message["content"]) for message in prompt.messages)
+        most = max(self.settings.max_tokens, min(2 * self.settings.max_tokens, room))
+        return Attempt(most, self.settings.temperature, thinking=reason != "thinking")
+
+    async def _draft(self, tenant: str, prompt: Prompt, attempt: Attempt, watchers: Watchers) -> Draft:
+        await watchers.begin()
+        splitter, feed = ReplySplitter(), _Feed(watchers)
         pieces: list[str] = []
         completion: Completion | None = None
         stream = self.engine.stream(
             prompt.messages,
-            tenant=material.tenant,
-            max_tokens=self.settings.max_tokens,
-            temperature=self.settings.temperature,
+            tenant=tenant,
+            max_tokens=attempt.max_tokens,
+            temperature=attempt.temperature,
             top_p=self.settings.top_p,
             top_k=self.settings.top_k,
+            thinking=attempt.thinking,
             priority=BACKGROUND,
         )
         async with aclosing(stream) as parts:
             async for part in parts:
+                watchers.engine_answers()
                 match part:
                     case Delta(text=text):
                         pieces.append(text)
@@ -101,12 +147,19 @@ class EngineWriter:
         await feed.add(splitter.close())
         await feed.flush()
         assert completion is not None, "a stream ends with its completion"
-        reply = parse_summary("".join(pieces), max_chars=self.settings.max_chars)
+        return self._checked("".join(pieces), completion, prompt.template)
+
+    def _checked(self, text: str, completion: Completion, template: str) -> Draft:
+        try:
+            reply = parse_summary(text, max_chars=self.settings.max_chars, finish_reason=completion.finish_reason)
+        except UnusableReply as error:
+            self.observe(error.reason)
+            raise
         return Draft(
             text=reply.text,
             reasoning=reply.reasoning if self.settings.keep_reasoning else None,
             source=f"llm:{completion.model}",
-            template=prompt.template,
+            template=template,
             tokens=completion.tokens,
             removed=reply.removed,
         )
@@ -115,8 +168,8 @@ class EngineWriter:
 class _Feed:
     """Groups tokens, so that a summary of 300 tokens is some 30 writes to Redis and not 300."""
 
-    def __init__(self, publish: Publish) -> None:
-        self.publish = publish
+    def __init__(self, watchers: Watchers) -> None:
+        self.watchers = watchers
         self.held = ""
         self.last = time.monotonic()
 
@@ -127,7 +180,7 @@ class _Feed:
 
     async def flush(self) -> None:
         if self.held:
-            await self.publish(self.held)
+            await self.watchers.show(self.held)
         self.held, self.last = "", time.monotonic()
 
 

@@ -7,12 +7,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from services.core.replies import GUARD_RULES
 from services.core.schemas import SummaryVersion
 from services.core.store import USER_SOURCE
+from services.core.summary_checks import REPLY_FAULTS
 from services.preference.queue import Scored
 
 _EVENTS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _UPDATE_BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120)
 _PROFILE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
-_OUTCOMES = ("committed", "conflict", "engine", "data", "dead", "halved", "lost", "dropped")
+_OUTCOMES = ("committed", "conflict", "engine", "data", "dead", "halved", "lost", "dropped", "postponed")
 _CHARS_BUCKETS = (125, 250, 500, 1_000, 2_000, 4_000, 8_000)
 
 
@@ -92,6 +93,9 @@ class IngestMetrics:
         self.versions = _versions(registry)
         self.rollbacks = Counter("alignx_rollbacks", "Summaries taken back to an older version", registry=registry)
         self.rebuilds = Counter("alignx_rebuilds", "Summaries asked to be written anew", registry=registry)
+        self.dead_retries = Counter(
+            "alignx_dead_letter_retries", "Dead letters that a caller put back into the queue", registry=registry
+        )
         self.erasures = Counter("alignx_erasures", "Users erased", registry=registry)
         self.streams = Gauge("alignx_summary_streams", "Open summary streams", registry=registry)
 
@@ -130,6 +134,13 @@ class WorkerMetrics:
         self.dead = Counter(
             "alignx_dead_letters", "Events set aside because no update could take them in", registry=registry
         )
+        self.unusable = Counter(
+            "alignx_unusable_replies",
+            f"Replies of the engine to updates that were no summary, by reason ({', '.join(REPLY_FAULTS)})",
+            ("reason",),
+            registry=registry,
+        )
+        _begin(self.unusable, REPLY_FAULTS)
         self.versions = _versions(registry)
         self.chars = Histogram(
             "alignx_summary_chars", "Characters of a new summary", buckets=_CHARS_BUCKETS, registry=registry

@@ -7,7 +7,7 @@ correctness; the lease saves engine time. All waiting events of a user become on
 
     append ──> ready ──claim──> leased ──commit──> released (or ready again, if more came)
                  ^                 ├──fail────> ready later, or the batch halved, or one event set aside
-                 └──lease expired──┘
+                 └──lease expired──┘                                                (a dead letter; retry: ready)
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,9 +31,10 @@ from services.core.store import encode_record
 LIVE_MS = 60_000
 """How long a finished live stream can still be resumed."""
 DEAD_LETTERS_KEPT = 1_000
-SCRIPTS = ("append", "claim", "beat", "commit", "edit", "fail", "forget", "publish", "rebuild", "quality")
+SCRIPTS = ("append", "claim", "beat", "commit", "edit", "fail", "forget", "publish", "rebuild", "quality", "retry")
 
-FailKind = Literal["engine", "data", "release"]
+FailKind = Literal["engine", "refusal", "data", "release"]
+"""Who is at fault: the engine, it or the data, the data, nobody."""
 
 
 def script_source(name: str) -> str:
@@ -87,6 +88,17 @@ class Claim:
     """The newest event at the time of the claim."""
     calls: str = ""
     """Which calls asked for the update, as origins.py reads it."""
+    at_ms: int = 0
+    """When it was claimed, by Redis's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """Dead letters that wait again."""
+
+    pending: int
+    ids: tuple[tuple[str, str], ...]
+    """The id that each had, and the one that it has now."""
 
 
 class Queue:
@@ -193,7 +205,7 @@ class Queue:
         )
         if not row:
             return int(expired), None
-        member, token, cursor, version, pending, cap, suspect, rebuild, born, last_id, calls = row
+        member, token, cursor, version, pending, cap, suspect, rebuild, born, last_id, calls, at_ms = row
         tenant, user = KeySpace.split_member(member)
         claim = Claim(
             tenant=tenant,
@@ -209,6 +221,7 @@ class Queue:
             born=born,
             last_id=last_id,
             calls=calls,
+            at_ms=int(at_ms),
         )
         return int(expired), claim
 
@@ -269,8 +282,11 @@ class Queue:
             raise StaleVersion(f"The current version is {reply[1]}, not {expected}.", current_version=int(reply[1]))
         return bool(reply[0] == "OK")
 
-    async def fail(self, claim: Claim, kind: FailKind, *, first: str = "", batch: int = 0, error: str = "") -> str:
-        """Ends an update that did not work; what follows, in the script's word."""
+    async def fail(
+        self, claim: Claim, kind: FailKind, *, first: str = "", batch: int = 0, error: str = "", passed_ms: int = 0
+    ) -> str:
+        """Ends an update that did not work; what follows, in the script's word. A refusal is the engine's
+        fault unless it has served another user, claimed at `passed_ms`, since it last refused this one."""
         keys, limit = self.keys.user(claim.tenant, claim.user), self.settings
         reply = await self._scripts["fail"](
             keys=[keys.state, keys.ready, keys.leases, keys.log, keys.dead, keys.calls],
@@ -282,10 +298,12 @@ class Queue:
                 batch,
                 error,
                 limit.data_retries,
+                limit.event_failures,
                 limit.backoff_ms,
                 limit.backoff_max_ms,
                 DEAD_LETTERS_KEPT,
                 claim.rebuild,
+                passed_ms,
             ],
         )
         return str(reply[0])
@@ -305,12 +323,33 @@ class Queue:
         )
 
     async def request_rebuild(self, tenant: str, user: str, call: str = "") -> int:
-        """Events pending. Raises UserUnknown."""
+        """Events pending, dead letters among them again. Raises UserUnknown."""
         keys = self.keys.user(tenant, user)
-        reply = await self._scripts["rebuild"](keys=[keys.state, keys.ready, keys.calls], args=[keys.member, call])
+        reply = await self._scripts["rebuild"](
+            keys=[keys.state, keys.ready, keys.calls, keys.log, keys.dead], args=[keys.member, call]
+        )
         if reply[0] == "UNKNOWN":
             raise UserUnknown
         return int(reply[1])
+
+    async def retry_dead_letters(self, tenant: str, user: str, event_ids: Sequence[str], call: str = "") -> Retried:
+        """Puts dead letters back at the end of the queue, in their order: those of `event_ids`, or all.
+        Raises UserUnknown and BacklogFull."""
+        keys, limit = self.keys.user(tenant, user), self.settings.user_backlog
+        word, *rest = await self._scripts["retry"](
+            keys=[keys.state, keys.ready, keys.log, keys.dead, keys.calls],
+            args=[keys.member, limit, call, *event_ids],
+        )
+        if word == "UNKNOWN":
+            raise UserUnknown
+        if word == "FULL":
+            raise BacklogFull(
+                f"{rest[0]} events of this user wait already; with these they would pass the limit of {limit}.",
+                retry_after=2,
+                limit=limit,
+            )
+        pending, *ids = rest
+        return Retried(int(pending), tuple(zip(ids[::2], ids[1::2], strict=True)))
 
     async def forget(self, tenant: str, user: str) -> bool:
         """Erases the user; False when there was nothing."""

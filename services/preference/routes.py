@@ -18,6 +18,8 @@ from services.core.schemas import (
     InteractionList,
     Preferences,
     Prequential,
+    RetryQueued,
+    RetryRequest,
     RollbackRequest,
     SummaryVersion,
     UpdateQueued,
@@ -89,6 +91,21 @@ async def list_dead_letters(
     return DeadLetterList(
         events=tuple(letter for _, letter in letters), next=letters[-1][0] if len(letters) == limit else None
     )
+
+
+@router.post(
+    "/users/{user}/dead-letters/retry",
+    status_code=202,
+    tags=["history"],
+    summary="Try events again that were set aside",
+)
+async def retry_dead_letters(
+    tenant: Tenant, user: User, service: Service, body: RetryRequest | None = None
+) -> RetryQueued:
+    """Puts dead letters back behind the user's waiting events, in their order: those of `event_ids`, or
+    without a body all. Each gets a new id. The call can be repeated: what has been put back is no dead
+    letter any more."""
+    return await service.retry_dead_letters(tenant, user, body.event_ids if body else ())
 
 
 @router.get("/users/{user}/export", tags=["history"], summary="Everything kept of the user, as JSON lines")
@@ -226,6 +243,7 @@ async def roll_back(
     summary="Write the summary anew from the whole history",
 )
 async def rebuild(tenant: Tenant, user: User, service: Service) -> UpdateQueued:
+    """Events that were set aside are part of the history: they wait again, as after a retry."""
     return UpdateQueued(pending=await service.rebuild(tenant, user))
 
 

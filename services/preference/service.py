@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from services.core.errors import UserUnknown
-from services.core.schemas import EventsAccepted, Interaction, Preferences
+from services.core.schemas import EventsAccepted, Interaction, Preferences, RetriedEvent, RetryQueued
 from services.core.settings import Settings
 from services.core.store import Store, event_place
 from services.core.tracing import SPAN
@@ -83,6 +83,13 @@ class PreferenceService:
         pending = await self.queue.request_rebuild(tenant, user, origin_of(SPAN.get()))
         self.metrics.rebuilds.inc()
         return pending
+
+    async def retry_dead_letters(self, tenant: str, user: str, event_ids: Sequence[str]) -> RetryQueued:
+        """Raises UserUnknown or BacklogFull."""
+        retried = await self.queue.retry_dead_letters(tenant, user, event_ids, origin_of(SPAN.get()))
+        self.metrics.dead_retries.inc(len(retried.ids))
+        events = tuple(RetriedEvent(event_id=old, new_event_id=new) for old, new in retried.ids)
+        return RetryQueued(events=events, pending=retried.pending)
 
     async def forget(self, tenant: str, user: str) -> None:
         """Raises UserUnknown."""

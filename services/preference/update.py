@@ -1,15 +1,16 @@
 """One claimed user from its waiting events to a committed summary version.
 
 Reads the batch under its budgets, lets a writer draft the summary, tests the past summary on the new
-choices beside it, and commits. Whatever fails is given back to the queue with the blame it deserves:
-the engine's faults cost time only, the data's faults narrow down to the event that caused them.
+choices beside it, and commits. An engine that is away, refuses the prompt or writes no summary costs time
+only: the events wait. Where it has served other users in between, the data are at fault; then the batch is
+halved until the one event is found, which is set aside.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +18,7 @@ import orjson
 from redis.exceptions import RedisError
 
 from services.core.engine import Engine
-from services.core.errors import AlignXError, EngineError, EngineRejected, EngineUnavailable
+from services.core.errors import AlignXError, ContextExceeded, EngineError, EngineUnavailable
 from services.core.prompts import fit_interactions, interaction_tokens
 from services.core.schemas import (
     EventRange,
@@ -42,11 +43,9 @@ from services.preference.metrics import WorkerMetrics, written_by
 from services.preference.queue import Claim, Queue, Scored
 
 _REBUILD_PAGE = 500
+_OUTCOMES = {word: word.lower() for word in ("DEAD", "HALVED", "DROPPED", "POSTPONED")} | {"FENCED": "lost"}
 _PROMPT_OVERHEAD = 1_024
 """Tokens kept free for the fixed instruction of an update and for estimates that are too low."""
-
-_UNUSABLE_IN_A_ROW = 16
-"""Unusable replies without a good one between them after which the engine is blamed."""
 
 logger = logging.getLogger("alignx.update")
 
@@ -73,12 +72,50 @@ class Ended:
     """The past summary's test, perhaps still under way: it needs no lease."""
     tested: str = ""
     """What wrote the past summary."""
+    fault: str = ""
+    """What the engine refused or wrote in place of a summary, whoever is to blame."""
 
 
 def noticed(task: "asyncio.Task[Any]") -> None:
     """Asyncio logs an error that nobody looked at, with its words: for tasks that may end unheeded."""
     if not task.cancelled():
         task.exception()
+
+
+class ServedUsers:
+    """The latest users whom the engine has served. A refusal of another is no proof against its data
+    unless one of them came later."""
+
+    def __init__(self) -> None:
+        self._claimed: dict[str, int] = {}
+
+    def add(self, claim: Claim) -> None:
+        self._claimed[claim.member] = max(claim.at_ms, self._claimed.pop(claim.member, 0))
+        if len(self._claimed) > 2:  # of two users one is always another
+            del self._claimed[min(self._claimed, key=self._claimed.__getitem__)]
+
+    def latest_but(self, claim: Claim) -> int:
+        """When the latest of them that is not the claim's user was claimed, ms; 0 for none."""
+        return max((at_ms for member, at_ms in self._claimed.items() if member != claim.member), default=0)
+
+
+class LiveText:
+    """The user's live stream while an update writes; `begun` tells that the engine answers."""
+
+    def __init__(self, queue: Queue, claim: Claim) -> None:
+        self.queue = queue
+        self.claim = claim
+        self.begun = asyncio.Event()
+
+    async def begin(self) -> None:
+        pending = {"pending": self.claim.pending, "version": self.claim.version}
+        await self.queue.publish(self.claim, "pending", orjson.dumps(pending).decode())
+
+    def engine_answers(self) -> None:
+        self.begun.set()
+
+    async def show(self, text: str) -> None:
+        await self.queue.publish(self.claim, "delta", orjson.dumps({"text": text}).decode())
 
 
 class Updater:
@@ -90,9 +127,12 @@ class Updater:
         self.engine = engine
         self.settings = settings
         self.metrics = metrics
-        self._proven = False
-        self._unusable = 0
-        self.writer: Writer = EngineWriter(engine, settings.summary) if engine.enabled else ProfileWriter()
+        self._served = ServedUsers()
+        self.writer: Writer = ProfileWriter()
+        if engine.enabled:
+            self.writer = EngineWriter(
+                engine, settings.summary, settings.engine.context_tokens, lambda why: metrics.unusable.labels(why).inc()
+            )
 
     async def run(self, claim: Claim) -> Ended:
         """One update; `record` notes its test. Raises EngineUnavailable after giving the user back,
@@ -108,16 +148,14 @@ class Updater:
             return await self._update(claim, batch)
         except EngineUnavailable as error:
             await self._tell(claim, error)
-            await self._fail_engine(claim)
+            if await self.queue.fail(claim, "engine") == "RETRY":
+                self.metrics.retries.labels("engine").inc()
             raise
         except RedisError:
             raise
         except EngineError as error:
             await self._tell(claim, error)
-            if self._blames_engine(error):
-                await self._fail_engine(claim)
-                raise EngineUnavailable("The engine's replies hold no summaries.") from error
-            return await self._fail_data(claim, first, size, error.detail)
+            return await self._fail_refused(claim, first, size, error)
         except AlignXError as error:
             await self._tell(claim, error)
             return await self._fail_data(claim, first, size, error.detail)
@@ -126,15 +164,6 @@ class Updater:
             # aside, and the user goes on.
             logger.exception("update failed")
             return await self._fail_data(claim, first, size, f"{type(error).__name__} while reading the event.")
-
-    def _blames_engine(self, error: EngineError) -> bool:
-        """Whether an unusable reply comes from a model that has not written a summary here yet, or not
-        for a long row of replies: then no event is at fault, and setting events aside would lose them
-        to a broken model."""
-        if isinstance(error, EngineRejected):
-            return False
-        self._unusable += 1
-        return not self._proven or self._unusable > _UNUSABLE_IN_A_ROW
 
     async def record(self, claim: Claim, ended: Ended) -> None:
         """Adds what the test of the past summary showed. An untested batch is no failed update."""
@@ -154,16 +183,13 @@ class Updater:
         past = None if batch.whole_history else current
         _, profile = await self.store.profile(claim.tenant, claim.user)
 
-        async def publish(text: str) -> None:
-            await self.queue.publish(claim, "delta", orjson.dumps({"text": text}).decode())
-
-        pending = orjson.dumps({"pending": claim.pending, "version": claim.version}).decode()
-        await self.queue.publish(claim, "pending", pending)
-        test = asyncio.create_task(self._test(claim, past, batch))
+        live = LiveText(self.queue, claim)
+        test = asyncio.create_task(self._test(claim, past, batch, live.begun))
         test.add_done_callback(noticed)
         ended = Ended("conflict")
         try:
-            draft = await self.writer.write(Material(claim.tenant, batch.interactions, past, profile), publish)
+            draft = await self.writer.write(Material(claim.tenant, batch.interactions, past, profile), live)
+            live.begun.set()
             # The tests are single tokens and end first; if not, the version does not wait for them.
             prequential = _as_prequential(test.result()) if test.done() and not test.exception() else None
             record = SummaryVersion(
@@ -179,7 +205,7 @@ class Updater:
                 created_at=datetime.now(UTC),
                 prequential=prequential,
             )
-            self._proven, self._unusable = True, 0
+            self._served.add(claim)
             if not await self._commit(claim, record, batch):
                 await self.queue.fail(claim, "release")
                 return ended
@@ -241,24 +267,37 @@ class Updater:
             return None
         return await self.store.version(claim.tenant, claim.user, claim.version)
 
-    async def _test(self, claim: Claim, past: SummaryVersion | None, batch: Batch) -> Scored:
-        """The engine predicts a few of the new choices from the summary that has not seen them."""
+    async def _test(self, claim: Claim, past: SummaryVersion | None, batch: Batch, begun: asyncio.Event) -> Scored:
+        """The engine predicts a few of the new choices from the summary that has not seen them; only once
+        it answers, so that an engine that refuses is asked once an update."""
         pairs = sample_pairs([event.interaction for event in batch.events], self.settings.summary.prequential_sample)
         if not self.engine.enabled or past is None or not pairs:
             return Scored()
+        await begun.wait()
         return await score_summary(self.engine, claim.tenant, past.text, pairs)
 
-    async def _fail_engine(self, claim: Claim) -> None:
-        if await self.queue.fail(claim, "engine") == "RETRY":
+    async def _fail_refused(self, claim: Claim, first: str, batch: int, error: EngineError) -> Ended:
+        """The engine refused the prompt, or its reply is no summary. Raises EngineUnavailable where that
+        is its own fault as far as is known."""
+        if isinstance(error, ContextExceeded) and batch > 1:  # less of it may fit
+            return replace(await self._fail_data(claim, first, batch, error.detail), fault=error.detail)
+        passed = self._served.latest_but(claim)
+        word = await self.queue.fail(claim, "refusal", first=first, batch=batch, error=error.detail, passed_ms=passed)
+        if word == "ENGINE":
             self.metrics.retries.labels("engine").inc()
+            raise EngineUnavailable(error.detail) from error
+        return replace(self._ended(word), fault=error.detail)
 
     async def _fail_data(self, claim: Claim, first: str, batch: int, error: str) -> Ended:
-        word = await self.queue.fail(claim, "data", first=first, batch=batch, error=error)
+        return self._ended(await self.queue.fail(claim, "data", first=first, batch=batch, error=error))
+
+    def _ended(self, word: str) -> Ended:
+        """What the data's fault has led to, in the queue's word."""
         if word == "DEAD":
             self.metrics.dead.inc()
         elif word in ("RETRY", "HALVED"):
             self.metrics.retries.labels("data").inc()
-        return Ended({"DEAD": "dead", "HALVED": "halved", "FENCED": "lost", "DROPPED": "dropped"}.get(word, "data"))
+        return Ended(_OUTCOMES.get(word, "data"))
 
     async def _tell(self, claim: Claim, error: AlignXError) -> None:
         """Shows a watching client why the summary is late."""

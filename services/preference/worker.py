@@ -4,7 +4,8 @@
 
 A dispatcher claims due users and starts an update for each; while a tenant holds more than half of
 the updates, the users of others go first. The limit of updates at once halves when
-the engine is overloaded or gone and grows back with every success. Each update runs under a lease
+the engine is overloaded or gone and grows back with every success; after several updates in a row that
+the engine refused or failed, a single one tries it every few seconds. Each update runs under a lease
 that a heartbeat extends; a lost lease ends it. Run as many workers as you like. The process serves
 /livez, /readyz and /metrics on port 8103.
 """
@@ -25,6 +26,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Gauge
 from redis.exceptions import RedisError
 
+from services.core.breaker import Breaker
 from services.core.cluster import REFUSED
 from services.core.engine import Engine
 from services.core.errors import EngineUnavailable, Unavailable
@@ -82,6 +84,12 @@ class Worker:
         self.tracer = tracer or Tracer()
         self.log_updates = settings.log.access
         self.limit = AdaptiveLimit(settings.summary.workers, metrics.concurrency)
+        engine = settings.engine
+        self.breaker = Breaker(engine.breaker_failures, engine.breaker_cooldown_s)
+        """Counts updates where the engine client's counts calls: a refusal is an answer there, but here none
+        that helps."""
+        self.fault = ""
+        """What the engine did to the latest update that failed by it."""
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self._running: dict[asyncio.Task[None], str] = {}
         """Each update with its tenant, as in members."""
@@ -128,6 +136,8 @@ class Worker:
     async def _claim_due(self) -> int:
         if self._stranded:
             await self._give_back(self._stranded)
+        if not self.breaker.allows:
+            return 0
         shards = await self.queue.due_shards()
         self._note_away()
         random.shuffle(shards)
@@ -156,12 +166,13 @@ class Worker:
         """Starts an update for a user of each shard that has one; how many."""
         claimed = 0
         for shard in shards:
-            if len(self._running) >= int(self.limit.value):
+            if len(self._running) >= int(self.limit.value) or not self.breaker.allows:
                 break
             expired, claim = await self._claim(shard, crowding)
             self.metrics.expiries.inc(expired)
             if claim:
                 claimed += 1
+                self.breaker.admit()
                 task = asyncio.create_task(self._work(claim))
                 tenant = claim.member.split(":")[0]
                 self._running[task], self._latest = tenant, (tenant,)
@@ -203,16 +214,44 @@ class Worker:
     async def _attempt(self, claim: Claim) -> Ended:
         try:
             ended = await self._under_lease(claim)
-        except EngineUnavailable:
+        except EngineUnavailable as error:
             self.limit.fail()
+            self._note_failure(error.detail)
             return Ended("engine")
         except RedisError as error:
+            self.breaker.released()
             logger.warning("update lost with redis", extra={"error": type(error).__name__})
             if isinstance(error, STORE_FAULTS):
                 self._stranded.append(claim)
             return Ended("lost")
+        except BaseException:
+            self.breaker.released()
+            raise
         self.limit.succeed()
+        self._note_end(ended)
         return ended
+
+    def _note_end(self, ended: Ended) -> None:
+        if ended.fault:
+            self._note_failure(ended.fault)
+        elif ended.outcome == "committed":
+            if self.breaker.open:
+                logger.info("the engine writes summaries again")
+            self.breaker.succeeded()
+        else:
+            self.breaker.released()
+
+    def _note_failure(self, fault: str) -> None:
+        before = self.breaker.open
+        self.breaker.failed()
+        self.fault = fault
+        if self.breaker.open and not before:
+            logger.warning("the engine fails update after update; events wait", extra={"cause": fault})
+
+    async def engine_ready(self) -> None:
+        """Raises EngineUnavailable with the cause while updates are held back because the engine fails them."""
+        if self.breaker.open:
+            raise EngineUnavailable(self.fault)
 
     async def _under_lease(self, claim: Claim) -> Ended:
         """Runs the update beside its heartbeat; without the lease the work is worth nothing."""
@@ -284,15 +323,16 @@ def create_worker_app(settings: Settings) -> FastAPI:
             Engine.open(settings.engine, engine_metrics.observe) as engine,
             Opening.of(store := Store(redis, settings.queue.shards)) as opening,
         ):
-            engine_metrics.watch(engine.calls)
             queue = Queue(redis, settings.queue, settings.summary)
             updater = Updater(store, queue, engine, settings, metrics)
             worker = Worker(queue, updater, settings, metrics, app.state.tracer)
+            engine_metrics.watch(engine.calls, lambda: worker.breaker.open)
             work, look = asyncio.create_task(_run(worker, opening)), asyncio.create_task(worker.look(redis_metrics))
             app.state.checks = {
                 "redis": opening.ready,
                 "work": partial(_goes_on, work, "The worker has stopped taking work"),
                 "look": partial(_goes_on, look, "The worker has stopped measuring the queue"),
+                "engine": worker.engine_ready,
             }
             yield
             worker.stop(work)
@@ -312,6 +352,7 @@ def create_worker_app(settings: Settings) -> FastAPI:
         settings=settings,
         registry=registry,
         checks=checks,
+        advisory=("engine",),  # meanwhile the profile serves
         lifespan=lifespan,
     )
 

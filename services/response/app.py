@@ -5,10 +5,13 @@ python -m services.response.app        (port 8102; needs Redis; chat needs an en
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import Depends, FastAPI
 
+from services.core.breaker import SILENT
 from services.core.engine import Engine
+from services.core.errors import EngineUnavailable
 from services.core.health import Check
 from services.core.http import create_app, serve
 from services.core.opening import Opening, opened
@@ -48,9 +51,12 @@ def create_response_app(settings: Settings) -> FastAPI:
                 finally:
                     await meaning.close()
 
+    async def engine_ready(app: FastAPI) -> None:
+        if app.state.chat.engine.calls.breaker_open:
+            raise EngineUnavailable(SILENT)
+
     def checks(app: FastAPI) -> Mapping[str, Check]:
-        # The engine is no condition of readiness: selection and ranking go on without it.
-        return {"redis": app.state.opening.ready}
+        return {"redis": app.state.opening.ready, "engine": partial(engine_ready, app)}
 
     app = create_app(
         service="response",
@@ -58,6 +64,7 @@ def create_response_app(settings: Settings) -> FastAPI:
         settings=settings,
         registry=registry,
         checks=checks,
+        advisory=("engine",),  # selection and ranking go on without it
         lifespan=lifespan,
     )
     app.include_router(router, dependencies=[Depends(opened)])

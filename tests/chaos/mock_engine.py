@@ -25,7 +25,7 @@ USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"
 SHARES: dict["Fault", float] = {"overloaded": 0.08, "cut": 0.05, "slow": 0.05}
 SLOW_S = 0.5
 
-Fault = Literal["", "overloaded", "cut", "slow", "refused", "mute", "silent"]
+Fault = Literal["", "overloaded", "cut", "slow", "refused", "too long", "mute", "silent"]
 
 
 class MockEngine:
@@ -40,6 +40,10 @@ class MockEngine:
         self.met: Counter[str] = Counter()
         self.foreign = 0
         """Prompts that held markers of more than one user."""
+        self.bodies: list[dict[str, Any]] = []
+        """The same requests whole."""
+        self.scripted: list[tuple[str, str]] = []
+        """Replies with their finish reasons, given first to last before any of its own."""
         self.gate = asyncio.Event()
         """A silent answer waits for it."""
         self.choosing_s = 0.0
@@ -91,25 +95,34 @@ class MockEngine:
                 return web.json_response({"error": {"message": "full", "code": 503}}, status=503)
             case "refused":
                 return web.json_response({"error": {"message": "bad input", "code": 400}}, status=400)
+            case "too long":
+                message = "This model's maximum context length is 8 tokens"
+                return web.json_response({"error": {"message": message, "code": 400}}, status=400)
             case "slow":
                 await asyncio.sleep(SLOW_S)
             case "silent":
                 await self.gate.wait()
         self.prompts.append(prompt)
+        self.bodies.append(body)
         self.foreign += len({marker.split("n")[0] for marker in MARKER.findall(prompt)}) > 1
-        return await self._write(request, "" if fault == "mute" else _summary(prompt), cut=fault == "cut")
+        if self.scripted:
+            return await self._write(request, *self.scripted.pop(0))
+        text = "" if fault == "mute" else _summary(prompt)
+        return await self._write(request, f"<think>They say a lot.</think>{text}", cut=fault == "cut")
 
-    async def _write(self, request: web.Request, text: str, *, cut: bool) -> web.StreamResponse:
+    async def _write(
+        self, request: web.Request, text: str, finish: str = "stop", *, cut: bool = False
+    ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        pieces = ["<think>They say", " a lot.</th", "ink>", *re.findall(r"\S+\s*", text)]
+        pieces = re.findall(r"\S{1,8}\s*", text)
         for piece in pieces[: len(pieces) // 2] if cut else pieces:
             await response.write(_event({"delta": {"content": piece}, "finish_reason": None}))
         if cut:
             assert request.transport is not None
             request.transport.abort()
             return response
-        await response.write(_event({"delta": {}, "finish_reason": "stop"}))
+        await response.write(_event({"delta": {}, "finish_reason": finish}))
         await response.write(b"data: " + orjson.dumps({"choices": [], "usage": USAGE}) + b"\n\ndata: [DONE]\n\n")
         return response
 

@@ -4,7 +4,7 @@
 -- ARGV  user_prefix worker lease_ms tenant_in_flight crash_retries batch_events crowding_tenant...
 --       (tenants as in members; their users are passed over)
 -- Gives {expired} | {expired, member, token, cursor, version, pending, cap, suspect, rebuild,
---         born, last_id, calls}
+--         born, last_id, calls, now_ms}
 local ready, leases, tok = unpack(KEYS)
 local prefix, worker, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local tenant_limit, retries, batch = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -63,7 +63,7 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', ready, '-inf', now, 'LIMIT',
     local newest = redis.call('XREVRANGE', prefix .. member .. ':log', '+', '(' .. cursor, 'COUNT', 1)[1]
     return {#expired, member, token, cursor, kept[2] or '0', kept[3] or '0', kept[4] or '0',
             kept[5] or '0', kept[6] or '', kept[7] or '0', newest and newest[1] or cursor,
-            redis.call('GET', prefix .. member .. ':from') or ''}
+            redis.call('GET', prefix .. member .. ':from') or '', now}
   end
 end
 return {#expired}

@@ -1,5 +1,6 @@
 -- include clock.lua
 -- include write_version.lua
+-- include postponed.lua
 -- Makes a new summary version current, moves the cursor, releases the user.
 -- KEYS  st ready leases sum vers log live from
 -- ARGV  member token version cursor new_cursor applied rebuild record keep_versions keep_events live_ms
@@ -14,7 +15,7 @@ local now = clock_ms()
 
 write_version(st, sum, vers, live, tonumber(version) + 1, ARGV[8], tonumber(ARGV[9]), ARGV[11])
 redis.call('HSET', st, 'cur', new_cursor)
-redis.call('HDEL', st, 'own', 'tok', 'fail', 'crash', 'cap', 'suspect', 'strikes', 'hold', 'from') -- the last was kept here once
+redis.call('HDEL', st, 'own', 'tok', 'fail', 'crash', 'cap', 'suspect', 'strikes', 'hold', 'refused', 'from') -- the last was kept here once
 redis.call('ZREM', leases, member)
 local again = kept[4]
 if again and again == ARGV[7] then
@@ -27,6 +28,7 @@ if pending <= 0 then
   local left = #redis.call('XRANGE', log, '(' .. new_cursor, '+', 'COUNT', 1)
   if pending ~= left then redis.call('HSET', st, 'pend', left) end
   pending = left
+  again = again or (left == 0 and resume_postponed(st))
 end
 redis.call('XTRIM', log, 'MAXLEN', '~', tonumber(ARGV[10]) + pending)
 if pending > 0 or again then

@@ -1,13 +1,17 @@
 -- include clock.lua
 -- include note_call.lua
--- Asks for a summary made from the whole history.
--- KEYS  st ready from
+-- include revive.lua
+-- Asks for a summary made from the whole history, dead letters included: they wait again.
+-- KEYS  st ready from log dlq
 -- ARGV  member call
 -- Gives {'OK', pending} | {'UNKNOWN'}
-local kept = redis.call('HMGET', KEYS[1], 'born', 'own', 'pend')
+local st, ready, from, log, dlq = unpack(KEYS)
+local kept = redis.call('HMGET', st, 'born', 'own')
 if not kept[1] then return {'UNKNOWN'} end
+revive(st, log, dlq)
 local asked = redis.call('TIME')
-redis.call('HSET', KEYS[1], 'rebuild', asked[1] .. '.' .. asked[2])
-note_call(KEYS[3], ARGV[2])
-if not kept[2] then redis.call('ZADD', KEYS[2], clock_ms(), ARGV[1]) end
-return {'OK', kept[3] or '0'}
+redis.call('HSET', st, 'rebuild', asked[1] .. '.' .. asked[2])
+redis.call('HDEL', st, 'postponed')
+note_call(from, ARGV[2])
+if not kept[2] then redis.call('ZADD', ready, clock_ms(), ARGV[1]) end
+return {'OK', redis.call('HGET', st, 'pend') or '0'}

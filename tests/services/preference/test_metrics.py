@@ -90,13 +90,16 @@ def test_what_is_tried_again_or_set_aside_is_counted(redis_url: str) -> None:
         await bench.put("u1n1")
         assert await bench.update() == "committed"
         await bench.put("bad u1n2", "bad u1n3")
-        outcomes = [await bench.update() for _ in range(6)]
-        assert outcomes == ["data", "halved", "data", "dead", "data", "dead"]
+        outcomes = []
+        for _ in range(8):
+            outcomes.append(await bench.try_update())
+            await bench.serve_another()
+        assert outcomes == ["engine", "data", "halved", "data", "dead", "engine", "data", "dead"]
         assert bench.count("alignx_update_retries_total", fault="data") == 4
         assert bench.count("alignx_dead_letters_total") == 2
-        assert bench.count("alignx_update_retries_total", fault="engine") == 0
+        assert bench.count("alignx_update_retries_total", fault="engine") == 2
 
-    run(redis_url, test, MockEngine(lambda prompt: "refused" if "bad" in prompt else ""))
+    run(redis_url, test, MockEngine(lambda prompt: "refused" if "bad" in prompt else ""), queue={"event_failures": 2})
 
 
 def test_an_engine_at_fault_is_counted_as_such(redis_url: str) -> None:

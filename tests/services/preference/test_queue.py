@@ -396,6 +396,7 @@ def test_a_rebuild_never_moves_the_cursor_back(redis_url: str) -> None:
         assert await rig.queue.commit(await rig.take(), record("s"), ids[0], 1)
         claim = await rig.take()
         assert await rig.queue.fail(claim, "data", first=ids[1], batch=1, error="e") == "DEAD"
+        await rig.redis.delete(rig.keys().dead)  # else it would be tried again
         await rig.queue.request_rebuild(TENANT, USER)
         claim = await rig.take()
         assert claim.last_id == ids[1]
@@ -456,6 +457,73 @@ def test_a_data_fault_narrows_down_to_its_event(redis_url: str) -> None:
         assert await rig.texts() == ["b", "c", "d"]
 
     run(redis_url, test, data_retries=2)
+
+
+def test_a_refusal_is_the_engines_until_others_pass(redis_url: str) -> None:
+    async def test(rig: Rig) -> None:
+        ids = (await rig.put("poison", "b")).ids
+        words, passed = [], 0
+        for served in (False, False, True, False, True, True, True, True, True):
+            await rig.make_due()
+            claim = await rig.take()
+            passed = claim.at_ms if served else passed
+            size = claim.cap or 2
+            options = {"first": ids[0], "batch": size, "error": "no", "passed_ms": passed}
+            words.append(await rig.queue.fail(claim, "refusal", **options))
+            await asyncio.sleep(0.002)
+        assert words == ["ENGINE", "ENGINE", "RETRY", "ENGINE", "HALVED", "RETRY", "RETRY", "DEAD", "ENGINE"]
+        assert [letter.event_id for _, letter in await rig.store.dead_letters(TENANT, USER, None, 9)] == [ids[0]]
+
+    run(redis_url, test, data_retries=2, event_failures=3)
+
+
+# --- dead letters --------------------------------------------------------------------------------
+
+
+async def set_aside(rig: Rig, *texts: str) -> list[str]:
+    """Each text as a dead letter; their event ids."""
+    ids = (await rig.put(*texts)).ids
+    for event_id in ids:
+        await rig.make_due()
+        assert await rig.queue.fail(await rig.take(), "data", first=event_id, batch=1, error="e") == "DEAD"
+    return list(ids)
+
+
+def test_dead_letters_come_back_in_order_and_once(redis_url: str) -> None:
+    async def test(rig: Rig) -> None:
+        ids = await set_aside(rig, "a", "b", "c", "d")
+        await rig.put("e")
+        some = await rig.queue.retry_dead_letters(TENANT, USER, [ids[3], ids[1], "1-1"])
+        assert ([old for old, _ in some.ids], some.pending) == ([ids[1], ids[3]], 3)
+        rest = await rig.queue.retry_dead_letters(TENANT, USER, ())
+        assert ([old for old, _ in rest.ids], rest.pending) == ([ids[0], ids[2]], 5)
+        assert (await rig.queue.retry_dead_letters(TENANT, USER, ())).ids == ()
+        assert await rig.texts() == ["e", "b", "d", "a", "c"]
+        assert [event.event_id for event in await rig.store.events(TENANT, USER, ids[3], 9)][1:] == [
+            new for _, new in some.ids + rest.ids
+        ]
+        assert await rig.store.dead_letters(TENANT, USER, None, 9) == []
+        assert await rig.commit(await rig.take())
+        assert (await rig.store.state(TENANT, USER)).events == 5  # none was accepted twice
+
+    run(redis_url, test, data_retries=1)
+
+
+def test_a_retry_wakes_its_user_and_keeps_the_backlog(redis_url: str) -> None:
+    async def test(rig: Rig) -> None:
+        await set_aside(rig, "a", "b")
+        assert await rig.idle()
+        await rig.put("c")
+        with pytest.raises(BacklogFull):
+            await rig.queue.retry_dead_letters(TENANT, USER, ())
+        assert len(await rig.store.dead_letters(TENANT, USER, None, 9)) == 2
+        assert await rig.commit(await rig.take())
+        assert (await rig.queue.retry_dead_letters(TENANT, USER, ())).pending == 2
+        assert (await rig.take()).pending == 2
+        with pytest.raises(UserUnknown):
+            await rig.queue.retry_dead_letters(TENANT, "nobody", ())
+
+    run(redis_url, test, data_retries=1, user_backlog=2)
 
 
 def test_a_batch_that_kills_its_worker_is_halved_and_its_event_suspected(redis_url: str) -> None:

@@ -49,6 +49,8 @@ class User:
     expired: bool = False
     rebuild: str = ""
     """Which rebuild was asked for last and is not done."""
+    postponed: str = ""
+    """Which rebuild waits until no event waits."""
     keys: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = field(default_factory=dict)
     born: bool = False
 
@@ -61,7 +63,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.context = opened(
             self.url,
-            {"shards": SHARDS, "data_retries": DATA_RETRIES, "backoff_ms": 1, "backoff_max_ms": 1},
+            {"shards": SHARDS, "data_retries": DATA_RETRIES, "event_failures": 2, "backoff_ms": 1, "backoff_max_ms": 1},
             {"batch_events": 4},
         )
         self.rig = self.call(self.context.__aenter__())
@@ -154,26 +156,36 @@ class QueueMachine(RuleBasedStateMachine):
             user.summary, user.version, user.holder, user.expired = summary, user.version + 1, None, False
             user.applied += applied
             user.rebuild = "" if claim.rebuild == user.rebuild else user.rebuild
+            self.resume(user)
         elif valid:
             assert self.call(self.rig.queue.fail(claim, "release")) == "RETRY"
             user.holder, user.expired = None, False
 
     @precondition(lambda self: self.claims)
-    @rule(data=st.data(), kind=st.sampled_from(["engine", "data", "release"]))
-    def fail(self, data: st.DataObject, kind: Any) -> None:
+    @rule(
+        data=st.data(),
+        kind=st.sampled_from(["engine", "refusal", "data", "release"]),
+        passed_ms=st.sampled_from([0, 2**52]),
+    )
+    def fail(self, data: st.DataObject, kind: Any, passed_ms: int) -> None:
         claim = data.draw(st.sampled_from(self.claims))
         user, valid = self.users[claim.tenant, claim.user], self.valid(claim)
         first = self.call(self.rig.store.first_id(claim.tenant, claim.user, claim.cursor))
         size = max(1, min(claim.cap or 4, claim.pending))
-        word = self.call(self.rig.queue.fail(claim, kind, first=first, batch=size, error="e"))
+        options: dict[str, Any] = {"first": first, "batch": size, "error": "e", "passed_ms": passed_ms}
+        word = self.call(self.rig.queue.fail(claim, kind, **options))
+        assert word in ("FENCED", "RETRY", "ENGINE") or kind == "data" or (kind == "refusal" and passed_ms)
         assert (word == "FENCED") == (not valid)
         if not valid:
             return
         user.holder, user.expired = None, False
         if word == "DEAD":
             user.dead.append(user.log.pop(user.applied))
-        if word == "DROPPED" and claim.rebuild == user.rebuild:
-            user.rebuild = ""
+            self.resume(user)
+        if word in ("DROPPED", "POSTPONED"):
+            assert (word == "POSTPONED") == (len(user.log) > user.applied)
+            if claim.rebuild == user.rebuild:
+                user.rebuild, user.postponed = "", user.rebuild if word == "POSTPONED" else user.postponed
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
@@ -210,8 +222,28 @@ class QueueMachine(RuleBasedStateMachine):
             with pytest.raises(UserUnknown):
                 self.call(self.rig.queue.request_rebuild(*name))
             return
+        user.log, user.dead = user.log + user.dead, []
         assert self.call(self.rig.queue.request_rebuild(*name)) == len(user.log) - user.applied
         user.rebuild = self.call(self.rig.fields(name[1], name[0]))["rebuild"]
+        user.postponed = ""
+
+    @rule(name=users, every=st.booleans(), data=st.data())
+    def retry(self, name: tuple[str, str], every: bool, data: st.DataObject) -> None:
+        user = self.users[name]
+        if not user.born:
+            with pytest.raises(UserUnknown):
+                self.call(self.rig.queue.retry_dead_letters(*name, ()))
+            return
+        letters = [letter for _, letter in self.call(self.rig.store.dead_letters(*name, None, 1_000))]
+        wanted = (
+            range(len(letters)) if every or not letters else data.draw(st.sets(st.sampled_from(range(len(letters)))))
+        )
+        ids = () if every else ("9-9", *(letters[place].event_id for place in wanted))
+        retried = self.call(self.rig.queue.retry_dead_letters(*name, ids))
+        assert [old for old, _ in retried.ids] == [letters[place].event_id for place in sorted(wanted)]
+        user.log += [user.dead[place] for place in sorted(wanted)]
+        user.dead = [number for place, number in enumerate(user.dead) if place not in wanted]
+        assert retried.pending == len(user.log) - user.applied
 
     @rule(name=users)
     def forget(self, name: tuple[str, str]) -> None:
@@ -281,6 +313,11 @@ class QueueMachine(RuleBasedStateMachine):
         self.claims.pop()
 
     # --- words of the model ----------------------------------------------------------------------
+
+    def resume(self, user: User) -> None:
+        """A rebuild that was put off is asked for again once no event waits."""
+        if len(user.log) == user.applied and not user.rebuild:
+            user.rebuild, user.postponed = user.postponed, ""
 
     def waits(self, name: tuple[str, str]) -> bool:
         user = self.users[name]

@@ -113,6 +113,92 @@ def test_without_an_engine_the_profile_writes(redis_url: str) -> None:
     run(redis_url, test)
 
 
+# --- replies that are no summary -----------------------------------------------------------------
+
+GOOD = "The user prefers short answers, science fiction and plain words."
+REFUSAL = "I'm sorry, but I can't help with that request."
+LOOP = "parenting +1, " * 60
+
+
+@pytest.mark.parametrize(
+    ("reply", "finish", "reason"),
+    [
+        (REFUSAL, "stop", "refusal"),
+        (LOOP, "length", "loop"),
+        ("<think>the user likes brevity and so on", "length", "thinking"),
+        ("The user likes answers that are", "length", "cut"),
+        ("OK.", "stop", "short"),
+        ('{"summary": "The user', "stop", "shape"),
+    ],
+)
+def test_a_reply_that_is_no_summary_is_asked_for_once_more(
+    redis_url: str, reply: str, finish: str, reason: str
+) -> None:
+    async def test(bench: Bench) -> None:
+        bench.mock.scripted = [(GOOD, "stop")]
+        await bench.put("u1n1")
+        assert await bench.update() == "committed"
+        bench.mock.scripted = [(reply, finish), (f"{GOOD} And trains.", "stop")]
+        await bench.put("u1n2")
+        assert await bench.update() == "committed"
+        assert (await bench.store.version(TENANT, USER, 2)).text == f"{GOOD} And trains."
+        assert bench.count("alignx_unusable_replies_total", reason=reason) == 1
+        first, second = bench.mock.bodies[-2:]
+        assert first["messages"] == second["messages"]
+        assert (second["max_tokens"] > first["max_tokens"]) == (reason in ("thinking", "cut"))
+        assert ("chat_template_kwargs" in second) == (reason == "thinking")
+        shown = [data for name, data in await live(bench) if name in ("pending", "delta")]
+        assert shown.count({"pending": 1, "version": 1}) == 2, "whoever watches forgets the first text"
+
+    run(redis_url, test, MockEngine())
+
+
+def test_a_reply_that_stays_no_summary_leaves_the_last_one_and_its_events_wait(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        bench.mock.scripted = [(GOOD, "stop"), (REFUSAL, "stop"), (LOOP, "length")]
+        await bench.put("u1n1")
+        assert await bench.update() == "committed"
+        await bench.put("u1n2")
+        with pytest.raises(EngineUnavailable, match="no summary"):
+            await bench.update()
+        current = await bench.store.preferences(TENANT, USER)
+        assert (current.version, current.text, current.pending) == (1, GOOD, 1)
+        name, problem = (await live(bench))[-1]
+        assert name == "error"
+        assert isinstance(problem, dict)
+        assert (problem["type"], problem["reason"]) == ("urn:alignx:problem:unusable_reply", "loop")
+        assert await bench.update() == "committed"
+        assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n2"]
+        assert f"<past_summary>\n{GOOD}\n</past_summary>" in bench.mock.prompts[-1]
+
+    run(redis_url, test, MockEngine())
+
+
+def test_without_a_version_the_profile_stays(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        bench.mock.scripted = [(REFUSAL, "stop"), (REFUSAL, "stop")]
+        await bench.put("I like short answers.")
+        with pytest.raises(EngineUnavailable):
+            await bench.update()
+        current = await bench.store.preferences(TENANT, USER)
+        assert (current.version, current.source) == (0, "profile")
+
+    run(redis_url, test, MockEngine())
+
+
+def test_an_engine_that_refuses_is_asked_once_an_update(redis_url: str) -> None:
+    faults: list[Fault] = ["", "refused"]
+
+    async def test(bench: Bench) -> None:
+        await bench.add(comparison("good u1n1", "bad"))
+        assert await bench.update() == "committed"
+        await bench.add(comparison("good u1n2", "bad"))
+        assert await bench.try_update() == "engine"
+        assert bench.mock.choices == []
+
+    run(redis_url, test, MockEngine(lambda _: faults.pop(0)))
+
+
 # --- rebuild -------------------------------------------------------------------------------------
 
 
@@ -248,23 +334,59 @@ def test_an_engine_that_fails_blames_nobody(redis_url: str, fault: Fault, caplog
 
 
 @pytest.mark.parametrize("fault", ["refused", "mute"])
-def test_a_poison_event_is_found_and_set_aside(redis_url: str, fault: Fault) -> None:
+def test_an_event_that_fails_alone_while_others_pass_is_set_aside(redis_url: str, fault: Fault) -> None:
     async def test(bench: Bench) -> None:
-        await bench.put("u1n9", user="u2")
-        await bench.update(user="u2")  # the engine has shown that it can write a summary
         names = [f"u1n{n}" for n in range(10)]
         ids = (await bench.put(*names)).ids
         outcomes = []
         while (await bench.store.state(TENANT, USER)).pending:
-            outcomes.append(await bench.update())
+            outcomes.append(await bench.try_update())
+            await bench.serve_another()
         assert outcomes.count("dead") == 1
         assert outcomes.count("halved") >= 3
+        assert outcomes.count("data") >= bench.settings.queue.event_failures - 1
         [(_, letter)] = await bench.store.dead_letters(TENANT, USER, None, 9)
         assert letter.event_id == ids[6]
         assert "u1n6" not in letter.error
         assert markers((await bench.store.preferences(TENANT, USER)).text) == names[:6] + names[7:]
 
     run(redis_url, test, MockEngine(lambda prompt: fault if "u1n6" in markers(prompt) else ""))
+
+
+@pytest.mark.parametrize("fault", ["refused", "mute"])
+def test_nothing_is_set_aside_while_nobody_passes(redis_url: str, fault: Fault) -> None:
+    faults: list[Fault] = [""]
+
+    async def test(bench: Bench) -> None:
+        await bench.serve_another()  # it has written summaries before
+        await bench.put("u1n1", "u1n2")
+        assert {await bench.try_update() for _ in range(20)} == {"engine"}
+        assert (await bench.store.state(TENANT, USER)).pending == 2
+        assert await bench.store.dead_letters(TENANT, USER, None, 9) == []
+        assert not {"fail", "cap"} & set(await bench.fields())
+
+    run(redis_url, test, MockEngine(lambda _: faults.pop() if faults else fault))
+
+
+def test_an_update_claimed_before_a_refusal_proves_nothing(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.put("u7n1", user="zoe")
+        earlier = await bench.take("zoe")
+        await bench.put("bad u1n1")
+        assert await bench.try_update() == "engine"
+        assert (await bench.updater.run(earlier)).outcome == "committed"
+        assert await bench.try_update() == "engine"
+
+    run(redis_url, test, MockEngine(lambda prompt: "refused" if "bad" in prompt else ""))
+
+
+def test_too_long_a_prompt_is_halved_at_once_but_its_last_event_waits(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.put("u1n1", "u1n2")
+        assert [await bench.try_update() for _ in range(4)] == ["data", "halved", "engine", "engine"]
+        assert (await bench.store.state(TENANT, USER)).pending == 2
+
+    run(redis_url, test, MockEngine(lambda _: "too long"))
 
 
 def test_an_event_that_cannot_be_read_is_set_aside(redis_url: str) -> None:
@@ -299,12 +421,44 @@ def test_a_rebuild_that_cannot_be_made_leaves_the_summary(redis_url: str) -> Non
         await bench.put("u1n1")
         await bench.update()
         await bench.queue.request_rebuild(TENANT, USER)
-        assert [await bench.update(), await bench.update()] == ["data", "dropped"]
+        outcomes = []
+        for _ in range(3):
+            outcomes.append(await bench.try_update())
+            await bench.serve_another()
+        assert outcomes == ["engine", "data", "dropped"]
         assert (await bench.store.preferences(TENANT, USER)).version == 1
         assert await bench.idle()
 
-    faults: list[Fault] = ["", "refused", "refused"]
-    run(redis_url, test, MockEngine(lambda _: faults.pop(0)))
+    refused = [False, True, True, True]
+    run(redis_url, test, MockEngine(lambda prompt: "refused" if "u1n1" in prompt and refused.pop(0) else ""))
+
+
+def test_a_rebuild_reads_dead_letters_and_survives_a_poison_among_them(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        for name in ("u1n1", "bad u1n2", "u1n3"):
+            await bench.put(name)
+            while (await bench.store.state(TENANT, USER)).pending:
+                await bench.try_update()
+                await bench.serve_another()
+        assert len(await bench.store.dead_letters(TENANT, USER, None, 9)) == 1
+        assert await bench.queue.request_rebuild(TENANT, USER) == 1
+        outcomes = []
+        while not outcomes or outcomes[-1] != "committed":
+            outcomes.append(await bench.try_update())
+            await bench.serve_another()
+        assert "postponed" in outcomes
+        assert outcomes[-2] == "dead"
+        version = await bench.store.version(TENANT, USER, 3)
+        assert (version.parent, markers(version.text)) == (None, ["u1n1", "u1n3"])
+        mended[0] = True
+        await bench.queue.request_rebuild(TENANT, USER)
+        assert await bench.update() == "committed"
+        assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n1", "u1n3", "u1n2"]
+        assert await bench.store.dead_letters(TENANT, USER, None, 9) == []
+
+    mended = [False]
+    faults = MockEngine(lambda prompt: "refused" if "bad" in prompt and not mended[0] else "")
+    run(redis_url, test, faults, queue={"event_failures": 2})
 
 
 # --- others at the same user ---------------------------------------------------------------------

@@ -9,12 +9,13 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from services.core.errors import EngineUnavailable
 from services.preference import worker
 from services.preference.redis_state import RedisMetrics
 from services.preference.worker import AdaptiveLimit, create_worker_app
 from tests.chaos.mock_engine import MARKER, Fault, MockEngine
 from tests.conftest import free_port
-from tests.services.preference.rig import TENANT, USER, Process, start_redis, stop_redis
+from tests.services.preference.rig import TENANT, USER, Process, opened, start_redis, stop_redis
 from tests.services.preference.working import Bench, asked, run, settings_for, until
 
 
@@ -167,6 +168,65 @@ def test_an_overloaded_engine_gets_less_to_do_and_then_more(redis_url: str) -> N
     run(redis_url, test, MockEngine(lambda _: faults.pop() if faults else ""), queue={"backoff_ms": 20})
 
 
+def test_an_engine_that_refuses_all_loses_nothing_and_is_hardly_asked(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A minute of refusals, ten times as fast: cooldown and backoff are a tenth of their defaults."""
+    users, mended, seconds = [f"user{n}" for n in range(60)], asyncio.Event(), 6
+
+    async def test(bench: Bench) -> None:
+        for place, user in enumerate(users):
+            await bench.put(*(f"u{place}n{n}" for n in range(5)), user=user)
+        async with bench.at_work():
+            await asyncio.sleep(seconds)
+            assert 4 < bench.mock.met["refused"] <= seconds * 10
+            with pytest.raises(EngineUnavailable, match="refused this input"):
+                await bench.worker.engine_ready()
+            mended.set()
+            await until(lambda: caught_up(bench, *users), within_s=2)
+            await bench.worker.engine_ready()
+        for place, user in enumerate(users):
+            current = await bench.store.preferences(TENANT, user)
+            assert (current.version, MARKER.findall(current.text)) == (1, [f"u{place}n{n}" for n in range(5)])
+            assert await bench.store.dead_letters(TENANT, user, None, 9) == []
+        [entry] = [entry for entry in caplog.records if "fails update after update" in entry.message]
+        assert "status 400" in entry.cause  # type: ignore[attr-defined]
+
+    run(
+        redis_url,
+        test,
+        MockEngine(lambda _: "" if mended.is_set() else "refused"),
+        engine={"breaker_failures": 5, "breaker_cooldown_s": 0.5},
+        queue={"backoff_ms": 50, "backoff_max_ms": 6_000, "tenant_in_flight": 100},
+    )
+
+
+def test_a_worker_whose_engine_refuses_says_so_and_stays_ready(redis_url: str) -> None:
+    async def main() -> None:
+        mock = MockEngine(lambda _: "refused")
+        async with mock.serving() as engine_url:
+            settings = settings_for(redis_url, engine_url, engine={"breaker_failures": 1})
+            app = create_worker_app(settings)
+            async with (
+                opened(redis_url) as rig,
+                app.router.lifespan_context(app),
+                httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://w") as client,
+            ):
+                assert (await client.get("/readyz")).json()["checks"]["engine"] == "ok"
+                await rig.put("u1n1")
+                await until(lambda: refused(mock))
+                answer = await client.get("/readyz")
+                assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+                assert "refused this input (status 400" in answer.json()["checks"]["engine"]
+                assert "alignx_engine_breaker_open 1.0" in (await client.get("/metrics")).text
+
+    async def refused(mock: MockEngine) -> bool:
+        await asyncio.sleep(0.05)
+        return mock.met["refused"] > 0
+
+    asyncio.run(main())
+
+
 def test_a_lost_lease_ends_the_update(redis_url: str) -> None:
     async def test(bench: Bench) -> None:
         await bench.put("u1n1")
@@ -305,7 +365,7 @@ def test_the_process_is_ready_works_and_counts(redis_url: str) -> None:
             httpx.AsyncClient(transport=transport, base_url="http://w") as client,
         ):
             checks = (await client.get("/readyz")).json()["checks"]
-            assert checks == dict.fromkeys(("drain", "redis", "work", "look"), "ok")
+            assert checks == dict.fromkeys(("drain", "redis", "work", "look", "engine"), "ok")
             await until(lambda: caught_up(bench, USER))
             metrics = (await client.get("/metrics")).text
         assert 'alignx_updates_total{outcome="committed"} 1.0' in metrics

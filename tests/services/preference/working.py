@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from services.core.engine import Engine
+from services.core.errors import EngineUnavailable
 from services.core.settings import PROFILE_ENGINE, Settings
 from services.core.store import Store, open_redis
 from services.preference.metrics import WorkerMetrics
@@ -49,6 +50,20 @@ class Bench(Rig):
         ended = await self.updater.run(claim)
         await self.updater.record(claim, ended)
         return ended.outcome
+
+    async def serve_another(self, user: str = "zoe") -> None:
+        """The engine writes a summary of another user."""
+        await self.put(f"u7n{len(self.mock.prompts)}", user=user)
+        await self.redis.zadd(self.keys(user).ready, {self.keys(user).member: 0})  # before all others
+        ended = await self.updater.run(await self.take(user))
+        assert ended.outcome == "committed"
+
+    async def try_update(self) -> str:
+        """As `update`; also "engine" where the engine is at fault."""
+        try:
+            return await self.update()
+        except EngineUnavailable:
+            return "engine"
 
     def count(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, labels) or 0.0
