@@ -37,6 +37,7 @@ ROUTES: tuple[Route, ...] = (
     Route("preference", _USER),
     Route("preference", f"{_USER}/events"),
     Route("preference", f"{_USER}/dead-letters"),
+    Route("preference", f"{_USER}/dead-letters/retry"),
     Route("preference", f"{_USER}/export"),
     Route("preference", f"{_USER}/preferences"),
     Route("preference", f"{_USER}/preferences/stream", endless=True),

@@ -33,6 +33,8 @@ from services.core.schemas import (
     Readiness,
     RecommendRequest,
     RecommendResponse,
+    RetryQueued,
+    RetryRequest,
     RollbackRequest,
     SelectRequest,
     SelectResponse,
@@ -144,6 +146,13 @@ def dead_letters(user: str, *, after: str | None = None, limit: int | None = Non
     return Call("GET", user_path(user, "dead-letters"), _as(DeadLetterList), params=_given(after=after, limit=limit))
 
 
+def retry_dead_letters(user: str, event_ids: Sequence[str] = ()) -> Call[RetryQueued]:
+    """Puts dead letters back behind the user's waiting events: those of `event_ids`, or all. Each is put
+    back once, however often this is called."""
+    body = _json(RetryRequest(event_ids=tuple(event_ids)))
+    return Call("POST", user_path(user, "dead-letters/retry"), _as(RetryQueued), content=body)
+
+
 def export(user: str) -> Call[None]:
     """Everything kept of a user as JSON lines; read as a stream by `AlignX.export`."""
     return Call("GET", user_path(user, "export"), _nothing)
@@ -218,7 +227,7 @@ def rollback(user: str, number: int, *, if_match: str) -> Call[PreferencesRead]:
 
 
 def rebuild(user: str) -> Call[UpdateQueued]:
-    """Asks for a summary written afresh from the whole history."""
+    """Asks for a summary written afresh from the whole history, dead letters included."""
     return Call("POST", user_path(user, "preferences/rebuild"), _as(UpdateQueued))
 
 

@@ -190,6 +190,33 @@ def events(
 
 
 @app.command()
+def retry(
+    ctx: typer.Context,
+    user: User,
+    event: Annotated[list[str] | None, typer.Argument(metavar="[EVENT]…", help="Default: all of them.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tries failed events again, those that `alignx events USER --failed` lists.
+
+    Examples:
+
+        alignx retry ada
+
+        alignx retry ada 1763700000000-0
+    """
+    terminal: Terminal = ctx.obj
+    with terminal.client() as client:
+        queued = client.retry_dead_letters(user, event or ())
+    if as_json:
+        terminal.json(queued)
+        return
+    moved = {one.event_id for one in queued.events}
+    for missing in [one for one in event or () if one not in moved]:
+        terminal.note(f"{missing} is no failed event of {user}.")
+    terminal.note(f"{counted(len(moved), 'event')} put back; `alignx watch {user}` shows the update.")
+
+
+@app.command()
 def export(
     ctx: typer.Context,
     user: User,
