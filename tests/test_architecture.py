@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from docs.metrics import exported
-from services.preference.queue import SCRIPTS
+from services.preference.scripts import SCRIPTS
 
 ROOT = Path(__file__).parents[1]
 PRODUCT = sorted(path for folder in ("services", "gateway") for path in (ROOT / folder).rglob("*.py"))
@@ -37,6 +37,8 @@ KERNEL = {
     "items.py": "what an item's name, year and popularity tell the profile",
     "keys.py": "the store reads by these names, preference writes by them",
     "prompts.py": "one set of prompts for serving and training",
+    "phrases": "how models refuse and announce, in many languages",
+    "summary_checks.py": "whether a reply is a summary at all: for serving, and for rewards in training",
     "replies.py": "a model's reply into a summary: for serving, and for rewards in training",
     "schemas.py": "the vocabulary of all",
     "sentences.py": "the profile's own sentences read back: after a user's edit, and to score by the text alone",

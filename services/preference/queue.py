@@ -12,37 +12,21 @@ correctness; the lease saves engine time. All waiting events of a user become on
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any, Literal
 
 from services.core.cluster import RedisClient, Script, ask_shards
-from services.core.errors import (
-    BacklogFull,
-    IdempotencyMismatch,
-    QueueFull,
-    StaleVersion,
-    UserUnknown,
-)
+from services.core.errors import BacklogFull, IdempotencyMismatch, QueueFull, StaleVersion, UserUnknown
 from services.core.keys import KeySpace
 from services.core.schemas import SummaryVersion
 from services.core.settings import QueueSettings, SummarySettings
 from services.core.store import encode_record
+from services.preference.scripts import SCRIPTS, script_source
 
 LIVE_MS = 60_000
 """How long a finished live stream can still be resumed."""
 DEAD_LETTERS_KEPT = 1_000
-SCRIPTS = ("append", "claim", "beat", "commit", "edit", "fail", "forget", "publish", "rebuild", "quality", "retry")
-
 FailKind = Literal["engine", "refusal", "data", "release"]
 """Who is at fault: the engine, it or the data, the data, nobody."""
-
-
-def script_source(name: str) -> str:
-    """A script with the files it includes; Redis's Lua has no modules of its own."""
-    folder = files("services.preference") / "lua"
-    text = (folder / f"{name}.lua").read_text()
-    included = [line.removeprefix("-- include ") for line in text.splitlines() if line.startswith("-- include ")]
-    return "".join((folder / part).read_text() for part in included) + text
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +74,6 @@ class Claim:
     """Which calls asked for the update, as origins.py reads it."""
     at_ms: int = 0
     """When it was claimed, by Redis's clock."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retried:
-    """Dead letters that wait again."""
-
-    pending: int
-    ids: tuple[tuple[str, str], ...]
-    """The id that each had, and the one that it has now."""
 
 
 class Queue:
@@ -159,12 +134,7 @@ class Queue:
             case "MISMATCH":
                 raise IdempotencyMismatch
             case "FULL":
-                raise BacklogFull(
-                    f"{reply[1]} events of this user wait already; with these {len(events)} they would pass "
-                    f"the limit of {limit.user_backlog}.",
-                    retry_after=2,
-                    limit=limit.user_backlog,
-                )
+                raise self._backlog_full(reply[1], len(events))
             case "BUSY":
                 raise QueueFull(retry_after=5, limit=limit.shard_backlog)
             case _:
@@ -332,24 +302,27 @@ class Queue:
             raise UserUnknown
         return int(reply[1])
 
-    async def retry_dead_letters(self, tenant: str, user: str, event_ids: Sequence[str], call: str = "") -> Retried:
-        """Puts dead letters back at the end of the queue, in their order: those of `event_ids`, or all.
-        Raises UserUnknown and BacklogFull."""
-        keys, limit = self.keys.user(tenant, user), self.settings.user_backlog
+    async def retry_dead_letters(
+        self, tenant: str, user: str, event_ids: Sequence[str], call: str = ""
+    ) -> tuple[int, list[tuple[str, str]]]:
+        """Puts dead letters back at the end of the queue, in their order: those of `event_ids`, or all. Gives the
+        events pending, and the old and the new id of each. Raises UserUnknown and BacklogFull."""
+        keys = self.keys.user(tenant, user)
         word, *rest = await self._scripts["retry"](
             keys=[keys.state, keys.ready, keys.log, keys.dead, keys.calls],
-            args=[keys.member, limit, call, *event_ids],
+            args=[keys.member, self.settings.user_backlog, call, *event_ids],
         )
         if word == "UNKNOWN":
             raise UserUnknown
         if word == "FULL":
-            raise BacklogFull(
-                f"{rest[0]} events of this user wait already; with these they would pass the limit of {limit}.",
-                retry_after=2,
-                limit=limit,
-            )
+            raise self._backlog_full(*rest)
         pending, *ids = rest
-        return Retried(int(pending), tuple(zip(ids[::2], ids[1::2], strict=True)))
+        return int(pending), list(zip(ids[::2], ids[1::2], strict=True))
+
+    def _backlog_full(self, waiting: int, more: int) -> BacklogFull:
+        limit = self.settings.user_backlog
+        detail = f"{waiting} events of this user wait already; with these {more} they would pass the limit of {limit}."
+        return BacklogFull(detail, retry_after=2, limit=limit)
 
     async def forget(self, tenant: str, user: str) -> bool:
         """Erases the user; False when there was nothing."""

@@ -86,10 +86,11 @@ class PreferenceService:
 
     async def retry_dead_letters(self, tenant: str, user: str, event_ids: Sequence[str]) -> RetryQueued:
         """Raises UserUnknown or BacklogFull."""
-        retried = await self.queue.retry_dead_letters(tenant, user, event_ids, origin_of(SPAN.get()))
-        self.metrics.dead_retries.inc(len(retried.ids))
-        events = tuple(RetriedEvent(event_id=old, new_event_id=new) for old, new in retried.ids)
-        return RetryQueued(events=events, pending=retried.pending)
+        pending, ids = await self.queue.retry_dead_letters(tenant, user, event_ids, origin_of(SPAN.get()))
+        self.metrics.dead_retries.inc(len(ids))
+        return RetryQueued(
+            events=tuple(RetriedEvent(event_id=old, new_event_id=new) for old, new in ids), pending=pending
+        )
 
     async def forget(self, tenant: str, user: str) -> None:
         """Raises UserUnknown."""

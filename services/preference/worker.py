@@ -23,10 +23,9 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
-from services.core.breaker import Breaker
 from services.core.cluster import REFUSED
 from services.core.engine import Engine
 from services.core.errors import EngineUnavailable, Unavailable
@@ -39,6 +38,7 @@ from services.core.telemetry import REQUEST_ID, EngineMetrics, create_registry
 from services.core.tracing import Span, Tracer, current
 from services.preference.metrics import WorkerMetrics
 from services.preference.origins import Origin, origins
+from services.preference.pace import Pace
 from services.preference.queue import Claim, Queue
 from services.preference.redis_state import RedisMetrics
 from services.preference.update import Ended, Updater, noticed
@@ -48,27 +48,6 @@ _PAUSE_S = 0.5
 _LOOK_EVERY_S = 5.0
 
 logger = logging.getLogger("alignx.worker")
-
-
-class AdaptiveLimit:
-    """How many updates may run at once: halved at a fault of the engine, up by one for a round of
-    successes (additive increase, multiplicative decrease)."""
-
-    def __init__(self, most: int, gauge: Gauge) -> None:
-        self.most = most
-        self.value = float(most)
-        self.gauge = gauge
-        gauge.set(most)
-
-    def succeed(self) -> None:
-        self._set(min(self.most, self.value + 1 / self.value))
-
-    def fail(self) -> None:
-        self._set(max(1.0, self.value / 2))
-
-    def _set(self, value: float) -> None:
-        self.value = value
-        self.gauge.set(int(value))
 
 
 class Worker:
@@ -83,13 +62,7 @@ class Worker:
         self.metrics = metrics
         self.tracer = tracer or Tracer()
         self.log_updates = settings.log.access
-        self.limit = AdaptiveLimit(settings.summary.workers, metrics.concurrency)
-        engine = settings.engine
-        self.breaker = Breaker(engine.breaker_failures, engine.breaker_cooldown_s)
-        """Counts updates where the engine client's counts calls: a refusal is an answer there, but here none
-        that helps."""
-        self.fault = ""
-        """What the engine did to the latest update that failed by it."""
+        self.pace = Pace(settings, metrics.concurrency)
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self._running: dict[asyncio.Task[None], str] = {}
         """Each update with its tenant, as in members."""
@@ -120,7 +93,7 @@ class Worker:
                 logger.exception("the dispatcher failed")
                 await asyncio.sleep(_PAUSE_S)
                 continue
-            if len(self._running) >= int(self.limit.value):
+            if len(self._running) >= self.pace.most:
                 await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
             elif not claimed:
                 await asyncio.sleep(self.settings.poll_ms / 1000)
@@ -136,7 +109,7 @@ class Worker:
     async def _claim_due(self) -> int:
         if self._stranded:
             await self._give_back(self._stranded)
-        if not self.breaker.allows:
+        if not self.pace.allows(len(self._running)):
             return 0
         shards = await self.queue.due_shards()
         self._note_away()
@@ -166,13 +139,13 @@ class Worker:
         """Starts an update for a user of each shard that has one; how many."""
         claimed = 0
         for shard in shards:
-            if len(self._running) >= int(self.limit.value) or not self.breaker.allows:
+            if not self.pace.allows(len(self._running)):
                 break
             expired, claim = await self._claim(shard, crowding)
             self.metrics.expiries.inc(expired)
             if claim:
                 claimed += 1
-                self.breaker.admit()
+                self.pace.admit()
                 task = asyncio.create_task(self._work(claim))
                 tenant = claim.member.split(":")[0]
                 self._running[task], self._latest = tenant, (tenant,)
@@ -215,43 +188,24 @@ class Worker:
         try:
             ended = await self._under_lease(claim)
         except EngineUnavailable as error:
-            self.limit.fail()
-            self._note_failure(error.detail)
+            self.pace.engine_failed(error.detail)
             return Ended("engine")
         except RedisError as error:
-            self.breaker.released()
+            self.pace.ended()
             logger.warning("update lost with redis", extra={"error": type(error).__name__})
             if isinstance(error, STORE_FAULTS):
                 self._stranded.append(claim)
             return Ended("lost")
         except BaseException:
-            self.breaker.released()
+            self.pace.ended()
             raise
-        self.limit.succeed()
-        self._note_end(ended)
-        return ended
-
-    def _note_end(self, ended: Ended) -> None:
         if ended.fault:
-            self._note_failure(ended.fault)
+            self.pace.data_failed(ended.fault)
         elif ended.outcome == "committed":
-            if self.breaker.open:
-                logger.info("the engine writes summaries again")
-            self.breaker.succeeded()
+            self.pace.succeeded()
         else:
-            self.breaker.released()
-
-    def _note_failure(self, fault: str) -> None:
-        before = self.breaker.open
-        self.breaker.failed()
-        self.fault = fault
-        if self.breaker.open and not before:
-            logger.warning("the engine fails update after update; events wait", extra={"cause": fault})
-
-    async def engine_ready(self) -> None:
-        """Raises EngineUnavailable with the cause while updates are held back because the engine fails them."""
-        if self.breaker.open:
-            raise EngineUnavailable(self.fault)
+            self.pace.ended()
+        return ended
 
     async def _under_lease(self, claim: Claim) -> Ended:
         """Runs the update beside its heartbeat; without the lease the work is worth nothing."""
@@ -326,13 +280,13 @@ def create_worker_app(settings: Settings) -> FastAPI:
             queue = Queue(redis, settings.queue, settings.summary)
             updater = Updater(store, queue, engine, settings, metrics)
             worker = Worker(queue, updater, settings, metrics, app.state.tracer)
-            engine_metrics.watch(engine.calls, lambda: worker.breaker.open)
+            engine_metrics.watch(engine.calls, lambda: worker.pace.held_back)
             work, look = asyncio.create_task(_run(worker, opening)), asyncio.create_task(worker.look(redis_metrics))
             app.state.checks = {
                 "redis": opening.ready,
                 "work": partial(_goes_on, work, "The worker has stopped taking work"),
                 "look": partial(_goes_on, look, "The worker has stopped measuring the queue"),
-                "engine": worker.engine_ready,
+                "engine": worker.pace.ready,
             }
             yield
             worker.stop(work)

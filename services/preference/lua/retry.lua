@@ -4,7 +4,7 @@
 -- Puts dead letters back into the queue: those named, or all. Those that are none (any more) are passed over.
 -- KEYS  st ready log dlq from
 -- ARGV  member user_backlog call event_id...
--- Gives {'OK', pending, event_id, new_id, ...} | {'UNKNOWN'} | {'FULL', pending}
+-- Gives {'OK', pending, event_id, new_id, ...} | {'UNKNOWN'} | {'FULL', pending, letters}
 local st, ready, log, dlq, from = unpack(KEYS)
 local kept = redis.call('HMGET', st, 'born', 'own', 'pend')
 if not kept[1] then return {'UNKNOWN'} end
@@ -15,7 +15,7 @@ if #ARGV > 3 then
 end
 local most = wanted and #ARGV - 3 or redis.call('XLEN', dlq)
 local pending = tonumber(kept[3] or 0)
-if pending + most > tonumber(ARGV[2]) then return {'FULL', pending} end
+if pending + most > tonumber(ARGV[2]) then return {'FULL', pending, most} end
 local moved = revive(st, log, dlq, wanted)
 if #moved > 0 then
   note_call(from, ARGV[3])

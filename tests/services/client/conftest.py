@@ -146,6 +146,7 @@ class FakeService:
         routes: dict[str, Callable[[httpx.Request, str, Kept], httpx.Response]] = {
             "GET events": self.events,
             "GET dead-letters": self.dead_letters,
+            "POST dead-letters/retry": self.retry_dead_letters,
             "GET export": self.export,
             "GET preferences": self.preferences,
             "PUT preferences": self.edit,
@@ -184,6 +185,11 @@ class FakeService:
     def dead_letters(self, _request: httpx.Request, _user: str, _kept: Kept) -> httpx.Response:
         letter = {"event_id": "1-7", "error": "too long", "failed_at": MOMENT.isoformat(), "interaction": None}
         return httpx.Response(200, json={"events": [letter], "next": None})
+
+    def retry_dead_letters(self, request: httpx.Request, _user: str, _kept: Kept) -> httpx.Response:
+        wanted = json.loads(request.content)["event_ids"] or ["1-7"]
+        events = [{"event_id": "1-7", "new_event_id": "2-0"}] if "1-7" in wanted else []
+        return httpx.Response(202, json={"events": events, "pending": len(events)})
 
     def export(self, _request: httpx.Request, user: str, kept: Kept) -> httpx.Response:
         header = {"kind": "header", "format": "alignx-export/1", "user": user}

@@ -266,6 +266,11 @@ def test_events(alignx: Alignx, ada: None):
     assert '{"text":"two"}' in listed.stdout
     assert "--after 1-1" in listed.stderr
     assert "too long" in alignx("events", "ada", "--failed").stdout
+    assert "1 event put back" in alignx("retry", "ada").stderr
+    some = alignx("retry", "ada", "9-9")
+    assert "9-9 is no failed event of ada" in some.stderr
+    assert "0 events put back" in some.stderr
+    assert json.loads(alignx("retry", "ada", "1-7", "--json").stdout)["events"][0]["new_event_id"] == "2-0"
     assert len(json.loads(alignx("events", "ada", "--json").stdout)["events"]) == 3
 
 

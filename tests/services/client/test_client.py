@@ -26,6 +26,8 @@ def test_history_goes_in_and_comes_back_page_by_page(call: Any, service: Any):
     assert [stored.interaction.text for stored in call.all("all_events", "ada")] == [event.text for event in events]
     assert call("events", "ada", limit=1).next is not None
     assert call("dead_letters", "ada").events[0].event_id == "1-7"
+    assert call("retry_dead_letters", "ada").events[0].new_event_id == "2-0"
+    assert call("retry_dead_letters", "ada", ["9-9"]).events == ()
 
 
 def test_versions_are_read_compared_and_changed(call: Any, service: Any):

@@ -12,7 +12,7 @@ from services.core.http import TENANT_HEADER, TOKEN_HEADER
 from services.preference.app import create_preference_app
 from tests.chaos.mock_engine import MockEngine
 from tests.services.preference.rig import TENANT
-from tests.services.preference.working import Bench, benched
+from tests.services.preference.working import Bench, benched, until
 
 EVENTS = "/v1/users/ada/events"
 PREFERENCES = "/v1/users/ada/preferences"
@@ -33,6 +33,16 @@ class Served:
         assert answer.status_code == 202, answer.text
         found: dict[str, Any] = answer.json()
         return found
+
+    async def set_aside(self, *texts: str) -> None:
+        """Appends events that each become a dead letter; needs a worker."""
+        for text in texts:
+            await self.bench.redis.hset(self.bench.keys().state, "suspect", "1")
+            await self.put(text)
+            await until(self._settled)
+
+    async def _settled(self) -> bool:
+        return (await self.bench.store.state(TENANT, "ada")).pending == 0
 
 
 @asynccontextmanager

@@ -10,7 +10,8 @@ from services.core.dumping import dumps
 from services.core.errors import BacklogFull, IdempotencyMismatch, QueueFull, StaleVersion, UserUnknown
 from services.core.profile import EMPTY
 from services.core.schemas import StatementInteraction
-from services.preference.queue import SCRIPTS, Scored, script_source
+from services.preference.queue import Scored
+from services.preference.scripts import SCRIPTS, script_source
 from tests.services.preference.rig import TENANT, USER, Rig, record, run, statement
 
 # --- append --------------------------------------------------------------------------------------
@@ -493,14 +494,14 @@ def test_dead_letters_come_back_in_order_and_once(redis_url: str) -> None:
     async def test(rig: Rig) -> None:
         ids = await set_aside(rig, "a", "b", "c", "d")
         await rig.put("e")
-        some = await rig.queue.retry_dead_letters(TENANT, USER, [ids[3], ids[1], "1-1"])
-        assert ([old for old, _ in some.ids], some.pending) == ([ids[1], ids[3]], 3)
-        rest = await rig.queue.retry_dead_letters(TENANT, USER, ())
-        assert ([old for old, _ in rest.ids], rest.pending) == ([ids[0], ids[2]], 5)
-        assert (await rig.queue.retry_dead_letters(TENANT, USER, ())).ids == ()
+        pending, some = await rig.queue.retry_dead_letters(TENANT, USER, [ids[3], ids[1], "1-1"])
+        assert (pending, [old for old, _ in some]) == (3, [ids[1], ids[3]])
+        pending, rest = await rig.queue.retry_dead_letters(TENANT, USER, ())
+        assert (pending, [old for old, _ in rest]) == (5, [ids[0], ids[2]])
+        assert await rig.queue.retry_dead_letters(TENANT, USER, ()) == (5, [])
         assert await rig.texts() == ["e", "b", "d", "a", "c"]
         assert [event.event_id for event in await rig.store.events(TENANT, USER, ids[3], 9)][1:] == [
-            new for _, new in some.ids + rest.ids
+            new for _, new in some + rest
         ]
         assert await rig.store.dead_letters(TENANT, USER, None, 9) == []
         assert await rig.commit(await rig.take())
@@ -518,7 +519,7 @@ def test_a_retry_wakes_its_user_and_keeps_the_backlog(redis_url: str) -> None:
             await rig.queue.retry_dead_letters(TENANT, USER, ())
         assert len(await rig.store.dead_letters(TENANT, USER, None, 9)) == 2
         assert await rig.commit(await rig.take())
-        assert (await rig.queue.retry_dead_letters(TENANT, USER, ())).pending == 2
+        assert (await rig.queue.retry_dead_letters(TENANT, USER, ()))[0] == 2
         assert (await rig.take()).pending == 2
         with pytest.raises(UserUnknown):
             await rig.queue.retry_dead_letters(TENANT, "nobody", ())

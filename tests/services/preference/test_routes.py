@@ -357,12 +357,12 @@ def test_every_list_is_paged(redis_url: str) -> None:
         assert [event["interaction"]["text"] for event in events] == [f"u1n{n}" for n in range(7)]
         versions = await pages(served, f"{PREFERENCES}/versions", "versions", "before")
         assert [version["version"] for version in versions] == [7, 6, 5, 4, 3, 2, 1]
-        await served.learn(*(f"u1n{n} poison" for n in range(10, 15)))
+        await served.set_aside(*(f"u1n{n} poison" for n in range(10, 15)))
         letters = await pages(served, "/v1/users/ada/dead-letters", "events", "after")
         assert [letter["interaction"]["text"] for letter in letters] == [f"u1n{n} poison" for n in range(10, 15)]
-        assert all(letter["error"].startswith("The engine refused this input") for letter in letters)
+        assert all(letter["error"].startswith("This event ended its worker") for letter in letters)
 
-    run(redis_url, test, MockEngine(lambda prompt: "refused" if "poison" in prompt else ""), work=True)
+    run(redis_url, test, MockEngine(), work=True)
 
 
 @pytest.mark.parametrize(
@@ -503,7 +503,7 @@ def test_a_rebuild_writes_anew(redis_url: str) -> None:
 def test_an_export_holds_everything(redis_url: str) -> None:
     async def test(served: Served) -> None:
         await served.learn("u1n1")
-        await served.learn("u1n2 poison")
+        await served.set_aside("u1n2 poison")
         await served.learn("u1n3")
         answer = await served.http.get("/v1/users/ada/export")
         assert answer.headers["content-type"] == "application/jsonl"
@@ -512,7 +512,34 @@ def test_an_export_holds_everything(redis_url: str) -> None:
         assert (lines[0]["user"], lines[0]["format"], lines[0]["events_total"]) == ("ada", "alignx-export/1", 3)
         assert [line["version"] for line in lines if line["kind"] == "version"] == [1, 2]
 
-    run(redis_url, test, MockEngine(lambda prompt: "refused" if "poison" in prompt else ""), work=True)
+    run(redis_url, test, MockEngine(), work=True)
+
+
+def test_dead_letters_are_tried_again(redis_url: str) -> None:
+    async def test(served: Served) -> None:
+        retry = "/v1/users/ada/dead-letters/retry"
+        problem(await served.http.post(retry), 404, "user_unknown")
+        await served.learn("u1n1")
+        await served.set_aside("u1n2", "u1n3", "u1n4")
+        ids = [letter["event_id"] for letter in await pages(served, "/v1/users/ada/dead-letters", "events", "after")]
+        answer = await served.http.post(retry, json={"event_ids": [ids[2], "1-1", ids[0]]})
+        assert answer.status_code == 202
+        assert [event["event_id"] for event in answer.json()["events"]] == [ids[0], ids[2]]
+        assert answer.json()["pending"] == 2
+        answer = await served.http.post(retry)  # all that are left
+        assert [event["event_id"] for event in answer.json()["events"]] == [ids[1]]
+        assert (await served.http.post(retry, json={})).json()["events"] == []
+        await until(lambda: settled(served))
+        current = (await served.http.get(PREFERENCES)).json()
+        assert current["text"] == "The user has shown u1n1 u1n2 u1n4 u1n3."
+        assert current["events_total"] == 4
+        problem(await served.http.post(retry, json={"event_ids": ["9" * 41]}), 422, "invalid_request")
+        problem(await served.http.post(retry, json={"ids": []}), 422, "invalid_request")
+
+    async def settled(served: Served) -> bool:
+        return (await served.http.get(PREFERENCES)).json()["pending"] == 0
+
+    run(redis_url, test, MockEngine(), work=True)
 
 
 def test_an_export_holds_directions(redis_url: str) -> None:

@@ -11,8 +11,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from services.core.errors import EngineUnavailable
 from services.preference import worker
+from services.preference.pace import AdaptiveLimit
 from services.preference.redis_state import RedisMetrics
-from services.preference.worker import AdaptiveLimit, create_worker_app
+from services.preference.worker import create_worker_app
 from tests.chaos.mock_engine import MARKER, Fault, MockEngine
 from tests.conftest import free_port
 from tests.services.preference.rig import TENANT, USER, Process, opened, start_redis, stop_redis
@@ -163,7 +164,7 @@ def test_an_overloaded_engine_gets_less_to_do_and_then_more(redis_url: str) -> N
             await until(lambda: caught_up(bench, *users))
         assert bench.count("alignx_updates_total", outcome="engine") == 6
         assert bench.count("alignx_updates_total", outcome="committed") == 16
-        assert 1 < bench.worker.limit.value < 8
+        assert 1 < bench.worker.pace.limit.value < 8
 
     run(redis_url, test, MockEngine(lambda _: faults.pop() if faults else ""), queue={"backoff_ms": 20})
 
@@ -181,10 +182,10 @@ def test_an_engine_that_refuses_all_loses_nothing_and_is_hardly_asked(
             await asyncio.sleep(seconds)
             assert 4 < bench.mock.met["refused"] <= seconds * 10
             with pytest.raises(EngineUnavailable, match="refused this input"):
-                await bench.worker.engine_ready()
+                await bench.worker.pace.ready()
             mended.set()
             await until(lambda: caught_up(bench, *users), within_s=2)
-            await bench.worker.engine_ready()
+            await bench.worker.pace.ready()
         for place, user in enumerate(users):
             current = await bench.store.preferences(TENANT, user)
             assert (current.version, MARKER.findall(current.text)) == (1, [f"u{place}n{n}" for n in range(5)])
