@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 
 from training.config import Stage
 from training.errors import CheckpointError, warn_on_failure
+from training.rehearsal import Rehearsal
 
 MARKER: Final = "whole"
 """Empty file, written last: a `checkpoint-N` without it is the trace of a save that was cut off."""
@@ -246,6 +247,7 @@ class WholeCheckpoints:
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Trains to the last step. A failure after it, such as TensorBoard's, leaves the weights to be written."""
+        self.add_callback(Rehearsal)  # type: ignore[attr-defined]
         if is_lora(self.model):
             self.model.create_or_update_model_card = self.create_model_card  # peft's comes before the weights
         safe = f"all steps are done, and the weights go to {output_of(Path(self.args.output_dir))}"

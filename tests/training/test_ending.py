@@ -239,3 +239,21 @@ def test_an_earlier_checkpoint_that_cannot_be_removed_fails_no_save(
     monkeypatch.setattr(os, "rmdir", removes)
     save(model, tokenizer, tmp_path / "out", card="", dtype="float32")
     AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+
+
+# --- before the first step -------------------------------------------------------------------------
+
+
+def test_a_model_that_cannot_be_saved_is_told_before_the_first_step(
+    run: Callable[..., Path], tmp_path: Path, base: Path, capsys: pytest.CaptureFixture[str]
+):
+    """transformers loads such settings, and refuses to save them once the trainer has changed them."""
+    odd = shutil.copytree(base, tmp_path / "odd")
+    (odd / "generation_config.json").write_text(json.dumps({"do_sample": False, "temperature": 0.6}))
+    with pytest.raises(SystemExit) as end:
+        run("sft", f"model.path={odd}")
+    assert end.value.code == 2
+    told = capsys.readouterr()
+    assert f"a checkpoint of {odd} cannot be written: GenerationConfig is invalid" in told.err
+    assert "1/6" not in told.out
+    assert not list(run_dir(tmp_path / "out").glob(".rehearsal-*"))
