@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from training.config import Stage
@@ -84,4 +84,11 @@ def _table(config: Stage) -> str:
 
 
 def _libraries() -> str:
-    return "\n".join([f"- Python {platform.python_version()}", *(f"- {name} {version(name)}" for name in LIBRARIES)])
+    return "\n".join([f"- Python {platform.python_version()}", *(f"- {name} {_version(name)}" for name in LIBRARIES)])
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "not installed"

@@ -8,7 +8,7 @@ every byte has reached the disk, a marker is put in and the folder moves to its 
 
     class Trainer(WholeCheckpoints, SFTTrainer): ...
     trainer.train(resume_from_checkpoint=resume_point(config))
-    trainer.finish(config, card=…)
+    trainer.finish(config)
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +26,8 @@ import torch
 from safetensors import SafetensorError
 
 from training.config import Stage
-from training.errors import CheckpointError
+from training.errors import CheckpointError, warn_on_failure
+from training.rehearsal import Rehearsal
 
 MARKER: Final = "whole"
 """Empty file, written last: a `checkpoint-N` without it is the trace of a save that was cut off."""
@@ -47,6 +48,16 @@ def run_dir(output: Path) -> Path:
     return output.with_name(f"{output.name}.run")
 
 
+def output_of(run: Path) -> Path:
+    """The folder that the run whose work in progress is in `run` will end in."""
+    return run.with_name(run.name.removesuffix(".run"))
+
+
+def folders_of(output: Path, *, lora: bool) -> tuple[Path, ...]:
+    """The folders of a finished checkpoint: its own and, with LoRA, that of the adapter alone."""
+    return (output, output.with_name(f"{output.name}.adapter")) if lora else (output,)
+
+
 # --- the finished checkpoint ---------------------------------------------------------------------
 
 
@@ -55,7 +66,7 @@ def save(
     tokenizer: Any,
     out: Path,
     *,
-    card: str,
+    card: str = "",
     dtype: str,
     merge: bool = True,
     state: Mapping[str, torch.Tensor] | None = None,
@@ -64,25 +75,37 @@ def save(
 
     A model with LoRA adapters is merged into its base, and the adapter alone stands in
     `<out>.adapter`; with `merge=False`, `out` is the adapter. `state` are the weights where they
-    were gathered from several processes. Raises CheckpointError when the disk does not take it.
+    were gathered from several processes. Raises CheckpointError when the disk does not take it; a
+    card that cannot be written then is a warning.
     """
-    if is_lora(model):
-        adapter = out.with_name(f"{out.name}.adapter") if merge else out
-        with _placed(adapter) as folder:
+    folders = folders_of(out, lora=is_lora(model) and merge)
+    if not is_lora(model):
+        _save_whole(model, tokenizer, out, dtype, state)
+    else:
+        with _placed(folders[-1]) as folder:
             model.save_pretrained(folder, state_dict=None if state is None else dict(state))
             tokenizer.save_pretrained(folder)
-            (folder / "README.md").write_text(card, encoding="utf-8")
-        if not merge:
-            return
-        if state is not None:
-            model.load_state_dict(state, strict=False)
-        model, state = model.merge_and_unload(), None
+        if merge:
+            if state is not None:
+                model.load_state_dict(state, strict=False)
+            _save_whole(model.merge_and_unload(), tokenizer, out, dtype, None)
+    if card:
+        with warn_on_failure("writing the model card", f"the weights are in {out}"):
+            write_card(card, folders)
+
+
+def _save_whole(model: Any, tokenizer: Any, out: Path, dtype: str, state: Mapping[str, torch.Tensor] | None) -> None:
     with _placed(out) as folder:
         model.save_pretrained(folder, state_dict=_cast(state or model.state_dict(), getattr(torch, dtype)))
         config = folder / "config.json"
         values = json.loads(config.read_text(encoding="utf-8")) | {"dtype": dtype}
         config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         tokenizer.save_pretrained(folder)
+
+
+def write_card(card: str, folders: Iterable[Path]) -> None:
+    """Puts a model card into folders of a checkpoint that stands."""
+    for folder in folders:
         (folder / "README.md").write_text(card, encoding="utf-8")
 
 
@@ -107,7 +130,7 @@ def _placed(out: Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         for left in out.parent.glob(f"{prefix}*"):
             shutil.rmtree(left, ignore_errors=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=prefix) as outer:
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=prefix, ignore_cleanup_errors=True) as outer:
             fresh = Path(outer) / "fresh"
             fresh.mkdir()
             yield fresh
@@ -140,6 +163,12 @@ def _numbered(folder: Path) -> list[Path]:
     return [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
 
 
+def _remove(path: Path) -> None:
+    """The marker goes first, so that a checkpoint removed in part does not count."""
+    (path / MARKER).unlink(missing_ok=True)
+    shutil.rmtree(path)
+
+
 def _step(path: Path) -> int:
     return int(path.name.rpartition("-")[2])
 
@@ -155,7 +184,7 @@ def resume_point(config: Stage) -> Path | None:
     newest = last_whole(folder)
     if not config.run.resume:
         for path in _numbered(folder):
-            shutil.rmtree(path)
+            _remove(path)
         newest = None
     path, mine = folder / FINGERPRINT, fingerprint(config)
     theirs = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -216,6 +245,18 @@ class WholeCheckpoints:
     processing_class: Any
     _saving = False
 
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Trains to the last step. A failure after it, such as TensorBoard's, leaves the weights to be written."""
+        self.add_callback(Rehearsal)  # type: ignore[attr-defined]
+        if is_lora(self.model):
+            self.model.create_or_update_model_card = self.create_model_card  # peft's comes before the weights
+        safe = f"all steps are done, and the weights go to {output_of(Path(self.args.output_dir))}"
+        with warn_on_failure("ending the training", safe, when=self._has_trained):
+            return super().train(*args, **kwargs)  # type: ignore[misc]
+
+    def _has_trained(self) -> bool:
+        return bool(0 < self.state.max_steps <= self.state.global_step)
+
     def _get_output_dir(self, trial: Any) -> str:
         folder = Path(self.args.output_dir)
         return str(folder / SAVING if self._saving else folder)
@@ -232,7 +273,8 @@ class WholeCheckpoints:
             if self.accelerator.is_main_process:
                 _complete(folder / SAVING / name, folder / name)
                 for old in sorted(_numbered(folder), key=_step)[: -self.args.save_total_limit]:
-                    shutil.rmtree(old)
+                    with warn_on_failure(f"removing {old}", f"the weights are in {folder / name}"):
+                        _remove(old)
             self.accelerator.wait_for_everyone()
         except CANNOT_WRITE as error:
             if not _is_of_the_disk(error):
@@ -243,21 +285,19 @@ class WholeCheckpoints:
             self._saving = False
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """The card is written with the finished checkpoint; half-way there is nothing to say."""
+        """The card follows the finished checkpoint (training/ending.py); half-way there is nothing to say."""
 
-    def finish(self, config: Stage, *, card: str) -> None:
-        """Writes the finished checkpoint and clears the ones to resume from; the last act of every process."""
+    def finish(self, config: Stage) -> None:
+        """Writes the finished checkpoint and clears the ones to resume from; every process calls it."""
         state = None
         if self.accelerator.num_processes > 1:
             state = self.accelerator.get_state_dict(self.model_wrapped)  # type: ignore[attr-defined]
         if self.accelerator.is_main_process:
-            whole = self.accelerator.unwrap_model(self.model)
-            weights = config.run.final_weights
-            save(whole, self.processing_class, config.run.output, card=card, dtype=weights, state=state)
+            whole, output = self.accelerator.unwrap_model(self.model), config.run.output
+            save(whole, self.processing_class, output, dtype=config.run.final_weights, state=state)
             for path in _numbered(Path(self.args.output_dir)):
-                shutil.rmtree(path)
-        self.accelerator.wait_for_everyone()
-        self.accelerator.end_training()  # left open, communication is torn down in the middle of itself
+                with warn_on_failure(f"removing {path}", f"the weights are in {output}"):
+                    _remove(path)
 
 
 def _complete(fresh: Path, place: Path) -> None:

@@ -25,11 +25,11 @@ from trl import DPOTrainer
 
 from training.arguments import adapter, base_tokenizer, on_cpu, shared
 from training.batches import Bucketed, SharedPairs
-from training.card import card
 from training.checkpoint import WholeCheckpoints, resume_point
 from training.config import PositiveInt, Section, Stage, devices, run_script
+from training.ending import end
 from training.pairs import AlignXEncoder, PairEncoder
-from training.progress import Progress, metrics
+from training.progress import Progress
 from training.scoring import scorable, score_next
 from training.sharing import Packed
 from training.tokens import LENGTH, Encoder, tokenised
@@ -222,9 +222,7 @@ def dpo(config: DpoConfig) -> dict[str, Any]:
         progress=progress,
     )
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
-    found = metrics(config, trainer.state, progress, len(pairs))
-    trainer.finish(config, card=card(config, found))
-    return found
+    return end(trainer, config, progress, len(pairs))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -4,7 +4,15 @@ TrainingError
 ├── ConfigError       a configuration file or override: names file, field and what is allowed
 ├── DatasetError      a data file: missing, unreadable, of another kind than wanted
 └── CheckpointError   a checkpoint: incomplete, of another run, not loadable
+
+A failure after the weights are safe ends no run: see `warn_on_failure`.
 """
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+logger = logging.getLogger("alignx.training")
 
 
 class TrainingError(Exception):
@@ -21,3 +29,19 @@ class DatasetError(TrainingError):
 
 class CheckpointError(TrainingError):
     pass
+
+
+@contextmanager
+def warn_on_failure(act: str, safe: str, *, when: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Turns a failure of `act` into a warning of one line: the cause, and what is `safe` all the same.
+
+    The one place that catches every exception. It stands around what follows the training, never around
+    the weights. An exception that is raised while `when` is false passes through.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not when():
+            raise
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        logger.warning("%s failed (%s); %s", act, cause, safe)

@@ -29,15 +29,15 @@ from trl import GRPOConfig as Arguments
 
 from services.core.errors import EngineRejected
 from training.arguments import adapter, base_tokenizer, on_cpu, shared
-from training.card import card
 from training.checkpoint import resume_point, run_dir
 from training.config import Fraction, PositiveInt, Section, Stage, devices, run_script
 from training.data.formats import AlignXploreRow, RlRow
 from training.data.reading import ReadReport, read
-from training.errors import ConfigError, DatasetError
+from training.ending import end
+from training.errors import ConfigError, DatasetError, warn_on_failure
 from training.judges import Judge, RemoteJudge, judge_of
 from training.policy import Plan, Trainer
-from training.progress import Progress, metrics
+from training.progress import Progress
 from training.rewards import GainForm
 from training.rollouts import RewardFunction, judgement_reward, likelihood_reward, single_rows
 from training.streaming import TwoStage, make_reward, make_rollout, paired_rows
@@ -253,15 +253,17 @@ def grpo(config: GrpoConfig) -> dict[str, Any]:
         plan=config.plan(),
         progress=progress,
     )
+    found: dict[str, Any] = {}
     try:
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+        found = end(trainer, config, progress, len(rows) // config.grpo.stages)
     except EngineRejected as error:
         raise DatasetError(f"the judge cannot read a target with a summary: {error.detail}") from error
     finally:
         if isinstance(judge, RemoteJudge):
-            asyncio.run_coroutine_threadsafe(judge.aclose(), trainer.async_loop).result()
-    found = metrics(config, trainer.state, progress, len(rows) // config.grpo.stages)
-    trainer.finish(config, card=card(config, found))
+            safe = f"the weights are in {config.run.output}"
+            with warn_on_failure("closing the judge", safe, when=lambda: bool(found)):
+                asyncio.run_coroutine_threadsafe(judge.aclose(), trainer.async_loop).result()
     return found
 
 

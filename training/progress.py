@@ -1,4 +1,4 @@
-"""What a run tells of itself: a line every few steps, and `metrics.json` in the run's folder.
+"""What a run tells of itself: a line every few steps, and in the end `metrics.json` in the run's folder.
 
 `metrics.json` holds {"stage", "config", "history": [{"step", "loss", …}], "rows", "tokens_per_second",
 "seconds", "tokens"}; training/report.py reads it. Seconds and tokens count over interruptions.
@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from transformers import TrainerCallback
 
-from training.checkpoint import run_dir
 from training.config import Stage
 
 METRICS: Final = "metrics.json"
@@ -64,13 +63,13 @@ def _clock(seconds: float) -> str:
 
 
 def metrics(config: Stage, state: Any, progress: Progress, rows: int) -> dict[str, Any]:
-    """What a finished run says of itself, and writes to its folder."""
+    """What a finished run says of itself."""
     history = [
         {name: value for name, value in entry.items() if name not in KEPT_OUT}
         for entry in state.log_history
         if "loss" in entry
     ]
-    found = {
+    return {
         "stage": config.stage,
         "config": config.model_dump(mode="json"),
         "history": history,
@@ -80,12 +79,11 @@ def metrics(config: Stage, state: Any, progress: Progress, rows: int) -> dict[st
         "seconds": round(progress.seconds, 3),
         "tokens_per_second": round(progress.tokens / max(progress.seconds, 1e-9), 1),
     }
-    if state.is_world_process_zero:
-        write(run_dir(config.run.output), found)
-    return found
 
 
 def write(folder: Path, found: Mapping[str, Any]) -> None:
+    """Puts metrics into the folder of a run. Where that fails, those of an earlier run are gone as well."""
+    (folder / METRICS).unlink(missing_ok=True)
     fresh = folder / f"{METRICS}.fresh"
     fresh.write_text(json.dumps(found, indent=1), encoding="utf-8")
     fresh.replace(folder / METRICS)

@@ -22,10 +22,10 @@ from trl import SFTTrainer
 
 from training.arguments import adapter, base_tokenizer, on_cpu, shared
 from training.batches import Bucketed, Collator
-from training.card import card
 from training.checkpoint import WholeCheckpoints, resume_point
 from training.config import PositiveInt, Section, Stage, devices, run_script
-from training.progress import Progress, metrics
+from training.ending import end
+from training.progress import Progress
 from training.scoring import scorable, score_next
 from training.tokens import IGNORED, LENGTH, SftEncoder, tokenised
 
@@ -117,9 +117,7 @@ def sft(config: SftConfig) -> dict[str, Any]:
         **ours,
     )
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
-    found = metrics(config, trainer.state, progress, len(rows))
-    trainer.finish(config, card=card(config, found))
-    return found
+    return end(trainer, config, progress, len(rows))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.training.nano import write_nano
+from tests.training.small_runs import hide_metadata
+from training import grpo as stage
 from training import policy
 from training.checkpoint import MARKER, run_dir
 from training.config import load
 from training.errors import ConfigError, DatasetError
 from training.grpo import GrpoConfig, grpo
+from training.judges import RemoteJudge
 from training.policy import Trainer
 from training.rewards import group_advantages
 
@@ -125,6 +128,42 @@ def test_each_reward_trains(reward: str, configured: Callable[..., GrpoConfig], 
     before, after = (AutoModelForCausalLM.from_pretrained(path).state_dict() for path in (model, config.run.output))
     assert any(not torch.equal(before[name], after[name]) for name in before)
     assert "grpo.generations" in (config.run.output / "README.md").read_text()
+
+
+def test_the_checkpoint_stands_though_a_library_has_no_metadata(
+    configured: Callable[..., GrpoConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide_metadata(monkeypatch, "deepspeed")
+    config = configured("streaming", "optim.max_steps=1")
+    grpo(config)
+    AutoModelForCausalLM.from_pretrained(config.run.output)
+    assert "- deepspeed not installed\n" in (config.run.output / "README.md").read_text()
+
+
+class Unclosable(RemoteJudge):
+    """Always takes the first item, and cannot be closed."""
+
+    def __init__(self) -> None:
+        """Opens nothing."""
+
+    async def choose(self, messages: object, letters: Sequence[str], *, tenant: str, priority: int = 0) -> list[float]:
+        return [0.0, *(-9.0 for _ in letters[1:])]
+
+    async def aclose(self) -> None:
+        raise OSError("the connection is gone")
+
+
+def test_a_judge_that_cannot_be_closed_leaves_the_weights(
+    configured: Callable[..., GrpoConfig], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(stage, "judge_of", lambda *_: Unclosable())
+    config = configured("jud", "optim.max_steps=1")
+    found = grpo(config)
+    assert found == json.loads((run_dir(config.run.output) / "metrics.json").read_text())
+    AutoModelForCausalLM.from_pretrained(config.run.output)
+    told = [record.getMessage() for record in caplog.records if record.name == "alignx.training"]
+    cause = "OSError: the connection is gone"
+    assert told == [f"closing the judge failed ({cause}); the weights are in {config.run.output}"]
 
 
 @pytest.mark.parametrize("updates", [1, 2])

@@ -55,16 +55,6 @@ done
 train grpo grpo "$models-rl"
 measure rl "$models-rl" "${users[@]}" none,full,streaming,flipped,truth,profile
 
-# The metrics of the runs stand beside the checkpoints, the results of evaluation with the data.
-runs=$(mktemp -d)
-trap 'rm -rf "$runs"' EXIT
-for run in "$models"-*.run; do
-    mkdir -p "$runs/$(basename "$run")"
-    cp "$run/metrics.json" "$runs/$(basename "$run")/"
-done
-cp -r "$out/eval" "$runs/eval"
-"$python" -m training.report "$runs" --out "$out/report"
-
 "$python" - "$models-rl" "$models" <<'END'
 """The last checkpoint under its name, in bfloat16, as the engine serves it."""
 import sys
@@ -72,11 +62,25 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from training.checkpoint import save
+from training.checkpoint import save, write_card
+from training.errors import warn_on_failure
 
 last, out = map(Path, sys.argv[1:])
-card = (last / "README.md").read_text(encoding="utf-8").replace(last.name, out.name)
-save(AutoModelForCausalLM.from_pretrained(last), AutoTokenizer.from_pretrained(last), out, card=card, dtype="bfloat16")
+save(AutoModelForCausalLM.from_pretrained(last), AutoTokenizer.from_pretrained(last), out, dtype="bfloat16")
+with warn_on_failure("writing the model card", f"the weights are in {out}"):
+    write_card((last / "README.md").read_text(encoding="utf-8").replace(last.name, out.name), [out])
 END
+
+# The metrics of the runs stand beside the checkpoints, the results of evaluation with the data. A run
+# whose metrics could not be written has none.
+runs=$(mktemp -d)
+trap 'rm -rf "$runs"' EXIT
+for run in "$models"-*.run; do
+    [ -e "$run/metrics.json" ] || continue
+    mkdir -p "$runs/$(basename "$run")"
+    cp "$run/metrics.json" "$runs/$(basename "$run")/"
+done
+cp -r "$out/eval" "$runs/eval"
+"$python" -m training.report "$runs" --out "$out/report"
 cp -r "$out/report" "$models/report"
 echo "$models"
