@@ -452,10 +452,10 @@ def _greet(port: int, key: str, engine: str, model: str, home: Path) -> None:
         f"  API docs  {url}/docs",
         f"  API key   {key}",
         f"            (kept in {home / 'secrets' / 'user_key'})",
-        "\nA first call tells what Ada chose; the second reads the summary of what she prefers:\n",
-        f"curl -s {url}/v1/users/ada/events {authorization} -H 'Content-Type: application/json' "
+        "\nA first call tells what Ben chose; the second reads the summary of what he prefers:\n",
+        f"curl -s {url}/v1/users/ben/events {authorization} -H 'Content-Type: application/json' "
         f"-H 'Prefer: wait=10' -d '{json.dumps({'events': [event]})}'",
-        f"curl -s '{url}/v1/users/ada/preferences?format=text' {authorization}",
+        f"curl -s '{url}/v1/users/ben/preferences?format=text' {authorization}",
     )
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
