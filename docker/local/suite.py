@@ -100,7 +100,9 @@ def _start(home: Path, port: int, engine: str, model: str) -> None:
     wanted = f"{engine}\n{model}\n{port}\n{settings_digest(environment)}\n"
     remembered = home / "suite"
     if _running(home) and remembered.read_text() != wanted:
-        console.print("The suite runs with another engine, model, port, version or setting; starting it anew.")
+        console.print(
+            "The suite runs with another engine, model, port, version or setting; starting it anew.", soft_wrap=True
+        )
         _stop(home)
     if not _running(home):
         _refuse_taken_ports(home, port, engine)
@@ -453,7 +455,7 @@ def _greet(port: int, key: str, engine: str, model: str, home: Path) -> None:
         f"  API key   {key}",
         f"            (kept in {home / 'secrets' / 'user_key'})",
         "\nA first call tells what Ben chose; the second reads the summary of what he prefers:\n",
-        f"curl -s {url}/v1/users/ben/events {authorization} -H 'Content-Type: application/json' "
+        f"curl -sw '\\n' {url}/v1/users/ben/events {authorization} -H 'Content-Type: application/json' "
         f"-H 'Prefer: wait=10' -d '{json.dumps({'events': [event]})}'",
         f"curl -s '{url}/v1/users/ben/preferences?format=text' {authorization}",
     )

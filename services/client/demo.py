@@ -136,8 +136,8 @@ def demo(
         served = client.models()
         if toys := TOYS.intersection(served):
             raise ClientError(
-                f"The engine is {min(toys)}, which writes nonsense on ordinary English. Start the suite without it: "
-                "make down, make up, then make demo"
+                f"The engine is {min(toys)}, which writes nonsense on ordinary English. For the demo start the suite "
+                "without it: make up"
             )
         terminal.text("Invented people, each of whom comes to prefer something else. Watch the summaries follow.")
         missing: str | None = None
