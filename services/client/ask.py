@@ -13,7 +13,7 @@ from services.client import render
 from services.client.client import AlignX
 from services.client.retry import RetryPolicy
 from services.client.terminal import ProblemGroup, Terminal, shown
-from services.core.schemas import ChatMode, Item, Method
+from services.core.schemas import ChatMode, Item, Method, RecommendResponse, SelectResponse
 
 app = typer.Typer(cls=ProblemGroup)
 
@@ -123,7 +123,7 @@ def select(
         terminal.json(answer)
         return
     terminal.out.print(render.selection(answer, chosen_from))
-    terminal.note(f"scored by {answer.method}, summary version {answer.version}")
+    terminal.note(_scored_by(answer))
 
 
 @app.command()
@@ -154,7 +154,12 @@ def recommend(
         terminal.json(answer)
         return
     terminal.out.print(render.ranking(answer, candidates))
-    terminal.note(f"scored by {answer.method}, summary version {answer.version}")
+    terminal.note(_scored_by(answer))
+
+
+def _scored_by(answer: SelectResponse | RecommendResponse) -> str:
+    """The profile reads no summary, hence no version."""
+    return f"scored by {answer.method}" + (f", summary version {answer.version}" if answer.version else "")
 
 
 def read_items(texts: list[str] | None, file: Path | None) -> tuple[Item, ...]:

@@ -5,12 +5,15 @@ what the change of taste changed, then select, rank and (with an engine) answer 
 mode. The last two parts of each history speak for another taste than the first, and
 `examples/demo.json` names what the later taste would choose.
 
-Two users write in the language of the small synthetic world that models/alignx-mini was trained on;
-where that model is the engine, it is shown with these alone.
+The histories are in everyday English. The project's own small checkpoints write nonsense on that, so the
+demo refuses to run with one of them as the engine.
 """
 
+import os
+import shlex
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from pydantic import Field, ValidationError
@@ -21,13 +24,19 @@ from services.client.calls import PreferencesRead
 from services.client.client import AlignX
 from services.client.problem import ClientError, ProblemError
 from services.client.summary import newer
-from services.client.terminal import ProblemGroup, Terminal
+from services.client.terminal import USER_KEY, ProblemGroup, Terminal
+from services.client.transport import DEFAULT_URL
 from services.core.schemas import ChatMode, Frozen, Interaction, Item, SelectResponse, UserId
 
 app = typer.Typer(cls=ProblemGroup)
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-MINI = "alignx-mini"
+TOYS = frozenset(("alignx-mini", "alignx-tiny"))
+"""Checkpoints that know no English: one learned a small synthetic world, the other has random weights."""
+NO_CHAT = (
+    "The chat modes are left out: they need a language model. Add one with make up MODEL=path/to/checkpoint, "
+    "or with make up ENGINE=http://host:port/v1"
+)
 SHOWN_EVENTS = 8
 """Of a history, where a mode shows events to the engine: what a small model can read."""
 
@@ -59,8 +68,6 @@ class DemoRanking(Frozen):
 class DemoUser(Frozen):
     user: UserId
     about: str
-    language: Literal["english", "mini"] = "english"
-    """What the texts are written in: mini is that of the world alignx-mini was trained on."""
     history: str
     """File of the history, beside demo.json."""
     parts: tuple[int, ...] = Field(min_length=2)
@@ -126,10 +133,15 @@ def demo(
     if not every:
         raise typer.BadParameter(f"the demo has no user {only}", param_hint="--only")
     with terminal.client() as client:
+        served = client.models()
+        if toys := TOYS.intersection(served):
+            raise ClientError(
+                f"The engine is {min(toys)}, which writes nonsense on ordinary English. For the demo start the suite "
+                "without it: make up"
+            )
+        terminal.text("Invented people, each of whom comes to prefer something else. Watch the summaries follow.")
         missing: str | None = None
-        small = only is None and MINI in client.send(calls.models())
-        users = [user for user in every if not small or user.language == "mini"] or every
-        for user in users:
+        for user in every:
             tour = Tour(terminal, client, user, wait)
             tour.learn(history(examples, user))
             tour.choose()
@@ -137,15 +149,18 @@ def demo(
             missing = missing or tour.talk()
     if missing:
         terminal.text("")
-        terminal.text(f"The chat was left out. {missing}")
-    if left := [user.user for user in every if user not in users]:
-        terminal.text("")
-        terminal.text(
-            f"{MINI} knows a small synthetic world only. Histories in ordinary English are for a larger engine or "
-            f"for the profile (make up ENGINE=profile): {', '.join(left)}"
-        )
+        terminal.text(missing)
     terminal.text("")
-    terminal.text(f"The users stay. Look again with: alignx show {users[0].user}", style="bold")
+    terminal.text(f"The users stay. Look again with: {_command(terminal, every[0].user)}", style="bold")
+
+
+def _command(terminal: Terminal, user: str) -> str:
+    """What shows the user once more, with the program, the URL and the key file of this run."""
+    program = sys.argv[0] if Path(sys.argv[0]).name == "alignx" else "alignx"
+    file = os.environ.get("ALIGNX_KEY_FILE") or str(USER_KEY)
+    words = [] if file == str(USER_KEY) else [f"ALIGNX_KEY_FILE={shlex.quote(file)}"]
+    words += [program] if terminal.url in (None, DEFAULT_URL) else [program, "--url", str(terminal.url)]
+    return " ".join([*words, "show", user])
 
 
 class Tour:
@@ -161,6 +176,7 @@ class Tour:
 
     def learn(self, events: tuple[Interaction, ...]) -> None:
         """Sends the parts and shows the summary after each, then the difference over the change of taste."""
+        self._terminal.text("")
         self._terminal.out.print(Rule(self._user.user, characters="="))
         self._terminal.text(self._user.about)
         self._erase()
@@ -176,13 +192,13 @@ class Tour:
                 self._early_choice = self._selected().choice
             start += lines
         if 0 < versions[0] < versions[-1]:
-            self._head(f"What the change of taste changed, version {versions[0]} to {versions[-1]}")
+            self._head(f"How the summary changed, from version {versions[0]} to {versions[-1]}")
             changed = self._client.diff(self._user.user, versions[0], versions[-1])
             self._terminal.out.print(render.difference(changed), soft_wrap=True)
 
     def choose(self) -> None:
         asked = self._user.select
-        self._head(f"Which answer would {self._user.user} choose? {asked.query}")
+        self._head(f"Which would {self._user.user} choose? Asked: {asked.query}")
         answer = self._selected()
         self._terminal.out.print(render.selection(answer, asked.items))
         if self._early_choice not in (None, answer.choice):
@@ -195,15 +211,17 @@ class Tour:
 
     def rank(self) -> None:
         asked = self._user.recommend
-        self._head(f"What suits {self._user.user} best? {asked.query}")
-        answer = self._client.recommend(self._user.user, asked.candidates, query=asked.query, k=len(asked.candidates))
+        self._head(f"What suits {self._user.user} best? Asked: {asked.query}")
+        answer = self._client.recommend(
+            self._user.user, asked.candidates, query=asked.query, k=len(asked.candidates), explain=True
+        )
         self._terminal.out.print(render.ranking(answer, asked.candidates))
         best = {ranked.index for ranked in answer.items[: len(asked.expected)]}
         titles = "; ".join(name_of(asked.candidates[index]) for index in asked.expected)
         self._judge(best == set(asked.expected), titles)
 
     def talk(self) -> str | None:
-        """One question answered in every mode; without an engine, what the service says of that."""
+        """One question answered in every mode; without an engine, a line that says so."""
         question = [{"role": "user", "content": self._user.chat}]
         answers = []
         try:
@@ -212,8 +230,10 @@ class Tour:
                 asked = calls.chat(question, user=self._user.user, mode=mode, max_history=shown)
                 answers.append((mode, self._client.send(asked, retries=0)))
         except ProblemError as error:
-            if error.code in ("no_engine", "engine_unavailable"):
-                return error.detail
+            if error.code == "no_engine":
+                return NO_CHAT
+            if error.code == "engine_unavailable":
+                return f"The chat modes are left out. {error.detail}"
             raise
         self._head(f"Chat: {self._user.chat}")
         for mode, answer in answers:
@@ -245,5 +265,5 @@ class Tour:
         self._terminal.text(text, style="bold cyan")
 
     def _judge(self, agrees: bool, expected: str) -> None:
-        verdict = "as the later taste says" if agrees else "the later taste would say"
+        verdict = "as expected after the change" if agrees else "expected after the change"
         self._terminal.text(f"-> {verdict}: {expected}", style="green" if agrees else "yellow")

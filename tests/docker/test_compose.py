@@ -84,8 +84,10 @@ def test_an_engine_has_time_to_start(compose: dict[str, Any]) -> None:
     assert all(int(start) >= 300 for start in starts)
 
 
-def test_the_profile_without_a_name_is_the_cpus(compose: dict[str, Any]) -> None:
-    assert "COMPOSE_PROFILES=cpu" in (ROOT / ".env").read_text().splitlines()
+def test_no_engine_starts_and_none_is_asked_unless_it_is_named(compose: dict[str, Any]) -> None:
+    assert "/.env" in (ROOT / ".gitignore").read_text().splitlines(), "whose words would name one for everybody"
+    asked = [compose["services"][name]["environment"]["ALIGNX_ENGINE__URL"] for name in ("worker", "response")]
+    assert asked == ["${SUMMARY_ENGINE_URL:-profile}", "${ENGINE_URL:-profile}"]
     profiles = {name: service["profiles"] for name, service in compose["services"].items() if "profiles" in service}
     assert profiles == {"engine": ["cpu"], "engine-gpu": ["gpu"], "summary-engine-gpu": ["gpu"]}
 
@@ -96,8 +98,13 @@ def test_both_profiles_answer_to_the_same_names(compose: dict[str, Any]) -> None
         for profile in service.get("profiles", ()):
             names[profile] |= {name, *service["networks"]["back"]["aliases"]}
     assert {"engine", "summary-engine"} <= names["cpu"] & names["gpu"]
-    asked = [compose["services"][name]["environment"]["ALIGNX_ENGINE__URL"] for name in ("worker", "response")]
-    assert [re.findall(r"http://([a-z-]+):8100/v1", url) for url in asked] == [["summary-engine"], ["engine"]]
+    page = (ROOT / "docs" / "containers.md").read_text()
+    (told,) = re.findall(r"^cat > \.env <<END\n(.*?)^END$", page, re.MULTILINE | re.DOTALL)
+    assert told.splitlines() == [
+        "COMPOSE_PROFILES=gpu",
+        "ENGINE_URL=http://engine:8100/v1",
+        "SUMMARY_ENGINE_URL=http://summary-engine:8100/v1",
+    ]
 
 
 def test_every_setting_and_secret_is_one(compose: dict[str, Any]) -> None:

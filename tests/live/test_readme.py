@@ -9,20 +9,21 @@ import pytest
 
 from tests.live.suite import ROOT, Suite
 
-_FENCE = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-BLOCKS = _FENCE.findall((ROOT / "README.md").read_text())
+_FENCE = re.compile(r"^```(sh|python|text)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+README = (ROOT / "README.md").read_text()
+BLOCKS = _FENCE.findall(README)
 CURL_BLOCKS = [text for language, text in BLOCKS if language == "sh" and "curl" in text]
 CLI_BLOCKS = [text for language, text in BLOCKS if language == "sh" and "bin/alignx ingest" in text]
 SDK_BLOCKS = [text for language, text in BLOCKS if "import AlignX" in text]
 OPENAI_BLOCKS = [text for language, text in BLOCKS if "import OpenAI" in text]
+ANSWERS = [text for language, text in BLOCKS if language == "text"]
 
 
 def run(suite: Suite, program: list[str], text: str) -> str:
     """Standard output of a block against `suite` instead of the address in the README."""
     key = suite.new_key("readme")
     text = text.replace("http://127.0.0.1:8080", suite.url).replace("$(cat var/secrets/user_key)", key)
-    text = text.replace("ax_…", key).replace(".venv/bin/alignx ", f"{sys.executable} -m services.client.cli ")
-    text = text.replace("alignx-mini", "alignx-tiny")  # which is what the tests' engine serves
+    text = text.replace(".venv/bin/alignx ", f"{sys.executable} -m services.client.cli ")
     environment = {**os.environ, "ALIGNX_URL": suite.url, "ALIGNX_API_KEY": key}
     done = subprocess.run(
         [*program, text], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
@@ -33,12 +34,14 @@ def run(suite: Suite, program: list[str], text: str) -> str:
 
 
 def test_the_readme_has_every_kind_of_block() -> None:
-    assert (len(CURL_BLOCKS), len(CLI_BLOCKS), len(SDK_BLOCKS), len(OPENAI_BLOCKS)) == (2, 1, 1, 1)
+    blocks = (CURL_BLOCKS, CLI_BLOCKS, SDK_BLOCKS, OPENAI_BLOCKS, ANSWERS)
+    assert [len(each) for each in blocks] == [2, 1, 1, 1, 1]
 
 
 def test_curl(suite: Suite) -> None:
     whole = run(suite, ["bash", "-ec"], "\n".join(CURL_BLOCKS))
     assert '"version":1' in whole
+    assert ANSWERS[0].rstrip() in whole
     assert '"choice":0' in whole
 
 
@@ -60,3 +63,15 @@ def test_openai_client(engine_suite: Suite) -> None:
         event = {"type": "statement", "text": "I want short answers."}
         client.post("/v1/users/ada/events", json={"events": [event]}).raise_for_status()
     assert "'mode': 'summary'" in run(engine_suite, [sys.executable, "-c"], OPENAI_BLOCKS[0])
+
+
+def test_openai_client_without_a_language_model_is_told_so(suite: Suite) -> None:
+    with pytest.raises(AssertionError, match="Error code: 501 - .*language model"):
+        run(suite, [sys.executable, "-c"], OPENAI_BLOCKS[0])
+
+
+def test_the_toy_is_named_only_where_it_is_called_one() -> None:
+    start, use = (README.split(f"## {name}\n")[1].split("\n## ")[0] for name in ("Start", "Use"))
+    assert "alignx-mini" not in start + use
+    train = README.split("## Train\n")[1].split("\n## ")[0]
+    assert "writes nonsense on ordinary English" in train.replace("\n", " ")

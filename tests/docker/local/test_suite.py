@@ -1,12 +1,22 @@
 """The local runner's decisions; that it runs the suite is what the live tests show."""
 
 import importlib.util
+import inspect
+import json
+import os
+import re
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
 import httpx
 import pytest
 import typer
+
+from services.core.folding import fold
+from services.core.profile import EMPTY
+from services.core.schemas import INTERACTION
+from services.core.wording import render
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -58,26 +68,112 @@ def test_an_engine_that_ends_while_it_starts_is_noticed(suite: ModuleType, telli
     assert [suite.ended(told, seen) for told in tellings][-1] is over
 
 
+@pytest.mark.parametrize(
+    ("asked", "chosen"),
+    [
+        (("auto", ""), ("profile", "")),
+        (("profile", ""), ("profile", "")),
+        (("auto", "models/mine"), ("vllm-cpu", "models/mine")),
+        (("vllm-cpu", "models/alignx-mini"), ("vllm-cpu", "models/alignx-mini")),
+        (("http://gpu-box:8000/v1", ""), ("http://gpu-box:8000/v1", "")),
+        (("https://gpu-box/v1", "Qwen3-8B"), ("https://gpu-box/v1", "Qwen3-8B")),
+    ],
+)
+def test_a_model_is_served_only_where_it_is_named(
+    suite: ModuleType, asked: tuple[str, str], chosen: tuple[str, str]
+) -> None:
+    assert suite.chosen_engine(*asked) == chosen
+
+
+def test_what_nothing_names_is_the_profile(suite: ModuleType) -> None:
+    for command in (suite.up, suite.check):
+        defaults = {name: told.default for name, told in inspect.signature(command).parameters.items()}
+        assert suite.chosen_engine(defaults["engine"], defaults["model"]) == ("profile", "")
+
+
+def test_vllm_without_a_model_is_refused_with_what_there_is_to_choose(suite: ModuleType) -> None:
+    with pytest.raises(suite.RefusedError) as refused:
+        suite.chosen_engine("vllm-cpu", "")
+    told = str(refused.value)
+    for choice in ("make up MODEL=path/to/checkpoint", "make up ENGINE=http://", "no language model", "a toy"):
+        assert choice in told
+    with pytest.raises(suite.RefusedError, match="ENGINE=vllm is unknown"):
+        suite.chosen_engine("vllm", "models/mine")
+
+
+def make_up(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    bare = {name: value for name, value in os.environ.items() if name not in ("ENGINE", "MODEL", "MAKEFLAGS")}
+    command = ["make", "-C", str(ROOT), "up", *arguments]
+    return subprocess.run(command, env=bare, text=True, capture_output=True, check=False)
+
+
+def test_make_refuses_it_before_it_installs_anything(suite: ModuleType, tmp_path: Path) -> None:
+    home = tmp_path / "var"
+    made = make_up("-o", ".venv/.run", "ENGINE=vllm-cpu", f"DATA={home}")
+    assert made.returncode != 0
+    assert made.stderr.startswith(suite.NO_MODEL.read_text())
+    assert not home.exists()
+    planned = make_up("--dry-run", "-W", "pyproject.toml", "ENGINE=vllm-cpu").stdout
+    assert planned.index("no_model.txt") < planned.index("Setting up .venv ")
+
+
+@pytest.mark.parametrize("arguments", [(), ("ENGINE=profile",), ("ENGINE=http://gpu-box:8000/v1",)])
+def test_make_installs_no_engine_unless_a_model_is_named(arguments: tuple[str, ...]) -> None:
+    assert ".venv-engine" not in make_up("--dry-run", *arguments).stdout
+    planned = make_up("--dry-run", "-W", "docker/engine-cpu.lock", "MODEL=models/mine").stdout
+    assert planned.index("suite.py check") < planned.index(".venv-engine/bin/pip")
+
+
 def test_what_stands_against_an_engine_is_said(
     suite: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(suite.platform, "system", lambda: "Linux")
     monkeypatch.setattr(suite.platform, "machine", lambda: "x86_64")
+    assert "no checkpoint" in suite.engine_obstacle(str(tmp_path), free_memory=8 << 30)
+    (tmp_path / "config.json").write_text("{}")
     assert suite.engine_obstacle(str(tmp_path), free_memory=8 << 30) is None
-    assert "no checkpoint" in suite.engine_obstacle(str(tmp_path / "none"), free_memory=8 << 30)
     assert "4 GiB of free memory, here are 1.0" in suite.engine_obstacle(str(tmp_path), free_memory=1 << 30)
     monkeypatch.setattr(suite.platform, "machine", lambda: "arm64")
     assert "Linux on arm64" in suite.engine_obstacle(str(tmp_path), free_memory=8 << 30)
 
 
-def test_only_a_wish_for_any_engine_is_met_by_the_profile(
+def test_what_cannot_run_is_refused_before_anything_is_written(
     suite: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    nowhere = str(tmp_path / "none")
-    assert suite._engine_here(tmp_path, "auto", nowhere) == ("profile", "")
-    assert "Going on with the profile" in capsys.readouterr().out
-    with pytest.raises(typer.Exit):
-        suite._engine_here(tmp_path, "vllm-cpu", nowhere)
+    home = tmp_path / "var"
+    for command in (suite.up, suite.check):
+        with pytest.raises(typer.Exit):
+            command(engine="vllm-cpu", model=str(tmp_path / "none"), home=home)
+        assert "There is no checkpoint in" in capsys.readouterr().out
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("model", ["models/alignx-mini", "./models/alignx-mini/", str(ROOT / "models" / "alignx-mini")])
+def test_a_toy_is_called_one(suite: ModuleType, model: str) -> None:
+    warning = suite.toy_warning(model)
+    assert warning.startswith(f"Warning: {model} is a toy")
+    assert "nonsense on ordinary English" in warning
+    assert "\n" not in warning
+
+
+def test_no_other_model_is_warned_of(suite: ModuleType) -> None:
+    assert "random weights" in suite.toy_warning("models/alignx-tiny")
+    assert suite.toy_warning("models/mine") is None
+    assert suite.toy_warning("") is None
+
+
+def test_what_up_prints_says_what_runs_and_gives_a_first_call(
+    suite: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite._greet(8080, "ax_key", "profile", "", tmp_path)
+    told = capsys.readouterr().out
+    assert told.endswith(f"make demo DATA={tmp_path}\n")
+    assert "no language model: everything works but chat" in told
+    assert "make up MODEL=path/to/checkpoint" in told
+    assert "Warning" not in told
+    (event,) = json.loads(re.findall(r"-d '(.*)'$", told, re.MULTILINE)[0])["events"]
+    profile, _ = fold(EMPTY, INTERACTION.validate_python(event))
+    assert "short and to the point" in render(profile)
 
 
 def test_a_home_too_long_for_a_socket_is_refused(
@@ -117,6 +213,6 @@ def test_without_a_compiler_nothing_is_compiled(
     (tmp_path / "secrets").mkdir()
     monkeypatch.delenv("TORCH_COMPILE_DISABLE", raising=False)
     monkeypatch.setattr(suite, "_compiler", lambda: compiler)
-    environment = suite.suite_environment(tmp_path, 18000, "vllm-cpu", suite.MINI_MODEL)
+    environment = suite.suite_environment(tmp_path, 18000, "vllm-cpu", "models/alignx-mini")
     assert environment.get("TORCH_COMPILE_DISABLE") == flag
     assert ("--enforce-eager" in environment["ALIGNX_ENGINE_COMMAND"]) == (compiler is None)

@@ -254,12 +254,12 @@ class FakeService:
         return self.streams.popleft()
 
     def select(self, request: httpx.Request, _user: str, kept: Kept) -> httpx.Response:
-        items = json.loads(request.content)["items"]
+        asked = json.loads(request.content)
+        items = asked["items"]
         shares = [0.1 / (len(items) - 1)] * (len(items) - 1) + [0.9]
         scored = [{"index": index, "probability": share} for index, share in enumerate(shares)]
         choice = len(items) - 1
-        body = {"choice": choice, "items": scored, "method": "profile", "version": len(kept.versions)}
-        return httpx.Response(200, json=body)
+        return httpx.Response(200, json={"choice": choice, "items": scored, **self.scorer(asked, kept)})
 
     def recommend(self, request: httpx.Request, _user: str, kept: Kept) -> httpx.Response:
         body = json.loads(request.content)
@@ -269,7 +269,12 @@ class FakeService:
             {"rank": rank, "index": index, "score": 1 / rank, "reason": reason}
             for rank, index in itertools.islice(enumerate(order, start=1), body["k"])
         ]
-        return httpx.Response(200, json={"items": ranked, "method": "profile", "version": len(kept.versions)})
+        return httpx.Response(200, json={"items": ranked, **self.scorer(body, kept)})
+
+    def scorer(self, asked: dict[str, Any], kept: Kept) -> dict[str, Any]:
+        """The profile unless another is named; it reads no summary."""
+        method = asked.get("method") or "profile"
+        return {"method": method, "version": 0 if method == "profile" else len(kept.versions)}
 
     def chat(self, request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content)

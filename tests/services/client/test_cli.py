@@ -353,6 +353,9 @@ def test_select_and_recommend(alignx: Alignx, ada: None, tmp_path: Path):
     assert "Boots (price: 90" in chosen
     assert "90.0%" in chosen
     assert json.loads(alignx("select", "ada", "a", "b", "--json").stdout)["choice"] == 1
+    assert alignx("select", "ada", "a", "b").stderr == "scored by profile\n"
+    by_engine = alignx("recommend", "ada", "a", "b", "--method", "engine").stderr
+    assert by_engine == "scored by engine, summary version 3\n"
     ranked = alignx("recommend", "ada", "--file", str(path), "-k", "2", "--explain").stdout
     assert "It lasts." in ranked
     assert "Quoted" in ranked

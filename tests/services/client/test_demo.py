@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,16 @@ from services.client import demo
 from services.client.cli import app
 from services.client.problem import ClientError
 from services.client.terminal import Terminal
+from services.client.transport import DEFAULT_URL
 from services.core import folding, profile
-from services.core.schemas import Interaction
-from training.corpus.lexicon import DIRECTED_TOPICS, OTHER_TOPICS, phrasings, split_of
+from services.core.schemas import Interaction, item_text
+from services.core.wording import reasons, render
+from training.corpus.lexicon import PHRASES, phrasings
 
 PLAN = demo.load(demo.EXAMPLES)
-TOPICS = {*DIRECTED_TOPICS, *OTHER_TOPICS}
 KINDS = {
     "news_reader.jsonl": {"click", "rating", "statement"},
     "shopper.jsonl": {"purchase", "rating", "click", "statement"},
-    "mini_writer.jsonl": {"comparison", "statement"},
-    "mini_reader.jsonl": {"comparison", "click", "purchase", "rating", "post"},
     "forum_writer.jsonl": {"comparison", "post", "dialogue", "demographic", "statement"},
 }
 
@@ -32,7 +31,7 @@ KINDS = {
 @pytest.mark.parametrize("user", PLAN.users, ids=lambda user: user.user)
 def test_example_is_valid_long_and_in_order(user: demo.DemoUser):
     events = demo.history(demo.EXAMPLES, user)
-    assert len(events) >= 30
+    assert 20 <= len(events) <= 30
     assert sum(user.parts) == len(events)
     assert KINDS[user.history] <= set(Counter(event.type for event in events))
     moments = [event.occurred_at for event in events if event.occurred_at]
@@ -64,36 +63,63 @@ def folded(events: tuple[Interaction, ...]) -> profile.Profile:
     return state
 
 
-def run(service: Any, *args: str) -> Result:
+def run(service: Any, *args: str, url: str = DEFAULT_URL) -> Result:
     terminal = Terminal(transport=service.transport(), sleep=service.slept.append)
-    return CliRunner(env={"COLUMNS": "120"}).invoke(app, ["--key", "ax_k1_secret", "demo", *args], obj=terminal)
+    command = ["--url", url, "--key", "ax_k1_secret", "demo", *args]
+    return CliRunner(env={"COLUMNS": "120"}).invoke(app, command, obj=terminal)
 
 
-def test_demo_twice(service: Any):
+def test_demo_twice(service: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("ALIGNX_KEY_FILE", raising=False)
     for _ in range(2):
         result = run(service)
         assert result.exit_code == 0, result.output
     for user in PLAN.users:
         assert len(service.users[user.user].events) == sum(user.parts)
         assert user.chat in result.stdout
-    assert "+Likes what 36 events show." in result.stdout
-    assert "What the change of taste changed, version 1 to 3" in result.stdout
-    assert "as the later taste says: Camp lantern" in result.stdout
-    assert "the later taste would say: How shade and cycle lanes" in result.stdout
+    assert "+Likes what 29 events show." in result.stdout
+    assert "How the summary changed, from version 1 to 3" in result.stdout
+    assert "-> as expected after the change: Camping lamp" in result.stdout
+    assert "-> expected after the change: How trees and cycle lanes" in result.stdout
+    assert "It lasts." in result.stdout
+    assert "Look again with: alignx show demo-news-reader" in result.stdout
     for described in demo.MODES.values():
         assert result.stdout.count(f"{described}:") == len(PLAN.users)
 
 
-def test_the_small_model_is_shown_with_users_of_its_own_world(service: Any):
-    service.models = ["alignx-mini"]
+def test_it_tells_how_to_look_again_at_the_service_that_was_asked(service: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ALIGNX_KEY_FILE", "/data/secrets/user_key")
+    monkeypatch.setattr("sys.argv", [".venv/bin/alignx"])
+    shown = run(service, "--only", "demo-shopper", url="http://service:18080").stdout
+    assert (
+        "ALIGNX_KEY_FILE=/data/secrets/user_key .venv/bin/alignx --url http://service:18080 show demo-shopper" in shown
+    )
+
+
+@pytest.mark.parametrize("toy", ["alignx-mini", "alignx-tiny"])
+def test_a_toy_is_not_shown(service: Any, toy: str):
+    service.models = [toy]
     result = run(service)
-    assert result.exit_code == 0, result.output
-    assert set(service.users) == {user.user for user in PLAN.users if user.language == "mini"}
-    assert "are for a larger engine or for the profile" in result.stdout.replace("\n", " ")
-    assert "demo-shopper" in result.stdout
-    service.users.clear()
-    assert run(service, "--only", "demo-shopper").exit_code == 0
-    assert set(service.users) == {"demo-shopper"}
+    assert result.exit_code == 1
+    assert f"The engine is {toy}, which writes nonsense" in result.stderr
+    assert not service.users
+
+
+@pytest.mark.parametrize("user", PLAN.users, ids=lambda user: user.user)
+def test_nothing_that_is_printed_comes_from_the_synthetic_world(user: demo.DemoUser, service: Any):
+    events = demo.history(demo.EXAMPLES, user)
+    ends = list(accumulate(user.parts))
+    summaries = [render(folded(events[:end])) for end in ends]
+    items = user.recommend.candidates
+    why = reasons(folded(events), user.recommend.query, items, range(len(items)), [0.0] * len(items))
+    told = [user.about, user.chat, *map(item_text, (*items, *user.select.items)), *summaries, *why]
+    told.append(run(service, "--only", user.user).stdout)
+    phrases = {text for kind in PHRASES for half in ("train", "heldout") for text in phrasings(kind, half)}
+    toy = re.compile("|".join(re.sub(r"\\{\w+\\}", r"\\w+", re.escape(text)) for text in phrases))
+    assert toy.search("Experts may state: candles seems just a handy trick.")
+    for text in told:
+        assert not toy.search(text), text
+        assert not re.search(r"alignx-(mini|tiny)|synthetic|small world", text), text
 
 
 def test_a_mode_the_history_has_nothing_for_is_told(service: Any):
@@ -106,25 +132,20 @@ def test_a_mode_the_history_has_nothing_for_is_told(service: Any):
     assert shown.count("says nothing in this form") == 4
 
 
-@pytest.mark.parametrize("user", [user for user in PLAN.users if user.language == "mini"], ids=lambda user: user.user)
-def test_what_the_small_model_is_shown_is_new_to_it(user: demo.DemoUser):
-    asked = [user.chat, user.select.query, *user.select.items, *user.recommend.candidates]
-    texts = [item for item in asked if isinstance(item, str)]
-    named = {topic for text in texts for topic in re.findall(r"\w+", text) if topic in TOPICS}
-    assert len(named) >= 4
-    assert {split_of(topic) for topic in named} == {"heldout"}
-    for kind in ("forum", "dialogue"):
-        known = {phrasing.format(topic=topic) for phrasing in phrasings(kind, "train") for topic in named}
-        assert user.chat not in known
-
-
-@pytest.mark.parametrize(("status", "code"), [(501, "no_engine"), (503, "engine_unavailable")])
-def test_demo_without_an_engine(service: Any, status: int, code: str):
-    body = {"error": {"message": "Start one with make.", "code": code}}
+@pytest.mark.parametrize(
+    ("status", "code", "says"),
+    [
+        (501, "no_engine", "they need a language model. Add one with make up MODEL="),
+        (503, "engine_unavailable", "The engine does not answer."),
+    ],
+)
+def test_demo_without_an_engine_says_so_in_one_line(service: Any, status: int, code: str, says: str):
+    body = {"error": {"message": "The engine does not answer.", "code": code}}
     service.chats += [httpx.Response(status, json=body)]
     result = run(service)
     assert result.exit_code == 0
-    assert result.stdout.count("The chat was left out. Start one with make.") == 1
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("The chat modes are left out")]
+    assert says in line
     assert "By the summary" not in result.stdout
 
 
