@@ -44,8 +44,8 @@ from services.core.errors import EngineError, EngineUnavailable, InvalidRequest,
 from services.core.settings import PROFILE_ENGINE, EngineSettings
 
 NO_ENGINE = (
-    "This deployment runs without a language model; start one with `make up ENGINE=vllm-cpu`, "
-    "or name a running one with `make up ENGINE=<url>`"
+    "This deployment runs without a language model; name the URL of one with `make up ENGINE=<url>`, "
+    "or the folder of one with `make up MODEL=<folder>`"
 )
 _FALLBACK_TOP_LOGPROBS = 20
 """The most that OpenAI's API lists; used where single tokens cannot be asked for."""
