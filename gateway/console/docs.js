@@ -64,7 +64,7 @@ function contentViews(api, title, content) {
 function example(method, path, operation) {
   const words = ["curl"];
   if (method !== "get") words.push("-X", method.toUpperCase());
-  if (operation.security) words.push('-H "Authorization: Bearer $ALIGNX_KEY"');
+  if (operation.security) words.push('-H "Authorization: Bearer $ALIGNX_API_KEY"');
   if (operation.requestBody) words.push("--json '…'");
   words.push(`${location.origin}${path}`);
   return element("pre", {}, words.join(" "));

@@ -182,6 +182,9 @@ def events(
     if as_json:
         terminal.json(page)
         return
+    if failed and not page.events:
+        terminal.note("All events could be read.")
+        return
     terminal.out.print(
         render.dead_letters(page.events) if isinstance(page, DeadLetterList) else render.events(page.events)
     )
@@ -213,7 +216,10 @@ def retry(
     moved = {one.event_id for one in queued.events}
     for missing in [one for one in event or () if one not in moved]:
         terminal.note(f"{missing} is no failed event of {user}.")
-    terminal.note(f"{counted(len(moved), 'event')} put back; `alignx watch {user}` shows the update.")
+    if moved:
+        terminal.note(f"{counted(len(moved), 'event')} put back; `alignx watch {user}` shows the update.")
+    else:
+        terminal.note("Nothing was put back.")
 
 
 @app.command()

@@ -129,7 +129,9 @@ def _ends(client: AlignX, user: str, first: int | None, last: int | None) -> tup
 def edit(
     ctx: typer.Context,
     user: User,
-    text: Annotated[str | None, typer.Argument(help="The new text. Without it, your editor opens.")] = None,
+    text: Annotated[
+        str | None, typer.Argument(help="The new text; '-' reads standard input. Without it, your editor opens.")
+    ] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", exists=True, dir_okay=False)] = None,
 ) -> None:
     """Replaces the summary's text; the next update starts from it.
@@ -148,6 +150,8 @@ def edit(
     with terminal.client() as client:
         current = client.preferences(user)
         wanted = text if file is None else file.read_text(encoding="utf-8")
+        if wanted == "-" and file is None:
+            wanted = typer.get_text_stream("stdin").read()
         if wanted is None:
             wanted = in_editor(current.text)
         if wanted.strip() in ("", current.text.strip()):

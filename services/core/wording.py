@@ -286,11 +286,18 @@ def _topic_grounds(profile: Profile, view: Reading) -> Iterable[tuple[float, str
     for label in view.categories:
         if (evidence := profile.categories.get(label)) is not None:
             odds = log_odds(evidence, profile.events, CATEGORY_PRIOR)
-            yield odds, f"It belongs to {label}, which they {'often pick' if odds > 0 else 'tend to pass over'}."
+            yield odds, f"It belongs to {label}, which they {_leaning(odds)}."
     for word in view.terms:
         if (evidence := profile.terms.get(word)) is not None:
             odds = log_odds(evidence, profile.events, TERM_PRIOR)
-            yield odds, f"It mentions {word}, which they {'often pick' if odds > 0 else 'tend to pass over'}."
+            yield odds, f"It mentions {word}, which they {_leaning(odds)}."
+
+
+def _leaning(odds: float) -> str:
+    """No more than the evidence bears: one choice makes no habit."""
+    if abs(odds) < OFTEN:
+        return "lean towards" if odds > 0 else "lean away from"
+    return "often pick" if odds > 0 else "tend to pass over"
 
 
 def _style_grounds(profile: Profile, view: Reading) -> Iterable[tuple[float, str]]:

@@ -66,7 +66,7 @@ def test_openai_client(engine_suite: Suite) -> None:
 
 
 def test_openai_client_without_a_language_model_is_told_so(suite: Suite) -> None:
-    with pytest.raises(AssertionError, match="Error code: 501 - .*language model"):
+    with pytest.raises(AssertionError, match=r"Error code: 501 - .*language model"):
         run(suite, [sys.executable, "-c"], OPENAI_BLOCKS[0])
 
 

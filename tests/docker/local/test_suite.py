@@ -162,6 +162,23 @@ def test_no_other_model_is_warned_of(suite: ModuleType) -> None:
     assert suite.toy_warning("") is None
 
 
+def test_an_engine_that_does_not_answer_is_warned_of(suite: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def get(url: str, **_: object) -> httpx.Response:
+        assert url == "http://gpu/v1/models"
+        if statuses[0]:
+            return httpx.Response(statuses[0])
+        raise httpx.ConnectError("refused")
+
+    statuses = [200]
+    monkeypatch.setattr(suite.httpx, "get", get)
+    assert suite.engine_warning("http://gpu/v1/") is None
+    statuses = [401]
+    assert "answers 401 when asked for its models" in suite.engine_warning("http://gpu/v1")
+    statuses = [0]
+    assert "http://gpu/v1 does not answer (ConnectError)" in suite.engine_warning("http://gpu/v1")
+    assert suite.engine_warning("profile") is None
+
+
 def test_what_up_prints_says_what_runs_and_gives_a_first_call(
     suite: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -154,6 +154,8 @@ def test_edit_rollback_rebuild(alignx: Alignx, ada: None, service: Any, tmp_path
     (tmp_path / "text").write_text("From a file.")
     assert "Version 5" in alignx("edit", "ada", "--file", str(tmp_path / "text")).stderr
     assert "Nothing changed" in alignx("edit", "ada", "From a file.").stderr
+    assert "Version 6" in alignx("edit", "ada", "-", stdin="From a pipe.").stderr
+    assert alignx("show", "ada", "--text").stdout == "From a pipe.\n"
     assert "repeats version 1" in alignx("rollback", "ada", "1").stderr
     assert "alignx watch ada" in alignx("rebuild", "ada").stderr
     assert "Written afresh." in alignx("rebuild", "ada", "--wait", "5").stdout
@@ -269,7 +271,7 @@ def test_events(alignx: Alignx, ada: None):
     assert "1 event put back" in alignx("retry", "ada").stderr
     some = alignx("retry", "ada", "9-9")
     assert "9-9 is no failed event of ada" in some.stderr
-    assert "0 events put back" in some.stderr
+    assert "Nothing was put back" in some.stderr
     assert json.loads(alignx("retry", "ada", "1-7", "--json").stdout)["events"][0]["new_event_id"] == "2-0"
     assert len(json.loads(alignx("events", "ada", "--json").stdout)["events"]) == 3
 

@@ -97,6 +97,9 @@ def test_reasons_name_what_speaks_for_or_against():
     shopper = folded([PurchaseInteraction(item=HIKE, considered=(PERFUME,))] * 3)
     assert "Outdoor, which they often pick" in reason(shopper, "", ItemFields(title="Tent", category="Outdoor"))
     assert "Beauty, which they tend to pass over" in reason(shopper, "", ItemFields(title="Soap", category="Beauty"))
+    once = folded([PurchaseInteraction(item=HIKE, considered=(PERFUME,))])
+    assert "Outdoor, which they lean towards" in reason(once, "", ItemFields(title="Tent", category="Outdoor"))
+    assert "Beauty, which they lean away from" in reason(once, "", ItemFields(title="Soap", category="Beauty"))
 
 
 @pytest.mark.parametrize(
