@@ -5,14 +5,13 @@ The checks of form hold in any language. Those that need words read them from ph
 start of a reply alone, so that a sentence about a user who "can't stand horror" passes. Pure functions.
 """
 
+import json
 import re
 import zlib
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final, Literal, get_args
-
-import orjson
 
 from services.core.errors import UnusableReply
 
@@ -87,10 +86,9 @@ def _without_announcement(text: str) -> str:
 
 def _read_json(text: str) -> str:
     try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
+        return "\n".join(_lines(json.loads(text)))
+    except (ValueError, RecursionError) as error:  # also nested without end
         raise unusable("shape") from error
-    return "\n".join(_lines(value))
 
 
 def _lines(value: Any, name: str = "") -> Iterator[str]:
