@@ -146,10 +146,10 @@ def dead_letters(user: str, *, after: str | None = None, limit: int | None = Non
     return Call("GET", user_path(user, "dead-letters"), _as(DeadLetterList), params=_given(after=after, limit=limit))
 
 
-def retry_dead_letters(user: str, event_ids: Sequence[str] = ()) -> Call[RetryQueued]:
+def retry_dead_letters(user: str, event_ids: Sequence[str] | None = None) -> Call[RetryQueued]:
     """Puts dead letters back behind the user's waiting events: those of `event_ids`, or all. Each is put
     back once, however often this is called."""
-    body = _json(RetryRequest(event_ids=tuple(event_ids)))
+    body = _json(RetryRequest(event_ids=None if event_ids is None else tuple(event_ids)))
     return Call("POST", user_path(user, "dead-letters/retry"), _as(RetryQueued), content=body)
 
 

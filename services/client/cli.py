@@ -209,7 +209,7 @@ def retry(
     """
     terminal: Terminal = ctx.obj
     with terminal.client() as client:
-        queued = client.retry_dead_letters(user, event or ())
+        queued = client.retry_dead_letters(user, event or None)
     if as_json:
         terminal.json(queued)
         return

@@ -81,8 +81,8 @@ class Reply:
 
     def _text(self, delta: Any) -> str:
         # An engine with a reasoning parser reports reasoning in a field of its own.
-        reasoning = member(delta, "reasoning") or member(delta, "reasoning_content") or ""
-        content = member(delta, "content") or ""
+        reasoning = _plain_text(member(delta, "reasoning") or member(delta, "reasoning_content"))
+        content = _plain_text(member(delta, "content"))
         text = ""
         if reasoning:
             text = reasoning if self._thinking else f"<think>{reasoning}"
@@ -107,26 +107,43 @@ class Reply:
         return Completion("".join(self._pieces), self._finish_reason, self._tokens, self._model)
 
 
+def _plain_text(content: Any) -> str:
+    """The text of a delta: a string, or a list of parts with texts. Raises EngineError for anything else."""
+    if isinstance(content, list):
+        content = "".join(text for part in content if isinstance(text := member(part, "text"), str))
+    if not isinstance(content, str | None):
+        raise EngineError(UNREADABLE)
+    return content or ""
+
+
 async def read_answer(response: aiohttp.ClientResponse, reply: Reply) -> AsyncIterator[str]:
     """The texts of a streamed answer as `reply` gathers it. An answer that ends with neither `[DONE]` nor
     a finish reason broke off: EngineUnavailable."""
-    held = b""
     try:
-        async for chunk in response.content.iter_any():
-            *lines, held = (held + chunk).split(b"\n")
-            for line in lines:
-                data = line.removeprefix(b"data:").strip()
-                if not line.startswith(b"data:") or not data:
-                    continue
-                if data == b"[DONE]":
+        async for line in _lines(response):
+            data = line.removeprefix(b"data:").strip()
+            if not line.startswith(b"data:") or not data:
+                if reply.ended and line.startswith((b":", b"event:")):  # what keeps a connection open tells no more
                     return
-                if text := reply.add(parsed(data)):
-                    yield text
+                continue
+            if data == b"[DONE]":
+                return
+            if text := reply.add(parsed(data)):
+                yield text
     except aiohttp.ClientError:
         if not reply.ended:
             raise
     if not reply.ended:
         raise EngineUnavailable(BROKEN_OFF)
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    held = b""
+    async for chunk in response.content.iter_any():
+        *lines, held = (held + chunk).split(b"\n")
+        for line in lines:
+            yield line
+    yield held
 
 
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
@@ -223,7 +240,11 @@ def reported(event: Any) -> EngineError | EngineUnavailable:
     """The error that an engine reports inside a stream whose status was 200."""
     code = member(member(event, "error"), "code")
     status = code if isinstance(code, int) and code >= 400 else 500
-    return refusal(status, orjson.dumps(event), None)
+    try:
+        body = orjson.dumps(event)
+    except orjson.JSONEncodeError:  # nested too deeply
+        body = b""
+    return refusal(status, body, None)
 
 
 def refusal(status: int, body: bytes, retry_after: str | None) -> EngineError | EngineUnavailable:

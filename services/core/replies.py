@@ -72,14 +72,15 @@ class SummaryReply:
     """Names of the guard rules that removed something, such as "url"."""
 
 
-_OPEN, _CLOSE = "<think>", "</think>"
-_TAG = re.compile(f"{_OPEN}|{_CLOSE}")
-_THOUGHT = re.compile(f"{_OPEN}(.*?)(?:{_CLOSE}|\\Z)", re.DOTALL)
+_NAMES: Final = ("think", "thinking", "thought", "reasoning", "reflection")
+_TAGS: Final = tuple(form for name in _NAMES for form in (f"<{name}>", f"</{name}>", f"[{name}]", f"[/{name}]"))
+"""How models set off their reasoning, in any case of letters."""
+_TAG = re.compile("|".join(map(re.escape, _TAGS)), re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)]*\s+|(?<=[。！？])\s*|\n+")
-_URL_REST = r"(?:[^\s()<>\[\]\"]*[^\s()<>\[\]\".,;:!?])?"  # the end of the sentence is not part of it
+_URL_REST = r"(?:[^\s()<>\[\]\"]{0,2000}[^\s()<>\[\]\".,;:!?])?"  # the end of the sentence is not part of it
 _URL = re.compile(
-    rf"\b[a-z][a-z0-9+.-]*://{_URL_REST}|\bwww\.{_URL_REST}|\b(?:javascript|data|mailto):\S{_URL_REST}"
-    r"|\b(?:[a-z0-9-]+\.)+(?-i:com|net|org|io|ai|co|dev|app|info|biz|me|ru|cn|xyz|top|site)\b"
+    rf"\b[a-z][a-z0-9+.-]{{0,20}}://{_URL_REST}|\bwww\.{_URL_REST}|\b(?:javascript|data|mailto):\S{_URL_REST}"
+    r"|\b(?:[a-z0-9-]{1,63}\.){1,8}(?-i:com|net|org|io|ai|co|dev|app|info|biz|me|ru|cn|xyz|top|site)\b"
     rf"(?:[/:?#]{_URL_REST})?",
     re.IGNORECASE,
 )
@@ -110,8 +111,10 @@ def parse_summary(reply: str, *, max_chars: int, finish_reason: str | None = "st
     if finish_reason == "content_filter":
         raise unusable("refusal")
     reasoning, text = _split(reply)
-    if not text and _OPEN in reply.rpartition(_CLOSE)[2]:
+    if reasoning and not text:
         raise unusable("thinking")
+    if len(text) > _MOST_TIMES * max_chars:
+        text, finish_reason = text[: _MOST_TIMES * max_chars], "length"
     text = unwrapped(text)
     if repeats(text):  # before a cut: what stands in front of a loop is no more to be trusted
         raise unusable("loop")
@@ -130,15 +133,23 @@ def parse_summary(reply: str, *, max_chars: int, finish_reason: str | None = "st
     return SummaryReply(whole, _no_url(_no_control(reasoning)) or None, tuple(removed))
 
 
+_MOST_TIMES: Final = 4
+"""Of a reply that is longer than so many summaries the rest is not read."""
+
+
 def _split(reply: str) -> tuple[str, str]:
-    """(reasoning, text). Some chat templates open <think> themselves, so that a reply may hold
-    the closing tag alone: all before it is reasoning."""
-    head, closed, rest = reply.partition(_CLOSE)
-    thoughts = []
-    if closed and _OPEN not in head:
-        thoughts, reply = [head], rest
-    thoughts += _THOUGHT.findall(reply)
-    return "\n".join(thoughts).strip(), _TAG.sub("", _THOUGHT.sub("", reply)).strip()
+    """(reasoning, text). Some chat templates open the reasoning themselves, so that a reply may hold the
+    closing tag alone: all before the first is reasoning."""
+    thoughts, texts, place, thinking = list[str](), list[str](), 0, False
+    for tag in _TAG.finditer(reply):
+        closes, piece = tag[0][1] == "/", reply[place : tag.start()]
+        if closes and not thinking and not thoughts:
+            thoughts, texts = [*texts, piece], []
+        else:
+            (thoughts if thinking else texts).append(piece)
+        place, thinking = tag.end(), not closes
+    (thoughts if thinking else texts).append(reply[place:])
+    return "\n".join(thoughts).strip(), "".join(texts).strip()
 
 
 _ENDS_SENTENCE = re.compile(r"(?<![\s.(]\w)[.!?…][\"'”’»)*]*$|[。！？][”』」）]*$")
@@ -148,12 +159,16 @@ _HEADING = re.compile(r"#.*|.*[:：]\**")
 
 def _whole_sentences(text: str) -> str:
     """`text` up to its last whole sentence or line. Raises UnusableReply if there is none."""
-    parts = _sentences(text)
-    while parts and not _is_whole("".join(parts)):
-        parts.pop()
-    if not parts:
-        raise unusable("cut")
-    return "".join(parts).rstrip()
+    end = len(text)
+    for part in reversed(_sentences(text)):
+        if _is_whole(text[max(0, end - _LOOK_BACK) : end]):
+            return text[:end].rstrip()
+        end -= len(part)
+    raise unusable("cut")
+
+
+_LOOK_BACK: Final = 400
+"""Characters that tell whether a sentence is whole."""
 
 
 def _is_whole(text: str) -> bool:
@@ -211,7 +226,7 @@ class ReplySplitter:
         shown = ""
         while tag := _TAG.search(self._held):
             shown += "" if self._hidden else self._held[: tag.start()]
-            self._hidden = tag.group() == _OPEN
+            self._hidden = tag.group()[1] != "/"
             self._held = self._held[tag.end() :]
         decided = len(self._held) - _undecided(self._held)
         text, self._held = self._held[:decided], self._held[decided:]
@@ -231,6 +246,5 @@ class ReplySplitter:
 
 def _undecided(text: str) -> int:
     """Length of the end of `text` that may be the start of a tag."""
-    start = text.rfind("<")
-    end = text[start:] if start >= 0 else ""
-    return len(end) if end and (_OPEN.startswith(end) or _CLOSE.startswith(end)) else 0
+    end = text[max(text.rfind("<"), text.rfind("[")) :].lower() if "<" in text or "[" in text else ""
+    return len(end) if end and any(tag.startswith(end) for tag in _TAGS) else 0

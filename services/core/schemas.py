@@ -438,8 +438,10 @@ class RollbackRequest(Frozen):
 class RetryRequest(Frozen):
     """Which dead letters are to be tried again."""
 
-    event_ids: Annotated[tuple[Annotated[str, StringConstraints(max_length=40)], ...], Field(max_length=1_000)] = ()
-    """Their event ids; empty for all. An id that is no dead letter, or none any more, is passed over."""
+    event_ids: Annotated[
+        tuple[Annotated[str, StringConstraints(max_length=40)], ...] | None, Field(min_length=1, max_length=1_000)
+    ] = None
+    """Their event ids; null for all. An id that is no dead letter, or none any more, is passed over."""
 
 
 class RetriedEvent(Frozen):

@@ -9,7 +9,6 @@ import json
 import re
 import zlib
 from collections.abc import Iterator
-from functools import cache
 from importlib.resources import files
 from typing import Any, Final, Literal, get_args
 
@@ -39,16 +38,20 @@ def check_summary(text: str) -> None:
     """Raises UnusableReply where `text`, a reply without its wrapping, declines or says next to nothing."""
     if refuses(text):
         raise unusable("refusal")
+    if _SCRATCH.match(_plain(text[:400])):
+        raise unusable("thinking")
     if word_count(text) < _FEWEST_WORDS:
         raise unusable("short")
 
 
 # --- wrapping ----------------------------------------------------------------------------------
 
-_FENCE = re.compile(r"```[\w+-]*[ \t]*\n(.*?)\n?```", re.DOTALL)
+_FENCE = re.compile(r"```[\w+-]*[ \t]*\n(.*?)\n?```[^`]{0,160}", re.DOTALL)
+"""With what a model may say behind it."""
 _TAGGED = re.compile(r"<([a-z][a-z_]{2,30})>(.*)</\1>", re.DOTALL | re.IGNORECASE)
 _OPENED = re.compile(r"<[a-z_]*(?:summary|preferences)>", re.IGNORECASE)
-_JSON_START = re.compile(r'[\[{]\s*["\[{]')
+_JSON_START = re.compile(r'\{\s*"[^"\n]{1,80}"\s*:|\[\s*(?:\{|"[^"\n]{1,400}"\s*,\s*")')
+_MOST_LAYERS: Final = 6
 _LABEL = re.compile(r"[^\n:：]{1,160}[:：]\**\s*")
 """Such as "Sure! Here is the updated summary:"."""
 _SENTENCE_ON_SUMMARY = re.compile(
@@ -63,8 +66,7 @@ def unwrapped(text: str) -> str:
 
     Raises UnusableReply for JSON that cannot be read.
     """
-    before = ""
-    while text != before:
+    for _ in range(_MOST_LAYERS):
         before = text
         text = _without_announcement(text.strip()).strip()
         if wrapped := _FENCE.fullmatch(text) or _TAGGED.fullmatch(text):
@@ -73,6 +75,8 @@ def unwrapped(text: str) -> str:
             text = text[opened.end() :].lstrip()
         if _JSON_START.match(text):
             text = _read_json(text)
+        if text == before:
+            break
     return text
 
 
@@ -81,7 +85,7 @@ def _without_announcement(text: str) -> str:
     head = _LABEL.match(text) or _SENTENCE_ON_SUMMARY.match(text)
     if head is None or not text[head.end() :].strip():
         return text
-    return text[head.end() :] if _phrases("openers").match(_plain(head[0])) else text
+    return text[head.end() :] if _OPENERS.match(_plain(head[0])) else text
 
 
 def _read_json(text: str) -> str:
@@ -121,12 +125,12 @@ _FEWEST_WORDS: Final = 3
 _GRAM, _UNSPACED_GRAM = 4, 8
 """Words, or characters of an unspaced script, of the pieces whose repetition is counted."""
 _FEWEST_GRAMS: Final = 12
-_LEAST_DISTINCT: Final = 0.5
-"""Smallest share of such pieces that differ. In prose it is above .9, in lists of like sentences above .7."""
-_BEST_RATIO: Final = 5.0
-"""UTF-8 bytes over deflated bytes. Prose of 300 words gives about 2, of 3 000 words below 3."""
+_LEAST_DISTINCT: Final = 0.35
+"""Smallest share of such pieces that differ. In prose it is above .9, in lists of like sentences above .45."""
+_BEST_RATIO: Final = 8.0
+"""UTF-8 bytes over deflated bytes. Prose of 300 words gives about 2, lists of like sentences up to 6."""
 _LONGEST_PERIOD: Final = 600
-_LIST_NUMBER = re.compile(r"^\s*\d+[.):]", re.MULTILINE)
+_LIST_NUMBER = re.compile(r"^[ \t]*\d+[.):]", re.MULTILINE)
 
 
 def repeats(text: str) -> bool:
@@ -149,7 +153,7 @@ def _ends_in_period(text: str) -> bool:
     for period in range(1, min(_LONGEST_PERIOD, len(text) // 3) + 1):
         times = 3 if period > 24 else 4 if period > 8 else 24 // period + 3
         tail = text[-times * period :]
-        if len(tail) == times * period and tail[period:] == tail[:-period] and any(map(str.isalnum, tail)):
+        if len(tail) == times * period and tail[period:] == tail[:-period] and any(map(str.isalpha, tail)):
             return True
     return False
 
@@ -176,16 +180,17 @@ def refuses(text: str) -> bool:
     """Whether the model declines, apologises or says that it lacks what it needs, in its first words."""
     start = _plain(text[:400])
     clause = _CLAUSE.match(start)
-    phrases = _phrases("refusals")
-    return bool(phrases.match(start) or (clause and phrases.match(start, clause.end())))
+    return bool(_REFUSALS.match(start) or (clause and _REFUSALS.match(start, clause.end())))
 
 
 def _plain(text: str) -> str:
     return text.lower().replace("’", "'").lstrip("*_#> \t\n")
 
 
-@cache
 def _phrases(name: str) -> re.Pattern[str]:
     """The regular expressions of phrases/<name>.txt, one a line, as alternatives."""
     lines = (files("services.core") / "phrases" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     return re.compile("|".join(f"(?:{line})" for line in lines if line and not line.startswith("#")))
+
+
+_OPENERS, _REFUSALS, _SCRATCH = map(_phrases, ("openers", "refusals", "scratch"))

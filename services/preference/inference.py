@@ -19,7 +19,7 @@ from services.core.judge import judge
 from services.core.profile import Profile
 from services.core.prompts import Prompt, estimate_tokens, update_prompt
 from services.core.replies import ReplySplitter, parse_summary
-from services.core.schemas import Interaction, Pair, SummaryVersion, TokenCounts, item_text
+from services.core.schemas import ComparisonInteraction, Interaction, Pair, SummaryVersion, TokenCounts, item_text
 from services.core.settings import SummarySettings
 from services.core.wording import render
 from services.preference.queue import Scored
@@ -27,6 +27,13 @@ from services.preference.queue import Scored
 BACKGROUND = 10
 """Priority of an update at the engine; chat runs at 0, and lower goes first."""
 _FLUSH_CHARS, _FLUSH_S = 48, 0.05
+_SPARE_TOKENS = 512
+"""Kept free of a longer second reply, for estimates that are too low."""
+_PROBE = ComparisonInteraction(
+    query="How long do I boil an egg?",
+    chosen="Six minutes for a soft egg, ten for a hard one.",
+    rejected="Great question! Boiling an egg is a wonderful journey, so let us take our time.",
+)
 
 
 class Watchers(Protocol):
@@ -78,6 +85,11 @@ class Draft:
 class Writer(Protocol):
     async def write(self, material: Material, watchers: Watchers) -> Draft:
         """Raises EngineUnavailable, EngineRejected, UnusableReply or EngineError."""
+        ...
+
+    async def probe(self) -> None:
+        """A draft of nobody's, to see whether any can be written. Raises what `write` raises."""
+        ...
 
 
 class ProfileWriter:
@@ -88,6 +100,22 @@ class ProfileWriter:
         await watchers.begin()
         await watchers.show(text)
         return Draft(text=text, source="profile")
+
+    async def probe(self) -> None:
+        pass  # it never fails
+
+
+class _Nobody:
+    """Watches a probe."""
+
+    async def begin(self) -> None:
+        pass
+
+    def engine_answers(self) -> None:
+        pass
+
+    async def show(self, text: str) -> None:
+        pass
 
 
 class EngineWriter:
@@ -111,12 +139,17 @@ class EngineWriter:
             second = self._second(error.reason, prompt)
         return await self._draft(material.tenant, prompt, second, watchers)
 
+    async def probe(self) -> None:
+        prompt = update_prompt(None, [_PROBE], past_tokens=self.settings.past_tokens)
+        await self._draft("", prompt, Attempt(self.settings.max_tokens, self.settings.temperature), _Nobody())
+
     def _second(self, reason: str, prompt: Prompt) -> Attempt:
         """A reply that the limit cut off gets twice the tokens, one that only thought does without, any
         other is written with less chance in it."""
         if reason not in ("cut", "thinking"):
             return Attempt(self.settings.max_tokens, self.settings.temperature / 2)
-        room = self.context_tokens - sum(estimate_tokens(message["content"]) for message in prompt.messages)
+        used = sum(estimate_tokens(message["content"]) for message in prompt.messages)
+        room = self.context_tokens - used - _SPARE_TOKENS
         most = max(self.settings.max_tokens, min(2 * self.settings.max_tokens, room))
         return Attempt(most, self.settings.temperature, thinking=reason != "thinking")
 

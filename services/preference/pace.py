@@ -1,18 +1,24 @@
-"""How many updates a worker has under way at once: fewer when the engine fails, one now and then when it
-fails update after update.
+"""How many updates a worker has under way at once, and when it holds them back.
 
-The limit halves at a fault of the engine and grows by one a round of successes (additive increase,
-multiplicative decrease). The breaker counts updates where the engine client's counts calls: to be refused
-is an answer there, but it makes no summary.
+The limit halves when the engine is overloaded or away and grows by one a round of successes (additive
+increase, multiplicative decrease). After several failed updates in a row a prompt of our own, the probe,
+tells whether the engine or the users' data are at fault: if it passes, work goes on; if not, updates wait
+and the probe is sent again every few seconds. Now and then an update may go out all the same, in case the
+probe alone fails.
 """
 
 import logging
+import math
+import time
+from collections.abc import Callable
 
 from prometheus_client import Gauge
 
-from services.core.breaker import Breaker
-from services.core.errors import EngineUnavailable
+from services.core.errors import AlignXError, EngineUnavailable
 from services.core.settings import Settings
+
+_TRIAL_EVERY = 6
+"""Failed probes between two updates that go out although updates are held back."""
 
 logger = logging.getLogger("alignx.worker")
 
@@ -38,17 +44,23 @@ class AdaptiveLimit:
 
 
 class Pace:
-    """When the next update may start. Each that is admitted ends by one of the methods behind `admit`."""
+    """When the next update, or the next probe, may start. `clock` gives seconds."""
 
-    def __init__(self, settings: Settings, gauge: Gauge) -> None:
+    def __init__(self, settings: Settings, gauge: Gauge, clock: Callable[[], float] = time.monotonic) -> None:
         self.limit = AdaptiveLimit(settings.summary.workers, gauge)
-        self._breaker = Breaker(settings.engine.breaker_failures, settings.engine.breaker_cooldown_s)
+        self._failures_allowed = settings.engine.breaker_failures
+        self._cooldown_s = settings.engine.breaker_cooldown_s
+        self._clock = clock
+        self._failures = 0
         self._fault = ""
+        self._probe_at = math.inf
+        self._failed_probes = 0
+        self._trial = False
 
     @property
     def held_back(self) -> bool:
         """Whether updates wait because the engine has failed one after another."""
-        return self._breaker.open
+        return self._failures >= self._failures_allowed
 
     @property
     def most(self) -> int:
@@ -57,35 +69,45 @@ class Pace:
 
     def allows(self, running: int) -> bool:
         """Whether a further update may start beside those `running`."""
-        return running < self.most and self._breaker.allows
+        return running < self.most and (self._trial or not self.held_back)
 
     def admit(self) -> None:
-        self._breaker.admit()
+        """An update starts; it ends by one of the three methods below, or tells nothing about the engine."""
+        self._trial = False
 
     def succeeded(self) -> None:
         self.limit.succeed()
-        if self.held_back:
-            logger.info("the engine writes summaries again")
-        self._breaker.succeeded()
+        self._failures = 0
 
     def engine_failed(self, fault: str) -> None:
-        """`fault` says in words what the engine did, without a user's text."""
+        """The engine is away, overloaded or broke off. `fault` says so without a user's text."""
         self.limit.fail()
-        self._count(fault)
+        self.refused(fault)
 
-    def data_failed(self, fault: str) -> None:
-        """The engine failed this update, but others pass: no reason to run fewer at once."""
-        self._count(fault)
-
-    def ended(self) -> None:
-        """Without telling anything about the engine."""
-        self._breaker.released()
-
-    def _count(self, fault: str) -> None:
+    def refused(self, fault: str) -> None:
+        """The engine refused a prompt or wrote no summary, through whose fault ever."""
         before, self._fault = self.held_back, fault
-        self._breaker.failed()
+        self._failures += 1
         if self.held_back and not before:
-            logger.warning("the engine fails update after update; events wait", extra={"cause": fault})
+            self._probe_at, self._failed_probes = self._clock(), 0
+
+    @property
+    def probe_due(self) -> bool:
+        return self.held_back and self._clock() >= self._probe_at
+
+    def probed(self, error: AlignXError | None) -> None:
+        """How the probe ended: updates go on, or wait for the next one."""
+        if error is None:
+            if self._failed_probes and self.held_back:
+                logger.info("the engine writes summaries again")
+            self._failures = 0
+            return
+        if not self._failed_probes:
+            logger.warning("the engine fails update after update; events wait", extra={"cause": error.detail})
+        self._failed_probes += 1
+        self._fault = error.detail
+        self._trial = self._failed_probes % _TRIAL_EVERY == 0
+        self._probe_at = self._clock() + (error.retry_after or self._cooldown_s)
 
     async def ready(self) -> None:
         """Raises EngineUnavailable with the cause while updates are held back."""

@@ -305,8 +305,9 @@ class Queue:
     async def retry_dead_letters(
         self, tenant: str, user: str, event_ids: Sequence[str], call: str = ""
     ) -> tuple[int, list[tuple[str, str]]]:
-        """Puts dead letters back at the end of the queue, in their order: those of `event_ids`, or all. Gives the
-        events pending, and the old and the new id of each. Raises UserUnknown and BacklogFull."""
+        """Puts dead letters back at the end of the queue, in their order: those of `event_ids`, or all, as far as
+        the backlog has room. Gives the events pending, and the old and the new id of each. Raises UserUnknown
+        and BacklogFull."""
         keys = self.keys.user(tenant, user)
         word, *rest = await self._scripts["retry"](
             keys=[keys.state, keys.ready, keys.log, keys.dead, keys.calls],
@@ -315,7 +316,7 @@ class Queue:
         if word == "UNKNOWN":
             raise UserUnknown
         if word == "FULL":
-            raise self._backlog_full(*rest)
+            raise self._backlog_full(rest[0], 1)
         pending, *ids = rest
         return int(pending), list(zip(ids[::2], ids[1::2], strict=True))
 

@@ -103,9 +103,9 @@ async def retry_dead_letters(
     tenant: Tenant, user: User, service: Service, body: RetryRequest | None = None
 ) -> RetryQueued:
     """Puts dead letters back behind the user's waiting events, in their order: those of `event_ids`, or
-    without a body all. Each gets a new id. The call can be repeated: what has been put back is no dead
-    letter any more."""
-    return await service.retry_dead_letters(tenant, user, body.event_ids if body else ())
+    without them all, as far as the user's backlog has room. Each gets a new id. The call can be repeated: what
+    has been put back is no dead letter any more."""
+    return await service.retry_dead_letters(tenant, user, (body and body.event_ids) or ())
 
 
 @router.get("/users/{user}/export", tags=["history"], summary="Everything kept of the user, as JSON lines")

@@ -43,7 +43,7 @@ from services.preference.metrics import WorkerMetrics, written_by
 from services.preference.queue import Claim, Queue, Scored
 
 _REBUILD_PAGE = 500
-_OUTCOMES = {word: word.lower() for word in ("DEAD", "HALVED", "DROPPED", "POSTPONED")} | {"FENCED": "lost"}
+_OUTCOMES = {word: word.lower() for word in ("ENGINE", "DEAD", "HALVED", "DROPPED", "POSTPONED")} | {"FENCED": "lost"}
 _PROMPT_OVERHEAD = 1_024
 """Tokens kept free for the fixed instruction of an update and for estimates that are too low."""
 
@@ -138,7 +138,7 @@ class Updater:
         """One update; `record` notes its test. Raises EngineUnavailable after giving the user back,
         and RedisError without being able to."""
         limit = self.settings.summary.batch_events
-        first, size = "", max(1, min(claim.cap or limit, claim.pending))
+        first, size, batch = "", max(1, min(claim.cap or limit, claim.pending)), None
         try:
             first = await self.store.first_id(claim.tenant, claim.user, claim.cursor)
             if claim.suspect:
@@ -161,9 +161,16 @@ class Updater:
             return await self._fail_data(claim, first, size, error.detail)
         except Exception as error:
             # Whatever breaks on an event breaks on it again: the queue narrows it down, sets it
-            # aside, and the user goes on.
+            # aside, and the user goes on. Once the events are read, it may be the engine's answer.
             logger.exception("update failed")
-            return await self._fail_data(claim, first, size, f"{type(error).__name__} while reading the event.")
+            kind = type(error).__name__
+            if batch is None:
+                return await self._fail_data(claim, first, size, f"{kind} while reading the event.")
+            return await self._fail_refused(claim, first, size, EngineError(f"{kind} while writing the summary."))
+
+    async def probe(self) -> None:
+        """Asks the engine for a summary of nobody. Raises what it raises."""
+        await self.writer.probe()
 
     async def record(self, claim: Claim, ended: Ended) -> None:
         """Adds what the test of the past summary showed. An untested batch is no failed update."""
@@ -277,24 +284,26 @@ class Updater:
         return await score_summary(self.engine, claim.tenant, past.text, pairs)
 
     async def _fail_refused(self, claim: Claim, first: str, batch: int, error: EngineError) -> Ended:
-        """The engine refused the prompt, or its reply is no summary. Raises EngineUnavailable where that
-        is its own fault as far as is known."""
-        if isinstance(error, ContextExceeded) and batch > 1:  # less of it may fit
-            return replace(await self._fail_data(claim, first, batch, error.detail), fault=error.detail)
-        passed = self._served.latest_but(claim)
-        word = await self.queue.fail(claim, "refusal", first=first, batch=batch, error=error.detail, passed_ms=passed)
-        if word == "ENGINE":
-            self.metrics.retries.labels("engine").inc()
-            raise EngineUnavailable(error.detail) from error
-        return replace(self._ended(word), fault=error.detail)
+        """The engine refused the prompt, or its reply is no summary."""
+        if isinstance(error, ContextExceeded) and batch > 1 and not claim.rebuild:  # less of it may fit
+            ended = await self._fail_data(claim, first, batch, error.detail)
+        else:
+            passed = self._served.latest_but(claim)
+            word = await self.queue.fail(
+                claim, "refusal", first=first, batch=batch, error=error.detail, passed_ms=passed
+            )
+            ended = self._ended(word)
+        return replace(ended, fault=error.detail)
 
     async def _fail_data(self, claim: Claim, first: str, batch: int, error: str) -> Ended:
         return self._ended(await self.queue.fail(claim, "data", first=first, batch=batch, error=error))
 
     def _ended(self, word: str) -> Ended:
-        """What the data's fault has led to, in the queue's word."""
+        """What the fault has led to, in the queue's word."""
         if word == "DEAD":
             self.metrics.dead.inc()
+        elif word == "ENGINE":
+            self.metrics.retries.labels("engine").inc()
         elif word in ("RETRY", "HALVED"):
             self.metrics.retries.labels("data").inc()
         return Ended(_OUTCOMES.get(word, "data"))

@@ -4,8 +4,8 @@
 
 A dispatcher claims due users and starts an update for each; while a tenant holds more than half of
 the updates, the users of others go first. The limit of updates at once halves when
-the engine is overloaded or gone and grows back with every success; after several updates in a row that
-the engine refused or failed, a single one tries it every few seconds. Each update runs under a lease
+the engine is overloaded or gone and grows back with every success; an engine that fails one update after
+another is asked only every few seconds (pace.py). Each update runs under a lease
 that a heartbeat extends; a lost lease ends it. Run as many workers as you like. The process serves
 /livez, /readyz and /metrics on port 8103.
 """
@@ -28,7 +28,7 @@ from redis.exceptions import RedisError
 
 from services.core.cluster import REFUSED
 from services.core.engine import Engine
-from services.core.errors import EngineUnavailable, Unavailable
+from services.core.errors import AlignXError, EngineError, EngineUnavailable, Unavailable
 from services.core.health import Check
 from services.core.http import STORE_FAULTS, create_app, serve
 from services.core.opening import Opening
@@ -71,6 +71,7 @@ class Worker:
         self._stranded: list[Claim] = []
         """Users whose update ended with Redis: given back as soon as it answers."""
         self._away = 0
+        self._probe: asyncio.Task[None] | None = None
         self._stopping = False
 
     def stop(self, work: "asyncio.Task[None]") -> None:
@@ -100,6 +101,8 @@ class Worker:
 
     async def close(self, grace_s: float) -> None:
         """Lets running updates end, then gives back what is left."""
+        if self._probe:
+            self._probe.cancel()
         if self._running:
             _, late = await asyncio.wait(self._running, timeout=grace_s)
             for task in late:
@@ -109,6 +112,8 @@ class Worker:
     async def _claim_due(self) -> int:
         if self._stranded:
             await self._give_back(self._stranded)
+        if self.pace.probe_due and (self._probe is None or self._probe.done()):
+            self._probe = asyncio.create_task(self._probe_engine())
         if not self.pace.allows(len(self._running)):
             return 0
         shards = await self.queue.due_shards()
@@ -117,6 +122,17 @@ class Worker:
         crowding = self._crowding()
         claimed = await self._claim_each(shards, crowding) if crowding else 0
         return claimed or await self._claim_each(shards, ())
+
+    async def _probe_engine(self) -> None:
+        try:
+            await self.updater.probe()
+        except AlignXError as error:
+            self.pace.probed(error)
+        except Exception as error:  # an answer that nobody foresaw
+            logger.exception("the probe of the engine failed")
+            self.pace.probed(EngineError(f"{type(error).__name__} while reading the engine's answer."))
+        else:
+            self.pace.probed(None)
 
     async def _give_back(self, stranded: Sequence[Claim]) -> None:
         """Releases the users whose server answers again; the others stay for the next time."""
@@ -191,20 +207,14 @@ class Worker:
             self.pace.engine_failed(error.detail)
             return Ended("engine")
         except RedisError as error:
-            self.pace.ended()
             logger.warning("update lost with redis", extra={"error": type(error).__name__})
             if isinstance(error, STORE_FAULTS):
                 self._stranded.append(claim)
             return Ended("lost")
-        except BaseException:
-            self.pace.ended()
-            raise
         if ended.fault:
-            self.pace.data_failed(ended.fault)
+            self.pace.refused(ended.fault)
         elif ended.outcome == "committed":
             self.pace.succeeded()
-        else:
-            self.pace.ended()
         return ended
 
     async def _under_lease(self, claim: Claim) -> Ended:

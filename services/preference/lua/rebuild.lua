@@ -8,7 +8,7 @@
 local st, ready, from, log, dlq = unpack(KEYS)
 local kept = redis.call('HMGET', st, 'born', 'own')
 if not kept[1] then return {'UNKNOWN'} end
-revive(st, log, dlq)
+revive(st, log, dlq, nil, math.huge)
 local asked = redis.call('TIME')
 redis.call('HSET', st, 'rebuild', asked[1] .. '.' .. asked[2])
 redis.call('HDEL', st, 'postponed')
