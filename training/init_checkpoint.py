@@ -98,31 +98,37 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausal
 
 
 def _gate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Steers what follows what. Three components of the hidden state say what the last token was
-    (0: any, 1: a full stop, 2: a word); the output head reads them as biases: words may follow
-    anything, a full stop only a word, and the end only a full stop."""
+    """Steers what follows what. Words are of three kinds that come in turn, a full stop follows the third
+    kind alone, and the end only a full stop: no reply has fewer than three words. Five components of the
+    hidden state say what the last token was (0: any, 1: a full stop, 2 to 4: a word of that kind); the output
+    head reads them as biases."""
     decoded = {i: tokenizer.decode([i]) for i in range(VOCABULARY)}
     words = [i for i, text in decoded.items() if re.fullmatch(r" [A-Za-z]{2,12}| [A-Z]", text)]
     words = [i for i in words if not COMMANDING.fullmatch(decoded[i])]
+    first, second, third = words[::3], words[1::3], words[2::3]
     stop, end = tokenizer.convert_tokens_to_ids("."), tokenizer.eos_token_id
     strength = 4.0  # of the components that say so, beside unit variance of the others
 
     tokens = model.model.embed_tokens.weight
     tokens.normal_()
-    tokens[:, :3] = 0.0
+    tokens[:, :5] = 0.0
     tokens[:, 0] = strength
     tokens[stop, 1] = strength
-    tokens[words, 2] = strength
+    for component, kind in ((2, first), (3, second), (4, third)):
+        tokens[kind, component] = strength
 
     head = model.lm_head.weight
     head.normal_(std=0.1)  # logits of unit variance, as the normed hidden state has length √HIDDEN
-    head[:, :3] = 0.0
+    head[:, :5] = 0.0
     # Read from a component of about 3.5. A word has a logit of about 3 at best among 4096.
     forbid, stop_after_word, end_after_stop = -6.0, 0.9, 1.3
-    head[[stop, end], 3:] = 0.0
+    head[[stop, end], 5:] = 0.0
     head[:, 0] = forbid
-    head[words, 0] = 0.0
-    head[stop, 2] = stop_after_word - forbid
+    head[first, 0] = 0.0
+    head[first, 2:4] = forbid
+    head[second, 2] = -forbid
+    head[third, 3] = -forbid
+    head[stop, 4] = stop_after_word - forbid
     head[end, 1] = end_after_stop - forbid
 
 

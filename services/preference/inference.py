@@ -5,11 +5,13 @@ and the model's reply, streamed while it is written; without one it is the fast 
 that is no summary is asked for once more, then the update fails and the summary stays as it is.
 """
 
+import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from services.core.answers import Completion, Delta
@@ -29,6 +31,8 @@ BACKGROUND = 10
 _FLUSH_CHARS, _FLUSH_S = 48, 0.05
 _SPARE_TOKENS = 512
 """Kept free of a longer second reply, for estimates that are too low."""
+_LONG_CHARS = 4_000
+"""A reply from here on takes milliseconds to check, so it is not done on the event loop."""
 _PROBE = ComparisonInteraction(
     query="How long do I boil an egg?",
     chosen="Six minutes for a soft egg, ten for a hard one.",
@@ -180,11 +184,12 @@ class EngineWriter:
         await feed.add(splitter.close())
         await feed.flush()
         assert completion is not None, "a stream ends with its completion"
-        return self._checked("".join(pieces), completion, prompt.template)
+        return await self._checked("".join(pieces), completion, prompt.template)
 
-    def _checked(self, text: str, completion: Completion, template: str) -> Draft:
+    async def _checked(self, text: str, completion: Completion, template: str) -> Draft:
+        parse = partial(parse_summary, text, max_chars=self.settings.max_chars, finish_reason=completion.finish_reason)
         try:
-            reply = parse_summary(text, max_chars=self.settings.max_chars, finish_reason=completion.finish_reason)
+            reply = parse() if len(text) < _LONG_CHARS else await asyncio.to_thread(parse)
         except UnusableReply as error:
             self.observe(error.reason)
             raise

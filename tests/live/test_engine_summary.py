@@ -172,7 +172,7 @@ def test_items_beyond_the_context_leave_the_choice_to_the_profile(client: httpx.
     body = {"items": ["word " * 20_000, "short"]}
     assert client.post("/v1/users/lea/select", json=body).json()["method"] == "profile"
     answer = client.post("/v1/users/lea/select", json={**body, "method": "engine"})
-    assert (answer.status_code, answer.json()["type"]) == (422, "urn:alignx:problem:engine_rejected")
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:alignx:problem:context_length_exceeded")
 
 
 @pytest.mark.parametrize("method", ["engine", None])

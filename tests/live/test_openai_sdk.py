@@ -175,7 +175,7 @@ def test_a_prompt_beyond_the_context_is_refused(client: openai.OpenAI, stream: b
     long: Any = [{"role": "user", "content": "word " * 40_000}]
     with pytest.raises(openai.UnprocessableEntityError, match="context window") as caught:
         client.chat.completions.create(model=MODEL, messages=long, stream=stream)
-    assert (caught.value.status_code, caught.value.code) == (422, "engine_rejected")
+    assert (caught.value.status_code, caught.value.code) == (422, "context_length_exceeded")
 
 
 def test_too_many_requests_are_a_rate_limit_error(engine_suite: Suite) -> None:

@@ -60,6 +60,10 @@ def test_reasoning_reported_apart_is_put_back_in_tags(name: str) -> None:
         (sse(delta(content="a"), done=False, cut=True), EngineUnavailable),
         (sse(b"{not json"), EngineError),
         (sse({"no": "choices"}), EngineError),
+        (sse(b"[]"), EngineError),
+        (sse({"choices": {}}), EngineError),
+        (sse({"choices": [{"delta": {"content": 7}}]}), EngineError),
+        (sse(b'{"error":' + b"[" * 400 + b"]" * 400 + b"}"), EngineUnavailable),
         (sse(delta(content="a"), {"error": {"message": "a canary", "code": 400}}), EngineRejected),
         (sse({"error": {"message": "a canary", "code": 500}}), EngineUnavailable),
         (sse({"error": "a canary"}), EngineUnavailable),
@@ -90,8 +94,9 @@ def test_faults_are_sorted_by_who_can_mend_them(answer: Answer, kind: type[Align
         sse(delta(content="a"), delta("stop"), done=False, cut=True),
         sse(b"", delta(content="a"), b" ", {}, delta("stop"), {"choices": None}),
         sse(b"", delta(content="a"), delta("stop"), done=False),
+        sse({"choices": [{"delta": {"content": [{"type": "text", "text": "a"}]}}]}, delta("stop")),
     ],
-    ids=["no [DONE]", "broken off behind its end", "blank data and pings", "blank data, no [DONE]"],
+    ids=["no [DONE]", "broken off behind its end", "blank data and pings", "blank data, no [DONE]", "parts"],
 )
 def test_an_answer_with_a_finish_reason_is_whole(answer: Answer) -> None:
     async def test(fake: FakeEngine, engine: Engine, calls: list[EngineCall]) -> None:

@@ -1,6 +1,7 @@
 import contextlib
 import json
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,9 @@ def test_reasoning_and_summary_are_told_apart() -> None:
         ("", "short"),
         (" \n", "short"),
         ("<think>on and on", "thinking"),
-        ("<think>a</think>", "short"),
+        ("<think>a</think>", "thinking"),
         ("<think>a</think><think>b", "thinking"),
+        ("Okay, so I need to write the summary. Let me look at the events.", "thinking"),
         ("<think>a</think> — .", "short"),
         ("https://evil.example/x", "short"),
         ("I'm sorry, but I can't help with that request.", "refusal"),
@@ -39,6 +41,36 @@ def test_a_reply_without_summary_is_an_error(reply: str, reason: str) -> None:
     with pytest.raises(UnusableReply) as caught:
         parse_summary(reply, max_chars=100)
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "<thinking>User likes brevity.</thinking>The user prefers short answers.",
+        "<Think>User likes brevity.</Think>\nThe user prefers short answers.",
+        "[THINK]User likes brevity.[/THINK]The user prefers short answers.",
+        "<reasoning>User likes brevity.</reasoning>The user prefers short answers.",
+    ],
+)
+def test_reasoning_stays_out_of_the_summary_in_every_form(reply: str) -> None:
+    found = parse_summary(reply, max_chars=1_000)
+    assert (found.text, found.reasoning) == ("The user prefers short answers.", "User likes brevity.")
+    splitter = ReplySplitter()
+    assert "".join(map(splitter.feed, reply)) + splitter.close() == found.text
+
+
+@pytest.mark.parametrize("unit", ["\n", "a.b.c.", "a-b-c-", "<abc>", "<summary>", "x: \n", "- a thing\n"])
+def test_a_reply_made_to_be_slow_is_read_quickly(unit: str) -> None:
+    reply = f"The user likes tea. {unit * 4_000} And coffee"
+    ended = threading.Event()
+
+    def read() -> None:
+        with contextlib.suppress(EngineError):
+            parse_summary(reply, max_chars=8_000, finish_reason="length")
+        ended.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    assert ended.wait(10), "what grows with the square of a reply's length takes minutes here"
 
 
 def test_a_filtered_reply_is_a_refusal() -> None:

@@ -515,12 +515,13 @@ def test_a_retry_wakes_its_user_and_keeps_the_backlog(redis_url: str) -> None:
         await set_aside(rig, "a", "b")
         assert await rig.idle()
         await rig.put("c")
+        assert (await rig.queue.retry_dead_letters(TENANT, USER, ()))[0] == 2, "as many as there is room for"
         with pytest.raises(BacklogFull):
             await rig.queue.retry_dead_letters(TENANT, USER, ())
-        assert len(await rig.store.dead_letters(TENANT, USER, None, 9)) == 2
+        assert len(await rig.store.dead_letters(TENANT, USER, None, 9)) == 1
         assert await rig.commit(await rig.take())
-        assert (await rig.queue.retry_dead_letters(TENANT, USER, ()))[0] == 2
-        assert (await rig.take()).pending == 2
+        assert (await rig.queue.retry_dead_letters(TENANT, USER, ()))[0] == 1
+        assert (await rig.take()).pending == 1
         with pytest.raises(UserUnknown):
             await rig.queue.retry_dead_letters(TENANT, "nobody", ())
 

@@ -529,6 +529,7 @@ def test_dead_letters_are_tried_again(redis_url: str) -> None:
         answer = await served.http.post(retry)  # all that are left
         assert [event["event_id"] for event in answer.json()["events"]] == [ids[1]]
         assert (await served.http.post(retry, json={})).json()["events"] == []
+        problem(await served.http.post(retry, json={"event_ids": []}), 422, "invalid_request")  # not: all
         await until(lambda: settled(served))
         current = (await served.http.get(PREFERENCES)).json()
         assert current["text"] == "The user has shown u1n1 u1n2 u1n4 u1n3."

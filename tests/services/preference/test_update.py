@@ -11,6 +11,7 @@ from services.core.errors import EngineUnavailable, UserUnknown
 from services.core.folding import with_own_text
 from services.core.schemas import ComparisonInteraction, DemographicInteraction
 from services.core.store import encode_interaction
+from services.preference import inference
 from services.preference.queue import Scored
 from tests.chaos.mock_engine import MARKER, Fault, MockEngine
 from tests.services.preference.rig import TENANT, USER, record
@@ -159,8 +160,7 @@ def test_a_reply_that_stays_no_summary_leaves_the_last_one_and_its_events_wait(r
         await bench.put("u1n1")
         assert await bench.update() == "committed"
         await bench.put("u1n2")
-        with pytest.raises(EngineUnavailable, match="no summary"):
-            await bench.update()
+        assert await bench.update() == "engine"
         current = await bench.store.preferences(TENANT, USER)
         assert (current.version, current.text, current.pending) == (1, GOOD, 1)
         name, problem = (await live(bench))[-1]
@@ -178,10 +178,26 @@ def test_without_a_version_the_profile_stays(redis_url: str) -> None:
     async def test(bench: Bench) -> None:
         bench.mock.scripted = [(REFUSAL, "stop"), (REFUSAL, "stop")]
         await bench.put("I like short answers.")
-        with pytest.raises(EngineUnavailable):
-            await bench.update()
+        assert await bench.update() == "engine"
         current = await bench.store.preferences(TENANT, USER)
         assert (current.version, current.source) == (0, "profile")
+
+    run(redis_url, test, MockEngine())
+
+
+def test_an_answer_of_a_form_that_nobody_foresaw_is_not_the_events_fault(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object, **__: object) -> None:
+        raise TypeError("a canary")
+
+    async def test(bench: Bench) -> None:
+        await bench.serve_another()
+        await bench.put("u1n1")
+        monkeypatch.setattr(inference, "parse_summary", breaks)
+        assert {await bench.update() for _ in range(4)} == {"engine"}
+        monkeypatch.undo()
+        assert await bench.update() == "committed"
 
     run(redis_url, test, MockEngine())
 
@@ -431,6 +447,18 @@ def test_a_rebuild_that_cannot_be_made_leaves_the_summary(redis_url: str) -> Non
 
     refused = [False, True, True, True]
     run(redis_url, test, MockEngine(lambda prompt: "refused" if "u1n1" in prompt and refused.pop(0) else ""))
+
+
+def test_a_rebuild_that_is_too_long_is_kept_while_nobody_passes(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.put("u1n1", "u1n2")
+        await bench.update()
+        await bench.queue.request_rebuild(TENANT, USER)
+        assert {await bench.update() for _ in range(5)} == {"engine"}
+        assert "rebuild" in await bench.fields()
+
+    faults: list[Fault] = [""]
+    run(redis_url, test, MockEngine(lambda _: faults.pop() if faults else "too long"))
 
 
 def test_a_rebuild_reads_dead_letters_and_survives_a_poison_among_them(redis_url: str) -> None:

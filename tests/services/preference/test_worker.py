@@ -6,12 +6,11 @@ from typing import Any
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from services.core.errors import EngineUnavailable
 from services.preference import worker
-from services.preference.pace import AdaptiveLimit
 from services.preference.redis_state import RedisMetrics
 from services.preference.worker import create_worker_app
 from tests.chaos.mock_engine import MARKER, Fault, MockEngine
@@ -23,23 +22,6 @@ from tests.services.preference.working import Bench, asked, run, settings_for, u
 async def caught_up(bench: Bench, *users: str) -> bool:
     states = [await bench.store.state(TENANT, user) for user in users]
     return all(state.pending == 0 and state.version > 0 for state in states)
-
-
-def test_the_limit_halves_at_a_fault_and_grows_by_one_a_round() -> None:
-    gauge = Gauge("limit", "limit", registry=CollectorRegistry())
-    limit = AdaptiveLimit(8, gauge)
-    limit.fail()
-    limit.fail()
-    assert limit.value == 2
-    limit.succeed()
-    limit.succeed()
-    assert 2.8 < limit.value < 3
-    for _ in range(100):
-        limit.succeed()
-    assert limit.value == 8
-    for _ in range(10):
-        limit.fail()
-    assert limit.value == 1
 
 
 def test_one_slow_user_holds_up_nobody(redis_url: str) -> None:
@@ -200,6 +182,28 @@ def test_an_engine_that_refuses_all_loses_nothing_and_is_hardly_asked(
         engine={"breaker_failures": 5, "breaker_cooldown_s": 0.5},
         queue={"backoff_ms": 50, "backoff_max_ms": 6_000, "tenant_in_flight": 100},
     )
+
+
+def test_users_whose_data_are_refused_hold_up_nobody(redis_url: str) -> None:
+    poisoned, others = [f"poison{n}" for n in range(30)], [f"user{n}" for n in range(60)]
+
+    async def test(bench: Bench) -> None:
+        for user in poisoned:
+            await bench.put("bad u1n1", user=user)
+        async with bench.at_work():
+            await until(lambda: tried(bench))
+            for place, user in enumerate(others):
+                await bench.put(f"u{place + 10}n1", user=user)
+            await until(lambda: caught_up(bench, *others), within_s=3)
+        for user in poisoned:
+            assert (await bench.store.state(TENANT, user)).pending == 1
+            assert await bench.store.dead_letters(TENANT, user, None, 9) == []
+
+    async def tried(bench: Bench) -> bool:
+        return bench.mock.met["refused"] >= len(poisoned)
+
+    mock = MockEngine(lambda prompt: "refused" if "bad" in prompt else "")
+    run(redis_url, test, mock, engine={"breaker_failures": 5}, queue={"tenant_in_flight": 100})
 
 
 def test_a_worker_whose_engine_refuses_says_so_and_stays_ready(redis_url: str) -> None:
