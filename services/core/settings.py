@@ -98,9 +98,9 @@ class EngineSettings(Block):
     answer_timeout_s: float = Field(default=600.0, gt=0)
     """Longest wait for an answer that is not streamed."""
     breaker_failures: int = Field(default=5, ge=1)
-    """Failures in a row that open the breaker."""
+    """Failures in a row after which calls, and a worker's updates, are held back."""
     breaker_cooldown_s: float = Field(default=5.0, gt=0)
-    """Seconds without a call while the breaker is open."""
+    """Seconds until the engine is asked again while they are held back."""
     cache_salt_secret: SecretStr | None = None
     """If set, each tenant gets its own prefix cache: salt = HMAC(secret, tenant)."""
     context_tokens: int = Field(default=8192, ge=256)
