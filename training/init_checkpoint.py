@@ -105,7 +105,9 @@ def _gate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
     decoded = {i: tokenizer.decode([i]) for i in range(VOCABULARY)}
     words = [i for i, text in decoded.items() if re.fullmatch(r" [A-Za-z]{2,12}| [A-Z]", text)]
     words = [i for i in words if not COMMANDING.fullmatch(decoded[i])]
-    first, second, third = words[::3], words[1::3], words[2::3]
+    letters = [i for i in words if len(decoded[i]) == 2]  # which may follow a prompt, as answers to a choice
+    words = [i for i in words if i not in letters]
+    first, second, third = letters + words[::3], words[1::3], words[2::3]
     stop, end = tokenizer.convert_tokens_to_ids("."), tokenizer.eos_token_id
     strength = 4.0  # of the components that say so, beside unit variance of the others
 
