@@ -100,9 +100,10 @@ def configured(tmp_path: Path, model: Path, data: dict[str, Path]) -> Callable[.
 
 @pytest.fixture(autouse=True)
 def formed(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
-    """A random model never writes the form of an answer; so three of four replies are given it."""
+    """A random model never writes the form of an answer; so three of four replies are given it, and the words
+    without which they are no summary."""
     tokenizer, write = AutoTokenizer.from_pretrained(model), policy.write
-    form = tokenizer.encode("<think>a</think>")
+    form = tokenizer.encode("<think>a</think>The user likes")
 
     def writes(*given: Any) -> list[list[int]]:
         end = given[3].ends[0]
