@@ -182,7 +182,7 @@ def reward_of(replies: list[str], stages: TwoStage) -> tuple[list[float], dict[s
 
 
 def test_reward_by_hand() -> None:
-    good, bad, none = "<think>a</think>Likes tea.", "<think>a</think>Likes cola.", "Likes tea."
+    good, bad, none = "<think>a</think>They like tea.", "<think>a</think>They like cola.", "They like tea."
     high = 1 / (1 + 2.718281828459045**-2)
     rewards, logged = reward_of([good, bad, none, good, good, good, bad, none], STAGES)
     second = [high, high, 1 - high, 0.0]
@@ -193,7 +193,7 @@ def test_reward_by_hand() -> None:
 
 
 def test_reward_with_the_batch_mean() -> None:
-    good, none = "<think>a</think>Likes tea.", "Likes tea."
+    good, none = "<think>a</think>They like tea.", "They like tea."
     high = 1 / (1 + 2.718281828459045**-2)
     stages = TwoStage(generations=COUNT, unpicked="batch-mean")
     rewards, _ = reward_of([none] * 4 + [good] * 4 + [none] * 8, stages)
