@@ -25,31 +25,25 @@ class Breaker:
         """Whether calls are held back, until one that may try succeeds."""
         return self._failures >= self._limit
 
-    @property
-    def allows(self) -> bool:
-        """Whether a call may go out now: all while it is closed, one at a time after a cooldown."""
-        return not self.open or (not self._probing and self._left_s <= 0)
-
-    @property
-    def _left_s(self) -> float:
-        return self._opened_at + self._cooldown_s - self._clock()
-
     def check(self) -> None:
         """Raises EngineUnavailable, with the seconds to wait, unless a call may go out now."""
-        if not self.allows:
-            raise EngineUnavailable(SILENT, retry_after=max(self._left_s, 1.0))
+        if self._failures < self._limit:
+            return
+        left = self._opened_at + self._cooldown_s - self._clock()
+        if left > 0 or self._probing:
+            raise EngineUnavailable(SILENT, retry_after=max(left, 1.0))
 
     def admit(self) -> None:
         """As `check`, for a call that goes out; report its end by one of the methods below."""
         self.check()
-        self._probing = self.open
+        self._probing = self._failures >= self._limit
 
     def succeeded(self) -> None:
         self._failures, self._probing = 0, False
 
     def failed(self) -> None:
         self._failures, self._probing = self._failures + 1, False
-        if self.open:
+        if self._failures >= self._limit:
             self._opened_at = self._clock()
 
     def released(self) -> None:

@@ -49,7 +49,7 @@ def check_summary(text: str) -> None:
 _FENCE = re.compile(r"```[\w+-]*[ \t]*\n(.*?)\n?```[^`]{0,160}", re.DOTALL)
 """With what a model may say behind it."""
 _TAGGED = re.compile(r"<([a-z][a-z_]{2,30})>(.*)</\1>", re.DOTALL | re.IGNORECASE)
-_OPENED = re.compile(r"<[a-z_]*(?:summary|preferences)>", re.IGNORECASE)
+_OPENED = re.compile(r"<[a-z_]*(?:summary|preferences)>|```[\w+-]*[ \t]*\n(?![^`]*```)", re.IGNORECASE)
 _JSON_START = re.compile(r'\{\s*"[^"\n]{1,80}"\s*:|\[\s*(?:\{|"[^"\n]{1,400}"\s*,\s*")')
 _MOST_LAYERS: Final = 6
 _LABEL = re.compile(r"[^\n:：]{1,160}[:：]\**\s*")
@@ -71,7 +71,7 @@ def unwrapped(text: str) -> str:
         text = _without_announcement(text.strip()).strip()
         if wrapped := _FENCE.fullmatch(text) or _TAGGED.fullmatch(text):
             text = wrapped[wrapped.lastindex or 0].strip()
-        if opened := _OPENED.match(text):  # the token limit came before the closing tag
+        if opened := _OPENED.match(text):  # the token limit came before the closing one
             text = text[opened.end() :].lstrip()
         if _JSON_START.match(text):
             text = _read_json(text)

@@ -168,10 +168,6 @@ class Updater:
                 return await self._fail_data(claim, first, size, f"{kind} while reading the event.")
             return await self._fail_refused(claim, first, size, EngineError(f"{kind} while writing the summary."))
 
-    async def probe(self) -> None:
-        """Asks the engine for a summary of nobody. Raises what it raises."""
-        await self.writer.probe()
-
     async def record(self, claim: Claim, ended: Ended) -> None:
         """Adds what the test of the past summary showed. An untested batch is no failed update."""
         if ended.test is None:

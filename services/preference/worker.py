@@ -125,7 +125,7 @@ class Worker:
 
     async def _probe_engine(self) -> None:
         try:
-            await self.updater.probe()
+            await self.updater.writer.probe()
         except AlignXError as error:
             self.pace.probed(error)
         except Exception as error:  # an answer that nobody foresaw

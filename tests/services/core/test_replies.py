@@ -102,6 +102,8 @@ def test_what_is_wrapped_around_a_summary_comes_off(reply: str, text: str) -> No
             "The user prefers short answers.",
         ),
         ("The user likes tea.", "The user likes tea."),
+        ("```\nThe user likes tea. The user", "The user likes tea."),
+        ("<summary>The user likes tea. The user", "The user likes tea."),
         ("- likes tea\n- dislikes coffee\n- prefers", "- likes tea\n- dislikes coffee"),
         ("The user likes tea. **Style:**\nThe user", "The user likes tea."),
         ("用户喜欢茶。用户也喜欢", "用户喜欢茶。"),
