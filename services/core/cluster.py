@@ -42,6 +42,11 @@ CLUSTER_FAULTS = (ClusterError, TryAgainError)
 AWAY = (RedisConnectionError, RedisTimeoutError, *CLUSTER_FAULTS)
 """A command that may or may not have been applied, or was not: its server is away."""
 
+CLOSED_UNDER_WAY = (AttributeError, RuntimeError)
+"""What redis-py 8.1 raises where a command takes an idle connection to a node that has just failed: the
+library closes the idle ones one after the other, and does not take them out of the pool meanwhile. The
+writer is then None, or its transport closed (a RuntimeError of uvloop)."""
+
 
 class StoreRefused(ResponseError):
     """The server answers and writes nothing now: it is full, a replica, has lost its own replicas, or
@@ -133,6 +138,8 @@ class SteadyCluster(RedisCluster):
         except (RedisConnectionError, RedisTimeoutError) as error:
             self._failed = getattr(error, "last_failed_node_name", self._failed)
             raise
+        except CLOSED_UNDER_WAY as error:
+            raise RedisConnectionError("The connection was closed while it was in use.") from error
         except SlotNotCoveredError as error:  # no RedisError in the library, but no mistake of ours
             raise ClusterDownError(str(error)) from error
 
@@ -164,6 +171,8 @@ class SteadyPipeline(ClusterPipeline):
         except AWAY:
             await self.cluster_client.aclose()
             raise
+        except CLOSED_UNDER_WAY as error:
+            raise RedisConnectionError("The connection was closed while it was in use.") from error
         except SlotNotCoveredError as error:
             await self.cluster_client.aclose()
             raise ClusterDownError(str(error)) from error

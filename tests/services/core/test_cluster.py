@@ -276,3 +276,26 @@ def test_a_slot_that_moved_is_followed(empty: ClusterServers) -> None:
         run(empty, test)
     finally:
         empty.move(keys, new, old)
+
+def test_a_connection_closed_under_way_counts_as_a_server_that_is_away(empty: ClusterServers) -> None:
+    """redis-py closes the idle connections of a node that fails while other commands already take them."""
+
+    async def test(redis: RedisClient) -> None:
+        key = PREFIXES[0] + "n"
+        await redis.get(key)
+        node: Any = redis.get_node_from_key(key)  # type: ignore[union-attr]
+        faults = set()
+        for _ in range(20):
+            await asyncio.gather(*(redis.get(key) for _ in range(8)), return_exceptions=True)
+            pipes = [redis.pipeline(transaction=False).get(key) for _ in range(4)]
+            closing = asyncio.create_task(node.disconnect_free_connections())
+            for _ in range(2):
+                await asyncio.sleep(0)
+            answers = await asyncio.gather(
+                *(redis.get(key) for _ in range(4)), *(pipe.execute() for pipe in pipes), return_exceptions=True
+            )
+            await closing
+            faults |= {type(answer) for answer in answers if isinstance(answer, Exception)}
+        assert faults == {RedisConnectionError}
+
+    run(empty, test)
