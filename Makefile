@@ -64,19 +64,19 @@ cover-services live: export PATH := $(CURDIR)/$(BIN):$(PATH)
 cover-services: .venv/.test .venv-engine/.ready $(TINY)
 	@docker/local/prometheus.sh $(BIN)
 	@rm -f .coverage .coverage.*
-	$(call timed,tests of the services,$(BIN)/coverage run -m pytest --ignore=tests/training)
+	$(call timed,tests of the services,$(BIN)/coverage run -m pytest --ignore=tests/unit/training --ignore=tests/unit/evaluation)
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under=90
 
 cover-training: export COVERAGE_FILE := .coverage-training
 cover-training: .venv-training/.ready .venv-engine/.ready
 	@rm -f .coverage-training*
-	$(call timed,tests of training,$(TRAINING)/coverage run --source=training -m pytest tests/training --ignore=tests/training/verl)
+	$(call timed,tests of training,$(TRAINING)/coverage run --source=training,evaluation -m pytest tests/unit/training tests/unit/evaluation --ignore=tests/unit/training/verl)
 	@$(TRAINING)/coverage combine -q
 	@$(TRAINING)/coverage report --omit='training/verl/*'
 
 cover-verl: .venv-verl/.ready
-	$(call timed,tests of the verl plugin,.venv-verl/bin/python -m pytest tests/training/verl --confcutdir=tests/training/verl -W default)
+	$(call timed,tests of the verl plugin,.venv-verl/bin/python -m pytest tests/unit/training/verl --confcutdir=tests/unit/training/verl -W default)
 
 train-smoke: .venv-training/.ready .venv-engine/.ready  ## The whole chain of training on a nano model, until vLLM answers
 	$(call timed,the chain of training,PYTHON=$(TRAINING)/python ENGINE_PYTHON=.venv-engine/bin/python training/runs/nano.sh)
@@ -86,7 +86,7 @@ live: .venv/.test .venv-engine/.ready $(TINY)  ## The tests on real parts alone
 	$(BIN)/pytest tests/live tests/chaos
 
 test-containers: .venv/.test  ## Builds the containers, uses them, kills them one by one (needs a Docker engine, or root to start one)
-	$(call timed,containers,tests/docker/run.sh)
+	$(call timed,containers,tests/containers/run.sh)
 
 bench: .venv/.test .venv-training/.ready .venv-engine/.ready $(TINY)  ## Measures the suite and its training, and writes docs/benchmarks.md
 	$(BIN)/python -m bench.run
@@ -97,11 +97,11 @@ bench: .venv/.test .venv-training/.ready .venv-engine/.ready $(TINY)  ## Measure
 	$(TRAINING)/python -m bench.alignment_scoring
 
 eval: .venv-training/.ready $(if $(filter semantic,$(EMBEDDINGS)),.venv-training/.semantic)  ## Measures the fast profile on public data and writes docs/results.md (BENCHMARKS=folder EMBEDDINGS=)
-	$(TRAINING)/python -m training.benchmarks.suite --data "$(BENCHMARKS)" \
+	$(TRAINING)/python -m evaluation.suite --data "$(BENCHMARKS)" \
 		$(if $(EMBEDDINGS),--embeddings "$(EMBEDDINGS)") --report docs
 
 eval-engine: .venv-training/.ready .venv-engine/.ready  ## Measures a language model on the rows of make eval (MODEL=folder or URL)
-	$(TRAINING)/python -m training.benchmarks.engine $(or $(MODEL),models/alignx-mini) --report docs
+	$(TRAINING)/python -m evaluation.engine_suite $(or $(MODEL),models/alignx-mini) --report docs
 
 format: .venv/.test  ## Formats the code
 	$(BIN)/ruff check --fix .

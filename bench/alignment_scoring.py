@@ -26,15 +26,15 @@ from transformers.utils.logging import disable_progress_bar
 
 from bench.page import keep
 from bench.result import Row
-from training.corpus import rows
-from training.corpus.rows import World
+from evaluation.cases.pairs import HISTORY_TOKENS, MAX_HISTORY, pair
+from evaluation.model_sources import checkpoint
+from evaluation.models import Likelihood, LocalModel, Messages
+from training.corpus import world_rows
+from training.corpus.world_rows import World
 from training.data.formats import AlignXRow
-from training.evaluation.models import Likelihood, LocalModel, Messages
-from training.evaluation.pairs import HISTORY_TOKENS, MAX_HISTORY, pair
-from training.evaluation.sources import checkpoint
-from training.local import LocalEngine
-from training.pairs import Mode
-from training.synthesis.store import AnswerStore
+from training.data.preference_pairs import Mode
+from training.speed.local_engine import LocalEngine
+from training.synthesis.answer_store import AnswerStore
 
 MODEL = Path("models/alignx-mini")
 MODES: tuple[Mode, ...] = ("ica", "pba")
@@ -53,7 +53,7 @@ def asked(mode: Mode, count: int, first: int = 0) -> list[tuple[Messages, str]]:
     number, world = first, World("heldout")
     while len(found) < 2 * count:
         rng = random.Random(f"alignment-{number}")
-        row = AlignXRow.model_validate(rows.alignx(rng, world, rng.randint(*EVENTS)))
+        row = AlignXRow.model_validate(world_rows.alignx(rng, world, rng.randint(*EVENTS)))
         number += 1
         if made := pair(row, mode, max_history=MAX_HISTORY, history_tokens=HISTORY_TOKENS):
             found += [(made["prompt"], made[name][0]["content"]) for name in ("chosen", "rejected")]

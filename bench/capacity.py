@@ -8,7 +8,7 @@ from bench.result import percentile
 from bench.scale import BUSY, REDIS_BUSY, WORKER_PLACES, Demand, bill, bill_rows, price, simulate
 from bench.scale_check import TENANT_IN_FLIGHT
 from bench.simulation import Policy
-from services.core.settings import QueueSettings
+from services.settings import QueueSettings
 
 PAGE = ROOT / "docs" / "capacity.md"
 PLOT = ROOT / "docs" / "capacity.svg"

@@ -27,15 +27,15 @@ import httpx
 
 from bench.page import keep
 from bench.result import Row
-from services.core.wording import render
-from training.benchmarks.engine import SERVING
-from training.corpus import rows
-from training.corpus.rows import World
-from training.evaluation.cases import Case, MeasuredRow
-from training.evaluation.choosing import Known, forced, profile_of, sampled
-from training.evaluation.models import Model, Placement, open_model
-from training.served import vllm
-from training.synthesis.store import AnswerStore
+from evaluation.cases.cases import Case, MeasuredRow
+from evaluation.engine_suite import SERVING
+from evaluation.models import Model, Placement, open_model
+from evaluation.scoring.choice_scores import Known, forced, profile_of, sampled
+from evaluation.served import vllm
+from services.profile.render import render
+from training.corpus import world_rows
+from training.corpus.world_rows import World
+from training.synthesis.answer_store import AnswerStore
 
 MODELS, PYTHON = (Path("models/alignx-mini"), Path("models/alignx-tiny")), Path(".venv-engine/bin/python")
 HISTORY, ROUNDS = 12, 4
@@ -64,7 +64,7 @@ def users(count: int) -> list[tuple[Case, Known]]:
     found, world = [], World("heldout")
     for number in range(count):
         name = f"choice-{number}"
-        case = Case.of(MeasuredRow.model_validate(rows.upi(random.Random(name), world, HISTORY, name)))
+        case = Case.of(MeasuredRow.model_validate(world_rows.upi(random.Random(name), world, HISTORY, name)))
         found.append((case, Known(render(profile_of(case)))))
     return found
 

@@ -2,7 +2,7 @@
 
     .venv-training/bin/python -m bench.profile_benchmarks [NAME …] [--limit N]
 
-The rows are those of `python -m training.benchmarks` on the parts in ../shared/data. "Profile" scores by
+The rows are those of `python -m evaluation.converters` on the parts in ../shared/data. "Profile" scores by
 the statistics, "text alone" by a profile that has read the summary and nothing else. "Kept aside" is the
 half of the users, by a checksum of their ids, that no feature and no sentence was chosen on; P-Soups has
 none. Popularity is how often others took the items before; where it is known, items carry it except in the
@@ -19,26 +19,21 @@ from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 
+from alignx.schemas.interactions import ClickInteraction, Interaction, PurchaseInteraction, RatingInteraction
+from alignx.schemas.items import Item, item_text
 from bench.page import keep
 from bench.result import Row
-from services.core.folding import with_own_text
-from services.core.items import read_item
-from services.core.profile import EMPTY, Profile, scores
-from services.core.schemas import (
-    ClickInteraction,
-    Interaction,
-    Item,
-    PurchaseInteraction,
-    RatingInteraction,
-    item_text,
-)
-from services.core.wording import render
-from training.benchmarks.__main__ import BENCHMARKS
-from training.benchmarks.converting import Negatives, Plan, Tally
-from training.evaluation.cases import Case, flipped
-from training.evaluation.choosing import folded, offered
-from training.evaluation.metrics import right as hit
-from training.evaluation.profiling import popular
+from evaluation.cases.benchmark import Negatives, Plan, Tally
+from evaluation.cases.cases import Case, flipped
+from evaluation.converters.__main__ import BENCHMARKS
+from evaluation.scoring.choice_scores import folded, offered
+from evaluation.scoring.metrics import right as hit
+from evaluation.scoring.profile_scores import popular
+from services.profile.fold import with_own_text
+from services.profile.item_features import read_item
+from services.profile.render import render
+from services.profile.scoring import scores
+from services.profile.statistics import EMPTY, Profile
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 FLIPPED, SEED = 0.3, 42

@@ -15,11 +15,13 @@ from math import log
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from alignx.schemas.interactions import INTERACTION, ComparisonInteraction, Interaction, Pair
+from alignx.schemas.items import item_text
 from bench.result import Row
-from services.core.dumping import dumps
-from services.core.folding import fold
-from services.core.profile import EMPTY, Profile, probabilities, scores
-from services.core.schemas import INTERACTION, ComparisonInteraction, Interaction, Pair, item_text
+from services.profile.fold import fold
+from services.profile.scoring import probabilities, scores
+from services.profile.serialize import dumps
+from services.profile.statistics import EMPTY, Profile
 
 ROOT = Path(__file__).resolve().parents[1]
 PSOUPS = ROOT.parent / "shared" / "data" / "psoups"

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Callable
 
 from bench import (
-    cluster,
+    cluster_scaling,
     coalescing,
     gateway_overhead,
-    ingest,
+    ingest_speed,
     memory,
     profile_quality,
     reads,
@@ -26,11 +26,11 @@ from bench.result import Row
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "gateway": gateway_overhead.measure,
-    "ingest": ingest.measure,
+    "ingest": ingest_speed.measure,
     "reads": reads.measure,
     "coalescing": coalescing.measure,
     "update_cost": update_cost.measure,
-    "cluster": cluster.measure,
+    "cluster": cluster_scaling.measure,
     "memory": memory.measure,
     "scale": scale_check.measure,
     "profile": profile_quality.measure,

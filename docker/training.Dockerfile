@@ -18,9 +18,11 @@ RUN python3 -m venv --without-pip /opt/training \
     && python3 -m pip --python /opt/training/bin/python install --no-cache-dir torch==2.13.0
 RUN python3 -m pip --python /opt/training/bin/python install --no-cache-dir --no-deps -r training.lock
 COPY pyproject.toml README.md LICENSE /src/
+COPY alignx /src/alignx
 COPY services /src/services
 COPY gateway /src/gateway
 COPY training /src/training
+COPY evaluation /src/evaluation
 RUN python3 -m pip --python /opt/training/bin/python install --no-cache-dir --no-deps /src
 # Runs write into the folder that is mounted here; caches go below /tmp.
 RUN mkdir /runs && chown 10001:10001 /runs

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from gateway.app import build_app
-from services.core.settings import Settings
-from services.core.telemetry import create_registry
-from services.preference.app import create_preference_app
+from gateway.__main__ import build_app
+from services.preference.__main__ import create_preference_app
 from services.preference.worker import create_worker_app
-from services.response.app import create_response_app
+from services.response.__main__ import create_response_app
+from services.server.metrics import create_registry
+from services.settings import Settings
 
 PAGE = """\
 # Metrics

@@ -10,16 +10,17 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
+from alignx.schemas.requests import PROBLEM_PREFIX
 from docs import metrics
-from services.core.errors import PROBLEM_PREFIX, error_tree
-from services.core.settings import Settings
+from services.errors import error_tree
+from services.settings import Settings
 
 FOLDER = Path(__file__).parent
 
 CONFIGURATION = """\
 # Configuration
 
-Written by `python -m docs.reference` from services/core/settings.py.
+Written by `python -m docs.reference` from services/settings.py.
 
 Every process reads the same settings from its environment and checks them before it starts; a value
 that is not valid ends it with a line that names the variable. A secret can also be a file: with
@@ -29,7 +30,7 @@ that is not valid ends it with a line that names the variable. A secret can also
 ERRORS = """\
 # Errors
 
-Written by `python -m docs.reference` from services/core/errors.py.
+Written by `python -m docs.reference` from services/errors.py.
 
 Errors are RFC 9457 documents (`application/problem+json`): `type`, `title`, `status`, `detail`, and
 where they help `errors` (a list of `field` and `message`), `limit`, `request_id`. On

@@ -8,10 +8,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
+from alignx.schemas.api_keys import KeyCreated, KeyList, KeyRequest, TenantList
 from gateway.auth import Authenticator, Caller
 from gateway.keys import KeyStore
-from services.core.http import JsonRoute
-from services.core.schemas import KeyCreated, KeyList, KeyRequest, TenantList
+from services.server.app import JsonRoute
 
 
 async def admin_caller(request: Request) -> Caller:

@@ -14,8 +14,8 @@ from pydantic import SecretStr
 from starlette.types import Scope
 
 from gateway.keys import KeyStore, parse_key
-from gateway.limits import note_allowance
-from services.core.errors import Forbidden, RateLimited, Unauthenticated
+from gateway.rate_limits import note_allowance
+from services.errors import Forbidden, RateLimited, Unauthenticated
 
 _REASONS = ("missing", "malformed", "unknown", "wrong_secret", "revoked")
 

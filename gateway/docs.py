@@ -14,7 +14,7 @@ import aiohttp
 import orjson
 
 from gateway.routing import SERVICES, Service
-from services.core.http import TENANT_HEADER, TOKEN_HEADER
+from services.server.app import TENANT_HEADER, TOKEN_HEADER
 
 Document = dict[str, Any]
 

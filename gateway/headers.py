@@ -7,8 +7,8 @@ those that concern the inside.
 
 from collections.abc import Iterable
 
-from services.core.errors import RequestError
-from services.core.http import DRAINING_HEADER, TENANT_HEADER, TOKEN_HEADER
+from services.errors import RequestError
+from services.server.app import DRAINING_HEADER, TENANT_HEADER, TOKEN_HEADER
 
 _INWARD = {
     name.lower().encode(): name

@@ -20,18 +20,17 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import resources
 from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from gateway.limits import Allowance
-from services.core.cluster import RedisClient, Script, answers, is_refusal
-from services.core.errors import KeyUnknown, StoreUnavailable
-from services.core.http import STORE_FAULTS
-from services.core.keys import ALL_API_KEYS, TENANTS, api_key, tenant_api_keys
-from services.core.schemas import KeyCreated, KeyInfo, KeyList, KeyRequest, TenantInfo, TenantList
-from services.core.settings import Settings
+from alignx.schemas.api_keys import KeyCreated, KeyInfo, KeyList, KeyRequest, TenantInfo, TenantList
+from gateway.rate_limits import Allowance
+from services.errors import KeyUnknown, StoreUnavailable
+from services.server.app import STORE_FAULTS
+from services.settings import Settings
+from services.storage.connection import RedisClient, Script, answers, is_refusal, read_script
+from services.storage.key_names import ALL_API_KEYS, TENANTS, api_key, tenant_api_keys
 
 _KEY_FORM = re.compile(r"ax_([a-z0-9]{4,32})_([A-Za-z0-9-]{32,128})", re.ASCII)
 
@@ -95,7 +94,7 @@ class KeyStore:
         self._redis: Any = redis  # its methods are typed for the blocking client and this one at once
         self._defaults = settings.gateway
         self._slots = asyncio.Semaphore(settings.redis.max_connections)
-        self._admit = Script(redis, resources.files("gateway").joinpath("lua/admit.lua").read_text(encoding="utf-8"))
+        self._admit = Script(redis, read_script("gateway", "admit"))
 
     async def ping(self) -> None:
         await _answer(answers(self._redis))

@@ -9,7 +9,7 @@ from importlib import resources
 from fastapi import FastAPI, Request, Response
 from starlette.responses import RedirectResponse
 
-from services.core.errors import RouteUnknown
+from services.errors import RouteUnknown
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _SECURITY = {

@@ -23,14 +23,14 @@ from yarl import URL
 from gateway import headers
 from gateway.auth import Authenticator, Caller
 from gateway.disconnect import CallerWatch
-from gateway.limits import ClientDisconnected, read_body
+from gateway.rate_limits import ClientDisconnected, read_body
 from gateway.routing import SERVICES, Route, RoutingTable
 from gateway.upstreams import NOT_SENT, SEVERED, Replica, Upstreams
-from services.core.draining import Drain
-from services.core.errors import AlignXError, Draining, MethodNotAllowed, UpstreamUnavailable
-from services.core.http import DRAINING_HEADER, METHODS, TENANT_HEADER, TOKEN_HEADER, sse
-from services.core.settings import GatewaySettings, Settings
-from services.core.tracing import SPAN, Span
+from services.errors import AlignXError, Draining, MethodNotAllowed, UpstreamUnavailable
+from services.server.app import DRAINING_HEADER, METHODS, TENANT_HEADER, TOKEN_HEADER, sse
+from services.server.shutdown import Drain
+from services.settings import GatewaySettings, Settings
+from services.tracing import SPAN, Span
 
 _STREAMED_BODY = 1 << 20
 """Bytes from which a request body is sent in pieces, so that it does not hold up the event loop."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote_to_bytes
 
-from services.core.errors import RequestError, RouteUnknown
+from services.errors import RequestError, RouteUnknown
 
 Service = Literal["preference", "response"]
 SERVICES: tuple[Service, ...] = ("preference", "response")

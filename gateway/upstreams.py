@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from gateway.routing import SERVICES, Service
-from services.core.settings import GatewaySettings
+from services.settings import GatewaySettings
 
 NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 """The service has seen nothing of the request."""

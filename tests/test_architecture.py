@@ -1,67 +1,41 @@
-"""What holds for the whole tree: a closed kernel, no heavy imports, nothing unbounded, nothing left lying.
+"""What holds for the whole tree: small folders and files, no heavy imports, no circles, nothing left lying.
 
-Who may import whom is in pyproject.toml ([tool.importlinter]); these are the rules beside it.
+Which folder may import which is in pyproject.toml ([tool.importlinter]); these are the rules beside it.
 """
 
 import ast
 import re
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from docs.metrics import exported
-from services.preference.scripts import SCRIPTS
+from services.preference.queue import SCRIPTS
 
 ROOT = Path(__file__).parents[1]
-PRODUCT = sorted(path for folder in ("services", "gateway") for path in (ROOT / folder).rglob("*.py"))
+SERVING = ("alignx", "services", "gateway")
+PACKAGES = (*SERVING, "training", "evaluation")
+PRODUCT = sorted(path for folder in SERVING for path in (ROOT / folder).rglob("*.py"))
+CODE = sorted(path for folder in PACKAGES for path in (ROOT / folder).rglob("*.py"))
 LUA = sorted(path for folder in ("services", "gateway") for path in (ROOT / folder).rglob("*.lua"))
-
-KERNEL = {
-    "__init__.py": "empty",
-    "answers.py": "reads what an engine answers; beside its client",
-    "breaker.py": "stops asking an engine that is silent; beside its client",
-    "cluster.py": "every process reads and writes Redis by it, one server or many",
-    "calls.py": "the calls to an engine under way; beside its client",
-    "directions.py": "preference vectors in words: response chats by them, training makes pairs of them",
-    "draining.py": "every process takes its leave by it",
-    "dumping.py": "the profile as bytes: the store keeps them, training and bench weigh them",
-    "engine.py": "preference writes summaries with it, response answers with it, training evaluates with it",
-    "errors.py": "every process raises from this tree",
-    "folding.py": "an event into the fast profile: preference as it comes, training over a history",
-    "health.py": "the pages of every process that say how it is; beside the app",
-    "http.py": "every process is an app made here",
-    "judge.py": "preference tests summaries with it, response selects with it",
-    "migrations.py": "every service checks the data's version at start, and a restore checks a backup's",
-    "opening.py": "every service claims the data at start, and waits for a Redis that is away",
-    "profile.py": "preference writes it, response scores with it, training evaluates it",
-    "meaning.py": "how near an item is in meaning to what was taken: response scores with it, training evaluates it",
-    "items.py": "what an item's name, year and popularity tell the profile",
-    "keys.py": "the store reads by these names, preference writes by them",
-    "prompts.py": "one set of prompts for serving and training",
-    "phrases": "how models refuse and announce, in many languages",
-    "summary_checks.py": "whether a reply is a summary at all: for serving, and for rewards in training",
-    "replies.py": "a model's reply into a summary: for serving, and for rewards in training",
-    "schemas.py": "the vocabulary of all",
-    "sentences.py": "the profile's own sentences read back: after a user's edit, and to score by the text alone",
-    "settings.py": "every process is configured by it",
-    "spans.py": "traces that are sent, with a library that is optional; tracing.py without it",
-    "statements.py": "what a user says of themselves, as the profile reads it",
-    "store.py": "preference and response read the same user",
-    "style.py": "how a text is written, as the profile reads it",
-    "templates.py": "the fixed text of the prompts; training's tokenizer holds it as tokens",
-    "telemetry.py": "logs and metrics of every process",
-    "tracing.py": "the trace goes with a call through every process, the engine's client included",
-    "wording.py": "the profile in words: the store gives them out, response explains with them",
-}
-"""Why each file is in services/core. A new one needs two packages that import it, and a line here."""
 
 VAGUE = {"utils", "util", "common", "helpers", "helper", "misc", "shared"}
 HEAVY = {"torch", "transformers", "trl", "vllm", "tokenizers"}
 MAX_FILE, MAX_FUNCTION = 350, 60
 LONG_FILES = {
-    "services/core/schemas.py": "a vocabulary: many small records, none with logic to speak of",
-    "services/core/settings.py": "a catalogue: one block a resource, a sentence to each field",
+    "services/settings.py": "a catalogue: one block a resource, a sentence to each field",
 }
-LONG_FUNCTIONS = {"gateway/app.py:build_app": "the gateway put together, top to bottom"}
+MAX_FOLDER = 12
+LARGE_FOLDERS = {"gateway": 15, "services/preference": 15, "training": 15}
+"""Files of a folder at most, `__init__.py` aside; a folder above `MAX_FOLDER` is one whole application."""
+SAME_BASENAME = 2
+"""How often a basename may stand in the tree: on both sides of one wire, or for one role in two services."""
+GATEWAY_CLOSURE = 28
+"""Our modules that the gateway's process loads at most."""
+LONG_FUNCTIONS = {"gateway/__main__.py:build_app": "the gateway put together, top to bottom"}
 
 PERSONAL_LABELS = {"user", "user_id", "tenant", "tenant_id", "key", "key_id", "event_id", "request_id", "path", "query"}
 BY_TENANT = {"alignx_tenant_tokens_total"}
@@ -93,9 +67,14 @@ def sources() -> Iterator[Path]:
 # --- files -------------------------------------------------------------------------------------
 
 
-def test_the_kernel_is_a_closed_list() -> None:
-    found = {path.name for path in (ROOT / "services/core").iterdir() if path.name != "__pycache__"}
-    assert found == KERNEL.keys()
+def test_a_folder_is_small_enough_to_know() -> None:
+    sizes = Counter(name(path.parent) for path in CODE if path.name != "__init__.py")
+    assert {folder: size for folder, size in sizes.items() if size > LARGE_FOLDERS.get(folder, MAX_FOLDER)} == {}
+
+
+def test_a_file_name_means_one_thing() -> None:
+    names = Counter(path.name for path in CODE if not path.name.startswith("__"))
+    assert {found: count for found, count in names.items() if count > SAME_BASENAME} == {}
 
 
 def test_no_module_is_named_after_nothing() -> None:
@@ -159,6 +138,39 @@ def test_what_serves_imports_no_model_library() -> None:
     assert [name(path) for path in PRODUCT if not HEAVY.isdisjoint(imported(tree(path)))] == []
 
 
+def modules_imported(path: Path) -> set[str]:
+    """The project's modules that a file imports when it runs, by their dotted names."""
+    known = {name(other).removesuffix(".py").replace("/", ".") for other in CODE}
+    typing_only = {
+        id(node)
+        for block in ast.walk(tree(path))
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    found = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in typing_only:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)} & known
+    return found
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    graph = {name(path).removesuffix(".py").replace("/", "."): modules_imported(path) for path in CODE}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_the_gateway_loads_little_and_nothing_of_the_profile() -> None:
+    code = f"import gateway.__main__, sys; print(*(m for m in sys.modules if m.split('.')[0] in {SERVING}))"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    files = [module for module in loaded.stdout.split() if "." in module and not is_package(module)]
+    assert [module for module in files if module.startswith("services.profile")] == []
+    assert len(files) <= GATEWAY_CLOSURE, files
+
+
+def is_package(module: str) -> bool:
+    return (ROOT / module.replace(".", "/")).is_dir()
+
+
 def test_every_lua_script_is_used() -> None:
     included = {
         part
@@ -167,10 +179,12 @@ def test_every_lua_script_is_used() -> None:
     }
     loaded = {f"{script}.lua" for script in SCRIPTS}
     named = {
-        Path(node.value).name
+        f"{call.args[1].value}.lua"
         for path in PRODUCT
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.search(r"\w\.lua$", node.value)
+        for call in ast.walk(tree(path))
+        if isinstance(call, ast.Call)
+        and ast.unparse(call.func) == "read_script"
+        and isinstance(call.args[1], ast.Constant)
     }
     assert {path.name for path in LUA} == included | loaded | named
 

@@ -14,4 +14,4 @@ def test_tests_of_training_are_never_left_out_in_silence() -> None:
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stdout
     assert "test_rewards.py" not in ran.stdout
-    assert "tests/training need .venv-training" in ran.stdout
+    assert "tests/unit/training tests/unit/evaluation need .venv-training" in ran.stdout

@@ -26,7 +26,7 @@ import torch
 from safetensors import SafetensorError
 
 from training.config import Stage
-from training.errors import CheckpointError, warn_on_failure
+from training.exceptions import CheckpointError, warn_on_failure
 from training.rehearsal import Rehearsal
 
 MARKER: Final = "whole"
@@ -285,7 +285,7 @@ class WholeCheckpoints:
             self._saving = False
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """The card follows the finished checkpoint (training/ending.py); half-way there is nothing to say."""
+        """The card follows the finished checkpoint (training/finish.py); half-way there is nothing to say."""
 
     def finish(self, config: Stage) -> None:
         """Writes the finished checkpoint and clears the ones to resume from; every process calls it."""

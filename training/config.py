@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from training.errors import ConfigError, TrainingError
+from training.exceptions import ConfigError, TrainingError
 
 
 class Section(BaseModel):

@@ -23,16 +23,16 @@ from transformers.utils.logging import disable_progress_bar
 from trl import DPOConfig as Arguments
 from trl import DPOTrainer
 
-from training.arguments import adapter, base_tokenizer, on_cpu, shared
-from training.batches import Bucketed, SharedPairs
 from training.checkpoint import WholeCheckpoints, resume_point
 from training.config import PositiveInt, Section, Stage, devices, run_script
-from training.ending import end
-from training.pairs import AlignXEncoder, PairEncoder
+from training.data.preference_pairs import AlignXEncoder, PairEncoder
+from training.data.tokens import LENGTH, Encoder, tokenised
+from training.finish import end
 from training.progress import Progress
-from training.scoring import scorable, score_next
-from training.sharing import Packed
-from training.tokens import LENGTH, Encoder, tokenised
+from training.speed.batches import Bucketed, SharedPairs
+from training.speed.next_token_scores import scorable, score_next
+from training.speed.prefix_sharing import Packed
+from training.trl_arguments import adapter, base_tokenizer, on_cpu, shared
 
 
 class Dpo(Section):

@@ -5,7 +5,7 @@
 
 For AlignXplore's two rewards (`jud`, `gen`: rows with a history and one target) and AlignXplore+'s
 two-stage `streaming`. TRL's GRPOTrainer; what is ours is the order of the rows, the rewards, the judge,
-and that the replies to one prompt share its computation (training/writing.py, training/sharing.py).
+and that the replies to one prompt share its computation (training/speed/generate.py, training/speed/prefix_sharing.py).
 
 Rows are counted as replies: `optim.batch` replies make an optimizer step, `grpo.updates` such steps
 are made of one rollout, so a rollout holds batch * updates / generations prompts, and with `streaming`
@@ -27,20 +27,20 @@ from pydantic import Field, model_validator
 from transformers.utils.logging import disable_progress_bar as disable_loading_bar
 from trl import GRPOConfig as Arguments
 
-from services.core.errors import EngineRejected
-from training.arguments import adapter, base_tokenizer, on_cpu, shared
+from services.errors import EngineRejected
 from training.checkpoint import resume_point, run_dir
 from training.config import Fraction, PositiveInt, Section, Stage, devices, run_script
 from training.data.formats import AlignXploreRow, RlRow
 from training.data.reading import ReadReport, read
-from training.ending import end
-from training.errors import ConfigError, DatasetError, warn_on_failure
+from training.exceptions import ConfigError, DatasetError, warn_on_failure
+from training.finish import end
 from training.judges import Judge, RemoteJudge, judge_of
-from training.policy import Plan, Trainer
 from training.progress import Progress
-from training.rewards import GainForm
-from training.rollouts import RewardFunction, judgement_reward, likelihood_reward, single_rows
-from training.streaming import TwoStage, make_reward, make_rollout, paired_rows
+from training.rl.policy import Plan, Trainer
+from training.rl.rewards import GainForm
+from training.rl.rollouts import RewardFunction, judgement_reward, likelihood_reward, single_rows
+from training.rl.two_stage import TwoStage, make_reward, make_rollout, paired_rows
+from training.trl_arguments import adapter, base_tokenizer, on_cpu, shared
 
 PROMPTS: Final = "prompts"
 """Folder of the run that holds its rows as an Arrow file, made anew at each start."""

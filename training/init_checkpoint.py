@@ -19,7 +19,7 @@ import torch
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
-from services.core import templates
+from services.prompts import templates
 from training.checkpoint import save
 from training.tokenizer import END, PAD, generation, train
 

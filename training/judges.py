@@ -14,14 +14,14 @@ from typing import Any, Literal, Self
 import torch
 from pydantic import model_validator
 
-from services.core.prompts import ChatMessage
+from services.prompts.build import ChatMessage
 from training.checkpoint import run_dir
 from training.config import PositiveInt, Section, Stage
-from training.errors import CheckpointError
-from training.local import LocalEngine
-from training.synthesis.answers import KeptEngine, open_engine
-from training.synthesis.config import EngineAt
-from training.synthesis.store import AnswerStore
+from training.exceptions import CheckpointError
+from training.speed.local_engine import LocalEngine
+from training.synthesis.answer_store import AnswerStore
+from training.synthesis.engines import KeptEngine, open_engine
+from training.synthesis.options import EngineAt
 
 ANSWERS = "judge.sqlite"
 

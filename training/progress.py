@@ -1,7 +1,7 @@
 """What a run tells of itself: a line every few steps, and in the end `metrics.json` in the run's folder.
 
 `metrics.json` holds {"stage", "config", "history": [{"step", "loss", …}], "rows", "tokens_per_second",
-"seconds", "tokens"}; training/report.py reads it. Seconds and tokens count over interruptions.
+"seconds", "tokens"}; evaluation/reporting/training_report.py reads it. Seconds and tokens count over interruptions.
 """
 
 import json

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from training.errors import CheckpointError
+from training.exceptions import CheckpointError
 
 
 class Rehearsal(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here

@@ -20,14 +20,14 @@ from transformers.utils.logging import disable_progress_bar
 from trl import SFTConfig as Arguments
 from trl import SFTTrainer
 
-from training.arguments import adapter, base_tokenizer, on_cpu, shared
-from training.batches import Bucketed, Collator
 from training.checkpoint import WholeCheckpoints, resume_point
 from training.config import PositiveInt, Section, Stage, devices, run_script
-from training.ending import end
+from training.data.tokens import IGNORED, LENGTH, SftEncoder, tokenised
+from training.finish import end
 from training.progress import Progress
-from training.scoring import scorable, score_next
-from training.tokens import IGNORED, LENGTH, SftEncoder, tokenised
+from training.speed.batches import Bucketed, Collator
+from training.speed.next_token_scores import scorable, score_next
+from training.trl_arguments import adapter, base_tokenizer, on_cpu, shared
 
 
 class Sft(Section):

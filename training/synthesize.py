@@ -22,14 +22,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from training.config import run_script
-from training.errors import DatasetError
-from training.synthesis.answers import KeptEngine, open_engine
-from training.synthesis.config import Synthesis
+from training.exceptions import DatasetError
+from training.synthesis.answer_store import AnswerStore
+from training.synthesis.engines import KeptEngine, open_engine
+from training.synthesis.options import Synthesis
 from training.synthesis.output import Output, beside, settings_of, write_whole
 from training.synthesis.recipe import STAGES, Outcome, Recipe
 from training.synthesis.signals import ProfileScorer, SequenceScorer
-from training.synthesis.store import AnswerStore
-from training.synthesis.users import User, Users
+from training.synthesis.source_users import User, Users
 
 Shown = Callable[[], None]
 

@@ -3,7 +3,7 @@
     python -m training.tokenizer training/configs/mini/tokenizer.toml
 
 A byte-level BPE, as Qwen's, with one addition that makes a small model on a CPU several times
-faster: each fixed instruction of services/core/templates.py, hundreds of words that never change, is a
+faster: each fixed instruction of services/prompts/templates.py, hundreds of words that never change, is a
 single token, and so are the tags around events and items. The text of a prompt stays the same to the
 byte; it is only shorter in tokens. (Were an instruction reworded, it would fall apart into ordinary
 tokens the model has not met: `fixed_texts` is checked against a shipped tokenizer by the tests.) The
@@ -22,7 +22,7 @@ from pydantic import Field
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from services.core import prompts, templates
+from services.prompts import build, templates
 from training.checkpoint import save
 from training.config import PositiveInt, Section, run_script
 from training.corpus.teacher import MOST
@@ -106,7 +106,7 @@ def fixed_texts() -> tuple[str, ...]:
         "</item>\n",
     ]
     asked = ["</query>\n\n"]
-    items = [f'<item letter="{letter.strip()}">\n' for letter in prompts.LETTERS]
+    items = [f'<item letter="{letter.strip()}">\n' for letter in build.LETTERS]
     items += ["\n</item>", "\n</item>\n\n"]
     return (*instructions, *between, *blocks, '<event n="', *kinds, *inner, *asked, *items)
 
@@ -140,7 +140,7 @@ def train(
     )
     tokenizer.decoder = decoders.ByteLevel()
     # Often enough that every letter of a selection becomes one token.
-    letters = [f"Item{letter}\n" for letter in prompts.LETTERS] * 10_000
+    letters = [f"Item{letter}\n" for letter in build.LETTERS] * 10_000
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary - len(control) - len(VISIBLE) - len(fixed),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
@@ -149,7 +149,7 @@ def train(
     tokenizer.train_from_iterator((*letters, *(_without(text, fixed) for text in corpus)), trainer)
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in (*VISIBLE, *fixed)])
-    for letter in prompts.LETTERS:
+    for letter in build.LETTERS:
         if len(tokenizer.encode(letter).ids) != 1:
             raise SystemExit(f"The tokenizer needs more than one token for {letter!r}")
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, model_max_length=positions)

@@ -13,12 +13,12 @@ from itertools import islice
 from typing import Any, BinaryIO
 from uuid import uuid4
 
+from services.admin.list_users import Roster, roster
 from services.admin.records import BackupWriter, Record
-from services.admin.roster import Roster, roster
-from services.admin.users import UserRecords
-from services.core.cluster import RedisClient
-from services.core.keys import ALL_API_KEYS, KeySpace, api_key, tenant_api_keys
-from services.core.migrations import Schema
+from services.admin.user_records import UserRecords
+from services.storage.connection import RedisClient
+from services.storage.key_names import ALL_API_KEYS, KeySpace, api_key, tenant_api_keys
+from services.storage.migrations import Schema
 
 Progress = Callable[[int, int], None]
 """Called with (users done, users there are)."""

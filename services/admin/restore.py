@@ -13,12 +13,12 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from services.admin.records import BackupInvalid, Record, read_records
-from services.admin.users import Existing, UserRecords
-from services.core.cluster import RedisClient
-from services.core.errors import AlignXError
-from services.core.keys import ALL_API_KEYS, TENANTS, KeySpace, api_key, tenant_api_keys
-from services.core.migrations import MIGRATIONS, SHARDS_KEY, Migration, Schema, migrated
-from services.core.store import Store
+from services.admin.user_records import Existing, UserRecords
+from services.errors import AlignXError
+from services.storage.connection import RedisClient
+from services.storage.key_names import ALL_API_KEYS, TENANTS, KeySpace, api_key, tenant_api_keys
+from services.storage.migrations import MIGRATIONS, SHARDS_KEY, Migration, Schema, migrated
+from services.storage.users import Store
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, users done, users there are)."""

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import orjson
 
-from services.core.store import Store
+from services.storage.users import Store
 
 _PAGE = 200
 

@@ -14,17 +14,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from services.core.answers import Completion, Delta
-from services.core.engine import Engine
-from services.core.errors import UnusableReply
-from services.core.judge import judge
-from services.core.profile import Profile
-from services.core.prompts import Prompt, estimate_tokens, update_prompt
-from services.core.replies import ReplySplitter, parse_summary
-from services.core.schemas import ComparisonInteraction, Interaction, Pair, SummaryVersion, TokenCounts, item_text
-from services.core.settings import SummarySettings
-from services.core.wording import render
+from alignx.schemas.interactions import ComparisonInteraction, Interaction, Pair
+from alignx.schemas.items import item_text
+from alignx.schemas.summaries import SummaryVersion, TokenCounts
+from services.engine.client import Engine
+from services.engine.judge import judge
+from services.engine.wire import Completion, Delta
+from services.errors import UnusableReply
 from services.preference.queue import Scored
+from services.profile.render import render
+from services.profile.statistics import Profile
+from services.prompts.build import Prompt, estimate_tokens, update_prompt
+from services.prompts.parse_summary import ReplySplitter, parse_summary
+from services.settings import SummarySettings
 
 BACKGROUND = 10
 """Priority of an update at the engine; chat runs at 0, and lower goes first."""

@@ -11,19 +11,20 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from weakref import WeakValueDictionary
 
-from services.core.dumping import dumps
-from services.core.errors import PayloadTooLarge
-from services.core.folding import fold, with_own_text
-from services.core.profile import Profile
-from services.core.schemas import Interaction, SummaryVersion
-from services.core.settings import LimitSettings
-from services.core.store import Store, encode_interaction, own_text
-from services.core.telemetry import ARRIVED
-from services.core.tracing import SPAN
-from services.preference.metrics import IngestMetrics
-from services.preference.origins import origin_of
+from alignx.schemas.interactions import Interaction
+from alignx.schemas.summaries import SummaryVersion
+from services.errors import PayloadTooLarge
+from services.preference.edits import restored
 from services.preference.queue import Appended, Queue, Scored
-from services.preference.revisions import restored
+from services.preference.trace_links import origin_of
+from services.preference.update_metrics import IngestMetrics
+from services.profile.fold import fold, with_own_text
+from services.profile.serialize import dumps
+from services.profile.statistics import Profile
+from services.server.logging import ARRIVED
+from services.settings import LimitSettings
+from services.storage.users import Store, encode_interaction, own_text
+from services.tracing import SPAN
 
 
 class Ingest:

@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Mapping
 
 import orjson
 
-from services.core.cluster import read_stream
-from services.core.draining import Drain
-from services.core.errors import AlignXError, StoreUnavailable
-from services.core.http import STORE_FAULTS, sse
-from services.core.store import Store
+from services.errors import AlignXError, StoreUnavailable
+from services.server.app import STORE_FAULTS, sse
+from services.server.shutdown import Drain
+from services.storage.connection import read_stream
+from services.storage.users import Store
 
 _BLOCK_MS = 2_000
 _KEEP_ALIVE_S = 15.0

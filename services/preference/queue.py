@@ -10,18 +10,19 @@ correctness; the lease saves engine time. All waiting events of a user become on
                  └──lease expired──┘                                                (a dead letter; retry: ready)
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from services.core.cluster import RedisClient, Script, ask_shards
-from services.core.errors import BacklogFull, IdempotencyMismatch, QueueFull, StaleVersion, UserUnknown
-from services.core.keys import KeySpace
-from services.core.schemas import SummaryVersion
-from services.core.settings import QueueSettings, SummarySettings
-from services.core.store import encode_record
-from services.preference.scripts import SCRIPTS, script_source
+from alignx.schemas.summaries import SummaryVersion
+from services.errors import BacklogFull, IdempotencyMismatch, QueueFull, StaleVersion, UserUnknown
+from services.settings import QueueSettings, SummarySettings
+from services.storage.connection import RedisClient, Script, ask_shards, read_script
+from services.storage.key_names import KeySpace
+from services.storage.users import encode_record
 
+SCRIPTS = ("append", "claim", "beat", "commit", "edit", "fail", "forget", "publish", "rebuild", "quality", "retry")
+"""One an operation, in lua/."""
 LIVE_MS = 60_000
 """How long a finished live stream can still be resumed."""
 DEAD_LETTERS_KEPT = 1_000
@@ -84,7 +85,7 @@ class Queue:
         self.settings = queue
         self.summary = summary
         self.keys = KeySpace(queue.shards)
-        self._scripts: Mapping[str, Script] = {name: Script(redis, script_source(name)) for name in SCRIPTS}
+        self._scripts = {name: Script(redis, read_script("services.preference", name)) for name in SCRIPTS}
         self.away = 0
         """Shards that did not answer the latest look at all of them: a part of the cluster is away."""
 

@@ -7,30 +7,32 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
-from services.core.draining import Drain
-from services.core.errors import InvalidRequest, Unavailable
-from services.core.http import JsonRoute, tenant_of
-from services.core.schemas import (
-    DeadLetterList,
+from alignx.schemas.items import UserId
+from alignx.schemas.requests import (
     EditRequest,
     EventsAccepted,
     EventsRequest,
-    InteractionList,
-    Preferences,
-    Prequential,
     RetryQueued,
     RetryRequest,
     RollbackRequest,
-    SummaryVersion,
     UpdateQueued,
-    UserId,
+)
+from alignx.schemas.summaries import (
+    DeadLetterList,
+    InteractionList,
+    Preferences,
+    Prequential,
+    SummaryVersion,
     VersionDiff,
     VersionList,
 )
-from services.preference import revisions
+from services.errors import InvalidRequest, Unavailable
+from services.preference import edits
 from services.preference.export import export_lines
 from services.preference.live import follow
 from services.preference.service import PreferenceService
+from services.server.app import JsonRoute, tenant_of
+from services.server.shutdown import Drain
 
 _WAIT = re.compile(r"(?:^|[,\s;])wait=(\d{1,6})")
 
@@ -145,8 +147,8 @@ async def read_preferences(
     format: Annotated[str, Query(pattern="^(json|text)$")] = "json",  # noqa: A002  # the name in the URL
 ) -> Response:
     current = await service.store.preferences(tenant, user)
-    headers = {"ETag": revisions.etag(current), "Cache-Control": "private, no-cache"}
-    if revisions.unchanged(if_none_match, headers["ETag"]):
+    headers = {"ETag": edits.etag(current), "Cache-Control": "private, no-cache"}
+    if edits.unchanged(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     if format == "text":
         return PlainTextResponse(current.text, headers=headers)
@@ -159,7 +161,7 @@ async def edit_preferences(
 ) -> Preferences:
     """The text becomes the past summary of the next update. `If-Match` is needed once a version exists."""
     current = await service.edit(tenant, user, body.text, if_match)
-    response.headers["ETag"] = revisions.etag(current)
+    response.headers["ETag"] = edits.etag(current)
     return current
 
 
@@ -223,7 +225,7 @@ async def diff_versions(
 ) -> VersionDiff:
     old = await service.store.version(tenant, user, from_version)
     new = await service.store.version(tenant, user, to_version)
-    return revisions.diff(old, new)
+    return edits.diff(old, new)
 
 
 @router.post("/users/{user}/preferences/rollback", tags=["versions"], summary="Make an older version current again")
@@ -232,7 +234,7 @@ async def roll_back(
 ) -> Preferences:
     """Adds a new version with the old text; nothing of the history is lost."""
     current = await service.roll_back(tenant, user, body.version, if_match)
-    response.headers["ETag"] = revisions.etag(current)
+    response.headers["ETag"] = edits.etag(current)
     return current
 
 

@@ -5,17 +5,19 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 
-from services.core.errors import UserUnknown
-from services.core.schemas import EventsAccepted, Interaction, Preferences, RetriedEvent, RetryQueued
-from services.core.settings import Settings
-from services.core.store import Store, event_place
-from services.core.tracing import SPAN
-from services.preference import revisions
-from services.preference.erasure import Erasure
+from alignx.schemas.interactions import Interaction
+from alignx.schemas.requests import EventsAccepted, RetriedEvent, RetryQueued
+from alignx.schemas.summaries import Preferences
+from services.errors import UserUnknown
+from services.preference import edits
+from services.preference.erase import Erasure
 from services.preference.ingest import Ingest
-from services.preference.metrics import IngestMetrics
-from services.preference.origins import origin_of
 from services.preference.queue import Queue
+from services.preference.trace_links import origin_of
+from services.preference.update_metrics import IngestMetrics
+from services.settings import Settings
+from services.storage.users import Store, event_place
+from services.tracing import SPAN
 
 _FIRST_LOOK_S, _LAST_LOOK_S = 0.01, 0.1
 
@@ -62,8 +64,8 @@ class PreferenceService:
 
     async def edit(self, tenant: str, user: str, text: str, if_match: str | None) -> Preferences:
         """Raises PreconditionRequired or StaleVersion. A user who is new is created by it."""
-        expected = revisions.matched_version(if_match, await self._version(tenant, user))
-        await self.ingest.edit(tenant, user, expected, revisions.edited(text, expected))
+        expected = edits.matched_version(if_match, await self._version(tenant, user))
+        await self.ingest.edit(tenant, user, expected, edits.edited(text, expected))
         self.metrics.versions.labels("user").inc()
         return await self.store.preferences(tenant, user)
 
@@ -71,7 +73,7 @@ class PreferenceService:
         """Raises UserUnknown, VersionUnknown or StaleVersion."""
         current = (await self.store.state(tenant, user)).version
         if if_match is not None:
-            revisions.matched_version(if_match, current)
+            edits.matched_version(if_match, current)
         target = await self.store.version(tenant, user, version)
         await self.ingest.roll_back(tenant, user, current, target)
         self.metrics.rollbacks.inc()

@@ -17,20 +17,10 @@ from typing import Any
 import orjson
 from redis.exceptions import RedisError
 
-from services.core.engine import Engine
-from services.core.errors import AlignXError, ContextExceeded, EngineError, EngineUnavailable
-from services.core.prompts import fit_interactions, interaction_tokens
-from services.core.schemas import (
-    EventRange,
-    Interaction,
-    Prequential,
-    StatementInteraction,
-    StoredInteraction,
-    SummaryVersion,
-)
-from services.core.settings import Settings
-from services.core.store import Store, event_time
-from services.core.tracing import SPAN
+from alignx.schemas.interactions import Interaction, StatementInteraction
+from alignx.schemas.summaries import EventRange, Prequential, StoredInteraction, SummaryVersion
+from services.engine.client import Engine
+from services.errors import AlignXError, ContextExceeded, EngineError, EngineUnavailable
 from services.preference.inference import (
     EngineWriter,
     Material,
@@ -39,8 +29,12 @@ from services.preference.inference import (
     sample_pairs,
     score_summary,
 )
-from services.preference.metrics import WorkerMetrics, written_by
 from services.preference.queue import Claim, Queue, Scored
+from services.preference.update_metrics import WorkerMetrics, written_by
+from services.prompts.build import fit_interactions, interaction_tokens
+from services.settings import Settings
+from services.storage.users import Store, event_time
+from services.tracing import SPAN
 
 _REBUILD_PAGE = 500
 _OUTCOMES = {word: word.lower() for word in ("ENGINE", "DEAD", "HALVED", "DROPPED", "POSTPONED")} | {"FENCED": "lost"}

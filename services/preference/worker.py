@@ -26,22 +26,24 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
-from services.core.cluster import REFUSED
-from services.core.engine import Engine
-from services.core.errors import AlignXError, EngineError, EngineUnavailable, Unavailable
-from services.core.health import Check
-from services.core.http import STORE_FAULTS, create_app, serve
-from services.core.opening import Opening
-from services.core.settings import QueueSettings, Settings, load_settings
-from services.core.store import Store, open_redis
-from services.core.telemetry import REQUEST_ID, EngineMetrics, create_registry
-from services.core.tracing import Span, Tracer, current
-from services.preference.metrics import WorkerMetrics
-from services.preference.origins import Origin, origins
-from services.preference.pace import Pace
+from services.engine.client import Engine
+from services.engine.limits import EngineMetrics
+from services.errors import AlignXError, EngineError, EngineUnavailable, Unavailable
+from services.preference.backoff import Pace
 from services.preference.queue import Claim, Queue
-from services.preference.redis_state import RedisMetrics
+from services.preference.trace_links import Origin, origins
 from services.preference.update import Ended, Updater, noticed
+from services.preference.update_metrics import WorkerMetrics
+from services.server.app import STORE_FAULTS, create_app, serve
+from services.server.health import Check
+from services.server.logging import REQUEST_ID
+from services.server.metrics import create_registry
+from services.settings import QueueSettings, Settings, load_settings
+from services.storage.connection import REFUSED, open_redis
+from services.storage.redis_metrics import RedisMetrics
+from services.storage.startup_check import Opening
+from services.storage.users import Store
+from services.tracing import Span, Tracer, current
 
 PORT = 8103
 _PAUSE_S = 0.5

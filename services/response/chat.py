@@ -14,20 +14,15 @@ from typing import Annotated, Any, Self
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from services.core.answers import RawAnswer
-from services.core.engine import Engine
-from services.core.errors import AlignXError, EngineError, InvalidRequest, UserUnknown
-from services.core.prompts import ChatMessage, chat_prompt, estimate_tokens, fit_interactions, named_preferences
-from services.core.schemas import (
-    ChatMode,
-    ComparisonInteraction,
-    Interaction,
-    Personalization,
-    PersonalizationUsed,
-    UserId,
-)
-from services.core.settings import Settings
-from services.core.store import Store
+from alignx.schemas.interactions import ComparisonInteraction, Interaction
+from alignx.schemas.items import UserId
+from alignx.schemas.requests import ChatMode, Personalization, PersonalizationUsed
+from services.engine.client import Engine
+from services.engine.wire import RawAnswer
+from services.errors import AlignXError, EngineError, InvalidRequest, UserUnknown
+from services.prompts.build import ChatMessage, chat_prompt, estimate_tokens, fit_interactions, named_preferences
+from services.settings import Settings
+from services.storage.users import Store
 
 DEFAULT_HISTORY: Mapping[ChatMode, int] = {"ica": 16, "pba": 16, "direct": 200}
 """Recent events that a mode reads when the request names no number."""

@@ -4,8 +4,8 @@ A score is a share of one: the profile spreads it over all candidates, and the e
 what the profile gave to those it has read.
 """
 
-from services.core.schemas import RankedItem, RecommendRequest, RecommendResponse
-from services.core.wording import reasons
+from alignx.schemas.requests import RankedItem, RecommendRequest, RecommendResponse
+from services.profile.explain import reasons
 from services.response.selection import Choice, Selector, item_id
 
 

@@ -9,18 +9,18 @@ from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from services.core.http import JsonRoute, tenant_of
-from services.core.schemas import (
+from alignx.schemas.items import UserId
+from alignx.schemas.requests import (
     PersonalizationUsed,
     RecommendRequest,
     RecommendResponse,
     SelectRequest,
     SelectResponse,
-    UserId,
 )
 from services.response.chat import Chat, ChatRequest, streamed, whole
 from services.response.recommendation import Recommender
 from services.response.selection import Selector
+from services.server.app import JsonRoute, tenant_of
 
 Tenant = Annotated[str, Depends(tenant_of)]
 User = Annotated[UserId, Path(description="Your own id of the user; no slash.")]

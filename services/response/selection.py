@@ -9,21 +9,16 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.core.engine import Engine
-from services.core.errors import EngineError, EngineUnavailable, UserUnknown
-from services.core.judge import fuse, judge
-from services.core.profile import Profile, scores, shares
-from services.core.schemas import (
-    Item,
-    Method,
-    ScoredItem,
-    SelectRequest,
-    SelectResponse,
-    item_text,
-)
-from services.core.settings import ResponseSettings
-from services.core.store import NO_STAMP, Store
-from services.response.meaning import Meaning
+from alignx.schemas.items import Item, item_text
+from alignx.schemas.requests import Method, ScoredItem, SelectRequest, SelectResponse
+from services.engine.client import Engine
+from services.engine.judge import fuse, judge
+from services.errors import EngineError, EngineUnavailable, UserUnknown
+from services.profile.scoring import scores, shares
+from services.profile.statistics import Profile
+from services.response.similarity import Meaning
+from services.settings import ResponseSettings
+from services.storage.users import NO_STAMP, Store
 
 
 @dataclass(frozen=True, slots=True)

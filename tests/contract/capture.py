@@ -24,15 +24,15 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from docs.metrics import exported
-from gateway.app import build_app
+from gateway.__main__ import build_app
 from gateway.docs import DocsMerger
-from services.core.settings import Settings
-from services.core.telemetry import create_registry
-from services.preference.app import create_preference_app
-from services.response.app import create_response_app
+from services.preference.__main__ import create_preference_app
+from services.response.__main__ import create_response_app
+from services.server.metrics import create_registry
+from services.settings import Settings
 from tests.conftest import free_port
 from tests.contract.scenario import played
-from tests.services.preference.rig import start_redis, stop_redis
+from tests.unit.services.preference.rig import start_redis, stop_redis
 
 SNAPSHOTS = Path(__file__).with_name("snapshots")
 COMMAND = "python -m tests.contract.capture"

@@ -11,8 +11,8 @@ from aiohttp import web
 
 from services.preference.queue import Claim
 from tests.chaos.mock_engine import USAGE, Fault, MockEngine
-from tests.services.preference.served import Served
-from tests.services.preference.working import Bench
+from tests.unit.services.preference.served import Served
+from tests.unit.services.preference.working import Bench
 
 ACME, GLOBEX = "acme", "globex"
 ADA, BOB, CAROL, DAN, EVE = "ada", "bob {1}:é", "carol", "dan", "eve"

@@ -11,15 +11,15 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 
+from alignx.schemas.api_keys import KeyRequest
 from gateway.keys import KeyStore, parse_key
-from services.admin.profiles import refresh
-from services.admin.users import UserRecords
-from services.core.errors import StaleVersion
-from services.core.schemas import KeyRequest
+from services.admin.rebuild_profiles import refresh
+from services.admin.user_records import UserRecords
+from services.errors import StaleVersion
 from tests.contract.playing import ACME, ADA, BOB, CAROL, DAN, EVE, GLOBEX, Play, SteadyEngine
 from tests.contract.recording import GIVEN_YEAR, recorded_scripts, stored, with_placeholders
-from tests.services.preference.rig import record
-from tests.services.preference.served import serving
+from tests.unit.services.preference.rig import record
+from tests.unit.services.preference.served import serving
 
 SHARDS, BACKLOG = 4, 8
 BLOCKS: dict[str, dict[str, Any]] = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from services.core.http import TENANT_HEADER, TOKEN_HEADER
+from services.server.app import TENANT_HEADER, TOKEN_HEADER
 from tests.conftest import free_port
 from tests.live.suite import SERVICES, Suite
 from tests.redis_cluster import ClusterServers

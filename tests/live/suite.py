@@ -18,10 +18,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 SERVICES = ("preference", "worker", "response", "gateway")
 MODULES = {
-    "preference": "services.preference.app",
+    "preference": "services.preference",
     "worker": "services.preference.worker",
-    "response": "services.response.app",
-    "gateway": "gateway.app",
+    "response": "services.response",
+    "gateway": "gateway",
 }
 START_S = 30.0
 
@@ -117,7 +117,7 @@ class Suite:
 
     def admin(self, *arguments: object, code: int = 0) -> str:
         """What `alignx admin` says, started as an operator would: it needs to know Redis alone."""
-        command = [sys.executable, "-m", "services.admin.cli", *map(str, arguments)]
+        command = [sys.executable, "-m", "services.admin", *map(str, arguments)]
         strange = [name for name in self.environment if name.startswith("ALIGNX_") and "REDIS" not in name]
         environment = {name: value for name, value in self.environment.items() if name not in strange}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)

@@ -4,13 +4,13 @@ import os
 import subprocess
 import sys
 
-from services.client import demo
+from alignx.cli import demo
 from tests.live.suite import ROOT, Suite
 
 
 def test_the_demo_on_the_profile_tells_what_a_person_would_agree_with(suite: Suite) -> None:
     environment = {**os.environ, "ALIGNX_URL": suite.url, "ALIGNX_API_KEY": suite.new_key("demo")}
-    command = [sys.executable, "-m", "services.client.cli", "demo"]
+    command = [sys.executable, "-m", "alignx.cli.main", "demo"]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     users = demo.load(demo.EXAMPLES).users

@@ -9,13 +9,13 @@ from typing import Any
 import orjson
 import pytest
 
-from services.core import prompts, replies
-from services.core.answers import Completion, Delta
-from services.core.calls import EngineCall
-from services.core.engine import Engine
-from services.core.errors import EngineRejected, InvalidRequest
-from services.core.schemas import ComparisonInteraction
-from services.core.settings import EngineSettings
+from alignx.schemas.interactions import ComparisonInteraction
+from services.engine.client import Engine
+from services.engine.limits import EngineCall
+from services.engine.wire import Completion, Delta
+from services.errors import EngineRejected, InvalidRequest
+from services.prompts import build, parse_summary
+from services.settings import EngineSettings
 
 pytestmark = pytest.mark.live
 
@@ -23,9 +23,9 @@ SAMPLING: dict[str, Any] = {"max_tokens": 200, "temperature": 0.6, "top_p": 0.95
 HELLO = [{"role": "user", "content": "hello"}]
 
 
-def update() -> prompts.Prompt:
+def update() -> build.Prompt:
     events = [ComparisonInteraction(query="news", chosen="a short match report", rejected="a long essay")] * 12
-    return prompts.update_prompt("The user likes brevity.", events, past_tokens=100)
+    return build.update_prompt("The user likes brevity.", events, past_tokens=100)
 
 
 def run(url: str, test: Callable[[Engine, list[EngineCall]], Awaitable[None]]) -> None:
@@ -48,7 +48,7 @@ def test_the_engine_is_ready_and_lists_its_model(engine_url: str) -> None:
 
 def test_a_summary_is_streamed_and_parsed(engine_url: str) -> None:
     async def test(engine: Engine, calls: list[EngineCall]) -> None:
-        splitter, shown, text = replies.ReplySplitter(), "", ""
+        splitter, shown, text = parse_summary.ReplySplitter(), "", ""
         async for piece in engine.stream(update().messages, tenant="acme", priority=10, **SAMPLING):
             if isinstance(piece, Delta):
                 text += piece.text
@@ -58,7 +58,7 @@ def test_a_summary_is_streamed_and_parsed(engine_url: str) -> None:
         assert piece.finish_reason in ("stop", "length")
         assert piece.tokens.prompt > 300
         assert piece.tokens.completion > 1
-        assert replies.parse_summary(text, max_chars=8_000).text == (shown + splitter.close()).strip()
+        assert parse_summary.parse_summary(text, max_chars=8_000).text == (shown + splitter.close()).strip()
         assert calls[0].outcome == "ok"
 
     run(engine_url, test)
@@ -68,14 +68,14 @@ def test_every_random_reply_is_a_summary(engine_url: str) -> None:
     async def test(engine: Engine, _: list[EngineCall]) -> None:
         asked = [engine.complete(update().messages, tenant="acme", **SAMPLING) for _reply in range(32)]
         for reply in await asyncio.gather(*asked):
-            assert replies.parse_summary(reply.text, max_chars=8_000).removed == ()
+            assert parse_summary.parse_summary(reply.text, max_chars=8_000).removed == ()
 
     run(engine_url, test)
 
 
 def test_a_prefix_is_cached_for_its_own_tenant_only(engine_url: str) -> None:
     async def test(engine: Engine, _: list[EngineCall]) -> None:
-        messages = prompts.update_prompt("A past summary of this very test.", [], past_tokens=100).messages
+        messages = build.update_prompt("A past summary of this very test.", [], past_tokens=100).messages
         cached = []
         for tenant in ("first", "first", "second"):
             cached.append((await engine.complete(messages, tenant=f"cache-{tenant}", **SAMPLING)).tokens.cached)
@@ -88,8 +88,8 @@ def test_a_prefix_is_cached_for_its_own_tenant_only(engine_url: str) -> None:
 @pytest.mark.parametrize("count", [2, 26])
 def test_letters_have_probabilities(engine_url: str, count: int) -> None:
     async def test(engine: Engine, calls: list[EngineCall]) -> None:
-        letters = prompts.LETTERS[:count]
-        prompt = prompts.selection_prompt("dinner", [f"dish {i}" for i in range(count)], "The user likes soup.")
+        letters = build.LETTERS[:count]
+        prompt = build.selection_prompt("dinner", [f"dish {i}" for i in range(count)], "The user likes soup.")
         first = await engine.choose(prompt.messages, letters, tenant="acme")
         again = await engine.choose(prompt.messages, letters, tenant="acme")
         assert len(first) == count

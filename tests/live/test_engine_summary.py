@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.client.streams import DeltaEvent, PendingEvent, SseParser, SummaryEvent, VersionEvent, summary_events
+from alignx.client.streams import DeltaEvent, PendingEvent, SseParser, SummaryEvent, VersionEvent, summary_events
 from tests.live.suite import Suite
 
 pytestmark = pytest.mark.live

@@ -5,15 +5,15 @@ import asyncio
 import random
 import statistics
 
-from services.core.engine import Engine
-from services.core.errors import EngineError
-from services.core.judge import judge
-from services.core.prompts import update_prompt
-from services.core.replies import parse_summary
-from services.core.schemas import ComparisonInteraction
-from services.core.settings import EngineSettings
-from training.corpus import rows
-from training.corpus.rows import Row, World
+from alignx.schemas.interactions import ComparisonInteraction
+from services.engine.client import Engine
+from services.engine.judge import judge
+from services.errors import EngineError
+from services.prompts.build import update_prompt
+from services.prompts.parse_summary import parse_summary
+from services.settings import EngineSettings
+from training.corpus import world_rows
+from training.corpus.world_rows import Row, World
 
 USERS = 240
 HISTORY = 12
@@ -49,7 +49,9 @@ async def _chances(engine: Engine, user: Row) -> tuple[float, float]:
 
 
 def test_summaries_of_held_out_users_raise_selection_accuracy(mini_url: str) -> None:
-    users = [rows.upi(random.Random(f"live-{index}"), World("heldout"), HISTORY, f"u{index}") for index in range(USERS)]
+    users = [
+        world_rows.upi(random.Random(f"live-{index}"), World("heldout"), HISTORY, f"u{index}") for index in range(USERS)
+    ]
 
     async def measured() -> list[tuple[float, float]]:
         async with Engine.open(EngineSettings(url=mini_url, concurrency=32)) as engine:

@@ -18,16 +18,16 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
+from alignx.client.client import AlignX
+from alignx.client.errors import ClientError
+from alignx.client.retry import RetryPolicy
+from alignx.client.streams import VersionEvent
+from alignx.schemas.interactions import ClickInteraction, ComparisonInteraction, Interaction, StatementInteraction
 from docker.grafana.write import DASHBOARDS
 from docs import operations
 from docs.operations import Reading
-from services.client.client import AlignX
-from services.client.problem import ClientError
-from services.client.retry import RetryPolicy
-from services.client.streams import VersionEvent
-from services.core.schemas import ClickInteraction, ComparisonInteraction, Interaction, StatementInteraction
-from tests.docker.exported import VLLM_SERIES, rules
-from tests.docker.promql import measured, selectors
+from tests.containers.exported import VLLM_SERIES, rules
+from tests.containers.promql import measured, selectors
 from tests.live.prometheus import Prometheus
 from tests.live.relay import Relay
 from tests.live.suite import SERVICES, Suite

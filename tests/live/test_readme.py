@@ -23,7 +23,7 @@ def run(suite: Suite, program: list[str], text: str) -> str:
     """Standard output of a block against `suite` instead of the address in the README."""
     key = suite.new_key("readme")
     text = text.replace("http://127.0.0.1:8080", suite.url).replace("$(cat var/secrets/user_key)", key)
-    text = text.replace(".venv/bin/alignx ", f"{sys.executable} -m services.client.cli ")
+    text = text.replace(".venv/bin/alignx ", f"{sys.executable} -m alignx.cli.main ")
     environment = {**os.environ, "ALIGNX_URL": suite.url, "ALIGNX_API_KEY": key}
     done = subprocess.run(
         [*program, text], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False

@@ -12,8 +12,8 @@ import random
 from typing import Final
 
 from training.corpus import teacher
-from training.corpus.choices import Choice, choice, history
 from training.corpus.personas import persona
+from training.corpus.simulate_choices import Choice, choice, history
 from training.corpus.teacher import PAST, Findings, infer
 
 LENGTHS: Final = (6, 12, 24, 48)

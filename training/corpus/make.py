@@ -19,11 +19,11 @@ from typing import Annotated, Literal, Self, get_args
 import orjson
 from pydantic import Field, model_validator
 
-from services.core.schemas import ChatMode
+from alignx.schemas.requests import ChatMode
 from training.config import Fraction, PositiveInt, Section, run_script
-from training.corpus import rows
+from training.corpus import world_rows
 from training.corpus.lexicon import Split
-from training.corpus.rows import Row, World
+from training.corpus.world_rows import Row, World
 
 Format = Literal["sft", "alignx", "alignxplore", "rl", "upi", "ranking", "personalized"]
 Task = Literal["infer", "update", "select", "summary", "ica", "pba", "direct", "none"]
@@ -78,23 +78,30 @@ def row(file: File, seed: int, index: int) -> Row:
         task = rng.choices(list(file.tasks), list(file.tasks.values()))[0]
         return _TASKS[task](rng, file, length)
     if file.format in ("alignx", "alignxplore"):
-        return {"alignx": rows.alignx, "alignxplore": rows.alignxplore}[file.format](rng, file.world, length)
-    named = {"rl": rows.streaming, "upi": rows.upi, "ranking": rows.ranking, "personalized": rows.personalized}
+        return {"alignx": world_rows.alignx, "alignxplore": world_rows.alignxplore}[file.format](
+            rng, file.world, length
+        )
+    named = {
+        "rl": world_rows.streaming,
+        "upi": world_rows.upi,
+        "ranking": world_rows.ranking,
+        "personalized": world_rows.personalized,
+    }
     return named[file.format](rng, file.world, length, name)
 
 
 def _infer(rng: random.Random, file: File, length: int, *, past: bool) -> Row:
-    return rows.inference(rng, file.world, length, past=past)
+    return world_rows.inference(rng, file.world, length, past=past)
 
 
 def _select(rng: random.Random, file: File, length: int) -> Row:
     # Large sets are rare, as in use.
     most = file.most_items if rng.random() < 0.25 else 2
-    return rows.selection(rng, file.world, length=length, extra=file.extra_findings, most_items=most)
+    return world_rows.selection(rng, file.world, length=length, extra=file.extra_findings, most_items=most)
 
 
 def _answer(rng: random.Random, file: File, length: int, *, mode: ChatMode) -> Row:
-    return rows.reply(rng, file.world, mode, length=length)
+    return world_rows.reply(rng, file.world, mode, length=length)
 
 
 _TASKS: dict[Task, Callable[[random.Random, File, int], Row]] = {

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from training.corpus.choices import Choice, Sign
 from training.corpus.personas import TRAITS, opposite
+from training.corpus.simulate_choices import Choice, Sign
 
 CLEAR: Final = 3
 """From so many choices net of those that speak against it, a trait is called clear."""

@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from services.core.schemas import (
+from alignx.schemas.interactions import (
     PREFERENCE_DIMENSIONS,
     ComparisonInteraction,
     DemographicInteraction,

@@ -19,10 +19,10 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
+from training.data.audit import Found, Quality
 from training.data.formats import KINDS, UNKNOWN, Row, kind_of
-from training.data.quality import Found, Quality
 from training.data.reading import ReadReport, read, sample
-from training.errors import DatasetError, TrainingError
+from training.exceptions import DatasetError, TrainingError
 
 STEP = 256
 """Rows between two moves of the progress bar."""

@@ -30,7 +30,7 @@ import orjson
 from pydantic import ValidationError
 
 from training.data.formats import KINDS, UNKNOWN, Row, kind_of
-from training.errors import DatasetError
+from training.exceptions import DatasetError
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".json.gz", ".jsonl.gz")
 SAMPLE = 16

@@ -30,7 +30,7 @@ train() { # stage config checkpoint
 }
 
 measure() { # stage checkpoint [further option …]
-    step "evaluate $1" "$out/eval/$1.json" "$python" -m training.evaluate --stage "$1" --model "$2" \
+    step "evaluate $1" "$out/eval/$1.json" "$python" -m evaluation --stage "$1" --model "$2" \
         --judge "$models-sft" --out "$out/eval/$1.json" --max-tokens 512 "${@:3}"
 }
 users=(--data "$out/heldout_upi.jsonl" --limit 500 --settings)
@@ -48,7 +48,7 @@ measure sft "$models-sft" "${users[@]}" none,full,truth
 for mode in ica pba; do
     train dpo "dpo_$mode" "$models-dpo-$mode"
     step "pairs $mode" "$out/heldout_$mode.jsonl" \
-        "$python" -m training.evaluation.pairs "$out/heldout_alignx.jsonl" --mode "$mode" --out "$out/heldout_$mode.jsonl"
+        "$python" -m evaluation.cases.pairs "$out/heldout_alignx.jsonl" --mode "$mode" --out "$out/heldout_$mode.jsonl"
     measure "dpo-$mode" "$models-dpo-$mode" --reference "$models-sft" --alignment "$out/heldout_$mode.jsonl"
 done
 
@@ -63,7 +63,7 @@ from pathlib import Path
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training.checkpoint import save, write_card
-from training.errors import warn_on_failure
+from training.exceptions import warn_on_failure
 
 last, out = map(Path, sys.argv[1:])
 save(AutoModelForCausalLM.from_pretrained(last), AutoTokenizer.from_pretrained(last), out, dtype="bfloat16")
@@ -81,6 +81,6 @@ for run in "$models"-*.run; do
     cp "$run/metrics.json" "$runs/$(basename "$run")/"
 done
 cp -r "$out/eval" "$runs/eval"
-"$python" -m training.report "$runs" --out "$out/report"
+"$python" -m evaluation.reporting.training_report "$runs" --out "$out/report"
 cp -r "$out/report" "$models/report"
 echo "$models"

@@ -27,7 +27,7 @@ step() { # name command …: one line with the seconds, and the step's words onl
 }
 
 measure() { # stage checkpoint [further option …]
-    step "evaluate-$1" "$python" -m training.evaluate --stage "$1" --model "$2" --judge "$out/sft" \
+    step "evaluate-$1" "$python" -m evaluation --stage "$1" --model "$2" --judge "$out/sft" \
         --out "$out/eval/$1.json" --max-tokens 48 "${@:3}"
 }
 users=(--data "$out/heldout_upi.jsonl" --settings none,full,streaming,profile)
@@ -40,9 +40,9 @@ done
 measure sft "$out/sft" "${users[@]}"
 measure rl "$out/rl" "${users[@]}"
 for mode in ica pba; do
-    step "pairs-$mode" "$python" -m training.evaluation.pairs "$out/heldout_alignx.jsonl" --mode "$mode" --out "$out/heldout_$mode.jsonl"
+    step "pairs-$mode" "$python" -m evaluation.cases.pairs "$out/heldout_alignx.jsonl" --mode "$mode" --out "$out/heldout_$mode.jsonl"
     measure "dpo-$mode" "$out/dpo-$mode" --reference "$out/sft" --alignment "$out/heldout_$mode.jsonl"
 done
-step report "$python" -m training.report "$out" --out "$out/report"
-step served "$python" -m training.served "$out/rl" --data "$out/heldout_upi.jsonl" --engine-python "$engine"
+step report "$python" -m evaluation.reporting.training_report "$out" --out "$out/report"
+step served "$python" -m evaluation.served "$out/rl" --data "$out/heldout_upi.jsonl" --engine-python "$engine"
 cat "$out/served.log"

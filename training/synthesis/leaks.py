@@ -9,7 +9,8 @@ import html
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from services.core.schemas import ComparisonInteraction, item_text
+from alignx.schemas.interactions import ComparisonInteraction
+from alignx.schemas.items import item_text
 
 _WORD = re.compile(r"\w+")
 _MENTION = re.compile(r"\bheld[\s_-]*out\b", re.IGNORECASE)

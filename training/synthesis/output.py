@@ -15,10 +15,10 @@ from typing import IO, Any, Self
 
 import orjson
 
-from training.errors import TrainingError
-from training.synthesis.config import Synthesis
+from training.exceptions import TrainingError
+from training.synthesis.options import Synthesis
 from training.synthesis.recipe import Outcome
-from training.synthesis.users import User
+from training.synthesis.source_users import User
 
 _NO_MATTER = {
     "run": {"output", "cache", "limit", "malformed", "users_at_once", "teacher", "judge"},

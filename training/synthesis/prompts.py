@@ -1,6 +1,6 @@
 """What the teacher reads: the prompts that exist only while training rows are made.
 
-The student's prompt comes from services/core/prompts.py alone, and the teacher is given that very
+The student's prompt comes from services/prompts/build.py alone, and the teacher is given that very
 prompt with one addition: a few choices that the user made later, which say what in the events is worth
 stating. Whatever is data stands between tags in a user turn, escaped so that it can close none.
 tests/golden holds each prompt.
@@ -9,15 +9,10 @@ tests/golden holds each prompt.
 from collections.abc import Sequence
 from typing import Final
 
-from services.core.prompts import (
-    ChatMessage,
-    Prompt,
-    interaction_lines,
-    update_prompt,
-)
-from services.core.replies import SummaryReply, without_invisible
-from services.core.schemas import ComparisonInteraction
-from services.core.templates import UPDATE_REQUEST, UPDATE_SYSTEM
+from alignx.schemas.interactions import ComparisonInteraction
+from services.prompts.build import ChatMessage, Prompt, interaction_lines, update_prompt
+from services.prompts.parse_summary import SummaryReply, without_invisible
+from services.prompts.templates import UPDATE_REQUEST, UPDATE_SYSTEM
 
 GUIDED_SYSTEM: Final = (
     UPDATE_SYSTEM
@@ -88,7 +83,7 @@ def merge_prompt(drafts: Sequence[SummaryReply]) -> Prompt:
 
 
 def _escaped(text: str) -> str:
-    """As services/core/prompts.py does it: the text can neither close its tag nor spell a control token."""
+    """As services/prompts/build.py does it: the text can neither close its tag nor spell a control token."""
     return without_invisible(text).strip().replace("<", "&lt;")
 
 

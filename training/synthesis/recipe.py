@@ -13,18 +13,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from services.core.errors import EngineError, EngineRejected
-from services.core.judge import LetterEngine
-from services.core.prompts import fit_interactions, update_prompt
-from services.core.replies import SummaryReply, parse_summary
-from services.core.schemas import ComparisonInteraction
-from training.rewards import judged
-from training.synthesis.answers import Answer, KeptEngine
-from training.synthesis.config import Synthesis
+from alignx.schemas.interactions import ComparisonInteraction
+from services.engine.judge import LetterEngine
+from services.errors import EngineError, EngineRejected
+from services.prompts.build import fit_interactions, update_prompt
+from services.prompts.parse_summary import SummaryReply, parse_summary
+from training.rl.rewards import judged
+from training.synthesis.engines import Answer, KeptEngine
 from training.synthesis.leaks import leaks
+from training.synthesis.options import Synthesis
 from training.synthesis.prompts import guided_prompt, merge_prompt
 from training.synthesis.signals import SignalScorer, together
-from training.synthesis.users import User
+from training.synthesis.source_users import User
 
 Kind = Literal["first", "streaming"]
 Choices = Sequence[ComparisonInteraction]

@@ -9,12 +9,12 @@ import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from services.core.folding import fold
-from services.core.judge import LetterEngine
-from services.core.profile import EMPTY
-from services.core.prompts import ChatMessage, chat_prompt, fit_interactions
-from services.core.schemas import ComparisonInteraction, Interaction
-from training.rewards import judged
+from alignx.schemas.interactions import ComparisonInteraction, Interaction
+from services.engine.judge import LetterEngine
+from services.profile.fold import fold
+from services.profile.statistics import EMPTY
+from services.prompts.build import ChatMessage, chat_prompt, fit_interactions
+from training.rl.rewards import judged
 
 Value = TypeVar("Value")
 

@@ -7,8 +7,8 @@ the oldest events' tails. So the prompt is made anew from fewer events until it 
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from services.core.prompts import ChatMessage, estimate_tokens, fit_interactions, update_prompt
-from services.core.schemas import Interaction
+from alignx.schemas.interactions import Interaction
+from services.prompts.build import ChatMessage, estimate_tokens, fit_interactions, update_prompt
 
 Count = Callable[[Sequence[ChatMessage]], int]
 """Tokens of messages with the chat template around them."""

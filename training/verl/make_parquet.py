@@ -22,11 +22,12 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from services.core.prompts import ChatMessage
-from services.core.schemas import ComparisonInteraction, Interaction, item_text
+from alignx.schemas.interactions import ComparisonInteraction, Interaction
+from alignx.schemas.items import item_text
+from services.prompts.build import ChatMessage
 from training.data.formats import RlRow
 from training.data.reading import ReadReport, read
-from training.errors import DatasetError, TrainingError
+from training.exceptions import DatasetError, TrainingError
 from training.verl.fitting import Count, estimated, fitted_prompt
 
 Split = Literal["train", "val"]

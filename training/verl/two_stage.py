@@ -2,7 +2,7 @@
 
 Of each user the loop samples `n` summaries of the first part of the history, picks one at random,
 shows it as the past summary with the second part, and samples `n` more. The judge says how likely
-each summary makes the user's next choice; training/rewards.py couples the two stages and normalises
+each summary makes the user's next choice; training/rl/rewards.py couples the two stages and normalises
 each. All 2n replies go back to verl as rows of one update, each with the advantage it was given.
 
 verl finds three names here once `actor_rollout_ref.model.external_lib=training.verl.two_stage` is set
@@ -27,13 +27,13 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetr
 from verl.trainer.ppo.core_algos import register_adv_est
 from verl.utils.profiler import simple_timer
 
-from services.core.prompts import ChatMessage
-from services.core.schemas import Pair
+from alignx.schemas.interactions import Pair
+from services.prompts.build import ChatMessage
 from training.config import Fraction, PositiveInt, Section
 from training.data.formats import Triple
-from training.rewards import Reward, couple, group_advantages, scored_answer, selection_rewards
+from training.rl.rewards import Reward, couple, group_advantages, scored_answer, selection_rewards
 from training.verl.fitting import fitted_prompt
-from training.verl.letters import letters_at
+from training.verl.letter_choices import letters_at
 
 TRAIN: Final = "train"
 """The split whose rows are learned from; of any other, one reply a stage is scored as it is."""

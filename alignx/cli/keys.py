@@ -1,0 +1,82 @@
+"""`alignx keys`: API keys, for those who hold an admin key."""
+
+from typing import Annotated
+
+import typer
+
+from alignx.cli import render
+from alignx.cli.terminal import ProblemGroup, Terminal
+from alignx.schemas.api_keys import KeyInfo, KeyList, KeyRequest
+
+app = typer.Typer(
+    cls=ProblemGroup, no_args_is_help=True, help="Makes, lists and revokes API keys (needs an admin key)."
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+
+@app.command()
+def create(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="What the key is for.", show_default=False)],
+    tenant: Annotated[str, typer.Option(help="Whose users the key reaches.")],
+    admin: Annotated[bool, typer.Option("--admin", help="May also administer keys.")] = False,
+    rate: Annotated[float | None, typer.Option(help="Requests per second.")] = None,
+    burst: Annotated[int | None, typer.Option(help="Requests at once.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Makes a key and prints it: the secret is shown this once.
+
+    Example:
+
+        alignx keys create shop --tenant acme --rate 50
+    """
+    terminal: Terminal = ctx.obj
+    request = KeyRequest(name=name, tenant=tenant, admin=admin, rate=rate, burst=burst)
+    with terminal.client(admin=True) as client:
+        made = client.create_key(request)
+    if as_json:
+        terminal.json(made)
+        return
+    typer.echo(made.key)
+    terminal.note(f"Key {made.id} of tenant {made.tenant}. Keep it now: it is not shown again.")
+
+
+@app.command("list")
+def list_keys(
+    ctx: typer.Context,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Lists the keys, without their secrets.
+
+    Example:
+
+        alignx keys list --tenant acme
+    """
+    terminal: Terminal = ctx.obj
+    found: list[KeyInfo] = []
+    with terminal.client(admin=True) as client:
+        page = client.keys(tenant=tenant)
+        found += page.keys
+        while page.next is not None:
+            page = client.keys(tenant=tenant, after=page.next)
+            found += page.keys
+    if as_json:
+        terminal.json(KeyList(keys=tuple(found)))
+        return
+    terminal.out.print(render.keys(found))
+
+
+@app.command()
+def revoke(ctx: typer.Context, key_id: Annotated[str, typer.Argument(help="The key's id.")]) -> None:
+    """Ends a key at once.
+
+    Example:
+
+        alignx keys revoke k3f9
+    """
+    terminal: Terminal = ctx.obj
+    with terminal.client(admin=True) as client:
+        client.revoke_key(key_id)
+    terminal.note(f"Key {key_id} is revoked.")

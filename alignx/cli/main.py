@@ -1,0 +1,310 @@
+"""`alignx`: everything the service does, from a terminal.
+
+    alignx ingest examples/shopper.jsonl --user ada
+    alignx show ada
+    alignx --help
+
+Commands here send, list and erase histories; summaries are in `summary.py` and `watch.py`, asking
+(chat, select, recommend) in `ask.py`, API keys in `keys.py`, the guided tour in `demo.py`;
+`extensions.py` adds those of other packages, such as `alignx eval`. Errors become words and exit code
+1 (2 for wrong usage) in one place, `terminal.ProblemGroup`. `--json` prints what the API answered.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from alignx.cli import choices, demo, ingest, keys, render, summary, watch
+from alignx.cli.extensions import ExtendedGroup
+from alignx.cli.terminal import Terminal, counted
+from alignx.client.endpoints import QUALITY
+from alignx.client.errors import ClientError
+from alignx.schemas.summaries import DeadLetterList, InteractionList
+
+app = typer.Typer(
+    cls=ExtendedGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Learns what each user prefers, as plain text, and answers by it.",
+)
+app.add_typer(summary.app)
+app.add_typer(watch.app)
+app.add_typer(choices.app)
+app.add_typer(keys.app, name="keys")
+app.add_typer(demo.app)
+
+User = Annotated[str, typer.Argument(help="The user's id.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+SHOWN_BAD_LINES = 20
+
+
+@app.callback()
+def connect(
+    ctx: typer.Context,
+    url: Annotated[str | None, typer.Option(envvar="ALIGNX_URL", help="Default: http://127.0.0.1:8080")] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ALIGNX_API_KEY",
+            help="Default: the file ALIGNX_KEY_FILE, then var/secrets/user_key",
+            show_envvar=True,
+        ),
+    ] = None,
+) -> None:
+    terminal = ctx.ensure_object(Terminal)
+    terminal.url, terminal.key = url, key
+
+
+# --- sending histories -------------------------------------------------------------------------
+
+
+@app.command("ingest")
+def ingest_file(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="JSON lines; '-' reads standard input to its end.")],
+    user: Annotated[str | None, typer.Option(help="The user of lines that name none.")] = None,
+    batch: Annotated[int, typer.Option(min=1, max=1000, help="Events of one call.")] = 100,
+    source: Annotated[str | None, typer.Option(help="Where it happened, for events that do not say.")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Send the good lines of a file with bad ones.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="First ask the service which events it has.")] = False,
+) -> None:
+    """Sends a file of histories, each user's events in the order of the file.
+
+    A line is an interaction, with the user in its field "user" or from --user:
+
+        {"type": "post", "text": "I sold my car.", "user": "ada"}
+
+    or a UPI row, whose history becomes comparisons:
+
+        {"userid": "ada", "history": [{"chosen": "…", "rejected": "…"}]}
+
+    or a line of `alignx export`. Every line is checked before anything is sent. After an interruption
+    run the same command again: within a day nothing is doubled. Later, or with another --batch, add
+    --resume.
+
+    Examples:
+
+        alignx ingest history.jsonl --user ada
+
+        zcat histories.jsonl.gz | alignx ingest - --batch 500 --skip-bad
+    """
+    terminal: Terminal = ctx.obj
+    with _opened(file) as content, terminal.client() as client:
+        scan = ingest.scan(content, user)
+        _report_bad(terminal, scan, skip_bad=skip_bad)
+        content.seek(0)
+        sent = known = 0
+        steps = ingest.send(client, ingest.batches(content, user, batch), scan.digest, resume=resume, source=source)
+        try:
+            with _progress(terminal) as progress:
+                task = progress.add_task("sending", total=scan.events)
+                for step in steps:
+                    sent, known = sent + step.sent, known + step.known
+                    progress.advance(task, len(step.batch.entries))
+        except (ClientError, KeyboardInterrupt):
+            terminal.note(f"Stopped after {sent + known} of {scan.events} events; run the same command to go on.")
+            raise
+    had = f", {known} were there already" if known else ""
+    terminal.note(f"Sent {counted(sent, 'event')} of {counted(scan.users, 'user')}{had}.")
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[BinaryIO]:
+    """The file, or all of standard input in a temporary one: it is read twice."""
+    if file == "-":
+        with tempfile.TemporaryFile() as spool:
+            for block in iter(lambda: typer.get_binary_stream("stdin").read(1 << 20), b""):
+                spool.write(block)
+            spool.seek(0)
+            yield spool
+        return
+    path = Path(file)
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise typer.BadParameter(f"{file} is not a file that can be read", param_hint="FILE")
+    with path.open("rb") as content:
+        yield content
+
+
+def _report_bad(terminal: Terminal, scan: ingest.Scan, *, skip_bad: bool) -> None:
+    for bad in scan.bad[:SHOWN_BAD_LINES]:
+        terminal.note(f"line {bad.line}: {bad.field + ': ' if bad.field else ''}{bad.message}")
+    if len(scan.bad) > SHOWN_BAD_LINES:
+        terminal.note(f"… and {len(scan.bad) - SHOWN_BAD_LINES} more")
+    lines = len({bad.line for bad in scan.bad})
+    if scan.bad and not skip_bad:
+        raise ClientError(f"{counted(lines, 'bad line')}; nothing was sent. Mend, or leave out with --skip-bad.")
+    if not scan.events:
+        raise ClientError("The file holds no event.")
+    if scan.bad:
+        terminal.note(f"Left out: {counted(lines, 'bad line')}.")
+
+
+def _progress(terminal: Terminal) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=terminal.err, transient=True, disable=not terminal.err.is_terminal)
+
+
+# --- reading and ending histories --------------------------------------------------------------
+
+
+@app.command()
+def events(
+    ctx: typer.Context,
+    user: User,
+    limit: Annotated[int, typer.Option(min=1, help="Most events shown, oldest first.")] = 50,
+    after: Annotated[str | None, typer.Option(help="Start behind this event.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Those that could not be read into the summary.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Lists a user's events.
+
+    Examples:
+
+        alignx events ada --limit 10
+
+        alignx events ada --failed --json
+    """
+    terminal: Terminal = ctx.obj
+    page: InteractionList | DeadLetterList
+    with terminal.client() as client:
+        if failed:
+            page = client.dead_letters(user, after=after, limit=limit)
+        else:
+            page = client.events(user, after=after, limit=limit)
+    if as_json:
+        terminal.json(page)
+        return
+    if failed and not page.events:
+        terminal.note("All events could be read.")
+        return
+    terminal.out.print(
+        render.dead_letters(page.events) if isinstance(page, DeadLetterList) else render.events(page.events)
+    )
+    if page.next:
+        terminal.note(f"More: --after {page.next}")
+
+
+@app.command()
+def retry(
+    ctx: typer.Context,
+    user: User,
+    event: Annotated[list[str] | None, typer.Argument(metavar="[EVENT]…", help="Default: all of them.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tries failed events again, those that `alignx events USER --failed` lists.
+
+    Examples:
+
+        alignx retry ada
+
+        alignx retry ada 1763700000000-0
+    """
+    terminal: Terminal = ctx.obj
+    with terminal.client() as client:
+        queued = client.retry_dead_letters(user, event or None)
+    if as_json:
+        terminal.json(queued)
+        return
+    moved = {one.event_id for one in queued.events}
+    for missing in [one for one in event or () if one not in moved]:
+        terminal.note(f"{missing} is no failed event of {user}.")
+    if moved:
+        terminal.note(f"{counted(len(moved), 'event')} put back; `alignx watch {user}` shows the update.")
+    else:
+        terminal.note("Nothing was put back.")
+
+
+@app.command()
+def export(
+    ctx: typer.Context,
+    user: User,
+    out: Annotated[Path | None, typer.Option("--out", "-o", dir_okay=False, help="Default: standard output.")] = None,
+) -> None:
+    """Writes everything kept of a user as JSON lines.
+
+    Example:
+
+        alignx export ada --out ada.jsonl
+    """
+    terminal: Terminal = ctx.obj
+    with terminal.client() as client:
+        content = client.export(user)
+        if out is None:
+            stdout = typer.get_binary_stream("stdout")
+            for block in content:
+                stdout.write(block)
+            stdout.flush()
+            return
+        # The first block comes before the file is opened: an unknown user leaves no empty file.
+        first = next(content, b"")
+        with out.open("wb") as file:
+            file.write(first)
+            file.writelines(content)
+    terminal.note(f"Written to {out}.")
+
+
+@app.command()
+def forget(
+    ctx: typer.Context, user: User, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
+) -> None:
+    """Erases a user: events, summaries, profile. It cannot be undone.
+
+    Example:
+
+        alignx forget ada
+    """
+    terminal: Terminal = ctx.obj
+    if not yes:
+        typer.confirm(f"Erase everything kept of {user}?", abort=True, err=True)
+    with terminal.client() as client:
+        client.forget(user)
+    terminal.note(f"Nothing is kept of {user} any more.")
+
+
+@app.command()
+def quality(ctx: typer.Context, as_json: Json = False) -> None:
+    """Tells how well the summaries of all users predict their choices.
+
+    Example:
+
+        alignx quality
+    """
+    terminal: Terminal = ctx.obj
+    with terminal.client() as client:
+        found = client.quality()
+    if as_json:
+        typer.echo(QUALITY.dump_json(found, indent=2))
+        return
+    terminal.out.print(render.quality(found))
+
+
+@app.command()
+def status(ctx: typer.Context, as_json: Json = False) -> None:
+    """Tells whether the service is ready; exits with 1 if it is not.
+
+    Example:
+
+        alignx status
+    """
+    terminal: Terminal = ctx.obj
+    with terminal.client(anonymous=True) as client:
+        ready = client.ready()
+    if as_json:
+        terminal.json(ready)
+    else:
+        terminal.out.print(render.checks(ready.checks))
+        terminal.text(ready.status.replace("_", " "))
+    if ready.status != "ready":
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,224 @@
+"""The commands of `alignx` about the summary: show, versions, diff, edit, rebuild, rollback.
+
+`alignx watch` is in `watch.py`.
+"""
+
+import math
+import os
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alignx.cli import render
+from alignx.cli.terminal import ProblemGroup, Terminal, shown
+from alignx.client.client import AlignX
+from alignx.client.endpoints import PreferencesRead
+from alignx.client.errors import ClientError
+from alignx.schemas.summaries import SummaryVersion, VersionList
+
+app = typer.Typer(cls=ProblemGroup)
+
+User = Annotated[str, typer.Argument(help="The user's id.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+POLL_S = 0.5
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    user: User,
+    version: Annotated[int | None, typer.Option(min=1, help="Default: the current one.")] = None,
+    reasoning: Annotated[bool, typer.Option("--reasoning", help="Also what the model thought before it.")] = False,
+    text_only: Annotated[bool, typer.Option("--text", help="The text alone.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Shows a user's summary.
+
+    Examples:
+
+        alignx show ada
+
+        alignx show ada --version 3 --reasoning
+
+        alignx show ada --json | jq .quality
+    """
+    terminal: Terminal = ctx.obj
+    with terminal.client() as client:
+        found: SummaryVersion = client.preferences(user) if version is None else client.version(user, version)
+    if as_json:
+        terminal.json(found)
+    elif text_only:
+        typer.echo(shown(found.text))
+    else:
+        terminal.out.print(render.summary(found, user=user, reasoning=reasoning))
+
+
+@app.command()
+def versions(
+    ctx: typer.Context,
+    user: User,
+    limit: Annotated[int, typer.Option(min=1, help="Most versions shown, newest first.")] = 20,
+    before: Annotated[int | None, typer.Option(help="Only those older than this one.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Lists the versions of a user's summary.
+
+    Example:
+
+        alignx versions ada --limit 5
+    """
+    terminal: Terminal = ctx.obj
+    with terminal.client() as client:
+        page = client.versions(user, before=before, limit=limit)
+    if as_json:
+        terminal.json(page)
+        return
+    terminal.out.print(render.versions(page.versions))
+    if page.next:
+        terminal.note(f"Older: --before {page.next}")
+
+
+@app.command()
+def diff(
+    ctx: typer.Context,
+    user: User,
+    from_version: Annotated[
+        int | None, typer.Argument(metavar="[FROM]", help="Default: the version before TO.")
+    ] = None,
+    to_version: Annotated[int | None, typer.Argument(metavar="[TO]", help="Default: the current version.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Shows what changed between two versions of a summary.
+
+    Examples:
+
+        alignx diff ada
+
+        alignx diff ada 1 4
+    """
+    terminal: Terminal = ctx.obj
+    with terminal.client() as client:
+        if from_version is None or to_version is None:
+            from_version, to_version = _ends(client, user, from_version, to_version)
+        found = client.diff(user, from_version, to_version)
+    if as_json:
+        terminal.json(found)
+    elif not found.unified:
+        terminal.note(f"Versions {from_version} and {to_version} say the same.")
+    else:
+        terminal.out.print(render.difference(found), soft_wrap=True)
+
+
+def _ends(client: AlignX, user: str, first: int | None, last: int | None) -> tuple[int, int]:
+    """The versions to compare where the command names none, or only the first."""
+    page: VersionList = client.versions(user, limit=2)
+    numbers = [version.version for version in page.versions]
+    if first is not None and numbers:
+        return first, last if last is not None else numbers[0]
+    if len(numbers) < 2:
+        raise ClientError(f"{user} has fewer than two versions; there is nothing to compare.")
+    return numbers[1], numbers[0]
+
+
+@app.command()
+def edit(
+    ctx: typer.Context,
+    user: User,
+    text: Annotated[
+        str | None, typer.Argument(help="The new text; '-' reads standard input. Without it, your editor opens.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", exists=True, dir_okay=False)] = None,
+) -> None:
+    """Replaces the summary's text; the next update starts from it.
+
+    Examples:
+
+        alignx edit ada "Prefers short answers with sources."
+
+        alignx edit ada --file summary.txt
+
+        EDITOR=nano alignx edit ada
+    """
+    terminal: Terminal = ctx.obj
+    if text is not None and file is not None:
+        raise typer.BadParameter("give the text or --file, not both", param_hint="TEXT")
+    with terminal.client() as client:
+        current = client.preferences(user)
+        wanted = text if file is None else file.read_text(encoding="utf-8")
+        if wanted == "-" and file is None:
+            wanted = typer.get_text_stream("stdin").read()
+        if wanted is None:
+            wanted = in_editor(current.text)
+        if wanted.strip() in ("", current.text.strip()):
+            terminal.note("Nothing changed.")
+            return
+        made = client.edit(user, wanted, if_match=current.etag)
+    terminal.note(f"Version {made.version} holds your text.")
+
+
+def in_editor(text: str) -> str:
+    """The text after the user's editor has closed. Raises ClientError if the editor fails."""
+    command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "summary.txt")
+        path.write_text(text, encoding="utf-8")
+        try:
+            subprocess.run([*command, str(path)], check=True)  # noqa: S603  # the user's own editor
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise ClientError(f"The editor failed, and nothing was changed: {error}") from error
+        return path.read_text(encoding="utf-8")
+
+
+@app.command()
+def rollback(ctx: typer.Context, user: User, version: Annotated[int, typer.Argument(min=1)]) -> None:
+    """Makes an earlier version's text current again, as a new version.
+
+    Example:
+
+        alignx rollback ada 3
+    """
+    terminal: Terminal = ctx.obj
+    with terminal.client() as client:
+        made = client.rollback(user, version, if_match=client.preferences(user).etag)
+    terminal.note(f"Version {made.version} repeats version {version}.")
+
+
+@app.command()
+def rebuild(
+    ctx: typer.Context,
+    user: User,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the new version; 0 does not wait.")] = 0.0,
+) -> None:
+    """Writes the summary afresh from the whole history.
+
+    Example:
+
+        alignx rebuild ada --wait 60
+    """
+    terminal: Terminal = ctx.obj
+    with terminal.client() as client:
+        before = client.preferences(user).version
+        client.rebuild(user)
+        if not wait:
+            terminal.note(f"Asked for. See it come: alignx watch {user}")
+            return
+        made = newer(client, terminal, user, before, wait)
+    if made is None:
+        raise ClientError(f"No new version after {wait:g} s; it may still come.")
+    terminal.out.print(render.summary(made, user=user))
+
+
+def newer(client: AlignX, terminal: Terminal, user: str, before: int, wait_s: float) -> PreferencesRead | None:
+    """The summary once its version is above `before`, or None after `wait_s`."""
+    for poll in range(1 + math.ceil(wait_s / POLL_S)):
+        if poll:
+            terminal.sleep(POLL_S)
+        current = client.preferences(user)
+        if current.version > before:
+            return current
+    return None

@@ -1,0 +1,323 @@
+"""Every call of the REST API as a record: what to send, and how to read the answer.
+
+A function here builds the `Call` of one endpoint and does no I/O, so the synchronous and the
+asynchronous client are both thin: they send a call and read its answer (`alignx/client/client.py`).
+"""
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+import httpx
+import orjson
+from pydantic import BaseModel, TypeAdapter
+
+from alignx.client.streams import ChatAnswer
+from alignx.schemas.api_keys import KeyCreated, KeyList, KeyRequest, TenantList
+from alignx.schemas.interactions import Interaction
+from alignx.schemas.items import Item
+from alignx.schemas.requests import (
+    ChatMode,
+    EditRequest,
+    EventsAccepted,
+    EventsRequest,
+    Method,
+    Readiness,
+    RecommendRequest,
+    RecommendResponse,
+    RetryQueued,
+    RetryRequest,
+    RollbackRequest,
+    SelectRequest,
+    SelectResponse,
+    UpdateQueued,
+)
+from alignx.schemas.summaries import (
+    DeadLetterList,
+    InteractionList,
+    Preferences,
+    Prequential,
+    SummaryVersion,
+    VersionDiff,
+    VersionList,
+)
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+QUALITY: TypeAdapter[dict[str, Prequential]] = TypeAdapter(dict[str, Prequential])
+
+READ_TIMEOUT_S = 60.0
+CHAT_TIMEOUT_S = 180.0
+WAIT_MARGIN_S = 15.0
+"""Added to `Prefer: wait`, so that the service and not the client decides when waiting ends."""
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request and the reader of its answer."""
+
+    method: str
+    path: str
+    """Percent-encoded."""
+    read: Callable[[httpx.Response], T]
+    params: Mapping[str, str | int] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    """A JSON body."""
+    repeatable: bool = True
+    """Whether sending it twice has the effect of sending it once."""
+    accepts: frozenset[int] = frozenset()
+    """Statuses outside 2xx that `read` understands."""
+    timeout_s: float = READ_TIMEOUT_S
+    """Longest silence of the service."""
+
+
+class PreferencesRead(Preferences):
+    """A summary as it was read, with the ETag that a later edit or rollback must name."""
+
+    etag: str
+
+
+def user_path(user: str, rest: str) -> str:
+    """`/v1/users/<user>/<rest>` with the id as one segment, whatever it holds."""
+    segment = quote(user, safe="")
+    if not segment.strip("."):
+        # "." and ".." would be resolved as folders, and name another resource.
+        segment = segment.replace(".", "%2E")
+    return f"/v1/users/{segment}/{rest}".rstrip("/")
+
+
+def _as(model: type[M]) -> Callable[[httpx.Response], M]:
+    return lambda response: model.model_validate_json(response.content)
+
+
+def _preferences(response: httpx.Response) -> PreferencesRead:
+    fields = orjson.loads(response.content)
+    etag = response.headers.get("ETag") or f'"{fields["version"]}"'
+    return PreferencesRead.model_validate_json(orjson.dumps({**fields, "etag": etag}))
+
+
+def _nothing(_response: httpx.Response) -> None:
+    return None
+
+
+def _json(model: BaseModel) -> bytes:
+    return model.model_dump_json().encode()
+
+
+def _given(**params: str | int | None) -> dict[str, str | int]:
+    return {name: value for name, value in params.items() if value is not None}
+
+
+# --- history -----------------------------------------------------------------------------------
+
+
+def append(
+    user: str, events: Sequence[Interaction], *, wait: float | None = None, idempotency_key: str | None = None
+) -> Call[EventsAccepted]:
+    """Appends events in the order given. `wait` seconds for the summary that includes them.
+
+    Without a key of your own one is made, so a retry after a broken connection doubles nothing.
+    """
+    headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+    if wait is not None:
+        headers["Prefer"] = f"wait={wait:g}"
+    return Call(
+        "POST",
+        user_path(user, "events"),
+        _as(EventsAccepted),
+        headers=headers,
+        content=_json(EventsRequest(events=tuple(events))),
+        timeout_s=READ_TIMEOUT_S + WAIT_MARGIN_S if wait is None else wait + WAIT_MARGIN_S,
+    )
+
+
+def events(user: str, *, after: str | None = None, limit: int | None = None) -> Call[InteractionList]:
+    """A page of the history, oldest first."""
+    return Call("GET", user_path(user, "events"), _as(InteractionList), params=_given(after=after, limit=limit))
+
+
+def dead_letters(user: str, *, after: str | None = None, limit: int | None = None) -> Call[DeadLetterList]:
+    """A page of the events that could not be worked into the summary."""
+    return Call("GET", user_path(user, "dead-letters"), _as(DeadLetterList), params=_given(after=after, limit=limit))
+
+
+def retry_dead_letters(user: str, event_ids: Sequence[str] | None = None) -> Call[RetryQueued]:
+    """Puts dead letters back behind the user's waiting events: those of `event_ids`, or all. Each is put
+    back once, however often this is called."""
+    body = _json(RetryRequest(event_ids=None if event_ids is None else tuple(event_ids)))
+    return Call("POST", user_path(user, "dead-letters/retry"), _as(RetryQueued), content=body)
+
+
+def export(user: str) -> Call[None]:
+    """Everything kept of a user as JSON lines; read as a stream by `AlignX.export`."""
+    return Call("GET", user_path(user, "export"), _nothing)
+
+
+def forget(user: str) -> Call[None]:
+    """Erases everything kept of a user."""
+    return Call("DELETE", user_path(user, ""), _nothing)
+
+
+# --- summary -----------------------------------------------------------------------------------
+
+
+def preferences(user: str) -> Call[PreferencesRead]:
+    """The current summary."""
+    return Call("GET", user_path(user, "preferences"), _preferences)
+
+
+def preferences_if_changed(user: str, etag: str) -> Call[PreferencesRead | None]:
+    """The current summary, or None while it is still the one with this ETag."""
+
+    def read(response: httpx.Response) -> PreferencesRead | None:
+        return None if response.status_code == httpx.codes.NOT_MODIFIED else _preferences(response)
+
+    path, unchanged = user_path(user, "preferences"), frozenset({int(httpx.codes.NOT_MODIFIED)})
+    return Call("GET", path, read, headers={"If-None-Match": etag}, accepts=unchanged)
+
+
+def summary_stream(user: str, last_event_id: str | None = None) -> Call[None]:
+    """The event stream of a summary; read by `AlignX.watch`."""
+    headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_event_id} if last_event_id else {})}
+    return Call("GET", user_path(user, "preferences/stream"), _nothing, headers=headers)
+
+
+def versions(user: str, *, before: int | None = None, limit: int | None = None) -> Call[VersionList]:
+    """A page of the summary's versions, newest first."""
+    path = user_path(user, "preferences/versions")
+    return Call("GET", path, _as(VersionList), params=_given(before=before, limit=limit))
+
+
+def version(user: str, number: int) -> Call[SummaryVersion]:
+    """One version of the summary."""
+    return Call("GET", user_path(user, f"preferences/versions/{number}"), _as(SummaryVersion))
+
+
+def diff(user: str, from_version: int, to_version: int) -> Call[VersionDiff]:
+    """What changed between two versions."""
+    params: dict[str, str | int] = {"from": from_version, "to": to_version}
+    return Call("GET", user_path(user, "preferences/diff"), _as(VersionDiff), params=params)
+
+
+def edit(user: str, text: str, *, if_match: str) -> Call[PreferencesRead]:
+    """Replaces the text of the summary that has this ETag; 412 if it has changed since."""
+    return Call(
+        "PUT",
+        user_path(user, "preferences"),
+        _preferences,
+        headers={"If-Match": if_match},
+        content=_json(EditRequest(text=text)),
+    )
+
+
+def rollback(user: str, number: int, *, if_match: str) -> Call[PreferencesRead]:
+    """Makes an earlier version's text current again, as a new version; 412 as for `edit`."""
+    return Call(
+        "POST",
+        user_path(user, "preferences/rollback"),
+        _preferences,
+        headers={"If-Match": if_match},
+        content=_json(RollbackRequest(version=number)),
+    )
+
+
+def rebuild(user: str) -> Call[UpdateQueued]:
+    """Asks for a summary written afresh from the whole history, dead letters included."""
+    return Call("POST", user_path(user, "preferences/rebuild"), _as(UpdateQueued))
+
+
+# --- answers -----------------------------------------------------------------------------------
+
+
+def select(user: str, items: Sequence[Item], *, query: str = "", method: Method | None = None) -> Call[SelectResponse]:
+    """The probability that the user would choose each of 2 to 26 items."""
+    body = SelectRequest(query=query, items=tuple(items), method=method)
+    return Call("POST", user_path(user, "select"), _as(SelectResponse), content=_json(body), timeout_s=CHAT_TIMEOUT_S)
+
+
+def recommend(
+    user: str,
+    candidates: Sequence[Item],
+    *,
+    query: str = "",
+    k: int = 10,
+    method: Method | None = None,
+    explain: bool = False,
+) -> Call[RecommendResponse]:
+    """The k candidates that suit the user best, best first."""
+    body = RecommendRequest(query=query, candidates=tuple(candidates), k=k, method=method, explain=explain)
+    path = user_path(user, "recommend")
+    return Call("POST", path, _as(RecommendResponse), content=_json(body), timeout_s=CHAT_TIMEOUT_S)
+
+
+def chat(
+    messages: Sequence[Mapping[str, str]],
+    *,
+    user: str | None = None,
+    mode: ChatMode | None = None,
+    max_history: int | None = None,
+    model: str | None = None,
+    max_tokens: int | None = None,
+    temperature: float | None = None,
+    stream: bool = False,
+) -> Call[ChatAnswer]:
+    """An answer to the last message, conditioned on the user as `mode` says.
+
+    Default mode: "summary" with a user, "none" without.
+    """
+    personalization = _given(mode=mode, max_history=max_history)
+    optional = {"user": user, "model": model, "max_tokens": max_tokens, "temperature": temperature}
+    body: dict[str, Any] = {"messages": [dict(turn) for turn in messages]}
+    body |= {name: value for name, value in optional.items() if value is not None}
+    if personalization:
+        body["personalization"] = personalization
+    if stream:
+        body["stream"] = True
+    path = "/v1/chat/completions"
+    return Call("POST", path, ChatAnswer.from_response, content=orjson.dumps(body), timeout_s=CHAT_TIMEOUT_S)
+
+
+def models() -> Call[tuple[str, ...]]:
+    """The names of the models that chat can use; empty without an engine."""
+    return Call("GET", "/v1/models", _model_names)
+
+
+def _model_names(response: httpx.Response) -> tuple[str, ...]:
+    return tuple(str(model["id"]) for model in orjson.loads(response.content)["data"])
+
+
+# --- service -----------------------------------------------------------------------------------
+
+
+def ready() -> Call[Readiness]:
+    """Whether the service and what it needs answer; needs no key."""
+    return Call("GET", "/readyz", _as(Readiness), accepts=frozenset({503}))
+
+
+def quality() -> Call[dict[str, Prequential]]:
+    """How well the summaries of all the key's users predict choices, by scorer."""
+    return Call("GET", "/v1/quality", lambda response: QUALITY.validate_json(response.content))
+
+
+def create_key(request: KeyRequest) -> Call[KeyCreated]:
+    """Makes an API key. Not repeated after a broken connection: a second key would be made."""
+    return Call("POST", "/admin/keys", _as(KeyCreated), content=_json(request), repeatable=False)
+
+
+def keys(*, tenant: str | None = None, after: str | None = None, limit: int | None = None) -> Call[KeyList]:
+    """A page of the API keys, of one tenant or of all, without their secrets."""
+    return Call("GET", "/admin/keys", _as(KeyList), params=_given(tenant=tenant, after=after, limit=limit))
+
+
+def revoke_key(key_id: str) -> Call[None]:
+    """Ends an API key."""
+    return Call("DELETE", f"/admin/keys/{quote(key_id, safe='')}", _nothing)
+
+
+def tenants(*, after: str | None = None, limit: int | None = None) -> Call[TenantList]:
+    """A page of the tenants that have keys."""
+    return Call("GET", "/admin/tenants", _as(TenantList), params=_given(after=after, limit=limit))

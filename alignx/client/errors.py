@@ -1,0 +1,93 @@
+"""What can go wrong when the service is called, as exceptions.
+
+    ClientError
+    ├── ProblemError        the service answered with an error: status, code, detail, fields
+    ├── Unreachable         no answer came, or it broke off
+    └── AnswerUnreadable    something answered, but not in this API's words
+
+`problem_of` reads both error shapes of the API: RFC 9457 problem+json, and OpenAI's shape on the
+OpenAI-compatible paths.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import httpx
+import orjson
+
+from alignx.schemas.requests import PROBLEM_PREFIX
+
+
+class FieldError(NamedTuple):
+    """One field that the service refused."""
+
+    field: str
+    message: str
+
+
+class ClientError(Exception):
+    """Base of everything the SDK raises."""
+
+
+class ProblemError(ClientError):
+    """The service answered with an error. `code` is the stable name to branch on."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        errors: tuple[FieldError, ...] = (),
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(f"{detail} ({code}, {status})")
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.errors = errors
+        self.request_id = request_id
+
+
+class Unreachable(ClientError):
+    """No answer came. Whether the request had an effect is unknown."""
+
+
+class AnswerUnreadable(ClientError):
+    """The answer is not what this API sends; perhaps the URL is another service's."""
+
+
+def problem_of(response: httpx.Response) -> ProblemError:
+    """The error in an answer whose body has been read."""
+    request_id = response.headers.get("X-Request-Id")
+    try:
+        document = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        document = None
+    if isinstance(document, dict) and ("error" in document or "status" in document):
+        return problem_from(document, status=response.status_code, request_id=request_id)
+    detail = f"{response.url} answered {response.status_code} {response.reason_phrase}".strip()
+    return ProblemError(response.status_code, "unknown", detail, request_id=request_id)
+
+
+def problem_from(document: Mapping[str, Any], *, status: int, request_id: str | None = None) -> ProblemError:
+    """The error in a JSON document; `status` counts where the document names none."""
+    error = document.get("error")
+    if isinstance(error, Mapping):
+        message, field = str(error.get("message", "")), error.get("param")
+        fields = (FieldError(str(field), message),) if field else ()
+        return ProblemError(status, str(error.get("code") or "unknown"), message, fields, request_id)
+    named = str(document.get("status", ""))
+    return ProblemError(
+        int(named) if named.isdecimal() else status,
+        str(document.get("type", "unknown")).removeprefix(PROBLEM_PREFIX),
+        str(document.get("detail") or document.get("title") or "The service gave no reason."),
+        _fields(document.get("errors")),
+        str(document.get("request_id") or request_id or "") or None,
+    )
+
+
+def _fields(errors: object) -> tuple[FieldError, ...]:
+    if not isinstance(errors, list):
+        return ()
+    named = [entry for entry in errors if isinstance(entry, Mapping)]
+    return tuple(FieldError(str(entry.get("field", "")), str(entry.get("message", ""))) for entry in named)

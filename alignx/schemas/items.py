@@ -1,0 +1,92 @@
+"""What a user can choose: an item, as a text or as named fields; and the base of every schema.
+
+All models are frozen and refuse unknown fields, so a typo in a field name is an error that names
+the field instead of a silent loss. Sizes that a deployment can change (bytes of an event, events
+of a call) are settings, not schema; they are checked where the request comes in.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
+
+UserId = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^/\x00-\x1f\x7f]+$")]
+"""Your own id of a user: 1 to 256 characters, no slash and no control character."""
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Scalar = str | int | float | bool | None
+ITEM_LEVELS = 16
+"""Lists and objects inside one another that an item's further fields may hold."""
+MAX_CHOICES = 26
+"""Items of one selection: one capital letter each."""
+
+
+class Frozen(BaseModel):
+    """Base of every schema: immutable, strict about field names, documented by its docstrings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="null")
+
+
+class ItemFields(Frozen):
+    """An item with named fields. Further fields (brand, genres, …) are kept and rendered. The profile also reads
+    `year`, and `popularity`: a count of how many have taken the item, or of takings in a thousand showings, whose
+    logarithm adds to the score whatever else is known of the user. Models are not shown it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str | None = None
+    title: Text
+    description: str | None = None
+    category: str | None = None
+    price: float | str | None = None
+
+    @model_validator(mode="after")
+    def _shallow(self) -> "ItemFields":
+        if _deeper(self.model_extra, ITEM_LEVELS):
+            raise ValueError(f"fields may be nested {ITEM_LEVELS} levels deep")
+        return self
+
+
+POPULARITY_FIELD = "popularity"
+"""How many have taken the item, or takings in a thousand showings: a count that the caller supplies. Part of
+the score, and no part of the item's text."""
+Item = str | ItemFields
+"""What a user can choose: a text, or named fields that are rendered to text."""
+
+
+def item_text(item: Item) -> str:
+    """`Title` for a title alone, else `Title (category: games; price: 5; …) — description`; without its popularity."""
+    if isinstance(item, str):
+        return item
+    named: dict[str, Any] = {"category": item.category, "price": item.price, **(item.model_extra or {})}
+    told = {name: value for name, value in named.items() if name.lower() != POPULARITY_FIELD}
+    facts = "; ".join(f"{name}: {_flat(value)}" for name, value in told.items() if value not in (None, "", []))
+    text = f"{item.title} ({facts})" if facts else item.title
+    return f"{text} — {item.description}" if item.description else text
+
+
+def item_category(item: Item) -> str | None:
+    return None if isinstance(item, str) else item.category
+
+
+def _deeper(value: object, levels: int) -> bool:
+    if isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, list):
+        return False
+    return levels < 0 or any(_deeper(inner, levels - 1) for inner in value)
+
+
+def _flat(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_flat(inner)}" for key, inner in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(_flat(inner) for inner in value)
+    return str(value)
+
+
+def is_blank(item: Item) -> bool:
+    return not item_text(item).strip()
+
+
+def is_none(value: object) -> bool:
+    return value is None

@@ -1,0 +1,162 @@
+"""Bodies of requests and responses, those on API keys apart."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, StringConstraints, model_validator
+
+from alignx.schemas.interactions import Interaction
+from alignx.schemas.items import MAX_CHOICES, Frozen, Item, is_blank
+
+PROBLEM_PREFIX = "urn:alignx:problem:"
+"""What the `type` of every problem document begins with."""
+
+
+class EventsRequest(Frozen):
+    """One interaction or a list of them, appended in the order given."""
+
+    events: tuple[Interaction, ...] = Field(min_length=1)
+
+
+class EventsAccepted(Frozen):
+    """The events are stored; the summary follows."""
+
+    ids: tuple[str, ...]
+    pending: NonNegativeInt
+    version: int | None = None
+    """With `Prefer: wait`: the version that includes the events; null if it took longer."""
+    replayed: bool = False
+    """True when an Idempotency-Key had stored them before."""
+
+
+class EditRequest(Frozen):
+    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000)]
+
+
+class RollbackRequest(Frozen):
+    version: Annotated[int, Field(ge=1)]
+
+
+class RetryRequest(Frozen):
+    """Which dead letters are to be tried again."""
+
+    event_ids: Annotated[
+        tuple[Annotated[str, StringConstraints(max_length=40)], ...] | None, Field(min_length=1, max_length=1_000)
+    ] = None
+    """Their event ids; null for all. An id that is no dead letter, or none any more, is passed over."""
+
+
+class RetriedEvent(Frozen):
+    """A dead letter that waits for an update again, as the newest event of its user."""
+
+    event_id: str
+    """Its id so far."""
+    new_event_id: str
+
+
+class RetryQueued(Frozen):
+    """Dead letters wait again, in the order in which they were set aside."""
+
+    events: tuple[RetriedEvent, ...]
+    pending: NonNegativeInt
+
+
+class UpdateQueued(Frozen):
+    """An update was asked for; read the summary or its stream for the outcome."""
+
+    pending: NonNegativeInt
+
+
+Method = Literal["engine", "profile", "fused"]
+"""Who scores: the engine's letter probabilities, the fast profile, or both."""
+
+
+class SelectRequest(Frozen):
+    """Which of these would the user choose?"""
+
+    query: str = ""
+    items: tuple[Item, ...] = Field(min_length=2, max_length=MAX_CHOICES)
+    method: Method | None = None
+    """Default: "fused" with an engine, "profile" without."""
+
+    @model_validator(mode="after")
+    def _some_text(self) -> "SelectRequest":
+        if all(is_blank(item) for item in self.items):
+            raise ValueError("all items are empty; at least one must hold text")
+        return self
+
+
+class ScoredItem(Frozen):
+    index: NonNegativeInt
+    """Place in the request."""
+    id: str | None = None
+    probability: float
+
+
+class SelectResponse(Frozen):
+    """Probabilities add up to 1 and stand in the order of the request."""
+
+    choice: NonNegativeInt
+    items: tuple[ScoredItem, ...]
+    method: Method
+    version: NonNegativeInt
+    """Summary version the engine read; 0 when the profile alone decided."""
+    position_bias: float | None = None
+    """Mean absolute change of an item's probability between the orders shown to the engine;
+    null when no engine was asked."""
+
+
+class RecommendRequest(Frozen):
+    """Rank candidates for the user."""
+
+    query: str = ""
+    candidates: tuple[Item, ...] = Field(min_length=1, max_length=1_000)
+    k: Annotated[int, Field(ge=1, le=1_000)] = 10
+    method: Method | None = None
+    explain: bool = False
+    """Adds a reason in words to each item of the answer."""
+
+
+class RankedItem(Frozen):
+    rank: int
+    index: NonNegativeInt
+    id: str | None = None
+    score: float
+    """Higher is better; comparable within one answer only."""
+    reason: str | None = None
+
+
+class RecommendResponse(Frozen):
+    items: tuple[RankedItem, ...]
+    method: Method
+    version: NonNegativeInt
+
+
+ChatMode = Literal["summary", "ica", "pba", "direct", "none"]
+"""What the answer is conditioned on: the text summary, the raw history in context (ica), the names of
+the preference directions that recent comparisons carry (pba), the whole recent history without
+inference (direct), or nothing (the control)."""
+
+
+class Personalization(Frozen):
+    """Our extension of the chat request."""
+
+    mode: ChatMode = "summary"
+    max_history: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    """Modes ica, pba and direct: at most this many recent events."""
+
+
+class PersonalizationUsed(Frozen):
+    """What an answer was conditioned on."""
+
+    mode: ChatMode
+    user: str | None
+    version: NonNegativeInt | None = None
+    history: NonNegativeInt = 0
+
+
+class Readiness(Frozen):
+    """Answer of /readyz: each check by name, "ok" or what is wrong. The gateway is ready while Redis and one
+    of the services are."""
+
+    status: Literal["ready", "not_ready"]
+    checks: dict[str, str]

@@ -1,0 +1,157 @@
+"""Amazon reviews, 2018 version: 5-core reviews and metadata. https://nijianmo.github.io/amazon/
+
+<Category>_5.json.gz       a review a line: reviewerID, asin, overall, unixReviewTime, reviewText, summary
+meta_<Category>.json.gz    a product a line: asin, title, category, brand, price, description
+
+Both are also read without .gz. A row: what a user reviewed on days before, and a product the user then
+gave at least four stars, against one the user never reviewed. The reviews are read twice: once for who
+reviewed what when, once for the texts that rows need, so that --limit bounds the memory.
+
+Uncertain: the 2014 version has Python literals instead of JSON; its lines count as malformed.
+"""
+
+import html
+import re
+from array import array
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, Field
+
+from alignx.schemas.interactions import RatingInteraction
+from alignx.schemas.items import ItemFields
+from evaluation.cases.benchmark import Benchmark, Plan, Tally, against, only_file
+from evaluation.cases.benchmark_rows import BenchmarkRow
+from evaluation.cases.table_files import json_rows
+from evaluation.cases.timeline import Moment, Timeline
+from training.data.formats import MaybeText, Record, SomeText
+
+QUERY = "Which product would you buy and like?"
+DESCRIPTION: Final = 500
+"""Most characters kept of a product's description."""
+GROUP: Final = 2_000
+"""Rows whose texts are collected in one reading of the reviews."""
+MARKUP = re.compile(r"<[^>]*>")
+SCRIPT = re.compile(r"<script|getTime\(|var aPageStart", re.IGNORECASE)
+"""Marks a title that is a piece of the web page instead, as some are."""
+
+Texts = Annotated[
+    tuple[str, ...], BeforeValidator(lambda value: [part for part in value or () if isinstance(part, str)])
+]
+
+
+class Review(Record):
+    user: SomeText = Field(alias="reviewerID")
+    product: SomeText = Field(alias="asin")
+    stars: Annotated[float, Field(alias="overall", ge=1, le=5)]
+    time: int = Field(alias="unixReviewTime")
+    summary: MaybeText = ""
+    text: MaybeText = Field(default="", alias="reviewText")
+
+    def words(self) -> str | None:
+        said = [clean(part) for part in (self.summary, self.text)]
+        return "\n".join(part for part in said if part) or None
+
+
+class Product(Record):
+    asin: SomeText
+    title: MaybeText = ""
+    category: Texts = ()
+    brand: MaybeText = ""
+    price: MaybeText = ""
+    description: Any = ()
+
+    def item(self) -> ItemFields | None:
+        """None without a title that can be read."""
+        title = "" if SCRIPT.search(self.title) else clean(self.title)
+        if not title:
+            return None
+        parts = [self.description] if isinstance(self.description, str) else self.description or ()
+        described = clean(" ".join(part for part in parts if isinstance(part, str)))[:DESCRIPTION].strip()
+        named = list(dict.fromkeys(label for label in map(clean, self.category) if label))
+        price = clean(self.price)
+        fields = {
+            "description": described,
+            "category": ", ".join(named[:4]),
+            "price": price if price.startswith("$") and len(price) < 20 else "",
+            "brand": clean(self.brand),
+        }
+        return ItemFields(id=self.asin, title=title, **{name: value for name, value in fields.items() if value})
+
+
+def clean(text: str) -> str:
+    """Without markup, entities and line ends."""
+    return " ".join(MARKUP.sub(" ", html.unescape(text)).split())
+
+
+def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
+    reviews = only_file(folder, "*_5.json", "*_5.json.gz")
+    products = only_file(folder, "meta_*.json", "meta_*.json.gz")
+    items = _items(products, tally)
+    timeline, numbers = Timeline(), array("q")
+    for number, review in enumerate(_reviews(reviews, tally)):
+        if review.product not in items:
+            tally.left_out["reviews of products without a title"] += 1
+        else:
+            numbers.append(number)
+            timeline.add(review.user, review.product, review.time, review.stars)
+    names = timeline.names
+    group: list[Moment] = []
+    for moment in timeline.moments(plan, tally):
+        group.append(moment)
+        if len(group) == GROUP:
+            yield from _rows(group, reviews, numbers, items, names, tally)
+            group = []
+    yield from _rows(group, reviews, numbers, items, names, tally)
+
+
+def _rows(
+    group: list[Moment],
+    reviews: Path,
+    numbers: "array[int]",
+    items: dict[str, ItemFields],
+    names: list[str],
+    tally: Tally,
+) -> Iterator[BenchmarkRow]:
+    wanted = {numbers[event] for moment in group for event in moment.history}
+    found = {number: review for number, review in enumerate(_reviews(reviews, Tally())) if number in wanted}
+    for moment in group:
+        target = against(QUERY, items[names[moment.chosen]], items[names[moment.rejected]], tally)
+        if target is None:
+            continue
+        history = (found[numbers[event]] for event in moment.history)
+        yield BenchmarkRow(
+            userid=moment.user,
+            benchmark="amazon",
+            history=tuple(
+                RatingInteraction(
+                    item=items[review.product],
+                    value=review.stars,
+                    review=review.words(),
+                    occurred_at=datetime.fromtimestamp(review.time, UTC),
+                )
+                for review in history
+            ),
+            target=target,
+            popularity=moment.popularity,
+        )
+
+
+def _reviews(file: Path, tally: Tally) -> Iterator[Review]:
+    return (review for _, review in json_rows(file, tally, "reviews", Review))
+
+
+def _items(file: Path, tally: Tally) -> dict[str, ItemFields]:
+    items: dict[str, ItemFields] = {}
+    for _, product in json_rows(file, tally, "products", Product):
+        item = product.item()
+        if item is None:
+            tally.left_out["products without a title"] += 1
+        else:
+            items.setdefault(product.asin, item)
+    return items
+
+
+AMAZON = Benchmark("amazon", "one <Category>_5.json.gz and its meta_<Category>.json.gz", convert)

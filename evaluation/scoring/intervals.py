@@ -1,0 +1,83 @@
+"""Means with 95 % intervals: the percentile bootstrap over clusters of rows, seeded.
+
+What is drawn with replacement is a cluster: all rows of one user, or of one question where many users
+are asked the same (`cases.clusters`); without clusters each row is its own. Two stages
+measured on the same users are compared pair by pair (`difference`): what makes a user easy or hard
+falls out, and the interval is narrower than that of two means.
+"""
+
+from collections.abc import Hashable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from evaluation.results import Estimate
+
+RESAMPLES: Final = 10_000
+LEVEL: Final = 0.95
+TIE: Final = 1e-6
+"""Distance from one half below which only float32 arithmetic decided."""
+_AT_ONCE: Final = 2_000_000
+"""Drawn users held in memory at once."""
+_FEW_LEVELS: Final = 16
+
+
+Clusters = Sequence[Hashable] | None
+"""For each row what it belongs to; none where each row stands by itself."""
+
+
+def estimate(
+    values: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES, clusters: Clusters = None
+) -> Estimate:
+    """The mean of `values` and its interval. Raises ValueError without values."""
+    if not values:
+        raise ValueError("a mean needs at least one value")
+    sample = np.asarray(values, dtype=np.float64)
+    rng = np.random.default_rng(seed)
+    tail = (1 - LEVEL) / 2
+    if clusters is None or len(owners := numbered(clusters)) == owners.max() + 1:
+        means = _resampled(sample, rng, resamples)
+    else:
+        means = _resampled_clusters(sample, owners, rng, resamples)
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Estimate(mean=float(sample.mean()), low=float(low), high=float(high), rows=len(sample))
+
+
+def _resampled(sample: Any, rng: Any, resamples: int) -> Any:
+    """Means of samples drawn from `sample` with replacement, each as large as itself."""
+    size = len(sample)
+    levels, counts = np.unique(sample, return_counts=True)
+    if len(levels) <= _FEW_LEVELS:  # of hits and misses it is enough to draw how many there are
+        return rng.multinomial(size, counts / size, size=resamples) @ levels / size
+    block = max(1, _AT_ONCE // size)
+    drawn = (rng.integers(size, size=(min(block, resamples - done), size)) for done in range(0, resamples, block))
+    return np.concatenate([sample[places].mean(axis=1) for places in drawn])
+
+
+def numbered(clusters: Sequence[Hashable]) -> Any:
+    """The cluster of each row by its number, from 0."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters])
+
+
+def _resampled_clusters(sample: Any, owners: Any, rng: Any, resamples: int) -> Any:
+    """Means of samples of as many whole clusters, each drawn with replacement."""
+    sums, sizes = np.bincount(owners, weights=sample), np.bincount(owners)
+    kinds, counts = np.unique(np.stack([sums, sizes]), axis=1, return_counts=True)
+    count = len(sums)
+    if kinds.shape[1] <= _FEW_LEVELS:  # it is enough to draw how many of each kind there are
+        drawn = rng.multinomial(count, counts / count, size=resamples)
+        return drawn @ kinds[0] / (drawn @ kinds[1])
+    block = max(1, _AT_ONCE // count)
+    places = (rng.integers(count, size=(min(block, resamples - done), count)) for done in range(0, resamples, block))
+    return np.concatenate([sums[some].sum(axis=1) / sizes[some].sum(axis=1) for some in places])
+
+
+def difference(one: Sequence[float], other: Sequence[float], *, seed: int = 0, clusters: Clusters = None) -> Estimate:
+    """The mean of `one` less that of `other`, both over the same users in the same order."""
+    return estimate([first - second for first, second in zip(one, other, strict=True)], seed=seed, clusters=clusters)
+
+
+def hits(probabilities: Sequence[float]) -> list[float]:
+    """1 for each user whose choice was given more than .5, half for a tie, else 0."""
+    return [0.5 if abs(value - 0.5) < TIE else float(value > 0.5) for value in probabilities]

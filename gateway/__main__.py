@@ -1,0 +1,200 @@
+"""The gateway: the only public door of the suite.
+
+    python -m gateway            # listens on 127.0.0.1:8080
+
+REST under /v1 goes to the services (proxy.py), /admin manages API keys (admin.py), /console is the
+web console and /docs the reference of all of it. Configuration: services/settings.py.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import aiohttp
+from fastapi import FastAPI, Request, Response
+from prometheus_client import CollectorRegistry
+from redis.exceptions import RedisError
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Mount
+
+from gateway import admin
+from gateway.auth import Authenticator, AuthMetrics
+from gateway.docs import DocsMerger
+from gateway.keys import ApiKey, KeyStore, parse_key
+from gateway.pages import add_pages
+from gateway.proxy import Proxy, open_session
+from gateway.rate_limits import RateLimitHeaders
+from gateway.routing import SERVICES, Service
+from gateway.upstreams import Upstreams, readiness
+from services.errors import StoreUnavailable, Unavailable, UpstreamUnavailable
+from services.server.app import create_app, serve
+from services.server.health import Check
+from services.server.metrics import create_registry
+from services.settings import GatewaySettings, Settings, load_settings
+from services.storage.connection import open_redis
+
+PORT = 8080
+BOOTSTRAP_TENANT = "default"
+
+_RETRY_S = 1.0
+_READY_TIMEOUT_S = 2.0
+_ALLOWED_HEADERS = (
+    "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "Prefer",
+    "X-Api-Key", "X-Request-Id", "X-User-Id",
+)  # fmt: skip
+_EXPOSED_HEADERS = (
+    "ETag", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After", "Server-Timing",
+    "X-AlignX-Mode", "X-AlignX-Summary-Version", "X-Request-Id",
+)  # fmt: skip
+
+
+class BootstrapKeyInvalid(ValueError):
+    """The configured bootstrap key has not the form of a key."""
+
+
+class Bootstrap:
+    """Registers the configured first key, as soon as Redis answers."""
+
+    def __init__(self, store: KeyStore, key: ApiKey | None) -> None:
+        self._store = store
+        self._key = key
+        self._done = key is None
+
+    async def run(self) -> None:
+        while not self._done:
+            try:
+                await self.check()
+            except (StoreUnavailable, RedisError) as error:  # an ACL's refusal is the latter
+                fault = type(error.__cause__ or error).__name__
+                logging.getLogger("alignx.gateway").warning("Redis cannot serve; trying again", extra={"error": fault})
+                await asyncio.sleep(_RETRY_S)
+
+    async def check(self) -> None:
+        """Readiness of the store: it answers, and the first key is in it."""
+        await self._store.ping()
+        if not self._done and self._key is not None:
+            await self._store.register(self._key, tenant=BOOTSTRAP_TENANT, name="bootstrap")
+            self._done = True
+
+
+def bootstrap_key(settings: GatewaySettings) -> ApiKey | None:
+    """The first admin key, if one is configured. Raises BootstrapKeyInvalid."""
+    if settings.bootstrap_key is None:
+        return None
+    key = parse_key(settings.bootstrap_key.get_secret_value())
+    if key is None:
+        raise BootstrapKeyInvalid(
+            "ALIGNX_GATEWAY__BOOTSTRAP_KEY must have the form ax_<id>_<secret>: an id of 4 to 32 small letters and "
+            "digits, a secret of 32 to 128 letters, digits and hyphens."
+        )
+    return key
+
+
+def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
+    """The gateway's app. Raises BootstrapKeyInvalid."""
+    first_key = bootstrap_key(settings.gateway)
+    upstreams = Upstreams(settings.gateway)
+    urls = upstreams.urls()
+
+    refusals = AuthMetrics(registry)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_redis(settings.redis) as redis, open_session(settings.gateway) as session:
+            state = app.state
+            state.keys = KeyStore(redis, settings)
+            state.authenticator = Authenticator(state.keys, refusals, settings.gateway.metrics_token)
+            state.session = session
+            state.upstreams = upstreams
+            state.docs = DocsMerger(app.openapi, session, urls)
+            state.bootstrap = Bootstrap(state.keys, first_key)
+            work = (state.bootstrap.run(), proxy.end_streams_on_drain(), upstreams.watch(session))
+            tasks = [asyncio.create_task(each) for each in work]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    def checks(app: FastAPI) -> Mapping[str, Check]:
+        # A service that is away takes its own calls with it; the gateway still serves those of the other.
+        return {
+            "redis": app.state.bootstrap.check,
+            **{service: service_check(app.state.session, service, urls[service]) for service in SERVICES},
+        }
+
+    async def scraper_only(request: Request) -> None:
+        await app.state.authenticator.authenticate_scraper(request.scope)
+
+    app = create_app(
+        service="gateway",
+        title="AlignX Serve",
+        description="Learns what each user prefers, in plain text, and personalizes answers and recommendations.",
+        settings=settings,
+        registry=registry,
+        checks=checks,
+        lifespan=lifespan,
+        openapi_url=None,
+        metrics_guard=scraper_only,
+        one_of=SERVICES,
+    )
+    proxy = Proxy(
+        settings,
+        registry,
+        authenticator=lambda: app.state.authenticator,
+        session=lambda: app.state.session,
+        drain=app.state.drain,
+        upstreams=upstreams,
+    )
+    app.router.redirect_slashes = False
+    app.router.routes.insert(0, Mount("/v1", app=proxy))
+    app.include_router(admin.router)
+    add_pages(app)
+    _add_openapi(app)
+    app.add_middleware(RateLimitHeaders)
+    if settings.gateway.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.gateway.cors_origins,
+            allow_methods=("DELETE", "GET", "POST", "PUT"),
+            allow_headers=_ALLOWED_HEADERS,
+            expose_headers=_EXPOSED_HEADERS,
+            max_age=3_600,
+        )
+    return app
+
+
+def _add_openapi(app: FastAPI) -> None:
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> Response:
+        return Response(await app.state.docs.document(), media_type="application/json")
+
+
+def service_check(
+    session: aiohttp.ClientSession, service: Service, urls: Sequence[str]
+) -> Callable[[], Awaitable[None]]:
+    """A readiness check that asks the service's replicas for their own; one that is ready is enough."""
+
+    async def check() -> None:
+        told = await asyncio.gather(*(readiness(session, url, timeout_s=_READY_TIMEOUT_S) for url in urls))
+        if all(ready is None for ready in told):
+            raise UpstreamUnavailable(f"The {service} service does not answer.")
+        if not any(told):
+            raise Unavailable(f"The {service} service is not ready.")
+
+    return check
+
+
+def main() -> None:
+    settings = load_settings()
+    try:
+        app = build_app(settings, create_registry("gateway"))
+    except BootstrapKeyInvalid as error:
+        raise SystemExit(str(error)) from error
+    serve(app, settings, "gateway", port=PORT)
+
+
+if __name__ == "__main__":
+    main()

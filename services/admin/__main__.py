@@ -1,0 +1,257 @@
+"""`alignx admin`: what an operator does to the data, straight at Redis and past the gateway.
+
+    alignx admin backup all.alignx.gz
+    alignx admin verify all.alignx.gz
+    alignx admin restore all.alignx.gz --tenant acme
+    alignx admin migrate --dry-run
+
+Redis is found as the services find it: ALIGNX_REDIS__URL. docs/backup.md tells when to use which.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, TypeVar
+
+import typer
+from pydantic import SecretStr, ValidationError
+from redis.exceptions import RedisError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from services.admin.backup import write_backup
+from services.admin.rebuild_profiles import refresh
+from services.admin.records import BackupInvalid
+from services.admin.restore import Restore, Selection, UsersExist, check, header_of, key_space
+from services.admin.user_records import Existing
+from services.errors import AlignXError
+from services.settings import Settings
+from services.storage.connection import RedisClient, open_redis
+from services.storage.key_names import KeySpace
+from services.storage.migrations import Schema
+
+Result = TypeVar("Result")
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
+
+Tenant = Annotated[str | None, typer.Option(help="This tenant alone.")]
+File = Annotated[Path, typer.Argument(help="A file of alignx admin backup.", exists=True, dir_okay=False)]
+
+
+class OperatorSettings(Settings):
+    """The services' settings; the token by which they know the gateway is not needed here."""
+
+    internal_token: SecretStr = SecretStr("")
+
+
+class Refused(Exception):
+    """Nothing was done, and the sentence says why."""
+
+
+@app.command()
+def backup(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="Where to; '-' is standard output.")],
+    tenant: Tenant = None,
+) -> None:
+    """Writes all users, or a tenant's, with the records of API keys (never their secrets).
+
+    The suite goes on meanwhile. The file is there only when it is whole.
+    """
+
+    async def work() -> dict[str, int]:
+        with _written(file) as out, _progress("backing up") as bar:
+            async with _opened() as redis:
+                return await write_backup(redis, await _keys(redis), out, tenant=tenant, progress=bar)
+
+    _note(_totals("Written", _run(work())))
+
+
+@app.command()
+def verify(file: File) -> None:
+    """Reads a backup to its end and checks every checksum; exits with 1 if one does not fit."""
+
+    async def work() -> dict[str, Any]:
+        with file.open("rb") as content:
+            checked = check(content, Selection())
+        return checked.header | checked.end
+
+    found = _run(work())
+    typer.echo(
+        f"Whole and unchanged. Made {found['created_at']} by release {found['release']}, schema version "
+        f"{found['schema']}, tenant {found['tenant'] or '(all)'}."
+    )
+    typer.echo(_totals("Holds", found))
+
+
+@app.command()
+def restore(
+    file: File,
+    tenant: Tenant = None,
+    user: Annotated[str | None, typer.Option(help="This user of --tenant alone.")] = None,
+    into: Annotated[str | None, typer.Option(help="Give the users of --tenant to this tenant; no API keys.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace users who exist.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="With --replace: also those who came back from this very backup before.")
+    ] = False,
+    keep: Annotated[bool, typer.Option("--keep-existing", help="Leave users who exist as they are.")] = False,
+    no_keys: Annotated[bool, typer.Option("--no-keys", help="Without API keys.")] = False,
+) -> None:
+    """Puts users back, into an empty suite or beside those of one at work.
+
+    The file is checked first. If users of it exist, nothing is done, unless --replace or
+    --keep-existing says what to do. After an interruption run the same command again: who is back
+    already stays as they are.
+    """
+    if (user or into) and tenant is None:
+        raise typer.BadParameter("needs --tenant", param_hint="--user" if user else "--into")
+    if replace and keep:
+        raise typer.BadParameter("not together with --keep-existing", param_hint="--replace")
+    if again and not replace:
+        raise typer.BadParameter("needs --replace", param_hint="--again")
+    existing: Existing = "again" if again else "replace" if replace else "keep" if keep else "refuse"
+    selection = Selection(tenant, user, into, api_keys=not no_keys)
+
+    async def work() -> dict[str, int]:
+        with file.open("rb") as content, _progress("restoring") as bar:
+            async with _opened() as redis:
+                keys = await key_space(redis, _shards(content))
+                done = await Restore(redis, keys, selection).run(content, existing, lambda _, *of: bar(*of))
+            if keys.shards != _settings().queue.shards:
+                _note(f"This Redis holds {keys.shards} shards: the services need ALIGNX_QUEUE__SHARDS={keys.shards}.")
+            return done
+
+    done = _run(work())
+    words = {
+        "NEW": "new",
+        "REPLACED": "replaced",
+        "SAME_BACKUP": "restored before",
+        "EXISTS": "left as they are",
+        "API_KEYS": "API keys",
+    }
+    _note("Users and keys: " + (", ".join(f"{done[word]} {said}" for word, said in words.items() if done[word]) or "0"))
+    if done["SAME_BACKUP"] and replace:
+        _note("Restored before, hence left as they are since; --replace --again puts them back once more.")
+    if done["EXISTS"] and not keep:
+        raise typer.Exit(1)
+
+
+@app.command()
+def migrate(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")] = False,
+) -> None:
+    """Brings the data to this release's schema version and profiles to its form.
+
+    The services do the first when they start; here it can be done before. The suite may be at work.
+    """
+
+    async def work() -> None:
+        async with _opened() as redis:
+            schema = Schema(redis)
+            steps = await schema.steps()
+            _note(f"Data: version {await schema.stored() or '(none)'}; this release: {schema.current}.")
+            for step in steps:
+                _note(f"  {step}")
+            if not dry_run:
+                await schema.claim()
+            with _progress("profiles") as bar:
+                shards = (await _keys(redis)).shards
+                old = await refresh(redis, shards, bar, dry_run=dry_run)
+        _note(f"Profiles {'to be made' if dry_run else 'made'} again from the history: {old}.")
+
+    _run(work())
+
+
+# --- connections, files, errors ----------------------------------------------------------------
+
+
+def _settings() -> Settings:
+    try:
+        return OperatorSettings(_secrets_dir=os.environ.get("ALIGNX_SECRETS_DIR"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "ALIGNX_" + "__".join(str(part) for part in first["loc"]).upper()
+        raise Refused(f"{name}: {first['msg']}") from error
+
+
+@asynccontextmanager
+async def _opened() -> AsyncIterator[RedisClient]:
+    async with open_redis(_settings().redis) as redis:
+        yield redis
+
+
+async def _keys(redis: RedisClient) -> KeySpace:
+    client: Any = redis
+    await Schema(redis).steps()  # data of a newer release are not for this one
+    return KeySpace(int(await client.get("pi:shards") or _settings().queue.shards))
+
+
+def _shards(backup: BinaryIO) -> int:
+    """For an empty Redis: what the setting says, or else what the backup came from."""
+    queue = _settings().queue
+    return queue.shards if "shards" in queue.model_fields_set else int(header_of(backup)["shards"])
+
+
+@contextmanager
+def _written(file: str) -> Iterator[BinaryIO]:
+    """The file, which appears under its name when it is whole; readable by its owner alone."""
+    if file == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = Path(file)
+    part = path.with_name(path.name + ".part")
+    try:
+        with open(part, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Any]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _totals(verb: str, counts: dict[str, Any]) -> str:
+    users, events, tenants, api_keys = (
+        f"{counts[name]:,} {noun}{'' if counts[name] == 1 else 's'}"
+        for name, noun in (("users", "user"), ("events", "event"), ("tenants", "tenant"), ("api_keys", "API key"))
+    )
+    return f"{verb}: {users} with {events}, {tenants}, {api_keys}."
+
+
+def _note(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _run(work: Coroutine[Any, Any, Result]) -> Result:
+    """The result, or the error as a sentence and exit code 1."""
+    try:
+        return asyncio.run(work)
+    except (BackupInvalid, UsersExist, Refused) as error:
+        hint = " (--replace replaces them, --keep-existing leaves them)" if isinstance(error, UsersExist) else ""
+        _note(f"error: {error}{hint}. Nothing was changed.")
+    except AlignXError as error:
+        _note(f"error: {error.detail}")
+    except (RedisError, OSError) as error:
+        _note(f"error: {error}")
+    raise typer.Exit(1)
+
+
+def main(arguments: Sequence[str], *, prog: str) -> None:
+    app(args=list(arguments), prog_name=prog)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:], prog="python -m services.admin")

@@ -1,0 +1,62 @@
+"""Who is there: the users of a Redis, each once and in order, without holding them in memory.
+
+SCAN may name a key twice and in any order. The names go through a temporary file (SQLite), which
+makes them a sorted list with a length.
+"""
+
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
+from typing import Any
+from urllib.parse import quote
+
+from services.storage.connection import RedisClient
+from services.storage.key_names import KeySpace
+
+_SCAN = 1_000
+_BATCH = 5_000
+
+
+class Roster:
+    """A sorted list of users in a temporary file."""
+
+    def __init__(self, names: sqlite3.Connection) -> None:
+        self._names = names
+
+    def __len__(self) -> int:
+        return int(self._names.execute("SELECT count(*) FROM members").fetchone()[0])
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """(tenant), in the order of their encoded names."""
+        for (member,) in self._names.execute("SELECT name FROM members ORDER BY name"):
+            yield KeySpace.split_member(member)
+
+    def tenants(self) -> list[str]:
+        rows = self._names.execute("SELECT DISTINCT substr(name, 1, instr(name, ':') - 1) FROM members")
+        return sorted(KeySpace.split_member(f"{tenant}:")[0] for (tenant,) in rows)
+
+
+@asynccontextmanager
+async def roster(redis: RedisClient, tenant: str | None = None) -> AsyncIterator[Roster]:
+    """The users there are now, of a tenant or of all."""
+    with closing(sqlite3.connect("")) as names:  # no name: a file that SQLite removes by itself
+        names.execute("CREATE TABLE members (name TEXT PRIMARY KEY) WITHOUT ROWID")
+        found: list[tuple[str]] = []
+        async for member in _members(redis, tenant):
+            found.append((member,))
+            if len(found) >= _BATCH:
+                _note(names, found)
+        _note(names, found)
+        yield Roster(names)
+
+
+def _note(names: sqlite3.Connection, found: list[tuple[str]]) -> None:
+    names.executemany("INSERT OR IGNORE INTO members VALUES (?)", found)
+    found.clear()
+
+
+async def _members(redis: RedisClient, tenant: str | None) -> AsyncIterator[str]:
+    client: Any = redis
+    wanted = "*" if tenant is None else quote(tenant, safe="")  # which leaves nothing that a pattern reads
+    async for key in client.scan_iter(match=f"pi:{{*}}:u:{wanted}:*:st", count=_SCAN):
+        yield key.split(":u:", 1)[1].removesuffix(":st")

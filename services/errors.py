@@ -1,0 +1,216 @@
+"""Every error a caller can meet: each class carries its HTTP status, its problem type and its title.
+
+    AlignXError                     500 internal_error
+    ├── RequestError                400 bad_request           the caller can fix it
+    │   ├── MalformedBody           400 malformed_body
+    │   ├── InvalidRequest          422 invalid_request       names each field
+    │   ├── PayloadTooLarge         413 payload_too_large     names the limit
+    │   ├── Unauthenticated         401 unauthenticated
+    │   ├── Forbidden               403 forbidden
+    │   ├── RouteUnknown            404 route_unknown
+    │   ├── MethodNotAllowed        405 method_not_allowed
+    │   ├── UserUnknown             404 user_unknown
+    │   ├── VersionUnknown          404 version_unknown
+    │   ├── KeyUnknown              404 key_unknown
+    │   ├── StaleVersion            412 stale_version
+    │   ├── PreconditionRequired    428 precondition_required
+    │   ├── IdempotencyMismatch     422 idempotency_mismatch
+    │   ├── RateLimited             429 rate_limited
+    │   └── BacklogFull             429 backlog_full
+    ├── Unavailable                 503 unavailable           the caller can retry
+    │   ├── Draining                503 draining
+    │   ├── QueueFull               503 queue_full
+    │   ├── StoreUnavailable        503 store_unavailable
+    │   ├── UpstreamUnavailable     503 upstream_unavailable
+    │   └── EngineUnavailable       503 engine_unavailable
+    │       └── NoEngine            501 no_engine             this deployment has none: a retry is pointless
+    └── EngineError                 502 engine_error          the engine answered, but not usably
+        ├── EngineRejected          422 engine_rejected       the engine refused this very input
+        │   └── ContextExceeded     422 context_length_exceeded  prompt and answer do not fit its window
+        └── UnusableReply           502 unusable_reply        the reply to an update is no summary
+
+One handler (services/server/app.py) renders them as RFC 9457 problem+json, or in OpenAI's error
+shape on the OpenAI-compatible paths.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from alignx.schemas.requests import PROBLEM_PREFIX
+
+
+class AlignXError(Exception):
+    """Base of the tree. `detail` is a sentence for a person; it never holds a user's text."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Something failed inside the service"
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        errors: Sequence[Mapping[str, str]] = (),
+        retry_after: float | None = None,
+        **extensions: Any,
+    ) -> None:
+        """`errors` lists {"field", "message"}; `retry_after` is in seconds; `extensions` are
+        further members of the problem document, such as the limit that was passed."""
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.errors = tuple(errors)
+        self.retry_after = retry_after
+        self.extensions = extensions
+
+    def problem(self, *, instance: str | None = None, request_id: str | None = None) -> dict[str, Any]:
+        """The RFC 9457 document of this error."""
+        body: dict[str, Any] = {
+            "type": PROBLEM_PREFIX + self.code,
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            **self.extensions,
+        }
+        if self.errors:
+            body["errors"] = list(self.errors)
+        if instance:
+            body["instance"] = instance
+        if request_id:
+            body["request_id"] = request_id
+        return body
+
+    def openai(self) -> dict[str, Any]:
+        """The same error in the shape OpenAI's clients parse."""
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        field = self.errors[0]["field"] if self.errors else None
+        return {"error": {"message": self.detail, "type": kind, "param": field, "code": self.code}}
+
+
+class RequestError(AlignXError):
+    status, code, title = 400, "bad_request", "The request cannot be served as it is"
+
+
+class MalformedBody(RequestError):
+    code, title = "malformed_body", "The body is not the JSON this call reads"
+
+
+class InvalidRequest(RequestError):
+    status, code, title = 422, "invalid_request", "A field of the request is not valid"
+
+
+class PayloadTooLarge(RequestError):
+    status, code, title = 413, "payload_too_large", "The request is larger than this deployment accepts"
+
+
+class Unauthenticated(RequestError):
+    status, code, title = 401, "unauthenticated", "A valid API key is needed"
+
+
+class Forbidden(RequestError):
+    status, code, title = 403, "forbidden", "This API key may not do that"
+
+
+class RouteUnknown(RequestError):
+    status, code, title = 404, "route_unknown", "There is nothing at this path"
+
+
+class MethodNotAllowed(RequestError):
+    status, code, title = 405, "method_not_allowed", "This path does not take this method"
+
+    def __init__(self, *, allow: str = "") -> None:
+        """`allow` is the header of that name: the methods the path does take, with commas between."""
+        super().__init__()
+        self.allow = allow
+
+
+class UserUnknown(RequestError):
+    status, code, title = 404, "user_unknown", "No history is kept for this user"
+
+
+class VersionUnknown(RequestError):
+    status, code, title = 404, "version_unknown", "This summary version does not exist or is no longer kept"
+
+
+class KeyUnknown(RequestError):
+    status, code, title = 404, "key_unknown", "No API key has this id"
+
+
+class StaleVersion(RequestError):
+    status, code, title = 412, "stale_version", "The summary has changed since the version in If-Match"
+
+
+class PreconditionRequired(RequestError):
+    status, code, title = 428, "precondition_required", "Send If-Match with the ETag that you read"
+
+
+class IdempotencyMismatch(RequestError):
+    status, code, title = 422, "idempotency_mismatch", "This Idempotency-Key was used with another body"
+
+
+class RateLimited(RequestError):
+    status, code, title = 429, "rate_limited", "This API key has used up its request rate"
+
+
+class BacklogFull(RequestError):
+    status, code, title = 429, "backlog_full", "This user has too many events waiting"
+
+
+class Unavailable(AlignXError):
+    status, code, title = 503, "unavailable", "The service cannot take this now; try again"
+
+
+class Draining(Unavailable):
+    code, title = "draining", "This instance is shutting down"
+
+
+class QueueFull(Unavailable):
+    code, title = "queue_full", "Too many users wait for an update"
+
+
+class StoreUnavailable(Unavailable):
+    code, title = "store_unavailable", "Redis does not answer"
+
+
+class UpstreamUnavailable(Unavailable):
+    code, title = "upstream_unavailable", "A service behind the gateway does not answer"
+
+
+class EngineUnavailable(Unavailable):
+    code, title = "engine_unavailable", "No language model engine answers"
+
+
+class NoEngine(EngineUnavailable):
+    """What catches an engine that is away catches this too; only to the caller it is another thing."""
+
+    status, code, title = 501, "no_engine", "This deployment runs without a language model"
+
+
+class EngineError(AlignXError):
+    status, code, title = 502, "engine_error", "The engine's answer could not be used"
+
+
+class EngineRejected(EngineError):
+    status, code, title = 422, "engine_rejected", "The engine refused this input"
+
+
+class ContextExceeded(EngineRejected):
+    code, title = "context_length_exceeded", "The input is longer than the engine's context window"
+
+
+class UnusableReply(EngineError):
+    """`reason` is one of services.prompts.summary_checks.REPLY_FAULTS."""
+
+    code, title = "unusable_reply", "The engine's reply is no summary"
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{self.title}: {detail}.", reason=reason)
+        self.reason = reason
+
+
+def error_tree() -> Iterator[type[AlignXError]]:
+    """Every error class, parents first: the docs and the OpenAPI schema are written from it."""
+    pending: list[type[AlignXError]] = [AlignXError]
+    while pending:
+        cls = pending.pop(0)
+        yield cls
+        pending.extend(cls.__subclasses__())

@@ -1,0 +1,65 @@
+"""The preference service: a user's history in, a text summary kept.
+
+python -m services.preference        (port 8101; needs Redis; a worker writes the summaries)
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from fastapi import Depends, FastAPI
+
+from services.preference.erase import Erasure
+from services.preference.queue import Queue
+from services.preference.routes import router
+from services.preference.service import PreferenceService
+from services.preference.update_metrics import IngestMetrics
+from services.server.app import create_app, serve
+from services.server.health import Check
+from services.server.metrics import create_registry
+from services.settings import Settings, load_settings
+from services.storage.connection import open_redis
+from services.storage.startup_check import Opening, opened
+from services.storage.users import Store
+
+PORT = 8101
+
+
+def create_preference_app(settings: Settings) -> FastAPI:
+    registry = create_registry("preference")
+    metrics = IngestMetrics(registry)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with (
+            open_redis(settings.redis) as redis,
+            Erasure.open(redis, settings.redis.rewrite_after_erase_s) as erasure,
+        ):
+            store = Store(redis, settings.queue.shards)
+            queue = Queue(redis, settings.queue, settings.summary)
+            app.state.service = PreferenceService(store, queue, settings, metrics, erasure)
+            async with Opening.of(store) as app.state.opening:
+                yield
+
+    def checks(app: FastAPI) -> Mapping[str, Check]:
+        opening: Opening = app.state.opening
+        return {"redis": opening.ready}
+
+    app = create_app(
+        service="preference",
+        title="AlignX preference service",
+        settings=settings,
+        registry=registry,
+        checks=checks,
+        lifespan=lifespan,
+    )
+    app.include_router(router, dependencies=[Depends(opened)])
+    return app
+
+
+def main() -> None:
+    settings = load_settings()
+    serve(create_preference_app(settings), settings, "preference", port=PORT)
+
+
+if __name__ == "__main__":
+    main()

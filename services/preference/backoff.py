@@ -1,0 +1,115 @@
+"""How many updates a worker has under way at once, and when it holds them back.
+
+The limit halves when the engine is overloaded or away and grows by one a round of successes (additive
+increase, multiplicative decrease). After several failed updates in a row a prompt of our own, the probe,
+tells whether the engine or the users' data are at fault: if it passes, work goes on; if not, updates wait
+and the probe is sent again every few seconds. Now and then an update may go out all the same, in case the
+probe alone fails.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+
+from prometheus_client import Gauge
+
+from services.errors import AlignXError, EngineUnavailable
+from services.settings import Settings
+
+_TRIAL_EVERY = 6
+"""Failed probes between two updates that go out although updates are held back."""
+
+logger = logging.getLogger("alignx.worker")
+
+
+class AdaptiveLimit:
+    """How many updates may run at once."""
+
+    def __init__(self, most: int, gauge: Gauge) -> None:
+        self.most = most
+        self.value = float(most)
+        self.gauge = gauge
+        gauge.set(most)
+
+    def succeed(self) -> None:
+        self._set(min(self.most, self.value + 1 / self.value))
+
+    def fail(self) -> None:
+        self._set(max(1.0, self.value / 2))
+
+    def _set(self, value: float) -> None:
+        self.value = value
+        self.gauge.set(int(value))
+
+
+class Pace:
+    """When the next update, or the next probe, may start. `clock` gives seconds."""
+
+    def __init__(self, settings: Settings, gauge: Gauge, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limit = AdaptiveLimit(settings.summary.workers, gauge)
+        self._failures_allowed = settings.engine.breaker_failures
+        self._cooldown_s = settings.engine.breaker_cooldown_s
+        self._clock = clock
+        self._failures = 0
+        self._fault = ""
+        self._probe_at = math.inf
+        self._failed_probes = 0
+        self._trial = False
+
+    @property
+    def held_back(self) -> bool:
+        """Whether updates wait because the engine has failed one after another."""
+        return self._failures >= self._failures_allowed
+
+    @property
+    def most(self) -> int:
+        """How many updates may run at once while the engine is well."""
+        return int(self.limit.value)
+
+    def allows(self, running: int) -> bool:
+        """Whether a further update may start beside those `running`."""
+        return running < self.most and (self._trial or not self.held_back)
+
+    def admit(self) -> None:
+        """An update starts; it ends by one of the three methods below, or tells nothing about the engine."""
+        self._trial = False
+
+    def succeeded(self) -> None:
+        self.limit.succeed()
+        self._failures = 0
+
+    def engine_failed(self, fault: str) -> None:
+        """The engine is away, overloaded or broke off. `fault` says so without a user's text."""
+        self.limit.fail()
+        self.refused(fault)
+
+    def refused(self, fault: str) -> None:
+        """The engine refused a prompt or wrote no summary, through whose fault ever."""
+        before, self._fault = self.held_back, fault
+        self._failures += 1
+        if self.held_back and not before:
+            self._probe_at, self._failed_probes = self._clock(), 0
+
+    @property
+    def probe_due(self) -> bool:
+        return self.held_back and self._clock() >= self._probe_at
+
+    def probed(self, error: AlignXError | None) -> None:
+        """How the probe ended: updates go on, or wait for the next one."""
+        if error is None:
+            if self._failed_probes and self.held_back:
+                logger.info("the engine writes summaries again")
+            self._failures = 0
+            return
+        if not self._failed_probes:
+            logger.warning("the engine fails update after update; events wait", extra={"cause": error.detail})
+        self._failed_probes += 1
+        self._fault = error.detail
+        self._trial = self._failed_probes % _TRIAL_EVERY == 0
+        self._probe_at = self._clock() + (error.retry_after or self._cooldown_s)
+
+    async def ready(self) -> None:
+        """Raises EngineUnavailable with the cause while updates are held back."""
+        if self.held_back:
+            raise EngineUnavailable(self._fault)

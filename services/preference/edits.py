@@ -1,0 +1,86 @@
+"""A person's own hand on the summary: entity tags, edits, rollbacks and diffs of versions."""
+
+import difflib
+import re
+from datetime import UTC, datetime
+
+from alignx.schemas.summaries import Preferences, SummaryVersion, VersionDiff
+from services.errors import InvalidRequest, PreconditionRequired, StaleVersion
+from services.storage.users import USER_SOURCE
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+_ETAG = re.compile(r'(?:W/)?"([0-9]{1,18})(?:-[0-9]{1,18})?"')
+
+
+def etag(current: Preferences) -> str:
+    """The version as an entity tag. While no version exists the text follows each event, and so
+    does the tag."""
+    return f'"{current.version}"' if current.version else f'"0-{current.events_total}"'
+
+
+def unchanged(if_none_match: str | None, tag: str) -> bool:
+    """Whether a reader has the text of `tag` already; weak tags count, as RFC 9110 has it for reads."""
+    tags = {known.strip().removeprefix("W/") for known in (if_none_match or "").split(",")}
+    return bool(tags & {tag, "*"})
+
+
+def matched_version(if_match: str | None, current: int) -> int:
+    """The version a conditional write starts from.
+
+    Raises PreconditionRequired without If-Match where there is a version to lose, StaleVersion when
+    it names another one, InvalidRequest when it is no entity tag.
+    """
+    if if_match is None:
+        if current:
+            raise PreconditionRequired(f'Send If-Match: "{current}" to write over version {current}.')
+        return 0
+    if if_match.strip() == "*":
+        return current
+    tag = _ETAG.fullmatch(if_match.strip())
+    if not tag:
+        raise InvalidRequest(
+            'If-Match must be an ETag as read, such as "3".',
+            errors=[{"field": "If-Match", "message": 'an ETag such as "3", or *'}],
+        )
+    if int(tag[1]) != current:
+        raise StaleVersion(f"The current version is {current}, not {tag[1]}.", current_version=current)
+    return current
+
+
+def edited(text: str, parent: int) -> SummaryVersion:
+    """The version that a user's own text becomes."""
+    return SummaryVersion(
+        version=parent + 1, text=text, source=USER_SOURCE, parent=parent or None, created_at=datetime.now(UTC)
+    )
+
+
+def restored(target: SummaryVersion, current: int) -> SummaryVersion:
+    """The version that repeats `target` after version `current`."""
+    return SummaryVersion(
+        version=current + 1,
+        text=target.text,
+        source=target.source,
+        parent=current,
+        restored_from=target.version,
+        created_at=datetime.now(UTC),
+    )
+
+
+def diff(old: SummaryVersion, new: SummaryVersion) -> VersionDiff:
+    """What changed from `old` to `new`, sentence by sentence."""
+    before, after = _sentences(old.text), _sentences(new.text)
+    lines = list(
+        difflib.unified_diff(before, after, f"version {old.version}", f"version {new.version}", lineterm="", n=1)
+    )
+    changes = lines[2:]  # the first two name the versions
+    return VersionDiff(
+        from_version=old.version,
+        to_version=new.version,
+        added=tuple(line[1:] for line in changes if line.startswith("+")),
+        removed=tuple(line[1:] for line in changes if line.startswith("-")),
+        unified="\n".join(lines),
+    )
+
+
+def _sentences(text: str) -> list[str]:
+    return [sentence.strip() for sentence in _SENTENCE.split(text) if sentence.strip()]

@@ -1,0 +1,165 @@
+"""Prometheus metrics of the preference service and its worker. No label names a user."""
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from alignx.schemas.summaries import SummaryVersion
+from services.preference.queue import Scored
+from services.prompts.parse_summary import GUARD_RULES
+from services.prompts.summary_checks import REPLY_FAULTS
+from services.storage.users import USER_SOURCE
+
+_EVENTS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_UPDATE_BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120)
+_PROFILE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_OUTCOMES = ("committed", "conflict", "engine", "data", "dead", "halved", "lost", "dropped", "postponed")
+_CHARS_BUCKETS = (125, 250, 500, 1_000, 2_000, 4_000, 8_000)
+
+
+def written_by(version: SummaryVersion) -> str:
+    """What wrote a version: `user`, `profile`, or the engine, from the whole history (`full`) or from the
+    summary before it and new events (`streaming`, a user's first summary too)."""
+    if version.source == USER_SOURCE:
+        return "user"
+    if version.source == "profile":
+        return "profile"
+    return "full" if version.parent is None and version.version > 1 else "streaming"
+
+
+class QualityMetrics:
+    """Prequential tests of summaries over all users; divide the sums by the count."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        label = ("scorer", "source")
+        self.comparisons = Counter(
+            "alignx_prequential_comparisons",
+            "Choices that a summary was tested on before it saw them",
+            label,
+            registry=registry,
+        )
+        self.correct = Counter(
+            "alignx_prequential_correct",
+            "Tested choices that the summary predicted, a tie counting half",
+            label,
+            registry=registry,
+        )
+        self.probability = Counter(
+            "alignx_prequential_probability",
+            "Sum of the probabilities given to what users chose",
+            label,
+            registry=registry,
+        )
+
+    def add(self, scorer: str, source: str, scored: Scored) -> None:
+        """`scorer` is who read the summary (profile, engine), `source` who wrote it (`written_by`)."""
+        if scored.count:
+            self.comparisons.labels(scorer, source).inc(scored.count)
+            self.correct.labels(scorer, source).inc(scored.hits)
+            self.probability.labels(scorer, source).inc(scored.mass)
+
+
+def _begin(counter: Counter, values: Iterable[str]) -> None:
+    """Counts from 0 on: a rate does not see the step from nothing to 1."""
+    for value in values:
+        counter.labels(value)
+
+
+def _versions(registry: CollectorRegistry) -> Counter:
+    return Counter(
+        "alignx_summary_versions",
+        "Summary versions written, by what wrote them (streaming, full, profile, user, rollback)",
+        ("source",),
+        registry=registry,
+    )
+
+
+class IngestMetrics:
+    """What the preference service accepts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.quality = QualityMetrics(registry)
+        self.events = Counter("alignx_events_accepted", "Interactions stored", ("type",), registry=registry)
+        self.replays = Counter("alignx_events_replayed", "Calls answered from their Idempotency-Key", registry=registry)
+        self.moved = Counter(
+            "alignx_profile_conflicts", "Appends made again because another writer came first", registry=registry
+        )
+        self.delay = Histogram(
+            "alignx_event_to_profile_seconds",
+            "Seconds from a call's arrival until the profile with its events is stored",
+            buckets=_PROFILE_BUCKETS,
+            registry=registry,
+        )
+        self.versions = _versions(registry)
+        self.rollbacks = Counter("alignx_rollbacks", "Summaries taken back to an older version", registry=registry)
+        self.rebuilds = Counter("alignx_rebuilds", "Summaries asked to be written anew", registry=registry)
+        self.dead_retries = Counter(
+            "alignx_dead_letter_retries", "Dead letters that a caller put back into the queue", registry=registry
+        )
+        self.erasures = Counter("alignx_erasures", "Users erased", registry=registry)
+        self.streams = Gauge("alignx_summary_streams", "Open summary streams", registry=registry)
+
+
+class WorkerMetrics:
+    """What a worker does with them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.quality = QualityMetrics(registry)
+        self.updates = Counter(
+            "alignx_updates",
+            f"Updates ended, by outcome ({', '.join(_OUTCOMES)})",
+            ("outcome",),
+            registry=registry,
+        )
+        _begin(self.updates, _OUTCOMES)
+        self.seconds = Histogram(
+            "alignx_update_duration_seconds", "Seconds from claim to commit", buckets=_UPDATE_BUCKETS, registry=registry
+        )
+        self.events = Histogram(
+            "alignx_update_events", "Events that one update took in", buckets=_EVENTS_BUCKETS, registry=registry
+        )
+        self.delay = Histogram(
+            "alignx_event_to_summary_seconds",
+            "Seconds from the oldest event of an update to its commit",
+            buckets=_UPDATE_BUCKETS,
+            registry=registry,
+        )
+        self.retries = Counter(
+            "alignx_update_retries",
+            "Updates given back to be tried again, by what was at fault (engine, data)",
+            ("fault",),
+            registry=registry,
+        )
+        _begin(self.retries, ("engine", "data"))
+        self.dead = Counter(
+            "alignx_dead_letters", "Events set aside because no update could take them in", registry=registry
+        )
+        self.unusable = Counter(
+            "alignx_unusable_replies",
+            f"Replies of the engine to updates that were no summary, by reason ({', '.join(REPLY_FAULTS)})",
+            ("reason",),
+            registry=registry,
+        )
+        _begin(self.unusable, REPLY_FAULTS)
+        self.versions = _versions(registry)
+        self.chars = Histogram(
+            "alignx_summary_chars", "Characters of a new summary", buckets=_CHARS_BUCKETS, registry=registry
+        )
+        self.expiries = Counter("alignx_lease_expiries", "Leases of silent workers given back", registry=registry)
+        self.guarded = Counter(
+            "alignx_summary_guard_removals",
+            "Summaries from which the guard removed something",
+            ("rule",),
+            registry=registry,
+        )
+        _begin(self.guarded, GUARD_RULES)
+        self.concurrency = Gauge(
+            "alignx_worker_concurrency", "Updates this worker allows itself at once", registry=registry
+        )
+        self.in_flight = Gauge("alignx_updates_in_flight", "Updates under way", registry=registry)
+        self.waiting = Gauge("alignx_queue_users_waiting", "Users that wait for an update", registry=registry)
+        self.overdue = Gauge(
+            "alignx_queue_oldest_overdue_seconds",
+            "Seconds by which the oldest waiting update is late",
+            registry=registry,
+        )

@@ -1,0 +1,103 @@
+"""The reason for an item in words: the strongest single ground of the profile for or against it."""
+
+from collections.abc import Iterable, Sequence
+
+from alignx.schemas.items import Item
+from services.profile.item_features import Reading, read_item
+from services.profile.render import OFTEN, pole_of
+from services.profile.scoring import (
+    CATEGORY_PRIOR,
+    STATED_TERM,
+    TERM_PRIOR,
+    Offer,
+    log_odds,
+    offer,
+    stated_terms,
+    weights,
+    year_fit,
+    year_taken,
+)
+from services.profile.statement_parser import root
+from services.profile.statistics import PRICE, Profile, clip, distance
+from services.profile.style_features import FEATURES, TYPICAL, words
+
+
+def reasons(
+    profile: Profile, query: str, items: Sequence[Item], asked: Iterable[int], meaning: Sequence[float]
+) -> list[str]:
+    """`reason` of those of the items on offer whose places are asked for; `meaning` is of all."""
+    known = frozenset(words(query))
+    views = [read_item(item, known) for item in items]
+    usual = offer(profile, views)
+    return [_reason(profile, views[place], usual, meaning[place]) for place in asked]
+
+
+def reason(profile: Profile, query: str, item: Item) -> str:
+    """The strongest single thing that speaks for the item, or against it where that is stronger."""
+    return reasons(profile, query, (item,), (0,), (0.0,))[0]
+
+
+def _reason(profile: Profile, view: Reading, usual: Offer, meaning: float) -> str:
+    grounds = [
+        *_stated_grounds(profile, view),
+        *_topic_grounds(profile, view),
+        *_style_grounds(profile, view),
+        *_offer_grounds(profile, view, usual),
+        (meaning, f"It is {'close to' if meaning > 0 else 'far from'} what they took before in meaning."),
+    ]
+    weight, sentence = max(grounds, key=lambda ground: abs(ground[0]), default=(0.0, ""))
+    return sentence if abs(weight) >= 0.15 else "Nothing known about this user speaks for or against it."
+
+
+def _stated_grounds(profile: Profile, view: Reading) -> Iterable[tuple[float, str]]:
+    shown = {root(part): part for word in view.tokens for part in word.split("-")}
+    for key, value in stated_terms(profile, view).items():
+        verb = "Matches" if value > 0 else "Goes against"
+        # Of one word the item's own form is shown, since a stem is none; a phrase or a compound reads as it is.
+        word = key if " " in key or "-" in key else shown[root(key)]
+        yield STATED_TERM * value / 100, f"{verb} what they said about {word}."
+
+
+def _topic_grounds(profile: Profile, view: Reading) -> Iterable[tuple[float, str]]:
+    for label in view.categories:
+        if (evidence := profile.categories.get(label)) is not None:
+            odds = log_odds(evidence, profile.events, CATEGORY_PRIOR)
+            yield odds, f"It belongs to {label}, which they {_leaning(odds)}."
+    for word in view.terms:
+        if (evidence := profile.terms.get(word)) is not None:
+            odds = log_odds(evidence, profile.events, TERM_PRIOR)
+            yield odds, f"It mentions {word}, which they {_leaning(odds)}."
+
+
+def _leaning(odds: float) -> str:
+    """No more than the evidence bears: one choice makes no habit."""
+    if abs(odds) < OFTEN:
+        return "lean towards" if odds > 0 else "lean away from"
+    return "often pick" if odds > 0 else "tend to pass over"
+
+
+def _style_grounds(profile: Profile, view: Reading) -> Iterable[tuple[float, str]]:
+    if view.style is None:
+        return
+    worth = weights(profile)
+    for place, apart in enumerate(distance(view.style, TYPICAL, 1.0)):
+        if not FEATURES[place].high:
+            continue
+        fits = worth[place] * apart > 0
+        ending = "and this is one" if fits else "and this is not one"
+        pole = pole_of(place, worth[place])
+        yield view.trust * worth[place] * apart, f"They prefer texts that {pole}, {ending}."
+
+
+def _offer_grounds(profile: Profile, view: Reading, usual: Offer) -> Iterable[tuple[float, str]]:
+    """Where an item stands among those on offer."""
+    if view.price is not None:
+        worth, apart = weights(profile)[PRICE], clip(view.price - usual.price, 1.0)
+        ending = "and this is one" if worth * apart > 0 else "and this is not one"
+        yield worth * apart, f"They tend to take the {'dearer' if worth > 0 else 'cheaper'} on offer, {ending}."
+    if view.year is not None:
+        fit = year_fit(year_taken(profile), view.year) - usual.year
+        yield fit, f"It is {'nearer to' if fit > 0 else 'further from'} the years they usually take than most on offer."
+    if view.popularity is not None:
+        more = view.popularity - usual.popularity
+        yield more, f"It is taken {'more' if more > 0 else 'less'} often than most on offer."

@@ -1,0 +1,305 @@
+"""Folds one event into the fast profile, and tells how well the profile had foreseen its choices.
+
+An event costs O(1), whatever the history: sums fade by a factor an event, and names beyond a limit
+are dropped.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from math import exp, isfinite
+
+from alignx.schemas.interactions import (
+    ClickInteraction,
+    ComparisonInteraction,
+    DemographicInteraction,
+    DialogueInteraction,
+    Interaction,
+    PostInteraction,
+    PurchaseInteraction,
+    RatingInteraction,
+    StatementInteraction,
+)
+from services.profile.item_features import Reading, clean, read_item
+from services.profile.parse_text import read_back
+from services.profile.scoring import contrast, margin, weights
+from services.profile.serialize import rounded
+from services.profile.statement_parser import Stated, parse_statement, parse_writing
+from services.profile.statistics import (
+    FADE,
+    FADE_RECENT,
+    FADED,
+    FADED_RECENT,
+    MAX_SCORE,
+    MIDDLE_YEAR,
+    PRICE,
+    SAID_IN_PASSING,
+    ZEROS,
+    Contrasts,
+    Evidence,
+    Profile,
+    clip,
+    distance,
+    faded,
+)
+from services.profile.style_features import MAX_ITEM_TERMS, MIRRORED, TYPICAL, measure, terms, words
+
+ASKED_TERM = 0.5
+PURCHASE = 1.0
+CLICK_ALONE = 0.7
+TRIED = 0.7
+REVIEW_TERM = 0.3
+WRITTEN_TERM = 0.5
+FACT_TERM = 0.3
+MIRROR = 0.15
+"""Weight of one event of each kind, against 1 for a choice between two items."""
+YEAR_HALF_LIFE = 8
+"""Dated items after which the year of one counts half."""
+FADE_YEAR = 0.5 ** (1 / YEAR_HALF_LIFE)
+
+MAX_TERMS, KEEP_TERMS = 144, 108
+MAX_CATEGORIES, KEEP_CATEGORIES = 40, 28
+AGEING = 4
+"""Hundredths of an occurrence by which an event's age lowers the rank of a name that may be dropped."""
+MAX_STATED = 56
+MAX_STATEMENTS, MAX_STATEMENT_CHARS = 6, 240
+MAX_FACTS, MAX_FACT_CHARS = 4, 160
+MAX_OWN_READ = 4_000
+"""Characters of the user's own text that are read for likes and dislikes; the text itself is kept whole."""
+MAX_OTHERS = 24
+"""Items passed over that one event teaches from."""
+MAX_TURNS = 32
+
+
+class _Draft:
+    """The parts of a profile that one event changes, copied once and written many times."""
+
+    def __init__(self, profile: Profile, now: int) -> None:
+        self.now = now
+        self.contrasts = profile.contrasts
+        self.tallies = profile.tallies
+        self.terms = dict(profile.terms)
+        self.categories = dict(profile.categories)
+        self.stated = dict(profile.stated)
+        self.statements = profile.statements
+        self.facts = profile.facts
+        self.own = profile.own
+
+    def count(self, table: dict[str, Evidence], names: Iterable[str], weight: float) -> None:
+        """Adds `weight` occurrences for (or, below 0, against) each name."""
+        step = int(100 * weight)
+        now = self.now
+        plus, minus = (step, 0) if step > 0 else (0, -step)
+        for name in names:
+            kept = table.get(name)
+            if kept is None:
+                table[name] = (plus, minus, step, now)
+                continue
+            liked, disliked, recent, at = kept
+            if at != now:
+                fade = faded(FADED, now - at)
+                liked, disliked = int(liked * fade), int(disliked * fade)
+                recent = int(recent * faded(FADED_RECENT, now - at))
+            table[name] = (liked + plus, disliked + minus, recent + step, now)
+
+    def like(self, view: Reading, weight: float) -> None:
+        self.count(self.terms, view.terms, weight)
+        self.count(self.categories, view.categories, weight)
+
+    def learn_style(self, apart: Sequence[float], weight: float) -> None:
+        """One contrast of WIDTH entries, each already cut at 2."""
+        old = self.contrasts
+        size = abs(weight)
+        self.contrasts = Contrasts(
+            tuple([FADE * a + weight * d for a, d in zip(old.lean, apart, strict=True)]),
+            tuple([FADE * b + size * d * d for b, d in zip(old.spread, apart, strict=True)]),
+            tuple([FADE_RECENT * a + weight * d for a, d in zip(old.recent_lean, apart, strict=True)]),
+            old.usual,
+        )
+        counts = self.tallies
+        self.tallies = counts._replace(
+            weighed=FADE * counts.weighed + size, weighed_recent=FADE_RECENT * counts.weighed_recent + size
+        )
+
+    def pay(self, price: float) -> None:
+        old = self.tallies
+        self.tallies = old._replace(priced=FADE * old.priced + 1, price=FADE * old.price + price)
+
+    def take(self, view: Reading, weight: float) -> None:
+        """The price and the year of an item that the user chose to have."""
+        if weight <= 0:
+            return
+        if view.price is not None:
+            self.pay(view.price)
+        if view.year is not None:
+            old = self.tallies
+            year = view.year - MIDDLE_YEAR
+            apart = abs(year - old.year / old.dated) if old.dated else 0.0
+            self.tallies = old._replace(
+                dated=FADE_YEAR * old.dated + weight,
+                year=FADE_YEAR * old.year + weight * year,
+                year_spread=FADE_YEAR * old.year_spread + weight * apart,
+            )
+
+    def state(self, stated: Stated, weight: float) -> None:
+        """Newest words win: a name that is stated again moves to the end."""
+        said = {**stated.terms, **{f"~{name}": value for name, value in stated.style.items()}}
+        for name, value in said.items():
+            self.stated.pop(name, None)
+            self.stated[name] = int(100 * weight * value)
+        for name in list(self.stated)[: max(0, len(self.stated) - MAX_STATED)]:
+            del self.stated[name]
+
+    def profile(self) -> Profile:
+        sums, tallies = rounded(self.contrasts, self.tallies)
+        return Profile(
+            self.now,
+            sums,
+            tallies,
+            _pruned(self.terms, self.now, MAX_TERMS, KEEP_TERMS),
+            _pruned(self.categories, self.now, MAX_CATEGORIES, KEEP_CATEGORIES),
+            self.stated,
+            self.statements,
+            self.facts,
+            self.own,
+        )
+
+
+def _pruned(table: dict[str, Evidence], now: int, most: int, keep: int) -> dict[str, Evidence]:
+    """Drops the least telling names once there are too many: little evidence, long ago."""
+    if len(table) <= most:
+        return table
+
+    ranked = [(entry[0] + entry[1] - AGEING * (now - entry[3]), name) for name, entry in table.items()]
+    ranked.sort(reverse=True)
+    return {name: table[name] for _, name in ranked[:keep]}
+
+
+def fold(profile: Profile, interaction: Interaction) -> tuple[Profile, tuple[float, ...]]:
+    """The profile with one more event, and the probability that the profile before it gave to the
+    chosen item of each of the event's `pairs()`: 0.5 where it knew nothing."""
+    draft = _Draft(profile, profile.events + 1)
+    foreseen: tuple[float, ...] = ()
+    match interaction:
+        case ComparisonInteraction() | ClickInteraction() | PurchaseInteraction():
+            foreseen = _fold_choice(profile, draft, interaction)
+        case RatingInteraction():
+            _fold_rating(draft, interaction)
+        case PostInteraction():
+            _fold_writing(draft, (interaction.text,))
+        case DialogueInteraction():
+            turns = [message.content for message in interaction.messages if message.role == "user"]
+            _fold_writing(draft, turns[-MAX_TURNS:])
+        case DemographicInteraction():
+            draft.facts = _newest(draft.facts, clean(interaction.text, MAX_FACT_CHARS), MAX_FACTS)
+            draft.count(draft.terms, terms(words(interaction.text), MAX_ITEM_TERMS), FACT_TERM)
+        case StatementInteraction():
+            _fold_statement(draft, interaction.text)
+    return draft.profile(), foreseen
+
+
+def with_own_text(profile: Profile, text: str) -> Profile:
+    """The profile after the user has written `text` over the summary. It takes the place of all that
+    the user had said before; what behaviour has shown stays. No event counts."""
+    draft = _Draft(profile, profile.events)
+    draft.own, draft.statements, draft.facts, draft.stated = text, (), (), {}
+    stated, years = read_back(text[:MAX_OWN_READ])
+    draft.state(stated, 1.0)
+    draft.stated.update(years)
+    return draft.profile()
+
+
+def _fold_statement(draft: _Draft, text: str) -> None:
+    said = clean(text, MAX_STATEMENT_CHARS)
+    draft.statements = _newest(draft.statements, said, MAX_STATEMENTS)
+    draft.state(parse_statement(said), 1.0)
+
+
+def _newest(kept: tuple[str, ...], line: str, most: int) -> tuple[str, ...]:
+    return (*(one for one in kept if one != line), line)[-most:] if line else kept
+
+
+Choice = ComparisonInteraction | ClickInteraction | PurchaseInteraction
+
+
+def _fold_choice(profile: Profile, draft: _Draft, event: Choice) -> tuple[float, ...]:
+    pairs = event.pairs()
+    if not pairs:
+        item = event.item if isinstance(event, PurchaseInteraction) else event.clicked  # type: ignore[union-attr]
+        _fold_alone(draft, read_item(item), PURCHASE if isinstance(event, PurchaseInteraction) else CLICK_ALONE)
+        return ()
+    asked = frozenset(words(pairs[0].query))
+    chosen = read_item(pairs[0].chosen, asked)
+    others = [read_item(pair.rejected, asked) for pair in pairs]
+    worth = weights(profile)
+    contrasts = [contrast(chosen, other) for other in others]
+    margins = [margin(profile, worth, chosen, other, apart) for other, apart in zip(others, contrasts, strict=True)]
+    _learn_choice(draft, chosen, others[:MAX_OTHERS], contrasts[:MAX_OTHERS], ASKED_TERM if asked else 1.0)
+    return tuple(1 / (1 + exp(-clip(odds, 2 * MAX_SCORE))) for odds in margins)
+
+
+def _learn_choice(
+    draft: _Draft, chosen: Reading, others: Sequence[Reading], contrasts: Sequence[list[float]], topical: float
+) -> None:
+    """One unit of evidence for the chosen item and one against the others together, where they differ;
+    `topical` units for their words."""
+    share = 1 / len(others)
+    for table, weight, own, theirs in (
+        (draft.terms, topical, chosen.terms, [other.terms for other in others]),
+        (draft.categories, 1.0, chosen.categories, [other.categories for other in others]),
+    ):
+        if not own and not any(theirs):
+            continue
+        common = frozenset(own).intersection(*theirs)
+        draft.count(table, [name for name in own if name not in common], weight)
+        for names in theirs:
+            draft.count(table, [name for name in names if name not in common], -weight * share)
+    apart = contrasts[0] if len(contrasts) == 1 else [share * sum(column) for column in zip(*contrasts, strict=True)]
+    if any(apart):
+        draft.learn_style(apart, 1.0)
+    draft.take(chosen, 1.0)
+
+
+def _fold_alone(draft: _Draft, view: Reading, liking: float) -> None:
+    """An item judged by itself: its topics, and its style and price against what was judged before."""
+    draft.like(view, liking)
+    draft.take(view, liking)
+    if view.style is None:
+        return
+    sums, tallies = draft.contrasts, draft.tallies
+    if tallies.judged:
+        middle = [total / tallies.judged for total in sums.usual[:PRICE]]
+        apart = [view.trust * d for d in distance(view.style, middle, 2.0)]
+        draft.learn_style([*apart, 0.0], 0.5 * liking)
+    usual = [FADE * total + here for total, here in zip(sums.usual, (*view.style, 0.0), strict=True)]
+    draft.contrasts = draft.contrasts._replace(usual=tuple(usual))
+    draft.tallies = draft.tallies._replace(judged=FADE * tallies.judged + 1)
+
+
+def _fold_rating(draft: _Draft, rating: RatingInteraction) -> None:
+    """A rating counts against the user's own average; having tried the item at all counts a little."""
+    tallies = draft.tallies
+    given = rating.liking if isfinite(rating.liking) else 0.0
+    liking = clip(given - tallies.liking / (tallies.rated + 2), 1.0)
+    draft.tallies = tallies._replace(liking=FADE * tallies.liking + given, rated=FADE * tallies.rated + 1)
+    view = read_item(rating.item)
+    draft.like(view, TRIED)
+    _fold_alone(draft, view, liking)
+    if rating.review:
+        draft.count(draft.terms, terms(words(rating.review), MAX_ITEM_TERMS), REVIEW_TERM * liking)
+
+
+def _fold_writing(draft: _Draft, texts: Sequence[str]) -> None:
+    """What a person keeps coming back to is a topic of theirs; how they write hints at what they like to read."""
+    turns: Counter[str] = Counter()
+    for text in texts:
+        spoken = words(text)
+        turns.update(dict.fromkeys(spoken, 1))
+        draft.state(parse_writing(text), SAID_IN_PASSING)
+        manner = measure(text, spoken)
+        apart = list(ZEROS)
+        for position in MIRRORED:
+            apart[position] = clip(manner[position] - TYPICAL[position], 1.0)
+        if any(apart):
+            draft.learn_style(apart, MIRROR)
+    often = sorted(turns, key=lambda word: -turns[word])
+    draft.count(draft.terms, terms(often, MAX_ITEM_TERMS), WRITTEN_TERM)

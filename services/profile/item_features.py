@@ -1,0 +1,142 @@
+"""What is read of an item: its style where it is a piece of writing, its words, categories, price, year
+and popularity.
+
+An item that is a name rather than a text, such as a film's or a product's title, is known by its few
+words: there the numbers count ("PlayStation 4"), and so do words that stand together ("Star Trek").
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from math import isfinite, log1p, log2
+from typing import Any, NamedTuple
+
+from alignx.schemas.items import POPULARITY_FIELD, Item, ItemFields
+from services.profile.style_features import MAX_ITEM_TERMS, MAX_TERM, STOP, URL, measure, terms, words
+
+MAX_NAME_TERMS = 24
+MAX_CATEGORY_CHARS = 32
+MAX_CATEGORIES = 8
+WRITTEN = 8
+"""Words of a description from which its style is read."""
+CATEGORY_FIELDS = frozenset(
+    ("category", "genre", "genres", "categories", "subcategory", "topic", "topics", "tag", "tags", "brand", "author")
+) | {"artist", "director", "publisher", "maker"}
+YEAR_FIELDS = frozenset(["year", "release_year", "released"])
+_COUNTS = frozenset(["one", "two", "three"])
+"""Stop words that tell names apart."""
+_SEPARATOR = re.compile(r"[|;,>/]")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_YEAR = re.compile(r"\b(?:1[89]|20)\d\d\b")
+_YEAR_IN_TITLE = re.compile(r"[(\[]((?:1[89]|20)\d\d)[)\]]")
+
+
+class Reading(NamedTuple):
+    """What is read of an item."""
+
+    style: tuple[float, ...] | None
+    """Features; None when the item is a name rather than a piece of writing."""
+    trust: float
+    """How much its style tells, 0 to 1: a few words tell little."""
+    tokens: list[str]
+    terms: list[str]
+    """Words that can name a topic; of a name, pairs of neighbours too, joined by a space."""
+    categories: tuple[str, ...]
+    price: float | None
+    """log2 of the price."""
+    year: float | None
+    popularity: float | None
+    """Natural logarithm of one more than the count: the log-odds that it is taken."""
+
+
+def clean(text: str, limit: int) -> str:
+    """One line without links, control characters or double quotes, at most `limit` characters."""
+    line = URL.sub("[link]", text[: 4 * limit])
+    line = " ".join("".join(char if char.isprintable() else " " for char in line).replace('"', "'").split())
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def read_item(item: Item, asked: frozenset[str] = frozenset()) -> Reading:
+    """Words of the query, `asked`, name no topic of the user's own."""
+    if isinstance(item, str):
+        tokens = words(item)
+        known = terms(tokens, MAX_ITEM_TERMS, asked)
+        return Reading(measure(item, tokens), trust(tokens), tokens, known, (), None, None, None)
+    return _read_fields(item, asked)
+
+
+def _read_fields(item: ItemFields, asked: frozenset[str]) -> Reading:
+    labels: dict[str, None] = dict.fromkeys(_labels(item.category))
+    text, year, popularity = item.title, None, None
+    for name, value in (item.model_extra or {}).items():
+        key = name.lower()
+        if key in CATEGORY_FIELDS:
+            labels.update(dict.fromkeys(_labels(value)))
+        elif key in YEAR_FIELDS:
+            year = _year(_YEAR, value)
+        elif key == POPULARITY_FIELD:
+            popularity = _popularity(value)
+        elif isinstance(value, str):
+            text += " " + value
+    written = words(item.description or "")
+    style = measure(item.description or "", written) if len(written) >= WRITTEN else None
+    tokens = [*words(text), *written]
+    known = terms(tokens, MAX_ITEM_TERMS, asked) if style else _name_terms(tokens, asked)
+    named = tuple(labels)[:MAX_CATEGORIES]
+    tokens += [word for label in named for word in words(label)]
+    year = year or _year(_YEAR_IN_TITLE, item.title)
+    return Reading(style, trust(tokens), tokens, known, named, _price(item.price), year, popularity)
+
+
+def _name_terms(tokens: Sequence[str], asked: frozenset[str]) -> list[str]:
+    """The words of a name, then its pairs of neighbours."""
+    telling = [_telling(word) and word not in asked for word in tokens]
+    alone = [word for word, tells in zip(tokens, telling, strict=True) if tells and _alone(word)]
+    pairs = [
+        f"{one} {other}"
+        for (one, other), (here, there) in zip(pairwise(tokens), pairwise(telling), strict=True)
+        if here and there and len(one) + len(other) < MAX_TERM and _alone(one)
+    ]
+    return list(dict.fromkeys([*alone, *pairs]))[:MAX_NAME_TERMS]
+
+
+def _telling(word: str) -> bool:
+    """Years and other long numbers are no part of a name."""
+    return (word not in STOP or word in _COUNTS) and len(word) <= MAX_TERM and not (word.isdigit() and len(word) > 3)
+
+
+def _alone(word: str) -> bool:
+    return not word.isdigit() and word not in _COUNTS and (len(word) > 1 or not word.isascii())
+
+
+def trust(tokens: list[str]) -> float:
+    """How much a text of these words tells, 0 to 1."""
+    return len(tokens) / (len(tokens) + 4)
+
+
+def _labels(value: Any) -> Iterable[str]:
+    parts = _SEPARATOR.split(value) if isinstance(value, str) else value if isinstance(value, list | tuple) else ()
+    for part in parts:
+        if isinstance(part, str) and (label := clean(part, MAX_CATEGORY_CHARS)):
+            yield label
+
+
+def _price(price: float | str | None) -> float | None:
+    if isinstance(price, str):
+        number = _NUMBER.search(price[:40].replace(",", ""))
+        price = float(number[0]) if number else None
+    return log2(price) if price and 1e-6 < price < 1e12 else None
+
+
+def _year(pattern: re.Pattern[str], value: Any) -> float | None:
+    """A year from 1800 to 2099 in a number or a text."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    found = pattern.search(str(value)[:400])
+    return float(found[found.re.groups]) if found else None
+
+
+def _popularity(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return log1p(value) if isfinite(value) and 0 <= value < 1e12 else None

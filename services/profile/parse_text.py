@@ -1,0 +1,120 @@
+"""The sentences a summary is made of, and how they are read back from text.
+
+`services.profile.render` writes a profile with these openings. A user may edit that text, and then the
+text alone says what is known: `read_back` takes each sentence for what it said, and any other sentence
+as a statement of the user's.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from services.profile.statement_parser import Stated, parse_statement
+from services.profile.style_features import FEATURES, words
+
+STYLE: Mapping[str, float] = {
+    "Clearly prefers texts that": 0.35,
+    "Tends to prefer texts that": 0.2,
+    "Early signs point to texts that": 0.1,
+    "Lately prefers texts that": 0.2,
+    "Has asked for texts that": 0.6,
+}
+"""Openings of sentences on style, and how strongly each speaks against 1 for a plain statement."""
+NAMED: Mapping[str, float] = {
+    "Clearly drawn to": 1.0,
+    "Tends to pick": 0.6,
+    "Has picked": 0.35,
+    "Tends to pass over": -0.5,
+    "Rarely picks": -0.25,
+    "Words that often mark their choices:": 1.0,
+    "Words that mark their choices:": 0.5,
+    "Words that often mark what they leave:": -0.7,
+    "Words that mark what they leave:": -0.4,
+    "Has mentioned liking:": 0.6,
+    "Has mentioned not liking:": -0.6,
+    "Lately picks more of": 0.5,
+    "Lately picks less of": -0.3,
+}
+"""The same for openings of lists of categories and words; below 0 for what is left aside."""
+PART = 0.5
+"""How strongly a word of a pair speaks, against 1 for the pair."""
+OWN_WORDS = "In their own words, newest first:"
+ABOUT = "About them:"
+YEARS = "Usually takes items from around {year:.0f}, give or take {spread:.0f} years."
+UNTOLD = ("Based on", "No clear preference", "Nothing is known", "Usually takes items priced", ABOUT)
+"""Openings of sentences that hold no liking."""
+YEAR, YEAR_SPREAD = "~year", "~years"
+"""Names under which the stated years stand among the stated likes."""
+
+_POLES = sorted(
+    [
+        (pole, feature.name, sign)
+        for feature in FEATURES
+        for pole, sign in ((feature.low, -1), (feature.high, 1))
+        if pole
+    ],
+    key=lambda entry: -len(entry[0]),
+)
+_YEARS = re.compile(r"Usually takes items from around (\d{4}), give or take (\d{1,3}) years")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])|\n")
+_QUOTED = re.compile(r'"([^"]*)"')
+_LISTED = re.compile(r", | and ")
+
+
+def joined(phrases: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
+
+
+def read_back(text: str) -> tuple[Stated, dict[str, int]]:
+    """What a text says about likes, each on [-1, 1], and the years it names, by YEAR and YEAR_SPREAD."""
+    found = Stated({}, {})
+    years: dict[str, int] = {}
+    for line in text.splitlines():
+        if line.startswith(OWN_WORDS):
+            for said in reversed(_QUOTED.findall(line)):
+                _add(parse_statement(said), found)
+            continue
+        for sentence in _SENTENCE.split(line):
+            if dated := _YEARS.match(sentence):
+                years = {YEAR: int(dated[1]), YEAR_SPREAD: int(dated[2])}
+            elif not sentence.startswith(UNTOLD):
+                _add(_read_sentence(sentence), found)
+    return Stated(_parts_of_pairs(found.terms) | found.terms, found.style), years
+
+
+def _parts_of_pairs(terms: Mapping[str, float]) -> dict[str, float]:
+    """The words of pairs that do not stand by themselves: each tells half of what the pair tells. They come
+    first, so that they are the first to be forgotten."""
+    found: dict[str, float] = {}
+    for name, value in terms.items():
+        for word in name.split() if " " in name else ():
+            found[word] = max(found.get(word, 0.0), PART * value, key=abs)
+    return {word: value for word, value in found.items() if word not in terms and not word.isdigit()}
+
+
+def _read_sentence(sentence: str) -> Stated:
+    for opening, value in STYLE.items():
+        if sentence.startswith(opening):
+            return Stated({}, _poles(sentence[len(opening) :], value))
+    for opening, value in NAMED.items():
+        if sentence.startswith(opening):
+            names = _LISTED.split(sentence[len(opening) :].rstrip("."))
+            keys = (" ".join(words(name)) for name in names)
+            return Stated({key: value for key in keys if key}, {})
+    return parse_statement(sentence)
+
+
+def _poles(rest: str, value: float) -> dict[str, float]:
+    found = {}
+    for pole, name, sign in _POLES:
+        if pole in rest:
+            found[name] = sign * value
+            rest = rest.replace(pole, "")
+    return found
+
+
+def _add(said: Stated, found: Stated) -> None:
+    for new, known in ((said.terms, found.terms), (said.style, found.style)):
+        for name, value in new.items():
+            known.pop(name, None)
+            known[name] = value

@@ -1,0 +1,222 @@
+"""The fast profile in words: a summary in plain sentences."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from services.profile.parse_text import ABOUT, OWN_WORDS, YEAR, YEAR_SPREAD, YEARS, joined
+from services.profile.scoring import CATEGORY_PRIOR, NAME_PRIOR, log_odds, year_taken
+from services.profile.statistics import FADED, FADED_RECENT, MAX_SCORE, PRICE, SAID_IN_PASSING, Evidence, Profile, faded
+from services.profile.style_features import FEATURES, INDEX
+
+CLEAR, LIKELY, EARLY = 2.6, 1.5, 0.7
+"""Standard errors of a feature's mean contrast from which it is called clear, likely, an early sign."""
+MAX_TRAITS, MAX_EARLY_TRAITS = 6, 4
+FEW_CHOICES = 12
+"""Choices below which early signs are told beside what is surer."""
+MAX_LABELS, MAX_WORDS = 8, 24
+OFTEN, SOMETIMES = 1.1, 0.4
+"""Log-odds from which a word or category is said to mark a user's choices often, and at all."""
+
+
+def render(profile: Profile) -> str:
+    """A summary in plain sentences, one paragraph a subject: what the user says first, then what was seen."""
+    parts = [
+        profile.own,
+        _quoted(f"{OWN_WORDS} ", profile.statements),
+        _quoted(f"{ABOUT} ", profile.facts),
+        _passing_sentences(profile),
+        _style_sentences(profile),
+        _topic_sentences(profile),
+        _price_sentence(profile),
+        _year_sentence(profile),
+        _recent_sentences(profile),
+    ]
+    said = [part for part in parts if part]
+    events = "1 event" if profile.events == 1 else f"{profile.events} events"
+    if not said:
+        known = f"No clear preference shows yet, after {events}."
+        return known if profile.events else "Nothing is known about this user's preferences yet."
+    return "\n".join([*said, f"Based on {events} so far."] if profile.events else said)
+
+
+def _quoted(opening: str, lines: Sequence[str]) -> str:
+    """Newest first."""
+    return opening + " ".join(f'"{line}"' for line in reversed(lines)) if lines else ""
+
+
+def _passing_sentences(profile: Profile) -> str:
+    """What was said in a post or dialogue; statements are quoted already."""
+    passing = {
+        name: value
+        for name, value in profile.stated.items()
+        if 100 * SAID_IN_PASSING - 1 < abs(value) < 100 * SAID_IN_PASSING + 1 and name not in (YEAR, YEAR_SPREAD)
+    }
+    poles = [pole_of(INDEX[name[1:]], value) for name, value in passing.items() if name[0] == "~"]
+    liked = [name for name, value in passing.items() if name[0] != "~" and value > 50]
+    disliked = [name for name, value in passing.items() if name[0] != "~" and value < -50]
+    sentences = []
+    if poles:
+        sentences.append(f"Has asked for texts that {joined(poles[-MAX_TRAITS:])}.")
+    if liked:
+        sentences.append(f"Has mentioned liking: {', '.join(liked[-MAX_WORDS:])}.")
+    if disliked:
+        sentences.append(f"Has mentioned not liking: {', '.join(disliked[-MAX_WORDS:])}.")
+    return " ".join(sentences)
+
+
+def _certainties(profile: Profile) -> list[float]:
+    """Mean contrast over its standard error, by feature and for the price; the sign says which pole."""
+    return [a / (b + 1) ** 0.5 for a, b in zip(profile.contrasts.lean, profile.contrasts.spread, strict=True)]
+
+
+def _traits(certainties: Sequence[float], least: float) -> list[int]:
+    """The surest features first; one that an equally sure axis already tells is left out."""
+    found = []
+    for position in sorted(range(len(FEATURES)), key=lambda place: -abs(certainties[place])):
+        if abs(certainties[position]) < least:
+            break
+        parent = FEATURES[position].parent
+        if FEATURES[position].high and (not parent or abs(certainties[INDEX[parent]]) < least):
+            found.append(position)
+    return found[:MAX_TRAITS]
+
+
+def pole_of(position: int, value: float) -> str:
+    return FEATURES[position].high if value > 0 else FEATURES[position].low
+
+
+def _style_sentences(profile: Profile) -> str:
+    certainties = _certainties(profile)
+    traits = _traits(certainties, LIKELY)
+    clear = [pole_of(place, certainties[place]) for place in traits if abs(certainties[place]) >= CLEAR]
+    likely = [pole_of(place, certainties[place]) for place in traits if abs(certainties[place]) < CLEAR]
+    sentences = []
+    if clear:
+        sentences.append(f"Clearly prefers texts that {joined(clear)}.")
+    if likely:
+        sentences.append(f"Tends to prefer texts that {joined(likely)}.")
+    early = _traits(certainties, EARLY) if not traits or profile.tallies.weighed < FEW_CHOICES else []
+    if signs := [place for place in early if place not in traits][:MAX_EARLY_TRAITS]:
+        poles = [pole_of(place, certainties[place]) for place in signs]
+        sentences.append(f"Early signs point to texts that {joined(poles)}.")
+    return " ".join(sentences)
+
+
+def _ranked(profile: Profile, table: Mapping[str, Evidence], prior: int, seen: int) -> list[tuple[float, str]]:
+    """Names with at least `seen` hundredths of fading occurrences, by log-odds, highest first."""
+    now = profile.events
+    return sorted(
+        (
+            (log_odds(evidence, now, prior), name)
+            for name, evidence in table.items()
+            if (evidence[0] + evidence[1]) * faded(FADED, now - evidence[3]) >= seen
+        ),
+        reverse=True,
+    )
+
+
+def _topic_sentences(profile: Profile) -> str:
+    labels = _ranked(profile, profile.categories, CATEGORY_PRIOR, 60)
+    clear, likely, some = _tiers(labels, (OFTEN, 0.8, SOMETIMES), MAX_LABELS)
+    passed, rare = _tiers([(-odds, name) for odds, name in reversed(labels)], (0.8, SOMETIMES), MAX_LABELS)
+    sentences = [
+        f"{opening} {joined(names)}."
+        for opening, names in (
+            ("Clearly drawn to", clear),
+            ("Tends to pick", likely),
+            ("Has picked", some),
+            ("Tends to pass over", passed),
+            ("Rarely picks", rare),
+        )
+        if names
+    ]
+    named = _without_parts(profile, _ranked(profile, profile.terms, NAME_PRIOR, 60))
+    often, sometimes = _tiers(named, (OFTEN, SOMETIMES), MAX_WORDS)
+    left_often, left = _tiers([(-odds, name) for odds, name in reversed(named)], (OFTEN, SOMETIMES), MAX_WORDS)
+    sentences += [
+        f"{opening} {', '.join(names)}."
+        for opening, names in (
+            ("Words that often mark their choices:", often),
+            ("Words that mark their choices:", sometimes),
+            ("Words that often mark what they leave:", left_often),
+            ("Words that mark what they leave:", left),
+        )
+        if names
+    ]
+    return " ".join(sentences)
+
+
+def _tiers(ranked: Sequence[tuple[float, str]], steps: Sequence[float], most: int) -> list[list[str]]:
+    """The names at or above each step and below the one before, strongest first; `most` names a step."""
+    bounds = [float("inf"), *steps]
+    return [[name for odds, name in ranked if low <= odds < high][:most] for high, low in pairwise(bounds)]
+
+
+def _without_parts(profile: Profile, ranked: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Leaves out words that hardly stand outside a pair that is told."""
+    told = {name: odds for odds, name in ranked}
+    covered: dict[str, float] = {}
+    for name, odds in told.items():
+        for part in name.split() if " " in name else ():
+            covered[part] = max(covered.get(part, -MAX_SCORE), abs(odds))
+    return [(odds, name) for odds, name in ranked if " " in name or abs(odds) > 1.25 * covered.get(name, 0.0)]
+
+
+def _price_sentence(profile: Profile) -> str:
+    counts, certainty = profile.tallies, _certainties(profile)[PRICE]
+    sentences = []
+    if counts.priced > 0.5:
+        usual = 2 ** (counts.price / counts.priced)
+        sentences.append(
+            f"Usually takes items priced around {usual:,.2g}."
+            if usual < 10
+            else f"Usually takes items priced around {usual:,.0f}."
+        )
+    if abs(certainty) >= LIKELY:
+        sentences.append(f"Tends to take the {'dearer' if certainty > 0 else 'cheaper'} of the items on offer.")
+    return " ".join(sentences)
+
+
+def _year_sentence(profile: Profile) -> str:
+    usual = year_taken(profile)
+    if usual is None or YEAR in profile.stated or profile.tallies.dated < 1.5:
+        return ""
+    return YEARS.format(year=usual[0], spread=max(1.0, usual[1]))
+
+
+def _recent_sentences(profile: Profile) -> str:
+    """Where the last few choices turn against the longer run."""
+    sums, counts = profile.contrasts, profile.tallies
+    sentences = []
+    if counts.weighed:
+        share = counts.weighed_recent / counts.weighed
+        longer = _certainties(profile)
+        recent = [x / (share * b + 1) ** 0.5 for x, b in zip(sums.recent_lean, sums.spread, strict=True)]
+        turned = [_turned(now, lasting) for now, lasting in zip(recent, longer, strict=True)]
+        poles = [pole_of(place, turned[place]) for place in _traits(turned, EARLY)[:3]]
+        if poles:
+            sentences.append(f"Lately prefers texts that {joined(poles)}, more than before.")
+    rising = _turning(profile, 1)
+    falling = _turning(profile, -1)
+    if rising:
+        sentences.append(f"Lately picks more of {joined(rising)}.")
+    if falling:
+        sentences.append(f"Lately picks less of {joined(falling)}.")
+    return " ".join(sentences)
+
+
+def _turned(recent: float, lasting: float) -> float:
+    """The recent certainty where it contradicts a lasting taste, or shows one that is not lasting yet."""
+    if recent * lasting < 0:
+        return recent if abs(recent) >= EARLY and -recent * lasting >= EARLY * LIKELY else 0.0
+    return recent if abs(recent) >= LIKELY > abs(lasting) else 0.0
+
+
+def _turning(profile: Profile, sign: int) -> list[str]:
+    """Categories whose last events point the other way than all of them together."""
+    found = []
+    for name, evidence in profile.categories.items():
+        recent = sign * evidence[2] * faded(FADED_RECENT, profile.events - evidence[3])
+        if recent >= 120 and sign * (evidence[0] - evidence[1] - evidence[2]) <= -100:
+            found.append(name)
+    return found[:3]

@@ -1,0 +1,224 @@
+"""The fast profile: what a user prefers, as bounded statistics that score items without an engine.
+
+`scores` compares items; `services.profile.fold` takes events in, `services.profile.render` writes the
+profile as text and `services.profile.serialize` stores it. Everything is pure and no state grows without
+bound.
+
+Model. Each choice is a contrast d between the chosen and the rejected text on the scales of
+`style.FEATURES`. With a = sum of d and b = sum of d², both fading with age, the weight of a feature is
+a / (b + PRIOR): the one-feature ridge regression of "chosen" on d, so consistent small contrasts
+count as much as rare large ones and little evidence gives little weight. A word or a category has the
+log-odds log((for + PRIOR) / (against + PRIOR)) of fading counts. What a user states about a feature
+or word replaces or outweighs what was inferred of it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import exp, log, sqrt
+from operator import mul
+from typing import NamedTuple
+
+from alignx.schemas.items import Item
+from services.profile.item_features import Reading, read_item
+from services.profile.parse_text import YEAR, YEAR_SPREAD
+from services.profile.statement_parser import mentions, parts_of
+from services.profile.statistics import (
+    FADED,
+    MAX_SCORE,
+    MIDDLE_YEAR,
+    PRICE,
+    ZEROS,
+    Evidence,
+    Profile,
+    clip,
+    distance,
+    faded,
+)
+from services.profile.style_features import INDEX, words
+
+STYLE_PRIOR = 2.0
+TERM_PRIOR = 200
+NAME_PRIOR = 100
+CATEGORY_PRIOR = 100
+"""Hundredths of an occurrence, for and against, that every word of a text, word of a name or category
+starts with."""
+YEAR_PRIOR = 3.0
+"""Years by which anybody's taste spreads, beside what is seen of the user's own."""
+OLDER_SHARE, RECENT_SHARE = 0.5, 0.5
+"""The last few choices weigh more, so that a change of taste shows soon."""
+STATED_STYLE = 3.0
+STATED_TERM = 2.0
+
+
+def scores(profile: Profile, query: str, items: Sequence[Item]) -> list[float]:
+    """Log-odds of each item against the others on offer; all 0 while nothing is known."""
+    asked = frozenset(words(query))
+    return _scores(profile, weights(profile), [read_item(item, asked) for item in items])
+
+
+def probabilities(profile: Profile, query: str, items: Sequence[Item]) -> list[float]:
+    """Softmax of `scores`."""
+    return shares(scores(profile, query, items))
+
+
+def shares(values: Sequence[float]) -> list[float]:
+    """Softmax."""
+    top = max(values, default=0.0)
+    odds = [exp(value - top) for value in values]
+    total = sum(odds)
+    return [value / total for value in odds]
+
+
+def weights(profile: Profile) -> list[float]:
+    """What one unit of each feature, and of log2 price, is worth."""
+    sums, counts = profile.contrasts, profile.tallies
+    recent = counts.weighed_recent / counts.weighed if counts.weighed else 0.0
+    worth = [
+        OLDER_SHARE * a / (b + STYLE_PRIOR) + RECENT_SHARE * x / (recent * b + STYLE_PRIOR)
+        for a, b, x in zip(sums.lean, sums.spread, sums.recent_lean, strict=True)
+    ]
+    for name, value in profile.stated.items():
+        if name[0] == "~" and name[1:] in INDEX:
+            worth[INDEX[name[1:]]] = STATED_STYLE * value / 100
+    return worth
+
+
+class Offer(NamedTuple):
+    """What is usual among the items on offer; each is compared with it."""
+
+    price: float = 0.0
+    year: float = 0.0
+    """Mean of the `year_fit`."""
+    popularity: float = 0.0
+
+
+def offer(profile: Profile, views: Iterable[Reading]) -> Offer:
+    usual, views = year_taken(profile), list(views)
+    return Offer(
+        _mean([view.price for view in views if view.price is not None]),
+        _mean([year_fit(usual, view.year) for view in views if view.year is not None]),
+        _mean([view.popularity for view in views if view.popularity is not None]),
+    )
+
+
+def _scores(profile: Profile, worth: list[float], views: Sequence[Reading]) -> list[float]:
+    written = [view.style for view in views if view.style is not None]
+    trust = min((view.trust for view in views if view.style is not None), default=0.0)
+    middle = [sum(column) / len(written) for column in zip(*written, strict=True)]
+    usual_year, usual = year_taken(profile), offer(profile, views)
+    values = []
+    for view in views:
+        value = _topics(profile, view)
+        if view.style is not None:
+            value += trust * _dot(worth, distance(view.style, middle, 1.0))
+        if view.price is not None:
+            value += worth[PRICE] * clip(view.price - usual.price, 1.0)
+        if view.year is not None:
+            value += year_fit(usual_year, view.year) - usual.year
+        if view.popularity is not None:
+            value += view.popularity - usual.popularity
+        values.append(clip(value, MAX_SCORE))
+    return values
+
+
+def margin(profile: Profile, worth: list[float], one: Reading, other: Reading, apart: Sequence[float]) -> float:
+    """The difference of the `_scores` of two items whose `contrast` is known."""
+    value = _dot(worth, apart) + _topics(profile, one) - _topics(profile, other)
+    if one.year is not None and other.year is not None:
+        usual = year_taken(profile)
+        value += year_fit(usual, one.year) - year_fit(usual, other.year)
+    if one.popularity is not None and other.popularity is not None:
+        value += one.popularity - other.popularity
+    return value
+
+
+def year_taken(profile: Profile) -> tuple[float, float] | None:
+    """The usual year of the items taken and the mean distance from it; None while no year is known."""
+    tallies = profile.tallies
+    if YEAR in profile.stated:
+        return float(profile.stated[YEAR]), float(profile.stated.get(YEAR_SPREAD, 0))
+    if tallies.dated < 0.01:
+        return None
+    return MIDDLE_YEAR + tallies.year / tallies.dated, tallies.year_spread / tallies.dated
+
+
+def year_fit(usual: tuple[float, float] | None, year: float) -> float:
+    """Log-likelihood of a year, up to a constant: Laplace's distribution around the usual one."""
+    return -abs(year - usual[0]) / (usual[1] + YEAR_PRIOR) if usual else 0.0
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def contrast(one: Reading, other: Reading) -> list[float]:
+    """Features and log2 price of one item less those of another, each cut at 2; what cannot be compared is 0."""
+    apart = list(ZEROS)
+    if one.style is not None and other.style is not None:
+        trust = min(one.trust, other.trust)
+        apart[:PRICE] = [trust * d for d in distance(one.style, other.style, 2.0)]
+    if one.price is not None and other.price is not None:
+        apart[PRICE] = clip(one.price - other.price, 2.0)
+    return apart
+
+
+def _dot(one: Iterable[float], other: Iterable[float]) -> float:
+    return float(sum(map(mul, one, other)))
+
+
+def _topics(profile: Profile, view: Reading) -> float:
+    """Log-odds of an item's words and categories.
+
+    The few words of a name count as if each were independent, so they add up. The many of a text and
+    the categories of an item go together: over m known ones their sum is divided by √m. So it is with
+    what the user said of words.
+    """
+    value = 0.0
+    now = profile.events
+    if profile.categories:
+        value += _together(
+            [log_odds(seen, now, CATEGORY_PRIOR) for seen in _known(profile.categories, view.categories)]
+        )
+    if profile.terms:
+        seen_terms = _known(profile.terms, view.terms)
+        if view.style is None:
+            value += sum([log_odds(seen, now, NAME_PRIOR) for seen in seen_terms])
+        else:
+            value += _together([log_odds(seen, now, TERM_PRIOR) for seen in seen_terms])
+    if profile.stated:
+        said = [value / 100 for value in stated_terms(profile, view).values()]
+        value += STATED_TERM * (sum(said) if view.style is None else _together(said))
+    return value
+
+
+def _known(table: Mapping[str, Evidence], names: Iterable[str]) -> list[Evidence]:
+    return [table[name] for name in names if name in table]
+
+
+def _together(values: Sequence[float]) -> float:
+    return sum(values) / sqrt(len(values)) if values else 0.0
+
+
+def stated_terms(profile: Profile, view: Reading) -> dict[str, int]:
+    """What the user stated about words of the item: hundredths by stem."""
+    spoken = mentions(view.tokens)
+    text = ""
+    found = {}
+    for word, value in profile.stated.items():
+        if word[0] == "~":
+            continue
+        if " " in word:
+            text = text or f" {' '.join(view.tokens)} "
+            if f" {word} " in text:
+                found[word] = value
+            continue
+        shared = [spoken[key] * sign for key, sign in parts_of(word) if key in spoken]
+        if shared:
+            found[word] = round(value * sum(shared) / len(shared))
+    return found
+
+
+def log_odds(evidence: Evidence, now: int, prior: int) -> float:
+    """For against against, each faded and on top of `prior` hundredths."""
+    liked, disliked, _, at = evidence
+    fade = faded(FADED, now - at)
+    return log((liked * fade + prior) / (disliked * fade + prior))

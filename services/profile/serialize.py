@@ -1,0 +1,83 @@
+"""A profile as bytes: compact JSON around sums in half precision."""
+
+import struct
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from services.profile.statistics import WIDTH, Contrasts, Evidence, Profile, Tallies
+
+PROFILE_SCHEMA = 2
+"""Stands in every dump; a profile of another schema is rebuilt from the history."""
+
+_PACKING = struct.Struct(f"<{4 * WIDTH + len(Tallies._fields)}e")
+
+
+def rounded(contrasts: Contrasts, tallies: Tallies) -> tuple[Contrasts, Tallies]:
+    """To half precision, which is what a dump holds: a profile and its dump behave alike."""
+    return _unpacked(_packed(contrasts, tallies))
+
+
+def _packed(contrasts: Contrasts, tallies: Tallies) -> bytes:
+    return _PACKING.pack(*contrasts[0], *contrasts[1], *contrasts[2], *contrasts[3], *tallies)
+
+
+def _unpacked(raw: bytes) -> tuple[Contrasts, Tallies]:
+    flat = _PACKING.unpack(raw)
+    return Contrasts(*(flat[start : start + WIDTH] for start in range(0, 4 * WIDTH, WIDTH))), Tallies(
+        *flat[4 * WIDTH :]
+    )
+
+
+def dumps(profile: Profile) -> bytes:
+    """Compact JSON; `loads` gives back an equal profile."""
+    return orjson.dumps(
+        {
+            "v": PROFILE_SCHEMA,
+            "n": profile.events,
+            "s": b64encode(_packed(profile.contrasts, profile.tallies)).decode(),
+            "t": _listed(profile.terms, profile.events),
+            "c": _listed(profile.categories, profile.events),
+            "d": profile.stated,
+            "q": profile.statements,
+            "f": profile.facts,
+            "o": profile.own,
+        }
+    )
+
+
+def loads(raw: bytes) -> Profile:
+    """Raises ValueError for bytes that are no dump of this PROFILE_SCHEMA."""
+    try:
+        kept = orjson.loads(raw)
+        if kept["v"] != PROFILE_SCHEMA:
+            raise ValueError(f"profile of schema {kept['v']}; this build reads {PROFILE_SCHEMA}")
+        now = int(kept["n"])
+        contrasts, tallies = _unpacked(b64decode(kept["s"]))
+        return Profile(
+            now,
+            contrasts,
+            tallies,
+            _evidence(kept["t"], now),
+            _evidence(kept["c"], now),
+            kept["d"],
+            tuple(kept["q"]),
+            tuple(kept["f"]),
+            kept["o"],
+        )
+    except (KeyError, TypeError, struct.error, IndexError) as error:
+        raise ValueError("not a dump of a profile") from error
+
+
+def _listed(table: Mapping[str, Evidence], now: int) -> list[Any]:
+    """Names, then for each one (for, against, recent, age), in one flat list."""
+    numbers = [value for liked, disliked, recent, at in table.values() for value in (liked, disliked, recent, now - at)]
+    return [list(table), numbers]
+
+
+def _evidence(listed: Sequence[Any], now: int) -> dict[str, Evidence]:
+    names, numbers = listed
+    rows = zip(*[iter(numbers)] * 4, strict=True)
+    return {name: (row[0], row[1], row[2], now - row[3]) for name, row in zip(names, rows, strict=True)}

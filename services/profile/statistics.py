@@ -1,0 +1,102 @@
+"""The statistics that the fast profile keeps of one user: bounded, immutable, fading with age."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from services.profile.style_features import FEATURES
+
+HALF_LIFE = 48
+"""Events after which what is known of a topic counts half."""
+STYLE_HALF_LIFE = 24
+"""Choices after which a contrast of style counts half."""
+RECENT_HALF_LIFE = 4
+FADE = 0.5 ** (1 / STYLE_HALF_LIFE)
+FADE_RECENT = 0.5 ** (1 / RECENT_HALF_LIFE)
+FADED = tuple(0.5 ** (age / HALF_LIFE) for age in range(12 * HALF_LIFE))
+FADED_RECENT = tuple(FADE_RECENT**age for age in range(12 * RECENT_HALF_LIFE))
+"""What is left of 1, by age in events."""
+SAID_IN_PASSING = 0.6
+"""Weight of what a post or dialogue says of a like, against 1 for a statement."""
+MAX_SCORE = 20.0
+Evidence = tuple[int, int, int, int]
+"""(for, against, recent balance, event of the last change); hundredths, as they stood at that event."""
+PRICE = len(FEATURES)
+"""Position of the price after the features, in every vector."""
+WIDTH = len(FEATURES) + 1
+ZEROS = (0.0,) * WIDTH
+MIDDLE_YEAR = 2000
+"""What years are counted from, so that half precision holds them."""
+
+
+class Contrasts(NamedTuple):
+    """Sums over choices, one entry a feature and one for the logarithm of the price."""
+
+    lean: tuple[float, ...] = ZEROS
+    spread: tuple[float, ...] = ZEROS
+    recent_lean: tuple[float, ...] = ZEROS
+    usual: tuple[float, ...] = ZEROS
+    """Sum of the features of texts judged alone."""
+
+
+class Tallies(NamedTuple):
+    """Fading counts and sums."""
+
+    judged: float = 0.0
+    """Texts in `Contrasts.usual`."""
+    liking: float = 0.0
+    """Sum of ratings on [-1, 1]."""
+    rated: float = 0.0
+    weighed: float = 0.0
+    """Contrasts in `Contrasts.lean`."""
+    weighed_recent: float = 0.0
+    priced: float = 0.0
+    price: float = 0.0
+    """Sum of log2 prices of the `priced` items taken."""
+    dated: float = 0.0
+    year: float = 0.0
+    """Sum of the years, from MIDDLE_YEAR, of the `dated` items taken."""
+    year_spread: float = 0.0
+    """Sum of their distances in years from the mean before them."""
+
+
+NO_CONTRASTS = Contrasts()
+NO_TALLIES = Tallies()
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Bounded sufficient statistics of one user. Compare and copy freely; never change in place."""
+
+    events: int = 0
+    contrasts: Contrasts = NO_CONTRASTS
+    tallies: Tallies = NO_TALLIES
+    terms: Mapping[str, Evidence] = field(default_factory=dict)
+    categories: Mapping[str, Evidence] = field(default_factory=dict)
+    stated: Mapping[str, int] = field(default_factory=dict)
+    """Stated likes in hundredths on [-100, 100], newest last: words and phrases, and features as `~name`;
+    `~year` and `~years` are a year and a number of years."""
+    statements: tuple[str, ...] = ()
+    """The user's own sentences, newest last."""
+    facts: tuple[str, ...] = ()
+    own: str = ""
+    """The text that the user wrote over the summary; it heads every later one."""
+
+
+EMPTY = Profile()
+
+
+def distance(here: Sequence[float], there: Sequence[float], bound: float) -> list[float]:
+    """`here` less `there`, each entry cut at ±bound."""
+    low = -bound
+    return [bound if (d := a - b) > bound else low if d < low else d for a, b in zip(here, there, strict=True)]
+
+
+def faded(table: tuple[float, ...], age: int) -> float:
+    """What is left of 1 after `age` events; nothing past the end of the table."""
+    return table[age] if age < len(table) else 0.0
+
+
+def clip(value: float, bound: float) -> float:
+    """`value` cut at ±bound."""
+    return max(-bound, min(bound, value))

@@ -1,0 +1,311 @@
+"""Every prompt that a language model reads in this suite, for serving and for training.
+
+The fixed text stands in services/prompts/templates.py; here history and past summary become messages, and
+services/prompts/parse_summary.py reads what comes back. Pure functions: what was trained on is, byte for byte,
+what is served (tests/golden holds each prompt).
+
+Two rules give the prompts their shape:
+
+- *Order.* What most calls share comes first (fixed instruction, then the user's summary, then what
+  is new), so that the engine's prefix cache is hit.
+- *Trust.* Only fixed text stands in the system role, followed by what the caller of a
+  chat put there. A history, an item or a summary is data: it stands in a user turn, between tags
+  whose closing form it cannot contain, because every `<` of it is escaped.
+"""
+
+import string
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypedDict, cast
+
+from alignx.schemas.interactions import (
+    ClickInteraction,
+    ComparisonInteraction,
+    DemographicInteraction,
+    DialogueInteraction,
+    Interaction,
+    Message,
+    PostInteraction,
+    PurchaseInteraction,
+    RatingInteraction,
+    StatementInteraction,
+)
+from alignx.schemas.items import MAX_CHOICES, Item, ItemFields, item_text
+from alignx.schemas.requests import ChatMode
+from services.prompts.directions import named
+from services.prompts.parse_summary import capped, clipped, without_invisible
+from services.prompts.templates import (
+    CHAT_ACKNOWLEDGEMENT,
+    CHAT_SYSTEM,
+    DIRECT_SELECTION_SYSTEM,
+    SELECTION_PREFILL,
+    SELECTION_SYSTEM,
+    UPDATE_REQUEST,
+    UPDATE_SYSTEM,
+)
+
+
+class ChatMessage(TypedDict):
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Messages for the engine and the id of the template that made them."""
+
+    template: str
+    messages: list[ChatMessage]
+
+
+LETTERS: Final = tuple(f" {letter}" for letter in string.ascii_uppercase[:MAX_CHOICES])
+"""The tokens that may follow the prefill of `selection_prompt`, in the order of its items."""
+
+MOST_NUMBER: Final = 9_999
+"""Each event is reckoned with a number of so many digits."""
+
+ASSISTANT_CONTEXT_CHARS: Final = 160
+"""Of an assistant's turn in a dialogue, only what shows the user's reaction to what: its start."""
+
+# --- text --------------------------------------------------------------------------------------
+
+
+def estimate_tokens(text: str) -> int:
+    """About how many tokens `text` has, rather too many than too few, in one pass and without a
+    tokenizer: 3 bytes a token, and digits, which many tokenizers read one by one, a token each."""
+    size = len(text.encode("utf-8", "surrogatepass"))
+    digits = sum(map(text.count, string.digits))
+    return -(-(size + 2 * digits) // 3)
+
+
+def _escaped(text: str) -> str:
+    """Data for the inside of a tag; it can neither close the tag nor spell a control token."""
+    return without_invisible(text).strip().replace("<", "&lt;")
+
+
+def _line(text: str) -> str:
+    """Data that must stay on one line."""
+    return " ".join(_escaped(text).split())
+
+
+def _attribute(name: str, value: str | None) -> str:
+    return f' {name}="{_line(value).replace(chr(34), "&quot;")}"' if value else ""
+
+
+def _tag(name: str, text: str | None, attributes: str = "") -> list[str]:
+    return [f"<{name}{attributes}>{_escaped(text)}</{name}>"] if text else []
+
+
+# --- interactions ------------------------------------------------------------------------------
+
+
+def interaction_lines(interaction: Interaction, number: int = 1) -> str:
+    """One event as prompt text: a delimited block of escaped data, numbered so that reasoning can cite
+    it. Its time is left out: events stand in order. Its metadata are never shown."""
+    return _event(interaction, _body(interaction), number)
+
+
+def interaction_tokens(interaction: Interaction) -> int:
+    """Estimated tokens of `interaction_lines`, the line end included."""
+    return estimate_tokens(interaction_lines(interaction, MOST_NUMBER)) + 1
+
+
+def _event(interaction: Interaction, body: Iterable[str], number: int) -> str:
+    head = f'<event n="{number}" type="{interaction.type}"{_attribute("source", interaction.source)}>'
+    return "\n".join([head, *body, "</event>"])
+
+
+def _body(interaction: Interaction) -> list[str]:
+    match interaction:
+        case ComparisonInteraction(query=query, chosen=chosen, rejected=rejected):
+            return [*_tag("query", query), *_choice(chosen, [rejected])]
+        case ClickInteraction(query=query, clicked=clicked, shown=shown):
+            return [*_tag("query", query), *_choice(clicked, [item for item in shown if item != clicked])]
+        case PurchaseInteraction(item=item, considered=considered):
+            return _choice(item, [other for other in considered if other != item])
+        case RatingInteraction():
+            return _rated("item", interaction)
+        case PostInteraction(prompt=prompt, text=text):
+            return [*_tag("prompt", prompt), *_tag("wrote", text)]
+        case DialogueInteraction(messages=messages):
+            return [line for message in messages for line in _turn(message)]
+        case DemographicInteraction(text=text) | StatementInteraction(text=text):
+            return [_escaped(text)]
+
+
+def _choice(chosen: Item, rejected: Sequence[Item]) -> list[str]:
+    """One rejected option keeps its form; of several, each becomes a line."""
+    lines = _tag("chosen", item_text(chosen))
+    if len(rejected) == 1:
+        return [*lines, *_tag("rejected", item_text(rejected[0]))]
+    options = [f"- {_line(item_text(item))}" for item in rejected]
+    return [*lines, "<rejected>", *options, "</rejected>"] if options else lines
+
+
+def _rated(tag: str, rating: RatingInteraction) -> list[str]:
+    low, high = rating.scale
+    value = _attribute("rating", f"{rating.value:g} on {low:g} to {high:g}")
+    return [*_tag(tag, item_text(rating.item), value), *_tag("review", rating.review)]
+
+
+def _turn(message: Message) -> list[str]:
+    if message.role == "user":
+        return _tag("user", message.content)
+    return _tag("assistant", clipped(message.content, ASSISTANT_CONTEXT_CHARS))
+
+
+def _history_lines(interactions: Sequence[Interaction]) -> str:
+    """All events, oldest first. A high and a low rating from the same source become one choice,
+    which stands where the later of the two stood."""
+    waiting: dict[str | None, list[tuple[int, RatingInteraction]]] = {}
+    bodies: dict[int, list[str]] = {}
+    for index, event in enumerate(interactions):
+        bodies[index] = _body(event)
+        if not isinstance(event, RatingInteraction) or event.liking == 0:
+            continue
+        same_source = waiting.setdefault(event.source, [])
+        if same_source and same_source[0][1].liking * event.liking < 0:
+            earlier, other = same_source.pop(0)
+            best, worst = (event, other) if event.liking > 0 else (other, event)
+            del bodies[earlier]
+            bodies[index] = [*_rated("chosen", best), *_rated("rejected", worst)]
+        else:
+            same_source.append((index, event))
+    shown = enumerate(bodies.items(), start=1)
+    return "\n".join(_event(interactions[index], body, number) for number, (index, body) in shown)
+
+
+# --- fitting a budget --------------------------------------------------------------------------
+
+
+def fit_interactions(interactions: Sequence[Interaction], max_tokens: int) -> Sequence[Interaction]:
+    """The most recent events whose estimated tokens fit. Whole events are dropped, oldest first;
+    only when the latest alone is too large are its texts shortened."""
+    total, start = 0, len(interactions)
+    while start > 0:
+        total += interaction_tokens(interactions[start - 1])
+        if total > max_tokens:
+            break
+        start -= 1
+    if interactions and start == len(interactions):
+        return [_fitted(interactions[-1], max_tokens)]
+    return interactions[start:]
+
+
+def _fitted(interaction: Interaction, max_tokens: int) -> Interaction:
+    """The event with its texts halved until it fits; 16 characters a text is the least."""
+    chars = 2 * max_tokens
+    while True:
+        chars = max(chars, 16)
+        shortened = _shortened(interaction, chars)
+        if chars == 16 or interaction_tokens(shortened) <= max_tokens:
+            return shortened
+        chars //= 2
+
+
+_TEXT_FIELDS: Final = frozenset(
+    ("query", "chosen", "rejected", "clicked", "shown", "item", "review", "considered", "prompt", "text", "messages")
+)
+
+
+def _shortened(interaction: Interaction, chars: int) -> Interaction:
+    def short(value: Any) -> Any:
+        match value:
+            case str():
+                return clipped(value, chars)
+            case ItemFields():
+                return clipped(item_text(value), chars)
+            case Message():
+                return value.model_copy(update={"content": clipped(value.content, chars)})
+            case tuple():
+                return tuple(map(short, value[: max(2, chars // 16)]))
+            case _:
+                return value
+
+    fields = _TEXT_FIELDS & type(interaction).model_fields.keys()
+    return interaction.model_copy(update={name: short(getattr(interaction, name)) for name in fields})
+
+
+def _past(summary: str, tokens: int) -> str:
+    """The past summary, escaped, and cut at a sentence end to about `tokens`."""
+    summary = _escaped(summary)
+    while (size := estimate_tokens(summary)) > max(tokens, 1):
+        summary = capped(summary, len(summary) * tokens // (size + 1))
+    return summary
+
+
+# --- prompts -----------------------------------------------------------------------------------
+
+
+def update_prompt(past: str | None, interactions: Sequence[Interaction], *, past_tokens: int) -> Prompt:
+    """Asks for the summary after `interactions`, given the `past` one; `past=None` is a first or
+    full-history inference. `past_tokens` bounds the past summary, at a sentence end."""
+    blocks = _tag_block("past_summary", _past(past, past_tokens) if past else "")
+    blocks += _tag_block("events", _history_lines(interactions))
+    return Prompt("update/2" if past else "first/2", _turns(UPDATE_SYSTEM, [*blocks, UPDATE_REQUEST]))
+
+
+def chat_prompt(
+    messages: Sequence[ChatMessage], *, mode: ChatMode, summary: str | None, history: Sequence[Interaction]
+) -> Prompt:
+    """The conversation with what is known of the user before it. Messages are passed on unchanged,
+    also those with members beyond role and content; only system messages at the start join ours.
+    In mode summary, `history` are events that the summary does not include yet; in mode pba only
+    the directions of its comparisons are read."""
+    if mode == "pba":
+        blocks = _tag_block("preferences", named_preferences(history))
+    else:
+        blocks = _tag_block("preferences", _escaped(summary) if summary and mode == "summary" else "")
+        blocks += _tag_block("events", _history_lines(history))
+    if mode == "none" or not blocks:
+        return Prompt("chat-none/1", list(messages))
+    start = next((i for i, message in enumerate(messages) if message["role"] not in _SYSTEM_ROLES), len(messages))
+    system = "\n\n".join([CHAT_SYSTEM[mode], *(_content_text(message["content"]) for message in messages[:start])])
+    acknowledged = ChatMessage(role="assistant", content=CHAT_ACKNOWLEDGEMENT)
+    return Prompt(f"chat-{mode}/2", [*_turns(system, blocks), acknowledged, *messages[start:]])
+
+
+_SYSTEM_ROLES: Final = ("system", "developer")
+
+
+def named_preferences(history: Iterable[Interaction]) -> str:
+    """What the directions of the history's comparisons say, in words; empty when they say nothing."""
+    return named(event.directions for event in history if isinstance(event, ComparisonInteraction) and event.directions)
+
+
+def selection_prompt(
+    query: str, items: Sequence[str], summary: str | None, history: Sequence[Interaction] = ()
+) -> Prompt:
+    """Asks which of 2 to 26 items the user would choose, given the summary or, where there is one,
+    the `history` in its place. The last message is the start of the answer: the token that follows
+    it is one of `LETTERS`."""
+    if not 2 <= len(items) <= MAX_CHOICES:
+        raise ValueError(f"a selection has 2 to {MAX_CHOICES} items, not {len(items)}")
+    if history:
+        blocks = _tag_block("events", _history_lines(history))
+    else:
+        blocks = _tag_block("preferences", _escaped(summary) if summary else "")
+    blocks += _tag("query", query)
+    for letter, item in zip(LETTERS, items, strict=False):
+        blocks.append(f'<item letter="{letter.strip()}">\n{_escaped(item)}\n</item>')
+    prefill = ChatMessage(role="assistant", content=SELECTION_PREFILL)
+    if history:
+        return Prompt("selection-direct/1", [*_turns(DIRECT_SELECTION_SYSTEM, blocks), prefill])
+    return Prompt("selection/1", [*_turns(SELECTION_SYSTEM, blocks), prefill])
+
+
+def _tag_block(name: str, inner: str) -> list[str]:
+    """`inner` is escaped already."""
+    return [f"<{name}>\n{inner}\n</{name}>"] if inner else []
+
+
+def _turns(system: str, blocks: Sequence[str]) -> list[ChatMessage]:
+    return [ChatMessage(role="system", content=system), ChatMessage(role="user", content="\n\n".join(blocks))]
+
+
+def _content_text(content: object) -> str:
+    """The text of a message's content, which in OpenAI's format may also be a list of parts."""
+    if isinstance(content, str):
+        return content
+    parts = cast("Sequence[dict[str, Any]]", content or ())
+    return "\n".join(part["text"] for part in parts if isinstance(part.get("text"), str))

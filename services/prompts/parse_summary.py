@@ -1,0 +1,250 @@
+"""A model's reply becomes a summary: reasoning apart, wrapping off, nothing in it that must not be there.
+
+A reply that is no summary raises UnusableReply (summary_checks.py). What a model wrote from a user's
+history goes into later prompts, so the text passes a guard: it may carry no links, hidden characters or
+commands. Pure functions, and a splitter for replies that are still being written.
+"""
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from services.prompts.summary_checks import check_summary, repeats, unusable, unwrapped
+
+# --- text --------------------------------------------------------------------------------------
+
+_JOINERS: Final = "\u200c\u200d"
+"""Invisible, but part of Persian and Indic writing and of emoji."""
+
+
+def _invisible(char: str) -> bool:
+    """Control, format and surrogate characters: they hide text from a reader but not from a model."""
+    return char not in "\n\t" + _JOINERS and unicodedata.category(char) in ("Cc", "Cf", "Cs")
+
+
+def without_invisible(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char for char in text if not _invisible(char))
+
+
+def clipped(text: str, chars: int) -> str:
+    """At most `chars` characters, cut at a space where one is near, the cut shown."""
+    if len(text) <= chars:
+        return text
+    head = text[: max(chars - 1, 0)]
+    space = head.rfind(" ", chars // 2)
+    return (head[:space] if space > 0 else head).rstrip() + "…"
+
+
+def _sentences(text: str) -> list[str]:
+    """The sentences, each with the space after it, so that joining them gives `text` again."""
+    ends = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
+    return [text[start:end] for start, end in itertools.pairwise(ends) if start < end]
+
+
+def capped(text: str, max_chars: int) -> str:
+    """At most `max_chars` characters, ending with a whole sentence where there is one."""
+    if len(text) <= max_chars:
+        return text
+    kept, size = [], 0
+    for sentence in _sentences(text):
+        if size + len(sentence.rstrip()) > max_chars:
+            break
+        kept.append(sentence)
+        size += len(sentence)
+    return "".join(kept).rstrip() or clipped(text, max_chars)
+
+
+# --- the guard ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SummaryReply:
+    """What the engine wrote, after the guard."""
+
+    text: str
+    reasoning: str | None
+    removed: tuple[str, ...]
+    """Names of the guard rules that removed something, such as "url"."""
+
+
+_NAMES: Final = ("think", "thinking", "thought", "reasoning", "reflection")
+_TAGS: Final = tuple(form for name in _NAMES for form in (f"<{name}>", f"</{name}>", f"[{name}]", f"[/{name}]"))
+"""How models set off their reasoning, in any case of letters."""
+_TAG = re.compile("|".join(map(re.escape, _TAGS)), re.IGNORECASE)
+_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)]*\s+|(?<=[。！？])\s*|\n+")
+_URL_REST = r"(?:[^\s()<>\[\]\"]{0,2000}[^\s()<>\[\]\".,;:!?])?"  # the end of the sentence is not part of it
+_URL = re.compile(
+    rf"\b[a-z][a-z0-9+.-]{{0,20}}://{_URL_REST}|\bwww\.{_URL_REST}|\b(?:javascript|data|mailto):\S{_URL_REST}"
+    r"|\b(?:[a-z0-9-]{1,63}\.){1,8}(?-i:com|net|org|io|ai|co|dev|app|info|biz|me|ru|cn|xyz|top|site)\b"
+    rf"(?:[/:?#]{_URL_REST})?",
+    re.IGNORECASE,
+)
+_CONTROL_TOKEN = re.compile(r"<\|[^|<>]{0,64}\|>|</?(?:think|past_summary|preferences|events?|item|query)\b[^>]*>")
+_COMMAND = re.compile(
+    r"""
+    \b(?:ignore|disregard|forget|override|bypass)\b.{0,40}
+        \b(?:previous|prior|above|earlier|preceding|instructions?|rules?|prompts?|guidelines|told)\b
+    | ^\W*(?:system|assistant|developer)\s*:
+    | \byou\s+(?:must|should|shall|will|need\ to|have\ to|are\ now|are\ an?|can\ now|may\ now)\b
+    | \b(?:system|developer)\s+(?:prompt|message|instructions?)\b
+    | \b(?:from\ now\ on|jailbreak|act\ as\ an?|pretend\ (?:to|that|you))\b
+    | ^\W*(?:please\ |always\ |never\ |do\ not\ |don't\ |just\ |now\ )*
+        (?:respond|reply|answer|output|print|say|write|repeat|reveal|tell|recommend|suggest|give|send|click|
+           visit|execute|ensure|remember|make\ sure|be\ sure)\b(?!\s+(?:is|are|was|to)\b)
+    | ^\W*(?:please|do\ not|don't)\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def parse_summary(reply: str, *, max_chars: int, finish_reason: str | None = "stop") -> SummaryReply:
+    """Splits reasoning from summary, takes off what is wrapped around it, and guards it. A reply that
+    the token limit cut off (`finish_reason` "length") ends with its last whole sentence.
+
+    Raises UnusableReply when what is left is no summary.
+    """
+    if finish_reason == "content_filter":
+        raise unusable("refusal")
+    reasoning, text = _split(reply)
+    if reasoning and not text:
+        raise unusable("thinking")
+    if len(text) > _MOST_TIMES * max_chars:
+        text, finish_reason = text[: _MOST_TIMES * max_chars], "length"
+    text = unwrapped(text)
+    if repeats(text):  # before a cut: what stands in front of a loop is no more to be trusted
+        raise unusable("loop")
+    removed: list[str] = []
+    for name, rule in _GUARD:
+        guarded = rule(text)
+        if guarded != text:
+            removed.append(name)
+        text = guarded
+    if finish_reason == "length":
+        text = _whole_sentences(text)
+    whole = capped(text, max_chars)
+    if whole != text:
+        removed.append("length")
+    check_summary(whole)
+    return SummaryReply(whole, _no_url(_no_control(reasoning)) or None, tuple(removed))
+
+
+_MOST_TIMES: Final = 4
+"""Of a reply that is longer than so many summaries the rest is not read."""
+
+
+def _split(reply: str) -> tuple[str, str]:
+    """(reasoning, text). Some chat templates open the reasoning themselves, so that a reply may hold the
+    closing tag alone: all before the first is reasoning."""
+    thoughts, texts, place, thinking = list[str](), list[str](), 0, False
+    for tag in _TAG.finditer(reply):
+        closes, piece = tag[0][1] == "/", reply[place : tag.start()]
+        if closes and not thinking and not thoughts:
+            thoughts, texts = [*texts, piece], []
+        else:
+            (thoughts if thinking else texts).append(piece)
+        place, thinking = tag.end(), not closes
+    (thoughts if thinking else texts).append(reply[place:])
+    return "\n".join(thoughts).strip(), "".join(texts).strip()
+
+
+_ENDS_SENTENCE = re.compile(r"(?<![\s.(]\w)[.!?…][\"'”’»)*]*$|[。！？][”』」）]*$")
+"""One letter before the dot is an abbreviation, as in "z. B."."""
+_HEADING = re.compile(r"#.*|.*[:：]\**")
+
+
+def _whole_sentences(text: str) -> str:
+    """`text` up to its last whole sentence or line. Raises UnusableReply if there is none."""
+    end = len(text)
+    for part in reversed(_sentences(text)):
+        if _is_whole(text[max(0, end - _LOOK_BACK) : end]):
+            return text[:end].rstrip()
+        end -= len(part)
+    raise unusable("cut")
+
+
+_LOOK_BACK: Final = 400
+"""Characters that tell whether a sentence is whole."""
+
+
+def _is_whole(text: str) -> bool:
+    """Whether the last sentence has its end, or is a line with another behind it that it does not announce."""
+    last = text.rstrip()
+    if _ENDS_SENTENCE.search(last):
+        return True
+    return text.endswith("\n") and not _HEADING.fullmatch(last.rpartition("\n")[2])
+
+
+def _no_control(text: str) -> str:
+    return _CONTROL_TOKEN.sub("", without_invisible(text)).strip()
+
+
+def _no_url(text: str) -> str:
+    if not _URL.search(text):
+        return text
+    text = _URL.sub("", text).replace("[]", "").replace("()", "")
+    return re.sub(r"[ \t]+(?=[.,;:!?)]|$)|(?<=\()[ \t]+|(?<=[ \t])[ \t]+", "", text, flags=re.MULTILINE).strip()
+
+
+def _no_command(text: str) -> str:
+    return "".join(part for part in _sentences(text) if not _commands(part)).strip()
+
+
+def _commands(sentence: str) -> bool:
+    plain = unicodedata.normalize("NFKC", sentence.strip())
+    return _COMMAND.search(plain.translate(dict.fromkeys(map(ord, _JOINERS)))) is not None
+
+
+_GUARD: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
+    ("control", _no_control),
+    ("url", _no_url),
+    ("command", _no_command),
+)
+GUARD_RULES: Final = (*(name for name, _ in _GUARD), "length")
+"""What `SummaryReply.removed` may name."""
+
+
+class ReplySplitter:
+    """Turns a streamed reply into the summary text as it is written, without the reasoning.
+
+    A tag may be split over chunks: what could be the start of one is held back until it is
+    decided. The text has not passed the guard; `parse_summary` has the last word.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._hidden = False
+        self._begun = False
+
+    def feed(self, chunk: str) -> str:
+        """The summary text that `chunk` adds."""
+        self._held += chunk
+        shown = ""
+        while tag := _TAG.search(self._held):
+            shown += "" if self._hidden else self._held[: tag.start()]
+            self._hidden = tag.group()[1] != "/"
+            self._held = self._held[tag.end() :]
+        decided = len(self._held) - _undecided(self._held)
+        text, self._held = self._held[:decided], self._held[decided:]
+        return self._visible(shown + ("" if self._hidden else text))
+
+    def close(self) -> str:
+        """What was held back and is text after all, once the reply has ended."""
+        text, self._held = ("" if self._hidden else self._held), ""
+        return self._visible(text)
+
+    def _visible(self, text: str) -> str:
+        if not self._begun:
+            text = text.lstrip()
+        self._begun = self._begun or bool(text)
+        return text
+
+
+def _undecided(text: str) -> int:
+    """Length of the end of `text` that may be the start of a tag."""
+    end = text[max(text.rfind("<"), text.rfind("[")) :].lower() if "<" in text or "[" in text else ""
+    return len(end) if end and any(tag.startswith(end) for tag in _TAGS) else 0

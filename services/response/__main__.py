@@ -1,0 +1,81 @@
+"""The response service: personalized chat, selection and recommendation.
+
+python -m services.response        (port 8102; needs Redis; chat needs an engine)
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+
+from fastapi import Depends, FastAPI
+
+from services.engine.client import Engine
+from services.engine.limits import SILENT, EngineMetrics
+from services.errors import EngineUnavailable
+from services.response.chat import Chat
+from services.response.recommendation import Recommender
+from services.response.routes import router
+from services.response.selection import Selector
+from services.response.similarity import Meaning, MeaningMetrics
+from services.server.app import create_app, serve
+from services.server.health import Check
+from services.server.metrics import create_registry
+from services.settings import Settings, load_settings
+from services.storage.connection import open_redis
+from services.storage.startup_check import Opening, opened
+from services.storage.users import Store
+
+PORT = 8102
+
+
+def create_response_app(settings: Settings) -> FastAPI:
+    registry = create_registry("response")
+    engine_metrics = EngineMetrics(registry, settings.metrics.tenants)
+    meaning_metrics = MeaningMetrics(registry)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with (
+            open_redis(settings.redis) as redis,
+            Engine.open(settings.engine, engine_metrics.observe) as engine,
+        ):
+            engine_metrics.watch(engine.calls)
+            store = Store(redis, settings.queue.shards)
+            app.state.store = store
+            app.state.chat = Chat(store, engine, settings)
+            meaning = Meaning(store, engine, settings, meaning_metrics)
+            app.state.selector = Selector(store, engine, meaning, settings.response)
+            app.state.recommender = Recommender(app.state.selector)
+            async with Opening.of(store) as app.state.opening:
+                try:
+                    yield
+                finally:
+                    await meaning.close()
+
+    async def engine_ready(app: FastAPI) -> None:
+        if app.state.chat.engine.calls.breaker_open:
+            raise EngineUnavailable(SILENT)
+
+    def checks(app: FastAPI) -> Mapping[str, Check]:
+        return {"redis": app.state.opening.ready, "engine": partial(engine_ready, app)}
+
+    app = create_app(
+        service="response",
+        title="AlignX response service",
+        settings=settings,
+        registry=registry,
+        checks=checks,
+        advisory=("engine",),  # selection and ranking go on without it
+        lifespan=lifespan,
+    )
+    app.include_router(router, dependencies=[Depends(opened)])
+    return app
+
+
+def main() -> None:
+    settings = load_settings()
+    serve(create_response_app(settings), settings, "response", port=PORT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Embeddings of what a user took lately and of the items on offer, for `services.profile.word_vectors`.
+
+Nothing is written: vectors stay in this process (`services.response.embeddings`). A user's items are scored
+without them whenever the embeddings server is silent, slow or wrong.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter
+
+from alignx.schemas.items import Item
+from services.engine.client import Engine
+from services.errors import EngineError, EngineUnavailable
+from services.profile.word_vectors import MAX_EVENTS, lessons, nearness, text_of
+from services.response.embeddings import Vectors
+from services.settings import Settings
+from services.storage.users import Store
+
+logger = logging.getLogger("alignx.meaning")
+
+
+class MeaningMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.scored = Counter(
+            "alignx_meaning_scores",
+            "Scorings with embeddings (used), and without because they came too late (late) or not (failed)",
+            ("outcome",),
+            registry=registry,
+        )
+        for outcome in ("used", "late", "failed"):
+            self.scored.labels(outcome)
+
+
+class Meaning:
+    """Scores by meaning, or none."""
+
+    def __init__(self, store: Store, engine: Engine, settings: Settings, metrics: MeaningMetrics) -> None:
+        self.enabled = settings.engine.embeddings_url is not None
+        self._store = store
+        self._longest_s = settings.response.embed_timeout_s
+        self._vectors = Vectors(engine, keep_s=settings.response.embed_keep_s, longest_s=self._longest_s)
+        self._scored = metrics.scored
+        self._fails = False
+
+    async def scores(self, tenant: str, user: str, items: Sequence[Item]) -> list[float]:
+        """Log-odds to add to the profile's; all 0 without an embeddings server or without choices to learn from."""
+        nothing = [0.0] * len(items)
+        if not self.enabled:
+            return nothing
+        stored = await self._store.events_before(tenant, user, "+", MAX_EVENTS)
+        taught = lessons([entry.interaction for entry in stored])
+        if not taught:
+            return nothing
+        offered = [text_of(item) for item in items]
+        try:
+            async with asyncio.timeout(self._longest_s):
+                vectors = await self._vectors.of([*(lesson.text for lesson in taught), *offered])
+            learned, shown = vectors[: len(taught)], vectors[len(taught) :]
+            # In a thread: it is work of milliseconds, in which the loop answers others.
+            found = await asyncio.to_thread(nearness, taught, learned, offered, shown)
+        except TimeoutError as error:
+            return self._without("late", error, nothing)
+        except (EngineUnavailable, EngineError, ValueError, OverflowError) as error:
+            return self._without("failed", error, nothing)
+        self._scored.labels("used").inc()
+        if self._fails:
+            self._fails = False
+            logger.info("items are scored by their meaning again")
+        return found
+
+    async def close(self) -> None:
+        """Ends what is under way in the background."""
+        await self._vectors.close()
+
+    def _without(self, outcome: str, error: Exception, nothing: list[float]) -> list[float]:
+        """Counts each failure and logs the first of a row."""
+        self._scored.labels(outcome).inc()
+        if not self._fails:
+            self._fails = True
+            extra = {"outcome": outcome, "error": type(error).__name__}
+            logger.warning("items are scored without their meaning", extra=extra)
+        return nothing

@@ -1,0 +1,55 @@
+"""The three pages of every process: /livez (it runs), /readyz (what it needs answers too), /metrics."""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+
+from fastapi import FastAPI, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from alignx.schemas.requests import Readiness
+from services.errors import AlignXError
+
+Check = Callable[[], Awaitable[object]]
+"""A readiness check: raises AlignXError while its resource does not answer."""
+Guard = Callable[[Request], Awaitable[object]]
+"""Raises AlignXError unless the request may go on."""
+
+
+async def open_to_all(_request: Request) -> None:
+    """The guard of the services' metrics: they listen on the inner network."""
+
+
+def add_health(
+    app: FastAPI,
+    checks: Callable[[FastAPI], Mapping[str, Check]],
+    one_of: Collection[str] = (),
+    advisory: Collection[str] = (),
+) -> None:
+    """`checks` is read at each /readyz, when the lifespan has filled `app.state`. Of those named in
+    `one_of` a single one that is well is enough; what those named in `advisory` say is shown and no more."""
+
+    @app.get("/livez", tags=["health"], summary="The process runs")
+    async def livez() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz", tags=["health"], summary="The process and what it needs answer", response_model=Readiness)
+    async def readyz() -> Response:
+        outcome: dict[str, str] = {}
+        for name, check in {"drain": app.state.drain.check, **checks(app)}.items():
+            try:
+                await check()
+                outcome[name] = "ok"
+            except AlignXError as error:
+                outcome[name] = error.detail
+        wrong = {name for name, state in outcome.items() if state != "ok"}.difference(advisory)
+        ready = not wrong or wrong < set(one_of)
+        answer = Readiness(status="ready" if ready else "not_ready", checks=outcome)
+        return Response(answer.model_dump_json(), 200 if ready else 503, media_type="application/json")
+
+
+def add_metrics(app: FastAPI, registry: CollectorRegistry, guard: Guard) -> None:
+    """The metrics of `registry`, for whom `guard` lets pass."""
+
+    @app.get("/metrics", tags=["health"], summary="Prometheus metrics")
+    async def metrics(request: Request) -> Response:
+        await guard(request)
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

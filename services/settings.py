@@ -1,0 +1,357 @@
+"""All configuration, read from the environment and checked once at start.
+
+One block per resource; a field is set by `ALIGNX_<BLOCK>__<FIELD>`, such as
+`ALIGNX_REDIS__URL=redis://127.0.0.1:6390/0`. A value can also come from a file named like the
+variable in `ALIGNX_SECRETS_DIR`, which is how containers pass secrets.
+"""
+
+import os
+import re
+from importlib.util import find_spec
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NestedSecretsSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+PROFILE_ENGINE = "profile"
+LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
+"""Upper bounds of the buckets of every duration that is measured."""
+
+
+class Block(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ServerSettings(Block):
+    host: str = "127.0.0.1"
+    """Address to listen on; `0.0.0.0` inside a container."""
+    port: int | None = Field(default=None, ge=0, le=65_535)
+    """Default: gateway 8080, preference 8101, response 8102."""
+    drain_s: float = Field(default=0.0, ge=0)
+    """Seconds after SIGTERM for which /readyz answers 503 while requests are still taken, so that a
+    load balancer can look elsewhere."""
+    shutdown_s: int = Field(default=30, ge=1)
+    """Seconds that open answers then have to end."""
+    keep_alive_s: int = Field(default=75, ge=1)
+    """Seconds for which an idle connection is kept open."""
+
+
+class RedisSettings(Block):
+    url: str = "redis://127.0.0.1:6390/0"
+    """Where Redis listens; `rediss://` for TLS, `unix://` for a socket. For a cluster some of its
+    nodes, such as `redis://a:6379,b:6379,c:6379`: one that answers is enough to find the others."""
+    cluster: bool = False
+    """Whether `url` names nodes of a Redis Cluster."""
+    max_connections: int = Field(default=1_024, ge=4)
+    """Connections of one process at most, one for each open event stream among them; calls beyond
+    it answer 503. In a cluster: to each node."""
+    timeout_s: float = Field(default=5.0, gt=0)
+    """Seconds until a command counts as failed."""
+    rewrite_after_erase_s: float = Field(default=60.0, ge=0)
+    """This long after an erasure Redis is asked to rewrite its append-only file, which holds the
+    erased text until then; 0 leaves it to Redis."""
+
+    @property
+    def node_urls(self) -> tuple[str, ...]:
+        """`url` for each of the hosts it names."""
+        scheme, _, rest = self.url.partition("://")
+        place, slash, database = rest.partition("/")
+        login, at, hosts = place.rpartition("@")
+        return tuple(f"{scheme}://{login}{at}{host.strip()}{slash}{database}" for host in hosts.split(","))
+
+    @model_validator(mode="after")
+    def _fits_the_kind(self) -> Self:
+        if not self.cluster and len(self.node_urls) > 1:
+            raise ValueError("url names several hosts, which only a cluster has: set ALIGNX_REDIS__CLUSTER=true")
+        if self.cluster and not re.fullmatch(r"rediss?://[^/]+(?:/0?)?(?:\?.*)?", self.url):
+            raise ValueError("a cluster's url must be redis:// or rediss:// and name no database but 0")
+        return self
+
+
+class EngineSettings(Block):
+    url: str = PROFILE_ENGINE
+    """An OpenAI-compatible base URL such as `http://127.0.0.1:8100/v1`, or `profile`: no language
+    model; summaries, selection and ranking come from the fast profile."""
+    model: str | None = None
+    """Model name to ask for; default: the first one the engine lists."""
+    api_key: SecretStr | None = None
+    """Sent as a bearer token."""
+    embeddings_url: str | None = None
+    """OpenAI-compatible base URL for embeddings, with which the fast profile also scores items by their
+    meaning; default: none."""
+    embeddings_model: str | None = None
+    """Model name to ask the embeddings server for; default: no name is sent, which servers of a single
+    model understand."""
+    embeddings_api_key: SecretStr | None = None
+    """Sent to the embeddings server as a bearer token; default: `api_key` where it has the host of `url`,
+    else none."""
+    embeddings_concurrency: int = Field(default=8, ge=1)
+    """Requests for embeddings under way at once from one process, beside those to the engine; more wait."""
+    concurrency: int = Field(default=64, ge=1)
+    """Requests under way at once from one process; more wait."""
+    connect_timeout_s: float = Field(default=2.0, gt=0)
+    read_timeout_s: float = Field(default=60.0, gt=0)
+    """Longest silence of the engine within one answer."""
+    answer_timeout_s: float = Field(default=600.0, gt=0)
+    """Longest wait for an answer that is not streamed."""
+    breaker_failures: int = Field(default=5, ge=1)
+    """Failures in a row after which calls, and a worker's updates, are held back."""
+    breaker_cooldown_s: float = Field(default=5.0, gt=0)
+    """Seconds until the engine is asked again while they are held back."""
+    cache_salt_secret: SecretStr | None = None
+    """If set, each tenant gets its own prefix cache: salt = HMAC(secret, tenant)."""
+    context_tokens: int = Field(default=8192, ge=256)
+    """The engine's context window; prompts and answers are cut to fit it."""
+
+    @property
+    def enabled(self) -> bool:
+        return self.url != PROFILE_ENGINE
+
+    @model_validator(mode="after")
+    def _known_form(self) -> Self:
+        if self.enabled and not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"url must be '{PROFILE_ENGINE}' or start with http:// or https://, not {self.url!r}")
+        return self
+
+    @field_validator("embeddings_url")
+    @classmethod
+    def _can_be_asked(cls, embeddings_url: str | None) -> str | None:
+        if embeddings_url is not None and not embeddings_url.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return embeddings_url
+
+
+class QueueSettings(Block):
+    shards: int = Field(default=8, ge=1, le=4096)
+    """Shards of the key space. Fixed when a deployment first starts; checked at every start."""
+    debounce_ms: int = Field(default=200, ge=0)
+    """An update starts this long after a user's latest event, so that a burst becomes one update."""
+    max_wait_ms: int = Field(default=2_000, ge=0)
+    """…but at the latest this long after the first waiting event."""
+    user_backlog: int = Field(default=1_000, ge=1)
+    """Events of one user that may wait; more answer 429."""
+    shard_backlog: int = Field(default=100_000, ge=1)
+    """Users of one shard that may wait; more answer 503."""
+    lease_ms: int = Field(default=15_000, ge=100)
+    """A worker that is silent this long loses the user to another."""
+    heartbeat_ms: int = Field(default=5_000, ge=20)
+    """A worker extends its lease this often."""
+    poll_ms: int = Field(default=50, ge=1)
+    """An idle worker looks for work this often."""
+    data_retries: int = Field(default=2, ge=1)
+    """Failures blamed on the data before a batch is halved, and at one event set aside."""
+    event_failures: int = Field(default=5, ge=1)
+    """Times that the engine must refuse one event alone, or write no summary of it, and serve other users in
+    between, before the event is set aside."""
+    backoff_ms: int = Field(default=500, ge=1)
+    """First delay after an engine fault; doubled up to `backoff_max_ms`."""
+    backoff_max_ms: int = Field(default=60_000, ge=1)
+    tenant_in_flight: int = Field(default=16, ge=1)
+    """Updates of one tenant under way at once in a shard."""
+    idempotency_s: int = Field(default=86_400, ge=1)
+    """Seconds for which an Idempotency-Key is remembered."""
+
+    @model_validator(mode="after")
+    def _beats_before_expiry(self) -> Self:
+        if self.heartbeat_ms * 2 > self.lease_ms:
+            raise ValueError(f"heartbeat_ms ({self.heartbeat_ms}) must be at most half of lease_ms ({self.lease_ms})")
+        return self
+
+
+class SummarySettings(Block):
+    workers: int = Field(default=16, ge=1)
+    """Updates under way at once in one worker process."""
+    batch_events: int = Field(default=256, ge=1)
+    """Events of one update."""
+    batch_tokens: int = Field(default=4_096, ge=64)
+    """Estimated prompt tokens of the new events of one update."""
+    past_tokens: int = Field(default=1_024, ge=16)
+    """Estimated tokens of the past summary shown to an update."""
+    max_tokens: int = Field(default=1_024, ge=16)
+    """Tokens an update may write, reasoning included."""
+    max_chars: int = Field(default=8_000, ge=100)
+    """Longest summary text kept."""
+    temperature: float = Field(default=0.6, ge=0, le=2)
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    top_k: int = Field(default=20, ge=-1)
+    keep_versions: int = Field(default=50, ge=2)
+    """Versions kept for a user; older ones are dropped."""
+    keep_events: int = Field(default=10_000, ge=1)
+    """Applied events kept for a user, for listing, export and rebuild; older ones are dropped."""
+    prequential_sample: int = Field(default=2, ge=0)
+    """Comparisons of a batch on which the engine first tests the current summary; 0 turns it off."""
+    keep_reasoning: bool = True
+    """Whether the text before the summary is kept with the version."""
+
+
+class LimitSettings(Block):
+    event_bytes: int = Field(default=64 * 1024, ge=256)
+    """Largest event, as JSON."""
+    events_per_call: int = Field(default=1_000, ge=1)
+    """Most events of one POST."""
+    body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    """Largest request body."""
+    wait_s: float = Field(default=30.0, ge=0)
+    """Longest wait that `Prefer: wait` is granted."""
+    streams: int = Field(default=200, ge=1)
+    """Open summary streams of one process."""
+
+
+class ResponseSettings(Block):
+    max_tokens: int = Field(default=1_024, ge=1)
+    """Tokens of an answer when the request names no limit."""
+    rotations: int = Field(default=4, ge=1, le=26)
+    """Orders in which the items of a selection are shown to the engine; two items are always
+    shown in both orders."""
+    rerank: int = Field(default=26, ge=2, le=26)
+    """Candidates of a recommendation that the engine reads, best of the profile first."""
+    fuse_engine: float = Field(default=0.5, ge=0, le=1)
+    """Weight of the engine's log-odds against the profile's when both score."""
+    embed_items: int = Field(default=64, ge=2, le=1_000)
+    """Candidates of a recommendation that are embedded, best of the profile first, where an embeddings
+    server is configured."""
+    embed_timeout_s: float = Field(default=2.0, gt=0)
+    """Longest wait for embeddings; past it items are scored without them, and what comes later is kept for
+    the next call. A call for 16 texts that takes longer counts as a failure of the server."""
+    embed_keep_s: float = Field(default=300.0, ge=0)
+    """Vectors of texts are kept this long in memory, so that a user's history is embedded once a session."""
+
+
+class GatewaySettings(Block):
+    preference_url: str = "http://127.0.0.1:8101"
+    """Where the preference service listens; several replicas are set off by commas."""
+    response_url: str = "http://127.0.0.1:8102"
+    """The same for the response service."""
+    replica_check_s: float = Field(default=0.5, gt=0)
+    """A service of several replicas has each asked for its readiness this often. The services'
+    `drain_s` must be longer, so that a replica that shuts down is left in time."""
+    bootstrap_key: SecretStr | None = None
+    """An admin key `ax_<id>_<secret>` that is registered at start, so that a fresh deployment has
+    a door."""
+    rate: float = Field(default=200.0, gt=0)
+    """Requests per second of a key that has no rate of its own."""
+    burst: int = Field(default=400, ge=1)
+    connect_timeout_s: float = Field(default=2.0, gt=0)
+    read_timeout_s: float = Field(default=630.0, gt=0)
+    """Longest silence of a service within one answer; longer than the engine's `answer_timeout_s`,
+    since a chat that is not streamed is silent until it is whole."""
+    body_timeout_s: float = Field(default=60.0, gt=0)
+    """Longest silence of a caller within one request body."""
+    cors_origins: tuple[str, ...] = ()
+    """Browser origins that may call the API; the console is served from the gateway itself."""
+    metrics_token: SecretStr | None = Field(default=None, min_length=16)
+    """Bearer token by which Prometheus reads the gateway's /metrics; an admin key may read them too."""
+
+    @property
+    def preference_urls(self) -> tuple[str, ...]:
+        return _urls(self.preference_url)
+
+    @property
+    def response_urls(self) -> tuple[str, ...]:
+        return _urls(self.response_url)
+
+    @model_validator(mode="after")
+    def _names_services(self) -> Self:
+        for name, urls in (("preference_url", self.preference_urls), ("response_url", self.response_urls)):
+            if not urls or not all(url.startswith(("http://", "https://")) for url in urls):
+                raise ValueError(f"{name} must hold URLs that start with http:// or https://, set off by commas")
+        return self
+
+
+def _urls(text: str) -> tuple[str, ...]:
+    return tuple(url.strip().rstrip("/") for url in text.split(",") if url.strip())
+
+
+class LogSettings(Block):
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    access: bool = True
+    """One line for each request, and for each update of a worker."""
+
+
+class MetricsSettings(Block):
+    tenants: tuple[str, ...] = Field(default=(), max_length=100)
+    """Tenants whose tokens are counted by name, as a JSON list; all others are counted as `other`."""
+
+
+class TracingSettings(Block):
+    endpoint: str | None = None
+    """Where traces are sent: an OpenTelemetry collector's OTLP/HTTP address such as
+    `http://127.0.0.1:4318`. Needs the extra `tracing`; without an address nothing is recorded."""
+    sample: float = Field(default=1.0, ge=0, le=1)
+    """Share of the traces that are recorded."""
+    trust_callers: bool = False
+    """The gateway records each trace that its caller records, whatever `sample` says. Anyone who reaches
+    the gateway can ask for that, with or without an API key."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _can_be_sent_to(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None and not endpoint.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        if endpoint is not None and not _installed("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"):
+            raise ValueError("needs OpenTelemetry, which is not installed: pip install 'alignx-serve[tracing]'")
+        return endpoint
+
+
+def _installed(*modules: str) -> bool:
+    try:
+        return all(find_spec(module) for module in modules)
+    except ModuleNotFoundError:  # not even the package that should hold it
+        return False
+
+
+class Settings(BaseSettings):
+    """The whole configuration of one process."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ALIGNX_",
+        env_nested_delimiter="__",
+        secrets_nested_delimiter="__",
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+    )
+
+    internal_token: SecretStr = Field(min_length=16)
+    """Shared secret by which the services know the gateway. There is no default: auth is never off
+    by accident."""
+    server: ServerSettings = ServerSettings()
+    redis: RedisSettings = RedisSettings()
+    engine: EngineSettings = EngineSettings()
+    queue: QueueSettings = QueueSettings()
+    summary: SummarySettings = SummarySettings()
+    limits: LimitSettings = LimitSettings()
+    response: ResponseSettings = ResponseSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment, then secret files, whose names can reach into a block as variables do."""
+        return init_settings, env_settings, NestedSecretsSettingsSource(file_secret_settings)
+
+
+def load_settings() -> Settings:
+    """Reads the environment; ends the process with one line per problem if it is not valid."""
+    try:
+        return Settings(_secrets_dir=os.environ.get("ALIGNX_SECRETS_DIR"))
+    except ValidationError as error:
+        lines = ["The configuration is not valid:"]
+        for problem in error.errors():
+            name = "ALIGNX_" + "__".join(str(part) for part in problem["loc"]).upper()
+            lines.append(f"  {name}: {problem['msg']}")
+        raise SystemExit("\n".join(lines)) from error

@@ -1,0 +1,220 @@
+"""The connection to Redis: one server or a cluster, by the same calls.
+
+`open_redis` opens either. The functions below are for what a cluster does otherwise than a server:
+commands without a key, blocking reads, and scripts.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ClusterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    SlotNotCoveredError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from services.settings import RedisSettings
+from services.storage.cluster import AWAY, SteadyCluster, open_cluster
+
+RedisClient = Redis | RedisCluster
+
+
+class StoreRefused(ResponseError):
+    """The server answers and writes nothing now: it is full, a replica, has lost its own replicas, or
+    cannot save."""
+
+
+REFUSED = (StoreRefused, OutOfMemoryError, ReadOnlyError)
+"""A write that was not done, for now."""
+_REFUSAL = re.compile(r"(?:^|[ -])(?:OOM|READONLY|MISCONF|NOREPLICAS|MASTERDOWN) ")
+
+
+def is_refusal(error: ResponseError) -> bool:
+    """Whether the error says StoreRefused. redis-py has no class for some of these answers, and for none that
+    a script of Redis 6 hands on, which begin with "Error running script"."""
+    return _REFUSAL.search(str(error)) is not None
+
+
+_LATE_S = 0.5
+"""Longest wait for one server of several, where the answers of the others are worth having."""
+
+
+def read_script(package: str, name: str) -> str:
+    """The source of `lua/<name>.lua` of a package, with the files that its lines `-- include <file>` name;
+    Redis's Lua has no modules of its own."""
+    folder = files(package) / "lua"
+    text = (folder / f"{name}.lua").read_text(encoding="utf-8")
+    included = [line.removeprefix("-- include ") for line in text.splitlines() if line.startswith("-- include ")]
+    return "".join((folder / part).read_text(encoding="utf-8") for part in included) + text
+
+
+class Script:
+    """A Lua script, sent by its hash and in full only to a server that does not know it yet. All of
+    its keys have one hash tag."""
+
+    def __init__(self, redis: RedisClient, source: str) -> None:
+        self.redis: Any = redis  # its methods are typed for the blocking client and this one at once
+        self.source = source
+        self.sha = sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """What the script answers. Raises StoreRefused when the server writes nothing now."""
+        try:
+            return await self._run(keys, args)
+        except ResponseError as error:
+            if is_refusal(error):
+                raise StoreRefused(str(error)) from error
+            raise
+
+    async def _run(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        try:
+            return await self.redis.evalsha(self.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return await self.redis.eval(self.source, len(keys), *keys, *args)
+
+
+def servers(redis: RedisClient) -> list[ClusterNode | None]:
+    """The nodes of a cluster, replicas included; for a single server, None stands for it."""
+    return list(redis.get_nodes()) if isinstance(redis, RedisCluster) else [None]
+
+
+async def ask_server(redis: RedisClient, server: ClusterNode | None, *command: str | int) -> Any:
+    """A command sent to one of the `servers`, whatever its keys."""
+    client: Any = redis
+    target = {} if server is None else {"target_nodes": server}
+    return await client.execute_command(*command, **target)
+
+
+async def answers(redis: RedisClient) -> None:
+    """Returns once any primary answers: what the others hold is still served. Raises the last error."""
+    if not isinstance(redis, RedisCluster):
+        client: Any = redis
+        await client.ping()
+        return
+    await redis.initialize()
+    error: Exception | None = None
+    for primary in redis.get_primaries():
+        try:
+            await ask_server(redis, primary, "PING")
+        except (RedisConnectionError, RedisTimeoutError) as fault:
+            error = fault
+        else:
+            return
+    raise error or RedisConnectionError("The cluster has no primary.")
+
+
+async def ask_shards(
+    redis: RedisClient, prefixes: Mapping[int, str], ask: Callable[[Any, str], None]
+) -> dict[int, list[Any]]:
+    """For each shard what the commands find that `ask` puts into a pipeline for its prefix. Shards whose
+    server is away are left out, and so are those of a server that takes longer than the others, until it
+    has answered or failed; raises when none answers."""
+
+    async def of_server(shards: Sequence[int]) -> list[Any]:
+        pipe = redis.pipeline(transaction=False)
+        for shard in shards:
+            ask(pipe, prefixes[shard])
+        answer: list[Any] = await pipe.execute()
+        return answer
+
+    cluster = redis if isinstance(redis, SteadyCluster) else None
+    asked = {
+        asyncio.create_task(of_server(shards)): (server, shards)
+        for server, shards in _by_server(redis, prefixes).items()
+        if not cluster or server not in cluster.late
+    }
+    try:
+        if asked:
+            await asyncio.wait(asked, timeout=_LATE_S if cluster else None)
+    except asyncio.CancelledError:
+        for task in asked:
+            task.cancel()
+        raise
+    found: dict[int, list[Any]] = {}
+    fault: BaseException | None = RedisTimeoutError("No server answered in time.") if prefixes else None
+    for task, (server, shards) in asked.items():
+        if not task.done():
+            assert cluster
+            cluster.late.add(server)
+            task.add_done_callback(partial(_late_no_more, cluster, server))
+        elif isinstance(error := task.exception(), AWAY):
+            fault = error
+        else:
+            answer = task.result()
+            each = len(answer) // len(shards)
+            found.update((shard, answer[each * place : each * (place + 1)]) for place, shard in enumerate(shards))
+    if fault is not None and not found:
+        raise fault
+    return found
+
+
+def _late_no_more(cluster: SteadyCluster, server: str, task: "asyncio.Task[list[Any]]") -> None:
+    cluster.late.discard(server)
+    if not task.cancelled() and task.exception():
+        cluster.suspect(server)
+
+
+def _by_server(redis: RedisClient, prefixes: Mapping[int, str]) -> dict[str, list[int]]:
+    if not isinstance(redis, RedisCluster):
+        return {"": list(prefixes)} if prefixes else {}
+    groups: dict[str, list[int]] = {}
+    for shard, prefix in prefixes.items():
+        node = _holder(redis, prefix)
+        groups.setdefault(node.name if node else "", []).append(shard)
+    return groups
+
+
+def _holder(cluster: RedisCluster, key: str) -> ClusterNode | None:
+    try:
+        return cluster.get_node_from_key(key)
+    except SlotNotCoveredError:
+        return None
+
+
+async def read_stream(redis: RedisClient, key: str, after: str, block_ms: int) -> Any:
+    """XREAD of one stream. A cluster is told the node, for which the library would ask a server anew
+    each time."""
+    server: ClusterNode | None = None
+    if isinstance(redis, RedisCluster):
+        await redis.initialize()
+        server = _holder(redis, key)
+        if server is None:
+            raise ClusterDownError(f"no server holds the slot of {key.partition('}')[0]}}}")
+    return await ask_server(redis, server, "XREAD", "BLOCK", block_ms, "STREAMS", key, after)
+
+
+@asynccontextmanager
+async def open_redis(settings: RedisSettings) -> AsyncIterator[RedisClient]:
+    """A client that decodes to text and never repeats a command by itself: whether a write that
+    broke off was applied is for the caller to decide."""
+    if settings.cluster:
+        async with open_cluster(settings) as cluster:
+            yield cluster
+        return
+    client = Redis.from_url(
+        settings.url,
+        decode_responses=True,
+        max_connections=settings.max_connections,
+        socket_timeout=settings.timeout_s,
+        socket_connect_timeout=settings.timeout_s,
+        retry=Retry(NoBackoff(), 0),
+    )
+    try:
+        yield client
+    finally:
+        await client.aclose()

@@ -1,0 +1,109 @@
+"""A process's claim to what Redis holds, made when it starts, and its patience while Redis is away.
+
+Until the claim is made the process serves its health alone and is not ready; its routes answer 503.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol, Self
+
+from fastapi import Request
+from redis.exceptions import ResponseError
+
+from services.errors import AlignXError, StoreUnavailable
+from services.storage.cluster import AWAY
+from services.storage.connection import REFUSED, RedisClient, StoreRefused, is_refusal
+from services.storage.migrations import Schema
+
+_AGAIN_S = 1.0
+
+logger = logging.getLogger("alignx.opening")
+
+
+class Claimable(Protocol):
+    """What a store can do before it is open (store.py)."""
+
+    redis: RedisClient
+
+    async def claim_shards(self) -> None: ...
+
+    async def ready(self) -> None: ...
+
+
+class Opening:
+    """A process's claim to what Redis holds: of the right version and number of shards. Before it is made
+    nothing is read or written."""
+
+    def __init__(self, store: Claimable) -> None:
+        self._store = store
+        self._made = asyncio.Event()
+        self._refusal: AlignXError | None = None
+        self._ending = False
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, store: Claimable) -> AsyncIterator[Self]:
+        """Raises AlignXError when the data are not for this process. While Redis cannot tell, the claim
+        goes on being tried beside the block."""
+        opening = cls(store)
+        later = None if await opening._claimed() else asyncio.create_task(opening._try_again())
+        try:
+            yield opening
+        finally:
+            opening._ending = True  # a cancellation alone can get lost, as in the worker
+            if later:
+                later.cancel()
+                await asyncio.gather(later, return_exceptions=True)
+
+    def check(self) -> None:
+        """Raises AlignXError until the claim is made."""
+        if self._refusal:
+            raise self._refusal
+        if not self._made.is_set():
+            raise StoreUnavailable(retry_after=_AGAIN_S)
+
+    async def ready(self) -> None:
+        """The same, and unless Redis answers now."""
+        self.check()
+        await self._store.ready()
+
+    async def wait(self) -> None:
+        """Returns once the claim is made."""
+        await self._made.wait()
+
+    async def _try_again(self) -> None:
+        while not self._ending:
+            await asyncio.sleep(_AGAIN_S)
+            try:
+                if await self._claimed():
+                    return
+            except AlignXError as error:
+                logger.exception("the data in Redis are not for this process")
+                self._refusal = error
+                return
+            except Exception:  # a process that waits for ever without a word would be understood by nobody
+                logger.exception("the data in Redis could not be checked")
+
+    async def _claimed(self) -> bool:
+        try:
+            await Schema(self._store.redis).claim()
+            await self._store.claim_shards()
+        except (*AWAY, *REFUSED) as error:
+            fault = type(error).__name__
+        except ResponseError as error:
+            if not is_refusal(error):
+                raise
+            fault = StoreRefused.__name__
+        else:
+            self._made.set()
+            return True
+        logger.warning("Redis cannot serve; trying again", extra={"error": fault})
+        return False
+
+
+async def opened(request: Request) -> None:
+    """Dependency: raises AlignXError until the process has made its claim, `app.state.opening`."""
+    opening: Opening = request.app.state.opening
+    opening.check()

@@ -1,0 +1,294 @@
+"""What the services read of a user from Redis, by the names of services/storage/key_names.py."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import ValidationError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from alignx.schemas.interactions import INTERACTION, Interaction
+from alignx.schemas.summaries import DeadLetter, EventRange, Preferences, Prequential, StoredInteraction, SummaryVersion
+from services.errors import AlignXError, StoreUnavailable, UserUnknown, VersionUnknown
+from services.profile.fold import fold, with_own_text
+from services.profile.render import render
+from services.profile.serialize import loads
+from services.profile.statistics import EMPTY, Profile
+from services.storage.connection import RedisClient, answers
+from services.storage.key_names import KeySpace
+
+SCORERS = ("profile", "engine")
+USER_SOURCE = "user"
+"""Source of a version that the user wrote."""
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class UserState:
+    """The small numbers kept of a user, as one hash."""
+
+    born: str
+    """When the user was first seen (ms); tells a user from a later one of the same name."""
+    events: int
+    """Events ever accepted."""
+    pending: int
+    version: int
+    cursor: str
+    """Id of the last event that is part of the summary."""
+    quality: dict[str, Prequential]
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, str]) -> "UserState":
+        return cls(
+            born=fields["born"],
+            events=int(fields.get("n", 0)),
+            pending=max(0, int(fields.get("pend", 0))),
+            version=int(fields.get("ver", 0)),
+            cursor=fields.get("cur", "0-0"),
+            quality=_quality(fields, ""),
+        )
+
+
+NO_STAMP = "0:0:0"
+"""Stamp of a user who does not exist yet."""
+
+
+def _quality(fields: Mapping[str, str], prefix: str) -> dict[str, Prequential]:
+    """Prequential sums `<prefix><scorer>.n|.ok|.p` as means, for the scorers that have any."""
+    found: dict[str, Prequential] = {}
+    for scorer in SCORERS:
+        count = int(fields.get(f"{prefix}{scorer}.n", 0))
+        if count:
+            hits = float(fields[f"{prefix}{scorer}.ok"])
+            mass = float(fields[f"{prefix}{scorer}.p"])
+            found[scorer] = Prequential(
+                comparisons=count, accuracy=round(hits / count, 4), mean_probability=round(mass / count, 4)
+            )
+    return found
+
+
+class Store:
+    """Reads of a user's history and summary. Every method names tenant and user."""
+
+    def __init__(self, redis: RedisClient, shards: int) -> None:
+        self.redis = redis
+        self.keys = KeySpace(shards)
+
+    async def ready(self) -> None:
+        """Raises StoreUnavailable unless Redis answers a write-free round trip; of a cluster, a part."""
+        try:
+            await answers(self.redis)
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            raise StoreUnavailable from error
+
+    async def claim_shards(self) -> None:
+        """Records the number of shards at the first start and refuses another number later."""
+        await reply(self.redis.set("pi:shards", self.keys.shards, nx=True))
+        kept = int(await reply(self.redis.get("pi:shards")))
+        if kept != self.keys.shards:
+            raise AlignXError(
+                f"ALIGNX_QUEUE__SHARDS is {self.keys.shards}, but this Redis holds {kept} shards. "
+                "The number is fixed when a deployment first starts."
+            )
+
+    async def state(self, tenant: str, user: str) -> UserState:
+        """Raises UserUnknown."""
+        fields = await reply(self.redis.hgetall(self.keys.user(tenant, user).state))
+        if not fields:
+            raise UserUnknown
+        return UserState.parse(fields)
+
+    async def profile(self, tenant: str, user: str) -> tuple[str, Profile]:
+        """The user's stamp, which changes with every write of the profile, and the profile;
+        (NO_STAMP, the empty profile) when unknown."""
+        keys = self.keys.user(tenant, user)
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.hmget(keys.state, "born", "n", "edits")
+        pipe.get(keys.profile)
+        (born, events, edits), raw = await pipe.execute()
+        stamp = f"{born}:{events or 0}:{edits or 0}" if born else NO_STAMP
+        if not raw:
+            return stamp, EMPTY
+        try:
+            return stamp, loads(raw.encode())
+        except ValueError:
+            return stamp, await self._folded_anew(tenant, user)
+
+    async def _folded_anew(self, tenant: str, user: str) -> Profile:
+        """The profile from the kept history: what is stored was written by a release that counted
+        otherwise. The next event stores it."""
+        chain = await self.ancestry(tenant, user, None)
+        return await self.fold_history(tenant, user, own_text(chain))
+
+    async def fold_history(self, tenant: str, user: str, own: str, left_out: tuple[str, str] | None = None) -> Profile:
+        """The profile from the kept events, with the user's `own` text. Events after the first id of
+        `left_out`, up to its second, do not count."""
+        profile, after = EMPTY, None
+        first, last = map(event_place, left_out or ("0-0", "0-0"))
+        while page := await self.events(tenant, user, after, _PAGE):
+            for event in page:
+                if not first < event_place(event.event_id) <= last:
+                    profile, _ = fold(profile, event.interaction)
+            after = page[-1].event_id
+        return with_own_text(profile, own) if own else profile
+
+    async def ancestry(self, tenant: str, user: str, number: int | None) -> list[SummaryVersion]:
+        """Version `number`, or the current one, and what it was made from, newest first, as far back
+        as versions are kept. Raises UserUnknown."""
+        kept = {version.version: version for version in await self.versions(tenant, user, None, _PAGE)}
+        chain: list[SummaryVersion] = []
+        place = max(kept, default=None) if number is None else number
+        while place is not None and place in kept:
+            chain.append(kept[place])
+            place = kept[place].restored_from or kept[place].parent or place - 1  # a rebuild has no parent
+        return chain
+
+    async def preferences(self, tenant: str, user: str) -> Preferences:
+        """The current summary, or the profile's text while no version exists. Raises UserUnknown."""
+        keys = self.keys.user(tenant, user)
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.hgetall(keys.state)
+        pipe.get(keys.summary)
+        fields, record = await pipe.execute()
+        if not fields:
+            raise UserUnknown
+        state = UserState.parse(fields)
+        if record:
+            current = SummaryVersion.model_validate_json(record)
+        else:
+            current = profile_version((await self.profile(tenant, user))[1], state)
+        return Preferences(
+            **dict(current),
+            user=user,
+            pending=state.pending,
+            events_total=state.events,
+            quality=state.quality,
+        )
+
+    async def version(self, tenant: str, user: str, number: int) -> SummaryVersion:
+        """Raises UserUnknown or VersionUnknown."""
+        found = await self._versions(tenant, user, [number])
+        if not found:
+            raise VersionUnknown(f"Version {number} does not exist or is no longer kept.")
+        return found[0]
+
+    async def versions(self, tenant: str, user: str, before: int | None, limit: int) -> list[SummaryVersion]:
+        """Newest first, all older than `before` if it is given. Raises UserUnknown."""
+        state = await self.state(tenant, user)
+        newest = state.version if before is None else min(state.version, before - 1)
+        return await self._versions(tenant, user, range(newest, max(0, newest - limit), -1))
+
+    async def _versions(self, tenant: str, user: str, numbers: Sequence[int]) -> list[SummaryVersion]:
+        keys = self.keys.user(tenant, user)
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.exists(keys.state)
+        pipe.get(keys.summary)
+        pipe.hmget(keys.versions, [str(number) for number in numbers] or ["0"])
+        exists, current, older = await pipe.execute()
+        if not exists:
+            raise UserUnknown
+        records = [SummaryVersion.model_validate_json(record) for record in (current, *older) if record]
+        by_number = {record.version: record for record in records}
+        return [by_number[number] for number in numbers if number in by_number]
+
+    async def events(self, tenant: str, user: str, after: str | None, limit: int) -> list[StoredInteraction]:
+        """Kept events after the id `after`, oldest first, at most `limit`."""
+        entries = await reply(
+            self.redis.xrange(self.keys.user(tenant, user).log, f"({after}" if after else "-", "+", count=limit)
+        )
+        return [stored_interaction(event_id, fields) for event_id, fields in entries]
+
+    async def events_before(self, tenant: str, user: str, end: str, limit: int) -> list[StoredInteraction]:
+        """The latest events up to the id `end`, or before it when it is written "(id"; oldest
+        first. `end` "+" is the newest."""
+        entries = await reply(self.redis.xrevrange(self.keys.user(tenant, user).log, end, "-", count=limit))
+        return [stored_interaction(event_id, fields) for event_id, fields in reversed(entries)]
+
+    async def first_id(self, tenant: str, user: str, after: str) -> str:
+        """Id of the first event after `after`, without reading what it holds; "" if there is none."""
+        entries = await reply(self.redis.xrange(self.keys.user(tenant, user).log, f"({after}", "+", count=1))
+        return str(entries[0][0]) if entries else ""
+
+    async def dead_letters(self, tenant: str, user: str, after: str | None, limit: int) -> list[tuple[str, DeadLetter]]:
+        """Events set aside, oldest first, each with its place in that list."""
+        entries = await reply(
+            self.redis.xrange(self.keys.user(tenant, user).dead, f"({after}" if after else "-", "+", count=limit)
+        )
+        return [(place, _dead_letter(place, fields)) for place, fields in entries]
+
+    async def tenant_quality(self, tenant: str) -> dict[str, Prequential]:
+        """Prequential quality of all users of a tenant, erased ones included."""
+        prefix = f"{quote(tenant, safe='')}:"
+        shards = [self.keys.shard_prefix(shard) + "quality" for shard in range(self.keys.shards)]
+        names = [f"{prefix}{scorer}.{sum_}" for scorer in SCORERS for sum_ in ("n", "ok", "p")]
+        rows = await asyncio.gather(*(reply(self.redis.hmget(shard, names)) for shard in shards))
+        totals = [sum(float(row[place] or 0) for row in rows) for place in range(len(names))]
+        counts = {
+            name: str(int(total) if name.endswith(".n") else total) for name, total in zip(names, totals, strict=True)
+        }
+        return _quality(counts, prefix)
+
+
+def stored_interaction(event_id: str, fields: Mapping[str, str]) -> StoredInteraction:
+    """An entry of a user's log."""
+    return StoredInteraction(
+        event_id=event_id,
+        received_at=event_time(event_id),
+        interaction=INTERACTION.validate_json(fields["d"]),
+    )
+
+
+def _dead_letter(place: str, fields: Mapping[str, str]) -> DeadLetter:
+    try:
+        interaction = INTERACTION.validate_json(fields["d"])
+    except ValidationError:
+        interaction = None
+    return DeadLetter(
+        event_id=fields["id"], error=fields["error"], failed_at=event_time(place), interaction=interaction
+    )
+
+
+def own_text(chain: Sequence[SummaryVersion]) -> str:
+    """What the user last wrote over a summary, in an `ancestry`; "" if nothing."""
+    return next((version.text for version in chain if version.source == USER_SOURCE), "")
+
+
+def event_place(event_id: str) -> tuple[int, int]:
+    """An event id as numbers that can be compared."""
+    milliseconds, sequence = event_id.split("-")
+    return int(milliseconds), int(sequence)
+
+
+def event_time(event_id: str) -> datetime:
+    """When the event was stored: its id begins with milliseconds since 1970."""
+    return datetime.fromtimestamp(int(event_id.split("-")[0]) / 1000, UTC)
+
+
+def profile_version(profile: Profile, state: UserState) -> SummaryVersion:
+    """The fast profile in words, as version 0."""
+    return SummaryVersion(
+        version=0,
+        text=render(profile),
+        source="profile",
+        events=EventRange(count=state.events),
+        created_at=datetime.now(UTC),
+    )
+
+
+def encode_record(version: SummaryVersion) -> str:
+    """A version as it is stored: defaults left out, to save memory."""
+    return version.model_dump_json(exclude_defaults=True)
+
+
+def encode_interaction(interaction: Interaction) -> str:
+    """An event as the log stores it: its JSON without what is empty."""
+    return interaction.model_dump_json(exclude_none=True)
+
+
+async def reply(pending: Any) -> Any:
+    """Awaits a command: redis-py types one as maybe-awaitable because its sync client shares them."""
+    return await pending

@@ -1,0 +1,388 @@
+"""`alignx` as it is typed: what it prints, what it sends, and its exit codes."""
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from alignx.cli import extensions
+from alignx.cli.main import app
+from alignx.cli.terminal import Terminal
+from alignx.schemas.interactions import PostInteraction
+
+Alignx = Callable[..., Result]
+
+
+@pytest.fixture
+def alignx(service: Any) -> Alignx:
+    def run(*args: str, stdin: str | bytes | None = None, key: str | None = "ax_k1_secret") -> Result:
+        terminal = Terminal(transport=service.transport(), sleep=service.slept.append)
+        connect = [] if key is None else ["--key", key]
+        return CliRunner(env={"COLUMNS": "160"}).invoke(app, [*connect, *args], obj=terminal, input=stdin)
+
+    return run
+
+
+@pytest.fixture
+def ada(service: Any) -> None:
+    with service.client() as client:
+        for text in ("one", "two", "three"):
+            client.append("ada", [PostInteraction(text=text)])
+    service.requests.clear()
+
+
+# --- errors ------------------------------------------------------------------------------------
+
+
+def test_problem_is_printed_with_its_fields_and_id(alignx: Alignx, service: Any, answers: Any):
+    errors = [{"field": "limit", "message": "at most 1000"}]
+    service.faults.append(answers.problem(422, "invalid_request", "No.", errors=errors, request_id="r7"))
+    result = alignx("events", "ada")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == ["error: No.", "  limit: at most 1000", "  invalid_request, 422, request r7"]
+
+
+def test_unknown_user_and_wrong_key_are_told_what_to_do(alignx: Alignx):
+    assert "alignx ingest" in alignx("show", "nobody").stderr
+    assert "ALIGNX_API_KEY" in alignx("show", "nobody", key="ax_wrong_key").stderr
+
+
+def test_service_that_is_not_there(alignx: Alignx, service: Any):
+    service.faults += [httpx.ConnectError("refused")] * 4
+    result = alignx("show", "ada")
+    assert result.exit_code == 1
+    assert "cannot be reached: refused" in result.stderr
+    assert "make up" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("show",),
+        ("nonsense",),
+        ("rollback", "ada", "0"),
+        ("select", "ada"),
+        ("select", "ada", "only one"),
+        ("ingest", "missing.jsonl"),
+        ("edit", "ada", "text", "--file", "missing"),
+        ("keys", "create", "shop", "--tenant", "no spaces"),
+        ("chat", "ada", "hi", "--mode", "magic"),
+        ("demo", "--only", "nobody"),
+    ],
+)
+def test_wrong_usage_exits_with_2(alignx: Alignx, args: tuple[str, ...]):
+    assert alignx(*args).exit_code == 2
+
+
+def test_bad_url_is_wrong_usage(alignx: Alignx):
+    assert alignx("--url", "host:8080", "show", "ada").exit_code == 2
+
+
+def test_key_is_found_in_files(alignx: Alignx, ada: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    missing = alignx("show", "ada", key=None)
+    assert missing.exit_code == 2
+    assert "no API key found" in missing.stderr
+    (tmp_path / "var/secrets").mkdir(parents=True)
+    (tmp_path / "var/secrets/user_key").write_text("ax_k1_secret\n")
+    assert alignx("show", "ada", key=None).exit_code == 0
+    monkeypatch.setenv("ALIGNX_KEY_FILE", "gone")
+    assert alignx("show", "ada", key=None).exit_code == 2
+
+
+def test_help_of_every_command_has_an_example(alignx: Alignx):
+    listed = alignx("--help").stdout.partition("Commands:")[2]
+    names = [line.split()[0] for line in listed.splitlines() if line.startswith("  ") and line[2].isalpha()]
+    names = [name for name in names if name not in extensions.found()]  # theirs: where their packages are
+    assert {"ingest", "show", "watch", "versions", "diff", "edit", "rebuild", "rollback", "export"} <= set(names)
+    assert {"forget", "chat", "select", "recommend", "keys", "status", "demo"} <= set(names)
+    for command in [[name] for name in names if name != "keys"] + [["keys", "create"], ["keys", "list"]]:
+        assert f"alignx {' '.join(command)}" in alignx(*command, "--help").stdout
+
+
+# --- summaries ---------------------------------------------------------------------------------
+
+
+def test_show(alignx: Alignx, ada: None):
+    shown = alignx("show", "ada").stdout
+    assert "ada: version 3, by llm:small" in shown
+    assert "Likes what 3 events show." in shown
+    assert "profile: 50% of 8 choices predicted" in shown
+    assert alignx("show", "ada", "--text").stdout == "Likes what 3 events show.\n"
+    assert json.loads(alignx("show", "ada", "--json").stdout)["version"] == 3
+    older = alignx("show", "ada", "--version", "2", "--reasoning").stdout
+    assert "Thought about it." in older
+    assert "Likes what 2 events show." in older
+
+
+def test_text_of_a_summary_cannot_steer_the_terminal(alignx: Alignx, ada: None, service: Any):
+    service.users["ada"].versions.append("\x1b[2Jgone \x9b31m [bold]kept[/bold]\rover")
+    for args in (("show", "ada"), ("show", "ada", "--text"), ("versions", "ada"), ("diff", "ada")):
+        out = alignx(*args).stdout
+        assert not {"\x1b", "\x9b", "\r"} & set(out)
+        assert "[bold]kept[/bold]" in out
+
+
+def test_versions_and_diff(alignx: Alignx, ada: None):
+    listed = alignx("versions", "ada", "--limit", "2")
+    assert "Likes what 3 events show." in listed.stdout
+    assert "--before 2" in listed.stderr
+    assert len(json.loads(alignx("versions", "ada", "--json").stdout)["versions"]) == 3
+    assert "-Likes what 2 events show." in alignx("diff", "ada").stdout
+    assert "-Likes what 1 events show." in alignx("diff", "ada", "1").stdout
+    assert "+Likes what 2 events show." in alignx("diff", "ada", "1", "2").stdout
+    assert json.loads(alignx("diff", "ada", "1", "3", "--json").stdout)["to_version"] == 3
+    assert "say the same" in alignx("diff", "ada", "2", "2").stderr
+
+
+def test_diff_needs_two_versions(alignx: Alignx, service: Any):
+    with service.client() as client:
+        client.append("bob", [PostInteraction(text="one")])
+    result = alignx("diff", "bob")
+    assert result.exit_code == 1
+    assert "fewer than two versions" in result.stderr
+
+
+def test_edit_rollback_rebuild(alignx: Alignx, ada: None, service: Any, tmp_path: Path):
+    assert "Version 4" in alignx("edit", "ada", "Mine.").stderr
+    (tmp_path / "text").write_text("From a file.")
+    assert "Version 5" in alignx("edit", "ada", "--file", str(tmp_path / "text")).stderr
+    assert "Nothing changed" in alignx("edit", "ada", "From a file.").stderr
+    assert "Version 6" in alignx("edit", "ada", "-", stdin="From a pipe.").stderr
+    assert alignx("show", "ada", "--text").stdout == "From a pipe.\n"
+    assert "repeats version 1" in alignx("rollback", "ada", "1").stderr
+    assert "alignx watch ada" in alignx("rebuild", "ada").stderr
+    assert "Written afresh." in alignx("rebuild", "ada", "--wait", "5").stdout
+    service.writes = False
+    late = alignx("rebuild", "ada", "--wait", "0.0001")
+    assert late.exit_code == 1
+    assert "No new version" in late.stderr
+
+
+def test_edit_in_an_editor(alignx: Alignx, ada: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    script = tmp_path / "editor.py"
+    script.write_text("import sys; open(sys.argv[1], 'a').write(' And tea.')")
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("EDITOR", f"{sys.executable} {script}")
+    assert "Version 4" in alignx("edit", "ada").stderr
+    assert alignx("show", "ada", "--text").stdout == "Likes what 3 events show. And tea.\n"
+    monkeypatch.setenv("EDITOR", "no-such-editor")
+    failed = alignx("edit", "ada")
+    assert failed.exit_code == 1
+    assert "The editor failed" in failed.stderr
+
+
+def test_stale_edit_is_refused(alignx: Alignx, ada: None, service: Any, answers: Any):
+    service.faults += [None, answers.problem(412, "stale_version", "The summary has changed")]
+    result = alignx("edit", "ada", "Mine.")
+    assert result.exit_code == 1
+    assert "look at it again" in result.stderr
+
+
+def test_watch(alignx: Alignx, ada: None, service: Any, answers: Any):
+    version = json.dumps(service.current("ada", service.users["ada"])).encode()
+    older = version.replace(b'"version": 3', b'"version": 2')
+    pieces = (
+        b"event: version\ndata: " + older + b"\n\n",
+        b'event: pending\ndata: {"pending": 2, "version": 2}\n\n',
+        b'event: delta\ndata: {"text": "Likes "}\n\nevent: delta\ndata: {"text": "tea"}\n\n',
+        b'event: error\ndata: {"status": 502, "type": "urn:alignx:problem:engine_error", "detail": "Oh."}\n\n',
+        b"event: version\ndata: " + version + b"\n\n",
+    )
+    service.streams += [answers.sse(*pieces), answers.sse(*pieces)]
+    plain = alignx("watch", "ada", "--count", "1")
+    assert "\nwaiting: 2 events; the summary is at version 2\nLikes tea\n" in plain.stdout
+    before, after = plain.stdout.split("Likes tea")
+    assert "ada: version 2" in before
+    assert "ada: version 3" in after
+    assert "error: Oh." in plain.stderr
+    lines = [json.loads(line) for line in alignx("watch", "ada", "--count", "1", "--json").stdout.splitlines()]
+    assert [line["event"] for line in lines] == ["version", "pending", "delta", "delta", "error", "version"]
+
+
+def test_watch_redraws_in_a_terminal(ada: None, service: Any, answers: Any):
+    version = json.dumps(service.current("ada", service.users["ada"])).encode()
+    service.streams.append(
+        answers.sse(
+            b"event: version\ndata: " + version.replace(b'"version": 3', b'"version": 2') + b"\n\n",
+            b'event: pending\ndata: {"pending": 2, "version": 2}\n\nevent: delta\ndata: {"text": "Likes tea"}\n\n',
+            b'event: error\ndata: {"status": 502, "detail": "Oh."}\n\nevent: version\ndata: ' + version + b"\n\n",
+        )
+    )
+    screen, notes = io.StringIO(), io.StringIO()
+    terminal = Terminal(
+        transport=service.transport(),
+        out=Console(file=screen, force_terminal=True, width=80),
+        err=Console(file=notes),
+    )
+    CliRunner().invoke(app, ["--key", "ax_k1_secret", "watch", "ada", "--count", "1"], obj=terminal)
+    assert "Likes what 3 events show." in screen.getvalue()
+    assert "waiting: 2 events" in notes.getvalue()
+    assert "error: Oh." in notes.getvalue()
+
+
+# --- histories ---------------------------------------------------------------------------------
+
+
+def test_ingest_reports_bad_lines_and_sends_nothing(alignx: Alignx, service: Any, tmp_path: Path):
+    path = tmp_path / "history.jsonl"
+    path.write_text('{"type": "post", "text": "a"}\n{"type": "post"}\n\n{"type": "rating", "item": "x", "value": 9}\n')
+    result = alignx("ingest", str(path), "--user", "ada")
+    assert result.exit_code == 1
+    assert "line 2: post.text: Field required" in result.stderr
+    assert "line 4: rating: Value error, value 9 is outside the scale [1, 5]" in result.stderr
+    assert "2 bad lines; nothing was sent" in result.stderr
+    assert not service.requests
+    skipped = alignx("ingest", str(path), "--user", "ada", "--skip-bad")
+    assert skipped.exit_code == 0
+    assert "Sent 1 event of 1 user." in skipped.stderr
+
+
+def test_ingest_reads_standard_input(alignx: Alignx, service: Any):
+    lines = "".join(json.dumps({"type": "post", "text": str(number)}) + "\n" for number in range(5))
+    assert alignx("ingest", "-", "--user", "ada", "--batch", "2", stdin=lines).exit_code == 0
+    assert len(service.requests) == 3
+    repeated = alignx("ingest", "-", "--user", "ada", "--batch", "2", stdin=lines)
+    assert "Sent 0 events of 1 user, 5 were there already." in repeated.stderr
+    again = alignx("ingest", "-", "--user", "ada", "--batch", "3", "--resume", stdin=lines)
+    assert "Sent 0 events of 1 user, 5 were there already." in again.stderr
+    assert alignx("ingest", "-", stdin="\n").exit_code == 1
+
+
+def test_ingest_tells_how_far_it_came(alignx: Alignx, service: Any):
+    lines = "".join(json.dumps({"type": "post", "text": str(number)}) + "\n" for number in range(5))
+    service.faults += [None, httpx.ReadTimeout("gone")]
+    result = alignx("ingest", "-", "--user", "ada", "--batch", "2", stdin=lines)
+    assert result.exit_code == 1
+    assert "Stopped after 2 of 5 events" in result.stderr
+
+
+def test_events(alignx: Alignx, ada: None):
+    listed = alignx("events", "ada", "--limit", "2")
+    assert '{"text":"two"}' in listed.stdout
+    assert "--after 1-1" in listed.stderr
+    assert "too long" in alignx("events", "ada", "--failed").stdout
+    assert "1 event put back" in alignx("retry", "ada").stderr
+    some = alignx("retry", "ada", "9-9")
+    assert "9-9 is no failed event of ada" in some.stderr
+    assert "Nothing was put back" in some.stderr
+    assert json.loads(alignx("retry", "ada", "1-7", "--json").stdout)["events"][0]["new_event_id"] == "2-0"
+    assert len(json.loads(alignx("events", "ada", "--json").stdout)["events"]) == 3
+
+
+def test_export(alignx: Alignx, ada: None, tmp_path: Path):
+    lines = alignx("export", "ada").stdout
+    assert json.loads(lines.splitlines()[0])["user"] == "ada"
+    assert alignx("export", "ada", "--out", str(tmp_path / "ada.jsonl")).exit_code == 0
+    assert len((tmp_path / "ada.jsonl").read_text().splitlines()) == 7
+    assert alignx("export", "nobody", "--out", str(tmp_path / "nobody.jsonl")).exit_code == 1
+    assert not (tmp_path / "nobody.jsonl").exists()
+
+
+def test_export_can_be_ingested_again(alignx: Alignx, ada: None, service: Any):
+    lines = alignx("export", "ada").stdout
+    assert "Sent 3 events of 1 user" in alignx("ingest", "-", "--user", "bob", stdin=lines).stderr
+    texts = [[event["interaction"]["text"] for event in service.users[user].events] for user in ("ada", "bob")]
+    assert texts[0] == texts[1]
+    service.users.clear()
+    assert alignx("ingest", "-", stdin=lines).exit_code == 0
+    assert list(service.users) == ["ada"]
+
+
+def test_quality(alignx: Alignx):
+    assert "50.0%" in alignx("quality").stdout
+    assert json.loads(alignx("quality", "--json").stdout)["profile"]["comparisons"] == 8
+
+
+def test_forget_asks(alignx: Alignx, ada: None, service: Any):
+    assert alignx("forget", "ada", stdin="n\n").exit_code == 1
+    assert "ada" in service.users
+    assert alignx("forget", "ada", stdin="y\n").exit_code == 0
+    assert "ada" not in service.users
+    assert alignx("forget", "ada", "--yes").exit_code == 1
+
+
+def test_status(alignx: Alignx, service: Any):
+    assert alignx("status", key=None).exit_code == 0
+    service.checks["engine"] = "No engine answers"
+    result = alignx("status", key=None)
+    assert result.exit_code == 1
+    assert "No engine answers" in result.stdout
+    assert json.loads(alignx("status", "--json").stdout)["status"] == "not_ready"
+
+
+# --- answers -----------------------------------------------------------------------------------
+
+
+def test_chat_once(alignx: Alignx, ada: None, service: Any):
+    result = alignx("chat", "ada", "hello", "--mode", "direct", "--max-history", "9")
+    assert result.stdout == "You said: hello\n"
+    assert "(direct, summary version 2)" in result.stderr
+    assert json.loads(service.requests[-1].content)["personalization"] == {"mode": "direct", "max_history": 9}
+    alignx("chat", "ada", "hello", "--mode", "pba")
+    assert json.loads(service.requests[-1].content)["personalization"] == {"mode": "pba"}
+    assert alignx("chat", "ada", "-", stdin="piped").stdout == "You said: piped\n"
+
+
+def test_chat_without_an_engine(alignx: Alignx, service: Any):
+    body = {"error": {"message": "No engine; make up ENGINE=…", "code": "no_engine"}}
+    service.chats += [httpx.Response(501, json=body)]
+    result = alignx("chat", "ada", "hello")
+    assert result.exit_code == 1
+    assert "error: No engine; make up ENGINE=…" in result.stderr
+    assert "Chat needs a language model engine" in result.stderr
+    assert len(service.requests) == 1, "a retry would be pointless"
+
+
+def test_conversation_keeps_its_turns(alignx: Alignx, service: Any):
+    result = alignx("chat", "ada", stdin="one\ntwo\n")
+    assert result.exit_code == 0
+    assert "You said: two" in result.stdout
+    turns = json.loads(service.requests[-1].content)["messages"]
+    assert [turn["content"] for turn in turns] == ["one", "You said: one", "two"]
+
+
+def test_select_and_recommend(alignx: Alignx, ada: None, tmp_path: Path):
+    path = tmp_path / "items.txt"
+    path.write_text('Plain text\n"Quoted"\n\n{"title": "Boots", "price": 90}\n')
+    chosen = alignx("select", "ada", "An argument", "--file", str(path)).stdout
+    assert "Boots (price: 90" in chosen
+    assert "90.0%" in chosen
+    assert json.loads(alignx("select", "ada", "a", "b", "--json").stdout)["choice"] == 1
+    assert alignx("select", "ada", "a", "b").stderr == "scored by profile\n"
+    by_engine = alignx("recommend", "ada", "a", "b", "--method", "engine").stderr
+    assert by_engine == "scored by engine, summary version 3\n"
+    ranked = alignx("recommend", "ada", "--file", str(path), "-k", "2", "--explain").stdout
+    assert "It lasts." in ranked
+    assert "Quoted" in ranked
+    assert "Plain text" not in ranked
+    assert len(json.loads(alignx("recommend", "ada", "a", "b", "--json").stdout)["items"]) == 2
+    path.write_text("fine\n{broken\n")
+    assert "line 2 is not an item" in alignx("select", "ada", "--file", str(path)).stderr.replace("\n", " ")
+
+
+# --- keys --------------------------------------------------------------------------------------
+
+
+def test_keys(alignx: Alignx, service: Any, tmp_path: Path):
+    service.page = 1
+    made = alignx("keys", "create", "shop", "--tenant", "acme", "--rate", "50")
+    assert made.stdout == "ax_k1_new\n"
+    assert "not shown again" in made.stderr
+    assert json.loads(alignx("keys", "create", "app", "--tenant", "acme", "--admin", "--json").stdout)["admin"]
+    listed = alignx("keys", "list").stdout
+    assert "shop" in listed
+    assert "administer" in listed
+    assert len(json.loads(alignx("keys", "list", "--json").stdout)["keys"]) == 2
+    assert "is revoked" in alignx("keys", "revoke", "k1").stderr
+    assert alignx("keys", "revoke", "k9").exit_code == 1
+    (tmp_path / "var/secrets").mkdir(parents=True)
+    (tmp_path / "var/secrets/user_key").write_text("ax_user_key")
+    (tmp_path / "var/secrets/admin_key").write_text("ax_k1_secret")
+    assert alignx("keys", "list", key=None).exit_code == 0

@@ -1,0 +1,386 @@
+"""An AlignX service inside an httpx transport: enough of its behaviour to test the client against.
+
+`service.faults` are outcomes for the next requests: a response, an exception to raise, or
+`AFTER(exception)` for a request that has its effect although the answer is lost.
+"""
+
+import asyncio
+import itertools
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+import pytest
+
+from alignx.client.client import AlignX, AsyncAlignX
+
+MOMENT = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+KEY = "ax_k1_secret"
+
+
+class Pieces(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that comes in pieces; an exception among them breaks the connection."""
+
+    def __init__(self, *pieces: bytes | Exception) -> None:
+        self.pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self.pieces:
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self:
+            yield piece
+
+
+def sse(*pieces: bytes | Exception) -> httpx.Response:
+    return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=Pieces(*pieces))
+
+
+def problem(status: int, code: str, detail: str = "It cannot be.", **more: Any) -> httpx.Response:
+    headers = more.pop("headers", {})
+    body = {"type": f"urn:alignx:problem:{code}", "title": "T", "status": status, "detail": detail, **more}
+    return httpx.Response(status, json=body, headers={"Content-Type": "application/problem+json", **headers})
+
+
+@dataclass
+class After:
+    """The request is served; then this is raised instead of its answer."""
+
+    error: Exception
+
+
+@dataclass
+class Kept:
+    """What the service keeps of a user."""
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)
+    replies: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+class FakeService:
+    def __init__(self) -> None:
+        self.users: dict[str, Kept] = {}
+        self.requests: list[httpx.Request] = []
+        self.faults: deque[httpx.Response | Exception | After] = deque()
+        self.streams: deque[httpx.Response] = deque()
+        self.chats: deque[httpx.Response] = deque()
+        self.models = ["small"]
+        self.slept: list[float] = []
+        self.page = 100
+        self.writes = True
+        """Whether a version is written at once for each append."""
+        self.keys: list[dict[str, Any]] = []
+        self.checks = {"preference": "ok", "redis": "ok"}
+
+    # --- doors
+
+    def transport(self) -> httpx.MockTransport:
+        return httpx.MockTransport(self.handle)
+
+    def client(self, **more: Any) -> AlignX:
+        return AlignX("http://service", KEY, transport=self.transport(), sleep=self.slept.append, **more)
+
+    def async_client(self, **more: Any) -> AsyncAlignX:
+        async def sleep(seconds: float) -> None:
+            self.slept.append(seconds)
+
+        return AsyncAlignX("http://service", KEY, transport=self.transport(), sleep=sleep, **more)
+
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        fault = self.faults.popleft() if self.faults else None
+        if isinstance(fault, httpx.Response):
+            return fault
+        if isinstance(fault, Exception):
+            raise fault
+        response = self.route(request)
+        if isinstance(fault, After):
+            raise fault.error
+        return response
+
+    # --- routes
+
+    def route(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.raw_path.decode().partition("?")[0]
+        parts = path.strip("/").split("/")
+        if parts == ["readyz"]:
+            ready = all(state == "ok" for state in self.checks.values())
+            body = {"status": "ready" if ready else "not_ready", "checks": self.checks}
+            return httpx.Response(200 if ready else 503, json=body)
+        if request.headers.get("Authorization") != f"Bearer {KEY}":
+            return problem(401, "unauthenticated", "A valid API key is needed")
+        if parts[0] == "admin":
+            return self.admin(request, parts)
+        if path == "/v1/models":
+            return httpx.Response(
+                200, json={"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
+            )
+        if path == "/v1/quality":
+            return httpx.Response(200, json={"profile": {"comparisons": 8, "accuracy": 0.5}})
+        if path == "/v1/chat/completions":
+            return self.chats.popleft() if self.chats else self.chat(request)
+        return self.user(request, unquote(parts[2]), "/".join(parts[3:]))
+
+    def user(self, request: httpx.Request, user: str, rest: str) -> httpx.Response:
+        if (request.method, rest) == ("POST", "events"):
+            return self.append(request, self.users.setdefault(user, Kept()))
+        if user not in self.users:
+            return problem(404, "user_unknown", "No history is kept for this user")
+        kept = self.users[user]
+        if (request.method, rest) == ("DELETE", ""):
+            del self.users[user]
+            return httpx.Response(204)
+        name = f"{request.method} {rest.partition('/versions/')[0]}"
+        if "/versions/" in rest:
+            number = int(rest.rpartition("/")[2])
+            return httpx.Response(200, json=self.version(kept, number))
+        routes: dict[str, Callable[[httpx.Request, str, Kept], httpx.Response]] = {
+            "GET events": self.events,
+            "GET dead-letters": self.dead_letters,
+            "POST dead-letters/retry": self.retry_dead_letters,
+            "GET export": self.export,
+            "GET preferences": self.preferences,
+            "PUT preferences": self.edit,
+            "GET preferences/versions": self.versions,
+            "GET preferences/diff": self.diff,
+            "GET preferences/stream": self.stream,
+            "POST preferences/rebuild": self.rebuild,
+            "POST preferences/rollback": self.rollback,
+            "POST select": self.select,
+            "POST recommend": self.recommend,
+        }
+        return routes[name](request, user, kept)
+
+    def append(self, request: httpx.Request, kept: Kept) -> httpx.Response:
+        key = request.headers["Idempotency-Key"]
+        events = json.loads(request.content)["events"]
+        if key not in kept.replies:
+            ids = []
+            for event in events:
+                ids.append(f"1-{len(kept.events)}")
+                kept.events.append({"event_id": ids[-1], "received_at": MOMENT.isoformat(), "interaction": event})
+            if self.writes:
+                kept.versions.append(f"Likes what {len(kept.events)} events show.")
+            waited = self.writes and "Prefer" in request.headers
+            version = len(kept.versions) if waited else None
+            kept.replies[key] = {"ids": ids, "pending": 0, "version": version}
+            return httpx.Response(202, json=kept.replies[key])
+        return httpx.Response(202, json={**kept.replies[key], "replayed": True})
+
+    def events(self, request: httpx.Request, _user: str, kept: Kept) -> httpx.Response:
+        start = int(request.url.params.get("after", "1--1").partition("-")[2]) + 1
+        stop = start + min(int(request.url.params.get("limit", self.page)), self.page)
+        more = f"1-{stop - 1}" if stop < len(kept.events) else None
+        return httpx.Response(200, json={"events": kept.events[start:stop], "next": more})
+
+    def dead_letters(self, _request: httpx.Request, _user: str, _kept: Kept) -> httpx.Response:
+        letter = {"event_id": "1-7", "error": "too long", "failed_at": MOMENT.isoformat(), "interaction": None}
+        return httpx.Response(200, json={"events": [letter], "next": None})
+
+    def retry_dead_letters(self, request: httpx.Request, _user: str, _kept: Kept) -> httpx.Response:
+        wanted = json.loads(request.content)["event_ids"] or ["1-7"]
+        events = [{"event_id": "1-7", "new_event_id": "2-0"}] if "1-7" in wanted else []
+        return httpx.Response(202, json={"events": events, "pending": len(events)})
+
+    def export(self, _request: httpx.Request, user: str, kept: Kept) -> httpx.Response:
+        header = {"kind": "header", "format": "alignx-export/1", "user": user}
+        versions = [{"kind": "version", **self.version(kept, number + 1)} for number in range(len(kept.versions))]
+        lines = [header, *({"kind": "event", **event} for event in kept.events), *versions]
+        return httpx.Response(200, stream=Pieces(*(json.dumps(line).encode() + b"\n" for line in lines)))
+
+    def version(self, kept: Kept, number: int) -> dict[str, Any]:
+        text = kept.versions[number - 1] if number else "Nothing is known yet."
+        return {
+            "version": number,
+            "text": text,
+            "reasoning": "Thought about it.",
+            "source": "llm:small",
+            "parent": number - 1 if number > 1 else None,
+            "created_at": MOMENT.isoformat(),
+            "prequential": {"comparisons": 4, "accuracy": 0.75, "mean_probability": 0.6},
+        }
+
+    def current(self, user: str, kept: Kept) -> dict[str, Any]:
+        quality = {"profile": {"comparisons": 8, "accuracy": 0.5, "mean_probability": 0.5}}
+        state = {"user": user, "pending": 0, "events_total": len(kept.events), "quality": quality}
+        return {**self.version(kept, len(kept.versions)), **state}
+
+    def preferences(self, request: httpx.Request, user: str, kept: Kept) -> httpx.Response:
+        etag = f'"v{len(kept.versions)}"'
+        if request.headers.get("If-None-Match") == etag:
+            return httpx.Response(304, headers={"ETag": etag})
+        return httpx.Response(200, json=self.current(user, kept), headers={"ETag": etag})
+
+    def changed(self, request: httpx.Request, user: str, kept: Kept, text: str) -> httpx.Response:
+        if request.headers["If-Match"] != f'"v{len(kept.versions)}"':
+            return problem(412, "stale_version", "The summary has changed")
+        kept.versions.append(text)
+        return httpx.Response(200, json=self.current(user, kept), headers={"ETag": f'"v{len(kept.versions)}"'})
+
+    def edit(self, request: httpx.Request, user: str, kept: Kept) -> httpx.Response:
+        return self.changed(request, user, kept, json.loads(request.content)["text"])
+
+    def rollback(self, request: httpx.Request, user: str, kept: Kept) -> httpx.Response:
+        return self.changed(request, user, kept, kept.versions[json.loads(request.content)["version"] - 1])
+
+    def rebuild(self, _request: httpx.Request, _user: str, kept: Kept) -> httpx.Response:
+        if self.writes:
+            kept.versions.append("Written afresh.")
+        return httpx.Response(202, json={"pending": len(kept.events)})
+
+    def versions(self, request: httpx.Request, _user: str, kept: Kept) -> httpx.Response:
+        last = int(request.url.params.get("before", len(kept.versions) + 1)) - 1
+        stop = max(0, last - min(int(request.url.params.get("limit", self.page)), self.page))
+        found = [self.version(kept, number) for number in range(last, stop, -1)]
+        return httpx.Response(200, json={"versions": found, "next": stop + 1 if stop else None})
+
+    def diff(self, request: httpx.Request, _user: str, kept: Kept) -> httpx.Response:
+        first, last = int(request.url.params["from"]), int(request.url.params["to"])
+        old, new = kept.versions[first - 1], kept.versions[last - 1]
+        unified = "" if old == new else f"--- {first}\n+++ {last}\n@@ -1 +1 @@\n-{old}\n+{new}"
+        body = {"from_version": first, "to_version": last, "added": [new], "removed": [old], "unified": unified}
+        return httpx.Response(200, json=body)
+
+    def stream(self, _request: httpx.Request, _user: str, _kept: Kept) -> httpx.Response:
+        return self.streams.popleft()
+
+    def select(self, request: httpx.Request, _user: str, kept: Kept) -> httpx.Response:
+        asked = json.loads(request.content)
+        items = asked["items"]
+        shares = [0.1 / (len(items) - 1)] * (len(items) - 1) + [0.9]
+        scored = [{"index": index, "probability": share} for index, share in enumerate(shares)]
+        choice = len(items) - 1
+        return httpx.Response(200, json={"choice": choice, "items": scored, **self.scorer(asked, kept)})
+
+    def recommend(self, request: httpx.Request, _user: str, kept: Kept) -> httpx.Response:
+        body = json.loads(request.content)
+        order = range(len(body["candidates"]) - 1, -1, -1)
+        reason = "It lasts." if body["explain"] else None
+        ranked = [
+            {"rank": rank, "index": index, "score": 1 / rank, "reason": reason}
+            for rank, index in itertools.islice(enumerate(order, start=1), body["k"])
+        ]
+        return httpx.Response(200, json={"items": ranked, **self.scorer(body, kept)})
+
+    def scorer(self, asked: dict[str, Any], kept: Kept) -> dict[str, Any]:
+        """The profile unless another is named; it reads no summary."""
+        method = asked.get("method") or "profile"
+        return {"method": method, "version": 0 if method == "profile" else len(kept.versions)}
+
+    def chat(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content)
+        used = {
+            "mode": body.get("personalization", {}).get("mode", "summary"),
+            "user": body.get("user"),
+            "version": 2,
+            "history": 0,
+        }
+        heard = body["messages"][-1]["content"]
+        if body.get("stream"):
+            chunks: list[dict[str, Any]] = [
+                {"choices": [{"delta": {"content": piece}}]} for piece in ("You said: ", heard)
+            ]
+            chunks.append({"choices": [{"delta": {}, "finish_reason": "stop"}], "personalization": used})
+            return sse(*(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks), b"data: [DONE]\n\n")
+        choice = {"message": {"content": f"You said: {heard}"}, "finish_reason": "stop"}
+        return httpx.Response(200, json={"model": "small", "choices": [choice], "personalization": used})
+
+    def admin(self, request: httpx.Request, parts: list[str]) -> httpx.Response:
+        if parts[1] == "tenants":
+            return httpx.Response(200, json={"tenants": [{"tenant": "acme", "keys": len(self.keys)}]})
+        if request.method == "POST":
+            asked = {name: value for name, value in json.loads(request.content).items() if value is not None}
+            made = {
+                "id": f"k{len(self.keys) + 1}",
+                "rate": 200.0,
+                "burst": 400,
+                "created_at": MOMENT.isoformat(),
+                **asked,
+            }
+            self.keys.append(made)
+            return httpx.Response(201, json={**made, "key": f"ax_{made['id']}_new"})
+        if request.method == "DELETE":
+            if all(key["id"] != parts[2] for key in self.keys):
+                return problem(404, "key_unknown", "No API key has this id")
+            return httpx.Response(204)
+        start = int(request.url.params.get("after", 0))
+        stop = start + self.page
+        more = str(stop) if stop < len(self.keys) else None
+        return httpx.Response(200, json={"keys": self.keys[start:stop], "next": more})
+
+
+@dataclass
+class Caller:
+    """Calls a method by name on the synchronous or the asynchronous client."""
+
+    service: FakeService
+    kind: str
+
+    def __call__(self, method: str, *args: Any, **named: Any) -> Any:
+        if self.kind == "sync":
+            with self.service.client() as client:
+                return getattr(client, method)(*args, **named)
+
+        async def run() -> Any:
+            async with self.service.async_client() as client:
+                return await getattr(client, method)(*args, **named)
+
+        return asyncio.run(run())
+
+    def all(self, method: str, *args: Any, most: int = 1_000, **named: Any) -> list[Any]:
+        """What an iterating method gives, at most so much of it."""
+        if self.kind == "sync":
+            with self.service.client() as client:
+                stream = getattr(client, method)(*args, **named)
+                found = list(itertools.islice(stream, most))
+                stream.close()
+                return found
+
+        async def run() -> list[Any]:
+            found: list[Any] = []
+            async with self.service.async_client() as client:
+                stream = getattr(client, method)(*args, **named)
+                async for one in stream:
+                    found.append(one)
+                    if len(found) == most:
+                        break
+                await stream.aclose()
+            return found
+
+        return asyncio.run(run())
+
+
+@dataclass
+class Answers:
+    """The makers of answers, for tests that put their own in the way."""
+
+    sse: Callable[..., httpx.Response] = sse
+    problem: Callable[..., httpx.Response] = problem
+    after: Callable[[Exception], After] = After
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> FakeService:
+    for name in ("ALIGNX_URL", "ALIGNX_API_KEY", "ALIGNX_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return FakeService()
+
+
+@pytest.fixture(params=["sync", "async"])
+def call(request: pytest.FixtureRequest, service: FakeService) -> Caller:
+    return Caller(service, request.param)
+
+
+@pytest.fixture
+def answers() -> Answers:
+    return Answers()

@@ -1,0 +1,87 @@
+"""Benchmarks of answers to write: dialogues, a question, a reference."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alignx.schemas.interactions import DialogueInteraction
+from tests.unit.evaluation.official import SECRET, converted, lines
+from training.exceptions import DatasetError
+
+
+def turn(user: str, dialogue: int, number: int) -> dict[str, Any]:
+    said = {"user": f"{user} says {dialogue}.{number}", "assistant": f"Reply {dialogue}.{number}"}
+    return {"user_id": user, "dialogue_id": dialogue, "turn_id": number, "type": "persona", "persona": SECRET} | said
+
+
+def asked(user: str, kind: str = "persona", **changed: Any) -> dict[str, Any]:
+    answers = {"personalized_answer": "As you like it.", "general_answer": "In general."}
+    return {"user_id": user, "type": kind, "question": "What?", "metadata": SECRET} | answers | changed
+
+
+def test_dialogues_are_gathered_by_user(tmp_path: Path):
+    lines(
+        tmp_path / "dialogue" / "test.jsonl", [turn(user, talk, n) for talk in (0, 1) for user in "ab" for n in (0, 1)]
+    )
+    lines(tmp_path / "qa" / "test_1.jsonl", [asked("a"), asked("b", "schedule"), asked("c"), asked("a", question="")])
+    lines(tmp_path / "qa" / "train.jsonl", [asked("a")] * 9)
+    rows, tally = converted("hicupid", tmp_path)
+    assert [(row.userid, row.kind, row.question, row.reference) for row in rows] == [
+        ("a-0", "persona", "What?", "As you like it."),
+        ("b-1", "schedule", "What?", "As you like it."),
+    ]
+    talks = [event.messages for event in rows[0].history if isinstance(event, DialogueInteraction)]
+    assert [[each.content for each in talk] for talk in talks] == [
+        ["a says 0.0", "Reply 0.0", "a says 0.1", "Reply 0.1"],
+        ["a says 1.0", "Reply 1.0", "a says 1.1", "Reply 1.1"],
+    ]
+    assert all(row.target is None for row in rows)
+    assert SECRET not in "".join(row.line().decode() for row in rows)
+    assert tally.left_out == {
+        "questions of users without a dialogue": 1,
+        "malformed: questions: question: must hold text": 1,
+    }
+
+
+def test_what_is_missing_is_named(tmp_path: Path):
+    lines(tmp_path / "dialogue" / "test.jsonl", [turn("a", 0, 0)])
+    with pytest.raises(DatasetError, match=r"holds no qa/\*\.jsonl"):
+        converted("hicupid", tmp_path)
+
+
+def locomo(folder: Path, **changed: Any) -> Path:
+    talk = {
+        "speaker_a": "Mia",
+        "speaker_b": "Tom",
+        "session_2_date_time": "2:05 pm on 8 May, 2023",
+        "session_2": [{"speaker": "Tom", "dia_id": "D2:1", "text": "Look", "blip_caption": "a red boat"}],
+        "session_10_date_time": "some day",
+        "session_10": [{"speaker": "Mia", "dia_id": "D10:1", "text": "I sail."}],
+        "session_11": [],
+    }
+    questions = [
+        {"question": "When did Mia sail?", "answer": 2022, "evidence": ["D10:1"], "category": 2},
+        {"question": "Did Tom fly?", "adversarial_answer": "Yes", "category": 5},
+    ]
+    sample = {"sample_id": "conv-1", "conversation": talk, "qa": questions, "observation": SECRET} | changed
+    (folder / "locomo10.json").write_text(json.dumps([sample, sample | {"conversation": {"session_1": "none"}}]))
+    return folder
+
+
+def test_sessions_are_the_history_in_the_order_of_their_numbers(tmp_path: Path):
+    (row,), tally = converted("locomo", locomo(tmp_path, event_summary={"Mia": SECRET}))
+    assert (row.question, row.reference, row.kind) == ("When did Mia sail?", "2022", "temporal")
+    first, last = row.history
+    assert isinstance(first, DialogueInteraction)
+    assert isinstance(last, DialogueInteraction)
+    assert [(each.role, each.content) for each in first.messages] == [
+        ("assistant", "Look (shows a picture: a red boat)")
+    ]
+    assert [(each.role, each.content) for each in last.messages] == [("user", "I sail.")]
+    assert first.occurred_at
+    assert first.occurred_at.isoformat() == "2023-05-08T14:05:00+00:00"
+    assert last.occurred_at is None
+    assert SECRET not in row.line().decode()
+    assert tally.left_out == {"questions without an answer": 1, "malformed: sessions in another form": 1}

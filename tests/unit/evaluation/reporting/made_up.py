@@ -1,0 +1,103 @@
+"""Benchmark results made by hand: few rows, round figures."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from evaluation.reporting.conversion import Conversion
+from evaluation.results import Bin, Calibration, Estimate, EvaluationResult, Scores, Source, Writing
+
+ENGINE = Source(name="http://engine/v1 made-up")
+
+
+def share(mean: float, rows: int = 200) -> Estimate:
+    return Estimate(mean=mean, low=mean - 0.05, high=mean + 0.05, rows=rows)
+
+
+def scores(mean: float, *, tokens: float | None = None, calls: int = 0) -> Scores:
+    """`tokens` of a summary that an engine wrote."""
+    writing = None
+    if tokens is not None:
+        writing = Writing(replies=200, well_formed=1.0, usable=1.0, summary_tokens=tokens)
+    return Scores(
+        accuracy=share(mean),
+        probability=share(0.6),
+        auc=share(mean + 0.02),
+        aside=share(mean + 0.01, rows=90),
+        margins={"random": share(mean - 0.5), "longer wins": share(mean - 0.55)},
+        calibration=Calibration(
+            error=0.0625,
+            bins=(Bin(probability=0.25, chosen=0.2, options=100), Bin(probability=0.75, chosen=0.8, options=100)),
+        ),
+        writing=writing,
+        calls=calls,
+        seconds=1.5,
+    )
+
+
+def result(
+    benchmark: str,
+    settings: Mapping[str, Scores],
+    *,
+    stage: str = "profile",
+    popularity: Estimate | None = None,
+    users: int = 200,
+    shortened: int = 0,
+) -> EvaluationResult:
+    baselines = {"random": share(0.5), "longer wins": share(0.55)}
+    both = {"streaming", "full"} <= settings.keys()
+    engine = ENGINE if settings.keys() != {"profile"} else None
+    return EvaluationResult(
+        stage=stage,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        seconds=2.0,
+        model=engine,
+        judge=engine,
+        data=Source(name=f"var/benchmarks/{benchmark}.jsonl", sha256=f"rows of {benchmark}"),
+        config={"protocol": {"flip": 0.25}},
+        versions={},
+        drawn="users",
+        clusters=150 if benchmark == "movielens" else None,
+        users=tuple(f"user {number}" for number in range(users)),
+        shortened=shortened,
+        settings={name: _beside(each, popularity) for name, each in settings.items()},
+        differences={"streaming - full": share(-0.01)} if both else {},
+        baselines=baselines | ({"popularity": popularity} if popularity else {}),
+    )
+
+
+def _beside(found: Scores, popularity: Estimate | None) -> Scores:
+    """With its margin over popularity."""
+    if popularity is None:
+        return found
+    above = share(found.accuracy.mean - popularity.mean, rows=popularity.rows)
+    return found.model_copy(update={"margins": found.margins | {"popularity": above}})
+
+
+def conversion(benchmark: str, **changes: object) -> Conversion:
+    told = {
+        "name": benchmark,
+        "about": "a film | one rated 4 or more",
+        "negatives": "random",
+        "rows": 200,
+        "read": {"ratings": 1_000, "films": 50},
+        "left_out": {"films without a title": 1},
+        "sha256": f"rows of {benchmark}",
+    }
+    return Conversion.model_validate(told | changes)
+
+
+def saved(folder: Path) -> Path:
+    """A profile and an engine on films, a profile alone on style."""
+    result("movielens", {"profile": scores(0.7)}, popularity=share(0.8, rows=150)).save(folder / "movielens.json")
+    engine = {
+        "full": scores(0.75, tokens=120.0, calls=400),
+        "streaming": scores(0.74, tokens=130.0, calls=600),
+        "none": scores(0.5, calls=200),
+    }
+    films = result("movielens", engine, stage="made-up", popularity=share(0.8, rows=150), shortened=3)
+    films.save(folder / "engine" / "movielens.json")
+    result("psoups-style", {"profile": scores(0.9)}).save(folder / "psoups-style.json")
+    conversion("movielens", limit=200).save(folder / "movielens.conversion.json")
+    (folder / "other.json").write_text('{"format": "of something else"}')
+    return folder

@@ -1,0 +1,221 @@
+"""A whole gateway for a test: real uvicorn, real Redis, and two services made of raw sockets.
+
+`play(scenario)` starts all of it in one event loop, runs `await scenario(suite)`, and stops it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import pytest
+from fastapi import FastAPI
+from yarl import URL
+
+from gateway.__main__ import build_app
+from services.server.app import DrainingServer, create_server
+from services.server.metrics import create_registry
+from services.settings import GatewaySettings, LimitSettings, LogSettings, RedisSettings, ServerSettings, Settings
+
+INTERNAL_TOKEN = "internal-token-of-the-tests"
+ADMIN_KEY = "ax_root_" + "a" * 52
+METRICS_TOKEN = "metrics-token-of-the-tests"
+
+
+@dataclass
+class Seen:
+    """A request as a service got it."""
+
+    line: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        return next((value for other, value in self.headers if other == name.lower()), None)
+
+
+def http_answer(body: bytes = b"{}", status: str = "200 OK", *fields: str, kind: str = "application/json") -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", f"Content-Length: {len(body)}", *fields]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+EVENT_STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def http_chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+Handler = Callable[[Seen, asyncio.StreamWriter], Awaitable[None]]
+
+
+class FakeService:
+    """Answers every request with `handler`; keeps what it saw, and notices when a caller hangs up."""
+
+    def __init__(self) -> None:
+        self.seen: list[Seen] = []
+        self.hung_up = asyncio.Event()
+        self.port = 0
+        self.handler: Handler = self.fixed(http_answer())
+
+    @staticmethod
+    def fixed(answer: bytes) -> Handler:
+        async def write(_seen: Seen, writer: asyncio.StreamWriter) -> None:
+            writer.write(answer)
+            await writer.drain()
+
+        return write
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield
+        finally:
+            server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            while not writer.is_closing():
+                self.seen.append(await self._read(reader))
+                handling = asyncio.ensure_future(self.handler(self.seen[-1], writer))
+                hang_up = asyncio.ensure_future(reader.read(1))
+                await asyncio.wait({handling, hang_up}, return_when=asyncio.FIRST_COMPLETED)
+                if handling.done() and not writer.is_closing():
+                    handling.result()
+                    hang_up.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await hang_up
+                    continue
+                handling.cancel()
+                hang_up.cancel()
+                self.hung_up.set()
+                break
+        writer.close()
+
+    async def _read(self, reader: asyncio.StreamReader) -> Seen:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        pairs = [line.partition(": ")[::2] for line in head[1:] if line]
+        headers = [(name.lower(), value) for name, value in pairs]
+        length = int(dict(headers).get("content-length", 0))
+        return Seen(head[0], headers, await reader.readexactly(length))
+
+
+@dataclass
+class Suite:
+    """The running gateway, its services, and a client."""
+
+    url: str
+    app: FastAPI
+    server: DrainingServer
+    preference: FakeService
+    response: FakeService
+    client: aiohttp.ClientSession
+    key: str = ""
+    keys: dict[str, str] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def call(self, method: str, path: str, *, key: str | None = None, **options: Any) -> AsyncIterator[Any]:
+        """A request with the test tenant's key, another one, or none (`key=""`)."""
+        key = self.key if key is None else key
+        headers = {**({"Authorization": f"Bearer {key}"} if key else {}), **options.pop("headers", {})}
+        url = URL(self.url + path, encoded=True)
+        async with self.client.request(method, url, headers=headers, allow_redirects=False, **options) as answer:
+            yield answer
+
+    async def json(self, method: str, path: str, **options: Any) -> tuple[int, Any, Any]:
+        """Status, headers and JSON body of an answer."""
+        async with self.call(method, path, **options) as answer:
+            return answer.status, answer.headers, await answer.json(content_type=None)
+
+    async def make_key(self, **request: Any) -> dict[str, Any]:
+        body = {"name": "test", "tenant": "shop", **request}
+        status, _, created = await self.json("POST", "/admin/keys", key=ADMIN_KEY, json=body)
+        assert status == 201, created
+        made: dict[str, Any] = created
+        return made
+
+    async def metrics(self) -> str:
+        async with self.call("GET", "/metrics", key=METRICS_TOKEN) as answer:
+            assert answer.status == 200
+            text: str = await answer.text()
+        return text
+
+    async def raw(self, request: bytes) -> bytes:
+        """Sends bytes as they are; everything that comes back until the connection closes."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", URL(self.url).port)
+        writer.write(request)
+        try:
+            async with asyncio.timeout(5):
+                return await reader.read()
+        finally:
+            writer.close()
+
+
+def suite_settings(redis_url: str, preference: int, response: int, changes: dict[str, dict[str, Any]]) -> Settings:
+    gateway = {
+        "preference_url": f"http://127.0.0.1:{preference}",
+        "response_url": f"http://127.0.0.1:{response}",
+        "bootstrap_key": ADMIN_KEY,
+        "metrics_token": METRICS_TOKEN,
+        "connect_timeout_s": 1.0,
+        **changes.get("gateway", {}),
+    }
+    return Settings(
+        internal_token=INTERNAL_TOKEN,
+        redis=RedisSettings(**{"url": redis_url, "timeout_s": 1.0, **changes.get("redis", {})}),
+        gateway=GatewaySettings(**gateway),
+        limits=LimitSettings(**changes.get("limits", {})),
+        server=ServerSettings(**{"port": 0, "shutdown_s": 2, **changes.get("server", {})}),
+        log=LogSettings(access=False),
+    )
+
+
+@asynccontextmanager
+async def running_server(server: DrainingServer) -> AsyncIterator[str]:
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        if task.done():
+            task.result()
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+@asynccontextmanager
+async def running_suite(redis_url: str, changes: dict[str, dict[str, Any]]) -> AsyncIterator[Suite]:
+    preference, response = FakeService(), FakeService()
+    async with preference.running(), response.running():
+        settings = suite_settings(redis_url, preference.port, response.port, changes)
+        app = build_app(settings, create_registry("gateway"))
+        server = create_server(app, settings, port=0)
+        async with running_server(server) as url, aiohttp.ClientSession() as client:
+            suite = Suite(url, app, server, preference, response, client)
+            if "redis" not in changes:
+                await app.state.bootstrap.check()  # the first key may still be on its way
+                suite.key = (await suite.make_key())["key"]
+            yield suite
+
+
+Play = Callable[..., None]
+
+
+@pytest.fixture
+def play(redis_url: str) -> Play:
+    """`play(scenario, gateway={…}, limits={…})`: runs a scenario against a fresh suite."""
+
+    def run(scenario: Callable[[Suite], Awaitable[None]], **changes: dict[str, Any]) -> None:
+        async def everything() -> None:
+            async with asyncio.timeout(20), running_suite(redis_url, changes) as suite:
+                await scenario(suite)
+
+        asyncio.run(everything())
+
+    return run

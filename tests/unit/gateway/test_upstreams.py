@@ -1,0 +1,162 @@
+"""A service with several replicas: who is asked, and what happens when one is not there."""
+
+import asyncio
+import io
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
+from pydantic import ValidationError
+
+from gateway.__main__ import service_check
+from gateway.upstreams import Upstreams
+from services.errors import Unavailable
+from services.server.app import DRAINING_HEADER
+from services.settings import GatewaySettings
+from tests.conftest import free_port
+from tests.unit.gateway.conftest import FakeService, Play, http_answer
+
+EVENTS = "/v1/users/ada/events"
+DRAINING = http_answer(b"{}", "503 Service Unavailable", f"{DRAINING_HEADER}: true")
+
+
+def settings(**fields: Any) -> GatewaySettings:
+    return GatewaySettings(**fields)
+
+
+def test_requests_go_round_and_the_unfit_come_last() -> None:
+    upstreams = Upstreams(settings(preference_url="http://a:1, http://b:1/ ,http://c:1"))
+    firsts = [upstreams.order("preference")[0].url for _ in range(6)]
+    assert sorted(firsts[:3]) == ["http://a:1", "http://b:1", "http://c:1"]
+    assert firsts[:3] == firsts[3:]
+    next(replica for replica in upstreams.order("preference") if replica.url == "http://b:1").fit = False
+    for _ in range(4):
+        assert [replica.url for replica in upstreams.order("preference")][-1] == "http://b:1"
+
+
+@pytest.mark.parametrize("url", ["", ",", "http://a:1,b:2"])
+def test_urls_that_are_none_are_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="preference_url"):
+        settings(preference_url=url)
+
+
+def test_a_replica_that_refuses_or_drains_is_passed_over(play: Play) -> None:
+    async def scenario(suite: Any) -> None:
+        draining = FakeService()
+        draining.handler = draining.fixed(DRAINING)
+        async with draining.running():
+            replicas = suite.app.state.upstreams._replicas["preference"]
+            replicas[1].url = f"http://127.0.0.1:{draining.port}"
+            replicas[2].url = f"http://127.0.0.1:{suite.preference.port}"
+            for body in (b"{}", b"x" * (3 << 20)):
+                for _ in range(6):
+                    for replica in replicas:
+                        replica.fit = True
+                    assert (await suite.json("POST", EVENTS, data=io.BytesIO(body)))[0] == 200
+                assert suite.preference.seen[-1].body == body
+            posts = [seen for seen in draining.seen if seen.line.startswith("POST")]
+            assert posts
+            assert not replicas[1].fit
+
+    urls = f"http://127.0.0.1:{free_port()},http://127.0.0.1:1,http://127.0.0.1:2"
+    play(scenario, gateway={"preference_url": urls, "replica_check_s": 60})
+
+
+def test_the_last_replica_s_word_is_passed_on(play: Play) -> None:
+    async def scenario(suite: Any) -> None:
+        suite.preference.handler = suite.preference.fixed(DRAINING)
+        async with suite.call("POST", EVENTS, data=b"{}") as answer:
+            assert answer.status == 503
+            assert DRAINING_HEADER not in answer.headers
+        posts = [seen for seen in suite.preference.seen if seen.line.startswith("POST")]
+        assert len(posts) == 2  # one URL may stand for many
+
+    play(scenario)
+
+
+def test_a_replica_is_left_when_it_is_not_ready_and_asked_again_when_it_is(play: Play) -> None:
+    async def scenario(suite: Any) -> None:
+        other = FakeService()
+        other.handler = other.fixed(http_answer(b"{}", "503 Service Unavailable"))
+        async with other.running():
+            first, replica = suite.app.state.upstreams._replicas["preference"]
+            first.url = f"http://127.0.0.1:{suite.preference.port}"
+            replica.url = f"http://127.0.0.1:{other.port}"
+            await until(lambda: first.fit and not replica.fit)
+            for _ in range(4):
+                assert (await suite.json("GET", EVENTS))[0] == 200
+            assert all("/readyz" in seen.line for seen in other.seen)
+            await service_check(suite.client, "preference", [replica.url, first.url])()  # one that is ready is enough
+            with pytest.raises(Unavailable):
+                await service_check(suite.client, "preference", [replica.url])()
+            other.handler = other.fixed(http_answer())
+            await until(lambda: replica.fit)
+            for _ in range(4):
+                assert (await suite.json("GET", EVENTS))[0] == 200
+            assert sum("/readyz" not in seen.line for seen in other.seen) == 2
+
+    async def until(holds: Any) -> None:
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    urls = f"http://127.0.0.1:{free_port()},http://127.0.0.1:1"
+    play(scenario, gateway={"preference_url": urls, "replica_check_s": 0.02})
+
+
+def test_a_replica_that_hangs_does_not_hold_up_the_look_at_the_others(play: Play) -> None:
+    async def scenario(suite: Any) -> None:
+        hung = FakeService()
+
+        async def hang(_seen: Any, _writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(60)
+
+        hung.handler = hang
+        async with hung.running():
+            first, replica = suite.app.state.upstreams._replicas["preference"]
+            first.url, replica.url = f"http://127.0.0.1:{suite.preference.port}", f"http://127.0.0.1:{hung.port}"
+            while not hung.seen:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            suite.preference.seen.clear()
+            looked = len(hung.seen)
+            while len(suite.preference.seen) < 5:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            assert len(hung.seen) - looked < 2
+
+    urls = f"http://127.0.0.1:{free_port()},http://127.0.0.1:1"
+    play(scenario, gateway={"preference_url": urls, "replica_check_s": 0.02})
+
+
+class TwoAddresses(AbstractResolver):
+    """A name that stands for two machines, as a service's name does in Kubernetes."""
+
+    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[ResolveResult]:
+        addresses = ("127.0.0.1", "127.0.0.2")
+        return [
+            ResolveResult(hostname=host, host=address, port=port, family=2, proto=0, flags=4) for address in addresses
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+def test_a_name_with_two_addresses_is_tried_at_both() -> None:
+    """What the gateway's HTTP client does by itself."""
+
+    async def scenario() -> None:
+        async def answer(_: web.BaseRequest) -> web.StreamResponse:
+            return web.Response()
+
+        runner = web.ServerRunner(web.Server(answer))
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.2", 0).start()
+        port = runner.addresses[0][1]
+        connector = aiohttp.TCPConnector(resolver=TwoAddresses(), force_close=True)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            for _ in range(4):
+                async with session.post(f"http://preference:{port}/", data=b"{}") as told:
+                    assert told.status == 200
+        await runner.cleanup()
+
+    asyncio.run(scenario())

@@ -1,0 +1,143 @@
+"""A hand-written engine on loopback, and the client in front of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+from alignx.schemas.summaries import TokenCounts
+from services.engine.client import Engine
+from services.engine.limits import EngineCall
+from services.errors import AlignXError
+from services.settings import EngineSettings
+
+MESSAGES = [{"role": "user", "content": "a canary"}]
+SAMPLING: dict[str, Any] = {"tenant": "acme", "max_tokens": 8, "temperature": 0.5, "top_p": 0.9, "top_k": 20}
+USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}
+TOKENS = TokenCounts(prompt=9, completion=3, cached=4)
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class FakeEngine:
+    """Keeps the chat and embedding bodies it got, and answers as it is told."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.tokenized: list[str] = []
+        self.gone: list[str] = []
+        self.chat: Answer = reply("hello")
+        self.models: Any = {"object": "list", "data": [{"id": "tiny", "object": "model"}]}
+        self.health = 200
+        self.tokenizer_status = 404
+        self.ids: dict[str, list[int]] | None = {" A": [7], " B": [8], " C": [9]}
+
+    async def on_post(self, request: web.Request) -> web.StreamResponse:
+        self.bodies.append(await request.json())
+        self.headers.append(dict(request.headers))
+        return await self.chat(request)
+
+    async def on_models(self, _: web.Request) -> web.StreamResponse:
+        return self.models if isinstance(self.models, web.StreamResponse) else web.json_response(self.models)
+
+    async def on_health(self, _: web.Request) -> web.StreamResponse:
+        return web.Response(status=self.health)
+
+    async def on_tokenize(self, request: web.Request) -> web.StreamResponse:
+        self.tokenized.append((await request.json())["prompt"])
+        if self.ids is None:
+            return web.Response(status=self.tokenizer_status)
+        return web.json_response({"tokens": self.ids[self.tokenized[-1]]})
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", self.on_post)
+        app.router.add_post("/v1/embeddings", self.on_post)
+        app.router.add_post("/tokenize", self.on_tokenize)
+        app.router.add_get("/v1/models", self.on_models)
+        app.router.add_get("/health", self.on_health)
+        # No access log; a handler whose client has gone is cancelled, as an engine does.
+        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        finally:
+            await runner.cleanup()
+
+
+def sse(*events: Any, done: bool = True, cut: bool = False) -> Answer:
+    """Events as an OpenAI stream; `cut` drops the connection in the middle."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for event in events:
+            await response.write(b"data: " + (event if isinstance(event, bytes) else orjson.dumps(event)) + b"\n\n")
+            await asyncio.sleep(0)
+        if done:
+            await response.write(b"data: [DONE]\n\n")
+        if cut:
+            assert request.transport is not None
+            request.transport.abort()
+        return response
+
+    return answer
+
+
+def delta(finish: str | None = None, **fields: str) -> dict[str, Any]:
+    return {"model": "tiny-1", "choices": [{"index": 0, "delta": fields, "finish_reason": finish}]}
+
+
+def reply(*texts: str) -> Answer:
+    return sse(*(delta(content=text) for text in texts), delta("stop"), {"choices": [], "usage": USAGE})
+
+
+def fails(status: int, message: str = "boom: a canary", **headers: str) -> Answer:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"error": {"message": message, "code": status}}, status=status, headers=headers)
+
+    return answer
+
+
+def answers(body: Any, status: int = 200) -> Answer:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        data = body if isinstance(body, bytes) else orjson.dumps(body)
+        return web.Response(body=data, status=status, content_type="application/json")
+
+    return answer
+
+
+def first_token(**logprobs: float) -> dict[str, Any]:
+    listed = [{"token": token.replace("id_", "id:"), "logprob": value} for token, value in logprobs.items()]
+    return {"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}], "usage": USAGE}
+
+
+def run(test: Callable[[FakeEngine, Engine, list[EngineCall]], Coroutine[Any, Any, None]], **settings: Any) -> None:
+    async def main() -> None:
+        fake, calls = FakeEngine(), list[EngineCall]()
+        async with fake.serving() as url:
+            configured = EngineSettings(**{"url": url, **settings})
+            async with asyncio.timeout(10), Engine.open(configured, calls.append) as engine:
+                await test(fake, engine, calls)
+
+    asyncio.run(main())
+
+
+async def refused(call: Awaitable[Any], kind: type[AlignXError]) -> AlignXError:
+    with pytest.raises(AlignXError) as caught:
+        await call
+    assert type(caught.value) is kind
+    assert "canary" not in caught.value.detail
+    return caught.value
+
+
+async def chat_bytes(engine: Engine, body: dict[str, Any]) -> bytes:
+    async with engine.chat(body, tenant="acme") as answer:
+        return b"".join([chunk async for chunk in answer.chunks])

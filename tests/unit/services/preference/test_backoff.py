@@ -1,0 +1,105 @@
+"""When updates go out and when they wait, by a clock that stands where the test puts it."""
+
+import asyncio
+import logging
+
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+
+from services.errors import EngineRejected, EngineUnavailable
+from services.preference.backoff import AdaptiveLimit, Pace
+from tests.unit.services.preference.working import settings_for
+
+REFUSED = EngineRejected("The engine refused this input (status 400)")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def pace(clock: Clock) -> Pace:
+    settings = settings_for(
+        "redis://127.0.0.1", "http://engine/v1", engine={"breaker_failures": 3, "breaker_cooldown_s": 5}
+    )
+    return Pace(settings, Gauge("limit", "limit", registry=CollectorRegistry()), clock)
+
+
+def test_the_limit_halves_at_a_fault_and_grows_by_one_a_round() -> None:
+    gauge = Gauge("limit", "limit", registry=CollectorRegistry())
+    limit = AdaptiveLimit(8, gauge)
+    limit.fail()
+    limit.fail()
+    assert limit.value == 2
+    limit.succeed()
+    limit.succeed()
+    assert 2.8 < limit.value < 3
+    for _ in range(100):
+        limit.succeed()
+    assert limit.value == 8
+    for _ in range(10):
+        limit.fail()
+    assert limit.value == 1
+
+
+def test_an_engine_that_refuses_the_probe_too_is_asked_every_cooldown() -> None:
+    clock = Clock()
+    worker = pace(clock)
+    for _ in range(3):
+        assert worker.allows(0)
+        worker.admit()
+        worker.refused("status 400")
+    calls, trials = 0, 0
+    for tenth in range(600):
+        clock.now = tenth / 10
+        if worker.probe_due:
+            worker.probed(REFUSED)
+            calls += 1
+        if worker.allows(0):
+            worker.admit()
+            worker.refused("status 400")
+            trials += 1
+    assert (calls, trials) == (12, 2)
+    with pytest.raises(EngineUnavailable, match="status 400"):
+        asyncio.run(worker.ready())
+    worker.probed(None)
+    assert worker.allows(0)
+    asyncio.run(worker.ready())
+
+
+def test_a_probe_that_passes_lets_all_go_on_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    worker = pace(Clock())
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            worker.refused("status 400")
+        assert worker.probe_due
+        assert not worker.allows(0)
+        worker.probed(None)
+    assert worker.allows(0)
+    assert not worker.probe_due
+    assert caplog.records == [], "users whose data are refused are no fault of the engine's"
+
+
+def test_a_probe_heeds_what_the_engine_says_of_waiting() -> None:
+    clock = Clock()
+    worker = pace(clock)
+    for _ in range(3):
+        worker.engine_failed("The engine is overloaded (status 503)")
+    assert worker.most == 2
+    worker.probed(EngineUnavailable("The engine is overloaded (status 503)", retry_after=30))
+    clock.now = 29.0
+    assert not worker.probe_due
+    clock.now = 30.0
+    assert worker.probe_due
+
+
+def test_an_update_that_succeeds_ends_the_wait() -> None:
+    worker = pace(Clock())
+    for _ in range(3):
+        worker.refused("status 400")
+    worker.succeeded()
+    assert worker.allows(0)
+    assert not worker.probe_due

@@ -1,0 +1,122 @@
+"""Erased text on disk, with a Redis that keeps an append-only file; refusals, with one that is played."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from redis.asyncio import Redis
+from redis.asyncio.cluster import ClusterNode
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+
+from services.preference import erase
+from services.preference.erase import Erasure
+from tests.conftest import free_port
+from tests.unit.services.preference.rig import start_redis, stop_redis
+from tests.unit.services.preference.served import Served, run
+from tests.unit.services.preference.working import until
+
+CANARY = "a canary nobody else says"
+BUSY = ResponseError("Background append only file rewriting already in progress")
+
+
+def on_disk(folder: Path) -> bool:
+    return any(CANARY.encode() in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("shutdown", [False, True])
+def test_an_erased_text_leaves_the_disk(tmp_path: Path, shutdown: bool) -> None:
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+
+    async def test(served: Served) -> None:
+        await served.put(CANARY)
+        await served.put("stays", user="bob")
+        assert on_disk(tmp_path)
+        assert (await served.http.delete("/v1/users/ada")).status_code == 204
+        assert on_disk(tmp_path)
+        if not shutdown:
+            await until(gone)
+            assert (await served.http.get("/v1/users/bob/preferences")).status_code == 200
+
+    async def gone() -> bool:
+        return not on_disk(tmp_path)
+
+    server = start_redis(tmp_path, port)
+    try:
+        run(url, test, redis={"url": url, "rewrite_after_erase_s": 60 if shutdown else 0.1})
+        asyncio.run(until(gone))
+    finally:
+        stop_redis(server)
+
+
+class Played:
+    """A Redis that answers with the given faults, then well."""
+
+    def __init__(self, *faults: RedisError, aof: int = 1) -> None:
+        self.faults = list(faults)
+        self.aof = aof
+        self.asked = 0
+        self.begun = 0
+
+    async def execute_command(self, name: str, *_: str) -> Any:
+        if name == "INFO":
+            return {"aof_enabled": self.aof}
+        self.asked += 1
+        if self.faults:
+            raise self.faults.pop(0)
+        self.begun += 1
+        return True
+
+
+def played(redis: Played, requests: int = 3, every_s: float = 0.01, open_s: float = 0.1) -> Played:
+    async def main() -> None:
+        async with Erasure.open(cast("Redis", redis), every_s) as asked:
+            for _ in range(requests):
+                asked.request()
+            await asyncio.sleep(open_s)
+
+    asyncio.run(main())
+    return redis
+
+
+def test_one_rewrite_serves_many_erasures() -> None:
+    assert played(Played()).begun == 1
+    assert played(Played(), every_s=60).begun == 1  # at the end
+    assert played(Played(), requests=0).begun == 0
+    assert played(Played(), every_s=0).asked == 0
+    assert played(Played(aof=0)).asked == 0
+
+
+def test_a_rewrite_that_must_wait_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert played(Played(BUSY, RedisConnectionError())).begun == 1
+    monkeypatch.setattr(erase, "_LAST_PAUSE_S", 0.01)
+    monkeypatch.setattr(erase, "_LAST_S", 0.2)
+    assert played(Played(BUSY), every_s=60).begun == 1
+    assert played(Played(*[BUSY] * 999), every_s=60).begun == 0
+
+
+def test_a_server_that_refuses_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert played(Played(ResponseError("unknown command 'BGREWRITEAOF'"))).asked == 1
+    assert [entry.name for entry in caplog.records] == ["alignx.erasure"]
+
+
+def test_only_the_servers_that_are_still_due_are_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = ClusterNode("127.0.0.1", 1), ClusterNode("127.0.0.1", 2)
+    asked: list[str] = []
+
+    async def ask(_redis: object, server: ClusterNode, command: str, *_: str) -> Any:
+        if command == "INFO":
+            return {"aof_enabled": 1}
+        asked.append(server.name)
+        if server is second and asked.count(second.name) == 1:
+            raise BUSY
+        return True
+
+    monkeypatch.setattr(erase, "servers", lambda _redis: [first, second])
+    monkeypatch.setattr(erase, "ask_server", ask)
+    played(Played())
+    assert asked == [first.name, second.name, second.name]

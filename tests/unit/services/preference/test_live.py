@@ -1,0 +1,211 @@
+"""The live stream over a real socket: httpx's ASGI transport would join what comes in pieces."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import httpx
+import orjson
+import uvicorn
+
+from services.preference.__main__ import create_preference_app
+from services.server.app import TENANT_HEADER, TOKEN_HEADER
+from tests.chaos.mock_engine import MockEngine
+from tests.conftest import free_port
+from tests.unit.services.preference.rig import TENANT, USER, record
+from tests.unit.services.preference.served import PREFERENCES, Served
+from tests.unit.services.preference.working import asked, benched, until
+
+Event = tuple[str, Any, str]
+
+
+async def follow(served: Served, last_event_id: str | None = None) -> AsyncGenerator[Event, None]:
+    """(name, data, id) of each event."""
+    headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
+    async with served.http.stream("GET", f"{PREFERENCES}/stream", headers=headers) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        fields: dict[str, str] = {}
+        async for line in answer.aiter_lines():
+            if line:
+                name, _, value = line.partition(": ")
+                fields[name] = value
+            elif "data" in fields:
+                yield fields["event"], orjson.loads(fields["data"]), fields.get("id", "")
+                fields = {}
+
+
+async def through(events: AsyncIterator[Event], name: str) -> list[Event]:
+    """The events up to the next of this name."""
+    found = []
+    async for event in events:
+        found.append(event)
+        if event[0] == name:
+            return found
+    raise AssertionError(f"the stream ended before {name}: {found}")
+
+
+def run(
+    url: str, test: Callable[[Served, uvicorn.Server], Awaitable[None]], mock: MockEngine, **blocks: dict[str, Any]
+) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(20), benched(url, mock, {"queue": {"poll_ms": 2}, **blocks}) as bench:
+            app, port = create_preference_app(bench.settings), free_port()
+            server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, access_log=False))
+            headers = {TOKEN_HEADER: bench.settings.internal_token.get_secret_value(), TENANT_HEADER: TENANT}
+            client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers)
+            async with running(server), client:
+                await test(Served(client, bench), server)
+
+    asyncio.run(main())
+
+
+@asynccontextmanager
+async def running(server: uvicorn.Server) -> AsyncIterator[None]:
+    task = asyncio.create_task(server.serve())
+
+    async def started() -> bool:
+        return server.started
+
+    await until(started)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+def test_the_text_comes_while_it_is_written(redis_url: str) -> None:
+    async def test(served: Served, __: uvicorn.Server) -> None:
+        await served.put(*(f"u1n{n}" for n in range(30)))
+        async with served.bench.at_work(), aclosing(follow(served)) as events:
+            name, now, _ = await anext(events)
+            assert (name, now["version"], now["source"]) == ("version", 0, "profile")
+            assert (await anext(events))[:2] == ("pending", {"pending": 30, "version": 0})
+            await until(lambda: asked(served.bench))
+            served.bench.mock.gate.set()
+            seen = await through(events, "version")
+            text = "".join(data["text"] for name, data, _ in seen if name == "delta")
+            assert seen[-1][1]["version"] == 1
+            assert seen[-1][1]["text"] == text
+            places = [place for *_, place in seen]
+            assert places == sorted(places)
+
+    run(redis_url, test, MockEngine(lambda _: "silent"))
+
+
+def test_who_comes_later_gets_what_was_said_so_far(redis_url: str) -> None:
+    async def test(served: Served, __: uvicorn.Server) -> None:
+        await served.put("u1n1")
+        claim = await served.bench.take()
+        for event, data in (("pending", {"pending": 1}), ("delta", {"text": "The "}), ("delta", {"text": "user"})):
+            assert await served.bench.queue.publish(claim, event, orjson.dumps(data).decode())
+        async with aclosing(follow(served)) as events:
+            seen = [await anext(events) for _ in range(5)]
+            assert [name for name, *_ in seen] == ["version", "pending", "pending", "delta", "delta"]
+            await served.bench.queue.publish(claim, "delta", orjson.dumps({"text": " likes"}).decode())
+            assert (await anext(events))[1] == {"text": " likes"}
+        resumed = seen[3][2]
+        async with aclosing(follow(served, resumed)) as events:
+            assert (await anext(events))[1] == {"text": "user"}
+            assert (await anext(events))[1] == {"text": " likes"}
+            assert await served.bench.commit(claim, "The user likes tea.")
+            name, data, _ = await anext(events)
+            assert (name, data["version"], data["text"]) == ("version", 1, "The user likes tea.")
+
+    run(redis_url, test, MockEngine())
+
+
+def test_who_comes_back_too_late_gets_the_summary_again(redis_url: str) -> None:
+    async def test(served: Served, __: uvicorn.Server) -> None:
+        bench = served.bench
+        await served.put("u1n1")
+        async with aclosing(follow(served)) as events:
+            await through(events, "pending")
+            assert await bench.commit(await bench.take(), "The user likes tea.")
+            seen = (await anext(events))[2]
+        await bench.redis.delete(bench.keys().live)  # as after LIVE_MS
+        async with aclosing(follow(served, seen)) as events:
+            assert (await anext(events))[1]["text"] == "The user likes tea."
+        await bench.queue.edit(TENANT, USER, 1, record("By hand.", 2))
+        await bench.queue.edit(TENANT, USER, 2, record("By hand again.", 3))
+        async with aclosing(follow(served, seen)) as events:
+            name, data, _ = await anext(events)
+            assert (name, data["text"]) == ("version", "By hand again.")
+            await bench.queue.edit(TENANT, USER, 3, record("The last.", 4))
+            assert (await anext(events))[1]["text"] == "The last."
+        await bench.redis.xtrim(bench.keys().live, maxlen=1, approximate=False)
+        async with aclosing(follow(served, seen)) as events:
+            assert (await anext(events))[1]["text"] == "The last."
+
+    run(redis_url, test, MockEngine())
+
+
+def test_an_edit_shows_at_once(redis_url: str) -> None:
+    async def test(served: Served, __: uvicorn.Server) -> None:
+        await served.put("u1n1")
+        async with aclosing(follow(served)) as events:
+            await through(events, "pending")
+            await served.bench.queue.edit(TENANT, USER, 0, record("By hand."))
+            assert (await anext(events))[1]["text"] == "By hand."
+
+    run(redis_url, test, MockEngine())
+
+
+def test_a_fault_is_told_and_the_stream_goes_on(redis_url: str) -> None:
+    faults = ["overloaded"]
+
+    async def test(served: Served, __: uvicorn.Server) -> None:
+        await served.put("u1n1")
+        async with aclosing(follow(served)) as events, served.bench.at_work():
+            seen = await through(events, "error")
+            assert seen[-1][1]["type"] == "urn:alignx:problem:engine_unavailable"
+            await through(events, "pending")
+            assert (await through(events, "version"))[-1][1]["version"] == 1
+
+    mock = MockEngine(lambda _: "overloaded" if faults and faults.pop() else "")
+    run(redis_url, test, mock, queue={"poll_ms": 2, "backoff_ms": 50})
+
+
+def test_an_erased_user_ends_the_stream_with_the_next_word(redis_url: str) -> None:
+    async def test(served: Served, __: uvicorn.Server) -> None:
+        await served.put("u1n1")
+        async with aclosing(follow(served)) as events:
+            await through(events, "pending")
+            await served.bench.queue.forget(TENANT, USER)
+            await served.bench.redis.xadd(served.bench.keys().live, {"e": "version", "d": "1"})
+            _, data, _ = (await through(events, "error"))[-1]
+            assert data["type"] == "urn:alignx:problem:user_unknown"
+            assert [event async for event in events] == []
+
+    run(redis_url, test, MockEngine())
+
+
+def test_streams_are_limited(redis_url: str) -> None:
+    async def test(served: Served, __: uvicorn.Server) -> None:
+        await served.put("u1n1")
+        async with aclosing(follow(served)) as events:
+            await anext(events)
+            refused = await served.http.get(f"{PREFERENCES}/stream")
+            assert refused.status_code == 503
+            assert refused.headers["Retry-After"] == "5"
+
+        async def free() -> bool:
+            async with served.http.stream("GET", f"{PREFERENCES}/stream") as answer:
+                return answer.status_code == 200
+
+        await until(free)
+
+    run(redis_url, test, MockEngine(), limits={"streams": 1})
+
+
+def test_a_drain_ends_open_streams(redis_url: str) -> None:
+    async def test(served: Served, server: uvicorn.Server) -> None:
+        await served.put("u1n1")
+        async with aclosing(follow(served)) as events:
+            await through(events, "pending")
+            server.config.app.state.drain.end()  # type: ignore[union-attr]
+            assert [event async for event in events] == []
+
+    run(redis_url, test, MockEngine())

@@ -1,0 +1,584 @@
+"""Every call of the preference service, and every way to call it badly."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from alignx.schemas.summaries import Preferences
+from services.server.app import TENANT_HEADER, TOKEN_HEADER
+from tests.chaos.mock_engine import MARKER, MockEngine
+from tests.conftest import free_port
+from tests.unit.services.preference.rig import start_redis, stop_redis
+from tests.unit.services.preference.served import EVENTS, PREFERENCES, Served, run
+from tests.unit.services.preference.working import until
+
+HUGE = "9" * 5_000
+
+
+def problem(answer: Any, status: int, code: str) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = answer.json()
+    assert body["type"] == f"urn:alignx:problem:{code}"
+    assert body["status"] == status
+    return body
+
+
+async def exists(served: Served) -> bool:
+    return bool(await served.bench.user_keys())
+
+
+async def has_version(served: Served, version: int) -> bool:
+    return bool((await served.http.get(PREFERENCES)).json()["version"] >= version)
+
+
+# --- append --------------------------------------------------------------------------------------
+
+
+def test_append_answers_with_the_ids(redis_url: str) -> None:
+    async def test(served: Served) -> None:
+        answer = await served.put("a", "b")
+        assert answer.status_code == 202
+        assert len(answer.json()["ids"]) == 2
+        assert (answer.json()["pending"], answer.json()["version"]) == (2, None)
+        assert "Preference-Applied" not in answer.headers
+
+    run(redis_url, test)
+
+
+def test_every_type_is_taken_and_given_back(redis_url: str) -> None:
+    events: list[dict[str, Any]] = [
+        {"type": "comparison", "query": "q", "chosen": "a", "rejected": ""},
+        {"type": "comparison", "chosen": "a", "rejected": "b", "directions": [1.0, 0.0, 0.5] * 30},
+        {"type": "click", "clicked": {"title": "a", "price": 3, "brand": "b"}, "shown": ["a", "b"]},
+        {"type": "rating", "item": "a", "value": 9, "scale": [1, 10], "review": "good"},
+        {"type": "purchase", "item": "a", "considered": ["b"]},
+        {"type": "post", "text": "naïve 日本語 😀"},
+        {"type": "dialogue", "messages": [{"role": "user", "content": "hello"}]},
+        {"type": "demographic", "text": "lives in Oslo"},
+        {"type": "statement", "text": "I like tea", "id": "x1", "source": "chat", "metadata": {"n": 1}},
+    ]
+
+    async def test(served: Served) -> None:
+        answer = await served.http.post(EVENTS, json={"events": events}, headers={"Prefer": "wait=5"})
+        assert answer.status_code == 202, answer.text
+        assert answer.json()["version"] == 1
+        listed = (await served.http.get(EVENTS)).json()["events"]
+        for sent, kept in zip(events, listed, strict=True):
+            assert {name: kept["interaction"][name] for name in sent if name not in ("clicked", "scale")} == {
+                name: sent[name] for name in sent if name not in ("clicked", "scale")
+            }
+            assert ("directions" in kept["interaction"]) == ("directions" in sent)
+
+    run(redis_url, test, work=True)
+
+
+@pytest.mark.parametrize(
+    ("event", "field", "words"),
+    [
+        ({"type": "stare", "text": "a"}, "events.0", "tag"),
+        ({"text": "a"}, "events.0", "type"),
+        ({"type": "comparison", "chosen": "", "rejected": " "}, "events.0", "both empty"),
+        ({"type": "click", "clicked": {"title": " "}}, "events.0.clicked", ""),
+        ({"type": "rating", "item": "a", "value": 9}, "events.0", "outside the scale"),
+        ({"type": "rating", "item": "a", "value": 1, "scale": [5, 1]}, "events.0", "rise"),
+        ({"type": "post", "text": "  "}, "events.0.text", "at least 1"),
+        ({"type": "post", "text": "a", "colour": "red"}, "events.0.colour", "not permitted"),
+        ({"type": "post", "text": "a", "occurred_at": "2026-01-01T00:00:00"}, "events.0.occurred_at", "timezone"),
+        ({"type": "dialogue", "messages": []}, "events.0.messages", "at least 1"),
+        (
+            {"type": "comparison", "chosen": "a", "rejected": "b", "directions": [1]},
+            "events.0.directions",
+            "exactly 90 values",
+        ),
+        (
+            {"type": "comparison", "chosen": "a", "rejected": "b", "directions": [0.5] * 89 + [2]},
+            "events.0.directions.89",
+            "less than or equal to 1",
+        ),
+    ],
+)
+def test_a_bad_event_is_named(redis_url: str, event: dict[str, Any], field: str, words: str) -> None:
+    async def test(served: Served) -> None:
+        good = {"type": "post", "text": "good"}
+        body = problem(await served.http.post(EVENTS, json={"events": [event, good]}), 422, "invalid_request")
+        assert any(error["field"].startswith(field) and words in error["message"] for error in body["errors"]), body
+        assert await served.bench.user_keys() == []
+
+    run(redis_url, test)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 422, "invalid_request"),
+        (b"{", 400, "malformed_body"),
+        (b"[]", 422, "invalid_request"),
+        (b'{"events": []}', 422, "invalid_request"),
+        (b'{"events": [{"type": "post", "text": "\\ud800"}]}', 400, "malformed_body"),
+        (b'{"events": [{"type": "post", "text": "\xff"}]}', 400, "malformed_body"),
+        (b'{"events": [{"type": "rating", "item": "a", "value": NaN}]}', 400, "malformed_body"),
+        (b'{"events": ' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}", 400, "malformed_body"),
+        (b'{"events": [{"type": "post", "text": "' + b"a" * 20_000 + b'"}]}', 413, "payload_too_large"),
+        (b'{"events": [' + b",".join([b'{"type": "post", "text": "a"}'] * 6) + b"]}", 413, "payload_too_large"),
+    ],
+)
+def test_a_bad_body_is_refused(redis_url: str, body: bytes, status: int, code: str) -> None:
+    async def test(served: Served) -> None:
+        answer = await served.http.post(EVENTS, content=body, headers={"Content-Type": "application/json"})
+        problem(answer, status, code)
+        assert await served.bench.user_keys() == []
+
+    run(redis_url, test, limits={"event_bytes": 10_000, "events_per_call": 5, "body_bytes": 4_000_000})
+
+
+@pytest.mark.parametrize(("depth", "status"), [(16, 202), (17, 422), (900, 422), (2_000, 400)])
+def test_an_item_may_be_nested_a_little(redis_url: str, depth: int, status: int) -> None:
+    async def test(served: Served) -> None:
+        nested = b'{"a":' * depth + b"1" + b"}" * depth
+        body = b'{"events": [{"type": "purchase", "item": {"title": "t", "more": ' + nested + b"}}]}"
+        answer = await served.http.post(EVENTS, content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == status, answer.text
+        if status == 202:
+            assert len((await served.http.get(EVENTS)).json()["events"]) == 1
+
+    run(redis_url, test)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "rating", "item": "a", "value": 1e308, "scale": [-1e308, 1e308]},
+        {"type": "rating", "item": {"title": "a", "price": 1e308}, "value": 5},
+        {"type": "purchase", "item": {"title": "a", "price": -5}, "considered": [{"title": "b", "price": 0}]},
+        {"type": "purchase", "item": {"title": "a", "price": "cheap"}},
+        {"type": "comparison", "chosen": "\u0000\u200b!!!" * 900, "rejected": "?"},
+    ],
+)
+def test_extreme_events_are_taken(redis_url: str, event: dict[str, Any]) -> None:
+    async def test(served: Served) -> None:
+        for _ in range(3):
+            answer = await served.http.post(EVENTS, json={"events": [event]})
+            assert answer.status_code == 202, answer.text
+        current = await served.http.get(PREFERENCES)
+        assert current.status_code == 200
+        assert "nan" not in current.text.lower()
+
+    run(redis_url, test)
+
+
+def test_only_the_gateway_is_answered(redis_url: str) -> None:
+    async def test(served: Served) -> None:
+        for headers in ({TOKEN_HEADER: "wrong"}, {TOKEN_HEADER: ""}, {TENANT_HEADER: ""}):
+            problem(await served.http.get(PREFERENCES, headers=headers), 401, "unauthenticated")
+
+    run(redis_url, test)
+
+
+def test_a_repeated_key_stores_nothing_twice(redis_url: str) -> None:
+    async def test(served: Served) -> None:
+        first = await served.put("a", **{"Idempotency-Key": "k"})
+        again = await served.put("a", **{"Idempotency-Key": "k"})
+        assert again.status_code == 202
+        assert again.json() == first.json() | {"replayed": True}
+        problem(await served.put("b", **{"Idempotency-Key": "k"}), 422, "idempotency_mismatch")
+        problem(await served.put("b", **{"Idempotency-Key": "k" * 256}), 422, "invalid_request")
+        current = (await served.http.get(PREFERENCES)).json()
+        assert (current["events_total"], current["pending"]) == (1, 1)
+
+    run(redis_url, test)
+
+
+def test_a_full_backlog_says_when_to_come_back(redis_url: str) -> None:
+    async def test(served: Served) -> None:
+        await served.put("a", "b")
+        answer = await served.put("c")
+        assert problem(answer, 429, "backlog_full")["limit"] == 2
+        assert answer.headers["Retry-After"] == "2"
+        answer = await served.put("c", user="bob")
+        problem(answer, 503, "queue_full")
+        assert answer.headers["Retry-After"] == "5"
+
+    run(redis_url, test, queue={"user_backlog": 2, "shard_backlog": 1})
+
+
+def test_a_silent_redis_is_a_503(tmp_path: Path) -> None:
+    port = free_port()
+    server = start_redis(tmp_path, port)
+
+    async def test(served: Served) -> None:
+        await served.put("a")
+        stop_redis(server)
+        for answer in (await served.put("b"), await served.http.get(PREFERENCES)):
+            problem(answer, 503, "store_unavailable")
+            assert answer.headers["Retry-After"] == "1"
+        stream = await served.http.get(f"{PREFERENCES}/stream")
+        problem(stream, 503, "store_unavailable")
+        ready = await served.http.get("/readyz")
+        assert ready.status_code == 503
+        assert ready.json()["checks"] == {"drain": "ok", "redis": "Redis does not answer"}
+
+    try:
+        run(f"redis://127.0.0.1:{port}/0", test)
+    finally:
+        stop_redis(server)
+
+
+# --- wait ----------------------------------------------------------------------------------------
+
+
+def test_wait_answers_with_the_version_that_includes_the_events(redis_url: str) -> None:
+    async def test(served: Served) -> None:
+        answer = await served.put("u1n1", Prefer="respond-async, wait=5")
+        assert answer.headers["Preference-Applied"] == "wait=5"
+        assert (answer.json()["version"], answer.json()["pending"]) == (1, 0)
+        await served.put("u1n2")
+        assert (await served.learn("u1n3"))["version"] >= 2
+        current = (await served.http.get(PREFERENCES)).json()
+        assert MARKER.findall(current["text"]) == ["u1n1", "u1n2", "u1n3"]
+
+    run(redis_url, test, MockEngine(), work=True, queue={"poll_ms": 2, "debounce_ms": 100, "max_wait_ms": 500})
+
+
+def test_wait_ends_and_says_what_is_pending(redis_url: str) -> None:
+    async def test(served: Served) -> None:
+        answer = await served.put("a", Prefer="wait=600")
+        assert answer.headers["Preference-Applied"] == "wait=0.2"
+        assert (answer.json()["version"], answer.json()["pending"]) == (None, 1)
+
+    run(redis_url, test, limits={"wait_s": 0.2})
+
+
+def test_wait_ends_when_the_user_is_erased(redis_url: str) -> None:
+    async def test(served: Served) -> None:
+        waiting = asyncio.create_task(served.put("a", Prefer="wait=15"))
+        await until(lambda: exists(served))
+        assert (await served.http.delete("/v1/users/ada")).status_code == 204
+        async with asyncio.timeout(2):
+            answer = await waiting
+        assert (answer.json()["version"], answer.json()["pending"]) == (None, 0)
+
+    run(redis_url, test)
+
+
+# --- read ----------------------------------------------------------------------------------------
+
+
+def test_a_summary_exists_from_the_first_event_on(redis_url: str) -> None:
+    async def test(served: Served) -> None:
+        await served.put("I like short answers.")
+        answer = await served.http.get(PREFERENCES)
+        current = answer.json()
+        assert (current["version"], current["source"], current["pending"]) == (0, "profile", 1)
+        assert "short answers" in current["text"]
+        assert answer.headers["ETag"] == '"0-1"'
+        await served.put("I like tea.")
+        moved = await served.http.get(PREFERENCES, headers={"If-None-Match": '"0-1"'})
+        assert moved.status_code == 200
+
+    run(redis_url, test)
+
+
+def test_reading_again_costs_nothing_when_unchanged(redis_url: str) -> None:
+    async def test(served: Served) -> None:
+        await served.learn("u1n1")
+        first = await served.http.get(PREFERENCES)
+        assert first.headers["ETag"] == '"1"'
+        assert first.headers["Cache-Control"] == "private, no-cache"
+        for tags in ('"1"', '"0", "1"', 'W/"1"', "*"):
+            same = await served.http.get(PREFERENCES, headers={"If-None-Match": tags})
+            assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", '"1"'), tags
+        assert (await served.http.get(PREFERENCES, headers={"If-None-Match": '"11"'})).status_code == 200
+        text = await served.http.get(PREFERENCES, params={"format": "text"})
+        assert text.headers["content-type"].startswith("text/plain")
+        assert text.text == first.json()["text"]
+        problem(await served.http.get(PREFERENCES, params={"format": "xml"}), 422, "invalid_request")
+
+    run(redis_url, test, MockEngine(), work=True)
+
+
+def test_an_unknown_user_is_a_404_everywhere(redis_url: str) -> None:
+    async def test(served: Served) -> None:
+        for path in ("", "/stream", "/versions", "/versions/1", "/diff?from=1&to=2"):
+            problem(await served.http.get(PREFERENCES + path), 404, "user_unknown")
+        for path in ("events", "dead-letters", "export"):
+            problem(await served.http.get(f"/v1/users/ada/{path}"), 404, "user_unknown")
+        problem(await served.http.post(f"{PREFERENCES}/rebuild"), 404, "user_unknown")
+        problem(await served.http.post(f"{PREFERENCES}/rollback", json={"version": 1}), 404, "user_unknown")
+        problem(await served.http.delete("/v1/users/ada"), 404, "user_unknown")
+        problem(await served.http.get("/v1/users/ada/nothing"), 404, "route_unknown")
+        problem(await served.http.patch(PREFERENCES), 405, "method_not_allowed")
+        problem(await served.put("a", user="%00"), 422, "invalid_request")
+        problem(await served.put("a", user="x" * 257), 422, "invalid_request")
+
+    run(redis_url, test)
+
+
+def test_a_tenant_never_sees_the_users_of_another(redis_url: str) -> None:
+    async def test(served: Served) -> None:
+        await served.learn("u1n1")
+        await served.put("u1n2")
+        other = {TENANT_HEADER: "rival"}
+        for path in ("preferences", "preferences/versions", "preferences/stream", "events", "dead-letters", "export"):
+            problem(await served.http.get(f"/v1/users/ada/{path}", headers=other), 404, "user_unknown")
+        problem(await served.http.delete("/v1/users/ada", headers=other), 404, "user_unknown")
+        problem(await served.http.post(f"{PREFERENCES}/rebuild", headers=other), 404, "user_unknown")
+        await served.http.post(EVENTS, json={"events": [{"type": "post", "text": "u2n1"}]}, headers=other)
+        theirs = (await served.http.get(PREFERENCES, headers=other)).text
+        assert "u1" not in theirs
+        assert "u2" not in (await served.http.get("/v1/users/ada/export")).text
+
+    run(redis_url, test, MockEngine(), work=True)
+
+
+# --- lists ---------------------------------------------------------------------------------------
+
+
+async def pages(served: Served, path: str, member: str, cursor: str) -> list[Any]:
+    found: list[Any] = []
+    given: dict[str, Any] = {}
+    while True:
+        page = (await served.http.get(path, params={"limit": 3, **given})).json()
+        assert len(page[member]) <= 3
+        found += page[member]
+        if page["next"] is None:
+            return found
+        given = {cursor: page["next"]}
+
+
+def test_every_list_is_paged(redis_url: str) -> None:
+    async def test(served: Served) -> None:
+        for number in range(7):
+            await served.learn(f"u1n{number}")
+        events = await pages(served, EVENTS, "events", "after")
+        assert [event["interaction"]["text"] for event in events] == [f"u1n{n}" for n in range(7)]
+        versions = await pages(served, f"{PREFERENCES}/versions", "versions", "before")
+        assert [version["version"] for version in versions] == [7, 6, 5, 4, 3, 2, 1]
+        await served.set_aside(*(f"u1n{n} poison" for n in range(10, 15)))
+        letters = await pages(served, "/v1/users/ada/dead-letters", "events", "after")
+        assert [letter["interaction"]["text"] for letter in letters] == [f"u1n{n} poison" for n in range(10, 15)]
+        assert all(letter["error"].startswith("This event ended its worker") for letter in letters)
+
+    run(redis_url, test, MockEngine(), work=True)
+
+
+@pytest.mark.parametrize(
+    "cursor", ["x", "1-", "-1", "1-2-3", "+", "(1-1", "99999999999999999999", "1-99999999999999999999", "٣-١", ""]
+)
+def test_a_bad_cursor_is_refused(redis_url: str, cursor: str) -> None:
+    async def test(served: Served) -> None:
+        await served.put("a")
+        for path in (EVENTS, "/v1/users/ada/dead-letters"):
+            problem(await served.http.get(path, params={"after": cursor}), 422, "invalid_request")
+        if cursor.isascii():
+            headers = {"Last-Event-ID": cursor}
+            problem(await served.http.get(f"{PREFERENCES}/stream", headers=headers), 422, "invalid_request")
+
+    run(redis_url, test)
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "before=0", f"before={HUGE}"])
+def test_a_bad_page_is_refused(redis_url: str, query: str) -> None:
+    async def test(served: Served) -> None:
+        await served.put("a")
+        problem(await served.http.get(f"{PREFERENCES}/versions?{query}"), 422, "invalid_request")
+
+    run(redis_url, test)
+
+
+# --- edit, rollback, diff, rebuild ---------------------------------------------------------------
+
+
+def test_an_edit_needs_the_version_it_was_made_from(redis_url: str) -> None:
+    async def test(served: Served) -> None:
+        await served.learn("u1n1")
+        body = {"text": "Mine now: u1n8."}
+        problem(await served.http.put(PREFERENCES, json=body), 428, "precondition_required")
+        answer = await served.http.put(PREFERENCES, json=body, headers={"If-Match": '"7"'})
+        assert problem(answer, 412, "stale_version")["current_version"] == 1
+        for tag in ("1", '"x"', '""', f'"{HUGE}"'):
+            answer = await served.http.put(PREFERENCES, json=body, headers={"If-Match": tag})
+            assert answer.status_code in (412, 422), answer.text
+        for text in ("", "  ", "x" * 20_001):
+            answer = await served.http.put(PREFERENCES, json={"text": text}, headers={"If-Match": '"1"'})
+            problem(answer, 422, "invalid_request")
+        answer = await served.http.put(PREFERENCES, json=body, headers={"If-Match": '"1"'})
+        assert (answer.status_code, answer.headers["ETag"]) == (200, '"2"')
+        edited = answer.json()
+        assert (edited["source"], edited["parent"], edited["text"]) == ("user", 1, "Mine now: u1n8.")
+        await served.learn("u1n2")
+        assert MARKER.findall((await served.http.get(PREFERENCES)).json()["text"]) == ["u1n8", "u1n2"]
+
+    run(redis_url, test, MockEngine(), work=True)
+
+
+def test_a_user_can_begin_with_words_of_their_own(redis_url: str) -> None:
+    async def test(served: Served) -> None:
+        answer = await served.http.put(PREFERENCES, json={"text": "I like haiku."})
+        assert (answer.status_code, answer.headers["ETag"]) == (200, '"1"')
+        assert answer.json()["parent"] is None
+        assert (await served.http.get(EVENTS)).json()["events"] == []
+
+    run(redis_url, test)
+
+
+def test_rollback_and_diff(redis_url: str) -> None:
+    async def test(served: Served) -> None:
+        await served.learn("u1n1")
+        first = (await served.http.get(PREFERENCES)).json()
+        await served.learn("u1n2")
+        diff = (await served.http.get(f"{PREFERENCES}/diff", params={"from": 1, "to": 2})).json()
+        assert (diff["from_version"], diff["to_version"]) == (1, 2)
+        assert diff["removed"] == ["The user has shown u1n1."]
+        assert diff["added"] == ["The user has shown u1n1 u1n2."]
+        rollback = f"{PREFERENCES}/rollback"
+        problem(await served.http.post(rollback, json={"version": 9}), 404, "version_unknown")
+        problem(await served.http.post(rollback, json={"version": 0}), 422, "invalid_request")
+        stale = await served.http.post(rollback, json={"version": 1}, headers={"If-Match": '"1"'})
+        problem(stale, 412, "stale_version")
+        answer = await served.http.post(rollback, json={"version": 1}, headers={"If-Match": '"2"'})
+        assert (answer.status_code, answer.headers["ETag"]) == (200, '"3"')
+        restored = answer.json()
+        assert (restored["text"], restored["parent"], restored["restored_from"]) == (first["text"], 2, 1)
+        problem(await served.http.get(f"{PREFERENCES}/diff?from=1&to=9"), 404, "version_unknown")
+        problem(await served.http.get(f"{PREFERENCES}/diff?from=0&to=1"), 422, "invalid_request")
+        problem(await served.http.get(f"{PREFERENCES}/versions/9"), 404, "version_unknown")
+        one = await served.http.get(f"{PREFERENCES}/versions/1")
+        assert (one.json()["text"], one.json()["reasoning"]) == (first["text"], "They say a lot.")
+
+    run(redis_url, test, MockEngine(), work=True)
+
+
+def test_what_a_user_wrote_stays_and_what_was_rolled_back_stays_back(redis_url: str) -> None:
+    """Without an engine, too, the next update goes on from the text that is current."""
+
+    async def text() -> str:
+        return str((await served_now.http.get(PREFERENCES)).json()["text"])
+
+    async def test(served: Served) -> None:
+        nonlocal served_now
+        served_now = served
+        await served.learn("I am vegetarian.")
+        own = "I eat meat and love steak. " + "Tell me more of it. " * 30
+        (await served.http.put(PREFERENCES, json={"text": own}, headers={"If-Match": '"1"'})).raise_for_status()
+        await served.learn("Short texts, please.")
+        assert (await text()).startswith(own.strip() + "\n")
+        assert "vegetarian" not in await text()
+
+        (await served.http.post(f"{PREFERENCES}/rollback", json={"version": 1})).raise_for_status()
+        await served.learn("I like rice.")
+        assert "vegetarian" in await text()
+        assert "rice" in await text()
+        assert "steak" not in await text()
+        assert "Short texts" not in await text()
+
+        (await served.http.post(f"{PREFERENCES}/rollback", json={"version": 3})).raise_for_status()
+        await served.learn("I like soup.")
+        assert (await text()).startswith(own.strip() + "\n")
+        assert "rice" not in await text()
+
+    served_now: Served
+    run(redis_url, test, work=True)
+
+
+def test_a_rebuild_writes_anew(redis_url: str) -> None:
+    async def test(served: Served) -> None:
+        await served.learn("u1n1")
+        await served.learn("u1n2")
+        answer = await served.http.post(f"{PREFERENCES}/rebuild")
+        assert (answer.status_code, answer.json()) == (202, {"pending": 0})
+        await until(lambda: has_version(served, 3))
+        current = Preferences(**(await served.http.get(PREFERENCES)).json())
+        assert (current.template, current.parent, current.events.count) == ("first/2", None, 2)
+
+    run(redis_url, test, MockEngine(), work=True)
+
+
+# --- export, erase, quality ----------------------------------------------------------------------
+
+
+def test_an_export_holds_everything(redis_url: str) -> None:
+    async def test(served: Served) -> None:
+        await served.learn("u1n1")
+        await served.set_aside("u1n2 poison")
+        await served.learn("u1n3")
+        answer = await served.http.get("/v1/users/ada/export")
+        assert answer.headers["content-type"] == "application/jsonl"
+        lines = [orjson.loads(line) for line in answer.content.splitlines()]
+        assert [line["kind"] for line in lines] == ["header", "event", "event", "version", "version", "dead_letter"]
+        assert (lines[0]["user"], lines[0]["format"], lines[0]["events_total"]) == ("ada", "alignx-export/1", 3)
+        assert [line["version"] for line in lines if line["kind"] == "version"] == [1, 2]
+
+    run(redis_url, test, MockEngine(), work=True)
+
+
+def test_dead_letters_are_tried_again(redis_url: str) -> None:
+    async def test(served: Served) -> None:
+        retry = "/v1/users/ada/dead-letters/retry"
+        problem(await served.http.post(retry), 404, "user_unknown")
+        await served.learn("u1n1")
+        await served.set_aside("u1n2", "u1n3", "u1n4")
+        ids = [letter["event_id"] for letter in await pages(served, "/v1/users/ada/dead-letters", "events", "after")]
+        answer = await served.http.post(retry, json={"event_ids": [ids[2], "1-1", ids[0]]})
+        assert answer.status_code == 202
+        assert [event["event_id"] for event in answer.json()["events"]] == [ids[0], ids[2]]
+        assert answer.json()["pending"] == 2
+        answer = await served.http.post(retry)  # all that are left
+        assert [event["event_id"] for event in answer.json()["events"]] == [ids[1]]
+        assert (await served.http.post(retry, json={})).json()["events"] == []
+        problem(await served.http.post(retry, json={"event_ids": []}), 422, "invalid_request")  # not: all
+        await until(lambda: settled(served))
+        current = (await served.http.get(PREFERENCES)).json()
+        assert current["text"] == "The user has shown u1n1 u1n2 u1n4 u1n3."
+        assert current["events_total"] == 4
+        problem(await served.http.post(retry, json={"event_ids": ["9" * 41]}), 422, "invalid_request")
+        problem(await served.http.post(retry, json={"ids": []}), 422, "invalid_request")
+
+    async def settled(served: Served) -> bool:
+        return (await served.http.get(PREFERENCES)).json()["pending"] == 0
+
+    run(redis_url, test, MockEngine(), work=True)
+
+
+def test_an_export_holds_directions(redis_url: str) -> None:
+    plain = {"type": "comparison", "chosen": "a", "rejected": "b"}
+    directed = {**plain, "directions": [1.0, 0.0, 0.5] * 30}
+
+    async def test(served: Served) -> None:
+        await served.http.post(EVENTS, json={"events": [directed, plain]})
+        answer = await served.http.get("/v1/users/ada/export")
+        lines = [orjson.loads(line) for line in answer.content.splitlines()]
+        assert [line["interaction"] for line in lines if line["kind"] == "event"] == [directed, plain]
+
+    run(redis_url, test)
+
+
+def test_erasing_leaves_nothing(redis_url: str) -> None:
+    async def test(served: Served) -> None:
+        await served.learn("u1n1")
+        await served.put("u1n2", **{"Idempotency-Key": "k"})
+        assert (await served.http.delete("/v1/users/ada")).status_code == 204
+        assert await served.bench.user_keys() == []
+        problem(await served.http.get(PREFERENCES), 404, "user_unknown")
+        again = await served.put("u1n9", **{"Idempotency-Key": "k"})
+        assert again.status_code == 202
+        assert (await served.http.get(PREFERENCES)).json()["events_total"] == 1
+
+    run(redis_url, test, MockEngine(), work=True)
+
+
+def test_quality_is_told_for_user_and_tenant(redis_url: str) -> None:
+    async def test(served: Served) -> None:
+        event = {"type": "comparison", "chosen": "Yes.", "rejected": "Well, it depends on a great many things!"}
+        for _ in range(3):
+            await served.http.post(EVENTS, json={"events": [event]})
+        quality = (await served.http.get("/v1/quality")).json()
+        assert quality == (await served.http.get(PREFERENCES)).json()["quality"]
+        assert quality["profile"]["comparisons"] == 3
+        assert quality["profile"]["accuracy"] > 0.5
+        assert (await served.http.get("/v1/quality", headers={TENANT_HEADER: "rival"})).json() == {}
+
+    run(redis_url, test)

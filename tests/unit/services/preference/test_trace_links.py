@@ -1,0 +1,125 @@
+"""Which calls an update comes from: kept with the user while events wait, and no longer."""
+
+import io
+import logging
+
+import orjson
+import pytest
+
+from services.preference.trace_links import Origin, origin_of, origins
+from services.server.logging import REQUEST_ID, JsonFormatter
+from services.tracing import NO_SPAN, Span
+from tests.unit.services.preference.rig import TENANT, USER, Rig, record, run
+from tests.unit.services.preference.working import Bench, until
+from tests.unit.services.preference.working import run as run_bench
+
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+async def kept(rig: Rig) -> str | None:
+    found: str | None = await rig.redis.get(rig.keys().calls)
+    return found
+
+
+def test_a_call_is_read_as_it_was_kept() -> None:
+    token = REQUEST_ID.set("r-1")
+    assert origins(f"{origin_of(Span(TRACEPARENT))},{origin_of(NO_SPAN)}") == [
+        Origin("r-1", TRACEPARENT),
+        Origin("r-1", ""),
+    ]
+    REQUEST_ID.reset(token)
+    assert origins(origin_of(NO_SPAN)) == []
+
+
+def test_the_calls_since_the_last_update_are_claimed_and_then_forgotten(redis_url: str) -> None:
+    async def test(rig: Rig) -> None:
+        for call in ("r1 t1", "r2", ""):
+            await rig.put("a", call=call)
+        claim = await rig.take()
+        assert claim.calls == "r1 t1,r2"
+        await rig.put("b", call="r3")
+        assert await rig.commit(claim)
+        claim = await rig.take()
+        assert claim.calls == "r3"
+        assert await rig.commit(claim)
+        assert await kept(rig) is None
+
+    run(redis_url, test)
+
+
+def test_a_user_s_state_stays_small(redis_url: str) -> None:
+    async def test(rig: Rig) -> None:
+        for _ in range(8):
+            await rig.put("a", call=f"{'r' * 32} {TRACEPARENT}")
+        assert (await rig.redis.object("encoding", rig.keys().state)) in ("listpack", "ziplist")
+        assert await kept(rig)
+        assert await rig.queue.forget(TENANT, USER)
+        assert await rig.user_keys() == []
+
+    run(redis_url, test)
+
+
+def test_only_the_first_calls_are_kept(redis_url: str) -> None:
+    async def test(rig: Rig) -> None:
+        for number in range(20):
+            await rig.put("a", call=f"r{number}")
+        assert (await rig.take()).calls == ",".join(f"r{number}" for number in range(8))
+
+    run(redis_url, test)
+
+
+def test_a_part_of_the_events_leaves_the_calls_to_the_rest(redis_url: str) -> None:
+    async def test(rig: Rig) -> None:
+        first = await rig.put("a", "b", call="r1")
+        claim = await rig.take()
+        assert await rig.queue.commit(claim, record("s"), first.ids[0], 1)
+        assert (await rig.take()).calls == "r1"
+
+    run(redis_url, test)
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_calls_go_with_what_is_given_up(redis_url: str, rebuild: bool) -> None:
+    async def test(rig: Rig) -> None:
+        await rig.put("a", call="r1")
+        assert await rig.commit(await rig.take())
+        if rebuild:
+            await rig.queue.request_rebuild(TENANT, USER, "r2")
+        else:
+            await rig.put("b", call="r2")
+        words = []
+        for _ in range(rig.queue.settings.data_retries):
+            claim = await rig.take()
+            assert claim.calls == "r2"
+            first = "" if rebuild else claim.last_id
+            words.append(await rig.queue.fail(claim, "data", first=first, batch=1, error="x"))
+        assert words == ["RETRY", "DROPPED" if rebuild else "DEAD"]
+        assert await kept(rig) is None
+
+    run(redis_url, test)
+
+
+def test_an_update_is_logged_under_its_latest_call(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        for call in ("r1 " + TRACEPARENT, "r2 " + TRACEPARENT):
+            await bench.put("u1n1", call=call)
+        async with bench.at_work():
+            await until(lambda: written(bench))
+
+    async def written(bench: Bench) -> bool:
+        return bench.count("alignx_updates_total", outcome="committed") == 1
+
+    stream, logger = io.StringIO(), logging.getLogger("alignx.worker")
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter("worker"))
+    logger.addHandler(handler)
+    logger.setLevel("INFO")
+    try:
+        run_bench(redis_url, test)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+    (line,) = [orjson.loads(line) for line in stream.getvalue().splitlines()]
+    assert (line["request_id"], line["request_ids"]) == ("r2", ["r1", "r2"])
+    assert line["trace_id"] == TRACEPARENT[3:35]
+    assert line["outcome"] == "committed"

@@ -1,0 +1,582 @@
+"""One update, from its events to a version, with an engine that keeps count."""
+
+import asyncio
+import logging
+
+import orjson
+import pytest
+
+from alignx.schemas.interactions import ComparisonInteraction, DemographicInteraction
+from services.errors import EngineUnavailable, UserUnknown
+from services.preference import inference
+from services.preference.queue import Scored
+from services.profile.fold import with_own_text
+from services.profile.serialize import dumps
+from services.storage.users import encode_interaction
+from tests.chaos.mock_engine import MARKER, Fault, MockEngine
+from tests.unit.services.preference.rig import TENANT, USER, record
+from tests.unit.services.preference.working import Bench, asked, run, until
+
+
+def markers(text: str) -> list[str]:
+    return MARKER.findall(text)
+
+
+def comparison(chosen: str, rejected: str) -> str:
+    return encode_interaction(ComparisonInteraction(query="which?", chosen=chosen, rejected=rejected))
+
+
+async def live(bench: Bench) -> list[tuple[str, object]]:
+    entries = await bench.redis.xrange(bench.keys().live, "-", "+")
+    return [(fields["e"], orjson.loads(fields["d"])) for _, fields in entries]
+
+
+async def engine_blamed(bench: Bench, times: int) -> bool:
+    return bench.count("alignx_updates_total", outcome="engine") >= times
+
+
+async def was_tested(bench: Bench) -> bool:
+    return bench.count("alignx_prequential_comparisons_total", scorer="engine", source="streaming") > 0
+
+
+# --- what is written -----------------------------------------------------------------------------
+
+
+def test_waiting_events_become_one_call_and_a_full_record(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        ids = (await bench.put("u1n1", "u1n2")).ids + (await bench.put("u1n3")).ids
+        assert await bench.update() == "committed"
+        version = await bench.store.version(TENANT, USER, 1)
+        assert version.text == "The user has shown u1n1 u1n2 u1n3."
+        assert version.reasoning == "They say a lot."
+        assert (version.source, version.template, version.parent) == ("llm:mock-1", "first/2", None)
+        assert (version.events.first, version.events.last, version.events.count) == (ids[0], ids[2], 3)
+        assert dict(version.tokens) == {"prompt": 9, "completion": 3, "cached": 4}
+        assert version.latency_ms > 0
+        assert version.prequential is None
+        await bench.put("u1n4")
+        assert await bench.update() == "committed"
+        second = await bench.store.version(TENANT, USER, 2)
+        assert markers(second.text) == ["u1n1", "u1n2", "u1n3", "u1n4"]
+        assert (second.template, second.parent, second.events.count) == ("update/2", 1, 1)
+        assert len(bench.mock.prompts) == 2
+        assert "u1n3" not in bench.mock.prompts[1].split("<events>")[1]
+        assert bench.count("alignx_update_events_sum") == 4
+
+    run(redis_url, test, MockEngine())
+
+
+def test_a_backlog_is_worked_off_in_order_under_the_token_budget(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        names = [f"u1n{n}" for n in range(20)]
+        await bench.put(*(f"{name} {'word ' * 20}" for name in names))
+        updates = 0
+        while (await bench.store.state(TENANT, USER)).pending:
+            assert await bench.update() == "committed"
+            updates += 1
+        assert 4 < updates < 12
+        assert markers((await bench.store.preferences(TENANT, USER)).text) == names
+
+    run(redis_url, test, MockEngine(), summary={"batch_tokens": 150})
+
+
+def test_an_event_larger_than_the_budget_still_goes_in(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.put("u1n1 " + "word " * 5_000, "u1n2")
+        assert [await bench.update(), await bench.update()] == ["committed", "committed"]
+        assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n1", "u1n2"]
+
+    run(redis_url, test, MockEngine(), summary={"batch_tokens": 64})
+
+
+def test_the_summary_is_shown_while_it_is_written(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.put(*(f"u1n{n}" for n in range(40)))
+        await bench.update()
+        events = await live(bench)
+        assert events[0] == ("pending", {"pending": 40, "version": 0})
+        assert events[-1] == ("version", 1)
+        deltas = [data["text"] for name, data in events if name == "delta" and isinstance(data, dict)]
+        assert len(deltas) > 2
+        assert "".join(deltas) == (await bench.store.preferences(TENANT, USER)).text
+
+    run(redis_url, test, MockEngine())
+
+
+def test_without_an_engine_the_profile_writes(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.put("I like short answers.")
+        assert await bench.update() == "committed"
+        version = await bench.store.version(TENANT, USER, 1)
+        assert (version.source, version.template, version.tokens.prompt) == ("profile", None, 0)
+        assert bench.mock.prompts == []
+
+    run(redis_url, test)
+
+
+# --- replies that are no summary -----------------------------------------------------------------
+
+GOOD = "The user prefers short answers, science fiction and plain words."
+REFUSAL = "I'm sorry, but I can't help with that request."
+LOOP = "parenting +1, " * 60
+
+
+@pytest.mark.parametrize(
+    ("reply", "finish", "reason"),
+    [
+        (REFUSAL, "stop", "refusal"),
+        (LOOP, "length", "loop"),
+        ("<think>the user likes brevity and so on", "length", "thinking"),
+        ("The user likes answers that are", "length", "cut"),
+        ("OK.", "stop", "short"),
+        ('{"summary": "The user', "stop", "shape"),
+    ],
+)
+def test_a_reply_that_is_no_summary_is_asked_for_once_more(
+    redis_url: str, reply: str, finish: str, reason: str
+) -> None:
+    async def test(bench: Bench) -> None:
+        bench.mock.scripted = [(GOOD, "stop")]
+        await bench.put("u1n1")
+        assert await bench.update() == "committed"
+        bench.mock.scripted = [(reply, finish), (f"{GOOD} And trains.", "stop")]
+        await bench.put("u1n2")
+        assert await bench.update() == "committed"
+        assert (await bench.store.version(TENANT, USER, 2)).text == f"{GOOD} And trains."
+        assert bench.count("alignx_unusable_replies_total", reason=reason) == 1
+        first, second = bench.mock.bodies[-2:]
+        assert first["messages"] == second["messages"]
+        assert (second["max_tokens"] > first["max_tokens"]) == (reason in ("thinking", "cut"))
+        assert ("chat_template_kwargs" in second) == (reason == "thinking")
+        shown = [data for name, data in await live(bench) if name in ("pending", "delta")]
+        assert shown.count({"pending": 1, "version": 1}) == 2, "whoever watches forgets the first text"
+
+    run(redis_url, test, MockEngine())
+
+
+def test_a_reply_that_stays_no_summary_leaves_the_last_one_and_its_events_wait(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        bench.mock.scripted = [(GOOD, "stop"), (REFUSAL, "stop"), (LOOP, "length")]
+        await bench.put("u1n1")
+        assert await bench.update() == "committed"
+        await bench.put("u1n2")
+        assert await bench.update() == "engine"
+        current = await bench.store.preferences(TENANT, USER)
+        assert (current.version, current.text, current.pending) == (1, GOOD, 1)
+        name, problem = (await live(bench))[-1]
+        assert name == "error"
+        assert isinstance(problem, dict)
+        assert (problem["type"], problem["reason"]) == ("urn:alignx:problem:unusable_reply", "loop")
+        assert await bench.update() == "committed"
+        assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n2"]
+        assert f"<past_summary>\n{GOOD}\n</past_summary>" in bench.mock.prompts[-1]
+
+    run(redis_url, test, MockEngine())
+
+
+def test_without_a_version_the_profile_stays(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        bench.mock.scripted = [(REFUSAL, "stop"), (REFUSAL, "stop")]
+        await bench.put("I like short answers.")
+        assert await bench.update() == "engine"
+        current = await bench.store.preferences(TENANT, USER)
+        assert (current.version, current.source) == (0, "profile")
+
+    run(redis_url, test, MockEngine())
+
+
+def test_an_answer_of_a_form_that_nobody_foresaw_is_not_the_events_fault(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object, **__: object) -> None:
+        raise TypeError("a canary")
+
+    async def test(bench: Bench) -> None:
+        await bench.serve_another()
+        await bench.put("u1n1")
+        monkeypatch.setattr(inference, "parse_summary", breaks)
+        assert {await bench.update() for _ in range(4)} == {"engine"}
+        monkeypatch.undo()
+        assert await bench.update() == "committed"
+
+    run(redis_url, test, MockEngine())
+
+
+def test_an_engine_that_refuses_is_asked_once_an_update(redis_url: str) -> None:
+    faults: list[Fault] = ["", "refused"]
+
+    async def test(bench: Bench) -> None:
+        await bench.add(comparison("good u1n1", "bad"))
+        assert await bench.update() == "committed"
+        await bench.add(comparison("good u1n2", "bad"))
+        assert await bench.try_update() == "engine"
+        assert bench.mock.choices == []
+
+    run(redis_url, test, MockEngine(lambda _: faults.pop(0)))
+
+
+# --- rebuild -------------------------------------------------------------------------------------
+
+
+def test_a_rebuild_reads_the_whole_history(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        names = [f"u1n{n}" for n in range(6)]
+        for name in names[:5]:
+            await bench.put(name)
+            await bench.update()
+        await bench.queue.edit(TENANT, USER, 5, record("A text by hand.", 6))
+        await bench.put(names[5])
+        await bench.queue.request_rebuild(TENANT, USER)
+        assert await bench.update() == "committed"
+        version = await bench.store.version(TENANT, USER, 7)
+        assert markers(version.text) == names
+        assert (version.parent, version.template, version.events.count) == (None, "first/2", 6)
+        assert "by hand" not in bench.mock.prompts[-1]
+        assert (await bench.store.state(TENANT, USER)).pending == 0
+        assert await bench.idle()
+
+    run(redis_url, test, MockEngine())
+
+
+def test_a_rebuild_reads_what_fits_the_context(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        names = [f"u1n{n}" for n in range(1_200)]
+        for start in range(0, 1_200, 400):
+            await bench.put(*names[start : start + 400])
+        await bench.queue.request_rebuild(TENANT, USER)
+        assert await bench.update() == "committed"
+        version = await bench.store.version(TENANT, USER, 1)
+        read = markers(bench.mock.prompts[-1])
+        assert 20 < len(read) < 400
+        assert read == names[-len(read) :]
+        assert version.events.count == len(read)
+        assert (await bench.store.state(TENANT, USER)).pending == 0
+
+    run(
+        redis_url,
+        test,
+        MockEngine(),
+        engine={"context_tokens": 4_096},
+        summary={"max_tokens": 64},
+        queue={"user_backlog": 2_000},
+    )
+
+
+# --- prequential ---------------------------------------------------------------------------------
+
+
+def test_the_past_summary_is_tested_on_what_is_new(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.add(comparison("good u1n1", "bad"))
+        await bench.update()
+        assert bench.mock.choices == []  # there was nothing to test
+        await bench.add(*(comparison(f"good u1n{n}", "bad") for n in (2, 3, 4)))
+        await bench.update()
+        assert len(bench.mock.choices) == 4  # two choices, both in two orders
+        assert all("The user has shown u1n1." in prompt for prompt in bench.mock.choices)
+        await bench.add(comparison("bad u1n5", "good"))
+        await bench.update()
+        second, third = await bench.store.version(TENANT, USER, 2), await bench.store.version(TENANT, USER, 3)
+        quality = (await bench.store.preferences(TENANT, USER)).quality["engine"]
+        assert (quality.comparisons, quality.accuracy) == (3, round(2 / 3, 4))
+        assert quality == (await bench.store.tenant_quality(TENANT))["engine"]
+        assert bench.count("alignx_prequential_comparisons_total", scorer="engine", source="streaming") == 3
+        assert bench.count("alignx_prequential_correct_total", scorer="engine", source="streaming") == 2
+        for version, comparisons, accuracy in ((second, 2, 1.0), (third, 1, 0.0)):
+            if version.prequential:  # a version does not wait for a test that is late
+                assert (version.prequential.comparisons, version.prequential.accuracy) == (comparisons, accuracy)
+
+    run(redis_url, test, MockEngine())
+
+
+@pytest.mark.parametrize(("sample", "kind"), [(0, "update"), (2, "rebuild")])
+def test_no_test_where_it_would_say_nothing(redis_url: str, sample: int, kind: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.add(comparison("good", "bad"))
+        await bench.update()
+        await bench.add(comparison("good", "bad"))
+        if kind == "rebuild":
+            await bench.queue.request_rebuild(TENANT, USER)
+        await bench.update()
+        assert bench.mock.choices == []
+
+    run(redis_url, test, MockEngine(), summary={"prequential_sample": sample})
+
+
+def test_a_late_test_counts_although_the_lease_is_over(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.add(comparison("good u1n1", "bad"))
+        await bench.update()
+        bench.mock.choosing_s = 0.3
+        await bench.add(comparison("good u1n2", "bad"))
+        async with bench.at_work():
+            await until(lambda: was_tested(bench))
+        assert bench.count("alignx_updates_total", outcome="committed") == 1
+        assert bench.count("alignx_updates_total", outcome="lost") == 0
+        assert (await bench.store.preferences(TENANT, USER)).quality["engine"].comparisons == 1
+
+    run(redis_url, test, MockEngine(), queue={"lease_ms": 200, "heartbeat_ms": 50})
+
+
+# --- faults --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["overloaded", "cut"])
+def test_an_engine_that_fails_blames_nobody(redis_url: str, fault: Fault, caplog: pytest.LogCaptureFixture) -> None:
+    faults: list[Fault] = ["", fault]
+
+    async def test(bench: Bench) -> None:
+        await bench.add(comparison("good u1n1", "bad"))
+        assert await bench.update() == "committed"
+        await bench.add(comparison("good u1n2", "bad"))
+        bench.mock.choosing_status = 503
+        with pytest.raises(EngineUnavailable):
+            await bench.update()
+        fields = await bench.fields()
+        assert fields["strikes"] == "1"
+        assert not {"fail", "crash", "cap", "own"} & set(fields)
+        assert (await bench.due_in() or 0) > 0
+        name, data = (await live(bench))[-1]
+        assert name == "error"
+        assert isinstance(data, dict)
+        assert data["type"] == "urn:alignx:problem:engine_unavailable"
+        assert (await bench.store.preferences(TENANT, USER)).version == 1
+        assert await bench.update() == "committed"
+        assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n1", "u1n2"]
+
+    with caplog.at_level(logging.DEBUG, "asyncio"):
+        run(redis_url, test, MockEngine(lambda _: faults.pop(0) if faults else ""), queue={"backoff_ms": 60_000})
+    assert not [entry for entry in caplog.records if entry.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize("fault", ["refused", "mute"])
+def test_an_event_that_fails_alone_while_others_pass_is_set_aside(redis_url: str, fault: Fault) -> None:
+    async def test(bench: Bench) -> None:
+        names = [f"u1n{n}" for n in range(10)]
+        ids = (await bench.put(*names)).ids
+        outcomes = []
+        while (await bench.store.state(TENANT, USER)).pending:
+            outcomes.append(await bench.try_update())
+            await bench.serve_another()
+        assert outcomes.count("dead") == 1
+        assert outcomes.count("halved") >= 3
+        assert outcomes.count("data") >= bench.settings.queue.event_failures - 1
+        [(_, letter)] = await bench.store.dead_letters(TENANT, USER, None, 9)
+        assert letter.event_id == ids[6]
+        assert "u1n6" not in letter.error
+        assert markers((await bench.store.preferences(TENANT, USER)).text) == names[:6] + names[7:]
+
+    run(redis_url, test, MockEngine(lambda prompt: fault if "u1n6" in markers(prompt) else ""))
+
+
+@pytest.mark.parametrize("fault", ["refused", "mute"])
+def test_nothing_is_set_aside_while_nobody_passes(redis_url: str, fault: Fault) -> None:
+    faults: list[Fault] = [""]
+
+    async def test(bench: Bench) -> None:
+        await bench.serve_another()  # it has written summaries before
+        await bench.put("u1n1", "u1n2")
+        assert {await bench.try_update() for _ in range(20)} == {"engine"}
+        assert (await bench.store.state(TENANT, USER)).pending == 2
+        assert await bench.store.dead_letters(TENANT, USER, None, 9) == []
+        assert not {"fail", "cap"} & set(await bench.fields())
+
+    run(redis_url, test, MockEngine(lambda _: faults.pop() if faults else fault))
+
+
+def test_an_update_claimed_before_a_refusal_proves_nothing(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.put("u7n1", user="zoe")
+        earlier = await bench.take("zoe")
+        await bench.put("bad u1n1")
+        assert await bench.try_update() == "engine"
+        assert (await bench.updater.run(earlier)).outcome == "committed"
+        assert await bench.try_update() == "engine"
+
+    run(redis_url, test, MockEngine(lambda prompt: "refused" if "bad" in prompt else ""))
+
+
+def test_too_long_a_prompt_is_halved_at_once_but_its_last_event_waits(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.put("u1n1", "u1n2")
+        assert [await bench.try_update() for _ in range(4)] == ["data", "halved", "engine", "engine"]
+        assert (await bench.store.state(TENANT, USER)).pending == 2
+
+    run(redis_url, test, MockEngine(lambda _: "too long"))
+
+
+def test_an_event_that_cannot_be_read_is_set_aside(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.put("u1n1")
+        await bench.add('{"type":"of an older build"}')
+        await bench.put("u1n2")
+        while (await bench.store.state(TENANT, USER)).pending:
+            await bench.update()
+        [(_, letter)] = await bench.store.dead_letters(TENANT, USER, None, 9)
+        assert letter.interaction is None
+        assert "ValidationError" in letter.error
+        assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n1", "u1n2"]
+
+    run(redis_url, test, MockEngine())
+
+
+def test_a_suspect_is_not_tried_again(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.put("u1n1")
+        await bench.redis.hset(bench.keys().state, "suspect", "1")
+        assert await bench.update() == "dead"
+        assert bench.mock.prompts == []
+        [(_, letter)] = await bench.store.dead_letters(TENANT, USER, None, 9)
+        assert letter.error.startswith("This event ended its worker")
+
+    run(redis_url, test, MockEngine())
+
+
+def test_a_rebuild_that_cannot_be_made_leaves_the_summary(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.put("u1n1")
+        await bench.update()
+        await bench.queue.request_rebuild(TENANT, USER)
+        outcomes = []
+        for _ in range(3):
+            outcomes.append(await bench.try_update())
+            await bench.serve_another()
+        assert outcomes == ["engine", "data", "dropped"]
+        assert (await bench.store.preferences(TENANT, USER)).version == 1
+        assert await bench.idle()
+
+    refused = [False, True, True, True]
+    run(redis_url, test, MockEngine(lambda prompt: "refused" if "u1n1" in prompt and refused.pop(0) else ""))
+
+
+def test_a_rebuild_that_is_too_long_is_kept_while_nobody_passes(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.put("u1n1", "u1n2")
+        await bench.update()
+        await bench.queue.request_rebuild(TENANT, USER)
+        assert {await bench.update() for _ in range(5)} == {"engine"}
+        assert "rebuild" in await bench.fields()
+
+    faults: list[Fault] = [""]
+    run(redis_url, test, MockEngine(lambda _: faults.pop() if faults else "too long"))
+
+
+def test_a_rebuild_reads_dead_letters_and_survives_a_poison_among_them(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        for name in ("u1n1", "bad u1n2", "u1n3"):
+            await bench.put(name)
+            while (await bench.store.state(TENANT, USER)).pending:
+                await bench.try_update()
+                await bench.serve_another()
+        assert len(await bench.store.dead_letters(TENANT, USER, None, 9)) == 1
+        assert await bench.queue.request_rebuild(TENANT, USER) == 1
+        outcomes = []
+        while not outcomes or outcomes[-1] != "committed":
+            outcomes.append(await bench.try_update())
+            await bench.serve_another()
+        assert "postponed" in outcomes
+        assert outcomes[-2] == "dead"
+        version = await bench.store.version(TENANT, USER, 3)
+        assert (version.parent, markers(version.text)) == (None, ["u1n1", "u1n3"])
+        mended[0] = True
+        await bench.queue.request_rebuild(TENANT, USER)
+        assert await bench.update() == "committed"
+        assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n1", "u1n3", "u1n2"]
+        assert await bench.store.dead_letters(TENANT, USER, None, 9) == []
+
+    mended = [False]
+    faults = MockEngine(lambda prompt: "refused" if "bad" in prompt and not mended[0] else "")
+    run(redis_url, test, faults, queue={"event_failures": 2})
+
+
+# --- others at the same user ---------------------------------------------------------------------
+
+
+def test_a_rebuild_keeps_what_the_user_wrote(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        for name in ("u1n1", "u1n2"):
+            await bench.put(name)
+            await bench.update()
+        stamp, profile = await bench.store.profile(TENANT, USER)
+        raw = dumps(with_own_text(profile, "By hand: u1n7."))
+        assert await bench.queue.edit(TENANT, USER, 2, record("By hand: u1n7.", 3), stamp=stamp, profile=raw)
+        await bench.queue.request_rebuild(TENANT, USER)
+        assert await bench.update() == "committed"
+        version = await bench.store.version(TENANT, USER, 4)
+        assert markers(version.text) == ["u1n1", "u1n2", "u1n7"]
+        assert (version.parent, version.events.count) == (None, 2)
+
+    run(redis_url, test, MockEngine())
+
+
+def test_a_model_that_writes_no_summaries_costs_no_events(redis_url: str) -> None:
+    users = [f"u{number}" for number in range(20)]
+
+    async def test(bench: Bench) -> None:
+        for user in users:
+            await bench.put(*(f"{user}n{n}" for n in range(8)), user=user)
+        async with bench.at_work():
+            await until(lambda: engine_blamed(bench, 40), within_s=15)
+        states = [await bench.fields(user) for user in users]
+        assert sum(int(fields["pend"]) for fields in states) == 8 * len(users)
+        assert await bench.store.dead_letters(TENANT, users[0], None, 9) == []
+
+    run(redis_url, test, MockEngine(lambda _: "mute"), queue={"backoff_ms": 1})
+
+
+def test_an_edit_during_an_update_is_its_past_summary(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.put("u1n1")
+        update = asyncio.create_task(bench.update())
+        await until(lambda: asked(bench))
+        await bench.queue.edit(TENANT, USER, 0, record("By hand: u1n7."))
+        bench.mock.gate.set()
+        assert await update == "conflict"
+        assert (await bench.store.preferences(TENANT, USER)).text == "By hand: u1n7."
+        assert await bench.update() == "committed"
+        assert "<past_summary>\nBy hand: u1n7.\n</past_summary>" in bench.mock.prompts[-1]
+        assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n7", "u1n1"]
+
+    run(redis_url, test, MockEngine(lambda _: "silent"))
+
+
+def test_an_update_of_an_erased_user_writes_nothing(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.put("u1n1")
+        update = asyncio.create_task(bench.update())
+        await until(lambda: asked(bench))
+        await bench.queue.forget(TENANT, USER)
+        bench.mock.gate.set()
+        assert await update == "conflict"
+        assert await bench.user_keys() == []
+        with pytest.raises(UserUnknown):
+            await bench.store.state(TENANT, USER)
+
+    run(redis_url, test, MockEngine(lambda _: "silent"))
+
+
+def test_no_prompt_holds_another_users_words(redis_url: str) -> None:
+    async def test(bench: Bench) -> None:
+        users = [("t0", "ada"), ("t0", "bob"), ("t1", "ada")]
+        for turn in range(3):
+            for place, (tenant, user) in enumerate(users):
+                await bench.add(
+                    encode_interaction(DemographicInteraction(text=f"u{place}n{turn}")),
+                    comparison(f"good u{place}n{turn}", "bad"),
+                    tenant=tenant,
+                    user=user,
+                    scored=Scored(),
+                )
+            for _ in users:
+                await bench.make_due()
+                _, claim = await bench.queue.claim(0, "worker")
+                assert claim is not None
+                await bench.updater.run(claim)
+        assert len(bench.mock.prompts) == 9
+        for prompt in bench.mock.prompts + bench.mock.choices:
+            assert len({marker.split("n")[0] for marker in markers(prompt)}) == 1
+        for place, (tenant, user) in enumerate(users):
+            found = markers((await bench.store.preferences(tenant, user)).text)
+            assert {marker.split("n")[0] for marker in found} == {f"u{place}"}
+
+    run(redis_url, test, MockEngine())

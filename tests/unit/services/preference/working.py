@@ -1,0 +1,127 @@
+"""An updater and a worker between the tests' Redis and an engine that keeps count."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from services.engine.client import Engine
+from services.errors import EngineUnavailable
+from services.preference.queue import Queue
+from services.preference.update import Updater
+from services.preference.update_metrics import WorkerMetrics
+from services.preference.worker import Worker
+from services.settings import PROFILE_ENGINE, Settings
+from services.storage.connection import open_redis
+from services.storage.users import Store
+from tests.chaos.mock_engine import MockEngine
+from tests.unit.services.preference.rig import AT_ONCE, Rig
+
+
+def settings_for(url: str, engine_url: str, **blocks: dict[str, Any]) -> Settings:
+    return Settings.model_validate(
+        {
+            "internal_token": "t" * 16,
+            "redis": {"url": url} | blocks.get("redis", {}),
+            "queue": AT_ONCE | blocks.get("queue", {}),
+            "engine": {"url": engine_url, "breaker_failures": 1_000} | blocks.get("engine", {}),
+            "summary": blocks.get("summary", {}),
+            "server": blocks.get("server", {}),
+            "limits": blocks.get("limits", {}),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Bench(Rig):
+    mock: MockEngine
+    settings: Settings
+    updater: Updater
+    worker: Worker
+    registry: CollectorRegistry
+
+    async def update(self, **names: str) -> str:
+        """One update of the user who waits, whatever it waits for."""
+        await self.make_due()
+        claim = await self.take(**names)
+        ended = await self.updater.run(claim)
+        await self.updater.record(claim, ended)
+        return ended.outcome
+
+    async def serve_another(self, user: str = "zoe") -> None:
+        """The engine writes a summary of another user."""
+        await self.put(f"u7n{len(self.mock.prompts)}", user=user)
+        await asyncio.sleep(0.002)  # later than the latest refusal, by a clock of milliseconds
+        await self.redis.zadd(self.keys(user).ready, {self.keys(user).member: 0})  # before all others
+        ended = await self.updater.run(await self.take(user))
+        assert ended.outcome == "committed"
+
+    async def try_update(self) -> str:
+        """As `update`; also "engine" where the engine is at fault."""
+        try:
+            return await self.update()
+        except EngineUnavailable:
+            return "engine"
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """The worker runs."""
+        work = asyncio.create_task(self.worker.run())
+        try:
+            yield
+        finally:
+            self.worker.stop(work)
+            await asyncio.gather(work, return_exceptions=True)
+            await self.worker.close(0.05)
+
+
+@asynccontextmanager
+async def benched(url: str, mock: MockEngine | None, blocks: dict[str, dict[str, Any]]) -> AsyncIterator[Bench]:
+    mock, engine_used = mock or MockEngine(), mock is not None
+    async with mock.serving() as engine_url:
+        settings = settings_for(url, engine_url if engine_used else PROFILE_ENGINE, **blocks)
+        registry = CollectorRegistry()
+        metrics = WorkerMetrics(registry)
+        async with open_redis(settings.redis) as redis, Engine.open(settings.engine) as engine:
+            store = Store(redis, settings.queue.shards)
+            queue = Queue(redis, settings.queue, settings.summary)
+            updater = Updater(store, queue, engine, settings, metrics)
+            worker = Worker(queue, updater, settings, metrics)
+            yield Bench(redis, store, queue, mock, settings, updater, worker, registry)
+
+
+def run(
+    url: str, test: Callable[[Bench], Awaitable[None]], mock: MockEngine | None = None, **blocks: dict[str, Any]
+) -> None:
+    """`mock=None` is a deployment without an engine."""
+
+    async def main() -> None:
+        async with asyncio.timeout(20), benched(url, mock, blocks) as bench:
+            await test(bench)
+
+    asyncio.run(main())
+
+
+async def until(true: Callable[[], Awaitable[bool]], within_s: float = 5.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not await _holds(true):  # noqa: ASYNC110  # what is waited for happens elsewhere
+            await asyncio.sleep(0.01)
+
+
+async def _holds(true: Callable[[], Awaitable[bool]]) -> bool:
+    try:
+        return await true()
+    except RedisConnectionError:  # a connection from before a restart
+        return False
+
+
+async def asked(bench: Bench) -> bool:
+    """The engine has a request that it lets wait."""
+    return bench.mock.met["silent"] > 0

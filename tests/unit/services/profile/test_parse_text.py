@@ -1,0 +1,75 @@
+"""Summaries read back: the sentences of a profile say to a reader what they were written for."""
+
+from hypothesis import given, settings
+
+from alignx.schemas.interactions import ClickInteraction, Interaction, PurchaseInteraction, RatingInteraction
+from alignx.schemas.items import ItemFields
+from services.profile.fold import with_own_text
+from services.profile.parse_text import YEAR, YEAR_SPREAD, read_back
+from services.profile.render import render
+from services.profile.scoring import scores
+from services.profile.statement_parser import Stated
+from services.profile.statistics import EMPTY
+from tests.unit.services.profile.histories import HIKE, LONG, PERFUME, SHORT, folded, histories, prefers, texts
+
+
+def reader_of(history: list[Interaction]):
+    """A profile that knows the rendered text and nothing else."""
+    return with_own_text(EMPTY, render(folded(history)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(texts)
+def test_any_text_can_be_read(text: str):
+    stated, years = read_back(text)
+    assert all(-1 <= value <= 1 for value in (*stated.terms.values(), *stated.style.values()))
+    assert set(years) in (set(), {YEAR, YEAR_SPREAD})
+
+
+@settings(max_examples=30, deadline=None)
+@given(histories)
+def test_no_number_of_events_and_no_missing_knowledge_is_a_liking(history: list[Interaction]):
+    assert read_back("Nothing is known about this user's preferences yet.") == (Stated({}, {}), {})
+    assert read_back(f"Based on {len(history)} events so far.") == (Stated({}, {}), {})
+
+
+def test_a_taste_in_style_survives_as_text():
+    for liked, disliked in ((SHORT, LONG), (LONG, SHORT)):
+        here, there = scores(reader_of(prefers(liked, disliked, 8)), "q", (liked, disliked))
+        assert here > there
+
+
+def test_a_taste_in_things_survives_as_text():
+    history: list[Interaction] = [PurchaseInteraction(item=HIKE, considered=(PERFUME,))] * 3
+    here, there = scores(reader_of(history), "", (HIKE, PERFUME))
+    assert here > there
+
+
+def test_pairs_of_words_survive_as_text():
+    history: list[Interaction] = [ClickInteraction(clicked=ItemFields(title="Halo 5 - Xbox One"))] * 3
+    here, there = scores(
+        reader_of(history), "", (ItemFields(title="Forza - Xbox One"), ItemFields(title="Forza - Xbox 360"))
+    )
+    assert here > there
+
+
+def test_the_usual_years_survive_as_text():
+    history: list[Interaction] = [
+        RatingInteraction(item=ItemFields(title=f"{name} ({year})"), value=5)
+        for name, year in (("Up", 1951), ("Gilda", 1946), ("Laura", 1944), ("Rope", 1948))
+    ]
+    assert "Usually takes items from around 19" in render(folded(history))
+    here, there = scores(reader_of(history), "", (ItemFields(title="Harvey (1950)"), ItemFields(title="Speed (1994)")))
+    assert here > there
+
+
+def test_what_marks_what_they_leave_is_no_liking():
+    stated, _ = read_back("Words that often mark what they leave: opera. Tends to pass over Horror and Film-Noir.")
+    assert stated.terms["opera"] < 0
+    assert stated.terms["horror"] < 0
+    assert stated.terms["film-noir"] < 0
+
+
+def test_the_newest_of_the_users_own_words_win():
+    stated, _ = read_back('In their own words, newest first: "I hate golf" "I love golf"')
+    assert stated.terms["golf"] < 0

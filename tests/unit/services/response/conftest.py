@@ -1,0 +1,278 @@
+"""The response service for a test: real uvicorn and Redis, and an engine made by hand.
+
+`serve(engine={…}, response={…})` starts it with these settings in a thread of its own, so that the
+tests are plain functions with a plain HTTP client.
+"""
+
+import asyncio
+import math
+import re
+import string
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from alignx.schemas.interactions import INTERACTION
+from services.preference.edits import edited
+from services.preference.ingest import Ingest
+from services.preference.queue import Queue
+from services.preference.update_metrics import IngestMetrics
+from services.response.__main__ import create_response_app
+from services.server.app import TENANT_HEADER, TOKEN_HEADER, create_server
+from services.settings import EngineSettings, LogSettings, RedisSettings, ResponseSettings, ServerSettings, Settings
+from services.storage.connection import open_redis
+from services.storage.users import Store
+
+INTERNAL_TOKEN = "internal-token-of-the-tests"
+NOBODY = "http://127.0.0.1:9/v1"
+"""Where no engine listens."""
+ANSWER = {
+    "id": "chatcmpl-1",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi."}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12},
+}
+
+HERE = "the engine made by hand"
+"""Stands for its URL in the settings of `serve`."""
+
+Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Prefer = Callable[[Sequence[str]], Sequence[float]]
+"""Items in the order shown -> log-probability of each place's letter."""
+
+
+def answers(body: Any) -> Reply:
+    async def reply(_: web.Request) -> web.StreamResponse:
+        return web.Response(
+            body=body if isinstance(body, bytes) else orjson.dumps(body), content_type="application/json"
+        )
+
+    return reply
+
+
+def refuses(status: int, message: str = "boom: a canary") -> Reply:
+    async def reply(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"error": {"message": message, "code": status}}, status=status)
+
+    return reply
+
+
+def sends(*pieces: bytes, cut: bool = False) -> Reply:
+    """An event stream, one packet a piece; `cut` breaks the connection behind the last."""
+
+    async def reply(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for piece in pieces:
+            await response.write(piece)
+            await asyncio.sleep(0.01)
+        if cut:
+            assert request.transport is not None
+            request.transport.abort()
+        return response
+
+    return reply
+
+
+def always_a(shown: Sequence[str]) -> list[float]:
+    """Nine tenths for the first place, whatever stands there."""
+    return [math.log(0.9)] + [math.log(0.1 / (len(shown) - 1))] * (len(shown) - 1)
+
+
+class FakeEngine:
+    """Speaks vLLM's part of the wire: models, tokenizer, chat, and the odds of letters."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        """Of chats; those that ask for a letter are in `choices`."""
+        self.choices: list[dict[str, Any]] = []
+        self.chat: Reply = answers(ANSWER)
+        self.prefer: Prefer = always_a
+        self.choice_status = 200
+        self.embedded: list[list[str]] = []
+        """Texts of each call for embeddings."""
+        self.embed: Callable[[str], list[float]] = lambda _: [1.0]
+        self.embed_status = 200
+        self.embed_pause = 0.0
+        self.left = threading.Event()
+        """A caller has hung up on `silent` or `endless`."""
+
+    async def silent(self, _: web.Request) -> web.StreamResponse:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            self.left.set()
+            raise
+        raise AssertionError("unreachable")
+
+    async def endless(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(b'data: {"choices": []}\n\n')
+                await asyncio.sleep(0.01)
+        finally:
+            self.left.set()
+
+    async def on_chat(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        if body.get("continue_final_message"):
+            return self._choice(body)
+        self.bodies.append(body)
+        return await self.chat(request)
+
+    def _choice(self, body: dict[str, Any]) -> web.Response:
+        self.choices.append(body)
+        if self.choice_status != 200:
+            return web.Response(status=self.choice_status)
+        logprobs = self.prefer(items_shown(body))
+        listed = [
+            {"token": f"token_id:{token}", "logprob": logprob}
+            for token, logprob in zip(body["logprob_token_ids"], logprobs, strict=True)
+        ]
+        return web.json_response({"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}]})
+
+    async def on_embeddings(self, request: web.Request) -> web.StreamResponse:
+        texts: list[str] = (await request.json())["input"]
+        self.embedded.append(texts)
+        await asyncio.sleep(self.embed_pause)
+        found = [{"index": place, "embedding": self.embed(text)} for place, text in enumerate(texts)]
+        return web.json_response({"data": found}, status=self.embed_status)
+
+    async def on_models(self, _: web.Request) -> web.StreamResponse:
+        return web.json_response({"object": "list", "data": [{"id": "tiny", "object": "model"}]})
+
+    async def on_tokenize(self, request: web.Request) -> web.StreamResponse:
+        letter = (await request.json())["prompt"].strip()
+        return web.json_response({"tokens": [string.ascii_uppercase.index(letter) + 32]})
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        app = web.Application(client_max_size=1 << 24)
+        app.router.add_post("/v1/chat/completions", self.on_chat)
+        app.router.add_post("/v1/embeddings", self.on_embeddings)
+        app.router.add_get("/v1/models", self.on_models)
+        app.router.add_post("/tokenize", self.on_tokenize)
+        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        finally:
+            await runner.cleanup()
+
+
+def items_shown(body: dict[str, Any]) -> list[str]:
+    """The items of a selection prompt by their letters."""
+    return re.findall(r'<item letter="[A-Z]">\n(.*?)\n</item>', body["messages"][1]["content"], re.DOTALL)
+
+
+class Service:
+    """A running response service, its engine, and the hand that writes users' histories."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, url: str, engine: FakeEngine, ingest: Ingest) -> None:
+        self.url = url
+        self.engine = engine
+        self.http = self.client("acme")
+        self._loop = loop
+        self._ingest = ingest
+
+    def client(self, tenant: str) -> httpx.Client:
+        headers = {TOKEN_HEADER: INTERNAL_TOKEN, TENANT_HEADER: tenant}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=10)
+
+    def learn(self, user: str, *events: dict[str, Any], tenant: str = "acme") -> None:
+        """Appends events, as the preference service does."""
+        interactions = [INTERACTION.validate_python(event) for event in events]
+        self._wait(self._ingest.append(tenant, user, interactions))
+
+    def write_summary(self, user: str, text: str, tenant: str = "acme") -> None:
+        """Makes `text` version 1."""
+        self._wait(self._ingest.edit(tenant, user, 0, edited(text, 0)))
+
+    def _wait(self, work: Coroutine[Any, Any, Any]) -> None:
+        future: Future[Any] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future.result(10)
+
+    def chat(self, content: str = "Why is the sky blue?", **fields: Any) -> httpx.Response:
+        body = {"messages": [{"role": "user", "content": content}], **fields}
+        return self.http.post("/v1/chat/completions", json=body)
+
+    def sent(self) -> list[dict[str, Any]]:
+        """The messages of the last chat, as the engine got them."""
+        messages: list[dict[str, Any]] = self.engine.bodies[-1]["messages"]
+        return messages
+
+    def select(self, user: str, items: Sequence[Any], **fields: Any) -> httpx.Response:
+        return self.http.post(f"/v1/users/{user}/select", json={"items": items, **fields})
+
+    def recommend(self, user: str, candidates: Sequence[Any], **fields: Any) -> httpx.Response:
+        return self.http.post(f"/v1/users/{user}/recommend", json={"candidates": candidates, **fields})
+
+
+@asynccontextmanager
+async def running_service(redis_url: str, changes: dict[str, dict[str, Any]]) -> AsyncIterator[Service]:
+    engine = FakeEngine()
+    async with engine.serving() as engine_url:
+        told = {name: engine_url if value == HERE else value for name, value in changes.get("engine", {}).items()}
+        settings = Settings(
+            internal_token=INTERNAL_TOKEN,
+            redis=RedisSettings(url=redis_url),
+            engine=EngineSettings(**{"url": engine_url, **told}),
+            response=ResponseSettings(**changes.get("response", {})),
+            server=ServerSettings(port=0, shutdown_s=1),
+            log=LogSettings(access=False),
+        )
+        server = create_server(create_response_app(settings), settings, port=0)
+        task = asyncio.create_task(server.serve())
+        while not server.started:
+            if task.done():
+                task.result()
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        async with open_redis(settings.redis) as redis:
+            queue = Queue(redis, settings.queue, settings.summary)
+            store = Store(redis, settings.queue.shards)
+            ingest = Ingest(store, queue, settings.limits, IngestMetrics(CollectorRegistry()))
+            yield Service(asyncio.get_running_loop(), f"http://127.0.0.1:{port}", engine, ingest)
+        server.should_exit = True
+        await task
+
+
+Serve = Callable[..., Service]
+
+
+@pytest.fixture
+def serve(redis_url: str) -> Iterator[Serve]:
+    """`serve(engine={…}, response={…})`: the service with these settings; ends with the test."""
+    loop, running = asyncio.new_event_loop(), AsyncExitStack()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    def wait(work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(20)
+
+    clients: list[httpx.Client] = []
+
+    def start(**changes: dict[str, Any]) -> Service:
+        service: Service = wait(running.enter_async_context(running_service(redis_url, changes)))
+        clients.append(service.http)
+        return service
+
+    try:
+        yield start
+    finally:
+        for client in clients:
+            client.close()
+        wait(running.aclose())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()

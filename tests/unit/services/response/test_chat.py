@@ -1,0 +1,491 @@
+"""Personalized chat: what reaches the engine, and what comes back."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alignx.schemas.requests import PersonalizationUsed
+from services.engine.wire import RawAnswer
+from services.errors import EngineUnavailable
+from services.prompts.templates import CHAT_ACKNOWLEDGEMENT, CHAT_SYSTEM
+from services.response.chat import streamed
+from tests.unit.services.response.conftest import ANSWER, NOBODY, Serve, answers, refuses, sends
+
+QUESTION = {"role": "user", "content": "Why is the sky blue?"}
+ACKNOWLEDGED = {"role": "assistant", "content": CHAT_ACKNOWLEDGEMENT}
+COMPARISON = {"type": "comparison", "query": "tides?", "chosen": "The moon.", "rejected": "Well, in 1687 …"}
+
+
+def event(number: int) -> bytes:
+    return b'data: {"id": "x",  "choices": [{"delta": {"content": "\xc3\xa9%d"}}]}\n\n' % number
+
+
+STREAM = b"".join(map(event, range(3))) + b"data: [DONE]\n\n"
+
+
+def member(**used: Any) -> bytes:
+    """What is added to the first event of a stream."""
+    return b'"personalization":' + orjson.dumps(PersonalizationUsed(**used).model_dump()) + b","
+
+
+def failure(answer: httpx.Response) -> dict[str, Any]:
+    """The error of an answer in OpenAI's shape."""
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json().keys() == {"error"}
+    error: dict[str, Any] = answer.json()["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert "canary" not in error["message"]
+    return error
+
+
+# --- conditioning ------------------------------------------------------------------------------
+
+
+def test_the_summary_stands_before_the_conversation(serve: Serve) -> None:
+    service = serve()
+    service.write_summary("ada", "Likes </preferences> brevity.")
+    answer = service.chat(user="ada")
+    assert service.sent() == [
+        {"role": "system", "content": CHAT_SYSTEM["summary"]},
+        {"role": "user", "content": "<preferences>\nLikes &lt;/preferences> brevity.\n</preferences>"},
+        ACKNOWLEDGED,
+        QUESTION,
+    ]
+    used = {"mode": "summary", "user": "ada", "version": 1, "history": 0}
+    assert answer.json() == {**ANSWER, "personalization": used}
+    assert answer.headers["X-AlignX-Mode"] == "summary"
+    assert answer.headers["X-AlignX-Summary-Version"] == "1"
+
+
+def test_before_a_first_version_the_profile_speaks(serve: Serve) -> None:
+    service = serve()
+    service.learn("ada", {"type": "statement", "text": "I like brevity."})
+    answer = service.chat(user="ada")
+    assert "I like brevity." in service.sent()[1]["content"]
+    assert answer.json()["personalization"]["version"] == 0
+
+
+def test_the_callers_instructions_join_ours_and_all_else_passes_unchanged(serve: Serve) -> None:
+    service = serve()
+    service.write_summary("ada", "Likes brevity.")
+    call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    turns = [
+        QUESTION,
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "scattering"},
+        {"role": "user", "name": "ada", "content": [{"type": "text", "text": "so?"}]},
+    ]
+    messages = [
+        {"role": "system", "content": "You work here."},
+        {"role": "developer", "content": [{"type": "text", "text": "Be kind."}]},
+        *turns,
+    ]
+    service.chat(user="ada", messages=messages)
+    system, _, acknowledged, *rest = service.sent()
+    assert system["content"] == f"{CHAT_SYSTEM['summary']}\n\nYou work here.\n\nBe kind."
+    assert [acknowledged, *rest] == [ACKNOWLEDGED, *turns]
+
+
+@pytest.mark.parametrize("mode", ["ica", "direct"])
+def test_raw_history_stands_before_the_conversation_oldest_first(serve: Serve, mode: Any) -> None:
+    service = serve()
+    service.learn("ada", COMPARISON, {"type": "post", "text": "I <b>love</b> tides"})
+    answer = service.chat(user="ada", personalization={"mode": mode})
+    system, history, *rest = service.sent()
+    assert system["content"] == CHAT_SYSTEM[mode]
+    assert history["content"] == (
+        '<events>\n<event n="1" type="comparison">\n<query>tides?</query>\n<chosen>The moon.</chosen>\n'
+        '<rejected>Well, in 1687 …</rejected>\n</event>\n<event n="2" type="post">\n'
+        "<wrote>I &lt;b>love&lt;/b> tides</wrote>\n</event>\n</events>"
+    )
+    assert rest == [ACKNOWLEDGED, QUESTION]
+    assert answer.json()["personalization"] == {"mode": mode, "user": "ada", "version": None, "history": 2}
+    assert "X-AlignX-Summary-Version" not in answer.headers
+
+
+def directed(**places: float) -> dict[str, Any]:
+    """A comparison with these directions: `d47=1` leans to the first label of dimension 47."""
+    return {**COMPARISON, "directions": [places.get(f"d{number}", 0.5) for number in range(90)]}
+
+
+def test_pba_names_the_directions_of_the_history(serve: Serve) -> None:
+    service = serve()
+    post = {"type": "post", "text": "canary"}
+    service.learn("ada", directed(d47=1, d57=0), post, COMPARISON, directed(d47=1, d16=1, d57=1))
+    answer = service.chat(user="ada", personalization={"mode": "pba"})
+    assert service.sent() == [
+        {"role": "system", "content": CHAT_SYSTEM["pba"]},
+        {"role": "user", "content": "<preferences>\nConcise communication style; Likes science\n</preferences>"},
+        ACKNOWLEDGED,
+        QUESTION,
+    ]
+    used = {"mode": "pba", "user": "ada", "version": None, "history": 2}
+    assert answer.json() == {**ANSWER, "personalization": used}
+    assert answer.headers["X-AlignX-Mode"] == "pba"
+    assert "X-AlignX-Summary-Version" not in answer.headers
+
+
+def test_pba_reads_recent_events_alone(serve: Serve) -> None:
+    service = serve()
+    service.learn("ada", directed(d47=0), *[directed(d57=1)] * 16)
+    service.chat(user="ada", personalization={"mode": "pba"})
+    assert service.sent()[1]["content"] == "<preferences>\nLikes law\n</preferences>"
+    service.learn("ada", directed(d57=0))
+    answer = service.chat(user="ada", personalization={"mode": "pba", "max_history": 1})
+    assert service.sent()[1]["content"] == "<preferences>\nDislikes law\n</preferences>"
+    assert answer.json()["personalization"]["history"] == 1
+
+
+def test_pba_has_room_for_directions_whose_texts_have_none(serve: Serve) -> None:
+    service = serve(engine={"context_tokens": 2_048})
+    service.learn("ada", *[{**directed(d57=1), "chosen": "word " * 2_000}] * 5)
+    assert service.chat(user="ada", personalization={"mode": "pba"}).json()["personalization"]["history"] == 5
+
+
+@pytest.mark.parametrize("events", [[COMPARISON], [directed(d47=1), directed(d47=0)], [directed()]])
+def test_pba_without_a_direction_is_a_plain_answer(serve: Serve, events: Any) -> None:
+    service = serve()
+    service.learn("ada", *events)
+    answer = service.chat(user="ada", personalization={"mode": "pba"})
+    assert service.sent() == [QUESTION]
+    assert answer.json()["personalization"] == {"mode": "none", "user": "ada", "version": None, "history": 0}
+    assert answer.headers["X-AlignX-Mode"] == "none"
+
+
+def test_pba_keeps_to_its_user(serve: Serve) -> None:
+    service = serve()
+    service.learn("bob", directed(d57=1))
+    service.learn("ada", directed(d57=1), tenant="other")
+    service.learn("ada", directed(d47=1))
+    service.chat(user="ada", personalization={"mode": "pba"})
+    assert service.sent()[1]["content"] == "<preferences>\nLikes science\n</preferences>"
+
+
+def test_max_history_counts_from_the_latest(serve: Serve) -> None:
+    service = serve()
+    service.learn("ada", *({"type": "post", "text": f"post {i}."} for i in range(20)))
+    service.chat(user="ada", personalization={"mode": "direct", "max_history": 2})
+    assert service.sent()[1]["content"].count("<wrote>") == 2
+    assert "post 18." in service.sent()[1]["content"]
+    service.chat(user="ada", personalization={"mode": "ica"})
+    assert service.sent()[1]["content"].count("<wrote>") == 16
+
+
+def test_history_is_cut_to_the_engines_context(serve: Serve) -> None:
+    service = serve(engine={"context_tokens": 2_048})
+    service.learn("ada", *({"type": "post", "text": f"{i} " + "word " * 100} for i in range(20)))
+    answer = service.chat(user="ada", personalization={"mode": "direct"})
+    assert 1 <= answer.json()["personalization"]["history"] <= 4
+    assert "19 word" in service.sent()[1]["content"]
+
+
+@pytest.mark.parametrize("fields", [{"user": "ada", "personalization": {"mode": "none"}}, {}])
+def test_without_personalization_the_messages_are_the_callers(serve: Serve, fields: Any) -> None:
+    service = serve()
+    service.write_summary("ada", "Likes brevity.")
+    answer = service.chat(**fields)
+    assert service.sent() == [QUESTION]
+    assert answer.json()["personalization"] == {
+        "mode": "none",
+        "user": fields.get("user"),
+        "version": None,
+        "history": 0,
+    }
+
+
+@pytest.mark.parametrize("mode", ["summary", "ica", "pba", "direct"])
+def test_a_user_nothing_is_known_of_gets_a_plain_answer(serve: Serve, mode: str) -> None:
+    service = serve()
+    answer = service.chat(user="new", personalization={"mode": mode})
+    assert answer.status_code == 200
+    assert service.sent() == [QUESTION]
+    assert answer.json()["personalization"] == {"mode": "none", "user": "new", "version": None, "history": 0}
+    assert answer.headers["X-AlignX-Mode"] == "none"
+
+
+@pytest.mark.parametrize("mode", ["summary", "ica", "direct"])
+def test_nothing_of_other_users_or_tenants_reaches_the_engine(serve: Serve, mode: str) -> None:
+    service = serve()
+    for tenant, user in (("acme", "bob"), ("acme", "ada2"), ("other", "ada")):
+        service.learn(user, {"type": "post", "text": f"canary of {tenant} {user}"}, tenant=tenant)
+        service.write_summary(user, "A canary too.", tenant=tenant)
+    service.learn("ada", {"type": "statement", "text": "I like tides."})
+    service.chat(user="ada", personalization={"mode": mode})
+    assert "tides" in orjson.dumps(service.engine.bodies).decode()
+    assert "canary" not in orjson.dumps(service.engine.bodies).decode()
+
+
+@pytest.mark.parametrize("user", ["ada", "Jürgen 東"])
+def test_the_header_names_the_user_where_the_body_does_not(serve: Serve, user: str) -> None:
+    service = serve()
+    service.write_summary(user, "Likes brevity.")
+    body = {"messages": [QUESTION]}
+    headers = httpx.Headers([("X-User-Id", user)], encoding="utf-8")
+    answer = service.http.post("/v1/chat/completions", json=body, headers=headers)
+    assert answer.json()["personalization"]["user"] == user
+    assert answer.json()["personalization"]["mode"] == "summary"
+    answer = service.http.post("/v1/chat/completions", json=body | {"user": "bob"}, headers=headers)
+    assert answer.json()["personalization"]["user"] == "bob"
+
+
+# --- what passes to the engine -----------------------------------------------------------------
+
+
+def test_openais_fields_pass_and_ours_are_added(serve: Serve) -> None:
+    service = serve(response={"max_tokens": 77})
+    fields: dict[str, Any] = {
+        "temperature": 0.3,
+        "top_p": 0.9,
+        "seed": 7,
+        "stop": ["\n"],
+        "n": 2,
+        "logit_bias": {"5": -1},
+        "tools": [{"type": "function", "function": {"name": "look"}}],
+        "response_format": {"type": "json_object"},
+        "top_k": 5,
+    }
+    service.chat(**fields)
+    assert service.engine.bodies == [{**fields, "messages": [QUESTION], "model": "tiny", "max_tokens": 77}]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "priority", "cache_salt", "chat_template", "chat_template_kwargs", "vllm_xargs", "kv_transfer_params",
+        "prompt_logprobs", "add_generation_prompt", "continue_final_message", "documents", "request_id",
+        "mm_processor_kwargs", "structured_outputs", "store", "metadata", "user", "personalization", "anything_else",
+    ],
+)  # fmt: skip
+def test_fields_that_reach_past_the_caller_stay_here(serve: Serve, name: str) -> None:
+    service = serve()
+    values: dict[str, Any] = {"user": "ada", "personalization": {"mode": "none"}}
+    assert service.chat(**{name: values.get(name, {"a": 1})}).status_code == 200
+    assert service.engine.bodies[0].keys() == {"messages", "model", "max_tokens"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "sent"),
+    [
+        ({}, {"max_tokens": 1_024}),
+        ({"max_tokens": None}, {"max_tokens": 1_024}),
+        ({"max_tokens": 5}, {"max_tokens": 5}),
+        ({"max_completion_tokens": 6}, {"max_completion_tokens": 6}),
+        ({"max_completion_tokens": 6, "max_tokens": 5}, {"max_completion_tokens": 6, "max_tokens": 5}),
+    ],
+)
+def test_an_answer_always_has_a_limit(serve: Serve, fields: Any, sent: Any) -> None:
+    service = serve()
+    service.chat(**fields)
+    body = service.engine.bodies[0]
+    assert {name: body[name] for name in body if name.endswith("_tokens")} == sent
+
+
+def test_each_tenant_has_a_cache_of_its_own(serve: Serve) -> None:
+    service = serve(engine={"cache_salt_secret": "a secret"})
+    service.chat(cache_salt="forged")
+    with service.client("other") as other:
+        other.post("/v1/chat/completions", json={"messages": [QUESTION]})
+    first, second = (body["cache_salt"] for body in service.engine.bodies)
+    assert len({first, second, "forged"}) == 3
+
+
+# --- refusals ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["summary", "ica", "pba", "direct"])
+def test_a_mode_without_a_user_is_the_callers_mistake(serve: Serve, mode: str) -> None:
+    service = serve()
+    answer = service.chat(personalization={"mode": mode})
+    assert answer.status_code == 422
+    error = failure(answer)
+    assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", "user", "invalid_request")
+    assert service.engine.bodies == []
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"content": "x"}]}, "messages.0.role"),
+        ({"messages": [{"role": "system"}, QUESTION]}, "messages.0"),
+        ({"messages": [QUESTION], "max_tokens": 0}, "max_tokens"),
+        ({"messages": [QUESTION], "user": "a/b"}, "user"),
+        ({"messages": [QUESTION], "user": "a", "personalization": {"mode": "all"}}, "personalization.mode"),
+        ({"messages": [QUESTION], "user": "a", "personalization": {"modes": "ica"}}, "personalization.modes"),
+    ],
+)
+def test_a_field_that_is_not_valid_is_named(serve: Serve, body: Any, param: str) -> None:
+    service = serve()
+    service.write_summary("ada", "Likes brevity.")
+    answer = service.http.post("/v1/chat/completions", json={"user": "ada", **body})
+    assert answer.status_code == 422
+    assert failure(answer)["param"] == param
+    assert service.engine.bodies == []
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("status", "ours", "code"),
+    [(400, 422, "engine_rejected"), (500, 503, "engine_unavailable"), (429, 503, "engine_unavailable")],
+)
+def test_an_engine_that_refuses_is_told_in_openais_shape(
+    serve: Serve, status: int, ours: int, code: str, stream: bool
+) -> None:
+    service = serve()
+    service.engine.chat = refuses(status)
+    answer = service.chat(stream=stream)
+    assert answer.status_code == ours
+    assert failure(answer)["code"] == code
+
+
+def test_a_model_that_nobody_serves_is_the_callers_mistake(serve: Serve) -> None:
+    service = serve()
+    service.engine.chat = refuses(404)
+    answer = service.chat(model="other")
+    assert (answer.status_code, failure(answer)["param"]) == (422, "model")
+
+
+@pytest.mark.parametrize("stream", [True, False, None])
+@pytest.mark.parametrize("engine", [{"url": NOBODY}, {"url": NOBODY, "model": "tiny"}])
+def test_while_the_engine_is_away_chat_is_unavailable(serve: Serve, engine: Any, stream: bool | None) -> None:
+    service = serve(engine=engine)
+    answer = service.chat(user="ada", stream=stream)
+    assert answer.status_code == 503
+    assert failure(answer)["type"] == "server_error"
+    assert failure(answer)["code"] == "engine_unavailable"
+
+
+@pytest.mark.parametrize("stream", [True, False, None])
+def test_chat_is_nothing_that_a_deployment_without_an_engine_has(serve: Serve, stream: bool | None) -> None:
+    answer = serve(engine={"url": "profile"}).chat(user="ada", stream=stream)
+    assert (answer.status_code, failure(answer)["code"]) == (501, "no_engine")
+    assert "Retry-After" not in answer.headers
+
+
+@pytest.mark.parametrize("body", [b"nonsense", [], b""])
+def test_an_answer_that_cannot_be_read_is_the_engines_fault(serve: Serve, body: Any) -> None:
+    service = serve()
+    service.engine.chat = answers(body)
+    answer = service.chat()
+    assert answer.status_code in (502, 503)
+    assert failure(answer)["code"] in ("engine_error", "engine_unavailable")
+
+
+# --- streams -----------------------------------------------------------------------------------
+
+
+def test_a_stream_passes_with_one_member_added(serve: Serve) -> None:
+    service = serve()
+    service.write_summary("ada", "Likes brevity.")
+    service.engine.chat = sends(STREAM)
+    answer = service.chat(user="ada", stream=True, stream_options={"include_usage": True})
+    used = {"mode": "summary", "user": "ada", "version": 1}
+    assert answer.content == STREAM.replace(b"{", b"{" + member(**used), 1)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["X-AlignX-Summary-Version"] == "1"
+    assert service.engine.bodies[0]["stream_options"] == {"include_usage": True}
+
+
+def test_events_are_not_held_back(serve: Serve) -> None:
+    service = serve()
+    service.engine.chat = sends(*(STREAM[i : i + 1] for i in range(100)), STREAM[100:])
+    with service.http.stream("POST", "/v1/chat/completions", json={"messages": [QUESTION], "stream": True}) as answer:
+        pieces = list(answer.iter_raw())
+    assert len(pieces) > 1
+    assert all(piece.endswith(b"\n\n") for piece in pieces)
+    assert b"".join(pieces) == STREAM.replace(b"{", b"{" + member(mode="none", user=None), 1)
+
+
+async def in_chunks(data: bytes, cuts: list[int], error: Exception | None = None) -> AsyncIterator[bytes]:
+    places = [0, *sorted(cuts), len(data)]
+    for start, end in itertools.pairwise(places):
+        yield data[start:end]
+    if error:
+        raise error
+
+
+def passed(chunks: AsyncIterator[bytes]) -> bytes:
+    async def main() -> bytes:
+        used = PersonalizationUsed(mode="ica", user="ada", history=3)
+        return b"".join([piece async for piece in streamed(RawAnswer(200, "text/event-stream", chunks), used)])
+
+    return asyncio.run(main())
+
+
+ADDED = member(mode="ica", user="ada", history=3)
+STREAMS = st.sampled_from(
+    [
+        STREAM,
+        STREAM.replace(b"\n", b"\r\n"),
+        STREAM.replace(b"data: ", b"data:"),
+        b": waiting\n\n" + STREAM,
+        b"event: message\nid: 1\n" + STREAM,
+        STREAM.removesuffix(b"\n"),
+    ]
+)
+
+
+@given(STREAMS, st.lists(st.integers(0, len(STREAM)), max_size=8))
+def test_chunks_may_end_anywhere(stream: bytes, cuts: list[int]) -> None:
+    assert passed(in_chunks(stream, cuts)) == stream.replace(b"{", b"{" + ADDED, 1)
+
+
+@given(STREAMS, st.integers(0, len(STREAM)), st.lists(st.integers(0, len(STREAM)), max_size=4))
+def test_an_engine_that_breaks_off_leaves_whole_events_and_an_error(stream: bytes, end: int, cuts: list[int]) -> None:
+    broken = EngineUnavailable("The engine broke off its answer")
+    data = stream[: min(end, stream.index(b"data: [DONE]" if b"data: " in stream else b"data:[DONE]"))]
+    got = passed(in_chunks(data, [min(cut, len(data)) for cut in cuts], broken))
+    start, error = got.rsplit(b"data: ", 1)
+    assert orjson.loads(error) == broken.openai()
+    assert error.endswith(b"\n\n")
+    assert stream.replace(b"{", b"{" + ADDED, 1).startswith(start)
+    assert not start or start.endswith((b"\n\n", b"\r\n\r\n"))
+    assert b"[DONE]" not in got
+
+
+@pytest.mark.parametrize("tail", [b"", b'data: {"id": "y", "cho'])
+def test_an_engine_that_dies_in_a_stream_ends_it_with_an_error(serve: Serve, tail: bytes) -> None:
+    service = serve()
+    service.engine.chat = sends(event(0), event(1), tail or event(2), cut=True)
+    answer = service.chat(stream=True)
+    assert answer.status_code == 200
+    *events, error, rest = answer.content.split(b"\n\n")
+    assert len(events) == (2 if tail else 3)
+    assert orjson.loads(error.removeprefix(b"data: "))["error"]["code"] == "engine_unavailable"
+    assert rest == b""
+    assert b"[DONE]" not in answer.content
+
+
+# --- callers that leave ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_caller_that_leaves_early_ends_the_engines_work(serve: Serve, stream: bool) -> None:
+    service = serve(engine={"concurrency": 1})
+    service.engine.chat = service.engine.silent
+    body = {"messages": [QUESTION], "stream": stream}
+    with service.client("acme") as client, pytest.raises(httpx.ReadTimeout):
+        client.post("/v1/chat/completions", json=body, timeout=1)
+    assert service.engine.left.wait(5)
+    service.engine.chat = answers(ANSWER)
+    assert service.chat().status_code == 200  # the only slot is free again
+
+
+def test_a_caller_that_leaves_a_stream_ends_the_engines_work(serve: Serve) -> None:
+    service = serve(engine={"concurrency": 1})
+    service.engine.chat = service.engine.endless
+    body = {"messages": [QUESTION], "stream": True}
+    with service.client("acme") as client, client.stream("POST", "/v1/chat/completions", json=body) as answer:
+        assert next(answer.iter_raw()).startswith(b"data: ")
+    assert service.engine.left.wait(5)
+    service.engine.chat = answers(ANSWER)
+    assert service.chat().status_code == 200

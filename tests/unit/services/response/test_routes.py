@@ -1,0 +1,83 @@
+"""What the routes share: the gateway's word, the list of models, health, metrics, and what is logged."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from services.server.app import TENANT_HEADER, TOKEN_HEADER
+from tests.unit.services.response.conftest import INTERNAL_TOKEN, NOBODY, Serve
+
+CALLS: list[tuple[str, str, Any]] = [
+    ("POST", "/v1/users/ada/select", {"items": ["a", "b"]}),
+    ("POST", "/v1/users/ada/recommend", {"candidates": ["a", "b"]}),
+    ("POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], "user": "ada"}),
+    ("GET", "/v1/models", None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CALLS)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {TENANT_HEADER: "acme"},
+        {TOKEN_HEADER: "wrong", TENANT_HEADER: "acme"},
+        {TOKEN_HEADER: INTERNAL_TOKEN},
+    ],
+)
+def test_only_the_gateway_is_answered(serve: Serve, method: str, path: str, body: Any, headers: Any) -> None:
+    service = serve()
+    service.learn("ada", {"type": "statement", "text": "I like tea."})
+    answer = httpx.request(method, service.url + path, json=body, headers=headers)
+    assert answer.status_code == 401
+    assert (service.engine.bodies, service.engine.choices) == ([], [])
+
+
+@pytest.mark.parametrize(("engine", "model"), [({}, "tiny"), ({"url": "profile"}, "profile"), ({"url": NOBODY}, None)])
+def test_models_are_the_engines(serve: Serve, engine: Any, model: str | None) -> None:
+    answer = serve(engine=engine).http.get("/v1/models")
+    if model is None:
+        assert answer.status_code == 503
+    else:
+        assert answer.json()["object"] == "list"
+        assert [entry["id"] for entry in answer.json()["data"]] == [model]
+
+
+def test_the_service_is_ready_without_its_engine(serve: Serve) -> None:
+    answer = serve(engine={"url": NOBODY}).http.get("/readyz")
+    assert (answer.status_code, answer.json()["checks"]["redis"]) == (200, "ok")
+
+
+def test_calls_of_the_engine_are_counted_and_name_no_user(serve: Serve) -> None:
+    service = serve()
+    service.learn("ada-canary", {"type": "statement", "text": "I like tea."})
+    service.chat(user="ada-canary")
+    service.select("ada-canary", ["a canary", "b"])
+    metrics = service.http.get("/metrics").text
+    assert 'alignx_engine_calls_total{kind="chat",outcome="ok"} 1.0' in metrics
+    assert 'alignx_engine_calls_total{kind="choose",outcome="ok"} 2.0' in metrics
+    assert 'alignx_engine_tokens_total{kind="chat",token="completion"} 3.0' in metrics
+    assert 'route="/v1/users/{user}/select"' in metrics
+    assert "canary" not in metrics
+
+
+@pytest.mark.parametrize("user", ["a%20b", "%E6%9D%B1", "a:b@c"])
+def test_ids_of_users_may_hold_anything_but_a_slash(serve: Serve, user: str) -> None:
+    service = serve()
+    assert service.select(user, ["a", "b"]).status_code == 404
+    service.learn(httpx.URL(f"http://x/{user}").path[1:], {"type": "statement", "text": "I like tea."})
+    assert service.select(user, ["a", "b"]).status_code == 200
+
+
+def test_a_body_that_is_no_json_is_refused(serve: Serve) -> None:
+    service = serve()
+    for path, code in (("users/ada/select", "type"), ("chat/completions", "error")):
+        answer = service.http.post(f"/v1/{path}", content=b"{", headers={"Content-Type": "application/json"})
+        assert answer.status_code == 400
+        assert "malformed_body" in str(answer.json()[code])
+
+
+def test_the_schema_names_every_call(serve: Serve) -> None:
+    paths = serve().http.get("/openapi.json").json()["paths"]
+    assert {path for _, path, _ in CALLS} <= {path.replace("{user}", "ada") for path in paths}

@@ -1,0 +1,238 @@
+"""Selection: who scores, and that neither a place nor an outage decides."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.engine.judge import fuse
+from tests.unit.services.response.conftest import NOBODY, Serve, Service, always_a, items_shown
+
+SHORT, LONG = "Yes.", "Well, that depends on a great many things, which we shall now consider one by one! " * 3
+BREVITY = [{"type": "comparison", "query": f"q{i}", "chosen": SHORT, "rejected": LONG} for i in range(6)]
+
+
+def probabilities(answer: Any) -> list[float]:
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert [item["index"] for item in body["items"]] == list(range(len(body["items"])))
+    found: list[float] = [item["probability"] for item in body["items"]]
+    assert body["choice"] == found.index(max(found))
+    return found
+
+
+def knows_ada(service: Service) -> Service:
+    service.learn("ada", *BREVITY)
+    service.write_summary("ada", "Likes brevity.")
+    return service
+
+
+def likes(wanted: str) -> Any:
+    """An engine that reads the items: four fifths for `wanted` wherever it stands."""
+
+    def prefer(shown: Sequence[str]) -> list[float]:
+        return [math.log(0.8 if item == wanted else 0.2 / (len(shown) - 1)) for item in shown]
+
+    return prefer
+
+
+# --- the engine's word -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_a_pure_position_bias_cancels_out(serve: Serve, count: int) -> None:
+    service = knows_ada(serve())
+    service.engine.prefer = always_a
+    answer = service.select("ada", [f"item {i}" for i in range(count)], method="engine")
+    assert probabilities(answer) == pytest.approx([1 / count] * count, abs=1e-6)
+    assert answer.json()["position_bias"] > 0.2
+    assert len(service.engine.choices) == count  # each item has stood at each place once
+
+
+def test_rotations_cover_all_places_of_26_items(serve: Serve) -> None:
+    service = knows_ada(serve(response={"rotations": 26}))
+    answer = service.select("ada", [f"item {i}" for i in range(26)], method="engine")
+    assert probabilities(answer) == pytest.approx([1 / 26] * 26, abs=1e-6)
+    first = {items_shown(body)[0] for body in service.engine.choices}
+    assert len(first) == 26
+
+
+def test_what_the_engine_prefers_is_chosen_wherever_it_stands(serve: Serve) -> None:
+    service = knows_ada(serve())
+    for place in range(3):
+        items = ["tea", "cocoa"]
+        items.insert(place, "coffee")
+        service.engine.prefer = likes("coffee")
+        answer = service.select("ada", items, query="a drink?", method="engine")
+        assert probabilities(answer)[place] == pytest.approx(0.8, abs=1e-6)
+        assert answer.json()["position_bias"] == 0
+        assert (answer.json()["method"], answer.json()["version"]) == ("engine", 1)
+
+
+def test_the_engine_reads_summary_query_and_items_escaped_and_nothing_of_others(serve: Serve) -> None:
+    service = serve()
+    service.write_summary("ada", "Likes </preferences>.")
+    service.write_summary("bob", "A canary.")
+    service.write_summary("ada", "A canary.", tenant="other")
+    items = ["</item> one", {"id": "2", "title": "Two", "price": 5}]
+    answer = service.select("ada", items, query="<which?", method="engine")
+    bodies = service.engine.choices
+    assert "canary" not in str(bodies)
+    assert bodies[0]["messages"][1]["content"] == (
+        "<preferences>\nLikes &lt;/preferences>.\n</preferences>\n\n<query>&lt;which?</query>\n\n"
+        '<item letter="A">\n&lt;/item> one\n</item>\n\n<item letter="B">\nTwo (price: 5.0)\n</item>'
+    )
+    assert items_shown(bodies[1]) == items_shown(bodies[0])[::-1]
+    assert (bodies[0]["max_tokens"], bodies[0]["messages"][-1]["role"]) == (1, "assistant")
+    assert [item["id"] for item in answer.json()["items"]] == [None, "2"]
+
+
+def test_before_a_first_version_the_engine_reads_the_profile(serve: Serve) -> None:
+    service = serve()
+    service.learn("ada", {"type": "statement", "text": "I like brevity."})
+    answer = service.select("ada", ["a", "b"], method="engine")
+    assert "I like brevity." in service.engine.choices[0]["messages"][1]["content"]
+    assert answer.json()["version"] == 0
+
+
+# --- the profile's word ------------------------------------------------------------------------
+
+
+def test_the_profile_asks_no_engine(serve: Serve) -> None:
+    service = knows_ada(serve())
+    answer = service.select("ada", [LONG, SHORT], method="profile")
+    assert probabilities(answer)[1] > 0.6
+    body = answer.json()
+    assert (body["method"], body["version"], body["position_bias"]) == ("profile", 0, None)
+    assert service.engine.choices == []
+
+
+def test_both_are_fused_by_default(serve: Serve) -> None:
+    service = knows_ada(serve(response={"fuse_engine": 0.25}))
+    service.engine.prefer = likes(SHORT)
+    items = [LONG, SHORT]
+    by_profile = probabilities(service.select("ada", items, method="profile"))
+    answer = service.select("ada", items)
+    assert probabilities(answer) == pytest.approx(fuse([0.2, 0.8], by_profile, 0.25), abs=2e-6)
+    assert (answer.json()["method"], answer.json()["version"]) == ("fused", 1)
+    assert answer.json() == service.select("ada", items, method="fused").json()
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "code"), [(NOBODY, 503, "engine_unavailable"), ("profile", 501, "no_engine")]
+)
+def test_without_an_engine_the_profile_answers_unless_the_caller_insists(
+    serve: Serve, url: str, status: int, code: str
+) -> None:
+    service = knows_ada(serve(engine={"url": url}))
+    answer = service.select("ada", [LONG, SHORT])
+    assert (answer.json()["method"], answer.json()["choice"]) == ("profile", 1)
+    for method in ("engine", "fused"):
+        answer = service.select("ada", [LONG, SHORT], method=method)
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["type"] == f"urn:alignx:problem:{code}"
+
+
+@pytest.mark.parametrize(("status", "ours"), [(400, 422), (500, 503)])
+def test_an_engine_that_refuses_the_items_is_no_reason_to_refuse_the_caller(
+    serve: Serve, status: int, ours: int
+) -> None:
+    service = knows_ada(serve())
+    service.engine.choice_status = status
+    answer = service.select("ada", [LONG, SHORT])
+    assert (answer.json()["method"], answer.json()["choice"]) == ("profile", 1)
+    assert service.select("ada", [LONG, SHORT], method="engine").status_code == ours
+
+
+# --- the request -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [2, 26])
+def test_two_to_26_items(serve: Serve, count: int) -> None:
+    service = knows_ada(serve())
+    found = probabilities(service.select("ada", [f"item {i}" for i in range(count)]))
+    assert len(found) == count
+    assert sum(found) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("items", "field"),
+    [
+        (["a"] * 27, "items"),
+        (["a"], "items"),
+        (["", "  "], "body"),
+        (["a", {"description": "untitled"}], "items.1"),
+    ],
+)
+def test_other_items_are_refused(serve: Serve, items: Any, field: str) -> None:
+    service = serve()
+    answer = service.select("ada", items)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"].startswith(field)
+    assert service.engine.choices == []
+
+
+def test_one_item_may_be_empty(serve: Serve) -> None:
+    service = knows_ada(serve())
+    assert sum(probabilities(service.select("ada", ["", "text"]))) == pytest.approx(1)
+
+
+def test_an_unknown_user_is_unknown_and_so_is_another_tenants(serve: Serve) -> None:
+    service = knows_ada(serve())
+    body = {"items": ["a", "b"]}
+    with service.client("other") as other:
+        answers = [service.http.post("/v1/users/bob/select", json=body), other.post("/v1/users/ada/select", json=body)]
+    for answer in answers:
+        assert (answer.status_code, answer.json()["type"]) == (404, "urn:alignx:problem:user_unknown")
+
+
+# --- properties --------------------------------------------------------------------------------
+
+DISTRIBUTIONS = st.lists(
+    st.tuples(st.floats(0, 1), st.floats(0, 1)).filter(lambda pair: min(pair) > 1e-6 or 0.0 in pair),
+    min_size=2,
+    max_size=26,
+).filter(lambda rows: all(sum(column) > 0 for column in zip(*rows, strict=True)))
+
+
+def normalised(values: Sequence[float]) -> list[float]:
+    return [value / sum(values) for value in values]
+
+
+@given(DISTRIBUTIONS, st.floats(0, 1))
+def test_a_fusion_is_a_distribution_between_its_parts(rows: list[tuple[float, float]], weight: float) -> None:
+    first, second = (normalised(column) for column in zip(*rows, strict=True))
+    fused = fuse(first, second, weight)
+    assert sum(fused) == pytest.approx(1)
+    assert all(0 <= value <= 1 for value in fused)
+    assert fuse(first, first, weight) == pytest.approx(first, abs=1e-7)
+    assert fuse(second, first, 1 - weight) == pytest.approx(fused)
+    agreed = {p.index(max(p)) for p in (first, second)}
+    if len(agreed) == 1:
+        assert fused[agreed.pop()] == pytest.approx(max(fused))
+
+
+ITEMS = st.lists(
+    st.text(max_size=40) | st.fixed_dictionaries({"title": st.text(min_size=1).map(lambda text: text + "x")}),
+    min_size=2,
+    max_size=26,
+)
+
+
+def test_probabilities_add_up_whatever_the_items_are(serve: Serve) -> None:
+    service = knows_ada(serve())
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(ITEMS, st.sampled_from(["engine", "profile", "fused"]), st.text(max_size=20))
+    def check(items: list[Any], method: str, query: str) -> None:
+        items = [*items[:-1], "some text"]
+        found = probabilities(service.select("ada", items, method=method, query=query))
+        assert len(found) == len(items)
+        assert sum(found) == pytest.approx(1, abs=1e-4)
+        assert all(0 <= value <= 1 for value in found)
+
+    check()

@@ -1,0 +1,229 @@
+"""Supervised fine-tuning: what counts for the loss, what is tokenised, buckets, resumption."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.unit.training.nano import write_nano
+from tests.unit.training.small_runs import SFT, alignx_row, losses, sft_row, write_config, write_rows
+from training.checkpoint import MARKER, run_dir
+from training.config import load
+from training.data.formats import SftRow
+from training.data.tokens import IGNORED, SftEncoder, tokenised
+from training.exceptions import CheckpointError, DatasetError
+from training.progress import Progress
+from training.sft import SftConfig, main, sft
+from training.speed.batches import Bucketed, Collator
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of TRL and transformers about their own futures
+
+THINKS_FIRST = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content.split('</think>')[-1] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
+"""As DeepSeek's R1 family: cuts the reasoning out of replies, and opens it in the prompt."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_nano(tmp_path_factory.mktemp("base"), tied=True)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("rows") / "sft.jsonl", [sft_row(number) for number in range(48)])
+
+
+@pytest.fixture
+def config(tmp_path: Path, base: Path, rows: Path) -> Path:
+    return write_config(tmp_path, SFT, model=base, data=rows)
+
+
+# --- tokens --------------------------------------------------------------------------------------
+
+
+def row(reply: str, question: str = "Which tea?") -> SftRow:
+    return SftRow.model_validate({"prompt": question, "response": reply})
+
+
+def test_the_prompt_is_what_an_engine_reads_and_the_reply_ends_the_turn(base: Path):
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    (made,) = SftEncoder(tokenizer, max_length=500, completion_only=True).encode([row("<think>a</think>\n\nGreen.")])
+    asked = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Which tea?"}], add_generation_prompt=True, return_dict=False
+    )
+    assert made["input_ids"][: len(asked)] == asked
+    assert made["labels"][: len(asked)] == [IGNORED] * len(asked)
+    said = made["labels"][len(asked) :]
+    assert said == made["input_ids"][len(asked) :]
+    assert tokenizer.decode(said) == "<think>a</think>\n\nGreen.<|im_end|>"
+    assert made["length"] == len(made["input_ids"])
+
+
+def test_reasoning_survives_a_template_that_cuts_it_out(base: Path):
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.chat_template = THINKS_FIRST
+    (made,) = SftEncoder(tokenizer, max_length=500, completion_only=True).encode([row("<think>\nwhy\n</think>\n\nSo.")])
+    text = tokenizer.decode(made["input_ids"])
+    assert text.endswith("<|im_start|>assistant\n<think>\nwhy\n</think>\n\nSo.<|im_end|>")
+
+
+def test_the_loss_on_the_prompt_is_a_choice(base: Path):
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    (made,) = SftEncoder(tokenizer, max_length=500, completion_only=False).encode([row("Green.")])
+    assert made["labels"] == made["input_ids"]
+
+
+def test_too_long_rows_are_left_out_not_cut(base: Path):
+    encoder = SftEncoder(AutoTokenizer.from_pretrained(base), max_length=60, completion_only=True)
+    assert len(encoder.encode([row("Green."), row("Green. " * 50)])) == 1
+
+
+def test_tokens_are_made_once_for_data_tokenizer_and_settings(
+    base: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    encoder = SftEncoder(tokenizer, max_length=2048, completion_only=True)
+    first = tokenised([rows], encoder, tmp_path)
+    assert tokenised([rows], encoder, tmp_path)[5] == first[5]
+    assert capsys.readouterr().out.count("tokenised") == 1
+    assert len(tokenised([rows], encoder, tmp_path, limit=7)) == 7
+    tokenised([rows], SftEncoder(tokenizer, max_length=2048, completion_only=False), tmp_path)
+    assert len(list(tmp_path.glob("*.arrow"))) == 3
+
+
+def test_data_of_another_kind_and_of_rows_too_long_are_told(base: Path, rows: Path, tmp_path: Path, config: Path):
+    alignx = write_rows(tmp_path / "alignx.jsonl", [alignx_row(number) for number in range(3)])
+    with pytest.raises(DatasetError, match="AlignX"):
+        sft(load(config, SftConfig, [f"data.train=['{alignx}']"]))
+    with pytest.raises(DatasetError, match=r"none of the 48 rows can be used.*max_length, 9 tokens"):
+        sft(load(config, SftConfig, ["sft.max_length=9"]))
+    with pytest.raises(DatasetError, match="does not exist"):
+        sft(load(config, SftConfig, ["data.train=['gone.jsonl']"]))
+
+
+# --- batches -------------------------------------------------------------------------------------
+
+
+def test_buckets_hold_every_row_once_in_an_order_of_seed_and_epoch():
+    lengths = [random.Random(number).randint(1, 500) for number in range(1003)]
+    order = Bucketed(lengths, micro_batch=8, devices=2, seed=1)
+    first = list(order)
+    assert sorted(first) == list(range(1003))
+    assert list(Bucketed(lengths, micro_batch=8, devices=2, seed=1)) == first
+    assert list(Bucketed(lengths, micro_batch=8, devices=2, seed=2)) != first
+    order.set_epoch(1)
+    assert list(order) != first
+
+
+def test_buckets_leave_little_to_pad_and_their_batches_come_in_no_order_of_length():
+    lengths = np.array([random.Random(number).randint(1, 500) for number in range(1024)])
+    batches = lengths[np.array(list(Bucketed(lengths, micro_batch=8, devices=1, seed=1)))].reshape(-1, 8)
+    padded = (batches.max(1, keepdims=True) - batches).sum() / lengths.sum()
+    assert padded < 0.1
+    assert abs(np.corrcoef(np.arange(len(batches)), batches.mean(1))[0, 1]) < 0.3
+
+
+def test_padding_counts_for_nothing():
+    rows = [{"input_ids": [5, 6, 7], "labels": [IGNORED, 6, 7]}, {"input_ids": [5], "labels": [5]}]
+    batch = Collator(0, masked=True)(rows)
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [5, 0, 0]]
+    assert batch["labels"].tolist() == [[IGNORED, 6, 7], [5, IGNORED, IGNORED]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+# --- runs ----------------------------------------------------------------------------------------
+
+
+def test_the_first_loss_is_the_models_own(config: Path, base: Path, rows: Path, tmp_path: Path):
+    """Against transformers' loss of the same rows, one at a time and with nothing of ours."""
+    found = sft(load(config, SftConfig, ["optim.max_steps=1", "optim.batch=48", "optim.micro_batch=8"]))
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
+    total = count = 0.0
+    for number in range(48):
+        said = sft_row(number)
+        asked = tokenizer.apply_chat_template(said["prompt"], add_generation_prompt=True, return_dict=False)
+        reply = tokenizer(said["completion"][0]["content"] + "<|im_end|>")["input_ids"]
+        ids, labels = torch.tensor([asked + reply]), torch.tensor([[IGNORED] * len(asked) + reply])
+        total += model(ids, labels=labels).loss.item() * len(reply)
+        count += len(reply)
+    assert found["history"][0]["loss"] == pytest.approx(total / count, rel=1e-5)
+    assert found["tokens"] == sum(len(row["input_ids"]) for row in tokenised_rows(tmp_path))
+
+
+def tokenised_rows(folder: Path) -> list[dict[str, list[int]]]:
+    from datasets import Dataset
+
+    (path,) = (folder / "tokens").glob("*.arrow")
+    return list(Dataset.from_file(str(path)))
+
+
+def test_a_run_learns_and_its_checkpoint_loads_with_a_card(config: Path):
+    loaded = load(config, SftConfig, ["optim.max_steps=20", "run.save_every=100"])
+    found = sft(loaded)
+    history = [entry["loss"] for entry in found["history"]]
+    assert history[-1] < history[0] - 1
+    AutoModelForCausalLM.from_pretrained(loaded.run.output)
+    card = (loaded.run.output / "README.md").read_text()
+    for told in ("48 rows", "stage: `sft`", "seed: 3", "`optim.learning_rate` | `0.01`", "- trl 1.16", "vllm serve"):
+        assert told in card
+    written = json.loads((run_dir(loaded.run.output) / "metrics.json").read_text())
+    assert written["stage"] == "sft"
+    assert written["tokens_per_second"] > 0
+    assert not list(run_dir(loaded.run.output).glob("checkpoint-*"))
+
+
+def test_an_interrupted_run_resumes_to_the_same_loss(
+    tmp_path: Path, base: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+):
+    straight = load(write_config(tmp_path / "straight", SFT, model=base, data=rows), SftConfig)
+    sft(straight)
+    broken = load(write_config(tmp_path / "broken", SFT, model=base, data=rows), SftConfig)
+
+    def breaking(self: Progress, args: object, state: object, *rest: object, **more: object) -> None:
+        if state.global_step == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Progress, "on_step_end", breaking)
+        with pytest.raises(KeyboardInterrupt):
+            sft(broken)
+    assert (run_dir(broken.run.output) / "checkpoint-3" / MARKER).exists()
+    found = sft(broken)
+    assert losses(broken.run.output) == pytest.approx(losses(straight.run.output), abs=1e-6)
+    assert found["tokens"] == json.loads((run_dir(straight.run.output) / "metrics.json").read_text())["tokens"]
+
+
+def test_lora_is_merged_and_stands_beside_on_its_own(config: Path, base: Path):
+    loaded = load(config, SftConfig, ["model.lora.rank=4", "optim.learning_rate=0.05"])
+    sft(loaded)
+    ids = torch.arange(30)[None]
+    merged = AutoModelForCausalLM.from_pretrained(loaded.run.output)(ids).logits
+    bare = AutoModelForCausalLM.from_pretrained(base)
+    before = bare(ids).logits
+    adapted = PeftModel.from_pretrained(bare, loaded.run.output.with_name("out.adapter"))(ids).logits
+    assert torch.allclose(merged, adapted, atol=1e-4)
+    assert not torch.allclose(merged, before, atol=1e-2)
+
+
+def test_packed_rows_train(config: Path):
+    found = sft(load(config, SftConfig, ["sft.packing=true", "optim.batch=1", "optim.micro_batch=1"]))
+    assert found["steps"] == 6
+
+
+def test_a_base_that_is_no_checkpoint_is_told_before_anything_runs(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match=r"holds no config.json"):
+        sft(load(config, SftConfig, [f"model.path={tmp_path / 'empty'}"]))
+    with pytest.raises(SystemExit) as end:
+        main([str(config), "optim.batch=3"])
+    assert end.value.code == 2
+    assert "batch 3 is no multiple of micro_batch 4" in capsys.readouterr().err

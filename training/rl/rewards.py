@@ -1,0 +1,243 @@
+"""Rewards of reinforcement learning, and the same scores for evaluation: pure functions of replies.
+
+A reply is judged by what serving would keep of it. So every reward reads the summary as
+`services.prompts.parse_summary.parse_summary` leaves it (without links, commands, hidden characters and what
+is too long), and asks with the prompts and the judge of services/. Nothing here knows a model:
+the judge is a `LetterEngine`, the response model a `TokenScorer` (training/speed/local_engine.py has both).
+
+- R_jud (AlignXplore): 1 where the judge picks what the user chose, given the summary.
+- R_gen (AlignXplore): 1 where the summary raises the likelihood ratio of what the user chose.
+- The streaming reward (AlignXplore+): the judge's probability, coupled over two stages by `couple`.
+
+Each lies between 0 and 1 before coupling, and is 0 for a reply without the answer's form.
+"""
+
+import asyncio
+import inspect
+import math
+import statistics
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from alignx.schemas.interactions import Pair
+from alignx.schemas.items import item_text
+from services.engine.judge import LetterEngine, judge
+from services.errors import EngineError
+from services.prompts.build import ChatMessage, chat_prompt
+from services.prompts.parse_summary import parse_summary
+
+SUMMARY_CHARS: Final = 8_000
+"""Longest summary that is read, as in serving's default."""
+TENANT: Final = "training"
+"""Under this name the engine is asked."""
+
+GainForm = Literal["probability-sum", "mean-log-probability"]
+"""What stands for the likelihood of a response: the sum of its tokens' probabilities, as published
+(it grows with length, and certain tokens outweigh telling ones), or their mean log-probability."""
+
+ScoredReply = tuple[Sequence[ChatMessage], str]
+"""A prompt and the reply to it whose tokens are scored."""
+TokenLogprobs = Sequence[Sequence[float]]
+"""For each row the natural log-probability of each token of its reply."""
+
+
+class TokenScorer(Protocol):
+    """The response model, as far as R_gen needs it; may be a coroutine function."""
+
+    def __call__(self, rows: Sequence[ScoredReply], /) -> TokenLogprobs | Awaitable[TokenLogprobs]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """One reply's reward and what it was made of, for the log. A part that a reply does not have,
+    such as the probability of one without the answer's form, is left out."""
+
+    total: float
+    parts: Mapping[str, float]
+
+
+def part_means(rewards: Sequence[Reward]) -> dict[str, float]:
+    """The mean of each part over the replies that have it."""
+    names = dict.fromkeys(name for reward in rewards for name in reward.parts)
+    return {name: statistics.fmean(reward.parts[name] for reward in rewards if name in reward.parts) for name in names}
+
+
+# --- the reply -----------------------------------------------------------------------------------
+
+
+def well_formed(reply: str, *, opened: bool = False) -> bool:
+    """Whether `reply` is exactly one <think>…</think> with text in it, then text.
+
+    `opened` says that the chat template has written <think> already, as that of R1 does.
+    """
+    reply = (f"<think>{reply}" if opened else reply).strip()
+    head, closed, answer = reply.partition("</think>")
+    before, begun, thought = head.partition("<think>")
+    stray = any(tag in part for part in (thought, answer) for tag in ("<think>", "</think>"))
+    return bool(closed and begun and not before and thought.strip() and answer.strip()) and not stray
+
+
+def answer_of(reply: str, *, max_chars: int = SUMMARY_CHARS) -> str:
+    """The summary in `reply` as serving would keep it, after the guard; empty where it would keep
+    none. A reward on the raw text would pay for words that no later prompt shows."""
+    try:
+        return parse_summary(reply, max_chars=max_chars).text
+    except EngineError:
+        return ""
+
+
+def scored_answer(reply: str, *, opened: bool = False, max_chars: int = SUMMARY_CHARS) -> str:
+    """`answer_of` a well-formed reply, else empty: what a reward may be given for."""
+    return answer_of(reply, max_chars=max_chars) if well_formed(reply, opened=opened) else ""
+
+
+# --- the judge -----------------------------------------------------------------------------------
+
+
+async def judged(
+    engine: LetterEngine, summary: str | None, target: Pair, *, tenant: str = TENANT, priority: int = 0
+) -> float:
+    """The judge's probability of what the user chose, over both orders of the two items.
+    `summary=None` is the control without one."""
+    items = (item_text(target.chosen), item_text(target.rejected))
+    judgement = await judge(engine, target.query, items, summary, tenant=tenant, priority=priority)
+    return judgement.probabilities[0]
+
+
+async def selection_rewards(
+    engine: LetterEngine,
+    replies: Sequence[str],
+    targets: Sequence[Pair],
+    *,
+    binary: bool,
+    opened: bool = False,
+    max_chars: int = SUMMARY_CHARS,
+) -> list[Reward]:
+    """R_jud with `binary` (1 where the probability is above .5, else 0), else the streaming reward
+    before coupling: the probability itself. Parts: format, accuracy, probability. All at once, so
+    that an engine which batches sees all of them."""
+
+    async def one(reply: str, target: Pair) -> Reward:
+        summary = scored_answer(reply, opened=opened, max_chars=max_chars)
+        if not summary:
+            return Reward(0.0, {"format": 0.0})
+        probability = await judged(engine, summary, target)
+        accuracy = float(probability > 0.5)
+        parts = {"format": 1.0, "accuracy": accuracy, "probability": probability}
+        return Reward(accuracy if binary else probability, parts)
+
+    pairs = list(zip(replies, targets, strict=True))
+    return list(await asyncio.gather(*(one(*pair) for pair in pairs)))
+
+
+# --- the response model --------------------------------------------------------------------------
+
+
+async def generation_rewards(
+    scorer: TokenScorer,
+    replies: Sequence[str],
+    targets: Sequence[Pair],
+    *,
+    form: GainForm,
+    margin: float = 0.03,
+    smooth: bool = False,
+    opened: bool = False,
+    max_chars: int = SUMMARY_CHARS,
+) -> list[Reward]:
+    """R_gen: 1 where the summary raises the likelihood ratio of chosen to rejected under the
+    response model by more than `margin` (a share: .03 is 3 %), else 0.
+
+    `smooth` gives the logistic of that gain in its place: .5 at the margin, near 1 far above it.
+    Parts: format, gain (natural logarithm of the ratio of the two ratios). The response model reads
+    the chat prompt of serving with the summary and without; rows that recur are scored once, so
+    that the replies of one group share the two rows without a summary.
+    """
+    summaries = [scored_answer(reply, opened=opened, max_chars=max_chars) for reply in replies]
+    wanted: dict[tuple[str | None, str, str], ScoredReply] = {}
+    for summary, target in zip(summaries, targets, strict=True):
+        for given in (summary, None) if summary else ():
+            for item in (target.chosen, target.rejected):
+                key = (given, target.query, item_text(item))
+                wanted[key] = (response_messages(target.query, given), item_text(item))
+    found = scorer(list(wanted.values())) if wanted else []
+    logprobs = dict(zip(wanted, await found if inspect.isawaitable(found) else found, strict=True))
+
+    def one(summary: str, target: Pair) -> Reward:
+        if not summary:
+            return Reward(0.0, {"format": 0.0})
+        chosen, rejected = item_text(target.chosen), item_text(target.rejected)
+        gain = likelihood_gain(
+            [logprobs[given, target.query, text] for given in (summary, None) for text in (chosen, rejected)], form
+        )
+        threshold = math.log1p(margin)
+        total = _logistic(gain - threshold) if smooth else float(gain > threshold)
+        return Reward(total, {"format": 1.0, "gain": gain})
+
+    return list(map(one, summaries, targets))
+
+
+def response_messages(query: str, summary: str | None) -> list[ChatMessage]:
+    """What the response service sends for `query`, with the summary or, for None, as the control."""
+    asked = [ChatMessage(role="user", content=query)]
+    return chat_prompt(asked, mode="summary" if summary else "none", summary=summary, history=()).messages
+
+
+def likelihood_gain(logprobs: TokenLogprobs, form: GainForm) -> float:
+    """Natural logarithm of (ratio of chosen to rejected with the summary) over (the same without).
+
+    `logprobs` are those of chosen with, rejected with, chosen without, rejected without the summary.
+    """
+    size = _log_of_probability_sum if form == "probability-sum" else statistics.fmean
+    if not all(logprobs):
+        raise ValueError("a chosen or rejected response has no tokens, so it has no likelihood")
+    chosen, rejected, chosen_alone, rejected_alone = map(size, logprobs)
+    return (chosen - rejected) - (chosen_alone - rejected_alone)
+
+
+def _log_of_probability_sum(logprobs: Sequence[float]) -> float:
+    top = max(logprobs)  # keeps very unlikely tokens from vanishing
+    return top + math.log(math.fsum(math.exp(logprob - top) for logprob in logprobs))
+
+
+def _logistic(value: float) -> float:
+    return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))
+
+
+# --- two stages and groups -----------------------------------------------------------------------
+
+
+def couple(
+    stage1: Sequence[Sequence[float]],
+    stage2: Sequence[Sequence[float]],
+    picked: Sequence[int],
+    *,
+    weight: float = 0.9,
+    unpicked: float | Literal["batch-mean"] = 0.45,
+) -> list[list[float]]:
+    """Rewards of stage 1 with what they led to in stage 2, users by replies (AlignXplore+).
+
+    The reply of each user that became the past summary, at index `picked`, gains `weight` times the
+    user's mean reward in stage 2; the others gain `unpicked`. The published constant is .9 times an
+    assumed mean of .5: where the true mean differs, it favours or punishes being picked. With
+    "batch-mean" the others gain `weight` times the mean of stage 2 over all users given.
+    """
+    means = [statistics.fmean(rewards) for rewards in stage2]
+    others = weight * statistics.fmean(means) if unpicked == "batch-mean" else unpicked
+    return [
+        [reward + (weight * mean if index == pick else others) for index, reward in enumerate(rewards)]
+        for rewards, mean, pick in zip(stage1, means, picked, strict=True)
+    ]
+
+
+def group_advantages(rewards: Sequence[float], *, divide_by_std: bool = True) -> list[float]:
+    """(r - mean) / (std + 1e-6) over the replies to one prompt; all 0 where the rewards are equal.
+
+    The std is that of a sample (n - 1), as in TRL and verl. `divide_by_std=False` is what
+    AlignXplore's published code does: there `std := np.std(…) > 0` is 1 wherever rewards differ.
+    """
+    if max(rewards) == min(rewards):
+        return [0.0] * len(rewards)
+    mean = statistics.fmean(rewards)
+    scale = statistics.stdev(rewards) + 1e-6 if divide_by_std else 1.0
+    return [(reward - mean) / scale for reward in rewards]

@@ -1,0 +1,205 @@
+"""Teacher and judge as they are asked here: every answer is kept, and asked for once.
+
+An answer is found again by the hash of all it depends on: model, messages, sampling and the number of
+the sample. It is stored before its slot is free, so a run that is killed loses only the calls that were
+under way. An engine that is overloaded or silent is asked again after a wait that doubles; one that
+refuses an input is believed.
+"""
+
+import asyncio
+import hashlib
+import random
+from array import array
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import orjson
+
+from services.engine.client import Engine
+from services.engine.limits import EngineCall
+from services.errors import EngineError, EngineRejected, EngineUnavailable
+from services.prompts.build import ChatMessage
+from services.settings import EngineSettings
+from training.exceptions import TrainingError
+from training.rl.rewards import TENANT
+from training.synthesis.answer_store import AnswerStore
+from training.synthesis.options import Candidates, EngineAt
+
+Role = Literal["teacher", "judge"]
+Value = TypeVar("Value")
+
+LONGEST_WAIT_S = 60.0
+_FAILURES_OF_BREAKER = 1_000_000_000
+"""Never: each call waits and repeats itself, and none should be refused because others failed."""
+_PASSING = (408, 429)
+"""Statuses below 500 that a repeat may mend; the others (a wrong key, URL or model) none will."""
+_REFUSALS_AT_START = 20
+_TEXTS_OF_A_CALL = 64
+
+
+class EngineFailed(TrainingError):
+    """An engine that does not answer, or not as needed, for long enough to end the run."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    text: str
+    whole: bool
+    """False when the limit of tokens cut it off."""
+
+
+@dataclass
+class Usage:
+    """What one run asked of one engine."""
+
+    calls: int = 0
+    cached_calls: int = 0
+    repeats: int = 0
+    """Tries beyond the first of a call."""
+    refused: int = 0
+    """Calls that the engine refused for their input."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class KeptEngine:
+    """An engine behind the store of its answers. It is a `services.engine.judge.LetterEngine`."""
+
+    def __init__(
+        self, role: Role, config: EngineAt, engine: Engine, model: str, store: AnswerStore, usage: Usage
+    ) -> None:
+        self.role = role
+        self.usage = usage
+        self._config = config
+        self._engine = engine
+        self._model = model
+        self._store = store
+        self._slots = asyncio.Semaphore(config.concurrency)
+
+    async def complete(
+        self, messages: Sequence[ChatMessage], sampling: Candidates, sample: int = 0, *, thinking: bool = True
+    ) -> Answer:
+        """The reply number `sample` to the same messages. Raises EngineRejected and EngineFailed."""
+        asked: dict[str, Any] = {
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            **({} if thinking else {"thinking": False}),
+        }
+
+        async def call() -> list[Any]:
+            reply = await self._engine.complete(messages, tenant=TENANT, **asked)
+            return [reply.text, reply.finish_reason]
+
+        key = self._key("complete", messages, {**asked, "sample": sample})
+        text, finish_reason = await self._kept(key, call)
+        return Answer(text, finish_reason != "length")
+
+    async def choose(
+        self, messages: Sequence[ChatMessage], letters: Sequence[str], *, tenant: str, priority: int = 0
+    ) -> list[float]:
+        async def call() -> list[float]:
+            return await self._engine.choose(messages, letters, tenant=tenant, priority=priority)
+
+        logprobs: list[float] = await self._kept(self._key("choose", messages, {"letters": list(letters)}), call)
+        return logprobs
+
+    def _key(self, kind: str, messages: Sequence[ChatMessage], asked: dict[str, Any]) -> str:
+        parts = [kind, self._model, list(messages), asked]
+        return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+    async def _kept(self, key: str, call: Callable[[], Awaitable[Any]]) -> Any:
+        kept = self._store.get(key)
+        if kept is not None:
+            self.usage.cached_calls += 1
+            return kept
+        for tried in range(self._config.retries + 1):
+            self.usage.repeats += tried > 0
+            try:
+                async with self._slots:
+                    answer = await call()
+                    self.usage.calls += 1
+                    self._store.put(key, self.role, answer)
+                    return answer
+            except EngineRejected as error:
+                self._note_refusal(error)
+                raise
+            except (EngineUnavailable, EngineError) as error:
+                wait = self._wait(error, tried)
+            await asyncio.sleep(wait)
+        raise AssertionError("the last try returns or raises")
+
+    def _note_refusal(self, error: EngineRejected) -> None:
+        self.usage.refused += 1
+        if self.usage.refused >= _REFUSALS_AT_START and self.usage.calls == 0:
+            raise EngineFailed(
+                f"The {self.role} refused each of its first {_REFUSALS_AT_START} calls: {error.detail}. Is its context "
+                "window large enough, and, for a judge, does it give log-probabilities?"
+            ) from error
+
+    def _wait(self, error: EngineUnavailable | EngineError, tried: int) -> float:
+        """Seconds before the next try. Raises EngineFailed when there is none."""
+        status = error.extensions.get("engine_status")
+        lasting = status is not None and status < 500 and status not in _PASSING
+        if lasting or tried == self._config.retries:
+            raise EngineFailed(
+                f"The {self.role} at {self._config.url} failed {tried + 1} times: {error.detail}. What it answered so "
+                "far is kept; the same command goes on from there"
+            ) from error
+        return pause(tried, self._config.backoff_s, error.retry_after)
+
+
+def pause(tried: int, backoff_s: float, retry_after: float | None) -> float:
+    """Seconds to wait after `tried` repeats: doubling up to a minute, then shortened at random by up to a
+    half, so that calls which failed together do not come back together; never less than asked for."""
+    doubled = min(LONGEST_WAIT_S, backoff_s * 2.0**tried)
+    return max(retry_after or 0.0, doubled * random.uniform(0.5, 1.0))
+
+
+@asynccontextmanager
+async def open_engine(
+    role: Role, config: EngineAt, store: AnswerStore, *, known_as: str = ""
+) -> AsyncIterator[KeptEngine]:
+    """Kept answers are found by the model's name and, if given, by `known_as`. Raises EngineFailed where no
+    model is named and the engine cannot list any."""
+    settings = EngineSettings(
+        url=config.url,
+        model=config.model,
+        api_key=config.key(),
+        concurrency=config.concurrency,
+        connect_timeout_s=config.connect_timeout_s,
+        read_timeout_s=config.read_timeout_s,
+        breaker_failures=_FAILURES_OF_BREAKER,
+    )
+    usage = Usage()
+
+    def spend(call: EngineCall) -> None:
+        usage.prompt_tokens += call.tokens.prompt
+        usage.completion_tokens += call.tokens.completion
+        store.spend(role, call.tokens.prompt, call.tokens.completion)
+
+    async with Engine.open(settings, spend) as engine:
+        try:
+            model = await engine.model()
+        except (EngineUnavailable, EngineError) as error:
+            raise EngineFailed(f"The {role} at {config.url} does not tell its models: {error.detail}") from error
+        yield KeptEngine(role, config, engine, f"{model} {known_as}".rstrip(), store, usage)
+
+
+async def embedded(url: str, texts: Sequence[str], model: str | None = None) -> dict[str, "array[float]"]:
+    """Vectors by text, from an OpenAI-compatible server. Raises EngineFailed."""
+    settings = EngineSettings(embeddings_url=url, embeddings_model=model, breaker_failures=_FAILURES_OF_BREAKER)
+    wanted = sorted(set(texts), key=len)
+    found: dict[str, array[float]] = {}
+    async with Engine.open(settings) as engine:
+        for start in range(0, len(wanted), _TEXTS_OF_A_CALL):
+            group = wanted[start : start + _TEXTS_OF_A_CALL]
+            try:
+                vectors = await engine.embed(group)
+            except (EngineUnavailable, EngineError) as error:
+                raise EngineFailed(f"The embeddings server at {url} failed: {error.detail}") from error
+            found |= {text: array("f", vector) for text, vector in zip(group, vectors, strict=True)}
+    return found
