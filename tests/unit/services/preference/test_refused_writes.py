@@ -40,9 +40,8 @@ def refusing(url: str, why: str) -> Iterator[None]:
 def test_an_event_is_refused_as_something_to_wait_out(redis_url: str, why: str) -> None:
     async def test(rig: Rig) -> None:
         await rig.put("a")
-        with refusing(redis_url, why), pytest.raises(StoreRefused) as caught:
+        with refusing(redis_url, why), pytest.raises(STORE_FAULTS):
             await rig.put("b")
-        assert isinstance(caught.value, STORE_FAULTS)
         assert (await rig.put("c")).pending == 2
 
     run_rig(redis_url, test)
