@@ -103,7 +103,7 @@ REFUSED = Row(
         ),
         Panel(
             "Errors by kind",
-            "Errors that the services answered, by the code told in docs/errors.md; codes without any left out.",
+            "Errors that the services answered, by code (docs/reference/errors.md); codes without any are left out.",
             "ops",
             (Query(rate("alignx_problems_total", "job", "code") + " > 0", by("job", "code")),),
         ),

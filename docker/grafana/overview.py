@@ -23,7 +23,7 @@ HEALTHY = Row(
         ),
         Panel(
             "Alerts firing",
-            "Each has a section in docs/runbook.md.",
+            "Each has a section in docs/how-to/runbook.md.",
             "short",
             (Query('count(ALERTS{alertstate="firing"}) or vector(0)', "firing"),),
             kind="stat",

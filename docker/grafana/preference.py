@@ -105,7 +105,7 @@ UPDATES = Row(
     (
         Panel(
             "Updates ended",
-            "By outcome: committed is what should be; the others are told in docs/metrics.md.",
+            "By outcome: committed is what should be; the others are told in docs/reference/metrics.md.",
             "ops",
             (Query(rate("alignx_updates_total", "outcome"), by("outcome")),),
             stacked=True,

@@ -5,7 +5,7 @@
     alignx admin restore all.alignx.gz --tenant acme
     alignx admin migrate --dry-run
 
-Redis is found as the services find it: ALIGNX_REDIS__URL. docs/backup.md tells when to use which.
+Redis is found as the services find it: ALIGNX_REDIS__URL. docs/how-to/backup.md tells when to use which.
 """
 
 import asyncio

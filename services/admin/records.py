@@ -6,7 +6,7 @@
     {"sum":"…","record":{"kind":"user","tenant":"acme","user":"ada","state":{…},"log":[…],…}}
     {"sum":"…","record":{"kind":"end","users":1,…,"sum":"<SHA-256 of all lines before>"}}
 
-docs/backup.md describes the records. Reading and writing hold one line at a time.
+docs/how-to/backup.md describes the records. Reading and writing hold one line at a time.
 """
 
 import gzip

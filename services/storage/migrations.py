@@ -42,7 +42,7 @@ class Migration:
     shard: Callable[[RedisClient, KeySpace, int], Awaitable[int]]
     """Migrates one shard in place; gives the number of users it changed."""
     record: Callable[[Document], Document]
-    """The same for the user record of a backup (docs/backup.md)."""
+    """The same for the user record of a backup (docs/how-to/backup.md)."""
 
 
 MIGRATIONS: tuple[Migration, ...] = ()

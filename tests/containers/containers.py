@@ -236,7 +236,7 @@ def test_the_commands_of_the_page_write_a_backup_and_read_it(
 ) -> None:
     accepted = client.post("/v1/users/kept/events", json={"events": [comparison()]})
     assert accepted.status_code == 202, accepted.text
-    page = (ROOT / "docs" / "backup.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "backup.md").read_text()
     (block,) = re.findall(r"((?:    .*docker compose.*\n(?:    .*\n)*)+)", page)
     assert block.count("docker compose") == 2
     script = block.replace("docker compose", " ".join(COMPOSE)).replace(

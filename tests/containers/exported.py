@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from docs.metrics import exported
+from docs.exported_metrics import exported
 from tests.containers.promql import grouping, selectors
 
 ROOT = Path(__file__).resolve().parents[2]

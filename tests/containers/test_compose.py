@@ -98,7 +98,7 @@ def test_both_profiles_answer_to_the_same_names(compose: dict[str, Any]) -> None
         for profile in service.get("profiles", ()):
             names[profile] |= {name, *service["networks"]["back"]["aliases"]}
     assert {"engine", "summary-engine"} <= names["cpu"] & names["gpu"]
-    page = (ROOT / "docs" / "containers.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "containers.md").read_text()
     (told,) = re.findall(r"^cat > \.env <<END\n(.*?)^END$", page, re.MULTILINE | re.DOTALL)
     assert told.splitlines() == [
         "COMPOSE_PROFILES=gpu",

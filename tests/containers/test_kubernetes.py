@@ -17,14 +17,14 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from docs.metrics import exported
+from docs.exported_metrics import exported
 from tests.containers.custom_kinds import CUSTOM_KINDS
 from tests.containers.exported import known_series
 from tests.containers.manifests import FOLDER, OVERLAYS, Object, Pod, named, of_kind, pods, rendered, selects
 from tests.containers.promql import selectors
 
 VERSIONS = ("1.32", "1.37")
-"""Of Kubernetes: the oldest that docs/kubernetes.md names, and the newest whose schemas are here."""
+"""Of Kubernetes: the oldest that docs/how-to/kubernetes.md names, and the newest whose schemas are here."""
 
 Objects = tuple[Object, ...]
 
@@ -256,7 +256,7 @@ def test_the_rules_are_those_of_docker_prometheus() -> None:
 
 
 def test_the_page_tells_of_every_overlay_and_component() -> None:
-    page = (FOLDER.parents[1] / "docs" / "kubernetes.md").read_text()
+    page = (FOLDER.parents[1] / "docs" / "how-to" / "kubernetes.md").read_text()
     assert set(re.findall(r"^\| `([\w-]+)` \|", page, re.MULTILINE)) == set(OVERLAYS)
     assert [path.name for path in FOLDER.glob("components/*/") if f"components/{path.name}" not in page] == []
     assert all(f"Kubernetes {VERSIONS[0]} or newer" in page and version in page for version in VERSIONS)

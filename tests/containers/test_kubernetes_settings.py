@@ -129,7 +129,7 @@ def test_a_pod_is_not_killed_before_it_has_drained(objects: Objects) -> None:
 
 def test_images_are_named_once_with_a_version_and_the_own_ones_are_built_here(objects: Objects) -> None:
     stages = set(re.findall(r"^FROM runtime AS (\w+)$", (ROOT / "docker/service.Dockerfile").read_text(), re.MULTILINE))
-    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "kubernetes.md").read_text()
     for pod in pods(objects):
         for container in pod.all_containers:
             name, _, tag = container["image"].rpartition(":")

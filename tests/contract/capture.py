@@ -23,7 +23,7 @@ import orjson
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from docs.metrics import exported
+from docs.exported_metrics import exported
 from gateway.__main__ import build_app
 from gateway.docs import DocsMerger
 from services.preference.__main__ import create_preference_app

@@ -2,7 +2,7 @@
 
 Every query of every dashboard, every recording rule and what every alert looks at give figures; under
 real faults alerts fire, and they end with the fault. With WRITE_DOCS=1 in the environment the figures
-are written into docs/operations.md.
+are written into docs/how-to/operations.md.
 """
 
 import json
@@ -24,8 +24,8 @@ from alignx.client.retry import RetryPolicy
 from alignx.client.streams import VersionEvent
 from alignx.schemas.interactions import ClickInteraction, ComparisonInteraction, Interaction, StatementInteraction
 from docker.grafana.write import DASHBOARDS
-from docs import operations
-from docs.operations import Reading
+from docs import write_operations
+from docs.write_operations import Reading
 from tests.containers.exported import VLLM_SERIES, rules
 from tests.containers.promql import measured, selectors
 from tests.live.prometheus import Prometheus
@@ -162,7 +162,7 @@ def test_every_query_of_every_dashboard_gives_figures(used: Watched) -> None:
         pending = [(dashboard, panel, expr) for dashboard, panel, expr in pending if not used.prometheus.figures(expr)]
     assert pending == []
     if os.environ.get("WRITE_DOCS"):
-        operations.write(readings(used))
+        write_operations.write(readings(used))
 
 
 def readings(used: Watched) -> Iterator[Reading]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-import gateway
+import gateway.__main__
 import services.preference
 import services.preference.worker
 import services.response
@@ -77,7 +77,7 @@ def test_every_alert_is_shown_to_fire_and_to_stay_quiet() -> None:
 
 
 def test_every_alert_has_its_section_in_the_runbook() -> None:
-    runbook = (ROOT / "docs" / "runbook.md").read_text()
+    runbook = (ROOT / "docs" / "how-to" / "runbook.md").read_text()
     sections = re.findall(r"^## (\w+)$", runbook, re.MULTILINE)
     assert len(sections) == len(set(sections))
     assert set(sections) == {rule["alert"] for rule in ALERTS}
@@ -89,7 +89,7 @@ def test_every_alert_has_its_section_in_the_runbook() -> None:
 def test_an_alert_says_how_bad_it_is_what_it_is_and_where_to_read_on(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in ("warning", "critical")
     assert rule["annotations"]["summary"]
-    page = f"docs/runbook.md#{rule['alert'].lower()}"
+    page = f"docs/how-to/runbook.md#{rule['alert'].lower()}"
     assert rule["annotations"]["runbook_url"] == "{{ $externalLabels.docs }}" + page
 
 
@@ -100,7 +100,7 @@ def test_rules_and_runbook_ask_only_for_what_is_exported(known: Series) -> None:
 
 
 def runbook_queries() -> list[str]:
-    text = (ROOT / "docs" / "runbook.md").read_text()
+    text = (ROOT / "docs" / "how-to" / "runbook.md").read_text()
     blocks = ["\n".join(lines) for lines in re.findall(r"\n\n((?:    .*\n)+)", text)]
     lines = [line for block in blocks for line in re.split(r"\n(?! {5,})", block)]
     quoted = re.findall(r"`([^`]*)`", text)
@@ -108,7 +108,7 @@ def runbook_queries() -> list[str]:
 
 
 def test_the_runbook_asks_redis_where_it_can_be_reached() -> None:
-    text = (ROOT / "docs" / "runbook.md").read_text()
+    text = (ROOT / "docs" / "how-to" / "runbook.md").read_text()
     asked = [line for line in re.findall(r"`([^`]*)`", text) if "redis-cli" in line or "redis-check-aof" in line]
     assert len(asked) >= 6
     assert [line for line in asked if not line.startswith("docker compose exec redis ")] == []
@@ -130,10 +130,10 @@ def test_prometheus_scrapes_every_process_where_it_listens() -> None:
     ports = {job["job_name"]: job["dns_sd_configs"][0]["port"] for job in CONFIG["scrape_configs"][:-1]}
     assert ports.pop("engine") == 8100
     assert ports == {
-        "gateway": gateway.PORT,
-        "preference": services.preference.PORT,
+        "gateway": gateway.__main__.PORT,
+        "preference": services.preference.__main__.PORT,
         "worker": services.preference.worker.PORT,
-        "response": services.response.PORT,
+        "response": services.response.__main__.PORT,
     }
     assert [job["job_name"] for job in CONFIG["scrape_configs"] if "authorization" in job] == ["gateway"]
 

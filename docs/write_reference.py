@@ -1,6 +1,6 @@
 """Writes the reference pages that the code already holds: settings, errors and metrics.
 
-    python -m docs.reference        (writes docs/configuration.md, docs/errors.md and docs/metrics.md)
+    python -m docs.write_reference        (writes the pages of docs/reference/)
 
 A test fails when a page is older than the code.
 """
@@ -11,16 +11,16 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 
 from alignx.schemas.requests import PROBLEM_PREFIX
-from docs import metrics
+from docs import exported_metrics
 from services.errors import error_tree
 from services.settings import Settings
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).with_name("reference")
 
 CONFIGURATION = """\
 # Configuration
 
-Written by `python -m docs.reference` from services/settings.py.
+Written by `python -m docs.write_reference` from services/settings.py.
 
 Every process reads the same settings from its environment and checks them before it starts; a value
 that is not valid ends it with a line that names the variable. A secret can also be a file: with
@@ -30,7 +30,7 @@ that is not valid ends it with a line that names the variable. A secret can also
 ERRORS = """\
 # Errors
 
-Written by `python -m docs.reference` from services/errors.py.
+Written by `python -m docs.write_reference` from services/errors.py.
 
 Errors are RFC 9457 documents (`application/problem+json`): `type`, `title`, `status`, `detail`, and
 where they help `errors` (a list of `field` and `message`), `limit`, `request_id`. On
@@ -79,7 +79,7 @@ def errors() -> str:
     return ERRORS + f"\nThe `type` is `{PROBLEM_PREFIX}<code>`.\n\n" + "\n".join([*head, *rows]) + "\n"
 
 
-PAGES = {"configuration.md": configuration, "errors.md": errors, "metrics.md": metrics.page}
+PAGES = {"configuration.md": configuration, "errors.md": errors, "metrics.md": exported_metrics.page}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The tables of docs/operations.md show what the dashboards ask; how figures are written."""
+"""The tables of docs/how-to/operations.md show what the dashboards ask; how figures are written."""
 
 import re
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ import pytest
 
 from docker.grafana.panels import Panel, Query, Unit
 from docker.grafana.write import DASHBOARDS
-from docs.operations import MARKER, PAGE, Reading, figure, row, tables
+from docs.write_operations import MARKER, PAGE, Reading, figure, row, tables
 
 
 def test_the_tables_are_of_the_dashboards_as_they_are() -> None:

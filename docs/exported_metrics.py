@@ -19,7 +19,7 @@ from services.settings import Settings
 PAGE = """\
 # Metrics
 
-Written by `python -m docs.reference` from the registries of the processes.
+Written by `python -m docs.write_reference` from the registries of the processes.
 
 Every process answers `GET /metrics` in Prometheus's text format. The services listen on the inner
 network and answer anyone; the gateway asks for `Authorization: Bearer <token>` with the token of

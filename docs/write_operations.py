@@ -1,4 +1,4 @@
-"""Renders what each dashboard shows as tables, into docs/operations.md below its marker.
+"""Renders what each dashboard shows as tables, into docs/how-to/operations.md below its marker.
 
     WRITE_DOCS=1 pytest tests/live/test_observability.py
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from docker.grafana.panels import Panel, Query, Unit
 from docker.grafana.write import DASHBOARDS
 
-PAGE = Path(__file__).with_name("operations.md")
+PAGE = Path(__file__).parent / "how-to" / "operations.md"
 MARKER = "<!-- What follows is written by a run: WRITE_DOCS=1 pytest tests/live/test_observability.py -->\n"
 SHOWN = 4
 """Series of one query that are written out."""
