@@ -317,9 +317,7 @@ def left_over(home: Path) -> dict[int, str]:
         is_redis = (process.info["name"] or "").startswith(("redis", "valkey"))
         if environment.get("ALIGNX_HOME") == str(home) and "SUPERVISOR_PROCESS_NAME" in environment:
             found[process.pid] = environment["SUPERVISOR_PROCESS_NAME"]
-        elif (process.info["name"] or "").startswith(("redis", "valkey")) and process.info["cwd"] == str(
-            home / "redis"
-        ):
+        elif is_redis and process.info["cwd"] == str(home / "redis"):
             found[process.pid] = "redis"  # writes its title over its environment
     return found
 
