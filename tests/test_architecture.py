@@ -13,13 +13,12 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from docs.exported_metrics import exported
+from docs.write_architecture import CODE, imported_modules, name_module
 from services.preference.queue import SCRIPTS
 
 ROOT = Path(__file__).parents[1]
 SERVING = ("alignx", "services", "gateway")
-PACKAGES = (*SERVING, "training", "evaluation")
 PRODUCT = sorted(path for folder in SERVING for path in (ROOT / folder).rglob("*.py"))
-CODE = sorted(path for folder in PACKAGES for path in (ROOT / folder).rglob("*.py"))
 LUA = sorted(path for folder in ("services", "gateway") for path in (ROOT / folder).rglob("*.lua"))
 
 VAGUE = {"utils", "util", "common", "helpers", "helper", "misc", "shared"}
@@ -138,24 +137,8 @@ def test_what_serves_imports_no_model_library() -> None:
     assert [name(path) for path in PRODUCT if not HEAVY.isdisjoint(imported(tree(path)))] == []
 
 
-def modules_imported(path: Path) -> set[str]:
-    """The project's modules that a file imports when it runs, by their dotted names."""
-    known = {name(other).removesuffix(".py").replace("/", ".") for other in CODE}
-    typing_only = {
-        id(node)
-        for block in ast.walk(tree(path))
-        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
-        for node in ast.walk(block)
-    }
-    found = set()
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in typing_only:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)} & known
-    return found
-
-
 def test_no_files_import_each_other_in_a_circle() -> None:
-    graph = {name(path).removesuffix(".py").replace("/", "."): modules_imported(path) for path in CODE}
+    graph = {name_module(path): imported_modules(path) for path in CODE}
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 

@@ -1,0 +1,116 @@
+"""Draws the folders and who imports whom, from the imports in the code, into docs/architecture.md.
+
+    python -m docs.write_architecture
+
+A folder's arrows lead to the folders that it imports; an arrow that a longer way implies is left out.
+"""
+
+import ast
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "architecture.md"
+BEGIN, END = "<!-- drawn by python -m docs.write_architecture -->\n", "<!-- end of the drawing -->\n"
+PACKAGES = ("alignx", "services", "gateway", "training", "evaluation")
+WHOLE = ("gateway", "training", "evaluation")
+"""Packages that stand as one box, with their subfolders."""
+CODE = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+Graph = Mapping[str, set[str]]
+
+
+def name_module(path: Path) -> str:
+    """The dotted name of a file below the root."""
+    return path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+
+
+@cache
+def known_modules() -> frozenset[str]:
+    return frozenset(map(name_module, CODE))
+
+
+@cache
+def imported_modules(path: Path) -> frozenset[str]:
+    """The project's modules that a file imports when it runs, those inside functions too."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in typing_only:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(names) & known_modules()
+
+
+def folder_of(module: str) -> str:
+    """The box of a module: its folder, or its whole package for those of `WHOLE`."""
+    package, *rest = module.split(".")
+    if package in WHOLE or len(rest) < 2:
+        return package
+    return f"{package}/{rest[0]}"
+
+
+def folder_graph() -> dict[str, set[str]]:
+    """Which folders each folder imports."""
+    graph: dict[str, set[str]] = {}
+    for path in CODE:
+        here = folder_of(name_module(path))
+        there = {folder_of(module) for module in imported_modules(path)}
+        graph.setdefault(here, set()).update(there - {here})
+    return graph
+
+
+def reachable(graph: Graph, starts: Iterable[str]) -> set[str]:
+    seen: set[str] = set()
+    pending = list(starts)
+    while pending:
+        folder = pending.pop()
+        if folder not in seen:
+            seen.add(folder)
+            pending += graph[folder]
+    return seen
+
+
+def reduce_graph(graph: Graph) -> dict[str, list[str]]:
+    """The graph without the arrows that another way implies."""
+    return {
+        folder: sorted(
+            target for target in targets if target not in reachable(graph, (graph[folder] - {target}) - {folder})
+        )
+        for folder, targets in sorted(graph.items())
+    }
+
+
+def draw() -> str:
+    """The graph in Mermaid's language."""
+    arrows = reduce_graph(folder_graph())
+    labels = {"services": "services: errors, settings, tracing", "alignx": "alignx: what users import"}
+    lines = ["```mermaid", "flowchart TD"]
+    lines += [f'    {identify(folder)}["{labels.get(folder, folder)}"]' for folder in arrows]
+    lines += [f"    {identify(folder)} --> {identify(target)}" for folder in arrows for target in arrows[folder]]
+    return "\n".join([*lines, "```", ""])
+
+
+def identify(folder: str) -> str:
+    return folder.replace("/", "_")
+
+
+def page() -> str:
+    """docs/architecture.md with the drawing as the code is now."""
+    text = PAGE.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    return before + BEGIN + draw() + END + rest.split(END)[1]
+
+
+def main() -> None:
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

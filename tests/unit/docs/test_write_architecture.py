@@ -1,0 +1,11 @@
+"""The picture of the folders is drawn from the imports as they are."""
+
+from docs.write_architecture import PAGE, page, reduce_graph
+
+
+def test_the_picture_is_of_the_code_as_it_is() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m docs.write_architecture"
+
+
+def test_an_arrow_that_another_way_implies_is_left_out() -> None:
+    assert reduce_graph({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": ["b"], "b": ["c"], "c": []}
