@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from alignx.schemas.interactions import Interaction, StatementInteraction
 from alignx.schemas.summaries import EventRange, Prequential, StoredInteraction, SummaryVersion
-from services.engine.client import Engine
+from services.engine.limits import Engine
 from services.errors import AlignXError, ContextExceeded, EngineError, EngineUnavailable
 from services.preference.inference import (
     EngineWriter,

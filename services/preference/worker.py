@@ -26,8 +26,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
-from services.engine.client import Engine
-from services.engine.limits import EngineMetrics
+from services.engine.limits import Engine, EngineMetrics
 from services.errors import AlignXError, EngineError, EngineUnavailable, Unavailable
 from services.preference.backoff import Pace
 from services.preference.queue import Claim, Queue

@@ -9,8 +9,8 @@ from functools import partial
 
 from fastapi import Depends, FastAPI
 
-from services.engine.client import Engine
-from services.engine.limits import SILENT, EngineMetrics
+from services.engine.limits import Engine, EngineMetrics
+from services.engine.wire import SILENT
 from services.errors import EngineUnavailable
 from services.response.chat import Chat
 from services.response.routes import ResponseState, router
