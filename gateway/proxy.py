@@ -22,12 +22,11 @@ from yarl import URL
 
 from gateway import headers
 from gateway.auth import AuthState, Caller
-from gateway.disconnect import CallerWatch
-from gateway.rate_limits import ClientDisconnected, read_body
 from gateway.routing import SERVICES, Route, RoutingTable
 from gateway.upstreams import NOT_SENT, SEVERED, Replica, Upstreams
 from services.errors import AlignXError, Draining, MethodNotAllowed, UpstreamUnavailable
 from services.server.app import DRAINING_HEADER, METHODS, TENANT_HEADER, TOKEN_HEADER, sse
+from services.server.requests import ClientDisconnected, DisconnectWatch, read_body
 from services.server.shutdown import Drain
 from services.server.state import state_of
 from services.settings import GatewaySettings, Settings
@@ -102,7 +101,7 @@ class Call:
     scope: Scope
     send: Send
     state: ProxyState
-    watch: CallerWatch
+    watch: DisconnectWatch
     started: float
     caller: Caller
 
@@ -140,7 +139,7 @@ class Proxy:
             body = await read_body(scope, receive, limit=self._limits.body_bytes, timeout_s=self._body_timeout_s)
         except ClientDisconnected:
             return
-        with CallerWatch(receive) as watch:
+        with DisconnectWatch(receive) as watch:
             await self._forward(Call(route, scope, send, state, watch, started, caller), body)
 
     async def _forward(self, call: Call, body: bytes | None) -> None:
@@ -248,7 +247,7 @@ class Proxy:
         except (aiohttp.ClientError, OSError) as error:
             failure = self._broken(call, "body", error)
         except asyncio.CancelledError:
-            if call.watch.gone or not self._drain.over:
+            if call.watch.disconnected or not self._drain.over:
                 raise
             task.uncancel()
             failure = None if call.route.endless else Draining("The gateway shut down before the answer ended.")

@@ -1,7 +1,5 @@
 """The REST calls that use a summary. Reached through the gateway, which names the tenant."""
 
-import asyncio
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -21,7 +19,8 @@ from alignx.schemas.requests import (
 from services.response import recommendation
 from services.response.chat import Chat, ChatRequest, streamed, whole
 from services.response.selection import Selector
-from services.server.app import JsonRoute, tenant_of
+from services.server.app import tenant_of
+from services.server.requests import DisconnectWatch, JsonRoute
 from services.server.state import state_of
 from services.server.store import StoreState
 
@@ -81,7 +80,9 @@ async def chat_completions(
     `pba`, `direct` or `none`. The answer's `personalization` and the header X-AlignX-Summary-Version say
     what was used."""
     user = body.user or _as_utf8(x_user_id)
-    return await _while_connected(request, _answer(state.chat, tenant, user, body))
+    with DisconnectWatch(request.receive):  # a caller that has gone needs no more of the engine's work
+        return await _answer(state.chat, tenant, user, body)
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
 class AnswerStream(StreamingResponse):
@@ -103,25 +104,6 @@ async def _answer(chat: Chat, tenant: str, user: str | None, body: ChatRequest) 
             return Response(await whole(raw, used), raw.status, _headers(used), raw.content_type)
         headers = _headers(used) | {"Cache-Control": "no-store"}
         return AnswerStream(answer.pop_all(), streamed(raw, used), raw.status, headers, raw.content_type)
-
-
-async def _while_connected(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
-    """The response of `work`, which ends as soon as the caller has gone: nobody is left to read what
-    the engine would go on to write."""
-    working = asyncio.create_task(work)
-    gone = asyncio.create_task(_disconnect(request))
-    try:
-        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else Response(status_code=CLIENT_CLOSED_REQUEST)
-    finally:
-        working.cancel()
-        gone.cancel()
-
-
-async def _disconnect(request: Request) -> None:
-    """Returns when the caller closes the connection; the body has been read before."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _as_utf8(header: str | None) -> str | None:

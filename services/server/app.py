@@ -9,7 +9,7 @@ import asyncio
 import hmac
 import logging
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from http import HTTPStatus
 from importlib.metadata import version
@@ -19,7 +19,6 @@ import orjson
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -32,7 +31,6 @@ from services.errors import (
     InvalidRequest,
     MalformedBody,
     MethodNotAllowed,
-    PayloadTooLarge,
     RequestError,
     RouteUnknown,
     StoreUnavailable,
@@ -41,6 +39,7 @@ from services.errors import (
 from services.server.health import Check, Guard, add_health, add_metrics, open_to_all
 from services.server.logging import configure_logging
 from services.server.metrics import HttpMetrics, RequestTelemetry, open_tracer
+from services.server.requests import JsonRoute
 from services.server.shutdown import Drain
 from services.server.state import Process, add_state, state_of
 from services.settings import Settings
@@ -63,34 +62,6 @@ _STORE_RETRY_S = 1.0
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[object]]
 """Yields the service's own record for `state_of` (state.py)."""
-
-
-class JsonRequest(Request):
-    """Reads JSON with a parser that refuses endless nesting instead of exhausting the stack, and no
-    more bytes than a body may have."""
-
-    async def stream(self) -> AsyncGenerator[bytes, None]:
-        limit, size = state_of(self.app, Process).settings.limits.body_bytes, 0
-        async for chunk in super().stream():
-            size += len(chunk)
-            if size > limit:
-                raise PayloadTooLarge(f"The body may have at most {limit:,} bytes.", limit_bytes=limit)
-            yield chunk
-
-    async def json(self) -> Any:
-        return orjson.loads(await self.body())
-
-
-class JsonRoute(APIRoute):
-    """Route class of every router here: bodies go through JsonRequest."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def with_json_request(request: Request) -> Response:
-            return await handle(JsonRequest(request.scope, request.receive))
-
-        return with_json_request
 
 
 # --- errors ------------------------------------------------------------------------------------
