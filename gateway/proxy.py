@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import aiohttp
 import orjson
+from opentelemetry.trace import Span, SpanKind
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.types import Receive, Scope, Send
 from yarl import URL
@@ -30,7 +31,7 @@ from services.server.requests import ClientDisconnected, DisconnectWatch, read_b
 from services.server.shutdown import Drain
 from services.server.state import state_of
 from services.settings import GatewaySettings, Settings
-from services.tracing import SPAN, Span
+from services.tracing import child_span, traceparent_of
 
 _STREAMED_BODY = 1 << 20
 """Bytes from which a request body is sent in pieces, so that it does not hold up the event loop."""
@@ -143,12 +144,12 @@ class Proxy:
             await self._forward(Call(route, scope, send, state, watch, started, caller), body)
 
     async def _forward(self, call: Call, body: bytes | None) -> None:
-        with SPAN.get().child(f"call {call.route.service}", "client") as span:
+        with child_span(f"call {call.route.service}", SpanKind.CLIENT) as span:
             await self._forward_within(span, call, body)
 
     async def _forward_within(self, span: Span, call: Call, body: bytes | None) -> None:
         service = call.route.service
-        passed = self._headers(call, span.traceparent)
+        passed = self._headers(call, traceparent_of(span))
         called = time.perf_counter()
         self._metrics.overhead.observe(called - call.started)
         try:

@@ -14,6 +14,7 @@ from typing import Literal, Self
 from urllib.parse import urlsplit
 
 import aiohttp
+from opentelemetry.trace import Span, SpanKind
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from alignx.schemas.summaries import TokenCounts
@@ -22,7 +23,7 @@ from services.engine.guard import CallKind, Progress
 from services.engine.wire import SILENT, Body
 from services.errors import EngineError, EngineRejected, EngineUnavailable, NoEngine
 from services.settings import LATENCY_BUCKETS_S, PROFILE_ENGINE, EngineSettings
-from services.tracing import SPAN, Span
+from services.tracing import child_span
 
 NO_ENGINE = (
     "This deployment runs without a language model; name the URL of one with `make up ENGINE=<url>`, "
@@ -130,7 +131,7 @@ class Calls:
         async with self._embeddings_slots if embeds else self._slots:
             breaker.admit()
             self.in_flight += 1
-            with SPAN.get().child(f"engine {kind}", "client") as span:
+            with child_span(f"engine {kind}", SpanKind.CLIENT) as span:
                 try:
                     yield progress
                 except (EngineUnavailable, EngineError) as error:
@@ -148,7 +149,7 @@ class Calls:
             breaker.failed()
         else:
             breaker.succeeded()
-        span.note({"alignx.outcome": outcome, **_usage(progress.tokens)})
+        span.set_attributes({"alignx.outcome": outcome, **_usage(progress.tokens)})
         if self._observe is not None:
             seen = progress.first_text
             ttft_s = None if seen is None else seen - progress.started

@@ -38,7 +38,7 @@ from services.errors import (
 )
 from services.server.health import Check, Guard, add_health, add_metrics, open_to_all
 from services.server.logging import configure_logging
-from services.server.metrics import HttpMetrics, RequestTelemetry, open_tracer
+from services.server.metrics import HttpMetrics, RequestTelemetry, recorded_spans
 from services.server.requests import JsonRoute
 from services.server.shutdown import Drain
 from services.server.state import Process, add_state, state_of
@@ -188,12 +188,9 @@ def create_app(
 
     @asynccontextmanager
     async def with_state(app: FastAPI) -> AsyncIterator[None]:
-        try:
-            async with lifespan(app) as record:
-                add_state(app, record)
-                yield
-        finally:
-            await asyncio.to_thread(tracer.close)  # sends the last spans
+        async with recorded_spans(service, settings.tracing), lifespan(app) as record:
+            add_state(app, record)
+            yield
 
     app = FastAPI(
         title=title,
@@ -204,13 +201,9 @@ def create_app(
         openapi_url=openapi_url,
     )
     app.router.route_class = JsonRoute
-    tracing = settings.tracing
-    # Behind the gateway the caller is the gateway, which has decided.
-    trusting = tracing.trust_callers or service != "gateway"
-    tracer = open_tracer(service, tracing.endpoint, tracing.sample, trusting=trusting)
     drain = Drain()
-    add_state(app, Process(settings, drain, registry, tracer))
-    app.state.drain, app.state.registry, app.state.tracer = drain, registry, tracer
+    add_state(app, Process(settings, drain, registry))
+    app.state.drain, app.state.registry = drain, registry
     metrics = HttpMetrics(registry)
     _install_error_handlers(app, metrics)
 
@@ -218,8 +211,7 @@ def create_app(
         metrics.problems.labels(AlignXError.code).inc()
         return problem_response(scope, AlignXError())
 
-    access = settings.log.access
-    app.add_middleware(RequestTelemetry, metrics=metrics, on_crash=on_crash, access_log=access, tracer=tracer)
+    app.add_middleware(RequestTelemetry, metrics=metrics, on_crash=on_crash, access_log=settings.log.access)
     add_health(app, checks, one_of, advisory)
     add_metrics(app, registry, metrics_guard)
     return app

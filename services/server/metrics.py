@@ -3,20 +3,24 @@
 No label of a metric holds a user's id. `RequestTelemetry` is a pure ASGI middleware.
 """
 
+import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from uuid import uuid4
 
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode, set_span_in_context
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.errors import error_tree
 from services.server.logging import ARRIVED, REQUEST_ID
-from services.settings import LATENCY_BUCKETS_S
-from services.tracing import NO_SPAN, SPAN, Span, Tracer
+from services.settings import LATENCY_BUCKETS_S, TracingSettings
+from services.tracing import record_with, start_span
 
 
 def create_registry(service: str) -> CollectorRegistry:
@@ -55,14 +59,22 @@ _VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _UNTRACED = frozenset(("/livez", "/readyz", "/metrics"))
 
 
-def open_tracer(service: str, endpoint: str | None, sample: float, *, trusting: bool = True) -> Tracer:
-    """The tracer of a process; one that records nothing without an endpoint to send to. One that trusts
-    records what a caller records."""
-    if endpoint is None:
-        return Tracer()
-    from services.server.spans import RecordingTracer  # needs an extra, which most do without
+@asynccontextmanager
+async def recorded_spans(service: str, settings: TracingSettings) -> AsyncIterator[None]:
+    """Records and sends the spans of the process, where there is an endpoint to send them to."""
+    if settings.endpoint is None:
+        yield
+        return
+    from services.server.spans import create_provider  # needs an extra, which most do without
 
-    return RecordingTracer(service, version("alignx-serve"), endpoint, sample, trusting=trusting)
+    # Behind the gateway the caller is the gateway, which has decided.
+    trusting = settings.trust_callers or service != "gateway"
+    provider = create_provider(service, settings.endpoint, settings.sample, trusting=trusting)
+    record_with(provider.get_tracer("alignx", version("alignx-serve")))
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(provider.shutdown)  # sends the last ones
 
 
 RouteName = Callable[[Scope], str]
@@ -88,14 +100,12 @@ class RequestTelemetry:
         on_crash: Callable[[Scope, Exception], ASGIApp],
         route_name: RouteName = matched_route,
         access_log: bool = True,
-        tracer: Tracer | None = None,
     ) -> None:
         self.app = app
         self.metrics = metrics
         self.on_crash = on_crash
         self.route_name = route_name
         self.access_log = access_log
-        self.tracer = tracer or Tracer()
         self.logger = logging.getLogger("alignx.http")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,30 +127,32 @@ class RequestTelemetry:
             await send(message)
 
         self.metrics.in_flight.inc()
-        span = NO_SPAN if scope["path"] in _UNTRACED else self.tracer.span(scope["method"], "server", traceparent)
-        within = SPAN.set(span)
+        untraced = scope["path"] in _UNTRACED
+        span = INVALID_SPAN if untraced else start_span(scope["method"], SpanKind.SERVER, traceparent)
+        within = attach(set_span_in_context(span))
         try:
             await self.app(scope, receive, send_with_id)
         except Exception as error:
             self.logger.exception("request failed")
-            span.fail(type(error).__name__)
+            span.set_status(StatusCode.ERROR, type(error).__name__)
             if status:
                 raise  # the answer has begun: only a broken connection can tell the caller now
             await self.on_crash(scope, error)(scope, receive, send_with_id)
         finally:
             self.metrics.in_flight.dec()
             self._observe(scope, span, status or 499, time.perf_counter() - started)
-            SPAN.reset(within)
+            detach(within)
             ARRIVED.reset(arrived)
             REQUEST_ID.reset(token)
 
     def _observe(self, scope: Scope, span: Span, status: int, seconds: float) -> None:
         method, route = scope["method"], self.route_name(scope)
-        if span is not NO_SPAN:
+        if span.is_recording():
             about = {"http.request.method": method, "http.route": route, "http.response.status_code": status}
-            span.note(about | {"alignx.request_id": REQUEST_ID.get()}, f"{method} {route}")
+            span.set_attributes(about | {"alignx.request_id": REQUEST_ID.get()})
+            span.update_name(f"{method} {route}")
             if status >= 500:
-                span.fail(str(status))
+                span.set_status(StatusCode.ERROR, str(status))
             span.end()
         self.metrics.requests.labels(method, route, str(status)).inc()
         self.metrics.seconds.labels(method, route).observe(seconds)

@@ -21,7 +21,6 @@ from prometheus_client import CollectorRegistry
 
 from services.server.shutdown import Drain
 from services.settings import Settings
-from services.tracing import Tracer
 
 Record = TypeVar("Record")
 
@@ -33,7 +32,6 @@ class Process:
     settings: Settings
     drain: Drain
     registry: CollectorRegistry
-    tracer: Tracer
 
 
 def add_state(app: FastAPI, record: object) -> None:
