@@ -1,102 +1,87 @@
 """Traces: which work belongs to one call, from the gateway to the summary version it leads to.
 
-A span is a piece of work with a begin and an end; the `traceparent` (W3C Trace Context) names its
-trace and itself, and goes with every call between the services and with every event; the engine is not
-told. The spans here keep nothing: they hand
-the caller's `traceparent` on as it came, so that logs can name the trace. Those that are recorded and
-sent are in spans.py and exist only where ALIGNX_TRACING__ENDPOINT is set.
+Written against OpenTelemetry's API. Spans are recorded only where ALIGNX_TRACING__ENDPOINT is set
+(services/server/spans.py). A caller's `traceparent` (W3C Trace Context) is passed on in any case, so that logs can
+name the trace: with every call between the services and with every event, not to the engine.
+Attributes never hold a user's id or text.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
-from types import TracebackType
-from typing import Literal, Self
 
-SpanKind = Literal["internal", "server", "client", "consumer"]
-Attributes = Mapping[str, str | int | float | bool]
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.trace import (
+    Link,
+    NoOpTracer,
+    Span,
+    SpanKind,
+    StatusCode,
+    Tracer,
+    format_trace_id,
+    get_current_span,
+    set_span_in_context,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})")
-
-
-def known_traceparent(text: str) -> str:
-    """The header as it is passed on; "" unless it is valid."""
-    found = _TRACEPARENT.fullmatch(text)
-    return f"00-{found[1]}" if found else ""
-
-
-class Span:
-    """A piece of work that is not recorded; the base of those that are.
-
-    As a context manager it ends with its block, as failed if that raised. Attributes never hold a
-    user's id or text.
-    """
-
-    __slots__ = ("traceparent",)
-
-    def __init__(self, traceparent: str = "") -> None:
-        self.traceparent = traceparent
-        """What a callee is told; "" when the work belongs to no trace."""
-
-    @property
-    def trace_id(self) -> str:
-        return self.traceparent[3:35]
-
-    def child(self, name: str, kind: SpanKind = "internal") -> "Span":
-        """A part of this work."""
-        return self
-
-    def note(self, attributes: Attributes, name: str = "") -> None:
-        """Adds attributes, and a better name when it is known."""
-
-    def fail(self, reason: str) -> None:
-        """Marks the work as failed; `reason` is a code or the name of a class."""
-
-    def end(self) -> None:
-        """Closes it; once."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            self.fail(type(error).__name__)  # the class alone: a message can quote what a user wrote
-        self.end()
+_PROPAGATOR = TraceContextTextMapPropagator()
+_tracer: Tracer = NoOpTracer()
 
 
-NO_SPAN = Span()
-SPAN: ContextVar[Span] = ContextVar("span", default=NO_SPAN)
-"""The work that the running code is part of."""
+def record_with(tracer: Tracer) -> None:
+    """Records the spans of this process from now on. OpenTelemetry's global provider stays unset: with one, FastAPI
+    and redis-py record spans of their own, whose paths and keys name users."""
+    global _tracer
+    _tracer = tracer
+
+
+def context_of(traceparent: str) -> Context:
+    """The context of a caller's work; an empty one unless the header is valid."""
+    return _PROPAGATOR.extract({"traceparent": traceparent}, Context())
+
+
+def start_span(name: str, kind: SpanKind, parent: str = "", links: Sequence[str] = ()) -> Span:
+    """Work that enters the process; `parent` and `links` are the `traceparent` of the calls that it comes from."""
+    places = [get_current_span(context_of(link)).get_span_context() for link in links]
+    return _tracer.start_span(name, context_of(parent), kind, links=[Link(place) for place in places if place.is_valid])
+
+
+def traceparent_of(span: Span) -> str:
+    """What a callee gets; "" when the work belongs to no trace."""
+    headers: dict[str, str] = {}
+    _PROPAGATOR.inject(headers, set_span_in_context(span))
+    return headers.get("traceparent", "")
+
+
+def current_trace_id() -> str:
+    """In hexadecimal; "" outside of a trace."""
+    place = get_current_span().get_span_context()
+    return format_trace_id(place.trace_id) if place.is_valid else ""
+
+
+@contextmanager
+def child_span(name: str, kind: SpanKind = SpanKind.INTERNAL) -> Iterator[Span]:
+    """A part of the current work. It does not become current, so generators may leave it in another task."""
+    with _ending(_tracer.start_span(name, kind=kind)) as span:
+        yield span
 
 
 @contextmanager
 def current(span: Span) -> Iterator[Span]:
     """Makes `span` the current one for a block, and ends it there. Enter and leave it in one task."""
-    token = SPAN.set(span)
+    token = attach(set_span_in_context(span))
     try:
-        with span:
+        with _ending(span):
             yield span
     finally:
-        SPAN.reset(token)
+        detach(token)
 
 
-class Tracer:
-    """Starts the spans at which work enters a process. This one records nothing."""
-
-    def span(
-        self,
-        name: str,
-        kind: SpanKind,
-        parent: str = "",
-        links: Sequence[str] = (),
-        attributes: Attributes | None = None,
-    ) -> Span:
-        """`parent` and `links` are the `traceparent` of the calls that the work comes from."""
-        known = known_traceparent(parent) if parent else ""
-        return Span(known) if known else NO_SPAN
-
-    def close(self) -> None:
-        """Sends what is still to be sent."""
+@contextmanager
+def _ending(span: Span) -> Iterator[Span]:
+    try:
+        yield span
+    except BaseException as error:
+        span.set_status(StatusCode.ERROR, type(error).__name__)  # a message can quote what a user wrote
+        raise
+    finally:
+        span.end()

@@ -1,128 +1,97 @@
-"""The client of the language model engine: any OpenAI-compatible server, vLLM in the first place.
+"""The HTTP client of one OpenAI-compatible server, vLLM in the first place.
 
-Generation (`stream`, `complete`), the odds of a choice (`choose`), chat pass-through (`chat`) and embeddings,
-behind the limits of limits.py. Errors say who can mend them: `EngineUnavailable` (try later; also a wrong key,
-URL or model name), `EngineRejected` (this input), `EngineError` (an answer that cannot be used). None quotes a
-prompt or a reply. With `url = "profile"` there is no engine: only `models` and `ready` answer, the others
-raise `NoEngine`.
+    async with open_session() as session:
+        client = Client(session, Server("http://127.0.0.1:8100/v1"))
+        completion = await client.complete(messages, tenant="acme", max_tokens=64, temperature=0, top_p=1, top_k=0)
+
+Generation (`stream`, `complete`), the odds of a choice (`choose`), chat pass-through (`chat`) and embeddings
+(`embed`). Errors are those of refusals.py. The client has no policy of its own: a `Guard` may hold calls back and
+watch how they end (limits.py).
 """
 
 import asyncio
-import hashlib
-import hmac
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Self
+from typing import Any, NamedTuple, Unpack
 
 import aiohttp
 import orjson
 
-from services.engine.limits import (
-    SILENT,
-    CallKind,
-    Calls,
-    EngineCall,
-    Patience,
-    Progress,
-    Shared,
-    request_headers,
-    silence,
-)
-from services.engine.wire import (
-    BROKEN_OFF,
-    OVERLONG,
-    UNREADABLE,
-    Completion,
-    Delta,
-    RawAnswer,
-    Reply,
-    embeddings,
-    first_token_logprobs,
-    member,
-    parsed,
-    raw_chunks,
-    read_answer,
-    refusal,
-    reported,
-    sampling,
-    token_counts,
-)
-from services.errors import EngineError, EngineUnavailable, InvalidRequest, NoEngine
-from services.settings import PROFILE_ENGINE, EngineSettings
+from services.engine import wire
+from services.engine.guard import CallKind, Guard, Progress, unguarded
+from services.engine.refusals import UNREADABLE, member, parse_json, refusal, reported_error
+from services.engine.shared_calls import SharedCalls
+from services.engine.wire import Body, Completion, Delta, Messages, Reply, Sampling
+from services.errors import EngineError, EngineUnavailable, InvalidRequest
 
-NO_ENGINE = (
-    "This deployment runs without a language model; name the URL of one with `make up ENGINE=<url>`, "
-    "or the folder of one with `make up MODEL=<folder>`"
-)
-_FALLBACK_TOP_LOGPROBS = 20  # the most that OpenAI's API lists; used where single tokens cannot be asked for
-
-Messages = Sequence[Mapping[str, Any]]
-Body = dict[str, Any]
 _CHAT = "/chat/completions"
-_NO_THINKING: Body = {"chat_template_kwargs": {"enable_thinking": False}}
 
 
-class Engine:
-    """A client for one engine; open it once per process with `Engine.open`."""
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where a server listens, and how long it may take."""
 
-    def __init__(
-        self,
-        settings: EngineSettings,
-        session: aiohttp.ClientSession,
-        observe: Callable[[EngineCall], None] | None = None,
-    ) -> None:
-        self.enabled = settings.enabled
-        self._settings = settings
+    url: str
+    """A base URL such as `http://127.0.0.1:8100/v1`."""
+    model: str | None = None
+    """The model to ask for; default: the first one the server lists (for embeddings: no name is sent)."""
+    api_key: str | None = field(default=None, repr=False)
+    connect_timeout_s: float = 2.0
+    read_timeout_s: float = 60.0
+    """Longest silence within one answer; there is no total timeout."""
+    answer_timeout_s: float = 600.0
+    """Longest wait for a chat that is not streamed: it shows no sign of life before its end."""
+    cache_salt_secret: str | None = field(default=None, repr=False)
+
+
+class RawAnswer(NamedTuple):
+    """The engine's own bytes, for pass-through."""
+
+    status: int
+    content_type: str
+    chunks: AsyncIterator[bytes]
+
+
+class Client:
+    """The client of one server, over a session that others may share."""
+
+    def __init__(self, session: aiohttp.ClientSession, server: Server, guard: Guard = unguarded) -> None:
         self._session = session
-        self.calls = Calls(settings, observe)
-        self._base = settings.url.rstrip("/")
+        self._server = server
+        self._guard = guard
+        self._base = server.url.rstrip("/")
         self._root = self._base.removesuffix("/v1")
-        self._model: str | None = settings.model
-        self._models: Shared[None, list[dict[str, Any]]] = Shared()
+        self._headers = {"Content-Type": "application/json"}
+        if server.api_key:
+            self._headers["Authorization"] = f"Bearer {server.api_key}"
+        self._model = server.model
+        self._models: SharedCalls[None, list[Body]] = SharedCalls()
         self._letter_ids: dict[tuple[str, ...], list[int] | None] = {}
-        self._tokens: Shared[tuple[str, ...], list[list[int]]] = Shared()
-
-    @classmethod
-    @asynccontextmanager
-    async def open(
-        cls, settings: EngineSettings, observe: Callable[[EngineCall], None] | None = None
-    ) -> AsyncIterator[Self]:
-        """An engine with its own connections, closed at the end. `observe` hears of every call."""
-        timeout = silence(settings, settings.read_timeout_s)
-        async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
-            yield cls(settings, session, observe)
+        self._tokens: SharedCalls[tuple[str, ...], list[list[int]]] = SharedCalls()
 
     # --- state ---------------------------------------------------------------------------------
 
     async def ready(self) -> None:
-        """Raises EngineUnavailable unless the engine says that it is well. Asks even when the
-        breaker is open."""
-        if not self.enabled:
-            return
+        """Raises EngineUnavailable unless the server says that it is well. No guard holds this back."""
         status, _ = await self._get(f"{self._root}/health")
-        if status == 404:  # an engine other than vLLM
+        if status == 404:  # a server other than vLLM
             await self.models()
         elif status >= 400:
             raise EngineUnavailable("The engine is not ready")
 
-    async def models(self) -> list[dict[str, Any]]:
+    async def models(self) -> list[Body]:
         """The models on offer, as OpenAI's model objects."""
-        if not self.enabled:
-            return [{"id": PROFILE_ENGINE, "object": "model", "created": 0, "owned_by": "alignx"}]
         status, body = await self._get(f"{self._base}/models")
         if status >= 400:
             raise EngineUnavailable(f"The engine does not list its models (status {status})")
-        models = member(parsed(body), "data")
-        if not isinstance(models, list) or not all(isinstance(member(model, "id"), str) for model in models):
-            raise EngineError(UNREADABLE)
-        return models
+        return wire.model_list(parse_json(body))
 
     async def model(self) -> str:
-        """The model that is asked: the configured one or the first that the engine lists."""
-        self._require_engine()
+        """The model that is asked: the configured one or the first that the server lists."""
         if self._model is None:
-            models = await self._models.ask(None, self.models)
+            models = await self._models.call(None, self.models)
             if not models:
                 raise EngineUnavailable("The engine offers no model")
             self._model = str(models[0]["id"])
@@ -131,42 +100,21 @@ class Engine:
     # --- generation ----------------------------------------------------------------------------
 
     async def stream(
-        self,
-        messages: Messages,
-        *,
-        tenant: str,
-        max_tokens: int,
-        temperature: float,
-        top_p: float,
-        top_k: int,
-        thinking: bool = True,
-        priority: int = 0,
+        self, messages: Messages, *, tenant: str, priority: int = 0, **sampling: Unpack[Sampling]
     ) -> AsyncGenerator[Delta | Completion, None]:
         """The answer as it is written, then exactly one Completion. A consumer that may stop early
-        wraps it in `contextlib.aclosing`, which ends the engine's work at once. `thinking=False` asks
-        the chat template for none."""
-        body = await self._body(messages, tenant, priority) | sampling(max_tokens, temperature, top_p, top_k)
-        body |= {} if thinking else _NO_THINKING
+        wraps it in `contextlib.aclosing`, which ends the engine's work at once."""
+        body = await self._body(messages, tenant, priority) | wire.generation(sampling)
         async with aclosing(self._generate("stream", body, tenant)) as pieces:
             async for piece in pieces:
                 yield piece
 
     async def complete(
-        self,
-        messages: Messages,
-        *,
-        tenant: str,
-        max_tokens: int,
-        temperature: float,
-        top_p: float,
-        top_k: int,
-        thinking: bool = True,
-        priority: int = 0,
+        self, messages: Messages, *, tenant: str, priority: int = 0, **sampling: Unpack[Sampling]
     ) -> Completion:
         """The whole answer, streamed underneath, so that the read timeout bounds a silence and not the
         length of an answer."""
-        body = await self._body(messages, tenant, priority) | sampling(max_tokens, temperature, top_p, top_k)
-        body |= {} if thinking else _NO_THINKING
+        body = await self._body(messages, tenant, priority) | wire.generation(sampling)
         async with aclosing(self._generate("complete", body, tenant)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Completion):
@@ -175,12 +123,9 @@ class Engine:
 
     async def _generate(self, kind: CallKind, body: Body, tenant: str) -> AsyncGenerator[Delta | Completion, None]:
         reply = Reply(body["model"])
-        body = body | {"stream": True, "stream_options": {"include_usage": True}}
-        async with self.calls.call(kind, tenant) as progress, self._post(_CHAT, body, progress) as response:
-            async for text in read_answer(response, reply):
-                progress.text_seen()
-                yield Delta(text)
-            if text := reply.end():
+        async with self._guard(kind, tenant) as progress, self._post(_CHAT, body, progress) as response:
+            async for text in _texts(response, reply):
+                progress.note_text()
                 yield Delta(text)
             completion = reply.completion()
             progress.finish(completion.tokens)
@@ -196,7 +141,6 @@ class Engine:
         of the engine raise before the answer is yielded; afterwards `chunks` raises
         EngineUnavailable if the engine breaks off, also when a stream ends without `[DONE]`.
         """
-        self._require_engine()
         sent = {**body, **self._salt(tenant), "model": body.get("model") or await self.model()}
         try:
             async with self._raw_chat(sent, tenant) as answer:
@@ -208,18 +152,17 @@ class Engine:
             raise
 
     @asynccontextmanager
-    async def _raw_chat(self, sent: Mapping[str, Any], tenant: str) -> AsyncIterator[RawAnswer]:
-        # An answer that is not streamed comes without a sign of life before, however well the engine is.
-        patience = None if sent.get("stream") else silence(self._settings, self._settings.answer_timeout_s)
-        async with self.calls.call("chat", tenant) as progress, self._post(_CHAT, sent, progress, patience) as response:
+    async def _raw_chat(self, sent: Body, tenant: str) -> AsyncIterator[RawAnswer]:
+        streamed = bool(sent.get("stream"))
+        timeout_s = None if streamed else self._server.answer_timeout_s
+        async with self._guard("chat", tenant) as progress, self._post(_CHAT, sent, progress, timeout_s) as response:
             chunks = response.content.iter_any()
             # The first piece is awaited here, so that an early fault can still become a status.
             first = await anext(chunks, b"")
             if first.startswith(b'data: {"error"'):
-                raise reported(parsed(first.split(b"\n", 1)[0].removeprefix(b"data: ")))
-            progress.text_seen()
-            raw = raw_chunks(first, chunks, bool(sent.get("stream")), progress)
-            async with aclosing(raw):
+                raise reported_error(parse_json(first.split(b"\n", 1)[0].removeprefix(b"data: ")))
+            progress.note_text()
+            async with aclosing(_passed_through(first, chunks, wire.AnswerTail(streamed=streamed), progress)) as raw:
                 yield RawAnswer(response.status, response.content_type, raw)
 
     # --- choice --------------------------------------------------------------------------------
@@ -229,39 +172,27 @@ class Engine:
     ) -> list[float]:
         """Log-probability of each of `letters` as the token that continues the last message.
 
-        Asks for exactly these tokens (vLLM's logprob_token_ids). An engine that cannot do that
-        lists its 20 likeliest tokens, and a letter that is not among them gets the lowest listed
-        log-probability, which bounds it from above.
+        Asks for exactly these tokens, as vLLM can. A server that cannot do that lists its 20 likeliest
+        tokens (see `wire.letter_logprobs`).
         """
-        body = await self._body(messages, tenant, priority) | {
-            "max_tokens": 1,
-            "temperature": 0,
-            "logprobs": True,
-            "add_generation_prompt": False,
-            "continue_final_message": True,
-            **_NO_THINKING,
-        }
+        body = await self._body(messages, tenant, priority) | wire.CHOICE
         ids = await self._ids_of(tuple(letters))
         if ids is not None:
-            asked = {"logprob_token_ids": ids, "return_tokens_as_token_ids": True}
-            found = await self._first_token(body | asked, tenant)
-            if all(f"token_id:{token_id}" in found for token_id in ids):
-                return [found[f"token_id:{token_id}"] for token_id in ids]
+            listed = await self._first_token(body | wire.choice_of(ids), tenant)
+            if (logprobs := wire.token_logprobs(listed, ids)) is not None:
+                return logprobs
             self._letter_ids[tuple(letters)] = None
-        found = await self._first_token(body | {"top_logprobs": _FALLBACK_TOP_LOGPROBS}, tenant)
-        floor = min(found.values())
-        bare = {token.strip(): logprob for token, logprob in reversed(found.items())}
-        return [found.get(letter, bare.get(letter.strip(), floor)) for letter in letters]
+        return wire.letter_logprobs(await self._first_token(body | wire.LIKELIEST_TOKENS, tenant), letters)
 
-    async def _first_token(self, body: dict[str, Any], tenant: str) -> dict[str, float]:
-        return first_token_logprobs(await self._answer("choose", _CHAT, body, tenant))
+    async def _first_token(self, body: Body, tenant: str) -> dict[str, float]:
+        return wire.first_token_logprobs(await self._answer("choose", _CHAT, body, tenant))
 
     async def _ids_of(self, letters: tuple[str, ...]) -> list[int] | None:
-        """The letters' token ids, or null where the engine cannot tell or needs more than one
+        """The letters' token ids, or None where the server cannot tell or needs more than one
         token for a letter. Asked once for each set of letters."""
         if letters not in self._letter_ids:
-            single = await self._tokens.ask(letters, partial(self._tokenized, letters))
-            ids = [tokens[0] for tokens in single if len(tokens) == 1]
+            tokens = await self._tokens.call(letters, partial(self._tokenized, letters))
+            ids = [ids[0] for ids in tokens if len(ids) == 1]
             self._letter_ids[letters] = ids if len(set(ids)) == len(letters) else None
         return self._letter_ids[letters]
 
@@ -270,81 +201,118 @@ class Engine:
 
     async def _tokens_of(self, text: str) -> list[int]:
         body = {"model": await self.model(), "prompt": text, "add_special_tokens": False}
-        try:
-            async with self._session.post(
-                f"{self._root}/tokenize", json=body, headers=request_headers(self._settings)
-            ) as response:
-                if response.status >= 500:
-                    raise EngineUnavailable(SILENT)
-                tokens = member(parsed(await response.read()), "tokens") if response.status == 200 else None
-        except aiohttp.ClientError as error:
-            raise EngineUnavailable(SILENT) from error
+        status, answer = await self._request("POST", f"{self._root}/tokenize", self._server.read_timeout_s, body)
+        if status >= 500:
+            raise EngineUnavailable(wire.SILENT)
+        tokens = member(parse_json(answer), "tokens") if status == 200 else None
         return [int(token) for token in tokens] if isinstance(tokens, list) else []
 
     # --- embeddings ----------------------------------------------------------------------------
 
     async def embed(self, texts: Sequence[str], longest_s: float | None = None) -> list[list[float]]:
-        """One vector for each text, from the embeddings server, which needs no engine beside it. A silence
-        of `longest_s` is a failure of the server's."""
-        base = self._settings.embeddings_url
-        if base is None:
-            raise EngineUnavailable("No embeddings server is configured (ALIGNX_ENGINE__EMBEDDINGS_URL)")
-        model = self._settings.embeddings_model
+        """One vector for each text. A silence of `longest_s` is a failure of the server's."""
+        model = self._server.model
         body = {"input": list(texts)} | ({"model": model} if model else {})
-        patience = silence(self._settings, longest_s or self._settings.read_timeout_s)
-        answer = await self._answer("embed", f"{base.rstrip('/')}/embeddings", body, patience=patience)
-        return embeddings(answer, len(texts))
+        return wire.embeddings(await self._answer("embed", "/embeddings", body, timeout_s=longest_s), len(texts))
 
     # --- one call ------------------------------------------------------------------------------
 
-    def _require_engine(self) -> None:
-        if not self.enabled:
-            raise NoEngine(NO_ENGINE)
-
-    async def _body(self, messages: Messages, tenant: str, priority: int) -> dict[str, Any]:
+    async def _body(self, messages: Messages, tenant: str, priority: int) -> Body:
         body = {"model": await self.model(), "messages": list(messages), **self._salt(tenant)}
         return body | {"priority": priority} if priority else body
 
-    def _salt(self, tenant: str) -> dict[str, str]:
-        secret = self._settings.cache_salt_secret
-        if secret is None:
-            return {}
-        return {"cache_salt": hmac.new(secret.get_secret_value().encode(), tenant.encode(), hashlib.sha256).hexdigest()}
+    def _salt(self, tenant: str) -> Body:
+        return wire.cache_salt(self._server.cache_salt_secret, tenant)
 
     @asynccontextmanager
     async def _post(
-        self, path: str, body: Mapping[str, Any], progress: Progress, patience: Patience = None
+        self, path: str, body: Body, progress: Progress, timeout_s: float | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        elsewhere, data = not path.startswith("/"), orjson.dumps(body)
-        url, headers = path if elsewhere else self._base + path, request_headers(self._settings, elsewhere)
-        timeout = patience or self._session.timeout
+        timeout = self._timeout(timeout_s or self._server.read_timeout_s)
+        url, data = self._base + path, orjson.dumps(body)
         try:
-            async with self._session.post(url, data=data, headers=headers, timeout=timeout) as response:
+            async with self._session.post(url, data=data, headers=self._headers, timeout=timeout) as response:
                 if response.status >= 400:
                     progress.alive = response.status < 500
-                    if response.status == 404 and not elsewhere:  # perhaps the engine now serves another model
-                        self._model = self._settings.model
+                    if response.status == 404:  # perhaps the server now has another model
+                        self._model = self._server.model
                         self._letter_ids.clear()
                     raise refusal(response.status, await response.read(), response.headers.get("Retry-After"))
                 yield response
         except aiohttp.ClientError as error:
-            late = patience is not None and isinstance(error, aiohttp.SocketTimeoutError)
-            progress.overlong = late and not elsewhere
+            late = timeout_s is not None and isinstance(error, aiohttp.SocketTimeoutError)
+            progress.overlong = late and path == _CHAT
             if progress.overlong:
-                raise EngineUnavailable(OVERLONG) from error
-            raise EngineUnavailable(SILENT if progress.first_text is None else BROKEN_OFF) from error
+                raise EngineUnavailable(wire.OVERLONG) from error
+            raise EngineUnavailable(wire.SILENT if progress.first_text is None else wire.BROKEN_OFF) from error
 
-    async def _answer(self, kind: CallKind, path: str, body: Body, tenant: str = "", patience: Patience = None) -> Body:
-        async with self.calls.call(kind, tenant) as progress, self._post(path, body, progress, patience) as response:
-            if not isinstance(answer := parsed(await response.read()), dict):
+    async def _answer(
+        self, kind: CallKind, path: str, body: Body, tenant: str = "", timeout_s: float | None = None
+    ) -> Body:
+        async with self._guard(kind, tenant) as progress, self._post(path, body, progress, timeout_s) as response:
+            if not isinstance(answer := parse_json(await response.read()), dict):
                 raise EngineError(UNREADABLE)
-            progress.finish(token_counts(answer.get("usage")))
+            progress.finish(wire.token_counts(answer.get("usage")))
         return answer
 
     async def _get(self, url: str) -> tuple[int, bytes]:
-        timeout = silence(self._settings, self._settings.connect_timeout_s)
+        return await self._request("GET", url, self._server.connect_timeout_s)
+
+    async def _request(self, method: str, url: str, timeout_s: float, body: Body | None = None) -> tuple[int, bytes]:
+        """The status and body of a call that no guard sees."""
+        data, timeout = None if body is None else orjson.dumps(body), self._timeout(timeout_s)
         try:
-            async with self._session.get(url, headers=request_headers(self._settings), timeout=timeout) as response:
+            async with self._session.request(
+                method, url, data=data, headers=self._headers, timeout=timeout
+            ) as response:
                 return response.status, await response.read()
         except aiohttp.ClientError as error:
-            raise EngineUnavailable(SILENT) from error
+            raise EngineUnavailable(wire.SILENT) from error
+
+    def _timeout(self, read_s: float) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(total=None, sock_connect=self._server.connect_timeout_s, sock_read=read_s)
+
+
+def open_session(connections: int = 0) -> aiohttp.ClientSession:
+    """At most so many connections; 0 for no limit."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=connections))
+
+
+async def _texts(response: aiohttp.ClientResponse, reply: Reply) -> AsyncIterator[str]:
+    """The texts of a streamed answer as `reply` parses it."""
+    try:
+        async for chunk in response.content.iter_any():
+            for text in reply.feed(chunk):
+                yield text
+            if reply.done:
+                break
+    except aiohttp.ClientError:
+        reply.done = reply.is_whole
+        if not reply.done:
+            raise
+    for text in reply.end():
+        yield text
+
+
+async def _passed_through(
+    first: bytes, rest: AsyncIterator[bytes], tail: wire.AnswerTail, progress: Progress
+) -> AsyncGenerator[bytes, None]:
+    """Passes an answer through and notes how it ended, also for a caller that handles the error
+    inside the call. A stream that ends behind its finish reason gets the `[DONE]` it lacks."""
+    broken: Exception | None = None
+    tail.feed(first)
+    yield first
+    try:
+        async for chunk in rest:
+            tail.feed(chunk)
+            yield chunk
+    except aiohttp.ClientError as error:
+        broken = error
+    try:
+        missing = tail.end(broken)
+    except EngineUnavailable as error:
+        progress.error = error
+        raise
+    if missing:
+        yield missing
+    progress.finish(tail.tokens())

@@ -1,51 +1,44 @@
-"""Limits of the calls to an engine: concurrency, circuit breaker, and the metrics of each call.
-What all callers need to know alike is asked once, however many of them wait for it (`Shared`)."""
+"""The engine of a deployment as its settings describe it: the client behind a concurrency limit and a circuit
+breaker, and the metrics of its calls.
+
+With `url = "profile"` there is no engine: only `models` and `ready` answer, the others raise `NoEngine`.
+"""
 
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Generic, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 import aiohttp
+from opentelemetry.trace import Span, SpanKind
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from alignx.schemas.summaries import TokenCounts
-from services.errors import EngineError, EngineRejected, EngineUnavailable
-from services.settings import LATENCY_BUCKETS_S, EngineSettings
-from services.tracing import SPAN, Span
+from services.engine.client import Client, Server, open_session
+from services.engine.guard import CallKind, Progress
+from services.engine.wire import SILENT, Body
+from services.errors import EngineError, EngineRejected, EngineUnavailable, NoEngine
+from services.settings import LATENCY_BUCKETS_S, PROFILE_ENGINE, EngineSettings
+from services.tracing import child_span
 
-SILENT = "The engine does not answer"
-Key = TypeVar("Key")
-Value = TypeVar("Value")
-CallKind = Literal["stream", "complete", "chat", "choose", "embed"]
-CallOutcome = Literal["ok", "unavailable", "rejected", "error", "cancelled"]
-Patience = aiohttp.ClientTimeout | None
-"""How long an answer may take; None for as long as the session says."""
-
-
-def silence(settings: EngineSettings, longest_s: float) -> aiohttp.ClientTimeout:
-    """No total timeout: a long answer is fine as long as it keeps coming."""
-    return aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s, sock_read=longest_s)
-
-
-def _usage(tokens: TokenCounts) -> dict[str, int]:
-    return {"gen_ai.usage.input_tokens": tokens.prompt, "gen_ai.usage.output_tokens": tokens.completion}
-
-
+NO_ENGINE = (
+    "This deployment runs without a language model; name the URL of one with `make up ENGINE=<url>`, "
+    "or the folder of one with `make up MODEL=<folder>`"
+)
 OTHER_TENANT = "other"
 """Label of every tenant that the settings do not list."""
+CallOutcome = Literal["ok", "unavailable", "rejected", "error", "cancelled"]
 
 
 # --- circuit breaker ---------------------------------------------------------------------------
 
 
 class Breaker:
-    """Refuses calls for `cooldown_s` after `failures` in a row, then lets a single one try."""
+    """A circuit breaker: opens after `failures` in a row for `cooldown_s`, then lets a single probe through."""
 
     def __init__(self, failures: int, cooldown_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = failures
@@ -57,7 +50,7 @@ class Breaker:
 
     @property
     def open(self) -> bool:
-        """Whether calls are held back, until one that may try succeeds."""
+        """Whether calls are refused, until a probe succeeds."""
         return self._failures >= self._limit
 
     def check(self) -> None:
@@ -82,26 +75,16 @@ class Breaker:
             self._opened_at = self._clock()
 
     def released(self) -> None:
-        """The call ended without telling anything about the engine."""
+        """The call ended without evidence about the engine."""
         self._probing = False
 
 
-# --- calls -------------------------------------------------------------------------------------
-
-
-def request_headers(settings: EngineSettings, for_embeddings: bool = False) -> dict[str, str]:
-    """With the key of the server that is asked. The engine's goes to its own host alone."""
-    key = settings.api_key
-    if for_embeddings:
-        here = urlsplit(settings.embeddings_url or "")[:2] == urlsplit(settings.url)[:2]
-        key = settings.embeddings_api_key or (key if here else None)
-    headers = {"Content-Type": "application/json"}
-    return headers | ({"Authorization": f"Bearer {key.get_secret_value()}"} if key else {})
+# --- calls ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class EngineCall:
-    """One call to the engine, told to the observer when it is over."""
+    """A call that has ended, as the observer gets it."""
 
     kind: CallKind
     outcome: CallOutcome
@@ -115,43 +98,14 @@ class EngineCall:
     """On whose behalf; empty for what all tenants share."""
 
 
-@dataclass
-class Progress:
-    """What is known of a call under way."""
-
-    started: float = field(default_factory=time.monotonic)
-    first_text: float | None = None
-    tokens: TokenCounts = field(default_factory=TokenCounts)
-    finished: bool = False
-    alive: bool = False
-    """The engine refused, but it is there: no mark against it in the breaker."""
-    overlong: bool = False
-    """An answer that need not show life while it is made took too long: no sign that the engine is gone."""
-    error: EngineError | EngineUnavailable | None = None
-
-    def text_seen(self) -> None:
-        self.first_text = self.first_text or time.monotonic()
-
-    def finish(self, tokens: TokenCounts) -> None:
-        self.tokens, self.finished = tokens, True
-
-    @property
-    def outcome(self) -> CallOutcome:
-        match self.error:
-            case EngineUnavailable():
-                return "unavailable"
-            case EngineRejected():
-                return "rejected"
-            case EngineError():
-                return "error"
-            case _:
-                return "ok" if self.finished else "cancelled"
+Observer = Callable[[EngineCall], None]
 
 
 class Calls:
     """The calls of one engine and of the embeddings server, each with a limit and a breaker of its own."""
 
-    def __init__(self, settings: EngineSettings, observe: Callable[[EngineCall], None] | None) -> None:
+    def __init__(self, settings: EngineSettings, observe: Observer | None) -> None:
+        self._enabled = settings.enabled
         self._observe = observe
         self.in_flight = 0
         """Calls that hold a slot."""
@@ -162,20 +116,22 @@ class Calls:
 
     @property
     def breaker_open(self) -> bool:
-        """Whether the engine's breaker holds calls back; the one of the embeddings server is not asked."""
+        """Whether the engine's breaker is open; that of the embeddings server does not count."""
         return self._breaker.open
 
     @asynccontextmanager
     async def call(self, kind: CallKind, tenant: str = "") -> AsyncIterator[Progress]:
-        """A slot, the breaker's leave, and the report of how the call ended."""
+        """The guard of the clients: waits for a slot, refuses while the breaker is open, records how the call ends."""
         embeds = kind == "embed"
+        if not embeds and not self._enabled:
+            raise NoEngine(NO_ENGINE)
         breaker = self._embeddings_breaker if embeds else self._breaker
         breaker.check()  # before the wait for a slot: an open breaker answers at once
         progress = Progress()
         async with self._embeddings_slots if embeds else self._slots:
             breaker.admit()
             self.in_flight += 1
-            with SPAN.get().child(f"engine {kind}", "client") as span:
+            with child_span(f"engine {kind}", SpanKind.CLIENT) as span:
                 try:
                     yield progress
                 except (EngineUnavailable, EngineError) as error:
@@ -183,46 +139,112 @@ class Calls:
                     raise
                 finally:
                     self.in_flight -= 1
-                    self._settle(kind, tenant, breaker, progress, span)
+                    self._record(kind, tenant, breaker, progress, span)
 
-    def _settle(self, kind: CallKind, tenant: str, breaker: Breaker, progress: Progress, span: Span) -> None:
-        if progress.outcome == "cancelled" or progress.overlong:
+    def _record(self, kind: CallKind, tenant: str, breaker: Breaker, progress: Progress, span: Span) -> None:
+        outcome = _outcome(progress)
+        if outcome == "cancelled" or progress.overlong:
             breaker.released()
-        elif progress.outcome == "unavailable" and not progress.alive:
+        elif outcome == "unavailable" and not progress.alive:
             breaker.failed()
         else:
             breaker.succeeded()
-        span.note({"alignx.outcome": progress.outcome, **_usage(progress.tokens)})
+        span.set_attributes({"alignx.outcome": outcome, **_usage(progress.tokens)})
         if self._observe is not None:
             seen = progress.first_text
             ttft_s = None if seen is None else seen - progress.started
             seconds = time.monotonic() - progress.started
-            self._observe(EngineCall(kind, progress.outcome, seconds, ttft_s, progress.tokens, tenant))
+            self._observe(EngineCall(kind, outcome, seconds, ttft_s, progress.tokens, tenant))
 
 
-class Shared(Generic[Key, Value]):
-    """One answer for all who ask the same at the same time.
+def _outcome(progress: Progress) -> CallOutcome:
+    match progress.error:
+        case EngineUnavailable():
+            return "unavailable"
+        case EngineRejected():
+            return "rejected"
+        case EngineError():
+            return "error"
+        case _:
+            return "ok" if progress.finished else "cancelled"
 
-    Without it, the first selection after a start would ask for each letter once per order: hundreds
-    of connections at once, more than the engine's listen queue need hold.
-    """
 
-    def __init__(self) -> None:
-        self._asking: dict[Key, asyncio.Task[Value]] = {}
+def _usage(tokens: TokenCounts) -> dict[str, int]:
+    return {"gen_ai.usage.input_tokens": tokens.prompt, "gen_ai.usage.output_tokens": tokens.completion}
 
-    async def ask(self, key: Key, question: Callable[[], Coroutine[Any, Any, Value]]) -> Value:
-        """The outcome of `question()`, asked anew unless one with this key is under way. It goes on for
-        the others when one who waits is cancelled."""
-        asking = self._asking.get(key)
-        if asking is None:
-            asking = self._asking[key] = asyncio.create_task(question())
-            asking.add_done_callback(partial(self._answered, key))
-        return await asyncio.shield(asking)
 
-    def _answered(self, key: Key, asking: asyncio.Task[Value]) -> None:
-        del self._asking[key]
-        if not asking.cancelled():
-            asking.exception()  # counts as seen, also when all who asked have gone
+# --- the engine --------------------------------------------------------------------------------
+
+
+class Engine(Client):
+    """The language model and the embeddings server; open it once per process with `Engine.open`."""
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        session: aiohttp.ClientSession,
+        observe: Observer | None = None,
+    ) -> None:
+        self.enabled = settings.enabled
+        self.calls = Calls(settings, observe)
+        super().__init__(session, _engine_server(settings), self.calls.call)
+        server = _embeddings_server(settings)
+        self._embeddings = Client(session, server, self.calls.call) if server else None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: EngineSettings, observe: Observer | None = None) -> AsyncIterator[Self]:
+        """An engine with its own connections, closed at the end. `observe` gets every call that has ended."""
+        async with open_session() as session:
+            yield cls(settings, session, observe)
+
+    async def ready(self) -> None:
+        """As `Client.ready`; asks even when the breaker is open."""
+        if self.enabled:
+            await super().ready()
+
+    async def models(self) -> list[Body]:
+        if self.enabled:
+            return await super().models()
+        return [{"id": PROFILE_ENGINE, "object": "model", "created": 0, "owned_by": "alignx"}]
+
+    async def model(self) -> str:
+        if not self.enabled:
+            raise NoEngine(NO_ENGINE)
+        return await super().model()
+
+    async def embed(self, texts: Sequence[str], longest_s: float | None = None) -> list[list[float]]:
+        """As `Client.embed`, from the embeddings server, which needs no engine beside it."""
+        if self._embeddings is None:
+            raise EngineUnavailable("No embeddings server is configured (ALIGNX_ENGINE__EMBEDDINGS_URL)")
+        return await self._embeddings.embed(texts, longest_s)
+
+
+def _engine_server(settings: EngineSettings) -> Server:
+    key, salt = settings.api_key, settings.cache_salt_secret
+    return Server(
+        settings.url,
+        settings.model,
+        key.get_secret_value() if key else None,
+        connect_timeout_s=settings.connect_timeout_s,
+        read_timeout_s=settings.read_timeout_s,
+        answer_timeout_s=settings.answer_timeout_s,
+        cache_salt_secret=salt.get_secret_value() if salt else None,
+    )
+
+
+def _embeddings_server(settings: EngineSettings) -> Server | None:
+    """The engine's key goes to the engine's own host alone."""
+    if (url := settings.embeddings_url) is None:
+        return None
+    key = settings.embeddings_api_key or (settings.api_key if urlsplit(url)[:2] == urlsplit(settings.url)[:2] else None)
+    return Server(
+        url,
+        settings.embeddings_model,
+        key.get_secret_value() if key else None,
+        connect_timeout_s=settings.connect_timeout_s,
+        read_timeout_s=settings.read_timeout_s,
+    )
 
 
 # --- metrics -----------------------------------------------------------------------------------
@@ -266,7 +288,7 @@ class EngineMetrics:
         )
 
     def watch(self, calls: Calls, held_back: Callable[[], bool] = lambda: False) -> None:
-        """Reads the state of `calls` at every scrape; `held_back` tells of what waits before it comes to a call."""
+        """Reads the state of `calls` at every scrape; `held_back` says whether work waits before it makes a call."""
         self.in_flight.set_function(lambda: calls.in_flight)
         self.breaker.set_function(lambda: float(calls.breaker_open or held_back()))
 

@@ -1,30 +1,74 @@
-"""The wire format of an engine: what a request asks for, and how its answer is read (streamed events, raw
-bytes, token counts, and the errors it reports)."""
+"""The wire format of an OpenAI-compatible server: bodies of requests, and parsers of answers.
 
+Pure functions of bytes and JSON: no connection, no settings. What cannot be read raises EngineError.
+"""
+
+import hashlib
+import hmac
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import aiohttp
-import orjson
+from typing import Any, NotRequired, TypedDict
 
 from alignx.schemas.summaries import TokenCounts
-from services.engine.limits import Progress
-from services.errors import ContextExceeded, EngineError, EngineRejected, EngineUnavailable
+from services.engine.refusals import UNREADABLE, member, parse_json, reported_error
+from services.errors import EngineError, EngineUnavailable
 
+SILENT = "The engine does not answer"
 BROKEN_OFF = "The engine broke off its answer"
 OVERLONG = "The engine took too long; ask for a stream or for fewer tokens"
-UNREADABLE = "The engine's answer is not in OpenAI's format"
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
-_TAIL_BYTES = 2048
-"""End of a raw answer kept to find `[DONE]` and the token counts, which come last."""
+
+Messages = Sequence[Mapping[str, Any]]
+Body = dict[str, Any]
 
 
-def sampling(max_tokens: int, temperature: float, top_p: float, top_k: int) -> dict[str, Any]:
-    """Top-k is not part of OpenAI's API, so it is sent only when it limits something."""
-    asked = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
-    return asked | ({"top_k": top_k} if top_k > 0 else {})
+# --- bodies of requests ------------------------------------------------------------------------
+
+
+class Sampling(TypedDict):
+    """How a reply is sampled. `thinking=False` asks the chat template for none."""
+
+    max_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+    """0 for no limit: top-k is not part of OpenAI's API, so it is sent only when it limits something."""
+    thinking: NotRequired[bool]
+
+
+_NO_THINKING: Body = {"chat_template_kwargs": {"enable_thinking": False}}
+CHOICE: Body = {
+    "max_tokens": 1,
+    "temperature": 0,
+    "logprobs": True,
+    "add_generation_prompt": False,
+    "continue_final_message": True,
+    **_NO_THINKING,
+}
+"""Asks for the odds of the token that continues the last message."""
+LIKELIEST_TOKENS: Body = {"top_logprobs": 20}
+"""The most that OpenAI's API lists; used where single tokens cannot be asked for."""
+
+
+def generation(sampling: Sampling) -> Body:
+    """Asks for a streamed reply with token counts at its end."""
+    body: Body = {name: sampling[name] for name in ("max_tokens", "temperature", "top_p")}
+    body |= {"top_k": sampling["top_k"]} if sampling["top_k"] > 0 else {}
+    body |= {} if sampling.get("thinking", True) else _NO_THINKING
+    return body | {"stream": True, "stream_options": {"include_usage": True}}
+
+
+def choice_of(token_ids: Sequence[int]) -> Body:
+    """Asks for the odds of exactly these tokens, as vLLM can."""
+    return {"logprob_token_ids": list(token_ids), "return_tokens_as_token_ids": True}
+
+
+def cache_salt(secret: str | None, tenant: str) -> Body:
+    """Gives each tenant its own prefix cache: salt = HMAC(secret, tenant)."""
+    return {"cache_salt": hmac.new(secret.encode(), tenant.encode(), hashlib.sha256).hexdigest()} if secret else {}
+
+
+# --- streamed answers --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -36,7 +80,7 @@ class Delta:
 
 @dataclass(frozen=True)
 class Completion:
-    """A whole answer. Reasoning that the engine reports apart stands in <think> tags."""
+    """A whole answer. Reasoning that the engine reports in a field of its own stands in <think> tags."""
 
     text: str
     finish_reason: str | None
@@ -44,19 +88,14 @@ class Completion:
     model: str
 
 
-class RawAnswer(NamedTuple):
-    """The engine's own bytes, for pass-through."""
-
-    status: int
-    content_type: str
-    chunks: AsyncIterator[bytes]
-
-
 class Reply:
-    """Gathers a streamed answer."""
+    """Parses a streamed answer: `feed` it the bytes as they come until it is `done`, then `end` it."""
 
     def __init__(self, model: str) -> None:
+        self.done = False
+        """No more text will come: `[DONE]` was read, or a sign of life after the finish reason."""
         self._model = model
+        self._buffer = b""
         self._pieces: list[str] = []
         self._finish_reason: str | None = None
         self._tokens = TokenCounts()
@@ -64,16 +103,51 @@ class Reply:
         self._answered = False
 
     @property
-    def ended(self) -> bool:
+    def is_whole(self) -> bool:
         """Whether the engine has said why it stopped: the answer is whole, also without a `[DONE]`."""
         return self._finish_reason is not None
 
-    def add(self, event: Any) -> str:
-        """Takes one event and returns the text it adds. One without choices, such as a ping, adds none."""
+    def feed(self, chunk: bytes) -> Iterator[str]:
+        """The texts that these bytes complete."""
+        *lines, self._buffer = (self._buffer + chunk).split(b"\n")
+        for line in lines:
+            if not self.done and (text := self._line(line)):
+                yield text
+
+    def end(self) -> Iterator[str]:
+        """The texts still missing. An answer with neither `[DONE]` nor a finish reason raises EngineUnavailable."""
+        yield from self.feed(b"\n")
+        if not self.done and not self.is_whole:
+            raise EngineUnavailable(BROKEN_OFF)
+        if self._thinking and self._finish_reason == "stop":
+            self._pieces.append("</think>")
+            yield "</think>"
+
+    def completion(self) -> Completion:
+        """The whole answer. Raises EngineError where no event held a choice."""
+        if not self._answered:
+            raise EngineError(UNREADABLE)
+        return Completion("".join(self._pieces), self._finish_reason, self._tokens, self._model)
+
+    def _line(self, line: bytes) -> str:
+        data = line.removeprefix(b"data:").strip()
+        if not line.startswith(b"data:") or not data:
+            self.done = self.is_whole and line.startswith((b":", b"event:"))  # what only keeps a connection open
+            return ""
+        if data == b"[DONE]":
+            self.done = True
+            return ""
+        text = self._event(parse_json(data))
+        if text:
+            self._pieces.append(text)
+        return text
+
+    def _event(self, event: Any) -> str:
+        """The text that an event adds. One without choices, such as a ping, adds none."""
         if not isinstance(event, dict):
             raise EngineError(UNREADABLE)
         if event.get("error") is not None:
-            raise reported(event)
+            raise reported_error(event)
         self._model = event.get("model") or self._model
         if (usage := event.get("usage")) is not None:
             self._tokens = token_counts(usage)
@@ -84,7 +158,7 @@ class Reply:
             return ""
         self._answered = True
         self._finish_reason = member(choices[0], "finish_reason") or self._finish_reason
-        return self._kept(self._text(member(choices[0], "delta")))
+        return self._text(member(choices[0], "delta"))
 
     def _text(self, delta: Any) -> str:
         # An engine with a reasoning parser reports reasoning in a field of its own.
@@ -99,20 +173,6 @@ class Reply:
             self._thinking = False
         return text
 
-    def end(self) -> str:
-        return self._kept("</think>") if self._thinking and self._finish_reason == "stop" else ""
-
-    def _kept(self, text: str) -> str:
-        if text:
-            self._pieces.append(text)
-        return text
-
-    def completion(self) -> Completion:
-        """The whole answer. Raises EngineError where no event held a choice."""
-        if not self._answered:
-            raise EngineError(UNREADABLE)
-        return Completion("".join(self._pieces), self._finish_reason, self._tokens, self._model)
-
 
 def _plain_text(content: Any) -> str:
     """The text of a delta: a string, or a list of parts with texts. Raises EngineError for anything else."""
@@ -123,86 +183,71 @@ def _plain_text(content: Any) -> str:
     return content or ""
 
 
-async def read_answer(response: aiohttp.ClientResponse, reply: Reply) -> AsyncIterator[str]:
-    """The texts of a streamed answer as `reply` gathers it. An answer that ends with neither `[DONE]` nor
-    a finish reason broke off: EngineUnavailable."""
-    try:
-        async for line in _lines(response):
-            data = line.removeprefix(b"data:").strip()
-            if not line.startswith(b"data:") or not data:
-                if reply.ended and line.startswith((b":", b"event:")):  # what keeps a connection open tells no more
-                    return
-                continue
-            if data == b"[DONE]":
-                return
-            if text := reply.add(parsed(data)):
-                yield text
-    except aiohttp.ClientError:
-        if not reply.ended:
-            raise
-    if not reply.ended:
-        raise EngineUnavailable(BROKEN_OFF)
-
-
-async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    held = b""
-    async for chunk in response.content.iter_any():
-        *lines, held = (held + chunk).split(b"\n")
-        for line in lines:
-            yield line
-    yield held
-
-
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 _DONE = b"data: [DONE]\n\n"
+_TAIL_BYTES = 2048
 
 
-async def raw_chunks(
-    first: bytes, rest: AsyncIterator[bytes], streamed: bool, progress: Progress
-) -> AsyncGenerator[bytes, None]:
-    """Passes an answer through and notes how it ended, also for a caller that handles the error
-    inside the call. A stream that ends behind its finish reason gets the `[DONE]` it lacks."""
-    tail = first[-_TAIL_BYTES:]
-    broken: Exception | None = None
-    yield first
-    try:
-        async for chunk in rest:
-            tail = (tail + chunk)[-_TAIL_BYTES:]
-            yield chunk
-    except aiohttp.ClientError as error:
-        broken = error
-    done = not streamed or b"data: [DONE]" in tail
-    ended = streamed and bool(_FINISHED.search(tail))
-    if not first or not (ended or (done and not broken)):
-        progress.error = EngineUnavailable(BROKEN_OFF)
-        raise progress.error from broken
-    if not done:
-        yield _DONE if tail.endswith(b"\n\n") else b"\n\n" + _DONE
-    progress.finish(_tail_tokens(tail))
+class AnswerTail:
+    """The end of an answer that is passed through: it holds `[DONE]` and the token counts."""
+
+    def __init__(self, *, streamed: bool) -> None:
+        self._streamed = streamed
+        self._tail = b""
+
+    def feed(self, chunk: bytes) -> None:
+        self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
+
+    def end(self, broken: Exception | None) -> bytes:
+        """The `[DONE]` that a finished stream lacks. Raises EngineUnavailable where the answer is not whole;
+        `broken` is the fault that ended it."""
+        done = not self._streamed or b"data: [DONE]" in self._tail
+        finished = self._streamed and bool(_FINISHED.search(self._tail))
+        if not self._tail or not (finished or (done and not broken)):
+            raise EngineUnavailable(BROKEN_OFF) from broken
+        if done:
+            return b""
+        return _DONE if self._tail.endswith(b"\n\n") else b"\n\n" + _DONE
+
+    def tokens(self) -> TokenCounts:
+        """The counts in the tail; zero where it reports none."""
+
+        def last(name: bytes) -> int:
+            counts = re.findall(rb'"%s"\s*:\s*(\d+)' % name, self._tail)
+            return int(counts[-1]) if counts else 0
+
+        return TokenCounts(
+            prompt=last(b"prompt_tokens"), completion=last(b"completion_tokens"), cached=last(b"cached_tokens")
+        )
 
 
-def _tail_tokens(tail: bytes) -> TokenCounts:
-    """The counts in the end of a raw answer; zero where it reports none."""
-
-    def last(name: bytes) -> int:
-        found = re.findall(rb'"%s"\s*:\s*(\d+)' % name, tail)
-        return int(found[-1]) if found else 0
-
-    return TokenCounts(
-        prompt=last(b"prompt_tokens"), completion=last(b"completion_tokens"), cached=last(b"cached_tokens")
-    )
+# --- other answers -----------------------------------------------------------------------------
 
 
 def first_token_logprobs(answer: Any) -> dict[str, float]:
     """Log-probabilities of the first answered token, by token, likeliest first."""
     try:
         listed = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-        found = {entry["token"]: float(entry["logprob"]) for entry in listed}
+        logprobs = {entry["token"]: float(entry["logprob"]) for entry in listed}
     except (LookupError, TypeError, ValueError) as error:
         raise EngineError(UNREADABLE) from error
-    if not found:
+    if not logprobs:
         raise EngineError("The engine's answer holds no log-probabilities")
-    return found
+    return logprobs
+
+
+def token_logprobs(logprobs: Mapping[str, float], token_ids: Sequence[int]) -> list[float] | None:
+    """The odds that `choice_of` asked for; None from an engine that ignores the question."""
+    names = [f"token_id:{token_id}" for token_id in token_ids]
+    return [logprobs[name] for name in names] if logprobs.keys() >= set(names) else None
+
+
+def letter_logprobs(logprobs: dict[str, float], letters: Sequence[str]) -> list[float]:
+    """The odds of letters among the likeliest tokens. One that is not listed gets the lowest listed
+    log-probability, which bounds it from above."""
+    floor = min(logprobs.values())
+    stripped = {token.strip(): logprob for token, logprob in reversed(logprobs.items())}
+    return [logprobs.get(letter, stripped.get(letter.strip(), floor)) for letter in letters]
 
 
 def embeddings(answer: Any, count: int) -> list[list[float]]:
@@ -217,6 +262,14 @@ def embeddings(answer: Any, count: int) -> list[list[float]]:
     return vectors
 
 
+def model_list(answer: Any) -> list[Body]:
+    """OpenAI's model objects."""
+    models = member(answer, "data")
+    if not isinstance(models, list) or not all(isinstance(member(model, "id"), str) for model in models):
+        raise EngineError(UNREADABLE)
+    return models
+
+
 def token_counts(usage: Any) -> TokenCounts:
     """The counts of an OpenAI `usage` object; 0 where one is missing or no number."""
 
@@ -228,52 +281,3 @@ def token_counts(usage: Any) -> TokenCounts:
         completion=count(member(usage, "completion_tokens")),
         cached=count(member(member(usage, "prompt_tokens_details"), "cached_tokens")),
     )
-
-
-def member(value: Any, name: str) -> Any:
-    """A field of a JSON object; null where there is none, or no object."""
-    return value.get(name) if isinstance(value, dict) else None
-
-
-def parsed(data: bytes) -> Any:
-    """JSON, or an EngineError."""
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise EngineError(UNREADABLE) from error
-
-
-def reported(event: Any) -> EngineError | EngineUnavailable:
-    """The error that an engine reports inside a stream whose status was 200."""
-    code = member(member(event, "error"), "code")
-    status = code if isinstance(code, int) and code >= 400 else 500
-    try:
-        body = orjson.dumps(event)
-    except orjson.JSONEncodeError:  # nested too deeply
-        body = b""
-    return refusal(status, body, None)
-
-
-def refusal(status: int, body: bytes, retry_after: str | None) -> EngineError | EngineUnavailable:
-    """Sorts an error status. Of the engine's message, which may quote the prompt, only the meaning
-    is kept, and the names that OpenAI's error object has for it."""
-    if status in (400, 413, 422):
-        if b"context length" in body or b"maximum model length" in body or b"max_model_len" in body:
-            return ContextExceeded(engine_status=status)
-        said = ", ".join([f"status {status}", *_error_names(body)])
-        return EngineRejected(f"The engine refused this input ({said})", engine_status=status)
-    seconds = float(retry_after) if retry_after and retry_after.isdecimal() else None
-    reason = "is overloaded" if status in (429, 503) else "cannot serve this deployment's requests"
-    if status >= 500 and status != 503:
-        reason = "failed"
-    return EngineUnavailable(f"The engine {reason} (status {status})", retry_after=seconds, engine_status=status)
-
-
-def _error_names(body: bytes) -> list[str]:
-    """`type`, `code` and `param` of OpenAI's error object, where they are names and no text."""
-    try:
-        error = member(parsed(body), "error")
-    except EngineError:
-        return []
-    values = (member(error, name) for name in ("type", "code", "param"))
-    return list(dict.fromkeys(value for value in values if isinstance(value, str) and _NAME.fullmatch(value)))

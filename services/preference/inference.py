@@ -17,8 +17,8 @@ from typing import Protocol
 from alignx.schemas.interactions import ComparisonInteraction, Interaction, Pair
 from alignx.schemas.items import item_text
 from alignx.schemas.summaries import SummaryVersion, TokenCounts
-from services.engine.client import Engine
 from services.engine.judge import judge
+from services.engine.limits import Engine
 from services.engine.wire import Completion, Delta
 from services.errors import UnusableReply
 from services.preference.queue import Scored

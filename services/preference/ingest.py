@@ -24,7 +24,7 @@ from services.profile.statistics import Profile
 from services.server.logging import ARRIVED
 from services.settings import LimitSettings
 from services.storage.users import Store, encode_interaction, own_text
-from services.tracing import SPAN
+from services.tracing import child_span
 
 
 class Ingest:
@@ -55,7 +55,7 @@ class Ingest:
         encoded = self._encode(interactions)
         digest = hashlib.sha256("\n".join(encoded).encode()).hexdigest()[:32]
         async with self._turn(tenant, user):
-            with SPAN.get().child("append") as span:
+            with child_span("append") as span:
                 while True:
                     stamp, profile = await self.store.profile(tenant, user)
                     probabilities: list[float] = []

@@ -31,7 +31,8 @@ from services.preference import edits
 from services.preference.export import export_lines
 from services.preference.live import follow
 from services.preference.service import PreferenceService
-from services.server.app import JsonRoute, tenant_of
+from services.server.app import tenant_of
+from services.server.requests import JsonRoute
 from services.server.shutdown import Drain
 
 _WAIT = re.compile(r"(?:^|[,\s;])wait=(\d{1,6})")

@@ -5,6 +5,8 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 
+from opentelemetry.trace import get_current_span
+
 from alignx.schemas.interactions import Interaction
 from alignx.schemas.requests import EventsAccepted, RetriedEvent, RetryQueued
 from alignx.schemas.summaries import Preferences
@@ -17,7 +19,6 @@ from services.preference.trace_links import origin_of
 from services.preference.update_metrics import IngestMetrics
 from services.settings import Settings
 from services.storage.users import Store, event_place
-from services.tracing import SPAN
 
 _FIRST_LOOK_S, _LAST_LOOK_S = 0.01, 0.1
 
@@ -82,13 +83,13 @@ class PreferenceService:
 
     async def rebuild(self, tenant: str, user: str) -> int:
         """Events pending. Raises UserUnknown."""
-        pending = await self.queue.request_rebuild(tenant, user, origin_of(SPAN.get()))
+        pending = await self.queue.request_rebuild(tenant, user, origin_of(get_current_span()))
         self.metrics.rebuilds.inc()
         return pending
 
     async def retry_dead_letters(self, tenant: str, user: str, event_ids: Sequence[str]) -> RetryQueued:
         """Raises UserUnknown or BacklogFull."""
-        pending, ids = await self.queue.retry_dead_letters(tenant, user, event_ids, origin_of(SPAN.get()))
+        pending, ids = await self.queue.retry_dead_letters(tenant, user, event_ids, origin_of(get_current_span()))
         self.metrics.dead_retries.inc(len(ids))
         return RetryQueued(
             events=tuple(RetriedEvent(event_id=old, new_event_id=new) for old, new in ids), pending=pending

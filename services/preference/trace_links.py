@@ -7,8 +7,10 @@ keep the user's state in its wide form for good.
 
 from dataclasses import dataclass
 
+from opentelemetry.trace import Span
+
 from services.server.logging import REQUEST_ID
-from services.tracing import Span
+from services.tracing import traceparent_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class Origin:
 
 def origin_of(span: Span) -> str:
     """The call under way, as it is kept; `span` is its part that led to the update."""
-    return f"{REQUEST_ID.get()} {span.traceparent}".strip()
+    return f"{REQUEST_ID.get()} {traceparent_of(span)}".strip()
 
 
 def origins(kept: str) -> list[Origin]:

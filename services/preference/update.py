@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from alignx.schemas.interactions import Interaction, StatementInteraction
 from alignx.schemas.summaries import EventRange, Prequential, StoredInteraction, SummaryVersion
-from services.engine.client import Engine
+from services.engine.limits import Engine
 from services.errors import AlignXError, ContextExceeded, EngineError, EngineUnavailable
 from services.preference.inference import (
     EngineWriter,
@@ -34,7 +34,7 @@ from services.preference.update_metrics import WorkerMetrics, written_by
 from services.prompts.build import fit_interactions, interaction_tokens
 from services.settings import Settings
 from services.storage.users import Store, event_time
-from services.tracing import SPAN
+from services.tracing import child_span
 
 _REBUILD_PAGE = 500
 _OUTCOMES = {word: word.lower() for word in ("ENGINE", "DEAD", "HALVED", "DROPPED", "POSTPONED")} | {"FENCED": "lost"}
@@ -216,9 +216,11 @@ class Updater:
                 test.cancel()
 
     async def _commit(self, claim: Claim, record: SummaryVersion, batch: Batch) -> bool:
-        with SPAN.get().child("commit") as span:
+        with child_span("commit") as span:
             committed = await self.queue.commit(claim, record, batch.cursor, batch.applied)
-            span.note({"alignx.version": record.version, "alignx.events": batch.applied, "alignx.ok": committed})
+            span.set_attributes(
+                {"alignx.version": record.version, "alignx.events": batch.applied, "alignx.ok": committed}
+            )
         return committed
 
     async def _read(self, claim: Claim) -> Batch:

@@ -23,11 +23,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
+from opentelemetry.trace import Span, SpanKind
 from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
-from services.engine.client import Engine
-from services.engine.limits import EngineMetrics
+from services.engine.limits import Engine, EngineMetrics
 from services.errors import AlignXError, EngineError, EngineUnavailable, Unavailable
 from services.preference.backoff import Pace
 from services.preference.queue import Claim, Queue
@@ -43,7 +43,7 @@ from services.storage.connection import REFUSED, open_redis
 from services.storage.redis_metrics import RedisMetrics
 from services.storage.startup_check import Opening
 from services.storage.users import Store
-from services.tracing import Span, Tracer, current
+from services.tracing import current, start_span
 
 PORT = 8103
 _PAUSE_S = 0.5
@@ -55,14 +55,11 @@ logger = logging.getLogger("alignx.worker")
 class Worker:
     """One dispatcher and the updates it has started."""
 
-    def __init__(
-        self, queue: Queue, updater: Updater, settings: Settings, metrics: WorkerMetrics, tracer: Tracer | None = None
-    ) -> None:
+    def __init__(self, queue: Queue, updater: Updater, settings: Settings, metrics: WorkerMetrics) -> None:
         self.queue = queue
         self.updater = updater
         self.settings: QueueSettings = settings.queue
         self.metrics = metrics
-        self.tracer = tracer or Tracer()
         self.log_updates = settings.log.access
         self.pace = Pace(settings, metrics.concurrency)
         self.name = f"{socket.gethostname()}-{os.getpid()}"
@@ -190,7 +187,7 @@ class Worker:
         with self.metrics.in_flight.track_inprogress(), current(self._span(calls)) as span:
             ended = await self._attempt(claim)
             self.metrics.updates.labels(ended.outcome).inc()
-            span.note({"alignx.outcome": ended.outcome})
+            span.set_attributes({"alignx.outcome": ended.outcome})
             if self.log_updates:
                 fields = {"outcome": ended.outcome, "ms": round((time.perf_counter() - started) * 1000, 2)}
                 also = {"request_ids": [call.request_id for call in calls]} if len(calls) > 1 else {}
@@ -200,7 +197,7 @@ class Worker:
     def _span(self, calls: Sequence[Origin]) -> Span:
         """The update belongs to the trace of the latest call that asked for it and names the others."""
         *others, latest = [call.traceparent for call in calls] or [""]
-        return self.tracer.span("update", "consumer", latest, others)
+        return start_span("update", SpanKind.CONSUMER, latest, others)
 
     async def _attempt(self, claim: Claim) -> Ended:
         try:
@@ -291,7 +288,7 @@ def create_worker_app(settings: Settings) -> FastAPI:
         ):
             queue = Queue(redis, settings.queue, settings.summary)
             updater = Updater(store, queue, engine, settings, metrics)
-            worker = Worker(queue, updater, settings, metrics, app.state.tracer)
+            worker = Worker(queue, updater, settings, metrics)
             engine_metrics.watch(engine.calls, lambda: worker.pace.held_back)
             work, look = asyncio.create_task(_run(worker, opening)), asyncio.create_task(worker.look(redis_metrics))
             app.state.checks = {

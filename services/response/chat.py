@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from alignx.schemas.interactions import ComparisonInteraction, Interaction
 from alignx.schemas.items import UserId
 from alignx.schemas.requests import ChatMode, Personalization, PersonalizationUsed
-from services.engine.client import Engine
-from services.engine.wire import RawAnswer
+from services.engine.client import RawAnswer
+from services.engine.limits import Engine
 from services.errors import AlignXError, EngineError, InvalidRequest, UserUnknown
 from services.prompts.build import ChatMessage, chat_prompt, estimate_tokens, fit_interactions, named_preferences
 from services.settings import Settings

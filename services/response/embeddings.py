@@ -11,7 +11,7 @@ import time
 from array import array
 from collections.abc import Mapping, Sequence
 
-from services.engine.client import Engine
+from services.engine.limits import Engine
 from services.errors import EngineUnavailable
 
 MAX_KEPT = 64 * 2**20

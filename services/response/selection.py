@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from alignx.schemas.items import Item, item_text
 from alignx.schemas.requests import Method, ScoredItem, SelectRequest, SelectResponse
-from services.engine.client import Engine
 from services.engine.judge import fuse, judge
+from services.engine.limits import Engine
 from services.errors import EngineError, EngineUnavailable, UserUnknown
 from services.profile.scoring import scores, shares
 from services.profile.statistics import Profile

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter
 
 from alignx.schemas.items import Item
-from services.engine.client import Engine
+from services.engine.limits import Engine
 from services.errors import EngineError, EngineUnavailable
 from services.profile.word_vectors import MAX_EVENTS, lessons, nearness, text_of
 from services.response.embeddings import Vectors

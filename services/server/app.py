@@ -9,7 +9,7 @@ import asyncio
 import hmac
 import logging
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from http import HTTPStatus
 from importlib.metadata import version
@@ -19,7 +19,6 @@ import orjson
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -32,7 +31,6 @@ from services.errors import (
     InvalidRequest,
     MalformedBody,
     MethodNotAllowed,
-    PayloadTooLarge,
     RequestError,
     RouteUnknown,
     StoreUnavailable,
@@ -40,9 +38,10 @@ from services.errors import (
 )
 from services.server.health import Check, Guard, add_health, add_metrics, open_to_all
 from services.server.logging import configure_logging
-from services.server.metrics import HttpMetrics
-from services.server.middleware import RequestTelemetry, open_tracer
+from services.server.metrics import HttpMetrics, RequestTelemetry, recorded_spans
+from services.server.requests import JsonRoute
 from services.server.shutdown import Drain
+from services.server.state import Process, add_state, state_of
 from services.settings import Settings
 from services.storage.cluster import AWAY
 from services.storage.connection import REFUSED
@@ -61,36 +60,8 @@ or a cluster that does not serve these slots now. Any other error of Redis is a 
 500."""
 _STORE_RETRY_S = 1.0
 
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-
-
-class JsonRequest(Request):
-    """Reads JSON with a parser that refuses endless nesting instead of exhausting the stack, and no
-    more bytes than a body may have."""
-
-    async def stream(self) -> AsyncGenerator[bytes, None]:
-        settings: Settings = self.app.state.settings
-        limit, size = settings.limits.body_bytes, 0
-        async for chunk in super().stream():
-            size += len(chunk)
-            if size > limit:
-                raise PayloadTooLarge(f"The body may have at most {limit:,} bytes.", limit_bytes=limit)
-            yield chunk
-
-    async def json(self) -> Any:
-        return orjson.loads(await self.body())
-
-
-class JsonRoute(APIRoute):
-    """Route class of every router here: bodies go through JsonRequest."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def with_json_request(request: Request) -> Response:
-            return await handle(JsonRequest(request.scope, request.receive))
-
-        return with_json_request
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[object]]
+"""Yields the service's own record for `state_of` (state.py)."""
 
 
 # --- errors ------------------------------------------------------------------------------------
@@ -211,25 +182,28 @@ def create_app(
 ) -> FastAPI:
     """A FastAPI app with the suite's errors, telemetry, health and metrics.
 
-    `checks` is read at each /readyz, when the lifespan has filled `app.state`; for `one_of` and `advisory`
+    `checks` is called at each /readyz, when the lifespan has yielded its record; for `one_of` and `advisory`
     see health.py. There is no docs page here: the gateway serves one for all services, from their /openapi.json.
     """
+
+    @asynccontextmanager
+    async def with_state(app: FastAPI) -> AsyncIterator[None]:
+        async with recorded_spans(service, settings.tracing), lifespan(app) as record:
+            add_state(app, record)
+            yield
+
     app = FastAPI(
         title=title,
         version=version("alignx-serve"),
         description=description,
-        lifespan=_traced(lifespan),
+        lifespan=with_state,
         docs_url=None,
         openapi_url=openapi_url,
     )
     app.router.route_class = JsonRoute
-    app.state.settings = settings
-    app.state.drain = Drain()
-    app.state.registry = registry
-    tracing = settings.tracing
-    # Behind the gateway the caller is the gateway, which has decided.
-    trusting = tracing.trust_callers or service != "gateway"
-    tracer = app.state.tracer = open_tracer(service, tracing.endpoint, tracing.sample, trusting=trusting)
+    drain = Drain()
+    add_state(app, Process(settings, drain, registry))
+    app.state.drain, app.state.registry = drain, registry
     metrics = HttpMetrics(registry)
     _install_error_handlers(app, metrics)
 
@@ -237,30 +211,15 @@ def create_app(
         metrics.problems.labels(AlignXError.code).inc()
         return problem_response(scope, AlignXError())
 
-    access = settings.log.access
-    app.add_middleware(RequestTelemetry, metrics=metrics, on_crash=on_crash, access_log=access, tracer=tracer)
+    app.add_middleware(RequestTelemetry, metrics=metrics, on_crash=on_crash, access_log=settings.log.access)
     add_health(app, checks, one_of, advisory)
     add_metrics(app, registry, metrics_guard)
     return app
 
 
-def _traced(lifespan: Lifespan) -> Lifespan:
-    """The lifespan, and behind it the last spans are sent."""
-
-    @asynccontextmanager
-    async def traced(app: FastAPI) -> AsyncIterator[None]:
-        try:
-            async with lifespan(app):
-                yield
-        finally:
-            await asyncio.to_thread(app.state.tracer.close)
-
-    return traced
-
-
 def tenant_of(request: Request) -> str:
     """Dependency: the tenant the gateway vouches for. Raises Unauthenticated without its token."""
-    settings: Settings = request.app.state.settings
+    settings = state_of(request.app, Process).settings
     token = request.headers.get(TOKEN_HEADER, "")
     if not hmac.compare_digest(token.encode(), settings.internal_token.get_secret_value().encode()):
         raise Unauthenticated("This service answers the gateway only; call the gateway with an API key.")
@@ -312,7 +271,7 @@ def create_server(app: FastAPI, settings: Settings, *, port: int) -> DrainingSer
         timeout_keep_alive=settings.server.keep_alive_s,
         timeout_graceful_shutdown=settings.server.shutdown_s,
     )
-    return DrainingServer(config, app.state.drain, settings.server.drain_s)
+    return DrainingServer(config, state_of(app, Process).drain, settings.server.drain_s)
 
 
 def serve(app: FastAPI, settings: Settings, service: str, *, port: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from services.tracing import SPAN
+from services.tracing import current_trace_id
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 ARRIVED: ContextVar[float] = ContextVar("arrived", default=0.0)
@@ -37,7 +37,7 @@ class JsonFormatter(logging.Formatter):
         }
         if request_id := REQUEST_ID.get():
             line["request_id"] = request_id
-        if trace_id := SPAN.get().trace_id:
+        if trace_id := current_trace_id():
             line["trace_id"] = trace_id
         line |= {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}
         if record.exc_info and record.exc_info[1]:

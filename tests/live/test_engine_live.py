@@ -10,8 +10,7 @@ import orjson
 import pytest
 
 from alignx.schemas.interactions import ComparisonInteraction
-from services.engine.client import Engine
-from services.engine.limits import EngineCall
+from services.engine.limits import Engine, EngineCall
 from services.engine.wire import Completion, Delta
 from services.errors import EngineRejected, InvalidRequest
 from services.prompts import build, parse_summary

@@ -6,8 +6,8 @@ import random
 import statistics
 
 from alignx.schemas.interactions import ComparisonInteraction
-from services.engine.client import Engine
 from services.engine.judge import judge
+from services.engine.limits import Engine
 from services.errors import EngineError
 from services.prompts.build import update_prompt
 from services.prompts.parse_summary import parse_summary

@@ -17,11 +17,12 @@ from typing import Any, Literal, TypeVar
 
 import orjson
 
-from services.engine.client import Engine
-from services.engine.limits import EngineCall
+from services.engine.client import Client, Server, open_session
+from services.engine.guard import CallKind, Progress
+from services.engine.refusals import is_retryable
+from services.engine.wire import Sampling
 from services.errors import EngineError, EngineRejected, EngineUnavailable
 from services.prompts.build import ChatMessage
-from services.settings import EngineSettings
 from training.exceptions import TrainingError
 from training.rl.rewards import TENANT
 from training.synthesis.answer_store import AnswerStore
@@ -31,10 +32,6 @@ Role = Literal["teacher", "judge"]
 Value = TypeVar("Value")
 
 LONGEST_WAIT_S = 60.0
-_FAILURES_OF_BREAKER = 1_000_000_000
-"""Never: each call waits and repeats itself, and none should be refused because others failed."""
-_PASSING = (408, 429)
-"""Statuses below 500 that a repeat may mend; the others (a wrong key, URL or model) none will."""
 _REFUSALS_AT_START = 20
 _TEXTS_OF_A_CALL = 64
 
@@ -68,7 +65,7 @@ class KeptEngine:
     """An engine behind the store of its answers. It is a `services.engine.judge.LetterEngine`."""
 
     def __init__(
-        self, role: Role, config: EngineAt, engine: Engine, model: str, store: AnswerStore, usage: Usage
+        self, role: Role, config: EngineAt, engine: Client, model: str, store: AnswerStore, usage: Usage
     ) -> None:
         self.role = role
         self.usage = usage
@@ -82,13 +79,14 @@ class KeptEngine:
         self, messages: Sequence[ChatMessage], sampling: Candidates, sample: int = 0, *, thinking: bool = True
     ) -> Answer:
         """The reply number `sample` to the same messages. Raises EngineRejected and EngineFailed."""
-        asked: dict[str, Any] = {
+        asked: Sampling = {
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "top_k": sampling.top_k,
-            **({} if thinking else {"thinking": False}),
         }
+        if not thinking:
+            asked["thinking"] = False
 
         async def call() -> list[Any]:
             reply = await self._engine.complete(messages, tenant=TENANT, **asked)
@@ -142,9 +140,7 @@ class KeptEngine:
 
     def _wait(self, error: EngineUnavailable | EngineError, tried: int) -> float:
         """Seconds before the next try. Raises EngineFailed when there is none."""
-        status = error.extensions.get("engine_status")
-        lasting = status is not None and status < 500 and status not in _PASSING
-        if lasting or tried == self._config.retries:
+        if tried == self._config.retries or not is_retryable(error):
             raise EngineFailed(
                 f"The {self.role} at {self._config.url} failed {tried + 1} times: {error.detail}. What it answered so "
                 "far is kept; the same command goes on from there"
@@ -165,23 +161,29 @@ async def open_engine(
 ) -> AsyncIterator[KeptEngine]:
     """Kept answers are found by the model's name and, if given, by `known_as`. Raises EngineFailed where no
     model is named and the engine cannot list any."""
-    settings = EngineSettings(
-        url=config.url,
-        model=config.model,
-        api_key=config.key(),
-        concurrency=config.concurrency,
-        connect_timeout_s=config.connect_timeout_s,
-        read_timeout_s=config.read_timeout_s,
-        breaker_failures=_FAILURES_OF_BREAKER,
-    )
     usage = Usage()
 
-    def spend(call: EngineCall) -> None:
-        usage.prompt_tokens += call.tokens.prompt
-        usage.completion_tokens += call.tokens.completion
-        store.spend(role, call.tokens.prompt, call.tokens.completion)
+    @asynccontextmanager
+    async def count_tokens(_kind: CallKind, _tenant: str) -> AsyncIterator[Progress]:
+        progress = Progress()
+        try:
+            yield progress
+        finally:
+            tokens = progress.tokens
+            usage.prompt_tokens += tokens.prompt
+            usage.completion_tokens += tokens.completion
+            store.spend(role, tokens.prompt, tokens.completion)
 
-    async with Engine.open(settings, spend) as engine:
+    key = config.key()
+    server = Server(
+        config.url,
+        config.model,
+        key.get_secret_value() if key else None,
+        connect_timeout_s=config.connect_timeout_s,
+        read_timeout_s=config.read_timeout_s,
+    )
+    async with open_session() as session:
+        engine = Client(session, server, count_tokens)
         try:
             model = await engine.model()
         except (EngineUnavailable, EngineError) as error:
@@ -191,14 +193,14 @@ async def open_engine(
 
 async def embedded(url: str, texts: Sequence[str], model: str | None = None) -> dict[str, "array[float]"]:
     """Vectors by text, from an OpenAI-compatible server. Raises EngineFailed."""
-    settings = EngineSettings(embeddings_url=url, embeddings_model=model, breaker_failures=_FAILURES_OF_BREAKER)
     wanted = sorted(set(texts), key=len)
     found: dict[str, array[float]] = {}
-    async with Engine.open(settings) as engine:
+    async with open_session() as session:
+        server = Client(session, Server(url, model))
         for start in range(0, len(wanted), _TEXTS_OF_A_CALL):
             group = wanted[start : start + _TEXTS_OF_A_CALL]
             try:
-                vectors = await engine.embed(group)
+                vectors = await server.embed(group)
             except (EngineUnavailable, EngineError) as error:
                 raise EngineFailed(f"The embeddings server at {url} failed: {error.detail}") from error
             found |= {text: array("f", vector) for text, vector in zip(group, vectors, strict=True)}

@@ -8,7 +8,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from evaluation.scoring.minilm import Encoder, create_app, in_process, main
-from services.engine.client import Engine
+from services.engine.limits import Engine
 from services.settings import EngineSettings
 from training.exceptions import CheckpointError
 from training.synthesis.engines import EngineFailed, embedded

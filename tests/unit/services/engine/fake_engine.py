@@ -10,8 +10,7 @@ import pytest
 from aiohttp import web
 
 from alignx.schemas.summaries import TokenCounts
-from services.engine.client import Engine
-from services.engine.limits import EngineCall
+from services.engine.limits import Engine, EngineCall
 from services.errors import AlignXError
 from services.settings import EngineSettings
 

@@ -4,8 +4,7 @@ import asyncio
 
 import pytest
 
-from services.engine.client import Engine
-from services.engine.limits import Breaker, EngineCall
+from services.engine.limits import Breaker, Engine, EngineCall
 from services.engine.wire import Completion
 from services.errors import AlignXError, EngineUnavailable
 from tests.unit.services.engine.fake_engine import MESSAGES, SAMPLING, FakeEngine, fails, refused, reply, run

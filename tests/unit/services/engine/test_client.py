@@ -8,8 +8,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from services.engine.client import NO_ENGINE, Engine
-from services.engine.limits import EngineCall
+from services.engine.limits import NO_ENGINE, Engine, EngineCall
 from services.engine.wire import OVERLONG, Completion, Delta
 from services.errors import AlignXError, EngineError, EngineRejected, EngineUnavailable, InvalidRequest, NoEngine
 from services.settings import EngineSettings

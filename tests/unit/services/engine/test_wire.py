@@ -6,8 +6,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from services.engine.client import Engine
-from services.engine.limits import EngineCall
+from services.engine.limits import Engine, EngineCall
 from services.errors import AlignXError, ContextExceeded, EngineError, EngineRejected, EngineUnavailable
 from tests.unit.services.engine.fake_engine import (
     MESSAGES,

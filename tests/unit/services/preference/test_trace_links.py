@@ -5,10 +5,11 @@ import logging
 
 import orjson
 import pytest
+from opentelemetry.trace import INVALID_SPAN, get_current_span
 
 from services.preference.trace_links import Origin, origin_of, origins
 from services.server.logging import REQUEST_ID, JsonFormatter
-from services.tracing import NO_SPAN, Span
+from services.tracing import context_of
 from tests.unit.services.preference.rig import TENANT, USER, Rig, record, run
 from tests.unit.services.preference.working import Bench, until
 from tests.unit.services.preference.working import run as run_bench
@@ -23,12 +24,12 @@ async def kept(rig: Rig) -> str | None:
 
 def test_a_call_is_read_as_it_was_kept() -> None:
     token = REQUEST_ID.set("r-1")
-    assert origins(f"{origin_of(Span(TRACEPARENT))},{origin_of(NO_SPAN)}") == [
+    assert origins(f"{origin_of(get_current_span(context_of(TRACEPARENT)))},{origin_of(INVALID_SPAN)}") == [
         Origin("r-1", TRACEPARENT),
         Origin("r-1", ""),
     ]
     REQUEST_ID.reset(token)
-    assert origins(origin_of(NO_SPAN)) == []
+    assert origins(origin_of(INVALID_SPAN)) == []
 
 
 def test_the_calls_since_the_last_update_are_claimed_and_then_forgotten(redis_url: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from services.engine.client import Engine
+from services.engine.limits import Engine
 from services.errors import EngineUnavailable
 from services.preference.queue import Queue
 from services.preference.update import Updater

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignx.schemas.requests import PersonalizationUsed
-from services.engine.wire import RawAnswer
+from services.engine.client import RawAnswer
 from services.errors import EngineUnavailable
 from services.prompts.templates import CHAT_ACKNOWLEDGEMENT, CHAT_SYSTEM
 from services.response.chat import streamed

@@ -1,0 +1,46 @@
+"""What surrounds a call to an engine: a `Guard` may hold the call back, and learns from its `Progress` how it ended.
+
+`unguarded` is for offline use; services/engine/limits.py has the guard of the services.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from alignx.schemas.summaries import TokenCounts
+from services.errors import EngineError, EngineUnavailable
+
+CallKind = Literal["stream", "complete", "chat", "choose", "embed"]
+
+
+@dataclass
+class Progress:
+    """The state of a call under way."""
+
+    started: float = field(default_factory=time.monotonic)
+    first_text: float | None = None
+    tokens: TokenCounts = field(default_factory=TokenCounts)
+    finished: bool = False
+    alive: bool = False
+    """The server refused, so it is there: no failure for a circuit breaker."""
+    overlong: bool = False
+    """An answer without signs of life took too long: no evidence that the server is gone."""
+    error: EngineError | EngineUnavailable | None = None
+
+    def note_text(self) -> None:
+        self.first_text = self.first_text or time.monotonic()
+
+    def finish(self, tokens: TokenCounts) -> None:
+        self.tokens, self.finished = tokens, True
+
+
+Guard = Callable[[CallKind, str], AbstractAsyncContextManager[Progress]]
+"""Surrounds each call, of this kind and on behalf of this tenant; it may wait or raise before the call goes out."""
+
+
+@asynccontextmanager
+async def unguarded(_kind: CallKind, _tenant: str) -> AsyncIterator[Progress]:
+    """Lets every call pass."""
+    yield Progress()

@@ -1,0 +1,138 @@
+"""Reading a request: its JSON or raw body within limits, and the moment when its caller disconnects.
+
+with DisconnectWatch(receive):
+    ...                         # cancelled as soon as the caller has closed the connection
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.types import Receive, Scope
+
+from services.errors import PayloadTooLarge, RequestError
+from services.server.state import Process, state_of
+
+_WATCH_AFTER_S = 0.02
+
+
+class JsonRequest(Request):
+    """Reads JSON with a parser that refuses endless nesting instead of exhausting the stack, and no
+    more bytes than a body may have."""
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        limit, size = state_of(self.app, Process).settings.limits.body_bytes, 0
+        async for chunk in super().stream():
+            size += len(chunk)
+            _check_size(size, limit)
+            yield chunk
+
+    async def json(self) -> Any:
+        return orjson.loads(await self.body())
+
+
+class JsonRoute(APIRoute):
+    """Route class of every router here: bodies go through JsonRequest."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def with_json_request(request: Request) -> Response:
+            return await handle(JsonRequest(request.scope, request.receive))
+
+        return with_json_request
+
+
+class ClientDisconnected(Exception):
+    """The caller closed the connection: there is nobody to answer."""
+
+
+async def read_body(scope: Scope, receive: Receive, *, limit: int, timeout_s: float) -> bytes | None:
+    """The whole body of a raw ASGI request, or None if it has none.
+
+    Raises PayloadTooLarge as soon as more than `limit` bytes are announced or have come,
+    RequestError when the body stops coming for good, ClientDisconnected.
+    """
+    announced = _announced_bytes(scope)
+    if announced is None:
+        return None
+    _check_size(announced, limit)
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _read(receive, limit)
+    except TimeoutError as error:
+        raise RequestError(f"The body did not arrive within {timeout_s:g} s.") from error
+
+
+async def _read(receive: Receive, limit: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnected
+        part: bytes = message.get("body", b"")
+        size += len(part)
+        _check_size(size, limit)
+        parts.append(part)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _announced_bytes(scope: Scope) -> int | None:
+    """Content-Length; 0 for a chunked body, whose size is not known yet; None without a body."""
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value)
+        if name == b"transfer-encoding":
+            return 0
+    return None
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise PayloadTooLarge(f"The body may have at most {limit:,} bytes.", limit_bytes=limit)
+
+
+class DisconnectWatch:
+    """Cancels the current task when the caller of a request, whose body has been read, disconnects.
+
+    The cancellation ends at the `with`. Fast requests cost a timer only: the connection is watched
+    from `_WATCH_AFTER_S` on.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._watcher: asyncio.Task[None] | None = None
+        self.disconnected = False
+
+    def __enter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._start)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if not self.disconnected:
+            return False
+        # As in asyncio.timeout: a cancellation by somebody else, at the same time, goes on.
+        return self._task.uncancel() == 0 and kind is asyncio.CancelledError
+
+    def _start(self) -> None:
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.disconnected = True
+        self._task.cancel()
