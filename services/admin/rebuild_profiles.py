@@ -28,7 +28,7 @@ async def refresh(redis: RedisClient, shards: int, progress: Progress, *, dry_ru
                 while not written:
                     stamp, profile = await store.profile(tenant, user)
                     # An event in between has stored a new profile itself; an erasure needs none.
-                    written = bool(await write(keys=[keys.state, keys.profile], args=[stamp, dumps(profile)]))
+                    written = bool(await write.run([keys.state, keys.profile], dumps(profile), stamp=stamp))
                     written = written or _readable(await client.get(keys.profile))
             progress(done, total)
     return old

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Literal
 
-import orjson
 from redis.exceptions import ResponseError
 
 from services.admin.records import Record
@@ -22,11 +21,6 @@ _PASSING = frozenset({"own", "tok", "t0", "hold", "strikes", "restored", "from"}
 Existing = Literal["refuse", "keep", "replace", "again"]
 """What to do with a user who exists already. Who came from this very backup stays, but for `again`."""
 Restored = Literal["NEW", "REPLACED", "SAME_BACKUP", "EXISTS"]
-
-
-def kept_keys(keys: UserKeys) -> list[str]:
-    """The keys that a record holds, in the order of the scripts."""
-    return [keys.state, keys.log, keys.profile, keys.summary, keys.versions, keys.dead, keys.idempotency]
 
 
 class UserRecords:
@@ -64,7 +58,7 @@ class UserRecords:
         all is of one moment if both are the same. A script would copy a long history into Lua, and
         Redis would stand still meanwhile; a transaction is not to be had on every cluster client."""
         pipe = self._redis.pipeline(transaction=False)
-        state, log, profile, summary, versions, dead, idempotency = kept_keys(keys)
+        state, log, profile, summary, versions, dead, idempotency = keys.permanent
         for fields in (state, versions, idempotency):
             pipe.hgetall(fields)
         for text in (profile, summary):
@@ -78,9 +72,13 @@ class UserRecords:
     async def write(self, record: Record, backup: str, existing: Existing) -> Restored:
         """Puts the user back, unless one of this name exists and is not to be replaced."""
         keys = self.keys.user(record["tenant"], record["user"])
-        word: Restored = await self._restore(
-            keys=[*kept_keys(keys), keys.live, keys.ready, keys.leases, keys.calls],
-            args=[keys.member, backup, existing, orjson.dumps(record), _LIVE_MS],
+        word: Restored = await self._restore.run(
+            [*keys.own, keys.ready, keys.leases],
+            member=keys.member,
+            backup=backup,
+            existing=existing,
+            record=record,
+            live_ms=_LIVE_MS,
         )
         return word
 

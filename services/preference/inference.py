@@ -21,7 +21,7 @@ from services.engine.client import Engine
 from services.engine.judge import judge
 from services.engine.wire import Completion, Delta
 from services.errors import UnusableReply
-from services.preference.queue import Scored
+from services.preference.queue_records import PrequentialSums
 from services.profile.render import render
 from services.profile.statistics import Profile
 from services.prompts.build import Prompt, estimate_tokens, update_prompt
@@ -230,7 +230,7 @@ def sample_pairs(interactions: Sequence[Interaction], count: int) -> list[Pair]:
     return pairs if len(pairs) <= count else random.sample(pairs, count)
 
 
-async def score_summary(engine: Engine, tenant: str, summary: str, pairs: Sequence[Pair]) -> Scored:
+async def score_summary(engine: Engine, tenant: str, summary: str, pairs: Sequence[Pair]) -> PrequentialSums:
     """How well `summary` predicts choices it has not seen, by the engine's letter probabilities."""
     judgements = [
         await judge(
@@ -243,4 +243,4 @@ async def score_summary(engine: Engine, tenant: str, summary: str, pairs: Sequen
         )
         for pair in pairs
     ]
-    return Scored.of([judgement.probabilities[0] for judgement in judgements])
+    return PrequentialSums.from_probabilities([judgement.probabilities[0] for judgement in judgements])

@@ -15,8 +15,8 @@ from alignx.schemas.interactions import Interaction
 from alignx.schemas.summaries import SummaryVersion
 from services.errors import PayloadTooLarge
 from services.preference.edits import restored
-from services.preference.queue import Appended, Queue, Scored
-from services.preference.trace_links import origin_of
+from services.preference.queue import Queue
+from services.preference.queue_records import Append, AppendResult, PrequentialSums, encode_origin
 from services.preference.update_metrics import IngestMetrics
 from services.profile.fold import fold, with_own_text
 from services.profile.serialize import dumps
@@ -46,7 +46,7 @@ class Ingest:
         *,
         idempotency_key: str = "",
         at_once: bool = False,
-    ) -> Appended:
+    ) -> AppendResult:
         """Stores all interactions or none. `at_once` starts the update without waiting for more.
 
         Raises PayloadTooLarge, BacklogFull, QueueFull, IdempotencyMismatch.
@@ -62,19 +62,11 @@ class Ingest:
                     for interaction in interactions:
                         profile, predicted = fold(profile, interaction)
                         probabilities += predicted
-                    scored = Scored.of(probabilities)
-                    appended = await self.queue.append(
-                        tenant,
-                        user,
-                        encoded,
-                        stamp=stamp,
-                        profile=dumps(profile),
-                        scored=scored,
-                        idempotency_key=idempotency_key,
-                        digest=digest,
-                        at_once=at_once,
-                        call=origin_of(span),
+                    scored = PrequentialSums.from_probabilities(probabilities)
+                    new = Append(
+                        encoded, stamp, dumps(profile), scored, idempotency_key, digest, at_once, encode_origin(span)
                     )
+                    appended = await self.queue.append(tenant, user, new)
                     if appended:
                         break
                     self.metrics.moved.inc()
@@ -142,7 +134,7 @@ class Ingest:
                 )
         return encoded
 
-    def _count(self, interactions: Sequence[Interaction], scored: Scored, appended: Appended) -> None:
+    def _count(self, interactions: Sequence[Interaction], scored: PrequentialSums, appended: AppendResult) -> None:
         if appended.replayed:
             self.metrics.replays.inc()
             return

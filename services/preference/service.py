@@ -13,7 +13,7 @@ from services.preference import edits
 from services.preference.erase import Erasure
 from services.preference.ingest import Ingest
 from services.preference.queue import Queue
-from services.preference.trace_links import origin_of
+from services.preference.queue_records import encode_origin
 from services.preference.update_metrics import IngestMetrics
 from services.settings import Settings
 from services.storage.users import Store, event_place
@@ -82,13 +82,13 @@ class PreferenceService:
 
     async def rebuild(self, tenant: str, user: str) -> int:
         """Events pending. Raises UserUnknown."""
-        pending = await self.queue.request_rebuild(tenant, user, origin_of(SPAN.get()))
+        pending = await self.queue.request_rebuild(tenant, user, encode_origin(SPAN.get()))
         self.metrics.rebuilds.inc()
         return pending
 
     async def retry_dead_letters(self, tenant: str, user: str, event_ids: Sequence[str]) -> RetryQueued:
         """Raises UserUnknown or BacklogFull."""
-        pending, ids = await self.queue.retry_dead_letters(tenant, user, event_ids, origin_of(SPAN.get()))
+        pending, ids = await self.queue.retry_dead_letters(tenant, user, event_ids, encode_origin(SPAN.get()))
         self.metrics.dead_retries.inc(len(ids))
         return RetryQueued(
             events=tuple(RetriedEvent(event_id=old, new_event_id=new) for old, new in ids), pending=pending

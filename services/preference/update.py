@@ -29,7 +29,8 @@ from services.preference.inference import (
     sample_pairs,
     score_summary,
 )
-from services.preference.queue import Claim, Queue, Scored
+from services.preference.queue import Queue
+from services.preference.queue_records import Claim, PrequentialSums
 from services.preference.update_metrics import WorkerMetrics, written_by
 from services.prompts.build import fit_interactions, interaction_tokens
 from services.settings import Settings
@@ -62,7 +63,7 @@ class Ended:
     """How an update ended."""
 
     outcome: str
-    test: "asyncio.Task[Scored] | None" = None
+    test: "asyncio.Task[PrequentialSums] | None" = None
     """The past summary's test, perhaps still under way: it needs no lease."""
     tested: str = ""
     """What wrote the past summary."""
@@ -264,12 +265,14 @@ class Updater:
             return None
         return await self.store.version(claim.tenant, claim.user, claim.version)
 
-    async def _test(self, claim: Claim, past: SummaryVersion | None, batch: Batch, begun: asyncio.Event) -> Scored:
+    async def _test(
+        self, claim: Claim, past: SummaryVersion | None, batch: Batch, begun: asyncio.Event
+    ) -> PrequentialSums:
         """The engine predicts a few of the new choices from the summary that has not seen them; only once
         it answers, so that an engine that refuses is asked once an update."""
         pairs = sample_pairs([event.interaction for event in batch.events], self.settings.summary.prequential_sample)
         if not self.engine.enabled or past is None or not pairs:
-            return Scored()
+            return PrequentialSums()
         await begun.wait()
         return await score_summary(self.engine, claim.tenant, past.text, pairs)
 
@@ -280,13 +283,13 @@ class Updater:
         else:
             passed = self._served.latest_but(claim)
             word = await self.queue.fail(
-                claim, "refusal", first=first, batch=batch, error=error.detail, passed_ms=passed
+                claim, "refusal", first_id=first, batch=batch, error=error.detail, served_ms=passed
             )
             ended = self._ended(word)
         return replace(ended, fault=error.detail)
 
     async def _fail_data(self, claim: Claim, first: str, batch: int, error: str) -> Ended:
-        return self._ended(await self.queue.fail(claim, "data", first=first, batch=batch, error=error))
+        return self._ended(await self.queue.fail(claim, "data", first_id=first, batch=batch, error=error))
 
     def _ended(self, word: str) -> Ended:
         """What the fault has led to, in the queue's word."""
@@ -318,7 +321,7 @@ def _event_range(batch: Batch) -> EventRange:
     return EventRange(first=batch.events[0].event_id, last=batch.events[-1].event_id, count=len(batch.events))
 
 
-def _as_prequential(scored: Scored) -> Prequential | None:
+def _as_prequential(scored: PrequentialSums) -> Prequential | None:
     if not scored.count:
         return None
     return Prequential(

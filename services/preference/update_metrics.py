@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from alignx.schemas.summaries import SummaryVersion
-from services.preference.queue import Scored
+from services.preference.queue_records import PrequentialSums
 from services.prompts.parse_summary import GUARD_RULES
 from services.prompts.summary_checks import REPLY_FAULTS
 from services.storage.users import USER_SOURCE
@@ -51,7 +51,7 @@ class QualityMetrics:
             registry=registry,
         )
 
-    def add(self, scorer: str, source: str, scored: Scored) -> None:
+    def add(self, scorer: str, source: str, scored: PrequentialSums) -> None:
         """`scorer` is who read the summary (profile, engine), `source` who wrote it (`written_by`)."""
         if scored.count:
             self.comparisons.labels(scorer, source).inc(scored.count)

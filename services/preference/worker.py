@@ -30,8 +30,8 @@ from services.engine.client import Engine
 from services.engine.limits import EngineMetrics
 from services.errors import AlignXError, EngineError, EngineUnavailable, Unavailable
 from services.preference.backoff import Pace
-from services.preference.queue import Claim, Queue
-from services.preference.trace_links import Origin, origins
+from services.preference.queue import Queue
+from services.preference.queue_records import Claim, Origin, parse_origins
 from services.preference.update import Ended, Updater, noticed
 from services.preference.update_metrics import WorkerMetrics
 from services.server.app import STORE_FAULTS, create_app, serve
@@ -144,8 +144,8 @@ class Worker:
         self._stranded = [claim for claim, answer in kept if isinstance(answer, STORE_FAULTS)]
 
     def _note_away(self) -> None:
-        if self.queue.away != self._away:
-            self._away = self.queue.away
+        if self.queue.unreachable_shards != self._away:
+            self._away = self.queue.unreachable_shards
             logger.warning("shards without a server", extra={"shards": self._away})
 
     def _crowding(self) -> list[str]:
@@ -184,7 +184,7 @@ class Worker:
             raise
 
     async def _work(self, claim: Claim) -> None:
-        calls = origins(claim.calls)
+        calls = parse_origins(claim.calls)
         REQUEST_ID.set(calls[-1].request_id if calls else "")  # of this task alone
         started = time.perf_counter()
         with self.metrics.in_flight.track_inprogress(), current(self._span(calls)) as span:

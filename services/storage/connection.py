@@ -13,6 +13,7 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any
 
+import orjson
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
@@ -55,12 +56,13 @@ _LATE_S = 0.5
 
 
 def read_script(package: str, name: str) -> str:
-    """The source of `lua/<name>.lua` of a package, with the files that its lines `-- include <file>` name;
-    Redis's Lua has no modules of its own."""
-    folder = files(package) / "lua"
-    text = (folder / f"{name}.lua").read_text(encoding="utf-8")
-    included = [line.removeprefix("-- include ") for line in text.splitlines() if line.startswith("-- include ")]
-    return "".join((folder / part).read_text(encoding="utf-8") for part in included) + text
+    """The source of `lua/<name>.lua` of a package, behind the files that its lines `-- include <file>` name:
+    of the package, or of services/storage/lua. Redis's Lua has no modules of its own."""
+    folders = [files(package) / "lua", files("services.storage") / "lua"]
+    text = (folders[0] / f"{name}.lua").read_text(encoding="utf-8")
+    names = [line.removeprefix("-- include ") for line in text.splitlines() if line.startswith("-- include ")]
+    parts = [next(folder / name for folder in folders if (folder / name).is_file()) for name in names]
+    return "".join(part.read_text(encoding="utf-8") for part in parts) + text
 
 
 class Script:
@@ -75,13 +77,18 @@ class Script:
     async def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """What the script answers. Raises StoreRefused when the server writes nothing now."""
         try:
-            return await self._run(keys, args)
+            return await self._evaluate(keys, args)
         except ResponseError as error:
             if is_refusal(error):
                 raise StoreRefused(str(error)) from error
             raise
 
-    async def _run(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    async def run(self, keys: Sequence[str], *texts: str | bytes, **arguments: Any) -> Any:
+        """The answer to named arguments, sent as one JSON document, and to `texts`, which the script stores
+        byte for byte."""
+        return await self(keys, [orjson.dumps(arguments), *texts])
+
+    async def _evaluate(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
         try:
             return await self.redis.evalsha(self.sha, len(keys), *keys, *args)
         except NoScriptError:

@@ -9,7 +9,7 @@ import httpx
 import orjson
 from aiohttp import web
 
-from services.preference.queue import Claim
+from services.preference.queue_records import Claim
 from tests.chaos.mock_engine import USAGE, Fault, MockEngine
 from tests.unit.services.preference.served import Served
 from tests.unit.services.preference.working import Bench

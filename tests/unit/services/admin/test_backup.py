@@ -20,9 +20,9 @@ from services.admin.backup import write_backup
 from services.admin.list_users import roster
 from services.admin.records import BackupInvalid, BackupWriter, read_records
 from services.admin.restore import Restore, Selection, UsersExist, check, key_space
-from services.admin.user_records import Existing, UserRecords, kept_keys
+from services.admin.user_records import Existing, UserRecords
 from services.preference.export import export_lines
-from services.preference.queue import Scored
+from services.preference.queue_records import PrequentialSums
 from services.settings import Settings
 from services.storage.key_names import UserKeys
 from services.storage.migrations import Migration
@@ -65,11 +65,11 @@ async def exported(rig: Rig, user: str, tenant: str = TENANT) -> bytes:
 
 async def lived(rig: Rig, user: str, tenant: str = TENANT) -> None:
     """A user with two versions, an event set aside, and one that waits."""
-    await rig.put("one", f"I am {user}", user=user, tenant=tenant, scored=Scored(1, 1.0, 0.7))
+    await rig.put("one", f"I am {user}", user=user, tenant=tenant, scored=PrequentialSums(1, 1.0, 0.7))
     await commit_of(rig, user, tenant)
     await rig.put("poison", user=user, tenant=tenant, idempotency_key="k", digest="d")
     claim = await claimed(rig, user, tenant)
-    while await rig.queue.fail(claim, "data", first=claim.last_id, batch=1, error="broken") != "DEAD":
+    while await rig.queue.fail(claim, "data", first_id=claim.last_id, batch=1, error="broken") != "DEAD":
         claim = await claimed(rig, user, tenant)
     await rig.put("two", user=user, tenant=tenant)
     await commit_of(rig, user, tenant)
@@ -92,7 +92,7 @@ def test_every_key_of_a_user_is_in_the_backup_or_named_here() -> None:
     """A new key must be said to be kept or not."""
     names = {field.name: field.name for field in fields(UserKeys)}
     left_out = {"member", "ready", "leases", "token", "quality", "live", "calls"}
-    assert set(kept_keys(UserKeys(**names))) | left_out == set(names)
+    assert set(UserKeys(**names).permanent) | left_out == set(names)
 
 
 def test_one_tenant_comes_back_and_the_erased_user_of_another_does_not(redis_url: str) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 from alignx.schemas.interactions import StatementInteraction
 from alignx.schemas.summaries import SummaryVersion
-from services.preference.queue import Appended, Claim, Queue, Scored
+from services.preference.queue import Queue
+from services.preference.queue_records import Append, AppendResult, Claim
 from services.profile.serialize import dumps
 from services.profile.statistics import EMPTY
 from services.settings import QueueSettings, RedisSettings, SummarySettings
@@ -47,15 +48,15 @@ class Rig:
     def keys(self, user: str = USER, tenant: str = TENANT) -> UserKeys:
         return self.store.keys.user(tenant, user)
 
-    async def put(self, *texts: str, user: str = USER, tenant: str = TENANT, **options: Any) -> Appended:
+    async def put(self, *texts: str, user: str = USER, tenant: str = TENANT, **options: Any) -> AppendResult:
         """Appends statements at the user's true stamp."""
         return await self.add(*map(statement, texts), user=user, tenant=tenant, **options)
 
-    async def add(self, *encoded: str, user: str = USER, tenant: str = TENANT, **options: Any) -> Appended:
+    async def add(self, *encoded: str, user: str = USER, tenant: str = TENANT, **options: Any) -> AppendResult:
         """The same for events as the log holds them."""
         stamp, _ = await self.store.profile(tenant, user)
-        fields: dict[str, Any] = {"stamp": stamp, "profile": dumps(EMPTY), "scored": Scored()}
-        appended = await self.queue.append(tenant, user, encoded, **(fields | options))
+        fields: dict[str, Any] = {"stamp": stamp, "profile": dumps(EMPTY)}
+        appended = await self.queue.append(tenant, user, Append(encoded, **(fields | options)))
         assert appended is not None
         return appended
 

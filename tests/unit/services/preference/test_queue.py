@@ -1,14 +1,13 @@
 """The contract of each script, on a real Redis."""
 
 import asyncio
-import re
-from importlib.resources import files
 
 import pytest
 
 from alignx.schemas.interactions import StatementInteraction
 from services.errors import BacklogFull, IdempotencyMismatch, QueueFull, StaleVersion, UserUnknown
-from services.preference.queue import SCRIPTS, Scored
+from services.preference.queue import SCRIPTS
+from services.preference.queue_records import Append, PrequentialSums
 from services.profile.serialize import dumps
 from services.profile.statistics import EMPTY
 from services.storage.connection import read_script
@@ -69,11 +68,11 @@ def test_append_is_refused_when_the_profile_is_not_from_this_state(redis_url: st
     async def test(rig: Rig) -> None:
         await rig.put("a")
         raw = dumps(EMPTY)
-        moved = await rig.queue.append(TENANT, USER, [statement("b")], stamp="0:0:0", profile=raw, scored=Scored())
+        moved = await rig.queue.append(TENANT, USER, Append([statement("b")], "0:0:0", raw))
         assert moved is None
         stale, _ = await rig.store.profile(TENANT, USER)
         await rig.queue.forget(TENANT, USER)
-        moved = await rig.queue.append(TENANT, USER, [statement("b")], stamp=stale, profile=raw, scored=Scored())
+        moved = await rig.queue.append(TENANT, USER, Append([statement("b")], stale, raw))
         assert moved is None
         assert await rig.user_keys() == []
 
@@ -88,7 +87,7 @@ def test_a_hand_written_profile_moves_the_stamp(redis_url: str) -> None:
         stamp, _ = await rig.store.profile(TENANT, USER)
         raw = dumps(EMPTY)
         assert await rig.queue.edit(TENANT, USER, 0, record("mine"), stamp=stamp, profile=raw)
-        late = await rig.queue.append(TENANT, USER, [statement("b")], stamp=stamp, profile=raw, scored=Scored())
+        late = await rig.queue.append(TENANT, USER, Append([statement("b")], stamp, raw))
         assert late is None
         assert (await rig.put("b")).pending == 2
 
@@ -149,9 +148,9 @@ def test_events_during_a_lease_do_not_queue_the_user_twice(redis_url: str) -> No
 
 def test_append_adds_the_predictions_of_the_profile(redis_url: str) -> None:
     async def test(rig: Rig) -> None:
-        await rig.put("a", scored=Scored.of([0.75, 0.5]))
-        await rig.put("b", scored=Scored.of([0.25]))
-        await rig.put("c", user="bob", scored=Scored.of([0.9]))
+        await rig.put("a", scored=PrequentialSums.from_probabilities([0.75, 0.5]))
+        await rig.put("b", scored=PrequentialSums.from_probabilities([0.25]))
+        await rig.put("c", user="bob", scored=PrequentialSums.from_probabilities([0.9]))
         quality = (await rig.store.state(TENANT, USER)).quality["profile"]
         assert (quality.comparisons, quality.accuracy, quality.mean_probability) == (3, 0.5, 0.5)
         assert (await rig.store.tenant_quality(TENANT))["profile"].comparisons == 4
@@ -396,7 +395,7 @@ def test_a_rebuild_never_moves_the_cursor_back(redis_url: str) -> None:
         ids = (await rig.put("a", "poison")).ids
         assert await rig.queue.commit(await rig.take(), record("s"), ids[0], 1)
         claim = await rig.take()
-        assert await rig.queue.fail(claim, "data", first=ids[1], batch=1, error="e") == "DEAD"
+        assert await rig.queue.fail(claim, "data", first_id=ids[1], batch=1, error="e") == "DEAD"
         await rig.redis.delete(rig.keys().dead)  # else it would be tried again
         await rig.queue.request_rebuild(TENANT, USER)
         claim = await rig.take()
@@ -448,7 +447,7 @@ def test_a_data_fault_narrows_down_to_its_event(redis_url: str) -> None:
         for _ in range(6):
             claim = await rig.take()
             size = claim.cap or size
-            outcomes.append(await rig.queue.fail(claim, "data", first=ids[0], batch=size, error="it broke"))
+            outcomes.append(await rig.queue.fail(claim, "data", first_id=ids[0], batch=size, error="it broke"))
         assert outcomes == ["RETRY", "HALVED", "RETRY", "HALVED", "RETRY", "DEAD"]
         letters = await rig.store.dead_letters(TENANT, USER, None, 10)
         assert [(letter.event_id, letter.error) for _, letter in letters] == [(ids[0], "it broke")]
@@ -469,7 +468,7 @@ def test_a_refusal_is_the_engines_until_others_pass(redis_url: str) -> None:
             claim = await rig.take()
             passed = claim.at_ms if served else passed
             size = claim.cap or 2
-            options = {"first": ids[0], "batch": size, "error": "no", "passed_ms": passed}
+            options = {"first_id": ids[0], "batch": size, "error": "no", "served_ms": passed}
             words.append(await rig.queue.fail(claim, "refusal", **options))
             await asyncio.sleep(0.002)
         assert words == ["ENGINE", "ENGINE", "RETRY", "ENGINE", "HALVED", "RETRY", "RETRY", "DEAD", "ENGINE"]
@@ -486,7 +485,7 @@ async def set_aside(rig: Rig, *texts: str) -> list[str]:
     ids = (await rig.put(*texts)).ids
     for event_id in ids:
         await rig.make_due()
-        assert await rig.queue.fail(await rig.take(), "data", first=event_id, batch=1, error="e") == "DEAD"
+        assert await rig.queue.fail(await rig.take(), "data", first_id=event_id, batch=1, error="e") == "DEAD"
     return list(ids)
 
 
@@ -546,7 +545,7 @@ def test_a_batch_that_kills_its_worker_is_halved_and_its_event_suspected(redis_u
                 break
             await rig.expire(claim)
         assert caps == [0, 0, 2, 2, 1, 1, 1, 1, 1]
-        assert await rig.queue.fail(claim, "data", first=claim.last_id, batch=1, error="e") == "DEAD"
+        assert await rig.queue.fail(claim, "data", first_id=claim.last_id, batch=1, error="e") == "DEAD"
         assert not (await rig.take()).suspect
 
     run(redis_url, test, data_retries=2)
@@ -579,7 +578,7 @@ def test_a_rebuild_that_fails_is_dropped_and_blames_no_event(redis_url: str) -> 
         assert await rig.commit(await rig.take(), "kept")
         await rig.queue.request_rebuild(TENANT, USER)
         claim = await rig.take()
-        assert await rig.queue.fail(claim, "data", first="", batch=0, error="e") == "DROPPED"
+        assert await rig.queue.fail(claim, "data", first_id="", batch=0, error="e") == "DROPPED"
         assert await rig.idle()
         assert (await rig.store.preferences(TENANT, USER)).text == "kept"
         assert await rig.store.dead_letters(TENANT, USER, None, 9) == []
@@ -602,10 +601,10 @@ def test_release_gives_back_at_once_and_without_blame(redis_url: str) -> None:
 
 def test_nothing_of_an_erased_user_stays_or_comes_back(redis_url: str) -> None:
     async def test(rig: Rig) -> None:
-        await rig.put("a", "b", idempotency_key="k", digest="d", scored=Scored.of([0.9]))
+        await rig.put("a", "b", idempotency_key="k", digest="d", scored=PrequentialSums.from_probabilities([0.9]))
         await rig.queue.commit(await rig.take(), record("one"), "1-1", 1)
         claim = await rig.take()
-        assert await rig.queue.fail(claim, "data", first=claim.last_id, batch=1, error="e") == "DEAD"
+        assert await rig.queue.fail(claim, "data", first_id=claim.last_id, batch=1, error="e") == "DEAD"
         await rig.put("c")
         assert await rig.commit(await rig.take(), "two")
         await rig.put("d")
@@ -618,8 +617,8 @@ def test_nothing_of_an_erased_user_stays_or_comes_back(redis_url: str) -> None:
         assert not await rig.queue.publish(held, "delta", "{}")
         assert not await rig.queue.beat(held)
         assert await rig.queue.fail(held, "engine") == "FENCED"
-        assert await rig.queue.fail(held, "data", first="1-1", batch=1, error="e") == "FENCED"
-        await rig.queue.record_quality(held, Scored.of([0.9]))
+        assert await rig.queue.fail(held, "data", first_id="1-1", batch=1, error="e") == "FENCED"
+        await rig.queue.record_quality(held, PrequentialSums.from_probabilities([0.9]))
         assert await rig.idle()
         assert await rig.user_keys() == []
         assert not await rig.queue.forget(TENANT, USER)
@@ -633,7 +632,7 @@ def test_nothing_of_an_erased_user_stays_or_comes_back(redis_url: str) -> None:
         assert int(claim.token) > int(held.token)
         assert not await rig.queue.publish(held, "delta", "{}")
         await rig.redis.hset(rig.keys().state, "born", 1 + int(claim.born))  # not born in the same millisecond
-        await rig.queue.record_quality(held, Scored.of([0.9]))
+        await rig.queue.record_quality(held, PrequentialSums.from_probabilities([0.9]))
         assert (await rig.store.state(TENANT, USER)).quality == {}
         assert (await rig.store.tenant_quality(TENANT))["profile"].comparisons == 1
 
@@ -644,7 +643,7 @@ def test_quality_of_the_engine_counts_for_user_and_tenant(redis_url: str) -> Non
     async def test(rig: Rig) -> None:
         await rig.put("a")
         claim = await rig.take()
-        await rig.queue.record_quality(claim, Scored.of([0.8, 0.4]))
+        await rig.queue.record_quality(claim, PrequentialSums.from_probabilities([0.8, 0.4]))
         found = (await rig.store.state(TENANT, USER)).quality
         assert found == await rig.store.tenant_quality(TENANT)
         assert (found["engine"].comparisons, found["engine"].accuracy) == (2, 0.5)
@@ -656,18 +655,13 @@ def test_quality_of_the_engine_counts_for_user_and_tenant(redis_url: str) -> Non
 # --- scripts -------------------------------------------------------------------------------------
 
 
-def test_every_script_file_is_loaded() -> None:
-    folder = files("services.preference") / "lua"
-    names = {path.name.removesuffix(".lua") for path in folder.iterdir()}
-    sources = {name: (folder / f"{name}.lua").read_text() for name in names}
-    included = {part for text in sources.values() for part in re.findall(r"^-- include (\w+)\.lua$", text, re.M)}
-    assert names == set(SCRIPTS) | included
-    assert not set(SCRIPTS) & included
-    assert all(
-        "-- include" in sources[name] or "clock_ms" not in sources[name] for name in names - {"clock"} - included
-    )
-    assert "local function clock_ms" in read_script("services.preference", "beat")
+def test_every_script_reads_its_arguments_by_name() -> None:
+    for script in SCRIPTS:
+        source = read_script("services.preference", script)
+        assert source.startswith("-- ARGV[1] is one JSON document")
+        assert "ARGV[1]" not in source.split("\n", 3)[3]
+        assert ("local function clock_ms" in source) == ("clock_ms()" in source)
 
 
 def test_scored_counts_a_tie_as_half() -> None:
-    assert Scored.of([0.5, 0.6, 0.4]) == Scored(3, 1.5, 1.5)
+    assert PrequentialSums.from_probabilities([0.5, 0.6, 0.4]) == PrequentialSums(3, 1.5, 1.5)

@@ -6,7 +6,7 @@ import logging
 import orjson
 import pytest
 
-from services.preference.trace_links import Origin, origin_of, origins
+from services.preference.queue_records import Origin, encode_origin, parse_origins
 from services.server.logging import REQUEST_ID, JsonFormatter
 from services.tracing import NO_SPAN, Span
 from tests.unit.services.preference.rig import TENANT, USER, Rig, record, run
@@ -23,12 +23,12 @@ async def kept(rig: Rig) -> str | None:
 
 def test_a_call_is_read_as_it_was_kept() -> None:
     token = REQUEST_ID.set("r-1")
-    assert origins(f"{origin_of(Span(TRACEPARENT))},{origin_of(NO_SPAN)}") == [
+    assert parse_origins(f"{encode_origin(Span(TRACEPARENT))},{encode_origin(NO_SPAN)}") == [
         Origin("r-1", TRACEPARENT),
         Origin("r-1", ""),
     ]
     REQUEST_ID.reset(token)
-    assert origins(origin_of(NO_SPAN)) == []
+    assert parse_origins(encode_origin(NO_SPAN)) == []
 
 
 def test_the_calls_since_the_last_update_are_claimed_and_then_forgotten(redis_url: str) -> None:
@@ -92,7 +92,7 @@ def test_calls_go_with_what_is_given_up(redis_url: str, rebuild: bool) -> None:
             claim = await rig.take()
             assert claim.calls == "r2"
             first = "" if rebuild else claim.last_id
-            words.append(await rig.queue.fail(claim, "data", first=first, batch=1, error="x"))
+            words.append(await rig.queue.fail(claim, "data", first_id=first, batch=1, error="x"))
         assert words == ["RETRY", "DROPPED" if rebuild else "DEAD"]
         assert await kept(rig) is None
 

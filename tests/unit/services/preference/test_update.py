@@ -9,7 +9,7 @@ import pytest
 from alignx.schemas.interactions import ComparisonInteraction, DemographicInteraction
 from services.errors import EngineUnavailable, UserUnknown
 from services.preference import inference
-from services.preference.queue import Scored
+from services.preference.queue_records import PrequentialSums
 from services.profile.fold import with_own_text
 from services.profile.serialize import dumps
 from services.storage.users import encode_interaction
@@ -565,7 +565,7 @@ def test_no_prompt_holds_another_users_words(redis_url: str) -> None:
                     comparison(f"good u{place}n{turn}", "bad"),
                     tenant=tenant,
                     user=user,
-                    scored=Scored(),
+                    scored=PrequentialSums(),
                 )
             for _ in users:
                 await bench.make_due()
