@@ -1,20 +1,30 @@
-"""What the routes do with a user: append and wait, edit, roll back, forget."""
+"""What the routes do with a user: append and wait, read, follow, edit, roll back, erase."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from alignx.schemas.interactions import Interaction
 from alignx.schemas.requests import EventsAccepted, RetriedEvent, RetryQueued
-from alignx.schemas.summaries import Preferences
-from services.errors import UserUnknown
+from alignx.schemas.summaries import (
+    DeadLetterList,
+    InteractionList,
+    Preferences,
+    Prequential,
+    SummaryVersion,
+    VersionDiff,
+    VersionList,
+)
+from services.errors import Unavailable, UserUnknown
 from services.preference import edits
 from services.preference.erase import Erasure
+from services.preference.export import export_lines
 from services.preference.ingest import Ingest
+from services.preference.live import follow
 from services.preference.queue import Queue
 from services.preference.queue_records import encode_origin
 from services.preference.update_metrics import IngestMetrics
+from services.server.shutdown import Drain
 from services.settings import Settings
 from services.storage.users import Store, event_place
 from services.tracing import SPAN
@@ -107,16 +117,62 @@ class PreferenceService:
         except UserUnknown:
             return 0
 
-    def stream_is_free(self) -> bool:
-        return self._streams < self.settings.limits.streams
+    # --- reads -----------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def open_stream(self) -> Iterator[None]:
-        """Counts an open summary stream."""
-        self._streams += 1
-        self.metrics.streams.set(self._streams)
+    async def events(self, tenant: str, user: str, after: str | None, limit: int) -> InteractionList:
+        """Raises UserUnknown, as all reads do."""
+        await self.store.state(tenant, user)
+        events = await self.store.events(tenant, user, after, limit)
+        return InteractionList(events=tuple(events), next=events[-1].event_id if len(events) == limit else None)
+
+    async def dead_letters(self, tenant: str, user: str, after: str | None, limit: int) -> DeadLetterList:
+        await self.store.state(tenant, user)
+        letters = await self.store.dead_letters(tenant, user, after, limit)
+        return DeadLetterList(
+            events=tuple(letter for _, letter in letters), next=letters[-1][0] if len(letters) == limit else None
+        )
+
+    async def preferences(self, tenant: str, user: str) -> Preferences:
+        return await self.store.preferences(tenant, user)
+
+    async def version(self, tenant: str, user: str, number: int) -> SummaryVersion:
+        """Raises VersionUnknown too."""
+        return await self.store.version(tenant, user, number)
+
+    async def versions(self, tenant: str, user: str, before: int | None, limit: int) -> VersionList:
+        versions = await self.store.versions(tenant, user, before, limit)
+        has_more = len(versions) == limit and versions[-1].version > 1
+        return VersionList(versions=tuple(versions), next=versions[-1].version if has_more else None)
+
+    async def diff(self, tenant: str, user: str, old: int, new: int) -> VersionDiff:
+        """Raises VersionUnknown too."""
+        before, after = [await self.store.version(tenant, user, number) for number in (old, new)]
+        return edits.diff(before, after)
+
+    async def quality(self, tenant: str) -> dict[str, Prequential]:
+        return await self.store.tenant_quality(tenant)
+
+    def export(self, tenant: str, user: str) -> AsyncIterator[bytes]:
+        return export_lines(self.store, tenant, user)
+
+    async def open_stream(
+        self, tenant: str, user: str, last_event_id: str | None, drain: Drain
+    ) -> AsyncIterator[bytes]:
+        """The summary as server-sent events while it is written. Raises Unavailable when too many are open."""
+        await self.store.state(tenant, user)
+        drain.refuse()
+        if self._streams >= self.settings.limits.streams:
+            raise Unavailable("This instance has no stream left; try again.", retry_after=5)
+        return self._follow(tenant, user, last_event_id, drain)
+
+    async def _follow(self, tenant: str, user: str, last_event_id: str | None, drain: Drain) -> AsyncIterator[bytes]:
+        self._count_streams(1)
         try:
-            yield
+            async for chunk in follow(self.store, tenant, user, last_event_id, drain):
+                yield chunk
         finally:
-            self._streams -= 1
-            self.metrics.streams.set(self._streams)
+            self._count_streams(-1)
+
+    def _count_streams(self, change: int) -> None:
+        self._streams += change
+        self.metrics.streams.set(self._streams)
