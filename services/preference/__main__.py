@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
 
-from services.preference.erase import Erasure
 from services.preference.queue import Queue
 from services.preference.routes import router
 from services.preference.service import PreferenceService
@@ -17,6 +16,7 @@ from services.server.app import create_app, serve
 from services.server.health import Check
 from services.server.metrics import create_registry
 from services.settings import Settings, load_settings
+from services.storage.aof_rewrite import AofRewriter
 from services.storage.connection import open_redis
 from services.storage.startup_check import Opening, opened
 from services.storage.users import Store
@@ -32,11 +32,11 @@ def create_preference_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
             open_redis(settings.redis) as redis,
-            Erasure.open(redis, settings.redis.rewrite_after_erase_s) as erasure,
+            AofRewriter.open(redis, settings.redis.rewrite_after_erase_s) as rewriter,
         ):
             store = Store(redis, settings.queue.shards)
             queue = Queue(redis, settings.queue, settings.summary)
-            app.state.service = PreferenceService(store, queue, settings, metrics, erasure)
+            app.state.service = PreferenceService(store, queue, settings, metrics, rewriter)
             async with Opening.of(store) as app.state.opening:
                 yield
 

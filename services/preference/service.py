@@ -17,7 +17,6 @@ from alignx.schemas.summaries import (
 )
 from services.errors import Unavailable, UserUnknown
 from services.preference import edits
-from services.preference.erase import Erasure
 from services.preference.export import export_lines
 from services.preference.ingest import Ingest
 from services.preference.live import follow
@@ -26,6 +25,7 @@ from services.preference.queue_records import encode_origin
 from services.preference.update_metrics import IngestMetrics
 from services.server.shutdown import Drain
 from services.settings import Settings
+from services.storage.aof_rewrite import AofRewriter
 from services.storage.users import Store, event_place
 from services.tracing import SPAN
 
@@ -36,13 +36,13 @@ class PreferenceService:
     """The preference service without its HTTP. Opened by the app's lifespan."""
 
     def __init__(
-        self, store: Store, queue: Queue, settings: Settings, metrics: IngestMetrics, erasure: Erasure
+        self, store: Store, queue: Queue, settings: Settings, metrics: IngestMetrics, rewriter: AofRewriter
     ) -> None:
         self.store = store
         self.queue = queue
         self.settings = settings
         self.metrics = metrics
-        self.erasure = erasure
+        self.rewriter = rewriter
         self.ingest = Ingest(store, queue, settings.limits, metrics)
         self._streams = 0
 
@@ -109,7 +109,7 @@ class PreferenceService:
         if not await self.queue.forget(tenant, user):
             raise UserUnknown
         self.metrics.erasures.inc()
-        self.erasure.request()
+        self.rewriter.request()
 
     async def _version(self, tenant: str, user: str) -> int:
         try:
