@@ -7,12 +7,15 @@ is its place in the live stream, so a client that comes back with Last-Event-ID 
 what follows that id is no longer all kept, it gets the current summary as a new client does.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 
 import orjson
 
 from services.errors import AlignXError, StoreUnavailable
+from services.preference.queue import Queue
+from services.preference.queue_records import Claim
 from services.server.app import STORE_FAULTS, sse
 from services.server.shutdown import Drain
 from services.storage.connection import read_stream
@@ -23,6 +26,25 @@ _KEEP_ALIVE_S = 15.0
 KEEP_ALIVE = b": keep-alive\n\n"
 
 Entry = tuple[str, Mapping[str, str]]
+
+
+class LiveText:
+    """Writes an update to the user's live stream. `begun` is set once the engine answers."""
+
+    def __init__(self, queue: Queue, claim: Claim) -> None:
+        self.queue = queue
+        self.claim = claim
+        self.begun = asyncio.Event()
+
+    async def begin(self) -> None:
+        pending = {"pending": self.claim.pending, "version": self.claim.version}
+        await self.queue.publish(self.claim, "pending", orjson.dumps(pending).decode())
+
+    def engine_answers(self) -> None:
+        self.begun.set()
+
+    async def show(self, text: str) -> None:
+        await self.queue.publish(self.claim, "delta", orjson.dumps({"text": text}).decode())
 
 
 async def follow(store: Store, tenant: str, user: str, last_event_id: str | None, drain: Drain) -> AsyncIterator[bytes]:

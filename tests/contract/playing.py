@@ -85,7 +85,7 @@ class Play:
         self.mock.choosing = len(self.mock.choices) + choosing
         claim = await self.take(user, tenant)
         ended = await self.bench.updater.run(claim)
-        await self.bench.updater.record(claim, ended)
+        await self.bench.updater.record_test(claim, ended)
         self.answers.append(f"update of {user} -> {ended.outcome}")
         await _moment()
 

@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from gateway.keys import KeyStore, new_key
-from services.preference.update import Ended
+from services.preference.update import UpdateResult
 from services.server.app import STORE_FAULTS
 from services.settings import RedisSettings, Settings
 from services.storage.connection import StoreRefused, open_redis
@@ -87,16 +87,16 @@ def test_a_user_whose_update_was_refused_is_not_blamed(redis_url: str, monkeypat
         await bench.put("a")
         claim = await bench.take()
 
-        async def refused(_claim: object) -> Ended:
+        async def refused(_claim: object) -> UpdateResult:
             raise StoreRefused("OOM")
 
         monkeypatch.setattr(bench.updater, "run", refused)
-        assert (await bench.worker._attempt(claim)).outcome == "lost"
+        assert (await bench.dispatcher._attempt(claim)).outcome == "lost"
         with refusing(redis_url, "read-only"):
-            await bench.worker._give_back(bench.worker._stranded)
-            assert bench.worker._stranded == [claim]
-        await bench.worker._give_back(bench.worker._stranded)
-        assert bench.worker._stranded == []
+            await bench.dispatcher._release(bench.dispatcher._unreleased)
+            assert bench.dispatcher._unreleased == [claim]
+        await bench.dispatcher._release(bench.dispatcher._unreleased)
+        assert bench.dispatcher._unreleased == []
         assert await bench.redis.hget(bench.keys().state, "crash") is None
         assert (await bench.take()).user == USER
 

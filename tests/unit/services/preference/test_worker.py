@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from services.errors import EngineUnavailable
-from services.preference import worker
+from services.preference import dispatcher
 from services.preference.worker import create_worker_app
 from services.storage.redis_metrics import RedisMetrics
 from tests.chaos.mock_engine import MARKER, Fault, MockEngine
@@ -72,7 +72,7 @@ def test_a_tenant_with_many_users_leaves_the_next_turn_to_others(redis_url: str,
 def test_a_fault_of_the_dispatcher_is_told_and_survived(
     redis_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(dispatcher, "_PAUSE_S", 0.01)
 
     async def test(bench: Bench) -> None:
         await bench.put("u1n1")
@@ -87,7 +87,7 @@ def test_a_fault_of_the_dispatcher_is_told_and_survived(
 def test_a_fault_of_the_look_is_told_and_the_queue_is_measured(
     redis_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(dispatcher, "_MEASURE_EVERY_S", 0.01)
     looks = 0
 
     async def fails(*_: object) -> None:
@@ -99,9 +99,9 @@ def test_a_fault_of_the_look_is_told_and_the_queue_is_measured(
         await bench.put("u1n1")
         metrics = RedisMetrics(CollectorRegistry())
         monkeypatch.setattr(metrics, "read", fails)
-        look = asyncio.create_task(bench.worker.look(metrics))
+        look = asyncio.create_task(bench.dispatcher.measure(metrics))
         await until(lambda: measured(bench))
-        bench.worker.stop(look)
+        bench.dispatcher.stop(look)
         await asyncio.gather(look, return_exceptions=True)
         assert "the look at the queue and Redis failed" in caplog.text
 
@@ -111,14 +111,14 @@ def test_a_fault_of_the_look_is_told_and_the_queue_is_measured(
     run(redis_url, test, MockEngine())
 
 
-@pytest.mark.parametrize(("part", "check"), [("run", "work"), ("look", "look")])
+@pytest.mark.parametrize(("part", "check"), [("run", "work"), ("measure", "look")])
 def test_a_worker_whose_work_has_ended_is_not_ready(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, part: str, check: str
 ) -> None:
     async def ends_at_once(*_: object) -> None:
         return
 
-    monkeypatch.setattr(worker.Worker, part, ends_at_once)
+    monkeypatch.setattr(dispatcher.Dispatcher, part, ends_at_once)
 
     async def main() -> None:
         app = create_worker_app(settings_for(redis_url, "profile"))
@@ -146,7 +146,7 @@ def test_an_overloaded_engine_gets_less_to_do_and_then_more(redis_url: str) -> N
             await until(lambda: caught_up(bench, *users))
         assert bench.count("alignx_updates_total", outcome="engine") == 6
         assert bench.count("alignx_updates_total", outcome="committed") == 16
-        assert 1 < bench.worker.pace.limit.value < 8
+        assert 1 < bench.dispatcher.backoff._limit.value < 8
 
     run(redis_url, test, MockEngine(lambda _: faults.pop() if faults else ""), queue={"backoff_ms": 20})
 
@@ -164,10 +164,10 @@ def test_an_engine_that_refuses_all_loses_nothing_and_is_hardly_asked(
             await asyncio.sleep(seconds)
             assert 4 < bench.mock.met["refused"] <= seconds * 10
             with pytest.raises(EngineUnavailable, match="refused this input"):
-                await bench.worker.pace.ready()
+                await bench.dispatcher.backoff.ready()
             mended.set()
             await until(lambda: caught_up(bench, *users), within_s=2)
-            await bench.worker.pace.ready()
+            await bench.dispatcher.backoff.ready()
         for place, user in enumerate(users):
             current = await bench.store.preferences(TENANT, user)
             assert (current.version, MARKER.findall(current.text)) == (1, [f"u{place}n{n}" for n in range(5)])
@@ -326,11 +326,11 @@ def test_a_claim_under_way_is_given_back_when_the_worker_stops(redis_url: str, m
 def test_running_updates_may_end_before_the_worker_stops(redis_url: str) -> None:
     async def test(bench: Bench) -> None:
         await bench.put("u1n1")
-        work = asyncio.create_task(bench.worker.run())
+        work = asyncio.create_task(bench.dispatcher.run())
         await until(lambda: asked(bench))
-        bench.worker.stop(work)
+        bench.dispatcher.stop(work)
         asyncio.get_running_loop().call_later(0.1, bench.mock.gate.set)
-        await bench.worker.close(5)
+        await bench.dispatcher.close(5)
         assert await caught_up(bench, USER)
         await asyncio.gather(work, return_exceptions=True)
 
