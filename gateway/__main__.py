@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import aiohttp
 from fastapi import FastAPI, Request, Response
@@ -23,7 +24,7 @@ from gateway.auth import Authenticator, AuthMetrics
 from gateway.docs import DocsMerger
 from gateway.keys import ApiKey, KeyStore, parse_key
 from gateway.pages import add_pages
-from gateway.proxy import Proxy, open_session
+from gateway.proxy import Proxy, ProxyState, open_session
 from gateway.rate_limits import RateLimitHeaders
 from gateway.routing import SERVICES, Service
 from gateway.upstreams import Upstreams, readiness
@@ -31,13 +32,14 @@ from services.errors import StoreUnavailable, Unavailable, UpstreamUnavailable
 from services.server.app import create_app, serve
 from services.server.health import Check
 from services.server.metrics import create_registry
+from services.server.state import Process, state_of
 from services.settings import GatewaySettings, Settings, load_settings
 from services.storage.connection import open_redis
 
 PORT = 8080
 BOOTSTRAP_TENANT = "default"
-
 _RETRY_S = 1.0
+
 _READY_TIMEOUT_S = 2.0
 _ALLOWED_HEADERS = (
     "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "Prefer",
@@ -91,28 +93,35 @@ def bootstrap_key(settings: GatewaySettings) -> ApiKey | None:
     return key
 
 
+@dataclass(frozen=True, slots=True)
+class GatewayState(ProxyState):
+    """What the lifespan opens."""
+
+    docs: DocsMerger
+    bootstrap: Bootstrap
+
+
 def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
     """The gateway's app. Raises BootstrapKeyInvalid."""
     first_key = bootstrap_key(settings.gateway)
-    upstreams = Upstreams(settings.gateway)
-    urls = upstreams.urls()
-
     refusals = AuthMetrics(registry)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[GatewayState]:
         async with open_redis(settings.redis) as redis, open_session(settings.gateway) as session:
-            state = app.state
-            state.keys = KeyStore(redis, settings)
-            state.authenticator = Authenticator(state.keys, refusals, settings.gateway.metrics_token)
-            state.session = session
-            state.upstreams = upstreams
-            state.docs = DocsMerger(app.openapi, session, urls)
-            state.bootstrap = Bootstrap(state.keys, first_key)
+            keys, upstreams = KeyStore(redis, settings), Upstreams(settings.gateway)
+            state = GatewayState(
+                keys=keys,
+                authenticator=Authenticator(keys, refusals, settings.gateway.metrics_token),
+                session=session,
+                upstreams=upstreams,
+                docs=DocsMerger(app.openapi, session, upstreams.urls()),
+                bootstrap=Bootstrap(keys, first_key),
+            )
             work = (state.bootstrap.run(), proxy.end_streams_on_drain(), upstreams.watch(session))
-            tasks = [asyncio.create_task(each) for each in work]
+            tasks = [asyncio.create_task(coroutine) for coroutine in work]
             try:
-                yield
+                yield state
             finally:
                 for task in tasks:
                     task.cancel()
@@ -120,13 +129,15 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
 
     def checks(app: FastAPI) -> Mapping[str, Check]:
         # A service that is away takes its own calls with it; the gateway still serves those of the other.
-        return {
-            "redis": app.state.bootstrap.check,
-            **{service: service_check(app.state.session, service, urls[service]) for service in SERVICES},
+        state = state_of(app, GatewayState)
+        urls = state.upstreams.urls()
+        services: dict[str, Check] = {
+            service: service_check(state.session, service, urls[service]) for service in SERVICES
         }
+        return {"redis": state.bootstrap.check, **services}
 
     async def scraper_only(request: Request) -> None:
-        await app.state.authenticator.authenticate_scraper(request.scope)
+        await state_of(app, GatewayState).authenticator.authenticate_scraper(request.scope)
 
     app = create_app(
         service="gateway",
@@ -140,14 +151,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
         metrics_guard=scraper_only,
         one_of=SERVICES,
     )
-    proxy = Proxy(
-        settings,
-        registry,
-        authenticator=lambda: app.state.authenticator,
-        session=lambda: app.state.session,
-        drain=app.state.drain,
-        upstreams=upstreams,
-    )
+    proxy = Proxy(settings, registry, state_of(app, Process).drain)
     app.router.redirect_slashes = False
     app.router.routes.insert(0, Mount("/v1", app=proxy))
     app.include_router(admin.router)
@@ -169,7 +173,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
 def _add_openapi(app: FastAPI) -> None:
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
-        return Response(await app.state.docs.document(), media_type="application/json")
+        return Response(await state_of(app, GatewayState).docs.document(), media_type="application/json")
 
 
 def service_check(

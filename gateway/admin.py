@@ -9,19 +9,18 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from alignx.schemas.api_keys import KeyCreated, KeyList, KeyRequest, TenantList
-from gateway.auth import Authenticator, Caller
+from gateway.auth import AuthState, Caller
 from gateway.keys import KeyStore
 from services.server.app import JsonRoute
+from services.server.state import state_of
 
 
 async def admin_caller(request: Request) -> Caller:
-    authenticator: Authenticator = request.app.state.authenticator
-    return await authenticator.authenticate_admin(request.scope)
+    return await state_of(request.app, AuthState).authenticator.authenticate_admin(request.scope)
 
 
-def key_store(request: Request) -> KeyStore:
-    store: KeyStore = request.app.state.keys
-    return store
+async def key_store(request: Request) -> KeyStore:
+    return state_of(request.app, AuthState).keys
 
 
 Keys = Annotated[KeyStore, Depends(key_store)]

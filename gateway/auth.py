@@ -92,6 +92,14 @@ class Authenticator:
         return Unauthenticated(detail)
 
 
+@dataclass(frozen=True, slots=True)
+class AuthState:
+    """The part of the gateway's state that checks and manages API keys."""
+
+    keys: KeyStore
+    authenticator: Authenticator
+
+
 def _presented_key(scope: Scope) -> str | None:
     """The bearer token, else `x-api-key`; "" for an Authorization header of another scheme."""
     key: str | None = None

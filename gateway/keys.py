@@ -101,7 +101,7 @@ class KeyStore:
 
     async def admit(self, key: ApiKey) -> Admission | None:
         """Checks the key and takes a token, in one round trip; None for an unknown id."""
-        keys = (f"gw:key:{{{key.id}}}", f"gw:bucket:{{{key.id}}}")
+        keys = (api_key(key.id), f"gw:bucket:{{{key.id}}}")
         async with self._slots:
             reply = await _answer(self._admit(keys, (key.digest, self._defaults.rate, self._defaults.burst)))
         if reply is None:

@@ -10,7 +10,7 @@ import asyncio
 import io
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from yarl import URL
 
 from gateway import headers
-from gateway.auth import Authenticator, Caller
+from gateway.auth import AuthState, Caller
 from gateway.disconnect import CallerWatch
 from gateway.rate_limits import ClientDisconnected, read_body
 from gateway.routing import SERVICES, Route, RoutingTable
@@ -29,6 +29,7 @@ from gateway.upstreams import NOT_SENT, SEVERED, Replica, Upstreams
 from services.errors import AlignXError, Draining, MethodNotAllowed, UpstreamUnavailable
 from services.server.app import DRAINING_HEADER, METHODS, TENANT_HEADER, TOKEN_HEADER, sse
 from services.server.shutdown import Drain
+from services.server.state import state_of
 from services.settings import GatewaySettings, Settings
 from services.tracing import SPAN, Span
 
@@ -85,6 +86,14 @@ class ProxyMetrics:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class ProxyState(AuthState):
+    """The part of the gateway's state that requests to the services need."""
+
+    session: aiohttp.ClientSession
+    upstreams: Upstreams
+
+
 @dataclass(slots=True)
 class Call:
     """One request on its way."""
@@ -92,6 +101,7 @@ class Call:
     route: Route
     scope: Scope
     send: Send
+    state: ProxyState
     watch: CallerWatch
     started: float
     caller: Caller
@@ -100,24 +110,12 @@ class Call:
 class Proxy:
     """The ASGI app of everything under /v1."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        registry: CollectorRegistry,
-        authenticator: Callable[[], Authenticator],
-        session: Callable[[], aiohttp.ClientSession],
-        drain: Drain,
-        upstreams: Upstreams,
-    ) -> None:
-        """`authenticator` and `session` exist from the lifespan on; they are asked for then."""
-        self._authenticator = authenticator
-        self._session = session
+    def __init__(self, settings: Settings, registry: CollectorRegistry, drain: Drain) -> None:
         self._drain = drain
         self._table = RoutingTable()
         self._metrics = ProxyMetrics(registry)
         self._limits = settings.limits
         self._body_timeout_s = settings.gateway.body_timeout_s
-        self._upstreams = upstreams
         self._token = settings.internal_token.get_secret_value()
         self._endless: set[asyncio.Task[object]] = set()
         self._logger = logging.getLogger("alignx.gateway")
@@ -136,13 +134,14 @@ class Proxy:
             raise MethodNotAllowed(allow=", ".join(METHODS))
         if route.endless:
             self._drain.refuse()
-        caller = await self._authenticator().authenticate(scope)
+        state = state_of(scope["app"], ProxyState)
+        caller = await state.authenticator.authenticate(scope)
         try:
             body = await read_body(scope, receive, limit=self._limits.body_bytes, timeout_s=self._body_timeout_s)
         except ClientDisconnected:
             return
         with CallerWatch(receive) as watch:
-            await self._forward(Call(route, scope, send, watch, started, caller), body)
+            await self._forward(Call(route, scope, send, state, watch, started, caller), body)
 
     async def _forward(self, call: Call, body: bytes | None) -> None:
         with SPAN.get().child(f"call {call.route.service}", "client") as span:
@@ -168,7 +167,7 @@ class Proxy:
 
     async def _ask(self, call: Call, body: bytes | None, passed: list[tuple[str, str]]) -> aiohttp.ClientResponse:
         """The answer of the first replica that takes the request; of the last one whatever it says."""
-        *others, last = self._upstreams.order(call.route.service)
+        *others, last = call.state.upstreams.order(call.route.service)
         for replica in others:
             try:
                 answer = await self._request(call, replica, body, passed)
@@ -188,7 +187,7 @@ class Proxy:
     async def _request(
         self, call: Call, replica: Replica, body: bytes | None, passed: list[tuple[str, str]]
     ) -> aiohttp.ClientResponse:
-        return await self._session().request(
+        return await call.state.session.request(
             call.scope["method"],
             self._url(call, replica.url),
             headers=passed,

@@ -13,16 +13,17 @@ from services.engine.client import Engine
 from services.engine.limits import SILENT, EngineMetrics
 from services.errors import EngineUnavailable
 from services.response.chat import Chat
-from services.response.recommendation import Recommender
-from services.response.routes import router
+from services.response.routes import ResponseState, router
 from services.response.selection import Selector
 from services.response.similarity import Meaning, MeaningMetrics
 from services.server.app import create_app, serve
 from services.server.health import Check
 from services.server.metrics import create_registry
+from services.server.state import state_of
+from services.server.store import require_store
 from services.settings import Settings, load_settings
 from services.storage.connection import open_redis
-from services.storage.startup_check import Opening, opened
+from services.storage.startup_check import Opening
 from services.storage.users import Store
 
 PORT = 8102
@@ -34,30 +35,23 @@ def create_response_app(settings: Settings) -> FastAPI:
     meaning_metrics = MeaningMetrics(registry)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[ResponseState]:
         async with (
             open_redis(settings.redis) as redis,
             Engine.open(settings.engine, engine_metrics.observe) as engine,
+            Opening.of(store := Store(redis, settings.queue.shards)) as opening,
         ):
             engine_metrics.watch(engine.calls)
-            store = Store(redis, settings.queue.shards)
-            app.state.store = store
-            app.state.chat = Chat(store, engine, settings)
             meaning = Meaning(store, engine, settings, meaning_metrics)
-            app.state.selector = Selector(store, engine, meaning, settings.response)
-            app.state.recommender = Recommender(app.state.selector)
-            async with Opening.of(store) as app.state.opening:
-                try:
-                    yield
-                finally:
-                    await meaning.close()
-
-    async def engine_ready(app: FastAPI) -> None:
-        if app.state.chat.engine.calls.breaker_open:
-            raise EngineUnavailable(SILENT)
+            selector = Selector(store, engine, meaning, settings.response)
+            try:
+                yield ResponseState(opening, Chat(store, engine, settings), selector)
+            finally:
+                await meaning.close()
 
     def checks(app: FastAPI) -> Mapping[str, Check]:
-        return {"redis": app.state.opening.ready, "engine": partial(engine_ready, app)}
+        state = state_of(app, ResponseState)
+        return {"redis": state.opening.ready, "engine": partial(_check_engine, state.chat.engine)}
 
     app = create_app(
         service="response",
@@ -68,8 +62,13 @@ def create_response_app(settings: Settings) -> FastAPI:
         advisory=("engine",),  # selection and ranking go on without it
         lifespan=lifespan,
     )
-    app.include_router(router, dependencies=[Depends(opened)])
+    app.include_router(router, dependencies=[Depends(require_store)])
     return app
+
+
+async def _check_engine(engine: Engine) -> None:
+    if engine.calls.breaker_open:
+        raise EngineUnavailable(SILENT)
 
 
 def main() -> None:

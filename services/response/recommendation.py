@@ -9,36 +9,31 @@ from services.profile.explain import reasons
 from services.response.selection import Choice, Selector, item_id
 
 
-class Recommender:
-    """Recommendation on top of a Selector, whose errors it shares."""
-
-    def __init__(self, selector: Selector) -> None:
-        self.selector = selector
-
-    async def recommend(self, tenant: str, user: str, request: RecommendRequest) -> RecommendResponse:
-        candidates, query, method = request.candidates, request.query, request.method
-        profile = await self.selector.profile(tenant, user)
-        known = await self.selector.by_profile(tenant, user, profile, query, candidates)
-        scores, choice = list(known.probabilities), Choice((), "profile")
-        head = sorted(range(len(scores)), key=lambda index: -scores[index])[: self.selector.settings.rerank]
-        if len(head) > 1:
-            items = [candidates[index] for index in head]
-            by_engine = await self.selector.by_engine(tenant, user, query, items, method)
-            if by_engine is not None:
-                choice = self.selector.combined(by_engine, known.of(head), method)
-                mass = sum(scores[index] for index in head)
-                for index, probability in zip(head, choice.probabilities, strict=True):
-                    scores[index] = mass * probability
-        best = sorted(range(len(scores)), key=lambda index: -scores[index])[: request.k]
-        told = reasons(profile, query, candidates, best, known.meaning) if request.explain else [None] * len(best)
-        ranked = tuple(
-            RankedItem(
-                rank=rank,
-                index=index,
-                id=item_id(candidates[index]),
-                score=round(scores[index], 6),
-                reason=why,
-            )
-            for rank, (index, why) in enumerate(zip(best, told, strict=True), start=1)
+async def recommend(selector: Selector, tenant: str, user: str, request: RecommendRequest) -> RecommendResponse:
+    """The best candidates, best first. Raises what the Selector raises."""
+    candidates, query, method = request.candidates, request.query, request.method
+    profile = await selector.profile(tenant, user)
+    known = await selector.by_profile(tenant, user, profile, query, candidates)
+    scores, choice = list(known.probabilities), Choice((), "profile")
+    head = sorted(range(len(scores)), key=lambda index: -scores[index])[: selector.settings.rerank]
+    if len(head) > 1:
+        items = [candidates[index] for index in head]
+        by_engine = await selector.by_engine(tenant, user, query, items, method)
+        if by_engine is not None:
+            choice = selector.combined(by_engine, known.of(head), method)
+            mass = sum(scores[index] for index in head)
+            for index, probability in zip(head, choice.probabilities, strict=True):
+                scores[index] = mass * probability
+    best = sorted(range(len(scores)), key=lambda index: -scores[index])[: request.k]
+    told = reasons(profile, query, candidates, best, known.meaning) if request.explain else [None] * len(best)
+    ranked = tuple(
+        RankedItem(
+            rank=rank,
+            index=index,
+            id=item_id(candidates[index]),
+            score=round(scores[index], 6),
+            reason=why,
         )
-        return RecommendResponse(items=ranked, method=choice.method, version=choice.version)
+        for rank, (index, why) in enumerate(zip(best, told, strict=True), start=1)
+    )
+    return RecommendResponse(items=ranked, method=choice.method, version=choice.version)

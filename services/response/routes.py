@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
@@ -17,11 +18,27 @@ from alignx.schemas.requests import (
     SelectRequest,
     SelectResponse,
 )
+from services.response import recommendation
 from services.response.chat import Chat, ChatRequest, streamed, whole
-from services.response.recommendation import Recommender
 from services.response.selection import Selector
 from services.server.app import JsonRoute, tenant_of
+from services.server.state import state_of
+from services.server.store import StoreState
 
+
+@dataclass(frozen=True, slots=True)
+class ResponseState(StoreState):
+    """What the service's lifespan opens."""
+
+    chat: Chat
+    selector: Selector
+
+
+async def response_state(request: Request) -> ResponseState:
+    return state_of(request.app, ResponseState)
+
+
+State = Annotated[ResponseState, Depends(response_state)]
 Tenant = Annotated[str, Depends(tenant_of)]
 User = Annotated[UserId, Path(description="Your own id of the user; no slash.")]
 
@@ -32,21 +49,18 @@ router = APIRouter(prefix="/v1", route_class=JsonRoute)
 
 
 @router.post("/users/{user}/select", tags=["response"], summary="Which of these would the user choose?")
-async def select(tenant: Tenant, user: User, body: SelectRequest, request: Request) -> SelectResponse:
-    selector: Selector = request.app.state.selector
-    return await selector.select(tenant, user, body)
+async def select(tenant: Tenant, user: User, body: SelectRequest, state: State) -> SelectResponse:
+    return await state.selector.select(tenant, user, body)
 
 
 @router.post("/users/{user}/recommend", tags=["response"], summary="Rank candidates for the user")
-async def recommend(tenant: Tenant, user: User, body: RecommendRequest, request: Request) -> RecommendResponse:
-    recommender: Recommender = request.app.state.recommender
-    return await recommender.recommend(tenant, user, body)
+async def recommend(tenant: Tenant, user: User, body: RecommendRequest, state: State) -> RecommendResponse:
+    return await recommendation.recommend(state.selector, tenant, user, body)
 
 
 @router.get("/models", tags=["response"], summary="Models on offer, in OpenAI's format")
-async def list_models(tenant: Tenant, request: Request) -> dict[str, Any]:
-    chat: Chat = request.app.state.chat
-    return {"object": "list", "data": await chat.engine.models()}
+async def list_models(tenant: Tenant, state: State) -> dict[str, Any]:
+    return {"object": "list", "data": await state.chat.engine.models()}
 
 
 @router.post(
@@ -60,14 +74,14 @@ async def chat_completions(
     tenant: Tenant,
     body: ChatRequest,
     request: Request,
+    state: State,
     x_user_id: Annotated[UserId | None, Header(description="The user, where the body names none.")] = None,
 ) -> Response:
     """`personalization.mode` says what the answer is conditioned on: `summary` (default), `ica`,
     `pba`, `direct` or `none`. The answer's `personalization` and the header X-AlignX-Summary-Version say
     what was used."""
-    chat: Chat = request.app.state.chat
     user = body.user or _as_utf8(x_user_id)
-    return await _while_connected(request, _answer(chat, tenant, user, body))
+    return await _while_connected(request, _answer(state.chat, tenant, user, body))
 
 
 class AnswerStream(StreamingResponse):

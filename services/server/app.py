@@ -40,9 +40,9 @@ from services.errors import (
 )
 from services.server.health import Check, Guard, add_health, add_metrics, open_to_all
 from services.server.logging import configure_logging
-from services.server.metrics import HttpMetrics
-from services.server.middleware import RequestTelemetry, open_tracer
+from services.server.metrics import HttpMetrics, RequestTelemetry, open_tracer
 from services.server.shutdown import Drain
+from services.server.state import Process, add_state, state_of
 from services.settings import Settings
 from services.storage.cluster import AWAY
 from services.storage.connection import REFUSED
@@ -61,7 +61,8 @@ or a cluster that does not serve these slots now. Any other error of Redis is a 
 500."""
 _STORE_RETRY_S = 1.0
 
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[object]]
+"""Yields the service's own record for `state_of` (state.py)."""
 
 
 class JsonRequest(Request):
@@ -69,8 +70,7 @@ class JsonRequest(Request):
     more bytes than a body may have."""
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
-        settings: Settings = self.app.state.settings
-        limit, size = settings.limits.body_bytes, 0
+        limit, size = state_of(self.app, Process).settings.limits.body_bytes, 0
         async for chunk in super().stream():
             size += len(chunk)
             if size > limit:
@@ -211,25 +211,35 @@ def create_app(
 ) -> FastAPI:
     """A FastAPI app with the suite's errors, telemetry, health and metrics.
 
-    `checks` is read at each /readyz, when the lifespan has filled `app.state`; for `one_of` and `advisory`
+    `checks` is called at each /readyz, when the lifespan has yielded its record; for `one_of` and `advisory`
     see health.py. There is no docs page here: the gateway serves one for all services, from their /openapi.json.
     """
+
+    @asynccontextmanager
+    async def with_state(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            async with lifespan(app) as record:
+                add_state(app, record)
+                yield
+        finally:
+            await asyncio.to_thread(tracer.close)  # sends the last spans
+
     app = FastAPI(
         title=title,
         version=version("alignx-serve"),
         description=description,
-        lifespan=_traced(lifespan),
+        lifespan=with_state,
         docs_url=None,
         openapi_url=openapi_url,
     )
     app.router.route_class = JsonRoute
-    app.state.settings = settings
-    app.state.drain = Drain()
-    app.state.registry = registry
     tracing = settings.tracing
     # Behind the gateway the caller is the gateway, which has decided.
     trusting = tracing.trust_callers or service != "gateway"
-    tracer = app.state.tracer = open_tracer(service, tracing.endpoint, tracing.sample, trusting=trusting)
+    tracer = open_tracer(service, tracing.endpoint, tracing.sample, trusting=trusting)
+    drain = Drain()
+    add_state(app, Process(settings, drain, registry, tracer))
+    app.state.drain, app.state.registry, app.state.tracer = drain, registry, tracer
     metrics = HttpMetrics(registry)
     _install_error_handlers(app, metrics)
 
@@ -244,23 +254,9 @@ def create_app(
     return app
 
 
-def _traced(lifespan: Lifespan) -> Lifespan:
-    """The lifespan, and behind it the last spans are sent."""
-
-    @asynccontextmanager
-    async def traced(app: FastAPI) -> AsyncIterator[None]:
-        try:
-            async with lifespan(app):
-                yield
-        finally:
-            await asyncio.to_thread(app.state.tracer.close)
-
-    return traced
-
-
 def tenant_of(request: Request) -> str:
     """Dependency: the tenant the gateway vouches for. Raises Unauthenticated without its token."""
-    settings: Settings = request.app.state.settings
+    settings = state_of(request.app, Process).settings
     token = request.headers.get(TOKEN_HEADER, "")
     if not hmac.compare_digest(token.encode(), settings.internal_token.get_secret_value().encode()):
         raise Unauthenticated("This service answers the gateway only; call the gateway with an API key.")
@@ -312,7 +308,7 @@ def create_server(app: FastAPI, settings: Settings, *, port: int) -> DrainingSer
         timeout_keep_alive=settings.server.keep_alive_s,
         timeout_graceful_shutdown=settings.server.shutdown_s,
     )
-    return DrainingServer(config, app.state.drain, settings.server.drain_s)
+    return DrainingServer(config, state_of(app, Process).drain, settings.server.drain_s)
 
 
 def serve(app: FastAPI, settings: Settings, service: str, *, port: int) -> None:

@@ -7,6 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from alignx.schemas.requests import Readiness
 from services.errors import AlignXError
+from services.server.state import Process, state_of
 
 Check = Callable[[], Awaitable[object]]
 """A readiness check: raises AlignXError while its resource does not answer."""
@@ -24,8 +25,8 @@ def add_health(
     one_of: Collection[str] = (),
     advisory: Collection[str] = (),
 ) -> None:
-    """`checks` is read at each /readyz, when the lifespan has filled `app.state`. Of those named in
-    `one_of` a single one that is well is enough; what those named in `advisory` say is shown and no more."""
+    """`checks` is called at each /readyz, when the lifespan has yielded its record. Of the checks in `one_of` a
+    single one that passes is enough; those in `advisory` are shown and decide nothing."""
 
     @app.get("/livez", tags=["health"], summary="The process runs")
     async def livez() -> dict[str, str]:
@@ -34,7 +35,7 @@ def add_health(
     @app.get("/readyz", tags=["health"], summary="The process and what it needs answer", response_model=Readiness)
     async def readyz() -> Response:
         outcome: dict[str, str] = {}
-        for name, check in {"drain": app.state.drain.check, **checks(app)}.items():
+        for name, check in {"drain": state_of(app, Process).drain.check, **checks(app)}.items():
             try:
                 await check()
                 outcome[name] = "ok"

@@ -14,9 +14,10 @@ import pytest
 from fastapi import FastAPI
 from yarl import URL
 
-from gateway.__main__ import build_app
+from gateway.__main__ import GatewayState, build_app
 from services.server.app import DrainingServer, create_server
 from services.server.metrics import create_registry
+from services.server.state import state_of
 from services.settings import GatewaySettings, LimitSettings, LogSettings, RedisSettings, ServerSettings, Settings
 
 INTERNAL_TOKEN = "internal-token-of-the-tests"
@@ -199,7 +200,7 @@ async def running_suite(redis_url: str, changes: dict[str, dict[str, Any]]) -> A
         async with running_server(server) as url, aiohttp.ClientSession() as client:
             suite = Suite(url, app, server, preference, response, client)
             if "redis" not in changes:
-                await app.state.bootstrap.check()  # the first key may still be on its way
+                await state_of(app, GatewayState).bootstrap.check()  # the first key may still be on its way
                 suite.key = (await suite.make_key())["key"]
             yield suite
 

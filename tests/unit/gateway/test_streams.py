@@ -4,6 +4,8 @@ from typing import Any
 
 import orjson
 
+from services.server.state import Process, state_of
+
 Play = Callable[..., None]
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -135,7 +137,7 @@ def test_shutdown_ends_live_streams_cleanly_and_lets_chats_finish(play: Play) ->
             await live.content.readany()
             await talk.content.readany()
             suite.server.should_exit = True
-            while not suite.app.state.drain.begun:  # noqa: ASYNC110  # the signal is uvicorn's to see
+            while not state_of(suite.app, Process).drain.begun:  # noqa: ASYNC110  # the signal is uvicorn's to see
                 await asyncio.sleep(0.01)
             status, headers, body = await suite.json("GET", "/readyz")
             assert (status, body["checks"]["drain"]) == (503, "This instance is shutting down")
@@ -169,7 +171,7 @@ def test_a_live_stream_that_begins_as_the_door_closes_ends_at_once(play: Play) -
 
             following = tasks.create_task(follow())
             await asked.wait()
-            suite.app.state.drain.end()
+            state_of(suite.app, Process).drain.end()
             await asyncio.sleep(0)  # the streams there were have been ended
             go_on.set()
             await following

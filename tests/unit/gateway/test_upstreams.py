@@ -10,10 +10,11 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from pydantic import ValidationError
 
-from gateway.__main__ import service_check
+from gateway.__main__ import GatewayState, service_check
 from gateway.upstreams import Upstreams
 from services.errors import Unavailable
 from services.server.app import DRAINING_HEADER
+from services.server.state import state_of
 from services.settings import GatewaySettings
 from tests.conftest import free_port
 from tests.unit.gateway.conftest import FakeService, Play, http_answer
@@ -47,7 +48,7 @@ def test_a_replica_that_refuses_or_drains_is_passed_over(play: Play) -> None:
         draining = FakeService()
         draining.handler = draining.fixed(DRAINING)
         async with draining.running():
-            replicas = suite.app.state.upstreams._replicas["preference"]
+            replicas = state_of(suite.app, GatewayState).upstreams._replicas["preference"]
             replicas[1].url = f"http://127.0.0.1:{draining.port}"
             replicas[2].url = f"http://127.0.0.1:{suite.preference.port}"
             for body in (b"{}", b"x" * (3 << 20)):
@@ -81,7 +82,7 @@ def test_a_replica_is_left_when_it_is_not_ready_and_asked_again_when_it_is(play:
         other = FakeService()
         other.handler = other.fixed(http_answer(b"{}", "503 Service Unavailable"))
         async with other.running():
-            first, replica = suite.app.state.upstreams._replicas["preference"]
+            first, replica = state_of(suite.app, GatewayState).upstreams._replicas["preference"]
             first.url = f"http://127.0.0.1:{suite.preference.port}"
             replica.url = f"http://127.0.0.1:{other.port}"
             await until(lambda: first.fit and not replica.fit)
@@ -114,7 +115,7 @@ def test_a_replica_that_hangs_does_not_hold_up_the_look_at_the_others(play: Play
 
         hung.handler = hang
         async with hung.running():
-            first, replica = suite.app.state.upstreams._replicas["preference"]
+            first, replica = state_of(suite.app, GatewayState).upstreams._replicas["preference"]
             first.url, replica.url = f"http://127.0.0.1:{suite.preference.port}", f"http://127.0.0.1:{hung.port}"
             while not hung.seen:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

@@ -17,6 +17,7 @@ from redis import Redis
 from alignx.schemas.requests import EventsRequest
 from services.errors import EngineUnavailable, StoreUnavailable, UserUnknown
 from services.server.app import TENANT_HEADER, TOKEN_HEADER, Check, JsonRoute, create_app, create_server, sse, tenant_of
+from services.server.state import Process, state_of
 from services.settings import LimitSettings, RedisSettings, ServerSettings, Settings
 from services.storage.connection import open_redis
 
@@ -308,7 +309,7 @@ def test_of_some_checks_one_that_is_well_is_enough(checks: dict[str, Any], statu
 
 def test_not_ready_while_draining() -> None:
     app = app_with(checks={"redis": well})
-    app.state.drain.begin()
+    state_of(app, Process).drain.begin()
     answer = ask(app, "GET", "/readyz")
     assert (answer.status_code, answer.json()["checks"]["drain"]) == (503, "This instance is shutting down")
     assert ask(app, "GET", "/livez").status_code == 200
@@ -368,7 +369,7 @@ def test_a_draining_server_answers_until_its_time_is_up_and_ends_its_streams() -
 
     @app.get("/v1/until-the-end")
     async def until_the_end() -> str:
-        await app.state.drain.wait()
+        await state_of(app, Process).drain.wait()
         return "over"
 
     async def main() -> None:
@@ -382,12 +383,12 @@ def test_a_draining_server_answers_until_its_time_is_up_and_ends_its_streams() -
             stream = asyncio.create_task(client.get("/v1/until-the-end"))
             await asyncio.sleep(0.05)
             server.should_exit, started = True, time.monotonic()
-            while not app.state.drain.begun:  # noqa: ASYNC110  # uvicorn looks at its flag
+            while not state_of(app, Process).drain.begun:  # noqa: ASYNC110  # uvicorn looks at its flag
                 await asyncio.sleep(0.01)
             assert (await client.get("/readyz")).status_code == 503
             alive = await client.get("/livez")
             assert (alive.status_code, alive.headers["connection"]) == (200, "close")
-            assert not app.state.drain.over
+            assert not state_of(app, Process).drain.over
             assert not stream.done()
             assert (await stream).json() == "over"
             await task

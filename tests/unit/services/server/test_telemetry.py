@@ -18,8 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from alignx.schemas.summaries import TokenCounts
 from services.engine.limits import EngineCall, EngineMetrics
 from services.server.logging import ARRIVED, JsonFormatter, configure_logging
-from services.server.metrics import HttpMetrics, create_registry
-from services.server.middleware import RequestTelemetry
+from services.server.metrics import HttpMetrics, RequestTelemetry, create_registry
 
 CANARY = "a canary of the user's"
 
