@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
@@ -30,7 +31,8 @@ from services.errors import InvalidRequest
 from services.preference import edits
 from services.preference.service import PreferenceService
 from services.server.app import JsonRoute, tenant_of
-from services.server.shutdown import Drain
+from services.server.state import state_of
+from services.server.store import StoreState
 
 _WAIT = re.compile(r"(?:^|[,\s;])wait=(\d{1,6})")
 
@@ -40,12 +42,18 @@ IfMatch = Annotated[str | None, Header(alias="If-Match", description='The ETag t
 Limit = Annotated[int, Query(ge=1, le=1_000, description="Entries of the page.")]
 
 
-def _service(request: Request) -> PreferenceService:
-    service: PreferenceService = request.app.state.service
-    return service
+@dataclass(frozen=True, slots=True)
+class PreferenceState(StoreState):
+    """What the service's lifespan opens."""
+
+    service: PreferenceService
 
 
-Service = Annotated[PreferenceService, Depends(_service)]
+async def preference_service(request: Request) -> PreferenceService:
+    return state_of(request.app, PreferenceState).service
+
+
+Service = Annotated[PreferenceService, Depends(preference_service)]
 router = APIRouter(prefix="/v1", route_class=JsonRoute)
 
 
@@ -165,7 +173,6 @@ async def edit_preferences(
     responses={200: {"content": {"text/event-stream": {}}}},
 )
 async def stream_preferences(
-    request: Request,
     tenant: Tenant,
     user: User,
     service: Service,
@@ -173,8 +180,7 @@ async def stream_preferences(
 ) -> StreamingResponse:
     """Server-sent events `pending`, `delta`, `version` and `error`. `pending` starts a text anew."""
     _check_cursor("Last-Event-ID", last_event_id)
-    drain: Drain = request.app.state.drain
-    events = await service.open_stream(tenant, user, last_event_id, drain)
+    events = await service.open_stream(tenant, user, last_event_id)
     return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 

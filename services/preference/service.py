@@ -36,13 +36,20 @@ class PreferenceService:
     """The preference service without its HTTP. Opened by the app's lifespan."""
 
     def __init__(
-        self, store: Store, queue: Queue, settings: Settings, metrics: IngestMetrics, rewriter: AofRewriter
+        self,
+        store: Store,
+        queue: Queue,
+        settings: Settings,
+        metrics: IngestMetrics,
+        rewriter: AofRewriter,
+        drain: Drain,
     ) -> None:
         self.store = store
         self.queue = queue
         self.settings = settings
         self.metrics = metrics
         self.rewriter = rewriter
+        self.drain = drain
         self.ingest = Ingest(store, queue, settings.limits, metrics)
         self._streams = 0
 
@@ -155,20 +162,18 @@ class PreferenceService:
     def export(self, tenant: str, user: str) -> AsyncIterator[bytes]:
         return export_lines(self.store, tenant, user)
 
-    async def open_stream(
-        self, tenant: str, user: str, last_event_id: str | None, drain: Drain
-    ) -> AsyncIterator[bytes]:
+    async def open_stream(self, tenant: str, user: str, last_event_id: str | None) -> AsyncIterator[bytes]:
         """The summary as server-sent events while it is written. Raises Unavailable when too many are open."""
         await self.store.state(tenant, user)
-        drain.refuse()
+        self.drain.refuse()
         if self._streams >= self.settings.limits.streams:
             raise Unavailable("This instance has no stream left; try again.", retry_after=5)
-        return self._follow(tenant, user, last_event_id, drain)
+        return self._follow(tenant, user, last_event_id)
 
-    async def _follow(self, tenant: str, user: str, last_event_id: str | None, drain: Drain) -> AsyncIterator[bytes]:
+    async def _follow(self, tenant: str, user: str, last_event_id: str | None) -> AsyncIterator[bytes]:
         self._count_streams(1)
         try:
-            async for chunk in follow(self.store, tenant, user, last_event_id, drain):
+            async for chunk in follow(self.store, tenant, user, last_event_id, self.drain):
                 yield chunk
         finally:
             self._count_streams(-1)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 
 from fastapi import FastAPI
@@ -24,6 +25,7 @@ from services.preference.update_metrics import WorkerMetrics
 from services.server.app import create_app, serve
 from services.server.health import Check
 from services.server.metrics import create_registry
+from services.server.state import Process, state_of
 from services.settings import Settings, load_settings
 from services.storage.connection import open_redis
 from services.storage.redis_metrics import RedisMetrics
@@ -31,6 +33,13 @@ from services.storage.startup_check import Opening
 from services.storage.users import Store
 
 PORT = 8103
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """What the process's lifespan opens."""
+
+    checks: Mapping[str, Check]
 
 
 async def _run(dispatcher: Dispatcher, opening: Opening) -> None:
@@ -51,7 +60,7 @@ def create_worker_app(settings: Settings) -> FastAPI:
     redis_metrics = RedisMetrics(registry)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[WorkerState]:
         async with (
             open_redis(settings.redis) as redis,
             Engine.open(settings.engine, engine_metrics.observe) as engine,
@@ -59,17 +68,17 @@ def create_worker_app(settings: Settings) -> FastAPI:
         ):
             queue = Queue(redis, settings.queue, settings.summary)
             updater = Updater(store, queue, engine, settings, metrics)
-            dispatcher = Dispatcher(queue, updater, settings, metrics, app.state.tracer)
+            dispatcher = Dispatcher(queue, updater, settings, metrics, state_of(app, Process).tracer)
             engine_metrics.watch(engine.calls, lambda: dispatcher.backoff.is_paused)
             work = asyncio.create_task(_run(dispatcher, opening))
             measurement = asyncio.create_task(dispatcher.measure(redis_metrics))
-            app.state.checks = {
+            checks: dict[str, Check] = {
                 "redis": opening.ready,
                 "work": partial(_check_running, work, "The worker has stopped taking work"),
                 "look": partial(_check_running, measurement, "The worker has stopped measuring the queue"),
                 "engine": dispatcher.backoff.ready,
             }
-            yield
+            yield WorkerState(checks)
             dispatcher.stop(work)
             measurement.cancel()
             for task in (work, measurement):
@@ -77,16 +86,12 @@ def create_worker_app(settings: Settings) -> FastAPI:
                     await task
             await dispatcher.close(settings.server.shutdown_s)
 
-    def checks(app: FastAPI) -> Mapping[str, Check]:
-        by_name: Mapping[str, Check] = app.state.checks
-        return by_name
-
     return create_app(
         service="worker",
         title="AlignX worker",
         settings=settings,
         registry=registry,
-        checks=checks,
+        checks=lambda app: state_of(app, WorkerState).checks,
         advisory=("engine",),  # meanwhile the profile serves
         lifespan=lifespan,
     )

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol, Self
 
-from fastapi import Request
 from redis.exceptions import ResponseError
 
 from services.errors import AlignXError, StoreUnavailable
@@ -101,9 +100,3 @@ class Opening:
             return True
         logger.warning("Redis cannot serve; trying again", extra={"error": fault})
         return False
-
-
-async def opened(request: Request) -> None:
-    """Dependency: raises AlignXError until the process has made its claim, `app.state.opening`."""
-    opening: Opening = request.app.state.opening
-    opening.check()
