@@ -33,6 +33,6 @@ async def export_lines(store: Store, tenant: str, user: str) -> AsyncIterator[by
         yield orjson.dumps({"kind": "version", **version.model_dump(mode="json", exclude_none=True)}) + b"\n"
     after = None
     while letters := await store.dead_letters(tenant, user, after, _PAGE):
-        for place, letter in letters:
+        for entry_id, letter in letters:
             yield orjson.dumps({"kind": "dead_letter", **letter.model_dump(mode="json", exclude_none=True)}) + b"\n"
-            after = place
+            after = entry_id

@@ -42,7 +42,7 @@ _PROBE = ComparisonInteraction(
 )
 
 
-class Watchers(Protocol):
+class Listener(Protocol):
     """Those who follow a summary while it is written."""
 
     async def begin(self) -> None:
@@ -89,7 +89,7 @@ class Draft:
 
 
 class Writer(Protocol):
-    async def write(self, material: Material, watchers: Watchers) -> Draft:
+    async def write(self, material: Material, listener: Listener) -> Draft:
         """Raises EngineUnavailable, EngineRejected, UnusableReply or EngineError."""
         ...
 
@@ -101,17 +101,17 @@ class Writer(Protocol):
 class ProfileWriter:
     """The fast profile in words: no engine, no tokens."""
 
-    async def write(self, material: Material, watchers: Watchers) -> Draft:
+    async def write(self, material: Material, listener: Listener) -> Draft:
         text = render(material.profile)
-        await watchers.begin()
-        await watchers.show(text)
+        await listener.begin()
+        await listener.show(text)
         return Draft(text=text, source="profile")
 
     async def probe(self) -> None:
         pass  # it never fails
 
 
-class _Nobody:
+class _NullListener:
     """Watches a probe."""
 
     async def begin(self) -> None:
@@ -135,21 +135,21 @@ class EngineWriter:
         self.context_tokens = context_tokens
         self.observe = observe
 
-    async def write(self, material: Material, watchers: Watchers) -> Draft:
+    async def write(self, material: Material, listener: Listener) -> Draft:
         past = material.past.text if material.past else None
         prompt = update_prompt(past, material.interactions, past_tokens=self.settings.past_tokens)
         first = Attempt(self.settings.max_tokens, self.settings.temperature)
         try:
-            return await self._draft(material.tenant, prompt, first, watchers)
+            return await self._draft(material.tenant, prompt, first, listener)
         except UnusableReply as error:
-            second = self._second(error.reason, prompt)
-        return await self._draft(material.tenant, prompt, second, watchers)
+            attempt = self._retry_attempt(error.reason, prompt)
+        return await self._draft(material.tenant, prompt, attempt, listener)
 
     async def probe(self) -> None:
         prompt = update_prompt(None, [_PROBE], past_tokens=self.settings.past_tokens)
-        await self._draft("", prompt, Attempt(self.settings.max_tokens, self.settings.temperature), _Nobody())
+        await self._draft("", prompt, Attempt(self.settings.max_tokens, self.settings.temperature), _NullListener())
 
-    def _second(self, reason: str, prompt: Prompt) -> Attempt:
+    def _retry_attempt(self, reason: str, prompt: Prompt) -> Attempt:
         """A reply that the limit cut off gets twice the tokens, one that only thought does without, any
         other is written with less chance in it."""
         if reason not in ("cut", "thinking"):
@@ -159,9 +159,9 @@ class EngineWriter:
         most = max(self.settings.max_tokens, min(2 * self.settings.max_tokens, room))
         return Attempt(most, self.settings.temperature, thinking=reason != "thinking")
 
-    async def _draft(self, tenant: str, prompt: Prompt, attempt: Attempt, watchers: Watchers) -> Draft:
-        await watchers.begin()
-        splitter, feed = ReplySplitter(), _Feed(watchers)
+    async def _draft(self, tenant: str, prompt: Prompt, attempt: Attempt, listener: Listener) -> Draft:
+        await listener.begin()
+        splitter, feed = ReplySplitter(), _TextBuffer(listener)
         pieces: list[str] = []
         completion: Completion | None = None
         stream = self.engine.stream(
@@ -176,7 +176,7 @@ class EngineWriter:
         )
         async with aclosing(stream) as parts:
             async for part in parts:
-                watchers.engine_answers()
+                listener.engine_answers()
                 match part:
                     case Delta(text=text):
                         pieces.append(text)
@@ -186,9 +186,9 @@ class EngineWriter:
         await feed.add(splitter.close())
         await feed.flush()
         assert completion is not None, "a stream ends with its completion"
-        return await self._checked("".join(pieces), completion, prompt.template)
+        return await self._parse("".join(pieces), completion, prompt.template)
 
-    async def _checked(self, text: str, completion: Completion, template: str) -> Draft:
+    async def _parse(self, text: str, completion: Completion, template: str) -> Draft:
         parse = partial(parse_summary, text, max_chars=self.settings.max_chars, finish_reason=completion.finish_reason)
         try:
             reply = parse() if len(text) < _LONG_CHARS else await asyncio.to_thread(parse)
@@ -205,11 +205,11 @@ class EngineWriter:
         )
 
 
-class _Feed:
+class _TextBuffer:
     """Groups tokens, so that a summary of 300 tokens is some 30 writes to Redis and not 300."""
 
-    def __init__(self, watchers: Watchers) -> None:
-        self.watchers = watchers
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
         self.held = ""
         self.last = time.monotonic()
 
@@ -220,7 +220,7 @@ class _Feed:
 
     async def flush(self) -> None:
         if self.held:
-            await self.watchers.show(self.held)
+            await self.listener.show(self.held)
         self.held, self.last = "", time.monotonic()
 
 

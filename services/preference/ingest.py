@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from alignx.schemas.interactions import Interaction
 from alignx.schemas.summaries import SummaryVersion
 from services.errors import PayloadTooLarge
-from services.preference.edits import restored
+from services.preference.edits import create_rollback
 from services.preference.queue import Queue
 from services.preference.queue_records import Append, AppendResult, PrequentialSums, encode_origin
 from services.preference.update_metrics import IngestMetrics
@@ -23,7 +23,7 @@ from services.profile.serialize import dumps
 from services.profile.statistics import Profile
 from services.server.logging import ARRIVED
 from services.settings import LimitSettings
-from services.storage.users import Store, encode_interaction, own_text
+from services.storage.users import Store, encode_interaction, find_own_text
 from services.tracing import SPAN
 
 
@@ -36,7 +36,7 @@ class Ingest:
         self.limits = limits
         self.metrics = metrics
         # Writers of one user take turns here, so that only other processes can come in between.
-        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def append(
         self,
@@ -54,7 +54,7 @@ class Ingest:
         arrived = ARRIVED.get() or time.perf_counter()
         encoded = self._encode(interactions)
         digest = hashlib.sha256("\n".join(encoded).encode()).hexdigest()[:32]
-        async with self._turn(tenant, user):
+        async with self._lock(tenant, user):
             with SPAN.get().child("append") as span:
                 while True:
                     stamp, profile = await self.store.profile(tenant, user)
@@ -79,10 +79,10 @@ class Ingest:
         """Makes the user's own text current, and the head of what the profile writes from then on.
         Raises StaleVersion."""
 
-        async def rewritten(profile: Profile) -> Profile:
+        async def replace_text(profile: Profile) -> Profile:
             return with_own_text(profile, record.text)
 
-        await self._rewrite(tenant, user, expected, record, rewritten)
+        await self._rewrite(tenant, user, expected, record, replace_text)
 
     async def roll_back(self, tenant: str, user: str, current: int, target: SummaryVersion) -> None:
         """Makes the text of `target` current again, and the profile what it was then: the events that
@@ -92,10 +92,10 @@ class Ingest:
         then = next((version.events.last for version in chain if version.events.last), "0-0")
         now = (await self.store.state(tenant, user)).cursor
 
-        async def as_it_was(_: Profile) -> Profile:
-            return await self.store.fold_history(tenant, user, own_text(chain), left_out=(then, now))
+        async def refold(_: Profile) -> Profile:
+            return await self.store.fold_history(tenant, user, find_own_text(chain), left_out=(then, now))
 
-        await self._rewrite(tenant, user, current, restored(target, current), as_it_was)
+        await self._rewrite(tenant, user, current, create_rollback(target, current), refold)
 
     async def _rewrite(
         self,
@@ -105,7 +105,7 @@ class Ingest:
         record: SummaryVersion,
         change: Callable[[Profile], Awaitable[Profile]],
     ) -> None:
-        async with self._turn(tenant, user):
+        async with self._lock(tenant, user):
             while True:
                 stamp, profile = await self.store.profile(tenant, user)
                 raw = dumps(await change(profile))
@@ -113,8 +113,8 @@ class Ingest:
                     return
                 self.metrics.moved.inc()
 
-    def _turn(self, tenant: str, user: str) -> asyncio.Lock:
-        return self._turns.setdefault((tenant, user), asyncio.Lock())
+    def _lock(self, tenant: str, user: str) -> asyncio.Lock:
+        return self._locks.setdefault((tenant, user), asyncio.Lock())
 
     def _encode(self, interactions: Sequence[Interaction]) -> list[str]:
         if len(interactions) > self.limits.events_per_call:
@@ -124,12 +124,12 @@ class Ingest:
                 limit=self.limits.events_per_call,
             )
         encoded = [encode_interaction(interaction) for interaction in interactions]
-        for place, event in enumerate(encoded):
+        for index, event in enumerate(encoded):
             size = len(event.encode())
             if size > self.limits.event_bytes:
                 raise PayloadTooLarge(
-                    f"events.{place}: {size} bytes; the limit for one event is {self.limits.event_bytes}.",
-                    errors=[{"field": f"events.{place}", "message": f"at most {self.limits.event_bytes} bytes"}],
+                    f"events.{index}: {size} bytes; the limit for one event is {self.limits.event_bytes}.",
+                    errors=[{"field": f"events.{index}", "message": f"at most {self.limits.event_bytes} bytes"}],
                     limit=self.limits.event_bytes,
                 )
         return encoded

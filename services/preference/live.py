@@ -68,7 +68,7 @@ async def _follow(
     if not whole:
         async for chunk in _snapshot(store, tenant, user, position):
             yield chunk
-        entries = _unfinished(entries)
+        entries = _running_update(entries)
     while not drain.over:
         for position, fields in entries:
             yield await _encode(store, tenant, user, position, fields)
@@ -77,7 +77,7 @@ async def _follow(
             await store.state(tenant, user)
             yield KEEP_ALIVE
             spoke = time.monotonic()
-        entries = _first_stream(await read_stream(store.redis, live, position, _BLOCK_MS))
+        entries = _parse_entries(await read_stream(store.redis, live, position, _BLOCK_MS))
 
 
 async def _snapshot(store: Store, tenant: str, user: str, position: str) -> AsyncIterator[bytes]:
@@ -98,14 +98,14 @@ async def _entries(store: Store, live: str, after: str | None) -> tuple[bool, li
     return bool(before), entries
 
 
-def _unfinished(entries: list[Entry]) -> list[Entry]:
+def _running_update(entries: list[Entry]) -> list[Entry]:
     """What was already said of an update that is still under way."""
-    for place in range(len(entries) - 1, -1, -1):
-        match entries[place][1]["e"]:
+    for index in range(len(entries) - 1, -1, -1):
+        match entries[index][1]["e"]:
             case "version":
                 return []
             case "pending":
-                return entries[place:]
+                return entries[index:]
     return []
 
 
@@ -116,11 +116,11 @@ async def _encode(store: Store, tenant: str, user: str, position: str, fields: M
     return sse(current.model_dump_json().encode(), event="version", event_id=position)
 
 
-def _first_stream(found: object) -> list[Entry]:
+def _parse_entries(answer: object) -> list[Entry]:
     """The entries of an XREAD of one stream, in either form redis-py gives it (RESP2 or RESP3)."""
-    if not found:
+    if not answer:
         return []
-    if isinstance(found, Mapping):
-        return [(position, fields) for batch in next(iter(found.values())) for position, fields in batch]
-    assert isinstance(found, list)
-    return list(found[0][1])
+    if isinstance(answer, Mapping):
+        return [(position, fields) for batch in next(iter(answer.values())) for position, fields in batch]
+    assert isinstance(answer, list)
+    return list(answer[0][1])

@@ -148,7 +148,7 @@ async def read_preferences(
 ) -> Response:
     current = await service.preferences(tenant, user)
     headers = {"ETag": edits.etag(current), "Cache-Control": "private, no-cache"}
-    if edits.unchanged(if_none_match, headers["ETag"]):
+    if edits.matches_any(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     if format == "text":
         return PlainTextResponse(current.text, headers=headers)

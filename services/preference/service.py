@@ -26,10 +26,10 @@ from services.preference.update_metrics import IngestMetrics
 from services.server.shutdown import Drain
 from services.settings import Settings
 from services.storage.aof_rewrite import AofRewriter
-from services.storage.users import Store, event_place
+from services.storage.users import Store, parse_event_id
 from services.tracing import SPAN
 
-_FIRST_LOOK_S, _LAST_LOOK_S = 0.01, 0.1
+_MIN_PAUSE_S, _MAX_PAUSE_S = 0.01, 0.1
 
 
 class PreferenceService:
@@ -66,23 +66,23 @@ class PreferenceService:
         return EventsAccepted(ids=appended.ids, pending=pending, version=version, replayed=appended.replayed)
 
     async def _wait(self, tenant: str, user: str, last: str, wait_s: float, pending: int) -> tuple[int | None, int]:
-        deadline, pause = time.monotonic() + wait_s, _FIRST_LOOK_S
+        deadline, pause = time.monotonic() + wait_s, _MIN_PAUSE_S
         while time.monotonic() < deadline:
             await asyncio.sleep(pause)
-            pause = min(_LAST_LOOK_S, pause * 1.5)
+            pause = min(_MAX_PAUSE_S, pause * 1.5)
             try:
                 state = await self.store.state(tenant, user)
             except UserUnknown:  # erased meanwhile: nothing more will come
                 return None, 0
             pending = state.pending
-            if event_place(state.cursor) >= event_place(last):
+            if parse_event_id(state.cursor) >= parse_event_id(last):
                 return state.version, pending
         return None, pending
 
     async def edit(self, tenant: str, user: str, text: str, if_match: str | None) -> Preferences:
         """Raises PreconditionRequired or StaleVersion. A user who is new is created by it."""
-        expected = edits.matched_version(if_match, await self._version(tenant, user))
-        await self.ingest.edit(tenant, user, expected, edits.edited(text, expected))
+        expected = edits.resolve_if_match(if_match, await self._version(tenant, user))
+        await self.ingest.edit(tenant, user, expected, edits.create_edit(text, expected))
         self.metrics.versions.labels("user").inc()
         return await self.store.preferences(tenant, user)
 
@@ -90,7 +90,7 @@ class PreferenceService:
         """Raises UserUnknown, VersionUnknown or StaleVersion."""
         current = (await self.store.state(tenant, user)).version
         if if_match is not None:
-            edits.matched_version(if_match, current)
+            edits.resolve_if_match(if_match, current)
         target = await self.store.version(tenant, user, version)
         await self.ingest.roll_back(tenant, user, current, target)
         self.metrics.rollbacks.inc()

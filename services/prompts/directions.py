@@ -124,37 +124,37 @@ DIMENSIONS: Final[tuple[Dimension, ...]] = tuple(Dimension(*line.split(" | ")) f
 """In the data set's order: the place of a dimension is the place of its value in a vector."""
 
 
-def named(vectors: Iterable[Sequence[float]]) -> str:
+def describe_vectors(vectors: Iterable[Sequence[float]]) -> str:
     """What the vectors of one user's choices say, in words; empty without vectors or when they cancel out."""
-    mean = mean_direction(vectors)
-    return rendered(settled(mean)) if mean else ""
+    mean = average_vectors(vectors)
+    return render_labels(quantize(mean)) if mean else ""
 
 
-def mean_direction(vectors: Iterable[Sequence[float]]) -> tuple[float, ...] | None:
+def average_vectors(vectors: Iterable[Sequence[float]]) -> tuple[float, ...] | None:
     """The mean of each dimension over all vectors of 90 values in [0, 1]; None without any vector.
     Raises ValueError for a vector of another length."""
     rows = list(vectors)
-    for place, row in enumerate(rows):
-        _check(row, f"vector {place}")
+    for index, row in enumerate(rows):
+        _check(row, f"vector {index}")
     if not rows:
         return None
     return tuple(fsum(column) / len(rows) for column in zip(*rows, strict=True))
 
 
-def settled(mean: Sequence[float], high: float = HIGH, low: float = LOW) -> tuple[float, ...]:
+def quantize(mean: Sequence[float], high: float = HIGH, low: float = LOW) -> tuple[float, ...]:
     """1 where the mean is at least `high`, 0 where it is at most `low`, else 0.5. Where that leaves
     every dimension neutral, the one whose mean is furthest from 0.5 is kept (of several as far, the
     first), unless all means are 0.5."""
     _check(mean, "mean")
     values = [1.0 if value >= high else 0.0 if value <= low else NEUTRAL for value in mean]
     if all(value == NEUTRAL for value in values):
-        extreme = max(range(len(mean)), key=lambda place: _distance(mean[place]))
-        if _distance(mean[extreme]) > 0:
-            values[extreme] = 1.0 if mean[extreme] > NEUTRAL else 0.0
+        strongest = max(range(len(mean)), key=lambda index: _distance(mean[index]))
+        if _distance(mean[strongest]) > 0:
+            values[strongest] = 1.0 if mean[strongest] > NEUTRAL else 0.0
     return tuple(values)
 
 
-def rendered(directions: Sequence[float]) -> str:
+def render_labels(directions: Sequence[float]) -> str:
     """The labels of a settled vector on one line, in the order of the dimensions: "Likes science;
     Dislikes law". Empty when every dimension is neutral."""
     _check(directions, "directions")

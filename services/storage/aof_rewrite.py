@@ -18,7 +18,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.exceptions import RedisError, ResponseError
 
 from services.storage.cluster import AWAY
-from services.storage.connection import RedisClient, ask_server, servers
+from services.storage.connection import RedisClient, ask_server, list_servers
 
 logger = logging.getLogger("alignx.erasure")
 _CLOSE_PAUSE_S, _CLOSE_TIMEOUT_S = 0.5, 5.0
@@ -87,7 +87,9 @@ class AofRewriter:
     async def _rewrite(self) -> bool:
         """Starts a rewrite on each pending server, replicas included. True when none is pending any more: one
         that cannot rewrite is asked again only after the next erasure."""
-        due = [server for server in servers(self._redis) if self._pending is None or _name(server) in self._pending]
+        due = [
+            server for server in list_servers(self._redis) if self._pending is None or _name(server) in self._pending
+        ]
         self._pending = set()
         results = await asyncio.gather(*(self._rewrite_on(server) for server in due))
         pending = {_name(server) for server, done in zip(due, results, strict=True) if not done}

@@ -30,7 +30,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.settings import RedisSettings
-from services.storage.cluster import AWAY, SteadyCluster, open_cluster
+from services.storage.cluster import AWAY, ResilientCluster, open_cluster
 
 RedisClient = Redis | RedisCluster
 
@@ -95,7 +95,7 @@ class Script:
             return await self.redis.eval(self.source, len(keys), *keys, *args)
 
 
-def servers(redis: RedisClient) -> list[ClusterNode | None]:
+def list_servers(redis: RedisClient) -> list[ClusterNode | None]:
     """The nodes of a cluster, replicas included; for a single server, None stands for it."""
     return list(redis.get_nodes()) if isinstance(redis, RedisCluster) else [None]
 
@@ -139,54 +139,54 @@ async def ask_shards(
         answer: list[Any] = await pipe.execute()
         return answer
 
-    cluster = redis if isinstance(redis, SteadyCluster) else None
-    asked = {
+    cluster = redis if isinstance(redis, ResilientCluster) else None
+    tasks = {
         asyncio.create_task(of_server(shards)): (server, shards)
-        for server, shards in _by_server(redis, prefixes).items()
+        for server, shards in _group_by_server(redis, prefixes).items()
         if not cluster or server not in cluster.late
     }
     try:
-        if asked:
-            await asyncio.wait(asked, timeout=_LATE_S if cluster else None)
+        if tasks:
+            await asyncio.wait(tasks, timeout=_LATE_S if cluster else None)
     except asyncio.CancelledError:
-        for task in asked:
+        for task in tasks:
             task.cancel()
         raise
-    found: dict[int, list[Any]] = {}
+    by_shard: dict[int, list[Any]] = {}
     fault: BaseException | None = RedisTimeoutError("No server answered in time.") if prefixes else None
-    for task, (server, shards) in asked.items():
+    for task, (server, shards) in tasks.items():
         if not task.done():
             assert cluster
             cluster.late.add(server)
-            task.add_done_callback(partial(_late_no_more, cluster, server))
+            task.add_done_callback(partial(_unmark_late, cluster, server))
         elif isinstance(error := task.exception(), AWAY):
             fault = error
         else:
             answer = task.result()
-            each = len(answer) // len(shards)
-            found.update((shard, answer[each * place : each * (place + 1)]) for place, shard in enumerate(shards))
-    if fault is not None and not found:
+            size = len(answer) // len(shards)
+            by_shard.update((shard, answer[size * index : size * (index + 1)]) for index, shard in enumerate(shards))
+    if fault is not None and not by_shard:
         raise fault
-    return found
+    return by_shard
 
 
-def _late_no_more(cluster: SteadyCluster, server: str, task: "asyncio.Task[list[Any]]") -> None:
+def _unmark_late(cluster: ResilientCluster, server: str, task: "asyncio.Task[list[Any]]") -> None:
     cluster.late.discard(server)
     if not task.cancelled() and task.exception():
         cluster.suspect(server)
 
 
-def _by_server(redis: RedisClient, prefixes: Mapping[int, str]) -> dict[str, list[int]]:
+def _group_by_server(redis: RedisClient, prefixes: Mapping[int, str]) -> dict[str, list[int]]:
     if not isinstance(redis, RedisCluster):
         return {"": list(prefixes)} if prefixes else {}
     groups: dict[str, list[int]] = {}
     for shard, prefix in prefixes.items():
-        node = _holder(redis, prefix)
+        node = _find_node(redis, prefix)
         groups.setdefault(node.name if node else "", []).append(shard)
     return groups
 
 
-def _holder(cluster: RedisCluster, key: str) -> ClusterNode | None:
+def _find_node(cluster: RedisCluster, key: str) -> ClusterNode | None:
     try:
         return cluster.get_node_from_key(key)
     except SlotNotCoveredError:
@@ -199,7 +199,7 @@ async def read_stream(redis: RedisClient, key: str, after: str, block_ms: int) -
     server: ClusterNode | None = None
     if isinstance(redis, RedisCluster):
         await redis.initialize()
-        server = _holder(redis, key)
+        server = _find_node(redis, key)
         if server is None:
             raise ClusterDownError(f"no server holds the slot of {key.partition('}')[0]}}}")
     return await ask_server(redis, server, "XREAD", "BLOCK", block_ms, "STREAMS", key, after)

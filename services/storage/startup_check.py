@@ -37,9 +37,9 @@ class Opening:
 
     def __init__(self, store: Claimable) -> None:
         self._store = store
-        self._made = asyncio.Event()
+        self._done = asyncio.Event()
         self._refusal: AlignXError | None = None
-        self._ending = False
+        self._is_closing = False
 
     @classmethod
     @asynccontextmanager
@@ -47,11 +47,11 @@ class Opening:
         """Raises AlignXError when the data are not for this process. While Redis cannot tell, the claim
         goes on being tried beside the block."""
         opening = cls(store)
-        later = None if await opening._claimed() else asyncio.create_task(opening._try_again())
+        later = None if await opening._claim() else asyncio.create_task(opening._retry())
         try:
             yield opening
         finally:
-            opening._ending = True  # a cancellation alone can get lost, as in the worker
+            opening._is_closing = True  # a cancellation alone can get lost, as in the worker
             if later:
                 later.cancel()
                 await asyncio.gather(later, return_exceptions=True)
@@ -60,7 +60,7 @@ class Opening:
         """Raises AlignXError until the claim is made."""
         if self._refusal:
             raise self._refusal
-        if not self._made.is_set():
+        if not self._done.is_set():
             raise StoreUnavailable(retry_after=_AGAIN_S)
 
     async def ready(self) -> None:
@@ -70,13 +70,13 @@ class Opening:
 
     async def wait(self) -> None:
         """Returns once the claim is made."""
-        await self._made.wait()
+        await self._done.wait()
 
-    async def _try_again(self) -> None:
-        while not self._ending:
+    async def _retry(self) -> None:
+        while not self._is_closing:
             await asyncio.sleep(_AGAIN_S)
             try:
-                if await self._claimed():
+                if await self._claim():
                     return
             except AlignXError as error:
                 logger.exception("the data in Redis are not for this process")
@@ -85,7 +85,7 @@ class Opening:
             except Exception:  # a process that waits for ever without a word would be understood by nobody
                 logger.exception("the data in Redis could not be checked")
 
-    async def _claimed(self) -> bool:
+    async def _claim(self) -> bool:
         try:
             await Schema(self._store.redis).claim()
             await self._store.claim_shards()
@@ -96,7 +96,7 @@ class Opening:
                 raise
             fault = StoreRefused.__name__
         else:
-            self._made.set()
+            self._done.set()
             return True
         logger.warning("Redis cannot serve; trying again", extra={"error": fault})
         return False

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from alignx.schemas.api_keys import KeyRequest
 from gateway.keys import KeyStore, parse_key
-from services.admin.rebuild_profiles import refresh
+from services.admin.rebuild_profiles import rebuild_profiles
 from services.admin.user_records import UserRecords
 from services.errors import StaleVersion
 from tests.contract.playing import ACME, ADA, BOB, CAROL, DAN, EVE, GLOBEX, Play, SteadyEngine
@@ -190,7 +190,7 @@ async def admin_works(play: Play) -> None:
     await records.write(copy, "backup-2", "refuse")
     await records.write(copy, "backup-2", "replace")
     await redis.set(play.bench.keys(DAN).profile, '{"v":1}')
-    await refresh(redis, SHARDS, lambda *_: None, dry_run=False)
+    await rebuild_profiles(redis, SHARDS, lambda *_: None, dry_run=False)
 
 
 async def keys_open(play: Play) -> None:

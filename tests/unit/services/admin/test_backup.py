@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from alignx.schemas.api_keys import KeyRequest
 from gateway.keys import ApiKey, KeyStore, parse_key
 from services.admin.backup import write_backup
-from services.admin.list_users import roster
+from services.admin.list_users import list_users
 from services.admin.records import BackupInvalid, BackupWriter, read_records
 from services.admin.restore import Restore, Selection, UsersExist, check, key_space
 from services.admin.user_records import Existing, UserRecords
@@ -52,7 +52,7 @@ async def backed_up(rig: Rig, tenant: str | None = None) -> io.BytesIO:
     return out
 
 
-async def restored(rig: Rig, file: io.BytesIO, existing: Existing = "refuse", **wanted: Any) -> Counter[str]:
+async def run_restore(rig: Rig, file: io.BytesIO, existing: Existing = "refuse", **wanted: Any) -> Counter[str]:
     keys = await key_space(rig.redis, rig.store.keys.shards)
     return await Restore(rig.redis, keys, Selection(**wanted)).run(file, existing, ignored)
 
@@ -107,7 +107,7 @@ def test_one_tenant_comes_back_and_the_erased_user_of_another_does_not(redis_url
         await rig.put("later", user="bob", tenant="acme")
         live = await exported(rig, "bob", "acme")
 
-        assert await restored(rig, file, tenant="books") == {"NEW": 2, "API_KEYS": 0}
+        assert await run_restore(rig, file, tenant="books") == {"NEW": 2, "API_KEYS": 0}
         assert await exported(rig, "ada", "books") == before["ada"]
         assert await exported(rig, "bob", "books") == before["bob"]
         assert await exported(rig, "bob", "acme") == live
@@ -124,7 +124,7 @@ def test_an_empty_redis_gets_everything_back_and_works_on(redis_url: str) -> Non
         quality = await rig.store.tenant_quality(TENANT)
         file = await backed_up(rig)
         await rig.redis.flushall()
-        assert (await restored(rig, file))["NEW"] == len(ODD)
+        assert (await run_restore(rig, file))["NEW"] == len(ODD)
         assert [await exported(rig, user) for user in ODD] == before
         assert await rig.store.tenant_quality(TENANT) == quality
         again = await backed_up(rig)
@@ -153,7 +153,7 @@ def test_it_goes_into_another_number_of_shards(redis_url: str) -> None:
         file = await backed_up(rig)
         await rig.redis.flushall()
         async with opened(redis_url, {"shards": 7}) as other:
-            assert (await restored(other, file))["NEW"] == len(ODD)
+            assert (await run_restore(other, file))["NEW"] == len(ODD)
             assert [await exported(other, user) for user in ODD] == before
 
     run(redis_url, test)
@@ -172,7 +172,7 @@ def test_any_name_and_any_text_make_the_round(redis_url: str, tenant: str, user:
         said, before = await rig.texts(user, tenant), await exported(rig, user, tenant)
         file = await backed_up(rig, tenant)
         await rig.redis.flushall()
-        assert (await restored(rig, file))["NEW"] == 1
+        assert (await run_restore(rig, file))["NEW"] == 1
         assert await exported(rig, user, tenant) == before
         assert await rig.texts(user, tenant) == said
 
@@ -224,17 +224,17 @@ def test_users_who_exist_are_refused_kept_or_replaced(redis_url: str) -> None:
         live = await exported(rig, "ada")
 
         with pytest.raises(UsersExist, match=r"^1 of 2 users exist already: acme/ada$"):
-            await restored(rig, file)
+            await run_restore(rig, file)
         assert not await rig.fields("bob"), "nothing is written before all is looked at"
 
-        assert (await restored(rig, file, "keep"))["EXISTS"] == 1
+        assert (await run_restore(rig, file, "keep"))["EXISTS"] == 1
         assert await exported(rig, "ada") == live
 
         # Broken off and started again: bob came from this backup and may have gone on since.
         await rig.put("news", user="bob")
-        assert (await restored(rig, file, "replace", tenant=TENANT, user="ada"))["REPLACED"] == 1
+        assert (await run_restore(rig, file, "replace", tenant=TENANT, user="ada"))["REPLACED"] == 1
         assert await exported(rig, "ada") == before
-        assert (await restored(rig, file))["SAME_BACKUP"] == 2
+        assert (await run_restore(rig, file))["SAME_BACKUP"] == 2
         assert "news" in await rig.texts("bob")
 
     run(redis_url, test)
@@ -246,14 +246,14 @@ def test_an_interrupted_replacement_started_again_leaves_what_came_since(redis_u
             await lived(rig, user)
         before = await exported(rig, "ada")
         file = await backed_up(rig)
-        assert (await restored(rig, file, "replace", tenant=TENANT, user="ada"))["REPLACED"] == 1  # and breaks off
+        assert (await run_restore(rig, file, "replace", tenant=TENANT, user="ada"))["REPLACED"] == 1  # and breaks off
         await rig.put("acknowledged since", user="ada")
 
-        assert await restored(rig, file, "replace") == {"SAME_BACKUP": 1, "REPLACED": 1, "API_KEYS": 0}
+        assert await run_restore(rig, file, "replace") == {"SAME_BACKUP": 1, "REPLACED": 1, "API_KEYS": 0}
         assert "acknowledged since" in await rig.texts("ada")
-        assert (await restored(rig, file, "keep"))["SAME_BACKUP"] == 2
+        assert (await run_restore(rig, file, "keep"))["SAME_BACKUP"] == 2
 
-        assert (await restored(rig, file, "again"))["REPLACED"] == 2
+        assert (await run_restore(rig, file, "again"))["REPLACED"] == 2
         assert await exported(rig, "ada") == before
 
     run(redis_url, test)
@@ -262,7 +262,7 @@ def test_an_interrupted_replacement_started_again_leaves_what_came_since(redis_u
 def test_a_roster_is_closed_after_an_error_too(redis_url: str) -> None:
     async def test(rig: Rig) -> None:
         with pytest.raises(ConnectionResetError):
-            async with roster(rig.redis) as members:
+            async with list_users(rig.redis) as members:
                 raise ConnectionResetError
         with pytest.raises(sqlite3.ProgrammingError, match="closed"):
             len(members)
@@ -276,7 +276,7 @@ def test_a_worker_whose_user_is_replaced_is_fenced(redis_url: str) -> None:
         before = await exported(rig, "ada")
         file = await backed_up(rig)
         claim = await claimed(rig, "ada", TENANT)
-        await restored(rig, file, "replace")
+        await run_restore(rig, file, "replace")
         assert not await rig.queue.beat(claim)
         assert not await rig.queue.publish(claim, "delta", "{}")
         assert not await rig.commit(claim, BY_ANOTHER)
@@ -294,7 +294,7 @@ def test_a_worker_from_before_an_empty_redis_gets_no_second_token(redis_url: str
         zombie = await claimed(rig, "ada", TENANT)
         file = await backed_up(rig)
         await rig.redis.flushall()
-        await restored(rig, file)
+        await run_restore(rig, file)
         assert int((await rig.take("ada")).token) > int(zombie.token)
 
     run(redis_url, test)
@@ -305,11 +305,11 @@ def test_a_tenants_users_go_to_another_tenant(redis_url: str) -> None:
         await lived(rig, "ada")
         await lived(rig, "eve", "books")
         file = await backed_up(rig)
-        assert await restored(rig, file, tenant=TENANT, into="trial") == {"NEW": 1, "API_KEYS": 0}
+        assert await run_restore(rig, file, tenant=TENANT, into="trial") == {"NEW": 1, "API_KEYS": 0}
         assert await exported(rig, "ada", "trial") == await exported(rig, "ada", TENANT)
         assert await rig.store.tenant_quality("trial") == await rig.store.tenant_quality(TENANT)
         with pytest.raises(BackupInvalid, match="holds nothing of nobody"):
-            await restored(rig, file, tenant="nobody")
+            await run_restore(rig, file, tenant="nobody")
 
     run(redis_url, test)
 
@@ -323,17 +323,17 @@ def test_api_keys_come_back_as_they_were_and_never_unrevoked(redis_url: str) -> 
         secret = made.key.rpartition("_")[2]
         assert secret.encode() not in b"".join(map(orjson.dumps, everything(file)))
         await keys.revoke(made.id)
-        assert (await restored(rig, file))["API_KEYS"] == 0
+        assert (await run_restore(rig, file))["API_KEYS"] == 0
         assert (await keys.keys("acme", None, 10)).keys[0].revoked_at
 
         await rig.redis.flushall()
-        assert (await restored(rig, file, tenant="acme"))["API_KEYS"] == 1
+        assert (await run_restore(rig, file, tenant="acme"))["API_KEYS"] == 1
         admitted = await keys.admit(parsed(made.key))
         assert admitted
         assert admitted.genuine
         assert (await keys.keys(None, None, 10)).keys[0].model_dump() == made.model_dump(exclude={"key"})
         assert await keys.admit(parsed(other.key)) is None
-        assert (await restored(rig, file, api_keys=False))["API_KEYS"] == 0
+        assert (await run_restore(rig, file, api_keys=False))["API_KEYS"] == 0
 
     run(redis_url, test)
 
@@ -392,9 +392,9 @@ def test_a_damaged_file_writes_nothing(redis_url: str) -> None:
     async def test(rig: Rig) -> None:
         await rig.redis.flushall()
         with pytest.raises(BackupInvalid):
-            await restored(rig, io.BytesIO(a_file()[:-40]), "replace")
+            await run_restore(rig, io.BytesIO(a_file()[:-40]), "replace")
         with pytest.raises(BackupInvalid, match="holds nothing"):
-            await restored(rig, io.BytesIO(a_file()), tenant="nobody")
+            await run_restore(rig, io.BytesIO(a_file()), tenant="nobody")
         assert await rig.redis.keys() == []
 
     run(redis_url, test)
@@ -420,7 +420,7 @@ def test_a_write_during_the_reading_has_it_read_again(redis_url: str, monkeypatc
     async def test(rig: Rig) -> None:
         await rig.put("a", "b", "c")
         users = UserRecords(rig.redis, rig.store.keys)
-        look, looks = users._look, 0
+        look, looks = users._read_once, 0
 
         async def torn(keys: UserKeys) -> list[Any]:
             """The first look has the history from before a write, and the state from after it."""
@@ -432,7 +432,7 @@ def test_a_write_during_the_reading_has_it_read_again(redis_url: str, monkeypatc
                 found[-1] = await rig.redis.hgetall(keys.state)
             return found
 
-        monkeypatch.setattr(users, "_look", torn)
+        monkeypatch.setattr(users, "_read_once", torn)
         record = await users.read(TENANT, "ada")
         assert record
         assert (looks, len(record["log"]), record["state"]["n"]) == (2, 6, "6")

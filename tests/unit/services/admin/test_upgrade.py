@@ -110,7 +110,7 @@ async def lives_on(bench: Bench, commit: str) -> None:
         before.events_total + 1,
     )
     assert before.text in bench.mock.prompts[-1]
-    await ingest.edit("acme", "ada", after.version, edits.edited("I want it short.", after.version))
+    await ingest.edit("acme", "ada", after.version, edits.create_edit("I want it short.", after.version))
     assert (await bench.store.preferences("acme", "ada")).text == "I want it short."
     for name in expected["exports"]:
         assert await bench.queue.forget(*name.split("/"))

@@ -407,8 +407,8 @@ def test_an_edit_needs_the_version_it_was_made_from(redis_url: str) -> None:
             problem(answer, 422, "invalid_request")
         answer = await served.http.put(PREFERENCES, json=body, headers={"If-Match": '"1"'})
         assert (answer.status_code, answer.headers["ETag"]) == (200, '"2"')
-        edited = answer.json()
-        assert (edited["source"], edited["parent"], edited["text"]) == ("user", 1, "Mine now: u1n8.")
+        edit = answer.json()
+        assert (edit["source"], edit["parent"], edit["text"]) == ("user", 1, "Mine now: u1n8.")
         await served.learn("u1n2")
         assert MARKER.findall((await served.http.get(PREFERENCES)).json()["text"]) == ["u1n8", "u1n2"]
 
@@ -441,8 +441,12 @@ def test_rollback_and_diff(redis_url: str) -> None:
         problem(stale, 412, "stale_version")
         answer = await served.http.post(rollback, json={"version": 1}, headers={"If-Match": '"2"'})
         assert (answer.status_code, answer.headers["ETag"]) == (200, '"3"')
-        restored = answer.json()
-        assert (restored["text"], restored["parent"], restored["restored_from"]) == (first["text"], 2, 1)
+        version = answer.json()
+        assert (version["text"], version["parent"], version["restored_from"]) == (
+            first["text"],
+            2,
+            1,
+        )
         problem(await served.http.get(f"{PREFERENCES}/diff?from=1&to=9"), 404, "version_unknown")
         problem(await served.http.get(f"{PREFERENCES}/diff?from=0&to=1"), 422, "invalid_request")
         problem(await served.http.get(f"{PREFERENCES}/versions/9"), 404, "version_unknown")

@@ -114,7 +114,7 @@ def test_only_the_servers_that_are_still_due_are_asked_again(monkeypatch: pytest
             raise BUSY
         return True
 
-    monkeypatch.setattr(aof_rewrite, "servers", lambda _redis: [first, second])
+    monkeypatch.setattr(aof_rewrite, "list_servers", lambda _redis: [first, second])
     monkeypatch.setattr(aof_rewrite, "ask_server", ask)
     played(Played())
     assert asked == [first.name, second.name, second.name]

@@ -21,9 +21,9 @@ from services.storage.connection import (
     ask_server,
     ask_shards,
     is_refusal,
+    list_servers,
     open_redis,
     read_stream,
-    servers,
 )
 from tests.redis_cluster import ClusterServers
 
@@ -107,7 +107,7 @@ def test_every_shard_is_asked_in_one_pipeline_a_server(empty: ClusterServers) ->
 def test_one_node_is_enough_to_find_the_others(empty: ClusterServers) -> None:
     async def test(redis: RedisClient) -> None:
         assert len(await ask_shards(redis, PREFIXES, zcard)) == 16
-        assert len(servers(redis)) == 3
+        assert len(list_servers(redis)) == 3
 
     run(empty, test, url=empty.node_urls[1])
 
@@ -116,7 +116,7 @@ def test_a_script_is_sent_in_full_where_it_is_unknown(empty: ClusterServers) -> 
     async def test(redis: RedisClient) -> None:
         script = Script(redis, COUNT)
         assert [await script([prefix + "n"], []) for prefix in PREFIXES.values()] == [1] * 16
-        for server in servers(redis):
+        for server in list_servers(redis):
             await ask_server(redis, server, "SCRIPT FLUSH")
         assert [await script([prefix + "n"], []) for prefix in PREFIXES.values()] == [2] * 16
 
