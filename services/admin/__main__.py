@@ -49,7 +49,7 @@ class OperatorSettings(Settings):
 
 
 class CommandRefused(Exception):
-    """Nothing was done, and the sentence says why."""
+    """The command has changed nothing; the message says why."""
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """Writes a backup: every user at one moment of their own, the sums of tenants, the records of API keys.
 
-The suite goes on meanwhile. A user's record is of one moment, so an acknowledged write is in it or
-came after it, never in part; users who come during the backup are in the next one.
+The suite runs on meanwhile. A user's record is of one moment, so it holds an acknowledged write wholly or not
+at all; users who appear during the backup are in the next one.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from services.storage.key_names import ALL_API_KEYS, KeySpace, api_key, tenant_a
 from services.storage.migrations import Schema
 
 Progress = Callable[[int, int], None]
-"""Called with (users done, users there are)."""
+"""Called with (users done, all users)."""
 
 _AT_ONCE = 32
 _PAGE = 500

@@ -1,4 +1,4 @@
-"""Who is there: the users of a Redis, each once and in order, without holding them in memory.
+"""Lists the users of a Redis, each once and in order, without holding them in memory.
 
 SCAN may name a key twice and in any order. The names go through a temporary file (SQLite), which
 makes them a sorted list with a length.
@@ -38,7 +38,7 @@ class UserList:
 
 @asynccontextmanager
 async def list_users(redis: RedisClient, tenant: str | None = None) -> AsyncIterator[UserList]:
-    """The users there are now, of a tenant or of all."""
+    """The current users, of a tenant or of all."""
     with closing(sqlite3.connect("")) as names:  # no name: a file that SQLite removes by itself
         names.execute("CREATE TABLE members (name TEXT PRIMARY KEY) WITHOUT ROWID")
         members: list[tuple[str]] = []
@@ -57,6 +57,6 @@ def _store(names: sqlite3.Connection, members: list[tuple[str]]) -> None:
 
 async def _scan_members(redis: RedisClient, tenant: str | None) -> AsyncIterator[str]:
     client: Any = redis
-    pattern = "*" if tenant is None else quote(tenant, safe="")  # which leaves nothing that a pattern reads
+    pattern = "*" if tenant is None else quote(tenant, safe="")  # leaves no special character of a pattern
     async for key in client.scan_iter(match=f"pi:{{*}}:u:{pattern}:*:st", count=_SCAN):
         yield key.split(":u:", 1)[1].removesuffix(":st")

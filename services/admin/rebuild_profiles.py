@@ -1,7 +1,7 @@
-"""Fast profiles that an older release wrote, made again from the history.
+"""Rebuilds fast profiles of an older format from the history.
 
-A release that counts otherwise gives its dumps another PROFILE_SCHEMA. Such a profile is folded anew
-at each read until the user's next event stores it; this stores it for everybody at once.
+A release with another format has another PROFILE_SCHEMA. Without this command such a profile is folded again at
+each read until the user's next event stores it.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from services.storage.users import Store
 
 
 async def rebuild_profiles(redis: RedisClient, shards: int, progress: Progress, *, dry_run: bool) -> int:
-    """How many profiles are of another schema; without `dry_run` they are not any more."""
+    """Rebuilds the profiles of another schema, or with `dry_run` only counts them; returns how many."""
     store, old = Store(redis, shards), 0
     client: Any = redis
     write = Script(redis, read_script("services.admin", "profile"))

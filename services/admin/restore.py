@@ -1,8 +1,8 @@
-"""Puts a backup back, into an empty suite or beside the users of one at work.
+"""Restores a backup, into an empty suite or beside the users of a running one.
 
 The whole file is checked, and looked through for users who exist, before the first record is written.
 Each user comes back in one step and remembers the backup, so that a restore that broke off is simply
-started again: what it had done is left as it is.
+started again: it skips the users it has restored.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which records of a backup are wanted."""
+    """Which records of a backup are restored."""
 
     tenant: str | None = None
     user: str | None = None
@@ -58,7 +58,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class BackupContent:
-    """What a whole and unchanged file holds."""
+    """The frame of a file that has passed all checks."""
 
     header: Record
     end: Record
@@ -67,11 +67,11 @@ class BackupContent:
 
 
 class UsersExist(Exception):
-    """Users of the backup exist already, and it was not said what to do with them."""
+    """Users of the backup exist already, and no option says what to do with them."""
 
 
 def read_header(file: BinaryIO) -> Record:
-    """The header alone; the rest is not looked at. Raises BackupInvalid."""
+    """The header alone. Raises BackupInvalid."""
     file.seek(0)
     return next(read_records(file))
 
@@ -153,7 +153,7 @@ class Restore:
             raise UsersExist(f"{count} of {content.taken} users exist already: {', '.join(names)}{more}")
 
     async def _raise_tokens(self, token: int) -> None:
-        """No token is given out twice, not even after a restore into an empty Redis."""
+        """No fencing token is used twice, not even after a restore into an empty Redis."""
         for shard in range(self._keys.shards):
             key = self._keys.shard_prefix(shard) + "tok"
             behind = token - int(await self._client.get(key) or 0)

@@ -1,6 +1,6 @@
-"""A user as one record: everything as of one moment, put back in one step.
+"""A user as one record: read as of one moment, restored in one step.
 
-All strings are as Redis holds them, so that what is exported after a restore is the same to the byte.
+All strings are as Redis holds them, so that an export after a restore is the same to the byte.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from services.storage.key_names import KeySpace, UserKeys
 _LIVE_MS = 60_000
 
 _TRANSIENT = frozenset({"own", "tok", "t0", "hold", "strikes", "restored", "from"})
-"""Of a user's state: what belongs to an update under way, or says where the user came from."""
+"""Fields of a user's state that a backup leaves out: those of an update under way, and the restored backup's id."""
 
 Existing = Literal["refuse", "keep", "replace", "again"]
 """What to do with a user who exists already. Who came from this very backup stays, but for `again`."""
@@ -56,7 +56,7 @@ class UserRecords:
     async def _read_once(self, keys: UserKeys) -> list[Any]:
         """The state, everything else, and the state again: every write of a user changes the state, so
         all is of one moment if both are the same. A script would copy a long history into Lua, and
-        Redis would stand still meanwhile; a transaction is not to be had on every cluster client."""
+        Redis would block meanwhile; not every cluster client has transactions."""
         pipe = self._redis.pipeline(transaction=False)
         state, log, profile, summary, versions, dead, idempotency = keys.permanent
         for fields in (state, versions, idempotency):

@@ -73,7 +73,7 @@ class Backoff:
         return running < self.limit and (self._trial or not self.is_paused)
 
     def admit(self) -> None:
-        """An update starts; it ends by one of the three methods below, or tells nothing about the engine."""
+        """An update starts. One of the three methods below records its end, unless the engine had no part in it."""
         self._trial = False
 
     def record_success(self) -> None:
@@ -86,7 +86,7 @@ class Backoff:
         self.record_refusal(fault)
 
     def record_refusal(self, fault: str) -> None:
-        """The engine refused a prompt or wrote no summary, through whose fault ever."""
+        """The engine refused a prompt or wrote no summary, whatever the cause."""
         before, self._fault = self.is_paused, fault
         self._failures += 1
         if self.is_paused and not before:
@@ -97,7 +97,7 @@ class Backoff:
         return self.is_paused and self._clock() >= self._probe_at
 
     def record_probe(self, error: AlignXError | None) -> None:
-        """How the probe ended: updates go on, or wait for the next one."""
+        """Updates go on if the probe passed; else they wait for the next one."""
         if error is None:
             if self._failed_probes and self.is_paused:
                 logger.info("the engine writes summaries again")

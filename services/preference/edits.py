@@ -1,4 +1,4 @@
-"""A person's own hand on the summary: entity tags, edits, rollbacks and diffs of versions."""
+"""Edits of a summary by its user: entity tags, conditional writes, rollbacks and diffs of versions."""
 
 import difflib
 import re
@@ -19,7 +19,7 @@ def etag(current: Preferences) -> str:
 
 
 def matches_any(if_none_match: str | None, tag: str) -> bool:
-    """Whether a reader has the text of `tag` already; weak tags count, as RFC 9110 has it for reads."""
+    """Whether an If-None-Match header names `tag`; weak tags match (RFC 9110, 13.1.2)."""
     tags = {known.strip().removeprefix("W/") for known in (if_none_match or "").split(",")}
     return bool(tags & {tag, "*"})
 

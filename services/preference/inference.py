@@ -1,8 +1,8 @@
 """Writes summaries: from new events and the past summary (streaming), or from the whole history.
 
-A `Writer` turns what is known of a user into a draft. With an engine that is the AlignXplore+ prompt
-and the model's reply, streamed while it is written; without one it is the fast profile in words. A reply
-that is no summary is asked for once more, then the update fails and the summary stays as it is.
+A `Writer` makes a draft from events, past summary and profile. With an engine it sends the AlignXplore+
+prompt and streams the model's reply; without one it renders the fast profile. After a reply that is no summary
+it sends one more request; then the update fails and the summary stays as it is.
 """
 
 import asyncio
@@ -32,9 +32,9 @@ BACKGROUND = 10
 """Priority of an update at the engine; chat runs at 0, and lower goes first."""
 _FLUSH_CHARS, _FLUSH_S = 48, 0.05
 _SPARE_TOKENS = 512
-"""Kept free of a longer second reply, for estimates that are too low."""
+"""Margin of a longer second reply, because estimates of tokens may be too low."""
 _LONG_CHARS = 4_000
-"""A reply from here on takes milliseconds to check, so it is not done on the event loop."""
+"""A longer reply takes milliseconds to check, so a thread checks it."""
 _PROBE = ComparisonInteraction(
     query="How long do I boil an egg?",
     chosen="Six minutes for a soft egg, ten for a hard one.",
@@ -43,13 +43,13 @@ _PROBE = ComparisonInteraction(
 
 
 class Listener(Protocol):
-    """Those who follow a summary while it is written."""
+    """Receives a summary while it is written."""
 
     async def begin(self) -> None:
-        """A text begins; what they have seen of one before is void."""
+        """A text begins; it replaces one that came before."""
 
     def engine_answers(self) -> None:
-        """The engine has taken the prompt and writes, perhaps its reasoning first."""
+        """The engine has accepted the prompt and writes, perhaps its reasoning first."""
 
     async def show(self, text: str) -> None:
         """A further piece of the text."""
@@ -57,7 +57,7 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What one try at a reply asks of the engine."""
+    """Sampling parameters of one request for a summary."""
 
     max_tokens: int
     temperature: float
@@ -66,7 +66,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a summary is written from."""
+    """The input of a summary."""
 
     tenant: str
     interactions: Sequence[Interaction]
@@ -94,7 +94,7 @@ class Writer(Protocol):
         ...
 
     async def probe(self) -> None:
-        """A draft of nobody's, to see whether any can be written. Raises what `write` raises."""
+        """Tests the engine with the draft of a fixed event. Raises what `write` raises."""
         ...
 
 
@@ -112,7 +112,7 @@ class ProfileWriter:
 
 
 class _NullListener:
-    """Watches a probe."""
+    """Ignores the text of a probe."""
 
     async def begin(self) -> None:
         pass
@@ -125,7 +125,7 @@ class _NullListener:
 
 
 class EngineWriter:
-    """The model's reply to the update prompt. `observe` hears the reason of every unusable reply."""
+    """The model's reply to the update prompt. `observe` is called with the reason of each unusable reply."""
 
     def __init__(
         self, engine: Engine, settings: SummarySettings, context_tokens: int, observe: Callable[[str], None]
@@ -150,8 +150,8 @@ class EngineWriter:
         await self._draft("", prompt, Attempt(self.settings.max_tokens, self.settings.temperature), _NullListener())
 
     def _retry_attempt(self, reason: str, prompt: Prompt) -> Attempt:
-        """A reply that the limit cut off gets twice the tokens, one that only thought does without, any
-        other is written with less chance in it."""
+        """The second request: twice the tokens after a reply that the limit cut off, no reasoning after one that
+        held nothing else, half the temperature after any other."""
         if reason not in ("cut", "thinking"):
             return Attempt(self.settings.max_tokens, self.settings.temperature / 2)
         used = sum(estimate_tokens(message["content"]) for message in prompt.messages)

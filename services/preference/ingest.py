@@ -1,8 +1,8 @@
-"""Takes interactions in: checks their size, folds them into the fast profile, appends them.
+"""Appends interactions: checks their size, folds them into the fast profile, stores both.
 
-The profile is read, folded and written back with the events in one script that is refused if any
-other writer came in between; then it is read again and made again. So every event is in the profile
-exactly once, and each choice is predicted by the profile as it was just before (prequential).
+One script stores the events and the new profile, unless another writer came in between; then the profile is
+read and folded again. So each event is in the profile exactly once, and the profile just before an event
+predicts its choices (prequential test).
 """
 
 import asyncio
@@ -76,8 +76,7 @@ class Ingest:
         return appended
 
     async def edit(self, tenant: str, user: str, expected: int, record: SummaryVersion) -> None:
-        """Makes the user's own text current, and the head of what the profile writes from then on.
-        Raises StaleVersion."""
+        """Makes the user's own text current; the profile's text starts with it from then on. Raises StaleVersion."""
 
         async def replace_text(profile: Profile) -> Profile:
             return with_own_text(profile, record.text)
@@ -85,15 +84,14 @@ class Ingest:
         await self._rewrite(tenant, user, expected, record, replace_text)
 
     async def roll_back(self, tenant: str, user: str, current: int, target: SummaryVersion) -> None:
-        """Makes the text of `target` current again, and the profile what it was then: the events that
-        summaries have taken in since do not count any more, those that still wait do.
-        Raises StaleVersion."""
+        """Makes the text of `target` current again and restores the profile of that time: events that later
+        summaries include no longer count, events that still wait do. Raises StaleVersion."""
         chain = await self.store.ancestry(tenant, user, target.version)
-        then = next((version.events.last for version in chain if version.events.last), "0-0")
-        now = (await self.store.state(tenant, user)).cursor
+        last_included = next((version.events.last for version in chain if version.events.last), "0-0")
+        cursor = (await self.store.state(tenant, user)).cursor
 
         async def refold(_: Profile) -> Profile:
-            return await self.store.fold_history(tenant, user, find_own_text(chain), left_out=(then, now))
+            return await self.store.fold_history(tenant, user, find_own_text(chain), left_out=(last_included, cursor))
 
         await self._rewrite(tenant, user, current, create_rollback(target, current), refold)
 

@@ -3,8 +3,8 @@
 A worker adds to the user's live stream in Redis; every open connection follows it by its own blocking
 read. Events: `pending` (an update has begun: forget earlier deltas), `delta` (a piece of text),
 `version` (the whole new summary), `error` (a problem; the update is tried again). The id of an event
-is its place in the live stream, so a client that comes back with Last-Event-ID misses nothing: where
-what follows that id is no longer all kept, it gets the current summary as a new client does.
+is that of its entry in the live stream, so a client that reconnects with Last-Event-ID misses nothing: if
+entries after that id are deleted, it gets the current summary as a new client does.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class LiveText:
 
 
 async def follow(store: Store, tenant: str, user: str, last_event_id: str | None, drain: Drain) -> AsyncIterator[bytes]:
-    """Encoded events until the client goes, the user is erased or the service drains."""
+    """Encoded events until the client disconnects, the user is erased or the service drains."""
     try:
         async for chunk in _follow(store, tenant, user, last_event_id, drain):
             yield chunk
@@ -99,7 +99,7 @@ async def _entries(store: Store, live: str, after: str | None) -> tuple[bool, li
 
 
 def _running_update(entries: list[Entry]) -> list[Entry]:
-    """What was already said of an update that is still under way."""
+    """The entries of the update under way."""
     for index in range(len(entries) - 1, -1, -1):
         match entries[index][1]["e"]:
             case "version":

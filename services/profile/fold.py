@@ -1,4 +1,4 @@
-"""Folds one event into the fast profile, and tells how well the profile had foreseen its choices.
+"""Folds one event into the fast profile, and says how well the profile predicted its choices.
 
 An event costs O(1), whatever the history: sums fade by a factor an event, and names beyond a limit
 are dropped.
@@ -71,7 +71,7 @@ MAX_TURNS = 32
 
 
 class _Draft:
-    """The parts of a profile that one event changes, copied once and written many times."""
+    """A mutable copy of the parts of a profile that one event changes."""
 
     def __init__(self, profile: Profile, now: int) -> None:
         self.now = now
@@ -165,7 +165,7 @@ class _Draft:
 
 
 def _prune(table: dict[str, Evidence], now: int, most: int, keep: int) -> dict[str, Evidence]:
-    """Drops the least telling names once there are too many: little evidence, long ago."""
+    """Drops the names with the least and oldest evidence once there are too many."""
     if len(table) <= most:
         return table
 
@@ -198,8 +198,8 @@ def fold(profile: Profile, interaction: Interaction) -> tuple[Profile, tuple[flo
 
 
 def with_own_text(profile: Profile, text: str) -> Profile:
-    """The profile after the user has written `text` over the summary. It takes the place of all that
-    the user had said before; what behaviour has shown stays. No event counts."""
+    """The profile after the user has replaced the summary by `text`. It replaces all earlier statements; evidence
+    from behaviour stays. No event is counted."""
     draft = _Draft(profile, profile.events)
     draft.own, draft.statements, draft.facts, draft.stated = text, (), (), {}
     stated, years = parse_text(text[:MAX_OWN_READ])

@@ -1,5 +1,4 @@
-"""What is read of an item: its style where it is a piece of writing, its words, categories, price, year
-and popularity.
+"""Features of an item: style if it is a text, words, categories, price, year and popularity.
 
 An item that is a name rather than a text, such as a film's or a product's title, is known by its few
 words: there the numbers count ("PlayStation 4"), and so do words that stand together ("Star Trek").
@@ -32,12 +31,12 @@ _YEAR_IN_TITLE = re.compile(r"[(\[]((?:1[89]|20)\d\d)[)\]]")
 
 
 class ItemFeatures(NamedTuple):
-    """What is read of an item."""
+    """The features of one item."""
 
     style: tuple[float, ...] | None
     """Features; None when the item is a name rather than a piece of writing."""
     trust: float
-    """How much its style tells, 0 to 1: a few words tell little."""
+    """Reliability of the style, 0 to 1; low for few words."""
     tokens: list[str]
     terms: list[str]
     """Words that can name a topic; of a name, pairs of neighbours too, joined by a space."""
@@ -110,7 +109,7 @@ def _stands_alone(word: str) -> bool:
 
 
 def trust(tokens: list[str]) -> float:
-    """How much a text of these words tells, 0 to 1."""
+    """Reliability of the style of a text of these words, 0 to 1."""
     return len(tokens) / (len(tokens) + 4)
 
 

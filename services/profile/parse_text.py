@@ -1,8 +1,8 @@
-"""The sentences a summary is made of, and how they are read back from text.
+"""The openings of a rendered profile's sentences, and the parser of such a text.
 
-`services.profile.render` writes a profile with these openings. A user may edit that text, and then the
-text alone says what is known: `parse_text` takes each sentence for what it said, and any other sentence
-as a statement of the user's.
+`services.profile.render` writes a profile with these openings. When a user edits that text, the text replaces
+the profile's statements: `parse_text` reads each sentence by its opening, and any other sentence as a
+statement of the user's.
 """
 
 import re
@@ -34,7 +34,7 @@ TOPIC_OPENINGS: Mapping[str, float] = {
     "Lately picks more of": 0.5,
     "Lately picks less of": -0.3,
 }
-"""The same for openings of lists of categories and words; below 0 for what is left aside."""
+"""The same for openings of lists of categories and words; below 0 for dislikes."""
 PART_WEIGHT = 0.5
 """How strongly a word of a pair speaks, against 1 for the pair."""
 OWN_WORDS = "In their own words, newest first:"
@@ -66,7 +66,7 @@ def join_phrases(phrases: Sequence[str]) -> str:
 
 
 def parse_text(text: str) -> tuple[Stated, dict[str, int]]:
-    """What a text says about likes, each on [-1, 1], and the years it names, by YEAR and YEAR_SPREAD."""
+    """The likes that a text states, each on [-1, 1], and the years it names, by YEAR and YEAR_SPREAD."""
     stated = Stated({}, {})
     years: dict[str, int] = {}
     for line in text.splitlines():
@@ -83,8 +83,8 @@ def parse_text(text: str) -> tuple[Stated, dict[str, int]]:
 
 
 def _weigh_parts(terms: Mapping[str, float]) -> dict[str, float]:
-    """The words of pairs that do not stand by themselves: each tells half of what the pair tells. They come
-    first, so that they are the first to be forgotten."""
+    """Half of a pair's value for each of its words that is not listed alone. They come first, so that they are
+    dropped first."""
     stated: dict[str, float] = {}
     for name, value in terms.items():
         for word in name.split() if " " in name else ():

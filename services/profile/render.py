@@ -21,14 +21,14 @@ CLEAR, LIKELY, EARLY = 2.6, 1.5, 0.7
 """Standard errors of a feature's mean contrast from which it is called clear, likely, an early sign."""
 MAX_TRAITS, MAX_EARLY_TRAITS = 6, 4
 FEW_CHOICES = 12
-"""Choices below which early signs are told beside what is surer."""
+"""Below so many choices, early signs are rendered beside surer ones."""
 MAX_LABELS, MAX_WORDS = 8, 24
 OFTEN, SOMETIMES = 1.1, 0.4
 """Log-odds from which a word or category is said to mark a user's choices often, and at all."""
 
 
 def render(profile: Profile) -> str:
-    """A summary in plain sentences, one paragraph a subject: what the user says first, then what was seen."""
+    """A summary in plain sentences, one paragraph a subject: first what the user says, then what behaviour shows."""
     parts = [
         profile.own,
         _quote(f"{OWN_WORDS} ", profile.statements),
@@ -79,7 +79,7 @@ def _certainties(profile: Profile) -> list[float]:
 
 
 def _traits(certainties: Sequence[float], least: float) -> list[int]:
-    """The surest features first; one that an equally sure axis already tells is left out."""
+    """The surest features first, without those whose equally sure axis says the same."""
     positions = []
     for position in sorted(range(len(FEATURES)), key=lambda index: -abs(certainties[index])):
         if abs(certainties[position]) < least:
@@ -162,7 +162,7 @@ def _tiers(ranked: Sequence[tuple[float, str]], steps: Sequence[float], most: in
 
 
 def _without_parts(profile: Profile, ranked: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
-    """Leaves out words that hardly stand outside a pair that is told."""
+    """Leaves out words that rarely occur outside a listed pair."""
     odds_by_name = {name: odds for odds, name in ranked}
     covered: dict[str, float] = {}
     for name, odds in odds_by_name.items():

@@ -5,7 +5,7 @@ profile as text and `services.profile.serialize` stores it. Everything is pure a
 bound.
 
 Model. Each choice is a contrast d between the chosen and the rejected text on the scales of
-`style.FEATURES`. With a = sum of d and b = sum of d², both fading with age, the weight of a feature is
+`style_features.FEATURES`. With a = sum of d and b = sum of d², both fading with age, the weight of a feature is
 a / (b + PRIOR): the one-feature ridge regression of "chosen" on d, so consistent small contrasts
 count as much as rare large ones and little evidence gives little weight. A word or a category has the
 log-odds log((for + PRIOR) / (against + PRIOR)) of fading counts. What a user states about a feature
@@ -69,7 +69,7 @@ def shares(values: Sequence[float]) -> list[float]:
 
 
 def weights(profile: Profile) -> list[float]:
-    """What one unit of each feature, and of log2 price, is worth."""
+    """The weight of one unit of each feature and of log2 price."""
     sums, counts = profile.contrasts, profile.tallies
     recent = counts.weighed_recent / counts.weighed if counts.weighed else 0.0
     coefficients = [
@@ -83,7 +83,7 @@ def weights(profile: Profile) -> list[float]:
 
 
 class Offer(NamedTuple):
-    """What is usual among the items on offer; each is compared with it."""
+    """Means of the items on offer; each item is compared with them."""
 
     price: float = 0.0
     year: float = 0.0
@@ -220,7 +220,7 @@ def stated_terms(profile: Profile, view: ItemFeatures) -> dict[str, int]:
 
 
 def log_odds(evidence: Evidence, now: int, prior: int) -> float:
-    """For against against, each faded and on top of `prior` hundredths."""
+    """log((for + prior) / (against + prior)) of the faded evidence, in hundredths."""
     liked, disliked, _, at = evidence
     fade = fade_at(FADE_BY_AGE, now - at)
     return log((liked * fade + prior) / (disliked * fade + prior))

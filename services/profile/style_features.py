@@ -21,7 +21,7 @@ MAX_ITEM_TERMS = 16
 
 class Feature(NamedTuple):
     """One measure of style and its two poles, each completing "prefers texts that …"; without poles it
-    counts but is not spoken of."""
+    counts but is not rendered."""
 
     name: str
     typical: float

@@ -1,8 +1,8 @@
 """Every prompt that a language model reads in this suite, for serving and for training.
 
 The fixed text stands in services/prompts/templates.py; here history and past summary become messages, and
-services/prompts/parse_summary.py reads what comes back. Pure functions: what was trained on is, byte for byte,
-what is served (tests/golden holds each prompt).
+services/prompts/parse_summary.py parses the reply. Pure functions: training and serving use the same bytes
+(tests/golden holds each prompt).
 
 Two rules give the prompts their shape:
 
@@ -62,10 +62,10 @@ LETTERS: Final = tuple(f" {letter}" for letter in string.ascii_uppercase[:MAX_CH
 """The tokens that may follow the prefill of `selection_prompt`, in the order of its items."""
 
 MAX_EVENT_NUMBER: Final = 9_999
-"""Each event is reckoned with a number of so many digits."""
+"""Token estimates give each event a number of so many digits."""
 
 ASSISTANT_CONTEXT_CHARS: Final = 160
-"""Of an assistant's turn in a dialogue, only what shows the user's reaction to what: its start."""
+"""Characters shown of an assistant's turn in a dialogue: enough to see what the user reacts to."""
 
 # --- text --------------------------------------------------------------------------------------
 

@@ -2,10 +2,10 @@
 
 AlignX annotates a choice with a vector: for each dimension 1 where the chosen text leans to the first
 label, 0 where it leans to the second, 0.5 where neither. The vectors of a user's choices are averaged,
-settled to 1, 0 or neutral, and named; a model that was tuned on such names (preference-bridged
-alignment, chat mode pba) reads them instead of the choices themselves.
+quantized to 1, 0 or neutral, and rendered as labels; a model that was tuned on such labels
+(preference-bridged alignment, chat mode pba) reads them instead of the choices themselves.
 
-Pure functions, for serving and for the making of training pairs; `named` is all three steps.
+Pure functions, for serving and for training pairs; `describe_vectors` is all three steps.
 """
 
 from collections.abc import Iterable, Sequence
@@ -121,7 +121,7 @@ Likes fashion | Dislikes fashion
 """  # noqa: E501  # a table: one dimension a line
 
 DIMENSIONS: Final[tuple[Dimension, ...]] = tuple(Dimension(*line.split(" | ")) for line in _LABELS.splitlines())
-"""In the data set's order: the place of a dimension is the place of its value in a vector."""
+"""In the data set's order: a dimension and its value in a vector have the same index."""
 
 
 def describe_vectors(vectors: Iterable[Sequence[float]]) -> str:
@@ -155,7 +155,7 @@ def quantize(mean: Sequence[float], high: float = HIGH, low: float = LOW) -> tup
 
 
 def render_labels(directions: Sequence[float]) -> str:
-    """The labels of a settled vector on one line, in the order of the dimensions: "Likes science;
+    """The labels of a quantized vector on one line, in the order of the dimensions: "Likes science;
     Dislikes law". Empty when every dimension is neutral."""
     _check(directions, "directions")
     labels = {1.0: 0, 0.0: 1}

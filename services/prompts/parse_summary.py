@@ -1,8 +1,8 @@
-"""A model's reply becomes a summary: reasoning apart, wrapping off, nothing in it that must not be there.
+"""Parses a model's reply to an update prompt into reasoning and summary.
 
-A reply that is no summary raises UnusableReply (summary_checks.py). What a model wrote from a user's
-history goes into later prompts, so the text passes a guard: it may carry no links, hidden characters or
-commands. Pure functions, and a splitter for replies that are still being written.
+A reply that is no summary raises UnusableReply (summary_checks.py). A summary is part of later prompts, so a
+guard removes links, hidden characters and commands from it. Pure functions, and a splitter for replies that
+are still being written.
 """
 
 import itertools
@@ -32,7 +32,7 @@ def without_invisible(text: str) -> str:
 
 
 def clip_text(text: str, chars: int) -> str:
-    """At most `chars` characters, cut at a space where one is near, the cut shown."""
+    """At most `chars` characters, cut at a space if one is near; an ellipsis marks the cut."""
     if len(text) <= chars:
         return text
     head = text[: max(chars - 1, 0)]
@@ -74,7 +74,7 @@ class SummaryReply:
 
 _NAMES: Final = ("think", "thinking", "thought", "reasoning", "reflection")
 _TAGS: Final = tuple(form for name in _NAMES for form in (f"<{name}>", f"</{name}>", f"[{name}]", f"[/{name}]"))
-"""How models set off their reasoning, in any case of letters."""
+"""Tags around a model's reasoning, in lower or upper case."""
 _TAG = re.compile("|".join(map(re.escape, _TAGS)), re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)]*\s+|(?<=[。！？])\s*|\n+")
 _URL_REST = r"(?:[^\s()<>\[\]\"]{0,2000}[^\s()<>\[\]\".,;:!?])?"  # the end of the sentence is not part of it
@@ -103,10 +103,10 @@ _COMMAND = re.compile(
 
 
 def parse_summary(reply: str, *, max_chars: int, finish_reason: str | None = "stop") -> SummaryReply:
-    """Splits reasoning from summary, takes off what is wrapped around it, and guards it. A reply that
-    the token limit cut off (`finish_reason` "length") ends with its last whole sentence.
+    """Splits reasoning from summary, unwraps and guards the summary. A reply that the token limit cut off
+    (`finish_reason` "length") ends with its last whole sentence.
 
-    Raises UnusableReply when what is left is no summary.
+    Raises UnusableReply when the rest is no summary.
     """
     if finish_reason == "content_filter":
         raise unusable_reply("refusal")
@@ -116,7 +116,7 @@ def parse_summary(reply: str, *, max_chars: int, finish_reason: str | None = "st
     if len(text) > _MAX_TIMES * max_chars:
         text, finish_reason = text[: _MAX_TIMES * max_chars], "length"
     text = unwrap_summary(text)
-    if is_repetitive(text):  # before a cut: what stands in front of a loop is no more to be trusted
+    if is_repetitive(text):  # before any cut: the text in front of a loop is no summary either
         raise unusable_reply("loop")
     removed: list[str] = []
     for name, rule in _GUARD:
@@ -134,7 +134,7 @@ def parse_summary(reply: str, *, max_chars: int, finish_reason: str | None = "st
 
 
 _MAX_TIMES: Final = 4
-"""Of a reply that is longer than so many summaries the rest is not read."""
+"""A reply is read up to the length of so many summaries."""
 
 
 def _split(reply: str) -> tuple[str, str]:
@@ -233,7 +233,7 @@ class ReplySplitter:
         return self._visible(shown + ("" if self._hidden else text))
 
     def close(self) -> str:
-        """What was held back and is text after all, once the reply has ended."""
+        """The text that was held back, once the reply has ended."""
         text, self._held = ("" if self._hidden else self._held), ""
         return self._visible(text)
 

@@ -1,5 +1,5 @@
-"""Is a model's reply a summary at all? Its wrapping comes off, and what is left must be whole, no loop,
-no refusal, and more than a word or two.
+"""Checks whether a model's reply is a summary: unwrapped, it must be whole and longer than a few words, and
+neither repetitive nor a refusal.
 
 The checks of form hold in any language. Those that need words read them from phrases/*.txt and see the
 start of a reply alone, so that a sentence about a user who "can't stand horror" passes. Pure functions.
@@ -35,7 +35,7 @@ def unusable_reply(reason: ReplyFault) -> UnusableReply:
 
 
 def check_summary(text: str) -> None:
-    """Raises UnusableReply where `text`, a reply without its wrapping, declines or says next to nothing."""
+    """Raises UnusableReply if `text`, an unwrapped reply, is a refusal, notes for reasoning, or too short."""
     if is_refusal(text):
         raise unusable_reply("refusal")
     if _SCRATCH.match(_plain(text[:400])):
@@ -47,7 +47,7 @@ def check_summary(text: str) -> None:
 # --- wrapping ----------------------------------------------------------------------------------
 
 _FENCE = re.compile(r"```[\w+-]*[ \t]*\n(.*?)\n?```[^`]{0,160}", re.DOTALL)
-"""With what a model may say behind it."""
+"""And a remark behind it."""
 _TAGGED = re.compile(r"<([a-z][a-z_]{2,30})>(.*)</\1>", re.DOTALL | re.IGNORECASE)
 _OPENED = re.compile(r"<[a-z_]*(?:summary|preferences)>|```[\w+-]*[ \t]*\n(?![^`]*```)", re.IGNORECASE)
 _JSON_START = re.compile(r'\{\s*"[^"\n]{1,80}"\s*:|\[\s*(?:\{|"[^"\n]{1,400}"\s*,\s*")')
@@ -62,7 +62,7 @@ _SENTENCE_ON_SUMMARY = re.compile(
 
 
 def unwrap_summary(text: str) -> str:
-    """The summary inside what models put around one: an announcement, a code fence, a tag, JSON.
+    """The summary without an announcement, a code fence, a tag or JSON around it.
 
     Raises UnusableReply for JSON that cannot be read.
     """

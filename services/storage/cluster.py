@@ -1,6 +1,6 @@
-"""redis-py's cluster client with three habits changed: it never repeats a command, a primary that is away
-or hangs costs the callers of its own slots alone, and the map of the slots is read anew beside them,
-without closing the connections that others are waiting on.
+"""redis-py's cluster client with three changes: it never repeats a command, a primary that is away or hangs
+delays the callers of its own slots alone, and the slot map is read again in the background, without closing
+connections in use.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ CLOSED_IN_USE = (AttributeError, RuntimeError)
 library closes the idle ones one after the other, and does not take them out of the pool meanwhile. The
 writer is then None, or its transport closed (a RuntimeError of uvloop)."""
 _MAP_PAUSE_S = 0.1
-"""Between two readings of the map of the slots."""
+"""Between two readings of the slot map."""
 
 
 class ResilientCluster(RedisCluster):
@@ -43,7 +43,7 @@ class ResilientCluster(RedisCluster):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.late: set[str] = set()
-        """Servers that still owe `ask_shards` an answer."""
+        """Servers that have not answered `ask_shards` in time."""
         self._failed: str | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -52,8 +52,8 @@ class ResilientCluster(RedisCluster):
         additional_startup_nodes_info: list[tuple[str, int]] | None = None,
         last_failed_node_name: str | None = None,
     ) -> "ResilientCluster":
-        """Has the map of the slots read if that is due; only the first time is waited for, and raises
-        redis' ConnectionError if no node gives it."""
+        """Reads the slot map if that is due, and waits for the first reading only. Raises redis' ConnectionError
+        when no node has it."""
         if not self._initialize:
             return self
         if not self.commands_parser.commands:
@@ -70,8 +70,8 @@ class ResilientCluster(RedisCluster):
         return self
 
     async def _read_map(self) -> None:
-        """Beside the commands, which go on with the old map: a node that hangs may be asked first. (The
-        library would also ask for the list of all commands again, which costs 15 ms.)"""
+        """In the background, since a node that hangs may be asked first; commands use the old map meanwhile. (The
+        library would also read the list of all commands again, which costs 15 ms.)"""
         failed, self._failed = self._failed, None
         try:
             await self.nodes_manager.initialize(last_failed_node_name=failed)
@@ -80,7 +80,7 @@ class ResilientCluster(RedisCluster):
         await asyncio.sleep(_MAP_PAUSE_S)
 
     def suspect(self, server: str) -> None:
-        """A node that did not answer: asked last for the map, which is due."""
+        """Marks a node that did not answer: the map is due, and this node is asked last."""
         self.nodes_manager.move_node_to_end_of_cached_nodes(server)
         self._failed = server
         self._initialize = True
@@ -130,7 +130,7 @@ class ResilientCluster(RedisCluster):
 
 
 class ResilientPipeline(ClusterPipeline):
-    """A pipeline whose failure has the map of the slots read anew, as that of a command has."""
+    """A pipeline whose failure makes the slot map due, like that of a command."""
 
     async def execute(self, raise_on_error: bool = True, allow_redirections: bool = True) -> list[Any]:
         try:

@@ -1,7 +1,7 @@
 """The connection to Redis: one server or a cluster, by the same calls.
 
-`open_redis` opens either. The functions below are for what a cluster does otherwise than a server:
-commands without a key, blocking reads, and scripts.
+`open_redis` opens either. The other functions hide where a cluster differs from a server: commands without a
+key, blocking reads, and scripts.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class StoreRefused(ResponseError):
 
 
 REFUSED = (StoreRefused, OutOfMemoryError, ReadOnlyError)
-"""A write that was not done, for now."""
+"""A write that was refused and may succeed later."""
 _REFUSAL = re.compile(r"(?:^|[ -])(?:OOM|READONLY|MISCONF|NOREPLICAS|MASTERDOWN) ")
 
 
@@ -52,7 +52,7 @@ def is_refusal(error: ResponseError) -> bool:
 
 
 _LATE_S = 0.5
-"""Longest wait for one server of several, where the answers of the others are worth having."""
+"""Longest wait for one server before the answers of the others are used."""
 
 
 def read_script(package: str, name: str) -> str:
@@ -101,14 +101,14 @@ def list_servers(redis: RedisClient) -> list[ClusterNode | None]:
 
 
 async def ask_server(redis: RedisClient, server: ClusterNode | None, *command: str | int) -> Any:
-    """A command sent to one of the `servers`, whatever its keys."""
+    """Sends a command to one of `list_servers`."""
     client: Any = redis
     target = {} if server is None else {"target_nodes": server}
     return await client.execute_command(*command, **target)
 
 
 async def answers(redis: RedisClient) -> None:
-    """Returns once any primary answers: what the others hold is still served. Raises the last error."""
+    """Returns when any primary answers, since its users can be served. Raises the last error."""
     if not isinstance(redis, RedisCluster):
         client: Any = redis
         await client.ping()
@@ -128,9 +128,9 @@ async def answers(redis: RedisClient) -> None:
 async def ask_shards(
     redis: RedisClient, prefixes: Mapping[int, str], ask: Callable[[Any, str], None]
 ) -> dict[int, list[Any]]:
-    """For each shard what the commands find that `ask` puts into a pipeline for its prefix. Shards whose
-    server is away are left out, and so are those of a server that takes longer than the others, until it
-    has answered or failed; raises when none answers."""
+    """The answers by shard to the commands that `ask` adds to a pipeline for a shard's prefix. Shards of a server
+    that is away or late are missing; a late one is asked again once it has answered or failed. Raises when no
+    server answers."""
 
     async def of_server(shards: Sequence[int]) -> list[Any]:
         pipe = redis.pipeline(transaction=False)
@@ -194,8 +194,8 @@ def _find_node(cluster: RedisCluster, key: str) -> ClusterNode | None:
 
 
 async def read_stream(redis: RedisClient, key: str, after: str, block_ms: int) -> Any:
-    """XREAD of one stream. A cluster is told the node, for which the library would ask a server anew
-    each time."""
+    """XREAD of one stream. In a cluster it names the node, which the library would look up with a request each
+    time."""
     server: ClusterNode | None = None
     if isinstance(redis, RedisCluster):
         await redis.initialize()
@@ -207,8 +207,8 @@ async def read_stream(redis: RedisClient, key: str, after: str, block_ms: int) -
 
 @asynccontextmanager
 async def open_redis(settings: RedisSettings) -> AsyncIterator[RedisClient]:
-    """A client that decodes to text and never repeats a command by itself: whether a write that
-    broke off was applied is for the caller to decide."""
+    """A client that decodes to text and never repeats a command: a write without an answer may have been applied,
+    so the caller must decide."""
     if settings.cluster:
         async with open_cluster(settings) as cluster:
             yield cluster

@@ -5,8 +5,8 @@
     pi:migration:lock  STRING  held by the one process that migrates; runs out with it
 
 A process finds its own version, or older data, which it migrates while the others wait, or newer
-data, and then it does not start (opening.py). A step is broken off at any time and goes on at its next
-shard, so one shard's work must come out the same when it is done twice.
+data, and then it does not start (startup_check.py). A step can end at any time and continues at its next
+shard, so the work on one shard must be idempotent.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ what it writes, and what older ones wrote, migrated."""
 
 
 class Schema:
-    """The version of one Redis, against what this build reads."""
+    """The schema version of the data in one Redis, and the steps to the current one."""
 
     def __init__(self, redis: RedisClient, migrations: Sequence[Migration] = MIGRATIONS) -> None:
         self._redis: Any = redis  # its methods are typed for the blocking client and this one at once
@@ -74,7 +74,7 @@ class Schema:
         return [] if version is None else [step.about for step in self._pending(version)]
 
     async def claim(self) -> None:
-        """Sees to it that the data are of the current version. Raises AlignXError when they are newer."""
+        """Migrates the data to the current version if needed. Raises AlignXError when they are newer."""
         while True:
             version = await self.stored()
             await self._redis.set(SCHEMA_KEY, self.current if version is None else version, nx=True)

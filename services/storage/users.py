@@ -1,4 +1,4 @@
-"""What the services read of a user from Redis, by the names of services/storage/key_names.py."""
+"""Reads a user's history, profile and summary from Redis, by the names of key_names.py."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -119,8 +119,8 @@ class Store:
             return stamp, await self._refold(tenant, user)
 
     async def _refold(self, tenant: str, user: str) -> Profile:
-        """The profile from the kept history: what is stored was written by a release that counted
-        otherwise. The next event stores it."""
+        """The profile from the stored history, where the stored profile has the format of another release. The
+        next event stores it."""
         chain = await self.ancestry(tenant, user, None)
         return await self.fold_history(tenant, user, find_own_text(chain))
 
@@ -137,8 +137,8 @@ class Store:
         return with_own_text(profile, own) if own else profile
 
     async def ancestry(self, tenant: str, user: str, number: int | None) -> list[SummaryVersion]:
-        """Version `number`, or the current one, and what it was made from, newest first, as far back
-        as versions are kept. Raises UserUnknown."""
+        """Version `number`, or the current one, and its predecessors as far as stored, newest first. Raises
+        UserUnknown."""
         by_number = {version.version: version for version in await self.versions(tenant, user, None, _PAGE)}
         chain: list[SummaryVersion] = []
         number = max(by_number, default=None) if number is None else number
@@ -253,12 +253,12 @@ def _parse_dead_letter(entry_id: str, fields: Mapping[str, str]) -> DeadLetter:
 
 
 def find_own_text(chain: Sequence[SummaryVersion]) -> str:
-    """What the user last wrote over a summary, in an `ancestry`; "" if nothing."""
+    """The latest text by the user in an `ancestry`; "" if there is none."""
     return next((version.text for version in chain if version.source == USER_SOURCE), "")
 
 
 def parse_event_id(event_id: str) -> tuple[int, int]:
-    """An event id as numbers that can be compared."""
+    """(milliseconds, sequence), which can be compared."""
     milliseconds, sequence = event_id.split("-")
     return int(milliseconds), int(sequence)
 
