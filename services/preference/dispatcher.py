@@ -32,7 +32,6 @@ from services.storage.redis_metrics import RedisMetrics
 from services.tracing import Span, Tracer, current
 
 _PAUSE_S = 0.5
-_MEASURE_EVERY_S = 5.0
 
 logger = logging.getLogger("alignx.worker")
 
@@ -229,8 +228,8 @@ class Dispatcher:
         finally:
             update.cancel()
 
-    async def measure(self, redis_metrics: RedisMetrics) -> None:
-        """Measures the queue and Redis every few seconds until `stop`. A task of its own, since `run` waits
+    async def measure(self, redis_metrics: RedisMetrics, *, every_s: float = 5.0) -> None:
+        """Measures the queue and Redis every `every_s` seconds until `stop`. A task of its own, since `run` waits
         while all updates are busy."""
         while not self._stopping:
             for measure in (partial(redis_metrics.read, self.queue.redis), self._measure_queue):
@@ -240,7 +239,7 @@ class Dispatcher:
                     pass  # `run` logs it
                 except Exception:  # else the old figures would pass for current ones
                     logger.exception("the look at the queue and Redis failed")
-            await asyncio.sleep(_MEASURE_EVERY_S)
+            await asyncio.sleep(every_s)
 
     async def _measure_queue(self) -> None:
         waiting, overdue = await self.queue.depth()

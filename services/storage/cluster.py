@@ -111,8 +111,8 @@ class ResilientCluster(RedisCluster):
             raise ClusterDownError(str(error)) from error
 
     async def aclose(self) -> None:
-        """Has the map read anew before the next command. The library calls this for it, and its own
-        version would break what is under way on other primaries; `shut` closes the connections."""
+        """Marks the map as due. The library calls this after an error; its own version would close connections to
+        other primaries, which may be in use. `shut_down` closes them."""
         self._initialize = True
 
     async def shut_down(self) -> None:

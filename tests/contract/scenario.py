@@ -36,7 +36,7 @@ async def played(url: str) -> str:
         await redis.flushall()
         await redis.script_flush()
         with recorded_scripts() as scripts:
-            async with serving(url, mock, BLOCKS) as served:
+            async with serving(url, mock, **BLOCKS) as served:
                 play = Play(served, mock)
                 for act in (ada_is_learned, ada_writes, ada_is_refused, others_come_and_go, admin_works, keys_open):
                     await act(play)

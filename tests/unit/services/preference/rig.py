@@ -5,7 +5,7 @@ Nothing here sleeps: a lease runs out, or a user falls due, by moving its score 
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -112,19 +112,12 @@ class Rig:
 
 @asynccontextmanager
 async def opened(
-    url: str, queue: dict[str, Any] | None = None, summary: dict[str, Any] | None = None
+    url: str, queue: dict[str, Any] | None = None, summary: dict[str, Any] | None = None, **more: Any
 ) -> AsyncIterator[Rig]:
-    settings = QueueSettings(**(AT_ONCE | (queue or {})))
-    async with open_redis(RedisSettings(url=url)) as redis:
+    """`more` are settings of the queue too."""
+    settings = QueueSettings(**(AT_ONCE | (queue or {}) | more))
+    async with asyncio.timeout(20), open_redis(RedisSettings(url=url)) as redis:
         yield Rig(redis, Store(redis, settings.shards), Queue(redis, settings, SummarySettings(**(summary or {}))))
-
-
-def run(url: str, test: Callable[[Rig], Awaitable[None]], summary: dict[str, Any] | None = None, **queue: Any) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(20), opened(url, queue, summary) as rig:
-            await test(rig)
-
-    asyncio.run(main())
 
 
 def start_redis(folder: Path, port: int) -> Process:

@@ -9,9 +9,10 @@ import pytest
 from services.preference.queue_records import Origin, encode_origin, parse_origins
 from services.server.logging import REQUEST_ID, JsonFormatter
 from services.tracing import NO_SPAN, Span
-from tests.unit.services.preference.rig import TENANT, USER, Rig, record, run
-from tests.unit.services.preference.working import Bench, until
-from tests.unit.services.preference.working import run as run_bench
+from tests.unit.services.preference.rig import TENANT, USER, Rig, opened, record
+from tests.unit.services.preference.working import Bench, benched, until
+
+pytestmark = pytest.mark.anyio
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -31,8 +32,8 @@ def test_a_call_is_read_as_it_was_kept() -> None:
     assert parse_origins(encode_origin(NO_SPAN)) == []
 
 
-def test_the_calls_since_the_last_update_are_claimed_and_then_forgotten(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_the_calls_since_the_last_update_are_claimed_and_then_forgotten(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         for call in ("r1 t1", "r2", ""):
             await rig.put("a", call=call)
         claim = await rig.take()
@@ -44,11 +45,9 @@ def test_the_calls_since_the_last_update_are_claimed_and_then_forgotten(redis_ur
         assert await rig.commit(claim)
         assert await kept(rig) is None
 
-    run(redis_url, test)
 
-
-def test_a_user_s_state_stays_small(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_user_s_state_stays_small(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         for _ in range(8):
             await rig.put("a", call=f"{'r' * 32} {TRACEPARENT}")
         assert (await rig.redis.object("encoding", rig.keys().state)) in ("listpack", "ziplist")
@@ -56,31 +55,25 @@ def test_a_user_s_state_stays_small(redis_url: str) -> None:
         assert await rig.queue.forget(TENANT, USER)
         assert await rig.user_keys() == []
 
-    run(redis_url, test)
 
-
-def test_only_the_first_calls_are_kept(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_only_the_first_calls_are_kept(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         for number in range(20):
             await rig.put("a", call=f"r{number}")
         assert (await rig.take()).calls == ",".join(f"r{number}" for number in range(8))
 
-    run(redis_url, test)
 
-
-def test_a_part_of_the_events_leaves_the_calls_to_the_rest(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_part_of_the_events_leaves_the_calls_to_the_rest(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         first = await rig.put("a", "b", call="r1")
         claim = await rig.take()
         assert await rig.queue.commit(claim, record("s"), first.ids[0], 1)
         assert (await rig.take()).calls == "r1"
 
-    run(redis_url, test)
-
 
 @pytest.mark.parametrize("rebuild", [False, True])
-def test_calls_go_with_what_is_given_up(redis_url: str, rebuild: bool) -> None:
-    async def test(rig: Rig) -> None:
+async def test_calls_go_with_what_is_given_up(redis_url: str, rebuild: bool) -> None:
+    async with opened(redis_url) as rig:
         await rig.put("a", call="r1")
         assert await rig.commit(await rig.take())
         if rebuild:
@@ -96,16 +89,8 @@ def test_calls_go_with_what_is_given_up(redis_url: str, rebuild: bool) -> None:
         assert words == ["RETRY", "DROPPED" if rebuild else "DEAD"]
         assert await kept(rig) is None
 
-    run(redis_url, test)
 
-
-def test_an_update_is_logged_under_its_latest_call(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
-        for call in ("r1 " + TRACEPARENT, "r2 " + TRACEPARENT):
-            await bench.put("u1n1", call=call)
-        async with bench.at_work():
-            await until(lambda: written(bench))
-
+async def test_an_update_is_logged_under_its_latest_call(redis_url: str) -> None:
     async def written(bench: Bench) -> bool:
         return bench.count("alignx_updates_total", outcome="committed") == 1
 
@@ -115,7 +100,11 @@ def test_an_update_is_logged_under_its_latest_call(redis_url: str) -> None:
     logger.addHandler(handler)
     logger.setLevel("INFO")
     try:
-        run_bench(redis_url, test)
+        async with benched(redis_url) as bench:
+            for call in ("r1 " + TRACEPARENT, "r2 " + TRACEPARENT):
+                await bench.put("u1n1", call=call)
+            async with bench.at_work():
+                await until(lambda: written(bench))
     finally:
         logger.removeHandler(handler)
         logger.setLevel(logging.NOTSET)

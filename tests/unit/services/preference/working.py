@@ -83,9 +83,10 @@ class Bench(Rig):
 
 
 @asynccontextmanager
-async def benched(url: str, mock: MockEngine | None, blocks: dict[str, dict[str, Any]]) -> AsyncIterator[Bench]:
+async def benched(url: str, mock: MockEngine | None = None, **blocks: dict[str, Any]) -> AsyncIterator[Bench]:
+    """`mock=None` is a deployment without an engine."""
     mock, engine_used = mock or MockEngine(), mock is not None
-    async with mock.serving() as engine_url:
+    async with asyncio.timeout(20), mock.serving() as engine_url:
         settings = settings_for(url, engine_url if engine_used else PROFILE_ENGINE, **blocks)
         registry = CollectorRegistry()
         metrics = WorkerMetrics(registry)
@@ -95,18 +96,6 @@ async def benched(url: str, mock: MockEngine | None, blocks: dict[str, dict[str,
             updater = Updater(store, queue, engine, settings, metrics)
             dispatcher = Dispatcher(queue, updater, settings, metrics)
             yield Bench(redis, store, queue, mock, settings, updater, dispatcher, registry)
-
-
-def run(
-    url: str, test: Callable[[Bench], Awaitable[None]], mock: MockEngine | None = None, **blocks: dict[str, Any]
-) -> None:
-    """`mock=None` is a deployment without an engine."""
-
-    async def main() -> None:
-        async with asyncio.timeout(20), benched(url, mock, blocks) as bench:
-            await test(bench)
-
-    asyncio.run(main())
 
 
 async def until(true: Callable[[], Awaitable[bool]], within_s: float = 5.0) -> None:

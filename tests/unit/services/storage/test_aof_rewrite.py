@@ -15,7 +15,7 @@ from services.storage import aof_rewrite
 from services.storage.aof_rewrite import AofRewriter
 from tests.conftest import free_port
 from tests.unit.services.preference.rig import start_redis, stop_redis
-from tests.unit.services.preference.served import Served, run
+from tests.unit.services.preference.served import serving
 from tests.unit.services.preference.working import until
 
 CANARY = "a canary nobody else says"
@@ -27,27 +27,26 @@ def on_disk(folder: Path) -> bool:
 
 
 @pytest.mark.parametrize("shutdown", [False, True])
-def test_an_erased_text_leaves_the_disk(tmp_path: Path, shutdown: bool) -> None:
+@pytest.mark.anyio
+async def test_an_erased_text_leaves_the_disk(tmp_path: Path, shutdown: bool) -> None:
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
-
-    async def test(served: Served) -> None:
-        await served.put(CANARY)
-        await served.put("stays", user="bob")
-        assert on_disk(tmp_path)
-        assert (await served.http.delete("/v1/users/ada")).status_code == 204
-        assert on_disk(tmp_path)
-        if not shutdown:
-            await until(gone)
-            assert (await served.http.get("/v1/users/bob/preferences")).status_code == 200
 
     async def gone() -> bool:
         return not on_disk(tmp_path)
 
     server = start_redis(tmp_path, port)
     try:
-        run(url, test, redis={"url": url, "rewrite_after_erase_s": 60 if shutdown else 0.1})
-        asyncio.run(until(gone))
+        async with serving(url, redis={"url": url, "rewrite_after_erase_s": 60 if shutdown else 0.1}) as served:
+            await served.put(CANARY)
+            await served.put("stays", user="bob")
+            assert on_disk(tmp_path)
+            assert (await served.http.delete("/v1/users/ada")).status_code == 204
+            assert on_disk(tmp_path)
+            if not shutdown:
+                await until(gone)
+                assert (await served.http.get("/v1/users/bob/preferences")).status_code == 200
+        await until(gone)
     finally:
         stop_redis(server)
 
