@@ -60,12 +60,12 @@ class RedisSettings(Block):
     def node_urls(self) -> tuple[str, ...]:
         """`url` for each of the hosts it names."""
         scheme, _, rest = self.url.partition("://")
-        place, slash, database = rest.partition("/")
-        login, at, hosts = place.rpartition("@")
+        authority, slash, database = rest.partition("/")
+        login, at, hosts = authority.rpartition("@")
         return tuple(f"{scheme}://{login}{at}{host.strip()}{slash}{database}" for host in hosts.split(","))
 
     @model_validator(mode="after")
-    def _fits_the_kind(self) -> Self:
+    def _check_hosts(self) -> Self:
         if not self.cluster and len(self.node_urls) > 1:
             raise ValueError("url names several hosts, which only a cluster has: set ALIGNX_REDIS__CLUSTER=true")
         if self.cluster and not re.fullmatch(r"rediss?://[^/]+(?:/0?)?(?:\?.*)?", self.url):
@@ -113,14 +113,14 @@ class EngineSettings(Block):
         return self.url != PROFILE_ENGINE
 
     @model_validator(mode="after")
-    def _known_form(self) -> Self:
+    def _check_url(self) -> Self:
         if self.enabled and not self.url.startswith(("http://", "https://")):
             raise ValueError(f"url must be '{PROFILE_ENGINE}' or start with http:// or https://, not {self.url!r}")
         return self
 
     @field_validator("embeddings_url")
     @classmethod
-    def _can_be_asked(cls, embeddings_url: str | None) -> str | None:
+    def _check_embeddings_url(cls, embeddings_url: str | None) -> str | None:
         if embeddings_url is not None and not embeddings_url.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return embeddings_url
@@ -157,7 +157,7 @@ class QueueSettings(Block):
     """Seconds for which an Idempotency-Key is remembered."""
 
     @model_validator(mode="after")
-    def _beats_before_expiry(self) -> Self:
+    def _check_heartbeat(self) -> Self:
         if self.heartbeat_ms * 2 > self.lease_ms:
             raise ValueError(f"heartbeat_ms ({self.heartbeat_ms}) must be at most half of lease_ms ({self.lease_ms})")
         return self
@@ -249,21 +249,21 @@ class GatewaySettings(Block):
 
     @property
     def preference_urls(self) -> tuple[str, ...]:
-        return _urls(self.preference_url)
+        return _split_urls(self.preference_url)
 
     @property
     def response_urls(self) -> tuple[str, ...]:
-        return _urls(self.response_url)
+        return _split_urls(self.response_url)
 
     @model_validator(mode="after")
-    def _names_services(self) -> Self:
+    def _check_urls(self) -> Self:
         for name, urls in (("preference_url", self.preference_urls), ("response_url", self.response_urls)):
             if not urls or not all(url.startswith(("http://", "https://")) for url in urls):
                 raise ValueError(f"{name} must hold URLs that start with http:// or https://, set off by commas")
         return self
 
 
-def _urls(text: str) -> tuple[str, ...]:
+def _split_urls(text: str) -> tuple[str, ...]:
     return tuple(url.strip().rstrip("/") for url in text.split(",") if url.strip())
 
 
@@ -290,15 +290,15 @@ class TracingSettings(Block):
 
     @field_validator("endpoint")
     @classmethod
-    def _can_be_sent_to(cls, endpoint: str | None) -> str | None:
+    def _check_endpoint(cls, endpoint: str | None) -> str | None:
         if endpoint is not None and not endpoint.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
-        if endpoint is not None and not _installed("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"):
+        if endpoint is not None and not _is_installed("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"):
             raise ValueError("needs OpenTelemetry, which is not installed: pip install 'alignx-serve[tracing]'")
         return endpoint
 
 
-def _installed(*modules: str) -> bool:
+def _is_installed(*modules: str) -> bool:
     try:
         return all(find_spec(module) for module in modules)
     except ModuleNotFoundError:  # not even the package that should hold it

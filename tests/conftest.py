@@ -52,6 +52,12 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Runs the tests marked `anyio`."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server of this test run's own."""
     folder, port = tmp_path_factory.mktemp("redis"), free_port()

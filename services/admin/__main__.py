@@ -24,9 +24,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from services.admin.backup import write_backup
-from services.admin.rebuild_profiles import refresh
+from services.admin.rebuild_profiles import rebuild_profiles
 from services.admin.records import BackupInvalid
-from services.admin.restore import Restore, Selection, UsersExist, check, header_of, key_space
+from services.admin.restore import Restore, Selection, UsersExist, check, key_space, read_header
 from services.admin.user_records import Existing
 from services.errors import AlignXError
 from services.settings import Settings
@@ -48,8 +48,8 @@ class OperatorSettings(Settings):
     internal_token: SecretStr = SecretStr("")
 
 
-class Refused(Exception):
-    """Nothing was done, and the sentence says why."""
+class CommandRefused(Exception):
+    """The command has changed nothing; the message says why."""
 
 
 @app.command()
@@ -63,11 +63,11 @@ def backup(
     """
 
     async def work() -> dict[str, int]:
-        with _written(file) as out, _progress("backing up") as bar:
-            async with _opened() as redis:
-                return await write_backup(redis, await _keys(redis), out, tenant=tenant, progress=bar)
+        with _open_output(file) as out, _progress("backing up") as bar:
+            async with _connect() as redis:
+                return await write_backup(redis, await _read_key_space(redis), out, tenant=tenant, progress=bar)
 
-    _note(_totals("Written", _run(work())))
+    _print(_render_totals("Written", _run(work())))
 
 
 @app.command()
@@ -79,12 +79,12 @@ def verify(file: File) -> None:
             checked = check(content, Selection())
         return checked.header | checked.end
 
-    found = _run(work())
+    content = _run(work())
     typer.echo(
-        f"Whole and unchanged. Made {found['created_at']} by release {found['release']}, schema version "
-        f"{found['schema']}, tenant {found['tenant'] or '(all)'}."
+        f"Whole and unchanged. Made {content['created_at']} by release {content['release']}, schema version "
+        f"{content['schema']}, tenant {content['tenant'] or '(all)'}."
     )
-    typer.echo(_totals("Holds", found))
+    typer.echo(_render_totals("Holds", content))
 
 
 @app.command()
@@ -117,11 +117,11 @@ def restore(
 
     async def work() -> dict[str, int]:
         with file.open("rb") as content, _progress("restoring") as bar:
-            async with _opened() as redis:
-                keys = await key_space(redis, _shards(content))
+            async with _connect() as redis:
+                keys = await key_space(redis, _read_shards(content))
                 done = await Restore(redis, keys, selection).run(content, existing, lambda _, *of: bar(*of))
             if keys.shards != _settings().queue.shards:
-                _note(f"This Redis holds {keys.shards} shards: the services need ALIGNX_QUEUE__SHARDS={keys.shards}.")
+                _print(f"This Redis holds {keys.shards} shards: the services need ALIGNX_QUEUE__SHARDS={keys.shards}.")
             return done
 
     done = _run(work())
@@ -132,9 +132,11 @@ def restore(
         "EXISTS": "left as they are",
         "API_KEYS": "API keys",
     }
-    _note("Users and keys: " + (", ".join(f"{done[word]} {said}" for word, said in words.items() if done[word]) or "0"))
+    _print(
+        "Users and keys: " + (", ".join(f"{done[word]} {label}" for word, label in words.items() if done[word]) or "0")
+    )
     if done["SAME_BACKUP"] and replace:
-        _note("Restored before, hence left as they are since; --replace --again puts them back once more.")
+        _print("Restored before, hence left as they are since; --replace --again puts them back once more.")
     if done["EXISTS"] and not keep:
         raise typer.Exit(1)
 
@@ -149,18 +151,18 @@ def migrate(
     """
 
     async def work() -> None:
-        async with _opened() as redis:
+        async with _connect() as redis:
             schema = Schema(redis)
             steps = await schema.steps()
-            _note(f"Data: version {await schema.stored() or '(none)'}; this release: {schema.current}.")
+            _print(f"Data: version {await schema.stored() or '(none)'}; this release: {schema.current}.")
             for step in steps:
-                _note(f"  {step}")
+                _print(f"  {step}")
             if not dry_run:
                 await schema.claim()
             with _progress("profiles") as bar:
-                shards = (await _keys(redis)).shards
-                old = await refresh(redis, shards, bar, dry_run=dry_run)
-        _note(f"Profiles {'to be made' if dry_run else 'made'} again from the history: {old}.")
+                shards = (await _read_key_space(redis)).shards
+                old = await rebuild_profiles(redis, shards, bar, dry_run=dry_run)
+        _print(f"Profiles {'to be made' if dry_run else 'made'} again from the history: {old}.")
 
     _run(work())
 
@@ -174,29 +176,29 @@ def _settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "ALIGNX_" + "__".join(str(part) for part in first["loc"]).upper()
-        raise Refused(f"{name}: {first['msg']}") from error
+        raise CommandRefused(f"{name}: {first['msg']}") from error
 
 
 @asynccontextmanager
-async def _opened() -> AsyncIterator[RedisClient]:
+async def _connect() -> AsyncIterator[RedisClient]:
     async with open_redis(_settings().redis) as redis:
         yield redis
 
 
-async def _keys(redis: RedisClient) -> KeySpace:
+async def _read_key_space(redis: RedisClient) -> KeySpace:
     client: Any = redis
     await Schema(redis).steps()  # data of a newer release are not for this one
     return KeySpace(int(await client.get("pi:shards") or _settings().queue.shards))
 
 
-def _shards(backup: BinaryIO) -> int:
+def _read_shards(backup: BinaryIO) -> int:
     """For an empty Redis: what the setting says, or else what the backup came from."""
     queue = _settings().queue
-    return queue.shards if "shards" in queue.model_fields_set else int(header_of(backup)["shards"])
+    return queue.shards if "shards" in queue.model_fields_set else int(read_header(backup)["shards"])
 
 
 @contextmanager
-def _written(file: str) -> Iterator[BinaryIO]:
+def _open_output(file: str) -> Iterator[BinaryIO]:
     """The file, which appears under its name when it is whole; readable by its owner alone."""
     if file == "-":
         yield sys.stdout.buffer
@@ -223,7 +225,7 @@ def _progress(what: str) -> Iterator[Any]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _totals(verb: str, counts: dict[str, Any]) -> str:
+def _render_totals(verb: str, counts: dict[str, Any]) -> str:
     users, events, tenants, api_keys = (
         f"{counts[name]:,} {noun}{'' if counts[name] == 1 else 's'}"
         for name, noun in (("users", "user"), ("events", "event"), ("tenants", "tenant"), ("api_keys", "API key"))
@@ -231,7 +233,7 @@ def _totals(verb: str, counts: dict[str, Any]) -> str:
     return f"{verb}: {users} with {events}, {tenants}, {api_keys}."
 
 
-def _note(text: str) -> None:
+def _print(text: str) -> None:
     typer.echo(text, err=True)
 
 
@@ -239,13 +241,13 @@ def _run(work: Coroutine[Any, Any, Result]) -> Result:
     """The result, or the error as a sentence and exit code 1."""
     try:
         return asyncio.run(work)
-    except (BackupInvalid, UsersExist, Refused) as error:
+    except (BackupInvalid, UsersExist, CommandRefused) as error:
         hint = " (--replace replaces them, --keep-existing leaves them)" if isinstance(error, UsersExist) else ""
-        _note(f"error: {error}{hint}. Nothing was changed.")
+        _print(f"error: {error}{hint}. Nothing was changed.")
     except AlignXError as error:
-        _note(f"error: {error.detail}")
+        _print(f"error: {error.detail}")
     except (RedisError, OSError) as error:
-        _note(f"error: {error}")
+        _print(f"error: {error}")
     raise typer.Exit(1)
 
 

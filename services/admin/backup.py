@@ -1,7 +1,7 @@
 """Writes a backup: every user at one moment of their own, the sums of tenants, the records of API keys.
 
-The suite goes on meanwhile. A user's record is of one moment, so an acknowledged write is in it or
-came after it, never in part; users who come during the backup are in the next one.
+The suite runs on meanwhile. A user's record is of one moment, so it holds an acknowledged write wholly or not
+at all; users who appear during the backup are in the next one.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, BinaryIO
 from uuid import uuid4
 
-from services.admin.list_users import Roster, roster
+from services.admin.list_users import UserList, list_users
 from services.admin.records import BackupWriter, Record
 from services.admin.user_records import UserRecords
 from services.storage.connection import RedisClient
@@ -21,7 +21,7 @@ from services.storage.key_names import ALL_API_KEYS, KeySpace, api_key, tenant_a
 from services.storage.migrations import Schema
 
 Progress = Callable[[int, int], None]
-"""Called with (users done, users there are)."""
+"""Called with (users done, all users)."""
 
 _AT_ONCE = 32
 _PAGE = 500
@@ -39,23 +39,23 @@ async def write_backup(
         "created_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "tenant": tenant,
         "shards": keys.shards,
-        "token": await _token(client, keys),
+        "token": await _read_token(client, keys),
     }
     writer = BackupWriter(out, header)
-    sums = await _quality(client, keys)
-    async with roster(redis, tenant) as members:
+    sums = await _read_quality(client, keys)
+    async with list_users(redis, tenant) as members:
         for name in sorted(sums.keys() | set(members.tenants())):
             if tenant in (None, name):
                 writer.write({"kind": "tenant", "tenant": name, "quality": sums.get(name, {})})
-        async for record in _api_keys(client, tenant):
+        async for record in _read_api_keys(client, tenant):
             writer.write(record)
-        async for record in _users(UserRecords(redis, keys), members, progress):
+        async for record in _read_users(UserRecords(redis, keys), members, progress):
             writer.write(record)
     writer.end()
     return writer.counts
 
 
-async def _users(users: UserRecords, members: Roster, progress: Progress) -> AsyncIterator[Record]:
+async def _read_users(users: UserRecords, members: UserList, progress: Progress) -> AsyncIterator[Record]:
     total, done, names = len(members), 0, iter(members)
     while batch := list(islice(names, _AT_ONCE)):
         for record in await asyncio.gather(*(users.read(*name) for name in batch)):
@@ -65,23 +65,25 @@ async def _users(users: UserRecords, members: Roster, progress: Progress) -> Asy
         progress(done, total)
 
 
-async def _token(client: Any, keys: KeySpace) -> int:
+async def _read_token(client: Any, keys: KeySpace) -> int:
     """The highest fencing token given out."""
     tokens = [await client.get(keys.shard_prefix(shard) + "tok") for shard in range(keys.shards)]
     return max(int(token or 0) for token in tokens)
 
 
-async def _quality(client: Any, keys: KeySpace) -> dict[str, dict[str, str]]:
+async def _read_quality(client: Any, keys: KeySpace) -> dict[str, dict[str, str]]:
     """Prequential sums of each tenant over all shards."""
     sums: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for shard in range(keys.shards):
         for field, value in (await client.hgetall(keys.shard_prefix(shard) + "quality")).items():
             member, name = field.split(":")
             sums[KeySpace.split_member(f"{member}:")[0]][name] += float(value)
-    return {tenant: {name: f"{value:.17g}" for name, value in sorted(found.items())} for tenant, found in sums.items()}
+    return {
+        tenant: {name: f"{value:.17g}" for name, value in sorted(fields.items())} for tenant, fields in sums.items()
+    }
 
 
-async def _api_keys(client: Any, tenant: str | None) -> AsyncIterator[Record]:
+async def _read_api_keys(client: Any, tenant: str | None) -> AsyncIterator[Record]:
     index = ALL_API_KEYS if tenant is None else tenant_api_keys(tenant)
     after = "-"
     while ids := await client.zrangebylex(index, after, "+", 0, _PAGE):

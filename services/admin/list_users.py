@@ -1,4 +1,4 @@
-"""Who is there: the users of a Redis, each once and in order, without holding them in memory.
+"""Lists the users of a Redis, each once and in order, without holding them in memory.
 
 SCAN may name a key twice and in any order. The names go through a temporary file (SQLite), which
 makes them a sorted list with a length.
@@ -17,7 +17,7 @@ _SCAN = 1_000
 _BATCH = 5_000
 
 
-class Roster:
+class UserList:
     """A sorted list of users in a temporary file."""
 
     def __init__(self, names: sqlite3.Connection) -> None:
@@ -37,26 +37,26 @@ class Roster:
 
 
 @asynccontextmanager
-async def roster(redis: RedisClient, tenant: str | None = None) -> AsyncIterator[Roster]:
-    """The users there are now, of a tenant or of all."""
+async def list_users(redis: RedisClient, tenant: str | None = None) -> AsyncIterator[UserList]:
+    """The current users, of a tenant or of all."""
     with closing(sqlite3.connect("")) as names:  # no name: a file that SQLite removes by itself
         names.execute("CREATE TABLE members (name TEXT PRIMARY KEY) WITHOUT ROWID")
-        found: list[tuple[str]] = []
-        async for member in _members(redis, tenant):
-            found.append((member,))
-            if len(found) >= _BATCH:
-                _note(names, found)
-        _note(names, found)
-        yield Roster(names)
+        members: list[tuple[str]] = []
+        async for member in _scan_members(redis, tenant):
+            members.append((member,))
+            if len(members) >= _BATCH:
+                _store(names, members)
+        _store(names, members)
+        yield UserList(names)
 
 
-def _note(names: sqlite3.Connection, found: list[tuple[str]]) -> None:
-    names.executemany("INSERT OR IGNORE INTO members VALUES (?)", found)
-    found.clear()
+def _store(names: sqlite3.Connection, members: list[tuple[str]]) -> None:
+    names.executemany("INSERT OR IGNORE INTO members VALUES (?)", members)
+    members.clear()
 
 
-async def _members(redis: RedisClient, tenant: str | None) -> AsyncIterator[str]:
+async def _scan_members(redis: RedisClient, tenant: str | None) -> AsyncIterator[str]:
     client: Any = redis
-    wanted = "*" if tenant is None else quote(tenant, safe="")  # which leaves nothing that a pattern reads
-    async for key in client.scan_iter(match=f"pi:{{*}}:u:{wanted}:*:st", count=_SCAN):
+    pattern = "*" if tenant is None else quote(tenant, safe="")  # leaves no special character of a pattern
+    async for key in client.scan_iter(match=f"pi:{{*}}:u:{pattern}:*:st", count=_SCAN):
         yield key.split(":u:", 1)[1].removesuffix(":st")

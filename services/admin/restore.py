@@ -1,8 +1,8 @@
-"""Puts a backup back, into an empty suite or beside the users of one at work.
+"""Restores a backup, into an empty suite or beside the users of a running one.
 
 The whole file is checked, and looked through for users who exist, before the first record is written.
 Each user comes back in one step and remembers the backup, so that a restore that broke off is simply
-started again: what it had done is left as it is.
+started again: it skips the users it has restored.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which records of a backup are wanted."""
+    """Which records of a backup are restored."""
 
     tenant: str | None = None
     user: str | None = None
@@ -39,7 +39,7 @@ class Selection:
     tenant they were made for."""
     api_keys: bool = True
 
-    def takes(self, record: Record) -> bool:
+    def includes(self, record: Record) -> bool:
         match record["kind"]:
             case "user":
                 return self.tenant in (None, record["tenant"]) and self.user in (None, record["user"])
@@ -51,14 +51,14 @@ class Selection:
             case _:
                 return False
 
-    def named(self, record: Record) -> Record:
+    def retarget(self, record: Record) -> Record:
         """The record under the tenant it goes to."""
         return record | {"tenant": self.into} if self.into else record
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """What a whole and unchanged file holds."""
+class BackupContent:
+    """The frame of a file that has passed all checks."""
 
     header: Record
     end: Record
@@ -67,16 +67,16 @@ class Checked:
 
 
 class UsersExist(Exception):
-    """Users of the backup exist already, and it was not said what to do with them."""
+    """Users of the backup exist already, and no option says what to do with them."""
 
 
-def header_of(file: BinaryIO) -> Record:
-    """The header alone; the rest is not looked at. Raises BackupInvalid."""
+def read_header(file: BinaryIO) -> Record:
+    """The header alone. Raises BackupInvalid."""
     file.seek(0)
     return next(read_records(file))
 
 
-def check(file: BinaryIO, selection: Selection, migrations: int = len(MIGRATIONS)) -> Checked:
+def check(file: BinaryIO, selection: Selection, migrations: int = len(MIGRATIONS)) -> BackupContent:
     """Reads the whole file. Raises BackupInvalid."""
     file.seek(0)
     records = read_records(file)
@@ -88,8 +88,8 @@ def check(file: BinaryIO, selection: Selection, migrations: int = len(MIGRATIONS
         )
     taken, record = 0, header
     for record in records:
-        taken += record["kind"] == "user" and selection.takes(record)
-    return Checked(header, record, taken)
+        taken += record["kind"] == "user" and selection.includes(record)
+    return BackupContent(header, record, taken)
 
 
 class Restore:
@@ -112,48 +112,48 @@ class Restore:
     async def run(self, file: BinaryIO, existing: Existing, progress: Progress) -> Counter[str]:
         """What became of the users and API keys, by word: NEW, REPLACED, SAME_BACKUP, EXISTS, and
         API_KEYS written. Raises BackupInvalid or UsersExist before anything is written."""
-        checked = check(file, self._selection, len(self._migrations))
+        content = check(file, self._selection, len(self._migrations))
         if self._selection.tenant is not None and not any(self._batches(file)):
             raise BackupInvalid(f"the backup holds nothing of {self._selection.user or self._selection.tenant}")
         if existing == "refuse":
-            await self._refuse_existing(file, checked, progress)
+            await self._refuse_existing(file, content, progress)
         await Schema(self._redis).claim()
         await Store(self._redis, self._keys.shards).claim_shards()
-        await self._raise_tokens(int(checked.header["token"]))
+        await self._raise_tokens(int(content.header["token"]))
         done: Counter[str] = Counter()
         for batch in self._batches(file):
             others = [record for record in batch if record["kind"] != "user"]
             for record in others:
                 done["API_KEYS"] += await self._write_other(record)
             users = [record for record in batch if record["kind"] == "user"]
-            done.update(await asyncio.gather(*(self._write_user(one, checked.header, existing) for one in users)))
-            progress("restoring", sum(done.values()) - done["API_KEYS"], checked.taken)
+            done.update(await asyncio.gather(*(self._write_user(record, content.header, existing) for record in users)))
+            progress("restoring", sum(done.values()) - done["API_KEYS"], content.taken)
         return done
 
     def _batches(self, file: BinaryIO) -> Iterator[list[Record]]:
         file.seek(0)
-        records = (record for record in read_records(file) if self._selection.takes(record))
+        records = (record for record in read_records(file) if self._selection.includes(record))
         while batch := list(islice(records, _AT_ONCE)):
-            yield [self._selection.named(record) for record in batch]
+            yield [self._selection.retarget(record) for record in batch]
 
-    async def _refuse_existing(self, file: BinaryIO, checked: Checked, progress: Progress) -> None:
-        there, names, looked = 0, list[str](), 0
+    async def _refuse_existing(self, file: BinaryIO, content: BackupContent, progress: Progress) -> None:
+        count, names, looked = 0, list[str](), 0
         for batch in self._batches(file):
             users = [record for record in batch if record["kind"] == "user"]
             states = [self._keys.user(record["tenant"], record["user"]).state for record in users]
             marks = await asyncio.gather(*(self._client.hmget(state, "born", "restored") for state in states))
             for record, (born, restored) in zip(users, marks, strict=True):
-                if born is not None and restored != checked.header["id"]:
-                    there += 1
+                if born is not None and restored != content.header["id"]:
+                    count += 1
                     names += [f"{record['tenant']}/{record['user']}"] if len(names) < _SHOWN else []
             looked += len(users)
-            progress("looking for users who exist", looked, checked.taken)
-        if there:
-            more = ", …" if there > len(names) else ""
-            raise UsersExist(f"{there} of {checked.taken} users exist already: {', '.join(names)}{more}")
+            progress("looking for users who exist", looked, content.taken)
+        if count:
+            more = ", …" if count > len(names) else ""
+            raise UsersExist(f"{count} of {content.taken} users exist already: {', '.join(names)}{more}")
 
     async def _raise_tokens(self, token: int) -> None:
-        """No token is given out twice, not even after a restore into an empty Redis."""
+        """No fencing token is used twice, not even after a restore into an empty Redis."""
         for shard in range(self._keys.shards):
             key = self._keys.shard_prefix(shard) + "tok"
             behind = token - int(await self._client.get(key) or 0)

@@ -1,13 +1,12 @@
-"""A user as one record: everything as of one moment, put back in one step.
+"""A user as one record: read as of one moment, restored in one step.
 
-All strings are as Redis holds them, so that what is exported after a restore is the same to the byte.
+All strings are as Redis holds them, so that an export after a restore is the same to the byte.
 """
 
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Literal
 
-import orjson
 from redis.exceptions import ResponseError
 
 from services.admin.records import Record
@@ -16,17 +15,12 @@ from services.storage.key_names import KeySpace, UserKeys
 
 _LIVE_MS = 60_000
 
-_PASSING = frozenset({"own", "tok", "t0", "hold", "strikes", "restored", "from"})
-"""Of a user's state: what belongs to an update under way, or says where the user came from."""
+_TRANSIENT = frozenset({"own", "tok", "t0", "hold", "strikes", "restored", "from"})
+"""Fields of a user's state that a backup leaves out: those of an update under way, and the restored backup's id."""
 
 Existing = Literal["refuse", "keep", "replace", "again"]
 """What to do with a user who exists already. Who came from this very backup stays, but for `again`."""
 Restored = Literal["NEW", "REPLACED", "SAME_BACKUP", "EXISTS"]
-
-
-def kept_keys(keys: UserKeys) -> list[str]:
-    """The keys that a record holds, in the order of the scripts."""
-    return [keys.state, keys.log, keys.profile, keys.summary, keys.versions, keys.dead, keys.idempotency]
 
 
 class UserRecords:
@@ -39,32 +33,32 @@ class UserRecords:
 
     async def read(self, tenant: str, user: str) -> Record | None:
         """None when there is no such user (any more)."""
-        before, after, found = {"": ""}, dict[str, str](), list[Any]()
+        before, after, values = {"": ""}, dict[str, str](), list[Any]()
         while before != after:
-            before, *found, after = await self._look(self.keys.user(tenant, user))
+            before, *values, after = await self._read_once(self.keys.user(tenant, user))
         if not after:
             return None
         return {
             "kind": "user",
             "tenant": tenant,
             "user": user,
-            "state": {name: value for name, value in sorted(after.items()) if name not in _PASSING},
-            "log": _entries(found[4]),
-            "log_last": _last_id(found[5]),
-            "profile": found[2] or "",
-            "summary": found[3] or "",
-            "versions": dict(sorted(found[0].items())),
-            "set_aside": _entries(found[6]),
-            "set_aside_last": _last_id(found[7]),
-            "idempotency": dict(sorted(found[1].items())),
+            "state": {name: value for name, value in sorted(after.items()) if name not in _TRANSIENT},
+            "log": _entries(values[4]),
+            "log_last": _last_id(values[5]),
+            "profile": values[2] or "",
+            "summary": values[3] or "",
+            "versions": dict(sorted(values[0].items())),
+            "set_aside": _entries(values[6]),
+            "set_aside_last": _last_id(values[7]),
+            "idempotency": dict(sorted(values[1].items())),
         }
 
-    async def _look(self, keys: UserKeys) -> list[Any]:
+    async def _read_once(self, keys: UserKeys) -> list[Any]:
         """The state, everything else, and the state again: every write of a user changes the state, so
         all is of one moment if both are the same. A script would copy a long history into Lua, and
-        Redis would stand still meanwhile; a transaction is not to be had on every cluster client."""
+        Redis would block meanwhile; not every cluster client has transactions."""
         pipe = self._redis.pipeline(transaction=False)
-        state, log, profile, summary, versions, dead, idempotency = kept_keys(keys)
+        state, log, profile, summary, versions, dead, idempotency = keys.permanent
         for fields in (state, versions, idempotency):
             pipe.hgetall(fields)
         for text in (profile, summary):
@@ -73,19 +67,23 @@ class UserRecords:
             pipe.xrange(stream)
             pipe.xinfo_stream(stream)  # an error for a user who never had one
         pipe.hgetall(state)
-        return [_answered(one) for one in await pipe.execute(raise_on_error=False)]
+        return [_check_reply(reply) for reply in await pipe.execute(raise_on_error=False)]
 
     async def write(self, record: Record, backup: str, existing: Existing) -> Restored:
         """Puts the user back, unless one of this name exists and is not to be replaced."""
         keys = self.keys.user(record["tenant"], record["user"])
-        word: Restored = await self._restore(
-            keys=[*kept_keys(keys), keys.live, keys.ready, keys.leases, keys.calls],
-            args=[keys.member, backup, existing, orjson.dumps(record), _LIVE_MS],
+        word: Restored = await self._restore.run(
+            [*keys.own, keys.ready, keys.leases],
+            member=keys.member,
+            backup=backup,
+            existing=existing,
+            record=record,
+            live_ms=_LIVE_MS,
         )
         return word
 
 
-def _answered(reply: Any) -> Any:
+def _check_reply(reply: Any) -> Any:
     """The reply; None for a stream that does not exist. Raises what else went wrong."""
     if isinstance(reply, ResponseError) and "no such key" in str(reply):
         return None
@@ -94,9 +92,9 @@ def _answered(reply: Any) -> Any:
     return reply
 
 
-def _entries(found: Sequence[tuple[str, dict[str, str]]] | None) -> list[list[Any]]:
+def _entries(values: Sequence[tuple[str, dict[str, str]]] | None) -> list[list[Any]]:
     """[id, [field, value, …]] of each entry of a stream."""
-    return [[event_id, [*chain.from_iterable(fields.items())]] for event_id, fields in found or ()]
+    return [[event_id, [*chain.from_iterable(fields.items())]] for event_id, fields in values or ()]
 
 
 def _last_id(info: dict[str, Any] | None) -> str:

@@ -8,17 +8,19 @@ from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
 
-from services.preference.erase import Erasure
 from services.preference.queue import Queue
-from services.preference.routes import router
+from services.preference.routes import PreferenceState, router
 from services.preference.service import PreferenceService
 from services.preference.update_metrics import IngestMetrics
 from services.server.app import create_app, serve
 from services.server.health import Check
 from services.server.metrics import create_registry
+from services.server.state import Process, state_of
+from services.server.store import require_store
 from services.settings import Settings, load_settings
+from services.storage.aof_rewrite import AofRewriter
 from services.storage.connection import open_redis
-from services.storage.startup_check import Opening, opened
+from services.storage.startup_check import Opening
 from services.storage.users import Store
 
 PORT = 8101
@@ -29,20 +31,17 @@ def create_preference_app(settings: Settings) -> FastAPI:
     metrics = IngestMetrics(registry)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[PreferenceState]:
         async with (
             open_redis(settings.redis) as redis,
-            Erasure.open(redis, settings.redis.rewrite_after_erase_s) as erasure,
+            AofRewriter.open(redis, settings.redis.rewrite_after_erase_s) as rewriter,
+            Opening.of(store := Store(redis, settings.queue.shards)) as opening,
         ):
-            store = Store(redis, settings.queue.shards)
-            queue = Queue(redis, settings.queue, settings.summary)
-            app.state.service = PreferenceService(store, queue, settings, metrics, erasure)
-            async with Opening.of(store) as app.state.opening:
-                yield
+            queue, drain = Queue(redis, settings.queue, settings.summary), state_of(app, Process).drain
+            yield PreferenceState(opening, PreferenceService(store, queue, settings, metrics, rewriter, drain))
 
     def checks(app: FastAPI) -> Mapping[str, Check]:
-        opening: Opening = app.state.opening
-        return {"redis": opening.ready}
+        return {"redis": state_of(app, PreferenceState).opening.ready}
 
     app = create_app(
         service="preference",
@@ -52,7 +51,7 @@ def create_preference_app(settings: Settings) -> FastAPI:
         checks=checks,
         lifespan=lifespan,
     )
-    app.include_router(router, dependencies=[Depends(opened)])
+    app.include_router(router, dependencies=[Depends(require_store)])
     return app
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from prometheus_client import Gauge
 
 from services.errors import AlignXError, EngineUnavailable
+from services.preference.queue_records import Claim
 from services.settings import Settings
 
 _TRIAL_EVERY = 6
@@ -43,11 +44,11 @@ class AdaptiveLimit:
         self.gauge.set(int(value))
 
 
-class Pace:
+class Backoff:
     """When the next update, or the next probe, may start. `clock` gives seconds."""
 
     def __init__(self, settings: Settings, gauge: Gauge, clock: Callable[[], float] = time.monotonic) -> None:
-        self.limit = AdaptiveLimit(settings.summary.workers, gauge)
+        self._limit = AdaptiveLimit(settings.summary.workers, gauge)
         self._failures_allowed = settings.engine.breaker_failures
         self._cooldown_s = settings.engine.breaker_cooldown_s
         self._clock = clock
@@ -58,47 +59,47 @@ class Pace:
         self._trial = False
 
     @property
-    def held_back(self) -> bool:
+    def is_paused(self) -> bool:
         """Whether updates wait because the engine has failed one after another."""
         return self._failures >= self._failures_allowed
 
     @property
-    def most(self) -> int:
+    def limit(self) -> int:
         """How many updates may run at once while the engine is well."""
-        return int(self.limit.value)
+        return int(self._limit.value)
 
     def allows(self, running: int) -> bool:
         """Whether a further update may start beside those `running`."""
-        return running < self.most and (self._trial or not self.held_back)
+        return running < self.limit and (self._trial or not self.is_paused)
 
     def admit(self) -> None:
-        """An update starts; it ends by one of the three methods below, or tells nothing about the engine."""
+        """An update starts. One of the three methods below records its end, unless the engine had no part in it."""
         self._trial = False
 
-    def succeeded(self) -> None:
-        self.limit.succeed()
+    def record_success(self) -> None:
+        self._limit.succeed()
         self._failures = 0
 
-    def engine_failed(self, fault: str) -> None:
+    def record_engine_failure(self, fault: str) -> None:
         """The engine is away, overloaded or broke off. `fault` says so without a user's text."""
-        self.limit.fail()
-        self.refused(fault)
+        self._limit.fail()
+        self.record_refusal(fault)
 
-    def refused(self, fault: str) -> None:
-        """The engine refused a prompt or wrote no summary, through whose fault ever."""
-        before, self._fault = self.held_back, fault
+    def record_refusal(self, fault: str) -> None:
+        """The engine refused a prompt or wrote no summary, whatever the cause."""
+        before, self._fault = self.is_paused, fault
         self._failures += 1
-        if self.held_back and not before:
+        if self.is_paused and not before:
             self._probe_at, self._failed_probes = self._clock(), 0
 
     @property
-    def probe_due(self) -> bool:
-        return self.held_back and self._clock() >= self._probe_at
+    def is_probe_due(self) -> bool:
+        return self.is_paused and self._clock() >= self._probe_at
 
-    def probed(self, error: AlignXError | None) -> None:
-        """How the probe ended: updates go on, or wait for the next one."""
+    def record_probe(self, error: AlignXError | None) -> None:
+        """Updates go on if the probe passed; else they wait for the next one."""
         if error is None:
-            if self._failed_probes and self.held_back:
+            if self._failed_probes and self.is_paused:
                 logger.info("the engine writes summaries again")
             self._failures = 0
             return
@@ -111,5 +112,22 @@ class Pace:
 
     async def ready(self) -> None:
         """Raises EngineUnavailable with the cause while updates are held back."""
-        if self.held_back:
+        if self.is_paused:
             raise EngineUnavailable(self._fault)
+
+
+class ServedUsers:
+    """The latest users whom the engine has served. A refusal of another user is the data's fault only if the
+    engine has served one of these since."""
+
+    def __init__(self) -> None:
+        self._claimed_ms: dict[str, int] = {}
+
+    def add(self, claim: Claim) -> None:
+        self._claimed_ms[claim.member] = max(claim.at_ms, self._claimed_ms.pop(claim.member, 0))
+        if len(self._claimed_ms) > 2:  # of two users at least one is another
+            del self._claimed_ms[min(self._claimed_ms, key=self._claimed_ms.__getitem__)]
+
+    def latest_except(self, claim: Claim) -> int:
+        """When the latest of them but the claim's user was claimed, ms; 0 for none."""
+        return max((at_ms for member, at_ms in self._claimed_ms.items() if member != claim.member), default=0)

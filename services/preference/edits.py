@@ -1,4 +1,4 @@
-"""A person's own hand on the summary: entity tags, edits, rollbacks and diffs of versions."""
+"""Edits of a summary by its user: entity tags, conditional writes, rollbacks and diffs of versions."""
 
 import difflib
 import re
@@ -18,13 +18,13 @@ def etag(current: Preferences) -> str:
     return f'"{current.version}"' if current.version else f'"0-{current.events_total}"'
 
 
-def unchanged(if_none_match: str | None, tag: str) -> bool:
-    """Whether a reader has the text of `tag` already; weak tags count, as RFC 9110 has it for reads."""
+def matches_any(if_none_match: str | None, tag: str) -> bool:
+    """Whether an If-None-Match header names `tag`; weak tags match (RFC 9110, 13.1.2)."""
     tags = {known.strip().removeprefix("W/") for known in (if_none_match or "").split(",")}
     return bool(tags & {tag, "*"})
 
 
-def matched_version(if_match: str | None, current: int) -> int:
+def resolve_if_match(if_match: str | None, current: int) -> int:
     """The version a conditional write starts from.
 
     Raises PreconditionRequired without If-Match where there is a version to lose, StaleVersion when
@@ -47,14 +47,14 @@ def matched_version(if_match: str | None, current: int) -> int:
     return current
 
 
-def edited(text: str, parent: int) -> SummaryVersion:
+def create_edit(text: str, parent: int) -> SummaryVersion:
     """The version that a user's own text becomes."""
     return SummaryVersion(
         version=parent + 1, text=text, source=USER_SOURCE, parent=parent or None, created_at=datetime.now(UTC)
     )
 
 
-def restored(target: SummaryVersion, current: int) -> SummaryVersion:
+def create_rollback(target: SummaryVersion, current: int) -> SummaryVersion:
     """The version that repeats `target` after version `current`."""
     return SummaryVersion(
         version=current + 1,

@@ -1,4 +1,4 @@
-"""Everything kept of one user as JSON lines, portable and in a form `alignx ingest` reads again."""
+"""All stored data of one user as JSON lines, which `alignx ingest` reads."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -11,8 +11,8 @@ _PAGE = 200
 
 
 async def export_lines(store: Store, tenant: str, user: str) -> AsyncIterator[bytes]:
-    """First a header, then a line for each event, each version (oldest first) and each event that
-    was set aside. Raises UserUnknown at the first line."""
+    """First a header, then a line for each event, each version (oldest first) and each dead
+    letter. Raises UserUnknown at the first line."""
     current = await store.preferences(tenant, user)
     header = {
         "kind": "header",
@@ -33,6 +33,6 @@ async def export_lines(store: Store, tenant: str, user: str) -> AsyncIterator[by
         yield orjson.dumps({"kind": "version", **version.model_dump(mode="json", exclude_none=True)}) + b"\n"
     after = None
     while letters := await store.dead_letters(tenant, user, after, _PAGE):
-        for place, letter in letters:
+        for entry_id, letter in letters:
             yield orjson.dumps({"kind": "dead_letter", **letter.model_dump(mode="json", exclude_none=True)}) + b"\n"
-            after = place
+            after = entry_id

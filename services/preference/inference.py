@@ -1,8 +1,8 @@
 """Writes summaries: from new events and the past summary (streaming), or from the whole history.
 
-A `Writer` turns what is known of a user into a draft. With an engine that is the AlignXplore+ prompt
-and the model's reply, streamed while it is written; without one it is the fast profile in words. A reply
-that is no summary is asked for once more, then the update fails and the summary stays as it is.
+A `Writer` makes a draft from events, past summary and profile. With an engine it sends the AlignXplore+
+prompt and streams the model's reply; without one it renders the fast profile. After a reply that is no summary
+it sends one more request; then the update fails and the summary stays as it is.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from services.engine.judge import judge
 from services.engine.limits import Engine
 from services.engine.wire import Completion, Delta
 from services.errors import UnusableReply
-from services.preference.queue import Scored
+from services.preference.queue_records import PrequentialSums
 from services.profile.render import render
 from services.profile.statistics import Profile
 from services.prompts.build import Prompt, estimate_tokens, update_prompt
@@ -32,9 +32,9 @@ BACKGROUND = 10
 """Priority of an update at the engine; chat runs at 0, and lower goes first."""
 _FLUSH_CHARS, _FLUSH_S = 48, 0.05
 _SPARE_TOKENS = 512
-"""Kept free of a longer second reply, for estimates that are too low."""
+"""Margin of a longer second reply, because estimates of tokens may be too low."""
 _LONG_CHARS = 4_000
-"""A reply from here on takes milliseconds to check, so it is not done on the event loop."""
+"""A longer reply takes milliseconds to check, so a thread checks it."""
 _PROBE = ComparisonInteraction(
     query="How long do I boil an egg?",
     chosen="Six minutes for a soft egg, ten for a hard one.",
@@ -42,14 +42,14 @@ _PROBE = ComparisonInteraction(
 )
 
 
-class Watchers(Protocol):
-    """Those who follow a summary while it is written."""
+class Listener(Protocol):
+    """Receives a summary while it is written."""
 
     async def begin(self) -> None:
-        """A text begins; what they have seen of one before is void."""
+        """A text begins; it replaces one that came before."""
 
     def engine_answers(self) -> None:
-        """The engine has taken the prompt and writes, perhaps its reasoning first."""
+        """The engine has accepted the prompt and writes, perhaps its reasoning first."""
 
     async def show(self, text: str) -> None:
         """A further piece of the text."""
@@ -57,7 +57,7 @@ class Watchers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What one try at a reply asks of the engine."""
+    """Sampling parameters of one request for a summary."""
 
     max_tokens: int
     temperature: float
@@ -66,7 +66,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a summary is written from."""
+    """The input of a summary."""
 
     tenant: str
     interactions: Sequence[Interaction]
@@ -89,30 +89,30 @@ class Draft:
 
 
 class Writer(Protocol):
-    async def write(self, material: Material, watchers: Watchers) -> Draft:
+    async def write(self, material: Material, listener: Listener) -> Draft:
         """Raises EngineUnavailable, EngineRejected, UnusableReply or EngineError."""
         ...
 
     async def probe(self) -> None:
-        """A draft of nobody's, to see whether any can be written. Raises what `write` raises."""
+        """Tests the engine with the draft of a fixed event. Raises what `write` raises."""
         ...
 
 
 class ProfileWriter:
     """The fast profile in words: no engine, no tokens."""
 
-    async def write(self, material: Material, watchers: Watchers) -> Draft:
+    async def write(self, material: Material, listener: Listener) -> Draft:
         text = render(material.profile)
-        await watchers.begin()
-        await watchers.show(text)
+        await listener.begin()
+        await listener.show(text)
         return Draft(text=text, source="profile")
 
     async def probe(self) -> None:
         pass  # it never fails
 
 
-class _Nobody:
-    """Watches a probe."""
+class _NullListener:
+    """Ignores the text of a probe."""
 
     async def begin(self) -> None:
         pass
@@ -125,7 +125,7 @@ class _Nobody:
 
 
 class EngineWriter:
-    """The model's reply to the update prompt. `observe` hears the reason of every unusable reply."""
+    """The model's reply to the update prompt. `observe` is called with the reason of each unusable reply."""
 
     def __init__(
         self, engine: Engine, settings: SummarySettings, context_tokens: int, observe: Callable[[str], None]
@@ -135,23 +135,23 @@ class EngineWriter:
         self.context_tokens = context_tokens
         self.observe = observe
 
-    async def write(self, material: Material, watchers: Watchers) -> Draft:
+    async def write(self, material: Material, listener: Listener) -> Draft:
         past = material.past.text if material.past else None
         prompt = update_prompt(past, material.interactions, past_tokens=self.settings.past_tokens)
         first = Attempt(self.settings.max_tokens, self.settings.temperature)
         try:
-            return await self._draft(material.tenant, prompt, first, watchers)
+            return await self._draft(material.tenant, prompt, first, listener)
         except UnusableReply as error:
-            second = self._second(error.reason, prompt)
-        return await self._draft(material.tenant, prompt, second, watchers)
+            attempt = self._retry_attempt(error.reason, prompt)
+        return await self._draft(material.tenant, prompt, attempt, listener)
 
     async def probe(self) -> None:
         prompt = update_prompt(None, [_PROBE], past_tokens=self.settings.past_tokens)
-        await self._draft("", prompt, Attempt(self.settings.max_tokens, self.settings.temperature), _Nobody())
+        await self._draft("", prompt, Attempt(self.settings.max_tokens, self.settings.temperature), _NullListener())
 
-    def _second(self, reason: str, prompt: Prompt) -> Attempt:
-        """A reply that the limit cut off gets twice the tokens, one that only thought does without, any
-        other is written with less chance in it."""
+    def _retry_attempt(self, reason: str, prompt: Prompt) -> Attempt:
+        """The second request: twice the tokens after a reply that the limit cut off, no reasoning after one that
+        held nothing else, half the temperature after any other."""
         if reason not in ("cut", "thinking"):
             return Attempt(self.settings.max_tokens, self.settings.temperature / 2)
         used = sum(estimate_tokens(message["content"]) for message in prompt.messages)
@@ -159,9 +159,9 @@ class EngineWriter:
         most = max(self.settings.max_tokens, min(2 * self.settings.max_tokens, room))
         return Attempt(most, self.settings.temperature, thinking=reason != "thinking")
 
-    async def _draft(self, tenant: str, prompt: Prompt, attempt: Attempt, watchers: Watchers) -> Draft:
-        await watchers.begin()
-        splitter, feed = ReplySplitter(), _Feed(watchers)
+    async def _draft(self, tenant: str, prompt: Prompt, attempt: Attempt, listener: Listener) -> Draft:
+        await listener.begin()
+        splitter, feed = ReplySplitter(), _TextBuffer(listener)
         pieces: list[str] = []
         completion: Completion | None = None
         stream = self.engine.stream(
@@ -176,7 +176,7 @@ class EngineWriter:
         )
         async with aclosing(stream) as parts:
             async for part in parts:
-                watchers.engine_answers()
+                listener.engine_answers()
                 match part:
                     case Delta(text=text):
                         pieces.append(text)
@@ -186,9 +186,9 @@ class EngineWriter:
         await feed.add(splitter.close())
         await feed.flush()
         assert completion is not None, "a stream ends with its completion"
-        return await self._checked("".join(pieces), completion, prompt.template)
+        return await self._parse("".join(pieces), completion, prompt.template)
 
-    async def _checked(self, text: str, completion: Completion, template: str) -> Draft:
+    async def _parse(self, text: str, completion: Completion, template: str) -> Draft:
         parse = partial(parse_summary, text, max_chars=self.settings.max_chars, finish_reason=completion.finish_reason)
         try:
             reply = parse() if len(text) < _LONG_CHARS else await asyncio.to_thread(parse)
@@ -205,11 +205,11 @@ class EngineWriter:
         )
 
 
-class _Feed:
+class _TextBuffer:
     """Groups tokens, so that a summary of 300 tokens is some 30 writes to Redis and not 300."""
 
-    def __init__(self, watchers: Watchers) -> None:
-        self.watchers = watchers
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
         self.held = ""
         self.last = time.monotonic()
 
@@ -220,7 +220,7 @@ class _Feed:
 
     async def flush(self) -> None:
         if self.held:
-            await self.watchers.show(self.held)
+            await self.listener.show(self.held)
         self.held, self.last = "", time.monotonic()
 
 
@@ -230,7 +230,7 @@ def sample_pairs(interactions: Sequence[Interaction], count: int) -> list[Pair]:
     return pairs if len(pairs) <= count else random.sample(pairs, count)
 
 
-async def score_summary(engine: Engine, tenant: str, summary: str, pairs: Sequence[Pair]) -> Scored:
+async def score_summary(engine: Engine, tenant: str, summary: str, pairs: Sequence[Pair]) -> PrequentialSums:
     """How well `summary` predicts choices it has not seen, by the engine's letter probabilities."""
     judgements = [
         await judge(
@@ -243,4 +243,4 @@ async def score_summary(engine: Engine, tenant: str, summary: str, pairs: Sequen
         )
         for pair in pairs
     ]
-    return Scored.of([judgement.probabilities[0] for judgement in judgements])
+    return PrequentialSums.from_probabilities([judgement.probabilities[0] for judgement in judgements])

@@ -1,8 +1,8 @@
-"""Takes interactions in: checks their size, folds them into the fast profile, appends them.
+"""Appends interactions: checks their size, folds them into the fast profile, stores both.
 
-The profile is read, folded and written back with the events in one script that is refused if any
-other writer came in between; then it is read again and made again. So every event is in the profile
-exactly once, and each choice is predicted by the profile as it was just before (prequential).
+One script stores the events and the new profile, unless another writer came in between; then the profile is
+read and folded again. So each event is in the profile exactly once, and the profile just before an event
+predicts its choices (prequential test).
 """
 
 import asyncio
@@ -14,16 +14,16 @@ from weakref import WeakValueDictionary
 from alignx.schemas.interactions import Interaction
 from alignx.schemas.summaries import SummaryVersion
 from services.errors import PayloadTooLarge
-from services.preference.edits import restored
-from services.preference.queue import Appended, Queue, Scored
-from services.preference.trace_links import origin_of
+from services.preference.edits import create_rollback
+from services.preference.queue import Queue
+from services.preference.queue_records import Append, AppendResult, PrequentialSums, encode_origin
 from services.preference.update_metrics import IngestMetrics
 from services.profile.fold import fold, with_own_text
 from services.profile.serialize import dumps
 from services.profile.statistics import Profile
 from services.server.logging import ARRIVED
 from services.settings import LimitSettings
-from services.storage.users import Store, encode_interaction, own_text
+from services.storage.users import Store, encode_interaction, find_own_text
 from services.tracing import child_span
 
 
@@ -36,7 +36,7 @@ class Ingest:
         self.limits = limits
         self.metrics = metrics
         # Writers of one user take turns here, so that only other processes can come in between.
-        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def append(
         self,
@@ -46,7 +46,7 @@ class Ingest:
         *,
         idempotency_key: str = "",
         at_once: bool = False,
-    ) -> Appended:
+    ) -> AppendResult:
         """Stores all interactions or none. `at_once` starts the update without waiting for more.
 
         Raises PayloadTooLarge, BacklogFull, QueueFull, IdempotencyMismatch.
@@ -54,7 +54,7 @@ class Ingest:
         arrived = ARRIVED.get() or time.perf_counter()
         encoded = self._encode(interactions)
         digest = hashlib.sha256("\n".join(encoded).encode()).hexdigest()[:32]
-        async with self._turn(tenant, user):
+        async with self._lock(tenant, user):
             with child_span("append") as span:
                 while True:
                     stamp, profile = await self.store.profile(tenant, user)
@@ -62,19 +62,11 @@ class Ingest:
                     for interaction in interactions:
                         profile, predicted = fold(profile, interaction)
                         probabilities += predicted
-                    scored = Scored.of(probabilities)
-                    appended = await self.queue.append(
-                        tenant,
-                        user,
-                        encoded,
-                        stamp=stamp,
-                        profile=dumps(profile),
-                        scored=scored,
-                        idempotency_key=idempotency_key,
-                        digest=digest,
-                        at_once=at_once,
-                        call=origin_of(span),
+                    scored = PrequentialSums.from_probabilities(probabilities)
+                    new = Append(
+                        encoded, stamp, dumps(profile), scored, idempotency_key, digest, at_once, encode_origin(span)
                     )
+                    appended = await self.queue.append(tenant, user, new)
                     if appended:
                         break
                     self.metrics.moved.inc()
@@ -84,26 +76,24 @@ class Ingest:
         return appended
 
     async def edit(self, tenant: str, user: str, expected: int, record: SummaryVersion) -> None:
-        """Makes the user's own text current, and the head of what the profile writes from then on.
-        Raises StaleVersion."""
+        """Makes the user's own text current; the profile's text starts with it from then on. Raises StaleVersion."""
 
-        async def rewritten(profile: Profile) -> Profile:
+        async def replace_text(profile: Profile) -> Profile:
             return with_own_text(profile, record.text)
 
-        await self._rewrite(tenant, user, expected, record, rewritten)
+        await self._rewrite(tenant, user, expected, record, replace_text)
 
     async def roll_back(self, tenant: str, user: str, current: int, target: SummaryVersion) -> None:
-        """Makes the text of `target` current again, and the profile what it was then: the events that
-        summaries have taken in since do not count any more, those that still wait do.
-        Raises StaleVersion."""
+        """Makes the text of `target` current again and restores the profile of that time: events that later
+        summaries include no longer count, events that still wait do. Raises StaleVersion."""
         chain = await self.store.ancestry(tenant, user, target.version)
-        then = next((version.events.last for version in chain if version.events.last), "0-0")
-        now = (await self.store.state(tenant, user)).cursor
+        last_included = next((version.events.last for version in chain if version.events.last), "0-0")
+        cursor = (await self.store.state(tenant, user)).cursor
 
-        async def as_it_was(_: Profile) -> Profile:
-            return await self.store.fold_history(tenant, user, own_text(chain), left_out=(then, now))
+        async def refold(_: Profile) -> Profile:
+            return await self.store.fold_history(tenant, user, find_own_text(chain), left_out=(last_included, cursor))
 
-        await self._rewrite(tenant, user, current, restored(target, current), as_it_was)
+        await self._rewrite(tenant, user, current, create_rollback(target, current), refold)
 
     async def _rewrite(
         self,
@@ -113,7 +103,7 @@ class Ingest:
         record: SummaryVersion,
         change: Callable[[Profile], Awaitable[Profile]],
     ) -> None:
-        async with self._turn(tenant, user):
+        async with self._lock(tenant, user):
             while True:
                 stamp, profile = await self.store.profile(tenant, user)
                 raw = dumps(await change(profile))
@@ -121,8 +111,8 @@ class Ingest:
                     return
                 self.metrics.moved.inc()
 
-    def _turn(self, tenant: str, user: str) -> asyncio.Lock:
-        return self._turns.setdefault((tenant, user), asyncio.Lock())
+    def _lock(self, tenant: str, user: str) -> asyncio.Lock:
+        return self._locks.setdefault((tenant, user), asyncio.Lock())
 
     def _encode(self, interactions: Sequence[Interaction]) -> list[str]:
         if len(interactions) > self.limits.events_per_call:
@@ -132,17 +122,17 @@ class Ingest:
                 limit=self.limits.events_per_call,
             )
         encoded = [encode_interaction(interaction) for interaction in interactions]
-        for place, event in enumerate(encoded):
+        for index, event in enumerate(encoded):
             size = len(event.encode())
             if size > self.limits.event_bytes:
                 raise PayloadTooLarge(
-                    f"events.{place}: {size} bytes; the limit for one event is {self.limits.event_bytes}.",
-                    errors=[{"field": f"events.{place}", "message": f"at most {self.limits.event_bytes} bytes"}],
+                    f"events.{index}: {size} bytes; the limit for one event is {self.limits.event_bytes}.",
+                    errors=[{"field": f"events.{index}", "message": f"at most {self.limits.event_bytes} bytes"}],
                     limit=self.limits.event_bytes,
                 )
         return encoded
 
-    def _count(self, interactions: Sequence[Interaction], scored: Scored, appended: Appended) -> None:
+    def _count(self, interactions: Sequence[Interaction], scored: PrequentialSums, appended: AppendResult) -> None:
         if appended.replayed:
             self.metrics.replays.inc()
             return

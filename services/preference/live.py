@@ -3,16 +3,19 @@
 A worker adds to the user's live stream in Redis; every open connection follows it by its own blocking
 read. Events: `pending` (an update has begun: forget earlier deltas), `delta` (a piece of text),
 `version` (the whole new summary), `error` (a problem; the update is tried again). The id of an event
-is its place in the live stream, so a client that comes back with Last-Event-ID misses nothing: where
-what follows that id is no longer all kept, it gets the current summary as a new client does.
+is that of its entry in the live stream, so a client that reconnects with Last-Event-ID misses nothing: if
+entries after that id are deleted, it gets the current summary as a new client does.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 
 import orjson
 
 from services.errors import AlignXError, StoreUnavailable
+from services.preference.queue import Queue
+from services.preference.queue_records import Claim
 from services.server.app import STORE_FAULTS, sse
 from services.server.shutdown import Drain
 from services.storage.connection import read_stream
@@ -25,8 +28,27 @@ KEEP_ALIVE = b": keep-alive\n\n"
 Entry = tuple[str, Mapping[str, str]]
 
 
+class LiveText:
+    """Writes an update to the user's live stream. `begun` is set once the engine answers."""
+
+    def __init__(self, queue: Queue, claim: Claim) -> None:
+        self.queue = queue
+        self.claim = claim
+        self.begun = asyncio.Event()
+
+    async def begin(self) -> None:
+        pending = {"pending": self.claim.pending, "version": self.claim.version}
+        await self.queue.publish(self.claim, "pending", orjson.dumps(pending).decode())
+
+    def engine_answers(self) -> None:
+        self.begun.set()
+
+    async def show(self, text: str) -> None:
+        await self.queue.publish(self.claim, "delta", orjson.dumps({"text": text}).decode())
+
+
 async def follow(store: Store, tenant: str, user: str, last_event_id: str | None, drain: Drain) -> AsyncIterator[bytes]:
-    """Encoded events until the client goes, the user is erased or the service drains."""
+    """Encoded events until the client disconnects, the user is erased or the service drains."""
     try:
         async for chunk in _follow(store, tenant, user, last_event_id, drain):
             yield chunk
@@ -46,7 +68,7 @@ async def _follow(
     if not whole:
         async for chunk in _snapshot(store, tenant, user, position):
             yield chunk
-        entries = _unfinished(entries)
+        entries = _running_update(entries)
     while not drain.over:
         for position, fields in entries:
             yield await _encode(store, tenant, user, position, fields)
@@ -55,7 +77,7 @@ async def _follow(
             await store.state(tenant, user)
             yield KEEP_ALIVE
             spoke = time.monotonic()
-        entries = _first_stream(await read_stream(store.redis, live, position, _BLOCK_MS))
+        entries = _parse_entries(await read_stream(store.redis, live, position, _BLOCK_MS))
 
 
 async def _snapshot(store: Store, tenant: str, user: str, position: str) -> AsyncIterator[bytes]:
@@ -76,14 +98,14 @@ async def _entries(store: Store, live: str, after: str | None) -> tuple[bool, li
     return bool(before), entries
 
 
-def _unfinished(entries: list[Entry]) -> list[Entry]:
-    """What was already said of an update that is still under way."""
-    for place in range(len(entries) - 1, -1, -1):
-        match entries[place][1]["e"]:
+def _running_update(entries: list[Entry]) -> list[Entry]:
+    """The entries of the update under way."""
+    for index in range(len(entries) - 1, -1, -1):
+        match entries[index][1]["e"]:
             case "version":
                 return []
             case "pending":
-                return entries[place:]
+                return entries[index:]
     return []
 
 
@@ -94,11 +116,11 @@ async def _encode(store: Store, tenant: str, user: str, position: str, fields: M
     return sse(current.model_dump_json().encode(), event="version", event_id=position)
 
 
-def _first_stream(found: object) -> list[Entry]:
+def _parse_entries(answer: object) -> list[Entry]:
     """The entries of an XREAD of one stream, in either form redis-py gives it (RESP2 or RESP3)."""
-    if not found:
+    if not answer:
         return []
-    if isinstance(found, Mapping):
-        return [(position, fields) for batch in next(iter(found.values())) for position, fields in batch]
-    assert isinstance(found, list)
-    return list(found[0][1])
+    if isinstance(answer, Mapping):
+        return [(position, fields) for batch in next(iter(answer.values())) for position, fields in batch]
+    assert isinstance(answer, list)
+    return list(answer[0][1])

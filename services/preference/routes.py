@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
@@ -26,14 +27,13 @@ from alignx.schemas.summaries import (
     VersionDiff,
     VersionList,
 )
-from services.errors import InvalidRequest, Unavailable
+from services.errors import InvalidRequest
 from services.preference import edits
-from services.preference.export import export_lines
-from services.preference.live import follow
 from services.preference.service import PreferenceService
 from services.server.app import tenant_of
 from services.server.requests import JsonRoute
-from services.server.shutdown import Drain
+from services.server.state import state_of
+from services.server.store import StoreState
 
 _WAIT = re.compile(r"(?:^|[,\s;])wait=(\d{1,6})")
 
@@ -43,12 +43,18 @@ IfMatch = Annotated[str | None, Header(alias="If-Match", description='The ETag t
 Limit = Annotated[int, Query(ge=1, le=1_000, description="Entries of the page.")]
 
 
-def _service(request: Request) -> PreferenceService:
-    service: PreferenceService = request.app.state.service
-    return service
+@dataclass(frozen=True, slots=True)
+class PreferenceState(StoreState):
+    """What the service's lifespan opens."""
+
+    service: PreferenceService
 
 
-Service = Annotated[PreferenceService, Depends(_service)]
+async def preference_service(request: Request) -> PreferenceService:
+    return state_of(request.app, PreferenceState).service
+
+
+Service = Annotated[PreferenceService, Depends(preference_service)]
 router = APIRouter(prefix="/v1", route_class=JsonRoute)
 
 
@@ -67,9 +73,9 @@ async def append_events(
 ) -> EventsAccepted:
     """Stores all of the interactions or none. With an `Idempotency-Key` the call can be repeated for
     a day without storing anything twice."""
-    wanted = _WAIT.search(prefer or "")
-    wait_s = min(float(wanted[1]), service.settings.limits.wait_s) if wanted else 0.0
-    if wanted:
+    preference = _WAIT.search(prefer or "")
+    wait_s = min(float(preference[1]), service.settings.limits.wait_s) if preference else 0.0
+    if preference:
         response.headers["Preference-Applied"] = f"wait={wait_s:g}"
     return await service.append(tenant, user, body.events, idempotency_key or "", wait_s)
 
@@ -79,9 +85,7 @@ async def list_events(
     tenant: Tenant, user: User, service: Service, after: str | None = None, limit: Limit = 100
 ) -> InteractionList:
     _check_cursor("after", after)
-    await service.store.state(tenant, user)
-    events = await service.store.events(tenant, user, after, limit)
-    return InteractionList(events=tuple(events), next=events[-1].event_id if len(events) == limit else None)
+    return await service.events(tenant, user, after, limit)
 
 
 @router.get("/users/{user}/dead-letters", tags=["history"], summary="List events that were set aside")
@@ -89,11 +93,7 @@ async def list_dead_letters(
     tenant: Tenant, user: User, service: Service, after: str | None = None, limit: Limit = 100
 ) -> DeadLetterList:
     _check_cursor("after", after)
-    await service.store.state(tenant, user)
-    letters = await service.store.dead_letters(tenant, user, after, limit)
-    return DeadLetterList(
-        events=tuple(letter for _, letter in letters), next=letters[-1][0] if len(letters) == limit else None
-    )
+    return await service.dead_letters(tenant, user, after, limit)
 
 
 @router.post(
@@ -113,7 +113,7 @@ async def retry_dead_letters(
 
 @router.get("/users/{user}/export", tags=["history"], summary="Everything kept of the user, as JSON lines")
 async def export_user(tenant: Tenant, user: User, service: Service) -> StreamingResponse:
-    lines = export_lines(service.store, tenant, user)
+    lines = service.export(tenant, user)
     head = await anext(lines)  # an unknown user is a 404, not a broken stream
 
     async def body() -> AsyncIterator[bytes]:
@@ -147,9 +147,9 @@ async def read_preferences(
     if_none_match: Annotated[str | None, Header()] = None,
     format: Annotated[str, Query(pattern="^(json|text)$")] = "json",  # noqa: A002  # the name in the URL
 ) -> Response:
-    current = await service.store.preferences(tenant, user)
+    current = await service.preferences(tenant, user)
     headers = {"ETag": edits.etag(current), "Cache-Control": "private, no-cache"}
-    if edits.unchanged(if_none_match, headers["ETag"]):
+    if edits.matches_any(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     if format == "text":
         return PlainTextResponse(current.text, headers=headers)
@@ -174,7 +174,6 @@ async def edit_preferences(
     responses={200: {"content": {"text/event-stream": {}}}},
 )
 async def stream_preferences(
-    request: Request,
     tenant: Tenant,
     user: User,
     service: Service,
@@ -182,18 +181,8 @@ async def stream_preferences(
 ) -> StreamingResponse:
     """Server-sent events `pending`, `delta`, `version` and `error`. `pending` starts a text anew."""
     _check_cursor("Last-Event-ID", last_event_id)
-    await service.store.state(tenant, user)
-    drain: Drain = request.app.state.drain
-    drain.refuse()
-
-    async def body() -> AsyncIterator[bytes]:
-        with service.open_stream():
-            async for chunk in follow(service.store, tenant, user, last_event_id, drain):
-                yield chunk
-
-    if not service.stream_is_free():
-        raise Unavailable("This instance has no stream left; try again.", retry_after=5)
-    return StreamingResponse(body(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    events = await service.open_stream(tenant, user, last_event_id)
+    return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
 @router.get("/users/{user}/preferences/versions", tags=["versions"], summary="List versions, newest first")
@@ -204,16 +193,14 @@ async def list_versions(
     before: Annotated[int | None, Query(ge=1)] = None,
     limit: Limit = 100,
 ) -> VersionList:
-    versions = await service.store.versions(tenant, user, before, limit)
-    more = len(versions) == limit and versions[-1].version > 1
-    return VersionList(versions=tuple(versions), next=versions[-1].version if more else None)
+    return await service.versions(tenant, user, before, limit)
 
 
 @router.get("/users/{user}/preferences/versions/{version}", tags=["versions"], summary="One version")
 async def read_version(
     tenant: Tenant, user: User, version: Annotated[int, Path(ge=1)], service: Service
 ) -> SummaryVersion:
-    return await service.store.version(tenant, user, version)
+    return await service.version(tenant, user, version)
 
 
 @router.get("/users/{user}/preferences/diff", tags=["versions"], summary="What changed between two versions")
@@ -224,9 +211,7 @@ async def diff_versions(
     from_version: Annotated[int, Query(alias="from", ge=1)],
     to_version: Annotated[int, Query(alias="to", ge=1)],
 ) -> VersionDiff:
-    old = await service.store.version(tenant, user, from_version)
-    new = await service.store.version(tenant, user, to_version)
-    return edits.diff(old, new)
+    return await service.diff(tenant, user, from_version, to_version)
 
 
 @router.post("/users/{user}/preferences/rollback", tags=["versions"], summary="Make an older version current again")
@@ -254,7 +239,7 @@ async def rebuild(tenant: Tenant, user: User, service: Service) -> UpdateQueued:
 async def tenant_quality(tenant: Tenant, service: Service) -> dict[str, Prequential]:
     """Prequential accuracy over all users of the tenant, by scorer: each choice is predicted by the
     summary as it was before the choice became known."""
-    return await service.store.tenant_quality(tenant)
+    return await service.quality(tenant)
 
 
 def _check_cursor(name: str, value: str | None) -> None:

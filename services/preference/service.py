@@ -1,39 +1,56 @@
-"""What the routes do with a user: append and wait, edit, roll back, forget."""
+"""What the routes do with a user: append and wait, read, follow, edit, roll back, erase."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from opentelemetry.trace import get_current_span
 
 from alignx.schemas.interactions import Interaction
 from alignx.schemas.requests import EventsAccepted, RetriedEvent, RetryQueued
-from alignx.schemas.summaries import Preferences
-from services.errors import UserUnknown
+from alignx.schemas.summaries import (
+    DeadLetterList,
+    InteractionList,
+    Preferences,
+    Prequential,
+    SummaryVersion,
+    VersionDiff,
+    VersionList,
+)
+from services.errors import Unavailable, UserUnknown
 from services.preference import edits
-from services.preference.erase import Erasure
+from services.preference.export import export_lines
 from services.preference.ingest import Ingest
+from services.preference.live import follow
 from services.preference.queue import Queue
-from services.preference.trace_links import origin_of
+from services.preference.queue_records import encode_origin
 from services.preference.update_metrics import IngestMetrics
+from services.server.shutdown import Drain
 from services.settings import Settings
-from services.storage.users import Store, event_place
+from services.storage.aof_rewrite import AofRewriter
+from services.storage.users import Store, parse_event_id
 
-_FIRST_LOOK_S, _LAST_LOOK_S = 0.01, 0.1
+_MIN_PAUSE_S, _MAX_PAUSE_S = 0.01, 0.1
 
 
 class PreferenceService:
     """The preference service without its HTTP. Opened by the app's lifespan."""
 
     def __init__(
-        self, store: Store, queue: Queue, settings: Settings, metrics: IngestMetrics, erasure: Erasure
+        self,
+        store: Store,
+        queue: Queue,
+        settings: Settings,
+        metrics: IngestMetrics,
+        rewriter: AofRewriter,
+        drain: Drain,
     ) -> None:
         self.store = store
         self.queue = queue
         self.settings = settings
         self.metrics = metrics
-        self.erasure = erasure
+        self.rewriter = rewriter
+        self.drain = drain
         self.ingest = Ingest(store, queue, settings.limits, metrics)
         self._streams = 0
 
@@ -50,23 +67,23 @@ class PreferenceService:
         return EventsAccepted(ids=appended.ids, pending=pending, version=version, replayed=appended.replayed)
 
     async def _wait(self, tenant: str, user: str, last: str, wait_s: float, pending: int) -> tuple[int | None, int]:
-        deadline, pause = time.monotonic() + wait_s, _FIRST_LOOK_S
+        deadline, pause = time.monotonic() + wait_s, _MIN_PAUSE_S
         while time.monotonic() < deadline:
             await asyncio.sleep(pause)
-            pause = min(_LAST_LOOK_S, pause * 1.5)
+            pause = min(_MAX_PAUSE_S, pause * 1.5)
             try:
                 state = await self.store.state(tenant, user)
             except UserUnknown:  # erased meanwhile: nothing more will come
                 return None, 0
             pending = state.pending
-            if event_place(state.cursor) >= event_place(last):
+            if parse_event_id(state.cursor) >= parse_event_id(last):
                 return state.version, pending
         return None, pending
 
     async def edit(self, tenant: str, user: str, text: str, if_match: str | None) -> Preferences:
         """Raises PreconditionRequired or StaleVersion. A user who is new is created by it."""
-        expected = edits.matched_version(if_match, await self._version(tenant, user))
-        await self.ingest.edit(tenant, user, expected, edits.edited(text, expected))
+        expected = edits.resolve_if_match(if_match, await self._version(tenant, user))
+        await self.ingest.edit(tenant, user, expected, edits.create_edit(text, expected))
         self.metrics.versions.labels("user").inc()
         return await self.store.preferences(tenant, user)
 
@@ -74,7 +91,7 @@ class PreferenceService:
         """Raises UserUnknown, VersionUnknown or StaleVersion."""
         current = (await self.store.state(tenant, user)).version
         if if_match is not None:
-            edits.matched_version(if_match, current)
+            edits.resolve_if_match(if_match, current)
         target = await self.store.version(tenant, user, version)
         await self.ingest.roll_back(tenant, user, current, target)
         self.metrics.rollbacks.inc()
@@ -83,13 +100,13 @@ class PreferenceService:
 
     async def rebuild(self, tenant: str, user: str) -> int:
         """Events pending. Raises UserUnknown."""
-        pending = await self.queue.request_rebuild(tenant, user, origin_of(get_current_span()))
+        pending = await self.queue.request_rebuild(tenant, user, encode_origin(get_current_span()))
         self.metrics.rebuilds.inc()
         return pending
 
     async def retry_dead_letters(self, tenant: str, user: str, event_ids: Sequence[str]) -> RetryQueued:
         """Raises UserUnknown or BacklogFull."""
-        pending, ids = await self.queue.retry_dead_letters(tenant, user, event_ids, origin_of(get_current_span()))
+        pending, ids = await self.queue.retry_dead_letters(tenant, user, event_ids, encode_origin(get_current_span()))
         self.metrics.dead_retries.inc(len(ids))
         return RetryQueued(
             events=tuple(RetriedEvent(event_id=old, new_event_id=new) for old, new in ids), pending=pending
@@ -100,7 +117,7 @@ class PreferenceService:
         if not await self.queue.forget(tenant, user):
             raise UserUnknown
         self.metrics.erasures.inc()
-        self.erasure.request()
+        self.rewriter.request()
 
     async def _version(self, tenant: str, user: str) -> int:
         try:
@@ -108,16 +125,60 @@ class PreferenceService:
         except UserUnknown:
             return 0
 
-    def stream_is_free(self) -> bool:
-        return self._streams < self.settings.limits.streams
+    # --- reads -----------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def open_stream(self) -> Iterator[None]:
-        """Counts an open summary stream."""
-        self._streams += 1
-        self.metrics.streams.set(self._streams)
+    async def events(self, tenant: str, user: str, after: str | None, limit: int) -> InteractionList:
+        """Raises UserUnknown, as all reads do."""
+        await self.store.state(tenant, user)
+        events = await self.store.events(tenant, user, after, limit)
+        return InteractionList(events=tuple(events), next=events[-1].event_id if len(events) == limit else None)
+
+    async def dead_letters(self, tenant: str, user: str, after: str | None, limit: int) -> DeadLetterList:
+        await self.store.state(tenant, user)
+        letters = await self.store.dead_letters(tenant, user, after, limit)
+        return DeadLetterList(
+            events=tuple(letter for _, letter in letters), next=letters[-1][0] if len(letters) == limit else None
+        )
+
+    async def preferences(self, tenant: str, user: str) -> Preferences:
+        return await self.store.preferences(tenant, user)
+
+    async def version(self, tenant: str, user: str, number: int) -> SummaryVersion:
+        """Raises VersionUnknown too."""
+        return await self.store.version(tenant, user, number)
+
+    async def versions(self, tenant: str, user: str, before: int | None, limit: int) -> VersionList:
+        versions = await self.store.versions(tenant, user, before, limit)
+        has_more = len(versions) == limit and versions[-1].version > 1
+        return VersionList(versions=tuple(versions), next=versions[-1].version if has_more else None)
+
+    async def diff(self, tenant: str, user: str, old: int, new: int) -> VersionDiff:
+        """Raises VersionUnknown too."""
+        before, after = [await self.store.version(tenant, user, number) for number in (old, new)]
+        return edits.diff(before, after)
+
+    async def quality(self, tenant: str) -> dict[str, Prequential]:
+        return await self.store.tenant_quality(tenant)
+
+    def export(self, tenant: str, user: str) -> AsyncIterator[bytes]:
+        return export_lines(self.store, tenant, user)
+
+    async def open_stream(self, tenant: str, user: str, last_event_id: str | None) -> AsyncIterator[bytes]:
+        """The summary as server-sent events while it is written. Raises Unavailable when too many are open."""
+        await self.store.state(tenant, user)
+        self.drain.refuse()
+        if self._streams >= self.settings.limits.streams:
+            raise Unavailable("This instance has no stream left; try again.", retry_after=5)
+        return self._follow(tenant, user, last_event_id)
+
+    async def _follow(self, tenant: str, user: str, last_event_id: str | None) -> AsyncIterator[bytes]:
+        self._count_streams(1)
         try:
-            yield
+            async for chunk in follow(self.store, tenant, user, last_event_id, self.drain):
+                yield chunk
         finally:
-            self._streams -= 1
-            self.metrics.streams.set(self._streams)
+            self._count_streams(-1)
+
+    def _count_streams(self, change: int) -> None:
+        self._streams += change
+        self.metrics.streams.set(self._streams)

@@ -1,9 +1,8 @@
 """One claimed user from its waiting events to a committed summary version.
 
-Reads the batch under its budgets, lets a writer draft the summary, tests the past summary on the new
-choices beside it, and commits. An engine that is away, refuses the prompt or writes no summary costs time
-only: the events wait. Where it has served other users in between, the data are at fault; then the batch is
-halved until the one event is found, which is set aside.
+Reads the batch within its budgets, lets a writer draft the summary, tests the past summary on the new
+choices meanwhile, and commits. Engine errors back off: the events wait. Data errors, also refusals of an
+engine that serves other users, halve the batch until one event is left, which becomes a dead letter.
 """
 
 import asyncio
@@ -21,7 +20,9 @@ from alignx.schemas.interactions import Interaction, StatementInteraction
 from alignx.schemas.summaries import EventRange, Prequential, StoredInteraction, SummaryVersion
 from services.engine.limits import Engine
 from services.errors import AlignXError, ContextExceeded, EngineError, EngineUnavailable
+from services.preference.backoff import ServedUsers
 from services.preference.inference import (
+    Draft,
     EngineWriter,
     Material,
     ProfileWriter,
@@ -29,7 +30,9 @@ from services.preference.inference import (
     sample_pairs,
     score_summary,
 )
-from services.preference.queue import Claim, Queue, Scored
+from services.preference.live import LiveText
+from services.preference.queue import Queue
+from services.preference.queue_records import Claim, PrequentialSums
 from services.preference.update_metrics import WorkerMetrics, written_by
 from services.prompts.build import fit_interactions, interaction_tokens
 from services.settings import Settings
@@ -37,7 +40,15 @@ from services.storage.users import Store, event_time
 from services.tracing import child_span
 
 _REBUILD_PAGE = 500
-_OUTCOMES = {word: word.lower() for word in ("ENGINE", "DEAD", "HALVED", "DROPPED", "POSTPONED")} | {"FENCED": "lost"}
+_OUTCOMES = {
+    "ENGINE": "engine",
+    "DEAD": "dead",
+    "HALVED": "halved",
+    "DROPPED": "dropped",
+    "POSTPONED": "postponed",
+    "FENCED": "lost",
+}
+"""Outcomes of an update by what fail.lua answers; any other is "data"."""
 _PROMPT_OVERHEAD = 1_024
 """Tokens kept free for the fixed instruction of an update and for estimates that are too low."""
 
@@ -58,62 +69,24 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How an update ended."""
-
+class UpdateResult:
     outcome: str
-    test: "asyncio.Task[Scored] | None" = None
-    """The past summary's test, perhaps still under way: it needs no lease."""
-    tested: str = ""
+    test: "asyncio.Task[PrequentialSums] | None" = None
+    """The past summary's test, perhaps still running: it needs no lease."""
+    tested_source: str = ""
     """What wrote the past summary."""
     fault: str = ""
-    """What the engine refused or wrote in place of a summary, whoever is to blame."""
+    """Why the engine refused, or why its reply is no summary, whatever the cause."""
 
 
-def noticed(task: "asyncio.Task[Any]") -> None:
-    """Asyncio logs an error that nobody looked at, with its words: for tasks that may end unheeded."""
+def retrieve_exception(task: "asyncio.Task[Any]") -> None:
+    """A task's callback. Asyncio logs an exception that nobody retrieves, with its text, which may quote a user."""
     if not task.cancelled():
         task.exception()
 
 
-class ServedUsers:
-    """The latest users whom the engine has served. A refusal of another is no proof against its data
-    unless one of them came later."""
-
-    def __init__(self) -> None:
-        self._claimed: dict[str, int] = {}
-
-    def add(self, claim: Claim) -> None:
-        self._claimed[claim.member] = max(claim.at_ms, self._claimed.pop(claim.member, 0))
-        if len(self._claimed) > 2:  # of two users one is always another
-            del self._claimed[min(self._claimed, key=self._claimed.__getitem__)]
-
-    def latest_but(self, claim: Claim) -> int:
-        """When the latest of them that is not the claim's user was claimed, ms; 0 for none."""
-        return max((at_ms for member, at_ms in self._claimed.items() if member != claim.member), default=0)
-
-
-class LiveText:
-    """The user's live stream while an update writes; `begun` tells that the engine answers."""
-
-    def __init__(self, queue: Queue, claim: Claim) -> None:
-        self.queue = queue
-        self.claim = claim
-        self.begun = asyncio.Event()
-
-    async def begin(self) -> None:
-        pending = {"pending": self.claim.pending, "version": self.claim.version}
-        await self.queue.publish(self.claim, "pending", orjson.dumps(pending).decode())
-
-    def engine_answers(self) -> None:
-        self.begun.set()
-
-    async def show(self, text: str) -> None:
-        await self.queue.publish(self.claim, "delta", orjson.dumps({"text": text}).decode())
-
-
 class Updater:
-    """Carries one claimed user from its waiting events to a committed version."""
+    """Runs updates; one object a worker."""
 
     def __init__(self, store: Store, queue: Queue, engine: Engine, settings: Settings, metrics: WorkerMetrics) -> None:
         self.store = store
@@ -128,53 +101,53 @@ class Updater:
                 engine, settings.summary, settings.engine.context_tokens, lambda why: metrics.unusable.labels(why).inc()
             )
 
-    async def run(self, claim: Claim) -> Ended:
-        """One update; `record` notes its test. Raises EngineUnavailable after giving the user back,
-        and RedisError without being able to."""
+    async def run(self, claim: Claim) -> UpdateResult:
+        """One update; `record_test` stores its test. Raises EngineUnavailable after it has released the user,
+        and RedisError without."""
         limit = self.settings.summary.batch_events
-        first, size, batch = "", max(1, min(claim.cap or limit, claim.pending)), None
+        first_id, size, batch = "", max(1, min(claim.cap or limit, claim.pending)), None
         try:
-            first = await self.store.first_id(claim.tenant, claim.user, claim.cursor)
+            first_id = await self.store.first_id(claim.tenant, claim.user, claim.cursor)
             if claim.suspect:
-                return await self._fail_data(claim, first, size, "This event ended its worker again and again.")
+                return await self._fail_data(claim, first_id, size, "This event ended its worker again and again.")
             batch = await self._read(claim)
             size = len(batch.events)
             return await self._update(claim, batch)
         except EngineUnavailable as error:
-            await self._tell(claim, error)
+            await self._publish_error(claim, error)
             if await self.queue.fail(claim, "engine") == "RETRY":
                 self.metrics.retries.labels("engine").inc()
             raise
         except RedisError:
             raise
         except EngineError as error:
-            await self._tell(claim, error)
-            return await self._fail_refused(claim, first, size, error)
+            await self._publish_error(claim, error)
+            return await self._fail_refused(claim, first_id, size, error)
         except AlignXError as error:
-            await self._tell(claim, error)
-            return await self._fail_data(claim, first, size, error.detail)
+            await self._publish_error(claim, error)
+            return await self._fail_data(claim, first_id, size, error.detail)
         except Exception as error:
-            # Whatever breaks on an event breaks on it again: the queue narrows it down, sets it
-            # aside, and the user goes on. Once the events are read, it may be the engine's answer.
+            # Code that breaks on an event breaks on it again: the queue halves the batch until the event is a
+            # dead letter. Once the events are read, the cause may be the engine's answer.
             logger.exception("update failed")
             kind = type(error).__name__
             if batch is None:
-                return await self._fail_data(claim, first, size, f"{kind} while reading the event.")
-            return await self._fail_refused(claim, first, size, EngineError(f"{kind} while writing the summary."))
+                return await self._fail_data(claim, first_id, size, f"{kind} while reading the event.")
+            return await self._fail_refused(claim, first_id, size, EngineError(f"{kind} while writing the summary."))
 
-    async def record(self, claim: Claim, ended: Ended) -> None:
-        """Adds what the test of the past summary showed. An untested batch is no failed update."""
-        if ended.test is None:
+    async def record_test(self, claim: Claim, result: UpdateResult) -> None:
+        """Adds the test of the past summary to the sums. A test that fails is no failed update."""
+        if result.test is None:
             return
         try:
-            scored = await ended.test
+            scored = await result.test
             if scored.count:
                 await self.queue.record_quality(claim, scored)
-                self.metrics.quality.add("engine", ended.tested, scored)
+                self.metrics.quality.add("engine", result.tested_source, scored)
         except (AlignXError, RedisError) as error:
             logger.warning("a test of a summary was lost", extra={"error": type(error).__name__})
 
-    async def _update(self, claim: Claim, batch: Batch) -> Ended:
+    async def _update(self, claim: Claim, batch: Batch) -> UpdateResult:
         started = time.perf_counter()
         current = await self._current(claim)
         past = None if batch.whole_history else current
@@ -182,37 +155,26 @@ class Updater:
 
         live = LiveText(self.queue, claim)
         test = asyncio.create_task(self._test(claim, past, batch, live.begun))
-        test.add_done_callback(noticed)
-        ended = Ended("conflict")
+        test.add_done_callback(retrieve_exception)
+        result = UpdateResult("conflict")
         try:
             draft = await self.writer.write(Material(claim.tenant, batch.interactions, past, profile), live)
             live.begun.set()
+            record = _to_version(claim, past, batch, draft, started)
             # The tests are single tokens and end first; if not, the version does not wait for them.
-            prequential = _as_prequential(test.result()) if test.done() and not test.exception() else None
-            record = SummaryVersion(
-                version=claim.version + 1,
-                text=draft.text,
-                reasoning=draft.reasoning,
-                source=draft.source,
-                parent=past.version if past else None,
-                events=_event_range(batch),
-                template=draft.template,
-                tokens=draft.tokens,
-                latency_ms=round((time.perf_counter() - started) * 1000, 1),
-                created_at=datetime.now(UTC),
-                prequential=prequential,
-            )
+            if test.done() and not test.exception():
+                record = record.model_copy(update={"prequential": _to_prequential(test.result())})
             self._served.add(claim)
             if not await self._commit(claim, record, batch):
                 await self.queue.fail(claim, "release")
-                return ended
+                return result
             for rule in draft.removed:
                 self.metrics.guarded.labels(rule).inc()
             self._measure(batch, record, time.perf_counter() - started)
-            ended = Ended("committed", test, written_by(past) if past else "")
-            return ended
+            result = UpdateResult("committed", test, written_by(past) if past else "")
+            return result
         finally:
-            if ended.test is None:
+            if result.test is None:
                 test.cancel()
 
     async def _commit(self, claim: Claim, record: SummaryVersion, batch: Batch) -> bool:
@@ -229,20 +191,19 @@ class Updater:
         limit = self.settings.summary
         size = claim.cap or limit.batch_events
         entries = await self.store.events(claim.tenant, claim.user, claim.cursor, size)
-        taken: list[StoredInteraction] = []
+        events: list[StoredInteraction] = []
         budget = limit.batch_tokens
         for event in entries:
             budget -= interaction_tokens(event.interaction)
-            if taken and budget < 0:
+            if events and budget < 0:
                 break
-            taken.append(event)
-        # A single event beyond the budget is shown shortened; a longer prompt would be refused.
-        interactions = fit_interactions([event.interaction for event in taken], limit.batch_tokens)
-        return Batch(taken, interactions, taken[-1].event_id if taken else claim.cursor, len(taken))
+            events.append(event)
+        # A single event beyond the budget is shortened; the engine would refuse a longer prompt.
+        interactions = fit_interactions([event.interaction for event in events], limit.batch_tokens)
+        return Batch(events, interactions, events[-1].event_id if events else claim.cursor, len(events))
 
     async def _read_history(self, claim: Claim) -> Batch:
-        """The newest events up to the claim that fit one prompt, and behind them what the user last
-        wrote over a summary; older events have had their say."""
+        """The newest events up to the claim that fit one prompt, and behind them the user's own text."""
         limit = self.settings
         budget = max(256, limit.engine.context_tokens - limit.summary.max_tokens - _PROMPT_OVERHEAD)
         events: list[StoredInteraction] = []
@@ -256,9 +217,9 @@ class Updater:
             end = f"({page[0].event_id}"
         history = [event.interaction for event in events]
         _, profile = await self.store.profile(claim.tenant, claim.user)
-        said = [StatementInteraction(text=profile.own)] if profile.own else []
-        interactions = fit_interactions([*history, *said], budget)
-        shown = events[max(0, len(history) + len(said) - len(interactions)) :]
+        own = [StatementInteraction(text=profile.own)] if profile.own else []
+        interactions = fit_interactions([*history, *own], budget)
+        shown = events[max(0, len(history) + len(own) - len(interactions)) :]
         return Batch(shown, interactions, claim.last_id, claim.pending, whole_history=True)
 
     async def _current(self, claim: Claim) -> SummaryVersion | None:
@@ -266,42 +227,42 @@ class Updater:
             return None
         return await self.store.version(claim.tenant, claim.user, claim.version)
 
-    async def _test(self, claim: Claim, past: SummaryVersion | None, batch: Batch, begun: asyncio.Event) -> Scored:
-        """The engine predicts a few of the new choices from the summary that has not seen them; only once
-        it answers, so that an engine that refuses is asked once an update."""
+    async def _test(
+        self, claim: Claim, past: SummaryVersion | None, batch: Batch, begun: asyncio.Event
+    ) -> PrequentialSums:
+        """The engine predicts a few of the new choices from the summary before them. The test waits until the
+        engine answers the update, so that an engine that refuses gets one request an update."""
         pairs = sample_pairs([event.interaction for event in batch.events], self.settings.summary.prequential_sample)
         if not self.engine.enabled or past is None or not pairs:
-            return Scored()
+            return PrequentialSums()
         await begun.wait()
         return await score_summary(self.engine, claim.tenant, past.text, pairs)
 
-    async def _fail_refused(self, claim: Claim, first: str, batch: int, error: EngineError) -> Ended:
+    async def _fail_refused(self, claim: Claim, first_id: str, batch: int, error: EngineError) -> UpdateResult:
         """The engine refused the prompt, or its reply is no summary."""
-        if isinstance(error, ContextExceeded) and batch > 1 and not claim.rebuild:  # less of it may fit
-            ended = await self._fail_data(claim, first, batch, error.detail)
-        else:
-            passed = self._served.latest_but(claim)
-            word = await self.queue.fail(
-                claim, "refusal", first=first, batch=batch, error=error.detail, passed_ms=passed
-            )
-            ended = self._ended(word)
-        return replace(ended, fault=error.detail)
+        if isinstance(error, ContextExceeded) and batch > 1 and not claim.rebuild:  # a part of it may fit
+            return replace(await self._fail_data(claim, first_id, batch, error.detail), fault=error.detail)
+        served_ms = self._served.latest_except(claim)
+        status = await self.queue.fail(
+            claim, "refusal", first_id=first_id, batch=batch, error=error.detail, served_ms=served_ms
+        )
+        return replace(self._to_result(status), fault=error.detail)
 
-    async def _fail_data(self, claim: Claim, first: str, batch: int, error: str) -> Ended:
-        return self._ended(await self.queue.fail(claim, "data", first=first, batch=batch, error=error))
+    async def _fail_data(self, claim: Claim, first_id: str, batch: int, error: str) -> UpdateResult:
+        return self._to_result(await self.queue.fail(claim, "data", first_id=first_id, batch=batch, error=error))
 
-    def _ended(self, word: str) -> Ended:
-        """What the fault has led to, in the queue's word."""
-        if word == "DEAD":
+    def _to_result(self, status: str) -> UpdateResult:
+        """Counts what fail.lua has decided."""
+        if status == "DEAD":
             self.metrics.dead.inc()
-        elif word == "ENGINE":
+        elif status == "ENGINE":
             self.metrics.retries.labels("engine").inc()
-        elif word in ("RETRY", "HALVED"):
+        elif status in ("RETRY", "HALVED"):
             self.metrics.retries.labels("data").inc()
-        return Ended(_OUTCOMES.get(word, "data"))
+        return UpdateResult(_OUTCOMES.get(status, "data"))
 
-    async def _tell(self, claim: Claim, error: AlignXError) -> None:
-        """Shows a watching client why the summary is late."""
+    async def _publish_error(self, claim: Claim, error: AlignXError) -> None:
+        """Tells clients of the live stream why the summary is late."""
         await self.queue.publish(claim, "error", orjson.dumps(error.problem()).decode())
 
     def _measure(self, batch: Batch, record: SummaryVersion, seconds: float) -> None:
@@ -314,13 +275,30 @@ class Updater:
             self.metrics.delay.observe(max(0.0, waited.total_seconds()))
 
 
+def _to_version(
+    claim: Claim, past: SummaryVersion | None, batch: Batch, draft: Draft, started: float
+) -> SummaryVersion:
+    return SummaryVersion(
+        version=claim.version + 1,
+        text=draft.text,
+        reasoning=draft.reasoning,
+        source=draft.source,
+        parent=past.version if past else None,
+        events=_event_range(batch),
+        template=draft.template,
+        tokens=draft.tokens,
+        latency_ms=round((time.perf_counter() - started) * 1000, 1),
+        created_at=datetime.now(UTC),
+    )
+
+
 def _event_range(batch: Batch) -> EventRange:
     if not batch.events:
         return EventRange()
     return EventRange(first=batch.events[0].event_id, last=batch.events[-1].event_id, count=len(batch.events))
 
 
-def _as_prequential(scored: Scored) -> Prequential | None:
+def _to_prequential(scored: PrequentialSums) -> Prequential | None:
     if not scored.count:
         return None
     return Prequential(

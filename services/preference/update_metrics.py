@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from alignx.schemas.summaries import SummaryVersion
-from services.preference.queue import Scored
+from services.preference.queue_records import PrequentialSums
 from services.prompts.parse_summary import GUARD_RULES
 from services.prompts.summary_checks import REPLY_FAULTS
 from services.storage.users import USER_SOURCE
@@ -51,7 +51,7 @@ class QualityMetrics:
             registry=registry,
         )
 
-    def add(self, scorer: str, source: str, scored: Scored) -> None:
+    def add(self, scorer: str, source: str, scored: PrequentialSums) -> None:
         """`scorer` is who read the summary (profile, engine), `source` who wrote it (`written_by`)."""
         if scored.count:
             self.comparisons.labels(scorer, source).inc(scored.count)
@@ -59,7 +59,7 @@ class QualityMetrics:
             self.probability.labels(scorer, source).inc(scored.mass)
 
 
-def _begin(counter: Counter, values: Iterable[str]) -> None:
+def _start_at_zero(counter: Counter, values: Iterable[str]) -> None:
     """Counts from 0 on: a rate does not see the step from nothing to 1."""
     for value in values:
         counter.labels(value)
@@ -111,7 +111,7 @@ class WorkerMetrics:
             ("outcome",),
             registry=registry,
         )
-        _begin(self.updates, _OUTCOMES)
+        _start_at_zero(self.updates, _OUTCOMES)
         self.seconds = Histogram(
             "alignx_update_duration_seconds", "Seconds from claim to commit", buckets=_UPDATE_BUCKETS, registry=registry
         )
@@ -130,7 +130,7 @@ class WorkerMetrics:
             ("fault",),
             registry=registry,
         )
-        _begin(self.retries, ("engine", "data"))
+        _start_at_zero(self.retries, ("engine", "data"))
         self.dead = Counter(
             "alignx_dead_letters", "Events set aside because no update could take them in", registry=registry
         )
@@ -140,7 +140,7 @@ class WorkerMetrics:
             ("reason",),
             registry=registry,
         )
-        _begin(self.unusable, REPLY_FAULTS)
+        _start_at_zero(self.unusable, REPLY_FAULTS)
         self.versions = _versions(registry)
         self.chars = Histogram(
             "alignx_summary_chars", "Characters of a new summary", buckets=_CHARS_BUCKETS, registry=registry
@@ -152,7 +152,7 @@ class WorkerMetrics:
             ("rule",),
             registry=registry,
         )
-        _begin(self.guarded, GUARD_RULES)
+        _start_at_zero(self.guarded, GUARD_RULES)
         self.concurrency = Gauge(
             "alignx_worker_concurrency", "Updates this worker allows itself at once", registry=registry
         )

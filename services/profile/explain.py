@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from alignx.schemas.items import Item
-from services.profile.item_features import Reading, read_item
+from services.profile.item_features import ItemFeatures, read_item
 from services.profile.render import OFTEN, pole_of
 from services.profile.scoring import (
     CATEGORY_PRIOR,
@@ -23,13 +23,13 @@ from services.profile.style_features import FEATURES, TYPICAL, words
 
 
 def reasons(
-    profile: Profile, query: str, items: Sequence[Item], asked: Iterable[int], meaning: Sequence[float]
+    profile: Profile, query: str, items: Sequence[Item], indices: Iterable[int], meaning: Sequence[float]
 ) -> list[str]:
-    """`reason` of those of the items on offer whose places are asked for; `meaning` is of all."""
+    """The `reason` of each item at `indices`; `meaning` has one value for each of all items."""
     known = frozenset(words(query))
     views = [read_item(item, known) for item in items]
     usual = offer(profile, views)
-    return [_reason(profile, views[place], usual, meaning[place]) for place in asked]
+    return [_reason(profile, views[index], usual, meaning[index]) for index in indices]
 
 
 def reason(profile: Profile, query: str, item: Item) -> str:
@@ -37,7 +37,7 @@ def reason(profile: Profile, query: str, item: Item) -> str:
     return reasons(profile, query, (item,), (0,), (0.0,))[0]
 
 
-def _reason(profile: Profile, view: Reading, usual: Offer, meaning: float) -> str:
+def _reason(profile: Profile, view: ItemFeatures, usual: Offer, meaning: float) -> str:
     grounds = [
         *_stated_grounds(profile, view),
         *_topic_grounds(profile, view),
@@ -49,7 +49,7 @@ def _reason(profile: Profile, view: Reading, usual: Offer, meaning: float) -> st
     return sentence if abs(weight) >= 0.15 else "Nothing known about this user speaks for or against it."
 
 
-def _stated_grounds(profile: Profile, view: Reading) -> Iterable[tuple[float, str]]:
+def _stated_grounds(profile: Profile, view: ItemFeatures) -> Iterable[tuple[float, str]]:
     shown = {root(part): part for word in view.tokens for part in word.split("-")}
     for key, value in stated_terms(profile, view).items():
         verb = "Matches" if value > 0 else "Goes against"
@@ -58,7 +58,7 @@ def _stated_grounds(profile: Profile, view: Reading) -> Iterable[tuple[float, st
         yield STATED_TERM * value / 100, f"{verb} what they said about {word}."
 
 
-def _topic_grounds(profile: Profile, view: Reading) -> Iterable[tuple[float, str]]:
+def _topic_grounds(profile: Profile, view: ItemFeatures) -> Iterable[tuple[float, str]]:
     for label in view.categories:
         if (evidence := profile.categories.get(label)) is not None:
             odds = log_odds(evidence, profile.events, CATEGORY_PRIOR)
@@ -76,25 +76,28 @@ def _leaning(odds: float) -> str:
     return "often pick" if odds > 0 else "tend to pass over"
 
 
-def _style_grounds(profile: Profile, view: Reading) -> Iterable[tuple[float, str]]:
+def _style_grounds(profile: Profile, view: ItemFeatures) -> Iterable[tuple[float, str]]:
     if view.style is None:
         return
-    worth = weights(profile)
-    for place, apart in enumerate(distance(view.style, TYPICAL, 1.0)):
-        if not FEATURES[place].high:
+    coefficients = weights(profile)
+    for index, difference in enumerate(distance(view.style, TYPICAL, 1.0)):
+        if not FEATURES[index].high:
             continue
-        fits = worth[place] * apart > 0
+        fits = coefficients[index] * difference > 0
         ending = "and this is one" if fits else "and this is not one"
-        pole = pole_of(place, worth[place])
-        yield view.trust * worth[place] * apart, f"They prefer texts that {pole}, {ending}."
+        pole = pole_of(index, coefficients[index])
+        yield view.trust * coefficients[index] * difference, f"They prefer texts that {pole}, {ending}."
 
 
-def _offer_grounds(profile: Profile, view: Reading, usual: Offer) -> Iterable[tuple[float, str]]:
+def _offer_grounds(profile: Profile, view: ItemFeatures, usual: Offer) -> Iterable[tuple[float, str]]:
     """Where an item stands among those on offer."""
     if view.price is not None:
-        worth, apart = weights(profile)[PRICE], clip(view.price - usual.price, 1.0)
-        ending = "and this is one" if worth * apart > 0 else "and this is not one"
-        yield worth * apart, f"They tend to take the {'dearer' if worth > 0 else 'cheaper'} on offer, {ending}."
+        coefficient, difference = weights(profile)[PRICE], clip(view.price - usual.price, 1.0)
+        ending = "and this is one" if coefficient * difference > 0 else "and this is not one"
+        yield (
+            coefficient * difference,
+            f"They tend to take the {'dearer' if coefficient > 0 else 'cheaper'} on offer, {ending}.",
+        )
     if view.year is not None:
         fit = year_fit(year_taken(profile), view.year) - usual.year
         yield fit, f"It is {'nearer to' if fit > 0 else 'further from'} the years they usually take than most on offer."

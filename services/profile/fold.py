@@ -1,4 +1,4 @@
-"""Folds one event into the fast profile, and tells how well the profile had foreseen its choices.
+"""Folds one event into the fast profile, and says how well the profile predicted its choices.
 
 An event costs O(1), whatever the history: sums fade by a factor an event, and names beyond a limit
 are dropped.
@@ -19,19 +19,19 @@ from alignx.schemas.interactions import (
     RatingInteraction,
     StatementInteraction,
 )
-from services.profile.item_features import Reading, clean, read_item
-from services.profile.parse_text import read_back
+from services.profile.item_features import ItemFeatures, clean, read_item
+from services.profile.parse_text import parse_text
 from services.profile.scoring import contrast, margin, weights
-from services.profile.serialize import rounded
+from services.profile.serialize import round_to_half
 from services.profile.statement_parser import Stated, parse_statement, parse_writing
 from services.profile.statistics import (
     FADE,
+    FADE_BY_AGE,
     FADE_RECENT,
-    FADED,
-    FADED_RECENT,
     MAX_SCORE,
     MIDDLE_YEAR,
     PRICE,
+    RECENT_FADE_BY_AGE,
     SAID_IN_PASSING,
     ZEROS,
     Contrasts,
@@ -39,7 +39,7 @@ from services.profile.statistics import (
     Profile,
     clip,
     distance,
-    faded,
+    fade_at,
 )
 from services.profile.style_features import MAX_ITEM_TERMS, MIRRORED, TYPICAL, measure, terms, words
 
@@ -71,7 +71,7 @@ MAX_TURNS = 32
 
 
 class _Draft:
-    """The parts of a profile that one event changes, copied once and written many times."""
+    """A mutable copy of the parts of a profile that one event changes."""
 
     def __init__(self, profile: Profile, now: int) -> None:
         self.now = now
@@ -90,29 +90,29 @@ class _Draft:
         now = self.now
         plus, minus = (step, 0) if step > 0 else (0, -step)
         for name in names:
-            kept = table.get(name)
-            if kept is None:
+            evidence = table.get(name)
+            if evidence is None:
                 table[name] = (plus, minus, step, now)
                 continue
-            liked, disliked, recent, at = kept
+            liked, disliked, recent, at = evidence
             if at != now:
-                fade = faded(FADED, now - at)
+                fade = fade_at(FADE_BY_AGE, now - at)
                 liked, disliked = int(liked * fade), int(disliked * fade)
-                recent = int(recent * faded(FADED_RECENT, now - at))
+                recent = int(recent * fade_at(RECENT_FADE_BY_AGE, now - at))
             table[name] = (liked + plus, disliked + minus, recent + step, now)
 
-    def like(self, view: Reading, weight: float) -> None:
+    def like(self, view: ItemFeatures, weight: float) -> None:
         self.count(self.terms, view.terms, weight)
         self.count(self.categories, view.categories, weight)
 
-    def learn_style(self, apart: Sequence[float], weight: float) -> None:
+    def learn_style(self, difference: Sequence[float], weight: float) -> None:
         """One contrast of WIDTH entries, each already cut at 2."""
         old = self.contrasts
         size = abs(weight)
         self.contrasts = Contrasts(
-            tuple([FADE * a + weight * d for a, d in zip(old.lean, apart, strict=True)]),
-            tuple([FADE * b + size * d * d for b, d in zip(old.spread, apart, strict=True)]),
-            tuple([FADE_RECENT * a + weight * d for a, d in zip(old.recent_lean, apart, strict=True)]),
+            tuple([FADE * a + weight * d for a, d in zip(old.lean, difference, strict=True)]),
+            tuple([FADE * b + size * d * d for b, d in zip(old.spread, difference, strict=True)]),
+            tuple([FADE_RECENT * a + weight * d for a, d in zip(old.recent_lean, difference, strict=True)]),
             old.usual,
         )
         counts = self.tallies
@@ -124,7 +124,7 @@ class _Draft:
         old = self.tallies
         self.tallies = old._replace(priced=FADE * old.priced + 1, price=FADE * old.price + price)
 
-    def take(self, view: Reading, weight: float) -> None:
+    def take(self, view: ItemFeatures, weight: float) -> None:
         """The price and the year of an item that the user chose to have."""
         if weight <= 0:
             return
@@ -133,30 +133,30 @@ class _Draft:
         if view.year is not None:
             old = self.tallies
             year = view.year - MIDDLE_YEAR
-            apart = abs(year - old.year / old.dated) if old.dated else 0.0
+            difference = abs(year - old.year / old.dated) if old.dated else 0.0
             self.tallies = old._replace(
                 dated=FADE_YEAR * old.dated + weight,
                 year=FADE_YEAR * old.year + weight * year,
-                year_spread=FADE_YEAR * old.year_spread + weight * apart,
+                year_spread=FADE_YEAR * old.year_spread + weight * difference,
             )
 
     def state(self, stated: Stated, weight: float) -> None:
         """Newest words win: a name that is stated again moves to the end."""
-        said = {**stated.terms, **{f"~{name}": value for name, value in stated.style.items()}}
-        for name, value in said.items():
+        statement = {**stated.terms, **{f"~{name}": value for name, value in stated.style.items()}}
+        for name, value in statement.items():
             self.stated.pop(name, None)
             self.stated[name] = int(100 * weight * value)
         for name in list(self.stated)[: max(0, len(self.stated) - MAX_STATED)]:
             del self.stated[name]
 
     def profile(self) -> Profile:
-        sums, tallies = rounded(self.contrasts, self.tallies)
+        sums, tallies = round_to_half(self.contrasts, self.tallies)
         return Profile(
             self.now,
             sums,
             tallies,
-            _pruned(self.terms, self.now, MAX_TERMS, KEEP_TERMS),
-            _pruned(self.categories, self.now, MAX_CATEGORIES, KEEP_CATEGORIES),
+            _prune(self.terms, self.now, MAX_TERMS, KEEP_TERMS),
+            _prune(self.categories, self.now, MAX_CATEGORIES, KEEP_CATEGORIES),
             self.stated,
             self.statements,
             self.facts,
@@ -164,8 +164,8 @@ class _Draft:
         )
 
 
-def _pruned(table: dict[str, Evidence], now: int, most: int, keep: int) -> dict[str, Evidence]:
-    """Drops the least telling names once there are too many: little evidence, long ago."""
+def _prune(table: dict[str, Evidence], now: int, most: int, keep: int) -> dict[str, Evidence]:
+    """Drops the names with the least and oldest evidence once there are too many."""
     if len(table) <= most:
         return table
 
@@ -178,10 +178,10 @@ def fold(profile: Profile, interaction: Interaction) -> tuple[Profile, tuple[flo
     """The profile with one more event, and the probability that the profile before it gave to the
     chosen item of each of the event's `pairs()`: 0.5 where it knew nothing."""
     draft = _Draft(profile, profile.events + 1)
-    foreseen: tuple[float, ...] = ()
+    predicted: tuple[float, ...] = ()
     match interaction:
         case ComparisonInteraction() | ClickInteraction() | PurchaseInteraction():
-            foreseen = _fold_choice(profile, draft, interaction)
+            predicted = _fold_choice(profile, draft, interaction)
         case RatingInteraction():
             _fold_rating(draft, interaction)
         case PostInteraction():
@@ -190,32 +190,32 @@ def fold(profile: Profile, interaction: Interaction) -> tuple[Profile, tuple[flo
             turns = [message.content for message in interaction.messages if message.role == "user"]
             _fold_writing(draft, turns[-MAX_TURNS:])
         case DemographicInteraction():
-            draft.facts = _newest(draft.facts, clean(interaction.text, MAX_FACT_CHARS), MAX_FACTS)
+            draft.facts = _append_newest(draft.facts, clean(interaction.text, MAX_FACT_CHARS), MAX_FACTS)
             draft.count(draft.terms, terms(words(interaction.text), MAX_ITEM_TERMS), FACT_TERM)
         case StatementInteraction():
             _fold_statement(draft, interaction.text)
-    return draft.profile(), foreseen
+    return draft.profile(), predicted
 
 
 def with_own_text(profile: Profile, text: str) -> Profile:
-    """The profile after the user has written `text` over the summary. It takes the place of all that
-    the user had said before; what behaviour has shown stays. No event counts."""
+    """The profile after the user has replaced the summary by `text`. It replaces all earlier statements; evidence
+    from behaviour stays. No event is counted."""
     draft = _Draft(profile, profile.events)
     draft.own, draft.statements, draft.facts, draft.stated = text, (), (), {}
-    stated, years = read_back(text[:MAX_OWN_READ])
+    stated, years = parse_text(text[:MAX_OWN_READ])
     draft.state(stated, 1.0)
     draft.stated.update(years)
     return draft.profile()
 
 
 def _fold_statement(draft: _Draft, text: str) -> None:
-    said = clean(text, MAX_STATEMENT_CHARS)
-    draft.statements = _newest(draft.statements, said, MAX_STATEMENTS)
-    draft.state(parse_statement(said), 1.0)
+    statement = clean(text, MAX_STATEMENT_CHARS)
+    draft.statements = _append_newest(draft.statements, statement, MAX_STATEMENTS)
+    draft.state(parse_statement(statement), 1.0)
 
 
-def _newest(kept: tuple[str, ...], line: str, most: int) -> tuple[str, ...]:
-    return (*(one for one in kept if one != line), line)[-most:] if line else kept
+def _append_newest(evidence: tuple[str, ...], line: str, most: int) -> tuple[str, ...]:
+    return (*(one for one in evidence if one != line), line)[-most:] if line else evidence
 
 
 Choice = ComparisonInteraction | ClickInteraction | PurchaseInteraction
@@ -227,18 +227,25 @@ def _fold_choice(profile: Profile, draft: _Draft, event: Choice) -> tuple[float,
         item = event.item if isinstance(event, PurchaseInteraction) else event.clicked  # type: ignore[union-attr]
         _fold_alone(draft, read_item(item), PURCHASE if isinstance(event, PurchaseInteraction) else CLICK_ALONE)
         return ()
-    asked = frozenset(words(pairs[0].query))
-    chosen = read_item(pairs[0].chosen, asked)
-    others = [read_item(pair.rejected, asked) for pair in pairs]
-    worth = weights(profile)
+    query_words = frozenset(words(pairs[0].query))
+    chosen = read_item(pairs[0].chosen, query_words)
+    others = [read_item(pair.rejected, query_words) for pair in pairs]
+    coefficients = weights(profile)
     contrasts = [contrast(chosen, other) for other in others]
-    margins = [margin(profile, worth, chosen, other, apart) for other, apart in zip(others, contrasts, strict=True)]
-    _learn_choice(draft, chosen, others[:MAX_OTHERS], contrasts[:MAX_OTHERS], ASKED_TERM if asked else 1.0)
+    margins = [
+        margin(profile, coefficients, chosen, other, difference)
+        for other, difference in zip(others, contrasts, strict=True)
+    ]
+    _learn_choice(draft, chosen, others[:MAX_OTHERS], contrasts[:MAX_OTHERS], ASKED_TERM if query_words else 1.0)
     return tuple(1 / (1 + exp(-clip(odds, 2 * MAX_SCORE))) for odds in margins)
 
 
 def _learn_choice(
-    draft: _Draft, chosen: Reading, others: Sequence[Reading], contrasts: Sequence[list[float]], topical: float
+    draft: _Draft,
+    chosen: ItemFeatures,
+    others: Sequence[ItemFeatures],
+    contrasts: Sequence[list[float]],
+    topical: float,
 ) -> None:
     """One unit of evidence for the chosen item and one against the others together, where they differ;
     `topical` units for their words."""
@@ -253,13 +260,15 @@ def _learn_choice(
         draft.count(table, [name for name in own if name not in common], weight)
         for names in theirs:
             draft.count(table, [name for name in names if name not in common], -weight * share)
-    apart = contrasts[0] if len(contrasts) == 1 else [share * sum(column) for column in zip(*contrasts, strict=True)]
-    if any(apart):
-        draft.learn_style(apart, 1.0)
+    difference = (
+        contrasts[0] if len(contrasts) == 1 else [share * sum(column) for column in zip(*contrasts, strict=True)]
+    )
+    if any(difference):
+        draft.learn_style(difference, 1.0)
     draft.take(chosen, 1.0)
 
 
-def _fold_alone(draft: _Draft, view: Reading, liking: float) -> None:
+def _fold_alone(draft: _Draft, view: ItemFeatures, liking: float) -> None:
     """An item judged by itself: its topics, and its style and price against what was judged before."""
     draft.like(view, liking)
     draft.take(view, liking)
@@ -268,8 +277,8 @@ def _fold_alone(draft: _Draft, view: Reading, liking: float) -> None:
     sums, tallies = draft.contrasts, draft.tallies
     if tallies.judged:
         middle = [total / tallies.judged for total in sums.usual[:PRICE]]
-        apart = [view.trust * d for d in distance(view.style, middle, 2.0)]
-        draft.learn_style([*apart, 0.0], 0.5 * liking)
+        difference = [view.trust * d for d in distance(view.style, middle, 2.0)]
+        draft.learn_style([*difference, 0.0], 0.5 * liking)
     usual = [FADE * total + here for total, here in zip(sums.usual, (*view.style, 0.0), strict=True)]
     draft.contrasts = draft.contrasts._replace(usual=tuple(usual))
     draft.tallies = draft.tallies._replace(judged=FADE * tallies.judged + 1)
@@ -278,9 +287,9 @@ def _fold_alone(draft: _Draft, view: Reading, liking: float) -> None:
 def _fold_rating(draft: _Draft, rating: RatingInteraction) -> None:
     """A rating counts against the user's own average; having tried the item at all counts a little."""
     tallies = draft.tallies
-    given = rating.liking if isfinite(rating.liking) else 0.0
-    liking = clip(given - tallies.liking / (tallies.rated + 2), 1.0)
-    draft.tallies = tallies._replace(liking=FADE * tallies.liking + given, rated=FADE * tallies.rated + 1)
+    rating_value = rating.liking if isfinite(rating.liking) else 0.0
+    liking = clip(rating_value - tallies.liking / (tallies.rated + 2), 1.0)
+    draft.tallies = tallies._replace(liking=FADE * tallies.liking + rating_value, rated=FADE * tallies.rated + 1)
     view = read_item(rating.item)
     draft.like(view, TRIED)
     _fold_alone(draft, view, liking)
@@ -296,10 +305,10 @@ def _fold_writing(draft: _Draft, texts: Sequence[str]) -> None:
         turns.update(dict.fromkeys(spoken, 1))
         draft.state(parse_writing(text), SAID_IN_PASSING)
         manner = measure(text, spoken)
-        apart = list(ZEROS)
+        difference = list(ZEROS)
         for position in MIRRORED:
-            apart[position] = clip(manner[position] - TYPICAL[position], 1.0)
-        if any(apart):
-            draft.learn_style(apart, MIRROR)
+            difference[position] = clip(manner[position] - TYPICAL[position], 1.0)
+        if any(difference):
+            draft.learn_style(difference, MIRROR)
     often = sorted(turns, key=lambda word: -turns[word])
     draft.count(draft.terms, terms(often, MAX_ITEM_TERMS), WRITTEN_TERM)

@@ -1,5 +1,4 @@
-"""What is read of an item: its style where it is a piece of writing, its words, categories, price, year
-and popularity.
+"""Features of an item: style if it is a text, words, categories, price, year and popularity.
 
 An item that is a name rather than a text, such as a film's or a product's title, is known by its few
 words: there the numbers count ("PlayStation 4"), and so do words that stand together ("Star Trek").
@@ -31,13 +30,13 @@ _YEAR = re.compile(r"\b(?:1[89]|20)\d\d\b")
 _YEAR_IN_TITLE = re.compile(r"[(\[]((?:1[89]|20)\d\d)[)\]]")
 
 
-class Reading(NamedTuple):
-    """What is read of an item."""
+class ItemFeatures(NamedTuple):
+    """The features of one item."""
 
     style: tuple[float, ...] | None
     """Features; None when the item is a name rather than a piece of writing."""
     trust: float
-    """How much its style tells, 0 to 1: a few words tell little."""
+    """Reliability of the style, 0 to 1; low for few words."""
     tokens: list[str]
     terms: list[str]
     """Words that can name a topic; of a name, pairs of neighbours too, joined by a space."""
@@ -56,16 +55,16 @@ def clean(text: str, limit: int) -> str:
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
-def read_item(item: Item, asked: frozenset[str] = frozenset()) -> Reading:
+def read_item(item: Item, query_words: frozenset[str] = frozenset()) -> ItemFeatures:
     """Words of the query, `asked`, name no topic of the user's own."""
     if isinstance(item, str):
         tokens = words(item)
-        known = terms(tokens, MAX_ITEM_TERMS, asked)
-        return Reading(measure(item, tokens), trust(tokens), tokens, known, (), None, None, None)
-    return _read_fields(item, asked)
+        known = terms(tokens, MAX_ITEM_TERMS, query_words)
+        return ItemFeatures(measure(item, tokens), trust(tokens), tokens, known, (), None, None, None)
+    return _read_fields(item, query_words)
 
 
-def _read_fields(item: ItemFields, asked: frozenset[str]) -> Reading:
+def _read_fields(item: ItemFields, query_words: frozenset[str]) -> ItemFeatures:
     labels: dict[str, None] = dict.fromkeys(_labels(item.category))
     text, year, popularity = item.title, None, None
     for name, value in (item.model_extra or {}).items():
@@ -81,36 +80,36 @@ def _read_fields(item: ItemFields, asked: frozenset[str]) -> Reading:
     written = words(item.description or "")
     style = measure(item.description or "", written) if len(written) >= WRITTEN else None
     tokens = [*words(text), *written]
-    known = terms(tokens, MAX_ITEM_TERMS, asked) if style else _name_terms(tokens, asked)
+    known = terms(tokens, MAX_ITEM_TERMS, query_words) if style else _name_terms(tokens, query_words)
     named = tuple(labels)[:MAX_CATEGORIES]
     tokens += [word for label in named for word in words(label)]
     year = year or _year(_YEAR_IN_TITLE, item.title)
-    return Reading(style, trust(tokens), tokens, known, named, _price(item.price), year, popularity)
+    return ItemFeatures(style, trust(tokens), tokens, known, named, _price(item.price), year, popularity)
 
 
-def _name_terms(tokens: Sequence[str], asked: frozenset[str]) -> list[str]:
+def _name_terms(tokens: Sequence[str], query_words: frozenset[str]) -> list[str]:
     """The words of a name, then its pairs of neighbours."""
-    telling = [_telling(word) and word not in asked for word in tokens]
-    alone = [word for word, tells in zip(tokens, telling, strict=True) if tells and _alone(word)]
+    telling = [_names_topic(word) and word not in query_words for word in tokens]
+    alone = [word for word, tells in zip(tokens, telling, strict=True) if tells and _stands_alone(word)]
     pairs = [
-        f"{one} {other}"
-        for (one, other), (here, there) in zip(pairwise(tokens), pairwise(telling), strict=True)
-        if here and there and len(one) + len(other) < MAX_TERM and _alone(one)
+        f"{first} {second}"
+        for (first, second), (here, there) in zip(pairwise(tokens), pairwise(telling), strict=True)
+        if here and there and len(first) + len(second) < MAX_TERM and _stands_alone(first)
     ]
     return list(dict.fromkeys([*alone, *pairs]))[:MAX_NAME_TERMS]
 
 
-def _telling(word: str) -> bool:
+def _names_topic(word: str) -> bool:
     """Years and other long numbers are no part of a name."""
     return (word not in STOP or word in _COUNTS) and len(word) <= MAX_TERM and not (word.isdigit() and len(word) > 3)
 
 
-def _alone(word: str) -> bool:
+def _stands_alone(word: str) -> bool:
     return not word.isdigit() and word not in _COUNTS and (len(word) > 1 or not word.isascii())
 
 
 def trust(tokens: list[str]) -> float:
-    """How much a text of these words tells, 0 to 1."""
+    """Reliability of the style of a text of these words, 0 to 1."""
     return len(tokens) / (len(tokens) + 4)
 
 
@@ -132,8 +131,8 @@ def _year(pattern: re.Pattern[str], value: Any) -> float | None:
     """A year from 1800 to 2099 in a number or a text."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    found = pattern.search(str(value)[:400])
-    return float(found[found.re.groups]) if found else None
+    match = pattern.search(str(value)[:400])
+    return float(match[match.re.groups]) if match else None
 
 
 def _popularity(value: Any) -> float | None:

@@ -1,8 +1,8 @@
-"""The sentences a summary is made of, and how they are read back from text.
+"""The openings of a rendered profile's sentences, and the parser of such a text.
 
-`services.profile.render` writes a profile with these openings. A user may edit that text, and then the
-text alone says what is known: `read_back` takes each sentence for what it said, and any other sentence
-as a statement of the user's.
+`services.profile.render` writes a profile with these openings. When a user edits that text, the text replaces
+the profile's statements: `parse_text` reads each sentence by its opening, and any other sentence as a
+statement of the user's.
 """
 
 import re
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from services.profile.statement_parser import Stated, parse_statement
 from services.profile.style_features import FEATURES, words
 
-STYLE: Mapping[str, float] = {
+STYLE_OPENINGS: Mapping[str, float] = {
     "Clearly prefers texts that": 0.35,
     "Tends to prefer texts that": 0.2,
     "Early signs point to texts that": 0.1,
@@ -19,7 +19,7 @@ STYLE: Mapping[str, float] = {
     "Has asked for texts that": 0.6,
 }
 """Openings of sentences on style, and how strongly each speaks against 1 for a plain statement."""
-NAMED: Mapping[str, float] = {
+TOPIC_OPENINGS: Mapping[str, float] = {
     "Clearly drawn to": 1.0,
     "Tends to pick": 0.6,
     "Has picked": 0.35,
@@ -34,13 +34,13 @@ NAMED: Mapping[str, float] = {
     "Lately picks more of": 0.5,
     "Lately picks less of": -0.3,
 }
-"""The same for openings of lists of categories and words; below 0 for what is left aside."""
-PART = 0.5
+"""The same for openings of lists of categories and words; below 0 for dislikes."""
+PART_WEIGHT = 0.5
 """How strongly a word of a pair speaks, against 1 for the pair."""
 OWN_WORDS = "In their own words, newest first:"
 ABOUT = "About them:"
 YEARS = "Usually takes items from around {year:.0f}, give or take {spread:.0f} years."
-UNTOLD = ("Based on", "No clear preference", "Nothing is known", "Usually takes items priced", ABOUT)
+NEUTRAL_OPENINGS = ("Based on", "No clear preference", "Nothing is known", "Usually takes items priced", ABOUT)
 """Openings of sentences that hold no liking."""
 YEAR, YEAR_SPREAD = "~year", "~years"
 """Names under which the stated years stand among the stated likes."""
@@ -57,64 +57,64 @@ _POLES = sorted(
 _YEARS = re.compile(r"Usually takes items from around (\d{4}), give or take (\d{1,3}) years")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])|\n")
 _QUOTED = re.compile(r'"([^"]*)"')
-_LISTED = re.compile(r", | and ")
+_LIST_SEPARATOR = re.compile(r", | and ")
 
 
-def joined(phrases: Sequence[str]) -> str:
+def join_phrases(phrases: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
 
 
-def read_back(text: str) -> tuple[Stated, dict[str, int]]:
-    """What a text says about likes, each on [-1, 1], and the years it names, by YEAR and YEAR_SPREAD."""
-    found = Stated({}, {})
+def parse_text(text: str) -> tuple[Stated, dict[str, int]]:
+    """The likes that a text states, each on [-1, 1], and the years it names, by YEAR and YEAR_SPREAD."""
+    stated = Stated({}, {})
     years: dict[str, int] = {}
     for line in text.splitlines():
         if line.startswith(OWN_WORDS):
-            for said in reversed(_QUOTED.findall(line)):
-                _add(parse_statement(said), found)
+            for quote in reversed(_QUOTED.findall(line)):
+                _add(parse_statement(quote), stated)
             continue
         for sentence in _SENTENCE.split(line):
             if dated := _YEARS.match(sentence):
                 years = {YEAR: int(dated[1]), YEAR_SPREAD: int(dated[2])}
-            elif not sentence.startswith(UNTOLD):
-                _add(_read_sentence(sentence), found)
-    return Stated(_parts_of_pairs(found.terms) | found.terms, found.style), years
+            elif not sentence.startswith(NEUTRAL_OPENINGS):
+                _add(_read_sentence(sentence), stated)
+    return Stated(_weigh_parts(stated.terms) | stated.terms, stated.style), years
 
 
-def _parts_of_pairs(terms: Mapping[str, float]) -> dict[str, float]:
-    """The words of pairs that do not stand by themselves: each tells half of what the pair tells. They come
-    first, so that they are the first to be forgotten."""
-    found: dict[str, float] = {}
+def _weigh_parts(terms: Mapping[str, float]) -> dict[str, float]:
+    """Half of a pair's value for each of its words that is not listed alone. They come first, so that they are
+    dropped first."""
+    stated: dict[str, float] = {}
     for name, value in terms.items():
         for word in name.split() if " " in name else ():
-            found[word] = max(found.get(word, 0.0), PART * value, key=abs)
-    return {word: value for word, value in found.items() if word not in terms and not word.isdigit()}
+            stated[word] = max(stated.get(word, 0.0), PART_WEIGHT * value, key=abs)
+    return {word: value for word, value in stated.items() if word not in terms and not word.isdigit()}
 
 
 def _read_sentence(sentence: str) -> Stated:
-    for opening, value in STYLE.items():
+    for opening, value in STYLE_OPENINGS.items():
         if sentence.startswith(opening):
             return Stated({}, _poles(sentence[len(opening) :], value))
-    for opening, value in NAMED.items():
+    for opening, value in TOPIC_OPENINGS.items():
         if sentence.startswith(opening):
-            names = _LISTED.split(sentence[len(opening) :].rstrip("."))
+            names = _LIST_SEPARATOR.split(sentence[len(opening) :].rstrip("."))
             keys = (" ".join(words(name)) for name in names)
             return Stated({key: value for key in keys if key}, {})
     return parse_statement(sentence)
 
 
 def _poles(rest: str, value: float) -> dict[str, float]:
-    found = {}
+    stated = {}
     for pole, name, sign in _POLES:
         if pole in rest:
-            found[name] = sign * value
+            stated[name] = sign * value
             rest = rest.replace(pole, "")
-    return found
+    return stated
 
 
-def _add(said: Stated, found: Stated) -> None:
-    for new, known in ((said.terms, found.terms), (said.style, found.style)):
+def _add(quote: Stated, stated: Stated) -> None:
+    for new, known in ((quote.terms, stated.terms), (quote.style, stated.style)):
         for name, value in new.items():
             known.pop(name, None)
             known[name] = value

@@ -3,27 +3,36 @@
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from services.profile.parse_text import ABOUT, OWN_WORDS, YEAR, YEAR_SPREAD, YEARS, joined
+from services.profile.parse_text import ABOUT, OWN_WORDS, YEAR, YEAR_SPREAD, YEARS, join_phrases
 from services.profile.scoring import CATEGORY_PRIOR, NAME_PRIOR, log_odds, year_taken
-from services.profile.statistics import FADED, FADED_RECENT, MAX_SCORE, PRICE, SAID_IN_PASSING, Evidence, Profile, faded
+from services.profile.statistics import (
+    FADE_BY_AGE,
+    MAX_SCORE,
+    PRICE,
+    RECENT_FADE_BY_AGE,
+    SAID_IN_PASSING,
+    Evidence,
+    Profile,
+    fade_at,
+)
 from services.profile.style_features import FEATURES, INDEX
 
 CLEAR, LIKELY, EARLY = 2.6, 1.5, 0.7
 """Standard errors of a feature's mean contrast from which it is called clear, likely, an early sign."""
 MAX_TRAITS, MAX_EARLY_TRAITS = 6, 4
 FEW_CHOICES = 12
-"""Choices below which early signs are told beside what is surer."""
+"""Below so many choices, early signs are rendered beside surer ones."""
 MAX_LABELS, MAX_WORDS = 8, 24
 OFTEN, SOMETIMES = 1.1, 0.4
 """Log-odds from which a word or category is said to mark a user's choices often, and at all."""
 
 
 def render(profile: Profile) -> str:
-    """A summary in plain sentences, one paragraph a subject: what the user says first, then what was seen."""
+    """A summary in plain sentences, one paragraph a subject: first what the user says, then what behaviour shows."""
     parts = [
         profile.own,
-        _quoted(f"{OWN_WORDS} ", profile.statements),
-        _quoted(f"{ABOUT} ", profile.facts),
+        _quote(f"{OWN_WORDS} ", profile.statements),
+        _quote(f"{ABOUT} ", profile.facts),
         _passing_sentences(profile),
         _style_sentences(profile),
         _topic_sentences(profile),
@@ -31,15 +40,15 @@ def render(profile: Profile) -> str:
         _year_sentence(profile),
         _recent_sentences(profile),
     ]
-    said = [part for part in parts if part]
+    sentences = [part for part in parts if part]
     events = "1 event" if profile.events == 1 else f"{profile.events} events"
-    if not said:
+    if not sentences:
         known = f"No clear preference shows yet, after {events}."
         return known if profile.events else "Nothing is known about this user's preferences yet."
-    return "\n".join([*said, f"Based on {events} so far."] if profile.events else said)
+    return "\n".join([*sentences, f"Based on {events} so far."] if profile.events else sentences)
 
 
-def _quoted(opening: str, lines: Sequence[str]) -> str:
+def _quote(opening: str, lines: Sequence[str]) -> str:
     """Newest first."""
     return opening + " ".join(f'"{line}"' for line in reversed(lines)) if lines else ""
 
@@ -56,7 +65,7 @@ def _passing_sentences(profile: Profile) -> str:
     disliked = [name for name, value in passing.items() if name[0] != "~" and value < -50]
     sentences = []
     if poles:
-        sentences.append(f"Has asked for texts that {joined(poles[-MAX_TRAITS:])}.")
+        sentences.append(f"Has asked for texts that {join_phrases(poles[-MAX_TRAITS:])}.")
     if liked:
         sentences.append(f"Has mentioned liking: {', '.join(liked[-MAX_WORDS:])}.")
     if disliked:
@@ -70,15 +79,15 @@ def _certainties(profile: Profile) -> list[float]:
 
 
 def _traits(certainties: Sequence[float], least: float) -> list[int]:
-    """The surest features first; one that an equally sure axis already tells is left out."""
-    found = []
-    for position in sorted(range(len(FEATURES)), key=lambda place: -abs(certainties[place])):
+    """The surest features first, without those whose equally sure axis says the same."""
+    positions = []
+    for position in sorted(range(len(FEATURES)), key=lambda index: -abs(certainties[index])):
         if abs(certainties[position]) < least:
             break
         parent = FEATURES[position].parent
         if FEATURES[position].high and (not parent or abs(certainties[INDEX[parent]]) < least):
-            found.append(position)
-    return found[:MAX_TRAITS]
+            positions.append(position)
+    return positions[:MAX_TRAITS]
 
 
 def pole_of(position: int, value: float) -> str:
@@ -88,39 +97,39 @@ def pole_of(position: int, value: float) -> str:
 def _style_sentences(profile: Profile) -> str:
     certainties = _certainties(profile)
     traits = _traits(certainties, LIKELY)
-    clear = [pole_of(place, certainties[place]) for place in traits if abs(certainties[place]) >= CLEAR]
-    likely = [pole_of(place, certainties[place]) for place in traits if abs(certainties[place]) < CLEAR]
+    clear = [pole_of(index, certainties[index]) for index in traits if abs(certainties[index]) >= CLEAR]
+    likely = [pole_of(index, certainties[index]) for index in traits if abs(certainties[index]) < CLEAR]
     sentences = []
     if clear:
-        sentences.append(f"Clearly prefers texts that {joined(clear)}.")
+        sentences.append(f"Clearly prefers texts that {join_phrases(clear)}.")
     if likely:
-        sentences.append(f"Tends to prefer texts that {joined(likely)}.")
+        sentences.append(f"Tends to prefer texts that {join_phrases(likely)}.")
     early = _traits(certainties, EARLY) if not traits or profile.tallies.weighed < FEW_CHOICES else []
-    if signs := [place for place in early if place not in traits][:MAX_EARLY_TRAITS]:
-        poles = [pole_of(place, certainties[place]) for place in signs]
-        sentences.append(f"Early signs point to texts that {joined(poles)}.")
+    if signs := [index for index in early if index not in traits][:MAX_EARLY_TRAITS]:
+        poles = [pole_of(index, certainties[index]) for index in signs]
+        sentences.append(f"Early signs point to texts that {join_phrases(poles)}.")
     return " ".join(sentences)
 
 
-def _ranked(profile: Profile, table: Mapping[str, Evidence], prior: int, seen: int) -> list[tuple[float, str]]:
+def _rank(profile: Profile, table: Mapping[str, Evidence], prior: int, least: int) -> list[tuple[float, str]]:
     """Names with at least `seen` hundredths of fading occurrences, by log-odds, highest first."""
     now = profile.events
     return sorted(
         (
             (log_odds(evidence, now, prior), name)
             for name, evidence in table.items()
-            if (evidence[0] + evidence[1]) * faded(FADED, now - evidence[3]) >= seen
+            if (evidence[0] + evidence[1]) * fade_at(FADE_BY_AGE, now - evidence[3]) >= least
         ),
         reverse=True,
     )
 
 
 def _topic_sentences(profile: Profile) -> str:
-    labels = _ranked(profile, profile.categories, CATEGORY_PRIOR, 60)
+    labels = _rank(profile, profile.categories, CATEGORY_PRIOR, 60)
     clear, likely, some = _tiers(labels, (OFTEN, 0.8, SOMETIMES), MAX_LABELS)
     passed, rare = _tiers([(-odds, name) for odds, name in reversed(labels)], (0.8, SOMETIMES), MAX_LABELS)
     sentences = [
-        f"{opening} {joined(names)}."
+        f"{opening} {join_phrases(names)}."
         for opening, names in (
             ("Clearly drawn to", clear),
             ("Tends to pick", likely),
@@ -130,7 +139,7 @@ def _topic_sentences(profile: Profile) -> str:
         )
         if names
     ]
-    named = _without_parts(profile, _ranked(profile, profile.terms, NAME_PRIOR, 60))
+    named = _without_parts(profile, _rank(profile, profile.terms, NAME_PRIOR, 60))
     often, sometimes = _tiers(named, (OFTEN, SOMETIMES), MAX_WORDS)
     left_often, left = _tiers([(-odds, name) for odds, name in reversed(named)], (OFTEN, SOMETIMES), MAX_WORDS)
     sentences += [
@@ -153,10 +162,10 @@ def _tiers(ranked: Sequence[tuple[float, str]], steps: Sequence[float], most: in
 
 
 def _without_parts(profile: Profile, ranked: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
-    """Leaves out words that hardly stand outside a pair that is told."""
-    told = {name: odds for odds, name in ranked}
+    """Leaves out words that rarely occur outside a listed pair."""
+    odds_by_name = {name: odds for odds, name in ranked}
     covered: dict[str, float] = {}
-    for name, odds in told.items():
+    for name, odds in odds_by_name.items():
         for part in name.split() if " " in name else ():
             covered[part] = max(covered.get(part, -MAX_SCORE), abs(odds))
     return [(odds, name) for odds, name in ranked if " " in name or abs(odds) > 1.25 * covered.get(name, 0.0)]
@@ -192,31 +201,31 @@ def _recent_sentences(profile: Profile) -> str:
         share = counts.weighed_recent / counts.weighed
         longer = _certainties(profile)
         recent = [x / (share * b + 1) ** 0.5 for x, b in zip(sums.recent_lean, sums.spread, strict=True)]
-        turned = [_turned(now, lasting) for now, lasting in zip(recent, longer, strict=True)]
-        poles = [pole_of(place, turned[place]) for place in _traits(turned, EARLY)[:3]]
+        turned = [_contradiction(now, lasting) for now, lasting in zip(recent, longer, strict=True)]
+        poles = [pole_of(index, turned[index]) for index in _traits(turned, EARLY)[:3]]
         if poles:
-            sentences.append(f"Lately prefers texts that {joined(poles)}, more than before.")
-    rising = _turning(profile, 1)
-    falling = _turning(profile, -1)
+            sentences.append(f"Lately prefers texts that {join_phrases(poles)}, more than before.")
+    rising = _find_turns(profile, 1)
+    falling = _find_turns(profile, -1)
     if rising:
-        sentences.append(f"Lately picks more of {joined(rising)}.")
+        sentences.append(f"Lately picks more of {join_phrases(rising)}.")
     if falling:
-        sentences.append(f"Lately picks less of {joined(falling)}.")
+        sentences.append(f"Lately picks less of {join_phrases(falling)}.")
     return " ".join(sentences)
 
 
-def _turned(recent: float, lasting: float) -> float:
+def _contradiction(recent: float, lasting: float) -> float:
     """The recent certainty where it contradicts a lasting taste, or shows one that is not lasting yet."""
     if recent * lasting < 0:
         return recent if abs(recent) >= EARLY and -recent * lasting >= EARLY * LIKELY else 0.0
     return recent if abs(recent) >= LIKELY > abs(lasting) else 0.0
 
 
-def _turning(profile: Profile, sign: int) -> list[str]:
+def _find_turns(profile: Profile, sign: int) -> list[str]:
     """Categories whose last events point the other way than all of them together."""
-    found = []
+    positions = []
     for name, evidence in profile.categories.items():
-        recent = sign * evidence[2] * faded(FADED_RECENT, profile.events - evidence[3])
+        recent = sign * evidence[2] * fade_at(RECENT_FADE_BY_AGE, profile.events - evidence[3])
         if recent >= 120 and sign * (evidence[0] - evidence[1] - evidence[2]) <= -100:
-            found.append(name)
-    return found[:3]
+            positions.append(name)
+    return positions[:3]

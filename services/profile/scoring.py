@@ -5,7 +5,7 @@ profile as text and `services.profile.serialize` stores it. Everything is pure a
 bound.
 
 Model. Each choice is a contrast d between the chosen and the rejected text on the scales of
-`style.FEATURES`. With a = sum of d and b = sum of d², both fading with age, the weight of a feature is
+`style_features.FEATURES`. With a = sum of d and b = sum of d², both fading with age, the weight of a feature is
 a / (b + PRIOR): the one-feature ridge regression of "chosen" on d, so consistent small contrasts
 count as much as rare large ones and little evidence gives little weight. A word or a category has the
 log-odds log((for + PRIOR) / (against + PRIOR)) of fading counts. What a user states about a feature
@@ -18,11 +18,11 @@ from operator import mul
 from typing import NamedTuple
 
 from alignx.schemas.items import Item
-from services.profile.item_features import Reading, read_item
+from services.profile.item_features import ItemFeatures, read_item
 from services.profile.parse_text import YEAR, YEAR_SPREAD
 from services.profile.statement_parser import mentions, parts_of
 from services.profile.statistics import (
-    FADED,
+    FADE_BY_AGE,
     MAX_SCORE,
     MIDDLE_YEAR,
     PRICE,
@@ -31,7 +31,7 @@ from services.profile.statistics import (
     Profile,
     clip,
     distance,
-    faded,
+    fade_at,
 )
 from services.profile.style_features import INDEX, words
 
@@ -51,8 +51,8 @@ STATED_TERM = 2.0
 
 def scores(profile: Profile, query: str, items: Sequence[Item]) -> list[float]:
     """Log-odds of each item against the others on offer; all 0 while nothing is known."""
-    asked = frozenset(words(query))
-    return _scores(profile, weights(profile), [read_item(item, asked) for item in items])
+    query_words = frozenset(words(query))
+    return _scores(profile, weights(profile), [read_item(item, query_words) for item in items])
 
 
 def probabilities(profile: Profile, query: str, items: Sequence[Item]) -> list[float]:
@@ -69,21 +69,21 @@ def shares(values: Sequence[float]) -> list[float]:
 
 
 def weights(profile: Profile) -> list[float]:
-    """What one unit of each feature, and of log2 price, is worth."""
+    """The weight of one unit of each feature and of log2 price."""
     sums, counts = profile.contrasts, profile.tallies
     recent = counts.weighed_recent / counts.weighed if counts.weighed else 0.0
-    worth = [
+    coefficients = [
         OLDER_SHARE * a / (b + STYLE_PRIOR) + RECENT_SHARE * x / (recent * b + STYLE_PRIOR)
         for a, b, x in zip(sums.lean, sums.spread, sums.recent_lean, strict=True)
     ]
     for name, value in profile.stated.items():
         if name[0] == "~" and name[1:] in INDEX:
-            worth[INDEX[name[1:]]] = STATED_STYLE * value / 100
-    return worth
+            coefficients[INDEX[name[1:]]] = STATED_STYLE * value / 100
+    return coefficients
 
 
 class Offer(NamedTuple):
-    """What is usual among the items on offer; each is compared with it."""
+    """Means of the items on offer; each item is compared with them."""
 
     price: float = 0.0
     year: float = 0.0
@@ -91,7 +91,7 @@ class Offer(NamedTuple):
     popularity: float = 0.0
 
 
-def offer(profile: Profile, views: Iterable[Reading]) -> Offer:
+def offer(profile: Profile, views: Iterable[ItemFeatures]) -> Offer:
     usual, views = year_taken(profile), list(views)
     return Offer(
         _mean([view.price for view in views if view.price is not None]),
@@ -100,7 +100,7 @@ def offer(profile: Profile, views: Iterable[Reading]) -> Offer:
     )
 
 
-def _scores(profile: Profile, worth: list[float], views: Sequence[Reading]) -> list[float]:
+def _scores(profile: Profile, coefficients: list[float], views: Sequence[ItemFeatures]) -> list[float]:
     written = [view.style for view in views if view.style is not None]
     trust = min((view.trust for view in views if view.style is not None), default=0.0)
     middle = [sum(column) / len(written) for column in zip(*written, strict=True)]
@@ -109,9 +109,9 @@ def _scores(profile: Profile, worth: list[float], views: Sequence[Reading]) -> l
     for view in views:
         value = _topics(profile, view)
         if view.style is not None:
-            value += trust * _dot(worth, distance(view.style, middle, 1.0))
+            value += trust * _dot(coefficients, distance(view.style, middle, 1.0))
         if view.price is not None:
-            value += worth[PRICE] * clip(view.price - usual.price, 1.0)
+            value += coefficients[PRICE] * clip(view.price - usual.price, 1.0)
         if view.year is not None:
             value += year_fit(usual_year, view.year) - usual.year
         if view.popularity is not None:
@@ -120,14 +120,16 @@ def _scores(profile: Profile, worth: list[float], views: Sequence[Reading]) -> l
     return values
 
 
-def margin(profile: Profile, worth: list[float], one: Reading, other: Reading, apart: Sequence[float]) -> float:
+def margin(
+    profile: Profile, coefficients: list[float], first: ItemFeatures, second: ItemFeatures, difference: Sequence[float]
+) -> float:
     """The difference of the `_scores` of two items whose `contrast` is known."""
-    value = _dot(worth, apart) + _topics(profile, one) - _topics(profile, other)
-    if one.year is not None and other.year is not None:
+    value = _dot(coefficients, difference) + _topics(profile, first) - _topics(profile, second)
+    if first.year is not None and second.year is not None:
         usual = year_taken(profile)
-        value += year_fit(usual, one.year) - year_fit(usual, other.year)
-    if one.popularity is not None and other.popularity is not None:
-        value += one.popularity - other.popularity
+        value += year_fit(usual, first.year) - year_fit(usual, second.year)
+    if first.popularity is not None and second.popularity is not None:
+        value += first.popularity - second.popularity
     return value
 
 
@@ -150,22 +152,22 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def contrast(one: Reading, other: Reading) -> list[float]:
+def contrast(first: ItemFeatures, second: ItemFeatures) -> list[float]:
     """Features and log2 price of one item less those of another, each cut at 2; what cannot be compared is 0."""
-    apart = list(ZEROS)
-    if one.style is not None and other.style is not None:
-        trust = min(one.trust, other.trust)
-        apart[:PRICE] = [trust * d for d in distance(one.style, other.style, 2.0)]
-    if one.price is not None and other.price is not None:
-        apart[PRICE] = clip(one.price - other.price, 2.0)
-    return apart
+    difference = list(ZEROS)
+    if first.style is not None and second.style is not None:
+        trust = min(first.trust, second.trust)
+        difference[:PRICE] = [trust * d for d in distance(first.style, second.style, 2.0)]
+    if first.price is not None and second.price is not None:
+        difference[PRICE] = clip(first.price - second.price, 2.0)
+    return difference
 
 
-def _dot(one: Iterable[float], other: Iterable[float]) -> float:
-    return float(sum(map(mul, one, other)))
+def _dot(first: Iterable[float], second: Iterable[float]) -> float:
+    return float(sum(map(mul, first, second)))
 
 
-def _topics(profile: Profile, view: Reading) -> float:
+def _topics(profile: Profile, view: ItemFeatures) -> float:
     """Log-odds of an item's words and categories.
 
     The few words of a name count as if each were independent, so they add up. The many of a text and
@@ -175,18 +177,18 @@ def _topics(profile: Profile, view: Reading) -> float:
     value = 0.0
     now = profile.events
     if profile.categories:
-        value += _together(
-            [log_odds(seen, now, CATEGORY_PRIOR) for seen in _known(profile.categories, view.categories)]
+        value += _damped_sum(
+            [log_odds(evidence, now, CATEGORY_PRIOR) for evidence in _known(profile.categories, view.categories)]
         )
     if profile.terms:
         seen_terms = _known(profile.terms, view.terms)
         if view.style is None:
-            value += sum([log_odds(seen, now, NAME_PRIOR) for seen in seen_terms])
+            value += sum([log_odds(evidence, now, NAME_PRIOR) for evidence in seen_terms])
         else:
-            value += _together([log_odds(seen, now, TERM_PRIOR) for seen in seen_terms])
+            value += _damped_sum([log_odds(evidence, now, TERM_PRIOR) for evidence in seen_terms])
     if profile.stated:
-        said = [value / 100 for value in stated_terms(profile, view).values()]
-        value += STATED_TERM * (sum(said) if view.style is None else _together(said))
+        values = [value / 100 for value in stated_terms(profile, view).values()]
+        value += STATED_TERM * (sum(values) if view.style is None else _damped_sum(values))
     return value
 
 
@@ -194,31 +196,31 @@ def _known(table: Mapping[str, Evidence], names: Iterable[str]) -> list[Evidence
     return [table[name] for name in names if name in table]
 
 
-def _together(values: Sequence[float]) -> float:
+def _damped_sum(values: Sequence[float]) -> float:
     return sum(values) / sqrt(len(values)) if values else 0.0
 
 
-def stated_terms(profile: Profile, view: Reading) -> dict[str, int]:
+def stated_terms(profile: Profile, view: ItemFeatures) -> dict[str, int]:
     """What the user stated about words of the item: hundredths by stem."""
     spoken = mentions(view.tokens)
     text = ""
-    found = {}
+    by_term = {}
     for word, value in profile.stated.items():
         if word[0] == "~":
             continue
         if " " in word:
             text = text or f" {' '.join(view.tokens)} "
             if f" {word} " in text:
-                found[word] = value
+                by_term[word] = value
             continue
         shared = [spoken[key] * sign for key, sign in parts_of(word) if key in spoken]
         if shared:
-            found[word] = round(value * sum(shared) / len(shared))
-    return found
+            by_term[word] = round(value * sum(shared) / len(shared))
+    return by_term
 
 
 def log_odds(evidence: Evidence, now: int, prior: int) -> float:
-    """For against against, each faded and on top of `prior` hundredths."""
+    """log((for + prior) / (against + prior)) of the faded evidence, in hundredths."""
     liked, disliked, _, at = evidence
-    fade = faded(FADED, now - at)
+    fade = fade_at(FADE_BY_AGE, now - at)
     return log((liked * fade + prior) / (disliked * fade + prior))

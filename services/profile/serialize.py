@@ -15,16 +15,16 @@ PROFILE_SCHEMA = 2
 _PACKING = struct.Struct(f"<{4 * WIDTH + len(Tallies._fields)}e")
 
 
-def rounded(contrasts: Contrasts, tallies: Tallies) -> tuple[Contrasts, Tallies]:
+def round_to_half(contrasts: Contrasts, tallies: Tallies) -> tuple[Contrasts, Tallies]:
     """To half precision, which is what a dump holds: a profile and its dump behave alike."""
-    return _unpacked(_packed(contrasts, tallies))
+    return _unpack(_pack(contrasts, tallies))
 
 
-def _packed(contrasts: Contrasts, tallies: Tallies) -> bytes:
+def _pack(contrasts: Contrasts, tallies: Tallies) -> bytes:
     return _PACKING.pack(*contrasts[0], *contrasts[1], *contrasts[2], *contrasts[3], *tallies)
 
 
-def _unpacked(raw: bytes) -> tuple[Contrasts, Tallies]:
+def _unpack(raw: bytes) -> tuple[Contrasts, Tallies]:
     flat = _PACKING.unpack(raw)
     return Contrasts(*(flat[start : start + WIDTH] for start in range(0, 4 * WIDTH, WIDTH))), Tallies(
         *flat[4 * WIDTH :]
@@ -37,9 +37,9 @@ def dumps(profile: Profile) -> bytes:
         {
             "v": PROFILE_SCHEMA,
             "n": profile.events,
-            "s": b64encode(_packed(profile.contrasts, profile.tallies)).decode(),
-            "t": _listed(profile.terms, profile.events),
-            "c": _listed(profile.categories, profile.events),
+            "s": b64encode(_pack(profile.contrasts, profile.tallies)).decode(),
+            "t": _encode_evidence(profile.terms, profile.events),
+            "c": _encode_evidence(profile.categories, profile.events),
             "d": profile.stated,
             "q": profile.statements,
             "f": profile.facts,
@@ -51,33 +51,33 @@ def dumps(profile: Profile) -> bytes:
 def loads(raw: bytes) -> Profile:
     """Raises ValueError for bytes that are no dump of this PROFILE_SCHEMA."""
     try:
-        kept = orjson.loads(raw)
-        if kept["v"] != PROFILE_SCHEMA:
-            raise ValueError(f"profile of schema {kept['v']}; this build reads {PROFILE_SCHEMA}")
-        now = int(kept["n"])
-        contrasts, tallies = _unpacked(b64decode(kept["s"]))
+        document = orjson.loads(raw)
+        if document["v"] != PROFILE_SCHEMA:
+            raise ValueError(f"profile of schema {document['v']}; this build reads {PROFILE_SCHEMA}")
+        now = int(document["n"])
+        contrasts, tallies = _unpack(b64decode(document["s"]))
         return Profile(
             now,
             contrasts,
             tallies,
-            _evidence(kept["t"], now),
-            _evidence(kept["c"], now),
-            kept["d"],
-            tuple(kept["q"]),
-            tuple(kept["f"]),
-            kept["o"],
+            _decode_evidence(document["t"], now),
+            _decode_evidence(document["c"], now),
+            document["d"],
+            tuple(document["q"]),
+            tuple(document["f"]),
+            document["o"],
         )
     except (KeyError, TypeError, struct.error, IndexError) as error:
         raise ValueError("not a dump of a profile") from error
 
 
-def _listed(table: Mapping[str, Evidence], now: int) -> list[Any]:
+def _encode_evidence(table: Mapping[str, Evidence], now: int) -> list[Any]:
     """Names, then for each one (for, against, recent, age), in one flat list."""
     numbers = [value for liked, disliked, recent, at in table.values() for value in (liked, disliked, recent, now - at)]
     return [list(table), numbers]
 
 
-def _evidence(listed: Sequence[Any], now: int) -> dict[str, Evidence]:
+def _decode_evidence(listed: Sequence[Any], now: int) -> dict[str, Evidence]:
     names, numbers = listed
     rows = zip(*[iter(numbers)] * 4, strict=True)
     return {name: (row[0], row[1], row[2], now - row[3]) for name, row in zip(names, rows, strict=True)}

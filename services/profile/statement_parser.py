@@ -122,7 +122,7 @@ def root(word: str) -> str:
 
 def mentions(tokens: Iterable[str]) -> dict[str, int]:
     """The roots of what an item's words speak of: 1, or -1 where the item goes without it ("sugar-free")."""
-    found: dict[str, int] = {}
+    stated: dict[str, int] = {}
     absent = 1
     for token in tokens:
         if "-" in token:
@@ -130,11 +130,11 @@ def mentions(tokens: Iterable[str]) -> dict[str, int]:
             sign = -1 if parts[-1] == "free" or parts[0] == "non" else absent
             for part in parts:
                 if part not in _JOINERS:
-                    found.setdefault(root(part), sign)
+                    stated.setdefault(root(part), sign)
         else:
-            found.setdefault(root(token), absent)
+            stated.setdefault(root(token), absent)
         absent = -1 if token in _ABSENT else 1
-    return found
+    return stated
 
 
 @lru_cache(maxsize=8_192)
@@ -145,32 +145,32 @@ def parts_of(word: str) -> tuple[tuple[str, int], ...]:
 
 def parse_statement(text: str) -> Stated:
     """Likes and dislikes, clause by clause; a bare topic is a mild liking."""
-    found = Stated({}, {})
+    stated = Stated({}, {})
     for clause in _clauses(text):
-        said, *reasons = _split_reasons(clause)
-        for part in (said, *reasons):
-            _say_all(part, found)
-    return found
+        statement, *reasons = _split_reasons(clause)
+        for part in (statement, *reasons):
+            _add_clause(part, stated)
+    return stated
 
 
 def parse_writing(text: str) -> Stated:
     """The likes that a person mentions while writing about something else: "I love …", "short, please"."""
-    found = Stated({}, {})
+    stated = Stated({}, {})
     for clause in _clauses(text):
-        said = _split_reasons(clause)[0]
-        if _FIRST.search(said) and _OF_WRITING.search(said) and _CUE.search(said):
-            asked = Stated({}, {})
-            _say_all(said, asked)
-            found.style.update(asked.style)
-        elif own := _OWN.search(said):
+        statement = _split_reasons(clause)[0]
+        if _FIRST.search(statement) and _OF_WRITING.search(statement) and _CUE.search(statement):
+            requested = Stated({}, {})
+            _add_clause(statement, requested)
+            stated.style.update(requested.style)
+        elif own := _OWN.search(statement):
             mentioned = Stated({}, {})
-            _say_all(said[own.end() :], mentioned, MAX_OBJECT_TERMS, bare=1.0 if own["taken"] else 0.0)
-            found.terms.update({word: value for word, value in mentioned.terms.items() if value})
-        elif (verdict := _VERDICT.search(said)) and _OPTION.search(said):
-            _say(said[: verdict.start()], 1.0 if verdict["good"] else -1.0, False, found, MAX_OBJECT_TERMS)
+            _add_clause(statement[own.end() :], mentioned, MAX_OBJECT_TERMS, bare=1.0 if own["taken"] else 0.0)
+            stated.terms.update({word: value for word, value in mentioned.terms.items() if value})
+        elif (verdict := _VERDICT.search(statement)) and _OPTION.search(statement):
+            _add_part(statement[: verdict.start()], 1.0 if verdict["good"] else -1.0, False, stated, MAX_OBJECT_TERMS)
             if not verdict["good"]:
-                _say(said[verdict.end() :], -1.0, False, found, MAX_OBJECT_TERMS)
-    return found
+                _add_part(statement[verdict.end() :], -1.0, False, stated, MAX_OBJECT_TERMS)
+    return stated
 
 
 def _clauses(text: str) -> list[str]:
@@ -190,7 +190,7 @@ def _split_reasons(clause: str) -> list[str]:
     return parts or [""]
 
 
-def _say_all(clause: str, found: Stated, limit: int = MAX_STATED_TERMS, bare: float = 0.4) -> None:
+def _add_clause(clause: str, stated: Stated, limit: int = MAX_STATED_TERMS, bare: float = 0.4) -> None:
     """Each part of a clause with the sign of the cue before it, or of the first cue where it has none."""
     of_writing = bool(_OF_WRITING.search(clause))
     value, start = bare, 0
@@ -199,17 +199,17 @@ def _say_all(clause: str, found: Stated, limit: int = MAX_STATED_TERMS, bare: fl
         sign = 1.0 if cue["like"] else -1.0
         if first and cue[0] in _INSTEAD:
             continue
-        _say(clause[start : cue.start()], sign if first else value, of_writing, found, limit)
+        _add_part(clause[start : cue.start()], sign if first else value, of_writing, stated, limit)
         value, start, first = sign, cue.end(), False
-    _say(clause[start:], value, of_writing, found, limit)
+    _add_part(clause[start:], value, of_writing, stated, limit)
 
 
-def _say(part: str, value: float, of_writing: bool, found: Stated, limit: int) -> None:
+def _add_part(part: str, value: float, of_writing: bool, stated: Stated, limit: int) -> None:
     tokens = words(part)
     for word in tokens:
         if of_writing and word in _CUES:
             name, direction = _CUES[word]
-            found.style[name] = direction * (value if abs(value) == 1 else 1.0)
+            stated.style[name] = direction * (value if abs(value) == 1 else 1.0)
     for word in terms(tokens, limit, _FILLER):
         if not (of_writing and word in _CUES):
-            found.terms[stem(word)] = value
+            stated.terms[stem(word)] = value

@@ -13,8 +13,8 @@ STYLE_HALF_LIFE = 24
 RECENT_HALF_LIFE = 4
 FADE = 0.5 ** (1 / STYLE_HALF_LIFE)
 FADE_RECENT = 0.5 ** (1 / RECENT_HALF_LIFE)
-FADED = tuple(0.5 ** (age / HALF_LIFE) for age in range(12 * HALF_LIFE))
-FADED_RECENT = tuple(FADE_RECENT**age for age in range(12 * RECENT_HALF_LIFE))
+FADE_BY_AGE = tuple(0.5 ** (age / HALF_LIFE) for age in range(12 * HALF_LIFE))
+RECENT_FADE_BY_AGE = tuple(FADE_RECENT**age for age in range(12 * RECENT_HALF_LIFE))
 """What is left of 1, by age in events."""
 SAID_IN_PASSING = 0.6
 """Weight of what a post or dialogue says of a like, against 1 for a statement."""
@@ -92,7 +92,7 @@ def distance(here: Sequence[float], there: Sequence[float], bound: float) -> lis
     return [bound if (d := a - b) > bound else low if d < low else d for a, b in zip(here, there, strict=True)]
 
 
-def faded(table: tuple[float, ...], age: int) -> float:
+def fade_at(table: tuple[float, ...], age: int) -> float:
     """What is left of 1 after `age` events; nothing past the end of the table."""
     return table[age] if age < len(table) else 0.0
 

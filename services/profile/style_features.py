@@ -21,7 +21,7 @@ MAX_ITEM_TERMS = 16
 
 class Feature(NamedTuple):
     """One measure of style and its two poles, each completing "prefers texts that …"; without poles it
-    counts but is not spoken of."""
+    counts but is not rendered."""
 
     name: str
     typical: float
@@ -99,8 +99,8 @@ _LISTS = {
     "inclusive": "we us our ours let's we're we've we'll",
 }
 LEXICON: dict[str, tuple[int, ...]] = {}
-for _name, _listed in _LISTS.items():
-    for _word in _listed.split():
+for _name, _encode_evidence in _LISTS.items():
+    for _word in _encode_evidence.split():
         LEXICON[_word] = (*LEXICON.get(_word, ()), INDEX[_name])
 STOP = _set(
     """a about above after again against all also although am among an and another any are aren't around as at away back
@@ -132,7 +132,7 @@ _ABSTRACT = tuple(
     )
 )
 _CONTRACTED = ("n't", "'re", "'ve", "'ll", "'m", "'d", "'s")
-_NOTICED = 1 / log1p(1)
+_ONE_OCCURRENCE = 1 / log1p(1)
 """One occurrence against none is a difference of 1; each further one adds less."""
 _BLANK = (0.0,) * len(FEATURES)
 
@@ -149,16 +149,16 @@ def words(text: str) -> list[str]:
 
 def terms(tokens: list[str], limit: int, without: frozenset[str] = frozenset()) -> list[str]:
     """The first `limit` different words that can name a topic, in order."""
-    kept = []
+    topics = []
     for word in dict.fromkeys(tokens):
         if word in STOP or word in without or len(word) > MAX_TERM or word[0] in "0123456789":
             continue
         if (len(word) < 3 and word.isascii()) or "'" in word:
             continue
-        kept.append(word)
-        if len(kept) == limit:
+        topics.append(word)
+        if len(topics) == limit:
             break
-    return kept
+    return topics
 
 
 def measure(text: str, tokens: list[str]) -> tuple[float, ...]:
@@ -171,7 +171,7 @@ def measure(text: str, tokens: list[str]) -> tuple[float, ...]:
         for position in LEXICON[word]:
             counts[position] = counts.get(position, 0) + 1
     for position, n in counts.items():
-        values[position] = log1p(n) * _NOTICED
+        values[position] = log1p(n) * _ONE_OCCURRENCE
     longer = [word for word in tokens if len(word) > 6]
     per_word = 1 / (count or 1)
     whole = count * max(1.0, len(text) / MAX_CHARS)
@@ -194,17 +194,17 @@ def _marks(read: str, tokens: list[str], values: list[float]) -> None:
         read.count("!"),
         read.count("?"),
     ]
-    values[16:19] = [log1p(n) * _NOTICED if n else 0.0 for n in marks]
+    values[16:19] = [log1p(n) * _ONE_OCCURRENCE if n else 0.0 for n in marks]
     if "\n" in read or read[:1] in "-*•#1":
-        values[19] = log1p(len(_LIST_LINE.findall(read))) * _NOTICED * 0.7
-        values[20] = log1p(read.count("\n")) * _NOTICED * 0.7
+        values[19] = log1p(len(_LIST_LINE.findall(read))) * _ONE_OCCURRENCE * 0.7
+        values[20] = log1p(read.count("\n")) * _ONE_OCCURRENCE * 0.7
     quotes = read.count('"')
     if not read.isascii():
-        values[21] = log1p(len(_EMOJI.findall(read))) * _NOTICED
+        values[21] = log1p(len(_EMOJI.findall(read))) * _ONE_OCCURRENCE
         quotes += read.count("“")
-    values[22] = log1p(quotes) * _NOTICED
-    values[23] = log1p(read.count(",") + read.count(";") + read.count(":") + read.count("(")) * _NOTICED
-    values[24] = log1p(sum(map(str.isdigit, tokens))) * _NOTICED
+    values[22] = log1p(quotes) * _ONE_OCCURRENCE
+    values[23] = log1p(read.count(",") + read.count(";") + read.count(":") + read.count("(")) * _ONE_OCCURRENCE
+    values[24] = log1p(sum(map(str.isdigit, tokens))) * _ONE_OCCURRENCE
 
 
 def _axes(v: list[float]) -> tuple[float, float, float]:

@@ -124,5 +124,5 @@ def _length(vector: Vector) -> float:
     return sqrt(_dot(vector, vector)) or 1.0
 
 
-def _dot(one: Vector, other: Vector) -> float:
-    return float(sum(map(mul, one, other)))
+def _dot(first: Vector, second: Vector) -> float:
+    return float(sum(map(mul, first, second)))

@@ -1,8 +1,8 @@
 """Every prompt that a language model reads in this suite, for serving and for training.
 
 The fixed text stands in services/prompts/templates.py; here history and past summary become messages, and
-services/prompts/parse_summary.py reads what comes back. Pure functions: what was trained on is, byte for byte,
-what is served (tests/golden holds each prompt).
+services/prompts/parse_summary.py parses the reply. Pure functions: training and serving use the same bytes
+(tests/golden holds each prompt).
 
 Two rules give the prompts their shape:
 
@@ -32,8 +32,8 @@ from alignx.schemas.interactions import (
 )
 from alignx.schemas.items import MAX_CHOICES, Item, ItemFields, item_text
 from alignx.schemas.requests import ChatMode
-from services.prompts.directions import named
-from services.prompts.parse_summary import capped, clipped, without_invisible
+from services.prompts.directions import describe_vectors
+from services.prompts.parse_summary import cap_text, clip_text, without_invisible
 from services.prompts.templates import (
     CHAT_ACKNOWLEDGEMENT,
     CHAT_SYSTEM,
@@ -61,11 +61,11 @@ class Prompt:
 LETTERS: Final = tuple(f" {letter}" for letter in string.ascii_uppercase[:MAX_CHOICES])
 """The tokens that may follow the prefill of `selection_prompt`, in the order of its items."""
 
-MOST_NUMBER: Final = 9_999
-"""Each event is reckoned with a number of so many digits."""
+MAX_EVENT_NUMBER: Final = 9_999
+"""Token estimates give each event a number of so many digits."""
 
 ASSISTANT_CONTEXT_CHARS: Final = 160
-"""Of an assistant's turn in a dialogue, only what shows the user's reaction to what: its start."""
+"""Characters shown of an assistant's turn in a dialogue: enough to see what the user reacts to."""
 
 # --- text --------------------------------------------------------------------------------------
 
@@ -78,14 +78,14 @@ def estimate_tokens(text: str) -> int:
     return -(-(size + 2 * digits) // 3)
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     """Data for the inside of a tag; it can neither close the tag nor spell a control token."""
     return without_invisible(text).strip().replace("<", "&lt;")
 
 
 def _line(text: str) -> str:
     """Data that must stay on one line."""
-    return " ".join(_escaped(text).split())
+    return " ".join(_escape(text).split())
 
 
 def _attribute(name: str, value: str | None) -> str:
@@ -93,7 +93,7 @@ def _attribute(name: str, value: str | None) -> str:
 
 
 def _tag(name: str, text: str | None, attributes: str = "") -> list[str]:
-    return [f"<{name}{attributes}>{_escaped(text)}</{name}>"] if text else []
+    return [f"<{name}{attributes}>{_escape(text)}</{name}>"] if text else []
 
 
 # --- interactions ------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def interaction_lines(interaction: Interaction, number: int = 1) -> str:
 
 def interaction_tokens(interaction: Interaction) -> int:
     """Estimated tokens of `interaction_lines`, the line end included."""
-    return estimate_tokens(interaction_lines(interaction, MOST_NUMBER)) + 1
+    return estimate_tokens(interaction_lines(interaction, MAX_EVENT_NUMBER)) + 1
 
 
 def _event(interaction: Interaction, body: Iterable[str], number: int) -> str:
@@ -124,13 +124,13 @@ def _body(interaction: Interaction) -> list[str]:
         case PurchaseInteraction(item=item, considered=considered):
             return _choice(item, [other for other in considered if other != item])
         case RatingInteraction():
-            return _rated("item", interaction)
+            return _render_rating("item", interaction)
         case PostInteraction(prompt=prompt, text=text):
             return [*_tag("prompt", prompt), *_tag("wrote", text)]
         case DialogueInteraction(messages=messages):
             return [line for message in messages for line in _turn(message)]
         case DemographicInteraction(text=text) | StatementInteraction(text=text):
-            return [_escaped(text)]
+            return [_escape(text)]
 
 
 def _choice(chosen: Item, rejected: Sequence[Item]) -> list[str]:
@@ -142,7 +142,7 @@ def _choice(chosen: Item, rejected: Sequence[Item]) -> list[str]:
     return [*lines, "<rejected>", *options, "</rejected>"] if options else lines
 
 
-def _rated(tag: str, rating: RatingInteraction) -> list[str]:
+def _render_rating(tag: str, rating: RatingInteraction) -> list[str]:
     low, high = rating.scale
     value = _attribute("rating", f"{rating.value:g} on {low:g} to {high:g}")
     return [*_tag(tag, item_text(rating.item), value), *_tag("review", rating.review)]
@@ -151,7 +151,7 @@ def _rated(tag: str, rating: RatingInteraction) -> list[str]:
 def _turn(message: Message) -> list[str]:
     if message.role == "user":
         return _tag("user", message.content)
-    return _tag("assistant", clipped(message.content, ASSISTANT_CONTEXT_CHARS))
+    return _tag("assistant", clip_text(message.content, ASSISTANT_CONTEXT_CHARS))
 
 
 def _history_lines(interactions: Sequence[Interaction]) -> str:
@@ -168,7 +168,7 @@ def _history_lines(interactions: Sequence[Interaction]) -> str:
             earlier, other = same_source.pop(0)
             best, worst = (event, other) if event.liking > 0 else (other, event)
             del bodies[earlier]
-            bodies[index] = [*_rated("chosen", best), *_rated("rejected", worst)]
+            bodies[index] = [*_render_rating("chosen", best), *_render_rating("rejected", worst)]
         else:
             same_source.append((index, event))
     shown = enumerate(bodies.items(), start=1)
@@ -188,16 +188,16 @@ def fit_interactions(interactions: Sequence[Interaction], max_tokens: int) -> Se
             break
         start -= 1
     if interactions and start == len(interactions):
-        return [_fitted(interactions[-1], max_tokens)]
+        return [_shorten_to_fit(interactions[-1], max_tokens)]
     return interactions[start:]
 
 
-def _fitted(interaction: Interaction, max_tokens: int) -> Interaction:
+def _shorten_to_fit(interaction: Interaction, max_tokens: int) -> Interaction:
     """The event with its texts halved until it fits; 16 characters a text is the least."""
     chars = 2 * max_tokens
     while True:
         chars = max(chars, 16)
-        shortened = _shortened(interaction, chars)
+        shortened = _shorten(interaction, chars)
         if chars == 16 or interaction_tokens(shortened) <= max_tokens:
             return shortened
         chars //= 2
@@ -208,15 +208,15 @@ _TEXT_FIELDS: Final = frozenset(
 )
 
 
-def _shortened(interaction: Interaction, chars: int) -> Interaction:
+def _shorten(interaction: Interaction, chars: int) -> Interaction:
     def short(value: Any) -> Any:
         match value:
             case str():
-                return clipped(value, chars)
+                return clip_text(value, chars)
             case ItemFields():
-                return clipped(item_text(value), chars)
+                return clip_text(item_text(value), chars)
             case Message():
-                return value.model_copy(update={"content": clipped(value.content, chars)})
+                return value.model_copy(update={"content": clip_text(value.content, chars)})
             case tuple():
                 return tuple(map(short, value[: max(2, chars // 16)]))
             case _:
@@ -226,11 +226,11 @@ def _shortened(interaction: Interaction, chars: int) -> Interaction:
     return interaction.model_copy(update={name: short(getattr(interaction, name)) for name in fields})
 
 
-def _past(summary: str, tokens: int) -> str:
+def _fit_past(summary: str, tokens: int) -> str:
     """The past summary, escaped, and cut at a sentence end to about `tokens`."""
-    summary = _escaped(summary)
+    summary = _escape(summary)
     while (size := estimate_tokens(summary)) > max(tokens, 1):
-        summary = capped(summary, len(summary) * tokens // (size + 1))
+        summary = cap_text(summary, len(summary) * tokens // (size + 1))
     return summary
 
 
@@ -240,7 +240,7 @@ def _past(summary: str, tokens: int) -> str:
 def update_prompt(past: str | None, interactions: Sequence[Interaction], *, past_tokens: int) -> Prompt:
     """Asks for the summary after `interactions`, given the `past` one; `past=None` is a first or
     full-history inference. `past_tokens` bounds the past summary, at a sentence end."""
-    blocks = _tag_block("past_summary", _past(past, past_tokens) if past else "")
+    blocks = _tag_block("past_summary", _fit_past(past, past_tokens) if past else "")
     blocks += _tag_block("events", _history_lines(interactions))
     return Prompt("update/2" if past else "first/2", _turns(UPDATE_SYSTEM, [*blocks, UPDATE_REQUEST]))
 
@@ -255,7 +255,7 @@ def chat_prompt(
     if mode == "pba":
         blocks = _tag_block("preferences", named_preferences(history))
     else:
-        blocks = _tag_block("preferences", _escaped(summary) if summary and mode == "summary" else "")
+        blocks = _tag_block("preferences", _escape(summary) if summary and mode == "summary" else "")
         blocks += _tag_block("events", _history_lines(history))
     if mode == "none" or not blocks:
         return Prompt("chat-none/1", list(messages))
@@ -270,7 +270,9 @@ _SYSTEM_ROLES: Final = ("system", "developer")
 
 def named_preferences(history: Iterable[Interaction]) -> str:
     """What the directions of the history's comparisons say, in words; empty when they say nothing."""
-    return named(event.directions for event in history if isinstance(event, ComparisonInteraction) and event.directions)
+    return describe_vectors(
+        event.directions for event in history if isinstance(event, ComparisonInteraction) and event.directions
+    )
 
 
 def selection_prompt(
@@ -284,10 +286,10 @@ def selection_prompt(
     if history:
         blocks = _tag_block("events", _history_lines(history))
     else:
-        blocks = _tag_block("preferences", _escaped(summary) if summary else "")
+        blocks = _tag_block("preferences", _escape(summary) if summary else "")
     blocks += _tag("query", query)
     for letter, item in zip(LETTERS, items, strict=False):
-        blocks.append(f'<item letter="{letter.strip()}">\n{_escaped(item)}\n</item>')
+        blocks.append(f'<item letter="{letter.strip()}">\n{_escape(item)}\n</item>')
     prefill = ChatMessage(role="assistant", content=SELECTION_PREFILL)
     if history:
         return Prompt("selection-direct/1", [*_turns(DIRECT_SELECTION_SYSTEM, blocks), prefill])

@@ -2,10 +2,10 @@
 
 AlignX annotates a choice with a vector: for each dimension 1 where the chosen text leans to the first
 label, 0 where it leans to the second, 0.5 where neither. The vectors of a user's choices are averaged,
-settled to 1, 0 or neutral, and named; a model that was tuned on such names (preference-bridged
-alignment, chat mode pba) reads them instead of the choices themselves.
+quantized to 1, 0 or neutral, and rendered as labels; a model that was tuned on such labels
+(preference-bridged alignment, chat mode pba) reads them instead of the choices themselves.
 
-Pure functions, for serving and for the making of training pairs; `named` is all three steps.
+Pure functions, for serving and for training pairs; `describe_vectors` is all three steps.
 """
 
 from collections.abc import Iterable, Sequence
@@ -121,41 +121,41 @@ Likes fashion | Dislikes fashion
 """  # noqa: E501  # a table: one dimension a line
 
 DIMENSIONS: Final[tuple[Dimension, ...]] = tuple(Dimension(*line.split(" | ")) for line in _LABELS.splitlines())
-"""In the data set's order: the place of a dimension is the place of its value in a vector."""
+"""In the data set's order: a dimension and its value in a vector have the same index."""
 
 
-def named(vectors: Iterable[Sequence[float]]) -> str:
+def describe_vectors(vectors: Iterable[Sequence[float]]) -> str:
     """What the vectors of one user's choices say, in words; empty without vectors or when they cancel out."""
-    mean = mean_direction(vectors)
-    return rendered(settled(mean)) if mean else ""
+    mean = average_vectors(vectors)
+    return render_labels(quantize(mean)) if mean else ""
 
 
-def mean_direction(vectors: Iterable[Sequence[float]]) -> tuple[float, ...] | None:
+def average_vectors(vectors: Iterable[Sequence[float]]) -> tuple[float, ...] | None:
     """The mean of each dimension over all vectors of 90 values in [0, 1]; None without any vector.
     Raises ValueError for a vector of another length."""
     rows = list(vectors)
-    for place, row in enumerate(rows):
-        _check(row, f"vector {place}")
+    for index, row in enumerate(rows):
+        _check(row, f"vector {index}")
     if not rows:
         return None
     return tuple(fsum(column) / len(rows) for column in zip(*rows, strict=True))
 
 
-def settled(mean: Sequence[float], high: float = HIGH, low: float = LOW) -> tuple[float, ...]:
+def quantize(mean: Sequence[float], high: float = HIGH, low: float = LOW) -> tuple[float, ...]:
     """1 where the mean is at least `high`, 0 where it is at most `low`, else 0.5. Where that leaves
     every dimension neutral, the one whose mean is furthest from 0.5 is kept (of several as far, the
     first), unless all means are 0.5."""
     _check(mean, "mean")
     values = [1.0 if value >= high else 0.0 if value <= low else NEUTRAL for value in mean]
     if all(value == NEUTRAL for value in values):
-        extreme = max(range(len(mean)), key=lambda place: _distance(mean[place]))
-        if _distance(mean[extreme]) > 0:
-            values[extreme] = 1.0 if mean[extreme] > NEUTRAL else 0.0
+        strongest = max(range(len(mean)), key=lambda index: _distance(mean[index]))
+        if _distance(mean[strongest]) > 0:
+            values[strongest] = 1.0 if mean[strongest] > NEUTRAL else 0.0
     return tuple(values)
 
 
-def rendered(directions: Sequence[float]) -> str:
-    """The labels of a settled vector on one line, in the order of the dimensions: "Likes science;
+def render_labels(directions: Sequence[float]) -> str:
+    """The labels of a quantized vector on one line, in the order of the dimensions: "Likes science;
     Dislikes law". Empty when every dimension is neutral."""
     _check(directions, "directions")
     labels = {1.0: 0, 0.0: 1}

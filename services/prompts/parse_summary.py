@@ -1,8 +1,8 @@
-"""A model's reply becomes a summary: reasoning apart, wrapping off, nothing in it that must not be there.
+"""Parses a model's reply to an update prompt into reasoning and summary.
 
-A reply that is no summary raises UnusableReply (summary_checks.py). What a model wrote from a user's
-history goes into later prompts, so the text passes a guard: it may carry no links, hidden characters or
-commands. Pure functions, and a splitter for replies that are still being written.
+A reply that is no summary raises UnusableReply (summary_checks.py). A summary is part of later prompts, so a
+guard removes links, hidden characters and commands from it. Pure functions, and a splitter for replies that
+are still being written.
 """
 
 import itertools
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from services.prompts.summary_checks import check_summary, repeats, unusable, unwrapped
+from services.prompts.summary_checks import check_summary, is_repetitive, unusable_reply, unwrap_summary
 
 # --- text --------------------------------------------------------------------------------------
 
@@ -20,7 +20,7 @@ _JOINERS: Final = "\u200c\u200d"
 """Invisible, but part of Persian and Indic writing and of emoji."""
 
 
-def _invisible(char: str) -> bool:
+def _is_invisible(char: str) -> bool:
     """Control, format and surrogate characters: they hide text from a reader but not from a model."""
     return char not in "\n\t" + _JOINERS and unicodedata.category(char) in ("Cc", "Cf", "Cs")
 
@@ -28,11 +28,11 @@ def _invisible(char: str) -> bool:
 def without_invisible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
-    return "".join(char for char in text if not _invisible(char))
+    return "".join(char for char in text if not _is_invisible(char))
 
 
-def clipped(text: str, chars: int) -> str:
-    """At most `chars` characters, cut at a space where one is near, the cut shown."""
+def clip_text(text: str, chars: int) -> str:
+    """At most `chars` characters, cut at a space if one is near; an ellipsis marks the cut."""
     if len(text) <= chars:
         return text
     head = text[: max(chars - 1, 0)]
@@ -46,17 +46,17 @@ def _sentences(text: str) -> list[str]:
     return [text[start:end] for start, end in itertools.pairwise(ends) if start < end]
 
 
-def capped(text: str, max_chars: int) -> str:
+def cap_text(text: str, max_chars: int) -> str:
     """At most `max_chars` characters, ending with a whole sentence where there is one."""
     if len(text) <= max_chars:
         return text
-    kept, size = [], 0
+    sentences, size = [], 0
     for sentence in _sentences(text):
         if size + len(sentence.rstrip()) > max_chars:
             break
-        kept.append(sentence)
+        sentences.append(sentence)
         size += len(sentence)
-    return "".join(kept).rstrip() or clipped(text, max_chars)
+    return "".join(sentences).rstrip() or clip_text(text, max_chars)
 
 
 # --- the guard ----------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ class SummaryReply:
 
 _NAMES: Final = ("think", "thinking", "thought", "reasoning", "reflection")
 _TAGS: Final = tuple(form for name in _NAMES for form in (f"<{name}>", f"</{name}>", f"[{name}]", f"[/{name}]"))
-"""How models set off their reasoning, in any case of letters."""
+"""Tags around a model's reasoning, in lower or upper case."""
 _TAG = re.compile("|".join(map(re.escape, _TAGS)), re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)]*\s+|(?<=[。！？])\s*|\n+")
 _URL_REST = r"(?:[^\s()<>\[\]\"]{0,2000}[^\s()<>\[\]\".,;:!?])?"  # the end of the sentence is not part of it
@@ -103,21 +103,21 @@ _COMMAND = re.compile(
 
 
 def parse_summary(reply: str, *, max_chars: int, finish_reason: str | None = "stop") -> SummaryReply:
-    """Splits reasoning from summary, takes off what is wrapped around it, and guards it. A reply that
-    the token limit cut off (`finish_reason` "length") ends with its last whole sentence.
+    """Splits reasoning from summary, unwraps and guards the summary. A reply that the token limit cut off
+    (`finish_reason` "length") ends with its last whole sentence.
 
-    Raises UnusableReply when what is left is no summary.
+    Raises UnusableReply when the rest is no summary.
     """
     if finish_reason == "content_filter":
-        raise unusable("refusal")
+        raise unusable_reply("refusal")
     reasoning, text = _split(reply)
     if reasoning and not text:
-        raise unusable("thinking")
-    if len(text) > _MOST_TIMES * max_chars:
-        text, finish_reason = text[: _MOST_TIMES * max_chars], "length"
-    text = unwrapped(text)
-    if repeats(text):  # before a cut: what stands in front of a loop is no more to be trusted
-        raise unusable("loop")
+        raise unusable_reply("thinking")
+    if len(text) > _MAX_TIMES * max_chars:
+        text, finish_reason = text[: _MAX_TIMES * max_chars], "length"
+    text = unwrap_summary(text)
+    if is_repetitive(text):  # before any cut: the text in front of a loop is no summary either
+        raise unusable_reply("loop")
     removed: list[str] = []
     for name, rule in _GUARD:
         guarded = rule(text)
@@ -125,30 +125,30 @@ def parse_summary(reply: str, *, max_chars: int, finish_reason: str | None = "st
             removed.append(name)
         text = guarded
     if finish_reason == "length":
-        text = _whole_sentences(text)
-    whole = capped(text, max_chars)
+        text = _cut_to_whole_sentences(text)
+    whole = cap_text(text, max_chars)
     if whole != text:
         removed.append("length")
     check_summary(whole)
-    return SummaryReply(whole, _no_url(_no_control(reasoning)) or None, tuple(removed))
+    return SummaryReply(whole, _remove_urls(_remove_control(reasoning)) or None, tuple(removed))
 
 
-_MOST_TIMES: Final = 4
-"""Of a reply that is longer than so many summaries the rest is not read."""
+_MAX_TIMES: Final = 4
+"""A reply is read up to the length of so many summaries."""
 
 
 def _split(reply: str) -> tuple[str, str]:
     """(reasoning, text). Some chat templates open the reasoning themselves, so that a reply may hold the
     closing tag alone: all before the first is reasoning."""
-    thoughts, texts, place, thinking = list[str](), list[str](), 0, False
+    thoughts, texts, start, thinking = list[str](), list[str](), 0, False
     for tag in _TAG.finditer(reply):
-        closes, piece = tag[0][1] == "/", reply[place : tag.start()]
+        closes, piece = tag[0][1] == "/", reply[start : tag.start()]
         if closes and not thinking and not thoughts:
             thoughts, texts = [*texts, piece], []
         else:
             (thoughts if thinking else texts).append(piece)
-        place, thinking = tag.end(), not closes
-    (thoughts if thinking else texts).append(reply[place:])
+        start, thinking = tag.end(), not closes
+    (thoughts if thinking else texts).append(reply[start:])
     return "\n".join(thoughts).strip(), "".join(texts).strip()
 
 
@@ -157,17 +157,17 @@ _ENDS_SENTENCE = re.compile(r"(?<![\s.(]\w)[.!?…][\"'”’»)*]*$|[。！？]
 _HEADING = re.compile(r"#.*|.*[:：]\**")
 
 
-def _whole_sentences(text: str) -> str:
+def _cut_to_whole_sentences(text: str) -> str:
     """`text` up to its last whole sentence or line. Raises UnusableReply if there is none."""
     end = len(text)
     for part in reversed(_sentences(text)):
-        if _is_whole(text[max(0, end - _LOOK_BACK) : end]):
+        if _is_whole(text[max(0, end - _SENTENCE_WINDOW) : end]):
             return text[:end].rstrip()
         end -= len(part)
-    raise unusable("cut")
+    raise unusable_reply("cut")
 
 
-_LOOK_BACK: Final = 400
+_SENTENCE_WINDOW: Final = 400
 """Characters that tell whether a sentence is whole."""
 
 
@@ -179,30 +179,30 @@ def _is_whole(text: str) -> bool:
     return text.endswith("\n") and not _HEADING.fullmatch(last.rpartition("\n")[2])
 
 
-def _no_control(text: str) -> str:
+def _remove_control(text: str) -> str:
     return _CONTROL_TOKEN.sub("", without_invisible(text)).strip()
 
 
-def _no_url(text: str) -> str:
+def _remove_urls(text: str) -> str:
     if not _URL.search(text):
         return text
     text = _URL.sub("", text).replace("[]", "").replace("()", "")
     return re.sub(r"[ \t]+(?=[.,;:!?)]|$)|(?<=\()[ \t]+|(?<=[ \t])[ \t]+", "", text, flags=re.MULTILINE).strip()
 
 
-def _no_command(text: str) -> str:
-    return "".join(part for part in _sentences(text) if not _commands(part)).strip()
+def _remove_commands(text: str) -> str:
+    return "".join(part for part in _sentences(text) if not _is_command(part)).strip()
 
 
-def _commands(sentence: str) -> bool:
+def _is_command(sentence: str) -> bool:
     plain = unicodedata.normalize("NFKC", sentence.strip())
     return _COMMAND.search(plain.translate(dict.fromkeys(map(ord, _JOINERS)))) is not None
 
 
 _GUARD: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
-    ("control", _no_control),
-    ("url", _no_url),
-    ("command", _no_command),
+    ("control", _remove_control),
+    ("url", _remove_urls),
+    ("command", _remove_commands),
 )
 GUARD_RULES: Final = (*(name for name, _ in _GUARD), "length")
 """What `SummaryReply.removed` may name."""
@@ -228,12 +228,12 @@ class ReplySplitter:
             shown += "" if self._hidden else self._held[: tag.start()]
             self._hidden = tag.group()[1] != "/"
             self._held = self._held[tag.end() :]
-        decided = len(self._held) - _undecided(self._held)
+        decided = len(self._held) - _tag_prefix_length(self._held)
         text, self._held = self._held[:decided], self._held[decided:]
         return self._visible(shown + ("" if self._hidden else text))
 
     def close(self) -> str:
-        """What was held back and is text after all, once the reply has ended."""
+        """The text that was held back, once the reply has ended."""
         text, self._held = ("" if self._hidden else self._held), ""
         return self._visible(text)
 
@@ -244,7 +244,7 @@ class ReplySplitter:
         return text
 
 
-def _undecided(text: str) -> int:
+def _tag_prefix_length(text: str) -> int:
     """Length of the end of `text` that may be the start of a tag."""
     end = text[max(text.rfind("<"), text.rfind("[")) :].lower() if "<" in text or "[" in text else ""
     return len(end) if end and any(tag.startswith(end) for tag in _TAGS) else 0

@@ -1,5 +1,5 @@
-"""Is a model's reply a summary at all? Its wrapping comes off, and what is left must be whole, no loop,
-no refusal, and more than a word or two.
+"""Checks whether a model's reply is a summary: unwrapped, it must be whole and longer than a few words, and
+neither repetitive nor a refusal.
 
 The checks of form hold in any language. Those that need words read them from phrases/*.txt and see the
 start of a reply alone, so that a sentence about a user who "can't stand horror" passes. Pure functions.
@@ -29,29 +29,29 @@ _DETAILS: Final[dict[ReplyFault, str]] = {
 }
 
 
-def unusable(reason: ReplyFault) -> UnusableReply:
+def unusable_reply(reason: ReplyFault) -> UnusableReply:
     """The error for a reply with this fault."""
     return UnusableReply(reason, _DETAILS[reason])
 
 
 def check_summary(text: str) -> None:
-    """Raises UnusableReply where `text`, a reply without its wrapping, declines or says next to nothing."""
-    if refuses(text):
-        raise unusable("refusal")
+    """Raises UnusableReply if `text`, an unwrapped reply, is a refusal, notes for reasoning, or too short."""
+    if is_refusal(text):
+        raise unusable_reply("refusal")
     if _SCRATCH.match(_plain(text[:400])):
-        raise unusable("thinking")
-    if word_count(text) < _FEWEST_WORDS:
-        raise unusable("short")
+        raise unusable_reply("thinking")
+    if word_count(text) < _MIN_WORDS:
+        raise unusable_reply("short")
 
 
 # --- wrapping ----------------------------------------------------------------------------------
 
 _FENCE = re.compile(r"```[\w+-]*[ \t]*\n(.*?)\n?```[^`]{0,160}", re.DOTALL)
-"""With what a model may say behind it."""
+"""And a remark behind it."""
 _TAGGED = re.compile(r"<([a-z][a-z_]{2,30})>(.*)</\1>", re.DOTALL | re.IGNORECASE)
 _OPENED = re.compile(r"<[a-z_]*(?:summary|preferences)>|```[\w+-]*[ \t]*\n(?![^`]*```)", re.IGNORECASE)
 _JSON_START = re.compile(r'\{\s*"[^"\n]{1,80}"\s*:|\[\s*(?:\{|"[^"\n]{1,400}"\s*,\s*")')
-_MOST_LAYERS: Final = 6
+_MAX_LAYERS: Final = 6
 _LABEL = re.compile(r"[^\n:：]{1,160}[:：]\**\s*")
 """Such as "Sure! Here is the updated summary:"."""
 _SENTENCE_ON_SUMMARY = re.compile(
@@ -61,12 +61,12 @@ _SENTENCE_ON_SUMMARY = re.compile(
 )
 
 
-def unwrapped(text: str) -> str:
-    """The summary inside what models put around one: an announcement, a code fence, a tag, JSON.
+def unwrap_summary(text: str) -> str:
+    """The summary without an announcement, a code fence, a tag or JSON around it.
 
     Raises UnusableReply for JSON that cannot be read.
     """
-    for _ in range(_MOST_LAYERS):
+    for _ in range(_MAX_LAYERS):
         before = text
         text = _without_announcement(text.strip()).strip()
         if wrapped := _FENCE.fullmatch(text) or _TAGGED.fullmatch(text):
@@ -90,28 +90,28 @@ def _without_announcement(text: str) -> str:
 
 def _read_json(text: str) -> str:
     try:
-        return "\n".join(_lines(json.loads(text)))
+        return "\n".join(_iterate_lines(json.loads(text)))
     except (ValueError, RecursionError) as error:  # also nested without end
-        raise unusable("shape") from error
+        raise unusable_reply("shape") from error
 
 
-def _lines(value: Any, name: str = "") -> Iterator[str]:
+def _iterate_lines(value: Any, name: str = "") -> Iterator[str]:
     """The texts of a JSON value; a list of them becomes one line under its name. Numbers stay out: a
     model's confidence in its summary is no part of it."""
     match value:
         case str() if value.strip():
-            yield value.strip() if not name or word_count(value) > _FEWEST_WORDS else f"{_label(name)}: {value.strip()}"
+            yield value.strip() if not name or word_count(value) > _MIN_WORDS else f"{_to_label(name)}: {value.strip()}"
         case list() if all(isinstance(entry, str) for entry in value) and value:
-            yield f"{_label(name)}: {', '.join(value)}" if name else "\n".join(value)
+            yield f"{_to_label(name)}: {', '.join(value)}" if name else "\n".join(value)
         case list():
             for entry in value:
-                yield from _lines(entry, name)
+                yield from _iterate_lines(entry, name)
         case dict():
             for key, entry in value.items():
-                yield from _lines(entry, key)
+                yield from _iterate_lines(entry, key)
 
 
-def _label(name: str) -> str:
+def _to_label(name: str) -> str:
     return name.replace("_", " ").strip().capitalize()
 
 
@@ -121,23 +121,23 @@ _UNSPACED: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\
 """Scripts that set no space between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 _UNSPACED_WORD = re.compile(rf"[{_UNSPACED}]")
-_FEWEST_WORDS: Final = 3
+_MIN_WORDS: Final = 3
 _GRAM, _UNSPACED_GRAM = 4, 8
 """Words, or characters of an unspaced script, of the pieces whose repetition is counted."""
-_FEWEST_GRAMS: Final = 12
-_LEAST_DISTINCT: Final = 0.35
+_MIN_GRAMS: Final = 12
+_MIN_DISTINCT: Final = 0.35
 """Smallest share of such pieces that differ. In prose it is above .9, in lists of like sentences above .45."""
-_BEST_RATIO: Final = 8.0
+_MAX_RATIO: Final = 8.0
 """UTF-8 bytes over deflated bytes. Prose of 300 words gives about 2, lists of like sentences up to 6."""
-_LONGEST_PERIOD: Final = 600
+_MAX_PERIOD: Final = 600
 _LIST_NUMBER = re.compile(r"^[ \t]*\d+[.):]", re.MULTILINE)
 
 
-def repeats(text: str) -> bool:
+def is_repetitive(text: str) -> bool:
     """Whether the text is a loop or ends in one. The numbers of a list do not count, so that a list of one
     and the same item is a loop."""
     plain = " ".join(_LIST_NUMBER.sub("", text).split())
-    return _has_few_phrases(plain) or _ends_in_period(plain) or _deflates(plain)
+    return _has_few_phrases(plain) or _ends_in_period(plain) or _compresses_well(plain)
 
 
 def _has_few_phrases(text: str) -> bool:
@@ -145,12 +145,12 @@ def _has_few_phrases(text: str) -> bool:
     unspaced = sum(map(bool, map(_UNSPACED_WORD.match, words)))
     size = _UNSPACED_GRAM if unspaced * 2 > len(words) else _GRAM
     grams = list(zip(*(words[start:] for start in range(size)), strict=False))
-    return len(grams) >= _FEWEST_GRAMS and len(set(grams)) < _LEAST_DISTINCT * len(grams)
+    return len(grams) >= _MIN_GRAMS and len(set(grams)) < _MIN_DISTINCT * len(grams)
 
 
 def _ends_in_period(text: str) -> bool:
     """Whether the text ends in the same piece again and again, the last time perhaps cut off."""
-    for period in range(1, min(_LONGEST_PERIOD, len(text) // 3) + 1):
+    for period in range(1, min(_MAX_PERIOD, len(text) // 3) + 1):
         times = 3 if period > 24 else 4 if period > 8 else 24 // period + 3
         tail = text[-times * period :]
         if len(tail) == times * period and tail[period:] == tail[:-period] and any(map(str.isalpha, tail)):
@@ -158,9 +158,9 @@ def _ends_in_period(text: str) -> bool:
     return False
 
 
-def _deflates(text: str) -> bool:
+def _compresses_well(text: str) -> bool:
     data = text.encode("utf-8", "replace")
-    return len(data) > 400 and len(data) / len(zlib.compress(data)) > _BEST_RATIO
+    return len(data) > 400 and len(data) / len(zlib.compress(data)) > _MAX_RATIO
 
 
 def word_count(text: str) -> int:
@@ -176,7 +176,7 @@ _CLAUSE = re.compile(r"[^.!?。！？\n,，、]{1,80}[,，、]\s*(?:(?:so|but|an
 """An introduction such as "Based on the events provided, "."""
 
 
-def refuses(text: str) -> bool:
+def is_refusal(text: str) -> bool:
     """Whether the model declines, apologises or says that it lacks what it needs, in its first words."""
     start = _plain(text[:400])
     clause = _CLAUSE.match(start)

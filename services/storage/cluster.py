@@ -1,6 +1,6 @@
-"""redis-py's cluster client with three habits changed: it never repeats a command, a primary that is away
-or hangs costs the callers of its own slots alone, and the map of the slots is read anew beside them,
-without closing the connections that others are waiting on.
+"""redis-py's cluster client with three changes: it never repeats a command, a primary that is away or hangs
+delays the callers of its own slots alone, and the slot map is read again in the background, without closing
+connections in use.
 """
 
 import asyncio
@@ -29,21 +29,21 @@ CLUSTER_FAULTS = (ClusterError, TryAgainError)
 """What a caller can wait out, beside a connection that fails: slots without a primary, or on the move."""
 AWAY = (RedisConnectionError, RedisTimeoutError, *CLUSTER_FAULTS)
 """A command that may or may not have been applied, or was not: its server is away."""
-CLOSED_UNDER_WAY = (AttributeError, RuntimeError)
+CLOSED_IN_USE = (AttributeError, RuntimeError)
 """What redis-py 8.1 raises where a command takes an idle connection to a node that has just failed: the
 library closes the idle ones one after the other, and does not take them out of the pool meanwhile. The
 writer is then None, or its transport closed (a RuntimeError of uvloop)."""
 _MAP_PAUSE_S = 0.1
-"""Between two readings of the map of the slots."""
+"""Between two readings of the slot map."""
 
 
-class SteadyCluster(RedisCluster):
+class ResilientCluster(RedisCluster):
     """A cluster client that stays usable while a part of the cluster is away."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.late: set[str] = set()
-        """Servers that still owe `ask_shards` an answer."""
+        """Servers that have not answered `ask_shards` in time."""
         self._failed: str | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -51,14 +51,14 @@ class SteadyCluster(RedisCluster):
         self,
         additional_startup_nodes_info: list[tuple[str, int]] | None = None,
         last_failed_node_name: str | None = None,
-    ) -> "SteadyCluster":
-        """Has the map of the slots read if that is due; only the first time is waited for, and raises
-        redis' ConnectionError if no node gives it."""
+    ) -> "ResilientCluster":
+        """Reads the slot map if that is due, and waits for the first reading only. Raises redis' ConnectionError
+        when no node has it."""
         if not self._initialize:
             return self
         if not self.commands_parser.commands:
             try:
-                await self._first_time()
+                await self._load_commands()
             except RedisClusterException as error:
                 raise RedisConnectionError(str(error)) from error
         else:
@@ -70,8 +70,8 @@ class SteadyCluster(RedisCluster):
         return self
 
     async def _read_map(self) -> None:
-        """Beside the commands, which go on with the old map: a node that hangs may be asked first. (The
-        library would also ask for the list of all commands again, which costs 15 ms.)"""
+        """In the background, since a node that hangs may be asked first; commands use the old map meanwhile. (The
+        library would also read the list of all commands again, which costs 15 ms.)"""
         failed, self._failed = self._failed, None
         try:
             await self.nodes_manager.initialize(last_failed_node_name=failed)
@@ -80,12 +80,12 @@ class SteadyCluster(RedisCluster):
         await asyncio.sleep(_MAP_PAUSE_S)
 
     def suspect(self, server: str) -> None:
-        """A node that did not answer: asked last for the map, which is due."""
+        """Marks a node that did not answer: the map is due, and this node is asked last."""
         self.nodes_manager.move_node_to_end_of_cached_nodes(server)
         self._failed = server
         self._initialize = True
 
-    async def _first_time(self) -> None:
+    async def _load_commands(self) -> None:
         """Asks each primary in turn for the list of commands; the library asks the first alone, which
         may be away."""
         for _ in range(len(self.nodes_manager.startup_nodes) - 1):
@@ -105,17 +105,17 @@ class SteadyCluster(RedisCluster):
         except (RedisConnectionError, RedisTimeoutError) as error:
             self._failed = getattr(error, "last_failed_node_name", self._failed)
             raise
-        except CLOSED_UNDER_WAY as error:
+        except CLOSED_IN_USE as error:
             raise RedisConnectionError("The connection was closed while it was in use.") from error
         except SlotNotCoveredError as error:  # no RedisError in the library, but no mistake of ours
             raise ClusterDownError(str(error)) from error
 
     async def aclose(self) -> None:
-        """Has the map read anew before the next command. The library calls this for it, and its own
-        version would break what is under way on other primaries; `shut` closes the connections."""
+        """Marks the map as due. The library calls this after an error; its own version would close connections to
+        other primaries, which may be in use. `shut_down` closes them."""
         self._initialize = True
 
-    async def shut(self) -> None:
+    async def shut_down(self) -> None:
         if self._reading:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
@@ -126,24 +126,24 @@ class SteadyCluster(RedisCluster):
         """Only pipelines without a transaction: those of the library block the event loop."""
         assert not transaction
         assert not shard_hint
-        return SteadyPipeline(self)  # type: ignore[abstract]  # an attribute that the library declares and never sets
+        return ResilientPipeline(self)  # type: ignore[abstract]  # an attribute that the library declares and never sets
 
 
-class SteadyPipeline(ClusterPipeline):
-    """A pipeline whose failure has the map of the slots read anew, as that of a command has."""
+class ResilientPipeline(ClusterPipeline):
+    """A pipeline whose failure makes the slot map due, like that of a command."""
 
     async def execute(self, raise_on_error: bool = True, allow_redirections: bool = True) -> list[Any]:
         try:
-            found: list[Any] = await super().execute(raise_on_error, allow_redirections)
+            answers: list[Any] = await super().execute(raise_on_error, allow_redirections)
         except AWAY:
             await self.cluster_client.aclose()
             raise
-        except CLOSED_UNDER_WAY as error:
+        except CLOSED_IN_USE as error:
             raise RedisConnectionError("The connection was closed while it was in use.") from error
         except SlotNotCoveredError as error:
             await self.cluster_client.aclose()
             raise ClusterDownError(str(error)) from error
-        return found
+        return answers
 
 
 @asynccontextmanager
@@ -153,7 +153,7 @@ async def open_cluster(settings: RedisSettings) -> AsyncIterator[RedisCluster]:
     first: dict[str, Any] = {name: value for name, value in nodes[0].items() if name not in ("host", "port")}
     if first.pop("connection_class", None) is not None:  # parse_url's word for rediss://
         first["ssl"] = True
-    client = SteadyCluster(
+    client = ResilientCluster(
         startup_nodes=[ClusterNode(node.get("host", "127.0.0.1"), node.get("port", 6379)) for node in nodes],
         decode_responses=True,
         max_connections=settings.max_connections,
@@ -166,4 +166,4 @@ async def open_cluster(settings: RedisSettings) -> AsyncIterator[RedisCluster]:
     try:
         yield client
     finally:
-        await client.shut()
+        await client.shut_down()

@@ -1,7 +1,7 @@
 """The connection to Redis: one server or a cluster, by the same calls.
 
-`open_redis` opens either. The functions below are for what a cluster does otherwise than a server:
-commands without a key, blocking reads, and scripts.
+`open_redis` opens either. The other functions hide where a cluster differs from a server: commands without a
+key, blocking reads, and scripts.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any
 
+import orjson
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
@@ -29,7 +30,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.settings import RedisSettings
-from services.storage.cluster import AWAY, SteadyCluster, open_cluster
+from services.storage.cluster import AWAY, ResilientCluster, open_cluster
 
 RedisClient = Redis | RedisCluster
 
@@ -40,7 +41,7 @@ class StoreRefused(ResponseError):
 
 
 REFUSED = (StoreRefused, OutOfMemoryError, ReadOnlyError)
-"""A write that was not done, for now."""
+"""A write that was refused and may succeed later."""
 _REFUSAL = re.compile(r"(?:^|[ -])(?:OOM|READONLY|MISCONF|NOREPLICAS|MASTERDOWN) ")
 
 
@@ -51,16 +52,17 @@ def is_refusal(error: ResponseError) -> bool:
 
 
 _LATE_S = 0.5
-"""Longest wait for one server of several, where the answers of the others are worth having."""
+"""Longest wait for one server before the answers of the others are used."""
 
 
 def read_script(package: str, name: str) -> str:
-    """The source of `lua/<name>.lua` of a package, with the files that its lines `-- include <file>` name;
-    Redis's Lua has no modules of its own."""
-    folder = files(package) / "lua"
-    text = (folder / f"{name}.lua").read_text(encoding="utf-8")
-    included = [line.removeprefix("-- include ") for line in text.splitlines() if line.startswith("-- include ")]
-    return "".join((folder / part).read_text(encoding="utf-8") for part in included) + text
+    """The source of `lua/<name>.lua` of a package, behind the files that its lines `-- include <file>` name:
+    of the package, or of services/storage/lua. Redis's Lua has no modules of its own."""
+    folders = [files(package) / "lua", files("services.storage") / "lua"]
+    text = (folders[0] / f"{name}.lua").read_text(encoding="utf-8")
+    names = [line.removeprefix("-- include ") for line in text.splitlines() if line.startswith("-- include ")]
+    parts = [next(folder / name for folder in folders if (folder / name).is_file()) for name in names]
+    return "".join(part.read_text(encoding="utf-8") for part in parts) + text
 
 
 class Script:
@@ -75,33 +77,38 @@ class Script:
     async def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """What the script answers. Raises StoreRefused when the server writes nothing now."""
         try:
-            return await self._run(keys, args)
+            return await self._evaluate(keys, args)
         except ResponseError as error:
             if is_refusal(error):
                 raise StoreRefused(str(error)) from error
             raise
 
-    async def _run(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    async def run(self, keys: Sequence[str], *texts: str | bytes, **arguments: Any) -> Any:
+        """The answer to named arguments, sent as one JSON document, and to `texts`, which the script stores
+        byte for byte."""
+        return await self(keys, [orjson.dumps(arguments), *texts])
+
+    async def _evaluate(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
         try:
             return await self.redis.evalsha(self.sha, len(keys), *keys, *args)
         except NoScriptError:
             return await self.redis.eval(self.source, len(keys), *keys, *args)
 
 
-def servers(redis: RedisClient) -> list[ClusterNode | None]:
+def list_servers(redis: RedisClient) -> list[ClusterNode | None]:
     """The nodes of a cluster, replicas included; for a single server, None stands for it."""
     return list(redis.get_nodes()) if isinstance(redis, RedisCluster) else [None]
 
 
 async def ask_server(redis: RedisClient, server: ClusterNode | None, *command: str | int) -> Any:
-    """A command sent to one of the `servers`, whatever its keys."""
+    """Sends a command to one of `list_servers`."""
     client: Any = redis
     target = {} if server is None else {"target_nodes": server}
     return await client.execute_command(*command, **target)
 
 
 async def answers(redis: RedisClient) -> None:
-    """Returns once any primary answers: what the others hold is still served. Raises the last error."""
+    """Returns when any primary answers, since its users can be served. Raises the last error."""
     if not isinstance(redis, RedisCluster):
         client: Any = redis
         await client.ping()
@@ -121,9 +128,9 @@ async def answers(redis: RedisClient) -> None:
 async def ask_shards(
     redis: RedisClient, prefixes: Mapping[int, str], ask: Callable[[Any, str], None]
 ) -> dict[int, list[Any]]:
-    """For each shard what the commands find that `ask` puts into a pipeline for its prefix. Shards whose
-    server is away are left out, and so are those of a server that takes longer than the others, until it
-    has answered or failed; raises when none answers."""
+    """The answers by shard to the commands that `ask` adds to a pipeline for a shard's prefix. Shards of a server
+    that is away or late are missing; a late one is asked again once it has answered or failed. Raises when no
+    server answers."""
 
     async def of_server(shards: Sequence[int]) -> list[Any]:
         pipe = redis.pipeline(transaction=False)
@@ -132,54 +139,54 @@ async def ask_shards(
         answer: list[Any] = await pipe.execute()
         return answer
 
-    cluster = redis if isinstance(redis, SteadyCluster) else None
-    asked = {
+    cluster = redis if isinstance(redis, ResilientCluster) else None
+    tasks = {
         asyncio.create_task(of_server(shards)): (server, shards)
-        for server, shards in _by_server(redis, prefixes).items()
+        for server, shards in _group_by_server(redis, prefixes).items()
         if not cluster or server not in cluster.late
     }
     try:
-        if asked:
-            await asyncio.wait(asked, timeout=_LATE_S if cluster else None)
+        if tasks:
+            await asyncio.wait(tasks, timeout=_LATE_S if cluster else None)
     except asyncio.CancelledError:
-        for task in asked:
+        for task in tasks:
             task.cancel()
         raise
-    found: dict[int, list[Any]] = {}
+    by_shard: dict[int, list[Any]] = {}
     fault: BaseException | None = RedisTimeoutError("No server answered in time.") if prefixes else None
-    for task, (server, shards) in asked.items():
+    for task, (server, shards) in tasks.items():
         if not task.done():
             assert cluster
             cluster.late.add(server)
-            task.add_done_callback(partial(_late_no_more, cluster, server))
+            task.add_done_callback(partial(_unmark_late, cluster, server))
         elif isinstance(error := task.exception(), AWAY):
             fault = error
         else:
             answer = task.result()
-            each = len(answer) // len(shards)
-            found.update((shard, answer[each * place : each * (place + 1)]) for place, shard in enumerate(shards))
-    if fault is not None and not found:
+            size = len(answer) // len(shards)
+            by_shard.update((shard, answer[size * index : size * (index + 1)]) for index, shard in enumerate(shards))
+    if fault is not None and not by_shard:
         raise fault
-    return found
+    return by_shard
 
 
-def _late_no_more(cluster: SteadyCluster, server: str, task: "asyncio.Task[list[Any]]") -> None:
+def _unmark_late(cluster: ResilientCluster, server: str, task: "asyncio.Task[list[Any]]") -> None:
     cluster.late.discard(server)
     if not task.cancelled() and task.exception():
         cluster.suspect(server)
 
 
-def _by_server(redis: RedisClient, prefixes: Mapping[int, str]) -> dict[str, list[int]]:
+def _group_by_server(redis: RedisClient, prefixes: Mapping[int, str]) -> dict[str, list[int]]:
     if not isinstance(redis, RedisCluster):
         return {"": list(prefixes)} if prefixes else {}
     groups: dict[str, list[int]] = {}
     for shard, prefix in prefixes.items():
-        node = _holder(redis, prefix)
+        node = _find_node(redis, prefix)
         groups.setdefault(node.name if node else "", []).append(shard)
     return groups
 
 
-def _holder(cluster: RedisCluster, key: str) -> ClusterNode | None:
+def _find_node(cluster: RedisCluster, key: str) -> ClusterNode | None:
     try:
         return cluster.get_node_from_key(key)
     except SlotNotCoveredError:
@@ -187,12 +194,12 @@ def _holder(cluster: RedisCluster, key: str) -> ClusterNode | None:
 
 
 async def read_stream(redis: RedisClient, key: str, after: str, block_ms: int) -> Any:
-    """XREAD of one stream. A cluster is told the node, for which the library would ask a server anew
-    each time."""
+    """XREAD of one stream. In a cluster it names the node, which the library would look up with a request each
+    time."""
     server: ClusterNode | None = None
     if isinstance(redis, RedisCluster):
         await redis.initialize()
-        server = _holder(redis, key)
+        server = _find_node(redis, key)
         if server is None:
             raise ClusterDownError(f"no server holds the slot of {key.partition('}')[0]}}}")
     return await ask_server(redis, server, "XREAD", "BLOCK", block_ms, "STREAMS", key, after)
@@ -200,8 +207,8 @@ async def read_stream(redis: RedisClient, key: str, after: str, block_ms: int) -
 
 @asynccontextmanager
 async def open_redis(settings: RedisSettings) -> AsyncIterator[RedisClient]:
-    """A client that decodes to text and never repeats a command by itself: whether a write that
-    broke off was applied is for the caller to decide."""
+    """A client that decodes to text and never repeats a command: a write without an answer may have been applied,
+    so the caller must decide."""
     if settings.cluster:
         async with open_cluster(settings) as cluster:
             yield cluster

@@ -61,6 +61,21 @@ class UserKeys:
     live: str
     calls: str
 
+    @property
+    def tenant(self) -> str:
+        """The tenant as in `member`."""
+        return self.member.split(":")[0]
+
+    @property
+    def permanent(self) -> list[str]:
+        """The user's own keys that a backup holds."""
+        return [self.state, self.log, self.profile, self.summary, self.versions, self.dead, self.idempotency]
+
+    @property
+    def own(self) -> list[str]:
+        """All keys of this user alone."""
+        return [*self.permanent, self.live, self.calls]
+
 
 @dataclass(frozen=True, slots=True)
 class KeySpace:

@@ -5,8 +5,8 @@
     pi:migration:lock  STRING  held by the one process that migrates; runs out with it
 
 A process finds its own version, or older data, which it migrates while the others wait, or newer
-data, and then it does not start (opening.py). A step is broken off at any time and goes on at its next
-shard, so one shard's work must come out the same when it is done twice.
+data, and then it does not start (startup_check.py). A step can end at any time and continues at its next
+shard, so the work on one shard must be idempotent.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ what it writes, and what older ones wrote, migrated."""
 
 
 class Schema:
-    """The version of one Redis, against what this build reads."""
+    """The schema version of the data in one Redis, and the steps to the current one."""
 
     def __init__(self, redis: RedisClient, migrations: Sequence[Migration] = MIGRATIONS) -> None:
         self._redis: Any = redis  # its methods are typed for the blocking client and this one at once
@@ -71,25 +71,25 @@ class Schema:
     async def steps(self) -> list[str]:
         """What is to be done to the data, in order. Raises AlignXError when they are newer."""
         version = await self.stored()
-        return [] if version is None else [one.about for one in self._ahead(version)]
+        return [] if version is None else [step.about for step in self._pending(version)]
 
     async def claim(self) -> None:
-        """Sees to it that the data are of the current version. Raises AlignXError when they are newer."""
+        """Migrates the data to the current version if needed. Raises AlignXError when they are newer."""
         while True:
             version = await self.stored()
             await self._redis.set(SCHEMA_KEY, self.current if version is None else version, nx=True)
-            if version is not None and not self._ahead(version):
+            if version is not None and not self._pending(version):
                 return
             if version is None:
                 continue
             lock = Lock(self._redis, LOCK_KEY, timeout=_LOCK_S, blocking=False)
             if await lock.acquire():
-                await self._under(lock)
+                await self._migrate_under(lock)
             else:
                 logger.info("another process migrates the data")
                 await asyncio.sleep(_WAIT_S)
 
-    def _ahead(self, version: int) -> Sequence[Migration]:
+    def _pending(self, version: int) -> Sequence[Migration]:
         if version > self.current:
             raise AlignXError(
                 f"The data in Redis are of schema version {version}; this release reads up to {self.current}. "
@@ -97,10 +97,10 @@ class Schema:
             )
         return self._migrations[version - FIRST_SCHEMA :]
 
-    async def _under(self, lock: Lock) -> None:
+    async def _migrate_under(self, lock: Lock) -> None:
         """Migrates for as long as the lock is held."""
         work = asyncio.create_task(self._migrate())
-        beat = asyncio.create_task(_keep(lock))
+        beat = asyncio.create_task(_renew(lock))
         try:
             await asyncio.wait({work, beat}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
@@ -118,7 +118,7 @@ class Schema:
     async def _migrate(self) -> None:
         keys = KeySpace(int(await self._redis.get(SHARDS_KEY) or 1))
         version = await self.stored() or self.current
-        for step in self._ahead(version):
+        for step in self._pending(version):
             version += 1
             for shard in range(keys.shards):
                 done = f"{version}:{shard}"
@@ -130,7 +130,7 @@ class Schema:
             await self._redis.delete(PROGRESS_KEY)
 
 
-async def _keep(lock: Lock) -> None:
+async def _renew(lock: Lock) -> None:
     while True:
         await asyncio.sleep(_LOCK_S / 5)
         await lock.reacquire()

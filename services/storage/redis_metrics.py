@@ -1,4 +1,4 @@
-"""How Redis is, as its own INFO says; the worker reads it every few seconds and exports it."""
+"""Metrics of Redis from its INFO command, which the worker reads every few seconds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -45,8 +45,8 @@ class RedisMetrics:
         self._known: set[str] = set()
 
     async def read(self, redis: "Redis | RedisCluster") -> None:
-        """Asks every node once. A node that does not answer has no figures but `up` 0; one that is no
-        longer of the cluster has none at all."""
+        """Asks every node once. A node that does not answer has only `up` 0; one that has left the cluster has
+        no series."""
         nodes: Mapping[str, Any] = {"": None}
         if isinstance(redis, RedisCluster):
             nodes = {node.name: {"target_nodes": node} for node in redis.get_nodes()}

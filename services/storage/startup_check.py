@@ -1,6 +1,6 @@
-"""A process's claim to what Redis holds, made when it starts, and its patience while Redis is away.
+"""Waits for Redis when a process starts, and verifies schema version and shard count.
 
-Until the claim is made the process serves its health alone and is not ready; its routes answer 503.
+Until the check passes, the process serves its health alone and is not ready; its routes answer 503.
 """
 
 import asyncio
@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol, Self
 
-from fastapi import Request
 from redis.exceptions import ResponseError
 
 from services.errors import AlignXError, StoreUnavailable
@@ -17,13 +16,13 @@ from services.storage.cluster import AWAY
 from services.storage.connection import REFUSED, RedisClient, StoreRefused, is_refusal
 from services.storage.migrations import Schema
 
-_AGAIN_S = 1.0
+_RETRY_S = 1.0
 
 logger = logging.getLogger("alignx.opening")
 
 
 class Claimable(Protocol):
-    """What a store can do before it is open (store.py)."""
+    """What the check needs of a store (users.py)."""
 
     redis: RedisClient
 
@@ -33,60 +32,60 @@ class Claimable(Protocol):
 
 
 class Opening:
-    """A process's claim to what Redis holds: of the right version and number of shards. Before it is made
+    """Whether the data in Redis have the schema version and the shard count of this process. Before that is known
     nothing is read or written."""
 
     def __init__(self, store: Claimable) -> None:
         self._store = store
-        self._made = asyncio.Event()
+        self._done = asyncio.Event()
         self._refusal: AlignXError | None = None
-        self._ending = False
+        self._is_closing = False
 
     @classmethod
     @asynccontextmanager
     async def of(cls, store: Claimable) -> AsyncIterator[Self]:
-        """Raises AlignXError when the data are not for this process. While Redis cannot tell, the claim
-        goes on being tried beside the block."""
+        """Raises AlignXError when the data do not fit. While Redis does not answer, the check is repeated in the
+        background."""
         opening = cls(store)
-        later = None if await opening._claimed() else asyncio.create_task(opening._try_again())
+        retries = None if await opening._claim() else asyncio.create_task(opening._retry())
         try:
             yield opening
         finally:
-            opening._ending = True  # a cancellation alone can get lost, as in the worker
-            if later:
-                later.cancel()
-                await asyncio.gather(later, return_exceptions=True)
+            opening._is_closing = True  # a cancellation alone can get lost, as in the dispatcher
+            if retries:
+                retries.cancel()
+                await asyncio.gather(retries, return_exceptions=True)
 
     def check(self) -> None:
-        """Raises AlignXError until the claim is made."""
+        """Raises AlignXError until the check has passed."""
         if self._refusal:
             raise self._refusal
-        if not self._made.is_set():
-            raise StoreUnavailable(retry_after=_AGAIN_S)
+        if not self._done.is_set():
+            raise StoreUnavailable(retry_after=_RETRY_S)
 
     async def ready(self) -> None:
-        """The same, and unless Redis answers now."""
+        """Raises AlignXError also when Redis does not answer now."""
         self.check()
         await self._store.ready()
 
     async def wait(self) -> None:
-        """Returns once the claim is made."""
-        await self._made.wait()
+        """Returns when the check has passed."""
+        await self._done.wait()
 
-    async def _try_again(self) -> None:
-        while not self._ending:
-            await asyncio.sleep(_AGAIN_S)
+    async def _retry(self) -> None:
+        while not self._is_closing:
+            await asyncio.sleep(_RETRY_S)
             try:
-                if await self._claimed():
+                if await self._claim():
                     return
             except AlignXError as error:
                 logger.exception("the data in Redis are not for this process")
                 self._refusal = error
                 return
-            except Exception:  # a process that waits for ever without a word would be understood by nobody
+            except Exception:  # else the process would wait without a log line
                 logger.exception("the data in Redis could not be checked")
 
-    async def _claimed(self) -> bool:
+    async def _claim(self) -> bool:
         try:
             await Schema(self._store.redis).claim()
             await self._store.claim_shards()
@@ -97,13 +96,7 @@ class Opening:
                 raise
             fault = StoreRefused.__name__
         else:
-            self._made.set()
+            self._done.set()
             return True
         logger.warning("Redis cannot serve; trying again", extra={"error": fault})
         return False
-
-
-async def opened(request: Request) -> None:
-    """Dependency: raises AlignXError until the process has made its claim, `app.state.opening`."""
-    opening: Opening = request.app.state.opening
-    opening.check()

@@ -1,4 +1,4 @@
-"""What the services read of a user from Redis, by the names of services/storage/key_names.py."""
+"""Reads a user's history, profile and summary from Redis, by the names of key_names.py."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -59,16 +59,16 @@ NO_STAMP = "0:0:0"
 
 def _quality(fields: Mapping[str, str], prefix: str) -> dict[str, Prequential]:
     """Prequential sums `<prefix><scorer>.n|.ok|.p` as means, for the scorers that have any."""
-    found: dict[str, Prequential] = {}
+    means: dict[str, Prequential] = {}
     for scorer in SCORERS:
         count = int(fields.get(f"{prefix}{scorer}.n", 0))
         if count:
             hits = float(fields[f"{prefix}{scorer}.ok"])
             mass = float(fields[f"{prefix}{scorer}.p"])
-            found[scorer] = Prequential(
+            means[scorer] = Prequential(
                 comparisons=count, accuracy=round(hits / count, 4), mean_probability=round(mass / count, 4)
             )
-    return found
+    return means
 
 
 class Store:
@@ -88,10 +88,10 @@ class Store:
     async def claim_shards(self) -> None:
         """Records the number of shards at the first start and refuses another number later."""
         await reply(self.redis.set("pi:shards", self.keys.shards, nx=True))
-        kept = int(await reply(self.redis.get("pi:shards")))
-        if kept != self.keys.shards:
+        stored = int(await reply(self.redis.get("pi:shards")))
+        if stored != self.keys.shards:
             raise AlignXError(
-                f"ALIGNX_QUEUE__SHARDS is {self.keys.shards}, but this Redis holds {kept} shards. "
+                f"ALIGNX_QUEUE__SHARDS is {self.keys.shards}, but this Redis holds {stored} shards. "
                 "The number is fixed when a deployment first starts."
             )
 
@@ -116,35 +116,35 @@ class Store:
         try:
             return stamp, loads(raw.encode())
         except ValueError:
-            return stamp, await self._folded_anew(tenant, user)
+            return stamp, await self._refold(tenant, user)
 
-    async def _folded_anew(self, tenant: str, user: str) -> Profile:
-        """The profile from the kept history: what is stored was written by a release that counted
-        otherwise. The next event stores it."""
+    async def _refold(self, tenant: str, user: str) -> Profile:
+        """The profile from the stored history, where the stored profile has the format of another release. The
+        next event stores it."""
         chain = await self.ancestry(tenant, user, None)
-        return await self.fold_history(tenant, user, own_text(chain))
+        return await self.fold_history(tenant, user, find_own_text(chain))
 
     async def fold_history(self, tenant: str, user: str, own: str, left_out: tuple[str, str] | None = None) -> Profile:
         """The profile from the kept events, with the user's `own` text. Events after the first id of
         `left_out`, up to its second, do not count."""
         profile, after = EMPTY, None
-        first, last = map(event_place, left_out or ("0-0", "0-0"))
+        first, last = map(parse_event_id, left_out or ("0-0", "0-0"))
         while page := await self.events(tenant, user, after, _PAGE):
             for event in page:
-                if not first < event_place(event.event_id) <= last:
+                if not first < parse_event_id(event.event_id) <= last:
                     profile, _ = fold(profile, event.interaction)
             after = page[-1].event_id
         return with_own_text(profile, own) if own else profile
 
     async def ancestry(self, tenant: str, user: str, number: int | None) -> list[SummaryVersion]:
-        """Version `number`, or the current one, and what it was made from, newest first, as far back
-        as versions are kept. Raises UserUnknown."""
-        kept = {version.version: version for version in await self.versions(tenant, user, None, _PAGE)}
+        """Version `number`, or the current one, and its predecessors as far as stored, newest first. Raises
+        UserUnknown."""
+        by_number = {version.version: version for version in await self.versions(tenant, user, None, _PAGE)}
         chain: list[SummaryVersion] = []
-        place = max(kept, default=None) if number is None else number
-        while place is not None and place in kept:
-            chain.append(kept[place])
-            place = kept[place].restored_from or kept[place].parent or place - 1  # a rebuild has no parent
+        number = max(by_number, default=None) if number is None else number
+        while number is not None and (version := by_number.get(number)):
+            chain.append(version)
+            number = version.restored_from or version.parent or number - 1  # a rebuild has no parent
         return chain
 
     async def preferences(self, tenant: str, user: str) -> Preferences:
@@ -160,7 +160,7 @@ class Store:
         if record:
             current = SummaryVersion.model_validate_json(record)
         else:
-            current = profile_version((await self.profile(tenant, user))[1], state)
+            current = render_profile((await self.profile(tenant, user))[1], state)
         return Preferences(
             **dict(current),
             user=user,
@@ -171,10 +171,10 @@ class Store:
 
     async def version(self, tenant: str, user: str, number: int) -> SummaryVersion:
         """Raises UserUnknown or VersionUnknown."""
-        found = await self._versions(tenant, user, [number])
-        if not found:
+        versions = await self._versions(tenant, user, [number])
+        if not versions:
             raise VersionUnknown(f"Version {number} does not exist or is no longer kept.")
-        return found[0]
+        return versions[0]
 
     async def versions(self, tenant: str, user: str, before: int | None, limit: int) -> list[SummaryVersion]:
         """Newest first, all older than `before` if it is given. Raises UserUnknown."""
@@ -200,13 +200,13 @@ class Store:
         entries = await reply(
             self.redis.xrange(self.keys.user(tenant, user).log, f"({after}" if after else "-", "+", count=limit)
         )
-        return [stored_interaction(event_id, fields) for event_id, fields in entries]
+        return [parse_event(event_id, fields) for event_id, fields in entries]
 
     async def events_before(self, tenant: str, user: str, end: str, limit: int) -> list[StoredInteraction]:
         """The latest events up to the id `end`, or before it when it is written "(id"; oldest
         first. `end` "+" is the newest."""
         entries = await reply(self.redis.xrevrange(self.keys.user(tenant, user).log, end, "-", count=limit))
-        return [stored_interaction(event_id, fields) for event_id, fields in reversed(entries)]
+        return [parse_event(event_id, fields) for event_id, fields in reversed(entries)]
 
     async def first_id(self, tenant: str, user: str, after: str) -> str:
         """Id of the first event after `after`, without reading what it holds; "" if there is none."""
@@ -214,11 +214,11 @@ class Store:
         return str(entries[0][0]) if entries else ""
 
     async def dead_letters(self, tenant: str, user: str, after: str | None, limit: int) -> list[tuple[str, DeadLetter]]:
-        """Events set aside, oldest first, each with its place in that list."""
+        """Oldest first, each with the id of its entry, which is the cursor of the list."""
         entries = await reply(
             self.redis.xrange(self.keys.user(tenant, user).dead, f"({after}" if after else "-", "+", count=limit)
         )
-        return [(place, _dead_letter(place, fields)) for place, fields in entries]
+        return [(entry_id, _parse_dead_letter(entry_id, fields)) for entry_id, fields in entries]
 
     async def tenant_quality(self, tenant: str) -> dict[str, Prequential]:
         """Prequential quality of all users of a tenant, erased ones included."""
@@ -226,14 +226,14 @@ class Store:
         shards = [self.keys.shard_prefix(shard) + "quality" for shard in range(self.keys.shards)]
         names = [f"{prefix}{scorer}.{sum_}" for scorer in SCORERS for sum_ in ("n", "ok", "p")]
         rows = await asyncio.gather(*(reply(self.redis.hmget(shard, names)) for shard in shards))
-        totals = [sum(float(row[place] or 0) for row in rows) for place in range(len(names))]
+        totals = [sum(float(row[index] or 0) for row in rows) for index in range(len(names))]
         counts = {
             name: str(int(total) if name.endswith(".n") else total) for name, total in zip(names, totals, strict=True)
         }
         return _quality(counts, prefix)
 
 
-def stored_interaction(event_id: str, fields: Mapping[str, str]) -> StoredInteraction:
+def parse_event(event_id: str, fields: Mapping[str, str]) -> StoredInteraction:
     """An entry of a user's log."""
     return StoredInteraction(
         event_id=event_id,
@@ -242,23 +242,23 @@ def stored_interaction(event_id: str, fields: Mapping[str, str]) -> StoredIntera
     )
 
 
-def _dead_letter(place: str, fields: Mapping[str, str]) -> DeadLetter:
+def _parse_dead_letter(entry_id: str, fields: Mapping[str, str]) -> DeadLetter:
     try:
         interaction = INTERACTION.validate_json(fields["d"])
     except ValidationError:
         interaction = None
     return DeadLetter(
-        event_id=fields["id"], error=fields["error"], failed_at=event_time(place), interaction=interaction
+        event_id=fields["id"], error=fields["error"], failed_at=event_time(entry_id), interaction=interaction
     )
 
 
-def own_text(chain: Sequence[SummaryVersion]) -> str:
-    """What the user last wrote over a summary, in an `ancestry`; "" if nothing."""
+def find_own_text(chain: Sequence[SummaryVersion]) -> str:
+    """The latest text by the user in an `ancestry`; "" if there is none."""
     return next((version.text for version in chain if version.source == USER_SOURCE), "")
 
 
-def event_place(event_id: str) -> tuple[int, int]:
-    """An event id as numbers that can be compared."""
+def parse_event_id(event_id: str) -> tuple[int, int]:
+    """(milliseconds, sequence), which can be compared."""
     milliseconds, sequence = event_id.split("-")
     return int(milliseconds), int(sequence)
 
@@ -268,7 +268,7 @@ def event_time(event_id: str) -> datetime:
     return datetime.fromtimestamp(int(event_id.split("-")[0]) / 1000, UTC)
 
 
-def profile_version(profile: Profile, state: UserState) -> SummaryVersion:
+def render_profile(profile: Profile, state: UserState) -> SummaryVersion:
     """The fast profile in words, as version 0."""
     return SummaryVersion(
         version=0,

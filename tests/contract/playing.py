@@ -9,7 +9,7 @@ import httpx
 import orjson
 from aiohttp import web
 
-from services.preference.queue import Claim
+from services.preference.queue_records import Claim
 from tests.chaos.mock_engine import USAGE, Fault, MockEngine
 from tests.unit.services.preference.served import Served
 from tests.unit.services.preference.working import Bench
@@ -85,7 +85,7 @@ class Play:
         self.mock.choosing = len(self.mock.choices) + choosing
         claim = await self.take(user, tenant)
         ended = await self.bench.updater.run(claim)
-        await self.bench.updater.record(claim, ended)
+        await self.bench.updater.record_test(claim, ended)
         self.answers.append(f"update of {user} -> {ended.outcome}")
         await _moment()
 

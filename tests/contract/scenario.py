@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from alignx.schemas.api_keys import KeyRequest
 from gateway.keys import KeyStore, parse_key
-from services.admin.rebuild_profiles import refresh
+from services.admin.rebuild_profiles import rebuild_profiles
 from services.admin.user_records import UserRecords
 from services.errors import StaleVersion
 from tests.contract.playing import ACME, ADA, BOB, CAROL, DAN, EVE, GLOBEX, Play, SteadyEngine
@@ -36,7 +36,7 @@ async def played(url: str) -> str:
         await redis.flushall()
         await redis.script_flush()
         with recorded_scripts() as scripts:
-            async with serving(url, mock, BLOCKS) as served:
+            async with serving(url, mock, **BLOCKS) as served:
                 play = Play(served, mock)
                 for act in (ada_is_learned, ada_writes, ada_is_refused, others_come_and_go, admin_works, keys_open):
                     await act(play)
@@ -190,7 +190,7 @@ async def admin_works(play: Play) -> None:
     await records.write(copy, "backup-2", "refuse")
     await records.write(copy, "backup-2", "replace")
     await redis.set(play.bench.keys(DAN).profile, '{"v":1}')
-    await refresh(redis, SHARDS, lambda *_: None, dry_run=False)
+    await rebuild_profiles(redis, SHARDS, lambda *_: None, dry_run=False)
 
 
 async def keys_open(play: Play) -> None:

@@ -1,43 +1,46 @@
+-- include arguments.lua
 -- include clock.lua
 -- include write_version.lua
 -- include postponed.lua
 -- Makes a new summary version current, moves the cursor, releases the user.
--- KEYS  st ready leases sum vers log live from
--- ARGV  member token version cursor new_cursor applied rebuild record keep_versions keep_events live_ms
---       calls (as claimed)
--- Gives {'OK', pending} | {'FENCED'} | {'CONFLICT'}
-local st, ready, leases, sum, vers, log, live, from = unpack(KEYS)
-local member, token, version, cursor, new_cursor = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local kept = redis.call('HMGET', st, 'tok', 'ver', 'cur', 'rebuild')
-if kept[1] ~= token then return {'FENCED'} end
-if (kept[2] or '0') ~= version or (kept[3] or '0-0') ~= cursor then return {'CONFLICT'} end
+-- KEYS       state ready leases summary versions log live calls
+-- arguments  member token version cursor new_cursor applied rebuild keep_versions keep_events live_ms
+--            calls (as claimed)
+-- ARGV       2 record
+-- Answers    OK | FENCED | CONFLICT
+local state, ready, leases, summary, versions, log, live, calls_key = unpack(KEYS)
+local fields = redis.call('HMGET', state, 'tok', 'ver', 'cur', 'rebuild')
+if fields[1] ~= arguments.token then return 'FENCED' end
+if tonumber(fields[2] or 0) ~= arguments.version then return 'CONFLICT' end
+if (fields[3] or '0-0') ~= arguments.cursor then return 'CONFLICT' end
 local now = clock_ms()
 
-write_version(st, sum, vers, live, tonumber(version) + 1, ARGV[8], tonumber(ARGV[9]), ARGV[11])
-redis.call('HSET', st, 'cur', new_cursor)
-redis.call('HDEL', st, 'own', 'tok', 'fail', 'crash', 'cap', 'suspect', 'strikes', 'hold', 'refused', 'from') -- the last was kept here once
-redis.call('ZREM', leases, member)
-local again = kept[4]
-if again and again == ARGV[7] then
-  redis.call('HDEL', st, 'rebuild')
+write_version(state, summary, versions, live, arguments.version + 1, ARGV[2], arguments)
+redis.call('HSET', state, 'cur', arguments.new_cursor)
+-- Earlier releases kept the calls in the field `from`.
+redis.call('HDEL', state, 'own', 'tok', 'fail', 'crash', 'cap', 'suspect', 'strikes', 'hold', 'refused', 'from')
+redis.call('ZREM', leases, arguments.member)
+local again = fields[4]
+if again and again == arguments.rebuild then
+  redis.call('HDEL', state, 'rebuild')
   again = false
 end
-local pending = redis.call('HINCRBY', st, 'pend', 0 - tonumber(ARGV[6]))
+local pending = redis.call('HINCRBY', state, 'pend', 0 - arguments.applied)
 if pending <= 0 then
-  -- The count and the log should agree. Where they do not, the log is right: nobody is to wait for nothing.
-  local left = #redis.call('XRANGE', log, '(' .. new_cursor, '+', 'COUNT', 1)
-  if pending ~= left then redis.call('HSET', st, 'pend', left) end
+  -- The count and the log should agree. Where they do not, the log is right, so that no user waits for nothing.
+  local left = #redis.call('XRANGE', log, '(' .. arguments.new_cursor, '+', 'COUNT', 1)
+  if pending ~= left then redis.call('HSET', state, 'pend', left) end
   pending = left
-  again = again or (left == 0 and resume_postponed(st))
+  again = again or (left == 0 and resume_postponed(state))
 end
-redis.call('XTRIM', log, 'MAXLEN', '~', tonumber(ARGV[10]) + pending)
+redis.call('XTRIM', log, 'MAXLEN', '~', arguments.keep_events + pending)
 if pending > 0 or again then
-  redis.call('HSET', st, 't0', now)
-  redis.call('ZADD', ready, now, member)
+  redis.call('HSET', state, 't0', now)
+  redis.call('ZADD', ready, now, arguments.member)
   -- Of the calls that asked for updates those stay that came after the claim.
-  local calls, known = ARGV[12] .. ',', redis.call('GET', from)
-  if known and known:sub(1, #calls) == calls then redis.call('SET', from, known:sub(#calls + 1)) end
+  local claimed, current = arguments.calls .. ',', redis.call('GET', calls_key)
+  if current and current:sub(1, #claimed) == claimed then redis.call('SET', calls_key, current:sub(#claimed + 1)) end
 else
-  redis.call('UNLINK', from)
+  redis.call('UNLINK', calls_key)
 end
-return {'OK', pending}
+return 'OK'

@@ -1,87 +1,93 @@
+-- include arguments.lua
 -- include clock.lua
 -- include postponed.lua
--- Ends an update that did not work and says what happens next.
--- KEYS  st ready leases log dlq from
--- ARGV  member token kind(engine|refusal|data|release) first_id batch error data_retries event_failures
---       backoff_ms backoff_max_ms dlq_keep rebuild passed
---       (passed: when the latest update of another user that the engine served was claimed, ms; 0 for none)
--- Gives {'FENCED'} | {'RETRY', delay_ms} | {'ENGINE', delay_ms} (a refusal that is the engine's fault)
---       | {'HALVED', cap} | {'DEAD', first_id} | {'DROPPED'} | {'POSTPONED'}
-local st, ready, leases, log, dlq, from = unpack(KEYS)
-local member, token, kind, first, batch = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-local data_retries, event_failures = tonumber(ARGV[7]), tonumber(ARGV[8])
-local rebuild, passed = ARGV[12], tonumber(ARGV[13])
-if redis.call('HGET', st, 'tok') ~= token then return {'FENCED'} end
+-- Ends an update that failed and decides what happens next.
+-- KEYS       state ready leases log dead_letters calls
+-- arguments  member token kind(engine | refusal | data | release) first_id batch error data_retries event_failures
+--            backoff_ms backoff_max_ms keep_dead_letters rebuild
+--            served_ms (when the latest update of another user that the engine served was claimed; 0 for none)
+-- Answers    FENCED | RETRY | ENGINE (a refusal that is the engine's fault) | HALVED | DEAD | DROPPED | POSTPONED
+local state, ready, leases, log, dead_letters, calls = unpack(KEYS)
+local member, kind, first_id, batch = arguments.member, arguments.kind, arguments.first_id, arguments.batch
+local rebuild = arguments.rebuild
+if redis.call('HGET', state, 'tok') ~= arguments.token then return 'FENCED' end
 local now = clock_ms()
-redis.call('HDEL', st, 'own', 'tok')
+redis.call('HDEL', state, 'own', 'tok')
 redis.call('ZREM', leases, member)
 
-local function again(delay)
-  local kept = redis.call('HMGET', st, 'pend', 'rebuild')
-  if tonumber(kept[1] or 0) > 0 or kept[2] then
+-- The user waits again, if there is still something to do.
+local function requeue(delay)
+  local fields = redis.call('HMGET', state, 'pend', 'rebuild')
+  if tonumber(fields[1] or 0) > 0 or fields[2] then
     redis.call('ZADD', ready, now + delay, member)
   else
-    redis.call('UNLINK', from)
+    redis.call('UNLINK', calls)
   end
 end
 
-local function back_off(word)
-  local strikes = redis.call('HINCRBY', st, 'strikes', 1)
-  local delay = math.min(tonumber(ARGV[9]) * 2 ^ math.min(strikes - 1, 20), tonumber(ARGV[10]))
-  redis.call('HSET', st, 'hold', now + delay)
-  again(delay)
-  return {word, delay}
+local function back_off()
+  local strikes = redis.call('HINCRBY', state, 'strikes', 1)
+  local delay = math.min(arguments.backoff_ms * 2 ^ math.min(strikes - 1, 20), arguments.backoff_max_ms)
+  redis.call('HSET', state, 'hold', now + delay)
+  requeue(delay)
 end
 
 if kind == 'release' then
-  again(0)
-  return {'RETRY', 0}
+  requeue(0)
+  return 'RETRY'
 end
-if kind == 'engine' then return back_off('RETRY') end
+if kind == 'engine' then
+  back_off()
+  return 'RETRY'
+end
 
-local suspect = redis.call('HGET', st, 'suspect')
+local suspect = redis.call('HGET', state, 'suspect')
 if kind == 'refusal' then
   -- The engine's fault, unless it has served another user since it last refused this one.
-  local before = tonumber(redis.call('HGET', st, 'refused'))
-  redis.call('HSET', st, 'refused', now)
-  if not before or passed <= before then return back_off('ENGINE') end
-  local alone = batch <= 1 and rebuild == ''
-  if redis.call('HINCRBY', st, 'fail', 1) < (alone and event_failures or data_retries) then
-    return back_off('RETRY')
+  local before = tonumber(redis.call('HGET', state, 'refused'))
+  redis.call('HSET', state, 'refused', now)
+  if not before or arguments.served_ms <= before then
+    back_off()
+    return 'ENGINE'
   end
-elseif not suspect and redis.call('HINCRBY', st, 'fail', 1) < data_retries then
-  again(0)
-  return {'RETRY', 0}
+  local single = batch <= 1 and rebuild == ''
+  if redis.call('HINCRBY', state, 'fail', 1) < (single and arguments.event_failures or arguments.data_retries) then
+    back_off()
+    return 'RETRY'
+  end
+elseif not suspect and redis.call('HINCRBY', state, 'fail', 1) < arguments.data_retries then
+  requeue(0)
+  return 'RETRY'
 end
 
-redis.call('HDEL', st, 'fail', 'suspect', 'crash', 'strikes', 'hold')
+redis.call('HDEL', state, 'fail', 'suspect', 'crash', 'strikes', 'hold')
 if rebuild ~= '' then
   -- A rebuild that fails leaves the summary as it is; no single event can be blamed. It is made again once
-  -- the waiting events, which it has read too, are applied or set aside.
-  local waiting = tonumber(redis.call('HGET', st, 'pend') or 0) > 0
-  if redis.call('HGET', st, 'rebuild') == rebuild then
-    redis.call('HDEL', st, 'rebuild')
-    if waiting then redis.call('HSET', st, 'postponed', rebuild) end
+  -- the waiting events, which it has read too, are applied or dead letters.
+  local waiting = tonumber(redis.call('HGET', state, 'pend') or 0) > 0
+  if redis.call('HGET', state, 'rebuild') == rebuild then
+    redis.call('HDEL', state, 'rebuild')
+    if waiting then redis.call('HSET', state, 'postponed', rebuild) end
   end
-  again(0)
-  return {waiting and 'POSTPONED' or 'DROPPED'}
+  requeue(0)
+  return waiting and 'POSTPONED' or 'DROPPED'
 end
 if batch > 1 then
-  local cap = math.floor(batch / 2)
-  redis.call('HSET', st, 'cap', cap)
-  again(0)
-  return {'HALVED', cap}
+  redis.call('HSET', state, 'cap', math.floor(batch / 2))
+  requeue(0)
+  return 'HALVED'
 end
-local entry = redis.call('XRANGE', log, first, first)[1]
+local entry = redis.call('XRANGE', log, first_id, first_id)[1]
 if entry then
-  redis.call('XADD', dlq, 'MAXLEN', '~', ARGV[11], '*', 'id', first, 'd', entry[2][2], 'error', ARGV[6])
-  redis.call('XDEL', log, first)
+  redis.call('XADD', dead_letters, 'MAXLEN', '~', arguments.keep_dead_letters, '*',
+    'id', first_id, 'd', entry[2][2], 'error', arguments.error)
+  redis.call('XDEL', log, first_id)
 end
-redis.call('HSET', st, 'cur', first)
-redis.call('HDEL', st, 'cap', 'refused')
-if redis.call('HINCRBY', st, 'pend', -1) <= 0 then
-  redis.call('HSET', st, 'pend', 0)
-  resume_postponed(st)
+redis.call('HSET', state, 'cur', first_id)
+redis.call('HDEL', state, 'cap', 'refused')
+if redis.call('HINCRBY', state, 'pend', -1) <= 0 then
+  redis.call('HSET', state, 'pend', 0)
+  resume_postponed(state)
 end
-again(0)
-return {'DEAD', first}
+requeue(0)
+return 'DEAD'

@@ -1,8 +1,8 @@
--- Asks again for the rebuild that was put off until no event waits; whether there is one.
-local function resume_postponed(st)
-  local rebuild = redis.call('HGET', st, 'postponed')
+-- Requests again the rebuild that was postponed until no event waits; whether there is one.
+local function resume_postponed(state)
+  local rebuild = redis.call('HGET', state, 'postponed')
   if not rebuild then return false end
-  redis.call('HDEL', st, 'postponed')
-  redis.call('HSET', st, 'rebuild', rebuild)
+  redis.call('HDEL', state, 'postponed')
+  redis.call('HSET', state, 'rebuild', rebuild)
   return true
 end

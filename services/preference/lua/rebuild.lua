@@ -1,17 +1,18 @@
+-- include arguments.lua
 -- include clock.lua
 -- include note_call.lua
 -- include revive.lua
--- Asks for a summary made from the whole history, dead letters included: they wait again.
--- KEYS  st ready from log dlq
--- ARGV  member call
--- Gives {'OK', pending} | {'UNKNOWN'}
-local st, ready, from, log, dlq = unpack(KEYS)
-local kept = redis.call('HMGET', st, 'born', 'own')
-if not kept[1] then return {'UNKNOWN'} end
-revive(st, log, dlq, nil, math.huge)
-local asked = redis.call('TIME')
-redis.call('HSET', st, 'rebuild', asked[1] .. '.' .. asked[2])
-redis.call('HDEL', st, 'postponed')
-note_call(from, ARGV[2])
-if not kept[2] then redis.call('ZADD', ready, clock_ms(), ARGV[1]) end
-return {'OK', redis.call('HGET', st, 'pend') or '0'}
+-- Requests a summary made from the whole history, dead letters included: they wait again.
+-- KEYS       state ready calls log dead_letters
+-- arguments  member call
+-- Answers    {status: OK, pending} | {status: UNKNOWN}
+local state, ready, calls, log, dead_letters = unpack(KEYS)
+local fields = redis.call('HMGET', state, 'born', 'own')
+if not fields[1] then return cjson.encode({status = 'UNKNOWN'}) end
+revive(state, log, dead_letters, nil, math.huge)
+local time = redis.call('TIME')
+redis.call('HSET', state, 'rebuild', time[1] .. '.' .. time[2])
+redis.call('HDEL', state, 'postponed')
+note_call(calls, arguments.call)
+if not fields[2] then redis.call('ZADD', ready, clock_ms(), arguments.member) end
+return cjson.encode({status = 'OK', pending = tonumber(redis.call('HGET', state, 'pend') or 0)})

@@ -1,19 +1,18 @@
--- Puts dead letters back at the end of the log, in the order in which they were set aside: those whose
--- event ids are keys of `wanted`, or all; at most `most`. Gives their ids, the old one and the new one in turn.
-local function revive(st, log, dlq, wanted, most)
+-- Puts dead letters back at the end of the log, in their order: those whose event ids are keys of `selection`,
+-- or all; at most `most`. Returns pairs of the old and the new event id.
+local function revive(state, log, dead_letters, selection, most)
   local moved = {}
-  for _, entry in ipairs(redis.call('XRANGE', dlq, '-', '+')) do
+  for _, entry in ipairs(redis.call('XRANGE', dead_letters, '-', '+')) do
     local fields = {}
-    for place = 1, #entry[2], 2 do fields[entry[2][place]] = entry[2][place + 1] end
-    if #moved / 2 < most and (not wanted or wanted[fields.id]) then
-      moved[#moved + 1] = fields.id
-      moved[#moved + 1] = redis.call('XADD', log, '*', 'd', fields.d)
-      redis.call('XDEL', dlq, entry[1])
+    for index = 1, #entry[2], 2 do fields[entry[2][index]] = entry[2][index + 1] end
+    if #moved < most and (not selection or selection[fields.id]) then
+      moved[#moved + 1] = {fields.id, redis.call('XADD', log, '*', 'd', fields.d)}
+      redis.call('XDEL', dead_letters, entry[1])
     end
   end
   if #moved > 0 then
-    if tonumber(redis.call('HGET', st, 'pend') or 0) == 0 then redis.call('HSET', st, 't0', clock_ms()) end
-    redis.call('HINCRBY', st, 'pend', #moved / 2)
+    if tonumber(redis.call('HGET', state, 'pend') or 0) == 0 then redis.call('HSET', state, 't0', clock_ms()) end
+    redis.call('HINCRBY', state, 'pend', #moved)
   end
   return moved
 end

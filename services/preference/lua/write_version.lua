@@ -1,16 +1,17 @@
 -- Makes `record` the current summary, version `newest`, keeps the one before it and drops the oldest.
-local function write_version(st, sum, vers, live, newest, record, keep, live_ms)
-  local previous = redis.call('GET', sum)
+-- `limits` has keep_versions and live_ms.
+local function write_version(state, summary, versions, live, newest, record, limits)
+  local previous = redis.call('GET', summary)
   if previous then
-    redis.call('HSET', vers, newest - 1, previous)
-    local older = redis.call('HLEN', vers)
-    while older > keep - 1 do
-      redis.call('HDEL', vers, newest - older)
+    redis.call('HSET', versions, newest - 1, previous)
+    local older = redis.call('HLEN', versions)
+    while older > limits.keep_versions - 1 do
+      redis.call('HDEL', versions, newest - older)
       older = older - 1
     end
   end
-  redis.call('SET', sum, record)
-  redis.call('HSET', st, 'ver', newest)
+  redis.call('SET', summary, record)
+  redis.call('HSET', state, 'ver', newest)
   redis.call('XADD', live, 'MAXLEN', '~', 64, '*', 'e', 'version', 'd', newest)
-  redis.call('PEXPIRE', live, live_ms)
+  redis.call('PEXPIRE', live, limits.live_ms)
 end

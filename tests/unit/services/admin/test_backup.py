@@ -5,7 +5,8 @@ import gzip
 import io
 import sqlite3
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -17,29 +18,29 @@ from hypothesis import strategies as st
 from alignx.schemas.api_keys import KeyRequest
 from gateway.keys import ApiKey, KeyStore, parse_key
 from services.admin.backup import write_backup
-from services.admin.list_users import roster
+from services.admin.list_users import list_users
 from services.admin.records import BackupInvalid, BackupWriter, read_records
 from services.admin.restore import Restore, Selection, UsersExist, check, key_space
-from services.admin.user_records import Existing, UserRecords, kept_keys
+from services.admin.user_records import Existing, UserRecords
 from services.preference.export import export_lines
-from services.preference.queue import Scored
+from services.preference.queue_records import PrequentialSums
 from services.settings import Settings
 from services.storage.key_names import UserKeys
 from services.storage.migrations import Migration
 from tests.unit.services.preference.rig import TENANT, Rig, opened
 
+pytestmark = pytest.mark.anyio
+
 ODD = ("ada:st", "a}b{0", "*", "пользователь", "💡", "%3A", "..", " ", "u:acme:x", "\\", "[a-z]?")
 BY_ANOTHER = "Another user's text"
 
 
-def run(url: str, test: Callable[[Rig], Awaitable[None]], shards: int = 3) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(60), opened(url, {"shards": shards}) as rig:
-            await rig.redis.flushall()
-            await rig.store.claim_shards()
-            await test(rig)
-
-    asyncio.run(main())
+@asynccontextmanager
+async def open_suite(url: str, shards: int = 3) -> AsyncIterator[Rig]:
+    async with asyncio.timeout(60), opened(url, shards=shards) as rig:
+        await rig.redis.flushall()
+        await rig.store.claim_shards()
+        yield rig
 
 
 def ignored(*_: object) -> None:
@@ -52,7 +53,7 @@ async def backed_up(rig: Rig, tenant: str | None = None) -> io.BytesIO:
     return out
 
 
-async def restored(rig: Rig, file: io.BytesIO, existing: Existing = "refuse", **wanted: Any) -> Counter[str]:
+async def run_restore(rig: Rig, file: io.BytesIO, existing: Existing = "refuse", **wanted: Any) -> Counter[str]:
     keys = await key_space(rig.redis, rig.store.keys.shards)
     return await Restore(rig.redis, keys, Selection(**wanted)).run(file, existing, ignored)
 
@@ -65,11 +66,11 @@ async def exported(rig: Rig, user: str, tenant: str = TENANT) -> bytes:
 
 async def lived(rig: Rig, user: str, tenant: str = TENANT) -> None:
     """A user with two versions, an event set aside, and one that waits."""
-    await rig.put("one", f"I am {user}", user=user, tenant=tenant, scored=Scored(1, 1.0, 0.7))
+    await rig.put("one", f"I am {user}", user=user, tenant=tenant, scored=PrequentialSums(1, 1.0, 0.7))
     await commit_of(rig, user, tenant)
     await rig.put("poison", user=user, tenant=tenant, idempotency_key="k", digest="d")
     claim = await claimed(rig, user, tenant)
-    while await rig.queue.fail(claim, "data", first=claim.last_id, batch=1, error="broken") != "DEAD":
+    while await rig.queue.fail(claim, "data", first_id=claim.last_id, batch=1, error="broken") != "DEAD":
         claim = await claimed(rig, user, tenant)
     await rig.put("two", user=user, tenant=tenant)
     await commit_of(rig, user, tenant)
@@ -92,11 +93,11 @@ def test_every_key_of_a_user_is_in_the_backup_or_named_here() -> None:
     """A new key must be said to be kept or not."""
     names = {field.name: field.name for field in fields(UserKeys)}
     left_out = {"member", "ready", "leases", "token", "quality", "live", "calls"}
-    assert set(kept_keys(UserKeys(**names))) | left_out == set(names)
+    assert set(UserKeys(**names).permanent) | left_out == set(names)
 
 
-def test_one_tenant_comes_back_and_the_erased_user_of_another_does_not(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_one_tenant_comes_back_and_the_erased_user_of_another_does_not(redis_url: str) -> None:
+    async with open_suite(redis_url) as rig:
         for tenant in ("acme", "books"):
             for user in ("ada", "bob"):
                 await lived(rig, user, tenant)
@@ -107,24 +108,22 @@ def test_one_tenant_comes_back_and_the_erased_user_of_another_does_not(redis_url
         await rig.put("later", user="bob", tenant="acme")
         live = await exported(rig, "bob", "acme")
 
-        assert await restored(rig, file, tenant="books") == {"NEW": 2, "API_KEYS": 0}
+        assert await run_restore(rig, file, tenant="books") == {"NEW": 2, "API_KEYS": 0}
         assert await exported(rig, "ada", "books") == before["ada"]
         assert await exported(rig, "bob", "books") == before["bob"]
         assert await exported(rig, "bob", "acme") == live
         assert not await rig.fields("ada", "acme")
 
-    run(redis_url, test)
 
-
-def test_an_empty_redis_gets_everything_back_and_works_on(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_an_empty_redis_gets_everything_back_and_works_on(redis_url: str) -> None:
+    async with open_suite(redis_url) as rig:
         for user in ODD:
             await lived(rig, user)
         before = [await exported(rig, user) for user in ODD]
         quality = await rig.store.tenant_quality(TENANT)
         file = await backed_up(rig)
         await rig.redis.flushall()
-        assert (await restored(rig, file))["NEW"] == len(ODD)
+        assert (await run_restore(rig, file))["NEW"] == len(ODD)
         assert [await exported(rig, user) for user in ODD] == before
         assert await rig.store.tenant_quality(TENANT) == quality
         again = await backed_up(rig)
@@ -137,26 +136,22 @@ def test_an_empty_redis_gets_everything_back_and_works_on(redis_url: str) -> Non
         assert (claim.pending, claim.version) == (1, 2)
         assert await rig.commit(claim, "the third")
 
-    run(redis_url, test)
-
 
 def users_of(file: io.BytesIO) -> list[dict[str, Any]]:
     file.seek(0)
     return [record for record in read_records(file) if record["kind"] == "user"]
 
 
-def test_it_goes_into_another_number_of_shards(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_it_goes_into_another_number_of_shards(redis_url: str) -> None:
+    async with open_suite(redis_url) as rig:
         for user in ODD:
             await lived(rig, user)
         before = [await exported(rig, user) for user in ODD]
         file = await backed_up(rig)
         await rig.redis.flushall()
         async with opened(redis_url, {"shards": 7}) as other:
-            assert (await restored(other, file))["NEW"] == len(ODD)
+            assert (await run_restore(other, file))["NEW"] == len(ODD)
             assert [await exported(other, user) for user in ODD] == before
-
-    run(redis_url, test)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -165,25 +160,22 @@ def test_it_goes_into_another_number_of_shards(redis_url: str) -> None:
     user=st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="/"), min_size=1, max_size=12),
     texts=st.lists(st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=40), min_size=1, max_size=5),
 )
-def test_any_name_and_any_text_make_the_round(redis_url: str, tenant: str, user: str, texts: list[str]) -> None:
-    async def test(rig: Rig) -> None:
+async def test_any_name_and_any_text_make_the_round(redis_url: str, tenant: str, user: str, texts: list[str]) -> None:
+    async with open_suite(redis_url) as rig:
         words = [text if text.strip() else f"x{text}" for text in texts]
         await rig.put(*words, user=user, tenant=tenant)
         said, before = await rig.texts(user, tenant), await exported(rig, user, tenant)
         file = await backed_up(rig, tenant)
         await rig.redis.flushall()
-        assert (await restored(rig, file))["NEW"] == 1
+        assert (await run_restore(rig, file))["NEW"] == 1
         assert await exported(rig, user, tenant) == before
         assert await rig.texts(user, tenant) == said
 
-    run(redis_url, test)
 
-
-def test_a_backup_while_events_come_holds_whole_calls(redis_url: str) -> None:
+async def test_a_backup_while_events_come_holds_whole_calls(redis_url: str) -> None:
     """Each call brings three events; a backup with one or two of them would be half a write."""
     users = [f"u{number}" for number in range(40)]
-
-    async def test(rig: Rig) -> None:
+    async with open_suite(redis_url) as rig:
         for user in users:
             await rig.put("a", "b", "c", user=user)
         acknowledged = Counter(dict.fromkeys(users, 1))
@@ -210,11 +202,9 @@ def test_a_backup_while_events_come_holds_whole_calls(redis_url: str) -> None:
             assert 3 * before[record["user"]] <= count <= 3 * acknowledged[record["user"]]
         assert any(acknowledged[user] > before[user] for user in users), "nothing was written meanwhile"
 
-    run(redis_url, test)
 
-
-def test_users_who_exist_are_refused_kept_or_replaced(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_users_who_exist_are_refused_kept_or_replaced(redis_url: str) -> None:
+    async with open_suite(redis_url) as rig:
         await lived(rig, "ada")
         await lived(rig, "bob")
         before = await exported(rig, "ada")
@@ -224,59 +214,53 @@ def test_users_who_exist_are_refused_kept_or_replaced(redis_url: str) -> None:
         live = await exported(rig, "ada")
 
         with pytest.raises(UsersExist, match=r"^1 of 2 users exist already: acme/ada$"):
-            await restored(rig, file)
+            await run_restore(rig, file)
         assert not await rig.fields("bob"), "nothing is written before all is looked at"
 
-        assert (await restored(rig, file, "keep"))["EXISTS"] == 1
+        assert (await run_restore(rig, file, "keep"))["EXISTS"] == 1
         assert await exported(rig, "ada") == live
 
         # Broken off and started again: bob came from this backup and may have gone on since.
         await rig.put("news", user="bob")
-        assert (await restored(rig, file, "replace", tenant=TENANT, user="ada"))["REPLACED"] == 1
+        assert (await run_restore(rig, file, "replace", tenant=TENANT, user="ada"))["REPLACED"] == 1
         assert await exported(rig, "ada") == before
-        assert (await restored(rig, file))["SAME_BACKUP"] == 2
+        assert (await run_restore(rig, file))["SAME_BACKUP"] == 2
         assert "news" in await rig.texts("bob")
 
-    run(redis_url, test)
 
-
-def test_an_interrupted_replacement_started_again_leaves_what_came_since(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_an_interrupted_replacement_started_again_leaves_what_came_since(redis_url: str) -> None:
+    async with open_suite(redis_url) as rig:
         for user in ("ada", "bob"):
             await lived(rig, user)
         before = await exported(rig, "ada")
         file = await backed_up(rig)
-        assert (await restored(rig, file, "replace", tenant=TENANT, user="ada"))["REPLACED"] == 1  # and breaks off
+        assert (await run_restore(rig, file, "replace", tenant=TENANT, user="ada"))["REPLACED"] == 1  # and breaks off
         await rig.put("acknowledged since", user="ada")
 
-        assert await restored(rig, file, "replace") == {"SAME_BACKUP": 1, "REPLACED": 1, "API_KEYS": 0}
+        assert await run_restore(rig, file, "replace") == {"SAME_BACKUP": 1, "REPLACED": 1, "API_KEYS": 0}
         assert "acknowledged since" in await rig.texts("ada")
-        assert (await restored(rig, file, "keep"))["SAME_BACKUP"] == 2
+        assert (await run_restore(rig, file, "keep"))["SAME_BACKUP"] == 2
 
-        assert (await restored(rig, file, "again"))["REPLACED"] == 2
+        assert (await run_restore(rig, file, "again"))["REPLACED"] == 2
         assert await exported(rig, "ada") == before
 
-    run(redis_url, test)
 
-
-def test_a_roster_is_closed_after_an_error_too(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_roster_is_closed_after_an_error_too(redis_url: str) -> None:
+    async with open_suite(redis_url) as rig:
         with pytest.raises(ConnectionResetError):
-            async with roster(rig.redis) as members:
+            async with list_users(rig.redis) as members:
                 raise ConnectionResetError
         with pytest.raises(sqlite3.ProgrammingError, match="closed"):
             len(members)
 
-    run(redis_url, test)
 
-
-def test_a_worker_whose_user_is_replaced_is_fenced(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_worker_whose_user_is_replaced_is_fenced(redis_url: str) -> None:
+    async with open_suite(redis_url) as rig:
         await lived(rig, "ada")
         before = await exported(rig, "ada")
         file = await backed_up(rig)
         claim = await claimed(rig, "ada", TENANT)
-        await restored(rig, file, "replace")
+        await run_restore(rig, file, "replace")
         assert not await rig.queue.beat(claim)
         assert not await rig.queue.publish(claim, "delta", "{}")
         assert not await rig.commit(claim, BY_ANOTHER)
@@ -285,37 +269,31 @@ def test_a_worker_whose_user_is_replaced_is_fenced(redis_url: str) -> None:
         assert (again.pending, again.version) == (1, 2)
         assert await rig.commit(again)
 
-    run(redis_url, test)
 
-
-def test_a_worker_from_before_an_empty_redis_gets_no_second_token(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_worker_from_before_an_empty_redis_gets_no_second_token(redis_url: str) -> None:
+    async with open_suite(redis_url) as rig:
         await lived(rig, "ada")
         zombie = await claimed(rig, "ada", TENANT)
         file = await backed_up(rig)
         await rig.redis.flushall()
-        await restored(rig, file)
+        await run_restore(rig, file)
         assert int((await rig.take("ada")).token) > int(zombie.token)
 
-    run(redis_url, test)
 
-
-def test_a_tenants_users_go_to_another_tenant(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_tenants_users_go_to_another_tenant(redis_url: str) -> None:
+    async with open_suite(redis_url) as rig:
         await lived(rig, "ada")
         await lived(rig, "eve", "books")
         file = await backed_up(rig)
-        assert await restored(rig, file, tenant=TENANT, into="trial") == {"NEW": 1, "API_KEYS": 0}
+        assert await run_restore(rig, file, tenant=TENANT, into="trial") == {"NEW": 1, "API_KEYS": 0}
         assert await exported(rig, "ada", "trial") == await exported(rig, "ada", TENANT)
         assert await rig.store.tenant_quality("trial") == await rig.store.tenant_quality(TENANT)
         with pytest.raises(BackupInvalid, match="holds nothing of nobody"):
-            await restored(rig, file, tenant="nobody")
-
-    run(redis_url, test)
+            await run_restore(rig, file, tenant="nobody")
 
 
-def test_api_keys_come_back_as_they_were_and_never_unrevoked(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_api_keys_come_back_as_they_were_and_never_unrevoked(redis_url: str) -> None:
+    async with open_suite(redis_url) as rig:
         keys = KeyStore(rig.redis, Settings(internal_token="t" * 16))
         made = await keys.create(KeyRequest(name="shop", tenant="acme", rate=5))
         other = await keys.create(KeyRequest(name="desk", tenant="books"))
@@ -323,19 +301,17 @@ def test_api_keys_come_back_as_they_were_and_never_unrevoked(redis_url: str) -> 
         secret = made.key.rpartition("_")[2]
         assert secret.encode() not in b"".join(map(orjson.dumps, everything(file)))
         await keys.revoke(made.id)
-        assert (await restored(rig, file))["API_KEYS"] == 0
+        assert (await run_restore(rig, file))["API_KEYS"] == 0
         assert (await keys.keys("acme", None, 10)).keys[0].revoked_at
 
         await rig.redis.flushall()
-        assert (await restored(rig, file, tenant="acme"))["API_KEYS"] == 1
+        assert (await run_restore(rig, file, tenant="acme"))["API_KEYS"] == 1
         admitted = await keys.admit(parsed(made.key))
         assert admitted
         assert admitted.genuine
         assert (await keys.keys(None, None, 10)).keys[0].model_dump() == made.model_dump(exclude={"key"})
         assert await keys.admit(parsed(other.key)) is None
-        assert (await restored(rig, file, api_keys=False))["API_KEYS"] == 0
-
-    run(redis_url, test)
+        assert (await run_restore(rig, file, api_keys=False))["API_KEYS"] == 0
 
 
 def parsed(text: str) -> ApiKey:
@@ -388,20 +364,18 @@ def test_a_file_that_is_not_as_it_was_written_is_refused_in_words(content: bytes
         check(io.BytesIO(content), Selection())
 
 
-def test_a_damaged_file_writes_nothing(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_damaged_file_writes_nothing(redis_url: str) -> None:
+    async with open_suite(redis_url) as rig:
         await rig.redis.flushall()
         with pytest.raises(BackupInvalid):
-            await restored(rig, io.BytesIO(a_file()[:-40]), "replace")
+            await run_restore(rig, io.BytesIO(a_file()[:-40]), "replace")
         with pytest.raises(BackupInvalid, match="holds nothing"):
-            await restored(rig, io.BytesIO(a_file()), tenant="nobody")
+            await run_restore(rig, io.BytesIO(a_file()), tenant="nobody")
         assert await rig.redis.keys() == []
 
-    run(redis_url, test)
 
-
-def test_a_backup_of_an_older_schema_is_migrated_on_its_way_in(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_backup_of_an_older_schema_is_migrated_on_its_way_in(redis_url: str) -> None:
+    async with open_suite(redis_url) as rig:
         await lived(rig, "ada")
         file = await backed_up(rig)
         await rig.redis.flushall()
@@ -413,14 +387,12 @@ def test_a_backup_of_an_older_schema_is_migrated_on_its_way_in(redis_url: str) -
         assert (await Restore(rig.redis, rig.store.keys, Selection(), (step,)).run(file, "refuse", ignored))["NEW"] == 1
         assert (await rig.fields("ada"))["mark"] == "2"
 
-    run(redis_url, test)
 
-
-def test_a_write_during_the_reading_has_it_read_again(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_write_during_the_reading_has_it_read_again(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_suite(redis_url) as rig:
         await rig.put("a", "b", "c")
         users = UserRecords(rig.redis, rig.store.keys)
-        look, looks = users._look, 0
+        look, looks = users._read_once, 0
 
         async def torn(keys: UserKeys) -> list[Any]:
             """The first look has the history from before a write, and the state from after it."""
@@ -432,21 +404,17 @@ def test_a_write_during_the_reading_has_it_read_again(redis_url: str, monkeypatc
                 found[-1] = await rig.redis.hgetall(keys.state)
             return found
 
-        monkeypatch.setattr(users, "_look", torn)
+        monkeypatch.setattr(users, "_read_once", torn)
         record = await users.read(TENANT, "ada")
         assert record
         assert (looks, len(record["log"]), record["state"]["n"]) == (2, 6, "6")
 
-    run(redis_url, test)
 
-
-def test_a_record_leaves_out_the_update_under_way(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_record_leaves_out_the_update_under_way(redis_url: str) -> None:
+    async with open_suite(redis_url) as rig:
         await lived(rig, "ada")
         users = UserRecords(rig.redis, rig.store.keys)
         before = await users.read(TENANT, "ada")
         await claimed(rig, "ada", TENANT)
         assert await users.read(TENANT, "ada") == before
         assert await users.read(TENANT, "nobody") is None
-
-    run(redis_url, test)

@@ -33,6 +33,8 @@ from tests.conftest import free_port, redis_server_path, wait_until_ready
 from tests.unit.services.admin.test_backup import ignored, parsed
 from tests.unit.services.preference.working import Bench, benched
 
+pytestmark = pytest.mark.anyio
+
 FOLDER = Path(__file__).parent / "upgrade"
 COMMITS = sorted(path.stem for path in FOLDER.glob("*.rdb"))
 SHARDS = 8
@@ -55,7 +57,7 @@ def rdb_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 @asynccontextmanager
 async def upgraded(url: str) -> AsyncIterator[Bench]:
-    async with benched(url, MockEngine(), {"queue": {"shards": SHARDS}}) as bench:
+    async with benched(url, MockEngine(), queue={"shards": SHARDS}) as bench:
         async with Opening.of(bench.store) as opening:
             await opening.wait()
         yield bench
@@ -110,7 +112,7 @@ async def lives_on(bench: Bench, commit: str) -> None:
         before.events_total + 1,
     )
     assert before.text in bench.mock.prompts[-1]
-    await ingest.edit("acme", "ada", after.version, edits.edited("I want it short.", after.version))
+    await ingest.edit("acme", "ada", after.version, edits.create_edit("I want it short.", after.version))
     assert (await bench.store.preferences("acme", "ada")).text == "I want it short."
     for name in expected["exports"]:
         assert await bench.queue.forget(*name.split("/"))
@@ -118,23 +120,17 @@ async def lives_on(bench: Bench, commit: str) -> None:
 
 
 @pytest.mark.parametrize(("rdb_url", "commit"), [(commit, commit) for commit in COMMITS], indirect=["rdb_url"])
-def test_redis_of_an_earlier_release_is_read_and_written(rdb_url: str, commit: str) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(30), upgraded(rdb_url) as bench:
-            await lives_on(bench, commit)
-
-    asyncio.run(main())
+async def test_redis_of_an_earlier_release_is_read_and_written(rdb_url: str, commit: str) -> None:
+    async with asyncio.timeout(30), upgraded(rdb_url) as bench:
+        await lives_on(bench, commit)
 
 
 @pytest.mark.parametrize("commit", COMMITS)
-def test_a_backup_of_an_earlier_release_is_restored(redis_url: str, commit: str) -> None:
-    async def main() -> None:
-        async with Redis.from_url(redis_url, decode_responses=True) as redis:
-            await Store(redis, SHARDS).claim_shards()
-            restore = Restore(redis, await key_space(redis, SHARDS), Selection())
-            with (FOLDER / f"{commit}.alignx.gz").open("rb") as file:
-                await restore.run(file, "refuse", ignored)
-        async with asyncio.timeout(30), upgraded(redis_url) as bench:
-            await lives_on(bench, commit)
-
-    asyncio.run(main())
+async def test_a_backup_of_an_earlier_release_is_restored(redis_url: str, commit: str) -> None:
+    async with Redis.from_url(redis_url, decode_responses=True) as redis:
+        await Store(redis, SHARDS).claim_shards()
+        restore = Restore(redis, await key_space(redis, SHARDS), Selection())
+        with (FOLDER / f"{commit}.alignx.gz").open("rb") as file:
+            await restore.run(file, "refuse", ignored)
+    async with asyncio.timeout(30), upgraded(redis_url) as bench:
+        await lives_on(bench, commit)

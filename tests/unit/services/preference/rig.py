@@ -5,7 +5,7 @@ Nothing here sleeps: a lease runs out, or a user falls due, by moving its score 
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +14,8 @@ from typing import Any
 
 from alignx.schemas.interactions import StatementInteraction
 from alignx.schemas.summaries import SummaryVersion
-from services.preference.queue import Appended, Claim, Queue, Scored
+from services.preference.queue import Queue
+from services.preference.queue_records import Append, AppendResult, Claim
 from services.profile.serialize import dumps
 from services.profile.statistics import EMPTY
 from services.settings import QueueSettings, RedisSettings, SummarySettings
@@ -47,15 +48,15 @@ class Rig:
     def keys(self, user: str = USER, tenant: str = TENANT) -> UserKeys:
         return self.store.keys.user(tenant, user)
 
-    async def put(self, *texts: str, user: str = USER, tenant: str = TENANT, **options: Any) -> Appended:
+    async def put(self, *texts: str, user: str = USER, tenant: str = TENANT, **options: Any) -> AppendResult:
         """Appends statements at the user's true stamp."""
         return await self.add(*map(statement, texts), user=user, tenant=tenant, **options)
 
-    async def add(self, *encoded: str, user: str = USER, tenant: str = TENANT, **options: Any) -> Appended:
+    async def add(self, *encoded: str, user: str = USER, tenant: str = TENANT, **options: Any) -> AppendResult:
         """The same for events as the log holds them."""
         stamp, _ = await self.store.profile(tenant, user)
-        fields: dict[str, Any] = {"stamp": stamp, "profile": dumps(EMPTY), "scored": Scored()}
-        appended = await self.queue.append(tenant, user, encoded, **(fields | options))
+        fields: dict[str, Any] = {"stamp": stamp, "profile": dumps(EMPTY)}
+        appended = await self.queue.append(tenant, user, Append(encoded, **(fields | options)))
         assert appended is not None
         return appended
 
@@ -111,19 +112,12 @@ class Rig:
 
 @asynccontextmanager
 async def opened(
-    url: str, queue: dict[str, Any] | None = None, summary: dict[str, Any] | None = None
+    url: str, queue: dict[str, Any] | None = None, summary: dict[str, Any] | None = None, **more: Any
 ) -> AsyncIterator[Rig]:
-    settings = QueueSettings(**(AT_ONCE | (queue or {})))
-    async with open_redis(RedisSettings(url=url)) as redis:
+    """`more` are settings of the queue too."""
+    settings = QueueSettings(**(AT_ONCE | (queue or {}) | more))
+    async with asyncio.timeout(20), open_redis(RedisSettings(url=url)) as redis:
         yield Rig(redis, Store(redis, settings.shards), Queue(redis, settings, SummarySettings(**(summary or {}))))
-
-
-def run(url: str, test: Callable[[Rig], Awaitable[None]], summary: dict[str, Any] | None = None, **queue: Any) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(20), opened(url, queue, summary) as rig:
-            await test(rig)
-
-    asyncio.run(main())
 
 
 def start_redis(folder: Path, port: int) -> Process:

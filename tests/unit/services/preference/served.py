@@ -1,8 +1,7 @@
 """The preference service's HTTP with a worker beside it, both in this process."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,30 +45,13 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(url: str, mock: MockEngine | None, blocks: dict[str, dict[str, Any]]) -> AsyncIterator[Served]:
-    async with benched(url, mock, {"queue": {"poll_ms": 2}, **blocks}) as bench:
+async def serving(
+    url: str, mock: MockEngine | None = None, *, work: bool = False, **blocks: dict[str, Any]
+) -> AsyncIterator[Served]:
+    """`work` starts a worker; `mock=None` is a deployment without an engine."""
+    async with benched(url, mock, **{"queue": {"poll_ms": 2}, **blocks}) as bench:
         app = create_preference_app(bench.settings)
         headers = {TOKEN_HEADER: bench.settings.internal_token.get_secret_value(), TENANT_HEADER: TENANT}
         client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://preference", headers=headers)
-        async with app.router.lifespan_context(app), client:
+        async with app.router.lifespan_context(app), client, bench.at_work() if work else nullcontext():
             yield Served(client, bench)
-
-
-def run(
-    url: str,
-    test: Callable[[Served], Awaitable[None]],
-    mock: MockEngine | None = None,
-    work: bool = False,
-    **blocks: dict[str, Any],
-) -> None:
-    """`work` starts a worker; `mock=None` is a deployment without an engine."""
-
-    async def main() -> None:
-        async with asyncio.timeout(20), serving(url, mock, blocks) as served:
-            if work:
-                async with served.bench.at_work():
-                    await test(served)
-            else:
-                await test(served)
-
-    asyncio.run(main())

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from services.errors import EngineRejected, EngineUnavailable
-from services.preference.backoff import AdaptiveLimit, Pace
+from services.preference.backoff import AdaptiveLimit, Backoff
 from tests.unit.services.preference.working import settings_for
 
 REFUSED = EngineRejected("The engine refused this input (status 400)")
@@ -21,11 +21,11 @@ class Clock:
         return self.now
 
 
-def pace(clock: Clock) -> Pace:
+def backoff(clock: Clock) -> Backoff:
     settings = settings_for(
         "redis://127.0.0.1", "http://engine/v1", engine={"breaker_failures": 3, "breaker_cooldown_s": 5}
     )
-    return Pace(settings, Gauge("limit", "limit", registry=CollectorRegistry()), clock)
+    return Backoff(settings, Gauge("limit", "limit", registry=CollectorRegistry()), clock)
 
 
 def test_the_limit_halves_at_a_fault_and_grows_by_one_a_round() -> None:
@@ -47,59 +47,59 @@ def test_the_limit_halves_at_a_fault_and_grows_by_one_a_round() -> None:
 
 def test_an_engine_that_refuses_the_probe_too_is_asked_every_cooldown() -> None:
     clock = Clock()
-    worker = pace(clock)
+    updates = backoff(clock)
     for _ in range(3):
-        assert worker.allows(0)
-        worker.admit()
-        worker.refused("status 400")
+        assert updates.allows(0)
+        updates.admit()
+        updates.record_refusal("status 400")
     calls, trials = 0, 0
     for tenth in range(600):
         clock.now = tenth / 10
-        if worker.probe_due:
-            worker.probed(REFUSED)
+        if updates.is_probe_due:
+            updates.record_probe(REFUSED)
             calls += 1
-        if worker.allows(0):
-            worker.admit()
-            worker.refused("status 400")
+        if updates.allows(0):
+            updates.admit()
+            updates.record_refusal("status 400")
             trials += 1
     assert (calls, trials) == (12, 2)
     with pytest.raises(EngineUnavailable, match="status 400"):
-        asyncio.run(worker.ready())
-    worker.probed(None)
-    assert worker.allows(0)
-    asyncio.run(worker.ready())
+        asyncio.run(updates.ready())
+    updates.record_probe(None)
+    assert updates.allows(0)
+    asyncio.run(updates.ready())
 
 
 def test_a_probe_that_passes_lets_all_go_on_at_once(caplog: pytest.LogCaptureFixture) -> None:
-    worker = pace(Clock())
+    updates = backoff(Clock())
     with caplog.at_level(logging.INFO):
         for _ in range(3):
-            worker.refused("status 400")
-        assert worker.probe_due
-        assert not worker.allows(0)
-        worker.probed(None)
-    assert worker.allows(0)
-    assert not worker.probe_due
+            updates.record_refusal("status 400")
+        assert updates.is_probe_due
+        assert not updates.allows(0)
+        updates.record_probe(None)
+    assert updates.allows(0)
+    assert not updates.is_probe_due
     assert caplog.records == [], "users whose data are refused are no fault of the engine's"
 
 
 def test_a_probe_heeds_what_the_engine_says_of_waiting() -> None:
     clock = Clock()
-    worker = pace(clock)
+    updates = backoff(clock)
     for _ in range(3):
-        worker.engine_failed("The engine is overloaded (status 503)")
-    assert worker.most == 2
-    worker.probed(EngineUnavailable("The engine is overloaded (status 503)", retry_after=30))
+        updates.record_engine_failure("The engine is overloaded (status 503)")
+    assert updates.limit == 2
+    updates.record_probe(EngineUnavailable("The engine is overloaded (status 503)", retry_after=30))
     clock.now = 29.0
-    assert not worker.probe_due
+    assert not updates.is_probe_due
     clock.now = 30.0
-    assert worker.probe_due
+    assert updates.is_probe_due
 
 
 def test_an_update_that_succeeds_ends_the_wait() -> None:
-    worker = pace(Clock())
+    updates = backoff(Clock())
     for _ in range(3):
-        worker.refused("status 400")
-    worker.succeeded()
-    assert worker.allows(0)
-    assert not worker.probe_due
+        updates.record_refusal("status 400")
+    updates.record_success()
+    assert updates.allows(0)
+    assert not updates.is_probe_due

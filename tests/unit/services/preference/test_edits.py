@@ -6,7 +6,7 @@ import pytest
 
 from alignx.schemas.summaries import Preferences, SummaryVersion
 from services.errors import InvalidRequest, PreconditionRequired, StaleVersion
-from services.preference.edits import diff, edited, etag, matched_version, restored, unchanged
+from services.preference.edits import create_edit, create_rollback, diff, etag, matches_any, resolve_if_match
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -23,39 +23,39 @@ def test_the_tag_is_the_version_and_before_it_the_events() -> None:
 
 @pytest.mark.parametrize("tags", ['"3"', 'W/"3"', '"1", "3"', '"1","3"', "*"])
 def test_a_known_tag_is_unchanged(tags: str) -> None:
-    assert unchanged(tags, '"3"')
+    assert matches_any(tags, '"3"')
 
 
 @pytest.mark.parametrize("tags", [None, "", '"33"', '"1"', "3"])
 def test_an_unknown_tag_is_not(tags: str | None) -> None:
-    assert not unchanged(tags, '"3"')
+    assert not matches_any(tags, '"3"')
 
 
 @pytest.mark.parametrize("tag", ['"3"', ' W/"3" ', "*"])
 def test_a_write_over_the_current_version_may_go_on(tag: str) -> None:
-    assert matched_version(tag, 3) == 3
+    assert resolve_if_match(tag, 3) == 3
 
 
 def test_a_write_before_any_version_needs_no_tag() -> None:
-    assert matched_version(None, 0) == 0
-    assert matched_version('"0-7"', 0) == 0
+    assert resolve_if_match(None, 0) == 0
+    assert resolve_if_match('"0-7"', 0) == 0
 
 
 def test_other_writes_are_refused() -> None:
     with pytest.raises(PreconditionRequired, match='"3"'):
-        matched_version(None, 3)
+        resolve_if_match(None, 3)
     with pytest.raises(StaleVersion) as stale:
-        matched_version('"2"', 3)
+        resolve_if_match('"2"', 3)
     assert stale.value.extensions == {"current_version": 3}
     for tag in ("3", "abc", '"3', '"-1"', '"' + "9" * 5_000 + '"', '"٣"'):
         with pytest.raises(InvalidRequest):
-            matched_version(tag, 3)
+            resolve_if_match(tag, 3)
 
 
 def test_versions_by_hand_say_where_they_come_from() -> None:
-    assert (edited("t", 0).version, edited("t", 0).parent, edited("t", 0).source) == (1, None, "user")
-    assert edited("t", 4).parent == 4
-    again = restored(version(2, "old"), 5)
+    assert (create_edit("t", 0).version, create_edit("t", 0).parent, create_edit("t", 0).source) == (1, None, "user")
+    assert create_edit("t", 4).parent == 4
+    again = create_rollback(version(2, "old"), 5)
     assert (again.version, again.parent, again.restored_from, again.text) == (6, 5, 2, "old")
     assert again.source == "profile"
 

@@ -1,21 +1,25 @@
 """The live stream over a real socket: httpx's ASGI transport would join what comes in pieces."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import httpx
 import orjson
+import pytest
 import uvicorn
 
 from services.preference.__main__ import create_preference_app
 from services.server.app import TENANT_HEADER, TOKEN_HEADER
+from services.server.state import Process, state_of
 from tests.chaos.mock_engine import MockEngine
 from tests.conftest import free_port
 from tests.unit.services.preference.rig import TENANT, USER, record
 from tests.unit.services.preference.served import PREFERENCES, Served
 from tests.unit.services.preference.working import asked, benched, until
+
+pytestmark = pytest.mark.anyio
 
 Event = tuple[str, Any, str]
 
@@ -46,19 +50,17 @@ async def through(events: AsyncIterator[Event], name: str) -> list[Event]:
     raise AssertionError(f"the stream ended before {name}: {found}")
 
 
-def run(
-    url: str, test: Callable[[Served, uvicorn.Server], Awaitable[None]], mock: MockEngine, **blocks: dict[str, Any]
-) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(20), benched(url, mock, {"queue": {"poll_ms": 2}, **blocks}) as bench:
-            app, port = create_preference_app(bench.settings), free_port()
-            server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, access_log=False))
-            headers = {TOKEN_HEADER: bench.settings.internal_token.get_secret_value(), TENANT_HEADER: TENANT}
-            client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers)
-            async with running(server), client:
-                await test(Served(client, bench), server)
-
-    asyncio.run(main())
+@asynccontextmanager
+async def streaming(
+    url: str, mock: MockEngine, **blocks: dict[str, Any]
+) -> AsyncIterator[tuple[Served, uvicorn.Server]]:
+    async with benched(url, mock, **{"queue": {"poll_ms": 2}, **blocks}) as bench:
+        app, port = create_preference_app(bench.settings), free_port()
+        server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, access_log=False))
+        headers = {TOKEN_HEADER: bench.settings.internal_token.get_secret_value(), TENANT_HEADER: TENANT}
+        client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers)
+        async with running(server), client:
+            yield Served(client, bench), server
 
 
 @asynccontextmanager
@@ -76,8 +78,8 @@ async def running(server: uvicorn.Server) -> AsyncIterator[None]:
         await task
 
 
-def test_the_text_comes_while_it_is_written(redis_url: str) -> None:
-    async def test(served: Served, __: uvicorn.Server) -> None:
+async def test_the_text_comes_while_it_is_written(redis_url: str) -> None:
+    async with streaming(redis_url, MockEngine(lambda _: "silent")) as (served, __):
         await served.put(*(f"u1n{n}" for n in range(30)))
         async with served.bench.at_work(), aclosing(follow(served)) as events:
             name, now, _ = await anext(events)
@@ -92,11 +94,9 @@ def test_the_text_comes_while_it_is_written(redis_url: str) -> None:
             places = [place for *_, place in seen]
             assert places == sorted(places)
 
-    run(redis_url, test, MockEngine(lambda _: "silent"))
 
-
-def test_who_comes_later_gets_what_was_said_so_far(redis_url: str) -> None:
-    async def test(served: Served, __: uvicorn.Server) -> None:
+async def test_who_comes_later_gets_what_was_said_so_far(redis_url: str) -> None:
+    async with streaming(redis_url, MockEngine()) as (served, __):
         await served.put("u1n1")
         claim = await served.bench.take()
         for event, data in (("pending", {"pending": 1}), ("delta", {"text": "The "}), ("delta", {"text": "user"})):
@@ -114,11 +114,9 @@ def test_who_comes_later_gets_what_was_said_so_far(redis_url: str) -> None:
             name, data, _ = await anext(events)
             assert (name, data["version"], data["text"]) == ("version", 1, "The user likes tea.")
 
-    run(redis_url, test, MockEngine())
 
-
-def test_who_comes_back_too_late_gets_the_summary_again(redis_url: str) -> None:
-    async def test(served: Served, __: uvicorn.Server) -> None:
+async def test_who_comes_back_too_late_gets_the_summary_again(redis_url: str) -> None:
+    async with streaming(redis_url, MockEngine()) as (served, __):
         bench = served.bench
         await served.put("u1n1")
         async with aclosing(follow(served)) as events:
@@ -139,24 +137,22 @@ def test_who_comes_back_too_late_gets_the_summary_again(redis_url: str) -> None:
         async with aclosing(follow(served, seen)) as events:
             assert (await anext(events))[1]["text"] == "The last."
 
-    run(redis_url, test, MockEngine())
 
-
-def test_an_edit_shows_at_once(redis_url: str) -> None:
-    async def test(served: Served, __: uvicorn.Server) -> None:
+async def test_an_edit_shows_at_once(redis_url: str) -> None:
+    async with streaming(redis_url, MockEngine()) as (served, __):
         await served.put("u1n1")
         async with aclosing(follow(served)) as events:
             await through(events, "pending")
             await served.bench.queue.edit(TENANT, USER, 0, record("By hand."))
             assert (await anext(events))[1]["text"] == "By hand."
 
-    run(redis_url, test, MockEngine())
 
-
-def test_a_fault_is_told_and_the_stream_goes_on(redis_url: str) -> None:
+async def test_a_fault_is_told_and_the_stream_goes_on(redis_url: str) -> None:
     faults = ["overloaded"]
 
-    async def test(served: Served, __: uvicorn.Server) -> None:
+    mock = MockEngine(lambda _: "overloaded" if faults and faults.pop() else "")
+
+    async with streaming(redis_url, mock, queue={"poll_ms": 2, "backoff_ms": 50}) as (served, __):
         await served.put("u1n1")
         async with aclosing(follow(served)) as events, served.bench.at_work():
             seen = await through(events, "error")
@@ -164,12 +160,9 @@ def test_a_fault_is_told_and_the_stream_goes_on(redis_url: str) -> None:
             await through(events, "pending")
             assert (await through(events, "version"))[-1][1]["version"] == 1
 
-    mock = MockEngine(lambda _: "overloaded" if faults and faults.pop() else "")
-    run(redis_url, test, mock, queue={"poll_ms": 2, "backoff_ms": 50})
 
-
-def test_an_erased_user_ends_the_stream_with_the_next_word(redis_url: str) -> None:
-    async def test(served: Served, __: uvicorn.Server) -> None:
+async def test_an_erased_user_ends_the_stream_with_the_next_word(redis_url: str) -> None:
+    async with streaming(redis_url, MockEngine()) as (served, __):
         await served.put("u1n1")
         async with aclosing(follow(served)) as events:
             await through(events, "pending")
@@ -179,11 +172,9 @@ def test_an_erased_user_ends_the_stream_with_the_next_word(redis_url: str) -> No
             assert data["type"] == "urn:alignx:problem:user_unknown"
             assert [event async for event in events] == []
 
-    run(redis_url, test, MockEngine())
 
-
-def test_streams_are_limited(redis_url: str) -> None:
-    async def test(served: Served, __: uvicorn.Server) -> None:
+async def test_streams_are_limited(redis_url: str) -> None:
+    async with streaming(redis_url, MockEngine(), limits={"streams": 1}) as (served, __):
         await served.put("u1n1")
         async with aclosing(follow(served)) as events:
             await anext(events)
@@ -197,15 +188,11 @@ def test_streams_are_limited(redis_url: str) -> None:
 
         await until(free)
 
-    run(redis_url, test, MockEngine(), limits={"streams": 1})
 
-
-def test_a_drain_ends_open_streams(redis_url: str) -> None:
-    async def test(served: Served, server: uvicorn.Server) -> None:
+async def test_a_drain_ends_open_streams(redis_url: str) -> None:
+    async with streaming(redis_url, MockEngine()) as (served, server):
         await served.put("u1n1")
         async with aclosing(follow(served)) as events:
             await through(events, "pending")
-            server.config.app.state.drain.end()  # type: ignore[union-attr]
+            state_of(server.config.app, Process).drain.end()  # type: ignore[arg-type]
             assert [event async for event in events] == []
-
-    run(redis_url, test, MockEngine())

@@ -1,24 +1,25 @@
 """The contract of each script, on a real Redis."""
 
 import asyncio
-import re
-from importlib.resources import files
 
 import pytest
 
 from alignx.schemas.interactions import StatementInteraction
 from services.errors import BacklogFull, IdempotencyMismatch, QueueFull, StaleVersion, UserUnknown
-from services.preference.queue import SCRIPTS, Scored
+from services.preference.queue import SCRIPTS
+from services.preference.queue_records import Append, PrequentialSums
 from services.profile.serialize import dumps
 from services.profile.statistics import EMPTY
 from services.storage.connection import read_script
-from tests.unit.services.preference.rig import TENANT, USER, Rig, record, run, statement
+from tests.unit.services.preference.rig import TENANT, USER, Rig, opened, record, statement
+
+pytestmark = pytest.mark.anyio
 
 # --- append --------------------------------------------------------------------------------------
 
 
-def test_append_stores_in_order_and_counts(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_append_stores_in_order_and_counts(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         first = await rig.put("a", "b")
         second = await rig.put("c")
         assert (first.pending, second.pending) == (2, 3)
@@ -28,11 +29,9 @@ def test_append_stores_in_order_and_counts(redis_url: str) -> None:
         state = await rig.store.state(TENANT, USER)
         assert (state.events, state.pending, state.version, state.cursor) == (3, 3, 0, "0-0")
 
-    run(redis_url, test)
 
-
-def test_append_replays_a_key_and_refuses_another_body(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_append_replays_a_key_and_refuses_another_body(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         first = await rig.put("a", "b", idempotency_key="k", digest="d1")
         # A replay is known before the stamp is looked at: the profile may have moved on since.
         again = await rig.put("a", "b", idempotency_key="k", digest="d1", stamp="9:9:9")
@@ -45,11 +44,9 @@ def test_append_replays_a_key_and_refuses_another_body(redis_url: str) -> None:
         assert not other.replayed  # a key belongs to one user
         assert await rig.redis.xlen(rig.keys().log) == 2
 
-    run(redis_url, test)
 
-
-def test_an_expired_key_is_new_again_and_old_keys_are_pruned(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_an_expired_key_is_new_again_and_old_keys_are_pruned(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         idem = rig.keys().idempotency
         await rig.put("a", idempotency_key="k", digest="d1")
         await rig.redis.hset(idem, mapping={f"old{n}": "1 d 1-1" for n in range(20)} | {"k": "1 d1 1-1"})
@@ -62,41 +59,34 @@ def test_an_expired_key_is_new_again_and_old_keys_are_pruned(redis_url: str) -> 
         assert sum(name.startswith("new") for name in kept) == 60
         assert 0 < await rig.redis.pttl(idem) <= 86_400_000
 
-    run(redis_url, test)
 
-
-def test_append_is_refused_when_the_profile_is_not_from_this_state(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_append_is_refused_when_the_profile_is_not_from_this_state(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         await rig.put("a")
         raw = dumps(EMPTY)
-        moved = await rig.queue.append(TENANT, USER, [statement("b")], stamp="0:0:0", profile=raw, scored=Scored())
+        moved = await rig.queue.append(TENANT, USER, Append([statement("b")], "0:0:0", raw))
         assert moved is None
         stale, _ = await rig.store.profile(TENANT, USER)
         await rig.queue.forget(TENANT, USER)
-        moved = await rig.queue.append(TENANT, USER, [statement("b")], stamp=stale, profile=raw, scored=Scored())
+        moved = await rig.queue.append(TENANT, USER, Append([statement("b")], stale, raw))
         assert moved is None
         assert await rig.user_keys() == []
 
-    run(redis_url, test)
 
-
-def test_a_hand_written_profile_moves_the_stamp(redis_url: str) -> None:
+async def test_a_hand_written_profile_moves_the_stamp(redis_url: str) -> None:
     """An edit folds into the profile without adding an event; an append that began before must see it."""
-
-    async def test(rig: Rig) -> None:
+    async with opened(redis_url) as rig:
         await rig.put("a")
         stamp, _ = await rig.store.profile(TENANT, USER)
         raw = dumps(EMPTY)
         assert await rig.queue.edit(TENANT, USER, 0, record("mine"), stamp=stamp, profile=raw)
-        late = await rig.queue.append(TENANT, USER, [statement("b")], stamp=stamp, profile=raw, scored=Scored())
+        late = await rig.queue.append(TENANT, USER, Append([statement("b")], stamp, raw))
         assert late is None
         assert (await rig.put("b")).pending == 2
 
-    run(redis_url, test)
 
-
-def test_a_full_backlog_refuses_all_of_a_call(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_full_backlog_refuses_all_of_a_call(redis_url: str) -> None:
+    async with opened(redis_url, user_backlog=3) as rig:
         await rig.put("a", "b")
         with pytest.raises(BacklogFull) as full:
             await rig.put("c", "d")
@@ -105,11 +95,9 @@ def test_a_full_backlog_refuses_all_of_a_call(redis_url: str) -> None:
         assert await rig.redis.xlen(rig.keys().log) == 2
         assert (await rig.put("c")).pending == 3
 
-    run(redis_url, test, user_backlog=3)
 
-
-def test_a_full_shard_refuses_new_users_only(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_full_shard_refuses_new_users_only(redis_url: str) -> None:
+    async with opened(redis_url, shard_backlog=2) as rig:
         await rig.put("a")
         await rig.put("a", user="bob")
         with pytest.raises(QueueFull):
@@ -117,11 +105,9 @@ def test_a_full_shard_refuses_new_users_only(redis_url: str) -> None:
         assert (await rig.put("b")).pending == 2
         assert await rig.fields("cy") == {}
 
-    run(redis_url, test, shard_backlog=2)
 
-
-def test_an_update_waits_for_quiet_but_not_for_ever(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_an_update_waits_for_quiet_but_not_for_ever(redis_url: str) -> None:
+    async with opened(redis_url, debounce_ms=400, max_wait_ms=1_000) as rig:
         await rig.put("a")
         assert 300 < (await rig.due_in() or 0) <= 400
         began = await rig.now()
@@ -131,11 +117,9 @@ def test_an_update_waits_for_quiet_but_not_for_ever(redis_url: str) -> None:
         await rig.put("c", at_once=True)
         assert (await rig.due_in() or 0) <= 0
 
-    run(redis_url, test, debounce_ms=400, max_wait_ms=1_000)
 
-
-def test_events_during_a_lease_do_not_queue_the_user_twice(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_events_during_a_lease_do_not_queue_the_user_twice(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         await rig.put("a")
         claim = await rig.take()
         await rig.put("b")
@@ -144,38 +128,32 @@ def test_events_during_a_lease_do_not_queue_the_user_twice(redis_url: str) -> No
         second = await rig.take()
         assert (second.cursor, second.version, second.pending) == (claim.last_id, 1, 1)
 
-    run(redis_url, test)
 
-
-def test_append_adds_the_predictions_of_the_profile(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
-        await rig.put("a", scored=Scored.of([0.75, 0.5]))
-        await rig.put("b", scored=Scored.of([0.25]))
-        await rig.put("c", user="bob", scored=Scored.of([0.9]))
+async def test_append_adds_the_predictions_of_the_profile(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
+        await rig.put("a", scored=PrequentialSums.from_probabilities([0.75, 0.5]))
+        await rig.put("b", scored=PrequentialSums.from_probabilities([0.25]))
+        await rig.put("c", user="bob", scored=PrequentialSums.from_probabilities([0.9]))
         quality = (await rig.store.state(TENANT, USER)).quality["profile"]
         assert (quality.comparisons, quality.accuracy, quality.mean_probability) == (3, 0.5, 0.5)
         assert (await rig.store.tenant_quality(TENANT))["profile"].comparisons == 4
         assert await rig.store.tenant_quality("other") == {}
 
-    run(redis_url, test)
-
 
 # --- claim, beat ---------------------------------------------------------------------------------
 
 
-def test_a_user_is_in_one_pair_of_hands(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_user_is_in_one_pair_of_hands(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         ids = (await rig.put("a", "b")).ids
         claim = await rig.take()
         assert (claim.cursor, claim.version, claim.pending, claim.last_id) == ("0-0", 0, 2, ids[1])
         assert (claim.cap, claim.suspect, claim.rebuild) == (0, False, "")
         assert await rig.idle()
 
-    run(redis_url, test)
 
-
-def test_names_with_separators_stay_apart(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_names_with_separators_stay_apart(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         await rig.put("one", user="b:{c}%", tenant="a")
         await rig.put("two", user="{c}%", tenant="a:b")
         keys = rig.keys("b:{c}%", "a")
@@ -185,11 +163,9 @@ def test_names_with_separators_stay_apart(redis_url: str) -> None:
         await rig.queue.forget("a", "b:{c}%")
         assert (await rig.store.state("a:b", "{c}%")).events == 1
 
-    run(redis_url, test)
 
-
-def test_a_silent_worker_loses_its_user(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_silent_worker_loses_its_user(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         await rig.put("a")
         slow = await rig.take()
         await rig.expire(slow)
@@ -206,11 +182,9 @@ def test_a_silent_worker_loses_its_user(redis_url: str) -> None:
         assert await rig.commit(claim, "by the other")
         assert (await rig.store.preferences(TENANT, USER)).text == "by the other"
 
-    run(redis_url, test)
 
-
-def test_a_beat_extends_the_lease(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_beat_extends_the_lease(redis_url: str) -> None:
+    async with opened(redis_url, lease_ms=5_000, heartbeat_ms=1_000) as rig:
         await rig.put("a")
         claim = await rig.take()
         await rig.expire(claim)
@@ -219,11 +193,9 @@ def test_a_beat_extends_the_lease(redis_url: str) -> None:
         assert 4_000 < left <= 5_000
         assert (await rig.queue.claim(0, "other")) == (0, None)
 
-    run(redis_url, test, lease_ms=5_000, heartbeat_ms=1_000)
 
-
-def test_one_tenant_does_not_take_every_worker(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_one_tenant_does_not_take_every_worker(redis_url: str) -> None:
+    async with opened(redis_url, tenant_in_flight=2) as rig:
         for n in range(4):
             await rig.put("a", user=f"u{n}", tenant="hot")
         await rig.put("a", user="v", tenant="calm")
@@ -235,11 +207,9 @@ def test_one_tenant_does_not_take_every_worker(redis_url: str) -> None:
         await rig.make_due()
         assert (await rig.queue.claim(0, "worker"))[1] is not None
 
-    run(redis_url, test, tenant_in_flight=2)
 
-
-def test_depth_tells_how_many_wait_and_how_late(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_depth_tells_how_many_wait_and_how_late(redis_url: str) -> None:
+    async with opened(redis_url, shards=4) as rig:
         assert await rig.queue.depth() == (0, 0.0)
         await rig.put("a")
         await rig.put("a", user="bob")
@@ -249,14 +219,12 @@ def test_depth_tells_how_many_wait_and_how_late(redis_url: str) -> None:
         assert waiting == 2
         assert 28 < overdue < 32
 
-    run(redis_url, test, shards=4)
-
 
 # --- commit --------------------------------------------------------------------------------------
 
 
-def test_commit_writes_a_version_and_frees_the_user(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_commit_writes_a_version_and_frees_the_user(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         ids = (await rig.put("a", "b", "c")).ids
         claim = await rig.take()
         assert await rig.queue.commit(claim, record("first"), ids[1], 2)
@@ -269,13 +237,10 @@ def test_commit_writes_a_version_and_frees_the_user(redis_url: str) -> None:
         assert [v.text for v in await rig.store.versions(TENANT, USER, None, 9)] == ["second", "first"]
         assert await rig.idle()
 
-    run(redis_url, test)
 
-
-def test_a_token_of_a_claim_that_was_lost_is_not_given_again(redis_url: str) -> None:
+async def test_a_token_of_a_claim_that_was_lost_is_not_given_again(redis_url: str) -> None:
     """A replica took over that had not heard of the claim yet."""
-
-    async def test(rig: Rig) -> None:
+    async with opened(redis_url) as rig:
         keys = rig.keys()
         ids = (await rig.put("a")).ids
         counter, state = await rig.redis.get(keys.token), await rig.redis.hgetall(keys.state)
@@ -291,12 +256,10 @@ def test_a_token_of_a_claim_that_was_lost_is_not_given_again(redis_url: str) -> 
         assert not await rig.queue.commit(lost, record("lost"), ids[0], 1)
         assert await rig.queue.commit(held, record("held"), ids[0], 1)
 
-    run(redis_url, test)
-
 
 @pytest.mark.parametrize("counted", [0, 1, 5])
-def test_a_wrong_count_is_set_right_by_the_log(redis_url: str, counted: int) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_wrong_count_is_set_right_by_the_log(redis_url: str, counted: int) -> None:
+    async with opened(redis_url) as rig:
         ids = (await rig.put("a", "b", "c")).ids
         claim = await rig.take()
         await rig.redis.hset(rig.keys().state, "pend", counted)
@@ -308,20 +271,16 @@ def test_a_wrong_count_is_set_right_by_the_log(redis_url: str, counted: int) -> 
         assert (await rig.store.preferences(TENANT, USER)).pending == 0
         assert await rig.idle()
 
-    run(redis_url, test)
 
-
-def test_a_count_below_zero_is_read_as_none(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_count_below_zero_is_read_as_none(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         await rig.put("a")
         await rig.redis.hset(rig.keys().state, "pend", -2)
         assert (await rig.store.preferences(TENANT, USER)).pending == 0
 
-    run(redis_url, test)
 
-
-def test_a_commit_over_another_version_conflicts(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_commit_over_another_version_conflicts(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         await rig.put("a")
         claim = await rig.take()
         assert await rig.queue.edit(TENANT, USER, 0, record("by hand"))
@@ -331,11 +290,9 @@ def test_a_commit_over_another_version_conflicts(redis_url: str) -> None:
         again = await rig.take()
         assert (again.version, again.cursor) == (1, "0-0")
 
-    run(redis_url, test)
 
-
-def test_commit_keeps_the_newest_versions_and_events(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_commit_keeps_the_newest_versions_and_events(redis_url: str) -> None:
+    async with opened(redis_url, summary={"keep_versions": 3, "keep_events": 200}) as rig:
         for n in range(1, 6):
             await rig.put(*[f"{n}"] * 150)
             assert await rig.commit(await rig.take(), f"v{n}")
@@ -343,25 +300,21 @@ def test_commit_keeps_the_newest_versions_and_events(redis_url: str) -> None:
         # Redis trims whole nodes of a stream, about 100 entries each.
         assert 200 <= await rig.redis.xlen(rig.keys().log) <= 320
 
-    run(redis_url, test, summary={"keep_versions": 3, "keep_events": 200})
 
-
-def test_waiting_events_outlive_the_trimming(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_waiting_events_outlive_the_trimming(redis_url: str) -> None:
+    async with opened(redis_url, summary={"keep_events": 1}) as rig:
         ids = (await rig.put(*map(str, range(400)))).ids
         claim = await rig.take()
         assert await rig.queue.commit(claim, record("s"), ids[0], 1)
         events = await rig.store.events(TENANT, USER, ids[0], 1_000)
         assert [event.event_id for event in events] == list(ids[1:])
 
-    run(redis_url, test, summary={"keep_events": 1})
-
 
 # --- rebuild, edit -------------------------------------------------------------------------------
 
 
-def test_a_rebuild_is_asked_for_once_and_done_once(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_rebuild_is_asked_for_once_and_done_once(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         with pytest.raises(UserUnknown):
             await rig.queue.request_rebuild(TENANT, USER)
         await rig.put("a")
@@ -373,11 +326,9 @@ def test_a_rebuild_is_asked_for_once_and_done_once(redis_url: str) -> None:
         assert await rig.commit(claim, "anew")
         assert await rig.idle()
 
-    run(redis_url, test)
 
-
-def test_a_rebuild_asked_for_meanwhile_is_made_again(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_rebuild_asked_for_meanwhile_is_made_again(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         await rig.put("a")
         await rig.queue.request_rebuild(TENANT, USER)
         claim = await rig.take()
@@ -388,15 +339,13 @@ def test_a_rebuild_asked_for_meanwhile_is_made_again(redis_url: str) -> None:
         assert await rig.commit(second)
         assert await rig.idle()
 
-    run(redis_url, test)
 
-
-def test_a_rebuild_never_moves_the_cursor_back(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_rebuild_never_moves_the_cursor_back(redis_url: str) -> None:
+    async with opened(redis_url, data_retries=1) as rig:
         ids = (await rig.put("a", "poison")).ids
         assert await rig.queue.commit(await rig.take(), record("s"), ids[0], 1)
         claim = await rig.take()
-        assert await rig.queue.fail(claim, "data", first=ids[1], batch=1, error="e") == "DEAD"
+        assert await rig.queue.fail(claim, "data", first_id=ids[1], batch=1, error="e") == "DEAD"
         await rig.redis.delete(rig.keys().dead)  # else it would be tried again
         await rig.queue.request_rebuild(TENANT, USER)
         claim = await rig.take()
@@ -404,11 +353,9 @@ def test_a_rebuild_never_moves_the_cursor_back(redis_url: str) -> None:
         assert await rig.commit(claim)
         assert (await rig.store.state(TENANT, USER)).cursor == ids[1]
 
-    run(redis_url, test, data_retries=1)
 
-
-def test_edit_needs_the_version_it_was_made_from(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_edit_needs_the_version_it_was_made_from(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         assert await rig.queue.edit(TENANT, USER, 0, record("one"))
         with pytest.raises(StaleVersion) as stale:
             await rig.queue.edit(TENANT, USER, 0, record("two"))
@@ -416,14 +363,12 @@ def test_edit_needs_the_version_it_was_made_from(redis_url: str) -> None:
         assert not await rig.queue.edit(TENANT, USER, 1, record("two", 2), stamp="0:0:0", profile=b"x")
         assert (await rig.store.preferences(TENANT, USER)).text == "one"
 
-    run(redis_url, test)
-
 
 # --- fail ----------------------------------------------------------------------------------------
 
 
-def test_an_engine_fault_costs_time_only(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_an_engine_fault_costs_time_only(redis_url: str) -> None:
+    async with opened(redis_url, backoff_ms=500, backoff_max_ms=3_000) as rig:
         await rig.put("a")
         for delay in (500, 1_000, 2_000, 3_000, 3_000):
             await rig.make_due()
@@ -437,18 +382,16 @@ def test_an_engine_fault_costs_time_only(redis_url: str) -> None:
         assert await rig.commit(claim)
         assert not {"strikes", "hold"} & set(await rig.fields())
 
-    run(redis_url, test, backoff_ms=500, backoff_max_ms=3_000)
 
-
-def test_a_data_fault_narrows_down_to_its_event(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_data_fault_narrows_down_to_its_event(redis_url: str) -> None:
+    async with opened(redis_url, data_retries=2) as rig:
         ids = (await rig.put("poison", "b", "c", "d")).ids
         outcomes = []
         size = 4
         for _ in range(6):
             claim = await rig.take()
             size = claim.cap or size
-            outcomes.append(await rig.queue.fail(claim, "data", first=ids[0], batch=size, error="it broke"))
+            outcomes.append(await rig.queue.fail(claim, "data", first_id=ids[0], batch=size, error="it broke"))
         assert outcomes == ["RETRY", "HALVED", "RETRY", "HALVED", "RETRY", "DEAD"]
         letters = await rig.store.dead_letters(TENANT, USER, None, 10)
         assert [(letter.event_id, letter.error) for _, letter in letters] == [(ids[0], "it broke")]
@@ -457,11 +400,9 @@ def test_a_data_fault_narrows_down_to_its_event(redis_url: str) -> None:
         assert (claim.cursor, claim.pending, claim.cap) == (ids[0], 3, 0)
         assert await rig.texts() == ["b", "c", "d"]
 
-    run(redis_url, test, data_retries=2)
 
-
-def test_a_refusal_is_the_engines_until_others_pass(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_refusal_is_the_engines_until_others_pass(redis_url: str) -> None:
+    async with opened(redis_url, data_retries=2, event_failures=3) as rig:
         ids = (await rig.put("poison", "b")).ids
         words, passed = [], 0
         for served in (False, False, True, False, True, True, True, True, True):
@@ -469,13 +410,11 @@ def test_a_refusal_is_the_engines_until_others_pass(redis_url: str) -> None:
             claim = await rig.take()
             passed = claim.at_ms if served else passed
             size = claim.cap or 2
-            options = {"first": ids[0], "batch": size, "error": "no", "passed_ms": passed}
+            options = {"first_id": ids[0], "batch": size, "error": "no", "served_ms": passed}
             words.append(await rig.queue.fail(claim, "refusal", **options))
             await asyncio.sleep(0.002)
         assert words == ["ENGINE", "ENGINE", "RETRY", "ENGINE", "HALVED", "RETRY", "RETRY", "DEAD", "ENGINE"]
         assert [letter.event_id for _, letter in await rig.store.dead_letters(TENANT, USER, None, 9)] == [ids[0]]
-
-    run(redis_url, test, data_retries=2, event_failures=3)
 
 
 # --- dead letters --------------------------------------------------------------------------------
@@ -486,12 +425,12 @@ async def set_aside(rig: Rig, *texts: str) -> list[str]:
     ids = (await rig.put(*texts)).ids
     for event_id in ids:
         await rig.make_due()
-        assert await rig.queue.fail(await rig.take(), "data", first=event_id, batch=1, error="e") == "DEAD"
+        assert await rig.queue.fail(await rig.take(), "data", first_id=event_id, batch=1, error="e") == "DEAD"
     return list(ids)
 
 
-def test_dead_letters_come_back_in_order_and_once(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_dead_letters_come_back_in_order_and_once(redis_url: str) -> None:
+    async with opened(redis_url, data_retries=1) as rig:
         ids = await set_aside(rig, "a", "b", "c", "d")
         await rig.put("e")
         pending, some = await rig.queue.retry_dead_letters(TENANT, USER, [ids[3], ids[1], "1-1"])
@@ -507,11 +446,9 @@ def test_dead_letters_come_back_in_order_and_once(redis_url: str) -> None:
         assert await rig.commit(await rig.take())
         assert (await rig.store.state(TENANT, USER)).events == 5  # none was accepted twice
 
-    run(redis_url, test, data_retries=1)
 
-
-def test_a_retry_wakes_its_user_and_keeps_the_backlog(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_retry_wakes_its_user_and_keeps_the_backlog(redis_url: str) -> None:
+    async with opened(redis_url, data_retries=1, user_backlog=2) as rig:
         await set_aside(rig, "a", "b")
         assert await rig.idle()
         await rig.put("c")
@@ -525,11 +462,9 @@ def test_a_retry_wakes_its_user_and_keeps_the_backlog(redis_url: str) -> None:
         with pytest.raises(UserUnknown):
             await rig.queue.retry_dead_letters(TENANT, "nobody", ())
 
-    run(redis_url, test, data_retries=1, user_backlog=2)
 
-
-def test_a_batch_that_kills_its_worker_is_halved_and_its_event_suspected(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_batch_that_kills_its_worker_is_halved_and_its_event_suspected(redis_url: str) -> None:
+    async with opened(redis_url, data_retries=2) as rig:
         await rig.put("poison", "b", "c", "d")
         caps = []
         await rig.put("innocent", user="bob")
@@ -546,14 +481,12 @@ def test_a_batch_that_kills_its_worker_is_halved_and_its_event_suspected(redis_u
                 break
             await rig.expire(claim)
         assert caps == [0, 0, 2, 2, 1, 1, 1, 1, 1]
-        assert await rig.queue.fail(claim, "data", first=claim.last_id, batch=1, error="e") == "DEAD"
+        assert await rig.queue.fail(claim, "data", first_id=claim.last_id, batch=1, error="e") == "DEAD"
         assert not (await rig.take()).suspect
 
-    run(redis_url, test, data_retries=2)
 
-
-def test_users_of_a_worker_that_keeps_dying_come_back_apart(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_users_of_a_worker_that_keeps_dying_come_back_apart(redis_url: str) -> None:
+    async with opened(redis_url, data_retries=2) as rig:
         users = [f"u{n}" for n in range(8)]
         for user in users:
             await rig.put("a", user=user)
@@ -570,42 +503,36 @@ def test_users_of_a_worker_that_keeps_dying_come_back_apart(redis_url: str) -> N
         assert all(0 <= wait <= 15_000 for wait in waits[1:])
         assert first is None or not first.suspect
 
-    run(redis_url, test, data_retries=2)
 
-
-def test_a_rebuild_that_fails_is_dropped_and_blames_no_event(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_rebuild_that_fails_is_dropped_and_blames_no_event(redis_url: str) -> None:
+    async with opened(redis_url, data_retries=1) as rig:
         await rig.put("a")
         assert await rig.commit(await rig.take(), "kept")
         await rig.queue.request_rebuild(TENANT, USER)
         claim = await rig.take()
-        assert await rig.queue.fail(claim, "data", first="", batch=0, error="e") == "DROPPED"
+        assert await rig.queue.fail(claim, "data", first_id="", batch=0, error="e") == "DROPPED"
         assert await rig.idle()
         assert (await rig.store.preferences(TENANT, USER)).text == "kept"
         assert await rig.store.dead_letters(TENANT, USER, None, 9) == []
 
-    run(redis_url, test, data_retries=1)
 
-
-def test_release_gives_back_at_once_and_without_blame(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_release_gives_back_at_once_and_without_blame(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         await rig.put("a")
         await rig.queue.fail(await rig.take(), "release")
         assert (await rig.due_in() or 0) <= 0
         assert not {"fail", "strikes", "crash", "own", "tok"} & set(await rig.fields())
 
-    run(redis_url, test)
-
 
 # --- forget --------------------------------------------------------------------------------------
 
 
-def test_nothing_of_an_erased_user_stays_or_comes_back(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
-        await rig.put("a", "b", idempotency_key="k", digest="d", scored=Scored.of([0.9]))
+async def test_nothing_of_an_erased_user_stays_or_comes_back(redis_url: str) -> None:
+    async with opened(redis_url, data_retries=1) as rig:
+        await rig.put("a", "b", idempotency_key="k", digest="d", scored=PrequentialSums.from_probabilities([0.9]))
         await rig.queue.commit(await rig.take(), record("one"), "1-1", 1)
         claim = await rig.take()
-        assert await rig.queue.fail(claim, "data", first=claim.last_id, batch=1, error="e") == "DEAD"
+        assert await rig.queue.fail(claim, "data", first_id=claim.last_id, batch=1, error="e") == "DEAD"
         await rig.put("c")
         assert await rig.commit(await rig.take(), "two")
         await rig.put("d")
@@ -618,8 +545,8 @@ def test_nothing_of_an_erased_user_stays_or_comes_back(redis_url: str) -> None:
         assert not await rig.queue.publish(held, "delta", "{}")
         assert not await rig.queue.beat(held)
         assert await rig.queue.fail(held, "engine") == "FENCED"
-        assert await rig.queue.fail(held, "data", first="1-1", batch=1, error="e") == "FENCED"
-        await rig.queue.record_quality(held, Scored.of([0.9]))
+        assert await rig.queue.fail(held, "data", first_id="1-1", batch=1, error="e") == "FENCED"
+        await rig.queue.record_quality(held, PrequentialSums.from_probabilities([0.9]))
         assert await rig.idle()
         assert await rig.user_keys() == []
         assert not await rig.queue.forget(TENANT, USER)
@@ -633,41 +560,32 @@ def test_nothing_of_an_erased_user_stays_or_comes_back(redis_url: str) -> None:
         assert int(claim.token) > int(held.token)
         assert not await rig.queue.publish(held, "delta", "{}")
         await rig.redis.hset(rig.keys().state, "born", 1 + int(claim.born))  # not born in the same millisecond
-        await rig.queue.record_quality(held, Scored.of([0.9]))
+        await rig.queue.record_quality(held, PrequentialSums.from_probabilities([0.9]))
         assert (await rig.store.state(TENANT, USER)).quality == {}
         assert (await rig.store.tenant_quality(TENANT))["profile"].comparisons == 1
 
-    run(redis_url, test, data_retries=1)
 
-
-def test_quality_of_the_engine_counts_for_user_and_tenant(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_quality_of_the_engine_counts_for_user_and_tenant(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         await rig.put("a")
         claim = await rig.take()
-        await rig.queue.record_quality(claim, Scored.of([0.8, 0.4]))
+        await rig.queue.record_quality(claim, PrequentialSums.from_probabilities([0.8, 0.4]))
         found = (await rig.store.state(TENANT, USER)).quality
         assert found == await rig.store.tenant_quality(TENANT)
         assert (found["engine"].comparisons, found["engine"].accuracy) == (2, 0.5)
         assert found["engine"].mean_probability == pytest.approx(0.6)
 
-    run(redis_url, test)
-
 
 # --- scripts -------------------------------------------------------------------------------------
 
 
-def test_every_script_file_is_loaded() -> None:
-    folder = files("services.preference") / "lua"
-    names = {path.name.removesuffix(".lua") for path in folder.iterdir()}
-    sources = {name: (folder / f"{name}.lua").read_text() for name in names}
-    included = {part for text in sources.values() for part in re.findall(r"^-- include (\w+)\.lua$", text, re.M)}
-    assert names == set(SCRIPTS) | included
-    assert not set(SCRIPTS) & included
-    assert all(
-        "-- include" in sources[name] or "clock_ms" not in sources[name] for name in names - {"clock"} - included
-    )
-    assert "local function clock_ms" in read_script("services.preference", "beat")
+def test_every_script_reads_its_arguments_by_name() -> None:
+    for script in SCRIPTS:
+        source = read_script("services.preference", script)
+        assert source.startswith("-- ARGV[1] is one JSON document")
+        assert "ARGV[1]" not in source.split("\n", 3)[3]
+        assert ("local function clock_ms" in source) == ("clock_ms()" in source)
 
 
 def test_scored_counts_a_tie_as_half() -> None:
-    assert Scored.of([0.5, 0.6, 0.4]) == Scored(3, 1.5, 1.5)
+    assert PrequentialSums.from_probabilities([0.5, 0.6, 0.4]) == PrequentialSums(3, 1.5, 1.5)

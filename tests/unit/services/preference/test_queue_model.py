@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 
 from alignx.schemas.interactions import StatementInteraction
 from services.errors import IdempotencyMismatch, StaleVersion, UserUnknown
-from services.preference.queue import Appended, Claim
+from services.preference.queue_records import AppendResult, Claim
 from services.storage.users import event_time
 from tests.unit.services.preference.rig import opened, record
 
@@ -77,7 +77,7 @@ class QueueMachine(RuleBasedStateMachine):
 
         return self.runner.run(main())
 
-    def put(self, name: tuple[str, str], numbers: tuple[int, ...], key: str) -> Appended:
+    def put(self, name: tuple[str, str], numbers: tuple[int, ...], key: str) -> AppendResult:
         options: dict[str, Any] = {"idempotency_key": key, "digest": "-".join(map(str, numbers))} if key else {}
         return self.call(self.rig.put(*map(str, numbers), tenant=name[0], user=name[1], **options))
 
@@ -165,16 +165,16 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         kind=st.sampled_from(["engine", "refusal", "data", "release"]),
-        passed_ms=st.sampled_from([0, 2**52]),
+        served_ms=st.sampled_from([0, 2**52]),
     )
-    def fail(self, data: st.DataObject, kind: Any, passed_ms: int) -> None:
+    def fail(self, data: st.DataObject, kind: Any, served_ms: int) -> None:
         claim = data.draw(st.sampled_from(self.claims))
         user, valid = self.users[claim.tenant, claim.user], self.valid(claim)
         first = self.call(self.rig.store.first_id(claim.tenant, claim.user, claim.cursor))
         size = max(1, min(claim.cap or 4, claim.pending))
-        options: dict[str, Any] = {"first": first, "batch": size, "error": "e", "passed_ms": passed_ms}
+        options: dict[str, Any] = {"first_id": first, "batch": size, "error": "e", "served_ms": served_ms}
         word = self.call(self.rig.queue.fail(claim, kind, **options))
-        assert word in ("FENCED", "RETRY", "ENGINE") or kind == "data" or (kind == "refusal" and passed_ms)
+        assert word in ("FENCED", "RETRY", "ENGINE") or kind == "data" or (kind == "refusal" and served_ms)
         assert (word == "FENCED") == (not valid)
         if not valid:
             return

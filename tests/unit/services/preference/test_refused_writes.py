@@ -1,6 +1,5 @@
 """A Redis that answers and writes nothing: full, a replica, or without its own replicas."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,13 +8,14 @@ import pytest
 from redis import Redis
 
 from gateway.keys import KeyStore, new_key
-from services.preference.update import Ended
+from services.preference.update import UpdateResult
 from services.server.app import STORE_FAULTS
 from services.settings import RedisSettings, Settings
 from services.storage.connection import StoreRefused, open_redis
-from tests.unit.services.preference.rig import TENANT, USER, Rig
-from tests.unit.services.preference.rig import run as run_rig
-from tests.unit.services.preference.working import Bench, run
+from tests.unit.services.preference.rig import TENANT, USER, opened
+from tests.unit.services.preference.working import benched
+
+pytestmark = pytest.mark.anyio
 
 REFUSALS = {
     "full": (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
@@ -37,66 +37,57 @@ def refusing(url: str, why: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("why", REFUSALS)
-def test_an_event_is_refused_as_something_to_wait_out(redis_url: str, why: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_an_event_is_refused_as_something_to_wait_out(redis_url: str, why: str) -> None:
+    async with opened(redis_url) as rig:
         await rig.put("a")
         with refusing(redis_url, why), pytest.raises(STORE_FAULTS):
             await rig.put("b")
         assert (await rig.put("c")).pending == 2
 
-    run_rig(redis_url, test)
-
 
 @pytest.mark.parametrize("why", REFUSALS)
-def test_a_key_is_admitted_and_its_bucket_left_alone(redis_url: str, why: str) -> None:
-    async def test() -> None:
-        settings = Settings(internal_token="t" * 16, redis=RedisSettings(url=redis_url))
-        async with open_redis(settings.redis) as redis:
-            keys, (_, key) = KeyStore(redis, settings), new_key()
-            await keys.register(key, tenant=TENANT, name="first")
-            first = await keys.admit(key)
-            with refusing(redis_url, why):
-                refused = [await keys.admit(key) for _ in range(3)]
-            after = await keys.admit(key)
-        assert first
-        assert first.allowance
-        for admission in refused:
-            assert admission
-            assert admission.genuine
-            assert admission.allowance
-            assert admission.allowance.granted
-        assert after
-        assert after.allowance
-        assert after.allowance.tokens >= first.allowance.tokens - 1
-
-    asyncio.run(test())
+async def test_a_key_is_admitted_and_its_bucket_left_alone(redis_url: str, why: str) -> None:
+    settings = Settings(internal_token="t" * 16, redis=RedisSettings(url=redis_url))
+    async with open_redis(settings.redis) as redis:
+        keys, (_, key) = KeyStore(redis, settings), new_key()
+        await keys.register(key, tenant=TENANT, name="first")
+        first = await keys.admit(key)
+        with refusing(redis_url, why):
+            refused = [await keys.admit(key) for _ in range(3)]
+        after = await keys.admit(key)
+    assert first
+    assert first.allowance
+    for admission in refused:
+        assert admission
+        assert admission.genuine
+        assert admission.allowance
+        assert admission.allowance.granted
+    assert after
+    assert after.allowance
+    assert after.allowance.tokens >= first.allowance.tokens - 1
 
 
-def test_a_full_redis_can_be_emptied(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_full_redis_can_be_emptied(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         await rig.put("a")
         with refusing(redis_url, "full"):
             assert await rig.queue.forget(TENANT, USER)
 
-    run_rig(redis_url, test)
 
-
-def test_a_user_whose_update_was_refused_is_not_blamed(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test(bench: Bench) -> None:
+async def test_a_user_whose_update_was_refused_is_not_blamed(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with benched(redis_url) as bench:
         await bench.put("a")
         claim = await bench.take()
 
-        async def refused(_claim: object) -> Ended:
+        async def refused(_claim: object) -> UpdateResult:
             raise StoreRefused("OOM")
 
         monkeypatch.setattr(bench.updater, "run", refused)
-        assert (await bench.worker._attempt(claim)).outcome == "lost"
+        assert (await bench.dispatcher._attempt(claim)).outcome == "lost"
         with refusing(redis_url, "read-only"):
-            await bench.worker._give_back(bench.worker._stranded)
-            assert bench.worker._stranded == [claim]
-        await bench.worker._give_back(bench.worker._stranded)
-        assert bench.worker._stranded == []
+            await bench.dispatcher._release(bench.dispatcher._unreleased)
+            assert bench.dispatcher._unreleased == [claim]
+        await bench.dispatcher._release(bench.dispatcher._unreleased)
+        assert bench.dispatcher._unreleased == []
         assert await bench.redis.hget(bench.keys().state, "crash") is None
         assert (await bench.take()).user == USER
-
-    run(redis_url, test)

@@ -12,8 +12,10 @@ from services.server.app import TENANT_HEADER, TOKEN_HEADER
 from tests.chaos.mock_engine import MARKER, MockEngine
 from tests.conftest import free_port
 from tests.unit.services.preference.rig import start_redis, stop_redis
-from tests.unit.services.preference.served import EVENTS, PREFERENCES, Served, run
+from tests.unit.services.preference.served import EVENTS, PREFERENCES, Served, serving
 from tests.unit.services.preference.working import until
+
+pytestmark = pytest.mark.anyio
 
 HUGE = "9" * 5_000
 
@@ -38,18 +40,16 @@ async def has_version(served: Served, version: int) -> bool:
 # --- append --------------------------------------------------------------------------------------
 
 
-def test_append_answers_with_the_ids(redis_url: str) -> None:
-    async def test(served: Served) -> None:
+async def test_append_answers_with_the_ids(redis_url: str) -> None:
+    async with serving(redis_url) as served:
         answer = await served.put("a", "b")
         assert answer.status_code == 202
         assert len(answer.json()["ids"]) == 2
         assert (answer.json()["pending"], answer.json()["version"]) == (2, None)
         assert "Preference-Applied" not in answer.headers
 
-    run(redis_url, test)
 
-
-def test_every_type_is_taken_and_given_back(redis_url: str) -> None:
+async def test_every_type_is_taken_and_given_back(redis_url: str) -> None:
     events: list[dict[str, Any]] = [
         {"type": "comparison", "query": "q", "chosen": "a", "rejected": ""},
         {"type": "comparison", "chosen": "a", "rejected": "b", "directions": [1.0, 0.0, 0.5] * 30},
@@ -61,8 +61,7 @@ def test_every_type_is_taken_and_given_back(redis_url: str) -> None:
         {"type": "demographic", "text": "lives in Oslo"},
         {"type": "statement", "text": "I like tea", "id": "x1", "source": "chat", "metadata": {"n": 1}},
     ]
-
-    async def test(served: Served) -> None:
+    async with serving(redis_url, work=True) as served:
         answer = await served.http.post(EVENTS, json={"events": events}, headers={"Prefer": "wait=5"})
         assert answer.status_code == 202, answer.text
         assert answer.json()["version"] == 1
@@ -72,8 +71,6 @@ def test_every_type_is_taken_and_given_back(redis_url: str) -> None:
                 name: sent[name] for name in sent if name not in ("clicked", "scale")
             }
             assert ("directions" in kept["interaction"]) == ("directions" in sent)
-
-    run(redis_url, test, work=True)
 
 
 @pytest.mark.parametrize(
@@ -101,14 +98,12 @@ def test_every_type_is_taken_and_given_back(redis_url: str) -> None:
         ),
     ],
 )
-def test_a_bad_event_is_named(redis_url: str, event: dict[str, Any], field: str, words: str) -> None:
-    async def test(served: Served) -> None:
+async def test_a_bad_event_is_named(redis_url: str, event: dict[str, Any], field: str, words: str) -> None:
+    async with serving(redis_url) as served:
         good = {"type": "post", "text": "good"}
         body = problem(await served.http.post(EVENTS, json={"events": [event, good]}), 422, "invalid_request")
         assert any(error["field"].startswith(field) and words in error["message"] for error in body["errors"]), body
         assert await served.bench.user_keys() == []
-
-    run(redis_url, test)
 
 
 @pytest.mark.parametrize(
@@ -126,26 +121,24 @@ def test_a_bad_event_is_named(redis_url: str, event: dict[str, Any], field: str,
         (b'{"events": [' + b",".join([b'{"type": "post", "text": "a"}'] * 6) + b"]}", 413, "payload_too_large"),
     ],
 )
-def test_a_bad_body_is_refused(redis_url: str, body: bytes, status: int, code: str) -> None:
-    async def test(served: Served) -> None:
+async def test_a_bad_body_is_refused(redis_url: str, body: bytes, status: int, code: str) -> None:
+    async with serving(
+        redis_url, limits={"event_bytes": 10_000, "events_per_call": 5, "body_bytes": 4_000_000}
+    ) as served:
         answer = await served.http.post(EVENTS, content=body, headers={"Content-Type": "application/json"})
         problem(answer, status, code)
         assert await served.bench.user_keys() == []
 
-    run(redis_url, test, limits={"event_bytes": 10_000, "events_per_call": 5, "body_bytes": 4_000_000})
-
 
 @pytest.mark.parametrize(("depth", "status"), [(16, 202), (17, 422), (900, 422), (2_000, 400)])
-def test_an_item_may_be_nested_a_little(redis_url: str, depth: int, status: int) -> None:
-    async def test(served: Served) -> None:
+async def test_an_item_may_be_nested_a_little(redis_url: str, depth: int, status: int) -> None:
+    async with serving(redis_url) as served:
         nested = b'{"a":' * depth + b"1" + b"}" * depth
         body = b'{"events": [{"type": "purchase", "item": {"title": "t", "more": ' + nested + b"}}]}"
         answer = await served.http.post(EVENTS, content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code == status, answer.text
         if status == 202:
             assert len((await served.http.get(EVENTS)).json()["events"]) == 1
-
-    run(redis_url, test)
 
 
 @pytest.mark.parametrize(
@@ -158,8 +151,8 @@ def test_an_item_may_be_nested_a_little(redis_url: str, depth: int, status: int)
         {"type": "comparison", "chosen": "\u0000\u200b!!!" * 900, "rejected": "?"},
     ],
 )
-def test_extreme_events_are_taken(redis_url: str, event: dict[str, Any]) -> None:
-    async def test(served: Served) -> None:
+async def test_extreme_events_are_taken(redis_url: str, event: dict[str, Any]) -> None:
+    async with serving(redis_url) as served:
         for _ in range(3):
             answer = await served.http.post(EVENTS, json={"events": [event]})
             assert answer.status_code == 202, answer.text
@@ -167,19 +160,15 @@ def test_extreme_events_are_taken(redis_url: str, event: dict[str, Any]) -> None
         assert current.status_code == 200
         assert "nan" not in current.text.lower()
 
-    run(redis_url, test)
 
-
-def test_only_the_gateway_is_answered(redis_url: str) -> None:
-    async def test(served: Served) -> None:
+async def test_only_the_gateway_is_answered(redis_url: str) -> None:
+    async with serving(redis_url) as served:
         for headers in ({TOKEN_HEADER: "wrong"}, {TOKEN_HEADER: ""}, {TENANT_HEADER: ""}):
             problem(await served.http.get(PREFERENCES, headers=headers), 401, "unauthenticated")
 
-    run(redis_url, test)
 
-
-def test_a_repeated_key_stores_nothing_twice(redis_url: str) -> None:
-    async def test(served: Served) -> None:
+async def test_a_repeated_key_stores_nothing_twice(redis_url: str) -> None:
+    async with serving(redis_url) as served:
         first = await served.put("a", **{"Idempotency-Key": "k"})
         again = await served.put("a", **{"Idempotency-Key": "k"})
         assert again.status_code == 202
@@ -189,11 +178,9 @@ def test_a_repeated_key_stores_nothing_twice(redis_url: str) -> None:
         current = (await served.http.get(PREFERENCES)).json()
         assert (current["events_total"], current["pending"]) == (1, 1)
 
-    run(redis_url, test)
 
-
-def test_a_full_backlog_says_when_to_come_back(redis_url: str) -> None:
-    async def test(served: Served) -> None:
+async def test_a_full_backlog_says_when_to_come_back(redis_url: str) -> None:
+    async with serving(redis_url, queue={"user_backlog": 2, "shard_backlog": 1}) as served:
         await served.put("a", "b")
         answer = await served.put("c")
         assert problem(answer, 429, "backlog_full")["limit"] == 2
@@ -202,27 +189,23 @@ def test_a_full_backlog_says_when_to_come_back(redis_url: str) -> None:
         problem(answer, 503, "queue_full")
         assert answer.headers["Retry-After"] == "5"
 
-    run(redis_url, test, queue={"user_backlog": 2, "shard_backlog": 1})
 
-
-def test_a_silent_redis_is_a_503(tmp_path: Path) -> None:
+async def test_a_silent_redis_is_a_503(tmp_path: Path) -> None:
     port = free_port()
     server = start_redis(tmp_path, port)
 
-    async def test(served: Served) -> None:
-        await served.put("a")
-        stop_redis(server)
-        for answer in (await served.put("b"), await served.http.get(PREFERENCES)):
-            problem(answer, 503, "store_unavailable")
-            assert answer.headers["Retry-After"] == "1"
-        stream = await served.http.get(f"{PREFERENCES}/stream")
-        problem(stream, 503, "store_unavailable")
-        ready = await served.http.get("/readyz")
-        assert ready.status_code == 503
-        assert ready.json()["checks"] == {"drain": "ok", "redis": "Redis does not answer"}
-
     try:
-        run(f"redis://127.0.0.1:{port}/0", test)
+        async with serving(f"redis://127.0.0.1:{port}/0") as served:
+            await served.put("a")
+            stop_redis(server)
+            for answer in (await served.put("b"), await served.http.get(PREFERENCES)):
+                problem(answer, 503, "store_unavailable")
+                assert answer.headers["Retry-After"] == "1"
+            stream = await served.http.get(f"{PREFERENCES}/stream")
+            problem(stream, 503, "store_unavailable")
+            ready = await served.http.get("/readyz")
+            assert ready.status_code == 503
+            assert ready.json()["checks"] == {"drain": "ok", "redis": "Redis does not answer"}
     finally:
         stop_redis(server)
 
@@ -230,8 +213,10 @@ def test_a_silent_redis_is_a_503(tmp_path: Path) -> None:
 # --- wait ----------------------------------------------------------------------------------------
 
 
-def test_wait_answers_with_the_version_that_includes_the_events(redis_url: str) -> None:
-    async def test(served: Served) -> None:
+async def test_wait_answers_with_the_version_that_includes_the_events(redis_url: str) -> None:
+    async with serving(
+        redis_url, MockEngine(), work=True, queue={"poll_ms": 2, "debounce_ms": 100, "max_wait_ms": 500}
+    ) as served:
         answer = await served.put("u1n1", Prefer="respond-async, wait=5")
         assert answer.headers["Preference-Applied"] == "wait=5"
         assert (answer.json()["version"], answer.json()["pending"]) == (1, 0)
@@ -240,20 +225,16 @@ def test_wait_answers_with_the_version_that_includes_the_events(redis_url: str) 
         current = (await served.http.get(PREFERENCES)).json()
         assert MARKER.findall(current["text"]) == ["u1n1", "u1n2", "u1n3"]
 
-    run(redis_url, test, MockEngine(), work=True, queue={"poll_ms": 2, "debounce_ms": 100, "max_wait_ms": 500})
 
-
-def test_wait_ends_and_says_what_is_pending(redis_url: str) -> None:
-    async def test(served: Served) -> None:
+async def test_wait_ends_and_says_what_is_pending(redis_url: str) -> None:
+    async with serving(redis_url, limits={"wait_s": 0.2}) as served:
         answer = await served.put("a", Prefer="wait=600")
         assert answer.headers["Preference-Applied"] == "wait=0.2"
         assert (answer.json()["version"], answer.json()["pending"]) == (None, 1)
 
-    run(redis_url, test, limits={"wait_s": 0.2})
 
-
-def test_wait_ends_when_the_user_is_erased(redis_url: str) -> None:
-    async def test(served: Served) -> None:
+async def test_wait_ends_when_the_user_is_erased(redis_url: str) -> None:
+    async with serving(redis_url) as served:
         waiting = asyncio.create_task(served.put("a", Prefer="wait=15"))
         await until(lambda: exists(served))
         assert (await served.http.delete("/v1/users/ada")).status_code == 204
@@ -261,14 +242,12 @@ def test_wait_ends_when_the_user_is_erased(redis_url: str) -> None:
             answer = await waiting
         assert (answer.json()["version"], answer.json()["pending"]) == (None, 0)
 
-    run(redis_url, test)
-
 
 # --- read ----------------------------------------------------------------------------------------
 
 
-def test_a_summary_exists_from_the_first_event_on(redis_url: str) -> None:
-    async def test(served: Served) -> None:
+async def test_a_summary_exists_from_the_first_event_on(redis_url: str) -> None:
+    async with serving(redis_url) as served:
         await served.put("I like short answers.")
         answer = await served.http.get(PREFERENCES)
         current = answer.json()
@@ -279,11 +258,9 @@ def test_a_summary_exists_from_the_first_event_on(redis_url: str) -> None:
         moved = await served.http.get(PREFERENCES, headers={"If-None-Match": '"0-1"'})
         assert moved.status_code == 200
 
-    run(redis_url, test)
 
-
-def test_reading_again_costs_nothing_when_unchanged(redis_url: str) -> None:
-    async def test(served: Served) -> None:
+async def test_reading_again_costs_nothing_when_unchanged(redis_url: str) -> None:
+    async with serving(redis_url, MockEngine(), work=True) as served:
         await served.learn("u1n1")
         first = await served.http.get(PREFERENCES)
         assert first.headers["ETag"] == '"1"'
@@ -297,11 +274,9 @@ def test_reading_again_costs_nothing_when_unchanged(redis_url: str) -> None:
         assert text.text == first.json()["text"]
         problem(await served.http.get(PREFERENCES, params={"format": "xml"}), 422, "invalid_request")
 
-    run(redis_url, test, MockEngine(), work=True)
 
-
-def test_an_unknown_user_is_a_404_everywhere(redis_url: str) -> None:
-    async def test(served: Served) -> None:
+async def test_an_unknown_user_is_a_404_everywhere(redis_url: str) -> None:
+    async with serving(redis_url) as served:
         for path in ("", "/stream", "/versions", "/versions/1", "/diff?from=1&to=2"):
             problem(await served.http.get(PREFERENCES + path), 404, "user_unknown")
         for path in ("events", "dead-letters", "export"):
@@ -314,11 +289,9 @@ def test_an_unknown_user_is_a_404_everywhere(redis_url: str) -> None:
         problem(await served.put("a", user="%00"), 422, "invalid_request")
         problem(await served.put("a", user="x" * 257), 422, "invalid_request")
 
-    run(redis_url, test)
 
-
-def test_a_tenant_never_sees_the_users_of_another(redis_url: str) -> None:
-    async def test(served: Served) -> None:
+async def test_a_tenant_never_sees_the_users_of_another(redis_url: str) -> None:
+    async with serving(redis_url, MockEngine(), work=True) as served:
         await served.learn("u1n1")
         await served.put("u1n2")
         other = {TENANT_HEADER: "rival"}
@@ -330,8 +303,6 @@ def test_a_tenant_never_sees_the_users_of_another(redis_url: str) -> None:
         theirs = (await served.http.get(PREFERENCES, headers=other)).text
         assert "u1" not in theirs
         assert "u2" not in (await served.http.get("/v1/users/ada/export")).text
-
-    run(redis_url, test, MockEngine(), work=True)
 
 
 # --- lists ---------------------------------------------------------------------------------------
@@ -349,8 +320,8 @@ async def pages(served: Served, path: str, member: str, cursor: str) -> list[Any
         given = {cursor: page["next"]}
 
 
-def test_every_list_is_paged(redis_url: str) -> None:
-    async def test(served: Served) -> None:
+async def test_every_list_is_paged(redis_url: str) -> None:
+    async with serving(redis_url, MockEngine(), work=True) as served:
         for number in range(7):
             await served.learn(f"u1n{number}")
         events = await pages(served, EVENTS, "events", "after")
@@ -362,14 +333,12 @@ def test_every_list_is_paged(redis_url: str) -> None:
         assert [letter["interaction"]["text"] for letter in letters] == [f"u1n{n} poison" for n in range(10, 15)]
         assert all(letter["error"].startswith("This event ended its worker") for letter in letters)
 
-    run(redis_url, test, MockEngine(), work=True)
-
 
 @pytest.mark.parametrize(
     "cursor", ["x", "1-", "-1", "1-2-3", "+", "(1-1", "99999999999999999999", "1-99999999999999999999", "٣-١", ""]
 )
-def test_a_bad_cursor_is_refused(redis_url: str, cursor: str) -> None:
-    async def test(served: Served) -> None:
+async def test_a_bad_cursor_is_refused(redis_url: str, cursor: str) -> None:
+    async with serving(redis_url) as served:
         await served.put("a")
         for path in (EVENTS, "/v1/users/ada/dead-letters"):
             problem(await served.http.get(path, params={"after": cursor}), 422, "invalid_request")
@@ -377,23 +346,19 @@ def test_a_bad_cursor_is_refused(redis_url: str, cursor: str) -> None:
             headers = {"Last-Event-ID": cursor}
             problem(await served.http.get(f"{PREFERENCES}/stream", headers=headers), 422, "invalid_request")
 
-    run(redis_url, test)
-
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "before=0", f"before={HUGE}"])
-def test_a_bad_page_is_refused(redis_url: str, query: str) -> None:
-    async def test(served: Served) -> None:
+async def test_a_bad_page_is_refused(redis_url: str, query: str) -> None:
+    async with serving(redis_url) as served:
         await served.put("a")
         problem(await served.http.get(f"{PREFERENCES}/versions?{query}"), 422, "invalid_request")
-
-    run(redis_url, test)
 
 
 # --- edit, rollback, diff, rebuild ---------------------------------------------------------------
 
 
-def test_an_edit_needs_the_version_it_was_made_from(redis_url: str) -> None:
-    async def test(served: Served) -> None:
+async def test_an_edit_needs_the_version_it_was_made_from(redis_url: str) -> None:
+    async with serving(redis_url, MockEngine(), work=True) as served:
         await served.learn("u1n1")
         body = {"text": "Mine now: u1n8."}
         problem(await served.http.put(PREFERENCES, json=body), 428, "precondition_required")
@@ -407,26 +372,22 @@ def test_an_edit_needs_the_version_it_was_made_from(redis_url: str) -> None:
             problem(answer, 422, "invalid_request")
         answer = await served.http.put(PREFERENCES, json=body, headers={"If-Match": '"1"'})
         assert (answer.status_code, answer.headers["ETag"]) == (200, '"2"')
-        edited = answer.json()
-        assert (edited["source"], edited["parent"], edited["text"]) == ("user", 1, "Mine now: u1n8.")
+        edit = answer.json()
+        assert (edit["source"], edit["parent"], edit["text"]) == ("user", 1, "Mine now: u1n8.")
         await served.learn("u1n2")
         assert MARKER.findall((await served.http.get(PREFERENCES)).json()["text"]) == ["u1n8", "u1n2"]
 
-    run(redis_url, test, MockEngine(), work=True)
 
-
-def test_a_user_can_begin_with_words_of_their_own(redis_url: str) -> None:
-    async def test(served: Served) -> None:
+async def test_a_user_can_begin_with_words_of_their_own(redis_url: str) -> None:
+    async with serving(redis_url) as served:
         answer = await served.http.put(PREFERENCES, json={"text": "I like haiku."})
         assert (answer.status_code, answer.headers["ETag"]) == (200, '"1"')
         assert answer.json()["parent"] is None
         assert (await served.http.get(EVENTS)).json()["events"] == []
 
-    run(redis_url, test)
 
-
-def test_rollback_and_diff(redis_url: str) -> None:
-    async def test(served: Served) -> None:
+async def test_rollback_and_diff(redis_url: str) -> None:
+    async with serving(redis_url, MockEngine(), work=True) as served:
         await served.learn("u1n1")
         first = (await served.http.get(PREFERENCES)).json()
         await served.learn("u1n2")
@@ -441,25 +402,28 @@ def test_rollback_and_diff(redis_url: str) -> None:
         problem(stale, 412, "stale_version")
         answer = await served.http.post(rollback, json={"version": 1}, headers={"If-Match": '"2"'})
         assert (answer.status_code, answer.headers["ETag"]) == (200, '"3"')
-        restored = answer.json()
-        assert (restored["text"], restored["parent"], restored["restored_from"]) == (first["text"], 2, 1)
+        version = answer.json()
+        assert (version["text"], version["parent"], version["restored_from"]) == (
+            first["text"],
+            2,
+            1,
+        )
         problem(await served.http.get(f"{PREFERENCES}/diff?from=1&to=9"), 404, "version_unknown")
         problem(await served.http.get(f"{PREFERENCES}/diff?from=0&to=1"), 422, "invalid_request")
         problem(await served.http.get(f"{PREFERENCES}/versions/9"), 404, "version_unknown")
         one = await served.http.get(f"{PREFERENCES}/versions/1")
         assert (one.json()["text"], one.json()["reasoning"]) == (first["text"], "They say a lot.")
 
-    run(redis_url, test, MockEngine(), work=True)
 
-
-def test_what_a_user_wrote_stays_and_what_was_rolled_back_stays_back(redis_url: str) -> None:
+async def test_what_a_user_wrote_stays_and_what_was_rolled_back_stays_back(redis_url: str) -> None:
     """Without an engine, too, the next update goes on from the text that is current."""
 
     async def text() -> str:
         return str((await served_now.http.get(PREFERENCES)).json()["text"])
 
-    async def test(served: Served) -> None:
-        nonlocal served_now
+    served_now: Served
+
+    async with serving(redis_url, work=True) as served:
         served_now = served
         await served.learn("I am vegetarian.")
         own = "I eat meat and love steak. " + "Tell me more of it. " * 30
@@ -480,12 +444,9 @@ def test_what_a_user_wrote_stays_and_what_was_rolled_back_stays_back(redis_url: 
         assert (await text()).startswith(own.strip() + "\n")
         assert "rice" not in await text()
 
-    served_now: Served
-    run(redis_url, test, work=True)
 
-
-def test_a_rebuild_writes_anew(redis_url: str) -> None:
-    async def test(served: Served) -> None:
+async def test_a_rebuild_writes_anew(redis_url: str) -> None:
+    async with serving(redis_url, MockEngine(), work=True) as served:
         await served.learn("u1n1")
         await served.learn("u1n2")
         answer = await served.http.post(f"{PREFERENCES}/rebuild")
@@ -494,14 +455,12 @@ def test_a_rebuild_writes_anew(redis_url: str) -> None:
         current = Preferences(**(await served.http.get(PREFERENCES)).json())
         assert (current.template, current.parent, current.events.count) == ("first/2", None, 2)
 
-    run(redis_url, test, MockEngine(), work=True)
-
 
 # --- export, erase, quality ----------------------------------------------------------------------
 
 
-def test_an_export_holds_everything(redis_url: str) -> None:
-    async def test(served: Served) -> None:
+async def test_an_export_holds_everything(redis_url: str) -> None:
+    async with serving(redis_url, MockEngine(), work=True) as served:
         await served.learn("u1n1")
         await served.set_aside("u1n2 poison")
         await served.learn("u1n3")
@@ -512,11 +471,12 @@ def test_an_export_holds_everything(redis_url: str) -> None:
         assert (lines[0]["user"], lines[0]["format"], lines[0]["events_total"]) == ("ada", "alignx-export/1", 3)
         assert [line["version"] for line in lines if line["kind"] == "version"] == [1, 2]
 
-    run(redis_url, test, MockEngine(), work=True)
 
+async def test_dead_letters_are_tried_again(redis_url: str) -> None:
+    async def settled(served: Served) -> bool:
+        return (await served.http.get(PREFERENCES)).json()["pending"] == 0
 
-def test_dead_letters_are_tried_again(redis_url: str) -> None:
-    async def test(served: Served) -> None:
+    async with serving(redis_url, MockEngine(), work=True) as served:
         retry = "/v1/users/ada/dead-letters/retry"
         problem(await served.http.post(retry), 404, "user_unknown")
         await served.learn("u1n1")
@@ -537,27 +497,19 @@ def test_dead_letters_are_tried_again(redis_url: str) -> None:
         problem(await served.http.post(retry, json={"event_ids": ["9" * 41]}), 422, "invalid_request")
         problem(await served.http.post(retry, json={"ids": []}), 422, "invalid_request")
 
-    async def settled(served: Served) -> bool:
-        return (await served.http.get(PREFERENCES)).json()["pending"] == 0
 
-    run(redis_url, test, MockEngine(), work=True)
-
-
-def test_an_export_holds_directions(redis_url: str) -> None:
+async def test_an_export_holds_directions(redis_url: str) -> None:
     plain = {"type": "comparison", "chosen": "a", "rejected": "b"}
     directed = {**plain, "directions": [1.0, 0.0, 0.5] * 30}
-
-    async def test(served: Served) -> None:
+    async with serving(redis_url) as served:
         await served.http.post(EVENTS, json={"events": [directed, plain]})
         answer = await served.http.get("/v1/users/ada/export")
         lines = [orjson.loads(line) for line in answer.content.splitlines()]
         assert [line["interaction"] for line in lines if line["kind"] == "event"] == [directed, plain]
 
-    run(redis_url, test)
 
-
-def test_erasing_leaves_nothing(redis_url: str) -> None:
-    async def test(served: Served) -> None:
+async def test_erasing_leaves_nothing(redis_url: str) -> None:
+    async with serving(redis_url, MockEngine(), work=True) as served:
         await served.learn("u1n1")
         await served.put("u1n2", **{"Idempotency-Key": "k"})
         assert (await served.http.delete("/v1/users/ada")).status_code == 204
@@ -567,11 +519,9 @@ def test_erasing_leaves_nothing(redis_url: str) -> None:
         assert again.status_code == 202
         assert (await served.http.get(PREFERENCES)).json()["events_total"] == 1
 
-    run(redis_url, test, MockEngine(), work=True)
 
-
-def test_quality_is_told_for_user_and_tenant(redis_url: str) -> None:
-    async def test(served: Served) -> None:
+async def test_quality_is_told_for_user_and_tenant(redis_url: str) -> None:
+    async with serving(redis_url) as served:
         event = {"type": "comparison", "chosen": "Yes.", "rejected": "Well, it depends on a great many things!"}
         for _ in range(3):
             await served.http.post(EVENTS, json={"events": [event]})
@@ -580,5 +530,3 @@ def test_quality_is_told_for_user_and_tenant(redis_url: str) -> None:
         assert quality["profile"]["comparisons"] == 3
         assert quality["profile"]["accuracy"] > 0.5
         assert (await served.http.get("/v1/quality", headers={TENANT_HEADER: "rival"})).json() == {}
-
-    run(redis_url, test)

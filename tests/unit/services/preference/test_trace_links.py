@@ -7,12 +7,13 @@ import orjson
 import pytest
 from opentelemetry.trace import INVALID_SPAN, get_current_span
 
-from services.preference.trace_links import Origin, origin_of, origins
+from services.preference.queue_records import Origin, encode_origin, parse_origins
 from services.server.logging import REQUEST_ID, JsonFormatter
 from services.tracing import context_of
-from tests.unit.services.preference.rig import TENANT, USER, Rig, record, run
-from tests.unit.services.preference.working import Bench, until
-from tests.unit.services.preference.working import run as run_bench
+from tests.unit.services.preference.rig import TENANT, USER, Rig, opened, record
+from tests.unit.services.preference.working import Bench, benched, until
+
+pytestmark = pytest.mark.anyio
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -24,16 +25,18 @@ async def kept(rig: Rig) -> str | None:
 
 def test_a_call_is_read_as_it_was_kept() -> None:
     token = REQUEST_ID.set("r-1")
-    assert origins(f"{origin_of(get_current_span(context_of(TRACEPARENT)))},{origin_of(INVALID_SPAN)}") == [
+    assert parse_origins(
+        f"{encode_origin(get_current_span(context_of(TRACEPARENT)))},{encode_origin(INVALID_SPAN)}"
+    ) == [
         Origin("r-1", TRACEPARENT),
         Origin("r-1", ""),
     ]
     REQUEST_ID.reset(token)
-    assert origins(origin_of(INVALID_SPAN)) == []
+    assert parse_origins(encode_origin(INVALID_SPAN)) == []
 
 
-def test_the_calls_since_the_last_update_are_claimed_and_then_forgotten(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_the_calls_since_the_last_update_are_claimed_and_then_forgotten(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         for call in ("r1 t1", "r2", ""):
             await rig.put("a", call=call)
         claim = await rig.take()
@@ -45,11 +48,9 @@ def test_the_calls_since_the_last_update_are_claimed_and_then_forgotten(redis_ur
         assert await rig.commit(claim)
         assert await kept(rig) is None
 
-    run(redis_url, test)
 
-
-def test_a_user_s_state_stays_small(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_user_s_state_stays_small(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         for _ in range(8):
             await rig.put("a", call=f"{'r' * 32} {TRACEPARENT}")
         assert (await rig.redis.object("encoding", rig.keys().state)) in ("listpack", "ziplist")
@@ -57,31 +58,25 @@ def test_a_user_s_state_stays_small(redis_url: str) -> None:
         assert await rig.queue.forget(TENANT, USER)
         assert await rig.user_keys() == []
 
-    run(redis_url, test)
 
-
-def test_only_the_first_calls_are_kept(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_only_the_first_calls_are_kept(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         for number in range(20):
             await rig.put("a", call=f"r{number}")
         assert (await rig.take()).calls == ",".join(f"r{number}" for number in range(8))
 
-    run(redis_url, test)
 
-
-def test_a_part_of_the_events_leaves_the_calls_to_the_rest(redis_url: str) -> None:
-    async def test(rig: Rig) -> None:
+async def test_a_part_of_the_events_leaves_the_calls_to_the_rest(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
         first = await rig.put("a", "b", call="r1")
         claim = await rig.take()
         assert await rig.queue.commit(claim, record("s"), first.ids[0], 1)
         assert (await rig.take()).calls == "r1"
 
-    run(redis_url, test)
-
 
 @pytest.mark.parametrize("rebuild", [False, True])
-def test_calls_go_with_what_is_given_up(redis_url: str, rebuild: bool) -> None:
-    async def test(rig: Rig) -> None:
+async def test_calls_go_with_what_is_given_up(redis_url: str, rebuild: bool) -> None:
+    async with opened(redis_url) as rig:
         await rig.put("a", call="r1")
         assert await rig.commit(await rig.take())
         if rebuild:
@@ -93,20 +88,12 @@ def test_calls_go_with_what_is_given_up(redis_url: str, rebuild: bool) -> None:
             claim = await rig.take()
             assert claim.calls == "r2"
             first = "" if rebuild else claim.last_id
-            words.append(await rig.queue.fail(claim, "data", first=first, batch=1, error="x"))
+            words.append(await rig.queue.fail(claim, "data", first_id=first, batch=1, error="x"))
         assert words == ["RETRY", "DROPPED" if rebuild else "DEAD"]
         assert await kept(rig) is None
 
-    run(redis_url, test)
 
-
-def test_an_update_is_logged_under_its_latest_call(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
-        for call in ("r1 " + TRACEPARENT, "r2 " + TRACEPARENT):
-            await bench.put("u1n1", call=call)
-        async with bench.at_work():
-            await until(lambda: written(bench))
-
+async def test_an_update_is_logged_under_its_latest_call(redis_url: str) -> None:
     async def written(bench: Bench) -> bool:
         return bench.count("alignx_updates_total", outcome="committed") == 1
 
@@ -116,7 +103,11 @@ def test_an_update_is_logged_under_its_latest_call(redis_url: str) -> None:
     logger.addHandler(handler)
     logger.setLevel("INFO")
     try:
-        run_bench(redis_url, test)
+        async with benched(redis_url) as bench:
+            for call in ("r1 " + TRACEPARENT, "r2 " + TRACEPARENT):
+                await bench.put("u1n1", call=call)
+            async with bench.at_work():
+                await until(lambda: written(bench))
     finally:
         logger.removeHandler(handler)
         logger.setLevel(logging.NOTSET)

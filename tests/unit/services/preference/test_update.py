@@ -9,13 +9,15 @@ import pytest
 from alignx.schemas.interactions import ComparisonInteraction, DemographicInteraction
 from services.errors import EngineUnavailable, UserUnknown
 from services.preference import inference
-from services.preference.queue import Scored
+from services.preference.queue_records import PrequentialSums
 from services.profile.fold import with_own_text
 from services.profile.serialize import dumps
 from services.storage.users import encode_interaction
 from tests.chaos.mock_engine import MARKER, Fault, MockEngine
 from tests.unit.services.preference.rig import TENANT, USER, record
-from tests.unit.services.preference.working import Bench, asked, run, until
+from tests.unit.services.preference.working import Bench, asked, benched, until
+
+pytestmark = pytest.mark.anyio
 
 
 def markers(text: str) -> list[str]:
@@ -42,8 +44,8 @@ async def was_tested(bench: Bench) -> bool:
 # --- what is written -----------------------------------------------------------------------------
 
 
-def test_waiting_events_become_one_call_and_a_full_record(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_waiting_events_become_one_call_and_a_full_record(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine()) as bench:
         ids = (await bench.put("u1n1", "u1n2")).ids + (await bench.put("u1n3")).ids
         assert await bench.update() == "committed"
         version = await bench.store.version(TENANT, USER, 1)
@@ -63,11 +65,9 @@ def test_waiting_events_become_one_call_and_a_full_record(redis_url: str) -> Non
         assert "u1n3" not in bench.mock.prompts[1].split("<events>")[1]
         assert bench.count("alignx_update_events_sum") == 4
 
-    run(redis_url, test, MockEngine())
 
-
-def test_a_backlog_is_worked_off_in_order_under_the_token_budget(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_a_backlog_is_worked_off_in_order_under_the_token_budget(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine(), summary={"batch_tokens": 150}) as bench:
         names = [f"u1n{n}" for n in range(20)]
         await bench.put(*(f"{name} {'word ' * 20}" for name in names))
         updates = 0
@@ -77,20 +77,16 @@ def test_a_backlog_is_worked_off_in_order_under_the_token_budget(redis_url: str)
         assert 4 < updates < 12
         assert markers((await bench.store.preferences(TENANT, USER)).text) == names
 
-    run(redis_url, test, MockEngine(), summary={"batch_tokens": 150})
 
-
-def test_an_event_larger_than_the_budget_still_goes_in(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_an_event_larger_than_the_budget_still_goes_in(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine(), summary={"batch_tokens": 64}) as bench:
         await bench.put("u1n1 " + "word " * 5_000, "u1n2")
         assert [await bench.update(), await bench.update()] == ["committed", "committed"]
         assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n1", "u1n2"]
 
-    run(redis_url, test, MockEngine(), summary={"batch_tokens": 64})
 
-
-def test_the_summary_is_shown_while_it_is_written(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_the_summary_is_shown_while_it_is_written(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine()) as bench:
         await bench.put(*(f"u1n{n}" for n in range(40)))
         await bench.update()
         events = await live(bench)
@@ -100,18 +96,14 @@ def test_the_summary_is_shown_while_it_is_written(redis_url: str) -> None:
         assert len(deltas) > 2
         assert "".join(deltas) == (await bench.store.preferences(TENANT, USER)).text
 
-    run(redis_url, test, MockEngine())
 
-
-def test_without_an_engine_the_profile_writes(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_without_an_engine_the_profile_writes(redis_url: str) -> None:
+    async with benched(redis_url) as bench:
         await bench.put("I like short answers.")
         assert await bench.update() == "committed"
         version = await bench.store.version(TENANT, USER, 1)
         assert (version.source, version.template, version.tokens.prompt) == ("profile", None, 0)
         assert bench.mock.prompts == []
-
-    run(redis_url, test)
 
 
 # --- replies that are no summary -----------------------------------------------------------------
@@ -132,10 +124,10 @@ LOOP = "parenting +1, " * 60
         ('{"summary": "The user', "stop", "shape"),
     ],
 )
-def test_a_reply_that_is_no_summary_is_asked_for_once_more(
+async def test_a_reply_that_is_no_summary_is_asked_for_once_more(
     redis_url: str, reply: str, finish: str, reason: str
 ) -> None:
-    async def test(bench: Bench) -> None:
+    async with benched(redis_url, MockEngine()) as bench:
         bench.mock.scripted = [(GOOD, "stop")]
         await bench.put("u1n1")
         assert await bench.update() == "committed"
@@ -151,11 +143,9 @@ def test_a_reply_that_is_no_summary_is_asked_for_once_more(
         shown = [data for name, data in await live(bench) if name in ("pending", "delta")]
         assert shown.count({"pending": 1, "version": 1}) == 2, "whoever watches forgets the first text"
 
-    run(redis_url, test, MockEngine())
 
-
-def test_a_reply_that_stays_no_summary_leaves_the_last_one_and_its_events_wait(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_a_reply_that_stays_no_summary_leaves_the_last_one_and_its_events_wait(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine()) as bench:
         bench.mock.scripted = [(GOOD, "stop"), (REFUSAL, "stop"), (LOOP, "length")]
         await bench.put("u1n1")
         assert await bench.update() == "committed"
@@ -171,27 +161,23 @@ def test_a_reply_that_stays_no_summary_leaves_the_last_one_and_its_events_wait(r
         assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n2"]
         assert f"<past_summary>\n{GOOD}\n</past_summary>" in bench.mock.prompts[-1]
 
-    run(redis_url, test, MockEngine())
 
-
-def test_without_a_version_the_profile_stays(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_without_a_version_the_profile_stays(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine()) as bench:
         bench.mock.scripted = [(REFUSAL, "stop"), (REFUSAL, "stop")]
         await bench.put("I like short answers.")
         assert await bench.update() == "engine"
         current = await bench.store.preferences(TENANT, USER)
         assert (current.version, current.source) == (0, "profile")
 
-    run(redis_url, test, MockEngine())
 
-
-def test_an_answer_of_a_form_that_nobody_foresaw_is_not_the_events_fault(
+async def test_an_answer_of_a_form_that_nobody_foresaw_is_not_the_events_fault(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def breaks(*_: object, **__: object) -> None:
         raise TypeError("a canary")
 
-    async def test(bench: Bench) -> None:
+    async with benched(redis_url, MockEngine()) as bench:
         await bench.serve_another()
         await bench.put("u1n1")
         monkeypatch.setattr(inference, "parse_summary", breaks)
@@ -199,27 +185,22 @@ def test_an_answer_of_a_form_that_nobody_foresaw_is_not_the_events_fault(
         monkeypatch.undo()
         assert await bench.update() == "committed"
 
-    run(redis_url, test, MockEngine())
 
-
-def test_an_engine_that_refuses_is_asked_once_an_update(redis_url: str) -> None:
+async def test_an_engine_that_refuses_is_asked_once_an_update(redis_url: str) -> None:
     faults: list[Fault] = ["", "refused"]
-
-    async def test(bench: Bench) -> None:
+    async with benched(redis_url, MockEngine(lambda _: faults.pop(0))) as bench:
         await bench.add(comparison("good u1n1", "bad"))
         assert await bench.update() == "committed"
         await bench.add(comparison("good u1n2", "bad"))
         assert await bench.try_update() == "engine"
         assert bench.mock.choices == []
 
-    run(redis_url, test, MockEngine(lambda _: faults.pop(0)))
-
 
 # --- rebuild -------------------------------------------------------------------------------------
 
 
-def test_a_rebuild_reads_the_whole_history(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_a_rebuild_reads_the_whole_history(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine()) as bench:
         names = [f"u1n{n}" for n in range(6)]
         for name in names[:5]:
             await bench.put(name)
@@ -235,11 +216,15 @@ def test_a_rebuild_reads_the_whole_history(redis_url: str) -> None:
         assert (await bench.store.state(TENANT, USER)).pending == 0
         assert await bench.idle()
 
-    run(redis_url, test, MockEngine())
 
-
-def test_a_rebuild_reads_what_fits_the_context(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_a_rebuild_reads_what_fits_the_context(redis_url: str) -> None:
+    async with benched(
+        redis_url,
+        MockEngine(),
+        engine={"context_tokens": 4_096},
+        summary={"max_tokens": 64},
+        queue={"user_backlog": 2_000},
+    ) as bench:
         names = [f"u1n{n}" for n in range(1_200)]
         for start in range(0, 1_200, 400):
             await bench.put(*names[start : start + 400])
@@ -252,21 +237,12 @@ def test_a_rebuild_reads_what_fits_the_context(redis_url: str) -> None:
         assert version.events.count == len(read)
         assert (await bench.store.state(TENANT, USER)).pending == 0
 
-    run(
-        redis_url,
-        test,
-        MockEngine(),
-        engine={"context_tokens": 4_096},
-        summary={"max_tokens": 64},
-        queue={"user_backlog": 2_000},
-    )
-
 
 # --- prequential ---------------------------------------------------------------------------------
 
 
-def test_the_past_summary_is_tested_on_what_is_new(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_the_past_summary_is_tested_on_what_is_new(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine()) as bench:
         await bench.add(comparison("good u1n1", "bad"))
         await bench.update()
         assert bench.mock.choices == []  # there was nothing to test
@@ -286,12 +262,10 @@ def test_the_past_summary_is_tested_on_what_is_new(redis_url: str) -> None:
             if version.prequential:  # a version does not wait for a test that is late
                 assert (version.prequential.comparisons, version.prequential.accuracy) == (comparisons, accuracy)
 
-    run(redis_url, test, MockEngine())
-
 
 @pytest.mark.parametrize(("sample", "kind"), [(0, "update"), (2, "rebuild")])
-def test_no_test_where_it_would_say_nothing(redis_url: str, sample: int, kind: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_no_test_where_it_would_say_nothing(redis_url: str, sample: int, kind: str) -> None:
+    async with benched(redis_url, MockEngine(), summary={"prequential_sample": sample}) as bench:
         await bench.add(comparison("good", "bad"))
         await bench.update()
         await bench.add(comparison("good", "bad"))
@@ -300,11 +274,9 @@ def test_no_test_where_it_would_say_nothing(redis_url: str, sample: int, kind: s
         await bench.update()
         assert bench.mock.choices == []
 
-    run(redis_url, test, MockEngine(), summary={"prequential_sample": sample})
 
-
-def test_a_late_test_counts_although_the_lease_is_over(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_a_late_test_counts_although_the_lease_is_over(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine(), queue={"lease_ms": 200, "heartbeat_ms": 50}) as bench:
         await bench.add(comparison("good u1n1", "bad"))
         await bench.update()
         bench.mock.choosing_s = 0.3
@@ -315,43 +287,43 @@ def test_a_late_test_counts_although_the_lease_is_over(redis_url: str) -> None:
         assert bench.count("alignx_updates_total", outcome="lost") == 0
         assert (await bench.store.preferences(TENANT, USER)).quality["engine"].comparisons == 1
 
-    run(redis_url, test, MockEngine(), queue={"lease_ms": 200, "heartbeat_ms": 50})
-
 
 # --- faults --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fault", ["overloaded", "cut"])
-def test_an_engine_that_fails_blames_nobody(redis_url: str, fault: Fault, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_engine_that_fails_blames_nobody(
+    redis_url: str, fault: Fault, caplog: pytest.LogCaptureFixture
+) -> None:
     faults: list[Fault] = ["", fault]
 
-    async def test(bench: Bench) -> None:
-        await bench.add(comparison("good u1n1", "bad"))
-        assert await bench.update() == "committed"
-        await bench.add(comparison("good u1n2", "bad"))
-        bench.mock.choosing_status = 503
-        with pytest.raises(EngineUnavailable):
-            await bench.update()
-        fields = await bench.fields()
-        assert fields["strikes"] == "1"
-        assert not {"fail", "crash", "cap", "own"} & set(fields)
-        assert (await bench.due_in() or 0) > 0
-        name, data = (await live(bench))[-1]
-        assert name == "error"
-        assert isinstance(data, dict)
-        assert data["type"] == "urn:alignx:problem:engine_unavailable"
-        assert (await bench.store.preferences(TENANT, USER)).version == 1
-        assert await bench.update() == "committed"
-        assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n1", "u1n2"]
-
     with caplog.at_level(logging.DEBUG, "asyncio"):
-        run(redis_url, test, MockEngine(lambda _: faults.pop(0) if faults else ""), queue={"backoff_ms": 60_000})
+        async with benched(
+            redis_url, MockEngine(lambda _: faults.pop(0) if faults else ""), queue={"backoff_ms": 60_000}
+        ) as bench:
+            await bench.add(comparison("good u1n1", "bad"))
+            assert await bench.update() == "committed"
+            await bench.add(comparison("good u1n2", "bad"))
+            bench.mock.choosing_status = 503
+            with pytest.raises(EngineUnavailable):
+                await bench.update()
+            fields = await bench.fields()
+            assert fields["strikes"] == "1"
+            assert not {"fail", "crash", "cap", "own"} & set(fields)
+            assert (await bench.due_in() or 0) > 0
+            name, data = (await live(bench))[-1]
+            assert name == "error"
+            assert isinstance(data, dict)
+            assert data["type"] == "urn:alignx:problem:engine_unavailable"
+            assert (await bench.store.preferences(TENANT, USER)).version == 1
+            assert await bench.update() == "committed"
+            assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n1", "u1n2"]
     assert not [entry for entry in caplog.records if entry.levelno >= logging.ERROR]
 
 
 @pytest.mark.parametrize("fault", ["refused", "mute"])
-def test_an_event_that_fails_alone_while_others_pass_is_set_aside(redis_url: str, fault: Fault) -> None:
-    async def test(bench: Bench) -> None:
+async def test_an_event_that_fails_alone_while_others_pass_is_set_aside(redis_url: str, fault: Fault) -> None:
+    async with benched(redis_url, MockEngine(lambda prompt: fault if "u1n6" in markers(prompt) else "")) as bench:
         names = [f"u1n{n}" for n in range(10)]
         ids = (await bench.put(*names)).ids
         outcomes = []
@@ -366,14 +338,11 @@ def test_an_event_that_fails_alone_while_others_pass_is_set_aside(redis_url: str
         assert "u1n6" not in letter.error
         assert markers((await bench.store.preferences(TENANT, USER)).text) == names[:6] + names[7:]
 
-    run(redis_url, test, MockEngine(lambda prompt: fault if "u1n6" in markers(prompt) else ""))
-
 
 @pytest.mark.parametrize("fault", ["refused", "mute"])
-def test_nothing_is_set_aside_while_nobody_passes(redis_url: str, fault: Fault) -> None:
+async def test_nothing_is_set_aside_while_nobody_passes(redis_url: str, fault: Fault) -> None:
     faults: list[Fault] = [""]
-
-    async def test(bench: Bench) -> None:
+    async with benched(redis_url, MockEngine(lambda _: faults.pop() if faults else fault)) as bench:
         await bench.serve_another()  # it has written summaries before
         await bench.put("u1n1", "u1n2")
         assert {await bench.try_update() for _ in range(20)} == {"engine"}
@@ -381,11 +350,9 @@ def test_nothing_is_set_aside_while_nobody_passes(redis_url: str, fault: Fault) 
         assert await bench.store.dead_letters(TENANT, USER, None, 9) == []
         assert not {"fail", "cap"} & set(await bench.fields())
 
-    run(redis_url, test, MockEngine(lambda _: faults.pop() if faults else fault))
 
-
-def test_an_update_claimed_before_a_refusal_proves_nothing(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_an_update_claimed_before_a_refusal_proves_nothing(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine(lambda prompt: "refused" if "bad" in prompt else "")) as bench:
         await bench.put("u7n1", user="zoe")
         earlier = await bench.take("zoe")
         await bench.put("bad u1n1")
@@ -393,20 +360,16 @@ def test_an_update_claimed_before_a_refusal_proves_nothing(redis_url: str) -> No
         assert (await bench.updater.run(earlier)).outcome == "committed"
         assert await bench.try_update() == "engine"
 
-    run(redis_url, test, MockEngine(lambda prompt: "refused" if "bad" in prompt else ""))
 
-
-def test_too_long_a_prompt_is_halved_at_once_but_its_last_event_waits(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_too_long_a_prompt_is_halved_at_once_but_its_last_event_waits(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine(lambda _: "too long")) as bench:
         await bench.put("u1n1", "u1n2")
         assert [await bench.try_update() for _ in range(4)] == ["data", "halved", "engine", "engine"]
         assert (await bench.store.state(TENANT, USER)).pending == 2
 
-    run(redis_url, test, MockEngine(lambda _: "too long"))
 
-
-def test_an_event_that_cannot_be_read_is_set_aside(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_an_event_that_cannot_be_read_is_set_aside(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine()) as bench:
         await bench.put("u1n1")
         await bench.add('{"type":"of an older build"}')
         await bench.put("u1n2")
@@ -417,11 +380,9 @@ def test_an_event_that_cannot_be_read_is_set_aside(redis_url: str) -> None:
         assert "ValidationError" in letter.error
         assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n1", "u1n2"]
 
-    run(redis_url, test, MockEngine())
 
-
-def test_a_suspect_is_not_tried_again(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_a_suspect_is_not_tried_again(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine()) as bench:
         await bench.put("u1n1")
         await bench.redis.hset(bench.keys().state, "suspect", "1")
         assert await bench.update() == "dead"
@@ -429,11 +390,13 @@ def test_a_suspect_is_not_tried_again(redis_url: str) -> None:
         [(_, letter)] = await bench.store.dead_letters(TENANT, USER, None, 9)
         assert letter.error.startswith("This event ended its worker")
 
-    run(redis_url, test, MockEngine())
 
+async def test_a_rebuild_that_cannot_be_made_leaves_the_summary(redis_url: str) -> None:
+    refused = [False, True, True, True]
 
-def test_a_rebuild_that_cannot_be_made_leaves_the_summary(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+    async with benched(
+        redis_url, MockEngine(lambda prompt: "refused" if "u1n1" in prompt and refused.pop(0) else "")
+    ) as bench:
         await bench.put("u1n1")
         await bench.update()
         await bench.queue.request_rebuild(TENANT, USER)
@@ -445,24 +408,23 @@ def test_a_rebuild_that_cannot_be_made_leaves_the_summary(redis_url: str) -> Non
         assert (await bench.store.preferences(TENANT, USER)).version == 1
         assert await bench.idle()
 
-    refused = [False, True, True, True]
-    run(redis_url, test, MockEngine(lambda prompt: "refused" if "u1n1" in prompt and refused.pop(0) else ""))
 
+async def test_a_rebuild_that_is_too_long_is_kept_while_nobody_passes(redis_url: str) -> None:
+    faults: list[Fault] = [""]
 
-def test_a_rebuild_that_is_too_long_is_kept_while_nobody_passes(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+    async with benched(redis_url, MockEngine(lambda _: faults.pop() if faults else "too long")) as bench:
         await bench.put("u1n1", "u1n2")
         await bench.update()
         await bench.queue.request_rebuild(TENANT, USER)
         assert {await bench.update() for _ in range(5)} == {"engine"}
         assert "rebuild" in await bench.fields()
 
-    faults: list[Fault] = [""]
-    run(redis_url, test, MockEngine(lambda _: faults.pop() if faults else "too long"))
 
+async def test_a_rebuild_reads_dead_letters_and_survives_a_poison_among_them(redis_url: str) -> None:
+    mended = [False]
+    faults = MockEngine(lambda prompt: "refused" if "bad" in prompt and not mended[0] else "")
 
-def test_a_rebuild_reads_dead_letters_and_survives_a_poison_among_them(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+    async with benched(redis_url, faults, queue={"event_failures": 2}) as bench:
         for name in ("u1n1", "bad u1n2", "u1n3"):
             await bench.put(name)
             while (await bench.store.state(TENANT, USER)).pending:
@@ -484,16 +446,12 @@ def test_a_rebuild_reads_dead_letters_and_survives_a_poison_among_them(redis_url
         assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n1", "u1n3", "u1n2"]
         assert await bench.store.dead_letters(TENANT, USER, None, 9) == []
 
-    mended = [False]
-    faults = MockEngine(lambda prompt: "refused" if "bad" in prompt and not mended[0] else "")
-    run(redis_url, test, faults, queue={"event_failures": 2})
-
 
 # --- others at the same user ---------------------------------------------------------------------
 
 
-def test_a_rebuild_keeps_what_the_user_wrote(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_a_rebuild_keeps_what_the_user_wrote(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine()) as bench:
         for name in ("u1n1", "u1n2"):
             await bench.put(name)
             await bench.update()
@@ -506,13 +464,10 @@ def test_a_rebuild_keeps_what_the_user_wrote(redis_url: str) -> None:
         assert markers(version.text) == ["u1n1", "u1n2", "u1n7"]
         assert (version.parent, version.events.count) == (None, 2)
 
-    run(redis_url, test, MockEngine())
 
-
-def test_a_model_that_writes_no_summaries_costs_no_events(redis_url: str) -> None:
+async def test_a_model_that_writes_no_summaries_costs_no_events(redis_url: str) -> None:
     users = [f"u{number}" for number in range(20)]
-
-    async def test(bench: Bench) -> None:
+    async with benched(redis_url, MockEngine(lambda _: "mute"), queue={"backoff_ms": 1}) as bench:
         for user in users:
             await bench.put(*(f"{user}n{n}" for n in range(8)), user=user)
         async with bench.at_work():
@@ -521,11 +476,9 @@ def test_a_model_that_writes_no_summaries_costs_no_events(redis_url: str) -> Non
         assert sum(int(fields["pend"]) for fields in states) == 8 * len(users)
         assert await bench.store.dead_letters(TENANT, users[0], None, 9) == []
 
-    run(redis_url, test, MockEngine(lambda _: "mute"), queue={"backoff_ms": 1})
 
-
-def test_an_edit_during_an_update_is_its_past_summary(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_an_edit_during_an_update_is_its_past_summary(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine(lambda _: "silent")) as bench:
         await bench.put("u1n1")
         update = asyncio.create_task(bench.update())
         await until(lambda: asked(bench))
@@ -537,11 +490,9 @@ def test_an_edit_during_an_update_is_its_past_summary(redis_url: str) -> None:
         assert "<past_summary>\nBy hand: u1n7.\n</past_summary>" in bench.mock.prompts[-1]
         assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n7", "u1n1"]
 
-    run(redis_url, test, MockEngine(lambda _: "silent"))
 
-
-def test_an_update_of_an_erased_user_writes_nothing(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_an_update_of_an_erased_user_writes_nothing(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine(lambda _: "silent")) as bench:
         await bench.put("u1n1")
         update = asyncio.create_task(bench.update())
         await until(lambda: asked(bench))
@@ -552,11 +503,9 @@ def test_an_update_of_an_erased_user_writes_nothing(redis_url: str) -> None:
         with pytest.raises(UserUnknown):
             await bench.store.state(TENANT, USER)
 
-    run(redis_url, test, MockEngine(lambda _: "silent"))
 
-
-def test_no_prompt_holds_another_users_words(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_no_prompt_holds_another_users_words(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine()) as bench:
         users = [("t0", "ada"), ("t0", "bob"), ("t1", "ada")]
         for turn in range(3):
             for place, (tenant, user) in enumerate(users):
@@ -565,7 +514,7 @@ def test_no_prompt_holds_another_users_words(redis_url: str) -> None:
                     comparison(f"good u{place}n{turn}", "bad"),
                     tenant=tenant,
                     user=user,
-                    scored=Scored(),
+                    scored=PrequentialSums(),
                 )
             for _ in users:
                 await bench.make_due()
@@ -578,5 +527,3 @@ def test_no_prompt_holds_another_users_words(redis_url: str) -> None:
         for place, (tenant, user) in enumerate(users):
             found = markers((await bench.store.preferences(tenant, user)).text)
             assert {marker.split("n")[0] for marker in found} == {f"u{place}"}
-
-    run(redis_url, test, MockEngine())

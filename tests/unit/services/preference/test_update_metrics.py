@@ -14,9 +14,10 @@ from services.preference.worker import create_worker_app
 from services.server.metrics import HttpMetrics
 from tests.chaos.mock_engine import MockEngine
 from tests.unit.services.preference.rig import TENANT, USER
-from tests.unit.services.preference.served import EVENTS, PREFERENCES, Served
-from tests.unit.services.preference.served import run as run_served
-from tests.unit.services.preference.working import Bench, run, settings_for, until
+from tests.unit.services.preference.served import EVENTS, PREFERENCES, serving
+from tests.unit.services.preference.working import Bench, benched, settings_for, until
+
+pytestmark = pytest.mark.anyio
 
 
 async def exported(http: httpx.AsyncClient) -> dict[str, float]:
@@ -41,8 +42,8 @@ def test_a_version_tells_who_wrote_it(fields: dict[str, Any], writer: str) -> No
     assert written_by(version) == writer
 
 
-def test_the_service_counts_what_is_asked_of_it(redis_url: str) -> None:
-    async def test(served: Served) -> None:
+async def test_the_service_counts_what_is_asked_of_it(redis_url: str) -> None:
+    async with serving(redis_url, work=True) as served:
         key = {"Idempotency-Key": "k", "Prefer": "wait=5"}
         for _ in range(2):
             event = {"type": "statement", "text": "a"}
@@ -66,11 +67,9 @@ def test_the_service_counts_what_is_asked_of_it(redis_url: str) -> None:
         }
         assert {name: found[name] for name in counted} == counted
 
-    run_served(redis_url, test, work=True)
 
-
-def test_a_version_is_counted_with_its_writer_and_length(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_a_version_is_counted_with_its_writer_and_length(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine()) as bench:
         for text in ("u1n1", "u1n2"):
             await bench.put(text)
             assert await bench.update() == "committed"
@@ -82,11 +81,11 @@ def test_a_version_is_counted_with_its_writer_and_length(redis_url: str) -> None
         texts = [(await bench.store.version(TENANT, USER, number)).text for number in (1, 2, 3)]
         assert bench.count("alignx_summary_chars_sum") == sum(map(len, texts))
 
-    run(redis_url, test, MockEngine())
 
-
-def test_what_is_tried_again_or_set_aside_is_counted(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_what_is_tried_again_or_set_aside_is_counted(redis_url: str) -> None:
+    async with benched(
+        redis_url, MockEngine(lambda prompt: "refused" if "bad" in prompt else ""), queue={"event_failures": 2}
+    ) as bench:
         await bench.put("u1n1")
         assert await bench.update() == "committed"
         await bench.put("bad u1n2", "bad u1n3")
@@ -99,26 +98,25 @@ def test_what_is_tried_again_or_set_aside_is_counted(redis_url: str) -> None:
         assert bench.count("alignx_dead_letters_total") == 2
         assert bench.count("alignx_update_retries_total", fault="engine") == 2
 
-    run(redis_url, test, MockEngine(lambda prompt: "refused" if "bad" in prompt else ""), queue={"event_failures": 2})
 
-
-def test_an_engine_at_fault_is_counted_as_such(redis_url: str) -> None:
+async def test_an_engine_at_fault_is_counted_as_such(redis_url: str) -> None:
     async def tried(bench: Bench) -> bool:
         return bench.count("alignx_update_retries_total", fault="engine") > 0
 
-    async def test(bench: Bench) -> None:
+    async with benched(redis_url, MockEngine(lambda _: "overloaded")) as bench:
         await bench.put("u1n1")
         async with bench.at_work():
             await until(lambda: tried(bench))
         assert bench.count("alignx_update_retries_total", fault="data") == 0
 
-    run(redis_url, test, MockEngine(lambda _: "overloaded"))
 
-
-def test_the_worker_measures_queue_and_redis_beside_its_work(redis_url: str) -> None:
+async def test_the_worker_measures_queue_and_redis_beside_its_work(redis_url: str) -> None:
     """Even while every update it allows itself waits for a silent engine."""
 
-    async def test(bench: Bench) -> None:
+    async def silent(bench: Bench) -> bool:
+        return bench.mock.met["silent"] == 1
+
+    async with benched(redis_url, MockEngine(lambda _: "silent")) as bench:
         for number in range(3):
             await bench.put("u1n1", user=f"user{number}")
         app = create_worker_app(
@@ -136,11 +134,6 @@ def test_the_worker_measures_queue_and_redis_beside_its_work(redis_url: str) -> 
             assert found['alignx_redis_up{node=""}'] == 1
             assert found["alignx_queue_users_waiting"] >= 2
             bench.mock.gate.set()
-
-    async def silent(bench: Bench) -> bool:
-        return bench.mock.met["silent"] == 1
-
-    run(redis_url, test, MockEngine(lambda _: "silent"))
 
 
 def test_what_alerts_look_at_counts_from_0_on() -> None:

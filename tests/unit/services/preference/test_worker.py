@@ -10,13 +10,15 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from services.errors import EngineUnavailable
-from services.preference import worker
+from services.preference import dispatcher
 from services.preference.worker import create_worker_app
 from services.storage.redis_metrics import RedisMetrics
 from tests.chaos.mock_engine import MARKER, Fault, MockEngine
 from tests.conftest import free_port
 from tests.unit.services.preference.rig import TENANT, USER, Process, opened, start_redis, stop_redis
-from tests.unit.services.preference.working import Bench, asked, run, settings_for, until
+from tests.unit.services.preference.working import Bench, asked, benched, settings_for, until
+
+pytestmark = pytest.mark.anyio
 
 
 async def caught_up(bench: Bench, *users: str) -> bool:
@@ -24,10 +26,9 @@ async def caught_up(bench: Bench, *users: str) -> bool:
     return all(state.pending == 0 and state.version > 0 for state in states)
 
 
-def test_one_slow_user_holds_up_nobody(redis_url: str) -> None:
+async def test_one_slow_user_holds_up_nobody(redis_url: str) -> None:
     users = [f"user{n}" for n in range(1, 13)]
-
-    async def test(bench: Bench) -> None:
+    async with benched(redis_url, MockEngine(lambda prompt: "silent" if "u0n1" in prompt else "")) as bench:
         for place, user in enumerate(users):
             await bench.put(f"u{place}n1", f"u{place}n2", user=user)
         async with bench.at_work():
@@ -42,16 +43,22 @@ def test_one_slow_user_holds_up_nobody(redis_url: str) -> None:
         assert len(bench.mock.prompts) == 13
         assert bench.count("alignx_updates_total", outcome="committed") == 13
 
-    run(redis_url, test, MockEngine(lambda prompt: "silent" if "u0n1" in prompt else ""))
-
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_a_tenant_with_many_users_leaves_the_next_turn_to_others(redis_url: str, workers: int) -> None:
+async def test_a_tenant_with_many_users_leaves_the_next_turn_to_others(redis_url: str, workers: int) -> None:
     def reply(prompt: str) -> Fault:
         order.append("lone" if "u9n1" in prompt else "many")
         return "silent" if len(order) <= workers else ""
 
-    async def test(bench: Bench) -> None:
+    async def held(bench: Bench, updates: int) -> bool:
+        return bench.mock.met["silent"] == updates
+
+    order: list[str] = []
+    summary = {"workers": workers}
+
+    async with benched(
+        redis_url, MockEngine(reply), summary=summary, queue={"tenant_in_flight": 200, "shards": 4}
+    ) as bench:
         for n in range(100):
             await bench.put("u1n1", user=f"user{n}", tenant="a:b")
         async with bench.at_work():
@@ -61,33 +68,22 @@ def test_a_tenant_with_many_users_leaves_the_next_turn_to_others(redis_url: str,
             await until(lambda: caught_up(bench, "lone"))
         assert order.index("lone") == workers
 
-    async def held(bench: Bench, updates: int) -> bool:
-        return bench.mock.met["silent"] == updates
 
-    order: list[str] = []
-    summary = {"workers": workers}
-    run(redis_url, test, MockEngine(reply), summary=summary, queue={"tenant_in_flight": 200, "shards": 4})
-
-
-def test_a_fault_of_the_dispatcher_is_told_and_survived(
+async def test_a_fault_of_the_dispatcher_is_told_and_survived(
     redis_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_PAUSE_S", 0.01)
-
-    async def test(bench: Bench) -> None:
+    monkeypatch.setattr(dispatcher, "_PAUSE_S", 0.01)
+    async with benched(redis_url, MockEngine()) as bench:
         await bench.put("u1n1")
         await bench.redis.zadd(bench.keys().ready, {"no member": 1})  # cannot be told apart into tenant and user
         async with bench.at_work():
             await until(lambda: caught_up(bench, USER))
         assert "the dispatcher failed" in caplog.text
 
-    run(redis_url, test, MockEngine())
 
-
-def test_a_fault_of_the_look_is_told_and_the_queue_is_measured(
+async def test_a_fault_of_the_look_is_told_and_the_queue_is_measured(
     redis_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_LOOK_EVERY_S", 0.01)
     looks = 0
 
     async def fails(*_: object) -> None:
@@ -95,79 +91,77 @@ def test_a_fault_of_the_look_is_told_and_the_queue_is_measured(
         looks += 1
         raise KeyError("connected_slaves")
 
-    async def test(bench: Bench) -> None:
-        await bench.put("u1n1")
-        metrics = RedisMetrics(CollectorRegistry())
-        monkeypatch.setattr(metrics, "read", fails)
-        look = asyncio.create_task(bench.worker.look(metrics))
-        await until(lambda: measured(bench))
-        bench.worker.stop(look)
-        await asyncio.gather(look, return_exceptions=True)
-        assert "the look at the queue and Redis failed" in caplog.text
-
     async def measured(bench: Bench) -> bool:
         return looks > 1 and bench.count("alignx_queue_users_waiting") == 1
 
-    run(redis_url, test, MockEngine())
+    async with benched(redis_url, MockEngine()) as bench:
+        await bench.put("u1n1")
+        metrics = RedisMetrics(CollectorRegistry())
+        monkeypatch.setattr(metrics, "read", fails)
+        look = asyncio.create_task(bench.dispatcher.measure(metrics, every_s=0.01))
+        await until(lambda: measured(bench))
+        bench.dispatcher.stop(look)
+        await asyncio.gather(look, return_exceptions=True)
+        assert "the look at the queue and Redis failed" in caplog.text
 
 
-@pytest.mark.parametrize(("part", "check"), [("run", "work"), ("look", "look")])
-def test_a_worker_whose_work_has_ended_is_not_ready(
+@pytest.mark.parametrize(("part", "check"), [("run", "work"), ("measure", "look")])
+async def test_a_worker_whose_work_has_ended_is_not_ready(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, part: str, check: str
 ) -> None:
     async def ends_at_once(*_: object) -> None:
         return
 
-    monkeypatch.setattr(worker.Worker, part, ends_at_once)
+    monkeypatch.setattr(dispatcher.Dispatcher, part, ends_at_once)
 
-    async def main() -> None:
-        app = create_worker_app(settings_for(redis_url, "profile"))
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://w") as client,
-        ):
-            await asyncio.sleep(0)
-            answer = await client.get("/readyz")
-            assert answer.status_code == 503
-            wrong = [name for name, state in answer.json()["checks"].items() if state != "ok"]
-            assert wrong == [check]
-
-    asyncio.run(main())
+    app = create_worker_app(settings_for(redis_url, "profile"))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://w") as client,
+    ):
+        await asyncio.sleep(0)
+        answer = await client.get("/readyz")
+        assert answer.status_code == 503
+        wrong = [name for name, state in answer.json()["checks"].items() if state != "ok"]
+        assert wrong == [check]
 
 
-def test_an_overloaded_engine_gets_less_to_do_and_then_more(redis_url: str) -> None:
+async def test_an_overloaded_engine_gets_less_to_do_and_then_more(redis_url: str) -> None:
     faults: list[Fault] = ["overloaded"] * 6
     users = [f"user{n}" for n in range(16)]
-
-    async def test(bench: Bench) -> None:
+    async with benched(
+        redis_url, MockEngine(lambda _: faults.pop() if faults else ""), queue={"backoff_ms": 20}
+    ) as bench:
         for user in users:
             await bench.put("u1n1", user=user)
         async with bench.at_work():
             await until(lambda: caught_up(bench, *users))
         assert bench.count("alignx_updates_total", outcome="engine") == 6
         assert bench.count("alignx_updates_total", outcome="committed") == 16
-        assert 1 < bench.worker.pace.limit.value < 8
-
-    run(redis_url, test, MockEngine(lambda _: faults.pop() if faults else ""), queue={"backoff_ms": 20})
+        assert 1 < bench.dispatcher.backoff._limit.value < 8
 
 
-def test_an_engine_that_refuses_all_loses_nothing_and_is_hardly_asked(
+async def test_an_engine_that_refuses_all_loses_nothing_and_is_hardly_asked(
     redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A minute of refusals, ten times as fast: cooldown and backoff are a tenth of their defaults."""
     users, mended, seconds = [f"user{n}" for n in range(60)], asyncio.Event(), 6
-
-    async def test(bench: Bench) -> None:
+    async with benched(
+        redis_url,
+        MockEngine(lambda _: "" if mended.is_set() else "refused"),
+        engine={"breaker_failures": 5, "breaker_cooldown_s": 0.5},
+        queue={"backoff_ms": 50, "backoff_max_ms": 6_000, "tenant_in_flight": 100},
+    ) as bench:
         for place, user in enumerate(users):
             await bench.put(*(f"u{place}n{n}" for n in range(5)), user=user)
         async with bench.at_work():
             await asyncio.sleep(seconds)
             assert 4 < bench.mock.met["refused"] <= seconds * 10
             with pytest.raises(EngineUnavailable, match="refused this input"):
-                await bench.worker.pace.ready()
+                await bench.dispatcher.backoff.ready()
             mended.set()
             await until(lambda: caught_up(bench, *users), within_s=2)
-            await bench.worker.pace.ready()
+            await bench.dispatcher.backoff.ready()
         for place, user in enumerate(users):
             current = await bench.store.preferences(TENANT, user)
             assert (current.version, MARKER.findall(current.text)) == (1, [f"u{place}n{n}" for n in range(5)])
@@ -175,19 +169,16 @@ def test_an_engine_that_refuses_all_loses_nothing_and_is_hardly_asked(
         [entry] = [entry for entry in caplog.records if "fails update after update" in entry.message]
         assert "status 400" in entry.cause  # type: ignore[attr-defined]
 
-    run(
-        redis_url,
-        test,
-        MockEngine(lambda _: "" if mended.is_set() else "refused"),
-        engine={"breaker_failures": 5, "breaker_cooldown_s": 0.5},
-        queue={"backoff_ms": 50, "backoff_max_ms": 6_000, "tenant_in_flight": 100},
-    )
 
-
-def test_users_whose_data_are_refused_hold_up_nobody(redis_url: str) -> None:
+async def test_users_whose_data_are_refused_hold_up_nobody(redis_url: str) -> None:
     poisoned, others = [f"poison{n}" for n in range(30)], [f"user{n}" for n in range(60)]
 
-    async def test(bench: Bench) -> None:
+    async def tried(bench: Bench) -> bool:
+        return bench.mock.met["refused"] >= len(poisoned)
+
+    mock = MockEngine(lambda prompt: "refused" if "bad" in prompt else "")
+
+    async with benched(redis_url, mock, engine={"breaker_failures": 5}, queue={"tenant_in_flight": 100}) as bench:
         for user in poisoned:
             await bench.put("bad u1n1", user=user)
         async with bench.at_work():
@@ -199,41 +190,32 @@ def test_users_whose_data_are_refused_hold_up_nobody(redis_url: str) -> None:
             assert (await bench.store.state(TENANT, user)).pending == 1
             assert await bench.store.dead_letters(TENANT, user, None, 9) == []
 
-    async def tried(bench: Bench) -> bool:
-        return bench.mock.met["refused"] >= len(poisoned)
 
-    mock = MockEngine(lambda prompt: "refused" if "bad" in prompt else "")
-    run(redis_url, test, mock, engine={"breaker_failures": 5}, queue={"tenant_in_flight": 100})
-
-
-def test_a_worker_whose_engine_refuses_says_so_and_stays_ready(redis_url: str) -> None:
-    async def main() -> None:
-        mock = MockEngine(lambda _: "refused")
-        async with mock.serving() as engine_url:
-            settings = settings_for(redis_url, engine_url, engine={"breaker_failures": 1})
-            app = create_worker_app(settings)
-            async with (
-                opened(redis_url) as rig,
-                app.router.lifespan_context(app),
-                httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://w") as client,
-            ):
-                assert (await client.get("/readyz")).json()["checks"]["engine"] == "ok"
-                await rig.put("u1n1")
-                await until(lambda: refused(mock))
-                answer = await client.get("/readyz")
-                assert (answer.status_code, answer.json()["status"]) == (200, "ready")
-                assert "refused this input (status 400" in answer.json()["checks"]["engine"]
-                assert "alignx_engine_breaker_open 1.0" in (await client.get("/metrics")).text
-
+async def test_a_worker_whose_engine_refuses_says_so_and_stays_ready(redis_url: str) -> None:
     async def refused(mock: MockEngine) -> bool:
         await asyncio.sleep(0.05)
         return mock.met["refused"] > 0
 
-    asyncio.run(main())
+    mock = MockEngine(lambda _: "refused")
+    async with mock.serving() as engine_url:
+        settings = settings_for(redis_url, engine_url, engine={"breaker_failures": 1})
+        app = create_worker_app(settings)
+        async with (
+            opened(redis_url) as rig,
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://w") as client,
+        ):
+            assert (await client.get("/readyz")).json()["checks"]["engine"] == "ok"
+            await rig.put("u1n1")
+            await until(lambda: refused(mock))
+            answer = await client.get("/readyz")
+            assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+            assert "refused this input (status 400" in answer.json()["checks"]["engine"]
+            assert "alignx_engine_breaker_open 1.0" in (await client.get("/metrics")).text
 
 
-def test_a_lost_lease_ends_the_update(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_a_lost_lease_ends_the_update(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine(lambda _: "silent"), queue={"lease_ms": 200, "heartbeat_ms": 50}) as bench:
         await bench.put("u1n1")
         async with bench.at_work():
             await until(lambda: asked(bench))
@@ -242,11 +224,9 @@ def test_a_lost_lease_ends_the_update(redis_url: str) -> None:
         assert bench.mock.prompts == []  # the engine was told to stop
         assert await bench.user_keys() == []
 
-    run(redis_url, test, MockEngine(lambda _: "silent"), queue={"lease_ms": 200, "heartbeat_ms": 50})
 
-
-def test_a_lease_outlives_a_slow_engine(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_a_lease_outlives_a_slow_engine(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine(lambda _: "silent"), queue={"lease_ms": 200, "heartbeat_ms": 50}) as bench:
         await bench.put("u1n1")
         async with bench.at_work():
             await until(lambda: asked(bench))
@@ -256,11 +236,11 @@ def test_a_lease_outlives_a_slow_engine(redis_url: str) -> None:
         assert bench.mock.met["silent"] == 1
         assert bench.count("alignx_lease_expiries_total") == 0
 
-    run(redis_url, test, MockEngine(lambda _: "silent"), queue={"lease_ms": 200, "heartbeat_ms": 50})
 
-
-def test_an_update_goes_on_while_its_lease_holds(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test(bench: Bench) -> None:
+async def test_an_update_goes_on_while_its_lease_holds(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with benched(
+        redis_url, MockEngine(lambda _prompt: "silent"), queue={"heartbeat_ms": 20, "lease_ms": 15_000}
+    ) as bench:
         missed = asyncio.Event()
 
         async def beat(_claim: object) -> bool:
@@ -275,11 +255,12 @@ def test_an_update_goes_on_while_its_lease_holds(redis_url: str, monkeypatch: py
             await until(lambda: caught_up(bench, USER))
         assert bench.count("alignx_updates_total", outcome="lost") == 0
 
-    run(redis_url, test, MockEngine(lambda _prompt: "silent"), queue={"heartbeat_ms": 20, "lease_ms": 15_000})
 
+async def test_an_update_ends_when_redis_was_away_for_a_lease(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with benched(
+        redis_url, MockEngine(lambda _prompt: "silent"), queue={"heartbeat_ms": 300, "lease_ms": 1_000}
+    ) as bench:
 
-def test_an_update_ends_when_redis_was_away_for_a_lease(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test(bench: Bench) -> None:
         async def beat(_claim: object) -> bool:
             raise RedisConnectionError("away")
 
@@ -288,11 +269,9 @@ def test_an_update_ends_when_redis_was_away_for_a_lease(redis_url: str, monkeypa
         async with bench.at_work():
             await until(lambda: ended(bench, "lost"))
 
-    run(redis_url, test, MockEngine(lambda _prompt: "silent"), queue={"heartbeat_ms": 300, "lease_ms": 1_000})
 
-
-def test_a_worker_that_stops_gives_its_users_back(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_a_worker_that_stops_gives_its_users_back(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine(lambda _: "silent")) as bench:
         await bench.put("u1n1")
         async with bench.at_work():
             await until(lambda: asked(bench))
@@ -300,11 +279,11 @@ def test_a_worker_that_stops_gives_its_users_back(redis_url: str) -> None:
         assert not {"own", "tok", "crash", "fail", "strikes"} & set(await bench.fields())
         assert (await bench.take()).pending == 1
 
-    run(redis_url, test, MockEngine(lambda _: "silent"))
 
-
-def test_a_claim_under_way_is_given_back_when_the_worker_stops(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test(bench: Bench) -> None:
+async def test_a_claim_under_way_is_given_back_when_the_worker_stops(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with benched(redis_url) as bench:
         made, claim = asyncio.Event(), bench.queue.claim
 
         async def slow_answer(*given: Any) -> Any:
@@ -320,48 +299,42 @@ def test_a_claim_under_way_is_given_back_when_the_worker_stops(redis_url: str, m
         assert not {"own", "tok", "crash"} & set(await bench.fields())
         assert await bench.due_in() is not None
 
-    run(redis_url, test)
 
-
-def test_running_updates_may_end_before_the_worker_stops(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_running_updates_may_end_before_the_worker_stops(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine(lambda _: "silent")) as bench:
         await bench.put("u1n1")
-        work = asyncio.create_task(bench.worker.run())
+        work = asyncio.create_task(bench.dispatcher.run())
         await until(lambda: asked(bench))
-        bench.worker.stop(work)
+        bench.dispatcher.stop(work)
         asyncio.get_running_loop().call_later(0.1, bench.mock.gate.set)
-        await bench.worker.close(5)
+        await bench.dispatcher.close(5)
         assert await caught_up(bench, USER)
         await asyncio.gather(work, return_exceptions=True)
 
-    run(redis_url, test, MockEngine(lambda _: "silent"))
 
-
-def test_a_user_whose_update_ended_with_redis_is_not_blamed(tmp_path: Path) -> None:
+async def test_a_user_whose_update_ended_with_redis_is_not_blamed(tmp_path: Path) -> None:
     port = free_port()
-
-    async def test(bench: Bench) -> None:
-        await bench.put("u1n1")
-        async with bench.at_work():
-            await until(lambda: asked(bench))
-            stop_redis(server)
-            bench.mock.gate.set()
-            await until(lambda: ended(bench, "lost"))
-            restarted.append(start_redis(tmp_path, port))
-            await until(lambda: caught_up(bench, USER))
-        assert bench.count("alignx_lease_expiries_total") == 0
-        assert "crash" not in await bench.fields()
 
     server, restarted = start_redis(tmp_path, port), list[Process]()
     try:
-        run(f"redis://127.0.0.1:{port}/0", test, MockEngine(lambda _: "silent"))
+        async with benched(f"redis://127.0.0.1:{port}/0", MockEngine(lambda _: "silent")) as bench:
+            await bench.put("u1n1")
+            async with bench.at_work():
+                await until(lambda: asked(bench))
+                stop_redis(server)
+                bench.mock.gate.set()
+                await until(lambda: ended(bench, "lost"))
+                restarted.append(start_redis(tmp_path, port))
+                await until(lambda: caught_up(bench, USER))
+            assert bench.count("alignx_lease_expiries_total") == 0
+            assert "crash" not in await bench.fields()
     finally:
         for process in (server, *restarted):
             stop_redis(process)
 
 
-def test_the_process_is_ready_works_and_counts(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_the_process_is_ready_works_and_counts(redis_url: str) -> None:
+    async with benched(redis_url) as bench:
         await bench.put("u1n1")
         app = create_worker_app(settings_for(redis_url, "profile", queue={"poll_ms": 5}))
         transport = httpx.ASGITransport(app)
@@ -377,18 +350,14 @@ def test_the_process_is_ready_works_and_counts(redis_url: str) -> None:
         assert "alignx_queue_users_waiting" in metrics
         assert USER not in metrics
 
-    run(redis_url, test)
 
-
-def test_the_number_of_shards_is_fixed(redis_url: str) -> None:
-    async def test(bench: Bench) -> None:
+async def test_the_number_of_shards_is_fixed(redis_url: str) -> None:
+    async with benched(redis_url) as bench:
         await bench.store.claim_shards()
         app = create_worker_app(settings_for(redis_url, "profile", queue={"shards": 2}))
         with pytest.raises(Exception, match="this Redis holds 1 shards"):
             async with app.router.lifespan_context(app):
                 pass
-
-    run(redis_url, test)
 
 
 async def ended(bench: Bench, outcome: str) -> bool:

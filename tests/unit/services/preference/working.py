@@ -11,10 +11,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from services.engine.limits import Engine
 from services.errors import EngineUnavailable
+from services.preference.dispatcher import Dispatcher
 from services.preference.queue import Queue
 from services.preference.update import Updater
 from services.preference.update_metrics import WorkerMetrics
-from services.preference.worker import Worker
 from services.settings import PROFILE_ENGINE, Settings
 from services.storage.connection import open_redis
 from services.storage.users import Store
@@ -41,7 +41,7 @@ class Bench(Rig):
     mock: MockEngine
     settings: Settings
     updater: Updater
-    worker: Worker
+    dispatcher: Dispatcher
     registry: CollectorRegistry
 
     async def update(self, **names: str) -> str:
@@ -49,7 +49,7 @@ class Bench(Rig):
         await self.make_due()
         claim = await self.take(**names)
         ended = await self.updater.run(claim)
-        await self.updater.record(claim, ended)
+        await self.updater.record_test(claim, ended)
         return ended.outcome
 
     async def serve_another(self, user: str = "zoe") -> None:
@@ -73,19 +73,20 @@ class Bench(Rig):
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
         """The worker runs."""
-        work = asyncio.create_task(self.worker.run())
+        work = asyncio.create_task(self.dispatcher.run())
         try:
             yield
         finally:
-            self.worker.stop(work)
+            self.dispatcher.stop(work)
             await asyncio.gather(work, return_exceptions=True)
-            await self.worker.close(0.05)
+            await self.dispatcher.close(0.05)
 
 
 @asynccontextmanager
-async def benched(url: str, mock: MockEngine | None, blocks: dict[str, dict[str, Any]]) -> AsyncIterator[Bench]:
+async def benched(url: str, mock: MockEngine | None = None, **blocks: dict[str, Any]) -> AsyncIterator[Bench]:
+    """`mock=None` is a deployment without an engine."""
     mock, engine_used = mock or MockEngine(), mock is not None
-    async with mock.serving() as engine_url:
+    async with asyncio.timeout(20), mock.serving() as engine_url:
         settings = settings_for(url, engine_url if engine_used else PROFILE_ENGINE, **blocks)
         registry = CollectorRegistry()
         metrics = WorkerMetrics(registry)
@@ -93,20 +94,8 @@ async def benched(url: str, mock: MockEngine | None, blocks: dict[str, dict[str,
             store = Store(redis, settings.queue.shards)
             queue = Queue(redis, settings.queue, settings.summary)
             updater = Updater(store, queue, engine, settings, metrics)
-            worker = Worker(queue, updater, settings, metrics)
-            yield Bench(redis, store, queue, mock, settings, updater, worker, registry)
-
-
-def run(
-    url: str, test: Callable[[Bench], Awaitable[None]], mock: MockEngine | None = None, **blocks: dict[str, Any]
-) -> None:
-    """`mock=None` is a deployment without an engine."""
-
-    async def main() -> None:
-        async with asyncio.timeout(20), benched(url, mock, blocks) as bench:
-            await test(bench)
-
-    asyncio.run(main())
+            dispatcher = Dispatcher(queue, updater, settings, metrics)
+            yield Bench(redis, store, queue, mock, settings, updater, dispatcher, registry)
 
 
 async def until(true: Callable[[], Awaitable[bool]], within_s: float = 5.0) -> None:

@@ -21,7 +21,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from alignx.schemas.interactions import INTERACTION
-from services.preference.edits import edited
+from services.preference.edits import create_edit
 from services.preference.ingest import Ingest
 from services.preference.queue import Queue
 from services.preference.update_metrics import IngestMetrics
@@ -196,7 +196,7 @@ class Service:
 
     def write_summary(self, user: str, text: str, tenant: str = "acme") -> None:
         """Makes `text` version 1."""
-        self._wait(self._ingest.edit(tenant, user, 0, edited(text, 0)))
+        self._wait(self._ingest.edit(tenant, user, 0, create_edit(text, 0)))
 
     def _wait(self, work: Coroutine[Any, Any, Any]) -> None:
         future: Future[Any] = asyncio.run_coroutine_threadsafe(work, self._loop)

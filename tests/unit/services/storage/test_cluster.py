@@ -3,7 +3,8 @@
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,17 @@ from services.storage.connection import (
     ask_server,
     ask_shards,
     is_refusal,
+    list_servers,
     open_redis,
     read_stream,
-    servers,
 )
 from tests.redis_cluster import ClusterServers
+
+pytestmark = pytest.mark.anyio
 
 PREFIXES = {shard: f"pi:{{{shard}}}:" for shard in range(16)}
 COUNT = "return redis.call('INCR', KEYS[1])"
 WITHIN_S = 15.0
-
-Test = Callable[[RedisClient], Awaitable[None]]
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +54,11 @@ def empty(cluster: ClusterServers) -> ClusterServers:
     return cluster
 
 
-def run(cluster: ClusterServers, test: Test, url: str = "", timeout_s: float = 1) -> None:
-    async def main() -> None:
-        settings = RedisSettings(url=url or cluster.url, cluster=True, timeout_s=timeout_s)
-        async with asyncio.timeout(40), open_redis(settings) as redis:
-            await test(redis)
-
-    asyncio.run(main())
+@asynccontextmanager
+async def opened(cluster: ClusterServers, url: str = "", timeout_s: float = 1) -> AsyncIterator[RedisClient]:
+    settings = RedisSettings(url=url or cluster.url, cluster=True, timeout_s=timeout_s)
+    async with asyncio.timeout(40), open_redis(settings) as redis:
+        yield redis
 
 
 async def until_served(attempt: Callable[[], Awaitable[Any]]) -> Any:
@@ -93,52 +92,43 @@ def test_a_refused_write_is_told_from_a_mistake(answer: str, refusal: bool) -> N
     assert is_refusal(ResponseError(answer)) == refusal
 
 
-def test_every_shard_is_asked_in_one_pipeline_a_server(empty: ClusterServers) -> None:
-    async def test(redis: RedisClient) -> None:
+async def test_every_shard_is_asked_in_one_pipeline_a_server(empty: ClusterServers) -> None:
+    async with opened(empty) as redis:
         client: Any = redis
         for shard, prefix in PREFIXES.items():
             await client.zadd(prefix + "ready", {f"m{member}": member for member in range(shard + 1)})
         assert await ask_shards(redis, PREFIXES, zcard) == {shard: [shard + 1] for shard in PREFIXES}
         assert len({empty.holder(prefix) for prefix in PREFIXES.values()}) == 3
 
-    run(empty, test)
 
-
-def test_one_node_is_enough_to_find_the_others(empty: ClusterServers) -> None:
-    async def test(redis: RedisClient) -> None:
+async def test_one_node_is_enough_to_find_the_others(empty: ClusterServers) -> None:
+    async with opened(empty, url=empty.node_urls[1]) as redis:
         assert len(await ask_shards(redis, PREFIXES, zcard)) == 16
-        assert len(servers(redis)) == 3
-
-    run(empty, test, url=empty.node_urls[1])
+        assert len(list_servers(redis)) == 3
 
 
-def test_a_script_is_sent_in_full_where_it_is_unknown(empty: ClusterServers) -> None:
-    async def test(redis: RedisClient) -> None:
+async def test_a_script_is_sent_in_full_where_it_is_unknown(empty: ClusterServers) -> None:
+    async with opened(empty) as redis:
         script = Script(redis, COUNT)
         assert [await script([prefix + "n"], []) for prefix in PREFIXES.values()] == [1] * 16
-        for server in servers(redis):
+        for server in list_servers(redis):
             await ask_server(redis, server, "SCRIPT FLUSH")
         assert [await script([prefix + "n"], []) for prefix in PREFIXES.values()] == [2] * 16
 
-    run(empty, test)
 
-
-def test_a_stream_is_read_where_it_is(empty: ClusterServers) -> None:
-    async def test(redis: RedisClient) -> None:
+async def test_a_stream_is_read_where_it_is(empty: ClusterServers) -> None:
+    async with opened(empty) as redis:
         client: Any = redis
         for prefix in PREFIXES.values():
             event_id = await client.xadd(prefix + "live", {"e": "version"})
             assert event_id in str(await read_stream(redis, prefix + "live", "0-0", 10))
             assert not await read_stream(redis, prefix + "live", event_id, 10)
 
-    run(empty, test)
 
-
-def test_a_primary_that_is_away_costs_its_own_slots_alone(empty: ClusterServers) -> None:
+async def test_a_primary_that_is_away_costs_its_own_slots_alone(empty: ClusterServers) -> None:
     gone = empty.holder(PREFIXES[0])
     lost = {shard for shard, prefix in PREFIXES.items() if empty.holder(prefix) == gone}
-
-    async def test(redis: RedisClient) -> None:
+    async with opened(empty) as redis:
         script = Script(redis, COUNT)
         for prefix in PREFIXES.values():
             await script([prefix + "n"], [])
@@ -157,15 +147,12 @@ def test_a_primary_that_is_away_costs_its_own_slots_alone(empty: ClusterServers)
             await until_served(lambda prefix=prefix: script([prefix + "n"], []))  # type: ignore[misc]
         assert len(await until_served(lambda: all_shards(redis))) == 16
 
-    run(empty, test)
 
-
-def test_a_primary_that_hangs_costs_its_own_slots_alone(empty: ClusterServers) -> None:
+async def test_a_primary_that_hangs_costs_its_own_slots_alone(empty: ClusterServers) -> None:
     """What waits for it still waits when the others have answered, again and again."""
     hung = empty.holder(PREFIXES[0])
     lost = {shard for shard, prefix in PREFIXES.items() if empty.holder(prefix) == hung}
-
-    async def test(redis: RedisClient) -> None:
+    async with opened(empty, timeout_s=3) as redis:
         client: Any = redis
         script = Script(redis, COUNT)
         for prefix in PREFIXES.values():
@@ -188,8 +175,6 @@ def test_a_primary_that_hangs_costs_its_own_slots_alone(empty: ClusterServers) -
         assert len(await until_served(lambda: all_shards(redis))) == 16
         await until_served(lambda: script([PREFIXES[0] + "n"], []))
 
-    run(empty, test, timeout_s=3)
-
 
 async def all_shards(redis: RedisClient) -> dict[int, list[Any]]:
     found = await ask_shards(redis, PREFIXES, zcard)
@@ -199,89 +184,79 @@ async def all_shards(redis: RedisClient) -> dict[int, list[Any]]:
 
 
 @pytest.mark.parametrize("gone", range(3))
-def test_a_process_can_start_while_a_primary_is_away(empty: ClusterServers, gone: int) -> None:
+async def test_a_process_can_start_while_a_primary_is_away(empty: ClusterServers, gone: int) -> None:
     lost = {shard for shard, prefix in PREFIXES.items() if empty.holder(prefix) == gone}
     empty.kill(gone)
-
-    async def test(redis: RedisClient) -> None:
+    async with opened(empty) as redis:
         found = await until_served(lambda: ask_shards(redis, PREFIXES, zcard))
         assert found.keys() == PREFIXES.keys() - lost
         await answers(redis)
 
-    run(empty, test)
 
-
-def test_a_cluster_that_is_gone_is_a_connection_that_fails(tmp_path: Path) -> None:
-    async def test(redis: RedisClient) -> None:
+async def test_a_cluster_that_is_gone_is_a_connection_that_fails(tmp_path: Path) -> None:
+    async with opened(ClusterServers(tmp_path)) as redis:
         for _ in range(2):
             with pytest.raises(RedisConnectionError):
                 await answers(redis)
             with pytest.raises(AWAY):
                 await ask_shards(redis, PREFIXES, zcard)
 
-    run(ClusterServers(tmp_path), test)
 
-
-def test_a_replica_takes_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_replica_takes_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Readers use pipelines alone: a failed one must have the map read anew too."""
     servers_ = ClusterServers(tmp_path, primaries=3, replicas=3)
     took: list[float] = []
 
-    async def test(redis: RedisClient) -> None:
-        client: Any = redis
-        script = Script(redis, COUNT)
-        for prefix in PREFIXES.values():
-            await script([prefix + "n"], [])
-        assert isinstance(client, RedisCluster)
-        await asyncio.to_thread(servers_.kill, 0)
-
-        async def read_all() -> list[list[Any]]:
-            found = await ask_shards(redis, PREFIXES, lambda pipe, prefix: pipe.get(prefix + "n"))
-            if len(found) < len(PREFIXES):
-                raise RedisConnectionError("a part is away")
-            return list(found.values())
-
-        killed = time.monotonic()
-        assert sorted(await until_served(read_all)) == [["1"]] * 16
-        took.append(time.monotonic() - killed)
-        assert [await script([prefix + "n"], []) for prefix in PREFIXES.values()] == [2] * 16
-
     try:
         servers_.up()
-        run(servers_, test)
+        async with opened(servers_) as redis:
+            client: Any = redis
+            script = Script(redis, COUNT)
+            for prefix in PREFIXES.values():
+                await script([prefix + "n"], [])
+            assert isinstance(client, RedisCluster)
+            await asyncio.to_thread(servers_.kill, 0)
+
+            async def read_all() -> list[list[Any]]:
+                found = await ask_shards(redis, PREFIXES, lambda pipe, prefix: pipe.get(prefix + "n"))
+                if len(found) < len(PREFIXES):
+                    raise RedisConnectionError("a part is away")
+                return list(found.values())
+
+            killed = time.monotonic()
+            assert sorted(await until_served(read_all)) == [["1"]] * 16
+            took.append(time.monotonic() - killed)
+            assert [await script([prefix + "n"], []) for prefix in PREFIXES.values()] == [2] * 16
         with capsys.disabled():
             print(f"\na replica took over after {took[0]:.1f} s; the nodes' timeout is 1.5 s")  # noqa: T201
     finally:
         servers_.down()
 
 
-def test_a_slot_that_moved_is_followed(empty: ClusterServers) -> None:
+async def test_a_slot_that_moved_is_followed(empty: ClusterServers) -> None:
     prefix = PREFIXES[0]
     old = empty.holder(prefix)
     new = (old + 1) % 3
     keys = (prefix + "n", prefix + "live")
 
-    async def test(redis: RedisClient) -> None:
-        client: Any = redis
-        script = Script(redis, COUNT)
-        assert await script([prefix + "n"], []) == 1
-        event_id = await client.xadd(prefix + "live", {"e": "version"})
-        empty.move(keys, old, new)
-        found = await ask_shards(redis, {0: prefix}, lambda pipe, prefix: pipe.get(prefix + "n"))
-        assert found == {0: ["1"]}
-        assert event_id in str(await read_stream(redis, prefix + "live", "0-0", 10))
-        assert await script([prefix + "n"], []) == 2
-
     try:
-        run(empty, test)
+        async with opened(empty) as redis:
+            client: Any = redis
+            script = Script(redis, COUNT)
+            assert await script([prefix + "n"], []) == 1
+            event_id = await client.xadd(prefix + "live", {"e": "version"})
+            empty.move(keys, old, new)
+            found = await ask_shards(redis, {0: prefix}, lambda pipe, prefix: pipe.get(prefix + "n"))
+            assert found == {0: ["1"]}
+            assert event_id in str(await read_stream(redis, prefix + "live", "0-0", 10))
+            assert await script([prefix + "n"], []) == 2
     finally:
         empty.move(keys, new, old)
 
 
-def test_a_connection_closed_under_way_counts_as_a_server_that_is_away(empty: ClusterServers) -> None:
+async def test_a_connection_closed_under_way_counts_as_a_server_that_is_away(empty: ClusterServers) -> None:
     """redis-py closes the idle connections of a node that fails while other commands already take them."""
-
-    async def test(redis: RedisClient) -> None:
+    async with opened(empty) as redis:
         key = PREFIXES[0] + "n"
         await redis.get(key)
         node: Any = redis.get_node_from_key(key)  # type: ignore[union-attr]
@@ -298,5 +273,3 @@ def test_a_connection_closed_under_way_counts_as_a_server_that_is_away(empty: Cl
             await closing
             faults |= {type(answer) for answer in answers if isinstance(answer, Exception)}
         assert faults == {RedisConnectionError}
-
-    run(empty, test)

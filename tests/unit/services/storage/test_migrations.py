@@ -1,7 +1,8 @@
 """The version of the data on a real Redis: first start, old data, steps of a migration, newer data."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from services.storage import migrations
 from services.storage.connection import open_redis
 from services.storage.key_names import KeySpace
 from services.storage.migrations import LOCK_KEY, PROGRESS_KEY, SCHEMA_KEY, SHARDS_KEY, Migration, Schema, migrated
+
+pytestmark = pytest.mark.anyio
 
 SHARDS = 3
 
@@ -42,16 +45,14 @@ class Steps:
 IN_ORDER = [(version, shard) for version in (2, 3) for shard in range(SHARDS)]
 
 
-def run(url: str, test: Callable[[Any], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(20), open_redis(RedisSettings(url=url)) as redis:
-            await test(redis)
-
-    asyncio.run(main())
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Any]:
+    async with asyncio.timeout(20), open_redis(RedisSettings(url=url)) as redis:
+        yield redis
 
 
-def test_an_empty_redis_becomes_one_of_this_version(redis_url: str) -> None:
-    async def test(redis: Any) -> None:
+async def test_an_empty_redis_becomes_one_of_this_version(redis_url: str) -> None:
+    async with opened(redis_url) as redis:
         steps = Steps()
         schema = Schema(redis, steps.migrations)
         assert await schema.stored() is None
@@ -60,24 +61,19 @@ def test_an_empty_redis_becomes_one_of_this_version(redis_url: str) -> None:
         assert await redis.get(SCHEMA_KEY) == "3"
         assert steps.done == []
 
-    run(redis_url, test)
 
-
-def test_data_without_a_version_are_version_1(redis_url: str) -> None:
-    async def test(redis: Any) -> None:
+async def test_data_without_a_version_are_version_1(redis_url: str) -> None:
+    async with opened(redis_url) as redis:
         await redis.set(SHARDS_KEY, SHARDS)
         schema = Schema(redis)
         assert await schema.stored() == 1
         await schema.claim()
         assert await redis.get(SCHEMA_KEY) == "1"
 
-    run(redis_url, test)
 
-
-def test_older_data_are_migrated_in_order_by_one_process(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_older_data_are_migrated_in_order_by_one_process(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrations, "_WAIT_S", 0.002)
-
-    async def test(redis: Any) -> None:
+    async with opened(redis_url) as redis:
         await redis.set(SHARDS_KEY, SHARDS)
         steps = Steps()
         processes = [Schema(redis, steps.migrations) for _ in range(5)]
@@ -87,12 +83,10 @@ def test_older_data_are_migrated_in_order_by_one_process(redis_url: str, monkeyp
         assert await redis.get(SCHEMA_KEY) == "3"
         assert await redis.exists(PROGRESS_KEY, LOCK_KEY) == 0
 
-    run(redis_url, test)
-
 
 @pytest.mark.parametrize("fails_at", IN_ORDER)
-def test_what_broke_off_goes_on_where_it_was(redis_url: str, fails_at: tuple[int, int]) -> None:
-    async def test(redis: Any) -> None:
+async def test_what_broke_off_goes_on_where_it_was(redis_url: str, fails_at: tuple[int, int]) -> None:
+    async with opened(redis_url) as redis:
         await redis.set(SHARDS_KEY, SHARDS)
         steps = Steps(fails_at)
         with pytest.raises(ConnectionResetError):
@@ -101,13 +95,10 @@ def test_what_broke_off_goes_on_where_it_was(redis_url: str, fails_at: tuple[int
         await Schema(redis, steps.migrations).claim()
         assert steps.done == IN_ORDER
 
-    run(redis_url, test)
 
-
-def test_a_lost_lock_ends_the_migration(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lost_lock_ends_the_migration(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrations, "_LOCK_S", 0.05)
-
-    async def test(redis: Any) -> None:
+    async with opened(redis_url) as redis:
         await redis.set(SHARDS_KEY, SHARDS)
 
         async def robbed(redis: Any, *_: object) -> int:
@@ -120,18 +111,14 @@ def test_a_lost_lock_ends_the_migration(redis_url: str, monkeypatch: pytest.Monk
         assert await redis.get(SCHEMA_KEY) == "1"
         assert await redis.get(LOCK_KEY) == "another process"
 
-    run(redis_url, test)
 
-
-def test_newer_data_are_refused_with_both_versions(redis_url: str) -> None:
-    async def test(redis: Any) -> None:
+async def test_newer_data_are_refused_with_both_versions(redis_url: str) -> None:
+    async with opened(redis_url) as redis:
         await redis.set(SCHEMA_KEY, 7)
         for method in (Schema(redis).claim, Schema(redis).steps):
             with pytest.raises(AlignXError, match=r"version 7; this release reads up to 1"):
                 await method()
         assert await redis.get(SCHEMA_KEY) == "7"
-
-    run(redis_url, test)
 
 
 def test_a_record_of_a_backup_takes_the_steps_it_lacks() -> None:

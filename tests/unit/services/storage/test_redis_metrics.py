@@ -15,6 +15,8 @@ from tests.conftest import redis_server_path, wait_until_ready
 from tests.redis_cluster import cluster_port
 from tests.unit.services.preference.rig import start_redis, stop_redis
 
+pytestmark = pytest.mark.anyio
+
 
 class Read:
     def __init__(self) -> None:
@@ -25,32 +27,29 @@ class Read:
         return self.registry.get_sample_value(f"alignx_redis_{name}", {"node": node})
 
 
-def test_a_single_server_is_read(redis_url: str) -> None:
-    async def test() -> None:
-        found = Read()
-        async with Redis.from_url(redis_url, decode_responses=True) as redis:
-            await redis.mset({"a": "1", "b": "2"})
-            await redis.config_set("maxmemory", 1 << 30)
-            await found.metrics.read(redis)
-            assert found("commands_total") == 0  # counted from the first look on
-            await redis.ping()
-            await found.metrics.read(redis)
-            await redis.config_set("maxmemory", 0)
-        assert (found("up"), found("keys"), found("memory_limit_bytes")) == (1, 2, 1 << 30)
-        assert (found("aof_last_write_ok"), found("aof_rewrite_in_progress"), found("evicted_keys")) == (1, 0, 0)
-        assert found("connected_replicas") == 0
-        assert (found("memory_bytes") or 0) > 100_000
-        assert (found("clients") or 0) >= 1
-        assert (found("commands_total") or 0) >= 2
-
-    asyncio.run(test())
+async def test_a_single_server_is_read(redis_url: str) -> None:
+    found = Read()
+    async with Redis.from_url(redis_url, decode_responses=True) as redis:
+        await redis.mset({"a": "1", "b": "2"})
+        await redis.config_set("maxmemory", 1 << 30)
+        await found.metrics.read(redis)
+        assert found("commands_total") == 0  # counted from the first look on
+        await redis.ping()
+        await found.metrics.read(redis)
+        await redis.config_set("maxmemory", 0)
+    assert (found("up"), found("keys"), found("memory_limit_bytes")) == (1, 2, 1 << 30)
+    assert (found("aof_last_write_ok"), found("aof_rewrite_in_progress"), found("evicted_keys")) == (1, 0, 0)
+    assert found("connected_replicas") == 0
+    assert (found("memory_bytes") or 0) > 100_000
+    assert (found("clients") or 0) >= 1
+    assert (found("commands_total") or 0) >= 2
 
 
-def test_a_server_that_is_gone_has_no_figures_but_that(tmp_path: Path) -> None:
+async def test_a_server_that_is_gone_has_no_figures_but_that(tmp_path: Path) -> None:
     port = cluster_port()
     server = start_redis(tmp_path, port)
 
-    async def test() -> None:
+    try:
         found = Read()
         async with Redis(port=port, decode_responses=True) as redis:
             await found.metrics.read(redis)
@@ -58,39 +57,34 @@ def test_a_server_that_is_gone_has_no_figures_but_that(tmp_path: Path) -> None:
             stop_redis(server)
             await found.metrics.read(redis)
             assert (found("up"), found("keys"), found("memory_bytes")) == (0, None, None)
-
-    try:
-        asyncio.run(test())
     finally:
         stop_redis(server)
 
 
-def test_what_a_managed_server_keeps_to_itself_is_missing_and_nothing_else(redis_url: str) -> None:
+async def test_what_a_managed_server_keeps_to_itself_is_missing_and_nothing_else(redis_url: str) -> None:
     hidden = {"aof_last_write_status", "total_commands_processed", "maxmemory", "connected_slaves"}
 
     class Managed(Redis):
         async def info(self, *_: Any, **__: Any) -> Any:
             return {field: value for field, value in (await super().info()).items() if field not in hidden}
 
-    async def test() -> None:
-        found = Read()
-        async with Managed.from_url(redis_url, decode_responses=True) as redis:
-            await found.metrics.read(redis)
-        assert found("up") == 1
-        assert (found("memory_bytes") or 0) > 100_000
-        assert [found(name) for name in ("aof_last_write_ok", "commands_total", "memory_limit_bytes")] == [None] * 3
-
-    asyncio.run(test())
+    found = Read()
+    async with Managed.from_url(redis_url, decode_responses=True) as redis:
+        await found.metrics.read(redis)
+    assert found("up") == 1
+    assert (found("memory_bytes") or 0) > 100_000
+    assert [found(name) for name in ("aof_last_write_ok", "commands_total", "memory_limit_bytes")] == [None] * 3
 
 
-def test_each_node_of_a_cluster_is_read_by_its_name_for_as_long_as_it_is_one(
+async def test_each_node_of_a_cluster_is_read_by_its_name_for_as_long_as_it_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = cluster_port()
     options = f"--port {port} --bind 127.0.0.1 --dir {tmp_path} --cluster-enabled yes --save".split()
-    server = subprocess.Popen((redis_server_path(), *options, ""), stdout=subprocess.DEVNULL)
+    server = subprocess.Popen((redis_server_path(), *options, ""), stdout=subprocess.DEVNULL)  # noqa: ASYNC220
 
-    async def test() -> None:
+    try:
+        wait_until_ready(port)
         async with Redis(port=port, decode_responses=True) as redis:
             await redis.execute_command("CLUSTER", "ADDSLOTS", *range(16_384))
             async with asyncio.timeout(10):
@@ -104,9 +98,5 @@ def test_each_node_of_a_cluster_is_read_by_its_name_for_as_long_as_it_is_one(
             monkeypatch.setattr(cluster, "get_nodes", list)  # it was replaced by another
             await found.metrics.read(cluster)
         assert [found(name, node) for name in ("up", "keys", "commands_total", "memory_bytes")] == [None] * 4
-
-    try:
-        wait_until_ready(port)
-        asyncio.run(test())
     finally:
         stop_redis(server)

@@ -20,13 +20,15 @@ from tests.conftest import free_port
 from tests.unit.services.preference.rig import Process, start_redis, stop_redis
 from tests.unit.services.preference.working import settings_for, until
 
+pytestmark = pytest.mark.anyio
+
 APPS = [create_preference_app, create_response_app, create_worker_app]
 HEADERS = {TOKEN_HEADER: "t" * 16, TENANT_HEADER: "acme"}
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(startup_check, "_AGAIN_S", 0.05)
+    monkeypatch.setattr(startup_check, "_RETRY_S", 0.05)
 
 
 def client_of(app: FastAPI) -> httpx.AsyncClient:
@@ -34,10 +36,12 @@ def client_of(app: FastAPI) -> httpx.AsyncClient:
 
 
 @pytest.mark.parametrize("create", APPS, ids=["preference", "response", "worker"])
-def test_a_process_waits_for_redis_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture, create: Any) -> None:
+async def test_a_process_waits_for_redis_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, create: Any
+) -> None:
     port, started = free_port(), list[Process]()
 
-    async def main() -> None:
+    try:
         app = create(settings_for(f"redis://127.0.0.1:{port}/0", PROFILE_ENGINE))
         async with asyncio.timeout(20), app.router.lifespan_context(app), client_of(app) as http:
             page = await http.get("/readyz")
@@ -49,9 +53,6 @@ def test_a_process_waits_for_redis_and_says_so(tmp_path: Path, caplog: pytest.Lo
                 return (await http.get("/readyz")).status_code == 200
 
             await until(ready)
-
-    try:
-        asyncio.run(main())
         told = [record for record in caplog.records if record.message == "Redis cannot serve; trying again"]
         assert {(record.levelno, vars(record)["error"]) for record in told} == {(logging.WARNING, "ConnectionError")}
         with Redis(port=port) as redis:
@@ -61,14 +62,14 @@ def test_a_process_waits_for_redis_and_says_so(tmp_path: Path, caplog: pytest.Lo
             stop_redis(process)
 
 
-def test_nothing_is_written_before_the_data_are_known_to_be_right(tmp_path: Path) -> None:
+async def test_nothing_is_written_before_the_data_are_known_to_be_right(tmp_path: Path) -> None:
     port, started = free_port(), list[Process]()
     process = start_redis(tmp_path, port)
     with Redis(port=port) as redis:
         redis.set("pi:shards", 7)
     stop_redis(process)
 
-    async def main() -> None:
+    try:
         app = create_preference_app(settings_for(f"redis://127.0.0.1:{port}/0", PROFILE_ENGINE))
         event = {"events": [{"type": "statement", "text": "I like tea"}]}
         async with asyncio.timeout(20), app.router.lifespan_context(app), client_of(app) as http:
@@ -81,9 +82,6 @@ def test_nothing_is_written_before_the_data_are_known_to_be_right(tmp_path: Path
 
             await until(told)
             assert (await http.post("/v1/users/ada/events", json=event)).status_code == 500
-
-    try:
-        asyncio.run(main())
         with Redis(port=port) as redis:
             assert set(redis.keys()) == {b"pi:shards", b"pi:schema"}  # type: ignore[arg-type]
     finally:

@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,15 +23,15 @@ from services.storage.key_names import KeySpace
 from services.storage.users import NO_STAMP, Store, encode_interaction, encode_record, event_time
 from tests.conftest import free_port
 
+pytestmark = pytest.mark.anyio
+
 IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 
 
-def run(url: str, test: Callable[[Store], Awaitable[None]], shards: int = 4) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(10), open_redis(RedisSettings(url=url, timeout_s=1)) as redis:
-            await test(Store(redis, shards))
-
-    asyncio.run(main())
+@asynccontextmanager
+async def opened(url: str, shards: int = 4) -> AsyncIterator[Store]:
+    async with asyncio.timeout(10), open_redis(RedisSettings(url=url, timeout_s=1)) as redis:
+        yield Store(redis, shards)
 
 
 # --- keys ----------------------------------------------------------------------------------------
@@ -65,24 +66,20 @@ def test_shards_are_used_evenly() -> None:
     assert min(counts) > 400
 
 
-def test_the_number_of_shards_is_kept(redis_url: str) -> None:
-    async def first(store: Store) -> None:
+async def test_the_number_of_shards_is_kept(redis_url: str) -> None:
+    async with opened(redis_url, shards=4) as store:
         await store.claim_shards()
         await store.claim_shards()
-
-    async def second(store: Store) -> None:
+    async with opened(redis_url, shards=8) as store:
         with pytest.raises(AlignXError, match=re.escape("is 8, but this Redis holds 4")):
             await store.claim_shards()
-
-    run(redis_url, first, shards=4)
-    run(redis_url, second, shards=8)
 
 
 # --- reads ---------------------------------------------------------------------------------------
 
 
-def test_an_unknown_user_has_nothing(redis_url: str) -> None:
-    async def test(store: Store) -> None:
+async def test_an_unknown_user_has_nothing(redis_url: str) -> None:
+    async with opened(redis_url) as store:
         for read in (store.state, store.preferences):
             with pytest.raises(UserUnknown):
                 await read("acme", "ada")
@@ -96,11 +93,9 @@ def test_an_unknown_user_has_nothing(redis_url: str) -> None:
         assert await store.dead_letters("acme", "ada", None, 5) == []
         assert await store.tenant_quality("acme") == {}
 
-    run(redis_url, test)
 
-
-def test_state_reads_the_small_numbers_and_what_is_missing_is_zero(redis_url: str) -> None:
-    async def test(store: Store) -> None:
+async def test_state_reads_the_small_numbers_and_what_is_missing_is_zero(redis_url: str) -> None:
+    async with opened(redis_url) as store:
         redis: Any = store.redis
         key = store.keys.user("acme", "ada").state
         await redis.hset(key, "born", "5")
@@ -112,11 +107,9 @@ def test_state_reads_the_small_numbers_and_what_is_missing_is_zero(redis_url: st
         assert (state.events, state.pending, state.cursor) == (7, 2, "5-0")
         assert state.quality == {"profile": Prequential(comparisons=3, accuracy=0.8333, mean_probability=0.7)}
 
-    run(redis_url, test)
 
-
-def test_the_stamp_changes_with_every_write_of_the_profile(redis_url: str) -> None:
-    async def test(store: Store) -> None:
+async def test_the_stamp_changes_with_every_write_of_the_profile(redis_url: str) -> None:
+    async with opened(redis_url) as store:
         redis: Any = store.redis
         keys = store.keys.user("acme", "ada")
         await redis.set(keys.profile, dumps(EMPTY))
@@ -125,11 +118,9 @@ def test_the_stamp_changes_with_every_write_of_the_profile(redis_url: str) -> No
         await redis.hset(keys.state, "edits", 1)
         assert (await store.profile("acme", "ada"))[0] == "5:2:1"
 
-    run(redis_url, test)
 
-
-def test_the_profile_is_the_summary_until_a_version_is(redis_url: str) -> None:
-    async def test(store: Store) -> None:
+async def test_the_profile_is_the_summary_until_a_version_is(redis_url: str) -> None:
+    async with opened(redis_url) as store:
         redis: Any = store.redis
         keys = store.keys.user("acme", "ada")
         await redis.hset(keys.state, mapping={"born": 5, "n": 3, "pend": 3})
@@ -143,11 +134,9 @@ def test_the_profile_is_the_summary_until_a_version_is(redis_url: str) -> None:
         with pytest.raises(UserUnknown):
             await store.preferences("other", "ada")
 
-    run(redis_url, test)
 
-
-def test_versions_are_read_newest_first_with_the_current_one(redis_url: str) -> None:
-    async def test(store: Store) -> None:
+async def test_versions_are_read_newest_first_with_the_current_one(redis_url: str) -> None:
+    async with opened(redis_url) as store:
         redis: Any = store.redis
         keys = store.keys.user("acme", "ada")
         records = {n: encode_record(_version(n)) for n in range(3, 7)}
@@ -163,11 +152,9 @@ def test_versions_are_read_newest_first_with_the_current_one(redis_url: str) -> 
             with pytest.raises(VersionUnknown):
                 await store.version("acme", "ada", number)
 
-    run(redis_url, test)
 
-
-def test_events_are_read_from_either_end(redis_url: str) -> None:
-    async def test(store: Store) -> None:
+async def test_events_are_read_from_either_end(redis_url: str) -> None:
+    async with opened(redis_url) as store:
         log = store.keys.user("acme", "ada").log
         redis: Any = store.redis
         ids = [await redis.xadd(log, {"d": encode_interaction(PostInteraction(text=f"p{n}"))}) for n in range(5)]
@@ -178,20 +165,16 @@ def test_events_are_read_from_either_end(redis_url: str) -> None:
         received = (await store.events("acme", "ada", None, 1))[0].received_at
         assert abs((datetime.now(UTC) - received).total_seconds()) < 60
 
-    run(redis_url, test)
 
-
-def test_the_first_id_needs_no_readable_event(redis_url: str) -> None:
-    async def test(store: Store) -> None:
+async def test_the_first_id_needs_no_readable_event(redis_url: str) -> None:
+    async with opened(redis_url) as store:
         await store.redis.xadd(store.keys.user("acme", "ada").log, {"d": "{broken"}, id="7-1")
         assert await store.first_id("acme", "ada", "0-0") == "7-1"
         assert await store.first_id("acme", "ada", "7-1") == ""
 
-    run(redis_url, test)
 
-
-def test_dead_letters_come_in_pages_readable_or_not(redis_url: str) -> None:
-    async def test(store: Store) -> None:
+async def test_dead_letters_come_in_pages_readable_or_not(redis_url: str) -> None:
+    async with opened(redis_url) as store:
         redis: Any = store.redis
         dead, post = store.keys.user("acme", "ada").dead, PostInteraction(text="p")
         await redis.xadd(dead, {"id": "1-0", "d": encode_interaction(post), "error": "too long"}, id="9000-0")
@@ -202,11 +185,9 @@ def test_dead_letters_come_in_pages_readable_or_not(redis_url: str) -> None:
         assert (second.event_id, second.interaction) == ("2-0", None)
         assert await store.dead_letters("acme", "ada", place, 10) == [("9001-0", second)]
 
-    run(redis_url, test)
 
-
-def test_a_tenants_quality_is_summed_over_its_shards(redis_url: str) -> None:
-    async def test(store: Store) -> None:
+async def test_a_tenants_quality_is_summed_over_its_shards(redis_url: str) -> None:
+    async with opened(redis_url) as store:
         redis: Any = store.redis
         for shard in range(2):
             sums = {"a%3Ab:profile.n": 2, "a%3Ab:profile.ok": 1 + shard / 2, "a%3Ab:profile.p": 1.1, "b:profile.n": 9}
@@ -217,18 +198,14 @@ def test_a_tenants_quality_is_summed_over_its_shards(redis_url: str) -> None:
             "engine": Prequential(comparisons=1, accuracy=1.0, mean_probability=0.9),
         }
 
-    run(redis_url, test)
-
 
 # --- outages -------------------------------------------------------------------------------------
 
 
-def test_a_redis_that_does_not_answer_is_unavailable() -> None:
-    async def test(store: Store) -> None:
+async def test_a_redis_that_does_not_answer_is_unavailable() -> None:
+    async with opened(f"redis://127.0.0.1:{free_port()}/0") as store:
         with pytest.raises(StoreUnavailable):
             await store.ready()
-
-    run(f"redis://127.0.0.1:{free_port()}/0", test)
 
 
 # --- encodings -----------------------------------------------------------------------------------
@@ -247,8 +224,8 @@ def _version(number: int) -> SummaryVersion:
     return SummaryVersion(version=number, text=f"text {number}", source="profile", created_at=datetime.now(UTC))
 
 
-def test_a_profile_of_another_release_is_folded_anew(redis_url: str) -> None:
-    async def test(store: Store) -> None:
+async def test_a_profile_of_another_release_is_folded_anew(redis_url: str) -> None:
+    async with opened(redis_url) as store:
         keys = store.keys.user("acme", "ada")
         events = [PostInteraction(text=f"Bread number {n} rose well.") for n in range(3)]
         expected = EMPTY
@@ -258,5 +235,3 @@ def test_a_profile_of_another_release_is_folded_anew(redis_url: str) -> None:
         await store.redis.hset(keys.state, mapping={"born": 1, "n": 3})
         await store.redis.set(keys.profile, '{"v": -1}')
         assert (await store.profile("acme", "ada"))[1] == expected
-
-    run(redis_url, test)

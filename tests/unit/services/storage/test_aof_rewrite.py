@@ -11,11 +11,11 @@ from redis.asyncio.cluster import ClusterNode
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
-from services.preference import erase
-from services.preference.erase import Erasure
+from services.storage import aof_rewrite
+from services.storage.aof_rewrite import AofRewriter
 from tests.conftest import free_port
 from tests.unit.services.preference.rig import start_redis, stop_redis
-from tests.unit.services.preference.served import Served, run
+from tests.unit.services.preference.served import serving
 from tests.unit.services.preference.working import until
 
 CANARY = "a canary nobody else says"
@@ -27,27 +27,26 @@ def on_disk(folder: Path) -> bool:
 
 
 @pytest.mark.parametrize("shutdown", [False, True])
-def test_an_erased_text_leaves_the_disk(tmp_path: Path, shutdown: bool) -> None:
+@pytest.mark.anyio
+async def test_an_erased_text_leaves_the_disk(tmp_path: Path, shutdown: bool) -> None:
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
-
-    async def test(served: Served) -> None:
-        await served.put(CANARY)
-        await served.put("stays", user="bob")
-        assert on_disk(tmp_path)
-        assert (await served.http.delete("/v1/users/ada")).status_code == 204
-        assert on_disk(tmp_path)
-        if not shutdown:
-            await until(gone)
-            assert (await served.http.get("/v1/users/bob/preferences")).status_code == 200
 
     async def gone() -> bool:
         return not on_disk(tmp_path)
 
     server = start_redis(tmp_path, port)
     try:
-        run(url, test, redis={"url": url, "rewrite_after_erase_s": 60 if shutdown else 0.1})
-        asyncio.run(until(gone))
+        async with serving(url, redis={"url": url, "rewrite_after_erase_s": 60 if shutdown else 0.1}) as served:
+            await served.put(CANARY)
+            await served.put("stays", user="bob")
+            assert on_disk(tmp_path)
+            assert (await served.http.delete("/v1/users/ada")).status_code == 204
+            assert on_disk(tmp_path)
+            if not shutdown:
+                await until(gone)
+                assert (await served.http.get("/v1/users/bob/preferences")).status_code == 200
+        await until(gone)
     finally:
         stop_redis(server)
 
@@ -73,9 +72,9 @@ class Played:
 
 def played(redis: Played, requests: int = 3, every_s: float = 0.01, open_s: float = 0.1) -> Played:
     async def main() -> None:
-        async with Erasure.open(cast("Redis", redis), every_s) as asked:
+        async with AofRewriter.open(cast("Redis", redis), every_s, close_pause_s=0.01, close_timeout_s=0.2) as rewriter:
             for _ in range(requests):
-                asked.request()
+                rewriter.request()
             await asyncio.sleep(open_s)
 
     asyncio.run(main())
@@ -90,10 +89,8 @@ def test_one_rewrite_serves_many_erasures() -> None:
     assert played(Played(aof=0)).asked == 0
 
 
-def test_a_rewrite_that_must_wait_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rewrite_that_must_wait_is_tried_again() -> None:
     assert played(Played(BUSY, RedisConnectionError())).begun == 1
-    monkeypatch.setattr(erase, "_LAST_PAUSE_S", 0.01)
-    monkeypatch.setattr(erase, "_LAST_S", 0.2)
     assert played(Played(BUSY), every_s=60).begun == 1
     assert played(Played(*[BUSY] * 999), every_s=60).begun == 0
 
@@ -116,7 +113,7 @@ def test_only_the_servers_that_are_still_due_are_asked_again(monkeypatch: pytest
             raise BUSY
         return True
 
-    monkeypatch.setattr(erase, "servers", lambda _redis: [first, second])
-    monkeypatch.setattr(erase, "ask_server", ask)
+    monkeypatch.setattr(aof_rewrite, "list_servers", lambda _redis: [first, second])
+    monkeypatch.setattr(aof_rewrite, "ask_server", ask)
     played(Played())
     assert asked == [first.name, second.name, second.name]

@@ -1,0 +1,112 @@
+"""What the queue's scripts take and answer, and the calls that an update comes from.
+
+Redis stores these calls as one text, `<request id> <traceparent>,…`: the first few since the last update,
+until nothing waits any more. They have a key of their own: so long a field would make Redis store the
+user's state in its larger form for good.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from opentelemetry.trace import Span
+
+from services.server.logging import REQUEST_ID
+from services.tracing import traceparent_of
+
+
+@dataclass(frozen=True, slots=True)
+class PrequentialSums:
+    """Sums of prequential tests: choices, correct predictions (a tie counts half), probability of the chosen."""
+
+    count: int = 0
+    hits: float = 0.0
+    mass: float = 0.0
+
+    @classmethod
+    def from_probabilities(cls, probabilities: Sequence[float]) -> "PrequentialSums":
+        hits = sum(0.5 if p == 0.5 else float(p > 0.5) for p in probabilities)
+        return cls(len(probabilities), hits, sum(probabilities))
+
+    def arguments(self) -> dict[str, Any]:
+        """For a script, which adds floats by their texts."""
+        return {"count": self.count, "hits": repr(self.hits), "mass": repr(self.mass)}
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Encoded events of one user, and the profile that includes them."""
+
+    events: Sequence[str]
+    stamp: str
+    """Of the state that the profile was made from."""
+    profile: bytes
+    scored: PrequentialSums = PrequentialSums()
+    idempotency_key: str = ""
+    digest: str = ""
+    at_once: bool = False
+    """Whether the update starts without waiting for more events."""
+    call: str = ""
+    """The call that brings the events (`Origin`)."""
+
+
+class AppendResult(NamedTuple):
+    ids: tuple[str, ...]
+    pending: int
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A user whom a worker holds under a lease."""
+
+    tenant: str
+    user: str
+    member: str
+    token: str
+    cursor: str
+    version: int
+    pending: int
+    cap: int
+    """At most this many events in this update; 0 is no cap."""
+    suspect: bool
+    """The next event has killed workers before and must not be tried again."""
+    rebuild: str
+    """Id of the requested rebuild; empty for none."""
+    born: str
+    last_id: str
+    """The newest event at the time of the claim."""
+    calls: str = ""
+    """The calls that asked for the update (`Origin`)."""
+    at_ms: int = 0
+    """Time of the claim, by Redis's clock."""
+
+
+class ClaimResult(NamedTuple):
+    expired: int
+    """Leases that had run out."""
+    claim: Claim | None
+
+
+class RetryResult(NamedTuple):
+    pending: int
+    moved: list[tuple[str, str]]
+    """The old and the new id of each event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A call that asked for an update."""
+
+    request_id: str = ""
+    traceparent: str = ""
+
+
+def encode_origin(span: Span) -> str:
+    """The current call as it is stored; `span` is its part that leads to the update."""
+    return f"{REQUEST_ID.get()} {traceparent_of(span)}".strip()
+
+
+def parse_origins(calls: str) -> list[Origin]:
+    """The stored calls, oldest first."""
+    return [Origin(*call.split(" ", 1)) for call in calls.split(",") if call]
