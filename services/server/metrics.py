@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from uuid import uuid4
 
 from opentelemetry.context import attach, detach
@@ -17,6 +16,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode, set_sp
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from alignx import __version__
 from services.errors import error_tree
 from services.server.logging import ARRIVED, REQUEST_ID
 from services.settings import LATENCY_BUCKETS_S, TracingSettings
@@ -32,7 +32,7 @@ def create_registry(service: str) -> CollectorRegistry:
     build = Gauge(
         "alignx_build_info", "Always 1; the labels say which service runs in which version", about, registry=registry
     )
-    build.labels(service, version("alignx-serve")).set(1)
+    build.labels(service, __version__).set(1)
     return registry
 
 
@@ -70,7 +70,7 @@ async def recorded_spans(service: str, settings: TracingSettings) -> AsyncIterat
     # Behind the gateway the caller is the gateway, which has decided.
     trusting = settings.trust_callers or service != "gateway"
     provider = create_provider(service, settings.endpoint, settings.sample, trusting=trusting)
-    record_with(provider.get_tracer("alignx", version("alignx-serve")))
+    record_with(provider.get_tracer("alignx", __version__))
     try:
         yield
     finally:

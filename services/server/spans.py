@@ -6,7 +6,6 @@ certificates from OpenTelemetry's own variables, such as OTEL_EXPORTER_OTLP_HEAD
 
 import random
 from collections.abc import Sequence
-from importlib.metadata import version
 
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -16,6 +15,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult, TraceIdRatioBased
 from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
+
+from alignx import __version__
 
 _TRACES = "/v1/traces"
 
@@ -47,7 +48,7 @@ def create_provider(service: str, endpoint: str, sample: float, *, trusting: boo
     """Records the spans of one process. A trace of a trusted caller is recorded if the caller records its part;
     one that another caller records, or that begins here, with the probability `sample`."""
     url = endpoint.rstrip("/").removesuffix(_TRACES) + _TRACES
-    resource = Resource.create({"service.name": f"alignx-{service}", "service.version": version("alignx-serve")})
+    resource = Resource.create({"service.name": f"alignx-{service}", "service.version": __version__})
     root = TraceIdRatioBased(sample)
     sampler = ParentBased(root) if trusting else ParentBased(root, remote_parent_sampled=RandomSampler(sample))
     provider = TracerProvider(sampler=sampler, resource=resource)
