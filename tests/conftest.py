@@ -6,6 +6,7 @@ left out with a line that says so, and make runs them in .venv-training.
 """
 
 import importlib.util
+import secrets
 import shutil
 import socket
 import subprocess
@@ -45,10 +46,27 @@ def redis_server_path() -> str:
     return str(Path(wheel.origin).with_name("bin") / "redis-server")
 
 
+_reserved: list[socket.socket] = []
+
+
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port that nothing listens on, nor will any other process of the tests while this one runs.
+
+    A UDP socket on it marks it as taken. Ports that the system gives to connections begin above, and so
+    do the buses of cluster nodes, which listen 10 000 ports higher.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(10_000)
+        mark = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            mark.bind(("127.0.0.1", port))
+            with socket.socket() as listener:
+                listener.bind(("127.0.0.1", port))
+        except OSError:
+            mark.close()
+        else:
+            _reserved.append(mark)
+            return port
 
 
 @pytest.fixture(scope="session")

@@ -166,7 +166,7 @@ def test_an_engine_that_refuses_all_loses_nothing_and_is_hardly_asked(
             with pytest.raises(EngineUnavailable, match="refused this input"):
                 await bench.worker.pace.ready()
             mended.set()
-            await until(lambda: caught_up(bench, *users), within_s=2)
+            await until(lambda: caught_up(bench, *users), within_s=5)
             await bench.worker.pace.ready()
         for place, user in enumerate(users):
             current = await bench.store.preferences(TENANT, user)
@@ -194,7 +194,7 @@ def test_users_whose_data_are_refused_hold_up_nobody(redis_url: str) -> None:
             await until(lambda: tried(bench))
             for place, user in enumerate(others):
                 await bench.put(f"u{place + 10}n1", user=user)
-            await until(lambda: caught_up(bench, *others), within_s=3)
+            await until(lambda: caught_up(bench, *others))
         for user in poisoned:
             assert (await bench.store.state(TENANT, user)).pending == 1
             assert await bench.store.dead_letters(TENANT, user, None, 9) == []
@@ -203,7 +203,8 @@ def test_users_whose_data_are_refused_hold_up_nobody(redis_url: str) -> None:
         return bench.mock.met["refused"] >= len(poisoned)
 
     mock = MockEngine(lambda prompt: "refused" if "bad" in prompt else "")
-    run(redis_url, test, mock, engine={"breaker_failures": 5}, queue={"tenant_in_flight": 100})
+    engine = {"breaker_failures": 5, "breaker_cooldown_s": 60}
+    run(redis_url, test, mock, engine=engine, queue={"tenant_in_flight": 100})
 
 
 def test_a_worker_whose_engine_refuses_says_so_and_stays_ready(redis_url: str) -> None:

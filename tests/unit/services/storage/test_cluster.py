@@ -31,6 +31,8 @@ PREFIXES = {shard: f"pi:{{{shard}}}:" for shard in range(16)}
 COUNT = "return redis.call('INCR', KEYS[1])"
 WITHIN_S = 15.0
 
+pytestmark = pytest.mark.xdist_group("cluster")  # one cluster for all
+
 Test = Callable[[RedisClient], Awaitable[None]]
 
 
