@@ -73,10 +73,7 @@ ci:  ## The same and the containers, as .ci/run has it
 
 installs: .venv-engine/.ready .venv-training/.ready $(TINY)
 
-# What Debian's packages bring: Prometheus, and Chromium where this may install it.
-system: .venv/.test
-	docker/local/prometheus.sh $(BIN)
-	docker/local/chromium.sh
+system: .venv/.system
 
 check: .venv/.test  ## Linters, types, import contracts
 	$(call timed,linters and types,$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports)
@@ -86,11 +83,11 @@ unit: .venv/.test  ## Unit tests of the services on a real Redis, four at a time
 	$(call timed,unit tests,$(BIN)/pytest -q $(XDIST) $(UNIT) tests/unit tests/contract tests/test_architecture.py)
 
 cover-unit: export COVERAGE_FILE := $(CURDIR)/.coverage-unit
-cover-unit: .venv/.test .venv-engine/.ready system
+cover-unit: .venv-engine/.ready .venv/.system
 	$(BIN)/coverage run -m pytest $(XDIST) $(UNIT) --ignore=tests/live --ignore=tests/chaos --ignore=tests/browser
 
 cover-live: export COVERAGE_FILE := $(CURDIR)/.coverage-live
-cover-live: .venv/.test .venv-engine/.ready $(TINY) system
+cover-live: .venv-engine/.ready $(TINY) .venv/.system
 	$(BIN)/coverage run -m pytest tests/live tests/chaos tests/browser
 
 cover-services: .venv/.test
@@ -110,7 +107,7 @@ train-smoke: .venv-training/.ready .venv-engine/.ready  ## The whole chain of tr
 verl: .venv-verl/.ready  ## The tests of the verl plugin, in an environment of their own
 	$(call timed,tests of the verl plugin,.venv-verl/bin/python -m pytest tests/unit/training/verl --confcutdir=tests/unit/training/verl -W default)
 
-live: .venv/.test .venv-engine/.ready $(TINY) system  ## The tests on real parts alone
+live: .venv-engine/.ready $(TINY) .venv/.system  ## The tests on real parts alone
 	$(BIN)/pytest tests/live tests/chaos tests/browser
 
 test-containers: .venv/.test  ## Builds the containers, uses them, kills them one by one (needs a Docker engine, or root to start one)
@@ -156,6 +153,12 @@ clean:  ## Removes what make has installed; var/ (data, secrets) stays
 .venv/.test: docker/test.lock .venv/.run
 	@echo "Setting up the tests …"
 	@$(INSTALL) .venv -r docker/test.lock
+	@touch $@
+
+# What Debian's packages bring: Prometheus, and Chromium where this may install it.
+.venv/.system: .venv/.test
+	@docker/local/prometheus.sh $(BIN)
+	@docker/local/chromium.sh
 	@touch $@
 
 # torch comes first and alone: what follows is locked and installed without dependencies, because

@@ -3,7 +3,7 @@
     python docker/local/parts.py TARGET …
 
 Two lines a target say when it starts and how long it took. When one fails the others are stopped, and the end of its
-log is printed with the names of the failed tests last. Logs are in var/test/, and `times` there lists all durations.
+log is printed with the names of the failed tests last. Logs are in var/test/, where `times` lists all durations.
 """
 
 import os
@@ -21,6 +21,7 @@ LANES = 2
 SHOWN_LINES = 150
 STOP_S = 60.0
 FAILURE = re.compile(r"^(?:FAILED|ERROR) .*", re.MULTILINE)
+OMISSION = re.compile(r"WARNING: .* NOT tested.*")
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,15 @@ def start(name: str) -> Part:
 
 def finish(part: Part) -> bool:
     """Reports a target that has ended; whether it passed."""
+    text = part.log.read_text(errors="replace")
     if part.process.returncode == 0:
+        for omission in OMISSION.findall(text):
+            say(omission)
         line = f"== {part.name}: {part.seconds()} s"
         say(line)
         with (LOGS / "times").open("a") as times:
             times.write(line + "\n")
         return True
-    text = part.log.read_text(errors="replace")
     say("\n".join(text.splitlines()[-SHOWN_LINES:]))
     failures = "".join(f"\n{failure}" for failure in dict.fromkeys(FAILURE.findall(text)))
     say(f"== {part.name} failed after {part.seconds()} s; its whole log is {part.log}{failures}")
