@@ -15,8 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-LOGS = ROOT / "var" / "test"
+LOGS = Path("var/test")
 LANES = 2
 SHOWN_LINES = 150
 STOP_S = 60.0
@@ -58,10 +57,10 @@ def say(line: str) -> None:
 
 
 def start(name: str) -> Part:
-    say(f"-- {name} starts, its log is {log_of(name).relative_to(ROOT)}")
+    say(f"-- {name} starts, its log is {log_of(name)}")
     with log_of(name).open("wb") as log:
         command = [os.environ.get("MAKE", "make"), "--no-print-directory", name]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     return Part(name, process, time.monotonic())
 
 
