@@ -5,6 +5,7 @@ Tests of training and evaluation need torch, which the services' environment doe
 left out with a line that says so, and make runs them in .venv-training.
 """
 
+import atexit
 import importlib.util
 import secrets
 import shutil
@@ -46,9 +47,6 @@ def redis_server_path() -> str:
     return str(Path(wheel.origin).with_name("bin") / "redis-server")
 
 
-_reserved: list[socket.socket] = []
-
-
 def free_port() -> int:
     """A port that nothing listens on, nor will any other process of the tests while this one runs.
 
@@ -65,7 +63,7 @@ def free_port() -> int:
         except OSError:
             mark.close()
         else:
-            _reserved.append(mark)
+            atexit.register(mark.close)
             return port
 
 
