@@ -32,6 +32,9 @@ UNIT := --ignore=tests/unit/training --ignore=tests/unit/evaluation
 # $(call timed,what,command): runs it and says how long it took.
 timed = @started=$$(date +%s); echo "== $(1)"; $(2) && echo "== $(1): $$(($$(date +%s) - started)) s"
 
+# Nothing compiles what uv installs but its first import, and a torch or vLLM that is compiled anew each time takes twice as long.
+export PYTHONDONTWRITEBYTECODE :=
+
 .NOTPARALLEL:
 .PHONY: help up model-named engine-possible down status demo quick test ci check unit system installs cover-unit cover-live \
 	cover-services cover-training train-smoke verl live test-containers bench eval eval-engine lock format clean
