@@ -100,5 +100,7 @@ def run(names: list[str]) -> bool:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell in the background would have its children ignore the first
+        signal.signal(number, signal.default_int_handler)
     LOGS.mkdir(parents=True, exist_ok=True)
     sys.exit(not run(sys.argv[1:]))
