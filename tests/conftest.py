@@ -5,7 +5,9 @@ Tests of training and evaluation need torch, which the services' environment doe
 left out with a line that says so, and make runs them in .venv-training.
 """
 
+import atexit
 import importlib.util
+import secrets
 import shutil
 import socket
 import subprocess
@@ -46,9 +48,23 @@ def redis_server_path() -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port that nothing listens on, nor will any other process of the tests while this one runs.
+
+    A UDP socket on it marks it as taken. Ports that the system gives to connections begin above, and so
+    do the buses of cluster nodes, which listen 10 000 ports higher.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(10_000)
+        mark = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            mark.bind(("127.0.0.1", port))
+            with socket.socket() as listener:
+                listener.bind(("127.0.0.1", port))
+        except OSError:
+            mark.close()
+        else:
+            atexit.register(mark.close)
+            return port
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ it was given at the first start. `by_hand` builds the cluster by commands, as re
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,20 +21,7 @@ from redis.exceptions import RedisError
 from tests.conftest import free_port, redis_server_path
 
 SLOTS = 16_384
-_BUS_OFFSET = 10_000
-"""The nodes talk to each other on their port plus this."""
 _READY_S = 30.0
-
-
-def cluster_port() -> int:
-    """A free port whose bus port is free too."""
-    while True:
-        port = free_port()
-        if port + _BUS_OFFSET > 65_535:
-            continue
-        with socket.socket() as bus:
-            if bus.connect_ex(("127.0.0.1", port + _BUS_OFFSET)):
-                return port
 
 
 class ClusterServers:
@@ -44,7 +30,7 @@ class ClusterServers:
     def __init__(self, home: Path, primaries: int = 3, replicas: int = 0) -> None:
         self.home = home
         self.primaries = primaries
-        self.ports = [cluster_port() for _ in range(primaries + replicas)]
+        self.ports = [free_port() for _ in range(primaries + replicas)]
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
 
     @property

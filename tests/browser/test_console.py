@@ -1,7 +1,7 @@
 """The web console as a person uses it, in a real Chromium, on the real suite.
 
 Needs a Chromium on the path (Debian: `apt-get install chromium`). Where there is none the tests are
-skipped and say so; `.ci/run` installs it when it may.
+skipped and say so; `make test` installs it when it may.
 """
 
 import re
@@ -22,7 +22,7 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-backgroun
 def page() -> Iterator[Page]:
     path = shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
-        pytest.skip("no Chromium on the path: the console is NOT tested in a browser")
+        pytest.skip("no Chromium on the path: WARNING: the console is NOT tested in a browser")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
         page = browser.new_page(viewport={"width": 1280, "height": 1600})

@@ -35,7 +35,7 @@ from tests.live.suite import SERVICES, Suite
 pytestmark = pytest.mark.live
 
 WINDOW = "5m"
-ROUNDS = 3
+ROUNDS = 2
 LATE_CHATS = 60
 CHAT = ({"role": "user", "content": "What should I cook tonight?"},)
 SETTINGS = {

@@ -160,7 +160,7 @@ async def test_an_engine_that_refuses_all_loses_nothing_and_is_hardly_asked(
             with pytest.raises(EngineUnavailable, match="refused this input"):
                 await bench.dispatcher.backoff.ready()
             mended.set()
-            await until(lambda: caught_up(bench, *users), within_s=2)
+            await until(lambda: caught_up(bench, *users), within_s=5)
             await bench.dispatcher.backoff.ready()
         for place, user in enumerate(users):
             current = await bench.store.preferences(TENANT, user)
@@ -185,7 +185,7 @@ async def test_users_whose_data_are_refused_hold_up_nobody(redis_url: str) -> No
             await until(lambda: tried(bench))
             for place, user in enumerate(others):
                 await bench.put(f"u{place + 10}n1", user=user)
-            await until(lambda: caught_up(bench, *others), within_s=3)
+            await until(lambda: caught_up(bench, *others))
         for user in poisoned:
             assert (await bench.store.state(TENANT, user)).pending == 1
             assert await bench.store.dead_letters(TENANT, user, None, 9) == []

@@ -98,7 +98,7 @@ async def benched(url: str, mock: MockEngine | None = None, **blocks: dict[str, 
             yield Bench(redis, store, queue, mock, settings, updater, dispatcher, registry)
 
 
-async def until(true: Callable[[], Awaitable[bool]], within_s: float = 5.0) -> None:
+async def until(true: Callable[[], Awaitable[bool]], within_s: float = 15.0) -> None:
     async with asyncio.timeout(within_s):
         while not await _holds(true):  # noqa: ASYNC110  # what is waited for happens elsewhere
             await asyncio.sleep(0.01)

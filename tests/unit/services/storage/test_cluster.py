@@ -28,7 +28,7 @@ from services.storage.connection import (
 )
 from tests.redis_cluster import ClusterServers
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("cluster")]  # one cluster for all
 
 PREFIXES = {shard: f"pi:{{{shard}}}:" for shard in range(16)}
 COUNT = "return redis.call('INCR', KEYS[1])"

@@ -11,8 +11,7 @@ from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
 from services.storage.redis_metrics import RedisMetrics
-from tests.conftest import redis_server_path, wait_until_ready
-from tests.redis_cluster import cluster_port
+from tests.conftest import free_port, redis_server_path, wait_until_ready
 from tests.unit.services.preference.rig import start_redis, stop_redis
 
 pytestmark = pytest.mark.anyio
@@ -46,7 +45,7 @@ async def test_a_single_server_is_read(redis_url: str) -> None:
 
 
 async def test_a_server_that_is_gone_has_no_figures_but_that(tmp_path: Path) -> None:
-    port = cluster_port()
+    port = free_port()
     server = start_redis(tmp_path, port)
 
     try:
@@ -79,7 +78,7 @@ async def test_what_a_managed_server_keeps_to_itself_is_missing_and_nothing_else
 async def test_each_node_of_a_cluster_is_read_by_its_name_for_as_long_as_it_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port = cluster_port()
+    port = free_port()
     options = f"--port {port} --bind 127.0.0.1 --dir {tmp_path} --cluster-enabled yes --save".split()
     server = subprocess.Popen((redis_server_path(), *options, ""), stdout=subprocess.DEVNULL)  # noqa: ASYNC220
 
