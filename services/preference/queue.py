@@ -48,13 +48,21 @@ class Queue:
         self.summary = summary
         self.keys = KeySpace(queue.shards)
         self._scripts = {name: Script(redis, read_script("services.preference", name)) for name in SCRIPTS}
+        self._script_settings = queue.model_dump() | {
+            "batch_events": summary.batch_events,
+            "keep_versions": summary.keep_versions,
+            "keep_events": summary.keep_events,
+            "keep_dead_letters": KEEP_DEAD_LETTERS,
+            "live_ms": LIVE_MS,
+        }
+        """The argument `settings` of every script."""
         self.unreachable_shards = 0
         """Shards without an answer at the latest question to all of them."""
 
     async def append(self, tenant: str, user: str, new: Append) -> AppendResult | None:
         """Stores the events and the profile if the user is still at the stamp; None if not.
         Raises BacklogFull, QueueFull, IdempotencyMismatch."""
-        keys, limit = self.keys.user(tenant, user), self.settings
+        keys = self.keys.user(tenant, user)
         answer = await self._ask(
             "append",
             [keys.state, keys.log, keys.ready, keys.idempotency, keys.profile, keys.quality, keys.calls],
@@ -62,13 +70,9 @@ class Queue:
             *new.events,
             member=keys.member,
             stamp=new.stamp,
-            debounce_ms=0 if new.at_once else limit.debounce_ms,
-            max_wait_ms=limit.max_wait_ms,
-            user_backlog=limit.user_backlog,
-            shard_backlog=limit.shard_backlog,
+            at_once=new.at_once,
             idempotency_key=new.idempotency_key,
             digest=new.digest,
-            idempotency_ms=limit.idempotency_s * 1000,
             scored=new.scored.arguments(),
             tenant=keys.tenant,
             call=new.call,
@@ -81,25 +85,16 @@ class Queue:
             case "FULL":
                 raise self._backlog_full(answer["pending"], len(new.events))
             case "BUSY":
-                raise QueueFull(retry_after=5, limit=limit.shard_backlog)
+                raise QueueFull(retry_after=5, limit=self.settings.shard_backlog)
             case _:
                 return None
 
     async def claim(self, shard: int, worker: str, crowding: Iterable[str] = ()) -> ClaimResult:
         """A due user of the shard, if there is one. The users of `crowding` tenants, named as in members,
         are passed over."""
-        prefix, limit = self.keys.shard_prefix(shard), self.settings
-        answer = await self._ask(
-            "claim",
-            [prefix + "ready", prefix + "leases", prefix + "tok"],
-            user_prefix=prefix + "u:",
-            worker=worker,
-            lease_ms=limit.lease_ms,
-            tenant_in_flight=limit.tenant_in_flight,
-            crash_retries=limit.data_retries,
-            batch_events=self.summary.batch_events,
-            crowding=list(crowding),
-        )
+        prefix = self.keys.shard_prefix(shard)
+        names = [prefix + "ready", prefix + "leases", prefix + "tok"]
+        answer = await self._ask("claim", names, user_prefix=prefix + "u:", worker=worker, crowding=list(crowding))
         fields = answer.get("claim")
         if not fields:
             return ClaimResult(answer["expired"], None)
@@ -138,9 +133,8 @@ class Queue:
 
     async def beat(self, claim: Claim) -> bool:
         """Extends the lease; False when it is lost."""
-        keys, lease_ms = self.keys.user(claim.tenant, claim.user), self.settings.lease_ms
-        names = [keys.state, keys.leases]
-        return bool(await self._run("beat", names, member=claim.member, token=claim.token, lease_ms=lease_ms))
+        keys = self.keys.user(claim.tenant, claim.user)
+        return bool(await self._run("beat", [keys.state, keys.leases], member=claim.member, token=claim.token))
 
     async def commit(self, claim: Claim, record: SummaryVersion, cursor: str, applied: int) -> bool:
         """Makes `record` current if nobody wrote in between; False when fenced or in conflict."""
@@ -156,9 +150,6 @@ class Queue:
             new_cursor=cursor,
             applied=applied,
             rebuild=claim.rebuild,
-            keep_versions=self.summary.keep_versions,
-            keep_events=self.summary.keep_events,
-            live_ms=LIVE_MS,
             calls=claim.calls,
         )
         return bool(status == "OK")
@@ -176,8 +167,6 @@ class Queue:
             profile,
             expected=expected,
             stamp=stamp,
-            keep_versions=self.summary.keep_versions,
-            live_ms=LIVE_MS,
         )
         if answer["status"] == "STALE":
             current = answer["version"]
@@ -189,7 +178,7 @@ class Queue:
     ) -> str:
         """Ends an update that failed; returns what follows, as fail.lua names it. A refusal is the engine's
         fault unless it has served another user, claimed at `served_ms`, since it last refused this one."""
-        keys, limit = self.keys.user(claim.tenant, claim.user), self.settings
+        keys = self.keys.user(claim.tenant, claim.user)
         status = await self._run(
             "fail",
             [keys.state, keys.ready, keys.leases, keys.log, keys.dead, keys.calls],
@@ -199,11 +188,6 @@ class Queue:
             first_id=first_id,
             batch=batch,
             error=error,
-            data_retries=limit.data_retries,
-            event_failures=limit.event_failures,
-            backoff_ms=limit.backoff_ms,
-            backoff_max_ms=limit.backoff_max_ms,
-            keep_dead_letters=KEEP_DEAD_LETTERS,
             rebuild=claim.rebuild,
             served_ms=served_ms,
         )
@@ -212,8 +196,7 @@ class Queue:
     async def publish(self, claim: Claim, event: str, data: str) -> bool:
         """Adds to the user's live stream; False when the lease is lost."""
         keys = self.keys.user(claim.tenant, claim.user)
-        names = [keys.state, keys.live]
-        return bool(await self._run("publish", names, token=claim.token, event=event, data=data, live_ms=LIVE_MS))
+        return bool(await self._run("publish", [keys.state, keys.live], token=claim.token, event=event, data=data))
 
     async def record_quality(self, claim: Claim, scored: PrequentialSums) -> None:
         """Adds the engine's tests of the summary to the sums of the user and the tenant."""
@@ -233,11 +216,9 @@ class Queue:
     async def retry_dead_letters(self, tenant: str, user: str, event_ids: Sequence[str], call: str = "") -> RetryResult:
         """Puts dead letters back at the end of the queue, in their order: those of `event_ids`, or all, as far
         as the backlog has room. Raises UserUnknown and BacklogFull."""
-        keys, backlog = self.keys.user(tenant, user), self.settings.user_backlog
+        keys = self.keys.user(tenant, user)
         names = [keys.state, keys.ready, keys.log, keys.dead, keys.calls]
-        answer = await self._ask(
-            "retry", names, member=keys.member, user_backlog=backlog, call=call, event_ids=list(event_ids)
-        )
+        answer = await self._ask("retry", names, member=keys.member, call=call, event_ids=list(event_ids))
         if answer["status"] == "UNKNOWN":
             raise UserUnknown
         if answer["status"] == "FULL":
@@ -255,7 +236,7 @@ class Queue:
         return bool(await self._run("forget", [keys.ready, keys.leases, *keys.own], member=keys.member))
 
     async def _run(self, script: str, keys: Sequence[str], *texts: str | bytes, **arguments: Any) -> Any:
-        return await self._scripts[script].run(keys, *texts, **arguments)
+        return await self._scripts[script].run(keys, *texts, settings=self._script_settings, **arguments)
 
     async def _ask(self, script: str, keys: Sequence[str], *texts: str | bytes, **arguments: Any) -> dict[str, Any]:
         """The answer of a script that answers a JSON document."""

@@ -1,6 +1,7 @@
 """Prometheus metrics of the preference service and its worker. No label names a user."""
 
 from collections.abc import Iterable
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -31,24 +32,15 @@ class QualityMetrics:
     """Prequential tests of summaries over all users; divide the sums by the count."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        label = ("scorer", "source")
-        self.comparisons = Counter(
-            "alignx_prequential_comparisons",
-            "Choices that a summary was tested on before it saw them",
-            label,
-            registry=registry,
+        counter, label = partial(Counter, registry=registry), ("scorer", "source")
+        self.comparisons = counter(
+            "alignx_prequential_comparisons", "Choices that a summary was tested on before it saw them", label
         )
-        self.correct = Counter(
-            "alignx_prequential_correct",
-            "Tested choices that the summary predicted, a tie counting half",
-            label,
-            registry=registry,
+        self.correct = counter(
+            "alignx_prequential_correct", "Tested choices that the summary predicted, a tie counting half", label
         )
-        self.probability = Counter(
-            "alignx_prequential_probability",
-            "Sum of the probabilities given to what users chose",
-            label,
-            registry=registry,
+        self.probability = counter(
+            "alignx_prequential_probability", "Sum of the probabilities given to what users chose", label
         )
 
     def add(self, scorer: str, source: str, scored: PrequentialSums) -> None:
@@ -66,100 +58,74 @@ def _start_at_zero(counter: Counter, values: Iterable[str]) -> None:
 
 
 def _versions(registry: CollectorRegistry) -> Counter:
-    return Counter(
-        "alignx_summary_versions",
-        "Summary versions written, by what wrote them (streaming, full, profile, user, rollback)",
-        ("source",),
-        registry=registry,
-    )
+    about = "Summary versions written, by what wrote them (streaming, full, profile, user, rollback)"
+    return Counter("alignx_summary_versions", about, ("source",), registry=registry)
 
 
 class IngestMetrics:
-    """What the preference service accepts."""
+    """Metrics of the preference service."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
         self.quality = QualityMetrics(registry)
-        self.events = Counter("alignx_events_accepted", "Interactions stored", ("type",), registry=registry)
-        self.replays = Counter("alignx_events_replayed", "Calls answered from their Idempotency-Key", registry=registry)
-        self.moved = Counter(
-            "alignx_profile_conflicts", "Appends made again because another writer came first", registry=registry
-        )
-        self.delay = Histogram(
+        self.events = counter("alignx_events_accepted", "Interactions stored", ("type",))
+        self.replays = counter("alignx_events_replayed", "Calls answered from their Idempotency-Key")
+        self.moved = counter("alignx_profile_conflicts", "Appends made again because another writer came first")
+        self.delay = histogram(
             "alignx_event_to_profile_seconds",
             "Seconds from a call's arrival until the profile with its events is stored",
             buckets=_PROFILE_BUCKETS,
-            registry=registry,
         )
         self.versions = _versions(registry)
-        self.rollbacks = Counter("alignx_rollbacks", "Summaries taken back to an older version", registry=registry)
-        self.rebuilds = Counter("alignx_rebuilds", "Summaries asked to be written anew", registry=registry)
-        self.dead_retries = Counter(
-            "alignx_dead_letter_retries", "Dead letters that a caller put back into the queue", registry=registry
-        )
-        self.erasures = Counter("alignx_erasures", "Users erased", registry=registry)
-        self.streams = Gauge("alignx_summary_streams", "Open summary streams", registry=registry)
+        self.rollbacks = counter("alignx_rollbacks", "Summaries taken back to an older version")
+        self.rebuilds = counter("alignx_rebuilds", "Summaries asked to be written anew")
+        self.dead_retries = counter("alignx_dead_letter_retries", "Dead letters that a caller put back into the queue")
+        self.erasures = counter("alignx_erasures", "Users erased")
+        self.streams = gauge("alignx_summary_streams", "Open summary streams")
 
 
 class WorkerMetrics:
-    """What a worker does with them."""
+    """Metrics of a worker."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
         self.quality = QualityMetrics(registry)
-        self.updates = Counter(
-            "alignx_updates",
-            f"Updates ended, by outcome ({', '.join(_OUTCOMES)})",
-            ("outcome",),
-            registry=registry,
-        )
+        self.updates = counter("alignx_updates", f"Updates ended, by outcome ({', '.join(_OUTCOMES)})", ("outcome",))
         _start_at_zero(self.updates, _OUTCOMES)
-        self.seconds = Histogram(
-            "alignx_update_duration_seconds", "Seconds from claim to commit", buckets=_UPDATE_BUCKETS, registry=registry
+        self.seconds = histogram(
+            "alignx_update_duration_seconds", "Seconds from claim to commit", buckets=_UPDATE_BUCKETS
         )
-        self.events = Histogram(
-            "alignx_update_events", "Events that one update took in", buckets=_EVENTS_BUCKETS, registry=registry
-        )
-        self.delay = Histogram(
+        self.events = histogram("alignx_update_events", "Events that one update took in", buckets=_EVENTS_BUCKETS)
+        self.delay = histogram(
             "alignx_event_to_summary_seconds",
             "Seconds from the oldest event of an update to its commit",
             buckets=_UPDATE_BUCKETS,
-            registry=registry,
         )
-        self.retries = Counter(
+        self.retries = counter(
             "alignx_update_retries",
             "Updates given back to be tried again, by what was at fault (engine, data)",
             ("fault",),
-            registry=registry,
         )
         _start_at_zero(self.retries, ("engine", "data"))
-        self.dead = Counter(
-            "alignx_dead_letters", "Events set aside because no update could take them in", registry=registry
-        )
-        self.unusable = Counter(
+        self.dead = counter("alignx_dead_letters", "Events set aside because no update could take them in")
+        self.unusable = counter(
             "alignx_unusable_replies",
             f"Replies of the engine to updates that were no summary, by reason ({', '.join(REPLY_FAULTS)})",
             ("reason",),
-            registry=registry,
         )
         _start_at_zero(self.unusable, REPLY_FAULTS)
         self.versions = _versions(registry)
-        self.chars = Histogram(
-            "alignx_summary_chars", "Characters of a new summary", buckets=_CHARS_BUCKETS, registry=registry
-        )
-        self.expiries = Counter("alignx_lease_expiries", "Leases of silent workers given back", registry=registry)
-        self.guarded = Counter(
-            "alignx_summary_guard_removals",
-            "Summaries from which the guard removed something",
-            ("rule",),
-            registry=registry,
+        self.chars = histogram("alignx_summary_chars", "Characters of a new summary", buckets=_CHARS_BUCKETS)
+        self.expiries = counter("alignx_lease_expiries", "Leases of silent workers given back")
+        self.guarded = counter(
+            "alignx_summary_guard_removals", "Summaries from which the guard removed something", ("rule",)
         )
         _start_at_zero(self.guarded, GUARD_RULES)
-        self.concurrency = Gauge(
-            "alignx_worker_concurrency", "Updates this worker allows itself at once", registry=registry
-        )
-        self.in_flight = Gauge("alignx_updates_in_flight", "Updates under way", registry=registry)
-        self.waiting = Gauge("alignx_queue_users_waiting", "Users that wait for an update", registry=registry)
-        self.overdue = Gauge(
-            "alignx_queue_oldest_overdue_seconds",
-            "Seconds by which the oldest waiting update is late",
-            registry=registry,
+        self.concurrency = gauge("alignx_worker_concurrency", "Updates this worker allows itself at once")
+        self.in_flight = gauge("alignx_updates_in_flight", "Updates under way")
+        self.waiting = gauge("alignx_queue_users_waiting", "Users that wait for an update")
+        self.overdue = gauge(
+            "alignx_queue_oldest_overdue_seconds", "Seconds by which the oldest waiting update is late"
         )

@@ -14,7 +14,6 @@ or word replaces or outweighs what was inferred of it.
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import exp, log, sqrt
-from operator import mul
 from typing import NamedTuple
 
 from alignx.schemas.items import Item
@@ -31,6 +30,7 @@ from services.profile.statistics import (
     Profile,
     clip,
     distance,
+    dot,
     fade_at,
 )
 from services.profile.style_features import INDEX, words
@@ -109,7 +109,7 @@ def _scores(profile: Profile, coefficients: list[float], views: Sequence[ItemFea
     for view in views:
         value = _topics(profile, view)
         if view.style is not None:
-            value += trust * _dot(coefficients, distance(view.style, middle, 1.0))
+            value += trust * dot(coefficients, distance(view.style, middle, 1.0))
         if view.price is not None:
             value += coefficients[PRICE] * clip(view.price - usual.price, 1.0)
         if view.year is not None:
@@ -124,7 +124,7 @@ def margin(
     profile: Profile, coefficients: list[float], first: ItemFeatures, second: ItemFeatures, difference: Sequence[float]
 ) -> float:
     """The difference of the `_scores` of two items whose `contrast` is known."""
-    value = _dot(coefficients, difference) + _topics(profile, first) - _topics(profile, second)
+    value = dot(coefficients, difference) + _topics(profile, first) - _topics(profile, second)
     if first.year is not None and second.year is not None:
         usual = year_taken(profile)
         value += year_fit(usual, first.year) - year_fit(usual, second.year)
@@ -161,10 +161,6 @@ def contrast(first: ItemFeatures, second: ItemFeatures) -> list[float]:
     if first.price is not None and second.price is not None:
         difference[PRICE] = clip(first.price - second.price, 2.0)
     return difference
-
-
-def _dot(first: Iterable[float], second: Iterable[float]) -> float:
-    return float(sum(map(mul, first, second)))
 
 
 def _topics(profile: Profile, view: ItemFeatures) -> float:

@@ -167,9 +167,9 @@ def parse_writing(text: str) -> Stated:
             _add_clause(statement[own.end() :], mentioned, MAX_OBJECT_TERMS, bare=1.0 if own["taken"] else 0.0)
             stated.terms.update({word: value for word, value in mentioned.terms.items() if value})
         elif (verdict := _VERDICT.search(statement)) and _OPTION.search(statement):
-            _add_part(statement[: verdict.start()], 1.0 if verdict["good"] else -1.0, False, stated, MAX_OBJECT_TERMS)
+            _add_part(statement[: verdict.start()], 1.0 if verdict["good"] else -1.0, stated, MAX_OBJECT_TERMS)
             if not verdict["good"]:
-                _add_part(statement[verdict.end() :], -1.0, False, stated, MAX_OBJECT_TERMS)
+                _add_part(statement[verdict.end() :], -1.0, stated, MAX_OBJECT_TERMS)
     return stated
 
 
@@ -199,12 +199,12 @@ def _add_clause(clause: str, stated: Stated, limit: int = MAX_STATED_TERMS, bare
         sign = 1.0 if cue["like"] else -1.0
         if first and cue[0] in _INSTEAD:
             continue
-        _add_part(clause[start : cue.start()], sign if first else value, of_writing, stated, limit)
+        _add_part(clause[start : cue.start()], sign if first else value, stated, limit, of_writing=of_writing)
         value, start, first = sign, cue.end(), False
-    _add_part(clause[start:], value, of_writing, stated, limit)
+    _add_part(clause[start:], value, stated, limit, of_writing=of_writing)
 
 
-def _add_part(part: str, value: float, of_writing: bool, stated: Stated, limit: int) -> None:
+def _add_part(part: str, value: float, stated: Stated, limit: int, *, of_writing: bool = False) -> None:
     tokens = words(part)
     for word in tokens:
         if of_writing and word in _CUES:

@@ -1,7 +1,8 @@
 """The statistics that the fast profile keeps of one user: bounded, immutable, fading with age."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import mul
 from typing import NamedTuple
 
 from services.profile.style_features import FEATURES
@@ -95,6 +96,10 @@ def distance(here: Sequence[float], there: Sequence[float], bound: float) -> lis
 def fade_at(table: tuple[float, ...], age: int) -> float:
     """What is left of 1 after `age` events; nothing past the end of the table."""
     return table[age] if age < len(table) else 0.0
+
+
+def dot(first: Iterable[float], second: Iterable[float]) -> float:
+    return float(sum(map(mul, first, second)))
 
 
 def clip(value: float, bound: float) -> float:

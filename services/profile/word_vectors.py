@@ -9,13 +9,12 @@ user has several sorts: an item is as near as the NEAREST few of them. The sum i
 
 from collections.abc import Sequence
 from math import isfinite, sqrt
-from operator import mul
 from typing import NamedTuple
 
 from alignx.schemas.interactions import ClickInteraction, Interaction, PurchaseInteraction, RatingInteraction
 from alignx.schemas.items import Item, item_text
 from services.profile.item_features import trust
-from services.profile.statistics import FADE, clip
+from services.profile.statistics import FADE, clip, dot
 from services.profile.style_features import words
 
 SCALE = 10.0
@@ -92,7 +91,7 @@ def nearness(
     direction = _direction([entry for entry in known if not entry[0].alone], width)
     most = max(NEAREST, MAX_PRODUCTS // (len(items) * max(width, 1)))
     alone = [_of_length_one(vector) for lesson, vector in known if lesson.alone][:most]
-    near = [(_dot(direction, vector) + _nearest(alone, vector)) / _length(vector) for vector in map(list, items)]
+    near = [(dot(direction, vector) + _nearest(alone, vector)) / _length(vector) for vector in map(list, items)]
     middle = sum(near) / len(near)
     if not isfinite(middle):
         raise ValueError("embeddings that are no finite numbers")
@@ -111,7 +110,7 @@ def _direction(known: Sequence[tuple[Lesson, Vector]], width: int) -> list[float
 
 def _nearest(taken: Sequence[Vector], item: Vector) -> float:
     """Mean cosine, times the item's length, of the nearest few, drawn to nothing as a direction is."""
-    best = sorted((_dot(vector, item) for vector in taken), reverse=True)[:NEAREST]
+    best = sorted((dot(vector, item) for vector in taken), reverse=True)[:NEAREST]
     return sum(best) / len(best) * len(taken) / (len(taken) + PRIOR) if best else 0.0
 
 
@@ -121,8 +120,4 @@ def _of_length_one(vector: Vector) -> list[float]:
 
 
 def _length(vector: Vector) -> float:
-    return sqrt(_dot(vector, vector)) or 1.0
-
-
-def _dot(first: Vector, second: Vector) -> float:
-    return float(sum(map(mul, first, second)))
+    return sqrt(dot(vector, vector)) or 1.0

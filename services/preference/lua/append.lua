@@ -4,12 +4,11 @@
 -- include add_scores.lua
 -- Accepts events of one user: all of them, once, or none.
 -- KEYS       state log ready idempotency profile quality calls
--- arguments  member stamp debounce_ms max_wait_ms user_backlog shard_backlog idempotency_key digest
---            idempotency_ms scored{count hits mass} tenant call
+-- arguments  member stamp at_once idempotency_key digest scored{count hits mass} tenant call settings
 -- ARGV       2 profile, 3... events
 -- Answers    {status: OK | REPLAY, pending, ids} | {status: FULL, pending} | {status: MISMATCH | MOVED | BUSY}
 local state, log, ready, idempotency, profile, quality, calls = unpack(KEYS)
-local key, digest = arguments.idempotency_key, arguments.digest
+local key, digest, settings = arguments.idempotency_key, arguments.digest, arguments.settings
 local FIRST_EVENT = 3
 local count = #ARGV - FIRST_EVENT + 1
 local now = clock_ms()
@@ -36,8 +35,8 @@ end
 
 -- The profile was made from this very state. If another writer came in between, the caller makes it again.
 if table.concat({born or '0', events, fields[7] or '0'}, ':') ~= arguments.stamp then return answer('MOVED') end
-if pending + count > arguments.user_backlog then return answer('FULL', pending) end
-if pending == 0 and redis.call('ZCARD', ready) >= arguments.shard_backlog then return answer('BUSY') end
+if pending + count > settings.user_backlog then return answer('FULL', pending) end
+if pending == 0 and redis.call('ZCARD', ready) >= settings.shard_backlog then return answer('BUSY') end
 
 local ids = {}
 for index = FIRST_EVENT, #ARGV do ids[#ids + 1] = redis.call('XADD', log, '*', 'd', ARGV[index]) end
@@ -49,9 +48,10 @@ note_call(calls, arguments.call)
 if arguments.scored.count > 0 then add_scores('profile', state, quality, arguments.tenant, arguments.scored) end
 
 if key ~= '' then
-  local expires = now + arguments.idempotency_ms
+  local lifetime_ms = settings.idempotency_s * 1000
+  local expires = now + lifetime_ms
   redis.call('HSET', idempotency, key, expires .. ' ' .. digest .. ' ' .. table.concat(ids, ' '))
-  redis.call('PEXPIRE', idempotency, arguments.idempotency_ms)
+  redis.call('PEXPIRE', idempotency, lifetime_ms)
   -- Two random fields at each write keep the expired share small without a scan.
   for _, other in ipairs(redis.call('HRANDFIELD', idempotency, 2)) do
     local other_expires = redis.call('HGET', idempotency, other):match('^(%d+)')
@@ -62,7 +62,7 @@ end
 if not owner then
   local first = pending > 0 and tonumber(fields[5] or now) or now
   if pending == 0 then redis.call('HSET', state, 't0', now) end
-  local due = math.min(now + arguments.debounce_ms, first + arguments.max_wait_ms)
+  local due = math.min(now + (arguments.at_once and 0 or settings.debounce_ms), first + settings.max_wait_ms)
   redis.call('ZADD', ready, math.max(due, tonumber(fields[6] or 0)), arguments.member)
 end
 return answer('OK', pending + count, ids)

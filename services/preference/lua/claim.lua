@@ -2,12 +2,12 @@
 -- include clock.lua
 -- Hands one due user of a shard to a worker. First releases the users of workers that went silent.
 -- KEYS       ready leases token
--- arguments  user_prefix worker lease_ms tenant_in_flight crash_retries batch_events
---            crowding[] (tenants as in members; their users are passed over)
+-- arguments  user_prefix worker settings crowding[] (tenants as in members; their users are passed over)
 -- Answers    {expired, claim: {member token cursor version pending cap suspect rebuild born last_id calls at_ms}},
 --            without `claim` when no user is due
 local ready, leases, token_key = unpack(KEYS)
-local prefix, lease, retries = arguments.user_prefix, arguments.lease_ms, arguments.crash_retries
+local prefix, settings = arguments.user_prefix, arguments.settings
+local lease, retries = settings.lease_ms, settings.data_retries
 local WINDOW, CROWDED_WINDOW, DEFER_MS = 32, 128, 100
 local SPREAD = 7919 -- a prime: neighbours get distant delays
 local now = clock_ms()
@@ -25,7 +25,7 @@ for index, member in ipairs(expired) do
     redis.call('ZADD', ready, now + delay, member)
     -- A batch that keeps killing its worker is halved like one that keeps failing.
     local fields = redis.call('HMGET', state, 'cap', 'pend')
-    local size = math.min(tonumber(fields[1] or arguments.batch_events), tonumber(fields[2] or 1))
+    local size = math.min(tonumber(fields[1] or settings.batch_events), tonumber(fields[2] or 1))
     if size > 1 and crashes >= retries then
       redis.call('HSET', state, 'crash', 0, 'cap', math.floor(size / 2))
     elseif crashes >= 2 * retries then
@@ -82,7 +82,7 @@ end
 local answer = {expired = #expired}
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', ready, '-inf', now, 'LIMIT', 0, window)) do
   local tenant = member:match('^[^:]*')
-  if (in_flight[tenant] or 0) >= arguments.tenant_in_flight then
+  if (in_flight[tenant] or 0) >= settings.tenant_in_flight then
     redis.call('ZADD', ready, now + DEFER_MS, member)
   elseif not crowding[tenant] then
     answer.claim = claim(member)

@@ -4,8 +4,7 @@
 -- include postponed.lua
 -- Makes a new summary version current, moves the cursor, releases the user.
 -- KEYS       state ready leases summary versions log live calls
--- arguments  member token version cursor new_cursor applied rebuild keep_versions keep_events live_ms
---            calls (as claimed)
+-- arguments  member token version cursor new_cursor applied rebuild calls (as claimed) settings
 -- ARGV       2 record
 -- Answers    OK | FENCED | CONFLICT
 local state, ready, leases, summary, versions, log, live, calls_key = unpack(KEYS)
@@ -15,7 +14,7 @@ if tonumber(fields[2] or 0) ~= arguments.version then return 'CONFLICT' end
 if (fields[3] or '0-0') ~= arguments.cursor then return 'CONFLICT' end
 local now = clock_ms()
 
-write_version(state, summary, versions, live, arguments.version + 1, ARGV[2], arguments)
+write_version(state, summary, versions, live, arguments.version + 1, ARGV[2], arguments.settings)
 redis.call('HSET', state, 'cur', arguments.new_cursor)
 -- Earlier releases kept the calls in the field `from`.
 redis.call('HDEL', state, 'own', 'tok', 'fail', 'crash', 'cap', 'suspect', 'strikes', 'hold', 'refused', 'from')
@@ -33,7 +32,7 @@ if pending <= 0 then
   pending = left
   again = again or (left == 0 and resume_postponed(state))
 end
-redis.call('XTRIM', log, 'MAXLEN', '~', arguments.keep_events + pending)
+redis.call('XTRIM', log, 'MAXLEN', '~', arguments.settings.keep_events + pending)
 if pending > 0 or again then
   redis.call('HSET', state, 't0', now)
   redis.call('ZADD', ready, now, arguments.member)

@@ -4,7 +4,7 @@
 -- Writes a version by hand (a user's edit, a rollback). An update under way then conflicts and is made again
 -- from the new text.
 -- KEYS       state summary versions live profile
--- arguments  expected (version) stamp keep_versions live_ms
+-- arguments  expected (version) stamp settings
 -- ARGV       2 record, 3 profile or ''
 -- Answers    {status: OK | STALE, version} | {status: MOVED}
 local state, summary, versions, live, profile = unpack(KEYS)
@@ -19,5 +19,5 @@ if ARGV[3] ~= '' then
   redis.call('HINCRBY', state, 'edits', 1)
 end
 if not fields[1] then redis.call('HSET', state, 'born', clock_ms()) end
-write_version(state, summary, versions, live, version + 1, ARGV[2], arguments)
+write_version(state, summary, versions, live, version + 1, ARGV[2], arguments.settings)
 return cjson.encode({status = 'OK', version = version + 1})

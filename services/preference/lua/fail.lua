@@ -3,13 +3,12 @@
 -- include postponed.lua
 -- Ends an update that failed and decides what happens next.
 -- KEYS       state ready leases log dead_letters calls
--- arguments  member token kind(engine | refusal | data | release) first_id batch error data_retries event_failures
---            backoff_ms backoff_max_ms keep_dead_letters rebuild
+-- arguments  member token kind(engine | refusal | data | release) first_id batch error rebuild settings
 --            served_ms (when the latest update of another user that the engine served was claimed; 0 for none)
 -- Answers    FENCED | RETRY | ENGINE (a refusal that is the engine's fault) | HALVED | DEAD | DROPPED | POSTPONED
 local state, ready, leases, log, dead_letters, calls = unpack(KEYS)
 local member, kind, first_id, batch = arguments.member, arguments.kind, arguments.first_id, arguments.batch
-local rebuild = arguments.rebuild
+local rebuild, settings = arguments.rebuild, arguments.settings
 if redis.call('HGET', state, 'tok') ~= arguments.token then return 'FENCED' end
 local now = clock_ms()
 redis.call('HDEL', state, 'own', 'tok')
@@ -27,7 +26,7 @@ end
 
 local function back_off()
   local strikes = redis.call('HINCRBY', state, 'strikes', 1)
-  local delay = math.min(arguments.backoff_ms * 2 ^ math.min(strikes - 1, 20), arguments.backoff_max_ms)
+  local delay = math.min(settings.backoff_ms * 2 ^ math.min(strikes - 1, 20), settings.backoff_max_ms)
   redis.call('HSET', state, 'hold', now + delay)
   requeue(delay)
 end
@@ -51,11 +50,11 @@ if kind == 'refusal' then
     return 'ENGINE'
   end
   local single = batch <= 1 and rebuild == ''
-  if redis.call('HINCRBY', state, 'fail', 1) < (single and arguments.event_failures or arguments.data_retries) then
+  if redis.call('HINCRBY', state, 'fail', 1) < (single and settings.event_failures or settings.data_retries) then
     back_off()
     return 'RETRY'
   end
-elseif not suspect and redis.call('HINCRBY', state, 'fail', 1) < arguments.data_retries then
+elseif not suspect and redis.call('HINCRBY', state, 'fail', 1) < settings.data_retries then
   requeue(0)
   return 'RETRY'
 end
@@ -79,7 +78,7 @@ if batch > 1 then
 end
 local entry = redis.call('XRANGE', log, first_id, first_id)[1]
 if entry then
-  redis.call('XADD', dead_letters, 'MAXLEN', '~', arguments.keep_dead_letters, '*',
+  redis.call('XADD', dead_letters, 'MAXLEN', '~', settings.keep_dead_letters, '*',
     'id', first_id, 'd', entry[2][2], 'error', arguments.error)
   redis.call('XDEL', log, first_id)
 end

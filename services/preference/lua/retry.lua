@@ -5,7 +5,7 @@
 -- Puts dead letters back into the queue: those of `event_ids`, or all, as many as the backlog has room for.
 -- Ids that are no dead letters (any more) are passed over.
 -- KEYS       state ready log dead_letters calls
--- arguments  member user_backlog call event_ids[]
+-- arguments  member call event_ids[] settings
 -- Answers    {status: OK, pending, moved: [[event_id, new_id], ...]} | {status: FULL, pending} | {status: UNKNOWN}
 local state, ready, log, dead_letters, calls = unpack(KEYS)
 local fields = redis.call('HMGET', state, 'born', 'own', 'pend')
@@ -16,7 +16,7 @@ if #arguments.event_ids > 0 then
   for _, id in ipairs(arguments.event_ids) do selection[id] = true end
 end
 local pending = tonumber(fields[3] or 0)
-local room = arguments.user_backlog - pending
+local room = arguments.settings.user_backlog - pending
 if room <= 0 and redis.call('XLEN', dead_letters) > 0 then
   return cjson.encode({status = 'FULL', pending = pending})
 end

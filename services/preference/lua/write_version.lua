@@ -1,11 +1,10 @@
 -- Makes `record` the current summary, version `newest`, keeps the one before it and drops the oldest.
--- `limits` has keep_versions and live_ms.
-local function write_version(state, summary, versions, live, newest, record, limits)
+local function write_version(state, summary, versions, live, newest, record, settings)
   local previous = redis.call('GET', summary)
   if previous then
     redis.call('HSET', versions, newest - 1, previous)
     local older = redis.call('HLEN', versions)
-    while older > limits.keep_versions - 1 do
+    while older > settings.keep_versions - 1 do
       redis.call('HDEL', versions, newest - older)
       older = older - 1
     end
@@ -13,5 +12,5 @@ local function write_version(state, summary, versions, live, newest, record, lim
   redis.call('SET', summary, record)
   redis.call('HSET', state, 'ver', newest)
   redis.call('XADD', live, 'MAXLEN', '~', 64, '*', 'e', 'version', 'd', newest)
-  redis.call('PEXPIRE', live, limits.live_ms)
+  redis.call('PEXPIRE', live, settings.live_ms)
 end
