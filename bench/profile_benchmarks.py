@@ -29,8 +29,8 @@ from evaluation.converters.__main__ import BENCHMARKS
 from evaluation.scoring.choice_scores import folded, offered
 from evaluation.scoring.metrics import right as hit
 from evaluation.scoring.profile_scores import popular
-from services.profile.fold import with_own_text
-from services.profile.item_features import read_item
+from services.profile.fold import apply_own_text
+from services.profile.item_features import extract_features
 from services.profile.render import render
 from services.profile.scoring import scores
 from services.profile.statistics import EMPTY, Profile
@@ -95,13 +95,13 @@ def _taken(event: Interaction) -> Item:
 
 
 def _labels(item: Item) -> tuple[str, ...]:
-    return read_item(item).categories
+    return extract_features(item).categories
 
 
 def measure(name: str, source: Source, limit: int | None) -> list[Row]:
     users = users_of(source, limit)
     profiles = [folded(user.history) for user in users]
-    texts = [with_own_text(EMPTY, render(profile)) for profile in profiles]
+    texts = [apply_own_text(EMPTY, render(profile)) for profile in profiles]
     turned = [folded(case.history) for case in flipped(users, FLIPPED, seed=SEED)]
 
     def hits(known: Sequence[Profile], *, popularity: bool = True) -> list[float]:

@@ -29,7 +29,7 @@ from gateway.rate_limits import Allowance
 from services.errors import KeyUnknown, StoreUnavailable
 from services.server.app import STORE_FAULTS
 from services.settings import Settings
-from services.storage.connection import RedisClient, Script, answers, is_refusal, read_script
+from services.storage.connection import RedisClient, Script, is_refusal, ping, read_script
 from services.storage.key_names import ALL_API_KEYS, TENANTS, api_key, tenant_api_keys
 
 _KEY_FORM = re.compile(r"ax_([a-z0-9]{4,32})_([A-Za-z0-9-]{32,128})", re.ASCII)
@@ -97,7 +97,7 @@ class KeyStore:
         self._admit = Script(redis, read_script("gateway", "admit"))
 
     async def ping(self) -> None:
-        await _answer(answers(self._redis))
+        await _answer(ping(self._redis))
 
     async def admit(self, key: ApiKey) -> Admission | None:
         """Checks the key and takes a token, in one round trip; None for an unknown id."""

@@ -17,9 +17,9 @@ from alignx.schemas.items import POPULARITY_FIELD, Item, ItemFields
 from evaluation.cases.cases import Case, flipped, has_other_side
 from evaluation.conditions import Protocol
 from evaluation.scoring.choice_scores import Choice, foreseen, offered, profile_of
-from services.profile.fold import with_own_text
+from services.profile.fold import apply_own_text
 from services.profile.render import render
-from services.profile.scoring import probabilities, scores, shares
+from services.profile.scoring import probabilities, scores, softmax
 from services.profile.statistics import EMPTY, Profile
 from services.profile.word_vectors import Vector, lessons, nearness, text_of
 
@@ -29,7 +29,7 @@ def by_profile(cases: Sequence[Case], _: Protocol) -> list[Choice]:
 
 
 def by_text(cases: Sequence[Case], _: Protocol) -> list[Choice]:
-    return [_choice(with_own_text(EMPTY, render(profile_of(case))), case) for case in cases]
+    return [_choice(apply_own_text(EMPTY, render(profile_of(case))), case) for case in cases]
 
 
 def turned(cases: Sequence[Case], protocol: Protocol) -> list[Choice]:
@@ -73,7 +73,7 @@ def by_meaning(cases: Sequence[Case], vectors: Mapping[str, Vector], *, counted:
         known = scores(profile_of(case), case.target.query, popular(case) if counted else offered(case))
         learned = [vectors[lesson.text] for lesson in taught]
         near = nearness(taught, learned, texts, [vectors[text] for text in texts])
-        choices.append(Choice(tuple(shares([one + other for one, other in zip(known, near, strict=True)]))))
+        choices.append(Choice(tuple(softmax([one + other for one, other in zip(known, near, strict=True)]))))
     return choices
 
 

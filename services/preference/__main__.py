@@ -20,7 +20,7 @@ from services.server.store import require_store
 from services.settings import Settings, load_settings
 from services.storage.aof_rewrite import AofRewriter
 from services.storage.connection import open_redis
-from services.storage.startup_check import Opening
+from services.storage.startup_check import StartupCheck
 from services.storage.users import Store
 
 PORT = 8101
@@ -35,13 +35,13 @@ def create_preference_app(settings: Settings) -> FastAPI:
         async with (
             open_redis(settings.redis) as redis,
             AofRewriter.open(redis, settings.redis.rewrite_after_erase_s) as rewriter,
-            Opening.of(store := Store(redis, settings.queue.shards)) as opening,
+            StartupCheck.open(store := Store(redis, settings.queue.shards)) as startup,
         ):
             queue, drain = Queue(redis, settings.queue, settings.summary), state_of(app, Process).drain
-            yield PreferenceState(opening, PreferenceService(store, queue, settings, metrics, rewriter, drain))
+            yield PreferenceState(startup, PreferenceService(store, queue, settings, metrics, rewriter, drain))
 
     def checks(app: FastAPI) -> Mapping[str, Check]:
-        return {"redis": state_of(app, PreferenceState).opening.ready}
+        return {"redis": state_of(app, PreferenceState).startup.ready}
 
     app = create_app(
         service="preference",

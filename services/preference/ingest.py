@@ -18,7 +18,7 @@ from services.preference.edits import create_rollback
 from services.preference.queue import Queue
 from services.preference.queue_records import Append, AppendResult, PrequentialSums, encode_origin
 from services.preference.update_metrics import IngestMetrics
-from services.profile.fold import fold, with_own_text
+from services.profile.fold import apply_own_text, fold
 from services.profile.serialize import dumps
 from services.profile.statistics import Profile
 from services.server.logging import ARRIVED
@@ -79,7 +79,7 @@ class Ingest:
         """Makes the user's own text current; the profile's text starts with it from then on. Raises StaleVersion."""
 
         async def replace_text(profile: Profile) -> Profile:
-            return with_own_text(profile, record.text)
+            return apply_own_text(profile, record.text)
 
         await self._rewrite(tenant, user, expected, record, replace_text)
 

@@ -29,7 +29,7 @@ from services.server.state import Process, state_of
 from services.settings import Settings, load_settings
 from services.storage.connection import open_redis
 from services.storage.redis_metrics import RedisMetrics
-from services.storage.startup_check import Opening
+from services.storage.startup_check import StartupCheck
 from services.storage.users import Store
 
 PORT = 8103
@@ -42,8 +42,8 @@ class WorkerState:
     checks: Mapping[str, Check]
 
 
-async def _run(dispatcher: Dispatcher, opening: Opening) -> None:
-    await opening.wait()
+async def _run(dispatcher: Dispatcher, startup: StartupCheck) -> None:
+    await startup.wait()
     await dispatcher.run()
 
 
@@ -64,16 +64,16 @@ def create_worker_app(settings: Settings) -> FastAPI:
         async with (
             open_redis(settings.redis) as redis,
             Engine.open(settings.engine, engine_metrics.observe) as engine,
-            Opening.of(store := Store(redis, settings.queue.shards)) as opening,
+            StartupCheck.open(store := Store(redis, settings.queue.shards)) as startup,
         ):
             queue = Queue(redis, settings.queue, settings.summary)
             updater = Updater(store, queue, engine, settings, metrics)
             dispatcher = Dispatcher(queue, updater, settings, metrics, state_of(app, Process).tracer)
             engine_metrics.watch(engine.calls, lambda: dispatcher.backoff.is_paused)
-            work = asyncio.create_task(_run(dispatcher, opening))
+            work = asyncio.create_task(_run(dispatcher, startup))
             measurement = asyncio.create_task(dispatcher.measure(redis_metrics))
             checks: dict[str, Check] = {
-                "redis": opening.ready,
+                "redis": startup.ready,
                 "work": partial(_check_running, work, "The worker has stopped taking work"),
                 "look": partial(_check_running, measurement, "The worker has stopped measuring the queue"),
                 "engine": dispatcher.backoff.ready,

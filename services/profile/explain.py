@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from alignx.schemas.items import Item
-from services.profile.item_features import ItemFeatures, read_item
+from services.profile.item_features import ItemFeatures, extract_features
 from services.profile.render import OFTEN, pole_of
 from services.profile.scoring import (
     CATEGORY_PRIOR,
@@ -27,7 +27,7 @@ def reasons(
 ) -> list[str]:
     """The `reason` of each item at `indices`; `meaning` has one value for each of all items."""
     known = frozenset(words(query))
-    views = [read_item(item, known) for item in items]
+    views = [extract_features(item, known) for item in items]
     usual = offer(profile, views)
     return [_reason(profile, views[index], usual, meaning[index]) for index in indices]
 

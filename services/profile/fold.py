@@ -19,7 +19,7 @@ from alignx.schemas.interactions import (
     RatingInteraction,
     StatementInteraction,
 )
-from services.profile.item_features import ItemFeatures, clean, read_item
+from services.profile.item_features import ItemFeatures, clean, extract_features
 from services.profile.parse_text import parse_text
 from services.profile.scoring import contrast, margin, weights
 from services.profile.serialize import round_to_half
@@ -197,7 +197,7 @@ def fold(profile: Profile, interaction: Interaction) -> tuple[Profile, tuple[flo
     return draft.profile(), predicted
 
 
-def with_own_text(profile: Profile, text: str) -> Profile:
+def apply_own_text(profile: Profile, text: str) -> Profile:
     """The profile after the user has replaced the summary by `text`. It replaces all earlier statements; evidence
     from behaviour stays. No event is counted."""
     draft = _Draft(profile, profile.events)
@@ -225,11 +225,11 @@ def _fold_choice(profile: Profile, draft: _Draft, event: Choice) -> tuple[float,
     pairs = event.pairs()
     if not pairs:
         item = event.item if isinstance(event, PurchaseInteraction) else event.clicked  # type: ignore[union-attr]
-        _fold_alone(draft, read_item(item), PURCHASE if isinstance(event, PurchaseInteraction) else CLICK_ALONE)
+        _fold_alone(draft, extract_features(item), PURCHASE if isinstance(event, PurchaseInteraction) else CLICK_ALONE)
         return ()
     query_words = frozenset(words(pairs[0].query))
-    chosen = read_item(pairs[0].chosen, query_words)
-    others = [read_item(pair.rejected, query_words) for pair in pairs]
+    chosen = extract_features(pairs[0].chosen, query_words)
+    others = [extract_features(pair.rejected, query_words) for pair in pairs]
     coefficients = weights(profile)
     contrasts = [contrast(chosen, other) for other in others]
     margins = [
@@ -290,7 +290,7 @@ def _fold_rating(draft: _Draft, rating: RatingInteraction) -> None:
     rating_value = rating.liking if isfinite(rating.liking) else 0.0
     liking = clip(rating_value - tallies.liking / (tallies.rated + 2), 1.0)
     draft.tallies = tallies._replace(liking=FADE * tallies.liking + rating_value, rated=FADE * tallies.rated + 1)
-    view = read_item(rating.item)
+    view = extract_features(rating.item)
     draft.like(view, TRIED)
     _fold_alone(draft, view, liking)
     if rating.review:

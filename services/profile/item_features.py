@@ -55,7 +55,7 @@ def clean(text: str, limit: int) -> str:
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
-def read_item(item: Item, query_words: frozenset[str] = frozenset()) -> ItemFeatures:
+def extract_features(item: Item, query_words: frozenset[str] = frozenset()) -> ItemFeatures:
     """Words of the query, `asked`, name no topic of the user's own."""
     if isinstance(item, str):
         tokens = words(item)

@@ -17,7 +17,7 @@ from math import exp, log, sqrt
 from typing import NamedTuple
 
 from alignx.schemas.items import Item
-from services.profile.item_features import ItemFeatures, read_item
+from services.profile.item_features import ItemFeatures, extract_features
 from services.profile.parse_text import YEAR, YEAR_SPREAD
 from services.profile.statement_parser import mentions, parts_of
 from services.profile.statistics import (
@@ -52,15 +52,15 @@ STATED_TERM = 2.0
 def scores(profile: Profile, query: str, items: Sequence[Item]) -> list[float]:
     """Log-odds of each item against the others on offer; all 0 while nothing is known."""
     query_words = frozenset(words(query))
-    return _scores(profile, weights(profile), [read_item(item, query_words) for item in items])
+    return _scores(profile, weights(profile), [extract_features(item, query_words) for item in items])
 
 
 def probabilities(profile: Profile, query: str, items: Sequence[Item]) -> list[float]:
     """Softmax of `scores`."""
-    return shares(scores(profile, query, items))
+    return softmax(scores(profile, query, items))
 
 
-def shares(values: Sequence[float]) -> list[float]:
+def softmax(values: Sequence[float]) -> list[float]:
     """Softmax."""
     top = max(values, default=0.0)
     odds = [exp(value - top) for value in values]

@@ -33,7 +33,7 @@ from alignx.schemas.interactions import (
 from alignx.schemas.items import MAX_CHOICES, Item, ItemFields, item_text
 from alignx.schemas.requests import ChatMode
 from services.prompts.directions import describe_vectors
-from services.prompts.parse_summary import cap_text, clip_text, without_invisible
+from services.prompts.parse_summary import cap_text, clip_text, strip_invisible
 from services.prompts.templates import (
     CHAT_ACKNOWLEDGEMENT,
     CHAT_SYSTEM,
@@ -80,7 +80,7 @@ def estimate_tokens(text: str) -> int:
 
 def _escape(text: str) -> str:
     """Data for the inside of a tag; it can neither close the tag nor spell a control token."""
-    return without_invisible(text).strip().replace("<", "&lt;")
+    return strip_invisible(text).strip().replace("<", "&lt;")
 
 
 def _line(text: str) -> str:
@@ -253,7 +253,7 @@ def chat_prompt(
     In mode summary, `history` are events that the summary does not include yet; in mode pba only
     the directions of its comparisons are read."""
     if mode == "pba":
-        blocks = _tag_block("preferences", named_preferences(history))
+        blocks = _tag_block("preferences", describe_directions(history))
     else:
         blocks = _tag_block("preferences", _escape(summary) if summary and mode == "summary" else "")
         blocks += _tag_block("events", _history_lines(history))
@@ -268,7 +268,7 @@ def chat_prompt(
 _SYSTEM_ROLES: Final = ("system", "developer")
 
 
-def named_preferences(history: Iterable[Interaction]) -> str:
+def describe_directions(history: Iterable[Interaction]) -> str:
     """What the directions of the history's comparisons say, in words; empty when they say nothing."""
     return describe_vectors(
         event.directions for event in history if isinstance(event, ComparisonInteraction) and event.directions

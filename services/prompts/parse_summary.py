@@ -25,7 +25,7 @@ def _is_invisible(char: str) -> bool:
     return char not in "\n\t" + _JOINERS and unicodedata.category(char) in ("Cc", "Cf", "Cs")
 
 
-def without_invisible(text: str) -> str:
+def strip_invisible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(char for char in text if not _is_invisible(char))
@@ -180,7 +180,7 @@ def _is_whole(text: str) -> bool:
 
 
 def _remove_control(text: str) -> str:
-    return _CONTROL_TOKEN.sub("", without_invisible(text)).strip()
+    return _CONTROL_TOKEN.sub("", strip_invisible(text)).strip()
 
 
 def _remove_urls(text: str) -> str:

@@ -23,7 +23,7 @@ from services.server.state import state_of
 from services.server.store import require_store
 from services.settings import Settings, load_settings
 from services.storage.connection import open_redis
-from services.storage.startup_check import Opening
+from services.storage.startup_check import StartupCheck
 from services.storage.users import Store
 
 PORT = 8102
@@ -39,19 +39,19 @@ def create_response_app(settings: Settings) -> FastAPI:
         async with (
             open_redis(settings.redis) as redis,
             Engine.open(settings.engine, engine_metrics.observe) as engine,
-            Opening.of(store := Store(redis, settings.queue.shards)) as opening,
+            StartupCheck.open(store := Store(redis, settings.queue.shards)) as startup,
         ):
             engine_metrics.watch(engine.calls)
             meaning = Meaning(store, engine, settings, meaning_metrics)
             selector = Selector(store, engine, meaning, settings.response)
             try:
-                yield ResponseState(opening, Chat(store, engine, settings), selector)
+                yield ResponseState(startup, Chat(store, engine, settings), selector)
             finally:
                 await meaning.close()
 
     def checks(app: FastAPI) -> Mapping[str, Check]:
         state = state_of(app, ResponseState)
-        return {"redis": state.opening.ready, "engine": partial(_check_engine, state.chat.engine)}
+        return {"redis": state.startup.ready, "engine": partial(_check_engine, state.chat.engine)}
 
     app = create_app(
         service="response",

@@ -20,7 +20,7 @@ from alignx.schemas.requests import ChatMode, Personalization, PersonalizationUs
 from services.engine.client import Engine
 from services.engine.wire import RawAnswer
 from services.errors import AlignXError, EngineError, InvalidRequest, UserUnknown
-from services.prompts.build import ChatMessage, chat_prompt, estimate_tokens, fit_interactions, named_preferences
+from services.prompts.build import ChatMessage, chat_prompt, describe_directions, estimate_tokens, fit_interactions
 from services.settings import Settings
 from services.storage.users import Store
 
@@ -146,7 +146,7 @@ class Chat:
 def _directed(events: Sequence[Interaction]) -> tuple[Interaction, ...]:
     """The comparisons that carry directions; none when these cancel out and so name no preference."""
     found = tuple(event for event in events if isinstance(event, ComparisonInteraction) and event.directions)
-    return found if named_preferences(found) else ()
+    return found if describe_directions(found) else ()
 
 
 def _as_chat_messages(messages: list[dict[str, Any]]) -> list[ChatMessage]:

@@ -14,7 +14,7 @@ from alignx.schemas.requests import Method, ScoredItem, SelectRequest, SelectRes
 from services.engine.client import Engine
 from services.engine.judge import fuse, judge
 from services.errors import EngineError, EngineUnavailable, UserUnknown
-from services.profile.scoring import scores, shares
+from services.profile.scoring import scores, softmax
 from services.profile.statistics import Profile
 from services.response.similarity import Meaning
 from services.settings import ResponseSettings
@@ -115,7 +115,7 @@ class Selector:
             for index, value in zip(best, found, strict=True):
                 values[index] += value
                 meaning[index] = value
-        return Known(shares(values), meaning)
+        return Known(softmax(values), meaning)
 
     async def _ask(self, tenant: str, user: str, query: str, items: Sequence[Item]) -> Choice:
         summary = await self.store.preferences(tenant, user)

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from services.server.state import state_of
-from services.storage.startup_check import Opening
+from services.storage.startup_check import StartupCheck
 
 
 @dataclass(frozen=True, slots=True)
 class StoreState:
     """Base of the state of such a service."""
 
-    opening: Opening
+    startup: StartupCheck
 
 
 async def require_store(request: Request) -> None:
     """Dependency: raises AlignXError until the check has passed."""
-    state_of(request.app, StoreState).opening.check()
+    state_of(request.app, StoreState).startup.check()

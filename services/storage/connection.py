@@ -107,7 +107,7 @@ async def ask_server(redis: RedisClient, server: ClusterNode | None, *command: s
     return await client.execute_command(*command, **target)
 
 
-async def answers(redis: RedisClient) -> None:
+async def ping(redis: RedisClient) -> None:
     """Returns when any primary answers, since its users can be served. Raises the last error."""
     if not isinstance(redis, RedisCluster):
         client: Any = redis

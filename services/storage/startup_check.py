@@ -31,7 +31,7 @@ class Claimable(Protocol):
     async def ready(self) -> None: ...
 
 
-class Opening:
+class StartupCheck:
     """Whether the data in Redis have the schema version and the shard count of this process. Before that is known
     nothing is read or written."""
 
@@ -43,15 +43,15 @@ class Opening:
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, store: Claimable) -> AsyncIterator[Self]:
+    async def open(cls, store: Claimable) -> AsyncIterator[Self]:
         """Raises AlignXError when the data do not fit. While Redis does not answer, the check is repeated in the
         background."""
-        opening = cls(store)
-        retries = None if await opening._claim() else asyncio.create_task(opening._retry())
+        startup = cls(store)
+        retries = None if await startup._claim() else asyncio.create_task(startup._retry())
         try:
-            yield opening
+            yield startup
         finally:
-            opening._is_closing = True  # a cancellation alone can get lost, as in the dispatcher
+            startup._is_closing = True  # a cancellation alone can get lost, as in the dispatcher
             if retries:
                 retries.cancel()
                 await asyncio.gather(retries, return_exceptions=True)

@@ -14,11 +14,11 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from alignx.schemas.interactions import INTERACTION, Interaction
 from alignx.schemas.summaries import DeadLetter, EventRange, Preferences, Prequential, StoredInteraction, SummaryVersion
 from services.errors import AlignXError, StoreUnavailable, UserUnknown, VersionUnknown
-from services.profile.fold import fold, with_own_text
+from services.profile.fold import apply_own_text, fold
 from services.profile.render import render
 from services.profile.serialize import loads
 from services.profile.statistics import EMPTY, Profile
-from services.storage.connection import RedisClient, answers
+from services.storage.connection import RedisClient, ping
 from services.storage.key_names import KeySpace
 
 SCORERS = ("profile", "engine")
@@ -81,7 +81,7 @@ class Store:
     async def ready(self) -> None:
         """Raises StoreUnavailable unless Redis answers a write-free round trip; of a cluster, a part."""
         try:
-            await answers(self.redis)
+            await ping(self.redis)
         except (RedisConnectionError, RedisTimeoutError) as error:
             raise StoreUnavailable from error
 
@@ -134,7 +134,7 @@ class Store:
                 if not first < parse_event_id(event.event_id) <= last:
                     profile, _ = fold(profile, event.interaction)
             after = page[-1].event_id
-        return with_own_text(profile, own) if own else profile
+        return apply_own_text(profile, own) if own else profile
 
     async def ancestry(self, tenant: str, user: str, number: int | None) -> list[SummaryVersion]:
         """Version `number`, or the current one, and its predecessors as far as stored, newest first. Raises

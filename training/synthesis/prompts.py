@@ -11,7 +11,7 @@ from typing import Final
 
 from alignx.schemas.interactions import ComparisonInteraction
 from services.prompts.build import ChatMessage, Prompt, interaction_lines, update_prompt
-from services.prompts.parse_summary import SummaryReply, without_invisible
+from services.prompts.parse_summary import SummaryReply, strip_invisible
 from services.prompts.templates import UPDATE_REQUEST, UPDATE_SYSTEM
 
 GUIDED_SYSTEM: Final = (
@@ -84,7 +84,7 @@ def merge_prompt(drafts: Sequence[SummaryReply]) -> Prompt:
 
 def _escaped(text: str) -> str:
     """As services/prompts/build.py does it: the text can neither close its tag nor spell a control token."""
-    return without_invisible(text).strip().replace("<", "&lt;")
+    return strip_invisible(text).strip().replace("<", "&lt;")
 
 
 def _turns(system: str, asked: str) -> list[ChatMessage]:

@@ -26,7 +26,7 @@ from services.preference.export import export_lines
 from services.preference.ingest import Ingest
 from services.preference.update_metrics import IngestMetrics
 from services.settings import LimitSettings
-from services.storage.startup_check import Opening
+from services.storage.startup_check import StartupCheck
 from services.storage.users import Store
 from tests.chaos.mock_engine import MockEngine
 from tests.conftest import free_port, redis_server_path, wait_until_ready
@@ -58,8 +58,8 @@ def rdb_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 @asynccontextmanager
 async def upgraded(url: str) -> AsyncIterator[Bench]:
     async with benched(url, MockEngine(), queue={"shards": SHARDS}) as bench:
-        async with Opening.of(bench.store) as opening:
-            await opening.wait()
+        async with StartupCheck.open(bench.store) as startup:
+            await startup.wait()
         yield bench
 
 

@@ -10,7 +10,7 @@ from alignx.schemas.interactions import ComparisonInteraction, DemographicIntera
 from services.errors import EngineUnavailable, UserUnknown
 from services.preference import inference
 from services.preference.queue_records import PrequentialSums
-from services.profile.fold import with_own_text
+from services.profile.fold import apply_own_text
 from services.profile.serialize import dumps
 from services.storage.users import encode_interaction
 from tests.chaos.mock_engine import MARKER, Fault, MockEngine
@@ -456,7 +456,7 @@ async def test_a_rebuild_keeps_what_the_user_wrote(redis_url: str) -> None:
             await bench.put(name)
             await bench.update()
         stamp, profile = await bench.store.profile(TENANT, USER)
-        raw = dumps(with_own_text(profile, "By hand: u1n7."))
+        raw = dumps(apply_own_text(profile, "By hand: u1n7."))
         assert await bench.queue.edit(TENANT, USER, 2, record("By hand: u1n7.", 3), stamp=stamp, profile=raw)
         await bench.queue.request_rebuild(TENANT, USER)
         assert await bench.update() == "committed"

@@ -21,7 +21,7 @@ from alignx.schemas.interactions import (
     StatementInteraction,
 )
 from alignx.schemas.items import ItemFields
-from services.profile.fold import MAX_CATEGORIES, MAX_STATED, MAX_STATEMENTS, MAX_TERMS, fold, with_own_text
+from services.profile.fold import MAX_CATEGORIES, MAX_STATED, MAX_STATEMENTS, MAX_TERMS, apply_own_text, fold
 from services.profile.render import render
 from services.profile.scoring import probabilities, scores
 from services.profile.serialize import dumps, loads
@@ -153,7 +153,7 @@ def test_a_newer_statement_replaces_an_older_one():
 @given(histories, some_text)
 def test_the_users_own_text_heads_the_words_and_is_no_event(history: list[Interaction], text: str):
     profile = folded(history)
-    edited = with_own_text(profile, text)
+    edited = apply_own_text(profile, text)
     assert render(edited).startswith(text)
     assert (edited.events, edited.terms, edited.contrasts) == (profile.events, profile.terms, profile.contrasts)
     assert loads(dumps(edited)) == edited
@@ -161,7 +161,7 @@ def test_the_users_own_text_heads_the_words_and_is_no_event(history: list[Intera
 
 def test_the_users_own_text_replaces_what_they_had_said():
     profile = folded([StatementInteraction(text="I am vegetarian."), DemographicInteraction(text="Lives in Bonn.")])
-    edited = with_own_text(profile, "I eat meat and love steak. " + "And so on. " * 100)
+    edited = apply_own_text(profile, "I eat meat and love steak. " + "And so on. " * 100)
     later = fold(edited, StatementInteraction(text="No fish, please."))[0]
     words = render(later)
     assert words.startswith(edited.own + '\nIn their own words, newest first: "No fish, please."')

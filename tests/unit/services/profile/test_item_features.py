@@ -6,20 +6,20 @@ import pytest
 
 from alignx.schemas.interactions import ClickInteraction, Interaction, PurchaseInteraction, RatingInteraction
 from alignx.schemas.items import ItemFields
-from services.profile.item_features import read_item
+from services.profile.item_features import extract_features
 from services.profile.scoring import scores
 from services.profile.statistics import EMPTY
 from tests.unit.services.profile.histories import folded
 
 
 def test_words_of_a_name_stand_alone_and_in_pairs():
-    known = read_item(ItemFields(title="Dark Souls III - Xbox One")).terms
+    known = extract_features(ItemFields(title="Dark Souls III - Xbox One")).terms
     assert known == ["dark", "souls", "iii", "xbox", "dark souls", "souls iii", "iii xbox", "xbox one"]
-    assert "playstation 4" in read_item(ItemFields(title="Journey - PlayStation 4")).terms
+    assert "playstation 4" in extract_features(ItemFields(title="Journey - PlayStation 4")).terms
 
 
 def test_a_year_is_no_part_of_a_name():
-    view = read_item(ItemFields(title="Toy Story (1995)"))
+    view = extract_features(ItemFields(title="Toy Story (1995)"))
     assert view.terms == ["toy", "story", "toy story"]
     assert view.year == 1995
 
@@ -36,12 +36,12 @@ def test_a_year_is_no_part_of_a_name():
     ],
 )
 def test_a_year_is_read_from_a_field_or_from_brackets(title: str, fields: dict[str, object], year: float | None):
-    assert read_item(ItemFields.model_validate({"title": title, **fields})).year == year
+    assert extract_features(ItemFields.model_validate({"title": title, **fields})).year == year
 
 
 @pytest.mark.parametrize("given", [-1, math.inf, math.nan, "many", None, True])
 def test_a_popularity_that_is_no_count_says_nothing(given: object):
-    assert read_item(ItemFields.model_validate({"title": "Film", "popularity": given})).popularity is None
+    assert extract_features(ItemFields.model_validate({"title": "Film", "popularity": given})).popularity is None
 
 
 def test_popularity_adds_to_what_is_known_of_the_user():

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 
 from alignx.schemas.interactions import ClickInteraction, Interaction, PurchaseInteraction, RatingInteraction
 from alignx.schemas.items import ItemFields
-from services.profile.fold import with_own_text
+from services.profile.fold import apply_own_text
 from services.profile.parse_text import YEAR, YEAR_SPREAD, parse_text
 from services.profile.render import render
 from services.profile.scoring import scores
@@ -15,7 +15,7 @@ from tests.unit.services.profile.histories import HIKE, LONG, PERFUME, SHORT, fo
 
 def reader_of(history: list[Interaction]):
     """A profile that knows the rendered text and nothing else."""
-    return with_own_text(EMPTY, render(folded(history)))
+    return apply_own_text(EMPTY, render(folded(history)))
 
 
 @settings(max_examples=40, deadline=None)

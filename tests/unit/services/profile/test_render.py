@@ -12,7 +12,7 @@ from alignx.schemas.interactions import (
 )
 from alignx.schemas.items import Item, ItemFields
 from services.profile.explain import reason, reasons
-from services.profile.fold import with_own_text
+from services.profile.fold import apply_own_text
 from services.profile.render import render
 from services.profile.scoring import scores
 from services.profile.statistics import EMPTY
@@ -115,7 +115,7 @@ def test_a_reason_shows_a_compound_as_it_was_said(said: str, item: str, says: st
 
 
 def test_a_reason_shows_a_pair_of_words_from_the_users_own_text():
-    profile = with_own_text(EMPTY, "Words that often mark their choices: star trek.")
+    profile = apply_own_text(EMPTY, "Words that often mark their choices: star trek.")
     assert "star trek" in profile.stated
     assert reason(profile, "", ItemFields(title="Star Trek")) == "Matches what they said about star trek."
 

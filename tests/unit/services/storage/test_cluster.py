@@ -18,12 +18,12 @@ from services.storage.cluster import AWAY
 from services.storage.connection import (
     RedisClient,
     Script,
-    answers,
     ask_server,
     ask_shards,
     is_refusal,
     list_servers,
     open_redis,
+    ping,
     read_stream,
 )
 from tests.redis_cluster import ClusterServers
@@ -141,7 +141,7 @@ async def test_a_primary_that_is_away_costs_its_own_slots_alone(empty: ClusterSe
                 else:
                     await script([prefix + "n"], [])
             assert (await ask_shards(redis, PREFIXES, zcard)).keys() == PREFIXES.keys() - lost
-        await answers(redis)
+        await ping(redis)
         await asyncio.to_thread(empty.start, gone)
         for prefix in PREFIXES.values():
             await until_served(lambda prefix=prefix: script([prefix + "n"], []))  # type: ignore[misc]
@@ -190,14 +190,14 @@ async def test_a_process_can_start_while_a_primary_is_away(empty: ClusterServers
     async with opened(empty) as redis:
         found = await until_served(lambda: ask_shards(redis, PREFIXES, zcard))
         assert found.keys() == PREFIXES.keys() - lost
-        await answers(redis)
+        await ping(redis)
 
 
 async def test_a_cluster_that_is_gone_is_a_connection_that_fails(tmp_path: Path) -> None:
     async with opened(ClusterServers(tmp_path)) as redis:
         for _ in range(2):
             with pytest.raises(RedisConnectionError):
-                await answers(redis)
+                await ping(redis)
             with pytest.raises(AWAY):
                 await ask_shards(redis, PREFIXES, zcard)
 
