@@ -95,16 +95,16 @@ def settings() -> str:
     """A line a setting: variable, type, bounds, default."""
     prefix = Settings.model_config.get("env_prefix", "")
     delimiter = Settings.model_config.get("env_nested_delimiter") or ""
-    return "".join(f"{line}\n" for line in _iterate_lines(Settings, None, prefix, delimiter))
+    return "".join(f"{line}\n" for line in _lines(Settings, None, prefix, delimiter))
 
 
-def _iterate_lines(model: type[BaseModel], block: BaseModel | None, prefix: str, delimiter: str) -> Iterator[str]:
+def _lines(model: type[BaseModel], block: BaseModel | None, prefix: str, delimiter: str) -> Iterator[str]:
     """`block` is what the setting holds unless the environment says otherwise; it may differ from the model's own."""
     for name, field in model.model_fields.items():
         kind, variable = field.annotation, prefix + name.upper()
         default = getattr(block, name) if block else field.get_default(call_default_factory=True)
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from _iterate_lines(kind, default, variable + delimiter, delimiter)
+            yield from _lines(kind, default, variable + delimiter, delimiter)
         else:
             bounds = "".join(f" {bound!r}" for bound in field.metadata)
             yield f"{variable}: {_kind(field)}{bounds} = {'required' if field.is_required() else repr(default)}"
