@@ -151,8 +151,8 @@ class Calls:
             breaker.succeeded()
         span.set_attributes({"alignx.outcome": outcome, **_usage(progress.tokens)})
         if self._observe is not None:
-            seen = progress.first_text
-            ttft_s = None if seen is None else seen - progress.started
+            first = progress.first_text
+            ttft_s = None if first is None else first - progress.started
             seconds = time.monotonic() - progress.started
             self._observe(EngineCall(kind, outcome, seconds, ttft_s, progress.tokens, tenant))
 
