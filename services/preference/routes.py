@@ -33,7 +33,7 @@ from services.preference.live import follow
 from services.preference.service import PreferenceService
 from services.server.app import tenant_of
 from services.server.requests import JsonRoute
-from services.server.shutdown import Drain
+from services.server.state import Process, state_of
 
 _WAIT = re.compile(r"(?:^|[,\s;])wait=(\d{1,6})")
 
@@ -183,7 +183,7 @@ async def stream_preferences(
     """Server-sent events `pending`, `delta`, `version` and `error`. `pending` starts a text anew."""
     _check_cursor("Last-Event-ID", last_event_id)
     await service.store.state(tenant, user)
-    drain: Drain = request.app.state.drain
+    drain = state_of(request.app, Process).drain
     drain.refuse()
 
     async def body() -> AsyncIterator[bytes]:

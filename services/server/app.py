@@ -203,7 +203,6 @@ def create_app(
     app.router.route_class = JsonRoute
     drain = Drain()
     add_state(app, Process(settings, drain, registry))
-    app.state.drain, app.state.registry = drain, registry
     metrics = HttpMetrics(registry)
     _install_error_handlers(app, metrics)
 
@@ -238,7 +237,7 @@ def sse(data: bytes, *, event: str | None = None, event_id: str | None = None) -
 # --- the process -------------------------------------------------------------------------------
 
 
-class DrainingServer(uvicorn.Server):
+class GracefulServer(uvicorn.Server):
     """Begins the drain when a signal arrives, and closes the listener `drain_s` later."""
 
     def __init__(self, config: uvicorn.Config, drain: Drain, drain_s: float) -> None:
@@ -255,7 +254,7 @@ class DrainingServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def create_server(app: FastAPI, settings: Settings, *, port: int) -> DrainingServer:
+def create_server(app: FastAPI, settings: Settings, *, port: int) -> GracefulServer:
     """The server of `app`; `port` is the service's own, unless the settings name another."""
     config = uvicorn.Config(
         app,
@@ -271,7 +270,7 @@ def create_server(app: FastAPI, settings: Settings, *, port: int) -> DrainingSer
         timeout_keep_alive=settings.server.keep_alive_s,
         timeout_graceful_shutdown=settings.server.shutdown_s,
     )
-    return DrainingServer(config, state_of(app, Process).drain, settings.server.drain_s)
+    return GracefulServer(config, state_of(app, Process).drain, settings.server.drain_s)
 
 
 def serve(app: FastAPI, settings: Settings, service: str, *, port: int) -> None:

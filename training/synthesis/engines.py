@@ -60,7 +60,7 @@ class Usage:
     completion_tokens: int = 0
 
 
-class KeptEngine:
+class CachedEngine:
     """An engine behind the store of its answers; a `services.engine.judge.LetterEngine`."""
 
     def __init__(
@@ -157,7 +157,7 @@ def pause(tried: int, backoff_s: float, retry_after: float | None) -> float:
 @asynccontextmanager
 async def open_engine(
     role: Role, config: EngineAt, store: AnswerStore, *, known_as: str = ""
-) -> AsyncIterator[KeptEngine]:
+) -> AsyncIterator[CachedEngine]:
     """Stored answers are found by the model's name and, if given, by `known_as`. Raises EngineFailed where no
     model is named and the engine cannot list any."""
     usage = Usage()
@@ -187,7 +187,7 @@ async def open_engine(
             model = await engine.model()
         except (EngineUnavailable, EngineError) as error:
             raise EngineFailed(f"The {role} at {config.url} does not tell its models: {error.detail}") from error
-        yield KeptEngine(role, config, engine, f"{model} {known_as}".rstrip(), store, usage)
+        yield CachedEngine(role, config, engine, f"{model} {known_as}".rstrip(), store, usage)
 
 
 async def embedded(url: str, texts: Sequence[str], model: str | None = None) -> dict[str, "array[float]"]:

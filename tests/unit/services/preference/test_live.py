@@ -11,6 +11,7 @@ import uvicorn
 
 from services.preference.__main__ import create_preference_app
 from services.server.app import TENANT_HEADER, TOKEN_HEADER
+from services.server.state import Process, state_of
 from tests.chaos.mock_engine import MockEngine
 from tests.conftest import free_port
 from tests.unit.services.preference.rig import TENANT, USER, record
@@ -205,7 +206,7 @@ def test_a_drain_ends_open_streams(redis_url: str) -> None:
         await served.put("u1n1")
         async with aclosing(follow(served)) as events:
             await through(events, "pending")
-            server.config.app.state.drain.end()  # type: ignore[union-attr]
+            state_of(server.config.app, Process).drain.end()  # type: ignore[arg-type]
             assert [event async for event in events] == []
 
     run(redis_url, test, MockEngine())
