@@ -14,6 +14,7 @@ from services.preference.__main__ import create_preference_app
 from services.preference.worker import create_worker_app
 from services.response.__main__ import create_response_app
 from services.server.metrics import create_registry
+from services.server.state import Process, state_of
 from services.settings import Settings
 
 PAGE = """\
@@ -73,7 +74,7 @@ class Metric:
 
 def exported() -> dict[str, dict[str, Metric]]:
     """The metrics of each process by name; the processes are named as Prometheus's jobs."""
-    return {job: _metrics(app.state.registry) for job, app in _processes().items()}
+    return {job: _metrics(state_of(app, Process).registry) for job, app in _processes().items()}
 
 
 def _processes() -> dict[str, FastAPI]:

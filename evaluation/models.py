@@ -21,7 +21,7 @@ from services.engine.judge import LetterEngine
 from services.prompts.build import ChatMessage, estimate_tokens
 from training.exceptions import CheckpointError, ConfigError
 from training.synthesis.answer_store import AnswerStore
-from training.synthesis.engines import KeptEngine, open_engine
+from training.synthesis.engines import CachedEngine, open_engine
 from training.synthesis.options import Candidates, EngineAt
 
 Messages = Sequence[ChatMessage]
@@ -182,7 +182,7 @@ class RemoteModel:
     """An OpenAI-compatible engine. It draws its replies itself: a repetition gets the same ones from
     the file of kept answers, not from the seed."""
 
-    def __init__(self, engine: KeptEngine, source: Source, *, opened: bool = False, batch: int = 64) -> None:
+    def __init__(self, engine: CachedEngine, source: Source, *, opened: bool = False, batch: int = 64) -> None:
         self.source = source
         self.opened = opened
         self._engine = engine

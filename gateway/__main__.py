@@ -1,4 +1,4 @@
-"""The gateway: the only public door of the suite.
+"""The gateway: the only public entry of the suite.
 
     python -m gateway            # listens on 127.0.0.1:8080
 
@@ -52,11 +52,11 @@ _EXPOSED_HEADERS = (
 
 
 class BootstrapKeyInvalid(ValueError):
-    """The configured bootstrap key has not the form of a key."""
+    """The configured bootstrap key does not have the form of a key."""
 
 
 class Bootstrap:
-    """Registers the configured first key, as soon as Redis answers."""
+    """Registers the configured first admin key once Redis answers."""
 
     def __init__(self, store: KeyStore, key: ApiKey | None) -> None:
         self._store = store
@@ -182,10 +182,10 @@ def service_check(
     """A readiness check that asks the service's replicas for their own; one that is ready is enough."""
 
     async def check() -> None:
-        told = await asyncio.gather(*(readiness(session, url, timeout_s=_READY_TIMEOUT_S) for url in urls))
-        if all(ready is None for ready in told):
+        replies = await asyncio.gather(*(readiness(session, url, timeout_s=_READY_TIMEOUT_S) for url in urls))
+        if all(ready is None for ready in replies):
             raise UpstreamUnavailable(f"The {service} service does not answer.")
-        if not any(told):
+        if not any(replies):
             raise Unavailable(f"The {service} service is not ready.")
 
     return check

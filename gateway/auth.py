@@ -2,8 +2,8 @@
 
     Authorization: Bearer ax_<id>_<secret>        or        x-api-key: ax_<id>_<secret>
 
-The tenant comes from the key's record and from nowhere else. Every reason for a refusal reads the
-same to the caller (which ids exist is nobody's business) and is counted by reason in a metric.
+The tenant comes from the key's record and from nowhere else. All refusals look the same to the caller, so
+that nobody learns which ids exist; a metric counts them by reason.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Caller:
 
 
 class AuthMetrics:
-    """Requests that were refused at the door."""
+    """Requests refused before they reach a service."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         failures = Counter(
@@ -80,8 +80,7 @@ class Authenticator:
         return caller
 
     async def authenticate_scraper(self, scope: Scope) -> None:
-        """Lets pass who may read the metrics: the holder of their token, or of an admin key.
-        Raises as `authenticate_admin`."""
+        """Checks the metrics token, or else an admin key. Raises as `authenticate_admin`."""
         token = self._metrics_token
         presented = _presented_key(scope) or ""
         if token is None or not compare_digest(presented.encode(), token.get_secret_value().encode()):

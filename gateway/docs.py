@@ -1,7 +1,7 @@
 """One OpenAPI document for the whole suite, merged from the services' own as they are now.
 
-The services are asked when somebody first wants the document, and again after `_FRESH_S`; while one
-is down its last known part is used, or left out, and the document says so in its description.
+The services are asked at the first request for the document, and again after `_FRESH_S`. While a service is
+down, its last known part is used, or left out, and the document says so in its description.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _SECURITY_SCHEMES = {
 
 
 class DocsMerger:
-    """Fetches, merges and keeps the document."""
+    """Fetches, merges and caches the document."""
 
     def __init__(
         self, own: Callable[[], Document], session: aiohttp.ClientSession, urls: Mapping[Service, Sequence[str]]
@@ -93,14 +93,14 @@ def merge(own: Document, parts: Mapping[Service, Document], missing: list[Servic
 
 
 def _add(merged: Document, part: Document, prefix: str) -> None:
-    """Adds a service's paths and components; a component whose name is taken by another of the same
+    """Adds a service's paths and components; a component whose name is present by another of the same
     name gets the service's prefix."""
     components: Document = part.get("components", {})
     renamed: dict[str, str] = {}
     for section in _SECTIONS:
-        taken: Document = merged["components"][section]
+        present: Document = merged["components"][section]
         for name, entry in components.get(section, {}).items():
-            if name in taken and taken[name] != entry:
+            if name in present and present[name] != entry:
                 renamed[f"#/components/{section}/{name}"] = f"#/components/{section}/{prefix}{name}"
     for section in _SECTIONS:
         for name, entry in components.get(section, {}).items():

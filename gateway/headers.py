@@ -1,8 +1,7 @@
 """Which header fields cross the gateway.
 
-Towards a service only the fields listed here pass; everything else (the API key, cookies, whatever
-claims to come from inside) stays outside. Towards the caller all pass but hop-by-hop fields and
-those that concern the inside.
+A service gets only the fields listed here: never the API key, cookies, or a field that claims to come from
+the gateway. The caller gets all but hop-by-hop fields and internal ones.
 """
 
 from collections.abc import Iterable
@@ -45,7 +44,7 @@ _NOT_OUTWARD = frozenset(
         b"ratelimit",
         b"ratelimit-policy",
         b"x-request-id",
-        # the inside's
+        # internal
         TENANT_HEADER.lower().encode(),
         TOKEN_HEADER.lower().encode(),
         DRAINING_HEADER.lower().encode(),
@@ -55,14 +54,14 @@ _NOT_OUTWARD = frozenset(
 
 def inward(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
     """The caller's fields that a service may see. Raises RequestError for one that is not UTF-8."""
-    passed: list[tuple[str, str]] = []
+    fields: list[tuple[str, str]] = []
     for name, value in headers:
         if field := _INWARD.get(name):
             try:
-                passed.append((field, value.decode()))
+                fields.append((field, value.decode()))
             except UnicodeDecodeError as error:
                 raise RequestError(f"The header {field} is not valid UTF-8.") from error
-    return passed
+    return fields
 
 
 def outward(headers: Iterable[tuple[bytes, bytes]], *, bodiless: bool) -> list[tuple[bytes, bytes]]:

@@ -1,4 +1,4 @@
-"""API keys: their form, and what Redis keeps of them.
+"""API keys: their form, and their records in Redis.
 
 A key is `ax_<id>_<secret>`. The id finds the record; the secret is 256 random bits. Redis keeps the
 SHA-256 of the whole key and never the key, so a copy of the database opens nothing.
@@ -48,7 +48,7 @@ def parse_key(text: str) -> ApiKey | None:
 
 
 def new_key() -> tuple[str, ApiKey]:
-    """A fresh key, and what is kept of it."""
+    """A fresh key: its text, and its id and digest."""
     key_id = secrets.token_hex(6)
     secret = base64.b32encode(secrets.token_bytes(32)).decode().rstrip("=").lower()
     text = f"ax_{key_id}_{secret}"
@@ -65,7 +65,7 @@ def _now() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What the store says of a presented key."""
+    """The result of checking a key and of asking its bucket for a token."""
 
     tenant: str
     admin: bool
@@ -125,7 +125,7 @@ class KeyStore:
         return KeyCreated(**info.model_dump(), key=text)
 
     async def register(self, key: ApiKey, *, tenant: str, name: str) -> None:
-        """Makes `key` an admin key, as often as you like; one that was revoked stays revoked."""
+        """Makes `key` an admin key. Idempotent; a revoked key stays revoked."""
         await self._write(key, KeyRequest(name=name, tenant=tenant, admin=True))
 
     async def _write(self, key: ApiKey, request: KeyRequest) -> None:
@@ -165,8 +165,8 @@ class KeyStore:
 
     async def _page(self, index: str, after: str | None, limit: int) -> tuple[list[str], str | None]:
         start = f"({after}" if after else "-"
-        found = await _answer(self._redis.zrangebylex(index, start, "+", 0, limit + 1))
-        names = list(map(str, found))
+        members = await _answer(self._redis.zrangebylex(index, start, "+", 0, limit + 1))
+        names = list(map(str, members))
         return names[:limit], names[limit - 1] if len(names) > limit else None
 
     async def _info(self, key_id: str) -> KeyInfo:

@@ -1,4 +1,4 @@
-"""The way of a request through the gateway to a service, and of the answer back.
+"""The proxy: passes requests to a service, and answers back.
 
 A raw ASGI app, mounted at /v1: it finds the route, asks who calls, reads the body, calls the
 service, and passes the answer on, byte by byte and chunk by chunk as it comes. The answer's field
@@ -52,8 +52,8 @@ async def open_session(settings: GatewaySettings) -> AsyncIterator[aiohttp.Clien
         auto_decompress=False,
         skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
     )
-    # There is no public name for it: the client would send a PUT or DELETE again over a connection that
-    # broke, though the service may have done the first. Whoever calls knows what may be repeated.
+    # Private, for want of a public option: aiohttp would repeat a PUT or DELETE after a broken connection, though
+    # the service may have done the first. `_ask` decides what may be repeated. test_proxy fails if this goes.
     session._retry_connection = False
     async with session:
         yield session
@@ -96,7 +96,7 @@ class ProxyState(AuthState):
 
 @dataclass(slots=True)
 class Call:
-    """One request on its way."""
+    """A request that is being forwarded."""
 
     route: Route
     scope: Scope
@@ -149,30 +149,30 @@ class Proxy:
 
     async def _forward_within(self, span: Span, call: Call, body: bytes | None) -> None:
         service = call.route.service
-        passed = self._headers(call, traceparent_of(span))
-        called = time.perf_counter()
-        self._metrics.overhead.observe(called - call.started)
+        fields = self._headers(call, traceparent_of(span))
+        sent_at = time.perf_counter()
+        self._metrics.overhead.observe(sent_at - call.started)
         try:
-            answer = await self._ask(call, body, passed)
+            answer = await self._ask(call, body, fields)
         except (aiohttp.ClientError, OSError) as error:
             raise self._broken(call, "answer", error) from error
-        answered = time.perf_counter()
-        self._metrics.upstream[service].observe(answered - called)
-        timing = b"gateway;dur=%.3f, service;dur=%.3f" % ((called - call.started) * 1e3, (answered - called) * 1e3)
+        answered_at = time.perf_counter()
+        self._metrics.upstream[service].observe(answered_at - sent_at)
+        timing = b"gateway;dur=%.3f, service;dur=%.3f" % ((sent_at - call.started) * 1e3, (answered_at - sent_at) * 1e3)
         try:
             await self._relay(call, answer, timing)
         finally:
             # To the end of its answer the connection went back to the pool; otherwise this closes it.
             answer.close()
 
-    async def _ask(self, call: Call, body: bytes | None, passed: list[tuple[str, str]]) -> aiohttp.ClientResponse:
-        """The answer of the first replica that takes the request; of the last one whatever it says."""
+    async def _ask(self, call: Call, body: bytes | None, fields: list[tuple[str, str]]) -> aiohttp.ClientResponse:
+        """The answer of the first replica that accepts the request; the last replica's in any case."""
         *others, last = call.state.upstreams.order(call.route.service)
         for replica in others:
             try:
-                answer = await self._request(call, replica, body, passed)
+                answer = await self._request(call, replica, body, fields)
             except NOT_SENT:
-                replica.fit = False
+                replica.is_healthy = False
                 continue
             except SEVERED:
                 if call.scope["method"] not in _REPEATABLE:
@@ -180,17 +180,17 @@ class Proxy:
                 continue
             if DRAINING_HEADER not in answer.headers:
                 return answer
-            replica.fit = False
+            replica.is_healthy = False
             answer.close()
-        return await self._request(call, last, body, passed)
+        return await self._request(call, last, body, fields)
 
     async def _request(
-        self, call: Call, replica: Replica, body: bytes | None, passed: list[tuple[str, str]]
+        self, call: Call, replica: Replica, body: bytes | None, fields: list[tuple[str, str]]
     ) -> aiohttp.ClientResponse:
         return await call.state.session.request(
             call.scope["method"],
             self._url(call, replica.url),
-            headers=passed,
+            headers=fields,
             data=io.BytesIO(body) if body and len(body) > _STREAMED_BODY else body,
             allow_redirects=False,
         )
@@ -201,13 +201,13 @@ class Proxy:
         return URL(f"{target}?{query.decode('ascii')}" if query else target, encoded=True)
 
     def _headers(self, call: Call, traceparent: str) -> list[tuple[str, str]]:
-        passed = headers.inward(call.scope["headers"])
-        passed.append((TOKEN_HEADER, self._token))
-        passed.append((TENANT_HEADER, call.caller.tenant))
-        passed.append(("X-Request-Id", call.scope["state"]["request_id"]))
+        fields = headers.inward(call.scope["headers"])
+        fields.append((TOKEN_HEADER, self._token))
+        fields.append((TENANT_HEADER, call.caller.tenant))
+        fields.append(("X-Request-Id", call.scope["state"]["request_id"]))
         if traceparent:
-            passed.append(("Traceparent", traceparent))
-        return passed
+            fields.append(("Traceparent", traceparent))
+        return fields
 
     async def _relay(self, call: Call, answer: aiohttp.ClientResponse, timing: bytes) -> None:
         fields = headers.outward(answer.raw_headers, bodiless=answer.status in (204, 304))

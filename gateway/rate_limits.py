@@ -42,7 +42,7 @@ class Allowance:
 
 
 def note_allowance(scope: Scope, allowance: Allowance) -> None:
-    """Has RateLimitHeaders tell the caller, whatever the answer will be."""
+    """Leaves the fields for RateLimitHeaders, whatever the answer will be."""
     scope["state"][_STATE] = allowance.headers()
 
 

@@ -1,11 +1,11 @@
 """The replicas of each service, and which of them are asked first.
 
-A service has one URL or several, set off by commas. Requests go round those that are fit. A replica
-that refuses a connection or says that it shuts down is passed over; nothing has happened then, so the
-next one is asked, whatever the method. After a connection that breaks only reading is asked for again.
-While a service has several, each is asked for its readiness every `replica_check_s`, so that one that
-drains is left before it closes its door, and one that is back is asked again. A name with several
-addresses is one URL; the HTTP client tries each address.
+A service has one URL or several, separated by commas. Requests go round robin to the healthy replicas. A
+replica that refuses a connection or is shutting down is skipped: nothing has happened, so the next one gets the
+request, whatever the method. After a broken connection only GET and HEAD are repeated. Each of several replicas
+is polled for its readiness every `replica_check_s`, so that requests leave one that drains before it closes its
+listener, and return to one that is back. A host name with several addresses is one URL; the HTTP client tries
+each address.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ SEVERED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 @dataclass(slots=True)
 class Replica:
     url: str
-    fit: bool = True
+    is_healthy: bool = True
 
 
 class Upstreams:
-    """Where the requests to each service go."""
+    """The replicas of all services."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._every_s = settings.replica_check_s
@@ -41,19 +41,19 @@ class Upstreams:
         self._turn: dict[Service, int] = dict.fromkeys(SERVICES, 0)
 
     def order(self, service: Service) -> list[Replica]:
-        """Whom to ask, one after the other; the same one twice where it is the only one, since a name
-        may stand for many."""
+        """The replicas to try, in order. The only replica of a service stands twice, since its host name may
+        have several addresses."""
         replicas = self._replicas[service]
         if len(replicas) == 1:
             return replicas * 2
         turn = self._turn[service] = (self._turn[service] + 1) % len(replicas)
-        return sorted([*replicas[turn:], *replicas[:turn]], key=lambda replica: not replica.fit)
+        return sorted([*replicas[turn:], *replicas[:turn]], key=lambda replica: not replica.is_healthy)
 
     def urls(self) -> Mapping[Service, list[str]]:
         return {service: [replica.url for replica in self._replicas[service]] for service in SERVICES}
 
     async def watch(self, session: aiohttp.ClientSession) -> None:
-        """Keeps `fit` up to date, until it is cancelled."""
+        """Updates `is_healthy` until it is cancelled."""
         watched = [replica for replicas in self._replicas.values() if len(replicas) > 1 for replica in replicas]
         async with asyncio.TaskGroup() as looks:  # one that hangs does not hold up the look at the others
             for replica in watched:
@@ -61,7 +61,7 @@ class Upstreams:
 
     async def _watch(self, session: aiohttp.ClientSession, replica: Replica) -> None:
         while True:
-            replica.fit = bool(await readiness(session, replica.url, timeout_s=max(1.0, self._every_s)))
+            replica.is_healthy = bool(await readiness(session, replica.url, timeout_s=max(1.0, self._every_s)))
             await asyncio.sleep(self._every_s)
 
 

@@ -20,7 +20,7 @@ from training.config import PositiveInt, Section, Stage
 from training.exceptions import CheckpointError
 from training.speed.local_engine import LocalEngine
 from training.synthesis.answer_store import AnswerStore
-from training.synthesis.engines import KeptEngine, open_engine
+from training.synthesis.engines import CachedEngine, open_engine
 from training.synthesis.options import EngineAt
 
 ANSWERS = "judge.sqlite"
@@ -51,7 +51,7 @@ class RemoteJudge:
         self._config = config
         self._store = store
         self._opened = AsyncExitStack()
-        self._engine: asyncio.Future[KeptEngine] | None = None
+        self._engine: asyncio.Future[CachedEngine] | None = None
 
     async def choose(
         self, messages: Sequence[ChatMessage], letters: Sequence[str], *, tenant: str, priority: int = 0
@@ -60,7 +60,7 @@ class RemoteJudge:
             self._engine = asyncio.ensure_future(self._open())
         return await (await self._engine).choose(messages, letters, tenant=tenant, priority=priority)
 
-    async def _open(self) -> KeptEngine:
+    async def _open(self) -> CachedEngine:
         store = self._opened.enter_context(AnswerStore.open(self._store))
         return await self._opened.enter_async_context(open_engine("judge", self._config, store))
 

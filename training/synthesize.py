@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from training.config import run_script
 from training.exceptions import DatasetError
 from training.synthesis.answer_store import AnswerStore
-from training.synthesis.engines import KeptEngine, open_engine
+from training.synthesis.engines import CachedEngine, open_engine
 from training.synthesis.options import Synthesis
 from training.synthesis.output import Output, beside, settings_of, write_whole
 from training.synthesis.recipe import STAGES, Outcome, Recipe
@@ -60,7 +60,7 @@ async def _synthesize(config: Synthesis) -> dict[str, Any]:
     return report
 
 
-def _scorer(config: Synthesis, judge: KeptEngine) -> ProfileScorer | SequenceScorer:
+def _scorer(config: Synthesis, judge: CachedEngine) -> ProfileScorer | SequenceScorer:
     if config.targets.scorer == "profile":
         return ProfileScorer()
     return SequenceScorer(judge, recent_tokens=config.targets.recent_tokens)
@@ -105,7 +105,7 @@ def _not_done(users: Users, output: Output) -> Iterator[User]:
         raise DatasetError(f"{users.path}: holds {place + 1} users, but an earlier run found {len(done)}")
 
 
-def _report(users: Users, output: Output, engines: Sequence[KeptEngine], store: AnswerStore) -> dict[str, Any]:
+def _report(users: Users, output: Output, engines: Sequence[CachedEngine], store: AnswerStore) -> dict[str, Any]:
     counts = output.counts
     with_rows = {f"with_{rows}_rows": counts[f"users.with_{rows}_rows"] for rows in range(3)}
     return {
@@ -124,7 +124,7 @@ def _report(users: Users, output: Output, engines: Sequence[KeptEngine], store: 
 
 
 @contextmanager
-def _progress(users: Users, output: Output, engines: Sequence[KeptEngine]) -> Iterator[Shown]:
+def _progress(users: Users, output: Output, engines: Sequence[CachedEngine]) -> Iterator[Shown]:
     """A bar with the time left, on stderr; the function it gives brings it up to date."""
     columns = (
         TextColumn("users"),

@@ -75,7 +75,7 @@ class Client:
 
     async def ready(self) -> None:
         """Raises EngineUnavailable unless the server says that it is well. No guard holds this back."""
-        status, _ = await self._get(f"{self._root}/health")
+        status, _ = await self._request("GET", f"{self._root}/health", self._server.connect_timeout_s)
         if status == 404:  # a server other than vLLM
             await self.models()
         elif status >= 400:
@@ -83,7 +83,7 @@ class Client:
 
     async def models(self) -> list[Body]:
         """The models on offer, as OpenAI's model objects."""
-        status, body = await self._get(f"{self._base}/models")
+        status, body = await self._request("GET", f"{self._base}/models", self._server.connect_timeout_s)
         if status >= 400:
             raise EngineUnavailable(f"The engine does not list its models (status {status})")
         return wire.model_list(parse_json(body))
@@ -99,29 +99,28 @@ class Client:
 
     # --- generation ----------------------------------------------------------------------------
 
-    async def stream(
+    def stream(
         self, messages: Messages, *, tenant: str, priority: int = 0, **sampling: Unpack[Sampling]
     ) -> AsyncGenerator[Delta | Completion, None]:
         """The answer as it is written, then exactly one Completion. A consumer that may stop early
         wraps it in `contextlib.aclosing`, which ends the engine's work at once."""
-        body = await self._body(messages, tenant, priority) | wire.generation(sampling)
-        async with aclosing(self._generate("stream", body, tenant)) as pieces:
-            async for piece in pieces:
-                yield piece
+        return self._generate("stream", messages, priority, sampling, tenant)
 
     async def complete(
         self, messages: Messages, *, tenant: str, priority: int = 0, **sampling: Unpack[Sampling]
     ) -> Completion:
         """The whole answer, streamed underneath, so that the read timeout bounds a silence and not the
         length of an answer."""
-        body = await self._body(messages, tenant, priority) | wire.generation(sampling)
-        async with aclosing(self._generate("complete", body, tenant)) as pieces:
+        async with aclosing(self._generate("complete", messages, priority, sampling, tenant)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Completion):
                     return piece
         raise AssertionError("a generation ends with a Completion or an error")
 
-    async def _generate(self, kind: CallKind, body: Body, tenant: str) -> AsyncGenerator[Delta | Completion, None]:
+    async def _generate(
+        self, kind: CallKind, messages: Messages, priority: int, sampling: Sampling, tenant: str
+    ) -> AsyncGenerator[Delta | Completion, None]:
+        body = await self._body(messages, tenant, priority) | wire.generation(sampling)
         reply = Reply(body["model"])
         async with self._guard(kind, tenant) as progress, self._post(_CHAT, body, progress) as response:
             async for text in _texts(response, reply):
@@ -254,9 +253,6 @@ class Client:
                 raise EngineError(UNREADABLE)
             progress.finish(wire.token_counts(answer.get("usage")))
         return answer
-
-    async def _get(self, url: str) -> tuple[int, bytes]:
-        return await self._request("GET", url, self._server.connect_timeout_s)
 
     async def _request(self, method: str, url: str, timeout_s: float, body: Body | None = None) -> tuple[int, bytes]:
         """The status and body of a call that no guard sees."""

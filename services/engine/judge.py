@@ -1,9 +1,8 @@
 """Which item would the user choose? The engine's letter probabilities, freed of position bias.
 
-A model that is asked for a letter favours places as well as items. So the items are shown in
-several orders, each rotated by an equal step, and every item's probability is averaged over the
-places it had; with two items that is both orders. What remains of the bias is reported. `fuse`
-joins the outcome with the fast profile's.
+A model that is asked for a letter favours positions as well as items. So the items are shown in several orders,
+each rotated by an equal step, and every item's probability is averaged over its positions; with two items that is
+both orders. The remaining bias is reported. `fuse` combines the result with the fast profile's.
 """
 
 import asyncio
@@ -36,7 +35,7 @@ class Judgement:
     probabilities: tuple[float, ...]
     position_bias: float
     """Mean absolute distance between an item's probability in one order and its average; 0 when
-    places do not matter."""
+    positions do not matter."""
 
 
 async def judge(
@@ -60,18 +59,18 @@ async def judge(
     shifts = [round(step * count / rotations) for step in range(rotations)]
 
     async def ask(shift: int) -> list[float]:
-        shown = [items[(place + shift) % count] for place in range(count)]
-        prompt = selection_prompt(query, shown, summary, history)
+        order = [items[(position + shift) % count] for position in range(count)]
+        prompt = selection_prompt(query, order, summary, history)
         logprobs = await engine.choose(prompt.messages, LETTERS[:count], tenant=tenant, priority=priority)
-        by_place = softmax(logprobs)
-        return [by_place[(index - shift) % count] for index in range(count)]
+        by_position = softmax(logprobs)
+        return [by_position[(index - shift) % count] for index in range(count)]
 
-    asked = [asyncio.ensure_future(ask(shift)) for shift in shifts]
+    tasks = [asyncio.ensure_future(ask(shift)) for shift in shifts]
     try:
-        rows = await asyncio.gather(*asked)
+        rows = await asyncio.gather(*tasks)
     finally:
-        for order in asked:  # one that failed makes the others worthless
-            order.cancel()
+        for task in tasks:  # after a failure the others are not needed
+            task.cancel()
     means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
     gaps = [abs(row[index] - means[index]) for row in rows for index in range(count)]
     return Judgement(tuple(means), sum(gaps) / len(gaps))

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from opentelemetry.trace import Span, SpanKind
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from pydantic import SecretStr
 
 from alignx.schemas.summaries import TokenCounts
 from services.engine.client import Client, Server, open_session
@@ -151,8 +152,8 @@ class Calls:
             breaker.succeeded()
         span.set_attributes({"alignx.outcome": outcome, **_usage(progress.tokens)})
         if self._observe is not None:
-            seen = progress.first_text
-            ttft_s = None if seen is None else seen - progress.started
+            first = progress.first_text
+            ttft_s = None if first is None else first - progress.started
             seconds = time.monotonic() - progress.started
             self._observe(EngineCall(kind, outcome, seconds, ttft_s, progress.tokens, tenant))
 
@@ -187,9 +188,13 @@ class Engine(Client):
     ) -> None:
         self.enabled = settings.enabled
         self.calls = Calls(settings, observe)
-        super().__init__(session, _engine_server(settings), self.calls.call)
-        server = _embeddings_server(settings)
-        self._embeddings = Client(session, server, self.calls.call) if server else None
+        super().__init__(session, _server(settings, settings.url, settings.model, settings.api_key), self.calls.call)
+        self._embeddings: Client | None = None
+        if url := settings.embeddings_url:
+            # The engine's key goes to the engine's own host alone.
+            own = settings.api_key if urlsplit(url)[:2] == urlsplit(settings.url)[:2] else None
+            server = _server(settings, url, settings.embeddings_model, settings.embeddings_api_key or own)
+            self._embeddings = Client(session, server, self.calls.call)
 
     @classmethod
     @asynccontextmanager
@@ -220,30 +225,16 @@ class Engine(Client):
         return await self._embeddings.embed(texts, longest_s)
 
 
-def _engine_server(settings: EngineSettings) -> Server:
-    key, salt = settings.api_key, settings.cache_salt_secret
+def _server(settings: EngineSettings, url: str, model: str | None, key: SecretStr | None) -> Server:
+    salt = settings.cache_salt_secret
     return Server(
-        settings.url,
-        settings.model,
+        url,
+        model,
         key.get_secret_value() if key else None,
         connect_timeout_s=settings.connect_timeout_s,
         read_timeout_s=settings.read_timeout_s,
         answer_timeout_s=settings.answer_timeout_s,
         cache_salt_secret=salt.get_secret_value() if salt else None,
-    )
-
-
-def _embeddings_server(settings: EngineSettings) -> Server | None:
-    """The engine's key goes to the engine's own host alone."""
-    if (url := settings.embeddings_url) is None:
-        return None
-    key = settings.embeddings_api_key or (settings.api_key if urlsplit(url)[:2] == urlsplit(settings.url)[:2] else None)
-    return Server(
-        url,
-        settings.embeddings_model,
-        key.get_secret_value() if key else None,
-        connect_timeout_s=settings.connect_timeout_s,
-        read_timeout_s=settings.read_timeout_s,
     )
 
 

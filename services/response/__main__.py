@@ -15,7 +15,7 @@ from services.errors import EngineUnavailable
 from services.response.chat import Chat
 from services.response.routes import ResponseState, router
 from services.response.selection import Selector
-from services.response.similarity import Meaning, MeaningMetrics
+from services.response.similarity import Similarity, SimilarityMetrics
 from services.server.app import create_app, serve
 from services.server.health import Check
 from services.server.metrics import create_registry
@@ -32,7 +32,7 @@ PORT = 8102
 def create_response_app(settings: Settings) -> FastAPI:
     registry = create_registry("response")
     engine_metrics = EngineMetrics(registry, settings.metrics.tenants)
-    meaning_metrics = MeaningMetrics(registry)
+    similarity_metrics = SimilarityMetrics(registry)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[ResponseState]:
@@ -42,12 +42,12 @@ def create_response_app(settings: Settings) -> FastAPI:
             StartupCheck.open(store := Store(redis, settings.queue.shards)) as startup,
         ):
             engine_metrics.watch(engine.calls)
-            meaning = Meaning(store, engine, settings, meaning_metrics)
-            selector = Selector(store, engine, meaning, settings.response)
+            similarity = Similarity(store, engine, settings, similarity_metrics)
+            selector = Selector(store, engine, similarity, settings.response)
             try:
                 yield ResponseState(startup, Chat(store, engine, settings), selector)
             finally:
-                await meaning.close()
+                await similarity.close()
 
     def checks(app: FastAPI) -> Mapping[str, Check]:
         state = state_of(app, ResponseState)

@@ -1,4 +1,4 @@
-"""Personalized chat: an OpenAI-compatible request, conditioned on what is known of its user.
+"""Personalized chat: an OpenAI-compatible request, conditioned on its user's preferences.
 
 The request's messages go to the engine behind the user's summary (or, by mode, raw history or the
 names of their preference directions); the answer comes back as the engine wrote it, byte for byte,
@@ -20,7 +20,7 @@ from alignx.schemas.requests import ChatMode, Personalization, PersonalizationUs
 from services.engine.client import RawAnswer
 from services.engine.limits import Engine
 from services.errors import AlignXError, EngineError, InvalidRequest, UserUnknown
-from services.prompts.build import ChatMessage, chat_prompt, describe_directions, estimate_tokens, fit_interactions
+from services.prompts.build import ChatMessage, chat_prompt, estimate_tokens, fit_interactions
 from services.settings import Settings
 from services.storage.users import Store
 
@@ -75,7 +75,7 @@ class ChatRequest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Conditioning:
-    """What of the user goes before the conversation."""
+    """What the prompt holds of the user before the conversation."""
 
     used: PersonalizationUsed
     summary: str | None = None
@@ -115,38 +115,38 @@ class Chat:
     async def _condition(
         self, tenant: str, user: str | None, request: ChatRequest, messages: list[dict[str, Any]], max_tokens: int
     ) -> Conditioning:
-        wanted = request.personalization or Personalization(mode="summary" if user else "none")
-        if wanted.mode == "none":
+        requested = request.personalization or Personalization(mode="summary" if user else "none")
+        if requested.mode == "none":
             return Conditioning(PersonalizationUsed(mode="none", user=user))
         if user is None:
             raise InvalidRequest(
-                f"personalization.mode is {wanted.mode!r}, but the request names no user.",
+                f"personalization.mode is {requested.mode!r}, but the request names no user.",
                 errors=[{"field": "user", "message": "needed unless personalization.mode is 'none'"}],
             )
         try:
-            if wanted.mode == "summary":
+            if requested.mode == "summary":
                 current = await self.store.preferences(tenant, user)
                 used = PersonalizationUsed(mode="summary", user=user, version=current.version)
                 return Conditioning(used, summary=current.text)
         except UserUnknown:
             return Conditioning(PersonalizationUsed(mode="none", user=user))
-        count = wanted.max_history or DEFAULT_HISTORY[wanted.mode]
+        count = requested.max_history or DEFAULT_HISTORY[requested.mode]
         events = [stored.interaction for stored in await self.store.events_before(tenant, user, "+", count)]
-        if wanted.mode == "pba":  # the texts are not shown, so they need not fit
-            history = _directed(events)
+        if requested.mode == "pba":  # the texts are not shown, so they need not fit
+            history = _with_directions(events)
         else:
             spent = sum(estimate_tokens(orjson.dumps(message).decode()) for message in messages) + max_tokens
             budget = max(256, self.settings.engine.context_tokens - spent - 512)
             history = tuple(fit_interactions(events, budget))
         if not history:
             return Conditioning(PersonalizationUsed(mode="none", user=user))
-        return Conditioning(PersonalizationUsed(mode=wanted.mode, user=user, history=len(history)), history=history)
+        return Conditioning(PersonalizationUsed(mode=requested.mode, user=user, history=len(history)), history=history)
 
 
-def _directed(events: Sequence[Interaction]) -> tuple[Interaction, ...]:
+def _with_directions(events: Sequence[Interaction]) -> tuple[Interaction, ...]:
     """The comparisons that carry directions; none when these cancel out and so name no preference."""
-    found = tuple(event for event in events if isinstance(event, ComparisonInteraction) and event.directions)
-    return found if describe_directions(found) else ()
+    comparisons = tuple(event for event in events if isinstance(event, ComparisonInteraction) and event.directions)
+    return comparisons if describe_directions(comparisons) else ()
 
 
 def _as_chat_messages(messages: list[dict[str, Any]]) -> list[ChatMessage]:
@@ -154,7 +154,7 @@ def _as_chat_messages(messages: list[dict[str, Any]]) -> list[ChatMessage]:
     return messages  # type: ignore[return-value]
 
 
-async def whole(raw: RawAnswer, used: PersonalizationUsed) -> bytes:
+async def render_whole(raw: RawAnswer, used: PersonalizationUsed) -> bytes:
     """An answer that is not streamed, with `personalization` added. Raises EngineError."""
     body = b"".join([chunk async for chunk in raw.chunks])
     try:
@@ -166,7 +166,7 @@ async def whole(raw: RawAnswer, used: PersonalizationUsed) -> bytes:
     return orjson.dumps(answer | {"personalization": used.model_dump()})
 
 
-async def streamed(raw: RawAnswer, used: PersonalizationUsed) -> AsyncIterator[bytes]:
+async def render_stream(raw: RawAnswer, used: PersonalizationUsed) -> AsyncIterator[bytes]:
     """The engine's server-sent events with `personalization` in the first. An engine that breaks off
     ends the stream with an error event and without [DONE], so that no client takes it for whole."""
     try:
@@ -180,15 +180,15 @@ async def streamed(raw: RawAnswer, used: PersonalizationUsed) -> AsyncIterator[b
 async def _with_personalization(chunks: AsyncIterator[bytes], used: PersonalizationUsed) -> AsyncGenerator[bytes, None]:
     """Every piece ends with an event, so that one that the engine cuts in the middle reaches nobody
     and an error can follow any piece."""
-    held = b""
+    buffer = b""
     member = b'"personalization":' + orjson.dumps(used.model_dump()) + b","
     async for chunk in chunks:
-        held += chunk
-        if whole_events := _WHOLE_EVENTS.match(held):
-            piece, held = held[: whole_events.end()], held[whole_events.end() :]
+        buffer += chunk
+        if whole_events := _WHOLE_EVENTS.match(buffer):
+            piece, buffer = buffer[: whole_events.end()], buffer[whole_events.end() :]
             if member and (first := _FIRST_OBJECT.search(piece)):
                 piece = piece[: first.end()] + member + piece[first.end() :]
                 member = b""
             yield piece
-    if held:
-        yield held
+    if buffer:
+        yield buffer

@@ -1,8 +1,7 @@
-"""The vectors of texts, asked of the embeddings server once and kept for a while.
+"""A cache of embeddings in front of the embeddings server.
 
-A caller may go away; what is under way for it goes on in the background, and what comes is kept, so that
-the next caller finds it. Vectors stay in memory alone, under the hash of their text: until their time is
-over or newer ones need the room.
+A call goes on in the background when its caller goes away, so that the next caller finds the vectors. They are
+cached in memory alone, under the hash of their text, until they expire or newer ones need the room.
 """
 
 import asyncio
@@ -14,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from services.engine.limits import Engine
 from services.errors import EngineUnavailable
 
-MAX_KEPT = 64 * 2**20
+MAX_CACHE_BYTES = 64 * 2**20
 """Bytes of vectors in memory; of 384 dimensions there are 40,000."""
-MAX_ASKED = 16
-"""Texts of one call: few, so that each call is short and what came is kept."""
-MAX_UNDER_WAY = 4_096
-"""Texts that are asked for or wait; more are refused, so that a slow server leaves no endless line."""
+TEXTS_PER_CALL = 16
+"""Few, so that each call is short and its vectors are cached soon."""
+MAX_PENDING = 4_096
+"""Texts requested or waiting; more are refused, so that a slow server cannot build up an endless queue."""
 _OVERHEAD = 256
 """Bytes of an entry beside its numbers."""
 
@@ -27,56 +26,56 @@ Vector = Sequence[float]
 
 
 class Vectors:
-    """Asks for each text once, whoever needs it. Open one per process, and close it at the end."""
+    """Requests each text once, however many need it. Open one per process, and close it at the end."""
 
     def __init__(self, engine: Engine, *, keep_s: float, longest_s: float) -> None:
-        self.kept = Kept(keep_s)
+        self.cache = VectorCache(keep_s)
         self._engine = engine
         self._longest_s = longest_s
-        self._under_way: dict[str, asyncio.Task[Mapping[str, Vector]]] = {}
+        self._pending: dict[str, asyncio.Task[Mapping[str, Vector]]] = {}
 
-    async def of(self, texts: Sequence[str]) -> list[Vector]:
+    async def embed(self, texts: Sequence[str]) -> list[Vector]:
         """One for each text. Raises what the embeddings server raises."""
-        known = {text: self.kept.get(text) for text in dict.fromkeys(texts)}
+        known = {text: self.cache.get(text) for text in dict.fromkeys(texts)}
         unknown = [text for text, vector in known.items() if vector is None]
-        self._ask([text for text in unknown if text not in self._under_way])
-        tasks = {self._under_way[text] for text in unknown}
-        found = {text: vector for text, vector in known.items() if vector is not None}
+        self._request([text for text in unknown if text not in self._pending])
+        tasks = {self._pending[text] for text in unknown}
+        vectors = {text: vector for text, vector in known.items() if vector is not None}
         for answer in await asyncio.gather(*map(asyncio.shield, tasks)):
-            found |= answer
-        return [found[text] for text in texts]
+            vectors |= answer
+        return [vectors[text] for text in texts]
 
     async def close(self) -> None:
-        tasks = {*self._under_way.values()}
+        tasks = {*self._pending.values()}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self.kept.clear()
+        self.cache.clear()
 
-    def _ask(self, texts: Sequence[str]) -> None:
-        if len(self._under_way) + len(texts) > MAX_UNDER_WAY:
+    def _request(self, texts: Sequence[str]) -> None:
+        if len(self._pending) + len(texts) > MAX_PENDING:
             raise EngineUnavailable("Too many texts wait for their embeddings")
-        for start in range(0, len(texts), MAX_ASKED):
-            asked = texts[start : start + MAX_ASKED]
-            task = asyncio.create_task(self._embedded(asked))
-            self._under_way |= dict.fromkeys(asked, task)
+        for start in range(0, len(texts), TEXTS_PER_CALL):
+            batch = texts[start : start + TEXTS_PER_CALL]
+            task = asyncio.create_task(self._embed(batch))
+            self._pending |= dict.fromkeys(batch, task)
 
-    async def _embedded(self, texts: Sequence[str]) -> Mapping[str, Vector]:
+    async def _embed(self, texts: Sequence[str]) -> Mapping[str, Vector]:
         try:
-            found = await self._engine.embed(texts, self._longest_s)
-            return {text: self.kept.put(text, vector) for text, vector in zip(texts, found, strict=True)}
+            vectors = await self._engine.embed(texts, self._longest_s)
+            return {text: self.cache.put(text, vector) for text, vector in zip(texts, vectors, strict=True)}
         finally:
             for text in texts:
-                del self._under_way[text]
+                del self._pending[text]
 
 
-class Kept:
-    """Vectors by the hash of their text, the oldest first; none is given out or held past its time."""
+class VectorCache:
+    """Vectors by the hash of their text, oldest first. A timer drops expired ones, also when nobody asks."""
 
-    def __init__(self, seconds: float, most: int = MAX_KEPT) -> None:
+    def __init__(self, seconds: float, max_bytes: int = MAX_CACHE_BYTES) -> None:
         self.bytes = 0
         self._seconds = seconds
-        self._most = most
+        self._max_bytes = max_bytes
         self._entries: dict[bytes, tuple[float, array[float]]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -90,7 +89,7 @@ class Kept:
             self._drop(_key(text))  # so that the newest stand last
             self._entries[_key(text)] = (time.monotonic() + self._seconds, packed)
             self.bytes += _size(packed)
-            while self.bytes > self._most:
+            while self.bytes > self._max_bytes:
                 self._drop(next(iter(self._entries)))
             self._wake()
         return packed

@@ -1,31 +1,33 @@
 """Ranks candidates for a user: the fast profile scores all, the engine reads the best of them.
 
-A score is a share of one: the profile spreads it over all candidates, and the engine divides anew
-what the profile gave to those it has read.
+Scores add up to 1: the profile spreads them over all candidates, and the engine redistributes the share of
+those it has read.
 """
 
 from alignx.schemas.requests import RankedItem, RecommendRequest, RecommendResponse
 from services.profile.explain import reasons
-from services.response.selection import Choice, Selector, item_id
+from services.response.selection import Selection, Selector, item_id
 
 
 async def recommend(selector: Selector, tenant: str, user: str, request: RecommendRequest) -> RecommendResponse:
     """The best candidates, best first. Raises what the Selector raises."""
     candidates, query, method = request.candidates, request.query, request.method
     profile = await selector.profile(tenant, user)
-    known = await selector.by_profile(tenant, user, profile, query, candidates)
-    scores, choice = list(known.probabilities), Choice((), "profile")
+    by_profile = await selector.by_profile(tenant, user, profile, query, candidates)
+    scores, selection = list(by_profile.probabilities), Selection((), "profile")
     head = sorted(range(len(scores)), key=lambda index: -scores[index])[: selector.settings.rerank]
     if len(head) > 1:
         items = [candidates[index] for index in head]
         by_engine = await selector.by_engine(tenant, user, query, items, method)
         if by_engine is not None:
-            choice = selector.combined(by_engine, known.of(head), method)
+            selection = selector.combine(by_engine, by_profile.subset(head), method)
             mass = sum(scores[index] for index in head)
-            for index, probability in zip(head, choice.probabilities, strict=True):
+            for index, probability in zip(head, selection.probabilities, strict=True):
                 scores[index] = mass * probability
     best = sorted(range(len(scores)), key=lambda index: -scores[index])[: request.k]
-    told = reasons(profile, query, candidates, best, known.meaning) if request.explain else [None] * len(best)
+    explanations = (
+        reasons(profile, query, candidates, best, by_profile.meaning) if request.explain else [None] * len(best)
+    )
     ranked = tuple(
         RankedItem(
             rank=rank,
@@ -34,6 +36,6 @@ async def recommend(selector: Selector, tenant: str, user: str, request: Recomme
             score=round(scores[index], 6),
             reason=why,
         )
-        for rank, (index, why) in enumerate(zip(best, told, strict=True), start=1)
+        for rank, (index, why) in enumerate(zip(best, explanations, strict=True), start=1)
     )
-    return RecommendResponse(items=ranked, method=choice.method, version=choice.version)
+    return RecommendResponse(items=ranked, method=selection.method, version=selection.version)

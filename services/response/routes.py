@@ -17,7 +17,7 @@ from alignx.schemas.requests import (
     SelectResponse,
 )
 from services.response import recommendation
-from services.response.chat import Chat, ChatRequest, streamed, whole
+from services.response.chat import Chat, ChatRequest, render_stream, render_whole
 from services.response.selection import Selector
 from services.server.app import tenant_of
 from services.server.requests import DisconnectWatch, JsonRoute
@@ -101,9 +101,9 @@ async def _answer(chat: Chat, tenant: str, user: str | None, body: ChatRequest) 
     async with AsyncExitStack() as answer:
         used, raw = await answer.enter_async_context(chat.answer(tenant, user, body))
         if not body.stream:
-            return Response(await whole(raw, used), raw.status, _headers(used), raw.content_type)
+            return Response(await render_whole(raw, used), raw.status, _headers(used), raw.content_type)
         headers = _headers(used) | {"Cache-Control": "no-store"}
-        return AnswerStream(answer.pop_all(), streamed(raw, used), raw.status, headers, raw.content_type)
+        return AnswerStream(answer.pop_all(), render_stream(raw, used), raw.status, headers, raw.content_type)
 
 
 def _as_utf8(header: str | None) -> str | None:

@@ -2,7 +2,7 @@
 
 Three methods: the fast profile (free), the engine's letter probabilities given the text summary, and
 both fused: their log-odds averaged, each as one expert's opinion. Where an embeddings server is
-configured, the profile's word includes what the items mean.
+configured, the profile's scores include the similarity of embeddings.
 """
 
 import asyncio
@@ -14,29 +14,31 @@ from alignx.schemas.requests import Method, ScoredItem, SelectRequest, SelectRes
 from services.engine.judge import fuse, judge
 from services.engine.limits import Engine
 from services.errors import EngineError, EngineUnavailable, UserUnknown
-from services.profile.scoring import scores, softmax
+from services.profile.scoring import scores
 from services.profile.statistics import Profile
-from services.response.similarity import Meaning
+from services.response.similarity import Similarity
 from services.settings import ResponseSettings
 from services.storage.users import NO_STAMP, Store
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What the fast profile says of items."""
+class ProfileScores:
+    """The fast profile's scores of items."""
 
     probabilities: list[float]
     meaning: list[float]
-    """Log-odds that what they mean has added; 0 where it was not asked."""
+    """Log-odds added by embeddings; 0 for items that were not embedded."""
 
-    def of(self, places: Sequence[int]) -> "Known":
-        """Of some of the items alone."""
-        mass = sum(self.probabilities[place] for place in places)
-        return Known([self.probabilities[place] / mass for place in places], [self.meaning[place] for place in places])
+    def subset(self, indices: Sequence[int]) -> "ProfileScores":
+        """The scores among some of the items, whose probabilities then add up to 1."""
+        mass = sum(self.probabilities[index] for index in indices)
+        return ProfileScores(
+            [self.probabilities[index] / mass for index in indices], [self.meaning[index] for index in indices]
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Selection:
     """Probabilities of items, and how they came about."""
 
     probabilities: tuple[float, ...]
@@ -49,33 +51,33 @@ class Selector:
     """Scores items for a user. Raises UserUnknown; EngineUnavailable and EngineError only if the caller
     insisted on the engine, else the profile answers alone."""
 
-    def __init__(self, store: Store, engine: Engine, meaning: Meaning, settings: ResponseSettings) -> None:
+    def __init__(self, store: Store, engine: Engine, similarity: Similarity, settings: ResponseSettings) -> None:
         self.store = store
         self.engine = engine
-        self.meaning = meaning
+        self.similarity = similarity
         self.settings = settings
 
     async def select(self, tenant: str, user: str, request: SelectRequest) -> SelectResponse:
         profile = await self.profile(tenant, user)
         query, items, method = request.query, request.items, request.method
         if method == "engine":
-            choice = await self._ask(tenant, user, query, items)
+            selection = await self._ask(tenant, user, query, items)
         else:  # at once: neither server waits for the other
-            known, by_engine = await asyncio.gather(
+            by_profile, by_engine = await asyncio.gather(
                 self.by_profile(tenant, user, profile, query, items), self.by_engine(tenant, user, query, items, method)
             )
-            choice = self.combined(by_engine, known, method)
+            selection = self.combine(by_engine, by_profile, method)
         scored = tuple(
             ScoredItem(index=index, id=item_id(item), probability=round(probability, 6))
-            for index, (item, probability) in enumerate(zip(request.items, choice.probabilities, strict=True))
+            for index, (item, probability) in enumerate(zip(request.items, selection.probabilities, strict=True))
         )
         best = max(scored, key=lambda item: item.probability)
         return SelectResponse(
             choice=best.index,
             items=scored,
-            method=choice.method,
-            version=choice.version,
-            position_bias=choice.position_bias,
+            method=selection.method,
+            version=selection.version,
+            position_bias=selection.position_bias,
         )
 
     async def profile(self, tenant: str, user: str) -> Profile:
@@ -86,7 +88,7 @@ class Selector:
 
     async def by_engine(
         self, tenant: str, user: str, query: str, items: Sequence[Item], method: Method | None
-    ) -> Choice | None:
+    ) -> Selection | None:
         """What the engine says of 2 to 26 items; None where `method` does without it, or can."""
         if method == "profile" or (method is None and not self.engine.enabled):
             return None
@@ -97,32 +99,34 @@ class Selector:
                 raise
             return None
 
-    def combined(self, by_engine: Choice | None, known: Known, method: Method | None) -> Choice:
+    def combine(self, by_engine: Selection | None, by_profile: ProfileScores, method: Method | None) -> Selection:
         if by_engine is None:
-            return Choice(tuple(known.probabilities), "profile")
+            return Selection(tuple(by_profile.probabilities), "profile")
         if method == "engine":
             return by_engine
-        fused = fuse(by_engine.probabilities, known.probabilities, self.settings.fuse_engine)
-        return Choice(tuple(fused), "fused", by_engine.version, by_engine.position_bias)
+        fused = fuse(by_engine.probabilities, by_profile.probabilities, self.settings.fuse_engine)
+        return Selection(tuple(fused), "fused", by_engine.version, by_engine.position_bias)
 
-    async def by_profile(self, tenant: str, user: str, profile: Profile, query: str, items: Sequence[Item]) -> Known:
-        """Probabilities by the fast profile, and by meaning for its best `embed_items`."""
+    async def by_profile(
+        self, tenant: str, user: str, profile: Profile, query: str, items: Sequence[Item]
+    ) -> ProfileScores:
+        """Probabilities by the fast profile, with the similarity of embeddings for its best `embed_items`."""
         values = scores(profile, query, items)
         meaning = [0.0] * len(values)
-        if self.meaning.enabled:
+        if self.similarity.enabled:
             best = sorted(range(len(values)), key=lambda index: -values[index])[: self.settings.embed_items]
-            found = await self.meaning.scores(tenant, user, [items[index] for index in best])
-            for index, value in zip(best, found, strict=True):
+            added = await self.similarity.scores(tenant, user, [items[index] for index in best])
+            for index, value in zip(best, added, strict=True):
                 values[index] += value
                 meaning[index] = value
-        return Known(softmax(values), meaning)
+        return ProfileScores(softmax(values), meaning)
 
-    async def _ask(self, tenant: str, user: str, query: str, items: Sequence[Item]) -> Choice:
+    async def _ask(self, tenant: str, user: str, query: str, items: Sequence[Item]) -> Selection:
         summary = await self.store.preferences(tenant, user)
         texts = [item_text(item) for item in items]
         judgement = await judge(self.engine, query, texts, summary.text, tenant=tenant, orders=self.settings.rotations)
         bias = round(judgement.position_bias, 6)
-        return Choice(judgement.probabilities, "engine", summary.version, bias)
+        return Selection(judgement.probabilities, "engine", summary.version, bias)
 
 
 def item_id(item: Item) -> str | None:

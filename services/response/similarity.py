@@ -1,4 +1,4 @@
-"""Embeddings of what a user took lately and of the items on offer, for `services.profile.word_vectors`.
+"""Embeddings of a user's latest choices and of the items to score, for `services.profile.word_vectors`.
 
 Nothing is written: vectors stay in this process (`services.response.embeddings`). A user's items are scored
 without them whenever the embeddings server is silent, slow or wrong.
@@ -21,7 +21,7 @@ from services.storage.users import Store
 logger = logging.getLogger("alignx.meaning")
 
 
-class MeaningMetrics:
+class SimilarityMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.scored = Counter(
             "alignx_meaning_scores",
@@ -33,10 +33,10 @@ class MeaningMetrics:
             self.scored.labels(outcome)
 
 
-class Meaning:
-    """Scores by meaning, or none."""
+class Similarity:
+    """Scores items by the similarity of their embeddings to the user's history."""
 
-    def __init__(self, store: Store, engine: Engine, settings: Settings, metrics: MeaningMetrics) -> None:
+    def __init__(self, store: Store, engine: Engine, settings: Settings, metrics: SimilarityMetrics) -> None:
         self.enabled = settings.engine.embeddings_url is not None
         self._store = store
         self._longest_s = settings.response.embed_timeout_s
@@ -50,16 +50,16 @@ class Meaning:
         if not self.enabled:
             return nothing
         stored = await self._store.events_before(tenant, user, "+", MAX_EVENTS)
-        taught = lessons([entry.interaction for entry in stored])
-        if not taught:
+        history = lessons([entry.interaction for entry in stored])
+        if not history:
             return nothing
-        offered = [text_of(item) for item in items]
+        texts = [text_of(item) for item in items]
         try:
             async with asyncio.timeout(self._longest_s):
-                vectors = await self._vectors.of([*(lesson.text for lesson in taught), *offered])
-            learned, shown = vectors[: len(taught)], vectors[len(taught) :]
+                vectors = await self._vectors.embed([*(lesson.text for lesson in history), *texts])
+            history_vectors, item_vectors = vectors[: len(history)], vectors[len(history) :]
             # In a thread: it is work of milliseconds, in which the loop answers others.
-            found = await asyncio.to_thread(nearness, taught, learned, offered, shown)
+            log_odds = await asyncio.to_thread(nearness, history, history_vectors, texts, item_vectors)
         except TimeoutError as error:
             return self._without("late", error, nothing)
         except (EngineUnavailable, EngineError, ValueError, OverflowError) as error:
@@ -68,7 +68,7 @@ class Meaning:
         if self._fails:
             self._fails = False
             logger.info("items are scored by their meaning again")
-        return found
+        return log_odds
 
     async def close(self) -> None:
         """Ends what is under way in the background."""

@@ -1,4 +1,4 @@
-"""What every HTTP process of the suite shares: the app, its errors, its health and its streams.
+"""What every HTTP process of the suite shares: the app, its error handlers, the server that runs it.
 
 `create_app` gives a FastAPI app with problem+json errors, /livez, /readyz and /metrics; `serve`
 runs it until SIGTERM and then drains it. Services sit behind the gateway and know it by a shared
@@ -49,15 +49,14 @@ from services.storage.connection import REFUSED
 TENANT_HEADER = "X-AlignX-Tenant"
 TOKEN_HEADER = "X-AlignX-Internal"  # noqa: S105  # the name of the header, not a secret
 DRAINING_HEADER = "X-AlignX-Draining"
-"""On an answer of an instance that shuts down and has done nothing: the request belongs elsewhere."""
+"""On an answer of an instance that shuts down and has done nothing: another instance should get the request."""
 PROBLEM_JSON = "application/problem+json"
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 OPENAI_PATHS = ("/v1/chat/", "/v1/models")
 """Paths on which OpenAI's clients call and expect its error shape."""
 STORE_FAULTS = (*AWAY, *REFUSED)
-"""What a caller can wait out: Redis is away, slow, full, a replica that was not promoted yet, cannot save,
-or a cluster that does not serve these slots now. Any other error of Redis is a mistake of ours and stays a
-500."""
+"""Faults that pass: Redis is away, slow, full, a replica that was not promoted yet, cannot save, or a cluster
+that does not serve these slots now. Any other error of Redis is a bug of ours and stays a 500."""
 _STORE_RETRY_S = 1.0
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[object]]
@@ -90,7 +89,7 @@ def _invalid_request(error: RequestValidationError) -> RequestError:
     if any(problem["type"] == "json_invalid" for problem in problems):
         return MalformedBody("The body is not valid JSON, or is nested too deeply.")
     inner = [problem["loc"][:-1] for problem in problems]
-    problems = [problem for problem in problems if not _told_by_entries(problem, inner)]
+    problems = [problem for problem in problems if not _entries_say_more(problem, inner)]
     fields = [
         {"field": _field(problem["loc"]), "message": problem["msg"].removeprefix("Value error, ")}
         for problem in problems[:20]
@@ -100,16 +99,16 @@ def _invalid_request(error: RequestValidationError) -> RequestError:
     return InvalidRequest(f"{first['field']}: {first['message']}{more}", errors=fields)
 
 
-def _told_by_entries(problem: Mapping[str, Any], inner: Sequence[tuple[str | int, ...]]) -> bool:
-    """A list whose entries are all bad is also called too short; its entries say what is wrong."""
-    place = problem["loc"]
-    return problem["type"] == "too_short" and any(loc[: len(place)] == place for loc in inner)
+def _entries_say_more(problem: Mapping[str, Any], inner: Sequence[tuple[str | int, ...]]) -> bool:
+    """Whether the problem is a list that counts as too short because all its entries are invalid."""
+    path = problem["loc"]
+    return problem["type"] == "too_short" and any(loc[: len(path)] == path for loc in inner)
 
 
-def _field(place: Sequence[str | int]) -> str:
+def _field(path: Sequence[str | int]) -> str:
     """The dotted path of a field as the caller wrote it; the discriminator that pydantic adds to the
     path of a union is left out."""
-    parts = [str(part) for part in place if part not in INTERACTION_TYPES]
+    parts = [str(part) for part in path if part not in INTERACTION_TYPES]
     if parts[0] in ("body", "query", "path", "header"):
         parts = parts[1:]
     return ".".join(parts) or "body"
@@ -128,11 +127,12 @@ def _http_error(request: Request, error: HTTPException) -> AlignXError:
 
 
 def _allowed(request: Request) -> list[str]:
-    """The methods that the path takes. The exception itself knows those of one route only, and a path
-    may have several."""
+    """The methods of all routes with this path; the exception knows those of one route only."""
     routes = request.app.router.routes
     scopes = {method: {**request.scope, "method": method} for method in METHODS}
-    return [method for method, scope in scopes.items() if any(one.matches(scope)[0] is Match.FULL for one in routes)]
+    return [
+        method for method, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)
+    ]
 
 
 def _install_error_handlers(app: FastAPI, metrics: HttpMetrics) -> None:
@@ -203,7 +203,6 @@ def create_app(
     app.router.route_class = JsonRoute
     drain = Drain()
     add_state(app, Process(settings, drain, registry))
-    app.state.drain, app.state.registry = drain, registry
     metrics = HttpMetrics(registry)
     _install_error_handlers(app, metrics)
 
@@ -238,8 +237,8 @@ def sse(data: bytes, *, event: str | None = None, event_id: str | None = None) -
 # --- the process -------------------------------------------------------------------------------
 
 
-class DrainingServer(uvicorn.Server):
-    """Begins the drain when a signal arrives, and only `drain_s` later closes the door."""
+class GracefulServer(uvicorn.Server):
+    """Begins the drain when a signal arrives, and closes the listener `drain_s` later."""
 
     def __init__(self, config: uvicorn.Config, drain: Drain, drain_s: float) -> None:
         super().__init__(config)
@@ -248,14 +247,14 @@ class DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.drain.begin()
-        # Each answer from now on closes its connection: no caller finds it closed in its hands.
+        # Each answer from now on closes its connection, so that no caller sends a request into a closed one.
         self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
         await asyncio.sleep(self.drain_s)
         self.drain.end()
         await super().shutdown(sockets)
 
 
-def create_server(app: FastAPI, settings: Settings, *, port: int) -> DrainingServer:
+def create_server(app: FastAPI, settings: Settings, *, port: int) -> GracefulServer:
     """The server of `app`; `port` is the service's own, unless the settings name another."""
     config = uvicorn.Config(
         app,
@@ -271,7 +270,7 @@ def create_server(app: FastAPI, settings: Settings, *, port: int) -> DrainingSer
         timeout_keep_alive=settings.server.keep_alive_s,
         timeout_graceful_shutdown=settings.server.shutdown_s,
     )
-    return DrainingServer(config, state_of(app, Process).drain, settings.server.drain_s)
+    return GracefulServer(config, state_of(app, Process).drain, settings.server.drain_s)
 
 
 def serve(app: FastAPI, settings: Settings, service: str, *, port: int) -> None:

@@ -1,4 +1,4 @@
-"""The three pages of every process: /livez (it runs), /readyz (what it needs answers too), /metrics."""
+"""/livez (the process runs), /readyz (what it needs answers too) and /metrics of every process."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 

@@ -86,7 +86,8 @@ def matched_route(scope: Scope) -> str:
 
 
 class RequestTelemetry:
-    """Request id, access line, metrics, and the last line of defence against an exception.
+    """Gives every request an id (or keeps the caller's), counts, times and logs it, opens its span, and turns an
+    unforeseen exception into a logged 500.
 
     `on_crash(scope)` returns the ASGI app that answers when the wrapped one raises before it has
     started its answer.
@@ -112,7 +113,7 @@ class RequestTelemetry:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id, traceparent = _joined_by(scope)
+        request_id, traceparent = _ids_of(scope)
         token = REQUEST_ID.set(request_id)
         scope.setdefault("state", {})["request_id"] = request_id
         status = 0
@@ -161,7 +162,7 @@ class RequestTelemetry:
             self.logger.info("request", extra=fields)
 
 
-def _joined_by(scope: Scope) -> tuple[str, str]:
+def _ids_of(scope: Scope) -> tuple[str, str]:
     """The request's id, the caller's or a new one, and the `traceparent` that came with it."""
     request_id = traceparent = ""
     for name, value in scope["headers"]:

@@ -1,8 +1,8 @@
-"""How a process takes its leave: a drain, then the door.
+"""Graceful shutdown: fail readiness, drain requests, close the listener.
 
-After SIGTERM the drain begins: /readyz answers 503, each answer closes its connection, everything is
-still served, so that whoever spreads the requests can look elsewhere. When `drain_s` is over, streams
-without an end are ended, to be taken up at another instance, and the server closes its door.
+After SIGTERM the drain begins: /readyz answers 503 and each answer closes its connection, but everything is still
+served, so that load balancers can look elsewhere. After `drain_s` the drain is over: endless streams end, for
+their readers to continue at another instance, and the server closes its listener.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from services.errors import Draining
 
 
 class Drain:
-    """Where a process is in it. `create_app` puts one into `app.state.drain`; `serve` moves it on."""
+    """The state of a process's shutdown. `create_app` makes it part of `Process`; `serve` advances it."""
 
     def __init__(self) -> None:
         self._begun = asyncio.Event()
@@ -23,7 +23,7 @@ class Drain:
 
     @property
     def over(self) -> bool:
-        """The door closes now."""
+        """The listener closes now."""
         return self._over.is_set()
 
     def begin(self) -> None:
@@ -38,11 +38,11 @@ class Drain:
         await self._over.wait()
 
     async def check(self) -> None:
-        """Raises Draining once shutdown has begun: not ready any more."""
+        """Readiness: raises Draining once the drain has begun."""
         if self.begun:
             raise Draining
 
     def refuse(self) -> None:
-        """Raises Draining once the door closes."""
+        """Raises Draining once the drain is over."""
         if self.over:
             raise Draining

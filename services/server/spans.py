@@ -37,8 +37,8 @@ class RandomSampler(Sampler):
         links: Sequence[Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        taken = random.random() < self._sample  # noqa: S311  # no secret hangs on it
-        return SamplingResult(Decision.RECORD_AND_SAMPLE if taken else Decision.DROP, attributes, trace_state)
+        sampled = random.random() < self._sample  # noqa: S311  # not used for security
+        return SamplingResult(Decision.RECORD_AND_SAMPLE if sampled else Decision.DROP, attributes, trace_state)
 
     def get_description(self) -> str:
         return f"RandomSampler({self._sample})"

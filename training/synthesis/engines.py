@@ -1,9 +1,8 @@
-"""Teacher and judge as they are asked here: every answer is kept, and asked for once.
+"""Teacher and judge behind a cache: every answer is stored, and requested once.
 
-An answer is found again by the hash of all it depends on: model, messages, sampling and the number of
-the sample. It is stored before its slot is free, so a run that is killed loses only the calls that were
-under way. An engine that is overloaded or silent is asked again after a wait that doubles; one that
-refuses an input is believed.
+The key of an answer is the hash of all it depends on: model, messages, sampling and the number of the sample. An
+answer is stored before its slot is free, so a run that is killed loses only the calls under way. A call to an
+engine that is overloaded or silent is repeated with exponential backoff; a refused input is not.
 """
 
 import asyncio
@@ -61,8 +60,8 @@ class Usage:
     completion_tokens: int = 0
 
 
-class KeptEngine:
-    """An engine behind the store of its answers. It is a `services.engine.judge.LetterEngine`."""
+class CachedEngine:
+    """An engine behind the store of its answers; a `services.engine.judge.LetterEngine`."""
 
     def __init__(
         self, role: Role, config: EngineAt, engine: Client, model: str, store: AnswerStore, usage: Usage
@@ -79,21 +78,21 @@ class KeptEngine:
         self, messages: Sequence[ChatMessage], sampling: Candidates, sample: int = 0, *, thinking: bool = True
     ) -> Answer:
         """The reply number `sample` to the same messages. Raises EngineRejected and EngineFailed."""
-        asked: Sampling = {
+        options: Sampling = {
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "top_k": sampling.top_k,
         }
         if not thinking:
-            asked["thinking"] = False
+            options["thinking"] = False
 
         async def call() -> list[Any]:
-            reply = await self._engine.complete(messages, tenant=TENANT, **asked)
+            reply = await self._engine.complete(messages, tenant=TENANT, **options)
             return [reply.text, reply.finish_reason]
 
-        key = self._key("complete", messages, {**asked, "sample": sample})
-        text, finish_reason = await self._kept(key, call)
+        key = self._key("complete", messages, {**options, "sample": sample})
+        text, finish_reason = await self._cached(key, call)
         return Answer(text, finish_reason != "length")
 
     async def choose(
@@ -102,18 +101,18 @@ class KeptEngine:
         async def call() -> list[float]:
             return await self._engine.choose(messages, letters, tenant=tenant, priority=priority)
 
-        logprobs: list[float] = await self._kept(self._key("choose", messages, {"letters": list(letters)}), call)
+        logprobs: list[float] = await self._cached(self._key("choose", messages, {"letters": list(letters)}), call)
         return logprobs
 
-    def _key(self, kind: str, messages: Sequence[ChatMessage], asked: dict[str, Any]) -> str:
-        parts = [kind, self._model, list(messages), asked]
+    def _key(self, kind: str, messages: Sequence[ChatMessage], options: dict[str, Any]) -> str:
+        parts = [kind, self._model, list(messages), options]
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
-    async def _kept(self, key: str, call: Callable[[], Awaitable[Any]]) -> Any:
-        kept = self._store.get(key)
-        if kept is not None:
+    async def _cached(self, key: str, call: Callable[[], Awaitable[Any]]) -> Any:
+        stored = self._store.get(key)
+        if stored is not None:
             self.usage.cached_calls += 1
-            return kept
+            return stored
         for tried in range(self._config.retries + 1):
             self.usage.repeats += tried > 0
             try:
@@ -158,8 +157,8 @@ def pause(tried: int, backoff_s: float, retry_after: float | None) -> float:
 @asynccontextmanager
 async def open_engine(
     role: Role, config: EngineAt, store: AnswerStore, *, known_as: str = ""
-) -> AsyncIterator[KeptEngine]:
-    """Kept answers are found by the model's name and, if given, by `known_as`. Raises EngineFailed where no
+) -> AsyncIterator[CachedEngine]:
+    """Stored answers are found by the model's name and, if given, by `known_as`. Raises EngineFailed where no
     model is named and the engine cannot list any."""
     usage = Usage()
 
@@ -188,20 +187,20 @@ async def open_engine(
             model = await engine.model()
         except (EngineUnavailable, EngineError) as error:
             raise EngineFailed(f"The {role} at {config.url} does not tell its models: {error.detail}") from error
-        yield KeptEngine(role, config, engine, f"{model} {known_as}".rstrip(), store, usage)
+        yield CachedEngine(role, config, engine, f"{model} {known_as}".rstrip(), store, usage)
 
 
 async def embedded(url: str, texts: Sequence[str], model: str | None = None) -> dict[str, "array[float]"]:
     """Vectors by text, from an OpenAI-compatible server. Raises EngineFailed."""
-    wanted = sorted(set(texts), key=len)
-    found: dict[str, array[float]] = {}
+    unique = sorted(set(texts), key=len)
+    vectors_by_text: dict[str, array[float]] = {}
     async with open_session() as session:
         server = Client(session, Server(url, model))
-        for start in range(0, len(wanted), _TEXTS_OF_A_CALL):
-            group = wanted[start : start + _TEXTS_OF_A_CALL]
+        for start in range(0, len(unique), _TEXTS_OF_A_CALL):
+            group = unique[start : start + _TEXTS_OF_A_CALL]
             try:
                 vectors = await server.embed(group)
             except (EngineUnavailable, EngineError) as error:
                 raise EngineFailed(f"The embeddings server at {url} failed: {error.detail}") from error
-            found |= {text: array("f", vector) for text, vector in zip(group, vectors, strict=True)}
-    return found
+            vectors_by_text |= {text: array("f", vector) for text, vector in zip(group, vectors, strict=True)}
+    return vectors_by_text

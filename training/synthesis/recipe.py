@@ -19,7 +19,7 @@ from services.errors import EngineError, EngineRejected
 from services.prompts.build import fit_interactions, update_prompt
 from services.prompts.parse_summary import SummaryReply, parse_summary
 from training.rl.rewards import judged
-from training.synthesis.engines import Answer, KeptEngine
+from training.synthesis.engines import Answer, CachedEngine
 from training.synthesis.leaks import leaks
 from training.synthesis.options import Synthesis
 from training.synthesis.prompts import guided_prompt, merge_prompt
@@ -84,7 +84,7 @@ def _row(task: _Task, reply: SummaryReply, *, past_tokens: int) -> dict[str, Any
 
 
 class Recipe:
-    def __init__(self, config: Synthesis, teacher: KeptEngine, judge: LetterEngine, scorer: SignalScorer) -> None:
+    def __init__(self, config: Synthesis, teacher: CachedEngine, judge: LetterEngine, scorer: SignalScorer) -> None:
         self._config = config
         self._teacher = teacher
         self._judge = judge

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from yarl import URL
 
 from gateway.__main__ import GatewayState, build_app
-from services.server.app import DrainingServer, create_server
+from services.server.app import GracefulServer, create_server
 from services.server.metrics import create_registry
 from services.server.state import state_of
 from services.settings import GatewaySettings, LimitSettings, LogSettings, RedisSettings, ServerSettings, Settings
@@ -111,7 +111,7 @@ class Suite:
 
     url: str
     app: FastAPI
-    server: DrainingServer
+    server: GracefulServer
     preference: FakeService
     response: FakeService
     client: aiohttp.ClientSession
@@ -176,7 +176,7 @@ def suite_settings(redis_url: str, preference: int, response: int, changes: dict
 
 
 @asynccontextmanager
-async def running_server(server: DrainingServer) -> AsyncIterator[str]:
+async def running_server(server: GracefulServer) -> AsyncIterator[str]:
     task = asyncio.create_task(server.serve())
     while not server.started:
         if task.done():

@@ -32,7 +32,7 @@ def test_requests_go_round_and_the_unfit_come_last() -> None:
     firsts = [upstreams.order("preference")[0].url for _ in range(6)]
     assert sorted(firsts[:3]) == ["http://a:1", "http://b:1", "http://c:1"]
     assert firsts[:3] == firsts[3:]
-    next(replica for replica in upstreams.order("preference") if replica.url == "http://b:1").fit = False
+    next(replica for replica in upstreams.order("preference") if replica.url == "http://b:1").is_healthy = False
     for _ in range(4):
         assert [replica.url for replica in upstreams.order("preference")][-1] == "http://b:1"
 
@@ -54,12 +54,12 @@ def test_a_replica_that_refuses_or_drains_is_passed_over(play: Play) -> None:
             for body in (b"{}", b"x" * (3 << 20)):
                 for _ in range(6):
                     for replica in replicas:
-                        replica.fit = True
+                        replica.is_healthy = True
                     assert (await suite.json("POST", EVENTS, data=io.BytesIO(body)))[0] == 200
                 assert suite.preference.seen[-1].body == body
             posts = [seen for seen in draining.seen if seen.line.startswith("POST")]
             assert posts
-            assert not replicas[1].fit
+            assert not replicas[1].is_healthy
 
     urls = f"http://127.0.0.1:{free_port()},http://127.0.0.1:1,http://127.0.0.1:2"
     play(scenario, gateway={"preference_url": urls, "replica_check_s": 60})
@@ -85,7 +85,7 @@ def test_a_replica_is_left_when_it_is_not_ready_and_asked_again_when_it_is(play:
             first, replica = state_of(suite.app, GatewayState).upstreams._replicas["preference"]
             first.url = f"http://127.0.0.1:{suite.preference.port}"
             replica.url = f"http://127.0.0.1:{other.port}"
-            await until(lambda: first.fit and not replica.fit)
+            await until(lambda: first.is_healthy and not replica.is_healthy)
             for _ in range(4):
                 assert (await suite.json("GET", EVENTS))[0] == 200
             assert all("/readyz" in seen.line for seen in other.seen)
@@ -93,7 +93,7 @@ def test_a_replica_is_left_when_it_is_not_ready_and_asked_again_when_it_is(play:
             with pytest.raises(Unavailable):
                 await service_check(suite.client, "preference", [replica.url])()
             other.handler = other.fixed(http_answer())
-            await until(lambda: replica.fit)
+            await until(lambda: replica.is_healthy)
             for _ in range(4):
                 assert (await suite.json("GET", EVENTS))[0] == 200
             assert sum("/readyz" not in seen.line for seen in other.seen) == 2

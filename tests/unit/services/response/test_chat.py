@@ -15,7 +15,7 @@ from alignx.schemas.requests import PersonalizationUsed
 from services.engine.client import RawAnswer
 from services.errors import EngineUnavailable
 from services.prompts.templates import CHAT_ACKNOWLEDGEMENT, CHAT_SYSTEM
-from services.response.chat import streamed
+from services.response.chat import render_stream
 from tests.unit.services.response.conftest import ANSWER, NOBODY, Serve, answers, refuses, sends
 
 QUESTION = {"role": "user", "content": "Why is the sky blue?"}
@@ -416,7 +416,7 @@ async def in_chunks(data: bytes, cuts: list[int], error: Exception | None = None
 def passed(chunks: AsyncIterator[bytes]) -> bytes:
     async def main() -> bytes:
         used = PersonalizationUsed(mode="ica", user="ada", history=3)
-        return b"".join([piece async for piece in streamed(RawAnswer(200, "text/event-stream", chunks), used)])
+        return b"".join([piece async for piece in render_stream(RawAnswer(200, "text/event-stream", chunks), used)])
 
     return asyncio.run(main())
 

@@ -100,7 +100,7 @@ def test_a_server_that_stays_silent_is_left_alone(serve: Serve) -> None:
 
 
 def test_no_endless_line_of_texts_waits(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.response.embeddings.MAX_UNDER_WAY", 3)
+    monkeypatch.setattr("services.response.embeddings.MAX_PENDING", 3)
     service = told(serve(engine={"url": "profile", "embeddings_url": HERE}))
     near(service)
     assert scored(service, "failed") == 1
