@@ -15,7 +15,7 @@ EMBEDDINGS ?= semantic
 
 BIN  := .venv/bin
 TINY := models/alignx-tiny/model.safetensors
-SUITE := $(BIN)/python docker/local/suite.py
+SUITE := $(BIN)/python -m docker.local.suite
 INSTALL := bin/pip install -q --disable-pip-version-check
 PIP := .venv/$(INSTALL)
 TRAINING := .venv-training/bin

@@ -1,4 +1,4 @@
-"""Alignment accuracy: likelihoods as `alignx eval` computes them against one pair at a time.
+"""Alignment accuracy: likelihoods as `python -m evaluation` computes them against one pair at a time.
 
     .venv-training/bin/python -m bench.alignment_scoring [--pairs N] [--model DIR]
 
@@ -111,7 +111,7 @@ def compared(mode: Mode, ours: Scorer, plain: Scorer, pairs: int) -> list[Row]:
             speeds[name].append(pairs / (time.perf_counter() - began))
     ratio = statistics.median(one / other for one, other in zip(speeds["ours"], speeds["plain"], strict=True))
     return [
-        Row(f"{mode}: as alignx eval does", statistics.median(speeds["ours"]), "pairs/s"),
+        Row(f"{mode}: as evaluation does", statistics.median(speeds["ours"]), "pairs/s"),
         Row(f"{mode}: one pair at a time", statistics.median(speeds["plain"]), "pairs/s"),
         Row(f"{mode}: the first by the second", ratio, "×", "≥ 3"),
         Row(f"{mode}: largest distance of a log-probability", apart, "nats", "≤ 0.001"),

@@ -3,7 +3,7 @@
     .venv-training/bin/python -m bench.choice_speed [--rows N] [--models DIR …] [--engine-python PATH]
 
 The rows are held-out people of the synthetic world with the fast profile's text as their summary, asked
-about as `alignx eval` does: forced letters are two prompts of one token, one in each order; the sampled
+about as `python -m evaluation` does: forced letters are two prompts of one token, one in each order; the sampled
 reply is one prompt and up to 16 tokens. By turns, each on rows of its own that the engine has not seen, so
 that no protocol finds the other's prompts in the prefix cache; first with one row under way, then with as
 many as the runner asks at once. "Prompt tokens not cached" are what the engine had to compute for a row:

@@ -1,4 +1,4 @@
-# Training and evaluation, offline: `python -m training.sft …` and the like, and the `alignx` command.
+# Training and evaluation, offline: `python -m training.sft …`, `python -m evaluation …` and the like.
 #
 #     docker build -f docker/training.Dockerfile -t alignx/training .
 #     docker run --rm --gpus all -v "$PWD/runs:/runs" alignx/training -m training.sft --help
@@ -17,16 +17,15 @@ COPY docker/training.lock ./
 RUN python3 -m venv --without-pip /opt/training \
     && python3 -m pip --python /opt/training/bin/python install --no-cache-dir torch==2.13.0
 RUN python3 -m pip --python /opt/training/bin/python install --no-cache-dir --no-deps -r training.lock
-COPY pyproject.toml README.md LICENSE /src/
-COPY alignx /src/alignx
-COPY services /src/services
-COPY gateway /src/gateway
-COPY training /src/training
-COPY evaluation /src/evaluation
-RUN python3 -m pip --python /opt/training/bin/python install --no-cache-dir --no-deps /src
+WORKDIR /opt/training/app
+COPY alignx alignx
+COPY services services
+COPY training training
+COPY evaluation evaluation
+RUN /opt/training/bin/python -m compileall -q --invalidation-mode unchecked-hash . && chmod -R a+rX .
 # Runs write into the folder that is mounted here; caches go below /tmp.
 RUN mkdir /runs && chown 10001:10001 /runs
-ENV PATH=/opt/training/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1
+ENV PATH=/opt/training/bin:$PATH PYTHONPATH=/opt/training/app HOME=/tmp PYTHONUNBUFFERED=1
 USER 10001:10001
 WORKDIR /runs
 VOLUME /runs

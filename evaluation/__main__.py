@@ -19,7 +19,6 @@ Transfer: one run keeps its summaries, and another engine chooses by them.
     python -m evaluation --summaries a.jsonl --judge B --stage a-b --data rows.jsonl --out a-b.json
 
 Answers are kept in `<out>.answers.sqlite`: the same command after an interruption goes on from there.
-`alignx eval` is this command.
 """
 
 import asyncio
@@ -33,6 +32,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from alignx import __version__
 from evaluation.config import Evaluation, options, plan_of
 from evaluation.model_sources import is_url, named
 from evaluation.models import load_local
@@ -44,7 +44,7 @@ from services.errors import AlignXError
 from training.exceptions import TrainingError
 from training.synthesis.answer_store import AnswerStore
 
-PACKAGES = ("alignx-serve", "torch", "transformers", "trl", "numpy")
+PACKAGES = ("torch", "transformers", "trl", "numpy")
 
 
 def aligned(
@@ -98,7 +98,7 @@ def _config(plan: Evaluation) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "alignx": __version__}
     for package in PACKAGES:
         try:
             found[package] = version(package)
@@ -129,9 +129,9 @@ def _percent(value: Estimate) -> str:
     return f"{100 * value.mean:6.1f} %  ({100 * value.low:.1f} to {100 * value.high:.1f}, {value.rows} rows)"
 
 
-def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> None:
-    """`prog` is what the usage calls the command. Raises SystemExit."""
-    plan = plan_of(options(prog).parse_args(arguments))
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Raises SystemExit."""
+    plan = plan_of(options().parse_args(arguments))
     try:
         print(told(asyncio.run(evaluate(plan))))
     except (TrainingError, AlignXError) as error:

@@ -78,11 +78,11 @@ class Evaluation:
             raise ConfigError("--keep-summaries needs a --model that writes them and --data")
 
 
-def options(prog: str | None = None) -> argparse.ArgumentParser:
+def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=prog,
+        prog="python -m evaluation",
         description="Measure a checkpoint or an engine on held-out users.",
-        epilog="example: alignx eval --stage profile --data var/benchmarks/movielens.jsonl --out var/movielens.json",
+        epilog="example: python -m evaluation --stage profile --data var/benchmarks/movielens.jsonl --out var/out.json",
     )
     add = parser.add_argument
     add("--out", type=Path, required=True, help="the result, a JSON file")

@@ -294,7 +294,7 @@ class TracingSettings(Block):
         if endpoint is not None and not endpoint.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         if endpoint is not None and not _installed("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"):
-            raise ValueError("needs OpenTelemetry, which is not installed: pip install 'alignx-serve[tracing]'")
+            raise ValueError("needs OpenTelemetry, which is not installed: pip install 'alignx[tracing]'")
         return endpoint
 
 

@@ -5,9 +5,8 @@
     alignx --help
 
 Commands here send, list and erase histories; summaries are in `summary.py` and `watch.py`, asking
-(chat, select, recommend) in `ask.py`, API keys in `keys.py`, the guided tour in `demo.py`;
-`extensions.py` adds those of other packages, such as `alignx eval`. Errors become words and exit code
-1 (2 for wrong usage) in one place, `terminal.ProblemGroup`. `--json` prints what the API answered.
+(chat, select, recommend) in `choices.py`, API keys in `keys.py`, the guided tour in `demo.py`. Errors become
+words and exit code 1 (2 for wrong usage) in one place, `terminal.ProblemGroup`. `--json` prints what the API answered.
 """
 
 import os
@@ -21,14 +20,13 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from alignx.cli import choices, demo, ingest, keys, render, summary, watch
-from alignx.cli.extensions import ExtendedGroup
-from alignx.cli.terminal import Terminal, counted
+from alignx.cli.terminal import ProblemGroup, Terminal, counted
 from alignx.client.endpoints import QUALITY
 from alignx.client.errors import ClientError
 from alignx.schemas.summaries import DeadLetterList, InteractionList
 
 app = typer.Typer(
-    cls=ExtendedGroup,
+    cls=ProblemGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -10,11 +10,11 @@ trap 'rm -rf "$work"' EXIT
 
 resolve() { # extra [further package …] -> name==version lines
     python3 -m venv "$work/$1"
-    "$work/$1/bin/pip" install -q --disable-pip-version-check "alignx-serve[$1] @ file://$PWD" "${@:2}" \
+    "$work/$1/bin/pip" install -q --disable-pip-version-check "alignx[$1] @ file://$PWD" "${@:2}" \
         2> >(grep -v WARNING >&2)
-    "$work/$1/bin/pip" freeze --exclude alignx-serve
+    "$work/$1/bin/pip" freeze --exclude alignx
 }
-{ echo "# Written by \`make lock\`: what the services run with."; resolve local,tracing; } > "$work/services.lock"
+{ echo "# Written by \`make lock\`: what the services run with."; resolve local,services,tracing; } > "$work/services.lock"
 { echo "# Written by \`make lock\`: what the tests need besides docker/services.lock."; echo "-r services.lock"
   resolve test | grep -vxFf "$work/services.lock"; } > "$work/test.lock"
 # What CUDA builds of torch bring belongs to torch, which is installed first and alone.
@@ -23,5 +23,5 @@ resolve() { # extra [further package …] -> name==version lines
   echo "#     python3 -m venv .venv-training"
   echo "#     .venv-training/bin/pip install torch==2.13.0"
   echo "#     .venv-training/bin/pip install --no-deps -r docker/training.lock"
-  resolve training pytest coverage hypothesis | grep -vE '^(torch|triton|nvidia-|cuda-)'; } > "$work/training.lock"
+  resolve training pytest coverage hypothesis redis | grep -vE '^(torch|triton|nvidia-|cuda-)'; } > "$work/training.lock"
 mv "$work/services.lock" "$work/test.lock" "$work/training.lock" docker/

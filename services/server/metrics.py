@@ -1,9 +1,8 @@
 """Metrics of an HTTP process: its requests, its resources, its version. No label holds a user's id."""
 
-from importlib.metadata import version
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 
+from alignx import __version__
 from services.errors import error_tree
 from services.settings import LATENCY_BUCKETS_S
 
@@ -17,7 +16,7 @@ def create_registry(service: str) -> CollectorRegistry:
     build = Gauge(
         "alignx_build_info", "Always 1; the labels say which service runs in which version", about, registry=registry
     )
-    build.labels(service, version("alignx-serve")).set(1)
+    build.labels(service, __version__).set(1)
     return registry
 
 

@@ -7,11 +7,11 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from alignx import __version__
 from services.server.logging import ARRIVED, REQUEST_ID
 from services.server.metrics import HttpMetrics
 from services.tracing import NO_SPAN, SPAN, Span, Tracer
@@ -27,7 +27,7 @@ def open_tracer(service: str, endpoint: str | None, sample: float, *, trusting: 
         return Tracer()
     from services.server.spans import RecordingTracer  # needs an extra, which most do without
 
-    return RecordingTracer(service, version("alignx-serve"), endpoint, sample, trusting=trusting)
+    return RecordingTracer(service, __version__, endpoint, sample, trusting=trusting)
 
 
 RouteName = Callable[[Scope], str]

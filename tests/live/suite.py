@@ -116,7 +116,7 @@ class Suite:
         return httpx.Client(base_url=self.url, headers=headers, timeout=60)
 
     def admin(self, *arguments: object, code: int = 0) -> str:
-        """What `alignx admin` says, started as an operator would: it needs to know Redis alone."""
+        """What `python -m services.admin` says, started as an operator would: it needs to know Redis alone."""
         command = [sys.executable, "-m", "services.admin", *map(str, arguments)]
         strange = [name for name in self.environment if name.startswith("ALIGNX_") and "REDIS" not in name]
         environment = {name: value for name, value in self.environment.items() if name not in strange}

@@ -1,4 +1,4 @@
-"""Backup and restore of a whole suite at work, with `alignx admin` in a process of its own."""
+"""Backup and restore of a whole suite at work, with `python -m services.admin` in a process of its own."""
 
 from pathlib import Path
 

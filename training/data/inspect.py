@@ -1,7 +1,7 @@
-"""`alignx-data`: says what a dataset is and how good.
+"""Reports what a dataset is and how good.
 
-    alignx-data inspect rl.jsonl
-    alignx-data inspect shards/ --kind upi --json
+    python -m training.data.inspect rl.jsonl
+    python -m training.data.inspect shards/ --kind upi --json
 
 Reads the whole file in bounded memory: its kind, malformed rows with their reasons, lengths,
 duplicates, balance, and warnings of known traps (quality.py). Prints figures and places, never a
@@ -17,7 +17,7 @@ from rich.console import Console, Group
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
-from typer.core import TyperGroup
+from typer.core import TyperCommand
 
 from training.data.audit import Found, Quality
 from training.data.formats import KINDS, UNKNOWN, Row, kind_of
@@ -48,7 +48,7 @@ class Inspection(BaseModel):
     warnings: list[str]
 
 
-class SpokenErrors(TyperGroup):
+class SpokenErrors(TyperCommand):
     """The one place where an error becomes a sentence and exit code 1."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -59,21 +59,10 @@ class SpokenErrors(TyperGroup):
             raise typer.Exit(1) from error
 
 
-app = typer.Typer(
-    cls=SpokenErrors,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Looks at datasets before they are trained on.",
-)
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
-@app.callback()
-def _commands() -> None:
-    """With a callback, the only command keeps its name."""
-
-
-@app.command("inspect")
+@app.command(cls=SpokenErrors, no_args_is_help=True)
 def inspect_file(
     file: Annotated[Path, typer.Argument(help="JSON, JSON Lines (both also .gz), Parquet, or a folder of shards.")],
     kind: Annotated[str | None, typer.Option(help=f"What it holds: {', '.join(KINDS)}. Default: found out.")] = None,
@@ -84,9 +73,9 @@ def inspect_file(
 
     Examples:
 
-        alignx-data inspect train.jsonl
+        python -m training.data.inspect train.jsonl
 
-        alignx-data inspect shards/ --kind upi --json
+        python -m training.data.inspect shards/ --kind upi --json
     """
     if kind is not None and kind not in KINDS:
         raise typer.BadParameter(f"{kind} is none of {', '.join(KINDS)}", param_hint="--kind")

@@ -284,5 +284,5 @@ def _library(name: str, file: Path) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        message = f"Reading {file} needs {name}, which `pip install alignx-serve[training]` brings"
-        raise DatasetError(f"{message}; with the repository, use .venv-training/bin/alignx-data") from error
+        message = f"Reading {file} needs {name}, which the extra `training` brings"
+        raise DatasetError(f"{message}; use .venv-training/bin/python -m training.data.inspect") from error

@@ -150,11 +150,11 @@ def test_questions_are_answered_by_a_checkpoint(nano: Path, tmp_path: Path, caps
 
 def test_the_usage_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["--help"], prog="alignx eval")
+        main(["--help"])
     assert ended.value.code == 0
     told = capsys.readouterr().out
-    assert told.startswith("usage: alignx eval [-h] --out OUT")
-    assert "example: alignx eval --" in told
+    assert told.startswith("usage: python -m evaluation [-h] --out OUT")
+    assert "example: python -m evaluation --" in told
 
 
 def test_the_profile_needs_no_model(tmp_path: Path) -> None:

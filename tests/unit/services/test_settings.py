@@ -125,7 +125,7 @@ def test_traces_need_an_address_and_the_extra(monkeypatch: pytest.MonkeyPatch) -
     assert load_settings().tracing.endpoint == "http://127.0.0.1:4318"
     for absent in (lambda _: None, _raising):  # the package without its part, and no package at all
         monkeypatch.setattr("services.settings.find_spec", absent)
-        with pytest.raises(SystemExit, match=r"ALIGNX_TRACING__ENDPOINT: .*pip install 'alignx-serve\[tracing\]'"):
+        with pytest.raises(SystemExit, match=r"ALIGNX_TRACING__ENDPOINT: .*pip install 'alignx\[tracing\]'"):
             load_settings()
     monkeypatch.setenv("ALIGNX_TRACING__ENDPOINT", "collector:4318")
     with pytest.raises(SystemExit, match=r"ALIGNX_TRACING__ENDPOINT: .*must start with http:// or https://"):

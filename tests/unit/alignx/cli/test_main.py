@@ -12,7 +12,6 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from alignx.cli import extensions
 from alignx.cli.main import app
 from alignx.cli.terminal import Terminal
 from alignx.schemas.interactions import PostInteraction
@@ -99,7 +98,6 @@ def test_key_is_found_in_files(alignx: Alignx, ada: None, tmp_path: Path, monkey
 def test_help_of_every_command_has_an_example(alignx: Alignx):
     listed = alignx("--help").stdout.partition("Commands:")[2]
     names = [line.split()[0] for line in listed.splitlines() if line.startswith("  ") and line[2].isalpha()]
-    names = [name for name in names if name not in extensions.found()]  # theirs: where their packages are
     assert {"ingest", "show", "watch", "versions", "diff", "edit", "rebuild", "rollback", "export"} <= set(names)
     assert {"forget", "chat", "select", "recommend", "keys", "status", "demo"} <= set(names)
     for command in [[name] for name in names if name != "keys"] + [["keys", "create"], ["keys", "list"]]:

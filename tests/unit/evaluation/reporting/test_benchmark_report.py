@@ -1,9 +1,7 @@
 """The report of benchmark results: every word and mark follows from results made by hand."""
 
 import re
-import tomllib
 from html.parser import HTMLParser
-from importlib import metadata
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -140,7 +138,7 @@ def test_other_files_are_told(tmp_path: Path, content: str, told: str):
 
 def test_the_command_tells_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
-        main([str(tmp_path), "--out", str(tmp_path / "out")], prog="alignx report")
+        main([str(tmp_path), "--out", str(tmp_path / "out")])
     assert ended.value.code == 2
     assert "no result of a benchmark in" in capsys.readouterr().err
     with pytest.raises(DatasetError, match="absent does not exist"):
@@ -157,15 +155,10 @@ def test_the_command_writes_and_names_its_files(tmp_path: Path, capsys: pytest.C
     assert all(path.is_file() for path in told)
 
 
-def test_report_is_a_command_of_alignx():
-    declared = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["entry-points"]["alignx.commands"]
-    assert metadata.EntryPoint("report", declared["report"], "alignx.commands").load() is main
-
-
 def test_the_help_has_an_example(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
-        main(["--help"], prog="alignx report")
-    assert "example: alignx report " in capsys.readouterr().out
+        main(["--help"])
+    assert "example: python -m evaluation.reporting.benchmark_report " in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_plain_table_stands_in_columns():

@@ -1,9 +1,8 @@
-"""`alignx admin` as an operator calls it, against the tests' Redis."""
+"""`python -m services.admin` as an operator calls it, against the tests' Redis."""
 
 import asyncio
 import gzip
 import os
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -142,8 +141,3 @@ def test_data_of_a_newer_release_are_not_touched(alignx: Path, redis_url: str) -
         redis.set(SCHEMA_KEY, 9)
     for command in (("backup", alignx), ("restore", alignx, "--replace"), ("migrate",)):
         assert "schema version 9" in admin(*command, code=1).stderr
-
-
-def test_it_is_a_command_of_alignx() -> None:
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert declared["entry-points"]["alignx.commands"]["admin"] == "services.admin:main"

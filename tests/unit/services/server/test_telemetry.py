@@ -5,7 +5,6 @@ import io
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from alignx import __version__
 from alignx.schemas.summaries import TokenCounts
 from services.engine.limits import EngineCall, EngineMetrics
 from services.server.logging import ARRIVED, JsonFormatter, configure_logging
@@ -319,7 +319,7 @@ def test_the_state_of_the_calls_is_read_at_each_scrape() -> None:
 def test_a_registry_holds_the_figures_of_the_process_and_what_it_is() -> None:
     text = generate_latest(create_registry("test")).decode()
     assert "process_resident_memory_bytes" in text
-    assert f'alignx_build_info{{service="test",version="{version("alignx-serve")}"}} 1.0' in text
+    assert f'alignx_build_info{{service="test",version="{__version__}"}} 1.0' in text
 
 
 # --- traces ------------------------------------------------------------------------------------
