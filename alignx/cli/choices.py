@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
 from pydantic import TypeAdapter, ValidationError
 
@@ -180,7 +179,7 @@ def _item(number: int, line: bytes) -> Item:
     try:
         if not line.startswith((b"{", b'"')):
             return line.decode("utf-8")
-        return ITEM.validate_json(orjson.dumps(orjson.loads(line)))
-    except (UnicodeDecodeError, orjson.JSONDecodeError, ValidationError) as error:
+        return ITEM.validate_json(line)
+    except (UnicodeDecodeError, ValidationError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise typer.BadParameter(f"line {number} is not an item: {reason}", param_hint="--file") from error

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
 
 from alignx.client import endpoints
 from alignx.client.client import AlignX
@@ -152,8 +152,8 @@ class Reader:
         if not content:
             return ()
         try:
-            document = orjson.loads(content)
-        except orjson.JSONDecodeError as error:
+            document = from_json(content, allow_inf_nan=False)
+        except ValueError as error:
             raise LineError((BadLine(number, "", f"not JSON: {error}"),)) from error
         if not isinstance(document, dict):
             raise LineError((BadLine(number, "", "not a JSON object"),))
@@ -184,7 +184,7 @@ def _events(number: int, document: dict[str, Any]) -> tuple[object, tuple[Intera
         document = _checked(number, lambda: ExportedEvent.model_validate(document)).interaction
     fields = {name: value for name, value in document.items() if name != "user"}
     # Read as JSON, not as Python values, so that lists may stand for tuples and text for dates.
-    event = _checked(number, lambda: INTERACTION.validate_json(orjson.dumps(fields)))
+    event = _checked(number, lambda: INTERACTION.validate_json(to_json(fields)))
     return document.get("user"), (event,)
 
 

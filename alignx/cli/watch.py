@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-import orjson
 import typer
+from pydantic_core import to_json
 from rich.console import RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -38,7 +38,7 @@ def watch(
         try:
             if as_json:
                 for event in stream:
-                    typer.echo(orjson.dumps(as_document(event)))
+                    typer.echo(to_json(as_document(event)))
             elif terminal.out.is_terminal:
                 _live(terminal, user, stream)
             else:

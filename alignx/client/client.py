@@ -22,17 +22,21 @@ from dataclasses import replace
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, get_args
 
 import httpx
+from httpx_sse import EventSource
 
 from alignx.client import endpoints
 from alignx.client.endpoints import Call
+from alignx.client.errors import Unreachable
 from alignx.client.retry import Outcome, RetryPolicy
-from alignx.client.streams import ChatChunk, ChatStream, SseParser, SummaryEvent, summary_events
+from alignx.client.streams import DONE, ChatChunk, SummaryEvent, SummaryStream, parse_chat_chunk
 from alignx.client.transport import connection, expect_events, read, request_of, settled, unreachable
 from alignx.schemas.requests import ChatMode
 from alignx.schemas.summaries import StoredInteraction, SummaryVersion
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+BROKEN_OFF = "The answer broke off before its end."
 
 
 def _bound(build: Callable[P, Call[T]], method: Callable[..., Any]) -> None:
@@ -133,17 +137,17 @@ class AlignX:
 
     def watch(self, user: str, *, last_event_id: str | None = None) -> Iterator[SummaryEvent]:
         """The summary as it is written, without end; a lost connection is taken up where it broke."""
-        parser = SseParser(last_event_id)
+        stream = SummaryStream(last_event_id)
         while True:
-            parser.restart()
-            with closing(self._response(endpoints.summary_stream(user, parser.last_event_id), stream=True)) as response:
+            with closing(self._response(endpoints.summary_stream(user, stream.last_event_id), stream=True)) as response:
                 expect_events(response)
                 try:
-                    for chunk in response.iter_bytes():
-                        yield from summary_events(parser, chunk)
+                    for event in EventSource(response).iter_sse():
+                        if (update := stream.read(event)) is not None:
+                            yield update
                 except httpx.RequestError:
                     pass  # lost or silent: reconnect from the last event
-            self._sleep(parser.pause_s)
+            self._sleep(stream.pause_s)
 
     def stream_chat(
         self,
@@ -154,15 +158,18 @@ class AlignX:
         **more: Any,
     ) -> Iterator[ChatChunk]:
         """The answer piece by piece; `more` are the further arguments of `chat`."""
-        call, stream = endpoints.chat(messages, user=user, mode=mode, stream=True, **more), ChatStream()
+        call, done = endpoints.chat(messages, user=user, mode=mode, stream=True, **more), False
         with closing(self._response(call, stream=True)) as response:
             expect_events(response)
             try:
-                for chunk in response.iter_bytes():
-                    yield from stream.feed(chunk)
+                for event in EventSource(response).iter_sse():
+                    done = done or event.data == DONE
+                    if event.data and not done:
+                        yield parse_chat_chunk(event.data)
             except httpx.RequestError as error:
                 unreachable(error, call)
-        stream.finish()
+        if not done:
+            raise Unreachable(BROKEN_OFF)
 
     def close(self) -> None:
         self._http.close()
@@ -274,19 +281,19 @@ class AsyncAlignX:
 
     async def watch(self, user: str, *, last_event_id: str | None = None) -> AsyncIterator[SummaryEvent]:
         """The summary as it is written, without end; a lost connection is taken up where it broke."""
-        parser = SseParser(last_event_id)
+        stream = SummaryStream(last_event_id)
         while True:
-            parser.restart()
-            call = endpoints.summary_stream(user, parser.last_event_id)
+            call = endpoints.summary_stream(user, stream.last_event_id)
             async with aclosing(await self._response(call, stream=True)) as response:
                 expect_events(response)
                 try:
-                    async for chunk in response.aiter_bytes():
-                        for event in summary_events(parser, chunk):
-                            yield event
+                    async with aclosing(EventSource(response).aiter_sse()) as events:
+                        async for event in events:
+                            if (update := stream.read(event)) is not None:
+                                yield update
                 except httpx.RequestError:
                     pass  # lost or silent: reconnect from the last event
-            await self._sleep(parser.pause_s)
+            await self._sleep(stream.pause_s)
 
     async def stream_chat(
         self,
@@ -297,16 +304,19 @@ class AsyncAlignX:
         **more: Any,
     ) -> AsyncIterator[ChatChunk]:
         """The answer piece by piece; `more` are the further arguments of `chat`."""
-        call, stream = endpoints.chat(messages, user=user, mode=mode, stream=True, **more), ChatStream()
+        call, done = endpoints.chat(messages, user=user, mode=mode, stream=True, **more), False
         async with aclosing(await self._response(call, stream=True)) as response:
             expect_events(response)
             try:
-                async for chunk in response.aiter_bytes():
-                    for piece in stream.feed(chunk):
-                        yield piece
+                async with aclosing(EventSource(response).aiter_sse()) as events:
+                    async for event in events:
+                        done = done or event.data == DONE
+                        if event.data and not done:
+                            yield parse_chat_chunk(event.data)
             except httpx.RequestError as error:
                 unreachable(error, call)
-        stream.finish()
+        if not done:
+            raise Unreachable(BROKEN_OFF)
 
     async def aclose(self) -> None:
         await self._http.aclose()

@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 import httpx
-import orjson
 from pydantic import BaseModel, TypeAdapter
+from pydantic_core import from_json, to_json
 
 from alignx.client.streams import ChatAnswer
 from alignx.schemas.api_keys import KeyCreated, KeyList, KeyRequest, TenantList
@@ -95,9 +95,9 @@ def _as(model: type[M]) -> Callable[[httpx.Response], M]:
 
 
 def _preferences(response: httpx.Response) -> PreferencesRead:
-    fields = orjson.loads(response.content)
+    fields = from_json(response.content)
     etag = response.headers.get("ETag") or f'"{fields["version"]}"'
-    return PreferencesRead.model_validate_json(orjson.dumps({**fields, "etag": etag}))
+    return PreferencesRead.model_validate_json(to_json({**fields, "etag": etag}))
 
 
 def _nothing(_response: httpx.Response) -> None:
@@ -278,7 +278,7 @@ def chat(
     if stream:
         body["stream"] = True
     path = "/v1/chat/completions"
-    return Call("POST", path, ChatAnswer.from_response, content=orjson.dumps(body), timeout_s=CHAT_TIMEOUT_S)
+    return Call("POST", path, ChatAnswer.from_response, content=to_json(body), timeout_s=CHAT_TIMEOUT_S)
 
 
 def models() -> Call[tuple[str, ...]]:
@@ -287,7 +287,7 @@ def models() -> Call[tuple[str, ...]]:
 
 
 def _model_names(response: httpx.Response) -> tuple[str, ...]:
-    return tuple(str(model["id"]) for model in orjson.loads(response.content)["data"])
+    return tuple(str(model["id"]) for model in from_json(response.content)["data"])
 
 
 # --- service -----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import httpx
-import orjson
+from pydantic_core import from_json
 
 from alignx.schemas.requests import PROBLEM_PREFIX
 
@@ -60,8 +60,8 @@ def problem_of(response: httpx.Response) -> ProblemError:
     """The error in an answer whose body has been read."""
     request_id = response.headers.get("X-Request-Id")
     try:
-        document = orjson.loads(response.content)
-    except orjson.JSONDecodeError:
+        document = from_json(response.content)
+    except ValueError:
         document = None
     if isinstance(document, dict) and ("error" in document or "status" in document):
         return problem_from(document, status=response.status_code, request_id=request_id)

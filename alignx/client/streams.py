@@ -1,76 +1,22 @@
-"""Answers that come piece by piece: server-sent events, and what they mean here.
+"""What the server-sent events of this API mean: a summary as it is written, a chat answer in pieces.
 
-`SseParser` turns bytes into events after the WHATWG rules. It splits at CR and LF alone: JSON may
-hold U+2028 and its like unescaped, at which `str.splitlines` (and `httpx.iter_lines`) would break.
+httpx-sse splits the bytes into events.
 """
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import httpx
-import orjson
+from httpx_sse import ServerSentEvent
+from pydantic_core import from_json
 
-from alignx.client.errors import AnswerUnreadable, ProblemError, Unreachable, problem_from
+from alignx.client.errors import AnswerUnreadable, ProblemError, problem_from
 from alignx.schemas.requests import PersonalizationUsed
 from alignx.schemas.summaries import Preferences
 
-LINE_END = re.compile(rb"\r\n|\n|\r")
 DONE = "[DONE]"
-
-
-class ServerEvent(NamedTuple):
-    name: str
-    data: str
-
-
-class SseParser:
-    """Bytes in, events out; remembers the last event id and the pause the server asks for."""
-
-    def __init__(self, last_event_id: str | None = None) -> None:
-        self.last_event_id = last_event_id
-        self.pause_s = 1.0
-        """Seconds before reconnecting."""
-        self._rest = b""
-        self._name = ""
-        self._data: list[str] = []
-        self._id = last_event_id
-
-    def feed(self, chunk: bytes) -> Iterator[ServerEvent]:
-        text = self._rest + chunk
-        # A CR at the end may be the first half of a CRLF.
-        held = b"\r" if text.endswith(b"\r") else b""
-        *lines, rest = LINE_END.split(text[: len(text) - len(held)])
-        self._rest = rest + held
-        for line in lines:
-            event = self._line(line.decode("utf-8", "replace"))
-            if event is not None:
-                yield event
-
-    def restart(self) -> None:
-        """Forgets a half-read event: the connection is a new one."""
-        self._rest, self._name, self._data, self._id = b"", "", [], self.last_event_id
-
-    def _line(self, line: str) -> ServerEvent | None:
-        if not line:
-            # Only now: an event that is cut off after its id has not been received.
-            self.last_event_id = self._id
-            event = ServerEvent(self._name or "message", "\n".join(self._data)) if self._data else None
-            self._name, self._data = "", []
-            return event
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        match name:
-            case "event":
-                self._name = value
-            case "data":
-                self._data.append(value)
-            case "id" if "\0" not in value:
-                self._id = value
-            case "retry" if value.isdecimal():
-                self.pause_s = int(value) / 1000
-        return None
+"""Data of the last event of a chat."""
 
 
 # --- the stream of a summary -------------------------------------------------------------------
@@ -104,31 +50,42 @@ class ErrorEvent(NamedTuple):
 SummaryEvent = PendingEvent | DeltaEvent | VersionEvent | ErrorEvent
 
 
-def summary_event(event: ServerEvent) -> SummaryEvent | None:
-    """The typed event, or None for a name this client does not know."""
-    try:
-        match event.name:
-            case "pending":
-                fields = orjson.loads(event.data)
-                return PendingEvent(int(fields["pending"]), int(fields["version"]))
-            case "delta":
-                return DeltaEvent(str(orjson.loads(event.data)["text"]))
-            case "version":
-                return VersionEvent(Preferences.model_validate_json(event.data))
-            case "error":
-                return ErrorEvent(problem_from(orjson.loads(event.data), status=500))
-            case _:
-                return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise AnswerUnreadable(f"The stream sent a {event.name!r} event that cannot be read: {error}") from error
+class SummaryStream:
+    """Reads the events of a summary, over one connection after another."""
+
+    def __init__(self, last_event_id: str | None = None) -> None:
+        self.last_event_id = last_event_id
+        """Where the next connection resumes."""
+        self.pause_s = 1.0
+        """Seconds before the next connection."""
+
+    def read(self, event: ServerSentEvent) -> SummaryEvent | None:
+        """None for an event without data, or of a name that this client does not know.
+
+        Raises AnswerUnreadable.
+        """
+        self.last_event_id = event.id or self.last_event_id
+        if event.retry is not None and event.retry >= 0:
+            self.pause_s = event.retry / 1000
+        try:
+            return parse_summary_event(event.event, event.data) if event.data else None
+        except (ValueError, KeyError, TypeError) as error:
+            raise AnswerUnreadable(f"The stream sent a {event.event!r} event that cannot be read: {error}") from error
 
 
-def summary_events(parser: SseParser, chunk: bytes) -> Iterator[SummaryEvent]:
-    """The typed events that these bytes complete."""
-    for event in parser.feed(chunk):
-        typed = summary_event(event)
-        if typed is not None:
-            yield typed
+def parse_summary_event(name: str, data: str) -> SummaryEvent | None:
+    match name:
+        case "pending":
+            fields = from_json(data)
+            return PendingEvent(int(fields["pending"]), int(fields["version"]))
+        case "delta":
+            return DeltaEvent(str(from_json(data)["text"]))
+        case "version":
+            return VersionEvent(Preferences.model_validate_json(data))
+        case "error":
+            return ErrorEvent(problem_from(from_json(data), status=500))
+        case _:
+            return None
 
 
 # --- chat --------------------------------------------------------------------------------------
@@ -145,7 +102,7 @@ class ChatAnswer:
 
     @classmethod
     def from_response(cls, response: httpx.Response) -> "ChatAnswer":
-        document = orjson.loads(response.content)
+        document = from_json(response.content)
         choice = document["choices"][0]
         return cls(
             choice["message"].get("content") or "",
@@ -163,30 +120,10 @@ class ChatChunk(NamedTuple):
     personalization: PersonalizationUsed | None = None
 
 
-class ChatStream:
-    """Reads the chunks of one streamed answer and knows whether it came to its end."""
-
-    def __init__(self) -> None:
-        self._parser = SseParser()
-        self.done = False
-
-    def feed(self, chunk: bytes) -> Iterator[ChatChunk]:
-        """Raises ProblemError for an error inside the stream."""
-        for event in self._parser.feed(chunk):
-            if event.data == DONE:
-                self.done = True
-                return
-            yield _chat_chunk(event.data)
-
-    def finish(self) -> None:
-        """Called when the connection has ended. Raises Unreachable if the answer had not."""
-        if not self.done:
-            raise Unreachable("The answer broke off before its end.")
-
-
-def _chat_chunk(data: str) -> ChatChunk:
+def parse_chat_chunk(data: str) -> ChatChunk:
+    """Raises ProblemError for an error inside the stream, and AnswerUnreadable."""
     try:
-        document = orjson.loads(data)
+        document = from_json(data)
         if "error" in document:
             raise problem_from(document, status=502)
         choices = document.get("choices") or [{}]

@@ -11,8 +11,9 @@ from typing import Any
 
 import httpx
 import pytest
+from httpx_sse import EventSource
 
-from alignx.client.streams import DeltaEvent, PendingEvent, SseParser, SummaryEvent, VersionEvent, summary_events
+from alignx.client.streams import DeltaEvent, PendingEvent, SummaryEvent, SummaryStream, VersionEvent
 from tests.live.suite import Suite
 
 pytestmark = pytest.mark.live
@@ -128,11 +129,11 @@ def test_a_summary_is_streamed_while_it_is_written(client: httpx.Client) -> None
 
 def watch(client: httpx.Client, user: str, events: list[SummaryEvent], opened: threading.Event, version: int) -> None:
     """Gathers the events of a user's stream up to `version`."""
-    parser = SseParser()
+    stream = SummaryStream()
     with client.stream("GET", f"/v1/users/{user}/preferences/stream") as answer:
-        for chunk in answer.iter_raw():
-            events.extend(summary_events(parser, chunk))
-            if events:
+        for event in EventSource(answer).iter_sse():
+            if (update := stream.read(event)) is not None:
+                events.append(update)
                 opened.set()
             if events and isinstance(events[-1], VersionEvent) and events[-1].preferences.version >= version:
                 return

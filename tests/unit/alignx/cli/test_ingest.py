@@ -53,6 +53,7 @@ def test_upi_rows_become_comparisons(service: Any):
         (b"{", "", "not JSON"),
         (b"[1]", "", "not a JSON object"),
         (b"\xff", "", "not JSON"),
+        (b'{"type": "rating", "item": "x", "value": NaN}', "", "not JSON"),
         (b'{"type": "post"}', "post.text", "Field required"),
         (b'{"type": "poem", "text": "x"}', "", "does not match any of the expected tags"),
         (b'{"text": "x"}', "", "Unable to extract tag"),
