@@ -1,6 +1,6 @@
 """The SDK: `AlignX` and its asynchronous twin `AsyncAlignX`.
 
-    from alignx.client.client import AlignX
+    from alignx import AlignX, ClickInteraction
 
     with AlignX() as alignx:                       # ALIGNX_URL, ALIGNX_API_KEY
         alignx.append("ada", [ClickInteraction(clicked="Tram lines", shown=("Tram lines", "Derby"))], wait=10)
@@ -8,9 +8,8 @@
         for event in alignx.watch("ada"):          # as the summary is written
             print(event)
 
-Both send the records of `alignx/client/endpoints.py`; a method here is one of those calls bound to a
-transport, so that its signature and its documentation exist once. Calls that failed in passing are
-sent again (`alignx/client/retry.py`); every error is a `ClientError` (`alignx/client/errors.py`).
+Both send the calls of `alignx/client/endpoints.py`. Temporary failures are retried
+(`alignx/client/retry.py`); every error is a `ClientError` (`alignx/client/errors.py`).
 """
 
 import asyncio
@@ -19,7 +18,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import replace
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, get_args
+from types import MethodType
+from typing import Any, Generic, ParamSpec, Self, TypeVar, get_args, overload
 
 import httpx
 from httpx_sse import EventSource
@@ -29,7 +29,14 @@ from alignx.client.endpoints import Call
 from alignx.client.errors import Unreachable
 from alignx.client.retry import Outcome, RetryPolicy
 from alignx.client.streams import DONE, ChatChunk, SummaryEvent, SummaryStream, parse_chat_chunk
-from alignx.client.transport import connection, expect_events, read, request_of, settled, unreachable
+from alignx.client.transport import (
+    build_request,
+    check_response,
+    connection_options,
+    expect_events,
+    raise_unreachable,
+    read_answer,
+)
 from alignx.schemas.requests import ChatMode
 from alignx.schemas.summaries import StoredInteraction, SummaryVersion
 
@@ -39,33 +46,62 @@ T = TypeVar("T")
 BROKEN_OFF = "The answer broke off before its end."
 
 
-def _bound(build: Callable[P, Call[T]], method: Callable[..., Any]) -> None:
-    """Gives a client's method the name, the documentation and the signature of its call."""
-    signature = inspect.signature(build)
-    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD), *signature.parameters.values()]
-    (answer,) = get_args(signature.return_annotation)
-    named: Any = method
-    named.__name__, named.__doc__ = build.__name__, build.__doc__
-    named.__signature__ = signature.replace(parameters=parameters, return_annotation=answer)
+class Method(Generic[P, T]):
+    """A method of both clients that sends one call, with the signature and the documentation of its builder."""
+
+    def __init__(self, build: Callable[P, Call[T]]) -> None:
+        def method(client: Any, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+            return client.send(build(*args, **kwargs))
+
+        signature = inspect.signature(build)
+        parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+        (answer,) = get_args(signature.return_annotation)
+        documented: Any = method
+        documented.__name__, documented.__doc__ = build.__name__, build.__doc__
+        documented.__signature__ = signature.replace(
+            parameters=[*parameters, *signature.parameters.values()], return_annotation=answer
+        )
+        self._method = documented
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Callable[..., Any]: ...
+    @overload
+    def __get__(self, client: "AlignX", owner: type) -> Callable[P, T]: ...
+    @overload
+    def __get__(self, client: "AsyncAlignX", owner: type) -> Callable[P, Awaitable[T]]: ...
+    def __get__(self, client: object, owner: type) -> Any:
+        return self._method if client is None else MethodType(self._method, client)
 
 
-def _sync(build: Callable[P, Call[T]]) -> Callable[Concatenate["AlignX", P], T]:
-    def method(client: "AlignX", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return client.send(build(*args, **kwargs))
+class Endpoints:
+    """The methods that the clients share, one a call of the API."""
 
-    _bound(build, method)
-    return method
+    append = Method(endpoints.append)
+    events = Method(endpoints.events)
+    dead_letters = Method(endpoints.dead_letters)
+    retry_dead_letters = Method(endpoints.retry_dead_letters)
+    forget = Method(endpoints.forget)
+    preferences = Method(endpoints.preferences)
+    preferences_if_changed = Method(endpoints.preferences_if_changed)
+    versions = Method(endpoints.versions)
+    version = Method(endpoints.version)
+    diff = Method(endpoints.diff)
+    edit = Method(endpoints.edit)
+    rollback = Method(endpoints.rollback)
+    rebuild = Method(endpoints.rebuild)
+    select = Method(endpoints.select)
+    recommend = Method(endpoints.recommend)
+    chat = Method(endpoints.chat)
+    models = Method(endpoints.models)
+    ready = Method(endpoints.ready)
+    quality = Method(endpoints.quality)
+    create_key = Method(endpoints.create_key)
+    keys = Method(endpoints.keys)
+    revoke_key = Method(endpoints.revoke_key)
+    tenants = Method(endpoints.tenants)
 
 
-def _async(build: Callable[P, Call[T]]) -> Callable[Concatenate["AsyncAlignX", P], Awaitable[T]]:
-    async def method(client: "AsyncAlignX", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await client.send(build(*args, **kwargs))
-
-    _bound(build, method)
-    return method
-
-
-class AlignX:
+class AlignX(Endpoints):
     """The synchronous client. Safe to share between threads; close it, or use it as a context."""
 
     def __init__(
@@ -78,65 +114,43 @@ class AlignX:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Defaults: ALIGNX_URL or http://127.0.0.1:8080; ALIGNX_API_KEY, or the file ALIGNX_KEY_FILE."""
-        self._http = httpx.Client(**connection(base_url, api_key), transport=transport)
+        self._http = httpx.Client(**connection_options(base_url, api_key), transport=transport)
         self._retry = retry or RetryPolicy()
         self._sleep = sleep
 
-    append = _sync(endpoints.append)
-    events = _sync(endpoints.events)
-    dead_letters = _sync(endpoints.dead_letters)
-    retry_dead_letters = _sync(endpoints.retry_dead_letters)
-    forget = _sync(endpoints.forget)
-    preferences = _sync(endpoints.preferences)
-    preferences_if_changed = _sync(endpoints.preferences_if_changed)
-    versions = _sync(endpoints.versions)
-    version = _sync(endpoints.version)
-    diff = _sync(endpoints.diff)
-    edit = _sync(endpoints.edit)
-    rollback = _sync(endpoints.rollback)
-    rebuild = _sync(endpoints.rebuild)
-    select = _sync(endpoints.select)
-    recommend = _sync(endpoints.recommend)
-    chat = _sync(endpoints.chat)
-    models = _sync(endpoints.models)
-    ready = _sync(endpoints.ready)
-    quality = _sync(endpoints.quality)
-    create_key = _sync(endpoints.create_key)
-    keys = _sync(endpoints.keys)
-    revoke_key = _sync(endpoints.revoke_key)
-    tenants = _sync(endpoints.tenants)
-
     def send(self, call: Call[T], *, retries: int | None = None) -> T:
         """Sends any call; `retries` overrides the client's own number."""
-        return read(call, self._response(call, retries=retries))
+        return read_answer(call, self._response(call, retries=retries))
 
     def all_events(self, user: str) -> Iterator[StoredInteraction]:
         """The whole history, oldest first, page by page."""
-        page = self.events(user)
-        yield from page.events
-        while page.next is not None:
-            page = self.events(user, after=page.next)
+        after: str | None = None
+        while True:
+            page = self.events(user, after=after)
             yield from page.events
+            if (after := page.next) is None:
+                return
 
     def all_versions(self, user: str) -> Iterator[SummaryVersion]:
         """All versions, newest first, page by page."""
-        page = self.versions(user)
-        yield from page.versions
-        while page.next is not None:
-            page = self.versions(user, before=page.next)
+        before: int | None = None
+        while True:
+            page = self.versions(user, before=before)
             yield from page.versions
+            if (before := page.next) is None:
+                return
 
     def export(self, user: str) -> Iterator[bytes]:
-        """Everything kept of a user, as the bytes of a JSON-lines file."""
+        """All data of a user, as the bytes of a JSON-lines file."""
         call = endpoints.export(user)
         with closing(self._response(call, stream=True)) as response:
             try:
                 yield from response.iter_bytes()
             except httpx.RequestError as error:
-                unreachable(error, call)
+                raise_unreachable(error, call)
 
     def watch(self, user: str, *, last_event_id: str | None = None) -> Iterator[SummaryEvent]:
-        """The summary as it is written, without end; a lost connection is taken up where it broke."""
+        """The summary as it is written, without end; a lost connection is resumed where it broke."""
         stream = SummaryStream(last_event_id)
         while True:
             with closing(self._response(endpoints.summary_stream(user, stream.last_event_id), stream=True)) as response:
@@ -157,7 +171,7 @@ class AlignX:
         mode: ChatMode | None = None,
         **more: Any,
     ) -> Iterator[ChatChunk]:
-        """The answer piece by piece; `more` are the further arguments of `chat`."""
+        """The answer in pieces; `more` are the further arguments of `chat`."""
         call, done = endpoints.chat(messages, user=user, mode=mode, stream=True, **more), False
         with closing(self._response(call, stream=True)) as response:
             expect_events(response)
@@ -167,7 +181,7 @@ class AlignX:
                     if event.data and not done:
                         yield parse_chat_chunk(event.data)
             except httpx.RequestError as error:
-                unreachable(error, call)
+                raise_unreachable(error, call)
         if not done:
             raise Unreachable(BROKEN_OFF)
 
@@ -182,18 +196,18 @@ class AlignX:
 
     def _response(self, call: Call[Any], *, retries: int | None = None, stream: bool = False) -> httpx.Response:
         retry = self._retry if retries is None else replace(self._retry, retries=retries)
-        tries = 1
+        attempts = 1
         while True:
             outcome = self._try(call, stream=stream)
-            delay_s = retry.delay_s(call, outcome, tries)
+            delay_s = retry.delay_s(call, outcome, attempts)
             if delay_s is None:
-                return settled(call, outcome)
+                return check_response(call, outcome)
             self._sleep(delay_s)
-            tries += 1
+            attempts += 1
 
     def _try(self, call: Call[Any], *, stream: bool) -> Outcome:
         try:
-            response = self._http.send(request_of(self._http, call), stream=True)
+            response = self._http.send(build_request(self._http, call), stream=True)
             if not stream or not response.is_success:
                 with closing(response):
                     response.read()
@@ -202,7 +216,7 @@ class AlignX:
         return response
 
 
-class AsyncAlignX:
+class AsyncAlignX(Endpoints):
     """The asynchronous client, method for method like `AlignX`."""
 
     def __init__(
@@ -215,37 +229,13 @@ class AsyncAlignX:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Defaults as for `AlignX`."""
-        self._http = httpx.AsyncClient(**connection(base_url, api_key), transport=transport)
+        self._http = httpx.AsyncClient(**connection_options(base_url, api_key), transport=transport)
         self._retry = retry or RetryPolicy()
         self._sleep = sleep
 
-    append = _async(endpoints.append)
-    events = _async(endpoints.events)
-    dead_letters = _async(endpoints.dead_letters)
-    retry_dead_letters = _async(endpoints.retry_dead_letters)
-    forget = _async(endpoints.forget)
-    preferences = _async(endpoints.preferences)
-    preferences_if_changed = _async(endpoints.preferences_if_changed)
-    versions = _async(endpoints.versions)
-    version = _async(endpoints.version)
-    diff = _async(endpoints.diff)
-    edit = _async(endpoints.edit)
-    rollback = _async(endpoints.rollback)
-    rebuild = _async(endpoints.rebuild)
-    select = _async(endpoints.select)
-    recommend = _async(endpoints.recommend)
-    chat = _async(endpoints.chat)
-    models = _async(endpoints.models)
-    ready = _async(endpoints.ready)
-    quality = _async(endpoints.quality)
-    create_key = _async(endpoints.create_key)
-    keys = _async(endpoints.keys)
-    revoke_key = _async(endpoints.revoke_key)
-    tenants = _async(endpoints.tenants)
-
     async def send(self, call: Call[T], *, retries: int | None = None) -> T:
         """Sends any call; `retries` overrides the client's own number."""
-        return read(call, await self._response(call, retries=retries))
+        return read_answer(call, await self._response(call, retries=retries))
 
     async def all_events(self, user: str) -> AsyncIterator[StoredInteraction]:
         """The whole history, oldest first, page by page."""
@@ -254,8 +244,7 @@ class AsyncAlignX:
             page = await self.events(user, after=after)
             for event in page.events:
                 yield event
-            after = page.next
-            if after is None:
+            if (after := page.next) is None:
                 return
 
     async def all_versions(self, user: str) -> AsyncIterator[SummaryVersion]:
@@ -265,22 +254,21 @@ class AsyncAlignX:
             page = await self.versions(user, before=before)
             for version in page.versions:
                 yield version
-            before = page.next
-            if before is None:
+            if (before := page.next) is None:
                 return
 
     async def export(self, user: str) -> AsyncIterator[bytes]:
-        """Everything kept of a user, as the bytes of a JSON-lines file."""
+        """All data of a user, as the bytes of a JSON-lines file."""
         call = endpoints.export(user)
         async with aclosing(await self._response(call, stream=True)) as response:
             try:
                 async for chunk in response.aiter_bytes():
                     yield chunk
             except httpx.RequestError as error:
-                unreachable(error, call)
+                raise_unreachable(error, call)
 
     async def watch(self, user: str, *, last_event_id: str | None = None) -> AsyncIterator[SummaryEvent]:
-        """The summary as it is written, without end; a lost connection is taken up where it broke."""
+        """The summary as it is written, without end; a lost connection is resumed where it broke."""
         stream = SummaryStream(last_event_id)
         while True:
             call = endpoints.summary_stream(user, stream.last_event_id)
@@ -303,7 +291,7 @@ class AsyncAlignX:
         mode: ChatMode | None = None,
         **more: Any,
     ) -> AsyncIterator[ChatChunk]:
-        """The answer piece by piece; `more` are the further arguments of `chat`."""
+        """The answer in pieces; `more` are the further arguments of `chat`."""
         call, done = endpoints.chat(messages, user=user, mode=mode, stream=True, **more), False
         async with aclosing(await self._response(call, stream=True)) as response:
             expect_events(response)
@@ -314,7 +302,7 @@ class AsyncAlignX:
                         if event.data and not done:
                             yield parse_chat_chunk(event.data)
             except httpx.RequestError as error:
-                unreachable(error, call)
+                raise_unreachable(error, call)
         if not done:
             raise Unreachable(BROKEN_OFF)
 
@@ -329,18 +317,18 @@ class AsyncAlignX:
 
     async def _response(self, call: Call[Any], *, retries: int | None = None, stream: bool = False) -> httpx.Response:
         retry = self._retry if retries is None else replace(self._retry, retries=retries)
-        tries = 1
+        attempts = 1
         while True:
             outcome = await self._try(call, stream=stream)
-            delay_s = retry.delay_s(call, outcome, tries)
+            delay_s = retry.delay_s(call, outcome, attempts)
             if delay_s is None:
-                return settled(call, outcome)
+                return check_response(call, outcome)
             await self._sleep(delay_s)
-            tries += 1
+            attempts += 1
 
     async def _try(self, call: Call[Any], *, stream: bool) -> Outcome:
         try:
-            response = await self._http.send(request_of(self._http, call), stream=True)
+            response = await self._http.send(build_request(self._http, call), stream=True)
             if not stream or not response.is_success:
                 async with aclosing(response):
                     await response.aread()

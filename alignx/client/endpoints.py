@@ -1,7 +1,7 @@
-"""Every call of the REST API as a record: what to send, and how to read the answer.
+"""Every call of the REST API as a record: the request, and the parser of its answer.
 
 A function here builds the `Call` of one endpoint and does no I/O, so the synchronous and the
-asynchronous client are both thin: they send a call and read its answer (`alignx/client/client.py`).
+asynchronous client are both thin: they send a call and parse its answer (`alignx/client/client.py`).
 """
 
 import uuid
@@ -63,7 +63,7 @@ class Call(Generic[T]):
     path: str
     """Percent-encoded."""
     read: Callable[[httpx.Response], T]
-    params: Mapping[str, str | int] = field(default_factory=dict)
+    params: Mapping[str, str | float] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes | None = None
     """A JSON body."""
@@ -90,26 +90,30 @@ def user_path(user: str, rest: str) -> str:
     return f"/v1/users/{segment}/{rest}".rstrip("/")
 
 
-def _as(model: type[M]) -> Callable[[httpx.Response], M]:
+def _parse(model: type[M]) -> Callable[[httpx.Response], M]:
     return lambda response: model.model_validate_json(response.content)
 
 
-def _preferences(response: httpx.Response) -> PreferencesRead:
+def _parse_preferences(response: httpx.Response) -> PreferencesRead:
     fields = from_json(response.content)
     etag = response.headers.get("ETag") or f'"{fields["version"]}"'
     return PreferencesRead.model_validate_json(to_json({**fields, "etag": etag}))
 
 
-def _nothing(_response: httpx.Response) -> None:
+def _get(path: str, model: type[M], **params: str | int | None) -> Call[M]:
+    return Call("GET", path, _parse(model), params=_drop_none(**params))
+
+
+def _ignore_body(_response: httpx.Response) -> None:
     return None
 
 
-def _json(model: BaseModel) -> bytes:
+def _dump(model: BaseModel) -> bytes:
     return model.model_dump_json().encode()
 
 
-def _given(**params: str | int | None) -> dict[str, str | int]:
-    return {name: value for name, value in params.items() if value is not None}
+def _drop_none(**fields: str | float | None) -> dict[str, str | float]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 # --- history -----------------------------------------------------------------------------------
@@ -120,7 +124,7 @@ def append(
 ) -> Call[EventsAccepted]:
     """Appends events in the order given. `wait` seconds for the summary that includes them.
 
-    Without a key of your own one is made, so a retry after a broken connection doubles nothing.
+    Without an `idempotency_key` it makes one, so that a retry after a broken connection stores no event twice.
     """
     headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
     if wait is not None:
@@ -128,38 +132,38 @@ def append(
     return Call(
         "POST",
         user_path(user, "events"),
-        _as(EventsAccepted),
+        _parse(EventsAccepted),
         headers=headers,
-        content=_json(EventsRequest(events=tuple(events))),
+        content=_dump(EventsRequest(events=tuple(events))),
         timeout_s=READ_TIMEOUT_S + WAIT_MARGIN_S if wait is None else wait + WAIT_MARGIN_S,
     )
 
 
 def events(user: str, *, after: str | None = None, limit: int | None = None) -> Call[InteractionList]:
     """A page of the history, oldest first."""
-    return Call("GET", user_path(user, "events"), _as(InteractionList), params=_given(after=after, limit=limit))
+    return _get(user_path(user, "events"), InteractionList, after=after, limit=limit)
 
 
 def dead_letters(user: str, *, after: str | None = None, limit: int | None = None) -> Call[DeadLetterList]:
-    """A page of the events that could not be worked into the summary."""
-    return Call("GET", user_path(user, "dead-letters"), _as(DeadLetterList), params=_given(after=after, limit=limit))
+    """A page of the events that could not be read into the summary."""
+    return _get(user_path(user, "dead-letters"), DeadLetterList, after=after, limit=limit)
 
 
 def retry_dead_letters(user: str, event_ids: Sequence[str] | None = None) -> Call[RetryQueued]:
-    """Puts dead letters back behind the user's waiting events: those of `event_ids`, or all. Each is put
-    back once, however often this is called."""
-    body = _json(RetryRequest(event_ids=None if event_ids is None else tuple(event_ids)))
-    return Call("POST", user_path(user, "dead-letters/retry"), _as(RetryQueued), content=body)
+    """Puts dead letters back behind the user's pending events: those of `event_ids`, or all. Repeating the
+    call puts none back twice."""
+    body = _dump(RetryRequest(event_ids=None if event_ids is None else tuple(event_ids)))
+    return Call("POST", user_path(user, "dead-letters/retry"), _parse(RetryQueued), content=body)
 
 
 def export(user: str) -> Call[None]:
-    """Everything kept of a user as JSON lines; read as a stream by `AlignX.export`."""
-    return Call("GET", user_path(user, "export"), _nothing)
+    """All data of a user as JSON lines; read as a stream by `AlignX.export`."""
+    return Call("GET", user_path(user, "export"), _ignore_body)
 
 
 def forget(user: str) -> Call[None]:
-    """Erases everything kept of a user."""
-    return Call("DELETE", user_path(user, ""), _nothing)
+    """Erases all data of a user."""
+    return Call("DELETE", user_path(user, ""), _ignore_body)
 
 
 # --- summary -----------------------------------------------------------------------------------
@@ -167,14 +171,14 @@ def forget(user: str) -> Call[None]:
 
 def preferences(user: str) -> Call[PreferencesRead]:
     """The current summary."""
-    return Call("GET", user_path(user, "preferences"), _preferences)
+    return Call("GET", user_path(user, "preferences"), _parse_preferences)
 
 
 def preferences_if_changed(user: str, etag: str) -> Call[PreferencesRead | None]:
     """The current summary, or None while it is still the one with this ETag."""
 
     def read(response: httpx.Response) -> PreferencesRead | None:
-        return None if response.status_code == httpx.codes.NOT_MODIFIED else _preferences(response)
+        return None if response.status_code == httpx.codes.NOT_MODIFIED else _parse_preferences(response)
 
     path, unchanged = user_path(user, "preferences"), frozenset({int(httpx.codes.NOT_MODIFIED)})
     return Call("GET", path, read, headers={"If-None-Match": etag}, accepts=unchanged)
@@ -183,24 +187,22 @@ def preferences_if_changed(user: str, etag: str) -> Call[PreferencesRead | None]
 def summary_stream(user: str, last_event_id: str | None = None) -> Call[None]:
     """The event stream of a summary; read by `AlignX.watch`."""
     headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_event_id} if last_event_id else {})}
-    return Call("GET", user_path(user, "preferences/stream"), _nothing, headers=headers)
+    return Call("GET", user_path(user, "preferences/stream"), _ignore_body, headers=headers)
 
 
 def versions(user: str, *, before: int | None = None, limit: int | None = None) -> Call[VersionList]:
     """A page of the summary's versions, newest first."""
-    path = user_path(user, "preferences/versions")
-    return Call("GET", path, _as(VersionList), params=_given(before=before, limit=limit))
+    return _get(user_path(user, "preferences/versions"), VersionList, before=before, limit=limit)
 
 
 def version(user: str, number: int) -> Call[SummaryVersion]:
     """One version of the summary."""
-    return Call("GET", user_path(user, f"preferences/versions/{number}"), _as(SummaryVersion))
+    return _get(user_path(user, f"preferences/versions/{number}"), SummaryVersion)
 
 
 def diff(user: str, from_version: int, to_version: int) -> Call[VersionDiff]:
     """What changed between two versions."""
-    params: dict[str, str | int] = {"from": from_version, "to": to_version}
-    return Call("GET", user_path(user, "preferences/diff"), _as(VersionDiff), params=params)
+    return _get(user_path(user, "preferences/diff"), VersionDiff, **{"from": from_version, "to": to_version})
 
 
 def edit(user: str, text: str, *, if_match: str) -> Call[PreferencesRead]:
@@ -208,9 +210,9 @@ def edit(user: str, text: str, *, if_match: str) -> Call[PreferencesRead]:
     return Call(
         "PUT",
         user_path(user, "preferences"),
-        _preferences,
+        _parse_preferences,
         headers={"If-Match": if_match},
-        content=_json(EditRequest(text=text)),
+        content=_dump(EditRequest(text=text)),
     )
 
 
@@ -219,15 +221,15 @@ def rollback(user: str, number: int, *, if_match: str) -> Call[PreferencesRead]:
     return Call(
         "POST",
         user_path(user, "preferences/rollback"),
-        _preferences,
+        _parse_preferences,
         headers={"If-Match": if_match},
-        content=_json(RollbackRequest(version=number)),
+        content=_dump(RollbackRequest(version=number)),
     )
 
 
 def rebuild(user: str) -> Call[UpdateQueued]:
-    """Asks for a summary written afresh from the whole history, dead letters included."""
-    return Call("POST", user_path(user, "preferences/rebuild"), _as(UpdateQueued))
+    """Requests a new summary from the whole history, dead letters included."""
+    return Call("POST", user_path(user, "preferences/rebuild"), _parse(UpdateQueued))
 
 
 # --- answers -----------------------------------------------------------------------------------
@@ -236,7 +238,9 @@ def rebuild(user: str) -> Call[UpdateQueued]:
 def select(user: str, items: Sequence[Item], *, query: str = "", method: Method | None = None) -> Call[SelectResponse]:
     """The probability that the user would choose each of 2 to 26 items."""
     body = SelectRequest(query=query, items=tuple(items), method=method)
-    return Call("POST", user_path(user, "select"), _as(SelectResponse), content=_json(body), timeout_s=CHAT_TIMEOUT_S)
+    return Call(
+        "POST", user_path(user, "select"), _parse(SelectResponse), content=_dump(body), timeout_s=CHAT_TIMEOUT_S
+    )
 
 
 def recommend(
@@ -251,7 +255,7 @@ def recommend(
     """The k candidates that suit the user best, best first."""
     body = RecommendRequest(query=query, candidates=tuple(candidates), k=k, method=method, explain=explain)
     path = user_path(user, "recommend")
-    return Call("POST", path, _as(RecommendResponse), content=_json(body), timeout_s=CHAT_TIMEOUT_S)
+    return Call("POST", path, _parse(RecommendResponse), content=_dump(body), timeout_s=CHAT_TIMEOUT_S)
 
 
 def chat(
@@ -269,11 +273,9 @@ def chat(
 
     Default mode: "summary" with a user, "none" without.
     """
-    personalization = _given(mode=mode, max_history=max_history)
-    optional = {"user": user, "model": model, "max_tokens": max_tokens, "temperature": temperature}
     body: dict[str, Any] = {"messages": [dict(turn) for turn in messages]}
-    body |= {name: value for name, value in optional.items() if value is not None}
-    if personalization:
+    body |= _drop_none(user=user, model=model, max_tokens=max_tokens, temperature=temperature)
+    if personalization := _drop_none(mode=mode, max_history=max_history):
         body["personalization"] = personalization
     if stream:
         body["stream"] = True
@@ -283,10 +285,10 @@ def chat(
 
 def models() -> Call[tuple[str, ...]]:
     """The names of the models that chat can use; empty without an engine."""
-    return Call("GET", "/v1/models", _model_names)
+    return Call("GET", "/v1/models", _parse_model_names)
 
 
-def _model_names(response: httpx.Response) -> tuple[str, ...]:
+def _parse_model_names(response: httpx.Response) -> tuple[str, ...]:
     return tuple(str(model["id"]) for model in from_json(response.content)["data"])
 
 
@@ -294,8 +296,8 @@ def _model_names(response: httpx.Response) -> tuple[str, ...]:
 
 
 def ready() -> Call[Readiness]:
-    """Whether the service and what it needs answer; needs no key."""
-    return Call("GET", "/readyz", _as(Readiness), accepts=frozenset({503}))
+    """Whether the service and its dependencies answer; needs no key."""
+    return Call("GET", "/readyz", _parse(Readiness), accepts=frozenset({503}))
 
 
 def quality() -> Call[dict[str, Prequential]]:
@@ -304,20 +306,20 @@ def quality() -> Call[dict[str, Prequential]]:
 
 
 def create_key(request: KeyRequest) -> Call[KeyCreated]:
-    """Makes an API key. Not repeated after a broken connection: a second key would be made."""
-    return Call("POST", "/admin/keys", _as(KeyCreated), content=_json(request), repeatable=False)
+    """Makes an API key. It is not retried after a broken connection, which could make a second key."""
+    return Call("POST", "/admin/keys", _parse(KeyCreated), content=_dump(request), repeatable=False)
 
 
 def keys(*, tenant: str | None = None, after: str | None = None, limit: int | None = None) -> Call[KeyList]:
     """A page of the API keys, of one tenant or of all, without their secrets."""
-    return Call("GET", "/admin/keys", _as(KeyList), params=_given(tenant=tenant, after=after, limit=limit))
+    return _get("/admin/keys", KeyList, tenant=tenant, after=after, limit=limit)
 
 
 def revoke_key(key_id: str) -> Call[None]:
     """Ends an API key."""
-    return Call("DELETE", f"/admin/keys/{quote(key_id, safe='')}", _nothing)
+    return Call("DELETE", f"/admin/keys/{quote(key_id, safe='')}", _ignore_body)
 
 
 def tenants(*, after: str | None = None, limit: int | None = None) -> Call[TenantList]:
     """A page of the tenants that have keys."""
-    return Call("GET", "/admin/tenants", _as(TenantList), params=_given(after=after, limit=limit))
+    return _get("/admin/tenants", TenantList, after=after, limit=limit)

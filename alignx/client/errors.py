@@ -1,11 +1,11 @@
-"""What can go wrong when the service is called, as exceptions.
+"""The errors of the SDK.
 
     ClientError
     ├── ProblemError        the service answered with an error: status, code, detail, fields
     ├── Unreachable         no answer came, or it broke off
-    └── AnswerUnreadable    something answered, but not in this API's words
+    └── AnswerUnreadable    the answer is not one of this API
 
-`problem_of` reads both error shapes of the API: RFC 9457 problem+json, and OpenAI's shape on the
+`read_problem` reads both error shapes of the API: RFC 9457 problem+json, and OpenAI's shape on the
 OpenAI-compatible paths.
 """
 
@@ -56,38 +56,36 @@ class AnswerUnreadable(ClientError):
     """The answer is not what this API sends; perhaps the URL is another service's."""
 
 
-def problem_of(response: httpx.Response) -> ProblemError:
-    """The error in an answer whose body has been read."""
+def read_problem(response: httpx.Response) -> ProblemError:
+    """The error in a response whose body has been read."""
     request_id = response.headers.get("X-Request-Id")
     try:
         document = from_json(response.content)
     except ValueError:
         document = None
     if isinstance(document, dict) and ("error" in document or "status" in document):
-        return problem_from(document, status=response.status_code, request_id=request_id)
+        return parse_problem(document, status=response.status_code, request_id=request_id)
     detail = f"{response.url} answered {response.status_code} {response.reason_phrase}".strip()
     return ProblemError(response.status_code, "unknown", detail, request_id=request_id)
 
 
-def problem_from(document: Mapping[str, Any], *, status: int, request_id: str | None = None) -> ProblemError:
-    """The error in a JSON document; `status` counts where the document names none."""
+def parse_problem(document: Mapping[str, Any], *, status: int, request_id: str | None = None) -> ProblemError:
+    """The error in a JSON document; `status` is used where the document has none."""
     error = document.get("error")
     if isinstance(error, Mapping):
         message, field = str(error.get("message", "")), error.get("param")
         fields = (FieldError(str(field), message),) if field else ()
         return ProblemError(status, str(error.get("code") or "unknown"), message, fields, request_id)
-    named = str(document.get("status", ""))
+    document_status = str(document.get("status", ""))
     return ProblemError(
-        int(named) if named.isdecimal() else status,
+        int(document_status) if document_status.isdecimal() else status,
         str(document.get("type", "unknown")).removeprefix(PROBLEM_PREFIX),
         str(document.get("detail") or document.get("title") or "The service gave no reason."),
-        _fields(document.get("errors")),
+        _parse_fields(document.get("errors")),
         str(document.get("request_id") or request_id or "") or None,
     )
 
 
-def _fields(errors: object) -> tuple[FieldError, ...]:
-    if not isinstance(errors, list):
-        return ()
-    named = [entry for entry in errors if isinstance(entry, Mapping)]
-    return tuple(FieldError(str(entry.get("field", "")), str(entry.get("message", ""))) for entry in named)
+def _parse_fields(errors: object) -> tuple[FieldError, ...]:
+    entries = [entry for entry in errors if isinstance(entry, Mapping)] if isinstance(errors, list) else []
+    return tuple(FieldError(str(entry.get("field", "")), str(entry.get("message", ""))) for entry in entries)

@@ -1,8 +1,8 @@
-"""When a call is tried again, and after how long.
+"""When a call is retried, and after how long.
 
-429 and 503 are tried again, after the service's Retry-After where it gives one, else after a
-doubling delay. Failures of the connection are tried again too: always while the request cannot
-have reached the service, and afterwards only for calls that may be repeated.
+429 and 503 are retried, after the service's Retry-After where it gives one, else after a doubling
+delay. Failures of the connection are retried too: always while the request cannot have reached the
+service, and afterwards only for calls that may be repeated.
 """
 
 import random
@@ -16,7 +16,7 @@ import httpx
 from alignx.client.endpoints import Call
 
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-BROKEN = (httpx.NetworkError, httpx.RemoteProtocolError)
+MAYBE_SENT = (httpx.NetworkError, httpx.RemoteProtocolError)
 
 Outcome = httpx.Response | httpx.RequestError
 
@@ -24,29 +24,29 @@ Outcome = httpx.Response | httpx.RequestError
 @dataclass(frozen=True)
 class RetryPolicy:
     retries: int = 3
-    """Further tries after the first."""
+    """Further attempts after the first."""
     first_s: float = 0.5
-    """Delay before the second try; doubled before each further one."""
+    """Delay before the second attempt; doubled before each further one."""
     longest_s: float = 30.0
-    """Longest delay; a Retry-After beyond it ends the trying."""
+    """Longest delay; a longer Retry-After ends the retries."""
 
-    def delay_s(self, call: Call[Any], outcome: Outcome, tries: int) -> float | None:
-        """Seconds before the next try, or None when this outcome is final. `tries` counts from 1."""
-        if tries > self.retries or not _passing(call, outcome):
+    def delay_s(self, call: Call[Any], outcome: Outcome, attempts: int) -> float | None:
+        """Seconds before the next attempt, or None when this outcome is final. `attempts` counts from 1."""
+        if attempts > self.retries or not _is_temporary(call, outcome):
             return None
-        if isinstance(outcome, httpx.Response) and (asked := retry_after_s(outcome)) is not None:
-            return asked if asked <= self.longest_s else None
-        longest = min(self.first_s * 2.0 ** (tries - 1), self.longest_s)
-        # Spread over half the delay, so that many clients do not come back at the same moment.
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311
+        if isinstance(outcome, httpx.Response) and (requested_s := retry_after_s(outcome)) is not None:
+            return requested_s if requested_s <= self.longest_s else None
+        delay_s = min(self.first_s * 2.0 ** (attempts - 1), self.longest_s)
+        # Spread over half the delay, so that many clients do not retry at the same moment.
+        return delay_s * random.uniform(0.5, 1.0)  # noqa: S311
 
 
-def _passing(call: Call[Any], outcome: Outcome) -> bool:
+def _is_temporary(call: Call[Any], outcome: Outcome) -> bool:
     if isinstance(outcome, httpx.Response):
         if outcome.status_code in call.accepts:
             return False
         return outcome.status_code == 429 or (outcome.status_code == 503 and call.repeatable)
-    return isinstance(outcome, NEVER_SENT) or (call.repeatable and isinstance(outcome, BROKEN))
+    return isinstance(outcome, NEVER_SENT) or (call.repeatable and isinstance(outcome, MAYBE_SENT))
 
 
 def retry_after_s(response: httpx.Response) -> float | None:

@@ -11,7 +11,7 @@ import httpx
 from httpx_sse import ServerSentEvent
 from pydantic_core import from_json
 
-from alignx.client.errors import AnswerUnreadable, ProblemError, problem_from
+from alignx.client.errors import AnswerUnreadable, ProblemError, parse_problem
 from alignx.schemas.requests import PersonalizationUsed
 from alignx.schemas.summaries import Preferences
 
@@ -42,7 +42,7 @@ class VersionEvent(NamedTuple):
 
 
 class ErrorEvent(NamedTuple):
-    """An update failed; the service tries again by itself."""
+    """An update failed; the service attempts again by itself."""
 
     problem: ProblemError
 
@@ -83,7 +83,7 @@ def parse_summary_event(name: str, data: str) -> SummaryEvent | None:
         case "version":
             return VersionEvent(Preferences.model_validate_json(data))
         case "error":
-            return ErrorEvent(problem_from(from_json(data), status=500))
+            return ErrorEvent(parse_problem(from_json(data), status=500))
         case _:
             return None
 
@@ -108,7 +108,7 @@ class ChatAnswer:
             choice["message"].get("content") or "",
             str(document.get("model", "")),
             choice.get("finish_reason"),
-            _personalization(document),
+            _parse_personalization(document),
         )
 
 
@@ -125,14 +125,14 @@ def parse_chat_chunk(data: str) -> ChatChunk:
     try:
         document = from_json(data)
         if "error" in document:
-            raise problem_from(document, status=502)
+            raise parse_problem(document, status=502)
         choices = document.get("choices") or [{}]
         delta = choices[0].get("delta") or {}
-        return ChatChunk(delta.get("content") or "", choices[0].get("finish_reason"), _personalization(document))
+        return ChatChunk(delta.get("content") or "", choices[0].get("finish_reason"), _parse_personalization(document))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AnswerUnreadable(f"The chat stream sent a chunk that cannot be read: {error}") from error
 
 
-def _personalization(document: Mapping[str, Any]) -> PersonalizationUsed | None:
+def _parse_personalization(document: Mapping[str, Any]) -> PersonalizationUsed | None:
     fields = document.get("personalization")
     return None if fields is None else PersonalizationUsed.model_validate(fields)

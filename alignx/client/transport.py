@@ -1,4 +1,4 @@
-"""Between a `Call` and httpx: where to connect, the request, and what its outcome means."""
+"""Between a `Call` and httpx: the connection's options, the request, and the error that an outcome means."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any, NoReturn, TypeVar
 import httpx
 
 from alignx.client.endpoints import Call
-from alignx.client.errors import AnswerUnreadable, ClientError, Unreachable, problem_of
+from alignx.client.errors import AnswerUnreadable, ClientError, Unreachable, read_problem
 from alignx.client.retry import Outcome
 
 T = TypeVar("T")
@@ -25,8 +25,8 @@ def key_from_environment() -> str | None:
     return key or None
 
 
-def connection(base_url: str | None, api_key: str | None) -> dict[str, Any]:
-    """What both httpx clients are made with. Raises ClientError for a URL or key of no use."""
+def connection_options(base_url: str | None, api_key: str | None) -> dict[str, Any]:
+    """The arguments of both httpx clients. Raises ClientError for an invalid URL or key."""
     key = api_key or key_from_environment()
     try:
         url = httpx.URL(base_url or os.environ.get("ALIGNX_URL") or DEFAULT_URL)
@@ -44,7 +44,7 @@ def connection(base_url: str | None, api_key: str | None) -> dict[str, Any]:
     }
 
 
-def request_of(http: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx.Request:
+def build_request(http: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx.Request:
     headers = {"Content-Type": "application/json", **call.headers} if call.content is not None else call.headers
     return http.build_request(
         call.method,
@@ -56,23 +56,24 @@ def request_of(http: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx
     )
 
 
-def settled(call: Call[Any], outcome: Outcome) -> httpx.Response:
-    """The response when it is one of success; raises what it means otherwise."""
+def check_response(call: Call[Any], outcome: Outcome) -> httpx.Response:
+    """The response if it is a success. Raises ProblemError or Unreachable."""
     if isinstance(outcome, httpx.RequestError):
-        unreachable(outcome, call)
+        raise_unreachable(outcome, call)
     if outcome.is_success or outcome.status_code in call.accepts:
         return outcome
-    raise problem_of(outcome)
+    raise read_problem(outcome)
 
 
-def unreachable(error: httpx.RequestError, call: Call[Any]) -> NoReturn:
-    where = f"{error.request.url.scheme}://{error.request.url.netloc.decode()}"
+def raise_unreachable(error: httpx.RequestError, call: Call[Any]) -> NoReturn:
+    origin = f"{error.request.url.scheme}://{error.request.url.netloc.decode()}"
     if isinstance(error, httpx.ReadTimeout):
-        raise Unreachable(f"{where} sent nothing for {call.timeout_s:g} s ({call.method} {call.path}).") from error
-    raise Unreachable(f"{where} cannot be reached: {str(error) or type(error).__name__}") from error
+        raise Unreachable(f"{origin} sent nothing for {call.timeout_s:g} s ({call.method} {call.path}).") from error
+    raise Unreachable(f"{origin} cannot be reached: {str(error) or type(error).__name__}") from error
 
 
-def read(call: Call[T], response: httpx.Response) -> T:
+def read_answer(call: Call[T], response: httpx.Response) -> T:
+    """Raises AnswerUnreadable."""
     try:
         return call.read(response)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
@@ -80,6 +81,8 @@ def read(call: Call[T], response: httpx.Response) -> T:
 
 
 def expect_events(response: httpx.Response) -> None:
-    kind = response.headers.get("Content-Type", "")
-    if not kind.startswith("text/event-stream"):
-        raise AnswerUnreadable(f"{response.url} should answer with server-sent events, and sent {kind or 'no type'}.")
+    content_type = response.headers.get("Content-Type", "")
+    if not content_type.startswith("text/event-stream"):
+        raise AnswerUnreadable(
+            f"{response.url} should answer with server-sent events, and sent {content_type or 'no type'}."
+        )

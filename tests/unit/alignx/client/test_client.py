@@ -283,7 +283,7 @@ def test_url_and_key_of_the_environment(service: Any, monkeypatch: pytest.Monkey
     assert str(service.requests[0].url) == "http://elsewhere:9/under/v1/users/ada/preferences"
     assert service.requests[0].headers["Authorization"] == "Bearer ax_k1_secret"
     monkeypatch.setenv("ALIGNX_API_KEY", "ax_k2_other")
-    assert transport.connection(None, None)["headers"] == {"Authorization": "Bearer ax_k2_other"}
+    assert transport.connection_options(None, None)["headers"] == {"Authorization": "Bearer ax_k2_other"}
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://host", "http://", "http://a\x00b"])
@@ -299,13 +299,13 @@ def test_key_of_no_use():
 
 def test_no_proxy_stands_before_loopback(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ALIGNX_API_KEY", "k")
-    assert not transport.connection("http://127.0.0.1:8080", None)["trust_env"]
-    assert transport.connection("https://alignx.example", None)["trust_env"]
+    assert not transport.connection_options("http://127.0.0.1:8080", None)["trust_env"]
+    assert transport.connection_options("https://alignx.example", None)["trust_env"]
 
 
 def test_both_clients_have_the_same_methods():
-    names = {name for name in vars(AlignX) if not name.startswith("_")}
-    assert names - {"close"} == {name for name in vars(AsyncAlignX) if not name.startswith("_")} - {"aclose"}
+    names = {name for name in dir(AlignX) if not name.startswith("_")}
+    assert names - {"close"} == {name for name in dir(AsyncAlignX) if not name.startswith("_")} - {"aclose"}
     for name in names & set(vars(endpoints)):
         signature = inspect.signature(getattr(AlignX, name))
         assert next(iter(signature.parameters)) == "self"
