@@ -51,7 +51,7 @@ status: .venv/.run  ## Shows the processes of the suite
 	@$(SUITE) status --home "$(DATA)"
 
 demo: .venv/.run  ## Streams the example histories through a running suite
-	@ALIGNX_URL=http://127.0.0.1:$(PORT) ALIGNX_KEY_FILE="$(DATA)/secrets/user_key" $(BIN)/alignx demo
+	@ALIGNX_URL=http://127.0.0.1:$(PORT) ALIGNX_KEY_FILE="$(DATA)/secrets/user_key" $(BIN)/python examples/demo.py
 
 test: check cover train-smoke  ## Installs what it needs, checks the code, passes all tests on real parts
 

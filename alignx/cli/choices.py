@@ -1,15 +1,16 @@
-"""The commands of `alignx` that ask for answers: chat, select, recommend."""
+"""The commands of `alignx` that answer for a user: chat, select, recommend."""
 
 import sys
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import TypeAdapter, ValidationError
+from rich.table import Table
 
 from alignx.cli import render
-from alignx.cli.terminal import ProblemGroup, Terminal, shown
+from alignx.cli.terminal import Json, ProblemGroup, Terminal, User, sanitize
 from alignx.client.client import AlignX
 from alignx.client.retry import RetryPolicy
 from alignx.schemas.items import Item
@@ -19,8 +20,6 @@ app = typer.Typer(cls=ProblemGroup)
 
 ITEM: TypeAdapter[Item] = TypeAdapter(Item)
 
-User = Annotated[str, typer.Argument(help="The user's id.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 ItemTexts = Annotated[list[str] | None, typer.Argument(help="Items as texts.", show_default=False)]
 ItemFile = Annotated[
     Path | None,
@@ -48,53 +47,46 @@ def chat(
         cat question.txt | alignx chat ada -
     """
     terminal: Terminal = ctx.obj
-    # A person waits: one further try, and then the reason.
+    # A person waits: one retry, and then the reason.
     with terminal.client(retry=RetryPolicy(retries=1)) as client:
-        talk = Talk(terminal, client, user, mode, max_history)
+        conversation = Conversation(terminal, client, user, mode, max_history)
         if message is not None:
-            talk.say(sys.stdin.read() if message == "-" else message)
+            conversation.say(sys.stdin.read() if message == "-" else message)
             return
         terminal.note(f"Talking as {user}, mode {mode}. An empty line or Ctrl-D ends it.")
-        for line in _lines(terminal):
-            talk.say(line)
+        while line := _read_line(terminal):
+            conversation.say(line)
 
 
-class Talk:
-    """A conversation: the turns so far, and the streaming of the next one to the screen."""
-
-    def __init__(self, terminal: Terminal, client: AlignX, user: str, mode: ChatMode, max_history: int | None) -> None:
-        self._terminal = terminal
-        self._client = client
-        self._user = user
-        self._mode = mode
-        self._max_history = max_history
-        self._turns: list[dict[str, str]] = []
+@dataclass
+class Conversation:
+    terminal: Terminal
+    client: AlignX
+    user: str
+    mode: ChatMode
+    max_history: int | None
+    turns: list[dict[str, str]] = field(default_factory=list)
 
     def say(self, message: str) -> None:
-        turns = [*self._turns, {"role": "user", "content": message}]
-        pieces: list[str] = []
-        used = None
-        stream = self._client.stream_chat(turns, user=self._user, mode=self._mode, max_history=self._max_history)
-        for chunk in stream:
+        """Streams the answer to the screen."""
+        turns = [*self.turns, {"role": "user", "content": message}]
+        answer, used = "", None
+        for chunk in self.client.stream_chat(turns, user=self.user, mode=self.mode, max_history=self.max_history):
             used = chunk.personalization or used
-            pieces.append(chunk.text)
-            typer.echo(shown(chunk.text), nl=False)
+            answer += chunk.text
+            typer.echo(sanitize(chunk.text), nl=False)
         typer.echo()
         if used is not None:
             version = "" if used.version is None else f", summary version {used.version}"
-            self._terminal.note(f"({used.mode}{version})")
-        self._turns = [*turns, {"role": "assistant", "content": "".join(pieces)}]
+            self.terminal.note(f"({used.mode}{version})")
+        self.turns = [*turns, {"role": "assistant", "content": answer}]
 
 
-def _lines(terminal: Terminal) -> Iterator[str]:
-    while True:
-        try:
-            line = terminal.err.input("> ").strip()
-        except EOFError:
-            return
-        if not line:
-            return
-        yield line
+def _read_line(terminal: Terminal) -> str:
+    try:
+        return terminal.err.input("> ").strip()
+    except EOFError:
+        return ""
 
 
 @app.command()
@@ -107,7 +99,7 @@ def select(
     method: Scorer = None,
     as_json: Json = False,
 ) -> None:
-    """Tells which of 2 to 26 items the user would choose.
+    """Shows which of 2 to 26 items the user would choose.
 
     Examples:
 
@@ -116,14 +108,10 @@ def select(
         alignx select ada --file answers.jsonl --json
     """
     terminal: Terminal = ctx.obj
-    chosen_from = read_items(items, file)
+    options = read_items(items, file)
     with terminal.client() as client:
-        answer = client.select(user, chosen_from, query=query, method=method)
-    if as_json:
-        terminal.json(answer)
-        return
-    terminal.out.print(render.selection(answer, chosen_from))
-    terminal.note(_scored_by(answer))
+        answer = client.select(user, options, query=query, method=method)
+    _print(terminal, answer, render.selection(answer, options), as_json=as_json)
 
 
 @app.command()
@@ -150,31 +138,25 @@ def recommend(
     candidates = read_items(items, file)
     with terminal.client() as client:
         answer = client.recommend(user, candidates, query=query, k=k, method=method, explain=explain)
-    if as_json:
-        terminal.json(answer)
-        return
-    terminal.out.print(render.ranking(answer, candidates))
-    terminal.note(_scored_by(answer))
+    _print(terminal, answer, render.ranking(answer, candidates), as_json=as_json)
 
 
-def _scored_by(answer: SelectResponse | RecommendResponse) -> str:
-    """The profile reads no summary, hence no version."""
-    return f"scored by {answer.method}" + (f", summary version {answer.version}" if answer.version else "")
+def _print(terminal: Terminal, answer: SelectResponse | RecommendResponse, table: Table, *, as_json: bool) -> None:
+    terminal.answer(answer, table, as_json=as_json)
+    if not as_json:  # the profile reads no summary, hence no version
+        terminal.note(f"scored by {answer.method}" + (f", summary version {answer.version}" if answer.version else ""))
 
 
 def read_items(texts: list[str] | None, file: Path | None) -> tuple[Item, ...]:
     """The items of the command line, then those of the file."""
-    found: list[Item] = list(texts or ())
-    if file is not None:
-        for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
-            if line.strip():
-                found.append(_item(number, line.strip()))
-    if not found:
+    lines = enumerate(file.read_bytes().split(b"\n") if file else (), start=1)
+    items = (*(texts or ()), *(_parse_item(number, line.strip()) for number, line in lines if line.strip()))
+    if not items:
         raise typer.BadParameter("give items as arguments or with --file", param_hint="ITEMS")
-    return tuple(found)
+    return items
 
 
-def _item(number: int, line: bytes) -> Item:
+def _parse_item(number: int, line: bytes) -> Item:
     """A JSON string or object; any other line is the item's text."""
     try:
         if not line.startswith((b"{", b'"')):

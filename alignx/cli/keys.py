@@ -5,14 +5,12 @@ from typing import Annotated
 import typer
 
 from alignx.cli import render
-from alignx.cli.terminal import ProblemGroup, Terminal
-from alignx.schemas.api_keys import KeyInfo, KeyList, KeyRequest
+from alignx.cli.terminal import Json, ProblemGroup, Terminal
+from alignx.schemas.api_keys import KeyList, KeyRequest
 
 app = typer.Typer(
     cls=ProblemGroup, no_args_is_help=True, help="Makes, lists and revokes API keys (needs an admin key)."
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
 @app.command()
@@ -33,13 +31,13 @@ def create(
     """
     terminal: Terminal = ctx.obj
     request = KeyRequest(name=name, tenant=tenant, admin=admin, rate=rate, burst=burst)
-    with terminal.client(admin=True) as client:
-        made = client.create_key(request)
+    with terminal.client("admin") as client:
+        created = client.create_key(request)
     if as_json:
-        terminal.json(made)
+        terminal.json(created)
         return
-    typer.echo(made.key)
-    terminal.note(f"Key {made.id} of tenant {made.tenant}. Keep it now: it is not shown again.")
+    typer.echo(created.key)
+    terminal.note(f"Key {created.id} of tenant {created.tenant}. Keep it now: it is not shown again.")
 
 
 @app.command("list")
@@ -55,17 +53,13 @@ def list_keys(
         alignx keys list --tenant acme
     """
     terminal: Terminal = ctx.obj
-    found: list[KeyInfo] = []
-    with terminal.client(admin=True) as client:
+    with terminal.client("admin") as client:
         page = client.keys(tenant=tenant)
-        found += page.keys
+        keys = page.keys
         while page.next is not None:
             page = client.keys(tenant=tenant, after=page.next)
-            found += page.keys
-    if as_json:
-        terminal.json(KeyList(keys=tuple(found)))
-        return
-    terminal.out.print(render.keys(found))
+            keys += page.keys
+    terminal.answer(KeyList(keys=keys), render.keys(keys), as_json=as_json)
 
 
 @app.command()
@@ -77,6 +71,6 @@ def revoke(ctx: typer.Context, key_id: Annotated[str, typer.Argument(help="The k
         alignx keys revoke k3f9
     """
     terminal: Terminal = ctx.obj
-    with terminal.client(admin=True) as client:
+    with terminal.client("admin") as client:
         client.revoke_key(key_id)
     terminal.note(f"Key {key_id} is revoked.")

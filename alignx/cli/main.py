@@ -4,9 +4,9 @@
     alignx show ada
     alignx --help
 
-Commands here send, list and erase histories; summaries are in `summary.py` and `watch.py`, asking
-(chat, select, recommend) in `choices.py`, API keys in `keys.py`, the guided tour in `demo.py`. Errors become
-words and exit code 1 (2 for wrong usage) in one place, `terminal.ProblemGroup`. `--json` prints what the API answered.
+Commands here send, list and erase histories; summaries are in `summary.py` and `watch.py`, chat,
+select and recommend in `choices.py`, API keys in `keys.py`. Errors become words and exit code 1 (2 for
+wrong usage) in one place, `terminal.exit_on_problem`. `--json` prints what the API answered.
 """
 
 import os
@@ -19,8 +19,8 @@ from typing import Annotated, BinaryIO
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from alignx.cli import choices, demo, ingest, keys, render, summary, watch
-from alignx.cli.terminal import ProblemGroup, Terminal, counted
+from alignx.cli import choices, ingest, keys, render, summary, watch
+from alignx.cli.terminal import Json, ProblemGroup, Terminal, User, pluralize
 from alignx.client.endpoints import QUALITY
 from alignx.client.errors import ClientError
 from alignx.schemas.summaries import DeadLetterList, InteractionList
@@ -36,10 +36,6 @@ app.add_typer(summary.app)
 app.add_typer(watch.app)
 app.add_typer(choices.app)
 app.add_typer(keys.app, name="keys")
-app.add_typer(demo.app)
-
-User = Annotated[str, typer.Argument(help="The user's id.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 SHOWN_BAD_LINES = 20
 
@@ -95,27 +91,27 @@ def ingest_file(
         zcat histories.jsonl.gz | alignx ingest - --batch 500 --skip-bad
     """
     terminal: Terminal = ctx.obj
-    with _opened(file) as content, terminal.client() as client:
+    with _open(file) as content, terminal.client() as client:
         scan = ingest.scan(content, user)
         _report_bad(terminal, scan, skip_bad=skip_bad)
         content.seek(0)
         sent = known = 0
-        steps = ingest.send(client, ingest.batches(content, user, batch), scan.digest, resume=resume, source=source)
+        batches = ingest.batches(content, user, batch)
         try:
             with _progress(terminal) as progress:
                 task = progress.add_task("sending", total=scan.events)
-                for step in steps:
+                for step in ingest.send(client, batches, scan.digest, resume=resume, source=source):
                     sent, known = sent + step.sent, known + step.known
-                    progress.advance(task, len(step.batch.entries))
+                    progress.advance(task, step.sent + step.known)
         except (ClientError, KeyboardInterrupt):
             terminal.note(f"Stopped after {sent + known} of {scan.events} events; run the same command to go on.")
             raise
-    had = f", {known} were there already" if known else ""
-    terminal.note(f"Sent {counted(sent, 'event')} of {counted(scan.users, 'user')}{had}.")
+    repeated = f", {known} were there already" if known else ""
+    terminal.note(f"Sent {pluralize(sent, 'event')} of {pluralize(scan.users, 'user')}{repeated}.")
 
 
 @contextmanager
-def _opened(file: str) -> Iterator[BinaryIO]:
+def _open(file: str) -> Iterator[BinaryIO]:
     """The file, or all of standard input in a temporary one: it is read twice."""
     if file == "-":
         with tempfile.TemporaryFile() as spool:
@@ -138,11 +134,11 @@ def _report_bad(terminal: Terminal, scan: ingest.Scan, *, skip_bad: bool) -> Non
         terminal.note(f"… and {len(scan.bad) - SHOWN_BAD_LINES} more")
     lines = len({bad.line for bad in scan.bad})
     if scan.bad and not skip_bad:
-        raise ClientError(f"{counted(lines, 'bad line')}; nothing was sent. Mend, or leave out with --skip-bad.")
+        raise ClientError(f"{pluralize(lines, 'bad line')}; nothing was sent. Mend, or leave out with --skip-bad.")
     if not scan.events:
         raise ClientError("The file holds no event.")
     if scan.bad:
-        terminal.note(f"Left out: {counted(lines, 'bad line')}.")
+        terminal.note(f"Left out: {pluralize(lines, 'bad line')}.")
 
 
 def _progress(terminal: Terminal) -> Progress:
@@ -173,20 +169,13 @@ def events(
     terminal: Terminal = ctx.obj
     page: InteractionList | DeadLetterList
     with terminal.client() as client:
-        if failed:
-            page = client.dead_letters(user, after=after, limit=limit)
-        else:
-            page = client.events(user, after=after, limit=limit)
-    if as_json:
-        terminal.json(page)
-        return
-    if failed and not page.events:
+        page = (client.dead_letters if failed else client.events)(user, after=after, limit=limit)
+    table = render.dead_letters(page.events) if isinstance(page, DeadLetterList) else render.events(page.events)
+    if failed and not page.events and not as_json:
         terminal.note("All events could be read.")
         return
-    terminal.out.print(
-        render.dead_letters(page.events) if isinstance(page, DeadLetterList) else render.events(page.events)
-    )
-    if page.next:
+    terminal.answer(page, table, as_json=as_json)
+    if page.next and not as_json:
         terminal.note(f"More: --after {page.next}")
 
 
@@ -211,11 +200,11 @@ def retry(
     if as_json:
         terminal.json(queued)
         return
-    moved = {one.event_id for one in queued.events}
-    for missing in [one for one in event or () if one not in moved]:
+    retried = {item.event_id for item in queued.events}
+    for missing in [event_id for event_id in event or () if event_id not in retried]:
         terminal.note(f"{missing} is no failed event of {user}.")
-    if moved:
-        terminal.note(f"{counted(len(moved), 'event')} put back; `alignx watch {user}` shows the update.")
+    if retried:
+        terminal.note(f"{pluralize(len(retried), 'event')} put back; `alignx watch {user}` shows the update.")
     else:
         terminal.note("Nothing was put back.")
 
@@ -269,7 +258,7 @@ def forget(
 
 @app.command()
 def quality(ctx: typer.Context, as_json: Json = False) -> None:
-    """Tells how well the summaries of all users predict their choices.
+    """Shows how well the summaries of all users predict their choices.
 
     Example:
 
@@ -277,28 +266,26 @@ def quality(ctx: typer.Context, as_json: Json = False) -> None:
     """
     terminal: Terminal = ctx.obj
     with terminal.client() as client:
-        found = client.quality()
+        by_scorer = client.quality()
     if as_json:
-        typer.echo(QUALITY.dump_json(found, indent=2))
+        typer.echo(QUALITY.dump_json(by_scorer, indent=2))
         return
-    terminal.out.print(render.quality(found))
+    terminal.out.print(render.quality(by_scorer))
 
 
 @app.command()
 def status(ctx: typer.Context, as_json: Json = False) -> None:
-    """Tells whether the service is ready; exits with 1 if it is not.
+    """Shows whether the service is ready; exits with 1 if it is not.
 
     Example:
 
         alignx status
     """
     terminal: Terminal = ctx.obj
-    with terminal.client(anonymous=True) as client:
+    with terminal.client("anonymous") as client:
         ready = client.ready()
-    if as_json:
-        terminal.json(ready)
-    else:
-        terminal.out.print(render.checks(ready.checks))
+    terminal.answer(ready, render.checks(ready.checks), as_json=as_json)
+    if not as_json:
         terminal.text(ready.status.replace("_", " "))
     if ready.status != "ready":
         raise typer.Exit(1)

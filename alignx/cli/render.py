@@ -1,13 +1,14 @@
 """Summaries, versions, differences and rankings as a person reads them in a terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from alignx.cli.terminal import shown
+from alignx.cli.terminal import sanitize
 from alignx.schemas.api_keys import KeyInfo
 from alignx.schemas.items import Item, item_text
 from alignx.schemas.requests import RecommendResponse, SelectResponse
@@ -21,131 +22,136 @@ from alignx.schemas.summaries import (
 )
 
 BAR_CELLS = 20
+DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
+NOT_CONTENT = {"type", "id", "occurred_at", "source", "metadata", "directions"}
+"""Fields of an interaction that its row of a table leaves out."""
 
 
 def summary(version: SummaryVersion, *, user: str, reasoning: bool = False) -> RenderableType:
     """The text in a frame; below it, where it comes from and how well it predicts."""
-    body: list[RenderableType] = [Text(shown(version.text))]
+    body = Text(sanitize(version.text))
     if reasoning and version.reasoning:
-        body = [Text(shown(version.reasoning), style="dim"), Text(""), *body]
-    title = Text(shown(f"{user}: version {version.version}, by {version.source}"))
-    return Panel(Group(*body), title=title, title_align="left", subtitle=Text(_state(version)), subtitle_align="left")
+        body = Text.assemble((sanitize(version.reasoning), "dim"), "\n\n", body)
+    title = Text(sanitize(f"{user}: version {version.version}, by {version.source}"))
+    return Panel(body, title=title, title_align="left", subtitle=Text(_state(version)), subtitle_align="left")
 
 
 def _state(version: SummaryVersion) -> str:
-    facts = [f"{version.created_at:%Y-%m-%d %H:%M}"]
+    facts = [_minute(version.created_at)]
     if isinstance(version, Preferences):
         facts.append(f"{version.events_total} events")
         if version.pending:
             facts.append(f"{version.pending} not yet read")
-        facts += [f"{scorer}: {_quality(quality)}" for scorer, quality in version.quality.items()]
+        facts += [f"{scorer}: {_accuracy(quality)}" for scorer, quality in version.quality.items()]
     elif version.prequential:
-        facts.append(_quality(version.prequential))
+        facts.append(_accuracy(version.prequential))
     return " | ".join(facts)
 
 
-def _quality(quality: Prequential) -> str:
+def _accuracy(quality: Prequential) -> str:
     if quality.accuracy is None:
         return "no choice predicted yet"
     return f"{quality.accuracy:.0%} of {quality.comparisons} choices predicted"
 
 
-def versions(found: Iterable[SummaryVersion]) -> Table:
+def versions(page: Iterable[SummaryVersion]) -> Table:
     table = Table("version", "made", "by", "from", "events", "predicted", "text")
-    for version in found:
-        origin = f"={version.restored_from}" if version.restored_from else str(version.parent or "history")
-        table.add_row(
+    for version in page:
+        parent = f"={version.restored_from}" if version.restored_from else str(version.parent or "history")
+        accuracy = version.prequential.accuracy if version.prequential else None
+        _add_row(
+            table,
             str(version.version),
-            f"{version.created_at:%Y-%m-%d %H:%M}",
-            Text(shown(version.source)),
-            origin,
+            _minute(version.created_at),
+            version.source,
+            parent,
             str(version.events.count),
-            f"{version.prequential.accuracy:.0%}" if version.prequential and version.prequential.accuracy else "",
-            _cell(version.text),
+            f"{accuracy:.0%}" if accuracy else "",
+            _shorten(version.text),
         )
     return table
 
 
 def difference(diff: VersionDiff) -> Text:
     """The unified diff, green for what came and red for what went; the signs stay for plain screens."""
-    text = Text()
-    for line in shown(diff.unified).splitlines():
-        style = "bold" if line.startswith(("---", "+++")) else {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
-        text.append(line + "\n", style=style)
-    text.rstrip()
-    return text
+    lines = [
+        Text(line, style="bold" if line.startswith(("---", "+++")) else DIFF_STYLES.get(line[:1], ""))
+        for line in sanitize(diff.unified).splitlines()
+    ]
+    return Text("\n").join(lines)
 
 
-def events(found: Iterable[StoredInteraction]) -> Table:
+def events(page: Iterable[StoredInteraction]) -> Table:
     table = Table("event", "occurred", "type", "content")
-    for stored in found:
+    for stored in page:
         event = stored.interaction
+        content = event.model_dump_json(exclude_none=True, exclude=NOT_CONTENT)
         moment = event.occurred_at or stored.received_at
-        content = event.model_dump_json(
-            exclude_none=True, exclude={"type", "id", "occurred_at", "source", "metadata", "directions"}
-        )
-        table.add_row(stored.event_id, f"{moment:%Y-%m-%d %H:%M}", event.type, _cell(content))
+        _add_row(table, stored.event_id, _minute(moment), event.type, _shorten(content))
     return table
 
 
-def dead_letters(found: Iterable[DeadLetter]) -> Table:
+def dead_letters(page: Iterable[DeadLetter]) -> Table:
     table = Table("event", "failed", "type", "error")
-    for letter in found:
+    for letter in page:
         kind = letter.interaction.type if letter.interaction else "unreadable"
-        table.add_row(letter.event_id, f"{letter.failed_at:%Y-%m-%d %H:%M}", kind, Text(shown(letter.error)))
+        _add_row(table, letter.event_id, _minute(letter.failed_at), kind, letter.error)
     return table
 
 
 def selection(answer: SelectResponse, items: Sequence[Item]) -> Table:
     """The items, likeliest first."""
     table = Table("", "probability", "", "item")
-    for scored in sorted(answer.items, key=lambda one: -one.probability):
+    for scored in sorted(answer.items, key=lambda item: -item.probability):
         bar = "#" * round(scored.probability * BAR_CELLS)
-        mark = ">" if scored.index == answer.choice else ""
-        style = "bold" if mark else ""
-        table.add_row(mark, f"{scored.probability:.1%}", bar, _cell(item_text(items[scored.index])), style=style)
+        mark, style = (">", "bold") if scored.index == answer.choice else ("", "")
+        _add_row(table, mark, f"{scored.probability:.1%}", bar, _shorten(item_text(items[scored.index])), style=style)
     return table
 
 
 def ranking(answer: RecommendResponse, candidates: Sequence[Item]) -> Table:
-    explained = any(ranked.reason for ranked in answer.items)
-    table = Table("rank", "score", "item", *(("reason",) if explained else ()))
+    is_explained = any(ranked.reason for ranked in answer.items)
+    table = Table("rank", "score", "item", *(("reason",) if is_explained else ()))
     for ranked in answer.items:
-        item, reasons = _cell(item_text(candidates[ranked.index])), (Text(shown(ranked.reason or "")),)
-        table.add_row(str(ranked.rank), f"{ranked.score:.3f}", item, *(reasons if explained else ()))
+        reason = (ranked.reason or "",) if is_explained else ()
+        item = _shorten(item_text(candidates[ranked.index]))
+        _add_row(table, str(ranked.rank), f"{ranked.score:.3f}", item, *reason)
     return table
 
 
-def keys(found: Iterable[KeyInfo]) -> Table:
+def keys(page: Iterable[KeyInfo]) -> Table:
     table = Table("id", "name", "tenant", "may", "rate/s", "made", "revoked")
-    for key in found:
-        table.add_row(
-            key.id,
-            Text(shown(key.name)),
-            key.tenant,
-            "administer" if key.admin else "use",
-            f"{key.rate:g}",
-            f"{key.created_at:%Y-%m-%d}",
-            f"{key.revoked_at:%Y-%m-%d}" if key.revoked_at else "",
-        )
+    for key in page:
+        right, revoked = "administer" if key.admin else "use", f"{key.revoked_at:%Y-%m-%d}" if key.revoked_at else ""
+        _add_row(table, key.id, key.name, key.tenant, right, f"{key.rate:g}", f"{key.created_at:%Y-%m-%d}", revoked)
     return table
 
 
-def quality(found: Mapping[str, Prequential]) -> Table:
+def quality(by_scorer: Mapping[str, Prequential]) -> Table:
     table = Table("scorer", "choices", "predicted", "mean probability")
-    for scorer, state in found.items():
+    for scorer, state in by_scorer.items():
         rates = [f"{rate:.1%}" if rate is not None else "" for rate in (state.accuracy, state.mean_probability)]
-        table.add_row(scorer, str(state.comparisons), *rates)
+        _add_row(table, scorer, str(state.comparisons), *rates)
     return table
 
 
-def checks(found: Mapping[str, str]) -> Table:
+def checks(states: Mapping[str, str]) -> Table:
     table = Table("check", "state")
-    for name, state in found.items():
-        table.add_row(name, Text(shown(state), style="green" if state == "ok" else "red"))
+    for name, state in states.items():
+        table.add_row(name, Text(sanitize(state), style="green" if state == "ok" else "red"))
     return table
 
 
-def _cell(text: str, longest: int = 200) -> Text:
-    flat = " ".join(shown(text).split())
-    return Text(flat if len(flat) <= longest else flat[: longest - 1] + "…")
+def _add_row(table: Table, *cells: str, style: str = "") -> None:
+    """No markup and no control character is read in a cell."""
+    table.add_row(*(Text(sanitize(cell)) for cell in cells), style=style)
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _shorten(text: str, longest: int = 200) -> str:
+    """The text as one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"

@@ -14,16 +14,13 @@ from typing import Annotated
 import typer
 
 from alignx.cli import render
-from alignx.cli.terminal import ProblemGroup, Terminal, shown
+from alignx.cli.terminal import Json, ProblemGroup, Terminal, User, sanitize
 from alignx.client.client import AlignX
 from alignx.client.endpoints import PreferencesRead
 from alignx.client.errors import ClientError
-from alignx.schemas.summaries import SummaryVersion, VersionList
+from alignx.schemas.summaries import SummaryVersion
 
 app = typer.Typer(cls=ProblemGroup)
-
-User = Annotated[str, typer.Argument(help="The user's id.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 POLL_S = 0.5
 
@@ -49,13 +46,11 @@ def show(
     """
     terminal: Terminal = ctx.obj
     with terminal.client() as client:
-        found: SummaryVersion = client.preferences(user) if version is None else client.version(user, version)
-    if as_json:
-        terminal.json(found)
-    elif text_only:
-        typer.echo(shown(found.text))
+        current: SummaryVersion = client.preferences(user) if version is None else client.version(user, version)
+    if text_only and not as_json:
+        typer.echo(sanitize(current.text))
     else:
-        terminal.out.print(render.summary(found, user=user, reasoning=reasoning))
+        terminal.answer(current, render.summary(current, user=user, reasoning=reasoning), as_json=as_json)
 
 
 @app.command()
@@ -75,11 +70,8 @@ def versions(
     terminal: Terminal = ctx.obj
     with terminal.client() as client:
         page = client.versions(user, before=before, limit=limit)
-    if as_json:
-        terminal.json(page)
-        return
-    terminal.out.print(render.versions(page.versions))
-    if page.next:
+    terminal.answer(page, render.versions(page.versions), as_json=as_json)
+    if page.next and not as_json:
         terminal.note(f"Older: --before {page.next}")
 
 
@@ -104,22 +96,21 @@ def diff(
     terminal: Terminal = ctx.obj
     with terminal.client() as client:
         if from_version is None or to_version is None:
-            from_version, to_version = _ends(client, user, from_version, to_version)
-        found = client.diff(user, from_version, to_version)
+            from_version, to_version = _default_versions(client, user, from_version)
+        difference = client.diff(user, from_version, to_version)
     if as_json:
-        terminal.json(found)
-    elif not found.unified:
+        terminal.json(difference)
+    elif not difference.unified:
         terminal.note(f"Versions {from_version} and {to_version} say the same.")
     else:
-        terminal.out.print(render.difference(found), soft_wrap=True)
+        terminal.out.print(render.difference(difference), soft_wrap=True)
 
 
-def _ends(client: AlignX, user: str, first: int | None, last: int | None) -> tuple[int, int]:
+def _default_versions(client: AlignX, user: str, first: int | None) -> tuple[int, int]:
     """The versions to compare where the command names none, or only the first."""
-    page: VersionList = client.versions(user, limit=2)
-    numbers = [version.version for version in page.versions]
+    numbers = [version.version for version in client.versions(user, limit=2).versions]
     if first is not None and numbers:
-        return first, last if last is not None else numbers[0]
+        return first, numbers[0]
     if len(numbers) < 2:
         raise ClientError(f"{user} has fewer than two versions; there is nothing to compare.")
     return numbers[1], numbers[0]
@@ -149,19 +140,20 @@ def edit(
         raise typer.BadParameter("give the text or --file, not both", param_hint="TEXT")
     with terminal.client() as client:
         current = client.preferences(user)
-        wanted = text if file is None else file.read_text(encoding="utf-8")
-        if wanted == "-" and file is None:
-            wanted = typer.get_text_stream("stdin").read()
-        if wanted is None:
-            wanted = in_editor(current.text)
-        if wanted.strip() in ("", current.text.strip()):
+        if file is not None:
+            text = file.read_text(encoding="utf-8")
+        elif text == "-":
+            text = typer.get_text_stream("stdin").read()
+        elif text is None:
+            text = edit_text(current.text)
+        if text.strip() in ("", current.text.strip()):
             terminal.note("Nothing changed.")
             return
-        made = client.edit(user, wanted, if_match=current.etag)
-    terminal.note(f"Version {made.version} holds your text.")
+        edited = client.edit(user, text, if_match=current.etag)
+    terminal.note(f"Version {edited.version} holds your text.")
 
 
-def in_editor(text: str) -> str:
+def edit_text(text: str) -> str:
     """The text after the user's editor has closed. Raises ClientError if the editor fails."""
     command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
     with tempfile.TemporaryDirectory() as folder:
@@ -184,8 +176,8 @@ def rollback(ctx: typer.Context, user: User, version: Annotated[int, typer.Argum
     """
     terminal: Terminal = ctx.obj
     with terminal.client() as client:
-        made = client.rollback(user, version, if_match=client.preferences(user).etag)
-    terminal.note(f"Version {made.version} repeats version {version}.")
+        current = client.rollback(user, version, if_match=client.preferences(user).etag)
+    terminal.note(f"Version {current.version} repeats version {version}.")
 
 
 @app.command()
@@ -207,13 +199,15 @@ def rebuild(
         if not wait:
             terminal.note(f"Asked for. See it come: alignx watch {user}")
             return
-        made = newer(client, terminal, user, before, wait)
-    if made is None:
+        current = wait_for_version(client, terminal, user, before, wait)
+    if current is None:
         raise ClientError(f"No new version after {wait:g} s; it may still come.")
-    terminal.out.print(render.summary(made, user=user))
+    terminal.out.print(render.summary(current, user=user))
 
 
-def newer(client: AlignX, terminal: Terminal, user: str, before: int, wait_s: float) -> PreferencesRead | None:
+def wait_for_version(
+    client: AlignX, terminal: Terminal, user: str, before: int, wait_s: float
+) -> PreferencesRead | None:
     """The summary once its version is above `before`, or None after `wait_s`."""
     for poll in range(1 + math.ceil(wait_s / POLL_S)):
         if poll:

@@ -5,13 +5,12 @@ from typing import Annotated, Any
 
 import typer
 from pydantic_core import to_json
-from rich.console import RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
 from alignx.cli import render
-from alignx.cli.terminal import ProblemGroup, Terminal, counted, shown
+from alignx.cli.terminal import ProblemGroup, Terminal, User, pluralize, sanitize
 from alignx.client.streams import DeltaEvent, ErrorEvent, PendingEvent, SummaryEvent, VersionEvent
 
 app = typer.Typer(cls=ProblemGroup)
@@ -20,7 +19,7 @@ app = typer.Typer(cls=ProblemGroup)
 @app.command()
 def watch(
     ctx: typer.Context,
-    user: Annotated[str, typer.Argument(help="The user's id.", show_default=False)],
+    user: User,
     count: Annotated[int | None, typer.Option(min=1, help="End after so many new versions. Default: never.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
 ) -> None:
@@ -34,33 +33,33 @@ def watch(
     """
     terminal: Terminal = ctx.obj
     with terminal.client() as client:
-        stream = _until(client.watch(user), count)
+        stream = _take_versions(client.watch(user), count)
         try:
             if as_json:
                 for event in stream:
-                    typer.echo(to_json(as_document(event)))
+                    typer.echo(to_json(_document(event)))
             elif terminal.out.is_terminal:
-                _live(terminal, user, stream)
+                _redraw(terminal, user, stream)
             else:
-                _plain(terminal, user, stream)
+                _print_lines(terminal, user, stream)
         except KeyboardInterrupt:
             terminal.note("")
 
 
-def as_document(event: SummaryEvent) -> dict[str, Any]:
+def _document(event: SummaryEvent) -> dict[str, Any]:
     """An event as JSON: its name beside its fields."""
     match event:
-        case PendingEvent(pending, version):
-            return {"event": "pending", "pending": pending, "version": version}
-        case DeltaEvent(text):
-            return {"event": "delta", "text": text}
+        case PendingEvent():
+            return {"event": "pending", **event._asdict()}
+        case DeltaEvent():
+            return {"event": "delta", **event._asdict()}
         case VersionEvent(preferences):
             return {"event": "version", **preferences.model_dump(mode="json")}
         case ErrorEvent(problem):
             return {"event": "error", "code": problem.code, "status": problem.status, "detail": problem.detail}
 
 
-def _until(stream: Iterator[SummaryEvent], count: int | None) -> Iterator[SummaryEvent]:
+def _take_versions(stream: Iterator[SummaryEvent], count: int | None) -> Iterator[SummaryEvent]:
     """The stream up to the count-th version after the one it began with."""
     versions: set[int] = set()
     for event in stream:
@@ -71,28 +70,25 @@ def _until(stream: Iterator[SummaryEvent], count: int | None) -> Iterator[Summar
                 return
 
 
-def _live(terminal: Terminal, user: str, stream: Iterator[SummaryEvent]) -> None:
+def _redraw(terminal: Terminal, user: str, stream: Iterator[SummaryEvent]) -> None:
     """One frame that holds the current version and, below it, the next one as it grows."""
-    current: RenderableType = Text("waiting for the first event …", style="dim")
-    written = ""
-    with Live(current, console=terminal.out, refresh_per_second=12, vertical_overflow="visible") as live:
+    text = ""
+    waiting = Text("waiting for the first event …", style="dim")
+    with Live(waiting, console=terminal.out, refresh_per_second=12, vertical_overflow="visible") as live:
         for event in stream:
+            text = text + event.text if isinstance(event, DeltaEvent) else ""
             match event:
                 case PendingEvent(pending, _):
-                    written = ""  # an update begins, or begins again
-                    terminal.note(f"waiting: {counted(pending, 'event')}")
-                case DeltaEvent(text):
-                    written += text
-                    live.update(Panel(Text(shown(written), style="green"), title="being written", title_align="left"))
+                    terminal.note(f"waiting: {pluralize(pending, 'event')}")
+                case DeltaEvent():
+                    live.update(Panel(Text(sanitize(text), style="green"), title="being written", title_align="left"))
                 case VersionEvent(preferences):
-                    written = ""
                     live.update(render.summary(preferences, user=user))
                 case ErrorEvent(problem):
-                    written = ""
                     terminal.fail(problem)
 
 
-def _plain(terminal: Terminal, user: str, stream: Iterator[SummaryEvent]) -> None:
+def _print_lines(terminal: Terminal, user: str, stream: Iterator[SummaryEvent]) -> None:
     """Pieces run on as they come; everything else starts a new line."""
     inside = False
     for event in stream:
@@ -101,9 +97,9 @@ def _plain(terminal: Terminal, user: str, stream: Iterator[SummaryEvent]) -> Non
         inside = isinstance(event, DeltaEvent)
         match event:
             case PendingEvent(pending, version):
-                terminal.text(f"waiting: {counted(pending, 'event')}; the summary is at version {version}")
+                terminal.text(f"waiting: {pluralize(pending, 'event')}; the summary is at version {version}")
             case DeltaEvent(text):
-                typer.echo(shown(text), nl=False)
+                typer.echo(sanitize(text), nl=False)
             case VersionEvent(preferences):
                 terminal.out.print(render.summary(preferences, user=user))
             case ErrorEvent(problem):

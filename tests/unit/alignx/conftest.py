@@ -17,7 +17,8 @@ from urllib.parse import unquote
 import httpx
 import pytest
 
-from alignx.client.client import AlignX, AsyncAlignX
+from alignx import AlignX, AsyncAlignX
+from alignx.cli.terminal import Terminal
 
 MOMENT = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 KEY = "ax_k1_secret"
@@ -374,6 +375,14 @@ def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> FakeService:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     return FakeService()
+
+
+@pytest.fixture
+def terminal(service: FakeService) -> Terminal:
+    """The fake service's terminal, as wide whatever the one that runs the tests."""
+    terminal = Terminal(transport=service.transport(), sleep=service.slept.append)
+    terminal.out.width = terminal.err.width = 160
+    return terminal
 
 
 @pytest.fixture(params=["sync", "async"])

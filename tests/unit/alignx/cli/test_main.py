@@ -20,9 +20,8 @@ Alignx = Callable[..., Result]
 
 
 @pytest.fixture
-def alignx(service: Any) -> Alignx:
+def alignx(terminal: Terminal) -> Alignx:
     def run(*args: str, stdin: str | bytes | None = None, key: str | None = "ax_k1_secret") -> Result:
-        terminal = Terminal(transport=service.transport(), sleep=service.slept.append)
         connect = [] if key is None else ["--key", key]
         return CliRunner(env={"COLUMNS": "160"}).invoke(app, [*connect, *args], obj=terminal, input=stdin)
 
@@ -73,7 +72,6 @@ def test_service_that_is_not_there(alignx: Alignx, service: Any):
         ("edit", "ada", "text", "--file", "missing"),
         ("keys", "create", "shop", "--tenant", "no spaces"),
         ("chat", "ada", "hi", "--mode", "magic"),
-        ("demo", "--only", "nobody"),
     ],
 )
 def test_wrong_usage_exits_with_2(alignx: Alignx, args: tuple[str, ...]):
@@ -99,7 +97,7 @@ def test_help_of_every_command_has_an_example(alignx: Alignx):
     listed = alignx("--help").stdout.partition("Commands:")[2]
     names = [line.split()[0] for line in listed.splitlines() if line.startswith("  ") and line[2].isalpha()]
     assert {"ingest", "show", "watch", "versions", "diff", "edit", "rebuild", "rollback", "export"} <= set(names)
-    assert {"forget", "chat", "select", "recommend", "keys", "status", "demo"} <= set(names)
+    assert {"forget", "chat", "select", "recommend", "keys", "status"} <= set(names)
     for command in [[name] for name in names if name != "keys"] + [["keys", "create"], ["keys", "list"]]:
         assert f"alignx {' '.join(command)}" in alignx(*command, "--help").stdout
 

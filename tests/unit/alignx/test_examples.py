@@ -1,7 +1,8 @@
-"""The examples are what they claim to be, and the tour through them runs to its end."""
+"""The examples are what they claim to be, and examples/demo.py runs through them to its end."""
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,16 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from alignx.cli import demo
-from alignx.cli.main import app
 from alignx.cli.terminal import Terminal
-from alignx.client.errors import ClientError
-from alignx.client.transport import DEFAULT_URL
 from alignx.schemas.interactions import Interaction
 from alignx.schemas.items import item_text
+from examples import demo
 from services.profile import fold, scoring
 from services.profile.explain import reasons
 from services.profile.render import render
 from training.corpus.lexicon import PHRASES, phrasings
 
-PLAN = demo.load(demo.EXAMPLES)
+PLAN = demo.load_plan()
 KINDS = {
     "news_reader.jsonl": {"click", "rating", "statement"},
     "shopper.jsonl": {"purchase", "rating", "click", "statement"},
@@ -31,8 +29,8 @@ KINDS = {
 
 
 @pytest.mark.parametrize("user", PLAN.users, ids=lambda user: user.user)
-def test_example_is_valid_long_and_in_order(user: demo.DemoUser):
-    events = demo.history(demo.EXAMPLES, user)
+def test_example_is_valid_long_and_in_order(user: demo.User):
+    events = user.events()
     assert 20 <= len(events) <= 30
     assert sum(user.parts) == len(events)
     assert KINDS[user.history] <= set(Counter(event.type for event in events))
@@ -43,8 +41,8 @@ def test_example_is_valid_long_and_in_order(user: demo.DemoUser):
 
 
 @pytest.mark.parametrize("user", PLAN.users, ids=lambda user: user.user)
-def test_taste_changes_after_the_first_part(user: demo.DemoUser):
-    events = demo.history(demo.EXAMPLES, user)
+def test_taste_changes_after_the_first_part(user: demo.User):
+    events = user.events()
     early = choice(events[: user.parts[0]], user)
     assert early != user.select.expected
     assert choice(events, user) == user.select.expected
@@ -53,7 +51,7 @@ def test_taste_changes_after_the_first_part(user: demo.DemoUser):
     assert set(best) == set(user.recommend.expected)
 
 
-def choice(events: tuple[Interaction, ...], user: demo.DemoUser) -> int:
+def choice(events: tuple[Interaction, ...], user: demo.User) -> int:
     odds = scoring.probabilities(folded(events), user.select.query, user.select.items)
     return odds.index(max(odds))
 
@@ -65,16 +63,21 @@ def folded(events: tuple[Interaction, ...]) -> scoring.Profile:
     return state
 
 
-def run(service: Any, *args: str, url: str = DEFAULT_URL) -> Result:
-    terminal = Terminal(transport=service.transport(), sleep=service.slept.append)
-    command = ["--url", url, "--key", "ax_k1_secret", "demo", *args]
-    return CliRunner(env={"COLUMNS": "120"}).invoke(app, command, obj=terminal)
+Demo = Callable[..., Result]
 
 
-def test_demo_twice(service: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv("ALIGNX_KEY_FILE", raising=False)
+@pytest.fixture
+def run(terminal: Terminal) -> Demo:
+    def run(*args: str, **variables: str) -> Result:
+        environment = {"ALIGNX_API_KEY": "ax_k1_secret", **variables}
+        return CliRunner(env=environment).invoke(demo.app, args, obj=terminal)
+
+    return run
+
+
+def test_demo_twice(service: Any, run: Demo):
     for _ in range(2):
-        result = run(service)
+        result = run()
         assert result.exit_code == 0, result.output
     for user in PLAN.users:
         assert len(service.users[user.user].events) == sum(user.parts)
@@ -84,38 +87,37 @@ def test_demo_twice(service: Any, monkeypatch: pytest.MonkeyPatch):
     assert "-> as expected after the change: Camping lamp" in result.stdout
     assert "-> expected after the change: How trees and cycle lanes" in result.stdout
     assert "It lasts." in result.stdout
-    assert "Look again with: alignx show demo-news-reader" in result.stdout
+    assert result.stdout.endswith("/alignx show demo-news-reader\n")
     for described in demo.MODES.values():
         assert result.stdout.count(f"{described}:") == len(PLAN.users)
 
 
-def test_it_tells_how_to_look_again_at_the_service_that_was_asked(service: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("ALIGNX_KEY_FILE", "/data/secrets/user_key")
-    monkeypatch.setattr("sys.argv", [".venv/bin/alignx"])
-    shown = run(service, "--only", "demo-shopper", url="http://service:18080").stdout
-    assert (
-        "ALIGNX_KEY_FILE=/data/secrets/user_key .venv/bin/alignx --url http://service:18080 show demo-shopper" in shown
+def test_the_last_line_shows_the_same_service_again(run: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.executable", str(tmp_path / ".venv/bin/python"))
+    variables = {"ALIGNX_KEY_FILE": "/data/secrets/user_key", "ALIGNX_URL": "http://service:18080"}
+    assert run("--only", "demo-shopper", **variables).stdout.endswith(
+        "ALIGNX_KEY_FILE=/data/secrets/user_key .venv/bin/alignx --url http://service:18080 show demo-shopper\n"
     )
 
 
 @pytest.mark.parametrize("toy", ["alignx-mini", "alignx-tiny"])
-def test_a_toy_is_not_shown(service: Any, toy: str):
+def test_a_toy_is_not_shown(service: Any, run: Demo, toy: str):
     service.models = [toy]
-    result = run(service)
+    result = run()
     assert result.exit_code == 1
     assert f"The engine is {toy}, which writes nonsense" in result.stderr
     assert not service.users
 
 
 @pytest.mark.parametrize("user", PLAN.users, ids=lambda user: user.user)
-def test_nothing_that_is_printed_comes_from_the_synthetic_world(user: demo.DemoUser, service: Any):
-    events = demo.history(demo.EXAMPLES, user)
+def test_nothing_that_is_printed_comes_from_the_synthetic_world(user: demo.User, run: Demo):
+    events = user.events()
     ends = list(accumulate(user.parts))
     summaries = [render(folded(events[:end])) for end in ends]
     items = user.recommend.candidates
     why = reasons(folded(events), user.recommend.query, items, range(len(items)), [0.0] * len(items))
     told = [user.about, user.chat, *map(item_text, (*items, *user.select.items)), *summaries, *why]
-    told.append(run(service, "--only", user.user).stdout)
+    told.append(run("--only", user.user).stdout)
     phrases = {text for kind in PHRASES for half in ("train", "heldout") for text in phrasings(kind, half)}
     toy = re.compile("|".join(re.sub(r"\\{\w+\\}", r"\\w+", re.escape(text)) for text in phrases))
     assert toy.search("Experts may state: candles seems just a handy trick.")
@@ -124,13 +126,13 @@ def test_nothing_that_is_printed_comes_from_the_synthetic_world(user: demo.DemoU
         assert not re.search(r"alignx-(mini|tiny)|synthetic|small world", text), text
 
 
-def test_a_mode_the_history_has_nothing_for_is_told(service: Any):
+def test_a_mode_the_history_has_nothing_for_is_told(service: Any, run: Demo):
     plain = {"mode": "none", "user": "demo-shopper", "version": None, "history": 0}
     message = {"message": {"content": "Buy little."}, "finish_reason": "stop"}
     service.chats += [
         httpx.Response(200, json={"model": "small", "choices": [message], "personalization": plain}) for _ in range(5)
     ]
-    shown = run(service, "--only", "demo-shopper").stdout.replace("\n", " ")
+    shown = run("--only", "demo-shopper").stdout.replace("\n", " ")
     assert shown.count("says nothing in this form") == 4
 
 
@@ -141,32 +143,23 @@ def test_a_mode_the_history_has_nothing_for_is_told(service: Any):
         (503, "engine_unavailable", "The engine does not answer."),
     ],
 )
-def test_demo_without_an_engine_says_so_in_one_line(service: Any, status: int, code: str, says: str):
+def test_demo_without_an_engine_says_so_in_one_line(service: Any, run: Demo, status: int, code: str, says: str):
     body = {"error": {"message": "The engine does not answer.", "code": code}}
     service.chats += [httpx.Response(status, json=body)]
-    result = run(service)
+    result = run()
     assert result.exit_code == 0
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("The chat modes are left out")]
     assert says in line
     assert "By the summary" not in result.stdout
 
 
-def test_demo_while_no_worker_runs(service: Any):
+def test_demo_while_no_worker_runs(service: Any, run: Demo):
     service.writes = False
-    result = run(service, "--only", "demo-shopper", "--wait", "1")
+    result = run("--only", "demo-shopper", "--wait", "1")
     assert result.exit_code == 0
     assert "is a worker running?" in result.stderr
     assert "Nothing is known yet." in result.stdout
 
 
-def test_missing_or_broken_examples(tmp_path: Path):
-    with pytest.raises(ClientError, match="--examples"):
-        demo.load(tmp_path)
-    (tmp_path / "demo.json").write_text("{}")
-    with pytest.raises(ClientError, match="not a demo"):
-        demo.load(tmp_path)
-    with pytest.raises(ClientError, match="No such file"):
-        demo.history(tmp_path, PLAN.users[0])
-    (tmp_path / PLAN.users[0].history).write_text('{"type": "post"}')
-    with pytest.raises(ClientError, match="line 1: Field required"):
-        demo.history(tmp_path, PLAN.users[0])
+def test_a_user_that_the_demo_has_not_is_wrong_usage(run: Demo):
+    assert run("--only", "nobody").exit_code == 2
