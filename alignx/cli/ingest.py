@@ -1,4 +1,4 @@
-"""Reads a file of histories and sends it: in order for each user, and safely a second time.
+"""Reads a file of histories and sends it: in order for each user, and safely more than once.
 
 Two kinds of lines, which may be mixed:
 
@@ -8,10 +8,10 @@ Two kinds of lines, which may be mixed:
 Lines of `alignx export` are read too: the events, also those that failed, not the summaries.
 
 The file is read twice: once to check every line and to hash the content, once to send. The
-Idempotency-Key of a batch follows from the content and from the lines in the batch, so running the
-same command again after an interruption doubles nothing, for as long as the service remembers the
-keys (a day). Each event without an id of its own gets one from its place in the file; with them
-`send(…, resume=True)` asks the service what it has, which holds for longer and for other batch sizes.
+Idempotency-Key of a batch depends on the content and on the lines in the batch, so the same command
+run again after an interruption stores no event twice while the service remembers the keys (a day).
+Each event without an id gets one from its position in the file; with these ids `send(…, resume=True)`
+skips what the service has, which works for longer and for other batch sizes.
 """
 
 import hashlib
@@ -31,11 +31,11 @@ from alignx.schemas.items import Item, UserId
 T = TypeVar("T")
 
 BUFFERED_EVENTS = 20_000
-"""Events held back while batches fill; then all are sent, so that memory stays bounded."""
+"""Events in memory while batches fill; then all are sent."""
 BATCH_BYTES = 4 * 1024 * 1024
 """A batch of long events is sent before it is full; the service takes 16 MiB in one body."""
-PATIENT_RETRIES = 60
-"""A full backlog is normal while a file is sent: the service says when to come back."""
+RETRIES = 60
+"""A full queue is normal while a file is sent: the service says when to retry."""
 
 EXPORT_SKIPPED = frozenset({"header", "version"})
 EXPORT_EVENTS = frozenset({"event", "dead_letter"})
@@ -61,7 +61,7 @@ class LineError(Exception):
 
 
 class Entry(NamedTuple):
-    """One event and its place: the line, and the part of it where a line holds several."""
+    """One event and its position: the line, and the part of it where a line holds several."""
 
     line: int
     part: int
@@ -80,8 +80,8 @@ class Batch(NamedTuple):
     def key(self, digest: str) -> str:
         """The Idempotency-Key: the same for the same content, user and lines."""
         first, last = self.entries[0], self.entries[-1]
-        place = f"{digest}\n{first.line}.{first.part}-{last.line}.{last.part}\n{len(self.entries)}\n{self.user}"
-        return f"ingest-{hashlib.sha256(place.encode()).hexdigest()[:40]}"
+        position = f"{digest}\n{first.line}.{first.part}-{last.line}.{last.part}\n{len(self.entries)}\n{self.user}"
+        return f"ingest-{hashlib.sha256(position.encode()).hexdigest()[:40]}"
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class UpiRow(BaseModel):
 
 
 class ExportedEvent(BaseModel):
-    """A line of an export; its place in the old log is not kept."""
+    """A line of an export; its position in the old log is not read."""
 
     interaction: dict[str, Any]
 
@@ -157,86 +157,87 @@ class Reader:
             raise LineError((BadLine(number, "", f"not JSON: {error}"),)) from error
         if not isinstance(document, dict):
             raise LineError((BadLine(number, "", "not a JSON object"),))
-        if document.get("kind") in EXPORT_SKIPPED or _lost(document):
+        if document.get("kind") in EXPORT_SKIPPED or _has_no_content(document):
             # The header names the user of all lines that follow.
             self._user = self._user or document.get("user")
             return ()
-        named, events = _events(number, document)
-        user = _checked(number, lambda: USER.validate_python(_user(number, named, self._user)), "user")
+        line_user, events = _parse_events(number, document)
+        user = _validate(number, lambda: USER.validate_python(_select_user(number, line_user, self._user)), "user")
         share = len(content) // len(events)
         return tuple(Entry(number, part, user, event, share) for part, event in enumerate(events))
 
 
-def _lost(document: dict[str, Any]) -> bool:
-    """A failed event of an export whose content could not be kept."""
+def _has_no_content(document: dict[str, Any]) -> bool:
+    """Whether the line is a failed event of an export whose content could not be read."""
     return document.get("kind") == "dead_letter" and document.get("interaction") is None
 
 
-def _events(number: int, document: dict[str, Any]) -> tuple[object, tuple[Interaction, ...]]:
-    """The user a line names, and its events."""
+def _parse_events(number: int, document: dict[str, Any]) -> tuple[object, tuple[Interaction, ...]]:
+    """The line's own user, and its events."""
     if "history" in document and "type" not in document:
-        row = _checked(number, lambda: UpiRow.model_validate(document))
+        row = _validate(number, lambda: UpiRow.model_validate(document))
         return row.userid, tuple(
             ComparisonInteraction(query=triple.query, chosen=triple.chosen, rejected=triple.rejected)
-            for triple in _some_text(number, row.history)
+            for triple in _check_text(number, row.history)
         )
     if document.get("kind") in EXPORT_EVENTS:
-        document = _checked(number, lambda: ExportedEvent.model_validate(document)).interaction
+        document = _validate(number, lambda: ExportedEvent.model_validate(document)).interaction
     fields = {name: value for name, value in document.items() if name != "user"}
     # Read as JSON, not as Python values, so that lists may stand for tuples and text for dates.
-    event = _checked(number, lambda: INTERACTION.validate_json(to_json(fields)))
+    event = _validate(number, lambda: INTERACTION.validate_json(to_json(fields)))
     return document.get("user"), (event,)
 
 
-def _some_text(number: int, history: tuple[UpiTriple, ...]) -> Iterator[UpiTriple]:
-    for place, triple in enumerate(history):
+def _check_text(number: int, history: tuple[UpiTriple, ...]) -> Iterator[UpiTriple]:
+    for index, triple in enumerate(history):
         if triple.chosen == triple.rejected == "":
-            raise LineError((BadLine(number, f"history.{place}", "chosen and rejected are both empty"),))
+            raise LineError((BadLine(number, f"history.{index}", "chosen and rejected are both empty"),))
         yield triple
 
 
-def _user(number: int, named: object, default_user: str | None) -> object:
-    user = named if named is not None else default_user
+def _select_user(number: int, line_user: object, default_user: str | None) -> object:
+    user = line_user if line_user is not None else default_user
     if user is None:
         raise LineError((BadLine(number, "user", "the line names no user; add it, or give --user"),))
     return str(user) if isinstance(user, int) else user
 
 
-def _checked(number: int, read: Callable[[], T], name: str = "") -> T:
+def _validate(number: int, parse: Callable[[], T], field: str = "") -> T:
+    """Raises LineError. `field` names the value where the error names none."""
     try:
-        return read()
+        return parse()
     except ValidationError as error:
         problems = tuple(
-            BadLine(number, ".".join(str(part) for part in problem["loc"]) or name, problem["msg"])
+            BadLine(number, ".".join(str(part) for part in problem["loc"]) or field, problem["msg"])
             for problem in error.errors(include_url=False, include_input=False)
         )
         raise LineError(problems) from error
 
 
-def batches(file: BinaryIO, default_user: str | None, size: int) -> Iterator[Batch]:
-    """The file's good lines as batches of one user each, every user's in the order of the file."""
+def split_batches(file: BinaryIO, default_user: str | None, size: int) -> Iterator[Batch]:
+    """The valid lines of the file as batches of one user each, every user's in the order of the file."""
     reader = Reader(default_user)
     waiting: dict[str, list[Entry]] = {}
-    held = 0
+    buffered = 0
     for number, line in enumerate(file, start=1):
         try:
             entries = reader.read(number, line)
         except LineError:
             continue  # reported by the scan
         for entry in entries:
-            mine = waiting.setdefault(entry.user, [])
-            mine.append(entry)
-            held += 1
-            if len(mine) >= size or sum(one.size for one in mine) >= BATCH_BYTES:
-                held -= len(mine)
+            pending = waiting.setdefault(entry.user, [])
+            pending.append(entry)
+            buffered += 1
+            if len(pending) >= size or sum(other.size for other in pending) >= BATCH_BYTES:
+                buffered -= len(pending)
                 yield Batch(entry.user, tuple(waiting.pop(entry.user)))
-        if held >= BUFFERED_EVENTS:
-            yield from _drained(waiting)
-            held = 0
-    yield from _drained(waiting)
+        if buffered >= BUFFERED_EVENTS:
+            yield from _flush(waiting)
+            buffered = 0
+    yield from _flush(waiting)
 
 
-def _drained(waiting: dict[str, list[Entry]]) -> Iterator[Batch]:
+def _flush(waiting: dict[str, list[Entry]]) -> Iterator[Batch]:
     for user in tuple(waiting):
         yield Batch(user, tuple(waiting.pop(user)))
 
@@ -244,34 +245,32 @@ def _drained(waiting: dict[str, list[Entry]]) -> Iterator[Batch]:
 # --- sending -----------------------------------------------------------------------------------
 
 
-class Progress(NamedTuple):
+class BatchCounts(NamedTuple):
     """After a batch: how many of its events went out now, and how many the service had."""
 
-    batch: Batch
     sent: int
     known: int
 
 
 def send(
     client: AlignX, batches: Iterator[Batch], digest: str, *, resume: bool = False, source: str | None = None
-) -> Iterator[Progress]:
+) -> Iterator[BatchCounts]:
     """Sends the batches one after another. `source` is set on events that name none."""
-    held: dict[str, frozenset[str]] = {}
+    stored_ids: dict[str, frozenset[str]] = {}
     for batch in batches:
-        if resume and batch.user not in held:
-            held[batch.user] = known_ids(client, batch.user)
-        entries = tuple(entry for entry in batch.entries if _id(entry, digest) not in held.get(batch.user, ()))
+        if resume and batch.user not in stored_ids:
+            stored_ids[batch.user] = fetch_event_ids(client, batch.user)
+        entries = tuple(entry for entry in batch.entries if _id(entry, digest) not in stored_ids.get(batch.user, ()))
         if entries:
-            left = Batch(batch.user, entries)
-            events = [_placed(entry, digest, source) for entry in entries]
-            call = endpoints.append(batch.user, events, idempotency_key=left.key(digest))
-            if client.send(call, retries=PATIENT_RETRIES).replayed:
+            key = Batch(batch.user, entries).key(digest)
+            events = [_complete(entry, digest, source) for entry in entries]
+            if client.send(endpoints.append(batch.user, events, idempotency_key=key), retries=RETRIES).replayed:
                 entries = ()
-        yield Progress(batch, len(entries), len(batch.entries) - len(entries))
+        yield BatchCounts(len(entries), len(batch.entries) - len(entries))
 
 
-def known_ids(client: AlignX, user: str) -> frozenset[str]:
-    """The ids of the events that the service keeps of a user."""
+def fetch_event_ids(client: AlignX, user: str) -> frozenset[str]:
+    """The ids of the events that the service has of a user."""
     try:
         return frozenset(stored.interaction.id for stored in client.all_events(user) if stored.interaction.id)
     except ProblemError as error:
@@ -284,7 +283,6 @@ def _id(entry: Entry, digest: str) -> str:
     return entry.event.id or f"{digest[:16]}:{entry.line}:{entry.part}"
 
 
-def _placed(entry: Entry, digest: str, source: str | None) -> Interaction:
-    return entry.event.model_copy(
-        update={"id": _id(entry, digest), "source": entry.event.source or source},
-    )
+def _complete(entry: Entry, digest: str, source: str | None) -> Interaction:
+    """The event with an id and a source."""
+    return entry.event.model_copy(update={"id": _id(entry, digest), "source": entry.event.source or source})

@@ -10,6 +10,7 @@ wrong usage) in one place, `terminal.exit_on_problem`. `--json` prints what the 
 """
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,7 +97,7 @@ def ingest_file(
         _report_bad(terminal, scan, skip_bad=skip_bad)
         content.seek(0)
         sent = known = 0
-        batches = ingest.batches(content, user, batch)
+        batches = ingest.split_batches(content, user, batch)
         try:
             with _progress(terminal) as progress:
                 task = progress.add_task("sending", total=scan.events)
@@ -115,8 +116,7 @@ def _open(file: str) -> Iterator[BinaryIO]:
     """The file, or all of standard input in a temporary one: it is read twice."""
     if file == "-":
         with tempfile.TemporaryFile() as spool:
-            for block in iter(lambda: typer.get_binary_stream("stdin").read(1 << 20), b""):
-                spool.write(block)
+            shutil.copyfileobj(typer.get_binary_stream("stdin"), spool)
             spool.seek(0)
             yield spool
         return
@@ -225,10 +225,7 @@ def export(
     with terminal.client() as client:
         content = client.export(user)
         if out is None:
-            stdout = typer.get_binary_stream("stdout")
-            for block in content:
-                stdout.write(block)
-            stdout.flush()
+            typer.get_binary_stream("stdout").writelines(content)
             return
         # The first block comes before the file is opened: an unknown user leaves no empty file.
         first = next(content, b"")

@@ -22,7 +22,7 @@ def sent(service: Any, user: str) -> list[str]:
 def run(service: Any, content: bytes, *, user: str | None = "ada", size: int = 2, **more: Any) -> ingest.Scan:
     scan = ingest.scan(io.BytesIO(content), user)
     with service.client() as client:
-        list(ingest.send(client, ingest.batches(io.BytesIO(content), user, size), scan.digest, **more))
+        list(ingest.send(client, ingest.split_batches(io.BytesIO(content), user, size), scan.digest, **more))
     return scan
 
 
@@ -145,12 +145,12 @@ def test_full_backlog_is_waited_for(service: Any, answers: Any):
 def test_memory_stays_bounded(service: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ingest, "BUFFERED_EVENTS", 10)
     content = b"".join(post(str(number), user=f"u{number % 40}") for number in range(80))
-    sizes = [len(batch.entries) for batch in ingest.batches(io.BytesIO(content), None, 100)]
+    sizes = [len(batch.entries) for batch in ingest.split_batches(io.BytesIO(content), None, 100)]
     assert sizes == [1] * 80
 
 
 def test_long_events_are_cut_into_smaller_calls(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ingest, "BATCH_BYTES", 100)
     content = b"".join(post("x" * 60) for _ in range(4))
-    sizes = [len(batch.entries) for batch in ingest.batches(io.BytesIO(content), "ada", 100)]
+    sizes = [len(batch.entries) for batch in ingest.split_batches(io.BytesIO(content), "ada", 100)]
     assert sizes == [2, 2]
