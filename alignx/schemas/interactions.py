@@ -1,4 +1,4 @@
-"""Interactions: the kinds of events that a user's history is made of; `type` says which."""
+"""Interactions: the kinds of events in a user's history, distinguished by `type`."""
 
 from typing import Annotated, Literal, NamedTuple
 
@@ -10,7 +10,7 @@ PREFERENCE_DIMENSIONS = 90
 """Values of one preference direction; services/prompts/directions.py names them."""
 
 
-def _complete(directions: tuple[float, ...]) -> tuple[float, ...]:
+def _check_length(directions: tuple[float, ...]) -> tuple[float, ...]:
     if len(directions) != PREFERENCE_DIMENSIONS:
         raise ValueError(f"exactly {PREFERENCE_DIMENSIONS} values are needed, one a dimension, not {len(directions)}")
     return directions
@@ -18,7 +18,7 @@ def _complete(directions: tuple[float, ...]) -> tuple[float, ...]:
 
 Directions = Annotated[
     tuple[Annotated[float, Field(ge=0, le=1)], ...],
-    AfterValidator(_complete),  # after the values, so that one that is not valid is not also one too few
+    AfterValidator(_check_length),  # after the values, so that one that is not valid is not also one too few
     Field(json_schema_extra={"minItems": PREFERENCE_DIMENSIONS, "maxItems": PREFERENCE_DIMENSIONS}),
 ]
 """Where a choice leans on each fixed dimension of preference: 1 its first label, 0 its second, 0.5 neither."""
@@ -61,7 +61,7 @@ class ComparisonInteraction(InteractionBase):
     label, 0 for the second, 0.5 for neither. Only chat mode pba reads it."""
 
     @model_validator(mode="after")
-    def _some_text(self) -> "ComparisonInteraction":
+    def _check_text(self) -> "ComparisonInteraction":
         if is_blank(self.chosen) and is_blank(self.rejected):
             raise ValueError("chosen and rejected are both empty; at least one must hold text")
         return self
@@ -80,7 +80,7 @@ class ClickInteraction(InteractionBase):
     """What was on the page; the clicked item may be among them."""
 
     @model_validator(mode="after")
-    def _some_text(self) -> "ClickInteraction":
+    def _check_text(self) -> "ClickInteraction":
         if is_blank(self.clicked):
             raise ValueError("clicked is empty")
         return self
@@ -100,7 +100,7 @@ class RatingInteraction(InteractionBase):
     review: str | None = None
 
     @model_validator(mode="after")
-    def _inside_scale(self) -> "RatingInteraction":
+    def _check_scale(self) -> "RatingInteraction":
         low, high = self.scale
         if not low < high:
             raise ValueError(f"scale must rise: [{low:g}, {high:g}]")
@@ -125,7 +125,7 @@ class PurchaseInteraction(InteractionBase):
     considered: tuple[Item, ...] = Field(default=(), max_length=200)
 
     @model_validator(mode="after")
-    def _some_text(self) -> "PurchaseInteraction":
+    def _check_text(self) -> "PurchaseInteraction":
         if is_blank(self.item):
             raise ValueError("item is empty")
         return self

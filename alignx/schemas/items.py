@@ -1,8 +1,7 @@
-"""What a user can choose: an item, as a text or as named fields; and the base of every schema.
+"""Items, which a user can choose: a text, or named fields; and the base class of every schema.
 
-All models are frozen and refuse unknown fields, so a typo in a field name is an error that names
-the field instead of a silent loss. Sizes that a deployment can change (bytes of an event, events
-of a call) are settings, not schema; they are checked where the request comes in.
+All models are frozen and refuse unknown fields, so that a typo in a field name is an error. Sizes that
+a deployment can change (bytes of an event, events of a call) are settings; the services check them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ UserId = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Scalar = str | int | float | bool | None
 ITEM_LEVELS = 16
-"""Lists and objects inside one another that an item's further fields may hold."""
+"""How deep lists and objects may be nested in an item's further fields."""
 MAX_CHOICES = 26
 """Items of one selection: one capital letter each."""
 
@@ -40,15 +39,15 @@ class ItemFields(Frozen):
     price: float | str | None = None
 
     @model_validator(mode="after")
-    def _shallow(self) -> "ItemFields":
-        if _deeper(self.model_extra, ITEM_LEVELS):
+    def _check_depth(self) -> "ItemFields":
+        if _is_deeper(self.model_extra, ITEM_LEVELS):
             raise ValueError(f"fields may be nested {ITEM_LEVELS} levels deep")
         return self
 
 
 POPULARITY_FIELD = "popularity"
-"""How many have taken the item, or takings in a thousand showings: a count that the caller supplies. Part of
-the score, and no part of the item's text."""
+"""A count that the caller supplies: how many took the item, or how often in a thousand displays. Part of the
+score, not of the item's text."""
 Item = str | ItemFields
 """What a user can choose: a text, or named fields that are rendered to text."""
 
@@ -57,9 +56,12 @@ def item_text(item: Item) -> str:
     """`Title` for a title alone, else `Title (category: games; price: 5; …) — description`; without its popularity."""
     if isinstance(item, str):
         return item
-    named: dict[str, Any] = {"category": item.category, "price": item.price, **(item.model_extra or {})}
-    told = {name: value for name, value in named.items() if name.lower() != POPULARITY_FIELD}
-    facts = "; ".join(f"{name}: {_flat(value)}" for name, value in told.items() if value not in (None, "", []))
+    fields: dict[str, Any] = {"category": item.category, "price": item.price, **(item.model_extra or {})}
+    facts = "; ".join(
+        f"{name}: {_flatten(value)}"
+        for name, value in fields.items()
+        if name.lower() != POPULARITY_FIELD and value not in (None, "", [])
+    )
     text = f"{item.title} ({facts})" if facts else item.title
     return f"{text} — {item.description}" if item.description else text
 
@@ -68,19 +70,19 @@ def item_category(item: Item) -> str | None:
     return None if isinstance(item, str) else item.category
 
 
-def _deeper(value: object, levels: int) -> bool:
+def _is_deeper(value: object, levels: int) -> bool:
     if isinstance(value, Mapping):
         value = value.values()
     elif not isinstance(value, list):
         return False
-    return levels < 0 or any(_deeper(inner, levels - 1) for inner in value)
+    return levels < 0 or any(_is_deeper(inner, levels - 1) for inner in value)
 
 
-def _flat(value: object) -> str:
+def _flatten(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_flat(inner)}" for key, inner in value.items())
+        return ", ".join(f"{key} {_flatten(inner)}" for key, inner in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(_flat(inner) for inner in value)
+        return ", ".join(_flatten(inner) for inner in value)
     return str(value)
 
 

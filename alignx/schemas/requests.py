@@ -1,4 +1,4 @@
-"""Bodies of requests and responses, those on API keys apart."""
+"""Bodies of requests and responses, except those of API keys."""
 
 from typing import Annotated, Literal
 
@@ -79,7 +79,7 @@ class SelectRequest(Frozen):
     """Default: "fused" with an engine, "profile" without."""
 
     @model_validator(mode="after")
-    def _some_text(self) -> "SelectRequest":
+    def _check_text(self) -> "SelectRequest":
         if all(is_blank(item) for item in self.items):
             raise ValueError("all items are empty; at least one must hold text")
         return self

@@ -20,7 +20,7 @@ from alignx.schemas.requests import ChatMode, Personalization, PersonalizationUs
 from services.engine.client import RawAnswer
 from services.engine.limits import Engine
 from services.errors import AlignXError, EngineError, InvalidRequest, UserUnknown
-from services.prompts.build import ChatMessage, chat_prompt, estimate_tokens, fit_interactions
+from services.prompts.build import ChatMessage, chat_prompt, describe_directions, estimate_tokens, fit_interactions
 from services.settings import Settings
 from services.storage.users import Store
 

@@ -14,7 +14,7 @@ from alignx.schemas.requests import Method, ScoredItem, SelectRequest, SelectRes
 from services.engine.judge import fuse, judge
 from services.engine.limits import Engine
 from services.errors import EngineError, EngineUnavailable, UserUnknown
-from services.profile.scoring import scores
+from services.profile.scoring import scores, softmax
 from services.profile.statistics import Profile
 from services.response.similarity import Similarity
 from services.settings import ResponseSettings

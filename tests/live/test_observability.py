@@ -18,10 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
-from alignx.client.client import AlignX
-from alignx.client.errors import ClientError
-from alignx.client.retry import RetryPolicy
-from alignx.client.streams import VersionEvent
+from alignx import AlignX, ClientError, RetryPolicy, VersionEvent
 from alignx.schemas.interactions import ClickInteraction, ComparisonInteraction, Interaction, StatementInteraction
 from docker.grafana.write import DASHBOARDS
 from docs import write_operations
