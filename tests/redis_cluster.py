@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from tests.conftest import free_port, redis_server_path
 
 SLOTS = 16_384
-_READY_S = 30.0
+_READY_S = 120.0
 
 
 class ClusterServers:

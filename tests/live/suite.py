@@ -23,7 +23,7 @@ MODULES = {
     "response": "services.response",
     "gateway": "gateway",
 }
-START_S = 30.0
+START_S = 120.0
 
 
 class Suite:

@@ -262,7 +262,7 @@ def test_an_update_that_ends_its_worker_again_and_again_is_told(used: Watched) -
         return used.prometheus.firing("DeadLettersGrow")
 
     used.prometheus.wait(told, 120)
-    used.prometheus.wait(lambda: used.prometheus.firing("LeaseExpiries"), 10)
+    used.prometheus.wait(lambda: used.prometheus.firing("LeaseExpiries"), 60)
     used.relay.mend()
 
 
