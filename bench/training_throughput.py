@@ -46,9 +46,9 @@ from training.data.formats import AlignXRow, SftRow
 from training.data.preference_pairs import AlignXEncoder, evidence
 from training.data.tokens import LENGTH, SftEncoder
 from training.dpo import DpoConfig, dpo
-from training.grpo import GrpoConfig, arguments_of, grpo, prompts, reward_of
-from training.judges import judge_of
-from training.rl.two_stage import make_rollout
+from training.grpo import GrpoConfig, grpo, grpo_arguments, load_rows, reward_function
+from training.judges import open_judge
+from training.rl.rollouts import make_rollout
 from training.sft import SftConfig, sft
 from training.tokenizer import Shape, fixed_texts, fresh_model, train
 
@@ -158,19 +158,19 @@ def plain(stage: str, folder: Path, *, tuned: bool) -> float:
 
 def plain_grpo(folder: Path, *, tuned: bool) -> float:
     config = load(configured("grpo", folder), GrpoConfig)
-    arguments = arguments_of(config)
+    arguments = grpo_arguments(config)
     AttentionInterface.register("sdpa", sdpa_attention_forward)  # which our arguments have replaced
     arguments.activation_checkpointing = not tuned
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
-    judge = judge_of(config.judge, config, arguments.device)
+    judge = open_judge(config.judge, config, arguments.device)
     started = time.perf_counter()
     trainer = GRPOTrainer(
         config.model.path,
         args=arguments,
-        train_dataset=prompts(config),
+        train_dataset=load_rows(config),
         processing_class=tokenizer,
-        reward_funcs=reward_of(config, judge, tokenizer),
-        rollout_func=make_rollout(config.two_stages()),
+        reward_funcs=reward_function(config, judge, tokenizer),
+        rollout_func=make_rollout(config.grpo, config.run.seed),
     )
     trainer.train()
     return time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""The model card of a checkpoint: what it was made from, how, and how to load it."""
+"""The model card of a checkpoint: base, data, settings, libraries, and how to load it."""
 
 import platform
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ LIBRARIES: Final = ("torch", "transformers", "trl", "peft", "accelerate", "datas
 STAGES: Final = {
     "sft": "Supervised fine-tuning: writes preference summaries of users as the rows' teacher does.",
     "dpo": "Direct preference optimization: answers as the user whose history it is shown prefers.",
-    "grpo": "Reinforcement learning: writes summaries by which a judge foresees the user's choices.",
+    "grpo": "Reinforcement learning: writes summaries from which a judge predicts the user's choices.",
 }
 CARD: Final = """\
 # {name}
@@ -51,9 +51,9 @@ vllm serve {output} --served-model-name {name}
 """
 
 
-def card(config: Stage, found: Mapping[str, Any]) -> str:
-    """Markdown for a finished run, `found` being its metrics (training/progress.py)."""
-    figures = found["history"][-1] if found["history"] else {}
+def render_card(config: Stage, metrics: Mapping[str, Any]) -> str:
+    """Markdown for a finished run with these metrics (training/progress.py)."""
+    figures = metrics["history"][-1] if metrics["history"] else {}
     figures = {name: value for name, value in figures.items() if name not in ("step", "tokens", "seconds")}
     lora = config.model.lora
     return CARD.format(
@@ -62,11 +62,11 @@ def card(config: Stage, found: Mapping[str, Any]) -> str:
         stage=config.stage,
         base=config.model.path,
         lora=f", LoRA of rank {lora.rank} on {', '.join(lora.targets)}" if lora else "",
-        rows=found["rows"],
+        rows=metrics["rows"],
         data=", ".join(f"`{path}`" for path in config.data.train),
-        steps=found["steps"],
-        tokens=found["tokens"],
-        seconds=found["seconds"],
+        steps=metrics["steps"],
+        tokens=metrics["tokens"],
+        seconds=metrics["seconds"],
         seed=config.run.seed,
         figures="".join(f"- last {name}: {value:.4g}\n" for name, value in figures.items()),
         settings=_table(config),

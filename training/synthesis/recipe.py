@@ -18,7 +18,7 @@ from services.engine.judge import LetterEngine
 from services.errors import EngineError, EngineRejected
 from services.prompts.build import fit_interactions, update_prompt
 from services.prompts.parse_summary import SummaryReply, parse_summary
-from training.rl.rewards import judged
+from training.rl.rewards import judge_choice
 from training.synthesis.engines import Answer, KeptEngine
 from training.synthesis.leaks import leaks
 from training.synthesis.options import Synthesis
@@ -194,5 +194,5 @@ class Recipe:
 
     async def _right(self, reply: SummaryReply, task: _Task) -> float:
         """Share of the targets for which the judge, who knows the summary alone, picks the user's choice."""
-        found = await together(judged(self._judge, reply.text, target.pairs()[0]) for target in task.targets)
+        found = await together(judge_choice(self._judge, reply.text, target.pairs()[0]) for target in task.targets)
         return sum(probability > 0.5 for probability in found) / len(found)

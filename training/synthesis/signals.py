@@ -14,7 +14,7 @@ from services.engine.judge import LetterEngine
 from services.profile.fold import fold
 from services.profile.statistics import EMPTY
 from services.prompts.build import ChatMessage, chat_prompt, fit_interactions
-from training.rl.rewards import judged
+from training.rl.rewards import judge_choice
 
 Value = TypeVar("Value")
 
@@ -49,7 +49,7 @@ class SequenceScorer:
 
     async def _foreseen(self, earlier: Sequence[ComparisonInteraction], choice: ComparisonInteraction) -> float:
         reader = _Reader(self._engine, fit_interactions(earlier, self._recent_tokens))
-        return await judged(reader, None, choice.pairs()[0])
+        return await judge_choice(reader, None, choice.pairs()[0])
 
 
 class _Reader:

@@ -193,7 +193,7 @@ class TwoStage(AgentLoopBase):  # type: ignore[misc]  # verl has no types here
         replies = [self.tokenizer.decode(self._kept(output), skip_special_tokens=True) for output in outputs]
         pair = Pair(target["query"] or "", target["chosen"], target["rejected"])
         opened = self.tokenizer.decode(prompt_ids[-_TAIL:]).rstrip().endswith("<think>")
-        rewards = await selection_rewards(self.judge, replies, [pair] * n, binary=False, opened=opened)
+        rewards = await selection_rewards(self.judge, replies, [pair] * n, opened=opened)
         return Stage(prompt_ids, outputs, replies, rewards, timing["generate"], opened)
 
     def _kept(self, output: Any) -> list[int]:

@@ -256,4 +256,4 @@ def test_a_model_that_cannot_be_saved_is_told_before_the_first_step(
     told = capsys.readouterr()
     assert f"a checkpoint of {odd} cannot be written: GenerationConfig is invalid" in told.err
     assert "1/6" not in told.out
-    assert not list(run_dir(tmp_path / "out").glob(".rehearsal-*"))
+    assert not list(run_dir(tmp_path / "out").glob(".save-check-*"))
