@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import training.libraries  # noqa: F401  # checks the versions of TRL and transformers before their import
+
+# isort: split
 import torch
 from pydantic import Field, model_validator
 from torch.nn.functional import logsigmoid

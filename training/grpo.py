@@ -23,6 +23,9 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Annotated, Any, Final, Literal, Self
 
+import training.libraries  # noqa: F401  # checks the versions of TRL and transformers before their import
+
+# isort: split
 from accelerate import PartialState
 from datasets import Dataset
 from datasets.exceptions import DatasetGenerationError

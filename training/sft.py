@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import training.libraries  # noqa: F401  # checks the versions of TRL and transformers before their import
+
+# isort: split
 import torch
 from torch.nn.functional import pad
 from trl import SFTConfig as Arguments
