@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from accelerate import PartialState
 from safetensors import SafetensorError
 
 from training.config import Stage
@@ -170,6 +169,8 @@ def resume_point(config: Stage) -> Path | None:
 
     Raises CheckpointError when the folder holds a checkpoint of a run under another configuration.
     """
+    from accelerate import PartialState  # absent where checkpoints are only written, as in .venv-engine
+
     with PartialState().main_process_first():
         return _resume_point(config)
 

@@ -39,7 +39,9 @@ def synthesize(config: Synthesis) -> dict[str, Any]:
 
     Raises a TrainingError: the input cannot be read, the output belongs to another run, an engine fails.
     """
-    return asyncio.run(_synthesize(config))
+    report = asyncio.run(_synthesize(config))
+    print(f"{config.output}: {report['rows_out']:,} rows of {report['users']['in']:,} users")
+    return report
 
 
 async def _synthesize(config: Synthesis) -> dict[str, Any]:
@@ -149,12 +151,7 @@ def _progress(users: Users, output: Output, engines: Sequence[KeptEngine]) -> It
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    def stage(config: Synthesis) -> None:
-        report = synthesize(config)
-        print(f"{config.output}: {report['rows_out']:,} rows of {report['users']['in']:,} users")
-
-    stage.__doc__ = synthesize.__doc__
-    run_script(Synthesis, stage, arguments)
+    run_script(Synthesis, synthesize, arguments)
 
 
 if __name__ == "__main__":

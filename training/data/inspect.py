@@ -1,15 +1,15 @@
-"""`alignx-data`: says what a dataset is and how good.
+"""Inspects a dataset before it is trained on: its kind, its figures, and known traps.
 
-    alignx-data inspect rl.jsonl
-    alignx-data inspect shards/ --kind upi --json
+    python -m training.data.inspect rl.jsonl
+    python -m training.data.inspect shards/ --kind upi --json
 
 Reads the whole file in bounded memory: its kind, malformed rows with their reasons, lengths,
-duplicates, balance, and warnings of known traps (quality.py). Prints figures and places, never a
+duplicates, balance, and warnings of known traps (audit.py). Prints figures and line numbers, never a
 user's text. Exits with 1 when the data cannot be read, or with --strict when something is wrong.
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pydantic import BaseModel
@@ -17,7 +17,6 @@ from rich.console import Console, Group
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
-from typer.core import TyperGroup
 
 from training.data.audit import Found, Quality
 from training.data.formats import KINDS, UNKNOWN, Row, kind_of
@@ -48,54 +47,29 @@ class Inspection(BaseModel):
     warnings: list[str]
 
 
-class SpokenErrors(TyperGroup):
-    """The one place where an error becomes a sentence and exit code 1."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except TrainingError as error:
-            Console(stderr=True, highlight=False).print(Text(f"error: {error}", style="red"), soft_wrap=True)
-            raise typer.Exit(1) from error
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 
 
-app = typer.Typer(
-    cls=SpokenErrors,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Looks at datasets before they are trained on.",
-)
-
-
-@app.callback()
-def _commands() -> None:
-    """With a callback, the only command keeps its name."""
-
-
-@app.command("inspect")
-def inspect_file(
+@app.command(no_args_is_help=True)
+def main(
     file: Annotated[Path, typer.Argument(help="JSON, JSON Lines (both also .gz), Parquet, or a folder of shards.")],
-    kind: Annotated[str | None, typer.Option(help=f"What it holds: {', '.join(KINDS)}. Default: found out.")] = None,
+    kind: Annotated[str | None, typer.Option(help=f"Its kind: {', '.join(KINDS)}. Default: by its fields.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on a malformed row or a warning.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
-    """Says what a dataset is and how good.
-
-    Examples:
-
-        alignx-data inspect train.jsonl
-
-        alignx-data inspect shards/ --kind upi --json
-    """
+    """Inspects a dataset before it is trained on."""
     if kind is not None and kind not in KINDS:
         raise typer.BadParameter(f"{kind} is none of {', '.join(KINDS)}", param_hint="--kind")
-    found = inspect(file, KINDS[kind or _kind(file)], Console(stderr=True))
+    try:
+        inspection = inspect(file, KINDS[kind or _detect_kind(file)], Console(stderr=True))
+    except TrainingError as error:
+        Console(stderr=True, highlight=False).print(Text(f"error: {error}", style="red"), soft_wrap=True)
+        raise typer.Exit(1) from error
     if as_json:
-        typer.echo(found.model_dump_json(indent=2))
+        typer.echo(inspection.model_dump_json(indent=2))
     else:
-        Console(highlight=False).print(render(found))
-    if strict and (found.malformed or found.warnings):
+        Console(highlight=False).print(render(inspection))
+    if strict and (inspection.malformed or inspection.warnings):
         raise typer.Exit(1)
 
 
@@ -120,7 +94,7 @@ def inspect(path: Path, kind: type[Row], progress_on: Console) -> Inspection:
     )
 
 
-def _kind(file: Path) -> str:
+def _detect_kind(file: Path) -> str:
     kind = kind_of(sample(file))
     if kind == UNKNOWN:
         raise DatasetError(f"{file} looks like no known kind; name one with --kind: {', '.join(KINDS)}")

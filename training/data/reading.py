@@ -280,9 +280,9 @@ def _parquet(file: Path, report: ReadReport) -> Generator[Raw]:
 
 
 def _library(name: str, file: Path) -> Any:
-    """A library of the extra `training`, of which files of JSON Lines need none."""
+    """A library that files of JSON Lines do not need."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        message = f"Reading {file} needs {name}, which `pip install alignx-serve[training]` brings"
-        raise DatasetError(f"{message}; with the repository, use .venv-training/bin/alignx-data") from error
+        package = name.partition(".")[0]
+        raise DatasetError(f"{file}: reading it needs {package}: run pip install {package}") from error

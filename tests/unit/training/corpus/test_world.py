@@ -5,7 +5,7 @@ import random
 import pytest
 
 from training.corpus import teacher
-from training.corpus.ceiling import accuracies, foreseen
+from training.corpus.ceiling import accuracies, score
 from training.corpus.lexicon import DIRECTED_TOPICS, PHRASES, coined, phrasings, split_of, topics
 from training.corpus.personas import STYLE_DIRECTIONS, STYLES, TRAITS, Persona, opposite, persona
 from training.corpus.simulate_choices import answer, any_style, choice, history, sign, style_choice
@@ -139,9 +139,9 @@ def test_a_reader_who_counts_foresees_what_the_findings_speak_for() -> None:
     (for_, against), *_ = target.evidence
     known = Findings(clear=(for_,)) if for_ in TRAITS else Findings(likes=(for_,))
     wrong = Findings(clear=(against,)) if against in TRAITS else Findings(likes=(against,))
-    assert foreseen(known, target) == 1
-    assert foreseen(wrong, target) == 0
-    assert foreseen(Findings(), target) == 0.5
+    assert score(known, target) == 1
+    assert score(wrong, target) == 0
+    assert score(Findings(), target) == 0.5
 
 
 def test_the_ceiling_rises_with_the_history_and_falls_with_flips() -> None:

@@ -1,4 +1,4 @@
-"""`alignx-data inspect`: what it prints, as JSON too, and how it fails."""
+"""`python -m training.data.inspect`: what it prints, as JSON too, and how it fails."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def written(path: Path, rows: list[dict[str, Any]], *, end: str = "") -> str:
 
 
 def invoked(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["inspect", *arguments], env={"COLUMNS": "200"})
+    return CliRunner().invoke(app, [*arguments], env={"COLUMNS": "200"})
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -48,7 +48,7 @@ def test_real_rows_survive_the_way_through_other_formats(psoups: Path, tmp_path:
 
 
 def test_what_the_command_says_of_real_rows(psoups: Path):
-    done = CliRunner().invoke(app, ["inspect", str(psoups / FILES[0]), "--json"])
+    done = CliRunner().invoke(app, [str(psoups / FILES[0]), "--json"])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert (found["kind"], found["found"]["rows"], found["malformed"]) == ("alignx", 300, {})
