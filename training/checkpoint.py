@@ -68,16 +68,15 @@ def save(
     merge: bool = True,
     state: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
-    """Writes a checkpoint to `out`, in place of an earlier one, whole or not at all.
+    """Writes a checkpoint to `out` atomically, in place of an earlier one.
 
-    A model with LoRA adapters is merged into its base, and the adapter alone stands in
-    `<out>.adapter`; with `merge=False`, `out` is the adapter. `state` are the weights where they
-    were gathered from several processes. Raises CheckpointError when the disk does not take it; a
-    card that cannot be written then is a warning.
+    A model with LoRA adapters is merged into its base, and the adapter alone goes to `<out>.adapter`; with
+    `merge=False`, `out` is the adapter. `state` are the weights if they were gathered from several
+    processes. Raises CheckpointError when the disk does not take it; an error of the card is a warning.
     """
     folders = checkpoint_folders(out, lora=is_lora(model) and merge)
     if not is_lora(model):
-        _save_whole(model, tokenizer, out, dtype, state)
+        _save_model(model, tokenizer, out, dtype, state)
     else:
         with _replaced(folders[-1]) as folder:
             model.save_pretrained(folder, state_dict=None if state is None else dict(state))
@@ -85,13 +84,13 @@ def save(
         if merge:
             if state is not None:
                 model.load_state_dict(state, strict=False)
-            _save_whole(model.merge_and_unload(), tokenizer, out, dtype, None)
+            _save_model(model.merge_and_unload(), tokenizer, out, dtype, None)
     if card:
         with warn_on_failure("writing the model card", f"the weights are in {out}"):
             write_card(card, folders)
 
 
-def _save_whole(model: Any, tokenizer: Any, out: Path, dtype: str, state: Mapping[str, torch.Tensor] | None) -> None:
+def _save_model(model: Any, tokenizer: Any, out: Path, dtype: str, state: Mapping[str, torch.Tensor] | None) -> None:
     with _replaced(out) as folder:
         model.save_pretrained(folder, state_dict=_cast(state or model.state_dict(), getattr(torch, dtype)))
         config = folder / "config.json"
@@ -101,7 +100,7 @@ def _save_whole(model: Any, tokenizer: Any, out: Path, dtype: str, state: Mappin
 
 
 def write_card(card: str, folders: Iterable[Path]) -> None:
-    """Puts a model card into folders of a checkpoint that stands."""
+    """Writes a model card to the folders of a finished checkpoint."""
     for folder in folders:
         (folder / "README.md").write_text(card, encoding="utf-8")
 
@@ -112,11 +111,11 @@ def is_lora(model: Any) -> bool:
 
 def _cast(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """The weights in `dtype`; tied ones stay one tensor, so that they are written once."""
-    seen: dict[int, torch.Tensor] = {}
+    tensors: dict[int, torch.Tensor] = {}
     for weight in state.values():
-        if weight.data_ptr() not in seen:
-            seen[weight.data_ptr()] = weight.detach().to("cpu", dtype if weight.is_floating_point() else None)
-    return {name: seen[weight.data_ptr()] for name, weight in state.items()}
+        if weight.data_ptr() not in tensors:
+            tensors[weight.data_ptr()] = weight.detach().to("cpu", dtype if weight.is_floating_point() else None)
+    return {name: tensors[weight.data_ptr()] for name, weight in state.items()}
 
 
 @contextmanager
@@ -200,7 +199,7 @@ def _resume_point(config: Stage) -> Path | None:
 
 
 def fingerprint(config: Stage) -> dict[str, Any]:
-    """All that changes the course of the loss, flat: fields by name, data by size, the base by content."""
+    """All that the loss depends on, flat: fields by name, data by size, the base by content."""
     values = config.model_dump(mode="json")
     values["run"] = {name: value for name, value in values["run"].items() if name not in NOT_IN_FINGERPRINT}
     flat = dict(_flat(values, ""))
@@ -209,17 +208,17 @@ def fingerprint(config: Stage) -> dict[str, Any]:
     return flat
 
 
-def _flat(values: Mapping[str, Any], place: str) -> Iterator[tuple[str, Any]]:
+def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{place}{name}.")
+            yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield f"{place}{name}", value
+            yield f"{prefix}{name}", value
 
 
 def _sizes(path: Path) -> dict[str, int]:
-    files = [path] if path.is_file() else [each for each in sorted(path.glob("*")) if each.is_file()]
-    return {each.name: each.stat().st_size for each in files}
+    files = [path] if path.is_file() else sorted(path.glob("*"))
+    return {file.name: file.stat().st_size for file in files if file.is_file()}
 
 
 def _contents(folder: Path) -> dict[str, str]:

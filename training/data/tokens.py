@@ -55,7 +55,9 @@ class Encoder(Generic[R]):
     def prompts(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
         """The conversations as text, up to where a reply begins."""
         rendered: list[str] = self.tokenizer.apply_chat_template(
-            [[dict(message) for message in each] for each in conversations], tokenize=False, add_generation_prompt=True
+            [[dict(turn) for turn in messages] for messages in conversations],
+            tokenize=False,
+            add_generation_prompt=True,
         )
         return rendered
 
@@ -120,7 +122,7 @@ def _write_cache(path: Path, data: Data, encoder: Encoder[R]) -> None:
             f"each is longer than max_length, {encoder.max_length} tokens, or shows nothing of its user"
         )
     fresh.replace(path)
-    print(f"{kept:,} rows tokenised; {total - kept:,} too long or empty, {report.left_out:,} malformed", flush=True)
+    print(f"{kept:,} rows tokenized; {total - kept:,} too long or empty, {report.left_out:,} malformed", flush=True)
 
 
 def _write(path: Path, rows: Iterator[R], encoder: Encoder[R]) -> tuple[int, int]:

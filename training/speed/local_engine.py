@@ -105,7 +105,7 @@ class LocalEngine:
         Calls of the same turn of the event loop are computed together. Raises EngineRejected
         for a prompt beyond the model's positions, ValueError for a letter that is not one token.
         """
-        ids = self._rendered(messages, continue_final_message=True, enable_thinking=False)
+        ids = self._render(messages, continue_final_message=True, enable_thinking=False)
         self._require_room(len(ids))
         row = _Row(ids, tuple((len(ids) - 1, self._letter_id(letter)) for letter in letters))
         loop = asyncio.get_running_loop()
@@ -134,7 +134,7 @@ class LocalEngine:
         the token that would end it. Raises EngineRejected for a row beyond the model's positions."""
         pairs: list[PromptReply] = []
         for messages, reply in rows:
-            prompt = self._rendered(messages, add_generation_prompt=True, enable_thinking=False)
+            prompt = self._render(messages, add_generation_prompt=True, enable_thinking=False)
             ids = tuple(self.tokenizer.encode(reply, add_special_tokens=False))
             self._require_room(len(prompt), len(ids))
             pairs.append((prompt, ids))
@@ -167,7 +167,7 @@ class LocalEngine:
 
         Raises EngineRejected if a prompt and `max_new_tokens` exceed the model's positions.
         """
-        rendered = [self._rendered(m, add_generation_prompt=True, enable_thinking=thinking) for m in prompts]
+        rendered = [self._render(m, add_generation_prompt=True, enable_thinking=thinking) for m in prompts]
         for ids in rendered:
             self._require_room(len(ids), max_new_tokens)
         config = self._sampling(max_new_tokens, temperature, top_p, top_k)
@@ -248,7 +248,7 @@ class LocalEngine:
 
     # --- tokens ----------------------------------------------------------------------------------
 
-    def _rendered(self, messages: Messages, **options: bool) -> tuple[int, ...]:
+    def _render(self, messages: Messages, **options: bool) -> tuple[int, ...]:
         rendered = self.tokenizer.apply_chat_template(list(messages), tokenize=True, return_dict=True, **options)
         return tuple(rendered["input_ids"])
 

@@ -27,7 +27,7 @@ from training.config import Fraction, PositiveInt, Section, run_script
 from training.data.formats import RlRow
 from training.data.reading import ReadReport, read
 from training.exceptions import DatasetError
-from training.verl.fitting import Count, estimated, fitted_prompt
+from training.verl.fitting import Count, estimate, fit_prompt
 
 Split = Literal["train", "val"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "val")
@@ -73,7 +73,7 @@ class ParquetConfig(Section):
     """Whether a malformed row is shown and left out, or ends the run."""
 
     def limits(self) -> "Limits":
-        count = tokenizer_count(self.tokenizer) if self.tokenizer else estimated
+        count = tokenizer_count(self.tokenizer) if self.tokenizer else estimate
         return Limits(self.prompt_tokens, self.past_tokens, count)
 
 
@@ -81,7 +81,7 @@ class ParquetConfig(Section):
 class Limits:
     prompt_tokens: int = 8192
     past_tokens: int = 1024
-    count: Count = estimated
+    count: Count = estimate
 
 
 @dataclass(slots=True)
@@ -99,10 +99,10 @@ def verl_row(row: RlRow, index: int, split: Split, limits: Limits) -> tuple[dict
     """
     past, count, room = limits.past_tokens, limits.count, limits.prompt_tokens
     first = [triple.comparison() for triple in row.first]
-    prompt, shown = fitted_prompt(None, first, past_tokens=past, limit=room, count=count)
+    prompt, shown = fit_prompt(None, first, past_tokens=past, limit=room, count=count)
     second = [triple.comparison() for triple in row.second]
     # The loop fits stage 2 again, exactly, once it knows the past summary.
-    _, later = fitted_prompt(None, second, past_tokens=past, limit=room - past, count=count)
+    _, later = fit_prompt(None, second, past_tokens=past, limit=room - past, count=count)
     info = {
         "index": index,
         "split": split,

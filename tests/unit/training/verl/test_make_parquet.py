@@ -13,7 +13,7 @@ from services.prompts.build import update_prompt
 from tests.unit.training.verl.conftest import rl_row
 from training.data.reading import ReadReport
 from training.exceptions import DatasetError
-from training.verl.fitting import fitted_prompt
+from training.verl.fitting import fit_prompt
 from training.verl.make_parquet import Counts, ParquetConfig, main, split_of, tokenizer_count, write
 
 
@@ -76,7 +76,7 @@ def test_the_oldest_triples_are_dropped_and_the_instruction_stays(tmp_path: Path
     row = rl_row("u", events=60, middle=40, words=30)
     count = tokenizer_count(str(checkpoint))
     history = list(map(comparison, row["history"]))
-    messages, kept = fitted_prompt(None, history[:40], past_tokens=64, limit=1500, count=count)
+    messages, kept = fit_prompt(None, history[:40], past_tokens=64, limit=1500, count=count)
     assert count(messages) <= 1500
     assert 0 < len(kept) < 40
     assert list(kept) == history[40 - len(kept) : 40]
@@ -90,7 +90,7 @@ def test_the_oldest_triples_are_dropped_and_the_instruction_stays(tmp_path: Path
 def test_a_limit_that_holds_no_event_is_named(checkpoint: Path):
     history = [comparison(rl_row("u")["history"][0])]
     with pytest.raises(ValueError, match="100 tokens"):
-        fitted_prompt(None, history, past_tokens=64, limit=100, count=tokenizer_count(str(checkpoint)))
+        fit_prompt(None, history, past_tokens=64, limit=100, count=tokenizer_count(str(checkpoint)))
 
 
 BAD = [
