@@ -43,7 +43,7 @@ from training.checkpoint import save
 from training.config import load
 from training.corpus.world_rows import World, alignx, inference, selection, streaming
 from training.data.formats import AlignXRow, SftRow
-from training.data.preference_pairs import AlignXEncoder, evidence
+from training.data.preference_pairs import AlignXEncoder, select_history
 from training.data.tokens import LENGTH, SftEncoder
 from training.dpo import DpoConfig, dpo
 from training.grpo import GrpoConfig, grpo, grpo_arguments, load_rows, reward_function
@@ -178,7 +178,7 @@ def plain_grpo(folder: Path, *, tuned: bool) -> float:
 
 def preference(row: AlignXRow) -> dict[str, Any]:
     request = [{"role": "user", "content": row.prompt}]
-    history = evidence(row, shown="comparisons", most=16, tokens=6144)
+    history = select_history(row, shown="comparisons", most=16, tokens=6144)
     return {
         "prompt": chat_prompt(request, mode="ica", summary=None, history=history).messages,  # type: ignore[arg-type]
         "chosen": [{"role": "assistant", "content": row.chosen}],
