@@ -191,5 +191,5 @@ clean:  ## Removes what make has installed; var/ (data, secrets) stays
 	@touch $@
 
 $(TINY): training/init_checkpoint.py training/tokenizer.py | .venv-engine/.ready
-	@.venv-engine/bin/python -m training.init_checkpoint --out models/alignx-tiny
+	@.venv-engine/bin/python -m training.init_checkpoint training/configs/init_checkpoint.toml
 	@touch $@

@@ -43,12 +43,12 @@ from training.checkpoint import save
 from training.config import load
 from training.corpus.world_rows import World, alignx, inference, selection, streaming
 from training.data.formats import AlignXRow, SftRow
-from training.data.preference_pairs import AlignXEncoder, evidence
+from training.data.preference_pairs import AlignXEncoder, select_history
 from training.data.tokens import LENGTH, SftEncoder
 from training.dpo import DpoConfig, dpo
-from training.grpo import GrpoConfig, arguments_of, grpo, prompts, reward_of
-from training.judges import judge_of
-from training.rl.two_stage import make_rollout
+from training.grpo import GrpoConfig, grpo, grpo_arguments, load_rows, reward_function
+from training.judges import open_judge
+from training.rl.rollouts import make_rollout
 from training.sft import SftConfig, sft
 from training.tokenizer import Shape, fixed_texts, fresh_model, train
 
@@ -158,19 +158,19 @@ def plain(stage: str, folder: Path, *, tuned: bool) -> float:
 
 def plain_grpo(folder: Path, *, tuned: bool) -> float:
     config = load(configured("grpo", folder), GrpoConfig)
-    arguments = arguments_of(config)
+    arguments = grpo_arguments(config)
     AttentionInterface.register("sdpa", sdpa_attention_forward)  # which our arguments have replaced
     arguments.activation_checkpointing = not tuned
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
-    judge = judge_of(config.judge, config, arguments.device)
+    judge = open_judge(config.judge, config, arguments.device)
     started = time.perf_counter()
     trainer = GRPOTrainer(
         config.model.path,
         args=arguments,
-        train_dataset=prompts(config),
+        train_dataset=load_rows(config),
         processing_class=tokenizer,
-        reward_funcs=reward_of(config, judge, tokenizer),
-        rollout_func=make_rollout(config.two_stages()),
+        reward_funcs=reward_function(config, judge, tokenizer),
+        rollout_func=make_rollout(config.grpo, config.run.seed),
     )
     trainer.train()
     return time.perf_counter() - started
@@ -178,7 +178,7 @@ def plain_grpo(folder: Path, *, tuned: bool) -> float:
 
 def preference(row: AlignXRow) -> dict[str, Any]:
     request = [{"role": "user", "content": row.prompt}]
-    history = evidence(row, shown="comparisons", most=16, tokens=6144)
+    history = select_history(row, shown="comparisons", most=16, tokens=6144)
     return {
         "prompt": chat_prompt(request, mode="ica", summary=None, history=history).messages,  # type: ignore[arg-type]
         "chosen": [{"role": "assistant", "content": row.chosen}],

@@ -1,13 +1,12 @@
-"""Typed configurations of the training stages: one TOML file a run, read and checked before anything loads.
+"""Typed configurations of all training scripts: one TOML file a run, checked before anything loads.
 
     python -m training.sft training/configs/nano/sft.toml optim.max_steps=10
 
-A stage's script is given a file and, after it, single fields to set otherwise (`section.field=value`,
-the value as TOML or plain text). A mistake is a `ConfigError` that names the file, the field and what
-is allowed there. Paths in a file are relative to the folder the script is started in.
+A script takes a file and, after it, overrides of single fields (`section.field=value`, the value as TOML or
+plain text). A mistake is a `ConfigError` that names the file, the field and what is allowed there. Paths
+in a file are relative to the working directory.
 """
 
-import argparse
 import os
 import sys
 import tomllib
@@ -21,7 +20,7 @@ from training.exceptions import ConfigError, TrainingError
 
 
 class Section(BaseModel):
-    """A table of a configuration: unknown fields are mistakes, and nothing changes after reading."""
+    """A table of a configuration: refuses unknown fields, and is immutable."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -31,7 +30,7 @@ PositiveInt = Annotated[int, Field(ge=1)]
 
 
 class Lora(Section):
-    """Trains low-rank adapters in place of all weights."""
+    """Trains low-rank adapters instead of all weights."""
 
     rank: PositiveInt = 16
     alpha: Annotated[float, Field(gt=0)] = 32.0
@@ -54,7 +53,7 @@ class Data(Section):
     limit: PositiveInt | None = None
     """Reads at most this many rows."""
     malformed: Literal["skip", "fatal"] = "skip"
-    """Whether a row that cannot be read is counted and left out, or ends the run."""
+    """Whether a malformed row is counted and left out, or ends the run."""
 
 
 class Optim(Section):
@@ -72,14 +71,14 @@ class Optim(Section):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     epochs: Annotated[float, Field(gt=0)] = 1.0
     max_steps: PositiveInt | None = None
-    """Ends the run here, whatever the epochs say."""
+    """Ends the run after these steps, before the epochs do."""
     batch: PositiveInt
     """Rows of one optimizer step, over all devices."""
     micro_batch: PositiveInt
-    """Rows that one device takes at once; `batch` is a multiple of it times the devices."""
+    """Rows of a forward on one device; `batch` is a multiple of it times the devices."""
 
     @model_validator(mode="after")
-    def _whole_micro_batches(self) -> Self:
+    def _check_micro_batch(self) -> Self:
         if self.batch % self.micro_batch:
             raise ValueError(f"batch {self.batch} is no multiple of micro_batch {self.micro_batch}")
         return self
@@ -88,26 +87,26 @@ class Optim(Section):
         """Micro-batches of one device before an optimizer step. Raises ConfigError."""
         steps, rest = divmod(self.batch, self.micro_batch * devices)
         if rest or not steps:
-            at_once = self.micro_batch * devices
-            raise ConfigError(f"optim.batch {self.batch} is no multiple of micro_batch times devices, {at_once}")
+            rows = self.micro_batch * devices
+            raise ConfigError(f"optim.batch {self.batch} is no multiple of micro_batch times devices, {rows}")
         return steps
 
 
 class Run(Section):
     output: Path
-    """The folder of the finished checkpoint; work in progress stands beside it, in `<output>.run`."""
+    """The folder of the finished checkpoint; the work in progress is in `<output>.run`."""
     seed: Annotated[int, Field(ge=0)] = 0
     resume: bool = True
-    """Continues from the newest whole checkpoint of an interrupted run of the same configuration."""
+    """Continues from the newest complete checkpoint of an interrupted run of the same configuration."""
     save_every: PositiveInt = 200
-    """Optimizer steps between checkpoints one can resume from."""
+    """Optimizer steps between checkpoints to resume from."""
     keep: PositiveInt = 2
-    """How many of those are kept."""
+    """How many of those stay on disk."""
     log_every: PositiveInt = 10
     precision: Literal["fp32", "bf16"] = "bf16"
-    """Of the arithmetic (autocast); weights are kept in `model.dtype`."""
+    """Of the arithmetic (autocast); weights have `model.dtype`."""
     gradient_checkpointing: bool = False
-    """Saves memory for about a third more arithmetic."""
+    """Uses less memory, for about a third more arithmetic."""
     deepspeed: Path | None = None
     """A DeepSpeed JSON, for runs under torchrun."""
     fsdp: bool = False
@@ -117,14 +116,14 @@ class Run(Section):
     """Type of the weights in `output`."""
 
     @model_validator(mode="after")
-    def _one_way_to_shard(self) -> Self:
+    def _check_sharding(self) -> Self:
         if self.deepspeed and self.fsdp:
             raise ValueError("deepspeed and fsdp exclude each other")
         return self
 
 
 class Stage(Section):
-    """What every stage has; the stages add their own tables."""
+    """The tables of every stage; each adds its own."""
 
     stage: str
     model: Model
@@ -152,7 +151,7 @@ def load(path: Path, kind: type[StageType], overrides: Sequence[str] = ()) -> St
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{path}: {_mistake(kind, each)}" for each in error.errors())) from error
+        raise ConfigError("\n".join(f"{path}: {_mistake(kind, mistake)}" for mistake in error.errors())) from error
 
 
 def _set(values: dict[str, Any], override: str) -> None:
@@ -172,20 +171,21 @@ def _set(values: dict[str, Any], override: str) -> None:
 
 
 def _mistake(kind: type[BaseModel], error: Any) -> str:
-    """`section.field: what is wrong`, with the names that would have been right."""
-    place = [str(part) for part in error["loc"]]
+    """`section.field: what is wrong`, with the allowed names for an unknown one."""
+    names = [str(part) for part in error["loc"]]
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        table = _table(kind, place[:-1])
-        names = ", ".join(table.model_fields) if table else "other names"
-        message = f"unknown field; allowed here: {names}"
+        table = _table(kind, names[:-1])
+        allowed = ", ".join(table.model_fields) if table else "other names"
+        message = f"unknown field; allowed here: {allowed}"
     elif error["type"] != "missing" and not isinstance(error["input"], dict):
         message += f" (it is {error['input']!r})"
-    return f"{'.'.join(place) or 'the file'}: {message}"
+    return f"{'.'.join(names) or 'the file'}: {message}"
 
 
-def _table(kind: type[BaseModel], place: Sequence[str]) -> type[BaseModel] | None:
-    for name in place:
+def _table(kind: type[BaseModel], names: Sequence[str]) -> type[BaseModel] | None:
+    """The table at `names` within `kind`."""
+    for name in names:
         field = kind.model_fields.get(name)
         if field is None:
             return None
@@ -203,14 +203,17 @@ def devices() -> int:
 
 
 def run_script(kind: type[StageType], stage: Callable[[StageType], object], arguments: Sequence[str] | None) -> None:
-    """The command line of a stage: reads its configuration, runs it, and ends with a clear sentence
-    and status 2 when the configuration or the data are wrong."""
-    parser = argparse.ArgumentParser(description=(stage.__doc__ or "").strip().split("\n")[0])
-    parser.add_argument("config", type=Path, help="a TOML file, see training/configs/")
-    parser.add_argument("overrides", nargs="*", metavar="section.field=value", help="set a field otherwise")
-    given = parser.parse_args(arguments)
+    """The command line of every script with a configuration: a TOML file, then `section.field=value`.
+
+    Prints one sentence and exits with status 2 when the configuration or the data are wrong.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words or words[0].startswith("-"):
+        about = (stage.__doc__ or "").strip().split("\n")[0]
+        print(f"{about}\n\nArguments: CONFIG [section.field=value ...]\nCONFIG is a TOML file, see training/configs/")
+        raise SystemExit(0 if words and words[0] in ("-h", "--help") else 2)
     try:
-        stage(load(given.config, kind, given.overrides))
+        stage(load(Path(words[0]), kind, words[1:]))
     except TrainingError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from error

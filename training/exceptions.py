@@ -1,11 +1,11 @@
-"""What can be wrong with a training run, apart from bugs.
+"""Errors of a training run, apart from bugs.
 
 TrainingError
 ├── ConfigError       a configuration file or override: names file, field and what is allowed
-├── DatasetError      a data file: missing, unreadable, of another kind than wanted
+├── DatasetError      a data file: missing, unreadable, of the wrong kind
 └── CheckpointError   a checkpoint: incomplete, of another run, not loadable
 
-A failure after the weights are safe ends no run: see `warn_on_failure`.
+A failure after the weights are saved is a warning: see `warn_on_failure`.
 """
 
 import logging
@@ -16,7 +16,7 @@ logger = logging.getLogger("alignx.training")
 
 
 class TrainingError(Exception):
-    """A mistake that the person who started the run can mend; its text says how."""
+    """A mistake that the user can correct; its text says how."""
 
 
 class ConfigError(TrainingError):
@@ -33,10 +33,10 @@ class CheckpointError(TrainingError):
 
 @contextmanager
 def warn_on_failure(act: str, safe: str, *, when: Callable[[], bool] = lambda: True) -> Iterator[None]:
-    """Turns a failure of `act` into a warning of one line: the cause, and what is `safe` all the same.
+    """Turns a failure of `act` into a warning of one line: the cause, and what is `safe`.
 
-    The one place that catches every exception. It stands around what follows the training, never around
-    the weights. An exception that is raised while `when` is false passes through.
+    The only place that catches every exception. Use it for what follows the training, never for saving the
+    weights. An exception that is raised while `when` is false passes through.
     """
     try:
         yield

@@ -1,26 +1,26 @@
 """Writes a tiny, untrained checkpoint for tests of the wire between the services and an engine.
 
+    .venv-engine/bin/python -m training.init_checkpoint training/configs/init_checkpoint.toml
+
 It has the Qwen3 architecture, so that a real engine loads it as it would a real model, and needs
 no download: the weights are random and the tokenizer is trained on the text of this repository.
-It has learned nothing. A gate in its output head makes replies short and printable: random words,
-a full stop now and then, after which the reply may end.
-
-    .venv-engine/bin/python -m training.init_checkpoint --out models/alignx-tiny
-
-The folder appears whole or not at all: it is written beside its place and renamed.
+A gate in its output head makes replies short and printable: random words, a full stop now and then,
+after which the reply may end.
 """
 
-import argparse
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from services.prompts import templates
 from training.checkpoint import save
+from training.config import Section, run_script
 from training.tokenizer import END, PAD, generation, train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,7 +35,7 @@ COMMANDING = re.compile(
     r"|visit|write|you|do|be)",
     re.IGNORECASE,
 )
-"""Words that the guard of `replies.parse_summary` could take for a command."""
+"""Words that `services.prompts.parse_summary` could take for a command."""
 
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
@@ -59,6 +59,12 @@ A Qwen3-architecture checkpoint of {parameters:,} parameters with random weights
 written by `training/init_checkpoint.py`. It has learned nothing and its replies mean nothing. It
 exists so that tests and local runs can talk to a real engine on a CPU.
 """
+
+
+class InitConfig(Section):
+    stage: Literal["init_checkpoint"]
+    output: Path
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
 def corpus(root: Path) -> Iterator[str]:
@@ -98,18 +104,18 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausal
 
 
 def _gate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Steers what follows what. Words are of three kinds that come in turn, a full stop follows the third
+    """Fixes which token follows which. Words are of three kinds that come in turn, a full stop follows the third
     kind alone, and the end only a full stop: no reply has fewer than three words. Five components of the
-    hidden state say what the last token was (0: any, 1: a full stop, 2 to 4: a word of that kind); the output
+    hidden state encode the last token (0: any, 1: a full stop, 2 to 4: a word of that kind); the output
     head reads them as biases."""
     decoded = {i: tokenizer.decode([i]) for i in range(VOCABULARY)}
     words = [i for i, text in decoded.items() if re.fullmatch(r" [A-Za-z]{2,12}| [A-Z]", text)]
     words = [i for i in words if not COMMANDING.fullmatch(decoded[i])]
-    letters = [i for i in words if len(decoded[i]) == 2]  # which may follow a prompt, as answers to a choice
+    letters = [i for i in words if len(decoded[i]) == 2]  # answers to a choice, so they may follow a prompt
     words = [i for i in words if i not in letters]
     first, second, third = letters + words[::3], words[1::3], words[2::3]
     stop, end = tokenizer.convert_tokens_to_ids("."), tokenizer.eos_token_id
-    strength = 4.0  # of the components that say so, beside unit variance of the others
+    strength = 4.0  # of these components; the others have unit variance
 
     tokens = model.model.embed_tokens.weight
     tokens.normal_()
@@ -134,23 +140,19 @@ def _gate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
     head[end, 1] = end_after_stop - forbid
 
 
-def write(out: Path, seed: int) -> int:
-    """Writes the checkpoint to `out`, in place of an earlier one; returns its parameters."""
+def init_checkpoint(config: InitConfig) -> None:
+    """Writes a tiny random checkpoint for wire tests, in place of an earlier one."""
+    disable_progress_bar()
     tokenizer = train_tokenizer(corpus(ROOT))
-    model = build_model(tokenizer, seed)
-    parameters: int = sum(weight.numel() for weight in model.parameters())
-    save(model, tokenizer, out, card=README.format(parameters=parameters, seed=seed), dtype="bfloat16")
-    return parameters
+    model = build_model(tokenizer, config.seed)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    card = README.format(parameters=parameters, seed=config.seed)
+    save(model, tokenizer, config.output, card=card, dtype="bfloat16")
+    print(f"{config.output}: {parameters:,} random parameters, for wire tests only")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Write a tiny random checkpoint for wire tests.")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args(arguments)
-    disable_progress_bar()
-    parameters = write(given.out, given.seed)
-    print(f"{given.out}: {parameters:,} random parameters, for wire tests only")
+    run_script(InitConfig, init_checkpoint, arguments)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""Makes the rows of AlignXplore+ supervised fine-tuning out of users' choices, with a teacher and a judge.
+"""Makes rows of AlignXplore+ supervised fine-tuning from users' choices, with a teacher and a judge.
 
     python -m training.synthesize training/configs/synthesize.toml candidates.count=8 limit=1000
 
 Teacher and judge are any two OpenAI-compatible engines (or one under both names); the judge must give
 log-probabilities. For each user, at most two rows: see training/synthesis/recipe.py. Beside the output
-OUT stand `OUT.journal` (which users are done), `OUT.answers.sqlite` (every answer of the engines) and,
-at the end, `OUT.report.json` (what came of each stage). The same command goes on where a run ended,
-whether it was killed or an engine failed: no answer is asked for twice, and the rows are those of a run
-that nothing disturbed.
+OUT it writes `OUT.journal` (the finished users), `OUT.answers.sqlite` (every answer of the engines) and,
+at the end, `OUT.report.json` (counts of each stage). After a kill or an engine failure the same command
+resumes: it repeats no call, and writes the rows of an uninterrupted run.
 """
 
 import asyncio
@@ -31,7 +30,7 @@ from training.synthesis.recipe import STAGES, Outcome, Recipe
 from training.synthesis.signals import ProfileScorer, SequenceScorer
 from training.synthesis.source_users import User, Users
 
-Shown = Callable[[], None]
+Refresh = Callable[[], None]
 
 
 def synthesize(config: Synthesis) -> dict[str, Any]:
@@ -39,7 +38,9 @@ def synthesize(config: Synthesis) -> dict[str, Any]:
 
     Raises a TrainingError: the input cannot be read, the output belongs to another run, an engine fails.
     """
-    return asyncio.run(_synthesize(config))
+    report = asyncio.run(_synthesize(config))
+    print(f"{config.output}: {report['rows_out']:,} rows of {report['users']['in']:,} users")
+    return report
 
 
 async def _synthesize(config: Synthesis) -> dict[str, Any]:
@@ -53,8 +54,8 @@ async def _synthesize(config: Synthesis) -> dict[str, Any]:
             open_engine("judge", config.judge, store) as judge,
         ):
             recipe = Recipe(config, teacher, judge, _scorer(config, judge))
-            with _progress(users, output, (teacher, judge)) as shown:
-                await _work(users, recipe, output, config.users_at_once, shown)
+            with _progress(users, output, (teacher, judge)) as refresh:
+                await _work(users, recipe, output, config.users_at_once, refresh)
             report = _report(users, output, (teacher, judge), store)
     write_whole(beside(config.output, ".report.json"), report)
     return report
@@ -66,25 +67,25 @@ def _scorer(config: Synthesis, judge: CachedEngine) -> ProfileScorer | SequenceS
     return SequenceScorer(judge, recent_tokens=config.targets.recent_tokens)
 
 
-async def _work(users: Users, recipe: Recipe, output: Output, at_once: int, shown: Shown) -> None:
-    """Several users at once, written in the order of the input, so that the output does not depend on
-    which answer came first."""
+async def _work(users: Users, recipe: Recipe, output: Output, concurrency: int, refresh: Refresh) -> None:
+    """Several users concurrently, written in the order of the input, so that the output does not depend on
+    the order of the answers."""
     waiting: deque[tuple[User, asyncio.Task[Outcome]]] = deque()
 
     async def write_next() -> None:
         user, task = waiting[0]
         output.add(user, await task)
         waiting.popleft()
-        shown()
+        refresh()
 
     try:
         for user in _not_done(users, output):
             waiting.append((user, asyncio.create_task(recipe.rows(user))))
-            if len(waiting) == at_once:
+            if len(waiting) == concurrency:
                 await write_next()
         while waiting:
             await write_next()
-        shown()
+        refresh()
     finally:
         for _, task in waiting:
             task.cancel()
@@ -93,16 +94,16 @@ async def _work(users: Users, recipe: Recipe, output: Output, at_once: int, show
 
 def _not_done(users: Users, output: Output) -> Iterator[User]:
     done = tuple(output.done)
-    place = -1
-    for place, user in enumerate(users):
-        if place >= len(done):
+    index = -1
+    for index, user in enumerate(users):
+        if index >= len(done):
             yield user
-        elif user.digest != done[place]:
+        elif user.digest != done[index]:
             raise DatasetError(
-                f"{users.path}: user {place + 1} is not the one that an earlier run found there; name another output"
+                f"{users.path}: user {index + 1} is not the one that an earlier run found there; name another output"
             )
-    if place + 1 < len(done) and users.limit is None:
-        raise DatasetError(f"{users.path}: holds {place + 1} users, but an earlier run found {len(done)}")
+    if index + 1 < len(done) and users.limit is None:
+        raise DatasetError(f"{users.path}: holds {index + 1} users, but an earlier run found {len(done)}")
 
 
 def _report(users: Users, output: Output, engines: Sequence[CachedEngine], store: AnswerStore) -> dict[str, Any]:
@@ -124,8 +125,8 @@ def _report(users: Users, output: Output, engines: Sequence[CachedEngine], store
 
 
 @contextmanager
-def _progress(users: Users, output: Output, engines: Sequence[CachedEngine]) -> Iterator[Shown]:
-    """A bar with the time left, on stderr; the function it gives brings it up to date."""
+def _progress(users: Users, output: Output, engines: Sequence[CachedEngine]) -> Iterator[Refresh]:
+    """A progress bar on stderr; yields the function that refreshes it."""
     columns = (
         TextColumn("users"),
         BarColumn(),
@@ -133,28 +134,23 @@ def _progress(users: Users, output: Output, engines: Sequence[CachedEngine]) -> 
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[made]}"),
+        TextColumn("{task.fields[status]}"),
     )
     with Progress(*columns, console=Console(file=sys.stderr)) as progress:
-        bar = progress.add_task("users", total=None, made="")
+        bar = progress.add_task("users", total=None, status="")
 
-        def shown() -> None:
+        def refresh() -> None:
             calls = sum(engine.usage.calls for engine in engines)
             cached = sum(engine.usage.cached_calls for engine in engines)
-            made = f"{output.rows:,} rows, {calls:,} calls, {cached:,} from the cache"
-            progress.update(bar, total=users.estimate, completed=len(output.done), made=made)
+            status = f"{output.rows:,} rows, {calls:,} calls, {cached:,} from the cache"
+            progress.update(bar, total=users.estimate, completed=len(output.done), status=status)
 
-        shown()
-        yield shown
+        refresh()
+        yield refresh
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    def stage(config: Synthesis) -> None:
-        report = synthesize(config)
-        print(f"{config.output}: {report['rows_out']:,} rows of {report['users']['in']:,} users")
-
-    stage.__doc__ = synthesize.__doc__
-    run_script(Synthesis, stage, arguments)
+    run_script(Synthesis, synthesize, arguments)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,9 @@
 A byte-level BPE, as Qwen's, with one addition that makes a small model on a CPU several times
 faster: each fixed instruction of services/prompts/templates.py, hundreds of words that never change, is a
 single token, and so are the tags around events and items. The text of a prompt stays the same to the
-byte; it is only shorter in tokens. (Were an instruction reworded, it would fall apart into ordinary
-tokens the model has not met: `fixed_texts` is checked against a shipped tokenizer by the tests.) The
-counts of the synthetic teacher are single tokens as well: what follows a name then depends on what
-followed it before, the one thing a small model learns early.
+byte; it has fewer tokens. (A reworded instruction would become ordinary tokens that the model has not
+learned: a test checks `fixed_texts` against the shipped tokenizer.) The counts of the synthetic teacher
+are single tokens as well: a small model learns early to repeat what followed a name before.
 """
 
 import json
@@ -34,8 +33,8 @@ CONTROL: Final = (PAD, "<|im_start|>", END, *ROLES)
 VISIBLE: Final = ("<think>", "</think>")
 """Single tokens that stay in decoded text, as in Qwen3."""
 
-# As Qwen's (a word with the space before it, runs of punctuation, line ends), but that a number may have
-# two digits: an event's is one token then, and easily found again.
+# As Qwen's (a word with the space before it, runs of punctuation, line ends), but with numbers of two digits:
+# the number of an event is one token then.
 SPLIT: Final = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,2}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -83,7 +82,7 @@ class TokenizerConfig(Section):
 
 
 def fixed_texts() -> tuple[str, ...]:
-    """What prompts.py writes into every prompt of a kind, each one token."""
+    """The texts that services/prompts writes into every prompt of a kind; each becomes one token."""
     instructions = (
         templates.UPDATE_SYSTEM,
         f"\n\n{templates.UPDATE_REQUEST}",
@@ -105,10 +104,9 @@ def fixed_texts() -> tuple[str, ...]:
         ' on 1 to 5">',
         "</item>\n",
     ]
-    asked = ["</query>\n\n"]
     items = [f'<item letter="{letter.strip()}">\n' for letter in build.LETTERS]
     items += ["\n</item>", "\n</item>\n\n"]
-    return (*instructions, *between, *blocks, '<event n="', *kinds, *inner, *asked, *items)
+    return (*instructions, *between, *blocks, '<event n="', *kinds, *inner, "</query>\n\n", *items)
 
 
 def texts(files: Iterable[Path], rows: int) -> Iterator[str]:
@@ -158,9 +156,9 @@ def train(
 
 
 def _without(text: str, fixed: Sequence[str]) -> str:
-    """The text that is left for BPE to learn from."""
-    for each in fixed:
-        text = text.replace(each, "\n")
+    """The text for BPE to learn from."""
+    for phrase in fixed:
+        text = text.replace(phrase, "\n")
     return text
 
 

@@ -1,6 +1,6 @@
-"""What a configuration means for TRL: the arguments all stages share, the base model, the adapter.
+"""A configuration as TRL takes it: the arguments that all stages share, the tokenizer, the LoRA adapter.
 
-A stage adds its own to `shared(config)` and gives the whole to SFTConfig, DPOConfig or GRPOConfig.
+A stage adds its own to `shared_arguments(config)` and passes all to SFTConfig, DPOConfig or GRPOConfig.
 """
 
 import json
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from transformers import AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from training.checkpoint import run_dir
 from training.config import Stage, devices
@@ -28,8 +29,9 @@ def on_cpu() -> bool:
     return not torch.cuda.is_available()
 
 
-def shared(config: Stage) -> dict[str, Any]:
-    """Arguments of a transformers Trainer; on a CPU, chooses the faster attention as well. Raises ConfigError."""
+def shared_arguments(config: Stage) -> dict[str, Any]:
+    """Arguments of a transformers Trainer; on a CPU, sets the faster attention as well. Raises ConfigError."""
+    disable_progress_bar()  # of loading models
     if on_cpu():
         attention_in_float32()
     run, optim, folder = config.run, config.optim, run_dir(config.run.output)
@@ -82,20 +84,20 @@ def _sharding(config: Stage) -> dict[str, Any]:
     if not config.run.deepspeed:
         return {}
     if on_cpu() and devices() > 1:
-        import deepspeed  # of torchrun alone, and slow to import
+        import deepspeed  # slow, and only used under torchrun
 
-        deepspeed.init_distributed(dist_backend="gloo", verbose=False)  # which accelerate leaves out on a CPU
+        deepspeed.init_distributed(dist_backend="gloo", verbose=False)  # accelerate does not do it on a CPU
     try:
         return {"deepspeed": json.loads(config.run.deepspeed.read_text(encoding="utf-8"))}
     except (OSError, ValueError) as error:
-        raise ConfigError(f"run.deepspeed: {config.run.deepspeed} is no readable JSON file") from error
+        raise ConfigError(f"run.deepspeed: {config.run.deepspeed} is not a readable JSON file") from error
 
 
-def adapter(config: Stage) -> Any:
-    """peft's configuration of the adapters, or None for training all weights."""
+def lora_config(config: Stage) -> Any:
+    """PEFT's configuration of the adapters; None trains all weights."""
     if config.model.lora is None:
         return None
-    from peft import LoraConfig  # a second of import that most runs do without
+    from peft import LoraConfig  # takes a second, and most runs do not use it
 
     lora = config.model.lora
     return LoraConfig(
@@ -107,12 +109,12 @@ def adapter(config: Stage) -> Any:
     )
 
 
-def base_tokenizer(config: Stage) -> Any:
+def load_tokenizer(config: Stage) -> Any:
     """The tokenizer of the base model, with a padding token. Raises CheckpointError."""
     path = config.model.path
     folder = Path(path)
     if folder.exists() and not (folder / "config.json").exists():
-        raise CheckpointError(f"model.path: {path} is no checkpoint, it holds no config.json")
+        raise CheckpointError(f"model.path: {path} is not a checkpoint: it holds no config.json")
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:

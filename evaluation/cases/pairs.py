@@ -16,7 +16,7 @@ from typing import Any, get_args
 import orjson
 
 from training.data.formats import AlignXRow
-from training.data.preference_pairs import Mode, asked, directed, evidence
+from training.data.preference_pairs import Mode, pair_prompt, select_directions, select_history
 from training.data.reading import ReadReport, read
 from training.exceptions import TrainingError
 
@@ -27,10 +27,10 @@ HISTORY_TOKENS = 6_144
 def pair(row: AlignXRow, mode: Mode, *, max_history: int, history_tokens: int) -> dict[str, Any] | None:
     """The row as a pair of messages; None when its prompt would say nothing of the user."""
     if mode == "pba":
-        history = directed(row, most=max_history)
+        history = select_directions(row, most=max_history)
     else:
-        history = evidence(row, shown="comparisons", most=max_history, tokens=history_tokens)
-    if (prompt := asked(row, history, mode)) is None:
+        history = select_history(row, shown="comparisons", most=max_history, tokens=history_tokens)
+    if (prompt := pair_prompt(row, history, mode)) is None:
         return None
     replies = {"chosen": row.chosen, "rejected": row.rejected}
     return {"prompt": prompt} | {name: [{"role": "assistant", "content": text}] for name, text in replies.items()}

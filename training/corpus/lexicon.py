@@ -201,10 +201,9 @@ def directed_topics(split: Split) -> tuple[str, ...]:
     return tuple(topic for topic in DIRECTED_TOPICS if split_of(topic) == split)
 
 
-def coined(rng: random.Random, split: Split) -> str:
-    """A word nobody has heard before: a name of a band, a game or a place. There is no end of them,
-    so a model has to learn to copy words, not to know them. Half are made of syllables, half of
-    pieces of known words."""
+def coin_word(rng: random.Random, split: Split) -> str:
+    """A new word: a name of a band, a game or a place. There are so many that a model has to learn to copy
+    words. Half are made of syllables, half of pieces of known words."""
     while True:
         if rng.random() < 0.5:
             count = rng.choice((2, 2, 3))

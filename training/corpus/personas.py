@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from training.corpus.lexicon import DIRECTED_TOPICS, Split, coined, directed_topics, topics
+from training.corpus.lexicon import DIRECTED_TOPICS, Split, coin_word, directed_topics, topics
 
 STYLES: Final[dict[str, tuple[str, str]]] = {
     "tone": ("friendly", "formal"),
@@ -58,7 +58,7 @@ class Persona:
         return tuple(values)
 
     def drifted(self, rng: random.Random) -> "Persona":
-        """The same person later: one trait turned round, or a liked and a disliked topic swapped."""
+        """The same person later: one trait reversed, or a liked and a disliked topic swapped."""
         if self.style and rng.random() < 0.5:
             dimension = rng.choice(sorted(self.style))
             return replace(self, style={**self.style, dimension: opposite(self.style[dimension])})
@@ -70,7 +70,7 @@ def topic(rng: random.Random, split: Split, *, directed: float = 0.25, new: floa
     draw = rng.random()
     if draw < directed:
         return rng.choice(directed_topics(split))
-    return coined(rng, split) if draw < directed + new else rng.choice(topics(split))
+    return coin_word(rng, split) if draw < directed + new else rng.choice(topics(split))
 
 
 def persona(rng: random.Random, split: Split, *, directed: float = 0.25, usual: float = 0.5) -> Persona:
@@ -78,9 +78,9 @@ def persona(rng: random.Random, split: Split, *, directed: float = 0.25, usual: 
     probability that a trait is the first of its dimension."""
     dimensions = rng.sample(sorted(STYLES), rng.choice((1, 2, 2, 3, 3, 4)))
     names: list[str] = []
-    wanted = rng.choice((1, 2)), rng.choice((1, 2))
-    while len(names) < sum(wanted):
+    counts = rng.choice((1, 2)), rng.choice((1, 2))
+    while len(names) < sum(counts):
         if (name := topic(rng, split, directed=directed)) not in names:
             names.append(name)
     style = {dimension: STYLES[dimension][rng.random() >= usual] for dimension in dimensions}
-    return Persona(style, tuple(names[: wanted[0]]), tuple(names[wanted[0] :]))
+    return Persona(style, tuple(names[: counts[0]]), tuple(names[counts[0] :]))

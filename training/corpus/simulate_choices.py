@@ -1,4 +1,4 @@
-"""What a person chooses, and what a careful reader can learn from it."""
+"""Simulates the choices of a person, with the evidence that each gives of their preferences."""
 
 import random
 from dataclasses import dataclass
@@ -90,13 +90,13 @@ def style_choice(rng: random.Random, person: Persona, split: Split) -> Choice:
     about = topic(rng, split)
     chosen = any_style(rng)
     rejected = {name: trait if rng.random() < 0.7 else rng.choice(STYLES[name]) for name, trait in chosen.items()}
-    minded = sorted(person.style)
-    differing = minded if rng.random() < 0.6 else rng.sample(minded, rng.randint(1, len(minded)))
-    for dimension in minded:
+    dimensions = sorted(person.style)
+    differing = dimensions if rng.random() < 0.6 else rng.sample(dimensions, rng.randint(1, len(dimensions)))
+    for dimension in dimensions:
         first, second = STYLES[dimension]
-        wanted = person.style[dimension]
-        chosen[dimension] = wanted if dimension in differing else chosen[dimension]
-        rejected[dimension] = (second if wanted == first else first) if dimension in differing else chosen[dimension]
+        preferred = person.style[dimension]
+        chosen[dimension] = preferred if dimension in differing else chosen[dimension]
+        rejected[dimension] = (second if preferred == first else first) if dimension in differing else chosen[dimension]
     evidence = tuple((chosen[name], rejected[name]) for name in STYLES if chosen[name] != rejected[name])
     query = phrase(rng, domain, split, topic=about)
     return Choice(query, answer(rng, split, about, chosen), answer(rng, split, about, rejected), domain, evidence)
@@ -131,19 +131,19 @@ def history(
     """`length` choices, oldest first. A share `noise` of them, drawn one by one, is the wrong way
     round; with `drift` the person changes midway."""
     later = person.drifted(rng) if drift else person
-    made = [choice(rng, later if 2 * place >= length else person, split) for place in range(length)]
-    return [each.flipped() if rng.random() < noise else each for each in made]
+    choices = [choice(rng, later if 2 * index >= length else person, split) for index in range(length)]
+    return [event.flipped() if rng.random() < noise else event for event in choices]
 
 
 def sign(rng: random.Random, person: Persona, split: Split) -> Sign:
     """An event other than a comparison: a click, a purchase, a rating, a post or a statement."""
     match rng.randrange(5):
         case 0 | 1 as way:
-            seen = topic_choice(rng, person, split)
+            pair = topic_choice(rng, person, split)
             if way:
-                return Sign(PurchaseInteraction(item=seen.chosen, considered=(seen.rejected,)), seen.evidence)
-            shown = (seen.chosen, seen.rejected)
-            return Sign(ClickInteraction(query=seen.query, clicked=seen.chosen, shown=shown), seen.evidence)
+                return Sign(PurchaseInteraction(item=pair.chosen, considered=(pair.rejected,)), pair.evidence)
+            shown = (pair.chosen, pair.rejected)
+            return Sign(ClickInteraction(query=pair.query, clicked=pair.chosen, shown=shown), pair.evidence)
         case 2:
             liked = rng.random() < 0.5
             name = rng.choice(person.likes if liked else person.dislikes)

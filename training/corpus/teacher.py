@@ -39,19 +39,19 @@ class Findings:
 
     def text(self) -> str:
         """The summary: one sentence for each kind of finding."""
-        said = [f"The user {verb} {_joined(names)}{noun}." for verb, noun, names in self._sentences() if names]
+        said = [f"The user {verb} {_join(names)}{noun}." for verb, noun, names in self._sentences() if names]
         return " ".join(said) or NOTHING
 
     def _sentences(self) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         return ((verb, noun, getattr(self, group)) for group, (verb, noun) in SENTENCES.items())
 
-    def kept(self, rng: random.Random, recall: float) -> "Findings":
-        """The same with every finding mentioned with probability `recall`, but one at least."""
-        every = [(name, each) for name in GROUPS for each in getattr(self, name)]
-        if not every:
+    def sample(self, rng: random.Random, recall: float) -> "Findings":
+        """Each finding with probability `recall`, but at least one."""
+        findings = [(group, name) for group in GROUPS for name in getattr(self, group)]
+        if not findings:
             return self
-        said = [one for one in every if rng.random() < recall] or [rng.choice(every)]
-        return Findings(*(tuple(each for name, each in said if name == group) for group in GROUPS))
+        drawn = [finding for finding in findings if rng.random() < recall] or [rng.choice(findings)]
+        return Findings(*(tuple(name for of, name in drawn if of == group) for group in GROUPS))
 
 
 SENTENCES: Final = {
@@ -70,13 +70,13 @@ _SENTENCE: Final = re.compile(rf"The user ({'|'.join(_VERBS)}) (.*?)(?: answers)
 
 def read(text: str) -> Findings:
     """The findings that a summary of the teacher's form states."""
-    found: dict[str, tuple[str, ...]] = {}
+    findings: dict[str, tuple[str, ...]] = {}
     for verb, names in _SENTENCE.findall(text):
-        found[_VERBS[verb]] = tuple(re.split(r", | and ", names))
-    return Findings(**found)
+        findings[_VERBS[verb]] = tuple(re.split(r", | and ", names))
+    return Findings(**findings)
 
 
-def _joined(names: Sequence[str]) -> str:
+def _join(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
@@ -99,30 +99,30 @@ class Tally:
 
     def add_evidence(self, evidence: Iterable[tuple[str, str]], weight: int) -> str:
         """What one event speaks for; of two opposite traits it is enough to count one."""
-        said = []
+        counts = []
         for for_, against in evidence:
             if for_:
-                said.append(self.add(for_, weight))
+                counts.append(self.add(for_, weight))
             if against and for_ not in TRAITS:
-                said.append(self.add(against, -weight))
-        return ", ".join(said) or "nothing"
+                counts.append(self.add(against, -weight))
+        return ", ".join(counts) or "nothing"
 
-    def settled(self) -> dict[str, int]:
-        """The same; a trait that lost stands as its opposite."""
+    def positive_traits(self) -> dict[str, int]:
+        """The counts, with a trait below zero as its opposite above zero."""
         return {
             opposite(name) if name in TRAITS and net < 0 else name: -net if name in TRAITS and net < 0 else net
             for name, net in self.nets.items()
         }
 
     def line(self) -> str:
-        return ", ".join(f"{name} {net:+d}" for name, net in self.settled().items())
+        return ", ".join(f"{name} {net:+d}" for name, net in self.positive_traits().items())
 
     def findings(self) -> Findings:
-        found: dict[str, list[str]] = {group: [] for group in GROUPS}
-        for name, net in self.settled().items():
+        findings: dict[str, list[str]] = {group: [] for group in GROUPS}
+        for name, net in self.positive_traits().items():
             if net:
-                found[_group(name, net)].append(name)
-        return Findings(*map(tuple, found.values()))
+                findings[_group(name, net)].append(name)
+        return Findings(*map(tuple, findings.values()))
 
 
 def _group(name: str, net: int) -> str:
@@ -148,6 +148,6 @@ def infer(events: Sequence[Choice | Sign], past: Findings | None = None) -> Less
     """Counts from the past summary, if there is one, through the events one by one."""
     tally = Tally()
     lines = [f"0 {tally.add_past(past)}"] if past and past != Findings() else []
-    for number, each in enumerate(events, start=1):
-        lines.append(f"{number} {tally.add_evidence(each.evidence, each.weight)}")
+    for number, event in enumerate(events, start=1):
+        lines.append(f"{number} {tally.add_evidence(event.evidence, event.weight)}")
     return Lesson("\n".join([*lines, f"Sum: {tally.line()}"]), tally.findings())

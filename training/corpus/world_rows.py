@@ -73,13 +73,13 @@ def inference(rng: random.Random, world: World, length: int, *, past: bool) -> R
     before = None
     if past:
         earlier = teacher.infer(world.events(rng, person, rng.randint(1, length))).findings
-        before = earlier.kept(rng, world.recall)
+        before = earlier.sample(rng, world.recall)
     events = world.events(rng, person, length)
     lesson = teacher.infer(events, before)
-    said = teacher.Lesson(lesson.thinking, lesson.findings.kept(rng, world.recall))
+    sampled = teacher.Lesson(lesson.thinking, lesson.findings.sample(rng, world.recall))
     interactions = [each.interaction() for each in events]
     prompt = update_prompt(before.text() if before else None, interactions, past_tokens=PAST_TOKENS)
-    return _sft(prompt, said.reply())
+    return _sft(prompt, sampled.reply())
 
 
 def known(rng: random.Random, person: Persona) -> Findings:
@@ -117,7 +117,7 @@ def selection(rng: random.Random, world: World, *, length: int, extra: int | Non
     if extra is not None:
         summary = _bearing(rng, known(rng, person), target, extra)
     else:
-        summary = teacher.infer(world.events(rng, person, length)).findings.kept(rng, max(world.recall, 0.85))
+        summary = teacher.infer(world.events(rng, person, length)).findings.sample(rng, max(world.recall, 0.85))
     items = [target.chosen, target.rejected]
     if most_items > 2 and target.kind == "topic":
         for _ in range(rng.randint(1, most_items - 1) - 1):
@@ -125,10 +125,10 @@ def selection(rng: random.Random, world: World, *, length: int, extra: int | Non
                 pass
             items.append(phrase(rng, f"{target.domain} item", world.split, topic=name))
     order = rng.sample(range(len(items)), len(items))
-    told = None if rng.random() < 0.04 else summary.text()
-    prompt = selection_prompt(target.query, [items[place] for place in order], told)
-    asked = Prompt(prompt.template, prompt.messages[:-1])
-    return _sft(asked, f'{SELECTION_PREFILL}{LETTERS[order.index(0)]}"}}')
+    known_summary = None if rng.random() < 0.04 else summary.text()
+    prompt = selection_prompt(target.query, [items[index] for index in order], known_summary)
+    request = Prompt(prompt.template, prompt.messages[:-1])
+    return _sft(request, f'{SELECTION_PREFILL}{LETTERS[order.index(0)]}"}}')
 
 
 def reply(rng: random.Random, world: World, mode: ChatMode, *, length: int) -> Row:
@@ -137,7 +137,7 @@ def reply(rng: random.Random, world: World, mode: ChatMode, *, length: int) -> R
     about = topic(rng, world.split)
     question = phrase(rng, rng.choice(ANSWERING), world.split, topic=about)
     choices = history(rng, person, world.split, length, noise=world.noise)
-    summary = teacher.infer(choices).findings.kept(rng, world.recall).text() if mode == "summary" else None
+    summary = teacher.infer(choices).findings.sample(rng, world.recall).text() if mode == "summary" else None
     prompt = chat_prompt(
         [{"role": "user", "content": question}],
         mode=mode,
@@ -233,7 +233,7 @@ def ranking(rng: random.Random, world: World, length: int, uid: str, candidates:
         "userid": uid,
         "history": _pairs(history(rng, person, world.split, length, noise=world.noise)),
         "query": target.query,
-        "candidates": [items[place] for place in order],
+        "candidates": [items[index] for index in order],
         "answer": order.index(0),
     }
 

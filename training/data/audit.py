@@ -1,14 +1,13 @@
-"""What a dataset is like and which known traps can be seen in it, from one pass in bounded memory.
+"""Figures of a dataset and warnings of known traps, from one pass in bounded memory.
 
     quality = Quality(RlRow)
     for row in read(path, RlRow):
         quality.add(row)
-    quality.found(), quality.warnings()
+    quality.figures(), quality.warnings()
 
-The traps are those of the published data preparations: queries overwritten by one and the same text,
-a history left over from the user before, letters that always answer alike, directions that say
-nothing, rows that a length limit would cut. A warning says what was seen, how often, and what it may
-come from; it is a reason to look, not a verdict.
+The traps are those of the published data preparations: queries overwritten by the same text, a history
+left over from the user before, letter replies that are all the same, neutral directions, rows that a
+length limit would truncate. A warning names the trap, its count, and a possible cause.
 """
 
 import re
@@ -25,7 +24,7 @@ from training.data.formats import AlignXRow, PairRow, RlRow, Row, SftRow, Triple
 from training.data.sketches import Commonest, Quantiles, Repeats, Spread, fingerprint
 
 FEW = 20
-"""Fewer rows than this are too few to warn of a share."""
+"""Fewer rows give no warnings."""
 PROMPT_TOKENS = 8192
 """The longest prompt of the published recipes."""
 SUMMARY_CHARS = 20_000
@@ -35,7 +34,7 @@ QUERY_IN_PROMPT = re.compile(r"<query>(.*?)</query>|\*(?:Query|Post):\*\s*\n(.*?
 
 
 class DirectionCoverage(BaseModel):
-    """How much the preference directions of targets say."""
+    """Coverage of the preference directions of targets."""
 
     rows: int
     """Rows that carry directions."""
@@ -49,8 +48,8 @@ class DirectionCoverage(BaseModel):
     """Dimensions that are neutral in every row."""
 
 
-class Found(BaseModel):
-    """The figures of a dataset; what its kind does not have is none or empty."""
+class Figures(BaseModel):
+    """The figures of a dataset; those that its kind does not have are none or empty."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -58,7 +57,7 @@ class Found(BaseModel):
     spreads: dict[str, Quantiles]
     """Lengths in characters and counts, by name."""
     duplicates: float
-    """Share of rows whose texts all came before."""
+    """Share of rows that repeat the texts of an earlier row."""
     duplicates_exact: bool
     commonest_query: float | None
     """Share of the most frequent query among all queries, from below."""
@@ -70,13 +69,13 @@ class Found(BaseModel):
 
 
 class Quality:
-    """Collects figures row by row."""
+    """Collects the figures row by row."""
 
     def __init__(self, kind: type[Row]) -> None:
         self.kind = kind
         self.rows = 0
-        self.seen: Counter[str] = Counter()
-        """Rows in which something noteworthy was seen, by what it is."""
+        self.traits: Counter[str] = Counter()
+        """Rows by trait, such as "too long"."""
         self._spreads: defaultdict[str, Spread] = defaultdict(Spread)
         self._repeats = Repeats()
         self._queries = Commonest()
@@ -91,8 +90,8 @@ class Quality:
         self.rows += 1
         texts = list(row.texts())
         self._spread("characters", sum(map(len, texts)))
-        place = str(row.mid_position) if isinstance(row, RlRow) else ""
-        self._repeats.add(fingerprint(place, *texts))
+        position = str(row.mid_position) if isinstance(row, RlRow) else ""
+        self._repeats.add(fingerprint(position, *texts))
         self._leftovers(row)
         if isinstance(row, SftRow | PairRow):
             self._messages(row)
@@ -103,7 +102,7 @@ class Quality:
             self._spread("mid_position / history", row.mid_position / len(row.history))
         if isinstance(row, AlignXRow):
             self._spread("posts", len(row.posts))
-            self.seen["description"] += bool(row.demographic.strip())
+            self.traits["description"] += bool(row.demographic.strip())
             self._directions(row.directions)
 
     def _spread(self, name: str, value: float) -> None:
@@ -116,19 +115,19 @@ class Quality:
         self._spread("history", len(triples))
         for triple in triples:
             self._queries.add(fingerprint(triple.query))
-            self.seen["empty choice"] += triple.chosen == triple.rejected
+            self.traits["empty choice"] += triple.chosen == triple.rejected
         if target:
             self._queries.add(fingerprint(target.query))
             self._choice(target.chosen, target.rejected)
-            self.seen["target in history"] += any(triple.texts() == target.texts() for triple in triples)
-        self.seen["too long"] += _too_long(list(row.texts()))
+            self.traits["target in history"] += any(triple.texts() == target.texts() for triple in triples)
+        self.traits["too long"] += _too_long(list(row.texts()))
 
     def _messages(self, row: SftRow | PairRow) -> None:
-        asked = [turn.content for turn in row.prompt]
-        self._spread("prompt characters", sum(map(len, asked)))
-        self.seen["no system message"] += row.prompt[0].role != "system"
-        self.seen["too long"] += _too_long(asked)
-        for query in _queries(asked):
+        prompt = [turn.content for turn in row.prompt]
+        self._spread("prompt characters", sum(map(len, prompt)))
+        self.traits["no system message"] += row.prompt[0].role != "system"
+        self.traits["too long"] += _too_long(prompt)
+        for query in _queries(prompt):
             self._queries.add(fingerprint(query))
         if isinstance(row, PairRow):
             self._queries.add(fingerprint(row.prompt[-1].content))
@@ -142,11 +141,11 @@ class Quality:
             self._letters[letter[1].upper()] += 1
 
     def _summary(self, reply: str) -> None:
-        self.seen["no thinking"] += "</think>" not in reply
+        self.traits["no thinking"] += "</think>" not in reply
         try:
             parse_summary(reply, max_chars=SUMMARY_CHARS)
         except EngineError:
-            self.seen["no summary"] += 1
+            self.traits["no summary"] += 1
 
     def _choice(self, chosen: str, rejected: str) -> None:
         self._choices += 1
@@ -157,29 +156,29 @@ class Quality:
     def _directions(self, values: Sequence[float] | None) -> None:
         if values is None:
             return
-        self.seen["directions"] += 1
-        told = [place for place, value in enumerate(values) if value != 0.5]
+        self.traits["directions"] += 1
+        dimensions = [index for index, value in enumerate(values) if value != 0.5]
         self._values.update(values)
-        self._spread("directions set", len(told))
-        self.seen["all neutral"] += not told
-        for place in told:
-            self._set[place] = True
+        self._spread("directions set", len(dimensions))
+        self.traits["all neutral"] += not dimensions
+        for index in dimensions:
+            self._set[index] = True
 
     def _leftovers(self, row: Row) -> None:
-        """Whether a part of the history is the very one of the row before, of another user."""
+        """Counts a row that repeats a part of the history of the row before, of another user."""
         user = row.uid if isinstance(row, RlRow) else row.userid if isinstance(row, UpiRow) else None
         parts = _history_parts(row)
         user_before, parts_before = self._before
         if user is None or user != user_before:
             pairs = zip(parts, parts_before, strict=False)
-            self.seen["history of the row before"] += any(now and now == before for now, before in pairs)
+            self.traits["history of the row before"] += any(part and part == before for part, before in pairs)
         self._before = (user, parts)
 
-    # --- what came out -------------------------------------------------------------------------
+    # --- results -------------------------------------------------------------------------------
 
-    def found(self) -> Found:
+    def figures(self) -> Figures:
         spreads = {name: spread.quantiles() for name, spread in self._spreads.items()}
-        return Found(
+        return Figures(
             rows=self.rows,
             spreads={name: quantiles for name, quantiles in spreads.items() if quantiles},
             duplicates=self._repeats.share(),
@@ -191,21 +190,21 @@ class Quality:
         )
 
     def _coverage(self) -> DirectionCoverage | None:
-        if not self.seen["directions"]:
+        if not self.traits["directions"]:
             return None
         return DirectionCoverage(
-            rows=self.seen["directions"],
-            all_neutral=self.seen["all neutral"],
+            rows=self.traits["directions"],
+            all_neutral=self.traits["all neutral"],
             per_row=self._spreads["directions set"].quantiles(),
             values={f"{value:g}": count for value, count in sorted(self._values.items())[:20]},
-            never_set=[place for place, told in enumerate(self._set) if not told],
+            never_set=[index for index, is_set in enumerate(self._set) if not is_set],
         )
 
     def warnings(self) -> list[str]:
-        """A sentence for each trap that can be seen; none for a handful of rows."""
-        return list(self._warned()) if self.rows >= FEW else []
+        """A sentence for each trap; none for few rows."""
+        return list(self._find_warnings()) if self.rows >= FEW else []
 
-    def _warned(self) -> Iterator[str]:
+    def _find_warnings(self) -> Iterator[str]:
         queries, longer = self._queries, self._longer / self._choices if self._choices else 0.5
         if queries.total >= FEW and queries.share() > 0.5:
             yield (
@@ -219,25 +218,25 @@ class Quality:
             yield f"the chosen text is the longer one in {longer:.0%} of the choices: length alone would win"
         if self._repeats.share() > 0.01:
             yield f"{self._repeats.share():.1%} of the rows are duplicates"
-        for name, (least, sentence) in SEEN.items():
-            if self.seen[name] > max(1, least * self.rows):
-                yield f"{self.seen[name]} rows ({self.seen[name] / self.rows:.1%}) {sentence}"
+        for name, (least, sentence) in WARNINGS.items():
+            if self.traits[name] > max(1, least * self.rows):
+                yield f"{self.traits[name]} rows ({self.traits[name] / self.rows:.1%}) {sentence}"
         yield from self._direction_warnings()
 
     def _direction_warnings(self) -> Iterator[str]:
-        given = self.seen["directions"]
-        if given and self.seen["all neutral"] > 0.01 * given:
+        total = self.traits["directions"]
+        if total and self.traits["all neutral"] > 0.01 * total:
             yield (
-                f"{self.seen['all neutral']} rows ({self.seen['all neutral'] / given:.1%}) have neutral directions "
+                f"{self.traits['all neutral']} rows ({self.traits['all neutral'] / total:.1%}) have neutral directions "
                 "only: PBA has nothing to say for them"
             )
-        if 0 < given < self.rows:
-            yield f"{self.rows - given} rows have no directions, {given} have them"
-        if given >= 1000 and not all(self._set):
+        if 0 < total < self.rows:
+            yield f"{self.rows - total} rows have no directions, {total} have them"
+        if total >= 1000 and not all(self._set):
             yield f"{self._set.count(False)} of {PREFERENCE_DIMENSIONS} dimensions are neutral in every row"
 
 
-SEEN: dict[str, tuple[float, str]] = {
+WARNINGS: dict[str, tuple[float, str]] = {
     "history of the row before": (
         0.01,
         "repeat a part of the history of the row before: several rows of one user, or leftovers where a count was 0",
@@ -252,7 +251,7 @@ SEEN: dict[str, tuple[float, str]] = {
     "no thinking": (0.0, "have a completion without </think>"),
     "no summary": (0.0, "have a completion that holds no summary"),
 }
-"""What is warned of by the share of rows above which it is, and in which words."""
+"""By trait: the share of rows above which it is a warning, and its sentence."""
 
 
 def _too_long(texts: Sequence[str]) -> bool:
@@ -266,7 +265,7 @@ def _queries(texts: Sequence[str]) -> list[str]:
 
 
 def _history_parts(row: Row) -> list[int]:
-    """A fingerprint for each part of the row that tells of the user, 0 for an empty one."""
+    """A fingerprint for each part of the row that describes the user, 0 for an empty one."""
     if isinstance(row, AlignXRow):
         posts = [text for post in row.posts for text in (post.prompt, post.comment)]
         return [_print([row.demographic] if row.demographic else []), _print(posts), _print(_flat(row.pairs))]

@@ -8,9 +8,9 @@
     upi          userid, history, target
     pairs        prompt, chosen and rejected as messages: what our DPO reads
 
-A class checks what its stage relies on and is lenient elsewhere: fields that are absent, null or not
-its own are no mistake. `on_disk` gives a row back under its published field names. Messages of what
-is wrong name fields and rules, never a user's text.
+A class checks what its stage relies on and is lenient elsewhere: it accepts absent, null and unknown
+fields. `on_disk` returns a row under its published field names. Error messages name fields and rules,
+never a user's text.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +27,7 @@ from alignx.schemas.interactions import (
 )
 
 UNKNOWN = "unknown"
-"""What `kind_of` says of rows that are of no kind listed here."""
+"""What `kind_of` returns for rows of no kind listed here."""
 
 
 def _text_or_empty(value: object) -> object:
@@ -48,7 +48,7 @@ def _some_text(value: str) -> str:
     return value
 
 
-def _on_every_dimension(value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+def _check_dimensions(value: tuple[float, ...] | None) -> tuple[float, ...] | None:
     if not value:
         return None
     if len(value) != PREFERENCE_DIMENSIONS:
@@ -61,12 +61,12 @@ def _on_every_dimension(value: tuple[float, ...] | None) -> tuple[float, ...] | 
 MaybeText = Annotated[str, BeforeValidator(_text_or_empty)]
 SomeText = Annotated[str, AfterValidator(_some_text)]
 UserName = Annotated[str | None, BeforeValidator(_id_text)]
-Direction = Annotated[tuple[float, ...] | None, AfterValidator(_on_every_dimension)]
+Direction = Annotated[tuple[float, ...] | None, AfterValidator(_check_dimensions)]
 """1 for a dimension's first label, 0 for its second, 0.5 for neither; none or an empty list when unknown."""
 
 
 class Record(BaseModel):
-    """Base of rows and their parts: immutable; further fields are left unread."""
+    """Base of rows and their parts: immutable; ignores unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True)
 
@@ -145,7 +145,7 @@ def _one_reply(turns: tuple[ChatTurn, ...]) -> tuple[ChatTurn, ...]:
 Target = Annotated[Triple, AfterValidator(_different)]
 Triples = Annotated[tuple[Triple, ...], BeforeValidator(_empty_list)]
 History = Annotated[tuple[Triple, ...], Field(min_length=1)]
-Asked = Annotated[tuple[ChatTurn, ...], AfterValidator(_asks), _as_messages("user")]
+PromptTurns = Annotated[tuple[ChatTurn, ...], AfterValidator(_asks), _as_messages("user")]
 Reply = Annotated[tuple[ChatTurn, ...], AfterValidator(_one_reply), _as_messages("assistant")]
 
 
@@ -163,7 +163,7 @@ class Row(Record):
         return ()
 
     def target(self) -> Triple | None:
-        """The choice that the row is about; none for rows of messages."""
+        """The choice to predict; none for rows of messages."""
         return None
 
     def comparisons(self) -> list[ComparisonInteraction]:
@@ -234,7 +234,7 @@ class AlignXploreRow(Row):
 class SftRow(Row):
     kind, label = "sft", "AlignXplore+ SFT"
 
-    prompt: Asked
+    prompt: PromptTurns
     completion: Reply = Field(validation_alias=AliasChoices("completion", "response"))
 
     def texts(self) -> Iterator[str]:
@@ -242,8 +242,8 @@ class SftRow(Row):
 
 
 class RlRow(Row):
-    """Stage 1 reads `first` and is tested on `first_target`; stage 2 reads `second`, given a summary
-    of stage 1, and is tested on the last choice."""
+    """Stage 1 reads `first` and is tested on `first_target`; stage 2 reads `second` with a summary of
+    stage 1, and is tested on the last choice."""
 
     kind, label = "rl", "AlignXplore+ RL"
 
@@ -285,7 +285,7 @@ class UpiRow(Row):
     userid: UserName = None
     history: History
     aim: Target = Field(alias="target")
-    """The choice to foresee, published as "target"."""
+    """The choice to predict, published as "target"."""
 
     def triples(self) -> tuple[Triple, ...]:
         return self.history
@@ -297,7 +297,7 @@ class UpiRow(Row):
 class PairRow(Row):
     kind, label = "pairs", "preference pairs (messages)"
 
-    prompt: Asked
+    prompt: PromptTurns
     chosen: Reply
     rejected: Reply
 
@@ -315,15 +315,15 @@ KINDS: dict[str, type[Row]] = {row.kind: row for row in (AlignXRow, AlignXploreR
 
 
 def interactions(row: Row) -> list[Interaction]:
-    """All that the row shows of its user before the target, in the order prompts give it: the
-    description, the posts, the choices. Empty for rows of messages, which hold it as prompt text."""
-    found: list[Interaction] = []
+    """The user's events before the target, in the order of prompts: the description, the posts, the
+    choices. Empty for rows of messages, which hold them as prompt text."""
+    events: list[Interaction] = []
     if isinstance(row, AlignXRow):
         if row.demographic.strip():
-            found.append(DemographicInteraction(text=row.demographic))
+            events.append(DemographicInteraction(text=row.demographic))
         written = (post for post in row.posts if post.comment.strip())
-        found += [PostInteraction(prompt=post.prompt or None, text=post.comment) for post in written]
-    return [*found, *row.comparisons()]
+        events += [PostInteraction(prompt=post.prompt or None, text=post.comment) for post in written]
+    return [*events, *row.comparisons()]
 
 
 # --- what rows look like -----------------------------------------------------------------------
@@ -333,12 +333,12 @@ def kind_of(sample: Iterable[object]) -> str:
     """The kind most of the sampled raw rows look like by their fields, or "unknown"."""
     votes: dict[str, int] = {}
     for row in sample:
-        looks = _kind_of_one(row) if isinstance(row, Mapping) else UNKNOWN
-        votes[looks] = votes.get(looks, 0) + 1
+        kind = _kind_of_row(row) if isinstance(row, Mapping) else UNKNOWN
+        votes[kind] = votes.get(kind, 0) + 1
     return max(votes, key=lambda kind: votes[kind]) if votes else UNKNOWN
 
 
-def _kind_of_one(row: Mapping[str, object]) -> str:
+def _kind_of_row(row: Mapping[str, object]) -> str:
     fields = row.keys()
     if "history" in fields:
         marks = (("mid_position", "rl"), ("target", "upi"), ("task", "alignxplore"))

@@ -1,15 +1,15 @@
-"""Reports what a dataset is and how good.
+"""Inspects a dataset before it is trained on: its kind, its figures, and known traps.
 
     python -m training.data.inspect rl.jsonl
     python -m training.data.inspect shards/ --kind upi --json
 
 Reads the whole file in bounded memory: its kind, malformed rows with their reasons, lengths,
-duplicates, balance, and warnings of known traps (quality.py). Prints figures and places, never a
+duplicates, balance, and warnings of known traps (audit.py). Prints figures and line numbers, never a
 user's text. Exits with 1 when the data cannot be read, or with --strict when something is wrong.
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pydantic import BaseModel
@@ -17,9 +17,8 @@ from rich.console import Console, Group
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
-from typer.core import TyperCommand
 
-from training.data.audit import Found, Quality
+from training.data.audit import Figures, Quality
 from training.data.formats import KINDS, UNKNOWN, Row, kind_of
 from training.data.reading import ReadReport, read, sample
 from training.exceptions import DatasetError, TrainingError
@@ -34,7 +33,7 @@ class Example(BaseModel):
 
 
 class Inspection(BaseModel):
-    """All that `inspect` finds, as --json prints it."""
+    """The result of `inspect`, as --json prints it."""
 
     path: str
     kind: str
@@ -43,48 +42,34 @@ class Inspection(BaseModel):
     """Rows that cannot be used, by reason."""
     malformed_examples: list[Example]
     unread_fields: list[str]
-    """Fields in the first rows that this kind has no use for."""
-    found: Found
+    """Fields in the first rows that this kind does not read."""
+    found: Figures
     warnings: list[str]
 
 
-class SpokenErrors(TyperCommand):
-    """The one place where an error becomes a sentence and exit code 1."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except TrainingError as error:
-            Console(stderr=True, highlight=False).print(Text(f"error: {error}", style="red"), soft_wrap=True)
-            raise typer.Exit(1) from error
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 
 
-app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
-
-
-@app.command(cls=SpokenErrors, no_args_is_help=True)
-def inspect_file(
+@app.command(no_args_is_help=True)
+def main(
     file: Annotated[Path, typer.Argument(help="JSON, JSON Lines (both also .gz), Parquet, or a folder of shards.")],
-    kind: Annotated[str | None, typer.Option(help=f"What it holds: {', '.join(KINDS)}. Default: found out.")] = None,
+    kind: Annotated[str | None, typer.Option(help=f"Its kind: {', '.join(KINDS)}. Default: by its fields.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on a malformed row or a warning.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
-    """Says what a dataset is and how good.
-
-    Examples:
-
-        python -m training.data.inspect train.jsonl
-
-        python -m training.data.inspect shards/ --kind upi --json
-    """
+    """Inspects a dataset before it is trained on."""
     if kind is not None and kind not in KINDS:
         raise typer.BadParameter(f"{kind} is none of {', '.join(KINDS)}", param_hint="--kind")
-    found = inspect(file, KINDS[kind or _kind(file)], Console(stderr=True))
+    try:
+        inspection = inspect(file, KINDS[kind or _detect_kind(file)], Console(stderr=True))
+    except TrainingError as error:
+        Console(stderr=True, highlight=False).print(Text(f"error: {error}", style="red"), soft_wrap=True)
+        raise typer.Exit(1) from error
     if as_json:
-        typer.echo(found.model_dump_json(indent=2))
+        typer.echo(inspection.model_dump_json(indent=2))
     else:
-        Console(highlight=False).print(render(found))
-    if strict and (found.malformed or found.warnings):
+        Console(highlight=False).print(render(inspection))
+    if strict and (inspection.malformed or inspection.warnings):
         raise typer.Exit(1)
 
 
@@ -104,12 +89,12 @@ def inspect(path: Path, kind: type[Row], progress_on: Console) -> Inspection:
         malformed=dict(report.malformed.most_common()),
         malformed_examples=[Example(place=bad.place, reason=bad.reason) for bad in report.examples],
         unread_fields=sorted(report.unread),
-        found=quality.found(),
+        found=quality.figures(),
         warnings=quality.warnings(),
     )
 
 
-def _kind(file: Path) -> str:
+def _detect_kind(file: Path) -> str:
     kind = kind_of(sample(file))
     if kind == UNKNOWN:
         raise DatasetError(f"{file} looks like no known kind; name one with --kind: {', '.join(KINDS)}")
@@ -124,38 +109,38 @@ def _progress(console: Console) -> Progress:
 # --- on the screen -----------------------------------------------------------------------------
 
 
-def render(found: Inspection) -> Group:
-    parts: list[Table | Text] = [_facts(found), Text(), _spreads(found.found)]
-    if found.malformed:
-        parts += [Text(), Text("Malformed rows", style="bold"), _malformed(found)]
-        parts += [Text(f"  {bad.place}: {bad.reason}", style="dim") for bad in found.malformed_examples]
+def render(inspection: Inspection) -> Group:
+    parts: list[Table | Text] = [_facts(inspection), Text(), _spreads(inspection.found)]
+    if inspection.malformed:
+        parts += [Text(), Text("Malformed rows", style="bold"), _malformed(inspection)]
+        parts += [Text(f"  {bad.place}: {bad.reason}", style="dim") for bad in inspection.malformed_examples]
     parts.append(Text())
-    if found.warnings:
-        parts += [Text(f"warning: {warning}", style="yellow") for warning in found.warnings]
+    if inspection.warnings:
+        parts += [Text(f"warning: {warning}", style="yellow") for warning in inspection.warnings]
     else:
         parts.append(Text("No warning."))
     return Group(*parts)
 
 
 def _facts(inspection: Inspection) -> Table:
-    table, found = Table.grid(padding=(0, 2)), inspection.found
+    table, figures = Table.grid(padding=(0, 2)), inspection.found
     facts = [
         ("kind", f"{inspection.kind}: {inspection.label} rows"),
-        ("rows", f"{found.rows:,}"),
+        ("rows", f"{figures.rows:,}"),
         ("malformed", f"{sum(inspection.malformed.values()):,}"),
-        ("duplicates", f"{found.duplicates:.2%}" + ("" if found.duplicates_exact else ", estimated")),
+        ("duplicates", f"{figures.duplicates:.2%}" + ("" if figures.duplicates_exact else ", estimated")),
     ]
-    if found.commonest_query is not None:
-        facts.append(("most frequent query", f"{found.commonest_query:.1%} of all queries"))
-    if found.chosen_longer is not None:
-        facts.append(("chosen is longer", f"{found.chosen_longer:.1%}"))
-    if found.letters:
-        facts.append(("letter replies", _counts(found.letters)))
-    if found.directions:
+    if figures.commonest_query is not None:
+        facts.append(("most frequent query", f"{figures.commonest_query:.1%} of all queries"))
+    if figures.chosen_longer is not None:
+        facts.append(("chosen is longer", f"{figures.chosen_longer:.1%}"))
+    if figures.letters:
+        facts.append(("letter replies", _counts(figures.letters)))
+    if figures.directions:
         facts += [
-            ("directions", f"{found.directions.rows:,} rows; {found.directions.all_neutral:,} neutral throughout"),
-            ("direction values", _counts(found.directions.values)),
-            ("dimensions never set", f"{len(found.directions.never_set)} of 90"),
+            ("directions", f"{figures.directions.rows:,} rows; {figures.directions.all_neutral:,} neutral throughout"),
+            ("direction values", _counts(figures.directions.values)),
+            ("dimensions never set", f"{len(figures.directions.never_set)} of 90"),
         ]
     if inspection.unread_fields:
         facts.append(("fields not read", ", ".join(name[:40] for name in inspection.unread_fields[:12])))
@@ -169,20 +154,20 @@ def _counts(values: dict[str, int]) -> str:
     return ", ".join(f"{name}: {count / total:.1%}" for name, count in values.items())
 
 
-def _spreads(found: Found) -> Table:
+def _spreads(figures: Figures) -> Table:
     table = Table(box=None, header_style="bold")
     table.add_column("")
     for heading in ("least", "10 %", "median", "90 %", "most", "mean"):
         table.add_column(heading, justify="right")
-    for name, spread in found.spreads.items():
+    for name, spread in figures.spreads.items():
         values = (spread.least, spread.p10, spread.median, spread.p90, spread.most, spread.mean)
         table.add_row(name, *(f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}" for value in values))
     return table
 
 
-def _malformed(found: Inspection) -> Table:
+def _malformed(inspection: Inspection) -> Table:
     table = Table.grid(padding=(0, 2))
-    for reason, count in found.malformed.items():
+    for reason, count in inspection.malformed.items():
         table.add_row(f"{count:,}", Text(reason))
     return table
 

@@ -8,9 +8,9 @@ A path is a file or a folder of shards: a JSON array (of any size; ijson's C par
 row at a time), JSON Lines, both also as .gz, or Parquet (read in small batches). What a text file
 is, its first character says, so that JSON Lines named .json are read too.
 
-A malformed row is skipped and counted, or ends the run: `malformed` says which. What leaves nothing
-to go on with always ends it: a file of another kind, a broken archive, an array that breaks off (past
-a syntax error inside an array nobody can say where the next row starts), a file without any good row.
+A malformed row is skipped and counted, or ends the run: `malformed` says which. These always end it: a
+file of another kind, a broken archive, an incomplete array (after a syntax error inside an array the next
+row cannot be found), a file without any good row.
 """
 
 import gzip
@@ -34,11 +34,11 @@ from training.exceptions import DatasetError
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".json.gz", ".jsonl.gz")
 SAMPLE = 16
-"""Rows at the start of each file that are looked at before its kind is settled."""
+"""Rows at the start of each file by which its kind is detected."""
 MAX_LINE = 64 << 20
-"""Bytes of one line; a longer one is a file without line ends, which would fill the memory."""
+"""Longest line in bytes; a file without line ends would fill the memory."""
 BATCH = 128
-"""Rows of Parquet that become Python objects at once."""
+"""Rows of Parquet converted to Python objects together."""
 BOM = b"\xef\xbb\xbf"
 PLACE_IN_LIST = re.compile(r"\.\d+(?=[.:])")
 PLAIN = {
@@ -48,13 +48,13 @@ PLAIN = {
     "too_short": "has too few entries",
     "tuple_type": "must be a list",
 }
-"""For pydantic's own sentences that speak of Python or count the row's entries."""
+"""Instead of pydantic's messages that name Python types or count the row's entries."""
 
 R = TypeVar("R", bound=Row)
 
 
 class Malformed(NamedTuple):
-    """Where a row is and what is wrong with it; nothing of what it says."""
+    """Line or row number, and the reason; nothing of the row's texts."""
 
     place: str
     reason: str
@@ -62,19 +62,19 @@ class Malformed(NamedTuple):
 
 @dataclass
 class ReadReport:
-    """What a reading found; filled while it goes on."""
+    """Counts of a reading, updated while it runs."""
 
     rows: int = 0
-    """Good rows given out."""
+    """Good rows."""
     malformed: Counter[str] = field(default_factory=Counter)
-    """Rows left out, by reason; places inside lists are not told apart."""
+    """Rows left out, by reason; positions inside lists are merged."""
     examples: list[Malformed] = field(default_factory=list)
     """The first of them."""
     max_examples: int = 5
     bytes_read: int = 0
     bytes_total: int = 0
     unread: Counter[str] = field(default_factory=Counter)
-    """Fields of the sampled rows that the kind has no use for."""
+    """Fields of the sampled rows that the kind does not read."""
 
     @property
     def left_out(self) -> int:
@@ -87,7 +87,7 @@ class ReadReport:
 
 
 class Raw(NamedTuple):
-    """A row as its file has it, or what keeps it from being JSON."""
+    """A row as its file has it, or why it is not JSON."""
 
     place: str
     value: object
@@ -111,13 +111,13 @@ def shards(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise DatasetError(f"{path} does not exist")
-    found = sorted(file for file in path.iterdir() if file.is_file() and file.name.endswith(SUFFIXES))
-    suffixes = sorted({"".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix for file in found})
-    if not found:
+    files = sorted(file for file in path.iterdir() if file.is_file() and file.name.endswith(SUFFIXES))
+    suffixes = sorted({"".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix for file in files})
+    if not files:
         raise DatasetError(f"{path} holds no file that ends with {', '.join(SUFFIXES)}")
     if len(suffixes) > 1:
         raise DatasetError(f"{path} holds files of several formats ({', '.join(suffixes)}); name one of them")
-    return found
+    return files
 
 
 def sample(path: Path) -> list[object]:
@@ -136,7 +136,7 @@ def _rows(path: Path, files: Iterable[Path], kind: type[R], report: ReadReport, 
             head = list(islice(raws, SAMPLE))
             _require_kind(file, head, kind, report)
             for raw in chain(head, raws):
-                row = _typed(raw, kind)
+                row = _parse(raw, kind)
                 if isinstance(row, Malformed):
                     if fatal:
                         raise DatasetError(f"{file}, {row.place}: {row.reason}")
@@ -149,7 +149,7 @@ def _rows(path: Path, files: Iterable[Path], kind: type[R], report: ReadReport, 
         raise DatasetError(f"{path} holds no row that can be used ({report.left_out} malformed{first})")
 
 
-def _typed(raw: Raw, kind: type[R]) -> R | Malformed:
+def _parse(raw: Raw, kind: type[R]) -> R | Malformed:
     if raw.problem is not None:
         return Malformed(raw.place, raw.problem)
     try:
@@ -159,7 +159,7 @@ def _typed(raw: Raw, kind: type[R]) -> R | Malformed:
 
 
 def reason(error: ValidationError) -> str:
-    """What is wrong first, with its place in the row."""
+    """The first problem, with its path in the row."""
     problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
     message = PLAIN.get(problem["type"], problem["msg"].removeprefix("Value error, "))
     return f"{'.'.join(str(part) for part in problem['loc'])}: {message}".removeprefix(": ")
@@ -170,14 +170,14 @@ def _require_kind(file: Path, head: list[Raw], kind: type[Row], report: ReadRepo
     objects = [value for value in values if isinstance(value, Mapping)]
     if not values:
         return
-    looks = kind_of(values)
-    if looks == kind.kind:
+    detected = kind_of(values)
+    if detected == kind.kind:
         known = _known_fields(kind)
         report.unread.update(name for row in objects for name in row if name not in known)
         return
-    if looks != UNKNOWN:
+    if detected != UNKNOWN:
         raise DatasetError(
-            f"{file} looks like {KINDS[looks].label} rows (kind {looks}), "
+            f"{file} looks like {KINDS[detected].label} rows (kind {detected}), "
             f"but {kind.label} rows (kind {kind.kind}) are wanted"
         )
     try:
@@ -227,7 +227,7 @@ def _text(file: Path, content: io.BufferedReader, report: ReadReport) -> Generat
 
 
 def _first_character(stream: "io.BufferedReader[Any]") -> tuple[bytes, int]:
-    """The first that is no blank, left unread, and the number of its line."""
+    """The first non-blank character, left unread, and the number of its line."""
     line = 1
     if stream.peek(3)[:3] == BOM:
         stream.read(3)
@@ -280,9 +280,9 @@ def _parquet(file: Path, report: ReadReport) -> Generator[Raw]:
 
 
 def _library(name: str, file: Path) -> Any:
-    """A library of the extra `training`, of which files of JSON Lines need none."""
+    """A library that files of JSON Lines do not need."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        message = f"Reading {file} needs {name}, which the extra `training` brings"
-        raise DatasetError(f"{message}; use .venv-training/bin/python -m training.data.inspect") from error
+        package = name.partition(".")[0]
+        raise DatasetError(f"{file}: reading it needs {package}: run pip install {package}") from error

@@ -1,6 +1,6 @@
-"""Small counters that tell about any number of values in memory that does not grow with them.
+"""Counters of any number of values in constant memory.
 
-`Spread` keeps quantiles, `Repeats` the share of values seen before, `Commonest` the most frequent
+`Spread` has quantiles, `Repeats` the share of repeated values, `Commonest` the share of the most frequent
 value. Up to their capacity they are exact; beyond it the first two estimate from an even sample, and
 the last gives a lower bound.
 """
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 
 class Quantiles(BaseModel):
-    """How values are spread."""
+    """Quantiles of a distribution."""
 
     least: float
     p10: float
@@ -26,7 +26,7 @@ class Spread:
     """Quantiles of a stream of numbers by reservoir sampling (Vitter's algorithm R), seeded."""
 
     def __init__(self, capacity: int = 10_000) -> None:
-        self._kept: list[float] = []
+        self._sample: list[float] = []
         self._capacity = capacity
         self._random = random.Random(0)
         self._least, self._most, self._sum = float("inf"), float("-inf"), 0.0
@@ -36,15 +36,15 @@ class Spread:
         self.count += 1
         self._sum += value
         self._least, self._most = min(self._least, value), max(self._most, value)
-        if len(self._kept) < self._capacity:
-            self._kept.append(value)
-        elif (place := int(self._random.random() * self.count)) < self._capacity:
-            self._kept[place] = value
+        if len(self._sample) < self._capacity:
+            self._sample.append(value)
+        elif (index := int(self._random.random() * self.count)) < self._capacity:
+            self._sample[index] = value
 
     def quantiles(self) -> Quantiles | None:
         if not self.count:
             return None
-        ordered = sorted(self._kept)
+        ordered = sorted(self._sample)
         p10, median, p90 = (ordered[min(len(ordered) - 1, int(len(ordered) * share))] for share in (0.1, 0.5, 0.9))
         mean = self._sum / self.count
         return Quantiles(least=self._least, p10=p10, median=median, p90=p90, most=self._most, mean=mean)
@@ -58,10 +58,10 @@ def fingerprint(*texts: str) -> int:
 
 
 class Repeats:
-    """The share of values that came before, by their fingerprints.
+    """The share of repeated values, by their fingerprints.
 
-    When more than `capacity` distinct values have come, only those whose fingerprint ends in one more
-    zero bit are followed, all their repeats included: an even sample of the distinct values.
+    Above `capacity` distinct values it counts only those whose fingerprint ends in one more zero bit, with
+    all their repeats: an even sample of the distinct values.
     """
 
     def __init__(self, capacity: int = 200_000) -> None:
@@ -82,8 +82,8 @@ class Repeats:
         return self._mask == 0
 
     def share(self) -> float:
-        seen = sum(self._counts.values())
-        return (seen - len(self._counts)) / seen if seen else 0.0
+        total = sum(self._counts.values())
+        return (total - len(self._counts)) / total if total else 0.0
 
 
 class Commonest:

@@ -1,29 +1,30 @@
-"""Rows as tokens, made once and in batches, and kept as an Arrow file that every process maps.
+"""Tokenized rows, cached as an Arrow file that every process maps.
 
-An encoder says what a row becomes. The file is named by all it depends on: the data, the tokenizer,
-the encoder's settings. A prompt's tokens are exactly those an engine reads; the reply follows them.
+An encoder turns rows into tokens. The file's name is a hash of all it depends on: the data, the
+tokenizer, the encoder's settings. A prompt's tokens are exactly those an engine reads; the reply follows.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import pyarrow as pa
+from accelerate import PartialState
 from datasets import Dataset
 
+from training.config import Data
 from training.data.formats import Row, SftRow
 from training.data.reading import ReadReport, read
 from training.exceptions import DatasetError
+from training.speed.prefix_sharing import IGNORED
 
-AT_ONCE: Final = 1024
-"""Rows given to the tokenizer together."""
-IGNORED: Final = -100
-"""Label of a token that does not count for the loss."""
+BATCH: Final = 1024
+"""Rows of one call of the tokenizer."""
 LENGTH: Final = "length"
 FORMAT: Final = 2
-"""To be raised when what an encoder makes of the same row changes."""
+"""Raise it when an encoder encodes the same row differently."""
 
 Message = Mapping[str, str]
 Columns = dict[str, Any]
@@ -44,31 +45,32 @@ class Encoder(Generic[R]):
 
     @property
     def settings(self) -> tuple[object, ...]:
-        """What beside the tokenizer decides over the result."""
+        """All that the tokens depend on beside rows and tokenizer."""
         return (self.end, self.max_length)
 
     def encode(self, rows: Sequence[R]) -> list[Columns]:
-        """The rows that are short enough and have something to say."""
+        """Columns of the rows that are short enough and show something of their user."""
         raise NotImplementedError
 
     def prompts(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
-        """The texts that ask for a reply."""
+        """The conversations as text, up to where a reply begins."""
         rendered: list[str] = self.tokenizer.apply_chat_template(
-            [[dict(message) for message in each] for each in conversations], tokenize=False, add_generation_prompt=True
+            [[dict(turn) for turn in messages] for messages in conversations],
+            tokenize=False,
+            add_generation_prompt=True,
         )
         return rendered
 
     def reply(self, prompt: str, text: str) -> str:
-        """The reply after `prompt`, closed by the token that ends a turn. The chat template does not
-        render it: some (DeepSeek's R1 family) cut its reasoning out, and open that in the prompt."""
+        """The reply after `prompt`, with the token that ends a turn. The chat template does not render it:
+        some (DeepSeek's R1 family) remove its reasoning, and write <think> in the prompt."""
         if prompt.endswith("<think>\n") and text.lstrip().startswith("<think>"):
             text = text.lstrip().removeprefix("<think>").lstrip("\n")
         return f"{text}{self.end}"
 
     def ids(self, texts: list[str]) -> list[list[int]]:
-        encoded = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)
-        found: list[list[int]] = encoded["input_ids"]
-        return found
+        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+        return ids
 
 
 class SftEncoder(Encoder[SftRow]):
@@ -88,68 +90,67 @@ class SftEncoder(Encoder[SftRow]):
     def encode(self, rows: Sequence[SftRow]) -> list[Columns]:
         prompts = self.prompts([[turn.model_dump() for turn in row.prompt] for row in rows])
         replies = [self.reply(prompt, row.completion[0].content) for prompt, row in zip(prompts, rows, strict=True)]
-        found = self.ids([*prompts, *replies])
-        pairs = zip(found[: len(rows)], found[len(rows) :], strict=True)
-        return [self._labelled(asked, said) for asked, said in pairs if len(asked) + len(said) <= self.max_length]
+        ids = self.ids([*prompts, *replies])
+        columns = map(self._columns, ids[: len(rows)], ids[len(rows) :])
+        return [row for row in columns if row[LENGTH] <= self.max_length]
 
-    def _labelled(self, asked: list[int], said: list[int]) -> Columns:
-        labels = [IGNORED] * len(asked) if self.completion_only else asked
-        return {"input_ids": asked + said, "labels": labels + said, LENGTH: len(asked) + len(said)}
+    def _columns(self, prompt: list[int], reply: list[int]) -> Columns:
+        labels = [IGNORED] * len(prompt) if self.completion_only else prompt
+        return {"input_ids": prompt + reply, "labels": labels + reply, LENGTH: len(prompt) + len(reply)}
 
 
-def tokenised(
-    files: Sequence[Path],
-    encoder: Encoder[R],
-    cache: Path,
-    *,
-    limit: int | None = None,
-    malformed: Literal["skip", "fatal"] = "skip",
-) -> Dataset:
-    """The encoder's columns of at most `limit` rows, from `cache` where they were made before.
+def tokenize(data: Data, encoder: Encoder[R], cache: Path) -> Dataset:
+    """The encoder's columns of the rows, read from `cache` where they exist. The first process writes them.
 
     Raises DatasetError for files of another kind, and when no row is left.
     """
-    path = cache / f"{_name(files, encoder, limit)}.arrow"
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        report, fresh = ReadReport(), path.with_suffix(".fresh")
-        rows = (row for file in files for row in read(file, encoder.kind, malformed=malformed, report=report))
-        seen, kept = _write(fresh, islice(rows, limit), encoder)
-        if not kept:
-            raise DatasetError(
-                f"{', '.join(map(str, files))}: none of the {seen:,} rows can be used; "
-                f"each is longer than max_length, {encoder.max_length} tokens, or shows nothing of its user"
-            )
-        fresh.replace(path)
-        print(f"{kept:,} rows tokenised; {seen - kept:,} too long or empty, {report.left_out:,} malformed", flush=True)
+    with PartialState().main_process_first():
+        path = cache / f"{_cache_key(data, encoder)}.arrow"
+        if not path.exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            _write_cache(path, data, encoder)
     return Dataset.from_file(str(path))
 
 
+def _write_cache(path: Path, data: Data, encoder: Encoder[R]) -> None:
+    report, fresh = ReadReport(), path.with_suffix(".fresh")
+    rows = (row for file in data.train for row in read(file, encoder.kind, malformed=data.malformed, report=report))
+    total, kept = _write(fresh, islice(rows, data.limit), encoder)
+    if not kept:
+        raise DatasetError(
+            f"{', '.join(map(str, data.train))}: none of the {total:,} rows can be used; "
+            f"each is longer than max_length, {encoder.max_length} tokens, or shows nothing of its user"
+        )
+    fresh.replace(path)
+    print(f"{kept:,} rows tokenized; {total - kept:,} too long or empty, {report.left_out:,} malformed", flush=True)
+
+
 def _write(path: Path, rows: Iterator[R], encoder: Encoder[R]) -> tuple[int, int]:
+    """Returns the numbers of rows read and written."""
     tokens = pa.list_(pa.int32())
     schema = pa.schema(dict.fromkeys(encoder.columns, tokens) | {LENGTH: pa.int32()})
-    seen = kept = 0
+    total = kept = 0
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as stream:
-        while batch := list(islice(rows, AT_ONCE)):
-            made = encoder.encode(batch)
-            seen, kept = seen + len(batch), kept + len(made)
-            arrays = [pa.array([row[field.name] for row in made], field.type) for field in schema]
+        while batch := list(islice(rows, BATCH)):
+            encoded = encoder.encode(batch)
+            total, kept = total + len(batch), kept + len(encoded)
+            arrays = [pa.array([row[field.name] for row in encoded], field.type) for field in schema]
             stream.write_batch(pa.record_batch(arrays, schema=schema))
-    return seen, kept
+    return total, kept
 
 
-def _name(files: Sequence[Path], encoder: Encoder[Any], limit: int | None) -> str:
-    """Stands for the data (by place, size and time), the tokenizer and the encoder."""
-    stats = [each.stat() for file in files for each in _files(file)]
+def _cache_key(data: Data, encoder: Encoder[Any]) -> str:
+    """A hash of the data (paths, sizes, times), the tokenizer and the encoder."""
+    stats = [file.stat() for path in data.train for file in _files(path)]
     parts = [
         FORMAT,
         type(encoder).__name__,
-        [str(file.resolve()) for file in files],
+        [str(path.resolve()) for path in data.train],
         [(stat.st_size, stat.st_mtime_ns) for stat in stats],
         encoder.tokenizer.backend_tokenizer.to_str(),
         encoder.tokenizer.chat_template,
         encoder.settings,
-        limit,
+        data.limit,
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 

@@ -1,15 +1,15 @@
 """Rewards of reinforcement learning, and the same scores for evaluation: pure functions of replies.
 
-A reply is judged by what serving would keep of it. So every reward reads the summary as
-`services.prompts.parse_summary.parse_summary` leaves it (without links, commands, hidden characters and what
-is too long), and asks with the prompts and the judge of services/. Nothing here knows a model:
-the judge is a `LetterEngine`, the response model a `TokenScorer` (training/speed/local_engine.py has both).
+A reply is scored by what serving would keep of it. So every reward reads the summary as
+`services.prompts.parse_summary.parse_summary` returns it (without links, commands, hidden characters and
+beyond its length limit), and uses the prompts and the judge of services/. The judge is a `LetterEngine`,
+the response model a `TokenScorer`; training/speed/local_engine.py has both.
 
 - R_jud (AlignXplore): 1 where the judge picks what the user chose, given the summary.
 - R_gen (AlignXplore): 1 where the summary raises the likelihood ratio of what the user chose.
 - The streaming reward (AlignXplore+): the judge's probability, coupled over two stages by `couple`.
 
-Each lies between 0 and 1 before coupling, and is 0 for a reply without the answer's form.
+Each lies between 0 and 1 before coupling, and is 0 for a reply that is not well formed.
 """
 
 import asyncio
@@ -28,13 +28,25 @@ from services.prompts.build import ChatMessage, chat_prompt
 from services.prompts.parse_summary import parse_summary
 
 SUMMARY_CHARS: Final = 8_000
-"""Longest summary that is read, as in serving's default."""
+"""Longest summary, as in serving's default."""
 TENANT: Final = "training"
-"""Under this name the engine is asked."""
+"""The tenant of all requests to the engine."""
 
 GainForm = Literal["probability-sum", "mean-log-probability"]
-"""What stands for the likelihood of a response: the sum of its tokens' probabilities, as published
-(it grows with length, and certain tokens outweigh telling ones), or their mean log-probability."""
+"""The likelihood of a response: the sum of its tokens' probabilities, as published (it grows with length,
+and probable tokens outweigh informative ones), or their mean log-probability."""
+
+
+@dataclass(frozen=True, slots=True)
+class GainRule:
+    """How R_gen measures the gain of a summary and turns it into a reward."""
+
+    form: GainForm = "probability-sum"
+    margin: float = 0.03
+    """By how much the likelihood ratio must rise; a share: .03 is 3 %."""
+    smooth: bool = False
+    """The logistic of the gain instead of 0 or 1: .5 at the margin, near 1 far above it."""
+
 
 ScoredReply = tuple[Sequence[ChatMessage], str]
 """A prompt and the reply to it whose tokens are scored."""
@@ -43,15 +55,15 @@ TokenLogprobs = Sequence[Sequence[float]]
 
 
 class TokenScorer(Protocol):
-    """The response model, as far as R_gen needs it; may be a coroutine function."""
+    """The response model of R_gen; may be a coroutine function."""
 
     def __call__(self, rows: Sequence[ScoredReply], /) -> TokenLogprobs | Awaitable[TokenLogprobs]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """One reply's reward and what it was made of, for the log. A part that a reply does not have,
-    such as the probability of one without the answer's form, is left out."""
+    """One reply's reward and its parts, for the log. A part that a reply does not have, such as the
+    probability of one that is not well formed, is left out."""
 
     total: float
     parts: Mapping[str, float]
@@ -72,30 +84,30 @@ def well_formed(reply: str, *, opened: bool = False) -> bool:
     `opened` says that the chat template has written <think> already, as that of R1 does.
     """
     reply = (f"<think>{reply}" if opened else reply).strip()
-    head, closed, answer = reply.partition("</think>")
-    before, begun, thought = head.partition("<think>")
+    head, end, answer = reply.partition("</think>")
+    before, start, thought = head.partition("<think>")
     stray = any(tag in part for part in (thought, answer) for tag in ("<think>", "</think>"))
-    return bool(closed and begun and not before and thought.strip() and answer.strip()) and not stray
+    return bool(end and start and not before and thought.strip() and answer.strip()) and not stray
 
 
 def answer_of(reply: str, *, max_chars: int = SUMMARY_CHARS) -> str:
-    """The summary in `reply` as serving would keep it, after the guard; empty where it would keep
-    none. A reward on the raw text would pay for words that no later prompt shows."""
+    """The summary in `reply` as serving would keep it; empty where it would keep none. A reward on the
+    raw text would pay for words that no later prompt shows."""
     try:
         return parse_summary(reply, max_chars=max_chars).text
     except EngineError:
         return ""
 
 
-def scored_answer(reply: str, *, opened: bool = False, max_chars: int = SUMMARY_CHARS) -> str:
-    """`answer_of` a well-formed reply, else empty: what a reward may be given for."""
-    return answer_of(reply, max_chars=max_chars) if well_formed(reply, opened=opened) else ""
+def scored_answer(reply: str, *, opened: bool = False) -> str:
+    """`answer_of` a well-formed reply, else empty: the text that earns a reward."""
+    return answer_of(reply) if well_formed(reply, opened=opened) else ""
 
 
 # --- the judge -----------------------------------------------------------------------------------
 
 
-async def judged(
+async def judge_choice(
     engine: LetterEngine, summary: str | None, target: Pair, *, tenant: str = TENANT, priority: int = 0
 ) -> float:
     """The judge's probability of what the user chose, over both orders of the two items.
@@ -106,29 +118,21 @@ async def judged(
 
 
 async def selection_rewards(
-    engine: LetterEngine,
-    replies: Sequence[str],
-    targets: Sequence[Pair],
-    *,
-    binary: bool,
-    opened: bool = False,
-    max_chars: int = SUMMARY_CHARS,
+    engine: LetterEngine, replies: Sequence[str], targets: Sequence[Pair], *, opened: bool = False
 ) -> list[Reward]:
-    """R_jud with `binary` (1 where the probability is above .5, else 0), else the streaming reward
-    before coupling: the probability itself. Parts: format, accuracy, probability. All at once, so
-    that an engine which batches sees all of them."""
+    """The streaming reward before coupling: the judge's probability of the choice. Parts: format,
+    probability, and accuracy, which is R_jud: 1 where the probability is above .5, else 0."""
 
-    async def one(reply: str, target: Pair) -> Reward:
-        summary = scored_answer(reply, opened=opened, max_chars=max_chars)
+    async def score(reply: str, target: Pair) -> Reward:
+        summary = scored_answer(reply, opened=opened)
         if not summary:
             return Reward(0.0, {"format": 0.0})
-        probability = await judged(engine, summary, target)
-        accuracy = float(probability > 0.5)
-        parts = {"format": 1.0, "accuracy": accuracy, "probability": probability}
-        return Reward(accuracy if binary else probability, parts)
+        probability = await judge_choice(engine, summary, target)
+        parts = {"format": 1.0, "accuracy": float(probability > 0.5), "probability": probability}
+        return Reward(probability, parts)
 
     pairs = list(zip(replies, targets, strict=True))
-    return list(await asyncio.gather(*(one(*pair) for pair in pairs)))
+    return list(await asyncio.gather(*(score(*pair) for pair in pairs)))  # at once, for an engine that batches
 
 
 # --- the response model --------------------------------------------------------------------------
@@ -138,49 +142,44 @@ async def generation_rewards(
     scorer: TokenScorer,
     replies: Sequence[str],
     targets: Sequence[Pair],
+    rule: GainRule,
     *,
-    form: GainForm,
-    margin: float = 0.03,
-    smooth: bool = False,
     opened: bool = False,
-    max_chars: int = SUMMARY_CHARS,
 ) -> list[Reward]:
     """R_gen: 1 where the summary raises the likelihood ratio of chosen to rejected under the
-    response model by more than `margin` (a share: .03 is 3 %), else 0.
+    response model by more than the rule's margin, else 0.
 
-    `smooth` gives the logistic of that gain in its place: .5 at the margin, near 1 far above it.
     Parts: format, gain (natural logarithm of the ratio of the two ratios). The response model reads
-    the chat prompt of serving with the summary and without; rows that recur are scored once, so
-    that the replies of one group share the two rows without a summary.
+    the chat prompt of serving with the summary and without; equal rows are scored once, so that the
+    replies of one group share the two rows without a summary.
     """
-    summaries = [scored_answer(reply, opened=opened, max_chars=max_chars) for reply in replies]
-    wanted: dict[tuple[str | None, str, str], ScoredReply] = {}
+    summaries = [scored_answer(reply, opened=opened) for reply in replies]
+    rows: dict[tuple[str | None, str, str], ScoredReply] = {}
     for summary, target in zip(summaries, targets, strict=True):
-        for given in (summary, None) if summary else ():
-            for item in (target.chosen, target.rejected):
-                key = (given, target.query, item_text(item))
-                wanted[key] = (response_messages(target.query, given), item_text(item))
-    found = scorer(list(wanted.values())) if wanted else []
-    logprobs = dict(zip(wanted, await found if inspect.isawaitable(found) else found, strict=True))
+        for known in (summary, None) if summary else ():
+            for text in (item_text(target.chosen), item_text(target.rejected)):
+                rows[known, target.query, text] = (response_messages(target.query, known), text)
+    scores = scorer(list(rows.values())) if rows else []
+    logprobs = dict(zip(rows, await scores if inspect.isawaitable(scores) else scores, strict=True))
 
-    def one(summary: str, target: Pair) -> Reward:
+    def score(summary: str, target: Pair) -> Reward:
         if not summary:
             return Reward(0.0, {"format": 0.0})
-        chosen, rejected = item_text(target.chosen), item_text(target.rejected)
+        texts = (item_text(target.chosen), item_text(target.rejected))
         gain = likelihood_gain(
-            [logprobs[given, target.query, text] for given in (summary, None) for text in (chosen, rejected)], form
+            [logprobs[known, target.query, text] for known in (summary, None) for text in texts], rule.form
         )
-        threshold = math.log1p(margin)
-        total = _logistic(gain - threshold) if smooth else float(gain > threshold)
+        threshold = math.log1p(rule.margin)
+        total = _logistic(gain - threshold) if rule.smooth else float(gain > threshold)
         return Reward(total, {"format": 1.0, "gain": gain})
 
-    return list(map(one, summaries, targets))
+    return list(map(score, summaries, targets))
 
 
 def response_messages(query: str, summary: str | None) -> list[ChatMessage]:
     """What the response service sends for `query`, with the summary or, for None, as the control."""
-    asked = [ChatMessage(role="user", content=query)]
-    return chat_prompt(asked, mode="summary" if summary else "none", summary=summary, history=()).messages
+    request = ChatMessage(role="user", content=query)
+    return chat_prompt([request], mode="summary" if summary else "none", summary=summary, history=()).messages
 
 
 def likelihood_gain(logprobs: TokenLogprobs, form: GainForm) -> float:

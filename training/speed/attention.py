@@ -12,7 +12,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 
 def attention_in_float32() -> None:
-    """From here on, models of this process whose attention is "sdpa" compute it in float32."""
+    """Makes all models of this process with attention "sdpa" compute it in float32."""
     AttentionInterface.register("sdpa", _in_float32)
 
 

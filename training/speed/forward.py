@@ -1,4 +1,4 @@
-"""What forwards of a causal language model have in common: groups of rows, shared beginnings, the head.
+"""Parts of a forward of a causal language model: buckets of rows, a cache of the shared prefix, the head.
 
 `causal` is a transformers model with its output layer, `base_model` what is below that layer.
 """
@@ -12,9 +12,10 @@ import torch
 Ids = tuple[int, ...]
 
 HEAD_ROWS: Final = 1_024
-"""Tokens that the output layer scores at once: at a vocabulary of 150 000, .6 GB of logits."""
+"""Tokens of one pass of the output layer: at a vocabulary of 150 000, .6 GB of logits."""
 SHARED_TOKENS: Final = 32
-"""A shorter beginning is not worth a forward of its own."""
+"""A shorter prefix is not worth a forward of its own."""
+ADJUSTED_LOGITS: Final = ("final_logit_softcapping", "logits_scaling", "logit_scale")
 
 
 def buckets(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
@@ -30,25 +31,30 @@ def buckets(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         yield bucket
 
 
-def beginning(texts: Sequence[Ids], most: int) -> int:
+def adjusted_logits(config: Any) -> str | None:
+    """The setting by which a model changes its logits after the output layer, or None."""
+    return next((name for name in ADJUSTED_LOGITS if getattr(config, name, None) not in (None, 1.0)), None)
+
+
+def shared_prefix_length(texts: Sequence[Ids], most: int) -> int:
     """How many tokens, up to `most`, all texts begin with; 0 where sharing them would not pay."""
     if len(texts) < 2:
         return 0
-    lowest, highest = min(texts), max(texts)  # all others lie between, so they share what these two do
-    differs = (index for index, (one, other) in enumerate(zip(lowest, highest, strict=False)) if one != other)
+    lowest, highest = min(texts), max(texts)  # in lexical order, so all others share their prefix
+    differs = (index for index, (a, b) in enumerate(zip(lowest, highest, strict=False)) if a != b)
     shared = min(next(differs, len(lowest)), most)
     return shared if shared >= SHARED_TOKENS else 0
 
 
-def cached(causal: Any, ids: Ids) -> Any:
-    """The cache of keys and values after `ids`; none without any."""
+def fill_cache(causal: Any, ids: Ids) -> Any:
+    """The cache of keys and values after `ids`; None for no ids."""
     if not ids:
         return None
     return causal.base_model(input_ids=torch.tensor([ids], device=causal.device), use_cache=True).past_key_values
 
 
-def repeated(cache: Any, rows: int) -> Any:
-    """A copy of a cache, or of none, for so many rows: a forward adds to what it is given."""
+def repeat_cache(cache: Any, rows: int) -> Any:
+    """A copy of a cache, or of None, for so many rows: a forward changes the cache it gets."""
     past = copy.deepcopy(cache)
     if past is not None:
         past.batch_repeat_interleave(rows)
@@ -56,9 +62,9 @@ def repeated(cache: Any, rows: int) -> Any:
 
 
 def logprobs(causal: Any, hidden: Any, tokens: Any) -> Any:
-    """(spots) of float32: the log-probability of each token after (spots, hidden)."""
+    """(positions) of float32: the log-probability of each token after (positions, hidden)."""
     head, values = causal.get_output_embeddings(), []
-    for part, wanted in zip(hidden.split(HEAD_ROWS), tokens.split(HEAD_ROWS), strict=True):
-        logits = head(part).float()  # (spots, vocabulary)
-        values.append(logits.gather(1, wanted[:, None])[:, 0] - logits.logsumexp(-1))
+    for part, targets in zip(hidden.split(HEAD_ROWS), tokens.split(HEAD_ROWS), strict=True):
+        logits = head(part).float()  # (positions, vocabulary)
+        values.append(logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(-1))
     return torch.cat(values)

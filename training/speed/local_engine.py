@@ -1,12 +1,12 @@
-"""A language model in this process: judge, response model and writer for training and evaluation.
+"""A language model in this process: judge, response model and generator for training and evaluation.
 
-`LocalEngine` puts a transformers model behind the interfaces that services/engine/judge.py and
-training/rl/rewards.py ask for, so that the judge of serving works on it unchanged. Requests that are
-awaited together share forwards: what all begin with is computed once, and the rest is sorted by
-length and padded on the right, where a causal model cannot see the padding.
+`LocalEngine` gives a transformers model the interfaces of services/engine/judge.py and
+training/rl/rewards.py, so that the judge of serving works on it unchanged. Requests that are
+awaited together share forwards: their common prefix is computed once, and the rest is sorted by
+length and padded on the right, where a causal model does not attend to the padding.
 
     engine = LocalEngine.load("models/alignx-mini")
-    probability = await judged(engine, summary, pair)
+    probability = await judge_choice(engine, summary, pair)
 """
 
 import asyncio
@@ -14,31 +14,37 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from services.errors import EngineRejected
 from services.prompts.build import ChatMessage
-from training.speed.forward import Ids, beginning, buckets, cached, logprobs, repeated
-from training.speed.likelihood import Asked, packable, packed_logprobs
-from training.speed.prefix_sharing import sees_everything
+from training.speed.forward import (
+    Ids,
+    adjusted_logits,
+    buckets,
+    fill_cache,
+    logprobs,
+    repeat_cache,
+    shared_prefix_length,
+)
+from training.speed.likelihood import PromptReply, group_by_prompt, packed_logprobs
+from training.speed.prefix_sharing import has_full_attention
 
 Messages = Sequence[ChatMessage]
 Progress = Callable[[int, int], None]
-"""Hears how many rows are done and how many there are."""
-
-_ADJUSTED_LOGITS: Final = ("final_logit_softcapping", "logits_scaling", "logit_scale")
+"""Called with the number of rows that are done and of all rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A text and, in `read`, what is wanted of it: (position, token) for the log-probability of
-    that token after the text up to and with that position."""
+    """A text and its `targets`: (position, token) for the log-probability of that token after the text up
+    to and with that position."""
 
-    ids: tuple[int, ...]
-    read: tuple[tuple[int, int], ...]
+    ids: Ids
+    targets: tuple[tuple[int, int], ...]
 
 
 class LocalEngine:
@@ -57,15 +63,14 @@ class LocalEngine:
         write_tokens: int = 16_384,
         autocast: bool = False,
     ) -> None:
-        """`batch_tokens` bounds a forward, padding included; default 2048 on a CPU, where more falls
-        out of its caches, and 16384 elsewhere. `write_tokens` bounds the prompts and replies that
-        are written together. `autocast` computes in bfloat16.
+        """`batch_tokens` bounds a forward, padding included; default 2048 on a CPU, where more does not
+        fit its caches, and 16384 elsewhere. `write_tokens` bounds the prompts and replies that are
+        generated together. `autocast` computes in bfloat16.
 
-        Raises ValueError for a model that alters its logits after the output layer.
+        Raises ValueError for a model that changes its logits after the output layer.
         """
-        for name in _ADJUSTED_LOGITS:
-            if getattr(model.config, name, None) not in (None, 1.0):
-                raise ValueError(f"a model whose configuration sets {name} cannot be used as a local engine")
+        if name := adjusted_logits(model.config):
+            raise ValueError(f"a model whose configuration sets {name} cannot be used as a local engine")
         self.model = model
         self.tokenizer = tokenizer
         self.positions: int = model.config.max_position_embeddings
@@ -97,10 +102,10 @@ class LocalEngine:
     ) -> list[float]:
         """Natural log-probability of each of `letters` as the token that continues the last message.
 
-        What is awaited in the same turn of the event loop is computed together. Raises EngineRejected
+        Calls of the same turn of the event loop are computed together. Raises EngineRejected
         for a prompt beyond the model's positions, ValueError for a letter that is not one token.
         """
-        ids = self._rendered(messages, continue_final_message=True, enable_thinking=False)
+        ids = self._render(messages, continue_final_message=True, enable_thinking=False)
         self._require_room(len(ids))
         row = _Row(ids, tuple((len(ids) - 1, self._letter_id(letter)) for letter in letters))
         loop = asyncio.get_running_loop()
@@ -112,14 +117,14 @@ class LocalEngine:
         return await answer
 
     def _answer(self, loop: asyncio.AbstractEventLoop) -> None:
-        asked = [(row, answer) for row, answer in self._waiting.pop(loop) if not answer.done()]
+        batch = [(row, answer) for row, answer in self._waiting.pop(loop) if not answer.done()]
         try:
-            scores = self._scores([row for row, _ in asked])
-        except Exception as error:  # whatever it is, it belongs to those who wait
-            for _, answer in asked:
+            scores = self._scores([row for row, _ in batch])
+        except Exception as error:  # any error belongs to the callers that wait
+            for _, answer in batch:
                 answer.set_exception(error)
         else:
-            for (_, answer), logprobs in zip(asked, scores, strict=True):
+            for (_, answer), logprobs in zip(batch, scores, strict=True):
                 answer.set_result(logprobs)
 
     # --- likelihood ------------------------------------------------------------------------------
@@ -127,22 +132,22 @@ class LocalEngine:
     def token_logprobs(self, rows: Sequence[tuple[Messages, str]]) -> list[list[float]]:
         """For each (messages, reply) the natural log-probability of each token of the reply, without
         the token that would end it. Raises EngineRejected for a row beyond the model's positions."""
-        asked: list[Asked] = []
+        pairs: list[PromptReply] = []
         for messages, reply in rows:
-            prompt = self._rendered(messages, add_generation_prompt=True, enable_thinking=False)
+            prompt = self._render(messages, add_generation_prompt=True, enable_thinking=False)
             ids = tuple(self.tokenizer.encode(reply, add_special_tokens=False))
             self._require_room(len(prompt), len(ids))
-            asked.append((prompt, ids))
-        together = packable(asked) if sees_everything(self.model) else {}
+            pairs.append((prompt, ids))
+        by_prompt = group_by_prompt(pairs) if has_full_attention(self.model) else {}
         with self._inference():
-            found = packed_logprobs(self._causal(), together, pad=self._pad_id(), budget=self.batch_tokens)
-        found.update((each, []) for each in asked if not each[1])
-        alone = [each for each in asked if each not in found]
-        if alone:
-            found.update(zip(alone, self._scores([_reading(*each) for each in alone]), strict=True))
-        return [found[each] for each in asked]
+            scores = packed_logprobs(self._causal(), by_prompt, pad=self._pad_id(), budget=self.batch_tokens)
+        scores.update((pair, []) for pair in pairs if not pair[1])
+        others = [pair for pair in pairs if pair not in scores]
+        if others:
+            scores.update(zip(others, self._scores([_reply_row(*pair) for pair in others]), strict=True))
+        return [scores[pair] for pair in pairs]
 
-    # --- writing ---------------------------------------------------------------------------------
+    # --- generation ------------------------------------------------------------------------------
 
     def generate(
         self,
@@ -162,7 +167,7 @@ class LocalEngine:
 
         Raises EngineRejected if a prompt and `max_new_tokens` exceed the model's positions.
         """
-        rendered = [self._rendered(m, add_generation_prompt=True, enable_thinking=thinking) for m in prompts]
+        rendered = [self._render(m, add_generation_prompt=True, enable_thinking=thinking) for m in prompts]
         for ids in rendered:
             self._require_room(len(ids), max_new_tokens)
         config = self._sampling(max_new_tokens, temperature, top_p, top_k)
@@ -170,7 +175,7 @@ class LocalEngine:
         with self._inference(), torch.random.fork_rng(self._random_devices()):
             torch.manual_seed(seed)
             for bucket in buckets([len(ids) + max_new_tokens for ids in rendered], self.write_tokens):
-                texts = self._written([rendered[index] for index in bucket], config)
+                texts = self._generate_bucket([rendered[index] for index in bucket], config)
                 for index, text in zip(bucket, texts, strict=True):
                     replies[index] = text
                 done += len(bucket)
@@ -188,7 +193,7 @@ class LocalEngine:
             **(sampled if temperature > 0 else {"do_sample": False, "temperature": 1.0, "top_p": 1.0, "top_k": 50}),
         )
 
-    def _written(self, rows: Sequence[tuple[int, ...]], config: Any) -> list[str]:
+    def _generate_bucket(self, rows: Sequence[tuple[int, ...]], config: Any) -> list[str]:
         width = max(map(len, rows))
         ids = self._tensor([(self._pad_id(),) * (width - len(row)) + row for row in rows])
         mask = self._tensor([(0,) * (width - len(row)) + (1,) * len(row) for row in rows])
@@ -199,31 +204,33 @@ class LocalEngine:
     # --- the forward -----------------------------------------------------------------------------
 
     def _scores(self, rows: Sequence[_Row]) -> list[list[float]]:
-        """What each row asks to read. Equal rows are computed once, and so is what all begin with:
-        the instruction of a judge is a third of its prompt."""
+        """The log-probabilities of each row's targets. Equal rows are computed once, and so is the prefix
+        that all share: the instruction of a judge is a third of its prompt."""
         unique = list(dict.fromkeys(rows))
         shared = _shared_prefix(unique)
-        found: dict[_Row, list[float]] = {}
+        scores: dict[_Row, list[float]] = {}
         with self._inference():
-            cache = cached(self._causal(), unique[0].ids[:shared])
+            cache = fill_cache(self._causal(), unique[0].ids[:shared])
             for bucket in buckets([len(row.ids) - shared for row in unique], self.batch_tokens):
-                chosen = [unique[index] for index in bucket]
-                found.update(zip(chosen, self._forward(chosen, shared, cache), strict=True))
-        return [found[row] for row in rows]
+                batch = [unique[index] for index in bucket]
+                scores.update(zip(batch, self._forward(batch, shared, cache), strict=True))
+        return [scores[row] for row in rows]
 
     def _forward(self, rows: Sequence[_Row], shared: int, cache: Any) -> list[list[float]]:
         """`cache` holds the first `shared` tokens, which all rows have in common."""
         width = max(len(row.ids) for row in rows) - shared
         ids = self._tensor([row.ids[shared:] + (self._pad_id(),) * (width + shared - len(row.ids)) for row in rows])
-        past = repeated(cache, len(rows))
+        past = repeat_cache(cache, len(rows))
         decoded = self._causal().base_model(input_ids=ids, past_key_values=past, use_cache=past is not None)
         hidden = decoded.last_hidden_state  # (rows, width, hidden)
-        spots = [(index, position - shared, token) for index, row in enumerate(rows) for position, token in row.read]
-        if not spots:
+        targets = [
+            (index, position - shared, token) for index, row in enumerate(rows) for position, token in row.targets
+        ]
+        if not targets:
             return [[] for _ in rows]
-        index, position, token = self._tensor(spots).T
-        left = iter(logprobs(self._causal(), hidden[index, position], token).tolist())
-        return [[next(left) for _ in row.read] for row in rows]
+        index, position, token = self._tensor(targets).T
+        scores = iter(logprobs(self._causal(), hidden[index, position], token).tolist())
+        return [[next(scores) for _ in row.targets] for row in rows]
 
     def _causal(self) -> Any:
         """The model with its output layer, also inside a PEFT wrapper."""
@@ -241,7 +248,7 @@ class LocalEngine:
 
     # --- tokens ----------------------------------------------------------------------------------
 
-    def _rendered(self, messages: Messages, **options: bool) -> tuple[int, ...]:
+    def _render(self, messages: Messages, **options: bool) -> tuple[int, ...]:
         rendered = self.tokenizer.apply_chat_template(list(messages), tokenize=True, return_dict=True, **options)
         return tuple(rendered["input_ids"])
 
@@ -269,19 +276,19 @@ class LocalEngine:
 
 
 def _shared_prefix(rows: Sequence[_Row]) -> int:
-    """How many tokens all rows begin with, before any that is read; 0 where it would not pay."""
-    ends = [min((position for position, _ in row.read), default=len(row.ids) - 1) for row in rows]
-    return beginning([row.ids for row in rows], min(ends))
+    """How many tokens all rows begin with, before any target; 0 where sharing them would not pay."""
+    ends = [min((position for position, _ in row.targets), default=len(row.ids) - 1) for row in rows]
+    return shared_prefix_length([row.ids for row in rows], min(ends))
 
 
-def _reading(prompt: Ids, reply: Ids) -> _Row:
-    """A reply of which each token is read."""
+def _reply_row(prompt: Ids, reply: Ids) -> _Row:
+    """A row whose targets are all tokens of the reply."""
     return _Row(prompt + reply[:-1], tuple((len(prompt) - 1 + index, token) for index, token in enumerate(reply)))
 
 
 def opens_thinking(tokenizer: Any) -> bool:
     """Whether the chat template itself writes <think> before a reply, so that replies lack it
     (`opened` in training/rl/rewards.py)."""
-    asked = [ChatMessage(role="user", content="x")]
-    rendered: str = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    message = ChatMessage(role="user", content="x")
+    rendered: str = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
     return rendered.rstrip().endswith("<think>")

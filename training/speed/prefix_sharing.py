@@ -1,10 +1,10 @@
-"""The replies to one prompt in one row, so that a forward and a backward compute the prompt once.
+"""Packs the replies to one prompt into one row, so that a forward and a backward compute the prompt once.
 
 A group of replies becomes the text  prompt-without-its-last-token, last + reply 1, last + reply 2, …
-where each reply begins again with the prompt's last token, which predicts its first. A mask lets a
-reply see the prompt and itself, and its positions continue the prompt's; so each token has the
-log-probability it has when prompt and reply stand alone (up to rounding). With four replies of 90
-tokens to a prompt of 250 that is 610 tokens in place of 1360.
+where each reply begins with the prompt's last token, which predicts its first. A mask lets a reply attend
+to the prompt and itself, and its positions continue the prompt's; so each token has the
+log-probability of prompt and reply in a row of their own (up to rounding). Four replies of 90
+tokens to a prompt of 250 take 610 tokens instead of 1360.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 IGNORED: Final = -100
+"""Label of a token that does not count for the loss."""
 _PROMPT: Final = 0
 """Segment of the prompt in a packed row; replies are numbered from 1."""
 _PADDING: Final = -1
@@ -31,24 +32,31 @@ class Packed:
     labels: torch.Tensor
     """The token that follows in the reply, already shifted; elsewhere `IGNORED`."""
     segments: torch.Tensor
-    places: torch.Tensor
+    indices: torch.Tensor
     """(rows, longest reply): where in the flattened (groups, width) the tokens of each reply are
     predicted; 0 past a reply's end."""
     counted: torch.Tensor
     """(rows, longest reply) of bool: whether there is a token."""
 
     def mask(self) -> torch.Tensor:
-        """(groups, 1, width, width) of bool: whether a token sees another."""
-        seen, sees = self.segments[:, None, :], self.segments[:, :, None]
-        allowed = (seen == sees) | (seen == _PROMPT)
+        """(groups, 1, width, width) of bool: whether a token attends to another."""
+        keys, queries = self.segments[:, None, :], self.segments[:, :, None]
+        allowed = (keys == queries) | (keys == _PROMPT)
         return (allowed & torch.ones_like(allowed[0]).tril()).unsqueeze(1)
 
+    def inputs(self) -> dict[str, torch.Tensor]:
+        """Arguments of a model's forward."""
+        return {"input_ids": self.ids, "attention_mask": self.mask(), "position_ids": self.positions}
+
+    def to(self, device: torch.device) -> "Packed":
+        return Packed(*(getattr(self, name).to(device) for name in Packed.__slots__))
+
     def by_reply(self, values: torch.Tensor) -> torch.Tensor:
-        """(rows, longest reply) of what a model gave for (groups, width); 0 past a reply's end."""
-        return values.reshape(-1)[self.places] * self.counted
+        """(rows, longest reply) from a model's values of (groups, width); 0 past a reply's end."""
+        return values.reshape(-1)[self.indices] * self.counted
 
 
-def pack(prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[int]], pad: int) -> Packed:
+def pack_replies(prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[int]], pad: int) -> Packed:
     """Neighbouring rows with equal prompts become one; `prompts` and `replies` are token ids without
     padding, and a prompt has at least one token."""
     groups = [list(rows) for _, rows in groupby(range(len(prompts)), key=lambda row: tuple(prompts[row]))]
@@ -56,8 +64,8 @@ def pack(prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[int]], pad
     shape = (len(groups), max(*widths, 1))
     ids, positions, labels = np.full(shape, pad), np.zeros(shape, int), np.full(shape, IGNORED)
     segments = np.full(shape, _PADDING)
-    places = np.zeros((len(replies), max(map(len, replies))), int)
-    counted = np.zeros(places.shape, bool)
+    indices = np.zeros((len(replies), max(map(len, replies))), int)
+    counted = np.zeros(indices.shape, bool)
     for number, rows in enumerate(groups):
         *head, last = prompts[rows[0]]
         end = len(head)
@@ -68,18 +76,14 @@ def pack(prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[int]], pad
             ids[number, start:end] = [last, *reply[:-1]][: len(reply)]
             positions[number, start:end] = len(head) + np.arange(len(reply))
             labels[number, start:end], segments[number, start:end] = reply, segment
-            places[row, : len(reply)] = number * shape[1] + np.arange(start, end)
+            indices[row, : len(reply)] = number * shape[1] + np.arange(start, end)
             counted[row, : len(reply)] = True
-    arrays: list[Any] = [ids, positions, labels, segments, places, counted]
+    arrays: list[Any] = [ids, positions, labels, segments, indices, counted]
     return Packed(*map(torch.from_numpy, arrays))
 
 
-def on(packed: Packed, device: torch.device) -> Packed:
-    return Packed(*(getattr(packed, name).to(device) for name in Packed.__slots__))
-
-
-def sees_everything(model: Any) -> bool:
+def has_full_attention(model: Any) -> bool:
     """Whether all layers attend to the whole text, as the masks here and the cache of
-    training/speed/generate.py suppose."""
+    training/speed/generate.py assume."""
     config = model.config.get_text_config()
     return set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}

@@ -1,8 +1,8 @@
-"""Does a reply give away what it must not know?
+"""Detects replies that reveal the held-out choices.
 
-The teacher sees the choices its summary will be tested on. A reply that repeats their words passes the
-test and teaches nothing, so it is refused: when it quotes a target, or speaks of held-out choices at all.
-What the events shown to the student say too is no leak.
+The teacher sees the choices that its summary is tested on. A reply that repeats their words passes the
+test and teaches nothing, so it is refused when it quotes a target or mentions held-out choices. Words that
+are in the student's events as well are no leak.
 """
 
 import html
@@ -31,10 +31,10 @@ def leaks(
     `shown` has in a row."""
     if _MENTION.search(reply):
         return True
-    known = [_padded(text) for text in (past or "", *_texts(shown))]
-    said = _padded(reply)
+    known = [_pad(text) for text in (past or "", *_texts(shown))]
+    padded = _pad(reply)
     return any(
-        quote in said and not any(quote in text for text in known)
+        quote in padded and not any(quote in text for text in known)
         for text in _texts(targets)
         for quote in _quotes(_words(text), words)
     )
@@ -50,14 +50,14 @@ def _words(text: str) -> list[str]:
     return _WORD.findall(html.unescape(text).casefold())
 
 
-def _padded(text: str) -> str:
+def _pad(text: str) -> str:
     """With spaces at both ends, so that a quotation is found as whole words."""
     return f" {' '.join(_words(text))} "
 
 
-def _quotes(found: Sequence[str], words: int) -> Iterator[str]:
-    size = min(words, len(found))
+def _quotes(text: Sequence[str], size: int) -> Iterator[str]:
+    size = min(size, len(text))
     if size < _LEAST_WORDS:
         return
-    for start in range(len(found) - size + 1):
-        yield f" {' '.join(found[start : start + size])} "
+    for start in range(len(text) - size + 1):
+        yield f" {' '.join(text[start : start + size])} "

@@ -1,4 +1,4 @@
-"""What a synthesis run is told: `training/configs/synthesize.toml`, read by `training.config.load`."""
+"""The configuration of a synthesis run: `training/configs/synthesize.toml`, read by `training.config.load`."""
 
 import os
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class EngineAt(Section):
-    """Where a language model answers, and how patiently it is asked."""
+    """A language model behind a URL, with its timeouts and retries."""
 
     url: Annotated[str, Field(pattern=r"^https?://\S+$")]
     """An OpenAI-compatible base URL, such as `http://127.0.0.1:8000/v1`."""
@@ -23,14 +23,14 @@ class EngineAt(Section):
     api_key_env: str | None = None
     """Name of the environment variable that holds the key; default: no key is sent."""
     concurrency: PositiveInt = 32
-    """Calls under way at once; more wait."""
+    """Concurrent calls; more wait."""
     connect_timeout_s: Seconds = 10.0
     read_timeout_s: Seconds = 300.0
     """Longest silence within one answer."""
     retries: Annotated[int, Field(ge=0)] = 8
-    """How often a call that found the engine overloaded or silent is repeated before the run ends."""
+    """Retries of a call to an overloaded or silent engine before the run ends."""
     backoff_s: Seconds = 1.0
-    """Wait before the first repeat; it doubles each time, up to a minute, and is shortened at random."""
+    """Wait before the first retry; it doubles each time, up to a minute, with random jitter."""
 
     def key(self, environment: Mapping[str, str] | None = None) -> SecretStr | None:
         """Raises ConfigError when the variable is not set."""
@@ -43,7 +43,7 @@ class EngineAt(Section):
 
 
 class Candidates(Section):
-    """How the teacher writes."""
+    """Sampling of the teacher."""
 
     count: PositiveInt = 4
     """Summaries drafted for each row."""
@@ -52,7 +52,7 @@ class Candidates(Section):
     top_k: Annotated[int, Field(ge=0)] = 20
     """0 for no limit; an engine other than vLLM may not take it."""
     max_tokens: PositiveInt = 4096
-    """Of one reply, reasoning included; a reply that is cut off is refused."""
+    """Of one reply, reasoning included; a truncated reply is refused."""
     max_chars: Annotated[int, Field(ge=200)] = 6000
     """Of a summary; a longer one ends at the last whole sentence."""
 
@@ -61,14 +61,14 @@ class History(Section):
     least: Annotated[int, Field(ge=3)] = 9
     """Interactions below which a user is left out: the history is cut in three."""
     most: Annotated[int, Field(ge=3)] = 300
-    """Only so many of the most recent interactions are used."""
+    """At most so many of the latest interactions."""
     tokens: Annotated[int, Field(ge=256)] = 10_000
-    """Estimated tokens of the events of one prompt; the oldest are left out first."""
+    """Estimated tokens of the events of one prompt; the oldest are dropped first."""
     past_tokens: Annotated[int, Field(ge=64)] = 1024
     """Estimated tokens of the past summary in the prompt of the streaming row."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _check_order(self) -> Self:
         if self.most < self.least:
             raise ValueError(f"most {self.most} is less than least {self.least}")
         return self
@@ -78,19 +78,19 @@ class Targets(Section):
     """Which of the later choices a summary is tested on."""
 
     scorer: Literal["profile", "sequence"] = "profile"
-    """Who tells how predictable a choice is: the fast profile, for nothing, or the judge, which reads
-    the choices before it: two calls an interaction."""
+    """What predicts a choice: the fast profile, without a call, or the judge, which reads the choices
+    before it: two calls an interaction."""
     threshold: Fraction = 0.6
     """Probability from which a choice counts as well predictable."""
     least: PositiveInt = 2
-    """A row needs so many; a user with fewer gets none."""
+    """Fewest targets of a row; a user with fewer gets none."""
     most: PositiveInt = 6
-    """The best predictable ones are taken."""
+    """The most predictable ones are taken."""
     recent_tokens: Annotated[int, Field(ge=256)] = 3000
     """Estimated tokens of recent history that the scorer `sequence` reads."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _check_order(self) -> Self:
         if self.most < self.least:
             raise ValueError(f"most {self.most} is less than least {self.least}")
         return self
@@ -98,10 +98,10 @@ class Targets(Section):
 
 class Checks(Section):
     first: Fraction = 0.5
-    """Share of the targets that the judge must get right from a draft. Lower than `second`: drafts that
-    are right about different choices are what a merge is for."""
+    """Share of the targets that the judge must get right from a draft. Lower than `second`: a merge joins
+    drafts that are right about different choices."""
     second: Fraction = 0.8
-    """The same share for what becomes a row."""
+    """The same share for the summary of a row."""
     leak_words: Annotated[int, Field(ge=3)] = 6
     """A reply that repeats so many words in a row of a target, or the whole of a shorter one of at
     least two, is refused, unless the events say them too."""
@@ -115,15 +115,15 @@ class Synthesis(Section):
     input: Path
     """Users: a file or folder of UPI or AlignXplore+ RL rows."""
     output: Path
-    """Rows `{"prompt", "completion"}`, as JSON Lines; journal, answers and report stand beside it."""
+    """Rows `{"prompt", "completion"}`, as JSON Lines; journal, answers and report are beside it."""
     cache: Path | None = None
     """Answers of the engines; default: `<output>.answers.sqlite`. Runs may share one, not at once."""
     limit: PositiveInt | None = None
     """Reads at most this many users."""
     malformed: Literal["skip", "fatal"] = "skip"
-    """Whether a row that cannot be read is counted and left out, or ends the run."""
+    """Whether a malformed row is counted and left out, or ends the run."""
     users_at_once: PositiveInt = 32
-    """Users under way; they are written in the order of the input."""
+    """Concurrent users; they are written in the order of the input."""
     teacher: EngineAt
     judge: EngineAt
     candidates: Candidates = Candidates()

@@ -1,8 +1,8 @@
-"""Rows on disk, and what lets a run that was killed go on as if it had not been.
+"""Rows on disk with a journal, so that a killed run resumes.
 
-Beside the rows stands a journal: a first line with the settings, then one for each user who is done, in
-the order of the input, with the length of the file of rows after them. Rows are forced to disk before
-their line of the journal is, so at a restart everything past the last whole line is cut away, in both.
+The journal has a first line with the settings, then one for each finished user, in the order of the input,
+with the length of the file of rows after them. Rows reach the disk before their line of the journal, so a
+restart truncates both files after the last complete line.
 """
 
 import fcntl
@@ -20,7 +20,7 @@ from training.synthesis.options import Synthesis
 from training.synthesis.recipe import Outcome
 from training.synthesis.source_users import User
 
-_NO_MATTER = {
+_NOT_COMPARED = {
     "run": {"output", "cache", "limit", "malformed", "users_at_once", "teacher", "judge"},
     "engine": {"model"},
 }
@@ -31,9 +31,9 @@ class OutputFailed(TrainingError):
 
 
 def settings_of(config: Synthesis) -> dict[str, Any]:
-    """What the rows depend on: all but places, patience and how much is done at once."""
-    settings = config.model_dump(mode="json", exclude=_NO_MATTER["run"])
-    engines = {role: getattr(config, role).model_dump(include=_NO_MATTER["engine"]) for role in ("teacher", "judge")}
+    """The settings that the rows depend on: all but paths, timeouts and concurrency."""
+    settings = config.model_dump(mode="json", exclude=_NOT_COMPARED["run"])
+    engines = {role: getattr(config, role).model_dump(include=_NOT_COMPARED["engine"]) for role in ("teacher", "judge")}
     return settings | engines
 
 
@@ -57,7 +57,7 @@ class Output:
     @classmethod
     @contextmanager
     def open(cls, path: Path, settings: dict[str, Any]) -> Iterator[Self]:
-        """Takes up where an earlier run with the same `settings` ended. Raises OutputFailed when they
+        """Resumes an earlier run with the same `settings`. Raises OutputFailed when they
         differ, when another run holds the output, or when the rows are shorter than the journal says."""
         with ExitStack() as stack:
             try:
@@ -70,7 +70,7 @@ class Output:
             except OSError as error:
                 raise OutputFailed(f"{path}: cannot be written: {error.strerror}") from error
             output = cls(path, rows, journal)
-            output._take_up(settings)
+            output._resume(settings)
             yield output
 
     def add(self, user: User, outcome: Outcome) -> None:
@@ -81,31 +81,31 @@ class Output:
             _append(self._journal, [entry | {"counts": dict(outcome.counts)}])
         except OSError as error:
             raise OutputFailed(f"{self._path}: cannot be written: {error.strerror}") from error
-        self._take(entry | {"counts": outcome.counts})
+        self._count(entry | {"counts": outcome.counts})
 
-    def _take(self, entry: dict[str, Any]) -> None:
+    def _count(self, entry: dict[str, Any]) -> None:
         self.done.append(entry["user"])
         self.rows += entry["rows"]
         self.counts.update(entry["counts"])
 
-    def _take_up(self, settings: dict[str, Any]) -> None:
+    def _resume(self, settings: dict[str, Any]) -> None:
         head, *entries = _whole_lines(self._journal) or [None]
         length = entries[-1]["bytes"] if entries else 0
-        found = os.fstat(self._rows.fileno()).st_size
+        size = os.fstat(self._rows.fileno()).st_size
         if head is None:
-            if found:
+            if size:
                 raise OutputFailed(f"{self._path}: exists, but no run of this kind wrote it; name another output")
             _append(self._journal, [settings])
             return
         self._compare(head, settings)
-        if found < length:
+        if size < length:
             raise OutputFailed(
-                f"{self._path}: has {found} bytes, fewer than the {length} that its journal speaks of; remove both to "
+                f"{self._path}: has {size} bytes, fewer than the {length} of its journal; remove both to "
                 "start anew (answers are kept apart)"
             )
         self._rows.truncate(length)
         for entry in entries:
-            self._take(entry)
+            self._count(entry)
 
     def _compare(self, head: dict[str, Any], settings: dict[str, Any]) -> None:
         was, now = dict(_flat(head)), dict(_flat(settings))
@@ -126,18 +126,18 @@ def _append(file: IO[bytes], lines: Sequence[Any]) -> None:
 def _whole_lines(file: IO[bytes]) -> list[Any]:
     """The lines up to the first that is torn; that one and what follows are cut away."""
     file.seek(0)
-    found, length = [], 0
+    entries, length = [], 0
     for line in file:
         try:
             if not line.endswith(b"\n"):
                 break
-            found.append(orjson.loads(line))
+            entries.append(orjson.loads(line))
         except orjson.JSONDecodeError:
             break
         length += len(line)
     file.truncate(length)
     file.seek(0, os.SEEK_END)
-    return found
+    return entries
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -67,8 +67,8 @@ def guided_prompt(
     student = update_prompt(past, interactions, past_tokens=past_tokens)
     record = student.messages[-1]["content"].removesuffix(UPDATE_REQUEST)
     held_out = "\n".join(interaction_lines(target, number) for number, target in enumerate(targets, start=1))
-    asked = f"{record}<held_out>\n{held_out}\n</held_out>\n\n{GUIDED_REQUEST}"
-    return Prompt("guided-update/2" if past else "guided-first/2", _turns(GUIDED_SYSTEM, asked))
+    request = f"{record}<held_out>\n{held_out}\n</held_out>\n\n{GUIDED_REQUEST}"
+    return Prompt("guided-update/2" if past else "guided-first/2", _turns(GUIDED_SYSTEM, request))
 
 
 def merge_prompt(drafts: Sequence[SummaryReply]) -> Prompt:
@@ -76,16 +76,16 @@ def merge_prompt(drafts: Sequence[SummaryReply]) -> Prompt:
     assert len(drafts) > 1, "a single draft needs no merging"
     blocks = []
     for number, draft in enumerate(drafts, start=1):
-        reasoning, summary = _escaped(draft.reasoning or ""), _escaped(draft.text)
+        reasoning, summary = _escape(draft.reasoning or ""), _escape(draft.text)
         parts = f"<reasoning>\n{reasoning}\n</reasoning>\n<summary>\n{summary}\n</summary>"
         blocks.append(f'<draft number="{number}">\n{parts}\n</draft>')
     return Prompt("merge/1", _turns(MERGE_SYSTEM, "\n\n".join([*blocks, UPDATE_REQUEST])))
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     """As services/prompts/build.py does it: the text can neither close its tag nor spell a control token."""
     return strip_invisible(text).strip().replace("<", "&lt;")
 
 
-def _turns(system: str, asked: str) -> list[ChatMessage]:
-    return [ChatMessage(role="system", content=system), ChatMessage(role="user", content=asked)]
+def _turns(system: str, request: str) -> list[ChatMessage]:
+    return [ChatMessage(role="system", content=system), ChatMessage(role="user", content=request)]

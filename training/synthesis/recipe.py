@@ -18,12 +18,12 @@ from services.engine.judge import LetterEngine
 from services.errors import EngineError, EngineRejected
 from services.prompts.build import fit_interactions, update_prompt
 from services.prompts.parse_summary import SummaryReply, parse_summary
-from training.rl.rewards import judged
+from training.rl.rewards import judge_choice
 from training.synthesis.engines import Answer, CachedEngine
 from training.synthesis.leaks import leaks
 from training.synthesis.options import Synthesis
 from training.synthesis.prompts import guided_prompt, merge_prompt
-from training.synthesis.signals import SignalScorer, together
+from training.synthesis.signals import SignalScorer, gather_all
 from training.synthesis.source_users import User
 
 Kind = Literal["first", "streaming"]
@@ -45,13 +45,13 @@ STAGES = (
     "engine_refused",
     "rows",
 )
-"""What is counted of each kind of row, in the order it happens. Of the candidates, each is unreadable
-(no reasoning, no summary, cut off), leaked, a repetition of another, or judged."""
+"""The counters of each kind of row, in the order of the recipe. A candidate is unreadable (no reasoning, no
+summary, truncated), leaked, a repetition of another, or judged."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Rows of one user and the counts of how they came about, as `first.targets` or `users.short`."""
+    """Rows of one user and counters such as `first.targets` or `users.short`."""
 
     rows: tuple[dict[str, Any], ...] = ()
     counts: Counter[str] = field(default_factory=Counter)
@@ -59,7 +59,7 @@ class Outcome:
 
 @dataclass
 class _Task:
-    """One row to be made. Its targets are found on the way."""
+    """One row to make; its targets are selected during the recipe."""
 
     kind: Kind
     past: str | None
@@ -73,7 +73,7 @@ class _Task:
 
 
 def _cuts(size: int) -> tuple[tuple[Kind, int, int], ...]:
-    """For each row: where its events end, and where the choices that it is tested on end."""
+    """For each row: where its events end, and where the choices of its test end."""
     return (("first", size // 3, 2 * size // 3), ("streaming", 2 * size // 3, size))
 
 
@@ -92,19 +92,19 @@ class Recipe:
 
     async def rows(self, user: User) -> Outcome:
         """Raises EngineFailed when an engine ends the run."""
-        asked = self._config.history
-        history = user.history[-asked.most :]
-        if len(history) < asked.least:
+        settings = self._config.history
+        history = user.history[-settings.most :]
+        if len(history) < settings.least:
             return Outcome(counts=Counter({"users.short": 1}))
         counts, rows = Counter[str](), []
         start, past = 0, None
-        for kind, end, tested in _cuts(len(history)):
-            shown = cast("Choices", fit_interactions(history[start:end], asked.tokens))
+        for kind, end, test_end in _cuts(len(history)):
+            shown = cast("Choices", fit_interactions(history[start:end], settings.tokens))
             task = _Task(kind, past, shown, counts)
-            reply = await self._reply(task, history[:tested], end)
+            reply = await self._reply(task, history[:test_end], end)
             if reply is None:
                 break
-            rows.append(_row(task, reply, past_tokens=asked.past_tokens))
+            rows.append(_row(task, reply, past_tokens=settings.past_tokens))
             start, past = end, reply.text
         if self._config.checks.whole_users and len(rows) == 1:
             rows.clear()
@@ -120,7 +120,7 @@ class Recipe:
                 task.note("without_targets")
                 return None
             task.note("targets", len(task.targets))
-            reply = await self._written(task)
+            reply = await self._checked_summary(task)
         except EngineRejected:
             task.note("engine_refused")
             return None
@@ -130,16 +130,15 @@ class Recipe:
 
     async def _targets(self, history: Choices, start: int) -> list[ComparisonInteraction]:
         """The best predictable choices from `start` on, in their order."""
-        chosen = self._config.targets
+        settings = self._config.targets
         scores = await self._scorer.score(history, start)
-        good = [(score, place) for place, score in enumerate(scores, start) if score >= chosen.threshold]
-        best = sorted(good, key=lambda scored: (-scored[0], scored[1]))[: chosen.most]
-        return [history[place] for place in sorted(place for _, place in best)]
+        predictable = [(-score, index) for index, score in enumerate(scores, start) if score >= settings.threshold]
+        return [history[index] for index in sorted(index for _, index in sorted(predictable)[: settings.most])]
 
-    async def _written(self, task: _Task) -> SummaryReply | None:
+    async def _checked_summary(self, task: _Task) -> SummaryReply | None:
         """A summary that has passed both checks."""
         drafts = await self._drafts(task)
-        shares = await together(self._right(draft, task) for draft in drafts)
+        shares = await gather_all(self._accuracy(draft, task) for draft in drafts)
         passed = [
             (draft, share) for draft, share in zip(drafts, shares, strict=True) if share >= self._config.checks.first
         ]
@@ -151,34 +150,35 @@ class Recipe:
         if len(passed) == 1:
             reply, share = passed[0]
         else:
-            merged = await self._merged([draft for draft, _ in passed], task)
+            merged = await self._merge([draft for draft, _ in passed], task)
             if merged is None:
                 return None
-            reply, share = merged, await self._right(merged, task)
+            reply, share = merged, await self._accuracy(merged, task)
         if share < self._config.checks.second:
             task.note("failed_second_check")
             return None
         return reply
 
     async def _drafts(self, task: _Task) -> list[SummaryReply]:
-        """The teacher's usable drafts, each said once."""
+        """The teacher's usable drafts, without repetitions."""
         sampling, past_tokens = self._config.candidates, self._config.history.past_tokens
         messages = guided_prompt(task.past, task.shown, task.targets, past_tokens=past_tokens).messages
-        asked = (self._teacher.complete(messages, sampling, sample) for sample in range(sampling.count))
-        answers = await together(asked)
+        answers = await gather_all(
+            self._teacher.complete(messages, sampling, sample) for sample in range(sampling.count)
+        )
         task.note("candidates", len(answers))
         usable = [draft for answer in answers if (draft := self._usable(answer, task)) is not None]
         distinct = {draft.text: draft for draft in reversed(usable)}
         task.note("repeated", len(usable) - len(distinct))
         return list(reversed(distinct.values()))
 
-    async def _merged(self, drafts: Sequence[SummaryReply], task: _Task) -> SummaryReply | None:
+    async def _merge(self, drafts: Sequence[SummaryReply], task: _Task) -> SummaryReply | None:
         task.note("merges")
         answer = await self._teacher.complete(merge_prompt(drafts).messages, self._config.candidates)
         return self._usable(answer, task)
 
     def _usable(self, answer: Answer, task: _Task) -> SummaryReply | None:
-        """The reply read as the services read it, unless it is malformed or gives a target away."""
+        """The reply as the services parse it, unless it is malformed or reveals a target."""
         try:
             reply = parse_summary(answer.text, max_chars=self._config.candidates.max_chars)
         except EngineError:
@@ -186,13 +186,15 @@ class Recipe:
         if reply is None or not reply.reasoning or not answer.whole:
             task.note("unreadable")
             return None
-        said = f"{reply.reasoning}\n{reply.text}"
-        if leaks(said, task.targets, task.shown, past=task.past, words=self._config.checks.leak_words):
+        text = f"{reply.reasoning}\n{reply.text}"
+        if leaks(text, task.targets, task.shown, past=task.past, words=self._config.checks.leak_words):
             task.note("leaked")
             return None
         return reply
 
-    async def _right(self, reply: SummaryReply, task: _Task) -> float:
-        """Share of the targets for which the judge, who knows the summary alone, picks the user's choice."""
-        found = await together(judged(self._judge, reply.text, target.pairs()[0]) for target in task.targets)
-        return sum(probability > 0.5 for probability in found) / len(found)
+    async def _accuracy(self, reply: SummaryReply, task: _Task) -> float:
+        """Share of the targets for which the judge, by the summary alone, picks the user's choice."""
+        probabilities = await gather_all(
+            judge_choice(self._judge, reply.text, target.pairs()[0]) for target in task.targets
+        )
+        return sum(probability > 0.5 for probability in probabilities) / len(probabilities)

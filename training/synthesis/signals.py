@@ -1,8 +1,8 @@
-"""How predictable is each choice of a user from the choices before it?
+"""The predictability of each choice of a user from the choices before it.
 
-What nothing foretells cannot test a summary: a summary that misses it may be as good as one that hits it.
-`ProfileScorer` asks the fast profile and costs no call; `SequenceScorer` asks the judge, which reads the
-recent history itself.
+An unpredictable choice cannot test a summary: a wrong prediction says nothing about the summary.
+`ProfileScorer` takes the fast profile and costs no call; `SequenceScorer` asks the judge, which reads the
+recent history.
 """
 
 import asyncio
@@ -14,15 +14,15 @@ from services.engine.judge import LetterEngine
 from services.profile.fold import fold
 from services.profile.statistics import EMPTY
 from services.prompts.build import ChatMessage, chat_prompt, fit_interactions
-from training.rl.rewards import judged
+from training.rl.rewards import judge_choice
 
 Value = TypeVar("Value")
 
 
 class SignalScorer(Protocol):
     async def score(self, history: Sequence[ComparisonInteraction], start: int) -> list[float]:
-        """For each interaction from `start` on, oldest first, the probability given to what the user
-        chose by one who knows those before it; 0.5 is chance."""
+        """For each interaction from `start` on, oldest first, the probability of what the user chose, by the
+        interactions before it; 0.5 is chance."""
         ...
 
 
@@ -32,8 +32,8 @@ class ProfileScorer:
     async def score(self, history: Sequence[ComparisonInteraction], start: int) -> list[float]:
         profile, scores = EMPTY, []
         for interaction in history:
-            profile, foreseen = fold(profile, interaction)
-            scores.append(foreseen[0])
+            profile, predictions = fold(profile, interaction)
+            scores.append(predictions[0])
         return scores[start:]
 
 
@@ -45,15 +45,15 @@ class SequenceScorer:
         self._recent_tokens = recent_tokens
 
     async def score(self, history: Sequence[ComparisonInteraction], start: int) -> list[float]:
-        return await together(self._foreseen(history[:at], history[at]) for at in range(start, len(history)))
+        return await gather_all(self._probability(history[:at], history[at]) for at in range(start, len(history)))
 
-    async def _foreseen(self, earlier: Sequence[ComparisonInteraction], choice: ComparisonInteraction) -> float:
+    async def _probability(self, earlier: Sequence[ComparisonInteraction], choice: ComparisonInteraction) -> float:
         reader = _Reader(self._engine, fit_interactions(earlier, self._recent_tokens))
-        return await judged(reader, None, choice.pairs()[0])
+        return await judge_choice(reader, None, choice.pairs()[0])
 
 
 class _Reader:
-    """A LetterEngine that has read a history: the events stand before each prompt."""
+    """A LetterEngine that puts a history before each prompt."""
 
     def __init__(self, engine: LetterEngine, history: Sequence[Interaction]) -> None:
         self._engine = engine
@@ -66,8 +66,8 @@ class _Reader:
         return await self._engine.choose(prompt.messages, letters, tenant=tenant, priority=priority)
 
 
-async def together(coroutines: Iterable[Coroutine[Any, Any, Value]]) -> list[Value]:
-    """All results, in order. The first error ends the others."""
+async def gather_all(coroutines: Iterable[Coroutine[Any, Any, Value]]) -> list[Value]:
+    """All results, in order. The first error cancels the others."""
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         return await asyncio.gather(*tasks)

@@ -1,6 +1,6 @@
-"""Users to make rows from: the choices they made, oldest first, read from UPI or AlignXplore+ RL rows.
+"""The users of a synthesis run: their choices, oldest first, from UPI or AlignXplore+ RL rows.
 
-UPI's `target` is what evaluation asks for, so it is never looked at here.
+UPI's `target` is for evaluation, so it is never read here.
 """
 
 import hashlib
@@ -27,14 +27,14 @@ class User:
 
     @property
     def digest(self) -> str:
-        """Tells whether an input still holds the same user at the same place."""
+        """Detects an input whose users have changed."""
         texts = [[choice.query, choice.chosen, choice.rejected] for choice in self.history]
         return hashlib.sha256(orjson.dumps([self.uid, texts])).hexdigest()[:16]
 
 
 @dataclass
 class Users:
-    """The users of a file or folder, in its order. Iterating reads it anew."""
+    """The users of a file or folder, in its order. Each iteration reads it again."""
 
     path: Path
     limit: int | None = None
@@ -60,17 +60,17 @@ class Users:
             return self.read
         if not self.report.bytes_read or not self.read:
             return self.limit
-        found = max(self.read, round(self.read * self.report.bytes_total / self.report.bytes_read))
-        return found if self.limit is None else min(found, self.limit)
+        users = max(self.read, round(self.read * self.report.bytes_total / self.report.bytes_read))
+        return users if self.limit is None else min(users, self.limit)
 
 
 def _kind(path: Path) -> type[UserRow]:
-    looks = kind_of(sample(path))
+    detected = kind_of(sample(path))
     for kind in (RlRow, UpiRow):
-        if looks == kind.kind:
+        if detected == kind.kind:
             return kind
-    seen = f"{KINDS[looks].label} rows" if looks in KINDS else "no known kind of rows"
-    raise DatasetError(f"{path} looks like {seen}, but {RlRow.label} or {UpiRow.label} rows are wanted")
+    label = f"{KINDS[detected].label} rows" if detected in KINDS else "no known kind of rows"
+    raise DatasetError(f"{path} looks like {label}, but {RlRow.label} or {UpiRow.label} rows are wanted")
 
 
 def _user(row: UserRow) -> User:

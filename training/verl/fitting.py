@@ -1,7 +1,7 @@
-"""The update prompt within a number of tokens: the oldest interactions are left out, whole.
+"""Fits the update prompt into a number of tokens: it drops the oldest interactions.
 
-Cutting the tokens of a finished prompt at its left, as trainers do, removes the instruction and keeps
-the oldest events' tails. So the prompt is made anew from fewer events until it fits.
+Truncating a prompt on the left, as trainers do, removes the instruction and keeps the tails of the oldest
+events. So the prompt is built again from fewer events until it fits.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,26 +16,26 @@ Count = Callable[[Sequence[ChatMessage]], int]
 LEAST_TOKENS: Final = 64
 """Below this the latest event is not shortened further."""
 _TEMPLATE_TOKENS: Final = 8
-"""Of a message's frame in a chat template, rather too many."""
+"""Of a message's frame in a chat template, an upper estimate."""
 
 
-def estimated(messages: Sequence[ChatMessage]) -> int:
-    """Tokens of messages without a tokenizer: rather too many than too few."""
+def estimate(messages: Sequence[ChatMessage]) -> int:
+    """An upper estimate of the tokens of messages, without a tokenizer."""
     return sum(estimate_tokens(message["content"]) + _TEMPLATE_TOKENS for message in messages) + _TEMPLATE_TOKENS
 
 
-def fitted_prompt(
+def fit_prompt(
     past: str | None, history: Sequence[Interaction], *, past_tokens: int, limit: int, count: Count
 ) -> tuple[list[ChatMessage], Sequence[Interaction]]:
     """Messages of at most `limit` tokens by `count`, and the interactions they show.
 
     Raises ValueError when the instruction and the past summary alone take the limit.
     """
-    kept, budget = history, limit
+    events, budget = history, limit
     while True:
-        messages = update_prompt(past, kept, past_tokens=past_tokens).messages
+        messages = update_prompt(past, events, past_tokens=past_tokens).messages
         if count(messages) <= limit:
-            return messages, kept
+            return messages, events
         if budget < LEAST_TOKENS:
             raise ValueError(f"a prompt of {limit} tokens holds the instruction and the past summary, but no event")
-        kept, budget = fit_interactions(kept, budget), budget * 4 // 5
+        events, budget = fit_interactions(events, budget), budget * 4 // 5

@@ -1,16 +1,14 @@
-"""RL rows of AlignXplore+ become the two parquet files that verl reads.
+"""Converts RL rows of AlignXplore+ to the two parquet files that verl reads.
 
-    python -m training.verl.make_parquet rl.jsonl --out data/rl --tokenizer Qwen/Qwen3-8B
+    python -m training.verl.make_parquet training/configs/full/verl_parquet.toml data=rl.jsonl
 
 A row {"uid", "history": [{"query", "chosen", "rejected"}, …], "mid_position": m} gives the prompt of
 stage 1 (history[:m]) and, beside it, what the loop needs later: the target history[m], the second
 part history[m:-1] and its target history[-1]. Users, not rows, are split into train and val, by a
-hash of the uid. Rows pass through one by one, so a file may be larger than the memory. Where a history
-is too long its oldest interactions are left out, by an estimate that counts rather too many tokens,
-or exactly with --tokenizer.
+hash of the uid. Rows are converted one by one, so a file may be larger than the memory. A history that is
+too long loses its oldest interactions, by an estimate that overcounts tokens, or exactly with `tokenizer`.
 """
 
-import argparse
 import hashlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,16 +23,17 @@ import pyarrow.parquet as pq
 from alignx.schemas.interactions import ComparisonInteraction, Interaction
 from alignx.schemas.items import item_text
 from services.prompts.build import ChatMessage
+from training.config import Fraction, PositiveInt, Section, run_script
 from training.data.formats import RlRow
 from training.data.reading import ReadReport, read
-from training.exceptions import DatasetError, TrainingError
-from training.verl.fitting import Count, estimated, fitted_prompt
+from training.exceptions import DatasetError
+from training.verl.fitting import Count, estimate, fit_prompt
 
 Split = Literal["train", "val"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "val")
 DATA_SOURCE: Final = "alignxplore-plus"
 BATCH: Final = 256
-"""Rows of a parquet row group, and the most that are held at once."""
+"""Rows of a parquet row group, and the most in memory."""
 _TRIPLE = pa.struct([("query", pa.string()), ("chosen", pa.string()), ("rejected", pa.string())])
 SCHEMA: Final = pa.schema(
     [
@@ -58,11 +57,31 @@ SCHEMA: Final = pa.schema(
 )
 
 
+class ParquetConfig(Section):
+    stage: Literal["verl_parquet"]
+    data: Path
+    """File or folder of rows: uid, history, mid_position."""
+    output: Path
+    """Folder of train.parquet and val.parquet."""
+    val_share: Fraction = 0.02
+    """Share of the users for validation."""
+    prompt_tokens: PositiveInt = 8192
+    past_tokens: PositiveInt = 1024
+    tokenizer: str | None = None
+    """Checkpoint whose tokenizer counts the tokens; default: an estimate, which overcounts."""
+    malformed: Literal["skip", "fatal"] = "skip"
+    """Whether a malformed row is shown and left out, or ends the run."""
+
+    def limits(self) -> "Limits":
+        count = tokenizer_count(self.tokenizer) if self.tokenizer else estimate
+        return Limits(self.prompt_tokens, self.past_tokens, count)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     prompt_tokens: int = 8192
     past_tokens: int = 1024
-    count: Count = estimated
+    count: Count = estimate
 
 
 @dataclass(slots=True)
@@ -80,10 +99,10 @@ def verl_row(row: RlRow, index: int, split: Split, limits: Limits) -> tuple[dict
     """
     past, count, room = limits.past_tokens, limits.count, limits.prompt_tokens
     first = [triple.comparison() for triple in row.first]
-    prompt, shown = fitted_prompt(None, first, past_tokens=past, limit=room, count=count)
+    prompt, shown = fit_prompt(None, first, past_tokens=past, limit=room, count=count)
     second = [triple.comparison() for triple in row.second]
     # The loop fits stage 2 again, exactly, once it knows the past summary.
-    _, later = fitted_prompt(None, second, past_tokens=past, limit=room - past, count=count)
+    _, later = fit_prompt(None, second, past_tokens=past, limit=room - past, count=count)
     info = {
         "index": index,
         "split": split,
@@ -91,13 +110,13 @@ def verl_row(row: RlRow, index: int, split: Split, limits: Limits) -> tuple[dict
         "later": [_triple(event) for event in later],
         "target2": _triple(row.target().comparison()),
     }
-    made = {
+    columns = {
         "data_source": DATA_SOURCE,
         "prompt": list(prompt),
         "reward_model": {"style": "judge", "ground_truth": ""},
         "extra_info": info,
     }
-    return made, len(shown) + len(later) < len(first) + len(second)
+    return columns, len(shown) + len(later) < len(first) + len(second)
 
 
 def _triple(event: Interaction) -> dict[str, str]:
@@ -107,34 +126,25 @@ def _triple(event: Interaction) -> dict[str, str]:
 
 def split_of(uid: str, val_share: float) -> Split:
     """The same for all rows of a user, in every run."""
-    place = int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8]) / 2**64
-    return "val" if place < val_share else "train"
+    position = int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8]) / 2**64
+    return "val" if position < val_share else "train"
 
 
-def write(
-    source: Path,
-    out: Path,
-    *,
-    val_share: float = 0.02,
-    malformed: Literal["skip", "fatal"] = "skip",
-    limits: Limits | None = None,
-    report: ReadReport | None = None,
-) -> Counts:
-    """Writes train.parquet and val.parquet into `out`; both appear at the end or not at all.
+def write(config: ParquetConfig, report: ReadReport) -> Counts:
+    """Writes train.parquet and val.parquet to `output`; both appear at the end or not at all.
 
-    Raises DatasetError: what `training.data.reading.read` says of `source`, a split without a row, a
-    limit that holds no interaction.
+    Raises DatasetError: the errors of `training.data.reading.read`, a split without a row, a limit that
+    holds no interaction.
     """
-    rows = read(source, RlRow, malformed=malformed, report=report)
-    counts = Counts()
+    rows, counts, out = read(config.data, RlRow, malformed=config.malformed, report=report), Counts(), config.output
     out.mkdir(parents=True, exist_ok=True)
     unfinished = {split: out / f".{split}.parquet.unfinished" for split in SPLITS}
     try:
         with ExitStack() as stack:
             writers = {split: stack.enter_context(pq.ParquetWriter(unfinished[split], SCHEMA)) for split in SPLITS}
-            _fill(writers, _made(rows, val_share, limits or Limits(), counts))
+            _fill(writers, _verl_rows(rows, config, counts))
         if empty := [split for split in SPLITS if not getattr(counts, split)]:
-            raise DatasetError(f"{source}: gives no row for {' and '.join(empty)}; set --val-share otherwise")
+            raise DatasetError(f"{config.data}: gives no row for {' and '.join(empty)}; set another val_share")
         for split, path in unfinished.items():
             path.replace(out / f"{split}.parquet")
     finally:
@@ -143,18 +153,17 @@ def write(
     return counts
 
 
-def _made(
-    rows: Iterable[RlRow], val_share: float, limits: Limits, counts: Counts
-) -> Iterator[tuple[Split, dict[str, Any]]]:
+def _verl_rows(rows: Iterable[RlRow], config: ParquetConfig, counts: Counts) -> Iterator[tuple[Split, dict[str, Any]]]:
+    limits = config.limits()
     for index, row in enumerate(rows):
-        split = split_of(row.uid or f"row {index}", val_share)
+        split = split_of(row.uid or f"row {index}", config.val_share)
         try:
-            made, shortened = verl_row(row, index, split, limits)
+            columns, shortened = verl_row(row, index, split, limits)
         except ValueError as error:
-            raise DatasetError(f"--prompt-tokens: {error}") from error
+            raise DatasetError(f"prompt_tokens: {error}") from error
         setattr(counts, split, getattr(counts, split) + 1)
         counts.shortened += shortened
-        yield split, made
+        yield split, columns
 
 
 def _fill(writers: dict[Split, Any], rows: Iterable[tuple[Split, dict[str, Any]]]) -> None:
@@ -164,14 +173,14 @@ def _fill(writers: dict[Split, Any], rows: Iterable[tuple[Split, dict[str, Any]]
         if len(waiting[split]) == BATCH:
             writers[split].write_table(pa.Table.from_pylist(waiting[split], SCHEMA))
             waiting[split].clear()
-    for split, left in waiting.items():
-        if left:
-            writers[split].write_table(pa.Table.from_pylist(left, SCHEMA))
+    for split, rest in waiting.items():
+        if rest:
+            writers[split].write_table(pa.Table.from_pylist(rest, SCHEMA))
 
 
 def tokenizer_count(path: str) -> Count:
     """Counts with a checkpoint's own tokenizer and chat template."""
-    from transformers import AutoTokenizer  # without --tokenizer the script needs no such package
+    from transformers import AutoTokenizer  # the estimate needs no such package
 
     tokenizer = AutoTokenizer.from_pretrained(path)
 
@@ -182,30 +191,20 @@ def tokenizer_count(path: str) -> Count:
     return count
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Make verl's parquet files from RL rows of AlignXplore+.")
-    parser.add_argument("rows", type=Path, help="file or folder: uid, history, mid_position")
-    parser.add_argument("--out", type=Path, required=True, help="folder of train.parquet and val.parquet")
-    parser.add_argument("--val-share", type=float, default=0.02, help="share of the users kept for validation")
-    parser.add_argument("--prompt-tokens", type=int, default=8192)
-    parser.add_argument("--past-tokens", type=int, default=1024)
-    parser.add_argument("--tokenizer", help="checkpoint to count tokens with; default: an estimate, too high")
-    parser.add_argument("--malformed", choices=("skip", "fatal"), default="skip")
-    given = parser.parse_args(arguments)
-    count = tokenizer_count(given.tokenizer) if given.tokenizer else estimated
-    limits, report = Limits(given.prompt_tokens, given.past_tokens, count), ReadReport()
-    try:
-        options: dict[str, Any] = {"val_share": given.val_share, "malformed": given.malformed}
-        counts = write(given.rows, given.out, limits=limits, report=report, **options)
-    except TrainingError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from error
+def make_parquet(config: ParquetConfig) -> None:
+    """Converts RL rows of AlignXplore+ to verl's parquet files."""
+    report = ReadReport()
+    counts = write(config, report)
     for bad in report.examples:
-        print(f"{given.rows}, {bad.place}: left out: {bad.reason}", file=sys.stderr)
+        print(f"{config.data}, {bad.place}: left out: {bad.reason}", file=sys.stderr)
     print(
-        f"{given.out}: {counts.train} users to train on, {counts.val} to validate on; "
+        f"{config.output}: {counts.train} users to train on, {counts.val} to validate on; "
         f"{counts.shortened} lost their oldest interactions, {report.left_out} rows were malformed"
     )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    run_script(ParquetConfig, make_parquet, arguments)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ settings=(
     # the plugin
     actor_rollout_ref.model.external_lib=training.verl.two_stage
     actor_rollout_ref.rollout.agent.default_agent_loop=two_stage
-    algorithm.adv_estimator=given
+    algorithm.adv_estimator=own_score
     trainer.use_v1=true
     trainer.v1.trainer_mode=sync
     "+two_stage.judge_url=$JUDGE_URL"

@@ -1,12 +1,12 @@
 """Two-stage streaming GRPO (AlignXplore+) as a verl plugin: no trainer is changed.
 
 Of each user the loop samples `n` summaries of the first part of the history, picks one at random,
-shows it as the past summary with the second part, and samples `n` more. The judge says how likely
-each summary makes the user's next choice; training/rl/rewards.py couples the two stages and normalises
-each. All 2n replies go back to verl as rows of one update, each with the advantage it was given.
+shows it as the past summary with the second part, and samples `n` more. The judge gives the probability
+of the user's next choice by each summary; training/rl/rewards.py couples the two stages and normalizes
+each. All 2n replies go back to verl as rows of one update, each with its own advantage.
 
 verl finds three names here once `actor_rollout_ref.model.external_lib=training.verl.two_stage` is set
-(training/verl/run.sh does): the agent loop `two_stage`, the advantage estimator `given`, and, under
+(training/verl/run.sh does): the agent loop `two_stage`, the advantage estimator `own_score`, and, under
 the key `two_stage` of the run's configuration, `Settings`. rollout.n stays 1: the loop samples.
 """
 
@@ -32,11 +32,11 @@ from services.prompts.build import ChatMessage
 from training.config import Fraction, PositiveInt, Section
 from training.data.formats import Triple
 from training.rl.rewards import Reward, couple, group_advantages, scored_answer, selection_rewards
-from training.verl.fitting import fitted_prompt
+from training.verl.fitting import fit_prompt
 from training.verl.letter_choices import letters_at
 
 TRAIN: Final = "train"
-"""The split whose rows are learned from; of any other, one reply a stage is scored as it is."""
+"""The split to train on; for any other, one reply a stage is scored without coupling."""
 _TAIL: Final = 8
 """Tokens at the end of a prompt, enough for a tag in any spelling."""
 
@@ -67,8 +67,8 @@ class Settings(Section):
     """Of the picks, together with the row and the step."""
 
 
-@register_adv_est("given")  # type: ignore[untyped-decorator]
-def given(
+@register_adv_est("own_score")  # type: ignore[untyped-decorator]
+def own_score_advantages(
     token_level_rewards: torch.Tensor, response_mask: torch.Tensor, **_: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Advantages and returns, rows by tokens: each row's only reward, at every token of its reply."""
@@ -144,7 +144,7 @@ class TwoStage(AgentLoopBase):  # type: ignore[misc]  # verl has no types here
         pick = self._pick(n, info["index"], row.get("global_steps", 0))
         messages = await self._second_prompt(first.summary(pick), info["later"])
         second = await sample(messages, target=info["target2"])
-        coupled = self._coupled(first, second, pick) if learning else first.totals
+        coupled = self._couple(first, second, pick) if learning else first.totals
         rows = []
         for number, stage, totals in ((1, first, coupled), (2, second, second.totals)):
             scores = group_advantages(totals, divide_by_std=self.settings.divide_by_std) if learning else totals
@@ -154,7 +154,7 @@ class TwoStage(AgentLoopBase):  # type: ignore[misc]  # verl has no types here
     def _pick(self, n: int, *place: Any) -> int:
         return random.Random(f"{self.settings.seed}/{place}").randrange(n)
 
-    def _coupled(self, first: Stage, second: Stage, pick: int) -> list[float]:
+    def _couple(self, first: Stage, second: Stage, pick: int) -> list[float]:
         unpicked, weight = self.settings.unpicked, self.settings.weight
         if unpicked == "running-mean":
             unpicked = weight * statistics.fmean(self.recent)
@@ -167,12 +167,12 @@ class TwoStage(AgentLoopBase):  # type: ignore[misc]  # verl has no types here
         def count(messages: Sequence[ChatMessage]) -> int:
             return len(self.continuous_token_builder.build_initial_tokens(list(messages), tools=None))
 
-        def fitted() -> list[ChatMessage]:
+        def fit() -> list[ChatMessage]:
             limit, past_tokens = int(self.rollout_config.prompt_length), self.settings.past_tokens
             history = [Triple.model_validate(triple).comparison() for triple in later]
-            return fitted_prompt(past or None, history, past_tokens=past_tokens, limit=limit, count=count)[0]
+            return fit_prompt(past or None, history, past_tokens=past_tokens, limit=limit, count=count)[0]
 
-        return await asyncio.to_thread(fitted)
+        return await asyncio.to_thread(fit)
 
     async def _stage(
         self, messages: list[ChatMessage], *, target: Mapping[str, Any], sampling_params: dict[str, Any], n: int
@@ -193,7 +193,7 @@ class TwoStage(AgentLoopBase):  # type: ignore[misc]  # verl has no types here
         replies = [self.tokenizer.decode(self._kept(output), skip_special_tokens=True) for output in outputs]
         pair = Pair(target["query"] or "", target["chosen"], target["rejected"])
         opened = self.tokenizer.decode(prompt_ids[-_TAIL:]).rstrip().endswith("<think>")
-        rewards = await selection_rewards(self.judge, replies, [pair] * n, binary=False, opened=opened)
+        rewards = await selection_rewards(self.judge, replies, [pair] * n, opened=opened)
         return Stage(prompt_ids, outputs, replies, rewards, timing["generate"], opened)
 
     def _kept(self, output: Any) -> list[int]:

@@ -15,11 +15,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3
 
 from tests.unit.training.nano import write_nano
 from tests.unit.training.small_runs import SFT, losses, sft_row, write_config, write_rows
-from training import checkpoint
-from training.checkpoint import MARKER, SAVING, last_whole, run_dir, save
+from training import checkpoint, trainer
+from training.checkpoint import MARKER, SAVING, latest_checkpoint, run_dir, save
 from training.config import load
 from training.exceptions import CheckpointError
 from training.sft import SftConfig, sft
+from training.trainer import StageTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of TRL and transformers about their own futures
 
@@ -119,9 +120,9 @@ def test_only_marked_checkpoints_count_and_the_others_go(tmp_path: Path):
         (tmp_path / name).mkdir(parents=True)
     for name in ("checkpoint-2", "checkpoint-10"):
         (tmp_path / name / MARKER).touch()
-    assert last_whole(tmp_path) == tmp_path / "checkpoint-10"
+    assert latest_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-2", "checkpoint-10", "checkpoint-notes"}
-    assert last_whole(tmp_path / "none") is None
+    assert latest_checkpoint(tmp_path / "none") is None
 
 
 def test_a_run_killed_while_it_saves_resumes_from_the_checkpoint_before(
@@ -131,20 +132,20 @@ def test_a_run_killed_while_it_saves_resumes_from_the_checkpoint_before(
     straight = load(path, SftConfig, ["run.save_every=2"])
     sft(straight)
     config = load(write_config(tmp_path / "killed", SFT, model=base, data=rows), SftConfig, ["run.save_every=2"])
-    complete = checkpoint._complete
+    commit = trainer.commit
 
-    def dying(fresh: Path, place: Path) -> None:
-        if place.name == "checkpoint-4":
+    def dying(fresh: Path, path: Path) -> None:
+        if path.name == "checkpoint-4":
             os.kill(os.getpid(), signal.SIGKILL)
-        complete(fresh, place)
+        commit(fresh, path)
 
-    monkeypatch.setattr(checkpoint, "_complete", dying)
+    monkeypatch.setattr(trainer, "commit", dying)
     assert os.WTERMSIG(in_child(lambda: sft(config))) == signal.SIGKILL
     monkeypatch.undo()
     folder = run_dir(config.run.output)
     assert (folder / SAVING / "checkpoint-4").exists()
     assert not config.run.output.exists()
-    assert last_whole(folder) == folder / "checkpoint-2"
+    assert latest_checkpoint(folder) == folder / "checkpoint-2"
     sft(config)
     assert losses(config.run.output) == pytest.approx(losses(straight.run.output), abs=1e-6)
 
@@ -157,20 +158,20 @@ def test_a_full_disk_ends_a_run_with_a_clear_sentence_and_the_last_whole_checkpo
 
     def onto_a_full_disk() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        full = checkpoint.WholeCheckpoints._save_checkpoint
+        save_checkpoint = StageTrainer._save_checkpoint
 
         def saving(self: Any, model: Any, trial: Any) -> None:
             if self.state.global_step == 4:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-            full(self, model, trial)
+            save_checkpoint(self, model, trial)
 
-        checkpoint.WholeCheckpoints._save_checkpoint = saving
+        StageTrainer._save_checkpoint = saving
         with pytest.raises(CheckpointError, match="checkpoint-4: the checkpoint could not be written"):
             sft(config)
 
     assert in_child(onto_a_full_disk) == 0
     assert sorted(path.name for path in folder.glob("checkpoint-*")) == ["checkpoint-2"]
-    assert last_whole(folder) == folder / "checkpoint-2"
+    assert latest_checkpoint(folder) == folder / "checkpoint-2"
     assert not config.run.output.exists()
 
 
@@ -178,7 +179,7 @@ def test_resuming_under_another_configuration_is_refused_with_the_fields(
     tmp_path: Path, base: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
 ):
     path = write_config(tmp_path, SFT, model=base, data=rows)
-    monkeypatch.setattr(checkpoint.WholeCheckpoints, "finish", lambda *_, **__: None)
+    monkeypatch.setattr(StageTrainer, "save_finished", lambda *_, **__: None)
     sft(load(path, SftConfig, ["optim.max_steps=3", "run.save_every=2"]))
     with pytest.raises(CheckpointError, match=r"these differ: optim.batch, optim.max_steps"):
         sft(load(path, SftConfig, ["optim.batch=4"]))

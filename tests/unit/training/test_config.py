@@ -10,9 +10,11 @@ from training.corpus.make import CorpusConfig
 from training.dpo import DpoConfig
 from training.exceptions import ConfigError
 from training.grpo import GrpoConfig
+from training.init_checkpoint import InitConfig
 from training.sft import SftConfig
 from training.synthesis.options import Synthesis
 from training.tokenizer import TokenizerConfig
+from training.verl.make_parquet import ParquetConfig
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = ROOT / "training" / "configs"
@@ -23,6 +25,8 @@ KINDS = {
     "corpus": CorpusConfig,
     "tokenizer": TokenizerConfig,
     "synthesize": Synthesis,
+    "init_checkpoint": InitConfig,
+    "verl_parquet": ParquetConfig,
 }
 SHIPPED = sorted(CONFIGS.rglob("*.toml"))
 NANO = CONFIGS / "nano" / "dpo_ica.toml"

@@ -16,7 +16,7 @@ from tests.unit.training.small_runs import DPO, alignx_row, losses, sft_row, wri
 from training.checkpoint import run_dir
 from training.config import load
 from training.data.formats import AlignXRow, interactions
-from training.data.preference_pairs import AlignXEncoder, asked, directed, evidence
+from training.data.preference_pairs import AlignXEncoder, pair_prompt, select_directions, select_history
 from training.dpo import DpoConfig, dpo
 from training.exceptions import DatasetError
 from training.progress import Progress
@@ -71,7 +71,7 @@ def row(*pairs: dict[str, Any], direction: list[float] | None = None) -> AlignXR
 
 def test_ica_shows_the_choices_as_served():
     shown = row(compared(1), compared(2))
-    assert asked(shown, evidence(shown, shown="comparisons", most=16, tokens=4000), "ica") == [
+    assert pair_prompt(shown, select_history(shown, shown="comparisons", most=16, tokens=4000), "ica") == [
         {"role": "system", "content": CHAT_SYSTEM["ica"]},
         {
             "role": "user",
@@ -88,7 +88,7 @@ def test_ica_shows_the_choices_as_served():
 
 
 def test_ica_shows_description_and_posts_when_told_to():
-    assert [event.type for event in evidence(row(compared(1)), shown="all", most=9, tokens=4000)] == [
+    assert [event.type for event in select_history(row(compared(1)), shown="all", most=9, tokens=4000)] == [
         "demographic",
         "post",
         "comparison",
@@ -97,12 +97,12 @@ def test_ica_shows_description_and_posts_when_told_to():
 
 def test_ica_drops_the_oldest_and_keeps_the_instruction():
     many = row(*(compared(number) for number in range(40)))
-    assert [event.query for event in evidence(many, shown="comparisons", most=3, tokens=4000)] == [
+    assert [event.query for event in select_history(many, shown="comparisons", most=3, tokens=4000)] == [
         "question 37",
         "question 38",
         "question 39",
     ]
-    few = evidence(many, shown="comparisons", most=40, tokens=100)
+    few = select_history(many, shown="comparisons", most=40, tokens=100)
     assert 0 < len(few) < 5
     assert few[-1].query == "question 39"
 
@@ -114,7 +114,7 @@ def test_pba_names_the_mean_direction_and_nothing_of_the_texts():
         compared(2, vector(d0=0.2, d1=0, d2=0.1, d3=0.45)),
         direction=vector(d9=1),
     )
-    messages = asked(shown, directed(shown, most=16), "pba")
+    messages = pair_prompt(shown, select_directions(shown, most=16), "pba")
     assert messages is not None
     assert messages[0] == {"role": "system", "content": CHAT_SYSTEM["pba"]}
     named = f"{DIMENSIONS[0].positive}; {DIMENSIONS[1].negative}"  # means .6, 0, .55, .575
@@ -123,14 +123,16 @@ def test_pba_names_the_mean_direction_and_nothing_of_the_texts():
 
 def test_pba_keeps_the_most_extreme_dimension_when_all_are_neutral():
     shown = row(compared(1, vector(d4=0.55, d8=0.41)))
-    messages = asked(shown, directed(shown, most=16), "pba")
+    messages = pair_prompt(shown, select_directions(shown, most=16), "pba")
     assert messages is not None
     assert DIMENSIONS[8].negative in messages[1]["content"]
 
 
 def test_pba_falls_back_on_the_rows_own_direction_and_on_it_alone():
-    assert [event.directions[9] for event in directed(row(compared(1), direction=vector(d9=1)), most=16)] == [1]
-    assert directed(row(compared(1)), most=16) == []
+    assert [event.directions[9] for event in select_directions(row(compared(1), direction=vector(d9=1)), most=16)] == [
+        1
+    ]
+    assert select_directions(row(compared(1)), most=16) == []
 
 
 def test_a_row_that_shows_nothing_of_its_user_is_left_out_and_takes_nothing_from_the_row_before(base: Path):

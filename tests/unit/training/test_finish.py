@@ -26,7 +26,7 @@ from tests.unit.training.small_runs import (
     write_config,
     write_rows,
 )
-from training import dpo, model_card, sft
+from training import dpo, finish, sft
 from training.checkpoint import MARKER, run_dir, save
 from training.progress import Progress
 
@@ -119,7 +119,7 @@ def test_a_card_that_cannot_be_made_leaves_the_weights(
     error: Exception,
     caplog: pytest.LogCaptureFixture,
 ):
-    monkeypatch.setattr(model_card, "_libraries", fails(error))
+    monkeypatch.setattr(finish, "_libraries", fails(error))
     out = run(stage, *SHORT)
     assert_trained(out, base)
     assert not (out / "README.md").exists()
@@ -256,4 +256,4 @@ def test_a_model_that_cannot_be_saved_is_told_before_the_first_step(
     told = capsys.readouterr()
     assert f"a checkpoint of {odd} cannot be written: GenerationConfig is invalid" in told.err
     assert "1/6" not in told.out
-    assert not list(run_dir(tmp_path / "out").glob(".rehearsal-*"))
+    assert not list(run_dir(tmp_path / "out").glob(".save-check-*"))

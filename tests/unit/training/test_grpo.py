@@ -102,17 +102,17 @@ def configured(tmp_path: Path, model: Path, data: dict[str, Path]) -> Callable[.
 def formed(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
     """A random model never writes the form of an answer; so three of four replies are given it, and the words
     without which they are no summary."""
-    tokenizer, write = AutoTokenizer.from_pretrained(model), policy.write
+    tokenizer, write = AutoTokenizer.from_pretrained(model), policy.generate_replies
     form = tokenizer.encode("<think>a</think>The user likes")
 
     def writes(*given: Any) -> list[list[int]]:
-        end = given[3].ends[0]
+        end = given[3].end_tokens[0]
         return [
             [*form, *(token for token in reply if token != end), end] if index % 4 else reply
             for index, reply in enumerate(write(*given))
         ]
 
-    monkeypatch.setattr(policy, "write", writes)
+    monkeypatch.setattr(policy, "generate_replies", writes)
 
 
 @pytest.mark.parametrize("reward", REWARDS)
@@ -157,7 +157,7 @@ class Unclosable(RemoteJudge):
 def test_a_judge_that_cannot_be_closed_leaves_the_weights(
     configured: Callable[..., GrpoConfig], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(stage, "judge_of", lambda *_: Unclosable())
+    monkeypatch.setattr(stage, "open_judge", lambda *_: Unclosable())
     config = configured("jud", "optim.max_steps=1")
     found = grpo(config)
     assert found == json.loads((run_dir(config.run.output) / "metrics.json").read_text())

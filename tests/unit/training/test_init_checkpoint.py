@@ -41,8 +41,9 @@ print(json.dumps({
 def test_the_checkpoint_is_small_and_speaks_the_wire(tmp_path: Path) -> None:
     assert PYTHON.exists(), "the engine's environment .venv-engine is missing; `make test` makes it"
     out = tmp_path / "models" / "tiny"
+    command = [PYTHON, "-m", "training.init_checkpoint", "training/configs/init_checkpoint.toml", f"output={out}"]
     for _ in range(2):  # the second replaces the first
-        subprocess.run([PYTHON, "-m", "training.init_checkpoint", "--out", out], cwd=ROOT, check=True, timeout=300)
+        subprocess.run(command, cwd=ROOT, check=True, timeout=300)
     assert sum(path.stat().st_size for path in out.iterdir()) < 8_000_000
     assert [path.name for path in out.parent.iterdir()] == ["tiny"]
     assert "random" in (out / "README.md").read_text()

@@ -14,8 +14,8 @@ from tests.unit.training.nano import write_nano
 from training.checkpoint import run_dir
 from training.config import Data, Model, Optim, Run, Stage
 from training.exceptions import CheckpointError
-from training.judges import ANSWERS, Judge, RemoteJudge, judge_of
-from training.rl.rewards import judged
+from training.judges import ANSWERS, Judge, RemoteJudge, open_judge
+from training.rl.rewards import judge_choice
 from training.speed.local_engine import LocalEngine
 from training.synthesis.options import EngineAt
 
@@ -38,19 +38,19 @@ def test_in_process_it_is_the_base_model_apart_and_frozen(tmp_path: Path) -> Non
         write_nano(tmp_path / name, hidden=16, seed=seed, spread=0.5) for seed, name in enumerate(("base", "other"))
     )
     config = stage(tmp_path, str(base))
-    found = [judge_of(judge, config, CPU) for judge in (Judge(), Judge(path=str(other)))]
+    found = [open_judge(judge, config, CPU) for judge in (Judge(), Judge(path=str(other)))]
     assert all(isinstance(engine, LocalEngine) for engine in found)
     assert not any(weight.requires_grad for engine in found for weight in engine.model.parameters())
     assert all(engine.autocast for engine in found)
-    assert not judge_of(Judge(precision="fp32"), config, CPU).autocast
-    own, others = (asyncio.run(judged(engine, "Likes tea.", PAIR)) for engine in found)
-    assert own == pytest.approx(asyncio.run(judged(LocalEngine.load(base, autocast=True), "Likes tea.", PAIR)))
+    assert not open_judge(Judge(precision="fp32"), config, CPU).autocast
+    own, others = (asyncio.run(judge_choice(engine, "Likes tea.", PAIR)) for engine in found)
+    assert own == pytest.approx(asyncio.run(judge_choice(LocalEngine.load(base, autocast=True), "Likes tea.", PAIR)))
     assert own != pytest.approx(others)
 
 
 def test_a_judge_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"judge\.path: .*nowhere"):
-        judge_of(Judge(path=str(tmp_path / "nowhere")), stage(tmp_path, "base"), CPU)
+        open_judge(Judge(path=str(tmp_path / "nowhere")), stage(tmp_path, "base"), CPU)
 
 
 def test_an_engine_elsewhere_is_asked_once(tmp_path: Path) -> None:
@@ -81,9 +81,10 @@ def test_an_engine_elsewhere_is_asked_once(tmp_path: Path) -> None:
             url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
             found = []
             for _ in range(2):
-                engine = judge_of(Judge(engine=EngineAt(url=url)), stage(tmp_path, "base"), CPU)
+                engine = open_judge(Judge(engine=EngineAt(url=url)), stage(tmp_path, "base"), CPU)
                 assert isinstance(engine, RemoteJudge)
-                found += await asyncio.gather(*(judged(engine, text, PAIR) for text in ("Likes tea.", "Likes it hot.")))
+                summaries = ("Likes tea.", "Likes it hot.")
+                found += await asyncio.gather(*(judge_choice(engine, text, PAIR) for text in summaries))
                 await engine.aclose()
             return found
         finally:

@@ -13,13 +13,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.unit.training.nano import write_nano
 from tests.unit.training.small_runs import SFT, alignx_row, losses, sft_row, write_config, write_rows
 from training.checkpoint import MARKER, run_dir
-from training.config import load
+from training.config import Data, load
 from training.data.formats import SftRow
-from training.data.tokens import IGNORED, SftEncoder, tokenised
+from training.data.tokens import SftEncoder, tokenize
 from training.exceptions import CheckpointError, DatasetError
 from training.progress import Progress
 from training.sft import SftConfig, main, sft
 from training.speed.batches import Bucketed, Collator
+from training.speed.prefix_sharing import IGNORED
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of TRL and transformers about their own futures
 
@@ -90,11 +91,12 @@ def test_tokens_are_made_once_for_data_tokenizer_and_settings(
 ):
     tokenizer = AutoTokenizer.from_pretrained(base)
     encoder = SftEncoder(tokenizer, max_length=2048, completion_only=True)
-    first = tokenised([rows], encoder, tmp_path)
-    assert tokenised([rows], encoder, tmp_path)[5] == first[5]
+    data = Data(train=(rows,))
+    first = tokenize(data, encoder, tmp_path)
+    assert tokenize(data, encoder, tmp_path)[5] == first[5]
     assert capsys.readouterr().out.count("tokenised") == 1
-    assert len(tokenised([rows], encoder, tmp_path, limit=7)) == 7
-    tokenised([rows], SftEncoder(tokenizer, max_length=2048, completion_only=False), tmp_path)
+    assert len(tokenize(Data(train=(rows,), limit=7), encoder, tmp_path)) == 7
+    tokenize(data, SftEncoder(tokenizer, max_length=2048, completion_only=False), tmp_path)
     assert len(list(tmp_path.glob("*.arrow"))) == 3
 
 
@@ -154,10 +156,10 @@ def test_the_first_loss_is_the_models_own(config: Path, base: Path, rows: Path, 
         total += model(ids, labels=labels).loss.item() * len(reply)
         count += len(reply)
     assert found["history"][0]["loss"] == pytest.approx(total / count, rel=1e-5)
-    assert found["tokens"] == sum(len(row["input_ids"]) for row in tokenised_rows(tmp_path))
+    assert found["tokens"] == sum(len(row["input_ids"]) for row in token_rows(tmp_path))
 
 
-def tokenised_rows(folder: Path) -> list[dict[str, list[int]]]:
+def token_rows(folder: Path) -> list[dict[str, list[int]]]:
     from datasets import Dataset
 
     (path,) = (folder / "tokens").glob("*.arrow")

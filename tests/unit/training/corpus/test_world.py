@@ -5,8 +5,8 @@ import random
 import pytest
 
 from training.corpus import teacher
-from training.corpus.ceiling import accuracies, foreseen
-from training.corpus.lexicon import DIRECTED_TOPICS, PHRASES, coined, phrasings, split_of, topics
+from training.corpus.ceiling import accuracies, score
+from training.corpus.lexicon import DIRECTED_TOPICS, PHRASES, coin_word, phrasings, split_of, topics
 from training.corpus.personas import STYLE_DIRECTIONS, STYLES, TRAITS, Persona, opposite, persona
 from training.corpus.simulate_choices import answer, any_style, choice, history, sign, style_choice
 from training.corpus.teacher import Findings, Tally, infer, read
@@ -20,7 +20,7 @@ def test_the_halves_of_the_world_share_no_topic_and_no_phrasing() -> None:
         assert heldout, kind
         assert not train & heldout
     rng = random.Random(0)
-    assert {split_of(coined(rng, "heldout")) for _ in range(50)} == {"heldout"}
+    assert {split_of(coin_word(rng, "heldout")) for _ in range(50)} == {"heldout"}
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -127,11 +127,11 @@ def test_a_summary_can_be_read_back(seed: int) -> None:
 
 def test_a_forgetful_teacher_still_says_something() -> None:
     findings = Findings(clear=("brief",), tends=("formal",), likes=("law",), may_dislike=("music",))
-    said = [findings.kept(random.Random(seed), 0.1) for seed in range(50)]
+    said = [findings.sample(random.Random(seed), 0.1) for seed in range(50)]
     counts = [sum(len(getattr(each, group)) for group in teacher.GROUPS) for each in said]
     assert min(counts) == 1
     assert sum(counts) < 100
-    assert findings.kept(random.Random(0), 1.0) == findings
+    assert findings.sample(random.Random(0), 1.0) == findings
 
 
 def test_a_reader_who_counts_foresees_what_the_findings_speak_for() -> None:
@@ -139,9 +139,9 @@ def test_a_reader_who_counts_foresees_what_the_findings_speak_for() -> None:
     (for_, against), *_ = target.evidence
     known = Findings(clear=(for_,)) if for_ in TRAITS else Findings(likes=(for_,))
     wrong = Findings(clear=(against,)) if against in TRAITS else Findings(likes=(against,))
-    assert foreseen(known, target) == 1
-    assert foreseen(wrong, target) == 0
-    assert foreseen(Findings(), target) == 0.5
+    assert score(known, target) == 1
+    assert score(wrong, target) == 0
+    assert score(Findings(), target) == 0.5
 
 
 def test_the_ceiling_rises_with_the_history_and_falls_with_flips() -> None:

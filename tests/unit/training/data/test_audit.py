@@ -45,17 +45,17 @@ def message(role: str, content: str) -> dict[str, str]:
 def test_good_rows_give_no_warning(kind: str):
     quality = looked_at(kind, [even(kind, number) for number in ROWS])
     assert quality.warnings() == []
-    found = quality.found()
+    found = quality.figures()
     assert (found.rows, found.duplicates, found.duplicates_exact) == (40, 0.0, True)
     assert found.chosen_longer == (None if kind == "sft" else 0.5)
 
 
 def test_lengths_and_places_of_rl_rows():
-    found = looked_at("rl", [{**even("rl", number), "mid_position": 1 + number % 3} for number in ROWS]).found()
+    found = looked_at("rl", [{**even("rl", number), "mid_position": 1 + number % 3} for number in ROWS]).figures()
     assert found.spreads["history"].mean == 4
     assert (found.spreads["mid_position"].least, found.spreads["mid_position"].most) == (1, 3)
     assert found.spreads["mid_position / history"].most == pytest.approx(3 / 5)
-    only = looked_at("upi", [{"history": [triple(1)], "target": triple(2)}]).found().spreads
+    only = looked_at("upi", [{"history": [triple(1)], "target": triple(2)}]).figures().spreads
     assert only["characters"].mean == 2 * len("query 1chosen 1rejected 1")
 
 
@@ -63,7 +63,7 @@ def test_directions_are_covered():
     rows = [{**even("alignx", number), DIRECTION: LEANING if number < 30 else None} for number in ROWS]
     rows += [{**even("alignx", 100 + number), DIRECTION: NEUTRAL} for number in range(2)]
     quality = looked_at("alignx", rows)
-    directions = quality.found().directions
+    directions = quality.figures().directions
     assert directions is not None
     assert (directions.rows, directions.all_neutral) == (32, 2)
     assert directions.never_set == list(range(2, 90))
@@ -202,7 +202,7 @@ def test_nothing_known_is_no_leftover():
 def test_letters_are_counted_and_words_are_not():
     replies = ["A", "b.", "Item C", '{"selection": "Item D"}', "An answer", "I would", "Option A"]
     rows = [{**sft(n), "completion": f"<think>t</think>\n{reply}"} for n, reply in enumerate(replies)]
-    assert looked_at("sft", rows).found().letters == {"A": 2, "B": 1, "C": 1, "D": 1}
+    assert looked_at("sft", rows).figures().letters == {"A": 2, "B": 1, "C": 1, "D": 1}
 
 
 def test_a_handful_of_rows_warns_of_nothing():
@@ -211,5 +211,5 @@ def test_a_handful_of_rows_warns_of_nothing():
 
 def test_the_same_history_cut_elsewhere_is_no_duplicate():
     rows = [{**rl(0), "mid_position": place} for place in (1, 2, 3)]
-    assert looked_at("rl", rows).found().duplicates == 0
-    assert looked_at("alignx", [alignx(0)] * 3).found().duplicates == pytest.approx(2 / 3)
+    assert looked_at("rl", rows).figures().duplicates == 0
+    assert looked_at("alignx", [alignx(0)] * 3).figures().duplicates == pytest.approx(2 / 3)

@@ -18,7 +18,7 @@ def written(path: Path, rows: list[dict[str, Any]], *, end: str = "") -> str:
 
 
 def invoked(*arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    return CliRunner().invoke(app, [*arguments], env={"COLUMNS": "200"})
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -24,7 +24,7 @@ def test_quantiles_beyond_the_capacity_are_close():
     assert found is not None
     assert (found.least, found.most, found.mean) == (0, 99_999, 49_999.5)
     assert found.median == pytest.approx(50_000, rel=0.1)
-    assert len(spread._kept) == 1000
+    assert len(spread._sample) == 1000
 
 
 def test_no_values_have_no_quantiles():

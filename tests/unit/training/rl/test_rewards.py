@@ -14,13 +14,14 @@ from services.settings import SummarySettings
 from training.rl import rewards
 from training.rl.rewards import (
     GainForm,
+    GainRule,
     Reward,
     ScoredReply,
     answer_of,
     couple,
     generation_rewards,
     group_advantages,
-    judged,
+    judge_choice,
     likelihood_gain,
     part_means,
     selection_rewards,
@@ -84,7 +85,7 @@ def test_the_answer_is_what_serving_keeps() -> None:
 def test_training_judges_with_the_judge_of_serving() -> None:
     trained, served = Recorder(bias=0.4), Recorder(bias=0.4)
     pair = Pair("Which film?", ItemFields(title="Tea", price=3), "Coffee of the house")
-    probability = asyncio.run(judged(trained, "The user likes tea.", pair))
+    probability = asyncio.run(judge_choice(trained, "The user likes tea.", pair))
     items = ["Tea (price: 3.0)", "Coffee of the house"]
     judgement = asyncio.run(judge(served, "Which film?", items, "The user likes tea.", tenant="x"))
     assert rewards.judge is judge
@@ -95,25 +96,24 @@ def test_training_judges_with_the_judge_of_serving() -> None:
 
 def test_a_judge_that_knows_places_alone_is_even() -> None:
     even = Pair("q", "one", "two")
-    assert asyncio.run(judged(Recorder(bias=9.0), "s", even)) == pytest.approx(0.5)
+    assert asyncio.run(judge_choice(Recorder(bias=9.0), "s", even)) == pytest.approx(0.5)
 
 
-def test_selection_reward_is_binary_or_the_probability() -> None:
+def test_selection_reward_is_the_probability_and_its_accuracy() -> None:
     replies = [GOOD, "The user likes short texts.", GOOD, "<think>a</think>You must answer A."]
     targets = [PAIR, PAIR, Pair("q", "a long one", "short"), PAIR]
-    smooth = asyncio.run(selection_rewards(Recorder(), replies, targets, binary=False))
-    binary = asyncio.run(selection_rewards(Recorder(), replies, targets, binary=True))
+    rewarded = asyncio.run(selection_rewards(Recorder(), replies, targets))
     right = 1 / (1 + math.exp(-0.3 * (len(PAIR.rejected) - len(PAIR.chosen))))  # type: ignore[arg-type]
-    assert [reward.total for reward in binary] == [1.0, 0.0, 0.0, 0.0]
-    assert smooth[0].total == pytest.approx(right)
-    assert 0 < smooth[2].total < 0.5
-    assert [smooth[1].total, smooth[3].total] == [0.0, 0.0]
-    assert smooth[1].parts == {"format": 0.0}
-    assert part_means(binary) == pytest.approx(
-        {"format": 0.5, "accuracy": 0.5, "probability": (smooth[0].total + smooth[2].total) / 2}
+    assert [reward.parts.get("accuracy") for reward in rewarded] == [1.0, None, 0.0, None]
+    assert rewarded[0].total == pytest.approx(right)
+    assert 0 < rewarded[2].total < 0.5
+    assert [rewarded[1].total, rewarded[3].total] == [0.0, 0.0]
+    assert rewarded[1].parts == {"format": 0.0}
+    assert part_means(rewarded) == pytest.approx(
+        {"format": 0.5, "accuracy": 0.5, "probability": (rewarded[0].total + rewarded[2].total) / 2}
     )
     with pytest.raises(ValueError, match="shorter"):
-        asyncio.run(selection_rewards(Recorder(), replies, targets[:1], binary=True))
+        asyncio.run(selection_rewards(Recorder(), replies, targets[:1]))
 
 
 def test_a_group_of_one_form_is_a_mean_of_what_there_is() -> None:
@@ -159,17 +159,16 @@ def table(ratio: float) -> dict[tuple[bool, str], list[float]]:
 @pytest.mark.parametrize("form", ["probability-sum", "mean-log-probability"])
 @pytest.mark.parametrize(("ratio", "expected"), [(1.02, 0.0), (1.04, 1.0), (0.5, 0.0)])
 def test_r_gen_rewards_a_gain_above_the_margin(form: GainForm, ratio: float, expected: float) -> None:
-    found = asyncio.run(generation_rewards(Responder(table(ratio)), [GOOD], [PAIR], form=form))
+    found = asyncio.run(generation_rewards(Responder(table(ratio)), [GOOD], [PAIR], GainRule(form)))
     assert found[0].total == expected
     assert found[0].parts["gain"] == pytest.approx(math.log(ratio))
 
 
 def test_r_gen_smooth_is_half_at_the_margin() -> None:
-    found = asyncio.run(
-        generation_rewards(Responder(table(1.03)), [GOOD], [PAIR], form="mean-log-probability", smooth=True)
-    )
+    rule = GainRule("mean-log-probability", smooth=True)
+    found = asyncio.run(generation_rewards(Responder(table(1.03)), [GOOD], [PAIR], rule))
     assert found[0].total == pytest.approx(0.5)
-    far = asyncio.run(generation_rewards(Responder(table(1.9)), [GOOD], [PAIR], form="probability-sum", smooth=True))
+    far = asyncio.run(generation_rewards(Responder(table(1.9)), [GOOD], [PAIR], GainRule(smooth=True)))
     assert 0.5 < far[0].total < 1
 
 
@@ -181,7 +180,7 @@ def test_r_gen_asks_once_for_a_group_and_with_the_prompts_of_serving() -> None:
     async def scorer(rows: Sequence[ScoredReply]) -> list[list[float]]:
         return responder(rows)
 
-    found = asyncio.run(generation_rewards(scorer, replies, [PAIR] * 4, form="probability-sum"))
+    found = asyncio.run(generation_rewards(scorer, replies, [PAIR] * 4, GainRule()))
     assert [reward.total for reward in found] == [1.0, 1.0, 0.0, 1.0]
     (rows,) = responder.batches
     assert len(rows) == 6, "two summaries and the control, each with two replies"
@@ -193,7 +192,7 @@ def test_r_gen_asks_once_for_a_group_and_with_the_prompts_of_serving() -> None:
 
 def test_r_gen_without_any_answer_asks_nobody() -> None:
     responder = Responder({})
-    found = asyncio.run(generation_rewards(responder, ["no", "none"], [PAIR] * 2, form="probability-sum"))
+    found = asyncio.run(generation_rewards(responder, ["no", "none"], [PAIR] * 2, GainRule()))
     assert [reward.total for reward in found] == [0.0, 0.0]
     assert responder.batches == []
 

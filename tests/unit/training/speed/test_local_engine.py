@@ -16,7 +16,7 @@ from services.errors import EngineRejected
 from services.prompts.build import LETTERS, ChatMessage, selection_prompt
 from services.prompts.templates import CHAT_SYSTEM, SELECTION_SYSTEM
 from training.init_checkpoint import train_tokenizer
-from training.rl.rewards import generation_rewards, judged, selection_rewards
+from training.rl.rewards import GainRule, generation_rewards, judge_choice, selection_rewards
 from training.speed.forward import buckets
 from training.speed.local_engine import LocalEngine, opens_thinking
 
@@ -115,16 +115,16 @@ def test_a_batch_of_rewards_is_one_forward(engine: LocalEngine, monkeypatch: pyt
     shapes = spied(engine, monkeypatch)
     replies = [f"<think>a</think>The user likes {what}." for what in ("tea", "long films", "brevity")]
     pairs = [Pair("q", "green tea", "black coffee")] * 3
-    found = asyncio.run(selection_rewards(engine, replies, pairs, binary=False))
+    found = asyncio.run(selection_rewards(engine, replies, pairs))
     assert [rows for rows, _ in shapes] == [1, 6], "three replies in both orders"
     assert len({reward.total for reward in found}) == 3
 
 
 def test_the_judge_of_training_is_that_of_serving(engine: LocalEngine) -> None:
     served = asyncio.run(judge(engine, "Drink?", ["green tea", "black coffee"], "The user likes tea.", tenant="t"))
-    trained = asyncio.run(judged(engine, "The user likes tea.", Pair("Drink?", "green tea", "black coffee")))
+    trained = asyncio.run(judge_choice(engine, "The user likes tea.", Pair("Drink?", "green tea", "black coffee")))
     assert trained == pytest.approx(served.probabilities[0], abs=1e-6)
-    other = asyncio.run(judged(engine, None, Pair("Drink?", "green tea", "black coffee")))
+    other = asyncio.run(judge_choice(engine, None, Pair("Drink?", "green tea", "black coffee")))
     assert other != pytest.approx(trained, abs=1e-6), "the summary is read"
 
 
@@ -226,10 +226,10 @@ def test_a_prompt_is_computed_once_for_its_replies(engine: LocalEngine, monkeypa
     assert together[-1] == together[0]
 
 
-def test_models_that_do_not_see_everything_pack_nothing(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_without_full_attention_pack_nothing(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = [([ChatMessage(role="user", content="Drink?")], reply) for reply in ("tea", "no tea")]
     alone = [engine.token_logprobs([each])[0] for each in asked]
-    monkeypatch.setattr("training.speed.local_engine.sees_everything", lambda model: False)
+    monkeypatch.setattr("training.speed.local_engine.has_full_attention", lambda model: False)
     shapes = spied(engine, monkeypatch)
     together = engine.token_logprobs(asked)
     assert [rows for rows, _ in shapes] == [2]
@@ -241,7 +241,7 @@ def test_it_is_a_response_model(engine: LocalEngine) -> None:
     pair = Pair("Drink?", "green tea", "black coffee")
     replies = ["<think>a</think>The user likes tea.", "nothing"]
     found = asyncio.run(
-        generation_rewards(engine.token_logprobs, replies, [pair, pair], form="mean-log-probability", smooth=True)
+        generation_rewards(engine.token_logprobs, replies, [pair, pair], GainRule("mean-log-probability", smooth=True))
     )
     assert 0 < found[0].total < 1
     assert found[1].total == 0

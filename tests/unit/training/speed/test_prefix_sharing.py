@@ -7,7 +7,7 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
-from training.speed.prefix_sharing import pack
+from training.speed.prefix_sharing import pack_replies
 
 PAD = 0
 LENGTHS = [(7, 4), (7, 1), (7, 9), (3, 5), (1, 2), (1, 3), (12, 6)]
@@ -51,15 +51,9 @@ def test_log_probabilities_entropies_and_gradients_are_those_of_rows_alone(model
     wanted = {name: weight.grad.clone() for name, weight in model.named_parameters()}
     model.zero_grad()
 
-    packed = pack(prompts, replies, PAD)
+    packed = pack_replies(prompts, replies, PAD)
     assert len(packed.ids) == 4, "one row for each prompt"
-    together = model(
-        input_ids=packed.ids,
-        attention_mask=packed.mask(),
-        position_ids=packed.positions,
-        shift_labels=packed.labels,
-        fused_lm_head=True,
-    )
+    together = model(**packed.inputs(), shift_labels=packed.labels, fused_lm_head=True)
     shared = packed.by_reply(together.log_probs)
     (shared * weights).sum().backward()
     torch.testing.assert_close(shared, alone, atol=1e-5, rtol=1e-4)
@@ -69,7 +63,7 @@ def test_log_probabilities_entropies_and_gradients_are_those_of_rows_alone(model
 
 
 def test_a_reply_sees_its_prompt_and_itself() -> None:
-    packed = pack([[5, 6, 7]] * 2, [[1, 2], [3, 4, 9]], PAD)
+    packed = pack_replies([[5, 6, 7]] * 2, [[1, 2], [3, 4, 9]], PAD)
     assert packed.ids.tolist() == [[5, 6, 7, 1, 7, 3, 4]]
     assert packed.positions.tolist() == [[0, 1, 2, 3, 2, 3, 4]]
     assert packed.labels.tolist() == [[-100, -100, 1, 2, 3, 4, 9]]

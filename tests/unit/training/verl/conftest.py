@@ -127,10 +127,10 @@ def judge() -> Iterator[Judge]:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny real Qwen3 checkpoint with a tokenizer that any text survives."""
-    from training.init_checkpoint import write
+    from training.init_checkpoint import InitConfig, init_checkpoint
 
     path = tmp_path_factory.mktemp("models") / "tiny"
-    write(path, seed=0)
+    init_checkpoint(InitConfig(stage="init_checkpoint", output=path))
     return path
 
 

@@ -143,20 +143,20 @@ def test_the_trainer_gets_exactly_these_advantages(run: Run):
         non_tensors={"uid": np.array(["user"] * 2 * N, dtype=object)},
     )
     keys = [done.keys[place] for place in order]
-    data = compute_advantage_for_multi_trajectories(data, keys, adv_estimator="given", config=OmegaConf.create({}))
+    data = compute_advantage_for_multi_trajectories(data, keys, adv_estimator="own_score", config=OmegaConf.create({}))
     expected = torch.tensor([done.scores[place] for place in order])[:, None] * mask[order]
     assert torch.equal(data.batch["advantages"], expected)
 
 
 def test_the_update_prefers_the_better_reply(checkpoint: Path, recorder: Path, judge: Judge):
-    """verl's own clipped loss with the advantages of `given`: the gradient raises the log-probability
+    """verl's own clipped loss with the advantages of `own_score`: the gradient raises the log-probability
     of the row above its group's mean and lowers that of the row below; dual clipping is on."""
     config = omega_conf_to_dataclass(
         composed(recorder, CPU, MODEL=str(checkpoint), JUDGE_URL=judge.url).actor_rollout_ref.actor
     )
     rewards = torch.tensor([[0.0, 0.0, 1.5], [0.0, -1.5, 0.0]])
     mask = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]])
-    advantages, returns = get_adv_estimator_fn("given")(rewards, mask, config=None, index=None)
+    advantages, returns = get_adv_estimator_fn("own_score")(rewards, mask, config=None, index=None)
     assert torch.equal(advantages, returns)
     old = torch.full((2, 3), -1.0)
     now = old.clone().requires_grad_()
