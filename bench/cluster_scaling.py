@@ -14,7 +14,7 @@ import orjson
 
 from bench.harness import Caller, comparison
 from bench.ingest_speed import throughput
-from bench.result import Row, median_ms
+from bench.page import Row, median_ms
 from tests.live.many import ManySuite
 
 PAIRS = 300

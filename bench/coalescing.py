@@ -14,7 +14,7 @@ import aiohttp
 import httpx
 
 from bench.harness import comparison, mock_engine, running_suite
-from bench.result import Row
+from bench.page import Row
 from tests.live.suite import Suite
 
 USERS = 40

@@ -28,7 +28,7 @@ import uvloop
 
 from bench.harness import mock_service
 from bench.mock_upstream import EVENTS
-from bench.result import Row, percentile
+from bench.page import Row, percentile
 from tests.live.suite import Suite
 
 CONNECTIONS = 32

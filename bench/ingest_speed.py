@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 
 from bench.harness import callers, comparison, running_suite
-from bench.result import Row, median_ms, percentile
+from bench.page import Row, median_ms, percentile
 from tests.live.suite import Suite
 
 PAIRS = 300

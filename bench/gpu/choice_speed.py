@@ -1,9 +1,9 @@
 """A choice by forced letters against the family's sampled reply, on one vLLM on this machine's CPU.
 
-    .venv-training/bin/python -m bench.choice_speed [--rows N] [--models DIR …] [--engine-python PATH]
+    .venv-training/bin/python -m bench.gpu.choice_speed [--rows N] [--models DIR --models DIR …] [--engine-python PATH]
 
 The rows are held-out people of the synthetic world with the fast profile's text as their summary, asked
-about as `alignx eval` does: forced letters are two prompts of one token, one in each order; the sampled
+about as evaluation does: forced letters are two prompts of one token, one in each order; the sampled
 reply is one prompt and up to 16 tokens. By turns, each on rows of its own that the engine has not seen, so
 that no protocol finds the other's prompts in the prefix cache; first with one row under way, then with as
 many as the runner asks at once. "Prompt tokens not cached" are what the engine had to compute for a row:
@@ -12,11 +12,9 @@ the same work and cannot be far apart. alignx-mini ends its reply after four tok
 holds whole phrases; alignx-tiny, whose weights are random, goes on for longer.
 """
 
-import argparse
 import asyncio
 import random
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,9 +22,9 @@ from pathlib import Path
 from typing import Literal
 
 import httpx
+import typer
 
-from bench.page import keep
-from bench.result import Row
+from bench.page import Row, save_results
 from evaluation.cases.cases import Case, MeasuredRow
 from evaluation.engine_suite import SERVING
 from evaluation.models import Model, Placement, open_model
@@ -37,7 +35,8 @@ from training.corpus import world_rows
 from training.corpus.world_rows import World
 from training.synthesis.answer_store import AnswerStore
 
-MODELS, PYTHON = (Path("models/alignx-mini"), Path("models/alignx-tiny")), Path(".venv-engine/bin/python")
+MODELS = [Path("models/alignx-mini"), Path("models/alignx-tiny")]
+PYTHON = Path(".venv-engine/bin/python")
 HISTORY, ROUNDS = 12, 4
 TOGETHER = (1, 32)
 Choice = Literal["forced", "sampled"]
@@ -133,15 +132,11 @@ def measure(model: Path, python: Path = PYTHON, count: int = 64) -> list[Row]:
     return [row._replace(figure=f"{model.name}, {row.figure}") for row in found]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Rows a second of both protocols on one vLLM.")
-    parser.add_argument("--rows", type=int, default=64, help="of a turn (default: %(default)s)")
-    parser.add_argument("--models", type=Path, nargs="+", default=MODELS, help="checkpoint folders")
-    parser.add_argument("--engine-python", type=Path, default=PYTHON, help="with vLLM (default: %(default)s)")
-    given = parser.parse_args()
-    found = [row for model in given.models for row in measure(model, given.engine_python, given.rows)]
-    keep("choice", found, sys.modules[__name__].__doc__ or "")
+def main(rows: int = 64, models: list[Path] = MODELS, engine_python: Path = PYTHON) -> None:
+    """`rows` of a turn; `models` are checkpoint folders; `engine_python` has vLLM."""
+    results = [row for model in models for row in measure(model, engine_python, rows)]
+    save_results("choice", results, __doc__ or "")
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

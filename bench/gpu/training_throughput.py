@@ -1,6 +1,6 @@
 """Throughput of the training stages against TRL's example scripts.
 
-    .venv-training/bin/python -m bench.training_throughput [--rows N] [--repeats N]
+    .venv-training/bin/python -m bench.gpu.training_throughput [--rows N] [--repeats N]
 
 The same fresh model of mini's shape, the same rows of the synthetic world, the same batch, one epoch,
 one after the other in one run, on the cores this process may use. "Plain" is what TRL's examples do:
@@ -13,7 +13,6 @@ learning it is replies, each as long as allowed, since a fresh model never ends 
 repeats.
 """
 
-import argparse
 import json
 import os
 import random
@@ -28,6 +27,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import typer
 from datasets import Dataset, disable_caching, disable_progress_bars
 from transformers import AttentionInterface, AutoTokenizer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -36,8 +36,7 @@ from trl import DPOConfig as PlainDpo
 from trl import DPOTrainer, GRPOTrainer, SFTTrainer
 from trl import SFTConfig as PlainSft
 
-from bench.page import keep
-from bench.result import Row
+from bench.page import Row, save_results
 from services.prompts.build import chat_prompt
 from training.checkpoint import save
 from training.config import load
@@ -267,13 +266,9 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--rows", type=int, default=512)
-    parser.add_argument("--repeats", type=int, default=3)
-    given = parser.parse_args()
-    keep("training", measure(given.rows, given.repeats), __doc__ or "")
+def main(rows: int = 512, repeats: int = 3) -> None:
+    save_results("training", measure(rows, repeats), __doc__ or "")
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,6 +1,6 @@
-"""Alignment accuracy: likelihoods as `alignx eval` computes them against one pair at a time.
+"""Alignment accuracy: likelihoods as evaluation computes them against one pair at a time.
 
-    .venv-training/bin/python -m bench.alignment_scoring [--pairs N] [--model DIR]
+    .venv-training/bin/python -m bench.gpu.alignment_scoring [--pairs N] [--model DIR]
 
 The pairs are held-out people of the synthetic world in both modes of AlignXpert, with the prompts that
 training.dpo makes. "One pair at a time" is the plain way with transformers: chosen and rejected as a batch
@@ -12,20 +12,18 @@ prompt, which a pair needs once: up to twice, less the replies. Each mode's last
 distance between two log-probabilities of a reply that both ways found.
 """
 
-import argparse
 import random
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import typer
 from transformers.utils.logging import disable_progress_bar
 
-from bench.page import keep
-from bench.result import Row
+from bench.page import Row, save_results
 from evaluation.cases.pairs import HISTORY_TOKENS, MAX_HISTORY, pair
 from evaluation.model_sources import checkpoint
 from evaluation.models import Likelihood, LocalModel, Messages
@@ -111,20 +109,17 @@ def compared(mode: Mode, ours: Scorer, plain: Scorer, pairs: int) -> list[Row]:
             speeds[name].append(pairs / (time.perf_counter() - began))
     ratio = statistics.median(one / other for one, other in zip(speeds["ours"], speeds["plain"], strict=True))
     return [
-        Row(f"{mode}: as alignx eval does", statistics.median(speeds["ours"]), "pairs/s"),
+        Row(f"{mode}: as evaluation does", statistics.median(speeds["ours"]), "pairs/s"),
         Row(f"{mode}: one pair at a time", statistics.median(speeds["plain"]), "pairs/s"),
         Row(f"{mode}: the first by the second", ratio, "×", "≥ 3"),
         Row(f"{mode}: largest distance of a log-probability", apart, "nats", "≤ 0.001"),
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Likelihoods of preference pairs, batched against one by one.")
-    parser.add_argument("--pairs", type=int, default=128, help="of a round (default: %(default)s)")
-    parser.add_argument("--model", type=Path, default=MODEL, help="checkpoint folder (default: %(default)s)")
-    given = parser.parse_args()
-    keep("alignment", measure(given.model, given.pairs), sys.modules[__name__].__doc__ or "")
+def main(pairs: int = 128, model: Path = MODEL) -> None:
+    """`pairs` of a round; `model` is a checkpoint folder."""
+    save_results("alignment", measure(model, pairs), __doc__ or "")
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)
