@@ -95,11 +95,11 @@ bench: .venv/.test .venv-training/.ready .venv-engine/.ready $(TINY)  ## Measure
 	$(TRAINING)/python -m bench.gpu.alignment_scoring
 
 eval: .venv-training/.ready $(if $(filter semantic,$(EMBEDDINGS)),.venv-training/.semantic)  ## Measures the fast profile on public data and writes docs/results.md (BENCHMARKS=folder EMBEDDINGS=)
-	$(TRAINING)/python -m evaluation.suite --data "$(BENCHMARKS)" \
-		$(if $(EMBEDDINGS),--embeddings "$(EMBEDDINGS)") --report docs
+	$(TRAINING)/python -m evaluation evaluation/configs/profile.toml \
+		benchmarks.official="$(BENCHMARKS)" embeddings="$(EMBEDDINGS)"
 
 eval-engine: .venv-training/.ready .venv-engine/.ready  ## Measures a language model on the rows of make eval (MODEL=folder or URL)
-	$(TRAINING)/python -m evaluation.engine_suite $(or $(MODEL),models/alignx-mini) --report docs
+	$(TRAINING)/python -m evaluation evaluation/configs/engine.toml $(if $(MODEL),model="$(MODEL)")
 
 format: .venv/.test  ## Formats the code
 	$(BIN)/ruff check --fix .

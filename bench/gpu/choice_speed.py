@@ -25,18 +25,16 @@ import httpx
 import typer
 
 from bench.page import Row, save_results
-from evaluation.cases.cases import Case, MeasuredRow
-from evaluation.engine_suite import SERVING
+from evaluation.cases.cases import Case, UserRow
 from evaluation.models import Model, Placement, open_model
-from evaluation.scoring.choice_scores import Known, forced, profile_of, sampled
-from evaluation.served import vllm
+from evaluation.scoring.choice_scores import Context, build_profile, choose_by_letters, choose_by_sampling
+from evaluation.vllm_server import PYTHON, serve_checkpoint
 from services.profile.render import render
 from training.corpus import world_rows
 from training.corpus.world_rows import World
 from training.synthesis.answer_store import AnswerStore
 
 MODELS = [Path("models/alignx-mini"), Path("models/alignx-tiny")]
-PYTHON = Path(".venv-engine/bin/python")
 HISTORY, ROUNDS = 12, 4
 TOGETHER = (1, 32)
 Choice = Literal["forced", "sampled"]
@@ -59,16 +57,16 @@ class Turn:
     """Tokens of replies a row."""
 
 
-def users(count: int) -> list[tuple[Case, Known]]:
-    found, world = [], World("heldout")
+def make_users(count: int) -> list[tuple[Case, Context]]:
+    pairs, world = [], World("heldout")
     for number in range(count):
         name = f"choice-{number}"
-        case = Case.of(MeasuredRow.model_validate(world_rows.upi(random.Random(name), world, HISTORY, name)))
-        found.append((case, Known(render(profile_of(case)))))
-    return found
+        case = Case.of(UserRow.model_validate(world_rows.upi(random.Random(name), world, HISTORY, name)))
+        pairs.append((case, Context(render(build_profile(case)))))
+    return pairs
 
 
-def counted(url: str) -> dict[str, float]:
+def read_counters(url: str) -> dict[str, float]:
     """The engine's counters."""
     lines = httpx.get(f"{url.removesuffix('/v1')}/metrics").text.splitlines()
     return {
@@ -77,25 +75,25 @@ def counted(url: str) -> dict[str, float]:
     }
 
 
-async def turn(
-    model: Model, choice: Choice, asked: Sequence[tuple[Case, Known]], together: int, url: str, seed: int
+async def run_turn(
+    model: Model, choice: Choice, users: Sequence[tuple[Case, Context]], together: int, url: str, seed: int
 ) -> Turn:
-    before, began = counted(url), time.perf_counter()
-    for start in range(0, len(asked), together):
-        cases, known = zip(*asked[start : start + together], strict=True)
+    before, started = read_counters(url), time.perf_counter()
+    for start in range(0, len(users), together):
+        cases, contexts = zip(*users[start : start + together], strict=True)
         if choice == "forced":
-            await forced(model, cases, known, batch=together, tick=lambda _: None)
+            await choose_by_letters(model, cases, contexts, batch=together, tick=lambda _: None)
         else:
-            await sampled(model, cases, known, seed=seed, tick=lambda _: None)
-    seconds, after = time.perf_counter() - began, counted(url)
-    spent = {name: (after[name] - before[name]) / len(asked) for name in before}
-    return Turn(len(asked) / seconds, spent["queried"] - spent["cached"], spent["written"])
+            await choose_by_sampling(model, cases, contexts, seed=seed, tick=lambda _: None)
+    seconds, after = time.perf_counter() - started, read_counters(url)
+    spent = {name: (after[name] - before[name]) / len(users) for name in before}
+    return Turn(len(users) / seconds, spent["queried"] - spent["cached"], spent["written"])
 
 
-async def compared(url: str, count: int) -> list[Row]:
+async def compare(url: str, count: int) -> list[Row]:
     """`count` rows a turn."""
-    fresh = iter(users(len(TOGETHER) * 2 * (ROUNDS + 1) * count))
-    found: list[Row] = []
+    fresh = iter(make_users(len(TOGETHER) * 2 * (ROUNDS + 1) * count))
+    rows: list[Row] = []
     with AnswerStore.open(Path(":memory:")) as store:
         async with open_model(url, store, Placement()) as model:
             for together in TOGETHER:
@@ -103,33 +101,33 @@ async def compared(url: str, count: int) -> list[Row]:
                 for number in range(ROUNDS + 1):
                     order: tuple[Choice, ...] = ("forced", "sampled") if number % 2 else ("sampled", "forced")
                     for choice in order:
-                        asked = [next(fresh) for _ in range(count)]
-                        turns[choice].append(await turn(model, choice, asked, together, url, number))
-                found += told(together, {choice: made[1:] for choice, made in turns.items()})  # the first warms up
-    return found
+                        users = [next(fresh) for _ in range(count)]
+                        turns[choice].append(await run_turn(model, choice, users, together, url, number))
+                rows += render_rows(together, {choice: own[1:] for choice, own in turns.items()})  # the first warms up
+    return rows
 
 
-def told(together: int, turns: dict[Choice, list[Turn]]) -> list[Row]:
-    what = "one row at a time" if together == 1 else f"{together} rows at once"
+def render_rows(together: int, turns: dict[Choice, list[Turn]]) -> list[Row]:
+    load = "one row at a time" if together == 1 else f"{together} rows at once"
     pairs = zip(turns["forced"], turns["sampled"], strict=True)
-    ratio = statistics.median(one.rows_per_s / other.rows_per_s for one, other in pairs)
-    found = [
-        Row(f"{what}: {name}", statistics.median(each.rows_per_s for each in turns[choice]), "rows/s")
+    ratio = statistics.median(forced.rows_per_s / sampled.rows_per_s for forced, sampled in pairs)
+    rows = [
+        Row(f"{load}: {name}", statistics.median(turn.rows_per_s for turn in turns[choice]), "rows/s")
         for choice, name in NAMES.items()
     ]
-    found.append(Row(f"{what}: the first by the second", ratio, "×", "≥ 5"))
+    rows.append(Row(f"{load}: the first by the second", ratio, "×", "≥ 5"))
     for choice, name in NAMES.items():
-        computed = statistics.median(each.computed for each in turns[choice])
-        written = statistics.median(each.written for each in turns[choice])
-        found.append(Row(f"{what}: {name}, prompt tokens not cached", computed, "a row"))
-        found.append(Row(f"{what}: {name}, tokens written", written, "a row"))
-    return found
+        computed = statistics.median(turn.computed for turn in turns[choice])
+        written = statistics.median(turn.written for turn in turns[choice])
+        rows.append(Row(f"{load}: {name}, prompt tokens not cached", computed, "a row"))
+        rows.append(Row(f"{load}: {name}, tokens written", written, "a row"))
+    return rows
 
 
 def measure(model: Path, python: Path = PYTHON, count: int = 64) -> list[Row]:
-    with vllm(model, python, SERVING) as url:
-        found = asyncio.run(compared(url, count))
-    return [row._replace(figure=f"{model.name}, {row.figure}") for row in found]
+    with serve_checkpoint(model, python) as url:
+        rows = asyncio.run(compare(url, count))
+    return [row._replace(figure=f"{model.name}, {row.figure}") for row in rows]
 
 
 def main(rows: int = 64, models: list[Path] = MODELS, engine_python: Path = PYTHON) -> None:

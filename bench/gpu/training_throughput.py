@@ -104,8 +104,8 @@ def prepare(folder: Path, rows: int) -> dict[str, int]:
     """Writes model and rows; returns the tokens of each stage's rows, and the replies of grpo."""
     sfts, pairs = [sft_row(number) for number in range(rows)], [alignx_row(number) for number in range(rows)]
     users = [streaming(random.Random(number), WORLD, 6, f"u{number}") for number in range(rows // USERS_BY_ROWS)]
-    for name, made in (("sft", sfts), ("dpo", pairs), ("grpo", users)):
-        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in made), encoding="utf-8")
+    for name, own in (("sft", sfts), ("dpo", pairs), ("grpo", users)):
+        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in own), encoding="utf-8")
     texts = (message["content"] for row in sfts for message in (*row["prompt"], *row["completion"]))
     tokenizer = train(texts, VOCABULARY, MAX_LENGTH, fixed=fixed_texts())
     save(fresh_model(tokenizer, SHAPE, 1), tokenizer, folder / "model", card="", dtype="float32")
@@ -114,9 +114,9 @@ def prepare(folder: Path, rows: int) -> dict[str, int]:
     asker = AlignXEncoder(
         tokenizer, max_length=MAX_LENGTH, mode="ica", shown="comparisons", max_history=16, history_tokens=6144
     )
-    made = asker.encode([AlignXRow.model_validate(row) for row in pairs])
-    compared = sum(row[LENGTH] + len(row["prompt_ids"]) for row in made)
-    return {"sft": tokens, "dpo": compared, "grpo": len(users) * GRPO_REPLIES}
+    encoded = asker.encode([AlignXRow.model_validate(row) for row in pairs])
+    pair_tokens = sum(row[LENGTH] + len(row["prompt_ids"]) for row in encoded)
+    return {"sft": tokens, "dpo": pair_tokens, "grpo": len(users) * GRPO_REPLIES}
 
 
 # --- the plain scripts ---------------------------------------------------------------------------
@@ -236,7 +236,7 @@ RUNS: dict[str, dict[str, Callable[[Path], float]]] = {
 
 def measure(rows: int = 512, repeats: int = 3) -> list[Row]:
     seconds: dict[tuple[str, str], list[float]] = {}
-    with tempfile.TemporaryDirectory() as name, quiet():
+    with tempfile.TemporaryDirectory() as name, silence_libraries():
         folder = Path(name)
         tokens = prepare(folder, rows)
         for _ in range(repeats):  # in turns, so that what else the machine does meets all alike
@@ -244,18 +244,18 @@ def measure(rows: int = 512, repeats: int = 3) -> list[Row]:
                 for run, act in runs.items():
                     seconds.setdefault((stage, run), []).append(act(folder))
                     print(f"{stage}, {run}: {seconds[stage, run][-1]:.1f} s", file=sys.stderr, flush=True)
-    found = []
+    results = []
     for stage, runs in RUNS.items():
         rates = {run: tokens[stage] / statistics.median(seconds[stage, run]) for run in runs}
         unit = "replies/s" if stage == "grpo" else "tokens/s"
-        found += [Row(f"{stage}: {run}", rate, unit) for run, rate in rates.items()]
-        found.append(Row(f"{stage}: ours by plain", rates["ours"] / rates["plain"], "×", "≥ 1"))
-        found.append(Row(f"{stage}: ours by plain, tuned", rates["ours"] / rates["plain, tuned"], "×", "≥ 1"))
-    return found
+        results += [Row(f"{stage}: {run}", rate, unit) for run, rate in rates.items()]
+        results.append(Row(f"{stage}: ours by plain", rates["ours"] / rates["plain"], "×", "≥ 1"))
+        results.append(Row(f"{stage}: ours by plain, tuned", rates["ours"] / rates["plain, tuned"], "×", "≥ 1"))
+    return results
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_libraries() -> Iterator[None]:
     disable_caching()
     disable_progress_bars()
     disable_progress_bar()

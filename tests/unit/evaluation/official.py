@@ -8,7 +8,7 @@ from typing import Any
 
 from evaluation.cases.benchmark import Plan, Tally
 from evaluation.cases.benchmark_rows import BenchmarkRow
-from evaluation.converters.__main__ import BENCHMARKS
+from evaluation.converters.registry import BENCHMARKS
 
 SECRET = "zebra"
 """Stands in every field that must not enter a row."""

@@ -11,8 +11,9 @@ from evaluation.cases.cases import Case
 from evaluation.conditions import Inference, Protocol
 from evaluation.models import LocalModel, Sampling
 from evaluation.results import Scores, Source
-from evaluation.scoring.measure import longer_wins, measure, measure_profile
-from evaluation.scoring.progress_bar import Bar
+from evaluation.scoring.baselines import score_longest
+from evaluation.scoring.measure import Judging, measure, measure_profile
+from evaluation.scoring.progress_bar import ProgressBar
 from services.prompts.build import update_prompt
 from tests.unit.evaluation.tastes import RuleModel, users
 from training.synthesis.answer_store import AnswerStore
@@ -22,7 +23,7 @@ def measured(engine: RuleModel, cases: list[Case], setting: str, **changed: Any)
     protocol = Protocol(batch=16, **changed)
     with AnswerStore.open(Path(":memory:")) as store:
         model = LocalModel(engine, Source(name="rules"), store, tokens=len, batch=16)
-        return asyncio.run(measure(setting, cases, model, model, protocol, Bar()))
+        return asyncio.run(measure(setting, cases, Judging(model, model, protocol, ProgressBar())))
 
 
 def test_a_judge_that_reads_no_summary_stays_at_one_half(tmp_path: Path) -> None:
@@ -155,7 +156,7 @@ def test_the_profile_and_its_text_are_baselines(tmp_path: Path) -> None:
 
 
 def test_longer_texts_are_a_baseline(tmp_path: Path) -> None:
-    assert longer_wins(users(tmp_path, 4)) == [0, 1, 0, 1]
+    assert score_longest(users(tmp_path, 4)) == [0, 1, 0, 1]
 
 
 def test_sampling_reaches_the_model(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_malformed_ratings_are_counted_and_the_first_is_named(tmp_path: Path):
     lines(tmp_path / "u.data", [rows[0], "ann\t2", "ann\t2\tgood\t5", "ann\t2\t9\t5", "ann\t99\t4\t5", *rows[1:]])
     found, tally = converted("movielens", tmp_path)
     assert len(found) == 2
-    line = tally.line("movielens")
+    line = tally.summary_line("movielens")
     for part in (
         "read 4 genres, 5 films, 12 ratings",
         "malformed: ratings of other than 4 fields 1",

@@ -43,7 +43,7 @@ def test_alignx_rows_show_posts_and_pairs(tmp_path: Path):
     assert rows[1].target
     assert rows[1].target.query == "Question 2?"
     assert tally.left_out == {"malformed: rows of test.jsonl: chosen and rejected are the same text": 1}
-    assert "the first malformed: test.jsonl, line 2" in tally.line("alignx")
+    assert "the first malformed: test.jsonl, line 2" in tally.summary_line("alignx")
     told = "".join(row.line().decode() for row in rows)
     assert SECRET not in told
     assert "directions" not in told, "they are labels, not what the user said"
@@ -299,7 +299,7 @@ def test_contexts_are_pairs_of_the_same_user(tmp_path: Path):
     ]
     assert rows[0].target
     assert rows[0].target.chosen == "chosen 0"
-    assert tally.line("uf-p-4").endswith("read 2 pairs; left out: nothing")
+    assert tally.summary_line("uf-p-4").endswith("read 2 pairs; left out: nothing")
 
 
 def test_without_contexts_other_pairs_are_drawn(tmp_path: Path):

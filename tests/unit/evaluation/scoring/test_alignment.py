@@ -7,9 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from evaluation.cases.pairs import read_pairs
 from evaluation.models import Likelihood, LocalModel, Messages, Placement, load_local
 from evaluation.results import AlignmentScores, Source
-from evaluation.scoring.alignment import Pairs, likelihoods, pair_rows, scores
+from evaluation.scoring.alignment import Likelihoods, compute_likelihoods, flatten_pairs, score_alignment
 from tests.unit.evaluation.tastes import RuleModel
 from tests.unit.training.nano import write_nano
 from training.exceptions import DatasetError
@@ -31,8 +32,8 @@ def write_pairs(path: Path) -> Path:
     return path
 
 
-def scored(policy: Pairs, reference: Pairs, path: Path) -> AlignmentScores:
-    return scores(policy, reference, data=path, compared_with=Source(name="base"), seed=0, started=0.0)
+def scored(policy: Likelihoods, reference: Likelihoods, path: Path) -> AlignmentScores:
+    return score_alignment(policy, reference, data=path, reference_source=Source(name="base"), seed=0, started=0.0)
 
 
 def pair(chosen: float, rejected: float, lengths: tuple[int, int] = (1, 1)) -> tuple[Likelihood, Likelihood]:
@@ -55,7 +56,7 @@ def test_the_reference_itself_scores_one_half(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "pairs.jsonl")
     with AnswerStore.open(tmp_path / "answers.sqlite") as store:
         model = LocalModel(RuleModel(), Source(name="rules"), store, batch=2)
-        policy, reference = (likelihoods(model, pair_rows(path, None), lambda _: None) for _ in range(2))
+        policy, reference = (compute_likelihoods(model, read_pairs(path, None, None), lambda _: None) for _ in range(2))
         assert model.calls == 6, "what is kept is not scored again"
     found = scored(policy, reference, path)
     assert (found.alignment.mean, found.alignment.low, found.alignment.high) == (0.5, 0.5, 0.5)
@@ -66,21 +67,21 @@ def test_length_decides_the_sum_and_not_the_mean(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "pairs.jsonl")
     with AnswerStore.open(tmp_path / "answers.sqlite") as store:
         model = LocalModel(RuleModel(), Source(name="rules"), store, batch=2)
-        found = scored(*[likelihoods(model, pair_rows(path, None), lambda _: None)] * 2, path)
+        found = scored(*[compute_likelihoods(model, read_pairs(path, None, None), lambda _: None)] * 2, path)
     assert found.policy_prefers.mean == pytest.approx((1 + 0 + 1) / 3), "tea -7, coffee -9; -12, -7.5; -16.5, -24"
     assert found.policy_prefers_by_token.mean == pytest.approx((1 + 1 + 0) / 3)
 
 
 def test_pairs_are_limited_and_checked(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "pairs.jsonl")
-    assert len(pair_rows(path, 2)) == 4
-    assert pair_rows(path, None)[1] == (
+    assert len(read_pairs(path, None, 2)) == 2
+    assert flatten_pairs(read_pairs(path, None, None))[1] == (
         [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Drink 0?"}],
         "coffee",
     )
     path.write_text(json.dumps({"userid": "u", "history": [], "target": {}}))
     with pytest.raises(DatasetError, match="looks like UPI rows"):
-        pair_rows(path, None)
+        read_pairs(path, None, None)
 
 
 def summed(folder: Path, rows: list[tuple[Messages, str]]) -> list[Likelihood]:
@@ -102,14 +103,14 @@ def summed(folder: Path, rows: list[tuple[Messages, str]]) -> list[Likelihood]:
 def test_the_accuracy_is_that_of_transformers(tmp_path: Path) -> None:
     """Likelihoods of policy and reference to 1e-3, and what is made of them."""
     path = write_pairs(tmp_path / "pairs.jsonl")
-    rows, found, direct = pair_rows(path, None), [], []
+    pairs, found, direct = read_pairs(path, None, None), [], []
     with AnswerStore.open(tmp_path / "answers.sqlite") as store:
         for seed in (1, 2):
             folder = write_nano(tmp_path / f"nano-{seed}", hidden=16, seed=seed, spread=0.2)
-            found.append(likelihoods(load_local(str(folder), store, Placement()), rows, lambda _: None))
-            direct.append(summed(folder, rows))
-    for pairs, singles in zip(found, direct, strict=True):
-        for likelihood, single in zip([each for both in pairs for each in both], singles, strict=True):
+            found.append(compute_likelihoods(load_local(str(folder), store, Placement()), pairs, lambda _: None))
+            direct.append(summed(folder, flatten_pairs(pairs)))
+    for own, singles in zip(found, direct, strict=True):
+        for likelihood, single in zip([each for both in own for each in both], singles, strict=True):
             assert likelihood.tokens == single.tokens
             assert likelihood.logprob == pytest.approx(single.logprob, abs=1e-3)
     margins = [

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.cases.cases import Question, holds_questions, read_cases, read_questions
+from evaluation.cases.cases import Question, has_questions, read_cases, read_questions
 from evaluation.conditions import Protocol
 from evaluation.models import LocalModel
 from evaluation.results import AnswerScores, Source
-from evaluation.scoring.answers import LOSS, TIE, WIN, answer_messages, measure_answers, outcome
-from evaluation.scoring.choice_scores import Known
-from evaluation.scoring.progress_bar import Bar
+from evaluation.scoring.answers import LOSS, TIE, WIN, answer_messages, measure_answers, score_judgement
+from evaluation.scoring.choice_scores import Context
+from evaluation.scoring.measure import Judging
+from evaluation.scoring.progress_bar import ProgressBar
 from services.engine.judge import Judgement
 from services.prompts.build import ChatMessage, chat_prompt, selection_prompt
 from tests.unit.evaluation.tastes import RuleModel
@@ -88,7 +89,7 @@ class Answering(RuleModel):
 def measured(engine: Answering, asked: list[Question], setting: str) -> AnswerScores:
     with AnswerStore.open(Path(":memory:")) as store:
         model = LocalModel(engine, Source(name="rules"), store, tokens=len)
-        return asyncio.run(measure_answers(setting, asked, model, model, Protocol(batch=3), Bar()))[0]
+        return asyncio.run(measure_answers(setting, asked, Judging(model, model, Protocol(batch=3), ProgressBar())))[0]
 
 
 # --- win, tie, loss ----------------------------------------------------------------------------
@@ -116,13 +117,13 @@ def test_an_answer_wins_where_both_orders_agree_and_the_mean_is_clear(
     orders: tuple[float, float], value: float
 ) -> None:
     mean, bias = sum(orders) / 2, abs(orders[0] - orders[1]) / 2
-    assert outcome(Judgement((mean, 1 - mean), bias)) == value
+    assert score_judgement(Judgement((mean, 1 - mean), bias)) == value
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_changing_sides_turns_wins_into_losses(one: float, other: float) -> None:
     mean, bias = (one + other) / 2, abs(one - other) / 2
-    there, back = outcome(Judgement((mean, 1 - mean), bias)), outcome(Judgement((1 - mean, mean), bias))
+    there, back = score_judgement(Judgement((mean, 1 - mean), bias)), score_judgement(Judgement((1 - mean, mean), bias))
     assert there + back == 1
     if min(one, other) < 0.5 - 1e-9 and max(one, other) > 0.5 + 1e-9:
         assert there == TIE
@@ -166,9 +167,9 @@ def test_answers_are_asked_for_as_in_serving(tmp_path: Path) -> None:
     served = chat_prompt(said, mode="summary", summary="The user likes tea.", history=())
     assert engine.asked[0] == served.messages
     assert (engine.options[0]["max_new_tokens"], engine.options[0]["thinking"]) == (512, False)
-    assert answer_messages("q", Known()) == [{"role": "user", "content": "q"}]
+    assert answer_messages("q", Context()) == [{"role": "user", "content": "q"}]
     direct = chat_prompt(said, mode="direct", summary=None, history=asked[0].history).messages
-    assert answer_messages(asked[0].question, Known(history=asked[0].history)) == direct
+    assert answer_messages(asked[0].question, Context(history=asked[0].history)) == direct
 
 
 def test_an_empty_answer_loses_and_the_reference_itself_ties_unasked(tmp_path: Path) -> None:
@@ -183,12 +184,12 @@ def test_an_empty_answer_loses_and_the_reference_itself_ties_unasked(tmp_path: P
 
 def test_rows_of_the_other_kind_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path, asking(0), asking(1))
-    assert holds_questions(path)
+    assert has_questions(path)
     with pytest.raises(DatasetError, match="2 of 2 rows have a question and no target"):
         read_cases(path, limit=None)
     target = {"query": "q", "chosen": "a", "rejected": "b"}
     choice = {name: value for name, value in asking(0).items() if name not in ("question", "reference")}
     path = written(tmp_path, choice | {"target": target})
-    assert not holds_questions(path)
+    assert not has_questions(path)
     with pytest.raises(DatasetError, match="1 of 1 rows have a target and no question"):
         read_questions(path, limit=None)
