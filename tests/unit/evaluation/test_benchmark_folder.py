@@ -27,7 +27,7 @@ from evaluation.reporting.document import markdown
 from evaluation.results import EvaluationResult
 from evaluation.runner import serve_model
 from tests.unit.evaluation.tastes import RuleModel, write_rows
-from tests.unit.evaluation.test_models import by_rules
+from tests.unit.evaluation.test_models import answer_by_rules
 from tests.unit.services.engine.fake_engine import FakeEngine
 from training.config import load
 
@@ -151,7 +151,7 @@ def engine_config(out: Path, *names: str, **fields: Any) -> Evaluation:
 def test_a_model_is_measured_with_both_protocols_beside_the_profile(tmp_path: Path) -> None:
     write_rows(tmp_path / "drinks.jsonl", 10)
     fake = FakeEngine()
-    fake.chat = by_rules(RuleModel())
+    fake.chat = answer_by_rules(RuleModel())
 
     async def measure() -> list[Path]:
         async with fake.serving() as url:

@@ -11,7 +11,7 @@ from evaluation.__main__ import main
 from evaluation.config import Evaluation
 from evaluation.results import EvaluationResult
 from tests.unit.evaluation.scoring.test_alignment import write_pairs
-from tests.unit.evaluation.scoring.test_answers import asking
+from tests.unit.evaluation.scoring.test_answers import question_row
 from tests.unit.evaluation.tastes import row, write_rows
 from tests.unit.training.nano import write_nano
 from training.config import load
@@ -125,7 +125,7 @@ def test_summaries_of_one_run_are_judged_by_another(
 
 def test_questions_are_answered_by_a_checkpoint(nano: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "questions.jsonl"
-    data.write_text("".join(json.dumps(asking(user)) + "\n" for user in range(3)))
+    data.write_text("".join(json.dumps(question_row(user)) + "\n" for user in range(3)))
     found = evaluate(
         tmp_path, model=nano, data=data, settings='["none","direct","full"]', protocol__answering__max_tokens=8
     )
@@ -197,7 +197,7 @@ def test_mistakes_are_named_and_leave_no_result(
     monkeypatch.chdir(tmp_path)
     write_rows(tmp_path / "users.jsonl", 2)
     write_rows(tmp_path / "bare.jsonl", 2, summary=None)
-    (tmp_path / "questions.jsonl").write_text(json.dumps(asking(0)))
+    (tmp_path / "questions.jsonl").write_text(json.dumps(question_row(0)))
     with pytest.raises(SystemExit) as ended:
         evaluate(tmp_path, **{name: nano if value == "NANO" else value for name, value in fields.items()})
     assert ended.value.code == 2

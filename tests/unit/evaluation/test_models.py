@@ -1,4 +1,4 @@
-"""Answers are kept and found again; an engine behind a URL is measured as a checkpoint is."""
+"""Answers are stored and reused; an engine behind a URL is measured as a checkpoint is."""
 
 import asyncio
 import re
@@ -39,7 +39,7 @@ def test_a_repetition_asks_nothing_and_finds_the_same(tmp_path: Path) -> None:
         again = RuleModel(lasts=0)
         second = run(local(again, store), cases)
     assert first.calls == 80
-    assert second == first, "the calls that it needs are told, also where all were kept"
+    assert second == first, "stored answers count as calls"
 
 
 def test_an_interrupted_run_ends_as_it_would_have(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_another_model_or_seed_shares_no_summaries(tmp_path: Path, changed: str)
 # --- an engine behind a URL --------------------------------------------------------------------
 
 
-def by_rules(engine: RuleModel) -> Callable[[web.Request], "asyncio.Future[web.StreamResponse]"]:
+def answer_by_rules(engine: RuleModel) -> Callable[[web.Request], "asyncio.Future[web.StreamResponse]"]:
     """The rules over OpenAI's API."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -109,7 +109,7 @@ async def over_http(fake: FakeEngine, cases: list[Case], store: AnswerStore) -> 
 def test_a_url_is_measured_as_a_checkpoint_is(tmp_path: Path) -> None:
     cases = users(tmp_path, 10)
     fake = FakeEngine()
-    fake.chat = by_rules(RuleModel())
+    fake.chat = answer_by_rules(RuleModel())
     with AnswerStore.open(tmp_path / "answers.sqlite") as store:
         scores = asyncio.run(over_http(fake, cases, store))
     with AnswerStore.open(tmp_path / "local.sqlite") as store:
@@ -126,7 +126,7 @@ def test_a_url_is_asked_once_for_each_answer(tmp_path: Path) -> None:
     with AnswerStore.open(tmp_path / "answers.sqlite") as store:
         for asked in (10 + 10, 0):
             fake = FakeEngine()
-            fake.chat = by_rules(RuleModel())
+            fake.chat = answer_by_rules(RuleModel())
             scores = asyncio.run(over_http(fake, cases, store))
             assert (scores.accuracy.mean, len(fake.bodies), scores.calls) == (1, asked, 20)
 
@@ -141,7 +141,7 @@ def test_another_checkpoint_behind_the_same_name_shares_no_answers(tmp_path: Pat
     with AnswerStore.open(tmp_path / "answers.sqlite") as store:
         for sha256, calls in (("before", 3 + 6), ("before", 0), ("retrained", 3 + 6)):
             fake = FakeEngine()
-            fake.chat = by_rules(RuleModel())
+            fake.chat = answer_by_rules(RuleModel())
             assert asyncio.run(count_calls(fake, store, sha256)) == calls
 
 

@@ -1,4 +1,4 @@
-"""Summaries of one model, saved and chosen by with another; what is told of both."""
+"""Summaries of one model on disk, and choices of another model by them."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ def saved_file(folder: Path, cases: list[Case]) -> Path:
     return path
 
 
-def test_what_is_kept_is_read_again_by_user(tmp_path: Path) -> None:
+def test_summaries_are_read_again_by_user(tmp_path: Path) -> None:
     cases = users(tmp_path, 4)
     saved = SavedSummaries.read(saved_file(tmp_path, cases))
     assert saved.model == WRITER
@@ -72,7 +72,7 @@ def test_a_summary_serves_other_tasks_on_the_same_history(tmp_path: Path) -> Non
     """Summaries of rows that select are chosen by in rows that recommend to the same users."""
     cases = users(tmp_path, 4)
     saved = SavedSummaries.read(saved_file(tmp_path, cases))
-    told = [row(user) for user in range(4)]
+    rows = [row(user) for user in range(4)]
     recommending = [
         {
             "userid": each["userid"],
@@ -80,7 +80,7 @@ def test_a_summary_serves_other_tasks_on_the_same_history(tmp_path: Path) -> Non
             "history": [{"type": "comparison", **event} for event in each["history"]],
             "target": {"query": "", "chosen": {"title": "tea" if user % 2 == 0 else "coffee"}, "rejected": "water"},
         }
-        for user, each in enumerate(told)
+        for user, each in enumerate(rows)
     ]
     path = tmp_path / "recommendation.jsonl"
     path.write_text("".join(f"{json.dumps(each)}\n" for each in reversed(recommending)))

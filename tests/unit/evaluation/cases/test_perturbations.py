@@ -28,7 +28,7 @@ def taken(history: Sequence[Interaction]) -> list[str]:
     return [str(event.chosen).split()[-1] for event in history if isinstance(event, ComparisonInteraction)]
 
 
-def measured(engine: RuleModel, cases: list[Case], setting: str, protocol: Protocol) -> Scores:
+def run_setting(engine: RuleModel, cases: list[Case], setting: str, protocol: Protocol) -> Scores:
     with AnswerStore.open(Path(":memory:")) as store:
         model = LocalModel(engine, Source(name="rules"), store, tokens=len)
         scores, _ = asyncio.run(measure(setting, cases, Judging(model, model, protocol, ProgressBar())))
@@ -96,13 +96,13 @@ class Lately(RuleModel):
 
 def test_updates_that_follow_are_right_after_a_drift_and_a_long_memory_is_not(tmp_path: Path) -> None:
     cases = users(tmp_path, 20)
-    assert measured(Lately(), cases, "drifted", Protocol()).accuracy.mean == 1
-    assert measured(RuleModel(), cases, "streaming", Protocol()).accuracy.mean == 1
-    stuck = measured(Stuck(), cases, "drifted", Protocol())
+    assert run_setting(Lately(), cases, "drifted", Protocol()).accuracy.mean == 1
+    assert run_setting(RuleModel(), cases, "streaming", Protocol()).accuracy.mean == 1
+    stuck = run_setting(Stuck(), cases, "drifted", Protocol())
     assert stuck.accuracy.mean == 0
     assert stuck.writing is not None
     assert stuck.writing.replies == 40, "two updates, as in streaming"
-    assert measured(Stuck(), cases, "drifted", Protocol(drift="other")).accuracy.mean == 0, "neighbours differ"
+    assert run_setting(Stuck(), cases, "drifted", Protocol(drift="other")).accuracy.mean == 0, "neighbours differ"
 
 
 class Stuck(RuleModel):
@@ -122,9 +122,9 @@ class Loud(RuleModel):
 
 def test_who_counts_stands_irrelevant_events_and_who_goes_by_the_last_does_not(tmp_path: Path) -> None:
     cases = users(tmp_path, 40)
-    assert measured(RuleModel(), cases, "mixed", Protocol(mix=0.5)).accuracy.mean == 1
-    assert measured(Loud(), cases, "full", Protocol()).accuracy.mean == 1
-    assert 0.4 < measured(Loud(), cases, "mixed", Protocol(mix=0.5)).accuracy.mean < 0.9, "about a third is foreign"
+    assert run_setting(RuleModel(), cases, "mixed", Protocol(mix=0.5)).accuracy.mean == 1
+    assert run_setting(Loud(), cases, "full", Protocol()).accuracy.mean == 1
+    assert 0.4 < run_setting(Loud(), cases, "mixed", Protocol(mix=0.5)).accuracy.mean < 0.9, "about a third is foreign"
 
 
 def test_settings_of_several_users_need_them(tmp_path: Path) -> None:

@@ -78,8 +78,8 @@ def test_popular_candidates_do_not_depend_on_the_process(tmp_path: Path):
     """The order of a set of texts changes from one process to the next."""
     history = {user: [str(1 + (user * 7 + step * 11) % 60) for step in range(6)] for user in range(30)}
     lines(tmp_path / "X.item", ["item_id:token\ttitle:token", *(f"{item}\tTitle {item}" for item in range(1, 62))])
-    told = [f"{user}\t{' '.join(items)}\t61" for user, items in history.items()]
-    lines(tmp_path / "X.test.inter", ["user_id:token\titem_id_list:token_seq\titem_id:token", *told])
+    users = [f"{user}\t{' '.join(items)}\t61" for user, items in history.items()]
+    lines(tmp_path / "X.test.inter", ["user_id:token\titem_id_list:token_seq\titem_id:token", *users])
     lines(tmp_path / "X.random", [f"{user}\t1 2 3" for user in history])
     written = []
     for seed in ("1", "2"):

@@ -266,13 +266,13 @@ def test_the_report_is_whole_small_and_repeatable(
 
 def test_the_json_holds_no_single_user(chain: Path, tmp_path: Path) -> None:
     write(gather(chain), tmp_path / "report")
-    told = json.loads((tmp_path / "report" / "report.json").read_bytes())
-    assert [found["stage"] for found in told["stages"]] == ["sft", "dpo-ica", "dpo-pba", "rl"]
-    assert "users" not in told["stages"][0]
-    assert "values" not in told["stages"][0]["settings"]["full"]
-    assert told["stages"][0]["settings"]["full"]["accuracy"]["mean"] == pytest.approx(0.8233, abs=1e-3)
-    assert len(told["training"][1]["curves"]["loss"]) <= POINTS
-    assert {each["verdict"] for each in told["criteria"]} == {"met", "not met"}
+    report = json.loads((tmp_path / "report" / "report.json").read_bytes())
+    assert [found["stage"] for found in report["stages"]] == ["sft", "dpo-ica", "dpo-pba", "rl"]
+    assert "users" not in report["stages"][0]
+    assert "values" not in report["stages"][0]["settings"]["full"]
+    assert report["stages"][0]["settings"]["full"]["accuracy"]["mean"] == pytest.approx(0.8233, abs=1e-3)
+    assert len(report["training"][1]["curves"]["loss"]) <= POINTS
+    assert {each["verdict"] for each in report["criteria"]} == {"met", "not met"}
 
 
 def test_the_tables_say_what_was_found(chain: Path, tmp_path: Path) -> None:

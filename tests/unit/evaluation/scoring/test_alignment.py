@@ -32,7 +32,7 @@ def write_pairs(path: Path) -> Path:
     return path
 
 
-def scored(policy: Likelihoods, reference: Likelihoods, path: Path) -> AlignmentScores:
+def score_step(policy: Likelihoods, reference: Likelihoods, path: Path) -> AlignmentScores:
     return score_alignment(policy, reference, data=path, reference_source=Source(name="base"), seed=0, started=0.0)
 
 
@@ -44,7 +44,7 @@ def test_the_accuracy_is_about_the_step_from_the_reference(tmp_path: Path) -> No
     path = write_pairs(tmp_path / "pairs.jsonl")
     policy = [pair(-9, -5), pair(-4, -5), pair(-7, -7), pair(-1, -2)]
     reference = [pair(-9, -4), pair(-3, -5), pair(-7, -7), pair(-9, -9)]
-    found = scored(policy, reference, path)
+    found = score_step(policy, reference, path)
     assert found.alignment.mean == (1 + 0 + 0.5 + 1) / 4, "a step forward counts, also where rejected stays likelier"
     assert found.policy_prefers.mean == (0 + 1 + 0.5 + 1) / 4
     assert found.reference_prefers.mean == (0 + 1 + 0.5 + 0.5) / 4
@@ -58,7 +58,7 @@ def test_the_reference_itself_scores_one_half(tmp_path: Path) -> None:
         model = LocalModel(RuleModel(), Source(name="rules"), store, batch=2)
         policy, reference = (compute_likelihoods(model, read_pairs(path, None, None), lambda _: None) for _ in range(2))
         assert model.calls == 6, "what is kept is not scored again"
-    found = scored(policy, reference, path)
+    found = score_step(policy, reference, path)
     assert (found.alignment.mean, found.alignment.low, found.alignment.high) == (0.5, 0.5, 0.5)
     assert found.gain.mean == 0
 
@@ -67,7 +67,7 @@ def test_length_decides_the_sum_and_not_the_mean(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "pairs.jsonl")
     with AnswerStore.open(tmp_path / "answers.sqlite") as store:
         model = LocalModel(RuleModel(), Source(name="rules"), store, batch=2)
-        found = scored(*[compute_likelihoods(model, read_pairs(path, None, None), lambda _: None)] * 2, path)
+        found = score_step(*[compute_likelihoods(model, read_pairs(path, None, None), lambda _: None)] * 2, path)
     assert found.policy_prefers.mean == pytest.approx((1 + 0 + 1) / 3), "tea -7, coffee -9; -12, -7.5; -16.5, -24"
     assert found.policy_prefers_by_token.mean == pytest.approx((1 + 1 + 0) / 3)
 
@@ -119,4 +119,4 @@ def test_the_accuracy_is_that_of_transformers(tmp_path: Path) -> None:
     ]
     assert min(map(abs, margins)) > 0.01, "no pair is decided by rounding"
     accuracy = sum(margin > 0 for margin in margins) / len(margins)
-    assert scored(*found, path).alignment.mean == pytest.approx(accuracy, abs=1e-3)
+    assert score_step(*found, path).alignment.mean == pytest.approx(accuracy, abs=1e-3)

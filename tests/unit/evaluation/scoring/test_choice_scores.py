@@ -54,7 +54,7 @@ class Selecting(RuleModel):
         return [self.replies[(start + place) % len(self.replies)] for place in range(len(prompts))]
 
 
-def measured(engine: RuleModel, cases: list[Case], setting: str, **changed: Any) -> tuple[Scores, Inference]:
+def run_setting(engine: RuleModel, cases: list[Case], setting: str, **changed: Any) -> tuple[Scores, Inference]:
     protocol = Protocol(batch=16, **changed)
     with AnswerStore.open(Path(":memory:")) as store:
         model = LocalModel(engine, Source(name="rules"), store, tokens=len, batch=16)
@@ -90,7 +90,7 @@ def test_sampled_replies_are_counted_by_kind_and_only_right_ones_count(tmp_path:
     cases = users(tmp_path, 40)
     recorded = ('{"selection": "Item A"}', "<think>Well", '{"selection": "Item A or B"}', '{"selection": "Item Z"}')
     engine = Selecting(*recorded, '{"selection": "', "Item A")
-    scores, _ = measured(engine, cases, "none", choice="sampled")
+    scores, _ = run_setting(engine, cases, "none", choice="sampled")
     assert scores.replies is not None
     assert scores.replies.kinds == {"selected": 7, "other": 7, "both": 7, "none": 6, "malformed": 6, "thinking": 7}
     assert (scores.replies.unparsed, scores.replies.took_first) == (33, 1)
@@ -105,7 +105,7 @@ def test_sampled_replies_are_counted_by_kind_and_only_right_ones_count(tmp_path:
 
 def test_the_sampled_prompt_is_that_of_serving_without_the_start_of_the_answer(tmp_path: Path) -> None:
     engine, cases = Selecting('{"selection": "Item B"}'), users(tmp_path, 30)
-    measured(engine, cases, "full", choice="sampled")
+    run_setting(engine, cases, "full", choice="sampled")
     liked = ["The user likes tea.", "The user likes coffee."]
     for place, (case, text) in enumerate(zip(cases, engine.selections, strict=True)):
         items = [str(case.target.chosen), str(case.target.rejected)]
@@ -122,7 +122,7 @@ def test_the_sampled_prompt_is_that_of_serving_without_the_start_of_the_answer(t
     heads = sum(shown_first(text) == case.target.chosen for case, text in zip(cases, engine.selections, strict=True))
     assert 5 < heads < 25, "a coin decides"
     again = Selecting('{"selection": "Item A"}')
-    measured(again, cases, "full", choice="sampled", seed=7)
+    run_setting(again, cases, "full", choice="sampled", seed=7)
     assert again.selections == engine.selections, "the coin has a seed of its own"
 
 
@@ -154,7 +154,7 @@ def test_a_url_is_asked_for_sampled_replies_too(tmp_path: Path) -> None:
 
 def test_direct_shows_the_history_and_infers_nothing(tmp_path: Path) -> None:
     engine, cases = RuleModel(), users(tmp_path, 3)
-    scores, inference = measured(engine, cases, "direct")
+    scores, inference = run_setting(engine, cases, "direct")
     assert engine.written == []
     assert scores.writing is None
     target = cases[0].target
@@ -162,7 +162,7 @@ def test_direct_shows_the_history_and_infers_nothing(tmp_path: Path) -> None:
     assert prompt.messages[1]["content"] in engine.chosen
     assert inference.shortened == set()
     short = RuleModel()
-    _, inference = measured(short, cases, "direct", history_tokens=200)
+    _, inference = run_setting(short, cases, "direct", history_tokens=200)
     assert inference.shortened == {0, 1, 2}
     assert "Drink 11 of 0?" in short.chosen[0]
     assert "Drink 0 of 0?" not in short.chosen[0]
@@ -170,9 +170,9 @@ def test_direct_shows_the_history_and_infers_nothing(tmp_path: Path) -> None:
 
 def test_fused_joins_letters_and_profile_as_serving_does(tmp_path: Path) -> None:
     cases = users(tmp_path, 6)
-    letters, _ = measured(RuleModel(), cases, "full")
+    letters, _ = run_setting(RuleModel(), cases, "full")
     for weight in (0.0, 0.5, 1.0):
-        both, _ = measured(RuleModel(), cases, "fused", fuse_engine=weight)
+        both, _ = run_setting(RuleModel(), cases, "fused", fuse_engine=weight)
         by_hand = [
             fuse([p, 1 - p], choose_by_profile(case).probabilities, weight)[0]
             for p, case in zip(letters.values, cases, strict=True)
@@ -189,24 +189,24 @@ def test_fused_joins_letters_and_profile_as_serving_does(tmp_path: Path) -> None
 def test_more_options_are_shown_in_each_place_and_the_best_one_counts(tmp_path: Path) -> None:
     cases = [replace(case, others=("hot water", "iced milk")) for case in users(tmp_path, 4)]
     engine = RuleModel()
-    scores, _ = measured(engine, cases, "full")
+    scores, _ = run_setting(engine, cases, "full")
     assert scores.accuracy.mean == 1
     firsts = {shown_first(text) for text in engine.chosen if "drink of 0" in text}
     assert firsts == {"hot tea", "hot coffee", "hot water", "iced milk"}
-    deaf, _ = measured(RuleModel(deaf=True), cases, "full")
+    deaf, _ = run_setting(RuleModel(deaf=True), cases, "full")
     assert deaf.right == pytest.approx([0.25] * 4), "four that tie"
     assert estimate_baselines(score_baselines(cases), cases, 0)["random"].mean == 0.25
 
 
-def test_baselines_stand_beside_and_popularity_where_it_is_told(tmp_path: Path) -> None:
+def test_baselines_stand_beside_and_popularity_where_it_is_known(tmp_path: Path) -> None:
     cases = users(tmp_path, 4)
     assert estimate_baselines(score_baselines(cases), cases, 0).keys() == {"random", "longer wins", "profile"}
-    told = [replace(cases[0], popularity=(3, 1)), replace(cases[1], popularity=(2, 2)), *cases[2:]]
-    found = estimate_baselines(score_baselines(told), told, 0)
+    popular = [replace(cases[0], popularity=(3, 1)), replace(cases[1], popularity=(2, 2)), *cases[2:]]
+    found = estimate_baselines(score_baselines(popular), popular, 0)
     assert (found["popularity"].mean, found["popularity"].rows) == (0.75, 2)
     assert (found["random"].mean, found["longer wins"].mean, found["profile"].mean) == (0.5, 0.5, 1)
-    above = estimate_margins(score_baselines(told), [1, 1, 0, 0], told, 0)
-    assert (above["popularity"].mean, above["popularity"].rows) == (0.25, 2), "paired, over the rows that tell it"
+    above = estimate_margins(score_baselines(popular), [1, 1, 0, 0], popular, 0)
+    assert (above["popularity"].mean, above["popularity"].rows) == (0.25, 2), "paired, over the rows that have it"
     assert above["profile"].mean == -0.5
 
 

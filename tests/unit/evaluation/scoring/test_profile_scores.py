@@ -37,8 +37,8 @@ def test_each_way_is_a_setting() -> None:
 def test_what_the_rows_do_not_allow_is_left_out(tmp_path: Path) -> None:
     cases = users(tmp_path, 4)
     assert list_variants(cases) == ["profile", "profile-text", "profile-flipped"]
-    told = [replace(case, popularity=(3.0, 1.0)) for case in cases]
-    assert list_variants(told) == [*VARIANTS]
+    popular = [replace(case, popularity=(3.0, 1.0)) for case in cases]
+    assert list_variants(popular) == [*VARIANTS]
     alone = [replace(case, history=(PurchaseInteraction(item="tea"),)) for case in cases]
     assert "profile-flipped" not in list_variants(alone)
 
