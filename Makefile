@@ -118,18 +118,16 @@ test-containers: .venv/.test  ## Builds the containers, uses them, kills them on
 
 bench: .venv/.test .venv-training/.ready .venv-engine/.ready $(TINY)  ## Measures the suite and its training, and writes docs/benchmarks.md
 	$(BIN)/python -m bench.run
-	$(TRAINING)/python -m bench.training_throughput
-	$(TRAINING)/python -m bench.data_reading
-	$(TRAINING)/python -m bench.profile_benchmarks
-	$(TRAINING)/python -m bench.choice_speed
-	$(TRAINING)/python -m bench.alignment_scoring
+	$(TRAINING)/python -m bench.gpu.training_throughput
+	$(TRAINING)/python -m bench.gpu.choice_speed
+	$(TRAINING)/python -m bench.gpu.alignment_scoring
 
 eval: .venv-training/.ready $(if $(filter semantic,$(EMBEDDINGS)),.venv-training/.semantic)  ## Measures the fast profile on public data and writes docs/results.md (BENCHMARKS=folder EMBEDDINGS=)
-	$(TRAINING)/python -m evaluation.suite --data "$(BENCHMARKS)" \
-		$(if $(EMBEDDINGS),--embeddings "$(EMBEDDINGS)") --report docs
+	$(TRAINING)/python -m evaluation evaluation/configs/profile.toml \
+		benchmarks.official="$(BENCHMARKS)" embeddings="$(EMBEDDINGS)"
 
 eval-engine: .venv-training/.ready .venv-engine/.ready  ## Measures a language model on the rows of make eval (MODEL=folder or URL)
-	$(TRAINING)/python -m evaluation.engine_suite $(or $(MODEL),models/alignx-mini) --report docs
+	$(TRAINING)/python -m evaluation evaluation/configs/engine.toml $(if $(MODEL),model="$(MODEL)")
 
 format: .venv/.test  ## Formats the code
 	$(BIN)/ruff check --fix .

@@ -14,7 +14,7 @@ import orjson
 
 from bench.harness import Caller, comparison
 from bench.ingest_speed import throughput
-from bench.result import Row, median_ms
+from bench.page import Row, median_ms
 from tests.live.many import ManySuite
 
 PAIRS = 300
@@ -49,7 +49,7 @@ def by_turns(suites: list[ManySuite]) -> tuple[list[list[float]], list[list[floa
     ]
     for number in range(PAIRS):
         body = orjson.dumps({"events": [comparison(number)]})
-        for place, call in enumerate(callers):
-            posts[place].append(call("POST", f"/v1/users/u{number % 20}/events", body))
-            reads[place].append(call("GET", f"/v1/users/u{number % 20}/preferences"))
+        for index, call in enumerate(callers):
+            posts[index].append(call("POST", f"/v1/users/u{number % 20}/events", body))
+            reads[index].append(call("GET", f"/v1/users/u{number % 20}/preferences"))
     return posts, reads

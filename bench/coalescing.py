@@ -14,7 +14,7 @@ import aiohttp
 import httpx
 
 from bench.harness import comparison, mock_engine, running_suite
-from bench.result import Row
+from bench.page import Row
 from tests.live.suite import Suite
 
 USERS = 40
@@ -26,10 +26,10 @@ DEADLINE_S = 60.0
 
 def measure() -> list[Row]:
     untested = {"ALIGNX_SUMMARY__PREQUENTIAL_SAMPLE": "0"}
-    asked, seconds, _ = burst(untested, DEADLINE_S)
-    asked_singly, _, done = burst({**untested, "ALIGNX_SUMMARY__BATCH_EVENTS": "1"}, seconds)
+    counters, seconds, _ = burst(untested, DEADLINE_S)
+    single_counters, _, done = burst({**untested, "ALIGNX_SUMMARY__BATCH_EVENTS": "1"}, seconds)
     tested, _, _ = burst({}, DEADLINE_S)
-    together, single = asked["calls"], asked_singly["calls"]
+    together, single = counters["calls"], single_counters["calls"]
     total = USERS * EVENTS
     return [
         Row("events per engine call in a burst", total / together, "events", "≥ 7"),
@@ -42,18 +42,18 @@ def measure() -> list[Row]:
 
 
 def burst(settings: dict[str, str], limit_s: float) -> tuple[dict[str, int], float, int]:
-    """(what the engine was asked, seconds until nothing waits or `limit_s`, events applied)."""
+    """(the engine's counters, seconds until nothing waits or `limit_s`, events applied)."""
     with mock_engine(LATENCY_S) as engine:
         environment = {"ALIGNX_ENGINE__URL": f"{engine}/v1", **settings}
         with running_suite(environment) as suite:
             start = time.monotonic()
             asyncio.run(_send(suite))
             with suite.client("burst") as client:
-                while (waiting := _waiting(client)) and time.monotonic() - start < limit_s:
+                while (waiting := _count_waiting(client)) and time.monotonic() - start < limit_s:
                     time.sleep(0.05)
             seconds = time.monotonic() - start
-            asked: dict[str, int] = httpx.get(f"{engine}/calls").json()
-            return asked, seconds, USERS * EVENTS - waiting
+            counters: dict[str, int] = httpx.get(f"{engine}/calls").json()
+            return counters, seconds, USERS * EVENTS - waiting
 
 
 async def _send(suite: Suite) -> None:
@@ -71,5 +71,5 @@ async def _send(suite: Suite) -> None:
         await asyncio.gather(*(user(session, f"u{number}") for number in range(USERS)))
 
 
-def _waiting(client: httpx.Client) -> int:
+def _count_waiting(client: httpx.Client) -> int:
     return sum(client.get(f"/v1/users/u{number}/preferences").json()["pending"] for number in range(USERS))

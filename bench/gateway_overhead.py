@@ -28,7 +28,7 @@ import uvloop
 
 from bench.harness import mock_service
 from bench.mock_upstream import EVENTS
-from bench.result import Row, percentile
+from bench.page import Row, percentile
 from tests.live.suite import Suite
 
 CONNECTIONS = 32
@@ -128,8 +128,8 @@ class Connection:
     async def _head(self) -> int:
         head = (await self.reader.readuntil(b"\r\n\r\n")).lower()
         assert head.startswith(b"http/1.1 200 "), head
-        _, found, rest = head.partition(b"\r\ncontent-length: ")
-        return int(rest.split(b"\r\n", 1)[0]) if found else 0
+        _, separator, rest = head.partition(b"\r\ncontent-length: ")
+        return int(rest.split(b"\r\n", 1)[0]) if separator else 0
 
     def close(self) -> None:
         self.writer.close()
@@ -138,7 +138,7 @@ class Connection:
 # --- the measurements --------------------------------------------------------------------------
 
 
-async def paired(targets: Targets, pairs: int, *, stream: bool) -> list[tuple[Timing, Timing]]:
+async def time_pairs(targets: Targets, pairs: int, *, stream: bool) -> list[tuple[Timing, Timing]]:
     """(direct, through the gateway), by turns."""
     direct, through = await Connection.open(targets.direct), await Connection.open(targets.through)
     timings: list[tuple[Timing, Timing]] = []
@@ -159,14 +159,14 @@ async def throughput(target: Target, seconds: float) -> float:
     started = time.perf_counter()
     deadline = started + seconds
 
-    async def keep_asking(connection: Connection) -> int:
+    async def send_requests(connection: Connection) -> int:
         count = 0
         while time.perf_counter() < deadline:
             await connection.json()
             count += 1
         return count
 
-    counts = await asyncio.gather(*(keep_asking(connection) for connection in connections))
+    counts = await asyncio.gather(*(send_requests(connection) for connection in connections))
     elapsed = time.perf_counter() - started
     for connection in connections:
         connection.close()
@@ -195,8 +195,8 @@ async def cpu_of_chunks(target: Target, rounds: int) -> float:
 
 
 async def rows(targets: Targets) -> list[Row]:
-    answers = await paired(targets, JSON_PAIRS, stream=False)
-    streams = await paired(targets, STREAM_PAIRS, stream=True)
+    answers = await time_pairs(targets, JSON_PAIRS, stream=False)
+    streams = await time_pairs(targets, STREAM_PAIRS, stream=True)
     added = [(through.total - direct.total) * 1e3 for direct, through in answers]
     added_first = [(through.first - direct.first) * 1e3 for direct, through in streams]
     added_stream = [(through.total - direct.total) * 1e3 for direct, through in streams]

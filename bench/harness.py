@@ -27,9 +27,9 @@ def running_suite(settings: Mapping[str, str] | None = None) -> Iterator[Suite]:
 
 
 @contextmanager
-def mock_engine(latency_s: float, pieces: int = 1) -> Iterator[str]:
+def mock_engine(latency_s: float) -> Iterator[str]:
     """The root URL of bench/mock_engine.py."""
-    with mock_service("bench.mock_engine", str(latency_s), str(pieces)) as url:
+    with mock_service("bench.mock_engine", str(latency_s)) as url:
         yield url
 
 

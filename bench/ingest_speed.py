@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 
 from bench.harness import callers, comparison, running_suite
-from bench.result import Row, median_ms, percentile
+from bench.page import Row, median_ms, percentile
 from tests.live.suite import Suite
 
 PAIRS = 300
@@ -55,9 +55,9 @@ async def throughput(suite: Suite) -> float:
     accepted = 0
     stop = time.monotonic() + SECONDS
 
-    async def post(session: aiohttp.ClientSession, place: int) -> None:
+    async def post(session: aiohttp.ClientSession, number: int) -> None:
         nonlocal accepted
-        turn = place
+        turn = number
         while time.monotonic() < stop:
             turn += CONNECTIONS
             async with session.post(f"{suite.url}/v1/users/u{turn % USERS}/events", data=body) as answer:
@@ -66,5 +66,5 @@ async def throughput(suite: Suite) -> float:
 
     async with aiohttp.ClientSession(headers=headers) as session:
         start = time.monotonic()
-        await asyncio.gather(*(post(session, place) for place in range(CONNECTIONS)))
+        await asyncio.gather(*(post(session, number) for number in range(CONNECTIONS)))
         return accepted / (time.monotonic() - start)

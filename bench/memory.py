@@ -11,7 +11,7 @@ import orjson
 from redis import Redis
 
 from bench.harness import comparison, running_suite
-from bench.result import Row
+from bench.page import Row
 from tests.live.suite import SERVICES
 
 USERS = 300

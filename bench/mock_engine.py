@@ -1,13 +1,11 @@
-"""An engine of known speed: any prompt is answered with the same short summary after LATENCY seconds.
+"""An engine of known speed: it answers any prompt with the same short summary after LATENCY seconds.
 
-    python -m bench.mock_engine PORT LATENCY [TOKENS]
+    python -m bench.mock_engine PORT LATENCY
 
 Speaks the part of OpenAI's API that the suite uses: /health, /v1/models, streamed chat completions,
-and single letters with their log-probabilities, which come at once and favour none.
+and single letters with their log-probabilities, which come at once and are equally likely.
 Prompt tokens are counted as characters / 4, so that the cost of a prompt can be compared.
-GET /calls tells of summaries and of letters how many were asked for and the prompt tokens of all,
-and the prompt tokens of the last summary. TOKENS is the number of pieces an answer is streamed in,
-after LATENCY all at once: what streaming costs the services, without its time.
+GET /calls gives the number of summaries and of letters, their prompt tokens, and those of the last summary.
 """
 
 import asyncio
@@ -20,9 +18,8 @@ REPLY = "<think>The choices agree.</think>The user prefers short and direct answ
 
 
 class MockEngine:
-    def __init__(self, latency_s: float, pieces: int) -> None:
+    def __init__(self, latency_s: float) -> None:
         self.latency_s = latency_s
-        self.pieces = pieces
         self.calls = 0
         self.prompt_tokens = 0
         self.all_tokens = 0
@@ -45,9 +42,8 @@ class MockEngine:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         usage = {"prompt_tokens": self.prompt_tokens, "completion_tokens": len(REPLY) // 4}
-        texts = [REPLY, *[" indeed"] * (self.pieces - 1)]
         for event in (
-            *({"model": "mock", "choices": [{"index": 0, "delta": {"content": text}}]} for text in texts),
+            {"model": "mock", "choices": [{"index": 0, "delta": {"content": REPLY}}]},
             {"model": "mock", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
             {"model": "mock", "choices": [], "usage": usage},
         ):
@@ -61,17 +57,17 @@ class MockEngine:
     async def health(self, _request: web.Request) -> web.Response:
         return web.Response()
 
-    async def counted(self, _request: web.Request) -> web.Response:
+    async def counters(self, _request: web.Request) -> web.Response:
         return web.json_response(vars(self))
 
 
 def main() -> None:
-    engine = MockEngine(float(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 1)
+    engine = MockEngine(float(sys.argv[2]))
     app = web.Application(client_max_size=64 * 1024 * 1024)
     app.router.add_post("/v1/chat/completions", engine.completions)
     app.router.add_get("/v1/models", engine.models)
     app.router.add_get("/health", engine.health)
-    app.router.add_get("/calls", engine.counted)
+    app.router.add_get("/calls", engine.counters)
     web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None)
 
 

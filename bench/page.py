@@ -1,14 +1,13 @@
-"""The figures that benchmarks found, kept in bench/results, and the page that shows them all."""
+"""The results of benchmarks: rows with figures, saved in bench/results, and the page that shows them all."""
 
 import json
 import os
 import platform
+import statistics
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
-
-from bench.result import Row
+from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 RESULTS: Final = ROOT / "bench" / "results"
@@ -21,38 +20,53 @@ ORDER: Final = (
     "update_cost",
     "memory",
     "cluster",
-    "scale",
-    "profile",
-    "profile_benchmarks",
     "training",
-    "data_reading",
     "choice",
     "alignment",
 )
-"""Of the benchmarks on the page."""
+"""Order of the benchmarks on the page."""
 
 
-def keep(name: str, rows: Sequence[Row], about: str) -> None:
-    """Prints a benchmark's table, keeps its figures, and writes the page anew."""
-    print(table(rows), flush=True)
+class Row(NamedTuple):
+    """One figure. `must` is the bound that the project sets itself; empty where there is none."""
+
+    figure: str
+    value: float
+    unit: str
+    must: str = ""
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value below which `share` of `values` lie."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def median_ms(seconds: Sequence[float]) -> float:
+    return statistics.median(seconds) * 1000
+
+
+def save_results(name: str, rows: Sequence[Row], about: str) -> None:
+    """Prints a benchmark's table, saves its figures, and writes the page anew."""
+    print(render_table(rows), flush=True)
     RESULTS.mkdir(parents=True, exist_ok=True)
-    kept = {
+    results = {
         "measured_at": datetime.now(UTC).date().isoformat(),
         "about": about.strip(),
         "rows": [row._asdict() for row in rows],
     }
-    (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1))
-    DOCUMENT.write_text(document())
+    (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=1))
+    DOCUMENT.write_text(render_page())
 
 
-def table(rows: Iterable[Row]) -> str:
+def render_table(rows: Iterable[Row]) -> str:
     lines = ["| figure | value | unit | must be |", "|---|---:|---|---|"]
     lines += [f"| {row.figure} | {_short(row.value)} | {row.unit} | {row.must} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
-def document() -> str:
-    """The page of all kept results."""
+def render_page() -> str:
+    """The page of all saved results."""
     machine = f"{os.cpu_count()} cores of one machine ({platform.machine()}, Python {platform.python_version()})"
     parts = [
         "# Benchmarks\n",
@@ -62,9 +76,11 @@ def document() -> str:
     for name in ORDER:
         path = RESULTS / f"{name}.json"
         if path.exists():
-            kept = json.loads(path.read_text())
-            rows = [Row(**row) for row in kept["rows"]]
-            parts.append(f"## {name}\n\n{kept['about']}\n\nMeasured {kept['measured_at']}.\n\n{table(rows)}")
+            results = json.loads(path.read_text())
+            rows = [Row(**row) for row in results["rows"]]
+            parts.append(
+                f"## {name}\n\n{results['about']}\n\nMeasured {results['measured_at']}.\n\n{render_table(rows)}"
+            )
     return "\n".join(parts)
 
 

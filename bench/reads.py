@@ -1,7 +1,7 @@
 """Reading a summary: whole, and conditionally, through the gateway and directly by turns."""
 
 from bench.harness import callers, comparison, running_suite
-from bench.result import Row, median_ms, percentile
+from bench.page import Row, median_ms, percentile
 
 READS = 500
 

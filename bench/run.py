@@ -1,28 +1,17 @@
-"""Runs the benchmarks of the services and writes what they found.
+"""Runs the benchmarks of the services and writes docs/benchmarks.md.
 
-    python -m bench.run [NAME …]      (all: gateway ingest reads coalescing update_cost cluster memory scale profile)
+    python -m bench.run [NAME …]      (all: gateway ingest reads coalescing update_cost cluster memory)
 
-Each pairs two things in one run. Prints the table, keeps the figures in bench/results/NAME.json, and
-writes docs/benchmarks.md anew from the kept figures of all benchmarks. Those of training need its own
-environment: bench/training_throughput.py and bench/data_reading.py.
+Each measures two things in pairs. Prints the table, saves the figures in bench/results/NAME.json, and
+writes docs/benchmarks.md anew from the saved figures of all benchmarks. Those of models are in bench/gpu and
+need the environment of training.
 """
 
 import sys
 from collections.abc import Callable
 
-from bench import (
-    cluster_scaling,
-    coalescing,
-    gateway_overhead,
-    ingest_speed,
-    memory,
-    profile_quality,
-    reads,
-    scale_check,
-    update_cost,
-)
-from bench.page import keep
-from bench.result import Row
+from bench import cluster_scaling, coalescing, gateway_overhead, ingest_speed, memory, reads, update_cost
+from bench.page import Row, save_results
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "gateway": gateway_overhead.measure,
@@ -32,19 +21,17 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "update_cost": update_cost.measure,
     "cluster": cluster_scaling.measure,
     "memory": memory.measure,
-    "scale": scale_check.measure,
-    "profile": profile_quality.measure,
 }
 
 
 def main() -> None:
     names = sys.argv[1:] or list(BENCHMARKS)
     if unknown := set(names) - set(BENCHMARKS):
-        raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(BENCHMARKS)}")
+        raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; allowed: {', '.join(BENCHMARKS)}")
     for name in names:
         print(f"{name} …", flush=True)
         measure = BENCHMARKS[name]
-        keep(name, measure(), sys.modules[measure.__module__].__doc__ or "")
+        save_results(name, measure(), sys.modules[measure.__module__].__doc__ or "")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import time
 import httpx
 
 from bench.harness import comparison, mock_engine, running_suite
-from bench.result import Row
+from bench.page import Row
 
 LENGTHS = (10, 100, 1_000, 10_000)
 CALL = 250

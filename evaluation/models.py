@@ -1,24 +1,25 @@
-"""The model that is measured: it writes summaries, and as a judge it chooses between two items.
+"""Models under evaluation: they write summaries, and as a judge they choose between items.
 
-A checkpoint runs in this process (training/speed/local_engine.py), an engine behind a URL is asked over HTTP. Both
-keep each answer in a file beside the result, under the hash of all it depends on, so that a run that
-was interrupted goes on where it stopped, and settings that ask for the same share the answer.
+A checkpoint runs in this process (training/speed/local_engine.py), an engine behind a URL is called over HTTP. Both
+store each answer under the hash of its inputs, so that an interrupted run resumes, and settings with equal
+prompts share answers.
 """
 
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import orjson
+from pydantic import Field
 
-from evaluation.model_sources import checkpoint, is_url
+from evaluation.model_sources import LocalPath, checkpoint_source, is_url
 from evaluation.results import Source
 from services.engine.judge import LetterEngine
 from services.prompts.build import ChatMessage, estimate_tokens
+from training.config import Fraction, PositiveInt, Section
 from training.exceptions import CheckpointError, ConfigError
 from training.synthesis.answer_store import AnswerStore
 from training.synthesis.engines import CachedEngine, open_engine
@@ -26,47 +27,49 @@ from training.synthesis.options import Candidates, EngineAt
 
 Messages = Sequence[ChatMessage]
 Tick = Callable[[int], None]
-"""Hears of so many more answers."""
+"""Reports progress: how many answers more are done."""
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How replies are written; `temperature` 0 takes the likeliest tokens."""
+class Sampling(Section):
+    """How replies are written."""
 
-    max_tokens: int = 1024
-    temperature: float = 0.6
-    top_p: float = 0.95
-    top_k: int = 20
+    max_tokens: PositiveInt = 1024
+    """Of a reply, reasoning included."""
+    temperature: Annotated[float, Field(ge=0)] = 0.6
+    """0 takes the likeliest tokens."""
+    top_p: Fraction = 0.95
+    top_k: Annotated[int, Field(ge=0)] = 20
+    """0 for no limit."""
     thinking: bool = True
-    """Passed on to the chat template."""
+    """Passed to the chat template."""
 
 
 class Likelihood(NamedTuple):
-    """Of one reply."""
+    """Of one reply: the sum of its tokens' natural log-probabilities, and their number."""
 
     logprob: float
     tokens: int
 
 
 class Model(LetterEngine, Protocol):
-    """What the settings need of a model."""
+    """A model as the settings use it."""
 
     @property
     def source(self) -> Source: ...
 
     @property
     def calls(self) -> int:
-        """Answers so far, kept ones left out."""
+        """Answers computed so far."""
         ...
 
     @property
     def needed(self) -> int:
-        """Answers asked for so far, kept or not."""
+        """Answers requested so far, stored ones included."""
         ...
 
     @property
-    def opened(self) -> bool:
-        """Whether the chat template writes <think>, so that replies lack it."""
+    def opens_thinking(self) -> bool:
+        """Whether the chat template writes <think>, so that replies start after it."""
         ...
 
     async def write(self, prompts: Sequence[Messages], sampling: Sampling, *, seed: int, tick: Tick) -> list[str]: ...
@@ -74,8 +77,8 @@ class Model(LetterEngine, Protocol):
     def tokens(self, text: str) -> int: ...
 
 
-class InProcess(LetterEngine, Protocol):
-    """The part of training/speed/local_engine.py that is used here."""
+class LocalBackend(LetterEngine, Protocol):
+    """The part of training/speed/local_engine.py that evaluation uses."""
 
     def generate(
         self,
@@ -99,23 +102,23 @@ def _digest(*parts: Any) -> str:
 class LocalModel:
     """A model in this process.
 
-    Replies are written in groups of `batch`, each group with a seed of its own and kept as a whole: a
-    run that was interrupted ends with the replies it would have had anyway.
+    Replies are written in groups of `batch`; each group has its own seed and is stored as a whole, so that an
+    interrupted run ends with the same replies.
     """
 
     def __init__(
         self,
-        engine: InProcess,
+        engine: LocalBackend,
         source: Source,
         store: AnswerStore,
         *,
         tokens: Callable[[str], int] = estimate_tokens,
-        opened: bool = False,
+        opens_thinking: bool = False,
         arithmetic: str = "float32",
         batch: int = 64,
     ) -> None:
         self.source = source
-        self.opened = opened
+        self.opens_thinking = opens_thinking
         self.tokens = tokens
         self.calls = 0
         self.needed = 0
@@ -128,22 +131,22 @@ class LocalModel:
         self, messages: Messages, letters: Sequence[str], *, tenant: str, priority: int = 0
     ) -> list[float]:
         key = _digest("choose", self._identity, list(messages), list(letters))
-        kept: list[float] | None = self._store.get(key)
+        answer: list[float] | None = self._store.get(key)
         self.needed += 1
-        if kept is None:
-            kept = await self._engine.choose(messages, letters, tenant=tenant, priority=priority)
-            self._store.put(key, "judge", kept)
+        if answer is None:
+            answer = await self._engine.choose(messages, letters, tenant=tenant, priority=priority)
+            self._store.put(key, "judge", answer)
             self.calls += 1
-        return kept
+        return answer
 
     async def write(self, prompts: Sequence[Messages], sampling: Sampling, *, seed: int, tick: Tick) -> list[str]:
         replies: list[str] = []
         for start in range(0, len(prompts), self._batch):
             group = prompts[start : start + self._batch]
-            key = _digest("write", self._identity, [list(prompt) for prompt in group], asdict(sampling), seed)
-            kept: list[str] | None = self._store.get(key)
-            if kept is None:
-                kept = self._engine.generate(
+            key = _digest("write", self._identity, [list(prompt) for prompt in group], sampling.model_dump(), seed)
+            texts: list[str] | None = self._store.get(key)
+            if texts is None:
+                texts = self._engine.generate(
                     group,
                     max_new_tokens=sampling.max_tokens,
                     temperature=sampling.temperature,
@@ -152,41 +155,40 @@ class LocalModel:
                     seed=int(key[:8], 16),
                     thinking=sampling.thinking,
                 )
-                self._store.put(key, "writer", kept)
+                self._store.put(key, "writer", texts)
                 self.calls += len(group)
             self.needed += len(group)
-            replies += kept
+            replies += texts
             tick(len(group))
         return replies
 
     def likelihoods(self, rows: Sequence[tuple[Messages, str]], *, tick: Tick) -> list[Likelihood]:
-        """Summed natural log-probability of each reply's tokens, the one that ends it left out."""
-        found: list[Likelihood] = []
+        """Of each reply after its messages, without the token that ends it."""
+        results: list[Likelihood] = []
         for start in range(0, len(rows), self._batch):
             group = rows[start : start + self._batch]
             keys = [_digest("likelihood", self._identity, list(messages), reply) for messages, reply in group]
-            kept = [self._store.get(key) for key in keys]
-            wanted = [place for place, answer in enumerate(kept) if answer is None]
-            scored = self._engine.token_logprobs([group[place] for place in wanted]) if wanted else []
-            for place, logprobs in zip(wanted, scored, strict=True):
-                kept[place] = [sum(logprobs), len(logprobs)]
-                self._store.put(keys[place], "likelihood", kept[place])
-            self.calls += len(wanted)
+            answers = [self._store.get(key) for key in keys]
+            missing = [index for index, answer in enumerate(answers) if answer is None]
+            scored = self._engine.token_logprobs([group[index] for index in missing]) if missing else []
+            for index, logprobs in zip(missing, scored, strict=True):
+                answers[index] = [sum(logprobs), len(logprobs)]
+                self._store.put(keys[index], "likelihood", answers[index])
+            self.calls += len(missing)
             self.needed += len(group)
-            found += [Likelihood(*answer) for answer in kept]
+            results += [Likelihood(*answer) for answer in answers]
             tick(len(group))
-        return found
+        return results
 
 
 class RemoteModel:
-    """An OpenAI-compatible engine. It draws its replies itself: a repetition gets the same ones from
-    the file of kept answers, not from the seed."""
+    """An OpenAI-compatible engine. It draws its replies itself: a repeated run gets the same replies from the
+    store of answers, not from the seed."""
 
-    def __init__(self, engine: CachedEngine, source: Source, *, opened: bool = False, batch: int = 64) -> None:
+    def __init__(self, engine: CachedEngine, source: Source, *, opens_thinking: bool = False) -> None:
         self.source = source
-        self.opened = opened
+        self.opens_thinking = opens_thinking
         self._engine = engine
-        self._batch = batch
 
     @property
     def calls(self) -> int:
@@ -205,73 +207,80 @@ class RemoteModel:
         return await self._engine.choose(messages, letters, tenant=tenant, priority=priority)
 
     async def write(self, prompts: Sequence[Messages], sampling: Sampling, *, seed: int, tick: Tick) -> list[str]:
-        asked = Candidates(
+        candidates = Candidates(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
-            top_k=max(sampling.top_k, 0),
+            top_k=sampling.top_k,
             max_tokens=sampling.max_tokens,
         )
 
-        async def one(prompt: Messages) -> str:
-            answer = await self._engine.complete(prompt, asked, sample=seed, thinking=sampling.thinking)
+        async def write_reply(prompt: Messages) -> str:
+            answer = await self._engine.complete(prompt, candidates, sample=seed, thinking=sampling.thinking)
             tick(1)
             return answer.text
 
-        return list(await asyncio.gather(*map(one, prompts)))
+        return list(await asyncio.gather(*map(write_reply, prompts)))
 
 
 # --- opening -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Placement:
-    """Where and how a model computes."""
+class Placement(Section):
+    """Where and how a model computes. The fields from `model_name` on are of engines behind a URL."""
 
     device: str = "cpu"
-    dtype: str = "float32"
+    dtype: Literal["float32", "bfloat16"] = "float32"
     autocast: bool = False
-    batch: int = 64
-    """Replies written, or users judged, as one group."""
-    batch_tokens: int | None = None
+    """Computes in bfloat16 and keeps the weights as they are."""
+    batch: PositiveInt = 64
+    """Replies written as one group."""
+    batch_tokens: PositiveInt | None = None
     """Of one forward in this process, padding included; default: what suits the device (speed/local_engine.py)."""
+    vllm: LocalPath | None = None
+    """Python with vLLM, which then serves the checkpoint on this machine's CPU; default: it runs in this process."""
     model_name: str | None = None
-    """An engine behind a URL: which of its models is asked; default: the first it lists."""
+    """Which of the engine's models; default: the first it lists."""
     api_key_env: str | None = None
-    identity: str | None = None
-    """An engine behind a URL: what its kept answers are found by besides its model's name, such as the hash of the
-    checkpoint it serves; default: the URL."""
-    opened: bool = False
-    """An engine behind a URL: whether its chat template writes <think>."""
-    concurrency: int = 64
-    """An engine behind a URL: calls under way at once; more wait."""
+    """Environment variable with the engine's key."""
+    opens_thinking: bool = False
+    """Whether the engine's chat template writes <think>."""
+    concurrency: PositiveInt = 64
+    """Calls of an engine at once; more wait."""
+
+
+class ServedCheckpoint(NamedTuple):
+    """A checkpoint behind a temporary URL; results and stored answers name the checkpoint."""
+
+    url: str
+    source: Source
 
 
 @asynccontextmanager
-async def open_model(where: str, store: AnswerStore, placement: Placement) -> AsyncIterator[Model]:
-    """The checkpoint in a folder, or the engine at a URL. Raises TrainingError."""
-    if not is_url(where):
-        yield load_local(where, store, placement)
+async def open_model(
+    location: str, store: AnswerStore, placement: Placement, served: ServedCheckpoint | None = None
+) -> AsyncIterator[Model]:
+    """The checkpoint in a folder, or the engine at a URL; `served` replaces the folder. Raises TrainingError."""
+    if not served and not is_url(location):
+        yield load_local(location, store, placement)
         return
     config = EngineAt(
-        url=where,
+        url=served.url if served else location,
         model=placement.model_name,
         api_key_env=placement.api_key_env,
         concurrency=placement.concurrency,
     )
-    async with open_engine("judge", config, store, known_as=placement.identity or where) as engine:
-        yield RemoteModel(
-            engine,
-            Source(name=" ".join(filter(None, (placement.model_name, where)))),
-            opened=placement.opened,
-            batch=placement.batch,
-        )
+    source = Source(name=" ".join(filter(None, (placement.model_name, location))))
+    if served:
+        source = Source(name=f"{served.source.name} in vLLM", sha256=served.source.sha256)
+    async with open_engine("judge", config, store, known_as=source.sha256 or location) as engine:
+        yield RemoteModel(engine, source, opens_thinking=placement.opens_thinking)
 
 
-def load_local(where: str, store: AnswerStore, placement: Placement) -> LocalModel:
+def load_local(location: str, store: AnswerStore, placement: Placement) -> LocalModel:
     """Raises CheckpointError for a folder that holds no checkpoint, ConfigError for a URL."""
-    if is_url(where):
-        raise ConfigError(f"{where}: alignment accuracy needs a checkpoint folder, not a URL")
-    source = checkpoint(Path(where))
+    if is_url(location):
+        raise ConfigError(f"{location}: alignment accuracy needs a checkpoint folder, not a URL")
+    source = checkpoint_source(Path(location))
     # torch and transformers: not needed for a URL
     from safetensors import SafetensorError
     from transformers.utils.logging import disable_progress_bar
@@ -281,21 +290,21 @@ def load_local(where: str, store: AnswerStore, placement: Placement) -> LocalMod
     disable_progress_bar()
     try:
         engine = LocalEngine.load(
-            where,
+            location,
             device=placement.device,
             dtype=placement.dtype,
             autocast=placement.autocast,
             batch_tokens=placement.batch_tokens,
         )
     except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{where} cannot be loaded as a checkpoint: {error}") from error
+        raise CheckpointError(f"{location} cannot be loaded as a checkpoint: {error}") from error
     arithmetic = f"{placement.dtype}, autocast" if placement.autocast else placement.dtype
     return LocalModel(
         engine,
         source,
         store,
         tokens=lambda text: len(engine.tokenizer.encode(text, add_special_tokens=False)),
-        opened=opens_thinking(engine.tokenizer),
+        opens_thinking=opens_thinking(engine.tokenizer),
         arithmetic=arithmetic,
         batch=placement.batch,
     )

@@ -1,4 +1,4 @@
-"""What one evaluation found, as the JSON file that holds it and that evaluation/reporting/training_report.py reads."""
+"""The result of one evaluation, as a JSON file; evaluation/reporting reads it."""
 
 import os
 from datetime import datetime
@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from training.data.reading import reason
 from training.exceptions import DatasetError
 
 
@@ -24,16 +25,15 @@ class Estimate(Part):
 
 
 class Writing(Part):
-    """How the summaries of a setting were written."""
+    """Statistics of the summaries of a setting."""
 
     replies: int
     well_formed: float | None
-    """Share of replies that are <think>…</think> and then text; null where no model wrote."""
+    """Share of replies of the form <think>…</think> and text; null where no model wrote."""
     usable: float | None
-    """Share of replies of which serving would keep a summary. After the others the summary stays as
-    it was: at first there is none."""
+    """Share of replies from which serving takes a summary; after another reply the past summary stays."""
     summary_tokens: float
-    """Mean length of the summaries that were judged."""
+    """Mean length of the summaries that the judge read."""
 
 
 class Bin(Part):
@@ -54,23 +54,23 @@ class Calibration(Part):
 
 
 class Replies(Part):
-    """How sampled replies were read (evaluation/cases/selections.py)."""
+    """How sampled replies were parsed (evaluation/cases/selections.py)."""
 
     kinds: dict[str, int]
-    """How many of each kind; all but "selected" count as wrong."""
+    """Replies of each kind; all but "selected" count as wrong."""
     unparsed: int
     """All but "selected"."""
     took_first: float | None
-    """Share of the "selected" that took the item shown first; null where there is none."""
+    """Share of the "selected" that name the item shown first; null where there is none."""
 
 
 class Scores(Part):
     """One setting."""
 
     accuracy: Estimate
-    """Share of users whose choice was found likelier than all other options; of k that tie, it counts 1/k."""
+    """Share of users whose choice scores highest; 1/k where it ties with k - 1 other options."""
     probability: Estimate
-    """Of what the user chose; with sampled replies 1 or 0."""
+    """Of the user's choice; with sampled replies 1 or 0."""
     auc: Estimate | None = None
     """Area under the ROC curve, pooled (evaluation/scoring/metrics.py); null for sampled replies."""
     calibration: Calibration | None = None
@@ -80,29 +80,28 @@ class Scores(Part):
     position_bias: float | None = None
     """Mean distance between an item's probability in one order and its average over both."""
     aside: Estimate | None = None
-    """Accuracy over the users that no feature of the fast profile was chosen on (evaluation/cases/held_out.py);
-    null where none was kept aside."""
+    """Accuracy over the held-out half of the users (evaluation/cases/held_out.py); null for other benchmarks."""
     margins: dict[str, Estimate] = {}
-    """Accuracy less that of a baseline, paired by row, over the rows that tell the baseline."""
+    """Accuracy less that of a baseline, paired by row, over the rows that have the baseline."""
     by_kind: dict[str, Estimate] = {}
-    """Accuracy by the kind of target, where the rows tell."""
+    """Accuracy by the kind of target, where the rows name it."""
     writing: Writing | None = None
     calls: int = 0
-    """Answers the setting needs of the engine, also those that were kept of an earlier run or setting."""
+    """Answers of the engine that the setting needs, stored ones included."""
     seconds: float = 0.0
-    """Of this run alone: what was kept took none."""
+    """Of this run; stored answers take none."""
     values: tuple[float, ...] = ()
     """The probability of each user's choice, in the order of `users`."""
     right: tuple[float, ...] = ()
-    """What each user adds to `accuracy`."""
+    """Each user's part of `accuracy`."""
 
 
 class Source(Part):
-    """A file, checkpoint or engine, named so that one can tell whether it is still the same."""
+    """A file, checkpoint or engine."""
 
     name: str
     sha256: str | None = None
-    """Of a file's bytes or a checkpoint's weights and tokenizer; null for an engine behind a URL."""
+    """Of a file, or of a checkpoint's weights and tokenizer; null for an engine behind a URL."""
 
 
 class AnswerScores(Part):
@@ -118,13 +117,13 @@ class AnswerScores(Part):
     position_bias: float | None
     """Mean distance between an answer's probability in one order and its average over both."""
     answer_tokens: float
-    """Mean length of the answers that were judged."""
+    """Mean length of the judged answers."""
     by_kind: dict[str, Estimate] = {}
     writing: Writing | None = None
     calls: int = 0
     seconds: float = 0.0
     values: tuple[float, ...] = ()
-    """What each user adds to `score`, in the order of `users`."""
+    """Each user's part of `score`, in the order of `users`."""
 
 
 class AlignmentScores(Part):
@@ -142,7 +141,7 @@ class AlignmentScores(Part):
     gain: Estimate
     """policy_prefers less reference_prefers, pair by pair."""
     policy_prefers_by_token: Estimate
-    """The same with the mean over a reply's tokens, which does not favour the shorter reply."""
+    """The same by the mean over a reply's tokens, which does not favour the shorter reply."""
     reference_prefers_by_token: Estimate
     gain_by_token: Estimate
     seconds: float = 0.0
@@ -154,40 +153,40 @@ class EvaluationResult(Part):
     created_at: datetime
     seconds: float
     model: Source | None
-    """Who wrote the summaries."""
+    """Wrote the summaries."""
     judge: Source | None
-    """Who chose by them, or, of `answers`, who compared."""
+    """Chose by them, or compared the answers."""
     data: Source | None
     left_out: int = 0
     """Malformed rows of `data`."""
     shortened: int = 0
     """Users whose history lost its oldest part."""
     config: dict[str, Any]
-    """Every option of the run."""
+    """The configuration of the run (evaluation/config.py)."""
     summaries: Source | None = None
-    """The file that summaries were taken from; `model` then is who wrote them."""
+    """The file of summaries that the judge read; `model` wrote them."""
     versions: dict[str, str]
     templates: tuple[str, ...] = ()
-    """Prompt templates that were used."""
+    """Prompt templates in use."""
     drawn: str = "rows"
-    """What the bootstrap draws: rows, or whole users, questions or histories where several rows share one."""
+    """Unit of the bootstrap: rows, or users, questions or histories where several rows share one."""
     clusters: int | None = None
-    """How many of these there are; null where rows are drawn."""
+    """Number of units; null for rows."""
     users: tuple[str, ...] = ()
-    """A digest of each row: two results with the same digests saw the same users."""
+    """A digest of each row: results with equal digests are of the same users."""
     kept_summaries: Source | None = None
-    """The file that the run wrote its summaries to."""
+    """The file that the run saved its summaries in."""
     settings: dict[str, Scores] = {}
     answers: dict[str, AnswerScores] = {}
-    """By setting, for rows with a question in place of a choice."""
+    """By setting, for rows with a question instead of a choice."""
     differences: dict[str, Estimate] = {}
     """Of accuracy, paired by user: "streaming - full"."""
     baselines: dict[str, Estimate] = {}
-    """Accuracy without reading: random, longer wins, popularity (over rows that tell it), profile."""
+    """Accuracy of random, longer wins, popularity (over the rows that have it) and profile."""
     alignment: AlignmentScores | None = None
 
     def save(self, path: Path) -> None:
-        """Whole or not at all."""
+        """Writes the whole file or none."""
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}.unfinished")
         with unfinished.open("w", encoding="utf-8") as out:
@@ -202,11 +201,5 @@ class EvaluationResult(Part):
         try:
             return cls.model_validate_json(path.read_bytes())
         except (OSError, ValidationError) as error:
-            raise DatasetError(f"{path} is no result of evaluation: {_reason(error)}") from error
-
-
-def _reason(error: OSError | ValidationError) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or "it cannot be read"
-    first = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+            problem = reason(error) if isinstance(error, ValidationError) else error.strerror
+            raise DatasetError(f"{path} is no result of evaluation: {problem}") from error

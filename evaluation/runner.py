@@ -1,44 +1,127 @@
-"""All settings of one run over the users of a file: the part of a result that is about users."""
+"""Runs one evaluation: all settings over the users of a file, alignment on pairs, and the result with its origin."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+import platform
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from evaluation.cases.cases import Case, Question, User, clusters, holds_questions, read_cases, read_questions
-from evaluation.cases.perturbations import others
+from alignx import __version__
+from evaluation.cases.cases import (
+    Case,
+    Question,
+    User,
+    cluster_ids,
+    find_clusters,
+    has_questions,
+    read_cases,
+    read_questions,
+)
+from evaluation.cases.pairs import read_pairs
+from evaluation.cases.perturbations import pick_other_users
 from evaluation.conditions import (
-    COMPARED,
-    OF_CHOICES,
-    OF_LETTERS,
-    OF_MEANING,
-    OF_SEVERAL,
-    PROFILES,
-    SEMANTIC,
+    CHOICE_SETTINGS,
+    COMPARISONS,
+    EMBEDDING_SETTINGS,
+    LETTER_SETTINGS,
+    MULTI_USER_SETTINGS,
+    PROFILE_SETTINGS,
     SETTINGS,
-    WRITTEN,
+    WRITERS,
     Inference,
     Summary,
 )
-from evaluation.config import Evaluation
-from evaluation.model_sources import file_sha256, named
-from evaluation.models import Model, open_model
-from evaluation.results import AnswerScores, Estimate, Scores, Source
-from evaluation.saved_summaries import KEPT, KeptSummaries, keep
+from evaluation.config import Alignment, Evaluation
+from evaluation.model_sources import checkpoint_source, file_source, is_url
+from evaluation.models import Model, ServedCheckpoint, load_local, open_model
+from evaluation.results import AlignmentScores, Estimate, EvaluationResult, Scores, Source
+from evaluation.saved_summaries import SAVED_SETTINGS, SavedSummaries, save_summaries
+from evaluation.scoring.alignment import compute_likelihoods, score_alignment
 from evaluation.scoring.answers import measure_answers
+from evaluation.scoring.baselines import estimate_baselines, estimate_margins, score_baselines
 from evaluation.scoring.intervals import difference
-from evaluation.scoring.measure import baselines, belonging, margins, measure, measure_profile, unread
-from evaluation.scoring.profile_scores import possible as variants
-from evaluation.scoring.progress_bar import Bar
+from evaluation.scoring.measure import Judging, measure, measure_profile
+from evaluation.scoring.profile_scores import list_variants
+from evaluation.scoring.progress_bar import ProgressBar
+from evaluation.vllm_server import serve_checkpoint
 from training.exceptions import ConfigError
 from training.synthesis.answer_store import AnswerStore
 
+PACKAGES = ("torch", "transformers", "trl", "numpy")
+
+
+@contextmanager
+def serve_model(config: Evaluation) -> Iterator[ServedCheckpoint | None]:
+    """The model in vLLM where `placement.vllm` asks for that. Raises CheckpointError."""
+    if not config.placement.vllm or not config.model or is_url(config.model):
+        yield None
+        return
+    source = checkpoint_source(Path(config.model))
+    with serve_checkpoint(Path(config.model), config.placement.vllm) as url:
+        yield ServedCheckpoint(url, source)
+
+
+async def evaluate(config: Evaluation, served: ServedCheckpoint | None = None) -> EvaluationResult:
+    """Measures, and writes the result. Raises TrainingError, and AlignXError from an engine."""
+    config.check_files()
+    started = time.monotonic()
+    fields: dict[str, Any] = {"model": None, "judge": None, "data": None}
+    answers = config.answers or config.out.with_name(f"{config.out.name}.answers.sqlite")
+    if not (config.has_judge or config.alignment):
+        answers = Path(":memory:")
+    with AnswerStore.open(answers) as store, ProgressBar() as progress:
+        if config.data:
+            fields |= await _measure_rows(config, config.data, store, progress, served)
+        if config.alignment:
+            fields["alignment"], fields["model"] = _measure_alignment(config, config.alignment, store, progress)
+    result = EvaluationResult(
+        stage=config.stage,
+        created_at=datetime.now(UTC),
+        seconds=round(time.monotonic() - started, 3),
+        config=config.model_dump(mode="json"),
+        versions=_package_versions(),
+        **fields,
+    )
+    result.save(config.out)
+    return result
+
+
+def _package_versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "alignx": __version__}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _measure_alignment(
+    config: Evaluation, alignment: Alignment, store: AnswerStore, progress: ProgressBar
+) -> tuple[AlignmentScores, Source]:
+    """Loads the policy and the reference one after the other."""
+    assert config.model
+    started = time.monotonic()
+    pairs = read_pairs(alignment.data, alignment.mode, config.limit)
+    likelihoods, sources = [], []
+    for name, location in (("policy", config.model), ("reference", alignment.reference)):
+        model = load_local(location, store, config.placement)
+        likelihoods.append(compute_likelihoods(model, pairs, progress.add(name, 2 * len(pairs))))
+        sources.append(model.source)
+        del model  # before the next one takes its memory
+    seed = config.protocol.seed
+    scores = score_alignment(*likelihoods, data=alignment.data, reference_source=sources[1], seed=seed, started=started)
+    return scores, sources[0]
+
 
 @dataclass
-class _Noted:
-    """What the settings of a run leave behind beside their figures."""
+class _Notes:
+    """What the settings of a run leave beside their scores."""
 
     shortened: set[int] = field(default_factory=set)
     templates: set[str] = field(default_factory=set)
@@ -47,153 +130,142 @@ class _Noted:
     def add(self, setting: str, inference: Inference) -> None:
         self.shortened |= inference.shortened
         self.templates |= inference.templates
-        if setting in KEPT:
+        if setting in SAVED_SETTINGS:
             self.summaries[setting] = inference.summaries
 
 
-@asynccontextmanager
-async def opened(plan: Evaluation, store: AnswerStore) -> AsyncIterator[tuple[Model | None, Model | None]]:
-    """Who writes and who judges. With summaries of another run nobody writes: the judge stands for both."""
-    async with AsyncExitStack() as stack:
-        model = await stack.enter_async_context(open_model(plan.model, store, plan.placement)) if plan.model else None
-        judge = await stack.enter_async_context(open_model(plan.judge, store, plan.placement)) if plan.judge else model
-        yield (judge if plan.summaries else model), judge
-
-
-def chosen_settings(plan: Evaluation, users: Sequence[User], kept: KeptSummaries | None) -> list[str]:
-    """Raises ConfigError when a setting is asked for that the rows do not allow."""
-    told = all(user.truth for user in users)
-    if plan.settings and "truth" in plan.settings and not told:
-        raise ConfigError("--settings truth: not every row of --data has a summary")
-    possible = set(SETTINGS if plan.judged else PROFILES)
-    possible -= set(PROFILES) - set(_profiles(plan, users))
-    if not told:
-        possible.discard("truth")
-    if plan.protocol.choice == "sampled":
-        possible -= set(OF_LETTERS)
-    if kept:
-        possible -= WRITTEN.keys() - set(kept.settings)
-    if isinstance(users[0], Question):
-        possible -= set(OF_CHOICES)
-    if plan.judged and others(users) is None:
-        drifted = ("drifted",) if plan.protocol.drift == "other" else ()
-        possible -= {"other"} if kept else {*OF_SEVERAL, *drifted}
-    wanted = plan.settings or tuple(possible - (set() if plan.variants else set(PROFILES[1:])))
-    if impossible := set(wanted) - possible:
-        raise ConfigError(
-            f"--settings {', '.join(sorted(impossible))}: not possible with this data and these options; possible: "
-            f"{', '.join(name for name in SETTINGS if name in possible) or 'none without a --model'}"
-        )
-    return [name for name in SETTINGS if name in wanted]
-
-
-def _profiles(plan: Evaluation, users: Sequence[User]) -> list[str]:
-    """Of the fast profile's settings what rows and options allow."""
-    cases = [user for user in users if isinstance(user, Case)]
-    found = variants(cases)
-    if plan.embeddings:
-        found += OF_MEANING if "profile-popularity" in found else [SEMANTIC]
-    return found
-
-
-async def measured(plan: Evaluation, store: AnswerStore, bar: Bar) -> dict[str, Any]:
-    """Fields of `EvaluationResult`."""
-    assert plan.data is not None
-    cases: list[Case] = []
-    questions: list[Question] = []
-    if await asyncio.to_thread(holds_questions, plan.data):
-        questions, report = await asyncio.to_thread(read_questions, plan.data, limit=plan.limit)
+async def _measure_rows(
+    config: Evaluation, data: Path, store: AnswerStore, progress: ProgressBar, served: ServedCheckpoint | None
+) -> dict[str, Any]:
+    """Fields of the result."""
+    users: Sequence[User]
+    if await asyncio.to_thread(has_questions, data):
+        users, report = await asyncio.to_thread(read_questions, data, limit=config.limit)
     else:
-        cases, report = await asyncio.to_thread(read_cases, plan.data, limit=plan.limit)
-    users: Sequence[User] = questions or cases
-    kept = KeptSummaries.read(plan.summaries) if plan.summaries else None
-    names, noted = chosen_settings(plan, users, kept), _Noted()
-    async with opened(plan, store) as (model, judge):
+        users, report = await asyncio.to_thread(read_cases, data, limit=config.limit)
+    saved = SavedSummaries.read(config.summaries) if config.summaries else None
+    settings, notes = choose_settings(config, users, saved), _Notes()
+    async with _open_models(config, store, served) as (model, judge):
+        judging = None
+        if model and judge:
+            judging = Judging(model, judge, config.protocol, progress, saved, config.embeddings)
+        questions = [user for user in users if isinstance(user, Question)]
         if questions:
-            found = await _answers(plan, names, questions, (model, judge), bar, kept, noted)
+            fields = await _measure_questions(config, settings, questions, judging, notes)
         else:
-            found = await _choices(plan, names, cases, (model, judge), bar, kept, noted)
-    drawn = clusters(users)
-    writer = kept.model if kept else model.source if model else None
-    kept_summaries = None
-    if plan.keep_summaries and writer:
-        kept_summaries = keep(plan.keep_summaries, writer, users, noted.summaries)
+            cases = [user for user in users if isinstance(user, Case)]
+            fields = await _measure_cases(config, settings, cases, judging, notes)
+    writer = saved.model if saved else model.source if model else None
+    summaries = None
+    if config.save_summaries and writer:
+        summaries = save_summaries(config.save_summaries, writer, users, notes.summaries)
+    clusters = find_clusters(users)
     return {
         "model": writer,
         "judge": judge.source if judge else None,
-        "summaries": kept.source if kept else None,
-        "kept_summaries": kept_summaries,
-        "data": Source(name=named(plan.data), sha256=_sha256(plan.data)),
+        "summaries": saved.source if saved else None,
+        "kept_summaries": summaries,
+        "data": file_source(data),
         "left_out": report.left_out,
-        "shortened": len(noted.shortened),
-        "templates": tuple(sorted(noted.templates)),
-        "drawn": drawn[0] if drawn else "rows",
-        "clusters": len(set(drawn[1])) if drawn else None,
+        "shortened": len(notes.shortened),
+        "templates": tuple(sorted(notes.templates)),
+        "drawn": clusters.unit if clusters else "rows",
+        "clusters": len(set(clusters.ids)) if clusters else None,
         "users": tuple(user.digest for user in users),
-        **found,
+        **fields,
     }
 
 
-def _sha256(path: Path) -> str | None:
-    return file_sha256(path) if path.is_file() else None
+@asynccontextmanager
+async def _open_models(
+    config: Evaluation, store: AnswerStore, served: ServedCheckpoint | None
+) -> AsyncIterator[tuple[Model | None, Model | None]]:
+    """The writer and the judge. With summaries of another run the judge stands for both."""
+    placement = config.placement
+    async with AsyncExitStack() as stack:
+        model = judge = None
+        if config.model:
+            model = judge = await stack.enter_async_context(open_model(config.model, store, placement, served))
+        if config.judge:
+            judge = await stack.enter_async_context(open_model(config.judge, store, placement))
+        yield (judge if config.summaries else model), judge
 
 
-Models = tuple[Model | None, Model | None]
+def choose_settings(config: Evaluation, users: Sequence[User], saved: SavedSummaries | None) -> list[str]:
+    """In the order of `SETTINGS`. Raises ConfigError for a setting that the rows do not allow."""
+    possible = _possible_settings(config, users, saved)
+    settings = config.settings or possible - (set() if config.variants else set(PROFILE_SETTINGS[1:]))
+    if impossible := set(settings) - possible:
+        raise ConfigError(
+            f"settings {', '.join(sorted(impossible))}: not possible with these rows and options; possible: "
+            f"{', '.join(name for name in SETTINGS if name in possible) or 'none without a model'}"
+        )
+    return [name for name in SETTINGS if name in settings]
 
 
-async def _choices(
-    plan: Evaluation,
-    names: Sequence[str],
-    cases: Sequence[Case],
-    models: Models,
-    bar: Bar,
-    kept: KeptSummaries | None,
-    noted: _Noted,
+def _possible_settings(config: Evaluation, users: Sequence[User], saved: SavedSummaries | None) -> set[str]:
+    possible: set[str] = set(SETTINGS if config.has_judge else PROFILE_SETTINGS)
+    possible -= set(PROFILE_SETTINGS) - set(_possible_profiles(config, users))
+    if not all(user.truth for user in users):
+        possible.discard("truth")
+    if config.protocol.choice == "sampled":
+        possible -= set(LETTER_SETTINGS)
+    if saved:
+        possible -= WRITERS.keys() - set(saved.settings)
+    if isinstance(users[0], Question):
+        possible -= set(CHOICE_SETTINGS)
+    if config.has_judge and pick_other_users(users) is None:
+        drifted = ("drifted",) if config.protocol.drift == "other" else ()
+        possible -= {"other"} if saved else {*MULTI_USER_SETTINGS, *drifted}
+    return possible
+
+
+def _possible_profiles(config: Evaluation, users: Sequence[User]) -> list[str]:
+    variants = list_variants([user for user in users if isinstance(user, Case)])
+    if config.embeddings:
+        variants += EMBEDDING_SETTINGS if "profile-popularity" in variants else EMBEDDING_SETTINGS[:1]
+    return variants
+
+
+async def _measure_cases(
+    config: Evaluation, settings: Sequence[str], cases: Sequence[Case], judging: Judging | None, notes: _Notes
 ) -> dict[str, Any]:
-    model, judge = models
-    found: dict[str, Scores] = {}
-    for name in names:
-        if name in PROFILES:
-            found[name] = await measure_profile(name, cases, plan.protocol, plan.embeddings)
-        elif model and judge:
-            found[name], inference = await measure(name, cases, model, judge, plan.protocol, bar, kept, plan.embeddings)
-            noted.add(name, inference)
-    seed, told = plan.protocol.seed, unread(cases)
+    scores: dict[str, Scores] = {}
+    for setting in settings:
+        if setting in PROFILE_SETTINGS:
+            scores[setting] = await measure_profile(setting, cases, config.protocol, config.embeddings)
+        elif judging:
+            scores[setting], inference = await measure(setting, cases, judging)
+            notes.add(setting, inference)
+    seed, baselines = config.protocol.seed, score_baselines(cases)
+    for setting, score in scores.items():
+        margins = estimate_margins(baselines, score.right, cases, seed)
+        scores[setting] = score.model_copy(update={"margins": margins})
     return {
-        "settings": {
-            name: scores.model_copy(update={"margins": margins(told, scores.right, cases, seed)})
-            for name, scores in found.items()
-        },
-        "differences": _differences({name: scores.right for name, scores in found.items()}, cases, seed),
-        "baselines": baselines(told, cases, seed),
+        "settings": scores,
+        "differences": _differences({name: score.right for name, score in scores.items()}, cases, seed),
+        "baselines": estimate_baselines(baselines, cases, seed),
     }
 
 
-async def _answers(
-    plan: Evaluation,
-    names: Sequence[str],
-    questions: Sequence[Question],
-    models: Models,
-    bar: Bar,
-    kept: KeptSummaries | None,
-    noted: _Noted,
+async def _measure_questions(
+    config: Evaluation, settings: Sequence[str], questions: Sequence[Question], judging: Judging | None, notes: _Notes
 ) -> dict[str, Any]:
-    model, judge = models
-    if not (model and judge):
-        raise ConfigError(f"{plan.data} holds questions to answer: give a --model that does")
-    found: dict[str, AnswerScores] = {}
-    for name in names:
-        found[name], inference = await measure_answers(name, questions, model, judge, plan.protocol, bar, kept)
-        noted.add(name, inference)
-    values = {name: scores.values for name, scores in found.items()}
-    return {"answers": found, "differences": _differences(values, questions, plan.protocol.seed)}
+    if not judging:
+        raise ConfigError(f"{config.data} holds questions to answer: set a model that answers them")
+    scores = {}
+    for setting in settings:
+        scores[setting], inference = await measure_answers(setting, questions, judging)
+        notes.add(setting, inference)
+    values = {name: score.values for name, score in scores.items()}
+    return {"answers": scores, "differences": _differences(values, questions, config.protocol.seed)}
 
 
 def _differences(values: Mapping[str, Sequence[float]], users: Sequence[User], seed: int) -> dict[str, Estimate]:
-    """Of the settings worth comparing that were measured; `values` has one value a user for each."""
-    belongs = belonging(users)
+    """Of the measured pairs in `COMPARISONS`; `values` has one value a user for each setting."""
+    clusters = cluster_ids(users)
     return {
-        f"{one} - {other}": difference(values[one], values[other], seed=seed, clusters=belongs)
-        for one, other in COMPARED
-        if one in values and other in values
+        f"{first} - {second}": difference(values[first], values[second], seed=seed, clusters=clusters)
+        for first, second in COMPARISONS
+        if first in values and second in values
     }

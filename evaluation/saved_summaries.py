@@ -1,9 +1,8 @@
-"""Summaries on disk, so that another engine can choose by them: `--keep-summaries`, `--summaries`.
+"""Summaries on disk, so that another engine can choose by them: `save_summaries` and `summaries` of a run.
 
-JSON Lines, one summary of one user in one setting a line, with who wrote it. Users are known by the
-digest of their row, and in rows of another task by that of their history: a summary made for selection
-serves recommendation to the same user, and the other way round. The file holds what a model wrote of
-users; the result of a run never does.
+JSON Lines: a line for each user and setting, with the model that wrote the summary. Users are found by the digest of
+their row, or of their history: a summary written for selection also serves recommendation to the same user. The
+file holds text about users; the result of a run does not.
 """
 
 import os
@@ -15,16 +14,18 @@ from typing import Final
 from pydantic import ValidationError
 
 from evaluation.cases.cases import User
-from evaluation.cases.perturbations import others
-from evaluation.model_sources import file_sha256, named
+from evaluation.cases.perturbations import pick_other_users
+from evaluation.model_sources import file_sha256, file_source
 from evaluation.results import EvaluationResult, Part, Source
+from training.data.reading import reason
 from training.exceptions import ConfigError, DatasetError
 
-KEPT: Final = ("full", "streaming", "flipped", "drifted", "mixed")
-_FROM_FULL: Final = ("full", "other", "fused")
+SAVED_SETTINGS: Final = ("full", "streaming", "flipped", "drifted", "mixed")
+_USE_FULL: Final = ("full", "other", "fused")
+"""Settings that read the summaries of setting full."""
 
 
-class KeptSummary(Part):
+class SavedSummary(Part):
     """One line."""
 
     user: str
@@ -35,99 +36,94 @@ class KeptSummary(Part):
     summary: str | None
     """Null where no reply held one."""
     model: Source
-    """Who wrote it."""
 
 
 @dataclass(frozen=True)
-class KeptSummaries:
+class SavedSummaries:
     """The summaries of one model."""
 
     source: Source
     model: Source
-    found: Mapping[str, Mapping[str, str | None]]
+    by_setting: Mapping[str, Mapping[str, str | None]]
     """By setting, then by the digest of a row and by that of its history."""
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """Which settings can be measured with them."""
-        derived = ("other", "fused") if "full" in self.found else ()
-        return (*self.found, *derived)
+        """Settings that can be measured with them."""
+        return (*self.by_setting, *(("other", "fused") if "full" in self.by_setting else ()))
 
-    def of(self, setting: str, users: Sequence[User]) -> list[str | None]:
-        """Of each user, in their order. Raises ConfigError where one is missing, and in setting other where
-        all users have the same history."""
-        kept = self.found.get("full" if setting in _FROM_FULL else setting, {})
-        keys = [user.digest if user.digest in kept else user.history_digest for user in users]
-        missing = sum(key not in kept for key in keys)
-        if missing:
+    def for_users(self, setting: str, users: Sequence[User]) -> list[str | None]:
+        """In the order of the users.
+
+        Raises ConfigError where one is missing, and in setting other where all users have the same history.
+        """
+        saved = self.by_setting.get("full" if setting in _USE_FULL else setting, {})
+        keys = [user.digest if user.digest in saved else user.history_digest for user in users]
+        if missing := sum(key not in saved for key in keys):
             raise ConfigError(
-                f"--summaries {self.source.name} has none of setting {setting} for {missing} of {len(users)} users of "
-                f"--data, neither of the row nor of its history; it has settings {', '.join(self.found)}"
+                f"summaries {self.source.name} has none of setting {setting} for {missing} of {len(users)} users of "
+                f"data, neither of the row nor of its history; it has settings {', '.join(self.by_setting)}"
             )
-        summaries = [kept[key] for key in keys]
+        summaries = [saved[key] for key in keys]
         if setting != "other":
             return summaries
-        strangers = others(users)
-        if strangers is None:
+        others = pick_other_users(users)
+        if others is None:
             raise ConfigError("setting other needs users with different histories")
-        return [summaries[place] for place in strangers]
+        return [summaries[index] for index in others]
 
     @classmethod
-    def read(cls, path: Path) -> "KeptSummaries":
+    def read(cls, path: Path) -> "SavedSummaries":
         """From a file of summaries, or from the result of the run that wrote one. Raises DatasetError."""
-        path = _file_of(path)
-        found: dict[str, dict[str, str | None]] = {}
+        path = _find_file(path)
+        by_setting: dict[str, dict[str, str | None]] = {}
         models: dict[Source, None] = {}
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
                 try:
-                    kept = KeptSummary.model_validate_json(line)
+                    saved = SavedSummary.model_validate_json(line)
                 except ValidationError as error:
-                    first = error.errors(include_url=False, include_input=False)[0]
-                    where = ".".join(map(str, first["loc"]))
-                    raise DatasetError(
-                        f"{path}, line {number}: {where}: {first['msg']}".replace(": : ", ": ")
-                    ) from error
-                of_setting = found.setdefault(kept.setting, {})
-                of_setting[kept.user] = kept.summary
-                of_setting.setdefault(kept.history, kept.summary)  # of several rows of one history the first
-                models[kept.model] = None
+                    raise DatasetError(f"{path}, line {number}: {reason(error)}") from error
+                summaries = by_setting.setdefault(saved.setting, {})
+                summaries[saved.user] = saved.summary
+                summaries.setdefault(saved.history, saved.summary)  # the first of several rows with this history
+                models[saved.model] = None
         if len(models) != 1:
             raise DatasetError(f"{path} holds summaries of {len(models)} models; exactly one is needed")
-        return cls(Source(name=named(path), sha256=file_sha256(path)), next(iter(models)), found)
+        return cls(file_source(path), next(iter(models)), by_setting)
 
 
-def _file_of(path: Path) -> Path:
+def _find_file(path: Path) -> Path:
     """The file of summaries itself, also where `path` is the result that names it."""
     try:
         with path.open("rb") as content:
-            whole = b'"alignx-evaluation/' in content.read(256)
+            is_result = b'"alignx-evaluation/' in content.read(256)
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
-    if not whole:
+    if not is_result:
         return path
     result = EvaluationResult.read(path)
     if result.kept_summaries is None:
-        raise DatasetError(f"{path} is the result of a run without --keep-summaries")
+        raise DatasetError(f"{path} is the result of a run without save_summaries")
     name = Path(result.kept_summaries.name)
     for candidate in (name, path.parent / name.name):
         if candidate.is_file() and file_sha256(candidate) == result.kept_summaries.sha256:
             return candidate
-    raise DatasetError(
-        f"{path} names {name} with its summaries, and no such file with that content is there or beside it"
-    )
+    raise DatasetError(f"{path} names {name} with its summaries; no file with that content exists there or beside it")
 
 
-def keep(path: Path, model: Source, users: Sequence[User], found: Mapping[str, Sequence[str | None]]) -> Source:
-    """Writes the summaries of each setting, whole or not at all."""
+def save_summaries(
+    path: Path, model: Source, users: Sequence[User], by_setting: Mapping[str, Sequence[str | None]]
+) -> Source:
+    """Writes the whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
     with unfinished.open("w", encoding="utf-8") as out:
-        for setting, summaries in found.items():
+        for setting, summaries in by_setting.items():
             for user, summary in zip(users, summaries, strict=True):
                 keys = {"user": user.digest, "history": user.history_digest}
-                out.write(KeptSummary(**keys, setting=setting, summary=summary, model=model).model_dump_json() + "\n")
+                out.write(SavedSummary(**keys, setting=setting, summary=summary, model=model).model_dump_json() + "\n")
         out.flush()
         os.fsync(out.fileno())
     unfinished.replace(path)
-    return Source(name=named(path), sha256=file_sha256(path))
+    return file_source(path)

@@ -1,8 +1,7 @@
-"""The row that every benchmark becomes: a history of typed interactions and what is to be foreseen.
+"""The common row of all benchmarks: a history of typed interactions, and a target or a question.
 
-One JSON object a line. A row holds nothing of what the benchmark knows of a user beyond the history:
-no persona, no profile, no system message. Choice rows have a target; rows of response generation have
-a question and the answer it is judged against.
+One JSON object a line. A row holds nothing about a user beyond the history: no persona, no profile, no system
+message. Choice rows have a target; rows of response generation have a question and a reference answer.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,11 +20,11 @@ from training.exceptions import DatasetError
 Name = Annotated[str, StringConstraints(min_length=1)]
 
 
-class Part(BaseModel):
+class FrozenRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Target(Part):
+class Target(FrozenRecord):
     """For `query` the user took `chosen` and not `rejected`."""
 
     query: str = ""
@@ -39,32 +38,31 @@ class Target(Part):
         return self
 
 
-class BenchmarkRow(Part):
+class BenchmarkRow(FrozenRecord):
     """One user at one moment."""
 
     userid: Name
     benchmark: Name
-    """What it is from, such as "mind"."""
+    """Such as "mind"."""
     history: Annotated[tuple[Interaction, ...], Field(min_length=1)]
-    """Oldest first; all of it was before the target."""
+    """Oldest first, all before the target."""
     target: Target | None = None
     others: tuple[Item, ...] = ()
-    """Further items the user was offered and did not take, where a question has more than two: chosen,
-    rejected and these are then all its options."""
+    """Further options that the user did not take, where there are more than two."""
     kind: str = ""
-    """What sort of row it is within the benchmark, such as a type of question."""
+    """Kind of row within the benchmark, such as a type of question."""
     cluster: str = ""
-    """Which rows are alike for another reason than their user, such as the text of a question that many are
-    asked; without it rows of one user belong together."""
+    """Name of a group of rows that depend on each other, such as the text of a question asked of many users; without
+    it rows are grouped by user."""
     popularity: tuple[float, float] | None = None
-    """How often others took the chosen and the rejected item, counted before the target; none where unknown."""
+    """How often others took the chosen and the rejected item, counted before the target; None where unknown."""
     question: str | None = None
-    """What is to be answered, in rows of response generation."""
+    """In rows of response generation."""
     reference: str | None = None
-    """An answer that suits this user, in rows of response generation."""
+    """An answer written for this user, in rows of response generation."""
 
     @model_validator(mode="after")
-    def _something_to_foresee(self) -> Self:
+    def _target_or_question(self) -> Self:
         if self.target is None and not (self.question and self.reference):
             raise ValueError("a row has a target, or a question and a reference")
         if self.target is None and (self.others or self.popularity):
@@ -72,14 +70,14 @@ class BenchmarkRow(Part):
         return self
 
     def line(self) -> bytes:
-        """The row as one line of JSON, its end included."""
+        """The row as one line of JSON, with its line end."""
         return self.model_dump_json(exclude_none=True).encode() + b"\n"
 
 
 def read_rows(
     path: Path, *, limit: int | None = None, malformed: Literal["skip", "fatal"] = "skip"
 ) -> tuple[list[BenchmarkRow], ReadReport]:
-    """The first `limit` rows of a file or a folder of shards, and what was wrong with others.
+    """The first `limit` rows of a file or a folder of shards, and a report of malformed rows.
 
     Raises DatasetError when there is no good row, and at the first malformed one if that is fatal.
     """
@@ -87,7 +85,7 @@ def read_rows(
     rows = list(islice(_rows(shards(path), report, fatal=malformed == "fatal"), limit))
     if not rows:
         first = f"; the first: {report.examples[0].place}: {report.examples[0].reason}" if report.examples else ""
-        raise DatasetError(f"{path} holds no benchmark row that can be used ({report.left_out} malformed{first})")
+        raise DatasetError(f"{path} holds no usable benchmark row ({report.left_out} malformed{first})")
     return rows, report
 
 
@@ -109,6 +107,6 @@ def _rows(files: Iterable[Path], report: ReadReport, *, fatal: bool) -> Iterator
                     report.add(Malformed(raw.place, problem))
 
 
-def holds_benchmark_rows(path: Path) -> bool:
+def has_benchmark_rows(path: Path) -> bool:
     """Whether the first rows name their benchmark. Raises DatasetError as `sample`."""
     return any(isinstance(value, Mapping) and "benchmark" in value for value in sample(path))

@@ -1,7 +1,7 @@
-"""Which users no feature and no sentence of the fast profile was chosen on: half of them, by a checksum.
+"""The held-out half of a benchmark's users, by a checksum of their ids.
 
-What was tried while the profile was made, was tried on the other half. P-Soups has no such half: all of its
-rows were looked at. Of a benchmark that is not listed nothing was looked at.
+Features and sentences of the fast profile were chosen on the other half. P-Soups has no held-out half: all of its
+rows were looked at. Benchmarks that are not listed were not looked at.
 """
 
 import zlib
@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Final
 
 SALTS: Final[Mapping[str, str]] = {"movielens": "ml", "amazon-candidates": "g", "mind": "m", "prefeval": ""}
-"""Stands before a user's id in the checksum that halves the users of a benchmark."""
+"""Prefix of a user's id in the checksum that halves the users of a benchmark."""
 
 
-def aside(benchmark: str, user: str) -> bool | None:
-    """Whether the user is in the half kept aside; none for a benchmark without one."""
+def is_held_out(benchmark: str, user: str) -> bool | None:
+    """None for a benchmark without a held-out half."""
     salt = SALTS.get(benchmark)
     return None if salt is None else bool(zlib.crc32((salt + user.replace("-", "")).encode()) & 1)

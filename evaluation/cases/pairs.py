@@ -1,76 +1,38 @@
-"""Held-out AlignX rows as preference pairs, for the alignment accuracy of evaluation.
+"""Preference pairs for alignment accuracy: pairs of messages, or AlignX rows with the prompts of training.dpo."""
 
-    python -m evaluation.cases.pairs heldout_alignx.jsonl --mode ica --out heldout_ica.jsonl
-
-The prompts are those that training.dpo makes of the same rows; rows that show nothing of their user in
-a mode are left out and counted.
-"""
-
-import argparse
-import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any, get_args
 
-import orjson
-
-from training.data.formats import AlignXRow
+from training.data.formats import AlignXRow, PairRow
 from training.data.preference_pairs import Mode, pair_prompt, select_directions, select_history
-from training.data.reading import ReadReport, read
-from training.exceptions import TrainingError
+from training.data.reading import read
 
 MAX_HISTORY = 16
 HISTORY_TOKENS = 6_144
 
 
-def pair(row: AlignXRow, mode: Mode, *, max_history: int, history_tokens: int) -> dict[str, Any] | None:
-    """The row as a pair of messages; None when its prompt would say nothing of the user."""
+def read_pairs(path: Path, mode: Mode | None, limit: int | None) -> list[PairRow]:
+    """The first `limit` pairs. With a mode the rows are AlignX rows; those that show nothing of their user in that
+    mode are left out. Raises DatasetError."""
+    return list(islice(read(path, PairRow) if mode is None else _make_pairs(path, mode), limit))
+
+
+def _make_pairs(path: Path, mode: Mode) -> Iterator[PairRow]:
+    for row in read(path, AlignXRow):
+        if pair := make_pair(row, mode):
+            yield pair
+
+
+def make_pair(row: AlignXRow, mode: Mode) -> PairRow | None:
+    """None where the prompt shows nothing of the user."""
     if mode == "pba":
-        history = select_directions(row, most=max_history)
+        history = select_directions(row, most=MAX_HISTORY)
     else:
-        history = select_history(row, shown="comparisons", most=max_history, tokens=history_tokens)
+        history = select_history(row, shown="comparisons", most=MAX_HISTORY, tokens=HISTORY_TOKENS)
     if (prompt := pair_prompt(row, history, mode)) is None:
         return None
     replies = {"chosen": row.chosen, "rejected": row.rejected}
-    return {"prompt": prompt} | {name: [{"role": "assistant", "content": text}] for name, text in replies.items()}
-
-
-def write(pairs: Iterator[dict[str, Any] | None], out: Path) -> tuple[int, int]:
-    """Writes the pairs, whole or not at all; how many there are, and how many rows made none."""
-    written = left_out = 0
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    with unfinished.open("wb") as file:
-        for each in pairs:
-            written += each is not None
-            left_out += each is None
-            if each is not None:
-                file.write(orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE))
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(out)
-    return written, left_out
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Write AlignX rows as preference pairs of messages.")
-    parser.add_argument("rows", type=Path, help="a file or folder of AlignX rows")
-    parser.add_argument("--mode", choices=get_args(Mode), required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--max-history", type=int, default=MAX_HISTORY)
-    parser.add_argument("--history-tokens", type=int, default=HISTORY_TOKENS)
-    given = parser.parse_args(arguments)
-    report = ReadReport()
-    limits = {"max_history": given.max_history, "history_tokens": given.history_tokens}
-    try:
-        rows = read(given.rows, AlignXRow, report=report)
-        written, left_out = write((pair(row, given.mode, **limits) for row in rows), given.out)
-    except TrainingError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from error
-    print(f"{given.out}: {written:,} pairs; {left_out + report.malformed.total():,} rows made none")
-
-
-if __name__ == "__main__":
-    main()
+    return PairRow.model_validate(
+        {"prompt": prompt} | {name: [{"role": "assistant", "content": text}] for name, text in replies.items()}
+    )

@@ -1,76 +1,139 @@
-"""Histories with something in them that is not, or no longer, the user: what summaries must stand.
+"""Perturbed histories, for robustness: reversed choices, a different past, events of another user.
 
-`cases.flipped` turns round single choices, as noise does. Here the whole past is another one (drift), or
-another user's events stand among the own (irrelevant history, as on a shared account). Targets stay.
+Targets stay as they are, so a perturbed user is scored on the same choice as the original.
 """
 
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, TypeVar
 
-from alignx.schemas.interactions import Interaction
-from evaluation.cases.cases import OneUser, User, turned_round
+from alignx.schemas.interactions import (
+    ClickInteraction,
+    ComparisonInteraction,
+    Interaction,
+    PurchaseInteraction,
+    RatingInteraction,
+)
+from alignx.schemas.items import Item
+from evaluation.cases.cases import User
 
 Drift = Literal["reversed", "other"]
-"""What the older half of a history becomes: its own opposite, or what another user did."""
+"""What replaces the older half of a history: its reversed events, or the older half of another user's."""
+UserType = TypeVar("UserType", bound=User)
 
 
-def others(users: Sequence[User]) -> list[int] | None:
-    """For each user the place of the next one with another history; none where all have the same."""
+def flip_choices(users: Sequence[UserType], share: float, *, seed: int) -> list[UserType]:
+    """The users with `share` of all choices reversed.
+
+    The share is exact over all users up to half a choice: of 12 choices 3 or 4 are reversed at .3, and the
+    remainder passes to the next user. Events that cannot be reversed, such as a post, stay and do not count.
+    """
+    rng = random.Random(seed)
+    perturbed, choices, reversed_count = [], 0, 0
+    for user in users:
+        reversible = [index for index, event in enumerate(user.history) if is_reversible(event)]
+        choices += len(reversible)
+        chosen = set(rng.sample(reversible, round(share * choices) - reversed_count))
+        reversed_count += len(chosen)
+        history = (reverse_event(event, rng) if index in chosen else event for index, event in enumerate(user.history))
+        perturbed.append(replace(user, history=tuple(history)))
+    return perturbed
+
+
+def is_reversible(event: Interaction) -> bool:
+    """Whether `reverse_event` changes the event."""
+    if isinstance(event, RatingInteraction):
+        return event.liking != 0
+    return bool(event.pairs())
+
+
+def reverse_event(event: Interaction, rng: random.Random) -> Interaction:
+    """The event of a user with the opposite preference.
+
+    A comparison swaps its sides, a rating is mirrored on its scale, a click or a purchase takes another item
+    of the page; anything else stays.
+    """
+    if not is_reversible(event):
+        return event
+    if isinstance(event, ComparisonInteraction):
+        return event.model_copy(update={"chosen": event.rejected, "rejected": event.chosen})
+    if isinstance(event, RatingInteraction):
+        return event.model_copy(update={"value": sum(event.scale) - event.value})
+    other = rng.choice(event.pairs()).rejected
+    if isinstance(event, ClickInteraction):
+        return event.model_copy(update={"clicked": other, "shown": _swap(event.shown, other, event.clicked)})
+    assert isinstance(event, PurchaseInteraction)
+    return event.model_copy(update={"item": other, "considered": _swap(event.considered, other, event.item)})
+
+
+def _swap(page: Sequence[Item], taken: Item, rejected: Item) -> tuple[Item, ...]:
+    """The page with `rejected` on it, if need be in place of `taken`."""
+    return tuple(page) if rejected in page else tuple(rejected if item == taken else item for item in page)
+
+
+def split_history(user: User, count: int) -> list[tuple[Interaction, ...]]:
+    """The history in `count` parts of equal length, oldest first; a short history has fewer parts."""
+    history = user.history
+    cuts = [round(index * len(history) / count) for index in range(count + 1)]
+    return [history[start:end] for start, end in pairwise(cuts) if start < end]
+
+
+def pick_other_users(users: Sequence[User]) -> list[int] | None:
+    """For each user the index of the next one with another history; None where all have the same."""
     if len({user.history_digest for user in users}) < 2:
         return None
     count = len(users)
 
-    def next_one(place: int) -> int:
-        following = ((place + step) % count for step in range(1, count))
-        return next(other for other in following if users[other].history_digest != users[place].history_digest)
+    def next_other(index: int) -> int:
+        following = ((index + step) % count for step in range(1, count))
+        return next(other for other in following if users[other].history_digest != users[index].history_digest)
 
-    return list(map(next_one, range(count)))
+    return list(map(next_other, range(count)))
 
 
-def drifted(users: Sequence[OneUser], drift: Drift, *, seed: int) -> list[OneUser]:
-    """The users with another past: the older half of each history reversed event by event, or in its
-    place the older half of another user's. What has no other side cannot be reversed and stays.
+def replace_past(users: Sequence[UserType], drift: Drift, *, seed: int) -> list[UserType]:
+    """The users with the older half of each history reversed, or replaced by that of another user.
 
-    Raises ValueError where another user's past is asked for and all have the same history.
+    Raises ValueError where another user's past is needed and all users have the same history.
     """
-    rng, strangers = random.Random(seed), others(users) if drift == "other" else None
-    if drift == "other" and strangers is None:
+    rng, others = random.Random(seed), pick_other_users(users) if drift == "other" else None
+    if drift == "other" and others is None:
         raise ValueError("the past of another user needs users with different histories")
-    changed = []
-    for place, user in enumerate(users):
+    perturbed = []
+    for index, user in enumerate(users):
         middle = len(user.history) // 2
         past = user.history[:middle]
-        if strangers is None:
-            past = tuple(turned_round(event, rng) for event in past)
+        if others is None:
+            past = tuple(reverse_event(event, rng) for event in past)
         else:
-            stranger = users[strangers[place]].history
-            past = stranger[: len(stranger) // 2]
-        changed.append(replace(user, history=(*past, *user.history[middle:])))
-    return changed
+            other = users[others[index]].history
+            past = other[: len(other) // 2]
+        perturbed.append(replace(user, history=(*past, *user.history[middle:])))
+    return perturbed
 
 
-def mixed(users: Sequence[OneUser], share: float, *, seed: int) -> list[OneUser]:
-    """The users with events of another one among their own: of that user the latest, as many as `share` of
-    the own events, at places that are drawn; the order of each user's events stays.
+def mix_histories(users: Sequence[UserType], share: float, *, seed: int) -> list[UserType]:
+    """The users with the latest events of another user inserted at random positions, `share` of their own number.
 
-    Raises ValueError where all have the same history.
+    The order of each user's events stays. Raises ValueError where all users have the same history.
     """
-    strangers = others(users)
-    if strangers is None:
+    others = pick_other_users(users)
+    if others is None:
         raise ValueError("events of another user need users with different histories")
-    rng, changed = random.Random(seed), []
-    for user, place in zip(users, strangers, strict=True):
-        stranger = users[place].history
-        count = min(round(share * len(user.history)), len(stranger))
-        foreign = stranger[len(stranger) - count :]
-        changed.append(replace(user, history=_woven(user.history, foreign, rng)))
-    return changed
+    rng, perturbed = random.Random(seed), []
+    for user, index in zip(users, others, strict=True):
+        other = users[index].history
+        count = min(round(share * len(user.history)), len(other))
+        perturbed.append(replace(user, history=_interleave(user.history, other[len(other) - count :], rng)))
+    return perturbed
 
 
-def _woven(own: Sequence[Interaction], foreign: Sequence[Interaction], rng: random.Random) -> tuple[Interaction, ...]:
-    whole = len(own) + len(foreign)
-    places = set(rng.sample(range(whole), len(foreign)))
-    left, right = iter(own), iter(foreign)
-    return tuple(next(right) if place in places else next(left) for place in range(whole))
+def _interleave(
+    own: Sequence[Interaction], inserted: Sequence[Interaction], rng: random.Random
+) -> tuple[Interaction, ...]:
+    total = len(own) + len(inserted)
+    positions = set(rng.sample(range(total), len(inserted)))
+    left, right = iter(own), iter(inserted)
+    return tuple(next(right) if index in positions else next(left) for index in range(total))

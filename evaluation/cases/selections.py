@@ -1,4 +1,4 @@
-"""What a sampled reply chose: `{"selection": "Item A"}`, read by exactly these rules.
+"""Parses the selection of a sampled reply, `{"selection": "Item A"}`, by exactly these rules.
 
 1. Thinking is dropped: all text up to and with the last `</think>`. What begins with `<think>` and
    never closes it is of kind "thinking".
@@ -22,72 +22,71 @@ Kind = Literal["selected", "other", "both", "none", "malformed", "thinking"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 _CLOSE: Final = "</think>"
-_NAMED: Final = re.compile(r"\s*(?:item\s*)?([a-z])\s*", re.IGNORECASE)
+_ITEM: Final = re.compile(r"\s*(?:item\s*)?([a-z])\s*", re.IGNORECASE)
 _LETTER: Final = re.compile(r"\b[A-Z]\b")
 
 
 class Selection(NamedTuple):
     kind: Kind
-    place: int | None = None
-    """Of the item that was selected, from 0."""
+    option: int | None = None
+    """Number of the selected item, from 0."""
 
 
 class _Members(dict[str, Any]):
-    """A JSON object that also remembers members of the same name."""
+    """A JSON object that keeps members of the same name."""
 
     selections: tuple[Any, ...] = ()
 
 
 def parse_selection(reply: str, letters: Sequence[str] = ("A", "B")) -> Selection:
-    """Which of the items shown under `letters` the reply chose, if any. Never raises."""
-    text = without_thinking(reply)
+    """The item that the reply selects among those shown under `letters`. Never raises."""
+    text = drop_thinking(reply)
     if text is None:
         return Selection("thinking")
-    values = [value for found in _objects(text) for value in found.selections]
+    values = [value for members in _parse_objects(text) for value in members.selections]
     if not values:
         return Selection("malformed" if "{" in text else "none")
-    named = {_named(value) for value in values}
-    if len(named) == 1 and (letter := named.pop()) is not None:
-        place = letters.index(letter) if letter in letters else None
-        return Selection("other") if place is None else Selection("selected", place)
-    mentioned = {letter for value in values for letter in _mentioned(value)}
+    selected = {_parse_letter(value) for value in values}
+    if len(selected) == 1 and (letter := selected.pop()) is not None:
+        return Selection("selected", letters.index(letter)) if letter in letters else Selection("other")
+    mentioned = {letter for value in values for letter in _find_letters(value)}
     return Selection("both" if len(mentioned) > 1 else "none")
 
 
-def without_thinking(reply: str) -> str | None:
-    """What follows the last `</think>`; none where thinking was begun and never ended."""
+def drop_thinking(reply: str) -> str | None:
+    """The text after the last `</think>`; None where thinking does not end."""
     _, closed, answer = reply.rpartition(_CLOSE)
     if closed:
         return answer.strip()
     return None if reply.lstrip().startswith("<think>") else reply.strip()
 
 
-def _objects(text: str) -> Iterator[_Members]:
-    """The JSON objects in `text` that stand in no other one."""
-    decoder = json.JSONDecoder(object_pairs_hook=_object)
+def _parse_objects(text: str) -> Iterator[_Members]:
+    """The outermost JSON objects in `text`."""
+    decoder = json.JSONDecoder(object_pairs_hook=_members)
     start = text.find("{")
     while start >= 0:
         try:
-            found, end = decoder.raw_decode(text, start)
+            members, end = decoder.raw_decode(text, start)
         except (json.JSONDecodeError, RecursionError):
             end = start + 1
         else:
-            yield found
+            yield members
         start = text.find("{", end)
 
 
-def _object(pairs: Sequence[tuple[str, Any]]) -> _Members:
+def _members(pairs: Sequence[tuple[str, Any]]) -> _Members:
     members = _Members(pairs)
     members.selections = tuple(value for name, value in pairs if name == "selection")
     return members
 
 
-def _named(value: Any) -> str | None:
-    match = _NAMED.fullmatch(value) if isinstance(value, str) else None
+def _parse_letter(value: Any) -> str | None:
+    match = _ITEM.fullmatch(value) if isinstance(value, str) else None
     return match[1].upper() if match else None
 
 
-def _mentioned(value: Any) -> set[str]:
-    if (letter := _named(value)) is not None:
+def _find_letters(value: Any) -> set[str]:
+    if (letter := _parse_letter(value)) is not None:
         return {letter}
     return set(_LETTER.findall(value if isinstance(value, str) else json.dumps(value)))

@@ -1,4 +1,4 @@
-"""Lines of delimited text, one at a time, with malformed ones counted."""
+"""Reads delimited text, CSV and JSON row by row, and counts malformed rows."""
 
 import csv
 import gzip
@@ -19,37 +19,39 @@ M = TypeVar("M", bound=BaseModel)
 csv.field_size_limit(min(sys.maxsize, 1 << 31))
 
 
-def split_lines(
+def read_fields(
     file: Path, tally: Tally, what: str, *, separator: str, fields: int, encoding: str = "utf-8"
 ) -> Iterator[tuple[str, list[str]]]:
-    """The place and the fields of each line of a file without quoting, counted as `what`.
+    """The location and the fields of each line of a file without quoting, counted as `what`.
 
     Lines of another number of fields are malformed. Raises DatasetError when the file cannot be read.
     """
-    for number, line in enumerate(text_lines(file, encoding), 1):
+    for number, line in enumerate(read_lines(file, encoding), 1):
         if line:
             tally.read[what] += 1
             values = line.split(separator)
             if len(values) == fields:
                 yield f"{file.name}, line {number}", values
             else:
-                tally.malformed(f"{file.name}, line {number}", f"{what} of other than {fields} fields")
+                tally.add_malformed(f"{file.name}, line {number}", f"{what} of other than {fields} fields")
 
 
-def text_lines(file: Path, encoding: str = "utf-8") -> Iterator[str]:
-    """The lines without their ends. Raises DatasetError when the file cannot be read."""
-    opened = gzip.open if file.suffix == ".gz" else open
+def read_lines(file: Path, encoding: str = "utf-8") -> Iterator[str]:
+    """Lines without line ends. Raises DatasetError when the file cannot be read."""
+    open_text = gzip.open if file.suffix == ".gz" else open
     try:
-        with opened(file, "rt", encoding=encoding, newline="\n") as lines:
+        with open_text(file, "rt", encoding=encoding, newline="\n") as lines:
             for line in lines:
                 yield line.rstrip("\r\n")
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise DatasetError(f"{file} cannot be read: {error}") from error
 
 
-def csv_rows(file: Path, tally: Tally, what: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """The place and the columns of each row of a CSV file with a header. Raises DatasetError when a
-    column is not there or the file cannot be read."""
+def read_csv(file: Path, tally: Tally, what: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The location and the columns of each row of a CSV file with a header.
+
+    Raises DatasetError when a column is missing or the file cannot be read.
+    """
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             table = csv.DictReader(lines)
@@ -59,26 +61,26 @@ def csv_rows(file: Path, tally: Tally, what: str, columns: Sequence[str]) -> Ite
             for number, row in enumerate(table, 1):
                 tally.read[what] += 1
                 if any(row[name] is None for name in columns):
-                    tally.malformed(f"{file.name}, row {number}", f"{what} with too few columns")
+                    tally.add_malformed(f"{file.name}, row {number}", f"{what} with too few columns")
                 else:
                     yield f"{file.name}, row {number}", row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{file} cannot be read: {error}") from error
 
 
-def json_rows(file: Path, tally: Tally, what: str, kind: type[M]) -> Iterator[tuple[str, M]]:
-    """The place and the typed record of each row of a JSON array, JSON Lines (both also .gz) or Parquet.
+def read_json(file: Path, tally: Tally, what: str, kind: type[M]) -> Iterator[tuple[str, M]]:
+    """The location and the typed record of each row of a JSON array, JSON Lines (both also .gz) or Parquet.
     Raises DatasetError when the file cannot be read."""
     with closing(raw_rows(file, ReadReport())) as raws:
         for raw in raws:
-            place = f"{file.name}, {raw.place}"
+            location = f"{file.name}, {raw.place}"
             tally.read[what] += 1
             if raw.problem:
-                tally.malformed(place, raw.problem)
+                tally.add_malformed(location, raw.problem)
                 continue
             try:
                 record: Any = kind.model_validate(raw.value)
             except ValidationError as error:
-                tally.malformed(place, f"{what}: {reason(error)}")
+                tally.add_malformed(location, f"{what}: {reason(error)}")
             else:
-                yield place, record
+                yield location, record

@@ -1,9 +1,8 @@
-"""Who took what when: the data of a recommendation benchmark, and the moments to foresee in it.
+"""The events of a recommendation benchmark, and the targets to predict in it.
 
-Events are kept in arrays of 28 bytes each, so that millions fit. A moment is one event that a user
-liked, of an item new to the user; the history is what the same user did strictly before it, and
-popularity counts events of all users strictly before it. Nothing after the moment enters a row, except
-that a rejected item is one that the user never takes, later either.
+Events take 28 bytes each in arrays, so that millions fit. A moment is an event that a user liked, of an item new to
+the user; its history is what the same user did strictly before it, and popularity counts events of all users
+strictly before it. Nothing later enters a row, except that a rejected item is one that the user never takes.
 """
 
 import random
@@ -18,7 +17,7 @@ from evaluation.cases.benchmark import UNMATCHED, Plan, Tally
 Ints = Any
 """A NumPy array of integers."""
 DRAWS = 1_000
-"""Draws for an item the user never took, before the search is given up."""
+"""Most draws for an item that the user never takes."""
 
 
 class Moment(NamedTuple):
@@ -33,7 +32,7 @@ class Moment(NamedTuple):
 
 
 class Timeline:
-    """Filled with `add`, then asked once for `moments`."""
+    """Filled with `add`, then read once with `moments`."""
 
     def __init__(self) -> None:
         self.users: dict[str, int] = {}
@@ -47,7 +46,7 @@ class Timeline:
         return len(self._time)
 
     def add(self, user: str, item: str, time: float, value: float) -> None:
-        """`time` in any unit that rises; `value` on the scale that `Plan.liked` is on."""
+        """`time` in any increasing unit; `value` on the scale of `Plan.liked`."""
         self._user.append(self.users.setdefault(user, len(self.users)))
         self._item.append(self.items.setdefault(item, len(self.items)))
         self._time.append(time)
@@ -75,11 +74,11 @@ class Timeline:
             tally.left_out["repeated events"] = ordered.repeated
         for name, user in self.users.items():
             events = ordered.events_of(user)
-            found = ordered.targets(events)
-            if not found:
+            targets = ordered.targets(events)
+            if not targets:
                 tally.left_out["users without a liked item after other events"] += 1
-            for place in found:
-                moment = ordered.moment(name, events, place, plan.rng("moment", name, place))
+            for index in targets:
+                moment = ordered.moment(name, events, index, plan.rng("moment", name, index))
                 if moment is None:
                     matched = plan.negatives == "matched"
                     tally.left_out[UNMATCHED if matched else "targets without another item to draw"] += 1
@@ -115,43 +114,43 @@ class _Ordered:
         return self._by_user[start : self._user_ends[user]]
 
     def targets(self, events: Ints) -> list[int]:
-        """Places in `events`, at most `Plan.targets`, the last ones, in the order of time."""
+        """Indices in `events`, at most `Plan.targets`, the last ones, by time."""
         times, items = self.times[events], self.items[events]
         _, firsts = np.unique(items, return_index=True)  # an item is new to its user once
-        new = sorted(place for place in firsts if times[place] > times[0])
-        return [int(place) for place in new if self.values[events[place]] >= self.plan.liked][-self.plan.targets :]
+        new = sorted(index for index in firsts if times[index] > times[0])
+        return [int(index) for index in new if self.values[events[index]] >= self.plan.liked][-self.plan.targets :]
 
-    def moment(self, user: str, events: Ints, place: int, rng: random.Random) -> Moment | None:
-        now = self.times[events[place]]
+    def moment(self, user: str, events: Ints, index: int, rng: random.Random) -> Moment | None:
+        now = self.times[events[index]]
         before = int(np.searchsorted(self.times[events], now, side="left"))
-        chosen = int(self.items[events[place]])
-        seen = frozenset(self.items[events].tolist())
+        chosen = int(self.items[events[index]])
+        taken = frozenset(self.items[events].tolist())
         matched = self.plan.negatives == "matched"
-        rejected = self._as_popular(chosen, seen, now, rng) if matched else self._unseen(seen, now, rng)
+        rejected = self._draw_matched(chosen, taken, now, rng) if matched else self._draw(taken, now, rng)
         if rejected is None:
             return None
         history = [int(event) for event in events[max(0, before - self.plan.history) : before]]
         counts = (self._popularity(chosen, now), self._popularity(rejected, now))
         return Moment(user, history, chosen, rejected, counts)
 
-    def _unseen(self, seen: frozenset[int], now: float, rng: random.Random) -> int | None:
+    def _draw(self, taken: frozenset[int], now: float, rng: random.Random) -> int | None:
         earlier = int(np.searchsorted(self._liked_times, now, side="left"))
-        popular = self.plan.negatives == "popular"
-        most = earlier if popular else self.count
+        by_popularity = self.plan.negatives == "popular"
+        most = earlier if by_popularity else self.count
         for _ in range(DRAWS if most else 0):
-            drawn = rng.randrange(most)
-            item = int(self._liked[drawn]) if popular else drawn
-            if item not in seen:
+            number = rng.randrange(most)
+            item = int(self._liked[number]) if by_popularity else number
+            if item not in taken:
                 return item
         return None
 
-    def _as_popular(self, chosen: int, seen: frozenset[int], now: float, rng: random.Random) -> int | None:
-        """An item the user never took that others had taken as often as `chosen`; none without one."""
+    def _draw_matched(self, chosen: int, taken: frozenset[int], now: float, rng: random.Random) -> int | None:
+        """An item that the user never takes, as popular as `chosen`; None without one."""
         earlier = int(np.searchsorted(self._all_times, now, side="left"))
         counts = np.bincount(self._all_items[:earlier], minlength=self.count)
-        unseen = np.setdiff1d(np.arange(self.count), np.fromiter(seen, dtype=np.int64))
-        fit = unseen[counts[unseen] == counts[chosen]].tolist()
-        return int(rng.choice(fit)) if fit else None
+        unseen = np.setdiff1d(np.arange(self.count), np.fromiter(taken, dtype=np.int64))
+        matching = unseen[counts[unseen] == counts[chosen]].tolist()
+        return int(rng.choice(matching)) if matching else None
 
     def _popularity(self, item: int, now: float) -> float:
         """Events of the item strictly before `now`."""

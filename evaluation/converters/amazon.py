@@ -3,9 +3,9 @@
 <Category>_5.json.gz       a review a line: reviewerID, asin, overall, unixReviewTime, reviewText, summary
 meta_<Category>.json.gz    a product a line: asin, title, category, brand, price, description
 
-Both are also read without .gz. A row: what a user reviewed on days before, and a product the user then
-gave at least four stars, against one the user never reviewed. The reviews are read twice: once for who
-reviewed what when, once for the texts that rows need, so that --limit bounds the memory.
+Both are also read without .gz. A row: the reviews of a user on earlier days, and a product to which the
+user then gave at least four stars, against one the user never reviews. The reviews are read twice, first for users,
+products and times, then for the texts of the rows, so that the limit bounds the memory.
 
 Uncertain: the 2014 version has Python literals instead of JSON; its lines count as malformed.
 """
@@ -22,20 +22,20 @@ from pydantic import BeforeValidator, Field
 
 from alignx.schemas.interactions import RatingInteraction
 from alignx.schemas.items import ItemFields
-from evaluation.cases.benchmark import Benchmark, Plan, Tally, against, only_file
+from evaluation.cases.benchmark import Benchmark, Plan, Tally, find_single_file, make_target
 from evaluation.cases.benchmark_rows import BenchmarkRow
-from evaluation.cases.table_files import json_rows
+from evaluation.cases.table_files import read_json
 from evaluation.cases.timeline import Moment, Timeline
 from training.data.formats import MaybeText, Record, SomeText
 
 QUERY = "Which product would you buy and like?"
 DESCRIPTION: Final = 500
-"""Most characters kept of a product's description."""
+"""Most characters of a product's description."""
 GROUP: Final = 2_000
-"""Rows whose texts are collected in one reading of the reviews."""
+"""Rows whose texts are collected in one pass over the reviews."""
 MARKUP = re.compile(r"<[^>]*>")
 SCRIPT = re.compile(r"<script|getTime\(|var aPageStart", re.IGNORECASE)
-"""Marks a title that is a piece of the web page instead, as some are."""
+"""Titles that are a piece of a web page instead."""
 
 Texts = Annotated[
     tuple[str, ...], BeforeValidator(lambda value: [part for part in value or () if isinstance(part, str)])
@@ -50,9 +50,9 @@ class Review(Record):
     summary: MaybeText = ""
     text: MaybeText = Field(default="", alias="reviewText")
 
-    def words(self) -> str | None:
-        said = [clean(part) for part in (self.summary, self.text)]
-        return "\n".join(part for part in said if part) or None
+    def full_text(self) -> str | None:
+        parts = [clean(part) for part in (self.summary, self.text)]
+        return "\n".join(part for part in parts if part) or None
 
 
 class Product(Record):
@@ -64,17 +64,17 @@ class Product(Record):
     description: Any = ()
 
     def item(self) -> ItemFields | None:
-        """None without a title that can be read."""
+        """None without a readable title."""
         title = "" if SCRIPT.search(self.title) else clean(self.title)
         if not title:
             return None
         parts = [self.description] if isinstance(self.description, str) else self.description or ()
-        described = clean(" ".join(part for part in parts if isinstance(part, str)))[:DESCRIPTION].strip()
-        named = list(dict.fromkeys(label for label in map(clean, self.category) if label))
+        description = clean(" ".join(part for part in parts if isinstance(part, str)))[:DESCRIPTION].strip()
+        labels = list(dict.fromkeys(label for label in map(clean, self.category) if label))
         price = clean(self.price)
         fields = {
-            "description": described,
-            "category": ", ".join(named[:4]),
+            "description": description,
+            "category": ", ".join(labels[:4]),
             "price": price if price.startswith("$") and len(price) < 20 else "",
             "brand": clean(self.brand),
         }
@@ -87,8 +87,8 @@ def clean(text: str) -> str:
 
 
 def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
-    reviews = only_file(folder, "*_5.json", "*_5.json.gz")
-    products = only_file(folder, "meta_*.json", "meta_*.json.gz")
+    reviews = find_single_file(folder, "*_5.json", "*_5.json.gz")
+    products = find_single_file(folder, "meta_*.json", "meta_*.json.gz")
     items = _items(products, tally)
     timeline, numbers = Timeline(), array("q")
     for number, review in enumerate(_reviews(reviews, tally)):
@@ -115,13 +115,13 @@ def _rows(
     names: list[str],
     tally: Tally,
 ) -> Iterator[BenchmarkRow]:
-    wanted = {numbers[event] for moment in group for event in moment.history}
-    found = {number: review for number, review in enumerate(_reviews(reviews, Tally())) if number in wanted}
+    needed = {numbers[event] for moment in group for event in moment.history}
+    texts = {number: review for number, review in enumerate(_reviews(reviews, Tally())) if number in needed}
     for moment in group:
-        target = against(QUERY, items[names[moment.chosen]], items[names[moment.rejected]], tally)
+        target = make_target(QUERY, items[names[moment.chosen]], items[names[moment.rejected]], tally)
         if target is None:
             continue
-        history = (found[numbers[event]] for event in moment.history)
+        history = (texts[numbers[event]] for event in moment.history)
         yield BenchmarkRow(
             userid=moment.user,
             benchmark="amazon",
@@ -129,7 +129,7 @@ def _rows(
                 RatingInteraction(
                     item=items[review.product],
                     value=review.stars,
-                    review=review.words(),
+                    review=review.full_text(),
                     occurred_at=datetime.fromtimestamp(review.time, UTC),
                 )
                 for review in history
@@ -140,12 +140,12 @@ def _rows(
 
 
 def _reviews(file: Path, tally: Tally) -> Iterator[Review]:
-    return (review for _, review in json_rows(file, tally, "reviews", Review))
+    return (review for _, review in read_json(file, tally, "reviews", Review))
 
 
 def _items(file: Path, tally: Tally) -> dict[str, ItemFields]:
     items: dict[str, ItemFields] = {}
-    for _, product in json_rows(file, tally, "products", Product):
+    for _, product in read_json(file, tally, "products", Product):
         item = product.item()
         if item is None:
             tally.left_out["products without a title"] += 1

@@ -24,15 +24,15 @@ from typing import Any, Final
 import orjson
 
 from alignx.schemas.interactions import DialogueInteraction, Message
-from evaluation.cases.benchmark import Benchmark, Plan, Tally, files_like, message, named_file, offered
+from evaluation.cases.benchmark import Benchmark, Plan, Tally, draw_rejected, find_file, find_files, parse_message
 from evaluation.cases.benchmark_rows import BenchmarkRow
-from evaluation.cases.table_files import csv_rows
+from evaluation.cases.table_files import read_csv
 from training.data.reading import ReadReport, raw_rows
 from training.exceptions import DatasetError
 
 LETTER = re.compile(r"^\(([a-z])\)\s*")
 MOST: Final = 500
-"""Messages that one event may hold."""
+"""Most messages of one event."""
 TURNS: Final = 20
 LINK: Final = "chat_history_32k_link"
 V1 = ("persona_id", "question_id", "question_type", "user_question_or_message", "correct_answer", "all_options")
@@ -41,41 +41,41 @@ V2 = ("persona_id", "user_query", "correct_answer", "incorrect_answers", LINK)
 
 
 def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
-    """Raises DatasetError when the folder holds neither version."""
-    second = [
+    """Raises DatasetError where the folder holds neither version."""
+    benchmarks = [
         path for path in (folder / "benchmark" / "text" / "benchmark.csv", folder / "benchmark.csv") if path.is_file()
     ]
-    if second:
-        yield from _second(folder, second[0], plan, tally)
+    if benchmarks:
+        yield from _convert_v2(folder, benchmarks[0], plan, tally)
         return
-    for questions in files_like(folder, "questions_*.csv"):
+    for questions in find_files(folder, "questions_*.csv"):
         name = questions.name.replace("questions_", "shared_contexts_", 1)
-        yield from _first(questions, named_file(folder, str(Path(name).with_suffix(".jsonl"))), plan, tally)
+        yield from _convert_v1(questions, find_file(folder, str(Path(name).with_suffix(".jsonl"))), plan, tally)
 
 
 # --- version 1 -----------------------------------------------------------------------------------
 
 
-def _first(questions: Path, contexts: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
-    known = _contexts(contexts, tally)
-    for place, row in csv_rows(questions, tally, "questions", (*V1, *V1_CONTEXT)):
-        context = known.get(row["shared_context_id"])
+def _convert_v1(questions: Path, contexts: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
+    contexts_by_id = _contexts(contexts, tally)
+    for location, row in read_csv(questions, tally, "questions", (*V1, *V1_CONTEXT)):
+        context = contexts_by_id.get(row["shared_context_id"])
         options, correct, end = (
             _list(row["all_options"]),
             row["correct_answer"].strip(),
             row["end_index_in_shared_context"],
         )
-        lettered = {found[1]: LETTER.sub("", text) for text in options if (found := LETTER.match(text))}
-        right = lettered.pop(correct.strip("()"), None)
-        if right is None or not lettered or len(lettered) + 1 < len(options) or not end.strip().isdigit():
-            tally.malformed(place, "options, correct answer or end of the context in another form")
+        by_letter = {match[1]: LETTER.sub("", text) for text in options if (match := LETTER.match(text))}
+        right = by_letter.pop(correct.strip("()"), None)
+        if right is None or not by_letter or len(by_letter) + 1 < len(options) or not end.strip().isdigit():
+            tally.add_malformed(location, "options, correct answer or end of the context in another form")
         elif context is None:
             tally.left_out["questions whose context is not there"] += 1
         else:
-            history = list(dialogues(context[: int(end)], MOST))
-            wrong = [text for text in lettered.values() if text != right]
-            asked = message("user", row["user_question_or_message"])
-            if not (history and wrong and asked):
+            history = list(split_dialogues(context[: int(end)], MOST))
+            wrong = [text for text in by_letter.values() if text != right]
+            question = parse_message("user", row["user_question_or_message"])
+            if not (history and wrong and question):
                 tally.left_out["questions without a history, a text or a wrong option"] += 1
                 continue
             rng = plan.rng("personamem", row["question_id"])
@@ -83,49 +83,49 @@ def _first(questions: Path, contexts: Path, plan: Plan, tally: Tally) -> Iterato
                 userid=f"persona-{row['persona_id']}",
                 benchmark="personamem",
                 kind=row["question_type"],
-                history=plan.recent(history),
-                **offered(asked.content, right, wrong, rng),
+                history=plan.latest(history),
+                **draw_rejected(question.content, right, wrong, rng),
             )
 
 
 def _contexts(file: Path, tally: Tally) -> dict[str, Sequence[object]]:
-    known: dict[str, Sequence[object]] = {}
+    contexts: dict[str, Sequence[object]] = {}
     for raw in raw_rows(file, ReadReport()):
         if not isinstance(raw.value, Mapping) or not all(isinstance(turns, list) for turns in raw.value.values()):
-            tally.malformed(
+            tally.add_malformed(
                 f"{file.name}, {raw.place}", raw.problem or "a context that is no list of messages by its id"
             )
             continue
         tally.read["contexts"] += len(raw.value)
-        known.update(raw.value)
-    return known
+        contexts.update(raw.value)
+    return contexts
 
 
-def dialogues(turns: Sequence[object], longest: int) -> Iterator[DialogueInteraction]:
+def split_dialogues(turns: Sequence[object], longest: int) -> Iterator[DialogueInteraction]:
     """The conversations in a list of messages: a system message ends one, and is left out."""
-    spoken: list[Message] = []
+    messages: list[Message] = []
     for turn in turns:
         role = turn.get("role") if isinstance(turn, Mapping) else None
-        told = message(str(role), turn.get("content")) if isinstance(turn, Mapping) else None
-        if spoken and (role == "system" or len(spoken) == longest):
-            yield DialogueInteraction(messages=tuple(spoken))
-            spoken = []
-        if told:
-            spoken.append(told)
-    if spoken:
-        yield DialogueInteraction(messages=tuple(spoken))
+        message = parse_message(str(role), turn.get("content")) if isinstance(turn, Mapping) else None
+        if messages and (role == "system" or len(messages) == longest):
+            yield DialogueInteraction(messages=tuple(messages))
+            messages = []
+        if message:
+            messages.append(message)
+    if messages:
+        yield DialogueInteraction(messages=tuple(messages))
 
 
 # --- version 2 -----------------------------------------------------------------------------------
 
 
-def _second(folder: Path, questions: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
-    for place, row in csv_rows(questions, tally, "questions", V2):
+def _convert_v2(folder: Path, questions: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
+    for location, row in read_csv(questions, tally, "questions", V2):
         correct = row["correct_answer"].strip()
         wrong = [text for text in _list(row["incorrect_answers"]) if text.strip() and text.strip() != correct]
         query = _query(row["user_query"])
         if not (correct and wrong and query):
-            tally.malformed(place, "a question or answers in another form")
+            tally.add_malformed(location, "a question or answers in another form")
             continue
         history = _history(folder, row[LINK])
         if history is None:
@@ -137,31 +137,31 @@ def _second(folder: Path, questions: Path, plan: Plan, tally: Tally) -> Iterator
                 userid=f"persona-{row['persona_id']}",
                 benchmark="personamem",
                 kind=row.get("pref_type") or "",
-                history=plan.recent(history),
-                **offered(query, correct, wrong, plan.rng("personamem", place)),
+                history=plan.latest(history),
+                **draw_rejected(query, correct, wrong, plan.rng("personamem", location)),
             )
 
 
 def _history(folder: Path, link: str) -> list[DialogueInteraction] | None:
-    """None when the file is not there. Raises DatasetError for one that leads out of the folder or is no JSON."""
+    """None where the file does not exist. Raises DatasetError where it is outside the folder or no JSON."""
     file = folder / link.strip()
     if not file.resolve().is_relative_to(folder.resolve()):
         raise DatasetError(f"{link} leads out of {folder}")
     if not file.is_file():
         return None
     try:
-        told = orjson.loads(file.read_bytes())
+        content = orjson.loads(file.read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
         raise DatasetError(f"{file} cannot be read as JSON") from error
-    turns = told.get("chat_history") if isinstance(told, Mapping) else told
-    return list(dialogues(turns, TURNS)) if isinstance(turns, list) else []
+    turns = content.get("chat_history") if isinstance(content, Mapping) else content
+    return list(split_dialogues(turns, TURNS)) if isinstance(turns, list) else []
 
 
-def _query(told: str) -> str:
-    """The text of a question that stands alone or as a message."""
-    value = _literal(told)
-    content = value.get("content") if isinstance(value, Mapping) else told
-    turn = message("user", content)
+def _query(cell: str) -> str:
+    """The text of a question, which is a string or a message."""
+    value = _literal(cell)
+    content = value.get("content") if isinstance(value, Mapping) else cell
+    turn = parse_message("user", content)
     return turn.content if turn else ""
 
 
@@ -174,7 +174,7 @@ def _list(cell: str) -> list[str]:
 
 
 def _literal(cell: str) -> Any:
-    """A value as JSON or as a Python literal has it; none for other text."""
+    """The value of JSON or of a Python literal; None for other text."""
     try:
         return json.loads(cell)
     except ValueError:

@@ -1,4 +1,4 @@
-"""PrefEval: does an answer follow what the user said they prefer? https://github.com/amazon-science/PrefEval
+"""PrefEval: does an answer follow the stated preference of the user? https://github.com/amazon-science/PrefEval
 
 Of its folder benchmark_dataset:
 mcq_options/<topic>.json                          preference, question, four options, the first of which is aligned
@@ -20,9 +20,9 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from alignx.schemas.interactions import DialogueInteraction, Interaction, StatementInteraction
-from evaluation.cases.benchmark import Benchmark, Plan, Tally, files_like, message, offered
+from evaluation.cases.benchmark import Benchmark, Plan, Tally, draw_rejected, find_files, parse_message
 from evaluation.cases.benchmark_rows import BenchmarkRow
-from evaluation.cases.table_files import json_rows
+from evaluation.cases.table_files import read_json
 from training.data.formats import Record, SomeText
 
 
@@ -34,24 +34,24 @@ class Options(Question):
     options: Annotated[tuple[SomeText, ...], Field(alias="classification_task_options", min_length=2)]
 
 
-class Stated(Question):
+class StatedPreference(Question):
     preference: SomeText
 
-    def said(self) -> Interaction:
+    def event(self) -> Interaction:
         return StatementInteraction(text=self.preference)
 
 
-class Choosing(Record):
+class ChoiceConversation(Record):
     query: SomeText
     assistant_options: SomeText
     user_selection: SomeText
     assistant_acknowledgment: SomeText
 
 
-class Chosen(Question):
-    conversation: Choosing
+class ChosenPreference(Question):
+    conversation: ChoiceConversation
 
-    def said(self) -> Interaction:
+    def event(self) -> Interaction:
         talk = self.conversation
         return _dialogue((talk.query, talk.assistant_options), (talk.user_selection, talk.assistant_acknowledgment))
 
@@ -61,61 +61,63 @@ class Exchange(Record):
     assistant: SomeText
 
 
-class Talked(Question):
+class ImpliedPreference(Question):
     conversation: Annotated[dict[str, Exchange], Field(min_length=1)]
     """By the number of the exchange, from "0" on."""
 
-    def said(self) -> Interaction:
+    def event(self) -> Interaction:
         turns = (self.conversation[number] for number in sorted(self.conversation, key=lambda name: (len(name), name)))
         return _dialogue(*((turn.user, turn.assistant) for turn in turns))
 
 
 def _dialogue(*exchanges: tuple[str, str]) -> DialogueInteraction:
-    turns = (turn for asked, told in exchanges for turn in (message("user", asked), message("assistant", told)))
+    turns = (
+        turn for user, reply in exchanges for turn in (parse_message("user", user), parse_message("assistant", reply))
+    )
     return DialogueInteraction(messages=tuple(turn for turn in turns if turn))
 
 
-FORMS: Final[dict[str, tuple[str, type[Stated | Chosen | Talked]]]] = {
-    "explicit": ("explicit_preference", Stated),
-    "choice": ("implicit_preference/choice-based", Chosen),
-    "persona": ("implicit_preference/persona-driven", Talked),
+FORMS: Final[dict[str, tuple[str, type[StatedPreference | ChosenPreference | ImpliedPreference]]]] = {
+    "explicit": ("explicit_preference", StatedPreference),
+    "choice": ("implicit_preference/choice-based", ChosenPreference),
+    "persona": ("implicit_preference/persona-driven", ImpliedPreference),
 }
 
 
 def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
-    for file in files_like(folder, "mcq_options/*.json"):
+    for file in find_files(folder, "mcq_options/*.json"):
         topic = file.stem
         forms = {
             kind: _by_question(folder / where / file.name, form, kind, tally) for kind, (where, form) in FORMS.items()
         }
-        for number, (_, asked) in enumerate(json_rows(file, tally, "questions", Options)):
-            if len({*asked.options}) < len(asked.options):
+        for number, (_, row) in enumerate(read_json(file, tally, "questions", Options)):
+            if len({*row.options}) < len(row.options):
                 tally.left_out["questions with an option twice"] += 1
                 continue
-            for kind, said_of in forms.items():
-                said = said_of(asked.question)
-                if said is None:
+            for kind, next_event in forms.items():
+                event = next_event(row.question)
+                if event is None:
                     tally.left_out[f"questions without their {kind} form"] += 1
                     continue
-                aligned, *wrong = asked.options
+                aligned, *wrong = row.options
                 yield BenchmarkRow(
                     userid=f"{topic}-{number}",
                     benchmark="prefeval",
                     kind=kind,
-                    history=(said,),
-                    **offered(asked.question, aligned, wrong, plan.rng("prefeval", topic, number)),
+                    history=(event,),
+                    **draw_rejected(row.question, aligned, wrong, plan.rng("prefeval", topic, number)),
                 )
 
 
 def _by_question(
-    file: Path, form: type[Stated | Chosen | Talked], kind: str, tally: Tally
+    file: Path, form: type[StatedPreference | ChosenPreference | ImpliedPreference], kind: str, tally: Tally
 ) -> Callable[[str], Interaction | None]:
-    """What the user said before a question; a question asked of several users gives theirs in turn."""
-    said: dict[str, list[Interaction]] = {}
+    """The event before a question; for a question asked of several users, theirs in turn."""
+    events: dict[str, list[Interaction]] = {}
     if file.is_file():
-        for _, row in json_rows(file, tally, f"histories ({kind})", form):
-            said.setdefault(row.question, []).append(row.said())
-    return lambda question: said[question].pop(0) if said.get(question) else None
+        for _, row in read_json(file, tally, f"histories ({kind})", form):
+            events.setdefault(row.question, []).append(row.event())
+    return lambda question: events[question].pop(0) if events.get(question) else None
 
 
 PREFEVAL = Benchmark(

@@ -19,9 +19,9 @@ from typing import Annotated, NamedTuple
 from pydantic import Field
 
 from alignx.schemas.interactions import ComparisonInteraction
-from evaluation.cases.benchmark import Benchmark, Plan, Tally, named_file, offered
+from evaluation.cases.benchmark import Benchmark, Plan, Tally, draw_rejected, find_file
 from evaluation.cases.benchmark_rows import BenchmarkRow
-from evaluation.cases.table_files import json_rows
+from evaluation.cases.table_files import read_json
 from training.data.formats import MaybeText, Record, SomeText
 
 
@@ -50,37 +50,37 @@ class Turn(NamedTuple):
 
 def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
     users: dict[str, list[Conversation]] = {}
-    for _, talk in json_rows(named_file(folder, "conversations.jsonl"), tally, "conversations", Conversation):
+    for _, talk in read_json(find_file(folder, "conversations.jsonl"), tally, "conversations", Conversation):
         users.setdefault(talk.user, []).append(talk)
     for user, talks in users.items():
-        found = [turns for talk in sorted(talks, key=lambda talk: talk.at) if (turns := _turns(talk))]
-        if len(found) < 2:
+        conversations = [turns for talk in sorted(talks, key=lambda talk: talk.at) if (turns := _turns(talk))]
+        if len(conversations) < 2:
             tally.left_out["users without two conversations in which they chose"] += 1
             continue
-        earlier = (turn for turns in found[:-1] for turn in turns)
+        earlier = (turn for turns in conversations[:-1] for turn in turns)
         history = [ComparisonInteraction(query=t.query, chosen=t.chosen, rejected=t.wrong[0]) for t in earlier]
-        aim = found[-1][0]
+        target = conversations[-1][0]
         yield BenchmarkRow(
             userid=user,
             benchmark="prism",
-            history=plan.recent(history),
-            **offered(aim.query, aim.chosen, aim.wrong, plan.rng("prism", user)),
+            history=plan.latest(history),
+            **draw_rejected(target.query, target.chosen, target.wrong, plan.rng("prism", user)),
         )
 
 
 def _turns(talk: Conversation) -> list[Turn]:
     """Turns with a chosen answer and another one, in order."""
-    found = []
+    turns = []
     for _, entries in groupby(sorted(talk.history, key=lambda entry: entry.turn), key=lambda entry: entry.turn):
-        said = [entry for entry in entries if entry.content.strip()]
-        query = next((entry.content for entry in said if entry.role == "user"), "")
-        answers = [entry for entry in said if entry.role == "model"]
+        texts = [entry for entry in entries if entry.content.strip()]
+        query = next((entry.content for entry in texts if entry.role == "user"), "")
+        answers = [entry for entry in texts if entry.role == "model"]
         chosen = next((entry.content for entry in answers if entry.if_chosen), "")
         worst_first = sorted(answers, key=lambda entry: entry.score or 0)
         wrong = list(dict.fromkeys(entry.content for entry in worst_first if entry.content != chosen))
         if query and chosen and wrong:
-            found.append(Turn(query, chosen, wrong))
-    return found
+            turns.append(Turn(query, chosen, wrong))
+    return turns
 
 
 PRISM = Benchmark("prism", "conversations.jsonl", convert)

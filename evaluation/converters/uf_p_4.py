@@ -18,9 +18,9 @@ from typing import Annotated, Final
 from pydantic import AliasChoices, BeforeValidator, Field
 
 from alignx.schemas.interactions import ComparisonInteraction
-from evaluation.cases.benchmark import Benchmark, Plan, Tally, files_like
+from evaluation.cases.benchmark import Benchmark, Plan, Tally, find_files
 from evaluation.cases.benchmark_rows import BenchmarkRow, Target
-from evaluation.cases.table_files import json_rows
+from evaluation.cases.table_files import read_json
 from training.data.formats import MaybeText, Record, SomeText
 
 DRAWN: Final = 8
@@ -46,8 +46,8 @@ class Line(Record):
 
 def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
     tests = [*folder.glob("*/test.jsonl"), *folder.glob("test.jsonl")]
-    for file in sorted(tests) or files_like(folder, "*.jsonl"):
-        lines = [line for _, line in json_rows(file, tally, "pairs", Line)]
+    for file in sorted(tests) or find_files(folder, "*.jsonl"):
+        lines = [line for _, line in read_json(file, tally, "pairs", Line)]
         owner = "" if file.parent == folder else file.parent.name
         by_user: dict[str, list[Line]] = {}
         for line in lines:
@@ -59,38 +59,40 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
 def _rows(user: str, own: Sequence[Line], plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
     by_index = {line.index: line for line in own if line.index}
     for number, line in enumerate(own):
-        query, chosen = parted(line.chosen, line.prompt)
-        _, rejected = parted(line.rejected, line.prompt)
+        query, chosen = split_text(line.chosen, line.prompt)
+        _, rejected = split_text(line.rejected, line.prompt)
         if line.contexts:
-            told = [context if context.chosen else by_index.get(context.index) for context in line.contexts]
-            history = [pair for each in told if each and (pair := _comparison(each)) and pair.query != query]
+            contexts = [context if context.chosen else by_index.get(context.index) for context in line.contexts]
+            history = [
+                pair for context in contexts if context and (pair := _comparison(context)) and pair.query != query
+            ]
         else:
             order = plan.rng("uf-p-4", user, number).sample(own, min(len(own), 2 * DRAWN))
-            drawn = [pair for each in order if (pair := _comparison(each)) and pair.query != query]
-            history = drawn[: min(DRAWN, plan.history)]
+            pairs = [pair for other in order if (pair := _comparison(other)) and pair.query != query]
+            history = pairs[: min(DRAWN, plan.history)]
         if not history or chosen == rejected:
             tally.left_out["pairs without another pair of the user" if not history else "pairs of one text"] += 1
             continue
         yield BenchmarkRow(
             userid=f"{user or 'user'}-{line.index or number}",
             benchmark="uf-p-4",
-            history=plan.recent(history),
+            history=plan.latest(history),
             target=Target(query=query, chosen=chosen, rejected=rejected),
         )
 
 
 def _comparison(pair: Line | Context) -> ComparisonInteraction | None:
-    query, chosen = parted(pair.chosen, pair.prompt if isinstance(pair, Line) else "")
-    _, rejected = parted(pair.rejected, query)
+    query, chosen = split_text(pair.chosen, pair.prompt if isinstance(pair, Line) else "")
+    _, rejected = split_text(pair.rejected, query)
     if not chosen or not rejected or chosen == rejected:
         return None
     return ComparisonInteraction(query=query or None, chosen=chosen, rejected=rejected)
 
 
-def parted(text: str, prompt: str) -> tuple[str, str]:
-    """The question and the last answer of a text in which both stand; else `prompt` and the text."""
-    before, found, answer = text.rpartition(ANSWERED)
-    if not found:
+def split_text(text: str, prompt: str) -> tuple[str, str]:
+    """The question and the last answer of a text with both; else `prompt` and the text."""
+    before, separator, answer = text.rpartition(ANSWERED)
+    if not separator:
         return prompt.strip(), text.strip()
     return (prompt or before.strip().removeprefix(ASKED)).strip(), answer.strip()
 

@@ -1,39 +1,30 @@
-"""Reports benchmark results: a table with intervals and baselines, published figures, plots.
+"""Reports benchmark results: a table with intervals and baselines, a plot, published figures.
 
-    python -m evaluation.reporting.benchmark_report var/benchmarks/results --out docs
-    python -m evaluation.reporting.benchmark_report profile.json engine.json --out var/report
-
-RESULTS are JSON files of `python -m evaluation`, or folders that hold them. Into `--out` go results.md, its plots
-results/*.svg, and results/index.html, a page that needs no other file. Several runs on a benchmark stand
-together when they saw the same rows; a benchmark is called as its file of rows is. Every word follows
-from the figures; what a conversion left out is told where its note lies beside the results.
+`report` of a run names the folder for results.md and results.png. Runs on the same rows stand together; a benchmark
+is named after its file of rows. Every word follows from the figures; what a conversion left out is listed where its
+note lies beside the results.
 """
 
-import argparse
-import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from evaluation.reporting import benchmark_plots
-from evaluation.reporting.collect import Line, Measured, gather
-from evaluation.reporting.document import NONE, Block, Heading, Table, Text, markdown
-from evaluation.reporting.html_page import page
+from evaluation.reporting.collect import BenchmarkResults, Line
+from evaluation.reporting.document import NONE, Block, Heading, Picture, Table, Text, markdown, percent, points
+from evaluation.reporting.plots import plot_benchmarks
 from evaluation.reporting.published import PUBLISHED, Published
-from evaluation.reporting.tables import percent, points
 from evaluation.results import Scores
-from training.exceptions import ConfigError, TrainingError
+from training.exceptions import ConfigError
 
 TITLE = "Results on benchmarks"
-NAME = "results"
+PLOT = "results.png"
 UNREAD = ("random", "longer wins", "popularity")
 """Baselines that choose without reading the history."""
-NO_SCORES = (
+CONTROLS = (
     "none", "other", "flipped", "drifted", "mixed", "truth", "profile-flipped", "profile-text",
 )  # fmt: skip
-"""Settings that are controls, or ask how a score holds: they stand in the table, not beside published figures."""
+"""Controls and robustness: they stand in the table, not beside published figures."""
 
 
-def overview(measured: Measured) -> Table:
+def render_overview(results: BenchmarkResults) -> Table:
     """Each score with its rows, interval and baselines."""
     head = ("benchmark", "run", "setting", "rows", "accuracy, 95 % interval", "kept aside", "AUC", "ECE")
     return Table(
@@ -45,42 +36,41 @@ def overview(measured: Measured) -> Table:
                 line.setting,
                 f"{line.accuracy.rows:,}",
                 percent(line.accuracy),
-                _aside(line),
+                _held_out(line),
                 _auc(line),
                 _ece(line),
                 *(_baseline(line, name) for name in UNREAD),
             )
-            for line in measured.lines
+            for line in results.lines
         ),
         names=3,
     )
 
 
-def _aside(line: Line) -> str:
-    found = line.scores.aside if isinstance(line.scores, Scores) else None
-    return f"{percent(found)}, {found.rows:,} rows" if found else NONE
+def _held_out(line: Line) -> str:
+    value = line.scores.aside if isinstance(line.scores, Scores) else None
+    return f"{percent(value)}, {value.rows:,} rows" if value else NONE
 
 
 def _auc(line: Line) -> str:
-    found = line.scores.auc if isinstance(line.scores, Scores) else None
-    return f"{100 * found.mean:.1f} %" if found else NONE
+    value = line.scores.auc if isinstance(line.scores, Scores) else None
+    return f"{100 * value.mean:.1f} %" if value else NONE
 
 
 def _ece(line: Line) -> str:
-    found = line.scores.calibration if isinstance(line.scores, Scores) else None
-    return f"{found.error:.3f}" if found else NONE
+    value = line.scores.calibration if isinstance(line.scores, Scores) else None
+    return f"{value.error:.3f}" if value else NONE
 
 
 def _baseline(line: Line, name: str) -> str:
-    found = line.result.baselines.get(name)
-    if found is None:
+    value = line.result.baselines.get(name)
+    if value is None:
         return NONE
-    over = f", {found.rows:,} rows" if found.rows != line.accuracy.rows else ""
-    return f"{100 * found.mean:.1f} %{over}"
+    rows = f", {value.rows:,} rows" if value.rows != line.accuracy.rows else ""
+    return f"{100 * value.mean:.1f} %{rows}"
 
 
-def blocks(measured: Measured, drawn: Iterable[Block] = ()) -> list[Block]:
-    """The whole report."""
+def render_report(results: BenchmarkResults) -> list[Block]:
     return [
         Heading(TITLE, 1),
         Text(
@@ -95,46 +85,46 @@ def blocks(measured: Measured, drawn: Iterable[Block] = ()) -> list[Block]:
             "`mixed` disturb the history, `other` gives another user's summary. Setting `profile` is the fast "
             "profile without any model and without the items' popularity; `-text` a profile that has read the "
             "summary's sentences and nothing else, "
-            f"`-flipped` one that was told {_flipped(measured)} of all choices the wrong way round, "
+            f"`-flipped` one that was told {_flipped(results)} of all choices the wrong way round, "
             "`-popularity` items that carry how "
             "often others took them, `-semantic` with sentence embeddings, `-all` with both; `wording` a judge that "
             "reads the profile's text alone. "
             "Folded in parts and stored between, the profile is the same by construction."
         ),
-        overview(measured),
-        *_unproven(measured),
-        *drawn,
-        *_published(measured),
-        *_differences(measured),
-        *_cost(measured),
-        *_rows(measured),
+        render_overview(results),
+        *_unproven(results),
+        Picture(PLOT, "Accuracy by benchmark with 95 % intervals, and baselines"),
+        *_published(results),
+        *_differences(results),
+        *_cost(results),
+        *_rows(results),
     ]
 
 
-def _flipped(measured: Measured) -> str:
-    """The share of choices that was turned round, as the runs' options tell it."""
-    protocols = [result.config.get("protocol") for _, result in measured.results]
-    shares = sorted({each["flip"] for each in protocols if isinstance(each, dict) and "flip" in each})
+def _flipped(results: BenchmarkResults) -> str:
+    """The share of reversed choices, from the configurations of the runs."""
+    protocols = [result.config.get("protocol") for _, result in results.results]
+    shares = sorted({item["flip"] for item in protocols if isinstance(item, dict) and "flip" in item})
     return " or ".join(f"{100 * share:.0f} %" for share in shares) or "a share"
 
 
-def _unproven(measured: Measured) -> list[Block]:
-    """Which scores a choice without reading may reach as well."""
-    told = []
-    for line in measured.lines:
-        if line.setting in NO_SCORES or not isinstance(line.scores, Scores):
+def _unproven(results: BenchmarkResults) -> list[Block]:
+    """Scores that are not clearly above a baseline without reading."""
+    items = []
+    for line in results.lines:
+        if line.setting in CONTROLS or not isinstance(line.scores, Scores):
             continue
         margins = line.scores.margins
         if reached := [name for name in UNREAD if name in margins and margins[name].low <= 0]:
-            found = ", ".join(f"{name} {points(margins[name])}" for name in reached)
-            told.append(f"{line.benchmark} ({line.label}; less {found})")
+            gaps = ", ".join(f"{name} {points(margins[name])}" for name in reached)
+            items.append(f"{line.benchmark} ({line.label}; less {gaps})")
     sentence = "Not clearly above a baseline, paired by row, in points"
-    return [Text(f"{sentence}: {'; '.join(told)}.")] if told else []
+    return [Text(f"{sentence}: {'; '.join(items)}.")] if items else []
 
 
-def _published(measured: Measured) -> list[Block]:
+def _published(results: BenchmarkResults) -> list[Block]:
     rows = tuple(
-        (each.title, f"{each.streaming:.2f} %", f"{each.full:.2f} %", _beside(measured, each)) for each in PUBLISHED
+        (item.title, f"{item.streaming:.2f} %", f"{item.full:.2f} %", _own_scores(results, item)) for item in PUBLISHED
     )
     note = (
         "AlignXplore+ with 8 B parameters as published, judged by Qwen3-8B. Judge, rows and negatives here are "
@@ -144,19 +134,19 @@ def _published(measured: Measured) -> list[Block]:
     return [Heading("Beside published figures"), Text(note), Table(head, rows)]
 
 
-def _beside(measured: Measured, published: Published) -> str:
-    told = [
+def _own_scores(results: BenchmarkResults, published: Published) -> str:
+    scores = [
         f"{line.label} {percent(line.accuracy)}, {line.accuracy.rows:,} rows"
-        for line in measured.lines
-        if line.benchmark in published.names and line.setting not in NO_SCORES
+        for line in results.lines
+        if line.benchmark in published.names and line.setting not in CONTROLS
     ]
-    return "; ".join(told) or "not measured"
+    return "; ".join(scores) or "not measured"
 
 
-def _differences(measured: Measured) -> list[Block]:
+def _differences(results: BenchmarkResults) -> list[Block]:
     rows = tuple(
         (benchmark, result.stage, name, points(value), f"{value.rows:,}")
-        for benchmark, result in measured.results
+        for benchmark, result in results.results
         for name, value in result.differences.items()
     )
     if not rows:
@@ -165,117 +155,96 @@ def _differences(measured: Measured) -> list[Block]:
     return [Heading("Differences, paired by row"), Table(head, rows, names=3)]
 
 
-def _cost(measured: Measured) -> list[Block]:
+def _cost(results: BenchmarkResults) -> list[Block]:
     rows = tuple(
         (line.benchmark, line.run, line.setting, _tokens(line), f"{line.scores.calls:,}", f"{line.scores.seconds:.1f}")
-        for line in measured.lines
+        for line in results.lines
     )
     head = ("benchmark", "run", "setting", "tokens of a summary", "engine calls", "seconds")
     note = (
         "Engine calls are all that a setting needs, also where a kept answer of another setting or an earlier run "
         "served; seconds are of the run itself, in which what was kept took none."
     )
-    return [Heading("What it took"), Text(note), Table(head, rows, names=3), *_judges(measured)]
+    return [Heading("What it took"), Text(note), Table(head, rows, names=3), *_judges(results)]
 
 
 def _tokens(line: Line) -> str:
     return f"{line.scores.writing.summary_tokens:.0f}" if line.scores.writing else NONE
 
 
-def _judges(measured: Measured) -> list[Block]:
-    """Who wrote and who judged in each run."""
-    told = {
+def _judges(results: BenchmarkResults) -> list[Block]:
+    """Writer and judge of each run."""
+    sentences = {
         f"Run {result.stage}: summaries by {result.model.name}, judged by {result.judge.name}."
-        for _, result in measured.results
+        for _, result in results.results
         if result.model and result.judge
     }
-    return [Text(sentence) for sentence in sorted(told)]
+    return [Text(sentence) for sentence in sorted(sentences)]
 
 
-def _rows(measured: Measured) -> list[Block]:
+def _rows(results: BenchmarkResults) -> list[Block]:
     """Where the rows came from and what is missing."""
-    found: list[Block] = [Heading("The rows")]
-    if measured.conversions:
+    blocks: list[Block] = [Heading("The rows")]
+    if results.conversions:
         note = (
             "Rows are of the files at hand, which may be parts of the published ones. Personas, profiles and system "
             "messages never enter a row; pairs of P-Soups that quote the true persona are left out."
         )
         rows = tuple(
-            (name, told.about, f"{told.rows:,}", _counts(told.read), _counts(told.left_out))
-            for name, told in measured.conversions.items()
+            (name, conversion.about, f"{conversion.rows:,}", _counts(conversion.read), _counts(conversion.left_out))
+            for name, conversion in results.conversions.items()
         )
-        found += [Text(note), Table(("benchmark", "what is foreseen", "rows", "read", "left out"), rows, names=5)]
-        if limited := [name for name, told in measured.conversions.items() if told.limit]:
-            found.append(Text(f"Only the first rows, as --limit asked: {', '.join(limited)}."))
-    results = dict(measured.results)
-    left_out = [f"{name} {result.left_out:,}" for name, result in results.items() if result.left_out]
-    shortened = [
-        f"{name} ({result.stage}) {result.shortened:,}" for name, result in measured.results if result.shortened
-    ]
-    most = {name: max(len(found.users) for other, found in measured.results if other == name) for name in results}
-    parts = [
-        f"{name} ({result.stage}) {len(result.users):,}"
-        for name, result in measured.results
-        if len(result.users) < most[name]
-    ]
-    unread = [
-        f"{line.benchmark} ({line.label}) {line.scores.replies.unparsed:,} of {line.accuracy.rows:,}"
-        for line in measured.lines
-        if isinstance(line.scores, Scores) and line.scores.replies and line.scores.replies.unparsed
-    ]
-    drawn = [
-        f"{name} {result.clusters:,} {result.drawn} of {len(result.users):,} rows"
-        for name, result in results.items()
-        if result.clusters
-    ]
-    silent = [name for name in results if name not in measured.conversions]
-    for told, names in (
-        ("Intervals draw what rows share, each as a whole, and rows elsewhere", drawn),
-        ("Measured on the first rows alone", parts),
-        ("Sampled replies that selected no option, each counted as wrong", unread),
-        ("Malformed rows left out by the runner", left_out),
-        ("Histories that lost their oldest part in a prompt", shortened),
-        ("Nothing is known of the conversion of", silent),
-    ):
-        if names:
-            found.append(Text(f"{told}: {', '.join(names)}."))
-    return found
+        blocks += [Text(note), Table(("benchmark", "what is foreseen", "rows", "read", "left out"), rows, names=5)]
+        if limited := [name for name, conversion in results.conversions.items() if conversion.limit]:
+            blocks.append(Text(f"Only the first rows, as limit asked: {', '.join(limited)}."))
+    remarks = _remarks(results).items()
+    return blocks + [Text(f"{remark}: {', '.join(names)}.") for remark, names in remarks if names]
+
+
+def _remarks(results: BenchmarkResults) -> dict[str, list[str]]:
+    """What to know about single benchmarks and runs, by sentence."""
+    by_benchmark = dict(results.results)
+    most = {
+        name: max(len(result.users) for benchmark, result in results.results if benchmark == name)
+        for name in by_benchmark
+    }
+    return {
+        "Intervals draw what rows share, each as a whole, and rows elsewhere": [
+            f"{name} {result.clusters:,} {result.drawn} of {len(result.users):,} rows"
+            for name, result in by_benchmark.items()
+            if result.clusters
+        ],
+        "Measured on the first rows alone": [
+            f"{name} ({result.stage}) {len(result.users):,}"
+            for name, result in results.results
+            if len(result.users) < most[name]
+        ],
+        "Sampled replies that selected no option, each counted as wrong": [
+            f"{line.benchmark} ({line.label}) {line.scores.replies.unparsed:,} of {line.accuracy.rows:,}"
+            for line in results.lines
+            if isinstance(line.scores, Scores) and line.scores.replies and line.scores.replies.unparsed
+        ],
+        "Malformed rows left out by the runner": [
+            f"{name} {result.left_out:,}" for name, result in by_benchmark.items() if result.left_out
+        ],
+        "Histories that lost their oldest part in a prompt": [
+            f"{name} ({result.stage}) {result.shortened:,}" for name, result in results.results if result.shortened
+        ],
+        "Nothing is known of the conversion of": [name for name in by_benchmark if name not in results.conversions],
+    }
 
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{what} {count:,}" for what, count in counts.items()) or "nothing"
 
 
-def write(measured: Measured, out: Path) -> list[Path]:
-    """The Markdown and the page. Raises ConfigError where it cannot be written."""
-    pictures = out / NAME
-    paths = out / f"{NAME}.md", pictures / "index.html"
+def write(results: BenchmarkResults, out: Path) -> list[Path]:
+    """The Markdown and the plot. Raises ConfigError where they cannot be written."""
+    paths = [out / "results.md", out / PLOT]
     try:
-        pictures.mkdir(parents=True, exist_ok=True)
-        told = blocks(measured, benchmark_plots.write(measured, pictures))
-        paths[0].write_text(markdown(told, pictures=NAME), encoding="utf-8")
-        paths[1].write_text(page(told, title=TITLE, pictures=pictures), encoding="utf-8")
+        out.mkdir(parents=True, exist_ok=True)
+        paths[0].write_text(markdown(render_report(results)), encoding="utf-8")
+        plot_benchmarks(results, paths[1])
     except OSError as error:
-        raise ConfigError(f"--out {out} cannot be written: {error}") from error
-    return list(paths)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Raises SystemExit."""
-    parser = argparse.ArgumentParser(
-        prog="python -m evaluation.reporting.benchmark_report",
-        description="Report benchmark results as Markdown, plots and a page.",
-        epilog="example: python -m evaluation.reporting.benchmark_report var/benchmarks/results --out var/report",
-    )
-    parser.add_argument("results", type=Path, nargs="+", metavar="RESULTS", help="results of evaluation, or folders")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for results.md and results/")
-    given = parser.parse_args(arguments)
-    try:
-        print(*write(gather(given.results), given.out), sep="\n")
-    except TrainingError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from error
-
-
-if __name__ == "__main__":
-    main()
+        raise ConfigError(f"{out} cannot be written: {error}") from error
+    return paths

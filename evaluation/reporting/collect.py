@@ -1,4 +1,4 @@
-"""Results of benchmarks, gathered for their report: one line a benchmark, run and setting."""
+"""Gathers results of benchmarks for their report: a line for each benchmark, run and setting."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Line:
 
     @property
     def accuracy(self) -> Estimate:
-        """Of choices; of answers their score, a tie a half."""
+        """Of answers their score, in which a tie counts a half."""
         return self.scores.accuracy if isinstance(self.scores, Scores) else self.scores.score
 
     @property
@@ -36,54 +36,55 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Measured:
+class BenchmarkResults:
     lines: tuple[Line, ...]
-    """By benchmark and run in the order in which they were given, then by setting."""
+    """In the order of the files, then by setting."""
     conversions: dict[str, Conversion]
-    """By benchmark, as far as they are told."""
+    """By benchmark, where there is a note."""
 
     @property
     def results(self) -> list[tuple[str, EvaluationResult]]:
         """Each with its benchmark."""
-        found = {(line.benchmark, line.run): line.result for line in self.lines}
-        return [(benchmark, result) for (benchmark, _), result in found.items()]
+        results = {(line.benchmark, line.run): line.result for line in self.lines}
+        return [(benchmark, result) for (benchmark, _), result in results.items()]
 
 
-def gather(paths: Sequence[Path]) -> Measured:
-    """Results and notes of conversions from files, and from all folders below a folder.
+def gather(paths: Sequence[Path]) -> BenchmarkResults:
+    """Results and notes of conversions from files, and from folders with all folders below.
 
-    Raises DatasetError: without any result, for a benchmark that a run measured twice or that two runs
-    measured on different rows, and for a named file that holds something else. A run may have measured
-    the first rows of a file alone.
+    Raises DatasetError: without any result, for a benchmark that a run measured twice or that two runs measured on
+    different rows, and for a named file with other content. A run on the first rows of a file fits a run on all.
     """
     results: list[tuple[Path, EvaluationResult]] = []
     notes: list[tuple[Path, Conversion]] = []
-    for path in dict.fromkeys(_files(paths)):
-        told = format_of(path)
-        if told == EVALUATION:
+    for path in dict.fromkeys(_find_files(paths)):
+        file_format = format_of(path)
+        if file_format == EVALUATION:
             results.append((path, EvaluationResult.read(path)))
-        elif told == CONVERSION:
+        elif file_format == CONVERSION:
             notes.append((path, Conversion.read_from(path)))
         elif path in paths:
-            raise DatasetError(f"{path} is no result of evaluation: its field format is {told!r}, not {EVALUATION!r}")
+            raise DatasetError(
+                f"{path} is no result of evaluation: its field format is {file_format!r}, not {EVALUATION!r}"
+            )
     results = [(path, result) for path, result in results if result.data and (result.settings or result.answers)]
     if not results:
-        raise DatasetError(f"no result of a benchmark in {', '.join(map(str, paths))}; evaluation --data makes them")
+        raise DatasetError(f"no result of a benchmark in {', '.join(map(str, paths))}")
     _check_once(results)
     rows = _check_rows(results)
-    return Measured(tuple(_lines(result for _, result in results)), _conversions(notes, rows))
+    return BenchmarkResults(tuple(_lines(result for _, result in results)), _conversions(notes, rows))
 
 
 def benchmark_of(result: EvaluationResult) -> str:
-    """The name of the file of rows, without folders and ending."""
+    """The stem of the file of rows."""
     assert result.data is not None
     return Path(result.data.name).stem
 
 
-def _files(paths: Sequence[Path]) -> Iterator[Path]:
+def _find_files(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
-            yield from sorted(path.rglob("*.json"), key=lambda found: (found.parent, found.stem))
+            yield from sorted(path.rglob("*.json"), key=lambda file: (file.parent, file.stem))
         elif path.is_file():
             yield path
         else:
@@ -92,21 +93,21 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
 
 def format_of(path: Path) -> object:
     try:
-        found = orjson.loads(path.read_bytes())
+        content = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
         raise DatasetError(f"{path} cannot be read as JSON: {error}") from error
-    return found.get("format") if isinstance(found, dict) else None
+    return content.get("format") if isinstance(content, dict) else None
 
 
 def _check_once(results: Sequence[tuple[Path, EvaluationResult]]) -> None:
-    seen: dict[tuple[str, str], Path] = {}
+    first: dict[tuple[str, str], Path] = {}
     for path, result in results:
         key = (benchmark_of(result), result.stage)
-        if key in seen:
+        if key in first:
             raise DatasetError(
-                f"{seen[key]} and {path} both measure {key[0]} as {key[1]}; leave one out, or give one another --stage"
+                f"{first[key]} and {path} both measure {key[0]} as {key[1]}; leave one out, or name another stage"
             )
-        seen[key] = path
+        first[key] = path
 
 
 def _check_rows(results: Sequence[tuple[Path, EvaluationResult]]) -> dict[str, str | None]:
@@ -124,26 +125,26 @@ def _check_rows(results: Sequence[tuple[Path, EvaluationResult]]) -> dict[str, s
 
 
 def _conversions(notes: Iterable[tuple[Path, Conversion]], rows: dict[str, str | None]) -> dict[str, Conversion]:
-    found: dict[str, Conversion] = {}
+    conversions: dict[str, Conversion] = {}
     for path, note in notes:
         if note.name not in rows:
             continue
         if note.sha256 != rows[note.name]:
-            raise DatasetError(f"{path} tells of other rows than those {note.name} was measured on; measure it again")
-        found[note.name] = note
-    return found
+            raise DatasetError(f"{path} is of other rows than the results on {note.name}; measure it again")
+        conversions[note.name] = note
+    return conversions
 
 
 def _lines(results: Iterable[EvaluationResult]) -> Iterator[Line]:
     by_benchmark: dict[str, list[EvaluationResult]] = {}
     for result in results:
         by_benchmark.setdefault(benchmark_of(result), []).append(result)
-    for benchmark, found in by_benchmark.items():
-        for result in found:
+    for benchmark, runs in by_benchmark.items():
+        for result in runs:
             scores: dict[str, Scores | AnswerScores] = {**result.settings, **result.answers}
-            for setting in sorted(scores, key=_place):
+            for setting in sorted(scores, key=_setting_order):
                 yield Line(benchmark, result.stage, setting, scores[setting], result)
 
 
-def _place(setting: str) -> int:
+def _setting_order(setting: str) -> int:
     return SETTINGS.index(setting) if setting in SETTINGS else len(SETTINGS)

@@ -1,4 +1,4 @@
-"""What a conversion read and left out, kept as a small JSON beside the results on its rows."""
+"""The note of a conversion, a small JSON beside the results: counts of what was read and left out."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -19,18 +19,18 @@ class Conversion(BaseModel):
 
     format: Literal["alignx-conversion/1"] = "alignx-conversion/1"
     name: Name
-    """Of the file of rows, without its ending."""
+    """Stem of the file of rows."""
     about: str
-    """What is foreseen, in words."""
+    """What a row asks for, in words."""
     negatives: Negatives | None = None
     """Of recommendation; null elsewhere."""
     limit: int | None = None
-    """Most rows that were asked for; null for all."""
+    """Limit of rows; null for all."""
     rows: Count
     read: dict[str, Count]
     left_out: dict[str, Count]
     sha256: str
-    """Of the rows: results on the same rows name the same hash."""
+    """Of the file of rows, as in results on it."""
 
     @classmethod
     def of(

@@ -1,7 +1,9 @@
-"""A report as a list of blocks, written as Markdown, as plain text, or as one HTML page (page.py)."""
+"""A report as a list of blocks, written as Markdown; a table also as plain text."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from evaluation.results import Estimate
 
 NONE = "–"
 
@@ -24,36 +26,41 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     names: int = 1
-    """Columns from the left that name what the others tell; those stand on the right of their cells."""
+    """Columns of names on the left; the other columns are aligned right."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An SVG file of the report."""
-
     file: str
     about: str
-    """What it shows, for those who do not see it."""
+    """What it shows, for readers who do not see it."""
 
 
 Block = Heading | Text | Table | Picture
 
 
-def markdown(blocks: Iterable[Block], *, pictures: str) -> str:
-    """`pictures` is the folder of the pictures, as seen from the file."""
-    return "\n\n".join(_markdown(block, pictures) for block in blocks) + "\n"
+def percent(value: Estimate) -> str:
+    return f"{100 * value.mean:.1f} % ({100 * value.low:.1f} to {100 * value.high:.1f})"
 
 
-def _markdown(block: Block, pictures: str) -> str:
+def points(value: Estimate) -> str:
+    return f"{100 * value.mean:+.1f} ({100 * value.low:+.1f} to {100 * value.high:+.1f})"
+
+
+def markdown(blocks: Iterable[Block]) -> str:
+    return "\n\n".join(map(_markdown, blocks)) + "\n"
+
+
+def _markdown(block: Block) -> str:
     match block:
         case Heading(text, level):
             return f"{'#' * level} {text}"
         case Text(text):
             return text
         case Picture(file, about):
-            return f"![{about}]({pictures}/{file})"
+            return f"![{about}]({file})"
         case Table(head, rows, names):
-            rule = ["---" if place < names else "---:" for place in range(len(head))]
+            rule = ["---" if column < names else "---:" for column in range(len(head))]
             return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in (head, rule, *rows))
 
 
@@ -62,14 +69,14 @@ def _cell(text: str) -> str:
 
 
 def plain(table: Table) -> str:
-    """For a terminal: columns in line."""
+    """For a terminal: aligned columns."""
     lines = (table.head, *table.rows)
-    widths = [max(len(line[place]) for line in lines) for place in range(len(table.head))]
-    return "\n".join(_aligned(line, widths, table.names) for line in lines)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(table.head))]
+    return "\n".join(_align(line, widths, table.names) for line in lines)
 
 
-def _aligned(line: Sequence[str], widths: Sequence[int], names: int) -> str:
+def _align(line: Sequence[str], widths: Sequence[int], names: int) -> str:
     cells = zip(line, widths, strict=True)
     return "  ".join(
-        text.ljust(width) if place < names else text.rjust(width) for place, (text, width) in enumerate(cells)
+        text.ljust(width) if column < names else text.rjust(width) for column, (text, width) in enumerate(cells)
     ).rstrip()

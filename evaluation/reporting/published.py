@@ -10,7 +10,7 @@ class Published:
     streaming: float
     full: float
     names: tuple[str, ...]
-    """Of the files of rows that are of this benchmark."""
+    """Stems of the files of rows of this benchmark."""
 
 
 PUBLISHED: Final = (

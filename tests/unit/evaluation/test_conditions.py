@@ -11,25 +11,26 @@ from evaluation.cases.cases import Case
 from evaluation.conditions import Inference, Protocol
 from evaluation.models import LocalModel, Sampling
 from evaluation.results import Scores, Source
-from evaluation.scoring.measure import longer_wins, measure, measure_profile
-from evaluation.scoring.progress_bar import Bar
+from evaluation.scoring.baselines import score_longest
+from evaluation.scoring.measure import Judging, measure, measure_profile
+from evaluation.scoring.progress_bar import ProgressBar
 from services.prompts.build import update_prompt
 from tests.unit.evaluation.tastes import RuleModel, users
 from training.synthesis.answer_store import AnswerStore
 
 
-def measured(engine: RuleModel, cases: list[Case], setting: str, **changed: Any) -> tuple[Scores, Inference]:
+def run_setting(engine: RuleModel, cases: list[Case], setting: str, **changed: Any) -> tuple[Scores, Inference]:
     protocol = Protocol(batch=16, **changed)
     with AnswerStore.open(Path(":memory:")) as store:
         model = LocalModel(engine, Source(name="rules"), store, tokens=len, batch=16)
-        return asyncio.run(measure(setting, cases, model, model, protocol, Bar()))
+        return asyncio.run(measure(setting, cases, Judging(model, model, protocol, ProgressBar())))
 
 
 def test_a_judge_that_reads_no_summary_stays_at_one_half(tmp_path: Path) -> None:
     """Its lean to the first place cancels over both orders; what is left is a tie for every user."""
     cases = users(tmp_path, 40)
     for setting in ("none", "full", "streaming", "truth"):
-        scores, _ = measured(RuleModel(deaf=True), cases, setting)
+        scores, _ = run_setting(RuleModel(deaf=True), cases, setting)
         assert scores.values == pytest.approx([0.5] * 40)
         assert scores.accuracy.mean == 0.5
         assert scores.position_bias == pytest.approx(0.1225, abs=1e-3)
@@ -37,7 +38,7 @@ def test_a_judge_that_reads_no_summary_stays_at_one_half(tmp_path: Path) -> None
 
 def test_the_control_asks_without_a_summary(tmp_path: Path) -> None:
     engine = RuleModel()
-    scores, inference = measured(engine, users(tmp_path, 10), "none")
+    scores, inference = run_setting(engine, users(tmp_path, 10), "none")
     assert scores.accuracy.mean == 0.5
     assert scores.writing is None
     assert (inference.replies, engine.written) == (0, [])
@@ -46,7 +47,7 @@ def test_the_control_asks_without_a_summary(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("setting", ["full", "streaming", "truth", "flipped"])
 def test_a_model_that_infers_what_users_like_is_right(tmp_path: Path, setting: str) -> None:
-    scores, _ = measured(RuleModel(), users(tmp_path, 40), setting)
+    scores, _ = run_setting(RuleModel(), users(tmp_path, 40), setting)
     assert scores.accuracy.mean == 1
     assert scores.probability.mean > 0.85
     assert {kind: value.rows for kind, value in scores.by_kind.items()} == {"style": 20, "topic": 20}
@@ -54,7 +55,7 @@ def test_a_model_that_infers_what_users_like_is_right(tmp_path: Path, setting: s
 
 def test_full_is_one_inference_as_it_is_served(tmp_path: Path) -> None:
     engine, cases = RuleModel(), users(tmp_path, 3)
-    scores, inference = measured(engine, cases, "full")
+    scores, inference = run_setting(engine, cases, "full")
     served = [update_prompt(None, case.history, past_tokens=1_024).messages[1]["content"] for case in cases]
     assert engine.written == served
     assert inference.templates == {"first/2"}
@@ -66,7 +67,7 @@ def test_full_is_one_inference_as_it_is_served(tmp_path: Path) -> None:
 
 def test_streaming_updates_the_summary_of_the_first_half(tmp_path: Path) -> None:
     engine, cases = RuleModel(), users(tmp_path, 2)
-    _, inference = measured(engine, cases, "streaming")
+    _, inference = run_setting(engine, cases, "streaming")
     first, second = engine.written[:2], engine.written[2:]
     assert [text.count("<event ") for text in first + second] == [6] * 4
     assert "<past_summary>\nThe user likes tea.\n</past_summary>" in second[0]
@@ -74,7 +75,7 @@ def test_streaming_updates_the_summary_of_the_first_half(tmp_path: Path) -> None
     assert "Drink 6 of 0?" in second[0]
     assert inference.templates == {"first/2", "update/2"}
     engine = RuleModel()
-    measured(engine, cases, "streaming", updates=4)
+    run_setting(engine, cases, "streaming", updates=4)
     assert len(engine.written) == 8
 
 
@@ -82,17 +83,17 @@ def test_flipping_reaches_the_model_and_not_the_target(tmp_path: Path) -> None:
     """With all choices the wrong way round the model is wrong about everyone."""
     cases = users(tmp_path, 20)
     engine = RuleModel()
-    scores, _ = measured(engine, cases, "flipped", flip=1.0)
+    scores, _ = run_setting(engine, cases, "flipped", flip=1.0)
     assert scores.accuracy.mean == 0
     engine = RuleModel()
-    measured(engine, cases, "flipped", flip=0.3)
+    run_setting(engine, cases, "flipped", flip=0.3)
     wrong = sum(text.count("coffee</chosen>") for text in engine.written[::2])
     wrong += sum(text.count("tea</chosen>") for text in engine.written[1::2])
     assert wrong == 72, "30 % of 20 users' 12 choices"
 
 
 def test_another_users_summary_misleads_who_reads_it(tmp_path: Path) -> None:
-    scores, _ = measured(RuleModel(), users(tmp_path, 20), "other")
+    scores, _ = run_setting(RuleModel(), users(tmp_path, 20), "other")
     assert scores.accuracy.mean == 0, "neighbours like the other drink"
 
 
@@ -104,7 +105,7 @@ class Mumbling(RuleModel):
 
 
 def test_a_reply_without_a_summary_leaves_the_past_one(tmp_path: Path) -> None:
-    scores, _ = measured(Mumbling(), users(tmp_path, 10), "streaming")
+    scores, _ = run_setting(Mumbling(), users(tmp_path, 10), "streaming")
     assert scores.accuracy.mean == 1
     assert scores.writing is not None
     assert scores.writing.usable == 0.5
@@ -117,7 +118,7 @@ class Silent(RuleModel):
 
 
 def test_without_any_summary_the_judge_is_asked_as_in_the_control(tmp_path: Path) -> None:
-    scores, _ = measured(Silent(), users(tmp_path, 10), "full")
+    scores, _ = run_setting(Silent(), users(tmp_path, 10), "full")
     assert scores.accuracy.mean == 0.5
     assert scores.writing is not None
     assert (scores.writing.usable, scores.writing.summary_tokens) == (0, 0)
@@ -130,14 +131,14 @@ class Linking(RuleModel):
 
 def test_summaries_pass_the_guard_of_serving(tmp_path: Path) -> None:
     engine = Linking()
-    measured(engine, users(tmp_path, 4), "full")
+    run_setting(engine, users(tmp_path, 4), "full")
     assert any("likes tea" in asked for asked in engine.chosen)
     assert not any("https" in asked for asked in engine.chosen)
 
 
 def test_a_long_history_loses_its_oldest_part(tmp_path: Path) -> None:
     engine = RuleModel()
-    _, inference = measured(engine, users(tmp_path, 3), "full", history_tokens=200)
+    _, inference = run_setting(engine, users(tmp_path, 3), "full", history_tokens=200)
     assert inference.shortened == {0, 1, 2}
     assert "Drink 11 of 0?" in engine.written[0]
     assert "Drink 0 of 0?" not in engine.written[0]
@@ -147,7 +148,7 @@ def test_the_profile_and_its_text_are_baselines(tmp_path: Path) -> None:
     cases = users(tmp_path, 20)
     assert asyncio.run(measure_profile("profile", cases, Protocol())).accuracy.mean == 1
     engine = RuleModel()
-    scores, _ = measured(engine, cases, "wording")
+    scores, _ = run_setting(engine, cases, "wording")
     assert engine.written == []
     assert all(re.search("Words that (?:often )?mark their choices: ", asked) for asked in engine.chosen)
     assert scores.writing is not None
@@ -155,7 +156,7 @@ def test_the_profile_and_its_text_are_baselines(tmp_path: Path) -> None:
 
 
 def test_longer_texts_are_a_baseline(tmp_path: Path) -> None:
-    assert longer_wins(users(tmp_path, 4)) == [0, 1, 0, 1]
+    assert score_longest(users(tmp_path, 4)) == [0, 1, 0, 1]
 
 
 def test_sampling_reaches_the_model(tmp_path: Path) -> None:
@@ -166,5 +167,5 @@ def test_sampling_reaches_the_model(tmp_path: Path) -> None:
             asked.append(options)
             return super().generate(prompts, seed=seed)
 
-    measured(Asked(), users(tmp_path, 2), "full", sampling=Sampling(max_tokens=9, temperature=0.0))
+    run_setting(Asked(), users(tmp_path, 2), "full", sampling=Sampling(max_tokens=9, temperature=0.0))
     assert asked == [{"max_new_tokens": 9, "temperature": 0.0, "top_p": 0.95, "top_k": 20, "thinking": True}]

@@ -1,16 +1,24 @@
-"""The command, on a real random checkpoint: what it writes, how it goes on, what it refuses."""
+"""The command, on a real random checkpoint: results, resumption, transfer, mistakes."""
 
 import json
+import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evaluation.__main__ import main
+from evaluation.config import Evaluation
 from evaluation.results import EvaluationResult
 from tests.unit.evaluation.scoring.test_alignment import write_pairs
-from tests.unit.evaluation.scoring.test_answers import asking
+from tests.unit.evaluation.scoring.test_answers import question_row
 from tests.unit.evaluation.tastes import row, write_rows
 from tests.unit.training.nano import write_nano
+from training.config import load
+from training.corpus import world_rows
+from training.exceptions import ConfigError
+
+CONFIGS = Path(__file__).parents[3] / "evaluation" / "configs"
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +26,18 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_nano(tmp_path_factory.mktemp("models") / "nano", hidden=16, spread=0.2)
 
 
-def arguments(folder: Path, **options: object) -> list[str]:
-    given = {"out": folder / "result.json", "stage": "sft", **options}
-    return [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+def evaluate(folder: Path, name: str = "result", **fields: object) -> EvaluationResult:
+    """Runs the command with these fields; `__` stands for a dot."""
+    config = folder / "run.toml"
+    config.write_text(f'stage = "sft"\nout = "{folder / name}.json"\n[protocol.sampling]\nmax_tokens = 8\n')
+    main([str(config), *(f"{field.replace('__', '.')}={value}" for field, value in fields.items())])
+    return EvaluationResult.read(folder / f"{name}.json")
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
+def test_a_shipped_configuration_loads(path: Path) -> None:
+    overrides = ["data=rows.jsonl", "judge=models/a"] if path.stem == "stage" else []
+    assert load(path, Evaluation, overrides).out
 
 
 def test_a_checkpoint_from_end_to_end(
@@ -28,24 +45,11 @@ def test_a_checkpoint_from_end_to_end(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     data, pairs = write_rows(tmp_path / "users.jsonl", 6), write_pairs(tmp_path / "pairs.jsonl")
-    options = {"model": nano, "data": data, "max_tokens": 8, "alignment": pairs, "reference": nano, "seed": 3}
-    main(arguments(tmp_path, **options))
-    found = EvaluationResult.read(tmp_path / "result.json")
+    fields = {"model": nano, "data": data, "protocol__seed": 3, "alignment__data": pairs, "alignment__reference": nano}
+    found = evaluate(tmp_path, **fields)
     shown = capsys.readouterr().out
-    assert list(found.settings) == [
-        "none",
-        "direct",
-        "full",
-        "streaming",
-        "flipped",
-        "drifted",
-        "mixed",
-        "other",
-        "truth",
-        "wording",
-        "fused",
-        "profile",
-    ]
+    names = "none direct full streaming flipped drifted mixed other truth wording fused profile"
+    assert list(found.settings) == names.split()
     assert all(part in shown for part in ("full: accuracy", "full: AUC", "full: calibration error"))
     assert all(f"baseline: {name}" in shown for name in ("random", "longer wins", "profile"))
     assert len(found.users) == len(set(found.users)) == 6
@@ -67,141 +71,135 @@ def test_a_checkpoint_from_end_to_end(
     assert str(tmp_path) not in (tmp_path / "result.json").read_text()
     assert row(0)["target"]["chosen"] not in (tmp_path / "result.json").read_text(), "no user's text"
 
-    kept = (tmp_path / "result.json.answers.sqlite").read_bytes()
-    main(arguments(tmp_path, **options))
-    assert (tmp_path / "result.json.answers.sqlite").read_bytes() == kept, "nothing is computed again"
-    again = EvaluationResult.read(tmp_path / "result.json")
-    assert {name: scores.calls for name, scores in again.settings.items()} == {
-        name: scores.calls for name, scores in found.settings.items()
-    }
-    assert [scores.values for scores in again.settings.values()] == [s.values for s in found.settings.values()]
+    answers = (tmp_path / "result.json.answers.sqlite").read_bytes()
+    again = evaluate(tmp_path, **fields)
+    assert (tmp_path / "result.json.answers.sqlite").read_bytes() == answers, "nothing is computed again"
+    assert [(s.calls, s.values) for s in again.settings.values()] == [
+        (s.calls, s.values) for s in found.settings.values()
+    ]
 
 
 def test_a_fresh_run_finds_the_same(nano: Path, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "users.jsonl", 4)
-    values = []
-    for name in ("one", "other"):
-        options = {
-            "model": nano,
-            "data": data,
-            "settings": "streaming",
-            "max_tokens": 8,
-            "out": tmp_path / f"{name}.json",
-        }
-        main(arguments(tmp_path, **options))
-        values.append(EvaluationResult.read(tmp_path / f"{name}.json").settings["streaming"].values)
-    assert values[0] == values[1]
+    runs = [evaluate(tmp_path, name, model=nano, data=data, settings='["streaming"]') for name in ("one", "other")]
+    assert runs[0].settings["streaming"].values == runs[1].settings["streaming"].values
 
 
 def test_sampled_replies_of_a_checkpoint_are_counted(
     nano: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = write_rows(tmp_path / "users.jsonl", 4)
-    main(arguments(tmp_path, model=nano, data=data, settings="none,direct,profile", protocol="sampled"))
-    found = EvaluationResult.read(tmp_path / "result.json")
+    data, settings = write_rows(tmp_path / "users.jsonl", 4), '["none","direct","profile"]'
+    found = evaluate(tmp_path, model=nano, data=data, settings=settings, protocol__choice="sampled")
     replies = found.settings["none"].replies
     assert replies is not None
-    assert sum(replies.kinds.values()) == 4
-    assert replies.unparsed == 4, "random weights"
+    assert sum(replies.kinds.values()) == replies.unparsed == 4, "random weights"
     assert found.settings["none"].accuracy.mean == 0
     assert found.settings["profile"].auc is not None
     assert found.config["protocol"]["choice"] == "sampled"
     assert "none: replies" in capsys.readouterr().out
 
 
-def test_summaries_are_kept_by_one_run_and_judged_by_another(
+def test_summaries_of_one_run_are_judged_by_another(
     nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     data = write_rows(tmp_path / "users.jsonl", 3)
     other = write_nano(tmp_path / "other", hidden=16, seed=1, spread=0.2)
-    kept, own = tmp_path / "kept.jsonl", tmp_path / "own.json"
-    given = {"data": data, "max_tokens": 8, "settings": "full"}
-    main(arguments(tmp_path, model=nano, keep_summaries=kept, **given | {"out": own}))
-    written = EvaluationResult.read(own)
+    saved, shared = tmp_path / "saved.jsonl", {"data": data, "settings": '["full"]'}
+    written = evaluate(tmp_path, "own", model=nano, save_summaries=saved, **shared)
     assert written.kept_summaries is not None
-    assert (written.kept_summaries.name, len(kept.read_text().splitlines())) == ("kept.jsonl", 3)
+    assert (written.kept_summaries.name, len(saved.read_text().splitlines())) == ("saved.jsonl", 3)
     values = []
-    for summaries in (kept, own):
-        main(arguments(tmp_path, summaries=summaries, judge=other, **given))
-        found = EvaluationResult.read(tmp_path / "result.json")
+    for summaries in (saved, tmp_path / "own.json"):
+        found = evaluate(tmp_path, summaries=summaries, judge=other, **shared)
         values.append(found.settings["full"].values)
         assert found.model == written.model
         assert found.judge is not None
         assert found.judge.name == "other"
         assert found.summaries == written.kept_summaries
     assert values[0] == values[1] != written.settings["full"].values
-    kept.write_text("")
+    saved.write_text("")
     with pytest.raises(SystemExit):
-        main(arguments(tmp_path, summaries=own, judge=other, **given))
+        evaluate(tmp_path, summaries=tmp_path / "own.json", judge=other, **shared)
 
 
 def test_questions_are_answered_by_a_checkpoint(nano: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "questions.jsonl"
-    data.write_text("".join(json.dumps(asking(user)) + "\n" for user in range(3)))
-    given = {"model": nano, "data": data, "max_tokens": 8, "answer_tokens": 8}
-    main(arguments(tmp_path, settings="none,direct,full", **given))
-    found = EvaluationResult.read(tmp_path / "result.json")
+    data.write_text("".join(json.dumps(question_row(user)) + "\n" for user in range(3)))
+    found = evaluate(
+        tmp_path, model=nano, data=data, settings='["none","direct","full"]', protocol__answering__max_tokens=8
+    )
     assert (list(found.answers), found.settings) == (["none", "direct", "full"], {})
+    assert found.config["protocol"]["answering"]["thinking"] is False
     assert all(scores.wins + scores.ties + scores.losses == 3 for scores in found.answers.values())
     assert "full - none" in found.differences
     assert "full: answers" in capsys.readouterr().out
 
 
-def test_the_usage_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("arguments", "status"), [(["--help"], 0), ([], 0), (["--model", "x"], 2)])
+def test_the_usage_names_the_command(arguments: list[str], status: int, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["--help"])
-    assert ended.value.code == 0
-    told = capsys.readouterr().out
-    assert told.startswith("usage: python -m evaluation [-h] --out OUT")
-    assert "example: python -m evaluation --" in told
+        main(arguments)
+    assert ended.value.code == status
+    shown = capsys.readouterr().out
+    assert shown.startswith("usage: python -m evaluation CONFIG.toml [section.field=value …]")
+    assert "evaluation/configs/profile.toml" in shown
 
 
 def test_the_profile_needs_no_model(tmp_path: Path) -> None:
-    main(arguments(tmp_path, data=write_rows(tmp_path / "users.jsonl", 5), limit=3))
-    found = EvaluationResult.read(tmp_path / "result.json")
+    found = evaluate(tmp_path, data=write_rows(tmp_path / "users.jsonl", 5), limit=3)
     assert list(found.settings) == ["profile"]
     assert found.settings["profile"].accuracy.rows == 3
     assert found.model is None
+    assert [path.name for path in tmp_path.iterdir() if "sqlite" in path.name] == []
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("fields", "sentence"),
     [
-        ({}, "nothing to measure"),
-        ({"data": "users.jsonl", "settings": "full,best"}, "--settings best: unknown; allowed: none, direct, full,"),
-        ({"data": "users.jsonl", "settings": "full"}, "need a --model"),
+        ({}, "nothing to measure: set data, alignment or benchmarks"),
+        (
+            {"data": "users.jsonl", "settings": '["full","best"]'},
+            "settings.1: Input should be 'none', 'direct'",
+        ),
+        ({"data": "users.jsonl", "setings": '["full"]'}, "setings: unknown field; allowed here: out, stage"),
+        ({"data": "users.jsonl", "settings": '["full"]'}, "need a model"),
+        ({"data": "users.jsonl", "settings": '["profile-semantic"]'}, "settings profile-semantic: set embeddings"),
         ({"data": "absent.jsonl"}, "absent.jsonl does not exist"),
         ({"data": "users.jsonl", "model": "absent"}, "absent holds no checkpoint"),
-        ({"data": "users.jsonl", "summaries": "users.jsonl"}, "say with --judge who chooses by them"),
-        ({"data": "users.jsonl", "summaries": "users.jsonl", "judge": "NANO"}, "line 1: user: Field required"),
-        ({"data": "users.jsonl", "keep_summaries": "kept.jsonl"}, "--keep-summaries needs a --model"),
+        ({"data": "users.jsonl", "summaries": "users.jsonl"}, "set judge, which chooses by them"),
+        ({"data": "users.jsonl", "summaries": "users.jsonl", "judge": "NANO"}, "line 1: user: "),
+        ({"data": "users.jsonl", "save_summaries": "saved.jsonl"}, "save_summaries needs model and data"),
         (
-            {"data": "users.jsonl", "model": "NANO", "protocol": "sampled", "settings": "fused"},
-            "--settings fused: needs --protocol forced",
+            {"data": "users.jsonl", "model": "NANO", "protocol__choice": "sampled", "settings": '["fused"]'},
+            'settings fused: need protocol.choice="forced"',
         ),
-        ({"data": "questions.jsonl"}, "questions.jsonl holds questions to answer: give a --model"),
-        ({"data": "questions.jsonl", "model": "NANO", "settings": "fused"}, "possible: none, direct, full, streaming"),
-        ({"alignment": "users.jsonl", "model": "absent"}, "--alignment compares --model with --reference"),
-        ({"data": "bare.jsonl", "settings": "truth", "model": "NANO"}, "not every row of --data has a summary"),
-        ({"data": "users.jsonl", "model": "NANO", "max_tokens": 4096}, "exceed the 4096 positions of the model"),
+        ({"data": "questions.jsonl"}, "questions.jsonl holds questions to answer: set a model"),
+        (
+            {"data": "questions.jsonl", "model": "NANO", "settings": '["fused"]'},
+            "settings fused: not possible with these rows and options; possible: none, direct, full, streaming",
+        ),
+        ({"alignment__data": "users.jsonl", "alignment__reference": "x"}, "compares model with alignment.reference"),
+        ({"data": "bare.jsonl", "settings": '["truth"]', "model": "NANO"}, "settings truth: not possible"),
+        ({"data": "users.jsonl", "model": "NANO", "protocol__sampling__max_tokens": 4096}, "exceed the 4096 positions"),
+        ({"data": "users.jsonl", "benchmarks__official": "."}, "benchmarks excludes data"),
+        ({"benchmarks__limit": 3}, "benchmarks.limit: unknown field; allowed here: official, names"),
     ],
 )
-def test_mistakes_are_told_and_leave_no_result(
+def test_mistakes_are_named_and_leave_no_result(
     nano: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    options: dict[str, object],
+    fields: dict[str, object],
     sentence: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_rows(tmp_path / "users.jsonl", 2)
     write_rows(tmp_path / "bare.jsonl", 2, summary=None)
-    (tmp_path / "questions.jsonl").write_text(json.dumps(asking(0)))
-    given = {name: nano if value == "NANO" else value for name, value in options.items()}
+    (tmp_path / "questions.jsonl").write_text(json.dumps(question_row(0)))
     with pytest.raises(SystemExit) as ended:
-        main(arguments(tmp_path, **given))
+        evaluate(tmp_path, **{name: nano if value == "NANO" else value for name, value in fields.items()})
     assert ended.value.code == 2
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "result.json").exists()
@@ -211,5 +209,25 @@ def test_a_broken_row_is_counted(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "users.jsonl", 3)
     with data.open("a", encoding="utf-8") as out:
         out.write(json.dumps({**row(9), "target": {"query": "q", "chosen": "a", "rejected": "a"}}) + "\n")
-    main(arguments(tmp_path, data=data))
-    assert EvaluationResult.read(tmp_path / "result.json").left_out == 1
+    assert evaluate(tmp_path, data=data).left_out == 1
+
+
+def test_a_configuration_that_is_absent_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"absent\.toml: cannot be read"):
+        load(Path("absent.toml"), Evaluation)
+
+
+def test_alignment_makes_pairs_of_alignx_rows(nano: Path, tmp_path: Path) -> None:
+    rows: list[Any] = [world_rows.alignx(random.Random(seed), world_rows.World("heldout"), 3) for seed in range(3)]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    found = evaluate(
+        tmp_path,
+        model=nano,
+        alignment__data=tmp_path / "rows.jsonl",
+        alignment__reference=nano,
+        alignment__mode="ica",
+        limit=2,
+    )
+    assert found.alignment is not None
+    assert found.alignment.alignment.rows == 2
+    assert found.settings == {}

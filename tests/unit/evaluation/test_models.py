@@ -1,8 +1,9 @@
-"""Answers are kept and found again; an engine behind a URL is measured as a checkpoint is."""
+"""Answers are stored and reused; an engine behind a URL is measured as a checkpoint is."""
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import orjson
@@ -11,11 +12,11 @@ from aiohttp import web
 
 from evaluation.cases.cases import Case
 from evaluation.conditions import Protocol
-from evaluation.model_sources import checkpoint, named
-from evaluation.models import LocalModel, Model, Placement, load_local, open_model
+from evaluation.model_sources import checkpoint_source, public_name
+from evaluation.models import LocalModel, Model, Placement, ServedCheckpoint, load_local, open_model
 from evaluation.results import Scores, Source
-from evaluation.scoring.measure import measure
-from evaluation.scoring.progress_bar import Bar
+from evaluation.scoring.measure import Judging, measure
+from evaluation.scoring.progress_bar import ProgressBar
 from tests.unit.evaluation.tastes import RuleModel, users
 from tests.unit.services.engine.fake_engine import FakeEngine, reply
 from training.exceptions import CheckpointError, ConfigError
@@ -27,7 +28,7 @@ def local(engine: RuleModel, store: AnswerStore, name: str = "rules") -> LocalMo
 
 
 def run(model: Model, cases: list[Case], seed: int = 0, setting: str = "streaming") -> Scores:
-    scores, _ = asyncio.run(measure(setting, cases, model, model, Protocol(batch=8, seed=seed), Bar()))
+    scores, _ = asyncio.run(measure(setting, cases, Judging(model, model, Protocol(batch=8, seed=seed), ProgressBar())))
     return scores.model_copy(update={"seconds": 0.0})
 
 
@@ -38,7 +39,7 @@ def test_a_repetition_asks_nothing_and_finds_the_same(tmp_path: Path) -> None:
         again = RuleModel(lasts=0)
         second = run(local(again, store), cases)
     assert first.calls == 80
-    assert second == first, "the calls that it needs are told, also where all were kept"
+    assert second == first, "stored answers count as calls"
 
 
 def test_an_interrupted_run_ends_as_it_would_have(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_another_model_or_seed_shares_no_summaries(tmp_path: Path, changed: str)
 # --- an engine behind a URL --------------------------------------------------------------------
 
 
-def by_rules(engine: RuleModel) -> Callable[[web.Request], "asyncio.Future[web.StreamResponse]"]:
+def answer_by_rules(engine: RuleModel) -> Callable[[web.Request], "asyncio.Future[web.StreamResponse]"]:
     """The rules over OpenAI's API."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -91,16 +92,24 @@ def by_rules(engine: RuleModel) -> Callable[[web.Request], "asyncio.Future[web.S
     return answer  # type: ignore[return-value]
 
 
+@asynccontextmanager
+async def serving(fake: FakeEngine, store: AnswerStore, sha256: str) -> AsyncIterator[Model]:
+    async with fake.serving() as url:
+        served = ServedCheckpoint(url, Source(name="folder", sha256=sha256))
+        async with open_model("folder", store, Placement(), served) as model:
+            yield model
+
+
 async def over_http(fake: FakeEngine, cases: list[Case], store: AnswerStore) -> Scores:
-    async with fake.serving() as url, open_model(url, store, Placement(identity="rules")) as model:
-        scores, _ = await measure("streaming", cases, model, model, Protocol(batch=8), Bar())
+    async with serving(fake, store, "rules") as model:
+        scores, _ = await measure("streaming", cases, Judging(model, model, Protocol(batch=8), ProgressBar()))
         return scores
 
 
 def test_a_url_is_measured_as_a_checkpoint_is(tmp_path: Path) -> None:
     cases = users(tmp_path, 10)
     fake = FakeEngine()
-    fake.chat = by_rules(RuleModel())
+    fake.chat = answer_by_rules(RuleModel())
     with AnswerStore.open(tmp_path / "answers.sqlite") as store:
         scores = asyncio.run(over_http(fake, cases, store))
     with AnswerStore.open(tmp_path / "local.sqlite") as store:
@@ -117,22 +126,23 @@ def test_a_url_is_asked_once_for_each_answer(tmp_path: Path) -> None:
     with AnswerStore.open(tmp_path / "answers.sqlite") as store:
         for asked in (10 + 10, 0):
             fake = FakeEngine()
-            fake.chat = by_rules(RuleModel())
+            fake.chat = answer_by_rules(RuleModel())
             scores = asyncio.run(over_http(fake, cases, store))
             assert (scores.accuracy.mean, len(fake.bodies), scores.calls) == (1, asked, 20)
 
 
 def test_another_checkpoint_behind_the_same_name_shares_no_answers(tmp_path: Path) -> None:
-    async def asked(fake: FakeEngine, store: AnswerStore, identity: str) -> int:
-        async with fake.serving() as url, open_model(url, store, Placement(identity=identity)) as model:
-            await measure("full", users(tmp_path, 3), model, model, Protocol(), Bar())
+    async def count_calls(fake: FakeEngine, store: AnswerStore, sha256: str) -> int:
+        async with serving(fake, store, sha256) as model:
+            assert model.source == Source(name="folder in vLLM", sha256=sha256)
+            await measure("full", users(tmp_path, 3), Judging(model, model, Protocol(), ProgressBar()))
         return len(fake.bodies)
 
     with AnswerStore.open(tmp_path / "answers.sqlite") as store:
-        for identity, calls in (("before", 3 + 6), ("before", 0), ("retrained", 3 + 6)):
+        for sha256, calls in (("before", 3 + 6), ("before", 0), ("retrained", 3 + 6)):
             fake = FakeEngine()
-            fake.chat = by_rules(RuleModel())
-            assert asyncio.run(asked(fake, store, identity)) == calls
+            fake.chat = answer_by_rules(RuleModel())
+            assert asyncio.run(count_calls(fake, store, sha256)) == calls
 
 
 # --- checkpoints -------------------------------------------------------------------------------
@@ -140,7 +150,7 @@ def test_another_checkpoint_behind_the_same_name_shares_no_answers(tmp_path: Pat
 
 def test_a_folder_without_a_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no config\.json"):
-        checkpoint(tmp_path)
+        checkpoint_source(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0broken")
     with AnswerStore.open(tmp_path / "answers.sqlite") as store:
@@ -153,14 +163,14 @@ def test_a_folder_without_a_checkpoint_is_named(tmp_path: Path) -> None:
 def test_a_checkpoint_is_known_by_what_it_computes_with(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"weights")
-    found = checkpoint(tmp_path)
+    found = checkpoint_source(tmp_path)
     (tmp_path / "README.md").write_text("words")
-    assert checkpoint(tmp_path) == found
+    assert checkpoint_source(tmp_path) == found
     (tmp_path / "model.safetensors").write_bytes(b"Weights")
-    assert checkpoint(tmp_path).sha256 != found.sha256
+    assert checkpoint_source(tmp_path).sha256 != found.sha256
 
 
 def test_a_result_tells_no_path_outside_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert named(tmp_path / "models" / "mini") == "models/mini"
-    assert named(tmp_path.parent / "elsewhere" / "mini") == "mini"
+    assert public_name(tmp_path / "models" / "mini") == "models/mini"
+    assert public_name(tmp_path.parent / "elsewhere" / "mini") == "mini"

@@ -7,7 +7,7 @@ import pytest
 from alignx.schemas.items import item_text
 from evaluation.cases.benchmark import Plan
 from evaluation.cases.benchmark_rows import BenchmarkRow
-from tests.unit.evaluation.official import converted
+from tests.unit.evaluation.official import run_converter
 
 SECRETS = (
     "high extraversion",
@@ -41,14 +41,14 @@ def sliced(source: Path, folder: Path, **counts: int) -> Path:
 
 
 def test_movielens(data: Path, tmp_path: Path):
-    rows, tally = converted("movielens", sliced(data / "movielens" / "ml-100k", tmp_path, u_data=20_000))
+    rows, tally = run_converter("movielens", sliced(data / "movielens" / "ml-100k", tmp_path, u_data=20_000))
     assert (tally.read["ratings"], tally.read["films"]) == (20_000, 1_682)
     assert len(rows) > 400
     assert sum(tally.left_out.values()) < 30
     assert popularity_wins(rows) > 0.7
-    popular, _ = converted("movielens", tmp_path, Plan(negatives="popular"))
+    popular, _ = run_converter("movielens", tmp_path, Plan(negatives="popular"))
     assert 0.4 < popularity_wins(popular) < 0.6, "popularity tells little of a negative drawn by it"
-    matched, _ = converted("movielens", tmp_path, Plan(negatives="matched"))
+    matched, _ = run_converter("movielens", tmp_path, Plan(negatives="matched"))
     assert 0.45 < popularity_wins(matched) < 0.55, "popularity tells nothing of a negative that is as popular"
     for row in rows:
         times = [event.occurred_at for event in row.history]
@@ -57,7 +57,7 @@ def test_movielens(data: Path, tmp_path: Path):
 
 
 def test_amazon_reviews(data: Path):
-    rows, tally = converted("amazon", data / "amazon" / "gift_cards")
+    rows, tally = run_converter("amazon", data / "amazon" / "gift_cards")
     assert (tally.read["reviews"], tally.left_out["repeated events"]) == (2_972, 3)
     assert len(rows) == 310
     assert not any(reason.startswith("malformed") for reason in tally.left_out)
@@ -70,13 +70,13 @@ def test_amazon_reviews(data: Path):
 
 def test_amazon_candidates(data: Path, tmp_path: Path):
     counts = {"Games-6k_test_inter": 501}
-    rows, tally = converted("amazon-candidates", sliced(data / "amazon" / "games", tmp_path, **counts))
+    rows, tally = run_converter("amazon-candidates", sliced(data / "amazon" / "games", tmp_path, **counts))
     assert (len(rows), tally.read["users"], tally.read["items"]) == (500, 500, 16_859)
     assert not tally.left_out
 
 
 def test_mind(data: Path, tmp_path: Path):
-    rows, tally = converted("mind", sliced(data / "mind", tmp_path, behaviors_tsv=400))
+    rows, tally = run_converter("mind", sliced(data / "mind", tmp_path, behaviors_tsv=400))
     assert (tally.read["impressions"], tally.read["articles"]) == (400, 51_282)
     assert len(rows) == 400 - sum(tally.left_out.values()) > 370
     assert not any(reason.startswith("malformed") for reason in tally.left_out)
@@ -87,21 +87,21 @@ def test_mind(data: Path, tmp_path: Path):
 
 
 def test_psoups(data: Path):
-    rows, tally = converted("psoups", data / "psoups")
+    rows, tally = run_converter("psoups", data / "psoups")
     assert [sum(row.kind == kind for row in rows) for kind in ("style", "expertise")] == [298, 298]
     assert tally.left_out == {
         "pairs that quote a true persona": 203,
         "rows whose target quotes a true persona": 1,
         "rows whose target stands in their history": 3,
     }
-    told = "".join(row.line().decode() for row in rows).casefold()
+    text = "".join(row.line().decode() for row in rows).casefold()
     for secret in SECRETS:
-        assert secret not in told
+        assert secret not in text
     assert {len(row.history) for row in rows} <= {1, 2, 3, 4}
 
 
 def test_prefeval(data: Path):
-    rows, tally = converted("prefeval", data / "prefeval")
+    rows, tally = run_converter("prefeval", data / "prefeval")
     assert not tally.left_out
     assert [sum(row.kind == kind for row in rows) for kind in ("explicit", "choice", "persona")] == [505] * 3
     stated = {row.userid: row.history[0].text for row in rows if row.history[0].type == "statement"}
@@ -111,11 +111,11 @@ def test_prefeval(data: Path):
 
 
 def test_personamem(data: Path):
-    rows, tally = converted("personamem", data / "personamem")
+    rows, tally = run_converter("personamem", data / "personamem")
     assert (len(rows), tally.read["contexts"]) == (17, 2)
     assert not tally.left_out
-    told = "".join(row.line().decode() for row in rows)
-    assert "Current user persona" not in told
-    assert "Gender Identity" not in told
+    text = "".join(row.line().decode() for row in rows)
+    assert "Current user persona" not in text
+    assert "Gender Identity" not in text
     assert {len(row.history) for row in rows} == {5}, "each system message starts a conversation"
     assert sorted(len(row.others) for row in rows) == [1, *[2] * 16], "one question has its right option twice"

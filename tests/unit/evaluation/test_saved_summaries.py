@@ -1,4 +1,4 @@
-"""Summaries of one model, kept and chosen by with another; what is told of both."""
+"""Summaries of one model on disk, and choices of another model by them."""
 
 import asyncio
 import json
@@ -11,9 +11,9 @@ from evaluation.cases.cases import Case, read_cases
 from evaluation.conditions import Protocol
 from evaluation.models import LocalModel
 from evaluation.results import Source
-from evaluation.saved_summaries import KeptSummaries, keep
-from evaluation.scoring.measure import measure
-from evaluation.scoring.progress_bar import Bar
+from evaluation.saved_summaries import SavedSummaries, save_summaries
+from evaluation.scoring.measure import Judging, measure
+from evaluation.scoring.progress_bar import ProgressBar
 from tests.unit.evaluation.tastes import RuleModel, row, users
 from training.exceptions import ConfigError, DatasetError
 from training.synthesis.answer_store import AnswerStore
@@ -21,42 +21,45 @@ from training.synthesis.answer_store import AnswerStore
 WRITER = Source(name="writer", sha256="0" * 64)
 
 
-def kept_file(folder: Path, cases: list[Case]) -> Path:
+def saved_file(folder: Path, cases: list[Case]) -> Path:
     """Full: what is true. Streaming: its opposite."""
     liked = ["The user likes tea." if place % 2 == 0 else "The user likes coffee." for place in range(len(cases))]
-    path = folder / "kept.jsonl"
-    keep(path, WRITER, cases, {"full": [*liked[:-1], None], "streaming": liked[::-1]})
+    path = folder / "saved.jsonl"
+    save_summaries(path, WRITER, cases, {"full": [*liked[:-1], None], "streaming": liked[::-1]})
     return path
 
 
-def test_what_is_kept_is_read_again_by_user(tmp_path: Path) -> None:
+def test_summaries_are_read_again_by_user(tmp_path: Path) -> None:
     cases = users(tmp_path, 4)
-    kept = KeptSummaries.read(kept_file(tmp_path, cases))
-    assert kept.model == WRITER
-    assert kept.source.sha256 is not None
-    assert kept.settings == ("full", "streaming", "other", "fused")
-    assert kept.of("full", cases[::-1]) == [
+    saved = SavedSummaries.read(saved_file(tmp_path, cases))
+    assert saved.model == WRITER
+    assert saved.source.sha256 is not None
+    assert saved.settings == ("full", "streaming", "other", "fused")
+    assert saved.for_users("full", cases[::-1]) == [
         None,
         "The user likes tea.",
         "The user likes coffee.",
         "The user likes tea.",
     ]
-    assert kept.of("fused", cases) == kept.of("full", cases)
-    assert kept.of("other", cases) == [*kept.of("full", cases)[1:], kept.of("full", cases)[0]]
+    assert saved.for_users("fused", cases) == saved.for_users("full", cases)
+    assert saved.for_users("other", cases) == [*saved.for_users("full", cases)[1:], saved.for_users("full", cases)[0]]
     same = [cases[0], replace(cases[1], history=cases[0].history), *cases[2:]]
-    assert kept.of("other", same)[0] == kept.of("full", cases)[2], "a neighbour with the same history is no other"
+    assert saved.for_users("other", same)[0] == saved.for_users("full", cases)[2], (
+        "a neighbour with the same history is no other"
+    )
     with pytest.raises(ConfigError, match="different histories"):
-        kept.of("other", cases[:1])
+        saved.for_users("other", cases[:1])
 
 
 def test_another_model_chooses_by_them_and_writes_nothing(tmp_path: Path) -> None:
     cases = users(tmp_path, 4)
-    kept = KeptSummaries.read(kept_file(tmp_path, cases))
+    saved = SavedSummaries.read(saved_file(tmp_path, cases))
     engine = RuleModel()
     with AnswerStore.open(Path(":memory:")) as store:
         judge = LocalModel(engine, Source(name="judge"), store)
-        full, inference = asyncio.run(measure("full", cases, judge, judge, Protocol(), Bar(), kept))
-        streaming, _ = asyncio.run(measure("streaming", cases, judge, judge, Protocol(), Bar(), kept))
+        judging = Judging(judge, judge, Protocol(), ProgressBar(), saved)
+        full, inference = asyncio.run(measure("full", cases, judging))
+        streaming, _ = asyncio.run(measure("streaming", cases, judging))
     assert engine.written == []
     assert full.right == (1, 1, 1, 0.5), "of the last there is no summary"
     assert streaming.right == (0, 0, 0, 0)
@@ -68,8 +71,8 @@ def test_another_model_chooses_by_them_and_writes_nothing(tmp_path: Path) -> Non
 def test_a_summary_serves_other_tasks_on_the_same_history(tmp_path: Path) -> None:
     """Summaries of rows that select are chosen by in rows that recommend to the same users."""
     cases = users(tmp_path, 4)
-    kept = KeptSummaries.read(kept_file(tmp_path, cases))
-    told = [row(user) for user in range(4)]
+    saved = SavedSummaries.read(saved_file(tmp_path, cases))
+    rows = [row(user) for user in range(4)]
     recommending = [
         {
             "userid": each["userid"],
@@ -77,35 +80,35 @@ def test_a_summary_serves_other_tasks_on_the_same_history(tmp_path: Path) -> Non
             "history": [{"type": "comparison", **event} for event in each["history"]],
             "target": {"query": "", "chosen": {"title": "tea" if user % 2 == 0 else "coffee"}, "rejected": "water"},
         }
-        for user, each in enumerate(told)
+        for user, each in enumerate(rows)
     ]
     path = tmp_path / "recommendation.jsonl"
     path.write_text("".join(f"{json.dumps(each)}\n" for each in reversed(recommending)))
     there, _ = read_cases(path, limit=None)
     assert {case.digest for case in there}.isdisjoint(case.digest for case in cases)
-    assert kept.of("full", there) == kept.of("full", cases)[::-1]
+    assert saved.for_users("full", there) == saved.for_users("full", cases)[::-1]
     shorter = [replace(case, history=case.history[1:]) for case in there]
     with pytest.raises(ConfigError, match="none of setting full for 4 of 4 users"):
-        kept.of("full", shorter)
+        saved.for_users("full", shorter)
 
 
 def test_rows_of_one_history_keep_their_own_summaries(tmp_path: Path) -> None:
     (case,) = users(tmp_path, 1)
     later = replace(case, digest="later")
-    path = tmp_path / "kept.jsonl"
-    keep(path, WRITER, [case, later], {"full": ["one", "two"]})
-    kept = KeptSummaries.read(path)
-    assert kept.of("full", [later, case]) == ["two", "one"]
-    assert kept.of("full", [replace(case, digest="elsewhere")]) == ["one"], "of several the first"
+    path = tmp_path / "saved.jsonl"
+    save_summaries(path, WRITER, [case, later], {"full": ["one", "two"]})
+    saved = SavedSummaries.read(path)
+    assert saved.for_users("full", [later, case]) == ["two", "one"]
+    assert saved.for_users("full", [replace(case, digest="elsewhere")]) == ["one"], "of several the first"
 
 
 def test_users_without_a_summary_are_counted(tmp_path: Path) -> None:
     cases = users(tmp_path, 4)
-    kept = KeptSummaries.read(kept_file(tmp_path, cases[:3]))
+    saved = SavedSummaries.read(saved_file(tmp_path, cases[:3]))
     with pytest.raises(ConfigError, match=r"none of setting full for 1 of 4 users.*settings full, streaming"):
-        kept.of("full", cases)
+        saved.for_users("full", cases)
     with pytest.raises(ConfigError, match="none of setting flipped for 4 of 4"):
-        kept.of("flipped", cases)
+        saved.for_users("flipped", cases)
 
 
 def line(**changed: object) -> str:
@@ -122,7 +125,7 @@ def line(**changed: object) -> str:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (line() + line(user=()), "line 2: user: Field required"),
+        (line() + line(user=()), "line 2: user: is missing"),
         (line() + "{\n", "line 2: Invalid JSON"),
         (line(summary=3), "line 1: summary: "),
         (line() + line(user="v", model={"name": "n"}), "summaries of 2 models"),
@@ -130,7 +133,7 @@ def line(**changed: object) -> str:
     ],
 )
 def test_files_that_are_no_summaries_are_refused(tmp_path: Path, text: str, sentence: str) -> None:
-    path = tmp_path / "kept.jsonl"
+    path = tmp_path / "saved.jsonl"
     path.write_text(text)
     with pytest.raises(DatasetError, match=sentence):
-        KeptSummaries.read(path)
+        SavedSummaries.read(path)

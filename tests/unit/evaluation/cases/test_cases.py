@@ -1,4 +1,4 @@
-"""Users as they are read, and their histories disturbed."""
+"""Users from rows, and their histories flipped and split."""
 
 import json
 from dataclasses import replace
@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.cases.cases import Case, clusters, flipped, parts, read_cases
+from evaluation.cases.cases import Case, find_clusters, read_cases
+from evaluation.cases.perturbations import flip_choices, split_history
 from tests.unit.evaluation.tastes import row, users, write_rows
 from training.exceptions import DatasetError
 
 
-def turned(before: Case, after: Case) -> int:
+def count_swapped(before: Case, after: Case) -> int:
     pairs = zip(before.history, after.history, strict=True)
     swapped = [
         (now.chosen, now.rejected) == (then.rejected, then.chosen) for then, now in pairs if now.chosen != then.chosen
@@ -23,31 +24,31 @@ def turned(before: Case, after: Case) -> int:
 @pytest.mark.parametrize(("count", "share", "wrong"), [(50, 0.3, 180), (7, 0.3, 25), (20, 0.0, 0), (20, 1.0, 240)])
 def test_the_flipped_share_is_exact(tmp_path: Path, count: int, share: float, wrong: int) -> None:
     cases = users(tmp_path, count)
-    disturbed = flipped(cases, share, seed=1)
-    counts = [turned(*pair) for pair in zip(cases, disturbed, strict=True)]
+    perturbed = flip_choices(cases, share, seed=1)
+    counts = [count_swapped(*pair) for pair in zip(cases, perturbed, strict=True)]
     assert sum(counts) == wrong
     assert max(counts) - min(counts) <= 1, "spread evenly over users"
-    assert [case.target for case in disturbed] == [case.target for case in cases]
-    assert flipped(cases, share, seed=1) == disturbed
+    assert [case.target for case in perturbed] == [case.target for case in cases]
+    assert flip_choices(cases, share, seed=1) == perturbed
 
 
 def test_another_seed_flips_others(tmp_path: Path) -> None:
     cases = users(tmp_path, 10)
-    assert flipped(cases, 0.3, seed=1) != flipped(cases, 0.3, seed=2)
+    assert flip_choices(cases, 0.3, seed=1) != flip_choices(cases, 0.3, seed=2)
 
 
 def test_fewer_users_are_flipped_as_before(tmp_path: Path) -> None:
     cases = users(tmp_path, 10)
-    assert flipped(cases[:4], 0.3, seed=1) == flipped(cases, 0.3, seed=1)[:4]
+    assert flip_choices(cases[:4], 0.3, seed=1) == flip_choices(cases, 0.3, seed=1)[:4]
 
 
 def test_parts_are_the_history_in_order(tmp_path: Path) -> None:
     (case,) = users(tmp_path, 1)
-    first, second = parts(case, 2)
+    first, second = split_history(case, 2)
     assert (len(first), len(second)) == (6, 6)
     assert first + second == case.history
-    assert sum(parts(case, 5), ()) == case.history
-    assert [len(part) for part in parts(case, 20)] == [1] * 12, "no part is empty"
+    assert sum(split_history(case, 5), ()) == case.history
+    assert [len(part) for part in split_history(case, 20)] == [1] * 12, "no part is empty"
 
 
 def test_rows_tell_kind_and_summary_where_they_have_them(tmp_path: Path) -> None:
@@ -78,9 +79,9 @@ def test_malformed_rows_are_counted_and_other_kinds_named(tmp_path: Path) -> Non
 
 def test_what_rows_share_is_drawn_together(tmp_path: Path) -> None:
     one, two, three = (replace(case, userid=f"u{place}") for place, case in enumerate(users(tmp_path, 3)))
-    assert clusters([one, two, three]) is None
-    assert clusters([one, replace(two, userid="u0"), three]) == ("users", ["u0", "u0", "u2"])
+    assert find_clusters([one, two, three]) is None
+    assert find_clusters([one, replace(two, userid="u0"), three]) == ("users", ["u0", "u0", "u2"])
     asked = [replace(case, cluster=text) for case, text in ((one, "why?"), (two, "why?"), (three, "how?"))]
-    assert clusters(asked) == ("questions", ["why?", "why?", "how?"])
+    assert find_clusters(asked) == ("questions", ["why?", "why?", "how?"])
     alone = [replace(case, userid="u") for case in (one, replace(one, digest="of another target"), two)]
-    assert clusters(alone) == ("histories", [one.history_digest, one.history_digest, two.history_digest])
+    assert find_clusters(alone) == ("histories", [one.history_digest, one.history_digest, two.history_digest])

@@ -1,4 +1,4 @@
-"""Histories with another past or with another user's events, and what the settings make of them."""
+"""Histories with another past or another user's events, and the settings that use them."""
 
 import asyncio
 import re
@@ -10,14 +10,14 @@ import pytest
 
 from alignx.schemas.interactions import ComparisonInteraction, Interaction, PostInteraction
 from evaluation.cases.cases import Case
-from evaluation.cases.perturbations import drifted, mixed, others
+from evaluation.cases.perturbations import mix_histories, pick_other_users, replace_past
 from evaluation.conditions import Protocol
 from evaluation.config import Evaluation
 from evaluation.models import LocalModel
 from evaluation.results import Scores, Source
-from evaluation.runner import chosen_settings
-from evaluation.scoring.measure import measure
-from evaluation.scoring.progress_bar import Bar
+from evaluation.runner import choose_settings
+from evaluation.scoring.measure import Judging, measure
+from evaluation.scoring.progress_bar import ProgressBar
 from tests.unit.evaluation.tastes import RuleModel, users
 from training.exceptions import ConfigError
 from training.synthesis.answer_store import AnswerStore
@@ -28,27 +28,27 @@ def taken(history: Sequence[Interaction]) -> list[str]:
     return [str(event.chosen).split()[-1] for event in history if isinstance(event, ComparisonInteraction)]
 
 
-def measured(engine: RuleModel, cases: list[Case], setting: str, protocol: Protocol) -> Scores:
+def run_setting(engine: RuleModel, cases: list[Case], setting: str, protocol: Protocol) -> Scores:
     with AnswerStore.open(Path(":memory:")) as store:
         model = LocalModel(engine, Source(name="rules"), store, tokens=len)
-        scores, _ = asyncio.run(measure(setting, cases, model, model, protocol, Bar()))
+        scores, _ = asyncio.run(measure(setting, cases, Judging(model, model, protocol, ProgressBar())))
     return scores
 
 
 def test_a_reversed_past_is_the_older_half(tmp_path: Path) -> None:
     cases = users(tmp_path, 3)
-    for case, changed in zip(cases, drifted(cases, "reversed", seed=0), strict=True):
+    for case, changed in zip(cases, replace_past(cases, "reversed", seed=0), strict=True):
         assert [then == now for then, now in zip(case.history, changed.history, strict=True)] == [False] * 6 + [
             True
         ] * 6
         assert changed.target == case.target
         assert changed.digest == case.digest
-    assert taken(drifted(cases, "reversed", seed=0)[0].history) == ["coffee"] * 6 + ["tea"] * 6
+    assert taken(replace_past(cases, "reversed", seed=0)[0].history) == ["coffee"] * 6 + ["tea"] * 6
 
 
 def test_the_past_of_another_user_takes_the_place_of_the_own(tmp_path: Path) -> None:
     cases = users(tmp_path, 3)
-    changed = drifted(cases, "other", seed=0)
+    changed = replace_past(cases, "other", seed=0)
     assert [case.history[:6] for case in changed] == [cases[place].history[:6] for place in (1, 2, 0)]
     assert [case.history[6:] for case in changed] == [case.history[6:] for case in cases]
 
@@ -56,35 +56,35 @@ def test_the_past_of_another_user_takes_the_place_of_the_own(tmp_path: Path) -> 
 def test_events_without_another_side_stay_in_a_reversed_past(tmp_path: Path) -> None:
     (case,) = users(tmp_path, 1)
     post = PostInteraction(text="It rains.")
-    (changed,) = drifted([replace(case, history=(post, *case.history))], "reversed", seed=0)
+    (changed,) = replace_past([replace(case, history=(post, *case.history))], "reversed", seed=0)
     assert changed.history[0] == post
 
 
 @pytest.mark.parametrize(("share", "foreign"), [(0.5, 6), (1.0, 12), (0.0, 0)])
 def test_the_events_of_another_user_are_mixed_in_and_orders_stay(tmp_path: Path, share: float, foreign: int) -> None:
     cases = users(tmp_path, 4)
-    changed = mixed(cases, share, seed=1)
+    changed = mix_histories(cases, share, seed=1)
     for place, (case, now) in enumerate(zip(cases, changed, strict=True)):
         own = [event for event in now.history if event in case.history]
         strange = [event for event in now.history if event not in case.history]
         assert own == list(case.history)
         assert strange == list(cases[(place + 1) % 4].history)[12 - foreign :]
-    assert mixed(cases, share, seed=1) == changed
+    assert mix_histories(cases, share, seed=1) == changed
     if foreign == 6:
-        assert mixed(cases, share, seed=2) != changed
+        assert mix_histories(cases, share, seed=2) != changed
 
 
 def test_the_other_user_is_one_with_another_history(tmp_path: Path) -> None:
     one, two = users(tmp_path, 2)
     again = replace(one, digest="of another target")
-    found = others([one, again, two])
+    found = pick_other_users([one, again, two])
     assert found is not None
     assert found == [2, 2, 0]
-    assert others([one, again]) is None
+    assert pick_other_users([one, again]) is None
     with pytest.raises(ValueError, match="different histories"):
-        mixed([one, again], 0.5, seed=0)
+        mix_histories([one, again], 0.5, seed=0)
     with pytest.raises(ValueError, match="different histories"):
-        drifted([one, again], "other", seed=0)
+        replace_past([one, again], "other", seed=0)
 
 
 class Lately(RuleModel):
@@ -96,13 +96,13 @@ class Lately(RuleModel):
 
 def test_updates_that_follow_are_right_after_a_drift_and_a_long_memory_is_not(tmp_path: Path) -> None:
     cases = users(tmp_path, 20)
-    assert measured(Lately(), cases, "drifted", Protocol()).accuracy.mean == 1
-    assert measured(RuleModel(), cases, "streaming", Protocol()).accuracy.mean == 1
-    stuck = measured(Stuck(), cases, "drifted", Protocol())
+    assert run_setting(Lately(), cases, "drifted", Protocol()).accuracy.mean == 1
+    assert run_setting(RuleModel(), cases, "streaming", Protocol()).accuracy.mean == 1
+    stuck = run_setting(Stuck(), cases, "drifted", Protocol())
     assert stuck.accuracy.mean == 0
     assert stuck.writing is not None
     assert stuck.writing.replies == 40, "two updates, as in streaming"
-    assert measured(Stuck(), cases, "drifted", Protocol(drift="other")).accuracy.mean == 0, "neighbours differ"
+    assert run_setting(Stuck(), cases, "drifted", Protocol(drift="other")).accuracy.mean == 0, "neighbours differ"
 
 
 class Stuck(RuleModel):
@@ -122,17 +122,17 @@ class Loud(RuleModel):
 
 def test_who_counts_stands_irrelevant_events_and_who_goes_by_the_last_does_not(tmp_path: Path) -> None:
     cases = users(tmp_path, 40)
-    assert measured(RuleModel(), cases, "mixed", Protocol(mix=0.5)).accuracy.mean == 1
-    assert measured(Loud(), cases, "full", Protocol()).accuracy.mean == 1
-    assert 0.4 < measured(Loud(), cases, "mixed", Protocol(mix=0.5)).accuracy.mean < 0.9, "about a third is foreign"
+    assert run_setting(RuleModel(), cases, "mixed", Protocol(mix=0.5)).accuracy.mean == 1
+    assert run_setting(Loud(), cases, "full", Protocol()).accuracy.mean == 1
+    assert 0.4 < run_setting(Loud(), cases, "mixed", Protocol(mix=0.5)).accuracy.mean < 0.9, "about a third is foreign"
 
 
 def test_settings_of_several_users_need_them(tmp_path: Path) -> None:
     cases = users(tmp_path, 2)
-    plan = Evaluation(tmp_path / "out.json", "rules", model="somewhere", data=tmp_path)
-    assert {"mixed", "drifted"} <= set(chosen_settings(plan, cases, None))
-    assert "mixed" not in chosen_settings(plan, cases[:1], None)
-    assert "drifted" in chosen_settings(plan, cases[:1], None)
-    asked = replace(plan, settings=("drifted",), protocol=Protocol(drift="other"))
+    plan = Evaluation(out=tmp_path / "out.json", model="somewhere", data=tmp_path)
+    assert {"mixed", "drifted"} <= set(choose_settings(plan, cases, None))
+    assert "mixed" not in choose_settings(plan, cases[:1], None)
+    assert "drifted" in choose_settings(plan, cases[:1], None)
+    asked = plan.model_copy(update={"settings": ("drifted",), "protocol": Protocol(drift="other")})
     with pytest.raises(ConfigError, match="drifted: not possible"):
-        chosen_settings(asked, cases[:1], None)
+        choose_settings(asked, cases[:1], None)

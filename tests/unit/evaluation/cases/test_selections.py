@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.cases.selections import KINDS, Kind, Selection, parse_selection, without_thinking
+from evaluation.cases.selections import KINDS, Kind, Selection, drop_thinking, parse_selection
 
 A, B = Selection("selected", 0), Selection("selected", 1)
 
@@ -79,10 +79,10 @@ replies = st.text(max_size=80) | st.lists(pieces, max_size=24).map("".join)
 
 
 @given(replies)
-def test_any_reply_is_of_one_kind_and_has_a_place_only_when_selected(reply: str) -> None:
-    kind, place = parse_selection(reply)
+def test_any_reply_is_of_one_kind_and_has_an_option_only_when_selected(reply: str) -> None:
+    kind, option = parse_selection(reply)
     assert kind in KINDS
-    assert (place in (0, 1)) == (kind == "selected")
+    assert (option in (0, 1)) == (kind == "selected")
 
 
 @given(replies, st.sampled_from("AB"), st.sampled_from(["", "\n", " So be it"]))
@@ -99,7 +99,7 @@ def swapped(reply: str) -> str:
 def test_the_letters_are_alike(reply: str) -> None:
     there, here = parse_selection(reply), parse_selection(swapped(reply))
     assert here.kind == there.kind
-    assert here.place == (None if there.place is None else 1 - there.place)
+    assert here.option == (None if there.option is None else 1 - there.option)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_the_letters_are_alike(reply: str) -> None:
     [("Tea.", "Tea."), (" <think>x</think>\n Tea. ", "Tea."), ("x</think>Tea.", "Tea."), ("<think>x", None)],
 )
 def test_thinking_is_dropped(reply: str, answer: str | None) -> None:
-    assert without_thinking(reply) == answer
+    assert drop_thinking(reply) == answer
 
 
 def test_kinds_are_told_in_a_fixed_order() -> None:

@@ -1,4 +1,4 @@
-"""Moments to foresee, against a slow search that says the same in another way."""
+"""Moments against a slow search for the same."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,13 +19,13 @@ def moments(events: list[Event], plan: Plan) -> tuple[Timeline, list[Moment], Ta
     return timeline, list(timeline.moments(plan, tally)), tally
 
 
-def likings(events: list[Event], user: str) -> list[Event]:
-    """A user's events that may be foreseen: liked, of a new item, after other events."""
+def list_targets(events: list[Event], user: str) -> list[Event]:
+    """A user's possible targets: liked, of a new item, after other events."""
     own = [event for event in sorted(events, key=lambda event: event[2]) if event[0] == user]
     return [
         event
-        for place, event in enumerate(own)
-        if event[3] >= 4 and event[2] > own[0][2] and event[1] not in {item for _, item, _, _ in own[:place]}
+        for index, event in enumerate(own)
+        if event[3] >= 4 and event[2] > own[0][2] and event[1] not in {item for _, item, _, _ in own[:index]}
     ]
 
 
@@ -37,12 +37,12 @@ def test_moments_are_what_a_slow_search_finds(events: list[Event], targets: int,
     once = list({(user, item, at): (user, item, at, value) for user, item, at, value in reversed(events)}.values())
     once.sort(key=lambda event: events.index(event))
     lost = tally.left_out[UNMATCHED if negatives == "matched" else "targets without another item to draw"]
-    wanted = {user: likings(once, user)[-targets:] for user, _, _, _ in events}
-    assert len(found) + lost == sum(map(len, wanted.values()))
+    targets_of = {user: list_targets(once, user)[-targets:] for user, _, _, _ in events}
+    assert len(found) + lost == sum(map(len, targets_of.values()))
     assert tally.left_out["repeated events"] == len(events) - len(once)
     for moment in found:
         chosen, rejected = timeline.names[moment.chosen], timeline.names[moment.rejected]
-        (now,) = {event[2] for event in wanted[moment.user] if event[1] == chosen}
+        (now,) = {event[2] for event in targets_of[moment.user] if event[1] == chosen}
         earlier = [event for event in once if event[2] < now]
         own = sorted((event for event in earlier if event[0] == moment.user), key=lambda event: event[2])
         assert [events[number] for number in moment.history] == own[-4:]

@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from evaluation.cases.benchmark_rows import read_rows
-from evaluation.converters.__main__ import BENCHMARKS, main
+from evaluation.converters.__main__ import app
+from evaluation.converters.registry import BENCHMARKS
 from tests.unit.evaluation.official import lines, ml_100k
 
 
@@ -19,46 +21,50 @@ def films(tmp_path: Path) -> Path:
     return ml_100k(folder)
 
 
-def test_rows_are_written_and_the_summary_is_one_line(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def run(*arguments: object) -> tuple[int, str]:
+    """Status and output of the command."""
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    return result.exit_code, result.output
+
+
+def test_rows_are_written_and_the_summary_is_one_line(films: Path, tmp_path: Path):
     out = tmp_path / "new" / "rows.jsonl"
-    assert main(["movielens", str(films), "--out", str(out)]) == 0
+    status, shown = run("movielens", films, "--out", out)
     rows, report = read_rows(out, malformed="fatal")
-    assert (len(rows), report.left_out) == (2, 0)
-    (line,) = capsys.readouterr().err.splitlines()
+    assert (status, len(rows), report.left_out) == (0, 2, 0)
+    (line,) = shown.splitlines()
     assert line.startswith("movielens: 2 rows; read 4 genres, 5 films, 8 ratings; left out: users without")
     again = tmp_path / "again.jsonl"
-    assert main(["movielens", str(films), "--out", str(again)]) == 0
+    assert run("movielens", films, "--out", again)[0] == 0
     assert again.read_bytes() == out.read_bytes()
-    assert main(["movielens", str(films), "--out", str(again), "--limit", "1", "--history", "1"]) == 0
+    assert run("movielens", films, "--out", again, "--limit", 1, "--history", 1)[0] == 0
     (row,), _ = read_rows(again)
     assert len(row.history) == 1
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["nothing", "folder", "--out", "rows.jsonl"]])
-def test_names_and_their_files_are_listed(arguments: list[str], capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    told = capsys.readouterr()
-    assert stopped.value.code == (0 if arguments == ["--help"] else 2)
+@pytest.mark.parametrize(("arguments", "status"), [(["--help"], 0), (["nothing", "folder", "--out", "rows.jsonl"], 2)])
+def test_names_and_their_files_are_listed(arguments: list[str], status: int):
+    found, shown = run(*arguments)
+    assert found == status
     for name, benchmark in BENCHMARKS.items():
-        assert f"  {name} " in told.out + told.err
-        assert benchmark.files in told.out + told.err
+        assert f"  {name} " in shown
+        assert benchmark.files in shown
 
 
-def test_nothing_is_written_when_there_is_no_row(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_nothing_is_written_when_there_is_no_row(films: Path, tmp_path: Path):
     out = tmp_path / "rows.jsonl"
     out.write_text("before")
-    assert main(["movielens", str(films), "--out", str(out), "--kind", "style"]) == 1
-    assert "gives no row; movielens: 0 rows" in (told := capsys.readouterr().err)
-    assert "rows of another kind 2" in told
-    assert main(["movielens", str(tmp_path / "none"), "--out", str(out)]) == 1
-    assert f"{tmp_path / 'none'} does not exist" in capsys.readouterr().err
+    status, shown = run("movielens", films, "--out", out, "--kind", "style")
+    assert (status, "gives no row; movielens: 0 rows" in shown) == (1, True)
+    assert "rows of another kind 2" in shown
+    status, shown = run("movielens", tmp_path / "none", "--out", out)
+    assert (status, f"{tmp_path / 'none'} does not exist" in shown) == (1, True)
     assert (out.read_text(), sorted(tmp_path.iterdir())) == ("before", [films, out])
 
 
-def test_an_output_that_cannot_be_written_is_told(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["movielens", str(films), "--out", str(films / "u.data" / "rows.jsonl")]) == 1
-    assert "cannot be written" in capsys.readouterr().err
+def test_an_output_that_cannot_be_written_is_named(films: Path):
+    status, shown = run("movielens", films, "--out", films / "u.data" / "rows.jsonl")
+    assert (status, "cannot be written" in shown) == (1, True)
 
 
 def test_the_module_runs(films: Path, tmp_path: Path):
@@ -72,8 +78,8 @@ def test_popular_candidates_do_not_depend_on_the_process(tmp_path: Path):
     """The order of a set of texts changes from one process to the next."""
     history = {user: [str(1 + (user * 7 + step * 11) % 60) for step in range(6)] for user in range(30)}
     lines(tmp_path / "X.item", ["item_id:token\ttitle:token", *(f"{item}\tTitle {item}" for item in range(1, 62))])
-    told = [f"{user}\t{' '.join(items)}\t61" for user, items in history.items()]
-    lines(tmp_path / "X.test.inter", ["user_id:token\titem_id_list:token_seq\titem_id:token", *told])
+    users = [f"{user}\t{' '.join(items)}\t61" for user, items in history.items()]
+    lines(tmp_path / "X.test.inter", ["user_id:token\titem_id_list:token_seq\titem_id:token", *users])
     lines(tmp_path / "X.random", [f"{user}\t1 2 3" for user in history])
     written = []
     for seed in ("1", "2"):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from alignx.schemas.interactions import DialogueInteraction
-from tests.unit.evaluation.official import SECRET, converted, lines
+from tests.unit.evaluation.official import SECRET, lines, run_converter
 from training.exceptions import DatasetError
 
 
@@ -27,7 +27,7 @@ def test_dialogues_are_gathered_by_user(tmp_path: Path):
     )
     lines(tmp_path / "qa" / "test_1.jsonl", [asked("a"), asked("b", "schedule"), asked("c"), asked("a", question="")])
     lines(tmp_path / "qa" / "train.jsonl", [asked("a")] * 9)
-    rows, tally = converted("hicupid", tmp_path)
+    rows, tally = run_converter("hicupid", tmp_path)
     assert [(row.userid, row.kind, row.question, row.reference) for row in rows] == [
         ("a-0", "persona", "What?", "As you like it."),
         ("b-1", "schedule", "What?", "As you like it."),
@@ -48,7 +48,7 @@ def test_dialogues_are_gathered_by_user(tmp_path: Path):
 def test_what_is_missing_is_named(tmp_path: Path):
     lines(tmp_path / "dialogue" / "test.jsonl", [turn("a", 0, 0)])
     with pytest.raises(DatasetError, match=r"holds no qa/\*\.jsonl"):
-        converted("hicupid", tmp_path)
+        run_converter("hicupid", tmp_path)
 
 
 def locomo(folder: Path, **changed: Any) -> Path:
@@ -71,7 +71,7 @@ def locomo(folder: Path, **changed: Any) -> Path:
 
 
 def test_sessions_are_the_history_in_the_order_of_their_numbers(tmp_path: Path):
-    (row,), tally = converted("locomo", locomo(tmp_path, event_summary={"Mia": SECRET}))
+    (row,), tally = run_converter("locomo", locomo(tmp_path, event_summary={"Mia": SECRET}))
     assert (row.question, row.reference, row.kind) == ("When did Mia sail?", "2022", "temporal")
     first, last = row.history
     assert isinstance(first, DialogueInteraction)

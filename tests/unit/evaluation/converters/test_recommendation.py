@@ -14,7 +14,6 @@ from tests.unit.evaluation.official import (
     SECRET,
     amazon,
     candidates,
-    converted,
     lines,
     mind,
     ml_1m,
@@ -22,6 +21,7 @@ from tests.unit.evaluation.official import (
     ml_latest_small,
     recbole,
     review,
+    run_converter,
 )
 from training.exceptions import DatasetError
 
@@ -43,7 +43,7 @@ def ids(row: BenchmarkRow) -> tuple[list[str | None], str | None, str | None]:
 
 @pytest.mark.parametrize(("name", "write"), WRITERS)
 def test_the_last_liking_is_foreseen_from_what_was_before(name: str, write: Callable[[Path], Path], tmp_path: Path):
-    rows, tally = converted(name, write(tmp_path))
+    rows, tally = run_converter(name, write(tmp_path))
     assert [row.userid for row in rows] == ["ann", "ben"]
     ann, ben = map(ids, rows)
     assert ann[:2] == (["1", "2"], "3")
@@ -59,16 +59,18 @@ def test_the_last_liking_is_foreseen_from_what_was_before(name: str, write: Call
 
 @pytest.mark.parametrize(("name", "write"), WRITERS)
 def test_who_users_are_enters_no_row(name: str, write: Callable[[Path], Path], tmp_path: Path):
-    rows, _ = converted(name, write(tmp_path))
+    rows, _ = run_converter(name, write(tmp_path))
     assert rows
     assert SECRET not in "".join(row.line().decode() for row in rows)
 
 
 def test_films_have_title_and_genres(tmp_path: Path):
-    rows, _ = converted("movielens", ml_100k(tmp_path))
+    rows, _ = run_converter("movielens", ml_100k(tmp_path))
     texts = [item_text(event.item) for event in rows[0].history if isinstance(event, RatingInteraction)]
     assert texts == ["Red Hill (1990) (category: Action)", "Blue Sea (1991) (category: Comedy, Drama)"]
-    cafe = [converted("movielens", write(tmp_path / write.__name__), Plan(liked=1)) for write in (_new_100k, _new_1m)]
+    cafe = [
+        run_converter("movielens", write(tmp_path / write.__name__), Plan(liked=1)) for write in (_new_100k, _new_1m)
+    ]
     assert all("Café" in row.line().decode() for rows, _ in cafe for row in rows if row.userid == "ann")
 
 
@@ -83,7 +85,7 @@ def _new_1m(folder: Path) -> Path:
 
 
 def test_half_stars_are_on_their_own_scale(tmp_path: Path):
-    rows, _ = converted("movielens", ml_latest_small(tmp_path))
+    rows, _ = run_converter("movielens", ml_latest_small(tmp_path))
     assert {event.scale for row in rows for event in row.history if isinstance(event, RatingInteraction)} == {(0.5, 5)}
 
 
@@ -91,9 +93,9 @@ def test_malformed_ratings_are_counted_and_the_first_is_named(tmp_path: Path):
     ml_100k(tmp_path)
     rows = ["\t".join(map(str, row)) for row in RATINGS]
     lines(tmp_path / "u.data", [rows[0], "ann\t2", "ann\t2\tgood\t5", "ann\t2\t9\t5", "ann\t99\t4\t5", *rows[1:]])
-    found, tally = converted("movielens", tmp_path)
+    found, tally = run_converter("movielens", tmp_path)
     assert len(found) == 2
-    line = tally.line("movielens")
+    line = tally.summary_line("movielens")
     for part in (
         "read 4 genres, 5 films, 12 ratings",
         "malformed: ratings of other than 4 fields 1",
@@ -116,26 +118,26 @@ def test_malformed_ratings_are_counted_and_the_first_is_named(tmp_path: Path):
 def test_a_missing_file_is_named(write: Callable[[Path], Path], file: str, says: str, tmp_path: Path):
     (write(tmp_path) / file).unlink()
     with pytest.raises(DatasetError, match=says):
-        converted("movielens", tmp_path)
+        run_converter("movielens", tmp_path)
 
 
 def test_a_table_without_a_column_is_refused(tmp_path: Path):
     lines(ml_latest_small(tmp_path) / "ratings.csv", ["userId,movieId,timestamp", "ann,1,2"])
     with pytest.raises(DatasetError, match=r"ratings\.csv has no column rating"):
-        converted("movielens", tmp_path)
+        run_converter("movielens", tmp_path)
     lines(recbole(tmp_path) / "films.inter", ["user_id\titem_id", "ann\t1"])
     with pytest.raises(DatasetError, match=r"films\.inter has no column timestamp"):
-        converted("recbole", tmp_path)
+        run_converter("recbole", tmp_path)
 
 
 def test_interactions_without_ratings_are_purchases(tmp_path: Path):
-    rows, _ = converted("recbole", recbole(tmp_path, rated=False))
+    rows, _ = run_converter("recbole", recbole(tmp_path, rated=False))
     assert {event.type for row in rows for event in row.history} == {"purchase"}
     assert ids(rows[0])[:2] == (["1", "2", "3"], "4"), "each purchase is liked"
 
 
 def test_reviews_keep_their_text_and_products_are_cleaned(tmp_path: Path):
-    rows, _ = converted("amazon", amazon(tmp_path))
+    rows, _ = run_converter("amazon", amazon(tmp_path))
     event = rows[0].history[0]
     assert isinstance(event, RatingInteraction)
     assert event.review == "On 1\n5 & done"
@@ -145,15 +147,15 @@ def test_reviews_keep_their_text_and_products_are_cleaned(tmp_path: Path):
 
 
 def test_reviews_of_one_day_tell_nothing_of_each_other(tmp_path: Path):
-    rows, tally = converted("amazon", amazon(tmp_path, [review("ann", product, 5, 10) for product in "123"]))
+    rows, tally = run_converter("amazon", amazon(tmp_path, [review("ann", product, 5, 10) for product in "123"]))
     assert rows == []
     assert tally.left_out == {"users without a liked item after other events": 1}
 
 
 def test_repeated_and_malformed_reviews_are_counted(tmp_path: Path):
-    told = [review(*row) for row in RATINGS]
-    amazon(tmp_path, [*told, told[0], "not JSON", review("ann", "1", 9, 9), review("ann", "99", 5, 9)])
-    rows, tally = converted("amazon", tmp_path)
+    reviews = [review(*row) for row in RATINGS]
+    amazon(tmp_path, [*reviews, reviews[0], "not JSON", review("ann", "1", 9, 9), review("ann", "99", 5, 9)])
+    rows, tally = run_converter("amazon", tmp_path)
     assert len(rows) == 2
     assert tally.left_out["repeated events"] == 1
     assert tally.left_out["malformed: not JSON"] == 1
@@ -162,7 +164,7 @@ def test_repeated_and_malformed_reviews_are_counted(tmp_path: Path):
 
 
 def test_candidates_are_what_the_user_never_took(tmp_path: Path):
-    rows, _ = converted("amazon-candidates", candidates(tmp_path))
+    rows, _ = run_converter("amazon-candidates", candidates(tmp_path))
     assert [ids(row) for row in rows] == [
         (["1", "2", "3"], "4", "5"),
         (["2", "3"], "5", ids(rows[1])[2]),
@@ -171,22 +173,22 @@ def test_candidates_are_what_the_user_never_took(tmp_path: Path):
     assert ids(rows[1])[2] in ("1", "4")
     assert rows[0].popularity == (0, 0), "targets of others do not count"
     assert rows[2].popularity == (1, 0)
-    popular, _ = converted("amazon-candidates", tmp_path, Plan(negatives="popular"))
+    popular, _ = run_converter("amazon-candidates", tmp_path, Plan(negatives="popular"))
     assert [(row.userid, ids(row)[2]) for row in popular] == [("8", "1"), ("9", "2")], (
         "drawn from the histories of others"
     )
-    matched, _ = converted("amazon-candidates", tmp_path, Plan(negatives="matched"))
+    matched, _ = run_converter("amazon-candidates", tmp_path, Plan(negatives="matched"))
     assert matched
     assert all(row.popularity and row.popularity[0] == row.popularity[1] for row in matched)
 
 
 def test_the_history_is_cut_to_its_latest_part(tmp_path: Path):
-    rows, _ = converted("amazon-candidates", candidates(tmp_path), Plan(history=2))
+    rows, _ = run_converter("amazon-candidates", candidates(tmp_path), Plan(history=2))
     assert ids(rows[0])[0] == ["2", "3"]
 
 
 def test_a_click_is_foreseen_among_what_was_shown(tmp_path: Path):
-    rows, tally = converted("mind", mind(tmp_path))
+    rows, tally = run_converter("mind", mind(tmp_path))
     assert [row.userid for row in rows] == ["U1", "U2", "U4"]
     shown = {"U1": {"N4", "N5"}, "U2": {"N3"}, "U4": {"N4"}}
     for row in rows:
@@ -207,7 +209,7 @@ def test_a_click_is_foreseen_among_what_was_shown(tmp_path: Path):
 def test_malformed_impressions_are_counted(tmp_path: Path):
     text = (mind(tmp_path) / "behaviors.tsv").read_text()
     lines(tmp_path / "behaviors.tsv", [*text.splitlines(), "6\tU6", "7\tU7\tyesterday\tN1\tN2-1 N3-0"])
-    rows, tally = converted("mind", tmp_path)
+    rows, tally = run_converter("mind", tmp_path)
     assert len(rows) == 3
     assert tally.left_out["malformed: impressions of other than 5 fields"] == 1
     assert tally.left_out["malformed: a time or a mark of another form"] == 1
@@ -218,24 +220,26 @@ def test_malformed_impressions_are_counted(tmp_path: Path):
 )
 def test_the_seed_alone_decides_what_is_drawn(name: str, write: Callable[[Path], Path], tmp_path: Path):
     write(tmp_path)
-    drawn = [[row.line() for row in converted(name, tmp_path, Plan(seed=seed))[0]] for seed in (1, 1, *range(2, 12))]
+    drawn = [
+        [row.line() for row in run_converter(name, tmp_path, Plan(seed=seed))[0]] for seed in (1, 1, *range(2, 12))
+    ]
     assert drawn[0] == drawn[1]
     assert any(lines_of != drawn[0] for lines_of in drawn)
 
 
 def test_a_target_that_stands_in_the_history_is_left_out_and_counted(tmp_path: Path):
     candidates(tmp_path)
-    told = (tmp_path / "Games.test.inter").read_text()
-    (tmp_path / "Games.test.inter").write_text(told.rstrip("\n") + "\n10\t1 2\t2\n")
+    text = (tmp_path / "Games.test.inter").read_text()
+    (tmp_path / "Games.test.inter").write_text(text.rstrip("\n") + "\n10\t1 2\t2\n")
     with (tmp_path / "Games.random").open("a") as lists:
         lists.write("\n10\t4 5\n")
-    rows, tally = converted("amazon-candidates", tmp_path)
+    rows, tally = run_converter("amazon-candidates", tmp_path)
     assert [row.userid for row in rows] == ["7", "8", "9"]
     assert tally.left_out == {"users whose target stands in their history": 1}
 
 
 def test_an_impression_without_an_article_as_popular_is_left_out_and_counted(tmp_path: Path):
-    rows, tally = converted("mind", mind(tmp_path), Plan(negatives="matched"))
+    rows, tally = run_converter("mind", mind(tmp_path), Plan(negatives="matched"))
     assert all(row.popularity and row.popularity[0] == row.popularity[1] for row in rows)
     assert [row.userid for row in rows] == ["U1", "U2"], "of U4 one article had one click, the other two"
     assert tally.left_out[UNMATCHED] == 1

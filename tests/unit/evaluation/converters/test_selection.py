@@ -9,7 +9,7 @@ import pytest
 from alignx.schemas.interactions import ComparisonInteraction, DialogueInteraction
 from evaluation.cases.benchmark import Plan
 from evaluation.cases.benchmark_rows import BenchmarkRow
-from tests.unit.evaluation.official import SECRET, converted, lines
+from tests.unit.evaluation.official import SECRET, lines, run_converter
 from training.exceptions import DatasetError
 
 CLEAR, NEUTRAL = [1.0, *[0.5] * 89], [0.5] * 90
@@ -38,23 +38,23 @@ def psoups_row(number: int = 0, **changed: Any) -> dict[str, Any]:
 
 def test_alignx_rows_show_posts_and_pairs(tmp_path: Path):
     path = lines(tmp_path / "test.jsonl", [alignx_row(0), alignx_row(1, chosen="Long and long."), alignx_row(2)])
-    rows, tally = converted("alignx", tmp_path)
+    rows, tally = run_converter("alignx", tmp_path)
     assert [event.type for event in rows[0].history] == ["post", *["comparison"] * 4]
     assert rows[1].target
     assert rows[1].target.query == "Question 2?"
     assert tally.left_out == {"malformed: rows of test.jsonl: chosen and rejected are the same text": 1}
-    assert "the first malformed: test.jsonl, line 2" in tally.line("alignx")
-    told = "".join(row.line().decode() for row in rows)
-    assert SECRET not in told
-    assert "directions" not in told, "they are labels, not what the user said"
+    assert "the first malformed: test.jsonl, line 2" in tally.summary_line("alignx")
+    text = "".join(row.line().decode() for row in rows)
+    assert SECRET not in text
+    assert "directions" not in text, "they are labels, not what the user said"
     path.write_text(json.dumps([alignx_row(0)]))
-    assert len(converted("alignx", tmp_path)[0]) == 1, "a JSON array as well"
+    assert len(run_converter("alignx", tmp_path)[0]) == 1, "a JSON array as well"
 
 
 def test_psoups_rows_name_what_they_test_and_no_persona(tmp_path: Path):
     for name in ("concise_detail", "friendly_unfriendly", "student_phd"):
         (tmp_path / f"{name}.json").write_text(json.dumps([psoups_row(0), psoups_row(1)]))
-    rows, tally = converted("psoups", tmp_path)
+    rows, tally = run_converter("psoups", tmp_path)
     assert [row.kind for row in rows] == ["informativeness"] * 2 + ["style"] * 2 + ["expertise"] * 2
     assert len({row.userid for row in rows}) == 6
     assert all(isinstance(event, ComparisonInteraction) for row in rows for event in row.history)
@@ -63,15 +63,15 @@ def test_psoups_rows_name_what_they_test_and_no_persona(tmp_path: Path):
 
 
 def test_pairs_that_quote_the_persona_are_left_out(tmp_path: Path):
-    told = f"Well: answer as a {SECRET.upper()}, it said."
+    quoting = f"Well: answer as a {SECRET.upper()}, it said."
     fine = {"prompt": "Tea?", "chosen": "Yes.", "rejected": "No."}
     rows = [
-        psoups_row(0, **{"Pair-wise Comparative Feedback": [fine, fine | {"chosen": told}]}),
-        psoups_row(1, **{"Pair-wise Comparative Feedback": [fine | {"rejected": told}]}),
-        psoups_row(2, rejected=told),
+        psoups_row(0, **{"Pair-wise Comparative Feedback": [fine, fine | {"chosen": quoting}]}),
+        psoups_row(1, **{"Pair-wise Comparative Feedback": [fine | {"rejected": quoting}]}),
+        psoups_row(2, rejected=quoting),
     ]
     (tmp_path / "student_phd.json").write_text(json.dumps(rows))
-    (row,), tally = converted("psoups", tmp_path)
+    (row,), tally = run_converter("psoups", tmp_path)
     assert len(row.history) == 1
     assert tally.left_out == {
         "pairs that quote a true persona": 2,
@@ -84,7 +84,7 @@ def test_rows_without_a_history_are_counted(tmp_path: Path):
     lines(
         tmp_path / "test.jsonl", [alignx_row(**{"User-Generated Content": None, "Pair-wise Comparative Feedback": []})]
     )
-    assert converted("alignx", tmp_path)[1].left_out == {"rows without posts and pairs": 1}
+    assert run_converter("alignx", tmp_path)[1].left_out == {"rows without posts and pairs": 1}
 
 
 # --- PrefEval ------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ def prefeval(folder: Path, questions: int = 3) -> Path:
 
 
 def test_a_question_gives_a_row_for_each_form(tmp_path: Path):
-    rows, tally = converted("prefeval", prefeval(tmp_path))
+    rows, tally = run_converter("prefeval", prefeval(tmp_path))
     assert [row.kind for row in rows] == ["explicit", "choice", "persona"] * 3
     assert not tally.left_out
     stated, chosen, talked = (row.history[0] for row in rows[:3])
@@ -130,7 +130,7 @@ def test_a_question_gives_a_row_for_each_form(tmp_path: Path):
 
 
 def test_all_options_of_a_question_are_in_its_row(tmp_path: Path):
-    rows, _ = converted("prefeval", prefeval(tmp_path, 30))
+    rows, _ = run_converter("prefeval", prefeval(tmp_path, 30))
     for row in rows:
         assert row.target
         assert row.target.chosen == "Aligned."
@@ -142,11 +142,11 @@ def test_all_options_of_a_question_are_in_its_row(tmp_path: Path):
 
 def test_forms_that_are_not_there_are_counted(tmp_path: Path):
     (prefeval(tmp_path) / "explicit_preference" / "travel.json").unlink()
-    rows, tally = converted("prefeval", tmp_path)
+    rows, tally = run_converter("prefeval", tmp_path)
     assert len(rows) == 6
     assert tally.left_out == {"questions without their explicit form": 3}
     with pytest.raises(DatasetError, match=r"holds no mcq_options/\*\.json"):
-        converted("prefeval", tmp_path / "mcq_options")
+        run_converter("prefeval", tmp_path / "mcq_options")
 
 
 # --- PersonaMem ----------------------------------------------------------------------------------
@@ -190,10 +190,13 @@ def table(path: Path, rows: list[dict[str, str]]) -> Path:
 
 @pytest.mark.parametrize("cell", [json.dumps(OPTIONS), str(OPTIONS)])
 def test_the_conversations_before_the_question_are_the_history(cell: str, tmp_path: Path):
-    (row,), tally = converted("personamem", personamem(tmp_path, {"all_options": cell}))
+    (row,), tally = run_converter("personamem", personamem(tmp_path, {"all_options": cell}))
     assert not tally.left_out
-    told = [event.messages for event in row.history if isinstance(event, DialogueInteraction)]
-    assert [[turn.content for turn in talk] for talk in told] == [["I paint.", "Nice."], ["I stopped painting.", "Oh."]]
+    dialogues = [event.messages for event in row.history if isinstance(event, DialogueInteraction)]
+    assert [[turn.content for turn in talk] for talk in dialogues] == [
+        ["I paint.", "Nice."],
+        ["I stopped painting.", "Oh."],
+    ]
     assert row.target
     assert (row.target.query, row.target.chosen, row.kind) == ("What now?", 'It\'s "rest"!', "suggest_new_ideas")
     assert {row.target.rejected, *row.others} == {"Paint!", "Sing!", "Cook!"}
@@ -202,7 +205,7 @@ def test_the_conversations_before_the_question_are_the_history(cell: str, tmp_pa
 
 def test_malformed_questions_are_counted(tmp_path: Path):
     changed = ({"correct_answer": "(x)"}, {"shared_context_id": "c9"}, {"end_index_in_shared_context": "0"}, {})
-    rows, tally = converted("personamem", personamem(tmp_path, *changed))
+    rows, tally = run_converter("personamem", personamem(tmp_path, *changed))
     assert len(rows) == 1
     assert tally.left_out == {
         "malformed: options, correct answer or end of the context in another form": 1,
@@ -228,7 +231,7 @@ def second(folder: Path, *changed: dict[str, str]) -> Path:
 
 
 def test_the_second_version_is_told_by_its_files(tmp_path: Path):
-    (row,), tally = converted("personamem", second(tmp_path))
+    (row,), tally = run_converter("personamem", second(tmp_path))
     assert not tally.left_out
     assert [len(event.messages) for event in row.history if isinstance(event, DialogueInteraction)] == [20, 10]
     assert row.target
@@ -238,10 +241,10 @@ def test_the_second_version_is_told_by_its_files(tmp_path: Path):
 
 
 def test_links_stay_within_the_folder(tmp_path: Path):
-    rows, tally = converted("personamem", second(tmp_path, {}, {"chat_history_32k_link": "data/9.json"}))
+    rows, tally = run_converter("personamem", second(tmp_path, {}, {"chat_history_32k_link": "data/9.json"}))
     assert (len(rows), tally.left_out) == (1, {"questions whose conversations are not there": 1})
     with pytest.raises(DatasetError, match="leads out of"):
-        converted("personamem", second(tmp_path, {"chat_history_32k_link": "../../etc/passwd"}))
+        run_converter("personamem", second(tmp_path, {"chat_history_32k_link": "../../etc/passwd"}))
 
 
 # --- PRISM, UF-P-4 -------------------------------------------------------------------------------
@@ -267,7 +270,7 @@ def test_the_last_conversation_is_foreseen(tmp_path: Path):
     talks = [conversation("u1", 3), conversation("u1", 1), conversation("u2", 1), conversation("u1", 2)]
     lines(tmp_path / "conversations.jsonl", [*talks, {"user_id": "u3"}])
     lines(tmp_path / "survey.jsonl", [{"user_id": "u1", "self_description": SECRET, "age": SECRET}])
-    (row,), tally = converted("prism", tmp_path)
+    (row,), tally = run_converter("prism", tmp_path)
     pairs = [event for event in row.history if isinstance(event, ComparisonInteraction)]
     assert [pair.query for pair in pairs] == ["Question 1.0", "Question 1.1", "Question 2.0", "Question 2.1"]
     assert {(str(pair.chosen)[-2:], str(pair.rejected)[-2:]) for pair in pairs} == {("90", "10")}
@@ -289,26 +292,26 @@ def pairs_of(row: BenchmarkRow) -> list[tuple[str | None, object, object]]:
 
 
 def test_contexts_are_pairs_of_the_same_user(tmp_path: Path):
-    told = [{"original_id": 2, "chosen": uf_line(2)["chosen"], "rejected": uf_line(2)["rejected"]}]
+    contexts = [{"original_id": 2, "chosen": uf_line(2)["chosen"], "rejected": uf_line(2)["rejected"]}]
     named = [{"original_id": 0, "embedding_chosen": [0.1]}, {"original_id": 9}]
-    lines(tmp_path / "8" / "test.jsonl", [uf_line(0, contexts=told), uf_line(1, contexts=named)])
-    rows, tally = converted("uf-p-4", tmp_path)
+    lines(tmp_path / "8" / "test.jsonl", [uf_line(0, contexts=contexts), uf_line(1, contexts=named)])
+    rows, tally = run_converter("uf-p-4", tmp_path)
     assert [pairs_of(row) for row in rows] == [
         [("Ask 2", "chosen 2", "rejected 2")],
         [("Ask 0", "chosen 0", "rejected 0")],
     ]
     assert rows[0].target
     assert rows[0].target.chosen == "chosen 0"
-    assert tally.line("uf-p-4").endswith("read 2 pairs; left out: nothing")
+    assert tally.summary_line("uf-p-4").endswith("read 2 pairs; left out: nothing")
 
 
 def test_without_contexts_other_pairs_are_drawn(tmp_path: Path):
     lines(tmp_path / "train.jsonl", [*(uf_line(n) for n in range(20)), uf_line(0, data_subset="4"), {"chosen": "x"}])
-    rows, tally = converted("uf-p-4", tmp_path)
+    rows, tally = run_converter("uf-p-4", tmp_path)
     assert len(rows) == 20
     for row in rows:
         assert row.target
         assert len(pairs_of(row)) == 8
         assert row.target.query not in [query for query, _, _ in pairs_of(row)]
     assert tally.left_out == {"pairs without another pair of the user": 1, "malformed: pairs: rejected: is missing": 1}
-    assert [row.line() for row in converted("uf-p-4", tmp_path, Plan(seed=1))[0]] != [row.line() for row in rows]
+    assert [row.line() for row in run_converter("uf-p-4", tmp_path, Plan(seed=1))[0]] != [row.line() for row in rows]

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
-from evaluation.reporting.criteria import criteria
-from evaluation.reporting.gather_runs import POINTS, curve, gather, paired
+from evaluation.reporting.criteria import check_criteria
+from evaluation.reporting.gather_runs import POINTS, average_curve, compare_stages, gather
 from evaluation.reporting.plots import MAX_BYTES
 from evaluation.reporting.training_report import main, write
 from evaluation.results import AlignmentScores, EvaluationResult, Scores, Source, Writing
@@ -105,14 +106,14 @@ def chain(finished: Path, tmp_path: Path) -> Path:
 
 
 def verdicts(results: Sequence[EvaluationResult]) -> dict[str, str]:
-    return {each.name: each.verdict for each in criteria({found.stage: found for found in results})}
+    return {each.name: each.verdict for each in check_criteria({found.stage: found for found in results})}
 
 
 # --- verdicts ----------------------------------------------------------------------------------
 
 
 def test_verdicts_follow_the_figures(chain: Path) -> None:
-    found = {each.name: each for each in criteria(gather(chain).results)}
+    found = {each.name: each for each in check_criteria(gather(chain).results)}
     assert {name: each.verdict for name, each in found.items()} == {
         "sft: no summary": "met",
         "rl: no summary": "met",
@@ -154,7 +155,7 @@ def test_without_rl_the_summary_of_sft_must_stand() -> None:
 def test_too_few_users_meet_nothing() -> None:
     few = result("sft", {name: values[:200] for name, values in stage(900).items()})
     assert verdicts([few])["sft: full history"] == "too few users"
-    sentences = [each.sentence for each in criteria({"sft": few}) if each.name == "sft: full history"]
+    sentences = [each.sentence for each in check_criteria({"sft": few}) if each.name == "sft: full history"]
     assert sentences[0].startswith("too few users: 200, at least 500 are asked for; the mean would do")
 
 
@@ -164,16 +165,16 @@ def test_too_few_users_meet_nothing() -> None:
 def test_stages_are_compared_on_the_users_both_saw() -> None:
     sft, rl = result("sft", stage(820)), result("rl", stage(860))
     moved = rl.model_copy(update={"users": tuple(str(place + 100) for place in range(USERS))})
-    gain = paired(rl, sft, "full")
+    gain = compare_stages(rl, sft, "full")
     assert gain is not None
     assert (gain.rows, gain.mean) == (USERS, pytest.approx(0.04))
-    shared = paired(moved, sft, "full")
+    shared = compare_stages(moved, sft, "full")
     assert shared is not None
     expected = difference(hits(rl.settings["full"].values[: USERS - 100]), hits(sft.settings["full"].values[100:]))
     assert (shared.rows, shared.mean) == (500, pytest.approx(expected.mean))
     strangers = rl.model_copy(update={"users": tuple(f"x{place}" for place in range(USERS))})
-    assert paired(strangers, sft, "full") is None
-    assert paired(rl, sft, "truth") is None
+    assert compare_stages(strangers, sft, "full") is None
+    assert compare_stages(rl, sft, "truth") is None
 
 
 # --- gathering ---------------------------------------------------------------------------------
@@ -225,22 +226,22 @@ def test_broken_files_are_named(tmp_path: Path, name: str, content: str, sentenc
 
 
 def test_nothing_to_report_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main([str(tmp_path), "--out", str(tmp_path / "report")])
+    with pytest.raises(typer.Exit):
+        main(tmp_path, tmp_path / "report")
     assert "holds neither metrics.json" in capsys.readouterr().err
     assert not (tmp_path / "report").exists()
 
 
 def test_long_curves_are_averaged_and_keep_their_mean() -> None:
     history = [{"step": step, "loss": float(step % 7)} for step in range(1, 1_001)]
-    points = curve(history, "loss")
+    points = average_curve(history, "loss")
     assert len(points) == POINTS
     assert points[-1][0] == 1_000
     assert sum(value for _, value in points) / POINTS == pytest.approx(
         sum(step % 7 for step in range(1, 1_001)) / 1_000
     )
-    assert curve(history, "reward") == []
-    assert curve(history[:3], "loss") == [(1.0, 1.0), (2.0, 2.0), (3.0, 3.0)]
+    assert average_curve(history, "reward") == []
+    assert average_curve(history[:3], "loss") == [(1.0, 1.0), (2.0, 2.0), (3.0, 3.0)]
 
 
 # --- the files ---------------------------------------------------------------------------------
@@ -250,7 +251,7 @@ def test_the_report_is_whole_small_and_repeatable(
     chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "models" / "mini" / "report"
-    main([str(chain), "--out", str(out)])
+    main(chain, out)
     assert "sft: full history            met" in capsys.readouterr().out
     files = {path.name: path.read_bytes() for path in out.iterdir()}
     assert files.keys() == {"report.json", "report.md", "loss.png", "reward.png", "accuracy.png"}
@@ -258,20 +259,20 @@ def test_the_report_is_whole_small_and_repeatable(
         if name.endswith(".png"):
             assert content.startswith(b"\x89PNG")
             assert 3_000 < len(content) <= MAX_BYTES
-    main([str(chain), "--out", str(out)])
+    main(chain, out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == files
     assert [path.name for path in out.parent.iterdir()] == ["report"], "no trace of the writing"
 
 
 def test_the_json_holds_no_single_user(chain: Path, tmp_path: Path) -> None:
     write(gather(chain), tmp_path / "report")
-    told = json.loads((tmp_path / "report" / "report.json").read_bytes())
-    assert [found["stage"] for found in told["stages"]] == ["sft", "dpo-ica", "dpo-pba", "rl"]
-    assert "users" not in told["stages"][0]
-    assert "values" not in told["stages"][0]["settings"]["full"]
-    assert told["stages"][0]["settings"]["full"]["accuracy"]["mean"] == pytest.approx(0.8233, abs=1e-3)
-    assert len(told["training"][1]["curves"]["loss"]) <= POINTS
-    assert {each["verdict"] for each in told["criteria"]} == {"met", "not met"}
+    report = json.loads((tmp_path / "report" / "report.json").read_bytes())
+    assert [found["stage"] for found in report["stages"]] == ["sft", "dpo-ica", "dpo-pba", "rl"]
+    assert "users" not in report["stages"][0]
+    assert "values" not in report["stages"][0]["settings"]["full"]
+    assert report["stages"][0]["settings"]["full"]["accuracy"]["mean"] == pytest.approx(0.8233, abs=1e-3)
+    assert len(report["training"][1]["curves"]["loss"]) <= POINTS
+    assert {each["verdict"] for each in report["criteria"]} == {"met", "not met"}
 
 
 def test_the_tables_say_what_was_found(chain: Path, tmp_path: Path) -> None:
@@ -281,7 +282,7 @@ def test_the_tables_say_what_was_found(chain: Path, tmp_path: Path) -> None:
     assert "| dpo-pba: alignment accuracy | at least 65 %, 15 points over the reference's own | 60.0 % (" in text
     assert "| setting | sft | rl |" in text
     assert "| judge | itself | itself |" in text
-    assert f"over {USERS} users that both saw" in text
+    assert f"over {USERS} users of both" in text
     assert "![loss](loss.png)" in text
     widths = {
         len({line.count(" | ") for line in block.splitlines()}) for block in text.split("\n\n") if block.startswith("|")

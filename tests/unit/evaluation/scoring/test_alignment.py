@@ -7,9 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from evaluation.cases.pairs import read_pairs
 from evaluation.models import Likelihood, LocalModel, Messages, Placement, load_local
 from evaluation.results import AlignmentScores, Source
-from evaluation.scoring.alignment import Pairs, likelihoods, pair_rows, scores
+from evaluation.scoring.alignment import Likelihoods, compute_likelihoods, flatten_pairs, score_alignment
 from tests.unit.evaluation.tastes import RuleModel
 from tests.unit.training.nano import write_nano
 from training.exceptions import DatasetError
@@ -31,8 +32,8 @@ def write_pairs(path: Path) -> Path:
     return path
 
 
-def scored(policy: Pairs, reference: Pairs, path: Path) -> AlignmentScores:
-    return scores(policy, reference, data=path, compared_with=Source(name="base"), seed=0, started=0.0)
+def score_step(policy: Likelihoods, reference: Likelihoods, path: Path) -> AlignmentScores:
+    return score_alignment(policy, reference, data=path, reference_source=Source(name="base"), seed=0, started=0.0)
 
 
 def pair(chosen: float, rejected: float, lengths: tuple[int, int] = (1, 1)) -> tuple[Likelihood, Likelihood]:
@@ -43,7 +44,7 @@ def test_the_accuracy_is_about_the_step_from_the_reference(tmp_path: Path) -> No
     path = write_pairs(tmp_path / "pairs.jsonl")
     policy = [pair(-9, -5), pair(-4, -5), pair(-7, -7), pair(-1, -2)]
     reference = [pair(-9, -4), pair(-3, -5), pair(-7, -7), pair(-9, -9)]
-    found = scored(policy, reference, path)
+    found = score_step(policy, reference, path)
     assert found.alignment.mean == (1 + 0 + 0.5 + 1) / 4, "a step forward counts, also where rejected stays likelier"
     assert found.policy_prefers.mean == (0 + 1 + 0.5 + 1) / 4
     assert found.reference_prefers.mean == (0 + 1 + 0.5 + 0.5) / 4
@@ -55,9 +56,9 @@ def test_the_reference_itself_scores_one_half(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "pairs.jsonl")
     with AnswerStore.open(tmp_path / "answers.sqlite") as store:
         model = LocalModel(RuleModel(), Source(name="rules"), store, batch=2)
-        policy, reference = (likelihoods(model, pair_rows(path, None), lambda _: None) for _ in range(2))
+        policy, reference = (compute_likelihoods(model, read_pairs(path, None, None), lambda _: None) for _ in range(2))
         assert model.calls == 6, "what is kept is not scored again"
-    found = scored(policy, reference, path)
+    found = score_step(policy, reference, path)
     assert (found.alignment.mean, found.alignment.low, found.alignment.high) == (0.5, 0.5, 0.5)
     assert found.gain.mean == 0
 
@@ -66,21 +67,21 @@ def test_length_decides_the_sum_and_not_the_mean(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "pairs.jsonl")
     with AnswerStore.open(tmp_path / "answers.sqlite") as store:
         model = LocalModel(RuleModel(), Source(name="rules"), store, batch=2)
-        found = scored(*[likelihoods(model, pair_rows(path, None), lambda _: None)] * 2, path)
+        found = score_step(*[compute_likelihoods(model, read_pairs(path, None, None), lambda _: None)] * 2, path)
     assert found.policy_prefers.mean == pytest.approx((1 + 0 + 1) / 3), "tea -7, coffee -9; -12, -7.5; -16.5, -24"
     assert found.policy_prefers_by_token.mean == pytest.approx((1 + 1 + 0) / 3)
 
 
 def test_pairs_are_limited_and_checked(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "pairs.jsonl")
-    assert len(pair_rows(path, 2)) == 4
-    assert pair_rows(path, None)[1] == (
+    assert len(read_pairs(path, None, 2)) == 2
+    assert flatten_pairs(read_pairs(path, None, None))[1] == (
         [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Drink 0?"}],
         "coffee",
     )
     path.write_text(json.dumps({"userid": "u", "history": [], "target": {}}))
     with pytest.raises(DatasetError, match="looks like UPI rows"):
-        pair_rows(path, None)
+        read_pairs(path, None, None)
 
 
 def summed(folder: Path, rows: list[tuple[Messages, str]]) -> list[Likelihood]:
@@ -102,14 +103,14 @@ def summed(folder: Path, rows: list[tuple[Messages, str]]) -> list[Likelihood]:
 def test_the_accuracy_is_that_of_transformers(tmp_path: Path) -> None:
     """Likelihoods of policy and reference to 1e-3, and what is made of them."""
     path = write_pairs(tmp_path / "pairs.jsonl")
-    rows, found, direct = pair_rows(path, None), [], []
+    pairs, found, direct = read_pairs(path, None, None), [], []
     with AnswerStore.open(tmp_path / "answers.sqlite") as store:
         for seed in (1, 2):
             folder = write_nano(tmp_path / f"nano-{seed}", hidden=16, seed=seed, spread=0.2)
-            found.append(likelihoods(load_local(str(folder), store, Placement()), rows, lambda _: None))
-            direct.append(summed(folder, rows))
-    for pairs, singles in zip(found, direct, strict=True):
-        for likelihood, single in zip([each for both in pairs for each in both], singles, strict=True):
+            found.append(compute_likelihoods(load_local(str(folder), store, Placement()), pairs, lambda _: None))
+            direct.append(summed(folder, flatten_pairs(pairs)))
+    for own, singles in zip(found, direct, strict=True):
+        for likelihood, single in zip([each for both in own for each in both], singles, strict=True):
             assert likelihood.tokens == single.tokens
             assert likelihood.logprob == pytest.approx(single.logprob, abs=1e-3)
     margins = [
@@ -118,4 +119,4 @@ def test_the_accuracy_is_that_of_transformers(tmp_path: Path) -> None:
     ]
     assert min(map(abs, margins)) > 0.01, "no pair is decided by rounding"
     accuracy = sum(margin > 0 for margin in margins) / len(margins)
-    assert scored(*found, path).alignment.mean == pytest.approx(accuracy, abs=1e-3)
+    assert score_step(*found, path).alignment.mean == pytest.approx(accuracy, abs=1e-3)

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.cases.cases import Question, holds_questions, read_cases, read_questions
+from evaluation.cases.cases import Question, has_questions, read_cases, read_questions
 from evaluation.conditions import Protocol
 from evaluation.models import LocalModel
 from evaluation.results import AnswerScores, Source
-from evaluation.scoring.answers import LOSS, TIE, WIN, answer_messages, measure_answers, outcome
-from evaluation.scoring.choice_scores import Known
-from evaluation.scoring.progress_bar import Bar
+from evaluation.scoring.answers import LOSS, TIE, WIN, answer_messages, measure_answers, score_judgement
+from evaluation.scoring.choice_scores import Context
+from evaluation.scoring.measure import Judging
+from evaluation.scoring.progress_bar import ProgressBar
 from services.engine.judge import Judgement
 from services.prompts.build import ChatMessage, chat_prompt, selection_prompt
 from tests.unit.evaluation.tastes import RuleModel
@@ -27,7 +28,7 @@ from training.synthesis.answer_store import AnswerStore
 REFERENCE = "Water."
 
 
-def asking(user: int) -> dict[str, Any]:
+def question_row(user: int) -> dict[str, Any]:
     taken, left = ("tea", "coffee") if user % 2 == 0 else ("coffee", "tea")
     history = [
         {"type": "comparison", "query": f"Drink {day}?", "chosen": f"hot {taken}", "rejected": f"hot {left}"}
@@ -39,14 +40,14 @@ def asking(user: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def written(folder: Path, *rows: dict[str, Any]) -> Path:
+def write_questions(folder: Path, *rows: dict[str, Any]) -> Path:
     path = folder / "questions.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
 def questions(folder: Path, count: int) -> list[Question]:
-    return read_questions(written(folder, *map(asking, range(count))), limit=None)[0]
+    return read_questions(write_questions(folder, *map(question_row, range(count))), limit=None)[0]
 
 
 class Answering(RuleModel):
@@ -70,8 +71,8 @@ class Answering(RuleModel):
         return list(self.replies) or [self._answer(prompt) for prompt in prompts]
 
     def _answer(self, prompt: Sequence[ChatMessage]) -> str:
-        told = " ".join(message["content"] for message in prompt[:-1])
-        liked = re.findall(r"likes (\w+)|<chosen>hot (\w+)", told)
+        context = " ".join(message["content"] for message in prompt[:-1])
+        liked = re.findall(r"likes (\w+)|<chosen>hot (\w+)", context)
         return f"<think>Hm.</think>Some {''.join(liked[0])}." if liked else "Nothing."
 
     async def choose(
@@ -85,10 +86,10 @@ class Answering(RuleModel):
         return [odds[0] + self.lean, *odds[1:]]
 
 
-def measured(engine: Answering, asked: list[Question], setting: str) -> AnswerScores:
+def run_setting(engine: Answering, asked: list[Question], setting: str) -> AnswerScores:
     with AnswerStore.open(Path(":memory:")) as store:
         model = LocalModel(engine, Source(name="rules"), store, tokens=len)
-        return asyncio.run(measure_answers(setting, asked, model, model, Protocol(batch=3), Bar()))[0]
+        return asyncio.run(measure_answers(setting, asked, Judging(model, model, Protocol(batch=3), ProgressBar())))[0]
 
 
 # --- win, tie, loss ----------------------------------------------------------------------------
@@ -116,13 +117,13 @@ def test_an_answer_wins_where_both_orders_agree_and_the_mean_is_clear(
     orders: tuple[float, float], value: float
 ) -> None:
     mean, bias = sum(orders) / 2, abs(orders[0] - orders[1]) / 2
-    assert outcome(Judgement((mean, 1 - mean), bias)) == value
+    assert score_judgement(Judgement((mean, 1 - mean), bias)) == value
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_changing_sides_turns_wins_into_losses(one: float, other: float) -> None:
     mean, bias = (one + other) / 2, abs(one - other) / 2
-    there, back = outcome(Judgement((mean, 1 - mean), bias)), outcome(Judgement((1 - mean, mean), bias))
+    there, back = score_judgement(Judgement((mean, 1 - mean), bias)), score_judgement(Judgement((1 - mean, mean), bias))
     assert there + back == 1
     if min(one, other) < 0.5 - 1e-9 and max(one, other) > 0.5 + 1e-9:
         assert there == TIE
@@ -134,7 +135,7 @@ def test_changing_sides_turns_wins_into_losses(one: float, other: float) -> None
 def test_who_knows_the_user_wins_and_who_does_not_loses(tmp_path: Path) -> None:
     asked = questions(tmp_path, 6)
     for setting, value in (("full", WIN), ("streaming", WIN), ("direct", WIN), ("none", LOSS), ("other", LOSS)):
-        scores = measured(Answering(), asked, setting)
+        scores = run_setting(Answering(), asked, setting)
         assert scores.values == (value,) * 6, setting
         assert (scores.wins, scores.ties, scores.losses) == ((6, 0, 0) if value == WIN else (0, 0, 6))
         assert scores.score.mean == value
@@ -143,8 +144,8 @@ def test_who_knows_the_user_wins_and_who_does_not_loses(tmp_path: Path) -> None:
 
 def test_a_judge_that_is_unsure_or_goes_by_place_makes_ties(tmp_path: Path) -> None:
     asked = questions(tmp_path, 4)
-    assert measured(Answering(sure=0.1), asked, "full").ties == 4
-    leaning = measured(Answering(sure=1.0, lean=2.0), asked, "full")
+    assert run_setting(Answering(sure=0.1), asked, "full").ties == 4
+    leaning = run_setting(Answering(sure=1.0, lean=2.0), asked, "full")
     assert leaning.ties == 4
     assert leaning.position_bias is not None
     assert leaning.position_bias > 0.2
@@ -152,7 +153,7 @@ def test_a_judge_that_is_unsure_or_goes_by_place_makes_ties(tmp_path: Path) -> N
 
 def test_the_judge_reads_question_history_and_both_answers_and_no_thinking(tmp_path: Path) -> None:
     engine, asked = Answering(), questions(tmp_path, 2)
-    measured(engine, asked, "full")
+    run_setting(engine, asked, "full")
     seen = selection_prompt(asked[0].question, ["Some tea.", REFERENCE], None, asked[0].history)
     turned = selection_prompt(asked[0].question, [REFERENCE, "Some tea."], None, asked[0].history)
     assert engine.chosen[:2] == [seen.messages[1]["content"], turned.messages[1]["content"]]
@@ -161,19 +162,19 @@ def test_the_judge_reads_question_history_and_both_answers_and_no_thinking(tmp_p
 
 def test_answers_are_asked_for_as_in_serving(tmp_path: Path) -> None:
     engine, asked = Answering(), questions(tmp_path, 2)
-    measured(engine, asked, "full")
+    run_setting(engine, asked, "full")
     said = [ChatMessage(role="user", content=asked[0].question)]
     served = chat_prompt(said, mode="summary", summary="The user likes tea.", history=())
     assert engine.asked[0] == served.messages
     assert (engine.options[0]["max_new_tokens"], engine.options[0]["thinking"]) == (512, False)
-    assert answer_messages("q", Known()) == [{"role": "user", "content": "q"}]
+    assert answer_messages("q", Context()) == [{"role": "user", "content": "q"}]
     direct = chat_prompt(said, mode="direct", summary=None, history=asked[0].history).messages
-    assert answer_messages(asked[0].question, Known(history=asked[0].history)) == direct
+    assert answer_messages(asked[0].question, Context(history=asked[0].history)) == direct
 
 
 def test_an_empty_answer_loses_and_the_reference_itself_ties_unasked(tmp_path: Path) -> None:
     engine = Answering(replies=["", "<think>It never", f" {REFERENCE}"])
-    scores = measured(engine, questions(tmp_path, 3), "none")
+    scores = run_setting(engine, questions(tmp_path, 3), "none")
     assert scores.values == (LOSS, LOSS, TIE)
     assert (scores.empty, scores.position_bias, engine.chosen) == (2, None, [])
 
@@ -182,13 +183,13 @@ def test_an_empty_answer_loses_and_the_reference_itself_ties_unasked(tmp_path: P
 
 
 def test_rows_of_the_other_kind_are_refused(tmp_path: Path) -> None:
-    path = written(tmp_path, asking(0), asking(1))
-    assert holds_questions(path)
+    path = write_questions(tmp_path, question_row(0), question_row(1))
+    assert has_questions(path)
     with pytest.raises(DatasetError, match="2 of 2 rows have a question and no target"):
         read_cases(path, limit=None)
     target = {"query": "q", "chosen": "a", "rejected": "b"}
-    choice = {name: value for name, value in asking(0).items() if name not in ("question", "reference")}
-    path = written(tmp_path, choice | {"target": target})
-    assert not holds_questions(path)
+    choice = {name: value for name, value in question_row(0).items() if name not in ("question", "reference")}
+    path = write_questions(tmp_path, choice | {"target": target})
+    assert not has_questions(path)
     with pytest.raises(DatasetError, match="1 of 1 rows have a target and no question"):
         read_questions(path, limit=None)

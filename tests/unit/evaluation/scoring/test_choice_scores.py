@@ -14,10 +14,20 @@ from evaluation.conditions import Inference, Protocol
 from evaluation.models import LocalModel, Placement, open_model
 from evaluation.results import Scores, Source
 from evaluation.scoring import measure as measuring
-from evaluation.scoring.choice_scores import SAMPLED, Choice, Known, forced, foreseen, fused, read_choice, sampled
-from evaluation.scoring.measure import baselines, margins, measure, scored, unread
-from evaluation.scoring.profile_scores import by_meaning, texts_of
-from evaluation.scoring.progress_bar import Bar
+from evaluation.scoring.baselines import estimate_baselines, estimate_margins, score_baselines
+from evaluation.scoring.choice_scores import (
+    SAMPLING,
+    Choice,
+    Context,
+    choose_by_letters,
+    choose_by_profile,
+    choose_by_sampling,
+    fuse_choices,
+    parse_choice,
+)
+from evaluation.scoring.measure import Judging, measure, score_choices
+from evaluation.scoring.profile_scores import choose_by_embeddings, collect_texts
+from evaluation.scoring.progress_bar import ProgressBar
 from services.engine.judge import fuse
 from services.prompts.build import ChatMessage, selection_prompt
 from services.settings import ResponseSettings
@@ -44,11 +54,11 @@ class Selecting(RuleModel):
         return [self.replies[(start + place) % len(self.replies)] for place in range(len(prompts))]
 
 
-def measured(engine: RuleModel, cases: list[Case], setting: str, **changed: Any) -> tuple[Scores, Inference]:
+def run_setting(engine: RuleModel, cases: list[Case], setting: str, **changed: Any) -> tuple[Scores, Inference]:
     protocol = Protocol(batch=16, **changed)
     with AnswerStore.open(Path(":memory:")) as store:
         model = LocalModel(engine, Source(name="rules"), store, tokens=len, batch=16)
-        return asyncio.run(measure(setting, cases, model, model, protocol, Bar()))
+        return asyncio.run(measure(setting, cases, Judging(model, model, protocol, ProgressBar())))
 
 
 def shown_first(prompt: str) -> str:
@@ -73,14 +83,14 @@ def shown_first(prompt: str) -> str:
     ],
 )
 def test_a_reply_is_read_in_the_order_that_was_shown(reply: str, order: list[int], choice: Choice) -> None:
-    assert read_choice(reply, order) == choice
+    assert parse_choice(reply, order) == choice
 
 
 def test_sampled_replies_are_counted_by_kind_and_only_right_ones_count(tmp_path: Path) -> None:
     cases = users(tmp_path, 40)
     recorded = ('{"selection": "Item A"}', "<think>Well", '{"selection": "Item A or B"}', '{"selection": "Item Z"}')
     engine = Selecting(*recorded, '{"selection": "', "Item A")
-    scores, _ = measured(engine, cases, "none", choice="sampled")
+    scores, _ = run_setting(engine, cases, "none", choice="sampled")
     assert scores.replies is not None
     assert scores.replies.kinds == {"selected": 7, "other": 7, "both": 7, "none": 6, "malformed": 6, "thinking": 7}
     assert (scores.replies.unparsed, scores.replies.took_first) == (33, 1)
@@ -95,7 +105,7 @@ def test_sampled_replies_are_counted_by_kind_and_only_right_ones_count(tmp_path:
 
 def test_the_sampled_prompt_is_that_of_serving_without_the_start_of_the_answer(tmp_path: Path) -> None:
     engine, cases = Selecting('{"selection": "Item B"}'), users(tmp_path, 30)
-    measured(engine, cases, "full", choice="sampled")
+    run_setting(engine, cases, "full", choice="sampled")
     liked = ["The user likes tea.", "The user likes coffee."]
     for place, (case, text) in enumerate(zip(cases, engine.selections, strict=True)):
         items = [str(case.target.chosen), str(case.target.rejected)]
@@ -112,7 +122,7 @@ def test_the_sampled_prompt_is_that_of_serving_without_the_start_of_the_answer(t
     heads = sum(shown_first(text) == case.target.chosen for case, text in zip(cases, engine.selections, strict=True))
     assert 5 < heads < 25, "a coin decides"
     again = Selecting('{"selection": "Item A"}')
-    measured(again, cases, "full", choice="sampled", seed=7)
+    run_setting(again, cases, "full", choice="sampled", seed=7)
     assert again.selections == engine.selections, "the coin has a seed of its own"
 
 
@@ -122,7 +132,7 @@ def test_a_url_is_asked_for_sampled_replies_too(tmp_path: Path) -> None:
 
     async def over_http(store: AnswerStore) -> list[Choice]:
         async with fake.serving() as url, open_model(url, store, Placement()) as model:
-            return await sampled(model, cases, [Known()] * 4, seed=0, tick=lambda _: None)
+            return await choose_by_sampling(model, cases, [Context()] * 4, seed=0, tick=lambda _: None)
 
     with AnswerStore.open(tmp_path / "answers.sqlite") as store:
         choices = asyncio.run(over_http(store))
@@ -130,7 +140,7 @@ def test_a_url_is_asked_for_sampled_replies_too(tmp_path: Path) -> None:
     assert all(choice.took_first for choice in choices)
     for body in fake.bodies:
         assert {name: body[name] for name in ("max_tokens", "temperature", "top_p", "top_k")} == {
-            "max_tokens": SAMPLED.max_tokens,
+            "max_tokens": SAMPLING.max_tokens,
             "temperature": 0.6,
             "top_p": 0.95,
             "top_k": 20,
@@ -144,7 +154,7 @@ def test_a_url_is_asked_for_sampled_replies_too(tmp_path: Path) -> None:
 
 def test_direct_shows_the_history_and_infers_nothing(tmp_path: Path) -> None:
     engine, cases = RuleModel(), users(tmp_path, 3)
-    scores, inference = measured(engine, cases, "direct")
+    scores, inference = run_setting(engine, cases, "direct")
     assert engine.written == []
     assert scores.writing is None
     target = cases[0].target
@@ -152,7 +162,7 @@ def test_direct_shows_the_history_and_infers_nothing(tmp_path: Path) -> None:
     assert prompt.messages[1]["content"] in engine.chosen
     assert inference.shortened == set()
     short = RuleModel()
-    _, inference = measured(short, cases, "direct", history_tokens=200)
+    _, inference = run_setting(short, cases, "direct", history_tokens=200)
     assert inference.shortened == {0, 1, 2}
     assert "Drink 11 of 0?" in short.chosen[0]
     assert "Drink 0 of 0?" not in short.chosen[0]
@@ -160,17 +170,17 @@ def test_direct_shows_the_history_and_infers_nothing(tmp_path: Path) -> None:
 
 def test_fused_joins_letters_and_profile_as_serving_does(tmp_path: Path) -> None:
     cases = users(tmp_path, 6)
-    letters, _ = measured(RuleModel(), cases, "full")
+    letters, _ = run_setting(RuleModel(), cases, "full")
     for weight in (0.0, 0.5, 1.0):
-        both, _ = measured(RuleModel(), cases, "fused", fuse_engine=weight)
+        both, _ = run_setting(RuleModel(), cases, "fused", fuse_engine=weight)
         by_hand = [
-            fuse([p, 1 - p], foreseen(case).probabilities, weight)[0]
+            fuse([p, 1 - p], choose_by_profile(case).probabilities, weight)[0]
             for p, case in zip(letters.values, cases, strict=True)
         ]
         assert both.values == pytest.approx(by_hand)
     assert both.values == pytest.approx(letters.values), "weight 1 is the engine alone"
     assert Protocol().fuse_engine == ResponseSettings.model_fields["fuse_engine"].default
-    assert fused(Choice((0.5, 0.5)), Choice((0.9, 0.1)), 0.0).probabilities == pytest.approx((0.9, 0.1))
+    assert fuse_choices(Choice((0.5, 0.5)), Choice((0.9, 0.1)), 0.0).probabilities == pytest.approx((0.9, 0.1))
 
 
 # --- several options and baselines -------------------------------------------------------------
@@ -179,24 +189,24 @@ def test_fused_joins_letters_and_profile_as_serving_does(tmp_path: Path) -> None
 def test_more_options_are_shown_in_each_place_and_the_best_one_counts(tmp_path: Path) -> None:
     cases = [replace(case, others=("hot water", "iced milk")) for case in users(tmp_path, 4)]
     engine = RuleModel()
-    scores, _ = measured(engine, cases, "full")
+    scores, _ = run_setting(engine, cases, "full")
     assert scores.accuracy.mean == 1
     firsts = {shown_first(text) for text in engine.chosen if "drink of 0" in text}
     assert firsts == {"hot tea", "hot coffee", "hot water", "iced milk"}
-    deaf, _ = measured(RuleModel(deaf=True), cases, "full")
+    deaf, _ = run_setting(RuleModel(deaf=True), cases, "full")
     assert deaf.right == pytest.approx([0.25] * 4), "four that tie"
-    assert baselines(unread(cases), cases, 0)["random"].mean == 0.25
+    assert estimate_baselines(score_baselines(cases), cases, 0)["random"].mean == 0.25
 
 
-def test_baselines_stand_beside_and_popularity_where_it_is_told(tmp_path: Path) -> None:
+def test_baselines_stand_beside_and_popularity_where_it_is_known(tmp_path: Path) -> None:
     cases = users(tmp_path, 4)
-    assert baselines(unread(cases), cases, 0).keys() == {"random", "longer wins", "profile"}
-    told = [replace(cases[0], popularity=(3, 1)), replace(cases[1], popularity=(2, 2)), *cases[2:]]
-    found = baselines(unread(told), told, 0)
+    assert estimate_baselines(score_baselines(cases), cases, 0).keys() == {"random", "longer wins", "profile"}
+    popular = [replace(cases[0], popularity=(3, 1)), replace(cases[1], popularity=(2, 2)), *cases[2:]]
+    found = estimate_baselines(score_baselines(popular), popular, 0)
     assert (found["popularity"].mean, found["popularity"].rows) == (0.75, 2)
     assert (found["random"].mean, found["longer wins"].mean, found["profile"].mean) == (0.5, 0.5, 1)
-    above = margins(unread(told), [1, 1, 0, 0], told, 0)
-    assert (above["popularity"].mean, above["popularity"].rows) == (0.25, 2), "paired, over the rows that tell it"
+    above = estimate_margins(score_baselines(popular), [1, 1, 0, 0], popular, 0)
+    assert (above["popularity"].mean, above["popularity"].rows) == (0.25, 2), "paired, over the rows that have it"
     assert above["profile"].mean == -0.5
 
 
@@ -204,21 +214,23 @@ def test_with_embeddings_the_profile_in_fused_scores_by_meaning_as_in_serving(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cases = users(tmp_path, 4)
-    told = {text: (1.0, 0.0) if "tea" in text else (0.0, 1.0) for text in texts_of(cases)}
-    monkeypatch.setattr(measuring, "in_process", lambda _where, _texts: told)
+    vectors = {text: (1.0, 0.0) if "tea" in text else (0.0, 1.0) for text in collect_texts(cases)}
+    monkeypatch.setattr(measuring, "embed_locally", lambda _location, _texts: vectors)
     with AnswerStore.open(Path(":memory:")) as store:
         model = LocalModel(RuleModel(), Source(name="rules"), store)
         plan = Protocol(fuse_engine=0.0)
-        found, _ = asyncio.run(measure("fused", cases, model, model, plan, Bar(), None, "semantic"))
-    assert found.values == pytest.approx([choice.probabilities[0] for choice in by_meaning(cases, told)])
-    assert found.values != pytest.approx([foreseen(case).probabilities[0] for case in cases])
+        found, _ = asyncio.run(measure("fused", cases, Judging(model, model, plan, ProgressBar(), None, "semantic")))
+    assert found.values == pytest.approx([choice.probabilities[0] for choice in choose_by_embeddings(cases, vectors)])
+    assert found.values != pytest.approx([choose_by_profile(case).probabilities[0] for case in cases])
 
 
-def test_rows_of_one_user_are_drawn_together_and_those_aside_are_told(tmp_path: Path) -> None:
-    cases = [replace(case, userid=f"u{place // 2}", aside=place < 2) for place, case in enumerate(users(tmp_path, 8))]
+def test_rows_of_one_user_are_drawn_together_and_those_held_out_have_a_score(tmp_path: Path) -> None:
+    cases = [
+        replace(case, userid=f"u{place // 2}", held_out=place < 2) for place, case in enumerate(users(tmp_path, 8))
+    ]
     choices = [Choice((0.9, 0.1)), Choice((0.9, 0.1)), Choice((0.2, 0.8)), Choice((0.2, 0.8))] * 2
-    apart = scored(choices, [replace(case, userid="") for case in cases], 0)
-    together = scored(choices, cases, 0)
+    apart = score_choices(choices, [replace(case, userid="") for case in cases], 0)
+    together = score_choices(choices, cases, 0)
     assert together.accuracy.mean == apart.accuracy.mean == 0.5
     assert together.accuracy.high - together.accuracy.low > apart.accuracy.high - apart.accuracy.low
     assert together.aside is not None
@@ -227,7 +239,7 @@ def test_rows_of_one_user_are_drawn_together_and_those_aside_are_told(tmp_path: 
 
 def test_figures_of_letters_hold_area_and_calibration(tmp_path: Path) -> None:
     cases = users(tmp_path, 4)
-    scores = scored([Choice((p, 1 - p), 0.0) for p in (0.9, 0.8, 0.6, 0.3)], cases, 0)
+    scores = score_choices([Choice((p, 1 - p), 0.0) for p in (0.9, 0.8, 0.6, 0.3)], cases, 0)
     assert scores.accuracy.mean == 0.75
     assert scores.auc is not None
     assert scores.auc.mean == 13 / 16, "of 16 comparisons .6 loses to .7, and .3 to .4 and .7"
@@ -239,7 +251,7 @@ def test_forced_asks_about_each_user_in_both_orders(tmp_path: Path) -> None:
     engine, cases = RuleModel(), users(tmp_path, 2)
     with AnswerStore.open(Path(":memory:")) as store:
         model = LocalModel(engine, Source(name="rules"), store)
-        known = [Known("The user likes tea.")] * 2
-        found = asyncio.run(forced(model, cases, known, batch=1, tick=lambda _: None))
+        known = [Context("The user likes tea.")] * 2
+        found = asyncio.run(choose_by_letters(model, cases, known, batch=1, tick=lambda _: None))
     assert len(engine.chosen) == 4
     assert found[0].probabilities[0] > 0.5 > found[1].probabilities[0]

@@ -53,7 +53,7 @@ def test_pairs_are_compared_more_sharply_than_two_means() -> None:
     found = difference(better, hard)
     assert found.mean == pytest.approx(0.035, abs=0.001)
     assert found.low > 0.03
-    assert estimate(better).low < estimate(hard).high, "apart, the two cannot be told from each other"
+    assert estimate(better).low < estimate(hard).high, "unpaired, the difference is not clear"
     with pytest.raises(ValueError, match="argument"):
         difference([1.0], [1.0, 0.0])
 

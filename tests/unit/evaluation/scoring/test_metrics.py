@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evaluation.scoring.intervals import estimate, hits
-from evaluation.scoring.metrics import auc, auc_estimate, calibration, right
+from evaluation.scoring.metrics import auc, auc_estimate, calibration, hit
 
 CALM = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
@@ -27,14 +27,14 @@ chances = st.lists(scores.map(lambda p: (p, 1 - p)), min_size=1, max_size=20)
 @CALM
 @given(st.floats(0, 1))
 def test_of_two_probabilities_right_is_a_hit(p: float) -> None:
-    assert right([p, 1 - p]) == hits([p])[0]
+    assert hit([p, 1 - p]) == hits([p])[0]
 
 
 @CALM
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=6))
 def test_ties_share_one_hit(values: list[int]) -> None:
     """Whoever stands first: over all of them exactly one is right."""
-    total = sum(right([value, *values[:place], *values[place + 1 :]]) for place, value in enumerate(values))
+    total = sum(hit([value, *values[:place], *values[place + 1 :]]) for place, value in enumerate(values))
     assert total == pytest.approx(1)
 
 
@@ -76,7 +76,7 @@ def test_changing_sides_mirrors_the_area(pairs: list[tuple[float, float]]) -> No
 def test_pooling_asks_more_than_pairwise_accuracy() -> None:
     """Each user is foreseen, but what one leaves scores above what another chooses."""
     rows = [(0.9, 0.8), (0.2, 0.1)]
-    assert [right(row) for row in rows] == [1, 1]
+    assert [hit(row) for row in rows] == [1, 1]
     assert auc(rows) == 0.75
 
 

@@ -7,7 +7,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from evaluation.scoring.minilm import Encoder, create_app, in_process, main
+from evaluation.scoring.minilm import Encoder, create_app, embed_locally, main
 from services.engine.limits import Engine
 from services.settings import EngineSettings
 from training.exceptions import CheckpointError
@@ -48,7 +48,7 @@ def test_a_server_gives_what_the_process_computes(folder: Path) -> None:
                 assert await engine.embed(TEXTS[:1]) == [pytest.approx(list(found[TEXTS[0]]), abs=1e-5)]
             return {text: list(vector) for text, vector in found.items()}
 
-    here = in_process(str(folder), TEXTS)
+    here = embed_locally(str(folder), TEXTS)
     found = asyncio.run(ask())
     assert found.keys() == here.keys() == set(TEXTS)
     for text, vector in here.items():
@@ -75,4 +75,4 @@ def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="sentence model"):
         Encoder(tmp_path)
     with pytest.raises(SystemExit, match="sentence model"):
-        main(["--model", str(tmp_path)])
+        main(tmp_path)

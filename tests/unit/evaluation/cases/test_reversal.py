@@ -1,4 +1,4 @@
-"""Events of every kind as the opposite taste would have left them, and cases from benchmark rows."""
+"""Reversed events of every kind, and cases from benchmark rows."""
 
 import json
 import random
@@ -16,7 +16,8 @@ from alignx.schemas.interactions import (
     PurchaseInteraction,
     RatingInteraction,
 )
-from evaluation.cases.cases import Case, flipped, has_other_side, read_cases, turned_round
+from evaluation.cases.cases import Case, read_cases
+from evaluation.cases.perturbations import flip_choices, is_reversible, reverse_event
 from training.exceptions import DatasetError
 
 NAMES = st.sampled_from(["ale", "bun", "cod", "dip", "egg"])
@@ -39,9 +40,9 @@ def sides(event: Interaction) -> tuple[Any, list[Any]]:
 
 @given(EVENTS, st.integers(0, 9))
 def test_the_other_side_is_taken(event: Interaction, seed: int):
-    turned = turned_round(event, random.Random(seed))
+    turned = reverse_event(event, random.Random(seed))
     INTERACTION.validate_python(turned.model_dump())
-    if not has_other_side(event):
+    if not is_reversible(event):
         assert turned == event
     elif isinstance(event, RatingInteraction):
         assert isinstance(turned, RatingInteraction)
@@ -67,7 +68,7 @@ def benchmark_row(user: str, **changed: Any) -> dict[str, Any]:
     return row | {"kind": "fish", "popularity": [3, 2], "others": ["dip"]} | changed
 
 
-def written(folder: Path, *rows: dict[str, Any]) -> Path:
+def write_lines(folder: Path, *rows: dict[str, Any]) -> Path:
     path = folder / "rows.jsonl"
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
     return path
@@ -75,7 +76,7 @@ def written(folder: Path, *rows: dict[str, Any]) -> Path:
 
 def test_benchmark_rows_become_cases(tmp_path: Path):
     cases, report = read_cases(
-        written(tmp_path, benchmark_row("u"), {"benchmark": "x"}, benchmark_row("v")), limit=None
+        write_lines(tmp_path, benchmark_row("u"), {"benchmark": "x"}, benchmark_row("v")), limit=None
     )
     assert (report.rows, report.left_out) == (2, 1)
     assert [event.type for event in cases[0].history] == ["post", "rating", "click", "comparison"]
@@ -86,11 +87,11 @@ def test_benchmark_rows_become_cases(tmp_path: Path):
 
 
 def test_only_events_with_another_side_count_for_the_flipped_share(tmp_path: Path):
-    cases, _ = read_cases(written(tmp_path, *(benchmark_row(f"u{n}") for n in range(10))), limit=None)
-    disturbed = flipped(cases, 0.3, seed=1)
+    cases, _ = read_cases(write_lines(tmp_path, *(benchmark_row(f"u{n}") for n in range(10))), limit=None)
+    perturbed = flip_choices(cases, 0.3, seed=1)
     changed = [
         then != now
-        for before, after in zip(cases, disturbed, strict=True)
+        for before, after in zip(cases, perturbed, strict=True)
         for then, now in zip(before.history, after.history, strict=True)
     ]
     assert sum(changed) == 6, "of 20 ratings and comparisons"
@@ -99,7 +100,7 @@ def test_only_events_with_another_side_count_for_the_flipped_share(tmp_path: Pat
 def test_rows_without_a_choice_are_no_cases(tmp_path: Path):
     asked = {"question": "What to eat?", "reference": "Cod.", "target": None, "popularity": None, "others": []}
     with pytest.raises(DatasetError, match="1 of 2 rows have a question and no target"):
-        read_cases(written(tmp_path, benchmark_row("u"), benchmark_row("v", **asked)), limit=None)
+        read_cases(write_lines(tmp_path, benchmark_row("u"), benchmark_row("v", **asked)), limit=None)
 
 
 @pytest.mark.parametrize(
@@ -113,4 +114,4 @@ def test_rows_without_a_choice_are_no_cases(tmp_path: Path):
 )
 def test_malformed_benchmark_rows_are_told(tmp_path: Path, changed: dict[str, Any], says: str):
     with pytest.raises(DatasetError, match=says):
-        read_cases(written(tmp_path, benchmark_row("u", **changed)), limit=None)
+        read_cases(write_lines(tmp_path, benchmark_row("u", **changed)), limit=None)

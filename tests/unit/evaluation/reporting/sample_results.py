@@ -1,4 +1,4 @@
-"""Benchmark results made by hand: few rows, round figures."""
+"""Sample results of benchmarks: few rows, round figures."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -75,7 +75,7 @@ def _beside(found: Scores, popularity: Estimate | None) -> Scores:
 
 
 def conversion(benchmark: str, **changes: object) -> Conversion:
-    told = {
+    fields = {
         "name": benchmark,
         "about": "a film | one rated 4 or more",
         "negatives": "random",
@@ -84,10 +84,10 @@ def conversion(benchmark: str, **changes: object) -> Conversion:
         "left_out": {"films without a title": 1},
         "sha256": f"rows of {benchmark}",
     }
-    return Conversion.model_validate(told | changes)
+    return Conversion.model_validate(fields | changes)
 
 
-def saved(folder: Path) -> Path:
+def save_samples(folder: Path) -> Path:
     """A profile and an engine on films, a profile alone on style."""
     result("movielens", {"profile": scores(0.7)}, popularity=share(0.8, rows=150)).save(folder / "movielens.json")
     engine = {

@@ -1,6 +1,6 @@
 """Throughput of the training stages against TRL's example scripts.
 
-    .venv-training/bin/python -m bench.training_throughput [--rows N] [--repeats N]
+    .venv-training/bin/python -m bench.gpu.training_throughput [--rows N] [--repeats N]
 
 The same fresh model of mini's shape, the same rows of the synthetic world, the same batch, one epoch,
 one after the other in one run, on the cores this process may use. "Plain" is what TRL's examples do:
@@ -13,7 +13,6 @@ learning it is replies, each as long as allowed, since a fresh model never ends 
 repeats.
 """
 
-import argparse
 import json
 import os
 import random
@@ -28,6 +27,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import typer
 from datasets import Dataset, disable_caching, disable_progress_bars
 from transformers import AttentionInterface, AutoTokenizer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -36,8 +36,7 @@ from trl import DPOConfig as PlainDpo
 from trl import DPOTrainer, GRPOTrainer, SFTTrainer
 from trl import SFTConfig as PlainSft
 
-from bench.page import keep
-from bench.result import Row
+from bench.page import Row, save_results
 from services.prompts.build import chat_prompt
 from training.checkpoint import save
 from training.config import load
@@ -105,8 +104,8 @@ def prepare(folder: Path, rows: int) -> dict[str, int]:
     """Writes model and rows; returns the tokens of each stage's rows, and the replies of grpo."""
     sfts, pairs = [sft_row(number) for number in range(rows)], [alignx_row(number) for number in range(rows)]
     users = [streaming(random.Random(number), WORLD, 6, f"u{number}") for number in range(rows // USERS_BY_ROWS)]
-    for name, made in (("sft", sfts), ("dpo", pairs), ("grpo", users)):
-        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in made), encoding="utf-8")
+    for name, own in (("sft", sfts), ("dpo", pairs), ("grpo", users)):
+        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in own), encoding="utf-8")
     texts = (message["content"] for row in sfts for message in (*row["prompt"], *row["completion"]))
     tokenizer = train(texts, VOCABULARY, MAX_LENGTH, fixed=fixed_texts())
     save(fresh_model(tokenizer, SHAPE, 1), tokenizer, folder / "model", card="", dtype="float32")
@@ -115,9 +114,9 @@ def prepare(folder: Path, rows: int) -> dict[str, int]:
     asker = AlignXEncoder(
         tokenizer, max_length=MAX_LENGTH, mode="ica", shown="comparisons", max_history=16, history_tokens=6144
     )
-    made = asker.encode([AlignXRow.model_validate(row) for row in pairs])
-    compared = sum(row[LENGTH] + len(row["prompt_ids"]) for row in made)
-    return {"sft": tokens, "dpo": compared, "grpo": len(users) * GRPO_REPLIES}
+    encoded = asker.encode([AlignXRow.model_validate(row) for row in pairs])
+    pair_tokens = sum(row[LENGTH] + len(row["prompt_ids"]) for row in encoded)
+    return {"sft": tokens, "dpo": pair_tokens, "grpo": len(users) * GRPO_REPLIES}
 
 
 # --- the plain scripts ---------------------------------------------------------------------------
@@ -237,7 +236,7 @@ RUNS: dict[str, dict[str, Callable[[Path], float]]] = {
 
 def measure(rows: int = 512, repeats: int = 3) -> list[Row]:
     seconds: dict[tuple[str, str], list[float]] = {}
-    with tempfile.TemporaryDirectory() as name, quiet():
+    with tempfile.TemporaryDirectory() as name, silence_libraries():
         folder = Path(name)
         tokens = prepare(folder, rows)
         for _ in range(repeats):  # in turns, so that what else the machine does meets all alike
@@ -245,18 +244,18 @@ def measure(rows: int = 512, repeats: int = 3) -> list[Row]:
                 for run, act in runs.items():
                     seconds.setdefault((stage, run), []).append(act(folder))
                     print(f"{stage}, {run}: {seconds[stage, run][-1]:.1f} s", file=sys.stderr, flush=True)
-    found = []
+    results = []
     for stage, runs in RUNS.items():
         rates = {run: tokens[stage] / statistics.median(seconds[stage, run]) for run in runs}
         unit = "replies/s" if stage == "grpo" else "tokens/s"
-        found += [Row(f"{stage}: {run}", rate, unit) for run, rate in rates.items()]
-        found.append(Row(f"{stage}: ours by plain", rates["ours"] / rates["plain"], "×", "≥ 1"))
-        found.append(Row(f"{stage}: ours by plain, tuned", rates["ours"] / rates["plain, tuned"], "×", "≥ 1"))
-    return found
+        results += [Row(f"{stage}: {run}", rate, unit) for run, rate in rates.items()]
+        results.append(Row(f"{stage}: ours by plain", rates["ours"] / rates["plain"], "×", "≥ 1"))
+        results.append(Row(f"{stage}: ours by plain, tuned", rates["ours"] / rates["plain, tuned"], "×", "≥ 1"))
+    return results
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_libraries() -> Iterator[None]:
     disable_caching()
     disable_progress_bars()
     disable_progress_bar()
@@ -267,13 +266,9 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--rows", type=int, default=512)
-    parser.add_argument("--repeats", type=int, default=3)
-    given = parser.parse_args()
-    keep("training", measure(given.rows, given.repeats), __doc__ or "")
+def main(rows: int = 512, repeats: int = 3) -> None:
+    save_results("training", measure(rows, repeats), __doc__ or "")
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,0 +1,82 @@
+"""Conversion of official files to benchmark rows, by the name of the benchmark."""
+
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from evaluation.cases.benchmark import Benchmark, Plan, Tally
+from evaluation.cases.benchmark_rows import BenchmarkRow
+from evaluation.converters.alignx_rows import ALIGNX, PSOUPS_BENCHMARK
+from evaluation.converters.amazon import AMAZON
+from evaluation.converters.atomic import CANDIDATES, RECBOLE
+from evaluation.converters.dialogues import HICUPID, LOCOMO
+from evaluation.converters.mind import MIND
+from evaluation.converters.movielens import MOVIELENS
+from evaluation.converters.personamem import PERSONAMEM
+from evaluation.converters.prefeval import PREFEVAL
+from evaluation.converters.prism import PRISM
+from evaluation.converters.uf_p_4 import UF_P_4
+from training.exceptions import ConfigError, DatasetError
+
+BENCHMARKS: dict[str, Benchmark] = {
+    benchmark.name: benchmark
+    for benchmark in (
+        MIND,
+        AMAZON,
+        CANDIDATES,
+        RECBOLE,
+        MOVIELENS,
+        ALIGNX,
+        PERSONAMEM,
+        PSOUPS_BENCHMARK,
+        HICUPID,
+        PRISM,
+        UF_P_4,
+        PREFEVAL,
+        LOCOMO,
+    )
+}
+
+OTHER_KIND = "rows of another kind"
+
+
+def convert(
+    name: str, folder: Path, out: Path, plan: Plan, *, limit: int | None = None, kind: str | None = None
+) -> Tally:
+    """Writes the first `limit` rows, of all kinds or of one.
+
+    Raises DatasetError, also when there is no row, and ConfigError when `out` cannot be written.
+    """
+    tally = Tally()
+    rows = _filter_kind(BENCHMARKS[name].convert(folder, plan, tally), kind, tally)
+    try:
+        _write(islice(rows, limit), out, tally)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be written: {error}") from error
+    if not tally.rows:
+        raise DatasetError(f"{folder} gives no row; {tally.summary_line(name)}")
+    return tally
+
+
+def _write(rows: Iterable[BenchmarkRow], out: Path, tally: Tally) -> None:
+    """Writes all rows or no file."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        with unfinished.open("wb") as file:
+            for row in rows:
+                file.write(row.line())
+                tally.rows += 1
+        if tally.rows:
+            unfinished.replace(out)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _filter_kind(rows: Iterable[BenchmarkRow], kind: str | None, tally: Tally) -> Iterator[BenchmarkRow]:
+    for row in rows:
+        if kind is None or row.kind == kind:
+            yield row
+        else:
+            tally.left_out[OTHER_KIND] += 1
