@@ -21,7 +21,7 @@ from typing import Any, Final
 import torch
 from safetensors import SafetensorError
 
-from training.config import Stage
+from training.config import Stage, flatten
 from training.exceptions import CheckpointError, warn_on_failure
 
 MARKER: Final = "whole"
@@ -202,18 +202,10 @@ def fingerprint(config: Stage) -> dict[str, Any]:
     """All that the loss depends on, flat: fields by name, data by size, the base by content."""
     values = config.model_dump(mode="json")
     values["run"] = {name: value for name, value in values["run"].items() if name not in NOT_IN_FINGERPRINT}
-    flat = dict(_flat(values, ""))
+    flat = dict(flatten(values))
     flat["data.train (contents)"] = [_sizes(path) for path in config.data.train]
     flat["model.path (contents)"] = _contents(Path(config.model.path))
     return flat
-
-
-def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _sizes(path: Path) -> dict[str, int]:

@@ -10,7 +10,7 @@ in a file are relative to the working directory.
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -195,6 +195,15 @@ def _table(kind: type[BaseModel], names: Sequence[str]) -> type[BaseModel] | Non
             return None
         kind = tables[0]
     return kind
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The fields of nested tables, named `section.field`."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def devices() -> int:

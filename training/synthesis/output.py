@@ -15,6 +15,7 @@ from typing import IO, Any, Self
 
 import orjson
 
+from training.config import flatten
 from training.exceptions import TrainingError
 from training.synthesis.options import Synthesis
 from training.synthesis.recipe import Outcome
@@ -108,7 +109,7 @@ class Output:
             self._count(entry)
 
     def _compare(self, head: dict[str, Any], settings: dict[str, Any]) -> None:
-        was, now = dict(_flat(head)), dict(_flat(settings))
+        was, now = dict(flatten(head)), dict(flatten(settings))
         other = sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
         if other:
             raise OutputFailed(
@@ -138,14 +139,6 @@ def _whole_lines(file: IO[bytes]) -> list[Any]:
     file.truncate(length)
     file.seek(0, os.SEEK_END)
     return entries
-
-
-def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def write_whole(path: Path, value: Any) -> None:

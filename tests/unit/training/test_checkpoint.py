@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
-from tests.unit.training.nano import write_nano
 from tests.unit.training.small_runs import SFT, losses, sft_row, write_config, write_rows
 from training import checkpoint, trainer
 from training.checkpoint import MARKER, SAVING, latest_checkpoint, run_dir, save
@@ -23,16 +22,6 @@ from training.sft import SftConfig, sft
 from training.trainer import StageTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of TRL and transformers about their own futures
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_nano(tmp_path_factory.mktemp("base"), tied=True)
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_rows(tmp_path_factory.mktemp("rows") / "sft.jsonl", [sft_row(number) for number in range(48)])
 
 
 def in_child(act: Callable[[], object]) -> int:
@@ -126,12 +115,12 @@ def test_only_marked_checkpoints_count_and_the_others_go(tmp_path: Path):
 
 
 def test_a_run_killed_while_it_saves_resumes_from_the_checkpoint_before(
-    tmp_path: Path, base: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, base: Path, sft_rows: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    path = write_config(tmp_path / "straight", SFT, model=base, data=rows)
+    path = write_config(tmp_path / "straight", SFT, model=base, data=sft_rows)
     straight = load(path, SftConfig, ["run.save_every=2"])
     sft(straight)
-    config = load(write_config(tmp_path / "killed", SFT, model=base, data=rows), SftConfig, ["run.save_every=2"])
+    config = load(write_config(tmp_path / "killed", SFT, model=base, data=sft_rows), SftConfig, ["run.save_every=2"])
     commit = trainer.commit
 
     def dying(fresh: Path, path: Path) -> None:
@@ -151,9 +140,9 @@ def test_a_run_killed_while_it_saves_resumes_from_the_checkpoint_before(
 
 
 def test_a_full_disk_ends_a_run_with_a_clear_sentence_and_the_last_whole_checkpoint(
-    tmp_path: Path, base: Path, rows: Path
+    tmp_path: Path, base: Path, sft_rows: Path
 ):
-    config = load(write_config(tmp_path, SFT, model=base, data=rows), SftConfig, ["run.save_every=2"])
+    config = load(write_config(tmp_path, SFT, model=base, data=sft_rows), SftConfig, ["run.save_every=2"])
     folder = run_dir(config.run.output)
 
     def onto_a_full_disk() -> None:
@@ -176,16 +165,16 @@ def test_a_full_disk_ends_a_run_with_a_clear_sentence_and_the_last_whole_checkpo
 
 
 def test_resuming_under_another_configuration_is_refused_with_the_fields(
-    tmp_path: Path, base: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, base: Path, sft_rows: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    path = write_config(tmp_path, SFT, model=base, data=rows)
+    path = write_config(tmp_path, SFT, model=base, data=sft_rows)
     monkeypatch.setattr(StageTrainer, "save_finished", lambda *_, **__: None)
     sft(load(path, SftConfig, ["optim.max_steps=3", "run.save_every=2"]))
     with pytest.raises(CheckpointError, match=r"these differ: optim.batch, optim.max_steps"):
         sft(load(path, SftConfig, ["optim.batch=4"]))
-    write_rows(rows.with_name("other.jsonl"), [sft_row(1)] * 9)
+    write_rows(sft_rows.with_name("other.jsonl"), [sft_row(1)] * 9)
     with pytest.raises(CheckpointError, match=r"data.train"):
-        sft(load(path, SftConfig, ["optim.max_steps=3", f"data.train=['{rows.with_name('other.jsonl')}']"]))
+        sft(load(path, SftConfig, ["optim.max_steps=3", f"data.train=['{sft_rows.with_name('other.jsonl')}']"]))
     what_may_change = ["optim.max_steps=3", "run.log_every=2", "run.save_every=1"]
     assert sft(load(path, SftConfig, what_may_change))["steps"] == 3
     assert sft(load(path, SftConfig, ["optim.batch=4", "optim.max_steps=1", "run.resume=false"]))["steps"] == 1

@@ -11,7 +11,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from services.prompts.directions import DIMENSIONS
 from services.prompts.templates import CHAT_ACKNOWLEDGEMENT, CHAT_SYSTEM
-from tests.unit.training.nano import write_nano
 from tests.unit.training.small_runs import DPO, alignx_row, losses, sft_row, write_config, write_rows
 from training.checkpoint import run_dir
 from training.config import load
@@ -24,19 +23,9 @@ from training.progress import Progress
 pytestmark = pytest.mark.filterwarnings("ignore")  # of TRL and transformers about their own futures
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_nano(tmp_path_factory.mktemp("base"), tied=True)
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_rows(tmp_path_factory.mktemp("rows") / "alignx.jsonl", [alignx_row(number) for number in range(32)])
-
-
 @pytest.fixture
-def config(tmp_path: Path, base: Path, rows: Path) -> Path:
-    return write_config(tmp_path, DPO, model=base, data=rows)
+def config(tmp_path: Path, base: Path, alignx_rows: Path) -> Path:
+    return write_config(tmp_path, DPO, model=base, data=alignx_rows)
 
 
 def vector(**values: float) -> list[float]:
@@ -192,9 +181,9 @@ def test_a_run_learns_the_preferences(config: Path, mode: str):
     assert "Direct preference optimization" in (loaded.run.output / "README.md").read_text()
 
 
-def test_the_loss_is_trls_with_and_without_what_makes_it_faster(tmp_path: Path, base: Path, rows: Path):
+def test_the_loss_is_trls_with_and_without_what_makes_it_faster(tmp_path: Path, base: Path, alignx_rows: Path):
     def run(name: str, *overrides: str) -> list[float]:
-        loaded = load(write_config(tmp_path / name, DPO, model=base, data=rows), DpoConfig, overrides)
+        loaded = load(write_config(tmp_path / name, DPO, model=base, data=alignx_rows), DpoConfig, overrides)
         dpo(loaded)
         return losses(loaded.run.output)
 
@@ -206,11 +195,11 @@ def test_the_loss_is_trls_with_and_without_what_makes_it_faster(tmp_path: Path, 
 
 
 def test_an_interrupted_run_resumes_to_the_same_loss(
-    tmp_path: Path, base: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, base: Path, alignx_rows: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    straight = load(write_config(tmp_path / "straight", DPO, model=base, data=rows), DpoConfig)
+    straight = load(write_config(tmp_path / "straight", DPO, model=base, data=alignx_rows), DpoConfig)
     dpo(straight)
-    broken = load(write_config(tmp_path / "broken", DPO, model=base, data=rows), DpoConfig)
+    broken = load(write_config(tmp_path / "broken", DPO, model=base, data=alignx_rows), DpoConfig)
 
     def breaking(self: Progress, args: object, state: Any, *rest: object, **more: object) -> None:
         if state.global_step == 4:

@@ -15,7 +15,6 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.integrations import TensorBoardCallback
 
-from tests.unit.training.nano import write_nano
 from tests.unit.training.small_runs import (
     DPO,
     SFT,
@@ -34,11 +33,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of TRL and transformers abo
 
 STAGES = {"sft": (sft.main, SFT, sft_row), "dpo": (dpo.main, DPO, alignx_row)}
 SHORT = ("optim.max_steps=2", "run.save_every=100")
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_nano(tmp_path_factory.mktemp("base"), tied=True)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.unit.training.nano import write_nano
-from tests.unit.training.small_runs import hide_metadata
 from training import grpo as stage
 from training.checkpoint import MARKER, run_dir
 from training.config import load
@@ -131,16 +130,6 @@ def test_each_reward_trains(reward: str, configured: Callable[..., GrpoConfig], 
     assert "grpo.generations" in (config.run.output / "README.md").read_text()
 
 
-def test_the_checkpoint_stands_though_a_library_has_no_metadata(
-    configured: Callable[..., GrpoConfig], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hide_metadata(monkeypatch, "deepspeed")
-    config = configured("streaming", "optim.max_steps=1")
-    grpo(config)
-    AutoModelForCausalLM.from_pretrained(config.run.output)
-    assert "- deepspeed not installed\n" in (config.run.output / "README.md").read_text()
-
-
 class Unclosable(RemoteJudge):
     """Always takes the first item, and cannot be closed."""
 
@@ -199,8 +188,9 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
 
 @pytest.mark.parametrize("advantage", ["group-std", "unscaled-as-published"])
 def test_advantages_are_of_each_group(
-    advantage: str, configured: Callable[..., GrpoConfig], monkeypatch: pytest.MonkeyPatch
+    advantage: str, configured: Callable[..., GrpoConfig], model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And the prompts of stage 2 show the picked summary, the same in each group."""
     seen: dict[str, Any] = {}
     score, calculate = Trainer._generate_and_score_completions, Trainer._calculate_rewards
 
@@ -214,10 +204,15 @@ def test_advantages_are_of_each_group(
 
     monkeypatch.setattr(Trainer, "_generate_and_score_completions", scored)
     monkeypatch.setattr(Trainer, "_calculate_rewards", rewarded)
-    grpo(configured("streaming", f"grpo.advantage={advantage}", "optim.max_steps=1"))
+    grpo(configured("streaming", f"grpo.advantage={advantage}", "grpo.pick=usable", "optim.max_steps=1"))
     rewards = seen["rewards"][:, 0].view(-1, 4).tolist()
     wanted = [group_advantages(group, divide_by_std=advantage == "group-std") for group in rewards]
     assert seen["made"]["advantages"].view(-1, 4).tolist() == [pytest.approx(row, rel=0.02, abs=1e-3) for row in wanted]
+    prompts = AutoTokenizer.from_pretrained(model).batch_decode(seen["made"]["prompt_ids"])
+    for start in range(0, len(prompts), 8):
+        assert "<past_summary>" not in prompts[start]
+        assert prompts[start + 4 : start + 8] == [prompts[start + 4]] * 4
+        assert "<past_summary>\nThe user likes" in prompts[start + 4]
 
 
 def test_rows_of_another_kind_are_named(configured: Callable[..., GrpoConfig]) -> None:

@@ -10,8 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.unit.training.nano import write_nano
-from tests.unit.training.small_runs import DPO, SFT, alignx_row, losses, sft_row, write_config, write_rows
+from tests.unit.training.small_runs import DPO, SFT, losses, write_config
 from training.config import load
 from training.dpo import DpoConfig, dpo
 from training.sft import SftConfig, sft
@@ -22,11 +21,6 @@ ROOT = Path(__file__).resolve().parents[3]
 ZERO3 = "run.deepspeed=training/configs/deepspeed/zero3_cpu.json"
 ALONE = "optim.micro_batch=8"
 """What two processes take at once with micro_batch 4, so that the batches are the same."""
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_nano(tmp_path_factory.mktemp("base"), tied=True)
 
 
 def free_port() -> int:
@@ -53,29 +47,26 @@ def same_weights(one: Path, other: Path) -> bool:
 
 
 @pytest.mark.parametrize("way", [(), (ZERO3,), ("run.fsdp=true",)], ids=["ddp", "zero3", "fsdp2"])
-def test_two_processes_fine_tune_as_one_does(tmp_path: Path, base: Path, way: tuple[str, ...]):
-    rows = write_rows(tmp_path / "sft.jsonl", [sft_row(number) for number in range(48)])
-    alone = load(write_config(tmp_path / "one", SFT, model=base, data=rows), SftConfig, [ALONE])
+def test_two_processes_fine_tune_as_one_does(tmp_path: Path, base: Path, sft_rows: Path, way: tuple[str, ...]):
+    alone = load(write_config(tmp_path / "one", SFT, model=base, data=sft_rows), SftConfig, [ALONE])
     sft(alone)
-    by_two("sft", write_config(tmp_path / "two", SFT, model=base, data=rows), *way)
+    by_two("sft", write_config(tmp_path / "two", SFT, model=base, data=sft_rows), *way)
     assert losses(tmp_path / "two" / "out") == pytest.approx(losses(alone.run.output), abs=1e-4)
     assert same_weights(tmp_path / "two" / "out", alone.run.output)
 
 
-def test_two_processes_under_zero_3_optimize_preferences_as_one_does(tmp_path: Path, base: Path):
-    rows = write_rows(tmp_path / "alignx.jsonl", [alignx_row(number) for number in range(32)])
-    alone = load(write_config(tmp_path / "one", DPO, model=base, data=rows), DpoConfig, [ALONE])
+def test_two_processes_under_zero_3_optimize_preferences_as_one_does(tmp_path: Path, base: Path, alignx_rows: Path):
+    alone = load(write_config(tmp_path / "one", DPO, model=base, data=alignx_rows), DpoConfig, [ALONE])
     dpo(alone)
-    by_two("dpo", write_config(tmp_path / "two", DPO, model=base, data=rows), ZERO3)
+    by_two("dpo", write_config(tmp_path / "two", DPO, model=base, data=alignx_rows), ZERO3)
     assert losses(tmp_path / "two" / "out") == pytest.approx(losses(alone.run.output), abs=1e-4)
     assert same_weights(tmp_path / "two" / "out", alone.run.output)
 
 
-def test_two_processes_under_zero_3_resume_to_the_same_loss(tmp_path: Path, base: Path):
-    rows = write_rows(tmp_path / "sft.jsonl", [sft_row(number) for number in range(48)])
-    alone = load(write_config(tmp_path / "one", SFT, model=base, data=rows), SftConfig, [ALONE])
+def test_two_processes_under_zero_3_resume_to_the_same_loss(tmp_path: Path, base: Path, sft_rows: Path):
+    alone = load(write_config(tmp_path / "one", SFT, model=base, data=sft_rows), SftConfig, [ALONE])
     sft(alone)
-    config = write_config(tmp_path / "two", SFT, model=base, data=rows)
+    config = write_config(tmp_path / "two", SFT, model=base, data=sft_rows)
     script = tmp_path / "dying.py"
     script.write_text(DYING, encoding="utf-8")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]

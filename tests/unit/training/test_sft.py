@@ -10,7 +10,6 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.unit.training.nano import write_nano
 from tests.unit.training.small_runs import SFT, alignx_row, losses, sft_row, write_config, write_rows
 from training.checkpoint import MARKER, run_dir
 from training.config import Data, load
@@ -31,19 +30,9 @@ THINKS_FIRST = (
 """As DeepSeek's R1 family: cuts the reasoning out of replies, and opens it in the prompt."""
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_nano(tmp_path_factory.mktemp("base"), tied=True)
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_rows(tmp_path_factory.mktemp("rows") / "sft.jsonl", [sft_row(number) for number in range(48)])
-
-
 @pytest.fixture
-def config(tmp_path: Path, base: Path, rows: Path) -> Path:
-    return write_config(tmp_path, SFT, model=base, data=rows)
+def config(tmp_path: Path, base: Path, sft_rows: Path) -> Path:
+    return write_config(tmp_path, SFT, model=base, data=sft_rows)
 
 
 # --- tokens --------------------------------------------------------------------------------------
@@ -87,20 +76,20 @@ def test_too_long_rows_are_left_out_not_cut(base: Path):
 
 
 def test_tokens_are_made_once_for_data_tokenizer_and_settings(
-    base: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    base: Path, sft_rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     tokenizer = AutoTokenizer.from_pretrained(base)
     encoder = SftEncoder(tokenizer, max_length=2048, completion_only=True)
-    data = Data(train=(rows,))
+    data = Data(train=(sft_rows,))
     first = tokenize(data, encoder, tmp_path)
     assert tokenize(data, encoder, tmp_path)[5] == first[5]
-    assert capsys.readouterr().out.count("tokenised") == 1
-    assert len(tokenize(Data(train=(rows,), limit=7), encoder, tmp_path)) == 7
+    assert capsys.readouterr().out.count("tokenized") == 1
+    assert len(tokenize(Data(train=(sft_rows,), limit=7), encoder, tmp_path)) == 7
     tokenize(data, SftEncoder(tokenizer, max_length=2048, completion_only=False), tmp_path)
     assert len(list(tmp_path.glob("*.arrow"))) == 3
 
 
-def test_data_of_another_kind_and_of_rows_too_long_are_told(base: Path, rows: Path, tmp_path: Path, config: Path):
+def test_data_of_another_kind_and_of_rows_too_long_are_told(base: Path, sft_rows: Path, tmp_path: Path, config: Path):
     alignx = write_rows(tmp_path / "alignx.jsonl", [alignx_row(number) for number in range(3)])
     with pytest.raises(DatasetError, match="AlignX"):
         sft(load(config, SftConfig, [f"data.train=['{alignx}']"]))
@@ -143,7 +132,7 @@ def test_padding_counts_for_nothing():
 # --- runs ----------------------------------------------------------------------------------------
 
 
-def test_the_first_loss_is_the_models_own(config: Path, base: Path, rows: Path, tmp_path: Path):
+def test_the_first_loss_is_the_models_own(config: Path, base: Path, sft_rows: Path, tmp_path: Path):
     """Against transformers' loss of the same rows, one at a time and with nothing of ours."""
     found = sft(load(config, SftConfig, ["optim.max_steps=1", "optim.batch=48", "optim.micro_batch=8"]))
     model, tokenizer = AutoModelForCausalLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
@@ -182,11 +171,11 @@ def test_a_run_learns_and_its_checkpoint_loads_with_a_card(config: Path):
 
 
 def test_an_interrupted_run_resumes_to_the_same_loss(
-    tmp_path: Path, base: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, base: Path, sft_rows: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    straight = load(write_config(tmp_path / "straight", SFT, model=base, data=rows), SftConfig)
+    straight = load(write_config(tmp_path / "straight", SFT, model=base, data=sft_rows), SftConfig)
     sft(straight)
-    broken = load(write_config(tmp_path / "broken", SFT, model=base, data=rows), SftConfig)
+    broken = load(write_config(tmp_path / "broken", SFT, model=base, data=sft_rows), SftConfig)
 
     def breaking(self: Progress, args: object, state: object, *rest: object, **more: object) -> None:
         if state.global_step == 4:

@@ -1,26 +1,19 @@
 """Two-stage GRPO: rows, rollout and reward by hand, then TRL's real trainer on a random model."""
 
 import asyncio
-import copy
 from collections.abc import Sequence
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from datasets import Dataset
-from trl import GRPOConfig, GRPOTrainer
 
 from alignx.schemas.interactions import ComparisonInteraction
 from services.prompts.build import ChatMessage, estimate_tokens, update_prompt
 from services.prompts.templates import UPDATE_SYSTEM
-from tests.unit.training.nano import nano
 from training.data.formats import RlRow
-from training.rl.rewards import group_advantages
 from training.rl.rollouts import make_rollout, streaming_reward_function
-from training.rl.rows import HISTORY_ROLE, RolloutSettings, paired_rows, stage2_prompt
-from training.speed.local_engine import LocalEngine
+from training.rl.rows import RolloutSettings, paired_rows, stage2_prompt
 
 COUNT = 4
 STAGES = RolloutSettings(generations=COUNT, prompt_tokens=2_048, past_tokens=256)
@@ -199,99 +192,3 @@ def test_reward_with_the_batch_mean() -> None:
     rewards, _ = reward_of([none] * 4 + [good] * 4 + [none] * 8, stages)
     assert rewards[:4] == pytest.approx([0.45 * high, 0.9 * high, 0.45 * high, 0.45 * high])
     assert rewards[8:12] == pytest.approx([0.45 * high, 0.0, 0.45 * high, 0.45 * high])
-
-
-class Spy(GRPOTrainer):  # type: ignore[misc]
-    """Keeps what a generation batch was made of."""
-
-    def _generate_and_score_completions(self, inputs: Any) -> Any:
-        out = super()._generate_and_score_completions(inputs)
-        self.seen = [*getattr(self, "seen", []), (inputs, out, self.rewards[:, 0].tolist())]
-        return out
-
-    def _calculate_rewards(self, *given: Any) -> Any:
-        self.rewards = super()._calculate_rewards(*given)
-        return self.rewards
-
-    def _generate_single_turn(self, ids: Any, images: Any, fields: Any, count: int) -> Any:
-        """A random model never writes the form; so every other reply is given it."""
-        tokenizer = self.processing_class
-        form = [
-            [*tokenizer.encode(f"<think>a</think>The user likes tea {index}."), tokenizer.eos_token_id]
-            for index in range(len(ids))
-        ]
-        written, logprobs = super()._generate_single_turn(ids, images, fields, count)
-        return [form[index] if index % 2 else row for index, row in enumerate(written)], logprobs
-
-
-@pytest.mark.filterwarnings("ignore")  # TRL calls rollout_func experimental
-def test_trl_trains_both_stages_in_one_update(tmp_path: Path) -> None:
-    model, tokenizer = nano()
-    tokenizer.padding_side = "left"
-    before = {name: value.clone() for name, value in model.named_parameters()}
-    stages = RolloutSettings(generations=COUNT, prompt_tokens=1_500, past_tokens=256, pick="usable")
-    args = GRPOConfig(
-        output_dir=str(tmp_path),
-        use_cpu=True,
-        bf16=False,
-        shuffle_dataset=False,
-        num_generations=COUNT,
-        per_device_train_batch_size=8,
-        gradient_accumulation_steps=2,
-        max_steps=2,
-        learning_rate=1e-3,
-        beta=0.0,
-        delta=3.0,
-        loss_type="bnpo",
-        scale_rewards="group",
-        max_completion_length=16,
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
-    trainer = Spy(
-        model,
-        reward_funcs=streaming_reward_function(stages, LocalEngine(copy.deepcopy(model), tokenizer), tokenizer),
-        rollout_func=make_rollout(stages, 0),
-        args=args,
-        train_dataset=Dataset.from_list(list(paired_rows([user(f"user {i}") for i in range(4)], stages))),
-        processing_class=tokenizer,
-    )
-    trainer.train()
-
-    assert len(trainer.seen) == 2, "one generation an update"
-    for generation, (inputs, out, rewards) in enumerate(trainer.seen):
-        check_generation(generation, inputs, out, tokenizer)
-        advantages = [group_advantages(rewards[start : start + COUNT]) for start in range(0, len(rewards), COUNT)]
-        for found, expected in zip(out["advantages"].view(-1, COUNT).tolist(), advantages, strict=True):
-            assert found == pytest.approx(expected, abs=1e-2)
-    logged = trainer.state.log_history[0]
-    assert logged["stage1/format"] == 0.5
-    assert logged["rewards/streaming_reward/mean"] > 0.4
-    assert any(not torch.equal(value, before[name]) for name, value in trainer.model.named_parameters())
-
-
-def check_generation(generation: int, inputs: Any, out: Any, tokenizer: Any) -> None:
-    assert [row["stage"] for row in inputs] == ([1] * COUNT + [2] * COUNT) * 2
-    queries = [row["target"]["query"] for row in inputs[:: 2 * COUNT]]
-    assert queries == [f"user {2 * generation + i} q3" for i in range(2)], "users stay in order and whole"
-    for start in (COUNT, 3 * COUNT):
-        picked = [row["picked"] for row in inputs[start - COUNT : start + COUNT]]
-        assert sum(picked) == 1
-        pick = picked.index(True)
-        summary = tokenizer.decode(out["completion_ids"][start - COUNT + pick], skip_special_tokens=True)
-        prompts = [decoded(out, index, tokenizer) for index in range(start, start + COUNT)]
-        assert len(set(prompts)) == 1
-        past = summary.partition("</think>")[2]
-        assert past.startswith("The user likes tea")
-        assert f"<past_summary>\n{past}\n</past_summary>" in prompts[0]
-        assert f"<|im_start|>system\n{UPDATE_SYSTEM}<|im_end|>" in prompts[0]
-        assert HISTORY_ROLE + "\n[" not in prompts[0]
-    groups = out["advantages"].view(-1, COUNT)
-    assert groups.abs().max() > 0.5
-    assert groups.sum(1).tolist() == pytest.approx([0.0] * 4, abs=1e-4), "each stage is a group of its own"
-
-
-def decoded(out: Any, index: int, tokenizer: Any) -> str:
-    return str(tokenizer.decode(out["prompt_ids"][index][out["prompt_mask"][index].bool()]))

@@ -1,0 +1,23 @@
+"""The random checkpoint that tests of the stages train."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.training.nano import write_nano
+from tests.unit.training.small_runs import alignx_row, sft_row, write_rows
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_nano(tmp_path_factory.mktemp("base"), tied=True)
+
+
+@pytest.fixture(scope="session")
+def sft_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("rows") / "sft.jsonl", [sft_row(number) for number in range(48)])
+
+
+@pytest.fixture(scope="session")
+def alignx_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("rows") / "alignx.jsonl", [alignx_row(number) for number in range(32)])
