@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-import gateway
-import services.preference
+import gateway.__main__
+import services.preference.__main__
 import services.preference.worker
-import services.response
+import services.response.__main__
 from docker.grafana.write import DASHBOARDS
 from tests.containers.exported import ROOT, RULES, Series, faults, known_series, rules
 from tests.containers.promql import selectors
@@ -130,10 +130,10 @@ def test_prometheus_scrapes_every_process_where_it_listens() -> None:
     ports = {job["job_name"]: job["dns_sd_configs"][0]["port"] for job in CONFIG["scrape_configs"][:-1]}
     assert ports.pop("engine") == 8100
     assert ports == {
-        "gateway": gateway.PORT,
-        "preference": services.preference.PORT,
+        "gateway": gateway.__main__.PORT,
+        "preference": services.preference.__main__.PORT,
         "worker": services.preference.worker.PORT,
-        "response": services.response.PORT,
+        "response": services.response.__main__.PORT,
     }
     assert [job["job_name"] for job in CONFIG["scrape_configs"] if "authorization" in job] == ["gateway"]
 
