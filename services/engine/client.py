@@ -270,8 +270,9 @@ class Client:
 
 
 def open_session(connections: int = 0) -> aiohttp.ClientSession:
-    """At most so many connections; 0 for no limit."""
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=connections))
+    """At most so many connections; 0 for no limit. Idle ones close before vLLM closes them, which it does after
+    5 s: a request on a connection that the server is closing would fail."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=4.0))
 
 
 async def _texts(response: aiohttp.ClientResponse, reply: Reply) -> AsyncIterator[str]:

@@ -98,7 +98,7 @@ def known_variables() -> set[str]:
 
 def test_every_variable_of_ours_is_a_setting() -> None:
     """By the text of the files, comments among it, so that nothing is told that nobody reads."""
-    texts = [path.read_text() for path in FOLDER.rglob("*") if path.is_file()]
+    texts = [path.read_text() for path in FOLDER.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     told = {name for text in texts for name in re.findall(r"\bALIGNX_[A-Z0-9_]+", text)}
     assert told - known_variables() == set()
 
@@ -108,7 +108,7 @@ def test_ports_are_the_ones_that_the_processes_listen_on(objects: Objects) -> No
     assert found == PORTS
     modules = {"gateway": "gateway/__main__.py", "worker": "services/preference/worker.py"}
     for name, port in PORTS.items():
-        text = (ROOT / modules.get(name, f"services/{name}/app.py")).read_text()
+        text = (ROOT / modules.get(name, f"services/{name}/__main__.py")).read_text()
         assert re.search(rf"\bPORT = {port}$", text, re.MULTILINE), name
 
 

@@ -58,7 +58,6 @@ def _engine(model: Path, log_path: Path) -> Iterator[str]:
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
-        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "30",  # longer than clients keep connections, so that none is closed while used
         "TORCH_COMPILE_DISABLE": "1",  # the first choice would otherwise compile its sampler for seconds
     }
     with log_path.open("wb") as log:

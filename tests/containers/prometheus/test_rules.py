@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 import gateway.__main__
-import services.preference
+import services.preference.__main__
 import services.preference.worker
-import services.response
+import services.response.__main__
 from docker.grafana.write import DASHBOARDS
 from tests.containers.exported import ROOT, RULES, Series, faults, known_series, rules
 from tests.containers.promql import selectors
