@@ -23,5 +23,5 @@ resolve() { # extra [further package …] -> name==version lines
   echo "#     python3 -m venv .venv-training"
   echo "#     .venv-training/bin/pip install torch==2.13.0"
   echo "#     .venv-training/bin/pip install --no-deps -r docker/training.lock"
-  resolve training pytest coverage hypothesis redis | grep -vE '^(torch|triton|nvidia-|cuda-)'; } > "$work/training.lock"
+  resolve training pytest coverage hypothesis opentelemetry-api redis | grep -vE '^(torch|triton|nvidia-|cuda-)'; } > "$work/training.lock"
 mv "$work/services.lock" "$work/test.lock" "$work/training.lock" docker/
