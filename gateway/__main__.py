@@ -127,15 +127,6 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    def checks(app: FastAPI) -> Mapping[str, Check]:
-        # A service that is away takes its own calls with it; the gateway still serves those of the other.
-        state = state_of(app, GatewayState)
-        urls = state.upstreams.urls()
-        services: dict[str, Check] = {
-            service: service_check(state.session, service, urls[service]) for service in SERVICES
-        }
-        return {"redis": state.bootstrap.check, **services}
-
     async def scraper_only(request: Request) -> None:
         await state_of(app, GatewayState).authenticator.authenticate_scraper(request.scope)
 
@@ -145,7 +136,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
         description="Learns what each user prefers, in plain text, and personalizes answers and recommendations.",
         settings=settings,
         registry=registry,
-        checks=checks,
+        checks=_readiness_checks,
         lifespan=lifespan,
         openapi_url=None,
         metrics_guard=scraper_only,
@@ -158,16 +149,28 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
     add_pages(app)
     _add_openapi(app)
     app.add_middleware(RateLimitHeaders)
-    if settings.gateway.cors_origins:
+    _allow_origins(app, settings.gateway)
+    return app
+
+
+def _readiness_checks(app: FastAPI) -> Mapping[str, Check]:
+    # A service that is away takes its own calls with it; the gateway still serves those of the other.
+    state = state_of(app, GatewayState)
+    urls = state.upstreams.urls()
+    services: dict[str, Check] = {service: service_check(state.session, service, urls[service]) for service in SERVICES}
+    return {"redis": state.bootstrap.check, **services}
+
+
+def _allow_origins(app: FastAPI, settings: GatewaySettings) -> None:
+    if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=settings.gateway.cors_origins,
+            allow_origins=settings.cors_origins,
             allow_methods=("DELETE", "GET", "POST", "PUT"),
             allow_headers=_ALLOWED_HEADERS,
             expose_headers=_EXPOSED_HEADERS,
             max_age=3_600,
         )
-    return app
 
 
 def _add_openapi(app: FastAPI) -> None:
