@@ -1,7 +1,6 @@
 """The response service for a test: real uvicorn and Redis, and an engine made by hand.
 
-`serve(engine={…}, response={…})` starts it with these settings in a thread of its own, so that the
-tests are plain functions with a plain HTTP client.
+It runs in a thread of its own, so that the tests are plain functions with a plain HTTP client.
 """
 
 import asyncio
@@ -144,8 +143,8 @@ class FakeEngine:
         texts: list[str] = (await request.json())["input"]
         self.embedded.append(texts)
         await asyncio.sleep(self.embed_pause)
-        found = [{"index": place, "embedding": self.embed(text)} for place, text in enumerate(texts)]
-        return web.json_response({"data": found}, status=self.embed_status)
+        vectors = [{"index": index, "embedding": self.embed(text)} for index, text in enumerate(texts)]
+        return web.json_response({"data": vectors}, status=self.embed_status)
 
     async def on_models(self, _: web.Request) -> web.StreamResponse:
         return web.json_response({"object": "list", "data": [{"id": "tiny", "object": "model"}]})
@@ -222,11 +221,11 @@ class Service:
 async def running_service(redis_url: str, changes: dict[str, dict[str, Any]]) -> AsyncIterator[Service]:
     engine = FakeEngine()
     async with engine.serving() as engine_url:
-        told = {name: engine_url if value == HERE else value for name, value in changes.get("engine", {}).items()}
+        fields = {name: engine_url if value == HERE else value for name, value in changes.get("engine", {}).items()}
         settings = Settings(
             internal_token=INTERNAL_TOKEN,
             redis=RedisSettings(url=redis_url),
-            engine=EngineSettings(**{"url": engine_url, **told}),
+            engine=EngineSettings(**{"url": engine_url, **fields}),
             response=ResponseSettings(**changes.get("response", {})),
             server=ServerSettings(port=0, shutdown_s=1),
             log=LogSettings(access=False),
@@ -276,3 +275,14 @@ def serve(redis_url: str) -> Iterator[Serve]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
+
+
+@pytest.fixture
+def settings() -> dict[str, dict[str, Any]]:
+    """What differs from the service's defaults, by block; see `with_settings`."""
+    return {}
+
+
+@pytest.fixture
+def service(serve: Serve, settings: dict[str, dict[str, Any]]) -> Service:
+    return serve(**settings)
