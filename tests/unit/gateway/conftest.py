@@ -16,6 +16,7 @@ from services.server.app import GracefulServer, create_server
 from services.server.metrics import create_registry
 from services.server.state import state_of
 from services.settings import GatewaySettings, LimitSettings, LogSettings, RedisSettings, ServerSettings, Settings
+from tests.unit.running_server import running_server
 
 INTERNAL_TOKEN = "internal-token-of-the-tests"
 ADMIN_KEY = "ax_root_" + "a" * 52
@@ -180,21 +181,6 @@ def suite_settings(redis_url: str, preference: str, response: str, changes: dict
         server=ServerSettings(**{"port": 0, "shutdown_s": 2, **changes.get("server", {})}),
         log=LogSettings(access=False),
     )
-
-
-@asynccontextmanager
-async def running_server(server: GracefulServer) -> AsyncIterator[str]:
-    task = asyncio.create_task(server.serve())
-    while not server.started:
-        if task.done():
-            task.result()
-        await asyncio.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        await task
 
 
 @asynccontextmanager

@@ -29,6 +29,7 @@ from services.server.app import TENANT_HEADER, TOKEN_HEADER, create_server
 from services.settings import EngineSettings, LogSettings, RedisSettings, ResponseSettings, ServerSettings, Settings
 from services.storage.connection import open_redis
 from services.storage.users import Store
+from tests.unit.running_server import running_server
 
 INTERNAL_TOKEN = "internal-token-of-the-tests"
 NOBODY = "http://127.0.0.1:9/v1"
@@ -231,19 +232,11 @@ async def running_service(redis_url: str, changes: dict[str, dict[str, Any]]) ->
             log=LogSettings(access=False),
         )
         server = create_server(create_response_app(settings), settings, port=0)
-        task = asyncio.create_task(server.serve())
-        while not server.started:
-            if task.done():
-                task.result()
-            await asyncio.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        async with open_redis(settings.redis) as redis:
+        async with running_server(server) as url, open_redis(settings.redis) as redis:
             queue = Queue(redis, settings.queue, settings.summary)
             store = Store(redis, settings.queue.shards)
             ingest = Ingest(store, queue, settings.limits, IngestMetrics(CollectorRegistry()))
-            yield Service(asyncio.get_running_loop(), f"http://127.0.0.1:{port}", engine, ingest)
-        server.should_exit = True
-        await task
+            yield Service(asyncio.get_running_loop(), url, engine, ingest)
 
 
 Serve = Callable[..., Service]
