@@ -13,80 +13,46 @@ Code that moves must leave all four as they are, to the byte; test_contract.py c
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
 
-import aiohttp
-import orjson
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from docs.exported_metrics import exported
 from gateway.__main__ import build_app
-from gateway.docs import DocsMerger
+from gateway.docs import Document, merge
+from gateway.routing import Service
 from services.preference.__main__ import create_preference_app
 from services.response.__main__ import create_response_app
 from services.server.metrics import create_registry
 from services.settings import Settings
 from tests.conftest import free_port
-from tests.contract.scenario import played
+from tests.contract.scenario import play_scenario
 from tests.unit.services.preference.rig import start_redis, stop_redis
 
 SNAPSHOTS = Path(__file__).with_name("snapshots")
 COMMAND = "python -m tests.contract.capture"
-
-Document = dict[str, Any]
 
 
 def openapi() -> str:
     """The documents in the order of their keys as they are served."""
     settings = Settings(internal_token="the-apps-are-not-started")
     own = build_app(settings, create_registry("gateway")).openapi()
-    parts = {
+    parts: dict[Service, Document] = {
         "preference": create_preference_app(settings).openapi(),
         "response": create_response_app(settings).openapi(),
     }
-    documents = {**parts, "gateway": own, "merged": asyncio.run(_merged(own, parts))}
+    documents = {**parts, "gateway": own, "merged": merge(own, parts, [])}
     return json.dumps(documents, indent=1, ensure_ascii=False) + "\n"
-
-
-async def _merged(own: Document, parts: dict[str, Document]) -> Document:
-    urls = {name: [f"http://{name}"] for name in parts}
-    session = cast("aiohttp.ClientSession", _Session(parts))
-    merger = DocsMerger(lambda: own, session, cast("Any", urls))
-    merged: Document = orjson.loads(await merger.document())
-    return merged
-
-
-class _Session:
-    """Stands for the gateway's HTTP session: a service answers with its document."""
-
-    def __init__(self, parts: dict[str, Document]) -> None:
-        self._bodies = {f"http://{name}/openapi.json": orjson.dumps(part) for name, part in parts.items()}
-
-    @asynccontextmanager
-    async def get(self, url: str, **_: object) -> AsyncIterator["_Answer"]:
-        yield _Answer(self._bodies[url])
-
-
-class _Answer:
-    status = 200
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    async def read(self) -> bytes:
-        return self._body
 
 
 def metrics() -> str:
     """A line a metric: job, name, type, labels, help."""
     lines = [
         f"{job} {metric.name} {metric.kind} [{', '.join(sorted(metric.labels))}] {metric.about!r}"
-        for job, found in sorted(exported().items())
-        for _, metric in sorted(found.items())
+        for job, families in sorted(exported().items())
+        for _, metric in sorted(families.items())
     ]
     return "\n".join(lines) + "\n"
 
@@ -116,11 +82,6 @@ def _kind(field: FieldInfo) -> str:
     return field.annotation.__name__ if isinstance(field.annotation, type) else str(field.annotation)
 
 
-def redis(url: str) -> str:
-    """The same for every run against a Redis that nobody else uses; it is emptied first."""
-    return asyncio.run(played(url))
-
-
 DOCUMENTS: dict[str, Callable[[], str]] = {"openapi.json": openapi, "metrics.txt": metrics, "settings.txt": settings}
 """Those that need no Redis."""
 REDIS = "redis.txt"
@@ -132,7 +93,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         process = start_redis(Path(folder), port)
         try:
-            texts[REDIS] = redis(f"redis://127.0.0.1:{port}/0")
+            texts[REDIS] = asyncio.run(play_scenario(f"redis://127.0.0.1:{port}/0"))
         finally:
             stop_redis(process)
     SNAPSHOTS.mkdir(exist_ok=True)

@@ -28,7 +28,7 @@ _PLACEHOLDERS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]
     (re.compile(r"\b\d{10}\.\d{1,6}\b"), "<s.us>"),
     (
         re.compile(rf"(?!{GIVEN_YEAR})\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.(\d+))?"),
-        lambda found: "<time.3>" if found[1] and len(found[1]) == 3 else "<time>",  # of six digits, those of 0 go
+        lambda match: "<time.3>" if match[1] and len(match[1]) == 3 else "<time>",  # of six digits, those of 0 go
     ),
     (re.compile(r'(latency_ms\\*":)(?!0\.0[,}])[\d.]+'), r"\1<duration>"),
     (re.compile(r"'(\d+)\.\d{6}'"), r"'\1.<fraction>'"),  # tokens left in a bucket
@@ -40,17 +40,10 @@ def with_placeholders(text: str, known: Mapping[str, str]) -> str:
     for random, name in known.items():
         text = text.replace(random, name)
     numbers: dict[str, int] = {}
-    text = _ENTRY_ID.sub(lambda found: f"<id {numbers.setdefault(found[0], len(numbers) + 1)}>", text)
+    text = _ENTRY_ID.sub(lambda match: f"<id {numbers.setdefault(match[0], len(numbers) + 1)}>", text)
     for pattern, placeholder in _PLACEHOLDERS:
         text = pattern.sub(placeholder, text)
     return text
-
-
-def _lua_files() -> Iterator[Path]:
-    """All of the project, wherever they lie; environments are hidden folders."""
-    for folder in _ROOT.iterdir():
-        if folder.is_dir() and not folder.name.startswith("."):
-            yield from folder.rglob("*.lua")
 
 
 @contextmanager
@@ -59,7 +52,8 @@ def recorded_scripts() -> Iterator[list[str]]:
     by their sources, which it is sent once."""
     lines: list[str] = []
     names: dict[str, str] = {}
-    sources = {path.read_text(encoding="utf-8"): path.stem for path in _lua_files()}
+    files = [path for folder in ("services", "gateway") for path in (_ROOT / folder).rglob("*.lua")]
+    sources = {path.read_text(encoding="utf-8"): path.stem for path in files}
     execute = Redis.execute_command
 
     async def recording(self: Any, *args: Any, **options: Any) -> Any:
@@ -75,17 +69,17 @@ def recorded_scripts() -> Iterator[list[str]]:
         yield lines
 
 
-async def stored(redis: Any) -> list[str]:
+async def describe_keys(redis: Any) -> list[str]:
     """Every key with its type, its lifetime to the minute, and what it holds."""
     lines = []
     for key in sorted(await redis.keys("*")):
         kind, lifetime = await redis.type(key), await redis.pttl(key)
         lines.append(f"{key} {kind}" + (f" expires in {round(lifetime / 60_000)} min" if lifetime >= 0 else ""))
-        lines += [f"  {line}" async for line in _held(redis, key, kind)]
+        lines += [f"  {line}" async for line in _values(redis, key, kind)]
     return lines
 
 
-async def _held(redis: Any, key: str, kind: str) -> AsyncIterator[str]:
+async def _values(redis: Any, key: str, kind: str) -> AsyncIterator[str]:
     match kind:
         case "string":
             yield repr(await redis.get(key))

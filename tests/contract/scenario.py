@@ -17,7 +17,7 @@ from services.admin.rebuild_profiles import rebuild_profiles
 from services.admin.user_records import UserRecords
 from services.errors import StaleVersion
 from tests.contract.playing import ACME, ADA, BOB, CAROL, DAN, EVE, GLOBEX, Play, SteadyEngine
-from tests.contract.recording import GIVEN_YEAR, recorded_scripts, stored, with_placeholders
+from tests.contract.recording import GIVEN_YEAR, describe_keys, recorded_scripts, with_placeholders
 from tests.unit.services.preference.rig import record
 from tests.unit.services.preference.served import serving
 
@@ -29,7 +29,7 @@ BLOCKS: dict[str, dict[str, Any]] = {
 ADMIN_KEY = "ax_root_" + "a" * 52
 
 
-async def played(url: str) -> str:
+async def play_scenario(url: str) -> str:
     """What the scenario leaves in the Redis at `url`, which is emptied first, and what it was answered."""
     mock = SteadyEngine()
     async with Redis.from_url(url, decode_responses=True) as redis:
@@ -40,8 +40,8 @@ async def played(url: str) -> str:
                 play = Play(served, mock)
                 for act in (ada_is_learned, ada_writes, ada_is_refused, others_come_and_go, admin_works, keys_open):
                     await act(play)
-                kept = await stored(redis)
-    parts = {"KEYS": kept, "SCRIPTS": scripts, "ANSWERS": play.answers}
+                keys = await describe_keys(redis)
+    parts = {"KEYS": keys, "SCRIPTS": scripts, "ANSWERS": play.answers}
     text = "\n\n".join("\n".join([f"== {title}", *lines]) for title, lines in parts.items()) + "\n"
     return with_placeholders(text, play.known)
 
@@ -181,14 +181,16 @@ async def admin_works(play: Play) -> None:
     """A backup's record of a user, put back as another's, and a profile of an older release made again."""
     redis, keys = play.bench.redis, play.bench.store.keys
     records = UserRecords(redis, keys)
-    found = await records.read(ACME, ADA)
-    assert found
-    play.answers.append(f"record -> {orjson.dumps(found).decode()}")
-    copy = found | {"tenant": "copy"}
-    await records.write(copy, "backup-1", "refuse")
-    await records.write(copy, "backup-1", "refuse")
-    await records.write(copy, "backup-2", "refuse")
-    await records.write(copy, "backup-2", "replace")
+    saved = await records.read(ACME, ADA)
+    assert saved
+    play.answers.append(f"record -> {orjson.dumps(saved).decode()}")
+    for backup, mode in (
+        ("backup-1", "refuse"),
+        ("backup-1", "refuse"),
+        ("backup-2", "refuse"),
+        ("backup-2", "replace"),
+    ):
+        await records.write(saved | {"tenant": "copy"}, backup, mode)
     await redis.set(play.bench.keys(DAN).profile, '{"v":1}')
     await rebuild_profiles(redis, SHARDS, lambda *_: None, dry_run=False)
 

@@ -5,27 +5,27 @@ pytest tests/contract        (after an intended change: python -m tests.contract
 
 import difflib
 from collections.abc import Callable
+from itertools import islice
 
 import pytest
 
-from tests.contract.capture import COMMAND, DOCUMENTS, REDIS, SNAPSHOTS, redis
-
-_SHOWN = 200
-"""Lines of a difference."""
+from tests.contract.capture import COMMAND, DOCUMENTS, REDIS, SNAPSHOTS
+from tests.contract.scenario import play_scenario
 
 
-def assert_as_kept(name: str, text: str) -> None:
-    kept = (SNAPSHOTS / name).read_text(encoding="utf-8")
-    if text != kept:
-        difference = list(difflib.unified_diff(kept.splitlines(), text.splitlines(), "snapshot", "now", lineterm=""))
-        shown = "\n".join(difference[:_SHOWN])
-        pytest.fail(f"{name} has changed; if that is meant, run: {COMMAND}\n{shown}", pytrace=False)
+def compare(name: str, text: str) -> None:
+    snapshot = (SNAPSHOTS / name).read_text(encoding="utf-8")
+    if text != snapshot:
+        lines = difflib.unified_diff(snapshot.splitlines(), text.splitlines(), "snapshot", "now", lineterm="")
+        difference = "\n".join(islice(lines, 200))
+        pytest.fail(f"{name} has changed; if that is meant, run: {COMMAND}\n{difference}", pytrace=False)
 
 
 @pytest.mark.parametrize(("name", "document"), DOCUMENTS.items())
-def test_document_is_as_kept(name: str, document: Callable[[], str]) -> None:
-    assert_as_kept(name, document())
+def test_a_document_is_the_snapshot(name: str, document: Callable[[], str]) -> None:
+    compare(name, document())
 
 
-def test_what_redis_holds_is_as_kept(redis_url: str) -> None:
-    assert_as_kept(REDIS, redis(redis_url))
+@pytest.mark.anyio
+async def test_what_redis_holds_is_the_snapshot(redis_url: str) -> None:
+    compare(REDIS, await play_scenario(redis_url))

@@ -1,12 +1,9 @@
-"""A whole gateway for a test: real uvicorn, real Redis, and two services made of raw sockets.
-
-`play(scenario)` starts all of it in one event loop, runs `await scenario(suite)`, and stops it.
-"""
+"""A whole gateway for a test: real uvicorn, real Redis, and two services made of raw sockets."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -19,6 +16,7 @@ from services.server.app import GracefulServer, create_server
 from services.server.metrics import create_registry
 from services.server.state import state_of
 from services.settings import GatewaySettings, LimitSettings, LogSettings, RedisSettings, ServerSettings, Settings
+from tests.unit.running_server import running_server
 
 INTERNAL_TOKEN = "internal-token-of-the-tests"
 ADMIN_KEY = "ax_root_" + "a" * 52
@@ -37,12 +35,14 @@ class Seen:
         return next((value for other, value in self.headers if other == name.lower()), None)
 
 
-def http_answer(body: bytes = b"{}", status: str = "200 OK", *fields: str, kind: str = "application/json") -> bytes:
-    lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", f"Content-Length: {len(body)}", *fields]
+def http_answer(body: bytes = b"{}", status: str = "200 OK", *fields: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *fields]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-EVENT_STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+EVENT_STREAM = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
 
 
 def http_chunk(data: bytes) -> bytes:
@@ -58,21 +58,22 @@ class FakeService:
     def __init__(self) -> None:
         self.seen: list[Seen] = []
         self.hung_up = asyncio.Event()
-        self.port = 0
-        self.handler: Handler = self.fixed(http_answer())
+        self.url = ""
+        self.answer(http_answer())
 
-    @staticmethod
-    def fixed(answer: bytes) -> Handler:
-        async def write(_seen: Seen, writer: asyncio.StreamWriter) -> None:
-            writer.write(answer)
+    def answer(self, data: bytes) -> None:
+        """From now on every request gets these bytes."""
+
+        async def write(_: Seen, writer: asyncio.StreamWriter) -> None:
+            writer.write(data)
             await writer.drain()
 
-        return write
+        self.handler: Handler = write
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
             yield
         finally:
@@ -105,6 +106,14 @@ class FakeService:
         return Seen(head[0], headers, await reader.readexactly(length))
 
 
+async def hang_up(_: Seen, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def stay_silent(_: Seen, _writer: asyncio.StreamWriter) -> None:
+    await asyncio.sleep(60)
+
+
 @dataclass
 class Suite:
     """The running gateway, its services, and a client."""
@@ -116,7 +125,6 @@ class Suite:
     response: FakeService
     client: aiohttp.ClientSession
     key: str = ""
-    keys: dict[str, str] = field(default_factory=dict)
 
     @asynccontextmanager
     async def call(self, method: str, path: str, *, key: str | None = None, **options: Any) -> AsyncIterator[Any]:
@@ -136,8 +144,8 @@ class Suite:
         body = {"name": "test", "tenant": "shop", **request}
         status, _, created = await self.json("POST", "/admin/keys", key=ADMIN_KEY, json=body)
         assert status == 201, created
-        made: dict[str, Any] = created
-        return made
+        key: dict[str, Any] = created
+        return key
 
     async def metrics(self) -> str:
         async with self.call("GET", "/metrics", key=METRICS_TOKEN) as answer:
@@ -156,10 +164,10 @@ class Suite:
             writer.close()
 
 
-def suite_settings(redis_url: str, preference: int, response: int, changes: dict[str, dict[str, Any]]) -> Settings:
+def suite_settings(redis_url: str, preference: str, response: str, changes: dict[str, dict[str, Any]]) -> Settings:
     gateway = {
-        "preference_url": f"http://127.0.0.1:{preference}",
-        "response_url": f"http://127.0.0.1:{response}",
+        "preference_url": preference,
+        "response_url": response,
         "bootstrap_key": ADMIN_KEY,
         "metrics_token": METRICS_TOKEN,
         "connect_timeout_s": 1.0,
@@ -176,25 +184,10 @@ def suite_settings(redis_url: str, preference: int, response: int, changes: dict
 
 
 @asynccontextmanager
-async def running_server(server: GracefulServer) -> AsyncIterator[str]:
-    task = asyncio.create_task(server.serve())
-    while not server.started:
-        if task.done():
-            task.result()
-        await asyncio.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        await task
-
-
-@asynccontextmanager
-async def running_suite(redis_url: str, changes: dict[str, dict[str, Any]]) -> AsyncIterator[Suite]:
+async def running_suite(redis_url: str, **changes: dict[str, Any]) -> AsyncIterator[Suite]:
     preference, response = FakeService(), FakeService()
     async with preference.running(), response.running():
-        settings = suite_settings(redis_url, preference.port, response.port, changes)
+        settings = suite_settings(redis_url, preference.url, response.url, changes)
         app = build_app(settings, create_registry("gateway"))
         server = create_server(app, settings, port=0)
         async with running_server(server) as url, aiohttp.ClientSession() as client:
@@ -205,18 +198,13 @@ async def running_suite(redis_url: str, changes: dict[str, dict[str, Any]]) -> A
             yield suite
 
 
-Play = Callable[..., None]
+@pytest.fixture
+def settings() -> dict[str, dict[str, Any]]:
+    """What differs from the suite's defaults, by block; see `with_settings`."""
+    return {}
 
 
 @pytest.fixture
-def play(redis_url: str) -> Play:
-    """`play(scenario, gateway={…}, limits={…})`: runs a scenario against a fresh suite."""
-
-    def run(scenario: Callable[[Suite], Awaitable[None]], **changes: dict[str, Any]) -> None:
-        async def everything() -> None:
-            async with asyncio.timeout(20), running_suite(redis_url, changes) as suite:
-                await scenario(suite)
-
-        asyncio.run(everything())
-
-    return run
+async def suite(redis_url: str, settings: dict[str, dict[str, Any]]) -> AsyncIterator[Suite]:
+    async with asyncio.timeout(20), running_suite(redis_url, **settings) as suite:
+        yield suite

@@ -1,22 +1,21 @@
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 from redis import Redis
 
 from gateway.keys import new_key, parse_key
+from tests.unit.gateway.conftest import ADMIN_KEY, Suite
+from tests.unit.with_settings import with_settings
 
-Play = Callable[..., None]
+pytestmark = pytest.mark.anyio
 
 PATH = "/v1/users/ann/preferences"
-ADMIN_KEY = "ax_root_" + "a" * 52
 
 
-async def metric(suite: Any, name: str, **labels: str) -> float:
+async def metric(suite: Suite, name: str, **labels: str) -> float:
     text: str = await suite.metrics()
-    wanted = name + ("{" + ",".join(f'{key}="{value}"' for key, value in labels.items()) + "}" if labels else "")
-    return next(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(wanted + " "))
+    sample = name + ("{" + ",".join(f'{key}="{value}"' for key, value in labels.items()) + "}" if labels else "")
+    return next(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(sample + " "))
 
 
 def test_new_keys_have_the_form_and_256_bits() -> None:
@@ -34,165 +33,132 @@ def test_other_texts_are_no_keys(text: str) -> None:
     assert parse_key(text) is None
 
 
-def test_the_tenant_comes_from_the_key_alone(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        forged = {"X-AlignX-Tenant": "victim", "X-AlignX-Internal": "guess", "X-Forwarded-For": "6.6.6.6"}
-        status, _, _ = await suite.json("GET", PATH, headers={**forged, "Cookie": "a=b"})
-        assert status == 200
-        (seen,) = suite.preference.seen
-        assert [value for name, value in seen.headers if name == "x-alignx-tenant"] == ["shop"]
-        assert seen.header("x-alignx-internal") == "internal-token-of-the-tests"
-        for name in ("authorization", "x-api-key", "cookie", "x-forwarded-for", "user-agent"):
-            assert seen.header(name) is None
-
-    play(scenario)
+async def test_the_tenant_comes_from_the_key_alone(suite: Suite) -> None:
+    forged = {"X-AlignX-Tenant": "victim", "X-AlignX-Internal": "guess", "X-Forwarded-For": "6.6.6.6"}
+    status, _, _ = await suite.json("GET", PATH, headers={**forged, "Cookie": "a=b"})
+    assert status == 200
+    (seen,) = suite.preference.seen
+    assert [value for name, value in seen.headers if name == "x-alignx-tenant"] == ["shop"]
+    assert seen.header("x-alignx-internal") == "internal-token-of-the-tests"
+    for name in ("authorization", "x-api-key", "cookie", "x-forwarded-for", "user-agent"):
+        assert seen.header(name) is None
 
 
-def test_x_api_key_works_too(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        status, _, _ = await suite.json("GET", PATH, key="", headers={"x-api-key": suite.key})
-        assert status == 200
-        assert suite.preference.seen[0].header("x-api-key") is None
-
-    play(scenario)
+async def test_x_api_key_works_too(suite: Suite) -> None:
+    status, _, _ = await suite.json("GET", PATH, key="", headers={"x-api-key": suite.key})
+    assert status == 200
+    assert suite.preference.seen[0].header("x-api-key") is None
 
 
-def test_refusals_look_alike_and_are_counted_by_reason(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        key_id = suite.key.split("_")[1]
-        revoked = await suite.make_key()
-        status, _, _ = await suite.json("GET", PATH, key=revoked["key"])
-        assert status == 200
-        async with suite.call("DELETE", f"/admin/keys/{revoked['id']}", key=ADMIN_KEY) as answer:
-            assert answer.status == 204
-        bad = {
-            "malformed": "nonsense",
-            "unknown": "ax_nobody_" + "a" * 52,
-            "wrong_secret": f"ax_{key_id}_" + "a" * 52,
-            "revoked": revoked["key"],
-        }
-        details = set()
-        for reason, key in bad.items():
-            status, headers, problem = await suite.json("GET", PATH, key=key)
-            assert (status, problem["type"]) == (401, "urn:alignx:problem:unauthenticated")
-            assert headers["WWW-Authenticate"] == "Bearer"
-            assert "RateLimit" not in headers
-            details.add(problem["detail"])
-            assert await metric(suite, "alignx_gateway_auth_failures_total", reason=reason) == 1
-        assert len(details) == 1
-        status, _, problem = await suite.json("GET", PATH, key="")
-        assert (status, problem["detail"]) == (401, "Send your API key as 'Authorization: Bearer ax_…'.")
-        status, _, _ = await suite.json("GET", PATH, key="", headers={"Authorization": f"Basic {suite.key}"})
-        assert status == 401
-        assert len(suite.preference.seen) == 1
-
-    play(scenario)
-
-
-def test_a_wrong_secret_leaves_the_bucket_alone(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        key = (await suite.make_key(rate=0.01, burst=2))["key"]
-        forged = key[:-4] + "aaaa"
-        for _ in range(5):
-            assert (await suite.json("GET", PATH, key=forged))[0] == 401
-        statuses = [(await suite.json("GET", PATH, key=key))[0] for _ in range(3)]
-        assert statuses == [200, 200, 429]
-
-    play(scenario)
-
-
-def test_rate_limits_are_told_on_every_answer(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        key = (await suite.make_key(rate=0.1, burst=2))["key"]
-        _, headers, _ = await suite.json("GET", PATH, key=key)
-        assert headers["RateLimit-Policy"] == '"key";q=2;w=20'
-        assert headers["RateLimit"] == '"key";r=1;t=10'
-        await suite.json("GET", PATH, key=key)
+async def test_refusals_look_alike_and_are_counted_by_reason(suite: Suite) -> None:
+    key_id = suite.key.split("_")[1]
+    revoked = await suite.make_key()
+    status, _, _ = await suite.json("GET", PATH, key=revoked["key"])
+    assert status == 200
+    async with suite.call("DELETE", f"/admin/keys/{revoked['id']}", key=ADMIN_KEY) as answer:
+        assert answer.status == 204
+    bad = {
+        "malformed": "nonsense",
+        "unknown": "ax_nobody_" + "a" * 52,
+        "wrong_secret": f"ax_{key_id}_" + "a" * 52,
+        "revoked": revoked["key"],
+    }
+    details = set()
+    for reason, key in bad.items():
         status, headers, problem = await suite.json("GET", PATH, key=key)
-        assert (status, problem["type"]) == (429, "urn:alignx:problem:rate_limited")
-        assert headers["RateLimit"].startswith('"key";r=0;t=')
-        assert 9 <= int(headers["Retry-After"]) <= 10
-        status, headers, error = await suite.json("POST", "/v1/chat/completions", key=key, json={})
-        assert (status, error["error"]["code"]) == (429, "rate_limited")
-        assert "Retry-After" in headers
-        assert (await suite.json("GET", PATH))[0] == 200  # other keys have their own bucket
-        assert await metric(suite, "alignx_gateway_rate_limited_total") == 2
-
-    play(scenario)
-
-
-def test_a_bucket_fills_up_again(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        key = (await suite.make_key(rate=20, burst=1))["key"]
-        statuses = [(await suite.json("GET", PATH, key=key))[0] for _ in range(2)]
-        assert statuses == [200, 429]
-        await asyncio.sleep(0.1)
-        assert (await suite.json("GET", PATH, key=key))[0] == 200
-
-    play(scenario)
+        assert (status, problem["type"]) == (401, "urn:alignx:problem:unauthenticated")
+        assert headers["WWW-Authenticate"] == "Bearer"
+        assert "RateLimit" not in headers
+        details.add(problem["detail"])
+        assert await metric(suite, "alignx_gateway_auth_failures_total", reason=reason) == 1
+    assert len(details) == 1
+    status, _, problem = await suite.json("GET", PATH, key="")
+    assert (status, problem["detail"]) == (401, "Send your API key as 'Authorization: Bearer ax_…'.")
+    status, _, _ = await suite.json("GET", PATH, key="", headers={"Authorization": f"Basic {suite.key}"})
+    assert status == 401
+    assert len(suite.preference.seen) == 1
 
 
-def test_the_script_is_loaded_again_when_redis_forgets_it(play: Play, redis_url: str) -> None:
-    async def scenario(suite: Any) -> None:
-        assert (await suite.json("GET", PATH))[0] == 200
-        with Redis.from_url(redis_url) as redis:
-            redis.script_flush()
-        assert (await suite.json("GET", PATH))[0] == 200
-
-    play(scenario)
-
-
-def test_redis_keeps_no_secret(play: Play, redis_url: str) -> None:
-    async def scenario(suite: Any) -> None:
-        await suite.json("GET", PATH)
-        secret = suite.key.split("_")[2].encode()
-        with Redis.from_url(redis_url) as redis:
-            for name in redis.scan_iter():
-                assert name.startswith(b"gw:")
-                assert secret not in redis.dump(name)
-
-    play(scenario)
+async def test_a_wrong_secret_leaves_the_bucket_alone(suite: Suite) -> None:
+    key = (await suite.make_key(rate=0.01, burst=2))["key"]
+    forged = key[:-4] + "aaaa"
+    for _ in range(5):
+        assert (await suite.json("GET", PATH, key=forged))[0] == 401
+    statuses = [(await suite.json("GET", PATH, key=key))[0] for _ in range(3)]
+    assert statuses == [200, 200, 429]
 
 
-def test_without_redis_requests_are_503_and_the_gateway_lives(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        status, headers, problem = await suite.json("GET", PATH, key="ax_nobody_" + "a" * 52)
-        assert (status, problem["type"]) == (503, "urn:alignx:problem:store_unavailable")
-        assert headers["Retry-After"] == "1"
-        assert (await suite.json("GET", "/livez"))[0] == 200
-        status, _, body = await suite.json("GET", "/readyz")
-        assert status == 503
-        assert body["checks"]["redis"] == "Redis does not answer"
-
-    play(scenario, redis={"url": "redis://127.0.0.1:1/0"})
-
-
-def test_the_metrics_are_for_their_token_or_an_admin(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        assert "alignx_build_info" in await suite.metrics()
-        for key, status in (("", 401), ("nonsense", 401), (suite.key, 403), (ADMIN_KEY, 200)):
-            async with suite.call("GET", "/metrics", key=key) as answer:
-                assert (answer.status, "alignx_" in await answer.text()) == (status, status == 200), key
-        assert await metric(suite, "alignx_gateway_auth_failures_total", reason="missing") == 1
-        assert await metric(suite, "alignx_gateway_auth_failures_total", reason="not_admin") == 1
-        _, _, document = await suite.json("GET", "/openapi.json", key="")
-        assert document["paths"]["/metrics"]["get"]["security"] == [{"key": []}]
-
-    play(scenario)
+async def test_rate_limits_are_told_on_every_answer(suite: Suite) -> None:
+    key = (await suite.make_key(rate=0.1, burst=2))["key"]
+    _, headers, _ = await suite.json("GET", PATH, key=key)
+    assert headers["RateLimit-Policy"] == '"key";q=2;w=20'
+    assert headers["RateLimit"] == '"key";r=1;t=10'
+    await suite.json("GET", PATH, key=key)
+    status, headers, problem = await suite.json("GET", PATH, key=key)
+    assert (status, problem["type"]) == (429, "urn:alignx:problem:rate_limited")
+    assert headers["RateLimit"].startswith('"key";r=0;t=')
+    assert 9 <= int(headers["Retry-After"]) <= 10
+    status, headers, error = await suite.json("POST", "/v1/chat/completions", key=key, json={})
+    assert (status, error["error"]["code"]) == (429, "rate_limited")
+    assert "Retry-After" in headers
+    assert (await suite.json("GET", PATH))[0] == 200  # other keys have their own bucket
+    assert await metric(suite, "alignx_gateway_rate_limited_total") == 2
 
 
-def test_their_token_reads_the_metrics_without_redis_and_nothing_else(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        assert "alignx_build_info" in await suite.metrics()
-        assert (await suite.json("GET", PATH, key="metrics-token-of-the-tests"))[0] == 401
+async def test_a_bucket_fills_up_again(suite: Suite) -> None:
+    key = (await suite.make_key(rate=20, burst=1))["key"]
+    statuses = [(await suite.json("GET", PATH, key=key))[0] for _ in range(2)]
+    assert statuses == [200, 429]
+    await asyncio.sleep(0.1)
+    assert (await suite.json("GET", PATH, key=key))[0] == 200
 
-    play(scenario, redis={"url": "redis://127.0.0.1:1/0"})
+
+async def test_the_script_is_loaded_again_when_redis_forgets_it(suite: Suite, redis_url: str) -> None:
+    assert (await suite.json("GET", PATH))[0] == 200
+    with Redis.from_url(redis_url) as redis:
+        redis.script_flush()
+    assert (await suite.json("GET", PATH))[0] == 200
 
 
-def test_without_a_metrics_token_no_text_passes_for_one(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        for key in ("", "None", "metrics-token-of-the-tests"):
-            assert (await suite.json("GET", "/metrics", key=key))[0] == 401
-        assert (await suite.json("GET", "/metrics", key="", headers={"Authorization": "Basic eDp5"}))[0] == 401
+async def test_redis_keeps_no_secret(suite: Suite, redis_url: str) -> None:
+    await suite.json("GET", PATH)
+    secret = suite.key.split("_")[2].encode()
+    with Redis.from_url(redis_url) as redis:
+        for name in redis.scan_iter():
+            assert name.startswith(b"gw:")
+            assert secret not in redis.dump(name)
 
-    play(scenario, gateway={"metrics_token": None})
+
+@with_settings(redis={"url": "redis://127.0.0.1:1/0"})
+async def test_without_redis_requests_are_503_and_the_gateway_lives(suite: Suite) -> None:
+    status, headers, problem = await suite.json("GET", PATH, key="ax_nobody_" + "a" * 52)
+    assert (status, problem["type"]) == (503, "urn:alignx:problem:store_unavailable")
+    assert headers["Retry-After"] == "1"
+    assert (await suite.json("GET", "/livez"))[0] == 200
+    status, _, body = await suite.json("GET", "/readyz")
+    assert status == 503
+    assert body["checks"]["redis"] == "Redis does not answer"
+
+
+async def test_the_metrics_are_for_their_token_or_an_admin(suite: Suite) -> None:
+    assert "alignx_build_info" in await suite.metrics()
+    for key, status in (("", 401), ("nonsense", 401), (suite.key, 403), (ADMIN_KEY, 200)):
+        async with suite.call("GET", "/metrics", key=key) as answer:
+            assert (answer.status, "alignx_" in await answer.text()) == (status, status == 200), key
+    assert await metric(suite, "alignx_gateway_auth_failures_total", reason="missing") == 1
+    assert await metric(suite, "alignx_gateway_auth_failures_total", reason="not_admin") == 1
+    _, _, document = await suite.json("GET", "/openapi.json", key="")
+    assert document["paths"]["/metrics"]["get"]["security"] == [{"key": []}]
+
+
+@with_settings(redis={"url": "redis://127.0.0.1:1/0"})
+async def test_their_token_reads_the_metrics_without_redis_and_nothing_else(suite: Suite) -> None:
+    assert "alignx_build_info" in await suite.metrics()
+    assert (await suite.json("GET", PATH, key="metrics-token-of-the-tests"))[0] == 401
+
+
+@with_settings(gateway={"metrics_token": None})
+async def test_without_a_metrics_token_no_text_passes_for_one(suite: Suite) -> None:
+    for key in ("", "None", "metrics-token-of-the-tests"):
+        assert (await suite.json("GET", "/metrics", key=key))[0] == 401
+    assert (await suite.json("GET", "/metrics", key="", headers={"Authorization": "Basic eDp5"}))[0] == 401

@@ -1,12 +1,13 @@
-import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from gateway.docs import merge
 from gateway.routing import Service
+from tests.unit.gateway.conftest import Suite, hang_up, http_answer
 
-Play = Callable[..., None]
+pytestmark = pytest.mark.anyio
 
 
 def document(path: str, **schemas: Any) -> dict[str, Any]:
@@ -50,24 +51,15 @@ def test_components_of_one_name_and_two_meanings_are_told_apart() -> None:
     assert "#/components/schemas/Answer" in json.dumps(merged["paths"]["/v1/a"])
 
 
-def test_the_document_is_served_and_degrades(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        body = json.dumps(document("/v1/users/{user}/select")).encode()
-        suite.response.handler = suite.response.fixed(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-        )
-
-        async def hang_up(_seen: Any, writer: asyncio.StreamWriter) -> None:
-            writer.close()
-
-        suite.preference.handler = hang_up
-        status, _, merged = await suite.json("GET", "/openapi.json", key="")
-        assert status == 200
-        assert {"/v1/users/{user}/select", "/admin/keys", "/admin/keys/{key_id}", "/readyz"} <= set(merged["paths"])
-        assert "preference service does not answer" in merged["info"]["description"]
-        assert merged["paths"]["/admin/keys"]["post"]["security"] == [{"key": []}]
-        calls = len(suite.response.seen)
-        await suite.json("GET", "/openapi.json", key="")
-        assert len(suite.response.seen) == calls  # kept for a while
-
-    play(scenario)
+async def test_the_document_is_served_and_degrades(suite: Suite) -> None:
+    body = json.dumps(document("/v1/users/{user}/select")).encode()
+    suite.response.answer(http_answer(body))
+    suite.preference.handler = hang_up
+    status, _, merged = await suite.json("GET", "/openapi.json", key="")
+    assert status == 200
+    assert {"/v1/users/{user}/select", "/admin/keys", "/admin/keys/{key_id}", "/readyz"} <= set(merged["paths"])
+    assert "preference service does not answer" in merged["info"]["description"]
+    assert merged["paths"]["/admin/keys"]["post"]["security"] == [{"key": []}]
+    calls = len(suite.response.seen)
+    await suite.json("GET", "/openapi.json", key="")
+    assert len(suite.response.seen) == calls  # kept for a while

@@ -4,8 +4,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from redis import Redis
@@ -15,117 +14,103 @@ from gateway import __main__ as gateway_process
 from gateway.__main__ import Bootstrap, BootstrapKeyInvalid, bootstrap_key
 from gateway.keys import ApiKey, KeyStore, _answer
 from services.settings import GatewaySettings
+from tests.unit.gateway.conftest import ADMIN_KEY, Suite, http_answer, running_suite
+from tests.unit.with_settings import with_settings
 
-Play = Callable[..., None]
-
-ADMIN_KEY = "ax_root_" + "a" * 52
-
-
-def test_readiness_asks_redis_and_both_services(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        status, _, body = await suite.json("GET", "/readyz", key="")
-        assert status == 200
-        assert body["checks"] == dict.fromkeys(("drain", "redis", "preference", "response"), "ok")
-        assert suite.preference.seen[-1].line.startswith("GET /readyz ")
-        suite.response.handler = suite.response.fixed(b"HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n")
-        status, _, body = await suite.json("GET", "/readyz", key="")
-        assert (status, body["status"]) == (200, "ready")  # events and summaries are still served
-        assert body["checks"]["response"] == "The response service is not ready."
-        suite.preference.handler = suite.response.handler
-        status, _, body = await suite.json("GET", "/readyz", key="")
-        assert (status, body["status"]) == (503, "not_ready")
-        assert body["checks"]["preference"] == "The preference service is not ready."
-
-    play(scenario)
+pytestmark = pytest.mark.anyio
 
 
-def test_the_console_and_the_docs_load_nothing_from_elsewhere(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        async with suite.call("GET", "/", key="") as answer:
-            assert (answer.status, answer.headers["Location"]) == (307, "/console")
-        names = set()
-        for path in ("/console", "/docs"):
-            async with suite.call("GET", path, key="") as answer:
-                assert (answer.status, answer.content_type) == (200, "text/html")
-                policy = answer.headers["Content-Security-Policy"]
-                assert "default-src 'none'" in policy
-                assert "unsafe" not in policy
-                assert answer.headers["X-Content-Type-Options"] == "nosniff"
-                assert answer.headers["X-Frame-Options"] == "DENY"
-                etag, html = answer.headers["ETag"], await answer.text()
-            async with suite.call("GET", path, key="", headers={"If-None-Match": etag}) as answer:
-                assert answer.status == 304
-            assert "<style" not in html
-            assert not re.search(r"<script(?![^>]* src=)", html)
-            assert not re.search(r'(?:src|href)="(?:https?:)?//', html)
-            names |= set(re.findall(r'(?:src|href)="(/console/[^"]+)"', html))
-        assert names
-        for name in names:
-            async with suite.call("GET", name, key="") as answer:
-                assert answer.status == 200, name
-                text = await answer.text()
-            assert "innerHTML" not in text
-            for module in re.findall(r'from "\./([^"]+)"', text):
-                async with suite.call("GET", f"/console/{module}", key="") as answer:
-                    assert (answer.status, answer.content_type) == (200, "text/javascript")
-        assert (await suite.json("GET", "/console/app.py", key=""))[0] == 404
-        assert (await suite.json("GET", "/console/..%2fapp.py", key=""))[0] == 404
-
-    play(scenario)
+async def test_readiness_asks_redis_and_both_services(suite: Suite) -> None:
+    status, _, body = await suite.json("GET", "/readyz", key="")
+    assert status == 200
+    assert body["checks"] == dict.fromkeys(("drain", "redis", "preference", "response"), "ok")
+    assert suite.preference.seen[-1].line.startswith("GET /readyz ")
+    suite.response.answer(http_answer(b"", "503 x"))
+    status, _, body = await suite.json("GET", "/readyz", key="")
+    assert (status, body["status"]) == (200, "ready")  # events and summaries are still served
+    assert body["checks"]["response"] == "The response service is not ready."
+    suite.preference.handler = suite.response.handler
+    status, _, body = await suite.json("GET", "/readyz", key="")
+    assert (status, body["status"]) == (503, "not_ready")
+    assert body["checks"]["preference"] == "The preference service is not ready."
 
 
-def test_cors_is_off_unless_configured(play: Play) -> None:
-    preflight = {
-        "Origin": "https://shop.example",
-        "Access-Control-Request-Method": "PUT",
-        "Access-Control-Request-Headers": "authorization,if-match",
-    }
+async def test_the_console_and_the_docs_load_nothing_from_elsewhere(suite: Suite) -> None:
+    async with suite.call("GET", "/", key="") as answer:
+        assert (answer.status, answer.headers["Location"]) == (307, "/console")
+    names = set()
+    for path in ("/console", "/docs"):
+        async with suite.call("GET", path, key="") as answer:
+            assert (answer.status, answer.content_type) == (200, "text/html")
+            policy = answer.headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["X-Frame-Options"] == "DENY"
+            etag, html = answer.headers["ETag"], await answer.text()
+        async with suite.call("GET", path, key="", headers={"If-None-Match": etag}) as answer:
+            assert answer.status == 304
+        assert "<style" not in html
+        assert not re.search(r"<script(?![^>]* src=)", html)
+        assert not re.search(r'(?:src|href)="(?:https?:)?//', html)
+        names |= set(re.findall(r'(?:src|href)="(/console/[^"]+)"', html))
+    assert names
+    for name in names:
+        async with suite.call("GET", name, key="") as answer:
+            assert answer.status == 200, name
+            text = await answer.text()
+        assert "innerHTML" not in text
+        for module in re.findall(r'from "\./([^"]+)"', text):
+            async with suite.call("GET", f"/console/{module}", key="") as answer:
+                assert (answer.status, answer.content_type) == (200, "text/javascript")
+    assert (await suite.json("GET", "/console/app.py", key=""))[0] == 404
+    assert (await suite.json("GET", "/console/..%2fapp.py", key=""))[0] == 404
 
-    async def closed(suite: Any) -> None:
-        async with suite.call("OPTIONS", "/v1/users/ann/preferences", key="", headers=preflight) as answer:
-            assert answer.status == 405
-        async with suite.call("GET", "/v1/quality", headers=preflight) as answer:
-            assert "Access-Control-Allow-Origin" not in answer.headers
 
-    async def opened(suite: Any) -> None:
-        async with suite.call("OPTIONS", "/v1/users/ann/preferences", key="", headers=preflight) as answer:
-            assert answer.status == 200
-            assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
-        async with suite.call("GET", "/v1/quality", headers=preflight) as answer:
-            assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
-            assert "RateLimit" in answer.headers["Access-Control-Expose-Headers"]
-        foreign = {**preflight, "Origin": "https://evil.example"}
-        async with suite.call("GET", "/v1/quality", headers=foreign) as answer:
-            assert "Access-Control-Allow-Origin" not in answer.headers
-
-    play(closed)
-    play(opened, gateway={"cors_origins": ("https://shop.example",)})
+PREFLIGHT = {
+    "Origin": "https://shop.example",
+    "Access-Control-Request-Method": "PUT",
+    "Access-Control-Request-Headers": "authorization,if-match",
+}
 
 
-def test_the_bootstrap_key_is_registered_again_and_again_and_stays_revoked(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        _, _, listed = await suite.json("GET", "/admin/keys?tenant=default", key=ADMIN_KEY)
-        (info,) = listed["keys"]
-        assert (info["id"], info["name"], info["admin"]) == ("root", "bootstrap", True)
+async def test_cors_is_off_unless_configured(suite: Suite) -> None:
+    async with suite.call("OPTIONS", "/v1/users/ann/preferences", key="", headers=PREFLIGHT) as answer:
+        assert answer.status == 405
+    async with suite.call("GET", "/v1/quality", headers=PREFLIGHT) as answer:
+        assert "Access-Control-Allow-Origin" not in answer.headers
 
-    async def revoking(suite: Any) -> None:
-        async with suite.call("DELETE", "/admin/keys/root", key=ADMIN_KEY) as answer:
-            assert answer.status == 204
 
-    async def refused(suite: Any) -> None:
-        assert (await suite.json("GET", "/admin/keys", key=ADMIN_KEY))[0] == 401
+@with_settings(gateway={"cors_origins": ("https://shop.example",)})
+async def test_cors_is_for_the_origins_that_are_configured(suite: Suite) -> None:
+    async with suite.call("OPTIONS", "/v1/users/ann/preferences", key="", headers=PREFLIGHT) as answer:
+        assert answer.status == 200
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
+    async with suite.call("GET", "/v1/quality", headers=PREFLIGHT) as answer:
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
+        assert "RateLimit" in answer.headers["Access-Control-Expose-Headers"]
+    foreign = {**PREFLIGHT, "Origin": "https://evil.example"}
+    async with suite.call("GET", "/v1/quality", headers=foreign) as answer:
+        assert "Access-Control-Allow-Origin" not in answer.headers
 
-    play(scenario)
-    play(scenario)
-    play(revoking)
+
+async def test_the_bootstrap_key_is_registered_again_and_again_and_stays_revoked(redis_url: str) -> None:
+    for _ in range(2):
+        async with running_suite(redis_url) as suite:
+            _, _, listed = await suite.json("GET", "/admin/keys?tenant=default", key=ADMIN_KEY)
+            (info,) = listed["keys"]
+            assert (info["id"], info["name"], info["admin"]) == ("root", "bootstrap", True)
+    async with running_suite(redis_url) as suite, suite.call("DELETE", "/admin/keys/root", key=ADMIN_KEY) as answer:
+        assert answer.status == 204
     with pytest.raises(AssertionError, match="unauthenticated"):  # the suite makes its own key with it
-        play(refused)
+        async with running_suite(redis_url):
+            pass
 
 
 @pytest.mark.parametrize(
     "fault", [AuthenticationError("WRONGPASS"), NoPermissionError("NOPERM")], ids=["password", "acl"]
 )
-def test_a_redis_that_refuses_the_gateway_is_told_by_the_error_s_class(
+async def test_a_redis_that_refuses_the_gateway_is_told_by_the_error_s_class(
     fault: RedisError, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gateway_process, "_RETRY_S", 0.0)
@@ -146,7 +131,7 @@ def test_a_redis_that_refuses_the_gateway_is_told_by_the_error_s_class(
             self.registered += 1
 
     store = Store()
-    asyncio.run(Bootstrap(cast("KeyStore", store), ApiKey("root", "digest")).run())
+    await Bootstrap(cast("KeyStore", store), ApiKey("root", "digest")).run()
     assert store.registered == 1
     (record,) = caplog.records
     assert (record.levelname, vars(record)["error"]) == ("WARNING", type(fault).__name__)
@@ -159,8 +144,8 @@ def test_a_malformed_bootstrap_key_is_named() -> None:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ALIGNX_")}
-    return {**kept, "ALIGNX_INTERNAL_TOKEN": "0123456789abcdef", **variables}
+    others = {name: value for name, value in os.environ.items() if not name.startswith("ALIGNX_")}
+    return {**others, "ALIGNX_INTERNAL_TOKEN": "0123456789abcdef", **variables}
 
 
 def test_the_process_refuses_a_malformed_bootstrap_key() -> None:
@@ -172,24 +157,21 @@ def test_the_process_refuses_a_malformed_bootstrap_key() -> None:
     assert "nonsense" not in done.stderr
 
 
-def test_the_process_starts_and_ends(redis_url: str) -> None:
-    async def scenario() -> None:
-        variables = environment(
-            ALIGNX_REDIS__URL=redis_url, ALIGNX_SERVER__PORT="0", ALIGNX_GATEWAY__BOOTSTRAP_KEY=ADMIN_KEY
-        )
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "gateway", env=variables, stdout=asyncio.subprocess.PIPE
-        )
-        assert process.stdout is not None
-        line = b""
-        async with asyncio.timeout(20):
-            while b"running on" not in line:
-                line = await process.stdout.readline()
-                assert line.startswith(b"{"), line
-            process.send_signal(signal.SIGTERM)
-            await process.stdout.read()
-            assert await process.wait() in (0, -signal.SIGTERM)
-
-    asyncio.run(scenario())
+async def test_the_process_starts_and_ends(redis_url: str) -> None:
+    variables = environment(
+        ALIGNX_REDIS__URL=redis_url, ALIGNX_SERVER__PORT="0", ALIGNX_GATEWAY__BOOTSTRAP_KEY=ADMIN_KEY
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway", env=variables, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    line = b""
+    async with asyncio.timeout(20):
+        while b"running on" not in line:
+            line = await process.stdout.readline()
+            assert line.startswith(b"{"), line
+        process.send_signal(signal.SIGTERM)
+        await process.stdout.read()
+        assert await process.wait() in (0, -signal.SIGTERM)
     with Redis.from_url(redis_url) as redis:
         assert redis.hget("gw:key:{root}", "tenant") == b"default"

@@ -1,85 +1,75 @@
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import orjson
+import pytest
 
 from services.server.state import Process, state_of
+from tests.unit.gateway.conftest import EVENT_STREAM, Seen, Suite, http_chunk
+from tests.unit.with_settings import with_settings
 
-Play = Callable[..., None]
+pytestmark = pytest.mark.anyio
 
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHAT = "/v1/chat/completions"
 LIVE = "/v1/users/ann/preferences/stream"
 
 
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(data), data)
-
-
-async def endless(_seen: Any, writer: asyncio.StreamWriter) -> None:
-    writer.write(HEAD + chunk(b"id: 1-0\nevent: version\ndata: {}\n\n"))
+async def endless(_: Seen, writer: asyncio.StreamWriter) -> None:
+    writer.write(EVENT_STREAM + http_chunk(b"id: 1-0\nevent: version\ndata: {}\n\n"))
     await writer.drain()
     await asyncio.sleep(60)
 
 
-def test_events_pass_unchanged_as_they_come(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        proceed = asyncio.Event()
+async def test_events_pass_unchanged_as_they_come(suite: Suite) -> None:
+    proceed = asyncio.Event()
 
-        async def stream(_seen: Any, writer: asyncio.StreamWriter) -> None:
-            writer.write(HEAD + chunk(b"data: 1\n\n"))
-            await proceed.wait()
-            writer.write(chunk(b": ping\r\n\r\nda") + chunk(b"ta: 2\n\n") + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
-            await writer.drain()
+    async def stream(_: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(EVENT_STREAM + http_chunk(b"data: 1\n\n"))
+        await proceed.wait()
+        writer.write(
+            http_chunk(b": ping\r\n\r\nda") + http_chunk(b"ta: 2\n\n") + http_chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+        )
+        await writer.drain()
 
-        suite.response.handler = stream
-        async with suite.call("POST", CHAT, data=b'{"stream":true}') as answer:
-            assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
-            assert answer.headers.getall("X-Request-Id")
-            async with asyncio.timeout(2):
-                assert await answer.content.readany() == b"data: 1\n\n"  # before the service goes on
-            proceed.set()
-            assert await answer.read() == b": ping\r\n\r\ndata: 2\n\ndata: [DONE]\n\n"
-
-    play(scenario)
-
-
-def test_a_caller_that_leaves_ends_the_call_of_the_service(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        suite.preference.handler = endless
-        async with suite.call("GET", LIVE) as answer:
-            await answer.content.readany()
-            answer.close()
+    suite.response.handler = stream
+    async with suite.call("POST", CHAT, data=b'{"stream":true}') as answer:
+        assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        assert answer.headers.getall("X-Request-Id")
         async with asyncio.timeout(2):
-            await suite.preference.hung_up.wait()
+            assert await answer.content.readany() == b"data: 1\n\n"  # before the service goes on
+        proceed.set()
+        assert await answer.read() == b": ping\r\n\r\ndata: 2\n\ndata: [DONE]\n\n"
 
-    play(scenario)
+
+async def test_a_caller_that_leaves_ends_the_call_of_the_service(suite: Suite) -> None:
+    suite.preference.handler = endless
+    async with suite.call("GET", LIVE) as answer:
+        await answer.content.readany()
+        answer.close()
+    async with asyncio.timeout(2):
+        await suite.preference.hung_up.wait()
 
 
-def test_a_caller_that_leaves_before_the_answer_ends_the_call_too(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        asked = asyncio.Event()
+async def test_a_caller_that_leaves_before_the_answer_ends_the_call_too(suite: Suite) -> None:
+    started = asyncio.Event()
 
-        async def think(_seen: Any, _writer: asyncio.StreamWriter) -> None:
-            asked.set()
-            await asyncio.sleep(60)
+    async def think(_: Seen, _writer: asyncio.StreamWriter) -> None:
+        started.set()
+        await asyncio.sleep(60)
 
-        suite.response.handler = think
-        asking = asyncio.create_task(suite.json("POST", CHAT, data=b"{}"))
-        await asked.wait()
-        asking.cancel()
-        async with asyncio.timeout(2):
-            await suite.response.hung_up.wait()
-        text = await suite.metrics()
-        assert 'route="/v1/chat/completions",status="499"} 1.0' in text
-
-    play(scenario)
+    suite.response.handler = think
+    asking = asyncio.create_task(suite.json("POST", CHAT, data=b"{}"))
+    await started.wait()
+    asking.cancel()
+    async with asyncio.timeout(2):
+        await suite.response.hung_up.wait()
+    text = await suite.metrics()
+    assert 'route="/v1/chat/completions",status="499"} 1.0' in text
 
 
 def cut_after(data: bytes) -> Any:
-    async def stream(_seen: Any, writer: asyncio.StreamWriter) -> None:
-        writer.write(HEAD + chunk(data))
+    async def stream(_: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(EVENT_STREAM + http_chunk(data))
         await writer.drain()
         await asyncio.sleep(0.05)
         writer.close()
@@ -87,105 +77,90 @@ def cut_after(data: bytes) -> Any:
     return stream
 
 
-def test_a_broken_chat_stream_ends_with_an_error_openai_clients_raise(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        suite.response.handler = cut_after(b'data: {"a":1}\n\n')
-        async with suite.call("POST", CHAT, data=b'{"stream":true}') as answer:
-            first, last, end = (await answer.read()).split(b"\n\n")
-        assert (first, end) == (b'data: {"a":1}', b"")
-        error = orjson.loads(last.removeprefix(b"data: "))["error"]
-        assert (error["code"], error["type"]) == ("upstream_unavailable", "server_error")
-
-    play(scenario)
+async def test_a_broken_chat_stream_ends_with_an_error_openai_clients_raise(suite: Suite) -> None:
+    suite.response.handler = cut_after(b'data: {"a":1}\n\n')
+    async with suite.call("POST", CHAT, data=b'{"stream":true}') as answer:
+        first, last, end = (await answer.read()).split(b"\n\n")
+    assert (first, end) == (b'data: {"a":1}', b"")
+    error = orjson.loads(last.removeprefix(b"data: "))["error"]
+    assert (error["code"], error["type"]) == ("upstream_unavailable", "server_error")
 
 
-def test_another_broken_stream_ends_with_an_error_event(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        suite.preference.handler = cut_after(b"event: delta\ndata: half")
-        async with suite.call("GET", LIVE) as answer:
-            half, last, _ = (await answer.read()).split(b"\n\n")
-            request_id = answer.headers["X-Request-Id"]
-        assert half == b"event: delta\ndata: half"
-        assert last.startswith(b"event: error\ndata: ")
-        problem = orjson.loads(last.partition(b"data: ")[2])
-        assert (problem["type"], problem["request_id"]) == ("urn:alignx:problem:upstream_unavailable", request_id)
-
-    play(scenario)
+async def test_another_broken_stream_ends_with_an_error_event(suite: Suite) -> None:
+    suite.preference.handler = cut_after(b"event: delta\ndata: half")
+    async with suite.call("GET", LIVE) as answer:
+        half, last, _ = (await answer.read()).split(b"\n\n")
+        request_id = answer.headers["X-Request-Id"]
+    assert half == b"event: delta\ndata: half"
+    assert last.startswith(b"event: error\ndata: ")
+    problem = orjson.loads(last.partition(b"data: ")[2])
+    assert (problem["type"], problem["request_id"]) == ("urn:alignx:problem:upstream_unavailable", request_id)
 
 
-def test_a_stream_that_falls_silent_ends_with_an_error_event(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        suite.preference.handler = endless
-        async with suite.call("GET", LIVE) as answer:
-            assert b"event: error\n" in await answer.read()
-
-    play(scenario, gateway={"read_timeout_s": 0.2})
+@with_settings(gateway={"read_timeout_s": 0.2})
+async def test_a_stream_that_falls_silent_ends_with_an_error_event(suite: Suite) -> None:
+    suite.preference.handler = endless
+    async with suite.call("GET", LIVE) as answer:
+        assert b"event: error\n" in await answer.read()
 
 
-def test_shutdown_ends_live_streams_cleanly_and_lets_chats_finish(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        finish = asyncio.Event()
+@with_settings(server={"drain_s": 0.5})
+async def test_shutdown_ends_live_streams_cleanly_and_lets_chats_finish(suite: Suite) -> None:
+    finish = asyncio.Event()
 
-        async def chat(_seen: Any, writer: asyncio.StreamWriter) -> None:
-            writer.write(HEAD + chunk(b"data: 1\n\n"))
-            await finish.wait()
-            writer.write(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
-            await writer.drain()
+    async def chat(_: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(EVENT_STREAM + http_chunk(b"data: 1\n\n"))
+        await finish.wait()
+        writer.write(http_chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+        await writer.drain()
 
-        suite.preference.handler, suite.response.handler = endless, chat
-        async with suite.call("GET", LIVE) as live, suite.call("POST", CHAT, data=b"{}") as talk:
-            await live.content.readany()
-            await talk.content.readany()
-            suite.server.should_exit = True
-            while not state_of(suite.app, Process).drain.begun:  # noqa: ASYNC110  # the signal is uvicorn's to see
-                await asyncio.sleep(0.01)
-            status, headers, body = await suite.json("GET", "/readyz")
-            assert (status, body["checks"]["drain"]) == (503, "This instance is shutting down")
-            assert headers["Connection"] == "close"
-            async with suite.call("GET", LIVE) as late:  # still served: not everybody knows yet
-                assert late.status == 200
-                async with asyncio.timeout(5):
-                    assert await live.read() == b""  # a complete body: no error, no reset
-                    await late.read()
-            finish.set()
-            assert await talk.read() == b"data: [DONE]\n\n"
-
-    play(scenario, server={"drain_s": 0.5})
+    suite.preference.handler, suite.response.handler = endless, chat
+    async with suite.call("GET", LIVE) as live, suite.call("POST", CHAT, data=b"{}") as talk:
+        await live.content.readany()
+        await talk.content.readany()
+        suite.server.should_exit = True
+        while not state_of(suite.app, Process).drain.begun:  # noqa: ASYNC110  # the signal is uvicorn's to see
+            await asyncio.sleep(0.01)
+        status, headers, body = await suite.json("GET", "/readyz")
+        assert (status, body["checks"]["drain"]) == (503, "This instance is shutting down")
+        assert headers["Connection"] == "close"
+        async with suite.call("GET", LIVE) as late:  # still served: not everybody knows yet
+            assert late.status == 200
+            async with asyncio.timeout(5):
+                assert await live.read() == b""  # a complete body: no error, no reset
+                await late.read()
+        finish.set()
+        assert await talk.read() == b"data: [DONE]\n\n"
 
 
-def test_a_live_stream_that_begins_as_the_door_closes_ends_at_once(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        asked, go_on = asyncio.Event(), asyncio.Event()
+async def test_a_live_stream_that_begins_as_the_door_closes_ends_at_once(suite: Suite) -> None:
+    started, proceed = asyncio.Event(), asyncio.Event()
 
-        async def late(seen: Any, writer: asyncio.StreamWriter) -> None:
-            asked.set()
-            await go_on.wait()
-            await endless(seen, writer)
+    async def late(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        started.set()
+        await proceed.wait()
+        await endless(seen, writer)
 
-        suite.preference.handler = late
-        async with asyncio.TaskGroup() as tasks:
+    suite.preference.handler = late
+    async with asyncio.TaskGroup() as tasks:
 
-            async def follow() -> None:
-                async with suite.call("GET", LIVE) as live, asyncio.timeout(5):
-                    assert b"error" not in await live.read()
+        async def follow() -> None:
+            async with suite.call("GET", LIVE) as live, asyncio.timeout(5):
+                assert b"error" not in await live.read()
 
-            following = tasks.create_task(follow())
-            await asked.wait()
-            state_of(suite.app, Process).drain.end()
-            await asyncio.sleep(0)  # the streams there were have been ended
-            go_on.set()
-            await following
-
-    play(scenario)
+        following = tasks.create_task(follow())
+        await started.wait()
+        state_of(suite.app, Process).drain.end()
+        await asyncio.sleep(0)  # the streams there were have been ended
+        proceed.set()
+        await following
 
 
-def test_a_chat_that_outlasts_the_shutdown_is_told(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        suite.response.handler = endless
-        async with suite.call("POST", CHAT, data=b"{}") as talk:
-            await talk.content.readany()
-            suite.server.should_exit = True
-            error = orjson.loads((await talk.read()).removeprefix(b"data: "))["error"]
-        assert error["code"] == "draining"
-
-    play(scenario, server={"shutdown_s": 1})
+@with_settings(server={"shutdown_s": 1})
+async def test_a_chat_that_outlasts_the_shutdown_is_told(suite: Suite) -> None:
+    suite.response.handler = endless
+    async with suite.call("POST", CHAT, data=b"{}") as talk:
+        await talk.content.readany()
+        suite.server.should_exit = True
+        error = orjson.loads((await talk.read()).removeprefix(b"data: "))["error"]
+    assert error["code"] == "draining"

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -16,19 +17,20 @@ from services.errors import Unavailable
 from services.server.app import DRAINING_HEADER
 from services.server.state import state_of
 from services.settings import GatewaySettings
-from tests.conftest import free_port
-from tests.unit.gateway.conftest import FakeService, Play, http_answer
+from tests.unit.gateway.conftest import FakeService, Suite, http_answer, stay_silent
+from tests.unit.with_settings import with_settings
+
+pytestmark = pytest.mark.anyio
 
 EVENTS = "/v1/users/ada/events"
+CLOSED = "http://127.0.0.1:1,http://127.0.0.1:2,http://127.0.0.1:3"
+"""Where nothing listens."""
+WATCHED = {"preference_url": "http://127.0.0.1:1,http://127.0.0.1:2", "replica_check_s": 0.02}
 DRAINING = http_answer(b"{}", "503 Service Unavailable", f"{DRAINING_HEADER}: true")
 
 
-def settings(**fields: Any) -> GatewaySettings:
-    return GatewaySettings(**fields)
-
-
 def test_requests_go_round_and_the_unfit_come_last() -> None:
-    upstreams = Upstreams(settings(preference_url="http://a:1, http://b:1/ ,http://c:1"))
+    upstreams = Upstreams(GatewaySettings(preference_url="http://a:1, http://b:1/ ,http://c:1"))
     firsts = [upstreams.order("preference")[0].url for _ in range(6)]
     assert sorted(firsts[:3]) == ["http://a:1", "http://b:1", "http://c:1"]
     assert firsts[:3] == firsts[3:]
@@ -40,93 +42,73 @@ def test_requests_go_round_and_the_unfit_come_last() -> None:
 @pytest.mark.parametrize("url", ["", ",", "http://a:1,b:2"])
 def test_urls_that_are_none_are_refused(url: str) -> None:
     with pytest.raises(ValidationError, match="preference_url"):
-        settings(preference_url=url)
+        GatewaySettings(preference_url=url)
 
 
-def test_a_replica_that_refuses_or_drains_is_passed_over(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        draining = FakeService()
-        draining.handler = draining.fixed(DRAINING)
-        async with draining.running():
-            replicas = state_of(suite.app, GatewayState).upstreams._replicas["preference"]
-            replicas[1].url = f"http://127.0.0.1:{draining.port}"
-            replicas[2].url = f"http://127.0.0.1:{suite.preference.port}"
-            for body in (b"{}", b"x" * (3 << 20)):
-                for _ in range(6):
-                    for replica in replicas:
-                        replica.is_healthy = True
-                    assert (await suite.json("POST", EVENTS, data=io.BytesIO(body)))[0] == 200
-                assert suite.preference.seen[-1].body == body
-            posts = [seen for seen in draining.seen if seen.line.startswith("POST")]
-            assert posts
-            assert not replicas[1].is_healthy
-
-    urls = f"http://127.0.0.1:{free_port()},http://127.0.0.1:1,http://127.0.0.1:2"
-    play(scenario, gateway={"preference_url": urls, "replica_check_s": 60})
+@with_settings(gateway={"preference_url": CLOSED, "replica_check_s": 60})
+async def test_a_replica_that_refuses_or_drains_is_passed_over(suite: Suite) -> None:
+    draining = FakeService()
+    draining.answer(DRAINING)
+    async with draining.running():
+        replicas = state_of(suite.app, GatewayState).upstreams._replicas["preference"]
+        replicas[1].url, replicas[2].url = draining.url, suite.preference.url
+        for body in (b"{}", b"x" * (3 << 20)):
+            for _ in range(6):
+                for replica in replicas:
+                    replica.is_healthy = True
+                assert (await suite.json("POST", EVENTS, data=io.BytesIO(body)))[0] == 200
+            assert suite.preference.seen[-1].body == body
+        assert any(seen.line.startswith("POST") for seen in draining.seen)
+        assert not replicas[1].is_healthy
 
 
-def test_the_last_replica_s_word_is_passed_on(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        suite.preference.handler = suite.preference.fixed(DRAINING)
-        async with suite.call("POST", EVENTS, data=b"{}") as answer:
-            assert answer.status == 503
-            assert DRAINING_HEADER not in answer.headers
-        posts = [seen for seen in suite.preference.seen if seen.line.startswith("POST")]
-        assert len(posts) == 2  # one URL may stand for many
-
-    play(scenario)
+async def test_the_last_replica_s_word_is_passed_on(suite: Suite) -> None:
+    suite.preference.answer(DRAINING)
+    async with suite.call("POST", EVENTS, data=b"{}") as answer:
+        assert answer.status == 503
+        assert DRAINING_HEADER not in answer.headers
+    posts = [seen for seen in suite.preference.seen if seen.line.startswith("POST")]
+    assert len(posts) == 2  # one URL may stand for many
 
 
-def test_a_replica_is_left_when_it_is_not_ready_and_asked_again_when_it_is(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        other = FakeService()
-        other.handler = other.fixed(http_answer(b"{}", "503 Service Unavailable"))
-        async with other.running():
-            first, replica = state_of(suite.app, GatewayState).upstreams._replicas["preference"]
-            first.url = f"http://127.0.0.1:{suite.preference.port}"
-            replica.url = f"http://127.0.0.1:{other.port}"
-            await until(lambda: first.is_healthy and not replica.is_healthy)
-            for _ in range(4):
-                assert (await suite.json("GET", EVENTS))[0] == 200
-            assert all("/readyz" in seen.line for seen in other.seen)
-            await service_check(suite.client, "preference", [replica.url, first.url])()  # one that is ready is enough
-            with pytest.raises(Unavailable):
-                await service_check(suite.client, "preference", [replica.url])()
-            other.handler = other.fixed(http_answer())
-            await until(lambda: replica.is_healthy)
-            for _ in range(4):
-                assert (await suite.json("GET", EVENTS))[0] == 200
-            assert sum("/readyz" not in seen.line for seen in other.seen) == 2
-
-    async def until(holds: Any) -> None:
-        while not holds():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-
-    urls = f"http://127.0.0.1:{free_port()},http://127.0.0.1:1"
-    play(scenario, gateway={"preference_url": urls, "replica_check_s": 0.02})
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
 
 
-def test_a_replica_that_hangs_does_not_hold_up_the_look_at_the_others(play: Play) -> None:
-    async def scenario(suite: Any) -> None:
-        hung = FakeService()
+@with_settings(gateway=WATCHED)
+async def test_a_replica_is_left_when_it_is_not_ready_and_asked_again_when_it_is(suite: Suite) -> None:
+    other = FakeService()
+    other.answer(http_answer(b"{}", "503 Service Unavailable"))
+    async with other.running():
+        first, replica = state_of(suite.app, GatewayState).upstreams._replicas["preference"]
+        first.url, replica.url = suite.preference.url, other.url
+        await until(lambda: first.is_healthy and not replica.is_healthy)
+        for _ in range(4):
+            assert (await suite.json("GET", EVENTS))[0] == 200
+        assert all("/readyz" in seen.line for seen in other.seen)
+        await service_check(suite.client, "preference", [replica.url, first.url])()  # one that is ready is enough
+        with pytest.raises(Unavailable):
+            await service_check(suite.client, "preference", [replica.url])()
+        other.answer(http_answer())
+        await until(lambda: replica.is_healthy)
+        for _ in range(4):
+            assert (await suite.json("GET", EVENTS))[0] == 200
+        assert sum("/readyz" not in seen.line for seen in other.seen) == 2
 
-        async def hang(_seen: Any, _writer: asyncio.StreamWriter) -> None:
-            await asyncio.sleep(60)
 
-        hung.handler = hang
-        async with hung.running():
-            first, replica = state_of(suite.app, GatewayState).upstreams._replicas["preference"]
-            first.url, replica.url = f"http://127.0.0.1:{suite.preference.port}", f"http://127.0.0.1:{hung.port}"
-            while not hung.seen:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            suite.preference.seen.clear()
-            looked = len(hung.seen)
-            while len(suite.preference.seen) < 5:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            assert len(hung.seen) - looked < 2
-
-    urls = f"http://127.0.0.1:{free_port()},http://127.0.0.1:1"
-    play(scenario, gateway={"preference_url": urls, "replica_check_s": 0.02})
+@with_settings(gateway=WATCHED)
+async def test_a_replica_that_hangs_does_not_hold_up_the_look_at_the_others(suite: Suite) -> None:
+    hung = FakeService()
+    hung.handler = stay_silent
+    async with hung.running():
+        first, replica = state_of(suite.app, GatewayState).upstreams._replicas["preference"]
+        first.url, replica.url = suite.preference.url, hung.url
+        await until(lambda: bool(hung.seen))
+        suite.preference.seen.clear()
+        checks = len(hung.seen)
+        await until(lambda: len(suite.preference.seen) >= 5)
+        assert len(hung.seen) - checks < 2
 
 
 class TwoAddresses(AbstractResolver):
@@ -142,22 +124,19 @@ class TwoAddresses(AbstractResolver):
         pass
 
 
-def test_a_name_with_two_addresses_is_tried_at_both() -> None:
+async def test_a_name_with_two_addresses_is_tried_at_both() -> None:
     """What the gateway's HTTP client does by itself."""
 
-    async def scenario() -> None:
-        async def answer(_: web.BaseRequest) -> web.StreamResponse:
-            return web.Response()
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response()
 
-        runner = web.ServerRunner(web.Server(answer))
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.2", 0).start()
-        port = runner.addresses[0][1]
-        connector = aiohttp.TCPConnector(resolver=TwoAddresses(), force_close=True)
-        async with aiohttp.ClientSession(connector=connector) as session:
-            for _ in range(4):
-                async with session.post(f"http://preference:{port}/", data=b"{}") as told:
-                    assert told.status == 200
-        await runner.cleanup()
-
-    asyncio.run(scenario())
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.2", 0).start()
+    port = runner.addresses[0][1]
+    connector = aiohttp.TCPConnector(resolver=TwoAddresses(), force_close=True)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        for _ in range(4):
+            async with session.post(f"http://preference:{port}/", data=b"{}") as response:
+                assert response.status == 200
+    await runner.cleanup()

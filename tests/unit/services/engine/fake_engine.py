@@ -1,7 +1,7 @@
-"""A hand-written engine on loopback, and the client in front of it."""
+"""A hand-written engine on loopback, and what it answers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,13 +12,13 @@ from aiohttp import web
 from alignx.schemas.summaries import TokenCounts
 from services.engine.limits import Engine, EngineCall
 from services.errors import AlignXError
-from services.settings import EngineSettings
 
 MESSAGES = [{"role": "user", "content": "a canary"}]
 SAMPLING: dict[str, Any] = {"tenant": "acme", "max_tokens": 8, "temperature": 0.5, "top_p": 0.9, "top_k": 20}
 USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}
 TOKENS = TokenCounts(prompt=9, completion=3, cached=4)
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Calls = list[EngineCall]
 
 
 class FakeEngine:
@@ -28,7 +28,7 @@ class FakeEngine:
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.tokenized: list[str] = []
-        self.gone: list[str] = []
+        self.url = ""
         self.chat: Answer = reply("hello")
         self.models: Any = {"object": "list", "data": [{"id": "tiny", "object": "model"}]}
         self.health = 200
@@ -66,7 +66,8 @@ class FakeEngine:
         try:
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+            yield self.url
         finally:
             await runner.cleanup()
 
@@ -118,15 +119,9 @@ def first_token(**logprobs: float) -> dict[str, Any]:
     return {"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}], "usage": USAGE}
 
 
-def run(test: Callable[[FakeEngine, Engine, list[EngineCall]], Coroutine[Any, Any, None]], **settings: Any) -> None:
-    async def main() -> None:
-        fake, calls = FakeEngine(), list[EngineCall]()
-        async with fake.serving() as url:
-            configured = EngineSettings(**{"url": url, **settings})
-            async with asyncio.timeout(10), Engine.open(configured, calls.append) as engine:
-                await test(fake, engine, calls)
-
-    asyncio.run(main())
+async def silent(_: web.Request) -> web.StreamResponse:
+    await asyncio.sleep(30)
+    raise AssertionError("unreachable")
 
 
 async def refused(call: Awaitable[Any], kind: type[AlignXError]) -> AlignXError:

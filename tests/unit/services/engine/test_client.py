@@ -8,16 +8,18 @@ import orjson
 import pytest
 from aiohttp import web
 
-from services.engine.limits import NO_ENGINE, Engine, EngineCall
+from services.engine.limits import NO_ENGINE, Engine
 from services.engine.wire import OVERLONG, Completion, Delta
 from services.errors import AlignXError, EngineError, EngineRejected, EngineUnavailable, InvalidRequest, NoEngine
 from services.settings import EngineSettings
+from tests.unit.services.engine.conftest import FAKE
 from tests.unit.services.engine.fake_engine import (
     MESSAGES,
     SAMPLING,
     TOKENS,
     USAGE,
     Answer,
+    Calls,
     FakeEngine,
     answers,
     chat_bytes,
@@ -25,133 +27,108 @@ from tests.unit.services.engine.fake_engine import (
     first_token,
     refused,
     reply,
-    run,
+    silent,
     sse,
 )
+from tests.unit.with_settings import with_settings
+
+pytestmark = pytest.mark.anyio
 
 
-def test_stream_gives_deltas_then_one_completion() -> None:
-    async def test(fake: FakeEngine, engine: Engine, calls: list[EngineCall]) -> None:
-        fake.chat = reply("Hel", "lo €")
-        pieces = [piece async for piece in engine.stream(MESSAGES, **SAMPLING, priority=5)]
-        assert pieces == [Delta("Hel"), Delta("lo €"), Completion("Hello €", "stop", TOKENS, "tiny-1")]
-        assert fake.bodies == [
-            {
-                "model": "tiny",
-                "messages": MESSAGES,
-                "priority": 5,
-                "max_tokens": 8,
-                "temperature": 0.5,
-                "top_p": 0.9,
-                "top_k": 20,
-                "stream": True,
-                "stream_options": {"include_usage": True},
-            }
-        ]
-        assert (calls[0].kind, calls[0].outcome, calls[0].tokens) == ("stream", "ok", TOKENS)
-        assert 0 < (calls[0].ttft_s or 0) <= calls[0].seconds
-
-    run(test)
+async def test_stream_gives_deltas_then_one_completion(fake: FakeEngine, engine: Engine, calls: Calls) -> None:
+    fake.chat = reply("Hel", "lo €")
+    pieces = [piece async for piece in engine.stream(MESSAGES, **SAMPLING, priority=5)]
+    assert pieces == [Delta("Hel"), Delta("lo €"), Completion("Hello €", "stop", TOKENS, "tiny-1")]
+    assert fake.bodies == [
+        {
+            "model": "tiny",
+            "messages": MESSAGES,
+            "priority": 5,
+            "max_tokens": 8,
+            "temperature": 0.5,
+            "top_p": 0.9,
+            "top_k": 20,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+    ]
+    assert (calls[0].kind, calls[0].outcome, calls[0].tokens) == ("stream", "ok", TOKENS)
+    assert 0 < (calls[0].ttft_s or 0) <= calls[0].seconds
 
 
-def test_complete_gathers_the_stream() -> None:
-    async def test(fake: FakeEngine, engine: Engine, calls: list[EngineCall]) -> None:
-        completion = await engine.complete(MESSAGES, **{**SAMPLING, "top_k": -1})
-        assert completion == Completion("hello", "stop", TOKENS, "tiny-1")
-        assert "top_k" not in fake.bodies[0]
-        assert "priority" not in fake.bodies[0]
-        assert [(call.kind, call.outcome) for call in calls] == [("complete", "ok")]
-
-    run(test)
+async def test_complete_gathers_the_stream(fake: FakeEngine, engine: Engine, calls: Calls) -> None:
+    completion = await engine.complete(MESSAGES, **{**SAMPLING, "top_k": -1})
+    assert completion == Completion("hello", "stop", TOKENS, "tiny-1")
+    assert "top_k" not in fake.bodies[0]
+    assert "priority" not in fake.bodies[0]
+    assert [(call.kind, call.outcome) for call in calls] == [("complete", "ok")]
 
 
-def test_a_silent_engine_is_unavailable() -> None:
-    async def silent(_: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(5)
-        raise AssertionError("unreachable")
-
-    async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
-        fake.chat = silent
-        await refused(engine.complete(MESSAGES, **SAMPLING), EngineUnavailable)
-
-    run(test, read_timeout_s=0.1)
+@with_settings(read_timeout_s=0.1)
+async def test_a_silent_engine_is_unavailable(fake: FakeEngine, engine: Engine) -> None:
+    fake.chat = silent
+    await refused(engine.complete(MESSAGES, **SAMPLING), EngineUnavailable)
 
 
-def test_a_whole_chat_answer_may_take_longer_than_a_silence() -> None:
+@with_settings(read_timeout_s=0.1)
+async def test_a_whole_chat_answer_may_take_longer_than_a_silence(fake: FakeEngine, engine: Engine) -> None:
     async def slow(request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(0.3)
         return await answers({"choices": [], "usage": USAGE})(request)
 
-    async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
-        fake.chat = slow
-        assert orjson.loads(await chat_bytes(engine, {"messages": MESSAGES}))["usage"] == USAGE
-        await refused(chat_bytes(engine, {"messages": MESSAGES, "stream": True}), EngineUnavailable)
-
-    run(test, read_timeout_s=0.1)
+    fake.chat = slow
+    assert orjson.loads(await chat_bytes(engine, {"messages": MESSAGES}))["usage"] == USAGE
+    await refused(chat_bytes(engine, {"messages": MESSAGES, "stream": True}), EngineUnavailable)
 
 
-def test_a_whole_chat_answer_that_takes_too_long_closes_the_engine_to_nobody() -> None:
-    async def silent(_: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(5)
-        raise AssertionError("unreachable")
-
-    async def test(fake: FakeEngine, engine: Engine, calls: list[EngineCall]) -> None:
-        fake.chat = silent
-        error = await refused(chat_bytes(engine, {"messages": MESSAGES}), EngineUnavailable)
-        assert error.detail == OVERLONG
-        assert [call.outcome for call in calls] == ["unavailable"]
-        fake.chat = reply("hello")
-        assert (await engine.complete(MESSAGES, **SAMPLING)).text == "hello"
-
-    run(test, answer_timeout_s=0.1, breaker_failures=1)
+@with_settings(answer_timeout_s=0.1, breaker_failures=1)
+async def test_a_whole_chat_answer_that_takes_too_long_closes_the_engine_to_nobody(
+    fake: FakeEngine, engine: Engine, calls: Calls
+) -> None:
+    fake.chat = silent
+    error = await refused(chat_bytes(engine, {"messages": MESSAGES}), EngineUnavailable)
+    assert error.detail == OVERLONG
+    assert [call.outcome for call in calls] == ["unavailable"]
+    fake.chat = reply("hello")
+    assert (await engine.complete(MESSAGES, **SAMPLING)).text == "hello"
 
 
-def test_each_tenant_has_a_cache_of_its_own() -> None:
-    async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
-        await engine.complete(MESSAGES, **SAMPLING)
-        await chat_bytes(engine, {"messages": MESSAGES, "stream": True, "cache_salt": "forged"})
-        salt = hmac.new(b"secret", b"acme", hashlib.sha256).hexdigest()
-        assert [body["cache_salt"] for body in fake.bodies] == [salt, salt]
-
-    run(test, cache_salt_secret="secret")
+@with_settings(cache_salt_secret="secret")
+async def test_each_tenant_has_a_cache_of_its_own(fake: FakeEngine, engine: Engine) -> None:
+    await engine.complete(MESSAGES, **SAMPLING)
+    await chat_bytes(engine, {"messages": MESSAGES, "stream": True, "cache_salt": "forged"})
+    salt = hmac.new(b"secret", b"acme", hashlib.sha256).hexdigest()
+    assert [body["cache_salt"] for body in fake.bodies] == [salt, salt]
 
 
-def test_the_key_goes_to_the_engine_and_not_to_another_host() -> None:
-    async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
-        other = FakeEngine()
-        other.chat = answers({"data": [{"index": 0, "embedding": [1]}]})
-        await engine.complete(MESSAGES, **SAMPLING)
-        async with other.serving() as url:
-            settings = EngineSettings(url=engine._base, api_key="k", embeddings_url=url)
-            async with Engine.open(settings) as keyed:
+@with_settings(api_key="k")
+async def test_the_key_goes_to_the_engine_and_not_to_another_host(fake: FakeEngine, engine: Engine) -> None:
+    other = FakeEngine()
+    other.chat = answers({"data": [{"index": 0, "embedding": [1]}]})
+    await engine.complete(MESSAGES, **SAMPLING)
+    async with other.serving() as url:
+        for keys in ({}, {"embeddings_api_key": "e"}):
+            async with Engine.open(EngineSettings(url=fake.url, api_key="k", embeddings_url=url, **keys)) as keyed:
                 await keyed.embed(["x"])
-            settings = EngineSettings(url=engine._base, api_key="k", embeddings_url=url, embeddings_api_key="e")
-            async with Engine.open(settings) as keyed:
-                await keyed.embed(["x"])
-        assert fake.headers[0]["Authorization"] == "Bearer k"
-        assert "Authorization" not in other.headers[0]
-        assert other.headers[1]["Authorization"] == "Bearer e"
-
-    run(test, api_key="k")
+    assert fake.headers[0]["Authorization"] == "Bearer k"
+    assert "Authorization" not in other.headers[0]
+    assert other.headers[1]["Authorization"] == "Bearer e"
 
 
-def test_chat_passes_bytes_through() -> None:
-    async def test(fake: FakeEngine, engine: Engine, calls: list[EngineCall]) -> None:
-        fake.chat = reply("a", "b")
-        body = {"messages": MESSAGES, "stream": True, "seed": 3}
-        async with engine.chat(body, tenant="acme") as answer:
-            raw = b"".join([chunk async for chunk in answer.chunks])
-        assert (answer.status, answer.content_type) == (200, "text/event-stream")
-        assert raw.count(b"data: ") == 5
-        assert raw.endswith(b"data: [DONE]\n\n")
-        assert fake.bodies[-1] == {**body, "model": "tiny"}
-        fake.chat = answers({"choices": [], "usage": USAGE})
-        raw = await chat_bytes(engine, {"messages": MESSAGES, "model": "mine"})
-        assert orjson.loads(raw)["usage"] == USAGE
-        assert fake.bodies[-1]["model"] == "mine"
-        assert [(call.kind, call.outcome, call.tokens) for call in calls] == [("chat", "ok", TOKENS)] * 2
-
-    run(test)
+async def test_chat_passes_bytes_through(fake: FakeEngine, engine: Engine, calls: Calls) -> None:
+    fake.chat = reply("a", "b")
+    body = {"messages": MESSAGES, "stream": True, "seed": 3}
+    async with engine.chat(body, tenant="acme") as answer:
+        raw = b"".join([chunk async for chunk in answer.chunks])
+    assert (answer.status, answer.content_type) == (200, "text/event-stream")
+    assert raw.count(b"data: ") == 5
+    assert raw.endswith(b"data: [DONE]\n\n")
+    assert fake.bodies[-1] == {**body, "model": "tiny"}
+    fake.chat = answers({"choices": [], "usage": USAGE})
+    raw = await chat_bytes(engine, {"messages": MESSAGES, "model": "mine"})
+    assert orjson.loads(raw)["usage"] == USAGE
+    assert fake.bodies[-1]["model"] == "mine"
+    assert [(call.kind, call.outcome, call.tokens) for call in calls] == [("chat", "ok", TOKENS)] * 2
 
 
 @pytest.mark.parametrize(
@@ -163,168 +140,139 @@ def test_chat_passes_bytes_through() -> None:
         (fails(404), EngineUnavailable),
     ],
 )
-def test_a_chat_that_fails_at_once_never_starts(answer: Answer, kind: type[AlignXError]) -> None:
-    async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
-        fake.chat = answer
-        await refused(engine.chat({"messages": MESSAGES, "stream": True}, tenant="t").__aenter__(), kind)
-
-    run(test)
-
-
-def test_a_chat_with_an_unknown_model_is_the_callers_mistake() -> None:
-    async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
-        fake.chat = fails(404)
-        error = await refused(chat_bytes(engine, {"messages": MESSAGES, "model": "other"}), InvalidRequest)
-        assert error.errors[0]["field"] == "model"
-
-    run(test)
+async def test_a_chat_that_fails_at_once_never_starts(
+    fake: FakeEngine, engine: Engine, answer: Answer, kind: type[AlignXError]
+) -> None:
+    fake.chat = answer
+    await refused(engine.chat({"messages": MESSAGES, "stream": True}, tenant="t").__aenter__(), kind)
 
 
-def test_choose_asks_for_exactly_the_letters() -> None:
-    async def test(fake: FakeEngine, engine: Engine, calls: list[EngineCall]) -> None:
-        fake.chat = answers(first_token(token_id_5=-0.1, token_id_8=-2.0, token_id_7=-1.0))
-        for _attempt in range(2):
-            assert await engine.choose(MESSAGES, [" A", " B"], tenant="acme", priority=1) == [-1.0, -2.0]
-        body = fake.bodies[0]
-        assert body["logprob_token_ids"] == [7, 8]
-        assert (body["max_tokens"], body["continue_final_message"], body["add_generation_prompt"]) == (1, True, False)
-        assert body["priority"] == 1
-        assert sorted(fake.tokenized) == [" A", " B"]  # asked once
-        assert [(call.kind, call.outcome, call.tokens) for call in calls] == [("choose", "ok", TOKENS)] * 2
+async def test_a_chat_with_an_unknown_model_is_the_callers_mistake(fake: FakeEngine, engine: Engine) -> None:
+    fake.chat = fails(404)
+    error = await refused(chat_bytes(engine, {"messages": MESSAGES, "model": "other"}), InvalidRequest)
+    assert error.errors[0]["field"] == "model"
 
-    run(test)
+
+async def test_choose_asks_for_exactly_the_letters(fake: FakeEngine, engine: Engine, calls: Calls) -> None:
+    fake.chat = answers(first_token(token_id_5=-0.1, token_id_8=-2.0, token_id_7=-1.0))
+    for _attempt in range(2):
+        assert await engine.choose(MESSAGES, [" A", " B"], tenant="acme", priority=1) == [-1.0, -2.0]
+    body = fake.bodies[0]
+    assert body["logprob_token_ids"] == [7, 8]
+    assert (body["max_tokens"], body["continue_final_message"], body["add_generation_prompt"]) == (1, True, False)
+    assert body["priority"] == 1
+    assert sorted(fake.tokenized) == [" A", " B"]  # asked once
+    assert [(call.kind, call.outcome, call.tokens) for call in calls] == [("choose", "ok", TOKENS)] * 2
 
 
 @pytest.mark.parametrize("ids", [None, {" A": [1, 7], " B": [1, 8]}, {" A": [7], " B": [7]}, {" A": [], " B": []}])
-def test_choose_falls_back_to_the_likeliest_tokens(ids: dict[str, list[int]] | None) -> None:
-    async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
-        fake.ids = ids
-        listed = [{"token": "A", "logprob": -1.0}, {"token": " B", "logprob": -2.0}, {"token": " A", "logprob": -3.0}]
-        fake.chat = answers({"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}]})
-        assert await engine.choose(MESSAGES, [" A", " B"], tenant="acme") == [-3.0, -2.0]
-        assert fake.bodies[0]["top_logprobs"] == 20
-        assert "logprob_token_ids" not in fake.bodies[0]
-        listed[:] = [{"token": "A", "logprob": -1.0}, {"token": "x", "logprob": -9.0}]
-        fake.chat = answers({"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}]})
-        assert await engine.choose(MESSAGES, [" A", " B"], tenant="acme") == [-1.0, -9.0]
-
-    run(test)
-
-
-def test_choose_notices_an_engine_that_ignores_token_ids() -> None:
-    async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
-        async def only_top(_: web.Request) -> web.StreamResponse:
-            top = fake.bodies[-1].get("top_logprobs", 0)
-            listed = [{"token": " B", "logprob": -0.5}, {"token": " A", "logprob": -1.5}][: max(top, 1)]
-            return web.json_response({"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}]})
-
-        fake.chat = only_top
-        for _attempt in range(2):
-            assert await engine.choose(MESSAGES, [" A", " B"], tenant="acme") == [-1.5, -0.5]
-        assert ["logprob_token_ids" in body for body in fake.bodies] == [True, False, False]
-
-    run(test)
+async def test_choose_falls_back_to_the_likeliest_tokens(
+    fake: FakeEngine, engine: Engine, ids: dict[str, list[int]] | None
+) -> None:
+    fake.ids = ids
+    listed = [{"token": "A", "logprob": -1.0}, {"token": " B", "logprob": -2.0}, {"token": " A", "logprob": -3.0}]
+    fake.chat = answers({"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}]})
+    assert await engine.choose(MESSAGES, [" A", " B"], tenant="acme") == [-3.0, -2.0]
+    assert fake.bodies[0]["top_logprobs"] == 20
+    assert "logprob_token_ids" not in fake.bodies[0]
+    listed[:] = [{"token": "A", "logprob": -1.0}, {"token": "x", "logprob": -9.0}]
+    fake.chat = answers({"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}]})
+    assert await engine.choose(MESSAGES, [" A", " B"], tenant="acme") == [-1.0, -9.0]
 
 
-def test_a_failing_tokenizer_is_an_outage() -> None:
-    async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
-        fake.ids, fake.tokenizer_status = None, 500
-        await refused(engine.choose(MESSAGES, [" A", " B"], tenant="acme"), EngineUnavailable)
+async def test_choose_notices_an_engine_that_ignores_token_ids(fake: FakeEngine, engine: Engine) -> None:
+    async def only_top(_: web.Request) -> web.StreamResponse:
+        top = fake.bodies[-1].get("top_logprobs", 0)
+        listed = [{"token": " B", "logprob": -0.5}, {"token": " A", "logprob": -1.5}][: max(top, 1)]
+        return web.json_response({"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}]})
 
-    run(test)
-
-
-def test_many_who_start_at_once_ask_for_each_letter_once() -> None:
-    async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
-        async def choose() -> list[float]:
-            return await engine.choose(MESSAGES, [" A", " B"], tenant="acme")
-
-        fake.chat = answers(first_token(token_id_7=-0.5, token_id_8=-1.5))
-        leaver, *others = [asyncio.create_task(choose()) for _ in range(40)]
-        await asyncio.sleep(0)
-        leaver.cancel()  # the first who asked: the others are not left without an answer
-        assert await asyncio.gather(*others) == [[-0.5, -1.5]] * 39
-        assert sorted(fake.tokenized) == [" A", " B"]
-
-    run(test)
+    fake.chat = only_top
+    for _attempt in range(2):
+        assert await engine.choose(MESSAGES, [" A", " B"], tenant="acme") == [-1.5, -0.5]
+    assert ["logprob_token_ids" in body for body in fake.bodies] == [True, False, False]
 
 
-def test_embeddings_come_in_the_order_of_the_texts() -> None:
-    async def test(fake: FakeEngine, engine: Engine, calls: list[EngineCall]) -> None:
-        await refused(engine.embed(["x"]), EngineUnavailable)
-        fake.chat = answers({"data": [{"index": 1, "embedding": [2, 3.5]}, {"index": 0, "embedding": [0, 1]}]})
-        settings = EngineSettings(url=engine._base, embeddings_url=engine._base + "/", embeddings_model="e")
-        async with Engine.open(settings, calls.append) as embedding:
-            assert await embedding.embed(["x", "y"]) == [[0.0, 1.0], [2.0, 3.5]]
-            await refused(embedding.embed(["x"]), EngineError)
-            fake.chat = answers({"data": [{"embedding": None}]})
-            await refused(embedding.embed(["x"]), EngineError)
-        fake.chat = answers({"data": [{"index": 0, "embedding": [1]}]})
-        async with Engine.open(EngineSettings(embeddings_url=engine._base)) as alone:
-            assert await alone.embed(["x"]) == [[1.0]]  # without a language model
-        assert fake.bodies[0] == {"input": ["x", "y"], "model": "e"}
-        assert calls[0].kind == "embed"
-
-    run(test)
+async def test_a_failing_tokenizer_is_an_outage(fake: FakeEngine, engine: Engine) -> None:
+    fake.ids, fake.tokenizer_status = None, 500
+    await refused(engine.choose(MESSAGES, [" A", " B"], tenant="acme"), EngineUnavailable)
 
 
-def test_an_embeddings_server_that_lacks_its_model_says_nothing_of_the_engines() -> None:
-    async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
-        fake.chat = answers(first_token(token_id_7=-0.5, token_id_8=-1.5))
-        async with Engine.open(EngineSettings(url=engine._base, embeddings_url=engine._base)) as both:
-            await both.choose(MESSAGES, [" A", " B"], tenant="acme")
-            chat, fake.chat = fake.chat, fails(404)
-            await refused(both.embed(["x"]), EngineUnavailable)
-            fake.chat = chat
-            await both.choose(MESSAGES, [" A", " B"], tenant="acme")
-        assert sorted(fake.tokenized) == [" A", " B"]  # once
+async def test_many_who_start_at_once_ask_for_each_letter_once(fake: FakeEngine, engine: Engine) -> None:
+    async def choose() -> list[float]:
+        return await engine.choose(MESSAGES, [" A", " B"], tenant="acme")
 
-    run(test)
+    fake.chat = answers(first_token(token_id_7=-0.5, token_id_8=-1.5))
+    leaver, *others = [asyncio.create_task(choose()) for _ in range(40)]
+    await asyncio.sleep(0)
+    leaver.cancel()  # the first who asked: the others are not left without an answer
+    assert await asyncio.gather(*others) == [[-0.5, -1.5]] * 39
+    assert sorted(fake.tokenized) == [" A", " B"]
 
 
-def test_models_and_model() -> None:
-    async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
-        assert await engine.models() == fake.models["data"]
-        assert await engine.model() == "tiny"
-        fake.models = {"data": []}
-        assert await engine.model() == "tiny"  # kept
-        fake.chat = fails(404)
-        await refused(engine.complete(MESSAGES, **SAMPLING), EngineUnavailable)
-        await refused(engine.model(), EngineUnavailable)  # asked anew after a 404
-        fake.models = {"data": [{}]}
-        await refused(engine.models(), EngineError)
-        fake.models = web.Response(status=401)
-        await refused(engine.models(), EngineUnavailable)
-
-    run(test)
-
-
-def test_ready_asks_the_engine() -> None:
-    async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
-        await engine.ready()
-        fake.health = 503
-        await refused(engine.ready(), EngineUnavailable)
-        fake.health = 404  # no health route: the list of models tells
-        await engine.ready()
-        fake.models = web.Response(status=500)
-        await refused(engine.ready(), EngineUnavailable)
-
-    run(test)
+async def test_embeddings_come_in_the_order_of_the_texts(fake: FakeEngine, engine: Engine, calls: Calls) -> None:
+    await refused(engine.embed(["x"]), EngineUnavailable)
+    fake.chat = answers({"data": [{"index": 1, "embedding": [2, 3.5]}, {"index": 0, "embedding": [0, 1]}]})
+    settings = EngineSettings(url=fake.url, embeddings_url=fake.url + "/", embeddings_model="e")
+    async with Engine.open(settings, calls.append) as embedding:
+        assert await embedding.embed(["x", "y"]) == [[0.0, 1.0], [2.0, 3.5]]
+        await refused(embedding.embed(["x"]), EngineError)
+        fake.chat = answers({"data": [{"embedding": None}]})
+        await refused(embedding.embed(["x"]), EngineError)
+    fake.chat = answers({"data": [{"index": 0, "embedding": [1]}]})
+    async with Engine.open(EngineSettings(embeddings_url=fake.url)) as alone:
+        assert await alone.embed(["x"]) == [[1.0]]  # without a language model
+    assert fake.bodies[0] == {"input": ["x", "y"], "model": "e"}
+    assert calls[0].kind == "embed"
 
 
-def test_without_an_engine_only_models_and_ready_answer() -> None:
-    async def test(_: FakeEngine, engine: Engine, calls: list[EngineCall]) -> None:
-        await engine.ready()
-        (model,) = await engine.models()
-        assert (model["id"], model["object"], model["owned_by"]) == ("profile", "model", "alignx")
-        for call in (
-            engine.model(),
-            engine.complete(MESSAGES, **SAMPLING),
-            anext(engine.stream(MESSAGES, **SAMPLING)),
-            engine.choose(MESSAGES, [" A"], tenant="acme"),
-            chat_bytes(engine, {"messages": MESSAGES, "model": "x"}),
-        ):
-            assert (await refused(call, NoEngine)).detail == NO_ENGINE
-        assert (engine.enabled, calls) == (False, [])
+@with_settings(embeddings_url=FAKE)
+async def test_an_embeddings_server_that_lacks_its_model_says_nothing_of_the_engines(
+    fake: FakeEngine, engine: Engine
+) -> None:
+    fake.chat = answers(first_token(token_id_7=-0.5, token_id_8=-1.5))
+    await engine.choose(MESSAGES, [" A", " B"], tenant="acme")
+    chat, fake.chat = fake.chat, fails(404)
+    await refused(engine.embed(["x"]), EngineUnavailable)
+    fake.chat = chat
+    await engine.choose(MESSAGES, [" A", " B"], tenant="acme")
+    assert sorted(fake.tokenized) == [" A", " B"]  # once
 
-    run(test, url="profile")
+
+async def test_models_and_model(fake: FakeEngine, engine: Engine) -> None:
+    assert await engine.models() == fake.models["data"]
+    assert await engine.model() == "tiny"
+    fake.models = {"data": []}
+    assert await engine.model() == "tiny"  # kept
+    fake.chat = fails(404)
+    await refused(engine.complete(MESSAGES, **SAMPLING), EngineUnavailable)
+    await refused(engine.model(), EngineUnavailable)  # asked anew after a 404
+    fake.models = {"data": [{}]}
+    await refused(engine.models(), EngineError)
+    fake.models = web.Response(status=401)
+    await refused(engine.models(), EngineUnavailable)
+
+
+async def test_ready_asks_the_engine(fake: FakeEngine, engine: Engine) -> None:
+    await engine.ready()
+    fake.health = 503
+    await refused(engine.ready(), EngineUnavailable)
+    fake.health = 404  # no health route: the list of models tells
+    await engine.ready()
+    fake.models = web.Response(status=500)
+    await refused(engine.ready(), EngineUnavailable)
+
+
+@with_settings(url="profile")
+async def test_without_an_engine_only_models_and_ready_answer(engine: Engine, calls: Calls) -> None:
+    await engine.ready()
+    (model,) = await engine.models()
+    assert (model["id"], model["object"], model["owned_by"]) == ("profile", "model", "alignx")
+    for call in (
+        engine.model(),
+        engine.complete(MESSAGES, **SAMPLING),
+        anext(engine.stream(MESSAGES, **SAMPLING)),
+        engine.choose(MESSAGES, [" A"], tenant="acme"),
+        chat_bytes(engine, {"messages": MESSAGES, "model": "x"}),
+    ):
+        assert (await refused(call, NoEngine)).detail == NO_ENGINE
+    assert (engine.enabled, calls) == (False, [])

@@ -25,7 +25,7 @@ class LetterFake:
     def __init__(self, prefer: Prefer) -> None:
         self.prefer = prefer
         self.orders: list[list[str]] = []
-        self.asked: list[tuple[Sequence[str], str, int]] = []
+        self.calls: list[tuple[Sequence[str], str, int]] = []
 
     async def choose(
         self, messages: Sequence[ChatMessage], letters: Sequence[str], *, tenant: str, priority: int = 0
@@ -33,7 +33,7 @@ class LetterFake:
         shown = re.findall(r'<item letter="[A-Z]">\n(.*?)\n</item>', messages[1]["content"])
         assert len(shown) == len(letters)
         self.orders.append(shown)
-        self.asked.append((letters, tenant, priority))
+        self.calls.append((letters, tenant, priority))
         return list(self.prefer(shown))
 
 
@@ -99,7 +99,8 @@ def test_every_item_visits_another_place_in_each_order(count: int, orders: int) 
     assert all(len(visited) == len(engine.orders) for visited in places.values())
 
 
-def test_the_engine_hears_the_letters_the_tenant_and_the_priority_of_all_orders_at_once() -> None:
+@pytest.mark.anyio
+async def test_the_engine_hears_the_letters_the_tenant_and_the_priority_of_all_orders_at_once() -> None:
     together = asyncio.Barrier(3)
 
     class Patient(LetterFake):
@@ -110,13 +111,9 @@ def test_the_engine_hears_the_letters_the_tenant_and_the_priority_of_all_orders_
             return await super().choose(messages, letters, tenant=tenant, priority=priority)
 
     engine = Patient(always_first)
-
-    async def main() -> None:
-        async with asyncio.timeout(5):
-            await judge(engine, "q", names(3), None, tenant="acme", orders=3, priority=7)
-
-    asyncio.run(main())
-    assert engine.asked == [(LETTERS[:3], "acme", 7)] * 3
+    async with asyncio.timeout(5):
+        await judge(engine, "q", names(3), None, tenant="acme", orders=3, priority=7)
+    assert engine.calls == [(LETTERS[:3], "acme", 7)] * 3
 
 
 def test_what_the_engine_raises_goes_through() -> None:
@@ -134,9 +131,9 @@ LOGITS = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, 
 
 @given(LOGITS)
 def test_softmax_is_a_distribution_for_any_finite_logits(logits: list[float]) -> None:
-    found = softmax(logits)
-    assert sum(found) == pytest.approx(1)
-    assert found[logits.index(max(logits))] == max(found)
+    probabilities = softmax(logits)
+    assert sum(probabilities) == pytest.approx(1)
+    assert probabilities[logits.index(max(logits))] == max(probabilities)
 
 
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=26), st.floats(-1000, 1000))

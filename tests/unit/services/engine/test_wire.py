@@ -6,24 +6,26 @@ import orjson
 import pytest
 from aiohttp import web
 
-from services.engine.limits import Engine, EngineCall
+from services.engine.limits import Engine
 from services.errors import AlignXError, ContextExceeded, EngineError, EngineRejected, EngineUnavailable
 from tests.unit.services.engine.fake_engine import (
     MESSAGES,
     SAMPLING,
     Answer,
+    Calls,
     FakeEngine,
     answers,
     delta,
     fails,
     first_token,
     refused,
-    run,
     sse,
 )
 
+pytestmark = pytest.mark.anyio
 
-def test_events_split_over_packets_are_joined() -> None:
+
+async def test_events_split_over_packets_are_joined(fake: FakeEngine, engine: Engine) -> None:
     async def in_bytes(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -32,24 +34,18 @@ def test_events_split_over_packets_are_joined() -> None:
             await response.write(wire[i : i + 1])
         return response
 
-    async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
-        fake.chat = in_bytes
-        assert (await engine.complete(MESSAGES, **SAMPLING)).text == "né"
-
-    run(test)
+    fake.chat = in_bytes
+    assert (await engine.complete(MESSAGES, **SAMPLING)).text == "né"
 
 
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
-def test_reasoning_reported_apart_is_put_back_in_tags(name: str) -> None:
-    async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
-        fake.chat = sse(delta(**{name: "a"}), delta(**{name: "b"}), delta("stop", content="c"))
-        assert (await engine.complete(MESSAGES, **SAMPLING)).text == "<think>ab</think>c"
-        fake.chat = sse(delta("stop", **{name: "a"}))
-        assert (await engine.complete(MESSAGES, **SAMPLING)).text == "<think>a</think>"
-        fake.chat = sse(delta("length", **{name: "a"}))
-        assert (await engine.complete(MESSAGES, **SAMPLING)).text == "<think>a"
-
-    run(test)
+async def test_reasoning_reported_apart_is_put_back_in_tags(fake: FakeEngine, engine: Engine, name: str) -> None:
+    fake.chat = sse(delta(**{name: "a"}), delta(**{name: "b"}), delta("stop", content="c"))
+    assert (await engine.complete(MESSAGES, **SAMPLING)).text == "<think>ab</think>c"
+    fake.chat = sse(delta("stop", **{name: "a"}))
+    assert (await engine.complete(MESSAGES, **SAMPLING)).text == "<think>a</think>"
+    fake.chat = sse(delta("length", **{name: "a"}))
+    assert (await engine.complete(MESSAGES, **SAMPLING)).text == "<think>a"
 
 
 @pytest.mark.parametrize(
@@ -76,14 +72,13 @@ def test_reasoning_reported_apart_is_put_back_in_tags(name: str) -> None:
         (fails(503), EngineUnavailable),
     ],
 )
-def test_faults_are_sorted_by_who_can_mend_them(answer: Answer, kind: type[AlignXError]) -> None:
-    async def test(fake: FakeEngine, engine: Engine, calls: list[EngineCall]) -> None:
-        fake.chat = answer
-        await refused(engine.complete(MESSAGES, **SAMPLING), kind)
-        outcome = {EngineUnavailable: "unavailable", EngineRejected: "rejected", EngineError: "error"}
-        assert [call.outcome for call in calls] == [outcome[kind]]
-
-    run(test)
+async def test_faults_are_sorted_by_who_can_mend_them(
+    fake: FakeEngine, engine: Engine, calls: Calls, answer: Answer, kind: type[AlignXError]
+) -> None:
+    fake.chat = answer
+    await refused(engine.complete(MESSAGES, **SAMPLING), kind)
+    outcome = {EngineUnavailable: "unavailable", EngineRejected: "rejected", EngineError: "error"}
+    assert [call.outcome for call in calls] == [outcome[kind]]
 
 
 @pytest.mark.parametrize(
@@ -97,34 +92,30 @@ def test_faults_are_sorted_by_who_can_mend_them(answer: Answer, kind: type[Align
     ],
     ids=["no [DONE]", "broken off behind its end", "blank data and pings", "blank data, no [DONE]", "parts"],
 )
-def test_an_answer_with_a_finish_reason_is_whole(answer: Answer) -> None:
-    async def test(fake: FakeEngine, engine: Engine, calls: list[EngineCall]) -> None:
-        fake.chat = answer
-        completion = await engine.complete(MESSAGES, **SAMPLING)
-        assert (completion.text, completion.finish_reason) == ("a", "stop")
-        async with engine.chat({"messages": MESSAGES, "stream": True}, tenant="acme") as started:
-            raw = b"".join([chunk async for chunk in started.chunks])
-        assert raw.count(b"data: [DONE]\n\n") == 1
-        assert raw.endswith(b"data: [DONE]\n\n")
-        assert [call.outcome for call in calls] == ["ok", "ok"]
+async def test_an_answer_with_a_finish_reason_is_whole(
+    fake: FakeEngine, engine: Engine, calls: Calls, answer: Answer
+) -> None:
+    fake.chat = answer
+    completion = await engine.complete(MESSAGES, **SAMPLING)
+    assert (completion.text, completion.finish_reason) == ("a", "stop")
+    async with engine.chat({"messages": MESSAGES, "stream": True}, tenant="acme") as started:
+        raw = b"".join([chunk async for chunk in started.chunks])
+    assert raw.count(b"data: [DONE]\n\n") == 1
+    assert raw.endswith(b"data: [DONE]\n\n")
+    assert [call.outcome for call in calls] == ["ok", "ok"]
 
-    run(test)
 
-
-def test_a_refusal_says_what_it_means() -> None:
-    async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
-        fake.chat = fails(400, "This model's maximum context length is 8 tokens: a canary")
-        error = await refused(engine.complete(MESSAGES, **SAMPLING), ContextExceeded)
-        assert "context window" in error.detail
-        words = {"type": "invalid_request_error", "param": "top_k", "code": "a canary in words", "message": "a canary"}
-        fake.chat = answers({"error": words}, 400)
-        error = await refused(engine.complete(MESSAGES, **SAMPLING), EngineRejected)
-        assert error.detail == "The engine refused this input (status 400, invalid_request_error, top_k)"
-        fake.chat = fails(503, **{"Retry-After": "7"})
-        error = await refused(engine.complete(MESSAGES, **SAMPLING), EngineUnavailable)
-        assert ("overloaded" in error.detail, error.retry_after) == (True, 7.0)
-
-    run(test)
+async def test_a_refusal_says_what_it_means(fake: FakeEngine, engine: Engine) -> None:
+    fake.chat = fails(400, "This model's maximum context length is 8 tokens: a canary")
+    error = await refused(engine.complete(MESSAGES, **SAMPLING), ContextExceeded)
+    assert "context window" in error.detail
+    words = {"type": "invalid_request_error", "param": "top_k", "code": "a canary in words", "message": "a canary"}
+    fake.chat = answers({"error": words}, 400)
+    error = await refused(engine.complete(MESSAGES, **SAMPLING), EngineRejected)
+    assert error.detail == "The engine refused this input (status 400, invalid_request_error, top_k)"
+    fake.chat = fails(503, **{"Retry-After": "7"})
+    error = await refused(engine.complete(MESSAGES, **SAMPLING), EngineUnavailable)
+    assert ("overloaded" in error.detail, error.retry_after) == (True, 7.0)
 
 
 @pytest.mark.parametrize(
@@ -136,24 +127,18 @@ def test_a_refusal_says_what_it_means() -> None:
         answers(b""),
     ],
 )
-def test_a_chat_that_breaks_off_says_so(answer: Answer) -> None:
-    async def test(fake: FakeEngine, engine: Engine, calls: list[EngineCall]) -> None:
-        fake.chat = answer
-        async with engine.chat({"messages": MESSAGES, "stream": True}, tenant="acme") as started:
-            with pytest.raises(EngineUnavailable):
-                async for _ in started.chunks:
-                    pass
-        assert [call.outcome for call in calls] == ["unavailable"]
-
-    run(test)
+async def test_a_chat_that_breaks_off_says_so(fake: FakeEngine, engine: Engine, calls: Calls, answer: Answer) -> None:
+    fake.chat = answer
+    async with engine.chat({"messages": MESSAGES, "stream": True}, tenant="acme") as started:
+        with pytest.raises(EngineUnavailable):
+            async for _ in started.chunks:
+                pass
+    assert [call.outcome for call in calls] == ["unavailable"]
 
 
 @pytest.mark.parametrize(
     "body", [b"nonsense", [], {}, {"choices": []}, first_token(), {"choices": [{"logprobs": None}]}]
 )
-def test_choose_refuses_an_answer_it_cannot_read(body: Any) -> None:
-    async def test(fake: FakeEngine, engine: Engine, _: list[EngineCall]) -> None:
-        fake.chat = answers(body)
-        await refused(engine.choose(MESSAGES, [" A", " B"], tenant="acme"), EngineError)
-
-    run(test)
+async def test_choose_refuses_an_answer_it_cannot_read(fake: FakeEngine, engine: Engine, body: Any) -> None:
+    fake.chat = answers(body)
+    await refused(engine.choose(MESSAGES, [" A", " B"], tenant="acme"), EngineError)

@@ -1,7 +1,6 @@
 """The response service for a test: real uvicorn and Redis, and an engine made by hand.
 
-`serve(engine={…}, response={…})` starts it with these settings in a thread of its own, so that the
-tests are plain functions with a plain HTTP client.
+It runs in a thread of its own, so that the tests are plain functions with a plain HTTP client.
 """
 
 import asyncio
@@ -30,6 +29,7 @@ from services.server.app import TENANT_HEADER, TOKEN_HEADER, create_server
 from services.settings import EngineSettings, LogSettings, RedisSettings, ResponseSettings, ServerSettings, Settings
 from services.storage.connection import open_redis
 from services.storage.users import Store
+from tests.unit.running_server import running_server
 
 INTERNAL_TOKEN = "internal-token-of-the-tests"
 NOBODY = "http://127.0.0.1:9/v1"
@@ -144,8 +144,8 @@ class FakeEngine:
         texts: list[str] = (await request.json())["input"]
         self.embedded.append(texts)
         await asyncio.sleep(self.embed_pause)
-        found = [{"index": place, "embedding": self.embed(text)} for place, text in enumerate(texts)]
-        return web.json_response({"data": found}, status=self.embed_status)
+        vectors = [{"index": index, "embedding": self.embed(text)} for index, text in enumerate(texts)]
+        return web.json_response({"data": vectors}, status=self.embed_status)
 
     async def on_models(self, _: web.Request) -> web.StreamResponse:
         return web.json_response({"object": "list", "data": [{"id": "tiny", "object": "model"}]})
@@ -222,29 +222,21 @@ class Service:
 async def running_service(redis_url: str, changes: dict[str, dict[str, Any]]) -> AsyncIterator[Service]:
     engine = FakeEngine()
     async with engine.serving() as engine_url:
-        told = {name: engine_url if value == HERE else value for name, value in changes.get("engine", {}).items()}
+        fields = {name: engine_url if value == HERE else value for name, value in changes.get("engine", {}).items()}
         settings = Settings(
             internal_token=INTERNAL_TOKEN,
             redis=RedisSettings(url=redis_url),
-            engine=EngineSettings(**{"url": engine_url, **told}),
+            engine=EngineSettings(**{"url": engine_url, **fields}),
             response=ResponseSettings(**changes.get("response", {})),
             server=ServerSettings(port=0, shutdown_s=1),
             log=LogSettings(access=False),
         )
         server = create_server(create_response_app(settings), settings, port=0)
-        task = asyncio.create_task(server.serve())
-        while not server.started:
-            if task.done():
-                task.result()
-            await asyncio.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        async with open_redis(settings.redis) as redis:
+        async with running_server(server) as url, open_redis(settings.redis) as redis:
             queue = Queue(redis, settings.queue, settings.summary)
             store = Store(redis, settings.queue.shards)
             ingest = Ingest(store, queue, settings.limits, IngestMetrics(CollectorRegistry()))
-            yield Service(asyncio.get_running_loop(), f"http://127.0.0.1:{port}", engine, ingest)
-        server.should_exit = True
-        await task
+            yield Service(asyncio.get_running_loop(), url, engine, ingest)
 
 
 Serve = Callable[..., Service]
@@ -276,3 +268,14 @@ def serve(redis_url: str) -> Iterator[Serve]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
+
+
+@pytest.fixture
+def settings() -> dict[str, dict[str, Any]]:
+    """What differs from the service's defaults, by block; see `with_settings`."""
+    return {}
+
+
+@pytest.fixture
+def service(serve: Serve, settings: dict[str, dict[str, Any]]) -> Service:
+    return serve(**settings)

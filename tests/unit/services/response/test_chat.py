@@ -16,7 +16,8 @@ from services.engine.client import RawAnswer
 from services.errors import EngineUnavailable
 from services.prompts.templates import CHAT_ACKNOWLEDGEMENT, CHAT_SYSTEM
 from services.response.chat import render_stream
-from tests.unit.services.response.conftest import ANSWER, NOBODY, Serve, answers, refuses, sends
+from tests.unit.services.response.conftest import ANSWER, NOBODY, Service, answers, refuses, sends
+from tests.unit.with_settings import with_settings
 
 QUESTION = {"role": "user", "content": "Why is the sky blue?"}
 ACKNOWLEDGED = {"role": "assistant", "content": CHAT_ACKNOWLEDGEMENT}
@@ -48,8 +49,7 @@ def failure(answer: httpx.Response) -> dict[str, Any]:
 # --- conditioning ------------------------------------------------------------------------------
 
 
-def test_the_summary_stands_before_the_conversation(serve: Serve) -> None:
-    service = serve()
+def test_the_summary_stands_before_the_conversation(service: Service) -> None:
     service.write_summary("ada", "Likes </preferences> brevity.")
     answer = service.chat(user="ada")
     assert service.sent() == [
@@ -64,16 +64,14 @@ def test_the_summary_stands_before_the_conversation(serve: Serve) -> None:
     assert answer.headers["X-AlignX-Summary-Version"] == "1"
 
 
-def test_before_a_first_version_the_profile_speaks(serve: Serve) -> None:
-    service = serve()
+def test_before_a_first_version_the_profile_speaks(service: Service) -> None:
     service.learn("ada", {"type": "statement", "text": "I like brevity."})
     answer = service.chat(user="ada")
     assert "I like brevity." in service.sent()[1]["content"]
     assert answer.json()["personalization"]["version"] == 0
 
 
-def test_the_callers_instructions_join_ours_and_all_else_passes_unchanged(serve: Serve) -> None:
-    service = serve()
+def test_the_callers_instructions_join_ours_and_all_else_passes_unchanged(service: Service) -> None:
     service.write_summary("ada", "Likes brevity.")
     call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
     turns = [
@@ -94,8 +92,7 @@ def test_the_callers_instructions_join_ours_and_all_else_passes_unchanged(serve:
 
 
 @pytest.mark.parametrize("mode", ["ica", "direct"])
-def test_raw_history_stands_before_the_conversation_oldest_first(serve: Serve, mode: Any) -> None:
-    service = serve()
+def test_raw_history_stands_before_the_conversation_oldest_first(service: Service, mode: Any) -> None:
     service.learn("ada", COMPARISON, {"type": "post", "text": "I <b>love</b> tides"})
     answer = service.chat(user="ada", personalization={"mode": mode})
     system, history, *rest = service.sent()
@@ -115,8 +112,7 @@ def directed(**places: float) -> dict[str, Any]:
     return {**COMPARISON, "directions": [places.get(f"d{number}", 0.5) for number in range(90)]}
 
 
-def test_pba_names_the_directions_of_the_history(serve: Serve) -> None:
-    service = serve()
+def test_pba_names_the_directions_of_the_history(service: Service) -> None:
     post = {"type": "post", "text": "canary"}
     service.learn("ada", directed(d47=1, d57=0), post, COMPARISON, directed(d47=1, d16=1, d57=1))
     answer = service.chat(user="ada", personalization={"mode": "pba"})
@@ -132,8 +128,7 @@ def test_pba_names_the_directions_of_the_history(serve: Serve) -> None:
     assert "X-AlignX-Summary-Version" not in answer.headers
 
 
-def test_pba_reads_recent_events_alone(serve: Serve) -> None:
-    service = serve()
+def test_pba_reads_recent_events_alone(service: Service) -> None:
     service.learn("ada", directed(d47=0), *[directed(d57=1)] * 16)
     service.chat(user="ada", personalization={"mode": "pba"})
     assert service.sent()[1]["content"] == "<preferences>\nLikes law\n</preferences>"
@@ -143,15 +138,14 @@ def test_pba_reads_recent_events_alone(serve: Serve) -> None:
     assert answer.json()["personalization"]["history"] == 1
 
 
-def test_pba_has_room_for_directions_whose_texts_have_none(serve: Serve) -> None:
-    service = serve(engine={"context_tokens": 2_048})
+@with_settings(engine={"context_tokens": 2_048})
+def test_pba_has_room_for_directions_whose_texts_have_none(service: Service) -> None:
     service.learn("ada", *[{**directed(d57=1), "chosen": "word " * 2_000}] * 5)
     assert service.chat(user="ada", personalization={"mode": "pba"}).json()["personalization"]["history"] == 5
 
 
 @pytest.mark.parametrize("events", [[COMPARISON], [directed(d47=1), directed(d47=0)], [directed()]])
-def test_pba_without_a_direction_is_a_plain_answer(serve: Serve, events: Any) -> None:
-    service = serve()
+def test_pba_without_a_direction_is_a_plain_answer(service: Service, events: Any) -> None:
     service.learn("ada", *events)
     answer = service.chat(user="ada", personalization={"mode": "pba"})
     assert service.sent() == [QUESTION]
@@ -159,8 +153,7 @@ def test_pba_without_a_direction_is_a_plain_answer(serve: Serve, events: Any) ->
     assert answer.headers["X-AlignX-Mode"] == "none"
 
 
-def test_pba_keeps_to_its_user(serve: Serve) -> None:
-    service = serve()
+def test_pba_keeps_to_its_user(service: Service) -> None:
     service.learn("bob", directed(d57=1))
     service.learn("ada", directed(d57=1), tenant="other")
     service.learn("ada", directed(d47=1))
@@ -168,8 +161,7 @@ def test_pba_keeps_to_its_user(serve: Serve) -> None:
     assert service.sent()[1]["content"] == "<preferences>\nLikes science\n</preferences>"
 
 
-def test_max_history_counts_from_the_latest(serve: Serve) -> None:
-    service = serve()
+def test_max_history_counts_from_the_latest(service: Service) -> None:
     service.learn("ada", *({"type": "post", "text": f"post {i}."} for i in range(20)))
     service.chat(user="ada", personalization={"mode": "direct", "max_history": 2})
     assert service.sent()[1]["content"].count("<wrote>") == 2
@@ -178,8 +170,8 @@ def test_max_history_counts_from_the_latest(serve: Serve) -> None:
     assert service.sent()[1]["content"].count("<wrote>") == 16
 
 
-def test_history_is_cut_to_the_engines_context(serve: Serve) -> None:
-    service = serve(engine={"context_tokens": 2_048})
+@with_settings(engine={"context_tokens": 2_048})
+def test_history_is_cut_to_the_engines_context(service: Service) -> None:
     service.learn("ada", *({"type": "post", "text": f"{i} " + "word " * 100} for i in range(20)))
     answer = service.chat(user="ada", personalization={"mode": "direct"})
     assert 1 <= answer.json()["personalization"]["history"] <= 4
@@ -187,8 +179,7 @@ def test_history_is_cut_to_the_engines_context(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("fields", [{"user": "ada", "personalization": {"mode": "none"}}, {}])
-def test_without_personalization_the_messages_are_the_callers(serve: Serve, fields: Any) -> None:
-    service = serve()
+def test_without_personalization_the_messages_are_the_callers(service: Service, fields: Any) -> None:
     service.write_summary("ada", "Likes brevity.")
     answer = service.chat(**fields)
     assert service.sent() == [QUESTION]
@@ -201,8 +192,7 @@ def test_without_personalization_the_messages_are_the_callers(serve: Serve, fiel
 
 
 @pytest.mark.parametrize("mode", ["summary", "ica", "pba", "direct"])
-def test_a_user_nothing_is_known_of_gets_a_plain_answer(serve: Serve, mode: str) -> None:
-    service = serve()
+def test_a_user_nothing_is_known_of_gets_a_plain_answer(service: Service, mode: str) -> None:
     answer = service.chat(user="new", personalization={"mode": mode})
     assert answer.status_code == 200
     assert service.sent() == [QUESTION]
@@ -211,8 +201,7 @@ def test_a_user_nothing_is_known_of_gets_a_plain_answer(serve: Serve, mode: str)
 
 
 @pytest.mark.parametrize("mode", ["summary", "ica", "direct"])
-def test_nothing_of_other_users_or_tenants_reaches_the_engine(serve: Serve, mode: str) -> None:
-    service = serve()
+def test_nothing_of_other_users_or_tenants_reaches_the_engine(service: Service, mode: str) -> None:
     for tenant, user in (("acme", "bob"), ("acme", "ada2"), ("other", "ada")):
         service.learn(user, {"type": "post", "text": f"canary of {tenant} {user}"}, tenant=tenant)
         service.write_summary(user, "A canary too.", tenant=tenant)
@@ -223,8 +212,7 @@ def test_nothing_of_other_users_or_tenants_reaches_the_engine(serve: Serve, mode
 
 
 @pytest.mark.parametrize("user", ["ada", "Jürgen 東"])
-def test_the_header_names_the_user_where_the_body_does_not(serve: Serve, user: str) -> None:
-    service = serve()
+def test_the_header_names_the_user_where_the_body_does_not(service: Service, user: str) -> None:
     service.write_summary(user, "Likes brevity.")
     body = {"messages": [QUESTION]}
     headers = httpx.Headers([("X-User-Id", user)], encoding="utf-8")
@@ -238,8 +226,8 @@ def test_the_header_names_the_user_where_the_body_does_not(serve: Serve, user: s
 # --- what passes to the engine -----------------------------------------------------------------
 
 
-def test_openais_fields_pass_and_ours_are_added(serve: Serve) -> None:
-    service = serve(response={"max_tokens": 77})
+@with_settings(response={"max_tokens": 77})
+def test_openais_fields_pass_and_ours_are_added(service: Service) -> None:
     fields: dict[str, Any] = {
         "temperature": 0.3,
         "top_p": 0.9,
@@ -263,8 +251,7 @@ def test_openais_fields_pass_and_ours_are_added(serve: Serve) -> None:
         "mm_processor_kwargs", "structured_outputs", "store", "metadata", "user", "personalization", "anything_else",
     ],
 )  # fmt: skip
-def test_fields_that_reach_past_the_caller_stay_here(serve: Serve, name: str) -> None:
-    service = serve()
+def test_fields_that_reach_past_the_caller_stay_here(service: Service, name: str) -> None:
     values: dict[str, Any] = {"user": "ada", "personalization": {"mode": "none"}}
     assert service.chat(**{name: values.get(name, {"a": 1})}).status_code == 200
     assert service.engine.bodies[0].keys() == {"messages", "model", "max_tokens"}
@@ -280,15 +267,14 @@ def test_fields_that_reach_past_the_caller_stay_here(serve: Serve, name: str) ->
         ({"max_completion_tokens": 6, "max_tokens": 5}, {"max_completion_tokens": 6, "max_tokens": 5}),
     ],
 )
-def test_an_answer_always_has_a_limit(serve: Serve, fields: Any, sent: Any) -> None:
-    service = serve()
+def test_an_answer_always_has_a_limit(service: Service, fields: Any, sent: Any) -> None:
     service.chat(**fields)
     body = service.engine.bodies[0]
     assert {name: body[name] for name in body if name.endswith("_tokens")} == sent
 
 
-def test_each_tenant_has_a_cache_of_its_own(serve: Serve) -> None:
-    service = serve(engine={"cache_salt_secret": "a secret"})
+@with_settings(engine={"cache_salt_secret": "a secret"})
+def test_each_tenant_has_a_cache_of_its_own(service: Service) -> None:
     service.chat(cache_salt="forged")
     with service.client("other") as other:
         other.post("/v1/chat/completions", json={"messages": [QUESTION]})
@@ -300,8 +286,7 @@ def test_each_tenant_has_a_cache_of_its_own(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("mode", ["summary", "ica", "pba", "direct"])
-def test_a_mode_without_a_user_is_the_callers_mistake(serve: Serve, mode: str) -> None:
-    service = serve()
+def test_a_mode_without_a_user_is_the_callers_mistake(service: Service, mode: str) -> None:
     answer = service.chat(personalization={"mode": mode})
     assert answer.status_code == 422
     error = failure(answer)
@@ -322,8 +307,7 @@ def test_a_mode_without_a_user_is_the_callers_mistake(serve: Serve, mode: str) -
         ({"messages": [QUESTION], "user": "a", "personalization": {"modes": "ica"}}, "personalization.modes"),
     ],
 )
-def test_a_field_that_is_not_valid_is_named(serve: Serve, body: Any, param: str) -> None:
-    service = serve()
+def test_a_field_that_is_not_valid_is_named(service: Service, body: Any, param: str) -> None:
     service.write_summary("ada", "Likes brevity.")
     answer = service.http.post("/v1/chat/completions", json={"user": "ada", **body})
     assert answer.status_code == 422
@@ -337,26 +321,23 @@ def test_a_field_that_is_not_valid_is_named(serve: Serve, body: Any, param: str)
     [(400, 422, "engine_rejected"), (500, 503, "engine_unavailable"), (429, 503, "engine_unavailable")],
 )
 def test_an_engine_that_refuses_is_told_in_openais_shape(
-    serve: Serve, status: int, ours: int, code: str, stream: bool
+    service: Service, status: int, ours: int, code: str, stream: bool
 ) -> None:
-    service = serve()
     service.engine.chat = refuses(status)
     answer = service.chat(stream=stream)
     assert answer.status_code == ours
     assert failure(answer)["code"] == code
 
 
-def test_a_model_that_nobody_serves_is_the_callers_mistake(serve: Serve) -> None:
-    service = serve()
+def test_a_model_that_nobody_serves_is_the_callers_mistake(service: Service) -> None:
     service.engine.chat = refuses(404)
     answer = service.chat(model="other")
     assert (answer.status_code, failure(answer)["param"]) == (422, "model")
 
 
 @pytest.mark.parametrize("stream", [True, False, None])
-@pytest.mark.parametrize("engine", [{"url": NOBODY}, {"url": NOBODY, "model": "tiny"}])
-def test_while_the_engine_is_away_chat_is_unavailable(serve: Serve, engine: Any, stream: bool | None) -> None:
-    service = serve(engine=engine)
+@pytest.mark.parametrize("settings", [{"engine": {"url": NOBODY}}, {"engine": {"url": NOBODY, "model": "tiny"}}])
+def test_while_the_engine_is_away_chat_is_unavailable(service: Service, stream: bool | None) -> None:
     answer = service.chat(user="ada", stream=stream)
     assert answer.status_code == 503
     assert failure(answer)["type"] == "server_error"
@@ -364,15 +345,15 @@ def test_while_the_engine_is_away_chat_is_unavailable(serve: Serve, engine: Any,
 
 
 @pytest.mark.parametrize("stream", [True, False, None])
-def test_chat_is_nothing_that_a_deployment_without_an_engine_has(serve: Serve, stream: bool | None) -> None:
-    answer = serve(engine={"url": "profile"}).chat(user="ada", stream=stream)
+@with_settings(engine={"url": "profile"})
+def test_chat_is_nothing_that_a_deployment_without_an_engine_has(service: Service, stream: bool | None) -> None:
+    answer = service.chat(user="ada", stream=stream)
     assert (answer.status_code, failure(answer)["code"]) == (501, "no_engine")
     assert "Retry-After" not in answer.headers
 
 
 @pytest.mark.parametrize("body", [b"nonsense", [], b""])
-def test_an_answer_that_cannot_be_read_is_the_engines_fault(serve: Serve, body: Any) -> None:
-    service = serve()
+def test_an_answer_that_cannot_be_read_is_the_engines_fault(service: Service, body: Any) -> None:
     service.engine.chat = answers(body)
     answer = service.chat()
     assert answer.status_code in (502, 503)
@@ -382,8 +363,7 @@ def test_an_answer_that_cannot_be_read_is_the_engines_fault(serve: Serve, body: 
 # --- streams -----------------------------------------------------------------------------------
 
 
-def test_a_stream_passes_with_one_member_added(serve: Serve) -> None:
-    service = serve()
+def test_a_stream_passes_with_one_member_added(service: Service) -> None:
     service.write_summary("ada", "Likes brevity.")
     service.engine.chat = sends(STREAM)
     answer = service.chat(user="ada", stream=True, stream_options={"include_usage": True})
@@ -395,8 +375,7 @@ def test_a_stream_passes_with_one_member_added(serve: Serve) -> None:
     assert service.engine.bodies[0]["stream_options"] == {"include_usage": True}
 
 
-def test_events_are_not_held_back(serve: Serve) -> None:
-    service = serve()
+def test_events_are_not_held_back(service: Service) -> None:
     service.engine.chat = sends(*(STREAM[i : i + 1] for i in range(100)), STREAM[100:])
     with service.http.stream("POST", "/v1/chat/completions", json={"messages": [QUESTION], "stream": True}) as answer:
         pieces = list(answer.iter_raw())
@@ -406,14 +385,13 @@ def test_events_are_not_held_back(serve: Serve) -> None:
 
 
 async def in_chunks(data: bytes, cuts: list[int], error: Exception | None = None) -> AsyncIterator[bytes]:
-    places = [0, *sorted(cuts), len(data)]
-    for start, end in itertools.pairwise(places):
+    for start, end in itertools.pairwise([0, *sorted(cuts), len(data)]):
         yield data[start:end]
     if error:
         raise error
 
 
-def passed(chunks: AsyncIterator[bytes]) -> bytes:
+def rendered(chunks: AsyncIterator[bytes]) -> bytes:
     async def main() -> bytes:
         used = PersonalizationUsed(mode="ica", user="ada", history=3)
         return b"".join([piece async for piece in render_stream(RawAnswer(200, "text/event-stream", chunks), used)])
@@ -436,25 +414,24 @@ STREAMS = st.sampled_from(
 
 @given(STREAMS, st.lists(st.integers(0, len(STREAM)), max_size=8))
 def test_chunks_may_end_anywhere(stream: bytes, cuts: list[int]) -> None:
-    assert passed(in_chunks(stream, cuts)) == stream.replace(b"{", b"{" + ADDED, 1)
+    assert rendered(in_chunks(stream, cuts)) == stream.replace(b"{", b"{" + ADDED, 1)
 
 
 @given(STREAMS, st.integers(0, len(STREAM)), st.lists(st.integers(0, len(STREAM)), max_size=4))
 def test_an_engine_that_breaks_off_leaves_whole_events_and_an_error(stream: bytes, end: int, cuts: list[int]) -> None:
     broken = EngineUnavailable("The engine broke off its answer")
     data = stream[: min(end, stream.index(b"data: [DONE]" if b"data: " in stream else b"data:[DONE]"))]
-    got = passed(in_chunks(data, [min(cut, len(data)) for cut in cuts], broken))
-    start, error = got.rsplit(b"data: ", 1)
+    output = rendered(in_chunks(data, [min(cut, len(data)) for cut in cuts], broken))
+    start, error = output.rsplit(b"data: ", 1)
     assert orjson.loads(error) == broken.openai()
     assert error.endswith(b"\n\n")
     assert stream.replace(b"{", b"{" + ADDED, 1).startswith(start)
     assert not start or start.endswith((b"\n\n", b"\r\n\r\n"))
-    assert b"[DONE]" not in got
+    assert b"[DONE]" not in output
 
 
 @pytest.mark.parametrize("tail", [b"", b'data: {"id": "y", "cho'])
-def test_an_engine_that_dies_in_a_stream_ends_it_with_an_error(serve: Serve, tail: bytes) -> None:
-    service = serve()
+def test_an_engine_that_dies_in_a_stream_ends_it_with_an_error(service: Service, tail: bytes) -> None:
     service.engine.chat = sends(event(0), event(1), tail or event(2), cut=True)
     answer = service.chat(stream=True)
     assert answer.status_code == 200
@@ -469,8 +446,8 @@ def test_an_engine_that_dies_in_a_stream_ends_it_with_an_error(serve: Serve, tai
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_caller_that_leaves_early_ends_the_engines_work(serve: Serve, stream: bool) -> None:
-    service = serve(engine={"concurrency": 1})
+@with_settings(engine={"concurrency": 1})
+def test_a_caller_that_leaves_early_ends_the_engines_work(service: Service, stream: bool) -> None:
     service.engine.chat = service.engine.silent
     body = {"messages": [QUESTION], "stream": stream}
     with service.client("acme") as client, pytest.raises(httpx.ReadTimeout):
@@ -480,8 +457,8 @@ def test_a_caller_that_leaves_early_ends_the_engines_work(serve: Serve, stream: 
     assert service.chat().status_code == 200  # the only slot is free again
 
 
-def test_a_caller_that_leaves_a_stream_ends_the_engines_work(serve: Serve) -> None:
-    service = serve(engine={"concurrency": 1})
+@with_settings(engine={"concurrency": 1})
+def test_a_caller_that_leaves_a_stream_ends_the_engines_work(service: Service) -> None:
     service.engine.chat = service.engine.endless
     body = {"messages": [QUESTION], "stream": True}
     with service.client("acme") as client, client.stream("POST", "/v1/chat/completions", json=body) as answer:

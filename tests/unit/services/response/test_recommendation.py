@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.services.response.conftest import HERE, NOBODY, Serve, Service, items_shown
+from tests.unit.services.response.conftest import HERE, NOBODY, Service, items_shown
+from tests.unit.with_settings import with_settings
 
 SPORT = [{"id": f"s{i}", "title": f"Match report {i}", "category": "sport"} for i in range(3)]
 CULTURE = [{"id": f"c{i}", "title": f"Concert review {i}", "category": "culture"} for i in range(3)]
@@ -21,7 +22,9 @@ CANDIDATES = [
 ]
 
 
-def knows_ada(service: Service) -> Service:
+@pytest.fixture
+def service(service: Service) -> Service:
+    """It knows Ada."""
     service.learn("ada", *CLICKS)
     service.write_summary("ada", "Reads about sport.")
     return service
@@ -44,8 +47,7 @@ def last_first(shown: Sequence[str]) -> list[float]:
     return [value - total for value in odds]
 
 
-def test_candidates_come_in_the_order_of_what_is_known(serve: Serve) -> None:
-    service = knows_ada(serve())
+def test_candidates_come_in_the_order_of_what_is_known(service: Service) -> None:
     answer = service.recommend("ada", CANDIDATES, method="profile")
     items = ranking(answer)
     assert {items[0]["id"], items[1]["id"]} == {"cup", "derby"}
@@ -57,16 +59,14 @@ def test_candidates_come_in_the_order_of_what_is_known(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(("k", "count"), [(1, 1), (3, 3), (4, 4), (1_000, 4)])
-def test_k_cuts_the_ranking(serve: Serve, k: int, count: int) -> None:
-    service = knows_ada(serve())
+def test_k_cuts_the_ranking(service: Service, k: int, count: int) -> None:
     items = ranking(service.recommend("ada", CANDIDATES, k=k))
     assert len(items) == count
     whole = ranking(service.recommend("ada", CANDIDATES))
     assert items == whole[:count]
 
 
-def test_reasons_come_on_request(serve: Serve) -> None:
-    service = knows_ada(serve())
+def test_reasons_come_on_request(service: Service) -> None:
     assert all(item["reason"] is None for item in ranking(service.recommend("ada", CANDIDATES)))
     reasons = {item["id"]: item["reason"] for item in ranking(service.recommend("ada", CANDIDATES, explain=True))}
     assert "sport" in reasons["cup"]
@@ -74,8 +74,8 @@ def test_reasons_come_on_request(serve: Serve) -> None:
     assert all(reasons.values())
 
 
-def test_the_engine_reads_the_best_of_the_profile(serve: Serve) -> None:
-    service = knows_ada(serve(response={"rerank": 2}))
+@with_settings(response={"rerank": 2})
+def test_the_engine_reads_the_best_of_the_profile(service: Service) -> None:
     by_profile = {
         item["index"]: item["score"] for item in ranking(service.recommend("ada", CANDIDATES, method="profile"))
     }
@@ -85,15 +85,14 @@ def test_the_engine_reads_the_best_of_the_profile(serve: Serve) -> None:
     shown = items_shown(service.engine.choices[0])
     assert sorted(shown) == ["Cup final (category: sport)", "Derby lost (category: sport)"]
     mass = by_profile[1] + by_profile[3]
-    found = {item["index"]: item["score"] for item in items}
-    assert found[3] == pytest.approx(0.9 * mass, abs=1e-5)
-    assert found[1] == pytest.approx(0.1 * mass, abs=1e-5)
-    assert (found[0], found[2]) == (by_profile[0], by_profile[2])  # unread: as the profile has them
+    scores = {item["index"]: item["score"] for item in items}
+    assert scores[3] == pytest.approx(0.9 * mass, abs=1e-5)
+    assert scores[1] == pytest.approx(0.1 * mass, abs=1e-5)
+    assert (scores[0], scores[2]) == (by_profile[0], by_profile[2])  # unread: as the profile has them
     assert (answer.json()["method"], answer.json()["version"]) == ("engine", 1)
 
 
-def test_engine_and_profile_are_fused_by_default(serve: Serve) -> None:
-    service = knows_ada(serve())
+def test_engine_and_profile_are_fused_by_default(service: Service) -> None:
     service.engine.prefer = last_first
     assert ranking(service.recommend("ada", CANDIDATES, method="engine"))[0]["id"] == "opera"
     answer = service.recommend("ada", CANDIDATES)
@@ -106,23 +105,22 @@ def test_engine_and_profile_are_fused_by_default(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("count", [27, 1_000])
-def test_no_more_than_26_are_shown_to_the_engine(serve: Serve, count: int) -> None:
-    service = knows_ada(serve())
+def test_no_more_than_26_are_shown_to_the_engine(service: Service, count: int) -> None:
     items = ranking(service.recommend("ada", [f"candidate {i}" for i in range(count)], k=count))
     assert len(items) == count
     assert {len(items_shown(body)) for body in service.engine.choices} == {26}
     assert sum(item["score"] for item in items) == pytest.approx(1, abs=1e-3)
 
 
-def test_one_candidate_needs_no_engine(serve: Serve) -> None:
-    service = knows_ada(serve(engine={"url": NOBODY}))
+@with_settings(engine={"url": NOBODY})
+def test_one_candidate_needs_no_engine(service: Service) -> None:
     answer = service.recommend("ada", ["only"], method="engine")
     assert ranking(answer)[0]["score"] == 1
     assert answer.json()["method"] == "profile"
 
 
-def test_without_an_engine_the_profile_ranks_unless_the_caller_insists(serve: Serve) -> None:
-    service = knows_ada(serve(engine={"url": NOBODY}))
+@with_settings(engine={"url": NOBODY})
+def test_without_an_engine_the_profile_ranks_unless_the_caller_insists(service: Service) -> None:
     answer = service.recommend("ada", CANDIDATES)
     assert answer.json() == service.recommend("ada", CANDIDATES, method="profile").json()
     for method in ("engine", "fused"):
@@ -138,27 +136,27 @@ TEXTS = [
 BREVITY = [{"type": "comparison", "query": f"q{i}", "chosen": TEXTS[0], "rejected": TEXTS[2]} for i in range(6)]
 
 
-def test_an_engine_that_is_away_leaves_the_profiles_ranking_as_it_is(serve: Serve) -> None:
+@with_settings(engine={"url": NOBODY}, response={"rerank": 2})
+def test_an_engine_that_is_away_leaves_the_profiles_ranking_as_it_is(service: Service) -> None:
     """Also where it would have read a few: these are not compared anew among themselves."""
-    service = serve(engine={"url": NOBODY}, response={"rerank": 2})
-    service.learn("ada", *BREVITY)
-    answer = service.recommend("ada", TEXTS)
-    assert answer.json() == service.recommend("ada", TEXTS, method="profile").json()
+    service.learn("bob", *BREVITY)
+    answer = service.recommend("bob", TEXTS)
+    assert answer.json() == service.recommend("bob", TEXTS, method="profile").json()
 
 
-def test_the_profile_is_asked_once(serve: Serve) -> None:
-    service = serve(engine={"embeddings_url": HERE}, response={"embed_keep_s": 0})
-    service.learn("ada", *BREVITY)
-    assert service.recommend("ada", TEXTS).json()["method"] == "fused"
+@with_settings(engine={"embeddings_url": HERE}, response={"embed_keep_s": 0})
+def test_the_profile_is_asked_once(service: Service) -> None:
+    service.learn("bob", *BREVITY)
+    assert service.recommend("bob", TEXTS).json()["method"] == "fused"
     assert len(service.engine.embedded) == 1
 
 
-def test_a_reason_tells_of_meaning(serve: Serve) -> None:
-    service = serve(engine={"url": "profile", "embeddings_url": HERE})
+@with_settings(engine={"url": "profile", "embeddings_url": HERE})
+def test_a_reason_tells_of_meaning(service: Service) -> None:
     service.engine.embed = lambda text: [1.0, 0.0] if "walk" in text or "climb" in text else [0.0, 1.0]
-    service.learn("ada", *[{"type": "purchase", "item": {"title": "A long walk"}}] * 3)
+    service.learn("bob", *[{"type": "purchase", "item": {"title": "A long walk"}}] * 3)
     candidates = [{"title": "Steep climb"}, {"title": "Tram seat"}]
-    reasons = [item["reason"] for item in ranking(service.recommend("ada", candidates, explain=True))]
+    reasons = [item["reason"] for item in ranking(service.recommend("bob", candidates, explain=True))]
     assert reasons == [
         "It is close to what they took before in meaning.",
         "It is far from what they took before in meaning.",
@@ -175,20 +173,19 @@ def test_a_reason_tells_of_meaning(serve: Serve) -> None:
         ({"candidates": ["a"], "items": ["a"]}, "items"),
     ],
 )
-def test_a_field_that_is_not_valid_is_named(serve: Serve, body: Any, field: str) -> None:
-    answer = serve().http.post("/v1/users/ada/recommend", json=body)
+def test_a_field_that_is_not_valid_is_named(service: Service, body: Any, field: str) -> None:
+    answer = service.http.post("/v1/users/ada/recommend", json=body)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == field
 
 
-def test_an_unknown_user_is_unknown(serve: Serve) -> None:
-    answer = knows_ada(serve()).recommend("bob", CANDIDATES)
+def test_an_unknown_user_is_unknown(service: Service) -> None:
+    answer = service.recommend("bob", CANDIDATES)
     assert (answer.status_code, answer.json()["type"]) == (404, "urn:alignx:problem:user_unknown")
 
 
-def test_scores_add_up_whatever_the_candidates_are(serve: Serve) -> None:
-    service = knows_ada(serve(response={"rerank": 3}))
-
+@with_settings(response={"rerank": 3})
+def test_scores_add_up_whatever_the_candidates_are(service: Service) -> None:
     @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(
         st.lists(st.text(max_size=40), min_size=1, max_size=30), st.sampled_from(["engine", "profile", "fused", None])

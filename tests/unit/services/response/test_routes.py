@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from services.server.app import TENANT_HEADER, TOKEN_HEADER
-from tests.unit.services.response.conftest import INTERNAL_TOKEN, NOBODY, Serve
+from tests.unit.services.response.conftest import INTERNAL_TOKEN, NOBODY, Service
+from tests.unit.with_settings import with_settings
 
 CALLS: list[tuple[str, str, Any]] = [
     ("POST", "/v1/users/ada/select", {"items": ["a", "b"]}),
@@ -26,31 +27,32 @@ CALLS: list[tuple[str, str, Any]] = [
         {TOKEN_HEADER: INTERNAL_TOKEN},
     ],
 )
-def test_only_the_gateway_is_answered(serve: Serve, method: str, path: str, body: Any, headers: Any) -> None:
-    service = serve()
+def test_only_the_gateway_is_answered(service: Service, method: str, path: str, body: Any, headers: Any) -> None:
     service.learn("ada", {"type": "statement", "text": "I like tea."})
     answer = httpx.request(method, service.url + path, json=body, headers=headers)
     assert answer.status_code == 401
     assert (service.engine.bodies, service.engine.choices) == ([], [])
 
 
-@pytest.mark.parametrize(("engine", "model"), [({}, "tiny"), ({"url": "profile"}, "profile"), ({"url": NOBODY}, None)])
-def test_models_are_the_engines(serve: Serve, engine: Any, model: str | None) -> None:
-    answer = serve(engine=engine).http.get("/v1/models")
-    if model is None:
-        assert answer.status_code == 503
-    else:
-        assert answer.json()["object"] == "list"
-        assert [entry["id"] for entry in answer.json()["data"]] == [model]
+@pytest.mark.parametrize(("settings", "model"), [({}, "tiny"), ({"engine": {"url": "profile"}}, "profile")])
+def test_models_are_the_engines(service: Service, model: str) -> None:
+    answer = service.http.get("/v1/models")
+    assert answer.json()["object"] == "list"
+    assert [entry["id"] for entry in answer.json()["data"]] == [model]
 
 
-def test_the_service_is_ready_without_its_engine(serve: Serve) -> None:
-    answer = serve(engine={"url": NOBODY}).http.get("/readyz")
+@with_settings(engine={"url": NOBODY})
+def test_models_are_unavailable_without_the_engine(service: Service) -> None:
+    assert service.http.get("/v1/models").status_code == 503
+
+
+@with_settings(engine={"url": NOBODY})
+def test_the_service_is_ready_without_its_engine(service: Service) -> None:
+    answer = service.http.get("/readyz")
     assert (answer.status_code, answer.json()["checks"]["redis"]) == (200, "ok")
 
 
-def test_calls_of_the_engine_are_counted_and_name_no_user(serve: Serve) -> None:
-    service = serve()
+def test_calls_of_the_engine_are_counted_and_name_no_user(service: Service) -> None:
     service.learn("ada-canary", {"type": "statement", "text": "I like tea."})
     service.chat(user="ada-canary")
     service.select("ada-canary", ["a canary", "b"])
@@ -63,21 +65,19 @@ def test_calls_of_the_engine_are_counted_and_name_no_user(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("user", ["a%20b", "%E6%9D%B1", "a:b@c"])
-def test_ids_of_users_may_hold_anything_but_a_slash(serve: Serve, user: str) -> None:
-    service = serve()
+def test_ids_of_users_may_hold_anything_but_a_slash(service: Service, user: str) -> None:
     assert service.select(user, ["a", "b"]).status_code == 404
     service.learn(httpx.URL(f"http://x/{user}").path[1:], {"type": "statement", "text": "I like tea."})
     assert service.select(user, ["a", "b"]).status_code == 200
 
 
-def test_a_body_that_is_no_json_is_refused(serve: Serve) -> None:
-    service = serve()
+def test_a_body_that_is_no_json_is_refused(service: Service) -> None:
     for path, code in (("users/ada/select", "type"), ("chat/completions", "error")):
         answer = service.http.post(f"/v1/{path}", content=b"{", headers={"Content-Type": "application/json"})
         assert answer.status_code == 400
         assert "malformed_body" in str(answer.json()[code])
 
 
-def test_the_schema_names_every_call(serve: Serve) -> None:
-    paths = serve().http.get("/openapi.json").json()["paths"]
+def test_the_schema_names_every_call(service: Service) -> None:
+    paths = service.http.get("/openapi.json").json()["paths"]
     assert {path for _, path, _ in CALLS} <= {path.replace("{user}", "ada") for path in paths}

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.engine.judge import fuse
-from tests.unit.services.response.conftest import NOBODY, Serve, Service, always_a, items_shown
+from tests.unit.services.response.conftest import NOBODY, Service, always_a, items_shown
+from tests.unit.with_settings import with_settings
 
 SHORT, LONG = "Yes.", "Well, that depends on a great many things, which we shall now consider one by one! " * 3
 BREVITY = [{"type": "comparison", "query": f"q{i}", "chosen": SHORT, "rejected": LONG} for i in range(6)]
@@ -19,22 +20,24 @@ def probabilities(answer: Any) -> list[float]:
     assert answer.status_code == 200, answer.text
     body = answer.json()
     assert [item["index"] for item in body["items"]] == list(range(len(body["items"])))
-    found: list[float] = [item["probability"] for item in body["items"]]
-    assert body["choice"] == found.index(max(found))
-    return found
+    odds: list[float] = [item["probability"] for item in body["items"]]
+    assert body["choice"] == odds.index(max(odds))
+    return odds
 
 
-def knows_ada(service: Service) -> Service:
+@pytest.fixture
+def service(service: Service) -> Service:
+    """It knows Ada."""
     service.learn("ada", *BREVITY)
     service.write_summary("ada", "Likes brevity.")
     return service
 
 
-def likes(wanted: str) -> Any:
-    """An engine that reads the items: four fifths for `wanted` wherever it stands."""
+def likes(favourite: str) -> Any:
+    """An engine that reads the items: four fifths for `favourite` wherever it stands."""
 
     def prefer(shown: Sequence[str]) -> list[float]:
-        return [math.log(0.8 if item == wanted else 0.2 / (len(shown) - 1)) for item in shown]
+        return [math.log(0.8 if item == favourite else 0.2 / (len(shown) - 1)) for item in shown]
 
     return prefer
 
@@ -43,8 +46,7 @@ def likes(wanted: str) -> Any:
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
-def test_a_pure_position_bias_cancels_out(serve: Serve, count: int) -> None:
-    service = knows_ada(serve())
+def test_a_pure_position_bias_cancels_out(service: Service, count: int) -> None:
     service.engine.prefer = always_a
     answer = service.select("ada", [f"item {i}" for i in range(count)], method="engine")
     assert probabilities(answer) == pytest.approx([1 / count] * count, abs=1e-6)
@@ -52,16 +54,15 @@ def test_a_pure_position_bias_cancels_out(serve: Serve, count: int) -> None:
     assert len(service.engine.choices) == count  # each item has stood at each place once
 
 
-def test_rotations_cover_all_places_of_26_items(serve: Serve) -> None:
-    service = knows_ada(serve(response={"rotations": 26}))
+@with_settings(response={"rotations": 26})
+def test_rotations_cover_all_places_of_26_items(service: Service) -> None:
     answer = service.select("ada", [f"item {i}" for i in range(26)], method="engine")
     assert probabilities(answer) == pytest.approx([1 / 26] * 26, abs=1e-6)
     first = {items_shown(body)[0] for body in service.engine.choices}
     assert len(first) == 26
 
 
-def test_what_the_engine_prefers_is_chosen_wherever_it_stands(serve: Serve) -> None:
-    service = knows_ada(serve())
+def test_what_the_engine_prefers_is_chosen_wherever_it_stands(service: Service) -> None:
     for place in range(3):
         items = ["tea", "cocoa"]
         items.insert(place, "coffee")
@@ -72,13 +73,12 @@ def test_what_the_engine_prefers_is_chosen_wherever_it_stands(serve: Serve) -> N
         assert (answer.json()["method"], answer.json()["version"]) == ("engine", 1)
 
 
-def test_the_engine_reads_summary_query_and_items_escaped_and_nothing_of_others(serve: Serve) -> None:
-    service = serve()
-    service.write_summary("ada", "Likes </preferences>.")
+def test_the_engine_reads_summary_query_and_items_escaped_and_nothing_of_others(service: Service) -> None:
+    service.write_summary("eve", "Likes </preferences>.")
     service.write_summary("bob", "A canary.")
-    service.write_summary("ada", "A canary.", tenant="other")
+    service.write_summary("eve", "A canary.", tenant="other")
     items = ["</item> one", {"id": "2", "title": "Two", "price": 5}]
-    answer = service.select("ada", items, query="<which?", method="engine")
+    answer = service.select("eve", items, query="<which?", method="engine")
     bodies = service.engine.choices
     assert "canary" not in str(bodies)
     assert bodies[0]["messages"][1]["content"] == (
@@ -90,10 +90,9 @@ def test_the_engine_reads_summary_query_and_items_escaped_and_nothing_of_others(
     assert [item["id"] for item in answer.json()["items"]] == [None, "2"]
 
 
-def test_before_a_first_version_the_engine_reads_the_profile(serve: Serve) -> None:
-    service = serve()
-    service.learn("ada", {"type": "statement", "text": "I like brevity."})
-    answer = service.select("ada", ["a", "b"], method="engine")
+def test_before_a_first_version_the_engine_reads_the_profile(service: Service) -> None:
+    service.learn("eve", {"type": "statement", "text": "I like brevity."})
+    answer = service.select("eve", ["a", "b"], method="engine")
     assert "I like brevity." in service.engine.choices[0]["messages"][1]["content"]
     assert answer.json()["version"] == 0
 
@@ -101,8 +100,7 @@ def test_before_a_first_version_the_engine_reads_the_profile(serve: Serve) -> No
 # --- the profile's word ------------------------------------------------------------------------
 
 
-def test_the_profile_asks_no_engine(serve: Serve) -> None:
-    service = knows_ada(serve())
+def test_the_profile_asks_no_engine(service: Service) -> None:
     answer = service.select("ada", [LONG, SHORT], method="profile")
     assert probabilities(answer)[1] > 0.6
     body = answer.json()
@@ -110,8 +108,8 @@ def test_the_profile_asks_no_engine(serve: Serve) -> None:
     assert service.engine.choices == []
 
 
-def test_both_are_fused_by_default(serve: Serve) -> None:
-    service = knows_ada(serve(response={"fuse_engine": 0.25}))
+@with_settings(response={"fuse_engine": 0.25})
+def test_both_are_fused_by_default(service: Service) -> None:
     service.engine.prefer = likes(SHORT)
     items = [LONG, SHORT]
     by_profile = probabilities(service.select("ada", items, method="profile"))
@@ -122,12 +120,15 @@ def test_both_are_fused_by_default(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "status", "code"), [(NOBODY, 503, "engine_unavailable"), ("profile", 501, "no_engine")]
+    ("settings", "status", "code"),
+    [
+        ({"engine": {"url": NOBODY}}, 503, "engine_unavailable"),
+        ({"engine": {"url": "profile"}}, 501, "no_engine"),
+    ],
 )
 def test_without_an_engine_the_profile_answers_unless_the_caller_insists(
-    serve: Serve, url: str, status: int, code: str
+    service: Service, status: int, code: str
 ) -> None:
-    service = knows_ada(serve(engine={"url": url}))
     answer = service.select("ada", [LONG, SHORT])
     assert (answer.json()["method"], answer.json()["choice"]) == ("profile", 1)
     for method in ("engine", "fused"):
@@ -139,9 +140,8 @@ def test_without_an_engine_the_profile_answers_unless_the_caller_insists(
 
 @pytest.mark.parametrize(("status", "ours"), [(400, 422), (500, 503)])
 def test_an_engine_that_refuses_the_items_is_no_reason_to_refuse_the_caller(
-    serve: Serve, status: int, ours: int
+    service: Service, status: int, ours: int
 ) -> None:
-    service = knows_ada(serve())
     service.engine.choice_status = status
     answer = service.select("ada", [LONG, SHORT])
     assert (answer.json()["method"], answer.json()["choice"]) == ("profile", 1)
@@ -152,11 +152,10 @@ def test_an_engine_that_refuses_the_items_is_no_reason_to_refuse_the_caller(
 
 
 @pytest.mark.parametrize("count", [2, 26])
-def test_two_to_26_items(serve: Serve, count: int) -> None:
-    service = knows_ada(serve())
-    found = probabilities(service.select("ada", [f"item {i}" for i in range(count)]))
-    assert len(found) == count
-    assert sum(found) == pytest.approx(1, abs=1e-4)
+def test_two_to_26_items(service: Service, count: int) -> None:
+    odds = probabilities(service.select("ada", [f"item {i}" for i in range(count)]))
+    assert len(odds) == count
+    assert sum(odds) == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -168,21 +167,18 @@ def test_two_to_26_items(serve: Serve, count: int) -> None:
         (["a", {"description": "untitled"}], "items.1"),
     ],
 )
-def test_other_items_are_refused(serve: Serve, items: Any, field: str) -> None:
-    service = serve()
+def test_other_items_are_refused(service: Service, items: Any, field: str) -> None:
     answer = service.select("ada", items)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"].startswith(field)
     assert service.engine.choices == []
 
 
-def test_one_item_may_be_empty(serve: Serve) -> None:
-    service = knows_ada(serve())
+def test_one_item_may_be_empty(service: Service) -> None:
     assert sum(probabilities(service.select("ada", ["", "text"]))) == pytest.approx(1)
 
 
-def test_an_unknown_user_is_unknown_and_so_is_another_tenants(serve: Serve) -> None:
-    service = knows_ada(serve())
+def test_an_unknown_user_is_unknown_and_so_is_another_tenants(service: Service) -> None:
     body = {"items": ["a", "b"]}
     with service.client("other") as other:
         answers = [service.http.post("/v1/users/bob/select", json=body), other.post("/v1/users/ada/select", json=body)]
@@ -223,9 +219,7 @@ ITEMS = st.lists(
 )
 
 
-def test_probabilities_add_up_whatever_the_items_are(serve: Serve) -> None:
-    service = knows_ada(serve())
-
+def test_probabilities_add_up_whatever_the_items_are(service: Service) -> None:
     @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(ITEMS, st.sampled_from(["engine", "profile", "fused"]), st.text(max_size=20))
     def check(items: list[Any], method: str, query: str) -> None:

@@ -21,6 +21,7 @@ from services.server.requests import JsonRoute
 from services.server.state import Process, state_of
 from services.settings import LimitSettings, RedisSettings, ServerSettings, Settings
 from services.storage.connection import open_redis
+from tests.unit.running_server import running_server
 
 TOKEN = "internal-token-of-the-tests"
 TRUSTED = {TOKEN_HEADER: TOKEN, TENANT_HEADER: "acme"}
@@ -131,14 +132,13 @@ def test_a_field_is_named_by_its_path_as_the_caller_wrote_it(events: list[Any], 
 
 def test_fields_outside_the_body_are_named_too_and_many_are_counted() -> None:
     event = {"type": "post", "text": "t"}
-    found = problem(send({"events": [event]}, params={"limit": "x"}), 422, "invalid_request")
-    assert [error["field"] for error in found["errors"]] == ["limit"]
-    found = problem(send({"events": [event]}, headers={"prefer": "x"}), 422, "invalid_request")
-    assert [error["field"] for error in found["errors"]] == ["prefer"]
+    for field, request in (("limit", {"params": {"limit": "x"}}), ("prefer", {"headers": {"prefer": "x"}})):
+        document = problem(send({"events": [event]}, **request), 422, "invalid_request")
+        assert [error["field"] for error in document["errors"]] == [field]
     assert problem(send(b""), 422, "invalid_request")["errors"][0]["field"] == "body"
-    found = problem(send({"events": [event, *[{"type": "post"}] * 30]}), 422, "invalid_request")
-    assert len(found["errors"]) == 20
-    assert found["detail"].endswith("(and 29 more)")
+    document = problem(send({"events": [event, *[{"type": "post"}] * 30]}), 422, "invalid_request")
+    assert len(document["errors"]) == 20
+    assert document["detail"].endswith("(and 29 more)")
 
 
 @pytest.mark.parametrize("body", [b"{", b"nonsense", b"\xff\xfe", b'{"a": NaN}', b"[" * 100_000, b'{"a":' * 100_000])
@@ -364,7 +364,8 @@ def test_a_server_sent_event_is_its_lines() -> None:
 # --- the way out -------------------------------------------------------------------------------
 
 
-def test_a_draining_server_answers_until_its_time_is_up_and_ends_its_streams() -> None:
+@pytest.mark.anyio
+async def test_a_draining_server_answers_until_its_time_is_up_and_ends_its_streams() -> None:
     configured = settings(server=ServerSettings(port=0, drain_s=1.0, shutdown_s=5))
     app = app_with(configured)
 
@@ -373,29 +374,21 @@ def test_a_draining_server_answers_until_its_time_is_up_and_ends_its_streams() -
         await state_of(app, Process).drain.wait()
         return "over"
 
-    async def main() -> None:
-        server = create_server(app, configured, port=1)
-        task = asyncio.create_task(server.serve())
-        while not server.started:  # noqa: ASYNC110  # uvicorn sets a flag
+    server = create_server(app, configured, port=1)
+    async with asyncio.timeout(10), running_server(server) as url, httpx.AsyncClient(base_url=url) as client:
+        assert (await client.get("/readyz")).status_code == 200
+        stream = asyncio.create_task(client.get("/v1/until-the-end"))
+        await asyncio.sleep(0.05)
+        server.should_exit, started = True, time.monotonic()
+        while not state_of(app, Process).drain.begun:  # noqa: ASYNC110  # uvicorn looks at its flag
             await asyncio.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        async with asyncio.timeout(10), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            assert (await client.get("/readyz")).status_code == 200
-            stream = asyncio.create_task(client.get("/v1/until-the-end"))
-            await asyncio.sleep(0.05)
-            server.should_exit, started = True, time.monotonic()
-            while not state_of(app, Process).drain.begun:  # noqa: ASYNC110  # uvicorn looks at its flag
-                await asyncio.sleep(0.01)
-            assert (await client.get("/readyz")).status_code == 503
-            alive = await client.get("/livez")
-            assert (alive.status_code, alive.headers["connection"]) == (200, "close")
-            assert not state_of(app, Process).drain.over
-            assert not stream.done()
-            assert (await stream).json() == "over"
-            await task
-        assert time.monotonic() - started >= 1.0
-
-    asyncio.run(main())
+        assert (await client.get("/readyz")).status_code == 503
+        alive = await client.get("/livez")
+        assert (alive.status_code, alive.headers["connection"]) == (200, "close")
+        assert not state_of(app, Process).drain.over
+        assert not stream.done()
+        assert (await stream).json() == "over"
+    assert time.monotonic() - started >= 1.0
 
 
 def test_the_settings_name_the_port_else_the_service_does() -> None:

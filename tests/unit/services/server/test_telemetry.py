@@ -109,14 +109,8 @@ def test_a_line_is_an_object_with_its_extra_fields(log: Log) -> None:
     logging.getLogger("alignx.x").warning("%d waiting", 3, extra={"shard": 7, "path": object})
     (line,) = log.lines
     assert line["time"].endswith("+00:00")
-    assert {key: line[key] for key in ("level", "service", "logger", "message", "shard", "path")} == {
-        "level": "WARNING",
-        "service": "test",
-        "logger": "alignx.x",
-        "message": "3 waiting",
-        "shard": 7,
-        "path": "<class 'object'>",
-    }
+    fields = {"level": "WARNING", "service": "test", "logger": "alignx.x", "message": "3 waiting", "shard": 7}
+    assert (fields | {"path": "<class 'object'>"}).items() <= line.items()
     assert "request_id" not in line
 
 
@@ -175,9 +169,9 @@ def test_a_callers_request_id_is_kept_in_answer_log_and_state(log: Log) -> None:
 
 @pytest.mark.parametrize("value", [b"", b"a b", b"x" * 129, "ä".encode(), b"a\nb", b'"'])
 def test_a_request_id_that_is_not_valid_is_replaced(value: bytes) -> None:
-    made = [Server(fine).get(x_request_id=value).headers[b"x-request-id"] for _ in range(2)]
-    assert all(len(one) == 32 and one.isalnum() for one in made)
-    assert made[0] != made[1]
+    first, second = (Server(fine).get(x_request_id=value).headers[b"x-request-id"] for _ in range(2))
+    assert all(len(request_id) == 32 and request_id.isalnum() for request_id in (first, second))
+    assert first != second
 
 
 # --- the access line and the metrics -----------------------------------------------------------
@@ -187,12 +181,8 @@ def test_a_request_is_counted_and_logged_by_its_route_template(log: Log) -> None
     server = Server(fine)
     assert server.get().status == 200
     line = log.lines[-1]
-    assert (line["message"], line["method"], line["route"], line["status"]) == (
-        "request",
-        "GET",
-        "/v1/users/{user}",
-        200,
-    )
+    fields = {"message": "request", "method": "GET", "route": "/v1/users/{user}", "status": 200}
+    assert fields.items() <= line.items()
     assert line["ms"] >= 0
     assert server.count("/v1/users/{user}", 200) == 1
     seconds = {"method": "GET", "route": "/v1/users/{user}"}
@@ -214,7 +204,8 @@ def test_a_route_can_be_named_otherwise() -> None:
     assert server.count("GET!", 200) == 1
 
 
-def test_other_than_http_passes_through() -> None:
+@pytest.mark.anyio
+async def test_other_than_http_passes_through() -> None:
     seen: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -223,7 +214,7 @@ def test_other_than_http_passes_through() -> None:
     async def nothing(*_: Any) -> Any: ...
 
     server = Server(app)
-    asyncio.run(server.app({"type": "lifespan"}, nothing, nothing))
+    await server.app({"type": "lifespan"}, nothing, nothing)
     assert seen == ["lifespan"]
     assert server.count("unmatched", 499) is None
 
@@ -254,20 +245,17 @@ def test_a_crash_in_the_middle_of_an_answer_breaks_it_off(log: Log) -> None:
     assert "canary" not in log.text
 
 
-def test_a_caller_who_leaves_is_counted_as_499(log: Log) -> None:
+@pytest.mark.anyio
+async def test_a_caller_who_leaves_is_counted_as_499(log: Log) -> None:
     async def silent(scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.sleep(30)
 
     server = Server(silent)
-
-    async def main() -> None:
-        call = asyncio.create_task(server.messages())
-        await asyncio.sleep(0)
-        assert server.registry.get_sample_value("alignx_http_requests_in_flight") == 1
-        call.cancel()
-        await asyncio.gather(call, return_exceptions=True)
-
-    asyncio.run(main())
+    call = asyncio.create_task(server.messages())
+    await asyncio.sleep(0)
+    assert server.registry.get_sample_value("alignx_http_requests_in_flight") == 1
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
     assert server.count("unmatched", 499) == 1
     assert server.registry.get_sample_value("alignx_http_requests_in_flight") == 0
     assert [line["status"] for line in log.lines] == [499]
@@ -281,16 +269,13 @@ def test_a_call_to_the_engine_is_measured() -> None:
     metrics = EngineMetrics(registry)
     metrics.observe(EngineCall("stream", "ok", 2.0, 0.5, TokenCounts(prompt=9, completion=3, cached=4)))
     metrics.observe(EngineCall("stream", "unavailable", 0.1, None, TokenCounts()))
-    found = registry.get_sample_value
-    assert found("alignx_engine_calls_total", {"kind": "stream", "outcome": "ok"}) == 1
-    assert found("alignx_engine_calls_total", {"kind": "stream", "outcome": "unavailable"}) == 1
-    assert found("alignx_engine_call_duration_seconds_sum", {"kind": "stream"}) == 2.1
-    assert found("alignx_engine_time_to_first_token_seconds_count", {"kind": "stream"}) == 1
-    tokens = [
-        found("alignx_engine_tokens_total", {"kind": "stream", "token": name})
-        for name in ("prompt", "completion", "cached")
-    ]
-    assert tokens == [9, 3, 4]
+    sample = registry.get_sample_value
+    assert sample("alignx_engine_calls_total", {"kind": "stream", "outcome": "ok"}) == 1
+    assert sample("alignx_engine_calls_total", {"kind": "stream", "outcome": "unavailable"}) == 1
+    assert sample("alignx_engine_call_duration_seconds_sum", {"kind": "stream"}) == 2.1
+    assert sample("alignx_engine_time_to_first_token_seconds_count", {"kind": "stream"}) == 1
+    for token, count in (("prompt", 9), ("completion", 3), ("cached", 4)):
+        assert sample("alignx_engine_tokens_total", {"kind": "stream", "token": token}) == count
 
 
 @pytest.mark.parametrize(
@@ -309,10 +294,10 @@ def test_the_state_of_the_calls_is_read_at_each_scrape() -> None:
     registry = CollectorRegistry()
     calls = SimpleNamespace(in_flight=2, breaker_open=False)
     EngineMetrics(registry).watch(calls)
-    found = registry.get_sample_value
-    assert (found("alignx_engine_calls_in_flight"), found("alignx_engine_breaker_open")) == (2, 0)
+    sample = registry.get_sample_value
+    assert (sample("alignx_engine_calls_in_flight"), sample("alignx_engine_breaker_open")) == (2, 0)
     calls.in_flight, calls.breaker_open = 0, True
-    assert (found("alignx_engine_calls_in_flight"), found("alignx_engine_breaker_open")) == (0, 1)
+    assert (sample("alignx_engine_calls_in_flight"), sample("alignx_engine_breaker_open")) == (0, 1)
 
 
 def test_a_registry_holds_the_figures_of_the_process_and_what_it_is() -> None:
