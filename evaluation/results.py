@@ -72,7 +72,7 @@ class Scores(Part):
     probability: Estimate
     """Of the user's choice; with sampled replies 1 or 0."""
     auc: Estimate | None = None
-    """Area under the ROC curve, pooled (evaluation/scoring/metrics.py); null for sampled replies."""
+    """Area under the ROC curve, pooled (evaluation/scoring/calibration.py); null for sampled replies."""
     calibration: Calibration | None = None
     """Null for sampled replies."""
     replies: Replies | None = None

@@ -19,7 +19,7 @@ import typer
 from rich.rule import Rule
 
 from alignx import AlignX, ClientError, Interaction, Item, ProblemError
-from alignx.cli import render
+from alignx.cli import display
 from alignx.cli.summary import wait_for_version
 from alignx.cli.terminal import USER_KEY, ProblemCommand, Terminal
 from alignx.client import endpoints
@@ -152,7 +152,7 @@ class Tour:
         for number, size in enumerate(parts, start=1):
             self._heading(f"Part {number} of {len(parts)}: events {start + 1} to {start + size}")
             current = self._append(events[start : start + size], versions[-1])
-            self._terminal.out.print(render.summary(current, user=user))
+            self._terminal.out.print(display.summary(current, user=user))
             versions.append(current.version)
             if number == 1:
                 self._early_choice = self._selection().choice
@@ -160,13 +160,13 @@ class Tour:
         if 0 < versions[1] < versions[-1]:
             self._heading(f"How the summary changed, from version {versions[1]} to {versions[-1]}")
             difference = self._client.diff(user, versions[1], versions[-1])
-            self._terminal.out.print(render.difference(difference), soft_wrap=True)
+            self._terminal.out.print(display.difference(difference), soft_wrap=True)
 
     def select(self) -> None:
         items, expected = self._user.select.items, self._user.select.expected
         self._heading(f"Which would {self._user.user} choose? Asked: {self._user.select.query}")
         answer = self._selection()
-        self._terminal.out.print(render.selection(answer, items))
+        self._terminal.out.print(display.selection(answer, items))
         if self._early_choice not in (None, answer.choice):
             self._terminal.text(f"After the first part it was: {title(items[self._early_choice])}")
         self._compare(title(items[expected]), agrees=answer.choice == expected)
@@ -180,7 +180,7 @@ class Tour:
         answer = self._client.recommend(
             self._user.user, plan.candidates, query=plan.query, k=len(plan.candidates), explain=True
         )
-        self._terminal.out.print(render.ranking(answer, plan.candidates))
+        self._terminal.out.print(display.ranking(answer, plan.candidates))
         best = {ranked.index for ranked in answer.items[: len(plan.expected)]}
         titles = "; ".join(title(plan.candidates[index]) for index in plan.expected)
         self._compare(titles, agrees=best == set(plan.expected))

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from alignx.schemas.api_keys import KeyCreated, KeyList, KeyRequest, TenantList
 from gateway.auth import AuthState, Caller
 from gateway.keys import KeyStore
-from services.server.requests import JsonRoute
+from services.server.request_bodies import JsonRoute
 from services.server.state import state_of
 
 

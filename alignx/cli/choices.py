@@ -9,7 +9,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
 
-from alignx.cli import render
+from alignx.cli import display
 from alignx.cli.terminal import Json, ProblemGroup, Terminal, User, sanitize
 from alignx.client.client import AlignX
 from alignx.client.retry import RetryPolicy
@@ -111,7 +111,7 @@ def select(
     options = read_items(items, file)
     with terminal.client() as client:
         answer = client.select(user, options, query=query, method=method)
-    _print(terminal, answer, render.selection(answer, options), as_json=as_json)
+    _print(terminal, answer, display.selection(answer, options), as_json=as_json)
 
 
 @app.command()
@@ -138,7 +138,7 @@ def recommend(
     candidates = read_items(items, file)
     with terminal.client() as client:
         answer = client.recommend(user, candidates, query=query, k=k, method=method, explain=explain)
-    _print(terminal, answer, render.ranking(answer, candidates), as_json=as_json)
+    _print(terminal, answer, display.ranking(answer, candidates), as_json=as_json)
 
 
 def _print(terminal: Terminal, answer: SelectResponse | RecommendResponse, table: Table, *, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from alignx.cli import render
+from alignx.cli import display
 from alignx.cli.terminal import Json, ProblemGroup, Terminal
 from alignx.schemas.api_keys import KeyList, KeyRequest
 
@@ -59,7 +59,7 @@ def list_keys(
         while page.next is not None:
             page = client.keys(tenant=tenant, after=page.next)
             keys += page.keys
-    terminal.answer(KeyList(keys=keys), render.keys(keys), as_json=as_json)
+    terminal.answer(KeyList(keys=keys), display.keys(keys), as_json=as_json)
 
 
 @app.command()

@@ -20,7 +20,7 @@ from typing import Annotated, BinaryIO
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from alignx.cli import choices, ingest, keys, render, summary, watch
+from alignx.cli import choices, display, ingest, keys, summary, watch
 from alignx.cli.terminal import Json, ProblemGroup, Terminal, User, pluralize
 from alignx.client.endpoints import QUALITY
 from alignx.client.errors import ClientError
@@ -170,7 +170,7 @@ def events(
     page: InteractionList | DeadLetterList
     with terminal.client() as client:
         page = (client.dead_letters if failed else client.events)(user, after=after, limit=limit)
-    table = render.dead_letters(page.events) if isinstance(page, DeadLetterList) else render.events(page.events)
+    table = display.dead_letters(page.events) if isinstance(page, DeadLetterList) else display.events(page.events)
     if failed and not page.events and not as_json:
         terminal.note("All events could be read.")
         return
@@ -267,7 +267,7 @@ def quality(ctx: typer.Context, as_json: Json = False) -> None:
     if as_json:
         typer.echo(QUALITY.dump_json(by_scorer, indent=2))
         return
-    terminal.out.print(render.quality(by_scorer))
+    terminal.out.print(display.quality(by_scorer))
 
 
 @app.command()
@@ -281,7 +281,7 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
     terminal: Terminal = ctx.obj
     with terminal.client("anonymous") as client:
         ready = client.ready()
-    terminal.answer(ready, render.checks(ready.checks), as_json=as_json)
+    terminal.answer(ready, display.checks(ready.checks), as_json=as_json)
     if not as_json:
         terminal.text(ready.status.replace("_", " "))
     if ready.status != "ready":

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from alignx.cli import render
+from alignx.cli import display
 from alignx.cli.terminal import Json, ProblemGroup, Terminal, User, sanitize
 from alignx.client.client import AlignX
 from alignx.client.endpoints import PreferencesRead
@@ -50,7 +50,7 @@ def show(
     if text_only and not as_json:
         typer.echo(sanitize(current.text))
     else:
-        terminal.answer(current, render.summary(current, user=user, reasoning=reasoning), as_json=as_json)
+        terminal.answer(current, display.summary(current, user=user, reasoning=reasoning), as_json=as_json)
 
 
 @app.command()
@@ -70,7 +70,7 @@ def versions(
     terminal: Terminal = ctx.obj
     with terminal.client() as client:
         page = client.versions(user, before=before, limit=limit)
-    terminal.answer(page, render.versions(page.versions), as_json=as_json)
+    terminal.answer(page, display.versions(page.versions), as_json=as_json)
     if page.next and not as_json:
         terminal.note(f"Older: --before {page.next}")
 
@@ -103,7 +103,7 @@ def diff(
     elif not difference.unified:
         terminal.note(f"Versions {from_version} and {to_version} say the same.")
     else:
-        terminal.out.print(render.difference(difference), soft_wrap=True)
+        terminal.out.print(display.difference(difference), soft_wrap=True)
 
 
 def _default_versions(client: AlignX, user: str, first: int | None) -> tuple[int, int]:
@@ -202,7 +202,7 @@ def rebuild(
         current = wait_for_version(client, terminal, user, before, wait)
     if current is None:
         raise ClientError(f"No new version after {wait:g} s; it may still come.")
-    terminal.out.print(render.summary(current, user=user))
+    terminal.out.print(display.summary(current, user=user))
 
 
 def wait_for_version(

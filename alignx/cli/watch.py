@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
-from alignx.cli import render
+from alignx.cli import display
 from alignx.cli.terminal import ProblemGroup, Terminal, User, pluralize, sanitize
 from alignx.client.streams import DeltaEvent, ErrorEvent, PendingEvent, SummaryEvent, VersionEvent
 
@@ -83,7 +83,7 @@ def _redraw(terminal: Terminal, user: str, stream: Iterator[SummaryEvent]) -> No
                 case DeltaEvent():
                     live.update(Panel(Text(sanitize(text), style="green"), title="being written", title_align="left"))
                 case VersionEvent(preferences):
-                    live.update(render.summary(preferences, user=user))
+                    live.update(display.summary(preferences, user=user))
                 case ErrorEvent(problem):
                     terminal.fail(problem)
 
@@ -101,6 +101,6 @@ def _print_lines(terminal: Terminal, user: str, stream: Iterator[SummaryEvent]) 
             case DeltaEvent(text):
                 typer.echo(sanitize(text), nl=False)
             case VersionEvent(preferences):
-                terminal.out.print(render.summary(preferences, user=user))
+                terminal.out.print(display.summary(preferences, user=user))
             case ErrorEvent(problem):
                 terminal.fail(problem)

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from alignx.schemas.items import item_text
 from evaluation.cases.cases import Case, cluster_ids
 from evaluation.results import Estimate
+from evaluation.scoring.calibration import hit
 from evaluation.scoring.choice_scores import choose_by_profile
 from evaluation.scoring.intervals import estimate_some
-from evaluation.scoring.metrics import hit
 
 RowScores = Mapping[str, Sequence[float | None]]
 """By baseline its score on each row; None on a row without what it needs."""

@@ -20,6 +20,7 @@ from evaluation.model_sources import is_url
 from evaluation.models import Model, Tick
 from evaluation.results import Estimate, Replies, Scores, Writing
 from evaluation.saved_summaries import SavedSummaries
+from evaluation.scoring.calibration import auc_estimate, calibration, hit
 from evaluation.scoring.choice_scores import (
     Choice,
     Context,
@@ -29,7 +30,6 @@ from evaluation.scoring.choice_scores import (
     fuse_choices,
 )
 from evaluation.scoring.intervals import estimate, estimate_some
-from evaluation.scoring.metrics import auc_estimate, calibration, hit
 from evaluation.scoring.minilm import embed_locally
 from evaluation.scoring.profile_scores import VARIANTS, choose_by_embeddings, collect_texts
 from evaluation.scoring.progress_bar import ProgressBar

@@ -31,7 +31,7 @@ from services.errors import InvalidRequest
 from services.preference import edits
 from services.preference.service import PreferenceService
 from services.server.app import tenant_of
-from services.server.requests import JsonRoute
+from services.server.request_bodies import JsonRoute
 from services.server.state import state_of
 from services.server.store import StoreState
 

@@ -20,7 +20,7 @@ from services.response import recommendation
 from services.response.chat import Chat, ChatRequest, render_stream, render_whole
 from services.response.selection import Selector
 from services.server.app import tenant_of
-from services.server.requests import DisconnectWatch, JsonRoute
+from services.server.request_bodies import DisconnectWatch, JsonRoute
 from services.server.state import state_of
 from services.server.store import StoreState
 

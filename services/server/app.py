@@ -39,7 +39,7 @@ from services.errors import (
 from services.server.health import Check, Guard, add_health, add_metrics, open_to_all
 from services.server.logging import configure_logging
 from services.server.metrics import HttpMetrics, RequestTelemetry, recorded_spans
-from services.server.requests import JsonRoute
+from services.server.request_bodies import JsonRoute
 from services.server.shutdown import Drain
 from services.server.state import Process, add_state, state_of
 from services.settings import Settings

@@ -11,9 +11,9 @@ from alignx.schemas.items import ItemFields
 from evaluation.cases.cases import Case
 from evaluation.cases.perturbations import split_history
 from evaluation.conditions import EMBEDDING_SETTINGS, PROFILE_SETTINGS, Protocol
+from evaluation.scoring.calibration import hit
 from evaluation.scoring.choice_scores import Choice, build_profile, choose_by_profile, fold_events
 from evaluation.scoring.measure import measure_profile
-from evaluation.scoring.metrics import hit
 from evaluation.scoring.profile_scores import (
     VARIANTS,
     add_popularity,

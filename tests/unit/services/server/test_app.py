@@ -17,7 +17,7 @@ from redis import Redis
 from alignx.schemas.requests import EventsRequest
 from services.errors import EngineUnavailable, StoreUnavailable, UserUnknown
 from services.server.app import TENANT_HEADER, TOKEN_HEADER, Check, create_app, create_server, sse, tenant_of
-from services.server.requests import JsonRoute
+from services.server.request_bodies import JsonRoute
 from services.server.state import Process, state_of
 from services.settings import LimitSettings, RedisSettings, ServerSettings, Settings
 from services.storage.connection import open_redis

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from evaluation.scoring.calibration import auc, auc_estimate, calibration, hit
 from evaluation.scoring.intervals import estimate, hits
-from evaluation.scoring.metrics import auc, auc_estimate, calibration, hit
 
 CALM = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 

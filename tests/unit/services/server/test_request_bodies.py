@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from services.errors import PayloadTooLarge, RequestError
-from services.server.requests import ClientDisconnected, read_body
+from services.server.request_bodies import ClientDisconnected, read_body
 
 pytestmark = pytest.mark.anyio
 
