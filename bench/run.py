@@ -1,9 +1,9 @@
-"""Runs the benchmarks of the services and writes docs/benchmarks.md.
+"""Runs the benchmarks of the services and writes docs/results/benchmarks.md.
 
     python -m bench.run [NAME …]      (all: gateway ingest reads coalescing update_cost cluster memory)
 
 Each measures two things in pairs. Prints the table, saves the figures in bench/results/NAME.json, and
-writes docs/benchmarks.md anew from the saved figures of all benchmarks. Those of models are in bench/gpu and
+writes docs/results/benchmarks.md anew from the saved figures of all benchmarks. Those of models are in bench/gpu and
 need the environment of training.
 """
 

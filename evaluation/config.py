@@ -74,7 +74,7 @@ class Evaluation(Section):
     answers: LocalPath | None = None
     """Stored answers of the model; default: beside `out`."""
     report: LocalPath | None = None
-    """Folder for results.md of all results in `out`; without anything to measure, only that is written."""
+    """Folder for accuracy.md of all results in `out`; without anything to measure, only that is written."""
     protocol: Protocol = Protocol()
     placement: Placement = Placement()
 

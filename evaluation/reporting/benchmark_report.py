@@ -1,6 +1,6 @@
 """Reports benchmark results: a table with intervals and baselines, a plot, published figures.
 
-`report` of a run names the folder for results.md and results.png. Runs on the same rows stand together; a benchmark
+`report` of a run names the folder for accuracy.md and accuracy.png. Runs on the same rows stand together; a benchmark
 is named after its file of rows. Every word follows from the figures; what a conversion left out is listed where its
 note lies beside the results.
 """
@@ -15,7 +15,7 @@ from evaluation.results import Scores
 from training.exceptions import ConfigError
 
 TITLE = "Results on benchmarks"
-PLOT = "results.png"
+PLOT = "accuracy.png"
 UNREAD = ("random", "longer wins", "popularity")
 """Baselines that choose without reading the history."""
 CONTROLS = (
@@ -240,7 +240,7 @@ def _counts(counts: dict[str, int]) -> str:
 
 def write(results: BenchmarkResults, out: Path) -> list[Path]:
     """The Markdown and the plot. Raises ConfigError where they cannot be written."""
-    paths = [out / "results.md", out / PLOT]
+    paths = [out / "accuracy.md", out / PLOT]
     try:
         out.mkdir(parents=True, exist_ok=True)
         paths[0].write_text(markdown(render_report(results)), encoding="utf-8")

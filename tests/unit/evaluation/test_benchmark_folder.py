@@ -78,7 +78,7 @@ def test_present_parts_are_measured_and_absent_ones_named(
     found = EvaluationResult.read(tmp_path / "out" / "results" / "psoups-style.profile.json")
     assert found.settings.keys() == {"profile", "profile-text", "profile-flipped"}
     assert found.settings["profile"].accuracy.mean == 1.0
-    assert (tmp_path / "docs" / "results.md").is_file()
+    assert (tmp_path / "docs" / "accuracy.md").is_file()
 
 
 def test_the_report_names_limited_rows(style: Path, tmp_path: Path):
@@ -124,7 +124,7 @@ def test_the_report_shows_all_runs_on_the_same_rows(style: Path, tmp_path: Path,
     own = EvaluationResult.read(result_path(tmp_path / "out", "psoups-style", "profile"))
     own.model_copy(update={"stage": "made-up"}).save(result_path(tmp_path / "out", "psoups-style", "made-up"))
     main([str(CONFIGS / "report.toml"), f"out={tmp_path / 'out'}", f"report={tmp_path / 'docs'}"])
-    text = (tmp_path / "docs" / "results.md").read_text()
+    text = (tmp_path / "docs" / "accuracy.md").read_text()
     assert "| psoups-style | made-up | profile | 3 |" in text
     assert "| psoups-style | profile | profile | 3 |" in text
     capsys.readouterr()

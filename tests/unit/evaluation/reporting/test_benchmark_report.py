@@ -11,12 +11,12 @@ from evaluation.reporting.plots import MAX_BENCHMARK_BYTES
 from tests.unit.evaluation.reporting.sample_results import conversion, result, save_samples, scores
 from training.exceptions import ConfigError, DatasetError
 
-GOLDEN = Path(__file__).with_name("golden") / "results.md"
+GOLDEN = Path(__file__).with_name("golden") / "accuracy.md"
 
 
 def test_markdown_is_golden(tmp_path: Path):
     write(gather([save_samples(tmp_path / "given")]), tmp_path / "out")
-    assert (tmp_path / "out" / "results.md").read_text(encoding="utf-8") == GOLDEN.read_text(encoding="utf-8")
+    assert (tmp_path / "out" / "accuracy.md").read_text(encoding="utf-8") == GOLDEN.read_text(encoding="utf-8")
 
 
 def test_text_of_results_does_not_break_a_table():
