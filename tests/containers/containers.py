@@ -29,7 +29,6 @@ SECRETS = ROOT / "docker" / "secrets"
 COMPOSE = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
 TAG = "test"
 BUILT = ["redis", "gateway", "preference", "worker", "response", "engine"]
-KILLED = BUILT
 START_S, RECOVER_S = 600.0, 240.0
 QUERY = "Discuss candles for me."
 FORMAL = "Experts may state: candles seems just a handy trick."
@@ -77,8 +76,8 @@ class Containers:
         return self.run("ps", "-q", service).split()
 
     def state(self, service: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(docker("inspect", self.ids(service)[0]))[0]
-        return found
+        state: dict[str, Any] = json.loads(docker("inspect", self.ids(service)[0]))[0]
+        return state
 
     def healthy(self) -> bool:
         """Whether every container of the project says so of itself."""
@@ -118,11 +117,11 @@ def say(line: str) -> None:
 @pytest.fixture(scope="module")
 def wheels() -> Iterator[str]:
     """Where builds find wheels that this machine keeps in a folder: pip's own setting, served to them."""
-    told = os.environ.get("PIP_FIND_LINKS", "")
-    if not Path(told).is_dir() or not told:
-        yield told
+    folder = os.environ.get("PIP_FIND_LINKS", "")
+    if not folder or not Path(folder).is_dir():
+        yield folder
         return
-    handler = functools.partial(QuietFiles, directory=told)
+    handler = functools.partial(QuietFiles, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
@@ -151,10 +150,8 @@ def containers(wheels: str) -> Iterator[Containers]:
         yield suite
     finally:
         suite.run("down", "-v", "--timeout", "60")
-        left = docker(
-            "ps", "-aq", "--filter", f"label=com.docker.compose.project={suite.environment['COMPOSE_PROJECT_NAME']}"
-        )
-        assert left == ""
+        project = f"label=com.docker.compose.project={suite.environment['COMPOSE_PROJECT_NAME']}"
+        assert docker("ps", "-aq", "--filter", project) == ""
 
 
 @pytest.fixture(scope="module")
@@ -177,13 +174,11 @@ def test_the_main_job_from_outside(client: httpx.Client) -> None:
     picked = client.post("/v1/users/ada/select", json={"query": QUERY, "items": [FORMAL, CASUAL], "method": "engine"})
     assert picked.status_code == 200, picked.text
     assert picked.json()["choice"] == 0
-    said = client.post(
-        "/v1/chat/completions",
-        json={"user": "ada", "messages": [{"role": "user", "content": QUERY}], "max_tokens": 24},
-    )
-    assert said.status_code == 200, said.text
-    assert said.json()["choices"][0]["message"]["content"]
-    assert said.headers["X-AlignX-Summary-Version"] == str(summary["version"])
+    chat = {"user": "ada", "messages": [{"role": "user", "content": QUERY}], "max_tokens": 24}
+    answer = client.post("/v1/chat/completions", json=chat)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["choices"][0]["message"]["content"]
+    assert answer.headers["X-AlignX-Summary-Version"] == str(summary["version"])
 
 
 def test_containers_are_as_locked_down_as_they_say(containers: Containers) -> None:
@@ -209,23 +204,22 @@ def test_containers_are_as_locked_down_as_they_say(containers: Containers) -> No
 
 def test_what_is_internal_leaves_its_network_not_even_for_the_next(containers: Containers) -> None:
     networks = containers.state("gateway")["NetworkSettings"]["Networks"]
-    (address,) = (each["IPAddress"] for name, each in networks.items() if name.endswith("_front"))
-    reach = f"import socket; socket.create_connection(('{address}', 8080), 3)"
-    reached = {
-        name: subprocess.run(
-            ["docker", "exec", containers.ids(name)[0], "python", "-c", reach], capture_output=True, check=False
-        ).returncode
-        == 0
-        for name in set(BUILT) - {"redis"}  # which has no Python
-    }
-    assert {name for name, found in reached.items() if found} == {"gateway"}, "it alone is on that network"
+    (address,) = (network["IPAddress"] for name, network in networks.items() if name.endswith("_front"))
+    connect = f"import socket; socket.create_connection(('{address}', 8080), 3)"
+
+    def reaches(name: str) -> bool:
+        command = ["docker", "exec", containers.ids(name)[0], "python", "-c", connect]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    services = set(BUILT) - {"redis"}  # which has no Python
+    assert {name for name in services if reaches(name)} == {"gateway"}, "it alone is on that network"
 
 
 def test_prometheus_sees_every_process(containers: Containers) -> None:
     def up() -> set[str]:
         url = f"http://127.0.0.1:{containers.ports['prometheus']}/api/v1/query"
-        found = httpx.get(url, params={"query": "up == 1"}).json()["data"]["result"]
-        return {series["metric"]["job"] for series in found}
+        result = httpx.get(url, params={"query": "up == 1"}).json()["data"]["result"]
+        return {series["metric"]["job"] for series in result}
 
     jobs = {"gateway", "preference", "worker", "response", "engine", "prometheus"}
     wait_until(lambda: jobs <= up(), 60, "targets are missing", lambda: str(up()))
@@ -239,9 +233,8 @@ def test_the_commands_of_the_page_write_a_backup_and_read_it(
     page = (ROOT / "docs" / "how-to" / "backup.md").read_text()
     (block,) = re.findall(r"((?:    .*docker compose.*\n(?:    .*\n)*)+)", page)
     assert block.count("docker compose") == 2
-    script = block.replace("docker compose", " ".join(COMPOSE)).replace(
-        "/all.alignx.gz\n", "/all.alignx.gz --keep-existing\n"
-    )
+    script = block.replace("docker compose", " ".join(COMPOSE))
+    script = script.replace("/all.alignx.gz\n", "/all.alignx.gz --keep-existing\n")
     assert "--keep-existing" in script
     environment = containers.environment | {"COMPOSE_FILE": str(ROOT / "docker-compose.yml")}
     command = ["sh", "-ec", script]
@@ -272,17 +265,16 @@ class Sender(threading.Thread):
 
     def _accepted(self, number: int, text: str) -> bool:
         body = {"events": [{"type": "post", "text": text}]}
+        headers = {"Idempotency-Key": f"{self.path}-{number}"}
         try:
-            answer = self.client.post(
-                self.path, json=body, headers={"Idempotency-Key": f"{self.path}-{number}"}, timeout=10
-            )
+            answer = self.client.post(self.path, json=body, headers=headers, timeout=10)
         except httpx.HTTPError:
             return False
         assert answer.status_code in (202, 409, 500, 502, 503, 504), answer.text
         return answer.status_code == 202
 
 
-@pytest.mark.parametrize("victim", KILLED)
+@pytest.mark.parametrize("victim", BUILT)
 def test_a_kill_loses_nothing(containers: Containers, client: httpx.Client, victim: str) -> None:
     user = f"killed-{victim}"
     sender = Sender(client, user, 60)
@@ -300,8 +292,8 @@ def test_a_kill_loses_nothing(containers: Containers, client: httpx.Client, vict
 
     wait_until(settled, RECOVER_S, "updates are missing", containers.logs)
     page = client.get(f"/v1/users/{user}/events", params={"limit": 100}).json()
-    kept = re.findall(r"I wrote marker \d+\.", json.dumps(page))
-    assert sorted(kept) == sorted(sender.sent), "each event once"
+    stored = re.findall(r"I wrote marker \d+\.", json.dumps(page))
+    assert sorted(stored) == sorted(sender.sent), "each event once"
     say(f"{victim} killed: healthy again after {took:.0f} s, {sender.refused} calls repeated, 60 of 60 events kept")
 
 

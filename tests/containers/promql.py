@@ -9,9 +9,9 @@ COMPARISONS = {"==", "!=", "<", ">", "<=", ">="}
 
 def nodes(expr: str) -> list[promql.Expr]:
     """Every part of the query. Raises ValueError where it cannot be read."""
-    found: list[promql.Expr] = []
-    promql.walk(promql.parse(expr), pre_visit=found.append)
-    return found
+    parts: list[promql.Expr] = []
+    promql.walk(promql.parse(expr), pre_visit=parts.append)
+    return parts
 
 
 def selectors(expr: str) -> list[promql.VectorSelector]:

@@ -23,19 +23,14 @@ from services.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
-OWN = {
-    "gateway": GATEWAY_PORT,
-    "preference": PREFERENCE_PORT,
-    "response": RESPONSE_PORT,
-    "worker": WORKER_PORT,
-}
+OWN = {"gateway": GATEWAY_PORT, "preference": PREFERENCE_PORT, "response": RESPONSE_PORT, "worker": WORKER_PORT}
 
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
     """docker-compose.yml with its anchors merged and its variables as written."""
-    found: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    return found
+    file: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return file
 
 
 def seconds(duration: str) -> float:
@@ -64,8 +59,8 @@ def test_nothing_is_published_but_to_this_machine(compose: dict[str, Any]) -> No
 def test_a_container_has_longer_than_its_drain(compose: dict[str, Any]) -> None:
     for name in OWN:
         service = compose["services"][name]
-        told = {key: float(service["environment"][f"ALIGNX_SERVER__{key}"]) for key in ("DRAIN_S", "SHUTDOWN_S")}
-        assert seconds(service["stop_grace_period"]) > told["DRAIN_S"] + told["SHUTDOWN_S"], name
+        times = [float(service["environment"][f"ALIGNX_SERVER__{name}"]) for name in ("DRAIN_S", "SHUTDOWN_S")]
+        assert seconds(service["stop_grace_period"]) > sum(times), name
     for name, service in compose["services"].items():
         if name.endswith(("engine", "engine-gpu")):
             assert seconds(service["stop_grace_period"]) > 30, name
@@ -86,8 +81,8 @@ def test_an_engine_has_time_to_start(compose: dict[str, Any]) -> None:
 
 def test_no_engine_starts_and_none_is_asked_unless_it_is_named(compose: dict[str, Any]) -> None:
     assert "/.env" in (ROOT / ".gitignore").read_text().splitlines(), "whose words would name one for everybody"
-    asked = [compose["services"][name]["environment"]["ALIGNX_ENGINE__URL"] for name in ("worker", "response")]
-    assert asked == ["${SUMMARY_ENGINE_URL:-profile}", "${ENGINE_URL:-profile}"]
+    urls = [compose["services"][name]["environment"]["ALIGNX_ENGINE__URL"] for name in ("worker", "response")]
+    assert urls == ["${SUMMARY_ENGINE_URL:-profile}", "${ENGINE_URL:-profile}"]
     profiles = {name: service["profiles"] for name, service in compose["services"].items() if "profiles" in service}
     assert profiles == {"engine": ["cpu"], "engine-gpu": ["gpu"], "summary-engine-gpu": ["gpu"]}
 
@@ -99,8 +94,8 @@ def test_both_profiles_answer_to_the_same_names(compose: dict[str, Any]) -> None
             names[profile] |= {name, *service["networks"]["back"]["aliases"]}
     assert {"engine", "summary-engine"} <= names["cpu"] & names["gpu"]
     page = (ROOT / "docs" / "how-to" / "containers.md").read_text()
-    (told,) = re.findall(r"^cat > \.env <<END\n(.*?)^END$", page, re.MULTILINE | re.DOTALL)
-    assert told.splitlines() == [
+    (variables,) = re.findall(r"^cat > \.env <<END\n(.*?)^END$", page, re.MULTILINE | re.DOTALL)
+    assert variables.splitlines() == [
         "COMPOSE_PROFILES=gpu",
         "ENGINE_URL=http://engine:8100/v1",
         "SUMMARY_ENGINE_URL=http://summary-engine:8100/v1",
@@ -123,18 +118,18 @@ def test_secrets_are_made_once_and_fit(compose: dict[str, Any], tmp_path: Path) 
     folder = tmp_path / "secrets"
     command = ["sh", str(DOCKER / "secrets.sh"), str(folder)]
     subprocess.run(command, check=True)
-    made = {path.name: path.read_text() for path in folder.iterdir()}
-    assert made.keys() == compose["secrets"].keys()
+    secrets = {path.name: path.read_text() for path in folder.iterdir()}
+    assert secrets.keys() == compose["secrets"].keys()
     assert {name: secret["file"] for name, secret in compose["secrets"].items()} == {
-        name: f"./docker/secrets/{name}" for name in made
+        name: f"./docker/secrets/{name}" for name in secrets
     }
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert parse_key(made["ALIGNX_GATEWAY__BOOTSTRAP_KEY"])
-    assert len(set(made.values())) == len(made)
+    assert parse_key(secrets["ALIGNX_GATEWAY__BOOTSTRAP_KEY"])
+    assert len(set(secrets.values())) == len(secrets)
     (folder / "ALIGNX_INTERNAL_TOKEN").unlink()
     subprocess.run(command, check=True)
-    again = {path.name: path.read_text() for path in folder.iterdir()}
-    assert {name for name in made if made[name] != again[name]} == {"ALIGNX_INTERNAL_TOKEN"}
+    changed = {name for name, text in secrets.items() if (folder / name).read_text() != text}
+    assert changed == {"ALIGNX_INTERNAL_TOKEN"}
 
 
 def test_secrets_enter_neither_the_repository_nor_an_image() -> None:
@@ -178,22 +173,21 @@ def test_each_stage_listens_where_its_process_does(service: str) -> None:
 
 @pytest.mark.parametrize(("answer", "code"), [(b"HTTP/1.1 200 OK", 0), (b"HTTP/1.1 503 No", 1), (b"hello", 1)])
 def test_the_health_check_believes_a_200_alone(answer: bytes, code: int) -> None:
-    asked: list[bytes] = []
+    requests: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
             connection, _ = server.accept()
             with connection:
-                asked.append(connection.recv(4096))
+                requests.append(connection.recv(4096))
                 connection.sendall(answer + b"\r\nContent-Length: 0\r\n\r\n")
 
         thread = threading.Thread(target=serve)
         thread.start()
         port = server.getsockname()[1]
-        found = check_health(port)
+        assert check_health(port) == code
         thread.join()
-    assert asked[0].startswith(b"GET /readyz HTTP/1.1\r\n")
-    assert found == code
+    assert requests[0].startswith(b"GET /readyz HTTP/1.1\r\n")
     assert check_health(port) == 1  # nobody listens any more
 
 

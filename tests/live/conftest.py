@@ -86,19 +86,13 @@ def _wait_until_healthy(url: str, process: "subprocess.Popen[bytes]", log_path: 
 @pytest.fixture(scope="session")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     """The suite with engine "profile", shared by the tests of the run; each uses its own tenant."""
-    running = Suite(tmp_path_factory.mktemp("suite"))
-    try:
-        yield running.up()
-    finally:
-        running.down()
+    with Suite(tmp_path_factory.mktemp("suite")).running() as suite:
+        yield suite
 
 
 @pytest.fixture(scope="session")
 def engine_suite(tmp_path_factory: pytest.TempPathFactory, engine_url: str) -> Iterator[Suite]:
     """The suite in front of the real engine."""
     settings = {"ALIGNX_ENGINE__URL": engine_url, "ALIGNX_SUMMARY__MAX_TOKENS": "96"}
-    running = Suite(tmp_path_factory.mktemp("engine-suite"), settings)
-    try:
-        yield running.up()
-    finally:
-        running.down()
+    with Suite(tmp_path_factory.mktemp("engine-suite"), settings).running() as suite:
+        yield suite

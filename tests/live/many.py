@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Self
 
 import httpx
 
@@ -36,7 +37,7 @@ class ManySuite(Suite):
     def urls(self, service: str) -> list[str]:
         return [f"http://127.0.0.1:{self.ports[name]}" for name in self.names if name.startswith(service)]
 
-    def up(self) -> "ManySuite":
+    def up(self) -> Self:
         if self.servers:
             self.servers.up()
         else:

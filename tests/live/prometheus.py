@@ -84,7 +84,7 @@ class Prometheus:
         """What the query gives now. Fails where Prometheus cannot read it."""
         answer = self._http.post("/query", data={"query": expr}).json()
         assert answer["status"] == "success", f"{expr}: {answer}"
-        return [Sample(one["metric"], float(one["value"][1])) for one in answer["data"]["result"]]
+        return [Sample(row["metric"], float(row["value"][1])) for row in answer["data"]["result"]]
 
     def figures(self, expr: str) -> list[Sample]:
         """Those that are numbers: a quantile of nothing is none."""

@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import httpx
 
@@ -54,7 +56,14 @@ class Suite:
             **(settings or {}),
         }
 
-    def up(self) -> "Suite":
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        try:
+            yield self.up()
+        finally:
+            self.down()
+
+    def up(self) -> Self:
         """Starts everything and waits until the gateway is ready."""
         for name in ("redis", *SERVICES):
             self.start(name)
@@ -128,3 +137,17 @@ class Suite:
         # SIGTERM, so that the processes write their coverage.
         for name in reversed(list(self.processes)):
             self.kill(name, signal.SIGTERM)
+
+
+@contextmanager
+def mock_engine(home: Path) -> Iterator[str]:
+    """The address of a mock engine in a process of its own, with its log in `home`."""
+    port = free_port()
+    command = [sys.executable, "-m", "tests.chaos.mock_engine", str(port), "steady"]
+    with (home / "engine.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -16,7 +16,7 @@ from services.errors import EngineRejected, InvalidRequest
 from services.prompts import build, parse_summary
 from services.settings import EngineSettings
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.anyio]
 
 SAMPLING: dict[str, Any] = {"max_tokens": 200, "temperature": 0.6, "top_p": 0.95, "top_k": 20}
 HELLO = [{"role": "user", "content": "hello"}]
@@ -27,116 +27,94 @@ def update() -> build.Prompt:
     return build.update_prompt("The user likes brevity.", events, past_tokens=100)
 
 
-def run(url: str, test: Callable[[Engine, list[EngineCall]], Awaitable[None]]) -> None:
-    async def main() -> None:
-        calls: list[EngineCall] = []
-        settings = EngineSettings.model_validate({"url": url, "cache_salt_secret": "a secret of the tests"})
-        async with asyncio.timeout(120), Engine.open(settings, calls.append) as engine:
-            await test(engine, calls)
-
-    asyncio.run(main())
+@pytest.fixture
+def calls() -> list[EngineCall]:
+    return []
 
 
-def test_the_engine_is_ready_and_lists_its_model(engine_url: str) -> None:
-    async def test(engine: Engine, _: list[EngineCall]) -> None:
-        await engine.ready()
-        assert await engine.model() in [model["id"] for model in await engine.models()]
-
-    run(engine_url, test)
-
-
-def test_a_summary_is_streamed_and_parsed(engine_url: str) -> None:
-    async def test(engine: Engine, calls: list[EngineCall]) -> None:
-        splitter, shown, text = parse_summary.ReplySplitter(), "", ""
-        async for piece in engine.stream(update().messages, tenant="acme", priority=10, **SAMPLING):
-            if isinstance(piece, Delta):
-                text += piece.text
-                shown += splitter.feed(piece.text)
-        assert isinstance(piece, Completion)
-        assert piece.text == text
-        assert piece.finish_reason in ("stop", "length")
-        assert piece.tokens.prompt > 300
-        assert piece.tokens.completion > 1
-        assert parse_summary.parse_summary(text, max_chars=8_000).text == (shown + splitter.close()).strip()
-        assert calls[0].outcome == "ok"
-
-    run(engine_url, test)
+@pytest.fixture
+async def engine(engine_url: str, calls: list[EngineCall]) -> AsyncIterator[Engine]:
+    settings = EngineSettings.model_validate({"url": engine_url, "cache_salt_secret": "a secret of the tests"})
+    async with asyncio.timeout(120), Engine.open(settings, calls.append) as engine:
+        yield engine
 
 
-def test_every_random_reply_is_a_summary(engine_url: str) -> None:
-    async def test(engine: Engine, _: list[EngineCall]) -> None:
-        asked = [engine.complete(update().messages, tenant="acme", **SAMPLING) for _reply in range(32)]
-        for reply in await asyncio.gather(*asked):
-            assert parse_summary.parse_summary(reply.text, max_chars=8_000).removed == ()
-
-    run(engine_url, test)
+async def test_the_engine_is_ready_and_lists_its_model(engine: Engine) -> None:
+    await engine.ready()
+    assert await engine.model() in [model["id"] for model in await engine.models()]
 
 
-def test_a_prefix_is_cached_for_its_own_tenant_only(engine_url: str) -> None:
-    async def test(engine: Engine, _: list[EngineCall]) -> None:
-        messages = build.update_prompt("A past summary of this very test.", [], past_tokens=100).messages
-        cached = []
-        for tenant in ("first", "first", "second"):
-            cached.append((await engine.complete(messages, tenant=f"cache-{tenant}", **SAMPLING)).tokens.cached)
-        assert cached[1] > 200
-        assert cached[2] == 0
+async def test_a_summary_is_streamed_and_parsed(engine: Engine, calls: list[EngineCall]) -> None:
+    splitter, shown, text = parse_summary.ReplySplitter(), "", ""
+    async for piece in engine.stream(update().messages, tenant="acme", priority=10, **SAMPLING):
+        if isinstance(piece, Delta):
+            text += piece.text
+            shown += splitter.feed(piece.text)
+    assert isinstance(piece, Completion)
+    assert piece.text == text
+    assert piece.finish_reason in ("stop", "length")
+    assert piece.tokens.prompt > 300
+    assert piece.tokens.completion > 1
+    assert parse_summary.parse_summary(text, max_chars=8_000).text == (shown + splitter.close()).strip()
+    assert calls[0].outcome == "ok"
 
-    run(engine_url, test)
+
+async def test_every_random_reply_is_a_summary(engine: Engine) -> None:
+    replies = [engine.complete(update().messages, tenant="acme", **SAMPLING) for _reply in range(32)]
+    for reply in await asyncio.gather(*replies):
+        assert parse_summary.parse_summary(reply.text, max_chars=8_000).removed == ()
+
+
+async def test_a_prefix_is_cached_for_its_own_tenant_only(engine: Engine) -> None:
+    messages = build.update_prompt("A past summary of this very test.", [], past_tokens=100).messages
+    cached = []
+    for tenant in ("first", "first", "second"):
+        cached.append((await engine.complete(messages, tenant=f"cache-{tenant}", **SAMPLING)).tokens.cached)
+    assert cached[1] > 200
+    assert cached[2] == 0
 
 
 @pytest.mark.parametrize("count", [2, 26])
-def test_letters_have_probabilities(engine_url: str, count: int) -> None:
-    async def test(engine: Engine, calls: list[EngineCall]) -> None:
-        letters = build.LETTERS[:count]
-        prompt = build.selection_prompt("dinner", [f"dish {i}" for i in range(count)], "The user likes soup.")
-        first = await engine.choose(prompt.messages, letters, tenant="acme")
-        again = await engine.choose(prompt.messages, letters, tenant="acme")
-        assert len(first) == count
-        assert len(set(first)) > 1
-        assert 0 < sum(map(math.exp, first)) < 1
-        assert again == pytest.approx(first, abs=0.05)  # the cache may change the order of sums
-        assert [(call.kind, call.outcome) for call in calls] == [("choose", "ok")] * 2  # no fallback
-
-    run(engine_url, test)
+async def test_letters_have_probabilities(engine: Engine, calls: list[EngineCall], count: int) -> None:
+    letters = build.LETTERS[:count]
+    prompt = build.selection_prompt("dinner", [f"dish {i}" for i in range(count)], "The user likes soup.")
+    first = await engine.choose(prompt.messages, letters, tenant="acme")
+    again = await engine.choose(prompt.messages, letters, tenant="acme")
+    assert len(first) == count
+    assert len(set(first)) > 1
+    assert 0 < sum(map(math.exp, first)) < 1
+    assert again == pytest.approx(first, abs=0.05)  # the cache may change the order of sums
+    assert [(call.kind, call.outcome) for call in calls] == [("choose", "ok")] * 2  # no fallback
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_chat_is_passed_through(engine_url: str, stream: bool) -> None:
-    async def test(engine: Engine, calls: list[EngineCall]) -> None:
-        body = {"messages": HELLO, "stream": stream, "max_tokens": 5}
-        async with engine.chat(body, tenant="acme") as answer:
-            raw = b"".join([chunk async for chunk in answer.chunks])
-        assert answer.status == 200
-        if stream:
-            assert answer.content_type == "text/event-stream"
-            assert raw.endswith(b"data: [DONE]\n\n")
-        else:
-            assert orjson.loads(raw)["choices"][0]["message"]["role"] == "assistant"
-            assert calls[0].tokens.completion > 0
-
-    run(engine_url, test)
+async def test_chat_is_passed_through(engine: Engine, calls: list[EngineCall], stream: bool) -> None:
+    body = {"messages": HELLO, "stream": stream, "max_tokens": 5}
+    async with engine.chat(body, tenant="acme") as answer:
+        raw = b"".join([chunk async for chunk in answer.chunks])
+    assert answer.status == 200
+    if stream:
+        assert answer.content_type == "text/event-stream"
+        assert raw.endswith(b"data: [DONE]\n\n")
+    else:
+        assert orjson.loads(raw)["choices"][0]["message"]["role"] == "assistant"
+        assert calls[0].tokens.completion > 0
 
 
-def test_faults_of_the_input_are_told_from_faults_of_the_engine(engine_url: str) -> None:
-    async def test(engine: Engine, _: list[EngineCall]) -> None:
-        with pytest.raises(EngineRejected, match="context window"):
-            await engine.complete([{"role": "user", "content": "word " * 40_000}], tenant="acme", **SAMPLING)
-        with pytest.raises(EngineRejected):
-            await engine.complete([{"role": "user", "content": {"no": "text"}}], tenant="acme", **SAMPLING)
-        with pytest.raises(InvalidRequest):
-            async with engine.chat({"messages": HELLO, "model": "nobody"}, tenant="acme"):
-                pass
-
-    run(engine_url, test)
+async def test_faults_of_the_input_are_told_from_faults_of_the_engine(engine: Engine) -> None:
+    with pytest.raises(EngineRejected, match="context window"):
+        await engine.complete([{"role": "user", "content": "word " * 40_000}], tenant="acme", **SAMPLING)
+    with pytest.raises(EngineRejected):
+        await engine.complete([{"role": "user", "content": {"no": "text"}}], tenant="acme", **SAMPLING)
+    with pytest.raises(InvalidRequest):
+        async with engine.chat({"messages": HELLO, "model": "nobody"}, tenant="acme"):
+            pass
 
 
-def test_leaving_a_stream_leaves_the_engine_free(engine_url: str) -> None:
-    async def test(engine: Engine, calls: list[EngineCall]) -> None:
-        endless = SAMPLING | {"max_tokens": 4_000, "temperature": 2.0, "top_k": -1}
-        async with aclosing(engine.stream(HELLO, tenant="acme", **endless)) as pieces:
-            async for _ in pieces:
-                break
-        assert (await engine.complete(HELLO, tenant="acme", **SAMPLING)).text
-        assert [call.outcome for call in calls] == ["cancelled", "ok"]
-
-    run(engine_url, test)
+async def test_leaving_a_stream_leaves_the_engine_free(engine: Engine, calls: list[EngineCall]) -> None:
+    endless = SAMPLING | {"max_tokens": 4_000, "temperature": 2.0, "top_k": -1}
+    async with aclosing(engine.stream(HELLO, tenant="acme", **endless)) as pieces:
+        async for _ in pieces:
+            break
+    assert (await engine.complete(HELLO, tenant="acme", **SAMPLING)).text
+    assert [call.outcome for call in calls] == ["cancelled", "ok"]

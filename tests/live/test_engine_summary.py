@@ -43,16 +43,16 @@ def learn(client: httpx.Client, user: str, count: int = 4) -> int:
 
 
 def current(client: httpx.Client, user: str) -> dict[str, Any]:
-    found: dict[str, Any] = client.get(f"/v1/users/{user}/preferences").json()
-    return found
+    summary: dict[str, Any] = client.get(f"/v1/users/{user}/preferences").json()
+    return summary
 
 
 def wait_for(client: httpx.Client, user: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     deadline = time.monotonic() + 30
-    while not condition(found := current(client, user)):
-        assert time.monotonic() < deadline, found
+    while not condition(summary := current(client, user)):
+        assert time.monotonic() < deadline, summary
         time.sleep(0.05)
-    return found
+    return summary
 
 
 # --- updates -----------------------------------------------------------------------------------
@@ -81,29 +81,29 @@ def test_a_users_own_text_is_the_past_of_the_next_update(client: httpx.Client) -
     edited = client.put("/v1/users/eve/preferences", json={"text": "Prefers brevity."})
     assert (edited.status_code, edited.json()["source"]) == (200, "user")
     assert learn(client, "eve") == 2
-    found = current(client, "eve")
-    assert (found["source"], found["template"], found["parent"]) == (SOURCE, "update/2", 1)
+    summary = current(client, "eve")
+    assert (summary["source"], summary["template"], summary["parent"]) == (SOURCE, "update/2", 1)
 
 
 def test_a_rebuild_reads_the_whole_history_and_no_past(client: httpx.Client) -> None:
     learn(client, "rob", 3)
     learn(client, "rob", 2)
     assert client.post("/v1/users/rob/preferences/rebuild").status_code == 202
-    found = wait_for(client, "rob", lambda found: found["version"] == 3)
-    assert (found["source"], found["template"], found["parent"]) == (SOURCE, "first/2", None)
-    assert (found["events"]["count"], found["pending"]) == (5, 0)
+    summary = wait_for(client, "rob", lambda summary: summary["version"] == 3)
+    assert (summary["source"], summary["template"], summary["parent"]) == (SOURCE, "first/2", None)
+    assert (summary["events"]["count"], summary["pending"]) == (5, 0)
 
 
 def test_the_engine_is_tested_on_choices_it_has_not_seen(client: httpx.Client) -> None:
     learn(client, "uma")
     assert "engine" not in current(client, "uma")["quality"]  # there was no summary to test yet
     learn(client, "uma")
-    found = wait_for(client, "uma", lambda found: "engine" in found["quality"])
-    quality = found["quality"]["engine"]
+    summary = wait_for(client, "uma", lambda summary: "engine" in summary["quality"])
+    quality = summary["quality"]["engine"]
     assert quality["comparisons"] == 2  # the sample of one batch
     assert 0 <= quality["accuracy"] <= 1
     assert 0 < quality["mean_probability"] < 1
-    assert found["quality"]["profile"]["comparisons"] == 8
+    assert summary["quality"]["profile"]["comparisons"] == 8
     assert client.get("/v1/quality").json()["engine"]["comparisons"] >= 2
 
 
@@ -152,20 +152,20 @@ def test_items_are_chosen_by_letters(client: httpx.Client, count: int, method: s
     assert answer.status_code == 200, answer.text
     body = answer.json()
     assert (body["method"], body["version"]) == (method or "fused", 1)
-    found = [item["probability"] for item in body["items"]]
-    assert min(found) > 0
-    assert sum(found) == pytest.approx(1, abs=1e-4)
-    assert body["choice"] == found.index(max(found))
+    odds = [item["probability"] for item in body["items"]]
+    assert min(odds) > 0
+    assert sum(odds) == pytest.approx(1, abs=1e-4)
+    assert body["choice"] == odds.index(max(odds))
     assert 0 < body["position_bias"] < 1
 
 
 def test_both_orders_of_two_items_agree(client: httpx.Client) -> None:
     learn(client, "tom", 2)
-    found = []
+    odds = []
     for items in (["soup", "salad"], ["salad", "soup"]):
         answer = client.post("/v1/users/tom/select", json={"items": items, "method": "engine"})
-        found.append([item["probability"] for item in answer.json()["items"]])
-    assert found[0] == pytest.approx(found[1][::-1], abs=0.01)
+        odds.append([item["probability"] for item in answer.json()["items"]])
+    assert odds[0] == pytest.approx(odds[1][::-1], abs=0.01)
 
 
 def test_items_beyond_the_context_leave_the_choice_to_the_profile(client: httpx.Client) -> None:

@@ -5,6 +5,8 @@ import asyncio
 import random
 import statistics
 
+import pytest
+
 from alignx.schemas.interactions import ComparisonInteraction
 from services.engine.judge import judge
 from services.engine.limits import Engine
@@ -48,16 +50,13 @@ async def _chances(engine: Engine, user: Row) -> tuple[float, float]:
     return before.probabilities[0], after.probabilities[0]
 
 
-def test_summaries_of_held_out_users_raise_selection_accuracy(mini_url: str) -> None:
+@pytest.mark.anyio
+async def test_summaries_of_held_out_users_raise_selection_accuracy(mini_url: str) -> None:
     users = [
         world_rows.upi(random.Random(f"live-{index}"), World("heldout"), HISTORY, f"u{index}") for index in range(USERS)
     ]
-
-    async def measured() -> list[tuple[float, float]]:
-        async with Engine.open(EngineSettings(url=mini_url, concurrency=32)) as engine:
-            return await asyncio.gather(*(_chances(engine, user) for user in users))
-
-    chances = asyncio.run(measured())
+    async with Engine.open(EngineSettings(url=mini_url, concurrency=32)) as engine:
+        chances = await asyncio.gather(*(_chances(engine, user) for user in users))
     gains = [hit(after) - hit(before) for before, after in chances]
     error = statistics.stdev(gains) / USERS**0.5
     accuracy = statistics.mean(hit(after) for _, after in chances)

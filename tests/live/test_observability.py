@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
 
 import httpx
@@ -67,14 +68,10 @@ def watched(tmp_path_factory: pytest.TempPathFactory, engine_url: str) -> Iterat
     suite = Suite(tmp_path_factory.mktemp("watched"), {**SETTINGS, "ALIGNX_ENGINE__URL": engine})
     targets = {job: f"127.0.0.1:{suite.ports[job]}" for job in ("gateway", "preference", "worker", "response")}
     targets["engine"] = f"127.0.0.1:{url.port}"
-    try:
-        suite.up()
-        with Prometheus(tmp_path_factory.mktemp("prometheus"), targets, suite.metrics_token) as prometheus:
-            prometheus.wait(lambda: [one.value for one in prometheus.query("up")] == [1.0] * 6, 60)
-            yield Watched(suite, relay, prometheus, f"http://127.0.0.1:{url.port}")
-    finally:
-        suite.down()
-        relay.close()
+    home = tmp_path_factory.mktemp("prometheus")
+    with closing(relay), suite.running(), Prometheus(home, targets, suite.metrics_token) as prometheus:
+        prometheus.wait(lambda: [sample.value for sample in prometheus.query("up")] == [1.0] * 6, 60)
+        yield Watched(suite, relay, prometheus, f"http://127.0.0.1:{url.port}")
 
 
 @pytest.fixture(scope="module")
@@ -254,14 +251,14 @@ def test_an_update_that_ends_its_worker_again_and_again_is_told(used: Watched) -
     with used.client("acme") as client:
         client.append("fatal", choices(1))
 
-    def told() -> bool:
+    def is_firing() -> bool:
         if used.prometheus.figures("alignx_updates_in_flight > 0"):
             used.suite.kill("worker")
             used.suite.start("worker")
             used.prometheus.wait(lambda: used.prometheus.query("alignx_updates_in_flight > 0") == [], 30)
         return used.prometheus.firing("DeadLettersGrow")
 
-    used.prometheus.wait(told, 120)
+    used.prometheus.wait(is_firing, 120)
     used.prometheus.wait(lambda: used.prometheus.firing("LeaseExpiries"), 60)
     used.relay.mend()
 
@@ -270,12 +267,12 @@ def test_a_full_backlog_is_told(used: Watched) -> None:
     used.relay.freeze()
     with used.client("acme") as client:
 
-        def told() -> bool:
+        def is_firing() -> bool:
             with pytest.raises(ClientError):
                 fill(client, "hurry")
             return used.prometheus.firing("BacklogRejects")
 
-        used.prometheus.wait(told, 60)
+        used.prometheus.wait(is_firing, 60)
     used.relay.mend()
 
 
@@ -288,12 +285,12 @@ def fill(client: AlignX, user: str) -> None:
 def test_keys_that_are_not_accepted_are_told(used: Watched) -> None:
     with httpx.Client(base_url=used.suite.url) as nobody:
 
-        def told() -> bool:
+        def is_firing() -> bool:
             for _ in range(200):
                 assert nobody.get("/v1/models").status_code == 401
             return used.prometheus.firing("AuthFailuresSurge")
 
-        used.prometheus.wait(told, 60)
+        used.prometheus.wait(is_firing, 60)
 
 
 def test_a_redis_that_is_gone_is_told(used: Watched) -> None:
@@ -308,11 +305,11 @@ def test_a_redis_without_room_is_told(used: Watched) -> None:
     """The last test: it loses data."""
     with Redis.from_url(used.suite.redis_url) as redis:
 
-        def told() -> bool:
+        def is_firing() -> bool:
             redis.config_set("maxmemory", redis.info("memory")["used_memory"] * 101 // 100)
             return used.prometheus.firing("RedisMemoryHigh")
 
-        used.prometheus.wait(told, 60)
+        used.prometheus.wait(is_firing, 60)
         redis.config_set("maxmemory-policy", "allkeys-random")
         redis.config_set("maxmemory", 1)
         used.prometheus.wait(lambda: used.prometheus.firing("RedisEvictsKeys"), 60)

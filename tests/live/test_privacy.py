@@ -3,15 +3,12 @@
 Real processes with an engine that keeps every prompt. A canary is a string that occurs nowhere else.
 """
 
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from tests.conftest import free_port
-from tests.live.suite import ROOT, SERVICES, Suite
+from tests.live.suite import SERVICES, Suite, mock_engine
 
 pytestmark = pytest.mark.live
 
@@ -23,18 +20,9 @@ NAME = "canary.person@example.org"
 @pytest.fixture(scope="module")
 def spied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Suite, str]]:
     """The suite, and the address of its engine."""
-    home, port = tmp_path_factory.mktemp("privacy"), free_port()
-    with (home / "engine.log").open("wb") as log:
-        engine = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.mock_engine", str(port), "steady"], cwd=ROOT, stdout=log, stderr=log
-        )
-    suite = Suite(home, {"ALIGNX_ENGINE__URL": f"http://127.0.0.1:{port}/v1"})
-    try:
-        yield suite.up(), f"http://127.0.0.1:{port}"
-    finally:
-        suite.down()
-        engine.terminate()
-        engine.wait(10)
+    home = tmp_path_factory.mktemp("privacy")
+    with mock_engine(home) as url, Suite(home, {"ALIGNX_ENGINE__URL": f"{url}/v1"}).running() as suite:
+        yield suite, url
 
 
 def tell(client: httpx.Client, user: str, word: str) -> None:
@@ -73,9 +61,9 @@ def test_a_canary_stays_with_its_user(spied: tuple[Suite, str]) -> None:
         assert rival.get(f"/v1/users/{NAME}/preferences").json()["text"].count("u7003n1") == 4
     seen = httpx.get(f"{engine}/seen", params={"prompts": "1"}).json()
     assert seen["foreign"] == 0
-    told = [prompt for prompt in seen["prompts"] if CANARY in prompt]
-    assert told
-    assert not [prompt for prompt in told if "u7002n1" in prompt or "u7003n1" in prompt]
+    prompts = [prompt for prompt in seen["prompts"] if CANARY in prompt]
+    assert prompts
+    assert not [prompt for prompt in prompts if "u7002n1" in prompt or "u7003n1" in prompt]
 
 
 def test_prequential_quality_is_kept_apart_by_tenant(spied: tuple[Suite, str]) -> None:

@@ -47,8 +47,8 @@ async def foresee(session: aiohttp.ClientSession, number: int, row: dict[str, An
     items[place] = row["chosen"]
     body = {"query": row["prompt"], "items": items, "method": "profile"}
     answer = await post(session, f"/v1/users/{number}/select", body)
-    found = [item["probability"] for item in answer["items"]]
-    return hit(found[place], found[1 - place])
+    chosen, rejected = (answer["items"][index]["probability"] for index in (place, 1 - place))
+    return hit(chosen, rejected)
 
 
 async def accuracy(suite: Suite, tenant: str, rows: list[dict[str, Any]]) -> float:
@@ -60,17 +60,18 @@ async def accuracy(suite: Suite, tenant: str, rows: list[dict[str, Any]]) -> flo
 
 
 @pytest.mark.parametrize("name", ["friendly_unfriendly", "student_phd"])
-def test_choices_are_foreseen_from_four_earlier_ones(
+@pytest.mark.anyio
+async def test_choices_are_foreseen_from_four_earlier_ones(
     suite: Suite, shared_data: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = json.loads((shared_data / "psoups" / f"{name}.json").read_text())
-    found = asyncio.run(accuracy(suite, f"psoups-{name}", rows))
+    profile = await accuracy(suite, f"psoups-{name}", rows)
     longer = sum(hit(len(row["chosen"]), len(row["rejected"])) for row in rows) / len(rows)
     source = random.Random(42)
     chance = sum(source.random() < 0.5 for _ in rows) / len(rows)
     with capsys.disabled():
         print(  # noqa: T201  # the figure is what the run is for
-            f"\nP-Soups {name}, {len(rows)} users: profile {found:.1%}, longer wins {longer:.1%}, random {chance:.1%}"
+            f"\nP-Soups {name}, {len(rows)} users: profile {profile:.1%}, longer wins {longer:.1%}, random {chance:.1%}"
         )
-    assert found >= LEAST
-    assert found > max(longer, chance)
+    assert profile >= LEAST
+    assert profile > max(longer, chance)

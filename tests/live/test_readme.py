@@ -35,7 +35,7 @@ def run(suite: Suite, program: list[str], text: str) -> str:
 
 def test_the_readme_has_every_kind_of_block() -> None:
     blocks = (CURL_BLOCKS, CLI_BLOCKS, SDK_BLOCKS, OPENAI_BLOCKS, ANSWERS)
-    assert [len(each) for each in blocks] == [2, 1, 1, 1, 1]
+    assert [len(texts) for texts in blocks] == [2, 1, 1, 1, 1]
 
 
 def test_curl(suite: Suite) -> None:
@@ -52,9 +52,8 @@ def test_sdk(suite: Suite) -> None:
 @pytest.mark.parametrize("line", [line for line in CLI_BLOCKS[0].splitlines() if "watch" not in line])
 def test_command_line(suite: Suite, line: str) -> None:
     with suite.client("readme") as client:
-        client.post(
-            "/v1/users/mia/events", json={"events": [{"type": "statement", "text": "I like wood."}]}
-        ).raise_for_status()
+        event = {"type": "statement", "text": "I like wood."}
+        client.post("/v1/users/mia/events", json={"events": [event]}).raise_for_status()
     run(suite, ["bash", "-ec"], line)
 
 

@@ -22,11 +22,8 @@ LONG = "Great question! Let us dive deep into the wonderful and endless world of
 
 @pytest.fixture(scope="module", params=[False, True], ids=["server", "cluster"])
 def many(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ManySuite]:
-    running = ManySuite(tmp_path_factory.mktemp("many"), cluster=request.param)
-    try:
-        yield running.up()
-    finally:
-        running.down()
+    with ManySuite(tmp_path_factory.mktemp("many"), cluster=request.param).running() as suite:
+        yield suite
 
 
 def comparisons(count: int) -> list[dict[str, str]]:
@@ -152,22 +149,16 @@ def on_disk(home: Path) -> bool:
 
 def test_a_cluster_with_fewer_shards_than_primaries(tmp_path: Path) -> None:
     settings = {"ALIGNX_QUEUE__SHARDS": "2", "ALIGNX_REDIS__REWRITE_AFTER_ERASE_S": "0.1"}
-    few = ManySuite(tmp_path, settings, replicas=1, cluster=True)
-    try:
-        few.up()
-        with few.doors("few") as (client,):
-            for user in range(8):
-                sent = client.post(f"/v1/users/u{user}/events", json={"events": comparisons(2)}, headers=WAIT)
-                assert (sent.status_code, sent.json()["version"]) == (202, 1)
-            canary = {"type": "statement", "text": CANARY}
-            for user in range(8):
-                client.post(f"/v1/users/u{user}/events", json={"events": [canary]}).raise_for_status()
-            assert on_disk(tmp_path)
-            for user in range(8):
-                assert client.delete(f"/v1/users/u{user}").status_code == 204
-            deadline = time.monotonic() + 20
-            while on_disk(tmp_path):  # until each primary has written its file anew
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-    finally:
-        few.down()
+    canary = {"type": "statement", "text": CANARY}
+    with ManySuite(tmp_path, settings, replicas=1, cluster=True).running() as few, few.doors("few") as (client,):
+        for user in range(8):
+            sent = client.post(f"/v1/users/u{user}/events", json={"events": comparisons(2)}, headers=WAIT)
+            assert (sent.status_code, sent.json()["version"]) == (202, 1)
+            client.post(f"/v1/users/u{user}/events", json={"events": [canary]}).raise_for_status()
+        assert on_disk(tmp_path)
+        for user in range(8):
+            assert client.delete(f"/v1/users/u{user}").status_code == 204
+        deadline = time.monotonic() + 20
+        while on_disk(tmp_path):  # until each primary has written its file anew
+            assert time.monotonic() < deadline
+            time.sleep(0.1)

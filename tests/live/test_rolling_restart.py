@@ -147,7 +147,7 @@ async def restart_in_turn(suite: ManySuite, counts: Counter[str]) -> None:
         counts[f"restarted {name.partition('-')[0]}"] += 1
 
 
-async def settled(load: Load, user: int) -> dict[str, Any]:
+async def wait_until_settled(load: Load, user: int) -> dict[str, Any]:
     deadline = time.monotonic() + SETTLED_WITHIN_S
     while True:
         async with load.doors.call("settle", "GET", f"/v1/users/u{user}/preferences") as answer:
@@ -173,7 +173,7 @@ async def scenario(folder: Path, counts: Counter[str]) -> None:
                 load.doors.counts = counts
                 await run(load, suite)
                 for user in range(USERS):
-                    current = await settled(load, user)
+                    current = await wait_until_settled(load, user)
                     assert MARKER.findall(current["text"]) == load.sent[user]
                     assert load.followed[user] == sorted(load.followed[user])
                     assert len(load.followed[user]) > 1
@@ -197,9 +197,12 @@ async def run(load: Load, suite: ManySuite) -> None:
             task.cancel()
 
 
-def test_no_request_fails_while_everything_is_restarted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.anyio
+async def test_no_request_fails_while_everything_is_restarted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     counts: Counter[str] = Counter()
-    asyncio.run(scenario(tmp_path, counts))
+    await scenario(tmp_path, counts)
     with capsys.disabled():
         print("\n" + ", ".join(f"{name}: {count}" for name, count in sorted(counts.items())))  # noqa: T201
     statuses = {name.rpartition(" ")[2] for name in counts if not name.startswith("restarted")}

@@ -2,8 +2,6 @@
 exporter, and a collector that keeps what it is sent."""
 
 import json
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -11,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import free_port
 from tests.live.collector import Collected, Collector, collecting
-from tests.live.suite import ROOT, SERVICES, Suite
+from tests.live.suite import SERVICES, Suite, mock_engine
 
 pytestmark = pytest.mark.live
 
@@ -23,32 +20,23 @@ NAME, WORD = "traced.person@example.org", "u7002n"
 
 @pytest.fixture(scope="module")
 def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Suite, Collector]]:
-    home, port = tmp_path_factory.mktemp("tracing"), free_port()
-    with (home / "engine.log").open("wb") as log:
-        engine = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.mock_engine", str(port), "steady"], cwd=ROOT, stdout=log, stderr=log
-        )
-    with collecting() as collector:
+    home = tmp_path_factory.mktemp("tracing")
+    with mock_engine(home) as url, collecting() as collector:
         settings = {
-            "ALIGNX_ENGINE__URL": f"http://127.0.0.1:{port}/v1",
+            "ALIGNX_ENGINE__URL": f"{url}/v1",
             "ALIGNX_TRACING__ENDPOINT": collector.url,
             "OTEL_BSP_SCHEDULE_DELAY": "100",
         }
-        suite = Suite(home, settings)
-        try:
-            yield suite.up(), collector
-        finally:
-            suite.down()
-            engine.terminate()
-            engine.wait(10)
+        with Suite(home, settings).running() as suite:
+            yield suite, collector
 
 
 def append(suite: Suite, *, request_id: str, **headers: str) -> None:
     marker = f"{WORD}{request_id.removeprefix('call-')}"  # a summary of one and the same marker is a loop
     event = {"type": "comparison", "query": "which?", "chosen": f"good {marker}", "rejected": "bad"}
     with suite.client() as client:
-        told = {"X-Request-Id": request_id, "Prefer": "wait=20", **headers}
-        answer = client.post(f"/v1/users/{NAME}/events", json={"events": [event]}, headers=told)
+        headers = {"X-Request-Id": request_id, "Prefer": "wait=20", **headers}
+        answer = client.post(f"/v1/users/{NAME}/events", json={"events": [event]}, headers=headers)
     assert answer.status_code == 202, answer.text
     assert answer.json()["version"], answer.text
 
@@ -69,8 +57,8 @@ def logged(suite: Suite, service: str, request_id: str) -> list[dict[str, Any]]:
     deadline = time.monotonic() + 20
     while True:
         lines = [json.loads(line) for line in suite.log(service).splitlines() if line.startswith("{")]
-        if found := [line for line in lines if line.get("request_id") == request_id]:
-            return found
+        if own := [line for line in lines if line.get("request_id") == request_id]:
+            return own
         assert time.monotonic() < deadline, suite.log(service)[-2000:]
         time.sleep(0.05)
 
@@ -82,14 +70,9 @@ def test_one_trace_runs_from_the_call_to_the_summary_version(traced: tuple[Suite
     spans = spans_of(collector, TRACE, route, route, "call preference", "append", "update", "engine stream", "commit")
     doors = {span.service: span for span in collector.of_trace(TRACE) if span.name == route}
     assert doors.keys() == {"alignx-gateway", "alignx-preference"}
-    way = [
-        doors["alignx-gateway"],
-        spans["call preference"],
-        doors["alignx-preference"],
-        spans["append"],
-        spans["update"],
-    ]
-    assert [span.parent_id for span in way] == [CALLER, *(span.span_id for span in way[:-1])]
+    call = doors["alignx-gateway"], spans["call preference"], doors["alignx-preference"]
+    chain = [*call, spans["append"], spans["update"]]
+    assert [span.parent_id for span in chain] == [CALLER, *(span.span_id for span in chain[:-1])]
     for part in ("engine stream", "commit"):
         assert (spans[part].service, spans[part].parent_id) == ("alignx-worker", spans["update"].span_id)
     assert spans["commit"].attributes["alignx.version"] == 1

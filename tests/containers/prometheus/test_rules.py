@@ -45,16 +45,16 @@ def test_prometheus_takes_the_configuration() -> None:
 
 def test_what_is_commented_out_in_the_configuration_works_when_it_is_not(tmp_path: Path) -> None:
     blocks = r"^( *)# ((?:external_labels|alerting):\n(?:\1#   .*\n)+)"
-    text, found = re.subn(
+    text, count = re.subn(
         blocks,
         lambda block: block[1] + block[2].replace(f"\n{block[1]}# ", f"\n{block[1]}"),
         (FOLDER / "prometheus.yml").read_text(),
         flags=re.MULTILINE,
     )
-    assert found == 2
-    told = yaml.safe_load(text)
-    assert told["global"]["external_labels"]["docs"].endswith("/")
-    assert told["alerting"]["alertmanagers"]
+    assert count == 2
+    config = yaml.safe_load(text)
+    assert config["global"]["external_labels"]["docs"].endswith("/")
+    assert config["alerting"]["alertmanagers"]
     path = tmp_path / "prometheus.yml"
     path.write_text(text)
     promtool("check", "config", "--syntax-only", str(path))
@@ -94,9 +94,8 @@ def test_an_alert_says_how_bad_it_is_what_it_is_and_where_to_read_on(rule: dict[
 
 
 def test_rules_and_runbook_ask_only_for_what_is_exported(known: Series) -> None:
-    asked = [str(rule["expr"]) for kind in ("alert", "record") for rule in rules(kind)]
-    asked += runbook_queries()
-    assert {expr: wrong for expr in asked if (wrong := faults(expr, known))} == {}
+    queries = [str(rule["expr"]) for kind in ("alert", "record") for rule in rules(kind)] + runbook_queries()
+    assert {expr: wrong for expr in queries if (wrong := faults(expr, known))} == {}
 
 
 def runbook_queries() -> list[str]:
@@ -109,20 +108,20 @@ def runbook_queries() -> list[str]:
 
 def test_the_runbook_asks_redis_where_it_can_be_reached() -> None:
     text = (ROOT / "docs" / "how-to" / "runbook.md").read_text()
-    asked = [line for line in re.findall(r"`([^`]*)`", text) if "redis-cli" in line or "redis-check-aof" in line]
-    assert len(asked) >= 6
-    assert [line for line in asked if not line.startswith("docker compose exec redis ")] == []
+    commands = [line for line in re.findall(r"`([^`]*)`", text) if "redis-cli" in line or "redis-check-aof" in line]
+    assert len(commands) >= 6
+    assert [line for line in commands if not line.startswith("docker compose exec redis ")] == []
 
 
 def test_every_recording_rule_is_used() -> None:
-    asked = [str(rule["expr"]) for rule in ALERTS]
-    asked += [
+    queries = [str(rule["expr"]) for rule in ALERTS]
+    queries += [
         dashboard.filled(query.expr, "1m")
         for dashboard in DASHBOARDS
         for panel in dashboard.panels()
         for query in panel.queries
     ]
-    used = {selector.name for expr in asked for selector in selectors(expr)}
+    used = {selector.name for expr in queries for selector in selectors(expr)}
     assert {str(rule["record"]) for rule in rules("record")} <= used
 
 

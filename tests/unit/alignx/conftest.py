@@ -59,7 +59,7 @@ class After:
 
 
 @dataclass
-class Kept:
+class History:
     """What the service keeps of a user."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Kept:
 
 class FakeService:
     def __init__(self) -> None:
-        self.users: dict[str, Kept] = {}
+        self.users: dict[str, History] = {}
         self.requests: list[httpx.Request] = []
         self.faults: deque[httpx.Response | Exception | After] = deque()
         self.streams: deque[httpx.Response] = deque()
@@ -114,9 +114,8 @@ class FakeService:
         path = request.url.raw_path.decode().partition("?")[0]
         parts = path.strip("/").split("/")
         if parts == ["readyz"]:
-            ready = all(state == "ok" for state in self.checks.values())
-            body = {"status": "ready" if ready else "not_ready", "checks": self.checks}
-            return httpx.Response(200 if ready else 503, json=body)
+            status, code = ("ready", 200) if set(self.checks.values()) == {"ok"} else ("not_ready", 503)
+            return httpx.Response(code, json={"status": status, "checks": self.checks})
         if request.headers.get("Authorization") != f"Bearer {KEY}":
             return problem(401, "unauthenticated", "A valid API key is needed")
         if parts[0] == "admin":
@@ -133,18 +132,18 @@ class FakeService:
 
     def user(self, request: httpx.Request, user: str, rest: str) -> httpx.Response:
         if (request.method, rest) == ("POST", "events"):
-            return self.append(request, self.users.setdefault(user, Kept()))
+            return self.append(request, self.users.setdefault(user, History()))
         if user not in self.users:
             return problem(404, "user_unknown", "No history is kept for this user")
-        kept = self.users[user]
+        history = self.users[user]
         if (request.method, rest) == ("DELETE", ""):
             del self.users[user]
             return httpx.Response(204)
         name = f"{request.method} {rest.partition('/versions/')[0]}"
         if "/versions/" in rest:
             number = int(rest.rpartition("/")[2])
-            return httpx.Response(200, json=self.version(kept, number))
-        routes: dict[str, Callable[[httpx.Request, str, Kept], httpx.Response]] = {
+            return httpx.Response(200, json=self.version(history, number))
+        routes: dict[str, Callable[[httpx.Request, str, History], httpx.Response]] = {
             "GET events": self.events,
             "GET dead-letters": self.dead_letters,
             "POST dead-letters/retry": self.retry_dead_letters,
@@ -159,47 +158,47 @@ class FakeService:
             "POST select": self.select,
             "POST recommend": self.recommend,
         }
-        return routes[name](request, user, kept)
+        return routes[name](request, user, history)
 
-    def append(self, request: httpx.Request, kept: Kept) -> httpx.Response:
+    def append(self, request: httpx.Request, history: History) -> httpx.Response:
         key = request.headers["Idempotency-Key"]
         events = json.loads(request.content)["events"]
-        if key not in kept.replies:
+        if key not in history.replies:
             ids = []
             for event in events:
-                ids.append(f"1-{len(kept.events)}")
-                kept.events.append({"event_id": ids[-1], "received_at": MOMENT.isoformat(), "interaction": event})
+                ids.append(f"1-{len(history.events)}")
+                history.events.append({"event_id": ids[-1], "received_at": MOMENT.isoformat(), "interaction": event})
             if self.writes:
-                kept.versions.append(f"Likes what {len(kept.events)} events show.")
+                history.versions.append(f"Likes what {len(history.events)} events show.")
             waited = self.writes and "Prefer" in request.headers
-            version = len(kept.versions) if waited else None
-            kept.replies[key] = {"ids": ids, "pending": 0, "version": version}
-            return httpx.Response(202, json=kept.replies[key])
-        return httpx.Response(202, json={**kept.replies[key], "replayed": True})
+            version = len(history.versions) if waited else None
+            history.replies[key] = {"ids": ids, "pending": 0, "version": version}
+            return httpx.Response(202, json=history.replies[key])
+        return httpx.Response(202, json={**history.replies[key], "replayed": True})
 
-    def events(self, request: httpx.Request, _user: str, kept: Kept) -> httpx.Response:
+    def events(self, request: httpx.Request, _user: str, history: History) -> httpx.Response:
         start = int(request.url.params.get("after", "1--1").partition("-")[2]) + 1
         stop = start + min(int(request.url.params.get("limit", self.page)), self.page)
-        more = f"1-{stop - 1}" if stop < len(kept.events) else None
-        return httpx.Response(200, json={"events": kept.events[start:stop], "next": more})
+        more = f"1-{stop - 1}" if stop < len(history.events) else None
+        return httpx.Response(200, json={"events": history.events[start:stop], "next": more})
 
-    def dead_letters(self, _request: httpx.Request, _user: str, _kept: Kept) -> httpx.Response:
+    def dead_letters(self, _request: httpx.Request, _user: str, _history: History) -> httpx.Response:
         letter = {"event_id": "1-7", "error": "too long", "failed_at": MOMENT.isoformat(), "interaction": None}
         return httpx.Response(200, json={"events": [letter], "next": None})
 
-    def retry_dead_letters(self, request: httpx.Request, _user: str, _kept: Kept) -> httpx.Response:
-        wanted = json.loads(request.content)["event_ids"] or ["1-7"]
-        events = [{"event_id": "1-7", "new_event_id": "2-0"}] if "1-7" in wanted else []
+    def retry_dead_letters(self, request: httpx.Request, _user: str, _history: History) -> httpx.Response:
+        ids = json.loads(request.content)["event_ids"] or ["1-7"]
+        events = [{"event_id": "1-7", "new_event_id": "2-0"}] if "1-7" in ids else []
         return httpx.Response(202, json={"events": events, "pending": len(events)})
 
-    def export(self, _request: httpx.Request, user: str, kept: Kept) -> httpx.Response:
+    def export(self, _request: httpx.Request, user: str, history: History) -> httpx.Response:
         header = {"kind": "header", "format": "alignx-export/1", "user": user}
-        versions = [{"kind": "version", **self.version(kept, number + 1)} for number in range(len(kept.versions))]
-        lines = [header, *({"kind": "event", **event} for event in kept.events), *versions]
+        versions = [{"kind": "version", **self.version(history, number + 1)} for number in range(len(history.versions))]
+        lines = [header, *({"kind": "event", **event} for event in history.events), *versions]
         return httpx.Response(200, stream=Pieces(*(json.dumps(line).encode() + b"\n" for line in lines)))
 
-    def version(self, kept: Kept, number: int) -> dict[str, Any]:
-        text = kept.versions[number - 1] if number else "Nothing is known yet."
+    def version(self, history: History, number: int) -> dict[str, Any]:
+        text = history.versions[number - 1] if number else "Nothing is known yet."
         return {
             "version": number,
             "text": text,
@@ -210,59 +209,59 @@ class FakeService:
             "prequential": {"comparisons": 4, "accuracy": 0.75, "mean_probability": 0.6},
         }
 
-    def current(self, user: str, kept: Kept) -> dict[str, Any]:
+    def current(self, user: str, history: History) -> dict[str, Any]:
         quality = {"profile": {"comparisons": 8, "accuracy": 0.5, "mean_probability": 0.5}}
-        state = {"user": user, "pending": 0, "events_total": len(kept.events), "quality": quality}
-        return {**self.version(kept, len(kept.versions)), **state}
+        state = {"user": user, "pending": 0, "events_total": len(history.events), "quality": quality}
+        return {**self.version(history, len(history.versions)), **state}
 
-    def preferences(self, request: httpx.Request, user: str, kept: Kept) -> httpx.Response:
-        etag = f'"v{len(kept.versions)}"'
+    def preferences(self, request: httpx.Request, user: str, history: History) -> httpx.Response:
+        etag = f'"v{len(history.versions)}"'
         if request.headers.get("If-None-Match") == etag:
             return httpx.Response(304, headers={"ETag": etag})
-        return httpx.Response(200, json=self.current(user, kept), headers={"ETag": etag})
+        return httpx.Response(200, json=self.current(user, history), headers={"ETag": etag})
 
-    def changed(self, request: httpx.Request, user: str, kept: Kept, text: str) -> httpx.Response:
-        if request.headers["If-Match"] != f'"v{len(kept.versions)}"':
+    def write_version(self, request: httpx.Request, user: str, history: History, text: str) -> httpx.Response:
+        if request.headers["If-Match"] != f'"v{len(history.versions)}"':
             return problem(412, "stale_version", "The summary has changed")
-        kept.versions.append(text)
-        return httpx.Response(200, json=self.current(user, kept), headers={"ETag": f'"v{len(kept.versions)}"'})
+        history.versions.append(text)
+        return httpx.Response(200, json=self.current(user, history), headers={"ETag": f'"v{len(history.versions)}"'})
 
-    def edit(self, request: httpx.Request, user: str, kept: Kept) -> httpx.Response:
-        return self.changed(request, user, kept, json.loads(request.content)["text"])
+    def edit(self, request: httpx.Request, user: str, history: History) -> httpx.Response:
+        return self.write_version(request, user, history, json.loads(request.content)["text"])
 
-    def rollback(self, request: httpx.Request, user: str, kept: Kept) -> httpx.Response:
-        return self.changed(request, user, kept, kept.versions[json.loads(request.content)["version"] - 1])
+    def rollback(self, request: httpx.Request, user: str, history: History) -> httpx.Response:
+        return self.write_version(request, user, history, history.versions[json.loads(request.content)["version"] - 1])
 
-    def rebuild(self, _request: httpx.Request, _user: str, kept: Kept) -> httpx.Response:
+    def rebuild(self, _request: httpx.Request, _user: str, history: History) -> httpx.Response:
         if self.writes:
-            kept.versions.append("Written afresh.")
-        return httpx.Response(202, json={"pending": len(kept.events)})
+            history.versions.append("Written afresh.")
+        return httpx.Response(202, json={"pending": len(history.events)})
 
-    def versions(self, request: httpx.Request, _user: str, kept: Kept) -> httpx.Response:
-        last = int(request.url.params.get("before", len(kept.versions) + 1)) - 1
+    def versions(self, request: httpx.Request, _user: str, history: History) -> httpx.Response:
+        last = int(request.url.params.get("before", len(history.versions) + 1)) - 1
         stop = max(0, last - min(int(request.url.params.get("limit", self.page)), self.page))
-        found = [self.version(kept, number) for number in range(last, stop, -1)]
-        return httpx.Response(200, json={"versions": found, "next": stop + 1 if stop else None})
+        versions = [self.version(history, number) for number in range(last, stop, -1)]
+        return httpx.Response(200, json={"versions": versions, "next": stop + 1 if stop else None})
 
-    def diff(self, request: httpx.Request, _user: str, kept: Kept) -> httpx.Response:
+    def diff(self, request: httpx.Request, _user: str, history: History) -> httpx.Response:
         first, last = int(request.url.params["from"]), int(request.url.params["to"])
-        old, new = kept.versions[first - 1], kept.versions[last - 1]
+        old, new = history.versions[first - 1], history.versions[last - 1]
         unified = "" if old == new else f"--- {first}\n+++ {last}\n@@ -1 +1 @@\n-{old}\n+{new}"
         body = {"from_version": first, "to_version": last, "added": [new], "removed": [old], "unified": unified}
         return httpx.Response(200, json=body)
 
-    def stream(self, _request: httpx.Request, _user: str, _kept: Kept) -> httpx.Response:
+    def stream(self, _request: httpx.Request, _user: str, _history: History) -> httpx.Response:
         return self.streams.popleft()
 
-    def select(self, request: httpx.Request, _user: str, kept: Kept) -> httpx.Response:
-        asked = json.loads(request.content)
-        items = asked["items"]
+    def select(self, request: httpx.Request, _user: str, history: History) -> httpx.Response:
+        body = json.loads(request.content)
+        items = body["items"]
         shares = [0.1 / (len(items) - 1)] * (len(items) - 1) + [0.9]
         scored = [{"index": index, "probability": share} for index, share in enumerate(shares)]
         choice = len(items) - 1
-        return httpx.Response(200, json={"choice": choice, "items": scored, **self.scorer(asked, kept)})
+        return httpx.Response(200, json={"choice": choice, "items": scored, **self.scorer(body, history)})
 
-    def recommend(self, request: httpx.Request, _user: str, kept: Kept) -> httpx.Response:
+    def recommend(self, request: httpx.Request, _user: str, history: History) -> httpx.Response:
         body = json.loads(request.content)
         order = range(len(body["candidates"]) - 1, -1, -1)
         reason = "It lasts." if body["explain"] else None
@@ -270,45 +269,36 @@ class FakeService:
             {"rank": rank, "index": index, "score": 1 / rank, "reason": reason}
             for rank, index in itertools.islice(enumerate(order, start=1), body["k"])
         ]
-        return httpx.Response(200, json={"items": ranked, **self.scorer(body, kept)})
+        return httpx.Response(200, json={"items": ranked, **self.scorer(body, history)})
 
-    def scorer(self, asked: dict[str, Any], kept: Kept) -> dict[str, Any]:
+    def scorer(self, body: dict[str, Any], history: History) -> dict[str, Any]:
         """The profile unless another is named; it reads no summary."""
-        method = asked.get("method") or "profile"
-        return {"method": method, "version": 0 if method == "profile" else len(kept.versions)}
+        method = body.get("method") or "profile"
+        return {"method": method, "version": 0 if method == "profile" else len(history.versions)}
 
     def chat(self, request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content)
-        used = {
-            "mode": body.get("personalization", {}).get("mode", "summary"),
-            "user": body.get("user"),
-            "version": 2,
-            "history": 0,
-        }
-        heard = body["messages"][-1]["content"]
+        mode = body.get("personalization", {}).get("mode", "summary")
+        used = {"mode": mode, "user": body.get("user"), "version": 2, "history": 0}
+        question = body["messages"][-1]["content"]
         if body.get("stream"):
             chunks: list[dict[str, Any]] = [
-                {"choices": [{"delta": {"content": piece}}]} for piece in ("You said: ", heard)
+                {"choices": [{"delta": {"content": piece}}]} for piece in ("You said: ", question)
             ]
             chunks.append({"choices": [{"delta": {}, "finish_reason": "stop"}], "personalization": used})
             return sse(*(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks), b"data: [DONE]\n\n")
-        choice = {"message": {"content": f"You said: {heard}"}, "finish_reason": "stop"}
+        choice = {"message": {"content": f"You said: {question}"}, "finish_reason": "stop"}
         return httpx.Response(200, json={"model": "small", "choices": [choice], "personalization": used})
 
     def admin(self, request: httpx.Request, parts: list[str]) -> httpx.Response:
         if parts[1] == "tenants":
             return httpx.Response(200, json={"tenants": [{"tenant": "acme", "keys": len(self.keys)}]})
         if request.method == "POST":
-            asked = {name: value for name, value in json.loads(request.content).items() if value is not None}
-            made = {
-                "id": f"k{len(self.keys) + 1}",
-                "rate": 200.0,
-                "burst": 400,
-                "created_at": MOMENT.isoformat(),
-                **asked,
-            }
-            self.keys.append(made)
-            return httpx.Response(201, json={**made, "key": f"ax_{made['id']}_new"})
+            fields = {name: value for name, value in json.loads(request.content).items() if value is not None}
+            limits = {"rate": 200.0, "burst": 400}
+            key = {"id": f"k{len(self.keys) + 1}", **limits, "created_at": MOMENT.isoformat(), **fields}
+            self.keys.append(key)
+            return httpx.Response(201, json={**key, "key": f"ax_{key['id']}_new"})
         if request.method == "DELETE":
             if all(key["id"] != parts[2] for key in self.keys):
                 return problem(404, "key_unknown", "No API key has this id")
@@ -342,31 +332,22 @@ class Caller:
         if self.kind == "sync":
             with self.service.client() as client:
                 stream = getattr(client, method)(*args, **named)
-                found = list(itertools.islice(stream, most))
+                items = list(itertools.islice(stream, most))
                 stream.close()
-                return found
+                return items
 
         async def run() -> list[Any]:
-            found: list[Any] = []
+            items: list[Any] = []
             async with self.service.async_client() as client:
                 stream = getattr(client, method)(*args, **named)
-                async for one in stream:
-                    found.append(one)
-                    if len(found) == most:
+                async for item in stream:
+                    items.append(item)
+                    if len(items) == most:
                         break
                 await stream.aclose()
-            return found
+            return items
 
         return asyncio.run(run())
-
-
-@dataclass
-class Answers:
-    """The makers of answers, for tests that put their own in the way."""
-
-    sse: Callable[..., httpx.Response] = sse
-    problem: Callable[..., httpx.Response] = problem
-    after: Callable[[Exception], After] = After
 
 
 @pytest.fixture
@@ -388,8 +369,3 @@ def terminal(service: FakeService) -> Terminal:
 @pytest.fixture(params=["sync", "async"])
 def call(request: pytest.FixtureRequest, service: FakeService) -> Caller:
     return Caller(service, request.param)
-
-
-@pytest.fixture
-def answers() -> Answers:
-    return Answers()

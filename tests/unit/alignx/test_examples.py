@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -18,6 +17,7 @@ from examples import demo
 from services.profile import fold, scoring
 from services.profile.explain import reasons
 from services.profile.render import render
+from tests.unit.alignx.conftest import FakeService
 from training.corpus.lexicon import PHRASES, phrasings
 
 PLAN = demo.load_plan()
@@ -36,7 +36,7 @@ def test_example_is_valid_long_and_in_order(user: demo.User):
     assert KINDS[user.history] <= set(Counter(event.type for event in events))
     moments = [event.occurred_at for event in events if event.occurred_at]
     assert len(moments) == len(events)
-    assert all(one < other for one, other in pairwise(moments))
+    assert all(earlier < later for earlier, later in pairwise(moments))
     assert (moments[-1] - moments[0]).days > 90
 
 
@@ -75,7 +75,7 @@ def run(terminal: Terminal) -> Demo:
     return run
 
 
-def test_demo_twice(service: Any, run: Demo):
+def test_demo_twice(service: FakeService, run: Demo):
     for _ in range(2):
         result = run()
         assert result.exit_code == 0, result.output
@@ -101,7 +101,7 @@ def test_the_last_line_shows_the_same_service_again(run: Demo, tmp_path: Path, m
 
 
 @pytest.mark.parametrize("toy", ["alignx-mini", "alignx-tiny"])
-def test_a_toy_is_not_shown(service: Any, run: Demo, toy: str):
+def test_a_toy_is_not_shown(service: FakeService, run: Demo, toy: str):
     service.models = [toy]
     result = run()
     assert result.exit_code == 1
@@ -116,17 +116,17 @@ def test_nothing_that_is_printed_comes_from_the_synthetic_world(user: demo.User,
     summaries = [render(folded(events[:end])) for end in ends]
     items = user.recommend.candidates
     why = reasons(folded(events), user.recommend.query, items, range(len(items)), [0.0] * len(items))
-    told = [user.about, user.chat, *map(item_text, (*items, *user.select.items)), *summaries, *why]
-    told.append(run("--only", user.user).stdout)
+    texts = [user.about, user.chat, *map(item_text, (*items, *user.select.items)), *summaries, *why]
+    texts.append(run("--only", user.user).stdout)
     phrases = {text for kind in PHRASES for half in ("train", "heldout") for text in phrasings(kind, half)}
     toy = re.compile("|".join(re.sub(r"\\{\w+\\}", r"\\w+", re.escape(text)) for text in phrases))
     assert toy.search("Experts may state: candles seems just a handy trick.")
-    for text in told:
+    for text in texts:
         assert not toy.search(text), text
         assert not re.search(r"alignx-(mini|tiny)|synthetic|small world", text), text
 
 
-def test_a_mode_the_history_has_nothing_for_is_told(service: Any, run: Demo):
+def test_a_mode_the_history_has_nothing_for_is_told(service: FakeService, run: Demo):
     plain = {"mode": "none", "user": "demo-shopper", "version": None, "history": 0}
     message = {"message": {"content": "Buy little."}, "finish_reason": "stop"}
     service.chats += [
@@ -143,7 +143,7 @@ def test_a_mode_the_history_has_nothing_for_is_told(service: Any, run: Demo):
         (503, "engine_unavailable", "The engine does not answer."),
     ],
 )
-def test_demo_without_an_engine_says_so_in_one_line(service: Any, run: Demo, status: int, code: str, says: str):
+def test_demo_without_an_engine_says_so_in_one_line(service: FakeService, run: Demo, status: int, code: str, says: str):
     body = {"error": {"message": "The engine does not answer.", "code": code}}
     service.chats += [httpx.Response(status, json=body)]
     result = run()
@@ -153,7 +153,7 @@ def test_demo_without_an_engine_says_so_in_one_line(service: Any, run: Demo, sta
     assert "By the summary" not in result.stdout
 
 
-def test_demo_while_no_worker_runs(service: Any, run: Demo):
+def test_demo_while_no_worker_runs(service: FakeService, run: Demo):
     service.writes = False
     result = run("--only", "demo-shopper", "--wait", "1")
     assert result.exit_code == 0

@@ -18,9 +18,9 @@ def test_the_tables_are_of_the_dashboards_as_they_are() -> None:
         for panel in dashboard.panels()
         for query in panel.queries
     ]
-    asked = re.findall(r"^(\| .* \| `.*` \|)", tables(readings, datetime.now(UTC)), re.MULTILINE)
-    assert len(asked) == len(readings)
-    assert re.findall(r"^(\| .* \| `.*` \|)", written, re.MULTILINE) == asked, (
+    rows = re.findall(r"^(\| .* \| `.*` \|)", tables(readings, datetime.now(UTC)), re.MULTILINE)
+    assert len(rows) == len(readings)
+    assert re.findall(r"^(\| .* \| `.*` \|)", written, re.MULTILINE) == rows, (
         "run: WRITE_DOCS=1 pytest tests/live/test_observability.py"
     )
     assert not re.findall(r"^.* \|  \|$", written, re.MULTILINE), "a query gave nothing"
@@ -30,8 +30,7 @@ def test_a_row_says_which_series_has_which_figure() -> None:
     panel = Panel("Waiting", "Who waits.", "short", ())
     query = Query('sum by (job) (a{b=~"c|d"})', "{{job}} waits")
     figures = [({"job": f"j{number}"}, number) for number in range(1, 7)]
-    told = row(Reading("a", panel, query, figures))
-    assert told == (
+    assert row(Reading("a", panel, query, figures)) == (
         '| Waiting | `sum by (job) (a{b=~"c\\|d"})` | j1 waits 1; j2 waits 2; j3 waits 3; j4 waits 4; and 2 more |\n'
     )
 

@@ -9,31 +9,32 @@ import pytest
 
 from alignx.cli import ingest
 from alignx.client.errors import Unreachable
+from tests.unit.alignx.conftest import After, FakeService, problem
 
 
 def post(text: str, **more: Any) -> bytes:
     return json.dumps({"type": "post", "text": text, **more}).encode() + b"\n"
 
 
-def sent(service: Any, user: str) -> list[str]:
+def sent(service: FakeService, user: str) -> list[str]:
     return [event["interaction"]["text"] for event in service.users[user].events]
 
 
-def run(service: Any, content: bytes, *, user: str | None = "ada", size: int = 2, **more: Any) -> ingest.Scan:
+def run(service: FakeService, content: bytes, *, user: str | None = "ada", size: int = 2, **more: Any) -> ingest.Scan:
     scan = ingest.scan(io.BytesIO(content), user)
     with service.client() as client:
         list(ingest.send(client, ingest.split_batches(io.BytesIO(content), user, size), scan.digest, **more))
     return scan
 
 
-def test_lines_name_their_user_or_take_the_default(service: Any):
+def test_lines_name_their_user_or_take_the_default(service: FakeService):
     content = post("a") + b"\n" + post("b", user="bob") + post("c") + post("d", user=7)
     scan = run(service, content)
     assert (scan.events, scan.users, scan.bad) == (4, 3, ())
     assert (sent(service, "ada"), sent(service, "bob"), sent(service, "7")) == (["a", "c"], ["b"], ["d"])
 
 
-def test_upi_rows_become_comparisons(service: Any):
+def test_upi_rows_become_comparisons(service: FakeService):
     row = {
         "userid": 12,
         "history": [{"query": "q", "chosen": "a", "rejected": "b"}, {"chosen": "c", "rejected": {"title": "d"}}],
@@ -76,12 +77,12 @@ def test_bad_lines_are_named(line: bytes, field: str, message: str):
     assert scan.events == 1
 
 
-def test_byte_order_mark_and_windows_line_ends(service: Any):
+def test_byte_order_mark_and_windows_line_ends(service: FakeService):
     run(service, b"\xef\xbb\xbf" + post("a").replace(b"\n", b"\r\n") + post("b\u2028c").strip())
     assert sent(service, "ada") == ["a", "b\u2028c"]
 
 
-def test_order_of_each_user_is_kept(service: Any):
+def test_order_of_each_user_is_kept(service: FakeService):
     users = ["ada", "bob", "cyd"]
     content = b"".join(post(str(number), user=users[number * number % 3]) for number in range(50))
     run(service, content, size=7)
@@ -93,16 +94,16 @@ def test_order_of_each_user_is_kept(service: Any):
 
 
 @pytest.mark.parametrize("lost", range(4))
-def test_a_second_run_after_an_interruption_doubles_nothing(service: Any, answers: Any, lost: int):
+def test_a_second_run_after_an_interruption_doubles_nothing(service: FakeService, lost: int):
     content = b"".join(post(str(number)) for number in range(8))
-    service.faults += [None] * lost + [answers.after(httpx.ReadTimeout("killed"))]
+    service.faults += [None] * lost + [After(httpx.ReadTimeout("killed"))]
     with pytest.raises(Unreachable):
         run(service, content)
     run(service, content)
     assert sent(service, "ada") == [str(number) for number in range(8)]
 
 
-def test_resume_asks_the_service_and_may_use_another_batch_size(service: Any):
+def test_resume_asks_the_service_and_may_use_another_batch_size(service: FakeService):
     content = b"".join(post(str(number)) for number in range(8)) + post("own", id="mine")
     service.faults += [None, None, httpx.ReadTimeout("killed")]
     with pytest.raises(Unreachable):
@@ -115,12 +116,12 @@ def test_resume_asks_the_service_and_may_use_another_batch_size(service: Any):
     assert service.users["ada"].events[-1]["interaction"]["id"] == "mine"
 
 
-def test_resume_for_a_new_user(service: Any):
+def test_resume_for_a_new_user(service: FakeService):
     run(service, post("a"), resume=True, source="shop")
     assert service.users["ada"].events[0]["interaction"]["source"] == "shop"
 
 
-def test_failed_events_of_an_export_are_sent_where_they_were_kept(service: Any):
+def test_failed_events_of_an_export_are_sent_where_they_were_kept(service: FakeService):
     failed = {"kind": "dead_letter", "event_id": "1-7", "error": "too long", "failed_at": "2026-05-01T12:00:00Z"}
     kept = {**failed, "interaction": {"type": "post", "text": "a"}}
     lines = [{"kind": "header", "user": "ada"}, kept, failed]
@@ -129,20 +130,20 @@ def test_failed_events_of_an_export_are_sent_where_they_were_kept(service: Any):
     assert sent(service, "ada") == ["a"]
 
 
-def test_other_content_has_other_keys(service: Any):
+def test_other_content_has_other_keys(service: FakeService):
     run(service, post("a"))
     run(service, post("b"))
     assert sent(service, "ada") == ["a", "b"]
 
 
-def test_full_backlog_is_waited_for(service: Any, answers: Any):
-    full = [answers.problem(429, "backlog_full", headers={"Retry-After": "1"}) for _ in range(20)]
+def test_full_backlog_is_waited_for(service: FakeService):
+    full = [problem(429, "backlog_full", headers={"Retry-After": "1"}) for _ in range(20)]
     service.faults += full
     run(service, post("a"))
     assert service.slept == [1.0] * 20
 
 
-def test_memory_stays_bounded(service: Any, monkeypatch: pytest.MonkeyPatch):
+def test_memory_stays_bounded(service: FakeService, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ingest, "BUFFERED_EVENTS", 10)
     content = b"".join(post(str(number), user=f"u{number % 40}") for number in range(80))
     sizes = [len(batch.entries) for batch in ingest.split_batches(io.BytesIO(content), None, 100)]

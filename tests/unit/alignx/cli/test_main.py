@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -15,6 +14,7 @@ from typer.testing import CliRunner, Result
 from alignx.cli.main import app
 from alignx.cli.terminal import Terminal
 from alignx.schemas.interactions import PostInteraction
+from tests.unit.alignx.conftest import FakeService, problem, sse
 
 Alignx = Callable[..., Result]
 
@@ -29,7 +29,7 @@ def alignx(terminal: Terminal) -> Alignx:
 
 
 @pytest.fixture
-def ada(service: Any) -> None:
+def ada(service: FakeService) -> None:
     with service.client() as client:
         for text in ("one", "two", "three"):
             client.append("ada", [PostInteraction(text=text)])
@@ -39,9 +39,9 @@ def ada(service: Any) -> None:
 # --- errors ------------------------------------------------------------------------------------
 
 
-def test_problem_is_printed_with_its_fields_and_id(alignx: Alignx, service: Any, answers: Any):
+def test_problem_is_printed_with_its_fields_and_id(alignx: Alignx, service: FakeService):
     errors = [{"field": "limit", "message": "at most 1000"}]
-    service.faults.append(answers.problem(422, "invalid_request", "No.", errors=errors, request_id="r7"))
+    service.faults.append(problem(422, "invalid_request", "No.", errors=errors, request_id="r7"))
     result = alignx("events", "ada")
     assert result.exit_code == 1
     assert result.stderr.splitlines() == ["error: No.", "  limit: at most 1000", "  invalid_request, 422, request r7"]
@@ -52,7 +52,7 @@ def test_unknown_user_and_wrong_key_are_told_what_to_do(alignx: Alignx):
     assert "ALIGNX_API_KEY" in alignx("show", "nobody", key="ax_wrong_key").stderr
 
 
-def test_service_that_is_not_there(alignx: Alignx, service: Any):
+def test_service_that_is_not_there(alignx: Alignx, service: FakeService):
     service.faults += [httpx.ConnectError("refused")] * 4
     result = alignx("show", "ada")
     assert result.exit_code == 1
@@ -117,7 +117,7 @@ def test_show(alignx: Alignx, ada: None):
     assert "Likes what 2 events show." in older
 
 
-def test_text_of_a_summary_cannot_steer_the_terminal(alignx: Alignx, ada: None, service: Any):
+def test_text_of_a_summary_cannot_steer_the_terminal(alignx: Alignx, ada: None, service: FakeService):
     service.users["ada"].versions.append("\x1b[2Jgone \x9b31m [bold]kept[/bold]\rover")
     for args in (("show", "ada"), ("show", "ada", "--text"), ("versions", "ada"), ("diff", "ada")):
         out = alignx(*args).stdout
@@ -137,7 +137,7 @@ def test_versions_and_diff(alignx: Alignx, ada: None):
     assert "say the same" in alignx("diff", "ada", "2", "2").stderr
 
 
-def test_diff_needs_two_versions(alignx: Alignx, service: Any):
+def test_diff_needs_two_versions(alignx: Alignx, service: FakeService):
     with service.client() as client:
         client.append("bob", [PostInteraction(text="one")])
     result = alignx("diff", "bob")
@@ -145,7 +145,7 @@ def test_diff_needs_two_versions(alignx: Alignx, service: Any):
     assert "fewer than two versions" in result.stderr
 
 
-def test_edit_rollback_rebuild(alignx: Alignx, ada: None, service: Any, tmp_path: Path):
+def test_edit_rollback_rebuild(alignx: Alignx, ada: None, service: FakeService, tmp_path: Path):
     assert "Version 4" in alignx("edit", "ada", "Mine.").stderr
     (tmp_path / "text").write_text("From a file.")
     assert "Version 5" in alignx("edit", "ada", "--file", str(tmp_path / "text")).stderr
@@ -174,14 +174,14 @@ def test_edit_in_an_editor(alignx: Alignx, ada: None, tmp_path: Path, monkeypatc
     assert "The editor failed" in failed.stderr
 
 
-def test_stale_edit_is_refused(alignx: Alignx, ada: None, service: Any, answers: Any):
-    service.faults += [None, answers.problem(412, "stale_version", "The summary has changed")]
+def test_stale_edit_is_refused(alignx: Alignx, ada: None, service: FakeService):
+    service.faults += [None, problem(412, "stale_version", "The summary has changed")]
     result = alignx("edit", "ada", "Mine.")
     assert result.exit_code == 1
     assert "look at it again" in result.stderr
 
 
-def test_watch(alignx: Alignx, ada: None, service: Any, answers: Any):
+def test_watch(alignx: Alignx, ada: None, service: FakeService):
     version = json.dumps(service.current("ada", service.users["ada"])).encode()
     older = version.replace(b'"version": 3', b'"version": 2')
     pieces = (
@@ -191,7 +191,7 @@ def test_watch(alignx: Alignx, ada: None, service: Any, answers: Any):
         b'event: error\ndata: {"status": 502, "type": "urn:alignx:problem:engine_error", "detail": "Oh."}\n\n',
         b"event: version\ndata: " + version + b"\n\n",
     )
-    service.streams += [answers.sse(*pieces), answers.sse(*pieces)]
+    service.streams += [sse(*pieces), sse(*pieces)]
     plain = alignx("watch", "ada", "--count", "1")
     assert "\nwaiting: 2 events; the summary is at version 2\nLikes tea\n" in plain.stdout
     before, after = plain.stdout.split("Likes tea")
@@ -202,10 +202,10 @@ def test_watch(alignx: Alignx, ada: None, service: Any, answers: Any):
     assert [line["event"] for line in lines] == ["version", "pending", "delta", "delta", "error", "version"]
 
 
-def test_watch_redraws_in_a_terminal(ada: None, service: Any, answers: Any):
+def test_watch_redraws_in_a_terminal(ada: None, service: FakeService):
     version = json.dumps(service.current("ada", service.users["ada"])).encode()
     service.streams.append(
-        answers.sse(
+        sse(
             b"event: version\ndata: " + version.replace(b'"version": 3', b'"version": 2') + b"\n\n",
             b'event: pending\ndata: {"pending": 2, "version": 2}\n\nevent: delta\ndata: {"text": "Likes tea"}\n\n',
             b'event: error\ndata: {"status": 502, "detail": "Oh."}\n\nevent: version\ndata: ' + version + b"\n\n",
@@ -226,7 +226,7 @@ def test_watch_redraws_in_a_terminal(ada: None, service: Any, answers: Any):
 # --- histories ---------------------------------------------------------------------------------
 
 
-def test_ingest_reports_bad_lines_and_sends_nothing(alignx: Alignx, service: Any, tmp_path: Path):
+def test_ingest_reports_bad_lines_and_sends_nothing(alignx: Alignx, service: FakeService, tmp_path: Path):
     path = tmp_path / "history.jsonl"
     path.write_text('{"type": "post", "text": "a"}\n{"type": "post"}\n\n{"type": "rating", "item": "x", "value": 9}\n')
     result = alignx("ingest", str(path), "--user", "ada")
@@ -240,7 +240,7 @@ def test_ingest_reports_bad_lines_and_sends_nothing(alignx: Alignx, service: Any
     assert "Sent 1 event of 1 user." in skipped.stderr
 
 
-def test_ingest_reads_standard_input(alignx: Alignx, service: Any):
+def test_ingest_reads_standard_input(alignx: Alignx, service: FakeService):
     lines = "".join(json.dumps({"type": "post", "text": str(number)}) + "\n" for number in range(5))
     assert alignx("ingest", "-", "--user", "ada", "--batch", "2", stdin=lines).exit_code == 0
     assert len(service.requests) == 3
@@ -251,7 +251,7 @@ def test_ingest_reads_standard_input(alignx: Alignx, service: Any):
     assert alignx("ingest", "-", stdin="\n").exit_code == 1
 
 
-def test_ingest_tells_how_far_it_came(alignx: Alignx, service: Any):
+def test_ingest_tells_how_far_it_came(alignx: Alignx, service: FakeService):
     lines = "".join(json.dumps({"type": "post", "text": str(number)}) + "\n" for number in range(5))
     service.faults += [None, httpx.ReadTimeout("gone")]
     result = alignx("ingest", "-", "--user", "ada", "--batch", "2", stdin=lines)
@@ -281,7 +281,7 @@ def test_export(alignx: Alignx, ada: None, tmp_path: Path):
     assert not (tmp_path / "nobody.jsonl").exists()
 
 
-def test_export_can_be_ingested_again(alignx: Alignx, ada: None, service: Any):
+def test_export_can_be_ingested_again(alignx: Alignx, ada: None, service: FakeService):
     lines = alignx("export", "ada").stdout
     assert "Sent 3 events of 1 user" in alignx("ingest", "-", "--user", "bob", stdin=lines).stderr
     texts = [[event["interaction"]["text"] for event in service.users[user].events] for user in ("ada", "bob")]
@@ -296,7 +296,7 @@ def test_quality(alignx: Alignx):
     assert json.loads(alignx("quality", "--json").stdout)["profile"]["comparisons"] == 8
 
 
-def test_forget_asks(alignx: Alignx, ada: None, service: Any):
+def test_forget_asks(alignx: Alignx, ada: None, service: FakeService):
     assert alignx("forget", "ada", stdin="n\n").exit_code == 1
     assert "ada" in service.users
     assert alignx("forget", "ada", stdin="y\n").exit_code == 0
@@ -304,7 +304,7 @@ def test_forget_asks(alignx: Alignx, ada: None, service: Any):
     assert alignx("forget", "ada", "--yes").exit_code == 1
 
 
-def test_status(alignx: Alignx, service: Any):
+def test_status(alignx: Alignx, service: FakeService):
     assert alignx("status", key=None).exit_code == 0
     service.checks["engine"] = "No engine answers"
     result = alignx("status", key=None)
@@ -316,7 +316,7 @@ def test_status(alignx: Alignx, service: Any):
 # --- answers -----------------------------------------------------------------------------------
 
 
-def test_chat_once(alignx: Alignx, ada: None, service: Any):
+def test_chat_once(alignx: Alignx, ada: None, service: FakeService):
     result = alignx("chat", "ada", "hello", "--mode", "direct", "--max-history", "9")
     assert result.stdout == "You said: hello\n"
     assert "(direct, summary version 2)" in result.stderr
@@ -326,7 +326,7 @@ def test_chat_once(alignx: Alignx, ada: None, service: Any):
     assert alignx("chat", "ada", "-", stdin="piped").stdout == "You said: piped\n"
 
 
-def test_chat_without_an_engine(alignx: Alignx, service: Any):
+def test_chat_without_an_engine(alignx: Alignx, service: FakeService):
     body = {"error": {"message": "No engine; make up ENGINE=…", "code": "no_engine"}}
     service.chats += [httpx.Response(501, json=body)]
     result = alignx("chat", "ada", "hello")
@@ -336,7 +336,7 @@ def test_chat_without_an_engine(alignx: Alignx, service: Any):
     assert len(service.requests) == 1, "a retry would be pointless"
 
 
-def test_conversation_keeps_its_turns(alignx: Alignx, service: Any):
+def test_conversation_keeps_its_turns(alignx: Alignx, service: FakeService):
     result = alignx("chat", "ada", stdin="one\ntwo\n")
     assert result.exit_code == 0
     assert "You said: two" in result.stdout
@@ -366,7 +366,7 @@ def test_select_and_recommend(alignx: Alignx, ada: None, tmp_path: Path):
 # --- keys --------------------------------------------------------------------------------------
 
 
-def test_keys(alignx: Alignx, service: Any, tmp_path: Path):
+def test_keys(alignx: Alignx, service: FakeService, tmp_path: Path):
     service.page = 1
     made = alignx("keys", "create", "shop", "--tenant", "acme", "--rate", "50")
     assert made.stdout == "ax_k1_new\n"

@@ -14,11 +14,12 @@ from alignx.client.retry import RetryPolicy
 from alignx.client.streams import DeltaEvent, ErrorEvent, PendingEvent, VersionEvent
 from alignx.schemas.api_keys import KeyRequest
 from alignx.schemas.interactions import ClickInteraction, StatementInteraction
+from tests.unit.alignx.conftest import After, Caller, FakeService, problem, sse
 
 EVENT = StatementInteraction(text="Short answers, please.")
 
 
-def test_history_goes_in_and_comes_back_page_by_page(call: Any, service: Any):
+def test_history_goes_in_and_comes_back_page_by_page(call: Caller, service: FakeService):
     service.page = 2
     events = [StatementInteraction(text=f"number {number}") for number in range(5)]
     accepted = call("append", "ada", events, wait=5)
@@ -31,7 +32,7 @@ def test_history_goes_in_and_comes_back_page_by_page(call: Any, service: Any):
     assert call("retry_dead_letters", "ada", ["9-9"]).events == ()
 
 
-def test_versions_are_read_compared_and_changed(call: Any, service: Any):
+def test_versions_are_read_compared_and_changed(call: Caller, service: FakeService):
     service.page = 2
     for _ in range(3):
         call("append", "ada", [EVENT])
@@ -48,13 +49,13 @@ def test_versions_are_read_compared_and_changed(call: Any, service: Any):
     assert call("rebuild", "ada").pending == 3
 
 
-def test_unchanged_summary_is_not_sent_again(call: Any):
+def test_unchanged_summary_is_not_sent_again(call: Caller):
     call("append", "ada", [EVENT])
     assert call("preferences_if_changed", "ada", '"v1"') is None
     assert call("preferences_if_changed", "ada", '"v0"').version == 1
 
 
-def test_answers_for_the_user(call: Any, service: Any):
+def test_answers_for_the_user(call: Caller, service: FakeService):
     call("append", "ada", [EVENT])
     assert call("select", "ada", ["a", "b"], query="q").choice == 1
     ranked = call("recommend", "ada", ["a", "b", "c"], k=2, explain=True)
@@ -70,7 +71,7 @@ def test_answers_for_the_user(call: Any, service: Any):
     assert call("quality")["profile"].accuracy == 0.5
 
 
-def test_keys(call: Any, service: Any):
+def test_keys(call: Caller, service: FakeService):
     service.page = 1
     assert call("create_key", KeyRequest(name="shop", tenant="acme")).key == "ax_k1_new"
     call("create_key", KeyRequest(name="app", tenant="acme", rate=5))
@@ -82,7 +83,7 @@ def test_keys(call: Any, service: Any):
         call("revoke_key", "k9")
 
 
-def test_erasing_and_exporting(call: Any, service: Any):
+def test_erasing_and_exporting(call: Caller, service: FakeService):
     call("append", "ada", [EVENT])
     lines = b"".join(call.all("export", "ada")).splitlines()
     assert json.loads(lines[0])["user"] == "ada"
@@ -92,14 +93,14 @@ def test_erasing_and_exporting(call: Any, service: Any):
     assert "ada" not in service.users
 
 
-def test_not_ready_is_an_answer_and_no_error(call: Any, service: Any):
+def test_not_ready_is_an_answer_and_no_error(call: Caller, service: FakeService):
     service.checks["redis"] = "Redis does not answer"
     assert call("ready").status == "not_ready"
     assert not service.slept
 
 
 @pytest.mark.parametrize("user", ["a/b", "..", ".", "Zoë & co?", "100%", "a b#c"])
-def test_user_id_stays_one_segment(service: Any, user: str):
+def test_user_id_stays_one_segment(service: FakeService, user: str):
     service.client().append(user, [EVENT])
     assert list(service.users) == [user]
 
@@ -107,14 +108,14 @@ def test_user_id_stays_one_segment(service: Any, user: str):
 # --- retries -----------------------------------------------------------------------------------
 
 
-def test_retry_after_is_honoured(call: Any, service: Any, answers: Any):
-    service.faults += [answers.problem(429, "rate_limited", headers={"Retry-After": "7"}) for _ in range(2)]
+def test_retry_after_is_honoured(call: Caller, service: FakeService):
+    service.faults += [problem(429, "rate_limited", headers={"Retry-After": "7"}) for _ in range(2)]
     assert len(call("append", "ada", [EVENT]).ids) == 1
     assert service.slept == [7, 7]
 
 
-def test_backoff_doubles_and_ends(call: Any, service: Any, answers: Any):
-    service.faults += [answers.problem(503, "queue_full") for _ in range(9)]
+def test_backoff_doubles_and_ends(call: Caller, service: FakeService):
+    service.faults += [problem(503, "queue_full") for _ in range(9)]
     with pytest.raises(ProblemError, match="queue_full"):
         call("append", "ada", [EVENT])
     assert len(service.requests) == 4
@@ -122,22 +123,22 @@ def test_backoff_doubles_and_ends(call: Any, service: Any, answers: Any):
         assert longest / 2 <= delay <= longest
 
 
-def test_too_long_a_retry_after_ends_the_trying(call: Any, service: Any, answers: Any):
-    service.faults.append(answers.problem(503, "draining", headers={"Retry-After": "3600"}))
+def test_too_long_a_retry_after_ends_the_trying(call: Caller, service: FakeService):
+    service.faults.append(problem(503, "draining", headers={"Retry-After": "3600"}))
     with pytest.raises(ProblemError, match="draining"):
         call("preferences", "ada")
     assert not service.slept
 
 
-def test_lost_answer_of_an_append_doubles_nothing(call: Any, service: Any, answers: Any):
-    service.faults.append(answers.after(httpx.ReadError("gone")))
+def test_lost_answer_of_an_append_doubles_nothing(call: Caller, service: FakeService):
+    service.faults.append(After(httpx.ReadError("gone")))
     call("append", "ada", [EVENT])
     assert len(service.requests) == 2
     assert len(service.users["ada"].events) == 1
 
 
-def test_key_is_not_made_twice_after_a_lost_answer(call: Any, service: Any, answers: Any):
-    service.faults.append(answers.after(httpx.RemoteProtocolError("gone")))
+def test_key_is_not_made_twice_after_a_lost_answer(call: Caller, service: FakeService):
+    service.faults.append(After(httpx.RemoteProtocolError("gone")))
     with pytest.raises(Unreachable):
         call("create_key", KeyRequest(name="shop", tenant="acme"))
     service.faults.append(httpx.ConnectError("refused"))
@@ -145,14 +146,14 @@ def test_key_is_not_made_twice_after_a_lost_answer(call: Any, service: Any, answ
     assert [key["name"] for key in service.keys] == ["shop", "app"]
 
 
-def test_silence_is_not_repeated(call: Any, service: Any):
+def test_silence_is_not_repeated(call: Caller, service: FakeService):
     service.faults.append(httpx.ReadTimeout("slow"))
     with pytest.raises(Unreachable, match="sent nothing for 60 s"):
         call("preferences", "ada")
     assert len(service.requests) == 1
 
 
-def test_unreachable_names_the_service(call: Any, service: Any):
+def test_unreachable_names_the_service(call: Caller, service: FakeService):
     service.faults += [httpx.ConnectError("refused")] * 4
     with pytest.raises(Unreachable, match="http://service cannot be reached: refused"):
         call("preferences", "ada")
@@ -174,16 +175,16 @@ def test_retry_after_forms(value: str, low: float, high: float):
 # --- errors ------------------------------------------------------------------------------------
 
 
-def test_problem_is_typed(call: Any, service: Any, answers: Any):
+def test_problem_is_typed(call: Caller, service: FakeService):
     errors = [{"field": "events.0.text", "message": "too long"}]
-    service.faults.append(answers.problem(422, "invalid_request", "No.", errors=errors, request_id="r1"))
+    service.faults.append(problem(422, "invalid_request", "No.", errors=errors, request_id="r1"))
     with pytest.raises(ProblemError) as caught:
         call("append", "ada", [EVENT])
     assert caught.value.errors == (FieldError("events.0.text", "too long"),)
     assert (caught.value.request_id, caught.value.detail) == ("r1", "No.")
 
 
-def test_error_in_the_shape_of_openai(call: Any, service: Any):
+def test_error_in_the_shape_of_openai(call: Caller, service: FakeService):
     body = {"error": {"message": "No engine.", "type": "server_error", "param": None, "code": "engine_unavailable"}}
     service.chats.append(httpx.Response(503, json=body, headers={"X-Request-Id": "r2", "Retry-After": "99"}))
     with pytest.raises(ProblemError) as caught:
@@ -192,14 +193,14 @@ def test_error_in_the_shape_of_openai(call: Any, service: Any):
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"detail": "no"}', b""])
-def test_another_services_error(call: Any, service: Any, body: bytes):
+def test_another_services_error(call: Caller, service: FakeService, body: bytes):
     service.faults.append(httpx.Response(502, content=body))
     with pytest.raises(ProblemError, match="answered 502"):
         call("preferences", "ada")
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"version": 1}'])
-def test_unreadable_answer(call: Any, service: Any, body: bytes):
+def test_unreadable_answer(call: Caller, service: FakeService, body: bytes):
     service.faults += [httpx.Response(200, content=body)]
     with pytest.raises(AnswerUnreadable):
         call("preferences", "ada")
@@ -208,15 +209,15 @@ def test_unreadable_answer(call: Any, service: Any, body: bytes):
 # --- streams -----------------------------------------------------------------------------------
 
 
-def test_watching_takes_up_where_the_connection_broke(call: Any, service: Any, answers: Any):
+def test_watching_takes_up_where_the_connection_broke(call: Caller, service: FakeService):
     call("append", "ada", [EVENT])
     preferences = json.dumps(service.current("ada", service.users["ada"])).encode()
     first = b'retry: 20\n\nid: 7\nevent: pending\ndata: {"pending": 1, "version": 0}\n\nid: 8\nevent: del'
     service.streams += [
-        answers.sse(first, httpx.ReadError("gone")),
-        answers.sse(b': hello\n\nevent: delta\nid: 9\ndata: {"text": "Lik', b'es\xe2\x80\xa8"}\n\n'),
-        answers.sse(b"event: version\nid: 10\ndata: " + preferences + b"\n\nevent: later\ndata: {}\n\n"),
-        answers.sse(b'event: error\ndata: {"type": "urn:alignx:problem:engine_error", "status": 502}\n\n'),
+        sse(first, httpx.ReadError("gone")),
+        sse(b': hello\n\nevent: delta\nid: 9\ndata: {"text": "Lik', b'es\xe2\x80\xa8"}\n\n'),
+        sse(b"event: version\nid: 10\ndata: " + preferences + b"\n\nevent: later\ndata: {}\n\n"),
+        sse(b'event: error\ndata: {"type": "urn:alignx:problem:engine_error", "status": 502}\n\n'),
     ]
     pending, delta, version, error = call.all("watch", "ada", most=4)
     assert pending == PendingEvent(1, 0)
@@ -230,19 +231,19 @@ def test_watching_takes_up_where_the_connection_broke(call: Any, service: Any, a
     assert service.slept == [0.02] * 3
 
 
-def test_watching_an_unknown_user_fails(call: Any):
+def test_watching_an_unknown_user_fails(call: Caller):
     with pytest.raises(ProblemError, match="user_unknown"):
         call.all("watch", "nobody")
 
 
-def test_stream_that_is_none(call: Any, service: Any):
+def test_stream_that_is_none(call: Caller, service: FakeService):
     call("append", "ada", [EVENT])
     service.streams.append(httpx.Response(200, text="hello"))
     with pytest.raises(AnswerUnreadable, match="server-sent events"):
         call.all("watch", "ada")
 
 
-def test_chat_streams(call: Any):
+def test_chat_streams(call: Caller):
     chunks = call.all("stream_chat", [{"role": "user", "content": "hi"}], user="ada", max_tokens=5)
     assert "".join(chunk.text for chunk in chunks) == "You said: hi"
     assert chunks[-1].personalization.version == 2
@@ -259,14 +260,14 @@ def test_chat_streams(call: Any):
         ((b"data: [1]\n\n",), AnswerUnreadable),
     ],
 )
-def test_chat_that_breaks_off(call: Any, service: Any, answers: Any, pieces: tuple[Any, ...], error: type[Exception]):
-    service.chats.append(answers.sse(*pieces))
+def test_chat_that_breaks_off(call: Caller, service: FakeService, pieces: tuple[Any, ...], error: type[Exception]):
+    service.chats.append(sse(*pieces))
     with pytest.raises(error):
         call.all("stream_chat", [{"role": "user", "content": "hi"}])
 
 
-def test_export_that_breaks_off(call: Any, service: Any, answers: Any):
-    service.faults.append(answers.sse(b"{}\n", httpx.ReadError("gone")))
+def test_export_that_breaks_off(call: Caller, service: FakeService):
+    service.faults.append(sse(b"{}\n", httpx.ReadError("gone")))
     with pytest.raises(Unreachable):
         call.all("export", "ada")
 
@@ -274,7 +275,7 @@ def test_export_that_breaks_off(call: Any, service: Any, answers: Any):
 # --- making a client ---------------------------------------------------------------------------
 
 
-def test_url_and_key_of_the_environment(service: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any):
+def test_url_and_key_of_the_environment(service: FakeService, monkeypatch: pytest.MonkeyPatch, tmp_path: Any):
     (tmp_path / "key").write_text("ax_k1_secret\n")
     monkeypatch.setenv("ALIGNX_KEY_FILE", str(tmp_path / "key"))
     monkeypatch.setenv("ALIGNX_URL", "http://elsewhere:9/under/")
@@ -313,7 +314,7 @@ def test_both_clients_have_the_same_methods():
         assert getattr(AlignX, name).__doc__
 
 
-def test_click_with_items_survives_the_journey(service: Any):
+def test_click_with_items_survives_the_journey(service: FakeService):
     click = ClickInteraction(clicked={"title": "Boots", "brand": "none", "price": 3.5}, shown=("Socks",))
     alignx = service.client()
     alignx.append("ada", [click])

@@ -1,12 +1,11 @@
 """Server-sent events: every way to cut the bytes gives the same events."""
 
-from typing import Any
-
 import pytest
 from httpx_sse import EventSource, ServerSentEvent
 
 from alignx.client.errors import AnswerUnreadable
 from alignx.client.streams import DeltaEvent, SummaryStream
+from tests.unit.alignx.conftest import sse
 
 STREAM = (
     'retry: 1500\r\n: keep\r\n\r\nid: 1\revent: delta\rdata: {"text":\rdata: "a\u2028\x85b"}\r\r'
@@ -16,9 +15,9 @@ EVENTS = [("delta", '{"text":\n"a\u2028\x85b"}'), ("message", "x")]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 1000])
-def test_pieces_of_any_size(size: int, answers: Any):
+def test_pieces_of_any_size(size: int):
     stream, content = SummaryStream("0"), STREAM.encode()
-    response = answers.sse(*(content[start : start + size] for start in range(0, len(content), size)))
+    response = sse(*(content[start : start + size] for start in range(0, len(content), size)))
     events = list(EventSource(response).iter_sse())
     assert [(event.event, event.data) for event in events if event.data] == EVENTS
     assert [update for event in events if (update := stream.read(event))] == [DeltaEvent("a\u2028\x85b")]
@@ -26,9 +25,9 @@ def test_pieces_of_any_size(size: int, answers: Any):
     assert stream.pause_s == 1.5
 
 
-def test_half_an_event_is_forgotten_with_its_connection(answers: Any):
+def test_half_an_event_is_forgotten_with_its_connection():
     stream = SummaryStream()
-    first, second = answers.sse(b"id: 5\nevent: delta\ndata: 1"), answers.sse(b"\n\ndata: 2\n\n")
+    first, second = sse(b"id: 5\nevent: delta\ndata: 1"), sse(b"\n\ndata: 2\n\n")
     assert list(EventSource(first).iter_sse()) == []
     (event,) = EventSource(second).iter_sse()
     assert (event.event, event.data) == ("message", "2")

@@ -22,7 +22,7 @@ Calls = list[EngineCall]
 
 
 class FakeEngine:
-    """Keeps the chat and embedding bodies it got, and answers as it is told."""
+    """Keeps the chat and embedding bodies it got, and answers with `chat`."""
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
@@ -60,16 +60,20 @@ class FakeEngine:
         app.router.add_post("/tokenize", self.on_tokenize)
         app.router.add_get("/v1/models", self.on_models)
         app.router.add_get("/health", self.on_health)
-        # No access log; a handler whose client has gone is cancelled, as an engine does.
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            site = web.TCPSite(runner, "127.0.0.1", 0)
-            await site.start()
-            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        async with running_app(app) as self.url:
             yield self.url
-        finally:
-            await runner.cleanup()
+
+
+@asynccontextmanager
+async def running_app(app: web.Application) -> AsyncIterator[str]:
+    """The base URL, /v1 included. A handler whose client has gone is cancelled, as an engine does."""
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    finally:
+        await runner.cleanup()
 
 
 def sse(*events: Any, done: bool = True, cut: bool = False) -> Answer:

@@ -8,13 +8,12 @@ import math
 import re
 import string
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
-import orjson
 import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -30,6 +29,7 @@ from services.settings import EngineSettings, LogSettings, RedisSettings, Respon
 from services.storage.connection import open_redis
 from services.storage.users import Store
 from tests.unit.running_server import running_server
+from tests.unit.services.engine.fake_engine import Answer, answers, running_app
 
 INTERNAL_TOKEN = "internal-token-of-the-tests"
 NOBODY = "http://127.0.0.1:9/v1"
@@ -43,28 +43,11 @@ ANSWER = {
 HERE = "the engine made by hand"
 """Stands for its URL in the settings of `serve`."""
 
-Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Prefer = Callable[[Sequence[str]], Sequence[float]]
 """Items in the order shown -> log-probability of each place's letter."""
 
 
-def answers(body: Any) -> Reply:
-    async def reply(_: web.Request) -> web.StreamResponse:
-        return web.Response(
-            body=body if isinstance(body, bytes) else orjson.dumps(body), content_type="application/json"
-        )
-
-    return reply
-
-
-def refuses(status: int, message: str = "boom: a canary") -> Reply:
-    async def reply(_: web.Request) -> web.StreamResponse:
-        return web.json_response({"error": {"message": message, "code": status}}, status=status)
-
-    return reply
-
-
-def sends(*pieces: bytes, cut: bool = False) -> Reply:
+def sends(*pieces: bytes, cut: bool = False) -> Answer:
     """An event stream, one packet a piece; `cut` breaks the connection behind the last."""
 
     async def reply(request: web.Request) -> web.StreamResponse:
@@ -93,7 +76,7 @@ class FakeEngine:
         self.bodies: list[dict[str, Any]] = []
         """Of chats; those that ask for a letter are in `choices`."""
         self.choices: list[dict[str, Any]] = []
-        self.chat: Reply = answers(ANSWER)
+        self.chat: Answer = answers(ANSWER)
         self.prefer: Prefer = always_a
         self.choice_status = 200
         self.embedded: list[list[str]] = []
@@ -161,13 +144,8 @@ class FakeEngine:
         app.router.add_post("/v1/embeddings", self.on_embeddings)
         app.router.add_get("/v1/models", self.on_models)
         app.router.add_post("/tokenize", self.on_tokenize)
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-        finally:
-            await runner.cleanup()
+        async with running_app(app) as url:
+            yield url
 
 
 def items_shown(body: dict[str, Any]) -> list[str]:

@@ -16,7 +16,8 @@ from services.engine.client import RawAnswer
 from services.errors import EngineUnavailable
 from services.prompts.templates import CHAT_ACKNOWLEDGEMENT, CHAT_SYSTEM
 from services.response.chat import render_stream
-from tests.unit.services.response.conftest import ANSWER, NOBODY, Service, answers, refuses, sends
+from tests.unit.services.engine.fake_engine import answers, fails
+from tests.unit.services.response.conftest import ANSWER, NOBODY, Service, sends
 from tests.unit.with_settings import with_settings
 
 QUESTION = {"role": "user", "content": "Why is the sky blue?"}
@@ -323,14 +324,14 @@ def test_a_field_that_is_not_valid_is_named(service: Service, body: Any, param: 
 def test_an_engine_that_refuses_is_told_in_openais_shape(
     service: Service, status: int, ours: int, code: str, stream: bool
 ) -> None:
-    service.engine.chat = refuses(status)
+    service.engine.chat = fails(status)
     answer = service.chat(stream=stream)
     assert answer.status_code == ours
     assert failure(answer)["code"] == code
 
 
 def test_a_model_that_nobody_serves_is_the_callers_mistake(service: Service) -> None:
-    service.engine.chat = refuses(404)
+    service.engine.chat = fails(404)
     answer = service.chat(model="other")
     assert (answer.status_code, failure(answer)["param"]) == (422, "model")
 
