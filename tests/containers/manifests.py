@@ -146,14 +146,14 @@ def _rule_passes(rule: Mapping[str, Any], side: str, peer: Peer, port: int) -> b
     return side not in rule or any(_is_peer(entry, peer) for entry in rule[side])
 
 
-def _is_peer(said: Mapping[str, Any], peer: Peer) -> bool:
-    if "ipBlock" in said:
-        return isinstance(peer, Outside) and not peer.labels and _within(said["ipBlock"], peer.address)
+def _is_peer(rule: Mapping[str, Any], peer: Peer) -> bool:
+    if "ipBlock" in rule:
+        return isinstance(peer, Outside) and not peer.labels and _within(rule["ipBlock"], peer.address)
     if isinstance(peer, Outside):
-        space = said.get("namespaceSelector")
+        space = rule.get("namespaceSelector")
         inside = space is not None and selects(space, {"kubernetes.io/metadata.name": peer.namespace})
-        return inside and selects(said.get("podSelector", {}), peer.labels)
-    return "namespaceSelector" not in said and selects(said["podSelector"], peer.labels)
+        return inside and selects(rule.get("podSelector", {}), peer.labels)
+    return "namespaceSelector" not in rule and selects(rule["podSelector"], peer.labels)
 
 
 def _within(block: Mapping[str, Any], address: str) -> bool:

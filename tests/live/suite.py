@@ -72,9 +72,9 @@ class Suite:
 
     def start(self, name: str) -> None:
         if name == "redis":
-            place = f"--port {self.ports['redis']} --bind 127.0.0.1 --dir {self.home}"
+            address = f"--port {self.ports['redis']} --bind 127.0.0.1 --dir {self.home}"
             durable = "--appendonly yes --appendfsync always --save"
-            command = [redis_server_path(), *place.split(), *durable.split(), ""]
+            command = [redis_server_path(), *address.split(), *durable.split(), ""]
             environment = dict(os.environ)
         else:
             command = [sys.executable, "-m", MODULES[name.partition("-")[0]]]

@@ -37,11 +37,11 @@ def test_what_was_asked_for_comes_back_and_nothing_else(suite: Suite, tmp_path: 
     with suite.client("backup-b") as client:
         for user in ("ada", "bob"):
             assert client.delete(f"/v1/users/{user}").status_code == 204
-    kept = exported(suite, "backup-a", "bob")
+    untouched = exported(suite, "backup-a", "bob")
 
     assert "2 new" in suite.admin("restore", file, "--tenant", "backup-b")
     assert {user: exported(suite, "backup-b", user) for user in ("ada", "bob")} == before
-    assert exported(suite, "backup-a", "bob") == kept
+    assert exported(suite, "backup-a", "bob") == untouched
     with suite.client("backup-a") as client:
         assert client.get("/v1/users/ada/preferences").status_code == 404
 

@@ -82,8 +82,8 @@ def used(watched: Watched) -> Watched:
             use(acme, f"ada-{number}")
             use(small, f"bob-{number}")
         refused(watched.suite)
-        seen = scrapes(watched.prometheus)
-        watched.prometheus.wait(lambda seen=seen: scrapes(watched.prometheus) >= seen + 2, 30)
+        count = scrapes(watched.prometheus)
+        watched.prometheus.wait(lambda count=count: scrapes(watched.prometheus) >= count + 2, 30)
     return watched
 
 
@@ -104,9 +104,9 @@ def use(client: AlignX, user: str) -> None:
     client.append(user, [ClickInteraction(clicked="Soup", shown=("Soup", "Roast")), *choices(4)], wait=30)
     watching = threading.Thread(target=watch, args=(client, user))
     watching.start()
-    said = StatementInteraction(text="I like it short.")
+    statement = StatementInteraction(text="I like it short.")
     for _ in range(2):
-        client.append(user, [said, *choices(3)], wait=30, idempotency_key="same")
+        client.append(user, [statement, *choices(3)], wait=30, idempotency_key="same")
     client.append(user, choices(3), wait=30)
     watching.join(60)
     list(client.stream_chat(CHAT, user=user, max_tokens=16))

@@ -40,13 +40,13 @@ def everything(client: httpx.Client, user: str) -> str:
     """All that is served for a user."""
     chat = {"model": "mock", "messages": [{"role": "user", "content": "hello"}], "user": user, "stream": True}
     paths = ("preferences", "preferences/versions", "events", "dead-letters", "export")
-    read = [client.get(f"/v1/users/{user}/{path}").text for path in paths]
+    pages = [client.get(f"/v1/users/{user}/{path}").text for path in paths]
     modes = ("summary", "ica", "pba", "direct", "none")
-    said = [client.post("/v1/chat/completions", json={**chat, "personalization": {"mode": mode}}) for mode in modes]
-    assert [answer.status_code for answer in said] == [200] * len(modes)
+    chats = [client.post("/v1/chat/completions", json={**chat, "personalization": {"mode": mode}}) for mode in modes]
+    assert [answer.status_code for answer in chats] == [200] * len(modes)
     chosen = client.post(f"/v1/users/{user}/select", json={"query": "q", "items": ["good tea", "milk"]}).text
     ranked = client.post(f"/v1/users/{user}/recommend", json={"candidates": ["good tea", "milk"], "explain": True}).text
-    return "\n".join([*read, *(answer.text for answer in said), chosen, ranked])
+    return "\n".join([*pages, *(answer.text for answer in chats), chosen, ranked])
 
 
 def test_a_canary_stays_with_its_user(spied: tuple[Suite, str]) -> None:
@@ -59,9 +59,9 @@ def test_a_canary_stays_with_its_user(spied: tuple[Suite, str]) -> None:
         for client, user in ((acme, "bob"), (rival, NAME), (acme, "nobody")):
             assert CANARY not in everything(client, user)
         assert rival.get(f"/v1/users/{NAME}/preferences").json()["text"].count("u7003n1") == 4
-    seen = httpx.get(f"{engine}/seen", params={"prompts": "1"}).json()
-    assert seen["foreign"] == 0
-    prompts = [prompt for prompt in seen["prompts"] if CANARY in prompt]
+    report = httpx.get(f"{engine}/seen", params={"prompts": "1"}).json()
+    assert report["foreign"] == 0
+    prompts = [prompt for prompt in report["prompts"] if CANARY in prompt]
     assert prompts
     assert not [prompt for prompt in prompts if "u7002n1" in prompt or "u7003n1" in prompt]
 

@@ -42,12 +42,12 @@ async def foresee(session: aiohttp.ClientSession, number: int, row: dict[str, An
     """Streams one user's history in; whether the target choice is then foreseen."""
     for pair in row[HISTORY]:
         await post(session, f"/v1/users/{number}/events", {"events": [comparison(pair)]})
-    place = number % 2  # the chosen answer stands first for half of the users
+    index = number % 2  # the chosen answer stands first for half of the users
     items = [row["rejected"], row["rejected"]]
-    items[place] = row["chosen"]
+    items[index] = row["chosen"]
     body = {"query": row["prompt"], "items": items, "method": "profile"}
     answer = await post(session, f"/v1/users/{number}/select", body)
-    chosen, rejected = (answer["items"][index]["probability"] for index in (place, 1 - place))
+    chosen, rejected = (answer["items"][item]["probability"] for item in (index, 1 - index))
     return hit(chosen, rejected)
 
 

@@ -31,14 +31,14 @@ def comparisons(count: int) -> list[dict[str, str]]:
 
 
 def test_the_main_job_by_either_door(many: ManySuite) -> None:
-    with many.doors("spine") as (one, other):
-        sent = one.post("/v1/users/ada/events", json={"events": comparisons(8)}, headers=WAIT)
+    with many.doors("spine") as (first, second):
+        sent = first.post("/v1/users/ada/events", json={"events": comparisons(8)}, headers=WAIT)
         assert (sent.status_code, sent.json()["version"], sent.json()["pending"]) == (202, 1, 0)
-        current = other.get("/v1/users/ada/preferences").json()
+        current = second.get("/v1/users/ada/preferences").json()
         assert current["quality"]["profile"]["comparisons"] == 8
-        chosen = other.post("/v1/users/ada/select", json={"query": "and TLS?", "items": [LONG, SHORT]}).json()
+        chosen = second.post("/v1/users/ada/select", json={"query": "and TLS?", "items": [LONG, SHORT]}).json()
         assert chosen["choice"] == 1
-        assert other.get("/v1/quality").json()["profile"]["comparisons"] == 8
+        assert second.get("/v1/quality").json()["profile"]["comparisons"] == 8
 
 
 def test_a_rate_is_one_for_all_doors(many: ManySuite) -> None:
@@ -65,18 +65,18 @@ def test_an_idempotency_key_holds_for_all_replicas(many: ManySuite) -> None:
 def test_a_tenant_comes_back_from_a_backup(many: ManySuite, tmp_path: Path) -> None:
     file = tmp_path / "kept.alignx.gz"
     users = [f"user-{number}" for number in range(12)]  # in several shards
-    with many.doors("kept") as (one, other), many.doors("gone") as (elsewhere, _):
+    with many.doors("kept") as (first, second), many.doors("gone") as (elsewhere, _):
         for user in users:
-            for door in (one, elsewhere):
+            for door in (first, elsewhere):
                 sent = door.post(f"/v1/users/{user}/events", json={"events": comparisons(2)}, headers=WAIT)
                 assert sent.json()["pending"] == 0
-        before = [events_and_versions(one, user) for user in users]
+        before = [events_and_versions(first, user) for user in users]
         many.admin("backup", file)
         for user in users:
-            for door in (one, elsewhere):
+            for door in (first, elsewhere):
                 assert door.delete(f"/v1/users/{user}").status_code == 204
         assert f"{len(users)} new" in many.admin("restore", file, "--tenant", "kept")
-        assert [events_and_versions(other, user) for user in users] == before
+        assert [events_and_versions(second, user) for user in users] == before
         assert {elsewhere.get(f"/v1/users/{user}/preferences").status_code for user in users} == {404}
 
 
@@ -100,9 +100,9 @@ def test_a_stream_shows_what_a_worker_elsewhere_writes(many: ManySuite) -> None:
 def next_version(lines: Iterator[str]) -> int:
     for line in lines:
         if line == "event: version":
-            found = re.search(r'"version":(\d+)', next(lines))
-            assert found
-            return int(found[1])
+            match = re.search(r'"version":(\d+)', next(lines))
+            assert match
+            return int(match[1])
     raise AssertionError("the stream ended")
 
 
@@ -128,15 +128,15 @@ def test_workers_share_the_users_and_double_nothing(many: ManySuite) -> None:
 
 
 def versions(client: httpx.Client, user: int) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = client.get(f"/v1/users/u{user}/preferences/versions").json()["versions"]
-    return found
+    page: list[dict[str, Any]] = client.get(f"/v1/users/u{user}/preferences/versions").json()["versions"]
+    return page
 
 
 def updates(many: ManySuite) -> list[float]:
     """Updates that each worker committed."""
     pages = [httpx.get(f"{url}/metrics").text for url in many.urls("worker")]
-    found = [re.search(r'^alignx_updates_total\{outcome="committed"\} (\S+)', page, re.MULTILINE) for page in pages]
-    return [float(match[1]) if match else 0.0 for match in found]
+    matches = [re.search(r'^alignx_updates_total\{outcome="committed"\} (\S+)', page, re.MULTILINE) for page in pages]
+    return [float(match[1]) if match else 0.0 for match in matches]
 
 
 def on_disk(home: Path) -> bool:

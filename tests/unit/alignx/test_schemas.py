@@ -185,8 +185,8 @@ def test_directions_are_written_only_where_given() -> None:
 
 @pytest.mark.parametrize(("fields", "said"), [({"type": "like"}, "Input tag 'like'"), ({}, "using discriminator")])
 def test_an_unknown_type_is_answered_with_the_known_ones(fields: dict[str, Any], said: str) -> None:
-    place, message = refusal(INTERACTION, **fields)
-    assert (place, said in message) == ((), True)
+    location, message = refusal(INTERACTION, **fields)
+    assert (location, said in message) == ((), True)
     assert not fields or all(f"'{kind}'" in message for kind in INTERACTION_TYPES)
 
 

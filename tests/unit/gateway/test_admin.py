@@ -95,18 +95,18 @@ async def test_requests_are_checked(suite: Suite) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "seen"),
+    ("error", "raised"),
     [
         (redis.exceptions.ConnectionError(), StoreUnavailable),
         (ConnectionResetError(), StoreUnavailable),
         (redis.exceptions.ResponseError("WRONGTYPE"), redis.exceptions.ResponseError),
     ],
 )
-async def test_only_a_store_that_cannot_serve_is_called_unavailable(error: Exception, seen: type[Exception]) -> None:
+async def test_only_a_store_that_cannot_serve_is_called_unavailable(error: Exception, raised: type[Exception]) -> None:
     class Broken:
         async def ping(self) -> None:
             raise error
 
     store: Any = Broken()
-    with pytest.raises(seen):
+    with pytest.raises(raised):
         await KeyStore(store, Settings(internal_token=INTERNAL_TOKEN)).ping()

@@ -90,7 +90,7 @@ def test_order_of_each_user_is_kept(service: FakeService):
         if user in service.users:
             numbers = [int(text) for text in sent(service, user)]
             assert numbers == sorted(numbers)
-    assert sum(len(kept.events) for kept in service.users.values()) == 50
+    assert sum(len(history.events) for history in service.users.values()) == 50
 
 
 @pytest.mark.parametrize("lost", range(4))
@@ -123,8 +123,8 @@ def test_resume_for_a_new_user(service: FakeService):
 
 def test_failed_events_of_an_export_are_sent_where_they_were_kept(service: FakeService):
     failed = {"kind": "dead_letter", "event_id": "1-7", "error": "too long", "failed_at": "2026-05-01T12:00:00Z"}
-    kept = {**failed, "interaction": {"type": "post", "text": "a"}}
-    lines = [{"kind": "header", "user": "ada"}, kept, failed]
+    letter = {**failed, "interaction": {"type": "post", "text": "a"}}
+    lines = [{"kind": "header", "user": "ada"}, letter, failed]
     scan = run(service, b"".join(json.dumps(line).encode() + b"\n" for line in lines), user=None)
     assert (scan.events, scan.bad) == (1, ())
     assert sent(service, "ada") == ["a"]

@@ -368,9 +368,9 @@ def test_select_and_recommend(alignx: Alignx, ada: None, tmp_path: Path):
 
 def test_keys(alignx: Alignx, service: FakeService, tmp_path: Path):
     service.page = 1
-    made = alignx("keys", "create", "shop", "--tenant", "acme", "--rate", "50")
-    assert made.stdout == "ax_k1_new\n"
-    assert "not shown again" in made.stderr
+    created = alignx("keys", "create", "shop", "--tenant", "acme", "--rate", "50")
+    assert created.stdout == "ax_k1_new\n"
+    assert "not shown again" in created.stderr
     assert json.loads(alignx("keys", "create", "app", "--tenant", "acme", "--admin", "--json").stdout)["admin"]
     listed = alignx("keys", "list").stdout
     assert "shop" in listed

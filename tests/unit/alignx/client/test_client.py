@@ -226,8 +226,8 @@ def test_watching_takes_up_where_the_connection_broke(call: Caller, service: Fak
     assert version.preferences.version == 1
     assert isinstance(error, ErrorEvent)
     assert error.problem.code == "engine_error"
-    asked = [request.headers.get("Last-Event-ID") for request in service.requests[1:]]
-    assert asked == [None, "7", "9", "10"]
+    ids = [request.headers.get("Last-Event-ID") for request in service.requests[1:]]
+    assert ids == [None, "7", "9", "10"]
     assert service.slept == [0.02] * 3
 
 

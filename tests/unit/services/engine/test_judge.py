@@ -94,8 +94,8 @@ def test_every_item_visits_another_place_in_each_order(count: int, orders: int) 
     places = defaultdict(set)
     for shown in engine.orders:
         assert sorted(shown) == sorted(names(count))
-        for place, item in enumerate(shown):
-            places[item].add(place)
+        for position, item in enumerate(shown):
+            places[item].add(position)
     assert all(len(visited) == len(engine.orders) for visited in places.values())
 
 

@@ -224,9 +224,9 @@ def test_probabilities_add_up_whatever_the_items_are(service: Service) -> None:
     @given(ITEMS, st.sampled_from(["engine", "profile", "fused"]), st.text(max_size=20))
     def check(items: list[Any], method: str, query: str) -> None:
         items = [*items[:-1], "some text"]
-        found = probabilities(service.select("ada", items, method=method, query=query))
-        assert len(found) == len(items)
-        assert sum(found) == pytest.approx(1, abs=1e-4)
-        assert all(0 <= value <= 1 for value in found)
+        odds = probabilities(service.select("ada", items, method=method, query=query))
+        assert len(odds) == len(items)
+        assert sum(odds) == pytest.approx(1, abs=1e-4)
+        assert all(0 <= value <= 1 for value in odds)
 
     check()

@@ -206,16 +206,16 @@ def test_a_route_can_be_named_otherwise() -> None:
 
 @pytest.mark.anyio
 async def test_other_than_http_passes_through() -> None:
-    seen: list[str] = []
+    types: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        seen.append(scope["type"])
+        types.append(scope["type"])
 
     async def nothing(*_: Any) -> Any: ...
 
     server = Server(app)
     await server.app({"type": "lifespan"}, nothing, nothing)
-    assert seen == ["lifespan"]
+    assert types == ["lifespan"]
     assert server.count("unmatched", 499) is None
 
 
@@ -320,11 +320,11 @@ def test_the_callers_trace_is_current_in_logs_and_gone_afterwards(log: Log) -> N
 
 def test_when_a_request_came_is_known_within_it() -> None:
     async def arrived(scope: Scope, receive: Receive, send: Send) -> None:
-        seen.append(ARRIVED.get())
+        times.append(ARRIVED.get())
         await PlainTextResponse("fine")(scope, receive, send)
 
-    seen: list[float] = []
+    times: list[float] = []
     before = time.perf_counter()
     Server(arrived).get()
-    assert before <= seen[0] <= time.perf_counter()
+    assert before <= times[0] <= time.perf_counter()
     assert ARRIVED.get() == 0.0
