@@ -27,10 +27,10 @@ def status(port: int, path: str) -> int:
 def main() -> None:
     path = sys.argv[1] if len(sys.argv) > 1 else "/readyz"
     try:
-        found = status(int(os.environ["ALIGNX_SERVER__PORT"]), path)
+        code = status(int(os.environ["ALIGNX_SERVER__PORT"]), path)
     except (OSError, ValueError) as error:
         sys.exit(f"{path}: {error}")
-    sys.exit(0 if found == 200 else f"{path} answers {found}")
+    sys.exit(0 if code == 200 else f"{path} answers {code}")
 
 
 if __name__ == "__main__":

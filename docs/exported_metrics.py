@@ -89,7 +89,7 @@ def _processes() -> dict[str, FastAPI]:
 
 
 def _metrics(registry: CollectorRegistry) -> dict[str, Metric]:
-    found = {}
+    metrics = {}
     for collector, names in registry._collector_to_names.items():  # a metric without series collects nothing
         labels = {name: tuple(getattr(collector, "_labelnames", ())) for name in names}
         for family in collector.collect():
@@ -98,8 +98,8 @@ def _metrics(registry: CollectorRegistry) -> dict[str, Metric]:
             metric = Metric(
                 name, family.type, labels.get(family.name, ()) or tuple(sorted(sampled)), family.documentation
             )
-            found[name] = metric
-    return found
+            metrics[name] = metric
+    return metrics
 
 
 def page() -> str:
@@ -120,11 +120,11 @@ def page() -> str:
 
 
 def _distinct(exporters: Mapping[str, list[str]]) -> list[list[str]]:
-    found: list[list[str]] = []
+    groups: list[list[str]] = []
     for group in exporters.values():
-        if group not in found:
-            found.append(group)
-    return found
+        if group not in groups:
+            groups.append(group)
+    return groups
 
 
 def _row(metric: Metric) -> str:

@@ -67,14 +67,14 @@ def folder_graph() -> dict[str, set[str]]:
 
 
 def reachable(graph: Graph, starts: Iterable[str]) -> set[str]:
-    seen: set[str] = set()
+    reached: set[str] = set()
     pending = list(starts)
     while pending:
         folder = pending.pop()
-        if folder not in seen:
-            seen.add(folder)
+        if folder not in reached:
+            reached.add(folder)
             pending += graph[folder]
-    return seen
+    return reached
 
 
 def reduce_graph(graph: Graph) -> dict[str, list[str]]:

@@ -42,8 +42,8 @@ class Reading:
 
 def write(readings: Iterable[Reading]) -> None:
     """Replaces everything below the marker."""
-    kept = PAGE.read_text(encoding="utf-8").split(MARKER)[0]
-    PAGE.write_text(kept + MARKER + tables(readings, datetime.now(UTC)), encoding="utf-8")
+    introduction = PAGE.read_text(encoding="utf-8").split(MARKER)[0]
+    PAGE.write_text(introduction + MARKER + tables(readings, datetime.now(UTC)), encoding="utf-8")
 
 
 def tables(readings: Iterable[Reading], when: datetime) -> str:
@@ -61,8 +61,8 @@ def row(reading: Reading) -> str:
     unit = reading.panel.unit
     values = [f"{legend(reading.query, labels)} {figure(value, unit)}" for labels, value in reading.figures]
     more = [f"and {len(values) - SHOWN} more"] if len(values) > SHOWN else []
-    told = "; ".join([value.strip() for value in values[:SHOWN]] + more)
-    return f"| {reading.panel.title} | `{query}` | {told} |\n"
+    values_text = "; ".join([value.strip() for value in values[:SHOWN]] + more)
+    return f"| {reading.panel.title} | `{query}` | {values_text} |\n"
 
 
 def legend(query: Query, labels: Mapping[str, str]) -> str:

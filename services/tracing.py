@@ -41,8 +41,9 @@ def context_of(traceparent: str) -> Context:
 
 def start_span(name: str, kind: SpanKind, parent: str = "", links: Sequence[str] = ()) -> Span:
     """Work that enters the process; `parent` and `links` are the `traceparent` of the calls that it comes from."""
-    places = [get_current_span(context_of(link)).get_span_context() for link in links]
-    return _tracer.start_span(name, context_of(parent), kind, links=[Link(place) for place in places if place.is_valid])
+    contexts = [get_current_span(context_of(link)).get_span_context() for link in links]
+    linked = [Link(context) for context in contexts if context.is_valid]
+    return _tracer.start_span(name, context_of(parent), kind, links=linked)
 
 
 def traceparent_of(span: Span) -> str:
@@ -54,8 +55,8 @@ def traceparent_of(span: Span) -> str:
 
 def current_trace_id() -> str:
     """In hexadecimal; "" outside of a trace."""
-    place = get_current_span().get_span_context()
-    return format_trace_id(place.trace_id) if place.is_valid else ""
+    span_context = get_current_span().get_span_context()
+    return format_trace_id(span_context.trace_id) if span_context.is_valid else ""
 
 
 @contextmanager

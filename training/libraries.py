@@ -27,8 +27,8 @@ def unsuitable() -> str | None:
         installed = installed_version(library)
         if installed is None or not SpecifierSet(specifier).contains(installed, prereleases=True):
             needed = " ".join(f"'{name}{bounds}'" for name, bounds in REQUIRED.items())
-            found = f"{library} {installed} is installed" if installed else f"{library} is not installed"
-            return f"{found}, but training needs {library}{specifier}: run pip install {needed}"
+            state = f"{library} {installed} is installed" if installed else f"{library} is not installed"
+            return f"{state}, but training needs {library}{specifier}: run pip install {needed}"
     return None
 
 

@@ -100,7 +100,7 @@ def measure(model: Path = MODEL, pairs: int = 128) -> list[Row]:
 def compare(mode: Mode, ours: Scorer, plain: Scorer, pairs: int) -> list[Row]:
     rows = make_rows(mode, (ROUNDS + 1) * pairs)
     warm, fresh = rows[: 2 * pairs], rows[2 * pairs :]
-    distance = max(abs(one.logprob - other.logprob) for one, other in zip(ours(warm), plain(warm), strict=True))
+    distance = max(abs(first.logprob - second.logprob) for first, second in zip(ours(warm), plain(warm), strict=True))
     speeds: dict[str, list[float]] = {"ours": [], "plain": []}
     for start in range(0, len(fresh), 2 * pairs):
         part = fresh[start : start + 2 * pairs]
@@ -108,7 +108,7 @@ def compare(mode: Mode, ours: Scorer, plain: Scorer, pairs: int) -> list[Row]:
             began = time.perf_counter()
             scorer(part)
             speeds[name].append(pairs / (time.perf_counter() - began))
-    ratio = statistics.median(one / other for one, other in zip(speeds["ours"], speeds["plain"], strict=True))
+    ratio = statistics.median(first / second for first, second in zip(speeds["ours"], speeds["plain"], strict=True))
     return [
         Row(f"{mode}: as evaluation does", statistics.median(speeds["ours"]), "pairs/s"),
         Row(f"{mode}: one pair at a time", statistics.median(speeds["plain"]), "pairs/s"),

@@ -146,8 +146,8 @@ def _placed(rows: tuple[Row, ...]) -> Iterator[dict[str, Any]]:
     number, y = 0, 0
     for row in rows:
         number += 1
-        place = {"h": 1, "w": COLUMNS, "x": 0, "y": y}
-        yield {"id": number, "type": "row", "title": row.title, "collapsed": False, "gridPos": place, "panels": []}
+        position = {"h": 1, "w": COLUMNS, "x": 0, "y": y}
+        yield {"id": number, "type": "row", "title": row.title, "collapsed": False, "gridPos": position, "panels": []}
         y, x, deepest = y + 1, 0, 0
         for panel in row.panels:
             if x + panel.width > COLUMNS:
@@ -158,14 +158,14 @@ def _placed(rows: tuple[Row, ...]) -> Iterator[dict[str, Any]]:
         y += deepest
 
 
-def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
+def _panel(panel: Panel, number: int, position: dict[str, int]) -> dict[str, Any]:
     return {
         "id": number,
         "type": panel.kind,
         "title": panel.title,
         "description": panel.description,
         "datasource": SOURCE,
-        "gridPos": place,
+        "gridPos": position,
         "fieldConfig": {"defaults": _defaults(panel), "overrides": []},
         "options": _options(panel.kind),
         "targets": [

@@ -28,8 +28,8 @@ def prometheus_rule() -> str:
 
 
 def _groups(path: Path) -> str:
-    _, found, groups = path.read_text(encoding="utf-8").partition("\ngroups:\n")
-    if not found:
+    _, heading, groups = path.read_text(encoding="utf-8").partition("\ngroups:\n")
+    if not heading:
         raise ValueError(f"{path} has no line `groups:`")
     return "".join(f"  {line}" if line.strip() else line for line in groups.splitlines(keepends=True))
 

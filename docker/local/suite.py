@@ -97,16 +97,16 @@ def check(engine: Engine = "auto", model: Model = "", home: Home = Path("var")) 
 def _start(home: Path, port: int, engine: str, model: str) -> None:
     """Starts what does not run as asked, and waits."""
     environment = suite_environment(home, port, engine, model)
-    wanted = f"{engine}\n{model}\n{port}\n{settings_digest(environment)}\n"
+    requested = f"{engine}\n{model}\n{port}\n{settings_digest(environment)}\n"
     remembered = home / "suite"
-    if _running(home) and remembered.read_text() != wanted:
+    if _running(home) and remembered.read_text() != requested:
         console.print(
             "The suite runs with another engine, model, port, version or setting; starting it anew.", soft_wrap=True
         )
         _stop(home)
     if not _running(home):
         _refuse_taken_ports(home, port, engine)
-        remembered.write_text(wanted)
+        remembered.write_text(requested)
         _supervise(home, environment)
     _wait_ready(home, environment, ENGINE_START_S if engine == "vllm-cpu" else SUITE_START_S, engine)
 
@@ -130,15 +130,15 @@ def status(home: Home = Path("var")) -> None:
     if not _running(home):
         console.print("The suite is down.")
         raise typer.Exit(1)
-    told = _control(home, "status").stdout
-    console.print(told, end="", markup=False, soft_wrap=True)
+    status = _control(home, "status").stdout
+    console.print(status, end="", markup=False, soft_wrap=True)
     engine = (home / "suite").read_text().partition("\n")[0]
-    raise typer.Exit(0 if healthy(told, engine) else 1)
+    raise typer.Exit(0 if healthy(status, engine) else 1)
 
 
-def healthy(told: str, engine: str) -> bool:
+def healthy(status: str, engine: str) -> bool:
     """Whether all runs that should, by supervisorctl's words: lines of a program, its state and more."""
-    states = dict(line.split()[:2] for line in told.splitlines())
+    states = dict(line.split()[:2] for line in status.splitlines())
     if engine != "vllm-cpu":
         states.pop("engine", None)
     return bool(states) and set(states.values()) == {"RUNNING"}
@@ -247,8 +247,8 @@ def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[st
 def settings_digest(environment: Mapping[str, str]) -> str:
     """A hash of the settings and of the installed version, by which a running suite is known to be outdated."""
     settings = {name: value for name, value in environment.items() if name.startswith("ALIGNX_")}
-    told = sorted(item for item in settings.items() if not NO_SETTING.search(item[0]))
-    return hashlib.sha256(json.dumps([__version__, told]).encode()).hexdigest()
+    relevant = sorted(item for item in settings.items() if not NO_SETTING.search(item[0]))
+    return hashlib.sha256(json.dumps([__version__, relevant]).encode()).hexdigest()
 
 
 def engine_command(port: int, model: str) -> str:
@@ -363,12 +363,12 @@ def _wait_ready(home: Path, environment: Mapping[str, str], limit_s: float, engi
     if engine == "vllm-cpu":
         checks.append(environment["ALIGNX_ENGINE__URL"].removesuffix("/v1") + "/health")
     deadline = time.monotonic() + limit_s
-    seen: set[str] = set()
+    pids: set[str] = set()
     with console.status("Starting …") as shown:
         for check in checks:
             shown.update(f"Waiting for {check} …")
             while not _answers(check):
-                if check.endswith("/health") and ended(_control(home, "status", "engine").stdout, seen):
+                if check.endswith("/health") and ended(_control(home, "status", "engine").stdout, pids):
                     console.print(
                         f"[red]vLLM ended while it started.[/] Its log: {home / 'log' / 'engine.log'}", soft_wrap=True
                     )
@@ -382,10 +382,10 @@ def _wait_ready(home: Path, environment: Mapping[str, str], limit_s: float, engi
                 time.sleep(0.2)
 
 
-def ended(told: str, seen: set[str]) -> bool:
-    """Whether a program ended since it was first seen, by supervisorctl's words on it."""
-    seen.update(re.findall(r" pid (\d+)", told))
-    return len(seen) > 1 or any(state in told for state in (" BACKOFF ", " FATAL ", " EXITED "))
+def ended(status: str, pids: set[str]) -> bool:
+    """Whether a program ended since the first look, by supervisorctl's words on it; `pids` collects its process ids."""
+    pids.update(re.findall(r" pid (\d+)", status))
+    return len(pids) > 1 or any(state in status for state in (" BACKOFF ", " FATAL ", " EXITED "))
 
 
 def _answers(url: str) -> bool:
@@ -430,8 +430,8 @@ _MINI_EVENT = {
 
 def toy_warning(model: str) -> str | None:
     """One line on a checkpoint of the project's own that is no use on ordinary English."""
-    told = TOYS.get(_folder(model)) if model else None
-    return told and f"Warning: {model} {told}"
+    reason = TOYS.get(_folder(model)) if model else None
+    return reason and f"Warning: {model} {reason}"
 
 
 def engine_warning(engine: str) -> str | None:
@@ -458,7 +458,7 @@ def _url(port: int) -> str:
 
 def _greet(port: int, key: str, engine: str, model: str, home: Path) -> None:
     url, warning = _url(port), toy_warning(model) or engine_warning(engine)
-    told = {
+    description = {
         "profile": "the profile, which is no language model: everything works but chat",
         "vllm-cpu": f"vLLM on this CPU with {model}",
     }.get(engine, engine)
@@ -467,7 +467,7 @@ def _greet(port: int, key: str, engine: str, model: str, home: Path) -> None:
     authorization = f"-H 'Authorization: Bearer {key}'"
     lines = (
         "AlignX Serve is ready.",
-        f"  engine    {told}",
+        f"  engine    {description}",
         *([f"            ({more})"] if engine == "profile" else []),
         f"  console   {url}/console",
         f"  API docs  {url}/docs",
@@ -480,11 +480,11 @@ def _greet(port: int, key: str, engine: str, model: str, home: Path) -> None:
     )
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
-    place = (f" PORT={port}" if port != GATEWAY_PORT else "") + (f" DATA={home}" if home != ROOT / "var" else "")
+    options = (f" PORT={port}" if port != GATEWAY_PORT else "") + (f" DATA={home}" if home != ROOT / "var" else "")
     if warning:
         console.print(f"\n{warning}", style="yellow", soft_wrap=True, markup=False)
     else:
-        console.print(f"\nThree example users, told step by step: make demo{place}", soft_wrap=True, markup=False)
+        console.print(f"\nThree example users, told step by step: make demo{options}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

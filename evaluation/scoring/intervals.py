@@ -82,7 +82,7 @@ def difference(
     first: Sequence[float], second: Sequence[float], *, seed: int = 0, clusters: Clusters = None
 ) -> Estimate:
     """The mean of `first` less that of `second`, both over the same users in the same order."""
-    return estimate([one - other for one, other in zip(first, second, strict=True)], seed=seed, clusters=clusters)
+    return estimate([value - other for value, other in zip(first, second, strict=True)], seed=seed, clusters=clusters)
 
 
 def hits(probabilities: Sequence[float]) -> list[float]:

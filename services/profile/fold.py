@@ -215,7 +215,7 @@ def _fold_statement(draft: _Draft, text: str) -> None:
 
 
 def _append_newest(evidence: tuple[str, ...], line: str, most: int) -> tuple[str, ...]:
-    return (*(one for one in evidence if one != line), line)[-most:] if line else evidence
+    return (*(entry for entry in evidence if entry != line), line)[-most:] if line else evidence
 
 
 Choice = ComparisonInteraction | ClickInteraction | PurchaseInteraction

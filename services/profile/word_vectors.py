@@ -47,15 +47,15 @@ class Lesson(NamedTuple):
 
 def lessons(history: Sequence[Interaction]) -> list[Lesson]:
     """What the latest events teach; of choices the newest counts most. Nothing where no event is a choice."""
-    found: list[Lesson] = []
+    result: list[Lesson] = []
     for age, event in enumerate(reversed(history[-MAX_EVENTS:])):
         if pairs := event.pairs()[:MAX_OTHERS]:
             fade = FADE**age
-            found.append(Lesson(text_of(pairs[0].chosen), fade))
-            found += [Lesson(text_of(pair.rejected), -fade / len(pairs)) for pair in pairs]
+            result.append(Lesson(text_of(pairs[0].chosen), fade))
+            result += [Lesson(text_of(pair.rejected), -fade / len(pairs)) for pair in pairs]
         elif (item := _taken_alone(event)) is not None:
-            found.append(Lesson(text_of(item), 1.0, alone=True))
-    return found
+            result.append(Lesson(text_of(item), 1.0, alone=True))
+    return result
 
 
 def _taken_alone(event: Interaction) -> Item | None:
@@ -101,11 +101,11 @@ def nearness(
 
 def _direction(known: Sequence[tuple[Lesson, Vector]], width: int) -> list[float]:
     total = sum(lesson.weight for lesson, _ in known if lesson.weight > 0) + PRIOR
-    found = [0.0] * width
+    direction = [0.0] * width
     for lesson, vector in known:
         share = lesson.weight / total / _length(vector)
-        found = [have + share * more for have, more in zip(found, vector, strict=True)]
-    return found
+        direction = [have + share * more for have, more in zip(direction, vector, strict=True)]
+    return direction
 
 
 def _nearest(taken: Sequence[Vector], item: Vector) -> float:

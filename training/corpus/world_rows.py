@@ -57,7 +57,7 @@ class World:
     def events(self, rng: random.Random, person: Persona, length: int) -> list[Choice | Sign]:
         drift = rng.random() < self.drift
         choices = history(rng, person, self.split, length, noise=self.noise, drift=drift)
-        return [sign(rng, person, self.split) if rng.random() < self.signs else each for each in choices]
+        return [sign(rng, person, self.split) if rng.random() < self.signs else choice for choice in choices]
 
 
 # --- supervised fine-tuning ----------------------------------------------------------------------
@@ -77,7 +77,7 @@ def inference(rng: random.Random, world: World, length: int, *, past: bool) -> R
     events = world.events(rng, person, length)
     lesson = teacher.infer(events, before)
     sampled = teacher.Lesson(lesson.thinking, lesson.findings.sample(rng, world.recall))
-    interactions = [each.interaction() for each in events]
+    interactions = [event.interaction() for event in events]
     prompt = update_prompt(before.text() if before else None, interactions, past_tokens=PAST_TOKENS)
     return _sft(prompt, sampled.reply())
 
@@ -153,8 +153,8 @@ def _shown(choices: Sequence[Choice], person: Persona, mode: ChatMode) -> list[C
         return []
     directions = person.directions() if mode == "pba" else None
     return [
-        ComparisonInteraction(query=each.query, chosen=each.chosen, rejected=each.rejected, directions=directions)
-        for each in choices
+        ComparisonInteraction(query=choice.query, chosen=choice.chosen, rejected=choice.rejected, directions=directions)
+        for choice in choices
     ]
 
 
@@ -167,8 +167,13 @@ def alignx(rng: random.Random, world: World, length: int) -> Row:
     target = style_choice(rng, person, world.split)
     directions = list(person.directions())
     feedback = [
-        {"prompt": each.query, "chosen": each.chosen, "rejected": each.rejected, "Preference Direction": directions}
-        for each in history(rng, person, world.split, length, noise=world.noise)
+        {
+            "prompt": choice.query,
+            "chosen": choice.chosen,
+            "rejected": choice.rejected,
+            "Preference Direction": directions,
+        }
+        for choice in history(rng, person, world.split, length, noise=world.noise)
     ]
     posts = [{"prompt": "", "comment": phrase(rng, "love", world.split, topic=name)} for name in person.likes]
     return {
@@ -183,7 +188,7 @@ def alignx(rng: random.Random, world: World, length: int) -> Row:
 
 
 def _pairs(choices: Sequence[Choice]) -> list[dict[str, str]]:
-    return [each.triple() for each in choices]
+    return [choice.triple() for choice in choices]
 
 
 def alignxplore(rng: random.Random, world: World, length: int) -> Row:

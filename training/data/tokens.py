@@ -115,28 +115,28 @@ def tokenize(data: Data, encoder: Encoder[R], cache: Path) -> Dataset:
 def _write_cache(path: Path, data: Data, encoder: Encoder[R]) -> None:
     report, fresh = ReadReport(), path.with_suffix(".fresh")
     rows = (row for file in data.train for row in read(file, encoder.kind, malformed=data.malformed, report=report))
-    total, kept = _write(fresh, islice(rows, data.limit), encoder)
-    if not kept:
+    total, used = _write(fresh, islice(rows, data.limit), encoder)
+    if not used:
         raise DatasetError(
             f"{', '.join(map(str, data.train))}: none of the {total:,} rows can be used; "
             f"each is longer than max_length, {encoder.max_length} tokens, or shows nothing of its user"
         )
     fresh.replace(path)
-    print(f"{kept:,} rows tokenized; {total - kept:,} too long or empty, {report.left_out:,} malformed", flush=True)
+    print(f"{used:,} rows tokenized; {total - used:,} too long or empty, {report.left_out:,} malformed", flush=True)
 
 
 def _write(path: Path, rows: Iterator[R], encoder: Encoder[R]) -> tuple[int, int]:
     """Returns the numbers of rows read and written."""
     tokens = pa.list_(pa.int32())
     schema = pa.schema(dict.fromkeys(encoder.columns, tokens) | {LENGTH: pa.int32()})
-    total = kept = 0
+    total = used = 0
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as stream:
         while batch := list(islice(rows, BATCH)):
             encoded = encoder.encode(batch)
-            total, kept = total + len(batch), kept + len(encoded)
+            total, used = total + len(batch), used + len(encoded)
             arrays = [pa.array([row[field.name] for row in encoded], field.type) for field in schema]
             stream.write_batch(pa.record_batch(arrays, schema=schema))
-    return total, kept
+    return total, used
 
 
 def _cache_key(data: Data, encoder: Encoder[Any]) -> str:

@@ -52,8 +52,8 @@ class AnswerStore:
 
     def get(self, key: str) -> Any:
         """The answer, or None."""
-        found = self._do("SELECT answer FROM answers WHERE key = ?", key)
-        return orjson.loads(found[0][0]) if found else None
+        rows = self._do("SELECT answer FROM answers WHERE key = ?", key)
+        return orjson.loads(rows[0][0]) if rows else None
 
     def put(self, key: str, role: str, answer: Any) -> None:
         self._do("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", key, role, orjson.dumps(answer))

@@ -151,8 +151,8 @@ class TwoStage(AgentLoopBase):  # type: ignore[misc]  # verl has no types here
             rows += [self._row(stage, index, scores[index], number, totals[index]) for index in range(n)]
         return rows
 
-    def _pick(self, n: int, *place: Any) -> int:
-        return random.Random(f"{self.settings.seed}/{place}").randrange(n)
+    def _pick(self, n: int, *position: Any) -> int:
+        return random.Random(f"{self.settings.seed}/{position}").randrange(n)
 
     def _couple(self, first: Stage, second: Stage, pick: int) -> list[float]:
         unpicked, weight = self.settings.unpicked, self.settings.weight
