@@ -91,7 +91,7 @@ cover-unit: .venv-engine/.ready .venv/.system
 
 cover-live: export COVERAGE_FILE := $(CURDIR)/.coverage-live
 cover-live: .venv-engine/.ready $(TINY) .venv/.system
-	$(BIN)/coverage run -m pytest tests/live tests/chaos tests/browser
+	$(BIN)/coverage run -m pytest --durations=20 tests/live tests/chaos tests/browser
 
 cover-services: .venv/.test
 	@$(BIN)/coverage combine -q .coverage-unit.* .coverage-live.*

@@ -29,14 +29,17 @@ def kubectl() -> str:
     return path
 
 
+def render(folder: Path) -> tuple[Object, ...]:
+    result = subprocess.run([kubectl(), "kustomize", str(folder)], capture_output=True, text=True, check=False)
+    if result.returncode:
+        pytest.fail(f"{folder} does not render: {result.stderr}")
+    assert not result.stderr, result.stderr  # kustomize warns about deprecated fields
+    return tuple(yaml.safe_load_all(result.stdout))
+
+
 @cache
 def rendered(overlay: str) -> tuple[Object, ...]:
-    command = [kubectl(), "kustomize", str(FOLDER / "overlays" / overlay)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.fail(f"{overlay} does not render: {done.stderr}")
-    assert not done.stderr, done.stderr  # kustomize warns of what it will drop
-    return tuple(yaml.safe_load_all(done.stdout))
+    return render(FOLDER / "overlays" / overlay)
 
 
 def of_kind(objects: tuple[Object, ...], *kinds: str) -> list[Object]:
@@ -93,9 +96,6 @@ def _templates(item: Object) -> Iterator[Mapping[str, Any]]:
             yield spec["template"]
         case "CronJob":
             yield spec["jobTemplate"]["spec"]["template"]
-        case "LeaderWorkerSet":
-            yield spec["leaderWorkerTemplate"]["leaderTemplate"]
-            yield spec["leaderWorkerTemplate"]["workerTemplate"]
 
 
 def selects(selector: Mapping[str, Any], labels: Labels) -> bool:

@@ -1,15 +1,17 @@
 """The manifests: they render, Kubernetes would take them, and they keep what the suite promises.
 
 Objects are checked against Kubernetes' own schemas, in which unknown fields are refused, for the
-oldest and the newest version that is supported. The kinds of KEDA, the Prometheus operator and
-LeaderWorkerSet are checked against custom_kinds.py, which is narrower than their definitions.
+oldest and the newest version that is supported. The kinds of KEDA and the Prometheus operator
+are checked against custom_kinds.py, which is narrower than their definitions.
 """
 
 import copy
 import importlib.util
 import json
+import os
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -20,7 +22,7 @@ import yaml
 from docs.exported_metrics import exported
 from tests.containers.custom_kinds import CUSTOM_KINDS
 from tests.containers.exported import known_series
-from tests.containers.manifests import FOLDER, OVERLAYS, Object, Pod, named, of_kind, pods, rendered, selects
+from tests.containers.manifests import FOLDER, OVERLAYS, Object, Pod, named, of_kind, pods, render, rendered, selects
 from tests.containers.promql import selectors
 
 VERSIONS = ("1.32", "1.37")
@@ -42,20 +44,11 @@ def refusals(each: Any, version: str) -> list[str]:
     try:
         if schema := CUSTOM_KINDS.get(each["kind"]):
             jsonschema.validate(each, schema)
-            return [told for template in _embedded(each) for told in refusals(template, version)]
-        kubernetes_validate.validate(each, version, strict=True)
+        else:
+            kubernetes_validate.validate(each, version, strict=True)
     except (jsonschema.ValidationError, kubernetes_validate.ValidationError) as error:
         return [f"{each['kind']}/{each['metadata']['name']}: {error.message}"]
     return []
-
-
-def _embedded(each: Any) -> list[dict[str, Any]]:
-    template = each["spec"].get("leaderWorkerTemplate", {})
-    return [
-        {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": name}, "template": template[name]}
-        for name in ("leaderTemplate", "workerTemplate")
-        if name in template
-    ]
 
 
 @cache
@@ -77,13 +70,6 @@ def test_kubernetes_takes_every_object(objects: Objects, version: str) -> None:
         ("cpu", "NetworkPolicy", "engine", ("spec", "ingres"), []),
         ("production", "ScaledObject", "worker", ("spec", "maxReplicas"), 3),
         ("production", "PodMonitor", "alignx", ("spec", "endpoints"), []),
-        (
-            "multi-node",
-            "LeaderWorkerSet",
-            "engine",
-            ("spec", "leaderWorkerTemplate", "workerTemplate", "spec", "restart"),
-            "x",
-        ),
     ],
 )
 def test_a_slip_of_the_pen_is_refused(overlay: str, kind: str, name: str, path: tuple[str, ...], value: object) -> None:
@@ -141,12 +127,9 @@ def test_containers_say_what_they_need_and_what_they_may_take(objects: Objects) 
             assert gpus["requests"] == gpus["limits"], (pod.owner, container["name"])
 
 
-UNPROBED = {"engine-worker": "a node without a port; its group starts anew when it ends"}
-
-
 def test_containers_are_probed(objects: Objects) -> None:
     for pod in pods(objects):
-        if not pod.endless or pod.name in UNPROBED:
+        if not pod.endless:
             continue
         for container in pod.containers:
             assert container.keys() >= {"startupProbe", "livenessProbe", "readinessProbe"}, pod.owner
@@ -255,8 +238,21 @@ def test_the_rules_are_those_of_docker_prometheus() -> None:
     assert groups == [group for source in sources for group in source["groups"]]
 
 
-def test_the_page_tells_of_every_overlay_and_component() -> None:
-    page = (FOLDER.parents[1] / "docs" / "how-to" / "kubernetes.md").read_text()
-    assert set(re.findall(r"^\| `([\w-]+)` \|", page, re.MULTILINE)) == set(OVERLAYS)
-    assert [path.name for path in FOLDER.glob("components/*/") if f"components/{path.name}" not in page] == []
-    assert all(f"Kubernetes {VERSIONS[0]} or newer" in page and version in page for version in VERSIONS)
+PAGE = (FOLDER.parents[1] / "docs" / "how-to" / "kubernetes.md").read_text()
+EXTENSIONS = re.findall(r"```yaml\n(.*?)```", PAGE.split("## How to extend")[1].split("\n## ")[0], re.DOTALL)
+
+
+@pytest.mark.parametrize("patches", EXTENSIONS, ids=["data parallel", "LoRA"])
+def test_the_patches_of_the_page_change_the_overlay_and_stay_valid(patches: str, tmp_path: Path) -> None:
+    overlay = os.path.relpath(FOLDER / "overlays" / "gpu", tmp_path.resolve())
+    (tmp_path / "kustomization.yaml").write_text(f"resources: [{overlay}]\n{patches}")
+    objects = render(tmp_path)
+    assert [error for each in objects for error in refusals(each, VERSIONS[-1])] == []
+    changed = [each["metadata"]["name"] for each in objects if each not in rendered("gpu")]
+    assert sorted(changed) == sorted(re.findall(r"kind: \w+, name: (\w+)", patches))
+
+
+def test_the_page_lists_every_overlay_and_component() -> None:
+    assert set(re.findall(r"^\| `([\w-]+)` \|", PAGE, re.MULTILINE)) == set(OVERLAYS)
+    assert [path.name for path in FOLDER.glob("components/*/") if f"components/{path.name}" not in PAGE] == []
+    assert all(f"Kubernetes {VERSIONS[0]} or newer" in PAGE and version in PAGE for version in VERSIONS)

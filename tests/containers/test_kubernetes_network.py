@@ -24,8 +24,7 @@ CALLERS = {
     6379: {"redis": {"gateway", "preference", "worker", "response", "backup", "redis-form"}},
     16379: {"redis": set[str]()},
 }
-"""Port → whose it is → the pods that call it. Nodes of one thing, an engine's or Redis's, are apart."""
-PEERS = ({"engine", "engine-worker"}, {"redis"})
+"""Port → its owner → the pods that call it. Redis's nodes among themselves have a test of their own."""
 
 Objects = tuple[Object, ...]
 
@@ -44,18 +43,16 @@ def answers(objects: Objects, sources: list[Pod]) -> Iterator[tuple[str, str, in
 
 def test_pods_reach_what_they_call_and_nothing_else(objects: Objects) -> None:
     for source, target, port, open_ in answers(objects, pods(objects)):
-        if any({source, target} <= nodes for nodes in PEERS):
+        if {source, target} == {"redis"}:
             continue  # below
         assert open_ == (source in CALLERS[port].get(target, set())), (source, target, port)
 
 
-def test_nodes_of_a_group_reach_each_other_and_lone_ones_do_not(objects: Objects) -> None:
+def test_redis_nodes_reach_each_other_in_a_cluster_only(objects: Objects) -> None:
     names = {pod.name for pod in pods(objects)}
     for source, target, port, open_ in answers(objects, pods(objects)):
         if {source, target} == {"redis"}:
             assert open_ == ("redis-form" in names and port in (6379, 16379)), port
-        elif {source, target} <= {"engine", "engine-worker"}:
-            assert open_ == ("engine-worker" in names), (source, target, port)
 
 
 @pytest.mark.parametrize("outside", [STRANGER, INTERNET], ids=["another namespace", "an address"])
