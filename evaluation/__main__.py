@@ -65,11 +65,11 @@ def _percent(value: Estimate) -> str:
     return f"{100 * value.mean:6.1f} %  ({100 * value.low:.1f} to {100 * value.high:.1f}, {value.rows} rows)"
 
 
-def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m evaluation") -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Raises SystemExit."""
     path, *overrides = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if path.startswith("-"):
-        print(f"usage: {prog} CONFIG.toml [section.field=value …]\n\n{__doc__}")
+        print(f"usage: python -m evaluation CONFIG.toml [section.field=value …]\n\n{__doc__}")
         raise SystemExit(0 if path in ("-h", "--help") else 2)
     try:
         run(load(Path(path), Evaluation, overrides))
