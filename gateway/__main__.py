@@ -25,7 +25,7 @@ from gateway.docs import DocsMerger
 from gateway.keys import ApiKey, KeyStore, parse_key
 from gateway.pages import add_pages
 from gateway.proxy import Proxy, ProxyState, open_session
-from gateway.rate_limits import RateLimitHeaders
+from gateway.rate_limit_headers import RateLimitHeaders
 from gateway.routing import SERVICES, Service
 from gateway.upstreams import Upstreams, readiness
 from services.errors import StoreUnavailable, Unavailable, UpstreamUnavailable

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from starlette.types import Scope
 
 from gateway.keys import KeyStore, parse_key
-from gateway.rate_limits import note_allowance
+from gateway.rate_limit_headers import note_allowance
 from services.errors import Forbidden, RateLimited, Unauthenticated
 
 _REASONS = ("missing", "malformed", "unknown", "wrong_secret", "revoked")

@@ -1,4 +1,4 @@
-"""The wire format of an OpenAI-compatible server: bodies of requests, and parsers of answers.
+"""The wire format of an OpenAI-compatible server: fields of request bodies, and parsers of answers.
 
 Pure functions of bytes and JSON: no connection, no settings. What cannot be read raises EngineError.
 """
