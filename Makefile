@@ -63,7 +63,7 @@ demo: .venv/.run  ## Streams the example histories through a running suite
 quick: check unit  ## Linters, types, import contracts and unit tests of the services, in three minutes
 
 # A part that needs a quiet machine to be right is no part of this: these share two cores.
-test: .venv/.test  ## Installs what it needs, checks the code, passes all tests on real parts, three at a time
+test: .venv/.test  ## Installs what it needs, checks the code, passes all tests on real parts, two at a time
 	@rm -rf var/test .coverage .coverage-*
 	@MAKE="$(MAKE)" $(PARTS) installs check system
 	@MAKE="$(MAKE)" $(PARTS) cover-live cover-training $(CONTAINERS) train-smoke cover-unit
