@@ -286,7 +286,3 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
         terminal.text(ready.status.replace("_", " "))
     if ready.status != "ready":
         raise typer.Exit(1)
-
-
-if __name__ == "__main__":
-    app()

@@ -1,4 +1,5 @@
-"""Runs targets of the Makefile side by side, two at a time, each with a log of its own.
+"""Runs targets of the Makefile side by side, two at a time, each with a log of its own. (`make -j` lets the others
+run on when one fails, and its output does not end with what failed.)
 
     python docker/local/parts.py TARGET …
 

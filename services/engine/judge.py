@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from alignx.schemas.interactions import Interaction
+from services.profile.scoring import softmax
 from services.prompts.build import LETTERS, ChatMessage, selection_prompt
 
 _FLOOR = 1e-9
@@ -74,14 +75,6 @@ async def judge(
     means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
     gaps = [abs(row[index] - means[index]) for row in rows for index in range(count)]
     return Judgement(tuple(means), sum(gaps) / len(gaps))
-
-
-def softmax(logits: Sequence[float]) -> list[float]:
-    """Probabilities of `logits`, stable for any finite values."""
-    top = max(logits)
-    weights = [math.exp(logit - top) for logit in logits]
-    total = sum(weights)
-    return [weight / total for weight in weights]
 
 
 def fuse(first: Sequence[float], second: Sequence[float], weight: float) -> list[float]:

@@ -61,7 +61,7 @@ def probabilities(profile: Profile, query: str, items: Sequence[Item]) -> list[f
 
 
 def softmax(values: Sequence[float]) -> list[float]:
-    """Softmax."""
+    """Probabilities of log-odds, stable for any finite values; none for none."""
     top = max(values, default=0.0)
     odds = [exp(value - top) for value in values]
     total = sum(odds)

@@ -12,12 +12,10 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +25,7 @@ import pytest
 from redis import Redis
 
 from tests.chaos.mock_engine import MARKER
-from tests.conftest import free_port
-from tests.live.suite import ROOT, Suite
+from tests.live.suite import Suite, mock_engine
 
 pytestmark = pytest.mark.live
 
@@ -119,19 +116,6 @@ async def kill_in_turn(suite: Suite, counts: Counter[str]) -> None:
                 await asyncio.to_thread(suite.wait_ready, [name])
 
 
-@contextmanager
-def mock_engine(folder: Path) -> Iterator[str]:
-    port = free_port()
-    command = [sys.executable, "-m", "tests.chaos.mock_engine", str(port), str(SEED)]
-    with (folder / "engine.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
 def settle(client: httpx.Client) -> list[dict[str, Any]]:
     """Every user's summary, once nothing is pending."""
     deadline = time.monotonic() + SETTLED_WITHIN_S
@@ -184,7 +168,7 @@ def check_logs(suite: Suite) -> None:
 def test_nothing_is_lost_doubled_or_out_of_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     counts: Counter[str] = Counter()
     started = time.monotonic()
-    with mock_engine(tmp_path) as engine:
+    with mock_engine(tmp_path, str(SEED)) as engine:
         suite = Suite(tmp_path, FAST | {"ALIGNX_ENGINE__URL": f"{engine}/v1"})
         try:
             suite.up()

@@ -19,7 +19,7 @@ import pytest
 from tests.chaos import test_kill as chaos
 from tests.chaos.mock_engine import MARKER
 from tests.live.many import ManySuite
-from tests.live.suite import Suite
+from tests.live.suite import Suite, mock_engine
 
 pytestmark = pytest.mark.live
 
@@ -51,7 +51,7 @@ async def kill_in_turn(suite: Suite, counts: Counter[str]) -> None:
 def test_nothing_is_lost_on_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     counts: Counter[str] = Counter()
     started = time.monotonic()
-    with chaos.mock_engine(tmp_path) as engine:
+    with mock_engine(tmp_path, str(chaos.SEED)) as engine:
         suite = ManySuite(tmp_path, chaos.FAST | {"ALIGNX_ENGINE__URL": f"{engine}/v1"}, cluster=True)
         try:
             suite.up()

@@ -11,6 +11,7 @@ from tests.live.suite import ROOT, Suite
 
 _FENCE = re.compile(r"^```(sh|python|text)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 README = (ROOT / "README.md").read_text()
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
 BLOCKS = _FENCE.findall(README)
 CURL_BLOCKS = [text for language, text in BLOCKS if language == "sh" and "curl" in text]
 CLI_BLOCKS = [text for language, text in BLOCKS if language == "sh" and "bin/alignx ingest" in text]
@@ -23,8 +24,8 @@ def run(suite: Suite, program: list[str], text: str) -> str:
     """Standard output of a block against `suite` instead of the address in the README."""
     key = suite.new_key("readme")
     text = text.replace("http://127.0.0.1:8080", suite.url).replace("$(cat var/secrets/user_key)", key)
-    text = text.replace(".venv/bin/alignx ", f"{sys.executable} -m alignx.cli.main ")
-    environment = {**os.environ, "ALIGNX_URL": suite.url, "ALIGNX_API_KEY": key}
+    text = text.replace(".venv/bin/alignx ", f"{sys.executable} -m alignx.cli ")
+    environment = {**os.environ, "ALIGNX_URL": suite.url, "ALIGNX_API_KEY": key, "COLUMNS": "200"}
     done = subprocess.run(
         [*program, text], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
@@ -74,3 +75,14 @@ def test_the_toy_is_named_only_where_it_is_called_one() -> None:
     assert "alignx-mini" not in start + use
     train = README.split("## Train\n")[1].split("\n## ")[0]
     assert "writes nonsense on ordinary English" in train.replace("\n", " ")
+
+
+def test_the_tutorial_from_its_second_step_on(suite: Suite) -> None:
+    learned, chosen = (
+        run(suite, [sys.executable, "-c"], text) for language, text in _FENCE.findall(TUTORIAL) if language == "python"
+    )
+    assert "I want them to last" in learned
+    assert float(chosen.splitlines()[1].split()[0]) > 0.9  # the tent, not the drone
+    *steps, erase = (text for language, text in _FENCE.findall(TUTORIAL) if "bin/alignx" in text)
+    assert "Prefers gear that lasts" in run(suite, ["bash", "-ec"], "\n".join(steps))
+    assert run(suite, ["bash", "-ec"], erase) == ""

@@ -5,6 +5,7 @@ tokenizer, the encoder's settings. A prompt's tokens are exactly those an engine
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -31,7 +32,7 @@ Columns = dict[str, Any]
 R = TypeVar("R", bound=Row)
 
 
-class Encoder(Generic[R]):
+class Encoder(ABC, Generic[R]):
     """Base of encoders: turns rows of one kind into columns of tokens."""
 
     kind: type[R]
@@ -48,9 +49,9 @@ class Encoder(Generic[R]):
         """All that the tokens depend on beside rows and tokenizer."""
         return (self.end, self.max_length)
 
+    @abstractmethod
     def encode(self, rows: Sequence[R]) -> list[Columns]:
         """Columns of the rows that are short enough and show something of their user."""
-        raise NotImplementedError
 
     def prompts(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
         """The conversations as text, up to where a reply begins."""

@@ -117,5 +117,8 @@ def test_the_types_of_the_package_check_the_users_code(installation: Installatio
 
 
 def test_the_extra_brings_the_command(installation: Installation) -> None:
+    command = installation.python.with_name("alignx")
+    with pytest.raises(AssertionError, match=r"^The command needs an extra: pip install 'alignx\[cli\]'\n"):
+        installation.run(command, "--help")
     pip("--python", installation.python, "install", f"{installation.wheel}[cli]")
-    assert "ingest" in installation.run(installation.python.with_name("alignx"), "--help")
+    assert "ingest" in installation.run(command, "--help")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.engine.judge import Judgement, judge, softmax
+from services.engine.judge import Judgement, judge
 from services.errors import EngineUnavailable
 from services.prompts.build import LETTERS, ChatMessage
 
@@ -122,25 +122,3 @@ def test_what_the_engine_raises_goes_through() -> None:
 
     with pytest.raises(EngineUnavailable, match="gone"):
         judged(LetterFake(gone), names(3))
-
-
-# --- softmax -----------------------------------------------------------------------------------
-
-LOGITS = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=26)
-
-
-@given(LOGITS)
-def test_softmax_is_a_distribution_for_any_finite_logits(logits: list[float]) -> None:
-    probabilities = softmax(logits)
-    assert sum(probabilities) == pytest.approx(1)
-    assert probabilities[logits.index(max(logits))] == max(probabilities)
-
-
-@given(st.lists(st.floats(-50, 50), min_size=1, max_size=26), st.floats(-1000, 1000))
-def test_softmax_depends_on_differences_alone(logits: list[float], shift: float) -> None:
-    assert softmax([logit + shift for logit in logits]) == pytest.approx(softmax(logits), abs=1e-9)
-
-
-def test_softmax_gives_the_odds_of_the_logits() -> None:
-    assert softmax([math.log(3), math.log(1)]) == pytest.approx([0.75, 0.25])
-    assert softmax([1e308, -1e308]) == [1, 0]

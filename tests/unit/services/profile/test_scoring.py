@@ -13,7 +13,7 @@ from alignx.schemas.items import Item, ItemFields
 from services.profile.explain import reason
 from services.profile.fold import fold
 from services.profile.render import render
-from services.profile.scoring import probabilities, scores
+from services.profile.scoring import probabilities, scores, softmax
 from services.profile.serialize import PROFILE_SCHEMA, dumps, loads
 from services.profile.statistics import EMPTY
 from tests.unit.services.profile.histories import LONG, SHORT, folded, histories, items, prefers, texts
@@ -110,3 +110,25 @@ def test_extreme_prices_and_ratings_stay_finite():
     history.append(RatingInteraction(item="film", value=0, scale=(-math.inf, 5)))
     history.append(RatingInteraction(item="film", value=1e308, scale=(-1e308, 1e308)))
     assert all(math.isfinite(value) for value in scores(folded(history), "", (dear, cheap)))
+
+
+# --- softmax -----------------------------------------------------------------------------------
+
+LOGITS = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=26)
+
+
+@given(LOGITS)
+def test_softmax_is_a_distribution_for_any_finite_logits(logits: list[float]) -> None:
+    probabilities = softmax(logits)
+    assert sum(probabilities) == pytest.approx(1)
+    assert probabilities[logits.index(max(logits))] == max(probabilities)
+
+
+@given(st.lists(st.floats(-50, 50), min_size=1, max_size=26), st.floats(-1000, 1000))
+def test_softmax_depends_on_differences_alone(logits: list[float], shift: float) -> None:
+    assert softmax([logit + shift for logit in logits]) == pytest.approx(softmax(logits), abs=1e-9)
+
+
+def test_softmax_gives_the_odds_of_the_logits() -> None:
+    assert softmax([math.log(3), math.log(1)]) == pytest.approx([0.75, 0.25])
+    assert softmax([1e308, -1e308]) == [1, 0]

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+from transformers import GenerationConfig
 
+from tests.unit.training.speed.tiny_qwen import tiny_qwen
 from training.speed.generate import Sampling, generate_replies
 from training.speed.prefix_sharing import has_full_attention
 
@@ -22,21 +23,8 @@ def sampling(temperature: float, batch_tokens: int = 100_000) -> Sampling:
 
 @pytest.fixture
 def model() -> Any:
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=24,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        initializer_range=0.5,
-        tie_word_embeddings=False,
-        eos_token_id=END,
-        pad_token_id=PAD,
-    )
-    return Qwen3ForCausalLM(config).eval()
+    options = {"vocab_size": 24, "initializer_range": 0.5, "eos_token_id": END, "pad_token_id": PAD}
+    return tiny_qwen(**options, tie_word_embeddings=False).eval()
 
 
 def prompts() -> list[list[int]]:

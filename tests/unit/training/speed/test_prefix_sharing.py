@@ -4,9 +4,10 @@ import random
 
 import pytest
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen3ForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
+from tests.unit.training.speed.tiny_qwen import tiny_qwen
 from training.speed.prefix_sharing import pack_replies
 
 PAD = 0
@@ -16,18 +17,7 @@ LENGTHS = [(7, 4), (7, 1), (7, 9), (3, 5), (1, 2), (1, 3), (12, 6)]
 
 @pytest.fixture
 def model() -> Qwen3ForCausalLM:
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=50,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        initializer_range=0.3,
-    )
-    model = Qwen3ForCausalLM(config)
+    model = tiny_qwen(vocab_size=50, initializer_range=0.3)
     add_fused_lm_head(model, outputs=("log_probs", "entropy"))
     return model
 
