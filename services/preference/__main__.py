@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI
 from services.preference.queue import Queue
 from services.preference.routes import PreferenceState, router
 from services.preference.service import PreferenceService
-from services.preference.update_metrics import IngestMetrics
+from services.preference.updates.update_metrics import IngestMetrics
 from services.server.app import create_app, serve
 from services.server.health import Check
 from services.server.metrics import create_registry

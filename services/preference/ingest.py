@@ -17,7 +17,7 @@ from services.errors import PayloadTooLarge
 from services.preference.edits import create_rollback
 from services.preference.queue import Queue
 from services.preference.queue_records import Append, AppendResult, PrequentialSums, encode_origin
-from services.preference.update_metrics import IngestMetrics
+from services.preference.updates.update_metrics import IngestMetrics
 from services.profile.fold import apply_own_text, fold
 from services.profile.serialize import dumps
 from services.profile.statistics import Profile

@@ -24,7 +24,7 @@ from services.preference.ingest import Ingest
 from services.preference.live import follow
 from services.preference.queue import Queue
 from services.preference.queue_records import encode_origin
-from services.preference.update_metrics import IngestMetrics
+from services.preference.updates.update_metrics import IngestMetrics
 from services.server.shutdown import Drain
 from services.settings import Settings
 from services.storage.aof_rewrite import AofRewriter

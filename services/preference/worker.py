@@ -17,10 +17,10 @@ from prometheus_client import CollectorRegistry
 
 from services.engine.limits import Engine, EngineMetrics
 from services.errors import Unavailable
-from services.preference.dispatcher import Dispatcher
 from services.preference.queue import Queue
-from services.preference.update import Updater
-from services.preference.update_metrics import WorkerMetrics
+from services.preference.updates.dispatcher import Dispatcher
+from services.preference.updates.update import Updater
+from services.preference.updates.update_metrics import WorkerMetrics
 from services.server.app import create_app, serve
 from services.server.health import Check
 from services.server.metrics import create_registry

@@ -24,7 +24,7 @@ from services.admin.restore import Restore, Selection, key_space
 from services.preference import edits
 from services.preference.export import export_lines
 from services.preference.ingest import Ingest
-from services.preference.update_metrics import IngestMetrics
+from services.preference.updates.update_metrics import IngestMetrics
 from services.settings import LimitSettings
 from services.storage.startup_check import StartupCheck
 from services.storage.users import Store

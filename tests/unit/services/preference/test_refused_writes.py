@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from gateway.keys import KeyStore, new_key
-from services.preference.update import UpdateResult
+from services.preference.updates.update import UpdateResult
 from services.server.app import STORE_FAULTS
 from services.settings import RedisSettings, Settings
 from services.storage.connection import StoreRefused, open_redis

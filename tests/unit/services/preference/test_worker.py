@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from services.errors import EngineUnavailable
-from services.preference import dispatcher
+from services.preference.updates import dispatcher
 from services.preference.worker import create_worker_app
 from services.storage.redis_metrics import RedisMetrics
 from tests.chaos.mock_engine import MARKER, Fault, MockEngine

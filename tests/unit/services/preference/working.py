@@ -11,10 +11,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from services.engine.limits import Engine
 from services.errors import EngineUnavailable
-from services.preference.dispatcher import Dispatcher
 from services.preference.queue import Queue
-from services.preference.update import Updater
-from services.preference.update_metrics import WorkerMetrics
+from services.preference.updates.dispatcher import Dispatcher
+from services.preference.updates.update import Updater
+from services.preference.updates.update_metrics import WorkerMetrics
 from services.settings import PROFILE_ENGINE, Settings
 from services.storage.connection import open_redis
 from services.storage.users import Store

@@ -22,7 +22,7 @@ from alignx.schemas.interactions import INTERACTION
 from services.preference.edits import create_edit
 from services.preference.ingest import Ingest
 from services.preference.queue import Queue
-from services.preference.update_metrics import IngestMetrics
+from services.preference.updates.update_metrics import IngestMetrics
 from services.response.__main__ import create_response_app
 from services.server.app import TENANT_HEADER, TOKEN_HEADER, create_server
 from services.settings import EngineSettings, LogSettings, RedisSettings, ResponseSettings, ServerSettings, Settings

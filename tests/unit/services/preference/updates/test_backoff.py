@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from services.errors import EngineRejected, EngineUnavailable
-from services.preference.backoff import AdaptiveLimit, Backoff
+from services.preference.updates.backoff import AdaptiveLimit, Backoff
 from tests.unit.services.preference.working import settings_for
 
 REFUSED = EngineRejected("The engine refused this input (status 400)")

@@ -20,8 +20,11 @@ from alignx.schemas.interactions import Interaction, StatementInteraction
 from alignx.schemas.summaries import EventRange, Prequential, StoredInteraction, SummaryVersion
 from services.engine.limits import Engine
 from services.errors import AlignXError, ContextExceeded, EngineError, EngineUnavailable
-from services.preference.backoff import ServedUsers
-from services.preference.inference import (
+from services.preference.live import LiveText
+from services.preference.queue import Queue
+from services.preference.queue_records import Claim, PrequentialSums
+from services.preference.updates.backoff import ServedUsers
+from services.preference.updates.inference import (
     Draft,
     EngineWriter,
     Material,
@@ -30,10 +33,7 @@ from services.preference.inference import (
     sample_pairs,
     score_summary,
 )
-from services.preference.live import LiveText
-from services.preference.queue import Queue
-from services.preference.queue_records import Claim, PrequentialSums
-from services.preference.update_metrics import WorkerMetrics, written_by
+from services.preference.updates.update_metrics import WorkerMetrics, written_by
 from services.prompts.build import fit_interactions, interaction_tokens
 from services.settings import Settings
 from services.storage.users import Store, event_time

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from alignx.schemas.summaries import SummaryVersion
 from services.errors import BacklogFull, QueueFull
-from services.preference.update_metrics import WorkerMetrics, written_by
+from services.preference.updates.update_metrics import WorkerMetrics, written_by
 from services.preference.worker import create_worker_app
 from services.server.metrics import HttpMetrics
 from tests.chaos.mock_engine import MockEngine

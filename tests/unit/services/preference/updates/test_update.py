@@ -8,8 +8,8 @@ import pytest
 
 from alignx.schemas.interactions import ComparisonInteraction, DemographicInteraction
 from services.errors import EngineUnavailable, UserUnknown
-from services.preference import inference
 from services.preference.queue_records import PrequentialSums
+from services.preference.updates import inference
 from services.profile.fold import apply_own_text
 from services.profile.serialize import dumps
 from services.storage.users import encode_interaction

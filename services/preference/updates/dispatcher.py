@@ -20,11 +20,11 @@ from opentelemetry.trace import Span, SpanKind
 from redis.exceptions import RedisError
 
 from services.errors import AlignXError, EngineError, EngineUnavailable
-from services.preference.backoff import Backoff
 from services.preference.queue import Queue
 from services.preference.queue_records import Claim, ClaimResult, Origin, parse_origins
-from services.preference.update import Updater, UpdateResult, retrieve_exception
-from services.preference.update_metrics import WorkerMetrics
+from services.preference.updates.backoff import Backoff
+from services.preference.updates.update import Updater, UpdateResult, retrieve_exception
+from services.preference.updates.update_metrics import WorkerMetrics
 from services.server.app import STORE_FAULTS
 from services.server.logging import REQUEST_ID
 from services.settings import QueueSettings, Settings
