@@ -14,6 +14,7 @@ from alignx.schemas.items import Item, item_text
 from alignx.schemas.requests import RecommendResponse, SelectResponse
 from alignx.schemas.summaries import (
     DeadLetter,
+    PreferenceChange,
     Preferences,
     Prequential,
     StoredInteraction,
@@ -43,6 +44,7 @@ def _state(version: SummaryVersion) -> str:
         if version.pending:
             facts.append(f"{version.pending} not yet read")
         facts += [f"{scorer}: {_accuracy(quality)}" for scorer, quality in version.quality.items()]
+        facts += [change_line(version.changed)] if version.changed else []
     elif version.prequential:
         facts.append(_accuracy(version.prequential))
     return " | ".join(facts)
@@ -51,7 +53,14 @@ def _state(version: SummaryVersion) -> str:
 def _accuracy(quality: Prequential) -> str:
     if quality.accuracy is None:
         return "no choice predicted yet"
-    return f"{quality.accuracy:.0%} of {quality.comparisons} choices predicted"
+    latest = f", {quality.recent.accuracy:.0%} of the latest" if quality.recent else ""
+    return f"{quality.accuracy:.0%} of {quality.comparisons} choices predicted{latest}"
+
+
+def change_line(change: PreferenceChange) -> str:
+    """What a reader should know of a change of preferences."""
+    since = f"{_minute(change.since)}: {change.accuracy_before:.0%} predicted before, {change.accuracy_since:.0%} then"
+    return sanitize(f"choices changed {since}. {change.text}".strip())
 
 
 def versions(page: Iterable[SummaryVersion]) -> Table:

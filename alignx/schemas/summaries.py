@@ -22,6 +22,19 @@ class TokenCounts(Frozen):
     cached: NonNegativeInt = 0
 
 
+class RecentQuality(Frozen):
+    """The same over the user's latest comparisons, at most 50."""
+
+    comparisons: NonNegativeInt
+    accuracy: float
+    low: float
+    """Lower end of the 95 % interval of `accuracy` (Wilson's)."""
+    high: float
+    mean_probability: float
+    baselines: dict[str, float] = {}  # noqa: RUF012  # pydantic copies it
+    """The accuracy to beat: 0.5 of a `coin`, and for the engine that of the `profile` on its latest comparisons."""
+
+
 class Prequential(Frozen):
     """How well summaries predicted choices that were made after they were written."""
 
@@ -30,6 +43,23 @@ class Prequential(Frozen):
     """Share of them that were predicted right, a tie counting half."""
     mean_probability: float | None = None
     """Mean probability given to what the user chose; 0.5 is chance."""
+    recent: RecentQuality | None = None
+
+
+class PreferenceChange(Frozen):
+    """The user's choices have turned against what was known of them (concept drift)."""
+
+    since: AwareDatetime
+    """When the first of the `comparisons` was received."""
+    detected_at: AwareDatetime
+    comparisons: NonNegativeInt
+    """Choices that showed the change."""
+    accuracy_before: float
+    """Share of the choices before them that the profile predicted."""
+    accuracy_since: float
+    """Share of the `comparisons` that it predicted."""
+    text: str = ""
+    """What turned, in words; empty where no single trait stands out."""
 
 
 class SummaryVersion(Frozen):
@@ -65,6 +95,8 @@ class Preferences(SummaryVersion):
     events_total: NonNegativeInt
     quality: dict[str, Prequential] = {}  # noqa: RUF012  # pydantic copies it
     """Running prequential quality of this user by scorer, "profile" or "engine"."""
+    changed: PreferenceChange | None = None
+    """The latest change of the user's preferences; null where none was detected."""
 
 
 class VersionList(Frozen):

@@ -243,4 +243,4 @@ async def score_summary(engine: Engine, tenant: str, summary: str, pairs: Sequen
         )
         for pair in pairs
     ]
-    return PrequentialSums.from_probabilities([judgement.probabilities[0] for judgement in judgements])
+    return PrequentialSums.from_choices([judgement.probabilities[:1] for judgement in judgements])

@@ -82,6 +82,9 @@ class IngestMetrics:
         self.rebuilds = counter("alignx_rebuilds", "Summaries asked to be written anew")
         self.dead_retries = counter("alignx_dead_letter_retries", "Dead letters that a caller put back into the queue")
         self.erasures = counter("alignx_erasures", "Users erased")
+        self.changes = counter(
+            "alignx_preference_changes", "Users whose choices turned against what was known of them (drift)"
+        )
         self.streams = gauge("alignx_summary_streams", "Open summary streams")
 
 
