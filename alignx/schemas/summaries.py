@@ -1,5 +1,7 @@
 """Summary versions, the events behind them, and their prequential quality."""
 
+from typing import Literal
+
 from pydantic import AwareDatetime, NonNegativeInt
 
 from alignx.schemas.interactions import Interaction
@@ -62,6 +64,15 @@ class PreferenceChange(Frozen):
     """What turned, in words; empty where no single trait stands out."""
 
 
+class RegressionTest(Frozen):
+    """Whether versions predict worse than the version `against`, on choices that neither has read."""
+
+    against: NonNegativeInt
+    choices: NonNegativeInt = 0
+    evidence: float = 0.0
+    """Logarithm of the evidence that they do; from 3.0 on (20 to 1) the version is held back."""
+
+
 class SummaryVersion(Frozen):
     """One immutable state of a user's preference summary."""
 
@@ -84,6 +95,21 @@ class SummaryVersion(Frozen):
     created_at: AwareDatetime
     prequential: Prequential | None = None
     """How the parent predicted the choices this version has added."""
+    regression: RegressionTest | None = None
+    """The running test that this version is part of; null for one that no model wrote."""
+
+
+class ModelTrial(Frozen):
+    """Whether a new model, adapter or prompt template may write a tenant's summaries."""
+
+    state: Literal["none", "trial", "held"]
+    """held: its summaries predict worse, so it writes no more."""
+    incumbent: str | None = None
+    """The model and prompt template that write now, such as "llm:qwen3-8b own/2"; null before the first summary."""
+    candidate: str | None = None
+    users_tested: NonNegativeInt = 0
+    evidence: float = 0.0
+    """Logarithm of the evidence that the candidate is worse; from 4.6 on (100 to 1) it is held."""
 
 
 class Preferences(SummaryVersion):

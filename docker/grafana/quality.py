@@ -74,6 +74,15 @@ SUMMARIES = Row(
             quantiles("alignx_summary_chars", 0.5, 0.95),
         ),
         Panel(
+            "Held back",
+            "Versions that predict worse than an earlier one, and trials of new models that failed.",
+            "ops",
+            (
+                Query(rate("alignx_summary_regressions_total"), "versions"),
+                Query(rate('alignx_model_trials_total{outcome="held"}'), "models"),
+            ),
+        ),
+        Panel(
             "Cut out by the guard",
             "Summaries from which the guard removed something, by its rule: commands, links, too much text.",
             "ops",
