@@ -16,6 +16,7 @@ from training.exceptions import CheckpointError
 
 PYTHON: Final = Path(".venv-engine/bin/python")
 START_TIMEOUT_S: Final = 300.0
+STOP_TIMEOUT_S: Final = 60.0
 OPTIONS: Final = "--host 127.0.0.1 --block-size 32 --enforce-eager --disable-uvicorn-access-log"
 ENVIRONMENT: Final = {
     "VLLM_TARGET_DEVICE": "cpu",
@@ -49,7 +50,11 @@ def serve_checkpoint(checkpoint: Path, python: Path, options: str = "--max-num-s
             yield f"http://127.0.0.1:{port}/v1"
         finally:
             process.terminate()
-            process.wait(60)
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _is_healthy(url: str) -> bool:
