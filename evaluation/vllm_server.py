@@ -1,6 +1,7 @@
 """A vLLM on this machine's CPU that serves a checkpoint for as long as a block runs."""
 
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -39,7 +40,7 @@ def serve_checkpoint(checkpoint: Path, python: Path, options: str = "--max-num-s
     command += [*OPTIONS.split(), *options.split()]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV_")} | ENVIRONMENT
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)  # noqa: S603
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
         try:
             deadline = time.monotonic() + START_TIMEOUT_S
             while not _is_healthy(f"http://127.0.0.1:{port}/health"):
@@ -53,7 +54,7 @@ def serve_checkpoint(checkpoint: Path, python: Path, options: str = "--max-num-s
             try:
                 process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)  # vLLM's own processes as well
                 process.wait()
 
 
