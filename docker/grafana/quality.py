@@ -83,13 +83,13 @@ SUMMARIES = Row(
             ),
         ),
         Panel(
-            "Cut out by the guard",
+            "Removed by the guard",
             "Summaries from which the guard removed something, by its rule: commands, links, too much text.",
             "ops",
             (Query(rate("alignx_summary_guard_removals_total", "rule"), by("rule")),),
         ),
         Panel(
-            "Written by users themselves",
+            "Written by users",
             "Share of versions that users wrote over the model's, which says what they think of it.",
             "percentunit",
             (
@@ -100,7 +100,7 @@ SUMMARIES = Row(
             ),
         ),
         Panel(
-            "Steps back",
+            "Rollbacks",
             "Rollbacks to an older version: someone liked the newer one less.",
             "ops",
             (Query(rate("alignx_rollbacks_total"), "rollbacks"),),
