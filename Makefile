@@ -28,6 +28,8 @@ UP_ENGINE += $(if $(filter models/alignx-tiny models/alignx-tiny/,$(MODEL)),$(TI
 # Redis is real, so unit tests wait more than they compute: four processes on two cores.
 XDIST := -n 4 --dist loadgroup
 UNIT := --ignore=tests/unit/training --ignore=tests/unit/evaluation
+# `make mini` measures the toy checkpoint, which depends on nothing here but the prompts, and tests/golden pins those.
+LIVE := tests/live tests/chaos tests/browser --ignore=tests/live/test_mini.py
 
 # $(call timed,what,command): runs it and says how long it took.
 timed = @started=$$(date +%s); echo "== $(1)"; $(2) && echo "== $(1): $$(($$(date +%s) - started)) s"
@@ -37,7 +39,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .NOTPARALLEL:
 .PHONY: help up model-named engine-possible down status demo quick test ci check unit system installs cover-unit cover-live \
-	cover-services cover-training train-smoke verl live test-containers bench eval eval-engine lock format clean
+	cover-services cover-training train-smoke mini verl live test-containers bench eval eval-engine lock format clean
 
 help:  ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -91,7 +93,7 @@ cover-unit: .venv-engine/.ready .venv/.system
 
 cover-live: export COVERAGE_FILE := $(CURDIR)/.coverage-live
 cover-live: .venv-engine/.ready $(TINY) .venv/.system
-	$(BIN)/coverage run -m pytest --durations=20 tests/live tests/chaos tests/browser
+	$(BIN)/coverage run -m pytest --durations=20 $(LIVE)
 
 cover-services: .venv/.test
 	@$(BIN)/coverage combine -q .coverage-unit.* .coverage-live.*
@@ -111,7 +113,10 @@ verl: .venv-verl/.ready  ## The tests of the verl plugin, in an environment of t
 	$(call timed,tests of the verl plugin,.venv-verl/bin/python -m pytest tests/unit/training/verl --confcutdir=tests/unit/training/verl -W default)
 
 live: .venv-engine/.ready $(TINY) .venv/.system  ## The tests on real parts alone
-	$(BIN)/pytest tests/live tests/chaos tests/browser
+	$(BIN)/pytest $(LIVE)
+
+mini: .venv/.test .venv-engine/.ready  ## Whether summaries of the toy checkpoint still raise its selection accuracy; no part of `make test`
+	$(BIN)/pytest tests/live/test_mini.py
 
 test-containers: .venv/.test  ## Builds the containers, uses them, kills them one by one (needs a Docker engine, or root to start one)
 	$(call timed,containers,tests/containers/run.sh)
