@@ -29,7 +29,7 @@ UP_ENGINE += $(if $(filter models/alignx-tiny models/alignx-tiny/,$(MODEL)),$(TI
 XDIST := -n 4 --dist loadgroup
 UNIT := --ignore=tests/unit/training --ignore=tests/unit/evaluation
 # `make mini` measures the toy checkpoint, which depends on nothing here but the prompts, and tests/golden pins those.
-LIVE := tests/live tests/chaos tests/browser --ignore=tests/live/test_mini.py
+LIVE := tests/live tests/browser --ignore=tests/live/test_mini.py
 
 # $(call timed,what,command): runs it and says how long it took.
 timed = @started=$$(date +%s); echo "== $(1)"; $(2) && echo "== $(1): $$(($$(date +%s) - started)) s"
@@ -38,7 +38,7 @@ timed = @started=$$(date +%s); echo "== $(1)"; $(2) && echo "== $(1): $$(($$(dat
 export PYTHONDONTWRITEBYTECODE :=
 
 .NOTPARALLEL:
-.PHONY: help up model-named engine-possible down status demo quick test ci check unit system installs cover-unit cover-live \
+.PHONY: help up model-named engine-possible down status demo quick test ci check unit system installs cover-unit cover-live chaos \
 	cover-services cover-training train-smoke mini verl live test-containers bench eval eval-engine lock format clean
 
 help:  ## Shows this list
@@ -68,7 +68,7 @@ quick: check unit  ## Linters, types, import contracts and unit tests of the ser
 test: .venv/.test  ## Installs what it needs, checks the code, passes all tests on real parts, two at a time
 	@rm -rf var/test .coverage .coverage-*
 	@MAKE="$(MAKE)" $(PARTS) installs check system
-	@MAKE="$(MAKE)" $(PARTS) cover-live cover-training $(CONTAINERS) train-smoke cover-unit
+	@MAKE="$(MAKE)" $(PARTS) cover-live cover-training $(CONTAINERS) train-smoke chaos cover-unit
 	@MAKE="$(MAKE)" $(PARTS) cover-services
 	@tail -n 3 var/test/cover-services.log
 
@@ -83,7 +83,7 @@ system: .venv/.system
 check: .venv/.test  ## Linters, types, import contracts
 	$(call timed,linters and types,$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports)
 
-unit cover-unit cover-live live: export PATH := $(CURDIR)/$(BIN):$(PATH)
+unit cover-unit cover-live chaos live: export PATH := $(CURDIR)/$(BIN):$(PATH)
 unit: .venv/.test  ## Unit tests of the services on a real Redis, four at a time
 	$(call timed,unit tests,$(BIN)/pytest -q $(XDIST) $(UNIT) tests/unit tests/contract tests/test_architecture.py)
 
@@ -113,7 +113,11 @@ verl: .venv-verl/.ready  ## The tests of the verl plugin, in an environment of t
 	$(call timed,tests of the verl plugin,.venv-verl/bin/python -m pytest tests/unit/training/verl --confcutdir=tests/unit/training/verl -W default)
 
 live: .venv-engine/.ready $(TINY) .venv/.system  ## The tests on real parts alone
-	$(BIN)/pytest $(LIVE)
+	$(BIN)/pytest $(LIVE) tests/chaos
+
+# Not traced: others cover its lines, and under load the tracer takes as long as the suite itself.
+chaos: .venv/.test  ## The tests that kill and restart processes under load
+	$(BIN)/pytest --durations=3 tests/chaos
 
 mini: .venv/.test .venv-engine/.ready  ## Whether summaries of the toy checkpoint still raise its selection accuracy; no part of `make test`
 	$(BIN)/pytest tests/live/test_mini.py
