@@ -146,9 +146,11 @@ async def test_an_engine_that_refuses_all_loses_nothing_and_is_hardly_asked(
 ) -> None:
     """A minute of refusals, ten times as fast: cooldown and backoff are a tenth of their defaults."""
     users, mended, seconds = [f"user{n}" for n in range(60)], asyncio.Event(), 6
+    mock = MockEngine(lambda _: "" if mended.is_set() else "refused")
+    mock.canary_status = 400
     async with benched(
         redis_url,
-        MockEngine(lambda _: "" if mended.is_set() else "refused"),
+        mock,
         engine={"breaker_failures": 5, "breaker_cooldown_s": 0.5},
         queue={"backoff_ms": 50, "backoff_max_ms": 6_000, "tenant_in_flight": 100},
     ) as bench:
@@ -156,17 +158,18 @@ async def test_an_engine_that_refuses_all_loses_nothing_and_is_hardly_asked(
             await bench.put(*(f"u{place}n{n}" for n in range(5)), user=user)
         async with bench.at_work():
             await asyncio.sleep(seconds)
-            assert 4 < bench.mock.met["refused"] <= seconds * 10
-            with pytest.raises(EngineUnavailable, match="refused this input"):
-                await bench.dispatcher.backoff.ready()
+            assert 4 < len(mock.calls_at) <= seconds * 10
+            with pytest.raises(EngineUnavailable, match=r"status 400.*bad input"):
+                await bench.dispatcher.backoff.check()
             mended.set()
+            mock.canary_status = 200
             await until(lambda: caught_up(bench, *users), within_s=5)
-            await bench.dispatcher.backoff.ready()
+            await bench.dispatcher.backoff.check()
         for place, user in enumerate(users):
             current = await bench.store.preferences(TENANT, user)
             assert (current.version, MARKER.findall(current.text)) == (1, [f"u{place}n{n}" for n in range(5)])
             assert await bench.store.dead_letters(TENANT, user, None, 9) == []
-        [entry] = [entry for entry in caplog.records if "fails update after update" in entry.message]
+        [entry] = [entry for entry in caplog.records if "refuses all requests" in entry.message]
         assert "status 400" in entry.cause  # type: ignore[attr-defined]
 
 
@@ -194,9 +197,10 @@ async def test_users_whose_data_are_refused_hold_up_nobody(redis_url: str) -> No
 async def test_a_worker_whose_engine_refuses_says_so_and_stays_ready(redis_url: str) -> None:
     async def refused(mock: MockEngine) -> bool:
         await asyncio.sleep(0.05)
-        return mock.met["refused"] > 0
+        return mock.canaries > 0
 
     mock = MockEngine(lambda _: "refused")
+    mock.canary_status = 400
     async with mock.serving() as engine_url:
         settings = settings_for(redis_url, engine_url, engine={"breaker_failures": 1})
         app = create_worker_app(settings)
@@ -205,12 +209,15 @@ async def test_a_worker_whose_engine_refuses_says_so_and_stays_ready(redis_url: 
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://w") as client,
         ):
-            assert (await client.get("/readyz")).json()["checks"]["engine"] == "ok"
             await rig.put("u1n1")
             await until(lambda: refused(mock))
             answer = await client.get("/readyz")
             assert (answer.status_code, answer.json()["status"]) == (200, "ready")
-            assert "refused this input (status 400" in answer.json()["checks"]["engine"]
+            assert answer.json()["checks"]["engine"].startswith("degraded: ")
+            assert (answer.json()["engine"]["state"], "bad input" in answer.json()["engine"]["detail"]) == (
+                "degraded",
+                True,
+            )
             assert "alignx_engine_breaker_open 1.0" in (await client.get("/metrics")).text
 
 
