@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Final, Literal, Protocol, Unpack
 
 from services.engine.dialects import BASES, VLLM, Dialect, richer_dialects
-from services.engine.refusals import error_text
+from services.engine.refusals import error_text, is_refusal
 from services.engine.shared_calls import SharedCalls
 from services.engine.wire import Body, Completion, Sampling
 from services.errors import ContextExceeded, EngineError, EngineRejected, EngineUnavailable
@@ -120,6 +120,8 @@ class Prober:
     async def reconsider(self, refusal: Refusal) -> bool:
         """Whether the request is to be sent again, in another dialect. If not, the refusal is the data's.
         Raises EngineUnavailable where it is the engine's, ContextExceeded for a body that is too large."""
+        if not is_refusal(refusal.error):
+            return False
         if isinstance(refusal.error, ContextExceeded):
             self._learn_window(refusal.error.extensions.get("limit"))
             return False

@@ -24,7 +24,7 @@ from services.engine import wire
 from services.engine.answers import pass_through, read_texts
 from services.engine.capabilities import Capabilities, Refusal
 from services.engine.guard import CallKind, Guard, Progress, unguarded
-from services.engine.refusals import UNREADABLE, is_refusal, member, parse_json, refusal, reported_error
+from services.engine.refusals import UNREADABLE, member, parse_json, refusal, reported_error
 from services.engine.shared_calls import SharedCalls
 from services.engine.wire import Body, Completion, Delta, Messages, Reply, Sampling
 from services.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest
@@ -305,8 +305,6 @@ class Client:
                 self._model = self._server.model
                 self._letter_ids.clear()
             error = refusal(response.status, answer, response.headers.get("Retry-After"))
-            if not is_refusal(error):
-                raise error
             if not await self.reconsider(Refusal(error, answer, dialect, _asks_letters(body))) or is_last:
                 raise error
         raise AssertionError("the second refusal raises")

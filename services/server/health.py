@@ -47,7 +47,7 @@ def add_health(
         wrong = {name for name, state in outcome.items() if state != "ok"}.difference(advisory)
         ready = not wrong or wrong < set(one_of)
         answer = Readiness(status="ready" if ready else "not_ready", checks=outcome, engine=engine(app))
-        return Response(answer.model_dump_json(), 200 if ready else 503, media_type="application/json")
+        return Response(answer.model_dump_json(exclude_none=True), 200 if ready else 503, media_type="application/json")
 
 
 def add_metrics(app: FastAPI, registry: CollectorRegistry, guard: Guard) -> None:

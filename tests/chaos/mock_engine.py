@@ -56,6 +56,7 @@ class MockEngine:
         self.canary_status = 200
         self.calls_at: list[float] = []
         """When each request came, canaries among them."""
+        self.strict_status = 400
         self.strict: Callable[[dict[str, Any]], str] = lambda _: ""
         """Why a body is refused, whatever it asks; empty for not at all (strict_engine.py)."""
 
@@ -95,7 +96,7 @@ class MockEngine:
         prompt = "\n".join(message["content"] for message in body["messages"])
         self.calls_at.append(time.monotonic())
         if refusal := self.strict(body):
-            return refused(refusal)
+            return refused(refusal, self.strict_status)
         if CANARY in prompt:
             return await self._answer_canary(request, body)
         if asks_letter(body):
@@ -129,7 +130,7 @@ class MockEngine:
             return refused("bad input", self.canary_status)
         if asks_letter(body):
             return web.json_response(_listed({"A": -0.1, "B": -2.4}))
-        return await self._write(request, "A")
+        return await MockEngine._write(self, request, "A")  # also where a test writes otherwise
 
     async def _write(
         self, request: web.Request, text: str, finish: str = "stop", *, cut: bool = False

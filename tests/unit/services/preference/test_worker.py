@@ -14,6 +14,7 @@ from services.preference.updates import dispatcher
 from services.preference.worker import create_worker_app
 from services.storage.redis_metrics import RedisMetrics
 from tests.chaos.mock_engine import MARKER, Fault, MockEngine
+from tests.chaos.strict_engine import DIALECTS, rules
 from tests.conftest import free_port
 from tests.unit.services.preference.rig import TENANT, USER, Process, opened, start_redis, stop_redis
 from tests.unit.services.preference.working import Bench, asked, benched, settings_for, until
@@ -171,6 +172,50 @@ async def test_an_engine_that_refuses_all_loses_nothing_and_is_hardly_asked(
             assert await bench.store.dead_letters(TENANT, user, None, 9) == []
         [entry] = [entry for entry in caplog.records if "refuses all requests" in entry.message]
         assert "status 400" in entry.cause  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 413, 422])
+async def test_no_acknowledged_event_is_given_up_while_the_engine_refuses(redis_url: str, status: int) -> None:
+    """200 users with 10 events; a second of the test is ten of an engine that is asked every five."""
+    users, seconds = [f"user{n}" for n in range(200)], 2
+    mock = MockEngine()
+    mock.strict = lambda _: "This server does not take it"
+    mock.strict_status = status
+    async with benched(
+        redis_url,
+        mock,
+        engine={"breaker_failures": 5, "breaker_cooldown_s": 0.5, "model": "mock"},
+        queue={"backoff_ms": 50, "tenant_in_flight": 100},
+    ) as bench:
+        for place, user in enumerate(users):
+            await bench.put(*(f"u{place}n{n}" for n in range(10)), user=user)
+        async with bench.at_work():
+            await asyncio.sleep(seconds)
+            assert 2 <= len(mock.calls_at) <= seconds * 10
+            states = [await bench.store.state(TENANT, user) for user in users]
+            assert sum(state.pending for state in states) == 2_000
+            mock.strict = lambda _: ""
+            await until(lambda: caught_up(bench, *users), within_s=10)
+        for place, user in enumerate(users):
+            current = await bench.store.preferences(TENANT, user)
+            assert (current.version, MARKER.findall(current.text)) == (1, [f"u{place}n{n}" for n in range(10)])
+            assert await bench.store.dead_letters(TENANT, user, None, 9) == []
+
+
+async def test_an_engine_that_changes_its_dialect_is_followed(redis_url: str) -> None:
+    """Case 01: system role, top_k, cache_salt, priority, max_tokens, temperature and stream_options are refused."""
+    users = [f"user{n}" for n in range(8)]
+    mock = MockEngine()
+    async with benched(redis_url, mock) as bench:
+        async with bench.at_work():
+            for names, number in (((), 1), (DIALECTS["case 01"], 2), (DIALECTS["gemma"], 3)):
+                mock.strict = rules(*names)
+                for place, user in enumerate(users):
+                    await bench.put(f"u{place}n{number}", user=user)
+                await until(lambda: caught_up(bench, *users))
+        for place, user in enumerate(users):
+            current = await bench.store.preferences(TENANT, user)
+            assert (current.version, MARKER.findall(current.text)) == (3, [f"u{place}n{n}" for n in (1, 2, 3)])
 
 
 async def test_users_whose_data_are_refused_hold_up_nobody(redis_url: str) -> None:

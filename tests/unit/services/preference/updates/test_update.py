@@ -14,6 +14,7 @@ from services.profile.fold import apply_own_text
 from services.profile.serialize import dumps
 from services.storage.users import encode_interaction
 from tests.chaos.mock_engine import MARKER, Fault, MockEngine
+from tests.chaos.strict_engine import DIALECTS, rules
 from tests.unit.services.preference.rig import TENANT, USER, record
 from tests.unit.services.preference.working import Bench, asked, benched, until
 
@@ -347,6 +348,44 @@ async def test_nothing_is_set_aside_while_nobody_passes(redis_url: str, fault: F
         assert (await bench.store.state(TENANT, USER)).pending == 2
         assert await bench.store.dead_letters(TENANT, USER, None, 9) == []
         assert not {"fail", "cap"} & set(await bench.fields())
+
+
+@pytest.mark.parametrize("names", DIALECTS.values(), ids=DIALECTS)
+async def test_every_dialect_gets_its_updates(redis_url: str, names: tuple[str, ...]) -> None:
+    mock = MockEngine()
+    mock.strict = rules(*names)
+    async with benched(redis_url, mock, engine={"cache_salt_secret": "a secret"}) as bench:
+        for n in (1, 2):
+            await bench.add(comparison(f"good u1n{n}", "bad"))
+            assert await bench.update() == "committed"
+        assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n1", "u1n2"]
+
+
+@pytest.mark.parametrize("window", [{"context_tokens": 2_048}, {}], ids=["set", "from the refusal"])
+@pytest.mark.parametrize("events", [8, 1])
+async def test_a_small_window_costs_no_event(redis_url: str, window: dict[str, int], events: int) -> None:
+    """Case 08: eight posts of 4,000 characters, and a single one of 24,000."""
+    mock = MockEngine()
+    mock.strict = rules(window=2_048)
+    post = "I read about trains and timetables today. " * (100 if events > 1 else 600)
+    async with benched(redis_url, mock, engine=window) as bench:
+        names = [f"u1n{n}" for n in range(events)]
+        await bench.put(*(f"{name} {post}" for name in names))
+        while (await bench.store.state(TENANT, USER)).pending:
+            assert await bench.update() in ("committed", "data", "halved")
+        assert await bench.store.dead_letters(TENANT, USER, None, 9) == []
+        assert markers((await bench.store.preferences(TENANT, USER)).text) == names
+        await bench.queue.request_rebuild(TENANT, USER)
+        assert await bench.update() == "committed"
+
+
+async def test_a_window_that_the_engine_does_not_name_is_found_by_halving(redis_url: str) -> None:
+    async with benched(
+        redis_url, MockEngine(lambda prompt: "too long" if len(prompt) > 2_600 else ""), queue={"event_failures": 1}
+    ) as bench:
+        await bench.put("u1n1 " + "word " * 5_000)
+        assert await bench.update() == "committed"
+        assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n1"]
 
 
 async def test_too_long_a_prompt_is_halved_at_once_but_its_last_event_waits(redis_url: str) -> None:
