@@ -105,8 +105,9 @@ class EngineSettings(Block):
     """Seconds until the engine is asked again while they are held back."""
     cache_salt_secret: SecretStr | None = None
     """If set, each tenant gets its own prefix cache: salt = HMAC(secret, tenant)."""
-    context_tokens: int = Field(default=8192, ge=256)
-    """The engine's context window; prompts and answers are cut to fit it."""
+    context_tokens: int | None = Field(default=None, ge=256)
+    """Tokens that prompt and answer share; both are cut to fit. Default: what the engine says (`max_model_len` in
+    its list of models), else 8192. Where both are known the smaller counts."""
 
     @property
     def enabled(self) -> bool:

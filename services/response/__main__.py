@@ -5,13 +5,10 @@ python -m services.response        (port 8102; needs Redis; chat needs an engine
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 
 from fastapi import Depends, FastAPI
 
 from services.engine.limits import Engine, EngineMetrics
-from services.engine.wire import SILENT
-from services.errors import EngineUnavailable
 from services.response.chat import Chat
 from services.response.routes import ResponseState, router
 from services.response.selection import Selector
@@ -42,6 +39,7 @@ def create_response_app(settings: Settings) -> FastAPI:
             StartupCheck.open(store := Store(redis, settings.queue.shards)) as startup,
         ):
             engine_metrics.watch(engine.calls)
+            engine_metrics.watch_canaries(engine.prober)
             similarity = Similarity(store, engine, settings, similarity_metrics)
             selector = Selector(store, engine, similarity, settings.response)
             try:
@@ -51,7 +49,7 @@ def create_response_app(settings: Settings) -> FastAPI:
 
     def checks(app: FastAPI) -> Mapping[str, Check]:
         state = state_of(app, ResponseState)
-        return {"redis": state.startup.ready, "engine": partial(_check_engine, state.chat.engine)}
+        return {"redis": state.startup.ready, "engine": state.chat.engine.check}
 
     app = create_app(
         service="response",
@@ -60,15 +58,11 @@ def create_response_app(settings: Settings) -> FastAPI:
         registry=registry,
         checks=checks,
         advisory=("engine",),  # selection and ranking go on without it
+        engine=lambda app: state_of(app, ResponseState).chat.engine.state(),
         lifespan=lifespan,
     )
     app.include_router(router, dependencies=[Depends(require_store)])
     return app
-
-
-async def _check_engine(engine: Engine) -> None:
-    if engine.calls.breaker_open:
-        raise EngineUnavailable(SILENT)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ with one member added: `personalization`, which says what it was conditioned on.
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
@@ -19,8 +19,15 @@ from alignx.schemas.items import UserId
 from alignx.schemas.requests import ChatMode, Personalization, PersonalizationUsed
 from services.engine.client import RawAnswer
 from services.engine.limits import Engine
-from services.errors import AlignXError, EngineError, InvalidRequest, UserUnknown
-from services.prompts.build import ChatMessage, chat_prompt, describe_directions, estimate_tokens, fit_interactions
+from services.errors import AlignXError, ContextExceeded, EngineError, InvalidRequest, UserUnknown
+from services.prompts.build import (
+    ChatMessage,
+    cap_tokens,
+    chat_prompt,
+    describe_directions,
+    estimate_tokens,
+    fit_interactions,
+)
 from services.settings import Settings
 from services.storage.users import Store
 
@@ -37,6 +44,15 @@ FORWARDED = frozenset(
 )  # fmt: skip
 """Fields of a chat request that reach the engine. All others stay here: some of them (a chat template,
 a cache salt, a priority) would let one caller reach past another."""
+
+_LEAST_HISTORY = 256
+"""Tokens of history shown at least, however little room there seems to be; estimates are rather too high."""
+_INSTRUCTION = 512
+"""Tokens kept free for fixed text and for estimates that are too low."""
+_MARGIN = 64
+_SHORT_ANSWER, _LEAST_ANSWER = 256, 16
+"""Tokens of an answer to a prompt that seems to fill the window, and to one that does."""
+_TURN_TOKENS, _PART_TOKENS = 8, 1_024
 
 _WHOLE_EVENTS = re.compile(rb".*\n\r?\n", re.DOTALL)
 _FIRST_OBJECT = re.compile(rb'^data: ?\{(?=\s*")', re.MULTILINE)
@@ -82,6 +98,26 @@ class Conditioning:
     history: tuple[Interaction, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Estimated tokens of a chat."""
+
+    limit: int
+    """Of the answer at most."""
+    conversation: int
+    history: int
+    """What the prompt holds of the user, instructions included."""
+
+    def describe_excess(self, window: int) -> ContextExceeded:
+        is_conversation = self.conversation >= self.history
+        part, field = ("conversation", "messages") if is_conversation else ("user's history", "personalization")
+        detail = (
+            f"The {part} is too long: about {self.conversation} tokens of conversation and {self.history} of the "
+            f"user's history do not fit the engine's window of {window} tokens"
+        )
+        return ContextExceeded(detail, errors=[{"field": field, "message": f"The {part} is too long"}], limit=window)
+
+
 class Chat:
     """Chat completions of one process."""
 
@@ -102,19 +138,42 @@ class Chat:
         if limit is None:
             body["max_tokens"] = limit = self.settings.response.max_tokens
         messages = [message.model_dump(mode="json", exclude_unset=True) for message in request.messages]
-        conditioning = await self._condition(tenant, user, request, messages, limit)
+        conversation = sum(map(_message_tokens, messages))
+        conditioning = await self._condition(tenant, user, request, conversation, limit)
         prompt = chat_prompt(
             _as_chat_messages(messages),
             mode=conditioning.used.mode,
             summary=conditioning.summary,
             history=conditioning.history,
         )
-        async with self.engine.chat(body | {"messages": prompt.messages}, tenant=tenant) as raw:
-            yield conditioning.used, raw
+        history = max(0, sum(map(_message_tokens, prompt.messages)) - conversation)
+        async with AsyncExitStack() as stack:
+            sent = body | {"messages": prompt.messages}
+            yield conditioning.used, await self._send(stack, sent, tenant, Sizes(limit, conversation, history))
+
+    async def _send(self, stack: AsyncExitStack, body: dict[str, Any], tenant: str, sizes: "Sizes") -> RawAnswer:
+        """The answer, of as many tokens as the window leaves. Raises ContextExceeded, which says what is too long."""
+        tried: dict[int, ContextExceeded] = {}
+        while True:
+            room = self.engine.context_tokens - sizes.conversation - sizes.history - _MARGIN
+            limit = min(sizes.limit, max(room, _SHORT_ANSWER))
+            if limit in tried:  # the engine's refusal named no smaller window
+                limit = min(sizes.limit, _LEAST_ANSWER)
+            if limit in tried:
+                raise sizes.describe_excess(self.engine.context_tokens) from tried[limit]
+            fields = {
+                name: min(body[name], limit) for name in ("max_tokens", "max_completion_tokens") if body.get(name)
+            }
+            try:
+                return await stack.enter_async_context(self.engine.chat(body | fields, tenant=tenant))
+            except ContextExceeded as error:
+                tried[limit] = error
 
     async def _condition(
-        self, tenant: str, user: str | None, request: ChatRequest, messages: list[dict[str, Any]], max_tokens: int
+        self, tenant: str, user: str | None, request: ChatRequest, conversation: int, max_tokens: int
     ) -> Conditioning:
+        window = self.engine.context_tokens
+        room = window - conversation - min(max_tokens, window // 2) - _INSTRUCTION
         requested = request.personalization or Personalization(mode="summary" if user else "none")
         if requested.mode == "none":
             return Conditioning(PersonalizationUsed(mode="none", user=user))
@@ -127,7 +186,7 @@ class Chat:
             if requested.mode == "summary":
                 current = await self.store.preferences(tenant, user)
                 used = PersonalizationUsed(mode="summary", user=user, version=current.version)
-                return Conditioning(used, summary=current.text)
+                return Conditioning(used, summary=cap_tokens(current.text, max(room, window // 4)))
         except UserUnknown:
             return Conditioning(PersonalizationUsed(mode="none", user=user))
         count = requested.max_history or DEFAULT_HISTORY[requested.mode]
@@ -135,12 +194,20 @@ class Chat:
         if requested.mode == "pba":  # the texts are not shown, so they need not fit
             history = _with_directions(events)
         else:
-            spent = sum(estimate_tokens(orjson.dumps(message).decode()) for message in messages) + max_tokens
-            budget = max(256, self.settings.engine.context_tokens - spent - 512)
-            history = tuple(fit_interactions(events, budget))
+            history = tuple(fit_interactions(events, max(_LEAST_HISTORY, room)))
         if not history:
             return Conditioning(PersonalizationUsed(mode="none", user=user))
         return Conditioning(PersonalizationUsed(mode=requested.mode, user=user, history=len(history)), history=history)
+
+
+def _message_tokens(message: Mapping[str, Any]) -> int:
+    """Estimated tokens of a message; a part that is no text, such as an image, counts as `_PART_TOKENS`."""
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [{"text": content or ""}]
+    texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
+    more = {name: value for name, value in message.items() if name not in ("role", "content")}
+    text = "".join(texts) + (orjson.dumps(more).decode() if more else "")
+    return estimate_tokens(text) + _TURN_TOKENS + _PART_TOKENS * (len(parts) - len(texts))
 
 
 def _with_directions(events: Sequence[Interaction]) -> tuple[Interaction, ...]:
