@@ -9,6 +9,7 @@ separator or a hash tag.
     pi:{s}:leases             ZSET    member -> when its worker counts as dead (ms)
     pi:{s}:tok                STRING  the latest fencing token; shard-wide, so it outlives an erased user
     pi:{s}:quality            HASH    prequential sums of each tenant
+    pi:rebuild:…              STRING  the latest user that an operator's rebuild has asked for
     pi:settings:<tenant>      HASH    what is set for the tenant: field -> JSON value
     pi:{s}:u:<tenant>:<user>:log      STREAM  interactions, oldest first
                              :st       HASH    cursor, version, backlog, lease, prequential sums
