@@ -11,7 +11,6 @@ import asyncio
 import heapq
 import random
 import statistics
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -63,7 +62,6 @@ class Outcome:
     behind: list[int] = field(default_factory=list)
     """Events that the summary lacked at each choice, and the profile."""
     lacking: list[int] = field(default_factory=list)
-    append_s: list[float] = field(default_factory=list)
 
 
 def arrivals(one_in: int) -> list[Arrival]:
@@ -114,9 +112,7 @@ class Simulation:
             if at >= DAY_S and isinstance(event, ComparisonInteraction):
                 await self._predict(user, event.query or "", [event.chosen, event.rejected])
             await self.redis.set(CLOCK, round(at * 1000))
-            started = time.perf_counter()
             await self.ingest.append("t", user, [event])
-            self.outcome.append_s.append(time.perf_counter() - started)
             self.sent[user] += 1
             self.outcome.events += at >= DAY_S
         return self.outcome
