@@ -10,8 +10,9 @@ need the environment of training.
 import sys
 from collections.abc import Callable
 
-from bench import cadence, cluster_scaling, gateway_overhead, ingest_speed, memory, reads, update_cost
+from bench import cluster_scaling, gateway_overhead, ingest_speed, memory, reads
 from bench.page import Row, save_results
+from bench.updates import cadence, update_cost
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "gateway": gateway_overhead.measure,

@@ -95,6 +95,7 @@ class Endpoints:
     models = Method(endpoints.models)
     ready = Method(endpoints.ready)
     quality = Method(endpoints.quality)
+    model_trial = Method(endpoints.model_trial)
     create_key = Method(admin_endpoints.create_key)
     keys = Method(admin_endpoints.keys)
     revoke_key = Method(admin_endpoints.revoke_key)

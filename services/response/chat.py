@@ -54,7 +54,7 @@ class ChatRequestMessage(BaseModel):
     content: str | list[dict[str, Any]] | None = None
 
     @model_validator(mode="after")
-    def _instructions_have_content(self) -> Self:
+    def _check_instructions(self) -> Self:
         if self.role in ("system", "developer") and self.content is None:
             raise ValueError(f"a message of role {self.role!r} needs content")
         return self

@@ -11,6 +11,7 @@ separator or a hash tag.
     pi:{s}:quality            HASH    prequential sums of each tenant
     pi:rebuild:…              STRING  the latest user that an operator's rebuild has asked for
     pi:settings:<tenant>      HASH    what is set for the tenant: field -> JSON value
+    pi:trials:<tenant>        HASH    the trial of a new model or prompt template (updates/trials.py)
     pi:{s}:u:<tenant>:<user>:log      STREAM  interactions, oldest first
                              :st       HASH    cursor, version, backlog, lease, prequential sums
                              :profile  STRING  fast profile
@@ -53,6 +54,11 @@ def api_key(key_id: str) -> str:
 def tenant_api_keys(tenant: str) -> str:
     """Sorted set of the ids of a tenant's API keys."""
     return f"gw:tenant-keys:{tenant}"
+
+
+def trial_key(tenant: str) -> str:
+    """The trial of a new model or prompt template; it is no part of a backup."""
+    return f"pi:trials:{quote(tenant, safe='')}"
 
 
 @dataclass(frozen=True, slots=True)

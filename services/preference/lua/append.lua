@@ -8,19 +8,20 @@
 -- arguments  member stamp at_once idempotency_key digest scored{count hits mass} tenant call settings
 --            news{is_due backfill bits tokens max_bits max_events max_tokens max_age_ms quiet_ms} (cadence.py)
 -- ARGV       2 profile, 3... events
--- Answers    {status: OK | REPLAY, pending, ids} | {status: FULL, pending} | {status: MISMATCH | MOVED | BUSY}
+-- Answers    {status: OK, pending, ids, window (the user's latest predictions before these)} |
+--            {status: REPLAY, pending, ids} | {status: FULL, pending} | {status: MISMATCH | MOVED | BUSY}
 local state, log, ready, idempotency, profile, quality, calls = unpack(KEYS)
 local key, digest, settings = arguments.idempotency_key, arguments.digest, arguments.settings
 local FIRST_EVENT = 3
 local count = #ARGV - FIRST_EVENT + 1
 local now = clock_ms()
 
-local function answer(status, pending, ids)
-  return cjson.encode({status = status, pending = pending, ids = ids})
+local function answer(status, pending, ids, window)
+  return cjson.encode({status = status, pending = pending, ids = ids, window = window})
 end
 
 local fields = redis.call('HMGET', state, 'born', 'n', 'pend', 'own', 't0', 'hold', 'edits', 'ver', 'due',
-  'new.n', 'new.tok', 'new.bits')
+  'new.n', 'new.tok', 'new.bits', 'profile.w')
 local born, events, pending, owner = fields[1], fields[2] or '0', tonumber(fields[3] or 0), fields[4]
 
 if key ~= '' then
@@ -96,4 +97,4 @@ elseif not due then
 end
 redis.call('HSET', state, 'due', due, 'new.n', number, 'new.tok', tokens, 'new.bits', string.format('%.3f', bits))
 if not owner then redis.call('ZADD', ready, math.max(due, tonumber(fields[6] or 0)), arguments.member) end
-return answer('OK', pending + count, ids)
+return answer('OK', pending + count, ids, fields[13] or '')
