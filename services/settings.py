@@ -18,6 +18,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from alignx.schemas.tenant_settings import UpdateCadence
+
 PROFILE_ENGINE = "profile"
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 """Upper bounds of the buckets of every duration that is measured."""
@@ -131,9 +133,9 @@ class QueueSettings(Block):
     shards: int = Field(default=8, ge=1, le=4096)
     """Shards of the key space. Fixed when a deployment first starts; checked at every start."""
     debounce_ms: int = Field(default=200, ge=0)
-    """An update starts this long after a user's latest event, so that a burst becomes one update."""
+    """An update that is due starts this long after the user's latest event, so that a burst becomes one update."""
     max_wait_ms: int = Field(default=2_000, ge=0)
-    """…but at the latest this long after the first waiting event."""
+    """…but at the latest this long after it became due."""
     user_backlog: int = Field(default=1_000, ge=1)
     """Events of one user that may wait; more answer 429."""
     shard_backlog: int = Field(default=100_000, ge=1)
@@ -164,7 +166,7 @@ class QueueSettings(Block):
         return self
 
 
-class SummarySettings(Block):
+class SummarySettings(UpdateCadence, Block):
     workers: int = Field(default=16, ge=1)
     """Updates under way at once in one worker process."""
     batch_events: int = Field(default=256, ge=1)

@@ -16,6 +16,9 @@ class EventsRequest(Frozen):
     """One interaction or a list of them, appended in the order given."""
 
     events: tuple[Interaction, ...] = Field(min_length=1)
+    backfill: bool = False
+    """History from elsewhere: the profile learns it at once, and the summary is rewritten once, after the user's last
+    backfill, when no other user waits. `Prefer: wait` goes before it."""
 
 
 class EventsAccepted(Frozen):

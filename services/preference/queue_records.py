@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from opentelemetry.trace import Span
 
+from services.preference.cadence import DUE, News
 from services.server.logging import REQUEST_ID
 from services.storage.prequential import encode_window, hit
 from services.tracing import traceparent_of
@@ -54,6 +55,7 @@ class Append:
     """Whether the update starts without waiting for more events."""
     call: str = ""
     """The call that brings the events (`Origin`)."""
+    news: News = DUE
 
 
 class AppendResult(NamedTuple):

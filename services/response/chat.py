@@ -34,6 +34,9 @@ from services.storage.users import Store
 DEFAULT_HISTORY: Mapping[ChatMode, int] = {"ica": 16, "pba": 16, "direct": 200}
 """Recent events that a mode reads when the request names no number."""
 
+WAITING_EVENTS, WAITING_TOKENS = 20, 1_000
+"""Newest events that wait for their update and are shown beside the summary, and their estimated tokens."""
+
 FORWARDED = frozenset(
     (
         "frequency_penalty", "ignore_eos", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens", "min_p",
@@ -185,8 +188,15 @@ class Chat:
         try:
             if requested.mode == "summary":
                 current = await self.store.preferences(tenant, user)
-                used = PersonalizationUsed(mode="summary", user=user, version=current.version)
-                return Conditioning(used, summary=cap_tokens(current.text, max(room, window // 4)))
+                # Version 0 is the profile's text, which includes every event.
+                waiting = min(current.pending, WAITING_EVENTS) if current.version else 0
+                stored = await self.store.events_before(tenant, user, "+", waiting) if waiting else []
+                text = cap_tokens(current.text, max(room, window // 4))
+                left = min(WAITING_TOKENS, room - estimate_tokens(text))
+                events = [event.interaction for event in stored]
+                news = tuple(fit_interactions(events, left)) if left >= _LEAST_HISTORY else ()
+                used = PersonalizationUsed(mode="summary", user=user, version=current.version, history=len(news))
+                return Conditioning(used, summary=text, history=news)
         except UserUnknown:
             return Conditioning(PersonalizationUsed(mode="none", user=user))
         count = requested.max_history or DEFAULT_HISTORY[requested.mode]

@@ -97,8 +97,13 @@ def test_help_of_every_command_has_an_example(alignx: Alignx):
     listed = alignx("--help").stdout.partition("Commands:")[2]
     names = [line.split()[0] for line in listed.splitlines() if line.startswith("  ") and line[2].isalpha()]
     assert {"ingest", "show", "watch", "versions", "diff", "edit", "rebuild", "rollback", "export"} <= set(names)
-    assert {"forget", "chat", "select", "recommend", "keys", "status"} <= set(names)
-    for command in [[name] for name in names if name != "keys"] + [["keys", "create"], ["keys", "list"]]:
+    assert {"forget", "chat", "select", "recommend", "keys", "tenants", "status"} <= set(names)
+    groups = [
+        ["keys", "create"],
+        ["keys", "list"],
+        *(["tenants", "settings", word] for word in ("get", "set", "unset")),
+    ]
+    for command in [[name] for name in names if name not in ("keys", "tenants")] + groups:
         assert f"alignx {' '.join(command)}" in alignx(*command, "--help").stdout
 
 
@@ -420,3 +425,13 @@ def test_keys(alignx: Alignx, service: FakeService, tmp_path: Path):
     (tmp_path / "var/secrets/user_key").write_text("ax_user_key")
     (tmp_path / "var/secrets/admin_key").write_text("ax_k1_secret")
     assert alignx("keys", "list", key=None).exit_code == 0
+
+
+def test_settings_of_a_tenant(alignx: Alignx):
+    changed = alignx("tenants", "settings", "set", "acme", "update_events=40", "update_bits=6.5").stdout
+    assert "update_events" in changed
+    assert "6.5" in changed
+    own = json.loads(alignx("tenants", "settings", "unset", "acme", "update_bits", "--json").stdout)
+    assert (own["overridden"], own["settings"]["update_events"]) == (["update_events"], 40)
+    assert json.loads(alignx("tenants", "settings", "get", "acme", "--json").stdout) == own
+    assert "is not NAME=VALUE" in alignx("tenants", "settings", "set", "acme", "update_events").stderr
