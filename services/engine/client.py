@@ -11,7 +11,7 @@ watch how they end (limits.py).
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, Unpack
@@ -39,8 +39,10 @@ class Server:
     """The model to ask for; default: the first one the server lists (for embeddings: no name is sent)."""
     api_key: str | None = field(default=None, repr=False)
     connect_timeout_s: float = 2.0
-    read_timeout_s: float = 60.0
+    read_timeout_s: float = 120.0
     """Longest silence within one answer; there is no total timeout."""
+    first_token_timeout_s: float = 15.0
+    """Longest wait for the first token of a streamed chat."""
     answer_timeout_s: float = 600.0
     """Longest wait for a chat that is not streamed: it shows no sign of life before its end."""
     cache_salt_secret: str | None = field(default=None, repr=False)
@@ -154,15 +156,21 @@ class Client:
     async def _raw_chat(self, sent: Body, tenant: str) -> AsyncIterator[RawAnswer]:
         streamed = bool(sent.get("stream"))
         timeout_s = None if streamed else self._server.answer_timeout_s
-        async with self._guard("chat", tenant) as progress, self._post(_CHAT, sent, progress, timeout_s) as response:
-            chunks = response.content.iter_any()
-            # The first piece is awaited here, so that an early fault can still become a status.
-            first = await anext(chunks, b"")
-            if first.startswith(b'data: {"error"'):
-                raise reported_error(parse_json(first.split(b"\n", 1)[0].removeprefix(b"data: ")))
+        tail = wire.AnswerTail(choices=sent.get("n") or 1, streamed=streamed)
+        async with self._guard("chat", tenant) as progress, AsyncExitStack() as stack:
+            # The start is awaited here, so that an early fault can still become a status.
+            try:
+                async with asyncio.timeout(self._server.first_token_timeout_s if streamed else None):
+                    response = await stack.enter_async_context(self._post(_CHAT, sent, progress, timeout_s))
+                    chunks = response.content.iter_any()
+                    start = await _start_of(chunks) if streamed else await anext(chunks, b"")
+            except TimeoutError as error:
+                raise EngineUnavailable(f"{wire.LATE} ({self._server.first_token_timeout_s:g} s)") from error
+            if b'"error"' in (event := wire.first_event(start)) and member(body := parse_json(event), "error"):
+                raise reported_error(body)
             progress.note_text()
-            async with aclosing(_passed_through(first, chunks, wire.AnswerTail(streamed=streamed), progress)) as raw:
-                yield RawAnswer(response.status, response.content_type, raw)
+            raw = await stack.enter_async_context(aclosing(_passed_through(start, chunks, tail, progress)))
+            yield RawAnswer(response.status, response.content_type, raw)
 
     # --- choice --------------------------------------------------------------------------------
 
@@ -289,6 +297,14 @@ async def _texts(response: aiohttp.ClientResponse, reply: Reply) -> AsyncIterato
             raise
     for text in reply.end():
         yield text
+
+
+async def _start_of(chunks: AsyncIterator[bytes]) -> bytes:
+    """A stream up to its first event, which comments may precede; all of one without events."""
+    start = b""
+    while not wire.first_event(start) and (chunk := await anext(chunks, b"")):
+        start += chunk
+    return start
 
 
 async def _passed_through(
