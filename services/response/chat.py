@@ -1,76 +1,32 @@
 """Personalized chat: an OpenAI-compatible request, conditioned on its user's preferences.
 
 The request's messages go to the engine behind the user's summary (or, by mode, raw history or the
-names of their preference directions); the answer comes back as the engine wrote it, byte for byte,
+names of their preference directions); the answer comes back as the engine wrote it, without its reasoning and
 with one member added: `personalization`, which says what it was conditioned on.
 """
 
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from alignx.schemas.interactions import ComparisonInteraction, Interaction
-from alignx.schemas.items import UserId
 from alignx.schemas.requests import ChatMode, Personalization, PersonalizationUsed
 from services.engine.client import RawAnswer
 from services.engine.limits import Engine
-from services.errors import AlignXError, EngineError, InvalidRequest, UserUnknown
+from services.errors import EngineError, InvalidRequest, UserUnknown
 from services.prompts.build import ChatMessage, chat_prompt, describe_directions, estimate_tokens, fit_interactions
+from services.response.chat_request import ChatRequest
+from services.response.thinking import hide_in_message
 from services.settings import Settings
 from services.storage.users import Store
 
 DEFAULT_HISTORY: Mapping[ChatMode, int] = {"ica": 16, "pba": 16, "direct": 200}
 """Recent events that a mode reads when the request names no number."""
 
-FORWARDED = frozenset(
-    (
-        "frequency_penalty", "ignore_eos", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens", "min_p",
-        "min_tokens", "model", "n", "parallel_tool_calls", "presence_penalty", "reasoning_effort",
-        "repetition_penalty", "response_format", "seed", "stop", "stream", "stream_options", "temperature",
-        "tool_choice", "tools", "top_k", "top_logprobs", "top_p",
-    )
-)  # fmt: skip
-"""Fields of a chat request that reach the engine. All others stay here: some of them (a chat template,
-a cache salt, a priority) would let one caller reach past another."""
-
-_WHOLE_EVENTS = re.compile(rb".*\n\r?\n", re.DOTALL)
-_FIRST_OBJECT = re.compile(rb'^data: ?\{(?=\s*")', re.MULTILINE)
-
-
-class ChatRequestMessage(BaseModel):
-    """A message in OpenAI's form; members beyond role and content (tool calls, names) pass unchanged."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    role: str
-    content: str | list[dict[str, Any]] | None = None
-
-    @model_validator(mode="after")
-    def _instructions_have_content(self) -> Self:
-        if self.role in ("system", "developer") and self.content is None:
-            raise ValueError(f"a message of role {self.role!r} needs content")
-        return self
-
-
-class ChatRequest(BaseModel):
-    """An OpenAI chat completion request with our extension. Fields that OpenAI defines and that are
-    not listed here pass to the engine; unknown ones are ignored, as OpenAI's clients expect."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
-
-    messages: Annotated[list[ChatRequestMessage], Field(min_length=1)]
-    model: str | None = None
-    user: UserId | None = None
-    """Whose summary to use; the header X-User-Id says the same."""
-    stream: bool | None = None
-    max_tokens: Annotated[int | None, Field(ge=1)] = None
-    max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
-    personalization: Personalization | None = None
+_PART_TOKENS = 1_000
+"""Estimate for an image or another part of a message that is no text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +46,13 @@ class Chat:
         self.engine = engine
         self.settings = settings
 
-    @asynccontextmanager
-    async def answer(
+    async def prepare(
         self, tenant: str, user: str | None, request: ChatRequest
-    ) -> AsyncIterator[tuple[PersonalizationUsed, RawAnswer]]:
-        """The engine's answer and what it was conditioned on. A user nothing is known of gets a
-        plain answer. Raises EngineUnavailable, EngineRejected or InvalidRequest before it begins."""
+    ) -> tuple[PersonalizationUsed, dict[str, Any]]:
+        """What the answer is conditioned on, and the body for the engine. A user nothing is known of gets a plain
+        answer. Raises EngineUnavailable or InvalidRequest."""
+        body = request.engine_fields(self.settings.response.pass_fields)
         await self.engine.model()  # without an engine the answer is known before anything is read
-        body = request.model_dump(mode="json", exclude_unset=True, include=set(FORWARDED))
         limit = request.max_completion_tokens or request.max_tokens
         if limit is None:
             body["max_tokens"] = limit = self.settings.response.max_tokens
@@ -109,8 +64,7 @@ class Chat:
             summary=conditioning.summary,
             history=conditioning.history,
         )
-        async with self.engine.chat(body | {"messages": prompt.messages}, tenant=tenant) as raw:
-            yield conditioning.used, raw
+        return conditioning.used, body | {"messages": prompt.messages}
 
     async def _condition(
         self, tenant: str, user: str | None, request: ChatRequest, messages: list[dict[str, Any]], max_tokens: int
@@ -135,7 +89,7 @@ class Chat:
         if requested.mode == "pba":  # the texts are not shown, so they need not fit
             history = _with_directions(events)
         else:
-            spent = sum(estimate_tokens(orjson.dumps(message).decode()) for message in messages) + max_tokens
+            spent = sum(map(_message_tokens, messages)) + max_tokens
             budget = max(256, self.settings.engine.context_tokens - spent - 512)
             history = tuple(fit_interactions(events, budget))
         if not history:
@@ -154,8 +108,17 @@ def _as_chat_messages(messages: list[dict[str, Any]]) -> list[ChatMessage]:
     return messages  # type: ignore[return-value]
 
 
-async def render_whole(raw: RawAnswer, used: PersonalizationUsed) -> bytes:
-    """An answer that is not streamed, with `personalization` added. Raises EngineError."""
+def _message_tokens(message: Mapping[str, Any]) -> int:
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
+    whole = {**message, "content": texts} if parts else message
+    return estimate_tokens(orjson.dumps(whole).decode()) + _PART_TOKENS * (len(parts) - len(texts))
+
+
+async def render_whole(raw: RawAnswer, used: PersonalizationUsed, *, reasoning: bool) -> bytes:
+    """An answer that is not streamed, with `personalization` added and the reasoning hidden unless it is wanted.
+    Raises EngineError."""
     body = b"".join([chunk async for chunk in raw.chunks])
     try:
         answer = orjson.loads(body)
@@ -163,32 +126,8 @@ async def render_whole(raw: RawAnswer, used: PersonalizationUsed) -> bytes:
         raise EngineError("The engine's answer is no JSON.") from error
     if not isinstance(answer, dict):
         raise EngineError("The engine's answer is no JSON object.")
+    choices = answer.get("choices")
+    for choice in choices if isinstance(choices, list) and not reasoning else ():
+        if isinstance(choice, dict) and isinstance(message := choice.get("message"), dict):
+            hide_in_message(choice, message)
     return orjson.dumps(answer | {"personalization": used.model_dump()})
-
-
-async def render_stream(raw: RawAnswer, used: PersonalizationUsed) -> AsyncIterator[bytes]:
-    """The engine's server-sent events with `personalization` in the first. An engine that breaks off
-    ends the stream with an error event and without [DONE], so that no client takes it for whole."""
-    try:
-        async with aclosing(_with_personalization(raw.chunks, used)) as pieces:
-            async for piece in pieces:
-                yield piece
-    except AlignXError as error:
-        yield b"data: " + orjson.dumps(error.openai()) + b"\n\n"
-
-
-async def _with_personalization(chunks: AsyncIterator[bytes], used: PersonalizationUsed) -> AsyncGenerator[bytes, None]:
-    """Every piece ends with an event, so that one that the engine cuts in the middle reaches nobody
-    and an error can follow any piece."""
-    buffer = b""
-    member = b'"personalization":' + orjson.dumps(used.model_dump()) + b","
-    async for chunk in chunks:
-        buffer += chunk
-        if whole_events := _WHOLE_EVENTS.match(buffer):
-            piece, buffer = buffer[: whole_events.end()], buffer[whole_events.end() :]
-            if member and (first := _FIRST_OBJECT.search(piece)):
-                piece = piece[: first.end()] + member + piece[first.end() :]
-                member = b""
-            yield piece
-    if buffer:
-        yield buffer
