@@ -208,7 +208,7 @@ class Client:
 
     async def _tokens_of(self, text: str) -> list[int]:
         body = {"model": await self.model(), "prompt": text, "add_special_tokens": False}
-        status, answer = await self._request("POST", f"{self._root}/tokenize", self._server.read_timeout_s, body)
+        status, answer = await self._request("POST", f"{self._root}/tokenize", self._server.first_token_timeout_s, body)
         if status >= 500:
             raise EngineUnavailable(wire.SILENT)
         tokens = member(parse_json(answer), "tokens") if status == 200 else None
