@@ -98,7 +98,7 @@ class Grpo(RolloutSettings):
         return 2 if self.reward == "streaming" else 1
 
     @model_validator(mode="after")
-    def _server_named(self) -> Self:
+    def _check_server(self) -> Self:
         if (self.vllm == "server") != (self.vllm_url is not None):
             raise ValueError('vllm = "server" needs vllm_url, and no other value takes it')
         return self
@@ -110,7 +110,7 @@ class GrpoConfig(Stage):
     judge: Judge = Judge()
 
     @model_validator(mode="after")
-    def _whole_groups(self) -> Self:
+    def _check_groups(self) -> Self:
         rows, group = self.optim.batch * self.grpo.updates, self.grpo.stages * self.grpo.generations
         if rows % group:
             raise ValueError(

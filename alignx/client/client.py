@@ -95,6 +95,7 @@ class Endpoints:
     models = Method(endpoints.models)
     ready = Method(endpoints.ready)
     quality = Method(endpoints.quality)
+    model_trial = Method(endpoints.model_trial)
     create_key = Method(endpoints.create_key)
     keys = Method(endpoints.keys)
     revoke_key = Method(endpoints.revoke_key)

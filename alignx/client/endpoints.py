@@ -37,6 +37,7 @@ from alignx.schemas.requests import (
 from alignx.schemas.summaries import (
     DeadLetterList,
     InteractionList,
+    ModelTrial,
     Preferences,
     Prequential,
     SummaryVersion,
@@ -303,6 +304,11 @@ def ready() -> Call[Readiness]:
 def quality() -> Call[dict[str, Prequential]]:
     """How well the summaries of all the key's users predict choices, by scorer."""
     return Call("GET", "/v1/quality", lambda response: QUALITY.validate_json(response.content))
+
+
+def model_trial() -> Call[ModelTrial]:
+    """Whether a new model may write the summaries of the key's users."""
+    return Call("GET", "/v1/quality/trial", _parse(ModelTrial))
 
 
 def create_key(request: KeyRequest) -> Call[KeyCreated]:

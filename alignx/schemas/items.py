@@ -66,10 +66,6 @@ def item_text(item: Item) -> str:
     return f"{text} — {item.description}" if item.description else text
 
 
-def item_category(item: Item) -> str | None:
-    return None if isinstance(item, str) else item.category
-
-
 def _is_deeper(value: object, levels: int) -> bool:
     if isinstance(value, Mapping):
         value = value.values()

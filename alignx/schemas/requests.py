@@ -71,8 +71,8 @@ Method = Literal["engine", "profile", "fused"]
 
 
 Fallback = Literal["engine_timeout", "engine_unavailable", "engine_rejected", "engine_error"]
-"""Why the profile answered in the engine's place: the engine took too long, does not answer or is left alone after
-failures, refused the request, or sent what cannot be read."""
+"""Why the profile answered in the engine's place: the engine took too long, does not answer (or its breaker is open),
+refused the request, or sent an unreadable answer."""
 
 
 class SelectRequest(Frozen):

@@ -1,11 +1,12 @@
-"""What an operator does to the data, straight at Redis and past the gateway.
+"""An operator's commands on the data: they talk to Redis directly, without the gateway.
 
+\b
     python -m services.admin backup all.alignx.gz
     python -m services.admin verify all.alignx.gz
     python -m services.admin restore all.alignx.gz --tenant acme
     python -m services.admin migrate --dry-run
 
-Redis is found as the services find it: ALIGNX_REDIS__URL. docs/how-to/backup.md tells when to use which.
+ALIGNX_REDIS__URL names Redis, as for the services. docs/how-to/backup.md says when to use which command.
 """
 
 import asyncio
@@ -136,18 +137,18 @@ def restore(
         "Users and keys: " + (", ".join(f"{done[word]} {label}" for word, label in words.items() if done[word]) or "0")
     )
     if done["SAME_BACKUP"] and replace:
-        _print("Restored before, hence left as they are since; --replace --again puts them back once more.")
+        _print("Already restored from this backup, so left unchanged; --replace --again restores them once more.")
     if done["EXISTS"] and not keep:
         raise typer.Exit(1)
 
 
 @app.command()
 def migrate(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
 ) -> None:
     """Brings the data to this release's schema version and profiles to its form.
 
-    The services do the first when they start; here it can be done before. The suite may be at work.
+    The services migrate when they start; this command does it earlier. The suite may be running.
     """
 
     async def work() -> None:

@@ -169,7 +169,7 @@ class Client:
             if b'"error"' in (event := wire.first_event(start)) and member(body := parse_json(event), "error"):
                 raise reported_error(body)
             progress.note_text()
-            raw = await stack.enter_async_context(aclosing(_passed_through(start, chunks, tail, progress)))
+            raw = await stack.enter_async_context(aclosing(_pass_through(start, chunks, tail, progress)))
             yield RawAnswer(response.status, response.content_type, raw)
 
     # --- choice --------------------------------------------------------------------------------
@@ -198,12 +198,12 @@ class Client:
         """The letters' token ids, or None where the server cannot tell or needs more than one
         token for a letter. Asked once for each set of letters."""
         if letters not in self._letter_ids:
-            tokens = await self._tokens.call(letters, partial(self._tokenized, letters))
+            tokens = await self._tokens.call(letters, partial(self._tokenize, letters))
             ids = [ids[0] for ids in tokens if len(ids) == 1]
             self._letter_ids[letters] = ids if len(set(ids)) == len(letters) else None
         return self._letter_ids[letters]
 
-    async def _tokenized(self, texts: Sequence[str]) -> list[list[int]]:
+    async def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         return await asyncio.gather(*map(self._tokens_of, texts))
 
     async def _tokens_of(self, text: str) -> list[int]:
@@ -307,7 +307,7 @@ async def _start_of(chunks: AsyncIterator[bytes]) -> bytes:
     return start
 
 
-async def _passed_through(
+async def _pass_through(
     first: bytes, rest: AsyncIterator[bytes], tail: wire.AnswerTail, progress: Progress
 ) -> AsyncGenerator[bytes, None]:
     """Passes an answer through and notes how it ended, also for a caller that handles the error

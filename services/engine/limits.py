@@ -67,15 +67,15 @@ class Breaker:
         self.check()
         self._probing = self._failures >= self._limit
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         self._failures, self._probing = 0, False
 
-    def failed(self) -> None:
+    def record_failure(self) -> None:
         self._failures, self._probing = self._failures + 1, False
         if self._failures >= self._limit:
             self._opened_at = self._clock()
 
-    def released(self) -> None:
+    def release(self) -> None:
         """The call ended without evidence about the engine."""
         self._probing = False
 
@@ -145,11 +145,11 @@ class Calls:
     def _record(self, kind: CallKind, tenant: str, breaker: Breaker, progress: Progress, span: Span) -> None:
         outcome = _outcome(progress)
         if outcome == "cancelled" or progress.overlong:
-            breaker.released()
+            breaker.release()
         elif outcome == "unavailable" and not progress.alive:
-            breaker.failed()
+            breaker.record_failure()
         else:
-            breaker.succeeded()
+            breaker.record_success()
         span.set_attributes({"alignx.outcome": outcome, **_usage(progress.tokens)})
         if self._observe is not None:
             first = progress.first_text

@@ -7,24 +7,34 @@ predicts its choices (prequential test).
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from statistics import fmean
 from weakref import WeakValueDictionary
 
 from alignx.schemas.interactions import Interaction
-from alignx.schemas.summaries import SummaryVersion
+from alignx.schemas.summaries import PreferenceChange, SummaryVersion
 from services.errors import PayloadTooLarge
+from services.preference.drift import Drift, detect_drift
 from services.preference.edits import create_rollback
 from services.preference.queue import Queue
 from services.preference.queue_records import Append, AppendResult, PrequentialSums, encode_origin
 from services.preference.updates.update_metrics import IngestMetrics
 from services.profile.fold import apply_own_text, fold
+from services.profile.render import render_recent
 from services.profile.serialize import dumps
 from services.profile.statistics import Profile
 from services.server.logging import ARRIVED
 from services.settings import LimitSettings
 from services.storage.users import Store, encode_interaction, find_own_text
 from services.tracing import child_span
+
+_DRIFT_PAGE = 200
+"""Events read to date a change of preferences."""
+
+logger = logging.getLogger("alignx.ingest")
 
 
 class Ingest:
@@ -58,11 +68,11 @@ class Ingest:
             with child_span("append") as span:
                 while True:
                     stamp, profile = await self.store.profile(tenant, user)
-                    probabilities: list[float] = []
+                    choices: list[tuple[float, ...]] = []
                     for interaction in interactions:
                         profile, predicted = fold(profile, interaction)
-                        probabilities += predicted
-                    scored = PrequentialSums.from_probabilities(probabilities)
+                        choices += [predicted] if predicted else []
+                    scored = PrequentialSums.from_choices(choices)
                     new = Append(
                         encoded, stamp, dumps(profile), scored, idempotency_key, digest, at_once, encode_origin(span)
                     )
@@ -73,7 +83,33 @@ class Ingest:
         self._count(interactions, scored, appended)
         if not appended.replayed:
             self.metrics.delay.observe(time.perf_counter() - arrived)
+            if drift := detect_drift(appended.window, [fmean(choice) for choice in choices]):
+                await self._record_drift(tenant, user, profile, drift)
         return appended
+
+    async def _record_drift(self, tenant: str, user: str, profile: Profile, drift: Drift) -> None:
+        """The events are stored already: a fault here loses no more than the notice, which the next choices renew."""
+        state = await self.store.state(tenant, user)
+        change = PreferenceChange(
+            since=await self._choice_time(tenant, user, drift.comparisons),
+            detected_at=datetime.now(UTC),
+            comparisons=drift.comparisons,
+            accuracy_before=round(drift.accuracy_before, 4),
+            accuracy_since=round(drift.accuracy_since, 4),
+            text=render_recent(profile),
+        )
+        await self.queue.record_change(tenant, user, state.born, change)
+        self.metrics.changes.inc()
+        logger.info("preferences changed", extra={"tenant": tenant, "comparisons": drift.comparisons})
+
+    async def _choice_time(self, tenant: str, user: str, back: int) -> datetime:
+        """When the choice was received that is `back` choices behind the newest, as far as the last page shows."""
+        events = await self.store.events_before(tenant, user, "+", _DRIFT_PAGE)
+        for event in reversed(events):
+            back -= bool(event.interaction.pairs())
+            if back <= 0:
+                break
+        return event.received_at
 
     async def edit(self, tenant: str, user: str, expected: int, record: SummaryVersion) -> None:
         """Makes the user's own text current; the profile's text starts with it from then on. Raises StaleVersion."""

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import orjson
 
-from alignx.schemas.summaries import SummaryVersion
+from alignx.schemas.summaries import PreferenceChange, SummaryVersion
 from services.errors import BacklogFull, IdempotencyMismatch, QueueFull, StaleVersion, UserUnknown
 from services.preference.queue_records import (
     Append,
@@ -30,7 +30,20 @@ from services.storage.connection import RedisClient, Script, ask_shards, read_sc
 from services.storage.key_names import KeySpace
 from services.storage.users import encode_record
 
-SCRIPTS = ("append", "claim", "beat", "commit", "edit", "fail", "forget", "publish", "rebuild", "quality", "retry")
+SCRIPTS = (
+    "append",
+    "claim",
+    "beat",
+    "commit",
+    "edit",
+    "fail",
+    "forget",
+    "publish",
+    "rebuild",
+    "quality",
+    "retry",
+    "changed",
+)
 """One for each operation, in lua/."""
 LIVE_MS = 60_000
 """How long a finished live stream can still be resumed."""
@@ -79,7 +92,9 @@ class Queue:
         )
         match answer["status"]:
             case "OK" | "REPLAY" as status:
-                return AppendResult(tuple(answer["ids"]), answer["pending"], replayed=status == "REPLAY")
+                return AppendResult(
+                    tuple(answer["ids"]), answer["pending"], status == "REPLAY", answer.get("window", "")
+                )
             case "MISMATCH":
                 raise IdempotencyMismatch
             case "FULL":
@@ -203,6 +218,11 @@ class Queue:
         keys = self.keys.user(claim.tenant, claim.user)
         names = [keys.state, keys.quality]
         await self._run("quality", names, born=claim.born, tenant=keys.tenant, scored=scored.arguments())
+
+    async def record_change(self, tenant: str, user: str, born: str, change: PreferenceChange) -> None:
+        """Keeps the latest change of the user's preferences and tells the live stream."""
+        keys = self.keys.user(tenant, user)
+        await self._run("changed", [keys.state, keys.live], born=born, change=change.model_dump_json())
 
     async def request_rebuild(self, tenant: str, user: str, call: str = "") -> int:
         """Events pending, dead letters among them again. Raises UserUnknown."""

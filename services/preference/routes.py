@@ -21,6 +21,7 @@ from alignx.schemas.requests import (
 from alignx.schemas.summaries import (
     DeadLetterList,
     InteractionList,
+    ModelTrial,
     Preferences,
     Prequential,
     SummaryVersion,
@@ -240,6 +241,13 @@ async def tenant_quality(tenant: Tenant, service: Service) -> dict[str, Prequent
     """Prequential accuracy over all users of the tenant, by scorer: each choice is predicted by the
     summary as it was before the choice became known."""
     return await service.quality(tenant)
+
+
+@router.get("/quality/trial", tags=["quality"], summary="Whether a new model may write the tenant's summaries")
+async def model_trial(tenant: Tenant, service: Service) -> ModelTrial:
+    """A new model, adapter or prompt template first writes for a share of the users. One whose summaries predict
+    choices worse than those before it is held back."""
+    return await service.model_trial(tenant)
 
 
 def _check_cursor(name: str, value: str | None) -> None:

@@ -11,6 +11,7 @@ from alignx.schemas.requests import EventsAccepted, RetriedEvent, RetryQueued
 from alignx.schemas.summaries import (
     DeadLetterList,
     InteractionList,
+    ModelTrial,
     Preferences,
     Prequential,
     SummaryVersion,
@@ -24,6 +25,7 @@ from services.preference.ingest import Ingest
 from services.preference.live import follow
 from services.preference.queue import Queue
 from services.preference.queue_records import encode_origin
+from services.preference.updates.trials import read_trial
 from services.preference.updates.update_metrics import IngestMetrics
 from services.server.shutdown import Drain
 from services.settings import Settings
@@ -159,6 +161,9 @@ class PreferenceService:
 
     async def quality(self, tenant: str) -> dict[str, Prequential]:
         return await self.store.tenant_quality(tenant)
+
+    async def model_trial(self, tenant: str) -> ModelTrial:
+        return await read_trial(self.store.redis, tenant)
 
     def export(self, tenant: str, user: str) -> AsyncIterator[bytes]:
         return export_lines(self.store, tenant, user)

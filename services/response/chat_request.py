@@ -1,6 +1,6 @@
 """The body of a chat request: which fields reach the engine, which the suite reads, and which it refuses.
 
-No field is dropped without a word: one that stands in none of the tables is refused too. docs/how-to/chat.md says why.
+No field is dropped silently: one that stands in none of the tables is refused too. docs/how-to/chat.md says why.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,7 +32,7 @@ _REFUSALS: Final = {
     "caches are the deployment's; leave it out": (
         "cache_salt", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention",
     ),
-    "engines ignore it today; send response_format or structured_outputs": (
+    "vLLM ignores it; send response_format or structured_outputs": (
         "guided_choice", "guided_decoding_backend", "guided_grammar", "guided_json", "guided_regex",
         "guided_whitespace_pattern",
     ),
@@ -46,8 +46,8 @@ _REFUSALS: Final = {
     ),
     "it would cut what is known of the user; shorten the messages": ("truncate_prompt_tokens", "truncation_side"),
     "the template is the deployment's; send chat_template_kwargs": ("chat_template",),
-    "send tool_choice": ("function_call",),
-    "send tools": ("functions",),
+    "vLLM ignores it; send tool_choice": ("function_call",),
+    "vLLM ignores it; send tools": ("functions",),
     "it shows a search engine what is known of the user; offer a search as one of your tools": ("web_search_options",),
 }  # fmt: skip
 REFUSED: Final[Mapping[str, str]] = {name: why for why, names in _REFUSALS.items() for name in names}
@@ -74,7 +74,7 @@ class ChatRequestMessage(BaseModel):
     content: str | list[dict[str, Any]] | None = None
 
     @model_validator(mode="after")
-    def _instructions_have_content(self) -> Self:
+    def _check_instructions(self) -> Self:
         if self.role in ("system", "developer") and self.content is None:
             raise ValueError(f"a message of role {self.role!r} needs content")
         return self

@@ -1,5 +1,5 @@
-"""A streamed chat on its way to the caller: comments until it begins, `personalization` in its first event, no
-reasoning, and none of what keeps an engine's connection open but trips up OpenAI's clients.
+"""Streams a chat to the caller: comments until it begins, `personalization` in its first event, no reasoning, and no
+blank events or pings, which OpenAI's clients cannot read.
 
 Once the text of the answer has begun, events pass as the engine wrote them.
 """

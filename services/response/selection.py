@@ -4,9 +4,9 @@ Three methods: the fast profile (free), the engine's letter probabilities given 
 both fused: their log-odds averaged, each as one expert's opinion. Where an embeddings server is
 configured, the profile's scores include the similarity of embeddings.
 
-Where the caller names no method, the engine has a short time, and the profile answers in its place. An engine
-that is late several times in a row is left alone for a while: by selections, not by chats, for which it may be
-fast enough.
+Where the caller names no method, the wait for the engine is short, and the profile answers after it. After several
+late answers in a row a breaker of its own holds selections back from the engine; chats, for which the engine may be
+fast enough, do not see it.
 """
 
 import asyncio
@@ -164,13 +164,13 @@ class Selector:
     async def _ask_in_time(self, tenant: str, user: str, query: str, items: Sequence[Item]) -> Selection:
         """Raises TimeoutError when the engine is late, and at once after that has happened several times."""
         self.breaker.admit()
-        report = self.breaker.released  # the engine's own breaker counts its failures
+        report = self.breaker.release  # the engine's own breaker counts its failures
         try:
             async with asyncio.timeout(self.settings.select_timeout_s):
                 selection = await self._ask(tenant, user, query, items)
-            report = self.breaker.succeeded
+            report = self.breaker.record_success
         except TimeoutError:
-            report = self.breaker.failed
+            report = self.breaker.record_failure
             raise
         finally:
             report()

@@ -9,6 +9,7 @@ separator or a hash tag.
     pi:{s}:leases             ZSET    member -> when its worker counts as dead (ms)
     pi:{s}:tok                STRING  the latest fencing token; shard-wide, so it outlives an erased user
     pi:{s}:quality            HASH    prequential sums of each tenant
+    pi:trials:<tenant>        HASH    the trial of a new model or prompt template (updates/trials.py)
     pi:{s}:u:<tenant>:<user>:log      STREAM  interactions, oldest first
                              :st       HASH    cursor, version, backlog, lease, prequential sums
                              :profile  STRING  fast profile
@@ -40,6 +41,11 @@ def api_key(key_id: str) -> str:
 def tenant_api_keys(tenant: str) -> str:
     """Sorted set of the ids of a tenant's API keys."""
     return f"gw:tenant-keys:{tenant}"
+
+
+def trial_key(tenant: str) -> str:
+    """The trial of a new model or prompt template; it is no part of a backup."""
+    return f"pi:trials:{quote(tenant, safe='')}"
 
 
 @dataclass(frozen=True, slots=True)

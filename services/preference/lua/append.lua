@@ -6,18 +6,19 @@
 -- KEYS       state log ready idempotency profile quality calls
 -- arguments  member stamp at_once idempotency_key digest scored{count hits mass} tenant call settings
 -- ARGV       2 profile, 3... events
--- Answers    {status: OK | REPLAY, pending, ids} | {status: FULL, pending} | {status: MISMATCH | MOVED | BUSY}
+-- Answers    {status: OK, pending, ids, window (the user's latest predictions before these)} |
+--            {status: REPLAY, pending, ids} | {status: FULL, pending} | {status: MISMATCH | MOVED | BUSY}
 local state, log, ready, idempotency, profile, quality, calls = unpack(KEYS)
 local key, digest, settings = arguments.idempotency_key, arguments.digest, arguments.settings
 local FIRST_EVENT = 3
 local count = #ARGV - FIRST_EVENT + 1
 local now = clock_ms()
 
-local function answer(status, pending, ids)
-  return cjson.encode({status = status, pending = pending, ids = ids})
+local function answer(status, pending, ids, window)
+  return cjson.encode({status = status, pending = pending, ids = ids, window = window})
 end
 
-local fields = redis.call('HMGET', state, 'born', 'n', 'pend', 'own', 't0', 'hold', 'edits')
+local fields = redis.call('HMGET', state, 'born', 'n', 'pend', 'own', 't0', 'hold', 'edits', 'profile.w')
 local born, events, pending, owner = fields[1], fields[2] or '0', tonumber(fields[3] or 0), fields[4]
 
 if key ~= '' then
@@ -65,4 +66,4 @@ if not owner then
   local due = math.min(now + (arguments.at_once and 0 or settings.debounce_ms), first + settings.max_wait_ms)
   redis.call('ZADD', ready, math.max(due, tonumber(fields[6] or 0)), arguments.member)
 end
-return answer('OK', pending + count, ids)
+return answer('OK', pending + count, ids, fields[8] or '')

@@ -28,6 +28,8 @@ from services.prompts.build import Prompt, estimate_tokens, update_prompt
 from services.prompts.parse_summary import ReplySplitter, parse_summary
 from services.settings import SummarySettings
 
+PROMPT_VERSION = "own/2"
+"""The prompt templates of an update."""
 BACKGROUND = 10
 """Priority of an update at the engine; chat runs at 0, and lower goes first."""
 _FLUSH_CHARS, _FLUSH_S = 48, 0.05
@@ -93,6 +95,10 @@ class Writer(Protocol):
         """Raises EngineUnavailable, EngineRejected, UnusableReply or EngineError."""
         ...
 
+    async def name(self) -> str:
+        """The model and the prompt template that write; empty for what needs no trial. Raises EngineUnavailable."""
+        ...
+
     async def probe(self) -> None:
         """Tests the engine with the draft of a fixed event. Raises what `write` raises."""
         ...
@@ -106,6 +112,9 @@ class ProfileWriter:
         await listener.begin()
         await listener.show(text)
         return Draft(text=text, source="profile")
+
+    async def name(self) -> str:
+        return ""
 
     async def probe(self) -> None:
         pass  # it never fails
@@ -144,6 +153,9 @@ class EngineWriter:
         except UnusableReply as error:
             attempt = self._retry_attempt(error.reason, prompt)
         return await self._draft(material.tenant, prompt, attempt, listener)
+
+    async def name(self) -> str:
+        return f"llm:{await self.engine.model()} {PROMPT_VERSION}"
 
     async def probe(self) -> None:
         prompt = update_prompt(None, [_PROBE], past_tokens=self.settings.past_tokens)
@@ -243,4 +255,4 @@ async def score_summary(engine: Engine, tenant: str, summary: str, pairs: Sequen
         )
         for pair in pairs
     ]
-    return PrequentialSums.from_probabilities([judgement.probabilities[0] for judgement in judgements])
+    return PrequentialSums.from_choices([judgement.probabilities[:1] for judgement in judgements])

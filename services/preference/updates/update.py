@@ -17,7 +17,7 @@ import orjson
 from redis.exceptions import RedisError
 
 from alignx.schemas.interactions import Interaction, StatementInteraction
-from alignx.schemas.summaries import EventRange, Prequential, StoredInteraction, SummaryVersion
+from alignx.schemas.summaries import EventRange, StoredInteraction, SummaryVersion
 from services.engine.limits import Engine
 from services.errors import AlignXError, ContextExceeded, EngineError, EngineUnavailable
 from services.preference.live import LiveText
@@ -30,9 +30,8 @@ from services.preference.updates.inference import (
     Material,
     ProfileWriter,
     Writer,
-    sample_pairs,
-    score_summary,
 )
+from services.preference.updates.summary_tests import SummaryTests, to_prequential
 from services.preference.updates.update_metrics import WorkerMetrics, written_by
 from services.prompts.build import fit_interactions, interaction_tokens
 from services.settings import Settings
@@ -49,6 +48,8 @@ _OUTCOMES = {
     "FENCED": "lost",
 }
 """Outcomes of an update by what fail.lua answers; any other is "data"."""
+_TRIAL_EVENTS = 100
+"""Events among which a trial looks for choices."""
 _PROMPT_OVERHEAD = 1_024
 """Tokens kept free for the fixed instruction of an update and for estimates that are too low."""
 
@@ -94,6 +95,7 @@ class Updater:
         self.engine = engine
         self.settings = settings
         self.metrics = metrics
+        self.tests = SummaryTests(store, queue, engine, settings.summary, metrics)
         self._served = ServedUsers()
         self.writer: Writer = ProfileWriter()
         if engine.enabled:
@@ -136,38 +138,39 @@ class Updater:
             return await self._fail_refused(claim, first_id, size, EngineError(f"{kind} while writing the summary."))
 
     async def record_test(self, claim: Claim, result: UpdateResult) -> None:
-        """Adds the test of the past summary to the sums. A test that fails is no failed update."""
-        if result.test is None:
-            return
-        try:
-            scored = await result.test
-            if scored.count:
-                await self.queue.record_quality(claim, scored)
-                self.metrics.quality.add("engine", result.tested_source, scored)
-        except (AlignXError, RedisError) as error:
-            logger.warning("a test of a summary was lost", extra={"error": type(error).__name__})
+        """Adds the test of the past summary to the sums."""
+        await self.tests.record(claim, result.test, result.tested_source)
 
     async def _update(self, claim: Claim, batch: Batch) -> UpdateResult:
         started = time.perf_counter()
         current = await self._current(claim)
-        past = None if batch.whole_history else current
+        name = await self.writer.name()
+        admission = await self.tests.trials.admit(claim, name) if name else "accepted"
+        if admission == "wait":
+            await self.queue.fail(claim, "engine")
+            return UpdateResult("held")
+        reviewed = await self.tests.review(claim, current, batch.events)
+        past = None if batch.whole_history else reviewed.past if reviewed else current
         _, profile = await self.store.profile(claim.tenant, claim.user)
 
         live = LiveText(self.queue, claim)
-        test = asyncio.create_task(self._test(claim, past, batch, live.begun))
+        test = asyncio.create_task(self.tests.predict(claim, past, batch.events, live.begun))
         test.add_done_callback(retrieve_exception)
         result = UpdateResult("conflict")
         try:
             draft = await self.writer.write(Material(claim.tenant, batch.interactions, past, profile), live)
             live.begun.set()
             record = _to_version(claim, past, batch, draft, started)
+            if reviewed:
+                record = record.model_copy(update={"regression": reviewed.test})
             # The tests are single tokens and end first; if not, the version does not wait for them.
             if test.done() and not test.exception():
-                record = record.model_copy(update={"prequential": _to_prequential(test.result())})
+                record = record.model_copy(update={"prequential": to_prequential(test.result())})
             self._served.add(claim)
             if not await self._commit(claim, record, batch):
                 await self.queue.fail(claim, "release")
                 return result
+            await self.tests.report_trial(claim, name if admission == "trial" else "", current, draft.text)
             for rule in draft.removed:
                 self.metrics.guarded.labels(rule).inc()
             self._measure(batch, record, time.perf_counter() - started)
@@ -227,17 +230,6 @@ class Updater:
             return None
         return await self.store.version(claim.tenant, claim.user, claim.version)
 
-    async def _test(
-        self, claim: Claim, past: SummaryVersion | None, batch: Batch, begun: asyncio.Event
-    ) -> PrequentialSums:
-        """The engine predicts a few of the new choices from the summary before them. The test waits until the
-        engine answers the update, so that an engine that refuses gets one request an update."""
-        pairs = sample_pairs([event.interaction for event in batch.events], self.settings.summary.prequential_sample)
-        if not self.engine.enabled or past is None or not pairs:
-            return PrequentialSums()
-        await begun.wait()
-        return await score_summary(self.engine, claim.tenant, past.text, pairs)
-
     async def _fail_refused(self, claim: Claim, first_id: str, batch: int, error: EngineError) -> UpdateResult:
         """The engine refused the prompt, or its reply is no summary."""
         if isinstance(error, ContextExceeded) and batch > 1 and not claim.rebuild:  # a part of it may fit
@@ -296,13 +288,3 @@ def _event_range(batch: Batch) -> EventRange:
     if not batch.events:
         return EventRange()
     return EventRange(first=batch.events[0].event_id, last=batch.events[-1].event_id, count=len(batch.events))
-
-
-def _to_prequential(scored: PrequentialSums) -> Prequential | None:
-    if not scored.count:
-        return None
-    return Prequential(
-        comparisons=scored.count,
-        accuracy=scored.hits / scored.count,
-        mean_probability=round(scored.mass / scored.count, 4),
-    )

@@ -15,7 +15,7 @@ from alignx.schemas.interactions import (
     Pair,
     RatingInteraction,
 )
-from alignx.schemas.items import Item, ItemFields, UserId, item_category, item_text
+from alignx.schemas.items import Item, ItemFields, UserId, item_text
 from alignx.schemas.requests import EditRequest, EventsRequest, RecommendRequest, SelectRequest
 from services.profile.fold import fold
 from services.profile.statistics import Profile
@@ -82,28 +82,26 @@ def test_the_types_are_those_of_the_union() -> None:
 
 
 @pytest.mark.parametrize(
-    ("item", "text", "category"),
+    ("item", "text"),
     [
-        ("a text", "a text", None),
-        ({"id": "7", "title": " Pen "}, "Pen", None),
-        ({"title": "Pen", "description": "blue"}, "Pen — blue", None),
+        ("a text", "a text"),
+        ({"id": "7", "title": " Pen "}, "Pen"),
+        ({"title": "Pen", "description": "blue"}, "Pen — blue"),
         (
             {"title": "Pen", "category": "desk", "price": 3, "description": "blue"},
             "Pen (category: desk; price: 3.0) — blue",
-            "desk",
         ),
-        ({"title": "Pen", "popularity": 153, "Popularity": 9}, "Pen", None),  # part of the score alone
-        ({"title": "Pen", "price": "3 €", "brand": None, "tags": [], "note": ""}, "Pen (price: 3 €)", None),
+        ({"title": "Pen", "popularity": 153, "Popularity": 9}, "Pen"),  # part of the score alone
+        ({"title": "Pen", "price": "3 €", "brand": None, "tags": [], "note": ""}, "Pen (price: 3 €)"),
         (
             {"title": "Pen", "tags": ["a", "b"], "maker": {"name": "X", "towns": ["Y", "Z"]}, "new": False},
             "Pen (tags: a, b; maker: name X, towns Y, Z; new: False)",
-            None,
         ),
     ],
 )
-def test_an_item_reads_as_one_line_without_what_is_empty(item: Any, text: str, category: str | None) -> None:
+def test_an_item_reads_as_one_line_without_what_is_empty(item: Any, text: str) -> None:
     read_item: Item = TypeAdapter[Any](Item).validate_python(item)
-    assert (item_text(read_item), item_category(read_item)) == (text, category)
+    assert item_text(read_item) == text
 
 
 # --- what is refused ---------------------------------------------------------------------------

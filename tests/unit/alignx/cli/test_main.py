@@ -261,7 +261,7 @@ def test_ingest_tells_how_far_it_came(alignx: Alignx, service: FakeService):
 
 def test_events(alignx: Alignx, ada: None):
     listed = alignx("events", "ada", "--limit", "2")
-    assert '{"text":"two"}' in listed.stdout
+    assert "│ two" in listed.stdout
     assert "--after 1-1" in listed.stderr
     assert "too long" in alignx("events", "ada", "--failed").stdout
     assert "1 event put back" in alignx("retry", "ada").stderr
@@ -270,6 +270,18 @@ def test_events(alignx: Alignx, ada: None):
     assert "Nothing was put back" in some.stderr
     assert json.loads(alignx("retry", "ada", "1-7", "--json").stdout)["events"][0]["new_event_id"] == "2-0"
     assert len(json.loads(alignx("events", "ada", "--json").stdout)["events"]) == 3
+
+
+def test_events_are_shown_by_the_titles_of_their_items(alignx: Alignx, service: FakeService):
+    lines = (
+        {"type": "purchase", "item": {"title": "Lamp", "price": 9}, "considered": ["Candle", {"title": "Torch"}]},
+        {"type": "rating", "item": "Lamp", "value": 0, "scale": [0, 10]},
+        {"type": "dialogue", "messages": [{"role": "user", "content": "Hello."}]},
+    )
+    alignx("ingest", "-", "--user", "ada", stdin="".join(f"{json.dumps(line)}\n" for line in lines))
+    listed = " ".join(alignx("events", "ada").stdout.split())
+    for content in ("item: Lamp; considered: Candle, Torch", "value: 0.0", "messages: user: Hello."):
+        assert content in listed
 
 
 def test_export(alignx: Alignx, ada: None, tmp_path: Path):
@@ -292,7 +304,9 @@ def test_export_can_be_ingested_again(alignx: Alignx, ada: None, service: FakeSe
 
 
 def test_quality(alignx: Alignx):
-    assert "50.0%" in alignx("quality").stdout
+    shown = alignx("quality").stdout
+    assert "50.0%" in shown
+    assert "llm:b own/2 is held back: its summaries predict worse (7 users tested)" in shown
     assert json.loads(alignx("quality", "--json").stdout)["profile"]["comparisons"] == 8
 
 

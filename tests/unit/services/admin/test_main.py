@@ -57,7 +57,7 @@ def test_a_backup_is_written_verified_and_restored(alignx: Path, redis_url: str)
     assert "2 left as they are" in admin("restore", alignx, "--keep-existing").stderr
     assert "1 replaced" in admin("restore", alignx, "--replace", "--tenant", "books").stderr
     again = ("restore", alignx, "--replace", "--tenant", "books")
-    assert "1 restored before\nRestored before, hence left" in admin(*again).stderr
+    assert "1 restored before\nAlready restored from this backup" in admin(*again).stderr
     assert "1 replaced" in admin(*again, "--again").stderr
     assert "1 new" in admin("restore", alignx, "--tenant", "acme", "--into", "trial").stderr
 

@@ -273,8 +273,8 @@ def test_the_case_of_dropped_fields(service: Service) -> None:
     )
     assert answer.status_code == 422
     message = failure(answer)["message"]
-    assert "functions: send tools" in message
-    assert "guided_json: engines ignore it today; send response_format or structured_outputs" in message
+    assert "functions: vLLM ignores it; send tools" in message
+    assert "guided_json: vLLM ignores it; send response_format or structured_outputs" in message
     assert not any(name in message.partition(":")[0] for name in ("chat_template_kwargs", "verbosity"))
 
 
