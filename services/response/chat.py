@@ -5,7 +5,8 @@ names of their preference directions); the answer comes back as the engine wrote
 with one member added: `personalization`, which says what it was conditioned on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,7 @@ from services.storage.users import Store
 DEFAULT_HISTORY: Mapping[ChatMode, int] = {"ica": 16, "pba": 16, "direct": 200}
 """Recent events that a mode reads when the request names no number."""
 
-_PART_TOKENS = 1_000
-"""Estimate for an image or another part of a message that is no text."""
+_TURN_TOKENS, _PART_TOKENS = 8, 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,15 @@ class Conditioning:
     history: tuple[Interaction, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ChatCall:
+    """A request that is ready for the engine."""
+
+    tenant: str
+    used: PersonalizationUsed
+    body: dict[str, Any]
+
+
 class Chat:
     """Chat completions of one process."""
 
@@ -46,11 +55,9 @@ class Chat:
         self.engine = engine
         self.settings = settings
 
-    async def prepare(
-        self, tenant: str, user: str | None, request: ChatRequest
-    ) -> tuple[PersonalizationUsed, dict[str, Any]]:
-        """What the answer is conditioned on, and the body for the engine. A user nothing is known of gets a plain
-        answer. Raises EngineUnavailable or InvalidRequest."""
+    async def prepare(self, tenant: str, user: str | None, request: ChatRequest) -> ChatCall:
+        """What the engine is asked. A user nothing is known of gets a plain answer. Raises EngineUnavailable or
+        InvalidRequest."""
         body = request.engine_fields(self.settings.response.pass_fields)
         await self.engine.model()  # without an engine the answer is known before anything is read
         limit = request.max_completion_tokens or request.max_tokens
@@ -64,7 +71,13 @@ class Chat:
             summary=conditioning.summary,
             history=conditioning.history,
         )
-        return conditioning.used, body | {"messages": prompt.messages}
+        return ChatCall(tenant, conditioning.used, body | {"messages": prompt.messages})
+
+    @asynccontextmanager
+    async def answer(self, call: ChatCall) -> AsyncIterator[RawAnswer]:
+        """The engine's answer. Raises EngineUnavailable, EngineRejected or InvalidRequest before it begins."""
+        async with self.engine.chat(call.body, tenant=call.tenant) as raw:
+            yield raw
 
     async def _condition(
         self, tenant: str, user: str | None, request: ChatRequest, messages: list[dict[str, Any]], max_tokens: int
@@ -97,6 +110,16 @@ class Chat:
         return Conditioning(PersonalizationUsed(mode=requested.mode, user=user, history=len(history)), history=history)
 
 
+def _message_tokens(message: Mapping[str, Any]) -> int:
+    """Estimated tokens of a message; a part that is no text, such as an image, counts as `_PART_TOKENS`."""
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [{"text": content or ""}]
+    texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
+    more = {name: value for name, value in message.items() if name not in ("role", "content")}
+    text = "".join(texts) + (orjson.dumps(more).decode() if more else "")
+    return estimate_tokens(text) + _TURN_TOKENS + _PART_TOKENS * (len(parts) - len(texts))
+
+
 def _with_directions(events: Sequence[Interaction]) -> tuple[Interaction, ...]:
     """The comparisons that carry directions; none when these cancel out and so name no preference."""
     comparisons = tuple(event for event in events if isinstance(event, ComparisonInteraction) and event.directions)
@@ -106,14 +129,6 @@ def _with_directions(events: Sequence[Interaction]) -> tuple[Interaction, ...]:
 def _as_chat_messages(messages: list[dict[str, Any]]) -> list[ChatMessage]:
     """The same messages; the prompt reads role and content and hands on the rest."""
     return messages  # type: ignore[return-value]
-
-
-def _message_tokens(message: Mapping[str, Any]) -> int:
-    content = message.get("content")
-    parts = content if isinstance(content, list) else []
-    texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
-    whole = {**message, "content": texts} if parts else message
-    return estimate_tokens(orjson.dumps(whole).decode()) + _PART_TOKENS * (len(parts) - len(texts))
 
 
 async def render_whole(raw: RawAnswer, used: PersonalizationUsed, *, reasoning: bool) -> bytes:

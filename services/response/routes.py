@@ -101,15 +101,14 @@ class AnswerStream(StreamingResponse):
 
 
 async def _answer(chat: Chat, tenant: str, user: str | None, body: ChatRequest) -> Response:
-    used, engine_body = await chat.prepare(tenant, user, body)
-    call = chat.engine.chat(engine_body, tenant=tenant)
-    reasoning, settings = bool(body.include_reasoning), chat.settings.response
+    call = await chat.prepare(tenant, user, body)
+    used, reasoning, settings = call.used, bool(body.include_reasoning), chat.settings.response
     if not body.stream:
-        async with call as raw:
+        async with chat.answer(call) as raw:
             content = await render_whole(raw, used, reasoning=reasoning)
             return Response(content, raw.status, _headers(used), raw.content_type)
     async with AsyncExitStack() as answer:
-        start = await answer.enter_async_context(starting(call, settings.keep_alive_after_s))
+        start = await answer.enter_async_context(starting(chat.answer(call), settings.keep_alive_after_s))
         status, content_type = start.result()[:2] if start.done() else (200, "text/event-stream")
         events = AnswerEvents(used, choices=body.n or 1, reasoning=reasoning)
         pieces = render_stream(start, events, settings.keep_alive_s)
