@@ -240,6 +240,7 @@ def _server(settings: EngineSettings, url: str, model: str | None, key: SecretSt
         key.get_secret_value() if key else None,
         connect_timeout_s=settings.connect_timeout_s,
         read_timeout_s=settings.read_timeout_s,
+        first_token_timeout_s=settings.first_token_timeout_s,
         answer_timeout_s=settings.answer_timeout_s,
         cache_salt_secret=salt.get_secret_value() if salt else None,
     )
