@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from alignx.schemas.interactions import Interaction
+from alignx.schemas.items import Item
 from services.profile.scoring import softmax
-from services.prompts.build import LETTERS, ChatMessage, selection_prompt
+from services.prompts.build import LETTERS, ChatMessage
+from services.prompts.profiles import OWN, PromptProfile
 
 _FLOOR = 1e-9
 """Smallest probability whose logarithm is taken."""
@@ -42,13 +44,14 @@ class Judgement:
 async def judge(
     engine: LetterEngine,
     query: str,
-    items: Sequence[str],
+    items: Sequence[Item],
     summary: str | None,
     *,
     tenant: str,
     history: Sequence[Interaction] = (),
     orders: int = 2,
     priority: int = 0,
+    prompts: PromptProfile = OWN,
 ) -> Judgement:
     """Asks the engine in `orders` rotations, at least 2 and at most one for each item, all at once.
     A `history` is read in place of the summary.
@@ -61,7 +64,7 @@ async def judge(
 
     async def ask(shift: int) -> list[float]:
         order = [items[(position + shift) % count] for position in range(count)]
-        prompt = selection_prompt(query, order, summary, history)
+        prompt = prompts.selection_prompt(query, order, summary, history)
         logprobs = await engine.choose(prompt.messages, LETTERS[:count], tenant=tenant, priority=priority)
         by_position = softmax(logprobs)
         return [by_position[(index - shift) % count] for index in range(count)]

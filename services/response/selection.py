@@ -9,13 +9,14 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from alignx.schemas.items import Item, item_text
+from alignx.schemas.items import Item
 from alignx.schemas.requests import Method, ScoredItem, SelectRequest, SelectResponse
 from services.engine.judge import fuse, judge
 from services.engine.limits import Engine
 from services.errors import EngineError, EngineUnavailable, UserUnknown
 from services.profile.scoring import scores, softmax
 from services.profile.statistics import Profile
+from services.prompts.profiles import load_profile
 from services.response.similarity import Similarity
 from services.settings import ResponseSettings
 from services.storage.users import NO_STAMP, Store
@@ -56,6 +57,7 @@ class Selector:
         self.engine = engine
         self.similarity = similarity
         self.settings = settings
+        self.prompts = load_profile(settings.selection_prompts)
 
     async def select(self, tenant: str, user: str, request: SelectRequest) -> SelectResponse:
         profile = await self.profile(tenant, user)
@@ -123,8 +125,15 @@ class Selector:
 
     async def _ask(self, tenant: str, user: str, query: str, items: Sequence[Item]) -> Selection:
         summary = await self.store.preferences(tenant, user)
-        texts = [item_text(item) for item in items]
-        judgement = await judge(self.engine, query, texts, summary.text, tenant=tenant, orders=self.settings.rotations)
+        judgement = await judge(
+            self.engine,
+            query,
+            items,
+            summary.text,
+            tenant=tenant,
+            orders=self.settings.rotations,
+            prompts=self.prompts,
+        )
         bias = round(judgement.position_bias, 6)
         return Selection(judgement.probabilities, "engine", summary.version, bias)
 

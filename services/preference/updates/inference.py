@@ -1,7 +1,7 @@
 """Writes summaries: from new events and the past summary (streaming), or from the whole history.
 
-A `Writer` makes a draft from events, past summary and profile. With an engine it sends the AlignXplore+
-prompt and streams the model's reply; without one it renders the fast profile. After a reply that is no summary
+A `Writer` makes a draft from events, past summary and profile. With an engine it sends the prompt that the model was
+trained with and streams its reply; without one it renders the fast profile. After a reply that is no summary
 it sends one more request; then the update fails and the summary stays as it is.
 """
 
@@ -15,7 +15,6 @@ from functools import partial
 from typing import Protocol
 
 from alignx.schemas.interactions import ComparisonInteraction, Interaction, Pair
-from alignx.schemas.items import item_text
 from alignx.schemas.summaries import SummaryVersion, TokenCounts
 from services.engine.judge import judge
 from services.engine.limits import Engine
@@ -24,10 +23,12 @@ from services.errors import UnusableReply
 from services.preference.queue_records import PrequentialSums
 from services.profile.render import render
 from services.profile.statistics import Profile
-from services.prompts.build import Prompt, estimate_tokens, update_prompt
+from services.prompts.build import Prompt, estimate_tokens
 from services.prompts.parse_summary import ReplySplitter, parse_summary
+from services.prompts.profiles import PromptProfile, load_profile
 from services.settings import SummarySettings
 
+PROFILE_SOURCE = "profile"
 BACKGROUND = 10
 """Priority of an update at the engine; chat runs at 0, and lower goes first."""
 _FLUSH_CHARS, _FLUSH_S = 48, 0.05
@@ -73,6 +74,7 @@ class Material:
     past: SummaryVersion | None
     """None for a first or a full-history inference."""
     profile: Profile
+    whole_history: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class ProfileWriter:
         text = render(material.profile)
         await listener.begin()
         await listener.show(text)
-        return Draft(text=text, source="profile")
+        return Draft(text=text, source=PROFILE_SOURCE)
 
     async def probe(self) -> None:
         pass  # it never fails
@@ -134,11 +136,22 @@ class EngineWriter:
         self.settings = settings
         self.context_tokens = context_tokens
         self.observe = observe
+        self.prompts = load_profile(settings.prompts)
+        self.max_tokens = settings.max_tokens or self.prompts.max_tokens
 
     async def write(self, material: Material, listener: Listener) -> Draft:
-        past = material.past.text if material.past else None
-        prompt = update_prompt(past, material.interactions, past_tokens=self.settings.past_tokens)
-        first = Attempt(self.settings.max_tokens, self.settings.temperature)
+        past = material.past
+        if not self.prompts.shows(material.interactions):
+            if past is None or past.source == PROFILE_SOURCE:
+                return await ProfileWriter().write(material, listener)
+            return Draft(text=past.text, source=past.source, template=past.template)
+        prompt = self.prompts.update_prompt(
+            past.text if past else None,
+            material.interactions,
+            past_tokens=self.settings.past_tokens,
+            whole_history=material.whole_history,
+        )
+        first = Attempt(self.max_tokens, self.settings.temperature)
         try:
             return await self._draft(material.tenant, prompt, first, listener)
         except UnusableReply as error:
@@ -146,17 +159,17 @@ class EngineWriter:
         return await self._draft(material.tenant, prompt, attempt, listener)
 
     async def probe(self) -> None:
-        prompt = update_prompt(None, [_PROBE], past_tokens=self.settings.past_tokens)
-        await self._draft("", prompt, Attempt(self.settings.max_tokens, self.settings.temperature), _NullListener())
+        prompt = self.prompts.update_prompt(None, [_PROBE], past_tokens=self.settings.past_tokens)
+        await self._draft("", prompt, Attempt(self.max_tokens, self.settings.temperature), _NullListener())
 
     def _retry_attempt(self, reason: str, prompt: Prompt) -> Attempt:
         """The second request: twice the tokens after a reply that the limit cut off, no reasoning after one that
         held nothing else, half the temperature after any other."""
         if reason not in ("cut", "thinking"):
-            return Attempt(self.settings.max_tokens, self.settings.temperature / 2)
+            return Attempt(self.max_tokens, self.settings.temperature / 2)
         used = sum(estimate_tokens(message["content"]) for message in prompt.messages)
         room = self.context_tokens - used - _SPARE_TOKENS
-        most = max(self.settings.max_tokens, min(2 * self.settings.max_tokens, room))
+        most = max(self.max_tokens, min(2 * self.max_tokens, room))
         return Attempt(most, self.settings.temperature, thinking=reason != "thinking")
 
     async def _draft(self, tenant: str, prompt: Prompt, attempt: Attempt, listener: Listener) -> Draft:
@@ -230,16 +243,19 @@ def sample_pairs(interactions: Sequence[Interaction], count: int) -> list[Pair]:
     return pairs if len(pairs) <= count else random.sample(pairs, count)
 
 
-async def score_summary(engine: Engine, tenant: str, summary: str, pairs: Sequence[Pair]) -> PrequentialSums:
+async def score_summary(
+    engine: Engine, tenant: str, summary: str, pairs: Sequence[Pair], prompts: PromptProfile
+) -> PrequentialSums:
     """How well `summary` predicts choices it has not seen, by the engine's letter probabilities."""
     judgements = [
         await judge(
             engine,
             pair.query,
-            [item_text(pair.chosen), item_text(pair.rejected)],
+            [pair.chosen, pair.rejected],
             summary,
             tenant=tenant,
             priority=BACKGROUND,
+            prompts=prompts,
         )
         for pair in pairs
     ]

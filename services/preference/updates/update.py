@@ -34,7 +34,8 @@ from services.preference.updates.inference import (
     score_summary,
 )
 from services.preference.updates.update_metrics import WorkerMetrics, written_by
-from services.prompts.build import fit_interactions, interaction_tokens
+from services.prompts.build import fit_interactions
+from services.prompts.profiles import load_profile
 from services.settings import Settings
 from services.storage.users import Store, event_time
 from services.tracing import child_span
@@ -95,6 +96,7 @@ class Updater:
         self.settings = settings
         self.metrics = metrics
         self._served = ServedUsers()
+        self.prompts = load_profile(settings.summary.prompts)
         self.writer: Writer = ProfileWriter()
         if engine.enabled:
             self.writer = EngineWriter(
@@ -158,7 +160,9 @@ class Updater:
         test.add_done_callback(retrieve_exception)
         result = UpdateResult("conflict")
         try:
-            draft = await self.writer.write(Material(claim.tenant, batch.interactions, past, profile), live)
+            draft = await self.writer.write(
+                Material(claim.tenant, batch.interactions, past, profile, batch.whole_history), live
+            )
             live.begun.set()
             record = _to_version(claim, past, batch, draft, started)
             # The tests are single tokens and end first; if not, the version does not wait for them.
@@ -194,31 +198,34 @@ class Updater:
         events: list[StoredInteraction] = []
         budget = limit.batch_tokens
         for event in entries:
-            budget -= interaction_tokens(event.interaction)
+            budget -= self.prompts.interaction_tokens(event.interaction)
             if events and budget < 0:
                 break
             events.append(event)
         # A single event beyond the budget is shortened; the engine would refuse a longer prompt.
-        interactions = fit_interactions([event.interaction for event in events], limit.batch_tokens)
+        interactions = fit_interactions(
+            [event.interaction for event in events], limit.batch_tokens, self.prompts.interaction_tokens
+        )
         return Batch(events, interactions, events[-1].event_id if events else claim.cursor, len(events))
 
     async def _read_history(self, claim: Claim) -> Batch:
         """The newest events up to the claim that fit one prompt, and behind them the user's own text."""
         limit = self.settings
-        budget = max(256, limit.engine.context_tokens - limit.summary.max_tokens - _PROMPT_OVERHEAD)
+        max_tokens = limit.summary.max_tokens or self.prompts.max_tokens
+        budget = max(256, limit.engine.context_tokens - max_tokens - _PROMPT_OVERHEAD)
         events: list[StoredInteraction] = []
         end, spent = claim.last_id, 0
         while spent < budget:
             page = await self.store.events_before(claim.tenant, claim.user, end, _REBUILD_PAGE)
             events[:0] = page
-            spent += sum(interaction_tokens(event.interaction) for event in page)
+            spent += sum(self.prompts.interaction_tokens(event.interaction) for event in page)
             if len(page) < _REBUILD_PAGE:
                 break
             end = f"({page[0].event_id}"
         history = [event.interaction for event in events]
         _, profile = await self.store.profile(claim.tenant, claim.user)
         own = [StatementInteraction(text=profile.own)] if profile.own else []
-        interactions = fit_interactions([*history, *own], budget)
+        interactions = fit_interactions([*history, *own], budget, self.prompts.interaction_tokens)
         shown = events[max(0, len(history) + len(own) - len(interactions)) :]
         return Batch(shown, interactions, claim.last_id, claim.pending, whole_history=True)
 
@@ -236,7 +243,7 @@ class Updater:
         if not self.engine.enabled or past is None or not pairs:
             return PrequentialSums()
         await begun.wait()
-        return await score_summary(self.engine, claim.tenant, past.text, pairs)
+        return await score_summary(self.engine, claim.tenant, past.text, pairs, self.prompts)
 
     async def _fail_refused(self, claim: Claim, first_id: str, batch: int, error: EngineError) -> UpdateResult:
         """The engine refused the prompt, or its reply is no summary."""
