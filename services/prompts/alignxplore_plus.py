@@ -102,12 +102,12 @@ def _fill(template: str, **values: object) -> str:
 
 # --- data --------------------------------------------------------------------------------------
 
-_SIGN: Final = "[=\u200c\u200d]"
-_HEADING = re.compile(rf"(?<!=)={_SIGN}{{3,}}+([^=\n]{{1,80}})={_SIGN}{{3,}}+")
-_PART = re.compile(r"\*+((?:query|(?:chosen|rejected) item by the user):)\*+", re.IGNORECASE)
-_RULE = re.compile(r"^([ \t]*)\*{5}(?=[ \t]*$)", re.MULTILINE)
+# Each in time that grows with the text alone: runs are possessive and begin where they begin.
+_HEADING = re.compile(r"(?<!=)={4,}+([^=\n]{1,80})={4,}+")
+_PART = re.compile(r"(?<!\*)\*++((?:query|(?:chosen|rejected) item by the user):)\*++", re.IGNORECASE)
+_RULE = re.compile(r"^([^\S\n]*+)\*{5}(?=[^\S\n]*+$)", re.MULTILINE)
 _TAG = re.compile(
-    r"<(?=\s*/?\s*(?:prompt|preference|item\s+[a-z])\s*>|[|｜][^|｜<>\n]{1,64}[|｜]>|<?/?\s?sys>>"
+    r"<(?=\s{0,4}/?\s{0,4}(?:prompt|preference|item\s{1,4}[a-z])\s{0,4}>|[|｜][^|｜<>\n]{1,64}[|｜]>|<?/?\s?sys>>"
     r"|/?(?:s|bos|eos|pad|unk|(?:start|end)_of_turn|think(?:ing)?|tool_(?:call|response))>)",
     re.IGNORECASE,
 )

@@ -101,7 +101,7 @@ async def test_the_summary_is_shown_while_it_is_written(redis_url: str) -> None:
 async def test_the_model_reads_the_prompts_that_it_was_trained_with(redis_url: str) -> None:
     profile = load_profile("alignxplore-plus")
     async with benched(redis_url, MockEngine(), summary={"prompts": "alignxplore-plus"}) as bench:
-        bench.mock.scripted = [(GOOD, "stop"), (GOOD, "stop")]
+        bench.mock.scripted = [(GOOD, "stop")] * 3
         for number in (1, 2):
             await bench.add(comparison(f"good u1n{number}", "bad"))
             assert await bench.update() == "committed"
@@ -113,6 +113,11 @@ async def test_the_model_reads_the_prompts_that_it_was_trained_with(redis_url: s
         assert (await bench.store.version(TENANT, USER, 2)).template == second.template
         choice = profile.selection_prompt("which?", ["good u1n2", "bad"], GOOD)
         assert "\n".join(message["content"] for message in choice.messages) in bench.mock.choices
+        await bench.queue.request_rebuild(TENANT, USER)
+        assert await bench.update() == "committed"
+        whole = profile.update_prompt(None, events, past_tokens=1_024, whole_history=True)
+        assert bench.mock.bodies[-1]["messages"] == whole.messages
+        assert (await bench.store.version(TENANT, USER, 3)).template == whole.template
 
 
 async def test_events_that_a_format_does_not_show_leave_the_summary(redis_url: str) -> None:
