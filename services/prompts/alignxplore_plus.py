@@ -140,7 +140,7 @@ def item_block(item: Item, source: str | None = None) -> str:
         return item
     facts, title, label = item_facts(item), f"Title: {item.title}", "Description"
     match _kind(source):
-        case "movies" if genres := facts.pop("genres", facts.pop("category", "")):
+        case "movies" if genres := facts.pop("genres", "") or facts.pop("category", ""):
             title = f"{title}, Genres: {genres.replace(', ', '|')}"
         case "news":
             label = "Abstract"
@@ -214,7 +214,8 @@ class AlignXplorePlus:
         self, past: str | None, interactions: Sequence[Interaction], *, past_tokens: int, whole_history: bool = False
     ) -> Prompt:
         kind = "update" if past else "whole" if whole_history else "first"
-        shown = cut_tokens(neutralise(past).strip(), past_tokens) if past else self._no_past(kind)
+        no_past = self.texts.no_past_whole if whole_history else self.texts.no_past
+        shown = cut_tokens(neutralise(past).strip(), past_tokens) if past else no_past
         user = _fill(self.texts.user, past=shown, triples=self._history(interactions))
         return Prompt(f"{kind}-{self.texts.name}", _turns(self.texts.system, user))
 
@@ -224,7 +225,7 @@ class AlignXplorePlus:
         if not 2 <= len(items) <= MAX_CHOICES:
             raise ValueError(f"a selection has 2 to {MAX_CHOICES} items, not {len(items)}")
         letters = [letter.strip() for letter in LETTERS[: len(items)]]
-        if history:
+        if has_history := self.shows(history):
             shown = _fill(self.texts.selection_history, triples=self._history(history))
         else:
             shown = neutralise(summary) if summary else self.texts.no_past
@@ -240,7 +241,7 @@ class AlignXplorePlus:
             items="\n\n".join(blocks),
         )
         prefill = ChatMessage(role="assistant", content=SELECTION_PREFILL)
-        kind = "selection-direct" if history else "selection"
+        kind = "selection-direct" if has_history else "selection"
         return Prompt(f"{kind}-{self.texts.name}", [*_turns(self.texts.selection_system, user), prefill])
 
     def interaction_tokens(self, interaction: Interaction) -> int:
@@ -261,9 +262,6 @@ class AlignXplorePlus:
     def _triple(self, number: int, triple: Triple) -> str:
         query, chosen, rejected = map(neutralise, triple)
         return _fill(self.texts.triple, number=number, query=query, chosen=chosen, rejected=rejected)
-
-    def _no_past(self, kind: str) -> str:
-        return self.texts.no_past_whole if kind == "whole" else self.texts.no_past
 
 
 def _turns(system: str, user: str) -> list[ChatMessage]:

@@ -21,10 +21,13 @@ from services.prompts.alignxplore_plus import Texts, read_texts
 from services.prompts.profiles import SHIPPED
 
 KNOWN_VERSION: Final = "b9b8a9e"
+Parts = list[tuple[str, bool]]
+"""A string: pieces of text, and whether one is an expression."""
 
 
 class Source(NamedTuple):
-    """The longest string that a function, or for "" the module, assigns to `target`, returns, or has in a dict."""
+    """A string that a function (for "" the module) assigns to `target`, returns, or has in a dict: the known one,
+    else the longest."""
 
     file: str
     function: str
@@ -70,7 +73,7 @@ def import_texts(checkout: Path) -> tuple[Texts, list[str]]:
     warnings = [
         f"{source.file}: {source.target} differs from the known version {KNOWN_VERSION}"
         for name, source in SOURCES.items()
-        if not hashlib.sha256(_join(parts[name], {}).encode()).hexdigest().startswith(source.sha256)
+        if not _is_known(parts[name], source)
     ]
     for name in ("system", "user", "triple"):
         source = SOURCES[name]._replace(file=STREAMING[0], function=STREAMING[1])
@@ -90,8 +93,7 @@ def import_texts(checkout: Path) -> tuple[Texts, list[str]]:
     return Texts.model_validate(fields), warnings
 
 
-def _read(root: Path, source: Source) -> list[tuple[str, bool]]:
-    """The parts of a string: text, and whether it is an expression."""
+def _read(root: Path, source: Source) -> Parts:
     try:
         scope: ast.AST = ast.parse((root / source.file).read_text(encoding="utf-8"))
     except (OSError, SyntaxError) as error:
@@ -102,7 +104,11 @@ def _read(root: Path, source: Source) -> list[tuple[str, bool]]:
     strings = [_parts(node) for value in _values(scope, source.target) for node in _strings(value)]
     if not strings:
         raise UnknownForm(f"{source.file}: {source.function or 'the module'} holds no text named {source.target}")
-    return max(strings, key=lambda parts: sum(len(text) for text, _ in parts))
+    return max(strings, key=lambda parts: (_is_known(parts, source), len(_join(parts, {}))))
+
+
+def _is_known(parts: Parts, source: Source) -> bool:
+    return hashlib.sha256(_join(parts, {}).encode()).hexdigest().startswith(source.sha256)
 
 
 def _values(scope: ast.AST, target: str) -> Iterator[ast.AST]:
@@ -127,18 +133,17 @@ def _strings(node: ast.AST) -> Iterator[ast.Constant | ast.JoinedStr]:
             yield from _strings(child)
 
 
-def _parts(node: ast.Constant | ast.JoinedStr) -> list[tuple[str, bool]]:
-    parts = []
-    for value in node.values if isinstance(node, ast.JoinedStr) else [node]:
-        if isinstance(value, ast.FormattedValue):
-            parts.append((ast.unparse(value.value), True))
-        else:
-            assert isinstance(value, ast.Constant)
-            parts.append((str(value.value), False))
-    return parts
+def _parts(node: ast.Constant | ast.JoinedStr) -> Parts:
+    values = node.values if isinstance(node, ast.JoinedStr) else [node]
+    return [
+        (ast.unparse(value.value), True)
+        if isinstance(value, ast.FormattedValue)
+        else (str(ast.literal_eval(value)), False)
+        for value in values
+    ]
 
 
-def _join(parts: list[tuple[str, bool]], names: dict[str, str]) -> str:
+def _join(parts: Parts, names: dict[str, str]) -> str:
     """One text; an expression becomes its name, or without `names` stands in braces."""
     if names and (unknown := [text for text, is_expression in parts if is_expression and text not in names]):
         raise UnknownForm(f"the prompts hold the expression {unknown[0]!r}, which is not known here")

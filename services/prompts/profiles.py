@@ -29,15 +29,13 @@ class PromptProfile(Protocol):
     def update_prompt(
         self, past: str | None, interactions: Sequence[Interaction], *, past_tokens: int, whole_history: bool = False
     ) -> Prompt:
-        """Asks for the summary after `interactions`, given the `past` one; None is a first inference, or one from the
-        `whole_history`. `past_tokens` bounds the past summary, at a sentence end."""
+        """As `build.update_prompt`; without a `past` it is a first inference, or one from the `whole_history`."""
         ...
 
     def selection_prompt(
         self, query: str, items: Sequence[Item], summary: str | None, history: Sequence[Interaction] = ()
     ) -> Prompt:
-        """Asks which of 2 to 26 items the user would choose, given the summary or, where there is one, the `history`
-        in its place. The last message is the start of the answer; one of `build.LETTERS` follows it."""
+        """As `build.selection_prompt`; one of `build.LETTERS` follows the last message."""
         ...
 
     def interaction_tokens(self, interaction: Interaction) -> int:

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from alignx.schemas.interactions import Interaction
-from services.prompts.build import ChatMessage, estimate_tokens, fit_interactions
-from services.prompts.profiles import OWN, PromptProfile
+from services.prompts.build import ChatMessage, estimate_tokens, fit_interactions, update_prompt
 
 Count = Callable[[Sequence[ChatMessage]], int]
 """Tokens of messages with the chat template around them."""
@@ -26,13 +25,7 @@ def estimate(messages: Sequence[ChatMessage]) -> int:
 
 
 def fit_prompt(
-    past: str | None,
-    history: Sequence[Interaction],
-    *,
-    past_tokens: int,
-    limit: int,
-    count: Count,
-    prompts: PromptProfile = OWN,
+    past: str | None, history: Sequence[Interaction], *, past_tokens: int, limit: int, count: Count
 ) -> tuple[list[ChatMessage], Sequence[Interaction]]:
     """Messages of at most `limit` tokens by `count`, and the interactions they show.
 
@@ -40,9 +33,9 @@ def fit_prompt(
     """
     events, budget = history, limit
     while True:
-        messages = prompts.update_prompt(past, events, past_tokens=past_tokens).messages
+        messages = update_prompt(past, events, past_tokens=past_tokens).messages
         if count(messages) <= limit:
             return messages, events
         if budget < LEAST_TOKENS:
             raise ValueError(f"a prompt of {limit} tokens holds the instruction and the past summary, but no event")
-        events, budget = fit_interactions(events, budget, prompts.interaction_tokens), budget * 4 // 5
+        events, budget = fit_interactions(events, budget), budget * 4 // 5

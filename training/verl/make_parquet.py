@@ -23,8 +23,7 @@ import pyarrow.parquet as pq
 from alignx.schemas.interactions import ComparisonInteraction, Interaction
 from alignx.schemas.items import item_text
 from services.prompts.build import ChatMessage
-from services.prompts.profiles import OWN, PromptProfile, load_profile
-from training.config import Fraction, PositiveInt, Prompts, Section, run_script
+from training.config import Fraction, PositiveInt, Section, run_script
 from training.data.formats import RlRow
 from training.data.reading import ReadReport, read
 from training.exceptions import DatasetError
@@ -68,8 +67,6 @@ class ParquetConfig(Section):
     """Share of the users for validation."""
     prompt_tokens: PositiveInt = 8192
     past_tokens: PositiveInt = 1024
-    prompts: Prompts = "own"
-    """What the trained model reads; the run's two_stage.prompts and the served model's setting must be the same."""
     tokenizer: str | None = None
     """Checkpoint whose tokenizer counts the tokens; default: an estimate, which overcounts."""
     malformed: Literal["skip", "fatal"] = "skip"
@@ -77,7 +74,7 @@ class ParquetConfig(Section):
 
     def limits(self) -> "Limits":
         count = tokenizer_count(self.tokenizer) if self.tokenizer else estimate
-        return Limits(self.prompt_tokens, self.past_tokens, count, load_profile(self.prompts))
+        return Limits(self.prompt_tokens, self.past_tokens, count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +82,6 @@ class Limits:
     prompt_tokens: int = 8192
     past_tokens: int = 1024
     count: Count = estimate
-    prompts: PromptProfile = OWN
 
 
 @dataclass(slots=True)
@@ -103,10 +99,10 @@ def verl_row(row: RlRow, index: int, split: Split, limits: Limits) -> tuple[dict
     """
     past, count, room = limits.past_tokens, limits.count, limits.prompt_tokens
     first = [triple.comparison() for triple in row.first]
-    prompt, shown = fit_prompt(None, first, past_tokens=past, limit=room, count=count, prompts=limits.prompts)
+    prompt, shown = fit_prompt(None, first, past_tokens=past, limit=room, count=count)
     second = [triple.comparison() for triple in row.second]
     # The loop fits stage 2 again, exactly, once it knows the past summary.
-    _, later = fit_prompt(None, second, past_tokens=past, limit=room - past, count=count, prompts=limits.prompts)
+    _, later = fit_prompt(None, second, past_tokens=past, limit=room - past, count=count)
     info = {
         "index": index,
         "split": split,

@@ -30,7 +30,6 @@ MEMORY_SHARE=${MEMORY_SHARE:-0.6}        # of a GPU, for the rollout server whil
 SAVE_EVERY=${SAVE_EVERY:-5}
 TEST_EVERY=${TEST_EVERY:-1}
 SEED=${SEED:-0}
-PROMPTS=${PROMPTS:-alignxplore-plus}  # what the model and the judge read, as in the rows
 
 # A path may be read on another node, where the current folder is another.
 absolute() { case $1 in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
@@ -52,8 +51,6 @@ settings=(
     "+two_stage.weight=0.9"
     "+two_stage.unpicked=$UNPICKED"
     "+two_stage.seed=$SEED"
-    "+two_stage.prompts=$PROMPTS"
-    "+two_stage.selection_prompts=$PROMPTS"
     "+ray_kwargs.ray_init.runtime_env.env_vars.PYTHONPATH='$root'"
 
     # data

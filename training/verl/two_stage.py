@@ -29,8 +29,7 @@ from verl.utils.profiler import simple_timer
 
 from alignx.schemas.interactions import Pair
 from services.prompts.build import ChatMessage
-from services.prompts.profiles import load_profile
-from training.config import Fraction, PositiveInt, Prompts, Section
+from training.config import Fraction, PositiveInt, Section
 from training.data.formats import Triple
 from training.rl.rewards import Reward, couple, group_advantages, scored_answer, selection_rewards
 from training.verl.fitting import fit_prompt
@@ -64,10 +63,6 @@ class Settings(Section):
     """Divides the advantages of a group by its standard deviation."""
     past_tokens: PositiveInt = 1024
     """Estimated tokens of the past summary in a prompt of stage 2, as in serving."""
-    prompts: Prompts = "own"
-    """What the trained model reads, as in the rows."""
-    selection_prompts: Prompts = "own"
-    """What the judge reads."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the picks, together with the row and the step."""
 
@@ -175,10 +170,7 @@ class TwoStage(AgentLoopBase):  # type: ignore[misc]  # verl has no types here
         def fit() -> list[ChatMessage]:
             limit, past_tokens = int(self.rollout_config.prompt_length), self.settings.past_tokens
             history = [Triple.model_validate(triple).comparison() for triple in later]
-            prompts = load_profile(self.settings.prompts)
-            return fit_prompt(
-                past or None, history, past_tokens=past_tokens, limit=limit, count=count, prompts=prompts
-            )[0]
+            return fit_prompt(past or None, history, past_tokens=past_tokens, limit=limit, count=count)[0]
 
         return await asyncio.to_thread(fit)
 
@@ -201,8 +193,7 @@ class TwoStage(AgentLoopBase):  # type: ignore[misc]  # verl has no types here
         replies = [self.tokenizer.decode(self._kept(output), skip_special_tokens=True) for output in outputs]
         pair = Pair(target["query"] or "", target["chosen"], target["rejected"])
         opened = self.tokenizer.decode(prompt_ids[-_TAIL:]).rstrip().endswith("<think>")
-        prompts = load_profile(self.settings.selection_prompts)
-        rewards = await selection_rewards(self.judge, replies, [pair] * n, opened=opened, prompts=prompts)
+        rewards = await selection_rewards(self.judge, replies, [pair] * n, opened=opened)
         return Stage(prompt_ids, outputs, replies, rewards, timing["generate"], opened)
 
     def _kept(self, output: Any) -> list[int]:

@@ -144,7 +144,7 @@ def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_sh(recorder: Path, *extra: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "PYTHON": str(recorder), "PROMPTS": "own"} | variables
+    environment = {"PATH": os.environ["PATH"], "PYTHON": str(recorder)} | variables
     command = [str(ROOT / "training/verl/run.sh"), *extra]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
