@@ -1,7 +1,7 @@
 """Writes a profile file with the public sentences of AlignXplore+, from a checkout of its repository.
 
     git clone https://github.com/AntResearchNLP/AlignX-Family
-    python -m services.prompts.official AlignX-Family prompts.toml
+    python -m services.prompts.official AlignX-Family
 
 Then ALIGNX_SUMMARY__PROMPTS and ALIGNX_RESPONSE__SELECTION_PROMPTS name prompts.toml. The sentences are read from the
 checkout's syntax trees; none of its code runs. A checkout of another version than the known one is imported with a
@@ -176,7 +176,7 @@ def write_texts(texts: Texts, path: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m services.prompts.official", description=__doc__.split("\n")[0])
     parser.add_argument("checkout", type=Path, help="folder of AntResearchNLP/AlignX-Family")
-    parser.add_argument("output", type=Path, help="profile file to write, such as prompts.toml")
+    parser.add_argument("output", type=Path, nargs="?", default="prompts.toml", help="file to write: prompts.toml")
     options = parser.parse_args(arguments)
     try:
         texts, warnings = import_texts(options.checkout)
