@@ -8,6 +8,7 @@ variable in `ALIGNX_SECRETS_DIR`, which is how containers pass secrets.
 import os
 import re
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -21,6 +22,8 @@ from pydantic_settings import (
 from alignx.schemas.tenant_settings import UpdateCadence
 
 PROFILE_ENGINE = "profile"
+PROMPTS = ("own", "alignxplore-plus")
+"""The prompt profiles that the suite brings; services/prompts/profiles.py loads them."""
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 """Upper bounds of the buckets of every duration that is measured."""
 
@@ -168,7 +171,16 @@ class QueueSettings(Block):
         return self
 
 
+def _check_prompts(name: str) -> str:
+    if name not in PROMPTS and not Path(name).is_file():
+        raise ValueError(f"must be {' or '.join(PROMPTS)}, or name a file; there is no file {name!r}")
+    return name
+
+
 class SummarySettings(UpdateCadence, Block):
+    prompts: str = "own"
+    """What the worker's model reads: `own`, for any instruction model; `alignxplore-plus`, for the released
+    AlignXplore+ checkpoint; or a profile file by `python -m services.prompts.official`, with its public sentences."""
     workers: int = Field(default=16, ge=1)
     """Updates under way at once in one worker process."""
     batch_events: int = Field(default=256, ge=1)
@@ -177,8 +189,9 @@ class SummarySettings(UpdateCadence, Block):
     """Estimated prompt tokens of the new events of one update."""
     past_tokens: int = Field(default=1_024, ge=16)
     """Estimated tokens of the past summary shown to an update."""
-    max_tokens: int = Field(default=1_024, ge=16)
-    """Tokens an update may write, reasoning included."""
+    max_tokens: int | None = Field(default=None, ge=16)
+    """Tokens an update may write, reasoning included; default: that of the prompts, 1024 for `own` and 4096 for
+    `alignxplore-plus`."""
     max_chars: int = Field(default=8_000, ge=100)
     """Longest summary text kept."""
     temperature: float = Field(default=0.6, ge=0, le=2)
@@ -200,6 +213,8 @@ class SummarySettings(UpdateCadence, Block):
     keep_reasoning: bool = True
     """Whether the text before the summary is kept with the version."""
 
+    _valid_prompts = field_validator("prompts")(_check_prompts)
+
 
 class LimitSettings(Block):
     event_bytes: int = Field(default=64 * 1024, ge=256)
@@ -215,6 +230,8 @@ class LimitSettings(Block):
 
 
 class ResponseSettings(Block):
+    selection_prompts: str = "own"
+    """What the model of the response service reads when it judges items; values as of ALIGNX_SUMMARY__PROMPTS."""
     max_tokens: int = Field(default=1_024, ge=1)
     """Tokens of an answer when the request names no limit."""
     keep_alive_after_s: float = Field(default=1.0, gt=0)
@@ -254,6 +271,8 @@ class ResponseSettings(Block):
             if not re.fullmatch(r"(?!x-alignx-|authorization$|cookie$)[a-z0-9-]+", name, re.IGNORECASE):
                 raise ValueError(f"{name!r} is no name of a header that could name a user")
         return headers
+
+    _valid_prompts = field_validator("selection_prompts")(_check_prompts)
 
 
 class GatewaySettings(Block):

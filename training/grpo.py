@@ -33,6 +33,7 @@ from datasets.utils.logging import disable_progress_bar
 from pydantic import Field, model_validator
 from trl import GRPOConfig as Arguments
 
+from services.prompts.profiles import load_profile
 from training.checkpoint import resume_point, run_dir
 from training.config import Fraction, PositiveInt, Stage, devices, run_script
 from training.data.formats import AlignXploreRow, RlRow
@@ -206,7 +207,7 @@ def _rows(config: GrpoConfig) -> Iterator[Any]:
     if config.grpo.reward == "streaming":
         yield from paired_rows(users, config.grpo)
     else:
-        yield from single_rows(users, config.grpo.prompt_tokens)
+        yield from single_rows(users, config.grpo.prompt_tokens, load_profile(config.grpo.prompts))
     if report.left_out:
         print(f"{report.rows:,} rows, {report.left_out:,} malformed left out")
 
@@ -217,7 +218,7 @@ def reward_function(config: GrpoConfig, judge: Any, tokenizer: Any) -> RewardFun
         case "streaming":
             return streaming_reward_function(grpo, judge, tokenizer)
         case "jud":
-            return judgement_reward(judge, tokenizer)
+            return judgement_reward(grpo, judge, tokenizer)
         case "gen":
             return likelihood_reward(judge.token_logprobs, tokenizer, GainRule(grpo.gain, grpo.margin, grpo.smooth))
 

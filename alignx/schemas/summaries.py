@@ -105,7 +105,7 @@ class ModelTrial(Frozen):
     state: Literal["none", "trial", "held"]
     """held: its summaries predict worse, so it writes no more."""
     incumbent: str | None = None
-    """The model and prompt template that write now, such as "llm:qwen3-8b own/2"; null before the first summary."""
+    """The model and prompt template that write now, such as "llm:qwen3-8b first/2"; null before the first summary."""
     candidate: str | None = None
     users_tested: NonNegativeInt = 0
     evidence: float = 0.0

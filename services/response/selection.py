@@ -16,7 +16,7 @@ from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter
 
-from alignx.schemas.items import Item, item_text
+from alignx.schemas.items import Item
 from alignx.schemas.requests import Fallback, Method, ScoredItem, SelectRequest, SelectResponse
 from services.engine.breaker import Breaker
 from services.engine.judge import fit_choice, fuse, judge
@@ -24,6 +24,7 @@ from services.engine.limits import Engine
 from services.errors import EngineError, EngineRejected, EngineUnavailable, UserUnknown
 from services.profile.scoring import scores, softmax
 from services.profile.statistics import Profile
+from services.prompts.profiles import load_profile
 from services.response.similarity import Similarity
 from services.settings import Settings
 from services.storage.users import NO_STAMP, Store
@@ -82,6 +83,7 @@ class Selector:
         self.breaker = Breaker(settings.engine.breaker_failures, settings.engine.breaker_cooldown_s)
         """Opens when the engine is late for selections; calls that insist on the engine pass."""
         self._fallbacks = metrics.fallbacks
+        self.prompts = load_profile(settings.response.selection_prompts)
 
     async def select(self, tenant: str, user: str, request: SelectRequest) -> SelectResponse:
         profile = await self.profile(tenant, user)
@@ -179,9 +181,10 @@ class Selector:
 
     async def _ask(self, tenant: str, user: str, query: str, items: Sequence[Item]) -> Selection:
         summary = await self.store.preferences(tenant, user)
-        texts = [item_text(item) for item in items]
-        question = fit_choice(query, texts, summary.text, self.engine.context_tokens)
-        judgement = await judge(self.engine, *question, tenant=tenant, orders=self.settings.rotations)
+        question = fit_choice(query, items, summary.text, self.engine.context_tokens)
+        judgement = await judge(
+            self.engine, *question, tenant=tenant, orders=self.settings.rotations, prompts=self.prompts
+        )
         bias = round(judgement.position_bias, 6)
         return Selection(judgement.probabilities, "engine", summary.version, bias)
 

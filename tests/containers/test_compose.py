@@ -99,6 +99,9 @@ def test_both_profiles_answer_to_the_same_names(compose: dict[str, Any]) -> None
         "COMPOSE_PROFILES=gpu",
         "ENGINE_URL=http://engine:8100/v1",
         "SUMMARY_ENGINE_URL=http://summary-engine:8100/v1",
+        "SUMMARY_PROMPTS=alignxplore-plus",
+        "SELECTION_PROMPTS=alignxplore-plus",
+        "CONTEXT_TOKENS=16384",
     ]
 
 

@@ -15,6 +15,7 @@ from services.preference.updates.inference import sample_pairs, score_summary
 from services.preference.updates.regression import Review, latest_choices, predict_means, review
 from services.preference.updates.trials import Trials
 from services.preference.updates.update_metrics import WorkerMetrics
+from services.prompts.profiles import load_profile
 from services.settings import SummarySettings
 from services.storage.users import USER_SOURCE, Store
 
@@ -35,6 +36,7 @@ class SummaryTests:
         self.engine = engine
         self.settings = settings
         self.metrics = metrics
+        self.prompts = load_profile(settings.prompts)
         self.trials = Trials(store.redis, settings, metrics.trials)
 
     async def review(
@@ -69,7 +71,7 @@ class SummaryTests:
         if not self.engine.enabled or past is None or not pairs:
             return PrequentialSums()
         await begun.wait()
-        return await score_summary(self.engine, claim.tenant, past.text, pairs)
+        return await score_summary(self.engine, claim.tenant, past.text, pairs, self.prompts)
 
     async def record(self, claim: Claim, test: "asyncio.Task[PrequentialSums] | None", source: str) -> None:
         """Adds the test of the past summary to the sums. A test that fails is no failed update."""

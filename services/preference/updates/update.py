@@ -34,7 +34,8 @@ from services.preference.updates.inference import (
 )
 from services.preference.updates.summary_tests import SummaryTests, to_prequential
 from services.preference.updates.update_metrics import WorkerMetrics, written_by
-from services.prompts.build import fit_interactions, interaction_tokens
+from services.prompts.build import fit_interactions
+from services.prompts.profiles import load_profile
 from services.settings import Settings
 from services.storage.users import Store, event_time
 from services.tracing import child_span
@@ -92,6 +93,7 @@ class Updater:
         self.engine = engine
         self.settings = settings
         self.metrics = metrics
+        self.prompts = load_profile(settings.summary.prompts)
         self.tests = SummaryTests(store, queue, engine, settings.summary, metrics)
         self._probes: SharedCalls[None, None] = SharedCalls()
         self.writer: Writer = ProfileWriter()
@@ -154,7 +156,7 @@ class Updater:
         result = UpdateResult("conflict")
         try:
             may_drop = batch.whole_history or len(batch.events) == 1
-            material = Material(claim.tenant, batch.interactions, past, profile, may_drop)
+            material = Material(claim.tenant, batch.interactions, past, profile, may_drop, batch.whole_history)
             draft = await self.writer.write(material, live)
             live.begun.set()
             record = _to_version(claim, past, batch, draft, started)
@@ -191,32 +193,33 @@ class Updater:
         size = claim.cap or limit.batch_events
         entries = await self.store.events(claim.tenant, claim.user, claim.cursor, size)
         events: list[StoredInteraction] = []
-        budget = tokens = share_window(self.engine.context_tokens, limit).events
+        budget = tokens = share_window(self.engine.context_tokens, limit, self.prompts).events
         for event in entries:
-            budget -= interaction_tokens(event.interaction)
+            budget -= self.prompts.interaction_tokens(event.interaction)
             if events and budget < 0:
                 break
             events.append(event)
         # A single event beyond the budget is shortened; the engine would refuse a longer prompt.
-        interactions = fit_interactions([event.interaction for event in events], tokens)
+        count = self.prompts.interaction_tokens
+        interactions = fit_interactions([event.interaction for event in events], tokens, count)
         return Batch(events, interactions, events[-1].event_id if events else claim.cursor, len(events))
 
     async def _read_history(self, claim: Claim) -> Batch:
         """The newest events up to the claim that fit one prompt, and behind them the user's own text."""
-        budget = share_window(self.engine.context_tokens, self.settings.summary).history
+        budget = share_window(self.engine.context_tokens, self.settings.summary, self.prompts).history
         events: list[StoredInteraction] = []
         end, spent = claim.last_id, 0
         while spent < budget:
             page = await self.store.events_before(claim.tenant, claim.user, end, _REBUILD_PAGE)
             events[:0] = page
-            spent += sum(interaction_tokens(event.interaction) for event in page)
+            spent += sum(self.prompts.interaction_tokens(event.interaction) for event in page)
             if len(page) < _REBUILD_PAGE:
                 break
             end = f"({page[0].event_id}"
         history = [event.interaction for event in events]
         _, profile = await self.store.profile(claim.tenant, claim.user)
         own = [StatementInteraction(text=profile.own)] if profile.own else []
-        interactions = fit_interactions([*history, *own], budget)
+        interactions = fit_interactions([*history, *own], budget, self.prompts.interaction_tokens)
         shown = events[max(0, len(history) + len(own) - len(interactions)) :]
         return Batch(shown, interactions, claim.last_id, claim.pending, whole_history=True)
 

@@ -128,7 +128,7 @@ class FakeService:
                 200, json={"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
             )
         if path == "/v1/quality/trial":
-            return httpx.Response(200, json={"state": "held", "candidate": "llm:b own/2", "users_tested": 7})
+            return httpx.Response(200, json={"state": "held", "candidate": "llm:b first/2", "users_tested": 7})
         if path == "/v1/quality":
             return httpx.Response(200, json={"profile": {"comparisons": 8, "accuracy": 0.5}})
         if path == "/v1/chat/completions":

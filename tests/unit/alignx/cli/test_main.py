@@ -311,7 +311,7 @@ def test_export_can_be_ingested_again(alignx: Alignx, ada: None, service: FakeSe
 def test_quality(alignx: Alignx):
     shown = alignx("quality").stdout
     assert "50.0%" in shown
-    assert "llm:b own/2 is held back: its summaries predict worse (7 users tested)" in shown
+    assert "llm:b first/2 is held back: its summaries predict worse (7 users tested)" in shown
     assert json.loads(alignx("quality", "--json").stdout)["profile"]["comparisons"] == 8
 
 

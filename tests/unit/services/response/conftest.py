@@ -159,7 +159,7 @@ class FakeEngine:
 
 def items_shown(body: dict[str, Any]) -> list[str]:
     """The items of a selection prompt by their letters."""
-    return re.findall(r'<item letter="[A-Z]">\n(.*?)\n</item>', body["messages"][1]["content"], re.DOTALL)
+    return re.findall(r'<(?:item letter="|Item )[A-Z]"?>\n(.*?)\n</[Ii]tem', body["messages"][1]["content"], re.DOTALL)
 
 
 class Service:

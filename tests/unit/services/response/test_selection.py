@@ -9,8 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from alignx.schemas.items import ItemFields
 from services.engine.judge import fuse
-from tests.unit.services.response.conftest import NOBODY, Service, always_a, items_shown
+from services.prompts.profiles import load_profile
+from tests.unit.services.response.conftest import NOBODY, Serve, Service, always_a, items_shown
 from tests.unit.with_settings import with_settings
 
 SHORT, LONG = "Yes.", "Well, that depends on a great many things, which we shall now consider one by one! " * 3
@@ -89,6 +91,17 @@ def test_the_engine_reads_summary_query_and_items_escaped_and_nothing_of_others(
     assert items_shown(bodies[1]) == items_shown(bodies[0])[::-1]
     assert (bodies[0]["max_tokens"], bodies[0]["messages"][-1]["role"]) == (1, "assistant")
     assert [item["id"] for item in answer.json()["items"]] == [None, "2"]
+
+
+def test_the_engine_reads_the_prompts_that_it_was_trained_with(serve: Serve) -> None:
+    service = serve(response={"selection_prompts": "alignxplore-plus"})
+    service.write_summary("eve", "Likes tea.")
+    items = ["green tea", {"title": "Two", "price": 5}]
+    assert service.select("eve", items, query="which?", method="engine").status_code == 200
+    prompts = load_profile("alignxplore-plus")
+    known = ["green tea", ItemFields(title="Two", price=5)]
+    shown = [body["messages"] for body in service.engine.choices]
+    assert shown == [prompts.selection_prompt("which?", order, "Likes tea.").messages for order in (known, known[::-1])]
 
 
 def test_before_a_first_version_the_engine_reads_the_profile(service: Service) -> None:

@@ -43,10 +43,10 @@ async def test_a_new_model_is_accepted_or_held_back_by_what_its_texts_predict(
         assert first.count("held") >= 8, "users outside of the share wait"
         if reply == SHORT:
             assert set(again) == {"committed"}
-            assert (trial.state, trial.incumbent) == ("none", "llm:newer own/2")
+            assert (trial.state, trial.incumbent) == ("none", "llm:newer first/2")
         else:
             assert set(again) == {"held"}
-            assert (trial.state, trial.candidate) == ("held", "llm:newer own/2")
+            assert (trial.state, trial.candidate) == ("held", "llm:newer first/2")
             assert trial.evidence >= 4.6
             assert "held back" in caplog.text
             monkeypatch.setattr(bench.updater.engine, "_model", "mock")
@@ -60,4 +60,4 @@ async def test_without_trials_every_model_is_taken_at_once(redis_url: str, monke
         await _update(bench, "ada", SHORT, [short_choice(source)])
         monkeypatch.setattr(bench.updater.engine, "_model", "newer")
         assert await _update(bench, "ada", LONG, [short_choice(source)]) == "committed"
-        assert (await read_trial(bench.redis, TENANT)).incumbent == "llm:newer own/2"
+        assert (await read_trial(bench.redis, TENANT)).incumbent == "llm:newer first/2"
