@@ -100,8 +100,8 @@ async def test_the_summary_is_shown_while_it_is_written(redis_url: str) -> None:
 
 
 async def test_the_model_reads_the_prompts_that_it_was_trained_with(redis_url: str) -> None:
-    profile = load_profile("alignxplore-plus")
-    async with benched(redis_url, MockEngine(), summary={"prompts": "alignxplore-plus"}) as bench:
+    profile, window = load_profile("alignxplore-plus"), {"context_tokens": 16_384}
+    async with benched(redis_url, MockEngine(), summary={"prompts": "alignxplore-plus"}, engine=window) as bench:
         bench.mock.scripted = [(GOOD, "stop")] * 3
         for number in (1, 2):
             await bench.add(comparison(f"good u1n{number}", "bad"))
