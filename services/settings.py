@@ -18,6 +18,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from alignx.schemas.tenant_settings import UpdateCadence
+
 PROFILE_ENGINE = "profile"
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 """Upper bounds of the buckets of every duration that is measured."""
@@ -107,8 +109,9 @@ class EngineSettings(Block):
     """Seconds until the engine is asked again while they are held back."""
     cache_salt_secret: SecretStr | None = None
     """If set, each tenant gets its own prefix cache: salt = HMAC(secret, tenant)."""
-    context_tokens: int = Field(default=8192, ge=256)
-    """The engine's context window; prompts and answers are cut to fit it."""
+    context_tokens: int | None = Field(default=None, ge=256)
+    """Tokens that prompt and answer share; both are cut to fit. Default: what the engine says (`max_model_len` in
+    its list of models), else 8192. Where both are known the smaller counts."""
 
     @property
     def enabled(self) -> bool:
@@ -132,9 +135,9 @@ class QueueSettings(Block):
     shards: int = Field(default=8, ge=1, le=4096)
     """Shards of the key space. Fixed when a deployment first starts; checked at every start."""
     debounce_ms: int = Field(default=200, ge=0)
-    """An update starts this long after a user's latest event, so that a burst becomes one update."""
+    """An update that is due starts this long after the user's latest event, so that a burst becomes one update."""
     max_wait_ms: int = Field(default=2_000, ge=0)
-    """…but at the latest this long after the first waiting event."""
+    """…but at the latest this long after it became due."""
     user_backlog: int = Field(default=1_000, ge=1)
     """Events of one user that may wait; more answer 429."""
     shard_backlog: int = Field(default=100_000, ge=1)
@@ -165,7 +168,7 @@ class QueueSettings(Block):
         return self
 
 
-class SummarySettings(Block):
+class SummarySettings(UpdateCadence, Block):
     workers: int = Field(default=16, ge=1)
     """Updates under way at once in one worker process."""
     batch_events: int = Field(default=256, ge=1)

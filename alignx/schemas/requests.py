@@ -1,5 +1,6 @@
 """Bodies of requests and responses, except those of API keys."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, StringConstraints, model_validator
@@ -15,6 +16,9 @@ class EventsRequest(Frozen):
     """One interaction or a list of them, appended in the order given."""
 
     events: tuple[Interaction, ...] = Field(min_length=1)
+    backfill: bool = False
+    """History from elsewhere: the profile learns it at once, and the summary is rewritten once, after the user's last
+    backfill, when no other user waits. `Prefer: wait` goes before it."""
 
 
 class EventsAccepted(Frozen):
@@ -163,9 +167,27 @@ class PersonalizationUsed(Frozen):
     history: NonNegativeInt = 0
 
 
+class EngineState(Frozen):
+    """What a process has found out about its language model engine."""
+
+    model: str | None = None
+    dialect: str
+    """How requests differ from vLLM's; "vllm" for not at all."""
+    context_tokens: int
+    letters: bool
+    """Whether the engine can choose between items; if not, the profile does."""
+    checked_at: datetime | None = None
+    """When a test request last found this out; null before the first one has passed."""
+    state: Literal["ok", "degraded"]
+    detail: str | None = None
+    """Why it is degraded, or what it refused when the dialect was found, in the engine's own words."""
+
+
 class Readiness(Frozen):
     """Answer of /readyz: each check by name, "ok" or what is wrong. The gateway is ready while Redis and one
     of the services are."""
 
     status: Literal["ready", "not_ready"]
     checks: dict[str, str]
+    engine: EngineState | None = None
+    """Null without an engine, and for a process that asks none."""

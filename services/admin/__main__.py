@@ -5,6 +5,7 @@
     python -m services.admin verify all.alignx.gz
     python -m services.admin restore all.alignx.gz --tenant acme
     python -m services.admin migrate --dry-run
+    python -m services.admin rebuild --source llm:NAME --per-minute 60
 
 ALIGNX_REDIS__URL names Redis, as for the services. docs/how-to/backup.md says when to use which command.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO, TypeVar
 
 import typer
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr, ValidationError
 from redis.exceptions import RedisError
 from rich.console import Console
@@ -26,14 +28,19 @@ from rich.progress import Progress as Bar
 
 from services.admin.backup import write_backup
 from services.admin.rebuild_profiles import rebuild_profiles
+from services.admin.rebuild_summaries import Writer, request_rebuilds, roll_back_users
 from services.admin.records import BackupInvalid
 from services.admin.restore import Restore, Selection, UsersExist, check, key_space, read_header
 from services.admin.user_records import Existing
 from services.errors import AlignXError
+from services.preference.ingest import Ingest
+from services.preference.queue import Queue
+from services.preference.updates.update_metrics import IngestMetrics
 from services.settings import Settings
 from services.storage.connection import RedisClient, open_redis
 from services.storage.key_names import KeySpace
 from services.storage.migrations import Schema
+from services.storage.users import Store
 
 Result = TypeVar("Result")
 
@@ -166,6 +173,34 @@ def migrate(
         _print(f"Profiles {'to be made' if dry_run else 'made'} again from the history: {old}.")
 
     _run(work())
+
+
+@app.command()
+def rebuild(
+    source: Annotated[str | None, typer.Option(help="Summaries by this source, such as llm:NAME.")] = None,
+    template: Annotated[str | None, typer.Option(help="Summaries from this prompt template.")] = None,
+    tenant: Tenant = None,
+    per_minute: Annotated[float, typer.Option(min=0.1, help="Users a minute.")] = 60.0,
+    undo: Annotated[bool, typer.Option("--undo", help="Give back the versions before instead.")] = False,
+) -> None:
+    """Has the current summaries of a model or a template written anew, or gives back those before them.
+
+    The worker writes them. Ctrl-C stops; the same command goes on from there.
+    """
+    if (source is None) == (template is None):
+        raise typer.BadParameter("one of --source and --template", param_hint="--source")
+    writer = Writer("source", source) if source is not None else Writer("template", str(template))
+
+    async def work() -> int:
+        async with _connect() as redis:
+            settings, shards = _settings(), (await _read_key_space(redis)).shards
+            queue = Queue(redis, settings.queue.model_copy(update={"shards": shards}), settings.summary)
+            ingest = Ingest(Store(redis, shards), queue, settings.limits, IngestMetrics(CollectorRegistry()))
+            with _progress("rolling back" if undo else "asking for rebuilds") as bar:
+                go_through = roll_back_users if undo else request_rebuilds
+                return await go_through(ingest, writer, tenant, 60 / per_minute, bar)
+
+    _print(f"{'Rolled back' if undo else 'Rebuilds asked for'}: {_run(work())}.")
 
 
 # --- connections, files, errors ----------------------------------------------------------------

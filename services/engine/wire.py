@@ -39,15 +39,11 @@ class Sampling(TypedDict):
 
 
 _NO_THINKING: Body = {"chat_template_kwargs": {"enable_thinking": False}}
-CHOICE: Body = {
-    "max_tokens": 1,
-    "temperature": 0,
-    "logprobs": True,
-    "add_generation_prompt": False,
-    "continue_final_message": True,
-    **_NO_THINKING,
-}
+FIRST_TOKEN: Body = {"max_tokens": 1, "temperature": 0, "logprobs": True, **_NO_THINKING}
+"""Asks for the odds of an answer's first token."""
+CHOICE: Body = {**FIRST_TOKEN, "add_generation_prompt": False, "continue_final_message": True}
 """Asks for the odds of the token that continues the last message."""
+_LETTER_ALONE = "Reply with the letter alone, without anything before it."
 LIKELIEST_TOKENS: Body = {"top_logprobs": 20}
 """The most that OpenAI's API lists; used where single tokens cannot be asked for."""
 
@@ -58,6 +54,12 @@ def generation(sampling: Sampling) -> Body:
     body |= {"top_k": sampling["top_k"]} if sampling["top_k"] > 0 else {}
     body |= {} if sampling.get("thinking", True) else _NO_THINKING
     return body | {"stream": True, "stream_options": {"include_usage": True}}
+
+
+def without_prefill(messages: Messages) -> list[Mapping[str, Any]]:
+    """The same question for an engine that cannot continue the answer in the last message."""
+    *before, question, _prefill = messages
+    return [*before, {**question, "content": f"{question['content']}\n\n{_LETTER_ALONE}"}]
 
 
 def choice_of(token_ids: Sequence[int]) -> Body:
@@ -280,6 +282,10 @@ def token_logprobs(logprobs: Mapping[str, float], token_ids: Sequence[int]) -> l
     """The odds that `choice_of` asked for; None from an engine that ignores the question."""
     names = [f"token_id:{token_id}" for token_id in token_ids]
     return [logprobs[name] for name in names] if logprobs.keys() >= set(names) else None
+
+
+def lists_letter(logprobs: Mapping[str, float], letters: Sequence[str]) -> bool:
+    return not {token.strip() for token in logprobs}.isdisjoint(letter.strip() for letter in letters)
 
 
 def letter_logprobs(logprobs: dict[str, float], letters: Sequence[str]) -> list[float]:

@@ -3,7 +3,8 @@
 Redis holds everything; each operation is one Lua script (lua/*.lua), so it happens wholly or not at
 all. A worker claims a user under a lease with a fencing token; a write is accepted only with that token
 and only against the version and cursor it started from. The compare-and-set gives correctness; the lease
-saves engine time. All waiting events of a user become one update.
+saves engine time. All waiting events of a user become one update, which is due when they are new enough to the
+profile (cadence.py) or have waited long enough.
 
     append ──> ready ──claim──> leased ──commit──> released (or ready again, if more came)
                  ^                 ├──fail────> ready later, or the batch halved, or one event
@@ -48,8 +49,10 @@ SCRIPTS = (
 LIVE_MS = 60_000
 """How long a finished live stream can still be resumed."""
 KEEP_DEAD_LETTERS = 1_000
+LOW_PRIORITY = 2**50
+"""Added to the due time (ms) of users who wait for a backfill, as in lua/schedule.lua: all others go first."""
 FailKind = Literal["engine", "refusal", "data", "release"]
-"""What is at fault: the engine, the engine or the data, the data, nothing."""
+"""What is at fault: the engine, the data as the engine says, the data, nothing."""
 
 
 class Queue:
@@ -63,6 +66,7 @@ class Queue:
         self._scripts = {name: Script(redis, read_script("services.preference", name)) for name in SCRIPTS}
         self._script_settings = queue.model_dump() | {
             "batch_events": summary.batch_events,
+            "batch_tokens": summary.batch_tokens,
             "keep_versions": summary.keep_versions,
             "keep_events": summary.keep_events,
             "keep_dead_letters": KEEP_DEAD_LETTERS,
@@ -89,6 +93,7 @@ class Queue:
             scored=new.scored.arguments(),
             tenant=keys.tenant,
             call=new.call,
+            news=new.news.arguments(),
         )
         match answer["status"]:
             case "OK" | "REPLAY" as status:
@@ -123,6 +128,7 @@ class Queue:
 
         def count_due(pipe: Any, prefix: str) -> None:
             pipe.zcount(prefix + "ready", "-inf", now)
+            pipe.zcount(prefix + "ready", LOW_PRIORITY, LOW_PRIORITY + now)
             pipe.zcount(prefix + "leases", "-inf", now)
 
         return [shard for shard, counts in (await self._ask_all_shards(count_due)).items() if any(counts)]
@@ -136,7 +142,7 @@ class Queue:
             pipe.zrange(prefix + "ready", 0, 0, withscores=True)
 
         rows = (await self._ask_all_shards(measure)).values()
-        oldest = [first[0][1] for _, first in rows if first]
+        oldest = [first[0][1] % LOW_PRIORITY for _, first in rows if first]
         overdue = seconds - min(oldest) / 1000 if oldest else 0.0
         return sum(waiting for waiting, _ in rows), max(0.0, overdue)
 
@@ -164,6 +170,7 @@ class Queue:
             cursor=claim.cursor,
             new_cursor=cursor,
             applied=applied,
+            claimed=claim.pending,
             rebuild=claim.rebuild,
             calls=claim.calls,
         )
@@ -177,9 +184,10 @@ class Queue:
         keys = self.keys.user(tenant, user)
         answer = await self._ask(
             "edit",
-            [keys.state, keys.summary, keys.versions, keys.live, keys.profile],
+            [keys.state, keys.summary, keys.versions, keys.live, keys.profile, keys.ready],
             encode_record(record),
             profile,
+            member=keys.member,
             expected=expected,
             stamp=stamp,
         )
@@ -188,11 +196,9 @@ class Queue:
             raise StaleVersion(f"The current version is {current}, not {expected}.", current_version=current)
         return bool(answer["status"] == "OK")
 
-    async def fail(
-        self, claim: Claim, kind: FailKind, *, first_id: str = "", batch: int = 0, error: str = "", served_ms: int = 0
-    ) -> str:
-        """Ends an update that failed; returns what follows, as fail.lua names it. A refusal is the engine's
-        fault unless it has served another user, claimed at `served_ms`, since it last refused this one."""
+    async def fail(self, claim: Claim, kind: FailKind, *, first_id: str = "", batch: int = 0, error: str = "") -> str:
+        """Ends an update that failed; returns what follows, as fail.lua names it. A refusal counts against the
+        data, so the engine must have taken a prompt of our own since."""
         keys = self.keys.user(claim.tenant, claim.user)
         status = await self._run(
             "fail",
@@ -204,7 +210,6 @@ class Queue:
             batch=batch,
             error=error,
             rebuild=claim.rebuild,
-            served_ms=served_ms,
         )
         return str(status)
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from opentelemetry.trace import Span
 
+from services.preference.cadence import DUE, News
 from services.server.logging import REQUEST_ID
 from services.storage.prequential import encode_window, hit
 from services.tracing import traceparent_of
@@ -54,6 +55,7 @@ class Append:
     """Whether the update starts without waiting for more events."""
     call: str = ""
     """The call that brings the events (`Origin`)."""
+    news: News = DUE
 
 
 class AppendResult(NamedTuple):
@@ -86,8 +88,6 @@ class Claim:
     """The newest event at the time of the claim."""
     calls: str = ""
     """The calls that asked for the update (`Origin`)."""
-    at_ms: int = 0
-    """Time of the claim, by Redis's clock."""
 
 
 class ClaimResult(NamedTuple):

@@ -78,7 +78,7 @@ async def append_events(
     wait_s = min(float(preference[1]), service.settings.limits.wait_s) if preference else 0.0
     if preference:
         response.headers["Preference-Applied"] = f"wait={wait_s:g}"
-    return await service.append(tenant, user, body.events, idempotency_key or "", wait_s)
+    return await service.append(tenant, user, body, idempotency_key or "", wait_s)
 
 
 @router.get("/users/{user}/events", tags=["history"], summary="List interactions, oldest first")

@@ -10,7 +10,6 @@ from functools import partial
 from fastapi import Depends, FastAPI
 
 from services.engine.limits import Engine, EngineMetrics
-from services.engine.wire import SILENT
 from services.errors import EngineUnavailable
 from services.response.chat import Chat
 from services.response.routes import ResponseState, router
@@ -42,6 +41,8 @@ def create_response_app(settings: Settings) -> FastAPI:
             Engine.open(settings.engine, engine_metrics.observe) as engine,
             StartupCheck.open(store := Store(redis, settings.queue.shards)) as startup,
         ):
+            engine_metrics.watch(engine.calls)
+            engine_metrics.watch_canaries(engine.prober)
             similarity = Similarity(store, engine, settings, similarity_metrics)
             selector = Selector(store, engine, similarity, settings, selection_metrics)
             engine_metrics.watch(engine.calls)
@@ -61,6 +62,7 @@ def create_response_app(settings: Settings) -> FastAPI:
         registry=registry,
         checks=checks,
         advisory=("engine",),  # selection and ranking go on without it
+        engine=lambda app: state_of(app, ResponseState).chat.engine.state(),
         lifespan=lifespan,
     )
     app.include_router(router, dependencies=[Depends(require_store)])
@@ -68,8 +70,7 @@ def create_response_app(settings: Settings) -> FastAPI:
 
 
 async def _check_engine(state: ResponseState) -> None:
-    if state.chat.engine.calls.breaker_open:
-        raise EngineUnavailable(SILENT)
+    await state.chat.engine.check()
     if state.selector.breaker.open:
         raise EngineUnavailable("The engine is too slow for selections; the profile answers them")
 

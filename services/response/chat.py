@@ -6,7 +6,7 @@ with one member added: `personalization`, which says what it was conditioned on.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,15 @@ from alignx.schemas.interactions import ComparisonInteraction, Interaction
 from alignx.schemas.requests import ChatMode, Personalization, PersonalizationUsed
 from services.engine.client import RawAnswer
 from services.engine.limits import Engine
-from services.errors import EngineError, InvalidRequest, UserUnknown
-from services.prompts.build import ChatMessage, chat_prompt, describe_directions, estimate_tokens, fit_interactions
+from services.errors import ContextExceeded, EngineError, InvalidRequest, UserUnknown
+from services.prompts.build import (
+    ChatMessage,
+    cap_tokens,
+    chat_prompt,
+    describe_directions,
+    estimate_tokens,
+    fit_interactions,
+)
 from services.response.chat_request import ChatRequest
 from services.response.thinking import hide_in_message
 from services.settings import Settings
@@ -26,6 +33,17 @@ from services.storage.users import Store
 DEFAULT_HISTORY: Mapping[ChatMode, int] = {"ica": 16, "pba": 16, "direct": 200}
 """Recent events that a mode reads when the request names no number."""
 
+WAITING_EVENTS, WAITING_TOKENS = 20, 1_000
+"""Newest events that wait for their update and are shown beside the summary, and their estimated tokens."""
+
+_LEAST_HISTORY = 256
+"""Tokens of history shown at least, however little room there seems to be; estimates are rather too high."""
+_INSTRUCTION = 512
+"""Tokens kept free for fixed text and for estimates that are too low."""
+_MARGIN = 64
+_SHORT_ANSWER, _LEAST_ANSWER = 256, 16
+"""Tokens of an answer to a prompt that seems to fill the window, and to one that does."""
+_LIMITS = ("max_tokens", "max_completion_tokens")
 _TURN_TOKENS, _PART_TOKENS = 8, 1_024
 
 
@@ -39,12 +57,33 @@ class Conditioning:
 
 
 @dataclass(frozen=True, slots=True)
+class Sizes:
+    """Estimated tokens of a chat."""
+
+    limit: int
+    """Of the answer at most."""
+    conversation: int
+    history: int
+    """What the prompt holds of the user, instructions included."""
+
+    def describe_excess(self, window: int) -> ContextExceeded:
+        is_conversation = self.conversation >= self.history
+        part, field = ("conversation", "messages") if is_conversation else ("user's history", "personalization")
+        detail = (
+            f"The {part} is too long: about {self.conversation} tokens of conversation and {self.history} of the "
+            f"user's history do not fit the engine's window of {window} tokens"
+        )
+        return ContextExceeded(detail, errors=[{"field": field, "message": f"The {part} is too long"}], limit=window)
+
+
+@dataclass(frozen=True, slots=True)
 class ChatCall:
     """A request that is ready for the engine."""
 
     tenant: str
     used: PersonalizationUsed
     body: dict[str, Any]
+    sizes: Sizes
 
 
 class Chat:
@@ -64,24 +103,45 @@ class Chat:
         if limit is None:
             body["max_tokens"] = limit = self.settings.response.max_tokens
         messages = [message.model_dump(mode="json", exclude_unset=True) for message in request.messages]
-        conditioning = await self._condition(tenant, user, request, messages, limit)
+        conversation = sum(map(_message_tokens, messages))
+        conditioning = await self._condition(tenant, user, request, conversation, limit)
         prompt = chat_prompt(
             _as_chat_messages(messages),
             mode=conditioning.used.mode,
             summary=conditioning.summary,
             history=conditioning.history,
         )
-        return ChatCall(tenant, conditioning.used, body | {"messages": prompt.messages})
+        history = max(0, sum(map(_message_tokens, prompt.messages)) - conversation)
+        sizes = Sizes(limit, conversation, history)
+        return ChatCall(tenant, conditioning.used, body | {"messages": prompt.messages}, sizes)
 
     @asynccontextmanager
     async def answer(self, call: ChatCall) -> AsyncIterator[RawAnswer]:
         """The engine's answer. Raises EngineUnavailable, EngineRejected or InvalidRequest before it begins."""
-        async with self.engine.chat(call.body, tenant=call.tenant) as raw:
-            yield raw
+        async with AsyncExitStack() as stack:
+            yield await self._send(stack, call)
+
+    async def _send(self, stack: AsyncExitStack, call: ChatCall) -> RawAnswer:
+        """The answer, of as many tokens as the window leaves. Raises ContextExceeded, which says what is too long."""
+        tried: dict[int, ContextExceeded] = {}
+        while True:
+            room = self.engine.context_tokens - call.sizes.conversation - call.sizes.history - _MARGIN
+            limit = min(call.sizes.limit, max(room, _SHORT_ANSWER))
+            if limit in tried:  # the engine's refusal named no smaller window
+                limit = min(call.sizes.limit, _LEAST_ANSWER)
+            if limit in tried:
+                raise call.sizes.describe_excess(self.engine.context_tokens) from tried[limit]
+            fields = {name: min(call.body[name], limit) for name in _LIMITS if call.body.get(name)}
+            try:
+                return await stack.enter_async_context(self.engine.chat(call.body | fields, tenant=call.tenant))
+            except ContextExceeded as error:
+                tried[limit] = error
 
     async def _condition(
-        self, tenant: str, user: str | None, request: ChatRequest, messages: list[dict[str, Any]], max_tokens: int
+        self, tenant: str, user: str | None, request: ChatRequest, conversation: int, max_tokens: int
     ) -> Conditioning:
+        window = self.engine.context_tokens
+        room = window - conversation - min(max_tokens, window // 2) - _INSTRUCTION
         requested = request.personalization or Personalization(mode="summary" if user else "none")
         if requested.mode == "none":
             return Conditioning(PersonalizationUsed(mode="none", user=user))
@@ -93,8 +153,15 @@ class Chat:
         try:
             if requested.mode == "summary":
                 current = await self.store.preferences(tenant, user)
-                used = PersonalizationUsed(mode="summary", user=user, version=current.version)
-                return Conditioning(used, summary=current.text)
+                # Version 0 is the profile's text, which includes every event.
+                waiting = min(current.pending, WAITING_EVENTS) if current.version else 0
+                stored = await self.store.events_before(tenant, user, "+", waiting) if waiting else []
+                text = cap_tokens(current.text, max(room, window // 4))
+                left = min(WAITING_TOKENS, room - estimate_tokens(text))
+                events = [event.interaction for event in stored]
+                news = tuple(fit_interactions(events, left)) if left >= _LEAST_HISTORY else ()
+                used = PersonalizationUsed(mode="summary", user=user, version=current.version, history=len(news))
+                return Conditioning(used, summary=text, history=news)
         except UserUnknown:
             return Conditioning(PersonalizationUsed(mode="none", user=user))
         count = requested.max_history or DEFAULT_HISTORY[requested.mode]
@@ -102,9 +169,7 @@ class Chat:
         if requested.mode == "pba":  # the texts are not shown, so they need not fit
             history = _with_directions(events)
         else:
-            spent = sum(map(_message_tokens, messages)) + max_tokens
-            budget = max(256, self.settings.engine.context_tokens - spent - 512)
-            history = tuple(fit_interactions(events, budget))
+            history = tuple(fit_interactions(events, max(_LEAST_HISTORY, room)))
         if not history:
             return Conditioning(PersonalizationUsed(mode="none", user=user))
         return Conditioning(PersonalizationUsed(mode=requested.mode, user=user, history=len(history)), history=history)

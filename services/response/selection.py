@@ -18,8 +18,9 @@ from prometheus_client import CollectorRegistry, Counter
 
 from alignx.schemas.items import Item, item_text
 from alignx.schemas.requests import Fallback, Method, ScoredItem, SelectRequest, SelectResponse
-from services.engine.judge import fuse, judge
-from services.engine.limits import Breaker, Engine
+from services.engine.breaker import Breaker
+from services.engine.judge import fit_choice, fuse, judge
+from services.engine.limits import Engine
 from services.errors import EngineError, EngineRejected, EngineUnavailable, UserUnknown
 from services.profile.scoring import scores, softmax
 from services.profile.statistics import Profile
@@ -179,7 +180,8 @@ class Selector:
     async def _ask(self, tenant: str, user: str, query: str, items: Sequence[Item]) -> Selection:
         summary = await self.store.preferences(tenant, user)
         texts = [item_text(item) for item in items]
-        judgement = await judge(self.engine, query, texts, summary.text, tenant=tenant, orders=self.settings.rotations)
+        question = fit_choice(query, texts, summary.text, self.engine.context_tokens)
+        judgement = await judge(self.engine, *question, tenant=tenant, orders=self.settings.rotations)
         bias = round(judgement.position_bias, 6)
         return Selection(judgement.probabilities, "engine", summary.version, bias)
 

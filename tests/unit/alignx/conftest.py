@@ -19,6 +19,7 @@ import pytest
 
 from alignx import AlignX, AsyncAlignX
 from alignx.cli.terminal import Terminal
+from alignx.schemas.tenant_settings import TenantSettings
 
 MOMENT = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 KEY = "ax_k1_secret"
@@ -80,7 +81,9 @@ class FakeService:
         self.writes = True
         """Whether a version is written at once for each append."""
         self.keys: list[dict[str, Any]] = []
+        self.settings: dict[str, Any] = {}
         self.checks = {"preference": "ok", "redis": "ok"}
+        self.engine: dict[str, Any] | None = None
 
     # --- doors
 
@@ -115,7 +118,7 @@ class FakeService:
         parts = path.strip("/").split("/")
         if parts == ["readyz"]:
             status, code = ("ready", 200) if set(self.checks.values()) == {"ok"} else ("not_ready", 503)
-            return httpx.Response(code, json={"status": status, "checks": self.checks})
+            return httpx.Response(code, json={"status": status, "checks": self.checks, "engine": self.engine})
         if request.headers.get("Authorization") != f"Bearer {KEY}":
             return problem(401, "unauthenticated", "A valid API key is needed")
         if parts[0] == "admin":
@@ -293,6 +296,12 @@ class FakeService:
         return httpx.Response(200, json={"model": "small", "choices": [choice], "personalization": used})
 
     def admin(self, request: httpx.Request, parts: list[str]) -> httpx.Response:
+        if parts[-1] == "settings":
+            sent = json.loads(request.content or b"{}")
+            self.settings = sent if request.method == "PUT" else self.settings | sent
+            own = {name: value for name, value in self.settings.items() if value is not None}
+            settings = TenantSettings(**own).model_dump()
+            return httpx.Response(200, json={"tenant": parts[2], "settings": settings, "overridden": sorted(own)})
         if parts[1] == "tenants":
             return httpx.Response(200, json={"tenants": [{"tenant": "acme", "keys": len(self.keys)}]})
         if request.method == "POST":

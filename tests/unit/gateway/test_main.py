@@ -6,13 +6,14 @@ import subprocess
 import sys
 from typing import cast
 
+import orjson
 import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from gateway import __main__ as gateway_process
 from gateway.__main__ import Bootstrap, BootstrapKeyInvalid, bootstrap_key
-from gateway.keys import ApiKey, KeyStore, _answer
+from gateway.keys import ApiKey, KeyStore, ask_redis
 from services.settings import GatewaySettings
 from tests.unit.gateway.conftest import ADMIN_KEY, Suite, http_answer, running_suite
 from tests.unit.with_settings import with_settings
@@ -33,6 +34,15 @@ async def test_readiness_asks_redis_and_both_services(suite: Suite) -> None:
     status, _, body = await suite.json("GET", "/readyz", key="")
     assert (status, body["status"]) == (503, "not_ready")
     assert body["checks"]["preference"] == "The preference service is not ready."
+
+
+async def test_readiness_passes_on_what_the_response_service_says_of_its_engine(suite: Suite) -> None:
+    assert "engine" not in (await suite.json("GET", "/readyz", key=""))[2]
+    engine = {"dialect": "no system role", "context_tokens": 2048, "letters": True, "state": "degraded", "detail": "no"}
+    body = orjson.dumps({"status": "ready", "checks": {}, "engine": engine})
+    suite.response.answer(http_answer(body, "200 OK", "Content-Type: application/json"))
+    status, _, document = await suite.json("GET", "/readyz", key="")
+    assert (status, document["engine"]) == (200, engine)
 
 
 async def test_the_console_and_the_docs_load_nothing_from_elsewhere(suite: Suite) -> None:
@@ -122,7 +132,7 @@ async def test_a_redis_that_refuses_the_gateway_is_told_by_the_error_s_class(
 
         async def ping(self) -> None:
             if self.faults:
-                await _answer(self.refuse(self.faults.pop()))
+                await ask_redis(self.refuse(self.faults.pop()))
 
         async def refuse(self, error: RedisError) -> None:
             raise error

@@ -97,8 +97,13 @@ def test_help_of_every_command_has_an_example(alignx: Alignx):
     listed = alignx("--help").stdout.partition("Commands:")[2]
     names = [line.split()[0] for line in listed.splitlines() if line.startswith("  ") and line[2].isalpha()]
     assert {"ingest", "show", "watch", "versions", "diff", "edit", "rebuild", "rollback", "export"} <= set(names)
-    assert {"forget", "chat", "select", "recommend", "keys", "status"} <= set(names)
-    for command in [[name] for name in names if name != "keys"] + [["keys", "create"], ["keys", "list"]]:
+    assert {"forget", "chat", "select", "recommend", "keys", "tenants", "status"} <= set(names)
+    groups = [
+        ["keys", "create"],
+        ["keys", "list"],
+        *(["tenants", "settings", word] for word in ("get", "set", "unset")),
+    ]
+    for command in [[name] for name in names if name not in ("keys", "tenants")] + groups:
         assert f"alignx {' '.join(command)}" in alignx(*command, "--help").stdout
 
 
@@ -327,6 +332,30 @@ def test_status(alignx: Alignx, service: FakeService):
     assert json.loads(alignx("status", "--json").stdout)["status"] == "not_ready"
 
 
+def test_doctor_names_what_is_wrong_and_what_to_do(alignx: Alignx, service: FakeService):
+    engine = {"model": "m", "dialect": "no system role", "context_tokens": 2048, "letters": False}
+    service.engine = {**engine, "state": "ok", "detail": "System role not supported"}
+    result = alignx("doctor")
+    assert result.exit_code == 0
+    for words in ("no system role", "2048", "System role not supported", "the profile"):
+        assert words in " ".join(result.stdout.split())
+    service.engine = {**engine, "state": "degraded", "detail": "status 400: bad"}
+    service.checks["redis"] = "Redis does not answer"
+    result = alignx("doctor", "--json")
+    wrong = {line["part"]: line for line in json.loads(result.stdout) if line["state"] != "ok"}
+    assert result.exit_code == 1
+    assert wrong.keys() == {"gateway", "redis", "engine", "engine record"}
+    assert wrong["engine"]["state"] == "degraded: status 400: bad"
+    assert "ALIGNX_REDIS__URL" in wrong["redis"]["advice"]
+
+
+def test_doctor_without_a_gateway_or_a_key(alignx: Alignx, service: FakeService):
+    assert alignx("doctor", key=None).exit_code == 1
+    service.faults.extend([httpx.ConnectError("refused")] * 9)
+    result = alignx("doctor")
+    assert (result.exit_code, "make up" in result.stdout) == (1, True)
+
+
 # --- answers -----------------------------------------------------------------------------------
 
 
@@ -396,3 +425,13 @@ def test_keys(alignx: Alignx, service: FakeService, tmp_path: Path):
     (tmp_path / "var/secrets/user_key").write_text("ax_user_key")
     (tmp_path / "var/secrets/admin_key").write_text("ax_k1_secret")
     assert alignx("keys", "list", key=None).exit_code == 0
+
+
+def test_settings_of_a_tenant(alignx: Alignx):
+    changed = alignx("tenants", "settings", "set", "acme", "update_events=40", "update_bits=6.5").stdout
+    assert "update_events" in changed
+    assert "6.5" in changed
+    own = json.loads(alignx("tenants", "settings", "unset", "acme", "update_bits", "--json").stdout)
+    assert (own["overridden"], own["settings"]["update_events"]) == (["update_events"], 40)
+    assert json.loads(alignx("tenants", "settings", "get", "acme", "--json").stdout) == own
+    assert "is not NAME=VALUE" in alignx("tenants", "settings", "set", "acme", "update_events").stderr

@@ -29,7 +29,7 @@ from services.settings import EngineSettings, LogSettings, RedisSettings, Respon
 from services.storage.connection import open_redis
 from services.storage.users import Store
 from tests.unit.running_server import running_server
-from tests.unit.services.engine.fake_engine import Answer, answers, running_app
+from tests.unit.services.engine.fake_engine import Answer, answer_canary, answers, is_canary, running_app
 
 INTERNAL_TOKEN = "internal-token-of-the-tests"
 NOBODY = "http://127.0.0.1:9/v1"
@@ -79,6 +79,7 @@ class FakeEngine:
         """Of chats; those that ask for a letter are in `choices`."""
         self.choices: list[dict[str, Any]] = []
         self.chat: Answer = answers(ANSWER)
+        self.canary: Answer = answer_canary
         self.prefer: Prefer = always_a
         self.choice_status = 200
         self.choice_pause = 0.0
@@ -111,6 +112,8 @@ class FakeEngine:
 
     async def on_chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
+        if is_canary(body):
+            return await self.canary(request)
         if body.get("continue_final_message"):
             self.choices.append(body)
             return await self.choose(request)

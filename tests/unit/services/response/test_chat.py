@@ -6,9 +6,11 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from aiohttp import web
 
 from services.prompts.templates import CHAT_ACKNOWLEDGEMENT, CHAT_SYSTEM
 from services.response.chat_request import PASSED, READ, REFUSED
+from tests.chaos.strict_engine import rules
 from tests.unit.services.engine.fake_engine import answers, fails
 from tests.unit.services.response.conftest import ANSWER, NOBODY, Service
 from tests.unit.with_settings import with_settings
@@ -365,7 +367,12 @@ def test_a_field_that_is_not_valid_is_named(service: Service, body: Any, param: 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize(
     ("status", "ours", "code"),
-    [(400, 422, "engine_rejected"), (500, 503, "engine_unavailable"), (429, 503, "engine_unavailable")],
+    [
+        (400, 422, "engine_rejected"),
+        (413, 422, "context_length_exceeded"),
+        (500, 503, "engine_unavailable"),
+        (429, 503, "engine_unavailable"),
+    ],
 )
 def test_an_engine_that_refuses_is_told_in_openais_shape(
     service: Service, status: int, ours: int, code: str, stream: bool
@@ -374,6 +381,53 @@ def test_an_engine_that_refuses_is_told_in_openais_shape(
     answer = service.chat(stream=stream)
     assert answer.status_code == ours
     assert failure(answer)["code"] == code
+
+
+def test_an_engine_that_refuses_everybody_is_not_the_callers_fault(service: Service) -> None:
+    service.engine.chat = service.engine.canary = fails(400, "System role not supported")
+    for fields in ({}, {"model": "other", "stream": True}):
+        answer = service.chat(**fields)
+        assert (answer.status_code, failure(answer)["code"]) == (503, "engine_unavailable")
+        assert "System role not supported" in failure(answer)["message"]
+    ready = service.http.get("/readyz").json()
+    assert (ready["status"], ready["engine"]["state"]) == ("ready", "degraded")
+    assert ready["checks"]["engine"].startswith("degraded: ")
+    metrics = service.http.get("/metrics").text
+    assert 'alignx_engine_canaries_total{outcome="refused"}' in metrics
+    assert 'alignx_engine_info{dialect="vllm",model="tiny"} 1.0' in metrics
+    assert "alignx_engine_breaker_open 1.0" in metrics
+
+
+def within(window: int) -> Any:
+    """An engine that refuses prompts and answers longer than its window, four characters a token."""
+    refuse = rules(window=window)
+
+    async def reply(request: web.Request) -> web.StreamResponse:
+        refusal = refuse(await request.json())
+        return await (fails(400, refusal) if refusal else answers(ANSWER))(request)
+
+    return reply
+
+
+@pytest.mark.parametrize("settings", [{"engine": {"context_tokens": 2_048}}, {}], ids=["set", "from the refusal"])
+def test_an_answer_is_as_long_as_the_window_leaves(service: Service) -> None:
+    """Case 09: a limit of tokens above the window."""
+    service.engine.chat = within(2_048)
+    service.write_summary("ada", "The user likes trains. " * 300)
+    for fields in ({"max_tokens": 16_384}, {"max_completion_tokens": 16_384}, {}):
+        assert service.chat("hi", **fields).status_code == 200
+        assert service.chat("hi", user="ada", **fields).status_code == 200
+    assert service.chat("word " * 1_600, max_tokens=4_000).status_code == 200, "it fits, though by estimate it does not"
+
+
+@pytest.mark.parametrize("settings", [{"engine": {"context_tokens": 2_048}}])
+def test_the_part_that_is_too_long_is_named(service: Service) -> None:
+    service.engine.chat = within(2_048)
+    answer = service.chat("word " * 3_000)
+    assert (answer.status_code, failure(answer)["code"]) == (422, "context_length_exceeded")
+    assert failure(answer)["param"] == "messages"
+    assert "The conversation is too long" in failure(answer)["message"]
+    assert "2048 tokens" in failure(answer)["message"]
 
 
 def test_a_model_that_nobody_serves_is_the_callers_mistake(service: Service) -> None:

@@ -154,6 +154,16 @@ def test_an_engine_that_refuses_the_items_is_no_reason_to_refuse_the_caller(
     assert service.select("ada", [LONG, SHORT], method="engine").status_code == ours
 
 
+@with_settings(engine={"context_tokens": 2_048})
+def test_items_and_summary_are_shortened_to_the_engines_window(service: Service) -> None:
+    service.write_summary("bob", "The user likes trains. " * 300)
+    service.learn("bob", *BREVITY)
+    answer = service.select("bob", ["a" + " word" * 2_000, "b" + " word" * 2_000], query="which? " * 1_000)
+    assert answer.json()["method"] == "fused"
+    assert all(sum(len(m["content"]) for m in body["messages"]) // 3 < 2_048 for body in service.engine.choices)
+    assert [item[0] for item in items_shown(service.engine.choices[0])] == ["a", "b"]
+
+
 # --- an engine that is late --------------------------------------------------------------------
 
 HASTY = {"response": {"select_timeout_s": 0.2}, "engine": {"breaker_failures": 3, "breaker_cooldown_s": 600}}
