@@ -45,7 +45,6 @@ def create_response_app(settings: Settings) -> FastAPI:
             engine_metrics.watch_canaries(engine.prober)
             similarity = Similarity(store, engine, settings, similarity_metrics)
             selector = Selector(store, engine, similarity, settings, selection_metrics)
-            engine_metrics.watch(engine.calls)
             try:
                 yield ResponseState(startup, Chat(store, engine, settings), selector)
             finally:

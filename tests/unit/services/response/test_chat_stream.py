@@ -88,11 +88,13 @@ STREAMS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(STREAMS, st.lists(st.integers(0, len(STREAM)), max_size=8))
 def test_chunks_may_end_anywhere(stream: bytes, cuts: list[int]) -> None:
     assert rendered(in_chunks(stream, cuts)) == stream.replace(b"{", b"{" + ADDED, 1)
 
 
+@settings(deadline=None)
 @given(STREAMS, st.integers(0, len(STREAM)), st.lists(st.integers(0, len(STREAM)), max_size=4))
 def test_an_engine_that_breaks_off_leaves_whole_events_and_an_error(stream: bytes, end: int, cuts: list[int]) -> None:
     broken = EngineUnavailable("The engine broke off its answer")
