@@ -8,17 +8,17 @@ web console and /docs the reference of all of it. Configuration: services/settin
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import aiohttp
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
 
+from alignx.schemas.requests import EngineState
 from gateway import admin
 from gateway.auth import Authenticator, AuthMetrics
 from gateway.docs import DocsMerger
@@ -100,6 +100,8 @@ class GatewayState(ProxyState):
 
     docs: DocsMerger
     bootstrap: Bootstrap
+    engines: dict[Service, EngineState]
+    """What each service last said of its engine."""
 
 
 def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
@@ -119,6 +121,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
                 upstreams=upstreams,
                 docs=DocsMerger(app.openapi, session, upstreams.urls()),
                 bootstrap=Bootstrap(keys, first_key),
+                engines={},
             )
             work = (state.bootstrap.run(), proxy.end_streams_on_drain(), upstreams.watch(session))
             tasks = [asyncio.create_task(coroutine) for coroutine in work]
@@ -143,6 +146,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
         openapi_url=None,
         metrics_guard=scraper_only,
         one_of=SERVICES,
+        engine=lambda app: state_of(app, GatewayState).engines.get("response"),
     )
     proxy = Proxy(settings, registry, state_of(app, Process).drain)
     app.router.redirect_slashes = False
@@ -159,7 +163,7 @@ def _readiness_checks(app: FastAPI) -> Mapping[str, Check]:
     # A service that is away takes its own calls with it; the gateway still serves those of the other.
     state = state_of(app, GatewayState)
     urls = state.upstreams.urls()
-    services: dict[str, Check] = {service: service_check(state.session, service, urls[service]) for service in SERVICES}
+    services: dict[str, Check] = {service: service_check(state, service, urls[service]) for service in SERVICES}
     return {"redis": state.bootstrap.check, **services}
 
 
@@ -181,16 +185,19 @@ def _add_openapi(app: FastAPI) -> None:
         return Response(await state_of(app, GatewayState).docs.document(), media_type="application/json")
 
 
-def service_check(
-    session: aiohttp.ClientSession, service: Service, urls: Sequence[str]
-) -> Callable[[], Awaitable[None]]:
-    """A readiness check that asks the service's replicas for their own; one that is ready is enough."""
+def service_check(state: GatewayState, service: Service, urls: Sequence[str]) -> Check:
+    """A readiness check that asks the service's replicas for their own; one that is ready is enough. It notes
+    what they say of the engine, a degraded one before one that is well."""
 
     async def check() -> None:
-        replies = await asyncio.gather(*(readiness(session, url, timeout_s=_READY_TIMEOUT_S) for url in urls))
-        if all(ready is None for ready in replies):
+        asked = (readiness(state.session, url, timeout_s=_READY_TIMEOUT_S) for url in urls)
+        answers = [answer for answer in await asyncio.gather(*asked) if answer is not None]
+        state.engines.pop(service, None)
+        for engine in sorted((answer.engine for answer in answers if answer.engine), key=lambda engine: engine.state):
+            state.engines.setdefault(service, engine)
+        if not answers:
             raise UpstreamUnavailable(f"The {service} service does not answer.")
-        if not any(replies):
+        if all(answer.status != "ready" for answer in answers):
             raise Unavailable(f"The {service} service is not ready.")
 
     return check

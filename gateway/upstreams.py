@@ -11,9 +11,12 @@ each address.
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import aiohttp
+from pydantic import ValidationError
 
+from alignx.schemas.requests import Readiness
 from gateway.routing import SERVICES, Service
 from services.settings import GatewaySettings
 
@@ -61,14 +64,25 @@ class Upstreams:
 
     async def _watch(self, session: aiohttp.ClientSession, replica: Replica) -> None:
         while True:
-            replica.is_healthy = bool(await readiness(session, replica.url, timeout_s=max(1.0, self._every_s)))
+            answer = await readiness(session, replica.url, timeout_s=max(1.0, self._every_s))
+            replica.is_healthy = answer is not None and answer.status == "ready"
             await asyncio.sleep(self._every_s)
 
 
-async def readiness(session: aiohttp.ClientSession, url: str, *, timeout_s: float) -> bool | None:
-    """Whether a service's /readyz says that it is ready; None when nothing answers."""
+async def readiness(session: aiohttp.ClientSession, url: str, *, timeout_s: float) -> Readiness | None:
+    """What a service's /readyz says; None when nothing answers."""
     try:
         async with session.get(f"{url}/readyz", timeout=aiohttp.ClientTimeout(total=timeout_s)) as answer:
-            return answer.status == 200
+            body = await answer.read() if answer.content_type == "application/json" else b""
+            return parse_readiness(answer.status, body)
     except (aiohttp.ClientError, OSError):
         return None
+
+
+def parse_readiness(status: int, body: bytes) -> Readiness:
+    """The status decides: a body of another release may not be readable."""
+    state: Literal["ready", "not_ready"] = "ready" if status == 200 else "not_ready"
+    try:
+        return Readiness.model_validate_json(body).model_copy(update={"status": state})
+    except ValidationError:
+        return Readiness(status=state, checks={})

@@ -97,8 +97,10 @@ class EngineSettings(Block):
     concurrency: int = Field(default=64, ge=1)
     """Requests under way at once from one process; more wait."""
     connect_timeout_s: float = Field(default=2.0, gt=0)
-    read_timeout_s: float = Field(default=60.0, gt=0)
+    read_timeout_s: float = Field(default=120.0, gt=0)
     """Longest silence of the engine within one answer."""
+    first_token_timeout_s: float = Field(default=15.0, gt=0)
+    """Longest wait for the first token of a streamed chat. Raise it where prompts are long and the engine is slow."""
     answer_timeout_s: float = Field(default=600.0, gt=0)
     """Longest wait for an answer that is not streamed."""
     breaker_failures: int = Field(default=5, ge=1)
@@ -107,8 +109,9 @@ class EngineSettings(Block):
     """Seconds until the engine is asked again while they are held back."""
     cache_salt_secret: SecretStr | None = None
     """If set, each tenant gets its own prefix cache: salt = HMAC(secret, tenant)."""
-    context_tokens: int = Field(default=8192, ge=256)
-    """The engine's context window; prompts and answers are cut to fit it."""
+    context_tokens: int | None = Field(default=None, ge=256)
+    """Tokens that prompt and answer share; both are cut to fit. Default: what the engine says (`max_model_len` in
+    its list of models), else 8192. Where both are known the smaller counts."""
 
     @property
     def enabled(self) -> bool:
@@ -214,6 +217,20 @@ class LimitSettings(Block):
 class ResponseSettings(Block):
     max_tokens: int = Field(default=1_024, ge=1)
     """Tokens of an answer when the request names no limit."""
+    keep_alive_after_s: float = Field(default=1.0, gt=0)
+    """A streamed chat whose first token takes longer sends its headers and a comment; an engine that fails earlier
+    still becomes a status."""
+    keep_alive_s: float = Field(default=5.0, gt=0)
+    """Seconds between the comments that keep the connection open until the answer begins."""
+    pass_fields: tuple[str, ...] = Field(default=(), max_length=100)
+    """Further fields of a chat request that pass to the engine, as a JSON list: those of an engine of your own."""
+    user_headers: tuple[str, ...] = Field(default=(), max_length=10)
+    """Further headers that name a chat's user, as a JSON list such as `["X-OpenWebUI-User-Id"]`; the gateway needs
+    the setting too. Only for front ends that set the header themselves: whoever sends it chooses the user."""
+    select_timeout_s: float = Field(default=1.5, gt=0)
+    """Longest wait for the engine at a selection or recommendation that names no `method`; then the profile answers."""
+    select_engine_timeout_s: float = Field(default=30.0, gt=0)
+    """The same where `method` is `engine` or `fused`; then the answer is 503."""
     rotations: int = Field(default=4, ge=1, le=26)
     """Orders in which the items of a selection are shown to the engine; two items are always
     shown in both orders."""
@@ -229,6 +246,14 @@ class ResponseSettings(Block):
     the next call. A call for 16 texts that takes longer counts as a failure of the server."""
     embed_keep_s: float = Field(default=300.0, ge=0)
     """Vectors of texts are kept this long in memory, so that a user's history is embedded once a session."""
+
+    @field_validator("user_headers")
+    @classmethod
+    def _check_headers(cls, headers: tuple[str, ...]) -> tuple[str, ...]:
+        for name in headers:
+            if not re.fullmatch(r"(?!x-alignx-|authorization$|cookie$)[a-z0-9-]+", name, re.IGNORECASE):
+                raise ValueError(f"{name!r} is no name of a header that could name a user")
+        return headers
 
 
 class GatewaySettings(Block):

@@ -169,6 +169,14 @@ def checks(states: Mapping[str, str]) -> Table:
     return table
 
 
+def findings(lines: Iterable[tuple[str, str, str]]) -> Table:
+    """Each with its part, its state and what to do."""
+    table = Table("part", "state", "what to do")
+    for part, state, advice in lines:
+        _add_row(table, part, state, advice, style="" if state == "ok" or part == "engine record" else "red")
+    return table
+
+
 def _add_row(table: Table, *cells: str, style: str = "") -> None:
     """No markup and no control character is read in a cell."""
     table.add_row(*(Text(sanitize(cell)) for cell in cells), style=style)

@@ -5,8 +5,8 @@
     alignx --help
 
 Commands here send, list and erase histories; summaries are in `summary.py` and `watch.py`, chat,
-select and recommend in `choices.py`, API keys in `keys.py`, tenants in `tenants.py`. Errors become
-words and exit code 1 (2 for wrong usage) in one place, `terminal.exit_on_problem`. `--json` prints what the
+select and recommend in `choices.py`, API keys in `keys.py`, tenants in `tenants.py`; `doctor.py` finds faults. Errors
+become words and exit code 1 (2 for wrong usage) in one place, `terminal.exit_on_problem`. `--json` prints what the
 API answered.
 """
 
@@ -21,7 +21,7 @@ from typing import Annotated, BinaryIO
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from alignx.cli import choices, display, ingest, keys, summary, tenants, watch
+from alignx.cli import choices, display, doctor, ingest, keys, summary, tenants, watch
 from alignx.cli.terminal import Json, ProblemGroup, Terminal, User, pluralize
 from alignx.client.endpoints import QUALITY
 from alignx.client.errors import ClientError
@@ -37,6 +37,7 @@ app = typer.Typer(
 app.add_typer(summary.app)
 app.add_typer(watch.app)
 app.add_typer(choices.app)
+app.add_typer(doctor.app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(tenants.app, name="tenants")
 

@@ -1,5 +1,6 @@
 """Bodies of requests and responses, except those of API keys."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, StringConstraints, model_validator
@@ -73,13 +74,18 @@ Method = Literal["engine", "profile", "fused"]
 """Who scores: the engine's letter probabilities, the fast profile, or both."""
 
 
+Fallback = Literal["engine_timeout", "engine_unavailable", "engine_rejected", "engine_error"]
+"""Why the profile answered in the engine's place: the engine took too long, does not answer (or its breaker is open),
+refused the request, or sent an unreadable answer."""
+
+
 class SelectRequest(Frozen):
     """Which of these would the user choose?"""
 
     query: str = ""
     items: tuple[Item, ...] = Field(min_length=2, max_length=MAX_CHOICES)
     method: Method | None = None
-    """Default: "fused" with an engine, "profile" without."""
+    """Default: "fused" with an engine, and "profile" without one or where it does not answer in time."""
 
     @model_validator(mode="after")
     def _check_text(self) -> "SelectRequest":
@@ -106,6 +112,8 @@ class SelectResponse(Frozen):
     position_bias: float | None = None
     """Mean absolute change of an item's probability between the orders shown to the engine;
     null when no engine was asked."""
+    fallback: Fallback | None = None
+    """Why the profile alone decided, where an engine was to be asked; null otherwise."""
 
 
 class RecommendRequest(Frozen):
@@ -132,6 +140,8 @@ class RecommendResponse(Frozen):
     items: tuple[RankedItem, ...]
     method: Method
     version: NonNegativeInt
+    fallback: Fallback | None = None
+    """As in a selection."""
 
 
 ChatMode = Literal["summary", "ica", "pba", "direct", "none"]
@@ -157,9 +167,27 @@ class PersonalizationUsed(Frozen):
     history: NonNegativeInt = 0
 
 
+class EngineState(Frozen):
+    """What a process has found out about its language model engine."""
+
+    model: str | None = None
+    dialect: str
+    """How requests differ from vLLM's; "vllm" for not at all."""
+    context_tokens: int
+    letters: bool
+    """Whether the engine can choose between items; if not, the profile does."""
+    checked_at: datetime | None = None
+    """When a test request last found this out; null before the first one has passed."""
+    state: Literal["ok", "degraded"]
+    detail: str | None = None
+    """Why it is degraded, or what it refused when the dialect was found, in the engine's own words."""
+
+
 class Readiness(Frozen):
     """Answer of /readyz: each check by name, "ok" or what is wrong. The gateway is ready while Redis and one
     of the services are."""
 
     status: Literal["ready", "not_ready"]
     checks: dict[str, str]
+    engine: EngineState | None = None
+    """Null without an engine, and for a process that asks none."""

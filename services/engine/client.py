@@ -5,13 +5,14 @@
         completion = await client.complete(messages, tenant="acme", max_tokens=64, temperature=0, top_p=1, top_k=0)
 
 Generation (`stream`, `complete`), the odds of a choice (`choose`), chat pass-through (`chat`) and embeddings
-(`embed`). Errors are those of refusals.py. The client has no policy of its own: a `Guard` may hold calls back and
-watch how they end (limits.py).
+(`embed`). Chat bodies go out in the dialect of `capabilities`. Errors are those of refusals.py. The client has no
+policy of its own: a `Guard` may hold calls back and watch how they end (limits.py), and `reconsider` decides what
+becomes of a refusal (capabilities.py).
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, Unpack
@@ -20,13 +21,18 @@ import aiohttp
 import orjson
 
 from services.engine import wire
+from services.engine.answers import pass_through, read_start, read_texts
+from services.engine.capabilities import Capabilities, Refusal
 from services.engine.guard import CallKind, Guard, Progress, unguarded
 from services.engine.refusals import UNREADABLE, member, parse_json, refusal, reported_error
 from services.engine.shared_calls import SharedCalls
 from services.engine.wire import Body, Completion, Delta, Messages, Reply, Sampling
-from services.errors import EngineError, EngineUnavailable, InvalidRequest
+from services.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest
 
 _CHAT = "/chat/completions"
+
+Reconsider = Callable[[Refusal], Awaitable[bool]]
+"""Whether a refused request goes out once more, since the dialect is another now. Raises what is the engine's fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +45,10 @@ class Server:
     """The model to ask for; default: the first one the server lists (for embeddings: no name is sent)."""
     api_key: str | None = field(default=None, repr=False)
     connect_timeout_s: float = 2.0
-    read_timeout_s: float = 60.0
+    read_timeout_s: float = 120.0
     """Longest silence within one answer; there is no total timeout."""
+    first_token_timeout_s: float = 15.0
+    """Longest wait for the first token of a streamed chat."""
     answer_timeout_s: float = 600.0
     """Longest wait for a chat that is not streamed: it shows no sign of life before its end."""
     cache_salt_secret: str | None = field(default=None, repr=False)
@@ -54,13 +62,25 @@ class RawAnswer(NamedTuple):
     chunks: AsyncIterator[bytes]
 
 
+async def _accept_refusal(_refusal: Refusal) -> bool:
+    return False
+
+
 class Client:
     """The client of one server, over a session that others may share."""
 
-    def __init__(self, session: aiohttp.ClientSession, server: Server, guard: Guard = unguarded) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        server: Server,
+        guard: Guard = unguarded,
+        reconsider: Reconsider = _accept_refusal,
+    ) -> None:
+        self.capabilities = Capabilities()
         self._session = session
         self._server = server
         self._guard = guard
+        self.reconsider = reconsider
         self._base = server.url.rstrip("/")
         self._root = self._base.removesuffix("/v1")
         self._headers = {"Content-Type": "application/json"}
@@ -85,7 +105,7 @@ class Client:
         """The models on offer, as OpenAI's model objects."""
         status, body = await self._request("GET", f"{self._base}/models", self._server.connect_timeout_s)
         if status >= 400:
-            raise EngineUnavailable(f"The engine does not list its models (status {status})")
+            raise EngineUnavailable(f"The engine does not list its models (status {status})", engine_status=status)
         return wire.model_list(parse_json(body))
 
     async def model(self) -> str:
@@ -123,7 +143,7 @@ class Client:
         body = await self._body(messages, tenant, priority) | wire.generation(sampling)
         reply = Reply(body["model"])
         async with self._guard(kind, tenant) as progress, self._post(_CHAT, body, progress) as response:
-            async for text in _texts(response, reply):
+            async for text in read_texts(response, reply):
                 progress.note_text()
                 yield Delta(text)
             completion = reply.completion()
@@ -134,11 +154,10 @@ class Client:
 
     @asynccontextmanager
     async def chat(self, body: Mapping[str, Any], *, tenant: str) -> AsyncIterator[RawAnswer]:
-        """Sends an OpenAI chat body, cleaned by the caller, and yields the raw answer.
-
-        A model that the caller named and the engine does not serve raises InvalidRequest. Errors
-        of the engine raise before the answer is yielded; afterwards `chunks` raises
-        EngineUnavailable if the engine breaks off, also when a stream ends without `[DONE]`.
+        """Sends an OpenAI chat body, cleaned by the caller, and yields the raw answer. A model that the caller named
+        and the engine does not serve raises InvalidRequest, as does a field that the engine does not take. Errors of
+        the engine raise before the answer is yielded; afterwards `chunks` raises EngineUnavailable if the engine
+        breaks off, also when a stream ends without `[DONE]`.
         """
         sent = {**body, **self._salt(tenant), "model": body.get("model") or await self.model()}
         try:
@@ -154,15 +173,29 @@ class Client:
     async def _raw_chat(self, sent: Body, tenant: str) -> AsyncIterator[RawAnswer]:
         streamed = bool(sent.get("stream"))
         timeout_s = None if streamed else self._server.answer_timeout_s
-        async with self._guard("chat", tenant) as progress, self._post(_CHAT, sent, progress, timeout_s) as response:
-            chunks = response.content.iter_any()
-            # The first piece is awaited here, so that an early fault can still become a status.
-            first = await anext(chunks, b"")
-            if first.startswith(b'data: {"error"'):
-                raise reported_error(parse_json(first.split(b"\n", 1)[0].removeprefix(b"data: ")))
+        tail = wire.AnswerTail(choices=sent.get("n") or 1, streamed=streamed)
+        self._check_fields(sent, tenant)
+        async with self._guard("chat", tenant) as progress, AsyncExitStack() as stack:
+            # The start is awaited here, so that an early fault can still become a status.
+            try:
+                async with asyncio.timeout(self._server.first_token_timeout_s if streamed else None):
+                    response = await stack.enter_async_context(self._post(_CHAT, sent, progress, timeout_s))
+                    self._check_fields(sent, tenant)  # a dialect found meanwhile would drop them
+                    chunks = response.content.iter_any()
+                    start = await read_start(chunks) if streamed else await anext(chunks, b"")
+            except TimeoutError as error:
+                raise EngineUnavailable(f"{wire.LATE} ({self._server.first_token_timeout_s:g} s)") from error
+            if b'"error"' in (event := wire.first_event(start)) and member(body := parse_json(event), "error"):
+                raise reported_error(body)
             progress.note_text()
-            async with aclosing(_pass_through(first, chunks, wire.AnswerTail(streamed=streamed), progress)) as raw:
-                yield RawAnswer(response.status, response.content_type, raw)
+            raw = await stack.enter_async_context(aclosing(pass_through(start, chunks, tail, progress)))
+            yield RawAnswer(response.status, response.content_type, raw)
+
+    def _check_fields(self, sent: Body, tenant: str) -> None:
+        own = self._salt(tenant)
+        if fields := [name for name in self.capabilities.dialect.refused_fields(sent) if name not in own]:
+            problems = [{"field": name, "message": f"The engine does not take {name}"} for name in fields]
+            raise InvalidRequest(f"The engine does not take {', '.join(fields)}", errors=problems)
 
     # --- choice --------------------------------------------------------------------------------
 
@@ -171,10 +204,23 @@ class Client:
     ) -> list[float]:
         """Log-probability of each of `letters` as the token that continues the last message.
 
-        Asks for exactly these tokens, as vLLM can. A server that cannot do that lists its 20 likeliest
-        tokens (see `wire.letter_logprobs`).
+        Asks for exactly these tokens, as vLLM can. A server that cannot do that lists its 20 likeliest tokens (see
+        `wire.letter_logprobs`), and one that cannot continue a message is asked for the letter alone.
         """
-        body = await self._body(messages, tenant, priority) | wire.CHOICE
+        mode = self.capabilities.letters
+        if mode == "none":
+            raise EngineUnavailable("The engine gives no odds of letters (no logprobs)")
+        try:
+            if mode == "next_token":
+                return await self._choose_next(await self._body(messages, tenant, priority), letters, tenant)
+            return await self._choose_continued(await self._body(messages, tenant, priority), letters, tenant)
+        except EngineRejected:
+            if self.capabilities.letters == mode:
+                raise
+        return await self.choose(messages, letters, tenant=tenant, priority=priority)
+
+    async def _choose_continued(self, body: Body, letters: Sequence[str], tenant: str) -> list[float]:
+        body |= wire.CHOICE
         ids = await self._ids_of(tuple(letters))
         if ids is not None:
             listed = await self._first_token(body | wire.choice_of(ids), tenant)
@@ -182,6 +228,13 @@ class Client:
                 return logprobs
             self._letter_ids[tuple(letters)] = None
         return wire.letter_logprobs(await self._first_token(body | wire.LIKELIEST_TOKENS, tenant), letters)
+
+    async def _choose_next(self, body: Body, letters: Sequence[str], tenant: str) -> list[float]:
+        body |= wire.FIRST_TOKEN | wire.LIKELIEST_TOKENS | {"messages": wire.without_prefill(body["messages"])}
+        listed = await self._first_token(body, tenant)
+        if not wire.lists_letter(listed, letters):
+            raise EngineError("The engine lists no letter among its likeliest tokens")
+        return wire.letter_logprobs(listed, letters)
 
     async def _first_token(self, body: Body, tenant: str) -> dict[str, float]:
         return wire.first_token_logprobs(await self._answer("choose", _CHAT, body, tenant))
@@ -200,7 +253,7 @@ class Client:
 
     async def _tokens_of(self, text: str) -> list[int]:
         body = {"model": await self.model(), "prompt": text, "add_special_tokens": False}
-        status, answer = await self._request("POST", f"{self._root}/tokenize", self._server.read_timeout_s, body)
+        status, answer = await self._request("POST", f"{self._root}/tokenize", self._server.first_token_timeout_s, body)
         if status >= 500:
             raise EngineUnavailable(wire.SILENT)
         tokens = member(parse_json(answer), "tokens") if status == 200 else None
@@ -228,22 +281,40 @@ class Client:
         self, path: str, body: Body, progress: Progress, timeout_s: float | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         timeout = self._timeout(timeout_s or self._server.read_timeout_s)
-        url, data = self._base + path, orjson.dumps(body)
         try:
-            async with self._session.post(url, data=data, headers=self._headers, timeout=timeout) as response:
-                if response.status >= 400:
-                    progress.alive = response.status < 500
-                    if response.status == 404:  # perhaps the server now has another model
-                        self._model = self._server.model
-                        self._letter_ids.clear()
-                    raise refusal(response.status, await response.read(), response.headers.get("Retry-After"))
-                yield response
+            async with await self._accepted(path, body, progress, timeout) as response:
+                try:
+                    yield response
+                except EngineRejected as error:  # reported inside a stream
+                    await self.reconsider(Refusal(error, b"", self.capabilities.dialect, _asks_letters(body)))
+                    raise
         except aiohttp.ClientError as error:
             late = timeout_s is not None and isinstance(error, aiohttp.SocketTimeoutError)
             progress.overlong = late and path == _CHAT
             if progress.overlong:
                 raise EngineUnavailable(wire.OVERLONG) from error
             raise EngineUnavailable(wire.SILENT if progress.first_text is None else wire.BROKEN_OFF) from error
+
+    async def _accepted(
+        self, path: str, body: Body, progress: Progress, timeouts: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        """The response to a request that the server takes; in another dialect it is sent once more."""
+        for is_last in (False, True):
+            dialect = self.capabilities.dialect
+            data = orjson.dumps(dialect.apply(body) if path == _CHAT else body)
+            response = await self._session.post(self._base + path, data=data, headers=self._headers, timeout=timeouts)
+            if response.status < 400:
+                return response
+            async with response:
+                answer = await response.read()
+            progress.alive = response.status < 500
+            if response.status == 404:  # perhaps the server now has another model
+                self._model = self._server.model
+                self._letter_ids.clear()
+            error = refusal(response.status, answer, response.headers.get("Retry-After"))
+            if not await self.reconsider(Refusal(error, answer, dialect, _asks_letters(body))) or is_last:
+                raise error
+        raise AssertionError("the second refusal raises")
 
     async def _answer(
         self, kind: CallKind, path: str, body: Body, tenant: str = "", timeout_s: float | None = None
@@ -275,41 +346,5 @@ def open_session(connections: int = 0) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=4.0))
 
 
-async def _texts(response: aiohttp.ClientResponse, reply: Reply) -> AsyncIterator[str]:
-    """The texts of a streamed answer as `reply` parses it."""
-    try:
-        async for chunk in response.content.iter_any():
-            for text in reply.feed(chunk):
-                yield text
-            if reply.done:
-                break
-    except aiohttp.ClientError:
-        reply.done = reply.is_whole
-        if not reply.done:
-            raise
-    for text in reply.end():
-        yield text
-
-
-async def _pass_through(
-    first: bytes, rest: AsyncIterator[bytes], tail: wire.AnswerTail, progress: Progress
-) -> AsyncGenerator[bytes, None]:
-    """Passes an answer through and notes how it ended, also for a caller that handles the error
-    inside the call. A stream that ends behind its finish reason gets the `[DONE]` it lacks."""
-    broken: Exception | None = None
-    tail.feed(first)
-    yield first
-    try:
-        async for chunk in rest:
-            tail.feed(chunk)
-            yield chunk
-    except aiohttp.ClientError as error:
-        broken = error
-    try:
-        missing = tail.end(broken)
-    except EngineUnavailable as error:
-        progress.error = error
-        raise
-    if missing:
-        yield missing
-    progress.finish(tail.tokens())
+def _asks_letters(body: Body) -> bool:
+    return bool(body.get("logprobs")) and body.get("max_tokens") == 1

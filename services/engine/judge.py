@@ -13,8 +13,10 @@ from typing import Protocol
 
 from alignx.schemas.interactions import Interaction
 from services.profile.scoring import softmax
-from services.prompts.build import LETTERS, ChatMessage, selection_prompt
+from services.prompts.build import LETTERS, ChatMessage, cap_tokens, estimate_tokens, selection_prompt
 
+_INSTRUCTION_TOKENS = 256
+"""Estimated tokens of a selection prompt without its data."""
 _FLOOR = 1e-9
 """Smallest probability whose logarithm is taken."""
 
@@ -75,6 +77,17 @@ async def judge(
     means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
     gaps = [abs(row[index] - means[index]) for row in rows for index in range(count)]
     return Judgement(tuple(means), sum(gaps) / len(gaps))
+
+
+def fit_choice(query: str, items: Sequence[str], summary: str, window: int) -> tuple[str, list[str], str]:
+    """Query, items and summary, shortened where they would not fit an engine's window of so many tokens."""
+    room = window - _INSTRUCTION_TOKENS
+    texts = (query, *items, summary)
+    if sum(map(estimate_tokens, texts)) <= room:
+        return query, list(items), summary
+    summary = cap_tokens(summary, room // 4)
+    share = (room * 3 // 4) // (len(items) + 1)
+    return cap_tokens(query, share), [cap_tokens(item, share) for item in items], summary
 
 
 def fuse(first: Sequence[float], second: Sequence[float], weight: float) -> list[float]:

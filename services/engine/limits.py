@@ -5,11 +5,10 @@ With `url = "profile"` there is no engine: only `models` and `ready` answer, the
 """
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
@@ -18,7 +17,10 @@ from opentelemetry.trace import Span, SpanKind
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from pydantic import SecretStr
 
+from alignx.schemas.requests import EngineState
 from alignx.schemas.summaries import TokenCounts
+from services.engine.breaker import Breaker
+from services.engine.capabilities import CanaryOutcome, Capabilities, Prober
 from services.engine.client import Client, Server, open_session
 from services.engine.guard import CallKind, Progress
 from services.engine.wire import SILENT, Body
@@ -30,54 +32,13 @@ NO_ENGINE = (
     "This deployment runs without a language model; name the URL of one with `make up ENGINE=<url>`, "
     "or the folder of one with `make up MODEL=<folder>`"
 )
+_DEFAULT_WINDOW = 8192
+"""Tokens of a window that neither the setting nor the engine names."""
+_CANARY_S = 15.0
+"""Longest silence of the engine within a canary's answer."""
 OTHER_TENANT = "other"
 """Label of every tenant that the settings do not list."""
 CallOutcome = Literal["ok", "unavailable", "rejected", "error", "cancelled"]
-
-
-# --- circuit breaker ---------------------------------------------------------------------------
-
-
-class Breaker:
-    """A circuit breaker: opens after `failures` in a row for `cooldown_s`, then lets a single probe through."""
-
-    def __init__(self, failures: int, cooldown_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limit = failures
-        self._cooldown_s = cooldown_s
-        self._clock = clock
-        self._failures = 0
-        self._opened_at = -math.inf
-        self._probing = False
-
-    @property
-    def open(self) -> bool:
-        """Whether calls are refused, until a probe succeeds."""
-        return self._failures >= self._limit
-
-    def check(self) -> None:
-        """Raises EngineUnavailable, with the seconds to wait, unless a call may go out now."""
-        if self._failures < self._limit:
-            return
-        left = self._opened_at + self._cooldown_s - self._clock()
-        if left > 0 or self._probing:
-            raise EngineUnavailable(SILENT, retry_after=max(left, 1.0))
-
-    def admit(self) -> None:
-        """As `check`, for a call that goes out; report its end by one of the methods below."""
-        self.check()
-        self._probing = self._failures >= self._limit
-
-    def record_success(self) -> None:
-        self._failures, self._probing = 0, False
-
-    def record_failure(self) -> None:
-        self._failures, self._probing = self._failures + 1, False
-        if self._failures >= self._limit:
-            self._opened_at = self._clock()
-
-    def release(self) -> None:
-        """The call ended without evidence about the engine."""
-        self._probing = False
 
 
 # --- calls ---------------------------------------------------------------------------------------
@@ -112,13 +73,13 @@ class Calls:
         """Calls that hold a slot."""
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._embeddings_slots = asyncio.Semaphore(settings.embeddings_concurrency)
-        self._breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_s)
+        self.breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_s)
         self._embeddings_breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_s)
 
     @property
     def breaker_open(self) -> bool:
         """Whether the engine's breaker is open; that of the embeddings server does not count."""
-        return self._breaker.open
+        return self.breaker.open
 
     @asynccontextmanager
     async def call(self, kind: CallKind, tenant: str = "") -> AsyncIterator[Progress]:
@@ -126,7 +87,7 @@ class Calls:
         embeds = kind == "embed"
         if not embeds and not self._enabled:
             raise NoEngine(NO_ENGINE)
-        breaker = self._embeddings_breaker if embeds else self._breaker
+        breaker = self._embeddings_breaker if embeds else self.breaker
         breaker.check()  # before the wait for a slot: an open breaker answers at once
         progress = Progress()
         async with self._embeddings_slots if embeds else self._slots:
@@ -188,7 +149,13 @@ class Engine(Client):
     ) -> None:
         self.enabled = settings.enabled
         self.calls = Calls(settings, observe)
-        super().__init__(session, _server(settings, settings.url, settings.model, settings.api_key), self.calls.call)
+        self._context_tokens = settings.context_tokens
+        server = _server(settings, settings.url, settings.model, settings.api_key)
+        canaries = Client(session, replace(server, read_timeout_s=min(_CANARY_S, server.read_timeout_s)))
+        self.prober = Prober(canaries, settings.breaker_cooldown_s, self._adopt)
+        canaries.reconsider = self.prober.note_refusal
+        super().__init__(session, server, self.calls.call, self.prober.reconsider)
+        self.calls.breaker.fault = lambda: self.prober.fault
         self._embeddings: Client | None = None
         if url := settings.embeddings_url:
             # The engine's key goes to the engine's own host alone.
@@ -201,7 +168,47 @@ class Engine(Client):
     async def open(cls, settings: EngineSettings, observe: Observer | None = None) -> AsyncIterator[Self]:
         """An engine with its own connections, closed at the end. `observe` gets every call that has ended."""
         async with open_session() as session:
-            yield cls(settings, session, observe)
+            engine = cls(settings, session, observe)
+            probing = asyncio.create_task(engine.prober.run()) if settings.enabled else None
+            try:
+                yield engine
+            finally:
+                if probing is not None:
+                    probing.cancel()
+
+    def _adopt(self, capabilities: Capabilities) -> None:
+        self.capabilities = capabilities
+
+    @property
+    def context_tokens(self) -> int:
+        """The window that prompt and answer share: the smaller of the setting and what the engine says."""
+        known = [size for size in (self._context_tokens, self.capabilities.context_tokens) if size]
+        return min(known, default=_DEFAULT_WINDOW)
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the engine, if anything is; empty without one."""
+        return self.prober.fault or self.prober.outage or (SILENT if self.calls.breaker_open else "")
+
+    async def check(self) -> None:
+        """A readiness check. Raises EngineUnavailable with the engine's words where it is degraded."""
+        if self.fault:
+            raise EngineUnavailable(f"degraded: {self.fault}")
+
+    def state(self) -> EngineState | None:
+        """What /readyz shows of it; None without an engine."""
+        if not self.enabled:
+            return None
+        known = self.capabilities
+        return EngineState(
+            model=known.model or None,
+            dialect=known.dialect.name,
+            context_tokens=self.context_tokens,
+            letters=known.letters != "none",
+            checked_at=known.checked_at,
+            state="degraded" if self.fault else "ok",
+            detail=self.fault or known.refusal or None,
+        )
 
     async def ready(self) -> None:
         """As `Client.ready`; asks even when the breaker is open."""
@@ -233,6 +240,7 @@ def _server(settings: EngineSettings, url: str, model: str | None, key: SecretSt
         key.get_secret_value() if key else None,
         connect_timeout_s=settings.connect_timeout_s,
         read_timeout_s=settings.read_timeout_s,
+        first_token_timeout_s=settings.first_token_timeout_s,
         answer_timeout_s=settings.answer_timeout_s,
         cache_salt_secret=salt.get_secret_value() if salt else None,
     )
@@ -273,6 +281,15 @@ class EngineMetrics:
             ("tenant", "token"),
             registry=registry,
         )
+        self.info = Gauge(
+            "alignx_engine_info", "1 for the engine's model and dialect", ("model", "dialect"), registry=registry
+        )
+        self.canaries = Counter(
+            "alignx_engine_canaries",
+            "Test requests to the engine, by outcome (passed, refused, failed)",
+            ("outcome",),
+            registry=registry,
+        )
         self.in_flight = Gauge("alignx_engine_calls_in_flight", "Calls at the engine now", registry=registry)
         self.breaker = Gauge(
             "alignx_engine_breaker_open", "1 while calls or updates wait because the engine fails", registry=registry
@@ -282,6 +299,17 @@ class EngineMetrics:
         """Reads the state of `calls` at every scrape; `held_back` says whether work waits before it makes a call."""
         self.in_flight.set_function(lambda: calls.in_flight)
         self.breaker.set_function(lambda: float(calls.breaker_open or held_back()))
+
+    def watch_canaries(self, prober: Prober) -> None:
+        """Counts canaries, and shows the record that they lead to."""
+
+        def observe(outcome: CanaryOutcome | None) -> None:
+            if outcome is not None:
+                self.canaries.labels(outcome).inc()
+            self.info.clear()
+            self.info.labels(prober.record.model, prober.record.dialect.name).set(1)
+
+        prober.observe = observe
 
     def observe(self, call: EngineCall) -> None:
         self.calls.labels(call.kind, call.outcome).inc()

@@ -13,6 +13,12 @@ from services.errors import ContextExceeded, EngineError, EngineRejected, Engine
 
 UNREADABLE = "The engine's answer is not in OpenAI's format"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
+_CONTEXT = re.compile(
+    rb"context[ _](?:length|window|size)|maximum model length|max_model_len|prompt is too long", re.IGNORECASE
+)
+_CONTEXT_LIMIT = re.compile(
+    rb"(?:maximum context length is|maximum model length of|max_model_len\D{0,3}|context window of)\s*(\d{1,9})"
+)
 _RETRYABLE = (408, 429)
 """Statuses below 500 that a repeat may mend."""
 
@@ -45,10 +51,13 @@ def refusal(status: int, body: bytes, retry_after: str | None) -> EngineError | 
     """The error of a status. Of the engine's message, which may quote the prompt, only the meaning
     is kept, and the names that OpenAI's error object has for it."""
     if status in (400, 413, 422):
-        if b"context length" in body or b"maximum model length" in body or b"max_model_len" in body:
-            return ContextExceeded(engine_status=status)
-        causes = ", ".join([f"status {status}", *_error_names(body)])
-        return EngineRejected(f"The engine refused this input ({causes})", engine_status=status)
+        if _CONTEXT.search(body):
+            limit: dict[str, Any] = {"limit": int(match[1])} if (match := _CONTEXT_LIMIT.search(body)) else {}
+            return ContextExceeded(engine_status=status, **limit)
+        names = _error_names(body)
+        detail = f"The engine refused this input ({', '.join([f'status {status}', *dict.fromkeys(names.values())])})"
+        errors = [{"field": names["param"], "message": "The engine refuses it"}] if "param" in names else []
+        return EngineRejected(detail, errors=errors, engine_status=status)
     seconds = float(retry_after) if retry_after and retry_after.isdecimal() else None
     reason = "is overloaded" if status in (429, 503) else "cannot serve this deployment's requests"
     if status >= 500 and status != 503:
@@ -63,11 +72,28 @@ def is_retryable(error: EngineError | EngineUnavailable) -> bool:
     return status is None or status >= 500 or status in _RETRYABLE
 
 
-def _error_names(body: bytes) -> list[str]:
+def is_refusal(error: EngineError | EngineUnavailable) -> bool:
+    """Whether the server answered that it will not serve the request, as against later or never whole."""
+    status = error.extensions.get("engine_status")
+    return status is not None and status < 500 and status not in _RETRYABLE
+
+
+def error_text(body: bytes) -> str:
+    """The message of an error's body on one line, whatever its form. It may quote the prompt."""
+    try:
+        answer = parse_json(body)
+    except EngineError:
+        answer = None
+    error = member(answer, "error")
+    message = member(error, "message") or member(answer, "message") or member(answer, "detail") or error
+    return " ".join((message if isinstance(message, str) else body.decode(errors="replace")).split())
+
+
+def _error_names(body: bytes) -> dict[str, str]:
     """`type`, `code` and `param` of OpenAI's error object, where they are names and no text."""
     try:
         error = member(parse_json(body), "error")
     except EngineError:
-        return []
-    values = (member(error, name) for name in ("type", "code", "param"))
-    return list(dict.fromkeys(value for value in values if isinstance(value, str) and _NAME.fullmatch(value)))
+        return {}
+    values = {name: member(error, name) for name in ("type", "code", "param")}
+    return {name: value for name, value in values.items() if isinstance(value, str) and _NAME.fullmatch(value)}

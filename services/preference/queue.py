@@ -52,7 +52,7 @@ KEEP_DEAD_LETTERS = 1_000
 LOW_PRIORITY = 2**50
 """Added to the due time (ms) of users who wait for a backfill, as in lua/schedule.lua: all others go first."""
 FailKind = Literal["engine", "refusal", "data", "release"]
-"""What is at fault: the engine, the engine or the data, the data, nothing."""
+"""What is at fault: the engine, the data as the engine says, the data, nothing."""
 
 
 class Queue:
@@ -198,11 +198,9 @@ class Queue:
             raise StaleVersion(f"The current version is {current}, not {expected}.", current_version=current)
         return bool(answer["status"] == "OK")
 
-    async def fail(
-        self, claim: Claim, kind: FailKind, *, first_id: str = "", batch: int = 0, error: str = "", served_ms: int = 0
-    ) -> str:
-        """Ends an update that failed; returns what follows, as fail.lua names it. A refusal is the engine's
-        fault unless it has served another user, claimed at `served_ms`, since it last refused this one."""
+    async def fail(self, claim: Claim, kind: FailKind, *, first_id: str = "", batch: int = 0, error: str = "") -> str:
+        """Ends an update that failed; returns what follows, as fail.lua names it. A refusal counts against the
+        data, so the engine must have taken a prompt of our own since."""
         keys = self.keys.user(claim.tenant, claim.user)
         status = await self._run(
             "fail",
@@ -214,7 +212,6 @@ class Queue:
             batch=batch,
             error=error,
             rebuild=claim.rebuild,
-            served_ms=served_ms,
         )
         return str(status)
 

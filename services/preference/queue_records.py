@@ -88,8 +88,6 @@ class Claim:
     """The newest event at the time of the claim."""
     calls: str = ""
     """The calls that asked for the update (`Origin`)."""
-    at_ms: int = 0
-    """Time of the claim, by Redis's clock."""
 
 
 class ClaimResult(NamedTuple):

@@ -39,6 +39,7 @@ class WorkerState:
     """What the process's lifespan opens."""
 
     checks: Mapping[str, Check]
+    engine: Engine
 
 
 async def _run(dispatcher: Dispatcher, startup: StartupCheck) -> None:
@@ -69,15 +70,16 @@ def create_worker_app(settings: Settings) -> FastAPI:
             updater = Updater(store, queue, engine, settings, metrics)
             dispatcher = Dispatcher(queue, updater, settings, metrics)
             engine_metrics.watch(engine.calls, lambda: dispatcher.backoff.is_paused)
+            engine_metrics.watch_canaries(engine.prober)
             work = asyncio.create_task(_run(dispatcher, startup))
             measurement = asyncio.create_task(dispatcher.measure(redis_metrics))
             checks: dict[str, Check] = {
                 "redis": startup.ready,
                 "work": partial(_check_running, work, "The worker has stopped taking work"),
                 "look": partial(_check_running, measurement, "The worker has stopped measuring the queue"),
-                "engine": dispatcher.backoff.ready,
+                "engine": dispatcher.backoff.check,
             }
-            yield WorkerState(checks)
+            yield WorkerState(checks, engine)
             dispatcher.stop(work)
             measurement.cancel()
             for task in (work, measurement):
@@ -92,6 +94,7 @@ def create_worker_app(settings: Settings) -> FastAPI:
         registry=registry,
         checks=lambda app: state_of(app, WorkerState).checks,
         advisory=("engine",),  # meanwhile the profile serves
+        engine=lambda app: state_of(app, WorkerState).engine.state(),
         lifespan=lifespan,
     )
 

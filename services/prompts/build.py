@@ -226,12 +226,11 @@ def _shorten(interaction: Interaction, chars: int) -> Interaction:
     return interaction.model_copy(update={name: short(getattr(interaction, name)) for name in fields})
 
 
-def _fit_past(summary: str, tokens: int) -> str:
-    """The past summary, escaped, and cut at a sentence end to about `tokens`."""
-    summary = _escape(summary)
-    while (size := estimate_tokens(summary)) > max(tokens, 1):
-        summary = cap_text(summary, len(summary) * tokens // (size + 1))
-    return summary
+def cap_tokens(text: str, tokens: int) -> str:
+    """The text, cut at a sentence end to about `tokens`."""
+    while (size := estimate_tokens(text)) > max(tokens, 1):
+        text = cap_text(text, len(text) * tokens // (size + 1))
+    return text
 
 
 # --- prompts -----------------------------------------------------------------------------------
@@ -240,7 +239,7 @@ def _fit_past(summary: str, tokens: int) -> str:
 def update_prompt(past: str | None, interactions: Sequence[Interaction], *, past_tokens: int) -> Prompt:
     """Asks for the summary after `interactions`, given the `past` one; `past=None` is a first or
     full-history inference. `past_tokens` bounds the past summary, at a sentence end."""
-    blocks = _tag_block("past_summary", _fit_past(past, past_tokens) if past else "")
+    blocks = _tag_block("past_summary", cap_tokens(_escape(past), past_tokens) if past else "")
     blocks += _tag_block("events", _history_lines(interactions))
     return Prompt("update/2" if past else "first/2", _turns(UPDATE_SYSTEM, [*blocks, UPDATE_REQUEST]))
 

@@ -36,7 +36,7 @@ from services.errors import (
     StoreUnavailable,
     Unauthenticated,
 )
-from services.server.health import Check, Guard, add_health, add_metrics, open_to_all
+from services.server.health import Check, EngineView, Guard, add_health, add_metrics, open_to_all
 from services.server.logging import configure_logging
 from services.server.metrics import HttpMetrics, RequestTelemetry, recorded_spans
 from services.server.request_bodies import JsonRoute
@@ -179,11 +179,13 @@ def create_app(
     metrics_guard: Guard = open_to_all,
     one_of: Collection[str] = (),
     advisory: Collection[str] = (),
+    engine: EngineView = lambda _app: None,
 ) -> FastAPI:
     """A FastAPI app with the suite's errors, telemetry, health and metrics.
 
-    `checks` is called at each /readyz, when the lifespan has yielded its record; for `one_of` and `advisory`
-    see health.py. There is no docs page here: the gateway serves one for all services, from their /openapi.json.
+    `checks` is called at each /readyz, when the lifespan has yielded its record; for `one_of`, `advisory`
+    and `engine` see health.py. There is no docs page here: the gateway serves one for all services, from their
+    /openapi.json.
     """
 
     @asynccontextmanager
@@ -211,7 +213,7 @@ def create_app(
         return problem_response(scope, AlignXError())
 
     app.add_middleware(RequestTelemetry, metrics=metrics, on_crash=on_crash, access_log=settings.log.access)
-    add_health(app, checks, one_of, advisory)
+    add_health(app, checks, one_of, advisory, engine)
     add_metrics(app, registry, metrics_guard)
     return app
 

@@ -5,12 +5,14 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from alignx.schemas.requests import Readiness
+from alignx.schemas.requests import EngineState, Readiness
 from services.errors import AlignXError
 from services.server.state import Process, state_of
 
 Check = Callable[[], Awaitable[object]]
 """A readiness check: raises AlignXError while its resource does not answer."""
+EngineView = Callable[[FastAPI], EngineState | None]
+"""What /readyz shows of a process's engine."""
 Guard = Callable[[Request], Awaitable[object]]
 """Raises AlignXError unless the request may go on."""
 
@@ -24,9 +26,10 @@ def add_health(
     checks: Callable[[FastAPI], Mapping[str, Check]],
     one_of: Collection[str] = (),
     advisory: Collection[str] = (),
+    engine: EngineView = lambda _app: None,
 ) -> None:
-    """`checks` is called at each /readyz, when the lifespan has yielded its record. Of the checks in `one_of` a
-    single one that passes is enough; those in `advisory` are shown and decide nothing."""
+    """`checks` and `engine` are called at each /readyz, when the lifespan has yielded its record. Of the checks in
+    `one_of` a single one that passes is enough; those in `advisory` are shown and decide nothing."""
 
     @app.get("/livez", tags=["health"], summary="The process runs")
     async def livez() -> dict[str, str]:
@@ -43,8 +46,8 @@ def add_health(
                 outcome[name] = error.detail
         wrong = {name for name, state in outcome.items() if state != "ok"}.difference(advisory)
         ready = not wrong or wrong < set(one_of)
-        answer = Readiness(status="ready" if ready else "not_ready", checks=outcome)
-        return Response(answer.model_dump_json(), 200 if ready else 503, media_type="application/json")
+        answer = Readiness(status="ready" if ready else "not_ready", checks=outcome, engine=engine(app))
+        return Response(answer.model_dump_json(exclude_none=True), 200 if ready else 503, media_type="application/json")
 
 
 def add_metrics(app: FastAPI, registry: CollectorRegistry, guard: Guard) -> None:

@@ -12,6 +12,7 @@ import asyncio
 import random
 import re
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,6 +20,8 @@ from typing import Any, Literal
 
 import orjson
 from aiohttp import web
+
+from services.engine.capabilities import CANARY
 
 MARKER = re.compile(r"\bu\d+n\d+\b")
 USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}
@@ -49,6 +52,13 @@ class MockEngine:
         self.choosing_s = 0.0
         """How long a choice takes."""
         self.choosing_status = 200
+        self.canaries = 0
+        self.canary_status = 200
+        self.calls_at: list[float] = []
+        """When each request came, canaries among them."""
+        self.strict_status = 400
+        self.strict: Callable[[dict[str, Any]], str] = lambda _: ""
+        """Why a body is refused, whatever it asks; empty for not at all (strict_engine.py)."""
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -84,7 +94,12 @@ class MockEngine:
     async def on_chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         prompt = "\n".join(message["content"] for message in body["messages"])
-        if body.get("max_tokens") == 1:
+        self.calls_at.append(time.monotonic())
+        if refusal := self.strict(body):
+            return refused(refusal, self.strict_status)
+        if CANARY in prompt:
+            return await self._answer_canary(request, body)
+        if asks_letter(body):
             self.choices.append(prompt)
             await asyncio.sleep(self.choosing_s)
             return web.json_response(_letters(prompt), status=self.choosing_status)
@@ -94,10 +109,9 @@ class MockEngine:
             case "overloaded":
                 return web.json_response({"error": {"message": "full", "code": 503}}, status=503)
             case "refused":
-                return web.json_response({"error": {"message": "bad input", "code": 400}}, status=400)
+                return refused("bad input")
             case "too long":
-                message = "This model's maximum context length is 8 tokens"
-                return web.json_response({"error": {"message": message, "code": 400}}, status=400)
+                return refused("This model's maximum context length is 8 tokens")
             case "slow":
                 await asyncio.sleep(SLOW_S)
             case "silent":
@@ -109,6 +123,14 @@ class MockEngine:
             return await self._write(request, *self.scripted.pop(0))
         text = "" if fault == "mute" else _summary(prompt)
         return await self._write(request, f"<think>They say a lot.</think>{text}", cut=fault == "cut")
+
+    async def _answer_canary(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        self.canaries += 1
+        if self.canary_status != 200:
+            return refused("bad input", self.canary_status)
+        if asks_letter(body):
+            return web.json_response(_listed({"A": -0.1, "B": -2.4}))
+        return await MockEngine._write(self, request, "A")  # also where a test writes otherwise
 
     async def _write(
         self, request: web.Request, text: str, finish: str = "stop", *, cut: bool = False
@@ -143,8 +165,20 @@ def _summary(prompt: str) -> str:
 
 def _letters(prompt: str) -> dict[str, Any]:
     items = re.findall(r'<item letter="(\w)">\n(.*?)\n</item>', prompt, re.DOTALL)
-    listed = [{"token": f" {letter}", "logprob": -0.1 if "good" in text else -2.4} for letter, text in items]
+    return _listed({letter: -0.1 if "good" in text else -2.4 for letter, text in items})
+
+
+def _listed(odds: dict[str, float]) -> dict[str, Any]:
+    listed = [{"token": f" {letter}", "logprob": logprob} for letter, logprob in odds.items()]
     return {"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}], "usage": USAGE}
+
+
+def asks_letter(body: dict[str, Any]) -> bool:
+    return 1 in (body.get("max_tokens"), body.get("max_completion_tokens"))
+
+
+def refused(message: str, status: int = 400) -> web.Response:
+    return web.json_response({"error": {"message": message, "code": status}}, status=status)
 
 
 def seeded(seed: int) -> Callable[[str], Fault]:

@@ -19,16 +19,16 @@ ADA, BOB, CAROL, DAN, EVE = "ada", "bob {1}:é", "carol", "dan", "eve"
 
 
 class SteadyEngine(MockEngine):
-    """Refuses what says REFUSE, while it is strict. A summary comes in one piece, and only after `choosing`
+    """Refuses what says REFUSE, while it is refusing. A summary comes in one piece, and only after `choosing`
     choices and the time to read them, so that what is stored does not depend on how fast a machine is."""
 
     def __init__(self) -> None:
         super().__init__(self._fault)
-        self.strict, self.choosing = True, 0
+        self.refusing, self.choosing = True, 0
         self.written = 0
 
     def _fault(self, prompt: str) -> Fault:
-        return "refused" if self.strict and "REFUSE" in prompt else ""
+        return "refused" if self.refusing and "REFUSE" in prompt else ""
 
     async def _write(
         self, request: web.Request, text: str, finish: str = "stop", *, cut: bool = False

@@ -130,19 +130,18 @@ async def ada_is_refused(play: Play) -> None:
 
 
 async def _refused(play: Play, *events: dict[str, Any], user: str) -> None:
-    """Once it blames the engine; after another user was served, the data."""
+    """The engine takes a canary and other users' prompts, so the data are to blame."""
     if events:
         await play.put(*events, user=user)
-    await play.update(user)
     await play.put(says("I am served."), user=BOB, tenant=GLOBEX)
     await play.update(BOB, GLOBEX)
     await play.update(user)
 
 
 async def _update_while_mild(play: Play, user: str) -> None:
-    play.mock.strict = False
+    play.mock.refusing = False
     await play.update(user)
-    play.mock.strict = True
+    play.mock.refusing = True
 
 
 async def others_come_and_go(play: Play) -> None:

@@ -24,6 +24,19 @@ ENGINE_OPTIONS = (
     "--enable-prompt-tokens-details --scheduling-policy priority --disable-uvicorn-access-log"
 )
 
+STRICT_TEMPLATE = """\
+{%- for message in messages -%}
+{%- if message.role == "system" -%}{{ raise_exception("System role not supported") }}{%- endif -%}
+{%- if (message.role == "user") != (loop.index0 % 2 == 0) -%}
+{{ raise_exception("Conversation roles must alternate user/assistant/user/assistant/...") }}
+{%- endif -%}
+<start_of_turn>{{ message.role }}
+{{ message.content }}{% if not loop.last %}<end_of_turn>{% endif %}
+{% endfor -%}
+{%- if add_generation_prompt -%}<start_of_turn>model
+{% endif -%}
+"""
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
@@ -45,13 +58,23 @@ def mini_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield from _engine(MINI_MODEL, tmp_path_factory.mktemp("mini") / "engine.log")
 
 
-def _engine(model: Path, log_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def strict_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real vLLM with a small window, a chat template that refuses a system role and turns that do not alternate,
+    as Gemma's and Mistral's do, and requests served by arrival."""
+    folder = tmp_path_factory.mktemp("strict-engine")
+    (folder / "template.jinja").write_text(STRICT_TEMPLATE)
+    options = ENGINE_OPTIONS.replace("8192", "2048").replace("--scheduling-policy priority ", "")
+    yield from _engine(TINY_MODEL, folder / "engine.log", f"{options} --chat-template {folder / 'template.jinja'}")
+
+
+def _engine(model: Path, log_path: Path, options: str = ENGINE_OPTIONS) -> Iterator[str]:
     for path in (ENGINE_PYTHON, model):
         if not path.exists():
             pytest.fail(f"{path.relative_to(ROOT)} is missing; `make test` makes it")
     port = free_port()
     command = [ENGINE_PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--port", str(port)]
-    command += ["--served-model-name", model.name, *ENGINE_OPTIONS.split()]
+    command += ["--served-model-name", model.name, *options.split()]
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("COV_")},
         "VLLM_TARGET_DEVICE": "cpu",
@@ -93,6 +116,11 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
 @pytest.fixture(scope="session")
 def engine_suite(tmp_path_factory: pytest.TempPathFactory, engine_url: str) -> Iterator[Suite]:
     """The suite in front of the real engine."""
-    settings = {"ALIGNX_ENGINE__URL": engine_url, "ALIGNX_SUMMARY__MAX_TOKENS": "96"}
+    settings = {
+        "ALIGNX_ENGINE__URL": engine_url,
+        "ALIGNX_SUMMARY__MAX_TOKENS": "96",
+        "ALIGNX_RESPONSE__SELECT_TIMEOUT_S": "30",  # on a busy CPU the engine is slow
+        "ALIGNX_ENGINE__FIRST_TOKEN_TIMEOUT_S": "60",
+    }
     with Suite(tmp_path_factory.mktemp("engine-suite"), settings).running() as suite:
         yield suite

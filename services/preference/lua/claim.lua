@@ -4,7 +4,7 @@
 -- Hands one due user of a shard to a worker. First releases the users of workers that went silent.
 -- KEYS       ready leases token
 -- arguments  user_prefix worker settings crowding[] (tenants as in members; their users are passed over)
--- Answers    {expired, claim: {member token cursor version pending cap suspect rebuild born last_id calls at_ms}},
+-- Answers    {expired, claim: {member token cursor version pending cap suspect rebuild born last_id calls}},
 --            without `claim` when no user is due
 local ready, leases, token_key = unpack(KEYS)
 local prefix, settings = arguments.user_prefix, arguments.settings
@@ -78,7 +78,6 @@ local function claim(member)
     born = fields[7] or '0',
     last_id = newest and newest[1] or cursor,
     calls = redis.call('GET', user .. ':from') or '',
-    at_ms = now,
   }
 end
 

@@ -5,8 +5,8 @@
 -- Ends an update that failed and decides what happens next.
 -- KEYS       state ready leases log dead_letters calls
 -- arguments  member token kind(engine | refusal | data | release) first_id batch error rebuild settings
---            served_ms (when the latest update of another user that the engine served was claimed; 0 for none)
--- Answers    FENCED | RETRY | ENGINE (a refusal that is the engine's fault) | HALVED | DEAD | DROPPED | POSTPONED
+--            (a refusal: the engine has taken another prompt since)
+-- Answers    FENCED | RETRY | HALVED | DEAD | DROPPED | POSTPONED
 local state, ready, leases, log, dead_letters, calls = unpack(KEYS)
 local member, kind, first_id, batch = arguments.member, arguments.kind, arguments.first_id, arguments.batch
 local rebuild, settings = arguments.rebuild, arguments.settings
@@ -44,13 +44,6 @@ end
 
 local suspect = redis.call('HGET', state, 'suspect')
 if kind == 'refusal' then
-  -- The engine's fault, unless it has served another user since it last refused this one.
-  local before = tonumber(redis.call('HGET', state, 'refused'))
-  redis.call('HSET', state, 'refused', now)
-  if not before or arguments.served_ms <= before then
-    back_off()
-    return 'ENGINE'
-  end
   local single = batch <= 1 and rebuild == ''
   if redis.call('HINCRBY', state, 'fail', 1) < (single and settings.event_failures or settings.data_retries) then
     back_off()
@@ -85,7 +78,7 @@ if entry then
   redis.call('XDEL', log, first_id)
 end
 redis.call('HSET', state, 'cur', first_id)
-redis.call('HDEL', state, 'cap', 'refused')
+redis.call('HDEL', state, 'cap')
 if redis.call('HINCRBY', state, 'pend', -1) <= 0 then
   redis.call('HSET', state, 'pend', 0)
   resume_postponed(state)

@@ -46,7 +46,7 @@ class Dispatcher:
         self.settings: QueueSettings = settings.queue
         self.metrics = metrics
         self.log_updates = settings.log.access
-        self.backoff = Backoff(settings, metrics.concurrency)
+        self.backoff = Backoff(settings, metrics.concurrency, lambda: updater.engine.prober.fault)
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self._running: dict[asyncio.Task[None], str] = {}
         """Each update with its tenant, as in members."""
@@ -195,7 +195,7 @@ class Dispatcher:
                 self._unreleased.append(claim)
             return UpdateResult("lost")
         if result.fault:
-            self.backoff.record_refusal(result.fault)
+            self.backoff.record_fault(result.fault)
         elif result.outcome == "committed":
             self.backoff.record_success()
         return result

@@ -2,7 +2,8 @@
 
 A `Writer` makes a draft from events, past summary and profile. With an engine it sends the AlignXplore+
 prompt and streams the model's reply; without one it renders the fast profile. After a reply that is no summary
-it sends one more request; then the update fails and the summary stays as it is.
+it sends one more request; then the update fails and the summary stays as it is. A prompt that is longer than the
+engine's window is sent again with half of everything.
 """
 
 import asyncio
@@ -10,21 +11,22 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
 from alignx.schemas.interactions import ComparisonInteraction, Interaction, Pair
 from alignx.schemas.items import item_text
 from alignx.schemas.summaries import SummaryVersion, TokenCounts
-from services.engine.judge import judge
+from services.engine.judge import fit_choice, judge
 from services.engine.limits import Engine
 from services.engine.wire import Completion, Delta
-from services.errors import UnusableReply
+from services.errors import ContextExceeded, UnusableReply
 from services.preference.queue_records import PrequentialSums
+from services.preference.updates.budgets import LEAST_EVENT_TOKENS, Budgets, share_window
 from services.profile.render import render
 from services.profile.statistics import Profile
-from services.prompts.build import Prompt, estimate_tokens, update_prompt
+from services.prompts.build import Prompt, estimate_tokens, fit_interactions, interaction_tokens, update_prompt
 from services.prompts.parse_summary import ReplySplitter, parse_summary
 from services.settings import SummarySettings
 
@@ -75,6 +77,9 @@ class Material:
     past: SummaryVersion | None
     """None for a first or a full-history inference."""
     profile: Profile
+    may_drop: bool = False
+    """Whether the oldest events may be left out, as those of a whole history or of one alone; else they are
+    shortened or divided by the queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,39 +141,53 @@ class _NullListener:
 class EngineWriter:
     """The model's reply to the update prompt. `observe` is called with the reason of each unusable reply."""
 
-    def __init__(
-        self, engine: Engine, settings: SummarySettings, context_tokens: int, observe: Callable[[str], None]
-    ) -> None:
+    def __init__(self, engine: Engine, settings: SummarySettings, observe: Callable[[str], None]) -> None:
         self.engine = engine
         self.settings = settings
-        self.context_tokens = context_tokens
         self.observe = observe
 
+    @property
+    def budgets(self) -> Budgets:
+        return share_window(self.engine.context_tokens, self.settings)
+
     async def write(self, material: Material, listener: Listener) -> Draft:
+        budgets = self.budgets
+        while True:
+            try:
+                return await self._write(material, budgets, listener)
+            except ContextExceeded:
+                shown = sum(map(interaction_tokens, material.interactions))
+                budgets = replace(budgets.halve(), events=min(shown, budgets.events) // 2)
+                if budgets.events < LEAST_EVENT_TOKENS or not material.may_drop:
+                    raise
+                material = replace(material, interactions=fit_interactions(material.interactions, budgets.events))
+
+    async def _write(self, material: Material, budgets: Budgets, listener: Listener) -> Draft:
         past = material.past.text if material.past else None
-        prompt = update_prompt(past, material.interactions, past_tokens=self.settings.past_tokens)
-        first = Attempt(self.settings.max_tokens, self.settings.temperature)
+        prompt = update_prompt(past, material.interactions, past_tokens=budgets.past)
         try:
+            first = Attempt(budgets.reply, self.settings.temperature)
             return await self._draft(material.tenant, prompt, first, listener)
         except UnusableReply as error:
-            attempt = self._retry_attempt(error.reason, prompt)
+            attempt = self._retry_attempt(error.reason, prompt, budgets.reply)
         return await self._draft(material.tenant, prompt, attempt, listener)
 
     async def name(self) -> str:
         return f"llm:{await self.engine.model()} {PROMPT_VERSION}"
 
     async def probe(self) -> None:
-        prompt = update_prompt(None, [_PROBE], past_tokens=self.settings.past_tokens)
-        await self._draft("", prompt, Attempt(self.settings.max_tokens, self.settings.temperature), _NullListener())
+        budgets = self.budgets
+        prompt = update_prompt(None, [_PROBE], past_tokens=budgets.past)
+        await self._draft("", prompt, Attempt(budgets.reply, self.settings.temperature), _NullListener())
 
-    def _retry_attempt(self, reason: str, prompt: Prompt) -> Attempt:
+    def _retry_attempt(self, reason: str, prompt: Prompt, max_tokens: int) -> Attempt:
         """The second request: twice the tokens after a reply that the limit cut off, no reasoning after one that
         held nothing else, half the temperature after any other."""
         if reason not in ("cut", "thinking"):
-            return Attempt(self.settings.max_tokens, self.settings.temperature / 2)
+            return Attempt(max_tokens, self.settings.temperature / 2)
         used = sum(estimate_tokens(message["content"]) for message in prompt.messages)
-        room = self.context_tokens - used - _SPARE_TOKENS
-        most = max(self.settings.max_tokens, min(2 * self.settings.max_tokens, room))
+        room = self.engine.context_tokens - used - _SPARE_TOKENS
+        most = max(max_tokens, min(2 * max_tokens, room))
         return Attempt(most, self.settings.temperature, thinking=reason != "thinking")
 
     async def _draft(self, tenant: str, prompt: Prompt, attempt: Attempt, listener: Listener) -> Draft:
@@ -244,15 +263,9 @@ def sample_pairs(interactions: Sequence[Interaction], count: int) -> list[Pair]:
 
 async def score_summary(engine: Engine, tenant: str, summary: str, pairs: Sequence[Pair]) -> PrequentialSums:
     """How well `summary` predicts choices it has not seen, by the engine's letter probabilities."""
-    judgements = [
-        await judge(
-            engine,
-            pair.query,
-            [item_text(pair.chosen), item_text(pair.rejected)],
-            summary,
-            tenant=tenant,
-            priority=BACKGROUND,
-        )
-        for pair in pairs
-    ]
+    judgements = []
+    for pair in pairs:
+        items = [item_text(pair.chosen), item_text(pair.rejected)]
+        question = fit_choice(pair.query, items, summary, engine.context_tokens)
+        judgements.append(await judge(engine, *question, tenant=tenant, priority=BACKGROUND))
     return PrequentialSums.from_choices([judgement.probabilities[:1] for judgement in judgements])

@@ -1,8 +1,8 @@
 """One claimed user from its waiting events to a committed summary version.
 
 Reads the batch within its budgets, lets a writer draft the summary, tests the past summary on the new
-choices meanwhile, and commits. Engine errors back off: the events wait. Data errors, also refusals of an
-engine that serves other users, halve the batch until one event is left, which becomes a dead letter.
+choices meanwhile, and commits. Engine errors back off: the events wait. Data errors, also refusals of an engine
+that takes a prompt of our own after them, halve the batch until one event is left, which becomes a dead letter.
 """
 
 import asyncio
@@ -19,11 +19,12 @@ from redis.exceptions import RedisError
 from alignx.schemas.interactions import Interaction, StatementInteraction
 from alignx.schemas.summaries import EventRange, StoredInteraction, SummaryVersion
 from services.engine.limits import Engine
-from services.errors import AlignXError, ContextExceeded, EngineError, EngineUnavailable
+from services.engine.shared_calls import SharedCalls
+from services.errors import AlignXError, ContextExceeded, EngineError, EngineRejected, EngineUnavailable
 from services.preference.live import LiveText
-from services.preference.queue import Queue
+from services.preference.queue import FailKind, Queue
 from services.preference.queue_records import Claim, PrequentialSums
-from services.preference.updates.backoff import ServedUsers
+from services.preference.updates.budgets import share_window
 from services.preference.updates.inference import (
     Draft,
     EngineWriter,
@@ -47,11 +48,7 @@ _OUTCOMES = {
     "POSTPONED": "postponed",
     "FENCED": "lost",
 }
-"""Outcomes of an update by what fail.lua answers; any other is "data"."""
-_TRIAL_EVENTS = 100
-"""Events among which a trial looks for choices."""
-_PROMPT_OVERHEAD = 1_024
-"""Tokens kept free for the fixed instruction of an update and for estimates that are too low."""
+"""Outcomes of an update by what fail.lua answers, ENGINE where the engine was at fault; any other is "data"."""
 
 logger = logging.getLogger("alignx.update")
 
@@ -77,7 +74,7 @@ class UpdateResult:
     tested_source: str = ""
     """What wrote the past summary."""
     fault: str = ""
-    """Why the engine refused, or why its reply is no summary, whatever the cause."""
+    """Why the engine's reply is no summary, whatever the cause."""
 
 
 def retrieve_exception(task: "asyncio.Task[Any]") -> None:
@@ -96,12 +93,10 @@ class Updater:
         self.settings = settings
         self.metrics = metrics
         self.tests = SummaryTests(store, queue, engine, settings.summary, metrics)
-        self._served = ServedUsers()
+        self._probes: SharedCalls[None, None] = SharedCalls()
         self.writer: Writer = ProfileWriter()
         if engine.enabled:
-            self.writer = EngineWriter(
-                engine, settings.summary, settings.engine.context_tokens, lambda why: metrics.unusable.labels(why).inc()
-            )
+            self.writer = EngineWriter(engine, settings.summary, lambda why: metrics.unusable.labels(why).inc())
 
     async def run(self, claim: Claim) -> UpdateResult:
         """One update; `record_test` stores its test. Raises EngineUnavailable after it has released the user,
@@ -158,7 +153,9 @@ class Updater:
         test.add_done_callback(retrieve_exception)
         result = UpdateResult("conflict")
         try:
-            draft = await self.writer.write(Material(claim.tenant, batch.interactions, past, profile), live)
+            may_drop = batch.whole_history or len(batch.events) == 1
+            material = Material(claim.tenant, batch.interactions, past, profile, may_drop)
+            draft = await self.writer.write(material, live)
             live.begun.set()
             record = _to_version(claim, past, batch, draft, started)
             if reviewed:
@@ -166,7 +163,6 @@ class Updater:
             # The tests are single tokens and end first; if not, the version does not wait for them.
             if test.done() and not test.exception():
                 record = record.model_copy(update={"prequential": to_prequential(test.result())})
-            self._served.add(claim)
             if not await self._commit(claim, record, batch):
                 await self.queue.fail(claim, "release")
                 return result
@@ -195,20 +191,19 @@ class Updater:
         size = claim.cap or limit.batch_events
         entries = await self.store.events(claim.tenant, claim.user, claim.cursor, size)
         events: list[StoredInteraction] = []
-        budget = limit.batch_tokens
+        budget = tokens = share_window(self.engine.context_tokens, limit).events
         for event in entries:
             budget -= interaction_tokens(event.interaction)
             if events and budget < 0:
                 break
             events.append(event)
         # A single event beyond the budget is shortened; the engine would refuse a longer prompt.
-        interactions = fit_interactions([event.interaction for event in events], limit.batch_tokens)
+        interactions = fit_interactions([event.interaction for event in events], tokens)
         return Batch(events, interactions, events[-1].event_id if events else claim.cursor, len(events))
 
     async def _read_history(self, claim: Claim) -> Batch:
         """The newest events up to the claim that fit one prompt, and behind them the user's own text."""
-        limit = self.settings
-        budget = max(256, limit.engine.context_tokens - limit.summary.max_tokens - _PROMPT_OVERHEAD)
+        budget = share_window(self.engine.context_tokens, self.settings.summary).history
         events: list[StoredInteraction] = []
         end, spent = claim.last_id, 0
         while spent < budget:
@@ -232,13 +227,29 @@ class Updater:
 
     async def _fail_refused(self, claim: Claim, first_id: str, batch: int, error: EngineError) -> UpdateResult:
         """The engine refused the prompt, or its reply is no summary."""
-        if isinstance(error, ContextExceeded) and batch > 1 and not claim.rebuild:  # a part of it may fit
-            return replace(await self._fail_data(claim, first_id, batch, error.detail), fault=error.detail)
-        served_ms = self._served.latest_except(claim)
-        status = await self.queue.fail(
-            claim, "refusal", first_id=first_id, batch=batch, error=error.detail, served_ms=served_ms
-        )
-        return replace(self._to_result(status), fault=error.detail)
+        rejected = isinstance(error, EngineRejected)  # the engine has taken a canary since
+        if isinstance(error, ContextExceeded):
+            if batch > 1 and not claim.rebuild:  # a part of it may fit
+                return await self._fail_data(claim, first_id, batch, error.detail)
+            is_engines = True  # size alone sets no event aside
+        else:
+            is_engines = not rejected and not await self._writes_summaries()
+        kind: FailKind = "engine" if is_engines else "refusal"
+        status = await self.queue.fail(claim, kind, first_id=first_id, batch=batch, error=error.detail)
+        if is_engines and status == "RETRY":
+            status = "ENGINE"
+        return replace(self._to_result(status), fault="" if rejected else error.detail)
+
+    async def _writes_summaries(self) -> bool:
+        """Whether the engine writes a usable summary of a fixed event."""
+        try:
+            await self._probes.call(None, self.writer.probe)
+        except AlignXError:
+            return False
+        except Exception:  # an answer of an unknown form
+            logger.exception("the probe of the engine failed")
+            return False
+        return True
 
     async def _fail_data(self, claim: Claim, first_id: str, batch: int, error: str) -> UpdateResult:
         return self._to_result(await self.queue.fail(claim, "data", first_id=first_id, batch=batch, error=error))

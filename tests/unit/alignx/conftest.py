@@ -83,6 +83,7 @@ class FakeService:
         self.keys: list[dict[str, Any]] = []
         self.settings: dict[str, Any] = {}
         self.checks = {"preference": "ok", "redis": "ok"}
+        self.engine: dict[str, Any] | None = None
 
     # --- doors
 
@@ -117,7 +118,7 @@ class FakeService:
         parts = path.strip("/").split("/")
         if parts == ["readyz"]:
             status, code = ("ready", 200) if set(self.checks.values()) == {"ok"} else ("not_ready", 503)
-            return httpx.Response(code, json={"status": status, "checks": self.checks})
+            return httpx.Response(code, json={"status": status, "checks": self.checks, "engine": self.engine})
         if request.headers.get("Authorization") != f"Bearer {KEY}":
             return problem(401, "unauthenticated", "A valid API key is needed")
         if parts[0] == "admin":

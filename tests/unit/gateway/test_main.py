@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import cast
 
+import orjson
 import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
@@ -33,6 +34,15 @@ async def test_readiness_asks_redis_and_both_services(suite: Suite) -> None:
     status, _, body = await suite.json("GET", "/readyz", key="")
     assert (status, body["status"]) == (503, "not_ready")
     assert body["checks"]["preference"] == "The preference service is not ready."
+
+
+async def test_readiness_passes_on_what_the_response_service_says_of_its_engine(suite: Suite) -> None:
+    assert "engine" not in (await suite.json("GET", "/readyz", key=""))[2]
+    engine = {"dialect": "no system role", "context_tokens": 2048, "letters": True, "state": "degraded", "detail": "no"}
+    body = orjson.dumps({"status": "ready", "checks": {}, "engine": engine})
+    suite.response.answer(http_answer(body, "200 OK", "Content-Type: application/json"))
+    status, _, document = await suite.json("GET", "/readyz", key="")
+    assert (status, document["engine"]) == (200, engine)
 
 
 async def test_the_console_and_the_docs_load_nothing_from_elsewhere(suite: Suite) -> None:

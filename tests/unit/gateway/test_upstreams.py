@@ -87,9 +87,11 @@ async def test_a_replica_is_left_when_it_is_not_ready_and_asked_again_when_it_is
         for _ in range(4):
             assert (await suite.json("GET", EVENTS))[0] == 200
         assert all("/readyz" in seen.line for seen in other.seen)
-        await service_check(suite.client, "preference", [replica.url, first.url])()  # one that is ready is enough
+        await service_check(
+            state_of(suite.app, GatewayState), "preference", [replica.url, first.url]
+        )()  # one that is ready is enough
         with pytest.raises(Unavailable):
-            await service_check(suite.client, "preference", [replica.url])()
+            await service_check(state_of(suite.app, GatewayState), "preference", [replica.url])()
         other.answer(http_answer())
         await until(lambda: replica.is_healthy)
         for _ in range(4):

@@ -332,6 +332,30 @@ def test_status(alignx: Alignx, service: FakeService):
     assert json.loads(alignx("status", "--json").stdout)["status"] == "not_ready"
 
 
+def test_doctor_names_what_is_wrong_and_what_to_do(alignx: Alignx, service: FakeService):
+    engine = {"model": "m", "dialect": "no system role", "context_tokens": 2048, "letters": False}
+    service.engine = {**engine, "state": "ok", "detail": "System role not supported"}
+    result = alignx("doctor")
+    assert result.exit_code == 0
+    for words in ("no system role", "2048", "System role not supported", "the profile"):
+        assert words in " ".join(result.stdout.split())
+    service.engine = {**engine, "state": "degraded", "detail": "status 400: bad"}
+    service.checks["redis"] = "Redis does not answer"
+    result = alignx("doctor", "--json")
+    wrong = {line["part"]: line for line in json.loads(result.stdout) if line["state"] != "ok"}
+    assert result.exit_code == 1
+    assert wrong.keys() == {"gateway", "redis", "engine", "engine record"}
+    assert wrong["engine"]["state"] == "degraded: status 400: bad"
+    assert "ALIGNX_REDIS__URL" in wrong["redis"]["advice"]
+
+
+def test_doctor_without_a_gateway_or_a_key(alignx: Alignx, service: FakeService):
+    assert alignx("doctor", key=None).exit_code == 1
+    service.faults.extend([httpx.ConnectError("refused")] * 9)
+    result = alignx("doctor")
+    assert (result.exit_code, "make up" in result.stdout) == (1, True)
+
+
 # --- answers -----------------------------------------------------------------------------------
 
 

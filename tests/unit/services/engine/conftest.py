@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from services.engine.client import open_session
 from services.engine.limits import Engine
 from services.settings import EngineSettings
 from tests.unit.services.engine.fake_engine import Calls, FakeEngine
@@ -34,5 +35,5 @@ async def fake() -> AsyncIterator[FakeEngine]:
 @pytest.fixture
 async def engine(fake: FakeEngine, calls: Calls, settings: dict[str, Any]) -> AsyncIterator[Engine]:
     fields = {name: fake.url if value == FAKE else value for name, value in {"url": FAKE, **settings}.items()}
-    async with asyncio.timeout(10), Engine.open(EngineSettings(**fields), calls.append) as engine:
-        yield engine
+    async with asyncio.timeout(10), open_session() as session:  # no canary before a refusal
+        yield Engine(EngineSettings(**fields), session, calls.append)

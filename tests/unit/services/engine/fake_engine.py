@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from alignx.schemas.summaries import TokenCounts
+from services.engine.capabilities import CANARY
 from services.engine.limits import Engine, EngineCall
 from services.errors import AlignXError
 
@@ -30,13 +31,19 @@ class FakeEngine:
         self.tokenized: list[str] = []
         self.url = ""
         self.chat: Answer = reply("hello")
+        self.canaries: list[dict[str, Any]] = []
+        self.canary: Answer = answer_canary
         self.models: Any = {"object": "list", "data": [{"id": "tiny", "object": "model"}]}
         self.health = 200
         self.tokenizer_status = 404
         self.ids: dict[str, list[int]] | None = {" A": [7], " B": [8], " C": [9]}
 
     async def on_post(self, request: web.Request) -> web.StreamResponse:
-        self.bodies.append(await request.json())
+        body = await request.json()
+        if is_canary(body):
+            self.canaries.append(body)
+            return await self.canary(request)
+        self.bodies.append(body)
         self.headers.append(dict(request.headers))
         return await self.chat(request)
 
@@ -101,6 +108,21 @@ def delta(finish: str | None = None, **fields: str) -> dict[str, Any]:
 
 def reply(*texts: str) -> Answer:
     return sse(*(delta(content=text) for text in texts), delta("stop"), {"choices": [], "usage": USAGE})
+
+
+def is_canary(body: Any) -> bool:
+    return any(CANARY in str(message.get("content")) for message in body.get("messages", ()))
+
+
+async def answer_canary(request: web.Request) -> web.StreamResponse:
+    """As vLLM does: text, or the odds of the letters asked for."""
+    body = await request.json()
+    if not body.get("logprobs"):
+        return await reply("A")(request)
+    ids = body.get("logprob_token_ids")
+    tokens = [f"token_id:{token}" for token in ids] if ids else [" A", " B"]
+    listed = [{"token": token, "logprob": -1.0 - place} for place, token in enumerate(tokens)]
+    return await answers({"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}]})(request)
 
 
 def fails(status: int, message: str = "boom: a canary", **headers: str) -> Answer:

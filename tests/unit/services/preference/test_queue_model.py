@@ -184,19 +184,15 @@ class QueueMachine(RuleBasedStateMachine):
             user.due |= self.waits((claim.tenant, claim.user))
 
     @precondition(lambda self: self.claims)
-    @rule(
-        data=st.data(),
-        kind=st.sampled_from(["engine", "refusal", "data", "release"]),
-        served_ms=st.sampled_from([0, 2**52]),
-    )
-    def fail(self, data: st.DataObject, kind: Any, served_ms: int) -> None:
+    @rule(data=st.data(), kind=st.sampled_from(["engine", "refusal", "data", "release"]))
+    def fail(self, data: st.DataObject, kind: Any) -> None:
         claim = data.draw(st.sampled_from(self.claims))
         user, valid = self.users[claim.tenant, claim.user], self.valid(claim)
         first = self.call(self.rig.store.first_id(claim.tenant, claim.user, claim.cursor))
         size = max(1, min(claim.cap or 4, claim.pending))
-        options: dict[str, Any] = {"first_id": first, "batch": size, "error": "e", "served_ms": served_ms}
+        options: dict[str, Any] = {"first_id": first, "batch": size, "error": "e"}
         word = self.call(self.rig.queue.fail(claim, kind, **options))
-        assert word in ("FENCED", "RETRY", "ENGINE") or kind == "data" or (kind == "refusal" and served_ms)
+        assert word in ("FENCED", "RETRY") or kind in ("data", "refusal")
         assert (word == "FENCED") == (not valid)
         if not valid:
             return

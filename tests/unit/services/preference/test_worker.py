@@ -14,6 +14,7 @@ from services.preference.updates import dispatcher
 from services.preference.worker import create_worker_app
 from services.storage.redis_metrics import RedisMetrics
 from tests.chaos.mock_engine import MARKER, Fault, MockEngine
+from tests.chaos.strict_engine import DIALECTS, rules
 from tests.conftest import free_port
 from tests.unit.services.preference.rig import TENANT, USER, Process, opened, start_redis, stop_redis
 from tests.unit.services.preference.working import Bench, asked, benched, settings_for, until
@@ -146,9 +147,11 @@ async def test_an_engine_that_refuses_all_loses_nothing_and_is_hardly_asked(
 ) -> None:
     """A minute of refusals, ten times as fast: cooldown and backoff are a tenth of their defaults."""
     users, mended, seconds = [f"user{n}" for n in range(60)], asyncio.Event(), 6
+    mock = MockEngine(lambda _: "" if mended.is_set() else "refused")
+    mock.canary_status = 400
     async with benched(
         redis_url,
-        MockEngine(lambda _: "" if mended.is_set() else "refused"),
+        mock,
         engine={"breaker_failures": 5, "breaker_cooldown_s": 0.5},
         queue={"backoff_ms": 50, "backoff_max_ms": 6_000, "tenant_in_flight": 100},
     ) as bench:
@@ -156,18 +159,63 @@ async def test_an_engine_that_refuses_all_loses_nothing_and_is_hardly_asked(
             await bench.put(*(f"u{place}n{n}" for n in range(5)), user=user)
         async with bench.at_work():
             await asyncio.sleep(seconds)
-            assert 4 < bench.mock.met["refused"] <= seconds * 10
-            with pytest.raises(EngineUnavailable, match="refused this input"):
-                await bench.dispatcher.backoff.ready()
+            assert 4 < len(mock.calls_at) <= seconds * 10
+            with pytest.raises(EngineUnavailable, match=r"status 400.*bad input"):
+                await bench.dispatcher.backoff.check()
             mended.set()
+            mock.canary_status = 200
             await until(lambda: caught_up(bench, *users), within_s=5)
-            await bench.dispatcher.backoff.ready()
+            await bench.dispatcher.backoff.check()
         for place, user in enumerate(users):
             current = await bench.store.preferences(TENANT, user)
             assert (current.version, MARKER.findall(current.text)) == (1, [f"u{place}n{n}" for n in range(5)])
             assert await bench.store.dead_letters(TENANT, user, None, 9) == []
-        [entry] = [entry for entry in caplog.records if "fails update after update" in entry.message]
+        [entry] = [entry for entry in caplog.records if "refuses all requests" in entry.message]
         assert "status 400" in entry.cause  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 413, 422])
+async def test_no_acknowledged_event_is_given_up_while_the_engine_refuses(redis_url: str, status: int) -> None:
+    """200 users with 10 events; a second of the test is ten of an engine that is asked every five."""
+    users, seconds = [f"user{n}" for n in range(200)], 2
+    mock = MockEngine()
+    mock.strict = lambda _: "This server does not take it"
+    mock.strict_status = status
+    async with benched(
+        redis_url,
+        mock,
+        engine={"breaker_failures": 5, "breaker_cooldown_s": 0.5, "model": "mock"},
+        queue={"backoff_ms": 50, "tenant_in_flight": 100},
+    ) as bench:
+        for place, user in enumerate(users):
+            await bench.put(*(f"u{place}n{n}" for n in range(10)), user=user)
+        async with bench.at_work():
+            await asyncio.sleep(seconds)
+            assert 2 <= len(mock.calls_at) <= seconds * 10
+            states = [await bench.store.state(TENANT, user) for user in users]
+            assert sum(state.pending for state in states) == 2_000
+            mock.strict = lambda _: ""
+            await until(lambda: caught_up(bench, *users), within_s=10)
+        for place, user in enumerate(users):
+            current = await bench.store.preferences(TENANT, user)
+            assert (current.version, MARKER.findall(current.text)) == (1, [f"u{place}n{n}" for n in range(10)])
+            assert await bench.store.dead_letters(TENANT, user, None, 9) == []
+
+
+async def test_an_engine_that_changes_its_dialect_is_followed(redis_url: str) -> None:
+    """Case 01: system role, top_k, cache_salt, priority, max_tokens, temperature and stream_options are refused."""
+    users = [f"user{n}" for n in range(8)]
+    mock = MockEngine()
+    async with benched(redis_url, mock) as bench:
+        async with bench.at_work():
+            for names, number in (((), 1), (DIALECTS["case 01"], 2), (DIALECTS["gemma"], 3)):
+                mock.strict = rules(*names)
+                for place, user in enumerate(users):
+                    await bench.put(f"u{place}n{number}", user=user)
+                await until(lambda: caught_up(bench, *users))
+        for place, user in enumerate(users):
+            current = await bench.store.preferences(TENANT, user)
+            assert (current.version, MARKER.findall(current.text)) == (3, [f"u{place}n{n}" for n in (1, 2, 3)])
 
 
 async def test_users_whose_data_are_refused_hold_up_nobody(redis_url: str) -> None:
@@ -194,9 +242,10 @@ async def test_users_whose_data_are_refused_hold_up_nobody(redis_url: str) -> No
 async def test_a_worker_whose_engine_refuses_says_so_and_stays_ready(redis_url: str) -> None:
     async def refused(mock: MockEngine) -> bool:
         await asyncio.sleep(0.05)
-        return mock.met["refused"] > 0
+        return mock.canaries > 0
 
     mock = MockEngine(lambda _: "refused")
+    mock.canary_status = 400
     async with mock.serving() as engine_url:
         settings = settings_for(redis_url, engine_url, engine={"breaker_failures": 1})
         app = create_worker_app(settings)
@@ -205,12 +254,15 @@ async def test_a_worker_whose_engine_refuses_says_so_and_stays_ready(redis_url: 
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://w") as client,
         ):
-            assert (await client.get("/readyz")).json()["checks"]["engine"] == "ok"
             await rig.put("u1n1")
             await until(lambda: refused(mock))
             answer = await client.get("/readyz")
             assert (answer.status_code, answer.json()["status"]) == (200, "ready")
-            assert "refused this input (status 400" in answer.json()["checks"]["engine"]
+            assert answer.json()["checks"]["engine"].startswith("degraded: ")
+            assert (answer.json()["engine"]["state"], "bad input" in answer.json()["engine"]["detail"]) == (
+                "degraded",
+                True,
+            )
             assert "alignx_engine_breaker_open 1.0" in (await client.get("/metrics")).text
 
 

@@ -52,14 +52,6 @@ class Bench(Rig):
         await self.updater.record_test(claim, ended)
         return ended.outcome
 
-    async def serve_another(self, user: str = "zoe") -> None:
-        """The engine writes a summary of another user."""
-        await self.put(f"u7n{len(self.mock.prompts)}", user=user)
-        await asyncio.sleep(0.002)  # later than the latest refusal, by a clock of milliseconds
-        await self.redis.zadd(self.keys(user).ready, {self.keys(user).member: 0})  # before all others
-        ended = await self.updater.run(await self.take(user))
-        assert ended.outcome == "committed"
-
     async def try_update(self) -> str:
         """As `update`; also "engine" where the engine is at fault."""
         try:

@@ -29,7 +29,7 @@ from services.settings import EngineSettings, LogSettings, RedisSettings, Respon
 from services.storage.connection import open_redis
 from services.storage.users import Store
 from tests.unit.running_server import running_server
-from tests.unit.services.engine.fake_engine import Answer, answers, running_app
+from tests.unit.services.engine.fake_engine import Answer, answer_canary, answers, is_canary, running_app
 
 INTERNAL_TOKEN = "internal-token-of-the-tests"
 NOBODY = "http://127.0.0.1:9/v1"
@@ -40,6 +40,8 @@ ANSWER = {
     "usage": {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12},
 }
 
+PATIENT: dict[str, Any] = {"keep_alive_after_s": 30, "select_timeout_s": 30}
+"""So that a busy machine changes no answer."""
 HERE = "the engine made by hand"
 """Stands for its URL in the settings of `serve`."""
 
@@ -77,8 +79,11 @@ class FakeEngine:
         """Of chats; those that ask for a letter are in `choices`."""
         self.choices: list[dict[str, Any]] = []
         self.chat: Answer = answers(ANSWER)
+        self.canary: Answer = answer_canary
         self.prefer: Prefer = always_a
         self.choice_status = 200
+        self.choice_pause = 0.0
+        self.choose: Answer = self.on_choice
         self.embedded: list[list[str]] = []
         """Texts of each call for embeddings."""
         self.embed: Callable[[str], list[float]] = lambda _: [1.0]
@@ -107,13 +112,17 @@ class FakeEngine:
 
     async def on_chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
+        if is_canary(body):
+            return await self.canary(request)
         if body.get("continue_final_message"):
-            return self._choice(body)
+            self.choices.append(body)
+            return await self.choose(request)
         self.bodies.append(body)
         return await self.chat(request)
 
-    def _choice(self, body: dict[str, Any]) -> web.Response:
-        self.choices.append(body)
+    async def on_choice(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        await asyncio.sleep(self.choice_pause)
         if self.choice_status != 200:
             return web.Response(status=self.choice_status)
         logprobs = self.prefer(items_shown(body))
@@ -205,7 +214,7 @@ async def running_service(redis_url: str, changes: dict[str, dict[str, Any]]) ->
             internal_token=INTERNAL_TOKEN,
             redis=RedisSettings(url=redis_url),
             engine=EngineSettings(**{"url": engine_url, **fields}),
-            response=ResponseSettings(**changes.get("response", {})),
+            response=ResponseSettings(**PATIENT | changes.get("response", {})),
             server=ServerSettings(port=0, shutdown_s=1),
             log=LogSettings(access=False),
         )

@@ -25,7 +25,7 @@ def backoff(clock: Clock) -> Backoff:
     settings = settings_for(
         "redis://127.0.0.1", "http://engine/v1", engine={"breaker_failures": 3, "breaker_cooldown_s": 5}
     )
-    return Backoff(settings, Gauge("limit", "limit", registry=CollectorRegistry()), clock)
+    return Backoff(settings, Gauge("limit", "limit", registry=CollectorRegistry()), clock=clock)
 
 
 def test_the_limit_halves_at_a_fault_and_grows_by_one_a_round() -> None:
@@ -51,7 +51,7 @@ def test_an_engine_that_refuses_the_probe_too_is_asked_every_cooldown() -> None:
     for _ in range(3):
         assert updates.allows(0)
         updates.admit()
-        updates.record_refusal("status 400")
+        updates.record_fault("status 400")
     calls, trials = 0, 0
     for tenth in range(600):
         clock.now = tenth / 10
@@ -60,21 +60,21 @@ def test_an_engine_that_refuses_the_probe_too_is_asked_every_cooldown() -> None:
             calls += 1
         if updates.allows(0):
             updates.admit()
-            updates.record_refusal("status 400")
+            updates.record_fault("status 400")
             trials += 1
     assert (calls, trials) == (12, 2)
     with pytest.raises(EngineUnavailable, match="status 400"):
-        asyncio.run(updates.ready())
+        asyncio.run(updates.check())
     updates.record_probe(None)
     assert updates.allows(0)
-    asyncio.run(updates.ready())
+    asyncio.run(updates.check())
 
 
 def test_a_probe_that_passes_lets_all_go_on_at_once(caplog: pytest.LogCaptureFixture) -> None:
     updates = backoff(Clock())
     with caplog.at_level(logging.INFO):
         for _ in range(3):
-            updates.record_refusal("status 400")
+            updates.record_fault("status 400")
         assert updates.is_probe_due
         assert not updates.allows(0)
         updates.record_probe(None)
@@ -99,7 +99,21 @@ def test_a_probe_heeds_what_the_engine_says_of_waiting() -> None:
 def test_an_update_that_succeeds_ends_the_wait() -> None:
     updates = backoff(Clock())
     for _ in range(3):
-        updates.record_refusal("status 400")
+        updates.record_fault("status 400")
     updates.record_success()
     assert updates.allows(0)
     assert not updates.is_probe_due
+
+
+def test_updates_wait_while_the_engine_refuses_canaries() -> None:
+    refusal = ["status 400: no system role"]
+    settings = settings_for("redis://127.0.0.1", "http://engine/v1", engine={"breaker_failures": 1})
+    updates = Backoff(settings, Gauge("limit", "limit", registry=CollectorRegistry()), lambda: refusal[0])
+    updates.record_engine_failure("status 400")
+    assert not updates.allows(0)
+    assert not updates.is_probe_due
+    with pytest.raises(EngineUnavailable, match="degraded: status 400: no system role"):
+        asyncio.run(updates.check())
+    refusal[0] = ""
+    assert updates.allows(0)
+    assert updates.limit == settings.summary.workers

@@ -14,6 +14,7 @@ from services.profile.fold import apply_own_text
 from services.profile.serialize import dumps
 from services.storage.users import encode_interaction
 from tests.chaos.mock_engine import MARKER, Fault, MockEngine
+from tests.chaos.strict_engine import DIALECTS, rules
 from tests.unit.services.preference.rig import TENANT, USER, record
 from tests.unit.services.preference.working import Bench, asked, benched, until
 
@@ -150,7 +151,7 @@ async def test_a_reply_that_stays_no_summary_leaves_the_last_one_and_its_events_
         await bench.put("u1n1")
         assert await bench.update() == "committed"
         await bench.put("u1n2")
-        assert await bench.update() == "engine"
+        assert await bench.update() == "data"
         current = await bench.store.preferences(TENANT, USER)
         assert (current.version, current.text, current.pending) == (1, GOOD, 1)
         name, problem = (await live(bench))[-1]
@@ -166,7 +167,7 @@ async def test_without_a_version_the_profile_stays(redis_url: str) -> None:
     async with benched(redis_url, MockEngine()) as bench:
         bench.mock.scripted = [(REFUSAL, "stop"), (REFUSAL, "stop")]
         await bench.put("I like short answers.")
-        assert await bench.update() == "engine"
+        assert await bench.update() == "data"
         current = await bench.store.preferences(TENANT, USER)
         assert (current.version, current.source) == (0, "profile")
 
@@ -178,7 +179,6 @@ async def test_an_answer_of_a_form_that_nobody_foresaw_is_not_the_events_fault(
         raise TypeError("a canary")
 
     async with benched(redis_url, MockEngine()) as bench:
-        await bench.serve_another()
         await bench.put("u1n1")
         monkeypatch.setattr(inference, "parse_summary", breaks)
         assert {await bench.update() for _ in range(4)} == {"engine"}
@@ -192,7 +192,7 @@ async def test_an_engine_that_refuses_is_asked_once_an_update(redis_url: str) ->
         await bench.add(comparison("good u1n1", "bad"))
         assert await bench.update() == "committed"
         await bench.add(comparison("good u1n2", "bad"))
-        assert await bench.try_update() == "engine"
+        assert await bench.try_update() == "data"
         assert bench.mock.choices == []
 
 
@@ -330,7 +330,6 @@ async def test_an_event_that_fails_alone_while_others_pass_is_set_aside(redis_ur
         outcomes = []
         while (await bench.store.state(TENANT, USER)).pending:
             outcomes.append(await bench.try_update())
-            await bench.serve_another()
         assert outcomes.count("dead") == 1
         assert outcomes.count("halved") >= 3
         assert outcomes.count("data") >= bench.settings.queue.event_failures - 1
@@ -342,9 +341,9 @@ async def test_an_event_that_fails_alone_while_others_pass_is_set_aside(redis_ur
 
 @pytest.mark.parametrize("fault", ["refused", "mute"])
 async def test_nothing_is_set_aside_while_nobody_passes(redis_url: str, fault: Fault) -> None:
-    faults: list[Fault] = [""]
-    async with benched(redis_url, MockEngine(lambda _: faults.pop() if faults else fault)) as bench:
-        await bench.serve_another()  # it has written summaries before
+    mock = MockEngine(lambda _: fault)
+    mock.canary_status = 400 if fault == "refused" else 200
+    async with benched(redis_url, mock) as bench:
         await bench.put("u1n1", "u1n2")
         assert {await bench.try_update() for _ in range(20)} == {"engine"}
         assert (await bench.store.state(TENANT, USER)).pending == 2
@@ -352,14 +351,42 @@ async def test_nothing_is_set_aside_while_nobody_passes(redis_url: str, fault: F
         assert not {"fail", "cap"} & set(await bench.fields())
 
 
-async def test_an_update_claimed_before_a_refusal_proves_nothing(redis_url: str) -> None:
-    async with benched(redis_url, MockEngine(lambda prompt: "refused" if "bad" in prompt else "")) as bench:
-        await bench.put("u7n1", user="zoe")
-        earlier = await bench.take("zoe")
-        await bench.put("bad u1n1")
-        assert await bench.try_update() == "engine"
-        assert (await bench.updater.run(earlier)).outcome == "committed"
-        assert await bench.try_update() == "engine"
+@pytest.mark.parametrize("names", DIALECTS.values(), ids=DIALECTS)
+async def test_every_dialect_gets_its_updates(redis_url: str, names: tuple[str, ...]) -> None:
+    mock = MockEngine()
+    mock.strict = rules(*names)
+    async with benched(redis_url, mock, engine={"cache_salt_secret": "a secret"}) as bench:
+        for n in (1, 2):
+            await bench.add(comparison(f"good u1n{n}", "bad"))
+            assert await bench.update() == "committed"
+        assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n1", "u1n2"]
+
+
+@pytest.mark.parametrize("window", [{"context_tokens": 2_048}, {}], ids=["set", "from the refusal"])
+@pytest.mark.parametrize("events", [8, 1])
+async def test_a_small_window_costs_no_event(redis_url: str, window: dict[str, int], events: int) -> None:
+    """Case 08: eight posts of 4,000 characters, and a single one of 24,000."""
+    mock = MockEngine()
+    mock.strict = rules(window=2_048)
+    post = "I read about trains and timetables today. " * (100 if events > 1 else 600)
+    async with benched(redis_url, mock, engine=window) as bench:
+        names = [f"u1n{n}" for n in range(events)]
+        await bench.put(*(f"{name} {post}" for name in names))
+        while (await bench.store.state(TENANT, USER)).pending:
+            assert await bench.update() in ("committed", "data", "halved")
+        assert await bench.store.dead_letters(TENANT, USER, None, 9) == []
+        assert markers((await bench.store.preferences(TENANT, USER)).text) == names
+        await bench.queue.request_rebuild(TENANT, USER)
+        assert await bench.update() == "committed"
+
+
+async def test_a_window_that_the_engine_does_not_name_is_found_by_halving(redis_url: str) -> None:
+    async with benched(
+        redis_url, MockEngine(lambda prompt: "too long" if len(prompt) > 2_600 else ""), queue={"event_failures": 1}
+    ) as bench:
+        await bench.put("u1n1 " + "word " * 5_000)
+        assert await bench.update() == "committed"
+        assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n1"]
 
 
 async def test_too_long_a_prompt_is_halved_at_once_but_its_last_event_waits(redis_url: str) -> None:
@@ -393,7 +420,7 @@ async def test_a_suspect_is_not_tried_again(redis_url: str) -> None:
 
 
 async def test_a_rebuild_that_cannot_be_made_leaves_the_summary(redis_url: str) -> None:
-    refused = [False, True, True, True]
+    refused = [False, True, True]
 
     async with benched(
         redis_url, MockEngine(lambda prompt: "refused" if "u1n1" in prompt and refused.pop(0) else "")
@@ -402,10 +429,9 @@ async def test_a_rebuild_that_cannot_be_made_leaves_the_summary(redis_url: str) 
         await bench.update()
         await bench.queue.request_rebuild(TENANT, USER)
         outcomes = []
-        for _ in range(3):
+        for _ in range(2):
             outcomes.append(await bench.try_update())
-            await bench.serve_another()
-        assert outcomes == ["engine", "data", "dropped"]
+        assert outcomes == ["data", "dropped"]
         assert (await bench.store.preferences(TENANT, USER)).version == 1
         assert await bench.idle()
 
@@ -430,13 +456,11 @@ async def test_a_rebuild_reads_dead_letters_and_survives_a_poison_among_them(red
             await bench.put(name)
             while (await bench.store.state(TENANT, USER)).pending:
                 await bench.try_update()
-                await bench.serve_another()
         assert len(await bench.store.dead_letters(TENANT, USER, None, 9)) == 1
         assert await bench.queue.request_rebuild(TENANT, USER) == 1
         outcomes = []
         while not outcomes or outcomes[-1] != "committed":
             outcomes.append(await bench.try_update())
-            await bench.serve_another()
         assert "postponed" in outcomes
         assert outcomes[-2] == "dead"
         version = await bench.store.version(TENANT, USER, 3)

@@ -1,0 +1,57 @@
+"""The bytes of an answer under way: read as text, or passed through with an eye on how they end."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import aiohttp
+
+from services.engine.guard import Progress
+from services.engine.wire import AnswerTail, Reply, first_event
+from services.errors import EngineUnavailable
+
+
+async def read_texts(response: aiohttp.ClientResponse, reply: Reply) -> AsyncIterator[str]:
+    """The texts of a streamed answer as `reply` parses it."""
+    try:
+        async for chunk in response.content.iter_any():
+            for text in reply.feed(chunk):
+                yield text
+            if reply.done:
+                break
+    except aiohttp.ClientError:
+        reply.done = reply.is_whole
+        if not reply.done:
+            raise
+    for text in reply.end():
+        yield text
+
+
+async def pass_through(
+    first: bytes, rest: AsyncIterator[bytes], tail: AnswerTail, progress: Progress
+) -> AsyncGenerator[bytes, None]:
+    """Passes an answer through and notes how it ended, also for a caller that handles the error
+    inside the call. A stream that ends behind its finish reason gets the `[DONE]` it lacks."""
+    broken: Exception | None = None
+    tail.feed(first)
+    yield first
+    try:
+        async for chunk in rest:
+            tail.feed(chunk)
+            yield chunk
+    except aiohttp.ClientError as error:
+        broken = error
+    try:
+        missing = tail.end(broken)
+    except EngineUnavailable as error:
+        progress.error = error
+        raise
+    if missing:
+        yield missing
+    progress.finish(tail.tokens())
+
+
+async def read_start(chunks: AsyncIterator[bytes]) -> bytes:
+    """A stream up to its first event, which comments may precede; all of one without events."""
+    start = b""
+    while not first_event(start) and (chunk := await anext(chunks, b"")):
+        start += chunk
+    return start

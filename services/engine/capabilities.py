@@ -1,0 +1,251 @@
+"""What an engine is capable of, found with a canary: a fixed prompt that holds no user's text.
+
+The record is assumed to be vLLM's until the first canary has passed. After a refusal (a status of 400 to 499 that is
+no overload and no context length) the canary is sent too: if it passes, the refusal is the data's; if not, the
+dialects are tried, and if none works the refusal is the engine's, which is then left alone but for a canary now and
+then. Error texts are shown, never parsed.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final, Literal, Protocol, Unpack
+
+from services.engine.dialects import BASES, VLLM, Dialect, richer_dialects
+from services.engine.refusals import error_text, is_refusal
+from services.engine.shared_calls import SharedCalls
+from services.engine.wire import Body, Completion, Sampling
+from services.errors import ContextExceeded, EngineError, EngineRejected, EngineUnavailable
+
+Letters = Literal["prefill", "next_token", "none"]
+"""How the odds of letters are asked for: behind the start of an answer, as its first token, or not at all."""
+CanaryOutcome = Literal["passed", "refused", "failed"]
+CANARY: Final = "This is a test of the connection. Which letter comes first in the alphabet, A or B?"
+_MESSAGES: Final = (
+    {"role": "system", "content": "Answer with one letter."},
+    {"role": "user", "content": "Hello."},  # two turns of one role: some chat templates refuse that
+    {"role": "user", "content": CANARY},
+)
+_CHOICE: Final = (*_MESSAGES[::2], {"role": "assistant", "content": "The letter is"})
+_SAMPLING: Final[Sampling] = {"max_tokens": 16, "temperature": 0.5, "top_p": 0.9, "top_k": 20, "thinking": False}
+_MOST_CALLS = 8
+"""Canaries of one walk over the dialects, letters among them."""
+_PACE_S = 1.0
+"""Least time between two canaries while the engine refuses them."""
+_WORDS = 200
+
+logger = logging.getLogger("alignx.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What is known of one engine and model."""
+
+    model: str = ""
+    context_tokens: int | None = None
+    """The engine's window; None where it does not say."""
+    dialect: Dialect = VLLM
+    letters: Letters = "prefill"
+    reasons: bool = False
+    """The canary's reply held reasoning."""
+    refusal: str = ""
+    """The engine's own words when it last refused a canary."""
+    checked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that the engine did not take."""
+
+    error: EngineError | EngineUnavailable
+    answer: bytes
+    dialect: Dialect
+    """In which it was sent."""
+    asks_letters: bool
+
+
+class Canaries(Protocol):
+    """The part of a client that canaries need; it has no guard, and reports refusals to `note_refusal`."""
+
+    capabilities: Capabilities
+
+    async def ready(self) -> None: ...
+    async def model(self) -> str: ...
+    async def models(self) -> list[Body]: ...
+    async def complete(
+        self, messages: Sequence[Any], *, tenant: str, priority: int = 0, **sampling: Unpack[Sampling]
+    ) -> Completion: ...
+    async def choose(self, messages: Sequence[Any], letters: Sequence[str], *, tenant: str) -> list[float]: ...
+
+
+class Prober:
+    """Keeps the record. `apply` gets each new one; `observe` each canary's outcome, and None for a new record."""
+
+    def __init__(self, client: Canaries, cooldown_s: float, apply: Callable[[Capabilities], None]) -> None:
+        self._client = client
+        self._cooldown_s = cooldown_s
+        self._apply = apply
+        self.observe: Callable[[CanaryOutcome | None], None] = lambda _outcome: None
+        self.record = Capabilities()
+        self.fault = ""
+        """Why the engine is left alone: it refuses canaries. Empty while it takes them."""
+        self.outage = ""
+        """Why it did not answer the latest look at it."""
+        self._probes: SharedCalls[bool, EngineError | EngineUnavailable | None] = SharedCalls()
+        self._lock = asyncio.Lock()
+        self._words = ""
+        self._sent_at = 0.0
+        self._calls = 0
+
+    async def run(self) -> None:
+        """Probes at start and while the engine refuses canaries; in between it looks whether it answers."""
+        while True:
+            try:
+                if self.fault or self.record.checked_at is None:
+                    error = await self._probe_shared(letters=True)
+                    self.outage = error.detail if error else ""
+                else:
+                    await self._client.ready()
+                    self.outage = ""
+            except (EngineUnavailable, EngineError) as error:
+                self.outage = error.detail
+            except Exception:  # an answer of an unknown form; else nobody would look any more
+                logger.exception("the look at the engine failed")
+            await asyncio.sleep(self._cooldown_s)
+
+    async def reconsider(self, refusal: Refusal) -> bool:
+        """Whether the request is to be sent again, in another dialect. If not, the refusal is the data's.
+        Raises EngineUnavailable where it is the engine's, ContextExceeded for a body that is too large."""
+        if not is_refusal(refusal.error):
+            return False
+        if isinstance(refusal.error, ContextExceeded):
+            self._learn_window(refusal.error.extensions.get("limit"))
+            return False
+        error = None
+        if not self.fault and self.record.dialect == refusal.dialect:
+            error = await self._probe_shared(letters=refusal.asks_letters)
+        if self.fault or error:
+            detail = self.fault or (error.detail if error else "")
+            raise EngineUnavailable(detail, retry_after=self._cooldown_s) from refusal.error
+        if refusal.error.extensions.get("engine_status") == 413:
+            raise ContextExceeded(engine_status=413) from refusal.error
+        return self.record.dialect != refusal.dialect
+
+    async def note_refusal(self, refusal: Refusal) -> bool:
+        """The canaries' own refusals: keeps the engine's words."""
+        self._words = error_text(refusal.answer)[:_WORDS]
+        return False
+
+    async def _probe_shared(self, *, letters: bool) -> EngineError | EngineUnavailable | None:
+        return await self._probes.call(letters, partial(self._probe, letters=letters))
+
+    async def _probe(self, *, letters: bool) -> EngineError | EngineUnavailable | None:
+        """Finds a dialect that the engine takes, the present one first. The canary's error if none works."""
+        async with self._lock:
+            self._calls = 0
+            present = self.record
+            error = await self._send(present)
+            dialect: Dialect | None = None if error else present.dialect
+            if isinstance(error, EngineRejected):
+                dialect = await self._walk(present.dialect)
+            if dialect is None:
+                assert error is not None
+                self._hold(error)
+                return error
+            record = replace(present, dialect=dialect, reasons=self._client.capabilities.reasons)
+            if letters or dialect != present.dialect:
+                record = replace(record, letters=await self._find_letters(record))
+            await self._update(record)
+            return None
+
+    async def _walk(self, present: Dialect) -> Dialect | None:
+        for base in (VLLM, *BASES):
+            if base == present or await self._send(replace(self.record, dialect=base)):
+                continue
+            if base == VLLM:
+                return base
+            for dialect in richer_dialects(base):
+                if dialect == present or self._calls >= _MOST_CALLS - 1:
+                    continue
+                if await self._send(replace(self.record, dialect=dialect)) is None:
+                    return dialect
+            return base
+        return None
+
+    async def _find_letters(self, record: Capabilities) -> Letters:
+        """An engine without vLLM's extensions cannot continue an answer that has begun."""
+        modes: tuple[Letters, ...] = ("next_token",) if "top_k" in record.dialect.dropped else ("prefill", "next_token")
+        for mode in modes[: _MOST_CALLS - self._calls]:
+            if await self._send(replace(record, letters=mode), letters=True) is None:
+                return mode
+        return "none"
+
+    async def _send(self, candidate: Capabilities, *, letters: bool = False) -> EngineError | EngineUnavailable | None:
+        """Sends a canary; its error, if it fails."""
+        if self.fault:
+            await asyncio.sleep(max(0.0, self._sent_at + min(_PACE_S, self._cooldown_s) - time.monotonic()))
+        self._sent_at, self._calls = time.monotonic(), self._calls + 1
+        self._client.capabilities = candidate
+        try:
+            if letters:
+                odds = await self._client.choose(_CHOICE, (" A", " B"), tenant="")
+                if len(set(odds)) == 1:
+                    return EngineError("The engine lists no letter among its likeliest tokens")
+            else:
+                completion = await self._client.complete(_MESSAGES, tenant="", priority=1, **_SAMPLING)
+                self._client.capabilities = replace(candidate, reasons="<think>" in completion.text)
+        except (EngineUnavailable, EngineError) as error:
+            self.observe("refused" if _status(error) else "failed")
+            return error
+        self.observe("passed")
+        return None
+
+    def _hold(self, error: EngineError | EngineUnavailable) -> None:
+        """The engine refuses canaries: nothing else is sent. One that is away or overloaded is the circuit
+        breaker's matter."""
+        if _status(error) in (None, 429, 503):
+            return
+        words = f": {self._words}" if self._words else ""
+        cause = f"The engine refuses a test that holds no user's data (status {_status(error)}){words}"
+        if not self.fault:
+            logger.warning("the engine refuses all requests; events wait", extra={"cause": cause})
+        self.fault = cause
+        self.record = replace(self.record, refusal=self._words)
+        self._apply(self.record)
+
+    async def _update(self, record: Capabilities) -> None:
+        if self.fault:
+            logger.info("the engine serves again")
+        if record.dialect != self.record.dialect:
+            record = replace(record, refusal=self._words)
+        self.fault = self.outage = self._words = ""
+        try:
+            model = await self._client.model()
+            windows = [entry.get("max_model_len") for entry in await self._client.models() if entry["id"] == model]
+            record = replace(record, model=model)
+            if windows and isinstance(windows[0], int):
+                record = replace(record, context_tokens=windows[0])
+        except (EngineUnavailable, EngineError):
+            pass  # a server that does not list its models
+        self._set(replace(record, checked_at=datetime.now(UTC)))
+
+    def _learn_window(self, limit: Any) -> None:
+        if isinstance(limit, int) and 256 <= limit < (self.record.context_tokens or limit + 1):
+            self._set(replace(self.record, context_tokens=limit))
+
+    def _set(self, record: Capabilities) -> None:
+        if replace(record, checked_at=None) != replace(self.record, checked_at=None) or not self.record.checked_at:
+            fields: dict[str, Any] = {"model": record.model, "dialect": record.dialect.name, "letters": record.letters}
+            more = {"context_tokens": record.context_tokens, "refusal": record.refusal}
+            logger.info("what the engine is capable of", extra=fields | more)
+        self.record = record
+        self._apply(record)
+        self.observe(None)
+
+
+def _status(error: EngineError | EngineUnavailable) -> Any:
+    return error.extensions.get("engine_status")

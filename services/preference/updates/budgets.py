@@ -1,0 +1,36 @@
+"""How an engine's window is shared between what an update shows and what it may write.
+
+In a window of 8,192 tokens the settings hold; in a smaller one each part gets its share of it.
+"""
+
+from dataclasses import dataclass
+
+from services.prompts.build import estimate_tokens
+from services.prompts.templates import UPDATE_REQUEST, UPDATE_SYSTEM
+from services.settings import SummarySettings
+
+LEAST_EVENT_TOKENS = 48
+"""A smaller budget shows nothing of an event."""
+_INSTRUCTION = estimate_tokens(UPDATE_SYSTEM + UPDATE_REQUEST)
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """Estimated tokens of each part of an update."""
+
+    reply: int
+    past: int
+    events: int
+    history: int
+    """The events of a rebuild, which shows no past summary."""
+
+    def halve(self) -> "Budgets":
+        return Budgets(self.reply // 2, self.past // 2, self.events // 2, self.history // 2)
+
+
+def share_window(window: int, settings: SummarySettings) -> Budgets:
+    reply = min(settings.max_tokens, window // 4)
+    past = min(settings.past_tokens, window // 8)
+    # The margin is for chat templates and for estimates that are too low.
+    history = max(LEAST_EVENT_TOKENS, window - reply - _INSTRUCTION - window // 16)
+    return Budgets(reply, past, max(LEAST_EVENT_TOKENS, min(settings.batch_tokens, history - past)), history)

@@ -1,0 +1,144 @@
+"""Refusals: whose fault they are, and which dialect an engine speaks."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from services.engine.client import open_session
+from services.engine.limits import Engine
+from services.errors import ContextExceeded, EngineRejected, EngineUnavailable, InvalidRequest
+from services.settings import EngineSettings
+from tests.chaos.mock_engine import MockEngine
+from tests.chaos.strict_engine import DIALECTS, EXTENSIONS, rules
+from tests.unit.services.engine.fake_engine import (
+    MESSAGES,
+    SAMPLING,
+    FakeEngine,
+    answers,
+    chat_bytes,
+    fails,
+    refused,
+    reply,
+)
+from tests.unit.with_settings import with_settings
+
+pytestmark = pytest.mark.anyio
+
+PROMPT: Any = [
+    {"role": "system", "content": "Choose."},
+    {"role": "user", "content": '<item letter="A">\nbad\n</item>\n<item letter="B">\ngood\n</item>'},
+    {"role": "assistant", "content": "The letter is"},
+]
+CHAT: dict[str, Any] = {"messages": [*PROMPT[:2], {"role": "user", "content": "Now."}], "stream": True, "max_tokens": 9}
+
+
+@asynccontextmanager
+async def strict(*names: str, **changes: Any) -> AsyncIterator[tuple[MockEngine, Engine]]:
+    """An engine that refuses bodies by rules, and its client, which has sent no canary."""
+    mock = MockEngine()
+    mock.strict = rules(*names)
+    async with asyncio.timeout(20), mock.serving() as url, open_session() as session:
+        yield mock, Engine(EngineSettings(url=url, cache_salt_secret="s", **changes), session)
+
+
+@pytest.mark.parametrize("names", DIALECTS.values(), ids=DIALECTS)
+async def test_every_dialect_generates_chats_and_chooses_or_says_why_not(names: tuple[str, ...]) -> None:
+    async with strict(*names) as (mock, engine):
+        assert (await engine.complete(PROMPT[:2], **SAMPLING, priority=10)).text
+        assert len(mock.calls_at) <= 1 + 8 + 1, "the request, at most eight canaries, the request"
+        assert (await chat_bytes(engine, CHAT)).endswith(b"data: [DONE]\n\n")
+        if "logprobs" in names:
+            await refused(engine.choose(PROMPT, (" A", " B"), tenant="t"), EngineUnavailable)
+            assert engine.state().letters is False  # type: ignore[union-attr]
+        else:
+            first, second = await engine.choose(PROMPT, (" A", " B"), tenant="t")
+            assert first < second
+        calls = len(mock.calls_at)
+        await engine.complete(PROMPT[:2], **SAMPLING, priority=10)
+        assert len(mock.calls_at) == calls + 1, "the dialect is kept"
+
+
+async def test_a_dialect_keeps_what_the_engine_takes() -> None:
+    async with strict("system", "alternation") as (mock, engine):
+        await engine.complete(PROMPT[:2], **SAMPLING, priority=10)
+        sent = mock.bodies[-1]
+        assert [message["role"] for message in sent["messages"]] == ["user"]
+        assert sent["messages"][0]["content"].startswith("Choose.\n\n<item")
+        assert (sent["top_k"], sent["temperature"], sent["priority"], len(sent["cache_salt"])) == (20, 0.5, 10, 64)
+        state = engine.state()
+        assert state is not None
+        assert (state.model, state.dialect, state.letters, state.state) == ("mock", "no system role", True, "ok")
+        assert state.detail == "Unsupported parameter or role: system"
+
+
+async def test_a_callers_fields_are_never_dropped() -> None:
+    async with strict(*EXTENSIONS, "temperature", "max_tokens") as (mock, engine):
+        for _ in range(2):  # before and after the dialect is known
+            error = await refused(chat_bytes(engine, CHAT | {"temperature": 0.5}), InvalidRequest)
+            assert error.errors == ({"field": "temperature", "message": "The engine does not take temperature"},)
+        await chat_bytes(engine, CHAT | {"temperature": 1, "seed": 4})
+        assert (mock.bodies[-1]["seed"], mock.bodies[-1]["max_completion_tokens"]) == (4, 9)
+
+
+async def test_a_refusal_is_the_datas_when_the_canary_passes(fake: FakeEngine, engine: Engine) -> None:
+    async def no_such_tool(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"error": {"message": "a canary", "param": "tools", "code": 400}}, status=400)
+
+    fake.chat = no_such_tool
+    error = await refused(chat_bytes(engine, {"messages": MESSAGES, "tools": []}), EngineRejected)
+    assert (error.errors[0]["field"], error.openai()["error"]["param"]) == ("tools", "tools")
+    await asyncio.gather(*(refused(engine.complete(MESSAGES, **SAMPLING), EngineRejected) for _ in range(30)))
+    assert len(fake.canaries) <= 1 + 30
+    fake.chat = fails(413)
+    await refused(engine.complete(MESSAGES, **SAMPLING), ContextExceeded)
+    assert (engine.fault, engine.calls.breaker_open) == ("", False)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 500])
+@with_settings(breaker_cooldown_s=0.05)
+async def test_a_refusal_is_the_engines_when_the_canary_fails(fake: FakeEngine, engine: Engine, status: int) -> None:
+    fake.chat, fake.canary = fails(400), fails(status, "no 'priority' scheduling " + "x" * 400)
+    calls = [chat_bytes(engine, {"messages": MESSAGES, "model": "mine"}) for _ in range(9)]
+    for error in await asyncio.gather(*calls, return_exceptions=True):
+        assert type(error) is EngineUnavailable
+        assert error.detail == engine.fault
+        assert "no 'priority' scheduling" in error.detail
+        assert len(error.detail) < 300
+        assert error.retry_after
+    state = engine.state()
+    assert state is not None
+    assert (engine.calls.breaker_open, state.state, state.detail) == (True, "degraded", engine.fault)
+    sent = len(fake.bodies) + len(fake.canaries)
+    assert sent <= 9 + 5
+    await refused(engine.complete(MESSAGES, **SAMPLING), EngineUnavailable)
+    assert len(fake.bodies) + len(fake.canaries) == sent, "nothing goes out while the breaker is open"
+    fake.chat = fake.canary = reply("A")
+    watch = asyncio.create_task(engine.prober.run())
+    while engine.fault:  # noqa: ASYNC110  # it is mended by a connection
+        await asyncio.sleep(0.01)
+    watch.cancel()
+    assert (await engine.complete(MESSAGES, **SAMPLING)).text == "A"
+
+
+async def test_the_window_is_the_smaller_of_setting_and_engine(fake: FakeEngine, engine: Engine) -> None:
+    assert engine.context_tokens == 8192
+    fake.models = {"data": [{"id": "tiny", "max_model_len": 4096}]}
+    await engine.prober._probe(letters=False)
+    assert engine.context_tokens == 4096
+    fake.chat = fails(400, "This model's maximum context length is 2048 tokens. However, you requested more")
+    error = await refused(engine.complete(MESSAGES, **SAMPLING), ContextExceeded)
+    assert (error.extensions["limit"], engine.context_tokens) == (2048, 2048)
+    async with open_session() as session:
+        small = Engine(EngineSettings(url=fake.url, context_tokens=1024), session)
+        await small.prober._probe(letters=False)
+        assert small.context_tokens == 1024
+
+
+async def test_letters_that_the_engine_does_not_list_are_no_odds(fake: FakeEngine, engine: Engine) -> None:
+    listed = [{"token": "<think>", "logprob": -0.1}]
+    fake.canary = answers({"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}]})
+    assert await engine.prober._find_letters(engine.capabilities) == "none"
