@@ -42,12 +42,9 @@ def set_settings(
 
         alignx tenants settings set acme update_events=40 update_bits=12
     """
-    changes = {}
-    for text in values:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="NAME=VALUE")
-        changes[name] = _parse(value)
+    if bad := [text for text in values if "=" not in text]:
+        raise typer.BadParameter(f"{bad[0]!r} is not NAME=VALUE")
+    changes = {name: _parse(value) for name, _, value in (text.partition("=") for text in values)}
     _change(ctx.obj, tenant, changes, as_json=as_json)
 
 
@@ -73,11 +70,10 @@ def _change(terminal: Terminal, tenant: str, changes: dict[str, Any], *, as_json
 
 
 def _parse(value: str) -> Any:
-    """JSON, or else a text."""
     try:
         return from_json(value)
     except ValueError:
-        return value
+        return value  # a text needs no quotes
 
 
 def _show(terminal: Terminal, view: TenantSettingsView, *, as_json: bool) -> None:

@@ -14,14 +14,14 @@ class UpdateCadence(Frozen):
     at once for a user without a version, and after a statement, a fact, an edit or a contradiction of something
     stated; else when the waiting events reach one of these bounds. Without a language model every event is due."""
 
-    update_bits: PositiveFloat = 8.0
+    update_bits: PositiveFloat = 5.0
     """Surprise in bits: the sum over choices of -log2 of the probability that the profile gave to what was chosen, and
     over items of a category new to the user of -log2 of how likely a new one was. A coin flip is 1 bit."""
     update_events: PositiveInt = 20
     """Number of waiting events; 1 makes every event due."""
     update_tokens: PositiveInt = 4_000
     """Estimated tokens of the waiting events."""
-    update_age_s: PositiveFloat = 6 * 3600.0
+    update_age_s: PositiveFloat = 12 * 3600.0
     """Seconds since the first waiting event."""
     backfill_quiet_s: NonNegativeFloat = 30.0
     """Seconds after a user's latest backfill until its one update is due."""

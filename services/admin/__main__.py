@@ -28,7 +28,7 @@ from rich.progress import Progress as Bar
 
 from services.admin.backup import write_backup
 from services.admin.rebuild_profiles import rebuild_profiles
-from services.admin.rebuild_summaries import Writer, request_rebuilds, roll_back_users
+from services.admin.rebuild_summaries import Rewrite, rewrite_summaries
 from services.admin.records import BackupInvalid
 from services.admin.restore import Restore, Selection, UsersExist, check, key_space, read_header
 from services.admin.user_records import Existing
@@ -189,7 +189,8 @@ def rebuild(
     """
     if (source is None) == (template is None):
         raise typer.BadParameter("one of --source and --template", param_hint="--source")
-    writer = Writer("source", source) if source is not None else Writer("template", str(template))
+    kind = "template" if source is None else "source"
+    rewrite = Rewrite(kind, str(source or template), tenant, undo, pause_s=60 / per_minute)
 
     async def work() -> int:
         async with _connect() as redis:
@@ -197,8 +198,7 @@ def rebuild(
             queue = Queue(redis, settings.queue.model_copy(update={"shards": shards}), settings.summary)
             ingest = Ingest(Store(redis, shards), queue, settings.limits, IngestMetrics(CollectorRegistry()))
             with _progress("rolling back" if undo else "asking for rebuilds") as bar:
-                go_through = roll_back_users if undo else request_rebuilds
-                return await go_through(ingest, writer, tenant, 60 / per_minute, bar)
+                return await rewrite_summaries(ingest, rewrite, bar)
 
     _print(f"{'Rolled back' if undo else 'Rebuilds asked for'}: {_run(work())}.")
 

@@ -5,7 +5,7 @@ interruption goes on there, and begins anew once it is done.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -15,97 +15,64 @@ from services.admin.backup import Progress
 from services.admin.list_users import list_users
 from services.errors import StaleVersion, UserUnknown
 from services.preference.ingest import Ingest
-from services.storage.users import Store
 
-_PAGE = 100
+_MAX_VERSIONS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Writer:
-    """What wrote a summary: a source such as `llm:NAME`, or the id of a prompt template."""
+class Rewrite:
+    """Which summaries, and what happens to them."""
 
     kind: str
     """`source` or `template`."""
     name: str
+    """Such as `llm:NAME`, or the id of a template."""
+    tenant: str | None = None
+    undo: bool = False
+    """Gives back the newest version that something else wrote, to who has one; else the worker writes anew."""
+    pause_s: float = 1.0
 
     def wrote(self, version: SummaryVersion) -> bool:
         return bool(getattr(version, self.kind) == self.name)
 
-
-def cursor_key(writer: Writer, tenant: str | None, *, undo: bool) -> str:
-    """Holds the latest user that is done, as `<tenant>:<user>`."""
-    tenants = quote(tenant, safe="") if tenant else "*"
-    return f"pi:rebuild:{'undo' if undo else 'redo'}:{writer.kind}:{quote(writer.name, safe='')}:{tenants}"
-
-
-async def request_rebuilds(
-    ingest: Ingest, writer: Writer, tenant: str | None, pause_s: float, progress: Progress
-) -> int:
-    """Asks the worker to rebuild each user whose current summary `writer` wrote; returns how many."""
-
-    async def rebuild(user: tuple[str, str], current: SummaryVersion) -> bool:
-        await ingest.queue.request_rebuild(*user)
-        return True
-
-    return await _go_through(ingest.store, writer, tenant, rebuild, pause_s, progress, undo=False)
+    @property
+    def cursor_key(self) -> str:
+        """Holds the latest user that is done, as a member of the queue."""
+        parts = ("undo" if self.undo else "redo", self.kind, self.name, self.tenant or "*")
+        return "pi:rebuild:" + ":".join(quote(part, safe="*") for part in parts)
 
 
-async def roll_back_users(
-    ingest: Ingest, writer: Writer, tenant: str | None, pause_s: float, progress: Progress
-) -> int:
-    """Gives each user whose current summary `writer` wrote the newest one back that it did not write; returns how many.
-    Who has none keeps theirs."""
-
-    async def roll_back(user: tuple[str, str], current: SummaryVersion) -> bool:
-        before: int | None = current.version
-        while page := await ingest.store.versions(*user, before, _PAGE):
-            for version in page:
-                if not writer.wrote(version):
-                    await ingest.roll_back(*user, current.version, version)
-                    return True
-            before = page[-1].version
-        return False
-
-    return await _go_through(ingest.store, writer, tenant, roll_back, pause_s, progress, undo=True)
-
-
-async def _go_through(
-    store: Store,
-    writer: Writer,
-    tenant: str | None,
-    change: Callable[[tuple[str, str], SummaryVersion], Awaitable[bool]],
-    pause_s: float,
-    progress: Progress,
-    *,
-    undo: bool,
-) -> int:
-    client: Any = store.redis
-    key, changed = cursor_key(writer, tenant, undo=undo), 0
-    done_until = await client.get(key) or ""
-    async with list_users(store.redis, tenant) as members:
+async def rewrite_summaries(ingest: Ingest, rewrite: Rewrite, progress: Progress) -> int:
+    """Goes through the users; returns how many of them the source or template concerns."""
+    client: Any = ingest.store.redis
+    changed, done_until = 0, await client.get(rewrite.cursor_key) or ""
+    async with list_users(ingest.store.redis, rewrite.tenant) as members:
         for done, user in enumerate(members, 1):
-            member = store.keys.user(*user).member
+            member = ingest.store.keys.user(*user).member
             if member > done_until:
-                if await _change_user(store, writer, user, change):
+                if await _rewrite_user(ingest, rewrite, user):
                     changed += 1
-                    await asyncio.sleep(pause_s)
-                await client.set(key, member)
+                    await asyncio.sleep(rewrite.pause_s)
+                await client.set(rewrite.cursor_key, member)
             progress(done, len(members))
-    await client.delete(key)
+    await client.delete(rewrite.cursor_key)
     return changed
 
 
-async def _change_user(
-    store: Store,
-    writer: Writer,
-    user: tuple[str, str],
-    change: Callable[[tuple[str, str], SummaryVersion], Awaitable[bool]],
-) -> bool:
+async def _rewrite_user(ingest: Ingest, rewrite: Rewrite, user: tuple[str, str]) -> bool:
     while True:
         try:
-            versions = await store.versions(*user, None, 1)
-            return bool(versions and writer.wrote(versions[0]) and await change(user, versions[0]))
-        except StaleVersion:  # written meanwhile: look again
-            continue
+            versions = await ingest.store.versions(*user, None, _MAX_VERSIONS if rewrite.undo else 1)
         except UserUnknown:
             return False
+        if not versions or not rewrite.wrote(versions[0]):
+            return False
+        target = next((version for version in versions if not rewrite.wrote(version)), None)
+        if rewrite.undo and target is None:
+            return False
+        with contextlib.suppress(StaleVersion, UserUnknown):  # written or erased meanwhile: look again
+            if target is None:
+                await ingest.queue.request_rebuild(*user)
+            else:
+                await ingest.roll_back(*user, versions[0].version, target)
+            return True

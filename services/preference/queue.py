@@ -123,28 +123,30 @@ class Queue:
 
     async def due_shards(self) -> list[int]:
         """Shards in which a user is due or a lease has run out, by the server's clock."""
-        seconds, micros = await self.redis.time()
-        now = seconds * 1000 + micros // 1000
+        now = await self._now_ms()
 
         def count_due(pipe: Any, prefix: str) -> None:
-            pipe.zcount(prefix + "ready", "-inf", now)
-            pipe.zcount(prefix + "ready", LOW_PRIORITY, LOW_PRIORITY + now)
+            _count_due(pipe, prefix, now)
             pipe.zcount(prefix + "leases", "-inf", now)
 
         return [shard for shard, counts in (await self._ask_all_shards(count_due)).items() if any(counts)]
 
     async def depth(self) -> tuple[int, float]:
-        """(users waiting for an update, seconds by which the oldest is overdue)."""
-        seconds, _ = await self.redis.time()
+        """(users whose update is due, seconds by which the oldest is overdue)."""
+        now = await self._now_ms()
 
         def measure(pipe: Any, prefix: str) -> None:
-            pipe.zcard(prefix + "ready")
+            _count_due(pipe, prefix, now)
             pipe.zrange(prefix + "ready", 0, 0, withscores=True)
 
         rows = (await self._ask_all_shards(measure)).values()
-        oldest = [first[0][1] % LOW_PRIORITY for _, first in rows if first]
-        overdue = seconds - min(oldest) / 1000 if oldest else 0.0
-        return sum(waiting for waiting, _ in rows), max(0.0, overdue)
+        oldest = [first[0][1] % LOW_PRIORITY for *_, first in rows if first]
+        overdue = (now - min(oldest)) / 1000 if oldest else 0.0
+        return sum(due + low for due, low, _ in rows), max(0.0, overdue)
+
+    async def _now_ms(self) -> int:
+        seconds, micros = await self.redis.time()
+        return int(seconds * 1000 + micros // 1000)
 
     async def _ask_all_shards(self, ask: Callable[[Any, str], None]) -> dict[int, list[Any]]:
         prefixes = {shard: self.keys.shard_prefix(shard) for shard in range(self.settings.shards)}
@@ -267,3 +269,8 @@ class Queue:
         """The answer of a script that answers a JSON document."""
         answer: dict[str, Any] = orjson.loads(await self._run(script, keys, *texts, **arguments))
         return answer
+
+
+def _count_due(pipe: Any, prefix: str, now_ms: int) -> None:
+    for priority in (0, LOW_PRIORITY):
+        pipe.zcount(prefix + "ready", priority, priority + now_ms)

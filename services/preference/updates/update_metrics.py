@@ -135,7 +135,7 @@ class WorkerMetrics:
         _start_at_zero(self.guarded, GUARD_RULES)
         self.concurrency = gauge("alignx_worker_concurrency", "Updates this worker allows itself at once")
         self.in_flight = gauge("alignx_updates_in_flight", "Updates under way")
-        self.waiting = gauge("alignx_queue_users_waiting", "Users that wait for an update")
+        self.waiting = gauge("alignx_queue_users_waiting", "Users whose update is due")
         self.overdue = gauge(
             "alignx_queue_oldest_overdue_seconds", "Seconds by which the oldest waiting update is late"
         )
