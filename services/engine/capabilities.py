@@ -85,10 +85,18 @@ class Canaries(Protocol):
 class Prober:
     """Keeps the record. `apply` gets each new one; `observe` each canary's outcome, and None for a new record."""
 
-    def __init__(self, client: Canaries, cooldown_s: float, apply: Callable[[Capabilities], None]) -> None:
+    def __init__(
+        self,
+        client: Canaries,
+        cooldown_s: float,
+        apply: Callable[[Capabilities], None],
+        hidden: str | None = None,
+    ) -> None:
         self._client = client
         self._cooldown_s = cooldown_s
         self._apply = apply
+        self._hidden = hidden
+        """A secret that the engine's words must not show."""
         self.observe: Callable[[CanaryOutcome | None], None] = lambda _outcome: None
         self.record = Capabilities()
         self.fault = ""
@@ -137,7 +145,8 @@ class Prober:
 
     async def note_refusal(self, refusal: Refusal) -> bool:
         """The canaries' own refusals: keeps the engine's words."""
-        self._words = error_text(refusal.answer)[:_WORDS]
+        words = error_text(refusal.answer)
+        self._words = (words.replace(self._hidden, "…") if self._hidden else words)[:_WORDS]
         return False
 
     async def _probe_shared(self, *, letters: bool) -> EngineError | EngineUnavailable | None:

@@ -124,6 +124,14 @@ async def test_a_refusal_is_the_engines_when_the_canary_fails(fake: FakeEngine, 
     assert (await engine.complete(MESSAGES, **SAMPLING)).text == "A"
 
 
+@with_settings(api_key="a-secret-key")
+async def test_the_engines_words_do_not_show_the_key(fake: FakeEngine, engine: Engine) -> None:
+    fake.canary = fails(401, "Incorrect API key provided: a-secret-key")
+    await engine.prober._probe(letters=False)
+    assert engine.fault.endswith("(status 401): Incorrect API key provided: …")
+    await refused(engine.model(), EngineUnavailable)
+
+
 async def test_the_window_is_the_smaller_of_setting_and_engine(fake: FakeEngine, engine: Engine) -> None:
     assert engine.context_tokens == 8192
     fake.models = {"data": [{"id": "tiny", "max_model_len": 4096}]}
