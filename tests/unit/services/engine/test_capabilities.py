@@ -146,6 +146,20 @@ async def test_the_window_is_the_smaller_of_setting_and_engine(fake: FakeEngine,
         assert small.context_tokens == 1024
 
 
+@with_settings(breaker_cooldown_s=0.02)
+async def test_an_engine_that_is_away_is_degraded_without_a_call(fake: FakeEngine, engine: Engine) -> None:
+    watch = asyncio.create_task(engine.prober.run())
+    for health, fault in ((200, ""), (503, "The engine is not ready"), (200, "")):
+        fake.health = health
+        while engine.prober.record.checked_at is None or engine.fault != fault:  # noqa: ASYNC110  # by a connection
+            await asyncio.sleep(0.01)
+        state = engine.state()
+        assert state is not None
+        assert state.state == ("degraded" if fault else "ok")
+    watch.cancel()
+    assert (fake.bodies, engine.calls.breaker_open) == ([], False)
+
+
 async def test_letters_that_the_engine_does_not_list_are_no_odds(fake: FakeEngine, engine: Engine) -> None:
     listed = [{"token": "<think>", "logprob": -0.1}]
     fake.canary = answers({"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}]})
