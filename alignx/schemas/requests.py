@@ -176,6 +176,8 @@ class EngineState(Frozen):
     context_tokens: int
     letters: bool
     """Whether the engine can choose between items; if not, the profile does."""
+    reasons: bool = False
+    """Whether its reply to a test request held reasoning."""
     checked_at: datetime | None = None
     """When a test request last found this out; null before the first one has passed."""
     state: Literal["ok", "degraded"]

@@ -85,10 +85,18 @@ class Canaries(Protocol):
 class Prober:
     """Keeps the record. `apply` gets each new one; `observe` each canary's outcome, and None for a new record."""
 
-    def __init__(self, client: Canaries, cooldown_s: float, apply: Callable[[Capabilities], None]) -> None:
+    def __init__(
+        self,
+        client: Canaries,
+        cooldown_s: float,
+        apply: Callable[[Capabilities], None],
+        hidden: str | None = None,
+    ) -> None:
         self._client = client
         self._cooldown_s = cooldown_s
         self._apply = apply
+        self._hidden = hidden
+        """A secret that the engine's words must not show."""
         self.observe: Callable[[CanaryOutcome | None], None] = lambda _outcome: None
         self.record = Capabilities()
         self.fault = ""
@@ -122,8 +130,8 @@ class Prober:
         Raises EngineUnavailable where it is the engine's, ContextExceeded for a body that is too large."""
         if not is_refusal(refusal.error):
             return False
-        if isinstance(refusal.error, ContextExceeded):
-            self._learn_window(refusal.error.extensions.get("limit"))
+        is_long = isinstance(refusal.error, ContextExceeded)
+        if is_long and self._learn_window(refusal.error.extensions.get("limit")):
             return False
         error = None
         if not self.fault and self.record.dialect == refusal.dialect:
@@ -131,13 +139,14 @@ class Prober:
         if self.fault or error:
             detail = self.fault or (error.detail if error else "")
             raise EngineUnavailable(detail, retry_after=self._cooldown_s) from refusal.error
-        if refusal.error.extensions.get("engine_status") == 413:
+        if not is_long and _status(refusal.error) == 413:
             raise ContextExceeded(engine_status=413) from refusal.error
-        return self.record.dialect != refusal.dialect
+        return not is_long and self.record.dialect != refusal.dialect
 
     async def note_refusal(self, refusal: Refusal) -> bool:
         """The canaries' own refusals: keeps the engine's words."""
-        self._words = error_text(refusal.answer)[:_WORDS]
+        words = error_text(refusal.answer)
+        self._words = (words.replace(self._hidden, "…") if self._hidden else words)[:_WORDS]
         return False
 
     async def _probe_shared(self, *, letters: bool) -> EngineError | EngineUnavailable | None:
@@ -180,8 +189,11 @@ class Prober:
         """An engine without vLLM's extensions cannot continue an answer that has begun."""
         modes: tuple[Letters, ...] = ("next_token",) if "top_k" in record.dialect.dropped else ("prefill", "next_token")
         for mode in modes[: _MOST_CALLS - self._calls]:
-            if await self._send(replace(record, letters=mode), letters=True) is None:
+            error = await self._send(replace(record, letters=mode), letters=True)
+            if error is None:
                 return mode
+            if isinstance(error, EngineUnavailable):  # it proves nothing
+                return record.letters
         return "none"
 
     async def _send(self, candidate: Capabilities, *, letters: bool = False) -> EngineError | EngineUnavailable | None:
@@ -233,9 +245,12 @@ class Prober:
             pass  # a server that does not list its models
         self._set(replace(record, checked_at=datetime.now(UTC)))
 
-    def _learn_window(self, limit: Any) -> None:
-        if isinstance(limit, int) and 256 <= limit < (self.record.context_tokens or limit + 1):
+    def _learn_window(self, limit: Any) -> bool:
+        """Whether the engine names a window; a smaller one than was known is kept."""
+        is_window = isinstance(limit, int) and limit >= 256
+        if is_window and limit < (self.record.context_tokens or limit + 1):
             self._set(replace(self.record, context_tokens=limit))
+        return is_window
 
     def _set(self, record: Capabilities) -> None:
         if replace(record, checked_at=None) != replace(self.record, checked_at=None) or not self.record.checked_at:

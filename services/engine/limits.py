@@ -149,10 +149,10 @@ class Engine(Client):
     ) -> None:
         self.enabled = settings.enabled
         self.calls = Calls(settings, observe)
-        self._context_tokens = settings.context_tokens
+        self._context_tokens, self._cooldown_s = settings.context_tokens, settings.breaker_cooldown_s
         server = _server(settings, settings.url, settings.model, settings.api_key)
         canaries = Client(session, replace(server, read_timeout_s=min(_CANARY_S, server.read_timeout_s)))
-        self.prober = Prober(canaries, settings.breaker_cooldown_s, self._adopt)
+        self.prober = Prober(canaries, settings.breaker_cooldown_s, self._adopt, hidden=server.api_key)
         canaries.reconsider = self.prober.note_refusal
         super().__init__(session, server, self.calls.call, self.prober.reconsider)
         self.calls.breaker.fault = lambda: self.prober.fault
@@ -205,6 +205,7 @@ class Engine(Client):
             dialect=known.dialect.name,
             context_tokens=self.context_tokens,
             letters=known.letters != "none",
+            reasons=known.reasons,
             checked_at=known.checked_at,
             state="degraded" if self.fault else "ok",
             detail=self.fault or known.refusal or None,
@@ -223,6 +224,8 @@ class Engine(Client):
     async def model(self) -> str:
         if not self.enabled:
             raise NoEngine(NO_ENGINE)
+        if self.prober.fault:
+            raise EngineUnavailable(self.prober.fault, retry_after=self._cooldown_s)
         return await super().model()
 
     async def embed(self, texts: Sequence[str], longest_s: float | None = None) -> list[list[float]]:

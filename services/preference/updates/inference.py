@@ -3,7 +3,8 @@
 A `Writer` makes a draft from events, past summary and profile. With an engine it sends the prompt that the model was
 trained with and streams its reply; without one it renders the fast profile. After a reply that is no summary
 it sends one more request; then the update fails and the summary stays as it is. A prompt that is longer than the
-engine's window is sent again with half of everything.
+engine's window is sent again with half of everything, and so is a long event that is refused alone: engines have
+more words for too long a prompt than can be known.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from alignx.schemas.summaries import SummaryVersion, TokenCounts
 from services.engine.judge import fit_choice, judge
 from services.engine.limits import Engine
 from services.engine.wire import Completion, Delta
-from services.errors import ContextExceeded, UnusableReply
+from services.errors import ContextExceeded, EngineRejected, UnusableReply
 from services.preference.queue_records import PrequentialSums
 from services.preference.updates.budgets import LEAST_EVENT_TOKENS, Budgets, share_window
 from services.profile.render import render
@@ -158,10 +159,11 @@ class EngineWriter:
         while True:
             try:
                 return await self._write(material, budgets, listener)
-            except ContextExceeded:
+            except EngineRejected as error:
+                is_too_long = isinstance(error, ContextExceeded) or len(material.interactions) == 1
                 shown = sum(map(count, material.interactions))
                 budgets = replace(budgets.halve(), events=min(shown, budgets.events) // 2)
-                if budgets.events < LEAST_EVENT_TOKENS or not material.may_drop:
+                if budgets.events < LEAST_EVENT_TOKENS or not (material.may_drop and is_too_long):
                     raise
                 kept = fit_interactions(material.interactions, budgets.events, count)
                 material = replace(material, interactions=kept)

@@ -75,7 +75,7 @@ class UpdateResult:
     tested_source: str = ""
     """What wrote the past summary."""
     fault: str = ""
-    """Why the engine's reply is no summary, whatever the cause."""
+    """Why the engine refuses updates, or why its reply is no summary, whatever the cause."""
 
 
 def retrieve_exception(task: "asyncio.Task[Any]") -> None:
@@ -230,18 +230,18 @@ class Updater:
 
     async def _fail_refused(self, claim: Claim, first_id: str, batch: int, error: EngineError) -> UpdateResult:
         """The engine refused the prompt, or its reply is no summary."""
-        rejected = isinstance(error, EngineRejected)  # the engine has taken a canary since
         if isinstance(error, ContextExceeded):
             if batch > 1 and not claim.rebuild:  # a part of it may fit
                 return await self._fail_data(claim, first_id, batch, error.detail)
             is_engines = True  # size alone sets no event aside
-        else:
-            is_engines = not rejected and not await self._writes_summaries()
+        else:  # the engine has taken a canary since, but perhaps takes no update
+            is_engines = not await self._writes_summaries()
         kind: FailKind = "engine" if is_engines else "refusal"
         status = await self.queue.fail(claim, kind, first_id=first_id, batch=batch, error=error.detail)
         if is_engines and status == "RETRY":
             status = "ENGINE"
-        return replace(self._to_result(status), fault="" if rejected else error.detail)
+        is_proven = isinstance(error, ContextExceeded) or (isinstance(error, EngineRejected) and not is_engines)
+        return replace(self._to_result(status), fault="" if is_proven else error.detail)
 
     async def _writes_summaries(self) -> bool:
         """Whether the engine writes a usable summary of a fixed event."""

@@ -38,7 +38,8 @@ async def test_readiness_asks_redis_and_both_services(suite: Suite) -> None:
 
 async def test_readiness_passes_on_what_the_response_service_says_of_its_engine(suite: Suite) -> None:
     assert "engine" not in (await suite.json("GET", "/readyz", key=""))[2]
-    engine = {"dialect": "no system role", "context_tokens": 2048, "letters": True, "state": "degraded", "detail": "no"}
+    engine = {"dialect": "no system role", "context_tokens": 2048, "letters": True, "reasons": False}
+    engine |= {"state": "degraded", "detail": "no"}
     body = orjson.dumps({"status": "ready", "checks": {}, "engine": engine})
     suite.response.answer(http_answer(body, "200 OK", "Content-Type: application/json"))
     status, _, document = await suite.json("GET", "/readyz", key="")

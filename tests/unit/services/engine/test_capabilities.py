@@ -124,6 +124,14 @@ async def test_a_refusal_is_the_engines_when_the_canary_fails(fake: FakeEngine, 
     assert (await engine.complete(MESSAGES, **SAMPLING)).text == "A"
 
 
+@with_settings(api_key="a-secret-key")
+async def test_the_engines_words_do_not_show_the_key(fake: FakeEngine, engine: Engine) -> None:
+    fake.canary = fails(401, "Incorrect API key provided: a-secret-key")
+    await engine.prober._probe(letters=False)
+    assert engine.fault.endswith("(status 401): Incorrect API key provided: …")
+    await refused(engine.model(), EngineUnavailable)
+
+
 async def test_the_window_is_the_smaller_of_setting_and_engine(fake: FakeEngine, engine: Engine) -> None:
     assert engine.context_tokens == 8192
     fake.models = {"data": [{"id": "tiny", "max_model_len": 4096}]}
@@ -136,6 +144,20 @@ async def test_the_window_is_the_smaller_of_setting_and_engine(fake: FakeEngine,
         small = Engine(EngineSettings(url=fake.url, context_tokens=1024), session)
         await small.prober._probe(letters=False)
         assert small.context_tokens == 1024
+
+
+@with_settings(breaker_cooldown_s=0.02)
+async def test_an_engine_that_is_away_is_degraded_without_a_call(fake: FakeEngine, engine: Engine) -> None:
+    watch = asyncio.create_task(engine.prober.run())
+    for health, fault in ((200, ""), (503, "The engine is not ready"), (200, "")):
+        fake.health = health
+        while engine.prober.record.checked_at is None or engine.fault != fault:  # noqa: ASYNC110  # by a connection
+            await asyncio.sleep(0.01)
+        state = engine.state()
+        assert state is not None
+        assert state.state == ("degraded" if fault else "ok")
+    watch.cancel()
+    assert (fake.bodies, engine.calls.breaker_open) == ([], False)
 
 
 async def test_letters_that_the_engine_does_not_list_are_no_odds(fake: FakeEngine, engine: Engine) -> None:

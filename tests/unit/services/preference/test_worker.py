@@ -176,8 +176,8 @@ async def test_an_engine_that_refuses_all_loses_nothing_and_is_hardly_asked(
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 422])
 async def test_no_acknowledged_event_is_given_up_while_the_engine_refuses(redis_url: str, status: int) -> None:
-    """200 users with 10 events; a second of the test is ten of an engine that is asked every five."""
-    users, seconds = [f"user{n}" for n in range(200)], 2
+    """A second of the test is ten of an engine that is asked every five."""
+    users, seconds = [f"user{n}" for n in range(40)], 2
     mock = MockEngine()
     mock.strict = lambda _: "This server does not take it"
     mock.strict_status = status
@@ -193,9 +193,9 @@ async def test_no_acknowledged_event_is_given_up_while_the_engine_refuses(redis_
             await asyncio.sleep(seconds)
             assert 2 <= len(mock.calls_at) <= seconds * 10
             states = [await bench.store.state(TENANT, user) for user in users]
-            assert sum(state.pending for state in states) == 2_000
+            assert sum(state.pending for state in states) == 10 * len(users)
             mock.strict = lambda _: ""
-            await until(lambda: caught_up(bench, *users), within_s=10)
+            await until(lambda: caught_up(bench, *users))
         for place, user in enumerate(users):
             current = await bench.store.preferences(TENANT, user)
             assert (current.version, MARKER.findall(current.text)) == (1, [f"u{place}n{n}" for n in range(10)])

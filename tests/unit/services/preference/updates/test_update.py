@@ -224,7 +224,7 @@ async def test_an_answer_of_a_form_that_nobody_foresaw_is_not_the_events_fault(
 
 async def test_an_engine_that_refuses_is_asked_once_an_update(redis_url: str) -> None:
     faults: list[Fault] = ["", "refused"]
-    async with benched(redis_url, MockEngine(lambda _: faults.pop(0))) as bench:
+    async with benched(redis_url, MockEngine(lambda _: faults.pop(0) if faults else "")) as bench:
         await bench.add(comparison("good u1n1", "bad"))
         assert await bench.update() == "committed"
         await bench.add(comparison("good u1n2", "bad"))
@@ -416,13 +416,23 @@ async def test_a_small_window_costs_no_event(redis_url: str, window: dict[str, i
         assert await bench.update() == "committed"
 
 
-async def test_a_window_that_the_engine_does_not_name_is_found_by_halving(redis_url: str) -> None:
+@pytest.mark.parametrize("fault", ["too long", "refused"])
+async def test_a_window_that_the_engine_does_not_name_is_found_by_halving(redis_url: str, fault: Fault) -> None:
     async with benched(
-        redis_url, MockEngine(lambda prompt: "too long" if len(prompt) > 2_600 else ""), queue={"event_failures": 1}
+        redis_url, MockEngine(lambda prompt: fault if len(prompt) > 2_600 else ""), queue={"event_failures": 1}
     ) as bench:
         await bench.put("u1n1 " + "word " * 5_000)
         assert await bench.update() == "committed"
         assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n1"]
+
+
+async def test_an_engine_that_takes_canaries_but_no_update_loses_nothing(redis_url: str) -> None:
+    mock = MockEngine()
+    mock.strict = lambda body: "max_tokens is too large, at most 512" if body["max_tokens"] > 512 else ""
+    async with benched(redis_url, mock, queue={"event_failures": 1, "data_retries": 1}) as bench:
+        await bench.put("u1n1", "u1n2")
+        assert {await bench.try_update() for _ in range(6)} == {"engine"}
+        assert (await bench.store.state(TENANT, USER)).pending == 2
 
 
 async def test_too_long_a_prompt_is_halved_at_once_but_its_last_event_waits(redis_url: str) -> None:
