@@ -28,6 +28,8 @@ UP_ENGINE += $(if $(filter models/alignx-tiny models/alignx-tiny/,$(MODEL)),$(TI
 # Redis is real, so unit tests wait more than they compute: four processes on two cores.
 XDIST := -n 4 --dist loadgroup
 UNIT := --ignore=tests/unit/training --ignore=tests/unit/evaluation
+# `make mini` measures the toy checkpoint, which depends on nothing here but the prompts, and tests/golden pins those.
+LIVE := tests/live tests/browser --ignore=tests/live/test_mini.py
 
 # $(call timed,what,command): runs it and says how long it took.
 timed = @started=$$(date +%s); echo "== $(1)"; $(2) && echo "== $(1): $$(($$(date +%s) - started)) s"
@@ -36,8 +38,8 @@ timed = @started=$$(date +%s); echo "== $(1)"; $(2) && echo "== $(1): $$(($$(dat
 export PYTHONDONTWRITEBYTECODE :=
 
 .NOTPARALLEL:
-.PHONY: help up model-named engine-possible down status demo quick test ci check unit system installs cover-unit cover-live \
-	cover-services cover-training train-smoke verl live test-containers bench eval eval-engine lock format clean
+.PHONY: help up model-named engine-possible down status demo quick test ci check unit system installs cover-unit cover-live chaos \
+	cover-services training-tests train-smoke mini verl live test-containers bench eval eval-engine lock format clean
 
 help:  ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -66,7 +68,7 @@ quick: check unit  ## Linters, types, import contracts and unit tests of the ser
 test: .venv/.test  ## Installs what it needs, checks the code, passes all tests on real parts, two at a time
 	@rm -rf var/test .coverage .coverage-*
 	@MAKE="$(MAKE)" $(PARTS) installs check system
-	@MAKE="$(MAKE)" $(PARTS) cover-live cover-training $(CONTAINERS) train-smoke cover-unit
+	@MAKE="$(MAKE)" $(PARTS) cover-live training-tests $(CONTAINERS) train-smoke chaos cover-unit
 	@MAKE="$(MAKE)" $(PARTS) cover-services
 	@tail -n 3 var/test/cover-services.log
 
@@ -81,7 +83,7 @@ system: .venv/.system
 check: .venv/.test  ## Linters, types, import contracts
 	$(call timed,linters and types,$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports)
 
-unit cover-unit cover-live live: export PATH := $(CURDIR)/$(BIN):$(PATH)
+unit cover-unit cover-live chaos live: export PATH := $(CURDIR)/$(BIN):$(PATH)
 unit: .venv/.test  ## Unit tests of the services on a real Redis, four at a time
 	$(call timed,unit tests,$(BIN)/pytest -q $(XDIST) $(UNIT) tests/unit tests/contract tests/test_architecture.py)
 
@@ -91,18 +93,15 @@ cover-unit: .venv-engine/.ready .venv/.system
 
 cover-live: export COVERAGE_FILE := $(CURDIR)/.coverage-live
 cover-live: .venv-engine/.ready $(TINY) .venv/.system
-	$(BIN)/coverage run -m pytest --durations=20 tests/live tests/chaos tests/browser
+	$(BIN)/coverage run -m pytest --durations=20 $(LIVE)
 
 cover-services: .venv/.test
 	@$(BIN)/coverage combine -q .coverage-unit.* .coverage-live.*
 	@$(BIN)/coverage report --fail-under=90
 
-cover-training: export COVERAGE_FILE := $(CURDIR)/.coverage-training
-cover-training: export OMP_NUM_THREADS := 1
-cover-training: .venv-training/.ready .venv-engine/.ready
-	$(TRAINING)/coverage run --source=training,evaluation -m pytest tests/unit/training tests/unit/evaluation --ignore=tests/unit/training/verl
-	@$(TRAINING)/coverage combine -q
-	@$(TRAINING)/coverage report --omit='training/verl/*'
+training-tests: export OMP_NUM_THREADS := 1
+training-tests: .venv-training/.ready .venv-engine/.ready  ## The tests of training and evaluation
+	$(TRAINING)/pytest -q --durations=10 tests/unit/training tests/unit/evaluation --ignore=tests/unit/training/verl
 
 train-smoke: .venv-training/.ready .venv-engine/.ready  ## The whole chain of training on a nano model, until vLLM answers
 	$(call timed,the chain of training,PYTHON=$(TRAINING)/python ENGINE_PYTHON=.venv-engine/bin/python training/runs/nano.sh)
@@ -111,7 +110,14 @@ verl: .venv-verl/.ready  ## The tests of the verl plugin, in an environment of t
 	$(call timed,tests of the verl plugin,.venv-verl/bin/python -m pytest tests/unit/training/verl --confcutdir=tests/unit/training/verl -W default)
 
 live: .venv-engine/.ready $(TINY) .venv/.system  ## The tests on real parts alone
-	$(BIN)/pytest tests/live tests/chaos tests/browser
+	$(BIN)/pytest $(LIVE) tests/chaos
+
+# Not traced: others cover its lines, and under load the tracer takes as long as the suite itself.
+chaos: .venv/.test  ## The tests that kill and restart processes under load
+	$(BIN)/pytest --durations=3 tests/chaos
+
+mini: .venv/.test .venv-engine/.ready  ## Whether summaries of the toy checkpoint still raise its selection accuracy; no part of `make test`
+	$(BIN)/pytest tests/live/test_mini.py
 
 test-containers: .venv/.test  ## Builds the containers, uses them, kills them one by one (needs a Docker engine, or root to start one)
 	$(call timed,containers,tests/containers/run.sh)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from alignx.client.client import AlignX, AsyncAlignX
     from alignx.client.errors import AnswerUnreadable, ClientError, FieldError, ProblemError, Unreachable
     from alignx.client.retry import RetryPolicy
-    from alignx.client.streams import DeltaEvent, ErrorEvent, PendingEvent, SummaryEvent, VersionEvent
+    from alignx.client.streams import ChangedEvent, DeltaEvent, ErrorEvent, PendingEvent, SummaryEvent, VersionEvent
     from alignx.schemas.interactions import (
         ClickInteraction,
         ComparisonInteraction,
@@ -38,6 +38,7 @@ __all__ = [
     "AlignX",
     "AnswerUnreadable",
     "AsyncAlignX",
+    "ChangedEvent",
     "ClickInteraction",
     "ClientError",
     "ComparisonInteraction",

@@ -16,7 +16,7 @@ ORDER: Final = (
     "gateway",
     "ingest",
     "reads",
-    "coalescing",
+    "cadence",
     "update_cost",
     "memory",
     "cluster",

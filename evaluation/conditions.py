@@ -36,8 +36,9 @@ from evaluation.cases.perturbations import (
 from evaluation.models import Model, Sampling, Tick
 from evaluation.scoring.choice_scores import build_profile
 from services.profile.render import render
-from services.prompts.build import fit_interactions, update_prompt
-from training.config import Fraction, PositiveInt, Section
+from services.prompts.build import fit_interactions
+from services.prompts.profiles import load_profile
+from training.config import Fraction, PositiveInt, Prompts, Section
 from training.rl.rewards import answer_of, well_formed
 
 Summary = str | None
@@ -107,6 +108,10 @@ class Protocol(Section):
 
     sampling: Sampling = Sampling()
     """Of summaries."""
+    prompts: Prompts = "own"
+    """What the model reads that writes the summaries, as in serving."""
+    selection_prompts: Prompts = "own"
+    """What the judge reads."""
     seed: Annotated[int, Field(ge=0)] = 0
     updates: PositiveInt = 2
     """Of streaming."""
@@ -149,18 +154,24 @@ class Inference:
 
     def fit_history(self, user: int, history: Sequence[Interaction]) -> Sequence[Interaction]:
         """The newest events that fit into one prompt."""
-        events = fit_interactions(history, self.protocol.history_tokens)
+        prompts = load_profile(self.protocol.prompts)
+        events = fit_interactions(history, self.protocol.history_tokens, prompts.interaction_tokens)
         if history and (len(events) < len(history) or events[-1] is not history[-1]):
             self.shortened.add(user)
         return events
 
-    async def update(self, past: Sequence[Summary], histories: Sequence[Sequence[Interaction]]) -> list[Summary]:
-        """The summaries after `histories`; without events, or after an unusable reply, the past one."""
-        users = [user for user, events in enumerate(histories) if events]
+    async def update(
+        self, past: Sequence[Summary], histories: Sequence[Sequence[Interaction]], *, whole_history: bool = False
+    ) -> list[Summary]:
+        """The summaries after `histories`; without events to show, or after an unusable reply, the past one."""
+        profile = load_profile(self.protocol.prompts)
+        users = [user for user, events in enumerate(histories) if events and profile.shows(events)]
         prompts = []
         for user in users:
             events = self.fit_history(user, histories[user])
-            prompt = update_prompt(past[user], events, past_tokens=self.protocol.past_tokens)
+            prompt = profile.update_prompt(
+                past[user], events, past_tokens=self.protocol.past_tokens, whole_history=whole_history
+            )
             self.templates.add(prompt.template)
             prompts.append(prompt.messages)
         sampling, seed = self.protocol.sampling, self.protocol.seed
@@ -175,7 +186,7 @@ class Inference:
         return summaries
 
     async def full(self, users: Sequence[User]) -> list[Summary]:
-        return await self.update([None] * len(users), [user.history for user in users])
+        return await self.update([None] * len(users), [user.history for user in users], whole_history=True)
 
     async def streaming(self, users: Sequence[User]) -> list[Summary]:
         summaries: list[Summary] = [None] * len(users)

@@ -29,7 +29,7 @@ class Benchmarks(Section):
     """Further settings on the synthetic world, whose rows tell more."""
 
     @model_validator(mode="after")
-    def _named(self) -> Self:
+    def _check_names(self) -> Self:
         if self.official is None and not self.names:
             raise ValueError("set official or names")
         return self
@@ -83,7 +83,7 @@ class Evaluation(Section):
         return self.model is not None or self.summaries is not None
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _check_consistency(self) -> Self:
         if self.benchmarks and (self.data or self.alignment):
             raise ValueError("benchmarks excludes data and alignment")
         if not (self.data or self.alignment or self.benchmarks or self.report):

@@ -1,6 +1,7 @@
 """A vLLM on this machine's CPU that serves a checkpoint for as long as a block runs."""
 
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ from training.exceptions import CheckpointError
 
 PYTHON: Final = Path(".venv-engine/bin/python")
 START_TIMEOUT_S: Final = 300.0
+STOP_TIMEOUT_S: Final = 60.0
 OPTIONS: Final = "--host 127.0.0.1 --block-size 32 --enforce-eager --disable-uvicorn-access-log"
 ENVIRONMENT: Final = {
     "VLLM_TARGET_DEVICE": "cpu",
@@ -38,7 +40,7 @@ def serve_checkpoint(checkpoint: Path, python: Path, options: str = "--max-num-s
     command += [*OPTIONS.split(), *options.split()]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV_")} | ENVIRONMENT
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)  # noqa: S603
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
         try:
             deadline = time.monotonic() + START_TIMEOUT_S
             while not _is_healthy(f"http://127.0.0.1:{port}/health"):
@@ -49,7 +51,11 @@ def serve_checkpoint(checkpoint: Path, python: Path, options: str = "--max-num-s
             yield f"http://127.0.0.1:{port}/v1"
         finally:
             process.terminate()
-            process.wait(60)
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # vLLM's own processes as well
+                process.wait()
 
 
 def _is_healthy(url: str) -> bool:

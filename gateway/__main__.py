@@ -35,6 +35,7 @@ from services.server.metrics import create_registry
 from services.server.state import Process, state_of
 from services.settings import GatewaySettings, Settings, load_settings
 from services.storage.connection import open_redis
+from services.storage.tenant_settings import TenantSettingsStore, default_settings
 
 PORT = 8080
 BOOTSTRAP_TENANT = "default"
@@ -114,6 +115,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
             keys, upstreams = KeyStore(redis, settings), Upstreams(settings.gateway)
             state = GatewayState(
                 keys=keys,
+                tenant_settings=TenantSettingsStore(redis, default_settings(settings)),
                 authenticator=Authenticator(keys, refusals, settings.gateway.metrics_token),
                 session=session,
                 upstreams=upstreams,
@@ -170,7 +172,7 @@ def _allow_origins(app: FastAPI, settings: GatewaySettings) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=("DELETE", "GET", "POST", "PUT"),
+            allow_methods=("DELETE", "GET", "PATCH", "POST", "PUT"),
             allow_headers=_ALLOWED_HEADERS,
             expose_headers=_EXPOSED_HEADERS,
             max_age=3_600,

@@ -4,15 +4,19 @@ An admin key belongs to a tenant like any other and reads and writes only that t
 /v1; here it may make, list and revoke the keys of all tenants.
 """
 
-from typing import Annotated
+import logging
+from collections.abc import Awaitable
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from alignx.schemas.api_keys import KeyCreated, KeyList, KeyRequest, TenantList
+from alignx.schemas.tenant_settings import TenantSettings, TenantSettingsView
 from gateway.auth import AuthState, Caller
-from gateway.keys import KeyStore
+from gateway.keys import KeyStore, ask_redis
 from services.server.request_bodies import JsonRoute
 from services.server.state import state_of
+from services.storage.tenant_settings import TenantSettingsStore
 
 
 async def admin_caller(request: Request) -> Caller:
@@ -23,8 +27,15 @@ async def key_store(request: Request) -> KeyStore:
     return state_of(request.app, AuthState).keys
 
 
+async def settings_store(request: Request) -> TenantSettingsStore:
+    return state_of(request.app, AuthState).tenant_settings
+
+
+TENANT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 Keys = Annotated[KeyStore, Depends(key_store)]
-Tenant = Annotated[str | None, Query(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="Of this tenant only")]
+Store = Annotated[TenantSettingsStore, Depends(settings_store)]
+TenantName = Annotated[str, Path(pattern=TENANT_NAME)]
+Tenant = Annotated[str | None, Query(pattern=TENANT_NAME, description="Of this tenant only")]
 After = Annotated[str | None, Query(max_length=64, description="`next` of the page before")]
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 KeyId = Annotated[str, Path(pattern=r"^[a-z0-9]{4,32}$")]
@@ -53,3 +64,31 @@ async def revoke_key(key_id: KeyId, keys: Keys) -> Response:
 @router.get("/tenants", summary="List tenants")
 async def list_tenants(keys: Keys, after: After = None, limit: Limit = 100) -> TenantList:
     return await keys.tenants(after, limit)
+
+
+_SETTINGS = "/tenants/{tenant}/settings"
+
+
+@router.get(_SETTINGS, summary="A tenant's settings")
+async def read_settings(tenant: TenantName, store: Store) -> TenantSettingsView:
+    view: TenantSettingsView = await ask_redis(store.view(tenant))
+    return view
+
+
+@router.put(_SETTINGS, summary="Set a tenant's settings")
+async def replace_settings(tenant: TenantName, settings: TenantSettings, store: Store) -> TenantSettingsView:
+    """Fields that are left out have the deployment's value. Every process follows within a second."""
+    return await _log_change(store.replace(tenant, settings))
+
+
+@router.patch(_SETTINGS, summary="Change some of a tenant's settings")
+async def change_settings(tenant: TenantName, changes: dict[str, Any], store: Store) -> TenantSettingsView:
+    """A JSON merge patch: null gives a field the deployment's value back."""
+    return await _log_change(store.patch(tenant, changes))
+
+
+async def _log_change(change: Awaitable[TenantSettingsView]) -> TenantSettingsView:
+    view: TenantSettingsView = await ask_redis(change)
+    fields = {"tenant": view.tenant, "overridden": list(view.overridden)}
+    logging.getLogger("alignx.gateway").info("tenant settings changed", extra=fields)
+    return view

@@ -16,6 +16,7 @@ from starlette.types import Scope
 from gateway.keys import KeyStore, parse_key
 from gateway.rate_limit_headers import note_allowance
 from services.errors import Forbidden, RateLimited, Unauthenticated
+from services.storage.tenant_settings import TenantSettingsStore
 
 _REASONS = ("missing", "malformed", "unknown", "wrong_secret", "revoked")
 
@@ -93,9 +94,10 @@ class Authenticator:
 
 @dataclass(frozen=True, slots=True)
 class AuthState:
-    """The part of the gateway's state that checks and manages API keys."""
+    """The part of the gateway's state that checks and manages API keys and tenants."""
 
     keys: KeyStore
+    tenant_settings: TenantSettingsStore
     authenticator: Authenticator
 
 

@@ -4,7 +4,7 @@ A service gets only the fields listed here: never the API key, cookies, or a fie
 the gateway. The caller gets all but hop-by-hop fields and internal ones.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from services.errors import RequestError
 from services.server.app import DRAINING_HEADER, TENANT_HEADER, TOKEN_HEADER
@@ -52,11 +52,16 @@ _NOT_OUTWARD = frozenset(
 )
 
 
-def inward(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+def inward_names(further: Iterable[str] = ()) -> dict[bytes, str]:
+    """The fields that cross inwards, by their names in lower case; `further` are the deployment's own."""
+    return _INWARD | {name.lower().encode(): name for name in further}
+
+
+def inward(headers: Iterable[tuple[bytes, bytes]], names: Mapping[bytes, str]) -> list[tuple[str, str]]:
     """The caller's fields that a service may see. Raises RequestError for one that is not UTF-8."""
     fields: list[tuple[str, str]] = []
     for name, value in headers:
-        if field := _INWARD.get(name):
+        if field := names.get(name):
             try:
                 fields.append((field, value.decode()))
             except UnicodeDecodeError as error:

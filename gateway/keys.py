@@ -18,6 +18,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -76,7 +77,8 @@ class Admission:
     """Null when no token was asked for: the secret is wrong or the key is revoked."""
 
 
-async def _answer(command: Any) -> Any:
+async def ask_redis(command: Awaitable[Any]) -> Any:
+    """What Redis answers. Raises StoreUnavailable when it does not, or writes nothing now."""
     try:
         return await command
     except (*STORE_FAULTS, OSError) as error:
@@ -97,13 +99,13 @@ class KeyStore:
         self._admit = Script(redis, read_script("gateway", "admit"))
 
     async def ping(self) -> None:
-        await _answer(ping(self._redis))
+        await ask_redis(ping(self._redis))
 
     async def admit(self, key: ApiKey) -> Admission | None:
         """Checks the key and takes a token, in one round trip; None for an unknown id."""
         keys = (api_key(key.id), f"gw:bucket:{{{key.id}}}")
         async with self._slots:
-            reply = await _answer(self._admit(keys, (key.digest, self._defaults.rate, self._defaults.burst)))
+            reply = await ask_redis(self._admit(keys, (key.digest, self._defaults.rate, self._defaults.burst)))
         if reply is None:
             return None
         genuine = hmac.compare_digest(reply[0], key.digest)
@@ -137,19 +139,19 @@ class KeyStore:
             "name": request.name,
         }
         fields |= {name: value for name in ("rate", "burst") if (value := getattr(request, name)) is not None}
-        await _answer(self._redis.hsetnx(record, "created_at", _now()))
-        await _answer(self._redis.hset(record, mapping=fields))
+        await ask_redis(self._redis.hsetnx(record, "created_at", _now()))
+        await ask_redis(self._redis.hset(record, mapping=fields))
         # The indexes come last: a key that is listed has its whole record.
-        await _answer(self._redis.zadd(tenant_api_keys(request.tenant), {key.id: 0}))
-        await _answer(self._redis.zadd(ALL_API_KEYS, {key.id: 0}))
-        await _answer(self._redis.zadd(TENANTS, {request.tenant: 0}))
+        await ask_redis(self._redis.zadd(tenant_api_keys(request.tenant), {key.id: 0}))
+        await ask_redis(self._redis.zadd(ALL_API_KEYS, {key.id: 0}))
+        await ask_redis(self._redis.zadd(TENANTS, {request.tenant: 0}))
 
     async def revoke(self, key_id: str) -> None:
         """From the next request on the key is refused. Raises KeyUnknown."""
         record = api_key(key_id)
-        if not await _answer(self._redis.exists(record)):
+        if not await ask_redis(self._redis.exists(record)):
             raise KeyUnknown
-        await _answer(self._redis.hsetnx(record, "revoked_at", _now()))
+        await ask_redis(self._redis.hsetnx(record, "revoked_at", _now()))
 
     async def keys(self, tenant: str | None, after: str | None, limit: int) -> KeyList:
         """Keys in the order of their ids, of one tenant or of all."""
@@ -159,18 +161,18 @@ class KeyStore:
 
     async def tenants(self, after: str | None, limit: int) -> TenantList:
         names, following = await self._page(TENANTS, after, limit)
-        counts = [int(await _answer(self._redis.zcard(tenant_api_keys(name)))) for name in names]
+        counts = [int(await ask_redis(self._redis.zcard(tenant_api_keys(name)))) for name in names]
         tenants = tuple(TenantInfo(tenant=name, keys=count) for name, count in zip(names, counts, strict=True))
         return TenantList(tenants=tenants, next=following)
 
     async def _page(self, index: str, after: str | None, limit: int) -> tuple[list[str], str | None]:
         start = f"({after}" if after else "-"
-        members = await _answer(self._redis.zrangebylex(index, start, "+", 0, limit + 1))
+        members = await ask_redis(self._redis.zrangebylex(index, start, "+", 0, limit + 1))
         names = list(map(str, members))
         return names[:limit], names[limit - 1] if len(names) > limit else None
 
     async def _info(self, key_id: str) -> KeyInfo:
-        record: dict[str, str] = await _answer(self._redis.hgetall(api_key(key_id)))
+        record: dict[str, str] = await ask_redis(self._redis.hgetall(api_key(key_id)))
         return KeyInfo(
             id=key_id,
             name=record["name"],

@@ -117,6 +117,7 @@ class Proxy:
         self._limits = settings.limits
         self._body_timeout_s = settings.gateway.body_timeout_s
         self._token = settings.internal_token.get_secret_value()
+        self._inward = headers.inward_names(settings.response.user_headers)
         self._endless: set[asyncio.Task[object]] = set()
         self._logger = logging.getLogger("alignx.gateway")
 
@@ -201,7 +202,7 @@ class Proxy:
         return URL(f"{target}?{query.decode('ascii')}" if query else target, encoded=True)
 
     def _headers(self, call: Call, traceparent: str) -> list[tuple[str, str]]:
-        fields = headers.inward(call.scope["headers"])
+        fields = headers.inward(call.scope["headers"], self._inward)
         fields.append((TOKEN_HEADER, self._token))
         fields.append((TENANT_HEADER, call.caller.tenant))
         fields.append(("X-Request-Id", call.scope["state"]["request_id"]))

@@ -8,6 +8,7 @@ variable in `ALIGNX_SECRETS_DIR`, which is how containers pass secrets.
 import os
 import re
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -18,7 +19,11 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from alignx.schemas.tenant_settings import UpdateCadence
+
 PROFILE_ENGINE = "profile"
+PROMPTS = ("own", "alignxplore-plus")
+"""The prompt profiles that the suite brings; services/prompts/profiles.py loads them."""
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 """Upper bounds of the buckets of every duration that is measured."""
 
@@ -95,8 +100,10 @@ class EngineSettings(Block):
     concurrency: int = Field(default=64, ge=1)
     """Requests under way at once from one process; more wait."""
     connect_timeout_s: float = Field(default=2.0, gt=0)
-    read_timeout_s: float = Field(default=60.0, gt=0)
+    read_timeout_s: float = Field(default=120.0, gt=0)
     """Longest silence of the engine within one answer."""
+    first_token_timeout_s: float = Field(default=15.0, gt=0)
+    """Longest wait for the first token of a streamed chat. Raise it where prompts are long and the engine is slow."""
     answer_timeout_s: float = Field(default=600.0, gt=0)
     """Longest wait for an answer that is not streamed."""
     breaker_failures: int = Field(default=5, ge=1)
@@ -131,9 +138,9 @@ class QueueSettings(Block):
     shards: int = Field(default=8, ge=1, le=4096)
     """Shards of the key space. Fixed when a deployment first starts; checked at every start."""
     debounce_ms: int = Field(default=200, ge=0)
-    """An update starts this long after a user's latest event, so that a burst becomes one update."""
+    """An update that is due starts this long after the user's latest event, so that a burst becomes one update."""
     max_wait_ms: int = Field(default=2_000, ge=0)
-    """…but at the latest this long after the first waiting event."""
+    """…but at the latest this long after it became due."""
     user_backlog: int = Field(default=1_000, ge=1)
     """Events of one user that may wait; more answer 429."""
     shard_backlog: int = Field(default=100_000, ge=1)
@@ -164,7 +171,16 @@ class QueueSettings(Block):
         return self
 
 
-class SummarySettings(Block):
+def _check_prompts(name: str) -> str:
+    if name not in PROMPTS and not Path(name).is_file():
+        raise ValueError(f"must be {' or '.join(PROMPTS)}, or name a file; there is no file {name!r}")
+    return name
+
+
+class SummarySettings(UpdateCadence, Block):
+    prompts: str = "own"
+    """What the worker's model reads: `own`, for any instruction model; `alignxplore-plus`, for the released
+    AlignXplore+ checkpoint; or a profile file by `python -m services.prompts.official`, with its public sentences."""
     workers: int = Field(default=16, ge=1)
     """Updates under way at once in one worker process."""
     batch_events: int = Field(default=256, ge=1)
@@ -173,8 +189,9 @@ class SummarySettings(Block):
     """Estimated prompt tokens of the new events of one update."""
     past_tokens: int = Field(default=1_024, ge=16)
     """Estimated tokens of the past summary shown to an update."""
-    max_tokens: int = Field(default=1_024, ge=16)
-    """Tokens an update may write, reasoning included."""
+    max_tokens: int | None = Field(default=None, ge=16)
+    """Tokens an update may write, reasoning included; default: that of the prompts, 1024 for `own` and 4096 for
+    `alignxplore-plus`."""
     max_chars: int = Field(default=8_000, ge=100)
     """Longest summary text kept."""
     temperature: float = Field(default=0.6, ge=0, le=2)
@@ -186,8 +203,17 @@ class SummarySettings(Block):
     """Applied events kept for a user, for listing, export and rebuild; older ones are dropped."""
     prequential_sample: int = Field(default=2, ge=0)
     """Comparisons of a batch on which the engine first tests the current summary; 0 turns it off."""
+    trial_users: int = Field(default=50, ge=0)
+    """Users of a tenant whose summaries a new model, adapter or prompt template must write no worse before it
+    writes for all; 0 takes every new one at once."""
+    trial_share: float = Field(default=0.2, gt=0, le=1)
+    """Share of a tenant's users on trial; of a tenant with fewer than `trial_users` users, all."""
+    trial_s: float = Field(default=3_600, gt=0)
+    """Seconds after which a trial without evidence against the new one ends well."""
     keep_reasoning: bool = True
     """Whether the text before the summary is kept with the version."""
+
+    _valid_prompts = field_validator("prompts")(_check_prompts)
 
 
 class LimitSettings(Block):
@@ -204,8 +230,24 @@ class LimitSettings(Block):
 
 
 class ResponseSettings(Block):
+    selection_prompts: str = "own"
+    """What the model of the response service reads when it judges items; values as of ALIGNX_SUMMARY__PROMPTS."""
     max_tokens: int = Field(default=1_024, ge=1)
     """Tokens of an answer when the request names no limit."""
+    keep_alive_after_s: float = Field(default=1.0, gt=0)
+    """A streamed chat whose first token takes longer sends its headers and a comment; an engine that fails earlier
+    still becomes a status."""
+    keep_alive_s: float = Field(default=5.0, gt=0)
+    """Seconds between the comments that keep the connection open until the answer begins."""
+    pass_fields: tuple[str, ...] = Field(default=(), max_length=100)
+    """Further fields of a chat request that pass to the engine, as a JSON list: those of an engine of your own."""
+    user_headers: tuple[str, ...] = Field(default=(), max_length=10)
+    """Further headers that name a chat's user, as a JSON list such as `["X-OpenWebUI-User-Id"]`; the gateway needs
+    the setting too. Only for front ends that set the header themselves: whoever sends it chooses the user."""
+    select_timeout_s: float = Field(default=1.5, gt=0)
+    """Longest wait for the engine at a selection or recommendation that names no `method`; then the profile answers."""
+    select_engine_timeout_s: float = Field(default=30.0, gt=0)
+    """The same where `method` is `engine` or `fused`; then the answer is 503."""
     rotations: int = Field(default=4, ge=1, le=26)
     """Orders in which the items of a selection are shown to the engine; two items are always
     shown in both orders."""
@@ -221,6 +263,16 @@ class ResponseSettings(Block):
     the next call. A call for 16 texts that takes longer counts as a failure of the server."""
     embed_keep_s: float = Field(default=300.0, ge=0)
     """Vectors of texts are kept this long in memory, so that a user's history is embedded once a session."""
+
+    @field_validator("user_headers")
+    @classmethod
+    def _check_headers(cls, headers: tuple[str, ...]) -> tuple[str, ...]:
+        for name in headers:
+            if not re.fullmatch(r"(?!x-alignx-|authorization$|cookie$)[a-z0-9-]+", name, re.IGNORECASE):
+                raise ValueError(f"{name!r} is no name of a header that could name a user")
+        return headers
+
+    _valid_prompts = field_validator("selection_prompts")(_check_prompts)
 
 
 class GatewaySettings(Block):

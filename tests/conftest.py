@@ -16,8 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+
+# Property tests assert no times: the machine may be busy with other tests.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 UNIT = Path(__file__).with_name("unit")
 OFFLINE = (UNIT / "training", UNIT / "evaluation")

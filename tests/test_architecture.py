@@ -18,6 +18,7 @@ from services.preference.queue import SCRIPTS
 
 ROOT = Path(__file__).parents[1]
 SERVING = ("alignx", "services", "gateway")
+SIZED = [*CODE, *(path for folder in ("bench", "docker", "docs", "examples") for path in (ROOT / folder).rglob("*.py"))]
 PRODUCT = sorted(path for folder in SERVING for path in (ROOT / folder).rglob("*.py"))
 LUA = sorted(path for folder in ("services", "gateway") for path in (ROOT / folder).rglob("*.lua"))
 
@@ -32,7 +33,7 @@ LARGE_FOLDERS = {"gateway": 15, "services/preference": 15, "training": 15}
 """Files of a folder at most, `__init__.py` aside; a folder above `MAX_FOLDER` is one whole application."""
 SAME_BASENAME = 2
 """How often a basename may stand in the tree: on both sides of one wire, or for one role in two services."""
-GATEWAY_CLOSURE = 28
+GATEWAY_CLOSURE = 30
 """Our modules that the gateway's process loads at most."""
 
 PERSONAL_LABELS = {"user", "user_id", "tenant", "tenant_id", "key", "key_id", "event_id", "request_id", "path", "query"}
@@ -66,7 +67,7 @@ def sources() -> Iterator[Path]:
 
 
 def test_a_folder_is_small_enough_to_know() -> None:
-    sizes = Counter(name(path.parent) for path in CODE if path.name != "__init__.py")
+    sizes = Counter(name(path.parent) for path in SIZED if path.name != "__init__.py")
     assert {folder: size for folder, size in sizes.items() if size > LARGE_FOLDERS.get(folder, MAX_FOLDER)} == {}
 
 
@@ -86,14 +87,14 @@ def test_the_installed_package_alone_exports_names() -> None:
 
 
 def test_files_are_short_enough_to_read_at_one_sitting() -> None:
-    long = {name(path) for path in CODE if len(path.read_text(encoding="utf-8").splitlines()) > MAX_FILE}
+    long = {name(path) for path in SIZED if len(path.read_text(encoding="utf-8").splitlines()) > MAX_FILE}
     assert long <= LONG_FILES.keys()
 
 
 def test_functions_are_short_enough_to_see_at_once() -> None:
     long = {
         f"{name(path)}:{node.name}"
-        for path in CODE
+        for path in SIZED
         for node in ast.walk(tree(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (node.end_lineno or 0) - node.lineno + 1 > MAX_FUNCTION

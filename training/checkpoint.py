@@ -78,7 +78,7 @@ def save(
     if not is_lora(model):
         _save_model(model, tokenizer, out, dtype, state)
     else:
-        with _replaced(folders[-1]) as folder:
+        with _replace_folder(folders[-1]) as folder:
             model.save_pretrained(folder, state_dict=None if state is None else dict(state))
             tokenizer.save_pretrained(folder)
         if merge:
@@ -91,7 +91,7 @@ def save(
 
 
 def _save_model(model: Any, tokenizer: Any, out: Path, dtype: str, state: Mapping[str, torch.Tensor] | None) -> None:
-    with _replaced(out) as folder:
+    with _replace_folder(out) as folder:
         model.save_pretrained(folder, state_dict=_cast(state or model.state_dict(), getattr(torch, dtype)))
         config = folder / "config.json"
         values = json.loads(config.read_text(encoding="utf-8")) | {"dtype": dtype}
@@ -119,7 +119,7 @@ def _cast(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, to
 
 
 @contextmanager
-def _replaced(out: Path) -> Iterator[Path]:
+def _replace_folder(out: Path) -> Iterator[Path]:
     """A folder to write into, which replaces `out` after the block unless that fails."""
     prefix = f".{out.name}.partial-"
     with report_disk_errors(out):

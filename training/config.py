@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from services.prompts.profiles import load_profile
 from training.exceptions import ConfigError, TrainingError
 
 
@@ -27,6 +28,15 @@ class Section(BaseModel):
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
+
+
+def _check_prompts(name: str) -> str:
+    load_profile(name)
+    return name
+
+
+Prompts = Annotated[str, AfterValidator(_check_prompts)]
+"""A prompt profile as of ALIGNX_SUMMARY__PROMPTS: own, alignxplore-plus, or a profile file."""
 
 
 class Lora(Section):

@@ -64,7 +64,7 @@ class DpoConfig(Stage):
     dpo: Dpo
 
     @model_validator(mode="after")
-    def _full_precision(self) -> Self:
+    def _check_precision(self) -> Self:
         if self.model.dtype == "bfloat16" and self.model.lora is None and self.optim.learning_rate < 1e-5:
             raise ValueError("model.dtype must be float32: in bfloat16 a learning rate below 1e-5 changes no weight")
         return self

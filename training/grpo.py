@@ -33,6 +33,7 @@ from datasets.utils.logging import disable_progress_bar
 from pydantic import Field, model_validator
 from trl import GRPOConfig as Arguments
 
+from services.prompts.profiles import load_profile
 from training.checkpoint import resume_point, run_dir
 from training.config import Fraction, PositiveInt, Stage, devices, run_script
 from training.data.formats import AlignXploreRow, RlRow
@@ -98,7 +99,7 @@ class Grpo(RolloutSettings):
         return 2 if self.reward == "streaming" else 1
 
     @model_validator(mode="after")
-    def _server_named(self) -> Self:
+    def _check_server(self) -> Self:
         if (self.vllm == "server") != (self.vllm_url is not None):
             raise ValueError('vllm = "server" needs vllm_url, and no other value takes it')
         return self
@@ -110,7 +111,7 @@ class GrpoConfig(Stage):
     judge: Judge = Judge()
 
     @model_validator(mode="after")
-    def _whole_groups(self) -> Self:
+    def _check_groups(self) -> Self:
         rows, group = self.optim.batch * self.grpo.updates, self.grpo.stages * self.grpo.generations
         if rows % group:
             raise ValueError(
@@ -206,7 +207,7 @@ def _rows(config: GrpoConfig) -> Iterator[Any]:
     if config.grpo.reward == "streaming":
         yield from paired_rows(users, config.grpo)
     else:
-        yield from single_rows(users, config.grpo.prompt_tokens)
+        yield from single_rows(users, config.grpo.prompt_tokens, load_profile(config.grpo.prompts))
     if report.left_out:
         print(f"{report.rows:,} rows, {report.left_out:,} malformed left out")
 
@@ -217,7 +218,7 @@ def reward_function(config: GrpoConfig, judge: Any, tokenizer: Any) -> RewardFun
         case "streaming":
             return streaming_reward_function(grpo, judge, tokenizer)
         case "jud":
-            return judgement_reward(judge, tokenizer)
+            return judgement_reward(grpo, judge, tokenizer)
         case "gen":
             return likelihood_reward(judge.token_logprobs, tokenizer, GainRule(grpo.gain, grpo.margin, grpo.smooth))
 

@@ -39,7 +39,7 @@ class Judge(Section):
     """Tokens of a forward of a judge in this process; default: 2048 on a CPU, else 16384."""
 
     @model_validator(mode="after")
-    def _one_judge(self) -> Self:
+    def _check_judge(self) -> Self:
         if self.path and self.engine:
             raise ValueError("path and engine exclude each other")
         return self

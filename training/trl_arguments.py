@@ -86,6 +86,8 @@ def _sharding(config: Stage) -> dict[str, Any]:
     if on_cpu() and devices() > 1:
         import deepspeed  # slow, and only used under torchrun
 
+        # It would first compile an operator that inference alone uses: deepspeedai/DeepSpeed#7625.
+        deepspeed.ops.__compatible_ops__ = {}
         deepspeed.init_distributed(dist_backend="gloo", verbose=False)  # accelerate does not do it on a CPU
     try:
         return {"deepspeed": json.loads(config.run.deepspeed.read_text(encoding="utf-8"))}

@@ -144,7 +144,8 @@ def recommend(
 def _print(terminal: Terminal, answer: SelectResponse | RecommendResponse, table: Table, *, as_json: bool) -> None:
     terminal.answer(answer, table, as_json=as_json)
     if not as_json:  # the profile reads no summary, hence no version
-        terminal.note(f"scored by {answer.method}" + (f", summary version {answer.version}" if answer.version else ""))
+        more = f", summary version {answer.version}" if answer.version else ""
+        terminal.note(f"scored by {answer.method}" + (f" ({answer.fallback})" if answer.fallback else more))
 
 
 def read_items(texts: list[str] | None, file: Path | None) -> tuple[Item, ...]:

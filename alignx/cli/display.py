@@ -10,10 +10,12 @@ from rich.text import Text
 
 from alignx.cli.terminal import sanitize
 from alignx.schemas.api_keys import KeyInfo
-from alignx.schemas.items import Item, item_text
+from alignx.schemas.interactions import Interaction, Message
+from alignx.schemas.items import Item, ItemFields, item_text
 from alignx.schemas.requests import RecommendResponse, SelectResponse
 from alignx.schemas.summaries import (
     DeadLetter,
+    PreferenceChange,
     Preferences,
     Prequential,
     StoredInteraction,
@@ -43,6 +45,7 @@ def _state(version: SummaryVersion) -> str:
         if version.pending:
             facts.append(f"{version.pending} not yet read")
         facts += [f"{scorer}: {_accuracy(quality)}" for scorer, quality in version.quality.items()]
+        facts += [change_line(version.changed)] if version.changed else []
     elif version.prequential:
         facts.append(_accuracy(version.prequential))
     return " | ".join(facts)
@@ -51,11 +54,18 @@ def _state(version: SummaryVersion) -> str:
 def _accuracy(quality: Prequential) -> str:
     if quality.accuracy is None:
         return "no choice predicted yet"
-    return f"{quality.accuracy:.0%} of {quality.comparisons} choices predicted"
+    latest = f", {quality.recent.accuracy:.0%} of the latest" if quality.recent else ""
+    return f"{quality.accuracy:.0%} of {quality.comparisons} choices predicted{latest}"
+
+
+def change_line(change: PreferenceChange) -> str:
+    """What a reader should know of a change of preferences."""
+    since = f"{_minute(change.since)}: {change.accuracy_before:.0%} predicted before, {change.accuracy_since:.0%} then"
+    return sanitize(f"choices changed {since}. {change.text}".strip())
 
 
 def versions(page: Iterable[SummaryVersion]) -> Table:
-    table = Table("version", "made", "by", "from", "events", "predicted", "text")
+    table = Table("version", "created", "by", "from", "events", "predicted", "text")
     for version in page:
         parent = f"={version.restored_from}" if version.restored_from else str(version.parent or "history")
         accuracy = version.prequential.accuracy if version.prequential else None
@@ -67,7 +77,7 @@ def versions(page: Iterable[SummaryVersion]) -> Table:
             parent,
             str(version.events.count),
             f"{accuracy:.0%}" if accuracy else "",
-            _shorten(version.text),
+            _shorten(version.text, 80),
         )
     return table
 
@@ -85,10 +95,27 @@ def events(page: Iterable[StoredInteraction]) -> Table:
     table = Table("event", "occurred", "type", "content")
     for stored in page:
         event = stored.interaction
-        content = event.model_dump_json(exclude_none=True, exclude=NOT_CONTENT)
         moment = event.occurred_at or stored.received_at
-        _add_row(table, stored.event_id, _minute(moment), event.type, _shorten(content))
+        _add_row(table, stored.event_id, _minute(moment), event.type, _shorten(_content(event)))
     return table
+
+
+def _content(event: Interaction) -> str:
+    """The fields that say what happened: a text alone as it is, several with their names."""
+    fields = {name: _field_text(value) for name, value in event if name not in NOT_CONTENT and value not in (None, ())}
+    return (
+        fields["text"] if fields.keys() == {"text"} else "; ".join(f"{name}: {text}" for name, text in fields.items())
+    )
+
+
+def _field_text(value: object) -> str:
+    if isinstance(value, ItemFields):
+        return value.title
+    if isinstance(value, Message):
+        return f"{value.role}: {value.content}"
+    if isinstance(value, tuple):
+        return ", ".join(map(_field_text, value))
+    return str(value)
 
 
 def dead_letters(page: Iterable[DeadLetter]) -> Table:
@@ -120,7 +147,7 @@ def ranking(answer: RecommendResponse, candidates: Sequence[Item]) -> Table:
 
 
 def keys(page: Iterable[KeyInfo]) -> Table:
-    table = Table("id", "name", "tenant", "may", "rate/s", "made", "revoked")
+    table = Table("id", "name", "tenant", "may", "rate/s", "created", "revoked")
     for key in page:
         right, revoked = "administer" if key.admin else "use", f"{key.revoked_at:%Y-%m-%d}" if key.revoked_at else ""
         _add_row(table, key.id, key.name, key.tenant, right, f"{key.rate:g}", f"{key.created_at:%Y-%m-%d}", revoked)

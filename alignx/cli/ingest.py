@@ -10,7 +10,7 @@ Lines of `alignx export` are read too: the events, also those that failed, not t
 The file is read twice: once to check every line and to hash the content, once to send. The
 Idempotency-Key of a batch depends on the content and on the lines in the batch, so the same command
 run again after an interruption stores no event twice while the service remembers the keys (a day).
-Each event without an id gets one from its position in the file; with these ids `send(…, resume=True)`
+Each event without an id gets one from its position in the file; with these ids `SendOptions.resume`
 skips what the service has, which works for longer and for other batch sizes.
 """
 
@@ -252,19 +252,29 @@ class BatchCounts(NamedTuple):
     known: int
 
 
+@dataclass(frozen=True)
+class SendOptions:
+    resume: bool = False
+    """Skip what the service has."""
+    backfill: bool = False
+    source: str | None = None
+    """Set on events that name none."""
+
+
 def send(
-    client: AlignX, batches: Iterator[Batch], digest: str, *, resume: bool = False, source: str | None = None
+    client: AlignX, batches: Iterator[Batch], digest: str, options: SendOptions = SendOptions()
 ) -> Iterator[BatchCounts]:
-    """Sends the batches one after another. `source` is set on events that name none."""
+    """Sends the batches one after another."""
     stored_ids: dict[str, frozenset[str]] = {}
     for batch in batches:
-        if resume and batch.user not in stored_ids:
+        if options.resume and batch.user not in stored_ids:
             stored_ids[batch.user] = fetch_event_ids(client, batch.user)
         entries = tuple(entry for entry in batch.entries if _id(entry, digest) not in stored_ids.get(batch.user, ()))
         if entries:
             key = Batch(batch.user, entries).key(digest)
-            events = [_complete(entry, digest, source) for entry in entries]
-            if client.send(endpoints.append(batch.user, events, idempotency_key=key), retries=RETRIES).replayed:
+            events = [_complete(entry, digest, options.source) for entry in entries]
+            call = endpoints.append(batch.user, events, idempotency_key=key, backfill=options.backfill)
+            if client.send(call, retries=RETRIES).replayed:
                 entries = ()
         yield BatchCounts(len(entries), len(batch.entries) - len(entries))
 

@@ -5,8 +5,9 @@
     alignx --help
 
 Commands here send, list and erase histories; summaries are in `summary.py` and `watch.py`, chat,
-select and recommend in `choices.py`, API keys in `keys.py`; `doctor.py` finds faults. Errors become words
-and exit code 1 (2 for wrong usage) in one place, `terminal.exit_on_problem`. `--json` prints what the API answered.
+select and recommend in `choices.py`, API keys in `keys.py`, tenants in `tenants.py`; `doctor.py` finds faults. Errors
+become words and exit code 1 (2 for wrong usage) in one place, `terminal.exit_on_problem`. `--json` prints what the
+API answered.
 """
 
 import os
@@ -20,7 +21,7 @@ from typing import Annotated, BinaryIO
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from alignx.cli import choices, display, doctor, ingest, keys, summary, watch
+from alignx.cli import choices, display, doctor, ingest, keys, summary, tenants, watch
 from alignx.cli.terminal import Json, ProblemGroup, Terminal, User, pluralize
 from alignx.client.endpoints import QUALITY
 from alignx.client.errors import ClientError
@@ -38,6 +39,7 @@ app.add_typer(watch.app)
 app.add_typer(choices.app)
 app.add_typer(doctor.app)
 app.add_typer(keys.app, name="keys")
+app.add_typer(tenants.app, name="tenants")
 
 SHOWN_BAD_LINES = 20
 
@@ -71,6 +73,9 @@ def ingest_file(
     source: Annotated[str | None, typer.Option(help="Where it happened, for events that do not say.")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Send the good lines of a file with bad ones.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="First ask the service which events it has.")] = False,
+    backfill: Annotated[
+        bool, typer.Option("--backfill", help="History from elsewhere: one summary a user, after all is sent.")
+    ] = False,
 ) -> None:
     """Sends a file of histories, each user's events in the order of the file.
 
@@ -97,12 +102,13 @@ def ingest_file(
         scan = ingest.scan(content, user)
         _report_bad(terminal, scan, skip_bad=skip_bad)
         content.seek(0)
+        options = ingest.SendOptions(resume=resume, backfill=backfill, source=source)
         sent = known = 0
         batches = ingest.split_batches(content, user, batch)
         try:
             with _progress(terminal) as progress:
                 task = progress.add_task("sending", total=scan.events)
-                for step in ingest.send(client, batches, scan.digest, resume=resume, source=source):
+                for step in ingest.send(client, batches, scan.digest, options):
                     sent, known = sent + step.sent, known + step.known
                     progress.advance(task, step.sent + step.known)
         except (ClientError, KeyboardInterrupt):
@@ -264,11 +270,14 @@ def quality(ctx: typer.Context, as_json: Json = False) -> None:
     """
     terminal: Terminal = ctx.obj
     with terminal.client() as client:
-        by_scorer = client.quality()
+        by_scorer, trial = client.quality(), client.model_trial()
     if as_json:
         typer.echo(QUALITY.dump_json(by_scorer, indent=2))
         return
     terminal.out.print(display.quality(by_scorer))
+    if trial.state != "none":
+        state = "is held back: its summaries predict worse" if trial.state == "held" else "is on trial"
+        terminal.text(f"{trial.candidate} {state} ({pluralize(trial.users_tested, 'user')} tested)")
 
 
 @app.command()

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from alignx.cli import display
 from alignx.cli.terminal import ProblemGroup, Terminal, User, pluralize, sanitize
-from alignx.client.streams import DeltaEvent, ErrorEvent, PendingEvent, SummaryEvent, VersionEvent
+from alignx.client.streams import ChangedEvent, DeltaEvent, ErrorEvent, PendingEvent, SummaryEvent, VersionEvent
 
 app = typer.Typer(cls=ProblemGroup)
 
@@ -55,6 +55,8 @@ def _document(event: SummaryEvent) -> dict[str, Any]:
             return {"event": "delta", **event._asdict()}
         case VersionEvent(preferences):
             return {"event": "version", **preferences.model_dump(mode="json")}
+        case ChangedEvent(change):
+            return {"event": "changed", **change.model_dump(mode="json")}
         case ErrorEvent(problem):
             return {"event": "error", "code": problem.code, "status": problem.status, "detail": problem.detail}
 
@@ -84,6 +86,8 @@ def _redraw(terminal: Terminal, user: str, stream: Iterator[SummaryEvent]) -> No
                     live.update(Panel(Text(sanitize(text), style="green"), title="being written", title_align="left"))
                 case VersionEvent(preferences):
                     live.update(display.summary(preferences, user=user))
+                case ChangedEvent(change):
+                    terminal.note(display.change_line(change))
                 case ErrorEvent(problem):
                     terminal.fail(problem)
 
@@ -102,5 +106,7 @@ def _print_lines(terminal: Terminal, user: str, stream: Iterator[SummaryEvent]) 
                 typer.echo(sanitize(text), nl=False)
             case VersionEvent(preferences):
                 terminal.out.print(display.summary(preferences, user=user))
+            case ChangedEvent(change):
+                terminal.text(display.change_line(change))
             case ErrorEvent(problem):
                 terminal.fail(problem)

@@ -24,7 +24,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, get_args, overload
 import httpx
 from httpx_sse import EventSource
 
-from alignx.client import endpoints
+from alignx.client import admin_endpoints, endpoints
 from alignx.client.endpoints import Call
 from alignx.client.errors import Unreachable
 from alignx.client.retry import Outcome, RetryPolicy
@@ -95,10 +95,14 @@ class Endpoints:
     models = Method(endpoints.models)
     ready = Method(endpoints.ready)
     quality = Method(endpoints.quality)
-    create_key = Method(endpoints.create_key)
-    keys = Method(endpoints.keys)
-    revoke_key = Method(endpoints.revoke_key)
-    tenants = Method(endpoints.tenants)
+    model_trial = Method(endpoints.model_trial)
+    create_key = Method(admin_endpoints.create_key)
+    keys = Method(admin_endpoints.keys)
+    revoke_key = Method(admin_endpoints.revoke_key)
+    tenants = Method(admin_endpoints.tenants)
+    tenant_settings = Method(admin_endpoints.tenant_settings)
+    replace_tenant_settings = Method(admin_endpoints.replace_tenant_settings)
+    change_tenant_settings = Method(admin_endpoints.change_tenant_settings)
 
 
 class AlignX(Endpoints):

@@ -15,7 +15,6 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic_core import from_json, to_json
 
 from alignx.client.streams import ChatAnswer
-from alignx.schemas.api_keys import KeyCreated, KeyList, KeyRequest, TenantList
 from alignx.schemas.interactions import Interaction
 from alignx.schemas.items import Item
 from alignx.schemas.requests import (
@@ -37,6 +36,7 @@ from alignx.schemas.requests import (
 from alignx.schemas.summaries import (
     DeadLetterList,
     InteractionList,
+    ModelTrial,
     Preferences,
     Prequential,
     SummaryVersion,
@@ -90,7 +90,7 @@ def user_path(user: str, rest: str) -> str:
     return f"/v1/users/{segment}/{rest}".rstrip("/")
 
 
-def _parse(model: type[M]) -> Callable[[httpx.Response], M]:
+def parse(model: type[M]) -> Callable[[httpx.Response], M]:
     return lambda response: model.model_validate_json(response.content)
 
 
@@ -100,15 +100,15 @@ def _parse_preferences(response: httpx.Response) -> PreferencesRead:
     return PreferencesRead.model_validate_json(to_json({**fields, "etag": etag}))
 
 
-def _get(path: str, model: type[M], **params: str | int | None) -> Call[M]:
-    return Call("GET", path, _parse(model), params=_drop_none(**params))
+def get(path: str, model: type[M], **params: str | int | None) -> Call[M]:
+    return Call("GET", path, parse(model), params=_drop_none(**params))
 
 
-def _ignore_body(_response: httpx.Response) -> None:
+def ignore_body(_response: httpx.Response) -> None:
     return None
 
 
-def _dump(model: BaseModel) -> bytes:
+def dump(model: BaseModel) -> bytes:
     return model.model_dump_json().encode()
 
 
@@ -120,9 +120,15 @@ def _drop_none(**fields: str | float | None) -> dict[str, str | float]:
 
 
 def append(
-    user: str, events: Sequence[Interaction], *, wait: float | None = None, idempotency_key: str | None = None
+    user: str,
+    events: Sequence[Interaction],
+    *,
+    wait: float | None = None,
+    idempotency_key: str | None = None,
+    backfill: bool = False,
 ) -> Call[EventsAccepted]:
-    """Appends events in the order given. `wait` seconds for the summary that includes them.
+    """Appends events in the order given. `wait` seconds for the summary that includes them. A `backfill` is history
+    from elsewhere: the summary is rewritten once, after its last call.
 
     Without an `idempotency_key` it makes one, so that a retry after a broken connection stores no event twice.
     """
@@ -132,38 +138,38 @@ def append(
     return Call(
         "POST",
         user_path(user, "events"),
-        _parse(EventsAccepted),
+        parse(EventsAccepted),
         headers=headers,
-        content=_dump(EventsRequest(events=tuple(events))),
+        content=dump(EventsRequest(events=tuple(events), backfill=backfill)),
         timeout_s=READ_TIMEOUT_S + WAIT_MARGIN_S if wait is None else wait + WAIT_MARGIN_S,
     )
 
 
 def events(user: str, *, after: str | None = None, limit: int | None = None) -> Call[InteractionList]:
     """A page of the history, oldest first."""
-    return _get(user_path(user, "events"), InteractionList, after=after, limit=limit)
+    return get(user_path(user, "events"), InteractionList, after=after, limit=limit)
 
 
 def dead_letters(user: str, *, after: str | None = None, limit: int | None = None) -> Call[DeadLetterList]:
     """A page of the events that could not be read into the summary."""
-    return _get(user_path(user, "dead-letters"), DeadLetterList, after=after, limit=limit)
+    return get(user_path(user, "dead-letters"), DeadLetterList, after=after, limit=limit)
 
 
 def retry_dead_letters(user: str, event_ids: Sequence[str] | None = None) -> Call[RetryQueued]:
     """Puts dead letters back behind the user's pending events: those of `event_ids`, or all. Repeating the
     call puts none back twice."""
-    body = _dump(RetryRequest(event_ids=None if event_ids is None else tuple(event_ids)))
-    return Call("POST", user_path(user, "dead-letters/retry"), _parse(RetryQueued), content=body)
+    body = dump(RetryRequest(event_ids=None if event_ids is None else tuple(event_ids)))
+    return Call("POST", user_path(user, "dead-letters/retry"), parse(RetryQueued), content=body)
 
 
 def export(user: str) -> Call[None]:
     """All data of a user as JSON lines; read as a stream by `AlignX.export`."""
-    return Call("GET", user_path(user, "export"), _ignore_body)
+    return Call("GET", user_path(user, "export"), ignore_body)
 
 
 def forget(user: str) -> Call[None]:
     """Erases all data of a user."""
-    return Call("DELETE", user_path(user, ""), _ignore_body)
+    return Call("DELETE", user_path(user, ""), ignore_body)
 
 
 # --- summary -----------------------------------------------------------------------------------
@@ -187,22 +193,22 @@ def preferences_if_changed(user: str, etag: str) -> Call[PreferencesRead | None]
 def summary_stream(user: str, last_event_id: str | None = None) -> Call[None]:
     """The event stream of a summary; read by `AlignX.watch`."""
     headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_event_id} if last_event_id else {})}
-    return Call("GET", user_path(user, "preferences/stream"), _ignore_body, headers=headers)
+    return Call("GET", user_path(user, "preferences/stream"), ignore_body, headers=headers)
 
 
 def versions(user: str, *, before: int | None = None, limit: int | None = None) -> Call[VersionList]:
     """A page of the summary's versions, newest first."""
-    return _get(user_path(user, "preferences/versions"), VersionList, before=before, limit=limit)
+    return get(user_path(user, "preferences/versions"), VersionList, before=before, limit=limit)
 
 
 def version(user: str, number: int) -> Call[SummaryVersion]:
     """One version of the summary."""
-    return _get(user_path(user, f"preferences/versions/{number}"), SummaryVersion)
+    return get(user_path(user, f"preferences/versions/{number}"), SummaryVersion)
 
 
 def diff(user: str, from_version: int, to_version: int) -> Call[VersionDiff]:
     """What changed between two versions."""
-    return _get(user_path(user, "preferences/diff"), VersionDiff, **{"from": from_version, "to": to_version})
+    return get(user_path(user, "preferences/diff"), VersionDiff, **{"from": from_version, "to": to_version})
 
 
 def edit(user: str, text: str, *, if_match: str) -> Call[PreferencesRead]:
@@ -212,7 +218,7 @@ def edit(user: str, text: str, *, if_match: str) -> Call[PreferencesRead]:
         user_path(user, "preferences"),
         _parse_preferences,
         headers={"If-Match": if_match},
-        content=_dump(EditRequest(text=text)),
+        content=dump(EditRequest(text=text)),
     )
 
 
@@ -223,13 +229,13 @@ def rollback(user: str, number: int, *, if_match: str) -> Call[PreferencesRead]:
         user_path(user, "preferences/rollback"),
         _parse_preferences,
         headers={"If-Match": if_match},
-        content=_dump(RollbackRequest(version=number)),
+        content=dump(RollbackRequest(version=number)),
     )
 
 
 def rebuild(user: str) -> Call[UpdateQueued]:
     """Requests a new summary from the whole history, dead letters included."""
-    return Call("POST", user_path(user, "preferences/rebuild"), _parse(UpdateQueued))
+    return Call("POST", user_path(user, "preferences/rebuild"), parse(UpdateQueued))
 
 
 # --- answers -----------------------------------------------------------------------------------
@@ -238,9 +244,7 @@ def rebuild(user: str) -> Call[UpdateQueued]:
 def select(user: str, items: Sequence[Item], *, query: str = "", method: Method | None = None) -> Call[SelectResponse]:
     """The probability that the user would choose each of 2 to 26 items."""
     body = SelectRequest(query=query, items=tuple(items), method=method)
-    return Call(
-        "POST", user_path(user, "select"), _parse(SelectResponse), content=_dump(body), timeout_s=CHAT_TIMEOUT_S
-    )
+    return Call("POST", user_path(user, "select"), parse(SelectResponse), content=dump(body), timeout_s=CHAT_TIMEOUT_S)
 
 
 def recommend(
@@ -255,7 +259,7 @@ def recommend(
     """The k candidates that suit the user best, best first."""
     body = RecommendRequest(query=query, candidates=tuple(candidates), k=k, method=method, explain=explain)
     path = user_path(user, "recommend")
-    return Call("POST", path, _parse(RecommendResponse), content=_dump(body), timeout_s=CHAT_TIMEOUT_S)
+    return Call("POST", path, parse(RecommendResponse), content=dump(body), timeout_s=CHAT_TIMEOUT_S)
 
 
 def chat(
@@ -297,7 +301,7 @@ def _parse_model_names(response: httpx.Response) -> tuple[str, ...]:
 
 def ready() -> Call[Readiness]:
     """Whether the service and its dependencies answer; needs no key."""
-    return Call("GET", "/readyz", _parse(Readiness), accepts=frozenset({503}))
+    return Call("GET", "/readyz", parse(Readiness), accepts=frozenset({503}))
 
 
 def quality() -> Call[dict[str, Prequential]]:
@@ -305,21 +309,6 @@ def quality() -> Call[dict[str, Prequential]]:
     return Call("GET", "/v1/quality", lambda response: QUALITY.validate_json(response.content))
 
 
-def create_key(request: KeyRequest) -> Call[KeyCreated]:
-    """Makes an API key. It is not retried after a broken connection, which could make a second key."""
-    return Call("POST", "/admin/keys", _parse(KeyCreated), content=_dump(request), repeatable=False)
-
-
-def keys(*, tenant: str | None = None, after: str | None = None, limit: int | None = None) -> Call[KeyList]:
-    """A page of the API keys, of one tenant or of all, without their secrets."""
-    return _get("/admin/keys", KeyList, tenant=tenant, after=after, limit=limit)
-
-
-def revoke_key(key_id: str) -> Call[None]:
-    """Ends an API key."""
-    return Call("DELETE", f"/admin/keys/{quote(key_id, safe='')}", _ignore_body)
-
-
-def tenants(*, after: str | None = None, limit: int | None = None) -> Call[TenantList]:
-    """A page of the tenants that have keys."""
-    return _get("/admin/tenants", TenantList, after=after, limit=limit)
+def model_trial() -> Call[ModelTrial]:
+    """Whether a new model may write the summaries of the key's users."""
+    return Call("GET", "/v1/quality/trial", parse(ModelTrial))

@@ -13,7 +13,7 @@ from pydantic_core import from_json
 
 from alignx.client.errors import AnswerUnreadable, ProblemError, parse_problem
 from alignx.schemas.requests import PersonalizationUsed
-from alignx.schemas.summaries import Preferences
+from alignx.schemas.summaries import PreferenceChange, Preferences
 
 DONE = "[DONE]"
 """Data of the last event of a chat."""
@@ -41,13 +41,19 @@ class VersionEvent(NamedTuple):
     preferences: Preferences
 
 
+class ChangedEvent(NamedTuple):
+    """The user's choices have turned against what was known of them."""
+
+    change: PreferenceChange
+
+
 class ErrorEvent(NamedTuple):
     """An update failed; the service attempts again by itself."""
 
     problem: ProblemError
 
 
-SummaryEvent = PendingEvent | DeltaEvent | VersionEvent | ErrorEvent
+SummaryEvent = PendingEvent | DeltaEvent | VersionEvent | ChangedEvent | ErrorEvent
 
 
 class SummaryStream:
@@ -82,6 +88,8 @@ def parse_summary_event(name: str, data: str) -> SummaryEvent | None:
             return DeltaEvent(str(from_json(data)["text"]))
         case "version":
             return VersionEvent(Preferences.model_validate_json(data))
+        case "changed":
+            return ChangedEvent(PreferenceChange.model_validate_json(data))
         case "error":
             return ErrorEvent(parse_problem(from_json(data), status=500))
         case _:

@@ -1,8 +1,19 @@
 """Interactions: the kinds of events in a user's history, distinguished by `type`."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    WithJsonSchema,
+    model_validator,
+)
 
 from alignx.schemas.items import Frozen, Item, Scalar, Text, is_blank, is_none
 
@@ -142,18 +153,53 @@ class PostInteraction(InteractionBase):
     text: Text
 
 
-class Message(Frozen):
-    """One turn of a dialogue."""
+def _read_content(content: object) -> object:
+    """The texts of OpenAI's content parts, a line each; null is no text."""
+    if content is None:
+        return ""
+    if not isinstance(content, list | tuple):
+        return content
+    if not all(isinstance(part, Mapping) for part in content):
+        raise ValueError("each part must be an object with a type")
+    texts = (part.get("text") or part.get("refusal") for part in content)
+    return "\n".join(text for text in texts if isinstance(text, str))
 
-    role: Literal["user", "assistant"]
-    content: Text
+
+class Message(Frozen):
+    """One turn of a dialogue, in OpenAI's form. Of content parts the texts are read; other parts and further members
+    (name, tool_calls, tool_call_id, …) are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    role: Literal["user", "assistant", "system", "developer", "tool", "function"]
+    content: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True),
+        BeforeValidator(_read_content),
+        WithJsonSchema(
+            {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}, {"type": "null"}]}
+        ),
+    ] = ""
+
+    @model_validator(mode="after")
+    def _check_content(self) -> "Message":
+        if self.role == "user" and "content" not in self.model_fields_set:
+            raise ValueError("a turn of the user needs content")
+        return self
+
+
+def _keep_read_turns(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The turns of the user and the assistant that hold text; where there are none, the first turn without its text."""
+    read = tuple(turn for turn in messages if turn.content and turn.role in ("user", "assistant"))
+    return read or tuple(turn.model_copy(update={"content": ""}) for turn in messages[:1])
 
 
 class DialogueInteraction(InteractionBase):
-    """A conversation; what the user said in it is read turn by turn."""
+    """A conversation; what the user said in it is read turn by turn. Of it the texts of the user and the assistant
+    are kept: not those of instructions and tools, nor images or calls."""
 
     type: Literal["dialogue"] = "dialogue"
-    messages: tuple[Message, ...] = Field(min_length=1, max_length=500)
+    messages: Annotated[tuple[Message, ...], Field(min_length=1, max_length=500), AfterValidator(_keep_read_turns)]
 
 
 class DemographicInteraction(InteractionBase):

@@ -56,18 +56,19 @@ def item_text(item: Item) -> str:
     """`Title` for a title alone, else `Title (category: games; price: 5; …) — description`; without its popularity."""
     if isinstance(item, str):
         return item
-    fields: dict[str, Any] = {"category": item.category, "price": item.price, **(item.model_extra or {})}
-    facts = "; ".join(
-        f"{name}: {_flatten(value)}"
-        for name, value in fields.items()
-        if name.lower() != POPULARITY_FIELD and value not in (None, "", [])
-    )
+    facts = "; ".join(f"{name}: {value}" for name, value in item_facts(item).items())
     text = f"{item.title} ({facts})" if facts else item.title
     return f"{text} — {item.description}" if item.description else text
 
 
-def item_category(item: Item) -> str | None:
-    return None if isinstance(item, str) else item.category
+def item_facts(item: ItemFields) -> dict[str, str]:
+    """The fields beside title and description, as text; without popularity."""
+    fields: dict[str, Any] = {"category": item.category, "price": item.price, **(item.model_extra or {})}
+    return {
+        name: _flatten(value)
+        for name, value in fields.items()
+        if name.lower() != POPULARITY_FIELD and value not in (None, "", [])
+    }
 
 
 def _is_deeper(value: object, levels: int) -> bool:

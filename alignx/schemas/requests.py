@@ -16,6 +16,9 @@ class EventsRequest(Frozen):
     """One interaction or a list of them, appended in the order given."""
 
     events: tuple[Interaction, ...] = Field(min_length=1)
+    backfill: bool = False
+    """History from elsewhere: the profile learns it at once, and the summary is rewritten once, after the user's last
+    backfill, when no other user waits. `Prefer: wait` goes before it."""
 
 
 class EventsAccepted(Frozen):
@@ -71,13 +74,18 @@ Method = Literal["engine", "profile", "fused"]
 """Who scores: the engine's letter probabilities, the fast profile, or both."""
 
 
+Fallback = Literal["engine_timeout", "engine_unavailable", "engine_rejected", "engine_error"]
+"""Why the profile answered in the engine's place: the engine took too long, does not answer (or its breaker is open),
+refused the request, or sent an unreadable answer."""
+
+
 class SelectRequest(Frozen):
     """Which of these would the user choose?"""
 
     query: str = ""
     items: tuple[Item, ...] = Field(min_length=2, max_length=MAX_CHOICES)
     method: Method | None = None
-    """Default: "fused" with an engine, "profile" without."""
+    """Default: "fused" with an engine, and "profile" without one or where it does not answer in time."""
 
     @model_validator(mode="after")
     def _check_text(self) -> "SelectRequest":
@@ -104,6 +112,8 @@ class SelectResponse(Frozen):
     position_bias: float | None = None
     """Mean absolute change of an item's probability between the orders shown to the engine;
     null when no engine was asked."""
+    fallback: Fallback | None = None
+    """Why the profile alone decided, where an engine was to be asked; null otherwise."""
 
 
 class RecommendRequest(Frozen):
@@ -130,6 +140,8 @@ class RecommendResponse(Frozen):
     items: tuple[RankedItem, ...]
     method: Method
     version: NonNegativeInt
+    fallback: Fallback | None = None
+    """As in a selection."""
 
 
 ChatMode = Literal["summary", "ica", "pba", "direct", "none"]

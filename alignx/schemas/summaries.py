@@ -1,5 +1,7 @@
 """Summary versions, the events behind them, and their prequential quality."""
 
+from typing import Literal
+
 from pydantic import AwareDatetime, NonNegativeInt
 
 from alignx.schemas.interactions import Interaction
@@ -22,6 +24,19 @@ class TokenCounts(Frozen):
     cached: NonNegativeInt = 0
 
 
+class RecentQuality(Frozen):
+    """The same over the user's latest comparisons, at most 50."""
+
+    comparisons: NonNegativeInt
+    accuracy: float
+    low: float
+    """Lower end of the 95 % interval of `accuracy` (Wilson's)."""
+    high: float
+    mean_probability: float
+    baselines: dict[str, float] = {}  # noqa: RUF012  # pydantic copies it
+    """The accuracy to beat: 0.5 of a `coin`, and for the engine that of the `profile` on its latest comparisons."""
+
+
 class Prequential(Frozen):
     """How well summaries predicted choices that were made after they were written."""
 
@@ -30,6 +45,32 @@ class Prequential(Frozen):
     """Share of them that were predicted right, a tie counting half."""
     mean_probability: float | None = None
     """Mean probability given to what the user chose; 0.5 is chance."""
+    recent: RecentQuality | None = None
+
+
+class PreferenceChange(Frozen):
+    """The user's choices have turned against what was known of them (concept drift)."""
+
+    since: AwareDatetime
+    """When the first of the `comparisons` was received."""
+    detected_at: AwareDatetime
+    comparisons: NonNegativeInt
+    """Choices that showed the change."""
+    accuracy_before: float
+    """Share of the choices before them that the profile predicted."""
+    accuracy_since: float
+    """Share of the `comparisons` that it predicted."""
+    text: str = ""
+    """What turned, in words; empty where no single trait stands out."""
+
+
+class RegressionTest(Frozen):
+    """Whether versions predict worse than the version `against`, on choices that neither has read."""
+
+    against: NonNegativeInt
+    choices: NonNegativeInt = 0
+    evidence: float = 0.0
+    """Logarithm of the evidence that they do; from 3.0 on (20 to 1) the version is held back."""
 
 
 class SummaryVersion(Frozen):
@@ -54,6 +95,21 @@ class SummaryVersion(Frozen):
     created_at: AwareDatetime
     prequential: Prequential | None = None
     """How the parent predicted the choices this version has added."""
+    regression: RegressionTest | None = None
+    """The running test that this version is part of; null for one that no model wrote."""
+
+
+class ModelTrial(Frozen):
+    """Whether a new model, adapter or prompt template may write a tenant's summaries."""
+
+    state: Literal["none", "trial", "held"]
+    """held: its summaries predict worse, so it writes no more."""
+    incumbent: str | None = None
+    """The model and prompt template that write now, such as "llm:qwen3-8b first/2"; null before the first summary."""
+    candidate: str | None = None
+    users_tested: NonNegativeInt = 0
+    evidence: float = 0.0
+    """Logarithm of the evidence that the candidate is worse; from 4.6 on (100 to 1) it is held."""
 
 
 class Preferences(SummaryVersion):
@@ -65,6 +121,8 @@ class Preferences(SummaryVersion):
     events_total: NonNegativeInt
     quality: dict[str, Prequential] = {}  # noqa: RUF012  # pydantic copies it
     """Running prequential quality of this user by scorer, "profile" or "engine"."""
+    changed: PreferenceChange | None = None
+    """The latest change of the user's preferences; null where none was detected."""
 
 
 class VersionList(Frozen):

@@ -16,7 +16,7 @@ LOAD = Row(
         ),
         Panel(
             "Cache of keys and values in use",
-            "Above 95 % requests are thrown out of the batch and computed again.",
+            "Above 95 % requests leave the batch and are computed again.",
             "percentunit",
             (Query("max by (instance) (vllm:kv_cache_usage_perc)", by("instance")),),
             most=1,
@@ -42,11 +42,11 @@ LOAD = Row(
             (Query(rate("vllm:request_success_total", "finished_reason"), by("finished_reason")),),
         ),
         Panel(
-            "Thrown out and turned away",
-            "Requests computed again for want of cache, and requests refused because the queue was full.",
+            "Preempted and rejected requests",
+            "Requests that left the batch for lack of cache, and requests refused because the queue was full.",
             "ops",
             (
-                Query(rate("vllm:num_preemptions_total"), "computed again"),
+                Query(rate("vllm:num_preemptions_total"), "preempted"),
                 Query(rate("vllm:admission_rejections_total"), "refused"),
             ),
         ),
@@ -57,25 +57,25 @@ LATENCY = Row(
     "Latency, as vLLM measures it",
     (
         Panel(
-            "To the first token",
+            "Time to the first token",
             "From a request's arrival in the engine to its first token.",
             "s",
             quantiles("vllm:time_to_first_token_seconds", 0.5, 0.95),
         ),
         Panel(
-            "Between tokens",
+            "Time between tokens",
             "The pace at which an answer is written.",
             "s",
             quantiles("vllm:inter_token_latency_seconds", 0.5, 0.95),
         ),
         Panel(
-            "Whole requests",
+            "Duration of requests",
             "From a request's arrival in the engine to its last token.",
             "s",
             quantiles("vllm:e2e_request_latency_seconds", 0.5, 0.95),
         ),
         Panel(
-            "Wait for a place",
+            "Time in the queue",
             "Part of it spent waiting before anything is computed.",
             "s",
             quantiles("vllm:request_queue_time_seconds", 0.5, 0.95),
@@ -100,19 +100,19 @@ CALLS = Row(
             (Query(rate("alignx_engine_calls_total", "job", "outcome"), by("job", "outcome")),),
         ),
         Panel(
-            "Calls take",
+            "Duration of calls",
             "95 of 100 calls end within this time, the wait for a free slot of the service included.",
             "s",
             quantiles("alignx_engine_call_duration_seconds", 0.95, labels=("kind",)),
         ),
         Panel(
-            "Calls begin to answer after",
+            "Time to the first token of a call",
             "From the call to the first text.",
             "s",
             quantiles("alignx_engine_time_to_first_token_seconds", 0.95, labels=("kind",)),
         ),
         Panel(
-            "Calls under way",
+            "Calls in flight",
             "From each job to the engine.",
             "short",
             (Query("sum by (job) (alignx_engine_calls_in_flight)", by("job")),),

@@ -34,7 +34,7 @@ TRAFFIC = Row(
             width=12,
         ),
         Panel(
-            "Under way",
+            "Requests in flight",
             "Requests being answered, streams and the scrape itself among them.",
             "short",
             (Query("sum by (job) (alignx_http_requests_in_flight)", by("job")),),
@@ -53,7 +53,7 @@ OWN = Row(
             quantiles("alignx_gateway_overhead_seconds", 0.5, 0.99),
         ),
         Panel(
-            "Services answer after",
+            "Response time of services",
             "From the call of a service to the first byte of its answer.",
             "s",
             quantiles("alignx_gateway_upstream_seconds", 0.5, 0.95, labels=("service",)),
@@ -90,13 +90,13 @@ REFUSED = Row(
     "Calls refused",
     (
         Panel(
-            "Keys not accepted",
+            "Rejected API keys",
             "By reason. Many wrong secrets: someone guesses. Many revoked: a client kept an old key.",
             "reqps",
             (Query(rate("alignx_gateway_auth_failures_total", "reason"), by("reason")),),
         ),
         Panel(
-            "Over the limit",
+            "Rate-limited calls",
             "Calls refused with 429 because a key sent more than it may.",
             "reqps",
             (Query(rate("alignx_gateway_rate_limited_total"), "refused"),),

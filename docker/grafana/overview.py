@@ -89,7 +89,7 @@ GOOD = Row(
             quantiles("alignx_event_to_summary_seconds", 0.5, 0.95),
         ),
         Panel(
-            "Chats begin after",
+            "Time to the first token of a chat",
             "From the call of the engine to the first text of a chat. The objective is 2.5 s for 95 % of them.",
             "s",
             quantiles("alignx_engine_time_to_first_token_seconds", 0.5, 0.95, match='{job="response",kind="chat"}'),

@@ -13,7 +13,7 @@ INGEST = Row(
             stacked=True,
         ),
         Panel(
-            "Calls with events take",
+            "Duration of calls with events",
             "A POST of events, from the request to its answer; those that wait for a summary (Prefer: wait) included.",
             "s",
             quantiles(
@@ -28,12 +28,12 @@ INGEST = Row(
             quantiles("alignx_event_to_profile_seconds", 0.5, 0.95),
         ),
         Panel(
-            "Calls made again",
+            "Repeated calls",
             "Calls answered from their Idempotency-Key, and appends repeated because another writer came first.",
             "ops",
             (
-                Query(rate("alignx_events_replayed_total"), "answered again"),
-                Query(rate("alignx_profile_conflicts_total"), "appended again"),
+                Query(rate("alignx_events_replayed_total"), "replayed"),
+                Query(rate("alignx_profile_conflicts_total"), "append conflicts"),
             ),
         ),
         Panel(
@@ -71,11 +71,11 @@ QUEUE = Row(
             (Query("max(alignx_queue_oldest_overdue_seconds)", "late by"),),
         ),
         Panel(
-            "Updates under way",
+            "Updates in flight",
             "Against what the workers allow themselves; that halves when the engine is overloaded or gone.",
             "short",
             (
-                Query("sum(alignx_updates_in_flight)", "under way"),
+                Query("sum(alignx_updates_in_flight)", "in flight"),
                 Query("sum(alignx_worker_concurrency)", "allowed"),
             ),
         ),
@@ -86,13 +86,13 @@ QUEUE = Row(
             (Query(rate("alignx_lease_expiries_total"), "expired"),),
         ),
         Panel(
-            "Updates tried again",
+            "Retried updates",
             "By who is at fault: the engine, or the data of the user.",
             "ops",
             (Query(rate("alignx_update_retries_total", "fault"), by("fault")),),
         ),
         Panel(
-            "Events set aside",
+            "Dead letters",
             "Events from which no summary could be written, and without which the user went on.",
             "eps",
             (Query(rate("alignx_dead_letters_total"), "set aside"),),
@@ -111,7 +111,7 @@ UPDATES = Row(
             stacked=True,
         ),
         Panel(
-            "An update takes",
+            "Duration of an update",
             "From the claim of a user to the commit of the new version.",
             "s",
             quantiles("alignx_update_duration_seconds", 0.5, 0.95),
@@ -136,7 +136,7 @@ UPDATES = Row(
             stacked=True,
         ),
         Panel(
-            "Asked for by callers",
+            "Rebuilds, rollbacks, erasures",
             "Rebuilds from the whole history, steps back to an older version, users erased.",
             "ops",
             (

@@ -74,13 +74,22 @@ SUMMARIES = Row(
             quantiles("alignx_summary_chars", 0.5, 0.95),
         ),
         Panel(
-            "Cut out by the guard",
+            "Held back",
+            "Versions that predict worse than an earlier one, and trials of new models that failed.",
+            "ops",
+            (
+                Query(rate("alignx_summary_regressions_total"), "versions"),
+                Query(rate('alignx_model_trials_total{outcome="held"}'), "models"),
+            ),
+        ),
+        Panel(
+            "Removed by the guard",
             "Summaries from which the guard removed something, by its rule: commands, links, too much text.",
             "ops",
             (Query(rate("alignx_summary_guard_removals_total", "rule"), by("rule")),),
         ),
         Panel(
-            "Written by users themselves",
+            "Written by users",
             "Share of versions that users wrote over the model's, which says what they think of it.",
             "percentunit",
             (
@@ -91,7 +100,7 @@ SUMMARIES = Row(
             ),
         ),
         Panel(
-            "Steps back",
+            "Rollbacks",
             "Rollbacks to an older version: someone liked the newer one less.",
             "ops",
             (Query(rate("alignx_rollbacks_total"), "rollbacks"),),

@@ -73,7 +73,7 @@ LOAD = Row(
             (Query("max by (node) (alignx_redis_clients)", "{{node}} clients"),),
         ),
         Panel(
-            "Keys thrown away",
+            "Keys evicted",
             "Keys evicted to save memory since Redis started. Always 0 under the policy noeviction, as it must be.",
             "short",
             (Query("max by (node) (alignx_redis_evicted_keys)", "{{node}} evicted"),),

@@ -66,7 +66,7 @@ class Tally:
     def summary_line(self, name: str) -> str:
         read = ", ".join(f"{count:,} {what}" for what, count in self.read.items()) or "nothing"
         why = ", ".join(f"{reason} {count:,}" for reason, count in self.left_out.most_common()) or "nothing"
-        first = f"; the first malformed: {self.first.place}" if self.first else ""
+        first = f"; the first malformed: {self.first.location}" if self.first else ""
         return f"{name}: {self.rows:,} rows; read {read}; left out: {why}{first}"
 
 

@@ -62,7 +62,7 @@ class BenchmarkRow(FrozenRecord):
     """An answer written for this user, in rows of response generation."""
 
     @model_validator(mode="after")
-    def _target_or_question(self) -> Self:
+    def _check_target(self) -> Self:
         if self.target is None and not (self.question and self.reference):
             raise ValueError("a row has a target, or a question and a reference")
         if self.target is None and (self.others or self.popularity):
@@ -84,7 +84,7 @@ def read_rows(
     report = ReadReport()
     rows = list(islice(_rows(shards(path), report, fatal=malformed == "fatal"), limit))
     if not rows:
-        first = f"; the first: {report.examples[0].place}: {report.examples[0].reason}" if report.examples else ""
+        first = f"; the first: {report.examples[0].location}: {report.examples[0].reason}" if report.examples else ""
         raise DatasetError(f"{path} holds no usable benchmark row ({report.left_out} malformed{first})")
     return rows, report
 
@@ -102,9 +102,9 @@ def _rows(files: Iterable[Path], report: ReadReport, *, fatal: bool) -> Iterator
                     report.rows += 1
                     yield row
                 elif fatal:
-                    raise DatasetError(f"{file}, {raw.place}: {problem}")
+                    raise DatasetError(f"{file}, {raw.location}: {problem}")
                 else:
-                    report.add(Malformed(raw.place, problem))
+                    report.add(Malformed(raw.location, problem))
 
 
 def has_benchmark_rows(path: Path) -> bool:

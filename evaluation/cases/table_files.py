@@ -73,7 +73,7 @@ def read_json(file: Path, tally: Tally, what: str, kind: type[M]) -> Iterator[tu
     Raises DatasetError when the file cannot be read."""
     with closing(raw_rows(file, ReadReport())) as raws:
         for raw in raws:
-            location = f"{file.name}, {raw.place}"
+            location = f"{file.name}, {raw.location}"
             tally.read[what] += 1
             if raw.problem:
                 tally.add_malformed(location, raw.problem)

@@ -93,7 +93,7 @@ def _contexts(file: Path, tally: Tally) -> dict[str, Sequence[object]]:
     for raw in raw_rows(file, ReadReport()):
         if not isinstance(raw.value, Mapping) or not all(isinstance(turns, list) for turns in raw.value.values()):
             tally.add_malformed(
-                f"{file.name}, {raw.place}", raw.problem or "a context that is no list of messages by its id"
+                f"{file.name}, {raw.location}", raw.problem or "a context that is no list of messages by its id"
             )
             continue
         tally.read["contexts"] += len(raw.value)

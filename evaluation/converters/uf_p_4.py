@@ -24,7 +24,7 @@ from evaluation.cases.table_files import read_json
 from training.data.formats import MaybeText, Record, SomeText
 
 DRAWN: Final = 8
-ASKED, ANSWERED = "Human:", "\n\nAssistant:"
+HUMAN_TURN, ASSISTANT_TURN = "Human:", "\n\nAssistant:"
 
 Name = Annotated[str, BeforeValidator(lambda value: "" if value is None else str(value))]
 
@@ -91,10 +91,10 @@ def _comparison(pair: Line | Context) -> ComparisonInteraction | None:
 
 def split_text(text: str, prompt: str) -> tuple[str, str]:
     """The question and the last answer of a text with both; else `prompt` and the text."""
-    before, separator, answer = text.rpartition(ANSWERED)
+    before, separator, answer = text.rpartition(ASSISTANT_TURN)
     if not separator:
         return prompt.strip(), text.strip()
-    return (prompt or before.strip().removeprefix(ASKED)).strip(), answer.strip()
+    return (prompt or before.strip().removeprefix(HUMAN_TURN)).strip(), answer.strip()
 
 
 UF_P_4 = Benchmark("uf-p-4", "<user>/test.jsonl, test.jsonl or other *.jsonl", convert)

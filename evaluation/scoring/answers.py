@@ -22,6 +22,7 @@ from evaluation.scoring.intervals import estimate
 from evaluation.scoring.measure import Judging, estimate_by_kind, prepare_contexts, writing_stats
 from services.engine.judge import Judgement, judge
 from services.prompts.build import ChatMessage, chat_prompt
+from services.prompts.profiles import load_profile
 from training.rl.rewards import TENANT
 
 WIN: Final = 1.0
@@ -114,7 +115,8 @@ async def compare_with_references(
             return Comparison(TIE, None)
         history = inference.fit_history(index, row.history)
         items = (answer, row.reference)
-        judgement = await judge(model, row.question, items, None, tenant=TENANT, history=history)
+        prompts = load_profile(inference.protocol.selection_prompts)
+        judgement = await judge(model, row.question, items, None, tenant=TENANT, history=history, prompts=prompts)
         return Comparison(score_judgement(judgement), judgement.position_bias)
 
     comparisons: list[Comparison] = []

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from alignx.schemas.interactions import Interaction
-from alignx.schemas.items import item_text
 from evaluation.cases.cases import Case, User
 from evaluation.cases.selections import Kind, parse_selection
 from evaluation.models import Model, Sampling, Tick
@@ -19,7 +18,8 @@ from services.engine.judge import fuse, judge
 from services.profile.fold import fold
 from services.profile.scoring import probabilities
 from services.profile.statistics import EMPTY, Profile
-from services.prompts.build import LETTERS, selection_prompt
+from services.prompts.build import LETTERS
+from services.prompts.profiles import OWN, PromptProfile
 from training.rl.rewards import TENANT
 
 ORDER_SEED: Final = 42
@@ -46,15 +46,26 @@ class Choice(NamedTuple):
 
 
 async def choose_by_letters(
-    model: Model, cases: Sequence[Case], contexts: Sequence[Context], *, batch: int, tick: Tick
+    model: Model,
+    cases: Sequence[Case],
+    contexts: Sequence[Context],
+    *,
+    batch: int,
+    tick: Tick,
+    prompts: PromptProfile = OWN,
 ) -> list[Choice]:
     """Each option stands once at each position: with two options that is both orders."""
 
     async def choose(case: Case, context: Context) -> Choice:
-        texts = list(map(item_text, case.options))
-        query, orders = case.target.query, len(texts)
         judgement = await judge(
-            model, query, texts, context.summary, tenant=TENANT, history=context.history, orders=orders
+            model,
+            case.target.query,
+            case.options,
+            context.summary,
+            tenant=TENANT,
+            history=context.history,
+            orders=len(case.options),
+            prompts=prompts,
         )
         return Choice(judgement.probabilities, judgement.position_bias)
 
@@ -68,19 +79,23 @@ async def choose_by_letters(
 
 
 async def choose_by_sampling(
-    model: Model, cases: Sequence[Case], contexts: Sequence[Context], *, seed: int, tick: Tick
+    model: Model,
+    cases: Sequence[Case],
+    contexts: Sequence[Context],
+    *,
+    seed: int,
+    tick: Tick,
+    prompts: PromptProfile = OWN,
 ) -> list[Choice]:
     """One sampled reply for each user. The orders are the same for all settings and models."""
     rng = random.Random(ORDER_SEED)
     orders = [rng.sample(range(len(case.options)), len(case.options)) for case in cases]
-    prompts = []
+    shown = []
     for case, context, order in zip(cases, contexts, orders, strict=True):
-        texts = list(map(item_text, case.options))
-        prompt = selection_prompt(
-            case.target.query, [texts[option] for option in order], context.summary, context.history
-        )
-        prompts.append(prompt.messages[:-1])  # without the start of the answer
-    replies = await model.write(prompts, SAMPLING, seed=seed, tick=tick)
+        options = [case.options[option] for option in order]
+        prompt = prompts.selection_prompt(case.target.query, options, context.summary, context.history)
+        shown.append(prompt.messages[:-1])  # without the start of the answer
+    replies = await model.write(shown, SAMPLING, seed=seed, tick=tick)
     return [parse_choice(reply, order) for reply, order in zip(replies, orders, strict=True)]
 
 

@@ -35,14 +35,14 @@ def estimate(
     rng = np.random.default_rng(seed)
     tail = (1 - LEVEL) / 2
     if clusters is None or len(owners := number_clusters(clusters)) == owners.max() + 1:
-        means = _resampled(sample, rng, resamples)
+        means = _resample(sample, rng, resamples)
     else:
-        means = _resampled_clusters(sample, owners, rng, resamples)
+        means = _resample_clusters(sample, owners, rng, resamples)
     low, high = np.quantile(means, [tail, 1 - tail])
     return Estimate(mean=float(sample.mean()), low=float(low), high=float(high), rows=len(sample))
 
 
-def _resampled(sample: Any, rng: Any, resamples: int) -> Any:
+def _resample(sample: Any, rng: Any, resamples: int) -> Any:
     """Means of samples drawn from `sample` with replacement, each as large as itself."""
     size = len(sample)
     levels, counts = np.unique(sample, return_counts=True)
@@ -59,7 +59,7 @@ def number_clusters(clusters: Sequence[Hashable]) -> Any:
     return np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters])
 
 
-def _resampled_clusters(sample: Any, owners: Any, rng: Any, resamples: int) -> Any:
+def _resample_clusters(sample: Any, owners: Any, rng: Any, resamples: int) -> Any:
     """Means of samples of as many whole clusters, each drawn with replacement."""
     sums, sizes = np.bincount(owners, weights=sample), np.bincount(owners)
     kinds, counts = np.unique(np.stack([sums, sizes]), axis=1, return_counts=True)

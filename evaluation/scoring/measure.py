@@ -33,6 +33,7 @@ from evaluation.scoring.intervals import estimate, estimate_some
 from evaluation.scoring.minilm import embed_locally
 from evaluation.scoring.profile_scores import VARIANTS, choose_by_embeddings, collect_texts
 from evaluation.scoring.progress_bar import ProgressBar
+from services.prompts.profiles import load_profile
 from training.synthesis.engines import embedded
 
 
@@ -95,9 +96,10 @@ async def prepare_contexts(
 
 async def _choose(cases: Sequence[Case], contexts: Sequence[Context], judging: Judging, tick: Tick) -> list[Choice]:
     protocol = judging.protocol
+    prompts = load_profile(protocol.selection_prompts)
     if protocol.choice == "sampled":
-        return await choose_by_sampling(judging.judge, cases, contexts, seed=protocol.seed, tick=tick)
-    return await choose_by_letters(judging.judge, cases, contexts, batch=protocol.batch, tick=tick)
+        return await choose_by_sampling(judging.judge, cases, contexts, seed=protocol.seed, tick=tick, prompts=prompts)
+    return await choose_by_letters(judging.judge, cases, contexts, batch=protocol.batch, tick=tick, prompts=prompts)
 
 
 async def _choose_by_profile(

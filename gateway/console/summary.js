@@ -70,6 +70,8 @@ export class SummaryPanel {
       text.textContent = this.draft;
     } else if (kind === "version") {
       this.showVersion(data);
+    } else if (kind === "changed") {
+      this.showState("the user's choices have changed", true);
     } else if (kind === "error") {
       this.showState("an update failed and will be tried again");
     }

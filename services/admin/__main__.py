@@ -1,11 +1,13 @@
-"""What an operator does to the data, straight at Redis and past the gateway.
+"""An operator's commands on the data: they talk to Redis directly, without the gateway.
 
+\b
     python -m services.admin backup all.alignx.gz
     python -m services.admin verify all.alignx.gz
     python -m services.admin restore all.alignx.gz --tenant acme
     python -m services.admin migrate --dry-run
+    python -m services.admin rebuild --source llm:NAME --per-minute 60
 
-Redis is found as the services find it: ALIGNX_REDIS__URL. docs/how-to/backup.md tells when to use which.
+ALIGNX_REDIS__URL names Redis, as for the services. docs/how-to/backup.md says when to use which command.
 """
 
 import asyncio
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO, TypeVar
 
 import typer
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr, ValidationError
 from redis.exceptions import RedisError
 from rich.console import Console
@@ -25,14 +28,19 @@ from rich.progress import Progress as Bar
 
 from services.admin.backup import write_backup
 from services.admin.rebuild_profiles import rebuild_profiles
+from services.admin.rebuild_summaries import Rewrite, rewrite_summaries
 from services.admin.records import BackupInvalid
 from services.admin.restore import Restore, Selection, UsersExist, check, key_space, read_header
 from services.admin.user_records import Existing
 from services.errors import AlignXError
+from services.preference.ingest import Ingest
+from services.preference.queue import Queue
+from services.preference.updates.update_metrics import IngestMetrics
 from services.settings import Settings
 from services.storage.connection import RedisClient, open_redis
 from services.storage.key_names import KeySpace
 from services.storage.migrations import Schema
+from services.storage.users import Store
 
 Result = TypeVar("Result")
 
@@ -136,18 +144,18 @@ def restore(
         "Users and keys: " + (", ".join(f"{done[word]} {label}" for word, label in words.items() if done[word]) or "0")
     )
     if done["SAME_BACKUP"] and replace:
-        _print("Restored before, hence left as they are since; --replace --again puts them back once more.")
+        _print("Already restored from this backup, so left unchanged; --replace --again restores them once more.")
     if done["EXISTS"] and not keep:
         raise typer.Exit(1)
 
 
 @app.command()
 def migrate(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
 ) -> None:
     """Brings the data to this release's schema version and profiles to its form.
 
-    The services do the first when they start; here it can be done before. The suite may be at work.
+    The services migrate when they start; this command does it earlier. The suite may be running.
     """
 
     async def work() -> None:
@@ -165,6 +173,34 @@ def migrate(
         _print(f"Profiles {'to be made' if dry_run else 'made'} again from the history: {old}.")
 
     _run(work())
+
+
+@app.command()
+def rebuild(
+    source: Annotated[str | None, typer.Option(help="Summaries by this source, such as llm:NAME.")] = None,
+    template: Annotated[str | None, typer.Option(help="Summaries from this prompt template.")] = None,
+    tenant: Tenant = None,
+    per_minute: Annotated[float, typer.Option(min=0.1, help="Users a minute.")] = 60.0,
+    undo: Annotated[bool, typer.Option("--undo", help="Give back the versions before instead.")] = False,
+) -> None:
+    """Has the current summaries of a model or a template written anew, or gives back those before them.
+
+    The worker writes them. Ctrl-C stops; the same command goes on from there.
+    """
+    if (source is None) == (template is None):
+        raise typer.BadParameter("one of --source and --template", param_hint="--source")
+    kind = "template" if source is None else "source"
+    rewrite = Rewrite(kind, str(source or template), tenant, undo, pause_s=60 / per_minute)
+
+    async def work() -> int:
+        async with _connect() as redis:
+            settings, shards = _settings(), (await _read_key_space(redis)).shards
+            queue = Queue(redis, settings.queue.model_copy(update={"shards": shards}), settings.summary)
+            ingest = Ingest(Store(redis, shards), queue, settings.limits, IngestMetrics(CollectorRegistry()))
+            with _progress("rolling back" if undo else "asking for rebuilds") as bar:
+                return await rewrite_summaries(ingest, rewrite, bar)
+
+    _print(f"{'Rolled back' if undo else 'Rebuilds asked for'}: {_run(work())}.")
 
 
 # --- connections, files, errors ----------------------------------------------------------------

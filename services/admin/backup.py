@@ -13,12 +13,14 @@ from typing import Any, BinaryIO
 from uuid import uuid4
 
 from alignx import __version__
+from alignx.schemas.tenant_settings import TenantSettings
 from services.admin.list_users import UserList, list_users
 from services.admin.records import BackupWriter, Record
 from services.admin.user_records import UserRecords
 from services.storage.connection import RedisClient
 from services.storage.key_names import ALL_API_KEYS, KeySpace, api_key, tenant_api_keys
 from services.storage.migrations import Schema
+from services.storage.tenant_settings import TenantSettingsStore
 
 Progress = Callable[[int, int], None]
 """Called with (users done, all users)."""
@@ -42,11 +44,13 @@ async def write_backup(
         "token": await _read_token(client, keys),
     }
     writer = BackupWriter(out, header)
-    sums = await _read_quality(client, keys)
+    sums, settings = await _read_quality(client, keys), TenantSettingsStore(redis, TenantSettings())
     async with list_users(redis, tenant) as members:
-        for name in sorted(sums.keys() | set(members.tenants())):
+        for name in sorted(sums.keys() | {*members.tenants(), *await settings.tenants()}):
             if tenant in (None, name):
-                writer.write({"kind": "tenant", "tenant": name, "quality": sums.get(name, {})})
+                record: Record = {"kind": "tenant", "tenant": name, "quality": sums.get(name, {})}
+                own = await settings.stored(name)
+                writer.write(record | {"settings": dict(sorted(own.items()))} if own else record)
         async for record in _read_api_keys(client, tenant):
             writer.write(record)
         async for record in _read_users(UserRecords(redis, keys), members, progress):

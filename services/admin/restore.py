@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, BinaryIO
 
+from alignx.schemas.tenant_settings import TenantSettings
 from services.admin.records import BackupInvalid, Record, read_records
 from services.admin.user_records import Existing, UserRecords
 from services.errors import AlignXError
 from services.storage.connection import RedisClient
 from services.storage.key_names import ALL_API_KEYS, TENANTS, KeySpace, api_key, tenant_api_keys
 from services.storage.migrations import MIGRATIONS, SHARDS_KEY, Migration, Schema, migrated
+from services.storage.tenant_settings import TenantSettingsStore
 from services.storage.users import Store
 
 Progress = Callable[[str, int, int], None]
@@ -108,6 +110,7 @@ class Restore:
         self._selection = selection
         self._migrations = migrations
         self._users = UserRecords(redis, keys)
+        self._settings = TenantSettingsStore(redis, TenantSettings())
 
     async def run(self, file: BinaryIO, existing: Existing, progress: Progress) -> Counter[str]:
         """What became of the users and API keys, by word: NEW, REPLACED, SAME_BACKUP, EXISTS, and
@@ -168,6 +171,7 @@ class Restore:
         """1 for an API key that was written."""
         if record["kind"] == "tenant":
             await self._write_quality(record["tenant"], record["quality"])
+            await self._settings.restore(record["tenant"], record.get("settings", {}))
             return 0
         name, fields = api_key(record["id"]), record["fields"]
         # A key that exists stays as it is: one that was revoked since must not open anything again.

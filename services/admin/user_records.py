@@ -15,7 +15,9 @@ from services.storage.key_names import KeySpace, UserKeys
 
 _LIVE_MS = 60_000
 
-_TRANSIENT = frozenset({"own", "tok", "t0", "hold", "strikes", "restored", "from"})
+_TRANSIENT = frozenset(
+    {"own", "tok", "t0", "due", "new.n", "new.tok", "new.bits", "hold", "strikes", "restored", "from"}
+)
 """Fields of a user's state that a backup leaves out: those of an update under way, and the restored backup's id."""
 
 Existing = Literal["refuse", "keep", "replace", "again"]

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import aiohttp
 
 from services.engine.guard import Progress
-from services.engine.wire import AnswerTail, Reply
+from services.engine.wire import AnswerTail, Reply, first_event
 from services.errors import EngineUnavailable
 
 
@@ -47,3 +47,11 @@ async def pass_through(
     if missing:
         yield missing
     progress.finish(tail.tokens())
+
+
+async def read_start(chunks: AsyncIterator[bytes]) -> bytes:
+    """A stream up to its first event, which comments may precede; all of one without events."""
+    start = b""
+    while not first_event(start) and (chunk := await anext(chunks, b"")):
+        start += chunk
+    return start

@@ -41,14 +41,14 @@ class Breaker:
         self.check()
         self._probing = self._failures >= self._limit
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         self._failures, self._probing = 0, False
 
-    def failed(self) -> None:
+    def record_failure(self) -> None:
         self._failures, self._probing = self._failures + 1, False
         if self._failures >= self._limit:
             self._opened_at = self._clock()
 
-    def released(self) -> None:
+    def release(self) -> None:
         """The call ended without evidence about the engine."""
         self._probing = False

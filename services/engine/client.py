@@ -12,7 +12,7 @@ becomes of a refusal (capabilities.py).
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, Unpack
@@ -21,7 +21,7 @@ import aiohttp
 import orjson
 
 from services.engine import wire
-from services.engine.answers import pass_through, read_texts
+from services.engine.answers import pass_through, read_start, read_texts
 from services.engine.capabilities import Capabilities, Refusal
 from services.engine.guard import CallKind, Guard, Progress, unguarded
 from services.engine.refusals import UNREADABLE, member, parse_json, refusal, reported_error
@@ -45,8 +45,10 @@ class Server:
     """The model to ask for; default: the first one the server lists (for embeddings: no name is sent)."""
     api_key: str | None = field(default=None, repr=False)
     connect_timeout_s: float = 2.0
-    read_timeout_s: float = 60.0
+    read_timeout_s: float = 120.0
     """Longest silence within one answer; there is no total timeout."""
+    first_token_timeout_s: float = 15.0
+    """Longest wait for the first token of a streamed chat."""
     answer_timeout_s: float = 600.0
     """Longest wait for a chat that is not streamed: it shows no sign of life before its end."""
     cache_salt_secret: str | None = field(default=None, repr=False)
@@ -152,11 +154,10 @@ class Client:
 
     @asynccontextmanager
     async def chat(self, body: Mapping[str, Any], *, tenant: str) -> AsyncIterator[RawAnswer]:
-        """Sends an OpenAI chat body, cleaned by the caller, and yields the raw answer.
-
-        A model that the caller named and the engine does not serve raises InvalidRequest, as does a field that
-        the engine does not take. Errors of the engine raise before the answer is yielded; afterwards `chunks`
-        raises EngineUnavailable if the engine breaks off, also when a stream ends without `[DONE]`.
+        """Sends an OpenAI chat body, cleaned by the caller, and yields the raw answer. A model that the caller named
+        and the engine does not serve raises InvalidRequest, as does a field that the engine does not take. Errors of
+        the engine raise before the answer is yielded; afterwards `chunks` raises EngineUnavailable if the engine
+        breaks off, also when a stream ends without `[DONE]`.
         """
         sent = {**body, **self._salt(tenant), "model": body.get("model") or await self.model()}
         try:
@@ -172,17 +173,23 @@ class Client:
     async def _raw_chat(self, sent: Body, tenant: str) -> AsyncIterator[RawAnswer]:
         streamed = bool(sent.get("stream"))
         timeout_s = None if streamed else self._server.answer_timeout_s
+        tail = wire.AnswerTail(choices=sent.get("n") or 1, streamed=streamed)
         self._check_fields(sent, tenant)
-        async with self._guard("chat", tenant) as progress, self._post(_CHAT, sent, progress, timeout_s) as response:
-            self._check_fields(sent, tenant)  # a dialect found meanwhile would drop them
-            chunks = response.content.iter_any()
-            # The first piece is awaited here, so that an early fault can still become a status.
-            first = await anext(chunks, b"")
-            if first.startswith(b'data: {"error"'):
-                raise reported_error(parse_json(first.split(b"\n", 1)[0].removeprefix(b"data: ")))
+        async with self._guard("chat", tenant) as progress, AsyncExitStack() as stack:
+            # The start is awaited here, so that an early fault can still become a status.
+            try:
+                async with asyncio.timeout(self._server.first_token_timeout_s if streamed else None):
+                    response = await stack.enter_async_context(self._post(_CHAT, sent, progress, timeout_s))
+                    self._check_fields(sent, tenant)  # a dialect found meanwhile would drop them
+                    chunks = response.content.iter_any()
+                    start = await read_start(chunks) if streamed else await anext(chunks, b"")
+            except TimeoutError as error:
+                raise EngineUnavailable(f"{wire.LATE} ({self._server.first_token_timeout_s:g} s)") from error
+            if b'"error"' in (event := wire.first_event(start)) and member(body := parse_json(event), "error"):
+                raise reported_error(body)
             progress.note_text()
-            async with aclosing(pass_through(first, chunks, wire.AnswerTail(streamed=streamed), progress)) as raw:
-                yield RawAnswer(response.status, response.content_type, raw)
+            raw = await stack.enter_async_context(aclosing(pass_through(start, chunks, tail, progress)))
+            yield RawAnswer(response.status, response.content_type, raw)
 
     def _check_fields(self, sent: Body, tenant: str) -> None:
         own = self._salt(tenant)
@@ -236,17 +243,17 @@ class Client:
         """The letters' token ids, or None where the server cannot tell or needs more than one
         token for a letter. Asked once for each set of letters."""
         if letters not in self._letter_ids:
-            tokens = await self._tokens.call(letters, partial(self._tokenized, letters))
+            tokens = await self._tokens.call(letters, partial(self._tokenize, letters))
             ids = [ids[0] for ids in tokens if len(ids) == 1]
             self._letter_ids[letters] = ids if len(set(ids)) == len(letters) else None
         return self._letter_ids[letters]
 
-    async def _tokenized(self, texts: Sequence[str]) -> list[list[int]]:
+    async def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         return await asyncio.gather(*map(self._tokens_of, texts))
 
     async def _tokens_of(self, text: str) -> list[int]:
         body = {"model": await self.model(), "prompt": text, "add_special_tokens": False}
-        status, answer = await self._request("POST", f"{self._root}/tokenize", self._server.read_timeout_s, body)
+        status, answer = await self._request("POST", f"{self._root}/tokenize", self._server.first_token_timeout_s, body)
         if status >= 500:
             raise EngineUnavailable(wire.SILENT)
         tokens = member(parse_json(answer), "tokens") if status == 200 else None

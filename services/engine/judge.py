@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from alignx.schemas.interactions import Interaction
+from alignx.schemas.items import Item, item_text
 from services.profile.scoring import softmax
-from services.prompts.build import LETTERS, ChatMessage, cap_tokens, estimate_tokens, selection_prompt
+from services.prompts.build import LETTERS, ChatMessage, cap_tokens, estimate_tokens
+from services.prompts.profiles import OWN, PromptProfile
 
 _INSTRUCTION_TOKENS = 256
 """Estimated tokens of a selection prompt without its data."""
@@ -44,13 +46,14 @@ class Judgement:
 async def judge(
     engine: LetterEngine,
     query: str,
-    items: Sequence[str],
+    items: Sequence[Item],
     summary: str | None,
     *,
     tenant: str,
     history: Sequence[Interaction] = (),
     orders: int = 2,
     priority: int = 0,
+    prompts: PromptProfile = OWN,
 ) -> Judgement:
     """Asks the engine in `orders` rotations, at least 2 and at most one for each item, all at once.
     A `history` is read in place of the summary.
@@ -63,7 +66,7 @@ async def judge(
 
     async def ask(shift: int) -> list[float]:
         order = [items[(position + shift) % count] for position in range(count)]
-        prompt = selection_prompt(query, order, summary, history)
+        prompt = prompts.selection_prompt(query, order, summary, history)
         logprobs = await engine.choose(prompt.messages, LETTERS[:count], tenant=tenant, priority=priority)
         by_position = softmax(logprobs)
         return [by_position[(index - shift) % count] for index in range(count)]
@@ -79,15 +82,15 @@ async def judge(
     return Judgement(tuple(means), sum(gaps) / len(gaps))
 
 
-def fit_choice(query: str, items: Sequence[str], summary: str, window: int) -> tuple[str, list[str], str]:
+def fit_choice(query: str, items: Sequence[Item], summary: str, window: int) -> tuple[str, list[Item], str]:
     """Query, items and summary, shortened where they would not fit an engine's window of so many tokens."""
     room = window - _INSTRUCTION_TOKENS
-    texts = (query, *items, summary)
-    if sum(map(estimate_tokens, texts)) <= room:
+    texts = list(map(item_text, items))
+    if sum(map(estimate_tokens, (query, *texts, summary))) <= room:
         return query, list(items), summary
     summary = cap_tokens(summary, room // 4)
     share = (room * 3 // 4) // (len(items) + 1)
-    return cap_tokens(query, share), [cap_tokens(item, share) for item in items], summary
+    return cap_tokens(query, share), [cap_tokens(text, share) for text in texts], summary
 
 
 def fuse(first: Sequence[float], second: Sequence[float], weight: float) -> list[float]:

@@ -106,11 +106,11 @@ class Calls:
     def _record(self, kind: CallKind, tenant: str, breaker: Breaker, progress: Progress, span: Span) -> None:
         outcome = _outcome(progress)
         if outcome == "cancelled" or progress.overlong:
-            breaker.released()
+            breaker.release()
         elif outcome == "unavailable" and not progress.alive:
-            breaker.failed()
+            breaker.record_failure()
         else:
-            breaker.succeeded()
+            breaker.record_success()
         span.set_attributes({"alignx.outcome": outcome, **_usage(progress.tokens)})
         if self._observe is not None:
             first = progress.first_text
@@ -243,6 +243,7 @@ def _server(settings: EngineSettings, url: str, model: str | None, key: SecretSt
         key.get_secret_value() if key else None,
         connect_timeout_s=settings.connect_timeout_s,
         read_timeout_s=settings.read_timeout_s,
+        first_token_timeout_s=settings.first_token_timeout_s,
         answer_timeout_s=settings.answer_timeout_s,
         cache_salt_secret=salt.get_secret_value() if salt else None,
     )

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict
 
@@ -16,6 +17,7 @@ from services.errors import EngineError, EngineUnavailable
 
 SILENT = "The engine does not answer"
 BROKEN_OFF = "The engine broke off its answer"
+LATE = "The engine began no answer in time"
 OVERLONG = "The engine took too long; ask for a stream or for fewer tokens"
 
 Messages = Sequence[Mapping[str, Any]]
@@ -70,6 +72,8 @@ def cache_salt(secret: str | None, tenant: str) -> Body:
     return {"cache_salt": hmac.new(secret.encode(), tenant.encode(), hashlib.sha256).hexdigest()} if secret else {}
 
 
+_PINGS = (b"ping", b"heartbeat", b"keepalive", b"keep-alive")
+
 # --- streamed answers --------------------------------------------------------------------------
 
 
@@ -98,6 +102,9 @@ class Reply:
         """No more text will come: `[DONE]` was read, or a sign of life after the finish reason."""
         self._model = model
         self._buffer = b""
+        self._data: list[bytes] = []
+        """The data lines of the event that is being read."""
+        self._is_ping = False
         self._pieces: list[str] = []
         self._finish_reason: str | None = None
         self._tokens = TokenCounts()
@@ -113,12 +120,12 @@ class Reply:
         """The texts that these bytes complete."""
         *lines, self._buffer = (self._buffer + chunk).split(b"\n")
         for line in lines:
-            if not self.done and (text := self._line(line)):
+            if not self.done and (text := self._line(line.rstrip())):
                 yield text
 
     def end(self) -> Iterator[str]:
         """The texts still missing. An answer with neither `[DONE]` nor a finish reason raises EngineUnavailable."""
-        yield from self.feed(b"\n")
+        yield from self.feed(b"\n\n")
         if not self.done and not self.is_whole:
             raise EngineUnavailable(BROKEN_OFF)
         if self._thinking and self._finish_reason == "stop":
@@ -132,14 +139,18 @@ class Reply:
         return Completion("".join(self._pieces), self._finish_reason, self._tokens, self._model)
 
     def _line(self, line: bytes) -> str:
-        data = line.removeprefix(b"data:").strip()
-        if not line.startswith(b"data:") or not data:
+        """The text of the event that `line` ends."""
+        if line.startswith(b"data:"):
+            self._data.append(line.removeprefix(b"data:").strip())
+            self.done = self._data[-1] == b"[DONE]"
+        elif line:
+            self._is_ping |= is_ping(line)
             self.done = self.is_whole and line.startswith((b":", b"event:"))  # what only keeps a connection open
+        if line and not self.done:
             return ""
-        if data == b"[DONE]":
-            self.done = True
-            return ""
-        text = self._event(parse_json(data))
+        data = [] if self._is_ping else [part for part in self._data if part not in (b"", b"[DONE]")]
+        self._data, self._is_ping = [], False
+        text = "".join(map(self._event, _documents(data)))
         if text:
             self._pieces.append(text)
         return text
@@ -176,6 +187,19 @@ class Reply:
         return text
 
 
+def is_ping(line: bytes) -> bool:
+    """Whether the line names an event that only keeps the connection open."""
+    return line.startswith(b"event:") and line.removeprefix(b"event:").strip() in _PINGS
+
+
+def _documents(data: Sequence[bytes]) -> list[Any]:
+    """The JSON of one event: its data lines joined, as the standard has it, or one document a line."""
+    if len(data) > 1:
+        with suppress(EngineError):
+            return [parse_json(b"\n".join(data))]
+    return list(map(parse_json, data))
+
+
 def _plain_text(content: Any) -> str:
     """The text of a delta: a string, or a list of parts with texts. Raises EngineError for anything else."""
     if isinstance(content, list):
@@ -185,31 +209,47 @@ def _plain_text(content: Any) -> str:
     return content or ""
 
 
-_FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
-_DONE = b"data: [DONE]\n\n"
+_FIRST_EVENT = re.compile(rb"^data:[ \t]*([^\s].*?)\s*\n", re.MULTILINE)
+_FINISHED = re.compile(rb'"finish_reason"\s{0,8}:\s{0,8}"')
+_DONE = re.compile(rb"^data: ?\[DONE\]", re.MULTILINE)
 _TAIL_BYTES = 2048
+_SPLIT_BYTES = 40
+"""The end of a chunk that may hold the start of a finish reason."""
+
+
+def first_event(stream: bytes) -> bytes:
+    """The data of the first event that has any; empty while there is none."""
+    match = _FIRST_EVENT.search(stream)
+    return match[1] if match else b""
 
 
 class AnswerTail:
     """The end of an answer that is passed through: it holds `[DONE]` and the token counts."""
 
-    def __init__(self, *, streamed: bool) -> None:
+    def __init__(self, *, choices: int, streamed: bool) -> None:
+        self._unfinished = choices
         self._streamed = streamed
         self._tail = b""
+        self._split = b""
 
     def feed(self, chunk: bytes) -> None:
         self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
+        if self._streamed and self._unfinished > 0:
+            start, window = 0, self._split + chunk
+            for match in _FINISHED.finditer(window):
+                self._unfinished, start = self._unfinished - 1, match.end()
+            self._split = window[max(start, len(window) - _SPLIT_BYTES) :]
 
     def end(self, broken: Exception | None) -> bytes:
         """The `[DONE]` that a finished stream lacks. Raises EngineUnavailable where the answer is not whole;
         `broken` is the fault that ended it."""
-        done = not self._streamed or b"data: [DONE]" in self._tail
-        finished = self._streamed and bool(_FINISHED.search(self._tail))
+        done = not self._streamed or bool(_DONE.search(self._tail))
+        finished = self._streamed and self._unfinished <= 0
         if not self._tail or not (finished or (done and not broken)):
             raise EngineUnavailable(BROKEN_OFF) from broken
         if done:
             return b""
-        return _DONE if self._tail.endswith(b"\n\n") else b"\n\n" + _DONE
+        return b"data: [DONE]\n\n" if self._tail.endswith((b"\n\n", b"\r\n\r\n")) else b"\n\ndata: [DONE]\n\n"
 
     def tokens(self) -> TokenCounts:
         """The counts in the tail; zero where it reports none."""

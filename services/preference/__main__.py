@@ -21,6 +21,7 @@ from services.settings import Settings, load_settings
 from services.storage.aof_rewrite import AofRewriter
 from services.storage.connection import open_redis
 from services.storage.startup_check import StartupCheck
+from services.storage.tenant_settings import TenantSettingsStore, default_settings
 from services.storage.users import Store
 
 PORT = 8101
@@ -38,7 +39,8 @@ def create_preference_app(settings: Settings) -> FastAPI:
             StartupCheck.open(store := Store(redis, settings.queue.shards)) as startup,
         ):
             queue, drain = Queue(redis, settings.queue, settings.summary), state_of(app, Process).drain
-            yield PreferenceState(startup, PreferenceService(store, queue, settings, metrics, rewriter, drain))
+            tenants = TenantSettingsStore(redis, default_settings(settings))
+            yield PreferenceState(startup, PreferenceService(store, queue, settings, metrics, rewriter, drain, tenants))
 
     def checks(app: FastAPI) -> Mapping[str, Check]:
         return {"redis": state_of(app, PreferenceState).startup.ready}

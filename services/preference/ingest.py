@@ -7,34 +7,58 @@ predicts its choices (prequential test).
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from statistics import fmean
+from typing import Literal
 from weakref import WeakValueDictionary
 
 from alignx.schemas.interactions import Interaction
-from alignx.schemas.summaries import SummaryVersion
+from alignx.schemas.summaries import PreferenceChange, SummaryVersion
 from services.errors import PayloadTooLarge
+from services.preference.cadence import News, estimate_tokens, is_own_words, surprise_bits
+from services.preference.drift import Drift, detect_drift
 from services.preference.edits import create_rollback
 from services.preference.queue import Queue
 from services.preference.queue_records import Append, AppendResult, PrequentialSums, encode_origin
 from services.preference.updates.update_metrics import IngestMetrics
 from services.profile.fold import apply_own_text, fold
+from services.profile.render import render_recent
 from services.profile.serialize import dumps
 from services.profile.statistics import Profile
 from services.server.logging import ARRIVED
 from services.settings import LimitSettings
+from services.storage.tenant_settings import TenantSettingsStore
 from services.storage.users import Store, encode_interaction, find_own_text
 from services.tracing import child_span
+
+UpdateStart = Literal["when_due", "at_once", "backfill"]
+"""When the update starts: as the tenant's cadence says, without waiting for more, or once a backfill has ended."""
+_DRIFT_PAGE = 200
+"""Events read to date a change of preferences."""
+
+logger = logging.getLogger("alignx.ingest")
 
 
 class Ingest:
     """Writes of a user's history. One object a process."""
 
-    def __init__(self, store: Store, queue: Queue, limits: LimitSettings, metrics: IngestMetrics) -> None:
+    def __init__(
+        self,
+        store: Store,
+        queue: Queue,
+        limits: LimitSettings,
+        metrics: IngestMetrics,
+        tenants: TenantSettingsStore | None = None,
+    ) -> None:
+        """`tenants` say when an update is due; without them, which is for updates that cost nothing, each event is."""
         self.store = store
         self.queue = queue
         self.limits = limits
         self.metrics = metrics
+        self.tenants = tenants
         # Writers of one user take turns here, so that only other processes can come in between.
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
@@ -45,26 +69,40 @@ class Ingest:
         interactions: Sequence[Interaction],
         *,
         idempotency_key: str = "",
-        at_once: bool = False,
+        start: UpdateStart = "when_due",
     ) -> AppendResult:
-        """Stores all interactions or none. `at_once` starts the update without waiting for more.
+        """Stores all interactions or none.
 
         Raises PayloadTooLarge, BacklogFull, QueueFull, IdempotencyMismatch.
         """
         arrived = ARRIVED.get() or time.perf_counter()
         encoded = self._encode(interactions)
         digest = hashlib.sha256("\n".join(encoded).encode()).hexdigest()[:32]
+        cadence = await self.tenants.read(tenant) if self.tenants else None
         async with self._lock(tenant, user):
             with child_span("append") as span:
                 while True:
                     stamp, profile = await self.store.profile(tenant, user)
-                    probabilities: list[float] = []
+                    choices: list[tuple[float, ...]] = []
+                    bits, is_due = 0.0, False
                     for interaction in interactions:
+                        before = profile
                         profile, predicted = fold(profile, interaction)
-                        probabilities += predicted
-                    scored = PrequentialSums.from_probabilities(probabilities)
+                        choices += [predicted] if predicted else []
+                        bits += surprise_bits(predicted, before, profile)
+                        is_due = is_due or is_own_words(interaction, before, profile)
+                    scored = PrequentialSums.from_choices(choices)
+                    news = News(is_due=is_due, bits=bits, tokens=estimate_tokens(encoded))
                     new = Append(
-                        encoded, stamp, dumps(profile), scored, idempotency_key, digest, at_once, encode_origin(span)
+                        events=encoded,
+                        stamp=stamp,
+                        profile=dumps(profile),
+                        scored=scored,
+                        idempotency_key=idempotency_key,
+                        digest=digest,
+                        at_once=start == "at_once",
+                        call=encode_origin(span),
+                        news=news.within(cadence, is_backfill=start == "backfill"),
                     )
                     appended = await self.queue.append(tenant, user, new)
                     if appended:
@@ -73,7 +111,33 @@ class Ingest:
         self._count(interactions, scored, appended)
         if not appended.replayed:
             self.metrics.delay.observe(time.perf_counter() - arrived)
+            if drift := detect_drift(appended.window, [fmean(choice) for choice in choices]):
+                await self._record_drift(tenant, user, profile, drift)
         return appended
+
+    async def _record_drift(self, tenant: str, user: str, profile: Profile, drift: Drift) -> None:
+        """The events are stored already: a fault here loses no more than the notice, which the next choices renew."""
+        state = await self.store.state(tenant, user)
+        change = PreferenceChange(
+            since=await self._choice_time(tenant, user, drift.comparisons),
+            detected_at=datetime.now(UTC),
+            comparisons=drift.comparisons,
+            accuracy_before=round(drift.accuracy_before, 4),
+            accuracy_since=round(drift.accuracy_since, 4),
+            text=render_recent(profile),
+        )
+        await self.queue.record_change(tenant, user, state.born, change)
+        self.metrics.changes.inc()
+        logger.info("preferences changed", extra={"tenant": tenant, "comparisons": drift.comparisons})
+
+    async def _choice_time(self, tenant: str, user: str, back: int) -> datetime:
+        """When the choice was received that is `back` choices behind the newest, as far as the last page shows."""
+        events = await self.store.events_before(tenant, user, "+", _DRIFT_PAGE)
+        for event in reversed(events):
+            back -= bool(event.interaction.pairs())
+            if back <= 0:
+                break
+        return event.received_at
 
     async def edit(self, tenant: str, user: str, expected: int, record: SummaryVersion) -> None:
         """Makes the user's own text current; the profile's text starts with it from then on. Raises StaleVersion."""

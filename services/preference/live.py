@@ -2,9 +2,9 @@
 
 A worker adds to the user's live stream in Redis; every open connection follows it by its own blocking
 read. Events: `pending` (an update has begun: forget earlier deltas), `delta` (a piece of text),
-`version` (the whole new summary), `error` (a problem; the update is tried again). The id of an event
-is that of its entry in the live stream, so a client that reconnects with Last-Event-ID misses nothing: if
-entries after that id are deleted, it gets the current summary as a new client does.
+`version` (the whole new summary), `changed` (the user's choices have turned), `error` (a problem; the update is
+tried again). The id of an event is that of its entry in the live stream, so a client that reconnects with
+Last-Event-ID misses nothing: if entries after that id are deleted, it gets the current summary as a new client does.
 """
 
 import asyncio

@@ -3,7 +3,8 @@
 Redis holds everything; each operation is one Lua script (lua/*.lua), so it happens wholly or not at
 all. A worker claims a user under a lease with a fencing token; a write is accepted only with that token
 and only against the version and cursor it started from. The compare-and-set gives correctness; the lease
-saves engine time. All waiting events of a user become one update.
+saves engine time. All waiting events of a user become one update, which is due when they are new enough to the
+profile (cadence.py) or have waited long enough.
 
     append ──> ready ──claim──> leased ──commit──> released (or ready again, if more came)
                  ^                 ├──fail────> ready later, or the batch halved, or one event
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 import orjson
 
-from alignx.schemas.summaries import SummaryVersion
+from alignx.schemas.summaries import PreferenceChange, SummaryVersion
 from services.errors import BacklogFull, IdempotencyMismatch, QueueFull, StaleVersion, UserUnknown
 from services.preference.queue_records import (
     Append,
@@ -30,11 +31,26 @@ from services.storage.connection import RedisClient, Script, ask_shards, read_sc
 from services.storage.key_names import KeySpace
 from services.storage.users import encode_record
 
-SCRIPTS = ("append", "claim", "beat", "commit", "edit", "fail", "forget", "publish", "rebuild", "quality", "retry")
+SCRIPTS = (
+    "append",
+    "claim",
+    "beat",
+    "commit",
+    "edit",
+    "fail",
+    "forget",
+    "publish",
+    "rebuild",
+    "quality",
+    "retry",
+    "changed",
+)
 """One for each operation, in lua/."""
 LIVE_MS = 60_000
 """How long a finished live stream can still be resumed."""
 KEEP_DEAD_LETTERS = 1_000
+LOW_PRIORITY = 2**50
+"""Added to the due time (ms) of users who wait for a backfill, as in lua/schedule.lua: all others go first."""
 FailKind = Literal["engine", "refusal", "data", "release"]
 """What is at fault: the engine, the data as the engine says, the data, nothing."""
 
@@ -50,6 +66,7 @@ class Queue:
         self._scripts = {name: Script(redis, read_script("services.preference", name)) for name in SCRIPTS}
         self._script_settings = queue.model_dump() | {
             "batch_events": summary.batch_events,
+            "batch_tokens": summary.batch_tokens,
             "keep_versions": summary.keep_versions,
             "keep_events": summary.keep_events,
             "keep_dead_letters": KEEP_DEAD_LETTERS,
@@ -76,10 +93,13 @@ class Queue:
             scored=new.scored.arguments(),
             tenant=keys.tenant,
             call=new.call,
+            news=new.news.arguments(),
         )
         match answer["status"]:
             case "OK" | "REPLAY" as status:
-                return AppendResult(tuple(answer["ids"]), answer["pending"], replayed=status == "REPLAY")
+                return AppendResult(
+                    tuple(answer["ids"]), answer["pending"], status == "REPLAY", answer.get("window", "")
+                )
             case "MISMATCH":
                 raise IdempotencyMismatch
             case "FULL":
@@ -103,27 +123,30 @@ class Queue:
 
     async def due_shards(self) -> list[int]:
         """Shards in which a user is due or a lease has run out, by the server's clock."""
-        seconds, micros = await self.redis.time()
-        now = seconds * 1000 + micros // 1000
+        now = await self._now_ms()
 
         def count_due(pipe: Any, prefix: str) -> None:
-            pipe.zcount(prefix + "ready", "-inf", now)
+            _count_due(pipe, prefix, now)
             pipe.zcount(prefix + "leases", "-inf", now)
 
         return [shard for shard, counts in (await self._ask_all_shards(count_due)).items() if any(counts)]
 
     async def depth(self) -> tuple[int, float]:
-        """(users waiting for an update, seconds by which the oldest is overdue)."""
-        seconds, _ = await self.redis.time()
+        """(users whose update is due, seconds by which the oldest is overdue)."""
+        now = await self._now_ms()
 
         def measure(pipe: Any, prefix: str) -> None:
-            pipe.zcard(prefix + "ready")
+            _count_due(pipe, prefix, now)
             pipe.zrange(prefix + "ready", 0, 0, withscores=True)
 
         rows = (await self._ask_all_shards(measure)).values()
-        oldest = [first[0][1] for _, first in rows if first]
-        overdue = seconds - min(oldest) / 1000 if oldest else 0.0
-        return sum(waiting for waiting, _ in rows), max(0.0, overdue)
+        oldest = [first[0][1] % LOW_PRIORITY for *_, first in rows if first]
+        overdue = (now - min(oldest)) / 1000 if oldest else 0.0
+        return sum(due + low for due, low, _ in rows), max(0.0, overdue)
+
+    async def _now_ms(self) -> int:
+        seconds, micros = await self.redis.time()
+        return int(seconds * 1000 + micros // 1000)
 
     async def _ask_all_shards(self, ask: Callable[[Any, str], None]) -> dict[int, list[Any]]:
         prefixes = {shard: self.keys.shard_prefix(shard) for shard in range(self.settings.shards)}
@@ -149,6 +172,7 @@ class Queue:
             cursor=claim.cursor,
             new_cursor=cursor,
             applied=applied,
+            claimed=claim.pending,
             rebuild=claim.rebuild,
             calls=claim.calls,
         )
@@ -162,9 +186,10 @@ class Queue:
         keys = self.keys.user(tenant, user)
         answer = await self._ask(
             "edit",
-            [keys.state, keys.summary, keys.versions, keys.live, keys.profile],
+            [keys.state, keys.summary, keys.versions, keys.live, keys.profile, keys.ready],
             encode_record(record),
             profile,
+            member=keys.member,
             expected=expected,
             stamp=stamp,
         )
@@ -200,6 +225,11 @@ class Queue:
         keys = self.keys.user(claim.tenant, claim.user)
         names = [keys.state, keys.quality]
         await self._run("quality", names, born=claim.born, tenant=keys.tenant, scored=scored.arguments())
+
+    async def record_change(self, tenant: str, user: str, born: str, change: PreferenceChange) -> None:
+        """Keeps the latest change of the user's preferences and tells the live stream."""
+        keys = self.keys.user(tenant, user)
+        await self._run("changed", [keys.state, keys.live], born=born, change=change.model_dump_json())
 
     async def request_rebuild(self, tenant: str, user: str, call: str = "") -> int:
         """Events pending, dead letters among them again. Raises UserUnknown."""
@@ -239,3 +269,8 @@ class Queue:
         """The answer of a script that answers a JSON document."""
         answer: dict[str, Any] = orjson.loads(await self._run(script, keys, *texts, **arguments))
         return answer
+
+
+def _count_due(pipe: Any, prefix: str, now_ms: int) -> None:
+    for priority in (0, LOW_PRIORITY):
+        pipe.zcount(prefix + "ready", priority, priority + now_ms)

@@ -7,11 +7,14 @@ user's state in its larger form for good.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from opentelemetry.trace import Span
 
+from services.preference.cadence import DUE, News
 from services.server.logging import REQUEST_ID
+from services.storage.prequential import encode_window, hit
 from services.tracing import traceparent_of
 
 
@@ -22,15 +25,19 @@ class PrequentialSums:
     count: int = 0
     hits: float = 0.0
     mass: float = 0.0
+    window: str = ""
+    """The latest probabilities, as `encode_window` has them."""
 
     @classmethod
-    def from_probabilities(cls, probabilities: Sequence[float]) -> "PrequentialSums":
-        hits = sum(0.5 if p == 0.5 else float(p > 0.5) for p in probabilities)
-        return cls(len(probabilities), hits, sum(probabilities))
+    def from_choices(cls, choices: Sequence[Sequence[float]]) -> "PrequentialSums":
+        """From the probabilities of the chosen item against each item it was chosen over, choice by choice."""
+        pairs = [probability for choice in choices for probability in choice]
+        window = encode_window([fmean(choice) for choice in choices])
+        return cls(len(pairs), sum(map(hit, pairs)), sum(pairs), window)
 
     def arguments(self) -> dict[str, Any]:
         """For a script, which adds floats by their texts."""
-        return {"count": self.count, "hits": repr(self.hits), "mass": repr(self.mass)}
+        return {"count": self.count, "hits": repr(self.hits), "mass": repr(self.mass), "window": self.window}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +55,15 @@ class Append:
     """Whether the update starts without waiting for more events."""
     call: str = ""
     """The call that brings the events (`Origin`)."""
+    news: News = DUE
 
 
 class AppendResult(NamedTuple):
     ids: tuple[str, ...]
     pending: int
     replayed: bool = False
+    window: str = ""
+    """The user's latest predicted choices before these, as storage/prequential.py has them."""
 
 
 @dataclass(frozen=True, slots=True)

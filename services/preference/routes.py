@@ -21,6 +21,7 @@ from alignx.schemas.requests import (
 from alignx.schemas.summaries import (
     DeadLetterList,
     InteractionList,
+    ModelTrial,
     Preferences,
     Prequential,
     SummaryVersion,
@@ -77,7 +78,7 @@ async def append_events(
     wait_s = min(float(preference[1]), service.settings.limits.wait_s) if preference else 0.0
     if preference:
         response.headers["Preference-Applied"] = f"wait={wait_s:g}"
-    return await service.append(tenant, user, body.events, idempotency_key or "", wait_s)
+    return await service.append(tenant, user, body, idempotency_key or "", wait_s)
 
 
 @router.get("/users/{user}/events", tags=["history"], summary="List interactions, oldest first")
@@ -240,6 +241,13 @@ async def tenant_quality(tenant: Tenant, service: Service) -> dict[str, Prequent
     """Prequential accuracy over all users of the tenant, by scorer: each choice is predicted by the
     summary as it was before the choice became known."""
     return await service.quality(tenant)
+
+
+@router.get("/quality/trial", tags=["quality"], summary="Whether a new model may write the tenant's summaries")
+async def model_trial(tenant: Tenant, service: Service) -> ModelTrial:
+    """A new model, adapter or prompt template first writes for a share of the users. One whose summaries predict
+    choices worse than those before it is held back."""
+    return await service.model_trial(tenant)
 
 
 def _check_cursor(name: str, value: str | None) -> None:

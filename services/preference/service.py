@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 
 from opentelemetry.trace import get_current_span
 
-from alignx.schemas.interactions import Interaction
-from alignx.schemas.requests import EventsAccepted, RetriedEvent, RetryQueued
+from alignx.schemas.requests import EventsAccepted, EventsRequest, RetriedEvent, RetryQueued
 from alignx.schemas.summaries import (
     DeadLetterList,
     InteractionList,
+    ModelTrial,
     Preferences,
     Prequential,
     SummaryVersion,
@@ -20,14 +20,16 @@ from alignx.schemas.summaries import (
 from services.errors import Unavailable, UserUnknown
 from services.preference import edits
 from services.preference.export import export_lines
-from services.preference.ingest import Ingest
+from services.preference.ingest import Ingest, UpdateStart
 from services.preference.live import follow
 from services.preference.queue import Queue
 from services.preference.queue_records import encode_origin
+from services.preference.updates.trials import read_trial
 from services.preference.updates.update_metrics import IngestMetrics
 from services.server.shutdown import Drain
 from services.settings import Settings
 from services.storage.aof_rewrite import AofRewriter
+from services.storage.tenant_settings import TenantSettingsStore
 from services.storage.users import Store, parse_event_id
 
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.01, 0.1
@@ -44,6 +46,7 @@ class PreferenceService:
         metrics: IngestMetrics,
         rewriter: AofRewriter,
         drain: Drain,
+        tenants: TenantSettingsStore,
     ) -> None:
         self.store = store
         self.queue = queue
@@ -51,16 +54,15 @@ class PreferenceService:
         self.metrics = metrics
         self.rewriter = rewriter
         self.drain = drain
-        self.ingest = Ingest(store, queue, settings.limits, metrics)
+        self.ingest = Ingest(store, queue, settings.limits, metrics, tenants if settings.engine.enabled else None)
         self._streams = 0
 
     async def append(
-        self, tenant: str, user: str, interactions: Sequence[Interaction], idempotency_key: str, wait_s: float
+        self, tenant: str, user: str, body: EventsRequest, idempotency_key: str, wait_s: float
     ) -> EventsAccepted:
         """Stores the interactions; waits up to `wait_s` seconds for the version that includes them."""
-        appended = await self.ingest.append(
-            tenant, user, interactions, idempotency_key=idempotency_key, at_once=wait_s > 0
-        )
+        start: UpdateStart = "at_once" if wait_s > 0 else "backfill" if body.backfill else "when_due"
+        appended = await self.ingest.append(tenant, user, body.events, idempotency_key=idempotency_key, start=start)
         version, pending = None, appended.pending
         if wait_s:
             version, pending = await self._wait(tenant, user, appended.ids[-1], wait_s, pending)
@@ -159,6 +161,9 @@ class PreferenceService:
 
     async def quality(self, tenant: str) -> dict[str, Prequential]:
         return await self.store.tenant_quality(tenant)
+
+    async def model_trial(self, tenant: str) -> ModelTrial:
+        return await read_trial(self.store.redis, tenant)
 
     def export(self, tenant: str, user: str) -> AsyncIterator[bytes]:
         return export_lines(self.store, tenant, user)

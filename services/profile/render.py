@@ -38,7 +38,7 @@ def render(profile: Profile) -> str:
         _topic_sentences(profile),
         _price_sentence(profile),
         _year_sentence(profile),
-        _recent_sentences(profile),
+        render_recent(profile),
     ]
     sentences = [part for part in parts if part]
     events = "1 event" if profile.events == 1 else f"{profile.events} events"
@@ -193,7 +193,7 @@ def _year_sentence(profile: Profile) -> str:
     return YEARS.format(year=usual[0], spread=max(1.0, usual[1]))
 
 
-def _recent_sentences(profile: Profile) -> str:
+def render_recent(profile: Profile) -> str:
     """Where the last few choices turn against the longer run."""
     sums, counts = profile.contrasts, profile.tallies
     sentences = []

@@ -14,7 +14,7 @@ Two rules give the prompts their shape:
 """
 
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict, cast
 
@@ -155,50 +155,64 @@ def _turn(message: Message) -> list[str]:
 
 
 def _history_lines(interactions: Sequence[Interaction]) -> str:
-    """All events, oldest first. A high and a low rating from the same source become one choice,
-    which stands where the later of the two stood."""
+    """All events, oldest first; two opposite ratings are one choice."""
+    lines = []
+    for number, (event, opposite) in enumerate(pair_ratings(interactions), start=1):
+        body = _body(event)
+        if opposite is not None and isinstance(event, RatingInteraction):
+            best, worst = (event, opposite) if event.liking > 0 else (opposite, event)
+            body = [*_render_rating("chosen", best), *_render_rating("rejected", worst)]
+        lines.append(_event(event, body, number))
+    return "\n".join(lines)
+
+
+def pair_ratings(interactions: Sequence[Interaction]) -> list[tuple[Interaction, RatingInteraction | None]]:
+    """The events, oldest first. A high and a low rating from the same source make one choice: the later stands
+    with the earlier as its opposite, and the earlier by itself no more."""
     waiting: dict[str | None, list[tuple[int, RatingInteraction]]] = {}
-    bodies: dict[int, list[str]] = {}
+    opposites: dict[int, RatingInteraction | None] = {}
     for index, event in enumerate(interactions):
-        bodies[index] = _body(event)
+        opposites[index] = None
         if not isinstance(event, RatingInteraction) or event.liking == 0:
             continue
         same_source = waiting.setdefault(event.source, [])
         if same_source and same_source[0][1].liking * event.liking < 0:
-            earlier, other = same_source.pop(0)
-            best, worst = (event, other) if event.liking > 0 else (other, event)
-            del bodies[earlier]
-            bodies[index] = [*_render_rating("chosen", best), *_render_rating("rejected", worst)]
+            earlier, opposites[index] = same_source.pop(0)
+            del opposites[earlier]
         else:
             same_source.append((index, event))
-    shown = enumerate(bodies.items(), start=1)
-    return "\n".join(_event(interactions[index], body, number) for number, (index, body) in shown)
+    return [(interactions[index], opposite) for index, opposite in opposites.items()]
 
 
 # --- fitting a budget --------------------------------------------------------------------------
 
 
-def fit_interactions(interactions: Sequence[Interaction], max_tokens: int) -> Sequence[Interaction]:
-    """The most recent events whose estimated tokens fit. Whole events are dropped, oldest first;
+TokenCount = Callable[[Interaction], int]
+
+
+def fit_interactions(
+    interactions: Sequence[Interaction], max_tokens: int, count: TokenCount = interaction_tokens
+) -> Sequence[Interaction]:
+    """The most recent events whose estimated tokens, by `count`, fit. Whole events are dropped, oldest first;
     only when the latest alone is too large are its texts shortened."""
     total, start = 0, len(interactions)
     while start > 0:
-        total += interaction_tokens(interactions[start - 1])
+        total += count(interactions[start - 1])
         if total > max_tokens:
             break
         start -= 1
     if interactions and start == len(interactions):
-        return [_shorten_to_fit(interactions[-1], max_tokens)]
+        return [_shorten_to_fit(interactions[-1], max_tokens, count)]
     return interactions[start:]
 
 
-def _shorten_to_fit(interaction: Interaction, max_tokens: int) -> Interaction:
+def _shorten_to_fit(interaction: Interaction, max_tokens: int, count: TokenCount) -> Interaction:
     """The event with its texts halved until it fits; 16 characters a text is the least."""
     chars = 2 * max_tokens
     while True:
         chars = max(chars, 16)
         shortened = _shorten(interaction, chars)
-        if chars == 16 or interaction_tokens(shortened) <= max_tokens:
+        if chars == 16 or count(shortened) <= max_tokens:
             return shortened
         chars //= 2
 

@@ -5,13 +5,15 @@ python -m services.response        (port 8102; needs Redis; chat needs an engine
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import Depends, FastAPI
 
 from services.engine.limits import Engine, EngineMetrics
+from services.errors import EngineUnavailable
 from services.response.chat import Chat
 from services.response.routes import ResponseState, router
-from services.response.selection import Selector
+from services.response.selection import SelectionMetrics, Selector
 from services.response.similarity import Similarity, SimilarityMetrics
 from services.server.app import create_app, serve
 from services.server.health import Check
@@ -30,6 +32,7 @@ def create_response_app(settings: Settings) -> FastAPI:
     registry = create_registry("response")
     engine_metrics = EngineMetrics(registry, settings.metrics.tenants)
     similarity_metrics = SimilarityMetrics(registry)
+    selection_metrics = SelectionMetrics(registry)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[ResponseState]:
@@ -41,7 +44,7 @@ def create_response_app(settings: Settings) -> FastAPI:
             engine_metrics.watch(engine.calls)
             engine_metrics.watch_canaries(engine.prober)
             similarity = Similarity(store, engine, settings, similarity_metrics)
-            selector = Selector(store, engine, similarity, settings.response)
+            selector = Selector(store, engine, similarity, settings, selection_metrics)
             try:
                 yield ResponseState(startup, Chat(store, engine, settings), selector)
             finally:
@@ -49,7 +52,7 @@ def create_response_app(settings: Settings) -> FastAPI:
 
     def checks(app: FastAPI) -> Mapping[str, Check]:
         state = state_of(app, ResponseState)
-        return {"redis": state.startup.ready, "engine": state.chat.engine.check}
+        return {"redis": state.startup.ready, "engine": partial(_check_engine, state)}
 
     app = create_app(
         service="response",
@@ -63,6 +66,12 @@ def create_response_app(settings: Settings) -> FastAPI:
     )
     app.include_router(router, dependencies=[Depends(require_store)])
     return app
+
+
+async def _check_engine(state: ResponseState) -> None:
+    await state.chat.engine.check()
+    if state.selector.breaker.open:
+        raise EngineUnavailable("The engine is too slow for selections; the profile answers them")
 
 
 def main() -> None:

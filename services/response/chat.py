@@ -1,25 +1,22 @@
 """Personalized chat: an OpenAI-compatible request, conditioned on its user's preferences.
 
 The request's messages go to the engine behind the user's summary (or, by mode, raw history or the
-names of their preference directions); the answer comes back as the engine wrote it, byte for byte,
+names of their preference directions); the answer comes back as the engine wrote it, without its reasoning and
 with one member added: `personalization`, which says what it was conditioned on.
 """
 
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from alignx.schemas.interactions import ComparisonInteraction, Interaction
-from alignx.schemas.items import UserId
 from alignx.schemas.requests import ChatMode, Personalization, PersonalizationUsed
 from services.engine.client import RawAnswer
 from services.engine.limits import Engine
-from services.errors import AlignXError, ContextExceeded, EngineError, InvalidRequest, UserUnknown
+from services.errors import ContextExceeded, EngineError, InvalidRequest, UserUnknown
 from services.prompts.build import (
     ChatMessage,
     cap_tokens,
@@ -28,22 +25,16 @@ from services.prompts.build import (
     estimate_tokens,
     fit_interactions,
 )
+from services.response.chat_request import ChatRequest
+from services.response.thinking import hide_in_message
 from services.settings import Settings
 from services.storage.users import Store
 
 DEFAULT_HISTORY: Mapping[ChatMode, int] = {"ica": 16, "pba": 16, "direct": 200}
 """Recent events that a mode reads when the request names no number."""
 
-FORWARDED = frozenset(
-    (
-        "frequency_penalty", "ignore_eos", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens", "min_p",
-        "min_tokens", "model", "n", "parallel_tool_calls", "presence_penalty", "reasoning_effort",
-        "repetition_penalty", "response_format", "seed", "stop", "stream", "stream_options", "temperature",
-        "tool_choice", "tools", "top_k", "top_logprobs", "top_p",
-    )
-)  # fmt: skip
-"""Fields of a chat request that reach the engine. All others stay here: some of them (a chat template,
-a cache salt, a priority) would let one caller reach past another."""
+WAITING_EVENTS, WAITING_TOKENS = 20, 1_000
+"""Newest events that wait for their update and are shown beside the summary, and their estimated tokens."""
 
 _LEAST_HISTORY = 256
 """Tokens of history shown at least, however little room there seems to be; estimates are rather too high."""
@@ -52,41 +43,8 @@ _INSTRUCTION = 512
 _MARGIN = 64
 _SHORT_ANSWER, _LEAST_ANSWER = 256, 16
 """Tokens of an answer to a prompt that seems to fill the window, and to one that does."""
+_LIMITS = ("max_tokens", "max_completion_tokens")
 _TURN_TOKENS, _PART_TOKENS = 8, 1_024
-
-_WHOLE_EVENTS = re.compile(rb".*\n\r?\n", re.DOTALL)
-_FIRST_OBJECT = re.compile(rb'^data: ?\{(?=\s*")', re.MULTILINE)
-
-
-class ChatRequestMessage(BaseModel):
-    """A message in OpenAI's form; members beyond role and content (tool calls, names) pass unchanged."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    role: str
-    content: str | list[dict[str, Any]] | None = None
-
-    @model_validator(mode="after")
-    def _instructions_have_content(self) -> Self:
-        if self.role in ("system", "developer") and self.content is None:
-            raise ValueError(f"a message of role {self.role!r} needs content")
-        return self
-
-
-class ChatRequest(BaseModel):
-    """An OpenAI chat completion request with our extension. Fields that OpenAI defines and that are
-    not listed here pass to the engine; unknown ones are ignored, as OpenAI's clients expect."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
-
-    messages: Annotated[list[ChatRequestMessage], Field(min_length=1)]
-    model: str | None = None
-    user: UserId | None = None
-    """Whose summary to use; the header X-User-Id says the same."""
-    stream: bool | None = None
-    max_tokens: Annotated[int | None, Field(ge=1)] = None
-    max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
-    personalization: Personalization | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +76,16 @@ class Sizes:
         return ContextExceeded(detail, errors=[{"field": field, "message": f"The {part} is too long"}], limit=window)
 
 
+@dataclass(frozen=True, slots=True)
+class ChatCall:
+    """A request that is ready for the engine."""
+
+    tenant: str
+    used: PersonalizationUsed
+    body: dict[str, Any]
+    sizes: Sizes
+
+
 class Chat:
     """Chat completions of one process."""
 
@@ -126,14 +94,11 @@ class Chat:
         self.engine = engine
         self.settings = settings
 
-    @asynccontextmanager
-    async def answer(
-        self, tenant: str, user: str | None, request: ChatRequest
-    ) -> AsyncIterator[tuple[PersonalizationUsed, RawAnswer]]:
-        """The engine's answer and what it was conditioned on. A user nothing is known of gets a
-        plain answer. Raises EngineUnavailable, EngineRejected or InvalidRequest before it begins."""
+    async def prepare(self, tenant: str, user: str | None, request: ChatRequest) -> ChatCall:
+        """What the engine is asked. A user nothing is known of gets a plain answer. Raises EngineUnavailable or
+        InvalidRequest."""
+        body = request.engine_fields(self.settings.response.pass_fields)
         await self.engine.model()  # without an engine the answer is known before anything is read
-        body = request.model_dump(mode="json", exclude_unset=True, include=set(FORWARDED))
         limit = request.max_completion_tokens or request.max_tokens
         if limit is None:
             body["max_tokens"] = limit = self.settings.response.max_tokens
@@ -147,25 +112,28 @@ class Chat:
             history=conditioning.history,
         )
         history = max(0, sum(map(_message_tokens, prompt.messages)) - conversation)
-        async with AsyncExitStack() as stack:
-            sent = body | {"messages": prompt.messages}
-            yield conditioning.used, await self._send(stack, sent, tenant, Sizes(limit, conversation, history))
+        sizes = Sizes(limit, conversation, history)
+        return ChatCall(tenant, conditioning.used, body | {"messages": prompt.messages}, sizes)
 
-    async def _send(self, stack: AsyncExitStack, body: dict[str, Any], tenant: str, sizes: "Sizes") -> RawAnswer:
+    @asynccontextmanager
+    async def answer(self, call: ChatCall) -> AsyncIterator[RawAnswer]:
+        """The engine's answer. Raises EngineUnavailable, EngineRejected or InvalidRequest before it begins."""
+        async with AsyncExitStack() as stack:
+            yield await self._send(stack, call)
+
+    async def _send(self, stack: AsyncExitStack, call: ChatCall) -> RawAnswer:
         """The answer, of as many tokens as the window leaves. Raises ContextExceeded, which says what is too long."""
         tried: dict[int, ContextExceeded] = {}
         while True:
-            room = self.engine.context_tokens - sizes.conversation - sizes.history - _MARGIN
-            limit = min(sizes.limit, max(room, _SHORT_ANSWER))
+            room = self.engine.context_tokens - call.sizes.conversation - call.sizes.history - _MARGIN
+            limit = min(call.sizes.limit, max(room, _SHORT_ANSWER))
             if limit in tried:  # the engine's refusal named no smaller window
-                limit = min(sizes.limit, _LEAST_ANSWER)
+                limit = min(call.sizes.limit, _LEAST_ANSWER)
             if limit in tried:
-                raise sizes.describe_excess(self.engine.context_tokens) from tried[limit]
-            fields = {
-                name: min(body[name], limit) for name in ("max_tokens", "max_completion_tokens") if body.get(name)
-            }
+                raise call.sizes.describe_excess(self.engine.context_tokens) from tried[limit]
+            fields = {name: min(call.body[name], limit) for name in _LIMITS if call.body.get(name)}
             try:
-                return await stack.enter_async_context(self.engine.chat(body | fields, tenant=tenant))
+                return await stack.enter_async_context(self.engine.chat(call.body | fields, tenant=call.tenant))
             except ContextExceeded as error:
                 tried[limit] = error
 
@@ -185,8 +153,15 @@ class Chat:
         try:
             if requested.mode == "summary":
                 current = await self.store.preferences(tenant, user)
-                used = PersonalizationUsed(mode="summary", user=user, version=current.version)
-                return Conditioning(used, summary=cap_tokens(current.text, max(room, window // 4)))
+                # Version 0 is the profile's text, which includes every event.
+                waiting = min(current.pending, WAITING_EVENTS) if current.version else 0
+                stored = await self.store.events_before(tenant, user, "+", waiting) if waiting else []
+                text = cap_tokens(current.text, max(room, window // 4))
+                left = min(WAITING_TOKENS, room - estimate_tokens(text))
+                events = [event.interaction for event in stored]
+                news = tuple(fit_interactions(events, left)) if left >= _LEAST_HISTORY else ()
+                used = PersonalizationUsed(mode="summary", user=user, version=current.version, history=len(news))
+                return Conditioning(used, summary=text, history=news)
         except UserUnknown:
             return Conditioning(PersonalizationUsed(mode="none", user=user))
         count = requested.max_history or DEFAULT_HISTORY[requested.mode]
@@ -221,8 +196,9 @@ def _as_chat_messages(messages: list[dict[str, Any]]) -> list[ChatMessage]:
     return messages  # type: ignore[return-value]
 
 
-async def render_whole(raw: RawAnswer, used: PersonalizationUsed) -> bytes:
-    """An answer that is not streamed, with `personalization` added. Raises EngineError."""
+async def render_whole(raw: RawAnswer, used: PersonalizationUsed, *, reasoning: bool) -> bytes:
+    """An answer that is not streamed, with `personalization` added and the reasoning hidden unless it is wanted.
+    Raises EngineError."""
     body = b"".join([chunk async for chunk in raw.chunks])
     try:
         answer = orjson.loads(body)
@@ -230,32 +206,8 @@ async def render_whole(raw: RawAnswer, used: PersonalizationUsed) -> bytes:
         raise EngineError("The engine's answer is no JSON.") from error
     if not isinstance(answer, dict):
         raise EngineError("The engine's answer is no JSON object.")
+    choices = answer.get("choices")
+    for choice in choices if isinstance(choices, list) and not reasoning else ():
+        if isinstance(choice, dict) and isinstance(message := choice.get("message"), dict):
+            hide_in_message(choice, message)
     return orjson.dumps(answer | {"personalization": used.model_dump()})
-
-
-async def render_stream(raw: RawAnswer, used: PersonalizationUsed) -> AsyncIterator[bytes]:
-    """The engine's server-sent events with `personalization` in the first. An engine that breaks off
-    ends the stream with an error event and without [DONE], so that no client takes it for whole."""
-    try:
-        async with aclosing(_with_personalization(raw.chunks, used)) as pieces:
-            async for piece in pieces:
-                yield piece
-    except AlignXError as error:
-        yield b"data: " + orjson.dumps(error.openai()) + b"\n\n"
-
-
-async def _with_personalization(chunks: AsyncIterator[bytes], used: PersonalizationUsed) -> AsyncGenerator[bytes, None]:
-    """Every piece ends with an event, so that one that the engine cuts in the middle reaches nobody
-    and an error can follow any piece."""
-    buffer = b""
-    member = b'"personalization":' + orjson.dumps(used.model_dump()) + b","
-    async for chunk in chunks:
-        buffer += chunk
-        if whole_events := _WHOLE_EVENTS.match(buffer):
-            piece, buffer = buffer[: whole_events.end()], buffer[whole_events.end() :]
-            if member and (first := _FIRST_OBJECT.search(piece)):
-                piece = piece[: first.end()] + member + piece[first.end() :]
-                member = b""
-            yield piece
-    if buffer:
-        yield buffer

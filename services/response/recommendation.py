@@ -19,8 +19,8 @@ async def recommend(selector: Selector, tenant: str, user: str, request: Recomme
     if len(head) > 1:
         items = [candidates[index] for index in head]
         by_engine = await selector.by_engine(tenant, user, query, items, method)
-        if by_engine is not None:
-            selection = selector.combine(by_engine, by_profile.subset(head), method)
+        selection = selector.combine(by_engine, by_profile.subset(head), method)
+        if selection.method != "profile":
             mass = sum(scores[index] for index in head)
             for index, probability in zip(head, selection.probabilities, strict=True):
                 scores[index] = mass * probability
@@ -38,4 +38,6 @@ async def recommend(selector: Selector, tenant: str, user: str, request: Recomme
         )
         for rank, (index, why) in enumerate(zip(best, explanations, strict=True), start=1)
     )
-    return RecommendResponse(items=ranked, method=selection.method, version=selection.version)
+    return RecommendResponse(
+        items=ranked, method=selection.method, version=selection.version, fallback=selection.fallback
+    )

@@ -17,7 +17,9 @@ from alignx.schemas.requests import (
     SelectResponse,
 )
 from services.response import recommendation
-from services.response.chat import Chat, ChatRequest, render_stream, render_whole
+from services.response.chat import Chat, render_whole
+from services.response.chat_request import ChatRequest
+from services.response.chat_stream import AnswerEvents, render_stream, starting
 from services.response.selection import Selector
 from services.server.app import tenant_of
 from services.server.request_bodies import DisconnectWatch, JsonRoute
@@ -78,8 +80,9 @@ async def chat_completions(
 ) -> Response:
     """`personalization.mode` says what the answer is conditioned on: `summary` (default), `ica`,
     `pba`, `direct` or `none`. The answer's `personalization` and the header X-AlignX-Summary-Version say
-    what was used."""
-    user = body.user or _as_utf8(x_user_id)
+    what was used. A stream whose first token is late holds comments before its first event."""
+    further = map(request.headers.get, state.chat.settings.response.user_headers)
+    user = body.user_id(map(_as_utf8, (x_user_id, *further)))
     with DisconnectWatch(request.receive):  # a caller that has gone needs no more of the engine's work
         return await _answer(state.chat, tenant, user, body)
     return Response(status_code=CLIENT_CLOSED_REQUEST)
@@ -98,12 +101,20 @@ class AnswerStream(StreamingResponse):
 
 
 async def _answer(chat: Chat, tenant: str, user: str | None, body: ChatRequest) -> Response:
+    call = await chat.prepare(tenant, user, body)
+    used, reasoning, settings = call.used, bool(body.include_reasoning), chat.settings.response
+    if not body.stream:
+        async with chat.answer(call) as raw:
+            content = await render_whole(raw, used, reasoning=reasoning)
+            return Response(content, raw.status, _headers(used), raw.content_type)
     async with AsyncExitStack() as answer:
-        used, raw = await answer.enter_async_context(chat.answer(tenant, user, body))
-        if not body.stream:
-            return Response(await render_whole(raw, used), raw.status, _headers(used), raw.content_type)
+        start = await answer.enter_async_context(starting(chat.answer(call), settings.keep_alive_after_s))
+        status, content_type = start.result()[:2] if start.done() else (200, "text/event-stream")
+        events = AnswerEvents(used, choices=body.n or 1, reasoning=reasoning)
+        pieces = render_stream(start, events, settings.keep_alive_s)
         headers = _headers(used) | {"Cache-Control": "no-store"}
-        return AnswerStream(answer.pop_all(), render_stream(raw, used), raw.status, headers, raw.content_type)
+        return AnswerStream(answer.pop_all(), pieces, status, headers, content_type)
+    raise AssertionError("unreachable")
 
 
 def _as_utf8(header: str | None) -> str | None:

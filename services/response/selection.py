@@ -3,21 +3,30 @@
 Three methods: the fast profile (free), the engine's letter probabilities given the text summary, and
 both fused: their log-odds averaged, each as one expert's opinion. Where an embeddings server is
 configured, the profile's scores include the similarity of embeddings.
+
+Where the caller names no method, the wait for the engine is short, and the profile answers after it. After several
+late answers in a row a breaker of its own holds selections back from the engine; chats, for which the engine may be
+fast enough, do not see it.
 """
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
-from alignx.schemas.items import Item, item_text
-from alignx.schemas.requests import Method, ScoredItem, SelectRequest, SelectResponse
+from prometheus_client import CollectorRegistry, Counter
+
+from alignx.schemas.items import Item
+from alignx.schemas.requests import Fallback, Method, ScoredItem, SelectRequest, SelectResponse
+from services.engine.breaker import Breaker
 from services.engine.judge import fit_choice, fuse, judge
 from services.engine.limits import Engine
-from services.errors import EngineError, EngineUnavailable, UserUnknown
+from services.errors import EngineError, EngineRejected, EngineUnavailable, UserUnknown
 from services.profile.scoring import scores, softmax
 from services.profile.statistics import Profile
+from services.prompts.profiles import load_profile
 from services.response.similarity import Similarity
-from services.settings import ResponseSettings
+from services.settings import Settings
 from services.storage.users import NO_STAMP, Store
 
 
@@ -45,23 +54,42 @@ class Selection:
     method: Method
     version: int = 0
     position_bias: float | None = None
+    fallback: Fallback | None = None
+
+
+class SelectionMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.fallbacks = Counter(
+            "alignx_select_fallbacks",
+            "Selections and recommendations that the profile answered in the engine's place",
+            ("reason",),
+            registry=registry,
+        )
+        for reason in get_args(Fallback):
+            self.fallbacks.labels(reason)
 
 
 class Selector:
     """Scores items for a user. Raises UserUnknown; EngineUnavailable and EngineError only if the caller
     insisted on the engine, else the profile answers alone."""
 
-    def __init__(self, store: Store, engine: Engine, similarity: Similarity, settings: ResponseSettings) -> None:
+    def __init__(
+        self, store: Store, engine: Engine, similarity: Similarity, settings: Settings, metrics: SelectionMetrics
+    ) -> None:
         self.store = store
         self.engine = engine
         self.similarity = similarity
-        self.settings = settings
+        self.settings = settings.response
+        self.breaker = Breaker(settings.engine.breaker_failures, settings.engine.breaker_cooldown_s)
+        """Opens when the engine is late for selections; calls that insist on the engine pass."""
+        self._fallbacks = metrics.fallbacks
+        self.prompts = load_profile(settings.response.selection_prompts)
 
     async def select(self, tenant: str, user: str, request: SelectRequest) -> SelectResponse:
         profile = await self.profile(tenant, user)
         query, items, method = request.query, request.items, request.method
         if method == "engine":
-            selection = await self._ask(tenant, user, query, items)
+            selection = await self._ask_patiently(tenant, user, query, items)
         else:  # at once: neither server waits for the other
             by_profile, by_engine = await asyncio.gather(
                 self.by_profile(tenant, user, profile, query, items), self.by_engine(tenant, user, query, items, method)
@@ -78,6 +106,7 @@ class Selector:
             method=selection.method,
             version=selection.version,
             position_bias=selection.position_bias,
+            fallback=selection.fallback,
         )
 
     async def profile(self, tenant: str, user: str) -> Profile:
@@ -88,20 +117,24 @@ class Selector:
 
     async def by_engine(
         self, tenant: str, user: str, query: str, items: Sequence[Item], method: Method | None
-    ) -> Selection | None:
-        """What the engine says of 2 to 26 items; None where `method` does without it, or can."""
+    ) -> Selection | Fallback | None:
+        """What the engine says of 2 to 26 items, or why it says nothing; None where `method` does without it."""
         if method == "profile" or (method is None and not self.engine.enabled):
             return None
+        if method is not None:
+            return await self._ask_patiently(tenant, user, query, items)
         try:
-            return await self._ask(tenant, user, query, items)
-        except (EngineUnavailable, EngineError):
-            if method is not None:
-                raise
-            return None
+            return await self._ask_in_time(tenant, user, query, items)
+        except (EngineUnavailable, EngineError, TimeoutError) as error:
+            reason = _fallback_reason(error)
+        self._fallbacks.labels(reason).inc()
+        return reason
 
-    def combine(self, by_engine: Selection | None, by_profile: ProfileScores, method: Method | None) -> Selection:
-        if by_engine is None:
-            return Selection(tuple(by_profile.probabilities), "profile")
+    def combine(
+        self, by_engine: Selection | Fallback | None, by_profile: ProfileScores, method: Method | None
+    ) -> Selection:
+        if not isinstance(by_engine, Selection):
+            return Selection(tuple(by_profile.probabilities), "profile", fallback=by_engine)
         if method == "engine":
             return by_engine
         fused = fuse(by_engine.probabilities, by_profile.probabilities, self.settings.fuse_engine)
@@ -121,13 +154,51 @@ class Selector:
                 meaning[index] = value
         return ProfileScores(softmax(values), meaning)
 
+    async def _ask_patiently(self, tenant: str, user: str, query: str, items: Sequence[Item]) -> Selection:
+        """For a caller that insists on the engine."""
+        try:
+            async with asyncio.timeout(self.settings.select_engine_timeout_s):
+                return await self._ask(tenant, user, query, items)
+        except TimeoutError as error:
+            raise EngineUnavailable(
+                f"The engine took longer than {self.settings.select_engine_timeout_s:g} s"
+            ) from error
+
+    async def _ask_in_time(self, tenant: str, user: str, query: str, items: Sequence[Item]) -> Selection:
+        """Raises TimeoutError when the engine is late, and at once after that has happened several times."""
+        self.breaker.admit()
+        report = self.breaker.release  # the engine's own breaker counts its failures
+        try:
+            async with asyncio.timeout(self.settings.select_timeout_s):
+                selection = await self._ask(tenant, user, query, items)
+            report = self.breaker.record_success
+        except TimeoutError:
+            report = self.breaker.record_failure
+            raise
+        finally:
+            report()
+        return selection
+
     async def _ask(self, tenant: str, user: str, query: str, items: Sequence[Item]) -> Selection:
         summary = await self.store.preferences(tenant, user)
-        texts = [item_text(item) for item in items]
-        question = fit_choice(query, texts, summary.text, self.engine.context_tokens)
-        judgement = await judge(self.engine, *question, tenant=tenant, orders=self.settings.rotations)
+        question = fit_choice(query, items, summary.text, self.engine.context_tokens)
+        judgement = await judge(
+            self.engine, *question, tenant=tenant, orders=self.settings.rotations, prompts=self.prompts
+        )
         bias = round(judgement.position_bias, 6)
         return Selection(judgement.probabilities, "engine", summary.version, bias)
+
+
+def _fallback_reason(error: Exception) -> Fallback:
+    match error:
+        case TimeoutError():
+            return "engine_timeout"
+        case EngineUnavailable():
+            return "engine_unavailable"
+        case EngineRejected():
+            return "engine_rejected"
+        case _:
+            return "engine_error"
 
 
 def item_id(item: Item) -> str | None:

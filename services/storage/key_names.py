@@ -9,6 +9,9 @@ separator or a hash tag.
     pi:{s}:leases             ZSET    member -> when its worker counts as dead (ms)
     pi:{s}:tok                STRING  the latest fencing token; shard-wide, so it outlives an erased user
     pi:{s}:quality            HASH    prequential sums of each tenant
+    pi:rebuild:…              STRING  the latest user that an operator's rebuild has asked for
+    pi:settings:<tenant>      HASH    what is set for the tenant: field -> JSON value
+    pi:trials:<tenant>        HASH    the trial of a new model or prompt template (updates/trials.py)
     pi:{s}:u:<tenant>:<user>:log      STREAM  interactions, oldest first
                              :st       HASH    cursor, version, backlog, lease, prequential sums
                              :profile  STRING  fast profile
@@ -30,6 +33,17 @@ ALL_API_KEYS = "gw:keys"
 """Sorted set of the ids of all API keys."""
 TENANTS = "gw:tenants"
 """Sorted set of the tenants that have had an API key."""
+TENANT_SETTINGS = "pi:settings:"
+"""What the names of all tenants' settings begin with."""
+
+
+def tenant_settings_key(tenant: str) -> str:
+    return TENANT_SETTINGS + quote(tenant, safe="")
+
+
+def tenant_settings_owner(key: str) -> str:
+    """The tenant whose settings have this name."""
+    return unquote(key.removeprefix(TENANT_SETTINGS))
 
 
 def api_key(key_id: str) -> str:
@@ -40,6 +54,11 @@ def api_key(key_id: str) -> str:
 def tenant_api_keys(tenant: str) -> str:
     """Sorted set of the ids of a tenant's API keys."""
     return f"gw:tenant-keys:{tenant}"
+
+
+def trial_key(tenant: str) -> str:
+    """The trial of a new model or prompt template; it is no part of a backup."""
+    return f"pi:trials:{quote(tenant, safe='')}"
 
 
 @dataclass(frozen=True, slots=True)

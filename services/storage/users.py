@@ -12,7 +12,15 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from alignx.schemas.interactions import INTERACTION, Interaction
-from alignx.schemas.summaries import DeadLetter, EventRange, Preferences, Prequential, StoredInteraction, SummaryVersion
+from alignx.schemas.summaries import (
+    DeadLetter,
+    EventRange,
+    PreferenceChange,
+    Preferences,
+    Prequential,
+    StoredInteraction,
+    SummaryVersion,
+)
 from services.errors import AlignXError, StoreUnavailable, UserUnknown, VersionUnknown
 from services.profile.fold import apply_own_text, fold
 from services.profile.render import render
@@ -20,6 +28,7 @@ from services.profile.serialize import loads
 from services.profile.statistics import EMPTY, Profile
 from services.storage.connection import RedisClient, ping
 from services.storage.key_names import KeySpace
+from services.storage.prequential import recent_quality
 
 SCORERS = ("profile", "engine")
 USER_SOURCE = "user"
@@ -40,6 +49,7 @@ class UserState:
     cursor: str
     """Id of the last event that is part of the summary."""
     quality: dict[str, Prequential]
+    changed: PreferenceChange | None
 
     @classmethod
     def parse(cls, fields: Mapping[str, str]) -> "UserState":
@@ -50,6 +60,7 @@ class UserState:
             version=int(fields.get("ver", 0)),
             cursor=fields.get("cur", "0-0"),
             quality=_quality(fields, ""),
+            changed=PreferenceChange.model_validate_json(text) if (text := fields.get("changed")) else None,
         )
 
 
@@ -60,13 +71,17 @@ NO_STAMP = "0:0:0"
 def _quality(fields: Mapping[str, str], prefix: str) -> dict[str, Prequential]:
     """Prequential sums `<prefix><scorer>.n|.ok|.p` as means, for the scorers that have any."""
     means: dict[str, Prequential] = {}
+    profile = fields.get(f"{prefix}profile.w", "")
     for scorer in SCORERS:
         count = int(fields.get(f"{prefix}{scorer}.n", 0))
         if count:
             hits = float(fields[f"{prefix}{scorer}.ok"])
             mass = float(fields[f"{prefix}{scorer}.p"])
             means[scorer] = Prequential(
-                comparisons=count, accuracy=round(hits / count, 4), mean_probability=round(mass / count, 4)
+                comparisons=count,
+                accuracy=round(hits / count, 4),
+                mean_probability=round(mass / count, 4),
+                recent=recent_quality(fields.get(f"{prefix}{scorer}.w", ""), profile if scorer == "engine" else ""),
             )
     return means
 
@@ -167,6 +182,7 @@ class Store:
             pending=state.pending,
             events_total=state.events,
             quality=state.quality,
+            changed=state.changed,
         )
 
     async def version(self, tenant: str, user: str, number: int) -> SummaryVersion:

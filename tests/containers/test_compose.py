@@ -81,8 +81,11 @@ def test_an_engine_has_time_to_start(compose: dict[str, Any]) -> None:
 
 def test_no_engine_starts_and_none_is_asked_unless_it_is_named(compose: dict[str, Any]) -> None:
     assert "/.env" in (ROOT / ".gitignore").read_text().splitlines(), "whose words would name one for everybody"
-    urls = [compose["services"][name]["environment"]["ALIGNX_ENGINE__URL"] for name in ("worker", "response")]
-    assert urls == ["${SUMMARY_ENGINE_URL:-profile}", "${ENGINE_URL:-profile}"]
+    urls = [
+        compose["services"][name]["environment"]["ALIGNX_ENGINE__URL"] for name in ("preference", "worker", "response")
+    ]
+    summaries, chats = "${SUMMARY_ENGINE_URL:-profile}", "${ENGINE_URL:-profile}"
+    assert urls == [summaries, summaries, chats]
     profiles = {name: service["profiles"] for name, service in compose["services"].items() if "profiles" in service}
     assert profiles == {"engine": ["cpu"], "engine-gpu": ["gpu"], "summary-engine-gpu": ["gpu"]}
 
@@ -99,6 +102,9 @@ def test_both_profiles_answer_to_the_same_names(compose: dict[str, Any]) -> None
         "COMPOSE_PROFILES=gpu",
         "ENGINE_URL=http://engine:8100/v1",
         "SUMMARY_ENGINE_URL=http://summary-engine:8100/v1",
+        "SUMMARY_PROMPTS=alignxplore-plus",
+        "SELECTION_PROMPTS=alignxplore-plus",
+        "CONTEXT_TOKENS=16384",
     ]
 
 

@@ -49,6 +49,18 @@ def environment_of(objects: Objects, pod: Pod) -> dict[str, str]:
     return told | {each["name"]: each["value"] for each in container.get("env", ())}
 
 
+def test_a_model_reads_the_prompts_that_it_was_trained_with(objects: Objects) -> None:
+    """4,096 tokens of thought, 4,096 of events, the past summary and the instruction need a context of 16,384."""
+    models = [each["data"]["MODEL"] for each in of_kind(objects, "ConfigMap") if "MODEL" in each["data"]]
+    prompts = "alignxplore-plus" if any(model.endswith("AlignXplore-Plus") for model in models) else None
+    for pod in pods(objects):
+        if pod.name in ("worker", "response"):
+            variables = environment_of(objects, pod)
+            names = ("ALIGNX_SUMMARY__PROMPTS", "ALIGNX_RESPONSE__SELECTION_PROMPTS")
+            assert [variables.get(name) for name in names] == [prompts] * 2
+            assert not prompts or int(variables["ALIGNX_ENGINE__CONTEXT_TOKENS"]) >= 16_384
+
+
 def mount(secret: Mapping[str, str], pod: Pod, folder: Path) -> None:
     """The secret's files as the kubelet lays them out: links through a folder that it can exchange."""
     (volume,) = (each["secret"] for each in pod.spec["volumes"] if "secret" in each)

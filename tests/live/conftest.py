@@ -116,6 +116,11 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
 @pytest.fixture(scope="session")
 def engine_suite(tmp_path_factory: pytest.TempPathFactory, engine_url: str) -> Iterator[Suite]:
     """The suite in front of the real engine."""
-    settings = {"ALIGNX_ENGINE__URL": engine_url, "ALIGNX_SUMMARY__MAX_TOKENS": "96"}
+    settings = {
+        "ALIGNX_ENGINE__URL": engine_url,
+        "ALIGNX_SUMMARY__MAX_TOKENS": "96",
+        "ALIGNX_RESPONSE__SELECT_TIMEOUT_S": "30",  # on a busy CPU the engine is slow
+        "ALIGNX_ENGINE__FIRST_TOKEN_TIMEOUT_S": "60",
+    }
     with Suite(tmp_path_factory.mktemp("engine-suite"), settings).running() as suite:
         yield suite

@@ -106,6 +106,20 @@ def test_options_reach_the_engine(client: openai.OpenAI) -> None:
     assert len((answer.choices[0].logprobs.content or [])[0].top_logprobs) == 2
 
 
+def test_thinking_can_be_set_and_reasoning_asked_for(client: openai.OpenAI) -> None:
+    for fields in ({}, {"include_reasoning": True, "chat_template_kwargs": {"enable_thinking": False}}):
+        answer = client.chat.completions.create(
+            model=MODEL, messages=HELLO, max_tokens=4, safety_identifier="ada", extra_body=fields
+        )
+        assert answer.usage is not None
+        assert (answer.model_extra or {})["personalization"]["version"] == 1
+
+
+def test_content_may_come_in_parts(client: openai.OpenAI) -> None:
+    messages: Any = [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]
+    assert client.chat.completions.create(model=MODEL, messages=messages, max_tokens=2).usage is not None
+
+
 def test_the_header_names_the_user(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(
         model=MODEL, messages=HELLO, max_tokens=2, extra_headers={"X-User-Id": "ada"}
@@ -158,6 +172,9 @@ def test_a_bad_key_is_an_authentication_error(engine_suite: Suite) -> None:
         ({"model": "nobody"}, "model"),
         ({"messages": []}, "messages"),
         ({"max_tokens": 0}, "max_tokens"),
+        ({"extra_body": {"chat_template": "x"}}, "chat_template"),
+        ({"extra_body": {"guided_json": {}}}, "guided_json"),
+        ({"extra_body": {"strange": 1}}, "strange"),
         ({"extra_body": {"personalization": {"mode": "summary"}}}, "user"),
         ({"user": "ada", "extra_body": {"personalization": {"mode": "all"}}}, "personalization.mode"),
     ],

@@ -51,7 +51,7 @@ class File(Section):
     usual: Fraction = 0.5
 
     @model_validator(mode="after")
-    def _tasks_where_they_belong(self) -> Self:
+    def _check_tasks(self) -> Self:
         if (self.format == "sft") != bool(self.tasks):
             raise ValueError(f'tasks belong to format "sft" and nowhere else; allowed: {", ".join(get_args(Task))}')
         if self.length[0] > self.length[1]:

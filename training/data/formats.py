@@ -83,7 +83,7 @@ class Triple(Record):
     directions: Direction = Field(default=None, alias="Preference Direction")
 
     @model_validator(mode="after")
-    def _a_choice(self) -> Self:
+    def _check_choice(self) -> Self:
         if not self.chosen.strip() and not self.rejected.strip():
             raise ValueError("chosen and rejected are both empty")
         return self
@@ -194,7 +194,7 @@ class AlignXRow(Row):
     )
 
     @model_validator(mode="after")
-    def _a_choice(self) -> Self:
+    def _check_choice(self) -> Self:
         _different(self.target())
         return self
 
@@ -220,7 +220,7 @@ class AlignXploreRow(Row):
     history: Triples
 
     @model_validator(mode="after")
-    def _a_choice(self) -> Self:
+    def _check_choice(self) -> Self:
         _different(self.target())
         return self
 
@@ -252,7 +252,7 @@ class RlRow(Row):
     mid_position: int
 
     @model_validator(mode="after")
-    def _inside(self) -> Self:
+    def _check_position(self) -> Self:
         if not 0 < self.mid_position < len(self.history) - 1:
             raise ValueError("mid_position must be above 0 and below the last place of history")
         for triple in (self.first_target, self.history[-1]):
@@ -302,7 +302,7 @@ class PairRow(Row):
     rejected: Reply
 
     @model_validator(mode="after")
-    def _a_choice(self) -> Self:
+    def _check_choice(self) -> Self:
         if self.chosen == self.rejected:
             raise ValueError("chosen and rejected are the same text")
         return self

@@ -28,7 +28,7 @@ STEP = 256
 
 
 class Example(BaseModel):
-    place: str
+    location: str
     reason: str
 
 
@@ -43,7 +43,7 @@ class Inspection(BaseModel):
     malformed_examples: list[Example]
     unread_fields: list[str]
     """Fields in the first rows that this kind does not read."""
-    found: Figures
+    figures: Figures
     warnings: list[str]
 
 
@@ -87,9 +87,9 @@ def inspect(path: Path, kind: type[Row], progress_on: Console) -> Inspection:
         kind=kind.kind,
         label=kind.label,
         malformed=dict(report.malformed.most_common()),
-        malformed_examples=[Example(place=bad.place, reason=bad.reason) for bad in report.examples],
+        malformed_examples=[Example(location=bad.location, reason=bad.reason) for bad in report.examples],
         unread_fields=sorted(report.unread),
-        found=quality.figures(),
+        figures=quality.figures(),
         warnings=quality.warnings(),
     )
 
@@ -110,10 +110,10 @@ def _progress(console: Console) -> Progress:
 
 
 def render(inspection: Inspection) -> Group:
-    parts: list[Table | Text] = [_facts(inspection), Text(), _spreads(inspection.found)]
+    parts: list[Table | Text] = [_facts(inspection), Text(), _spreads(inspection.figures)]
     if inspection.malformed:
         parts += [Text(), Text("Malformed rows", style="bold"), _malformed(inspection)]
-        parts += [Text(f"  {bad.place}: {bad.reason}", style="dim") for bad in inspection.malformed_examples]
+        parts += [Text(f"  {bad.location}: {bad.reason}", style="dim") for bad in inspection.malformed_examples]
     parts.append(Text())
     if inspection.warnings:
         parts += [Text(f"warning: {warning}", style="yellow") for warning in inspection.warnings]
@@ -123,7 +123,7 @@ def render(inspection: Inspection) -> Group:
 
 
 def _facts(inspection: Inspection) -> Table:
-    table, figures = Table.grid(padding=(0, 2)), inspection.found
+    table, figures = Table.grid(padding=(0, 2)), inspection.figures
     facts = [
         ("kind", f"{inspection.kind}: {inspection.label} rows"),
         ("rows", f"{figures.rows:,}"),

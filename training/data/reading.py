@@ -56,7 +56,7 @@ R = TypeVar("R", bound=Row)
 class Malformed(NamedTuple):
     """Line or row number, and the reason; nothing of the row's texts."""
 
-    place: str
+    location: str
     reason: str
 
 
@@ -89,7 +89,7 @@ class ReadReport:
 class Raw(NamedTuple):
     """A row as its file has it, or why it is not JSON."""
 
-    place: str
+    location: str
     value: object
     problem: str | None = None
 
@@ -139,23 +139,23 @@ def _rows(path: Path, files: Iterable[Path], kind: type[R], report: ReadReport, 
                 row = _parse(raw, kind)
                 if isinstance(row, Malformed):
                     if fatal:
-                        raise DatasetError(f"{file}, {row.place}: {row.reason}")
+                        raise DatasetError(f"{file}, {row.location}: {row.reason}")
                     report.add(row)
                 else:
                     report.rows += 1
                     yield row
     if report.rows == before:
-        first = f"; the first: {report.examples[0].place}: {report.examples[0].reason}" if report.examples else ""
+        first = f"; the first: {report.examples[0].location}: {report.examples[0].reason}" if report.examples else ""
         raise DatasetError(f"{path} holds no row that can be used ({report.left_out} malformed{first})")
 
 
 def _parse(raw: Raw, kind: type[R]) -> R | Malformed:
     if raw.problem is not None:
-        return Malformed(raw.place, raw.problem)
+        return Malformed(raw.location, raw.problem)
     try:
         return kind.model_validate(raw.value)
     except ValidationError as error:
-        return Malformed(raw.place, reason(error))
+        return Malformed(raw.location, reason(error))
 
 
 def reason(error: ValidationError) -> str:
@@ -250,16 +250,16 @@ def _array(file: Path, stream: BinaryIO) -> Generator[Raw]:
 
 def _lines(stream: BinaryIO, number: int) -> Generator[Raw]:
     while line := stream.readline(MAX_LINE):
-        place = f"line {number}"
+        location = f"line {number}"
         if len(line) == MAX_LINE and not line.endswith(b"\n"):
             while (rest := stream.readline(MAX_LINE)) and not rest.endswith(b"\n"):
                 pass
-            yield Raw(place, None, f"longer than {MAX_LINE >> 20} MiB")
+            yield Raw(location, None, f"longer than {MAX_LINE >> 20} MiB")
         elif line.strip():
             try:
-                yield Raw(place, orjson.loads(line))
+                yield Raw(location, orjson.loads(line))
             except orjson.JSONDecodeError:
-                yield Raw(place, None, "not JSON")
+                yield Raw(location, None, "not JSON")
         number += 1
 
 

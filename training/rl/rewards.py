@@ -26,6 +26,7 @@ from services.engine.judge import LetterEngine, judge
 from services.errors import EngineError
 from services.prompts.build import ChatMessage, chat_prompt
 from services.prompts.parse_summary import parse_summary
+from services.prompts.profiles import OWN, PromptProfile
 
 SUMMARY_CHARS: Final = 8_000
 """Longest summary, as in serving's default."""
@@ -108,17 +109,22 @@ def scored_answer(reply: str, *, opened: bool = False) -> str:
 
 
 async def judge_choice(
-    engine: LetterEngine, summary: str | None, target: Pair, *, tenant: str = TENANT, priority: int = 0
+    engine: LetterEngine, summary: str | None, target: Pair, *, tenant: str = TENANT, prompts: PromptProfile = OWN
 ) -> float:
     """The judge's probability of what the user chose, over both orders of the two items.
     `summary=None` is the control without one."""
-    items = (item_text(target.chosen), item_text(target.rejected))
-    judgement = await judge(engine, target.query, items, summary, tenant=tenant, priority=priority)
+    items = (target.chosen, target.rejected)
+    judgement = await judge(engine, target.query, items, summary, tenant=tenant, prompts=prompts)
     return judgement.probabilities[0]
 
 
 async def selection_rewards(
-    engine: LetterEngine, replies: Sequence[str], targets: Sequence[Pair], *, opened: bool = False
+    engine: LetterEngine,
+    replies: Sequence[str],
+    targets: Sequence[Pair],
+    *,
+    opened: bool = False,
+    prompts: PromptProfile = OWN,
 ) -> list[Reward]:
     """The streaming reward before coupling: the judge's probability of the choice. Parts: format,
     probability, and accuracy, which is R_jud: 1 where the probability is above .5, else 0."""
@@ -127,7 +133,7 @@ async def selection_rewards(
         summary = scored_answer(reply, opened=opened)
         if not summary:
             return Reward(0.0, {"format": 0.0})
-        probability = await judge_choice(engine, summary, target)
+        probability = await judge_choice(engine, summary, target, prompts=prompts)
         parts = {"format": 1.0, "accuracy": float(probability > 0.5), "probability": probability}
         return Reward(probability, parts)
 

@@ -13,6 +13,7 @@ from typing import Any
 from alignx.schemas.interactions import Pair
 from services.engine.judge import LetterEngine
 from services.prompts.build import ChatMessage
+from services.prompts.profiles import load_profile
 from training.rl.rewards import (
     GainRule,
     Reward,
@@ -40,7 +41,7 @@ def make_rollout(settings: RolloutSettings, seed: int) -> Callable[[list[list[Ch
     Adds the column `picked`, true for the stage-1 reply that became the past. The pick depends on seed,
     step and prompt alone, so a resumed run picks the same.
     """
-    count = settings.generations
+    count, profile = settings.generations, load_profile(settings.prompts)
 
     def rollout(prompts: list[list[ChatMessage]], trainer: Any) -> dict[str, Any]:
         if len(prompts) % (2 * count):
@@ -58,7 +59,7 @@ def make_rollout(settings: RolloutSettings, seed: int) -> Callable[[list[list[Ch
             summaries = [scored_answer(reply, opened=opened) for reply in replies]
             rng = random.Random(f"{seed}/{trainer.state.global_step}/{json.dumps(first)}")
             picks.append(_pick(summaries, settings, rng))
-            filled.append(stage2_prompt(second, summaries[picks[-1]], settings.past_tokens))
+            filled.append(stage2_prompt(second, summaries[picks[-1]], settings.past_tokens, profile))
         stage2 = _generate(trainer, filled, count)
         ids, completions, logprobs = (_interleave(*parts, count) for parts in zip(stage1, stage2, strict=True))
         picked = [stage == 1 and index == pick for pick in picks for stage in (1, 2) for index in range(count)]
@@ -91,15 +92,15 @@ def _interleave(first: list[Any] | None, second: list[Any] | None, count: int) -
 # --- rewards -------------------------------------------------------------------------------------
 
 
-def judgement_reward(engine: LetterEngine, tokenizer: Any) -> RewardFunction:
+def judgement_reward(settings: RolloutSettings, engine: LetterEngine, tokenizer: Any) -> RewardFunction:
     """R_jud; logs the share of well-formed replies, the judge's accuracy and probability."""
-    opened = opens_thinking(tokenizer)
+    opened, prompts = opens_thinking(tokenizer), load_profile(settings.selection_prompts)
 
     async def judgement(
         *, completion_ids: Sequence[Sequence[int]], target: Sequence[Choice], log_metric: LogMetric = None, **_: Any
     ) -> list[float]:
         replies = tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
-        rewards = await selection_rewards(engine, replies, _pairs(target), opened=opened)
+        rewards = await selection_rewards(engine, replies, _pairs(target), opened=opened, prompts=prompts)
         _log(rewards, "judge", log_metric)
         return [reward.parts.get("accuracy", 0.0) for reward in rewards]
 
@@ -128,6 +129,7 @@ def streaming_reward_function(settings: RolloutSettings, engine: LetterEngine, t
     device.
     """
     count, opened = settings.generations, opens_thinking(tokenizer)
+    prompts = load_profile(settings.selection_prompts)
 
     async def streaming_reward(
         *,
@@ -140,7 +142,7 @@ def streaming_reward_function(settings: RolloutSettings, engine: LetterEngine, t
     ) -> list[float]:
         assert list(stage) == ([1] * count + [2] * count) * (len(stage) // (2 * count))
         replies = tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
-        rewards = await selection_rewards(engine, replies, _pairs(target), opened=opened)
+        rewards = await selection_rewards(engine, replies, _pairs(target), opened=opened, prompts=prompts)
         groups = [rewards[start : start + count] for start in range(0, len(rewards), count)]
         for number in (1, 2):
             _log([reward for group in groups[number - 1 :: 2] for reward in group], f"stage{number}", log_metric)

@@ -3,7 +3,7 @@
 AlignXplore's rewards ask for one summary of a history and score it on the choice after it: one row a user.
 AlignXplore+ asks twice: stage 1 infers a summary from the first part of the history, stage 2 reads the
 later part with that summary as the past. A user is then two consecutive rows. Every prompt is made by
-services/prompts/build.py.
+services/prompts, as in serving.
 """
 
 import json
@@ -16,8 +16,9 @@ from pydantic import Field
 
 from alignx.schemas.interactions import ComparisonInteraction
 from alignx.schemas.items import item_text
-from services.prompts.build import ChatMessage, estimate_tokens, fit_interactions, update_prompt
-from training.config import PositiveInt, Section
+from services.prompts.build import ChatMessage, estimate_tokens, fit_interactions
+from services.prompts.profiles import OWN, PromptProfile, load_profile
+from training.config import PositiveInt, Prompts, Section
 from training.data.formats import AlignXploreRow, RlRow, Triple
 
 HISTORY_ROLE: Final = "history"
@@ -33,6 +34,10 @@ class RolloutSettings(Section):
 
     generations: Annotated[int, Field(ge=2)] = 4
     """Replies to each prompt."""
+    prompts: Prompts = "own"
+    """What the trained model reads; serve it with the same ALIGNX_SUMMARY__PROMPTS."""
+    selection_prompts: Prompts = "own"
+    """What the judge reads."""
     prompt_tokens: PositiveInt = 8_192
     """Estimated tokens of a prompt; a longer one loses its oldest choices."""
     past_tokens: PositiveInt = 1_024
@@ -63,38 +68,44 @@ class StageRow(SingleRow):
     stage: int
 
 
-def single_rows(users: Iterable[AlignXploreRow], prompt_tokens: int) -> Iterator[SingleRow]:
+def single_rows(
+    users: Iterable[AlignXploreRow], prompt_tokens: int, prompts: PromptProfile = OWN
+) -> Iterator[SingleRow]:
     """One row for each user: the prompt for a summary of the history, and the choice after it."""
     for user in users:
-        prompt = update_prompt(None, _fit(user.triples(), prompt_tokens), past_tokens=1)
+        events = _fit(user.triples(), prompt_tokens, prompts)
+        prompt = prompts.update_prompt(None, events, past_tokens=1, whole_history=True)
         yield SingleRow(prompt=prompt.messages, target=_choice(user.target()))
 
 
 def paired_rows(users: Iterable[RlRow], settings: RolloutSettings) -> Iterator[StageRow]:
     """Two rows for each user: the first part of the history and the choice after it, then the later
     part and the last choice."""
+    prompts, past_tokens = load_profile(settings.prompts), settings.past_tokens
     for user in users:
-        first = update_prompt(None, _fit(user.first, settings.prompt_tokens), past_tokens=settings.past_tokens)
-        later = _fit(user.second, settings.prompt_tokens - settings.past_tokens)
+        first = prompts.update_prompt(None, _fit(user.first, settings.prompt_tokens, prompts), past_tokens=past_tokens)
+        later = _fit(user.second, settings.prompt_tokens - past_tokens, prompts)
         carrier = ChatMessage(role=HISTORY_ROLE, content=json.dumps([_choice(event) for event in later]))
         yield StageRow(prompt=first.messages, target=_choice(user.first_target), stage=1)
         yield StageRow(prompt=[carrier], target=_choice(user.target()), stage=2)
 
 
-def stage2_prompt(carrier: Sequence[ChatMessage], past: str, past_tokens: int) -> list[ChatMessage]:
+def stage2_prompt(
+    carrier: Sequence[ChatMessage], past: str, past_tokens: int, prompts: PromptProfile = OWN
+) -> list[ChatMessage]:
     """The prompt that serving makes of the events of a stage-2 row and the summary before them; an empty
     `past` stands for none."""
     if [message["role"] for message in carrier] != [HISTORY_ROLE]:
         raise ValueError("the second row of a pair is no stage-2 row; give GRPOConfig shuffle_dataset=False")
     events = [ComparisonInteraction(**choice) for choice in json.loads(carrier[0]["content"])]
-    return update_prompt(past or None, events, past_tokens=past_tokens).messages
+    return prompts.update_prompt(past or None, events, past_tokens=past_tokens).messages
 
 
-def _fit(triples: Sequence[Triple], tokens: int) -> list[ComparisonInteraction]:
+def _fit(triples: Sequence[Triple], tokens: int, prompts: PromptProfile) -> list[ComparisonInteraction]:
     """The latest choices with which a prompt has at most `tokens`, by estimate."""
-    frame = update_prompt(None, (), past_tokens=1).messages
+    frame = prompts.update_prompt(None, (), past_tokens=1).messages
     budget = tokens - sum(estimate_tokens(message["content"]) for message in frame) - _FRAME_TOKENS
-    events = fit_interactions([triple.comparison() for triple in triples], max(budget, 1))
+    events = fit_interactions([triple.comparison() for triple in triples], max(budget, 1), prompts.interaction_tokens)
     return [event for event in events if isinstance(event, ComparisonInteraction)]
 
 

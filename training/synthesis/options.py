@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from training.config import Fraction, PositiveInt, Section
+from training.config import Fraction, PositiveInt, Prompts, Section
 from training.exceptions import ConfigError
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -126,6 +126,10 @@ class Synthesis(Section):
     """Concurrent users; they are written in the order of the input."""
     teacher: EngineAt
     judge: EngineAt
+    prompts: Prompts = "own"
+    """What the model reads that is trained on the rows; the teacher's own prompts are the same for all."""
+    selection_prompts: Prompts = "own"
+    """What the judge reads."""
     candidates: Candidates = Candidates()
     history: History = History()
     targets: Targets = Targets()

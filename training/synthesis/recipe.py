@@ -16,8 +16,9 @@ from typing import Any, Literal, cast
 from alignx.schemas.interactions import ComparisonInteraction
 from services.engine.judge import LetterEngine
 from services.errors import EngineError, EngineRejected
-from services.prompts.build import fit_interactions, update_prompt
+from services.prompts.build import fit_interactions
 from services.prompts.parse_summary import SummaryReply, parse_summary
+from services.prompts.profiles import PromptProfile, load_profile
 from training.rl.rewards import judge_choice
 from training.synthesis.engines import Answer, CachedEngine
 from training.synthesis.leaks import leaks
@@ -77,8 +78,8 @@ def _cuts(size: int) -> tuple[tuple[Kind, int, int], ...]:
     return (("first", size // 3, 2 * size // 3), ("streaming", 2 * size // 3, size))
 
 
-def _row(task: _Task, reply: SummaryReply, *, past_tokens: int) -> dict[str, Any]:
-    prompt = update_prompt(task.past, task.shown, past_tokens=past_tokens)
+def _row(task: _Task, reply: SummaryReply, prompts: PromptProfile, *, past_tokens: int) -> dict[str, Any]:
+    prompt = prompts.update_prompt(task.past, task.shown, past_tokens=past_tokens)
     content = f"<think>\n{reply.reasoning}\n</think>\n\n{reply.text}"
     return {"prompt": prompt.messages, "completion": [{"role": "assistant", "content": content}]}
 
@@ -89,6 +90,8 @@ class Recipe:
         self._teacher = teacher
         self._judge = judge
         self._scorer = scorer
+        self._prompts = load_profile(config.prompts)
+        self._judge_prompts = load_profile(config.selection_prompts)
 
     async def rows(self, user: User) -> Outcome:
         """Raises EngineFailed when an engine ends the run."""
@@ -99,12 +102,14 @@ class Recipe:
         counts, rows = Counter[str](), []
         start, past = 0, None
         for kind, end, test_end in _cuts(len(history)):
-            shown = cast("Choices", fit_interactions(history[start:end], settings.tokens))
+            shown = cast(
+                "Choices", fit_interactions(history[start:end], settings.tokens, self._prompts.interaction_tokens)
+            )
             task = _Task(kind, past, shown, counts)
             reply = await self._reply(task, history[:test_end], end)
             if reply is None:
                 break
-            rows.append(_row(task, reply, past_tokens=settings.past_tokens))
+            rows.append(_row(task, reply, self._prompts, past_tokens=settings.past_tokens))
             start, past = end, reply.text
         if self._config.checks.whole_users and len(rows) == 1:
             rows.clear()
@@ -195,6 +200,7 @@ class Recipe:
     async def _accuracy(self, reply: SummaryReply, task: _Task) -> float:
         """Share of the targets for which the judge, by the summary alone, picks the user's choice."""
         probabilities = await gather_all(
-            judge_choice(self._judge, reply.text, target.pairs()[0]) for target in task.targets
+            judge_choice(self._judge, reply.text, target.pairs()[0], prompts=self._judge_prompts)
+            for target in task.targets
         )
         return sum(probability > 0.5 for probability in probabilities) / len(probabilities)

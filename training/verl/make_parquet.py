@@ -196,7 +196,7 @@ def make_parquet(config: ParquetConfig) -> None:
     report = ReadReport()
     counts = write(config, report)
     for bad in report.examples:
-        print(f"{config.data}, {bad.place}: left out: {bad.reason}", file=sys.stderr)
+        print(f"{config.data}, {bad.location}: left out: {bad.reason}", file=sys.stderr)
     print(
         f"{config.output}: {counts.train} users to train on, {counts.val} to validate on; "
         f"{counts.shortened} lost their oldest interactions, {report.left_out} rows were malformed"

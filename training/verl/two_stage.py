@@ -190,13 +190,13 @@ class TwoStage(AgentLoopBase):  # type: ignore[misc]  # verl has no types here
                     for _ in range(n)
                 )
             )
-        replies = [self.tokenizer.decode(self._kept(output), skip_special_tokens=True) for output in outputs]
+        replies = [self.tokenizer.decode(self._response_tokens(output), skip_special_tokens=True) for output in outputs]
         pair = Pair(target["query"] or "", target["chosen"], target["rejected"])
         opened = self.tokenizer.decode(prompt_ids[-_TAIL:]).rstrip().endswith("<think>")
         rewards = await selection_rewards(self.judge, replies, [pair] * n, opened=opened)
         return Stage(prompt_ids, outputs, replies, rewards, timing["generate"], opened)
 
-    def _kept(self, output: Any) -> list[int]:
+    def _response_tokens(self, output: Any) -> list[int]:
         tokens: list[int] = output.token_ids[: self.rollout_config.response_length]
         if not tokens:
             raise ValueError("the rollout server answered without a token")
@@ -204,7 +204,7 @@ class TwoStage(AgentLoopBase):  # type: ignore[misc]  # verl has no types here
 
     def _row(self, stage: Stage, index: int, score: float, number: int, coupled: float) -> Row:
         output = stage.outputs[index]
-        tokens = self._kept(output)
+        tokens = self._response_tokens(output)
         reward = stage.rewards[index]
         # "reward" is verl's own name for the score of a validation row, so none is called so here.
         details = {"stage": float(number), "coupled": coupled, "judged": reward.total}

@@ -2,22 +2,26 @@
 -- include clock.lua
 -- include note_call.lua
 -- include add_scores.lua
+-- include schedule.lua
 -- Accepts events of one user: all of them, once, or none.
 -- KEYS       state log ready idempotency profile quality calls
 -- arguments  member stamp at_once idempotency_key digest scored{count hits mass} tenant call settings
+--            news{is_due backfill bits tokens max_bits max_events max_tokens max_age_ms quiet_ms} (cadence.py)
 -- ARGV       2 profile, 3... events
--- Answers    {status: OK | REPLAY, pending, ids} | {status: FULL, pending} | {status: MISMATCH | MOVED | BUSY}
+-- Answers    {status: OK, pending, ids, window (the user's latest predictions before these)} |
+--            {status: REPLAY, pending, ids} | {status: FULL, pending} | {status: MISMATCH | MOVED | BUSY}
 local state, log, ready, idempotency, profile, quality, calls = unpack(KEYS)
 local key, digest, settings = arguments.idempotency_key, arguments.digest, arguments.settings
 local FIRST_EVENT = 3
 local count = #ARGV - FIRST_EVENT + 1
 local now = clock_ms()
 
-local function answer(status, pending, ids)
-  return cjson.encode({status = status, pending = pending, ids = ids})
+local function answer(status, pending, ids, window)
+  return cjson.encode({status = status, pending = pending, ids = ids, window = window})
 end
 
-local fields = redis.call('HMGET', state, 'born', 'n', 'pend', 'own', 't0', 'hold', 'edits')
+local fields = redis.call('HMGET', state, 'born', 'n', 'pend', 'own', 't0', 'hold', 'edits', 'ver', 'due',
+  'new.n', 'new.tok', 'new.bits', 'profile.w')
 local born, events, pending, owner = fields[1], fields[2] or '0', tonumber(fields[3] or 0), fields[4]
 
 if key ~= '' then
@@ -35,8 +39,16 @@ end
 
 -- The profile was made from this very state. If another writer came in between, the caller makes it again.
 if table.concat({born or '0', events, fields[7] or '0'}, ':') ~= arguments.stamp then return answer('MOVED') end
-if pending + count > settings.user_backlog then return answer('FULL', pending) end
-if pending == 0 and redis.call('ZCARD', ready) >= settings.shard_backlog then return answer('BUSY') end
+local news = arguments.news
+if pending + count > settings.user_backlog then
+  -- A backfill goes on once its first part is read.
+  if news.backfill and not owner then
+    mark_due(state, now)
+    redis.call('ZADD', ready, 'LT', math.max(now, tonumber(fields[6] or 0)), arguments.member)
+  end
+  return answer('FULL', pending)
+end
+if pending == 0 and redis.call('ZCOUNT', ready, '-inf', now) >= settings.shard_backlog then return answer('BUSY') end
 
 local ids = {}
 for index = FIRST_EVENT, #ARGV do ids[#ids + 1] = redis.call('XADD', log, '*', 'd', ARGV[index]) end
@@ -59,10 +71,30 @@ if key ~= '' then
   end
 end
 
-if not owner then
-  local first = pending > 0 and tonumber(fields[5] or now) or now
-  if pending == 0 then redis.call('HSET', state, 't0', now) end
-  local due = math.min(now + (arguments.at_once and 0 or settings.debounce_ms), first + settings.max_wait_ms)
-  redis.call('ZADD', ready, math.max(due, tonumber(fields[6] or 0)), arguments.member)
+-- The events so far since the latest claim, and these.
+local number = tonumber(fields[10] or 0) + count
+local tokens = tonumber(fields[11] or 0) + news.tokens
+local bits = tonumber(fields[12] or 0) + news.bits
+local due_since, due = tonumber(fields[5]), tonumber(fields[9])
+if not due_since then
+  local is_first = not news.backfill and tonumber(fields[8] or 0) == 0
+  local is_enough = not news.backfill
+    and (bits >= news.max_bits or number >= news.max_events or tokens >= news.max_tokens)
+  if arguments.at_once or news.is_due or is_first or is_enough then due_since = now end
 end
-return answer('OK', pending + count, ids)
+if due_since then
+  due = math.min(now + (arguments.at_once and 0 or settings.debounce_ms), due_since + settings.max_wait_ms)
+  redis.call('HSET', state, 't0', due_since)
+elseif news.backfill and (not due or due >= LOW) then
+  due = LOW + now + news.quiet_ms
+  -- A history that one update cannot read is read as a whole.
+  if number > settings.batch_events or tokens > settings.batch_tokens then
+    local time = redis.call('TIME')
+    redis.call('HSET', state, 'rebuild', time[1] .. '.' .. time[2])
+  end
+elseif not due then
+  due = now + news.max_age_ms
+end
+redis.call('HSET', state, 'due', due, 'new.n', number, 'new.tok', tokens, 'new.bits', string.format('%.3f', bits))
+if not owner then redis.call('ZADD', ready, math.max(due, tonumber(fields[6] or 0)), arguments.member) end
+return answer('OK', pending + count, ids, fields[13] or '')

@@ -1,5 +1,6 @@
 -- include arguments.lua
 -- include clock.lua
+-- include schedule.lua
 -- Hands one due user of a shard to a worker. First releases the users of workers that went silent.
 -- KEYS       ready leases token
 -- arguments  user_prefix worker settings crowding[] (tenants as in members; their users are passed over)
@@ -23,6 +24,7 @@ for index, member in ipairs(expired) do
     -- different times, so that only the user that kills workers is blamed.
     local delay = crashes > 1 and (now + index * SPREAD) % lease or 0
     redis.call('ZADD', ready, now + delay, member)
+    mark_due(state, now)
     -- A batch that keeps killing its worker is halved like one that keeps failing.
     local fields = redis.call('HMGET', state, 'cap', 'pend')
     local size = math.min(tonumber(fields[1] or settings.batch_events), tonumber(fields[2] or 1))
@@ -59,6 +61,7 @@ local function claim(member)
   local state, token = user .. ':st', next_token()
   redis.call('ZREM', ready, member)
   redis.call('HSET', state, 'own', arguments.worker, 'tok', token)
+  forget_schedule(state)
   redis.call('ZADD', leases, now + lease, member)
   local fields = redis.call('HMGET', state, 'cur', 'ver', 'pend', 'cap', 'suspect', 'rebuild', 'born')
   local cursor = fields[1] or '0-0'
@@ -79,13 +82,17 @@ local function claim(member)
 end
 
 local answer = {expired = #expired}
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', ready, '-inf', now, 'LIMIT', 0, window)) do
-  local tenant = member:match('^[^:]*')
-  if (in_flight[tenant] or 0) >= settings.tenant_in_flight then
-    redis.call('ZADD', ready, now + DEFER_MS, member)
-  elseif not crowding[tenant] then
-    answer.claim = claim(member)
-    break
+-- Users of a backfill only while no other is due.
+for _, priority in ipairs({0, LOW}) do
+  local due = redis.call('ZRANGEBYSCORE', ready, priority, priority + now, 'LIMIT', 0, window)
+  for _, member in ipairs(due) do
+    local tenant = member:match('^[^:]*')
+    if (in_flight[tenant] or 0) >= settings.tenant_in_flight then
+      redis.call('ZADD', ready, priority + now + DEFER_MS, member)
+    elseif not crowding[tenant] then
+      answer.claim = claim(member)
+      return cjson.encode(answer)
+    end
   end
 end
 return cjson.encode(answer)

@@ -2,9 +2,10 @@
 -- include clock.lua
 -- include write_version.lua
 -- include postponed.lua
+-- include schedule.lua
 -- Makes a new summary version current, moves the cursor, releases the user.
 -- KEYS       state ready leases summary versions log live calls
--- arguments  member token version cursor new_cursor applied rebuild calls (as claimed) settings
+-- arguments  member token version cursor new_cursor applied claimed rebuild calls (as claimed) settings
 -- ARGV       2 record
 -- Answers    OK | FENCED | CONFLICT
 local state, ready, leases, summary, versions, log, live, calls_key = unpack(KEYS)
@@ -34,12 +35,19 @@ if pending <= 0 then
 end
 redis.call('XTRIM', log, 'MAXLEN', '~', arguments.settings.keep_events + pending)
 if pending > 0 or again then
-  redis.call('HSET', state, 't0', now)
-  redis.call('ZADD', ready, now, arguments.member)
+  -- Events that came after the claim are due when they ask to be; what the claim left over, at once.
+  local schedule = redis.call('HMGET', state, 't0', 'due')
+  local due = tonumber(schedule[2])
+  if schedule[1] or not due or arguments.applied < arguments.claimed then
+    due = now
+    mark_due(state, now)
+  end
+  redis.call('ZADD', ready, math.max(due, now), arguments.member)
   -- Of the calls that asked for updates those stay that came after the claim.
   local claimed, current = arguments.calls .. ',', redis.call('GET', calls_key)
   if current and current:sub(1, #claimed) == claimed then redis.call('SET', calls_key, current:sub(#claimed + 1)) end
 else
+  forget_schedule(state)
   redis.call('UNLINK', calls_key)
 end
 return 'OK'

@@ -1,14 +1,15 @@
 -- include arguments.lua
 -- include clock.lua
 -- include write_version.lua
+-- include schedule.lua
 -- Writes a version by hand (a user's edit, a rollback). An update under way then conflicts and is made again
--- from the new text.
--- KEYS       state summary versions live profile
--- arguments  expected (version) stamp settings
+-- from the new text; events that wait are due, since they follow another text now.
+-- KEYS       state summary versions live profile ready
+-- arguments  member expected (version) stamp settings
 -- ARGV       2 record, 3 profile or ''
 -- Answers    {status: OK | STALE, version} | {status: MOVED}
-local state, summary, versions, live, profile = unpack(KEYS)
-local fields = redis.call('HMGET', state, 'born', 'ver', 'n', 'edits')
+local state, summary, versions, live, profile, ready = unpack(KEYS)
+local fields = redis.call('HMGET', state, 'born', 'ver', 'n', 'edits', 'pend', 'hold')
 local version = tonumber(fields[2] or 0)
 if version ~= arguments.expected then return cjson.encode({status = 'STALE', version = version}) end
 -- A profile goes with an edit only; it was made from this very state, as in append.
@@ -18,6 +19,11 @@ if ARGV[3] ~= '' then
   redis.call('SET', profile, ARGV[3])
   redis.call('HINCRBY', state, 'edits', 1)
 end
-if not fields[1] then redis.call('HSET', state, 'born', clock_ms()) end
+local now = clock_ms()
+if not fields[1] then redis.call('HSET', state, 'born', now) end
+if tonumber(fields[5] or 0) > 0 then
+  mark_due(state, now)
+  redis.call('ZADD', ready, 'XX', 'LT', math.max(now, tonumber(fields[6] or 0)), arguments.member)
+end
 write_version(state, summary, versions, live, version + 1, ARGV[2], arguments.settings)
 return cjson.encode({status = 'OK', version = version + 1})

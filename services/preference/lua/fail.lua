@@ -1,6 +1,7 @@
 -- include arguments.lua
 -- include clock.lua
 -- include postponed.lua
+-- include schedule.lua
 -- Ends an update that failed and decides what happens next.
 -- KEYS       state ready leases log dead_letters calls
 -- arguments  member token kind(engine | refusal | data | release) first_id batch error rebuild settings
@@ -19,6 +20,7 @@ local function requeue(delay)
   local fields = redis.call('HMGET', state, 'pend', 'rebuild')
   if tonumber(fields[1] or 0) > 0 or fields[2] then
     redis.call('ZADD', ready, now + delay, member)
+    mark_due(state, now)
   else
     redis.call('UNLINK', calls)
   end

@@ -1,6 +1,7 @@
 -- include arguments.lua
 -- include clock.lua
 -- include note_call.lua
+-- include schedule.lua
 -- include revive.lua
 -- Requests a summary made from the whole history, dead letters included: they wait again.
 -- KEYS       state ready calls log dead_letters
@@ -14,5 +15,6 @@ local time = redis.call('TIME')
 redis.call('HSET', state, 'rebuild', time[1] .. '.' .. time[2])
 redis.call('HDEL', state, 'postponed')
 note_call(calls, arguments.call)
+mark_due(state, clock_ms())
 if not fields[2] then redis.call('ZADD', ready, clock_ms(), arguments.member) end
 return cjson.encode({status = 'OK', pending = tonumber(redis.call('HGET', state, 'pend') or 0)})

@@ -1,6 +1,7 @@
 -- include arguments.lua
 -- include clock.lua
 -- include note_call.lua
+-- include schedule.lua
 -- include revive.lua
 -- Puts dead letters back into the queue: those of `event_ids`, or all, as many as the backlog has room for.
 -- Ids that are no dead letters (any more) are passed over.

@@ -11,7 +11,7 @@ local function revive(state, log, dead_letters, selection, most)
     end
   end
   if #moved > 0 then
-    if tonumber(redis.call('HGET', state, 'pend') or 0) == 0 then redis.call('HSET', state, 't0', clock_ms()) end
+    mark_due(state, clock_ms())
     redis.call('HINCRBY', state, 'pend', #moved)
   end
   return moved

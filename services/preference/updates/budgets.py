@@ -6,6 +6,7 @@ In a window of 8,192 tokens the settings hold; in a smaller one each part gets i
 from dataclasses import dataclass
 
 from services.prompts.build import estimate_tokens
+from services.prompts.profiles import PromptProfile
 from services.prompts.templates import UPDATE_REQUEST, UPDATE_SYSTEM
 from services.settings import SummarySettings
 
@@ -28,8 +29,8 @@ class Budgets:
         return Budgets(self.reply // 2, self.past // 2, self.events // 2, self.history // 2)
 
 
-def share_window(window: int, settings: SummarySettings) -> Budgets:
-    reply = min(settings.max_tokens, window // 4)
+def share_window(window: int, settings: SummarySettings, prompts: PromptProfile) -> Budgets:
+    reply = min(settings.max_tokens or prompts.max_tokens, window // 4)
     past = min(settings.past_tokens, window // 8)
     # The margin is for chat templates and for estimates that are too low.
     history = max(LEAST_EVENT_TOKENS, window - reply - _INSTRUCTION - window // 16)

@@ -1,7 +1,7 @@
 """Writes summaries: from new events and the past summary (streaming), or from the whole history.
 
-A `Writer` makes a draft from events, past summary and profile. With an engine it sends the AlignXplore+
-prompt and streams the model's reply; without one it renders the fast profile. After a reply that is no summary
+A `Writer` makes a draft from events, past summary and profile. With an engine it sends the prompt that the model was
+trained with and streams its reply; without one it renders the fast profile. After a reply that is no summary
 it sends one more request; then the update fails and the summary stays as it is. A prompt that is longer than the
 engine's window is sent again with half of everything, and so is a long event that is refused alone: engines have
 more words for too long a prompt than can be known.
@@ -17,7 +17,6 @@ from functools import partial
 from typing import Protocol
 
 from alignx.schemas.interactions import ComparisonInteraction, Interaction, Pair
-from alignx.schemas.items import item_text
 from alignx.schemas.summaries import SummaryVersion, TokenCounts
 from services.engine.judge import fit_choice, judge
 from services.engine.limits import Engine
@@ -27,10 +26,12 @@ from services.preference.queue_records import PrequentialSums
 from services.preference.updates.budgets import LEAST_EVENT_TOKENS, Budgets, share_window
 from services.profile.render import render
 from services.profile.statistics import Profile
-from services.prompts.build import Prompt, estimate_tokens, fit_interactions, interaction_tokens, update_prompt
+from services.prompts.build import Prompt, estimate_tokens, fit_interactions
 from services.prompts.parse_summary import ReplySplitter, parse_summary
+from services.prompts.profiles import PromptProfile, load_profile
 from services.settings import SummarySettings
 
+PROFILE_SOURCE = "profile"
 BACKGROUND = 10
 """Priority of an update at the engine; chat runs at 0, and lower goes first."""
 _FLUSH_CHARS, _FLUSH_S = 48, 0.05
@@ -79,6 +80,7 @@ class Material:
     may_drop: bool = False
     """Whether the oldest events may be left out, as those of a whole history or of one alone; else they are
     shortened or divided by the queue."""
+    whole_history: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,10 @@ class Writer(Protocol):
         """Raises EngineUnavailable, EngineRejected, UnusableReply or EngineError."""
         ...
 
+    async def name(self) -> str:
+        """The model and the prompt template that write; empty for what needs no trial. Raises EngineUnavailable."""
+        ...
+
     async def probe(self) -> None:
         """Tests the engine with the draft of a fixed event. Raises what `write` raises."""
         ...
@@ -111,7 +117,10 @@ class ProfileWriter:
         text = render(material.profile)
         await listener.begin()
         await listener.show(text)
-        return Draft(text=text, source="profile")
+        return Draft(text=text, source=PROFILE_SOURCE)
+
+    async def name(self) -> str:
+        return ""
 
     async def probe(self) -> None:
         pass  # it never fails
@@ -137,27 +146,42 @@ class EngineWriter:
         self.engine = engine
         self.settings = settings
         self.observe = observe
+        self.prompts = load_profile(settings.prompts)
 
     @property
     def budgets(self) -> Budgets:
-        return share_window(self.engine.context_tokens, self.settings)
+        return share_window(self.engine.context_tokens, self.settings, self.prompts)
 
     async def write(self, material: Material, listener: Listener) -> Draft:
-        budgets = self.budgets
+        if not self.prompts.shows(material.interactions):
+            return await self._write_nothing(material, listener)
+        budgets, count = self.budgets, self.prompts.interaction_tokens
         while True:
             try:
                 return await self._write(material, budgets, listener)
             except EngineRejected as error:
                 is_too_long = isinstance(error, ContextExceeded) or len(material.interactions) == 1
-                shown = sum(map(interaction_tokens, material.interactions))
+                shown = sum(map(count, material.interactions))
                 budgets = replace(budgets.halve(), events=min(shown, budgets.events) // 2)
                 if budgets.events < LEAST_EVENT_TOKENS or not (material.may_drop and is_too_long):
                     raise
-                material = replace(material, interactions=fit_interactions(material.interactions, budgets.events))
+                kept = fit_interactions(material.interactions, budgets.events, count)
+                material = replace(material, interactions=kept)
+
+    async def _write_nothing(self, material: Material, listener: Listener) -> Draft:
+        """The model's prompts say nothing of these events: the summary stays, or the profile writes one."""
+        past = material.past
+        if past is None or past.source == PROFILE_SOURCE:
+            return await ProfileWriter().write(material, listener)
+        return Draft(text=past.text, source=past.source, template=past.template)
 
     async def _write(self, material: Material, budgets: Budgets, listener: Listener) -> Draft:
-        past = material.past.text if material.past else None
-        prompt = update_prompt(past, material.interactions, past_tokens=budgets.past)
+        prompt = self.prompts.update_prompt(
+            material.past.text if material.past else None,
+            material.interactions,
+            past_tokens=budgets.past,
+            whole_history=material.whole_history,
+        )
         try:
             first = Attempt(budgets.reply, self.settings.temperature)
             return await self._draft(material.tenant, prompt, first, listener)
@@ -165,10 +189,15 @@ class EngineWriter:
             attempt = self._retry_attempt(error.reason, prompt, budgets.reply)
         return await self._draft(material.tenant, prompt, attempt, listener)
 
+    async def name(self) -> str:
+        return f"llm:{await self.engine.model()} {self._first_prompt().template}"
+
+    def _first_prompt(self) -> Prompt:
+        return self.prompts.update_prompt(None, [_PROBE], past_tokens=self.budgets.past)
+
     async def probe(self) -> None:
-        budgets = self.budgets
-        prompt = update_prompt(None, [_PROBE], past_tokens=budgets.past)
-        await self._draft("", prompt, Attempt(budgets.reply, self.settings.temperature), _NullListener())
+        prompt = self._first_prompt()
+        await self._draft("", prompt, Attempt(self.budgets.reply, self.settings.temperature), _NullListener())
 
     def _retry_attempt(self, reason: str, prompt: Prompt, max_tokens: int) -> Attempt:
         """The second request: twice the tokens after a reply that the limit cut off, no reasoning after one that
@@ -251,11 +280,12 @@ def sample_pairs(interactions: Sequence[Interaction], count: int) -> list[Pair]:
     return pairs if len(pairs) <= count else random.sample(pairs, count)
 
 
-async def score_summary(engine: Engine, tenant: str, summary: str, pairs: Sequence[Pair]) -> PrequentialSums:
+async def score_summary(
+    engine: Engine, tenant: str, summary: str, pairs: Sequence[Pair], prompts: PromptProfile
+) -> PrequentialSums:
     """How well `summary` predicts choices it has not seen, by the engine's letter probabilities."""
     judgements = []
     for pair in pairs:
-        items = [item_text(pair.chosen), item_text(pair.rejected)]
-        question = fit_choice(pair.query, items, summary, engine.context_tokens)
-        judgements.append(await judge(engine, *question, tenant=tenant, priority=BACKGROUND))
-    return PrequentialSums.from_probabilities([judgement.probabilities[0] for judgement in judgements])
+        question = fit_choice(pair.query, [pair.chosen, pair.rejected], summary, engine.context_tokens)
+        judgements.append(await judge(engine, *question, tenant=tenant, priority=BACKGROUND, prompts=prompts))
+    return PrequentialSums.from_choices([judgement.probabilities[:1] for judgement in judgements])

@@ -17,7 +17,7 @@ import orjson
 from redis.exceptions import RedisError
 
 from alignx.schemas.interactions import Interaction, StatementInteraction
-from alignx.schemas.summaries import EventRange, Prequential, StoredInteraction, SummaryVersion
+from alignx.schemas.summaries import EventRange, StoredInteraction, SummaryVersion
 from services.engine.limits import Engine
 from services.engine.shared_calls import SharedCalls
 from services.errors import AlignXError, ContextExceeded, EngineError, EngineRejected, EngineUnavailable
@@ -31,11 +31,11 @@ from services.preference.updates.inference import (
     Material,
     ProfileWriter,
     Writer,
-    sample_pairs,
-    score_summary,
 )
+from services.preference.updates.summary_tests import SummaryTests, to_prequential
 from services.preference.updates.update_metrics import WorkerMetrics, written_by
-from services.prompts.build import fit_interactions, interaction_tokens
+from services.prompts.build import fit_interactions
+from services.prompts.profiles import load_profile
 from services.settings import Settings
 from services.storage.users import Store, event_time
 from services.tracing import child_span
@@ -93,6 +93,8 @@ class Updater:
         self.engine = engine
         self.settings = settings
         self.metrics = metrics
+        self.prompts = load_profile(settings.summary.prompts)
+        self.tests = SummaryTests(store, queue, engine, settings.summary, metrics)
         self._probes: SharedCalls[None, None] = SharedCalls()
         self.writer: Writer = ProfileWriter()
         if engine.enabled:
@@ -133,39 +135,40 @@ class Updater:
             return await self._fail_refused(claim, first_id, size, EngineError(f"{kind} while writing the summary."))
 
     async def record_test(self, claim: Claim, result: UpdateResult) -> None:
-        """Adds the test of the past summary to the sums. A test that fails is no failed update."""
-        if result.test is None:
-            return
-        try:
-            scored = await result.test
-            if scored.count:
-                await self.queue.record_quality(claim, scored)
-                self.metrics.quality.add("engine", result.tested_source, scored)
-        except (AlignXError, RedisError) as error:
-            logger.warning("a test of a summary was lost", extra={"error": type(error).__name__})
+        """Adds the test of the past summary to the sums."""
+        await self.tests.record(claim, result.test, result.tested_source)
 
     async def _update(self, claim: Claim, batch: Batch) -> UpdateResult:
         started = time.perf_counter()
         current = await self._current(claim)
-        past = None if batch.whole_history else current
+        name = await self.writer.name()
+        admission = await self.tests.trials.admit(claim, name) if name else "accepted"
+        if admission == "wait":
+            await self.queue.fail(claim, "engine")
+            return UpdateResult("held")
+        reviewed = await self.tests.review(claim, current, batch.events)
+        past = None if batch.whole_history else reviewed.past if reviewed else current
         _, profile = await self.store.profile(claim.tenant, claim.user)
 
         live = LiveText(self.queue, claim)
-        test = asyncio.create_task(self._test(claim, past, batch, live.begun))
+        test = asyncio.create_task(self.tests.predict(claim, past, batch.events, live.begun))
         test.add_done_callback(retrieve_exception)
         result = UpdateResult("conflict")
         try:
             may_drop = batch.whole_history or len(batch.events) == 1
-            material = Material(claim.tenant, batch.interactions, past, profile, may_drop)
+            material = Material(claim.tenant, batch.interactions, past, profile, may_drop, batch.whole_history)
             draft = await self.writer.write(material, live)
             live.begun.set()
             record = _to_version(claim, past, batch, draft, started)
+            if reviewed:
+                record = record.model_copy(update={"regression": reviewed.test})
             # The tests are single tokens and end first; if not, the version does not wait for them.
             if test.done() and not test.exception():
-                record = record.model_copy(update={"prequential": _to_prequential(test.result())})
+                record = record.model_copy(update={"prequential": to_prequential(test.result())})
             if not await self._commit(claim, record, batch):
                 await self.queue.fail(claim, "release")
                 return result
+            await self.tests.report_trial(claim, name if admission == "trial" else "", current, draft.text)
             for rule in draft.removed:
                 self.metrics.guarded.labels(rule).inc()
             self._measure(batch, record, time.perf_counter() - started)
@@ -190,32 +193,33 @@ class Updater:
         size = claim.cap or limit.batch_events
         entries = await self.store.events(claim.tenant, claim.user, claim.cursor, size)
         events: list[StoredInteraction] = []
-        budget = tokens = share_window(self.engine.context_tokens, limit).events
+        budget = tokens = share_window(self.engine.context_tokens, limit, self.prompts).events
         for event in entries:
-            budget -= interaction_tokens(event.interaction)
+            budget -= self.prompts.interaction_tokens(event.interaction)
             if events and budget < 0:
                 break
             events.append(event)
         # A single event beyond the budget is shortened; the engine would refuse a longer prompt.
-        interactions = fit_interactions([event.interaction for event in events], tokens)
+        count = self.prompts.interaction_tokens
+        interactions = fit_interactions([event.interaction for event in events], tokens, count)
         return Batch(events, interactions, events[-1].event_id if events else claim.cursor, len(events))
 
     async def _read_history(self, claim: Claim) -> Batch:
         """The newest events up to the claim that fit one prompt, and behind them the user's own text."""
-        budget = share_window(self.engine.context_tokens, self.settings.summary).history
+        budget = share_window(self.engine.context_tokens, self.settings.summary, self.prompts).history
         events: list[StoredInteraction] = []
         end, spent = claim.last_id, 0
         while spent < budget:
             page = await self.store.events_before(claim.tenant, claim.user, end, _REBUILD_PAGE)
             events[:0] = page
-            spent += sum(interaction_tokens(event.interaction) for event in page)
+            spent += sum(self.prompts.interaction_tokens(event.interaction) for event in page)
             if len(page) < _REBUILD_PAGE:
                 break
             end = f"({page[0].event_id}"
         history = [event.interaction for event in events]
         _, profile = await self.store.profile(claim.tenant, claim.user)
         own = [StatementInteraction(text=profile.own)] if profile.own else []
-        interactions = fit_interactions([*history, *own], budget)
+        interactions = fit_interactions([*history, *own], budget, self.prompts.interaction_tokens)
         shown = events[max(0, len(history) + len(own) - len(interactions)) :]
         return Batch(shown, interactions, claim.last_id, claim.pending, whole_history=True)
 
@@ -223,17 +227,6 @@ class Updater:
         if not claim.version:
             return None
         return await self.store.version(claim.tenant, claim.user, claim.version)
-
-    async def _test(
-        self, claim: Claim, past: SummaryVersion | None, batch: Batch, begun: asyncio.Event
-    ) -> PrequentialSums:
-        """The engine predicts a few of the new choices from the summary before them. The test waits until the
-        engine answers the update, so that an engine that refuses gets one request an update."""
-        pairs = sample_pairs([event.interaction for event in batch.events], self.settings.summary.prequential_sample)
-        if not self.engine.enabled or past is None or not pairs:
-            return PrequentialSums()
-        await begun.wait()
-        return await score_summary(self.engine, claim.tenant, past.text, pairs)
 
     async def _fail_refused(self, claim: Claim, first_id: str, batch: int, error: EngineError) -> UpdateResult:
         """The engine refused the prompt, or its reply is no summary."""
@@ -309,13 +302,3 @@ def _event_range(batch: Batch) -> EventRange:
     if not batch.events:
         return EventRange()
     return EventRange(first=batch.events[0].event_id, last=batch.events[-1].event_id, count=len(batch.events))
-
-
-def _to_prequential(scored: PrequentialSums) -> Prequential | None:
-    if not scored.count:
-        return None
-    return Prequential(
-        comparisons=scored.count,
-        accuracy=scored.hits / scored.count,
-        mean_probability=round(scored.mass / scored.count, 4),
-    )

@@ -14,7 +14,7 @@ from services.storage.users import USER_SOURCE
 _EVENTS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _UPDATE_BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120)
 _PROFILE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
-_OUTCOMES = ("committed", "conflict", "engine", "data", "dead", "halved", "lost", "dropped", "postponed")
+_OUTCOMES = ("committed", "conflict", "engine", "data", "dead", "halved", "lost", "dropped", "postponed", "held")
 _CHARS_BUCKETS = (125, 250, 500, 1_000, 2_000, 4_000, 8_000)
 
 
@@ -82,6 +82,9 @@ class IngestMetrics:
         self.rebuilds = counter("alignx_rebuilds", "Summaries asked to be written anew")
         self.dead_retries = counter("alignx_dead_letter_retries", "Dead letters that a caller put back into the queue")
         self.erasures = counter("alignx_erasures", "Users erased")
+        self.changes = counter(
+            "alignx_preference_changes", "Users whose choices turned against what was known of them (drift)"
+        )
         self.streams = gauge("alignx_summary_streams", "Open summary streams")
 
 
@@ -116,6 +119,13 @@ class WorkerMetrics:
             ("reason",),
         )
         _start_at_zero(self.unusable, REPLY_FAULTS)
+        self.trials = counter(
+            "alignx_model_trials", "Trials of a new model or prompt template that ended (accepted, held)", ("outcome",)
+        )
+        _start_at_zero(self.trials, ("accepted", "held"))
+        self.regressions = counter(
+            "alignx_summary_regressions", "Versions left behind because they predict worse than an earlier one"
+        )
         self.versions = _versions(registry)
         self.chars = histogram("alignx_summary_chars", "Characters of a new summary", buckets=_CHARS_BUCKETS)
         self.expiries = counter("alignx_lease_expiries", "Leases of silent workers given back")
@@ -125,7 +135,7 @@ class WorkerMetrics:
         _start_at_zero(self.guarded, GUARD_RULES)
         self.concurrency = gauge("alignx_worker_concurrency", "Updates this worker allows itself at once")
         self.in_flight = gauge("alignx_updates_in_flight", "Updates under way")
-        self.waiting = gauge("alignx_queue_users_waiting", "Users that wait for an update")
+        self.waiting = gauge("alignx_queue_users_waiting", "Users whose update is due")
         self.overdue = gauge(
             "alignx_queue_oldest_overdue_seconds", "Seconds by which the oldest waiting update is late"
         )

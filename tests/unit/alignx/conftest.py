@@ -19,6 +19,7 @@ import pytest
 
 from alignx import AlignX, AsyncAlignX
 from alignx.cli.terminal import Terminal
+from alignx.schemas.tenant_settings import TenantSettings
 
 MOMENT = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 KEY = "ax_k1_secret"
@@ -80,6 +81,7 @@ class FakeService:
         self.writes = True
         """Whether a version is written at once for each append."""
         self.keys: list[dict[str, Any]] = []
+        self.settings: dict[str, Any] = {}
         self.checks = {"preference": "ok", "redis": "ok"}
         self.engine: dict[str, Any] | None = None
 
@@ -125,6 +127,8 @@ class FakeService:
             return httpx.Response(
                 200, json={"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
             )
+        if path == "/v1/quality/trial":
+            return httpx.Response(200, json={"state": "held", "candidate": "llm:b first/2", "users_tested": 7})
         if path == "/v1/quality":
             return httpx.Response(200, json={"profile": {"comparisons": 8, "accuracy": 0.5}})
         if path == "/v1/chat/completions":
@@ -292,6 +296,12 @@ class FakeService:
         return httpx.Response(200, json={"model": "small", "choices": [choice], "personalization": used})
 
     def admin(self, request: httpx.Request, parts: list[str]) -> httpx.Response:
+        if parts[-1] == "settings":
+            sent = json.loads(request.content or b"{}")
+            self.settings = sent if request.method == "PUT" else self.settings | sent
+            own = {name: value for name, value in self.settings.items() if value is not None}
+            settings = TenantSettings(**own).model_dump()
+            return httpx.Response(200, json={"tenant": parts[2], "settings": settings, "overridden": sorted(own)})
         if parts[1] == "tenants":
             return httpx.Response(200, json={"tenants": [{"tenant": "acme", "keys": len(self.keys)}]})
         if request.method == "POST":

@@ -15,8 +15,11 @@ from alignx.schemas.interactions import (
     Pair,
     RatingInteraction,
 )
-from alignx.schemas.items import Item, ItemFields, UserId, item_category, item_text
+from alignx.schemas.items import Item, ItemFields, UserId, item_text
 from alignx.schemas.requests import EditRequest, EventsRequest, RecommendRequest, SelectRequest
+from services.profile.fold import fold
+from services.profile.statistics import Profile
+from services.prompts.build import interaction_lines
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 PEN, INK = {"title": "Pen"}, {"title": "Ink", "price": 3}
@@ -79,28 +82,26 @@ def test_the_types_are_those_of_the_union() -> None:
 
 
 @pytest.mark.parametrize(
-    ("item", "text", "category"),
+    ("item", "text"),
     [
-        ("a text", "a text", None),
-        ({"id": "7", "title": " Pen "}, "Pen", None),
-        ({"title": "Pen", "description": "blue"}, "Pen — blue", None),
+        ("a text", "a text"),
+        ({"id": "7", "title": " Pen "}, "Pen"),
+        ({"title": "Pen", "description": "blue"}, "Pen — blue"),
         (
             {"title": "Pen", "category": "desk", "price": 3, "description": "blue"},
             "Pen (category: desk; price: 3.0) — blue",
-            "desk",
         ),
-        ({"title": "Pen", "popularity": 153, "Popularity": 9}, "Pen", None),  # part of the score alone
-        ({"title": "Pen", "price": "3 €", "brand": None, "tags": [], "note": ""}, "Pen (price: 3 €)", None),
+        ({"title": "Pen", "popularity": 153, "Popularity": 9}, "Pen"),  # part of the score alone
+        ({"title": "Pen", "price": "3 €", "brand": None, "tags": [], "note": ""}, "Pen (price: 3 €)"),
         (
             {"title": "Pen", "tags": ["a", "b"], "maker": {"name": "X", "towns": ["Y", "Z"]}, "new": False},
             "Pen (tags: a, b; maker: name X, towns Y, Z; new: False)",
-            None,
         ),
     ],
 )
-def test_an_item_reads_as_one_line_without_what_is_empty(item: Any, text: str, category: str | None) -> None:
+def test_an_item_reads_as_one_line_without_what_is_empty(item: Any, text: str) -> None:
     read_item: Item = TypeAdapter[Any](Item).validate_python(item)
-    assert (item_text(read_item), item_category(read_item)) == (text, category)
+    assert item_text(read_item) == text
 
 
 # --- what is refused ---------------------------------------------------------------------------
@@ -141,7 +142,14 @@ def test_a_selection_needs_text_somewhere() -> None:
         ({"type": "post", "text": "t", "occurred_at": "2026-01-01T00:00:00"}, ("post", "occurred_at")),
         ({"type": "post", "text": "t", "metadata": {"k": [1]}}, ("post", "metadata", "k")),
         ({"type": "dialogue", "messages": []}, ("dialogue", "messages")),
-        ({"type": "dialogue", "messages": [{"role": "system", "content": "x"}]}, ("dialogue", "messages", 0, "role")),
+        ({"type": "dialogue", "messages": [{"role": "bot", "content": "x"}]}, ("dialogue", "messages", 0, "role")),
+        ({"type": "dialogue", "messages": [{"role": "user"}]}, ("dialogue", "messages", 0)),
+        ({"type": "dialogue", "messages": [{"role": "user", "content": 5}]}, ("dialogue", "messages", 0, "content")),
+        (
+            {"type": "dialogue", "messages": [{"role": "user", "content": ["x"]}]},
+            ("dialogue", "messages", 0, "content"),
+        ),
+        ({"type": "dialogue", "messages": [{"role": "tool"}] * 501}, ("dialogue", "messages")),
         ({"type": "click", "clicked": "a", "shown": ["b"] * 201}, ("click", "shown")),
         ({"type": "post", "text": "t", "directions": [0.5] * 90}, ("post", "directions")),
     ],
@@ -218,6 +226,43 @@ def test_a_user_id_is_almost_any_text(user: str) -> None:
 def test_a_user_id_has_no_slash_and_no_control_character(user: str) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter[str](UserId).validate_python(user)
+
+
+# --- dialogues -------------------------------------------------------------------------------
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+TURNS: list[tuple[dict[str, Any], str | None]] = [
+    ({"role": "system", "content": "s"}, None),
+    ({"role": "developer", "content": [{"type": "text", "text": "s"}]}, None),
+    ({"role": "user", "content": [{"type": "text", "text": "I like trains"}, IMAGE]}, "I like trains"),
+    ({"role": "user", "content": [{"type": "input_text", "text": " a "}, {"type": "text", "text": "b"}]}, "a \nb"),
+    ({"role": "assistant", "content": None, "tool_calls": [CALL]}, None),
+    ({"role": "assistant", "tool_calls": [CALL]}, None),
+    ({"role": "tool", "tool_call_id": "c1", "content": "42"}, None),
+    ({"role": "function", "name": "f", "content": "42"}, None),
+    ({"role": "assistant", "content": ""}, None),
+    ({"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}], "refusal": None}, "No."),
+    ({"role": "user", "content": [IMAGE]}, None),
+    ({"role": "user", "content": "thanks", "name": "ada"}, "thanks"),
+]
+"""Turns in OpenAI's form, and the text that is kept of each."""
+
+
+def test_of_openais_turns_the_texts_of_user_and_assistant_are_kept() -> None:
+    event = read(type="dialogue", messages=[turn for turn, _ in TURNS])
+    kept = [{"role": turn["role"], "content": text} for turn, text in TURNS if text]
+    assert event.model_dump(exclude_none=True) == {"type": "dialogue", "messages": tuple(kept)}
+    assert INTERACTION.validate_json(event.model_dump_json(exclude_none=True)) == event
+
+
+@pytest.mark.parametrize(("turn", "text"), TURNS)
+def test_a_dialogue_of_one_openai_turn_is_accepted(turn: dict[str, Any], text: str | None) -> None:
+    event = read(type="dialogue", messages=[turn])
+    assert event.model_dump()["messages"] == ({"role": turn["role"], "content": text or ""},)
+    assert INTERACTION.validate_json(event.model_dump_json(exclude_none=True)) == event
+    fold(Profile(), event)
+    assert interaction_lines(event).count("\n") == (2 if text else 1) + (text or "").count("\n")
 
 
 # --- as a whole --------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ class RuleModel:
         return [self.reply(prompt[1]["content"]) for prompt in prompts]
 
     def reply(self, prompt: str) -> str:
-        taken = Counter(re.findall(r"<chosen>\w+ (\w+)</chosen>", prompt))
+        taken = Counter(re.findall(r"(?:<chosen>|\*CHOSEN ITEM BY THE USER:\*\n)\w+ (\w+)", prompt))
         if not self.forgetful:
             taken.update(5 * re.findall(r"likes (\w+)", prompt))
         if not taken:

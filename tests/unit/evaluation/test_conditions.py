@@ -14,7 +14,7 @@ from evaluation.results import Scores, Source
 from evaluation.scoring.baselines import score_longest
 from evaluation.scoring.measure import Judging, measure, measure_profile
 from evaluation.scoring.progress_bar import ProgressBar
-from services.prompts.build import update_prompt
+from services.prompts.profiles import load_profile
 from tests.unit.evaluation.tastes import RuleModel, users
 from training.synthesis.answer_store import AnswerStore
 
@@ -53,12 +53,13 @@ def test_a_model_that_infers_what_users_like_is_right(tmp_path: Path, setting: s
     assert {kind: value.rows for kind, value in scores.by_kind.items()} == {"style": 20, "topic": 20}
 
 
-def test_full_is_one_inference_as_it_is_served(tmp_path: Path) -> None:
-    engine, cases = RuleModel(), users(tmp_path, 3)
-    scores, inference = run_setting(engine, cases, "full")
-    served = [update_prompt(None, case.history, past_tokens=1_024).messages[1]["content"] for case in cases]
-    assert engine.written == served
-    assert inference.templates == {"first/2"}
+@pytest.mark.parametrize(("name", "template"), [("own", "first/2"), ("alignxplore-plus", "whole-alignxplore-plus/1")])
+def test_full_is_one_inference_as_it_is_served(tmp_path: Path, name: str, template: str) -> None:
+    engine, cases, served = RuleModel(), users(tmp_path, 3), load_profile(name)
+    scores, inference = run_setting(engine, cases, "full", prompts=name)
+    prompts = [served.update_prompt(None, case.history, past_tokens=1_024, whole_history=True) for case in cases]
+    assert engine.written == [prompt.messages[1]["content"] for prompt in prompts]
+    assert inference.templates == {template}
     assert scores.writing is not None
     assert (scores.writing.replies, scores.writing.well_formed, scores.writing.usable) == (3, 1, 1)
     assert scores.writing.summary_tokens == (2 * len("The user likes tea.") + len("The user likes coffee.")) / 3

@@ -15,7 +15,15 @@ from gateway.__main__ import GatewayState, build_app
 from services.server.app import GracefulServer, create_server
 from services.server.metrics import create_registry
 from services.server.state import state_of
-from services.settings import GatewaySettings, LimitSettings, LogSettings, RedisSettings, ServerSettings, Settings
+from services.settings import (
+    GatewaySettings,
+    LimitSettings,
+    LogSettings,
+    RedisSettings,
+    ResponseSettings,
+    ServerSettings,
+    Settings,
+)
 from tests.unit.running_server import running_server
 
 INTERNAL_TOKEN = "internal-token-of-the-tests"
@@ -178,6 +186,7 @@ def suite_settings(redis_url: str, preference: str, response: str, changes: dict
         redis=RedisSettings(**{"url": redis_url, "timeout_s": 1.0, **changes.get("redis", {})}),
         gateway=GatewaySettings(**gateway),
         limits=LimitSettings(**changes.get("limits", {})),
+        response=ResponseSettings(**changes.get("response", {})),
         server=ServerSettings(**{"port": 0, "shutdown_s": 2, **changes.get("server", {})}),
         log=LogSettings(access=False),
     )

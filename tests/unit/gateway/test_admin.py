@@ -110,3 +110,19 @@ async def test_only_a_store_that_cannot_serve_is_called_unavailable(error: Excep
     store: Any = Broken()
     with pytest.raises(raised):
         await KeyStore(store, Settings(internal_token=INTERNAL_TOKEN)).ping()
+
+
+async def test_a_tenants_settings_are_read_set_and_changed_by_admins_alone(suite: Suite) -> None:
+    path = "/admin/tenants/books/settings"
+    _, _, view = await suite.json("GET", path, key=ADMIN_KEY)
+    assert (view["tenant"], view["overridden"], view["settings"]["update_events"]) == ("books", [], 20)
+    status, _, view = await suite.json("PUT", path, key=ADMIN_KEY, json={"update_events": 5, "update_bits": 3})
+    assert (status, view["overridden"]) == (200, ["update_bits", "update_events"])
+    _, _, view = await suite.json("PATCH", path, key=ADMIN_KEY, json={"update_events": None, "update_age_s": 60})
+    assert view == (await suite.json("GET", path, key=ADMIN_KEY))[2]
+    assert (view["overridden"], view["settings"]["update_events"]) == (["update_age_s", "update_bits"], 20)
+    for method in ("PUT", "PATCH"):
+        status, _, problem = await suite.json(method, path, key=ADMIN_KEY, json={"cadence": 1, "update_events": 0})
+        assert (status, problem["type"]) == (422, "urn:alignx:problem:invalid_request")
+        assert {error["field"].rpartition(".")[2] for error in problem["errors"]} == {"cadence", "update_events"}
+        assert (await suite.json(method, path, json={}))[0] == 403

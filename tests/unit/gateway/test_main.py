@@ -13,7 +13,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from gateway import __main__ as gateway_process
 from gateway.__main__ import Bootstrap, BootstrapKeyInvalid, bootstrap_key
-from gateway.keys import ApiKey, KeyStore, _answer
+from gateway.keys import ApiKey, KeyStore, ask_redis
 from services.settings import GatewaySettings
 from tests.unit.gateway.conftest import ADMIN_KEY, Suite, http_answer, running_suite
 from tests.unit.with_settings import with_settings
@@ -133,7 +133,7 @@ async def test_a_redis_that_refuses_the_gateway_is_told_by_the_error_s_class(
 
         async def ping(self) -> None:
             if self.faults:
-                await _answer(self.refuse(self.faults.pop()))
+                await ask_redis(self.refuse(self.faults.pop()))
 
         async def refuse(self, error: RedisError) -> None:
             raise error

@@ -41,6 +41,14 @@ async def test_conditional_and_resuming_fields_pass(suite: Suite) -> None:
     assert seen.header("accept-encoding") is None
 
 
+@with_settings(response={"user_headers": ["X-OpenWebUI-User-Id"]})
+async def test_a_header_that_names_the_user_passes_where_the_operator_says_so(suite: Suite) -> None:
+    sent = {"X-OpenWebUI-User-Id": "ann", "X-LibreChat-User-Id": "bob"}
+    await suite.json("POST", "/v1/chat/completions", data=b"{}", headers=sent)
+    seen = suite.response.seen[0]
+    assert (seen.header("x-openwebui-user-id"), seen.header("x-librechat-user-id")) == ("ann", None)
+
+
 async def test_hop_by_hop_fields_end_here(suite: Suite) -> None:
     suite.preference.answer(
         http_answer(

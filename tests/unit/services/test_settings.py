@@ -75,6 +75,10 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ALIGNX_REDIS__ULR", "redis://x", "Extra inputs"),
         ("ALIGNX_ENGINE__EMBEDDINGS_URL", "embeddings:8080/v1", "must start with http:// or https://"),
         ("ALIGNX_RESPONSE__FUSE_ENGINE", "1.1", "less than or equal to 1"),
+        ("ALIGNX_RESPONSE__USER_HEADERS", '["X-User", "X-AlignX-Tenant"]', "'X-AlignX-Tenant' is no name of a header"),
+        ("ALIGNX_RESPONSE__USER_HEADERS", '["Authorization"]', "'Authorization' is no name of a header"),
+        ("ALIGNX_SUMMARY__PROMPTS", "official", "own or alignxplore-plus, or name a file; there is no file 'official'"),
+        ("ALIGNX_RESPONSE__SELECTION_PROMPTS", "/", "or name a file"),
     ],
 )
 def test_a_value_that_is_not_valid_ends_the_process_and_is_named(

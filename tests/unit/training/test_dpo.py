@@ -182,8 +182,12 @@ def test_a_run_learns_the_preferences(config: Path, mode: str):
 
 
 def test_the_loss_is_trls_with_and_without_what_makes_it_faster(tmp_path: Path, base: Path, alignx_rows: Path):
+    # TRL's way is slow, so these are few.
+    small = ("optim.max_steps=4", "optim.batch=4", "optim.micro_batch=2", "data.limit=8", "optim.learning_rate=3e-3")
+
     def run(name: str, *overrides: str) -> list[float]:
-        loaded = load(write_config(tmp_path / name, DPO, model=base, data=alignx_rows), DpoConfig, overrides)
+        config = write_config(tmp_path / name, DPO, model=base, data=alignx_rows)
+        loaded = load(config, DpoConfig, [*overrides, *small])
         dpo(loaded)
         return losses(loaded.run.output)
 

@@ -162,13 +162,13 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
 ) -> None:
     """Data, picks, replies, rewards and loss are those of an undisturbed run, from the middle
     of one epoch into the next."""
-    overrides = (f"grpo.updates={updates}", "optim.max_steps=8", "run.save_every=4")
+    overrides = (f"grpo.updates={updates}", "optim.max_steps=4", "data.limit=6")
     whole = grpo(configured("streaming", *overrides, name="whole"))
     config = configured("streaming", *overrides, name="broken")
     step = Trainer.training_step
 
     def breaks(self: Any, *given: Any) -> Any:
-        if self.state.global_step == 5:
+        if self.state.global_step == 3:
             raise KeyboardInterrupt
         return step(self, *given)
 
@@ -176,7 +176,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
         patched.setattr(Trainer, "training_step", breaks)
         with pytest.raises(KeyboardInterrupt):
             grpo(config)
-    assert (run_dir(config.run.output) / "checkpoint-4" / MARKER).exists()
+    assert (run_dir(config.run.output) / "checkpoint-2" / MARKER).exists()
     resumed = grpo(config)
     told = [
         [(entry["step"], entry.get("reward"), entry["loss"], entry["grad_norm"]) for entry in found["history"]]

@@ -9,12 +9,15 @@ from services.prompts import build, parse_summary
 ROOT = Path(__file__).parents[3]
 PYTHON = ROOT / ".venv-engine" / "bin" / "python"
 
-READ_BACK = """
+WRITE_AND_READ = """
 import json, sys
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from training.init_checkpoint import main
 
 folder, letters = sys.argv[1], json.loads(sys.argv[2])
+for _ in range(2):  # the second replaces the first
+    main(["training/configs/init_checkpoint.toml", f"output={folder}"])
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder)
 torch.manual_seed(0)
@@ -41,16 +44,12 @@ print(json.dumps({
 def test_the_checkpoint_is_small_and_speaks_the_wire(tmp_path: Path) -> None:
     assert PYTHON.exists(), "the engine's environment .venv-engine is missing; `make test` makes it"
     out = tmp_path / "models" / "tiny"
-    command = [PYTHON, "-m", "training.init_checkpoint", "training/configs/init_checkpoint.toml", f"output={out}"]
-    for _ in range(2):  # the second replaces the first
-        subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+    command = [str(PYTHON), "-c", WRITE_AND_READ, str(out), json.dumps(build.LETTERS)]
+    read = subprocess.run(command, cwd=ROOT, check=True, timeout=300, capture_output=True, text=True)
+    found = json.loads(read.stdout.splitlines()[-1])
     assert sum(path.stat().st_size for path in out.iterdir()) < 8_000_000
     assert [path.name for path in out.parent.iterdir()] == ["tiny"]
     assert "random" in (out / "README.md").read_text()
-
-    command = [str(PYTHON), "-c", READ_BACK, str(out), json.dumps(build.LETTERS)]
-    read = subprocess.run(command, check=True, timeout=300, capture_output=True, text=True)
-    found = json.loads(read.stdout.splitlines()[-1])
     assert all(len(ids) == 1 for ids in (*found["letters"], *found["think"]))
     assert found["round_trip"]
     assert found["continued"] == '<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n{"selection": "Item'

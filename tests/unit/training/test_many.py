@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 ZERO3 = "run.deepspeed=training/configs/deepspeed/zero3_cpu.json"
 ALONE = "optim.micro_batch=8"
 """What two processes take at once with micro_batch 4, so that the batches are the same."""
+ENVIRONMENT = {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
 
 
 def free_port() -> int:
@@ -30,13 +31,14 @@ def free_port() -> int:
         return port
 
 
-def by_two(stage: str, config: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+def by_two(program: str, config: Path, *overrides: str) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
-    command += ["-m", f"training.{stage}", str(config), *overrides]
-    environment = {**os.environ, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    command += [*program.split(), str(config), *overrides]
+    compiled = config.with_name("compiled")
+    environment = os.environ | ENVIRONMENT | {"TORCH_EXTENSIONS_DIR": str(compiled)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
+    assert not compiled.exists(), "deepspeed compiled an operator: read build_shm_op in deepspeed/comm/torch.py again"
     assert done.returncode == 0, done.stderr[-4000:]
-    return done
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -46,39 +48,45 @@ def same_weights(one: Path, other: Path) -> bool:
     )
 
 
-@pytest.mark.parametrize("way", [(), (ZERO3,), ("run.fsdp=true",)], ids=["ddp", "zero3", "fsdp2"])
-def test_two_processes_fine_tune_as_one_does(tmp_path: Path, base: Path, sft_rows: Path, way: tuple[str, ...]):
-    alone = load(write_config(tmp_path / "one", SFT, model=base, data=sft_rows), SftConfig, [ALONE])
-    sft(alone)
-    by_two("sft", write_config(tmp_path / "two", SFT, model=base, data=sft_rows), *way)
-    assert losses(tmp_path / "two" / "out") == pytest.approx(losses(alone.run.output), abs=1e-4)
-    assert same_weights(tmp_path / "two" / "out", alone.run.output)
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, base: Path, sft_rows: Path) -> Path:
+    """The output of one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    config = load(write_config(folder, SFT, model=base, data=sft_rows), SftConfig, [ALONE])
+    sft(config)
+    return config.run.output
+
+
+@pytest.mark.parametrize("way", [(), ("run.fsdp=true",)], ids=["ddp", "fsdp2"])
+def test_two_processes_fine_tune_as_one_does(
+    tmp_path: Path, base: Path, sft_rows: Path, alone: Path, way: tuple[str, ...]
+):
+    by_two("-m training.sft", write_config(tmp_path, SFT, model=base, data=sft_rows), *way)
+    assert losses(tmp_path / "out") == pytest.approx(losses(alone), abs=1e-4)
+    assert same_weights(tmp_path / "out", alone)
 
 
 def test_two_processes_under_zero_3_optimize_preferences_as_one_does(tmp_path: Path, base: Path, alignx_rows: Path):
     alone = load(write_config(tmp_path / "one", DPO, model=base, data=alignx_rows), DpoConfig, [ALONE])
     dpo(alone)
-    by_two("dpo", write_config(tmp_path / "two", DPO, model=base, data=alignx_rows), ZERO3)
+    by_two("-m training.dpo", write_config(tmp_path / "two", DPO, model=base, data=alignx_rows), ZERO3)
     assert losses(tmp_path / "two" / "out") == pytest.approx(losses(alone.run.output), abs=1e-4)
     assert same_weights(tmp_path / "two" / "out", alone.run.output)
 
 
-def test_two_processes_under_zero_3_resume_to_the_same_loss(tmp_path: Path, base: Path, sft_rows: Path):
-    alone = load(write_config(tmp_path / "one", SFT, model=base, data=sft_rows), SftConfig, [ALONE])
-    sft(alone)
-    config = write_config(tmp_path / "two", SFT, model=base, data=sft_rows)
+def test_two_processes_under_zero_3_that_are_killed_and_resume_fine_tune_as_one_does(
+    tmp_path: Path, base: Path, sft_rows: Path, alone: Path
+):
+    config = write_config(tmp_path, SFT, model=base, data=sft_rows)
     script = tmp_path / "dying.py"
     script.write_text(DYING, encoding="utf-8")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
-    environment = {**os.environ, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    dead = subprocess.run(
-        [*command, str(script), str(config), ZERO3], cwd=ROOT, env=environment, capture_output=True, timeout=400
-    )
-    assert dead.returncode != 0
-    assert (tmp_path / "two" / "out.run" / "checkpoint-3" / "whole").exists()
-    assert not (tmp_path / "two" / "out").exists()
-    by_two("sft", config, ZERO3)
-    assert losses(tmp_path / "two" / "out") == pytest.approx(losses(alone.run.output), abs=1e-4)
+    with pytest.raises(AssertionError, match="SIGKILL"):
+        by_two(str(script), config, ZERO3)
+    assert (tmp_path / "out.run" / "checkpoint-3" / "whole").exists()
+    assert not (tmp_path / "out").exists()
+    by_two("-m training.sft", config, ZERO3)
+    assert losses(tmp_path / "out") == pytest.approx(losses(alone), abs=1e-4)
+    assert same_weights(tmp_path / "out", alone)
 
 
 DYING = """

@@ -1,8 +1,8 @@
 """Private methods and attributes of TRL and transformers that training uses or overrides.
 
 No release note announces a change of these. A test that fails after an upgrade names what to read again in
-the library, and the link says why there is no public way. accelerate and deepspeed are used by their public
-names alone.
+the library, and the link says why there is no public way. accelerate is used by its public names alone, and so is
+deepspeed but for the list of its operators (test_many.py).
 """
 
 import inspect

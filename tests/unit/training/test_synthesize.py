@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from alignx.schemas.interactions import ComparisonInteraction
-from services.prompts.build import update_prompt
+from services.prompts.profiles import load_profile
 from tests.unit.training.synthesis.mock_engines import MockEngines, by_rules, history, reply_of, write_users
 from training.config import load
 from training.data.formats import SftRow
@@ -73,13 +73,15 @@ def journal_of(folder: Path, name: str) -> list[dict[str, Any]]:
 # --- what comes out ------------------------------------------------------------------------------
 
 
-def test_each_user_becomes_two_rows_in_the_students_words(tmp_path: Path) -> None:
-    report = run(MockEngines(), tmp_path)
+@pytest.mark.parametrize("name", ["own", "alignxplore-plus"])
+def test_each_user_becomes_two_rows_in_the_students_words(tmp_path: Path, name: str) -> None:
+    served = load_profile(name)
+    report = run(MockEngines(), tmp_path, f"prompts={name}")
     rows = rows_of(tmp_path)
     assert [row.keys() for row in rows] == [{"prompt", "completion"}] * 4
     summary = "The user prefers calm. The user prefers tea."
-    assert rows[0]["prompt"] == update_prompt(None, EVENTS[:8], past_tokens=1024).messages
-    assert rows[1]["prompt"] == update_prompt(summary, EVENTS[8:16], past_tokens=1024).messages
+    assert rows[0]["prompt"] == served.update_prompt(None, EVENTS[:8], past_tokens=1024).messages
+    assert rows[1]["prompt"] == served.update_prompt(summary, EVENTS[8:16], past_tokens=1024).messages
     for row, user in zip(rows, (0, 0, 1, 1), strict=True):
         reasoning = f"What user {user} chose has calm and tea in common."
         content = f"<think>\n{reasoning}\n</think>\n\n{summary}"

@@ -23,7 +23,8 @@ def sent(service: FakeService, user: str) -> list[str]:
 def run(service: FakeService, content: bytes, *, user: str | None = "ada", size: int = 2, **more: Any) -> ingest.Scan:
     scan = ingest.scan(io.BytesIO(content), user)
     with service.client() as client:
-        list(ingest.send(client, ingest.split_batches(io.BytesIO(content), user, size), scan.digest, **more))
+        batches = ingest.split_batches(io.BytesIO(content), user, size)
+        list(ingest.send(client, batches, scan.digest, ingest.SendOptions(**more)))
     return scan
 
 
@@ -32,6 +33,11 @@ def test_lines_name_their_user_or_take_the_default(service: FakeService):
     scan = run(service, content)
     assert (scan.events, scan.users, scan.bad) == (4, 3, ())
     assert (sent(service, "ada"), sent(service, "bob"), sent(service, "7")) == (["a", "c"], ["b"], ["d"])
+
+
+def test_a_backfill_is_sent_as_one(service: FakeService):
+    run(service, post("a") + post("b") + post("c"), backfill=True)
+    assert [json.loads(request.content)["backfill"] for request in service.requests] == [True, True]
 
 
 def test_upi_rows_become_comparisons(service: FakeService):

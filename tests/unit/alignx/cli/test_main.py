@@ -97,8 +97,13 @@ def test_help_of_every_command_has_an_example(alignx: Alignx):
     listed = alignx("--help").stdout.partition("Commands:")[2]
     names = [line.split()[0] for line in listed.splitlines() if line.startswith("  ") and line[2].isalpha()]
     assert {"ingest", "show", "watch", "versions", "diff", "edit", "rebuild", "rollback", "export"} <= set(names)
-    assert {"forget", "chat", "select", "recommend", "keys", "status"} <= set(names)
-    for command in [[name] for name in names if name != "keys"] + [["keys", "create"], ["keys", "list"]]:
+    assert {"forget", "chat", "select", "recommend", "keys", "tenants", "status"} <= set(names)
+    groups = [
+        ["keys", "create"],
+        ["keys", "list"],
+        *(["tenants", "settings", word] for word in ("get", "set", "unset")),
+    ]
+    for command in [[name] for name in names if name not in ("keys", "tenants")] + groups:
         assert f"alignx {' '.join(command)}" in alignx(*command, "--help").stdout
 
 
@@ -261,7 +266,7 @@ def test_ingest_tells_how_far_it_came(alignx: Alignx, service: FakeService):
 
 def test_events(alignx: Alignx, ada: None):
     listed = alignx("events", "ada", "--limit", "2")
-    assert '{"text":"two"}' in listed.stdout
+    assert "│ two" in listed.stdout
     assert "--after 1-1" in listed.stderr
     assert "too long" in alignx("events", "ada", "--failed").stdout
     assert "1 event put back" in alignx("retry", "ada").stderr
@@ -270,6 +275,18 @@ def test_events(alignx: Alignx, ada: None):
     assert "Nothing was put back" in some.stderr
     assert json.loads(alignx("retry", "ada", "1-7", "--json").stdout)["events"][0]["new_event_id"] == "2-0"
     assert len(json.loads(alignx("events", "ada", "--json").stdout)["events"]) == 3
+
+
+def test_events_are_shown_by_the_titles_of_their_items(alignx: Alignx, service: FakeService):
+    lines = (
+        {"type": "purchase", "item": {"title": "Lamp", "price": 9}, "considered": ["Candle", {"title": "Torch"}]},
+        {"type": "rating", "item": "Lamp", "value": 0, "scale": [0, 10]},
+        {"type": "dialogue", "messages": [{"role": "user", "content": "Hello."}]},
+    )
+    alignx("ingest", "-", "--user", "ada", stdin="".join(f"{json.dumps(line)}\n" for line in lines))
+    listed = " ".join(alignx("events", "ada").stdout.split())
+    for content in ("item: Lamp; considered: Candle, Torch", "value: 0.0", "messages: user: Hello."):
+        assert content in listed
 
 
 def test_export(alignx: Alignx, ada: None, tmp_path: Path):
@@ -292,7 +309,9 @@ def test_export_can_be_ingested_again(alignx: Alignx, ada: None, service: FakeSe
 
 
 def test_quality(alignx: Alignx):
-    assert "50.0%" in alignx("quality").stdout
+    shown = alignx("quality").stdout
+    assert "50.0%" in shown
+    assert "llm:b first/2 is held back: its summaries predict worse (7 users tested)" in shown
     assert json.loads(alignx("quality", "--json").stdout)["profile"]["comparisons"] == 8
 
 
@@ -406,3 +425,13 @@ def test_keys(alignx: Alignx, service: FakeService, tmp_path: Path):
     (tmp_path / "var/secrets/user_key").write_text("ax_user_key")
     (tmp_path / "var/secrets/admin_key").write_text("ax_k1_secret")
     assert alignx("keys", "list", key=None).exit_code == 0
+
+
+def test_settings_of_a_tenant(alignx: Alignx):
+    changed = alignx("tenants", "settings", "set", "acme", "update_events=40", "update_bits=6.5").stdout
+    assert "update_events" in changed
+    assert "6.5" in changed
+    own = json.loads(alignx("tenants", "settings", "unset", "acme", "update_bits", "--json").stdout)
+    assert (own["overridden"], own["settings"]["update_events"]) == (["update_events"], 40)
+    assert json.loads(alignx("tenants", "settings", "get", "acme", "--json").stdout) == own
+    assert "is not NAME=VALUE" in alignx("tenants", "settings", "set", "acme", "update_events").stderr

@@ -14,6 +14,7 @@ from alignx.client.retry import RetryPolicy
 from alignx.client.streams import DeltaEvent, ErrorEvent, PendingEvent, VersionEvent
 from alignx.schemas.api_keys import KeyRequest
 from alignx.schemas.interactions import ClickInteraction, StatementInteraction
+from alignx.schemas.tenant_settings import TenantSettings
 from tests.unit.alignx.conftest import After, Caller, FakeService, problem, sse
 
 EVENT = StatementInteraction(text="Short answers, please.")
@@ -81,6 +82,13 @@ def test_keys(call: Caller, service: FakeService):
     assert call("revoke_key", "k1") is None
     with pytest.raises(ProblemError, match="key_unknown"):
         call("revoke_key", "k9")
+
+
+def test_tenant_settings(call: Caller):
+    assert call("replace_tenant_settings", "acme", TenantSettings(update_events=9)).overridden == ("update_events",)
+    changed = call("change_tenant_settings", "acme", {"update_events": None, "update_bits": 4})
+    assert (changed.overridden, changed.settings.update_bits) == (("update_bits",), 4)
+    assert call("tenant_settings", "acme") == changed
 
 
 def test_erasing_and_exporting(call: Caller, service: FakeService):

@@ -1,6 +1,6 @@
 """Moments against a slow search for the same."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.cases.benchmark import NEGATIVES, UNMATCHED, Negatives, Plan, Tally
@@ -29,7 +29,6 @@ def list_targets(events: list[Event], user: str) -> list[Event]:
     ]
 
 
-@settings(deadline=None)
 @given(EVENTS, st.integers(1, 3), st.sampled_from(NEGATIVES))
 def test_moments_are_what_a_slow_search_finds(events: list[Event], targets: int, negatives: Negatives):
     plan = Plan(targets=targets, history=4, negatives=negatives)
@@ -55,7 +54,6 @@ def test_moments_are_what_a_slow_search_finds(events: list[Event], targets: int,
             assert counts[0] == counts[1]
 
 
-@settings(deadline=None)
 @given(EVENTS, st.integers(0, 3))
 def test_a_moment_depends_on_its_user_and_the_seed_alone(events: list[Event], seed: int):
     plan = Plan(seed=seed)

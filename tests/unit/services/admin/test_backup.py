@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alignx.schemas.api_keys import KeyRequest
+from alignx.schemas.tenant_settings import TenantSettings
 from gateway.keys import ApiKey, KeyStore, parse_key
 from services.admin.backup import write_backup
 from services.admin.list_users import list_users
@@ -27,6 +28,7 @@ from services.preference.queue_records import PrequentialSums
 from services.settings import Settings
 from services.storage.key_names import UserKeys
 from services.storage.migrations import Migration
+from services.storage.tenant_settings import TenantSettingsStore
 from tests.unit.services.preference.rig import TENANT, Rig, opened
 
 pytestmark = pytest.mark.anyio
@@ -312,6 +314,21 @@ async def test_api_keys_come_back_as_they_were_and_never_unrevoked(redis_url: st
         assert (await keys.keys(None, None, 10)).keys[0].model_dump() == made.model_dump(exclude={"key"})
         assert await keys.admit(parsed(other.key)) is None
         assert (await run_restore(rig, file, api_keys=False))["API_KEYS"] == 0
+
+
+async def test_a_tenants_settings_come_back_unless_some_are_set(redis_url: str) -> None:
+    async with open_suite(redis_url) as rig:
+        settings = TenantSettingsStore(rig.redis, TenantSettings())
+        await settings.patch("acme", {"update_events": 5})
+        await settings.patch("quiet", {"update_age_s": 60})  # a tenant without users
+        file = await backed_up(rig)
+        await settings.patch("acme", {"update_events": 6})
+        await run_restore(rig, file)
+        assert (await settings.view("acme")).settings.update_events == 6
+        await rig.redis.flushall()
+        await run_restore(rig, file)
+        assert (await settings.view("acme")).settings.update_events == 5
+        assert (await settings.view("quiet")).overridden == ("update_age_s",)
 
 
 def parsed(text: str) -> ApiKey:

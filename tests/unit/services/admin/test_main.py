@@ -3,7 +3,9 @@
 import asyncio
 import gzip
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -12,7 +14,7 @@ from typer.testing import CliRunner, Result
 from services.admin.__main__ import app
 from services.profile.statistics import EMPTY
 from services.storage.migrations import SCHEMA_KEY, SHARDS_KEY
-from tests.unit.services.preference.rig import AT_ONCE, Rig, opened
+from tests.unit.services.preference.rig import AT_ONCE, Rig, opened, record
 
 ROOT = Path(__file__).parents[4]
 
@@ -57,7 +59,7 @@ def test_a_backup_is_written_verified_and_restored(alignx: Path, redis_url: str)
     assert "2 left as they are" in admin("restore", alignx, "--keep-existing").stderr
     assert "1 replaced" in admin("restore", alignx, "--replace", "--tenant", "books").stderr
     again = ("restore", alignx, "--replace", "--tenant", "books")
-    assert "1 restored before\nRestored before, hence left" in admin(*again).stderr
+    assert "1 restored before\nAlready restored from this backup" in admin(*again).stderr
     assert "1 replaced" in admin(*again, "--again").stderr
     assert "1 new" in admin("restore", alignx, "--tenant", "acme", "--into", "trial").stderr
 
@@ -133,6 +135,56 @@ def test_profiles_of_an_older_release_are_made_again(alignx: Path, redis_url: st
     assert "made again from the history: 1." in admin("migrate").stderr
     assert "made again from the history: 0." in admin("migrate").stderr
     work(redis_url, look)
+
+
+def test_the_summaries_of_a_source_are_rebuilt_and_rolled_back(
+    alignx: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after the first user, the command goes on with the second; users of another source stay as they are."""
+    users, bad = ("ada", "bob", "cyd"), {"source": "llm:bad"}
+
+    async def write(rig: Rig) -> None:
+        for user in users:
+            await rig.put("one", user=user)
+            assert await rig.queue.edit("acme", user, 0, record("good"))
+        for user in ("ada", "cyd"):
+            assert await rig.queue.edit("acme", user, 1, record("bad", 2).model_copy(update=bad))
+
+    async def rebuilds(rig: Rig) -> list[bool]:
+        return ["rebuild" in await rig.fields(user, "acme") for user in users]
+
+    def look() -> list[bool]:
+        return asyncio.run(_with_rig(redis_url, rebuilds))
+
+    async def stopped(_: float) -> None:
+        raise OSError("stopped")
+
+    work(redis_url, write)
+    only = ("--source", "llm:bad", "--tenant", "acme", "--per-minute", "60000")
+    with monkeypatch.context() as patched:
+        patched.setattr("services.admin.rebuild_summaries.asyncio.sleep", stopped)
+        admin("rebuild", *only, code=1)
+    assert look() == [True, False, False]
+
+    async def finish(rig: Rig) -> None:  # the worker has rebuilt her with the same model
+        await rig.redis.hdel(rig.keys("ada", "acme").state, "rebuild")
+
+    work(redis_url, finish)
+    assert "Rebuilds asked for: 2" in admin("rebuild", *only).stderr
+    assert look() == [True, False, True]
+    assert "Rolled back: 2" in admin("rebuild", *only, "--undo").stderr
+    assert "Rolled back: 0" in admin("rebuild", *only, "--undo").stderr
+
+    async def texts(rig: Rig) -> list[str]:
+        return [(await rig.store.preferences("acme", user)).text for user in users]
+
+    assert asyncio.run(_with_rig(redis_url, texts)) == ["good"] * 3
+    assert "one of --source and --template" in admin("rebuild", code=2).stderr
+
+
+async def _with_rig(url: str, read: Callable[[Rig], Awaitable[Any]]) -> Any:
+    async with opened(url) as rig:
+        return await read(rig)
 
 
 def test_data_of_a_newer_release_are_not_touched(alignx: Path, redis_url: str) -> None:

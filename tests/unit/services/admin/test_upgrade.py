@@ -103,7 +103,7 @@ async def lives_on(bench: Bench, commit: str) -> None:
     # New events, an edit and an erasure.
     ingest = Ingest(bench.store, bench.queue, LimitSettings(), IngestMetrics(CollectorRegistry()))
     before = await bench.store.preferences("acme", "ada")
-    await ingest.append("acme", "ada", [StatementInteraction(text="I like ferries.")], at_once=True)
+    await ingest.append("acme", "ada", [StatementInteraction(text="I like ferries.")], start="at_once")
     await bench.update(tenant="acme", user="ada")
     after = await bench.store.preferences("acme", "ada")
     assert (after.version, after.parent, after.events_total) == (

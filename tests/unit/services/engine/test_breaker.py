@@ -52,7 +52,7 @@ def test_a_cancelled_probe_frees_the_way_for_the_next() -> None:
     now = [0.0]
     breaker = Breaker(1, 5.0, lambda: now[0])
     breaker.admit()
-    breaker.failed()
+    breaker.record_failure()
     with pytest.raises(EngineUnavailable) as caught:
         breaker.check()
     assert caught.value.retry_after == 5.0
@@ -60,8 +60,8 @@ def test_a_cancelled_probe_frees_the_way_for_the_next() -> None:
     breaker.admit()
     with pytest.raises(EngineUnavailable):
         breaker.check()
-    breaker.released()
+    breaker.release()
     breaker.admit()
-    breaker.failed()
+    breaker.record_failure()
     with pytest.raises(EngineUnavailable):
         breaker.admit()

@@ -81,6 +81,37 @@ async def test_a_whole_chat_answer_may_take_longer_than_a_silence(fake: FakeEngi
     await refused(chat_bytes(engine, {"messages": MESSAGES, "stream": True}), EngineUnavailable)
 
 
+@with_settings(first_token_timeout_s=0.5, breaker_failures=2)
+async def test_a_stream_without_a_first_token_is_given_up_and_counts(
+    fake: FakeEngine, engine: Engine, calls: Calls
+) -> None:
+    """Comments are no token; a silence behind the first one is bounded by the read timeout alone."""
+
+    async def comments(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        while True:
+            await response.write(b": waiting\n\n")
+            await asyncio.sleep(0.02)
+
+    async def pausing(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b'data: {"choices": []}\n\n')
+        await asyncio.sleep(0.7)
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    fake.chat = pausing
+    assert (await chat_bytes(engine, {"messages": MESSAGES, "stream": True})).endswith(b"data: [DONE]\n\n")
+    for answer in (silent, comments):
+        fake.chat = answer
+        error = await refused(chat_bytes(engine, {"messages": MESSAGES, "stream": True}), EngineUnavailable)
+        assert "0.5 s" in error.detail
+    assert engine.calls.breaker_open
+    assert (engine.calls.in_flight, [call.outcome for call in calls]) == (0, ["ok", "unavailable", "unavailable"])
+
+
 @with_settings(answer_timeout_s=0.1, breaker_failures=1)
 async def test_a_whole_chat_answer_that_takes_too_long_closes_the_engine_to_nobody(
     fake: FakeEngine, engine: Engine, calls: Calls

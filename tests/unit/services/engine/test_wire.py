@@ -7,6 +7,7 @@ import pytest
 from aiohttp import web
 
 from services.engine.limits import Engine
+from services.engine.wire import AnswerTail
 from services.errors import AlignXError, ContextExceeded, EngineError, EngineRejected, EngineUnavailable
 from tests.unit.services.engine.fake_engine import (
     MESSAGES,
@@ -81,16 +82,45 @@ async def test_faults_are_sorted_by_who_can_mend_them(
     assert [call.outcome for call in calls] == [outcome.get(kind, "rejected")]
 
 
+A, STOP = (b"data: " + orjson.dumps(event) for event in (delta(content="a"), delta("stop")))
+
+
+def sent(*events: bytes, newline: bytes = b"\n") -> Answer:
+    """Events as they stand."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"".join(event.replace(b"\n", newline) + 2 * newline for event in events))
+        return response
+
+    return answer
+
+
 @pytest.mark.parametrize(
     "answer",
     [
         sse(delta(content="a"), delta("stop"), done=False),
         sse(delta(content="a"), delta("stop"), done=False, cut=True),
+        sent(b"data: ", b"event: ping\ndata: {}", b"event: ping\ndata: 12:00", b"event: message\n" + A, b": on", STOP),
+        sent(A, STOP, newline=b"\r\n"),
+        sent(A.replace(b"[", b"\ndata: [", 1), STOP),
+        sent(A + b"\n" + STOP),
         sse(b"", delta(content="a"), b" ", {}, delta("stop"), {"choices": None}),
         sse(b"", delta(content="a"), delta("stop"), done=False),
         sse({"choices": [{"delta": {"content": [{"type": "text", "text": "a"}]}}]}, delta("stop")),
     ],
-    ids=["no [DONE]", "broken off behind its end", "blank data and pings", "blank data, no [DONE]", "parts"],
+    ids=[
+        "no [DONE]",
+        "broken off behind its end",
+        "pings",
+        "CRLF",
+        "two lines",
+        "no blank line",
+        "blank data and pings",
+        "blank data, no [DONE]",
+        "parts",
+    ],
 )
 async def test_an_answer_with_a_finish_reason_is_whole(
     fake: FakeEngine, engine: Engine, calls: Calls, answer: Answer
@@ -103,6 +133,24 @@ async def test_an_answer_with_a_finish_reason_is_whole(
     assert raw.count(b"data: [DONE]\n\n") == 1
     assert raw.endswith(b"data: [DONE]\n\n")
     assert [call.outcome for call in calls] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+async def test_a_finish_reason_counts_wherever_it_stands(size: int) -> None:
+    stream = A + b"\n\n" + STOP + b"\n\ndata: " + b" " * 5_000 + b'{"choices": []}\n\n'
+    tails = [AnswerTail(choices=choices, streamed=True) for choices in (1, 2)]
+    for tail in tails:
+        for start in range(0, len(stream), size):
+            tail.feed(stream[start : start + size])
+    assert tails[0].end(None) == b"data: [DONE]\n\n"
+    with pytest.raises(EngineUnavailable):
+        tails[1].end(None)
+
+
+@pytest.mark.parametrize("before", [b": waiting\n\n", b"data: \n\n", b"event: ping\n", b"\r\n"])
+async def test_an_error_behind_comments_is_still_a_status(fake: FakeEngine, engine: Engine, before: bytes) -> None:
+    fake.chat = sent(before + b'data:{"error": {"message": "a canary", "code": 400}}')
+    await refused(engine.chat({"messages": MESSAGES, "stream": True}, tenant="acme").__aenter__(), EngineRejected)
 
 
 async def test_a_refusal_says_what_it_means(fake: FakeEngine, engine: Engine) -> None:

@@ -11,6 +11,7 @@ from services.preference.queue_records import Append, PrequentialSums
 from services.profile.serialize import dumps
 from services.profile.statistics import EMPTY
 from services.storage.connection import read_script
+from services.storage.prequential import encode_window
 from tests.unit.services.preference.rig import TENANT, USER, Rig, opened, record, statement
 
 pytestmark = pytest.mark.anyio
@@ -131,9 +132,9 @@ async def test_events_during_a_lease_do_not_queue_the_user_twice(redis_url: str)
 
 async def test_append_adds_the_predictions_of_the_profile(redis_url: str) -> None:
     async with opened(redis_url) as rig:
-        await rig.put("a", scored=PrequentialSums.from_probabilities([0.75, 0.5]))
-        await rig.put("b", scored=PrequentialSums.from_probabilities([0.25]))
-        await rig.put("c", user="bob", scored=PrequentialSums.from_probabilities([0.9]))
+        await rig.put("a", scored=PrequentialSums.from_choices([[0.75], [0.5]]))
+        await rig.put("b", scored=PrequentialSums.from_choices([[0.25]]))
+        await rig.put("c", user="bob", scored=PrequentialSums.from_choices([[0.9]]))
         quality = (await rig.store.state(TENANT, USER)).quality["profile"]
         assert (quality.comparisons, quality.accuracy, quality.mean_probability) == (3, 0.5, 0.5)
         assert (await rig.store.tenant_quality(TENANT))["profile"].comparisons == 4
@@ -525,7 +526,7 @@ async def test_release_gives_back_at_once_and_without_blame(redis_url: str) -> N
 
 async def test_nothing_of_an_erased_user_stays_or_comes_back(redis_url: str) -> None:
     async with opened(redis_url, data_retries=1) as rig:
-        await rig.put("a", "b", idempotency_key="k", digest="d", scored=PrequentialSums.from_probabilities([0.9]))
+        await rig.put("a", "b", idempotency_key="k", digest="d", scored=PrequentialSums.from_choices([[0.9]]))
         await rig.queue.commit(await rig.take(), record("one"), "1-1", 1)
         claim = await rig.take()
         assert await rig.queue.fail(claim, "data", first_id=claim.last_id, batch=1, error="e") == "DEAD"
@@ -542,7 +543,7 @@ async def test_nothing_of_an_erased_user_stays_or_comes_back(redis_url: str) -> 
         assert not await rig.queue.beat(held)
         assert await rig.queue.fail(held, "engine") == "FENCED"
         assert await rig.queue.fail(held, "data", first_id="1-1", batch=1, error="e") == "FENCED"
-        await rig.queue.record_quality(held, PrequentialSums.from_probabilities([0.9]))
+        await rig.queue.record_quality(held, PrequentialSums.from_choices([[0.9]]))
         assert await rig.idle()
         assert await rig.user_keys() == []
         assert not await rig.queue.forget(TENANT, USER)
@@ -556,7 +557,7 @@ async def test_nothing_of_an_erased_user_stays_or_comes_back(redis_url: str) -> 
         assert int(claim.token) > int(held.token)
         assert not await rig.queue.publish(held, "delta", "{}")
         await rig.redis.hset(rig.keys().state, "born", 1 + int(claim.born))  # not born in the same millisecond
-        await rig.queue.record_quality(held, PrequentialSums.from_probabilities([0.9]))
+        await rig.queue.record_quality(held, PrequentialSums.from_choices([[0.9]]))
         assert (await rig.store.state(TENANT, USER)).quality == {}
         assert (await rig.store.tenant_quality(TENANT))["profile"].comparisons == 1
 
@@ -565,9 +566,12 @@ async def test_quality_of_the_engine_counts_for_user_and_tenant(redis_url: str) 
     async with opened(redis_url) as rig:
         await rig.put("a")
         claim = await rig.take()
-        await rig.queue.record_quality(claim, PrequentialSums.from_probabilities([0.8, 0.4]))
+        await rig.queue.record_quality(claim, PrequentialSums.from_choices([[0.8], [0.4]]))
         found = (await rig.store.state(TENANT, USER)).quality
-        assert found == await rig.store.tenant_quality(TENANT)
+        recent = found["engine"].recent
+        assert recent is not None
+        assert (recent.comparisons, recent.baselines) == (2, {"coin": 0.5})
+        assert (await rig.store.tenant_quality(TENANT))["engine"] == found["engine"].model_copy(update={"recent": None})
         assert (found["engine"].comparisons, found["engine"].accuracy) == (2, 0.5)
         assert found["engine"].mean_probability == pytest.approx(0.6)
 
@@ -584,4 +588,4 @@ def test_every_script_reads_its_arguments_by_name() -> None:
 
 
 def test_scored_counts_a_tie_as_half() -> None:
-    assert PrequentialSums.from_probabilities([0.5, 0.6, 0.4]) == PrequentialSums(3, 1.5, 1.5)
+    assert PrequentialSums.from_choices([[0.5], [0.6, 0.4]]) == PrequentialSums(3, 1.5, 1.5, encode_window([0.5, 0.5]))

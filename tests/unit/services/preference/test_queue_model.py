@@ -1,12 +1,14 @@
 """Any order of appends, claims, commits, faults, crashes, edits and erasures against a plain model.
 
+Events surprise by some bits, are due or are a backfill; what is due must stay so until a commit.
+
 Events are numbers and a summary is the list of the numbers it was made from, so whatever is lost,
 doubled or out of order shows.
 """
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import pytest
@@ -22,7 +24,9 @@ from hypothesis.stateful import (
 )
 
 from alignx.schemas.interactions import StatementInteraction
+from alignx.schemas.tenant_settings import UpdateCadence
 from services.errors import IdempotencyMismatch, StaleVersion, UserUnknown
+from services.preference.cadence import News
 from services.preference.queue_records import AppendResult, Claim
 from services.storage.users import event_time
 from tests.unit.services.preference.rig import opened, record
@@ -30,8 +34,13 @@ from tests.unit.services.preference.rig import opened, record
 USERS = (("t0", "ada"), ("t0", "bob"), ("t1", "ada"))
 SHARDS = 2
 DATA_RETRIES = 2
+MAX_BITS = 3.0
+DUE_WITHIN_MS = 20_000
+"""Longer than a lease, and shorter than calm events wait."""
 Result = TypeVar("Result")
 users = st.sampled_from(USERS)
+CALM = News(cadence=UpdateCadence(update_bits=MAX_BITS, update_events=1_000))
+NEWS = (CALM, replace(CALM, bits=1.6), replace(CALM, is_due=True), replace(CALM, is_backfill=True))
 
 
 @dataclass
@@ -53,6 +62,10 @@ class User:
     """Which rebuild waits until no event waits."""
     keys: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = field(default_factory=dict)
     born: bool = False
+    bits: float = 0.0
+    """Surprise of the events since the latest claim."""
+    due: bool = False
+    """Whether they, or a rebuild, wait for nothing more."""
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -77,8 +90,9 @@ class QueueMachine(RuleBasedStateMachine):
 
         return self.runner.run(main())
 
-    def put(self, name: tuple[str, str], numbers: tuple[int, ...], key: str) -> AppendResult:
+    def put(self, name: tuple[str, str], numbers: tuple[int, ...], key: str, news: News = CALM) -> AppendResult:
         options: dict[str, Any] = {"idempotency_key": key, "digest": "-".join(map(str, numbers))} if key else {}
+        options["news"] = news
         return self.call(self.rig.put(*map(str, numbers), tenant=name[0], user=name[1], **options))
 
     @initialize()
@@ -87,8 +101,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     # --- rules -----------------------------------------------------------------------------------
 
-    @rule(name=users, count=st.integers(1, 5), key=st.sampled_from(["", "k0", "k1", "k2"]))
-    def append(self, name: tuple[str, str], count: int, key: str) -> None:
+    @rule(name=users, count=st.integers(1, 5), key=st.sampled_from(["", "k0", "k1", "k2"]), news=st.sampled_from(NEWS))
+    def append(self, name: tuple[str, str], count: int, key: str, news: News) -> None:
         user = self.users[name]
         numbers = tuple(range(self.next, self.next + count))
         if key in user.keys:
@@ -96,8 +110,12 @@ class QueueMachine(RuleBasedStateMachine):
                 self.put(name, numbers, key)
             return
         self.next += count
-        appended = self.put(name, numbers, key)
+        appended = self.put(name, numbers, key, news)
         assert not appended.replayed
+        user.bits += news.bits
+        user.due |= not news.is_backfill and (news.is_due or not user.version or user.bits >= MAX_BITS)
+        if news.is_backfill and not user.due:  # too long for one update: read as a whole
+            user.rebuild = self.call(self.rig.fields(name[1], name[0])).get("rebuild", "")
         user.born = True
         user.log += numbers
         assert appended.pending == len(user.log) - user.applied
@@ -120,7 +138,7 @@ class QueueMachine(RuleBasedStateMachine):
         reaped = [name for name in USERS if self.users[name].expired and self.rig.store.keys.shard(*name) == shard]
         assert expired == len(reaped)
         for name in reaped:
-            self.users[name].holder, self.users[name].expired = None, False
+            self.users[name].holder, self.users[name].expired, self.users[name].due = None, False, True
         if claim is None:
             assert not any(self.waits(name) for name in USERS if self.rig.store.keys.shard(*name) == shard)
             return
@@ -129,7 +147,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert (claim.version, claim.pending) == (user.version, len(user.log) - user.applied)
         assert claim.rebuild == user.rebuild
         assert all(int(claim.token) > int(other.token) for other in self.claims if self.same_shard(claim, other))
-        user.holder = claim.token
+        user.holder, user.due, user.bits = claim.token, False, 0.0
         self.claims.append(claim)
 
     @precondition(lambda self: self.claims)
@@ -156,10 +174,14 @@ class QueueMachine(RuleBasedStateMachine):
             user.summary, user.version, user.holder, user.expired = summary, user.version + 1, None, False
             user.applied += applied
             user.rebuild = "" if claim.rebuild == user.rebuild else user.rebuild
+            user.due |= applied < claim.pending
             self.resume(user)
+            if not self.waits((claim.tenant, claim.user)):
+                user.due, user.bits = False, 0.0
         elif valid:
             assert self.call(self.rig.queue.fail(claim, "release")) == "RETRY"
             user.holder, user.expired = None, False
+            user.due |= self.waits((claim.tenant, claim.user))
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), kind=st.sampled_from(["engine", "refusal", "data", "release"]))
@@ -182,6 +204,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert (word == "POSTPONED") == (len(user.log) > user.applied)
             if claim.rebuild == user.rebuild:
                 user.rebuild, user.postponed = "", user.rebuild if word == "POSTPONED" else user.postponed
+        user.due |= self.waits((claim.tenant, claim.user))
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
@@ -210,6 +233,7 @@ class QueueMachine(RuleBasedStateMachine):
         with pytest.raises(StaleVersion):
             self.call(self.rig.queue.edit(*name, user.version, record("late")))
         user.version, user.born = user.version + 1, True
+        user.due |= len(user.log) > user.applied
 
     @rule(name=users)
     def ask_rebuild(self, name: tuple[str, str]) -> None:
@@ -221,7 +245,7 @@ class QueueMachine(RuleBasedStateMachine):
         user.log, user.dead = user.log + user.dead, []
         assert self.call(self.rig.queue.request_rebuild(*name)) == len(user.log) - user.applied
         user.rebuild = self.call(self.rig.fields(name[1], name[0]))["rebuild"]
-        user.postponed = ""
+        user.postponed, user.due = "", True
 
     @rule(name=users, every=st.booleans(), data=st.data())
     def retry(self, name: tuple[str, str], every: bool, data: st.DataObject) -> None:
@@ -240,6 +264,7 @@ class QueueMachine(RuleBasedStateMachine):
         user.log += [user.dead[place] for place in sorted(wanted)]
         user.dead = [number for place, number in enumerate(user.dead) if place not in wanted]
         assert pending == len(user.log) - user.applied
+        user.due |= bool(wanted)
 
     @rule(name=users)
     def forget(self, name: tuple[str, str]) -> None:
@@ -259,7 +284,9 @@ class QueueMachine(RuleBasedStateMachine):
             assert [int(getattr(event.interaction, "text", "")) for event in events] == user.log
             letters = await self.rig.store.dead_letters(*name, None, 1_000)
             assert [int(getattr(letter.interaction, "text", "")) for _, letter in letters] == user.dead
-            waiting = await self.rig.redis.zscore(keys.ready, keys.member) is not None
+            due_at = await self.rig.redis.zscore(keys.ready, keys.member)
+            waiting = due_at is not None
+            assert not waiting or not user.due or due_at <= await self.rig.now() + DUE_WITHIN_MS
             leased = await self.rig.redis.zscore(keys.leases, keys.member) is not None
             assert leased == (user.holder is not None)
             assert not (waiting and leased)
@@ -313,7 +340,7 @@ class QueueMachine(RuleBasedStateMachine):
     def resume(self, user: User) -> None:
         """A rebuild that was put off is asked for again once no event waits."""
         if len(user.log) == user.applied and not user.rebuild:
-            user.rebuild, user.postponed = user.postponed, ""
+            user.rebuild, user.postponed, user.due = user.postponed, "", user.due or bool(user.postponed)
 
     def waits(self, name: tuple[str, str]) -> bool:
         user = self.users[name]

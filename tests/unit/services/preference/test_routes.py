@@ -526,7 +526,10 @@ async def test_quality_is_told_for_user_and_tenant(redis_url: str) -> None:
         for _ in range(3):
             await served.http.post(EVENTS, json={"events": [event]})
         quality = (await served.http.get("/v1/quality")).json()
-        assert quality == (await served.http.get(PREFERENCES)).json()["quality"]
+        own = (await served.http.get(PREFERENCES)).json()["quality"]
+        assert quality == {"profile": own["profile"] | {"recent": None}}
+        assert own["profile"]["recent"]["comparisons"] == 3
         assert quality["profile"]["comparisons"] == 3
         assert quality["profile"]["accuracy"] > 0.5
         assert (await served.http.get("/v1/quality", headers={TENANT_HEADER: "rival"})).json() == {}
+        assert (await served.http.get("/v1/quality/trial")).json()["state"] == "none"

@@ -30,10 +30,13 @@ from alignx.schemas.interactions import (
 from alignx.schemas.items import ItemFields
 from alignx.schemas.requests import ChatMode
 from services.prompts import build
+from services.prompts.profiles import load_profile
 from services.prompts.templates import UPDATE_REQUEST
 
+PLUS = load_profile("alignxplore-plus")
 GOLDEN = Path(__file__).parents[3] / "golden"
 
+FILM = ItemFields(title="Heat", category="crime", year=1995)
 HISTORY: list[Interaction] = [
     ComparisonInteraction(
         query="Explain tides", chosen="The moon pulls.\nThe sea follows.", rejected="In 1687, Newton…", source="chat"
@@ -42,7 +45,7 @@ HISTORY: list[Interaction] = [
         clicked="Cup final\ntonight", shown=("Cup final\ntonight", "Opera opens", "Tax\nnews"), source="news"
     ),
     ClickInteraction(query="sport", clicked="Rowing", shown=("Rowing", "Chess")),
-    RatingInteraction(item=ItemFields(title="Heat", category="crime", year=1995), value=5, source="films"),
+    RatingInteraction(item=FILM, value=5, source="films"),
     RatingInteraction(item="Jazz on vinyl", value=9, scale=(1, 10), review="Warm sound."),
     RatingInteraction(item="Cats", value=1, source="films", review="Loud & long."),
     PurchaseInteraction(item="Tent", considered=("Hotel voucher",), metadata={"till": 7}),
@@ -77,6 +80,10 @@ PROMPTS = {
     "chat-direct": lambda: build.chat_prompt(CONVERSATION, mode="direct", summary=SUMMARY, history=HISTORY[:2]),
     "chat-none": lambda: build.chat_prompt(CONVERSATION, mode="none", summary=SUMMARY, history=HISTORY),
     "selection": lambda: build.selection_prompt("Dinner?", ["Soup </item>", "Stew\nwith bread"], SUMMARY),
+    "alignxplore-plus-update": lambda: PLUS.update_prompt(SUMMARY, HISTORY, past_tokens=256),
+    "alignxplore-plus-first": lambda: PLUS.update_prompt(None, HISTORY[:1], past_tokens=256),
+    "alignxplore-plus-selection": lambda: PLUS.selection_prompt("Dinner?", ["Soup", FILM, "Stew"], SUMMARY),
+    "alignxplore-plus-selection-direct": lambda: PLUS.selection_prompt("Dinner?", ["Soup", "Stew"], None, HISTORY[:2]),
     "selection-direct": lambda: build.selection_prompt("Dinner?", ["Soup", "Stew"], None, HISTORY[:2]),
 }
 

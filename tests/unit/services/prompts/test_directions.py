@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alignx.schemas.interactions import PREFERENCE_DIMENSIONS
@@ -76,6 +76,7 @@ def test_vectors_may_come_one_by_one() -> None:
     assert average_vectors(iter([vector(rest=1.0), vector(rest=0.0)])) == vector()
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(vectors, min_size=1, max_size=6))
 def test_the_order_of_the_choices_does_not_matter(rows: list[list[float]]) -> None:
     assert average_vectors(rows) == average_vectors(rows[::-1])
@@ -141,6 +142,7 @@ def test_exact_neutrality_stays() -> None:
     assert quantize(vector()) == vector()
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(vectors)
 def test_something_is_kept_unless_nothing_leans(mean: list[float]) -> None:
     settled_mean = quantize(mean)

@@ -40,6 +40,8 @@ ANSWER = {
     "usage": {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12},
 }
 
+PATIENT: dict[str, Any] = {"keep_alive_after_s": 30, "select_timeout_s": 30}
+"""So that a busy machine changes no answer."""
 HERE = "the engine made by hand"
 """Stands for its URL in the settings of `serve`."""
 
@@ -80,6 +82,8 @@ class FakeEngine:
         self.canary: Answer = answer_canary
         self.prefer: Prefer = always_a
         self.choice_status = 200
+        self.choice_pause = 0.0
+        self.choose: Answer = self.on_choice
         self.embedded: list[list[str]] = []
         """Texts of each call for embeddings."""
         self.embed: Callable[[str], list[float]] = lambda _: [1.0]
@@ -111,12 +115,14 @@ class FakeEngine:
         if is_canary(body):
             return await self.canary(request)
         if body.get("continue_final_message"):
-            return self._choice(body)
+            self.choices.append(body)
+            return await self.choose(request)
         self.bodies.append(body)
         return await self.chat(request)
 
-    def _choice(self, body: dict[str, Any]) -> web.Response:
-        self.choices.append(body)
+    async def on_choice(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        await asyncio.sleep(self.choice_pause)
         if self.choice_status != 200:
             return web.Response(status=self.choice_status)
         logprobs = self.prefer(items_shown(body))
@@ -153,7 +159,7 @@ class FakeEngine:
 
 def items_shown(body: dict[str, Any]) -> list[str]:
     """The items of a selection prompt by their letters."""
-    return re.findall(r'<item letter="[A-Z]">\n(.*?)\n</item>', body["messages"][1]["content"], re.DOTALL)
+    return re.findall(r'<(?:item letter="|Item )[A-Z]"?>\n(.*?)\n</[Ii]tem', body["messages"][1]["content"], re.DOTALL)
 
 
 class Service:
@@ -208,7 +214,7 @@ async def running_service(redis_url: str, changes: dict[str, dict[str, Any]]) ->
             internal_token=INTERNAL_TOKEN,
             redis=RedisSettings(url=redis_url),
             engine=EngineSettings(**{"url": engine_url, **fields}),
-            response=ResponseSettings(**changes.get("response", {})),
+            response=ResponseSettings(**PATIENT | changes.get("response", {})),
             server=ServerSettings(port=0, shutdown_s=1),
             log=LogSettings(access=False),
         )

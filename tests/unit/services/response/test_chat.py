@@ -1,42 +1,23 @@
 """Personalized chat: what reaches the engine, and what comes back."""
 
-import asyncio
-import itertools
-from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import orjson
 import pytest
 from aiohttp import web
-from hypothesis import given
-from hypothesis import strategies as st
 
-from alignx.schemas.requests import PersonalizationUsed
-from services.engine.client import RawAnswer
-from services.errors import EngineUnavailable
 from services.prompts.templates import CHAT_ACKNOWLEDGEMENT, CHAT_SYSTEM
-from services.response.chat import render_stream
+from services.response.chat_request import PASSED, READ, REFUSED
 from tests.chaos.strict_engine import rules
 from tests.unit.services.engine.fake_engine import answers, fails
-from tests.unit.services.response.conftest import ANSWER, NOBODY, Service, sends
+from tests.unit.services.response.conftest import ANSWER, NOBODY, Service
 from tests.unit.with_settings import with_settings
 
 QUESTION = {"role": "user", "content": "Why is the sky blue?"}
 ACKNOWLEDGED = {"role": "assistant", "content": CHAT_ACKNOWLEDGEMENT}
 COMPARISON = {"type": "comparison", "query": "tides?", "chosen": "The moon.", "rejected": "Well, in 1687 …"}
-
-
-def event(number: int) -> bytes:
-    return b'data: {"id": "x",  "choices": [{"delta": {"content": "\xc3\xa9%d"}}]}\n\n' % number
-
-
-STREAM = b"".join(map(event, range(3))) + b"data: [DONE]\n\n"
-
-
-def member(**used: Any) -> bytes:
-    """What is added to the first event of a stream."""
-    return b'"personalization":' + orjson.dumps(PersonalizationUsed(**used).model_dump()) + b","
 
 
 def failure(answer: httpx.Response) -> dict[str, Any]:
@@ -214,16 +195,29 @@ def test_nothing_of_other_users_or_tenants_reaches_the_engine(service: Service, 
     assert "canary" not in orjson.dumps(service.engine.bodies).decode()
 
 
-@pytest.mark.parametrize("user", ["ada", "Jürgen 東"])
-def test_the_header_names_the_user_where_the_body_does_not(service: Service, user: str) -> None:
-    service.write_summary(user, "Likes brevity.")
-    body = {"messages": [QUESTION]}
-    headers = httpx.Headers([("X-User-Id", user)], encoding="utf-8")
-    answer = service.http.post("/v1/chat/completions", json=body, headers=headers)
-    assert answer.json()["personalization"]["user"] == user
-    assert answer.json()["personalization"]["mode"] == "summary"
-    answer = service.http.post("/v1/chat/completions", json=body | {"user": "bob"}, headers=headers)
-    assert answer.json()["personalization"]["user"] == "bob"
+@with_settings(response={"user_headers": ["X-OpenWebUI-User-Id"]})
+def test_the_first_of_fields_and_headers_names_the_user(service: Service) -> None:
+    body: dict[str, Any] = {"messages": [QUESTION]}
+    headers: list[tuple[str, str]] = []
+    for user, header, fields in (
+        ("Jürgen 東", [("X-OpenWebUI-User-Id", "Jürgen 東")], {}),
+        ("d", [("X-User-Id", "d")], {}),
+        ("c", [], {"metadata": {"user_id": "c", "team": 7}}),
+        ("b", [], {"safety_identifier": "b"}),
+        ("a", [], {"user": "a"}),
+    ):
+        service.write_summary(user, "Likes brevity.")
+        headers, body = headers + header, body | fields
+        encoded = httpx.Headers(headers, encoding="utf-8")
+        used = service.http.post("/v1/chat/completions", json=body, headers=encoded).json()["personalization"]
+        assert (used["user"], used["mode"]) == (user, "summary")
+    assert service.engine.bodies[-1].keys() == {"messages", "model", "max_tokens"}
+
+
+def test_a_header_of_a_front_end_names_nobody_unless_the_operator_says_so(service: Service) -> None:
+    headers = {"X-OpenWebUI-User-Id": "ada"}
+    answer = service.http.post("/v1/chat/completions", json={"messages": [QUESTION]}, headers=headers)
+    assert answer.json()["personalization"]["user"] is None
 
 
 # --- what passes to the engine -----------------------------------------------------------------
@@ -246,18 +240,70 @@ def test_openais_fields_pass_and_ours_are_added(service: Service) -> None:
     assert service.engine.bodies == [{**fields, "messages": [QUESTION], "model": "tiny", "max_tokens": 77}]
 
 
+IMAGE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]}
+
+
+@with_settings(response={"pass_fields": ["safe_prompt"]})
+def test_what_front_ends_send_reaches_the_engine(service: Service) -> None:
+    service.learn("ada", COMPARISON)
+    fields: dict[str, Any] = {
+        "chat_template_kwargs": {"enable_thinking": False, "thinking_budget": 100},
+        "reasoning_effort": "low",
+        "structured_outputs": {"json": {}},
+        "logprobs": True,
+        "stop_token_ids": [3],
+        "verbosity": "low",
+        "service_tier": "auto",
+        "store": False,
+        "safe_prompt": True,
+    }
+    service.chat(**fields, user="ada", messages=[QUESTION, IMAGE], personalization={"mode": "direct"}, priority=None)
+    sent = service.engine.bodies[0]
+    assert {name: sent[name] for name in sent.keys() & {*fields, "priority"}} == fields
+    assert sent["messages"][-1] == IMAGE
+
+
+def test_the_case_of_dropped_fields(service: Service) -> None:
+    """Each field passes or is named, with what to send instead."""
+    answer = service.chat(
+        chat_template_kwargs={"enable_thinking": False},
+        structured_outputs={"json": {}},
+        guided_json={"type": "object"},
+        functions=[{"name": "f", "parameters": {}}],
+        verbosity="low",
+        service_tier="auto",
+    )
+    assert answer.status_code == 422
+    message = failure(answer)["message"]
+    assert "functions: vLLM ignores it; send tools" in message
+    assert "guided_json: vLLM ignores it; send response_format or structured_outputs" in message
+    assert not any(name in message.partition(":")[0] for name in ("chat_template_kwargs", "verbosity"))
+
+
 @pytest.mark.parametrize(
-    "name",
+    ("fields", "named"),
     [
-        "priority", "cache_salt", "chat_template", "chat_template_kwargs", "vllm_xargs", "kv_transfer_params",
-        "prompt_logprobs", "add_generation_prompt", "continue_final_message", "documents", "request_id",
-        "mm_processor_kwargs", "structured_outputs", "store", "metadata", "user", "personalization", "anything_else",
+        *(({name: {"a": 1}}, name) for name in sorted(REFUSED)),
+        ({"anything_else": 0}, "anything_else"),
+        ({"service_tier": "priority"}, "service_tier"),
+        ({"store": True}, "store"),
+        ({"chat_template_kwargs": {"chat_template": "x"}}, "chat_template_kwargs"),
+        ({"chat_template_kwargs": {"thinking": {"a": 1}}}, "chat_template_kwargs.thinking"),
+        ({"metadata": {"user_id": "a/b"}}, "metadata.user_id"),
     ],
-)  # fmt: skip
-def test_fields_that_reach_past_the_caller_stay_here(service: Service, name: str) -> None:
-    values: dict[str, Any] = {"user": "ada", "personalization": {"mode": "none"}}
-    assert service.chat(**{name: values.get(name, {"a": 1})}).status_code == 200
-    assert service.engine.bodies[0].keys() == {"messages", "model", "max_tokens"}
+)
+def test_fields_that_reach_past_the_caller_are_refused_by_name(service: Service, fields: Any, named: str) -> None:
+    answer = service.chat(**fields)
+    assert answer.status_code == 422
+    assert failure(answer)["param"].startswith(named)
+    assert service.engine.bodies == []
+
+
+def test_each_field_has_one_fate_and_the_page_tells_it() -> None:
+    tables = [PASSED, READ, REFUSED.keys()]
+    assert sum(map(len, tables)) == len(PASSED.union(*tables))
+    page = (Path(__file__).parents[4] / "docs" / "how-to" / "chat.md").read_text()
+    assert [name for name in PASSED.union(*tables) if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize(
@@ -278,11 +324,11 @@ def test_an_answer_always_has_a_limit(service: Service, fields: Any, sent: Any) 
 
 @with_settings(engine={"cache_salt_secret": "a secret"})
 def test_each_tenant_has_a_cache_of_its_own(service: Service) -> None:
-    service.chat(cache_salt="forged")
+    service.chat()
     with service.client("other") as other:
         other.post("/v1/chat/completions", json={"messages": [QUESTION]})
     first, second = (body["cache_salt"] for body in service.engine.bodies)
-    assert len({first, second, "forged"}) == 3
+    assert first != second
 
 
 # --- refusals ----------------------------------------------------------------------------------
@@ -413,88 +459,6 @@ def test_an_answer_that_cannot_be_read_is_the_engines_fault(service: Service, bo
     answer = service.chat()
     assert answer.status_code in (502, 503)
     assert failure(answer)["code"] in ("engine_error", "engine_unavailable")
-
-
-# --- streams -----------------------------------------------------------------------------------
-
-
-def test_a_stream_passes_with_one_member_added(service: Service) -> None:
-    service.write_summary("ada", "Likes brevity.")
-    service.engine.chat = sends(STREAM)
-    answer = service.chat(user="ada", stream=True, stream_options={"include_usage": True})
-    used = {"mode": "summary", "user": "ada", "version": 1}
-    assert answer.content == STREAM.replace(b"{", b"{" + member(**used), 1)
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    assert answer.headers["Cache-Control"] == "no-store"
-    assert answer.headers["X-AlignX-Summary-Version"] == "1"
-    assert service.engine.bodies[0]["stream_options"] == {"include_usage": True}
-
-
-def test_events_are_not_held_back(service: Service) -> None:
-    service.engine.chat = sends(*(STREAM[i : i + 1] for i in range(100)), STREAM[100:])
-    with service.http.stream("POST", "/v1/chat/completions", json={"messages": [QUESTION], "stream": True}) as answer:
-        pieces = list(answer.iter_raw())
-    assert len(pieces) > 1
-    assert all(piece.endswith(b"\n\n") for piece in pieces)
-    assert b"".join(pieces) == STREAM.replace(b"{", b"{" + member(mode="none", user=None), 1)
-
-
-async def in_chunks(data: bytes, cuts: list[int], error: Exception | None = None) -> AsyncIterator[bytes]:
-    for start, end in itertools.pairwise([0, *sorted(cuts), len(data)]):
-        yield data[start:end]
-    if error:
-        raise error
-
-
-def rendered(chunks: AsyncIterator[bytes]) -> bytes:
-    async def main() -> bytes:
-        used = PersonalizationUsed(mode="ica", user="ada", history=3)
-        return b"".join([piece async for piece in render_stream(RawAnswer(200, "text/event-stream", chunks), used)])
-
-    return asyncio.run(main())
-
-
-ADDED = member(mode="ica", user="ada", history=3)
-STREAMS = st.sampled_from(
-    [
-        STREAM,
-        STREAM.replace(b"\n", b"\r\n"),
-        STREAM.replace(b"data: ", b"data:"),
-        b": waiting\n\n" + STREAM,
-        b"event: message\nid: 1\n" + STREAM,
-        STREAM.removesuffix(b"\n"),
-    ]
-)
-
-
-@given(STREAMS, st.lists(st.integers(0, len(STREAM)), max_size=8))
-def test_chunks_may_end_anywhere(stream: bytes, cuts: list[int]) -> None:
-    assert rendered(in_chunks(stream, cuts)) == stream.replace(b"{", b"{" + ADDED, 1)
-
-
-@given(STREAMS, st.integers(0, len(STREAM)), st.lists(st.integers(0, len(STREAM)), max_size=4))
-def test_an_engine_that_breaks_off_leaves_whole_events_and_an_error(stream: bytes, end: int, cuts: list[int]) -> None:
-    broken = EngineUnavailable("The engine broke off its answer")
-    data = stream[: min(end, stream.index(b"data: [DONE]" if b"data: " in stream else b"data:[DONE]"))]
-    output = rendered(in_chunks(data, [min(cut, len(data)) for cut in cuts], broken))
-    start, error = output.rsplit(b"data: ", 1)
-    assert orjson.loads(error) == broken.openai()
-    assert error.endswith(b"\n\n")
-    assert stream.replace(b"{", b"{" + ADDED, 1).startswith(start)
-    assert not start or start.endswith((b"\n\n", b"\r\n\r\n"))
-    assert b"[DONE]" not in output
-
-
-@pytest.mark.parametrize("tail", [b"", b'data: {"id": "y", "cho'])
-def test_an_engine_that_dies_in_a_stream_ends_it_with_an_error(service: Service, tail: bytes) -> None:
-    service.engine.chat = sends(event(0), event(1), tail or event(2), cut=True)
-    answer = service.chat(stream=True)
-    assert answer.status_code == 200
-    *events, error, rest = answer.content.split(b"\n\n")
-    assert len(events) == (2 if tail else 3)
-    assert orjson.loads(error.removeprefix(b"data: "))["error"]["code"] == "engine_unavailable"
-    assert rest == b""
-    assert b"[DONE]" not in answer.content
 
 
 # --- callers that leave ------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Selection: who scores, and that neither a place nor an outage decides."""
 
 import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from alignx.schemas.items import ItemFields
 from services.engine.judge import fuse
-from tests.unit.services.response.conftest import NOBODY, Service, always_a, items_shown
+from services.prompts.profiles import load_profile
+from tests.unit.services.response.conftest import NOBODY, Serve, Service, always_a, items_shown
 from tests.unit.with_settings import with_settings
 
 SHORT, LONG = "Yes.", "Well, that depends on a great many things, which we shall now consider one by one! " * 3
@@ -90,6 +93,17 @@ def test_the_engine_reads_summary_query_and_items_escaped_and_nothing_of_others(
     assert [item["id"] for item in answer.json()["items"]] == [None, "2"]
 
 
+def test_the_engine_reads_the_prompts_that_it_was_trained_with(serve: Serve) -> None:
+    service = serve(response={"selection_prompts": "alignxplore-plus"})
+    service.write_summary("eve", "Likes tea.")
+    items = ["green tea", {"title": "Two", "price": 5}]
+    assert service.select("eve", items, query="which?", method="engine").status_code == 200
+    prompts = load_profile("alignxplore-plus")
+    known = ["green tea", ItemFields(title="Two", price=5)]
+    shown = [body["messages"] for body in service.engine.choices]
+    assert shown == [prompts.selection_prompt("which?", order, "Likes tea.").messages for order in (known, known[::-1])]
+
+
 def test_before_a_first_version_the_engine_reads_the_profile(service: Service) -> None:
     service.learn("eve", {"type": "statement", "text": "I like brevity."})
     answer = service.select("eve", ["a", "b"], method="engine")
@@ -120,17 +134,19 @@ def test_both_are_fused_by_default(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "status", "code"),
+    ("settings", "status", "code", "fallback"),
     [
-        ({"engine": {"url": NOBODY}}, 503, "engine_unavailable"),
-        ({"engine": {"url": "profile"}}, 501, "no_engine"),
+        ({"engine": {"url": NOBODY}}, 503, "engine_unavailable", "engine_unavailable"),
+        ({"engine": {"url": "profile"}}, 501, "no_engine", None),
     ],
 )
 def test_without_an_engine_the_profile_answers_unless_the_caller_insists(
-    service: Service, status: int, code: str
+    service: Service, status: int, code: str, fallback: str | None
 ) -> None:
     answer = service.select("ada", [LONG, SHORT])
     assert (answer.json()["method"], answer.json()["choice"]) == ("profile", 1)
+    assert answer.json()["fallback"] == fallback
+    assert service.select("ada", [LONG, SHORT], method="profile").json()["fallback"] is None
     for method in ("engine", "fused"):
         answer = service.select("ada", [LONG, SHORT], method=method)
         assert answer.status_code == status
@@ -145,6 +161,9 @@ def test_an_engine_that_refuses_the_items_is_no_reason_to_refuse_the_caller(
     service.engine.choice_status = status
     answer = service.select("ada", [LONG, SHORT])
     assert (answer.json()["method"], answer.json()["choice"]) == ("profile", 1)
+    reason = {400: "engine_rejected", 500: "engine_unavailable"}[status]
+    assert answer.json()["fallback"] == reason
+    assert f'alignx_select_fallbacks_total{{reason="{reason}"}} 1.0' in service.http.get("/metrics").text
     assert service.select("ada", [LONG, SHORT], method="engine").status_code == ours
 
 
@@ -156,6 +175,55 @@ def test_items_and_summary_are_shortened_to_the_engines_window(service: Service)
     assert answer.json()["method"] == "fused"
     assert all(sum(len(m["content"]) for m in body["messages"]) // 3 < 2_048 for body in service.engine.choices)
     assert [item[0] for item in items_shown(service.engine.choices[0])] == ["a", "b"]
+
+
+# --- an engine that is late --------------------------------------------------------------------
+
+HASTY = {"response": {"select_timeout_s": 0.2}, "engine": {"breaker_failures": 3, "breaker_cooldown_s": 600}}
+
+
+@with_settings(**HASTY)
+def test_a_hung_engine_is_soon_left_alone_and_the_profile_answers(service: Service) -> None:
+    """Each call that is given up frees its slot: of 100, the engine sees those of the first three selections."""
+    service.engine.choose = service.engine.silent
+    answers = [service.select("ada", [LONG, SHORT]).json() for _ in range(100)]
+    assert {(answer["method"], answer["choice"]) for answer in answers} == {("profile", 1)}
+    reasons = ["engine_timeout"] * 3 + ["engine_unavailable"] * 97
+    assert [answer["fallback"] for answer in answers] == reasons
+    assert len(service.engine.choices) == 6
+    assert service.recommend("ada", [LONG, SHORT]).json()["fallback"] == "engine_unavailable"
+    metrics = service.http.get("/metrics").text
+    assert 'alignx_select_fallbacks_total{reason="engine_timeout"} 3.0' in metrics
+    assert 'alignx_engine_calls_total{kind="choose",outcome="cancelled"} 6.0' in metrics
+    assert "alignx_engine_calls_in_flight 0.0" in metrics
+    assert "too slow" in service.http.get("/readyz").json()["checks"]["engine"]
+
+
+@with_settings(**HASTY)
+def test_an_engine_that_is_slow_for_selections_still_chats(service: Service) -> None:
+    service.engine.choice_pause = 0.5
+    for _ in range(4):
+        assert service.select("ada", [LONG, SHORT]).json()["method"] == "profile"
+    assert service.chat().status_code == 200
+    assert service.select("ada", [LONG, SHORT], method="fused").json()["method"] == "fused"
+
+
+@with_settings(response={"select_timeout_s": 1}, engine={"breaker_failures": 1, "breaker_cooldown_s": 0.2})
+def test_an_engine_that_answers_again_is_asked_again(service: Service) -> None:
+    service.engine.choice_pause = 30
+    assert service.select("ada", [LONG, SHORT]).json()["fallback"] == "engine_timeout"
+    service.engine.choice_pause = 0.0
+    time.sleep(0.25)
+    assert service.select("ada", [LONG, SHORT]).json()["method"] == "fused"
+
+
+@with_settings(response={"select_engine_timeout_s": 0.2})
+def test_a_caller_that_insists_on_a_hung_engine_is_told_so(service: Service) -> None:
+    service.engine.choose = service.engine.silent
+    for method in ("engine", "fused"):
+        answer = service.select("ada", [LONG, SHORT], method=method)
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:alignx:problem:engine_unavailable")
+        assert "0.2 s" in answer.json()["detail"]
 
 
 # --- the request -------------------------------------------------------------------------------

@@ -51,10 +51,10 @@ def test_figures_are_printed_and_no_text_of_a_user(tmp_path: Path):
 def test_json_holds_every_figure(tmp_path: Path):
     path = written(tmp_path / "rows.jsonl", [{**rl(number), "extra": 1} for number in range(30)], end="no json\n")
     found = json.loads(invoked(path, "--json").stdout)
-    assert (found["kind"], found["found"]["rows"], found["malformed"]) == ("rl", 30, {"not JSON": 1})
-    assert found["malformed_examples"] == [{"place": "line 31", "reason": "not JSON"}]
+    assert (found["kind"], found["figures"]["rows"], found["malformed"]) == ("rl", 30, {"not JSON": 1})
+    assert found["malformed_examples"] == [{"location": "line 31", "reason": "not JSON"}]
     assert found["unread_fields"] == ["extra"]
-    assert found["found"]["spreads"]["mid_position"]["median"] == 2
+    assert found["figures"]["spreads"]["mid_position"]["median"] == 2
     assert found["warnings"] == ["the chosen text is the longer one in 0% of the choices: length alone would win"]
 
 

@@ -125,7 +125,7 @@ def test_only_the_first_examples_are_kept(tmp_path: Path):
     path = written(tmp_path / "rows.jsonl", as_lines([rl()]) + b"x\n" * 100)
     report = ReadReport(max_examples=3)
     list(read(path, RlRow, report=report))
-    assert [example.place for example in report.examples] == ["line 2", "line 3", "line 4"]
+    assert [example.location for example in report.examples] == ["line 2", "line 3", "line 4"]
     assert report.left_out == 100
 
 

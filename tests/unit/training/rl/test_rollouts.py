@@ -9,7 +9,8 @@ import pytest
 from datasets import Dataset
 
 from alignx.schemas.interactions import ComparisonInteraction
-from services.prompts.build import ChatMessage, estimate_tokens, update_prompt
+from services.prompts.build import ChatMessage, estimate_tokens
+from services.prompts.profiles import load_profile
 from services.prompts.templates import UPDATE_SYSTEM
 from training.data.formats import RlRow
 from training.rl.rollouts import make_rollout, streaming_reward_function
@@ -24,17 +25,18 @@ def user(name: str, length: int = 6, middle: int = 3, text: str = "tea") -> RlRo
     return RlRow.model_validate({"uid": name, "history": choices, "mid_position": middle})
 
 
-def test_a_user_is_two_neighbouring_rows() -> None:
-    rows = list(paired_rows([user("ann"), user("bob")], STAGES))
+@pytest.mark.parametrize("name", ["own", "alignxplore-plus"])
+def test_a_user_is_two_neighbouring_rows_with_the_prompts_of_serving(name: str) -> None:
+    served = load_profile(name)
+    rows = list(paired_rows([user("ann"), user("bob")], STAGES.model_copy(update={"prompts": name})))
     assert [row["stage"] for row in rows] == [1, 2, 1, 2]
     assert rows[0]["target"] == {"query": "ann q3", "chosen": "tea 3", "rejected": "coffee 3"}
     assert rows[1]["target"] == {"query": "ann q5", "chosen": "tea 5", "rejected": "coffee 5"}
     events = [ComparisonInteraction(query=f"ann q{i}", chosen=f"tea {i}", rejected=f"coffee {i}") for i in range(6)]
-    assert rows[0]["prompt"] == update_prompt(None, events[:3], past_tokens=256).messages
-    served = update_prompt("The user likes tea.", events[3:5], past_tokens=256)
-    assert served.template == "update/2"
-    assert stage2_prompt(rows[1]["prompt"], "The user likes tea.", 256) == served.messages
-    assert stage2_prompt(rows[1]["prompt"], "", 256) == update_prompt(None, events[3:5], past_tokens=256).messages
+    assert rows[0]["prompt"] == served.update_prompt(None, events[:3], past_tokens=256).messages
+    for past in ("The user likes tea.", ""):
+        update = served.update_prompt(past or None, events[3:5], past_tokens=256)
+        assert stage2_prompt(rows[1]["prompt"], past, 256, served) == update.messages
     assert Dataset.from_list(rows)[1]["prompt"] == rows[1]["prompt"], "a data set keeps the row as it is"
 
 

@@ -1,9 +1,11 @@
 """The order in which TRL reads the rows of a rollout, and the rows of AlignXplore's two rewards."""
 
+import pytest
 from trl.trainer.utils import RepeatSampler
 
 from alignx.schemas.interactions import ComparisonInteraction
-from services.prompts.build import estimate_tokens, update_prompt
+from services.prompts.build import estimate_tokens
+from services.prompts.profiles import load_profile
 from training.data.formats import AlignXploreRow
 from training.rl.rows import RolloutSampler, single_rows
 
@@ -36,16 +38,18 @@ def test_the_order_depends_on_seed_and_epoch() -> None:
     assert order(40) != order(40, seed=1)
 
 
-def test_a_single_row_is_the_prompt_of_serving_without_the_oldest_choices() -> None:
+@pytest.mark.parametrize(("name", "delimiter"), [("own", "<"), ("alignxplore-plus", "\n")])
+def test_a_single_row_is_the_prompt_of_serving_without_the_oldest_choices(name: str, delimiter: str) -> None:
+    prompts = load_profile(name)
     history = [{"query": f"q{index}", "chosen": "tea " * 20, "rejected": "coffee"} for index in range(40)]
     row = AlignXploreRow.model_validate({"task": "t", "chosen": "tea", "rejected": "coffee", "history": history})
-    (whole,) = single_rows([row], 20_000)
+    (whole,) = single_rows([row], 20_000, prompts)
     events = [ComparisonInteraction(**choice) for choice in history]
-    assert whole["prompt"] == update_prompt(None, events, past_tokens=1).messages
+    assert whole["prompt"] == prompts.update_prompt(None, events, past_tokens=1, whole_history=True).messages
     assert whole["target"] == {"query": "t", "chosen": "tea", "rejected": "coffee"}
-    (cut,) = single_rows([row], 1_200)
+    (cut,) = single_rows([row], 1_200, prompts)
     content = cut["prompt"][1]["content"]
-    assert "q39<" in content
-    assert "q0<" not in content
+    assert f"q39{delimiter}" in content
+    assert f"q0{delimiter}" not in content
     assert cut["prompt"][0] == whole["prompt"][0]
     assert sum(estimate_tokens(turn["content"]) for turn in cut["prompt"]) <= 1_200

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PARTS = Path(__file__).parents[3] / "docker" / "local" / "parts.py"
+PARTS = Path(__file__).parents[4] / "docker" / "local" / "parts.py"
 MAKE = """#!/bin/sh
 case $2 in
 quick) echo "WARNING: the sea is NOT tested: none is here" ;;

@@ -30,6 +30,7 @@ USERS = 8
 SETTINGS = {
     "ALIGNX_SERVER__DRAIN_S": "0.7",
     "ALIGNX_GATEWAY__REPLICA_CHECK_S": "0.2",
+    "ALIGNX_SUMMARY__UPDATE_AGE_S": "2",
 }
 AVOIDED_S = 5.0
 """How long a caller stays away from a gateway that drains."""

@@ -1,0 +1,40 @@
+"""What an operator sets for one tenant. A field that is not set has the deployment's value, from the environment.
+
+To add a setting, add a field with a docstring, its unit in it. Where a block of services/settings.py has a field of the
+same name, that is the deployment's value; else the default here is.
+"""
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from alignx.schemas.items import Frozen
+
+
+class UpdateCadence(Frozen):
+    """When a language model rewrites a user's summary; the profile is up to date with each event. An update is due
+    at once for a user without a version, and after a statement, a fact, an edit or a contradiction of something
+    stated; else when the waiting events reach one of these bounds. Without a language model every event is due."""
+
+    update_bits: PositiveFloat = 5.0
+    """Surprise in bits: the sum over choices of -log2 of the probability that the profile gave to what was chosen, and
+    over items of a category new to the user of -log2 of how likely a new one was. A coin flip is 1 bit."""
+    update_events: PositiveInt = 20
+    """Number of waiting events; 1 makes every event due."""
+    update_tokens: PositiveInt = 4_000
+    """Estimated tokens of the waiting events."""
+    update_age_s: PositiveFloat = 12 * 3600.0
+    """Seconds since the first waiting event."""
+    backfill_quiet_s: NonNegativeFloat = 30.0
+    """Seconds after a user's latest backfill until its one update is due."""
+
+
+class TenantSettings(UpdateCadence):
+    """Settings of one tenant."""
+
+
+class TenantSettingsView(Frozen):
+    """The settings that hold for a tenant."""
+
+    tenant: str
+    settings: TenantSettings
+    overridden: tuple[str, ...] = Field(default=())
+    """Fields that are set for this tenant; all others have the deployment's value."""

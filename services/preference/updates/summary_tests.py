@@ -1,0 +1,96 @@
+"""The tests of summaries around an update: on new choices by the engine, against the version before, of a new model."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from redis.exceptions import RedisError
+
+from alignx.schemas.summaries import Prequential, StoredInteraction, SummaryVersion
+from services.engine.limits import Engine
+from services.errors import AlignXError
+from services.preference.queue import Queue
+from services.preference.queue_records import Claim, PrequentialSums
+from services.preference.updates.inference import sample_pairs, score_summary
+from services.preference.updates.regression import Review, latest_choices, predict_means, review
+from services.preference.updates.trials import Trials
+from services.preference.updates.update_metrics import WorkerMetrics
+from services.prompts.profiles import load_profile
+from services.settings import SummarySettings
+from services.storage.users import USER_SOURCE, Store
+
+_TRIAL_EVENTS = 100
+"""Events among which a trial looks for choices."""
+
+logger = logging.getLogger("alignx.update")
+
+
+class SummaryTests:
+    """The tests of one worker."""
+
+    def __init__(
+        self, store: Store, queue: Queue, engine: Engine, settings: SummarySettings, metrics: WorkerMetrics
+    ) -> None:
+        self.store = store
+        self.queue = queue
+        self.engine = engine
+        self.settings = settings
+        self.metrics = metrics
+        self.prompts = load_profile(settings.prompts)
+        self.trials = Trials(store.redis, settings, metrics.trials)
+
+    async def review(
+        self, claim: Claim, current: SummaryVersion | None, events: Sequence[StoredInteraction]
+    ) -> Review | None:
+        """The test of the current version, where a model wrote it; a version that predicts worse than an earlier one
+        is left behind."""
+        if not self.engine.enabled or current is None:
+            return None
+        reviewed = await review(self.store, claim.tenant, claim.user, current, events)
+        if reviewed.held_back:
+            self.metrics.regressions.inc()
+            logger.warning("a version predicts worse than an earlier one and is left behind")
+        return reviewed
+
+    async def report_trial(self, claim: Claim, candidate: str, current: SummaryVersion | None, text: str) -> None:
+        """Tells the trial how a user's new text predicts choices against the text that it replaces."""
+        if current is None:
+            await self.trials.count_user(claim.tenant)
+        elif candidate and current.source != USER_SOURCE and await self.trials.is_older(claim.tenant, current):
+            events = await self.store.events_before(claim.tenant, claim.user, claim.cursor, _TRIAL_EVENTS)
+            if choices := latest_choices(events):
+                old, new = await asyncio.to_thread(predict_means, [current.text, text], choices)
+                await self.trials.record(claim.tenant, candidate, old, new)
+
+    async def predict(
+        self, claim: Claim, past: SummaryVersion | None, events: Sequence[StoredInteraction], begun: asyncio.Event
+    ) -> PrequentialSums:
+        """The engine predicts a few of the new choices from the summary before them. The test waits until the
+        engine answers the update, so that an engine that refuses gets one request an update."""
+        pairs = sample_pairs([event.interaction for event in events], self.settings.prequential_sample)
+        if not self.engine.enabled or past is None or not pairs:
+            return PrequentialSums()
+        await begun.wait()
+        return await score_summary(self.engine, claim.tenant, past.text, pairs, self.prompts)
+
+    async def record(self, claim: Claim, test: "asyncio.Task[PrequentialSums] | None", source: str) -> None:
+        """Adds the test of the past summary to the sums. A test that fails is no failed update."""
+        if test is None:
+            return
+        try:
+            scored = await test
+            if scored.count:
+                await self.queue.record_quality(claim, scored)
+                self.metrics.quality.add("engine", source, scored)
+        except (AlignXError, RedisError) as error:
+            logger.warning("a test of a summary was lost", extra={"error": type(error).__name__})
+
+
+def to_prequential(scored: PrequentialSums) -> Prequential | None:
+    if not scored.count:
+        return None
+    return Prequential(
+        comparisons=scored.count,
+        accuracy=scored.hits / scored.count,
+        mean_probability=round(scored.mass / scored.count, 4),
+    )

@@ -1,0 +1,81 @@
+"""Which prompts a model reads: those that it was trained with.
+
+A `PromptProfile` makes the prompts of summaries and choices; chat prompts are the same for every model. `own` is
+services/prompts/build.py. `alignxplore-plus` is the format of the released AlignXplore+ checkpoint with sentences of
+our own; a file that services/prompts/official.py writes has the public ones. Serving, training and evaluation call
+the same objects.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Final, Protocol
+
+from alignx.schemas.interactions import Interaction
+from alignx.schemas.items import Item, item_text
+from services.prompts import build
+from services.prompts.alignxplore_plus import AlignXplorePlus, read_texts
+from services.prompts.build import Prompt
+
+
+class PromptProfile(Protocol):
+    """Pure functions from data to a prompt."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens that an update may write where no setting says otherwise, reasoning included."""
+        ...
+
+    def update_prompt(
+        self, past: str | None, interactions: Sequence[Interaction], *, past_tokens: int, whole_history: bool = False
+    ) -> Prompt:
+        """As `build.update_prompt`; without a `past` it is a first inference, or one from the `whole_history`."""
+        ...
+
+    def selection_prompt(
+        self, query: str, items: Sequence[Item], summary: str | None, history: Sequence[Interaction] = ()
+    ) -> Prompt:
+        """As `build.selection_prompt`; one of `build.LETTERS` follows the last message."""
+        ...
+
+    def interaction_tokens(self, interaction: Interaction) -> int:
+        """Estimated tokens of an event in a prompt."""
+        ...
+
+    def shows(self, interactions: Sequence[Interaction]) -> bool:
+        """Whether an update prompt says anything of these events."""
+        ...
+
+
+class OwnPrompts:
+    """The prompts of services/prompts/build.py."""
+
+    max_tokens = 1_024
+
+    def update_prompt(
+        self, past: str | None, interactions: Sequence[Interaction], *, past_tokens: int, whole_history: bool = False
+    ) -> Prompt:
+        return build.update_prompt(past, interactions, past_tokens=past_tokens)
+
+    def selection_prompt(
+        self, query: str, items: Sequence[Item], summary: str | None, history: Sequence[Interaction] = ()
+    ) -> Prompt:
+        return build.selection_prompt(query, list(map(item_text, items)), summary, history)
+
+    def interaction_tokens(self, interaction: Interaction) -> int:
+        return build.interaction_tokens(interaction)
+
+    def shows(self, interactions: Sequence[Interaction]) -> bool:
+        return True
+
+
+OWN: Final[PromptProfile] = OwnPrompts()
+SHIPPED: Final = Path(__file__).with_name("alignxplore-plus.toml")
+
+
+@cache
+def load_profile(name: str) -> PromptProfile:
+    """The profile `own` or `alignxplore-plus`, or that of a file. Raises ValueError, which names what is wrong."""
+    if name == "own":
+        return OWN
+    return AlignXplorePlus(read_texts(SHIPPED if name == "alignxplore-plus" else Path(name)))

@@ -1,0 +1,261 @@
+"""When an update is due: the surprise of events, and what the queue's scripts make of it and of a backfill."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from alignx.schemas.interactions import (
+    ComparisonInteraction,
+    DialogueInteraction,
+    Interaction,
+    Message,
+    PurchaseInteraction,
+    StatementInteraction,
+)
+from alignx.schemas.items import ItemFields
+from alignx.schemas.tenant_settings import TenantSettings, UpdateCadence
+from services.errors import BacklogFull
+from services.preference.cadence import News, is_own_words, surprise_bits
+from services.preference.ingest import Ingest
+from services.preference.queue import LOW_PRIORITY
+from services.preference.queue_records import AppendResult
+from services.preference.updates.update_metrics import IngestMetrics
+from services.profile.fold import fold
+from services.profile.statistics import EMPTY
+from services.settings import LimitSettings
+from services.storage.tenant_settings import TenantSettingsStore
+from tests.unit.services.preference.rig import TENANT, USER, Rig, opened, record
+
+pytestmark = pytest.mark.anyio
+
+AGE_S = 600.0
+QUIET_S = 30.0
+CALM = News(cadence=UpdateCadence(update_bits=5, update_events=4, update_tokens=100, update_age_s=AGE_S))
+BACKFILL = replace(CALM, is_backfill=True)
+WAITS = {"debounce_ms": 0, "max_wait_ms": 1_000}
+
+
+async def put(rig: Rig, *texts: str, user: str = USER, **news: Any) -> AppendResult:
+    return await rig.put(*texts, user=user, news=replace(CALM, **news))
+
+
+async def known(rig: Rig, user: str = USER) -> None:
+    """A user with a version, for whom nothing waits."""
+    await put(rig, "first", user=user)
+    await rig.make_due()
+    assert await rig.commit(await rig.take(user))
+
+
+async def waits_s(rig: Rig, user: str = USER) -> float:
+    due = await rig.due_in(user)
+    assert due is not None
+    return due / 1000
+
+
+def is_age(seconds: float) -> bool:
+    return AGE_S - 5 < seconds <= AGE_S
+
+
+async def test_the_first_events_of_a_user_are_due_and_later_ones_wait_for_their_age(redis_url: str) -> None:
+    async with opened(redis_url, **WAITS) as rig:
+        await put(rig, "a")
+        assert await waits_s(rig) <= 0
+        assert await rig.commit(await rig.take())
+        await put(rig, "b")
+        first = await waits_s(rig)
+        assert is_age(first)
+        await rig.redis.zincrby(rig.keys().ready, -60_000, rig.keys().member)
+        await rig.redis.hincrby(rig.keys().state, "due", -60_000)  # a minute later
+        await put(rig, "c")
+        assert is_age(await waits_s(rig) + 60)  # since the first of them, not the latest
+
+
+@pytest.mark.parametrize(
+    ("news", "appends"),
+    [({"bits": 2.5}, 2), ({"tokens": 50}, 2), ({}, 4), ({"is_due": True}, 1), ({"bits": 5.0}, 1)],
+)
+async def test_surprise_tokens_and_number_add_up_until_an_update_is_due(
+    redis_url: str, news: dict[str, Any], appends: int
+) -> None:
+    async with opened(redis_url, **WAITS) as rig:
+        await known(rig)
+        for _ in range(appends - 1):
+            await put(rig, "e", **news)
+            assert is_age(await waits_s(rig))
+        await put(rig, "e", **news)
+        assert await waits_s(rig) <= 0
+        claim = await rig.take()
+        assert {"t0", "due", "new.n", "new.tok", "new.bits"}.isdisjoint(await rig.fields())
+        assert await rig.commit(claim)
+        await put(rig, "after")  # the sums begin anew
+        assert is_age(await waits_s(rig))
+
+
+async def test_an_update_that_is_due_stays_so(redis_url: str) -> None:
+    """Through a calm event, a failure of the engine, a dead worker and a graceful release."""
+    async with opened(redis_url, **WAITS, backoff_ms=1) as rig:
+        await known(rig)
+        await put(rig, "a", is_due=True)
+        await put(rig, "b")
+        assert await waits_s(rig) <= 0
+        for end in ("engine", "release"):
+            await rig.make_due()
+            await rig.queue.fail(await rig.take(), end)  # type: ignore[arg-type]
+            await put(rig, "calm")
+            assert await waits_s(rig) < 1
+        await rig.make_due()
+        await rig.expire(await rig.take())
+        claim = await rig.take()
+        assert claim.pending == 4
+        await rig.expire(claim)
+        await rig.queue.claim(0, "other")
+        assert await rig.texts() == ["first", "a", "b", "calm", "calm"]
+
+
+async def test_events_during_an_update_are_due_by_their_own_surprise(redis_url: str) -> None:
+    async with opened(redis_url, **WAITS) as rig:
+        await known(rig)
+        for news, wait in (({}, is_age), ({"bits": 9.0}, lambda seconds: seconds <= 0)):
+            await put(rig, "due", is_due=True)
+            await rig.make_due()
+            claim = await rig.take()
+            await put(rig, "meanwhile", **news)
+            assert await rig.commit(claim)
+            assert wait(await waits_s(rig))
+
+
+async def test_what_an_update_leaves_over_is_due(redis_url: str) -> None:
+    async with opened(redis_url, **WAITS) as rig:
+        await known(rig)
+        ids = (await put(rig, "a", "b", is_due=True)).ids
+        claim = await rig.take()
+        await put(rig, "calm")
+        assert await rig.queue.commit(claim, record("s", 2), ids[0], 1)
+        assert await waits_s(rig) <= 0
+
+
+async def test_an_edit_and_a_rebuild_make_waiting_events_due(redis_url: str) -> None:
+    async with opened(redis_url, **WAITS) as rig:
+        for user in ("ada", "bob"):
+            await known(rig, user)
+        for user in ("ada", "bob"):
+            await put(rig, "calm", user=user)
+        assert await rig.queue.edit(TENANT, "ada", 1, record("mine", 2))
+        await rig.queue.request_rebuild(TENANT, "bob")
+        for user in ("ada", "bob"):
+            await put(rig, "calm", user=user)
+            assert await waits_s(rig, user) <= 1
+
+
+async def test_users_who_wait_for_their_age_take_no_place_of_new_ones(redis_url: str) -> None:
+    async with opened(redis_url, **WAITS, shard_backlog=1) as rig:
+        await known(rig)
+        await put(rig, "calm")
+        assert await rig.queue.depth() == (0, 0.0)
+        await put(rig, "a", user="new")
+
+
+# --- backfill ----------------------------------------------------------------------------------
+
+
+async def test_a_backfill_is_one_update_after_quiet_and_after_all_others(redis_url: str) -> None:
+    async with opened(redis_url, {"debounce_ms": 0}, {"batch_events": 3}) as rig:
+        for text in "abcd":
+            await rig.put(text, news=BACKFILL)
+        due = await rig.due_in()
+        assert due is not None
+        assert (QUIET_S - 5) * 1000 < due - LOW_PRIORITY <= QUIET_S * 1000
+        assert await rig.queue.due_shards() == []
+        await rig.redis.zadd(rig.keys().ready, {rig.keys().member: LOW_PRIORITY + 1})
+        assert await rig.queue.due_shards() == [0]
+        await put(rig, "live", user="bob")
+        await rig.take("bob")
+        claim = await rig.take()
+        assert claim.rebuild  # four events are more than one update reads
+        assert await rig.commit(claim)
+        assert await rig.idle()
+
+
+async def test_a_live_event_ends_the_quiet_of_a_backfill_if_it_is_due(redis_url: str) -> None:
+    async with opened(redis_url, **WAITS) as rig:
+        await known(rig)
+        await rig.put("old", news=BACKFILL)
+        await put(rig, "calm")
+        assert await waits_s(rig) > AGE_S
+        await put(rig, "due", is_due=True)
+        await rig.put("old", news=BACKFILL)
+        assert await waits_s(rig) <= 0
+
+
+async def test_a_backfill_that_fills_the_backlog_goes_on_after_an_update(redis_url: str) -> None:
+    async with opened(redis_url, **WAITS, user_backlog=2) as rig:
+        await rig.put("a", "b", news=BACKFILL)
+        with pytest.raises(BacklogFull):
+            await rig.put("c", news=BACKFILL)
+        assert await rig.commit(await rig.take())
+        assert (await rig.put("c", news=BACKFILL)).pending == 1
+
+
+# --- what events tell --------------------------------------------------------------------------
+
+
+def chose(chosen: str, rejected: str) -> ComparisonInteraction:
+    return ComparisonInteraction(query="q", chosen=chosen, rejected=rejected)
+
+
+def bits(*events: Interaction) -> list[float]:
+    profile, surprises = EMPTY, []
+    for event in events:
+        before = profile
+        profile, predicted = fold(profile, event)
+        surprises.append(surprise_bits(predicted, before, profile))
+    return surprises
+
+
+def test_a_choice_surprises_by_the_odds_the_profile_gave_it() -> None:
+    usual = [chose("Short.", "Long, and then longer, with more to say on each of the points.")] * 12
+    told = bits(*usual, chose("Long, and then longer, with more to say on each of the points.", "Short."))
+    assert told[0] == 1.0
+    assert told[11] < 0.5
+    assert told[-1] > 1.5
+
+
+def test_a_new_category_surprises_who_has_met_few() -> None:
+    def bought(category: str) -> PurchaseInteraction:
+        return PurchaseInteraction(item=ItemFields(title="A thing", category=category))
+
+    told = bits(*[bought("games")] * 15, bought("boats"))
+    assert told[:15] == [0.0] * 15
+    assert told[-1] == 4.0
+    assert max(bits(*(bought(f"c{number}") for number in range(10)))) <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("said", "is_due"), [("I love jazz, tell me more.", False), ("I hate jazz, tell me less.", True)]
+)
+def test_the_contrary_of_what_was_stated_is_due(said: str, is_due: bool) -> None:
+    before, _ = fold(EMPTY, StatementInteraction(text="I love jazz."))
+    event = DialogueInteraction(messages=(Message(role="user", content=said),))
+    assert is_own_words(event, before, fold(before, event)[0]) == is_due
+
+
+@pytest.mark.parametrize(("overrides", "due"), [({}, False), ({"update_events": 1}, True)])
+async def test_ingest_reads_the_cadence_of_the_tenant(redis_url: str, overrides: dict[str, Any], due: bool) -> None:
+    async with opened(redis_url, **WAITS) as rig:
+        tenants = TenantSettingsStore(rig.redis, TenantSettings())
+        await tenants.replace(TENANT, TenantSettings(**overrides))
+        free = Ingest(rig.store, rig.queue, LimitSettings(), IngestMetrics(CollectorRegistry()))
+        ingest = Ingest(rig.store, rig.queue, LimitSettings(), IngestMetrics(CollectorRegistry()), tenants)
+        await known(rig)
+
+        async def append(writer: Ingest, events: Sequence[Interaction]) -> bool:
+            await writer.append(TENANT, USER, events)
+            return await waits_s(rig) <= 0
+
+        assert await append(ingest, [chose("a", "b")]) == due
+        assert await append(ingest, [StatementInteraction(text="I like tea.")])
+        await rig.commit(await rig.take())
+        assert await append(free, [chose("a", "b")])  # without an engine each event is due

@@ -1,0 +1,84 @@
+"""A change of preferences: found soon, told in the document, the stream and the log, and rarely where there is none."""
+
+import json
+import logging
+import random
+
+import pytest
+
+from alignx.schemas.interactions import ComparisonInteraction
+from services.preference.drift import Drift, detect_drift
+from services.profile.fold import fold
+from services.profile.statistics import EMPTY
+from services.storage.prequential import CHANGE, WINDOW, encode_window
+from tests.unit.services.preference.served import EVENTS, PREFERENCES, serving
+
+_WORDS = ("plan", "train", "idea", "answer", "data", "method", "code", "cake", "river", "summer", "engine")
+
+
+def _text(count: int, source: random.Random) -> str:
+    return f"{' '.join(source.choices(_WORDS, k=count)).capitalize()}."
+
+
+def _choice(prefers_short: bool, source: random.Random) -> ComparisonInteraction:
+    short, long = _text(source.randint(5, 9), source), _text(source.randint(25, 60), source)
+    return ComparisonInteraction(
+        query="", chosen=short if prefers_short else long, rejected=long if prefers_short else short
+    )
+
+
+def _alarms(seed: int, turns_at: int, noise: float, count: int) -> list[int]:
+    """The choices at which a change is detected; the user prefers short texts up to choice `turns_at`."""
+    source, profile, window, alarms = random.Random(seed), EMPTY, "", []
+    for index in range(count):
+        prefers_short = (index < turns_at) != (source.random() < noise)
+        profile, predicted = fold(profile, _choice(prefers_short, source))
+        drift = detect_drift(window, predicted)
+        alarms += [index] if drift else []
+        window = (window + encode_window(predicted) + (CHANGE if drift else ""))[-WINDOW:]
+    return alarms
+
+
+@pytest.mark.parametrize(("noise", "within"), [(0.0, 4), (0.1, 10)])
+def test_a_turn_is_detected_within_a_few_choices(noise: float, within: int) -> None:
+    first = [(_alarms(seed, 40, noise, 60) or [60])[0] - 40 for seed in range(20)]
+    assert sum(0 <= delay <= within for delay in first) >= 17  # of 20
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2, 0.4])
+def test_a_steady_user_is_left_alone(noise: float) -> None:
+    assert sum(len(_alarms(seed, 200, noise, 200)) for seed in range(15)) <= 3  # of 3,000 choices
+
+
+def test_one_click_past_many_items_counts_once() -> None:
+    steady = encode_window([0.9] * 30)
+    assert detect_drift(steady, [0.1]) is None
+    assert detect_drift(steady, [0.1, 0.2, 0.1, 0.1]) == Drift(4, 1.0, 0.0)
+    assert detect_drift(steady + CHANGE, [0.1] * 8) is None, "what was told is not told again"
+
+
+@pytest.mark.anyio
+async def test_contradictory_events_are_told(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    source = random.Random(7)
+    async with serving(redis_url) as suite:
+        for short in (True, False):
+            events = [_choice(short, source).model_dump(mode="json", exclude_none=True) for _ in range(40)]
+            with caplog.at_level(logging.INFO, "alignx.ingest"):
+                for start in range(0, 40, 8):
+                    answer = await suite.http.post(EVENTS, json={"events": events[start : start + 8]})
+                    assert answer.status_code == 202
+        found = (await suite.http.get(PREFERENCES)).json()
+        changed = found["changed"]
+        assert changed["accuracy_before"] > 0.9
+        assert changed["accuracy_since"] < 0.7
+        assert changed["comparisons"] <= 8
+        assert changed["since"] <= changed["detected_at"]
+        recent = found["quality"]["profile"]["recent"]
+        assert recent["comparisons"] == 49
+        assert recent["baselines"] == {"coin": 0.5}
+        assert recent["low"] < recent["accuracy"] < recent["high"]
+        entries = await suite.bench.redis.xrange(suite.bench.keys().live)
+        told = [json.loads(fields["d"]) for _, fields in entries if fields["e"] == "changed"]
+        assert told == [changed]
+    assert [record.message for record in caplog.records] == ["preferences changed"]
+    assert "ada" not in str(vars(caplog.records[0]))

@@ -1,0 +1,38 @@
+"""Stands in for the public file of this path: the same names and places, sentences of our own."""
+
+from typing import Any
+
+
+def build_input_prompt(history: list[dict[str, Any]], past: str | None) -> list[dict[str, str]]:
+    system_prompt = """You read histories. Yours is one task.
+
+A triple has a `QUERY`.
+
+No greeting."""
+    prompt_str = "\n\n".join(
+        [
+            f"""=====Triple {idx + 1}=====
+
+*QUERY:*
+ {triple["query"]}
+{"*" * 5}
+*CHOSEN ITEM BY THE USER:*
+{triple["chosen"]}
+{"*" * 5}
+*REJECTED ITEM BY THE USER:*
+{triple["rejected"]}"""
+            for idx, triple in enumerate(history)
+        ]
+    )
+    full_text = f"""Say what the user likes. Merge. Or start.
+=====Past Preference Summary=====
+
+{past if past is not None else "Not Provided."}
+
+=====Interaction History=====
+{prompt_str}
+
+=====END=====
+
+Go on."""
+    return [{"role": "system", "content": system_prompt.strip()}, {"role": "user", "content": full_text.strip()}]
