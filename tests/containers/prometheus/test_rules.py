@@ -141,7 +141,7 @@ def test_beside_make_up_the_same_jobs_are_scraped() -> None:
     local = yaml.safe_load(LOCAL.read_text())
     ports = {job["job_name"]: job["static_configs"][0]["targets"][0] for job in local["scrape_configs"]}
     assert list(ports) == [job["job_name"] for job in CONFIG["scrape_configs"]]
-    offsets = re.search(r"^OFFSETS = (.*)$", (LOCAL.parent / "suite.py").read_text(), re.MULTILINE)
+    offsets = re.search(r"^OFFSETS = (.*)$", (LOCAL.parent / "environment.py").read_text(), re.MULTILINE)
     assert offsets
     expected = {name: 8080 + offset for name, offset in json.loads(offsets[1]).items() if name != "redis"}
     expected |= {"gateway": 8080, "prometheus": 9090}
