@@ -16,6 +16,7 @@ from alignx.schemas.summaries import (
     DeadLetter,
     Preferences,
     Prequential,
+    RejectedDraft,
     StoredInteraction,
     SummaryVersion,
     VersionDiff,
@@ -69,6 +70,14 @@ def versions(page: Iterable[SummaryVersion]) -> Table:
             f"{accuracy:.0%}" if accuracy else "",
             _shorten(version.text),
         )
+    return table
+
+
+def rejected(drafts: Iterable[RejectedDraft]) -> Table:
+    table = Table("made", "by", "check", "reason", "events", "text")
+    for draft in drafts:
+        moment, count = _minute(draft.created_at), str(draft.events.count)
+        _add_row(table, moment, draft.source, draft.check, draft.reason, count, _shorten(draft.text))
     return table
 
 

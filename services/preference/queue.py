@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import orjson
 
-from alignx.schemas.summaries import SummaryVersion
+from alignx.schemas.summaries import RejectedDraft, SummaryVersion
 from services.errors import BacklogFull, IdempotencyMismatch, QueueFull, StaleVersion, UserUnknown
 from services.preference.queue_records import (
     Append,
@@ -30,13 +30,28 @@ from services.storage.connection import RedisClient, Script, ask_shards, read_sc
 from services.storage.key_names import KeySpace
 from services.storage.users import encode_record
 
-SCRIPTS = ("append", "claim", "beat", "commit", "edit", "fail", "forget", "publish", "rebuild", "quality", "retry")
+SCRIPTS = (
+    "append",
+    "claim",
+    "beat",
+    "commit",
+    "edit",
+    "fail",
+    "forget",
+    "publish",
+    "rebuild",
+    "quality",
+    "reject",
+    "retry",
+)
 """One for each operation, in lua/."""
 LIVE_MS = 60_000
 """How long a finished live stream can still be resumed."""
 KEEP_DEAD_LETTERS = 1_000
-FailKind = Literal["engine", "refusal", "data", "release"]
-"""What is at fault: the engine, the engine or the data, the data, nothing."""
+KEEP_REJECTED = 10
+"""Rejected drafts kept for a user."""
+FailKind = Literal["engine", "refusal", "unusable", "data", "release"]
+"""What is at fault: the engine, the engine or the data (it refuses, or writes no summary), the data, nothing."""
 
 
 class Queue:
@@ -53,6 +68,7 @@ class Queue:
             "keep_versions": summary.keep_versions,
             "keep_events": summary.keep_events,
             "keep_dead_letters": KEEP_DEAD_LETTERS,
+            "keep_rejected": KEEP_REJECTED,
             "live_ms": LIVE_MS,
         }
         """The argument `settings` of every script."""
@@ -192,6 +208,11 @@ class Queue:
             served_ms=served_ms,
         )
         return str(status)
+
+    async def keep_rejected(self, claim: Claim, draft: RejectedDraft) -> None:
+        """Keeps a reply that is no summary, while the lease is held."""
+        keys = self.keys.user(claim.tenant, claim.user)
+        await self._run("reject", [keys.state, keys.rejected], encode_record(draft), token=claim.token)
 
     async def publish(self, claim: Claim, event: str, data: str) -> bool:
         """Adds to the user's live stream; False when the lease is lost."""

@@ -1,196 +1,225 @@
-"""Checks whether a model's reply is a summary: unwrapped, it must be whole and longer than a few words, and
-neither repetitive nor a refusal.
+"""The named checks that decide whether a model's reply is a summary, in the order in which parse_summary applies them.
 
-The checks of form hold in any language. Those that need words read them from phrases/*.txt and see the
-start of a reply alone, so that a sentence about a user who "can't stand horror" passes. Pure functions.
+Those of form hold in any language. Those that need words read them from phrases/*.txt, and pass a text in a
+language that they do not know. A check refuses a reply (UnusableReply, with its name and a reason for people) or
+cleans it: it drops single sentences where what remains still says something. Pure functions.
 """
 
-import json
 import re
-import zlib
-from collections.abc import Iterator
-from importlib.resources import files
-from typing import Any, Final, Literal, get_args
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
 
 from services.errors import UnusableReply
-
-ReplyFault = Literal["thinking", "cut", "shape", "loop", "refusal", "short"]
-"""Why a reply is no summary: a thought that never ends, no whole sentence before the token limit, broken
-JSON, endless repetition, the model declines, fewer than three words."""
-REPLY_FAULTS: Final = get_args(ReplyFault)
-
-_DETAILS: Final[dict[ReplyFault, str]] = {
-    "thinking": "it never ends its reasoning",
-    "cut": "the token limit cuts off its first sentence",
-    "shape": "it is broken JSON",
-    "loop": "it repeats itself",
-    "refusal": "the model declines to write one",
-    "short": "it has fewer than three words",
-}
-
-
-def unusable_reply(reason: ReplyFault) -> UnusableReply:
-    """The error for a reply with this fault."""
-    return UnusableReply(reason, _DETAILS[reason])
-
-
-def check_summary(text: str) -> None:
-    """Raises UnusableReply if `text`, an unwrapped reply, is a refusal, notes for reasoning, or too short."""
-    if is_refusal(text):
-        raise unusable_reply("refusal")
-    if _SCRATCH.match(_plain(text[:400])):
-        raise unusable_reply("thinking")
-    if word_count(text) < _MIN_WORDS:
-        raise unusable_reply("short")
-
-
-# --- wrapping ----------------------------------------------------------------------------------
-
-_FENCE = re.compile(r"```[\w+-]*[ \t]*\n(.*?)\n?```[^`]{0,160}", re.DOTALL)
-"""And a remark behind it."""
-_TAGGED = re.compile(r"<([a-z][a-z_]{2,30})>(.*)</\1>", re.DOTALL | re.IGNORECASE)
-_OPENED = re.compile(r"<[a-z_]*(?:summary|preferences)>|```[\w+-]*[ \t]*\n(?![^`]*```)", re.IGNORECASE)
-_JSON_START = re.compile(r'\{\s*"[^"\n]{1,80}"\s*:|\[\s*(?:\{|"[^"\n]{1,400}"\s*,\s*")')
-_MAX_LAYERS: Final = 6
-_LABEL = re.compile(r"[^\n:：]{1,160}[:：]\**\s*")
-"""Such as "Sure! Here is the updated summary:"."""
-_SENTENCE_ON_SUMMARY = re.compile(
-    r"(?=[^\n]*(?:summar|profile|zusammenfass|résum|resum|riassunt|сводк|резюме|总结|摘要|要約|まとめ|요약|ملخص))"
-    r"[^\n]{1,160}[.!。！]\**\n\s*\n",
-    re.IGNORECASE,
+from services.prompts.degenerate import count_unspaced, count_words, split_words
+from services.prompts.lexicon import (
+    NO_WORD,
+    content_stems,
+    identify_language,
+    load_languages,
+    load_phrases,
+    to_plain,
 )
+from services.prompts.sentences import split_sentences
+from services.prompts.templates import UPDATE_REQUEST, UPDATE_SYSTEM
+
+Check = Literal[
+    "complete",
+    "separable",
+    "control",
+    "shaped",
+    "degenerate",
+    "refusal",
+    "instruction",
+    "copied",
+    "link",
+    "about",
+    "length",
+]
+CHECKS: Final[tuple[Check, ...]] = get_args(Check)
 
 
-def unwrap_summary(text: str) -> str:
-    """The summary without an announcement, a code fence, a tag or JSON around it.
+@dataclass(frozen=True)
+class Evidence:
+    """What the model has read, as plain text."""
 
-    Raises UnusableReply for JSON that cannot be read.
-    """
-    for _ in range(_MAX_LAYERS):
-        before = text
-        text = _without_announcement(text.strip()).strip()
-        if wrapped := _FENCE.fullmatch(text) or _TAGGED.fullmatch(text):
-            text = wrapped[wrapped.lastindex or 0].strip()
-        if opened := _OPENED.match(text):  # the token limit came before the closing one
-            text = text[opened.end() :].lstrip()
-        if _JSON_START.match(text):
-            text = _read_json(text)
-        if text == before:
-            break
-    return text
-
-
-def _without_announcement(text: str) -> str:
-    """`text` without a first line or half line that announces what follows it."""
-    head = _LABEL.match(text) or _SENTENCE_ON_SUMMARY.match(text)
-    if head is None or not text[head.end() :].strip():
-        return text
-    return text[head.end() :] if _OPENERS.match(_plain(head[0])) else text
-
-
-def _read_json(text: str) -> str:
-    try:
-        return "\n".join(_iterate_lines(json.loads(text)))
-    except (ValueError, RecursionError) as error:  # also nested without end
-        raise unusable_reply("shape") from error
-
-
-def _iterate_lines(value: Any, name: str = "") -> Iterator[str]:
-    """The texts of a JSON value; a list of them becomes one line under its name. Numbers stay out: a
-    model's confidence in its summary is no part of it."""
-    match value:
-        case str() if value.strip():
-            yield value.strip() if not name or word_count(value) > _MIN_WORDS else f"{_to_label(name)}: {value.strip()}"
-        case list() if all(isinstance(entry, str) for entry in value) and value:
-            yield f"{_to_label(name)}: {', '.join(value)}" if name else "\n".join(value)
-        case list():
-            for entry in value:
-                yield from _iterate_lines(entry, name)
-        case dict():
-            for key, entry in value.items():
-                yield from _iterate_lines(entry, key)
-
-
-def _to_label(name: str) -> str:
-    return name.replace("_", " ").strip().capitalize()
-
-
-# --- repetition --------------------------------------------------------------------------------
-
-_UNSPACED: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-"""Scripts that set no space between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
-_UNSPACED_WORD = re.compile(rf"[{_UNSPACED}]")
-_MIN_WORDS: Final = 3
-_GRAM, _UNSPACED_GRAM = 4, 8
-"""Words, or characters of an unspaced script, of the pieces whose repetition is counted."""
-_MIN_GRAMS: Final = 12
-_MIN_DISTINCT: Final = 0.35
-"""Smallest share of such pieces that differ. In prose it is above .9, in lists of like sentences above .45."""
-_MAX_RATIO: Final = 8.0
-"""UTF-8 bytes over deflated bytes. Prose of 300 words gives about 2, lists of like sentences up to 6."""
-_MAX_PERIOD: Final = 600
-_LIST_NUMBER = re.compile(r"^[ \t]*\d+[.):]", re.MULTILINE)
-
-
-def is_repetitive(text: str) -> bool:
-    """Whether the text is a loop or ends in one. The numbers of a list do not count, so that a list of one
-    and the same item is a loop."""
-    plain = " ".join(_LIST_NUMBER.sub("", text).split())
-    return _has_few_phrases(plain) or _ends_in_period(plain) or _compresses_well(plain)
-
-
-def _has_few_phrases(text: str) -> bool:
-    words = _WORD.findall(text.lower())
-    unspaced = sum(map(bool, map(_UNSPACED_WORD.match, words)))
-    size = _UNSPACED_GRAM if unspaced * 2 > len(words) else _GRAM
-    grams = list(zip(*(words[start:] for start in range(size)), strict=False))
-    return len(grams) >= _MIN_GRAMS and len(set(grams)) < _MIN_DISTINCT * len(grams)
-
-
-def _ends_in_period(text: str) -> bool:
-    """Whether the text ends in the same piece again and again, the last time perhaps cut off."""
-    for period in range(1, min(_MAX_PERIOD, len(text) // 3) + 1):
-        times = 3 if period > 24 else 4 if period > 8 else 24 // period + 3
-        tail = text[-times * period :]
-        if len(tail) == times * period and tail[period:] == tail[:-period] and any(map(str.isalpha, tail)):
-            return True
-    return False
-
-
-def _compresses_well(text: str) -> bool:
-    data = text.encode("utf-8", "replace")
-    return len(data) > 400 and len(data) / len(zlib.compress(data)) > _MAX_RATIO
-
-
-def word_count(text: str) -> int:
-    """Words; of scripts without spaces two characters count as one."""
-    words = _WORD.findall(text)
-    unspaced = sum(map(bool, map(_UNSPACED_WORD.match, words)))
-    return len(words) - unspaced + -(-unspaced // 2)
+    events: str = ""
+    past: str = ""
 
 
 # --- refusals ----------------------------------------------------------------------------------
 
 _CLAUSE = re.compile(r"[^.!?。！？\n,，、]{1,80}[,，、]\s*(?:(?:so|but|and|therefore|hence) )?")
 """An introduction such as "Based on the events provided, "."""
+_REFUSALS, _TASK = load_phrases("refusals"), load_phrases("task")
+_QUOTED = re.compile(
+    r"\"[^\"\n]{0,300}\"|“[^”\n]{0,300}”|„[^“”\n]{0,300}[“”]|«[^»\n]{0,300}»|「[^」\n]{0,300}」|`[^`\n]{0,300}`|(?<!\w)'[^'\n]{2,120}'(?!\w)"
+)
 
 
-def is_refusal(text: str) -> bool:
-    """Whether the model declines, apologises or says that it lacks what it needs, in its first words."""
-    start = _plain(text[:400])
+def check_refusal(text: str) -> None:
+    """Refuses a text whose first words decline, apologise or ask for more. It sees the start alone, so that a sentence
+    about a user who "can't stand horror" passes."""
+    start = to_plain(text[:400])
     clause = _CLAUSE.match(start)
-    return bool(_REFUSALS.match(start) or (clause and _REFUSALS.match(start, clause.end())))
+    if _REFUSALS.match(start) or (clause and _REFUSALS.match(start, clause.end())):
+        raise UnusableReply("refusal", "the model declines to write one")
 
 
-def _plain(text: str) -> str:
-    return text.lower().replace("’", "'").lstrip("*_#> \t\n")
+_MAX_TASK: Final = 0.45
+"""Greatest share of the sentences that may speak of the task, of two and more."""
 
 
-def _phrases(name: str) -> re.Pattern[str]:
-    """The regular expressions of phrases/<name>.txt, one a line, as alternatives."""
-    lines = (files("services.prompts") / "phrases" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
-    return re.compile("|".join(f"(?:{line})" for line in lines if line and not line.startswith("#")))
+def check_task(text: str) -> None:
+    """Refuses thoughts on the way, plans and prompts: what speaks of the task of writing a summary."""
+    sentences = [to_plain(part) for part in split_sentences(_QUOTED.sub(" ", text)) if count_words(part) > 1]
+    hits = sum(_TASK.search(sentence) is not None for sentence in sentences)
+    if hits >= 2 and hits >= _MAX_TASK * len(sentences):
+        raise UnusableReply("separable", "it speaks of its task, as reasoning does")
 
 
-_OPENERS, _REFUSALS, _SCRATCH = map(_phrases, ("openers", "refusals", "scratch"))
+# --- copies of the prompt ----------------------------------------------------------------------
+
+_PROMPT_MARK = re.compile(
+    r"<(?:events?|past_summary|chosen|rejected|wrote|review)\b[^<>]*>"
+    r"|^[-*\d. ]*(?:rating|click|purchase|post|statement|comparison|dialogue|demographic)\s*[|:(\[—–]",
+    re.IGNORECASE | re.MULTILINE,
+)
+_GRAM, _UNSPACED_GRAM = 5, 10
+_MAX_COPIED_SENTENCE: Final = 0.6
+"""Greatest share of a sentence's 5-grams of words that may stand in our instructions."""
+_MAX_COPIED_EVENTS: Final = 0.75
+"""Greatest share of a reply's 5-grams of words, of 12 at least, that may stand in the events."""
+_MIN_GRAMS: Final = 12
+
+
+def _grams(text: str) -> set[tuple[str, ...]]:
+    words = split_words(text.lower())
+    size = _UNSPACED_GRAM if count_unspaced(words) * 2 > len(words) else _GRAM
+    return set(zip(*(words[start:] for start in range(size)), strict=False))
+
+
+_INSTRUCTIONS: Final = _grams(f"{UPDATE_SYSTEM}\n{UPDATE_REQUEST}")
+
+
+def check_prompt_marks(text: str) -> None:
+    """Refuses a text that holds events as a prompt lays them out."""
+    if _PROMPT_MARK.search(_QUOTED.sub(" ", text)):
+        raise UnusableReply("copied", "it copies the events")
+
+
+def clean_copied(text: str, evidence: Evidence) -> str:
+    """Drops sentences of our instructions; refuses a text that repeats the events."""
+    grams = _grams(text)
+    events = set[tuple[str, ...]]().union(*map(_grams, evidence.events.split("\n")))
+    if len(grams) >= _MIN_GRAMS and len(grams & events) > _MAX_COPIED_EVENTS * len(grams):
+        raise UnusableReply("copied", "it copies the events")
+    return _drop(text, _is_instruction_of_ours, "copied", "it copies the instructions")
+
+
+def _is_instruction_of_ours(sentence: str) -> bool:
+    grams = _grams(sentence)
+    return bool(grams) and len(grams & _INSTRUCTIONS) > _MAX_COPIED_SENTENCE * len(grams)
+
+
+# --- instructions and links --------------------------------------------------------------------
+
+_INSTRUCTION = load_phrases("instructions")
+
+
+def check_instruction(text: str) -> None:
+    """Refuses a text that tells its reader, a model, what to do. The rest of it is no evidence of anything either:
+    whoever wrote it has followed another's words. What is quoted describes."""
+    for sentence in split_sentences(_QUOTED.sub(" ", text)):
+        if _INSTRUCTION.search(unicodedata.normalize("NFKC", to_plain(sentence))):
+            raise UnusableReply("instruction", "it gives its reader instructions")
+
+
+_REST = r"[^\s<>\[\]\"]{0,2000}"
+_IMAGE = re.compile(r"!\[[^\]\n]{0,400}\]\([^)\n]{0,2000}\)")
+_MARKDOWN_LINK = re.compile(r"\[([^\]\n]{1,400})\]\([^)\n]{0,2000}\)")
+_LINK = re.compile(
+    rf"\b[a-z][a-z0-9+.-]{{1,20}}://{_REST}|\bwww\.[a-z0-9-]+\.{_REST}|\b(?:javascript|data|mailto):\S{_REST}"
+    rf"|\b(?:[a-z0-9-]{{1,63}}\.){{1,8}}[a-z]{{2,24}}(?::\d{{2,5}})?/[^\s/]{_REST}|\b\d{{1,3}}(?:\.\d{{1,3}}){{3}}[:/]\d?{_REST}",
+    re.IGNORECASE,
+)
+"""With a scheme, `www.` or a path. A bare name such as Booking.com or ASP.NET is a name."""
+_LINK_IN_BRACKETS = re.compile(
+    r"[ \t]*[(\[](?:(?:see|cf\.?|via|siehe|voir|ver|см\.?|见)[: ]*)?<?(?=[^()\[\]\s]{4})([^()\[\]\s]+)>?[)\]]",
+    re.IGNORECASE,
+)
+
+
+def clean_links(text: str) -> str:
+    """Drops images, the addresses of Markdown links, links in brackets, and sentences with any other link."""
+    text = _MARKDOWN_LINK.sub(r"\1", _IMAGE.sub("", text))
+    text = _LINK_IN_BRACKETS.sub(lambda part: "" if _LINK.match(part[1]) else part[0], text)
+    return _drop(text.strip(), lambda sentence: bool(_LINK.search(sentence)), "link", "it is a link")
+
+
+def _drop(text: str, is_bad: Callable[[str], bool], check: Check, reason: str) -> str:
+    """`text` without its bad sentences. Refuses it where too little would remain."""
+    sentences = split_sentences(text)
+    rest = [sentence for sentence in sentences if not is_bad(sentence)]
+    if len(rest) == len(sentences):
+        return text
+    remaining = "".join(rest).strip()
+    if count_words(remaining) < _MIN_WORDS or _is_heading(remaining):
+        raise UnusableReply(check, reason)
+    return remaining
+
+
+def _is_heading(text: str) -> bool:
+    return all(line.startswith("#") or line.rstrip("* ").endswith((":", "：")) for line in text.split("\n") if line)
+
+
+_MIN_WORDS: Final = 3
+
+# --- about a person ----------------------------------------------------------------------------
+
+_MIN_PERSONAL: Final = 0.5
+"""Smallest share of sentences that speak of a person or of a preference in a text that begins with a definition."""
+_MIN_LOST_STEMS: Final = 10
+"""Words of a reply that names neither a person nor a preference, from which on it must share one with the events."""
+_MIN_STEMS, _MIN_EVENT_STEMS = 15, 30
+"""Words of a reply, and of what the model has read, from which on they must have one in common."""
+_EMPTY_CHARS: Final = 400
+"""A longer text says something."""
+_LABEL = re.compile(
+    r"^\W*[\w ]{1,40}[:：]\s*[*_]*(?:\[\]|\{\}|null|none|n/?a|unknown|[^\w\n]*)[\d\W_tz]*$|^#.*$", re.I | re.M
+)
+"""A heading, or a label with nothing behind it."""
+
+
+def check_about(text: str, evidence: Evidence) -> None:
+    """Refuses a text that says nothing; that defines a thing and speaks of no person; or that has no word in common
+    with what the model has read. A text in a language that languages.txt does not list passes, and one in another
+    language than the events is not compared with them."""
+    body = _LABEL.sub("", text).strip()
+    if count_words(text) < _MIN_WORDS:
+        raise UnusableReply("about", "it has fewer than three words")
+    is_long = len(body) > _EMPTY_CHARS
+    if (not is_long and not all(content_stems(body, code) for code in load_languages())) or not any(
+        map(str.isalpha, body)
+    ):
+        raise UnusableReply("about", "it says nothing of the user")
+    code = identify_language(text)
+    if code is None or (language := load_languages()[code]).person is NO_WORD:
+        return
+    stems, source = content_stems(text, code), f"{evidence.events}\n{evidence.past}"
+    sources = content_stems(source, code) if identify_language(source) == code else set[str]()
+    sentences = [sentence.lower() for sentence in split_sentences(_QUOTED.sub(" ", text)) if count_words(sentence) > 1]
+    personal = [
+        bool(language.person.search(sentence) or language.preference.search(sentence)) for sentence in sentences
+    ]
+    if not any(personal) and len(stems) >= _MIN_LOST_STEMS and sources and not stems & sources:
+        raise UnusableReply("about", "it is about no person")
+    if (
+        language.definition.match(to_plain(sentences[0]))
+        and not personal[0]
+        and sum(personal) < _MIN_PERSONAL * len(personal)
+    ):
+        raise UnusableReply("about", "it is about no person")
+    if len(stems) >= _MIN_STEMS and len(sources) >= _MIN_EVENT_STEMS and not stems & sources:
+        raise UnusableReply("about", "nothing in it stands in the events")

@@ -12,12 +12,21 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from alignx.schemas.interactions import INTERACTION, Interaction
-from alignx.schemas.summaries import DeadLetter, EventRange, Preferences, Prequential, StoredInteraction, SummaryVersion
+from alignx.schemas.summaries import (
+    DeadLetter,
+    EventRange,
+    Preferences,
+    Prequential,
+    RejectedDraft,
+    StoredInteraction,
+    SummaryVersion,
+)
 from services.errors import AlignXError, StoreUnavailable, UserUnknown, VersionUnknown
 from services.profile.fold import apply_own_text, fold
 from services.profile.render import render
 from services.profile.serialize import loads
 from services.profile.statistics import EMPTY, Profile
+from services.prompts.control_tokens import neutralise
 from services.storage.connection import RedisClient, ping
 from services.storage.key_names import KeySpace
 
@@ -220,6 +229,11 @@ class Store:
         )
         return [(entry_id, _parse_dead_letter(entry_id, fields)) for entry_id, fields in entries]
 
+    async def rejected(self, tenant: str, user: str) -> list[RejectedDraft]:
+        """Replies that were no summary, newest first."""
+        drafts = await reply(self.redis.lrange(self.keys.user(tenant, user).rejected, 0, -1))
+        return [RejectedDraft.model_validate_json(draft) for draft in drafts]
+
     async def tenant_quality(self, tenant: str) -> dict[str, Prequential]:
         """Prequential quality of all users of a tenant, erased ones included."""
         prefix = f"{quote(tenant, safe='')}:"
@@ -272,15 +286,15 @@ def render_profile(profile: Profile, state: UserState) -> SummaryVersion:
     """The fast profile in words, as version 0."""
     return SummaryVersion(
         version=0,
-        text=render(profile),
+        text=neutralise(render(profile)),
         source="profile",
         events=EventRange(count=state.events),
         created_at=datetime.now(UTC),
     )
 
 
-def encode_record(version: SummaryVersion) -> str:
-    """A version as it is stored: defaults left out, to save memory."""
+def encode_record(version: SummaryVersion | RejectedDraft) -> str:
+    """A version, or a rejected draft, as it is stored: defaults left out, to save memory."""
     return version.model_dump_json(exclude_defaults=True)
 
 

@@ -3,9 +3,10 @@
 -- include postponed.lua
 -- Ends an update that failed and decides what happens next.
 -- KEYS       state ready leases log dead_letters calls
--- arguments  member token kind(engine | refusal | data | release) first_id batch error rebuild settings
+-- arguments  member token kind(engine | refusal | unusable | data | release) first_id batch error rebuild settings
 --            served_ms (when the latest update of another user that the engine served was claimed; 0 for none)
--- Answers    FENCED | RETRY | ENGINE (a refusal that is the engine's fault) | HALVED | DEAD | DROPPED | POSTPONED
+-- Answers    FENCED | RETRY | ENGINE (a refusal that is the engine's fault) | HALVED | DEAD |
+--            SKIPPED (an unusable reply's last event: it stays in the log) | DROPPED | POSTPONED
 local state, ready, leases, log, dead_letters, calls = unpack(KEYS)
 local member, kind, first_id, batch = arguments.member, arguments.kind, arguments.first_id, arguments.batch
 local rebuild, settings = arguments.rebuild, arguments.settings
@@ -41,7 +42,7 @@ if kind == 'engine' then
 end
 
 local suspect = redis.call('HGET', state, 'suspect')
-if kind == 'refusal' then
+if kind == 'refusal' or kind == 'unusable' then
   -- The engine's fault, unless it has served another user since it last refused this one.
   local before = tonumber(redis.call('HGET', state, 'refused'))
   redis.call('HSET', state, 'refused', now)
@@ -76,7 +77,7 @@ if batch > 1 then
   requeue(0)
   return 'HALVED'
 end
-local entry = redis.call('XRANGE', log, first_id, first_id)[1]
+local entry = kind ~= 'unusable' and redis.call('XRANGE', log, first_id, first_id)[1]
 if entry then
   redis.call('XADD', dead_letters, 'MAXLEN', '~', settings.keep_dead_letters, '*',
     'id', first_id, 'd', entry[2][2], 'error', arguments.error)
@@ -89,4 +90,4 @@ if redis.call('HINCRBY', state, 'pend', -1) <= 0 then
   resume_postponed(state)
 end
 requeue(0)
-return 'DEAD'
+return kind == 'unusable' and 'SKIPPED' or 'DEAD'

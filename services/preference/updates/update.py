@@ -2,7 +2,8 @@
 
 Reads the batch within its budgets, lets a writer draft the summary, tests the past summary on the new
 choices meanwhile, and commits. Engine errors back off: the events wait. Data errors, also refusals of an
-engine that serves other users, halve the batch until one event is left, which becomes a dead letter.
+engine that serves other users, halve the batch until one event is left, which becomes a dead letter. Replies that
+are no summary halve it too; the event that is left is passed over, and a rebuild reads it again.
 """
 
 import asyncio
@@ -17,11 +18,11 @@ import orjson
 from redis.exceptions import RedisError
 
 from alignx.schemas.interactions import Interaction, StatementInteraction
-from alignx.schemas.summaries import EventRange, Prequential, StoredInteraction, SummaryVersion
+from alignx.schemas.summaries import EventRange, Prequential, RejectedDraft, StoredInteraction, SummaryVersion
 from services.engine.limits import Engine
-from services.errors import AlignXError, ContextExceeded, EngineError, EngineUnavailable
+from services.errors import AlignXError, ContextExceeded, EngineError, EngineUnavailable, UnusableReply
 from services.preference.live import LiveText
-from services.preference.queue import Queue
+from services.preference.queue import FailKind, Queue
 from services.preference.queue_records import Claim, PrequentialSums
 from services.preference.updates.backoff import ServedUsers
 from services.preference.updates.inference import (
@@ -35,6 +36,7 @@ from services.preference.updates.inference import (
 )
 from services.preference.updates.update_metrics import WorkerMetrics, written_by
 from services.prompts.build import fit_interactions, interaction_tokens
+from services.prompts.sentences import clip_text
 from services.settings import Settings
 from services.storage.users import Store, event_time
 from services.tracing import child_span
@@ -46,11 +48,15 @@ _OUTCOMES = {
     "HALVED": "halved",
     "DROPPED": "dropped",
     "POSTPONED": "postponed",
+    "SKIPPED": "skipped",
     "FENCED": "lost",
 }
 """Outcomes of an update by what fail.lua answers; any other is "data"."""
 _PROMPT_OVERHEAD = 1_024
 """Tokens kept free for the fixed instruction of an update and for estimates that are too low."""
+
+_REJECTED_CHARS = 4_000
+"""Characters kept of a rejected draft."""
 
 logger = logging.getLogger("alignx.update")
 
@@ -98,7 +104,10 @@ class Updater:
         self.writer: Writer = ProfileWriter()
         if engine.enabled:
             self.writer = EngineWriter(
-                engine, settings.summary, settings.engine.context_tokens, lambda why: metrics.unusable.labels(why).inc()
+                engine,
+                settings.summary,
+                settings.engine.context_tokens,
+                lambda check, outcome: metrics.checks.labels(check, outcome).inc(),
             )
 
     async def run(self, claim: Claim) -> UpdateResult:
@@ -122,6 +131,8 @@ class Updater:
             raise
         except EngineError as error:
             await self._publish_error(claim, error)
+            if isinstance(error, UnusableReply) and batch:
+                await self.queue.keep_rejected(claim, _to_rejected_draft(batch, error))
             return await self._fail_refused(claim, first_id, size, error)
         except AlignXError as error:
             await self._publish_error(claim, error)
@@ -168,8 +179,6 @@ class Updater:
             if not await self._commit(claim, record, batch):
                 await self.queue.fail(claim, "release")
                 return result
-            for rule in draft.removed:
-                self.metrics.guarded.labels(rule).inc()
             self._measure(batch, record, time.perf_counter() - started)
             result = UpdateResult("committed", test, written_by(past) if past else "")
             return result
@@ -243,8 +252,9 @@ class Updater:
         if isinstance(error, ContextExceeded) and batch > 1 and not claim.rebuild:  # a part of it may fit
             return replace(await self._fail_data(claim, first_id, batch, error.detail), fault=error.detail)
         served_ms = self._served.latest_except(claim)
+        kind: FailKind = "unusable" if isinstance(error, UnusableReply) else "refusal"
         status = await self.queue.fail(
-            claim, "refusal", first_id=first_id, batch=batch, error=error.detail, served_ms=served_ms
+            claim, kind, first_id=first_id, batch=batch, error=error.detail, served_ms=served_ms
         )
         return replace(self._to_result(status), fault=error.detail)
 
@@ -288,6 +298,17 @@ def _to_version(
         template=draft.template,
         tokens=draft.tokens,
         latency_ms=round((time.perf_counter() - started) * 1000, 1),
+        created_at=datetime.now(UTC),
+    )
+
+
+def _to_rejected_draft(batch: Batch, error: UnusableReply) -> RejectedDraft:
+    return RejectedDraft(
+        check=error.reason,
+        reason=error.detail,
+        text=clip_text(error.reply.encode("utf-8", "replace").decode(), _REJECTED_CHARS),
+        source=error.source,
+        events=_event_range(batch),
         created_at=datetime.now(UTC),
     )
 
