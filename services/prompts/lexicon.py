@@ -33,6 +33,7 @@ class Language:
     person: re.Pattern[str] = NO_WORD
     """`NO_WORD` for a language that is listed only so that it is not taken for another."""
     preference: re.Pattern[str] = NO_WORD
+    address: re.Pattern[str] = NO_WORD
     definition: re.Pattern[str] = NO_WORD
     """Matches the start of a sentence that says what a thing is or has."""
     empty: re.Pattern[str] = NO_WORD

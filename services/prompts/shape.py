@@ -27,8 +27,8 @@ _CALL = re.compile(
     r"\s*<(?:tool_calls?|function_calls?|invoke|function)\b|\s*\{\s*\"(?:name|tool|function)\":[^{}]*\"(?:arguments|parameters)\""
 )
 _CODE_LINE = re.compile(
-    r"\s*(?:(?:import|from|def|class|return|function|const|let|var|public|private|if|for|while|elif|else|try|except|select|insert|print|#include|@\w+)\b.*[;:({)\w]$"
-    r"|[\w.\[\]\"']+\s*[:=]{1,2}\s*[\w\"'\[{(].*[,;)\]}\"']$|[{}()\[\];,]+$|.*[;{}]$|//.*|\$ .*)",
+    r"\s*(?:(?:import|from|def|class|return|function|const|let|var|public|private|if|for|while|elif|else|try|except|select|insert|update|delete|create|drop|traceback|file|http/[\d.]+|content-type|print|#include|@\w+)\b.*[;:({)\w]$"
+    r"|[\w.\[\]\"']+\s*[:=]{1,2}\s*[\w\"'\[{(].*[,;)\]}\"']$|[{}()\[\];,]+$|.*[;{}]$|[^\s,]+(?:,[^\s,]+)+$|//.*|\$ .*)",
     re.IGNORECASE,
 )
 _SCHEMA: Final = frozenset(("$schema", "properties", "$ref"))
@@ -81,7 +81,7 @@ def unwrap_summary(text: str) -> str:
 def _is_code(text: str) -> bool:
     lines = [line for line in _FENCED.sub("", text).split("\n") if line.strip()]  # an example in fences may stand
     code = sum(_CODE_LINE.fullmatch(line) is not None for line in lines)
-    return len(lines) > 1 and code >= _MIN_CODE * len(lines)
+    return code >= _MIN_CODE * len(lines) and (len(lines) > 1 or text.endswith((";", "}")))
 
 
 def _without_announcement(text: str) -> str:

@@ -6,7 +6,6 @@ cleans it: it drops single sentences where what remains still says something. Pu
 """
 
 import re
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
@@ -83,7 +82,8 @@ def check_task(text: str) -> None:
 
 _PROMPT_MARK = re.compile(
     r"<(?:events?|past_summary|chosen|rejected|wrote|review)\b[^<>]*>"
-    r"|^[-*\d. ]*(?:rating|click|purchase|post|statement|comparison|dialogue|demographic)\s*[|:(\[—–]",
+    r"|^[-*\d. ]*(?:event \d+|rating|click|purchase|post|statement|comparison|dialogue|demographic)\s*[|:(\[—–]"
+    r"|(?:^(?:q|a|input|output|question|answer|user|human|assistant)\s*:.*(?:\n+|\Z)){2,}",
     re.IGNORECASE | re.MULTILINE,
 )
 _GRAM, _UNSPACED_GRAM = 5, 10
@@ -126,14 +126,17 @@ def _is_instruction_of_ours(sentence: str) -> bool:
 # --- instructions and links --------------------------------------------------------------------
 
 _INSTRUCTION = load_phrases("instructions")
+_SECOND_PERSON = re.compile(r"(?<!-)\byou(?:rs?|'(?:re|ve|ll|d))?\b(?!-)")
+"""A summary of "you" has it in each sentence; where some speak of the user and others to "you", those are orders."""
 
 
 def check_instruction(text: str) -> None:
     """Refuses a text that tells its reader, a model, what to do. The rest of it is no evidence of anything either:
     whoever wrote it has followed another's words. What is quoted describes."""
-    for sentence in split_sentences(_QUOTED.sub(" ", text)):
-        if _INSTRUCTION.search(unicodedata.normalize("NFKC", to_plain(sentence))):
-            raise UnusableReply("instruction", "it gives its reader instructions")
+    sentences = [to_plain(sentence) for sentence in split_sentences(_QUOTED.sub(" ", text))]
+    addressed = [_SECOND_PERSON.search(sentence) is not None for sentence in sentences if count_words(sentence) > 1]
+    if any(map(_INSTRUCTION.search, sentences)) or (any(addressed) and not all(addressed)):
+        raise UnusableReply("instruction", "it gives its reader instructions")
 
 
 _REST = r"[^\s<>\[\]\"]{0,2000}"
@@ -180,6 +183,8 @@ _MIN_WORDS: Final = 3
 
 _MIN_PERSONAL: Final = 0.5
 """Smallest share of sentences that speak of a person or of a preference in a text that begins with a definition."""
+_MIN_DEFINITION: Final = 11
+"""Words of a text that defines a thing; a shorter one may name a preference so."""
 _MIN_LOST_STEMS: Final = 10
 """Words of a reply that names neither a person nor a preference, from which on it must share one with the events."""
 _MIN_STEMS, _MIN_EVENT_STEMS = 15, 30
@@ -213,10 +218,13 @@ def check_about(text: str, evidence: Evidence) -> None:
     personal = [
         bool(language.person.search(sentence) or language.preference.search(sentence)) for sentence in sentences
     ]
+    if not any(personal) and any(map(language.address.search, sentences)):
+        raise UnusableReply("about", "it speaks to its reader, not of a person")
     if not any(personal) and len(stems) >= _MIN_LOST_STEMS and sources and not stems & sources:
         raise UnusableReply("about", "it is about no person")
     if (
-        language.definition.match(to_plain(sentences[0]))
+        count_words(text) >= _MIN_DEFINITION
+        and language.definition.match(to_plain(sentences[0]))
         and not personal[0]
         and sum(personal) < _MIN_PERSONAL * len(personal)
     ):

@@ -2,7 +2,7 @@ import contextlib
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docs.write_checks import is_whole, judge_reply, load_replies
@@ -218,6 +218,7 @@ def test_no_control_token_is_left_in_data(token: str) -> None:
     assert neutralise("a < b, List<String>, [1], [SIC]") == "a < b, List<String>, [1], [SIC]"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200), st.integers(1, 300))
 def test_no_reply_breaks_the_guard(text: str, max_chars: int) -> None:
     try:
