@@ -113,7 +113,6 @@ async def test_a_bad_event_is_named(redis_url: str, event: dict[str, Any], field
         (b"{", 400, "malformed_body"),
         (b"[]", 422, "invalid_request"),
         (b'{"events": []}', 422, "invalid_request"),
-        (b'{"events": [{"type": "post", "text": "\\ud800"}]}', 400, "malformed_body"),
         (b'{"events": [{"type": "post", "text": "\xff"}]}', 400, "malformed_body"),
         (b'{"events": [{"type": "rating", "item": "a", "value": NaN}]}', 400, "malformed_body"),
         (b'{"events": ' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}", 400, "malformed_body"),
@@ -491,6 +490,15 @@ async def test_a_refused_reply_is_shown_exported_and_erased_but_never_served(red
         assert "rejected_draft" in [line["kind"] for line in lines]
         assert (await served.http.delete("/v1/users/ada")).status_code == 204
         assert await served.bench.redis.keys("pi:*:rej") == []
+
+
+async def test_half_a_character_becomes_a_replacement_character(redis_url: str) -> None:
+    body = rb'{"events":[{"type":"post","text":"cut \ud83d \\ud83d \ud83d\ude00"}]}'
+    async with serving(redis_url) as served:
+        sent = await served.http.post(EVENTS, content=body, headers={"Content-Type": "application/json"})
+        assert sent.status_code == 202
+        [event] = (await served.http.get(EVENTS)).json()["events"]
+        assert event["interaction"]["text"] == "cut \ufffd \\ud83d 😀"
 
 
 async def test_a_users_text_holds_no_control_token(redis_url: str) -> None:
