@@ -13,8 +13,8 @@
     fused      full, its letter probabilities combined with the profile's as in serving
     profile    no judge: the fast profile scores the items (evaluation/scoring/profile_scores.py has its variants)
 
-A summary passes services.prompts.parse_summary.parse_summary, as in serving: a reply that serving refuses leaves
-the past summary in place.
+A summary passes services.prompts.replies.parse_summary, as in serving: a reply that serving refuses leaves the past
+summary in place.
 """
 
 from collections.abc import Awaitable, Callable, Sequence

@@ -43,6 +43,7 @@ ROUTES: tuple[Route, ...] = (
     Route("preference", f"{_USER}/preferences/stream", endless=True),
     Route("preference", f"{_USER}/preferences/versions"),
     Route("preference", f"{_USER}/preferences/versions/{{version}}"),
+    Route("preference", f"{_USER}/preferences/rejected"),
     Route("preference", f"{_USER}/preferences/diff"),
     Route("preference", f"{_USER}/preferences/rebuild"),
     Route("preference", f"{_USER}/preferences/rollback"),

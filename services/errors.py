@@ -198,13 +198,16 @@ class ContextExceeded(EngineRejected):
 
 
 class UnusableReply(EngineError):
-    """`reason` is one of services.prompts.summary_checks.REPLY_FAULTS."""
+    """`reason` is one of services.prompts.replies.summary_checks.CHECKS."""
 
     code, title = "unusable_reply", "The engine's reply is no summary"
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{self.title}: {detail}.", reason=reason)
         self.reason = reason
+        self.reply = ""
+        """What the engine wrote; no part of the problem that a caller sees."""
+        self.source = ""
 
 
 def error_tree() -> Iterator[type[AlignXError]]:

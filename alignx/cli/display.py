@@ -18,6 +18,7 @@ from alignx.schemas.summaries import (
     PreferenceChange,
     Preferences,
     Prequential,
+    RejectedDraft,
     StoredInteraction,
     SummaryVersion,
     VersionDiff,
@@ -79,6 +80,14 @@ def versions(page: Iterable[SummaryVersion]) -> Table:
             f"{accuracy:.0%}" if accuracy else "",
             _shorten(version.text, 80),
         )
+    return table
+
+
+def rejected(drafts: Iterable[RejectedDraft]) -> Table:
+    table = Table("made", "by", "check", "reason", "events", "text")
+    for draft in drafts:
+        moment, count = _minute(draft.created_at), str(draft.events.count)
+        _add_row(table, moment, draft.source, draft.check, draft.reason, count, _shorten(draft.text))
     return table
 
 

@@ -37,7 +37,7 @@ BATCH_BYTES = 4 * 1024 * 1024
 RETRIES = 60
 """A full queue is normal while a file is sent: the service says when to retry."""
 
-EXPORT_SKIPPED = frozenset({"header", "version"})
+EXPORT_SKIPPED = frozenset({"header", "version", "rejected_draft"})
 EXPORT_EVENTS = frozenset({"event", "dead_letter"})
 """Lines of an export: those that are no events of a history, and those that are."""
 

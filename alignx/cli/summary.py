@@ -59,16 +59,23 @@ def versions(
     user: User,
     limit: Annotated[int, typer.Option(min=1, help="Most versions shown, newest first.")] = 20,
     before: Annotated[int | None, typer.Option(help="Only those older than this one.")] = None,
+    rejected: Annotated[bool, typer.Option("--rejected", help="Replies that are no summary, and why.")] = False,
     as_json: Json = False,
 ) -> None:
     """Lists the versions of a user's summary.
 
-    Example:
+    Examples:
 
         alignx versions ada --limit 5
+
+        alignx versions ada --rejected
     """
     terminal: Terminal = ctx.obj
     with terminal.client() as client:
+        if rejected:
+            drafts = client.rejected(user)
+            terminal.answer(drafts, display.rejected(drafts.drafts[:limit]), as_json=as_json)
+            return
         page = client.versions(user, before=before, limit=limit)
     terminal.answer(page, display.versions(page.versions), as_json=as_json)
     if page.next and not as_json:

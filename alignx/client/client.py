@@ -85,6 +85,7 @@ class Endpoints:
     preferences_if_changed = Method(endpoints.preferences_if_changed)
     versions = Method(endpoints.versions)
     version = Method(endpoints.version)
+    rejected = Method(endpoints.rejected)
     diff = Method(endpoints.diff)
     edit = Method(endpoints.edit)
     rollback = Method(endpoints.rollback)

@@ -39,6 +39,7 @@ from alignx.schemas.summaries import (
     ModelTrial,
     Preferences,
     Prequential,
+    RejectedDraftList,
     SummaryVersion,
     VersionDiff,
     VersionList,
@@ -204,6 +205,11 @@ def versions(user: str, *, before: int | None = None, limit: int | None = None) 
 def version(user: str, number: int) -> Call[SummaryVersion]:
     """One version of the summary."""
     return get(user_path(user, f"preferences/versions/{number}"), SummaryVersion)
+
+
+def rejected(user: str) -> Call[RejectedDraftList]:
+    """The latest replies of the engine that were no summary, newest first, each with the check that refused it."""
+    return get(user_path(user, "preferences/rejected"), RejectedDraftList)
 
 
 def diff(user: str, from_version: int, to_version: int) -> Call[VersionDiff]:

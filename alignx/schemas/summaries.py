@@ -173,3 +173,22 @@ class DeadLetter(Frozen):
 class DeadLetterList(Frozen):
     events: tuple[DeadLetter, ...]
     next: str | None = None
+
+
+class RejectedDraft(Frozen):
+    """A reply of the engine that is no summary: the version before it stays current."""
+
+    check: str
+    """The check that refused it, such as `refusal` or `degenerate`."""
+    reason: str
+    text: str
+    """The reply, cut to 4,000 characters. It is part of no prompt."""
+    source: str
+    events: EventRange = EventRange()
+    created_at: AwareDatetime
+
+
+class RejectedDraftList(Frozen):
+    """The latest rejected drafts, newest first."""
+
+    drafts: tuple[RejectedDraft, ...]

@@ -83,10 +83,14 @@ SUMMARIES = Row(
             ),
         ),
         Panel(
-            "Removed by the guard",
-            "Summaries from which the guard removed something, by its rule: commands, links, too much text.",
+            "Refused and cleaned replies",
+            "Replies of the engine that a check refused, and those from which it removed something, by check.",
             "ops",
-            (Query(rate("alignx_summary_guard_removals_total", "rule"), by("rule")),),
+            (
+                Query(
+                    rate('alignx_summary_checks_total{outcome!="passed"}', "check", "outcome"), by("check", "outcome")
+                ),
+            ),
         ),
         Panel(
             "Written by users",

@@ -53,6 +53,7 @@ class UserRecords:
             "set_aside": _entries(values[6]),
             "set_aside_last": _last_id(values[7]),
             "idempotency": dict(sorted(values[1].items())),
+            "rejected": values[8],
         }
 
     async def _read_once(self, keys: UserKeys) -> list[Any]:
@@ -60,7 +61,7 @@ class UserRecords:
         all is of one moment if both are the same. A script would copy a long history into Lua, and
         Redis would block meanwhile; not every cluster client has transactions."""
         pipe = self._redis.pipeline(transaction=False)
-        state, log, profile, summary, versions, dead, idempotency = keys.permanent
+        state, log, profile, summary, versions, dead, idempotency, rejected = keys.permanent
         for fields in (state, versions, idempotency):
             pipe.hgetall(fields)
         for text in (profile, summary):
@@ -68,6 +69,7 @@ class UserRecords:
         for stream in (log, dead):
             pipe.xrange(stream)
             pipe.xinfo_stream(stream)  # an error for a user who never had one
+        pipe.lrange(rejected, 0, -1)
         pipe.hgetall(state)
         return [_check_reply(reply) for reply in await pipe.execute(raise_on_error=False)]
 

@@ -36,6 +36,7 @@ class Sampling(TypedDict):
     top_k: int
     """0 for no limit: top-k is not part of OpenAI's API, so it is sent only when it limits something."""
     thinking: NotRequired[bool]
+    frequency_penalty: NotRequired[float]
 
 
 _NO_THINKING: Body = {"chat_template_kwargs": {"enable_thinking": False}}
@@ -53,6 +54,7 @@ def generation(sampling: Sampling) -> Body:
     body: Body = {name: sampling[name] for name in ("max_tokens", "temperature", "top_p")}
     body |= {"top_k": sampling["top_k"]} if sampling["top_k"] > 0 else {}
     body |= {} if sampling.get("thinking", True) else _NO_THINKING
+    body |= {"frequency_penalty": penalty} if (penalty := sampling.get("frequency_penalty", 0.0)) else {}
     return body | {"stream": True, "stream_options": {"include_usage": True}}
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from alignx.schemas.summaries import Preferences, SummaryVersion, VersionDiff
 from services.errors import InvalidRequest, PreconditionRequired, StaleVersion
+from services.prompts.control_tokens import neutralise
 from services.storage.users import USER_SOURCE
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
@@ -48,9 +49,13 @@ def resolve_if_match(if_match: str | None, current: int) -> int:
 
 
 def create_edit(text: str, parent: int) -> SummaryVersion:
-    """The version that a user's own text becomes."""
+    """The version that a user's own text becomes, without control tokens."""
     return SummaryVersion(
-        version=parent + 1, text=text, source=USER_SOURCE, parent=parent or None, created_at=datetime.now(UTC)
+        version=parent + 1,
+        text=neutralise(text),
+        source=USER_SOURCE,
+        parent=parent or None,
+        created_at=datetime.now(UTC),
     )
 
 
@@ -58,7 +63,7 @@ def create_rollback(target: SummaryVersion, current: int) -> SummaryVersion:
     """The version that repeats `target` after version `current`."""
     return SummaryVersion(
         version=current + 1,
-        text=target.text,
+        text=neutralise(target.text),
         source=target.source,
         parent=current,
         restored_from=target.version,

@@ -11,8 +11,8 @@ _PAGE = 200
 
 
 async def export_lines(store: Store, tenant: str, user: str) -> AsyncIterator[bytes]:
-    """First a header, then a line for each event, each version (oldest first) and each dead
-    letter. Raises UserUnknown at the first line."""
+    """First a header, then a line for each event, each version (oldest first), each rejected draft and each
+    dead letter. Raises UserUnknown at the first line."""
     current = await store.preferences(tenant, user)
     header = {
         "kind": "header",
@@ -31,6 +31,8 @@ async def export_lines(store: Store, tenant: str, user: str) -> AsyncIterator[by
     versions = await store.versions(tenant, user, None, 1_000)
     for version in reversed(versions):
         yield orjson.dumps({"kind": "version", **version.model_dump(mode="json", exclude_none=True)}) + b"\n"
+    for draft in reversed(await store.rejected(tenant, user)):
+        yield orjson.dumps({"kind": "rejected_draft", **draft.model_dump(mode="json", exclude_none=True)}) + b"\n"
     after = None
     while letters := await store.dead_letters(tenant, user, after, _PAGE):
         for entry_id, letter in letters:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import orjson
 
-from alignx.schemas.summaries import PreferenceChange, SummaryVersion
+from alignx.schemas.summaries import PreferenceChange, RejectedDraft, SummaryVersion
 from services.errors import BacklogFull, IdempotencyMismatch, QueueFull, StaleVersion, UserUnknown
 from services.preference.queue_records import (
     Append,
@@ -42,6 +42,7 @@ SCRIPTS = (
     "publish",
     "rebuild",
     "quality",
+    "reject",
     "retry",
     "changed",
 )
@@ -49,10 +50,12 @@ SCRIPTS = (
 LIVE_MS = 60_000
 """How long a finished live stream can still be resumed."""
 KEEP_DEAD_LETTERS = 1_000
+KEEP_REJECTED = 10
+"""Rejected drafts kept for a user."""
 LOW_PRIORITY = 2**50
 """Added to the due time (ms) of users who wait for a backfill, as in lua/schedule.lua: all others go first."""
-FailKind = Literal["engine", "refusal", "data", "release"]
-"""What is at fault: the engine, the data as the engine says, the data, nothing."""
+FailKind = Literal["engine", "refusal", "unusable", "data", "release"]
+"""What is at fault: the engine, the data as the engine says, the data as its replies say, the data, nothing."""
 
 
 class Queue:
@@ -70,6 +73,7 @@ class Queue:
             "keep_versions": summary.keep_versions,
             "keep_events": summary.keep_events,
             "keep_dead_letters": KEEP_DEAD_LETTERS,
+            "keep_rejected": KEEP_REJECTED,
             "live_ms": LIVE_MS,
         }
         """The argument `settings` of every script."""
@@ -214,6 +218,11 @@ class Queue:
             rebuild=claim.rebuild,
         )
         return str(status)
+
+    async def keep_rejected(self, claim: Claim, draft: RejectedDraft) -> None:
+        """Keeps a reply that is no summary, while the lease is held."""
+        keys = self.keys.user(claim.tenant, claim.user)
+        await self._run("reject", [keys.state, keys.rejected], encode_record(draft), token=claim.token)
 
     async def publish(self, claim: Claim, event: str, data: str) -> bool:
         """Adds to the user's live stream; False when the lease is lost."""

@@ -24,6 +24,7 @@ from alignx.schemas.summaries import (
     ModelTrial,
     Preferences,
     Prequential,
+    RejectedDraftList,
     SummaryVersion,
     VersionDiff,
     VersionList,
@@ -202,6 +203,15 @@ async def read_version(
     tenant: Tenant, user: User, version: Annotated[int, Path(ge=1)], service: Service
 ) -> SummaryVersion:
     return await service.version(tenant, user, version)
+
+
+@router.get(
+    "/users/{user}/preferences/rejected", tags=["versions"], summary="List replies that are no summary, newest first"
+)
+async def list_rejected(tenant: Tenant, user: User, service: Service) -> RejectedDraftList:
+    """The latest replies of the engine that a check refused, with the check and its reason. The version before them
+    stays current, and their text is part of no prompt."""
+    return await service.rejected(tenant, user)
 
 
 @router.get("/users/{user}/preferences/diff", tags=["versions"], summary="What changed between two versions")

@@ -13,6 +13,7 @@ from alignx.schemas.summaries import (
     ModelTrial,
     Preferences,
     Prequential,
+    RejectedDraftList,
     SummaryVersion,
     VersionDiff,
     VersionList,
@@ -153,6 +154,10 @@ class PreferenceService:
         versions = await self.store.versions(tenant, user, before, limit)
         has_more = len(versions) == limit and versions[-1].version > 1
         return VersionList(versions=tuple(versions), next=versions[-1].version if has_more else None)
+
+    async def rejected(self, tenant: str, user: str) -> RejectedDraftList:
+        await self.store.state(tenant, user)
+        return RejectedDraftList(drafts=tuple(await self.store.rejected(tenant, user)))
 
     async def diff(self, tenant: str, user: str, old: int, new: int) -> VersionDiff:
         """Raises VersionUnknown too."""

@@ -39,7 +39,8 @@ from services.prompts.build import (
     estimate_tokens,
     pair_ratings,
 )
-from services.prompts.parse_summary import clip_text, strip_invisible
+from services.prompts.control_tokens import strip_invisible
+from services.prompts.sentences import clip_text
 from services.prompts.templates import SELECTION_PREFILL
 
 # --- texts -------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Every prompt that a language model reads in this suite, for serving and for training.
 
 The fixed text stands in services/prompts/templates.py; here history and past summary become messages, and
-services/prompts/parse_summary.py parses the reply. Pure functions: training and serving use the same bytes
+services/prompts/replies/parse_summary.py parses the reply. Pure functions: training and serving use the same bytes
 (tests/golden holds each prompt).
 
 Two rules give the prompts their shape:
@@ -13,6 +13,8 @@ Two rules give the prompts their shape:
   whose closing form it cannot contain, because every `<` of it is escaped.
 """
 
+import html
+import re
 import string
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -32,8 +34,9 @@ from alignx.schemas.interactions import (
 )
 from alignx.schemas.items import MAX_CHOICES, Item, ItemFields, item_text
 from alignx.schemas.requests import ChatMode
+from services.prompts.control_tokens import escape_data
 from services.prompts.directions import describe_vectors
-from services.prompts.parse_summary import cap_text, clip_text, strip_invisible
+from services.prompts.sentences import cap_text, clip_text
 from services.prompts.templates import (
     CHAT_ACKNOWLEDGEMENT,
     CHAT_SYSTEM,
@@ -78,14 +81,9 @@ def estimate_tokens(text: str) -> int:
     return -(-(size + 2 * digits) // 3)
 
 
-def _escape(text: str) -> str:
-    """Data for the inside of a tag; it can neither close the tag nor spell a control token."""
-    return strip_invisible(text).strip().replace("<", "&lt;")
-
-
 def _line(text: str) -> str:
     """Data that must stay on one line."""
-    return " ".join(_escape(text).split())
+    return " ".join(escape_data(text).split())
 
 
 def _attribute(name: str, value: str | None) -> str:
@@ -93,7 +91,7 @@ def _attribute(name: str, value: str | None) -> str:
 
 
 def _tag(name: str, text: str | None, attributes: str = "") -> list[str]:
-    return [f"<{name}{attributes}>{_escape(text)}</{name}>"] if text else []
+    return [f"<{name}{attributes}>{escape_data(text)}</{name}>"] if text else []
 
 
 # --- interactions ------------------------------------------------------------------------------
@@ -130,7 +128,7 @@ def _body(interaction: Interaction) -> list[str]:
         case DialogueInteraction(messages=messages):
             return [line for message in messages for line in _turn(message)]
         case DemographicInteraction(text=text) | StatementInteraction(text=text):
-            return [_escape(text)]
+            return [escape_data(text)]
 
 
 def _choice(chosen: Item, rejected: Sequence[Item]) -> list[str]:
@@ -182,6 +180,11 @@ def pair_ratings(interactions: Sequence[Interaction]) -> list[tuple[Interaction,
         else:
             same_source.append((index, event))
     return [(interactions[index], opposite) for index, opposite in opposites.items()]
+
+
+def plain_history(interactions: Sequence[Interaction]) -> str:
+    """The texts of events alone, by which a reply is checked against them."""
+    return html.unescape(re.sub(r"<[^>]*>", " ", _history_lines(interactions)))
 
 
 # --- fitting a budget --------------------------------------------------------------------------
@@ -253,7 +256,7 @@ def cap_tokens(text: str, tokens: int) -> str:
 def update_prompt(past: str | None, interactions: Sequence[Interaction], *, past_tokens: int) -> Prompt:
     """Asks for the summary after `interactions`, given the `past` one; `past=None` is a first or
     full-history inference. `past_tokens` bounds the past summary, at a sentence end."""
-    blocks = _tag_block("past_summary", cap_tokens(_escape(past), past_tokens) if past else "")
+    blocks = _tag_block("past_summary", cap_tokens(escape_data(past), past_tokens) if past else "")
     blocks += _tag_block("events", _history_lines(interactions))
     return Prompt("update/2" if past else "first/2", _turns(UPDATE_SYSTEM, [*blocks, UPDATE_REQUEST]))
 
@@ -268,7 +271,7 @@ def chat_prompt(
     if mode == "pba":
         blocks = _tag_block("preferences", describe_directions(history))
     else:
-        blocks = _tag_block("preferences", _escape(summary) if summary and mode == "summary" else "")
+        blocks = _tag_block("preferences", escape_data(summary) if summary and mode == "summary" else "")
         blocks += _tag_block("events", _history_lines(history))
     if mode == "none" or not blocks:
         return Prompt("chat-none/1", list(messages))
@@ -299,10 +302,10 @@ def selection_prompt(
     if history:
         blocks = _tag_block("events", _history_lines(history))
     else:
-        blocks = _tag_block("preferences", _escape(summary) if summary else "")
+        blocks = _tag_block("preferences", escape_data(summary) if summary else "")
     blocks += _tag("query", query)
     for letter, item in zip(LETTERS, items, strict=False):
-        blocks.append(f'<item letter="{letter.strip()}">\n{_escape(item)}\n</item>')
+        blocks.append(f'<item letter="{letter.strip()}">\n{escape_data(item)}\n</item>')
     prefill = ChatMessage(role="assistant", content=SELECTION_PREFILL)
     if history:
         return Prompt("selection-direct/1", [*_turns(DIRECT_SELECTION_SYSTEM, blocks), prefill])

@@ -5,6 +5,7 @@ with DisconnectWatch(receive):
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
@@ -32,7 +33,22 @@ class JsonRequest(Request):
             yield chunk
 
     async def json(self) -> Any:
-        return orjson.loads(await self.body())
+        body = await self.body()
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return orjson.loads(_ESCAPE.sub(_without_lone_surrogate, body))
+
+
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+
+def _without_lone_surrogate(escape: re.Match[bytes]) -> bytes:
+    """Half of a character, which a client has cut in two, becomes U+FFFD; other escapes stay."""
+    return rb"\ufffd" if escape["lone"] else escape[0]
 
 
 class JsonRoute(APIRoute):

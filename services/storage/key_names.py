@@ -18,6 +18,7 @@ separator or a hash tag.
                              :sum      STRING  current summary version
                              :vers     HASH    older versions, by number
                              :dlq      STREAM  events set aside
+                             :rej      LIST    rejected drafts, newest first
                              :idem     HASH    Idempotency-Key -> outcome
                              :live     STREAM  the summary as it is written; expires
                              :from     STRING  the calls that asked for the update that waits
@@ -77,6 +78,7 @@ class UserKeys:
     versions: str
     dead: str
     idempotency: str
+    rejected: str
     live: str
     calls: str
 
@@ -88,7 +90,16 @@ class UserKeys:
     @property
     def permanent(self) -> list[str]:
         """The user's own keys that a backup holds."""
-        return [self.state, self.log, self.profile, self.summary, self.versions, self.dead, self.idempotency]
+        return [
+            self.state,
+            self.log,
+            self.profile,
+            self.summary,
+            self.versions,
+            self.dead,
+            self.idempotency,
+            self.rejected,
+        ]
 
     @property
     def own(self) -> list[str]:
@@ -125,6 +136,7 @@ class KeySpace:
             versions=own + "vers",
             dead=own + "dlq",
             idempotency=own + "idem",
+            rejected=own + "rej",
             live=own + "live",
             calls=own + "from",
         )

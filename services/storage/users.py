@@ -18,6 +18,7 @@ from alignx.schemas.summaries import (
     PreferenceChange,
     Preferences,
     Prequential,
+    RejectedDraft,
     StoredInteraction,
     SummaryVersion,
 )
@@ -26,6 +27,7 @@ from services.profile.fold import apply_own_text, fold
 from services.profile.render import render
 from services.profile.serialize import loads
 from services.profile.statistics import EMPTY, Profile
+from services.prompts.control_tokens import neutralise
 from services.storage.connection import RedisClient, ping
 from services.storage.key_names import KeySpace
 from services.storage.prequential import recent_quality
@@ -236,6 +238,11 @@ class Store:
         )
         return [(entry_id, _parse_dead_letter(entry_id, fields)) for entry_id, fields in entries]
 
+    async def rejected(self, tenant: str, user: str) -> list[RejectedDraft]:
+        """Replies that were no summary, newest first."""
+        drafts = await reply(self.redis.lrange(self.keys.user(tenant, user).rejected, 0, -1))
+        return [RejectedDraft.model_validate_json(draft) for draft in drafts]
+
     async def tenant_quality(self, tenant: str) -> dict[str, Prequential]:
         """Prequential quality of all users of a tenant, erased ones included."""
         prefix = f"{quote(tenant, safe='')}:"
@@ -288,15 +295,15 @@ def render_profile(profile: Profile, state: UserState) -> SummaryVersion:
     """The fast profile in words, as version 0."""
     return SummaryVersion(
         version=0,
-        text=render(profile),
+        text=neutralise(render(profile)),
         source="profile",
         events=EventRange(count=state.events),
         created_at=datetime.now(UTC),
     )
 
 
-def encode_record(version: SummaryVersion) -> str:
-    """A version as it is stored: defaults left out, to save memory."""
+def encode_record(version: SummaryVersion | RejectedDraft) -> str:
+    """A version, or a rejected draft, as it is stored: defaults left out, to save memory."""
     return version.model_dump_json(exclude_defaults=True)
 
 

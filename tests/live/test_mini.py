@@ -12,7 +12,7 @@ from services.engine.judge import judge
 from services.engine.limits import Engine
 from services.errors import EngineError
 from services.prompts.build import update_prompt
-from services.prompts.parse_summary import parse_summary
+from services.prompts.replies.parse_summary import parse_summary
 from services.settings import EngineSettings
 from training.corpus import world_rows
 from training.corpus.world_rows import Row, World

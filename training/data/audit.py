@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from alignx.schemas.interactions import PREFERENCE_DIMENSIONS
 from services.errors import EngineError
 from services.prompts.build import estimate_tokens
-from services.prompts.parse_summary import parse_summary
+from services.prompts.replies.parse_summary import parse_summary
 from training.data.formats import AlignXRow, PairRow, RlRow, Row, SftRow, Triple, UpiRow
 from training.data.sketches import Commonest, Quantiles, Repeats, Spread, fingerprint
 

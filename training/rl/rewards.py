@@ -1,7 +1,7 @@
 """Rewards of reinforcement learning, and the same scores for evaluation: pure functions of replies.
 
 A reply is scored by what serving would keep of it. So every reward reads the summary as
-`services.prompts.parse_summary.parse_summary` returns it (without links, commands, hidden characters and
+`services.prompts.replies.parse_summary.parse_summary` returns it (without links, commands, hidden characters and
 beyond its length limit), and uses the prompts and the judge of services/. The judge is a `LetterEngine`,
 the response model a `TokenScorer`; training/speed/local_engine.py has both.
 
@@ -25,8 +25,8 @@ from alignx.schemas.items import item_text
 from services.engine.judge import LetterEngine, judge
 from services.errors import EngineError
 from services.prompts.build import ChatMessage, chat_prompt
-from services.prompts.parse_summary import parse_summary
 from services.prompts.profiles import OWN, PromptProfile
+from services.prompts.replies.parse_summary import parse_summary
 
 SUMMARY_CHARS: Final = 8_000
 """Longest summary, as in serving's default."""

@@ -11,7 +11,8 @@ from typing import Final
 
 from alignx.schemas.interactions import ComparisonInteraction
 from services.prompts.build import ChatMessage, Prompt, interaction_lines, update_prompt
-from services.prompts.parse_summary import SummaryReply, strip_invisible
+from services.prompts.control_tokens import escape_data
+from services.prompts.replies.parse_summary import SummaryReply
 from services.prompts.templates import UPDATE_REQUEST, UPDATE_SYSTEM
 
 GUIDED_SYSTEM: Final = (
@@ -76,15 +77,10 @@ def merge_prompt(drafts: Sequence[SummaryReply]) -> Prompt:
     assert len(drafts) > 1, "a single draft needs no merging"
     blocks = []
     for number, draft in enumerate(drafts, start=1):
-        reasoning, summary = _escape(draft.reasoning or ""), _escape(draft.text)
+        reasoning, summary = escape_data(draft.reasoning or ""), escape_data(draft.text)
         parts = f"<reasoning>\n{reasoning}\n</reasoning>\n<summary>\n{summary}\n</summary>"
         blocks.append(f'<draft number="{number}">\n{parts}\n</draft>')
     return Prompt("merge/1", _turns(MERGE_SYSTEM, "\n\n".join([*blocks, UPDATE_REQUEST])))
-
-
-def _escape(text: str) -> str:
-    """As services/prompts/build.py does it: the text can neither close its tag nor spell a control token."""
-    return strip_invisible(text).strip().replace("<", "&lt;")
 
 
 def _turns(system: str, request: str) -> list[ChatMessage]:

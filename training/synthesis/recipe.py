@@ -17,8 +17,8 @@ from alignx.schemas.interactions import ComparisonInteraction
 from services.engine.judge import LetterEngine
 from services.errors import EngineError, EngineRejected
 from services.prompts.build import fit_interactions
-from services.prompts.parse_summary import SummaryReply, parse_summary
 from services.prompts.profiles import PromptProfile, load_profile
+from services.prompts.replies.parse_summary import SummaryReply, parse_summary
 from training.rl.rewards import judge_choice
 from training.synthesis.engines import Answer, CachedEngine
 from training.synthesis.leaks import leaks

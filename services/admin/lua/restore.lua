@@ -2,10 +2,11 @@
 -- include clock.lua
 -- Puts a user back as a backup holds it, wholly or not at all. An update under way of the user that
 -- it replaces is fenced from then on; waiting events are due at once.
--- KEYS       state log profile summary versions dead_letters idempotency live calls ready leases
+-- KEYS       state log profile summary versions dead_letters idempotency rejected live calls ready leases
 -- arguments  member backup existing(refuse | keep | replace | again) live_ms record
 -- Answers    NEW | REPLACED | SAME_BACKUP | EXISTS
-local state, log, profile, summary, versions, dead_letters, idempotency, live, calls, ready, leases = unpack(KEYS)
+local state, log, profile, summary, versions, dead_letters, idempotency, rejected, live, calls, ready, leases =
+  unpack(KEYS)
 local member, existing, record = arguments.member, arguments.existing, arguments.record
 local now = clock_ms()
 
@@ -15,7 +16,7 @@ if current[1] and existing ~= 'again' then
   if current[2] == arguments.backup then return 'SAME_BACKUP' end
   if existing ~= 'replace' then return 'EXISTS' end
 end
-redis.call('UNLINK', state, log, profile, summary, versions, dead_letters, idempotency, live, calls)
+redis.call('UNLINK', state, log, profile, summary, versions, dead_letters, idempotency, rejected, live, calls)
 redis.call('ZREM', ready, member)
 redis.call('ZREM', leases, member)
 
@@ -42,6 +43,7 @@ write_stream(dead_letters, record.set_aside, record.set_aside_last)
 write_hash(versions, record.versions)
 if record.profile ~= '' then redis.call('SET', profile, record.profile) end
 if record.summary ~= '' then redis.call('SET', summary, record.summary) end
+for _, draft in ipairs(record.rejected or {}) do redis.call('RPUSH', rejected, draft) end -- older backups hold none
 local forget_at = 0
 for key, outcome in pairs(record.idempotency) do
   local expires = tonumber(outcome:match('^(%d+)'))

@@ -4,9 +4,10 @@
 -- include schedule.lua
 -- Ends an update that failed and decides what happens next.
 -- KEYS       state ready leases log dead_letters calls
--- arguments  member token kind(engine | refusal | data | release) first_id batch error rebuild settings
---            (a refusal: the engine has taken another prompt since)
--- Answers    FENCED | RETRY | HALVED | DEAD | DROPPED | POSTPONED
+-- arguments  member token kind(engine | refusal | unusable | data | release) first_id batch error rebuild settings
+--            (a refusal or an unusable reply: the engine has taken another prompt since)
+-- Answers    FENCED | RETRY | HALVED | DEAD | SKIPPED (an unusable reply's last event: it stays in the log) |
+--            DROPPED | POSTPONED
 local state, ready, leases, log, dead_letters, calls = unpack(KEYS)
 local member, kind, first_id, batch = arguments.member, arguments.kind, arguments.first_id, arguments.batch
 local rebuild, settings = arguments.rebuild, arguments.settings
@@ -43,7 +44,7 @@ if kind == 'engine' then
 end
 
 local suspect = redis.call('HGET', state, 'suspect')
-if kind == 'refusal' then
+if kind == 'refusal' or kind == 'unusable' then
   local single = batch <= 1 and rebuild == ''
   if redis.call('HINCRBY', state, 'fail', 1) < (single and settings.event_failures or settings.data_retries) then
     back_off()
@@ -71,7 +72,7 @@ if batch > 1 then
   requeue(0)
   return 'HALVED'
 end
-local entry = redis.call('XRANGE', log, first_id, first_id)[1]
+local entry = kind ~= 'unusable' and redis.call('XRANGE', log, first_id, first_id)[1]
 if entry then
   redis.call('XADD', dead_letters, 'MAXLEN', '~', settings.keep_dead_letters, '*',
     'id', first_id, 'd', entry[2][2], 'error', arguments.error)
@@ -84,4 +85,4 @@ if redis.call('HINCRBY', state, 'pend', -1) <= 0 then
   resume_postponed(state)
 end
 requeue(0)
-return 'DEAD'
+return kind == 'unusable' and 'SKIPPED' or 'DEAD'

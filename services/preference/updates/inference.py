@@ -1,20 +1,19 @@
 """Writes summaries: from new events and the past summary (streaming), or from the whole history.
 
 A `Writer` makes a draft from events, past summary and profile. With an engine it sends the prompt that the model was
-trained with and streams its reply; without one it renders the fast profile. After a reply that is no summary
-it sends one more request; then the update fails and the summary stays as it is. A prompt that is longer than the
-engine's window is sent again with half of everything, and so is a long event that is refused alone: engines have
-more words for too long a prompt than can be known.
+trained with and streams its reply; without one it renders the fast profile. After a reply that is no summary it sends
+one more request; then the update fails, the summary stays as it is, and the reply is a rejected draft. A prompt that
+is longer than the engine's window is sent again with half of everything, and so is a long event that is refused
+alone: engines have more words for too long a prompt than can be known.
 """
 
 import asyncio
 import random
-import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from alignx.schemas.interactions import ComparisonInteraction, Interaction, Pair
 from alignx.schemas.summaries import SummaryVersion, TokenCounts
@@ -26,19 +25,22 @@ from services.preference.queue_records import PrequentialSums
 from services.preference.updates.budgets import LEAST_EVENT_TOKENS, Budgets, share_window
 from services.profile.render import render
 from services.profile.statistics import Profile
-from services.prompts.build import Prompt, estimate_tokens, fit_interactions
-from services.prompts.parse_summary import ReplySplitter, parse_summary
+from services.prompts.build import Prompt, estimate_tokens, fit_interactions, plain_history
+from services.prompts.control_tokens import neutralise
 from services.prompts.profiles import PromptProfile, load_profile
+from services.prompts.replies.parse_summary import SummaryPreview, parse_summary
+from services.prompts.replies.summary_checks import CHECKS, Evidence
 from services.settings import SummarySettings
 
 PROFILE_SOURCE = "profile"
 BACKGROUND = 10
 """Priority of an update at the engine; chat runs at 0, and lower goes first."""
-_FLUSH_CHARS, _FLUSH_S = 48, 0.05
 _SPARE_TOKENS = 512
 """Margin of a longer second reply, because estimates of tokens may be too low."""
-_LONG_CHARS = 4_000
+_LONG_CHARS = 2_000
 """A longer reply takes milliseconds to check, so a thread checks it."""
+_LOOP_PENALTY = 0.5
+"""`frequency_penalty` of the request after a reply that repeats itself."""
 _PROBE = ComparisonInteraction(
     query="How long do I boil an egg?",
     chosen="Six minutes for a soft egg, ten for a hard one.",
@@ -66,6 +68,7 @@ class Attempt:
     max_tokens: int
     temperature: float
     thinking: bool = True
+    frequency_penalty: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,6 @@ class Draft:
     reasoning: str | None = None
     template: str | None = None
     tokens: TokenCounts = field(default_factory=TokenCounts)
-    removed: tuple[str, ...] = ()
-    """Guard rules that removed something."""
 
 
 class Writer(Protocol):
@@ -114,7 +115,7 @@ class ProfileWriter:
     """The fast profile in words: no engine, no tokens."""
 
     async def write(self, material: Material, listener: Listener) -> Draft:
-        text = render(material.profile)
+        text = neutralise(render(material.profile))
         await listener.begin()
         await listener.show(text)
         return Draft(text=text, source=PROFILE_SOURCE)
@@ -140,9 +141,10 @@ class _NullListener:
 
 
 class EngineWriter:
-    """The model's reply to the update prompt. `observe` is called with the reason of each unusable reply."""
+    """The model's reply to the update prompt. `observe` is called with each check and its outcome: passed, cleaned or
+    refused."""
 
-    def __init__(self, engine: Engine, settings: SummarySettings, observe: Callable[[str], None]) -> None:
+    def __init__(self, engine: Engine, settings: SummarySettings, observe: Callable[[str, str], None]) -> None:
         self.engine = engine
         self.settings = settings
         self.observe = observe
@@ -182,12 +184,19 @@ class EngineWriter:
             past_tokens=budgets.past,
             whole_history=material.whole_history,
         )
+        evidence = Evidence(plain_history(material.interactions), material.past.text if material.past else "")
+        first = Attempt(budgets.reply, self.settings.temperature)
         try:
-            first = Attempt(budgets.reply, self.settings.temperature)
-            return await self._draft(material.tenant, prompt, first, listener)
+            return await self._draft(material.tenant, prompt, evidence, first, listener)
         except UnusableReply as error:
-            attempt = self._retry_attempt(error.reason, prompt, budgets.reply)
-        return await self._draft(material.tenant, prompt, attempt, listener)
+            unusable = error
+        attempt = self._retry_attempt(unusable.reason, prompt, budgets.reply)
+        try:
+            return await self._draft(material.tenant, prompt, evidence, attempt, listener)
+        except EngineRejected:
+            if attempt.frequency_penalty:  # not every engine takes it
+                raise unusable from None
+            raise
 
     async def name(self) -> str:
         return f"llm:{await self.engine.model()} {self._first_prompt().template}"
@@ -196,24 +205,27 @@ class EngineWriter:
         return self.prompts.update_prompt(None, [_PROBE], past_tokens=self.budgets.past)
 
     async def probe(self) -> None:
-        prompt = self._first_prompt()
-        await self._draft("", prompt, Attempt(self.budgets.reply, self.settings.temperature), _NullListener())
+        attempt = Attempt(self.budgets.reply, self.settings.temperature)
+        await self._draft("", self._first_prompt(), Evidence(plain_history([_PROBE])), attempt, _NullListener())
 
     def _retry_attempt(self, reason: str, prompt: Prompt, max_tokens: int) -> Attempt:
         """The second request: twice the tokens after a reply that the limit cut off, no reasoning after one that
-        held nothing else, half the temperature after any other."""
-        if reason not in ("cut", "thinking"):
-            return Attempt(max_tokens, self.settings.temperature / 2)
+        held nothing else, half the temperature after any other, and a penalty on repetition after a loop."""
+        if reason not in ("complete", "separable"):
+            penalty = _LOOP_PENALTY if reason == "degenerate" else 0.0
+            return Attempt(max_tokens, self.settings.temperature / 2, frequency_penalty=penalty)
         used = sum(estimate_tokens(message["content"]) for message in prompt.messages)
         room = self.engine.context_tokens - used - _SPARE_TOKENS
         most = max(max_tokens, min(2 * max_tokens, room))
-        return Attempt(most, self.settings.temperature, thinking=reason != "thinking")
+        return Attempt(most, self.settings.temperature, thinking=reason == "complete")
 
-    async def _draft(self, tenant: str, prompt: Prompt, attempt: Attempt, listener: Listener) -> Draft:
+    async def _draft(
+        self, tenant: str, prompt: Prompt, evidence: Evidence, attempt: Attempt, listener: Listener
+    ) -> Draft:
         await listener.begin()
-        splitter, feed = ReplySplitter(), _TextBuffer(listener)
-        pieces: list[str] = []
+        preview = SummaryPreview()
         completion: Completion | None = None
+        penalty: dict[str, Any] = {"frequency_penalty": attempt.frequency_penalty} if attempt.frequency_penalty else {}
         stream = self.engine.stream(
             prompt.messages,
             tenant=tenant,
@@ -223,55 +235,51 @@ class EngineWriter:
             top_k=self.settings.top_k,
             thinking=attempt.thinking,
             priority=BACKGROUND,
+            **penalty,
         )
         async with aclosing(stream) as parts:
             async for part in parts:
                 listener.engine_answers()
                 match part:
                     case Delta(text=text):
-                        pieces.append(text)
-                        await feed.add(splitter.feed(text))
+                        await _show(listener, preview.feed(text), preview)
                     case Completion():
                         completion = part
-        await feed.add(splitter.close())
-        await feed.flush()
         assert completion is not None, "a stream ends with its completion"
-        return await self._parse("".join(pieces), completion, prompt.template)
+        draft = await self._parse(preview.reply, completion, evidence, prompt.template)
+        await _show(listener, preview.end(draft.text), preview)
+        return draft
 
-    async def _parse(self, text: str, completion: Completion, template: str) -> Draft:
-        parse = partial(parse_summary, text, max_chars=self.settings.max_chars, finish_reason=completion.finish_reason)
+    async def _parse(self, text: str, completion: Completion, evidence: Evidence, template: str) -> Draft:
+        parse = partial(
+            parse_summary,
+            text,
+            max_chars=self.settings.max_chars,
+            finish_reason=completion.finish_reason,
+            evidence=evidence,
+        )
         try:
             reply = parse() if len(text) < _LONG_CHARS else await asyncio.to_thread(parse)
         except UnusableReply as error:
-            self.observe(error.reason)
+            self.observe(error.reason, "refused")
+            error.reply, error.source = text, f"llm:{completion.model}"
             raise
+        for check in CHECKS:
+            self.observe(check, "cleaned" if check in reply.removed else "passed")
         return Draft(
             text=reply.text,
             reasoning=reply.reasoning if self.settings.keep_reasoning else None,
             source=f"llm:{completion.model}",
             template=template,
             tokens=completion.tokens,
-            removed=reply.removed,
         )
 
 
-class _TextBuffer:
-    """Groups tokens, so that a summary of 300 tokens is some 30 writes to Redis and not 300."""
-
-    def __init__(self, listener: Listener) -> None:
-        self.listener = listener
-        self.held = ""
-        self.last = time.monotonic()
-
-    async def add(self, text: str) -> None:
-        self.held += text
-        if len(self.held) >= _FLUSH_CHARS or (self.held and time.monotonic() - self.last > _FLUSH_S):
-            await self.flush()
-
-    async def flush(self) -> None:
-        if self.held:
-            await self.listener.show(self.held)
-        self.held, self.last = "", time.monotonic()
+async def _show(listener: Listener, added: str | None, preview: SummaryPreview) -> None:
+    if added is None:  # what was shown was wrong
+        await listener.begin()
+    if text := preview.shown if added is None else added:
+        await listener.show(text)
 
 
 def sample_pairs(interactions: Sequence[Interaction], count: int) -> list[Pair]:

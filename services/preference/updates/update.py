@@ -1,8 +1,9 @@
 """One claimed user from its waiting events to a committed summary version.
 
 Reads the batch within its budgets, lets a writer draft the summary, tests the past summary on the new
-choices meanwhile, and commits. Engine errors back off: the events wait. Data errors, also refusals of an engine
-that takes a prompt of our own after them, halve the batch until one event is left, which becomes a dead letter.
+choices meanwhile, and commits. Engine errors back off: the events wait. Data errors, also refusals of an engine that
+takes a prompt of our own after them, halve the batch until one event is left, which becomes a dead letter. Replies
+that are no summary halve it too; the event that is left is passed over, and a rebuild reads it again.
 """
 
 import asyncio
@@ -17,10 +18,17 @@ import orjson
 from redis.exceptions import RedisError
 
 from alignx.schemas.interactions import Interaction, StatementInteraction
-from alignx.schemas.summaries import EventRange, StoredInteraction, SummaryVersion
+from alignx.schemas.summaries import EventRange, RejectedDraft, StoredInteraction, SummaryVersion
 from services.engine.limits import Engine
 from services.engine.shared_calls import SharedCalls
-from services.errors import AlignXError, ContextExceeded, EngineError, EngineRejected, EngineUnavailable
+from services.errors import (
+    AlignXError,
+    ContextExceeded,
+    EngineError,
+    EngineRejected,
+    EngineUnavailable,
+    UnusableReply,
+)
 from services.preference.live import LiveText
 from services.preference.queue import FailKind, Queue
 from services.preference.queue_records import Claim, PrequentialSums
@@ -36,6 +44,7 @@ from services.preference.updates.summary_tests import SummaryTests, to_prequenti
 from services.preference.updates.update_metrics import WorkerMetrics, written_by
 from services.prompts.build import fit_interactions
 from services.prompts.profiles import load_profile
+from services.prompts.sentences import clip_text
 from services.settings import Settings
 from services.storage.users import Store, event_time
 from services.tracing import child_span
@@ -47,9 +56,13 @@ _OUTCOMES = {
     "HALVED": "halved",
     "DROPPED": "dropped",
     "POSTPONED": "postponed",
+    "SKIPPED": "skipped",
     "FENCED": "lost",
 }
 """Outcomes of an update by what fail.lua answers, ENGINE where the engine was at fault; any other is "data"."""
+
+_REJECTED_CHARS = 4_000
+"""Characters kept of a rejected draft."""
 
 logger = logging.getLogger("alignx.update")
 
@@ -98,7 +111,9 @@ class Updater:
         self._probes: SharedCalls[None, None] = SharedCalls()
         self.writer: Writer = ProfileWriter()
         if engine.enabled:
-            self.writer = EngineWriter(engine, settings.summary, lambda why: metrics.unusable.labels(why).inc())
+            self.writer = EngineWriter(
+                engine, settings.summary, lambda check, outcome: metrics.checks.labels(check, outcome).inc()
+            )
 
     async def run(self, claim: Claim) -> UpdateResult:
         """One update; `record_test` stores its test. Raises EngineUnavailable after it has released the user,
@@ -121,6 +136,8 @@ class Updater:
             raise
         except EngineError as error:
             await self._publish_error(claim, error)
+            if isinstance(error, UnusableReply) and batch:
+                await self.queue.keep_rejected(claim, _to_rejected_draft(batch, error))
             return await self._fail_refused(claim, first_id, size, error)
         except AlignXError as error:
             await self._publish_error(claim, error)
@@ -147,6 +164,8 @@ class Updater:
             await self.queue.fail(claim, "engine")
             return UpdateResult("held")
         reviewed = await self.tests.review(claim, current, batch.events)
+        if reviewed and (worse := reviewed.held_back):
+            await self.queue.keep_rejected(claim, _to_regression(worse))
         past = None if batch.whole_history else reviewed.past if reviewed else current
         _, profile = await self.store.profile(claim.tenant, claim.user)
 
@@ -169,8 +188,6 @@ class Updater:
                 await self.queue.fail(claim, "release")
                 return result
             await self.tests.report_trial(claim, name if admission == "trial" else "", current, draft.text)
-            for rule in draft.removed:
-                self.metrics.guarded.labels(rule).inc()
             self._measure(batch, record, time.perf_counter() - started)
             result = UpdateResult("committed", test, written_by(past) if past else "")
             return result
@@ -236,7 +253,8 @@ class Updater:
             is_engines = True  # size alone sets no event aside
         else:  # the engine has taken a canary since, but perhaps takes no update
             is_engines = not await self._writes_summaries()
-        kind: FailKind = "engine" if is_engines else "refusal"
+        kind: FailKind = "unusable" if isinstance(error, UnusableReply) else "refusal"
+        kind = "engine" if is_engines else kind
         status = await self.queue.fail(claim, kind, first_id=first_id, batch=batch, error=error.detail)
         if is_engines and status == "RETRY":
             status = "ENGINE"
@@ -294,6 +312,28 @@ def _to_version(
         template=draft.template,
         tokens=draft.tokens,
         latency_ms=round((time.perf_counter() - started) * 1000, 1),
+        created_at=datetime.now(UTC),
+    )
+
+
+def _to_rejected_draft(batch: Batch, error: UnusableReply) -> RejectedDraft:
+    return RejectedDraft(
+        check=error.reason,
+        reason=error.detail,
+        text=clip_text(error.reply.encode("utf-8", "replace").decode(), _REJECTED_CHARS),
+        source=error.source,
+        events=_event_range(batch),
+        created_at=datetime.now(UTC),
+    )
+
+
+def _to_regression(version: SummaryVersion) -> RejectedDraft:
+    return RejectedDraft(
+        check="regression",
+        reason="It predicts new choices worse than an earlier version.",
+        text=clip_text(version.text, _REJECTED_CHARS),
+        source=version.source,
+        events=version.events,
         created_at=datetime.now(UTC),
     )
 

@@ -7,14 +7,16 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from alignx.schemas.summaries import SummaryVersion
 from services.preference.queue_records import PrequentialSums
-from services.prompts.parse_summary import GUARD_RULES
-from services.prompts.summary_checks import REPLY_FAULTS
+from services.prompts.replies.summary_checks import CHECKS
 from services.storage.users import USER_SOURCE
 
 _EVENTS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _UPDATE_BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120)
 _PROFILE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
-_OUTCOMES = ("committed", "conflict", "engine", "data", "dead", "halved", "lost", "dropped", "postponed", "held")
+_OUTCOMES = (
+    *("committed", "conflict", "engine", "data", "dead", "halved", "lost", "dropped", "postponed"),
+    *("held", "skipped"),
+)
 _CHARS_BUCKETS = (125, 250, 500, 1_000, 2_000, 4_000, 8_000)
 
 
@@ -113,12 +115,14 @@ class WorkerMetrics:
         )
         _start_at_zero(self.retries, ("engine", "data"))
         self.dead = counter("alignx_dead_letters", "Events set aside because no update could take them in")
-        self.unusable = counter(
-            "alignx_unusable_replies",
-            f"Replies of the engine to updates that were no summary, by reason ({', '.join(REPLY_FAULTS)})",
-            ("reason",),
+        self.checks = counter(
+            "alignx_summary_checks",
+            "Replies of the engine to updates, by check and its outcome (passed, cleaned, refused)",
+            ("check", "outcome"),
         )
-        _start_at_zero(self.unusable, REPLY_FAULTS)
+        for check in CHECKS:
+            for outcome in ("passed", "cleaned", "refused"):
+                self.checks.labels(check, outcome)
         self.trials = counter(
             "alignx_model_trials", "Trials of a new model or prompt template that ended (accepted, held)", ("outcome",)
         )
@@ -129,10 +133,6 @@ class WorkerMetrics:
         self.versions = _versions(registry)
         self.chars = histogram("alignx_summary_chars", "Characters of a new summary", buckets=_CHARS_BUCKETS)
         self.expiries = counter("alignx_lease_expiries", "Leases of silent workers given back")
-        self.guarded = counter(
-            "alignx_summary_guard_removals", "Summaries from which the guard removed something", ("rule",)
-        )
-        _start_at_zero(self.guarded, GUARD_RULES)
         self.concurrency = gauge("alignx_worker_concurrency", "Updates this worker allows itself at once")
         self.in_flight = gauge("alignx_updates_in_flight", "Updates under way")
         self.waiting = gauge("alignx_queue_users_waiting", "Users whose update is due")

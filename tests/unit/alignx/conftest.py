@@ -156,6 +156,7 @@ class FakeService:
             "GET preferences": self.preferences,
             "PUT preferences": self.edit,
             "GET preferences/versions": self.versions,
+            "GET preferences/rejected": self.rejected,
             "GET preferences/diff": self.diff,
             "GET preferences/stream": self.stream,
             "POST preferences/rebuild": self.rebuild,
@@ -195,6 +196,10 @@ class FakeService:
         ids = json.loads(request.content)["event_ids"] or ["1-7"]
         events = [{"event_id": "1-7", "new_event_id": "2-0"}] if "1-7" in ids else []
         return httpx.Response(202, json={"events": events, "pending": len(events)})
+
+    def rejected(self, _request: httpx.Request, _user: str, _history: History) -> httpx.Response:
+        draft = {"check": "refusal", "reason": "the model declines", "text": "I'm sorry.", "source": "llm:m"}
+        return httpx.Response(200, json={"drafts": [draft | {"created_at": MOMENT.isoformat()}]})
 
     def export(self, _request: httpx.Request, user: str, history: History) -> httpx.Response:
         header = {"kind": "header", "format": "alignx-export/1", "user": user}

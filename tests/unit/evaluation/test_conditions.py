@@ -127,7 +127,7 @@ def test_without_any_summary_the_judge_is_asked_as_in_the_control(tmp_path: Path
 
 class Linking(RuleModel):
     def reply(self, prompt: str) -> str:
-        return super().reply(prompt).replace("likes", "reads https://likes.example.com and likes")
+        return super().reply(prompt).replace("The user", "More at https://likes.example.com. The user")
 
 
 def test_summaries_pass_the_guard_of_serving(tmp_path: Path) -> None:

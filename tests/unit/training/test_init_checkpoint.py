@@ -4,7 +4,8 @@ import json
 import subprocess
 from pathlib import Path
 
-from services.prompts import build, parse_summary
+from services.prompts import build
+from services.prompts.replies import parse_summary
 
 ROOT = Path(__file__).parents[3]
 PYTHON = ROOT / ".venv-engine" / "bin" / "python"

@@ -135,6 +135,7 @@ def test_versions_and_diff(alignx: Alignx, ada: None):
     assert "Likes what 3 events show." in listed.stdout
     assert "--before 2" in listed.stderr
     assert len(json.loads(alignx("versions", "ada", "--json").stdout)["versions"]) == 3
+    assert "the model declines" in alignx("versions", "ada", "--rejected").stdout
     assert "-Likes what 2 events show." in alignx("diff", "ada").stdout
     assert "-Likes what 1 events show." in alignx("diff", "ada", "1").stdout
     assert "+Likes what 2 events show." in alignx("diff", "ada", "1", "2").stdout

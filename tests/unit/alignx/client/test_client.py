@@ -39,6 +39,7 @@ def test_versions_are_read_compared_and_changed(call: Caller, service: FakeServi
         call("append", "ada", [EVENT])
     assert [version.version for version in call.all("all_versions", "ada")] == [3, 2, 1]
     assert call("version", "ada", 2).parent == 1
+    assert call("rejected", "ada").drafts[0].check == "refusal"
     assert "-Likes what 1" in call("diff", "ada", 1, 3).unified
     current = call("preferences", "ada")
     assert current.etag == '"v3"'

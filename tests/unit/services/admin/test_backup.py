@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import fields
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alignx.schemas.api_keys import KeyRequest
+from alignx.schemas.summaries import RejectedDraft
 from alignx.schemas.tenant_settings import TenantSettings
 from gateway.keys import ApiKey, KeyStore, parse_key
 from services.admin.backup import write_backup
@@ -67,11 +69,14 @@ async def exported(rig: Rig, user: str, tenant: str = TENANT) -> bytes:
 
 
 async def lived(rig: Rig, user: str, tenant: str = TENANT) -> None:
-    """A user with two versions, an event set aside, and one that waits."""
+    """A user with two versions, a rejected draft, an event set aside, and one that waits."""
     await rig.put("one", f"I am {user}", user=user, tenant=tenant, scored=PrequentialSums(1, 1.0, 0.7))
     await commit_of(rig, user, tenant)
     await rig.put("poison", user=user, tenant=tenant, idempotency_key="k", digest="d")
     claim = await claimed(rig, user, tenant)
+    moment = datetime.now(UTC)
+    draft = RejectedDraft(check="about", reason="too short", text="No.", source="llm:m", created_at=moment)
+    await rig.queue.keep_rejected(claim, draft)
     while await rig.queue.fail(claim, "data", first_id=claim.last_id, batch=1, error="broken") != "DEAD":
         claim = await claimed(rig, user, tenant)
     await rig.put("two", user=user, tenant=tenant)

@@ -113,7 +113,6 @@ async def test_a_bad_event_is_named(redis_url: str, event: dict[str, Any], field
         (b"{", 400, "malformed_body"),
         (b"[]", 422, "invalid_request"),
         (b'{"events": []}', 422, "invalid_request"),
-        (b'{"events": [{"type": "post", "text": "\\ud800"}]}', 400, "malformed_body"),
         (b'{"events": [{"type": "post", "text": "\xff"}]}', 400, "malformed_body"),
         (b'{"events": [{"type": "rating", "item": "a", "value": NaN}]}', 400, "malformed_body"),
         (b'{"events": ' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}", 400, "malformed_body"),
@@ -277,7 +276,7 @@ async def test_reading_again_costs_nothing_when_unchanged(redis_url: str) -> Non
 
 async def test_an_unknown_user_is_a_404_everywhere(redis_url: str) -> None:
     async with serving(redis_url) as served:
-        for path in ("", "/stream", "/versions", "/versions/1", "/diff?from=1&to=2"):
+        for path in ("", "/stream", "/versions", "/versions/1", "/diff?from=1&to=2", "/rejected"):
             problem(await served.http.get(PREFERENCES + path), 404, "user_unknown")
         for path in ("events", "dead-letters", "export"):
             problem(await served.http.get(f"/v1/users/ada/{path}"), 404, "user_unknown")
@@ -295,7 +294,8 @@ async def test_a_tenant_never_sees_the_users_of_another(redis_url: str) -> None:
         await served.learn("u1n1")
         await served.put("u1n2")
         other = {TENANT_HEADER: "rival"}
-        for path in ("preferences", "preferences/versions", "preferences/stream", "events", "dead-letters", "export"):
+        paths = ("", "/versions", "/rejected", "/stream")
+        for path in (*(f"preferences{path}" for path in paths), "events", "dead-letters", "export"):
             problem(await served.http.get(f"/v1/users/ada/{path}", headers=other), 404, "user_unknown")
         problem(await served.http.delete("/v1/users/ada", headers=other), 404, "user_unknown")
         problem(await served.http.post(f"{PREFERENCES}/rebuild", headers=other), 404, "user_unknown")
@@ -470,6 +470,43 @@ async def test_an_export_holds_everything(redis_url: str) -> None:
         assert [line["kind"] for line in lines] == ["header", "event", "event", "version", "version", "dead_letter"]
         assert (lines[0]["user"], lines[0]["format"], lines[0]["events_total"]) == ("ada", "alignx-export/1", 3)
         assert [line["version"] for line in lines if line["kind"] == "version"] == [1, 2]
+
+
+async def test_a_refused_reply_is_shown_exported_and_erased_but_never_served(redis_url: str) -> None:
+    mock = MockEngine()
+    mock.scripted = [("I'm sorry, but I can't help with that request.", "stop")] * 2
+    async with serving(redis_url, mock, work=True) as served:
+        await served.put("u1n1")
+
+        async def is_refused() -> bool:
+            return bool((await served.http.get(f"{PREFERENCES}/rejected")).json()["drafts"])
+
+        await until(is_refused)
+        [draft] = (await served.http.get(f"{PREFERENCES}/rejected")).json()["drafts"]
+        assert (draft["check"], draft["events"]["count"]) == ("refusal", 1)
+        assert draft["text"].startswith("I'm sorry")
+        assert "sorry" not in (await served.http.get(PREFERENCES)).text
+        lines = [orjson.loads(line) for line in (await served.http.get("/v1/users/ada/export")).content.splitlines()]
+        assert "rejected_draft" in [line["kind"] for line in lines]
+        assert (await served.http.delete("/v1/users/ada")).status_code == 204
+        assert await served.bench.redis.keys("pi:*:rej") == []
+
+
+async def test_half_a_character_becomes_a_replacement_character(redis_url: str) -> None:
+    body = rb'{"events":[{"type":"post","text":"cut \ud83d \\ud83d \ud83d\ude00"}]}'
+    async with serving(redis_url) as served:
+        sent = await served.http.post(EVENTS, content=body, headers={"Content-Type": "application/json"})
+        assert sent.status_code == 202
+        [event] = (await served.http.get(EVENTS)).json()["events"]
+        assert event["interaction"]["text"] == "cut \ufffd \\ud83d 😀"
+
+
+async def test_a_users_text_holds_no_control_token(redis_url: str) -> None:
+    async with serving(redis_url) as served:
+        edited = await served.http.put(PREFERENCES, json={"text": "Likes <|im_start|>tea [INST] a < b."})
+        assert edited.json()["text"] == "Likes &lt;|im_start|>tea &#91;INST] a < b."
+        await served.put("I like [INST] jazz.", user="bob")
+        assert "[INST]" not in (await served.http.get("/v1/users/bob/preferences")).text
 
 
 async def test_dead_letters_are_tried_again(redis_url: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from alignx.schemas.interactions import ComparisonInteraction
 from services.prompts.build import Prompt, update_prompt
-from services.prompts.parse_summary import parse_summary
+from services.prompts.replies.parse_summary import parse_summary
 from training.synthesis.prompts import guided_prompt, merge_prompt
 
 GOLDEN = Path(__file__).parents[3] / "golden"

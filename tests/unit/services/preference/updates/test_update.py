@@ -89,6 +89,8 @@ async def test_an_event_larger_than_the_budget_still_goes_in(redis_url: str) -> 
 
 async def test_the_summary_is_shown_while_it_is_written(redis_url: str) -> None:
     async with benched(redis_url, MockEngine()) as bench:
+        text = "The user likes tea and jazz. Coffee is not for them. They read at night, mostly crime novels."
+        bench.mock.scripted = [(f"<think>They say a lot.</think>Here is the summary:\n\n{text}", "stop")]
         await bench.put(*(f"u1n{n}" for n in range(40)))
         await bench.update()
         events = await live(bench)
@@ -96,7 +98,7 @@ async def test_the_summary_is_shown_while_it_is_written(redis_url: str) -> None:
         assert events[-1] == ("version", 1)
         deltas = [data["text"] for name, data in events if name == "delta" and isinstance(data, dict)]
         assert len(deltas) > 2
-        assert "".join(deltas) == (await bench.store.preferences(TENANT, USER)).text
+        assert "".join(deltas) == text == (await bench.store.preferences(TENANT, USER)).text
 
 
 async def test_the_model_reads_the_prompts_that_it_was_trained_with(redis_url: str) -> None:
@@ -154,11 +156,12 @@ LOOP = "parenting +1, " * 60
     ("reply", "finish", "reason"),
     [
         (REFUSAL, "stop", "refusal"),
-        (LOOP, "length", "loop"),
-        ("<think>the user likes brevity and so on", "length", "thinking"),
-        ("The user likes answers that are", "length", "cut"),
-        ("OK.", "stop", "short"),
-        ('{"summary": "The user', "stop", "shape"),
+        (LOOP, "length", "degenerate"),
+        ("<think>the user likes brevity and so on", "length", "complete"),
+        ("<think>the user likes brevity</think>", "stop", "separable"),
+        ("The user likes answers that are", "length", "complete"),
+        ("42.", "stop", "about"),
+        ('{"summary": "The user', "stop", "shaped"),
     ],
 )
 async def test_a_reply_that_is_no_summary_is_asked_for_once_more(
@@ -172,11 +175,13 @@ async def test_a_reply_that_is_no_summary_is_asked_for_once_more(
         await bench.put("u1n2")
         assert await bench.update() == "committed"
         assert (await bench.store.version(TENANT, USER, 2)).text == f"{GOOD} And trains."
-        assert bench.count("alignx_unusable_replies_total", reason=reason) == 1
+        assert bench.count("alignx_summary_checks_total", check=reason, outcome="refused") == 1
+        assert bench.count("alignx_summary_checks_total", check="length", outcome="passed") == 2
         first, second = bench.mock.bodies[-2:]
         assert first["messages"] == second["messages"]
-        assert (second["max_tokens"] > first["max_tokens"]) == (reason in ("thinking", "cut"))
-        assert ("chat_template_kwargs" in second) == (reason == "thinking")
+        assert (second["max_tokens"] > first["max_tokens"]) == (reason in ("complete", "separable"))
+        assert ("chat_template_kwargs" in second) == (reason == "separable")
+        assert ("frequency_penalty" in second) == (reason == "degenerate")
         shown = [data for name, data in await live(bench) if name in ("pending", "delta")]
         assert shown.count({"pending": 1, "version": 1}) == 2, "whoever watches forgets the first text"
 
@@ -193,10 +198,14 @@ async def test_a_reply_that_stays_no_summary_leaves_the_last_one_and_its_events_
         name, problem = (await live(bench))[-1]
         assert name == "error"
         assert isinstance(problem, dict)
-        assert (problem["type"], problem["reason"]) == ("urn:alignx:problem:unusable_reply", "loop")
+        assert (problem["type"], problem["reason"]) == ("urn:alignx:problem:unusable_reply", "degenerate")
+        [draft] = await bench.store.rejected(TENANT, USER)
+        assert (draft.check, draft.text, draft.source, draft.events.count) == ("degenerate", LOOP, "llm:mock-1", 1)
+        assert LOOP not in orjson.dumps(problem).decode()
         assert await bench.update() == "committed"
         assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n2"]
         assert f"<past_summary>\n{GOOD}\n</past_summary>" in bench.mock.prompts[-1]
+        assert "parenting" not in bench.mock.prompts[-1]
 
 
 async def test_without_a_version_the_profile_stays(redis_url: str) -> None:
@@ -358,9 +367,30 @@ async def test_an_engine_that_fails_blames_nobody(
     assert not [entry for entry in caplog.records if entry.levelno >= logging.ERROR]
 
 
-@pytest.mark.parametrize("fault", ["refused", "mute"])
-async def test_an_event_that_fails_alone_while_others_pass_is_set_aside(redis_url: str, fault: Fault) -> None:
-    async with benched(redis_url, MockEngine(lambda prompt: fault if "u1n6" in markers(prompt) else "")) as bench:
+async def test_an_event_whose_replies_are_no_summary_is_passed_over(redis_url: str) -> None:
+    mute = [True]
+    faults = MockEngine(lambda prompt: "mute" if mute[0] and "u1n2" in markers(prompt) else "")
+    async with benched(redis_url, faults) as bench:
+        names = [f"u1n{n}" for n in range(5)]
+        ids = (await bench.put(*names)).ids
+        outcomes = []
+        while (await bench.store.state(TENANT, USER)).pending:
+            outcomes.append(await bench.try_update())
+            await bench.serve_another()
+        assert (outcomes.count("skipped"), outcomes.count("dead")) == (1, 0)
+        assert await bench.store.dead_letters(TENANT, USER, None, 9) == []
+        drafts = await bench.store.rejected(TENANT, USER)
+        assert len(drafts) == 10, "the latest alone are kept"
+        assert (drafts[0].check, drafts[0].events.first, drafts[0].events.count) == ("separable", ids[2], 1)
+        assert markers((await bench.store.preferences(TENANT, USER)).text) == names[:2] + names[3:]
+        mute[0] = False
+        await bench.queue.request_rebuild(TENANT, USER)
+        assert await bench.update() == "committed"
+        assert markers((await bench.store.preferences(TENANT, USER)).text) == names
+
+
+async def test_an_event_that_fails_alone_while_others_pass_is_set_aside(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine(lambda prompt: "refused" if "u1n6" in markers(prompt) else "")) as bench:
         names = [f"u1n{n}" for n in range(10)]
         ids = (await bench.put(*names)).ids
         outcomes = []

@@ -1,0 +1,102 @@
+"""Writes docs/reference/reply-checks.md: what each check of a reply refuses and passes, with counts on two sets.
+
+    .venv/bin/python -m docs.write_checks
+
+The sets stand in tests/unit/services/prompts/replies. They were written from the kinds of replies alone, by people who
+had not seen the checks. A test compares the page with what this prints.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from services.errors import UnusableReply
+from services.prompts.replies.parse_summary import parse_summary
+from services.prompts.replies.summary_checks import CHECKS, Check, Evidence
+
+_ROOT: Final = Path(__file__).parent.parent
+_PAGE: Final = _ROOT / "docs/reference/reply-checks.md"
+_ABOUT: Final[dict[Check, str]] = {
+    "complete": "the engine stopped by itself, or a whole sentence stands before the token limit",
+    "separable": "reasoning can be told from the summary, and the summary is no reasoning itself",
+    "control": "no turn of a system, hidden text or control token; what follows the first turn is cut off",
+    "shaped": "prose or Markdown, once fences, announcements, tags and JSON are taken off; no code, no call of a tool",
+    "degenerate": "no loop (4-grams, period, compression), no noise (letters, entropy, vowels, encoding)",
+    "refusal": "the model does not decline or ask for more in its first words",
+    "instruction": "nothing tells the reader, a model, what to do",
+    "copied": "no events as the prompt lays them out, and none of our instructions",
+    "link": "no address; its sentence is dropped, a name such as Booking.com stays",
+    "about": "it speaks of a person or a preference, says something, and shares words with the events or the past",
+    "length": "cut to the longest summary at the end of a sentence",
+}
+
+
+def load_replies(name: str) -> list[dict[str, Any]]:
+    """The rows of the set `bad` or `good`."""
+    path = _ROOT / f"tests/unit/services/prompts/replies/{name}.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def judge_reply(row: dict[str, Any]) -> tuple[str, str]:
+    """(the summary, "") or ("", the check that refuses the reply)."""
+    evidence = Evidence("\n".join(_texts(row.get("events", []))), row.get("past_summary") or "")
+    try:
+        reply = parse_summary(row["reply"], max_chars=8_000, finish_reason=row["finish_reason"], evidence=evidence)
+    except UnusableReply as error:
+        return "", error.reason
+    return reply.text, ""
+
+
+def is_whole(row: dict[str, Any], text: str) -> bool:
+    """Whether a good reply's text is what must be kept of it."""
+    keep = row.get("keep")
+    return text == keep if keep is not None else all(part in text for part in row.get("must_contain", ()))
+
+
+def _texts(value: Any, name: str = "") -> Iterator[str]:
+    match value:
+        case str() if name not in ("type", "role"):
+            yield value
+        case dict():
+            for key, entry in value.items():
+                yield from _texts(entry, key)
+        case list():
+            for entry in value:
+                yield from _texts(entry, name)
+
+
+def render_page() -> str:
+    refused = {name: Counter(judge_reply(row)[1] for row in load_replies(name)) for name in ("bad", "good")}
+    good = load_replies("good")
+    whole = sum(is_whole(row, judge_reply(row)[0]) for row in good)
+    rows = [f"| `{check}` | {_ABOUT[check]} | {refused['bad'][check]} | {refused['good'][check]} |" for check in CHECKS]
+    passed = f"| all passed | | {refused['bad']['']} | {refused['good']['']} |"
+    return "\n".join(
+        [
+            "# Checks of a reply",
+            "",
+            "<!-- written by python -m docs.write_checks -->",
+            "",
+            "A reply of the engine becomes a summary only if it passes these checks, in this order. One that fails is",
+            "asked for once more; then the version before it stays current, and the reply is a rejected draft:",
+            "`GET /v1/users/{user}/preferences/rejected`, `alignx versions USER --rejected`. Formulas and thresholds",
+            "stand in `services/prompts/replies`, words in its `phrases`. A language that they do not list passes",
+            "the checks that need words. The checks were mended on these sets: the counts tell what each does, not how",
+            "they do on replies of another hand.",
+            "",
+            f"Refused of {refused['bad'].total()} bad and {refused['good'].total()} good replies in ten languages; "
+            f"{whole} of the good are kept whole:",
+            "",
+            "| check | passes if | bad | good |",
+            "|---|---|---:|---:|",
+            *rows,
+            passed,
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    _PAGE.write_text(render_page(), encoding="utf-8")

@@ -1,0 +1,85 @@
+"""Control tokens of chat templates: in a prompt's data they are neutralised, from a reply they are removed.
+
+A tokenizer reads such a token anywhere in a prompt as the end of a turn or the start of another role.
+Pure functions.
+"""
+
+import re
+import unicodedata
+from typing import Final
+
+from services.errors import UnusableReply
+
+_JOINERS: Final = "\u200c\u200d"
+"""Invisible, but part of Persian and Indic writing and of emoji."""
+_ANGLED: Final = (
+    r"<[|｜][^<>\n]{0,64}[|｜]>|</?(?:s|bos|eos|pad|unk|mask|unused\d{1,4}|(?:start|end)_of_(?:turn|image|text)"
+    r"|tool_(?:call|response)s?)>|<</?SYS>>"
+)
+_BRACKETED: Final = (
+    r"\[/?(?:INST|SYSTEM_PROMPT|TOOL_(?:CALLS|RESULTS|CONTENT)|AVAILABLE_TOOLS|THINK|IMG|IMG_(?:BREAK|END)"
+    r"|PREFIX|MIDDLE|SUFFIX|ARGS|CALL_ID|AUDIO|BEGIN_AUDIO|gMASK|[es]MASK|UNUSED_TOKEN_\d{1,4})\]"
+)
+_TOKEN = re.compile(f"{_ANGLED}|{_BRACKETED}")
+"""ChatML, Llama, Mistral, Gemma, DeepSeek, GLM, Phi, Cohere, harmony."""
+
+
+def _is_invisible(char: str) -> bool:
+    """Control, format and surrogate characters: they hide text from a reader but not from a model."""
+    return char not in "\n\t" + _JOINERS and unicodedata.category(char) in ("Cc", "Cf", "Cs")
+
+
+def strip_invisible(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char for char in text if not _is_invisible(char))
+
+
+def neutralise(text: str) -> str:
+    """`text` in which no control token is left: the first character of each becomes a character reference. The
+    result does not change when it is neutralised again."""
+    return _TOKEN.sub(lambda token: _reference(token[0][0]) + token[0][1:], text)
+
+
+def _reference(char: str) -> str:
+    return "&lt;" if char == "<" else f"&#{ord(char)};"
+
+
+def escape_data(text: str) -> str:
+    """Data for the inside of a tag; it can neither close the tag nor spell a control token."""
+    return neutralise(strip_invisible(text).strip().replace("<", "&lt;"))
+
+
+# --- replies -----------------------------------------------------------------------------------
+
+_OUR_TAG = re.compile(r"</?(?:past_summary|preferences|query|summary)>", re.IGNORECASE)
+_OTHER_ROLE = re.compile(
+    r"<<SYS>>|\[(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]|<!--|</?(?:system|instructions?|developer|admin)>"
+    r"|<\|(?:im_start|start_header_id|start|start_of_role)\|>\s*(?:system|developer|tool)\b|<\|(?:system|developer|SYSTEM_TOKEN)\|>",
+    re.IGNORECASE,
+)
+"""The turn of a system or of another who gives orders, or text hidden from readers."""
+_HEADER = re.compile(
+    rf"\s*(?:(?:{_ANGLED}|\[/INST\])\s*(?:(?:assistant|model|bot|chatbot)\b)?[ \t]*"
+    r"(?:<\|(?:end_header_id|message|im_sep)\|>)?\s*)+",
+    re.IGNORECASE,
+)
+
+_BARE_TOKEN = re.compile(f"(?<!`)(?:{_TOKEN.pattern})")
+"""In backticks it is a word."""
+
+
+def remove_control_tokens(text: str) -> str:
+    """The first turn of a reply without hidden characters, control tokens and tags of our prompts. What follows
+    a token is another turn. Raises UnusableReply (check `control`) where a system's turn is among them."""
+    text = strip_invisible(text)
+    if _OTHER_ROLE.search(_IN_BACKTICKS.sub("", text)):
+        raise UnusableReply("control", "it holds another's turn or hidden text")
+    if header := _HEADER.match(text):
+        text = text[header.end() :]
+    if token := _BARE_TOKEN.search(text):
+        text = text[: token.start()]
+    return _OUR_TAG.sub("", text).strip()
+
+
+_IN_BACKTICKS = re.compile(r"`[^`\n]*`|```.*?```", re.DOTALL)

@@ -1,0 +1,142 @@
+"""Takes a summary out of what models wrap around it: announcements, code fences, tags, JSON, closing remarks.
+
+The words of announcements stand in phrases/openers.txt, those of closing remarks in phrases/closers.txt. Markdown
+is no wrapper. Pure functions.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from services.errors import UnusableReply
+from services.prompts.replies.degenerate import count_words
+from services.prompts.replies.lexicon import load_phrases, to_plain
+from services.prompts.sentences import split_sentences
+
+_OPENERS, _CLOSERS = load_phrases("openers"), load_phrases("closers")
+MIN_WORDS: Final = 3
+
+_FENCE = re.compile(r"(```|~~~)[\w+-]*[ \t]*\n(.*?)\n?\1[^`~]{0,160}", re.DOTALL)
+"""And a remark behind it."""
+_TAGGED = re.compile(r"<([a-z][a-z_]{2,30})>(.*)</\1>", re.DOTALL | re.IGNORECASE)
+_HTML = re.compile(r"(?:<!doctype [^>]*>\s*)?<([a-z][a-z0-9]*)\b[^<>]*>.*</\1>", re.DOTALL | re.IGNORECASE)
+_HTML_TAG = re.compile(r"</?[a-z][a-z0-9]*\b[^<>]*>|<!doctype [^>]*>", re.IGNORECASE)
+_FENCED = re.compile(r"(```|~~~).*?\1", re.DOTALL)
+_CALL = re.compile(
+    r"\s*<(?:tool_calls?|function_calls?|invoke|function)\b|\s*\{\s*\"(?:name|tool|function)\":[^{}]*\"(?:arguments|parameters)\""
+)
+_CODE_LINE = re.compile(
+    r"\s*(?:(?:import|from|def|class|return|function|const|let|var|public|private|if|for|while|elif|else|try|except|select|insert|update|delete|create|drop|traceback|file|http/[\d.]+|content-type|print|#include|@\w+)\b.*[;:({)\w]$"
+    r"|[\w.\[\]\"']+\s*[:=]{1,2}\s*[\w\"'\[{(].*[,;)\]}\"']$|[{}()\[\];,]+$|.*[;{}]$|[^\s,]+(?:,[^\s,]+)+$|//.*|\$ .*)",
+    re.IGNORECASE,
+)
+_SCHEMA: Final = frozenset(("$schema", "properties", "$ref"))
+_MIN_CODE: Final = 0.6
+"""Share of lines, of two and more, from which on a text is code."""
+_OPENED = re.compile(r"<[a-z_]*(?:summary|preferences)>|(?:```|~~~)[\w+-]*[ \t]*\n(?![^`]*(?:```|~~~))", re.IGNORECASE)
+_JSON_START = re.compile(r'\{\s*"[^"\n]{1,80}"\s*:|\[\s*(?:\{|"[^"\n]{1,400}"\s*,\s*")')
+_MAX_LAYERS: Final = 6
+_LABEL = re.compile(r"[^\n:：]{1,160}[:：]\**\s*")
+"""Such as "Sure! Here is the updated summary:"."""
+_LINE_BEFORE_WRAPPER = re.compile(
+    r"[^\n.。]{1,200}[:：]\**\s*\n\s*(?=(?:```|~~~|\{\s*\"|\[\s*[{\"]|<[a-z_]{3,30}>|---+\n))"
+)
+_LINE_BEFORE_PROSE = re.compile(r"([^\n.!?。]{1,200}[:：])\**[ \t]*\n[ \t]*\n(?![ \t]*(?:[-*+•#>|`~]|\d{1,3}[.)]))")
+_LISTED = re.compile(r"\s*(?:[-+•|]|\*\s|\d{1,3}[.)])")
+_MIN_ANNOUNCED: Final = 6
+"""Words of a line before prose that announces it; a heading has fewer."""
+_SENTENCE_ON_SUMMARY = re.compile(
+    r"(?=[^\n]*(?:summar|profile|zusammenfass|résum|resum|riassunt|сводк|резюме|总结|摘要|要約|まとめ|요약|ملخص))"
+    r"[^\n]{1,160}[.!。！]\**\n\s*\n",
+    re.IGNORECASE,
+)
+
+
+def unwrap_summary(text: str) -> str:
+    """The summary without an announcement, a code fence, a tag or JSON around it, or a remark behind it.
+
+    Raises UnusableReply (check `shaped`) for JSON that cannot be read, code, and calls of tools.
+    """
+    for _ in range(_MAX_LAYERS):
+        before = text
+        text = _without_remark(_without_announcement(text.strip()).strip())
+        if wrapped := _FENCE.fullmatch(text) or _TAGGED.fullmatch(text):
+            text = wrapped[2].strip()
+        if opened := _OPENED.match(text):  # the token limit came before the closing one
+            text = text[opened.end() :].lstrip()
+        if _HTML.fullmatch(text):
+            text = re.sub(r"\n\s*\n+", "\n", _HTML_TAG.sub("", text)).strip()
+        if _CALL.match(text):
+            raise UnusableReply("shaped", "it calls a tool")
+        if _JSON_START.match(text):
+            text = _read_json(text)
+        if text == before:
+            break
+    if _is_code(text):
+        raise UnusableReply("shaped", "it is code")
+    return text
+
+
+def _is_code(text: str) -> bool:
+    lines = [line for line in _FENCED.sub("", text).split("\n") if line.strip()]  # an example in fences may stand
+    code = sum(_CODE_LINE.fullmatch(line) is not None for line in lines)
+    return code >= _MIN_CODE * len(lines) and (len(lines) > 1 or text.endswith((";", "}")))
+
+
+def _without_announcement(text: str) -> str:
+    """`text` without a first line or half line that announces what follows it."""
+    if wrapped := _LINE_BEFORE_WRAPPER.match(text):
+        return text[wrapped.end() :]
+    if (prose := _LINE_BEFORE_PROSE.match(text)) and count_words(prose[1]) >= _MIN_ANNOUNCED:
+        return text[prose.end() :]
+    if _LISTED.match(text):
+        return text
+    head = _LABEL.match(text) or _SENTENCE_ON_SUMMARY.match(text)
+    if head is None or not text[head.end() :].strip():
+        return text
+    return text[head.end() :] if _OPENERS.match(to_plain(head[0])) else text
+
+
+def announces(text: str) -> bool:
+    """Whether `text`, of one line, may be the start of an announcement."""
+    return "\n" not in text and bool(_OPENERS.match(to_plain(text)))
+
+
+def _without_remark(text: str) -> str:
+    """`text` without last sentences that speak to whoever asked for it, such as "Let me know …"."""
+    sentences = split_sentences(text)
+    end = len(sentences)
+    while end > 1 and _CLOSERS.match(to_plain(sentences[end - 1])):
+        end -= 1
+    return "".join(sentences[:end]).rstrip() if end < len(sentences) else text
+
+
+def _read_json(text: str) -> str:
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text)  # a remark may follow
+        if isinstance(value, dict) and _SCHEMA & value.keys():
+            raise UnusableReply("shaped", "it is a schema")
+        return "\n".join(_iterate_lines(value))
+    except (ValueError, RecursionError) as error:  # also nested without end
+        raise UnusableReply("shaped", "it is broken JSON") from error
+
+
+def _iterate_lines(value: Any, name: str = "") -> Iterator[str]:
+    """The texts of a JSON value; a list of them becomes one line under its name. Numbers stay out: a
+    model's confidence in its summary is no part of it."""
+    match value:
+        case str() if value.strip():
+            yield value.strip() if not name or count_words(value) > MIN_WORDS else f"{_to_label(name)}: {value.strip()}"
+        case list() if all(isinstance(entry, str) for entry in value) and value:
+            yield f"{_to_label(name)}: {', '.join(value)}" if name else "\n".join(value)
+        case list():
+            for entry in value:
+                yield from _iterate_lines(entry, name)
+        case dict():
+            for key, entry in value.items():
+                yield from _iterate_lines(entry, key)
+
+
+def _to_label(name: str) -> str:
+    return name.replace("_", " ").strip().capitalize()
