@@ -160,7 +160,7 @@ def _block(prompt: str, tag: str) -> str:
 
 def _summary(prompt: str) -> str:
     markers = MARKER.findall(_block(prompt, "past_summary")) + MARKER.findall(_block(prompt, "events"))
-    return f"The user has shown {' '.join(markers)}."
+    return f"The user has shown {' '.join(markers) or 'a liking for short answers'}."
 
 
 def _letters(prompt: str) -> dict[str, Any]:

@@ -376,7 +376,6 @@ async def test_an_event_whose_replies_are_no_summary_is_passed_over(redis_url: s
         outcomes = []
         while (await bench.store.state(TENANT, USER)).pending:
             outcomes.append(await bench.try_update())
-            await bench.serve_another()
         assert (outcomes.count("skipped"), outcomes.count("dead")) == (1, 0)
         assert await bench.store.dead_letters(TENANT, USER, None, 9) == []
         drafts = await bench.store.rejected(TENANT, USER)
