@@ -370,7 +370,7 @@ async def test_an_engine_that_fails_blames_nobody(
 async def test_an_event_whose_replies_are_no_summary_is_passed_over(redis_url: str) -> None:
     mute = [True]
     faults = MockEngine(lambda prompt: "mute" if mute[0] and "u1n2" in markers(prompt) else "")
-    async with benched(redis_url, faults) as bench:
+    async with benched(redis_url, faults, queue={"event_failures": 7}) as bench:
         names = [f"u1n{n}" for n in range(5)]
         ids = (await bench.put(*names)).ids
         outcomes = []
