@@ -168,12 +168,10 @@ def test_both_orders_of_two_items_agree(client: httpx.Client) -> None:
     assert odds[0] == pytest.approx(odds[1][::-1], abs=0.01)
 
 
-def test_items_beyond_the_context_leave_the_choice_to_the_profile(client: httpx.Client) -> None:
+def test_items_beyond_the_context_are_shortened_for_the_engine(client: httpx.Client) -> None:
     learn(client, "lea", 2)
-    body = {"items": ["word " * 20_000, "short"]}
-    assert client.post("/v1/users/lea/select", json=body).json()["method"] == "profile"
-    answer = client.post("/v1/users/lea/select", json={**body, "method": "engine"})
-    assert (answer.status_code, answer.json()["type"]) == (422, "urn:alignx:problem:context_length_exceeded")
+    body = {"items": ["word " * 20_000, "short"], "method": "engine"}
+    assert client.post("/v1/users/lea/select", json=body).json()["method"] == "engine"
 
 
 @pytest.mark.parametrize("method", ["engine", None])

@@ -51,6 +51,6 @@ def test_what_the_command_says_of_real_rows(psoups: Path):
     done = CliRunner().invoke(app, [str(psoups / FILES[0]), "--json"])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
-    assert (found["kind"], found["found"]["rows"], found["malformed"]) == ("alignx", 300, {})
-    assert found["found"]["spreads"]["history"]["mean"] == 4
+    assert (found["kind"], found["figures"]["rows"], found["malformed"]) == ("alignx", 300, {})
+    assert found["figures"]["spreads"]["history"]["mean"] == 4
     assert any("length alone" in warning for warning in found["warnings"]), "78 % of the chosen answers are longer"
