@@ -33,7 +33,7 @@ COMMANDING = re.compile(
     r" (act|answer|bypass|click|developer|disregard|don|ensure|execute|forget|from|give|ignore|jailbreak|make|output"
     r"|override|please|pretend|print|recommend|remember|repeat|reply|respond|reveal|say|send|suggest|system|tell"
     r"|visit|write|you|your|yours|do|be|is|are|was|were|has|have|can|we|us|our|my|me|i|let|need|should|must|will"
-    r"|models?|assistants?|agents?|readers?|rules?|instructions?|events?|drafts?|plan|task|prompt|summary|only|hide)",
+    r"|errors?|models?|assistants?|agents?|readers?|rules?|instructions?|events?|drafts?|plan|task|prompt|summary|only|hide)",
     re.IGNORECASE,
 )
 """Words that `services.prompts.replies.parse_summary` could take for a command or for talk of the task."""

@@ -188,7 +188,7 @@ def test_a_mistake_of_the_caller_names_its_field(client: openai.OpenAI, fields: 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_prompt_beyond_the_context_is_refused(client: openai.OpenAI, stream: bool) -> None:
     long: Any = [{"role": "user", "content": "word " * 40_000}]
-    with pytest.raises(openai.UnprocessableEntityError, match="context window") as caught:
+    with pytest.raises(openai.UnprocessableEntityError, match="conversation is too long") as caught:
         client.chat.completions.create(model=MODEL, messages=long, stream=stream)
     assert (caught.value.status_code, caught.value.code) == (422, "context_length_exceeded")
 
