@@ -32,6 +32,8 @@ class Drift:
 def detect_drift(window: str, probabilities: Sequence[float]) -> Drift | None:
     """The change that shows in `probabilities`, the predictions of new choices, after those of `window`
     (storage/prequential.py); None where there is none."""
+    if all(probability >= 0.5 for probability in probabilities):
+        return None  # without a miss nothing speaks for a change
     earlier = decode_window(window.rpartition(CHANGE)[2])
     hits = [hit(probability) for probability in (*earlier, *probabilities)]
     steady, right, evidence = 0, 0.0, 0.0  # choices that count as steady, and how many of them were predicted

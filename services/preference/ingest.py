@@ -15,9 +15,11 @@ from statistics import fmean
 from typing import Literal
 from weakref import WeakValueDictionary
 
+from redis.exceptions import RedisError
+
 from alignx.schemas.interactions import Interaction
 from alignx.schemas.summaries import PreferenceChange, SummaryVersion
-from services.errors import PayloadTooLarge
+from services.errors import AlignXError, PayloadTooLarge
 from services.preference.cadence import News, estimate_tokens, is_own_words, surprise_bits
 from services.preference.drift import Drift, detect_drift
 from services.preference.edits import create_rollback
@@ -112,11 +114,13 @@ class Ingest:
         if not appended.replayed:
             self.metrics.delay.observe(time.perf_counter() - arrived)
             if drift := detect_drift(appended.window, [fmean(choice) for choice in choices]):
-                await self._record_drift(tenant, user, profile, drift)
+                try:
+                    await self._record_drift(tenant, user, profile, drift)
+                except (AlignXError, RedisError) as error:  # the events are stored: the next miss renews the notice
+                    logger.warning("a change of preferences was not recorded", extra={"error": type(error).__name__})
         return appended
 
     async def _record_drift(self, tenant: str, user: str, profile: Profile, drift: Drift) -> None:
-        """The events are stored already: a fault here loses no more than the notice, which the next choices renew."""
         state = await self.store.state(tenant, user)
         change = PreferenceChange(
             since=await self._choice_time(tenant, user, drift.comparisons),

@@ -26,6 +26,7 @@ from services.preference.queue_records import (
     PrequentialSums,
     RetryResult,
 )
+from services.prompts.sentences import clip_text
 from services.settings import QueueSettings, SummarySettings
 from services.storage.connection import RedisClient, Script, ask_shards, read_script
 from services.storage.key_names import KeySpace
@@ -50,6 +51,8 @@ SCRIPTS = (
 LIVE_MS = 60_000
 """How long a finished live stream can still be resumed."""
 KEEP_DEAD_LETTERS = 1_000
+REJECTED_CHARS = 4_000
+"""Characters kept of a rejected draft."""
 KEEP_REJECTED = 10
 """Rejected drafts kept for a user."""
 LOW_PRIORITY = 2**50
@@ -220,9 +223,11 @@ class Queue:
         return str(status)
 
     async def keep_rejected(self, claim: Claim, draft: RejectedDraft) -> None:
-        """Keeps a reply that is no summary, while the lease is held."""
+        """Keeps a reply that is no summary, while the lease is held; its text to `REJECTED_CHARS`."""
         keys = self.keys.user(claim.tenant, claim.user)
-        await self._run("reject", [keys.state, keys.rejected], encode_record(draft), token=claim.token)
+        text = clip_text(draft.text.encode("utf-8", "replace").decode(), REJECTED_CHARS)
+        record = encode_record(draft.model_copy(update={"text": text}))
+        await self._run("reject", [keys.state, keys.rejected], record, token=claim.token)
 
     async def publish(self, claim: Claim, event: str, data: str) -> bool:
         """Adds to the user's live stream; False when the lease is lost."""

@@ -3,10 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from redis.exceptions import RedisError
 
-from alignx.schemas.summaries import Prequential, StoredInteraction, SummaryVersion
+from alignx.schemas.summaries import Prequential, RejectedDraft, StoredInteraction, SummaryVersion
 from services.engine.limits import Engine
 from services.errors import AlignXError
 from services.preference.queue import Queue
@@ -42,18 +43,36 @@ class SummaryTests:
     async def review(
         self, claim: Claim, current: SummaryVersion | None, events: Sequence[StoredInteraction]
     ) -> Review | None:
-        """The test of the current version, where a model wrote it; a version that predicts worse than an earlier one
-        is left behind."""
+        """The test of the current version, where there is an engine that could do better."""
         if not self.engine.enabled or current is None:
             return None
-        reviewed = await review(self.store, claim.tenant, claim.user, current, events)
-        if reviewed.held_back:
-            self.metrics.regressions.inc()
-            logger.warning("a version predicts worse than an earlier one and is left behind")
-        return reviewed
+        return await review(self.store, claim.tenant, claim.user, current, events)
+
+    async def leave_behind(self, claim: Claim, reviewed: Review) -> None:
+        """Keeps a version that predicts worse than an earlier one as a rejected draft, now that the next is written."""
+        if (version := reviewed.held_back) is None:
+            return
+        draft = RejectedDraft(
+            check="regression",
+            reason="It predicts new choices worse than an earlier version.",
+            text=version.text,
+            source=version.source,
+            events=version.events,
+            created_at=datetime.now(UTC),
+        )
+        await self.queue.keep_rejected(claim, draft)
+        self.metrics.regressions.inc()
+        logger.warning("a version predicts worse than an earlier one and is left behind")
 
     async def report_trial(self, claim: Claim, candidate: str, current: SummaryVersion | None, text: str) -> None:
-        """Tells the trial how a user's new text predicts choices against the text that it replaces."""
+        """Tells the trial how a user's new text predicts choices against the text that it replaces. The version is
+        committed: a report that fails is no failed update."""
+        try:
+            await self._report_trial(claim, candidate, current, text)
+        except (AlignXError, RedisError) as error:
+            logger.warning("a report to the trial of a model was lost", extra={"error": type(error).__name__})
+
+    async def _report_trial(self, claim: Claim, candidate: str, current: SummaryVersion | None, text: str) -> None:
         if current is None:
             await self.trials.count_user(claim.tenant)
         elif candidate and current.source != USER_SOURCE and await self.trials.is_older(claim.tenant, current):

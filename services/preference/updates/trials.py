@@ -75,6 +75,9 @@ class Trials:
     async def record(self, tenant: str, candidate: str, old: float, new: float) -> None:
         """One user's old and new text predicted the same choices; `old` and `new` are the shares they got right."""
         key = trial_key(tenant)
+        self._cache.pop(tenant, None)
+        if await self._redis.hexists(key, "held"):
+            return  # this user's update was on its way
         tested = await self._redis.hincrby(key, "tested", 1)
         evidence = await self._redis.hincrbyfloat(key, "evidence", bet(old, new))
         if evidence >= _LIMIT:
@@ -83,7 +86,6 @@ class Trials:
             logger.error("a model's summaries predict worse; it is held back", extra=_names(tenant, candidate))
         elif tested >= self._settings.trial_users:
             await self._accept(tenant, candidate)
-        self._cache.pop(tenant, None)
 
     async def count_user(self, tenant: str) -> None:
         """A user of the tenant has a first version."""

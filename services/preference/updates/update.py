@@ -44,7 +44,6 @@ from services.preference.updates.summary_tests import SummaryTests, to_prequenti
 from services.preference.updates.update_metrics import WorkerMetrics, written_by
 from services.prompts.build import fit_interactions
 from services.prompts.profiles import load_profile
-from services.prompts.sentences import clip_text
 from services.settings import Settings
 from services.storage.users import Store, event_time
 from services.tracing import child_span
@@ -60,9 +59,6 @@ _OUTCOMES = {
     "FENCED": "lost",
 }
 """Outcomes of an update by what fail.lua answers, ENGINE where the engine was at fault; any other is "data"."""
-
-_REJECTED_CHARS = 4_000
-"""Characters kept of a rejected draft."""
 
 logger = logging.getLogger("alignx.update")
 
@@ -164,8 +160,6 @@ class Updater:
             await self.queue.fail(claim, "engine")
             return UpdateResult("held")
         reviewed = await self.tests.review(claim, current, batch.events)
-        if reviewed and (worse := reviewed.held_back):
-            await self.queue.keep_rejected(claim, _to_regression(worse))
         past = None if batch.whole_history else reviewed.past if reviewed else current
         _, profile = await self.store.profile(claim.tenant, claim.user)
 
@@ -181,6 +175,7 @@ class Updater:
             record = _to_version(claim, past, batch, draft, started)
             if reviewed:
                 record = record.model_copy(update={"regression": reviewed.test})
+                await self.tests.leave_behind(claim, reviewed)
             # The tests are single tokens and end first; if not, the version does not wait for them.
             if test.done() and not test.exception():
                 record = record.model_copy(update={"prequential": to_prequential(test.result())})
@@ -320,20 +315,9 @@ def _to_rejected_draft(batch: Batch, error: UnusableReply) -> RejectedDraft:
     return RejectedDraft(
         check=error.reason,
         reason=error.detail,
-        text=clip_text(error.reply.encode("utf-8", "replace").decode(), _REJECTED_CHARS),
+        text=error.reply,
         source=error.source,
         events=_event_range(batch),
-        created_at=datetime.now(UTC),
-    )
-
-
-def _to_regression(version: SummaryVersion) -> RejectedDraft:
-    return RejectedDraft(
-        check="regression",
-        reason="It predicts new choices worse than an earlier version.",
-        text=clip_text(version.text, _REJECTED_CHARS),
-        source=version.source,
-        events=version.events,
         created_at=datetime.now(UTC),
     )
 

@@ -5,9 +5,11 @@ import logging
 import random
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from alignx.schemas.interactions import ComparisonInteraction
 from services.preference.drift import Drift, detect_drift
+from services.preference.queue import Queue
 from services.profile.fold import fold
 from services.profile.statistics import EMPTY
 from services.storage.prequential import CHANGE, WINDOW, encode_window
@@ -55,6 +57,24 @@ def test_one_click_past_many_items_counts_once() -> None:
     assert detect_drift(steady, [0.1]) is None
     assert detect_drift(steady, [0.1, 0.2, 0.1, 0.1]) == Drift(4, 1.0, 0.0)
     assert detect_drift(steady + CHANGE, [0.1] * 8) is None, "what was told is not told again"
+
+
+@pytest.mark.anyio
+async def test_events_are_accepted_although_their_change_cannot_be_recorded(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RedisConnectionError
+
+    source = random.Random(7)
+    monkeypatch.setattr(Queue, "record_change", fail)
+    async with serving(redis_url) as suite:
+        for short in (True, False):
+            events = [_choice(short, source).model_dump(mode="json", exclude_none=True) for _ in range(30)]
+            assert (await suite.http.post(EVENTS, json={"events": events})).status_code == 202
+        found = (await suite.http.get(PREFERENCES)).json()
+        assert (found["changed"], found["events_total"]) == (None, 60)
+    assert "a change of preferences was not recorded" in caplog.text
 
 
 @pytest.mark.anyio

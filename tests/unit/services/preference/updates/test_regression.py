@@ -7,7 +7,7 @@ import pytest
 from alignx.schemas.interactions import ComparisonInteraction, Pair
 from services.preference.updates.regression import bet, predict_choices
 from services.storage.users import encode_interaction
-from tests.chaos.mock_engine import MockEngine
+from tests.chaos.mock_engine import Fault, MockEngine
 from tests.unit.services.preference.rig import TENANT, USER
 from tests.unit.services.preference.working import benched
 
@@ -44,17 +44,21 @@ def test_the_evidence_is_a_bet_that_a_text_no_worse_wins_rarely(worse: float) ->
 
 @pytest.mark.anyio
 async def test_a_worse_version_is_left_behind_and_a_good_one_is_not(redis_url: str) -> None:
-    mock, source = MockEngine(), random.Random(5)
+    faults: list[Fault] = []
+    mock, source = MockEngine(lambda _: faults.pop() if faults else ""), random.Random(5)
 
-    async def update(reply: str, choices: int) -> None:
+    async def update(reply: str, choices: int, *, is_second_try: bool) -> None:
         mock.scripted.append((reply, "stop"))
         events = [encode_interaction(short_choice(source)) for _ in range(choices)]
         await bench.add(*events)
+        if is_second_try:
+            faults.append("overloaded")
+            assert await bench.try_update() == "engine"
         assert await bench.update() == "committed"
 
     async with benched(redis_url, mock, summary={"prequential_sample": 0}) as bench:
         for number, (reply, choices) in enumerate([(SHORT, 2), (SHORT, 4), (LONG, 4), (LONG, 5), (SHORT, 5)], 1):
-            await update(reply, choices)
+            await update(reply, choices, is_second_try=number == 5)
             version = await bench.store.version(TENANT, USER, number)
         bad = await bench.store.version(TENANT, USER, 4)
         assert bad.regression is not None
@@ -62,5 +66,7 @@ async def test_a_worse_version_is_left_behind_and_a_good_one_is_not(redis_url: s
         assert version.regression is not None
         assert (version.parent, version.regression.against) == (1, 1), "made without the two bad ones"
         assert bench.count("alignx_summary_regressions_total") == 1
+        [draft] = await bench.store.rejected(TENANT, USER)
+        assert (draft.check, draft.text) == ("regression", LONG)
         assert SHORT in mock.prompts[-1]
         assert LONG not in mock.prompts[-1]

@@ -49,6 +49,9 @@ async def test_a_new_model_is_accepted_or_held_back_by_what_its_texts_predict(
             assert (trial.state, trial.candidate) == ("held", "llm:newer first/2")
             assert trial.evidence >= 4.6
             assert "held back" in caplog.text
+            for _ in range(20):  # users whose updates were on their way
+                await bench.updater.tests.trials.record(TENANT, "llm:newer first/2", 0.0, 1.0)
+            assert await read_trial(bench.redis, TENANT) == trial
             monkeypatch.setattr(bench.updater.engine, "_model", "mock")
             assert await _update(bench, users[0], SHORT, [short_choice(source)]) == "committed", "the old one goes on"
         assert not any(user in str(vars(record)) for record in caplog.records for user in users)
