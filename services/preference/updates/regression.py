@@ -21,7 +21,6 @@ from services.errors import VersionUnknown
 from services.profile.fold import apply_own_text
 from services.profile.scoring import scores
 from services.profile.statistics import EMPTY, Profile
-from services.storage.prequential import hit
 from services.storage.users import Store
 
 _BET: Final = 0.5
@@ -45,7 +44,7 @@ def latest_choices(events: Sequence[StoredInteraction], most: int = _MAX_CHOICES
 def predict_choices(text: str, choices: Sequence[Choice]) -> list[float]:
     """How well `text` alone predicts each choice, on [0, 1]; a half where it says nothing of it."""
     profile = apply_own_text(EMPTY, text)
-    return [fmean(hit(_probability(profile, pair)) for pair in choice) for choice in choices]
+    return [fmean(_predict_pair(profile, pair) for pair in choice) for choice in choices]
 
 
 def predict_means(texts: Sequence[str], choices: Sequence[Choice]) -> list[float]:
@@ -53,7 +52,8 @@ def predict_means(texts: Sequence[str], choices: Sequence[Choice]) -> list[float
     return [fmean(predict_choices(text, choices)) for text in texts]
 
 
-def _probability(profile: Profile, pair: Pair) -> float:
+def _predict_pair(profile: Profile, pair: Pair) -> float:
+    """1 where the profile scores the chosen item higher, a half for a tie, else 0."""
     chosen, rejected = scores(profile, pair.query, [pair.chosen, pair.rejected])
     return 0.5 if chosen == rejected else float(chosen > rejected)
 
