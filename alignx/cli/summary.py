@@ -74,6 +74,9 @@ def versions(
     with terminal.client() as client:
         if rejected:
             drafts = client.rejected(user)
+            if not drafts.drafts and not as_json:
+                terminal.note("No reply of the engine was rejected.")
+                return
             terminal.answer(drafts, display.rejected(drafts.drafts[:limit]), as_json=as_json)
             return
         page = client.versions(user, before=before, limit=limit)
