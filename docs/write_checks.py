@@ -84,7 +84,7 @@ def render_page() -> str:
             "`GET /v1/users/{user}/preferences/rejected`, `alignx versions USER --rejected`. Formulas and thresholds",
             "stand in `services/prompts/replies`, words in its `phrases`. A language that they do not list passes",
             "the checks that need words. The checks were tuned on these sets: the counts tell what each does, not how",
-            "they do on replies of another hand.",
+            "they do on replies of other origin.",
             "",
             f"Refused of {refused['bad'].total()} bad and {refused['good'].total()} good replies in ten languages; "
             f"{whole} of the good are kept whole:",

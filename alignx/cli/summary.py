@@ -196,7 +196,7 @@ def rebuild(
     user: User,
     wait: Annotated[float, typer.Option(help="Seconds to wait for the new version; 0 does not wait.")] = 0.0,
 ) -> None:
-    """Writes the summary afresh from the whole history.
+    """Writes the summary again from the whole history.
 
     Example:
 
