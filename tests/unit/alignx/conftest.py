@@ -125,6 +125,8 @@ class FakeService:
             return problem(401, "unauthenticated", "A valid API key is needed")
         if parts[0] == "admin":
             return self.admin(request, parts)
+        if path == "/v1/models" and not self.models:
+            return problem(503, "engine_unavailable", "The engine does not answer")
         if path == "/v1/models":
             return httpx.Response(
                 200, json={"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
