@@ -83,8 +83,8 @@ def render_page() -> str:
             "asked for once more; then the version before it stays current, and the reply is a rejected draft:",
             "`GET /v1/users/{user}/preferences/rejected`, `alignx versions USER --rejected`. Formulas and thresholds",
             "stand in `services/prompts/replies`, words in its `phrases`. A language that they do not list passes",
-            "the checks that need words. The checks were mended on these sets: the counts tell what each does, not how",
-            "they do on replies of another hand.",
+            "the checks that need words. The checks were tuned on these sets: the counts tell what each does, not how",
+            "they do on replies of other origin.",
             "",
             f"Refused of {refused['bad'].total()} bad and {refused['good'].total()} good replies in ten languages; "
             f"{whole} of the good are kept whole:",

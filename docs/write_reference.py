@@ -35,7 +35,7 @@ Written by `python -m docs.write_reference` from services/errors.py.
 Errors are RFC 9457 documents (`application/problem+json`): `type`, `title`, `status`, `detail`, and
 where they help `errors` (a list of `field` and `message`), `limit`, `request_id`. On
 `/v1/chat/completions` the same error comes in OpenAI's shape, with the code below as `error.code`.
-A `Retry-After` header says when a retry is worth while.
+A `Retry-After` header says when a retry is worthwhile.
 """
 
 

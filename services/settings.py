@@ -277,15 +277,15 @@ class ResponseSettings(Block):
 
 class GatewaySettings(Block):
     preference_url: str = "http://127.0.0.1:8101"
-    """Where the preference service listens; several replicas are set off by commas."""
+    """Where the preference service listens; several replicas are separated by commas."""
     response_url: str = "http://127.0.0.1:8102"
     """The same for the response service."""
     replica_check_s: float = Field(default=0.5, gt=0)
     """A service of several replicas has each asked for its readiness this often. The services'
     `drain_s` must be longer, so that a replica that shuts down is left in time."""
     bootstrap_key: SecretStr | None = None
-    """An admin key `ax_<id>_<secret>` that is registered at start, so that a fresh deployment has
-    a door."""
+    """An admin key `ax_<id>_<secret>` that is registered at start, so that a new deployment can be
+    administered."""
     rate: float = Field(default=200.0, gt=0)
     """Requests per second of a key that has no rate of its own."""
     burst: int = Field(default=400, ge=1)
@@ -312,7 +312,7 @@ class GatewaySettings(Block):
     def _check_urls(self) -> Self:
         for name, urls in (("preference_url", self.preference_urls), ("response_url", self.response_urls)):
             if not urls or not all(url.startswith(("http://", "https://")) for url in urls):
-                raise ValueError(f"{name} must hold URLs that start with http:// or https://, set off by commas")
+                raise ValueError(f"{name} must hold URLs that start with http:// or https://, separated by commas")
         return self
 
 

@@ -8,7 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from alignx.cli.terminal import sanitize
+from alignx.cli.terminal import pluralize, sanitize
 from alignx.schemas.api_keys import KeyInfo
 from alignx.schemas.interactions import Interaction, Message
 from alignx.schemas.items import Item, ItemFields, item_text
@@ -31,18 +31,19 @@ NOT_CONTENT = {"type", "id", "occurred_at", "source", "metadata", "directions"}
 
 
 def summary(version: SummaryVersion, *, user: str, reasoning: bool = False) -> RenderableType:
-    """The text in a frame; below it, where it comes from and how well it predicts."""
+    """The text in a frame; below the text, where it comes from and how well it predicts."""
     body = Text(sanitize(version.text))
     if reasoning and version.reasoning:
         body = Text.assemble((sanitize(version.reasoning), "dim"), "\n\n", body)
     title = Text(sanitize(f"{user}: version {version.version}, by {version.source}"))
-    return Panel(body, title=title, title_align="left", subtitle=Text(_state(version)), subtitle_align="left")
+    body = Text.assemble(body, "\n\n", (_state(version), "dim"))
+    return Panel(body, title=title, title_align="left")
 
 
 def _state(version: SummaryVersion) -> str:
     facts = [_minute(version.created_at)]
     if isinstance(version, Preferences):
-        facts.append(f"{version.events_total} events")
+        facts.append(pluralize(version.events_total, "event"))
         if version.pending:
             facts.append(f"{version.pending} not yet read")
         facts += [f"{scorer}: {_accuracy(quality)}" for scorer, quality in version.quality.items()]
@@ -56,7 +57,7 @@ def _accuracy(quality: Prequential) -> str:
     if quality.accuracy is None:
         return "no choice predicted yet"
     latest = f", {quality.recent.accuracy:.0%} of the latest" if quality.recent else ""
-    return f"{quality.accuracy:.0%} of {quality.comparisons} choices predicted{latest}"
+    return f"{quality.accuracy:.0%} of {pluralize(quality.comparisons, 'choice')} predicted{latest}"
 
 
 def change_line(change: PreferenceChange) -> str:
@@ -77,7 +78,7 @@ def versions(page: Iterable[SummaryVersion]) -> Table:
             version.source,
             parent,
             str(version.events.count),
-            f"{accuracy:.0%}" if accuracy else "",
+            f"{accuracy:.0%}" if accuracy is not None else "",
             _shorten(version.text, 80),
         )
     return table

@@ -18,14 +18,14 @@ from alignx.schemas.requests import EngineState, Readiness
 app = typer.Typer(cls=ProblemGroup)
 
 _ADVICE = {
-    "redis": "Start Redis, or mend ALIGNX_REDIS__URL; see its log for full disks and memory.",
+    "redis": "Start Redis, or correct ALIGNX_REDIS__URL; see its log for full disks and memory.",
     "preference": "Start the preference service; its /readyz on port 8101 says what it waits for.",
     "response": "Start the response service; its /readyz on port 8102 says what it waits for.",
     "drain": "Wait: this instance is shutting down.",
 }
 _ENGINE_ADVICE = (
-    "Mend what the engine names: ALIGNX_ENGINE__URL, __MODEL, __API_KEY, or its own options. Until then the profile "
-    "answers and events wait; none is lost."
+    "Correct what the message names: ALIGNX_ENGINE__URL, __MODEL, __API_KEY, or the engine's own options. Until then "
+    "the profile answers and events wait; none is lost."
 )
 
 
@@ -73,15 +73,17 @@ def examine_readiness(ready: Readiness) -> list[Finding]:
     return [gateway, *checks, *(_examine_engine(ready.engine) if ready.engine else [Finding("engine", "ok", _NONE)])]
 
 
-_NONE = "There is none, or no service that knows it: the profile answers."
+_NONE = "No language model is configured, or the response service does not answer: the profile answers."
 
 
 def _examine_engine(engine: EngineState) -> list[Finding]:
-    letters = "by letters" if engine.letters else "by the profile alone (the engine gives no odds of letters)"
+    letters = "by letters" if engine.letters else "by the profile alone (the engine reports no log-probabilities)"
     record = (
         f"model {engine.model or 'not known yet'}; dialect {engine.dialect}; window {engine.context_tokens} tokens; "
         f"chooses {letters}"
     )
+    if engine.state == "degraded" and engine.checked_at is None:
+        record = f"not known yet; window {engine.context_tokens} tokens"
     refused = f"It refused: {engine.detail}" if engine.state == "ok" and engine.detail else ""
     if engine.state == "ok":
         return [Finding("engine", "ok"), Finding("engine record", record, refused)]

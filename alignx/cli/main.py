@@ -141,7 +141,9 @@ def _report_bad(terminal: Terminal, scan: ingest.Scan, *, skip_bad: bool) -> Non
         terminal.note(f"… and {len(scan.bad) - SHOWN_BAD_LINES} more")
     lines = len({bad.line for bad in scan.bad})
     if scan.bad and not skip_bad:
-        raise ClientError(f"{pluralize(lines, 'bad line')}; nothing was sent. Mend, or leave out with --skip-bad.")
+        raise ClientError(
+            f"{pluralize(lines, 'bad line')}; nothing was sent. Correct the file, or leave them out with --skip-bad."
+        )
     if not scan.events:
         raise ClientError("The file holds no event.")
     if scan.bad:

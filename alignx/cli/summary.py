@@ -74,6 +74,9 @@ def versions(
     with terminal.client() as client:
         if rejected:
             drafts = client.rejected(user)
+            if not drafts.drafts and not as_json:
+                terminal.note("No reply of the engine was rejected.")
+                return
             terminal.answer(drafts, display.rejected(drafts.drafts[:limit]), as_json=as_json)
             return
         page = client.versions(user, before=before, limit=limit)
@@ -193,7 +196,7 @@ def rebuild(
     user: User,
     wait: Annotated[float, typer.Option(help="Seconds to wait for the new version; 0 does not wait.")] = 0.0,
 ) -> None:
-    """Writes the summary afresh from the whole history.
+    """Writes the summary again from the whole history.
 
     Example:
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic_core import to_json
+from rich.console import RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
@@ -75,8 +76,8 @@ def _take_versions(stream: Iterator[SummaryEvent], count: int | None) -> Iterato
 def _redraw(terminal: Terminal, user: str, stream: Iterator[SummaryEvent]) -> None:
     """One frame that holds the current version and, below it, the next one as it grows."""
     text = ""
-    waiting = Text("waiting for the first event …", style="dim")
-    with Live(waiting, console=terminal.out, refresh_per_second=12, vertical_overflow="visible") as live:
+    shown: RenderableType = Text("waiting for the first event …", style="dim")
+    with Live(shown, console=terminal.out, refresh_per_second=12, vertical_overflow="visible") as live:
         for event in stream:
             text = text + event.text if isinstance(event, DeltaEvent) else ""
             match event:
@@ -85,10 +86,12 @@ def _redraw(terminal: Terminal, user: str, stream: Iterator[SummaryEvent]) -> No
                 case DeltaEvent():
                     live.update(Panel(Text(sanitize(text), style="green"), title="being written", title_align="left"))
                 case VersionEvent(preferences):
-                    live.update(display.summary(preferences, user=user))
+                    shown = display.summary(preferences, user=user)
+                    live.update(shown)
                 case ChangedEvent(change):
                     terminal.note(display.change_line(change))
                 case ErrorEvent(problem):
+                    live.update(shown)  # what a failed update wrote is no summary
                     terminal.fail(problem)
 
 

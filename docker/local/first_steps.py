@@ -46,8 +46,18 @@ def _url(port: int) -> str:
     return f"http://127.0.0.1:{port}"
 
 
+def _fault_warning(port: int, engine: str) -> str | None:
+    """One line on an engine that lists its models and refuses requests."""
+    if not engine.startswith("http"):
+        return None
+    state = httpx.get(f"{_url(port)}/readyz", timeout=5).json().get("engine") or {}
+    if state.get("state") != "degraded":
+        return None
+    return f"Warning: {state.get('detail')}\nUntil it works, the profile serves and chat answers with an error."
+
+
 def greet(console: Console, port: int, key: str, engine: str, model: str, home: Path) -> None:
-    url, warning = _url(port), toy_warning(model) or engine_warning(engine)
+    url, warning = _url(port), toy_warning(model) or engine_warning(engine) or _fault_warning(port, engine)
     description = {
         "profile": "the profile, which is no language model: everything works but chat",
         "vllm-cpu": f"vLLM on this CPU with {model}",

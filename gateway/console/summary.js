@@ -12,6 +12,7 @@ export class SummaryPanel {
     this.changed = changed; // called when a new version is there
     this.following = null;
     this.version = 0;
+    this.current = null; // the preferences as last shown
     this.oldest = null;
   }
 
@@ -73,16 +74,17 @@ export class SummaryPanel {
     } else if (kind === "changed") {
       this.showState("the user's choices have changed", true);
     } else if (kind === "error") {
-      this.showState("an update failed and will be tried again");
+      // What an update wrote before it failed is no summary.
+      if (this.current) this.showText(this.current);
+      const reason = data.detail || data.title;
+      this.showState(`an update failed and will be tried again${reason ? `: ${reason}` : ""}`);
     }
   }
 
   showVersion(current) {
-    const text = byId("summary");
     this.version = current.version;
-    text.className = current.text ? "summary" : "summary empty";
-    text.setAttribute("aria-busy", "false");
-    text.textContent = current.text || "Nothing to say yet.";
+    this.current = current;
+    this.showText(current);
     this.showState(current.pending ? `${current.pending} waiting` : "up to date", current.pending > 0);
     const facts = [
       ["Version", current.version || "none yet: the fast profile"],
@@ -96,6 +98,13 @@ export class SummaryPanel {
     showFacts(byId("facts"), facts);
     this.listVersions(null).catch(notify);
     this.changed();
+  }
+
+  showText(current) {
+    const text = byId("summary");
+    text.className = current.text ? "summary" : "summary empty";
+    text.setAttribute("aria-busy", "false");
+    text.textContent = current.text || "Nothing to say yet.";
   }
 
   showUnknown() {

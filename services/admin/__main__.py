@@ -21,6 +21,7 @@ from typing import Annotated, Any, BinaryIO, TypeVar
 import typer
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr, ValidationError
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -282,6 +283,8 @@ def _run(work: Coroutine[Any, Any, Result]) -> Result:
         _print(f"error: {error}{hint}. Nothing was changed.")
     except AlignXError as error:
         _print(f"error: {error.detail}")
+    except RedisConnectionError as error:
+        _print(f"error: {error} Set ALIGNX_REDIS__URL to where Redis listens.")
     except (RedisError, OSError) as error:
         _print(f"error: {error}")
     raise typer.Exit(1)

@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import aiohttp
 
 from services.engine.guard import Progress
-from services.engine.wire import AnswerTail, Reply, first_event
-from services.errors import EngineUnavailable
+from services.engine.wire import NO_EVENTS, AnswerTail, Reply, first_event
+from services.errors import EngineError, EngineUnavailable
 
 
 async def read_texts(response: aiohttp.ClientResponse, reply: Reply) -> AsyncIterator[str]:
@@ -49,9 +49,12 @@ async def pass_through(
     progress.finish(tail.tokens())
 
 
-async def read_start(chunks: AsyncIterator[bytes]) -> bytes:
-    """A stream up to its first event, which comments may precede; all of one without events."""
+async def read_start(chunks: AsyncIterator[bytes], content_type: str) -> bytes:
+    """A stream up to its first event, which comments may precede; all of one without events. Raises EngineError where
+    it is another kind of document."""
     start = b""
     while not first_event(start) and (chunk := await anext(chunks, b"")):
         start += chunk
+    if start and not first_event(start) and content_type != "text/event-stream":
+        raise EngineError(NO_EVENTS)
     return start

@@ -182,7 +182,7 @@ class Client:
                     response = await stack.enter_async_context(self._post(_CHAT, sent, progress, timeout_s))
                     self._check_fields(sent, tenant)  # a dialect found meanwhile would drop them
                     chunks = response.content.iter_any()
-                    start = await read_start(chunks) if streamed else await anext(chunks, b"")
+                    start = await read_start(chunks, response.content_type) if streamed else await anext(chunks, b"")
             except TimeoutError as error:
                 raise EngineUnavailable(f"{wire.LATE} ({self._server.first_token_timeout_s:g} s)") from error
             if b'"error"' in (event := wire.first_event(start)) and member(body := parse_json(event), "error"):
@@ -209,7 +209,7 @@ class Client:
         """
         mode = self.capabilities.letters
         if mode == "none":
-            raise EngineUnavailable("The engine gives no odds of letters (no logprobs)")
+            raise EngineUnavailable("The engine reports no log-probabilities, so it cannot choose")
         try:
             if mode == "next_token":
                 return await self._choose_next(await self._body(messages, tenant, priority), letters, tenant)

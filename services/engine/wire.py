@@ -18,6 +18,7 @@ from services.errors import EngineError, EngineUnavailable
 SILENT = "The engine does not answer"
 BROKEN_OFF = "The engine broke off its answer"
 LATE = "The engine began no answer in time"
+NO_EVENTS = "The engine was asked for a stream of events and sent something else"
 OVERLONG = "The engine took too long; ask for a stream or for fewer tokens"
 
 Messages = Sequence[Mapping[str, Any]]

@@ -203,9 +203,9 @@ async def render_whole(raw: RawAnswer, used: PersonalizationUsed, *, reasoning: 
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise EngineError("The engine's answer is no JSON.") from error
+        raise EngineError("The engine's answer is not JSON") from error
     if not isinstance(answer, dict):
-        raise EngineError("The engine's answer is no JSON object.")
+        raise EngineError("The engine's answer is not a JSON object")
     choices = answer.get("choices")
     for choice in choices if isinstance(choices, list) and not reasoning else ():
         if isinstance(choice, dict) and isinstance(message := choice.get("message"), dict):

@@ -61,6 +61,23 @@ def test_summary_appears_is_edited_and_decides(page: Page, suite: Suite) -> None
     expect(page.locator("#select-result")).to_contain_text(SHORT)
 
 
+def test_the_summary_stays_when_an_update_fails(page: Page, suite: Suite) -> None:
+    with suite.client("browser") as client:
+        statement = {"type": "statement", "text": "I want sources."}
+        client.post("/v1/users/eve/events", json={"events": [statement]}, headers={"Prefer": "wait=10"})
+        current = client.get("/v1/users/eve/preferences").text
+    problem = '{"status": 502, "detail": "The model declines to write one."}'
+    events = (("version", current), ("delta", '{"text": "I cannot help with that."}'), ("error", problem))
+    stream = "".join(f"event: {name}\ndata: {data}\n\n" for name, data in events)
+    pattern = re.compile("/v1/users/eve/preferences/stream")
+    page.route(pattern, lambda route: route.fulfill(content_type="text/event-stream", body=stream))
+    sign_in(page, suite, "eve")
+    expect(page.locator("#state")).to_contain_text("connecting")  # the stream has ended
+    expect(page.locator("#summary")).to_contain_text("I want sources.")
+    expect(page.locator("#summary")).not_to_contain_text("cannot help")
+    page.unroute(pattern)
+
+
 def test_a_wrong_key_is_told(page: Page, suite: Suite) -> None:
     page.goto(f"{suite.url}/console")
     page.get_by_label("API key").fill("ax_0000_" + "a" * 52)

@@ -69,6 +69,8 @@ class History:
 
 
 class FakeService:
+    has_drafts = True
+
     def __init__(self) -> None:
         self.users: dict[str, History] = {}
         self.requests: list[httpx.Request] = []
@@ -123,6 +125,8 @@ class FakeService:
             return problem(401, "unauthenticated", "A valid API key is needed")
         if parts[0] == "admin":
             return self.admin(request, parts)
+        if path == "/v1/models" and not self.models:
+            return problem(503, "engine_unavailable", "The engine does not answer")
         if path == "/v1/models":
             return httpx.Response(
                 200, json={"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
@@ -198,6 +202,8 @@ class FakeService:
         return httpx.Response(202, json={"events": events, "pending": len(events)})
 
     def rejected(self, _request: httpx.Request, _user: str, _history: History) -> httpx.Response:
+        if not self.has_drafts:
+            return httpx.Response(200, json={"drafts": []})
         draft = {"check": "refusal", "reason": "the model declines", "text": "I'm sorry.", "source": "llm:m"}
         return httpx.Response(200, json={"drafts": [draft | {"created_at": MOMENT.isoformat()}]})
 

@@ -17,7 +17,7 @@ from examples import demo
 from services.profile import fold, scoring
 from services.profile.explain import reasons
 from services.profile.render import render
-from tests.unit.alignx.conftest import FakeService
+from tests.unit.alignx.conftest import FakeService, problem
 from training.corpus.lexicon import PHRASES, phrasings
 
 PLAN = demo.load_plan()
@@ -151,6 +151,15 @@ def test_demo_without_an_engine_says_so_in_one_line(service: FakeService, run: D
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("The chat modes are left out")]
     assert says in line
     assert "By the summary" not in result.stdout
+
+
+def test_demo_goes_on_while_the_engine_does_not_answer(service: FakeService, run: Demo):
+    service.models, service.writes = [], False
+    service.chats += [problem(503, "engine_unavailable", "The engine does not answer.")]
+    result = run("--only", "demo-shopper")
+    assert result.exit_code == 0, result.output
+    assert "the profile writes the summaries" in result.stderr
+    assert "The chat modes are left out" in result.stdout
 
 
 def test_demo_while_no_worker_runs(service: FakeService, run: Demo):

@@ -130,12 +130,14 @@ def test_text_of_a_summary_cannot_steer_the_terminal(alignx: Alignx, ada: None, 
         assert "[bold]kept[/bold]" in out
 
 
-def test_versions_and_diff(alignx: Alignx, ada: None):
+def test_versions_and_diff(alignx: Alignx, ada: None, service: FakeService):
     listed = alignx("versions", "ada", "--limit", "2")
     assert "Likes what 3 events show." in listed.stdout
     assert "--before 2" in listed.stderr
     assert len(json.loads(alignx("versions", "ada", "--json").stdout)["versions"]) == 3
     assert "the model declines" in alignx("versions", "ada", "--rejected").stdout
+    service.has_drafts = False
+    assert "No reply of the engine was rejected." in alignx("versions", "ada", "--rejected").stderr
     assert "-Likes what 2 events show." in alignx("diff", "ada").stdout
     assert "-Likes what 1 events show." in alignx("diff", "ada", "1").stdout
     assert "+Likes what 2 events show." in alignx("diff", "ada", "1", "2").stdout
@@ -217,16 +219,36 @@ def test_watch_redraws_in_a_terminal(ada: None, service: FakeService):
             b'event: error\ndata: {"status": 502, "detail": "Oh."}\n\nevent: version\ndata: ' + version + b"\n\n",
         )
     )
+    screen, notes = _watch_in_a_terminal(service, "--count", "1")
+    assert "Likes what 3 events show." in screen.getvalue()
+    assert "waiting: 2 events" in notes.getvalue()
+    assert "error: Oh." in notes.getvalue()
+
+
+def test_watch_goes_back_to_the_summary_when_an_update_fails(ada: None, service: FakeService):
+    version = json.dumps(service.current("ada", service.users["ada"])).encode()
+    service.streams.append(
+        sse(
+            b"event: version\ndata: " + version + b"\n\n",
+            b'event: delta\ndata: {"text": "I cannot help with that."}\n\n',
+            b'event: error\ndata: {"status": 502, "detail": "It declines."}\n\n',
+        )
+    )
+    screen, _ = _watch_in_a_terminal(service)
+    last = screen.getvalue().rsplit("ada: version 3", 1)[-1]
+    assert "Likes what 3 events show." in last
+    assert "I cannot help" not in last
+
+
+def _watch_in_a_terminal(service: FakeService, *options: str) -> tuple[io.StringIO, io.StringIO]:
     screen, notes = io.StringIO(), io.StringIO()
     terminal = Terminal(
         transport=service.transport(),
         out=Console(file=screen, force_terminal=True, width=80),
         err=Console(file=notes),
     )
-    CliRunner().invoke(app, ["--key", "ax_k1_secret", "watch", "ada", "--count", "1"], obj=terminal)
-    assert "Likes what 3 events show." in screen.getvalue()
-    assert "waiting: 2 events" in notes.getvalue()
-    assert "error: Oh." in notes.getvalue()
+    CliRunner().invoke(app, ["--key", "ax_k1_secret", "watch", "ada", *options], obj=terminal)
+    return screen, notes
 
 
 # --- histories ---------------------------------------------------------------------------------
@@ -348,6 +370,7 @@ def test_doctor_names_what_is_wrong_and_what_to_do(alignx: Alignx, service: Fake
     assert wrong.keys() == {"gateway", "redis", "engine", "engine record"}
     assert wrong["engine"]["state"] == "degraded: status 400: bad"
     assert "ALIGNX_REDIS__URL" in wrong["redis"]["advice"]
+    assert "not known yet" in wrong["engine record"]["state"]
 
 
 def test_doctor_without_a_gateway_or_a_key(alignx: Alignx, service: FakeService):

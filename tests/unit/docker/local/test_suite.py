@@ -179,6 +179,15 @@ def test_what_up_prints_says_what_runs_and_gives_a_first_call(
     assert "short and to the point" in render(profile)
 
 
+def test_up_warns_of_an_engine_that_refuses_requests(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = {"state": "degraded", "detail": "The engine refuses a test (status 400)."}
+    monkeypatch.setattr(first_steps.httpx, "get", lambda *_, **__: httpx.Response(200, json={"engine": state}))
+    first_steps.greet(Console(highlight=False), 8080, "ax_key", "http://gpu/v1", "", tmp_path)
+    assert "Warning: The engine refuses a test (status 400)." in capsys.readouterr().out
+
+
 def test_a_home_too_long_for_a_socket_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     home = tmp_path / ("long" * 25)
     with pytest.raises(typer.Exit):

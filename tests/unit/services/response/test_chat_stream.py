@@ -120,6 +120,17 @@ def test_an_engine_that_dies_in_a_stream_ends_it_with_an_error(service: Service,
     assert b"[DONE]" not in answer.content
 
 
+def test_an_engine_that_answers_a_stream_with_a_page_fails_with_a_status(service: Service) -> None:
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text="<html>502</html>", content_type="text/html")
+
+    service.engine.chat = page
+    answer = service.chat(stream=True)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "engine_error")
+    assert answer.headers["Content-Type"] == "application/json"
+    assert "html" not in answer.text
+
+
 # --- reasoning ---------------------------------------------------------------------------------
 
 
