@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from services.engine.client import open_session
 from services.engine.dialects import VLLM
-from services.engine.limits import Engine
+from services.engine.limits import Engine, EngineMetrics
 from services.errors import ContextExceeded, EngineRejected, EngineUnavailable, InvalidRequest
 from services.settings import EngineSettings
 from tests.chaos.mock_engine import MockEngine
@@ -190,6 +191,14 @@ async def test_a_canary_that_never_ends_is_given_up(
     await refused(engine.complete(MESSAGES, **SAMPLING), EngineUnavailable)
     fake.canary = reply("A")
     await refused(engine.complete(MESSAGES, **SAMPLING), EngineRejected)
+
+
+async def test_a_watch_that_begins_late_shows_the_record(fake: FakeEngine, engine: Engine) -> None:
+    registry = CollectorRegistry()
+    metrics = EngineMetrics(registry)
+    await engine.prober._probe(letters=False)
+    metrics.watch_canaries(engine.prober)
+    assert registry.get_sample_value("alignx_engine_info", {"model": "tiny", "dialect": "vllm"}) == 1
 
 
 async def test_letters_that_the_engine_does_not_list_are_no_odds(fake: FakeEngine, engine: Engine) -> None:
