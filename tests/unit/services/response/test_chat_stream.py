@@ -100,7 +100,7 @@ def test_chunks_may_end_anywhere(stream: bytes, cuts: list[int]) -> None:
 @given(STREAMS, st.integers(0, len(STREAM)), st.lists(st.integers(0, len(STREAM)), max_size=4))
 def test_an_engine_that_breaks_off_leaves_whole_events_and_an_error(stream: bytes, end: int, cuts: list[int]) -> None:
     broken = EngineUnavailable("The engine broke off its answer")
-    data = stream[: min(end, stream.index(b"data: [DONE]" if b"data: " in stream else b"data:[DONE]"))]
+    data = stream[: min(end, stream.rindex(b"data:"))]  # without [DONE]
     output = rendered(in_chunks(data, [min(cut, len(data)) for cut in cuts], broken))
     start, error = output.rsplit(b"data: ", 1)
     assert orjson.loads(error) == broken.openai()
