@@ -115,15 +115,16 @@ class Prober:
         self._calls = 0
 
     async def run(self) -> None:
-        """Probes at start and while the engine refuses canaries; in between it looks whether it answers."""
+        """Probes at start, after an outage and while the engine refuses canaries; in between it looks whether it
+        answers."""
         while True:
             try:
-                if self.fault or self.record.checked_at is None:
+                is_known = self.record.checked_at is not None and not self.fault
+                if is_known:
+                    await self._client.ready()
+                if not is_known or self.outage:  # it may have another window now
                     error = await self._probe_shared(letters=True)
                     self.outage = error.detail if error else ""
-                else:
-                    await self._client.ready()
-                    self.outage = ""
             except (EngineUnavailable, EngineError) as error:
                 self.outage = error.detail
             except Exception:  # an answer of an unknown form; else nobody would look any more

@@ -163,6 +163,8 @@ async def test_an_engine_that_is_away_is_degraded_without_a_call(fake: FakeEngin
         state = engine.state()
         assert state is not None
         assert state.state == ("degraded" if fault else "ok")
+        fake.models = {"data": [{"id": "tiny", "max_model_len": 4096}]}
+    assert engine.context_tokens == 4096, "what it is capable of is found anew"
     watch.cancel()
     assert (fake.bodies, engine.calls.breaker_open) == ([], False)
 
