@@ -100,7 +100,7 @@ class GatewayState(ProxyState):
 
     docs: DocsMerger
     bootstrap: Bootstrap
-    engines: dict[Service, EngineState]
+    engines: dict[Service, EngineState | None]
     """What each service last said of its engine."""
 
 
@@ -192,9 +192,8 @@ def service_check(state: GatewayState, service: Service, urls: Sequence[str]) ->
     async def check() -> None:
         asked = (readiness(state.session, url, timeout_s=_READY_TIMEOUT_S) for url in urls)
         answers = [answer for answer in await asyncio.gather(*asked) if answer is not None]
-        state.engines.pop(service, None)
-        for engine in sorted((answer.engine for answer in answers if answer.engine), key=lambda engine: engine.state):
-            state.engines.setdefault(service, engine)
+        engines = (answer.engine for answer in answers if answer.engine)
+        state.engines[service] = min(engines, key=lambda engine: engine.state, default=None)
         if not answers:
             raise UpstreamUnavailable(f"The {service} service does not answer.")
         if all(answer.status != "ready" for answer in answers):

@@ -268,7 +268,7 @@ class ResponseSettings(Block):
     @classmethod
     def _check_headers(cls, headers: tuple[str, ...]) -> tuple[str, ...]:
         for name in headers:
-            if not re.fullmatch(r"(?!x-alignx-|authorization$|cookie$)[a-z0-9-]+", name, re.IGNORECASE):
+            if not re.fullmatch(r"(?!x-alignx-|x-api-key$|authorization$|cookie$)[a-z0-9-]+", name, re.IGNORECASE):
                 raise ValueError(f"{name!r} is no name of a header that could name a user")
         return headers
 

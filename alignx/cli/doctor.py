@@ -28,6 +28,8 @@ _ENGINE_ADVICE = (
     "the profile answers and events wait; none is lost."
 )
 
+_NO_ENGINE = "There is none, or no service that knows it: the profile answers."
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -70,10 +72,8 @@ def examine_readiness(ready: Readiness) -> list[Finding]:
         Finding(name, state, "" if state == "ok" else _ADVICE.get(name, "")) for name, state in ready.checks.items()
     ]
     gateway = Finding("gateway", "ok" if ready.status == "ready" else "not ready")
-    return [gateway, *checks, *(_examine_engine(ready.engine) if ready.engine else [Finding("engine", "ok", _NONE)])]
-
-
-_NONE = "No language model is configured, or the response service does not answer: the profile answers."
+    engine = _examine_engine(ready.engine) if ready.engine else [Finding("engine", "ok", _NO_ENGINE)]
+    return [gateway, *checks, *engine]
 
 
 def _examine_engine(engine: EngineState) -> list[Finding]:

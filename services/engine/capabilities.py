@@ -3,7 +3,7 @@
 The record is assumed to be vLLM's until the first canary has passed. After a refusal (a status of 400 to 499 that is
 no overload and no context length) the canary is sent too: if it passes, the refusal is the data's; if not, the
 dialects are tried, and if none works the refusal is the engine's, which is then left alone but for a canary now and
-then. Error texts are shown, never parsed.
+then. Error texts are shown; nothing but the size of a window is read in them (refusals.py).
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, Protocol, Unpack
 from services.engine.dialects import BASES, VLLM, Dialect, richer_dialects
 from services.engine.refusals import error_text, is_refusal
 from services.engine.shared_calls import SharedCalls
-from services.engine.wire import Body, Completion, Sampling
+from services.engine.wire import LATE, Body, Completion, Sampling
 from services.errors import ContextExceeded, EngineError, EngineRejected, EngineUnavailable
 
 Letters = Literal["prefill", "next_token", "none"]
@@ -36,6 +36,10 @@ _MOST_CALLS = 8
 """Canaries of one walk over the dialects, letters among them."""
 _PACE_S = 1.0
 """Least time between two canaries while the engine refuses them."""
+_LONGEST_S = 60.0
+"""Of one canary: an engine that keeps its connection open with pings would else be looked at no more."""
+_AWAY = (None, 429, 503)
+"""Statuses of an engine that is away or overloaded: they prove nothing about the request."""
 _WORDS = 200
 
 logger = logging.getLogger("alignx.engine")
@@ -106,19 +110,21 @@ class Prober:
         self._probes: SharedCalls[bool, EngineError | EngineUnavailable | None] = SharedCalls()
         self._lock = asyncio.Lock()
         self._words = ""
+        self._reasons = False
         self._sent_at = 0.0
         self._calls = 0
 
     async def run(self) -> None:
-        """Probes at start and while the engine refuses canaries; in between it looks whether it answers."""
+        """Probes at start, after an outage and while the engine refuses canaries; in between it looks whether it
+        answers."""
         while True:
             try:
-                if self.fault or self.record.checked_at is None:
+                is_known = self.record.checked_at is not None and not self.fault
+                if is_known:
+                    await self._client.ready()
+                if not is_known or self.outage:  # it may have another window now
                     error = await self._probe_shared(letters=True)
                     self.outage = error.detail if error else ""
-                else:
-                    await self._client.ready()
-                    self.outage = ""
             except (EngineUnavailable, EngineError) as error:
                 self.outage = error.detail
             except Exception:  # an answer of an unknown form; else nobody would look any more
@@ -131,7 +137,7 @@ class Prober:
         if not is_refusal(refusal.error):
             return False
         is_long = isinstance(refusal.error, ContextExceeded)
-        if is_long and self._learn_window(refusal.error.extensions.get("limit")):
+        if is_long and await self._learn_window(refusal.error.extensions.get("limit")):
             return False
         error = None
         if not self.fault and self.record.dialect == refusal.dialect:
@@ -160,30 +166,41 @@ class Prober:
             error = await self._send(present)
             dialect: Dialect | None = None if error else present.dialect
             if isinstance(error, EngineRejected):
-                dialect = await self._walk(present.dialect)
+                try:
+                    dialect = await self._walk(present.dialect)
+                except EngineUnavailable as gone:
+                    return gone
             if dialect is None:
                 assert error is not None
                 self._hold(error)
                 return error
-            record = replace(present, dialect=dialect, reasons=self._client.capabilities.reasons)
+            record = replace(present, dialect=dialect, reasons=self._reasons)
             if letters or dialect != present.dialect:
                 record = replace(record, letters=await self._find_letters(record))
             await self._update(record)
             return None
 
     async def _walk(self, present: Dialect) -> Dialect | None:
+        """The richest dialect that the engine takes. Raises EngineUnavailable for one that goes away meanwhile: a
+        poorer dialect than it takes would be kept."""
         for base in (VLLM, *BASES):
-            if base == present or await self._send(replace(self.record, dialect=base)):
+            if base == present or not await self._takes(base):
                 continue
             if base == VLLM:
                 return base
             for dialect in richer_dialects(base):
                 if dialect == present or self._calls >= _MOST_CALLS - 1:
                     continue
-                if await self._send(replace(self.record, dialect=dialect)) is None:
+                if await self._takes(dialect):
                     return dialect
             return base
         return None
+
+    async def _takes(self, dialect: Dialect) -> bool:
+        error = await self._send(replace(self.record, dialect=dialect))
+        if isinstance(error, EngineUnavailable) and _status(error) in _AWAY:
+            raise error
+        return error is None
 
     async def _find_letters(self, record: Capabilities) -> Letters:
         """An engine without vLLM's extensions cannot continue an answer that has begun."""
@@ -203,13 +220,17 @@ class Prober:
         self._sent_at, self._calls = time.monotonic(), self._calls + 1
         self._client.capabilities = candidate
         try:
-            if letters:
-                odds = await self._client.choose(_CHOICE, (" A", " B"), tenant="")
-                if len(set(odds)) == 1:
-                    return EngineError("The engine lists no letter among its likeliest tokens")
-            else:
-                completion = await self._client.complete(_MESSAGES, tenant="", priority=1, **_SAMPLING)
-                self._client.capabilities = replace(candidate, reasons="<think>" in completion.text)
+            async with asyncio.timeout(_LONGEST_S):
+                if letters:
+                    odds = await self._client.choose(_CHOICE, (" A", " B"), tenant="")
+                    if len(set(odds)) == 1:
+                        return EngineError("The engine lists no letter among its likeliest tokens")
+                else:
+                    completion = await self._client.complete(_MESSAGES, tenant="", priority=1, **_SAMPLING)
+                    self._reasons = "<think>" in completion.text
+        except TimeoutError:
+            self.observe("failed")
+            return EngineUnavailable(LATE)
         except (EngineUnavailable, EngineError) as error:
             self.observe("refused" if _status(error) else "failed")
             return error
@@ -219,7 +240,7 @@ class Prober:
     def _hold(self, error: EngineError | EngineUnavailable) -> None:
         """The engine refuses canaries: nothing else is sent. One that is away or overloaded is the circuit
         breaker's matter."""
-        if _status(error) in (None, 429, 503):
+        if _status(error) in _AWAY:
             return
         words = f": {self._words}" if self._words else ""
         cause = f"The engine refuses a test that holds no user's data (status {_status(error)}){words}"
@@ -235,21 +256,26 @@ class Prober:
         if record.dialect != self.record.dialect:
             record = replace(record, refusal=self._words)
         self.fault = self.outage = self._words = ""
+        model, window = await self._listed()
+        record = replace(record, model=model or record.model, context_tokens=window or record.context_tokens)
+        self._set(replace(record, checked_at=datetime.now(UTC)))
+
+    async def _listed(self) -> tuple[str, int | None]:
+        """The model and its window, as far as the server lists them."""
         try:
             model = await self._client.model()
             windows = [entry.get("max_model_len") for entry in await self._client.models() if entry["id"] == model]
-            record = replace(record, model=model)
-            if windows and isinstance(windows[0], int):
-                record = replace(record, context_tokens=windows[0])
         except (EngineUnavailable, EngineError):
-            pass  # a server that does not list its models
-        self._set(replace(record, checked_at=datetime.now(UTC)))
+            return "", None
+        return model, windows[0] if windows and isinstance(windows[0], int) else None
 
-    def _learn_window(self, limit: Any) -> bool:
-        """Whether the engine names a window; a smaller one than was known is kept."""
+    async def _learn_window(self, limit: Any) -> bool:
+        """Whether a refusal names a window; a smaller one than was known is kept. What the server lists counts
+        before: an error may quote a caller, whose words must not shrink the prompts of others."""
         is_window = isinstance(limit, int) and limit >= 256
         if is_window and limit < (self.record.context_tokens or limit + 1):
-            self._set(replace(self.record, context_tokens=limit))
+            _, window = await self._listed()
+            self._set(replace(self.record, context_tokens=window or limit))
         return is_window
 
     def _set(self, record: Capabilities) -> None:

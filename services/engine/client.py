@@ -210,10 +210,9 @@ class Client:
         mode = self.capabilities.letters
         if mode == "none":
             raise EngineUnavailable("The engine reports no log-probabilities, so it cannot choose")
+        choose = self._choose_next if mode == "next_token" else self._choose_continued
         try:
-            if mode == "next_token":
-                return await self._choose_next(await self._body(messages, tenant, priority), letters, tenant)
-            return await self._choose_continued(await self._body(messages, tenant, priority), letters, tenant)
+            return await choose(await self._body(messages, tenant, priority), letters, tenant)
         except EngineRejected:
             if self.capabilities.letters == mode:
                 raise

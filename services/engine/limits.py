@@ -313,6 +313,8 @@ class EngineMetrics:
             self.info.labels(prober.record.model, prober.record.dialect.name).set(1)
 
         prober.observe = observe
+        if prober.record.checked_at:  # the canaries at start can be over before anyone watches
+            observe(None)
 
     def observe(self, call: EngineCall) -> None:
         self.calls.labels(call.kind, call.outcome).inc()

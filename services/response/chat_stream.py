@@ -23,7 +23,7 @@ from services.response.thinking import ThinkingFilter, hide_in_delta
 KEEP_ALIVE = b": keep-alive\n\n"
 _WHOLE_EVENTS = re.compile(rb".*\n\r?\n", re.DOTALL)
 _EVENT = re.compile(rb".*?\n\r?\n", re.DOTALL)
-_FIRST_OBJECT = re.compile(rb'^data: ?\{(?=\s*")', re.MULTILINE)
+_FIRST_OBJECT = re.compile(rb'^data:[ \t]*\{(?=\s*")', re.MULTILINE)
 _UNUSUAL = re.compile(
     rb'"reasoning(?:_content|_details)?"\s*:\s*[^n\s]|^event:|^data:[ \t]*(?:\{\})?\r?$|^data:.*\ndata:', re.MULTILINE
 )

@@ -17,6 +17,7 @@ _TAGS: Final = {
     "<|channel|>analysis<|message|>": "<|channel|>final<|message|>",
 }
 """Around reasoning, in lower or upper case."""
+_OPENING_OF: Final = {closing: opening for opening, closing in _TAGS.items()}
 _OPENING = re.compile("|".join(map(re.escape, _TAGS)), re.IGNORECASE)
 _CLOSING: Final = {tag: re.compile(re.escape(closing), re.IGNORECASE) for tag, closing in _TAGS.items()}
 _ANY_TAG = re.compile(r"(?<![`'\"])" + "(?:" + "|".join(map(re.escape, (*_TAGS, *_TAGS.values()))) + ")", re.IGNORECASE)
@@ -73,8 +74,8 @@ def hide_in_message(choice: dict[str, Any], message: dict[str, Any]) -> None:
         message["content"] = _without_thinking(content)
     elif isinstance(content, str):
         first = _ANY_TAG.search(content)
-        if first and first[0].lower() in _TAGS.values():  # the prompt holds the opening tag
-            content = next(iter(_TAGS)) + content
+        if first and (opening := _OPENING_OF.get(first[0].lower())):  # the prompt holds the opening tag
+            content = opening + content
         text = ThinkingFilter()
         message["content"] = text.feed(content) + text.close()
         reasoning.append(text.has_hidden)
@@ -109,7 +110,7 @@ def _hide_logprobs(choice: dict[str, Any], text: ThinkingFilter) -> None:
     logprobs = choice.get("logprobs")
     if not isinstance(logprobs, dict):
         return
-    held = [*text.logprobs, *(logprobs.get("content") or [])]
+    held = [] if text.has_hidden else [*text.logprobs, *(logprobs.get("content") or [])]
     text.logprobs = [] if text.is_over else held
     choice["logprobs"] = {**logprobs, "content": held} if text.is_over and not text.has_hidden else None
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from services.engine.client import open_session
-from services.engine.limits import Engine
+from services.engine.dialects import VLLM
+from services.engine.limits import Engine, EngineMetrics
 from services.errors import ContextExceeded, EngineRejected, EngineUnavailable, InvalidRequest
 from services.settings import EngineSettings
 from tests.chaos.mock_engine import MockEngine
@@ -138,8 +140,13 @@ async def test_the_window_is_the_smaller_of_setting_and_engine(fake: FakeEngine,
     await engine.prober._probe(letters=False)
     assert engine.context_tokens == 4096
     fake.chat = fails(400, "This model's maximum context length is 2048 tokens. However, you requested more")
+    fake.models = {"data": [{"id": "tiny"}]}
     error = await refused(engine.complete(MESSAGES, **SAMPLING), ContextExceeded)
     assert (error.extensions["limit"], engine.context_tokens) == (2048, 2048)
+    fake.models = {"data": [{"id": "tiny", "max_model_len": 1536}]}
+    fake.chat = fails(400, "unknown value 'maximum context length is 1000', a caller's words")
+    await refused(engine.complete(MESSAGES, **SAMPLING), ContextExceeded)
+    assert engine.context_tokens == 1536, "what the server lists counts before"
     async with open_session() as session:
         small = Engine(EngineSettings(url=fake.url, context_tokens=1024), session)
         await small.prober._probe(letters=False)
@@ -156,8 +163,44 @@ async def test_an_engine_that_is_away_is_degraded_without_a_call(fake: FakeEngin
         state = engine.state()
         assert state is not None
         assert state.state == ("degraded" if fault else "ok")
+        fake.models = {"data": [{"id": "tiny", "max_model_len": 4096}]}
+    assert engine.context_tokens == 4096, "what it is capable of is found anew"
     watch.cancel()
     assert (fake.bodies, engine.calls.breaker_open) == ([], False)
+
+
+async def test_a_walk_that_finds_the_engine_away_changes_nothing(fake: FakeEngine, engine: Engine) -> None:
+    canaries = iter([fails(400), fails(400), fails(503)])
+    fake.canary = lambda request: next(canaries, reply("A"))(request)
+    fake.chat = fails(400)
+    error = await refused(engine.complete(MESSAGES, **SAMPLING), EngineUnavailable)
+    assert "503" in error.detail
+    assert (engine.capabilities.dialect, engine.fault, len(fake.canaries)) == (VLLM, "", 3)
+
+
+async def test_a_canary_that_never_ends_is_given_up(
+    fake: FakeEngine, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def pings(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        while True:
+            await response.write(b": still here\n\n")
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr("services.engine.capabilities._LONGEST_S", 0.1)
+    fake.chat, fake.canary = fails(400), pings
+    await refused(engine.complete(MESSAGES, **SAMPLING), EngineUnavailable)
+    fake.canary = reply("A")
+    await refused(engine.complete(MESSAGES, **SAMPLING), EngineRejected)
+
+
+async def test_a_watch_that_begins_late_shows_the_record(fake: FakeEngine, engine: Engine) -> None:
+    registry = CollectorRegistry()
+    metrics = EngineMetrics(registry)
+    await engine.prober._probe(letters=False)
+    metrics.watch_canaries(engine.prober)
+    assert registry.get_sample_value("alignx_engine_info", {"model": "tiny", "dialect": "vllm"}) == 1
 
 
 async def test_letters_that_the_engine_does_not_list_are_no_odds(fake: FakeEngine, engine: Engine) -> None:

@@ -17,6 +17,7 @@ from alignx.schemas.requests import PersonalizationUsed
 from services.engine.client import RawAnswer
 from services.errors import EngineUnavailable
 from services.response.chat_stream import KEEP_ALIVE, AnswerEvents, render_stream
+from services.response.thinking import ThinkingFilter, hide_in_delta, hide_in_message
 from tests.unit.services.engine.fake_engine import Answer, answers, fails
 from tests.unit.services.response.conftest import Service, sends
 from tests.unit.with_settings import with_settings
@@ -81,6 +82,7 @@ STREAMS = st.sampled_from(
         STREAM,
         STREAM.replace(b"\n", b"\r\n"),
         STREAM.replace(b"data: ", b"data:"),
+        STREAM.replace(b"data: ", b"data:  "),
         b": waiting\n\n" + STREAM,
         b"event: message\nid: 1\n" + STREAM,
         STREAM.removesuffix(b"\n"),
@@ -98,7 +100,7 @@ def test_chunks_may_end_anywhere(stream: bytes, cuts: list[int]) -> None:
 @given(STREAMS, st.integers(0, len(STREAM)), st.lists(st.integers(0, len(STREAM)), max_size=4))
 def test_an_engine_that_breaks_off_leaves_whole_events_and_an_error(stream: bytes, end: int, cuts: list[int]) -> None:
     broken = EngineUnavailable("The engine broke off its answer")
-    data = stream[: min(end, stream.index(b"data: [DONE]" if b"data: " in stream else b"data:[DONE]"))]
+    data = stream[: min(end, stream.rindex(b"data:"))]  # without [DONE]
     output = rendered(in_chunks(data, [min(cut, len(data)) for cut in cuts], broken))
     start, error = output.rsplit(b"data: ", 1)
     assert orjson.loads(error) == broken.openai()
@@ -215,6 +217,20 @@ def test_log_probabilities_wait_with_their_text() -> None:
     assert last["choices"][0]["logprobs"]["content"] == tokens
     hidden = stream_of(delta(content="<think>x</think>", logprobs=tokens), delta(content="y", logprobs=tokens[:1]))
     assert rendered(in_chunks(hidden, [])).count(b'"token"') == 1
+
+
+@pytest.mark.parametrize("closing", ["</think>", "[/THINK]", "</seed:think>", "<|channel|>final<|message|>"])
+def test_an_opening_tag_may_stand_in_the_prompt(closing: str) -> None:
+    message = {"content": f"canary{closing}Hi"}
+    hide_in_message({}, message)
+    assert message == {"content": "Hi"}
+
+
+def test_log_probabilities_of_reasoning_are_not_kept() -> None:
+    text, choice = ThinkingFilter(), {"logprobs": {"content": [{"token": "x"}]}}
+    for piece in ("<think>", "x"):
+        hide_in_delta({**choice}, {"content": piece}, text)
+    assert text.logprobs == []
 
 
 @pytest.mark.parametrize("reply", sorted(SHOWN))
