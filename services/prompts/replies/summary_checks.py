@@ -149,7 +149,8 @@ _LINK = re.compile(
 )
 """With a scheme, `www.` or a path. A bare name such as Booking.com or ASP.NET is a name."""
 _LINK_IN_BRACKETS = re.compile(
-    r"[ \t]*[(\[](?:(?:see|cf\.?|via|siehe|voir|ver|см\.?|见)[: ]*)?<?(?=[^()\[\]\s]{4})([^()\[\]\s]+)>?[)\]]",
+    r"(?<![ \t])[ \t]*+[(\[](?:(?:see|cf\.?|via|siehe|voir|ver|см\.?|见)[: ]*)?"
+    r"<?(?=[^()\[\]\s]{4})([^()\[\]\s]+)>?[)\]]",
     re.IGNORECASE,
 )
 
@@ -192,7 +193,7 @@ _MIN_STEMS, _MIN_EVENT_STEMS = 15, 30
 _EMPTY_CHARS: Final = 400
 """A longer text says something."""
 _LABEL = re.compile(
-    r"^\W*[\w ]{1,40}[:：]\s*[*_]*(?:\[\]|\{\}|null|none|n/?a|unknown|[^\w\n]*)[\d\W_tz]*$|^#.*$", re.I | re.M
+    r"^[^\w\n]*+\w[\w ]{0,39}[:：](?:\s*+[*_]*+(?:null|none|n/?a|unknown))?[\d\W_tz]*$|^#.*$", re.I | re.M
 )
 """A heading, or a label with nothing behind it."""
 
@@ -223,7 +224,8 @@ def check_about(text: str, evidence: Evidence) -> None:
     if not any(personal) and len(stems) >= _MIN_LOST_STEMS and sources and not stems & sources:
         raise UnusableReply("about", "it is about no person")
     if (
-        count_words(text) >= _MIN_DEFINITION
+        sentences
+        and count_words(text) >= _MIN_DEFINITION
         and language.definition.match(to_plain(sentences[0]))
         and not personal[0]
         and sum(personal) < _MIN_PERSONAL * len(personal)
