@@ -26,7 +26,7 @@ _ABOUT: Final[dict[Check, str]] = {
     "degenerate": "no loop (4-grams, period, compression), no noise (letters, entropy, vowels, encoding)",
     "refusal": "the model does not decline or ask for more in its first words",
     "instruction": "nothing tells the reader, a model, what to do",
-    "copied": "no events as the prompt lays them out, and none of our instructions",
+    "copied": "no events as the prompt lays them out, and none of the instructions",
     "link": "no address; its sentence is dropped, a name such as Booking.com stays",
     "about": "it speaks of a person or a preference, says something, and shares words with the events or the past",
     "length": "cut to the longest summary at the end of a sentence",
