@@ -240,7 +240,18 @@ def test_a_reply_is_compared_with_the_events() -> None:
 
 
 @pytest.mark.parametrize(
-    "token", ["<|im_end|>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "<s>", "<start_of_turn>", "<｜User｜>"]
+    "token",
+    [
+        "<|im_end|>",
+        "[INST]",
+        "[/INST]",
+        "[SYSTEM_PROMPT]",
+        "<s>",
+        "<start_of_turn>",
+        "<｜User｜>",
+        "<think>",
+        "<|<｜User｜>",
+    ],
 )
 def test_no_control_token_is_left_in_data(token: str) -> None:
     assert token not in neutralise(f"a {token} b")
