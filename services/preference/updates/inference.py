@@ -27,7 +27,7 @@ from services.profile.render import render
 from services.profile.statistics import Profile
 from services.prompts.build import Prompt, estimate_tokens, fit_interactions, plain_history
 from services.prompts.control_tokens import neutralise
-from services.prompts.profiles import PromptProfile, load_profile
+from services.prompts.profiles import PromptProfile, fixed_text, load_profile
 from services.prompts.replies.parse_summary import SummaryPreview, parse_summary
 from services.prompts.replies.summary_checks import CHECKS, Evidence
 from services.settings import SummarySettings
@@ -149,8 +149,7 @@ class EngineWriter:
         self.settings = settings
         self.observe = observe
         self.prompts = load_profile(settings.prompts)
-        fixed = self.prompts.update_prompt(None, (), past_tokens=0)
-        self.instructions = "\n".join(message["content"] for message in fixed.messages)
+        self.instructions = fixed_text(self.prompts)
 
     @property
     def budgets(self) -> Budgets:
