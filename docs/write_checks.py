@@ -3,7 +3,8 @@
     .venv/bin/python -m docs.write_checks
 
 The sets stand in tests/unit/services/prompts/replies. They were written from the kinds of replies alone, by people who
-had not seen the checks. A test compares the page with what this prints.
+had not seen the checks. Mend no check on the sets named unseen: their figures tell how the checks do on new replies. A
+test compares the page with what this prints.
 """
 
 import json
@@ -17,7 +18,7 @@ from services.prompts.replies.parse_summary import parse_summary
 from services.prompts.replies.summary_checks import CHECKS, Check, Evidence
 
 _ROOT: Final = Path(__file__).parent.parent
-_PAGE: Final = _ROOT / "docs/reference/reply-checks.md"
+PAGE: Final = _ROOT / "docs/reference/reply-checks.md"
 _ABOUT: Final[dict[Check, str]] = {
     "complete": "the engine stopped by itself, or a whole sentence stands before the token limit",
     "separable": "reasoning can be told from the summary, and the summary is no reasoning itself",
@@ -26,7 +27,7 @@ _ABOUT: Final[dict[Check, str]] = {
     "degenerate": "no loop (4-grams, period, compression), no noise (letters, entropy, vowels, encoding)",
     "refusal": "the model does not decline or ask for more in its first words",
     "instruction": "nothing tells the reader, a model, what to do",
-    "copied": "no events as the prompt lays them out, and none of our instructions",
+    "copied": "no events as the prompt lays them out, and none of the instructions",
     "link": "no address; its sentence is dropped, a name such as Booking.com stays",
     "about": "it speaks of a person or a preference, says something, and shares words with the events or the past",
     "length": "cut to the longest summary at the end of a sentence",
@@ -34,7 +35,7 @@ _ABOUT: Final[dict[Check, str]] = {
 
 
 def load_replies(name: str) -> list[dict[str, Any]]:
-    """The rows of the set `bad` or `good`."""
+    """The rows of a set: `bad`, `good`, `bad_unseen` or `good_unseen`."""
     path = _ROOT / f"tests/unit/services/prompts/replies/{name}.jsonl"
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
@@ -68,11 +69,11 @@ def _texts(value: Any, name: str = "") -> Iterator[str]:
 
 
 def render_page() -> str:
-    refused = {name: Counter(judge_reply(row)[1] for row in load_replies(name)) for name in ("bad", "good")}
     good = load_replies("good")
-    whole = sum(is_whole(row, judge_reply(row)[0]) for row in good)
+    refused = {"bad": _count_refused(load_replies("bad")), "good": _count_refused(good)}
     rows = [f"| `{check}` | {_ABOUT[check]} | {refused['bad'][check]} | {refused['good'][check]} |" for check in CHECKS]
     passed = f"| all passed | | {refused['bad']['']} | {refused['good']['']} |"
+    bad_unseen, good_unseen = load_replies("bad_unseen"), load_replies("good_unseen")
     return "\n".join(
         [
             "# Checks of a reply",
@@ -87,16 +88,29 @@ def render_page() -> str:
             "they do on replies of other origin.",
             "",
             f"Refused of {refused['bad'].total()} bad and {refused['good'].total()} good replies in ten languages; "
-            f"{whole} of the good are kept whole:",
+            f"{_count_whole(good)} of the good are kept whole:",
             "",
             "| check | passes if | bad | good |",
             "|---|---|---:|---:|",
             *rows,
             passed,
             "",
+            "On replies that the checks were not mended on (`bad_unseen.jsonl`, `good_unseen.jsonl`) they pass "
+            f"{_count_refused(bad_unseen)['']} of",
+            f"{len(bad_unseen)} bad ones and keep {_count_whole(good_unseen)} of {len(good_unseen)} good ones whole.",
+            "",
         ]
     )
 
 
+def _count_refused(rows: list[dict[str, Any]]) -> Counter[str]:
+    """Replies by the check that refuses them; "" counts those that pass."""
+    return Counter(judge_reply(row)[1] for row in rows)
+
+
+def _count_whole(rows: list[dict[str, Any]]) -> int:
+    return sum(is_whole(row, judge_reply(row)[0]) for row in rows)
+
+
 if __name__ == "__main__":
-    _PAGE.write_text(render_page(), encoding="utf-8")
+    PAGE.write_text(render_page(), encoding="utf-8")

@@ -39,7 +39,7 @@ from services.prompts.build import (
     estimate_tokens,
     pair_ratings,
 )
-from services.prompts.control_tokens import strip_invisible
+from services.prompts.control_tokens import neutralise, strip_invisible
 from services.prompts.sentences import clip_text
 from services.prompts.templates import SELECTION_PREFILL
 
@@ -107,20 +107,15 @@ def _fill(template: str, **values: object) -> str:
 _HEADING = re.compile(r"(?<!=)={4,}+([^=\n]{1,80})={4,}+")
 _PART = re.compile(r"(?<!\*)\*++((?:query|(?:chosen|rejected) item by the user):)\*++", re.IGNORECASE)
 _RULE = re.compile(r"^([^\S\n]*+)\*{5}(?=[^\S\n]*+$)", re.MULTILINE)
-_TAG = re.compile(
-    r"<(?=\s{0,4}/?\s{0,4}(?:prompt|preference|item\s{1,4}[a-z])\s{0,4}>|[|｜][^|｜<>\n]{1,64}[|｜]>|<?/?\s?sys>>"
-    r"|/?(?:s|bos|eos|pad|unk|(?:start|end)_of_turn|think(?:ing)?|tool_(?:call|response))>)",
-    re.IGNORECASE,
-)
-_BRACKET = re.compile(r"\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_(?:CALLS|RESULTS)|THINK)\])", re.IGNORECASE)
+_TAG = re.compile(r"<(?=\s{0,4}/?\s{0,4}(?:prompt|preference|item\s{1,4}[a-z])\s{0,4}>)", re.IGNORECASE)
 
 
-def neutralise(text: str) -> str:
+def escape_data(text: str) -> str:
     """The text without hidden characters, and so that nothing in it reads as part of the format or as a control token.
     Ordinary text stays byte for byte."""
     text = _HEADING.sub(r"===\1===", strip_invisible(text))
     text = _RULE.sub(r"\1***", _PART.sub(r"\1", text))
-    return _BRACKET.sub("&#91;", _TAG.sub("&lt;", text))
+    return neutralise(_TAG.sub("&lt;", text))
 
 
 _SOURCES: Final = {
@@ -216,7 +211,7 @@ class AlignXplorePlus:
     ) -> Prompt:
         kind = "update" if past else "whole" if whole_history else "first"
         no_past = self.texts.no_past_whole if whole_history else self.texts.no_past
-        shown = cap_tokens(neutralise(past).strip(), past_tokens) if past else no_past
+        shown = cap_tokens(escape_data(past).strip(), past_tokens) if past else no_past
         user = _fill(self.texts.user, past=shown, triples=self._history(interactions))
         return Prompt(f"{kind}-{self.texts.name}", _turns(self.texts.system, user))
 
@@ -229,15 +224,15 @@ class AlignXplorePlus:
         if has_history := self.shows(history):
             shown = _fill(self.texts.selection_history, triples=self._history(history))
         else:
-            shown = neutralise(summary) if summary else self.texts.no_past
+            shown = escape_data(summary) if summary else self.texts.no_past
         blocks = [
-            _fill(self.texts.selection_item, letter=letter, item=neutralise(item_block(item)))
+            _fill(self.texts.selection_item, letter=letter, item=escape_data(item_block(item)))
             for letter, item in zip(letters, items, strict=True)
         ]
         user = _fill(
             self.texts.selection_user,
             choices=" / ".join(f"Item {letter}" for letter in letters),
-            query=neutralise(query or self.texts.queries["other"]),
+            query=escape_data(query or self.texts.queries["other"]),
             summary=shown,
             items="\n\n".join(blocks),
         )
@@ -261,7 +256,7 @@ class AlignXplorePlus:
         return "\n\n".join(self._triple(number, triple) for number, triple in triples)
 
     def _triple(self, number: int, triple: Triple) -> str:
-        query, chosen, rejected = map(neutralise, triple)
+        query, chosen, rejected = map(escape_data, triple)
         return _fill(self.texts.triple, number=number, query=query, chosen=chosen, rejected=rejected)
 
 

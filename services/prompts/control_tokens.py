@@ -13,11 +13,11 @@ from services.errors import UnusableReply
 _JOINERS: Final = "\u200c\u200d"
 """Invisible, but part of Persian and Indic writing and of emoji."""
 _ANGLED: Final = (
-    r"<[|｜][^<>\n]{0,64}[|｜]>|</?(?:s|bos|eos|pad|unk|mask|unused\d{1,4}|(?:start|end)_of_(?:turn|image|text)"
-    r"|tool_(?:call|response)s?)>|<</?SYS>>"
+    r"<[|｜][^<>\n]{0,64}[|｜]>|(?i:</?(?:s|bos|eos|pad|unk|mask|unused\d{1,4}|(?:start|end)_of_(?:turn|image|text)"
+    r"|think(?:ing)?|tool_(?:call|response)s?)>|<<\s?/?\s?sys>>)"
 )
 _BRACKETED: Final = (
-    r"\[/?(?:INST|SYSTEM_PROMPT|TOOL_(?:CALLS|RESULTS|CONTENT)|AVAILABLE_TOOLS|THINK|IMG|IMG_(?:BREAK|END)"
+    r"\[/?(?:(?i:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_(?:CALLS|RESULTS)|THINK)|TOOL_CONTENT|IMG|IMG_(?:BREAK|END)"
     r"|PREFIX|MIDDLE|SUFFIX|ARGS|CALL_ID|AUDIO|BEGIN_AUDIO|gMASK|[es]MASK|UNUSED_TOKEN_\d{1,4})\]"
 )
 _TOKEN = re.compile(f"{_ANGLED}|{_BRACKETED}")
@@ -38,7 +38,9 @@ def strip_invisible(text: str) -> str:
 def neutralise(text: str) -> str:
     """`text` in which no control token is left: the first character of each becomes a character reference. The
     result does not change when it is neutralised again."""
-    return _TOKEN.sub(lambda token: _reference(token[0][0]) + token[0][1:], text)
+    while (left := _TOKEN.sub(lambda token: _reference(token[0][0]) + token[0][1:], text)) != text:
+        text = left  # a reference may stand within another token
+    return text
 
 
 def _reference(char: str) -> str:

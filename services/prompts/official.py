@@ -47,8 +47,6 @@ SOURCES: Final = {
     "news": Source("eval/unify_recommendation_task.py", "", "his['query']", "21306f132369495c"),
     "movies": Source("sft/preprocess.py", "format_and_tokenize_batch", "item['query']", "464a5e903db9982b"),
 }
-STREAMING: Final = "eval/streaming_gen_preference.py", "build_prompt"
-"""Where the system, user and triple texts stand again, as inference reads them."""
 _NAMES: Final = {
     "idx + 1": "{number}",
     "'*' * 5": "*****",
@@ -75,10 +73,6 @@ def import_texts(checkout: Path) -> tuple[Texts, list[str]]:
         for name, source in SOURCES.items()
         if not _is_known(parts[name], source)
     ]
-    for name in ("system", "user", "triple"):
-        source = SOURCES[name]._replace(file=STREAMING[0], function=STREAMING[1])
-        if (root / source.file).exists() and _read(root, source) != parts[name]:
-            warnings.append(f"{source.file}: {source.target} differs from that of {SOURCES[name].file}")
     texts = {name: _join(part, _NAMES) for name, part in parts.items()}
     digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:8]
     shipped = read_texts(SHIPPED)

@@ -69,6 +69,11 @@ class OwnPrompts:
         return True
 
 
+def fixed_text(prompts: PromptProfile) -> str:
+    """What an update prompt says without data: the instructions."""
+    return "\n".join(message["content"] for message in prompts.update_prompt(None, (), past_tokens=0).messages)
+
+
 OWN: Final[PromptProfile] = OwnPrompts()
 SHIPPED: Final = Path(__file__).with_name("alignxplore-plus.toml")
 

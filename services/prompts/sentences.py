@@ -7,8 +7,10 @@ from typing import Final
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)*_]*\s+|(?<=[。！？])[”』」）]*\s*|\n+")
 _NO_END = re.compile(r"(?:^|\n)[ \t]*(?:\d{1,3}[.)]|[-*+•])\s*$|(?:^|[\s.(])\w\.\s+$")
 """A list's number or bullet, and one letter before a dot, as in "z. B."."""
-_WHOLE = re.compile(r"(?<![\s.(]\w)[.!?…][\"'”’»)*_]*$|[。！？][”』」）]*$")
+_WHOLE = re.compile(r"(?<![\s.(]\w)[.!?…][\"'”’»)*_]*+\Z|[。！？][”』」）]*+\Z")
 _HEADING = re.compile(r"#.*|.*[:：]\**")
+_CLOSING: Final = "\"'”’»)*_』」）"
+"""Characters that may stand behind the end of a sentence."""
 _WINDOW: Final = 400
 """Characters that tell whether a sentence is whole."""
 
@@ -59,6 +61,6 @@ def cut_to_whole_sentences(text: str) -> str:
 def is_whole(text: str) -> bool:
     """Whether the last sentence has its end, or is a line with another behind it that it does not announce."""
     last = text.rstrip()
-    if _WHOLE.search(last):
+    if _WHOLE.search(last, max(0, len(last.rstrip(_CLOSING)) - 1)):
         return True
     return text.endswith("\n") and not _HEADING.fullmatch(last.rpartition("\n")[2])

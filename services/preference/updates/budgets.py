@@ -6,13 +6,11 @@ In a window of 8,192 tokens the settings hold; in a smaller one each part gets i
 from dataclasses import dataclass
 
 from services.prompts.build import estimate_tokens
-from services.prompts.profiles import PromptProfile
-from services.prompts.templates import UPDATE_REQUEST, UPDATE_SYSTEM
+from services.prompts.profiles import PromptProfile, fixed_text
 from services.settings import SummarySettings
 
 LEAST_EVENT_TOKENS = 48
 """A smaller budget shows nothing of an event."""
-_INSTRUCTION = estimate_tokens(UPDATE_SYSTEM + UPDATE_REQUEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,5 +31,6 @@ def share_window(window: int, settings: SummarySettings, prompts: PromptProfile)
     reply = min(settings.max_tokens or prompts.max_tokens, window // 4)
     past = min(settings.past_tokens, window // 8)
     # The margin is for chat templates and for estimates that are too low.
-    history = max(LEAST_EVENT_TOKENS, window - reply - _INSTRUCTION - window // 16)
+    instructions = estimate_tokens(fixed_text(prompts))
+    history = max(LEAST_EVENT_TOKENS, window - reply - instructions - window // 16)
     return Budgets(reply, past, max(LEAST_EVENT_TOKENS, min(settings.batch_tokens, history - past)), history)

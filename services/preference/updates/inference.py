@@ -27,7 +27,7 @@ from services.profile.render import render
 from services.profile.statistics import Profile
 from services.prompts.build import Prompt, estimate_tokens, fit_interactions, plain_history
 from services.prompts.control_tokens import neutralise
-from services.prompts.profiles import PromptProfile, load_profile
+from services.prompts.profiles import PromptProfile, fixed_text, load_profile
 from services.prompts.replies.parse_summary import SummaryPreview, parse_summary
 from services.prompts.replies.summary_checks import CHECKS, Evidence
 from services.settings import SummarySettings
@@ -149,6 +149,7 @@ class EngineWriter:
         self.settings = settings
         self.observe = observe
         self.prompts = load_profile(settings.prompts)
+        self.instructions = fixed_text(self.prompts)
 
     @property
     def budgets(self) -> Budgets:
@@ -184,7 +185,7 @@ class EngineWriter:
             past_tokens=budgets.past,
             whole_history=material.whole_history,
         )
-        evidence = Evidence(plain_history(material.interactions), material.past.text if material.past else "")
+        evidence = self._evidence(material.interactions, material.past.text if material.past else "")
         first = Attempt(budgets.reply, self.settings.temperature)
         try:
             return await self._draft(material.tenant, prompt, evidence, first, listener)
@@ -198,6 +199,9 @@ class EngineWriter:
                 raise unusable from None
             raise
 
+    def _evidence(self, interactions: Sequence[Interaction], past: str = "") -> Evidence:
+        return Evidence(plain_history(interactions), past, self.instructions)
+
     async def name(self) -> str:
         return f"llm:{await self.engine.model()} {self._first_prompt().template}"
 
@@ -206,7 +210,7 @@ class EngineWriter:
 
     async def probe(self) -> None:
         attempt = Attempt(self.budgets.reply, self.settings.temperature)
-        await self._draft("", self._first_prompt(), Evidence(plain_history([_PROBE])), attempt, _NullListener())
+        await self._draft("", self._first_prompt(), self._evidence([_PROBE]), attempt, _NullListener())
 
     def _retry_attempt(self, reason: str, prompt: Prompt, max_tokens: int) -> Attempt:
         """The second request: twice the tokens after a reply that the limit cut off, no reasoning after one that
@@ -223,7 +227,7 @@ class EngineWriter:
         self, tenant: str, prompt: Prompt, evidence: Evidence, attempt: Attempt, listener: Listener
     ) -> Draft:
         await listener.begin()
-        preview = SummaryPreview()
+        preview = SummaryPreview(evidence.instructions)
         completion: Completion | None = None
         penalty: dict[str, Any] = {"frequency_penalty": attempt.frequency_penalty} if attempt.frequency_penalty else {}
         stream = self.engine.stream(

@@ -110,7 +110,8 @@ class SummaryPreview:
     Nothing is shown of a reply that the checks refuse as far as they can tell; `parse_summary` has the last word.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, instructions: str = Evidence.instructions) -> None:
+        self._evidence = Evidence(instructions=instructions)
         self.reply = ""
         self.shown = ""
         self._next = 0
@@ -123,7 +124,7 @@ class SummaryPreview:
         if len(self.reply) < self._next or not _ENDS & set(chunk):
             return ""
         self._next = len(self.reply) * 21 // 20
-        text = _preview(self.reply)
+        text = _preview(self.reply, self._evidence)
         return "" if self.shown.startswith(text) else self._replace(text)
 
     def end(self, text: str) -> str | None:
@@ -141,13 +142,13 @@ _WINDOW: Final = 1_500
 """Characters at the end of a reply under way in which a loop is looked for."""
 
 
-def _preview(reply: str) -> str:
+def _preview(reply: str, evidence: Evidence) -> str:
     _, text = separate_reasoning(reply[: len(reply) - undecided_length(reply)])
     try:
         text = unwrap_summary(remove_control_tokens(_check_marks(text)))
         text = "".join(split_sentences(text)[:-1]).rstrip()
         if announces(text) or degeneration(text[-_WINDOW:]):
             return ""
-        return clean_links(clean_copied(_check_form(text), Evidence()))
+        return clean_links(clean_copied(_check_form(text), evidence))
     except UnusableReply:
         return ""

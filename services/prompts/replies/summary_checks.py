@@ -8,6 +8,7 @@ cleans it: it drops single sentences where what remains still says something. Pu
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal, get_args
 
 from services.errors import UnusableReply
@@ -45,6 +46,8 @@ class Evidence:
 
     events: str = ""
     past: str = ""
+    instructions: str = f"{UPDATE_SYSTEM}\n{UPDATE_REQUEST}"
+    """The fixed text of the prompts in use."""
 
 
 # --- refusals ----------------------------------------------------------------------------------
@@ -88,7 +91,7 @@ _PROMPT_MARK = re.compile(
 )
 _GRAM, _UNSPACED_GRAM = 5, 10
 _MAX_COPIED_SENTENCE: Final = 0.6
-"""Greatest share of a sentence's 5-grams of words that may stand in our instructions."""
+"""Greatest share of a sentence's 5-grams of words that may stand in the instructions."""
 _MAX_COPIED_EVENTS: Final = 0.75
 """Greatest share of a reply's 5-grams of words, of 12 at least, that may stand in the events."""
 _MIN_GRAMS: Final = 12
@@ -100,7 +103,9 @@ def _grams(text: str) -> set[tuple[str, ...]]:
     return set(zip(*(words[start:] for start in range(size)), strict=False))
 
 
-_INSTRUCTIONS: Final = _grams(f"{UPDATE_SYSTEM}\n{UPDATE_REQUEST}")
+@lru_cache(maxsize=8)
+def _instruction_grams(instructions: str) -> set[tuple[str, ...]]:
+    return _grams(instructions)
 
 
 def check_prompt_marks(text: str) -> None:
@@ -110,17 +115,18 @@ def check_prompt_marks(text: str) -> None:
 
 
 def clean_copied(text: str, evidence: Evidence) -> str:
-    """Drops sentences of our instructions; refuses a text that repeats the events."""
+    """Drops sentences of the instructions; refuses a text that repeats the events."""
     grams = _grams(text)
     events = set[tuple[str, ...]]().union(*map(_grams, evidence.events.split("\n")))
     if len(grams) >= _MIN_GRAMS and len(grams & events) > _MAX_COPIED_EVENTS * len(grams):
         raise UnusableReply("copied", "it copies the events")
-    return _drop(text, _is_instruction_of_ours, "copied", "it copies the instructions")
+    instructions = _instruction_grams(evidence.instructions)
 
+    def is_copied(sentence: str) -> bool:
+        grams = _grams(sentence)
+        return bool(grams) and len(grams & instructions) > _MAX_COPIED_SENTENCE * len(grams)
 
-def _is_instruction_of_ours(sentence: str) -> bool:
-    grams = _grams(sentence)
-    return bool(grams) and len(grams & _INSTRUCTIONS) > _MAX_COPIED_SENTENCE * len(grams)
+    return _drop(text, is_copied, "copied", "it copies the instructions")
 
 
 # --- instructions and links --------------------------------------------------------------------
@@ -149,7 +155,8 @@ _LINK = re.compile(
 )
 """With a scheme, `www.` or a path. A bare name such as Booking.com or ASP.NET is a name."""
 _LINK_IN_BRACKETS = re.compile(
-    r"[ \t]*[(\[](?:(?:see|cf\.?|via|siehe|voir|ver|см\.?|见)[: ]*)?<?(?=[^()\[\]\s]{4})([^()\[\]\s]+)>?[)\]]",
+    r"(?<![ \t])[ \t]*+[(\[](?:(?:see|cf\.?|via|siehe|voir|ver|см\.?|见)[: ]*)?"
+    r"<?(?=[^()\[\]\s]{4})([^()\[\]\s]+)>?[)\]]",
     re.IGNORECASE,
 )
 
@@ -192,7 +199,7 @@ _MIN_STEMS, _MIN_EVENT_STEMS = 15, 30
 _EMPTY_CHARS: Final = 400
 """A longer text says something."""
 _LABEL = re.compile(
-    r"^\W*[\w ]{1,40}[:：]\s*[*_]*(?:\[\]|\{\}|null|none|n/?a|unknown|[^\w\n]*)[\d\W_tz]*$|^#.*$", re.I | re.M
+    r"^[^\w\n]*+\w[\w ]{0,39}[:：](?:\s*+[*_]*+(?:null|none|n/?a|unknown))?[\d\W_tz]*$|^#.*$", re.I | re.M
 )
 """A heading, or a label with nothing behind it."""
 
@@ -223,7 +230,8 @@ def check_about(text: str, evidence: Evidence) -> None:
     if not any(personal) and len(stems) >= _MIN_LOST_STEMS and sources and not stems & sources:
         raise UnusableReply("about", "it is about no person")
     if (
-        count_words(text) >= _MIN_DEFINITION
+        sentences
+        and count_words(text) >= _MIN_DEFINITION
         and language.definition.match(to_plain(sentences[0]))
         and not personal[0]
         and sum(personal) < _MIN_PERSONAL * len(personal)

@@ -21,7 +21,7 @@ from alignx.schemas.interactions import (
 )
 from alignx.schemas.items import ItemFields
 from services.prompts import build
-from services.prompts.alignxplore_plus import neutralise
+from services.prompts.alignxplore_plus import escape_data
 from services.prompts.profiles import OWN, SHIPPED, load_profile
 
 PLUS = load_profile("alignxplore-plus")
@@ -102,7 +102,7 @@ def test_data_forge_no_heading_no_tag_and_no_control_token(
     ],
 )
 def test_ordinary_text_stays_byte_for_byte(text: str) -> None:
-    assert neutralise(text) == text
+    assert escape_data(text) == text
     assert f"\n{text}\n*****" in shown([ComparisonInteraction(chosen=text, rejected="b")])
 
 
@@ -118,7 +118,7 @@ def test_data_never_stand_in_a_system_turn() -> None:
 
 @pytest.mark.parametrize("piece", ["=", "*", "<", "<|", " ", "=a", "<\n", "**QUERY", "====a"])
 def test_a_long_text_takes_no_longer_than_its_length(piece: str) -> None:
-    assert len(neutralise(f"<{piece * 200_000}")) > 100_000
+    assert len(escape_data(f"<{piece * 200_000}")) > 100_000
 
 
 # --- events ------------------------------------------------------------------------------------

@@ -101,6 +101,17 @@ async def test_the_summary_is_shown_while_it_is_written(redis_url: str) -> None:
         assert "".join(deltas) == text == (await bench.store.preferences(TENANT, USER)).text
 
 
+async def test_a_sentence_of_the_prompts_in_use_is_dropped(redis_url: str) -> None:
+    window = {"context_tokens": 16_384}
+    async with benched(redis_url, MockEngine(), summary={"prompts": "alignxplore-plus"}, engine=window) as bench:
+        copied = "If there is a past summary, build on it: keep what still holds, and add what is new."
+        bench.mock.scripted = [(f"{GOOD} {copied}", "stop")]
+        await bench.add(comparison("good u1n1", "bad"))
+        assert await bench.update() == "committed"
+        assert (await bench.store.preferences(TENANT, USER)).text == GOOD
+        assert bench.count("alignx_summary_checks_total", check="copied", outcome="cleaned") == 1
+
+
 async def test_the_model_reads_the_prompts_that_it_was_trained_with(redis_url: str) -> None:
     profile, window = load_profile("alignxplore-plus"), {"context_tokens": 16_384}
     async with benched(redis_url, MockEngine(), summary={"prompts": "alignxplore-plus"}, engine=window) as bench:

@@ -1,5 +1,6 @@
 import contextlib
 import threading
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from docs.write_checks import is_whole, judge_reply, load_replies
 from services.errors import EngineError, UnusableReply
 from services.prompts.control_tokens import neutralise
 from services.prompts.replies.parse_summary import SummaryPreview, SummaryReply, parse_summary
-from services.prompts.replies.summary_checks import Evidence
+from services.prompts.replies.summary_checks import Evidence, check_about, check_instruction, check_task, clean_links
 
 
 def test_reasoning_and_summary_are_told_apart() -> None:
@@ -84,18 +85,48 @@ def test_reasoning_stays_out_of_the_summary_in_every_form(reply: str) -> None:
     assert "".join(map(str, shown)) == result.text
 
 
-@pytest.mark.parametrize("unit", ["\n", "a.b.c.", "a-b-c-", "<abc>", "<summary>", "x: \n", "- a thing\n"])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "\n",
+        " ",
+        "a.b.c.",
+        "a-b-c-",
+        "<abc>",
+        "<summary>",
+        "x: \n",
+        ": ",
+        "#\n",
+        "- a thing\n",
+        "7",
+        "the user ",
+        "<think>",
+    ],
+)
 def test_a_reply_made_to_be_slow_is_read_quickly(unit: str) -> None:
-    reply = f"The user likes tea. {unit * 4_000} And coffee"
+    reply = f"The user likes tea. {unit * (100_000 // len(unit))} And coffee"
+    checks: list[Callable[[str], object]] = [
+        lambda text: parse_summary(text, max_chars=len(text), finish_reason="length"),
+        check_task,  # a loop does not reach these, a hostile text may
+        check_instruction,
+        clean_links,
+        lambda text: check_about(text, Evidence()),
+    ]
     ended = threading.Event()
 
     def read() -> None:
-        with contextlib.suppress(EngineError):
-            parse_summary(reply, max_chars=8_000, finish_reason="length")
+        for check in checks:
+            with contextlib.suppress(EngineError):
+                check(reply)
         ended.set()
 
     threading.Thread(target=read, daemon=True).start()
-    assert ended.wait(10), "what grows with the square of a reply's length takes minutes here"
+    assert ended.wait(20), "what grows with the square of a reply's length takes minutes here"
+
+
+def test_a_reply_of_quotations_alone_is_no_fault() -> None:
+    titles = '"The Left Hand of Darkness" "A Wizard of Earthsea" "The Word for World Is Forest" "The Dispossessed"'
+    assert parse_summary(titles, max_chars=1_000).text == titles
 
 
 def test_a_filtered_reply_is_a_refusal() -> None:
@@ -209,7 +240,18 @@ def test_a_reply_is_compared_with_the_events() -> None:
 
 
 @pytest.mark.parametrize(
-    "token", ["<|im_end|>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "<s>", "<start_of_turn>", "<｜User｜>"]
+    "token",
+    [
+        "<|im_end|>",
+        "[INST]",
+        "[/INST]",
+        "[SYSTEM_PROMPT]",
+        "<s>",
+        "<start_of_turn>",
+        "<｜User｜>",
+        "<think>",
+        "<|<｜User｜>",
+    ],
 )
 def test_no_control_token_is_left_in_data(token: str) -> None:
     assert token not in neutralise(f"a {token} b")
