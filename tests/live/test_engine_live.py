@@ -50,7 +50,8 @@ async def test_a_summary_is_streamed_and_parsed(engine: Engine, calls: list[Engi
     async for piece in engine.stream(update().messages, tenant="acme", priority=10, **SAMPLING):
         if isinstance(piece, Delta):
             text += piece.text
-            preview.feed(piece.text)
+            if preview.add(piece.text):
+                preview.read()
     assert isinstance(piece, Completion)
     assert piece.text == text
     assert piece.finish_reason in ("stop", "length")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from alignx.schemas.interactions import ComparisonInteraction, Interaction, Pair
 from alignx.schemas.summaries import SummaryVersion, TokenCounts
@@ -32,13 +32,15 @@ from services.prompts.replies.parse_summary import SummaryPreview, parse_summary
 from services.prompts.replies.summary_checks import CHECKS, Evidence
 from services.settings import SummarySettings
 
+T = TypeVar("T")
+
 PROFILE_SOURCE = "profile"
 BACKGROUND = 10
 """Priority of an update at the engine; chat runs at 0, and lower goes first."""
 _SPARE_TOKENS = 512
 """Margin of a longer second reply, because estimates of tokens may be too low."""
 _LONG_CHARS = 2_000
-"""A longer reply takes milliseconds to check, so a thread checks it."""
+"""A reply of so many characters takes ten milliseconds to check."""
 _LOOP_PENALTY = 0.5
 """`frequency_penalty` of the request after a reply that repeats itself."""
 _PROBE = ComparisonInteraction(
@@ -246,7 +248,8 @@ class EngineWriter:
                 listener.engine_answers()
                 match part:
                     case Delta(text=text):
-                        await _show(listener, preview.feed(text), preview)
+                        if preview.add(text):
+                            await _show(listener, await _off_the_loop(preview.read, preview.reply), preview)
                     case Completion():
                         completion = part
         assert completion is not None, "a stream ends with its completion"
@@ -263,7 +266,7 @@ class EngineWriter:
             evidence=evidence,
         )
         try:
-            reply = parse() if len(text) < _LONG_CHARS else await asyncio.to_thread(parse)
+            reply = await _off_the_loop(parse, text)
         except UnusableReply as error:
             self.observe(error.reason, "refused")
             error.reply, error.source = text, f"llm:{completion.model}"
@@ -277,6 +280,11 @@ class EngineWriter:
             template=template,
             tokens=completion.tokens,
         )
+
+
+async def _off_the_loop(read: Callable[[], T], reply: str) -> T:
+    """What `read` says of the reply; a thread reads a long one, which takes milliseconds."""
+    return read() if len(reply) < _LONG_CHARS else await asyncio.to_thread(read)
 
 
 async def _show(listener: Listener, added: str | None, preview: SummaryPreview) -> None:

@@ -117,18 +117,20 @@ class SummaryPreview:
         self._next = 0
         """Length of the reply at which it is read again, a twentieth longer each time."""
 
-    def feed(self, chunk: str) -> str | None:
-        """The text that `chunk` adds; None where the text so far proves wrong, such as reasoning whose opening tag
-        the chat template wrote: `shown` holds the text that replaces it."""
+    def add(self, chunk: str) -> bool:
+        """Whether the reply, `chunk` included, is to be read."""
         self.reply += chunk
-        if len(self.reply) < self._next or not _ENDS & set(chunk):
-            return ""
+        return len(self.reply) >= self._next and not _ENDS.isdisjoint(chunk)
+
+    def read(self) -> str | None:
+        """The text that has come since the last time; None where the text so far proves wrong, such as reasoning whose
+        opening tag the chat template wrote: `shown` holds the text that replaces it."""
         self._next = len(self.reply) * 21 // 20
         text = _preview(self.reply, self._evidence)
         return "" if self.shown.startswith(text) else self._replace(text)
 
     def end(self, text: str) -> str | None:
-        """As `feed`, once the whole reply is known to be the summary `text`."""
+        """As `read`, once the whole reply is known to be the summary `text`."""
         return self._replace(text)
 
     def _replace(self, text: str) -> str | None:

@@ -13,6 +13,10 @@ from services.prompts.replies.parse_summary import SummaryPreview, SummaryReply,
 from services.prompts.replies.summary_checks import Evidence, check_about, check_instruction, check_task, clean_links
 
 
+def feed(preview: SummaryPreview, chunk: str) -> str | None:
+    return preview.read() if preview.add(chunk) else ""
+
+
 def test_reasoning_and_summary_are_told_apart() -> None:
     reply = parse_summary("<think>\nA contrast.\n</think>\n\nThe user likes tea.", max_chars=100)
     assert reply == SummaryReply("The user likes tea.", "A contrast.", ())
@@ -81,7 +85,7 @@ def test_reasoning_stays_out_of_the_summary_in_every_form(reply: str) -> None:
     result = parse_summary(reply, max_chars=1_000)
     assert (result.text, result.reasoning) == ("The user prefers short answers.", "User likes brevity.")
     preview = SummaryPreview()
-    shown = [preview.feed(char) for char in reply] + [preview.end(result.text)]
+    shown = [feed(preview, char) for char in reply] + [preview.end(result.text)]
     assert "".join(map(str, shown)) == result.text
 
 
@@ -273,7 +277,7 @@ def test_no_reply_breaks_the_guard(text: str, max_chars: int) -> None:
 def _show(chunks: list[str]) -> list[str]:
     """What is shown after each chunk."""
     preview = SummaryPreview()
-    return [preview.shown for chunk in chunks if preview.feed(chunk) != "nothing"]
+    return [preview.shown for chunk in chunks if feed(preview, chunk) != "nothing"]
 
 
 def test_a_stream_shows_whole_sentences_of_what_passes() -> None:
@@ -290,7 +294,7 @@ REFUSAL = "I'm sorry, but I can't help with that request."
 
 def test_what_proves_wrong_is_replaced() -> None:
     preview = SummaryPreview()
-    assert preview.feed("The user chose tea twice. It says ") == "The user chose tea twice."
-    assert preview.feed("much.</think>\nThe user likes tea. And ") is None
+    assert feed(preview, "The user chose tea twice. It says ") == "The user chose tea twice."
+    assert feed(preview, "much.</think>\nThe user likes tea. And ") is None
     assert preview.shown == "The user likes tea."
     assert preview.end("The user likes tea. And jazz.") == " And jazz."
