@@ -124,7 +124,7 @@ class ChatRequest(BaseModel):
         if errors:
             detail = "; ".join(f"{error['field']}: {error['message']}" for error in errors[:20])
             raise InvalidRequest(detail, errors=errors[:20])
-        return {name: value for name, value in body.items() if name in passed}
+        return {name: value for name, value in body.items() if name in passed and value is not None}
 
 
 def _refusal(name: str, value: Any) -> str | None:

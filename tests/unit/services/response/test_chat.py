@@ -485,3 +485,9 @@ def test_a_caller_that_leaves_a_stream_ends_the_engines_work(service: Service) -
     assert service.engine.left.wait(5)
     service.engine.chat = answers(ANSWER)
     assert service.chat().status_code == 200
+
+
+def test_a_field_that_is_null_counts_as_left_out(service: Service) -> None:
+    assert service.chat(temperature=None, seed=7).status_code == 200
+    body = service.engine.bodies[-1]
+    assert ("temperature" in body, body["seed"]) == (False, 7)
