@@ -158,6 +158,27 @@ async def test_users_who_wait_for_their_age_take_no_place_of_new_ones(redis_url:
         await put(rig, "a", user="new")
 
 
+async def test_a_full_backlog_is_due(redis_url: str) -> None:
+    """Else a caller would be refused until the oldest event is of age."""
+    async with opened(redis_url, **WAITS, user_backlog=2) as rig:
+        await known(rig)
+        await put(rig, "a", "b")
+        assert is_age(await waits_s(rig))
+        with pytest.raises(BacklogFull):
+            await put(rig, "c")
+        assert await waits_s(rig) <= 0
+
+
+@pytest.mark.parametrize("news", [CALM, BACKFILL])
+async def test_when_the_last_release_had_an_update_due_does_not_count(redis_url: str, news: News) -> None:
+    """It left the time in the state of a user for whom nothing waits."""
+    async with opened(redis_url, **WAITS) as rig:
+        await known(rig)
+        await rig.redis.hset(rig.keys().state, "t0", 1)
+        await rig.put("calm", news=news)
+        assert await waits_s(rig) > QUIET_S
+
+
 # --- backfill ----------------------------------------------------------------------------------
 
 
@@ -188,6 +209,18 @@ async def test_a_live_event_ends_the_quiet_of_a_backfill_if_it_is_due(redis_url:
         await put(rig, "due", is_due=True)
         await rig.put("old", news=BACKFILL)
         assert await waits_s(rig) <= 0
+
+
+async def test_a_backfill_does_not_wait_for_the_age_of_a_calm_event(redis_url: str) -> None:
+    async with opened(redis_url, WAITS, {"batch_events": 2}) as rig:
+        await known(rig)
+        await put(rig, "calm")
+        await rig.put("old", "older", news=BACKFILL)
+        due = await rig.due_in()
+        assert due is not None
+        assert 0 < due - LOW_PRIORITY <= QUIET_S * 1000
+        await rig.redis.zadd(rig.keys().ready, {rig.keys().member: LOW_PRIORITY})
+        assert (await rig.take()).rebuild
 
 
 async def test_a_backfill_that_fills_the_backlog_goes_on_after_an_update(redis_url: str) -> None:
