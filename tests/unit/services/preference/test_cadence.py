@@ -211,6 +211,18 @@ async def test_a_live_event_ends_the_quiet_of_a_backfill_if_it_is_due(redis_url:
         assert await waits_s(rig) <= 0
 
 
+async def test_shards_where_only_a_backfill_waits_come_last_and_are_never_late(redis_url: str) -> None:
+    async with opened(redis_url, WAITS, shards=16) as rig:
+        names = [f"u{number}" for number in range(40)]
+        for name in names:
+            await rig.put("old", user=name, news=BACKFILL)
+            await rig.redis.zadd(rig.keys(name).ready, {rig.keys(name).member: LOW_PRIORITY})
+        assert await rig.queue.depth() == (40, 0.0)
+        await put(rig, "live", user="bob")
+        shards = await rig.queue.due_shards()
+        assert (len(shards), shards[0]) == (16, rig.store.keys.shard(TENANT, "bob"))
+
+
 async def test_a_backfill_does_not_wait_for_the_age_of_a_calm_event(redis_url: str) -> None:
     async with opened(redis_url, WAITS, {"batch_events": 2}) as rig:
         await known(rig)
