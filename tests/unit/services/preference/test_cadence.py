@@ -135,6 +135,18 @@ async def test_what_an_update_leaves_over_is_due(redis_url: str) -> None:
         await put(rig, "calm")
         assert await rig.queue.commit(claim, record("s", 2), ids[0], 1)
         assert await waits_s(rig) <= 0
+        await put(rig, "calm")
+        assert await waits_s(rig) <= 1
+
+
+async def test_a_dead_letter_that_is_retried_is_due(redis_url: str) -> None:
+    async with opened(redis_url, **WAITS, data_retries=1) as rig:
+        await known(rig)
+        ids = (await put(rig, "bad", is_due=True)).ids
+        assert await rig.queue.fail(await rig.take(), "data", first_id=ids[0], batch=1) == "DEAD"
+        await rig.queue.retry_dead_letters(TENANT, USER, ())
+        await put(rig, "calm")
+        assert await waits_s(rig) <= 1
 
 
 async def test_an_edit_and_a_rebuild_make_waiting_events_due(redis_url: str) -> None:
