@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from alignx.schemas.api_keys import KeyCreated, KeyList, KeyRequest, TenantList
+from alignx.schemas.api_keys import TENANT_NAME, KeyCreated, KeyList, KeyRequest, TenantList
 from alignx.schemas.tenant_settings import TenantSettings, TenantSettingsView
 from gateway.auth import AuthState, Caller
 from gateway.keys import KeyStore, ask_redis
@@ -31,7 +31,6 @@ async def settings_store(request: Request) -> TenantSettingsStore:
     return state_of(request.app, AuthState).tenant_settings
 
 
-TENANT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 Keys = Annotated[KeyStore, Depends(key_store)]
 Store = Annotated[TenantSettingsStore, Depends(settings_store)]
 TenantName = Annotated[str, Path(pattern=TENANT_NAME)]

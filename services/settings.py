@@ -144,7 +144,7 @@ class QueueSettings(Block):
     user_backlog: int = Field(default=1_000, ge=1)
     """Events of one user that may wait; more answer 429."""
     shard_backlog: int = Field(default=100_000, ge=1)
-    """Users of one shard that may wait; more answer 503."""
+    """Users of one shard whose update may be due; events of further users answer 503."""
     lease_ms: int = Field(default=15_000, ge=100)
     """A worker that is silent this long loses the user to another."""
     heartbeat_ms: int = Field(default=5_000, ge=20)
@@ -154,8 +154,8 @@ class QueueSettings(Block):
     data_retries: int = Field(default=2, ge=1)
     """Failures blamed on the data before a batch is halved, and at one event set aside."""
     event_failures: int = Field(default=5, ge=1)
-    """Times that the engine must refuse one event alone, or write no summary of it, and serve other users in
-    between, before the event is set aside."""
+    """Times that the engine must refuse one event alone, or write no summary of it, and then take a prompt of our own,
+    before the event is set aside (refused) or passed over (no summary)."""
     backoff_ms: int = Field(default=500, ge=1)
     """First delay after an engine fault; doubled up to `backoff_max_ms`."""
     backoff_max_ms: int = Field(default=60_000, ge=1)

@@ -272,10 +272,11 @@ def quality(ctx: typer.Context, as_json: Json = False) -> None:
     """
     terminal: Terminal = ctx.obj
     with terminal.client() as client:
-        by_scorer, trial = client.quality(), client.model_trial()
-    if as_json:
-        typer.echo(QUALITY.dump_json(by_scorer, indent=2))
-        return
+        by_scorer = client.quality()
+        if as_json:
+            typer.echo(QUALITY.dump_json(by_scorer, indent=2))
+            return
+        trial = client.model_trial()
     terminal.out.print(display.quality(by_scorer))
     if trial.state != "none":
         state = "is held back: its summaries predict worse" if trial.state == "held" else "is on trial"

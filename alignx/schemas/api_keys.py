@@ -6,12 +6,14 @@ from pydantic import AwareDatetime, Field, NonNegativeInt, StringConstraints
 
 from alignx.schemas.items import Frozen
 
+TENANT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
 
 class KeyRequest(Frozen):
     """An API key to make."""
 
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
-    tenant: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    tenant: Annotated[str, StringConstraints(pattern=TENANT_NAME)]
     admin: bool = False
     rate: Annotated[float, Field(ge=0.001, le=1_000_000)] | None = None
     """Requests per second; default from the settings."""

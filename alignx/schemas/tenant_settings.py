@@ -4,9 +4,12 @@ To add a setting, add a field with a docstring, its unit in it. Where a block of
 same name, that is the deployment's value; else the default here is.
 """
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
 from alignx.schemas.items import Frozen
+
+LONGEST_S = 1e9
+"""About 32 years. The queue counts in milliseconds, and its longest times mean a backfill."""
 
 
 class UpdateCadence(Frozen):
@@ -14,16 +17,16 @@ class UpdateCadence(Frozen):
     at once for a user without a version, and after a statement, a fact, an edit or a contradiction of something
     stated; else when the waiting events reach one of these bounds. Without a language model every event is due."""
 
-    update_bits: PositiveFloat = 5.0
+    update_bits: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     """Surprise in bits: the sum over choices of -log2 of the probability that the profile gave to what was chosen, and
     over items of a category new to the user of -log2 of how likely a new one was. A coin flip is 1 bit."""
     update_events: PositiveInt = 20
     """Number of waiting events; 1 makes every event due."""
     update_tokens: PositiveInt = 4_000
     """Estimated tokens of the waiting events."""
-    update_age_s: PositiveFloat = 12 * 3600.0
+    update_age_s: float = Field(default=12 * 3600.0, gt=0, le=LONGEST_S)
     """Seconds since the first waiting event."""
-    backfill_quiet_s: NonNegativeFloat = 30.0
+    backfill_quiet_s: float = Field(default=30.0, ge=0, le=LONGEST_S)
     """Seconds after a user's latest backfill until its one update is due."""
 
 

@@ -47,6 +47,7 @@ async def rewrite_summaries(ingest: Ingest, rewrite: Rewrite, progress: Progress
     client: Any = ingest.store.redis
     changed, done_until = 0, await client.get(rewrite.cursor_key) or ""
     async with list_users(ingest.store.redis, rewrite.tenant) as members:
+        total = len(members)
         for done, user in enumerate(members, 1):
             member = ingest.store.keys.user(*user).member
             if member > done_until:
@@ -54,7 +55,7 @@ async def rewrite_summaries(ingest: Ingest, rewrite: Rewrite, progress: Progress
                     changed += 1
                     await asyncio.sleep(rewrite.pause_s)
                 await client.set(rewrite.cursor_key, member)
-            progress(done, len(members))
+            progress(done, total)
     await client.delete(rewrite.cursor_key)
     return changed
 

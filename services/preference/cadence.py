@@ -12,10 +12,9 @@ from typing import Any
 
 from alignx.schemas.interactions import DemographicInteraction, Interaction, StatementInteraction
 from alignx.schemas.tenant_settings import UpdateCadence
+from services.profile.fold import KEEP_CATEGORIES
 from services.profile.statistics import Profile
 
-FULL_CATEGORIES = 28
-"""A profile of this many categories forgets some, so that a new one may be an old one."""
 BYTES_A_TOKEN = 4
 DEFAULT_CADENCE = UpdateCadence()
 
@@ -73,6 +72,7 @@ def surprise_bits(predicted: Sequence[float], before: Profile, after: Profile) -
     """Of one event: the mean over what was passed over, since it is one choice, and a new category."""
     bits = -sum(map(log2, predicted)) / len(predicted) if predicted else 0.0
     known = len(before.categories)
-    if before.events and known < FULL_CATEGORIES and not after.categories.keys() <= before.categories.keys():
+    # A profile of many categories forgets some, so a new one may be an old one.
+    if before.events and known < KEEP_CATEGORIES and not after.categories.keys() <= before.categories.keys():
         bits += log2((before.events + 1) / max(known, 1))
     return bits

@@ -11,6 +11,7 @@ profile (cadence.py) or have waited long enough.
                  └──lease expired──┘            a dead letter (retry: ready)
 """
 
+import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
@@ -129,27 +130,31 @@ class Queue:
         return ClaimResult(answer["expired"], Claim(tenant=tenant, user=user, **fields))
 
     async def due_shards(self) -> list[int]:
-        """Shards in which a user is due or a lease has run out, by the server's clock."""
+        """Shards in which a user is due or a lease has run out, by the server's clock; in no order, but where
+        only a backfill waits last."""
         now = await self._now_ms()
 
         def count_due(pipe: Any, prefix: str) -> None:
             _count_due(pipe, prefix, now)
             pipe.zcount(prefix + "leases", "-inf", now)
 
-        return [shard for shard, counts in (await self._ask_all_shards(count_due)).items() if any(counts)]
+        counts = await self._ask_all_shards(count_due)
+        shards = [shard for shard, (due, backfills, expired) in counts.items() if due or backfills or expired]
+        random.shuffle(shards)
+        return sorted(shards, key=lambda shard: not (counts[shard][0] or counts[shard][2]))
 
     async def depth(self) -> tuple[int, float]:
-        """(users whose update is due, seconds by which the oldest is overdue)."""
+        """(users whose update is due, seconds by which the oldest is overdue; a backfill waits by design)."""
         now = await self._now_ms()
 
         def measure(pipe: Any, prefix: str) -> None:
             _count_due(pipe, prefix, now)
-            pipe.zrange(prefix + "ready", 0, 0, withscores=True)
+            pipe.zrangebyscore(prefix + "ready", "-inf", now, 0, 1, withscores=True)
 
         rows = (await self._ask_all_shards(measure)).values()
-        oldest = [first[0][1] % LOW_PRIORITY for *_, first in rows if first]
+        oldest = [first[0][1] for *_, first in rows if first]
         overdue = (now - min(oldest)) / 1000 if oldest else 0.0
-        return sum(due + low for due, low, _ in rows), max(0.0, overdue)
+        return sum(due + backfills for due, backfills, _ in rows), overdue
 
     async def _now_ms(self) -> int:
         seconds, micros = await self.redis.time()

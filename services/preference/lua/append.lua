@@ -21,7 +21,7 @@ local function answer(status, pending, ids, window)
 end
 
 local fields = redis.call('HMGET', state, 'born', 'n', 'pend', 'own', 't0', 'hold', 'edits', 'ver', 'due',
-  'new.n', 'new.tok', 'new.bits', 'profile.w')
+  'new.n', 'new.tok', 'new.bits', 'profile.w', 'rebuild')
 local born, events, pending, owner = fields[1], fields[2] or '0', tonumber(fields[3] or 0), fields[4]
 
 if key ~= '' then
@@ -41,8 +41,8 @@ end
 if table.concat({born or '0', events, fields[7] or '0'}, ':') ~= arguments.stamp then return answer('MOVED') end
 local news = arguments.news
 if pending + count > settings.user_backlog then
-  -- A backfill goes on once its first part is read.
-  if news.backfill and not owner then
+  -- The caller can go on once the first part is read.
+  if not owner then
     mark_due(state, now)
     redis.call('ZADD', ready, 'LT', math.max(now, tonumber(fields[6] or 0)), arguments.member)
   end
@@ -75,7 +75,9 @@ end
 local number = tonumber(fields[10] or 0) + count
 local tokens = tonumber(fields[11] or 0) + news.tokens
 local bits = tonumber(fields[12] or 0) + news.bits
-local due_since, due = tonumber(fields[5]), tonumber(fields[9])
+-- Where nothing waited, `t0` is an old one: earlier releases left it behind.
+local due_since = (pending > 0 or fields[14]) and tonumber(fields[5])
+local due = tonumber(fields[9])
 if not due_since then
   local is_first = not news.backfill and tonumber(fields[8] or 0) == 0
   local is_enough = not news.backfill
@@ -85,7 +87,7 @@ end
 if due_since then
   due = math.min(now + (arguments.at_once and 0 or settings.debounce_ms), due_since + settings.max_wait_ms)
   redis.call('HSET', state, 't0', due_since)
-elseif news.backfill and (not due or due >= LOW) then
+elseif news.backfill then
   due = LOW + now + news.quiet_ms
   -- A history that one update cannot read is read as a whole.
   if number > settings.batch_events or tokens > settings.batch_tokens then

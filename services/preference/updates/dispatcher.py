@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import random
 import socket
 import time
 from collections import Counter
@@ -102,7 +101,6 @@ class Dispatcher:
             return 0
         shards = await self.queue.due_shards()
         self._log_unreachable_shards()
-        random.shuffle(shards)
         crowding = self._crowding()
         claimed = await self._claim_from(shards, crowding) if crowding else 0
         return claimed or await self._claim_from(shards, ())

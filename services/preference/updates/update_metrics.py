@@ -137,5 +137,5 @@ class WorkerMetrics:
         self.in_flight = gauge("alignx_updates_in_flight", "Updates under way")
         self.waiting = gauge("alignx_queue_users_waiting", "Users whose update is due")
         self.overdue = gauge(
-            "alignx_queue_oldest_overdue_seconds", "Seconds by which the oldest waiting update is late"
+            "alignx_queue_oldest_overdue_seconds", "Seconds by which the oldest waiting update is late, backfills aside"
         )

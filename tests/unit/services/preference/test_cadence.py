@@ -135,6 +135,18 @@ async def test_what_an_update_leaves_over_is_due(redis_url: str) -> None:
         await put(rig, "calm")
         assert await rig.queue.commit(claim, record("s", 2), ids[0], 1)
         assert await waits_s(rig) <= 0
+        await put(rig, "calm")
+        assert await waits_s(rig) <= 1
+
+
+async def test_a_dead_letter_that_is_retried_is_due(redis_url: str) -> None:
+    async with opened(redis_url, **WAITS, data_retries=1) as rig:
+        await known(rig)
+        ids = (await put(rig, "bad", is_due=True)).ids
+        assert await rig.queue.fail(await rig.take(), "data", first_id=ids[0], batch=1) == "DEAD"
+        await rig.queue.retry_dead_letters(TENANT, USER, ())
+        await put(rig, "calm")
+        assert await waits_s(rig) <= 1
 
 
 async def test_an_edit_and_a_rebuild_make_waiting_events_due(redis_url: str) -> None:
@@ -156,6 +168,27 @@ async def test_users_who_wait_for_their_age_take_no_place_of_new_ones(redis_url:
         await put(rig, "calm")
         assert await rig.queue.depth() == (0, 0.0)
         await put(rig, "a", user="new")
+
+
+async def test_a_full_backlog_is_due(redis_url: str) -> None:
+    """Else a caller would be refused until the oldest event is of age."""
+    async with opened(redis_url, **WAITS, user_backlog=2) as rig:
+        await known(rig)
+        await put(rig, "a", "b")
+        assert is_age(await waits_s(rig))
+        with pytest.raises(BacklogFull):
+            await put(rig, "c")
+        assert await waits_s(rig) <= 0
+
+
+@pytest.mark.parametrize("news", [CALM, BACKFILL])
+async def test_when_the_last_release_had_an_update_due_does_not_count(redis_url: str, news: News) -> None:
+    """It left the time in the state of a user for whom nothing waits."""
+    async with opened(redis_url, **WAITS) as rig:
+        await known(rig)
+        await rig.redis.hset(rig.keys().state, "t0", 1)
+        await rig.put("calm", news=news)
+        assert await waits_s(rig) > QUIET_S
 
 
 # --- backfill ----------------------------------------------------------------------------------
@@ -188,6 +221,30 @@ async def test_a_live_event_ends_the_quiet_of_a_backfill_if_it_is_due(redis_url:
         await put(rig, "due", is_due=True)
         await rig.put("old", news=BACKFILL)
         assert await waits_s(rig) <= 0
+
+
+async def test_shards_where_only_a_backfill_waits_come_last_and_are_never_late(redis_url: str) -> None:
+    async with opened(redis_url, WAITS, shards=16) as rig:
+        names = [f"u{number}" for number in range(40)]
+        for name in names:
+            await rig.put("old", user=name, news=BACKFILL)
+            await rig.redis.zadd(rig.keys(name).ready, {rig.keys(name).member: LOW_PRIORITY})
+        assert await rig.queue.depth() == (40, 0.0)
+        await put(rig, "live", user="bob")
+        shards = await rig.queue.due_shards()
+        assert (len(shards), shards[0]) == (16, rig.store.keys.shard(TENANT, "bob"))
+
+
+async def test_a_backfill_does_not_wait_for_the_age_of_a_calm_event(redis_url: str) -> None:
+    async with opened(redis_url, WAITS, {"batch_events": 2}) as rig:
+        await known(rig)
+        await put(rig, "calm")
+        await rig.put("old", "older", news=BACKFILL)
+        due = await rig.due_in()
+        assert due is not None
+        assert 0 < due - LOW_PRIORITY <= QUIET_S * 1000
+        await rig.redis.zadd(rig.keys().ready, {rig.keys().member: LOW_PRIORITY})
+        assert (await rig.take()).rebuild
 
 
 async def test_a_backfill_that_fills_the_backlog_goes_on_after_an_update(redis_url: str) -> None:

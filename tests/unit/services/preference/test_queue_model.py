@@ -95,9 +95,13 @@ class QueueMachine(RuleBasedStateMachine):
         options["news"] = news
         return self.call(self.rig.put(*map(str, numbers), tenant=name[0], user=name[1], **options))
 
-    @initialize()
-    def empty(self) -> None:
+    @initialize(known=st.sets(users))
+    def empty(self, known: set[tuple[str, str]]) -> None:
+        """Those who are known have a version; of the others each event is due."""
         self.call(self.rig.redis.flushall())
+        for name in known:
+            assert self.call(self.rig.queue.edit(*name, 0, record("")))
+            self.users[name] = User(born=True, version=1)
 
     # --- rules -----------------------------------------------------------------------------------
 
@@ -121,6 +125,12 @@ class QueueMachine(RuleBasedStateMachine):
         assert appended.pending == len(user.log) - user.applied
         if key:
             user.keys[key] = (numbers, appended.ids)
+
+    @rule()
+    def append_calm_events(self) -> None:
+        """They put off no update that is due."""
+        for name in USERS:
+            self.append(name, 1, "", CALM)
 
     @rule(name=users, key=st.sampled_from(["k0", "k1", "k2"]))
     def repeat(self, name: tuple[str, str], key: str) -> None:

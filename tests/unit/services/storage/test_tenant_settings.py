@@ -48,6 +48,14 @@ async def test_a_patch_that_is_not_valid_names_each_field_and_changes_nothing(re
         assert (await store.view(TENANT)).overridden == ()
 
 
+@pytest.mark.parametrize("change", [{"update_age_s": 1e300}, {"update_bits": float("inf")}, {"backfill_quiet_s": 1e16}])
+async def test_a_value_that_the_queue_cannot_count_with_is_refused(redis_url: str, change: dict[str, float]) -> None:
+    """With it no event of the tenant could be stored."""
+    async with opened(redis_url) as rig:
+        with pytest.raises(InvalidRequest):
+            await TenantSettingsStore(rig.redis, DEFAULTS).patch(TENANT, change)
+
+
 async def test_each_process_follows_within_a_second(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(tenant_settings.time, "monotonic", lambda: clock[0])
