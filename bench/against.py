@@ -16,8 +16,7 @@ from statistics import median
 import orjson
 
 from bench.harness import Caller, callers, comparison
-from tests.live import suite as local
-from tests.live.suite import Suite
+from tests.live.suite import ROOT, Suite
 
 BLOCKS, CALLS = 30, 40
 """Blocks of calls, and calls of each kind to each checkout in a block."""
@@ -27,14 +26,9 @@ TENANT = "against"
 @contextmanager
 def started(root: Path) -> Iterator[Suite]:
     """The suite of the checkout at `root`; the programs run in this environment."""
-    with tempfile.TemporaryDirectory() as home:
-        suite = Suite(Path(home), {"ALIGNX_LOG__ACCESS": "false", "PYTHONPATH": str(root)})
-        here, local.ROOT = local.ROOT, root
-        try:
-            yield suite.up()
-        finally:
-            local.ROOT = here
-            suite.down()
+    settings = {"ALIGNX_LOG__ACCESS": "false", "PYTHONPATH": str(root)}
+    with tempfile.TemporaryDirectory() as home, Suite(Path(home), settings, root).running() as suite:
+        yield suite
 
 
 def kinds() -> dict[str, tuple[str, Callable[[Caller, int], float]]]:
@@ -58,7 +52,7 @@ def kinds() -> dict[str, tuple[str, Callable[[Caller, int], float]]]:
 def main() -> None:
     base = Path(sys.argv[1]).resolve()
     with ExitStack() as stack:
-        suites = [stack.enter_context(started(root)) for root in (local.ROOT, base)]
+        suites = [stack.enter_context(started(root)) for root in (ROOT, base)]
         for name, (service, call) in kinds().items():
             here, there = [callers(suite, service, TENANT)[1] for suite in suites]
             ratios = []

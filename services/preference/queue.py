@@ -58,8 +58,9 @@ KEEP_REJECTED = 10
 """Rejected drafts kept for a user."""
 LOW_PRIORITY = 2**50
 """Added to the due time (ms) of users who wait for a backfill, as in lua/schedule.lua: all others go first."""
-FailKind = Literal["engine", "refusal", "unusable", "data", "release"]
-"""What is at fault: the engine, the data as the engine says, the data as its replies say, the data, nothing."""
+FailKind = Literal["engine", "wait", "refusal", "unusable", "data", "release"]
+"""What is at fault: the engine; nothing, but a new model may not write yet; the data as the engine or its replies say
+(refusal, unusable); the data; nothing."""
 
 
 class Queue:

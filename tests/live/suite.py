@@ -31,11 +31,11 @@ START_S = 120.0
 class Suite:
     """Redis, services and gateway on free ports, with data and logs in `home`.
 
-    `settings` are further environment variables, such as ALIGNX_ENGINE__URL.
+    `settings` are further environment variables, such as ALIGNX_ENGINE__URL; `root` is the checkout that runs.
     """
 
-    def __init__(self, home: Path, settings: Mapping[str, str] | None = None) -> None:
-        self.home = home
+    def __init__(self, home: Path, settings: Mapping[str, str] | None = None, root: Path = ROOT) -> None:
+        self.home, self.root = home, root
         self.ports = {name: free_port() for name in ("redis", *SERVICES)}
         self.admin_key = new_key()[0]
         self.metrics_token = secrets.token_urlsafe(24)
@@ -80,7 +80,7 @@ class Suite:
             command = [sys.executable, "-m", MODULES[name.partition("-")[0]]]
             environment = self.environment | {"ALIGNX_SERVER__PORT": str(self.ports[name])}
         with (self.home / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
+            self.processes[name] = subprocess.Popen(command, env=environment, cwd=self.root, stdout=log, stderr=log)
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
         """Ends the process by signal and waits until it is gone."""

@@ -4,7 +4,7 @@
 -- include schedule.lua
 -- Ends an update that failed and decides what happens next.
 -- KEYS       state ready leases log dead_letters calls
--- arguments  member token kind(engine | refusal | unusable | data | release) first_id batch error rebuild settings
+-- arguments  member token kind(engine | wait | refusal | unusable | data | release) first_id batch error rebuild settings
 --            (a refusal or an unusable reply: the engine has taken another prompt since)
 -- Answers    FENCED | RETRY | HALVED | DEAD | SKIPPED (an unusable reply's last event: it stays in the log) |
 --            DROPPED | POSTPONED
@@ -15,6 +15,9 @@ if redis.call('HGET', state, 'tok') ~= arguments.token then return 'FENCED' end
 local now = clock_ms()
 redis.call('HDEL', state, 'own', 'tok')
 redis.call('ZREM', leases, member)
+
+-- Until a user for whom a new model may not write yet is looked at again.
+local WAIT_MS = 300000
 
 -- The user waits again, if there is still something to do.
 local function requeue(delay)
@@ -40,6 +43,11 @@ if kind == 'release' then
 end
 if kind == 'engine' then
   back_off()
+  return 'RETRY'
+end
+if kind == 'wait' then
+  redis.call('HSET', state, 'hold', now + WAIT_MS)
+  requeue(WAIT_MS)
   return 'RETRY'
 end
 

@@ -157,7 +157,7 @@ class Updater:
         name = await self.writer.name()
         admission = await self.tests.trials.admit(claim, name) if name else "accepted"
         if admission == "wait":
-            await self.queue.fail(claim, "engine")
+            await self.queue.fail(claim, "wait")
             return UpdateResult("held")
         reviewed = await self.tests.review(claim, current, batch.events)
         past = None if batch.whole_history else reviewed.past if reviewed else current

@@ -21,7 +21,9 @@ async def _update(bench: Bench, user: str, reply: str, events: list[ComparisonIn
     await bench.add(*map(encode_interaction, events), user=user)
     await bench.redis.zadd(bench.keys(user).ready, {bench.keys(user).member: 0})
     outcome = (await bench.updater.run(await bench.take(user))).outcome
-    if outcome == "held":  # it would wait for a while
+    if outcome == "held":
+        assert 200_000 < (await bench.due_in(user) or 0) <= 300_000
+        assert "strikes" not in await bench.redis.hgetall(bench.keys(user).state)
         await bench.redis.zrem(bench.keys(user).ready, bench.keys(user).member)
     return outcome
 
