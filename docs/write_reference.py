@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from alignx.schemas.requests import PROBLEM_PREFIX
+from alignx.schemas.status import PROBLEM_PREFIX
 from docs import exported_metrics
 from services.errors import error_tree
 from services.settings import Settings

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
 
-from alignx.schemas.requests import EngineState
+from alignx.schemas.status import EngineState
 from gateway import admin
 from gateway.auth import Authenticator, AuthMetrics
 from gateway.docs import DocsMerger

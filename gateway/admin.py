@@ -10,8 +10,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from alignx.schemas.api_keys import TENANT_NAME, KeyCreated, KeyList, KeyRequest, TenantList
-from alignx.schemas.tenant_settings import TenantSettings, TenantSettingsView
+from alignx.schemas.tenants import (
+    TENANT_NAME,
+    KeyCreated,
+    KeyList,
+    KeyRequest,
+    TenantList,
+    TenantSettings,
+    TenantSettingsView,
+)
 from gateway.auth import AuthState, Caller
 from gateway.keys import KeyStore, ask_redis
 from services.server.request_bodies import JsonRoute

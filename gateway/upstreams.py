@@ -16,7 +16,7 @@ from typing import Literal
 import aiohttp
 from pydantic import ValidationError
 
-from alignx.schemas.requests import Readiness
+from alignx.schemas.status import Readiness
 from gateway.routing import SERVICES, Service
 from services.settings import GatewaySettings
 

@@ -36,7 +36,7 @@ shape on the OpenAI-compatible paths.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from alignx.schemas.requests import PROBLEM_PREFIX
+from alignx.schemas.status import PROBLEM_PREFIX
 
 
 class AlignXError(Exception):

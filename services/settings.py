@@ -19,7 +19,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from alignx.schemas.tenant_settings import UpdateCadence
+from alignx.schemas.tenants import UpdateCadence
 
 PROFILE_ENGINE = "profile"
 PROMPTS = ("own", "alignxplore-plus")

@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from alignx.cli.terminal import pluralize, sanitize
-from alignx.schemas.api_keys import KeyInfo
 from alignx.schemas.interactions import Interaction, Message
 from alignx.schemas.items import Item, ItemFields, item_text
 from alignx.schemas.requests import RecommendResponse, SelectResponse
@@ -23,6 +22,7 @@ from alignx.schemas.summaries import (
     SummaryVersion,
     VersionDiff,
 )
+from alignx.schemas.tenants import KeyInfo
 
 BAR_CELLS = 20
 DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}

@@ -13,7 +13,7 @@ from alignx.cli import display
 from alignx.cli.terminal import Json, ProblemGroup, Terminal
 from alignx.client.errors import ClientError
 from alignx.client.transport import DEFAULT_URL
-from alignx.schemas.requests import EngineState, Readiness
+from alignx.schemas.status import EngineState, Readiness
 
 app = typer.Typer(cls=ProblemGroup)
 

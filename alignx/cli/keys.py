@@ -6,7 +6,7 @@ import typer
 
 from alignx.cli import display
 from alignx.cli.terminal import Json, ProblemGroup, Terminal
-from alignx.schemas.api_keys import KeyList, KeyRequest
+from alignx.schemas.tenants import KeyList, KeyRequest
 
 app = typer.Typer(
     cls=ProblemGroup, no_args_is_help=True, help="Makes, lists and revokes API keys (needs an admin key)."

@@ -7,7 +7,7 @@ from pydantic_core import from_json
 from rich.table import Table
 
 from alignx.cli.terminal import Json, ProblemGroup, Terminal
-from alignx.schemas.tenant_settings import TenantSettingsView
+from alignx.schemas.tenants import TenantSettingsView
 
 app = typer.Typer(cls=ProblemGroup, no_args_is_help=True, help="Reads and changes tenants (needs an admin key).")
 settings = typer.Typer(cls=ProblemGroup, no_args_is_help=True, help="What holds for one tenant.")

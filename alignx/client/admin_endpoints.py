@@ -7,8 +7,7 @@ from urllib.parse import quote
 from pydantic_core import to_json
 
 from alignx.client.endpoints import Call, dump, get, ignore_body, parse
-from alignx.schemas.api_keys import KeyCreated, KeyList, KeyRequest, TenantList
-from alignx.schemas.tenant_settings import TenantSettings, TenantSettingsView
+from alignx.schemas.tenants import KeyCreated, KeyList, KeyRequest, TenantList, TenantSettings, TenantSettingsView
 
 
 def create_key(request: KeyRequest) -> Call[KeyCreated]:

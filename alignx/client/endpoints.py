@@ -23,7 +23,6 @@ from alignx.schemas.requests import (
     EventsAccepted,
     EventsRequest,
     Method,
-    Readiness,
     RecommendRequest,
     RecommendResponse,
     RetryQueued,
@@ -33,6 +32,7 @@ from alignx.schemas.requests import (
     SelectResponse,
     UpdateQueued,
 )
+from alignx.schemas.status import Readiness
 from alignx.schemas.summaries import (
     DeadLetterList,
     InteractionList,

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import httpx
 from pydantic_core import from_json
 
-from alignx.schemas.requests import PROBLEM_PREFIX
+from alignx.schemas.status import PROBLEM_PREFIX
 
 
 class FieldError(NamedTuple):

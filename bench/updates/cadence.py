@@ -24,7 +24,7 @@ from prometheus_client import CollectorRegistry
 
 from alignx.schemas.interactions import ComparisonInteraction, Interaction
 from alignx.schemas.summaries import SummaryVersion
-from alignx.schemas.tenant_settings import TenantSettings
+from alignx.schemas.tenants import TenantSettings
 from bench.page import Row
 from services.engine.judge import fuse
 from services.preference.ingest import Ingest
@@ -37,6 +37,7 @@ from services.profile.statistics import EMPTY, Profile
 from services.settings import LimitSettings, QueueSettings, RedisSettings, SummarySettings
 from services.storage.connection import Script, open_redis
 from services.storage.tenant_settings import TenantSettingsStore
+from services.storage.tenant_settings_reader import TenantSettingsReader
 from services.storage.users import Store
 from tests.conftest import free_port
 from tests.unit.services.preference.rig import start_redis, stop_redis
@@ -97,7 +98,7 @@ class Simulation:
         virtual = f"local function clock_ms() return tonumber(redis.call('GET', '{CLOCK}')) end\n"
         for name, script in self.queue._scripts.items():
             self.queue._scripts[name] = Script(redis, script.source.replace(clock, virtual))
-        tenants = TenantSettingsStore(redis, cadence)
+        tenants = TenantSettingsReader(TenantSettingsStore(redis, cadence))
         self.ingest = Ingest(self.store, self.queue, LimitSettings(), IngestMetrics(CollectorRegistry()), tenants)
         self.readers: dict[str, Profile] = {}
         """What the judge reads in each summary."""

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from uuid import uuid4
 
 from alignx import __version__
-from alignx.schemas.tenant_settings import TenantSettings
+from alignx.schemas.tenants import TenantSettings
 from services.admin.list_users import UserList, list_users
 from services.admin.records import BackupWriter, Record
 from services.admin.user_records import UserRecords

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, BinaryIO
 
-from alignx.schemas.tenant_settings import TenantSettings
+from alignx.schemas.tenants import TenantSettings
 from services.admin.records import BackupInvalid, Record, read_records
 from services.admin.user_records import Existing, UserRecords
 from services.errors import AlignXError

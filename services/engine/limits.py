@@ -17,7 +17,7 @@ from opentelemetry.trace import Span, SpanKind
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from pydantic import SecretStr
 
-from alignx.schemas.requests import EngineState
+from alignx.schemas.status import EngineState
 from alignx.schemas.summaries import TokenCounts
 from services.engine.breaker import Breaker
 from services.engine.capabilities import CanaryOutcome, Capabilities, Prober

@@ -11,7 +11,7 @@ from math import log2
 from typing import Any
 
 from alignx.schemas.interactions import DemographicInteraction, Interaction, StatementInteraction
-from alignx.schemas.tenant_settings import UpdateCadence
+from alignx.schemas.tenants import UpdateCadence
 from services.profile.fold import KEEP_CATEGORIES
 from services.profile.statistics import Profile
 

@@ -32,7 +32,7 @@ from services.profile.serialize import dumps
 from services.profile.statistics import Profile
 from services.server.logging import ARRIVED
 from services.settings import LimitSettings
-from services.storage.tenant_settings import TenantSettingsStore
+from services.storage.tenant_settings_reader import TenantSettingsReader
 from services.storage.users import Store, encode_interaction, find_own_text
 from services.tracing import child_span
 
@@ -53,7 +53,7 @@ class Ingest:
         queue: Queue,
         limits: LimitSettings,
         metrics: IngestMetrics,
-        tenants: TenantSettingsStore | None = None,
+        tenants: TenantSettingsReader | None = None,
     ) -> None:
         """`tenants` say when an update is due; without them, which is for updates that cost nothing, each event is."""
         self.store = store

@@ -30,7 +30,7 @@ from services.preference.updates.update_metrics import IngestMetrics
 from services.server.shutdown import Drain
 from services.settings import Settings
 from services.storage.aof_rewrite import AofRewriter
-from services.storage.tenant_settings import TenantSettingsStore
+from services.storage.tenant_settings_reader import TenantSettingsReader
 from services.storage.users import Store, parse_event_id
 
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.01, 0.1
@@ -47,7 +47,7 @@ class PreferenceService:
         metrics: IngestMetrics,
         rewriter: AofRewriter,
         drain: Drain,
-        tenants: TenantSettingsStore,
+        tenants: TenantSettingsReader,
     ) -> None:
         self.store = store
         self.queue = queue

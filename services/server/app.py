@@ -24,7 +24,6 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Scope
 
 from alignx import __version__
-from alignx.schemas.interactions import INTERACTION_TYPES
 from services.errors import (
     AlignXError,
     Draining,
@@ -91,7 +90,7 @@ def _invalid_request(error: RequestValidationError) -> RequestError:
     inner = [problem["loc"][:-1] for problem in problems]
     problems = [problem for problem in problems if not _entries_say_more(problem, inner)]
     fields = [
-        {"field": _field(problem["loc"]), "message": problem["msg"].removeprefix("Value error, ")}
+        {"field": _field(problem["loc"], error.body), "message": problem["msg"].removeprefix("Value error, ")}
         for problem in problems[:20]
     ]
     first = fields[0]
@@ -105,13 +104,24 @@ def _entries_say_more(problem: Mapping[str, Any], inner: Sequence[tuple[str | in
     return problem["type"] == "too_short" and any(loc[: len(path)] == path for loc in inner)
 
 
-def _field(path: Sequence[str | int]) -> str:
+def _field(path: Sequence[str | int], body: Any) -> str:
     """The dotted path of a field as the caller wrote it; the discriminator that pydantic adds to the
-    path of a union is left out."""
-    parts = [str(part) for part in path if part not in INTERACTION_TYPES]
-    if parts[0] in ("body", "query", "path", "header"):
-        parts = parts[1:]
+    path of a union is left out: the `type` of the object that stands there."""
+    parts, value = list[str](), body
+    for part in path[1:] if path[0] in ("body", "query", "path", "header") else path:
+        if isinstance(value, dict) and part not in value and value.get("type") == part:
+            continue
+        parts.append(str(part))
+        value = _member(value, part)
     return ".".join(parts) or "body"
+
+
+def _member(value: Any, part: str | int) -> Any:
+    """What stands at a key or an index; None where nothing does."""
+    try:
+        return value[part]
+    except (LookupError, TypeError):
+        return None
 
 
 def _http_error(request: Request, error: HTTPException) -> AlignXError:

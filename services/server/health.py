@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from alignx.schemas.requests import EngineState, Readiness
+from alignx.schemas.status import EngineState, Readiness
 from services.errors import AlignXError
 from services.server.state import Process, state_of
 

@@ -1,23 +1,19 @@
 """The settings of tenants: what is set for a tenant in Redis, over the deployment's values.
 
-A process that reads them for its calls sees a change within `CACHE_S`.
+Calls read them through services/storage/tenant_settings_reader.py.
 """
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from pydantic import ValidationError
 
-from alignx.schemas.tenant_settings import TenantSettings, TenantSettingsView
+from alignx.schemas.tenants import TenantSettings, TenantSettingsView
 from services.errors import InvalidRequest
 from services.settings import Settings
 from services.storage.connection import RedisClient, Script, read_script
 from services.storage.key_names import TENANT_SETTINGS, tenant_settings_key, tenant_settings_owner
-
-CACHE_S = 1.0
-_MAX_CACHED = 10_000
 
 
 def default_settings(settings: Settings) -> TenantSettings:
@@ -34,19 +30,6 @@ class TenantSettingsStore:
         self._redis: Any = redis  # its methods are typed for the blocking client and this one at once
         self._defaults = defaults
         self._script = Script(redis, read_script("services.storage", "write_settings"))
-        self._cache: dict[str, tuple[float, TenantSettings]] = {}
-
-    async def read(self, tenant: str) -> TenantSettings:
-        """The effective settings, at most `CACHE_S` old."""
-        cached = self._cache.get(tenant)
-        if cached and time.monotonic() < cached[0]:
-            return cached[1]
-        expires = time.monotonic() + CACHE_S
-        settings = (await self.view(tenant)).settings
-        if len(self._cache) >= _MAX_CACHED:
-            self._cache.clear()
-        self._cache[tenant] = expires, settings
-        return settings
 
     async def view(self, tenant: str) -> TenantSettingsView:
         """As stored now. A value that this release does not know or allow does not count."""
@@ -88,7 +71,6 @@ class TenantSettingsStore:
     async def _write(self, tenant: str, changes: Mapping[str, Any], *, replace: bool = False) -> None:
         texts = {name: "" if value is None else orjson.dumps(value).decode() for name, value in changes.items()}
         await self._script.run([tenant_settings_key(tenant)], replace=replace, changes=texts)
-        self._cache.pop(tenant, None)
 
 
 def _find_problems(fields: Mapping[str, Any]) -> dict[str, str]:

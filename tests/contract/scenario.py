@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 
-from alignx.schemas.api_keys import KeyRequest
+from alignx.schemas.tenants import KeyRequest
 from gateway.keys import KeyStore, parse_key
 from services.admin.rebuild_profiles import rebuild_profiles
 from services.admin.user_records import UserRecords

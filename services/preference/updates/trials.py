@@ -25,10 +25,10 @@ from services.preference.updates.regression import bet
 from services.settings import SummarySettings
 from services.storage.connection import RedisClient
 from services.storage.key_names import trial_key
+from services.storage.timed_cache import TimedCache
 
 Admission = Literal["accepted", "trial", "wait"]
 _LIMIT: Final = log(100)
-_CACHE_S: Final = 1.0
 
 logger = logging.getLogger("alignx.trials")
 
@@ -41,8 +41,7 @@ class Trials:
         self._redis: Any = redis  # its methods are typed for the blocking client and this one at once
         self._settings = settings
         self._ended = ended
-        self._cache: dict[str, tuple[float, Mapping[str, str]]] = {}
-        """What Redis held for a tenant, until the given time."""
+        self._cache = TimedCache[Mapping[str, str]]()
 
     async def admit(self, claim: Claim, candidate: str) -> Admission:
         """Whether `candidate`, a model with its prompt template, may write for the user of the claim."""
@@ -75,7 +74,7 @@ class Trials:
     async def record(self, tenant: str, candidate: str, old: float, new: float) -> None:
         """One user's old and new text predicted the same choices; `old` and `new` are the shares they got right."""
         key = trial_key(tenant)
-        self._cache.pop(tenant, None)
+        self._cache.drop(tenant)
         if await self._redis.hexists(key, "held"):
             return  # this user's update was on its way
         tested = await self._redis.hincrby(key, "tested", 1)
@@ -95,7 +94,7 @@ class Trials:
         fresh = {"candidate": candidate, "began": _now_ms(), "tested": 0, "evidence": 0}
         await self._redis.hset(trial_key(tenant), mapping=fresh)
         await self._redis.hdel(trial_key(tenant), "held")
-        self._cache.pop(tenant, None)
+        self._cache.drop(tenant)
         logger.info("a model is on trial", extra=_names(tenant, candidate))
 
     async def _accept(self, tenant: str, candidate: str) -> None:
@@ -108,13 +107,13 @@ class Trials:
         key = trial_key(tenant)
         await self._redis.hset(key, "incumbent", candidate)
         await self._redis.hdel(key, "candidate", "began", "tested", "evidence", "held")
-        self._cache.pop(tenant, None)
+        self._cache.drop(tenant)
 
     async def _read(self, tenant: str) -> Mapping[str, str]:
-        until, fields = self._cache.get(tenant, (0.0, {}))
-        if time.monotonic() >= until:
+        fields = self._cache.get(tenant)
+        if fields is None:
             fields = await self._redis.hgetall(trial_key(tenant))
-            self._cache[tenant] = (time.monotonic() + _CACHE_S, fields)
+            self._cache.put(tenant, fields)
         return fields
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from alignx import AlignX, AsyncAlignX
 from alignx.cli.terminal import Terminal
-from alignx.schemas.tenant_settings import TenantSettings
+from alignx.schemas.tenants import TenantSettings
 
 MOMENT = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 KEY = "ax_k1_secret"

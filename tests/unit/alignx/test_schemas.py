@@ -6,7 +6,6 @@ from typing import Any, get_args
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from alignx.schemas.api_keys import KeyRequest
 from alignx.schemas.interactions import (
     INTERACTION,
     INTERACTION_TYPES,
@@ -17,6 +16,7 @@ from alignx.schemas.interactions import (
 )
 from alignx.schemas.items import Item, ItemFields, UserId, item_text
 from alignx.schemas.requests import EditRequest, EventsRequest, RecommendRequest, SelectRequest
+from alignx.schemas.tenants import KeyRequest
 from services.profile.fold import fold
 from services.profile.statistics import Profile
 from services.prompts.build import interaction_lines

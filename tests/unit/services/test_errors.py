@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 import pytest
 
-from alignx.schemas.requests import PROBLEM_PREFIX
+from alignx.schemas.status import PROBLEM_PREFIX
 from services import errors
 from services.errors import (
     AlignXError,

@@ -12,9 +12,8 @@ from alignx.client.client import AlignX, AsyncAlignX
 from alignx.client.errors import AnswerUnreadable, ClientError, FieldError, ProblemError, Unreachable
 from alignx.client.retry import RetryPolicy
 from alignx.client.streams import DeltaEvent, ErrorEvent, PendingEvent, VersionEvent
-from alignx.schemas.api_keys import KeyRequest
 from alignx.schemas.interactions import ClickInteraction, StatementInteraction
-from alignx.schemas.tenant_settings import TenantSettings
+from alignx.schemas.tenants import KeyRequest, TenantSettings
 from tests.unit.alignx.conftest import After, Caller, FakeService, problem, sse
 
 EVENT = StatementInteraction(text="Short answers, please.")

@@ -16,9 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alignx.schemas.api_keys import KeyRequest
 from alignx.schemas.summaries import RejectedDraft
-from alignx.schemas.tenant_settings import TenantSettings
+from alignx.schemas.tenants import KeyRequest, TenantSettings
 from gateway.keys import ApiKey, KeyStore, parse_key
 from services.admin.backup import write_backup
 from services.admin.list_users import list_users

@@ -16,7 +16,7 @@ from alignx.schemas.interactions import (
     StatementInteraction,
 )
 from alignx.schemas.items import ItemFields
-from alignx.schemas.tenant_settings import TenantSettings, UpdateCadence
+from alignx.schemas.tenants import TenantSettings, UpdateCadence
 from services.errors import BacklogFull
 from services.preference.cadence import News, is_own_words, surprise_bits
 from services.preference.ingest import Ingest
@@ -27,6 +27,7 @@ from services.profile.fold import fold
 from services.profile.statistics import EMPTY
 from services.settings import LimitSettings
 from services.storage.tenant_settings import TenantSettingsStore
+from services.storage.tenant_settings_reader import TenantSettingsReader
 from tests.unit.services.preference.rig import TENANT, USER, Rig, opened, record
 
 pytestmark = pytest.mark.anyio
@@ -302,8 +303,9 @@ def test_the_contrary_of_what_was_stated_is_due(said: str, is_due: bool) -> None
 @pytest.mark.parametrize(("overrides", "due"), [({}, False), ({"update_events": 1}, True)])
 async def test_ingest_reads_the_cadence_of_the_tenant(redis_url: str, overrides: dict[str, Any], due: bool) -> None:
     async with opened(redis_url, **WAITS) as rig:
-        tenants = TenantSettingsStore(rig.redis, TenantSettings())
-        await tenants.replace(TENANT, TenantSettings(**overrides))
+        store = TenantSettingsStore(rig.redis, TenantSettings())
+        tenants = TenantSettingsReader(store)
+        await store.replace(TENANT, TenantSettings(**overrides))
         free = Ingest(rig.store, rig.queue, LimitSettings(), IngestMetrics(CollectorRegistry()))
         ingest = Ingest(rig.store, rig.queue, LimitSettings(), IngestMetrics(CollectorRegistry()), tenants)
         await known(rig)

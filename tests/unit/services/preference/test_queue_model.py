@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from alignx.schemas.interactions import StatementInteraction
-from alignx.schemas.tenant_settings import UpdateCadence
+from alignx.schemas.tenants import UpdateCadence
 from services.errors import IdempotencyMismatch, StaleVersion, UserUnknown
 from services.preference.cadence import News
 from services.preference.queue_records import AppendResult, Claim

@@ -1,0 +1,37 @@
+"""What a process says of itself: problems, readiness, and its engine."""
+
+from datetime import datetime
+from typing import Literal
+
+from alignx.schemas.items import Frozen
+
+PROBLEM_PREFIX = "urn:alignx:problem:"
+"""What the `type` of every problem document begins with."""
+
+
+class EngineState(Frozen):
+    """What a process has found out about its language model engine."""
+
+    model: str | None = None
+    dialect: str
+    """How requests differ from vLLM's; "vllm" for not at all."""
+    context_tokens: int
+    letters: bool
+    """Whether the engine can choose between items; if not, the profile does."""
+    reasons: bool = False
+    """Whether its reply to a test request held reasoning."""
+    checked_at: datetime | None = None
+    """When a test request last found this out; null before the first one has passed."""
+    state: Literal["ok", "degraded"]
+    detail: str | None = None
+    """Why it is degraded, or what it refused when the dialect was found, in the engine's own words."""
+
+
+class Readiness(Frozen):
+    """Answer of /readyz: each check by name, "ok" or what is wrong. The gateway is ready while Redis and one
+    of the services are."""
+
+    status: Literal["ready", "not_ready"]
+    checks: dict[str, str]
+    engine: EngineState | None = None
+    """Null without an engine, and for a process that asks none."""

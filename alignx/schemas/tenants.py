@@ -1,0 +1,93 @@
+"""API keys, tenants and their settings, as the gateway's admin calls give them.
+
+A tenant's field that is not set has the deployment's value, from the environment. To add a setting, add a field to
+`TenantSettings` with a docstring, its unit in it. Where a block of services/settings.py has a field of the same name,
+that is the deployment's value; else the default here is.
+"""
+
+from typing import Annotated
+
+from pydantic import AwareDatetime, Field, NonNegativeInt, PositiveInt, StringConstraints
+
+from alignx.schemas.items import Frozen
+
+LONGEST_S = 1e9
+"""About 32 years. The queue counts in milliseconds, and its longest times mean a backfill."""
+TENANT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
+
+class KeyRequest(Frozen):
+    """An API key to make."""
+
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+    tenant: Annotated[str, StringConstraints(pattern=TENANT_NAME)]
+    admin: bool = False
+    rate: Annotated[float, Field(ge=0.001, le=1_000_000)] | None = None
+    """Requests per second; default from the settings."""
+    burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+
+class KeyInfo(Frozen):
+    """An API key without its secret."""
+
+    id: str
+    name: str
+    tenant: str
+    admin: bool
+    rate: float
+    burst: int
+    created_at: AwareDatetime
+    revoked_at: AwareDatetime | None = None
+
+
+class KeyCreated(KeyInfo):
+    key: str
+    """The whole key. It is shown this once; only its hash is kept."""
+
+
+class KeyList(Frozen):
+    keys: tuple[KeyInfo, ...]
+    next: str | None = None
+
+
+class TenantInfo(Frozen):
+    tenant: str
+    keys: NonNegativeInt
+    """API keys made for it, revoked ones included."""
+
+
+class TenantList(Frozen):
+    tenants: tuple[TenantInfo, ...]
+    next: str | None = None
+    """Give it as `after` to read the next page; null at the end."""
+
+
+class UpdateCadence(Frozen):
+    """When a language model rewrites a user's summary; the profile is up to date with each event. An update is due
+    at once for a user without a version, and after a statement, a fact, an edit or a contradiction of something
+    stated; else when the waiting events reach one of these bounds. Without a language model every event is due."""
+
+    update_bits: float = Field(default=5.0, gt=0, allow_inf_nan=False)
+    """Surprise in bits: the sum over choices of -log2 of the probability that the profile gave to what was chosen, and
+    over items of a category new to the user of -log2 of how likely a new one was. A coin flip is 1 bit."""
+    update_events: PositiveInt = 20
+    """Number of waiting events; 1 makes every event due."""
+    update_tokens: PositiveInt = 4_000
+    """Estimated tokens of the waiting events."""
+    update_age_s: float = Field(default=12 * 3600.0, gt=0, le=LONGEST_S)
+    """Seconds since the first waiting event."""
+    backfill_quiet_s: float = Field(default=30.0, ge=0, le=LONGEST_S)
+    """Seconds after a user's latest backfill until its one update is due."""
+
+
+class TenantSettings(UpdateCadence):
+    """Settings of one tenant."""
+
+
+class TenantSettingsView(Frozen):
+    """The settings that hold for a tenant."""
+
+    tenant: str
+    settings: TenantSettings
+    overridden: tuple[str, ...] = Field(default=())
+    """Fields that are set for this tenant; all others have the deployment's value."""
