@@ -9,7 +9,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from alignx.schemas.interactions import Interaction
 from alignx.schemas.items import Item, item_text
@@ -21,6 +21,10 @@ _INSTRUCTION_TOKENS = 256
 """Estimated tokens of a selection prompt without its data."""
 _FLOOR = 1e-9
 """Smallest probability whose logarithm is taken."""
+
+
+ChoiceProtocol = Literal["letters", "likelihood"]
+"""How an engine is asked which item a user would choose."""
 
 
 class LetterEngine(Protocol):
@@ -35,12 +39,17 @@ class LetterEngine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """`probabilities` add up to 1, one for each item in the order given."""
+    """One number for each item, in the order given."""
 
     probabilities: tuple[float, ...]
+    """By the text of the summary; they add up to 1."""
     position_bias: float
     """Mean absolute distance between an item's probability in one order and its average; 0 when
-    positions do not matter."""
+    positions do not matter, and always by likelihood."""
+    contrast: tuple[float, ...] | None = None
+    """Log-odds of each item after the user's chosen answers against after the rejected ones; None without such a
+    history."""
+    protocol: ChoiceProtocol = "letters"
 
 
 async def judge(
