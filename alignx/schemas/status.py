@@ -17,7 +17,13 @@ class EngineState(Frozen):
     """How requests differ from vLLM's; "vllm" for not at all."""
     context_tokens: int
     letters: bool
-    """Whether the engine can choose between items; if not, the profile does."""
+    """Whether the engine reports the odds of letters, by which it can choose between items."""
+    protocol: Literal["letters", "likelihood"] = "letters"
+    """How it chooses between items; without letters and likelihood the profile does."""
+    letters_accuracy: float | None = None
+    """Share of the shipped pairs that it foresees by letters; null where it was not measured."""
+    likelihood_accuracy: float | None = None
+    """The same by likelihood."""
     reasons: bool = False
     """Whether its reply to a test request held reasoning."""
     checked_at: datetime | None = None

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
@@ -21,6 +22,8 @@ from alignx.schemas.status import EngineState
 from alignx.schemas.summaries import TokenCounts
 from services.engine.breaker import Breaker
 from services.engine.capabilities import CanaryOutcome, Capabilities, Prober
+from services.engine.choice.choice_client import ChoiceClient
+from services.engine.choice.measure import measure_protocol
 from services.engine.client import Client, Server, open_session
 from services.engine.guard import CallKind, Progress
 from services.engine.wire import SILENT, Body
@@ -138,7 +141,7 @@ def _usage(tokens: TokenCounts) -> dict[str, int]:
 # --- the engine --------------------------------------------------------------------------------
 
 
-class Engine(Client):
+class Engine(ChoiceClient):
     """The language model and the embeddings server; open it once per process with `Engine.open`."""
 
     def __init__(
@@ -151,8 +154,10 @@ class Engine(Client):
         self.calls = Calls(settings, observe)
         self._context_tokens, self._cooldown_s = settings.context_tokens, settings.breaker_cooldown_s
         server = _server(settings, settings.url, settings.model, settings.api_key)
-        canaries = Client(session, replace(server, read_timeout_s=min(_CANARY_S, server.read_timeout_s)))
-        self.prober = Prober(canaries, settings.breaker_cooldown_s, self._adopt, hidden=server.api_key)
+        impatient = replace(server, read_timeout_s=min(_CANARY_S, server.read_timeout_s))
+        canaries = ChoiceClient(session, impatient)
+        measure = partial(measure_protocol, ChoiceClient(session, server), settings.choose)
+        self.prober = Prober(canaries, settings.breaker_cooldown_s, self._adopt, measure, hidden=server.api_key)
         canaries.reconsider = self.prober.note_refusal
         super().__init__(session, server, self.calls.call, self.prober.reconsider)
         self.calls.breaker.fault = lambda: self.prober.fault
@@ -178,6 +183,7 @@ class Engine(Client):
 
     def _adopt(self, capabilities: Capabilities) -> None:
         self.capabilities = capabilities
+        self.forget_likelihoods()
 
     @property
     def context_tokens(self) -> int:
@@ -205,6 +211,9 @@ class Engine(Client):
             dialect=known.dialect.name,
             context_tokens=self.context_tokens,
             letters=known.letters != "none",
+            protocol=known.protocol,
+            letters_accuracy=known.letters_accuracy,
+            likelihood_accuracy=known.likelihood_accuracy,
             reasons=known.reasons,
             checked_at=known.checked_at,
             state="degraded" if self.fault else "ok",
@@ -287,6 +296,12 @@ class EngineMetrics:
         self.info = Gauge(
             "alignx_engine_info", "1 for the engine's model and dialect", ("model", "dialect"), registry=registry
         )
+        self.accuracy = Gauge(
+            "alignx_engine_choice_accuracy",
+            "Share of the shipped pairs that the engine foresees, by protocol of choices",
+            ("protocol", "used"),
+            registry=registry,
+        )
         self.canaries = Counter(
             "alignx_engine_canaries",
             "Test requests to the engine, by outcome (passed, refused, failed)",
@@ -311,6 +326,9 @@ class EngineMetrics:
                 self.canaries.labels(outcome).inc()
             self.info.clear()
             self.info.labels(prober.record.model, prober.record.dialect.name).set(1)
+            self.accuracy.clear()
+            for protocol, accuracy in prober.record.accuracies().items():
+                self.accuracy.labels(protocol, str(protocol == prober.record.protocol).lower()).set(accuracy)
 
         prober.observe = observe
         if prober.record.checked_at:  # the canaries at start can be over before anyone watches

@@ -1,6 +1,6 @@
 """Which of a few items would the user choose?
 
-Three methods: the fast profile (free), the engine's letter probabilities given the text summary, and
+Three methods: the fast profile (free), the engine's judgement given the text summary, and
 both fused: their log-odds averaged, each as one expert's opinion. Where an embeddings server is
 configured, the profile's scores include the similarity of embeddings.
 
@@ -16,10 +16,11 @@ from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter
 
+from alignx.schemas.interactions import Pair
 from alignx.schemas.items import Item
 from alignx.schemas.requests import Fallback, Method, ScoredItem, SelectRequest, SelectResponse
 from services.engine.breaker import Breaker
-from services.engine.judge import fit_choice, fuse, judge
+from services.engine.judge import CONTRAST_PAIRS, RecentChoices, fit_choice, fuse, judge
 from services.engine.limits import Engine
 from services.errors import EngineError, EngineRejected, EngineUnavailable, UserUnknown
 from services.profile.scoring import scores, softmax
@@ -28,6 +29,11 @@ from services.prompts.profiles import load_profile
 from services.response.similarity import Similarity
 from services.settings import Settings
 from services.storage.users import NO_STAMP, Store
+
+_RECENT_EVENTS = 20
+"""Among which a selection by likelihood looks for choices."""
+_CONTRAST_SHARE = 0.8
+"""Of the wait for the engine, after which a judgement does without its contrast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +163,8 @@ class Selector:
     async def _ask_patiently(self, tenant: str, user: str, query: str, items: Sequence[Item]) -> Selection:
         """For a caller that insists on the engine."""
         try:
-            async with asyncio.timeout(self.settings.select_engine_timeout_s):
-                return await self._ask(tenant, user, query, items)
+            async with asyncio.timeout(wait_s := self.settings.select_engine_timeout_s):
+                return await self._ask(tenant, user, query, items, wait_s)
         except TimeoutError as error:
             raise EngineUnavailable(
                 f"The engine took longer than {self.settings.select_engine_timeout_s:g} s"
@@ -169,8 +175,8 @@ class Selector:
         self.breaker.admit()
         report = self.breaker.release  # the engine's own breaker counts its failures
         try:
-            async with asyncio.timeout(self.settings.select_timeout_s):
-                selection = await self._ask(tenant, user, query, items)
+            async with asyncio.timeout(wait_s := self.settings.select_timeout_s):
+                selection = await self._ask(tenant, user, query, items, wait_s)
             report = self.breaker.record_success
         except TimeoutError:
             report = self.breaker.record_failure
@@ -179,14 +185,27 @@ class Selector:
             report()
         return selection
 
-    async def _ask(self, tenant: str, user: str, query: str, items: Sequence[Item]) -> Selection:
+    async def _ask(self, tenant: str, user: str, query: str, items: Sequence[Item], wait_s: float) -> Selection:
+        deadline = asyncio.get_running_loop().time() + _CONTRAST_SHARE * wait_s
         summary = await self.store.preferences(tenant, user)
+        pairs = await self._recent_pairs(tenant, user) if self.engine.protocol == "likelihood" else ()
         question = fit_choice(query, items, summary.text, self.engine.context_tokens)
         judgement = await judge(
-            self.engine, *question, tenant=tenant, orders=self.settings.rotations, prompts=self.prompts
+            self.engine,
+            *question,
+            tenant=tenant,
+            recent=RecentChoices(pairs, deadline),
+            orders=self.settings.rotations,
+            prompts=self.prompts,
         )
         bias = round(judgement.position_bias, 6)
         return Selection(judgement.probabilities, "engine", summary.version, bias)
+
+    async def _recent_pairs(self, tenant: str, user: str) -> list[Pair]:
+        """The user's latest choices, oldest first; of several that one event holds, the first."""
+        events = await self.store.events_before(tenant, user, "+", _RECENT_EVENTS)
+        pairs = [event.interaction.pairs()[:1] for event in events]
+        return [pair for first in pairs for pair in first][-CONTRAST_PAIRS:]
 
 
 def _fallback_reason(error: Exception) -> Fallback:

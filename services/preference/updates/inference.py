@@ -303,7 +303,7 @@ def sample_pairs(interactions: Sequence[Interaction], count: int) -> list[Pair]:
 async def score_summary(
     engine: Engine, tenant: str, summary: str, pairs: Sequence[Pair], prompts: PromptProfile
 ) -> PrequentialSums:
-    """How well `summary` predicts choices it has not seen, by the engine's letter probabilities."""
+    """How well `summary` predicts choices it has not seen, by the engine's judgement."""
     judgements = []
     for pair in pairs:
         question = fit_choice(pair.query, [pair.chosen, pair.rejected], summary, engine.context_tokens)
