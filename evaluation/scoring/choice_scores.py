@@ -1,8 +1,8 @@
-"""Which option would the user take? By letter probabilities, by a sampled reply, by the fast profile, or fused.
+"""Which option would the user take? By the judge, by a sampled reply, by the fast profile, or fused.
 
-`choose_by_letters` is the judge of serving: the probability of each letter, averaged over the orders in which the
-options are shown. `choose_by_sampling` is the protocol of the AlignX family: one order, drawn with seed 42 (for two
-items a coin), 16 tokens at temperature .6, parsed by evaluation/cases/selections.py.
+`choose_by_judge` is the judge of serving, by the protocol of its model: letter probabilities, averaged over the orders
+in which the options are shown, or likelihoods. `choose_by_sampling` is the protocol of the AlignX family: one order,
+drawn with seed 42 (for two items a coin), 16 tokens at temperature .6, parsed by evaluation/cases/selections.py.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class Choice(NamedTuple):
     """Whether a sampled reply selected the option shown first."""
 
 
-async def choose_by_letters(
+async def choose_by_judge(
     model: Model,
     cases: Sequence[Case],
     contexts: Sequence[Context],
@@ -54,7 +54,7 @@ async def choose_by_letters(
     tick: Tick,
     prompts: PromptProfile = OWN,
 ) -> list[Choice]:
-    """Each option stands once at each position: with two options that is both orders."""
+    """By letters each option stands once at each position: with two options that is both orders."""
 
     async def choose(case: Case, context: Context) -> Choice:
         judgement = await judge(

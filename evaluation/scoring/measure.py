@@ -24,7 +24,7 @@ from evaluation.scoring.calibration import auc_estimate, calibration, hit
 from evaluation.scoring.choice_scores import (
     Choice,
     Context,
-    choose_by_letters,
+    choose_by_judge,
     choose_by_profile,
     choose_by_sampling,
     fuse_choices,
@@ -99,7 +99,7 @@ async def _choose(cases: Sequence[Case], contexts: Sequence[Context], judging: J
     prompts = load_profile(protocol.selection_prompts)
     if protocol.choice == "sampled":
         return await choose_by_sampling(judging.judge, cases, contexts, seed=protocol.seed, tick=tick, prompts=prompts)
-    return await choose_by_letters(judging.judge, cases, contexts, batch=protocol.batch, tick=tick, prompts=prompts)
+    return await choose_by_judge(judging.judge, cases, contexts, batch=protocol.batch, tick=tick, prompts=prompts)
 
 
 async def _choose_by_profile(

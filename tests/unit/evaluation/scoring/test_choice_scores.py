@@ -19,7 +19,7 @@ from evaluation.scoring.choice_scores import (
     SAMPLING,
     Choice,
     Context,
-    choose_by_letters,
+    choose_by_judge,
     choose_by_profile,
     choose_by_sampling,
     fuse_choices,
@@ -252,6 +252,6 @@ def test_forced_asks_about_each_user_in_both_orders(tmp_path: Path) -> None:
     with AnswerStore.open(Path(":memory:")) as store:
         model = LocalModel(engine, Source(name="rules"), store)
         known = [Context("The user likes tea.")] * 2
-        found = asyncio.run(choose_by_letters(model, cases, known, batch=1, tick=lambda _: None))
+        found = asyncio.run(choose_by_judge(model, cases, known, batch=1, tick=lambda _: None))
     assert len(engine.chosen) == 4
     assert found[0].probabilities[0] > 0.5 > found[1].probabilities[0]
