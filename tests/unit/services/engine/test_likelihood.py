@@ -195,7 +195,7 @@ async def test_letters_that_foresee_as_much_stay() -> None:
     async def chat(request: web.Request) -> web.StreamResponse:
         text = (await request.json())["messages"][1]["content"]
         pair = next(pair for pair in probe_pairs() if pair.preference in text)
-        is_first = text.find(pair.fitting[:9]) < text.find(pair.other[:9])
+        is_first = text.find(pair.fitting[:20]) < text.find(pair.other[:20])
         return web.json_response(first_token(A=-1.0, B=-2.0 if is_first else -0.5))
 
     fake = LikelihoodFake(partial(knows_pairs, 48))
