@@ -212,8 +212,7 @@ class Engine(ChoiceClient):
             context_tokens=self.context_tokens,
             letters=known.letters != "none",
             protocol=known.protocol,
-            letters_accuracy=known.letters_accuracy,
-            likelihood_accuracy=known.likelihood_accuracy,
+            accuracies=dict(known.accuracies),
             reasons=known.reasons,
             checked_at=known.checked_at,
             state="degraded" if self.fault else "ok",
@@ -327,7 +326,7 @@ class EngineMetrics:
             self.info.clear()
             self.info.labels(prober.record.model, prober.record.dialect.name).set(1)
             self.accuracy.clear()
-            for protocol, accuracy in prober.record.accuracies().items():
+            for protocol, accuracy in prober.record.accuracies.items():
                 self.accuracy.labels(protocol, str(protocol == prober.record.protocol).lower()).set(accuracy)
 
         prober.observe = observe
