@@ -23,7 +23,8 @@
     │   ├── StoreUnavailable        503 store_unavailable
     │   ├── UpstreamUnavailable     503 upstream_unavailable
     │   └── EngineUnavailable       503 engine_unavailable
-    │       └── NoEngine            501 no_engine             this deployment has none: a retry is pointless
+    │       ├── NoEngine            501 no_engine             this deployment has none: a retry is pointless
+    │       └── EngineUnsupported   501 engine_unsupported    its engine cannot do this: a retry is pointless
     └── EngineError                 502 engine_error          the engine answered, but not usably
         ├── EngineRejected          422 engine_rejected       the engine refused this very input
         │   └── ContextExceeded     422 context_length_exceeded  prompt and answer do not fit its window
@@ -183,6 +184,10 @@ class NoEngine(EngineUnavailable):
     """What catches an engine that is away catches this too; only to the caller it is another thing."""
 
     status, code, title = 501, "no_engine", "This deployment runs without a language model"
+
+
+class EngineUnsupported(EngineUnavailable):
+    status, code, title = 501, "engine_unsupported", "This deployment's engine cannot do this"
 
 
 class EngineError(AlignXError):

@@ -103,7 +103,8 @@ class EngineSettings(Block):
     read_timeout_s: float = Field(default=120.0, gt=0)
     """Longest silence of the engine within one answer."""
     first_token_timeout_s: float = Field(default=15.0, gt=0)
-    """Longest wait for the first token of a streamed chat. Raise it where prompts are long and the engine is slow."""
+    """Longest wait for the first token of a chat; for one that is not streamed, for a sign of life: an answer of the
+    engine's to anyone, or to a test request. Raise it where prompts are long and the engine is slow."""
     answer_timeout_s: float = Field(default=600.0, gt=0)
     """Longest wait for an answer that is not streamed."""
     breaker_failures: int = Field(default=5, ge=1)

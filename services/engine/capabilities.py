@@ -104,7 +104,8 @@ class Prober:
         self.observe: Callable[[CanaryOutcome | None], None] = lambda _outcome: None
         self.record = Capabilities()
         self.fault = ""
-        """Why the engine is left alone: it refuses canaries. Empty while it takes them."""
+        """Why the engine is left alone: it refuses canaries. Empty while it takes them. Its own words, which callers do
+        not see, are in the record."""
         self.outage = ""
         """Why it did not answer the latest look at it."""
         self._probes: SharedCalls[bool, EngineError | EngineUnavailable | None] = SharedCalls()
@@ -148,6 +149,11 @@ class Prober:
         if not is_long and _status(refusal.error) == 413:
             raise ContextExceeded(engine_status=413) from refusal.error
         return not is_long and self.record.dialect != refusal.dialect
+
+    async def answers(self) -> bool:
+        """Whether a canary gets an answer, be it a refusal."""
+        error = await self._probe_shared(letters=False)
+        return error is None or isinstance(error, EngineError) or _status(error) is not None
 
     async def note_refusal(self, refusal: Refusal) -> bool:
         """The canaries' own refusals: keeps the engine's words."""
@@ -242,10 +248,10 @@ class Prober:
         breaker's matter."""
         if _status(error) in _AWAY:
             return
-        words = f": {self._words}" if self._words else ""
-        cause = f"The engine refuses a test that holds no user's data (status {_status(error)}){words}"
+        cause = f"The engine refuses a test that holds no user's data (status {_status(error)})"
         if not self.fault:
-            logger.warning("the engine refuses all requests; events wait", extra={"cause": cause})
+            fields = {"cause": cause, "refusal": self._words}
+            logger.warning("the engine refuses all requests; events wait", extra=fields)
         self.fault = cause
         self.record = replace(self.record, refusal=self._words)
         self._apply(self.record)

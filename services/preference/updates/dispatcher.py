@@ -18,6 +18,7 @@ from functools import partial
 from opentelemetry.trace import Span, SpanKind
 from redis.exceptions import RedisError
 
+from alignx.schemas.status import EngineState
 from services.errors import AlignXError, EngineError, EngineUnavailable
 from services.preference.queue import Queue
 from services.preference.queue_records import Claim, ClaimResult, Origin, parse_origins
@@ -28,10 +29,14 @@ from services.server.app import STORE_FAULTS
 from services.server.logging import REQUEST_ID
 from services.settings import QueueSettings, Settings
 from services.storage.connection import REFUSED
+from services.storage.key_names import ENGINE_FAULT
 from services.storage.redis_metrics import RedisMetrics
+from services.storage.users import reply
 from services.tracing import current, start_span
 
 _PAUSE_S = 0.5
+_REPORT_S = 15
+"""How long a report of a degraded engine holds; it is renewed each time that the queue is measured."""
 
 logger = logging.getLogger("alignx.worker")
 
@@ -56,6 +61,7 @@ class Dispatcher:
         self._unreachable_shards = 0
         self._probe: asyncio.Task[None] | None = None
         self._stopping = False
+        self._has_report = False
 
     def stop(self, work: "asyncio.Task[None]") -> None:
         """Ends `run`, whose task is `work`. A cancellation alone can get lost: before Python 3.12
@@ -224,11 +230,27 @@ class Dispatcher:
         finally:
             update.cancel()
 
+    def engine_state(self) -> EngineState | None:
+        """What this worker knows of its engine, which is degraded too while its replies are no summaries."""
+        state = self.updater.engine.state()
+        if state and state.state == "ok" and self.backoff.is_paused:
+            return state.model_copy(update={"state": "degraded", "detail": self.backoff.cause})
+        return state
+
+    async def _report_engine(self) -> None:
+        """Lets the gateway and the preference service know of a degraded engine."""
+        state, had_report = self.engine_state(), self._has_report
+        self._has_report = state is not None and state.state == "degraded"
+        if state and self._has_report:
+            await reply(self.queue.redis.set(ENGINE_FAULT, state.model_dump_json(exclude_none=True), ex=_REPORT_S))
+        elif had_report:  # another worker that sees a fault says so again
+            await reply(self.queue.redis.delete(ENGINE_FAULT))
+
     async def measure(self, redis_metrics: RedisMetrics, *, every_s: float = 5.0) -> None:
         """Measures the queue and Redis every `every_s` seconds until `stop`. A task of its own, since `run` waits
         while all updates are busy."""
         while not self._stopping:
-            for measure in (partial(redis_metrics.read, self.queue.redis), self._measure_queue):
+            for measure in (partial(redis_metrics.read, self.queue.redis), self._measure_queue, self._report_engine):
                 try:
                     await measure()
                 except RedisError:

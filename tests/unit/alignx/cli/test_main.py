@@ -357,7 +357,7 @@ def test_status(alignx: Alignx, service: FakeService):
 
 def test_doctor_names_what_is_wrong_and_what_to_do(alignx: Alignx, service: FakeService):
     engine = {"model": "m", "dialect": "no system role", "context_tokens": 2048, "letters": False}
-    service.engine = {**engine, "state": "ok", "detail": "System role not supported"}
+    service.engine = {**engine, "state": "ok", "words": "System role not supported"}
     result = alignx("doctor")
     assert result.exit_code == 0
     for words in ("no system role", "2048", "System role not supported", "the profile"):
