@@ -16,6 +16,7 @@
     │   ├── PreconditionRequired    428 precondition_required
     │   ├── IdempotencyMismatch     422 idempotency_mismatch
     │   ├── RateLimited             429 rate_limited
+    │   ├── UserLimited             429 user_limited
     │   └── BacklogFull             429 backlog_full
     ├── Unavailable                 503 unavailable           the caller can retry
     │   ├── Draining                503 draining
@@ -150,6 +151,10 @@ class IdempotencyMismatch(RequestError):
 
 class RateLimited(RequestError):
     status, code, title = 429, "rate_limited", "This API key has used up its request rate"
+
+
+class UserLimited(RequestError):
+    status, code, title = 429, "user_limited", "This user has sent more events than an hour may hold"
 
 
 class BacklogFull(RequestError):
