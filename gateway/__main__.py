@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import FastAPI, Request, Response
@@ -109,7 +109,7 @@ class GatewayState(ProxyState):
     engines: dict[str, EngineState | None]
     """What the response service and the workers last said of their engine."""
     looks: dict[Service, tuple[float, "asyncio.Task[list[Readiness]]"]]
-    """The latest questions to the services' replicas, and when they were asked."""
+    """The latest questions to the services, and when they were asked."""
 
     def engine(self) -> EngineState | None:
         """A degraded one before one that is well."""
@@ -117,11 +117,12 @@ class GatewayState(ProxyState):
         return min(known, key=lambda state: state.state, default=None)
 
     async def check_redis(self) -> None:
-        self.engines["worker"] = None
         await self.bootstrap.check()
         report = await ask_redis(self.redis.get(ENGINE_FAULT))
-        with suppress(ValidationError):  # of a worker of another release
+        try:
             self.engines["worker"] = EngineState.model_validate_json(report) if report else None
+        except ValidationError:  # of a worker of another release
+            self.engines["worker"] = None
 
     async def ask(self, service: Service) -> list[Readiness]:
         """What the replicas that answer say of themselves, at most `_LOOK_S` old, however many ask."""

@@ -93,10 +93,9 @@ def _examine_engine(engine: EngineState) -> list[Finding]:
     )
     if engine.state == "degraded" and engine.checked_at is None:
         record = f"not known yet; window {engine.context_tokens} tokens"
-    notes = [engine.detail if engine.state == "ok" else None, f"It refused: {engine.words}" if engine.words else None]
-    known = Finding("engine record", record, " ".join(filter(None, notes)))
+    known = Finding("engine record", record, f"It refused: {engine.words}" if engine.words else "")
     if engine.state == "ok":
-        return [Finding("engine", "ok"), known]
+        return [Finding("engine", "ok", engine.detail or ""), known]
     return [Finding("engine", f"degraded: {engine.detail}", _ENGINE_ADVICE), known]
 
 

@@ -53,8 +53,7 @@ async def rewrite_summaries(ingest: Ingest, rewrite: Rewrite, progress: Progress
         for done, user in enumerate(members, 1):
             member = ingest.store.keys.user(*user).member
             if member > done_until:
-                if is_concerned := await _rewrite_user(ingest, rewrite, user):
-                    changed += 1
+                changed += (is_concerned := await _rewrite_user(ingest, rewrite, user))
                 if is_concerned or done % _CURSOR_EVERY == 0:
                     await client.set(rewrite.cursor_key, member)
                 if is_concerned:

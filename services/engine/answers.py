@@ -12,8 +12,7 @@ from services.errors import EngineError, EngineUnavailable
 
 LastSign = Callable[[], Awaitable[float | None]]
 """Seconds since the engine last showed that it answers anyone; None if it does not."""
-SIGNS = 3
-"""Looks for a sign of life within the longest wait."""
+SIGNS = 3  # looks for one within the longest wait
 
 
 async def read_texts(response: aiohttp.ClientResponse, reply: Reply) -> AsyncIterator[str]:

@@ -104,8 +104,7 @@ class Prober:
         self.observe: Callable[[CanaryOutcome | None], None] = lambda _outcome: None
         self.record = Capabilities()
         self.fault = ""
-        """Why the engine is left alone: it refuses canaries. Empty while it takes them. Its own words, which callers do
-        not see, are in the record."""
+        """Why the engine is left alone: it refuses canaries. Empty while it takes them."""
         self.outage = ""
         """Why it did not answer the latest look at it."""
         self._probes: SharedCalls[bool, EngineError | EngineUnavailable | None] = SharedCalls()

@@ -190,8 +190,7 @@ class Engine(Client):
         return self.prober.fault or self.prober.outage or (SILENT if self.calls.breaker_open else "")
 
     async def last_sign(self) -> float | None:
-        fresh_s = self._first_token_timeout_s / SIGNS
-        if (age_s := time.monotonic() - self.calls.answered_at) < fresh_s:
+        if (age_s := time.monotonic() - self.calls.answered_at) < self._first_token_timeout_s / SIGNS:
             return age_s
         if not await self.prober.answers():
             return None

@@ -57,8 +57,7 @@ class Ingest:
         *,
         has_engine: bool = True,
     ) -> None:
-        """`tenants` say how many events are taken and, with an engine, when an update is due. Without it, or without
-        them, each event is due, since updates cost nothing."""
+        """`tenants` say how many events are taken and, with an engine, when an update is due; else each event is."""
         self.store = store
         self.queue = queue
         self.limits = limits

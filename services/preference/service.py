@@ -147,7 +147,7 @@ class PreferenceService:
     async def preferences(self, tenant: str, user: str) -> Preferences:
         current = await self.store.preferences(tenant, user)
         if current.waiting_for == "worker" and await reply(self.store.redis.exists(ENGINE_FAULT)):
-            return current.model_copy(update={"waiting_for": "engine"})  # no worker takes anyone
+            return current.model_copy(update={"waiting_for": "engine"})  # a worker says so of all
         return current
 
     async def version(self, tenant: str, user: str, number: int) -> SummaryVersion:

@@ -62,8 +62,8 @@ def add_health(
 
 
 async def _passes(guard: Guard, request: Request) -> bool:
-    if guard is not open_to_all and _CREDENTIALS.isdisjoint(request.headers):
-        return False  # most who ask for readiness, and no failure of theirs
+    if guard is open_to_all or _CREDENTIALS.isdisjoint(request.headers):
+        return guard is open_to_all  # who asks for readiness without a key makes no mistake
     try:
         await guard(request)
     except AlignXError:

@@ -73,7 +73,6 @@ class UserState:
 
 
 def _wait_reason(fields: Mapping[str, str], now_ms: float) -> WaitReason | None:
-    """By what the queue's scripts keep of the user."""
     if int(fields.get("pend", 0)) <= 0:
         return None
     if "own" in fields:

@@ -61,7 +61,6 @@ class Dispatcher:
         self._unreachable_shards = 0
         self._probe: asyncio.Task[None] | None = None
         self._stopping = False
-        self._has_report = False
 
     def stop(self, work: "asyncio.Task[None]") -> None:
         """Ends `run`, whose task is `work`. A cancellation alone can get lost: before Python 3.12
@@ -239,12 +238,9 @@ class Dispatcher:
 
     async def _report_engine(self) -> None:
         """Lets the gateway and the preference service know of a degraded engine."""
-        state, had_report = self.engine_state(), self._has_report
-        self._has_report = state is not None and state.state == "degraded"
-        if state and self._has_report:
+        state = self.engine_state()
+        if state and state.state == "degraded":
             await reply(self.queue.redis.set(ENGINE_FAULT, state.model_dump_json(exclude_none=True), ex=_REPORT_S))
-        elif had_report:  # another worker that sees a fault says so again
-            await reply(self.queue.redis.delete(ENGINE_FAULT))
 
     async def measure(self, redis_metrics: RedisMetrics, *, every_s: float = 5.0) -> None:
         """Measures the queue and Redis every `every_s` seconds until `stop`. A task of its own, since `run` waits

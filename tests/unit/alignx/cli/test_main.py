@@ -136,6 +136,7 @@ def test_versions_and_diff(alignx: Alignx, ada: None, service: FakeService):
     assert "--before 2" in listed.stderr
     assert len(json.loads(alignx("versions", "ada", "--json").stdout)["versions"]) == 3
     assert "the model declines" in alignx("versions", "ada", "--rejected").stdout
+    assert alignx("versions", "ada", "--rejected", "--before", "3").exit_code == 2
     service.has_drafts = False
     assert "No reply of the engine was rejected." in alignx("versions", "ada", "--rejected").stderr
     assert "-Likes what 2 events show." in alignx("diff", "ada").stdout
