@@ -12,6 +12,7 @@ from typing import Final
 from services.errors import UnusableReply
 from services.prompts.control_tokens import neutralise, remove_control_tokens, strip_invisible
 from services.prompts.replies.degenerate import degeneration
+from services.prompts.replies.lexicon import Reading
 from services.prompts.replies.reasoning import separate_reasoning, undecided_length
 from services.prompts.replies.shape import announces, unwrap_summary
 from services.prompts.replies.summary_checks import (
@@ -79,7 +80,7 @@ def parse_summary(
             removed.append(name)
     if finish_reason == "length" and not text:
         raise UnusableReply("complete", "the token limit cuts off its first sentence")
-    check_about(text, evidence)
+    check_about(Reading(text), evidence)
     return SummaryReply(text, neutralise(strip_invisible(reasoning)) or None, tuple(removed))
 
 
@@ -99,8 +100,9 @@ def _check_form(text: str) -> str:
     if fault := degeneration(text):
         raise UnusableReply("degenerate", fault)
     check_refusal(text)
-    check_task(text)
-    check_instruction(text)
+    reading = Reading(text)
+    check_task(reading)
+    check_instruction(reading)
     return text
 
 
