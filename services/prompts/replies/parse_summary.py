@@ -63,11 +63,18 @@ def parse_summary(
         raise _reasoning_alone(finish_reason)
     if len(text) > _MAX_TIMES * max_chars:
         text, finish_reason = text[: _MAX_TIMES * max_chars], "length"
+    reading = Reading("")
+
+    def check_form(part: str) -> str:
+        nonlocal reading
+        reading = _check_form(part)
+        return part
+
     steps: tuple[tuple[Check | None, Callable[[str], str]], ...] = (
         (None, _check_marks),
         ("control", remove_control_tokens),
         (None, unwrap_summary),  # a wrapper says nothing, so its removal is no finding
-        (None, _check_form),
+        (None, check_form),
         (None, cut_to_whole_sentences if finish_reason == "length" else str),
         ("copied", lambda part: clean_copied(part, evidence)),
         ("link", clean_links),
@@ -80,7 +87,7 @@ def parse_summary(
             removed.append(name)
     if finish_reason == "length" and not text:
         raise UnusableReply("complete", "the token limit cuts off its first sentence")
-    check_about(Reading(text), evidence)
+    check_about(reading if reading.text == text else Reading(text), evidence)
     return SummaryReply(text, neutralise(strip_invisible(reasoning)) or None, tuple(removed))
 
 
@@ -95,15 +102,15 @@ def _check_marks(text: str) -> str:
     return text
 
 
-def _check_form(text: str) -> str:
-    """`text`, which is neither degenerate nor a refusal. Before any cut: the text in front of a loop is no summary."""
+def _check_form(text: str) -> Reading:
+    """`text` as the checks on words read it. Before any cut: the text in front of a loop is no summary."""
     if fault := degeneration(text):
         raise UnusableReply("degenerate", fault)
     check_refusal(text)
     reading = Reading(text)
     check_task(reading)
     check_instruction(reading)
-    return text
+    return reading
 
 
 class SummaryPreview:
@@ -153,6 +160,6 @@ def _preview(reply: str, evidence: Evidence) -> str:
         text = "".join(split_sentences(text)[:-1]).rstrip()
         if announces(text) or degeneration(text[-_WINDOW:]):
             return ""
-        return clean_links(clean_copied(_check_form(text), evidence))
+        return clean_links(clean_copied(_check_form(text).text, evidence))
     except UnusableReply:
         return ""

@@ -59,6 +59,7 @@ _NO_SUMMARY_KEYS: Final = frozenset(
 """Of JSON that is a schema, a report of a program, or events."""
 _STATEMENT = re.compile(
     r"[\w.]+\([^\n]*\);?\s*\Z|SELECT .* FROM |UPDATE \w+ SET |DELETE FROM |INSERT INTO |#!/"
+    r"|```(?:python|javascript|js|typescript|java|bash|sh|sql|cpp|html|xml)\n"
     r"|\[?(?:ERROR|WARN|WARNING|INFO|DEBUG|FATAL)\]? |\s*<[a-z]+(?: [a-z]+=[^<>]*)?/>|[^\t\n]+(?:\t[^\t\n]+)+\n"
 )
 """A call alone, SQL, a script, a line of a log, an empty element, a table with tabs."""

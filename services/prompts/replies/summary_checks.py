@@ -105,10 +105,12 @@ _MAX_COPIED_SENTENCE: Final = 0.6
 """Greatest share of a sentence's 4-grams of words that may stand in the instructions."""
 _MAX_COPIED: Final = ((4, 0.95), (15, 0.7))
 """(words of a reply, greatest share of them that may stand in 4-grams of the events) from so many words on."""
+_MIN_LISTED: Final = 0.2
+"""Share of words in such 4-grams from which on the lines are compared with the events."""
 _MIN_LINES: Final = 3
 _MAX_COPIED_LINES: Final = 0.7
 """Greatest share of the lines of a list, of three and more, that may stand in the events word by word."""
-_LINE_MARKS = re.compile(r"[\s*•|-]*(?:\d{1,3}[.)]\s)?|[\W\d_]+\Z")
+_LINE_MARKS = re.compile(r"\A[\s*•|-]*(?:\d{1,3}[.)]\s)?|[\W\d_]+\Z")
 
 
 def _grams(words: list[str], size: int) -> list[tuple[str, ...]]:
@@ -133,13 +135,13 @@ def check_prompt_marks(text: str) -> None:
 
 def clean_copied(text: str, evidence: Evidence) -> str:
     """Drops sentences of the instructions; refuses a text that repeats the events, word by word or as a list."""
-    words, events = split_words(text.lower()), split_words(evidence.events.lower())
+    words, events = split_words(text.lower()), [split_words(line) for line in evidence.events.lower().split("\n")]
     size = _size(words)
     grams = _grams(words, size)
-    shared = set(grams).intersection(_grams(events, size))
+    shared = set(grams).intersection(gram for line in events for gram in _grams(line, size))
     copied = {place + offset for place, gram in enumerate(grams) if gram in shared for offset in range(size)}
     if any(len(words) >= count and len(copied) > share * len(words) for count, share in _MAX_COPIED) or (
-        shared and _lists_events(text, " ".join(events))
+        len(copied) > _MIN_LISTED * len(words) and _lists_events(text, " ".join(map(" ".join, events)))
     ):
         raise UnusableReply("copied", "it copies the events")
     instructions = _instruction_grams(evidence.instructions)
@@ -186,7 +188,6 @@ _LINK = re.compile(
     re.IGNORECASE,
 )
 """With a scheme, `www.` or a path. A bare name such as Booking.com or ASP.NET is a name."""
-_LINK_SIGN = re.compile(r"[:/](?!\s)|www\.|\]\(", re.IGNORECASE)
 _LINK_IN_BRACKETS = re.compile(
     r"(?<![ \t])[ \t]*+[(\[](?:(?:see|cf\.?|via|siehe|voir|ver|см\.?|见)[: ]*)?"
     r"<?(?=[^()\[\]\s]{4})([^()\[\]\s]+)>?[)\]]",
@@ -196,7 +197,7 @@ _LINK_IN_BRACKETS = re.compile(
 
 def clean_links(text: str) -> str:
     """Drops images, the addresses of Markdown links, links in brackets, and sentences with any other link."""
-    if not _LINK_SIGN.search(text):
+    if not _LINK.search(text) and "](" not in text:
         return text
     text = _MARKDOWN_LINK.sub(r"\1", _IMAGE.sub("", text))
     text = _LINK_IN_BRACKETS.sub(lambda part: "" if _LINK.match(part[1]) else part[0], text)
