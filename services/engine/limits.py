@@ -173,7 +173,7 @@ class Engine(ChoiceClient):
                     probing.cancel()
 
     def _adopt(self, capabilities: Capabilities) -> None:
-        self.forget_likelihoods()
+        self._likelihoods.clear()  # another model may answer now
         had_warning, self.capabilities = self._cache_warning, capabilities
         if self._cache_warning and not had_warning:
             logger.warning(self._cache_warning)

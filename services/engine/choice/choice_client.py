@@ -114,10 +114,6 @@ class ChoiceClient(Client):
             self._likelihoods.popitem(last=False)
         return likelihood
 
-    def forget_likelihoods(self) -> None:
-        """Another model may answer now."""
-        self._likelihoods.clear()
-
     # --- tokens --------------------------------------------------------------------------------
 
     async def _text_tokens(self, text: str) -> list[int]:

@@ -1,7 +1,7 @@
 """Which protocol of choices suits an engine: both are tried on pairs that the project ships.
 
-`probe_pairs.json` has queries with two answers, and for each answer a preference that it fits. So each answer is the
-right one once, and an engine that ignores the preference is right half of the time.
+`probe_pairs.json` has queries with two answers, and for each answer a preference that it fits: an engine that ignores
+the preference is right half of the time.
 """
 
 import asyncio

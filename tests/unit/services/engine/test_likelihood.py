@@ -124,7 +124,7 @@ async def test_the_summary_decides_and_what_is_known_is_asked_once_a_tenant() ->
         nothing = await judge(client, "q", items, None, tenant="c")
         assert nothing.probabilities == (0.5, 0.5)
         assert len(fake.scored) == 10
-        client.forget_likelihoods()
+        client._likelihoods.clear()
         await judge(client, "q", items, "likes cola", tenant="a")
         assert len(fake.scored) == 14
 
