@@ -8,8 +8,8 @@ from evaluation.cases.benchmark import Benchmark, Plan, Tally
 from evaluation.cases.benchmark_rows import BenchmarkRow
 from evaluation.converters.alignx_rows import ALIGNX, PSOUPS_BENCHMARK
 from evaluation.converters.amazon import AMAZON
-from evaluation.converters.atomic import CANDIDATES, RECBOLE
-from evaluation.converters.dialogues import HICUPID, LOCOMO
+from evaluation.converters.amazon_candidates import CANDIDATES
+from evaluation.converters.hicupid import HICUPID
 from evaluation.converters.mind import MIND
 from evaluation.converters.movielens import MOVIELENS
 from evaluation.converters.personamem import PERSONAMEM
@@ -25,7 +25,6 @@ BENCHMARKS: dict[str, Benchmark] = {
         MIND,
         AMAZON,
         CANDIDATES,
-        RECBOLE,
         MOVIELENS,
         ALIGNX,
         PERSONAMEM,
@@ -34,7 +33,6 @@ BENCHMARKS: dict[str, Benchmark] = {
         PRISM,
         UF_P_4,
         PREFEVAL,
-        LOCOMO,
     )
 }
 
