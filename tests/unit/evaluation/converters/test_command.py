@@ -30,7 +30,7 @@ def run(*arguments: object) -> tuple[int, str]:
 def test_rows_are_written_and_the_summary_is_one_line(films: Path, tmp_path: Path):
     out = tmp_path / "new" / "rows.jsonl"
     status, shown = run("movielens", films, "--out", out)
-    rows, report = read_rows(out, malformed="fatal")
+    rows, report = read_rows(out)
     assert (status, len(rows), report.left_out) == (0, 2, 0)
     (line,) = shown.splitlines()
     assert line.startswith("movielens: 2 rows; read 4 genres, 5 films, 8 ratings; left out: users without")
