@@ -67,13 +67,6 @@ def test_an_output_that_cannot_be_written_is_named(films: Path):
     assert (status, "cannot be written" in shown) == (1, True)
 
 
-def test_the_module_runs(films: Path, tmp_path: Path):
-    command = [sys.executable, "-m", "evaluation.converters", "movielens", str(films), "--out", str(tmp_path / "a")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "movielens: 2 rows" in done.stderr
-
-
 def test_popular_candidates_do_not_depend_on_the_process(tmp_path: Path):
     """The order of a set of texts changes from one process to the next."""
     history = {user: [str(1 + (user * 7 + step * 11) % 60) for step in range(6)] for user in range(30)}

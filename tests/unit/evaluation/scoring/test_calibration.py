@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evaluation.scoring.calibration import auc, auc_estimate, calibration, hit
-from evaluation.scoring.intervals import estimate
 
 CALM = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
@@ -96,21 +95,6 @@ def test_the_interval_of_the_area_is_that_of_redrawn_users(rows: list[list[float
 def test_no_rows_have_no_area() -> None:
     with pytest.raises(ValueError, match="at least one row"):
         auc([])
-
-
-# --- the interval of a mean --------------------------------------------------------------------
-
-
-@CALM
-@given(st.lists(st.floats(0, 1), min_size=20, max_size=40, unique=True), st.integers(0, 9))
-def test_the_interval_of_a_mean_is_that_of_redrawn_values(values: list[float], seed: int) -> None:
-    found = estimate(values, seed=seed, resamples=400)
-    rng = np.random.default_rng(seed)
-    redrawn = [fmean(rng.choice(values, len(values))) for _ in range(400)]
-    spread = np.std(values) / math.sqrt(len(values))
-    assert found.mean == pytest.approx(fmean(values))
-    assert found.low == pytest.approx(np.percentile(redrawn, 2.5), abs=0.5 * spread)
-    assert found.high == pytest.approx(np.percentile(redrawn, 97.5), abs=0.5 * spread)
 
 
 # --- calibration -------------------------------------------------------------------------------
