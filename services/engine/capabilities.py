@@ -279,8 +279,8 @@ class Prober:
             logger.info("the engine serves again")
         if record.dialect != self.record.dialect:
             record = replace(record, refusal=self._words)
-        self.fault = self.outage = self._words = ""
         model, window = await self._listed()
+        self.fault = self.outage = self._words = ""  # what it is capable of is known first
         record = replace(record, model=model or record.model, context_tokens=window or record.context_tokens)
         self._set(replace(record, checked_at=datetime.now(UTC)))
 
