@@ -131,8 +131,6 @@ class Protocol(Section):
     """Users judged at once."""
     choice: Literal["forced", "sampled"] = "forced"
     """How the judge chooses: letter probabilities in all orders, or one reply of 16 sampled tokens."""
-    fuse_engine: Fraction = 0.5
-    """Weight of the letters against the profile in `fused`; default as in serving."""
     answering: Answering = Answering()
 
 

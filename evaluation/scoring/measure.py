@@ -68,7 +68,7 @@ async def measure(setting: str, cases: Sequence[Case], judging: Judging) -> tupl
     choices = await _choose(cases, contexts, judging, tick)
     if setting == "fused":
         by_profile = await _choose_by_profile(cases, judging.embeddings)
-        choices = [fuse_choices(*pair, protocol.fuse_engine) for pair in zip(choices, by_profile, strict=True)]
+        choices = fuse_choices(cases, choices, by_profile)
     scores = score_choices(choices, cases, protocol.seed).model_copy(
         update={
             "writing": writing_stats(setting, inference, contexts),

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from alignx.schemas.interactions import INTERACTION, Interaction
+from alignx.schemas.interactions import INTERACTION, Interaction, Pair
 from alignx.schemas.summaries import (
     DeadLetter,
     EventRange,
@@ -29,13 +29,15 @@ from services.profile.serialize import loads
 from services.profile.statistics import EMPTY, Profile
 from services.prompts.control_tokens import neutralise
 from services.storage.connection import RedisClient, ping
-from services.storage.key_names import KeySpace
+from services.storage.key_names import KeySpace, weights_key
 from services.storage.prequential import recent_quality
+from services.storage.timed_cache import TimedCache
 
 SCORERS = ("profile", "engine")
 USER_SOURCE = "user"
 """Source of a version that the user wrote."""
 _PAGE = 500
+_RECENT_EVENTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Store:
     def __init__(self, redis: RedisClient, shards: int) -> None:
         self.redis = redis
         self.keys = KeySpace(shards)
+        self._weight_sums = TimedCache[dict[str, float]]()
 
     async def ready(self) -> None:
         """Raises StoreUnavailable unless Redis answers a write-free round trip; of a cluster, a part."""
@@ -226,6 +229,11 @@ class Store:
         entries = await reply(self.redis.xrevrange(self.keys.user(tenant, user).log, end, "-", count=limit))
         return [parse_event(event_id, fields) for event_id, fields in reversed(entries)]
 
+    async def choices_before(self, tenant: str, user: str, end: str, most: int) -> list[Pair]:
+        """The latest choices up to the id `end`, oldest first; of several that one event holds, the first."""
+        events = await self.events_before(tenant, user, end, _RECENT_EVENTS)
+        return [pair for event in events for pair in event.interaction.pairs()[:1]][-most:]
+
     async def first_id(self, tenant: str, user: str, after: str) -> str:
         """Id of the first event after `after`, without reading what it holds; "" if there is none."""
         entries = await reply(self.redis.xrange(self.keys.user(tenant, user).log, f"({after}", "+", count=1))
@@ -255,6 +263,15 @@ class Store:
         }
         return _quality(counts, prefix)
 
+    async def weight_sums(self, tenant: str) -> dict[str, float]:
+        """From which the scorers of the tenant's selections are weighed; at most a second old."""
+        sums = self._weight_sums.get(tenant)
+        if sums is None:
+            stored = await reply(self.redis.hgetall(weights_key(tenant)))
+            sums = {name: float(value) for name, value in stored.items()}
+            self._weight_sums.put(tenant, sums)
+        return sums
+
 
 def parse_event(event_id: str, fields: Mapping[str, str]) -> StoredInteraction:
     """An entry of a user's log."""
@@ -262,6 +279,7 @@ def parse_event(event_id: str, fields: Mapping[str, str]) -> StoredInteraction:
         event_id=event_id,
         received_at=event_time(event_id),
         interaction=INTERACTION.validate_json(fields["d"]),
+        predicted=tuple(map(float, fields.get("p", "").split())),
     )
 
 
