@@ -1,8 +1,8 @@
-"""Which option would the user take? By letter probabilities, by a sampled reply, by the fast profile, or fused.
+"""Which option would the user take? By the judge, by a sampled reply, by the fast profile, or fused.
 
-`choose_by_letters` is the judge of serving: the probability of each letter, averaged over the orders in which the
-options are shown. `choose_by_sampling` is the protocol of the AlignX family: one order, drawn with seed 42 (for two
-items a coin), 16 tokens at temperature .6, parsed by evaluation/cases/selections.py.
+`choose_by_judge` is the judge of serving, by the protocol of its model: letter probabilities, averaged over the orders
+in which the options are shown, or likelihoods. `choose_by_sampling` is the protocol of the AlignX family: one order,
+drawn with seed 42 (for two items a coin), 16 tokens at temperature .6, parsed by evaluation/cases/selections.py.
 """
 
 import asyncio
@@ -10,12 +10,12 @@ import random
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from alignx.schemas.interactions import Interaction
+from alignx.schemas.interactions import Interaction, Pair
 from evaluation.cases.cases import Case, User
 from evaluation.cases.selections import Kind, parse_selection
 from evaluation.models import Model, Sampling, Tick
 from services.engine.choice.fusion import Comparison, add, additions, compare, fuse, kind_of, learned_weights
-from services.engine.judge import judge
+from services.engine.judge import RecentChoices, judge
 from services.profile.fold import fold
 from services.profile.scoring import probabilities
 from services.profile.statistics import EMPTY, Profile
@@ -34,6 +34,8 @@ class Context(NamedTuple):
 
     summary: str | None = None
     history: Sequence[Interaction] = ()
+    recent: Sequence[Pair] = ()
+    """Earlier choices for the contrast, beside the summary."""
 
 
 class Choice(NamedTuple):
@@ -49,7 +51,7 @@ class Choice(NamedTuple):
     """Whether a sampled reply selected the option shown first."""
 
 
-async def choose_by_letters(
+async def choose_by_judge(
     model: Model,
     cases: Sequence[Case],
     contexts: Sequence[Context],
@@ -58,7 +60,7 @@ async def choose_by_letters(
     tick: Tick,
     prompts: PromptProfile = OWN,
 ) -> list[Choice]:
-    """Each option stands once at each position: with two options that is both orders."""
+    """By letters each option stands once at each position: with two options that is both orders."""
 
     async def choose(case: Case, context: Context) -> Choice:
         judgement = await judge(
@@ -68,6 +70,7 @@ async def choose_by_letters(
             context.summary,
             tenant=TENANT,
             history=context.history,
+            recent=RecentChoices(context.recent),
             orders=len(case.options),
             prompts=prompts,
         )
