@@ -26,8 +26,9 @@ from transformers.utils.logging import disable_progress_bar
 from bench.page import Row, save_results
 from evaluation.cases.pairs import make_pair
 from evaluation.model_sources import checkpoint_source
-from evaluation.models import Likelihood, LocalModel, Messages
+from evaluation.models import LocalModel, Messages
 from evaluation.scoring.alignment import flatten_pairs
+from services.engine.judge import Likelihood
 from training.corpus import world_rows
 from training.corpus.world_rows import World
 from training.data.formats import AlignXRow, PairRow

@@ -58,6 +58,7 @@ PATIENT: dict[str, Any] = {"keep_alive_after_s": 30, "select_timeout_s": 30}
 HERE = "the engine made by hand"
 """Stands for its URL in the settings of `serve`."""
 
+LETTERS = tuple(string.ascii_uppercase)
 Prefer = Callable[[Sequence[str]], Sequence[float]]
 """Items in the order shown -> log-probability of each place's letter."""
 
@@ -97,6 +98,8 @@ class FakeEngine:
         self.choice_status = 200
         self.choice_pause = 0.0
         self.choose: Answer = self.on_choice
+        self.scored: list[tuple[str, str]] = []
+        """Context and item of each."""
         self.embedded: list[list[str]] = []
         """Texts of each call for embeddings."""
         self.embed: Callable[[str], list[float]] = lambda _: [1.0]
@@ -156,13 +159,25 @@ class FakeEngine:
         return web.json_response({"object": "list", "data": [{"id": "tiny", "object": "model"}]})
 
     async def on_tokenize(self, request: web.Request) -> web.StreamResponse:
-        letter = (await request.json())["prompt"].strip()
-        return web.json_response({"tokens": [string.ascii_uppercase.index(letter) + 32]})
+        body = await request.json()
+        if (letter := body.get("prompt", "").strip()) in LETTERS:
+            return web.json_response({"tokens": [string.ascii_uppercase.index(letter) + 32]})
+        turns = "".join(f"<{turn['role']}>{turn['content']}" for turn in body.get("messages", ()))
+        return web.json_response({"tokens": list(map(ord, body.get("prompt") or turns + "<assistant>"))})
+
+    async def on_completion(self, request: web.Request) -> web.StreamResponse:
+        """An item is likelier the more often its first word is in the context."""
+        prompt = (await request.json())["prompt"]
+        context, _, item = "".join(map(chr, prompt)).rpartition("<assistant>")
+        self.scored.append((context, item))
+        listed = [{str(token): {"logprob": 0.1 * context.count(item.split()[0]) - 9}} for token in prompt]
+        return web.json_response({"choices": [{"prompt_logprobs": listed}]})
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
         app = web.Application(client_max_size=1 << 24)
         app.router.add_post("/v1/chat/completions", self.on_chat)
+        app.router.add_post("/v1/completions", self.on_completion)
         app.router.add_post("/v1/embeddings", self.on_embeddings)
         app.router.add_get("/v1/models", self.on_models)
         app.router.add_post("/tokenize", self.on_tokenize)
@@ -233,7 +248,7 @@ async def running_service(redis_url: str, changes: dict[str, dict[str, Any]]) ->
         settings = Settings(
             internal_token=INTERNAL_TOKEN,
             redis=RedisSettings(url=redis_url),
-            engine=EngineSettings(**{"url": engine_url, **fields}),
+            engine=EngineSettings(**{"url": engine_url, "choose": "letters", **fields}),
             response=ResponseSettings(**PATIENT | changes.get("response", {})),
             server=ServerSettings(port=0, shutdown_s=1),
             log=LogSettings(access=False),

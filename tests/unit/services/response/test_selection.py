@@ -104,6 +104,24 @@ def test_the_engine_reads_the_prompts_that_it_was_trained_with(serve: Serve) -> 
     assert shown == [prompts.selection_prompt("which?", order, "Likes tea.").messages for order in (known, known[::-1])]
 
 
+@with_settings(engine={"choose": "likelihood"})
+def test_by_likelihood_the_engine_reads_summary_and_earlier_choices(service: Service) -> None:
+    while service.http.get("/readyz").json()["engine"]["protocol"] != "likelihood":
+        time.sleep(0.01)
+    service.engine.scored.clear()
+    items = ["brevity please", "depth please"]
+    answer = service.select("ada", items, query="Which?", method="engine")
+    assert probabilities(answer)[0] > 0.55
+    assert answer.json()["position_bias"] == 0
+    assert service.engine.choices == []
+    contexts = {context for context, _ in service.engine.scored}
+    assert len(service.engine.scored) == 2 * len(contexts) == 8
+    assert sum("Likes brevity." in context for context in contexts) == 1
+    for answers in (SHORT, LONG):
+        turns = "".join(f"<user>q{i}<assistant>{answers}" for i in (2, 3, 4, 5))
+        assert sum(context.endswith(f"{turns}<user>Which?") for context in contexts) == 1
+
+
 def test_before_a_first_version_the_engine_reads_the_profile(service: Service) -> None:
     service.learn("eve", {"type": "statement", "text": "I like brevity."})
     answer = service.select("eve", ["a", "b"], method="engine")
