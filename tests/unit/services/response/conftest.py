@@ -44,15 +44,15 @@ ANSWER = {
 
 
 def earn(tenant_sums: dict[str, float], kind: Kind) -> dict[str, float]:
-    """The sums after 100 choices, of which profile and text foresee four fifths each, and not the same."""
+    """The sums after 100 choices, of which each scorer foresees four fifths, and not the same."""
     for number in range(100):
-        odds = LogOdds(4.0 if number % 5 else -4.0, 4.0 if number % 5 != 1 else -4.0)
+        odds = LogOdds(*(4.0 if number % 5 != place else -4.0 for place in range(3)))
         tenant_sums = add(tenant_sums, additions(tenant_sums, Comparison(kind, odds)))
     return tenant_sums
 
 
 EARNED = earn(earn({}, "texts"), "items")
-"""Of the tenant acme, where the engine's text has a weight for choices of each kind."""
+"""Of the tenant acme, where each scorer has a weight for choices of each kind."""
 PATIENT: dict[str, Any] = {"keep_alive_after_s": 30, "select_timeout_s": 30}
 """So that a busy machine changes no answer."""
 HERE = "the engine made by hand"

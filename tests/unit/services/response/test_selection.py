@@ -112,6 +112,8 @@ def test_by_likelihood_the_engine_reads_summary_and_earlier_choices(service: Ser
     items = ["brevity please", "depth please"]
     answer = service.select("ada", items, query="Which?", method="engine")
     assert probabilities(answer)[0] > 0.55
+    assert len(service.engine.scored) == 4  # without a contrast
+    assert service.select("ada", items, query="Which?").json()["basis"] == ["profile", "text", "contrast"]
     assert answer.json()["position_bias"] == 0
     assert service.engine.choices == []
     contexts = {context for context, _ in service.engine.scored}
@@ -142,7 +144,7 @@ def test_the_profile_asks_no_engine(service: Service) -> None:
 
 def test_both_are_fused_by_the_weights_that_they_have_earned(service: Service) -> None:
     service.engine.prefer = likes(SHORT)
-    items, weights = [LONG, SHORT], learned_weights(EARNED, "texts")
+    items, weights = [LONG, SHORT], learned_weights(EARNED, "texts")._replace(contrast=0)
     by_profile = probabilities(service.select("ada", items, method="profile"))
     answer = service.select("ada", items)
     assert probabilities(answer) == pytest.approx(fuse(weights, by_profile, [0.2, 0.8]), abs=1e-5)
