@@ -42,7 +42,7 @@ TOGETHER = (1, 32)
 Choice = Literal["forced", "likelihood", "sampled"]
 NAMES: dict[Choice, str] = {"forced": "forced letters", "likelihood": "likelihood", "sampled": "sampled reply"}
 COUNTERS = {
-    "queried": "vllm:prefix_cache_queries_total",
+    "read": "vllm:prompt_tokens_total",
     "cached": "vllm:prefix_cache_hits_total",
     "written": "vllm:generation_tokens_total",
 }
@@ -90,7 +90,7 @@ async def run_turn(
             await choose_by_sampling(model, cases, contexts, seed=seed, tick=lambda _: None)
     seconds, after = time.perf_counter() - started, read_counters(url)
     spent = {name: (after[name] - before[name]) / len(users) for name in before}
-    return Turn(len(users) / seconds, spent["queried"] - spent["cached"], spent["written"])
+    return Turn(len(users) / seconds, spent["read"] - spent["cached"], spent["written"])
 
 
 async def compare(url: str, count: int) -> list[Row]:

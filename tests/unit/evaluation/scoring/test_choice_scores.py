@@ -257,3 +257,16 @@ def test_forced_asks_about_each_user_in_both_orders(tmp_path: Path) -> None:
         found = asyncio.run(choose_by_judge(model, cases, known, batch=1, tick=lambda _: None))
     assert len(engine.chosen) == 4
     assert found[0].probabilities[0] > 0.5 > found[1].probabilities[0]
+
+
+def test_by_likelihood_each_item_is_asked_about_with_the_summary_and_once_without(tmp_path: Path) -> None:
+    engine, cases = RuleModel(), users(tmp_path, 2)
+    with AnswerStore.open(Path(":memory:")) as store:
+        model = LocalModel(engine, Source(name="rules"), store)
+        model.protocol = "likelihood"
+        for summary in ("The user likes tea.", "The user likes coffee."):
+            known = [Context(summary)] * 2
+            found = asyncio.run(choose_by_judge(model, cases, known, batch=1, tick=lambda _: None))
+    assert len(engine.chosen) == 12, "what was asked without a summary is stored"
+    assert found[0].probabilities[0] < 0.5 < found[1].probabilities[0]
+    assert found[0].position_bias == 0

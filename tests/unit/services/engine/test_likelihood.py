@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -70,9 +71,13 @@ def likes_what_is_named(context: str, item: str) -> float:
     return -0.5 if item.split()[0] in context else -1.0
 
 
-def knows_the_pairs(context: str, item: str) -> float:
-    fits = any(pair.preference in context and item == pair.fitting[: len(item)] for pair in probe_pairs())
-    return -0.5 if fits else -1.0
+def knows_pairs(known: int, context: str, item: str) -> float:
+    """The answers that fit the first `known` preferences are likelier under them."""
+    pairs = probe_pairs()[:known]
+    return -0.5 if any(pair.preference in context and pair.fitting.startswith(item) for pair in pairs) else -1.0
+
+
+knows_the_pairs = partial(knows_pairs, 48)
 
 
 @asynccontextmanager
@@ -171,16 +176,33 @@ async def test_an_engine_without_prompt_logprobs_says_so() -> None:
 # --- which protocol ------------------------------------------------------------------------------
 
 
-async def test_likelihood_is_taken_where_it_foresees_more_than_letters_and_a_coin() -> None:
-    fake = LikelihoodFake(knows_the_pairs)
+@pytest.mark.parametrize(
+    ("known", "hits", "protocol"),
+    [(48, 48, "likelihood"), (14, 31, "likelihood"), (12, 30, "letters"), (0, 24, "letters")],
+)
+async def test_likelihood_is_taken_where_it_foresees_more_than_letters_and_a_coin(
+    known: int, hits: int, protocol: str
+) -> None:
+    """Of the other pairs it knows nothing: half of them count."""
+    fake = LikelihoodFake(partial(knows_pairs, known))
     fake.chat = answers(first_token(A=-0.1, B=-3.0))
     async with client_of(fake) as client:
         found = await measure_protocol(client, "auto", Capabilities(context_tokens=4_096))
-        assert (found.protocol, found.accuracies()) == ("likelihood", {"letters": 0.5, "likelihood": 1.0})
-        fake.likes = lambda *_: -1.0
-        client.forget_likelihoods()
+    assert (found.protocol, found.accuracies()) == (protocol, {"letters": 0.5, "likelihood": hits / 48})
+
+
+async def test_letters_that_foresee_as_much_stay() -> None:
+    async def chat(request: web.Request) -> web.StreamResponse:
+        text = (await request.json())["messages"][1]["content"]
+        pair = next(pair for pair in probe_pairs() if pair.preference in text)
+        is_first = text.find(pair.fitting[:20]) < text.find(pair.other[:20])
+        return web.json_response(first_token(A=-1.0, B=-2.0 if is_first else -0.5))
+
+    fake = LikelihoodFake(partial(knows_pairs, 48))
+    fake.chat = chat
+    async with client_of(fake) as client:
         found = await measure_protocol(client, "auto", Capabilities(context_tokens=4_096))
-        assert (found.protocol, found.accuracies()) == ("letters", {"letters": 0.5, "likelihood": 0.5})
+    assert (found.protocol, found.accuracies()) == ("letters", {"letters": 1.0, "likelihood": 1.0})
 
 
 @pytest.mark.parametrize(("choose", "protocol", "scored"), [("letters", "letters", 0), ("likelihood", "likelihood", 1)])
