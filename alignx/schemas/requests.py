@@ -71,9 +71,9 @@ Method = Literal["engine", "profile", "fused"]
 Scorer = Literal["profile", "text", "contrast"]
 """The fast profile, the engine by the summary's text, the engine by the contrast of the user's earlier choices."""
 
-Fallback = Literal["engine_timeout", "engine_unavailable", "engine_rejected", "engine_error"]
+Fallback = Literal["engine_timeout", "engine_unavailable", "engine_unsupported", "engine_rejected", "engine_error"]
 """Why the profile answered in the engine's place: the engine took too long, does not answer (or its breaker is open),
-refused the request, or sent an unreadable answer."""
+reports no log-probabilities, refused the request, or sent an unreadable answer."""
 
 
 class SelectRequest(Frozen):

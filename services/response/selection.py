@@ -22,7 +22,7 @@ from services.engine.breaker import Breaker
 from services.engine.choice.fusion import PROFILE_ALONE, Weights, fuse, kind_of, learned_weights
 from services.engine.judge import CONTRAST_PAIRS, RecentChoices, fit_choice, judge
 from services.engine.limits import Engine
-from services.errors import EngineError, EngineRejected, EngineUnavailable, UserUnknown
+from services.errors import EngineError, EngineRejected, EngineUnavailable, EngineUnsupported, UserUnknown
 from services.profile.scoring import scores, softmax
 from services.profile.statistics import Profile
 from services.prompts.profiles import load_profile
@@ -245,6 +245,8 @@ def _fallback_reason(error: Exception) -> Fallback:
     match error:
         case TimeoutError():
             return "engine_timeout"
+        case EngineUnsupported():
+            return "engine_unsupported"
         case EngineUnavailable():
             return "engine_unavailable"
         case EngineRejected():

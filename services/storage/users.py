@@ -1,6 +1,7 @@
 """Reads a user's history, profile and summary from Redis, by the names of key_names.py."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from alignx.schemas.summaries import (
     RejectedDraft,
     StoredInteraction,
     SummaryVersion,
+    WaitReason,
 )
 from services.errors import AlignXError, StoreUnavailable, UserUnknown, VersionUnknown
 from services.profile.fold import apply_own_text, fold
@@ -36,6 +38,8 @@ from services.storage.timed_cache import TimedCache
 SCORERS = ("profile", "engine")
 USER_SOURCE = "user"
 """Source of a version that the user wrote."""
+LOW_PRIORITY = 2**50
+"""Added to the due time (ms) of users who wait for a backfill, as in lua/schedule.lua: all others go first."""
 _PAGE = 500
 _RECENT_EVENTS = 20
 
@@ -49,6 +53,7 @@ class UserState:
     events: int
     """Events ever accepted."""
     pending: int
+    waiting_for: WaitReason | None
     version: int
     cursor: str
     """Id of the last event that is part of the summary."""
@@ -61,11 +66,24 @@ class UserState:
             born=fields["born"],
             events=int(fields.get("n", 0)),
             pending=max(0, int(fields.get("pend", 0))),
+            waiting_for=_wait_reason(fields, 1000 * time.time()),
             version=int(fields.get("ver", 0)),
             cursor=fields.get("cur", "0-0"),
             quality=_quality(fields, ""),
             changed=PreferenceChange.model_validate_json(text) if (text := fields.get("changed")) else None,
         )
+
+
+def _wait_reason(fields: Mapping[str, str], now_ms: float) -> WaitReason | None:
+    if int(fields.get("pend", 0)) <= 0:
+        return None
+    if "own" in fields:
+        return "update"
+    if float(fields.get("hold", 0)) > now_ms:
+        return "engine" if "strikes" in fields else "trial"
+    if "t0" in fields or "due" not in fields:
+        return "worker"
+    return "backfill" if float(fields["due"]) >= LOW_PRIORITY else "cadence"
 
 
 NO_STAMP = "0:0:0"
@@ -77,7 +95,7 @@ def _quality(fields: Mapping[str, str], prefix: str) -> dict[str, Prequential]:
     means: dict[str, Prequential] = {}
     profile = fields.get(f"{prefix}profile.w", "")
     for scorer in SCORERS:
-        count = int(fields.get(f"{prefix}{scorer}.n", 0))
+        count = int(float(fields.get(f"{prefix}{scorer}.n", 0)))
         if count:
             hits = float(fields[f"{prefix}{scorer}.ok"])
             mass = float(fields[f"{prefix}{scorer}.p"])
@@ -185,6 +203,7 @@ class Store:
             **dict(current),
             user=user,
             pending=state.pending,
+            waiting_for=state.waiting_for,
             events_total=state.events,
             quality=state.quality,
             changed=state.changed,
@@ -258,15 +277,11 @@ class Store:
         names = [f"{prefix}{scorer}.{sum_}" for scorer in SCORERS for sum_ in ("n", "ok", "p")]
         rows = await asyncio.gather(*(reply(self.redis.hmget(shard, names)) for shard in shards))
         totals = [sum(float(row[index] or 0) for row in rows) for index in range(len(names))]
-        counts = {
-            name: str(int(total) if name.endswith(".n") else total) for name, total in zip(names, totals, strict=True)
-        }
-        return _quality(counts, prefix)
+        return _quality(dict(zip(names, map(str, totals), strict=True)), prefix)
 
     async def weight_sums(self, tenant: str) -> dict[str, float]:
         """From which the scorers of the tenant's selections are weighed; at most a second old."""
-        sums = self._weight_sums.get(tenant)
-        if sums is None:
+        if (sums := self._weight_sums.get(tenant)) is None:
             stored = await reply(self.redis.hgetall(weights_key(tenant)))
             sums = {name: float(value) for name, value in stored.items()}
             self._weight_sums.put(tenant, sums)

@@ -15,7 +15,7 @@ from services.engine.judge import ChoiceProtocol, Likelihood, fit_tokens
 from services.engine.refusals import UNREADABLE, member, parse_json
 from services.engine.shared_calls import SharedCalls
 from services.engine.wire import Body, Messages
-from services.errors import EngineError, EngineRejected, EngineUnavailable
+from services.errors import EngineError, EngineRejected, EngineUnavailable, EngineUnsupported
 
 _DEFAULT_WINDOW = 4_096
 """Tokens of a window that the engine does not name."""
@@ -49,7 +49,7 @@ class ChoiceClient(Client):
         """
         mode = self.capabilities.letters
         if mode == "none":
-            raise EngineUnavailable("The engine reports no log-probabilities, so it cannot choose")
+            raise EngineUnsupported("The engine reports no log-probabilities, so it cannot choose")
         choose = self._choose_next if mode == "next_token" else self._choose_continued
         try:
             return await choose(await self._body(messages, tenant, priority), letters, tenant)
