@@ -89,8 +89,7 @@ def _examine_engine(engine: EngineState) -> list[Finding]:
     chooses = f"by {engine.protocol}"
     if engine.protocol == "letters" and not engine.letters:
         chooses = "by the profile alone (the engine reports no log-probabilities)"
-    shares = {"letters": engine.letters_accuracy, "likelihood": engine.likelihood_accuracy}
-    if measured := [f"{name} {share:.0%}" for name, share in shares.items() if share is not None]:
+    if measured := [f"{name} {share:.0%}" for name, share in engine.accuracies.items()]:
         chooses += f" (of the shipped pairs: {', '.join(measured)})"
     record = (
         f"model {engine.model or 'not known yet'}; dialect {engine.dialect}; window {engine.context_tokens} tokens; "

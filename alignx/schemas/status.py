@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Literal
 
+from pydantic import Field
+
 from alignx.schemas.items import Frozen
 
 PROBLEM_PREFIX = "urn:alignx:problem:"
@@ -20,10 +22,8 @@ class EngineState(Frozen):
     """Whether the engine reports the odds of letters, by which it can choose between items."""
     protocol: Literal["letters", "likelihood"] = "letters"
     """How it chooses between items; without letters and likelihood the profile does."""
-    letters_accuracy: float | None = None
-    """Share of the shipped pairs that it foresees by letters; null where it was not measured."""
-    likelihood_accuracy: float | None = None
-    """The same by likelihood."""
+    accuracies: dict[str, float] = Field(default_factory=dict)
+    """Share of the shipped pairs that it foresees, by protocol; empty where it was not measured."""
     reasons: bool = False
     """Whether its reply to a test request held reasoning."""
     checked_at: datetime | None = None

@@ -9,8 +9,8 @@ then. Error texts are shown; nothing but the size of a window is read in them (r
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Literal, Protocol, Unpack
@@ -57,23 +57,13 @@ class Capabilities:
     letters: Letters = "prefill"
     protocol: ChoiceProtocol = "letters"
     """How choices are made (choice/measure.py)."""
-    letters_accuracy: float | None = None
-    """Share of the shipped pairs foreseen by letters; None where it was not measured."""
-    likelihood_accuracy: float | None = None
-    """The same by likelihood."""
+    accuracies: Mapping[ChoiceProtocol, float] = field(default_factory=dict)
+    """Share of the shipped pairs foreseen, by protocol; empty where it was not measured."""
     reasons: bool = False
     """The canary's reply held reasoning."""
     refusal: str = ""
     """The engine's own words when it last refused a canary."""
     checked_at: datetime | None = None
-
-    def accuracies(self) -> dict[ChoiceProtocol, float]:
-        """Of the protocols of choices that were measured."""
-        shares: dict[ChoiceProtocol, float | None] = {
-            "letters": self.letters_accuracy,
-            "likelihood": self.likelihood_accuracy,
-        }
-        return {protocol: share for protocol, share in shares.items() if share is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +138,11 @@ class Prober:
                 if not is_known or self.outage:  # it may have another window now
                     error = await self._probe_shared(letters=True)
                     self.outage = error.detail if error else ""
-                    self._measured = self._measured if self.record.accuracies() else None
+                    self._measured = self._measured if self.record.accuracies else None
                 if self.record.model != self._measured and not (self.outage or self.fault):
                     model = self.record.model
                     measured = await self._measure(self.record)
-                    fields = ("protocol", "letters_accuracy", "likelihood_accuracy")
-                    self._set(replace(self.record, **{name: getattr(measured, name) for name in fields}))
+                    self._set(replace(self.record, protocol=measured.protocol, accuracies=measured.accuracies))
                     self._measured = model
             except (EngineUnavailable, EngineError) as error:
                 self.outage = error.detail

@@ -13,7 +13,7 @@ choice/fusion.py combines the result with the fast profile's.
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -65,9 +65,9 @@ class LikelihoodEngine(LetterEngine, Protocol):
     @property
     def protocol(self) -> ChoiceProtocol: ...
 
-    async def likelihood(
+    def likelihood(
         self, messages: Sequence[ChatMessage], reply: str, *, tenant: str, priority: int = 0
-    ) -> Likelihood:
+    ) -> Coroutine[Any, Any, Likelihood]:
         """Of `reply` after the messages, both cut as `fit_tokens` says."""
         ...
 
@@ -116,8 +116,8 @@ async def judge(
     """
     if isinstance(engine, LikelihoodEngine) and engine.protocol == "likelihood" and not history:
         texts = [neutralise(item_text(item)) for item in items]
-        compare = partial(_compare, engine, texts, tenant, priority)
-        return await _judge_by_likelihood(compare, query, len(items), summary, recent)
+        measure = partial(engine.likelihood, tenant=tenant, priority=priority)
+        return await _judge_by_likelihood(measure, query, texts, summary, recent)
     count = len(items)
     rotations = max(2, min(orders, count))
     shifts = [round(step * count / rotations) for step in range(rotations)]
@@ -135,17 +135,20 @@ async def judge(
     return Judgement(tuple(means), sum(gaps) / len(gaps))
 
 
-Compare = Callable[[list[ChatMessage], list[ChatMessage]], Awaitable[list[float]]]
-"""The log-odds of each item after the one chat against after the other."""
-
-
 async def _judge_by_likelihood(
-    compare: Compare, query: str, count: int, summary: str | None, recent: RecentChoices
+    measure: Callable[[list[ChatMessage], str], Coroutine[Any, Any, Likelihood]],
+    query: str,
+    texts: Sequence[str],
+    summary: str | None,
+    recent: RecentChoices,
 ) -> Judgement:
-    alone, values = likelihood_prompt(query), [0.0] * count
+    async def compare(after: list[ChatMessage], before: list[ChatMessage]) -> list[float]:
+        likelihoods = await _gather(measure(chat, text) for chat in (after, before) for text in texts)
+        return log_odds(likelihoods[: len(texts)], likelihoods[len(texts) :])
+
+    values, contrast = [0.0] * len(texts), None
     if summary:
-        values = await compare(likelihood_prompt(query, summary), alone)
-    contrast = None
+        values = await compare(likelihood_prompt(query, summary), likelihood_prompt(query))
     if pairs := recent.pairs[-CONTRAST_PAIRS:]:
         chosen = likelihood_prompt(query, turns=[(pair.query, item_text(pair.chosen)) for pair in pairs])
         rejected = likelihood_prompt(query, turns=[(pair.query, item_text(pair.rejected)) for pair in pairs])
@@ -153,21 +156,6 @@ async def _judge_by_likelihood(
             async with asyncio.timeout_at(recent.deadline):
                 contrast = tuple(await compare(chosen, rejected))
     return Judgement(tuple(softmax(values)), 0.0, contrast, "likelihood")
-
-
-async def _compare(
-    engine: LikelihoodEngine,
-    texts: Sequence[str],
-    tenant: str,
-    priority: int,
-    after: list[ChatMessage],
-    before: list[ChatMessage],
-) -> list[float]:
-    calls = [
-        engine.likelihood(chat, text, tenant=tenant, priority=priority) for chat in (after, before) for text in texts
-    ]
-    likelihoods = await _gather(calls)
-    return log_odds(likelihoods[: len(texts)], likelihoods[len(texts) :])
 
 
 def log_odds(after: Sequence[Likelihood], before: Sequence[Likelihood]) -> list[float]:

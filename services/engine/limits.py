@@ -1,4 +1,5 @@
-"""The engine of a deployment: the client behind a concurrency limit and a circuit breaker, and its calls' metrics.
+"""The engine of a deployment as its settings describe it: the client behind a concurrency limit and a circuit
+breaker, and the metrics of its calls.
 
 With `url = "profile"` there is no engine: only `models` and `ready` answer, the others raise `NoEngine`.
 """
@@ -172,8 +173,8 @@ class Engine(ChoiceClient):
                     probing.cancel()
 
     def _adopt(self, capabilities: Capabilities) -> None:
+        self._likelihoods.clear()  # another model may answer now
         had_warning, self.capabilities = self._cache_warning, capabilities
-        self.forget_likelihoods()
         if self._cache_warning and not had_warning:
             logger.warning(self._cache_warning)
 
@@ -217,8 +218,7 @@ class Engine(ChoiceClient):
             context_tokens=self.context_tokens,
             letters=known.letters != "none",
             protocol=known.protocol,
-            letters_accuracy=known.letters_accuracy,
-            likelihood_accuracy=known.likelihood_accuracy,
+            accuracies=dict(known.accuracies),
             reasons=known.reasons,
             checked_at=known.checked_at,
             state="degraded" if self.fault else "ok",
@@ -304,7 +304,7 @@ class EngineMetrics:
         )
         self.accuracy = Gauge(
             "alignx_engine_choice_accuracy",
-            "Share of the shipped pairs that the engine foresees, by protocol of choices",
+            "Share of the shipped pairs foreseen",
             ("protocol", "used"),
             registry=registry,
         )
@@ -333,7 +333,7 @@ class EngineMetrics:
             self.info.clear()
             self.info.labels(prober.record.model, prober.record.dialect.name).set(1)
             self.accuracy.clear()
-            for protocol, accuracy in prober.record.accuracies().items():
+            for protocol, accuracy in prober.record.accuracies.items():
                 self.accuracy.labels(protocol, str(protocol == prober.record.protocol).lower()).set(accuracy)
 
         prober.observe = observe

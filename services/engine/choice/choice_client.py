@@ -99,7 +99,8 @@ class ChoiceClient(Client):
             self._likelihoods.move_to_end(key)
             return self._likelihoods[key]
         chat: Body = {"messages": list(messages), "add_generation_prompt": True, **wire.NO_THINKING}
-        context, item = await asyncio.gather(self._chat_tokens(chat), self._text_tokens(reply))
+        rendered = self._shared_tokens(self.capabilities.dialect.apply(chat))
+        context, item = await asyncio.gather(rendered, self._text_tokens(reply))
         if not context:
             raise EngineError(UNREADABLE)
         likelihood = Likelihood(0.0, 0)
@@ -113,17 +114,10 @@ class ChoiceClient(Client):
             self._likelihoods.popitem(last=False)
         return likelihood
 
-    def forget_likelihoods(self) -> None:
-        """Another model may answer now."""
-        self._likelihoods.clear()
-
     # --- tokens --------------------------------------------------------------------------------
 
     async def _text_tokens(self, text: str) -> list[int]:
         return await self._shared_tokens({"prompt": text, "add_special_tokens": False})
-
-    async def _chat_tokens(self, chat: Body) -> list[int]:
-        return await self._shared_tokens(self.capabilities.dialect.apply(chat))
 
     async def _shared_tokens(self, body: Body) -> list[int]:
         """One call for all who ask for the same at once."""

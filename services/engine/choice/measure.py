@@ -1,7 +1,7 @@
 """Which protocol of choices suits an engine: both are tried on pairs that the project ships.
 
-`probe_pairs.json` has queries with two answers, and for each answer a preference that it fits. So each answer is the
-right one once, and an engine that ignores the preference is right half of the time.
+`probe_pairs.json` has queries with two answers, and for each answer a preference that it fits: an engine that ignores
+the preference is right half of the time.
 """
 
 import asyncio
@@ -45,27 +45,27 @@ def probe_pairs() -> list[ProbePair]:
 async def measure_protocol(
     client: ChoiceClient, choose: Literal["auto", "letters", "likelihood"], record: Capabilities
 ) -> Capabilities:
-    """The record with the protocol that `choose` asks for, and the accuracies that were measured. Likelihood it is
-    where the engine tells it and, by `auto`, foresees more pairs by it than by letters and more than a coin by the
-    interval; else letters. `client` is used for nothing else."""
-    record = replace(record, protocol="letters", letters_accuracy=None, likelihood_accuracy=None)
+    """The record with the protocol of choices and what was measured. Likelihood it is where the engine tells it and,
+    by `auto`, foresees more pairs by it than by letters, and than a coin by the interval; else letters. `client` is
+    used for nothing else."""
+    record = replace(record, protocol="letters", accuracies={})
+    by_likelihood = replace(record, protocol="likelihood")
     if choose == "letters":
         return record
-    by_likelihood = replace(record, protocol="likelihood")
     client.capabilities = record
     try:
         async with asyncio.timeout(_LONGEST_S):
             await client.likelihood([{"role": "user", "content": "Hello."}], "Hello.", tenant="", priority=_PRIORITY)
             if choose == "likelihood":
                 return by_likelihood
-            right = await _accuracy(client, by_likelihood)
-            letters = None if record.letters == "none" else await _accuracy(client, record)
+            measured = [by_likelihood] if record.letters == "none" else [record, by_likelihood]
+            accuracies = {each.protocol: await _accuracy(client, each) for each in measured}
     except (EngineUnavailable, EngineError, TimeoutError) as error:
         logger.info("the engine chooses by letters: it tells no likelihoods", extra={"error": type(error).__name__})
         return record
-    is_better = right > (letters or 0.0) and interval(right, len(probe_pairs()))[0] > 0.5
-    chosen = by_likelihood if is_better else record
-    return replace(chosen, letters_accuracy=letters, likelihood_accuracy=right)
+    share = accuracies["likelihood"]
+    is_better = share > accuracies.get("letters", 0.0) and interval(share, len(probe_pairs()))[0] > 0.5
+    return replace(by_likelihood if is_better else record, accuracies=accuracies)
 
 
 async def _accuracy(client: ChoiceClient, record: Capabilities) -> float:

@@ -124,7 +124,7 @@ async def test_the_summary_decides_and_what_is_known_is_asked_once_a_tenant() ->
         nothing = await judge(client, "q", items, None, tenant="c")
         assert nothing.probabilities == (0.5, 0.5)
         assert len(fake.scored) == 10
-        client.forget_likelihoods()
+        client._likelihoods.clear()
         await judge(client, "q", items, "likes cola", tenant="a")
         assert len(fake.scored) == 14
 
@@ -188,7 +188,7 @@ async def test_likelihood_is_taken_where_it_foresees_more_than_letters_and_a_coi
     fake.chat = answers(first_token(A=-0.1, B=-3.0))
     async with client_of(fake) as client:
         found = await measure_protocol(client, "auto", Capabilities(context_tokens=4_096))
-    assert (found.protocol, found.accuracies()) == (protocol, {"letters": 0.5, "likelihood": hits / 48})
+    assert (found.protocol, found.accuracies) == (protocol, {"letters": 0.5, "likelihood": hits / 48})
 
 
 async def test_letters_that_foresee_as_much_stay() -> None:
@@ -202,7 +202,7 @@ async def test_letters_that_foresee_as_much_stay() -> None:
     fake.chat = chat
     async with client_of(fake) as client:
         found = await measure_protocol(client, "auto", Capabilities(context_tokens=4_096))
-    assert (found.protocol, found.accuracies()) == ("letters", {"letters": 1.0, "likelihood": 1.0})
+    assert (found.protocol, found.accuracies) == ("letters", {"letters": 1.0, "likelihood": 1.0})
 
 
 @pytest.mark.parametrize(("choose", "protocol", "scored"), [("letters", "letters", 0), ("likelihood", "likelihood", 1)])
@@ -210,7 +210,7 @@ async def test_a_protocol_that_is_set_is_not_measured(choose: Any, protocol: str
     fake = LikelihoodFake(knows_the_pairs)
     async with client_of(fake) as client:
         found = await measure_protocol(client, choose, Capabilities())
-        assert (found.protocol, found.accuracies(), len(fake.scored), fake.bodies) == (protocol, {}, scored, [])
+        assert (found.protocol, found.accuracies, len(fake.scored), fake.bodies) == (protocol, {}, scored, [])
 
 
 @pytest.mark.parametrize("status", [400, 404, 500, 503])
@@ -220,7 +220,7 @@ async def test_an_engine_that_refuses_or_fails_is_asked_for_letters(status: int)
     async with client_of(fake) as client:
         for choose in ("auto", "likelihood"):
             found = await measure_protocol(client, choose, Capabilities())  # type: ignore[arg-type]
-            assert (found.protocol, found.accuracies()) == ("letters", {})
+            assert (found.protocol, found.accuracies) == ("letters", {})
     assert len(fake.scored) == 2
 
 
@@ -245,7 +245,7 @@ async def test_the_engine_serves_while_it_is_measured_and_shows_what_was_found()
         await measured.wait()
         state = engine.state()
         assert state is not None
-        assert (state.protocol, state.letters_accuracy, state.likelihood_accuracy) == ("likelihood", 0.5, 1.0)
+        assert (state.protocol, state.accuracies) == ("likelihood", {"letters": 0.5, "likelihood": 1.0})
     labels = {"protocol": "likelihood", "used": "true"}
     assert registry.get_sample_value("alignx_engine_choice_accuracy", labels) == 1.0
 
