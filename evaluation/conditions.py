@@ -10,7 +10,7 @@
     other      another user's full summary: whether the judge reads it at all
     truth      the summary that the row itself carries: the upper bound of the judge
     wording    the fast profile's text, written without a model
-    fused      full, the judge's probabilities combined with the profile's as in serving
+    fused      full, the judge's probabilities and the profile's, by weights that the other rows earn, as in serving
     profile    no judge: the fast profile scores the items (evaluation/scoring/profile_scores.py has its variants)
 
 A summary passes services.prompts.replies.parse_summary, as in serving: a reply that serving refuses leaves the past
@@ -133,8 +133,6 @@ class Protocol(Section):
     choice: Literal["forced", "likelihood", "sampled"] = "forced"
     """How the judge chooses: letter probabilities in all orders, likelihoods of the items (a history in place of a
     summary is still judged by letters), or one reply of 16 sampled tokens."""
-    fuse_engine: Fraction = 0.5
-    """Weight of the letters against the profile in `fused`; default as in serving."""
     answering: Answering = Answering()
 
 

@@ -251,8 +251,6 @@ class ResponseSettings(Block):
     shown in both orders."""
     rerank: int = Field(default=26, ge=2, le=26)
     """Candidates of a recommendation that the engine reads, best of the profile first."""
-    fuse_engine: float = Field(default=0.5, ge=0, le=1)
-    """Weight of the engine's log-odds against the profile's when both score."""
     embed_items: int = Field(default=64, ge=2, le=1_000)
     """Candidates of a recommendation that are embedded, best of the profile first, where an embeddings
     server is configured."""

@@ -8,7 +8,7 @@ is both orders. The remaining bias is reported.
 small model cannot answer with a letter, but what the user prefers becomes likelier under the summary. The same
 difference between the user's chosen and rejected answers as earlier turns is the *contrast*.
 
-`fuse` combines the result with the fast profile's.
+choice/fusion.py combines the result with the fast profile's.
 """
 
 import asyncio
@@ -28,8 +28,6 @@ from services.prompts.profiles import OWN, PromptProfile
 
 _INSTRUCTION_TOKENS = 256
 """Estimated tokens of a selection prompt without its data."""
-_FLOOR = 1e-9
-"""Smallest probability whose logarithm is taken."""
 
 
 Value = TypeVar("Value")
@@ -193,14 +191,3 @@ def fit_choice(query: str, items: Sequence[Item], summary: str, window: int) -> 
     summary = cap_tokens(summary, room // 4)
     share = (room * 3 // 4) // (len(items) + 1)
     return cap_tokens(query, share), [cap_tokens(text, share) for text in texts], summary
-
-
-def fuse(first: Sequence[float], second: Sequence[float], weight: float) -> list[float]:
-    """The normalised geometric mean of two distributions, `weight` on the first: their log-odds
-    averaged, each as one expert's opinion."""
-    return softmax(
-        [
-            weight * math.log(max(p, _FLOOR)) + (1 - weight) * math.log(max(q, _FLOOR))
-            for p, q in zip(first, second, strict=True)
-        ]
-    )

