@@ -71,12 +71,12 @@ async def judge(
         by_position = softmax(logprobs)
         return [by_position[(index - shift) % count] for index in range(count)]
 
-    tasks = [asyncio.ensure_future(ask(shift)) for shift in shifts]
-    try:
-        rows = await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:  # after a failure the others are not needed
-            task.cancel()
+    # A failure ends no other: one of the calls may be the only one that an open circuit breaker lets through.
+    rows: list[list[float]] = []
+    for answer in await asyncio.gather(*map(ask, shifts), return_exceptions=True):
+        if isinstance(answer, BaseException):
+            raise answer
+        rows.append(answer)
     means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
     gaps = [abs(row[index] - means[index]) for row in rows for index in range(count)]
     return Judgement(tuple(means), sum(gaps) / len(gaps))
