@@ -38,7 +38,7 @@ timed = @started=$$(date +%s); echo "== $(1)"; $(2) && echo "== $(1): $$(($$(dat
 export PYTHONDONTWRITEBYTECODE :=
 
 .NOTPARALLEL:
-.PHONY: help up model-named engine-possible down status demo quick test ci check unit system installs cover-unit cover-live chaos \
+.PHONY: help up model-named engine-possible down status demo quick test ci check unit system installs cover-unit cover-live chaos chaos-long \
 	cover-services training-tests train-smoke mini verl live test-containers bench eval eval-engine lock format clean
 
 help:  ## Shows this list
@@ -83,7 +83,7 @@ system: .venv/.system
 check: .venv/.test  ## Linters, types, import contracts
 	$(call timed,linters and types,$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports)
 
-unit cover-unit cover-live chaos live: export PATH := $(CURDIR)/$(BIN):$(PATH)
+unit cover-unit cover-live chaos chaos-long live: export PATH := $(CURDIR)/$(BIN):$(PATH)
 unit: .venv/.test  ## Unit tests of the services on a real Redis, four at a time
 	$(call timed,unit tests,$(BIN)/pytest -q $(XDIST) $(UNIT) tests/unit tests/contract tests/test_architecture.py)
 
@@ -116,16 +116,19 @@ live: .venv-engine/.ready $(TINY) .venv/.system  ## The tests on real parts alon
 chaos: .venv/.test  ## The tests that kill and restart processes under load
 	$(BIN)/pytest --durations=3 tests/chaos
 
+chaos-long: export ALIGNX_CHAOS_REFUSED_S := 600
+chaos-long: .venv/.test  ## An engine that refuses every request for ten minutes; no part of `make test`
+	$(BIN)/pytest -s tests/chaos/test_engine_faults.py
+
 mini: .venv/.test .venv-engine/.ready  ## Whether summaries of the toy checkpoint still raise its selection accuracy; no part of `make test`
 	$(BIN)/pytest tests/live/test_mini.py
 
 test-containers: .venv/.test  ## Builds the containers, uses them, kills them one by one (needs a Docker engine, or root to start one)
 	$(call timed,containers,tests/containers/run.sh)
 
-bench: .venv/.test .venv-training/.ready .venv-engine/.ready $(TINY)  ## Measures the suite and its training, and writes docs/results/benchmarks.md
+bench: .venv/.test .venv-training/.ready .venv-engine/.ready  ## Measures the suite and its training, and writes docs/results/benchmarks.md
 	$(BIN)/python -m bench.run
 	$(TRAINING)/python -m bench.gpu.training_throughput
-	$(TRAINING)/python -m bench.gpu.choice_speed
 
 eval: .venv-training/.ready $(if $(filter semantic,$(EMBEDDINGS)),.venv-training/.semantic)  ## Measures the fast profile on public data and writes docs/results/accuracy.md (BENCHMARKS=folder EMBEDDINGS=)
 	$(TRAINING)/python -m evaluation evaluation/configs/profile.toml \

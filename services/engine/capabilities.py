@@ -207,13 +207,15 @@ class Prober:
     async def _walk(self, present: Dialect) -> Dialect | None:
         """The richest dialect that the engine takes. Raises EngineUnavailable for one that goes away meanwhile: a
         poorer dialect than it takes would be kept."""
+        # An engine that has refused all may be back since the walk began.
+        again: tuple[Dialect, ...] = (present, VLLM) if self.fault else ()
         for base in (VLLM, *BASES):
             if base == present or not await self._takes(base):
                 continue
             if base == VLLM:
                 return base
-            for dialect in richer_dialects(base):
-                if dialect == present or self._calls >= _MOST_CALLS - 1:
+            for dialect in (*again, *richer_dialects(base)):
+                if (dialect == present and not again) or self._calls >= _MOST_CALLS - 1:
                     continue
                 if await self._takes(dialect):
                     return dialect
@@ -229,12 +231,16 @@ class Prober:
     async def _find_letters(self, record: Capabilities) -> Letters:
         """An engine without vLLM's extensions cannot continue an answer that has begun."""
         modes: tuple[Letters, ...] = ("next_token",) if "top_k" in record.dialect.dropped else ("prefill", "next_token")
+        error: EngineError | EngineUnavailable | None = None
         for mode in modes[: _MOST_CALLS - self._calls]:
             error = await self._send(replace(record, letters=mode), letters=True)
             if error is None:
                 return mode
             if isinstance(error, EngineUnavailable):  # it proves nothing
                 return record.letters
+        # Nor does a refusal of an engine that by now refuses all.
+        if isinstance(error, EngineRejected) and self._calls < _MOST_CALLS and await self._send(record):
+            return record.letters
         return "none"
 
     async def _send(self, candidate: Capabilities, *, letters: bool = False) -> EngineError | EngineUnavailable | None:

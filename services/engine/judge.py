@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 from alignx.schemas.interactions import Interaction, Pair
 from alignx.schemas.items import Item, item_text
@@ -173,13 +173,12 @@ def fit_tokens(context: Sequence[int], item: Sequence[int], window: int) -> tupl
 
 
 async def _gather(calls: Iterable[Coroutine[Any, Any, Value]]) -> list[Value]:
-    """All at once; after a failure the others are not needed."""
-    tasks = [asyncio.ensure_future(call) for call in calls]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
+    """All at once. A failure ends no other: one of them may be the only one that an open circuit breaker lets pass."""
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return cast("list[Value]", answers)
 
 
 def fit_choice(query: str, items: Sequence[Item], summary: str, window: int) -> tuple[str, list[Item], str]:

@@ -14,7 +14,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
@@ -29,6 +29,8 @@ SHARES: dict["Fault", float] = {"overloaded": 0.08, "cut": 0.05, "slow": 0.05}
 SLOW_S = 0.5
 
 Fault = Literal["", "overloaded", "cut", "slow", "refused", "too long", "mute", "silent"]
+Outage = Literal["cut", "silent"] | tuple[int, str] | tuple[str, str]
+"""A fault, a status with its message, or a reply with its finish reason."""
 
 
 class MockEngine:
@@ -56,7 +58,9 @@ class MockEngine:
         self.canary_status = 200
         self.calls_at: list[float] = []
         """When each request came, canaries among them."""
-        self.strict_status = 400
+        self.outage: Sequence[Outage] = ()
+        """What requests meet in turn, whatever they ask and canaries among them; empty for nothing. Choices between
+        letters are spared bad replies."""
         self.strict: Callable[[dict[str, Any]], str] = lambda _: ""
         """Why a body is refused, whatever it asks; empty for not at all (strict_engine.py)."""
 
@@ -95,8 +99,8 @@ class MockEngine:
         body = await request.json()
         prompt = "\n".join(message["content"] for message in body["messages"])
         self.calls_at.append(time.monotonic())
-        if refusal := self.strict(body):
-            return refused(refusal, self.strict_status)
+        if outage := self._outage_of(body):
+            return await self._fail(request, outage)
         if CANARY in prompt:
             return await self._answer_canary(request, body)
         if asks_letter(body):
@@ -123,6 +127,26 @@ class MockEngine:
             return await self._write(request, *self.scripted.pop(0))
         text = "" if fault == "mute" else _summary(prompt)
         return await self._write(request, f"<think>They say a lot.</think>{text}", cut=fault == "cut")
+
+    def _outage_of(self, body: dict[str, Any]) -> Outage | None:
+        """What the request meets, whatever it is about."""
+        if refusal := self.strict(body):
+            return 400, refusal
+        outage = self.outage[len(self.calls_at) % len(self.outage)] if self.outage else None
+        is_reply = isinstance(outage, tuple) and isinstance(outage[0], str)
+        return None if is_reply and asks_letter(body) else outage
+
+    async def _fail(self, request: web.Request, outage: Outage) -> web.StreamResponse:
+        match outage:
+            case "silent":
+                await self.gate.wait()
+                return refused("late", 503)
+            case "cut":
+                return await MockEngine._write(self, request, "The user has shown a liking for", cut=True)
+            case (int(status), str(message)):
+                return refused(message, status)
+            case (str(text), finish):
+                return await MockEngine._write(self, request, text, finish)
 
     async def _answer_canary(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         self.canaries += 1

@@ -69,10 +69,10 @@ class Sender:
             size = self.dice.randint(1, 4)
             events = [{"type": "post", "text": f"I wrote {marker}."} for marker in markers[:size]]
             await asyncio.sleep(self.dice.expovariate(EVENTS / 2.5 / SENDING_S))
-            await self._send(f"{self.user}-{len(markers)}", events)
+            await self.send(f"{self.user}-{len(markers)}", events)
             markers = markers[size:]
 
-    async def _send(self, key: str, events: list[dict[str, str]]) -> None:
+    async def send(self, key: str, events: list[dict[str, str]]) -> None:
         while not await self._accepted(key, events):
             self.counts["retries"] += 1
             await asyncio.sleep(self.dice.uniform(0.05, 0.3))

@@ -20,6 +20,7 @@ from tests.unit.services.engine.fake_engine import (
     MESSAGES,
     SAMPLING,
     FakeEngine,
+    answer_canary,
     answers,
     chat_bytes,
     fails,
@@ -189,6 +190,27 @@ async def test_a_walk_that_finds_the_engine_away_changes_nothing(fake: FakeEngin
     error = await refused(engine.complete(MESSAGES, **SAMPLING), EngineUnavailable)
     assert "503" in error.detail
     assert (engine.capabilities.dialect, engine.fault, len(fake.canaries)) == (VLLM, "", 3)
+
+
+@with_settings(breaker_cooldown_s=0.05)
+async def test_an_engine_that_is_back_in_the_midst_of_a_walk_is_asked_as_before(
+    fake: FakeEngine, engine: Engine
+) -> None:
+    fake.chat = fake.canary = fails(400, "no")
+    await refused(engine.complete(MESSAGES, **SAMPLING), EngineUnavailable)
+    canaries = iter([fails(400)])
+    fake.canary = lambda request: next(canaries, answer_canary)(request)
+    assert await engine.prober._probe(letters=True) is None
+    assert (engine.capabilities.dialect, engine.capabilities.letters, engine.fault) == (VLLM, "prefill", "")
+
+
+async def test_refusals_that_begin_in_the_midst_of_a_probe_take_no_letters_away(
+    fake: FakeEngine, engine: Engine
+) -> None:
+    canaries = iter([answer_canary])
+    fake.canary = lambda request: next(canaries, fails(400))(request)
+    await engine.prober._probe(letters=True)
+    assert engine.capabilities.letters == "prefill"
 
 
 async def test_a_canary_that_never_ends_is_given_up(

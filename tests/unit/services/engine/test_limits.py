@@ -7,6 +7,7 @@ import orjson
 import pytest
 from aiohttp import web
 
+from services.engine.judge import judge
 from services.engine.limits import Engine
 from services.errors import EngineUnavailable
 from tests.unit.services.engine.conftest import FAKE
@@ -15,9 +16,12 @@ from tests.unit.services.engine.fake_engine import (
     SAMPLING,
     Calls,
     FakeEngine,
+    answer_canary,
     answers,
     chat_bytes,
     delta,
+    fails,
+    refused,
     reply,
     silent,
 )
@@ -91,6 +95,17 @@ async def test_embeddings_neither_wait_for_the_engines_slots_nor_take_them(fake:
     assert await engine.embed(["x"]) == [[1.0]]
     chat.cancel()
     await asyncio.wait({chat})
+
+
+@with_settings(breaker_failures=1, breaker_cooldown_s=0.05)
+async def test_a_judgement_closes_the_breaker_once_the_engine_is_well(fake: FakeEngine, engine: Engine) -> None:
+    fake.chat = fails(500)
+    await refused(engine.complete(MESSAGES, **SAMPLING), EngineUnavailable)
+    fake.chat = answer_canary
+    await asyncio.sleep(0.1)
+    await refused(judge(engine, "q", ["a", "b"], "s", tenant="acme"), EngineUnavailable)  # one order goes out alone
+    assert not engine.calls.breaker_open
+    await judge(engine, "q", ["a", "b"], "s", tenant="acme")
 
 
 @with_settings(embeddings_url=FAKE, breaker_failures=2)

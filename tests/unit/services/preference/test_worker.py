@@ -181,8 +181,7 @@ async def test_no_acknowledged_event_is_given_up_while_the_engine_refuses(redis_
     """A second of the test is ten of an engine that is asked every five."""
     users, seconds = [f"user{n}" for n in range(40)], 2
     mock = MockEngine()
-    mock.strict = lambda _: "This server does not take it"
-    mock.strict_status = status
+    mock.outage = [(status, "This server does not take it")]
     async with benched(
         redis_url,
         mock,
@@ -196,7 +195,7 @@ async def test_no_acknowledged_event_is_given_up_while_the_engine_refuses(redis_
             assert 2 <= len(mock.calls_at) <= seconds * 10
             states = [await bench.store.state(TENANT, user) for user in users]
             assert sum(state.pending for state in states) == 10 * len(users)
-            mock.strict = lambda _: ""
+            mock.outage = []
             await until(lambda: caught_up(bench, *users))
         for place, user in enumerate(users):
             current = await bench.store.preferences(TENANT, user)
