@@ -19,6 +19,7 @@ ORDER: Final = (
     "cadence",
     "update_cost",
     "memory",
+    "small_model",
     "cluster",
     "training",
     "choice",
