@@ -36,8 +36,9 @@ from evaluation.cases.perturbations import (
 from evaluation.models import Model, Sampling, Tick
 from evaluation.scoring.choice_scores import build_profile
 from services.profile.render import render
-from services.prompts.build import fit_interactions
-from services.prompts.profiles import load_profile
+from services.prompts.build import fit_interactions, plain_history
+from services.prompts.profiles import fixed_text, load_profile
+from services.prompts.replies.summary_checks import Evidence
 from training.config import Fraction, PositiveInt, Prompts, Section
 from training.rl.rewards import answer_of, well_formed
 
@@ -166,7 +167,7 @@ class Inference:
         """The summaries after `histories`; without events to show, or after an unusable reply, the past one."""
         profile = load_profile(self.protocol.prompts)
         users = [user for user, events in enumerate(histories) if events and profile.shows(events)]
-        prompts = []
+        prompts, evidence = [], []
         for user in users:
             events = self.fit_history(user, histories[user])
             prompt = profile.update_prompt(
@@ -174,11 +175,12 @@ class Inference:
             )
             self.templates.add(prompt.template)
             prompts.append(prompt.messages)
+            evidence.append(Evidence(plain_history(events), past[user] or "", fixed_text(profile)))
         sampling, seed = self.protocol.sampling, self.protocol.seed
         replies = await self.model.write(prompts, sampling, seed=seed, tick=self.tick)
         summaries = list(past)
-        for user, reply in zip(users, replies, strict=True):
-            text = answer_of(reply, max_chars=self.protocol.max_chars)
+        for user, reply, source in zip(users, replies, evidence, strict=True):
+            text = answer_of(reply, max_chars=self.protocol.max_chars, evidence=source)
             self.replies += 1
             self.well_formed += well_formed(reply, opened=self.model.opens_thinking)
             self.usable += bool(text)

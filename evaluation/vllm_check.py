@@ -21,7 +21,8 @@ from evaluation.cases.cases import Case, read_cases
 from evaluation.models import Placement, Sampling, load_local, open_model
 from evaluation.vllm_server import PYTHON, serve_checkpoint
 from services.errors import AlignXError
-from services.prompts.build import LETTERS, chat_prompt, selection_prompt, update_prompt
+from services.prompts.build import LETTERS, chat_prompt, plain_history, selection_prompt, update_prompt
+from services.prompts.replies.summary_checks import Evidence
 from training.exceptions import CheckpointError, TrainingError
 from training.rl.rewards import TENANT, answer_of
 from training.synthesis.answer_store import AnswerStore
@@ -38,7 +39,7 @@ async def check(url: str, checkpoint: Path, case: Case) -> list[str]:
             prompt = update_prompt(None, case.history, past_tokens=1_024)
             sampling = Sampling(max_tokens=REPLY_TOKENS)
             [reply] = await served.write([prompt.messages], sampling, seed=0, tick=lambda _: None)
-            summary = answer_of(reply, max_chars=8_000) or None
+            summary = answer_of(reply, max_chars=8_000, evidence=Evidence(plain_history(case.history))) or None
             items = [item_text(case.target.chosen), item_text(case.target.rejected)]
             selection = selection_prompt(case.target.query, items, summary)
             letters = LETTERS[: len(items)]

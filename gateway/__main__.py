@@ -8,21 +8,23 @@ web console and /docs the reference of all of it. Configuration: services/settin
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
+from pydantic import ValidationError
 from redis.exceptions import RedisError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
 
-from alignx.schemas.status import EngineState
+from alignx.schemas.status import EngineState, Readiness
 from gateway import admin
 from gateway.auth import Authenticator, AuthMetrics
 from gateway.docs import DocsMerger
-from gateway.keys import ApiKey, KeyStore, parse_key
+from gateway.keys import ApiKey, KeyStore, ask_redis, parse_key
 from gateway.pages import add_pages
 from gateway.proxy import Proxy, ProxyState, open_session
 from gateway.rate_limit_headers import RateLimitHeaders
@@ -34,7 +36,8 @@ from services.server.health import Check
 from services.server.metrics import create_registry
 from services.server.state import Process, state_of
 from services.settings import GatewaySettings, Settings, load_settings
-from services.storage.connection import open_redis
+from services.storage.connection import RedisClient, open_redis
+from services.storage.key_names import ENGINE_FAULT
 from services.storage.tenant_settings import TenantSettingsStore, default_settings
 
 PORT = 8080
@@ -42,6 +45,8 @@ BOOTSTRAP_TENANT = "default"
 _RETRY_S = 1.0
 
 _READY_TIMEOUT_S = 2.0
+_LOOK_S = 1.0
+"""How long an answer about the services holds, so that nobody can have them asked without end."""
 _ALLOWED_HEADERS = (
     "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "Prefer",
     "X-Api-Key", "X-Request-Id", "X-User-Id",
@@ -100,8 +105,36 @@ class GatewayState(ProxyState):
 
     docs: DocsMerger
     bootstrap: Bootstrap
-    engines: dict[Service, EngineState | None]
-    """What each service last said of its engine."""
+    redis: RedisClient
+    engines: dict[str, EngineState | None]
+    """What the response service and the workers last said of their engine."""
+    looks: dict[Service, tuple[float, "asyncio.Task[list[Readiness]]"]]
+    """The latest questions to the services, and when they were asked."""
+
+    def engine(self) -> EngineState | None:
+        """A degraded one before one that is well."""
+        known = (state for state in self.engines.values() if state)
+        return min(known, key=lambda state: state.state, default=None)
+
+    async def check_redis(self) -> None:
+        await self.bootstrap.check()
+        report = await ask_redis(self.redis.get(ENGINE_FAULT))
+        try:
+            self.engines["worker"] = EngineState.model_validate_json(report) if report else None
+        except ValidationError:  # of a worker of another release
+            self.engines["worker"] = None
+
+    async def ask(self, service: Service) -> list[Readiness]:
+        """What the replicas that answer say of themselves, at most `_LOOK_S` old, however many ask."""
+        asked_at, look = self.looks.get(service, (0.0, None))
+        if look is None or time.monotonic() - asked_at >= _LOOK_S:
+            look = asyncio.create_task(self._ask(self.upstreams.urls()[service]))
+            self.looks[service] = time.monotonic(), look
+        return await asyncio.shield(look)
+
+    async def _ask(self, urls: Sequence[str]) -> list[Readiness]:
+        answers = await asyncio.gather(*(readiness(self.session, url, timeout_s=_READY_TIMEOUT_S) for url in urls))
+        return [answer for answer in answers if answer is not None]
 
 
 def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
@@ -121,7 +154,9 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
                 upstreams=upstreams,
                 docs=DocsMerger(app.openapi, session, upstreams.urls()),
                 bootstrap=Bootstrap(keys, first_key),
+                redis=redis,
                 engines={},
+                looks={},
             )
             work = (state.bootstrap.run(), proxy.end_streams_on_drain(), upstreams.watch(session))
             tasks = [asyncio.create_task(coroutine) for coroutine in work]
@@ -132,7 +167,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def scraper_only(request: Request) -> None:
+    async def operators_only(request: Request) -> None:
         await state_of(app, GatewayState).authenticator.authenticate_scraper(request.scope)
 
     app = create_app(
@@ -144,9 +179,9 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
         checks=_readiness_checks,
         lifespan=lifespan,
         openapi_url=None,
-        metrics_guard=scraper_only,
+        operator_guard=operators_only,
         one_of=SERVICES,
-        engine=lambda app: state_of(app, GatewayState).engines.get("response"),
+        engine=lambda app: state_of(app, GatewayState).engine(),
     )
     proxy = Proxy(settings, registry, state_of(app, Process).drain)
     app.router.redirect_slashes = False
@@ -162,9 +197,8 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
 def _readiness_checks(app: FastAPI) -> Mapping[str, Check]:
     # A service that is away takes its own calls with it; the gateway still serves those of the other.
     state = state_of(app, GatewayState)
-    urls = state.upstreams.urls()
-    services: dict[str, Check] = {service: service_check(state, service, urls[service]) for service in SERVICES}
-    return {"redis": state.bootstrap.check, **services}
+    services: dict[str, Check] = {service: service_check(state, service) for service in SERVICES}
+    return {"redis": state.check_redis, **services}
 
 
 def _allow_origins(app: FastAPI, settings: GatewaySettings) -> None:
@@ -185,13 +219,12 @@ def _add_openapi(app: FastAPI) -> None:
         return Response(await state_of(app, GatewayState).docs.document(), media_type="application/json")
 
 
-def service_check(state: GatewayState, service: Service, urls: Sequence[str]) -> Check:
+def service_check(state: GatewayState, service: Service) -> Check:
     """A readiness check that asks the service's replicas for their own; one that is ready is enough. It notes
     what they say of the engine, a degraded one before one that is well."""
 
     async def check() -> None:
-        asked = (readiness(state.session, url, timeout_s=_READY_TIMEOUT_S) for url in urls)
-        answers = [answer for answer in await asyncio.gather(*asked) if answer is not None]
+        answers = await state.ask(service)
         engines = (answer.engine for answer in answers if answer.engine)
         state.engines[service] = min(engines, key=lambda engine: engine.state, default=None)
         if not answers:

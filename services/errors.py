@@ -16,6 +16,7 @@
     │   ├── PreconditionRequired    428 precondition_required
     │   ├── IdempotencyMismatch     422 idempotency_mismatch
     │   ├── RateLimited             429 rate_limited
+    │   ├── UserLimited             429 user_limited
     │   └── BacklogFull             429 backlog_full
     ├── Unavailable                 503 unavailable           the caller can retry
     │   ├── Draining                503 draining
@@ -23,7 +24,8 @@
     │   ├── StoreUnavailable        503 store_unavailable
     │   ├── UpstreamUnavailable     503 upstream_unavailable
     │   └── EngineUnavailable       503 engine_unavailable
-    │       └── NoEngine            501 no_engine             this deployment has none: a retry is pointless
+    │       ├── NoEngine            501 no_engine             this deployment has none: a retry is pointless
+    │       └── EngineUnsupported   501 engine_unsupported    its engine cannot do this: a retry is pointless
     └── EngineError                 502 engine_error          the engine answered, but not usably
         ├── EngineRejected          422 engine_rejected       the engine refused this very input
         │   └── ContextExceeded     422 context_length_exceeded  prompt and answer do not fit its window
@@ -151,6 +153,10 @@ class RateLimited(RequestError):
     status, code, title = 429, "rate_limited", "This API key has used up its request rate"
 
 
+class UserLimited(RequestError):
+    status, code, title = 429, "user_limited", "This user has sent more events than an hour may hold"
+
+
 class BacklogFull(RequestError):
     status, code, title = 429, "backlog_full", "This user has too many events waiting"
 
@@ -183,6 +189,10 @@ class NoEngine(EngineUnavailable):
     """What catches an engine that is away catches this too; only to the caller it is another thing."""
 
     status, code, title = 501, "no_engine", "This deployment runs without a language model"
+
+
+class EngineUnsupported(EngineUnavailable):
+    status, code, title = 501, "engine_unsupported", "This deployment's engine cannot do this"
 
 
 class EngineError(AlignXError):

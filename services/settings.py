@@ -19,7 +19,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from alignx.schemas.tenants import UpdateCadence
+from alignx.schemas.tenants import TrialSettings, UpdateCadence
 
 PROFILE_ENGINE = "profile"
 PROMPTS = ("own", "alignxplore-plus")
@@ -103,7 +103,8 @@ class EngineSettings(Block):
     read_timeout_s: float = Field(default=120.0, gt=0)
     """Longest silence of the engine within one answer."""
     first_token_timeout_s: float = Field(default=15.0, gt=0)
-    """Longest wait for the first token of a streamed chat. Raise it where prompts are long and the engine is slow."""
+    """Longest wait for the first token of a chat; for one that is not streamed, for a sign of life: an answer of the
+    engine's to anyone, or to a test request. Raise it where prompts are long and the engine is slow."""
     answer_timeout_s: float = Field(default=600.0, gt=0)
     """Longest wait for an answer that is not streamed."""
     breaker_failures: int = Field(default=5, ge=1)
@@ -177,7 +178,7 @@ def _check_prompts(name: str) -> str:
     return name
 
 
-class SummarySettings(UpdateCadence, Block):
+class SummarySettings(UpdateCadence, TrialSettings, Block):
     prompts: str = "own"
     """What the worker's model reads: `own`, for any instruction model; `alignxplore-plus`, for the released
     AlignXplore+ checkpoint; or a profile file by `python -m services.prompts.official`, with its public sentences."""
@@ -203,13 +204,6 @@ class SummarySettings(UpdateCadence, Block):
     """Applied events kept for a user, for listing, export and rebuild; older ones are dropped."""
     prequential_sample: int = Field(default=2, ge=0)
     """Comparisons of a batch on which the engine first tests the current summary; 0 turns it off."""
-    trial_users: int = Field(default=50, ge=0)
-    """Users of a tenant whose summaries a new model, adapter or prompt template must write no worse before it
-    writes for all; 0 takes every new one at once."""
-    trial_share: float = Field(default=0.2, gt=0, le=1)
-    """Share of a tenant's users on trial; of a tenant with fewer than `trial_users` users, all."""
-    trial_s: float = Field(default=3_600, gt=0)
-    """Seconds after which a trial without evidence against the new one ends well."""
     keep_reasoning: bool = True
     """Whether the text before the summary is kept with the version."""
 

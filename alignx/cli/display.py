@@ -45,7 +45,8 @@ def _state(version: SummaryVersion) -> str:
     if isinstance(version, Preferences):
         facts.append(pluralize(version.events_total, "event"))
         if version.pending:
-            facts.append(f"{version.pending} not yet read")
+            reason = f" (waiting for: {version.waiting_for})" if version.waiting_for else ""
+            facts.append(f"{version.pending} not yet read{reason}")
         facts += [f"{scorer}: {_accuracy(quality)}" for scorer, quality in version.quality.items()]
         facts += [change_line(version.changed)] if version.changed else []
     elif version.prequential:

@@ -1,6 +1,6 @@
 """`alignx doctor`: what is wrong with a deployment, and what to do about it.
 
-It reads /readyz and /v1/models alone, so it sees what any client sees.
+It reads /readyz and /v1/models alone, so it sees what any client sees, and with an admin key the engine's own words.
 """
 
 import dataclasses
@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from alignx.cli import display
 from alignx.cli.terminal import Json, ProblemGroup, Terminal
+from alignx.client.client import AlignX
 from alignx.client.errors import ClientError
 from alignx.client.transport import DEFAULT_URL
 from alignx.schemas.status import EngineState, Readiness
@@ -54,7 +55,7 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
     """
     terminal: Terminal = ctx.obj
     try:
-        with terminal.client("anonymous") as client:
+        with _client(terminal) as client:
             findings = [*examine_readiness(client.ready()), _examine_key(terminal)]
     except ClientError as error:
         findings = [Finding("gateway", str(error), f"Start it (make up), or set ALIGNX_URL; default: {DEFAULT_URL}.")]
@@ -64,6 +65,14 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
         terminal.out.print(display.findings(dataclasses.astuple(finding) for finding in findings))
     if any(finding.state != "ok" for finding in findings if finding.part != "engine record"):
         raise typer.Exit(1)
+
+
+def _client(terminal: Terminal) -> AlignX:
+    """With an admin key, if there is one: it is shown what the engine says itself."""
+    try:
+        return terminal.client("admin")
+    except typer.BadParameter:
+        return terminal.client("anonymous")
 
 
 def examine_readiness(ready: Readiness) -> list[Finding]:
@@ -84,10 +93,10 @@ def _examine_engine(engine: EngineState) -> list[Finding]:
     )
     if engine.state == "degraded" and engine.checked_at is None:
         record = f"not known yet; window {engine.context_tokens} tokens"
-    refused = f"It refused: {engine.detail}" if engine.state == "ok" and engine.detail else ""
+    known = Finding("engine record", record, f"It refused: {engine.words}" if engine.words else "")
     if engine.state == "ok":
-        return [Finding("engine", "ok"), Finding("engine record", record, refused)]
-    return [Finding("engine", f"degraded: {engine.detail}", _ENGINE_ADVICE), Finding("engine record", record)]
+        return [Finding("engine", "ok", engine.detail or ""), known]
+    return [Finding("engine", f"degraded: {engine.detail}", _ENGINE_ADVICE), known]
 
 
 def _examine_key(terminal: Terminal) -> Finding:

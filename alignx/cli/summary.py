@@ -71,6 +71,8 @@ def versions(
         alignx versions ada --rejected
     """
     terminal: Terminal = ctx.obj
+    if rejected and before is not None:
+        raise typer.BadParameter("rejected replies have no version; leave one of the two out", param_hint="--before")
     with terminal.client() as client:
         if rejected:
             drafts = client.rejected(user)

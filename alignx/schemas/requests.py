@@ -70,9 +70,9 @@ Method = Literal["engine", "profile", "fused"]
 """Who scores: the engine's letter probabilities, the fast profile, or both."""
 
 
-Fallback = Literal["engine_timeout", "engine_unavailable", "engine_rejected", "engine_error"]
+Fallback = Literal["engine_timeout", "engine_unavailable", "engine_unsupported", "engine_rejected", "engine_error"]
 """Why the profile answered in the engine's place: the engine took too long, does not answer (or its breaker is open),
-refused the request, or sent an unreadable answer."""
+reports no log-probabilities, refused the request, or sent an unreadable answer."""
 
 
 class SelectRequest(Frozen):

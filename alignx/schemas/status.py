@@ -24,7 +24,9 @@ class EngineState(Frozen):
     """When a test request last found this out; null before the first one has passed."""
     state: Literal["ok", "degraded"]
     detail: str | None = None
-    """Why it is degraded, or what it refused when the dialect was found, in the engine's own words."""
+    """Why it is degraded, or what it lacks."""
+    words: str | None = None
+    """What it last refused, in its own words. The gateway shows them to admin keys alone."""
 
 
 class Readiness(Frozen):

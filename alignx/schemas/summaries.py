@@ -112,12 +112,20 @@ class ModelTrial(Frozen):
     """Logarithm of the evidence that the candidate is worse; from 4.6 on (100 to 1) it is held."""
 
 
+WaitReason = Literal["update", "worker", "cadence", "backfill", "engine", "trial"]
+"""Why events wait: the update is being written; it is due and waits for its turn; it is not due yet, since the events
+tell little (cadence) or are history from elsewhere (backfill); the engine fails, refuses or writes no summary, and is
+asked again; a new model may not write for this user yet (trial)."""
+
+
 class Preferences(SummaryVersion):
     """A user's current summary and the state of its upkeep."""
 
     user: UserId
     pending: NonNegativeInt
     """Events accepted and not yet part of the summary."""
+    waiting_for: WaitReason | None = None
+    """Why they wait; null where none does."""
     events_total: NonNegativeInt
     quality: dict[str, Prequential] = {}  # noqa: RUF012  # pydantic copies it
     """Running prequential quality of this user by scorer, "profile" or "engine"."""

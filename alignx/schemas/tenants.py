@@ -80,8 +80,24 @@ class UpdateCadence(Frozen):
     """Seconds after a user's latest backfill until its one update is due."""
 
 
-class TenantSettings(UpdateCadence):
+class TrialSettings(Frozen):
+    """How a new model, adapter or prompt template is tried."""
+
+    trial_users: NonNegativeInt = 50
+    """Users of a tenant whose summaries a new model, adapter or prompt template must write no worse before it
+    writes for all; 0 takes every new one at once."""
+    trial_share: float = Field(default=0.2, gt=0, le=1)
+    """Share of a tenant's users on trial; of a tenant with fewer than `trial_users` users, all."""
+    trial_s: float = Field(default=3_600, gt=0, le=LONGEST_S)
+    """Seconds after which a trial without evidence against the new one ends well."""
+
+
+class TenantSettings(UpdateCadence, TrialSettings):
     """Settings of one tenant."""
+
+    user_events_per_hour: PositiveInt | None = None
+    """Events of one user that are taken in an hour; more answer 429, and a backfill does not count. It bounds how far a
+    flood of events moves what is known of a user. Default: no bound."""
 
 
 class TenantSettingsView(Frozen):

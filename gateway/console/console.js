@@ -51,8 +51,9 @@ async function showHealth() {
   const health = byId("health");
   try {
     const answer = await fetch("/readyz", { cache: "no-store" });
-    const { checks } = await answer.json();
+    const { checks, engine } = await answer.json();
     const wrong = Object.values(checks).filter((state) => state !== "ok");
+    if (engine?.state === "degraded") wrong.push(`Engine degraded: ${engine.detail}`);
     health.className = wrong.length ? "health down" : "health ready";
     health.textContent = wrong.length ? wrong.join(" ") : "ready";
   } catch {

@@ -85,7 +85,7 @@ export class SummaryPanel {
     this.version = current.version;
     this.current = current;
     this.showText(current);
-    this.showState(current.pending ? `${current.pending} waiting` : "up to date", current.pending > 0);
+    this.showState(current.pending ? `${current.pending} waiting for: ${current.waiting_for ?? "an update"}` : "up to date", current.pending > 0);
     const facts = [
       ["Version", current.version || "none yet: the fast profile"],
       ["Written by", current.source],

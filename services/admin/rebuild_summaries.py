@@ -17,6 +17,8 @@ from services.errors import StaleVersion, UserUnknown
 from services.preference.ingest import Ingest
 
 _MAX_VERSIONS = 1_000
+_CURSOR_EVERY = 1_000
+"""Users between two writes of the cursor where none is concerned; looking at them again changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,11 @@ async def rewrite_summaries(ingest: Ingest, rewrite: Rewrite, progress: Progress
         for done, user in enumerate(members, 1):
             member = ingest.store.keys.user(*user).member
             if member > done_until:
-                if await _rewrite_user(ingest, rewrite, user):
-                    changed += 1
+                changed += (is_concerned := await _rewrite_user(ingest, rewrite, user))
+                if is_concerned or done % _CURSOR_EVERY == 0:
+                    await client.set(rewrite.cursor_key, member)
+                if is_concerned:
                     await asyncio.sleep(rewrite.pause_s)
-                await client.set(rewrite.cursor_key, member)
             progress(done, total)
     await client.delete(rewrite.cursor_key)
     return changed

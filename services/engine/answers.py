@@ -1,12 +1,18 @@
 """The bytes of an answer under way: read as text, or passed through with an eye on how they end."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import aiohttp
 
 from services.engine.guard import Progress
-from services.engine.wire import NO_EVENTS, AnswerTail, Reply, first_event
+from services.engine.wire import LATE, NO_EVENTS, AnswerTail, Reply, first_event
 from services.errors import EngineError, EngineUnavailable
+
+LastSign = Callable[[], Awaitable[float | None]]
+"""Seconds since the engine last showed that it answers anyone; None if it does not."""
+SIGNS = 3  # looks for one within the longest wait
 
 
 async def read_texts(response: aiohttp.ClientResponse, reply: Reply) -> AsyncIterator[str]:
@@ -58,3 +64,28 @@ async def read_start(chunks: AsyncIterator[bytes], content_type: str) -> bytes:
     if start and not first_event(start) and content_type != "text/event-stream":
         raise EngineError(NO_EVENTS)
     return start
+
+
+@asynccontextmanager
+async def bounded_start(longest_s: float, last_sign: LastSign | None) -> AsyncIterator[None]:
+    """Bounds the wait for the start of an answer. One that is not streamed starts at its end: for it `last_sign` tells
+    whether the engine still works. Raises EngineUnavailable."""
+    try:
+        async with asyncio.timeout(longest_s) as limit:
+            watch = asyncio.create_task(_extend(limit, longest_s, last_sign)) if last_sign else None
+            try:
+                yield
+            finally:
+                if watch:
+                    watch.cancel()
+    except TimeoutError as error:
+        raise EngineUnavailable(f"{LATE} ({longest_s:g} s)") from error
+
+
+async def _extend(limit: asyncio.Timeout, longest_s: float, last_sign: LastSign) -> None:
+    """Puts the limit off to `longest_s` after the engine's last sign of life."""
+    age_s: float | None = 0.0
+    while age_s is not None and not limit.expired():
+        limit.reschedule(asyncio.get_running_loop().time() + longest_s - age_s)
+        await asyncio.sleep(longest_s / SIGNS)
+        age_s = await last_sign()

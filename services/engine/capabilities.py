@@ -149,6 +149,11 @@ class Prober:
             raise ContextExceeded(engine_status=413) from refusal.error
         return not is_long and self.record.dialect != refusal.dialect
 
+    async def answers(self) -> bool:
+        """Whether a canary gets an answer, be it a refusal."""
+        error = await self._probe_shared(letters=False)
+        return error is None or isinstance(error, EngineError) or _status(error) is not None
+
     async def note_refusal(self, refusal: Refusal) -> bool:
         """The canaries' own refusals: keeps the engine's words."""
         words = error_text(refusal.answer)
@@ -242,10 +247,10 @@ class Prober:
         breaker's matter."""
         if _status(error) in _AWAY:
             return
-        words = f": {self._words}" if self._words else ""
-        cause = f"The engine refuses a test that holds no user's data (status {_status(error)}){words}"
+        cause = f"The engine refuses a test that holds no user's data (status {_status(error)})"
         if not self.fault:
-            logger.warning("the engine refuses all requests; events wait", extra={"cause": cause})
+            fields = {"cause": cause, "refusal": self._words}
+            logger.warning("the engine refuses all requests; events wait", extra=fields)
         self.fault = cause
         self.record = replace(self.record, refusal=self._words)
         self._apply(self.record)

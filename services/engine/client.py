@@ -21,13 +21,13 @@ import aiohttp
 import orjson
 
 from services.engine import wire
-from services.engine.answers import pass_through, read_start, read_texts
+from services.engine.answers import bounded_start, pass_through, read_start, read_texts
 from services.engine.capabilities import Capabilities, Refusal
 from services.engine.guard import CallKind, Guard, Progress, unguarded
 from services.engine.refusals import UNREADABLE, member, parse_json, refusal, reported_error
 from services.engine.shared_calls import SharedCalls
 from services.engine.wire import Body, Completion, Delta, Messages, Reply, Sampling
-from services.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest
+from services.errors import EngineError, EngineRejected, EngineUnavailable, EngineUnsupported, InvalidRequest
 
 _CHAT = "/chat/completions"
 
@@ -48,9 +48,9 @@ class Server:
     read_timeout_s: float = 120.0
     """Longest silence within one answer; there is no total timeout."""
     first_token_timeout_s: float = 15.0
-    """Longest wait for the first token of a streamed chat."""
+    """Longest wait for the first token of a chat; for one that is not streamed, for a sign of life."""
     answer_timeout_s: float = 600.0
-    """Longest wait for a chat that is not streamed: it shows no sign of life before its end."""
+    """Longest wait for a chat that is not streamed."""
     cache_salt_secret: str | None = field(default=None, repr=False)
 
 
@@ -107,6 +107,10 @@ class Client:
         if status >= 400:
             raise EngineUnavailable(f"The engine does not list its models (status {status})", engine_status=status)
         return wire.model_list(parse_json(body))
+
+    async def last_sign(self) -> float | None:
+        """As `LastSign`; a client without a guard always waits on."""
+        return 0.0
 
     async def model(self) -> str:
         """The model that is asked: the configured one or the first that the server lists."""
@@ -177,14 +181,11 @@ class Client:
         self._check_fields(sent, tenant)
         async with self._guard("chat", tenant) as progress, AsyncExitStack() as stack:
             # The start is awaited here, so that an early fault can still become a status.
-            try:
-                async with asyncio.timeout(self._server.first_token_timeout_s if streamed else None):
-                    response = await stack.enter_async_context(self._post(_CHAT, sent, progress, timeout_s))
-                    self._check_fields(sent, tenant)  # a dialect found meanwhile would drop them
-                    chunks = response.content.iter_any()
-                    start = await read_start(chunks, response.content_type) if streamed else await anext(chunks, b"")
-            except TimeoutError as error:
-                raise EngineUnavailable(f"{wire.LATE} ({self._server.first_token_timeout_s:g} s)") from error
+            async with bounded_start(self._server.first_token_timeout_s, None if streamed else self.last_sign):
+                response = await stack.enter_async_context(self._post(_CHAT, sent, progress, timeout_s))
+                self._check_fields(sent, tenant)  # a dialect found meanwhile would drop them
+                chunks = response.content.iter_any()
+                start = await read_start(chunks, response.content_type) if streamed else await anext(chunks, b"")
             if b'"error"' in (event := wire.first_event(start)) and member(body := parse_json(event), "error"):
                 raise reported_error(body)
             progress.note_text()
@@ -209,7 +210,7 @@ class Client:
         """
         mode = self.capabilities.letters
         if mode == "none":
-            raise EngineUnavailable("The engine reports no log-probabilities, so it cannot choose")
+            raise EngineUnsupported("The engine reports no log-probabilities, so it cannot choose")
         choose = self._choose_next if mode == "next_token" else self._choose_continued
         try:
             return await choose(await self._body(messages, tenant, priority), letters, tenant)

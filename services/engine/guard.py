@@ -13,6 +13,7 @@ from alignx.schemas.summaries import TokenCounts
 from services.errors import EngineError, EngineUnavailable
 
 CallKind = Literal["stream", "complete", "chat", "choose", "embed"]
+CallOutcome = Literal["ok", "unavailable", "rejected", "error", "cancelled"]
 
 
 @dataclass
@@ -44,3 +45,22 @@ Guard = Callable[[CallKind, str], AbstractAsyncContextManager[Progress]]
 async def unguarded(_kind: CallKind, _tenant: str) -> AsyncIterator[Progress]:
     """Lets every call pass."""
     yield Progress()
+
+
+@dataclass(frozen=True)
+class EngineCall:
+    """A call that has ended, as the observer gets it."""
+
+    kind: CallKind
+    outcome: CallOutcome
+    """`cancelled` when the caller went away first."""
+    seconds: float
+    """Waiting for a slot included."""
+    ttft_s: float | None
+    """Seconds to the first text; null when there was none."""
+    tokens: TokenCounts
+    tenant: str = ""
+    """On whose behalf; empty for what all tenants share."""
+
+
+Observer = Callable[[EngineCall], None]

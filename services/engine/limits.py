@@ -5,11 +5,13 @@ With `url = "profile"` there is no engine: only `models` and `ready` answer, the
 """
 
 import asyncio
+import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from typing import Literal, Self
+from dataclasses import replace
+from typing import Self
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -19,10 +21,11 @@ from pydantic import SecretStr
 
 from alignx.schemas.status import EngineState
 from alignx.schemas.summaries import TokenCounts
+from services.engine.answers import SIGNS
 from services.engine.breaker import Breaker
 from services.engine.capabilities import CanaryOutcome, Capabilities, Prober
 from services.engine.client import Client, Server, open_session
-from services.engine.guard import CallKind, Progress
+from services.engine.guard import CallKind, CallOutcome, EngineCall, Observer, Progress
 from services.engine.wire import SILENT, Body
 from services.errors import EngineError, EngineRejected, EngineUnavailable, NoEngine
 from services.settings import LATENCY_BUCKETS_S, PROFILE_ENGINE, EngineSettings
@@ -36,31 +39,14 @@ _DEFAULT_WINDOW = 8192
 """Tokens of a window that neither the setting nor the engine names."""
 _CANARY_S = 15.0
 """Longest silence of the engine within a canary's answer."""
+_SHARED_CACHE = "The engine takes no cache_salt: tenants share its prefix cache"
 OTHER_TENANT = "other"
 """Label of every tenant that the settings do not list."""
-CallOutcome = Literal["ok", "unavailable", "rejected", "error", "cancelled"]
+
+logger = logging.getLogger("alignx.engine")
 
 
 # --- calls ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class EngineCall:
-    """A call that has ended, as the observer gets it."""
-
-    kind: CallKind
-    outcome: CallOutcome
-    """`cancelled` when the caller went away first."""
-    seconds: float
-    """Waiting for a slot included."""
-    ttft_s: float | None
-    """Seconds to the first text; null when there was none."""
-    tokens: TokenCounts
-    tenant: str = ""
-    """On whose behalf; empty for what all tenants share."""
-
-
-Observer = Callable[[EngineCall], None]
 
 
 class Calls:
@@ -71,6 +57,8 @@ class Calls:
         self._observe = observe
         self.in_flight = 0
         """Calls that hold a slot."""
+        self.answered_at = -math.inf
+        """When a call of the engine's last ended well."""
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._embeddings_slots = asyncio.Semaphore(settings.embeddings_concurrency)
         self.breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_s)
@@ -111,6 +99,8 @@ class Calls:
             breaker.record_failure()
         else:
             breaker.record_success()
+            if kind != "embed":
+                self.answered_at = time.monotonic()
         span.set_attributes({"alignx.outcome": outcome, **_usage(progress.tokens)})
         if self._observe is not None:
             first = progress.first_text
@@ -150,6 +140,8 @@ class Engine(Client):
         self.enabled = settings.enabled
         self.calls = Calls(settings, observe)
         self._context_tokens, self._cooldown_s = settings.context_tokens, settings.breaker_cooldown_s
+        self._first_token_timeout_s = settings.first_token_timeout_s
+        self._has_salt = settings.cache_salt_secret is not None
         server = _server(settings, settings.url, settings.model, settings.api_key)
         canaries = Client(session, replace(server, read_timeout_s=min(_CANARY_S, server.read_timeout_s)))
         self.prober = Prober(canaries, settings.breaker_cooldown_s, self._adopt, hidden=server.api_key)
@@ -177,7 +169,14 @@ class Engine(Client):
                     probing.cancel()
 
     def _adopt(self, capabilities: Capabilities) -> None:
-        self.capabilities = capabilities
+        had_warning, self.capabilities = self._cache_warning, capabilities
+        if self._cache_warning and not had_warning:
+            logger.warning(self._cache_warning)
+
+    @property
+    def _cache_warning(self) -> str:
+        """What is wrong with the tenants' caches, if anything is."""
+        return _SHARED_CACHE if self._has_salt and "cache_salt" in self.capabilities.dialect.dropped else ""
 
     @property
     def context_tokens(self) -> int:
@@ -190,8 +189,16 @@ class Engine(Client):
         """What is wrong with the engine, if anything is; empty without one."""
         return self.prober.fault or self.prober.outage or (SILENT if self.calls.breaker_open else "")
 
+    async def last_sign(self) -> float | None:
+        if (age_s := time.monotonic() - self.calls.answered_at) < self._first_token_timeout_s / SIGNS:
+            return age_s
+        if not await self.prober.answers():
+            return None
+        self.calls.answered_at = time.monotonic()
+        return 0.0
+
     async def check(self) -> None:
-        """A readiness check. Raises EngineUnavailable with the engine's words where it is degraded."""
+        """A readiness check. Raises EngineUnavailable where it is degraded."""
         if self.fault:
             raise EngineUnavailable(f"degraded: {self.fault}")
 
@@ -208,7 +215,8 @@ class Engine(Client):
             reasons=known.reasons,
             checked_at=known.checked_at,
             state="degraded" if self.fault else "ok",
-            detail=self.fault or known.refusal or None,
+            detail=self.fault or self._cache_warning or None,
+            words=known.refusal or None,
         )
 
     async def ready(self) -> None:

@@ -54,13 +54,16 @@ class Ingest:
         limits: LimitSettings,
         metrics: IngestMetrics,
         tenants: TenantSettingsReader | None = None,
+        *,
+        has_engine: bool = True,
     ) -> None:
-        """`tenants` say when an update is due; without them, which is for updates that cost nothing, each event is."""
+        """`tenants` say how many events are taken and, with an engine, when an update is due; else each event is."""
         self.store = store
         self.queue = queue
         self.limits = limits
         self.metrics = metrics
         self.tenants = tenants
+        self.has_engine = has_engine
         # Writers of one user take turns here, so that only other processes can come in between.
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
@@ -75,12 +78,13 @@ class Ingest:
     ) -> AppendResult:
         """Stores all interactions or none.
 
-        Raises PayloadTooLarge, BacklogFull, QueueFull, IdempotencyMismatch.
+        Raises PayloadTooLarge, UserLimited, BacklogFull, QueueFull, IdempotencyMismatch.
         """
         arrived = ARRIVED.get() or time.perf_counter()
         encoded = self._encode(interactions)
         digest = hashlib.sha256("\n".join(encoded).encode()).hexdigest()[:32]
-        cadence = await self.tenants.read(tenant) if self.tenants else None
+        settings, is_backfill = await self.tenants.read(tenant) if self.tenants else None, start == "backfill"
+        cadence = settings if self.has_engine else None
         async with self._lock(tenant, user):
             with child_span("append") as span:
                 while True:
@@ -104,7 +108,8 @@ class Ingest:
                         digest=digest,
                         at_once=start == "at_once",
                         call=encode_origin(span),
-                        news=news.within(cadence, is_backfill=start == "backfill"),
+                        news=news.within(cadence, is_backfill=is_backfill),
+                        max_hourly=(settings and not is_backfill and settings.user_events_per_hour) or 0,
                     )
                     appended = await self.queue.append(tenant, user, new)
                     if appended:

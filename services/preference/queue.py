@@ -18,7 +18,7 @@ from typing import Any, Literal
 import orjson
 
 from alignx.schemas.summaries import PreferenceChange, RejectedDraft, SummaryVersion
-from services.errors import BacklogFull, IdempotencyMismatch, QueueFull, StaleVersion, UserUnknown
+from services.errors import BacklogFull, IdempotencyMismatch, QueueFull, StaleVersion, UserLimited, UserUnknown
 from services.preference.queue_records import (
     Append,
     AppendResult,
@@ -31,7 +31,7 @@ from services.prompts.sentences import clip_text
 from services.settings import QueueSettings, SummarySettings
 from services.storage.connection import RedisClient, Script, ask_shards, read_script
 from services.storage.key_names import KeySpace
-from services.storage.users import encode_record
+from services.storage.users import LOW_PRIORITY, encode_record
 
 SCRIPTS = (
     "append",
@@ -56,8 +56,6 @@ REJECTED_CHARS = 4_000
 """Characters kept of a rejected draft."""
 KEEP_REJECTED = 10
 """Rejected drafts kept for a user."""
-LOW_PRIORITY = 2**50
-"""Added to the due time (ms) of users who wait for a backfill, as in lua/schedule.lua: all others go first."""
 FailKind = Literal["engine", "wait", "refusal", "unusable", "data", "release"]
 """What is at fault: the engine; nothing, but a new model may not write yet; the data as the engine or its replies say
 (refusal, unusable); the data; nothing."""
@@ -87,7 +85,7 @@ class Queue:
 
     async def append(self, tenant: str, user: str, new: Append) -> AppendResult | None:
         """Stores the events and the profile if the user is still at the stamp; None if not.
-        Raises BacklogFull, QueueFull, IdempotencyMismatch."""
+        Raises BacklogFull, UserLimited, QueueFull, IdempotencyMismatch."""
         keys = self.keys.user(tenant, user)
         answer = await self._ask(
             "append",
@@ -103,6 +101,7 @@ class Queue:
             tenant=keys.tenant,
             call=new.call,
             news=new.news.arguments(),
+            max_hourly=new.max_hourly,
         )
         match answer["status"]:
             case "OK" | "REPLAY" as status:
@@ -113,6 +112,9 @@ class Queue:
                 raise IdempotencyMismatch
             case "FULL":
                 raise self._backlog_full(answer["pending"], len(new.events))
+            case "LIMITED":
+                detail = f"Of one user {new.max_hourly} events are taken in an hour; these {len(new.events)} pass that."
+                raise UserLimited(detail, retry_after=answer["retry_ms"] / 1000, limit=new.max_hourly)
             case "BUSY":
                 raise QueueFull(retry_after=5, limit=self.settings.shard_backlog)
             case _:

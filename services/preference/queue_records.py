@@ -56,6 +56,8 @@ class Append:
     call: str = ""
     """The call that brings the events (`Origin`)."""
     news: News = DUE
+    max_hourly: int = 0
+    """Events of the user that are taken in an hour, the whole of these or none; 0 for no bound."""
 
 
 class AppendResult(NamedTuple):

@@ -30,8 +30,9 @@ from services.preference.updates.update_metrics import IngestMetrics
 from services.server.shutdown import Drain
 from services.settings import Settings
 from services.storage.aof_rewrite import AofRewriter
+from services.storage.key_names import ENGINE_FAULT
 from services.storage.tenant_settings_reader import TenantSettingsReader
-from services.storage.users import Store, parse_event_id
+from services.storage.users import Store, parse_event_id, reply
 
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.01, 0.1
 
@@ -55,7 +56,7 @@ class PreferenceService:
         self.metrics = metrics
         self.rewriter = rewriter
         self.drain = drain
-        self.ingest = Ingest(store, queue, settings.limits, metrics, tenants if settings.engine.enabled else None)
+        self.ingest = Ingest(store, queue, settings.limits, metrics, tenants, has_engine=settings.engine.enabled)
         self._streams = 0
 
     async def append(
@@ -88,7 +89,7 @@ class PreferenceService:
         expected = edits.resolve_if_match(if_match, await self._version(tenant, user))
         await self.ingest.edit(tenant, user, expected, edits.create_edit(text, expected))
         self.metrics.versions.labels("user").inc()
-        return await self.store.preferences(tenant, user)
+        return await self.preferences(tenant, user)
 
     async def roll_back(self, tenant: str, user: str, version: int, if_match: str | None) -> Preferences:
         """Raises UserUnknown, VersionUnknown or StaleVersion."""
@@ -99,7 +100,7 @@ class PreferenceService:
         await self.ingest.roll_back(tenant, user, current, target)
         self.metrics.rollbacks.inc()
         self.metrics.versions.labels("rollback").inc()
-        return await self.store.preferences(tenant, user)
+        return await self.preferences(tenant, user)
 
     async def rebuild(self, tenant: str, user: str) -> int:
         """Events pending. Raises UserUnknown."""
@@ -144,7 +145,10 @@ class PreferenceService:
         )
 
     async def preferences(self, tenant: str, user: str) -> Preferences:
-        return await self.store.preferences(tenant, user)
+        current = await self.store.preferences(tenant, user)
+        if current.waiting_for == "worker" and await reply(self.store.redis.exists(ENGINE_FAULT)):
+            return current.model_copy(update={"waiting_for": "engine"})  # a worker says so of all
+        return current
 
     async def version(self, tenant: str, user: str, number: int) -> SummaryVersion:
         """Raises VersionUnknown too."""

@@ -39,7 +39,7 @@ class WorkerState:
     """What the process's lifespan opens."""
 
     checks: Mapping[str, Check]
-    engine: Engine
+    dispatcher: Dispatcher
 
 
 async def _run(dispatcher: Dispatcher, startup: StartupCheck) -> None:
@@ -79,7 +79,7 @@ def create_worker_app(settings: Settings) -> FastAPI:
                 "look": partial(_check_running, measurement, "The worker has stopped measuring the queue"),
                 "engine": dispatcher.backoff.check,
             }
-            yield WorkerState(checks, engine)
+            yield WorkerState(checks, dispatcher)
             dispatcher.stop(work)
             measurement.cancel()
             for task in (work, measurement):
@@ -94,7 +94,7 @@ def create_worker_app(settings: Settings) -> FastAPI:
         registry=registry,
         checks=lambda app: state_of(app, WorkerState).checks,
         advisory=("engine",),  # meanwhile the profile serves
-        engine=lambda app: state_of(app, WorkerState).engine.state(),
+        engine=lambda app: state_of(app, WorkerState).dispatcher.engine_state(),
         lifespan=lifespan,
     )
 

@@ -39,7 +39,7 @@ from services.prompts.build import (
     estimate_tokens,
     pair_ratings,
 )
-from services.prompts.control_tokens import neutralise, strip_invisible
+from services.prompts.control_tokens import break_tokens, strip_invisible
 from services.prompts.sentences import clip_text
 from services.prompts.templates import SELECTION_PREFILL
 
@@ -115,7 +115,7 @@ def escape_data(text: str) -> str:
     Ordinary text stays byte for byte."""
     text = _HEADING.sub(r"===\1===", strip_invisible(text))
     text = _RULE.sub(r"\1***", _PART.sub(r"\1", text))
-    return neutralise(_TAG.sub("&lt;", text))
+    return break_tokens(_TAG.sub("&lt;", text))
 
 
 _SOURCES: Final = {

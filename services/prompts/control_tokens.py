@@ -22,6 +22,12 @@ _BRACKETED: Final = (
 )
 _TOKEN = re.compile(f"{_ANGLED}|{_BRACKETED}")
 """ChatML, Llama, Mistral, Gemma, DeepSeek, GLM, Phi, Cohere, harmony."""
+_TOKEN_LIKE = re.compile(
+    rf"{_TOKEN.pattern}|</?\w{{0,64}}[:_.▁-][\w:.▁-]{{0,64}}>"
+    r"|\[(?:/\w{1,64}|[^\W\d_]{1,64}_\w{1,64}|CLS|SEP|PAD|UNK|MASK|[BE]OS)\]|[\[\]]!?\w?~!?\w?[\[\]]"
+)
+"""What has the form of a special token of any tokenizer. Breaking the form needs no list of an engine's tokens, which
+few engines give. Single words, such as `<item>` and `[DVD]`, and links are ordinary text."""
 
 
 def _is_invisible(char: str) -> bool:
@@ -32,15 +38,20 @@ def _is_invisible(char: str) -> bool:
 def strip_invisible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
-    return "".join(char for char in text if not _is_invisible(char))
+    return text.translate({ord(char): None for char in set(text) if _is_invisible(char)})
 
 
-def neutralise(text: str) -> str:
+def neutralise(text: str, tokens: re.Pattern[str] = _TOKEN) -> str:
     """`text` in which no control token is left: the first character of each becomes a character reference. The
     result does not change when it is neutralised again."""
-    while (left := _TOKEN.sub(lambda token: _reference(token[0][0]) + token[0][1:], text)) != text:
+    while (left := tokens.sub(lambda token: _reference(token[0][0]) + token[0][1:], text)) != text:
         text = left  # a reference may stand within another token
     return text
+
+
+def break_tokens(text: str) -> str:
+    """As `neutralise`, for a prompt: what only looks like a special token is broken too."""
+    return neutralise(text, _TOKEN_LIKE)
 
 
 def _reference(char: str) -> str:
@@ -49,7 +60,7 @@ def _reference(char: str) -> str:
 
 def escape_data(text: str) -> str:
     """Data for the inside of a tag; it can neither close the tag nor spell a control token."""
-    return neutralise(strip_invisible(text).strip().replace("<", "&lt;"))
+    return break_tokens(strip_invisible(text).strip().replace("<", "&lt;"))
 
 
 # --- replies -----------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from alignx.schemas.requests import Fallback, Method, ScoredItem, SelectRequest,
 from services.engine.breaker import Breaker
 from services.engine.judge import fit_choice, fuse, judge
 from services.engine.limits import Engine
-from services.errors import EngineError, EngineRejected, EngineUnavailable, UserUnknown
+from services.errors import EngineError, EngineRejected, EngineUnavailable, EngineUnsupported, UserUnknown
 from services.profile.scoring import scores, softmax
 from services.profile.statistics import Profile
 from services.prompts.profiles import load_profile
@@ -193,6 +193,8 @@ def _fallback_reason(error: Exception) -> Fallback:
     match error:
         case TimeoutError():
             return "engine_timeout"
+        case EngineUnsupported():
+            return "engine_unsupported"
         case EngineUnavailable():
             return "engine_unavailable"
         case EngineRejected():

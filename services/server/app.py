@@ -186,16 +186,16 @@ def create_app(
     lifespan: Lifespan,
     description: str = "",
     openapi_url: str | None = "/openapi.json",
-    metrics_guard: Guard = open_to_all,
+    operator_guard: Guard = open_to_all,
     one_of: Collection[str] = (),
     advisory: Collection[str] = (),
     engine: EngineView = lambda _app: None,
 ) -> FastAPI:
     """A FastAPI app with the suite's errors, telemetry, health and metrics.
 
-    `checks` is called at each /readyz, when the lifespan has yielded its record; for `one_of`, `advisory`
-    and `engine` see health.py. There is no docs page here: the gateway serves one for all services, from their
-    /openapi.json.
+    `checks` is called at each /readyz, when the lifespan has yielded its record; for `one_of`, `advisory` and
+    `engine` see health.py. `operator_guard` lets those pass who may read metrics and the engine's own words.
+    There is no docs page here: the gateway serves one for all services, from their /openapi.json.
     """
 
     @asynccontextmanager
@@ -223,8 +223,8 @@ def create_app(
         return problem_response(scope, AlignXError())
 
     app.add_middleware(RequestTelemetry, metrics=metrics, on_crash=on_crash, access_log=settings.log.access)
-    add_health(app, checks, one_of, advisory, engine)
-    add_metrics(app, registry, metrics_guard)
+    add_health(app, checks, one_of, advisory, engine, operator_guard)
+    add_metrics(app, registry, operator_guard)
     return app
 
 

@@ -10,6 +10,7 @@ separator or a hash tag.
     pi:{s}:tok                STRING  the latest fencing token; shard-wide, so it outlives an erased user
     pi:{s}:quality            HASH    prequential sums of each tenant
     pi:rebuild:…              STRING  the latest user that an operator's rebuild has asked for
+    pi:engine-fault           STRING  what a worker says of a degraded engine, as JSON; expires
     pi:settings:<tenant>      HASH    what is set for the tenant: field -> JSON value
     pi:trials:<tenant>        HASH    the trial of a new model or prompt template (updates/trials.py)
     pi:{s}:u:<tenant>:<user>:log      STREAM  interactions, oldest first
@@ -34,6 +35,7 @@ ALL_API_KEYS = "gw:keys"
 """Sorted set of the ids of all API keys."""
 TENANTS = "gw:tenants"
 """Sorted set of the tenants that have had an API key."""
+ENGINE_FAULT = "pi:engine-fault"
 TENANT_SETTINGS = "pi:settings:"
 """What the names of all tenants' settings begin with."""
 

@@ -1,6 +1,7 @@
 """Reads a user's history, profile and summary from Redis, by the names of key_names.py."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from alignx.schemas.summaries import (
     RejectedDraft,
     StoredInteraction,
     SummaryVersion,
+    WaitReason,
 )
 from services.errors import AlignXError, StoreUnavailable, UserUnknown, VersionUnknown
 from services.profile.fold import apply_own_text, fold
@@ -35,6 +37,8 @@ from services.storage.prequential import recent_quality
 SCORERS = ("profile", "engine")
 USER_SOURCE = "user"
 """Source of a version that the user wrote."""
+LOW_PRIORITY = 2**50
+"""Added to the due time (ms) of users who wait for a backfill, as in lua/schedule.lua: all others go first."""
 _PAGE = 500
 
 
@@ -47,6 +51,7 @@ class UserState:
     events: int
     """Events ever accepted."""
     pending: int
+    waiting_for: WaitReason | None
     version: int
     cursor: str
     """Id of the last event that is part of the summary."""
@@ -59,11 +64,24 @@ class UserState:
             born=fields["born"],
             events=int(fields.get("n", 0)),
             pending=max(0, int(fields.get("pend", 0))),
+            waiting_for=_wait_reason(fields, 1000 * time.time()),
             version=int(fields.get("ver", 0)),
             cursor=fields.get("cur", "0-0"),
             quality=_quality(fields, ""),
             changed=PreferenceChange.model_validate_json(text) if (text := fields.get("changed")) else None,
         )
+
+
+def _wait_reason(fields: Mapping[str, str], now_ms: float) -> WaitReason | None:
+    if int(fields.get("pend", 0)) <= 0:
+        return None
+    if "own" in fields:
+        return "update"
+    if float(fields.get("hold", 0)) > now_ms:
+        return "engine" if "strikes" in fields else "trial"
+    if "t0" in fields or "due" not in fields:
+        return "worker"
+    return "backfill" if float(fields["due"]) >= LOW_PRIORITY else "cadence"
 
 
 NO_STAMP = "0:0:0"
@@ -182,6 +200,7 @@ class Store:
             **dict(current),
             user=user,
             pending=state.pending,
+            waiting_for=state.waiting_for,
             events_total=state.events,
             quality=state.quality,
             changed=state.changed,

@@ -27,6 +27,7 @@ from services.errors import EngineError
 from services.prompts.build import ChatMessage, chat_prompt
 from services.prompts.profiles import OWN, PromptProfile
 from services.prompts.replies.parse_summary import parse_summary
+from services.prompts.replies.summary_checks import Evidence
 
 SUMMARY_CHARS: Final = 8_000
 """Longest summary, as in serving's default."""
@@ -91,11 +92,11 @@ def well_formed(reply: str, *, opened: bool = False) -> bool:
     return bool(end and start and not before and thought.strip() and answer.strip()) and not stray
 
 
-def answer_of(reply: str, *, max_chars: int = SUMMARY_CHARS) -> str:
+def answer_of(reply: str, *, max_chars: int = SUMMARY_CHARS, evidence: Evidence | None = None) -> str:
     """The summary in `reply` as serving would keep it; empty where it would keep none. A reward on the
-    raw text would pay for words that no later prompt shows."""
+    raw text would pay for words that no later prompt shows. The rewards have no `evidence`: their rows hold prompts."""
     try:
-        return parse_summary(reply, max_chars=max_chars).text
+        return parse_summary(reply, max_chars=max_chars, evidence=evidence).text
     except EngineError:
         return ""
 

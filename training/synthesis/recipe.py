@@ -16,9 +16,10 @@ from typing import Any, Literal, cast
 from alignx.schemas.interactions import ComparisonInteraction
 from services.engine.judge import LetterEngine
 from services.errors import EngineError, EngineRejected
-from services.prompts.build import fit_interactions
+from services.prompts.build import fit_interactions, plain_history
 from services.prompts.profiles import PromptProfile, load_profile
 from services.prompts.replies.parse_summary import SummaryReply, parse_summary
+from services.prompts.replies.summary_checks import Evidence
 from training.rl.rewards import judge_choice
 from training.synthesis.engines import Answer, CachedEngine
 from training.synthesis.leaks import leaks
@@ -185,7 +186,8 @@ class Recipe:
     def _usable(self, answer: Answer, task: _Task) -> SummaryReply | None:
         """The reply as the services parse it, unless it is malformed or reveals a target."""
         try:
-            reply = parse_summary(answer.text, max_chars=self._config.candidates.max_chars)
+            evidence = Evidence(plain_history(task.shown), task.past or "")
+            reply = parse_summary(answer.text, max_chars=self._config.candidates.max_chars, evidence=evidence)
         except EngineError:
             reply = None
         if reply is None or not reply.reasoning or not answer.whole:

@@ -6,10 +6,12 @@
 -- Accepts events of one user: all of them, once, or none.
 -- KEYS       state log ready idempotency profile quality calls
 -- arguments  member stamp at_once idempotency_key digest scored{count hits mass} tenant call settings
+--            max_hourly (0 for no bound)
 --            news{is_due backfill bits tokens max_bits max_events max_tokens max_age_ms quiet_ms} (cadence.py)
 -- ARGV       2 profile, 3... events
 -- Answers    {status: OK, pending, ids, window (the user's latest predictions before these)} |
---            {status: REPLAY, pending, ids} | {status: FULL, pending} | {status: MISMATCH | MOVED | BUSY}
+--            {status: REPLAY, pending, ids} | {status: FULL, pending} | {status: MISMATCH | MOVED | BUSY} |
+--            {status: LIMITED, retry_ms}
 local state, log, ready, idempotency, profile, quality, calls = unpack(KEYS)
 local key, digest, settings = arguments.idempotency_key, arguments.digest, arguments.settings
 local FIRST_EVENT = 3
@@ -21,7 +23,7 @@ local function answer(status, pending, ids, window)
 end
 
 local fields = redis.call('HMGET', state, 'born', 'n', 'pend', 'own', 't0', 'hold', 'edits', 'ver', 'due',
-  'new.n', 'new.tok', 'new.bits', 'profile.w', 'rebuild')
+  'new.n', 'new.tok', 'new.bits', 'profile.w', 'rebuild', 'hour', 'hour.n')
 local born, events, pending, owner = fields[1], fields[2] or '0', tonumber(fields[3] or 0), fields[4]
 
 if key ~= '' then
@@ -48,6 +50,12 @@ if pending + count > settings.user_backlog then
   end
   return answer('FULL', pending)
 end
+local HOUR_MS = 3600000
+local hour = math.floor(now / HOUR_MS)
+local hourly = (tonumber(fields[15] or 0) == hour and tonumber(fields[16]) or 0) + count
+if arguments.max_hourly > 0 and hourly > arguments.max_hourly then
+  return cjson.encode({status = 'LIMITED', retry_ms = (hour + 1) * HOUR_MS - now})
+end
 if pending == 0 and redis.call('ZCOUNT', ready, '-inf', now) >= settings.shard_backlog then return answer('BUSY') end
 
 local ids = {}
@@ -55,6 +63,7 @@ for index = FIRST_EVENT, #ARGV do ids[#ids + 1] = redis.call('XADD', log, '*', '
 redis.call('SET', profile, ARGV[2])
 if not born then redis.call('HSET', state, 'born', now) end
 redis.call('HINCRBY', state, 'n', count)
+if arguments.max_hourly > 0 then redis.call('HSET', state, 'hour', hour, 'hour.n', hourly) end
 redis.call('HINCRBY', state, 'pend', count)
 note_call(calls, arguments.call)
 if arguments.scored.count > 0 then add_scores('profile', state, quality, arguments.tenant, arguments.scored) end

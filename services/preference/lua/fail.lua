@@ -46,6 +46,7 @@ if kind == 'engine' then
   return 'RETRY'
 end
 if kind == 'wait' then
+  redis.call('HDEL', state, 'strikes')
   redis.call('HSET', state, 'hold', now + WAIT_MS)
   requeue(WAIT_MS)
   return 'RETRY'

@@ -122,7 +122,12 @@ class Backoff:
         self._trial = self._failed_probes % _TRIAL_EVERY == 0
         self._probe_at = self._clock() + (error.retry_after or self._cooldown_s)
 
+    @property
+    def cause(self) -> str:
+        """Why updates are held back; empty while they are not."""
+        return (self._refusal() or self._fault) if self.is_paused else ""
+
     async def check(self) -> None:
         """Raises EngineUnavailable with the cause while updates are held back."""
         if self.is_paused:
-            raise EngineUnavailable(f"degraded: {self._refusal() or self._fault}")
+            raise EngineUnavailable(f"degraded: {self.cause}")

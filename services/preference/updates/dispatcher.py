@@ -18,6 +18,7 @@ from functools import partial
 from opentelemetry.trace import Span, SpanKind
 from redis.exceptions import RedisError
 
+from alignx.schemas.status import EngineState
 from services.errors import AlignXError, EngineError, EngineUnavailable
 from services.preference.queue import Queue
 from services.preference.queue_records import Claim, ClaimResult, Origin, parse_origins
@@ -28,10 +29,14 @@ from services.server.app import STORE_FAULTS
 from services.server.logging import REQUEST_ID
 from services.settings import QueueSettings, Settings
 from services.storage.connection import REFUSED
+from services.storage.key_names import ENGINE_FAULT
 from services.storage.redis_metrics import RedisMetrics
+from services.storage.users import reply
 from services.tracing import current, start_span
 
 _PAUSE_S = 0.5
+_REPORT_S = 15
+"""How long a report of a degraded engine holds; it is renewed each time that the queue is measured."""
 
 logger = logging.getLogger("alignx.worker")
 
@@ -224,11 +229,24 @@ class Dispatcher:
         finally:
             update.cancel()
 
+    def engine_state(self) -> EngineState | None:
+        """What this worker knows of its engine, which is degraded too while its replies are no summaries."""
+        state = self.updater.engine.state()
+        if state and state.state == "ok" and self.backoff.is_paused:
+            return state.model_copy(update={"state": "degraded", "detail": self.backoff.cause})
+        return state
+
+    async def _report_engine(self) -> None:
+        """Lets the gateway and the preference service know of a degraded engine."""
+        state = self.engine_state()
+        if state and state.state == "degraded":
+            await reply(self.queue.redis.set(ENGINE_FAULT, state.model_dump_json(exclude_none=True), ex=_REPORT_S))
+
     async def measure(self, redis_metrics: RedisMetrics, *, every_s: float = 5.0) -> None:
         """Measures the queue and Redis every `every_s` seconds until `stop`. A task of its own, since `run` waits
         while all updates are busy."""
         while not self._stopping:
-            for measure in (partial(redis_metrics.read, self.queue.redis), self._measure_queue):
+            for measure in (partial(redis_metrics.read, self.queue.redis), self._measure_queue, self._report_engine):
                 try:
                     await measure()
                 except RedisError:

@@ -17,7 +17,9 @@ from services.preference.updates.regression import Review, latest_choices, predi
 from services.preference.updates.trials import Trials
 from services.preference.updates.update_metrics import WorkerMetrics
 from services.prompts.profiles import load_profile
-from services.settings import SummarySettings
+from services.settings import Settings
+from services.storage.tenant_settings import TenantSettingsStore, default_settings
+from services.storage.tenant_settings_reader import TenantSettingsReader
 from services.storage.users import USER_SOURCE, Store
 
 _TRIAL_EVENTS = 100
@@ -29,16 +31,15 @@ logger = logging.getLogger("alignx.update")
 class SummaryTests:
     """The tests of one worker."""
 
-    def __init__(
-        self, store: Store, queue: Queue, engine: Engine, settings: SummarySettings, metrics: WorkerMetrics
-    ) -> None:
+    def __init__(self, store: Store, queue: Queue, engine: Engine, settings: Settings, metrics: WorkerMetrics) -> None:
         self.store = store
         self.queue = queue
         self.engine = engine
-        self.settings = settings
+        self.settings = settings.summary
         self.metrics = metrics
-        self.prompts = load_profile(settings.prompts)
-        self.trials = Trials(store.redis, settings, metrics.trials)
+        self.prompts = load_profile(settings.summary.prompts)
+        tenants = TenantSettingsReader(TenantSettingsStore(store.redis, default_settings(settings)))
+        self.trials = Trials(store.redis, tenants, metrics.trials)
 
     async def review(
         self, claim: Claim, current: SummaryVersion | None, events: Sequence[StoredInteraction]

@@ -4,7 +4,7 @@ summaries predict worse than those before it.
 Each user on trial counts once: the new text and the one that it replaces predict choices which the older text has
 read, and the mean difference is one bet (regression.py). The trial ends well after `trial_users` users or
 `trial_s` seconds; it ends badly when the evidence passes 100 to 1. Then users wait, with the summaries that they
-have, until the engine serves another model or the trials of the deployment are turned off.
+have, until the engine serves another model or the tenant's trials are turned off.
 
     pi:trials:<tenant>  HASH  incumbent, users (of the tenant that have a version), candidate, began (ms), tested,
                               evidence, held
@@ -22,9 +22,9 @@ from prometheus_client import Counter
 from alignx.schemas.summaries import ModelTrial, SummaryVersion
 from services.preference.queue_records import Claim
 from services.preference.updates.regression import bet
-from services.settings import SummarySettings
 from services.storage.connection import RedisClient
 from services.storage.key_names import trial_key
+from services.storage.tenant_settings_reader import TenantSettingsReader
 from services.storage.timed_cache import TimedCache
 
 Admission = Literal["accepted", "trial", "wait"]
@@ -36,20 +36,20 @@ logger = logging.getLogger("alignx.trials")
 class Trials:
     """The trials of all tenants, as one worker sees them."""
 
-    def __init__(self, redis: RedisClient, settings: SummarySettings, ended: Counter) -> None:
+    def __init__(self, redis: RedisClient, tenants: TenantSettingsReader, ended: Counter) -> None:
         """`ended` counts trials by outcome."""
         self._redis: Any = redis  # its methods are typed for the blocking client and this one at once
-        self._settings = settings
+        self._tenants = tenants
         self._ended = ended
         self._cache = TimedCache[Mapping[str, str]]()
 
     async def admit(self, claim: Claim, candidate: str) -> Admission:
         """Whether `candidate`, a model with its prompt template, may write for the user of the claim."""
-        fields = await self._read(claim.tenant)
+        fields, settings = await self._read(claim.tenant), await self._tenants.read(claim.tenant)
         incumbent = fields.get("incumbent")
         if incumbent == candidate:
             return "accepted"
-        if not incumbent or not self._settings.trial_users:
+        if not incumbent or not settings.trial_users:
             await self._write(claim.tenant, candidate)
             return "accepted"
         if fields.get("candidate") != candidate:
@@ -57,14 +57,12 @@ class Trials:
             fields = await self._read(claim.tenant)
         if fields.get("held"):
             return "wait"
-        if _now_ms() - int(fields["began"]) > 1_000 * self._settings.trial_s:
+        if _now_ms() - int(fields["began"]) > 1_000 * settings.trial_s:
             await self._accept(claim.tenant, candidate)
             return "accepted"
-        is_small = int(fields.get("users", 0)) < self._settings.trial_users
-        return "trial" if is_small or self._in_share(claim.member) else "wait"
-
-    def _in_share(self, member: str) -> bool:
-        return zlib.crc32(f"trial/{member}".encode()) % 1_000 < 1_000 * self._settings.trial_share
+        is_small = int(fields.get("users", 0)) < settings.trial_users
+        is_in_share = zlib.crc32(f"trial/{claim.member}".encode()) % 1_000 < 1_000 * settings.trial_share
+        return "trial" if is_small or is_in_share else "wait"
 
     async def is_older(self, tenant: str, version: SummaryVersion) -> bool:
         """Whether the version is from before the trial, so that its user has not been counted."""
@@ -83,7 +81,7 @@ class Trials:
             await self._redis.hset(key, "held", 1)
             self._ended.labels("held").inc()
             logger.error("a model's summaries predict worse; it is held back", extra=_names(tenant, candidate))
-        elif tested >= self._settings.trial_users:
+        elif tested >= (await self._tenants.read(tenant)).trial_users:
             await self._accept(tenant, candidate)
 
     async def count_user(self, tenant: str) -> None:

@@ -103,7 +103,7 @@ class Updater:
         self.settings = settings
         self.metrics = metrics
         self.prompts = load_profile(settings.summary.prompts)
-        self.tests = SummaryTests(store, queue, engine, settings.summary, metrics)
+        self.tests = SummaryTests(store, queue, engine, settings, metrics)
         self._probes: SharedCalls[None, None] = SharedCalls()
         self.writer: Writer = ProfileWriter()
         if engine.enabled:

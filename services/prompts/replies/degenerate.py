@@ -102,8 +102,8 @@ def count_unspaced(words: list[str]) -> int:
     return sum(map(bool, map(_UNSPACED_WORD.match, words)))
 
 
-def count_words(text: str) -> int:
+def count_words(text: str | list[str]) -> int:
     """Words; of scripts without spaces two characters count as one."""
-    words = split_words(text)
-    unspaced = count_unspaced(words)
+    words = split_words(text) if isinstance(text, str) else text
+    unspaced = 0 if "".join(words).isascii() else count_unspaced(words)
     return len(words) - unspaced + -(-unspaced // 2)

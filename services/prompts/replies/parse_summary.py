@@ -12,6 +12,7 @@ from typing import Final
 from services.errors import UnusableReply
 from services.prompts.control_tokens import neutralise, remove_control_tokens, strip_invisible
 from services.prompts.replies.degenerate import degeneration
+from services.prompts.replies.lexicon import Reading
 from services.prompts.replies.reasoning import separate_reasoning, undecided_length
 from services.prompts.replies.shape import announces, unwrap_summary
 from services.prompts.replies.summary_checks import (
@@ -62,11 +63,18 @@ def parse_summary(
         raise _reasoning_alone(finish_reason)
     if len(text) > _MAX_TIMES * max_chars:
         text, finish_reason = text[: _MAX_TIMES * max_chars], "length"
+    reading = Reading("")
+
+    def check_form(part: str) -> str:
+        nonlocal reading
+        reading = _check_form(part)
+        return part
+
     steps: tuple[tuple[Check | None, Callable[[str], str]], ...] = (
         (None, _check_marks),
         ("control", remove_control_tokens),
         (None, unwrap_summary),  # a wrapper says nothing, so its removal is no finding
-        (None, _check_form),
+        (None, check_form),
         (None, cut_to_whole_sentences if finish_reason == "length" else str),
         ("copied", lambda part: clean_copied(part, evidence)),
         ("link", clean_links),
@@ -79,7 +87,7 @@ def parse_summary(
             removed.append(name)
     if finish_reason == "length" and not text:
         raise UnusableReply("complete", "the token limit cuts off its first sentence")
-    check_about(text, evidence)
+    check_about(reading if reading.text == text else Reading(text), evidence)
     return SummaryReply(text, neutralise(strip_invisible(reasoning)) or None, tuple(removed))
 
 
@@ -94,14 +102,15 @@ def _check_marks(text: str) -> str:
     return text
 
 
-def _check_form(text: str) -> str:
-    """`text`, which is neither degenerate nor a refusal. Before any cut: the text in front of a loop is no summary."""
+def _check_form(text: str) -> Reading:
+    """`text` as the checks on words read it. Before any cut: the text in front of a loop is no summary."""
     if fault := degeneration(text):
         raise UnusableReply("degenerate", fault)
     check_refusal(text)
-    check_task(text)
-    check_instruction(text)
-    return text
+    reading = Reading(text)
+    check_task(reading)
+    check_instruction(reading)
+    return reading
 
 
 class SummaryPreview:
@@ -151,6 +160,6 @@ def _preview(reply: str, evidence: Evidence) -> str:
         text = "".join(split_sentences(text)[:-1]).rstrip()
         if announces(text) or degeneration(text[-_WINDOW:]):
             return ""
-        return clean_links(clean_copied(_check_form(text), evidence))
+        return clean_links(clean_copied(_check_form(text).text, evidence))
     except UnusableReply:
         return ""

@@ -35,7 +35,7 @@ _LABELLED = re.compile(
 def separate_reasoning(reply: str) -> tuple[str, str]:
     """(reasoning, text), both stripped."""
     thoughts, texts, start, is_thinking = list[str](), list[str](), 0, False
-    for mark in _MARK.finditer(reply):
+    for mark in _MARK.finditer(reply) if any(map(reply.__contains__, "<[◁")) else ():
         if mark["ended"] and not is_thinking:
             continue
         closes = bool(mark["angled"] or mark["suffix"] or mark["bracketed"] or mark["ended"])

@@ -11,10 +11,9 @@ from typing import Any, Final
 
 from services.errors import UnusableReply
 from services.prompts.replies.degenerate import count_words
-from services.prompts.replies.lexicon import load_phrases, to_plain
+from services.prompts.replies.lexicon import starts_with_phrase, to_plain
 from services.prompts.sentences import split_sentences
 
-_OPENERS, _CLOSERS = load_phrases("openers"), load_phrases("closers")
 MIN_WORDS: Final = 3
 
 _FENCE = re.compile(r"(```|~~~)[\w+-]*[ \t]*\n(.*?)\n?\1[^`~]{0,160}", re.DOTALL)
@@ -22,16 +21,48 @@ _FENCE = re.compile(r"(```|~~~)[\w+-]*[ \t]*\n(.*?)\n?\1[^`~]{0,160}", re.DOTALL
 _TAGGED = re.compile(r"<([a-z][a-z_]{2,30})>(.*)</\1>", re.DOTALL | re.IGNORECASE)
 _HTML = re.compile(r"(?:<!doctype [^>]*>\s*)?<([a-z][a-z0-9]*)\b[^<>]*>.*</\1>", re.DOTALL | re.IGNORECASE)
 _HTML_TAG = re.compile(r"</?[a-z][a-z0-9]*\b[^<>]*>|<!doctype [^>]*>", re.IGNORECASE)
-_FENCED = re.compile(r"(```|~~~).*?\1", re.DOTALL)
+_FENCED = re.compile(r"(```|~~~).*?\1|\[[^\]\n]{0,400}\]\(|`[^`\n]*`|^ {4,}.*$", re.DOTALL | re.MULTILINE)
+_SYMBOL = re.compile(r"[{}\[\]();=<>_\\$@&^%~]")
+_MAX_SYMBOLS: Final = 0.09
+"""Greatest share of symbols of code among the characters that are no space. A summary has .06 and less."""
+_MIN_CODE_CHARS: Final = 20
 _CALL = re.compile(
     r"\s*<(?:tool_calls?|function_calls?|invoke|function)\b|\s*\{\s*\"(?:name|tool|function)\":[^{}]*\"(?:arguments|parameters)\""
 )
 _CODE_LINE = re.compile(
     r"\s*(?:(?:import|from|def|class|return|function|const|let|var|public|private|if|for|while|elif|else|try|except|select|insert|update|delete|create|drop|traceback|file|http/[\d.]+|content-type|print|#include|@\w+)\b.*[;:({)\w]$"
-    r"|[\w.\[\]\"']+\s*[:=]{1,2}\s*[\w\"'\[{(].*[,;)\]}\"']$|[{}()\[\];,]+$|.*[;{}]$|[^\s,]+(?:,[^\s,]+)+$|//.*|\$ .*)",
+    r"|[\w.\[\]\"']+\s*[:=]{1,2}\s*[\w\"'\[{(].*[,;)\]}\"']$|[{}()\[\];,]+$|.*[;{}]$|[^\s,]+(?:,[^\s,]+)+$|//.*|\$ .*"
+    r"|\d{4}-\d\d-\d\d[t ]\d.*|file \".*|#!.*)",
     re.IGNORECASE,
 )
-_SCHEMA: Final = frozenset(("$schema", "properties", "$ref"))
+_NO_SUMMARY_KEYS: Final = frozenset(
+    [
+        "$schema",
+        "properties",
+        "$ref",
+        "error",
+        "errors",
+        "exception",
+        "status",
+        "events",
+        "messages",
+        "chosen",
+        "rejected",
+        "item",
+        "rating",
+        "query",
+        "skipped",
+        "role",
+        "tool",
+    ]
+)
+"""Of JSON that is a schema, a report of a program, or events."""
+_STATEMENT = re.compile(
+    r"[\w.]+\([^\n]*\);?\s*\Z|SELECT .* FROM |UPDATE \w+ SET |DELETE FROM |INSERT INTO |#!/"
+    r"|```(?:python|javascript|js|typescript|java|bash|sh|sql|cpp|html|xml)\n"
+    r"|\[?(?:ERROR|WARN|WARNING|INFO|DEBUG|FATAL)\]? |\s*<[a-z]+(?: [a-z]+=[^<>]*)?/>|[^\t\n]+(?:\t[^\t\n]+)+\n"
+)
+"""A call alone, SQL, a script, a line of a log, an empty element, a table with tabs."""
 _MIN_CODE: Final = 0.6
 """Share of lines, of two and more, from which on a text is code."""
 _OPENED = re.compile(r"<[a-z_]*(?:summary|preferences)>|(?:```|~~~)[\w+-]*[ \t]*\n(?![^`]*(?:```|~~~))", re.IGNORECASE)
@@ -44,6 +75,8 @@ _LINE_BEFORE_WRAPPER = re.compile(
 )
 _LINE_BEFORE_PROSE = re.compile(r"([^\n.!?。]{1,200}[:：])\**[ \t]*\n[ \t]*\n(?![ \t]*(?:[-*+•#>|`~]|\d{1,3}[.)]))")
 _LISTED = re.compile(r"\s*(?:[-+•|]|\*\s|\d{1,3}[.)])")
+_REMARK_CHARS: Final = 1_000
+"""Characters at the end in which a closing remark is looked for."""
 _MIN_ANNOUNCED: Final = 6
 """Words of a line before prose that announces it; a heading has fewer."""
 _SENTENCE_ON_SUMMARY = re.compile(
@@ -79,9 +112,14 @@ def unwrap_summary(text: str) -> str:
 
 
 def _is_code(text: str) -> bool:
-    lines = [line for line in _FENCED.sub("", text).split("\n") if line.strip()]  # an example in fences may stand
+    text = _FENCED.sub("", text)  # an example may stand
+    chars = sum(map(len, text.split()))
+    if chars >= _MIN_CODE_CHARS and len(_SYMBOL.findall(text)) > _MAX_SYMBOLS * chars:
+        return True
+    lines = [line for line in text.split("\n") if line.strip()]
     code = sum(_CODE_LINE.fullmatch(line) is not None for line in lines)
-    return code >= _MIN_CODE * len(lines) and (len(lines) > 1 or text.endswith((";", "}")))
+    is_code = code >= _MIN_CODE * len(lines) and (len(lines) > 1 or text.endswith((";", "}")))
+    return is_code or bool(_STATEMENT.match(text))
 
 
 def _without_announcement(text: str) -> str:
@@ -95,28 +133,27 @@ def _without_announcement(text: str) -> str:
     head = _LABEL.match(text) or _SENTENCE_ON_SUMMARY.match(text)
     if head is None or not text[head.end() :].strip():
         return text
-    return text[head.end() :] if _OPENERS.match(to_plain(head[0])) else text
+    return text[head.end() :] if starts_with_phrase("openers", to_plain(head[0])) else text
 
 
 def announces(text: str) -> bool:
     """Whether `text`, of one line, may be the start of an announcement."""
-    return "\n" not in text and bool(_OPENERS.match(to_plain(text)))
+    return "\n" not in text and starts_with_phrase("openers", to_plain(text))
 
 
 def _without_remark(text: str) -> str:
     """`text` without last sentences that speak to whoever asked for it, such as "Let me know …"."""
-    sentences = split_sentences(text)
-    end = len(sentences)
-    while end > 1 and _CLOSERS.match(to_plain(sentences[end - 1])):
-        end -= 1
-    return "".join(sentences[:end]).rstrip() if end < len(sentences) else text
+    sentences, length = split_sentences(text[-_REMARK_CHARS:]), len(text)
+    while sentences and length and starts_with_phrase("closers", to_plain(sentences[-1])):
+        length -= len(sentences.pop())
+    return text[:length].rstrip() if length < len(text) else text
 
 
 def _read_json(text: str) -> str:
     try:
         value, _ = json.JSONDecoder().raw_decode(text)  # a remark may follow
-        if isinstance(value, dict) and _SCHEMA & value.keys():
-            raise UnusableReply("shaped", "it is a schema")
+        if any(isinstance(entry, dict) and _NO_SUMMARY_KEYS & entry.keys() for entry in (value, *value)):
+            raise UnusableReply("shaped", "it is a schema, a report of a program or events")
         return "\n".join(_iterate_lines(value))
     except (ValueError, RecursionError) as error:  # also nested without end
         raise UnusableReply("shaped", "it is broken JSON") from error

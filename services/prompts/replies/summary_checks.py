@@ -14,11 +14,11 @@ from typing import Final, Literal, get_args
 from services.errors import UnusableReply
 from services.prompts.replies.degenerate import count_unspaced, count_words, split_words
 from services.prompts.replies.lexicon import (
-    NO_WORD,
+    Reading,
     content_stems,
     identify_language,
     load_languages,
-    load_phrases,
+    starts_with_phrase,
     to_plain,
 )
 from services.prompts.sentences import split_sentences
@@ -50,14 +50,10 @@ class Evidence:
     """The fixed text of the prompts in use."""
 
 
-# --- refusals ----------------------------------------------------------------------------------
+# --- refusals and thoughts on the task ----------------------------------------------------------
 
 _CLAUSE = re.compile(r"[^.!?。！？\n,，、]{1,80}[,，、]\s*(?:(?:so|but|and|therefore|hence) )?")
 """An introduction such as "Based on the events provided, "."""
-_REFUSALS, _TASK = load_phrases("refusals"), load_phrases("task")
-_QUOTED = re.compile(
-    r"\"[^\"\n]{0,300}\"|“[^”\n]{0,300}”|„[^“”\n]{0,300}[“”]|«[^»\n]{0,300}»|「[^」\n]{0,300}」|`[^`\n]{0,300}`|(?<!\w)'[^'\n]{2,120}'(?!\w)"
-)
 
 
 def check_refusal(text: str) -> None:
@@ -65,83 +61,121 @@ def check_refusal(text: str) -> None:
     about a user who "can't stand horror" passes."""
     start = to_plain(text[:400])
     clause = _CLAUSE.match(start)
-    if _REFUSALS.match(start) or (clause and _REFUSALS.match(start, clause.end())):
+    if starts_with_phrase("refusals", start) or (clause and starts_with_phrase("refusals", start, clause.end())):
         raise UnusableReply("refusal", "the model declines to write one")
 
 
 _MAX_TASK: Final = 0.45
-"""Greatest share of the sentences that may speak of the task, of two and more."""
+"""Greatest share of the sentences that may speak of the task or ask, of two and more."""
+_MAX_SPEAKER: Final = 0.3
+"""Greatest share of the sentences that may stand in the first person."""
+_MAX_QUESTIONS: Final = 0.2
+"""Greatest share of the sentences that may ask, of two questions and more."""
+_QUESTION = re.compile(r"[?？؟][\W_]*\Z|(?:か|까)[。.]\Z")
 
 
-def check_task(text: str) -> None:
-    """Refuses thoughts on the way, plans and prompts: what speaks of the task of writing a summary."""
-    sentences = [to_plain(part) for part in split_sentences(_QUOTED.sub(" ", text)) if count_words(part) > 1]
-    hits = sum(_TASK.search(sentence) is not None for sentence in sentences)
-    if hits >= 2 and hits >= _MAX_TASK * len(sentences):
+def check_task(reading: Reading) -> None:
+    """Refuses thoughts on the way, plans, prompts and excuses: what speaks of the task of writing a summary, asks
+    questions or says "I". A summary does none of these."""
+    count, language = len(reading.sentences), reading.language
+    speakers = {number for number, part in enumerate(reading.sentences) if language and language.speaker.search(part)}
+    questions = {number for number, part in enumerate(reading.sentences) if _QUESTION.search(part)}
+    thoughts = questions | reading.find_phrases("task")
+    hits = thoughts | speakers
+    if (len(questions) > 1 and len(questions) > _MAX_QUESTIONS * count) or (
+        thoughts and len(hits) > 1 and len(hits) >= _MAX_TASK * count
+    ):
         raise UnusableReply("separable", "it speaks of its task, as reasoning does")
+    if len(speakers) > _MAX_SPEAKER * count:
+        raise UnusableReply("refusal", "the model speaks of itself")
 
 
 # --- copies of the prompt ----------------------------------------------------------------------
 
 _PROMPT_MARK = re.compile(
     r"<(?:events?|past_summary|chosen|rejected|wrote|review)\b[^<>]*>"
-    r"|^[-*\d. ]*(?:event \d+|rating|click|purchase|post|statement|comparison|dialogue|demographic)\s*[|:(\[—–]"
+    r"|^[-*\d. \[#]*(?:event \d+|rating|click|purchase|post|statement|comparison|dialogue|demographic)\s*[|:(\[\]—–]"
     r"|(?:^(?:q|a|input|output|question|answer|user|human|assistant)\s*:.*(?:\n+|\Z)){2,}",
     re.IGNORECASE | re.MULTILINE,
 )
-_GRAM, _UNSPACED_GRAM = 5, 10
+_EVENT_KEYS: Final = frozenset(("type", "item", "query", "chosen", "rejected", "skipped", "messages", "role", "rating"))
+_EVENT_LABEL = re.compile(rf"^[^\w\n]*+({'|'.join(sorted(_EVENT_KEYS))})\s*[:：]", re.IGNORECASE | re.MULTILINE)
+_GRAM, _UNSPACED_GRAM = 4, 8
 _MAX_COPIED_SENTENCE: Final = 0.6
-"""Greatest share of a sentence's 5-grams of words that may stand in the instructions."""
-_MAX_COPIED_EVENTS: Final = 0.75
-"""Greatest share of a reply's 5-grams of words, of 12 at least, that may stand in the events."""
-_MIN_GRAMS: Final = 12
+"""Greatest share of a sentence's 4-grams of words that may stand in the instructions."""
+_MAX_COPIED: Final = ((4, 0.95), (15, 0.7))
+"""(words of a reply, greatest share of them that may stand in 4-grams of the events) from so many words on."""
+_MIN_LISTED: Final = 0.2
+"""Share of words in such 4-grams from which on the lines are compared with the events."""
+_MIN_LINES: Final = 3
+_MAX_COPIED_LINES: Final = 0.7
+"""Greatest share of the lines of a list, of three and more, that may stand in the events word by word."""
+_LINE_MARKS = re.compile(r"\A[\s*•|-]*(?:\d{1,3}[.)]\s)?|[\W\d_]+\Z")
 
 
-def _grams(text: str) -> set[tuple[str, ...]]:
-    words = split_words(text.lower())
-    size = _UNSPACED_GRAM if count_unspaced(words) * 2 > len(words) else _GRAM
-    return set(zip(*(words[start:] for start in range(size)), strict=False))
+def _grams(words: list[str], size: int) -> list[tuple[str, ...]]:
+    return list(zip(*(words[start:] for start in range(size)), strict=False))
+
+
+def _size(words: list[str]) -> int:
+    return _UNSPACED_GRAM if count_unspaced(words) * 2 > len(words) else _GRAM
 
 
 @lru_cache(maxsize=8)
-def _instruction_grams(instructions: str) -> set[tuple[str, ...]]:
-    return _grams(instructions)
+def _instruction_grams(instructions: str) -> frozenset[tuple[str, ...]]:
+    words = split_words(instructions.lower())
+    return frozenset(_grams(words, _size(words)))
 
 
 def check_prompt_marks(text: str) -> None:
     """Refuses a text that holds events as a prompt lays them out."""
-    if _PROMPT_MARK.search(_QUOTED.sub(" ", text)):
+    if _PROMPT_MARK.search(text) or len({label.lower() for label in _EVENT_LABEL.findall(text)}) > 1:
         raise UnusableReply("copied", "it copies the events")
 
 
 def clean_copied(text: str, evidence: Evidence) -> str:
-    """Drops sentences of the instructions; refuses a text that repeats the events."""
-    grams = _grams(text)
-    events = set[tuple[str, ...]]().union(*map(_grams, evidence.events.split("\n")))
-    if len(grams) >= _MIN_GRAMS and len(grams & events) > _MAX_COPIED_EVENTS * len(grams):
+    """Drops sentences of the instructions; refuses a text that repeats the events, word by word or as a list."""
+    words, events = split_words(text.lower()), [split_words(line) for line in evidence.events.lower().split("\n")]
+    size = _size(words)
+    grams = _grams(words, size)
+    shared = set(grams).intersection(gram for line in events for gram in _grams(line, size))
+    copied = {place + offset for place, gram in enumerate(grams) if gram in shared for offset in range(size)}
+    if any(len(words) >= count and len(copied) > share * len(words) for count, share in _MAX_COPIED) or (
+        len(copied) > _MIN_LISTED * len(words) and _lists_events(text, " ".join(map(" ".join, events)))
+    ):
         raise UnusableReply("copied", "it copies the events")
     instructions = _instruction_grams(evidence.instructions)
+    if instructions.isdisjoint(grams):
+        return text
 
     def is_copied(sentence: str) -> bool:
-        grams = _grams(sentence)
-        return bool(grams) and len(grams & instructions) > _MAX_COPIED_SENTENCE * len(grams)
+        grams = _grams(split_words(sentence.lower()), size)
+        return bool(grams) and len(instructions.intersection(grams)) > _MAX_COPIED_SENTENCE * len(set(grams))
 
     return _drop(text, is_copied, "copied", "it copies the instructions")
 
 
+def _lists_events(text: str, events: str) -> bool:
+    lines = [split_words(_LINE_MARKS.sub("", line).lower()) for line in text.split("\n") if line.strip()]
+    copied = [line for line in lines if line and f" {' '.join(line)} " in f" {events} "]
+    return (
+        len(lines) >= _MIN_LINES
+        and len(copied) > _MAX_COPIED_LINES * len(lines)
+        and any(len(line) >= _size(line) for line in copied)
+    )
+
+
 # --- instructions and links --------------------------------------------------------------------
 
-_INSTRUCTION = load_phrases("instructions")
-_SECOND_PERSON = re.compile(r"(?<!-)\byou(?:rs?|'(?:re|ve|ll|d))?\b(?!-)")
+_SECOND_PERSON_SENTENCE = re.compile(r"^.*(?<!-)\byou(?:rs?|'(?:re|ve|ll|d))?\b(?!-)", re.MULTILINE)
 """A summary of "you" has it in each sentence; where some speak of the user and others to "you", those are orders."""
 
 
-def check_instruction(text: str) -> None:
+def check_instruction(reading: Reading) -> None:
     """Refuses a text that tells its reader, a model, what to do. The rest of it is no evidence of anything either:
     whoever wrote it has followed another's words. What is quoted describes."""
-    sentences = [to_plain(sentence) for sentence in split_sentences(_QUOTED.sub(" ", text))]
-    addressed = [_SECOND_PERSON.search(sentence) is not None for sentence in sentences if count_words(sentence) > 1]
-    if any(map(_INSTRUCTION.search, sentences)) or (any(addressed) and not all(addressed)):
+    addressed = len(_SECOND_PERSON_SENTENCE.findall(reading.lines)) if "you" in reading.lines else 0
+    if 0 < addressed < len(reading.sentences) or reading.find_phrases("instructions"):
         raise UnusableReply("instruction", "it gives its reader instructions")
 
 
@@ -163,6 +197,8 @@ _LINK_IN_BRACKETS = re.compile(
 
 def clean_links(text: str) -> str:
     """Drops images, the addresses of Markdown links, links in brackets, and sentences with any other link."""
+    if not _LINK.search(text) and "](" not in text:
+        return text
     text = _MARKDOWN_LINK.sub(r"\1", _IMAGE.sub("", text))
     text = _LINK_IN_BRACKETS.sub(lambda part: "" if _LINK.match(part[1]) else part[0], text)
     return _drop(text.strip(), lambda sentence: bool(_LINK.search(sentence)), "link", "it is a link")
@@ -188,54 +224,67 @@ _MIN_WORDS: Final = 3
 
 # --- about a person ----------------------------------------------------------------------------
 
-_MIN_PERSONAL: Final = 0.5
-"""Smallest share of sentences that speak of a person or of a preference in a text that begins with a definition."""
-_MIN_DEFINITION: Final = 11
+_MAX_PERSONAL: Final = 0.5
+"""Greatest share of sentences that speak of a person or of a preference in a text that defines a thing."""
+_MIN_DEFINITION: Final = 7
 """Words of a text that defines a thing; a shorter one may name a preference so."""
-_MIN_LOST_STEMS: Final = 10
-"""Words of a reply that names neither a person nor a preference, from which on it must share one with the events."""
+_MIN_PROSE: Final = 17
+"""Words in whole sentences of a text that speaks of no person, from which on it is no summary."""
+_MIN_PROSE_SENTENCE: Final = 6
 _MIN_STEMS, _MIN_EVENT_STEMS = 15, 30
 """Words of a reply, and of what the model has read, from which on they must have one in common."""
 _EMPTY_CHARS: Final = 400
 """A longer text says something."""
 _LABEL = re.compile(
-    r"^[^\w\n]*+\w[\w ]{0,39}[:：](?:\s*+[*_]*+(?:null|none|n/?a|unknown))?[\d\W_tz]*$|^#.*$", re.I | re.M
+    r"^[^\w\n]*+\w[\w ]{0,39}[:：](?:\s*+[*_]*+(?:null|none|n/?a|unknown))?[\d\W_tz]*$|^#.*$|^[*_]+[^*_\n]{1,60}[*_]+$",
+    re.I | re.M,
 )
 """A heading, or a label with nothing behind it."""
 
 
-def check_about(text: str, evidence: Evidence) -> None:
-    """Refuses a text that says nothing; that defines a thing and speaks of no person; or that has no word in common
-    with what the model has read. A text in a language that languages.txt does not list passes, and one in another
-    language than the events is not compared with them."""
-    body = _LABEL.sub("", text).strip()
+def check_about(reading: Reading, evidence: Evidence) -> None:
+    """Refuses a text that says nothing, that speaks of no person, or that has no word in common with what the model
+    has read. A text in a language that languages.txt does not know passes, and one in another language than the
+    events is not compared with them."""
+    text = reading.text
     if count_words(text) < _MIN_WORDS:
         raise UnusableReply("about", "it has fewer than three words")
-    is_long = len(body) > _EMPTY_CHARS
-    if (not is_long and not all(content_stems(body, code) for code in load_languages())) or not any(
-        map(str.isalpha, body)
+    if len(body := _LABEL.sub("", text).strip()) <= _EMPTY_CHARS and not (
+        any(map(str.isalpha, body)) and all(content_stems(body, code) for code in load_languages())
     ):
         raise UnusableReply("about", "it says nothing of the user")
-    code = identify_language(text)
-    if code is None or (language := load_languages()[code]).person is NO_WORD:
+    language, code = reading.language, reading.code
+    if language is None or code is None:
         return
-    stems, source = content_stems(text, code), f"{evidence.events}\n{evidence.past}"
-    sources = content_stems(source, code) if identify_language(source) == code else set[str]()
-    sentences = [sentence.lower() for sentence in split_sentences(_QUOTED.sub(" ", text)) if count_words(sentence) > 1]
-    personal = [
-        bool(language.person.search(sentence) or language.preference.search(sentence)) for sentence in sentences
-    ]
-    if not any(personal) and any(map(language.address.search, sentences)):
-        raise UnusableReply("about", "it speaks to its reader, not of a person")
-    if not any(personal) and len(stems) >= _MIN_LOST_STEMS and sources and not stems & sources:
+    personal = reading.find_words(language.person) | reading.find_words(language.attitude)
+    personal |= {number for number, part in enumerate(reading.sentences) if language.claim.search(part)}
+    addressed = {number for number, part in enumerate(reading.sentences) if language.address.search(part)}
+    if 0 in personal or (0 not in addressed and any(map(language.start.match, reading.sentences[:1]))):
+        personal |= {number for number, part in enumerate(reading.sentences) if language.start.match(part)}
+    prose = sum(
+        size
+        for part, size in zip(reading.sentences, reading.sizes, strict=True)
+        if size >= _MIN_PROSE_SENTENCE and _PROSE_END.search(part) and not _ITEM.match(part)
+    )
+    if not personal and prose >= _MIN_PROSE * (2 if len(_LABEL.findall(text)) > 1 else 1):
         raise UnusableReply("about", "it is about no person")
+    if not personal and addressed and _PROSE_END.search(text):
+        raise UnusableReply("about", "it speaks to its reader, not of a person")
     if (
-        sentences
+        reading.sentences
+        and 0 not in personal
+        and len(personal) <= _MAX_PERSONAL * len(reading.sentences)
         and count_words(text) >= _MIN_DEFINITION
-        and language.definition.match(to_plain(sentences[0]))
-        and not personal[0]
-        and sum(personal) < _MIN_PERSONAL * len(personal)
+        and language.definition.match(reading.sentences[0])
     ):
         raise UnusableReply("about", "it is about no person")
-    if len(stems) >= _MIN_STEMS and len(sources) >= _MIN_EVENT_STEMS and not stems & sources:
-        raise UnusableReply("about", "nothing in it stands in the events")
+    stems, source = content_stems(text, code), f"{evidence.events}\n{evidence.past}"
+    if len(stems) >= _MIN_STEMS and identify_language(source) == code:
+        sources = content_stems(source, code)
+        if len(sources) >= _MIN_EVENT_STEMS and not stems & sources:
+            raise UnusableReply("about", "nothing in it stands in the events")
+
+
+_ITEM = re.compile(r"[^.!?:：]{1,40}(?:\*\*)?[:：]")
+"""A label with what belongs to it, as in a list."""
+_PROSE_END = re.compile(r"[.!?。！？।][\W_]*\Z")

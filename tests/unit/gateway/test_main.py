@@ -12,16 +12,19 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from gateway import __main__ as gateway_process
-from gateway.__main__ import Bootstrap, BootstrapKeyInvalid, bootstrap_key
+from gateway.__main__ import Bootstrap, BootstrapKeyInvalid, GatewayState, bootstrap_key
 from gateway.keys import ApiKey, KeyStore, ask_redis
+from services.server.state import state_of
 from services.settings import GatewaySettings
+from services.storage.key_names import ENGINE_FAULT
 from tests.unit.gateway.conftest import ADMIN_KEY, Suite, http_answer, running_suite
 from tests.unit.with_settings import with_settings
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_readiness_asks_redis_and_both_services(suite: Suite) -> None:
+async def test_readiness_asks_redis_and_both_services(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway_process, "_LOOK_S", 0.0)
     status, _, body = await suite.json("GET", "/readyz", key="")
     assert status == 200
     assert body["checks"] == dict.fromkeys(("drain", "redis", "preference", "response"), "ok")
@@ -36,14 +39,30 @@ async def test_readiness_asks_redis_and_both_services(suite: Suite) -> None:
     assert body["checks"]["preference"] == "The preference service is not ready."
 
 
-async def test_readiness_passes_on_what_the_response_service_says_of_its_engine(suite: Suite) -> None:
+async def test_readiness_passes_on_what_the_services_and_the_workers_say_of_their_engine(suite: Suite) -> None:
     assert "engine" not in (await suite.json("GET", "/readyz", key=""))[2]
     engine = {"dialect": "no system role", "context_tokens": 2048, "letters": True, "reasons": False}
-    engine |= {"state": "degraded", "detail": "no"}
+    engine |= {"state": "ok", "words": "no system"}
     body = orjson.dumps({"status": "ready", "checks": {}, "engine": engine})
     suite.response.answer(http_answer(body, "200 OK", "Content-Type: application/json"))
-    status, _, document = await suite.json("GET", "/readyz", key="")
-    assert (status, document["engine"]) == (200, engine)
+    fault = engine | {"state": "degraded", "detail": "no", "words": "bad input"}
+    state_of(suite.app, GatewayState).looks.clear()
+    redis = state_of(suite.app, GatewayState).redis
+    for shown, report in ((engine, ""), (fault, orjson.dumps(fault)), (engine, "of another release")):
+        await ask_redis(redis.set(ENGINE_FAULT, report, ex=9))
+        assert (await suite.json("GET", "/readyz", key=ADMIN_KEY))[2]["engine"] == shown
+        for key in ("", suite.key, "ax_wrong"):
+            status, _, document = await suite.json("GET", "/readyz", key=key)
+            assert (status, document["engine"] | {"words": shown["words"]}) == (200, shown)
+            assert "words" not in document["engine"]
+    assert 'auth_failures_total{reason="missing"} 0.0' in await suite.metrics()
+    await ask_redis(redis.delete(ENGINE_FAULT))
+
+
+async def test_many_who_ask_for_readiness_are_one_question_to_the_services(suite: Suite) -> None:
+    before = len(suite.preference.seen)
+    await asyncio.gather(*(suite.json("GET", "/readyz", key="") for _ in range(50)))
+    assert len(suite.preference.seen) - before <= 2
 
 
 async def test_the_console_and_the_docs_load_nothing_from_elsewhere(suite: Suite) -> None:

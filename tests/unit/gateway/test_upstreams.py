@@ -87,13 +87,15 @@ async def test_a_replica_is_left_when_it_is_not_ready_and_asked_again_when_it_is
         for _ in range(4):
             assert (await suite.json("GET", EVENTS))[0] == 200
         assert all("/readyz" in seen.line for seen in other.seen)
-        await service_check(
-            state_of(suite.app, GatewayState), "preference", [replica.url, first.url]
-        )()  # one that is ready is enough
+        state = state_of(suite.app, GatewayState)
+        await service_check(state, "preference")()  # one that is ready is enough
+        state.looks.clear()
+        first.url = replica.url
         with pytest.raises(Unavailable):
-            await service_check(state_of(suite.app, GatewayState), "preference", [replica.url])()
+            await service_check(state, "preference")()
+        first.url = suite.preference.url
         other.answer(http_answer())
-        await until(lambda: replica.is_healthy)
+        await until(lambda: first.is_healthy and replica.is_healthy)
         for _ in range(4):
             assert (await suite.json("GET", EVENTS))[0] == 200
         assert sum("/readyz" not in seen.line for seen in other.seen) == 2

@@ -11,6 +11,7 @@ from services.errors import (
     AlignXError,
     BacklogFull,
     EngineRejected,
+    EngineUnsupported,
     InvalidRequest,
     NoEngine,
     PayloadTooLarge,
@@ -39,7 +40,8 @@ def test_every_error_has_a_code_and_a_title_of_its_own() -> None:
     assert len({cls.code for cls in tree}) == len({cls.title for cls in tree}) == len(tree)
     assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", cls.code) and HTTPStatus(cls.status) for cls in tree)
     assert all(400 <= cls.status < 500 for cls in tree if issubclass(cls, RequestError))
-    assert all(cls.status == (501 if cls is NoEngine else 503) for cls in tree if issubclass(cls, Unavailable))
+    pointless = (NoEngine, EngineUnsupported)
+    assert all(cls.status == (501 if cls in pointless else 503) for cls in tree if issubclass(cls, Unavailable))
 
 
 def test_a_bare_error_says_its_title() -> None:

@@ -136,6 +136,7 @@ def test_versions_and_diff(alignx: Alignx, ada: None, service: FakeService):
     assert "--before 2" in listed.stderr
     assert len(json.loads(alignx("versions", "ada", "--json").stdout)["versions"]) == 3
     assert "the model declines" in alignx("versions", "ada", "--rejected").stdout
+    assert alignx("versions", "ada", "--rejected", "--before", "3").exit_code == 2
     service.has_drafts = False
     assert "No reply of the engine was rejected." in alignx("versions", "ada", "--rejected").stderr
     assert "-Likes what 2 events show." in alignx("diff", "ada").stdout
@@ -357,7 +358,7 @@ def test_status(alignx: Alignx, service: FakeService):
 
 def test_doctor_names_what_is_wrong_and_what_to_do(alignx: Alignx, service: FakeService):
     engine = {"model": "m", "dialect": "no system role", "context_tokens": 2048, "letters": False}
-    service.engine = {**engine, "state": "ok", "detail": "System role not supported"}
+    service.engine = {**engine, "state": "ok", "words": "System role not supported"}
     result = alignx("doctor")
     assert result.exit_code == 0
     for words in ("no system role", "2048", "System role not supported", "the profile"):

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from evaluation.cases.cases import Case
-from evaluation.conditions import Inference, Protocol
+from evaluation.conditions import Protocol
 from evaluation.models import LocalModel, Placement, open_model
-from evaluation.results import Scores, Source
+from evaluation.results import Source
 from evaluation.scoring import measure as measuring
 from evaluation.scoring.baselines import estimate_baselines, estimate_margins, score_baselines
 from evaluation.scoring.choice_scores import (
@@ -31,7 +30,7 @@ from evaluation.scoring.progress_bar import ProgressBar
 from services.engine.judge import fuse
 from services.prompts.build import ChatMessage, selection_prompt
 from services.settings import ResponseSettings
-from tests.unit.evaluation.tastes import RuleModel, users
+from tests.unit.evaluation.tastes import RuleModel, run_setting, users
 from tests.unit.services.engine.fake_engine import FakeEngine, reply
 from training.synthesis.answer_store import AnswerStore
 
@@ -52,13 +51,6 @@ class Selecting(RuleModel):
         start = len(self.selections)
         self.selections += [prompt[-1]["content"] for prompt in prompts]
         return [self.replies[(start + place) % len(self.replies)] for place in range(len(prompts))]
-
-
-def run_setting(engine: RuleModel, cases: list[Case], setting: str, **changed: Any) -> tuple[Scores, Inference]:
-    protocol = Protocol(batch=16, **changed)
-    with AnswerStore.open(Path(":memory:")) as store:
-        model = LocalModel(engine, Source(name="rules"), store, tokens=len, batch=16)
-        return asyncio.run(measure(setting, cases, Judging(model, model, protocol, ProgressBar())))
 
 
 def shown_first(prompt: str) -> str:
@@ -162,10 +154,11 @@ def test_direct_shows_the_history_and_infers_nothing(tmp_path: Path) -> None:
     assert prompt.messages[1]["content"] in engine.chosen
     assert inference.shortened == set()
     short = RuleModel()
-    _, inference = run_setting(short, cases, "direct", history_tokens=200)
-    assert inference.shortened == {0, 1, 2}
-    assert "Drink 11 of 0?" in short.chosen[0]
-    assert "Drink 0 of 0?" not in short.chosen[0]
+    for setting, read in (("direct", short.chosen), ("full", short.written)):
+        _, inference = run_setting(short, cases, setting, history_tokens=200)
+        assert inference.shortened == {0, 1, 2}
+        assert "Drink 11 of 0?" in read[0]
+        assert "Drink 0 of 0?" not in read[0]
 
 
 def test_fused_joins_letters_and_profile_as_serving_does(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from aiohttp import web
 
 from alignx.schemas.summaries import TokenCounts
 from services.engine.capabilities import CANARY
-from services.engine.limits import Engine, EngineCall
+from services.engine.guard import EngineCall
+from services.engine.limits import Engine
 from services.errors import AlignXError
 
 MESSAGES = [{"role": "user", "content": "a canary"}]

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from services.engine.client import open_session
 from services.engine.dialects import VLLM
 from services.engine.limits import Engine, EngineMetrics
-from services.errors import ContextExceeded, EngineRejected, EngineUnavailable, InvalidRequest
+from services.errors import ContextExceeded, EngineRejected, EngineUnavailable, EngineUnsupported, InvalidRequest
 from services.settings import EngineSettings
 from tests.chaos.mock_engine import MockEngine
 from tests.chaos.strict_engine import DIALECTS, EXTENSIONS, rules
@@ -54,7 +54,7 @@ async def test_every_dialect_generates_chats_and_chooses_or_says_why_not(names: 
         assert len(mock.calls_at) <= 1 + 8 + 1, "the request, at most eight canaries, the request"
         assert (await chat_bytes(engine, CHAT)).endswith(b"data: [DONE]\n\n")
         if "logprobs" in names:
-            await refused(engine.choose(PROMPT, (" A", " B"), tenant="t"), EngineUnavailable)
+            await refused(engine.choose(PROMPT, (" A", " B"), tenant="t"), EngineUnsupported)
             assert engine.state().letters is False  # type: ignore[union-attr]
         else:
             first, second = await engine.choose(PROMPT, (" A", " B"), tenant="t")
@@ -74,7 +74,17 @@ async def test_a_dialect_keeps_what_the_engine_takes() -> None:
         state = engine.state()
         assert state is not None
         assert (state.model, state.dialect, state.letters, state.state) == ("mock", "no system role", True, "ok")
-        assert state.detail == "Unsupported parameter or role: system"
+        assert (state.detail, state.words) == (None, "Unsupported parameter or role: system")
+
+
+async def test_caches_that_tenants_share_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with strict("cache_salt") as (_, engine):
+        for _ in range(3):
+            await engine.complete(PROMPT[:2], **SAMPLING, priority=10)
+            await engine.prober._probe(letters=True)
+        state = engine.state()
+        assert state is not None
+        assert (state.state, "cache_salt" in str(state.detail), caplog.text.count("share")) == ("ok", True, 1)
 
 
 async def test_a_callers_fields_are_never_dropped() -> None:
@@ -108,12 +118,15 @@ async def test_a_refusal_is_the_engines_when_the_canary_fails(fake: FakeEngine, 
     for error in await asyncio.gather(*calls, return_exceptions=True):
         assert type(error) is EngineUnavailable
         assert error.detail == engine.fault
-        assert "no 'priority' scheduling" in error.detail
-        assert len(error.detail) < 300
+        assert f"status {status}" in error.detail
+        assert "priority" not in error.detail, "callers are not shown the engine's words"
         assert error.retry_after
     state = engine.state()
     assert state is not None
     assert (engine.calls.breaker_open, state.state, state.detail) == (True, "degraded", engine.fault)
+    assert state.words is not None
+    assert state.words.startswith("no 'priority' scheduling")
+    assert len(state.words) < 300
     sent = len(fake.bodies) + len(fake.canaries)
     assert sent <= 9 + 5
     await refused(engine.complete(MESSAGES, **SAMPLING), EngineUnavailable)
@@ -130,7 +143,7 @@ async def test_a_refusal_is_the_engines_when_the_canary_fails(fake: FakeEngine, 
 async def test_the_engines_words_do_not_show_the_key(fake: FakeEngine, engine: Engine) -> None:
     fake.canary = fails(401, "Incorrect API key provided: a-secret-key")
     await engine.prober._probe(letters=False)
-    assert engine.fault.endswith("(status 401): Incorrect API key provided: …")
+    assert (engine.fault[-12:], engine.capabilities.refusal) == ("(status 401)", "Incorrect API key provided: …")
     await refused(engine.model(), EngineUnavailable)
 
 

@@ -112,6 +112,22 @@ async def test_a_stream_without_a_first_token_is_given_up_and_counts(
     assert (engine.calls.in_flight, [call.outcome for call in calls]) == (0, ["ok", "unavailable", "unavailable"])
 
 
+@with_settings(first_token_timeout_s=0.3, breaker_failures=1)
+async def test_a_whole_chat_answer_is_waited_for_while_the_engine_answers_a_canary(
+    fake: FakeEngine, engine: Engine, calls: Calls
+) -> None:
+    async def long(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.8)
+        return await answers({"choices": [], "usage": USAGE})(request)
+
+    fake.chat = long
+    assert orjson.loads(await chat_bytes(engine, {"messages": MESSAGES}))["usage"] == USAGE
+    fake.chat = fake.canary = silent
+    error = await refused(chat_bytes(engine, {"messages": MESSAGES}), EngineUnavailable)
+    assert "0.3 s" in error.detail
+    assert ([call.outcome for call in calls], engine.calls.breaker_open) == (["ok", "unavailable"], True)
+
+
 @with_settings(answer_timeout_s=0.1, breaker_failures=1)
 async def test_a_whole_chat_answer_that_takes_too_long_closes_the_engine_to_nobody(
     fake: FakeEngine, engine: Engine, calls: Calls

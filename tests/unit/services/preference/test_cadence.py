@@ -17,10 +17,9 @@ from alignx.schemas.interactions import (
 )
 from alignx.schemas.items import ItemFields
 from alignx.schemas.tenants import TenantSettings, UpdateCadence
-from services.errors import BacklogFull
+from services.errors import BacklogFull, UserLimited
 from services.preference.cadence import News, is_own_words, surprise_bits
 from services.preference.ingest import Ingest
-from services.preference.queue import LOW_PRIORITY
 from services.preference.queue_records import AppendResult
 from services.preference.updates.update_metrics import IngestMetrics
 from services.profile.fold import fold
@@ -28,6 +27,7 @@ from services.profile.statistics import EMPTY
 from services.settings import LimitSettings
 from services.storage.tenant_settings import TenantSettingsStore
 from services.storage.tenant_settings_reader import TenantSettingsReader
+from services.storage.users import LOW_PRIORITY
 from tests.unit.services.preference.rig import TENANT, USER, Rig, opened, record
 
 pytestmark = pytest.mark.anyio
@@ -318,3 +318,50 @@ async def test_ingest_reads_the_cadence_of_the_tenant(redis_url: str, overrides:
         assert await append(ingest, [StatementInteraction(text="I like tea.")])
         await rig.commit(await rig.take())
         assert await append(free, [chose("a", "b")])  # without an engine each event is due
+
+
+async def test_the_preferences_say_why_events_wait(redis_url: str) -> None:
+    async with opened(redis_url, **WAITS) as rig:
+
+        async def reason(user: str = USER) -> str | None:
+            return (await rig.store.preferences(TENANT, user)).waiting_for
+
+        reasons = []
+        await put(rig, "a")
+        reasons.append(await reason())
+        claim = await rig.take()
+        reasons.append(await reason())
+        assert await rig.commit(claim)
+        reasons.append(await reason())
+        await put(rig, "b")
+        reasons.append(await reason())
+        for kind in ("engine", "wait"):
+            await rig.make_due()
+            await rig.queue.fail(await rig.take(), kind)
+            reasons.append(await reason())
+        await rig.redis.hset(rig.keys().state, "hold", 1)
+        reasons.append(await reason())
+        await rig.put("a", user="new", news=BACKFILL)
+        reasons.append(await reason("new"))
+        assert reasons == ["worker", "update", None, "cadence", "engine", "trial", "worker", "backfill"]
+
+
+async def test_a_flood_of_one_users_events_is_bounded_by_the_hour(redis_url: str) -> None:
+    async with opened(redis_url, **WAITS) as rig:
+        store = TenantSettingsStore(rig.redis, TenantSettings())
+        tenants = TenantSettingsReader(store)
+        await store.replace(TENANT, TenantSettings(user_events_per_hour=3))
+        limits, metrics = LimitSettings(), IngestMetrics(CollectorRegistry())
+        ingest = Ingest(rig.store, rig.queue, limits, metrics, tenants, has_engine=False)
+        flood = [chose("a", "b")] * 2
+        await ingest.append(TENANT, USER, flood, idempotency_key="k")
+        assert (await ingest.append(TENANT, USER, flood, idempotency_key="k")).replayed
+        with pytest.raises(UserLimited) as caught:
+            await ingest.append(TENANT, USER, flood)
+        assert (caught.value.extensions, 0 < (caught.value.retry_after or 0) <= 3_600) == ({"limit": 3}, True)
+        await ingest.append(TENANT, USER, flood[:1])
+        await ingest.append(TENANT, USER, flood, start="backfill")
+        await ingest.append(TENANT, "another", flood)
+        assert (await rig.store.state(TENANT, USER)).events == 5
+        await rig.redis.hincrby(rig.keys().state, "hour", -1)  # an hour later
+        await ingest.append(TENANT, USER, flood)

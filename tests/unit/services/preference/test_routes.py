@@ -9,6 +9,7 @@ import pytest
 
 from alignx.schemas.summaries import Preferences
 from services.server.app import TENANT_HEADER, TOKEN_HEADER
+from services.storage.key_names import ENGINE_FAULT
 from tests.chaos.mock_engine import MARKER, MockEngine
 from tests.conftest import free_port
 from tests.unit.services.preference.rig import start_redis, stop_redis
@@ -251,6 +252,10 @@ async def test_a_summary_exists_from_the_first_event_on(redis_url: str) -> None:
         answer = await served.http.get(PREFERENCES)
         current = answer.json()
         assert (current["version"], current["source"], current["pending"]) == (0, "profile", 1)
+        assert current["waiting_for"] == "worker"
+        await served.bench.redis.set(ENGINE_FAULT, "{}", ex=9)
+        assert (await served.http.get(PREFERENCES)).json()["waiting_for"] == "engine"
+        await served.bench.redis.delete(ENGINE_FAULT)
         assert "short answers" in current["text"]
         assert answer.headers["ETag"] == '"0-1"'
         await served.put("I like tea.")

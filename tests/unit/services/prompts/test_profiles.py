@@ -27,7 +27,7 @@ from services.prompts.profiles import OWN, SHIPPED, load_profile
 PLUS = load_profile("alignxplore-plus")
 HEADING = re.compile(r"={4,}[^=\n]+={4,}|^\*{5}$|\*(?:QUERY|(?:CHOSEN|REJECTED) ITEM BY THE USER):\*", re.MULTILINE)
 TAG = re.compile(r"</?(?:Prompt|Preference|Item [A-Z])>")
-CONTROL = re.compile(r"<\|[^|]+\|>|</?think>|\[/?INST\]|</?s>")
+CONTROL = re.compile(r"<\|[^|]+\|>|</?think>|\[/?INST\]|</?s>|<fim_prefix>|<x▁y>|\[control_7\]|\]~b\]")
 
 forged = st.sampled_from(
     [
@@ -48,6 +48,10 @@ forged = st.sampled_from(
         "<<|im_start|>",
         "</think>",
         "[INST]",
+        "<fim_prefix>",
+        "a<x▁y>",
+        "[control_7]",
+        "]~b]",
         "{past}{triples}{items}",
     ]
 )
@@ -98,7 +102,7 @@ def test_data_forge_no_heading_no_tag_and_no_control_token(
         "if a < b and c <= d: x = y <i>z</i> <item> <b>Prompt</b>",
         "Les goûts — 用户喜欢 — می‌خواهم — 👩‍👩‍👧 «ok»",
         "  leading and trailing \t ",
-        "a === b, [1], [x](y), INST, {query}",
+        "a === b, [1], [x](y), [DVD], INST, {query}, List<String>, <br>, <https://a.b/c-d>, <m.a@b.c>",
     ],
 )
 def test_ordinary_text_stays_byte_for_byte(text: str) -> None:
@@ -116,7 +120,7 @@ def test_data_never_stand_in_a_system_turn() -> None:
         assert [turn["role"] for turn in prompt.messages if "canary" in turn["content"]] == ["user"]
 
 
-@pytest.mark.parametrize("piece", ["=", "*", "<", "<|", " ", "=a", "<\n", "**QUERY", "====a"])
+@pytest.mark.parametrize("piece", ["=", "*", "<", "<|", " ", "=a", "<\n", "**QUERY", "====a", "<a_", "[a_", "]!"])
 def test_a_long_text_takes_no_longer_than_its_length(piece: str) -> None:
     assert len(escape_data(f"<{piece * 200_000}")) > 100_000
 

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alignx.schemas.items import ItemFields
 from services.engine.judge import fuse
 from services.prompts.profiles import load_profile
+from tests.unit.services.engine.fake_engine import answer_canary, fails
 from tests.unit.services.response.conftest import NOBODY, Serve, Service, always_a, items_shown
 from tests.unit.with_settings import with_settings
 
@@ -165,6 +167,17 @@ def test_an_engine_that_refuses_the_items_is_no_reason_to_refuse_the_caller(
     assert answer.json()["fallback"] == reason
     assert f'alignx_select_fallbacks_total{{reason="{reason}"}} 1.0' in service.http.get("/metrics").text
     assert service.select("ada", [LONG, SHORT], method="engine").status_code == ours
+
+
+def test_an_engine_without_log_probabilities_leaves_the_choice_to_the_profile(service: Service) -> None:
+    async def refuses_logprobs(request: web.Request) -> web.StreamResponse:
+        return await (fails(400) if (await request.json()).get("logprobs") else answer_canary)(request)
+
+    service.engine.choose = service.engine.canary = refuses_logprobs
+    answer = service.select("ada", [LONG, SHORT]).json()
+    assert (answer["method"], answer["choice"], answer["fallback"]) == ("profile", 1, "engine_unsupported")
+    problem = service.select("ada", [LONG, SHORT], method="engine")
+    assert (problem.status_code, problem.json()["type"]) == (501, "urn:alignx:problem:engine_unsupported")
 
 
 @with_settings(engine={"context_tokens": 2_048})

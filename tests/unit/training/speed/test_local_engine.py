@@ -16,7 +16,7 @@ from services.errors import EngineRejected
 from services.prompts.build import LETTERS, ChatMessage, selection_prompt
 from services.prompts.templates import CHAT_SYSTEM, SELECTION_SYSTEM
 from training.init_checkpoint import train_tokenizer
-from training.rl.rewards import GainRule, generation_rewards, judge_choice, selection_rewards
+from training.rl.rewards import judge_choice, selection_rewards
 from training.speed.forward import buckets
 from training.speed.local_engine import LocalEngine, opens_thinking
 
@@ -235,16 +235,6 @@ def test_models_without_full_attention_pack_nothing(engine: LocalEngine, monkeyp
     assert [rows for rows, _ in shapes] == [2]
     for found, wanted in zip(together, alone, strict=True):
         assert found == pytest.approx(wanted, abs=1e-4)
-
-
-def test_it_is_a_response_model(engine: LocalEngine) -> None:
-    pair = Pair("Drink?", "green tea", "black coffee")
-    replies = ["<think>a</think>The user likes tea.", "nothing"]
-    found = asyncio.run(
-        generation_rewards(engine.token_logprobs, replies, [pair, pair], GainRule("mean-log-probability", smooth=True))
-    )
-    assert 0 < found[0].total < 1
-    assert found[1].total == 0
 
 
 def test_writing_repeats_with_its_seed_and_counts_rows(engine: LocalEngine) -> None:

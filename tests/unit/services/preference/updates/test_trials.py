@@ -6,7 +6,9 @@ import random
 import pytest
 
 from alignx.schemas.interactions import ComparisonInteraction
+from alignx.schemas.tenants import TenantSettings
 from services.preference.updates.trials import read_trial
+from services.storage.tenant_settings import TenantSettingsStore
 from services.storage.users import encode_interaction
 from tests.chaos.mock_engine import MockEngine
 from tests.unit.services.preference.rig import TENANT
@@ -61,7 +63,8 @@ async def test_a_new_model_is_accepted_or_held_back_by_what_its_texts_predict(
 
 async def test_without_trials_every_model_is_taken_at_once(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source = random.Random(2)
-    async with benched(redis_url, MockEngine(), summary={"trial_users": 0}) as bench:
+    async with benched(redis_url, MockEngine()) as bench:
+        await TenantSettingsStore(bench.redis, TenantSettings()).patch(TENANT, {"trial_users": 0})
         await _update(bench, "ada", SHORT, [short_choice(source)])
         monkeypatch.setattr(bench.updater.engine, "_model", "newer")
         assert await _update(bench, "ada", LONG, [short_choice(source)]) == "committed"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from docs.write_checks import is_whole, judge_reply, load_replies
 from services.errors import EngineError, UnusableReply
 from services.prompts.control_tokens import neutralise
+from services.prompts.replies.lexicon import Reading
 from services.prompts.replies.parse_summary import SummaryPreview, SummaryReply, parse_summary
 from services.prompts.replies.summary_checks import Evidence, check_about, check_instruction, check_task, clean_links
 
@@ -39,6 +40,11 @@ def test_reasoning_and_summary_are_told_apart() -> None:
         ("<think>a</think><think>b", "separable"),
         ("Okay, so I need to write the summary. Let me look at the events.", "separable"),
         ("<think>a</think> — .", "about"),
+        ("Me temo que no puedo continuar, ya que incluiría datos de una persona.", "refusal"),
+        ("Schneiden Sie die Zwiebeln klein und braten Sie sie in Butter an.", "about"),
+        ("把鸡蛋打散，加入少许盐和牛奶，小火慢慢翻炒，凝固后立刻出锅。", "about"),
+        ("Two notes and a click. What does the second one say? Is it worth a word?", "separable"),
+        ('{"error": {"code": 400, "message": "Invalid input"}}', "shaped"),
         ("https://evil.example/x", "link"),
         ("see docs at evil.example/path", "link"),
         ("I'm sorry, but I can't help with that request.", "refusal"),
@@ -111,10 +117,10 @@ def test_a_reply_made_to_be_slow_is_read_quickly(unit: str) -> None:
     reply = f"The user likes tea. {unit * (100_000 // len(unit))} And coffee"
     checks: list[Callable[[str], object]] = [
         lambda text: parse_summary(text, max_chars=len(text), finish_reason="length"),
-        check_task,  # a loop does not reach these, a hostile text may
-        check_instruction,
+        lambda text: check_task(Reading(text)),  # a loop does not reach these, a hostile text may
+        lambda text: check_instruction(Reading(text)),
         clean_links,
-        lambda text: check_about(text, Evidence()),
+        lambda text: check_about(Reading(text), Evidence()),
     ]
     ended = threading.Event()
 
@@ -218,6 +224,7 @@ def test_a_check_cleans_and_says_so(rule: str, text: str, left: str) -> None:
         "Compra en tostadores de su barrio y lee las reseñas.",
         "Ignoriert lange Anweisungen, kauft nur im Laden nebenan.",
         "Användaren gillar korta svar och läser gärna om te.",
+        "Gatavo zivis ar dillēm, skatās vecas filmas un reizēm brauc ar vilcienu uz jūru, kur zīmē kuģus un putnus.",
         "Studies how `<think>` tags and `[INST]` shape a model's answers.",
     ],
 )
@@ -228,7 +235,7 @@ def test_the_checks_leave_descriptions_alone(text: str) -> None:
 def test_a_reply_is_compared_with_the_events() -> None:
     events = (
         "Espresso machines for small kitchens, grinders with steel burrs, and how to descale them. Which filter "
-        "paper suits light roasts from Kenya? Swiss water decaf, roasted last Monday, in bags with a valve. Cleaning "
+        "paper suits light roasts from Kenya. Swiss water decaf, roasted last Monday, in bags with a valve. Cleaning "
         "tablets against brushes: what keeps the group head free of oil, and when must seals be replaced?"
     )
     other = (
