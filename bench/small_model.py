@@ -13,15 +13,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
 import httpx
 import psutil  # type: ignore[import-untyped]
 
-from bench.page import Row
+from bench.page import ROOT, Row
 from docker.local.environment import OFFSETS
-from examples.demo import load_plan
 from tests.conftest import free_port
 
 SUITE = [sys.executable, "-m", "docker.local.suite"]
@@ -88,9 +86,9 @@ def _tokens_per_second(engine: str, streams: int) -> float:
 
 
 def _first_summary(client: httpx.Client) -> float:
-    events = [event.model_dump(mode="json", exclude_none=True) for event in load_plan().users[1].events()]
+    lines = (ROOT / "examples" / "shopper.jsonl").read_text().splitlines()
+    body = {"events": [json.loads(line) for line in lines[:10]]}
     started = time.monotonic()
-    body = {"events": list(islice(events, 10))}
     client.post("/v1/users/ada/events", json=body, headers={"Prefer": "wait=30"}).raise_for_status()
     return time.monotonic() - started
 
