@@ -99,6 +99,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     started: Started = []
     monkeypatch.setattr(suite, "_start", lambda _home, _port, *names: started.append(names))
     monkeypatch.setattr(suite, "first_key", lambda *_: "ax_key")
+    monkeypatch.setattr(suite, "check_socket_path", lambda _home: None)
     monkeypatch.setattr(suite, "ENGINE_READY", Path("/none"))
     monkeypatch.setattr(suite, "prepare_engine", lambda *_: started.append(("prepared", "")))
     return started
