@@ -112,9 +112,10 @@ mini: .venv/.test .venv-engine/.ready  ## Whether summaries of the toy checkpoin
 test-containers: .venv/.test  ## Builds the containers, uses them, kills them one by one (needs a Docker engine, or root to start one)
 	$(call timed,containers,tests/containers/run.sh)
 
-bench: .venv/.test .venv-training/.ready  ## Measures the suite and its training, and writes docs/results/benchmarks.md
+bench: .venv/.test .venv-training/.ready .venv-engine/.ready $(TINY)  ## Measures the suite and its training, and writes docs/results/benchmarks.md
 	$(BIN)/python -m bench.run
 	$(TRAINING)/python -m bench.gpu.training_throughput
+	$(TRAINING)/python -m bench.gpu.choice_speed
 
 eval: .venv-training/.ready $(if $(filter semantic,$(EMBEDDINGS)),.venv-training/.semantic)  ## Measures the fast profile on public data and writes docs/results/accuracy.md (BENCHMARKS=folder EMBEDDINGS=)
 	$(TRAINING)/python -m evaluation evaluation/configs/profile.toml \
