@@ -35,8 +35,8 @@ from services.settings import LATENCY_BUCKETS_S, PROFILE_ENGINE, EngineSettings
 from services.tracing import child_span
 
 NO_ENGINE = (
-    "This deployment runs without a language model; name the URL of one with `make up ENGINE=<url>`, "
-    "or the folder of one with `make up MODEL=<folder>`"
+    "This deployment runs without a language model; `make up` starts a small one where it can, and "
+    "`make up ENGINE=<url>` names one that runs elsewhere"
 )
 _DEFAULT_WINDOW = 8192
 """Tokens of a window that neither the setting nor the engine names."""
