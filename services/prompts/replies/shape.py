@@ -188,6 +188,8 @@ def _read_json(text: str) -> str:
         value, _ = json.JSONDecoder().raw_decode(text)  # a remark may follow
         if any(isinstance(entry, dict) and _NO_SUMMARY_KEYS & entry.keys() for entry in (value, *value)):
             raise UnusableReply("shaped", "it is a schema, a report of a program or events")
+        while isinstance(value, dict) and len(value) == 1 and isinstance(inner := next(iter(value.values())), dict):
+            value = inner
         return "\n".join(_iterate_lines(value))
     except (ValueError, RecursionError) as error:  # also nested without end
         raise UnusableReply("shaped", "it is broken JSON") from error
@@ -221,8 +223,8 @@ def _read_fields(text: str) -> str:
 
 
 def _iterate_lines(value: Any, name: str = "") -> Iterator[str]:
-    """The texts of a JSON value; a list of them becomes one line under its name. Numbers stay out: a
-    model's confidence in its summary is no part of it."""
+    """The texts of a JSON value; a list of them becomes one line under its name and that of the object around it.
+    Numbers stay out: a model's confidence in its summary is no part of it."""
     match value:
         case str() if value.strip():
             yield value.strip() if not name or count_words(value) > MIN_WORDS else f"{_to_label(name)}: {value.strip()}"
@@ -234,7 +236,9 @@ def _iterate_lines(value: Any, name: str = "") -> Iterator[str]:
         case dict():
             for key, entry in value.items():
                 if key.lower() not in _NO_PREFERENCE_KEYS:
-                    yield from _iterate_lines(entry, key)
+                    yield from _iterate_lines(
+                        entry, f"{name}, {key}" if name and isinstance(entry, (str, list)) else key
+                    )
 
 
 def _to_label(name: str) -> str:

@@ -14,6 +14,7 @@ from typing import Final, Literal, get_args
 from services.errors import UnusableReply
 from services.prompts.replies.degenerate import count_unspaced, count_words, split_words
 from services.prompts.replies.lexicon import (
+    Language,
     Reading,
     content_stems,
     identify_language,
@@ -173,9 +174,12 @@ _SECOND_PERSON_SENTENCE = re.compile(r"^.*(?<!-)\byou(?:rs?|'(?:re|ve|ll|d))?\b(
 
 def check_instruction(reading: Reading) -> None:
     """Refuses a text that tells its reader, a model, what to do. The rest of it is no evidence of anything either:
-    whoever wrote it has followed another's words. What is quoted describes."""
+    whoever wrote it has followed another's words. What is quoted describes, as does a verb with a subject: "they ignore
+    all rules"."""
     addressed = len(_SECOND_PERSON_SENTENCE.findall(reading.lines)) if "you" in reading.lines else 0
-    if 0 < addressed < len(reading.sentences) or reading.find_phrases("instructions"):
+    if 0 < addressed < len(reading.sentences) or (
+        reading.find_phrases("instructions") and reading.drop_phrases("descriptions").find_phrases("instructions")
+    ):
         raise UnusableReply("instruction", "it gives its reader instructions")
 
 
@@ -231,6 +235,9 @@ _MIN_DEFINITION: Final = 7
 _MIN_PROSE: Final = 17
 """Words in whole sentences of a text that speaks of no person, from which on it is no summary."""
 _MIN_PROSE_SENTENCE: Final = 6
+_MIN_SHARED, _MIN_SUPPORT, _MIN_DEFINITION_SUPPORT = 4, 0.25, 0.4
+"""Words, and share of a text's words, that must stand in two events and more: of a text that names no person, and of
+one that seems to define a thing."""
 _MIN_STEMS, _MIN_EVENT_STEMS = 15, 30
 """Words of a reply, and of what the model has read, from which on they must have one in common."""
 _EMPTY_CHARS: Final = 400
@@ -256,33 +263,49 @@ def check_about(reading: Reading, evidence: Evidence) -> None:
     language, code = reading.language, reading.code
     if language is None or code is None:
         return
-    personal = reading.find_words(language.person) | reading.find_words(language.attitude)
-    personal |= {number for number, part in enumerate(reading.sentences) if language.claim.search(part)}
-    addressed = {number for number, part in enumerate(reading.sentences) if language.address.search(part)}
-    if 0 in personal or (0 not in addressed and any(map(language.start.match, reading.sentences[:1]))):
-        personal |= {number for number, part in enumerate(reading.sentences) if language.start.match(part)}
-    prose = sum(
-        size
-        for part, size in zip(reading.sentences, reading.sizes, strict=True)
-        if size >= _MIN_PROSE_SENTENCE and _PROSE_END.search(part) and not _ITEM.match(part)
-    )
-    if not personal and prose >= _MIN_PROSE * (2 if len(_LABEL.findall(text)) > 1 else 1):
-        raise UnusableReply("about", "it is about no person")
-    if not personal and addressed and _PROSE_END.search(text):
-        raise UnusableReply("about", "it speaks to its reader, not of a person")
-    if (
-        reading.sentences
-        and 0 not in personal
-        and len(personal) <= _MAX_PERSONAL * len(reading.sentences)
-        and count_words(text) >= _MIN_DEFINITION
-        and language.definition.match(reading.sentences[0])
-    ):
-        raise UnusableReply("about", "it is about no person")
     stems, source = content_stems(text, code), f"{evidence.events}\n{evidence.past}"
+    if reason := _impersonality(reading, language, _measure_support(stems, source, code)):
+        raise UnusableReply("about", reason)
     if len(stems) >= _MIN_STEMS and identify_language(source) == code:
         sources = content_stems(source, code)
         if len(sources) >= _MIN_EVENT_STEMS and not stems & sources:
             raise UnusableReply("about", "nothing in it stands in the events")
+
+
+def _measure_support(stems: set[str], source: str, code: str) -> float:
+    """The share of a text's words that stand in the lines read, 0 where they are few or of a single line."""
+    lines = [content_stems(line, code) & stems for line in source.split("\n")]
+    shared = set[str]().union(*lines)
+    return len(shared) / len(stems) if len(shared) >= _MIN_SHARED and sum(map(bool, lines)) > 1 else 0.0
+
+
+def _impersonality(reading: Reading, language: Language, support: float) -> str:
+    """Why a text is about no person; "" where it is, or where it tells of the events and speaks to nobody."""
+    sentences = reading.sentences
+    personal = reading.find_words(language.person) | reading.find_words(language.attitude)
+    personal |= {number for number, part in enumerate(sentences) if language.claim.search(part)}
+    addressed = {number for number, part in enumerate(sentences) if language.address.search(part)}
+    if 0 in personal or (0 not in addressed and any(map(language.start.match, sentences[:1]))):
+        personal |= {number for number, part in enumerate(sentences) if language.start.match(part)}
+    is_definition = (
+        bool(sentences)
+        and 0 not in personal
+        and len(personal) <= _MAX_PERSONAL * len(sentences)
+        and sum(reading.sizes) >= _MIN_DEFINITION
+        and language.definition.match(sentences[0])
+    )
+    if (personal and not is_definition) or (
+        not addressed and support >= (_MIN_DEFINITION_SUPPORT if is_definition else _MIN_SUPPORT)
+    ):
+        return ""
+    prose = sum(
+        size
+        for part, size in zip(sentences, reading.sizes, strict=True)
+        if size >= _MIN_PROSE_SENTENCE and _PROSE_END.search(part) and not _ITEM.match(part)
+    )
+    if is_definition or prose >= _MIN_PROSE * (2 if len(_LABEL.findall(reading.text)) > 1 else 1):
+        return "it is about no person"
+    return "it speaks to its reader, not of a person" if addressed and _PROSE_END.search(reading.text) else ""
 
 
 _ITEM = re.compile(r"[^.!?:：]{1,40}(?:\*\*)?[:：]")

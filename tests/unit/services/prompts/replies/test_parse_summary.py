@@ -150,7 +150,7 @@ def test_a_filtered_reply_is_a_refusal() -> None:
         ("```\nThe user prefers short answers.\n```", "The user prefers short answers."),
         ('{"summary": "The user prefers short answers.", "confidence": 0.8}', "The user prefers short answers."),
         ('```json\n{"preferences": ["short answers"]}\n```', "Preferences: short answers"),
-        ('{"style": {"length": "short"}, "topics": ["tea", "jazz"]}', "Length: short\nTopics: tea, jazz"),
+        ('{"style": {"length": "short"}, "topics": ["tea", "jazz"]}', "Style, length: short\nTopics: tea, jazz"),
         ("Sure! Here is the updated summary:\n\nThe user prefers short answers.", "The user prefers short answers."),
         ("<summary>The user prefers short answers.</summary>", "The user prefers short answers."),
         ("Preferences:\n\n- short answers", "Preferences:\n\n- short answers"),
