@@ -240,6 +240,8 @@ _MIN_SHARED, _MIN_SUPPORT, _MIN_DEFINITION_SUPPORT = 4, 0.25, 0.4
 one that seems to define a thing."""
 _MIN_STEMS, _MIN_EVENT_STEMS = 15, 30
 """Words of a reply, and of what the model has read, from which on they must have one in common."""
+_MIN_CONTENT: Final = 0.1
+"""Share of a short text's words that say something; summaries have .13 and more."""
 _EMPTY_CHARS: Final = 400
 """A longer text says something."""
 _LABEL = re.compile(
@@ -256,20 +258,28 @@ def check_about(reading: Reading, evidence: Evidence) -> None:
     text = reading.text
     if count_words(text) < _MIN_WORDS:
         raise UnusableReply("about", "it has fewer than three words")
-    if len(body := _LABEL.sub("", text).strip()) <= _EMPTY_CHARS and not (
-        any(map(str.isalpha, body)) and all(content_stems(body, code) for code in load_languages())
-    ):
+    source, body = f"{evidence.events}\n{evidence.past}", _LABEL.sub("", text).strip()
+    if len(body) <= _EMPTY_CHARS and _is_empty(body, source):
         raise UnusableReply("about", "it says nothing of the user")
     language, code = reading.language, reading.code
     if language is None or code is None:
         return
-    stems, source = content_stems(text, code), f"{evidence.events}\n{evidence.past}"
+    stems = content_stems(text, code)
     if reason := _impersonality(reading, language, _measure_support(stems, source, code)):
         raise UnusableReply("about", reason)
     if len(stems) >= _MIN_STEMS and identify_language(source) == code:
         sources = content_stems(source, code)
         if len(sources) >= _MIN_EVENT_STEMS and not stems & sources:
             raise UnusableReply("about", "nothing in it stands in the events")
+
+
+def _is_empty(text: str, source: str) -> bool:
+    """Whether, in some language, nearly all its words say nothing, and none of the others stands in what was read."""
+    least = _MIN_CONTENT * count_words(text)
+    stems = ((content_stems(text, code), code) for code in load_languages())
+    return not any(map(str.isalpha, text)) or any(
+        len(some) <= least and not some & content_stems(source, code) for some, code in stems
+    )
 
 
 def _measure_support(stems: set[str], source: str, code: str) -> float:
