@@ -265,7 +265,8 @@ def check_about(reading: Reading, evidence: Evidence) -> None:
     if language is None or code is None:
         return
     stems = content_stems(text, code)
-    if reason := _impersonality(reading, language, _measure_support(stems, source, code)):
+    reason, support = _judge_person(reading, language)
+    if reason and _measure_support(stems, source, code) < support:
         raise UnusableReply("about", reason)
     if len(stems) >= _MIN_STEMS and identify_language(source) == code:
         sources = content_stems(source, code)
@@ -289,8 +290,8 @@ def _measure_support(stems: set[str], source: str, code: str) -> float:
     return len(shared) / len(stems) if len(shared) >= _MIN_SHARED and sum(map(bool, lines)) > 1 else 0.0
 
 
-def _impersonality(reading: Reading, language: Language, support: float) -> str:
-    """Why a text is about no person; "" where it is, or where it tells of the events and speaks to nobody."""
+def _judge_person(reading: Reading, language: Language) -> tuple[str, float]:
+    """(why a text is about no person, "" where it is; the share of words read by which it tells of the events)."""
     sentences = reading.sentences
     personal = reading.find_words(language.person) | reading.find_words(language.attitude)
     personal |= {number for number, part in enumerate(sentences) if language.claim.search(part)}
@@ -304,18 +305,18 @@ def _impersonality(reading: Reading, language: Language, support: float) -> str:
         and sum(reading.sizes) >= _MIN_DEFINITION
         and language.definition.match(sentences[0])
     )
-    if (personal and not is_definition) or (
-        not addressed and support >= (_MIN_DEFINITION_SUPPORT if is_definition else _MIN_SUPPORT)
-    ):
-        return ""
+    if personal and not is_definition:
+        return "", 0
+    support = 1.01 if addressed else _MIN_DEFINITION_SUPPORT if is_definition else _MIN_SUPPORT
     prose = sum(
         size
         for part, size in zip(sentences, reading.sizes, strict=True)
         if size >= _MIN_PROSE_SENTENCE and _PROSE_END.search(part) and not _ITEM.match(part)
     )
     if is_definition or prose >= _MIN_PROSE * (2 if len(_LABEL.findall(reading.text)) > 1 else 1):
-        return "it is about no person"
-    return "it speaks to its reader, not of a person" if addressed and _PROSE_END.search(reading.text) else ""
+        return "it is about no person", support
+    is_speech = addressed and _PROSE_END.search(reading.text)
+    return "it speaks to its reader, not of a person" if is_speech else "", support
 
 
 _ITEM = re.compile(r"[^.!?:：]{1,40}(?:\*\*)?[:：]")
