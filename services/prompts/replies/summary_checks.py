@@ -77,7 +77,7 @@ _QUESTION = re.compile(r"[?？؟][\W_]*\Z|(?:か|까)[。.]\Z")
 
 def check_task(reading: Reading) -> None:
     """Refuses thoughts on the way, plans, prompts and excuses: what speaks of the task of writing a summary, asks
-    questions or says "I". A summary does none of these."""
+    questions, or says "I" at its start or often. A summary does none of these."""
     count, language = len(reading.sentences), reading.language
     speakers = {number for number, part in enumerate(reading.sentences) if language and language.speaker.search(part)}
     questions = {number for number, part in enumerate(reading.sentences) if _QUESTION.search(part)}
@@ -87,7 +87,7 @@ def check_task(reading: Reading) -> None:
         thoughts and len(hits) > 1 and len(hits) >= _MAX_TASK * count
     ):
         raise UnusableReply("separable", "it speaks of its task, as reasoning does")
-    if len(speakers) > _MAX_SPEAKER * count:
+    if len(speakers) > _MAX_SPEAKER * count or (0 in speakers and _PROSE_END.search(reading.sentences[0])):
         raise UnusableReply("refusal", "the model speaks of itself")
 
 
