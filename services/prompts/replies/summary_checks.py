@@ -241,7 +241,7 @@ one that seems to define a thing."""
 _MIN_STEMS, _MIN_EVENT_STEMS = 15, 30
 """Words of a reply, and of what the model has read, from which on they must have one in common."""
 _MIN_CONTENT: Final = 0.1
-"""Share of a short text's words that say something; summaries have .13 and more."""
+"""Share of a short text's distinct words that say something; summaries have .13 and more."""
 _EMPTY_CHARS: Final = 400
 """A longer text says something."""
 _LABEL = re.compile(
@@ -276,7 +276,7 @@ def check_about(reading: Reading, evidence: Evidence) -> None:
 
 def _is_empty(text: str, source: str) -> bool:
     """Whether, in some language, nearly all its words say nothing, and none of the others stands in what was read."""
-    least = _MIN_CONTENT * count_words(text)
+    least = _MIN_CONTENT * count_words(list(set(split_words(text.lower()))))
     stems = ((content_stems(text, code), code) for code in load_languages())
     return not any(map(str.isalpha, text)) or any(
         len(some) <= least and not some & content_stems(source, code) for some, code in stems
