@@ -126,7 +126,6 @@ bench: .venv/.test .venv-training/.ready .venv-engine/.ready $(TINY)  ## Measure
 	$(BIN)/python -m bench.run
 	$(TRAINING)/python -m bench.gpu.training_throughput
 	$(TRAINING)/python -m bench.gpu.choice_speed
-	$(TRAINING)/python -m bench.gpu.alignment_scoring
 
 eval: .venv-training/.ready $(if $(filter semantic,$(EMBEDDINGS)),.venv-training/.semantic)  ## Measures the fast profile on public data and writes docs/results/accuracy.md (BENCHMARKS=folder EMBEDDINGS=)
 	$(TRAINING)/python -m evaluation evaluation/configs/profile.toml \

@@ -1,4 +1,4 @@
-"""A suite and a mock engine for a benchmark, and calls to the services behind the gateway's back."""
+"""A suite for a benchmark, a mock service, and calls to the services behind the gateway's back."""
 
 import http.client
 import subprocess
@@ -24,13 +24,6 @@ def running_suite(settings: Mapping[str, str] | None = None) -> Iterator[Suite]:
             yield suite.up()
         finally:
             suite.down()
-
-
-@contextmanager
-def mock_engine(latency_s: float) -> Iterator[str]:
-    """The root URL of bench/mock_engine.py."""
-    with mock_service("bench.mock_engine", str(latency_s)) as url:
-        yield url
 
 
 @contextmanager

@@ -18,11 +18,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.benchmark_folder import gather_folder, measure_benchmarks, name_stage
+from evaluation.benchmark_folder import measure_benchmarks, name_stage
 from evaluation.config import Evaluation
-from evaluation.reporting.benchmark_report import render_overview, write
-from evaluation.reporting.collect import gather
-from evaluation.reporting.document import plain
+from evaluation.reporting.collect import collect, collect_folder
+from evaluation.reporting.report import render_overview, write
 from evaluation.results import Estimate, EvaluationResult
 from evaluation.runner import evaluate, serve_model
 from services.errors import AlignXError
@@ -34,13 +33,13 @@ def run(config: Evaluation) -> None:
     """Measures, prints the figures and writes the report. Raises TrainingError, and AlignXError from an engine."""
     with serve_model(config) as served:
         if config.benchmarks:
-            print(plain(render_overview(gather(measure_benchmarks(config, served)))))
+            print(render_overview(collect(measure_benchmarks(config, served))).plain())
         elif config.data or config.alignment:
             config = config.model_copy(update={"stage": config.stage or name_stage(config.model)})
             print(render_figures(asyncio.run(evaluate(config, served))))
             print(config.out)
     if config.report:
-        print(*write(gather_folder(config.out), config.report), sep="\n")
+        print(*write(collect_folder(config.out), config.report), sep="\n")
 
 
 def render_figures(result: EvaluationResult) -> str:

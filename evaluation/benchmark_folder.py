@@ -24,7 +24,7 @@ from evaluation.cases.benchmark import Negatives, Tally
 from evaluation.config import Benchmarks, Evaluation
 from evaluation.model_sources import is_url
 from evaluation.models import ServedCheckpoint
-from evaluation.reporting.collect import CONVERSION, EVALUATION, BenchmarkResults, benchmark_of, format_of, gather
+from evaluation.reporting.collect import NOTE
 from evaluation.reporting.conversion import Conversion
 from evaluation.results import EvaluationResult
 from evaluation.runner import evaluate
@@ -38,21 +38,18 @@ SYNTHETIC_HISTORY: Final = 24
 PARTS_BY_NAME: Final = {part.name: part for part in PARTS}
 
 
-def measure_benchmarks(config: Evaluation, served: ServedCheckpoint | None = None) -> list[Path]:
-    """The files of results and of notes. Raises TrainingError, and AlignXError from an engine."""
+def measure_benchmarks(config: Evaluation, served: ServedCheckpoint | None = None) -> list[EvaluationResult]:
+    """Raises TrainingError, and AlignXError from an engine."""
     benchmarks = config.benchmarks
     assert benchmarks
     stage = config.stage or name_stage(config.model, config.placement.model_name)
     config = config.model_copy(update={"stage": stage})
-    paths: list[Path] = []
+    results = []
     for name in prepare_rows(benchmarks, config.out, config.limit):
-        note = note_path(config.out, name)
-        paths += [note] if note.is_file() else []
         for run in plan_runs(config, name):
-            result = asyncio.run(evaluate(run, served))
-            print(f"{name}, {run.stage}: {result.seconds:.0f} s", file=sys.stderr)
-            paths.append(run.out)
-    return paths
+            results.append(asyncio.run(evaluate(run, served)))
+            print(f"{name}, {run.stage}: {results[-1].seconds:.0f} s", file=sys.stderr)
+    return results
 
 
 def plan_runs(config: Evaluation, name: str) -> Iterator[Evaluation]:
@@ -145,7 +142,7 @@ def rows_path(out: Path, name: str) -> Path:
 
 
 def note_path(out: Path, name: str) -> Path:
-    return out / "results" / f"{name}.conversion.json"
+    return out / "results" / f"{name}{NOTE}"
 
 
 def result_path(out: Path, name: str, stage: str) -> Path:
@@ -161,31 +158,3 @@ def name_stage(model: str | None, model_name: str | None = None) -> str:
 
 def _slug(stage: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", stage.lower()).strip("-.")
-
-
-# --- the report --------------------------------------------------------------------------------
-
-
-def gather_folder(out: Path) -> BenchmarkResults:
-    """All results on the rows as they are now; others are named and left out. Raises DatasetError."""
-    files = sorted((out / "results").glob("*.json"))
-    notes = [path for path in files if format_of(path) == CONVERSION]
-    hashes = {note.name: note.sha256 for note in map(Conversion.read_from, notes)}
-    current: list[Path] = []
-    outdated: list[str] = []
-    names: set[str] = set()
-    for path in files:
-        if format_of(path) != EVALUATION:
-            continue
-        result = EvaluationResult.read(path)
-        if result.data is None:
-            continue
-        name = benchmark_of(result)
-        if hashes.get(name, result.data.sha256) == result.data.sha256:
-            current.append(path)
-            names.add(name)
-        else:
-            outdated.append(path.name)
-    if outdated:
-        print(f"left out, measured on rows that are no longer there: {', '.join(outdated)}", file=sys.stderr)
-    return gather([*current, *(path for path in notes if path.name.removesuffix(".conversion.json") in names)])

@@ -94,4 +94,4 @@ PARTS: Final = (
     _prefeval("choice", "chosen by"),
     _prefeval("persona", "let through"),
 )
-"""HiCUPID and LoCoMo are not among them: their questions need a model that answers."""
+"""HiCUPID is not among them: its questions need a model that answers."""

@@ -68,7 +68,7 @@ class Evaluation(Section):
     embeddings: Location | None = None
     """Folder or URL of a sentence model, or "semantic" for the model of that extra."""
     summaries: LocalPath | None = None
-    """Summaries of another run, or its result; `judge` chooses by them and `model` is not set."""
+    """Summaries that another run saved; `judge` chooses by them and `model` is not set."""
     save_summaries: LocalPath | None = None
     """Writes the summaries there, as JSON Lines."""
     answers: LocalPath | None = None

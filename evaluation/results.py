@@ -1,18 +1,35 @@
 """The result of one evaluation, as a JSON file; evaluation/reporting reads it."""
 
-import os
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from training.data.reading import reason
+from training.data.whole_file import replace_file
 from training.exceptions import DatasetError
 
 
 class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class JsonFile(Part):
+    label: ClassVar[str]
+
+    def save(self, path: Path) -> None:
+        with replace_file(path) as file:
+            file.write(self.model_dump_json(indent=1).encode())
+
+    @classmethod
+    def read_from(cls, path: Path) -> Self:
+        """Raises DatasetError."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            problem = reason(error) if isinstance(error, ValidationError) else error.strerror
+            raise DatasetError(f"{path} is no {cls.label}: {problem}") from error
 
 
 class Estimate(Part):
@@ -147,7 +164,9 @@ class AlignmentScores(Part):
     seconds: float = 0.0
 
 
-class EvaluationResult(Part):
+class EvaluationResult(JsonFile):
+    label: ClassVar[str] = "result of evaluation"
+
     format: Literal["alignx-evaluation/1"] = "alignx-evaluation/1"
     stage: str
     created_at: datetime
@@ -184,22 +203,3 @@ class EvaluationResult(Part):
     baselines: dict[str, Estimate] = {}
     """Accuracy of random, longer wins, popularity (over the rows that have it) and profile."""
     alignment: AlignmentScores | None = None
-
-    def save(self, path: Path) -> None:
-        """Writes the whole file or none."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.unfinished")
-        with unfinished.open("w", encoding="utf-8") as out:
-            out.write(self.model_dump_json(indent=1))
-            out.flush()
-            os.fsync(out.fileno())
-        unfinished.replace(path)
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Raises DatasetError."""
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            problem = reason(error) if isinstance(error, ValidationError) else error.strerror
-            raise DatasetError(f"{path} is no result of evaluation: {problem}") from error

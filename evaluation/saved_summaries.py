@@ -5,7 +5,6 @@ their row, or of their history: a summary written for selection also serves reco
 file holds text about users; the result of a run does not.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,10 @@ from pydantic import ValidationError
 
 from evaluation.cases.cases import User
 from evaluation.cases.perturbations import pick_other_users
-from evaluation.model_sources import file_sha256, file_source
-from evaluation.results import EvaluationResult, Part, Source
+from evaluation.model_sources import file_source
+from evaluation.results import Part, Source
 from training.data.reading import reason
+from training.data.whole_file import replace_file
 from training.exceptions import ConfigError, DatasetError
 
 SAVED_SETTINGS: Final = ("full", "streaming", "flipped", "drifted", "mixed")
@@ -74,8 +74,7 @@ class SavedSummaries:
 
     @classmethod
     def read(cls, path: Path) -> "SavedSummaries":
-        """From a file of summaries, or from the result of the run that wrote one. Raises DatasetError."""
-        path = _find_file(path)
+        """Raises DatasetError."""
         by_setting: dict[str, dict[str, str | None]] = {}
         models: dict[Source, None] = {}
         with path.open(encoding="utf-8") as lines:
@@ -93,37 +92,13 @@ class SavedSummaries:
         return cls(file_source(path), next(iter(models)), by_setting)
 
 
-def _find_file(path: Path) -> Path:
-    """The file of summaries itself, also where `path` is the result that names it."""
-    try:
-        with path.open("rb") as content:
-            is_result = b'"alignx-evaluation/' in content.read(256)
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
-    if not is_result:
-        return path
-    result = EvaluationResult.read(path)
-    if result.kept_summaries is None:
-        raise DatasetError(f"{path} is the result of a run without save_summaries")
-    name = Path(result.kept_summaries.name)
-    for candidate in (name, path.parent / name.name):
-        if candidate.is_file() and file_sha256(candidate) == result.kept_summaries.sha256:
-            return candidate
-    raise DatasetError(f"{path} names {name} with its summaries; no file with that content exists there or beside it")
-
-
 def save_summaries(
     path: Path, model: Source, users: Sequence[User], by_setting: Mapping[str, Sequence[str | None]]
 ) -> Source:
-    """Writes the whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    with unfinished.open("w", encoding="utf-8") as out:
+    with replace_file(path) as file:
         for setting, summaries in by_setting.items():
             for user, summary in zip(users, summaries, strict=True):
                 keys = {"user": user.digest, "history": user.history_digest}
-                out.write(SavedSummary(**keys, setting=setting, summary=summary, model=model).model_dump_json() + "\n")
-        out.flush()
-        os.fsync(out.fileno())
-    unfinished.replace(path)
+                line = SavedSummary(**keys, setting=setting, summary=summary, model=model).model_dump_json()
+                file.write(f"{line}\n".encode())
     return file_source(path)

@@ -1,7 +1,7 @@
 """Progress of a run: a printed line every few steps, and at the end `metrics.json` in the run's folder.
 
 `metrics.json` holds {"stage", "config", "history": [{"step", "loss", …}], "rows", "tokens_per_second",
-"seconds", "tokens"}; evaluation/reporting/training_report.py reads it. A resumed run adds to seconds and tokens.
+"seconds", "tokens"}. A resumed run adds to seconds and tokens.
 """
 
 import json

@@ -6,12 +6,15 @@ engine's summary does not grow, so this is the part of the prompt that the histo
 real summary adds its own length, at most ALIGNX_SUMMARY__PAST_TOKENS.
 """
 
+import tempfile
 import time
+from pathlib import Path
 
 import httpx
 
-from bench.harness import comparison, mock_engine, running_suite
+from bench.harness import comparison, running_suite
 from bench.page import Row
+from tests.live.suite import mock_engine
 
 LENGTHS = (10, 100, 1_000, 10_000)
 CALL = 250
@@ -19,7 +22,7 @@ WAIT = {"Prefer": "wait=30"}
 
 
 def measure() -> list[Row]:
-    with mock_engine(0.0) as engine:
+    with tempfile.TemporaryDirectory() as home, mock_engine(Path(home)) as engine:
         settings = {"ALIGNX_ENGINE__URL": f"{engine}/v1", "ALIGNX_SUMMARY__PREQUENTIAL_SAMPLE": "0"}
         with running_suite(settings) as suite, suite.client("cost") as client:
             streaming: dict[int, int] = {}
@@ -43,7 +46,9 @@ def measure() -> list[Row]:
 
 
 def _last_prompt(engine: str) -> int:
-    return int(httpx.get(f"{engine}/calls").json()["prompt_tokens"])
+    """Characters / 4, so that the cost of one prompt can be compared with that of another."""
+    seen = httpx.get(f"{engine}/seen?prompts").json()
+    return len(seen["prompts"][seen["calls"] - 1]) // 4
 
 
 def _rebuild(client: httpx.Client, engine: str) -> int:

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from alignx.schemas.interactions import Interaction
 from alignx.schemas.items import Item, item_text
-from training.data.reading import Malformed, ReadReport, raw_rows, reason, sample, shards
+from training.data.reading import Malformed, ReadReport, parse, raw_rows, sample, shards
 from training.exceptions import DatasetError
 
 Name = Annotated[str, StringConstraints(min_length=1)]
@@ -74,37 +74,29 @@ class BenchmarkRow(FrozenRecord):
         return self.model_dump_json(exclude_none=True).encode() + b"\n"
 
 
-def read_rows(
-    path: Path, *, limit: int | None = None, malformed: Literal["skip", "fatal"] = "skip"
-) -> tuple[list[BenchmarkRow], ReadReport]:
+def read_rows(path: Path, *, limit: int | None = None) -> tuple[list[BenchmarkRow], ReadReport]:
     """The first `limit` rows of a file or a folder of shards, and a report of malformed rows.
 
-    Raises DatasetError when there is no good row, and at the first malformed one if that is fatal.
+    Raises DatasetError when there is no good row.
     """
     report = ReadReport()
-    rows = list(islice(_rows(shards(path), report, fatal=malformed == "fatal"), limit))
+    rows = list(islice(_rows(shards(path), report), limit))
     if not rows:
         first = f"; the first: {report.examples[0].location}: {report.examples[0].reason}" if report.examples else ""
         raise DatasetError(f"{path} holds no usable benchmark row ({report.left_out} malformed{first})")
     return rows, report
 
 
-def _rows(files: Iterable[Path], report: ReadReport, *, fatal: bool) -> Iterator[BenchmarkRow]:
+def _rows(files: Iterable[Path], report: ReadReport) -> Iterator[BenchmarkRow]:
     for file in files:
         with closing(raw_rows(file, report)) as raws:
             for raw in raws:
-                try:
-                    row = None if raw.problem else BenchmarkRow.model_validate(raw.value)
-                    problem = raw.problem or ""
-                except ValidationError as error:
-                    row, problem = None, reason(error)
-                if row is not None:
+                row = parse(raw, BenchmarkRow)
+                if isinstance(row, Malformed):
+                    report.add(row)
+                else:
                     report.rows += 1
                     yield row
-                elif fatal:
-                    raise DatasetError(f"{file}, {raw.location}: {problem}")
-                else:
-                    report.add(Malformed(raw.location, problem))
 
 
 def has_benchmark_rows(path: Path) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import orjson
 from pydantic import Field
@@ -124,21 +124,19 @@ def _digest(content: object) -> str:
     return hashlib.sha256(orjson.dumps(content)).hexdigest()[:16]
 
 
-def read_cases(
-    path: Path, *, limit: int | None, malformed: Literal["skip", "fatal"] = "skip"
-) -> tuple[list[Case], ReadReport]:
+def read_cases(path: Path, *, limit: int | None) -> tuple[list[Case], ReadReport]:
     """The first `limit` users of a file, and a report of malformed rows.
 
     Raises DatasetError, also for rows of response generation, which `read_questions` reads.
     """
     if has_benchmark_rows(path):
-        benchmark_rows, report = read_rows(path, limit=limit, malformed=malformed)
+        benchmark_rows, report = read_rows(path, limit=limit)
         cases = [Case.of_benchmark(row, row.target) for row in benchmark_rows if row.target]
         if missing := len(benchmark_rows) - len(cases):
             raise DatasetError(f"{path}: {missing} of {len(benchmark_rows)} rows have a question and no target")
         return cases, report
     report = ReadReport()
-    rows = islice(read(path, UserRow, malformed=malformed, report=report), limit)
+    rows = islice(read(path, UserRow, report=report), limit)
     return [Case.of(row) for row in rows], report
 
 
@@ -148,11 +146,9 @@ def has_questions(path: Path) -> bool:
     return bool(rows) and all(value.get("target") is None for value in rows)
 
 
-def read_questions(
-    path: Path, *, limit: int | None, malformed: Literal["skip", "fatal"] = "skip"
-) -> tuple[list[Question], ReadReport]:
+def read_questions(path: Path, *, limit: int | None) -> tuple[list[Question], ReadReport]:
     """The first `limit` rows of response generation, and a report of malformed rows. Raises DatasetError."""
-    rows, report = read_rows(path, limit=limit, malformed=malformed)
+    rows, report = read_rows(path, limit=limit)
     missing = sum(not (row.question and row.reference) for row in rows)
     if missing:
         raise DatasetError(f"{path}: {missing} of {len(rows)} rows have a target and no question with its reference")

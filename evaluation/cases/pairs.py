@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 from training.data.formats import AlignXRow, PairRow
-from training.data.preference_pairs import Mode, pair_prompt, select_directions, select_history
+from training.data.preference_pairs import Mode, row_prompt
 from training.data.reading import read
 
 MAX_HISTORY = 16
@@ -26,11 +26,8 @@ def _make_pairs(path: Path, mode: Mode) -> Iterator[PairRow]:
 
 def make_pair(row: AlignXRow, mode: Mode) -> PairRow | None:
     """None where the prompt shows nothing of the user."""
-    if mode == "pba":
-        history = select_directions(row, most=MAX_HISTORY)
-    else:
-        history = select_history(row, shown="comparisons", most=MAX_HISTORY, tokens=HISTORY_TOKENS)
-    if (prompt := pair_prompt(row, history, mode)) is None:
+    prompt = row_prompt(row, mode, shown="comparisons", most=MAX_HISTORY, tokens=HISTORY_TOKENS)
+    if prompt is None:
         return None
     replies = {"chosen": row.chosen, "rejected": row.rejected}
     return PairRow.model_validate(

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from evaluation.cases.benchmark import Tally
-from training.data.reading import ReadReport, raw_rows, reason
+from training.data.reading import Malformed, ReadReport, parse, raw_rows
 from training.exceptions import DatasetError
 
 M = TypeVar("M", bound=BaseModel)
@@ -73,14 +73,10 @@ def read_json(file: Path, tally: Tally, what: str, kind: type[M]) -> Iterator[tu
     Raises DatasetError when the file cannot be read."""
     with closing(raw_rows(file, ReadReport())) as raws:
         for raw in raws:
-            location = f"{file.name}, {raw.location}"
             tally.read[what] += 1
-            if raw.problem:
-                tally.add_malformed(location, raw.problem)
-                continue
-            try:
-                record: Any = kind.model_validate(raw.value)
-            except ValidationError as error:
-                tally.add_malformed(location, f"{what}: {reason(error)}")
+            record = parse(raw, kind)
+            if not isinstance(record, Malformed):
+                yield f"{file.name}, {raw.location}", record
             else:
-                yield location, record
+                problem = record.reason if raw.problem else f"{what}: {record.reason}"
+                tally.add_malformed(f"{file.name}, {raw.location}", problem)

@@ -7,12 +7,15 @@ strictly before it. Nothing later enters a row, except that a rejected item is o
 
 import random
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from evaluation.cases.benchmark import UNMATCHED, Plan, Tally
+from alignx.schemas.interactions import Interaction
+from alignx.schemas.items import Item
+from evaluation.cases.benchmark import UNMATCHED, Plan, Tally, make_target
+from evaluation.cases.benchmark_rows import BenchmarkRow
 
 Ints = Any
 """A NumPy array of integers."""
@@ -84,6 +87,27 @@ class Timeline:
                     tally.left_out[UNMATCHED if matched else "targets without another item to draw"] += 1
                 else:
                     yield moment
+
+
+def make_rows(
+    moments: Iterable[Moment],
+    benchmark: str,
+    query: str,
+    items: Sequence[Item],
+    event: Callable[[int], Interaction],
+    tally: Tally,
+) -> Iterator[BenchmarkRow]:
+    """`items` by their number; `event` gives the interaction by its number."""
+    for moment in moments:
+        target = make_target(query, items[moment.chosen], items[moment.rejected], tally)
+        if target:
+            yield BenchmarkRow(
+                userid=moment.user,
+                benchmark=benchmark,
+                history=tuple(map(event, moment.history)),
+                target=target,
+                popularity=moment.popularity,
+            )
 
 
 class _Ordered:

@@ -15,6 +15,7 @@ import re
 from array import array
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -22,10 +23,10 @@ from pydantic import BeforeValidator, Field
 
 from alignx.schemas.interactions import RatingInteraction
 from alignx.schemas.items import ItemFields
-from evaluation.cases.benchmark import Benchmark, Plan, Tally, find_single_file, make_target
+from evaluation.cases.benchmark import Benchmark, Plan, Tally, find_single_file
 from evaluation.cases.benchmark_rows import BenchmarkRow
 from evaluation.cases.table_files import read_json
-from evaluation.cases.timeline import Moment, Timeline
+from evaluation.cases.timeline import Timeline, make_rows
 from training.data.formats import MaybeText, Record, SomeText
 
 QUERY = "Which product would you buy and like?"
@@ -97,46 +98,22 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
         else:
             numbers.append(number)
             timeline.add(review.user, review.product, review.time, review.stars)
-    names = timeline.names
-    group: list[Moment] = []
-    for moment in timeline.moments(plan, tally):
-        group.append(moment)
-        if len(group) == GROUP:
-            yield from _rows(group, reviews, numbers, items, names, tally)
-            group = []
-    yield from _rows(group, reviews, numbers, items, names, tally)
+    products_by_number = [items[name] for name in timeline.names]
+    moments = timeline.moments(plan, tally)
+    while group := list(islice(moments, GROUP)):
+        needed = {numbers[event] for moment in group for event in moment.history}
+        texts = {number: review for number, review in enumerate(_reviews(reviews, Tally())) if number in needed}
 
+        def event(number: int, texts: dict[int, Review] = texts) -> RatingInteraction:
+            review = texts[numbers[number]]
+            return RatingInteraction(
+                item=items[review.product],
+                value=review.stars,
+                review=review.full_text(),
+                occurred_at=datetime.fromtimestamp(review.time, UTC),
+            )
 
-def _rows(
-    group: list[Moment],
-    reviews: Path,
-    numbers: "array[int]",
-    items: dict[str, ItemFields],
-    names: list[str],
-    tally: Tally,
-) -> Iterator[BenchmarkRow]:
-    needed = {numbers[event] for moment in group for event in moment.history}
-    texts = {number: review for number, review in enumerate(_reviews(reviews, Tally())) if number in needed}
-    for moment in group:
-        target = make_target(QUERY, items[names[moment.chosen]], items[names[moment.rejected]], tally)
-        if target is None:
-            continue
-        history = (texts[numbers[event]] for event in moment.history)
-        yield BenchmarkRow(
-            userid=moment.user,
-            benchmark="amazon",
-            history=tuple(
-                RatingInteraction(
-                    item=items[review.product],
-                    value=review.stars,
-                    review=review.full_text(),
-                    occurred_at=datetime.fromtimestamp(review.time, UTC),
-                )
-                for review in history
-            ),
-            target=target,
-            popularity=moment.popularity,
-        )
+        yield from make_rows(group, "amazon", QUERY, products_by_number, event, tally)
 
 
 def _reviews(file: Path, tally: Tally) -> Iterator[Review]:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from alignx.schemas.interactions import RatingInteraction
 from alignx.schemas.items import ItemFields
-from evaluation.cases.benchmark import Benchmark, Plan, Tally, find_file, make_target
+from evaluation.cases.benchmark import Benchmark, Plan, Tally, find_file
 from evaluation.cases.benchmark_rows import BenchmarkRow
 from evaluation.cases.table_files import read_csv, read_fields
-from evaluation.cases.timeline import Timeline
+from evaluation.cases.timeline import Timeline, make_rows
 
 QUERY = "Which film would you like?"
 SCALES = {"u.data": (1.0, 5.0), "ratings.dat": (1.0, 5.0), "ratings.csv": (0.5, 5.0)}
@@ -42,27 +42,17 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
             tally.left_out["ratings of films that are not listed"] += 1
         else:
             timeline.add(values[0], values[1], time, value)
-    names = timeline.names
-    for moment in timeline.moments(plan, tally):
-        target = make_target(QUERY, items[names[moment.chosen]], items[names[moment.rejected]], tally)
-        if target is None:
-            continue
-        history = (
-            RatingInteraction(
-                item=items[names[timeline.item_of(event)]],
-                value=timeline.value_of(event),
-                scale=scale,
-                occurred_at=datetime.fromtimestamp(timeline.time_of(event), UTC),
-            )
-            for event in moment.history
+    films = [items[name] for name in timeline.names]
+
+    def event(number: int) -> RatingInteraction:
+        return RatingInteraction(
+            item=films[timeline.item_of(number)],
+            value=timeline.value_of(number),
+            scale=scale,
+            occurred_at=datetime.fromtimestamp(timeline.time_of(number), UTC),
         )
-        yield BenchmarkRow(
-            userid=moment.user,
-            benchmark="movielens",
-            history=tuple(history),
-            target=target,
-            popularity=moment.popularity,
-        )
+
+    yield from make_rows(timeline.moments(plan, tally), "movielens", QUERY, films, event, tally)
 
 
 def _ratings(file: Path, tally: Tally) -> Iterator[tuple[str, list[str]]]:

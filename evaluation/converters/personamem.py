@@ -1,17 +1,10 @@
 """PersonaMem: which answer suits a user known from long conversations?
+https://huggingface.co/datasets/bowen-upenn/PersonaMem
 
-v1  https://huggingface.co/datasets/bowen-upenn/PersonaMem: questions_<size>.csv and shared_contexts_<size>.jsonl. A
-    question is asked after the first `end_index_in_shared_context` messages of its context.
-v2  https://huggingface.co/datasets/bowen-upenn/PersonaMem-v2: benchmark/text/benchmark.csv (or benchmark.csv) and the
-    JSON files that its column chat_history_32k_link names, from the same folder.
-
-System messages hold the true persona and never enter a row, neither do other columns. In v1 they stand between
-conversations, and each conversation is one event. The options' letters are taken off; one wrong option, drawn, is
-the rejected, the rest are `others`. `kind` is the type of question (v1) or of preference (v2).
-
-Uncertain in v2, of which no part was at hand: whether the history is a list or stands under "chat_history" (both are
-read), and how lists stand in the CSV (JSON and Python literals are read). Nothing marks its conversations, so that
-every 20 messages are one event.
+questions_<size>.csv and shared_contexts_<size>.jsonl. A question is asked after the first
+`end_index_in_shared_context` messages of its context. System messages hold the true persona and never enter a row,
+neither do other columns; they stand between conversations, and each conversation is one event. The options' letters
+are taken off; one wrong option, drawn, is the rejected, the rest are `others`. `kind` is the type of question.
 """
 
 import ast
@@ -21,44 +14,36 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
 from alignx.schemas.interactions import DialogueInteraction, Message
 from evaluation.cases.benchmark import Benchmark, Plan, Tally, draw_rejected, find_file, find_files, parse_message
 from evaluation.cases.benchmark_rows import BenchmarkRow
 from evaluation.cases.table_files import read_csv
 from training.data.reading import ReadReport, raw_rows
-from training.exceptions import DatasetError
 
 LETTER = re.compile(r"^\(([a-z])\)\s*")
 MOST: Final = 500
 """Most messages of one event."""
-TURNS: Final = 20
-LINK: Final = "chat_history_32k_link"
-V1 = ("persona_id", "question_id", "question_type", "user_question_or_message", "correct_answer", "all_options")
-V1_CONTEXT = ("shared_context_id", "end_index_in_shared_context")
-V2 = ("persona_id", "user_query", "correct_answer", "incorrect_answers", LINK)
+COLUMNS = (
+    "persona_id",
+    "question_id",
+    "question_type",
+    "user_question_or_message",
+    "correct_answer",
+    "all_options",
+    "shared_context_id",
+    "end_index_in_shared_context",
+)
 
 
 def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
-    """Raises DatasetError where the folder holds neither version."""
-    benchmarks = [
-        path for path in (folder / "benchmark" / "text" / "benchmark.csv", folder / "benchmark.csv") if path.is_file()
-    ]
-    if benchmarks:
-        yield from _convert_v2(folder, benchmarks[0], plan, tally)
-        return
     for questions in find_files(folder, "questions_*.csv"):
         name = questions.name.replace("questions_", "shared_contexts_", 1)
-        yield from _convert_v1(questions, find_file(folder, str(Path(name).with_suffix(".jsonl"))), plan, tally)
+        yield from _rows(questions, find_file(folder, str(Path(name).with_suffix(".jsonl"))), plan, tally)
 
 
-# --- version 1 -----------------------------------------------------------------------------------
-
-
-def _convert_v1(questions: Path, contexts: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
+def _rows(questions: Path, contexts: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
     contexts_by_id = _contexts(contexts, tally)
-    for location, row in read_csv(questions, tally, "questions", (*V1, *V1_CONTEXT)):
+    for location, row in read_csv(questions, tally, "questions", COLUMNS):
         context = contexts_by_id.get(row["shared_context_id"])
         options, correct, end = (
             _list(row["all_options"]),
@@ -72,7 +57,7 @@ def _convert_v1(questions: Path, contexts: Path, plan: Plan, tally: Tally) -> It
         elif context is None:
             tally.left_out["questions whose context is not there"] += 1
         else:
-            history = list(split_dialogues(context[: int(end)], MOST))
+            history = list(split_dialogues(context[: int(end)]))
             wrong = [text for text in by_letter.values() if text != right]
             question = parse_message("user", row["user_question_or_message"])
             if not (history and wrong and question):
@@ -101,68 +86,19 @@ def _contexts(file: Path, tally: Tally) -> dict[str, Sequence[object]]:
     return contexts
 
 
-def split_dialogues(turns: Sequence[object], longest: int) -> Iterator[DialogueInteraction]:
+def split_dialogues(turns: Sequence[object]) -> Iterator[DialogueInteraction]:
     """The conversations in a list of messages: a system message ends one, and is left out."""
     messages: list[Message] = []
     for turn in turns:
         role = turn.get("role") if isinstance(turn, Mapping) else None
         message = parse_message(str(role), turn.get("content")) if isinstance(turn, Mapping) else None
-        if messages and (role == "system" or len(messages) == longest):
+        if messages and (role == "system" or len(messages) == MOST):
             yield DialogueInteraction(messages=tuple(messages))
             messages = []
         if message:
             messages.append(message)
     if messages:
         yield DialogueInteraction(messages=tuple(messages))
-
-
-# --- version 2 -----------------------------------------------------------------------------------
-
-
-def _convert_v2(folder: Path, questions: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
-    for location, row in read_csv(questions, tally, "questions", V2):
-        correct = row["correct_answer"].strip()
-        wrong = [text for text in _list(row["incorrect_answers"]) if text.strip() and text.strip() != correct]
-        query = _query(row["user_query"])
-        if not (correct and wrong and query):
-            tally.add_malformed(location, "a question or answers in another form")
-            continue
-        history = _history(folder, row[LINK])
-        if history is None:
-            tally.left_out["questions whose conversations are not there"] += 1
-        elif not history:
-            tally.left_out["questions without a message before them"] += 1
-        else:
-            yield BenchmarkRow(
-                userid=f"persona-{row['persona_id']}",
-                benchmark="personamem",
-                kind=row.get("pref_type") or "",
-                history=plan.latest(history),
-                **draw_rejected(query, correct, wrong, plan.rng("personamem", location)),
-            )
-
-
-def _history(folder: Path, link: str) -> list[DialogueInteraction] | None:
-    """None where the file does not exist. Raises DatasetError where it is outside the folder or no JSON."""
-    file = folder / link.strip()
-    if not file.resolve().is_relative_to(folder.resolve()):
-        raise DatasetError(f"{link} leads out of {folder}")
-    if not file.is_file():
-        return None
-    try:
-        content = orjson.loads(file.read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise DatasetError(f"{file} cannot be read as JSON") from error
-    turns = content.get("chat_history") if isinstance(content, Mapping) else content
-    return list(split_dialogues(turns, TURNS)) if isinstance(turns, list) else []
-
-
-def _query(cell: str) -> str:
-    """The text of a question, which is a string or a message."""
-    value = _literal(cell)
-    content = value.get("content") if isinstance(value, Mapping) else cell
-    turn = parse_message("user", content)
-    return turn.content if turn else ""
 
 
 # --- cells ---------------------------------------------------------------------------------------
@@ -186,6 +122,6 @@ def _literal(cell: str) -> Any:
 
 PERSONAMEM = Benchmark(
     "personamem",
-    "questions_<size>.csv and shared_contexts_<size>.jsonl (v1), or benchmark/text/benchmark.csv and its links (v2)",
+    "questions_<size>.csv and shared_contexts_<size>.jsonl",
     convert,
 )

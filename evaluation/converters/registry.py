@@ -1,6 +1,5 @@
 """Conversion of official files to benchmark rows, by the name of the benchmark."""
 
-import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -9,14 +8,15 @@ from evaluation.cases.benchmark import Benchmark, Plan, Tally
 from evaluation.cases.benchmark_rows import BenchmarkRow
 from evaluation.converters.alignx_rows import ALIGNX, PSOUPS_BENCHMARK
 from evaluation.converters.amazon import AMAZON
-from evaluation.converters.atomic import CANDIDATES, RECBOLE
-from evaluation.converters.dialogues import HICUPID, LOCOMO
+from evaluation.converters.amazon_candidates import CANDIDATES
+from evaluation.converters.hicupid import HICUPID
 from evaluation.converters.mind import MIND
 from evaluation.converters.movielens import MOVIELENS
 from evaluation.converters.personamem import PERSONAMEM
 from evaluation.converters.prefeval import PREFEVAL
 from evaluation.converters.prism import PRISM
 from evaluation.converters.uf_p_4 import UF_P_4
+from training.data.whole_file import replace_file
 from training.exceptions import ConfigError, DatasetError
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -25,7 +25,6 @@ BENCHMARKS: dict[str, Benchmark] = {
         MIND,
         AMAZON,
         CANDIDATES,
-        RECBOLE,
         MOVIELENS,
         ALIGNX,
         PERSONAMEM,
@@ -34,7 +33,6 @@ BENCHMARKS: dict[str, Benchmark] = {
         PRISM,
         UF_P_4,
         PREFEVAL,
-        LOCOMO,
     )
 }
 
@@ -51,27 +49,15 @@ def convert(
     tally = Tally()
     rows = _filter_kind(BENCHMARKS[name].convert(folder, plan, tally), kind, tally)
     try:
-        _write(islice(rows, limit), out, tally)
-    except OSError as error:
-        raise ConfigError(f"{out} cannot be written: {error}") from error
-    if not tally.rows:
-        raise DatasetError(f"{folder} gives no row; {tally.summary_line(name)}")
-    return tally
-
-
-def _write(rows: Iterable[BenchmarkRow], out: Path, tally: Tally) -> None:
-    """Writes all rows or no file."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        with unfinished.open("wb") as file:
-            for row in rows:
+        with replace_file(out) as file:
+            for row in islice(rows, limit):
                 file.write(row.line())
                 tally.rows += 1
-        if tally.rows:
-            unfinished.replace(out)
-    finally:
-        unfinished.unlink(missing_ok=True)
+            if not tally.rows:
+                raise DatasetError(f"{folder} gives no row; {tally.summary_line(name)}")
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be written: {error}") from error
+    return tally
 
 
 def _filter_kind(rows: Iterable[BenchmarkRow], kind: str | None, tally: Tally) -> Iterator[BenchmarkRow]:

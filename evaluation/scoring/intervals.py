@@ -83,8 +83,3 @@ def difference(
 ) -> Estimate:
     """The mean of `first` less that of `second`, both over the same users in the same order."""
     return estimate([value - other for value, other in zip(first, second, strict=True)], seed=seed, clusters=clusters)
-
-
-def hits(probabilities: Sequence[float]) -> list[float]:
-    """1 for each choice with a probability above .5, half for a tie, else 0."""
-    return [0.5 if abs(value - 0.5) < TIE else float(value > 0.5) for value in probabilities]

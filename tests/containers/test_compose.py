@@ -98,14 +98,10 @@ def test_both_profiles_answer_to_the_same_names(compose: dict[str, Any]) -> None
     assert {"engine", "summary-engine"} <= names["cpu"] & names["gpu"]
     page = (ROOT / "docs" / "how-to" / "containers.md").read_text()
     (variables,) = re.findall(r"^cat > \.env <<END\n(.*?)^END$", page, re.MULTILINE | re.DOTALL)
-    assert variables.splitlines() == [
-        "COMPOSE_PROFILES=gpu",
-        "ENGINE_URL=http://engine:8100/v1",
-        "SUMMARY_ENGINE_URL=http://summary-engine:8100/v1",
-        "SUMMARY_PROMPTS=alignxplore-plus",
-        "SELECTION_PROMPTS=alignxplore-plus",
-        "CONTEXT_TOKENS=16384",
-    ]
+    first, *others = variables.splitlines()
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert first == "COMPOSE_PROFILES=gpu"
+    assert [line for line in others if f"${{{line.partition('=')[0]}:-" not in text] == []
 
 
 def test_every_setting_and_secret_is_one(compose: dict[str, Any]) -> None:

@@ -35,9 +35,10 @@ def test_the_main_job_by_either_door(many: ManySuite) -> None:
         sent = first.post("/v1/users/ada/events", json={"events": comparisons(8)}, headers=WAIT)
         assert (sent.status_code, sent.json()["version"], sent.json()["pending"]) == (202, 1, 0)
         current = second.get("/v1/users/ada/preferences").json()
-        assert current["quality"]["profile"]["comparisons"] == 8
+        assert (current["source"], current["quality"]["profile"]["comparisons"]) == ("profile", 8)
         chosen = second.post("/v1/users/ada/select", json={"query": "and TLS?", "items": [LONG, SHORT]}).json()
         assert chosen["choice"] == 1
+        assert chosen["items"][1]["probability"] > 0.6
         assert second.get("/v1/quality").json()["profile"]["comparisons"] == 8
 
 
@@ -72,12 +73,18 @@ def test_a_tenant_comes_back_from_a_backup(many: ManySuite, tmp_path: Path) -> N
                 assert sent.json()["pending"] == 0
         before = [events_and_versions(first, user) for user in users]
         many.admin("backup", file)
+        left = events_and_versions(elsewhere, users[0])
         for user in users:
-            for door in (first, elsewhere):
-                assert door.delete(f"/v1/users/{user}").status_code == 204
+            assert first.delete(f"/v1/users/{user}").status_code == 204
+        for user in users[1:]:
+            assert elsewhere.delete(f"/v1/users/{user}").status_code == 204
         assert f"{len(users)} new" in many.admin("restore", file, "--tenant", "kept")
         assert [events_and_versions(second, user) for user in users] == before
-        assert {elsewhere.get(f"/v1/users/{user}/preferences").status_code for user in users} == {404}
+        assert events_and_versions(elsewhere, users[0]) == left, "what nobody asked for stays as it is"
+        assert {elsewhere.get(f"/v1/users/{user}/preferences").status_code for user in users[1:]} == {404}
+        sent = first.post(f"/v1/users/{users[0]}/events", json={"events": comparisons(1)}, headers=WAIT)
+        assert sent.json()["version"] == 2, "the restored live on"
+        assert "exist already" in many.admin("restore", file, code=1)
 
 
 def events_and_versions(door: httpx.Client, user: str) -> list[bytes]:

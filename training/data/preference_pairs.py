@@ -33,8 +33,12 @@ def select_directions(row: AlignXRow, *, most: int) -> list[Interaction]:
     return [ComparisonInteraction(chosen=row.chosen, rejected=row.rejected, directions=row.directions)]
 
 
-def pair_prompt(row: AlignXRow, history: Sequence[Interaction], mode: Mode) -> list[ChatMessage] | None:
+def row_prompt(
+    row: AlignXRow, mode: Mode, *, shown: Literal["comparisons", "all"], most: int, tokens: int
+) -> list[ChatMessage] | None:
     """The prompt of a pair; None when it would show nothing of the user."""
+    pba = mode == "pba"
+    history = select_directions(row, most=most) if pba else select_history(row, shown=shown, most=most, tokens=tokens)
     request = ChatMessage(role="user", content=row.prompt)
     messages = chat_prompt([request], mode=mode, summary=None, history=history).messages
     return messages if len(messages) > 1 else None
@@ -68,15 +72,9 @@ class AlignXEncoder(Encoder[AlignXRow]):
         return (*super().settings, self.mode, self.shown, self.max_history, self.history_tokens)
 
     def encode(self, rows: Sequence[AlignXRow]) -> list[Columns]:
-        pairs = [(self._prompt(row), row.chosen, row.rejected) for row in rows]
+        limits = {"most": self.max_history, "tokens": self.history_tokens}
+        pairs = [(row_prompt(row, self.mode, shown=self.shown, **limits), row.chosen, row.rejected) for row in rows]
         return encode_pairs(self, [(prompt, chosen, rejected) for prompt, chosen, rejected in pairs if prompt])
-
-    def _prompt(self, row: AlignXRow) -> list[ChatMessage] | None:
-        if self.mode == "pba":
-            history = select_directions(row, most=self.max_history)
-        else:
-            history = select_history(row, shown=self.shown, most=self.max_history, tokens=self.history_tokens)
-        return pair_prompt(row, history, self.mode)
 
 
 class PairEncoder(Encoder[PairRow]):

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple, TypeVar
 
 import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from training.data.formats import KINDS, UNKNOWN, Row, kind_of
 from training.exceptions import DatasetError
@@ -51,6 +51,7 @@ PLAIN = {
 """Instead of pydantic's messages that name Python types or count the row's entries."""
 
 R = TypeVar("R", bound=Row)
+M = TypeVar("M", bound=BaseModel)
 
 
 class Malformed(NamedTuple):
@@ -136,7 +137,7 @@ def _rows(path: Path, files: Iterable[Path], kind: type[R], report: ReadReport, 
             head = list(islice(raws, SAMPLE))
             _require_kind(file, head, kind, report)
             for raw in chain(head, raws):
-                row = _parse(raw, kind)
+                row = parse(raw, kind)
                 if isinstance(row, Malformed):
                     if fatal:
                         raise DatasetError(f"{file}, {row.location}: {row.reason}")
@@ -149,7 +150,7 @@ def _rows(path: Path, files: Iterable[Path], kind: type[R], report: ReadReport, 
         raise DatasetError(f"{path} holds no row that can be used ({report.left_out} malformed{first})")
 
 
-def _parse(raw: Raw, kind: type[R]) -> R | Malformed:
+def parse(raw: Raw, kind: type[M]) -> M | Malformed:
     if raw.problem is not None:
         return Malformed(raw.location, raw.problem)
     try:

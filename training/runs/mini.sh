@@ -30,8 +30,8 @@ train() { # stage config checkpoint
 }
 
 measure() { # stage checkpoint field …
-    step "evaluate $1" "$out/eval/$1.json" "$python" -m evaluation evaluation/configs/stage.toml stage="$1" \
-        model="$2" judge="$models-sft" out="$out/eval/$1.json" "${@:3}"
+    step "evaluate $1" "$out/results/$1.json" "$python" -m evaluation evaluation/configs/stage.toml stage="$1" \
+        model="$2" judge="$models-sft" out="$out/results/$1.json" "${@:3}"
 }
 users=(data="$out/heldout_upi.jsonl" limit=500)
 
@@ -71,16 +71,6 @@ with warn_on_failure("writing the model card", f"the weights are in {out}"):
     write_card((last / "README.md").read_text(encoding="utf-8").replace(last.name, out.name), [out])
 END
 
-# The metrics of the runs stand beside the checkpoints, the results of evaluation with the data. A run
-# whose metrics could not be written has none.
-runs=$(mktemp -d)
-trap 'rm -rf "$runs"' EXIT
-for run in "$models"-*.run; do
-    [ -e "$run/metrics.json" ] || continue
-    mkdir -p "$runs/$(basename "$run")"
-    cp "$run/metrics.json" "$runs/$(basename "$run")/"
-done
-cp -r "$out/eval" "$runs/eval"
-"$python" -m evaluation.reporting.training_report "$runs" --out "$out/report"
+"$python" -m evaluation evaluation/configs/report.toml out="$out" report="$out/report"
 cp -r "$out/report" "$models/report"
 echo "$models"

@@ -28,7 +28,7 @@ step() { # name command …: one line with the seconds, and the step's words onl
 
 measure() { # stage checkpoint field …
     step "evaluate-$1" "$python" -m evaluation evaluation/configs/stage.toml stage="$1" model="$2" judge="$out/sft" \
-        out="$out/eval/$1.json" protocol.sampling.max_tokens=48 "${@:3}"
+        out="$out/results/$1.json" protocol.sampling.max_tokens=48 "${@:3}"
 }
 users=(data="$out/heldout_upi.jsonl" 'settings=["none", "full", "streaming", "profile"]')
 
@@ -43,6 +43,6 @@ for mode in ica pba; do
     measure "dpo-$mode" "$out/dpo-$mode" alignment.reference="$out/sft" \
         alignment.data="$out/heldout_alignx.jsonl" alignment.mode="$mode"
 done
-step report "$python" -m evaluation.reporting.training_report "$out" --out "$out/report"
+step report "$python" -m evaluation evaluation/configs/report.toml out="$out" report="$out/report"
 step served "$python" -m evaluation.vllm_check "$out/rl" --data "$out/heldout_upi.jsonl" --engine-python "$engine"
 cat "$out/served.log"

@@ -16,6 +16,7 @@ from typing import IO, Any, Self
 import orjson
 
 from training.config import flatten
+from training.data.whole_file import replace_file
 from training.exceptions import TrainingError
 from training.synthesis.options import Synthesis
 from training.synthesis.recipe import Outcome
@@ -143,12 +144,8 @@ def _whole_lines(file: IO[bytes]) -> list[Any]:
 
 def write_whole(path: Path, value: Any) -> None:
     """JSON in place of what stood there, whole or not at all."""
-    fresh = beside(path, ".part")
     try:
-        with fresh.open("wb") as file:
+        with replace_file(path) as file:
             file.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
     except OSError as error:
         raise OutputFailed(f"{path}: cannot be written: {error.strerror}") from error

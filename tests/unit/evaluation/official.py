@@ -74,15 +74,6 @@ def ml_latest_small(folder: Path) -> Path:
     return folder
 
 
-def recbole(folder: Path, *, rated: bool = True) -> Path:
-    header = ["user_id:token", "item_id:token", *(["rating:float"] if rated else []), "timestamp:float"]
-    rows = ([user, film, *([str(stars)] if rated else []), str(at)] for user, film, stars, at in RATINGS)
-    lines(folder / "films.inter", ["\t".join(row) for row in (header, *rows)])
-    films = (f"{number}\t{title}\t{' '.join(genres)}" for number, (title, genres) in FILMS.items())
-    lines(folder / "films.item", ["item_id:token\tmovie_title:token_seq\tclass:token_seq", *films])
-    return folder
-
-
 def review(user: str, product: str, stars: int, at: int, **changed: Any) -> dict[str, Any]:
     named = {"reviewerID": user, "asin": product, "overall": float(stars), "unixReviewTime": at}
     return named | {"summary": f"On {product}", "reviewText": f"{stars} &amp; done", "reviewerName": SECRET} | changed

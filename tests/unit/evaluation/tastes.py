@@ -1,5 +1,6 @@
 """Users who take tea or coffee, and a model of a few rules that infers which and chooses by it."""
 
+import asyncio
 import json
 import re
 from collections import Counter
@@ -8,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.cases.cases import Case, read_cases
+from evaluation.conditions import Inference, Protocol
+from evaluation.models import LocalModel
+from evaluation.results import Scores, Source
+from evaluation.scoring.measure import Judging, measure
+from evaluation.scoring.progress_bar import ProgressBar
+from services.engine.judge import Likelihood
 from services.prompts.build import ChatMessage
+from training.synthesis.answer_store import AnswerStore
 
 DRINKS = ("tea", "coffee")
 WAYS = ("green", "cold", "sweet", "strong", "late")
@@ -72,6 +80,14 @@ class RuleModel:
         odds = [2.0 * any(word in item for word in liked) for item in items]
         return [odds[0] + 0.5, *odds[1:]]
 
+    async def likelihood(
+        self, messages: Sequence[ChatMessage], reply: str, *, tenant: str, priority: int = 0
+    ) -> Likelihood:
+        self._spend()
+        system = messages[0]["content"]
+        self.chosen.append(system)
+        return Likelihood(-4.0 + any(word in reply for word in re.findall(r"likes (\w+)", system)), 4)
+
     def generate(self, prompts: Sequence[Sequence[ChatMessage]], *, seed: int, **_: Any) -> list[str]:
         self._spend()
         self.seeds.append(seed)
@@ -95,3 +111,11 @@ class RuleModel:
         self.lasts -= 1
         if self.lasts < 0:
             raise RuntimeError("killed")
+
+
+def run_setting(engine: RuleModel, cases: list[Case], setting: str, **changed: Any) -> tuple[Scores, Inference]:
+    """With fields of the protocol."""
+    protocol = Protocol(batch=16, **changed)
+    with AnswerStore.open(Path(":memory:")) as store:
+        model = LocalModel(engine, Source(name="rules"), store, tokens=len, batch=16)
+        return asyncio.run(measure(setting, cases, Judging(model, model, protocol, ProgressBar())))

@@ -20,10 +20,9 @@ from evaluation.benchmark_folder import (
 from evaluation.benchmark_parts import PARTS
 from evaluation.config import Evaluation
 from evaluation.converters.registry import BENCHMARKS
-from evaluation.reporting.benchmark_report import render_report
-from evaluation.reporting.collect import BenchmarkResults, gather
+from evaluation.reporting.collect import CollectedResults, collect_folder
 from evaluation.reporting.conversion import Conversion
-from evaluation.reporting.document import markdown
+from evaluation.reporting.report import render_report
 from evaluation.results import EvaluationResult
 from evaluation.runner import serve_model
 from tests.unit.evaluation.tastes import RuleModel, write_rows
@@ -63,8 +62,8 @@ def measure_profile(official: Path, folder: Path, *overrides: str) -> None:
     main([str(CONFIGS / "profile.toml"), *fields, *overrides])
 
 
-def results_in(folder: Path) -> BenchmarkResults:
-    return gather([folder / "out" / "results"])
+def results_in(folder: Path) -> CollectedResults:
+    return collect_folder(folder / "out")
 
 
 def test_present_parts_are_measured_and_absent_ones_named(
@@ -75,7 +74,7 @@ def test_present_parts_are_measured_and_absent_ones_named(
     absent = next(line for line in shown.err.splitlines() if line.startswith("absent"))
     assert absent.partition(": ")[2].split(", ") == [part.name for part in PARTS if part.name != "psoups-style"]
     assert re.search(r"psoups-style +profile +profile +3 ", shown.out)
-    found = EvaluationResult.read(tmp_path / "out" / "results" / "psoups-style.profile.json")
+    found = EvaluationResult.read_from(tmp_path / "out" / "results" / "psoups-style.profile.json")
     assert found.settings.keys() == {"profile", "profile-text", "profile-flipped"}
     assert found.settings["profile"].accuracy.mean == 1.0
     assert (tmp_path / "docs" / "accuracy.md").is_file()
@@ -121,7 +120,7 @@ def test_a_part_of_the_real_data(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_the_report_shows_all_runs_on_the_same_rows(style: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     measure_profile(style, tmp_path)
-    own = EvaluationResult.read(result_path(tmp_path / "out", "psoups-style", "profile"))
+    own = EvaluationResult.read_from(result_path(tmp_path / "out", "psoups-style", "profile"))
     own.model_copy(update={"stage": "made-up"}).save(result_path(tmp_path / "out", "psoups-style", "made-up"))
     main([str(CONFIGS / "report.toml"), f"out={tmp_path / 'out'}", f"report={tmp_path / 'docs'}"])
     text = (tmp_path / "docs" / "accuracy.md").read_text()
@@ -129,7 +128,7 @@ def test_the_report_shows_all_runs_on_the_same_rows(style: Path, tmp_path: Path,
     assert "| psoups-style | profile | profile | 3 |" in text
     capsys.readouterr()
     measure_profile(style, tmp_path, "limit=2")
-    assert "on rows that are no longer there: psoups-style.made-up.json" in capsys.readouterr().err
+    assert "rows that are no longer there: psoups-style (made-up)" in capsys.readouterr().err
 
 
 def test_a_run_is_named_after_its_model():
@@ -153,12 +152,12 @@ def test_a_model_is_measured_with_both_protocols_beside_the_profile(tmp_path: Pa
     fake = FakeEngine()
     fake.chat = answer_by_rules(RuleModel())
 
-    async def measure() -> list[Path]:
+    async def measure() -> list[EvaluationResult]:
         async with fake.serving() as url:
             config = engine_config(tmp_path, "drinks", "absent", model=url, stage="rules", limit=4)
             return await asyncio.to_thread(measure_benchmarks, config)
 
-    found = [EvaluationResult.read(path) for path in asyncio.run(measure())]
+    found = asyncio.run(measure())
     assert [result.stage for result in found] == ["rules", "rules sampled"]
     sampled = ["none", "direct", "full", "streaming"]
     assert [list(result.settings) for result in found] == [[*sampled, "flipped", "fused"], sampled]
@@ -167,7 +166,7 @@ def test_a_model_is_measured_with_both_protocols_beside_the_profile(tmp_path: Pa
     replies = found[1].settings["full"].replies
     assert replies is not None
     assert replies.kinds["none"] == 4, "the rules answer every question with what the user likes"
-    table = markdown(render_report(gather([tmp_path / "results"])))
+    table = render_report(collect_folder(tmp_path))
     assert "| drinks | rules sampled | streaming | 4 |" in table
     assert "selected no option, each counted as wrong: drinks (rules sampled: none) 4 of 4, " in table
     summaries = [body for body in fake.bodies if body.get("stream") and body["max_tokens"] > 16]
@@ -201,7 +200,7 @@ def test_vllm_serves_a_checkpoint_while_it_is_measured(tmp_path: Path, monkeypat
     config = engine_config(tmp_path, "drinks")
     config = config.model_copy(update={"placement": config.placement.model_copy(update={"vllm": ENGINE_PYTHON})})
     with serve_model(config) as served:
-        forced, sampled = map(EvaluationResult.read, measure_benchmarks(config, served))
+        forced, sampled = measure_benchmarks(config, served)
     for found in (forced, sampled):
         assert found.model is not None
         assert found.model.name == "models/alignx-mini in vLLM"

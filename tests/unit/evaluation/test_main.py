@@ -31,7 +31,7 @@ def evaluate(folder: Path, name: str = "result", **fields: object) -> Evaluation
     config = folder / "run.toml"
     config.write_text(f'stage = "sft"\nout = "{folder / name}.json"\n[protocol.sampling]\nmax_tokens = 8\n')
     main([str(config), *(f"{field.replace('__', '.')}={value}" for field, value in fields.items())])
-    return EvaluationResult.read(folder / f"{name}.json")
+    return EvaluationResult.read_from(folder / f"{name}.json")
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
@@ -79,12 +79,6 @@ def test_a_checkpoint_from_end_to_end(
     ]
 
 
-def test_a_fresh_run_finds_the_same(nano: Path, tmp_path: Path) -> None:
-    data = write_rows(tmp_path / "users.jsonl", 4)
-    runs = [evaluate(tmp_path, name, model=nano, data=data, settings='["streaming"]') for name in ("one", "other")]
-    assert runs[0].settings["streaming"].values == runs[1].settings["streaming"].values
-
-
 def test_sampled_replies_of_a_checkpoint_are_counted(
     nano: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,18 +103,12 @@ def test_summaries_of_one_run_are_judged_by_another(
     written = evaluate(tmp_path, "own", model=nano, save_summaries=saved, **shared)
     assert written.kept_summaries is not None
     assert (written.kept_summaries.name, len(saved.read_text().splitlines())) == ("saved.jsonl", 3)
-    values = []
-    for summaries in (saved, tmp_path / "own.json"):
-        found = evaluate(tmp_path, summaries=summaries, judge=other, **shared)
-        values.append(found.settings["full"].values)
-        assert found.model == written.model
-        assert found.judge is not None
-        assert found.judge.name == "other"
-        assert found.summaries == written.kept_summaries
-    assert values[0] == values[1] != written.settings["full"].values
-    saved.write_text("")
-    with pytest.raises(SystemExit):
-        evaluate(tmp_path, summaries=tmp_path / "own.json", judge=other, **shared)
+    found = evaluate(tmp_path, summaries=saved, judge=other, **shared)
+    assert found.model == written.model
+    assert found.judge is not None
+    assert found.judge.name == "other"
+    assert found.summaries == written.kept_summaries
+    assert found.settings["full"].values != written.settings["full"].values
 
 
 def test_questions_are_answered_by_a_checkpoint(nano: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

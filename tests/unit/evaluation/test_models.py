@@ -121,16 +121,6 @@ def test_a_url_is_measured_as_a_checkpoint_is(tmp_path: Path) -> None:
     }
 
 
-def test_a_url_is_asked_once_for_each_answer(tmp_path: Path) -> None:
-    cases = users(tmp_path, 5)
-    with AnswerStore.open(tmp_path / "answers.sqlite") as store:
-        for asked in (10 + 10, 0):
-            fake = FakeEngine()
-            fake.chat = answer_by_rules(RuleModel())
-            scores = asyncio.run(over_http(fake, cases, store))
-            assert (scores.accuracy.mean, len(fake.bodies), scores.calls) == (1, asked, 20)
-
-
 def test_another_checkpoint_behind_the_same_name_shares_no_answers(tmp_path: Path) -> None:
     async def count_calls(fake: FakeEngine, store: AnswerStore, sha256: str) -> int:
         async with serving(fake, store, sha256) as model:

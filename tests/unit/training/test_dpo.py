@@ -15,7 +15,7 @@ from tests.unit.training.small_runs import DPO, alignx_row, losses, sft_row, wri
 from training.checkpoint import run_dir
 from training.config import load
 from training.data.formats import AlignXRow, interactions
-from training.data.preference_pairs import AlignXEncoder, pair_prompt, select_directions, select_history
+from training.data.preference_pairs import AlignXEncoder, row_prompt, select_directions, select_history
 from training.dpo import DpoConfig, dpo
 from training.exceptions import DatasetError
 from training.progress import Progress
@@ -55,12 +55,15 @@ def row(*pairs: dict[str, Any], direction: list[float] | None = None) -> AlignXR
     )
 
 
+LIMITS: dict[str, Any] = {"shown": "comparisons", "most": 16, "tokens": 4000}
+
+
 # --- what the prompt of a pair says --------------------------------------------------------------
 
 
 def test_ica_shows_the_choices_as_served():
     shown = row(compared(1), compared(2))
-    assert pair_prompt(shown, select_history(shown, shown="comparisons", most=16, tokens=4000), "ica") == [
+    assert row_prompt(shown, "ica", **LIMITS) == [
         {"role": "system", "content": CHAT_SYSTEM["ica"]},
         {
             "role": "user",
@@ -103,7 +106,7 @@ def test_pba_names_the_mean_direction_and_nothing_of_the_texts():
         compared(2, vector(d0=0.2, d1=0, d2=0.1, d3=0.45)),
         direction=vector(d9=1),
     )
-    messages = pair_prompt(shown, select_directions(shown, most=16), "pba")
+    messages = row_prompt(shown, "pba", **LIMITS)
     assert messages is not None
     assert messages[0] == {"role": "system", "content": CHAT_SYSTEM["pba"]}
     named = f"{DIMENSIONS[0].positive}; {DIMENSIONS[1].negative}"  # means .6, 0, .55, .575
@@ -112,7 +115,7 @@ def test_pba_names_the_mean_direction_and_nothing_of_the_texts():
 
 def test_pba_keeps_the_most_extreme_dimension_when_all_are_neutral():
     shown = row(compared(1, vector(d4=0.55, d8=0.41)))
-    messages = pair_prompt(shown, select_directions(shown, most=16), "pba")
+    messages = row_prompt(shown, "pba", **LIMITS)
     assert messages is not None
     assert DIMENSIONS[8].negative in messages[1]["content"]
 

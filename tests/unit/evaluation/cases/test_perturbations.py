@@ -1,6 +1,5 @@
 """Histories with another past or another user's events, and the settings that use them."""
 
-import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,30 +8,17 @@ from pathlib import Path
 import pytest
 
 from alignx.schemas.interactions import ComparisonInteraction, Interaction, PostInteraction
-from evaluation.cases.cases import Case
 from evaluation.cases.perturbations import mix_histories, pick_other_users, replace_past
 from evaluation.conditions import Protocol
 from evaluation.config import Evaluation
-from evaluation.models import LocalModel
-from evaluation.results import Scores, Source
 from evaluation.runner import choose_settings
-from evaluation.scoring.measure import Judging, measure
-from evaluation.scoring.progress_bar import ProgressBar
-from tests.unit.evaluation.tastes import RuleModel, users
+from tests.unit.evaluation.tastes import RuleModel, run_setting, users
 from training.exceptions import ConfigError
-from training.synthesis.answer_store import AnswerStore
 
 
 def taken(history: Sequence[Interaction]) -> list[str]:
     """The last word of each choice: the drink."""
     return [str(event.chosen).split()[-1] for event in history if isinstance(event, ComparisonInteraction)]
-
-
-def run_setting(engine: RuleModel, cases: list[Case], setting: str, protocol: Protocol) -> Scores:
-    with AnswerStore.open(Path(":memory:")) as store:
-        model = LocalModel(engine, Source(name="rules"), store, tokens=len)
-        scores, _ = asyncio.run(measure(setting, cases, Judging(model, model, protocol, ProgressBar())))
-    return scores
 
 
 def test_a_reversed_past_is_the_older_half(tmp_path: Path) -> None:
@@ -87,22 +73,15 @@ def test_the_other_user_is_one_with_another_history(tmp_path: Path) -> None:
         replace_past([one, again], "other", seed=0)
 
 
-class Lately(RuleModel):
-    """It writes what was taken most often in the events at hand."""
-
-    def __init__(self) -> None:
-        super().__init__(forgetful=True)
-
-
 def test_updates_that_follow_are_right_after_a_drift_and_a_long_memory_is_not(tmp_path: Path) -> None:
     cases = users(tmp_path, 20)
-    assert run_setting(Lately(), cases, "drifted", Protocol()).accuracy.mean == 1
-    assert run_setting(RuleModel(), cases, "streaming", Protocol()).accuracy.mean == 1
-    stuck = run_setting(Stuck(), cases, "drifted", Protocol())
+    assert run_setting(RuleModel(forgetful=True), cases, "drifted")[0].accuracy.mean == 1
+    assert run_setting(RuleModel(), cases, "streaming")[0].accuracy.mean == 1
+    stuck = run_setting(Stuck(), cases, "drifted")[0]
     assert stuck.accuracy.mean == 0
     assert stuck.writing is not None
     assert stuck.writing.replies == 40, "two updates, as in streaming"
-    assert run_setting(Stuck(), cases, "drifted", Protocol(drift="other")).accuracy.mean == 0, "neighbours differ"
+    assert run_setting(Stuck(), cases, "drifted", drift="other")[0].accuracy.mean == 0, "neighbours differ"
 
 
 class Stuck(RuleModel):
@@ -122,9 +101,9 @@ class Loud(RuleModel):
 
 def test_who_counts_stands_irrelevant_events_and_who_goes_by_the_last_does_not(tmp_path: Path) -> None:
     cases = users(tmp_path, 40)
-    assert run_setting(RuleModel(), cases, "mixed", Protocol(mix=0.5)).accuracy.mean == 1
-    assert run_setting(Loud(), cases, "full", Protocol()).accuracy.mean == 1
-    assert 0.4 < run_setting(Loud(), cases, "mixed", Protocol(mix=0.5)).accuracy.mean < 0.9, "about a third is foreign"
+    assert run_setting(RuleModel(), cases, "mixed", mix=0.5)[0].accuracy.mean == 1
+    assert run_setting(Loud(), cases, "full")[0].accuracy.mean == 1
+    assert 0.4 < run_setting(Loud(), cases, "mixed", mix=0.5)[0].accuracy.mean < 0.9, "about a third is foreign"
 
 
 def test_settings_of_several_users_need_them(tmp_path: Path) -> None:

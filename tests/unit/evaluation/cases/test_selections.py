@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.cases.selections import KINDS, Kind, Selection, drop_thinking, parse_selection
+from evaluation.cases.selections import KINDS, Selection, parse_selection
 
 A, B = Selection("selected", 0), Selection("selected", 1)
 
@@ -66,10 +66,6 @@ def test_a_recorded_reply(reply: str, chosen: Selection) -> None:
     assert parse_selection(reply) == chosen
 
 
-def test_every_kind_is_recorded() -> None:
-    assert {chosen.kind for _, chosen in RECORDED} == set(KINDS)
-
-
 def test_more_letters_can_be_on_offer() -> None:
     assert parse_selection('{"selection": "Item C"}', "ABC") == Selection("selected", 2)
 
@@ -100,16 +96,3 @@ def test_the_letters_are_alike(reply: str) -> None:
     there, here = parse_selection(reply), parse_selection(swapped(reply))
     assert here.kind == there.kind
     assert here.option == (None if there.option is None else 1 - there.option)
-
-
-@pytest.mark.parametrize(
-    ("reply", "answer"),
-    [("Tea.", "Tea."), (" <think>x</think>\n Tea. ", "Tea."), ("x</think>Tea.", "Tea."), ("<think>x", None)],
-)
-def test_thinking_is_dropped(reply: str, answer: str | None) -> None:
-    assert drop_thinking(reply) == answer
-
-
-def test_kinds_are_told_in_a_fixed_order() -> None:
-    kinds: tuple[Kind, ...] = ("selected", "other", "both", "none", "malformed", "thinking")
-    assert kinds == KINDS

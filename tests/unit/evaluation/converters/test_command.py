@@ -30,7 +30,7 @@ def run(*arguments: object) -> tuple[int, str]:
 def test_rows_are_written_and_the_summary_is_one_line(films: Path, tmp_path: Path):
     out = tmp_path / "new" / "rows.jsonl"
     status, shown = run("movielens", films, "--out", out)
-    rows, report = read_rows(out, malformed="fatal")
+    rows, report = read_rows(out)
     assert (status, len(rows), report.left_out) == (0, 2, 0)
     (line,) = shown.splitlines()
     assert line.startswith("movielens: 2 rows; read 4 genres, 5 films, 8 ratings; left out: users without")
@@ -65,13 +65,6 @@ def test_nothing_is_written_when_there_is_no_row(films: Path, tmp_path: Path):
 def test_an_output_that_cannot_be_written_is_named(films: Path):
     status, shown = run("movielens", films, "--out", films / "u.data" / "rows.jsonl")
     assert (status, "cannot be written" in shown) == (1, True)
-
-
-def test_the_module_runs(films: Path, tmp_path: Path):
-    command = [sys.executable, "-m", "evaluation.converters", "movielens", str(films), "--out", str(tmp_path / "a")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "movielens: 2 rows" in done.stderr
 
 
 def test_popular_candidates_do_not_depend_on_the_process(tmp_path: Path):

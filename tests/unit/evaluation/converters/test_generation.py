@@ -1,6 +1,5 @@
 """Benchmarks of answers to write: dialogues, a question, a reference."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -49,39 +48,3 @@ def test_what_is_missing_is_named(tmp_path: Path):
     lines(tmp_path / "dialogue" / "test.jsonl", [turn("a", 0, 0)])
     with pytest.raises(DatasetError, match=r"holds no qa/\*\.jsonl"):
         run_converter("hicupid", tmp_path)
-
-
-def locomo(folder: Path, **changed: Any) -> Path:
-    talk = {
-        "speaker_a": "Mia",
-        "speaker_b": "Tom",
-        "session_2_date_time": "2:05 pm on 8 May, 2023",
-        "session_2": [{"speaker": "Tom", "dia_id": "D2:1", "text": "Look", "blip_caption": "a red boat"}],
-        "session_10_date_time": "some day",
-        "session_10": [{"speaker": "Mia", "dia_id": "D10:1", "text": "I sail."}],
-        "session_11": [],
-    }
-    questions = [
-        {"question": "When did Mia sail?", "answer": 2022, "evidence": ["D10:1"], "category": 2},
-        {"question": "Did Tom fly?", "adversarial_answer": "Yes", "category": 5},
-    ]
-    sample = {"sample_id": "conv-1", "conversation": talk, "qa": questions, "observation": SECRET} | changed
-    (folder / "locomo10.json").write_text(json.dumps([sample, sample | {"conversation": {"session_1": "none"}}]))
-    return folder
-
-
-def test_sessions_are_the_history_in_the_order_of_their_numbers(tmp_path: Path):
-    (row,), tally = run_converter("locomo", locomo(tmp_path, event_summary={"Mia": SECRET}))
-    assert (row.question, row.reference, row.kind) == ("When did Mia sail?", "2022", "temporal")
-    first, last = row.history
-    assert isinstance(first, DialogueInteraction)
-    assert isinstance(last, DialogueInteraction)
-    assert [(each.role, each.content) for each in first.messages] == [
-        ("assistant", "Look (shows a picture: a red boat)")
-    ]
-    assert [(each.role, each.content) for each in last.messages] == [("user", "I sail.")]
-    assert first.occurred_at
-    assert first.occurred_at.isoformat() == "2023-05-08T14:05:00+00:00"
-    assert last.occurred_at is None
-    assert SECRET not in row.line().decode()
-    assert tally.left_out == {"questions without an answer": 1, "malformed: sessions in another form": 1}

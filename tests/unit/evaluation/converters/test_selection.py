@@ -214,39 +214,6 @@ def test_malformed_questions_are_counted(tmp_path: Path):
     }
 
 
-def second(folder: Path, *changed: dict[str, str]) -> Path:
-    row = {
-        "persona_id": "7",
-        "chat_history_32k_link": "data/chat_history_32k/7.json",
-        "expanded_persona": SECRET,
-        "user_query": str({"role": "user", "content": "What's next?"}),
-        "correct_answer": "Rest.",
-        "incorrect_answers": json.dumps(["Paint.", "Sing.", "Cook."]),
-        "pref_type": "stereotypical",
-    }
-    table(folder / "benchmark" / "text" / "benchmark.csv", [row | each for each in changed or ({},)])
-    chats = {"metadata": {"persona": SECRET}, "chat_history": [SYSTEM, *TALK[1:3] * 15]}
-    lines(folder / "data" / "chat_history_32k" / "7.json", [chats])
-    return folder
-
-
-def test_the_second_version_is_told_by_its_files(tmp_path: Path):
-    (row,), tally = run_converter("personamem", second(tmp_path))
-    assert not tally.left_out
-    assert [len(event.messages) for event in row.history if isinstance(event, DialogueInteraction)] == [20, 10]
-    assert row.target
-    assert row.target.query == "What's next?"
-    assert (row.kind, len(row.others)) == ("stereotypical", 2)
-    assert SECRET not in row.line().decode()
-
-
-def test_links_stay_within_the_folder(tmp_path: Path):
-    rows, tally = run_converter("personamem", second(tmp_path, {}, {"chat_history_32k_link": "data/9.json"}))
-    assert (len(rows), tally.left_out) == (1, {"questions whose conversations are not there": 1})
-    with pytest.raises(DatasetError, match="leads out of"):
-        run_converter("personamem", second(tmp_path, {"chat_history_32k_link": "../../etc/passwd"}))
-
-
 # --- PRISM, UF-P-4 -------------------------------------------------------------------------------
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 
+from evaluation.reporting.collect import CollectedResults, collect
 from evaluation.reporting.conversion import Conversion
-from evaluation.results import Bin, Calibration, Estimate, EvaluationResult, Scores, Source, Writing
+from evaluation.results import AlignmentScores, Bin, Calibration, Estimate, EvaluationResult, Scores, Source, Writing
 
 ENGINE = Source(name="http://engine/v1 made-up")
 
@@ -87,17 +87,24 @@ def conversion(benchmark: str, **changes: object) -> Conversion:
     return Conversion.model_validate(fields | changes)
 
 
-def save_samples(folder: Path) -> Path:
-    """A profile and an engine on films, a profile alone on style."""
-    result("movielens", {"profile": scores(0.7)}, popularity=share(0.8, rows=150)).save(folder / "movielens.json")
+def samples() -> CollectedResults:
+    """A profile and an engine on films, a profile alone on style, a step of alignment."""
     engine = {
         "full": scores(0.75, tokens=120.0, calls=400),
         "streaming": scores(0.74, tokens=130.0, calls=600),
         "none": scores(0.5, calls=200),
     }
-    films = result("movielens", engine, stage="made-up", popularity=share(0.8, rows=150), shortened=3)
-    films.save(folder / "engine" / "movielens.json")
-    result("psoups-style", {"profile": scores(0.9)}).save(folder / "psoups-style.json")
-    conversion("movielens", limit=200).save(folder / "movielens.conversion.json")
-    (folder / "other.json").write_text('{"format": "of something else"}')
-    return folder
+    step = {"reference": ENGINE, "data": Source(name="pairs"), "beta": 0.1, "alignment": share(0.7, rows=1_000)}
+    step |= dict.fromkeys(("gain", "gain_by_token"), share(0.1)) | dict.fromkeys(
+        ("policy_prefers", "reference_prefers", "policy_prefers_by_token", "reference_prefers_by_token"), share(0.6)
+    )
+    aligned = result("", {}, stage="dpo").model_copy(update={"data": None, "alignment": AlignmentScores(**step)})
+    return collect(
+        [
+            result("movielens", {"profile": scores(0.7)}, popularity=share(0.8, rows=150)),
+            result("movielens", engine, stage="made-up", popularity=share(0.8, rows=150), shortened=3),
+            result("psoups-style", {"profile": scores(0.9)}),
+            aligned,
+        ],
+        [conversion("movielens", limit=200)],
+    )

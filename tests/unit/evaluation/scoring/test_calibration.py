@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evaluation.scoring.calibration import auc, auc_estimate, calibration, hit
-from evaluation.scoring.intervals import estimate, hits
 
 CALM = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
@@ -24,10 +23,8 @@ chances = st.lists(scores.map(lambda p: (p, 1 - p)), min_size=1, max_size=20)
 # --- who is right ------------------------------------------------------------------------------
 
 
-@CALM
-@given(st.floats(0, 1))
-def test_of_two_probabilities_right_is_a_hit(p: float) -> None:
-    assert hit([p, 1 - p]) == hits([p])[0]
+def test_a_probability_within_float32s_noise_of_one_half_is_half_a_hit() -> None:
+    assert [hit([p, 1 - p]) for p in (0.5, 0.50001, 0.49999, 1.0, 0.5 - 1e-8)] == [0.5, 1.0, 0.0, 1.0, 0.5]
 
 
 @CALM
@@ -98,21 +95,6 @@ def test_the_interval_of_the_area_is_that_of_redrawn_users(rows: list[list[float
 def test_no_rows_have_no_area() -> None:
     with pytest.raises(ValueError, match="at least one row"):
         auc([])
-
-
-# --- the interval of a mean --------------------------------------------------------------------
-
-
-@CALM
-@given(st.lists(st.floats(0, 1), min_size=20, max_size=40, unique=True), st.integers(0, 9))
-def test_the_interval_of_a_mean_is_that_of_redrawn_values(values: list[float], seed: int) -> None:
-    found = estimate(values, seed=seed, resamples=400)
-    rng = np.random.default_rng(seed)
-    redrawn = [fmean(rng.choice(values, len(values))) for _ in range(400)]
-    spread = np.std(values) / math.sqrt(len(values))
-    assert found.mean == pytest.approx(fmean(values))
-    assert found.low == pytest.approx(np.percentile(redrawn, 2.5), abs=0.5 * spread)
-    assert found.high == pytest.approx(np.percentile(redrawn, 97.5), abs=0.5 * spread)
 
 
 # --- calibration -------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from evaluation.scoring.intervals import difference, estimate, hits
+from evaluation.scoring.intervals import difference, estimate
 
 
 def coins(count: int, share: float) -> list[float]:
@@ -56,10 +56,6 @@ def test_pairs_are_compared_more_sharply_than_two_means() -> None:
     assert estimate(better).low < estimate(hard).high, "unpaired, the difference is not clear"
     with pytest.raises(ValueError, match="argument"):
         difference([1.0], [1.0, 0.0])
-
-
-def test_a_tie_is_half_a_hit() -> None:
-    assert hits([0.5, 0.50001, 0.49999, 1.0, 0.5 - 1e-8]) == [0.5, 1.0, 0.0, 1.0, 0.5]
 
 
 def test_whole_clusters_are_drawn_so_copies_of_a_row_add_no_certainty() -> None:

@@ -1,15 +1,14 @@
-"""Sentence embeddings of a tiny model: as computed in this process, and as served to the engine client."""
+"""Sentence embeddings: of a tiny model in this process, and of a server."""
 
 import asyncio
 from pathlib import Path
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp import web
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from evaluation.scoring.minilm import Encoder, create_app, embed_locally, main
-from services.engine.limits import Engine
-from services.settings import EngineSettings
+from evaluation.scoring.minilm import Encoder, embed_locally
+from tests.unit.services.engine.fake_engine import FakeEngine
 from training.exceptions import CheckpointError
 from training.synthesis.engines import EngineFailed, embedded
 
@@ -33,6 +32,7 @@ def test_vectors_have_length_one_and_do_not_depend_on_their_batch(folder: Path) 
     for text, vector in zip(TEXTS, together, strict=True):
         assert sum(value * value for value in vector) == pytest.approx(1)
         assert encoder.encode([text])[0] == pytest.approx(vector, abs=1e-5)
+        assert list(embed_locally(str(folder), TEXTS)[text]) == pytest.approx(vector, abs=1e-5)
 
 
 def test_a_long_text_is_cut_to_what_the_model_reads(folder: Path) -> None:
@@ -40,39 +40,24 @@ def test_a_long_text_is_cut_to_what_the_model_reads(folder: Path) -> None:
     assert encoder.encode(["sea " * 500])[0] == pytest.approx(encoder.encode(["sea " * 10])[0], abs=1e-5)
 
 
-def test_a_server_gives_what_the_process_computes(folder: Path) -> None:
+def test_a_server_gives_a_vector_for_each_text() -> None:
+    fake = FakeEngine()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        texts = (await request.json())["input"]
+        data = [{"index": index, "embedding": [len(text), 1.0]} for index, text in enumerate(texts)]
+        return web.json_response({"data": data})
+
     async def ask() -> dict[str, list[float]]:
-        async with TestServer(create_app(Encoder(folder), "tiny")) as server:
-            found = await embedded(str(server.make_url("/v1")), [*TEXTS, TEXTS[0]])
-            async with Engine.open(EngineSettings(embeddings_url=str(server.make_url("/v1")))) as engine:
-                assert await engine.embed(TEXTS[:1]) == [pytest.approx(list(found[TEXTS[0]]), abs=1e-5)]
-            return {text: list(vector) for text, vector in found.items()}
+        async with fake.serving() as url:
+            return {text: list(vector) for text, vector in (await embedded(url, [*TEXTS, TEXTS[0]])).items()}
 
-    here = embed_locally(str(folder), TEXTS)
-    found = asyncio.run(ask())
-    assert found.keys() == here.keys() == set(TEXTS)
-    for text, vector in here.items():
-        assert found[text] == pytest.approx(list(vector), abs=1e-5)
+    fake.chat = answer
+    assert asyncio.run(ask()) == {text: [len(text), 1.0] for text in TEXTS}
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'{"input": 3}', b'{"input": []}', b'{"input": ["a", 1]}'])
-def test_what_cannot_be_embedded_is_refused(folder: Path, body: bytes) -> None:
-    async def ask() -> int:
-        async with TestClient(TestServer(create_app(Encoder(folder), "tiny"))) as client:
-            answer = await client.post("/v1/embeddings", data=body, headers={"Content-Type": "application/json"})
-            assert "input" in (await answer.json())["error"]["message"]
-            return answer.status
-
-    assert asyncio.run(ask()) == 400
-
-
-def test_a_server_that_is_absent_is_told() -> None:
+def test_models_that_are_absent_are_told(tmp_path: Path) -> None:
     with pytest.raises(EngineFailed, match="embeddings server"):
         asyncio.run(embedded("http://127.0.0.1:9/v1", ["sea"]))
-
-
-def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="sentence model"):
         Encoder(tmp_path)
-    with pytest.raises(SystemExit, match="sentence model"):
-        main(tmp_path)

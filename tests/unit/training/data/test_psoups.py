@@ -1,6 +1,5 @@
-"""The readers on real public rows: P-Soups, in every format they can be kept in."""
+"""The readers on real public rows: P-Soups."""
 
-import gzip
 import json
 from pathlib import Path
 
@@ -34,17 +33,6 @@ def test_real_rows_are_read_whole(psoups: Path, name: str):
         assert len(history) == 4
         prompt = update_prompt(None, history, past_tokens=500)
         assert prompt.messages[1]["content"].count("<chosen>") == 4
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_real_rows_survive_the_way_through_other_formats(psoups: Path, tmp_path: Path, name: str):
-    rows = list(read(psoups / name, AlignXRow))
-    assert [row.prompt for row in rows] == [raw["prompt"] for raw in json.loads((psoups / name).read_bytes())]
-    lines = "".join(json.dumps(row.on_disk()) + "\n" for row in rows)
-    (tmp_path / "rows.jsonl").write_text(lines, encoding="utf-8")
-    (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
-    for copy in ("rows.jsonl", "rows.jsonl.gz"):
-        assert list(read(tmp_path / copy, AlignXRow, malformed="fatal")) == rows
 
 
 def test_what_the_command_says_of_real_rows(psoups: Path):

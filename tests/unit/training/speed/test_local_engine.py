@@ -4,6 +4,7 @@ import asyncio
 import copy
 import threading
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 import torch
@@ -237,13 +238,18 @@ def test_models_without_full_attention_pack_nothing(engine: LocalEngine, monkeyp
         assert found == pytest.approx(wanted, abs=1e-4)
 
 
-def test_it_is_a_response_model(engine: LocalEngine) -> None:
-    pair = Pair("Drink?", "green tea", "black coffee")
+def test_it_rewards_by_the_likelihood_that_serving_chooses_by(engine: LocalEngine) -> None:
+    pair = Pair("Drink?", "green tea", "black coffee " * 300)
     replies = ["<think>a</think>The user likes tea.", "nothing"]
-    found = asyncio.run(
-        generation_rewards(engine.token_logprobs, replies, [pair, pair], GainRule("mean-log-probability", smooth=True))
-    )
-    assert 0 < found[0].total < 1
+    scorer, rule = partial(engine.token_logprobs, fit=True), GainRule("log-odds", margin=0, smooth=True)
+    found = asyncio.run(generation_rewards(scorer, replies, [pair, pair], rule))
+    engine.protocol = "likelihood"
+    try:
+        judged = asyncio.run(judge(engine, pair.query, pair[1:], "The user likes tea.", tenant="t"))
+    finally:
+        engine.protocol = "letters"
+    assert found[0].total == pytest.approx(judged.probabilities[0], abs=1e-4)
+    assert found[0].total != 0.5
     assert found[1].total == 0
 
 

@@ -10,13 +10,13 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import orjson
 from aiohttp import web
+
+from tests.unit.services.engine.fake_engine import FakeEngine, delta, sse
 
 PAIRS = (("calm", "loud", "evening"), ("tea", "coffee", "drink"))
 USAGE = {"prompt_tokens": 100, "completion_tokens": 10}
@@ -69,7 +69,7 @@ def by_rules(prompt: str, earlier: int) -> str:
     return replies[earlier % len(replies)]
 
 
-class MockEngines:
+class MockEngines(FakeEngine):
     """Teacher and judge under one URL. `status(prompt, earlier)` says how a call goes, 200 for well."""
 
     def __init__(
@@ -81,6 +81,7 @@ class MockEngines:
         logprobs: bool = True,
         finish_reason: str = "stop",
     ) -> None:
+        super().__init__()
         self.replier = replier
         self.known = known
         self.status = status
@@ -91,27 +92,11 @@ class MockEngines:
         self.answered: Counter[str] = Counter()
         self.hold_after: int | None = None
         """Calls beyond so many answers wait for as long as the mock lives."""
-        self.url = ""
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
-        app = web.Application()
-        app.router.add_post("/v1/chat/completions", self._on_chat)
-        app.router.add_get("/v1/models", self._on_models)
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-            yield self.url
-        finally:
-            await runner.cleanup()
+        self.ids = None  # letters are told by their text
+        self.chat = self._on_chat
 
     def prompts(self, holding: str) -> list[str]:
         return [prompt for body in self.asked if holding in (prompt := _prompt(json.loads(body)))]
-
-    async def _on_models(self, _: web.Request) -> web.StreamResponse:
-        return web.json_response({"object": "list", "data": [{"id": "mock", "object": "model"}]})
 
     async def _on_chat(self, request: web.Request) -> web.StreamResponse:
         raw = await request.text()
@@ -127,7 +112,8 @@ class MockEngines:
         self.answered[raw] += 1
         if body["max_tokens"] == 1:
             return web.json_response(self._letters(prompt))
-        return await _streamed(request, self.replier(prompt, earlier), self.finish_reason)
+        events = (delta(content=self.replier(prompt, earlier)), delta(self.finish_reason))
+        return await sse(*events, {"choices": [], "usage": USAGE})(request)
 
     def _letters(self, prompt: str) -> dict[str, Any]:
         if not self.logprobs:
@@ -144,13 +130,3 @@ class MockEngines:
 
 def _prompt(body: dict[str, Any]) -> str:
     return "\n\n".join(message["content"] for message in body["messages"])
-
-
-async def _streamed(request: web.Request, text: str, finish_reason: str) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-    await response.prepare(request)
-    for delta, finished in (({"content": text}, None), ({}, finish_reason)):
-        choice = {"index": 0, "delta": delta, "finish_reason": finished}
-        await response.write(b"data: " + orjson.dumps({"model": "mock", "choices": [choice]}) + b"\n\n")
-    await response.write(b"data: " + orjson.dumps({"choices": [], "usage": USAGE}) + b"\n\ndata: [DONE]\n\n")
-    return response
