@@ -23,7 +23,7 @@ _ABOUT: Final[dict[Check, str]] = {
     "complete": "the engine stopped by itself, or a whole sentence stands before the token limit",
     "separable": "reasoning can be told from the summary, and the summary is no reasoning itself",
     "control": "no turn of a system, hidden text or control token; what follows the first turn is cut off",
-    "shaped": "prose or Markdown, once fences, announcements, tags and JSON are taken off; no code, no call of a tool",
+    "shaped": "prose or Markdown, once fences, announcements, tags, JSON and YAML are read; no code, page, tool call",
     "degenerate": "no loop (4-grams, period, compression), no noise (letters, entropy, vowels, encoding)",
     "refusal": "the model does not decline or ask for more in its first words",
     "instruction": "nothing tells the reader, a model, what to do",
