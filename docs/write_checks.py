@@ -76,10 +76,15 @@ def render_page() -> str:
     rows = [f"| `{check}` | {_ABOUT[check]} | {refused['bad'][check]} | {refused['good'][check]} |" for check in CHECKS]
     passed = f"| all passed | | {refused['bad']['']} | {refused['good']['']} |"
     bad_unseen, good_unseen = load_replies("bad_unseen"), load_replies("good_unseen")
+    passed_unseen = Counter(row["kind"] for row in bad_unseen if not judge_reply(row)[1])
     unseen = [
         "On replies that the checks were not mended on (`bad_unseen.jsonl`, `good_unseen.jsonl`) they pass "
-        f"{_count_refused(bad_unseen)['']} of",
-        f"{len(bad_unseen)} bad ones and keep {_count_whole(good_unseen)} of {len(good_unseen)} good ones whole.",
+        f"{passed_unseen.total()} of",
+        f"{len(bad_unseen)} bad ones and keep {_count_whole(good_unseen)} of {len(good_unseen)} good ones whole. By kind "
+        "they pass:",
+        ", ".join(f"{kind} {count}" for kind, count in sorted(passed_unseen.items()))
+        + ". Of a truncated reply the whole sentences are kept, and",
+        "data (`data_format`) become text without their syntax; neither is a fault.",
         "",
     ]
     return "\n".join(

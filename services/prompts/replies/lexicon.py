@@ -104,7 +104,7 @@ class Reading:
     @cached_property
     def foreign(self) -> list[int]:
         """Numbers of the sentences that may be of another language than the text."""
-        if self.language is None:
+        if self.language is None or sum(self.sizes) <= _SHORT_WORDS:  # so few words do not tell a language for certain
             return list(range(len(self.sentences)))
         own, others = _function_words(self.code or "")
         other_script = _LATIN_WORDS if self.code in _SCRIPTS else _OTHER_SCRIPT
