@@ -80,8 +80,8 @@ def render_page() -> str:
     unseen = [
         "On replies that the checks were not mended on (`bad_unseen.jsonl`, `good_unseen.jsonl`) they pass "
         f"{passed_unseen.total()} of",
-        f"{len(bad_unseen)} bad ones and keep {_count_whole(good_unseen)} of {len(good_unseen)} good ones whole. By kind "
-        "they pass:",
+        f"{len(bad_unseen)} bad ones and keep {_count_whole(good_unseen)} of {len(good_unseen)} good ones whole. "
+        "Those that pass by kind:",
         ", ".join(f"{kind} {count}" for kind, count in sorted(passed_unseen.items()))
         + ". Of a truncated reply the whole sentences are kept, and",
         "data (`data_format`) become text without their syntax; neither is a fault.",
