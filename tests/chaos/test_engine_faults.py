@@ -42,7 +42,7 @@ SETTINGS = FAST | {
 }
 AS_BEFORE = dict.fromkeys(("worker", "worker-1", "response"), ("ok", "vllm", True))
 """What the processes that send the engine requests know of it, at the end as in the beginning."""
-NOTICED_S = 2.0
+NOTICED_S = 1.5
 """Requests that are under way when a phase begins have ended."""
 SETTLED_WITHIN_S = 60.0
 
@@ -86,13 +86,13 @@ def plan() -> list[Phase]:
     if REFUSED_S:
         return [Phase("well", (), 5), Phase("400", refuse(400), REFUSED_S, is_refusal=True, kills=True)]
     refusals = [
-        (Phase("well", (), 2), Phase(str(status), refuse(status), 4, is_refusal=True)) for status in (400, 422, 413)
+        (Phase("well", (), 1.5), Phase(str(status), refuse(status), 3, is_refusal=True)) for status in (400, 422, 413)
     ]
     return [
         *itertools.chain(*refusals),
         Phase("500", refuse(500), 2),
         Phase("hang", ("silent",), 3, kills=True),
-        Phase("garbage", GARBAGE, 4),
+        Phase("garbage", GARBAGE, 3),
         Phase("loops", LOOPS, 2),
         Phase("cut", ("cut",), 2),
     ]
