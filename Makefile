@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 MODEL  ?=
-# auto: the profile, which needs no language model; with a MODEL, vLLM on the CPU.
+# auto: vLLM on the CPU with MODEL, by default models/alignx-small; the profile where it cannot run.
 ENGINE ?= auto
 PORT   ?= 8080
 DATA   ?= var
@@ -20,11 +20,6 @@ INSTALL := docker/local/install.sh
 PARTS := $(BIN)/python docker/local/parts.py
 TRAINING := .venv-training/bin
 
-# vLLM serves a checkpoint that is named and no other: `up` refuses before it installs anything.
-LOCAL_ENGINE := $(filter auto vllm-cpu,$(ENGINE))
-UP_ENGINE := $(if $(LOCAL_ENGINE),$(if $(MODEL),engine-possible .venv-engine/.ready))
-UP_ENGINE += $(if $(filter models/alignx-tiny models/alignx-tiny/,$(MODEL)),$(TINY))
-
 # Redis is real, so unit tests wait more than they compute: four processes on two cores.
 XDIST := -n 4 --dist loadgroup
 UNIT := --ignore=tests/unit/training --ignore=tests/unit/evaluation
@@ -38,20 +33,15 @@ timed = @started=$$(date +%s); echo "== $(1)"; $(2) && echo "== $(1): $$(($$(dat
 export PYTHONDONTWRITEBYTECODE :=
 
 .NOTPARALLEL:
-.PHONY: help up model-named engine-possible down status demo quick test ci check unit system installs cover-unit cover-live chaos chaos-long \
+.PHONY: help up down status demo quick test ci check unit system installs cover-unit cover-live chaos chaos-long \
 	cover-services training-tests train-smoke mini verl live test-containers bench eval eval-engine lock format clean
 
 help:  ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
-up: model-named .venv/.run $(UP_ENGINE)  ## Starts the suite and waits until it is ready (MODEL=folder ENGINE=URL PORT= DATA=)
+# The suite answers before the engine is installed; it installs that itself, where the machine can run it.
+up: .venv/.run $(if $(filter models/alignx-tiny models/alignx-tiny/,$(MODEL)),$(TINY))  ## Starts the suite with a small language model (MODEL=folder ENGINE=URL PORT= DATA=)
 	@$(SUITE) up --engine "$(ENGINE)" --model "$(MODEL)" --port $(PORT) --home "$(DATA)"
-
-model-named:
-	@test "$(ENGINE)" != vllm-cpu || test -n "$(MODEL)" || { cat docker/local/no_model.txt >&2; exit 1; }
-
-engine-possible: .venv/.run
-	@$(SUITE) check --engine "$(ENGINE)" --model "$(MODEL)" --home "$(DATA)"
 
 down: .venv/.run  ## Stops the suite; the data stay
 	@$(SUITE) down --home "$(DATA)"
@@ -126,7 +116,7 @@ mini: .venv/.test .venv-engine/.ready  ## Whether summaries of the toy checkpoin
 test-containers: .venv/.test  ## Builds the containers, uses them, kills them one by one (needs a Docker engine, or root to start one)
 	$(call timed,containers,tests/containers/run.sh)
 
-bench: .venv/.test .venv-training/.ready  ## Measures the suite and its training, and writes docs/results/benchmarks.md
+bench: .venv/.test .venv-training/.ready .venv-engine/.ready  ## Measures the suite and its training, and writes docs/results/benchmarks.md
 	$(BIN)/python -m bench.run
 	$(TRAINING)/python -m bench.gpu.training_throughput
 

@@ -12,7 +12,18 @@ from typing import Final, NamedTuple
 ROOT: Final = Path(__file__).resolve().parents[1]
 RESULTS: Final = ROOT / "bench" / "results"
 DOCUMENT: Final = ROOT / "docs" / "results" / "benchmarks.md"
-ORDER: Final = ("gateway", "ingest", "reads", "cadence", "update_cost", "memory", "cluster", "training")
+ORDER: Final = (
+    "gateway",
+    "ingest",
+    "reads",
+    "cadence",
+    "update_cost",
+    "memory",
+    "small_model",
+    "cluster",
+    "choice",
+    "training",
+)
 """Order of the benchmarks on the page."""
 
 

@@ -1,6 +1,6 @@
 """Runs the benchmarks of the services and writes docs/results/benchmarks.md.
 
-    python -m bench.run [NAME …]      (all: gateway ingest reads cadence update_cost cluster memory)
+    python -m bench.run [NAME …]      (all: gateway ingest reads cadence update_cost cluster memory small_model)
 
 Each measures two things in pairs. Prints the table, saves the figures in bench/results/NAME.json, and
 writes docs/results/benchmarks.md anew from the saved figures of all benchmarks. Those of models are in bench/gpu and
@@ -10,7 +10,7 @@ need the environment of training.
 import sys
 from collections.abc import Callable
 
-from bench import cluster_scaling, gateway_overhead, ingest_speed, memory, reads
+from bench import cluster_scaling, gateway_overhead, ingest_speed, memory, reads, small_model
 from bench.page import Row, save_results
 from bench.updates import cadence, update_cost
 
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "update_cost": update_cost.measure,
     "cluster": cluster_scaling.measure,
     "memory": memory.measure,
+    "small_model": small_model.measure,
 }
 
 

@@ -1,5 +1,5 @@
-# vLLM on the CPU for x86-64 with AVX-512, with the toy model that the project ships: it knows a small synthetic
-# world and writes nonsense on ordinary English. A checkpoint of yours: mount it, and name it with --model.
+# vLLM on the CPU for x86-64 with AVX-512, with the small English model of `make up`: models/alignx-small, merged into
+# its base, which the build fetches from the package index. A checkpoint of yours: mount it, and name it with --model.
 #
 #     docker build -f docker/engine-cpu.Dockerfile -t alignx/engine-cpu .
 #     docker run --shm-size 512m --init alignx/engine-cpu
@@ -31,7 +31,11 @@ RUN /opt/engine/bin/python -c "import importlib.util, pathlib, runpy, sys; \
 RUN grep -vE '^triton==' /opt/engine/engine-cpu.lock > /tmp/engine.lock \
     && python3 -m pip --python /opt/engine/bin/python install --no-cache-dir --no-deps -r /tmp/engine.lock \
     && rm /tmp/engine.lock
-COPY models/alignx-mini /models/alignx-mini
+# The converted base stays out of the image: what is served is the merged model.
+COPY docker/merge_adapter.py docker/base_model.txt /opt/engine/
+COPY models/alignx-small /opt/engine/alignx-small
+RUN mkdir /tmp/models && HOME=/tmp /opt/engine/bin/python /opt/engine/merge_adapter.py /opt/engine/alignx-small /tmp/models \
+    && mkdir /models && mv /tmp/models/alignx-small /models/ && rm -rf /tmp/models && chmod -R a+rX /models
 # What compiles or caches at run time does so below /tmp, the one place that can be written.
 ENV PATH=/opt/engine/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 \
     VLLM_TARGET_DEVICE=cpu VLLM_CPU_KVCACHE_SPACE=1 TORCH_COMPILE_DISABLE=1 \
@@ -45,6 +49,6 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=600s --retries=3 \
 # Without a C++ compiler nothing can be compiled: neither the model, hence --enforce-eager, nor the
 # sampler of letter probabilities, hence TORCH_COMPILE_DISABLE. A later --model replaces this one.
 ENTRYPOINT ["python", "-m", "vllm.entrypoints.openai.api_server", "--host", "0.0.0.0", "--port", "8100", \
-    "--max-model-len", "8192", "--max-num-seqs", "32", "--enforce-eager", "--enable-prompt-tokens-details", \
+    "--max-num-seqs", "32", "--enforce-eager", "--enable-prompt-tokens-details", \
     "--scheduling-policy", "priority", "--disable-uvicorn-access-log", "--shutdown-timeout", "30"]
-CMD ["--model", "/models/alignx-mini", "--served-model-name", "alignx-mini"]
+CMD ["--model", "/models/alignx-small", "--served-model-name", "alignx-small", "--max-model-len", "4096"]

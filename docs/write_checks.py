@@ -23,7 +23,7 @@ _ABOUT: Final[dict[Check, str]] = {
     "complete": "the engine stopped by itself, or a whole sentence stands before the token limit",
     "separable": "reasoning can be told from the summary, and the summary is no reasoning itself",
     "control": "no turn of a system, hidden text or control token; what follows the first turn is cut off",
-    "shaped": "prose or Markdown, once fences, announcements, tags and JSON are taken off; no code, no call of a tool",
+    "shaped": "prose or Markdown, once fences, announcements, tags, JSON and YAML are read; no code, page, tool call",
     "degenerate": "no loop (4-grams, period, compression), no noise (letters, entropy, vowels, encoding)",
     "refusal": "the model does not decline or ask for more in its first words",
     "instruction": "nothing tells the reader, a model, what to do",
@@ -76,10 +76,15 @@ def render_page() -> str:
     rows = [f"| `{check}` | {_ABOUT[check]} | {refused['bad'][check]} | {refused['good'][check]} |" for check in CHECKS]
     passed = f"| all passed | | {refused['bad']['']} | {refused['good']['']} |"
     bad_unseen, good_unseen = load_replies("bad_unseen"), load_replies("good_unseen")
+    passed_unseen = Counter(row["kind"] for row in bad_unseen if not judge_reply(row)[1])
     unseen = [
         "On replies that the checks were not mended on (`bad_unseen.jsonl`, `good_unseen.jsonl`) they pass "
-        f"{_count_refused(bad_unseen)['']} of",
-        f"{len(bad_unseen)} bad ones and keep {_count_whole(good_unseen)} of {len(good_unseen)} good ones whole.",
+        f"{passed_unseen.total()} of",
+        f"{len(bad_unseen)} bad ones and keep {_count_whole(good_unseen)} of {len(good_unseen)} good ones whole. "
+        "Those that pass by kind:",
+        ", ".join(f"{kind} {count}" for kind, count in sorted(passed_unseen.items()))
+        + ". Of a truncated reply the whole sentences are kept, and",
+        "data (`data_format`) become text without their syntax; neither is a fault.",
         "",
     ]
     return "\n".join(

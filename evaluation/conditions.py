@@ -10,7 +10,7 @@
     other      another user's full summary: whether the judge reads it at all
     truth      the summary that the row itself carries: the upper bound of the judge
     wording    the fast profile's text, written without a model
-    fused      full, its letter probabilities combined with the profile's as in serving
+    fused      full, the judge's probabilities and the profile's, by weights that the other rows earn, as in serving
     profile    no judge: the fast profile scores the items (evaluation/scoring/profile_scores.py has its variants)
 
 A summary passes services.prompts.replies.parse_summary, as in serving: a reply that serving refuses leaves the past
@@ -78,7 +78,7 @@ SUMMARY_FREE_SETTINGS: Final[tuple[Setting, ...]] = ("none", "direct")
 MULTI_USER_SETTINGS: Final[tuple[Setting, ...]] = ("mixed", "other")
 """Settings that need users with different histories; so does `drifted` with another user's past."""
 LETTER_SETTINGS: Final[tuple[Setting, ...]] = ("fused",)
-"""Settings that need the probabilities of letters, which a sampled reply does not have."""
+"""Settings that need probabilities, which a sampled reply does not have."""
 CHOICE_SETTINGS: Final[tuple[Setting, ...]] = ("fused", *PROFILE_SETTINGS)
 """Settings that choose and cannot answer a question."""
 COMPARISONS: Final[tuple[tuple[Setting, Setting], ...]] = (
@@ -130,10 +130,9 @@ class Protocol(Section):
     """Longest summary."""
     batch: PositiveInt = 64
     """Users judged at once."""
-    choice: Literal["forced", "sampled"] = "forced"
-    """How the judge chooses: letter probabilities in all orders, or one reply of 16 sampled tokens."""
-    fuse_engine: Fraction = 0.5
-    """Weight of the letters against the profile in `fused`; default as in serving."""
+    choice: Literal["forced", "likelihood", "sampled"] = "forced"
+    """How the judge chooses: letter probabilities in all orders, likelihoods of the items (a history in place of a
+    summary is still judged by letters), or one reply of 16 sampled tokens."""
     answering: Answering = Answering()
 
 

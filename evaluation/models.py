@@ -17,7 +17,7 @@ from pydantic import Field
 
 from evaluation.model_sources import LocalPath, checkpoint_source, is_url
 from evaluation.results import Source
-from services.engine.judge import LetterEngine
+from services.engine.judge import ChoiceProtocol, Likelihood, LikelihoodEngine
 from services.prompts.build import ChatMessage, estimate_tokens
 from training.config import Fraction, PositiveInt, Section
 from training.exceptions import CheckpointError, ConfigError
@@ -44,15 +44,11 @@ class Sampling(Section):
     """Passed to the chat template."""
 
 
-class Likelihood(NamedTuple):
-    """Of one reply: the sum of its tokens' natural log-probabilities, and their number."""
-
-    logprob: float
-    tokens: int
-
-
-class Model(LetterEngine, Protocol):
+class Model(LikelihoodEngine, Protocol):
     """A model as the settings use it."""
+
+    protocol: ChoiceProtocol
+    """How it judges."""
 
     @property
     def source(self) -> Source: ...
@@ -77,7 +73,7 @@ class Model(LetterEngine, Protocol):
     def tokens(self, text: str) -> int: ...
 
 
-class LocalBackend(LetterEngine, Protocol):
+class LocalBackend(LikelihoodEngine, Protocol):
     """The part of training/speed/local_engine.py that evaluation uses."""
 
     def generate(
@@ -118,6 +114,7 @@ class LocalModel:
         batch: int = 64,
     ) -> None:
         self.source = source
+        self.protocol: ChoiceProtocol = "letters"
         self.opens_thinking = opens_thinking
         self.tokens = tokens
         self.calls = 0
@@ -162,8 +159,18 @@ class LocalModel:
             tick(len(group))
         return replies
 
+    async def likelihood(self, messages: Messages, reply: str, *, tenant: str, priority: int = 0) -> Likelihood:
+        key = _digest("likelihood/2", self._identity, list(messages), reply)
+        answer = self._store.get(key)
+        self.needed += 1
+        if answer is None:
+            answer = await self._engine.likelihood(messages, reply, tenant=tenant, priority=priority)
+            self._store.put(key, "judge", list(answer))
+            self.calls += 1
+        return Likelihood(*answer)
+
     def likelihoods(self, rows: Sequence[tuple[Messages, str]], *, tick: Tick) -> list[Likelihood]:
-        """Of each reply after its messages, without the token that ends it."""
+        """Of each reply after its messages, both whole, without the token that ends it."""
         results: list[Likelihood] = []
         for start in range(0, len(rows), self._batch):
             group = rows[start : start + self._batch]
@@ -187,6 +194,7 @@ class RemoteModel:
 
     def __init__(self, engine: CachedEngine, source: Source, *, opens_thinking: bool = False) -> None:
         self.source = source
+        self.protocol: ChoiceProtocol = "letters"
         self.opens_thinking = opens_thinking
         self._engine = engine
 
@@ -205,6 +213,9 @@ class RemoteModel:
         self, messages: Messages, letters: Sequence[str], *, tenant: str, priority: int = 0
     ) -> list[float]:
         return await self._engine.choose(messages, letters, tenant=tenant, priority=priority)
+
+    async def likelihood(self, messages: Messages, reply: str, *, tenant: str, priority: int = 0) -> Likelihood:
+        return await self._engine.likelihood(messages, reply, tenant=tenant, priority=priority)
 
     async def write(self, prompts: Sequence[Messages], sampling: Sampling, *, seed: int, tick: Tick) -> list[str]:
         candidates = Candidates(

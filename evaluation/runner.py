@@ -188,6 +188,8 @@ async def _open_models(
             model = judge = await stack.enter_async_context(open_model(config.model, store, placement, served))
         if config.judge:
             judge = await stack.enter_async_context(open_model(config.judge, store, placement))
+        if judge and config.protocol.choice == "likelihood":
+            judge.protocol = "likelihood"
         yield (judge if config.summaries else model), judge
 
 

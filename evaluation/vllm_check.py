@@ -2,9 +2,9 @@
 
     .venv-training/bin/python -m evaluation.vllm_check var/train/nano/rl --data var/train/nano/heldout_upi.jsonl
 
-vLLM writes a summary of a held-out user, answers a question, and gives the letters of a selection the
-log-probabilities that the same checkpoint gives here. Ends with status 1 when vLLM does not start, does not
-answer, or gives other log-probabilities. The texts are not printed.
+vLLM writes a summary of a held-out user, answers a question, and gives the letters of a selection and its items the
+log-probabilities that the same checkpoint gives here. Ends with status 1 when vLLM does not start, does not answer, or
+gives other log-probabilities. The texts are not printed.
 """
 
 import asyncio
@@ -18,10 +18,17 @@ import typer
 
 from alignx.schemas.items import item_text
 from evaluation.cases.cases import Case, read_cases
-from evaluation.models import Placement, Sampling, load_local, open_model
+from evaluation.models import Model, Placement, Sampling, load_local, open_model
 from evaluation.vllm_server import PYTHON, serve_checkpoint
 from services.errors import AlignXError
-from services.prompts.build import LETTERS, chat_prompt, plain_history, selection_prompt, update_prompt
+from services.prompts.build import (
+    LETTERS,
+    chat_prompt,
+    likelihood_prompt,
+    plain_history,
+    selection_prompt,
+    update_prompt,
+)
 from services.prompts.replies.summary_checks import Evidence
 from training.exceptions import CheckpointError, TrainingError
 from training.rl.rewards import TENANT, answer_of
@@ -29,7 +36,8 @@ from training.synthesis.answer_store import AnswerStore
 
 REPLY_TOKENS: Final = 128
 TOLERANCE: Final = 0.05
-"""Largest distance between two log-probabilities of a letter: the two programs add in different orders."""
+"""Largest distance between two log-probabilities, of a letter or of an item's token in the mean: the two programs add
+in different orders."""
 
 
 async def check(url: str, checkpoint: Path, case: Case) -> list[str]:
@@ -42,16 +50,20 @@ async def check(url: str, checkpoint: Path, case: Case) -> list[str]:
             summary = answer_of(reply, max_chars=8_000, evidence=Evidence(plain_history(case.history))) or None
             items = [item_text(case.target.chosen), item_text(case.target.rejected)]
             selection = selection_prompt(case.target.query, items, summary)
-            letters = LETTERS[: len(items)]
-            remote = await served.choose(selection.messages, letters, tenant=TENANT)
-        local = await load_local(str(checkpoint), store, Placement()).choose(selection.messages, letters, tenant=TENANT)
+            before = likelihood_prompt(case.target.query, summary)
+
+            async def measure(model: Model) -> list[float]:
+                letters = await model.choose(selection.messages, LETTERS[: len(items)], tenant=TENANT)
+                likelihoods = [await model.likelihood(before, item, tenant=TENANT) for item in items]
+                return letters + [likelihood.logprob / likelihood.tokens for likelihood in likelihoods]
+
+            remote = await measure(served)
+        local = await measure(load_local(str(checkpoint), store, Placement()))
     if not reply.strip():
         raise CheckpointError(f"{checkpoint}: vLLM's summary is empty")
     distance = max(abs(first - second) for first, second in zip(remote, local, strict=True))
     if not distance <= TOLERANCE:
-        raise CheckpointError(
-            f"{checkpoint}: vLLM's log-probabilities of letters are up to {distance:.3f} from this process's"
-        )
+        raise CheckpointError(f"{checkpoint}: vLLM's log-probabilities are up to {distance:.3f} from this process's")
     answer = _chat(url, case, summary)
     return [
         f"summary: {len(reply)} characters, {'well formed' if summary else 'not of the form of a summary'}",

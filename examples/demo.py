@@ -33,8 +33,8 @@ EXAMPLES = Path(__file__).parent
 TOYS = frozenset(("alignx-mini", "alignx-tiny"))
 """Checkpoints that know no English: one learned a small synthetic world, the other has random weights."""
 NO_CHAT = (
-    "The chat modes are left out: they need a language model. Add one with make up MODEL=path/to/checkpoint, "
-    "or with make up ENGINE=http://host:port/v1"
+    "The chat modes are left out: they need a language model. Add one with make up, or with "
+    "make up ENGINE=http://host:port/v1"
 )
 SHOWN_EVENTS = 8
 """Of a history, where a mode shows events to the engine: what a small model can read."""
@@ -68,6 +68,8 @@ class User(Frozen):
     """File name."""
     parts: tuple[int, ...]
     """Lines of each part; the taste changes after the first."""
+    themes: tuple[str, ...]
+    """Words of which the last summary names at least one."""
     select: Selection
     recommend: Ranking
     chat: str

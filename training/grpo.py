@@ -20,6 +20,7 @@ batch * updates / generations prompts, and with `streaming` half as many users.
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -220,7 +221,8 @@ def reward_function(config: GrpoConfig, judge: Any, tokenizer: Any) -> RewardFun
         case "jud":
             return judgement_reward(grpo, judge, tokenizer)
         case "gen":
-            return likelihood_reward(judge.token_logprobs, tokenizer, GainRule(grpo.gain, grpo.margin, grpo.smooth))
+            scorer = partial(judge.token_logprobs, fit=True)
+            return likelihood_reward(scorer, tokenizer, GainRule(grpo.gain, grpo.margin, grpo.smooth))
 
 
 def grpo(config: GrpoConfig) -> dict[str, Any]:

@@ -145,7 +145,8 @@ def _print(terminal: Terminal, answer: SelectResponse | RecommendResponse, table
     terminal.answer(answer, table, as_json=as_json)
     if not as_json:  # the profile reads no summary, hence no version
         more = f", summary version {answer.version}" if answer.version else ""
-        terminal.note(f"scored by {answer.method}" + (f" ({answer.fallback})" if answer.fallback else more))
+        basis = f" of {' and '.join(answer.basis)}" if len(answer.basis) > 1 else ""
+        terminal.note(f"scored by {answer.method}{basis}" + (f" ({answer.fallback})" if answer.fallback else more))
 
 
 def read_items(texts: list[str] | None, file: Path | None) -> tuple[Item, ...]:

@@ -86,10 +86,14 @@ def examine_readiness(ready: Readiness) -> list[Finding]:
 
 
 def _examine_engine(engine: EngineState) -> list[Finding]:
-    letters = "by letters" if engine.letters else "by the profile alone (the engine reports no log-probabilities)"
+    chooses = f"by {engine.protocol}"
+    if engine.protocol == "letters" and not engine.letters:
+        chooses = "by the profile alone (the engine reports no log-probabilities)"
+    if measured := [f"{name} {share:.0%}" for name, share in engine.accuracies.items()]:
+        chooses += f" (of the shipped pairs: {', '.join(measured)})"
     record = (
         f"model {engine.model or 'not known yet'}; dialect {engine.dialect}; window {engine.context_tokens} tokens; "
-        f"chooses {letters}"
+        f"chooses {chooses}"
     )
     if engine.state == "degraded" and engine.checked_at is None:
         record = f"not known yet; window {engine.context_tokens} tokens"

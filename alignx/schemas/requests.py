@@ -67,8 +67,9 @@ class UpdateQueued(Frozen):
 
 
 Method = Literal["engine", "profile", "fused"]
-"""Who scores: the engine's letter probabilities, the fast profile, or both."""
-
+"""Who scores: the engine by the summary's text, the fast profile, or both by earned weights."""
+Scorer = Literal["profile", "text", "contrast"]
+"""The fast profile, the engine by the summary's text, the engine by the contrast of the user's earlier choices."""
 
 Fallback = Literal["engine_timeout", "engine_unavailable", "engine_unsupported", "engine_rejected", "engine_error"]
 """Why the profile answered in the engine's place: the engine took too long, does not answer (or its breaker is open),
@@ -81,7 +82,8 @@ class SelectRequest(Frozen):
     query: str = ""
     items: tuple[Item, ...] = Field(min_length=2, max_length=MAX_CHOICES)
     method: Method | None = None
-    """Default: "fused" with an engine, and "profile" without one or where it does not answer in time."""
+    """Default: "fused" with an engine whose weight the tenant's choices have earned; "profile" without one, or where
+    it does not answer in time."""
 
     @model_validator(mode="after")
     def _check_text(self) -> "SelectRequest":
@@ -110,6 +112,10 @@ class SelectResponse(Frozen):
     null when no engine was asked."""
     fallback: Fallback | None = None
     """Why the profile alone decided, where an engine was to be asked; null otherwise."""
+    basis: tuple[Scorer, ...] = ("profile",)
+    """The scorers that took part."""
+    weights: dict[Scorer, float] = Field(default={})
+    """What each scorer's log-odds counted."""
 
 
 class RecommendRequest(Frozen):
@@ -137,7 +143,9 @@ class RecommendResponse(Frozen):
     method: Method
     version: NonNegativeInt
     fallback: Fallback | None = None
-    """As in a selection."""
+    """As in a selection, and so are the next two."""
+    basis: tuple[Scorer, ...] = ("profile",)
+    weights: dict[Scorer, float] = Field(default={})
 
 
 ChatMode = Literal["summary", "ica", "pba", "direct", "none"]

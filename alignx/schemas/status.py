@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Literal
 
+from pydantic import Field
+
 from alignx.schemas.items import Frozen
 
 PROBLEM_PREFIX = "urn:alignx:problem:"
@@ -17,7 +19,11 @@ class EngineState(Frozen):
     """How requests differ from vLLM's; "vllm" for not at all."""
     context_tokens: int
     letters: bool
-    """Whether the engine can choose between items; if not, the profile does."""
+    """Whether the engine reports the odds of letters, by which it can choose between items."""
+    protocol: Literal["letters", "likelihood"] = "letters"
+    """How it chooses between items; without letters and likelihood the profile does."""
+    accuracies: dict[str, float] = Field(default_factory=dict)
+    """Share of the shipped pairs that it foresees, by protocol; empty where it was not measured."""
     reasons: bool = False
     """Whether its reply to a test request held reasoning."""
     checked_at: datetime | None = None

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import AwareDatetime, NonNegativeInt
+from pydantic import AwareDatetime, Field, NonNegativeInt
 
 from alignx.schemas.interactions import Interaction
 from alignx.schemas.items import Frozen, UserId
@@ -158,6 +158,8 @@ class StoredInteraction(Frozen):
     """Its place in the user's log, `<milliseconds>-<sequence>`."""
     received_at: AwareDatetime
     interaction: Interaction
+    predicted: tuple[float, ...] = Field(default=(), exclude=True)
+    """What the profile before the event gave the chosen item against each of the first others; kept for learning."""
 
 
 class InteractionList(Frozen):

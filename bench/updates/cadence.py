@@ -26,7 +26,7 @@ from alignx.schemas.interactions import ComparisonInteraction, Interaction
 from alignx.schemas.summaries import SummaryVersion
 from alignx.schemas.tenants import TenantSettings
 from bench.page import Row
-from services.engine.judge import fuse
+from services.engine.choice.fusion import Weights, fuse
 from services.preference.ingest import Ingest
 from services.preference.queue import Queue
 from services.preference.updates.update_metrics import IngestMetrics
@@ -50,6 +50,7 @@ DAY_S, UPDATE_S = 86_400.0, 7.8
 SIGNS, NOISE = 0.1, 0.1
 CLOCK = "bench:clock"
 EVERY_EVENT = TenantSettings(update_events=1)
+_WEIGHTS = Weights(profile=0.5, text=0.5)
 
 Arrival = tuple[float, int, Interaction]
 
@@ -121,7 +122,7 @@ class Simulation:
     async def _predict(self, user: str, query: str, items: list[Any]) -> None:
         _, profile = await self.store.profile("t", user)
         reader = self.readers.get(user) or apply_own_text(EMPTY, render(profile))
-        fused = fuse(probabilities(reader, query, items), probabilities(profile, query, items), 0.5)[0]
+        fused = fuse(_WEIGHTS, probabilities(profile, query, items), probabilities(reader, query, items))[0]
         self.outcome.hits.append(0.5 if fused == 0.5 else float(fused > 0.5))
         self.outcome.behind.append(self.sent[user] - self.applied[user])
         self.outcome.lacking.append(self.sent[user] - profile.events)

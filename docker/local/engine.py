@@ -1,64 +1,131 @@
-"""Which engine `make up` starts: what was requested, why it cannot run here, and what it is no good for."""
+"""Which engine `make up` starts: what was requested, and why it cannot run on this machine."""
 
 import os
 import platform
+import shutil
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parents[2]
-NO_MODEL = Path(__file__).with_name("no_model.txt")
-"""The message where vLLM is requested without a checkpoint; the Makefile prints it as well."""
-MINI_MODEL = ROOT / "models" / "alignx-mini"
+ENGINE_PYTHON = ROOT / ".venv-engine" / "bin" / "python"
+ENGINE_READY = ROOT / ".venv-engine" / ".ready"
+SMALL_MODEL = "models/alignx-small"
+"""What is served where nothing is named."""
 TINY_MODEL = ROOT / "models" / "alignx-tiny"
 TOYS = {
-    MINI_MODEL: "is a toy of 3 million parameters: it knows a small synthetic world and writes nonsense on ordinary "
-    "English.",
-    TINY_MODEL: "has random weights: it is for tests of the wire, and whatever it writes is nonsense.",
+    ROOT / "models" / "alignx-mini": "is a toy of 3 million parameters that knows a small synthetic world",
+    TINY_MODEL: "has random weights and is for tests of the wire",
 }
-ENGINE_MEMORY = 4 << 30
-"""Free memory, in bytes, that vLLM with the small model and its cache of keys and values needs."""
+PYTHONS = ((3, 11), (3, 14))
+"""Of the engine's lock: the first version, and the first that is too new."""
+FREE_MEMORY = 3 << 30
+"""Bytes that vLLM with the small model and its cache of keys and values needs, with a margin."""
+FREE_DISK = 6 << 30
+"""Bytes for the engine's packages, once."""
+INSTEAD = (
+    "Instead: make up ENGINE=http://host:port/v1 for a model that runs elsewhere, make up ENGINE=profile for none, or "
+    "docker compose on a machine that can run vLLM."
+)
 
 
 class RefusedError(Exception):
     """The request cannot be carried out; the message says why and what can."""
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What decides whether vLLM can run."""
+
+    system: str
+    processor: str
+    flags: frozenset[str]
+    """Of the processor, in the words of /proc/cpuinfo."""
+    python: tuple[int, int]
+    free_memory: int
+    free_disk: int
+
+
+def this_machine() -> Machine:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    flags = next((line.partition(":")[2] for line in lines if line.startswith("flags")), "")
+    return Machine(
+        platform.system(),
+        platform.machine(),
+        frozenset(flags.split()),
+        sys.version_info[:2],
+        psutil.virtual_memory().available,
+        shutil.disk_usage(ROOT).free,
+    )
+
+
 def chosen_engine(engine: str, model: str) -> tuple[str, str]:
-    """Engine and model for a request: no engine serves a checkpoint that is not named. Raises RefusedError."""
-    if engine == "auto":
-        engine = "vllm-cpu" if model else "profile"
+    """Engine and model for a request. Raises RefusedError."""
     if engine == "profile":
         return engine, ""
-    if engine == "vllm-cpu" and not model:
-        raise RefusedError(NO_MODEL.read_text().rstrip())
-    if engine != "vllm-cpu" and not engine.startswith(("http://", "https://")):
+    if engine in ("auto", "vllm-cpu"):
+        return "vllm-cpu", model or SMALL_MODEL
+    if not engine.startswith(("http://", "https://")):
         raise RefusedError(f"ENGINE={engine} is unknown: it may be auto, profile, vllm-cpu or a URL.")
     return engine, model
 
 
-def engine_obstacle(model: str, *, free_memory: int) -> str | None:
-    """Why vLLM cannot run `model` on this machine, as far as one can know before trying."""
-    folder = _folder(model)
-    if not (folder / "config.json").is_file() and folder != TINY_MODEL:  # which make makes
-        return f"There is no checkpoint in {model}: MODEL names a folder in the Hugging Face format, with config.json."
-    if (system := (platform.system(), platform.machine())) != ("Linux", "x86_64"):
-        return f"vLLM has no CPU build for {' on '.join(system)}."
-    if free_memory < ENGINE_MEMORY:
-        return (
-            f"vLLM needs {ENGINE_MEMORY >> 30} GiB of free memory; this machine has {free_memory / (1 << 30):.1f} GiB."
-        )
+def machine_obstacle(machine: Machine, *, is_installed: bool) -> str | None:
+    """Why vLLM cannot run here, as far as one can know before a gigabyte is fetched."""
+    first, too_new = PYTHONS
+    if (machine.system, machine.processor) != ("Linux", "x86_64"):
+        return f"vLLM on the CPU needs Linux on x86-64; this is {machine.system} on {machine.processor}."
+    if not first <= machine.python < too_new:
+        return f"vLLM needs Python 3.11 to 3.13; this is {'.'.join(map(str, machine.python))}."
+    if "avx512f" not in machine.flags:
+        return "vLLM needs a processor with AVX-512 to answer in useful time; this one has none."
+    if machine.free_memory < FREE_MEMORY:
+        return f"vLLM needs {FREE_MEMORY >> 30} GiB of free memory; {_gib(machine.free_memory)} GiB are free."
+    if not is_installed and machine.free_disk < FREE_DISK:
+        return f"vLLM needs {FREE_DISK >> 30} GiB of disk once; {_gib(machine.free_disk)} GiB are free."
     return None
 
 
-def is_mini(model: str) -> bool:
-    return _folder(model) == MINI_MODEL
+def model_obstacle(model: str) -> str | None:
+    folder = model_folder(model)
+    if is_adapter(model) or (folder / "config.json").is_file() or folder == TINY_MODEL:  # which make makes
+        return None
+    return (
+        f"There is no checkpoint in {model}: MODEL names a folder in the Hugging Face format, with config.json, or one "
+        "of a LoRA adapter, with adapter_config.json."
+    )
+
+
+def _gib(size: int) -> str:
+    return f"{size / (1 << 30):.1f}"
+
+
+def model_folder(model: str) -> Path:
+    return (ROOT / model).resolve()  # an absolute path stays what it is
+
+
+def is_adapter(model: str) -> bool:
+    return (model_folder(model) / "adapter_config.json").is_file()
+
+
+def is_small(model: str) -> bool:
+    return model_folder(model) == ROOT / SMALL_MODEL
+
+
+def served_folder(model: str, home: Path) -> Path:
+    """The checkpoint that vLLM loads: of an adapter, what docker/merge_adapter.py makes."""
+    folder = model_folder(model)
+    return home / "models" / folder.name if is_adapter(model) else folder
 
 
 def toy_warning(model: str) -> str | None:
     """One line on a checkpoint of the project's own that is no use on ordinary English."""
-    reason = TOYS.get(_folder(model)) if model else None
-    return reason and f"Warning: {model} {reason}"
+    reason = TOYS.get(model_folder(model)) if model else None
+    return reason and f"Warning: {model} {reason}; on ordinary English it writes nonsense."
 
 
 def engine_warning(engine: str) -> str | None:
@@ -77,7 +144,3 @@ def engine_warning(engine: str) -> str | None:
             return None
         fault = f"answers {answer.status_code} when asked for its models"
     return f"Warning: the engine {engine} {fault}. Until it works, the profile serves and chat answers with an error."
-
-
-def _folder(model: str) -> Path:
-    return (ROOT / model).resolve()  # an absolute path stays what it is

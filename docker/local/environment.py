@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from alignx import __version__
-from docker.local.engine import ROOT, is_mini
+from docker.local.engine import ENGINE_PYTHON, ROOT, is_small, served_folder
 from gateway.keys import new_key
 
-ENGINE_PYTHON = ROOT / ".venv-engine" / "bin" / "python"
 ENGINE_BLOCK = 32
 """Tokens of a block of the prefix cache. vLLM's 128 on a CPU are more than what two short prompts share."""
 GATEWAY_PORT = 8080
@@ -41,14 +40,13 @@ def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[st
         "ALIGNX_GATEWAY__PREFERENCE_URL": f"http://127.0.0.1:{ports['preference']}",
         "ALIGNX_GATEWAY__RESPONSE_URL": f"http://127.0.0.1:{ports['response']}",
         "ALIGNX_ENGINE__URL": url,
-        "ALIGNX_ENGINE_AUTOSTART": "true" if engine == "vllm-cpu" else "false",
-        "ALIGNX_ENGINE_COMMAND": engine_command(ports["engine"], model),
+        "ALIGNX_ENGINE_COMMAND": engine_command(ports["engine"], served_folder(model, home), context_tokens(model)),
         "ALIGNX_INTERNAL_TOKEN": _secret(home, "internal_token"),
         "ALIGNX_ENGINE__CACHE_SALT_SECRET": _secret(home, "cache_salt"),
         "ALIGNX_GATEWAY__BOOTSTRAP_KEY": _secret(home, "admin_key", lambda: new_key()[0]),
         "ALIGNX_GATEWAY__METRICS_TOKEN": _secret(home, "metrics_token"),
         "VLLM_TARGET_DEVICE": "cpu",
-        "VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1" if is_mini(model) else "2"),
+        "VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1" if is_small(model) else "2"),
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
@@ -68,13 +66,18 @@ def settings_digest(environment: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps([__version__, relevant]).encode()).hexdigest()
 
 
-def engine_command(port: int, model: str) -> str:
+def context_tokens(model: str) -> int:
+    """The small model is trained on short prompts, and writes worse below long ones."""
+    return 4096 if is_small(model) else 8192
+
+
+def engine_command(port: int, checkpoint: Path, context: int) -> str:
     """vLLM on the CPU, listening on loopback only; without a C++ compiler it cannot compile the model."""
     eager = "" if _compiler() else "--enforce-eager "
-    name, model = shlex.quote(Path(model).name or "none"), shlex.quote(model or "none")
     return (
-        f"{shlex.quote(str(ENGINE_PYTHON))} -m vllm.entrypoints.openai.api_server --model {model} --served-model-name "
-        f"{name} --host 127.0.0.1 --port {port} --max-model-len 8192 --max-num-seqs 32 --block-size {ENGINE_BLOCK} "
+        f"{shlex.quote(str(ENGINE_PYTHON))} -m vllm.entrypoints.openai.api_server --model "
+        f"{shlex.quote(str(checkpoint))} --served-model-name {shlex.quote(checkpoint.name)} --host 127.0.0.1 "
+        f"--port {port} --max-model-len {context} --max-num-seqs 32 --block-size {ENGINE_BLOCK} "
         f"{eager}--enable-prompt-tokens-details --scheduling-policy priority --disable-uvicorn-access-log "
         "--shutdown-timeout 30"
     )

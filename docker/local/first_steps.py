@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
-from docker.local.engine import ROOT, engine_warning, is_mini, toy_warning
+from docker.local.engine import ROOT, engine_warning, toy_warning
 from docker.local.environment import GATEWAY_PORT
 
 EVENT = {
@@ -16,13 +16,6 @@ EVENT = {
     "rejected": "Great question! Boiling an egg is a wonderful journey, so let us take our time, look at every kind "
     "of egg, and enjoy each step together before we even think about the clock!",
 }
-MINI_EVENT = {
-    "type": "comparison",
-    "query": "Discuss candles for me.",
-    "chosen": "Experts may state: candles seems just a handy trick.",
-    "rejected": "Haha friend, sure! candles is really a fun thing.",
-}
-"""In the language of the world that alignx-mini knows."""
 
 
 def first_key(port: int, home: Path) -> str:
@@ -56,32 +49,36 @@ def _fault_warning(port: int, engine: str) -> str | None:
     return f"Warning: {state.get('detail')}\nUntil it works, the profile serves and chat answers with an error."
 
 
-def greet(console: Console, port: int, key: str, engine: str, model: str, home: Path) -> None:
-    url, warning = _url(port), toy_warning(model) or engine_warning(engine) or _fault_warning(port, engine)
+def print_addresses(console: Console, port: int, key: str, engine: str, model: str, home: Path) -> None:
+    url = _url(port)
     description = {
         "profile": "the profile, which is no language model: everything works but chat",
-        "vllm-cpu": f"vLLM on this CPU with {model}",
+        "vllm-cpu": f"{model} on this CPU; until it is warm, the profile answers",
     }.get(engine, engine)
-    more = "add a model: make up MODEL=path/to/checkpoint, or make up ENGINE=http://host:port/v1"
-    event = MINI_EVENT if is_mini(model) else EVENT
-    authorization = f"-H 'Authorization: Bearer {key}'"
     lines = (
-        "AlignX Serve is ready.",
-        f"  engine    {description}",
-        *([f"            ({more})"] if engine == "profile" else []),
+        "AlignX Serve answers.",
         f"  console   {url}/console",
         f"  API docs  {url}/docs",
         f"  API key   {key}",
         f"            (kept in {home / 'secrets' / 'user_key'})",
+        f"  engine    {description}",
+    )
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def print_first_calls(console: Console, port: int, key: str, engine: str, model: str, home: Path) -> None:
+    url, authorization = _url(port), f"-H 'Authorization: Bearer {key}'"
+    lines = (
         "\nThe first call sends what Ben chose; the second reads the summary of what he prefers:\n",
         f"curl -sw '\\n' {url}/v1/users/ben/events {authorization} -H 'Content-Type: application/json' "
-        f"-H 'Prefer: wait=10' -d '{json.dumps({'events': [event]})}'",
+        f"-H 'Prefer: wait=30' -d '{json.dumps({'events': [EVENT]})}'",
         f"curl -sw '\\n' '{url}/v1/users/ben/preferences?format=text' {authorization}",
     )
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
     options = (f" PORT={port}" if port != GATEWAY_PORT else "") + (f" DATA={home}" if home != ROOT / "var" else "")
-    if warning:
+    if warning := toy_warning(model) or engine_warning(engine) or _fault_warning(port, engine):
         console.print(f"\n{warning}", style="yellow", soft_wrap=True, markup=False)
     else:
         console.print(f"\nThree example users, step by step: make demo{options}", soft_wrap=True, markup=False)

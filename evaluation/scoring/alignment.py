@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from evaluation.model_sources import file_source
-from evaluation.models import Likelihood, LocalModel, Messages, Tick
+from evaluation.models import LocalModel, Messages, Tick
 from evaluation.results import AlignmentScores, Source
 from evaluation.scoring.intervals import difference, estimate
+from services.engine.judge import Likelihood
 from training.data.formats import PairRow
 
 BETA: Final = 0.1

@@ -1,8 +1,8 @@
-"""Which option would the user take? By letter probabilities, by a sampled reply, by the fast profile, or fused.
+"""Which option would the user take? By the judge, by a sampled reply, by the fast profile, or fused.
 
-`choose_by_letters` is the judge of serving: the probability of each letter, averaged over the orders in which the
-options are shown. `choose_by_sampling` is the protocol of the AlignX family: one order, drawn with seed 42 (for two
-items a coin), 16 tokens at temperature .6, parsed by evaluation/cases/selections.py.
+`choose_by_judge` is the judge of serving, by the protocol of its model: letter probabilities, averaged over the orders
+in which the options are shown, or likelihoods. `choose_by_sampling` is the protocol of the AlignX family: one order,
+drawn with seed 42 (for two items a coin), 16 tokens at temperature .6, parsed by evaluation/cases/selections.py.
 """
 
 import asyncio
@@ -10,11 +10,12 @@ import random
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from alignx.schemas.interactions import Interaction
+from alignx.schemas.interactions import Interaction, Pair
 from evaluation.cases.cases import Case, User
 from evaluation.cases.selections import Kind, parse_selection
 from evaluation.models import Model, Sampling, Tick
-from services.engine.judge import fuse, judge
+from services.engine.choice.fusion import Comparison, add, additions, compare, fuse, kind_of, learned_weights
+from services.engine.judge import RecentChoices, judge
 from services.profile.fold import fold
 from services.profile.scoring import probabilities
 from services.profile.statistics import EMPTY, Profile
@@ -23,6 +24,8 @@ from services.prompts.profiles import OWN, PromptProfile
 from training.rl.rewards import TENANT
 
 ORDER_SEED: Final = 42
+FOLDS: Final = 10
+"""Parts of the cases; the weights of each are learned on the others."""
 SAMPLING: Final = Sampling(max_tokens=16, temperature=0.6, top_p=0.95, top_k=20, thinking=False)
 
 
@@ -31,6 +34,8 @@ class Context(NamedTuple):
 
     summary: str | None = None
     history: Sequence[Interaction] = ()
+    recent: Sequence[Pair] = ()
+    """Earlier choices for the contrast, beside the summary."""
 
 
 class Choice(NamedTuple):
@@ -39,13 +44,14 @@ class Choice(NamedTuple):
     probabilities: tuple[float, ...]
     """In the order of `Case.options`. A sampled reply gives 1 to the option it selects, else 0 to all."""
     position_bias: float | None = None
+    contrast: tuple[float, ...] | None = None
     kind: Kind | None = None
     """Of a sampled reply."""
     took_first: bool = False
     """Whether a sampled reply selected the option shown first."""
 
 
-async def choose_by_letters(
+async def choose_by_judge(
     model: Model,
     cases: Sequence[Case],
     contexts: Sequence[Context],
@@ -54,7 +60,7 @@ async def choose_by_letters(
     tick: Tick,
     prompts: PromptProfile = OWN,
 ) -> list[Choice]:
-    """Each option stands once at each position: with two options that is both orders."""
+    """By letters each option stands once at each position: with two options that is both orders."""
 
     async def choose(case: Case, context: Context) -> Choice:
         judgement = await judge(
@@ -64,10 +70,11 @@ async def choose_by_letters(
             context.summary,
             tenant=TENANT,
             history=context.history,
+            recent=RecentChoices(context.recent),
             orders=len(case.options),
             prompts=prompts,
         )
-        return Choice(judgement.probabilities, judgement.position_bias)
+        return Choice(judgement.probabilities, judgement.position_bias, judgement.contrast)
 
     choices: list[Choice] = []
     pairs = list(zip(cases, contexts, strict=True))
@@ -125,6 +132,23 @@ def choose_by_profile(case: Case) -> Choice:
     return Choice(tuple(probabilities(build_profile(case), case.target.query, case.options)))
 
 
-def fuse_choices(choice: Choice, by_profile: Choice, weight: float) -> Choice:
-    """A choice by letters combined with the fast profile's, as in serving; `weight` is the engine's."""
-    return choice._replace(probabilities=tuple(fuse(choice.probabilities, by_profile.probabilities, weight)))
+def fuse_choices(cases: Sequence[Case], choices: Sequence[Choice], by_profile: Sequence[Choice]) -> list[Choice]:
+    """The engine's choices combined with the fast profile's as in serving, by the weights that all other parts of the
+    cases have earned; the first option is the chosen one."""
+    scores = [
+        (prior.probabilities, own.probabilities, own.contrast) for prior, own in zip(by_profile, choices, strict=True)
+    ]
+    kinds = [kind_of(case.options) for case in cases]
+    fused = list(choices)
+    for part in range(FOLDS):
+        sums: dict[str, float] = {}
+        for index, (kind, score) in enumerate(zip(kinds, scores, strict=True)):
+            if index % FOLDS != part:
+                for rejected in range(1, len(score[0])):
+                    odds = compare(*score, chosen=0, rejected=rejected)
+                    sums = add(sums, additions(sums, Comparison(kind, odds)))
+        for index in range(part, len(cases), FOLDS):
+            fused[index] = choices[index]._replace(
+                probabilities=tuple(fuse(learned_weights(sums, kinds[index]), *scores[index]))
+            )
+    return fused

@@ -24,7 +24,7 @@ from evaluation.scoring.calibration import auc_estimate, calibration, hit
 from evaluation.scoring.choice_scores import (
     Choice,
     Context,
-    choose_by_letters,
+    choose_by_judge,
     choose_by_profile,
     choose_by_sampling,
     fuse_choices,
@@ -68,7 +68,7 @@ async def measure(setting: str, cases: Sequence[Case], judging: Judging) -> tupl
     choices = await _choose(cases, contexts, judging, tick)
     if setting == "fused":
         by_profile = await _choose_by_profile(cases, judging.embeddings)
-        choices = [fuse_choices(*pair, protocol.fuse_engine) for pair in zip(choices, by_profile, strict=True)]
+        choices = fuse_choices(cases, choices, by_profile)
     scores = score_choices(choices, cases, protocol.seed).model_copy(
         update={
             "writing": writing_stats(setting, inference, contexts),
@@ -91,6 +91,9 @@ async def prepare_contexts(
         summaries = saved.for_users(setting, users)
     else:
         summaries = inference.summaries = await WRITERS[setting](inference, users)
+    if setting == "fused":
+        choices = [[pair for event in user.history for pair in event.pairs()[:1]] for user in users]
+        return [Context(summary, recent=pairs) for summary, pairs in zip(summaries, choices, strict=True)]
     return list(map(Context, summaries))
 
 
@@ -99,7 +102,7 @@ async def _choose(cases: Sequence[Case], contexts: Sequence[Context], judging: J
     prompts = load_profile(protocol.selection_prompts)
     if protocol.choice == "sampled":
         return await choose_by_sampling(judging.judge, cases, contexts, seed=protocol.seed, tick=tick, prompts=prompts)
-    return await choose_by_letters(judging.judge, cases, contexts, batch=protocol.batch, tick=tick, prompts=prompts)
+    return await choose_by_judge(judging.judge, cases, contexts, batch=protocol.batch, tick=tick, prompts=prompts)
 
 
 async def _choose_by_profile(

@@ -18,7 +18,7 @@ from services.admin.list_users import UserList, list_users
 from services.admin.records import BackupWriter, Record
 from services.admin.user_records import UserRecords
 from services.storage.connection import RedisClient
-from services.storage.key_names import ALL_API_KEYS, KeySpace, api_key, tenant_api_keys
+from services.storage.key_names import ALL_API_KEYS, KeySpace, api_key, tenant_api_keys, weights_key
 from services.storage.migrations import Schema
 from services.storage.tenant_settings import TenantSettingsStore
 
@@ -49,8 +49,8 @@ async def write_backup(
         for name in sorted(sums.keys() | {*members.tenants(), *await settings.tenants()}):
             if tenant in (None, name):
                 record: Record = {"kind": "tenant", "tenant": name, "quality": sums.get(name, {})}
-                own = await settings.stored(name)
-                writer.write(record | {"settings": dict(sorted(own.items()))} if own else record)
+                parts = {"settings": await settings.stored(name), "weights": await client.hgetall(weights_key(name))}
+                writer.write(record | {part: dict(sorted(own.items())) for part, own in parts.items() if own})
         async for record in _read_api_keys(client, tenant):
             writer.write(record)
         async for record in _read_users(UserRecords(redis, keys), members, progress):

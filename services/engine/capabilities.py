@@ -9,13 +9,14 @@ then. Error texts are shown; nothing but the size of a window is read in them (r
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Literal, Protocol, Unpack
 
 from services.engine.dialects import BASES, VLLM, Dialect, richer_dialects
+from services.engine.judge import ChoiceProtocol
 from services.engine.refusals import error_text, is_refusal
 from services.engine.shared_calls import SharedCalls
 from services.engine.wire import LATE, Body, Completion, Sampling
@@ -54,6 +55,10 @@ class Capabilities:
     """The engine's window; None where it does not say."""
     dialect: Dialect = VLLM
     letters: Letters = "prefill"
+    protocol: ChoiceProtocol = "letters"
+    """How choices are made (choice/measure.py)."""
+    accuracies: Mapping[ChoiceProtocol, float] = field(default_factory=dict)
+    """Share of the shipped pairs foreseen, by protocol; empty where it was not measured."""
     reasons: bool = False
     """The canary's reply held reasoning."""
     refusal: str = ""
@@ -86,6 +91,10 @@ class Canaries(Protocol):
     async def choose(self, messages: Sequence[Any], letters: Sequence[str], *, tenant: str) -> list[float]: ...
 
 
+Measure = Callable[[Capabilities], Awaitable[Capabilities]]
+"""The record with the protocol of choices that suits the engine (choice/measure.py)."""
+
+
 class Prober:
     """Keeps the record. `apply` gets each new one; `observe` each canary's outcome, and None for a new record."""
 
@@ -94,11 +103,15 @@ class Prober:
         client: Canaries,
         cooldown_s: float,
         apply: Callable[[Capabilities], None],
+        measure: Measure,
         hidden: str | None = None,
     ) -> None:
         self._client = client
         self._cooldown_s = cooldown_s
         self._apply = apply
+        self._measure = measure
+        self._measured: str | None = None
+        """The model whose protocol of choices is known."""
         self._hidden = hidden
         """A secret that the engine's words must not show."""
         self.observe: Callable[[CanaryOutcome | None], None] = lambda _outcome: None
@@ -126,6 +139,12 @@ class Prober:
                 if not is_known or self.outage:  # it may have another window now
                     error = await self._probe_shared(letters=True)
                     self.outage = error.detail if error else ""
+                    self._measured = self._measured if self.record.accuracies else None
+                if self.record.model != self._measured and not (self.outage or self.fault):
+                    model = self.record.model
+                    measured = await self._measure(self.record)
+                    self._set(replace(self.record, protocol=measured.protocol, accuracies=measured.accuracies))
+                    self._measured = model
             except (EngineUnavailable, EngineError) as error:
                 self.outage = error.detail
             except Exception:  # an answer of an unknown form; else nobody would look any more
@@ -272,8 +291,8 @@ class Prober:
             logger.info("the engine serves again")
         if record.dialect != self.record.dialect:
             record = replace(record, refusal=self._words)
-        self.fault = self.outage = self._words = ""
         model, window = await self._listed()
+        self.fault = self.outage = self._words = ""  # what it is capable of is known first
         record = replace(record, model=model or record.model, context_tokens=window or record.context_tokens)
         self._set(replace(record, checked_at=datetime.now(UTC)))
 
@@ -298,7 +317,7 @@ class Prober:
     def _set(self, record: Capabilities) -> None:
         if replace(record, checked_at=None) != replace(self.record, checked_at=None) or not self.record.checked_at:
             fields: dict[str, Any] = {"model": record.model, "dialect": record.dialect.name, "letters": record.letters}
-            more = {"context_tokens": record.context_tokens, "refusal": record.refusal}
+            more = {"context_tokens": record.context_tokens, "refusal": record.refusal, "protocol": record.protocol}
             logger.info("what the engine is capable of", extra=fields | more)
         self.record = record
         self._apply(record)

@@ -4,17 +4,15 @@
         client = Client(session, Server("http://127.0.0.1:8100/v1"))
         completion = await client.complete(messages, tenant="acme", max_tokens=64, temperature=0, top_p=1, top_k=0)
 
-Generation (`stream`, `complete`), the odds of a choice (`choose`), chat pass-through (`chat`) and embeddings
-(`embed`). Chat bodies go out in the dialect of `capabilities`. Errors are those of refusals.py. The client has no
-policy of its own: a `Guard` may hold calls back and watch how they end (limits.py), and `reconsider` decides what
-becomes of a refusal (capabilities.py).
+Generation (`stream`, `complete`), chat pass-through (`chat`) and embeddings (`embed`); what a choice between items
+needs is in choice/choice_client.py. Bodies go out in the dialect of `capabilities`. Errors are those of refusals.py.
+The client has no policy of its own: a `Guard` may hold calls back and watch how they end (limits.py), and `reconsider`
+decides what becomes of a refusal (capabilities.py).
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple, Unpack
 
 import aiohttp
@@ -27,9 +25,10 @@ from services.engine.guard import CallKind, Guard, Progress, unguarded
 from services.engine.refusals import UNREADABLE, member, parse_json, refusal, reported_error
 from services.engine.shared_calls import SharedCalls
 from services.engine.wire import Body, Completion, Delta, Messages, Reply, Sampling
-from services.errors import EngineError, EngineRejected, EngineUnavailable, EngineUnsupported, InvalidRequest
+from services.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest
 
 _CHAT = "/chat/completions"
+_EMBEDDINGS = "/embeddings"
 
 Reconsider = Callable[[Refusal], Awaitable[bool]]
 """Whether a refused request goes out once more, since the dialect is another now. Raises what is the engine's fault."""
@@ -88,8 +87,6 @@ class Client:
             self._headers["Authorization"] = f"Bearer {server.api_key}"
         self._model = server.model
         self._models: SharedCalls[None, list[Body]] = SharedCalls()
-        self._letter_ids: dict[tuple[str, ...], list[int] | None] = {}
-        self._tokens: SharedCalls[tuple[str, ...], list[list[int]]] = SharedCalls()
 
     # --- state ---------------------------------------------------------------------------------
 
@@ -198,79 +195,18 @@ class Client:
             problems = [{"field": name, "message": f"The engine does not take {name}"} for name in fields]
             raise InvalidRequest(f"The engine does not take {', '.join(fields)}", errors=problems)
 
-    # --- choice --------------------------------------------------------------------------------
-
-    async def choose(
-        self, messages: Messages, letters: Sequence[str], *, tenant: str, priority: int = 0
-    ) -> list[float]:
-        """Log-probability of each of `letters` as the token that continues the last message.
-
-        Asks for exactly these tokens, as vLLM can. A server that cannot do that lists its 20 likeliest tokens (see
-        `wire.letter_logprobs`), and one that cannot continue a message is asked for the letter alone.
-        """
-        mode = self.capabilities.letters
-        if mode == "none":
-            raise EngineUnsupported("The engine reports no log-probabilities, so it cannot choose")
-        choose = self._choose_next if mode == "next_token" else self._choose_continued
-        try:
-            return await choose(await self._body(messages, tenant, priority), letters, tenant)
-        except EngineRejected:
-            if self.capabilities.letters == mode:
-                raise
-        return await self.choose(messages, letters, tenant=tenant, priority=priority)
-
-    async def _choose_continued(self, body: Body, letters: Sequence[str], tenant: str) -> list[float]:
-        body |= wire.CHOICE
-        ids = await self._ids_of(tuple(letters))
-        if ids is not None:
-            listed = await self._first_token(body | wire.choice_of(ids), tenant)
-            if (logprobs := wire.token_logprobs(listed, ids)) is not None:
-                return logprobs
-            self._letter_ids[tuple(letters)] = None
-        return wire.letter_logprobs(await self._first_token(body | wire.LIKELIEST_TOKENS, tenant), letters)
-
-    async def _choose_next(self, body: Body, letters: Sequence[str], tenant: str) -> list[float]:
-        body |= wire.FIRST_TOKEN | wire.LIKELIEST_TOKENS | {"messages": wire.without_prefill(body["messages"])}
-        listed = await self._first_token(body, tenant)
-        if not wire.lists_letter(listed, letters):
-            raise EngineError("The engine lists no letter among its likeliest tokens")
-        return wire.letter_logprobs(listed, letters)
-
-    async def _first_token(self, body: Body, tenant: str) -> dict[str, float]:
-        return wire.first_token_logprobs(await self._answer("choose", _CHAT, body, tenant))
-
-    async def _ids_of(self, letters: tuple[str, ...]) -> list[int] | None:
-        """The letters' token ids, or None where the server cannot tell or needs more than one
-        token for a letter. Asked once for each set of letters."""
-        if letters not in self._letter_ids:
-            tokens = await self._tokens.call(letters, partial(self._tokenize, letters))
-            ids = [ids[0] for ids in tokens if len(ids) == 1]
-            self._letter_ids[letters] = ids if len(set(ids)) == len(letters) else None
-        return self._letter_ids[letters]
-
-    async def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        return await asyncio.gather(*map(self._tokens_of, texts))
-
-    async def _tokens_of(self, text: str) -> list[int]:
-        body = {"model": await self.model(), "prompt": text, "add_special_tokens": False}
-        status, answer = await self._request("POST", f"{self._root}/tokenize", self._server.first_token_timeout_s, body)
-        if status >= 500:
-            raise EngineUnavailable(wire.SILENT)
-        tokens = member(parse_json(answer), "tokens") if status == 200 else None
-        return [int(token) for token in tokens] if isinstance(tokens, list) else []
-
     # --- embeddings ----------------------------------------------------------------------------
 
     async def embed(self, texts: Sequence[str], longest_s: float | None = None) -> list[list[float]]:
         """One vector for each text. A silence of `longest_s` is a failure of the server's."""
         model = self._server.model
         body = {"input": list(texts)} | ({"model": model} if model else {})
-        return wire.embeddings(await self._answer("embed", "/embeddings", body, timeout_s=longest_s), len(texts))
+        return wire.embeddings(await self._answer("embed", _EMBEDDINGS, body, timeout_s=longest_s), len(texts))
 
     # --- one call ------------------------------------------------------------------------------
 
-    async def _body(self, messages: Messages, tenant: str, priority: int) -> Body:
-        body = {"model": await self.model(), "messages": list(messages), **self._salt(tenant)}
+    async def _body(self, prompt: Sequence[Any], tenant: str, priority: int, field: str = "messages") -> Body:
+        body = {"model": await self.model(), field: list(prompt), **self._salt(tenant)}
         return body | {"priority": priority} if priority else body
 
     def _salt(self, tenant: str) -> Body:
@@ -301,7 +237,7 @@ class Client:
         """The response to a request that the server takes; in another dialect it is sent once more."""
         for is_last in (False, True):
             dialect = self.capabilities.dialect
-            data = orjson.dumps(dialect.apply(body) if path == _CHAT else body)
+            data = orjson.dumps(body if path == _EMBEDDINGS else dialect.apply(body))
             response = await self._session.post(self._base + path, data=data, headers=self._headers, timeout=timeouts)
             if response.status < 400:
                 return response
@@ -310,7 +246,6 @@ class Client:
             progress.alive = response.status < 500
             if response.status == 404:  # perhaps the server now has another model
                 self._model = self._server.model
-                self._letter_ids.clear()
             error = refusal(response.status, answer, response.headers.get("Retry-After"))
             if not await self.reconsider(Refusal(error, answer, dialect, _asks_letters(body))) or is_last:
                 raise error

@@ -53,8 +53,9 @@ class Dialect:
         """The body as the engine takes it."""
         if self == VLLM:
             return dict(body)
-        adapted = {self._field(name): value for name, value in body.items() if name not in self.dropped}
-        if "messages" in adapted:
+        adapted = {name: value for name, value in body.items() if name not in self.dropped}
+        if "messages" in adapted:  # a completion keeps the name of its limit
+            adapted = {self._field(name): value for name, value in adapted.items()}
             turns = _fold_system(adapted["messages"]) if self.folds_system else adapted["messages"]
             adapted["messages"] = _merge_turns(turns) if self.alternates else turns
         return adapted

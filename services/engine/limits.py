@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -24,6 +25,8 @@ from alignx.schemas.summaries import TokenCounts
 from services.engine.answers import SIGNS
 from services.engine.breaker import Breaker
 from services.engine.capabilities import CanaryOutcome, Capabilities, Prober
+from services.engine.choice.choice_client import ChoiceClient
+from services.engine.choice.measure import measure_protocol
 from services.engine.client import Client, Server, open_session
 from services.engine.guard import CallKind, CallOutcome, EngineCall, Observer, Progress
 from services.engine.wire import SILENT, Body
@@ -32,8 +35,8 @@ from services.settings import LATENCY_BUCKETS_S, PROFILE_ENGINE, EngineSettings
 from services.tracing import child_span
 
 NO_ENGINE = (
-    "This deployment runs without a language model; name the URL of one with `make up ENGINE=<url>`, "
-    "or the folder of one with `make up MODEL=<folder>`"
+    "This deployment runs without a language model; `make up` starts a small one where it can, and "
+    "`make up ENGINE=<url>` names one that runs elsewhere"
 )
 _DEFAULT_WINDOW = 8192
 """Tokens of a window that neither the setting nor the engine names."""
@@ -128,7 +131,7 @@ def _usage(tokens: TokenCounts) -> dict[str, int]:
 # --- the engine --------------------------------------------------------------------------------
 
 
-class Engine(Client):
+class Engine(ChoiceClient):
     """The language model and the embeddings server; open it once per process with `Engine.open`."""
 
     def __init__(
@@ -143,8 +146,9 @@ class Engine(Client):
         self._first_token_timeout_s = settings.first_token_timeout_s
         self._has_salt = settings.cache_salt_secret is not None
         server = _server(settings, settings.url, settings.model, settings.api_key)
-        canaries = Client(session, replace(server, read_timeout_s=min(_CANARY_S, server.read_timeout_s)))
-        self.prober = Prober(canaries, settings.breaker_cooldown_s, self._adopt, hidden=server.api_key)
+        canaries = ChoiceClient(session, replace(server, read_timeout_s=min(_CANARY_S, server.read_timeout_s)))
+        measure = partial(measure_protocol, ChoiceClient(session, server), settings.choose)
+        self.prober = Prober(canaries, settings.breaker_cooldown_s, self._adopt, measure, hidden=server.api_key)
         canaries.reconsider = self.prober.note_refusal
         super().__init__(session, server, self.calls.call, self.prober.reconsider)
         self.calls.breaker.fault = lambda: self.prober.fault
@@ -169,6 +173,7 @@ class Engine(Client):
                     probing.cancel()
 
     def _adopt(self, capabilities: Capabilities) -> None:
+        self._likelihoods.clear()  # another model may answer now
         had_warning, self.capabilities = self._cache_warning, capabilities
         if self._cache_warning and not had_warning:
             logger.warning(self._cache_warning)
@@ -212,6 +217,8 @@ class Engine(Client):
             dialect=known.dialect.name,
             context_tokens=self.context_tokens,
             letters=known.letters != "none",
+            protocol=known.protocol,
+            accuracies=dict(known.accuracies),
             reasons=known.reasons,
             checked_at=known.checked_at,
             state="degraded" if self.fault else "ok",
@@ -295,6 +302,12 @@ class EngineMetrics:
         self.info = Gauge(
             "alignx_engine_info", "1 for the engine's model and dialect", ("model", "dialect"), registry=registry
         )
+        self.accuracy = Gauge(
+            "alignx_engine_choice_accuracy",
+            "Share of the shipped pairs foreseen",
+            ("protocol", "used"),
+            registry=registry,
+        )
         self.canaries = Counter(
             "alignx_engine_canaries",
             "Test requests to the engine, by outcome (passed, refused, failed)",
@@ -319,6 +332,9 @@ class EngineMetrics:
                 self.canaries.labels(outcome).inc()
             self.info.clear()
             self.info.labels(prober.record.model, prober.record.dialect.name).set(1)
+            self.accuracy.clear()
+            for protocol, accuracy in prober.record.accuracies.items():
+                self.accuracy.labels(protocol, str(protocol == prober.record.protocol).lower()).set(accuracy)
 
         prober.observe = observe
         if prober.record.checked_at:  # the canaries at start can be over before anyone watches

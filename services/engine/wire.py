@@ -5,6 +5,7 @@ Pure functions of bytes and JSON: no connection, no settings. What cannot be rea
 
 import hashlib
 import hmac
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -40,11 +41,13 @@ class Sampling(TypedDict):
     frequency_penalty: NotRequired[float]
 
 
-_NO_THINKING: Body = {"chat_template_kwargs": {"enable_thinking": False}}
-FIRST_TOKEN: Body = {"max_tokens": 1, "temperature": 0, "logprobs": True, **_NO_THINKING}
+NO_THINKING: Body = {"chat_template_kwargs": {"enable_thinking": False}}
+FIRST_TOKEN: Body = {"max_tokens": 1, "temperature": 0, "logprobs": True, **NO_THINKING}
 """Asks for the odds of an answer's first token."""
 CHOICE: Body = {**FIRST_TOKEN, "add_generation_prompt": False, "continue_final_message": True}
 """Asks for the odds of the token that continues the last message."""
+LIKELIHOOD: Body = {"max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
+"""Asks for the log-probability of each token of a prompt, as vLLM can."""
 _LETTER_ALONE = "Reply with the letter alone, without anything before it."
 LIKELIEST_TOKENS: Body = {"top_logprobs": 20}
 """The most that OpenAI's API lists; used where single tokens cannot be asked for."""
@@ -54,7 +57,7 @@ def generation(sampling: Sampling) -> Body:
     """Asks for a streamed reply with token counts at its end."""
     body: Body = {name: sampling[name] for name in ("max_tokens", "temperature", "top_p")}
     body |= {"top_k": sampling["top_k"]} if sampling["top_k"] > 0 else {}
-    body |= {} if sampling.get("thinking", True) else _NO_THINKING
+    body |= {} if sampling.get("thinking", True) else NO_THINKING
     body |= {"frequency_penalty": penalty} if (penalty := sampling.get("frequency_penalty", 0.0)) else {}
     return body | {"stream": True, "stream_options": {"include_usage": True}}
 
@@ -297,6 +300,15 @@ def letter_logprobs(logprobs: dict[str, float], letters: Sequence[str]) -> list[
     floor = min(logprobs.values())
     stripped = {token.strip(): logprob for token, logprob in reversed(logprobs.items())}
     return [logprobs.get(letter, stripped.get(letter.strip(), floor)) for letter in letters]
+
+
+def prompt_logprob(answer: Any, tokens: Sequence[int]) -> float:
+    """The log-probability of `tokens`, with which the prompt ends. Raises EngineError where the engine tells none."""
+    try:
+        listed = answer["choices"][0]["prompt_logprobs"][-len(tokens) :]
+        return math.fsum(entry[str(token)]["logprob"] for entry, token in zip(listed, tokens, strict=True))
+    except (LookupError, TypeError, ValueError) as error:
+        raise EngineError(UNREADABLE) from error
 
 
 def embeddings(answer: Any, count: int) -> list[list[float]]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from math import log
 from typing import Final
 
-from services.storage.prequential import CHANGE, decode_window, hit, interval
+from services.profile.scoring import interval
+from services.storage.prequential import CHANGE, decode_window, hit
 
 _THRESHOLD: Final = log(300)
 _MIN_BEFORE: Final = 12

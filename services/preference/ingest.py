@@ -24,7 +24,7 @@ from services.preference.cadence import News, estimate_tokens, is_own_words, sur
 from services.preference.drift import Drift, detect_drift
 from services.preference.edits import create_rollback
 from services.preference.queue import Queue
-from services.preference.queue_records import Append, AppendResult, PrequentialSums, encode_origin
+from services.preference.queue_records import Append, AppendResult, PrequentialSums, encode_origin, encode_predictions
 from services.preference.updates.update_metrics import IngestMetrics
 from services.profile.fold import apply_own_text, fold
 from services.profile.render import render_recent
@@ -89,14 +89,15 @@ class Ingest:
             with child_span("append") as span:
                 while True:
                     stamp, profile = await self.store.profile(tenant, user)
-                    choices: list[tuple[float, ...]] = []
+                    predictions: list[tuple[float, ...]] = []
                     bits, is_due = 0.0, False
                     for interaction in interactions:
                         before = profile
                         profile, predicted = fold(profile, interaction)
-                        choices += [predicted] if predicted else []
+                        predictions.append(predicted)
                         bits += surprise_bits(predicted, before, profile)
                         is_due = is_due or is_own_words(interaction, before, profile)
+                    choices = list(filter(None, predictions))
                     scored = PrequentialSums.from_choices(choices)
                     news = News(is_due=is_due, bits=bits, tokens=estimate_tokens(encoded))
                     new = Append(
@@ -104,6 +105,7 @@ class Ingest:
                         stamp=stamp,
                         profile=dumps(profile),
                         scored=scored,
+                        predicted=list(map(encode_predictions, predictions)),
                         idempotency_key=idempotency_key,
                         digest=digest,
                         at_once=start == "at_once",

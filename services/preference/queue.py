@@ -12,12 +12,13 @@ profile (cadence.py) or have waited long enough.
 """
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import orjson
 
 from alignx.schemas.summaries import PreferenceChange, RejectedDraft, SummaryVersion
+from services.engine.choice.fusion import KEEP, MAX_GAIN
 from services.errors import BacklogFull, IdempotencyMismatch, QueueFull, StaleVersion, UserLimited, UserUnknown
 from services.preference.queue_records import (
     Append,
@@ -30,7 +31,7 @@ from services.preference.queue_records import (
 from services.prompts.sentences import clip_text
 from services.settings import QueueSettings, SummarySettings
 from services.storage.connection import RedisClient, Script, ask_shards, read_script
-from services.storage.key_names import KeySpace
+from services.storage.key_names import KeySpace, weights_key
 from services.storage.users import LOW_PRIORITY, encode_record
 
 SCRIPTS = (
@@ -44,6 +45,7 @@ SCRIPTS = (
     "publish",
     "rebuild",
     "quality",
+    "weigh",
     "reject",
     "retry",
     "changed",
@@ -98,6 +100,7 @@ class Queue:
             idempotency_key=new.idempotency_key,
             digest=new.digest,
             scored=new.scored.arguments(),
+            predicted=list(new.predicted),
             tenant=keys.tenant,
             call=new.call,
             news=new.news.arguments(),
@@ -247,6 +250,10 @@ class Queue:
         keys = self.keys.user(claim.tenant, claim.user)
         names = [keys.state, keys.quality]
         await self._run("quality", names, born=claim.born, tenant=keys.tenant, scored=scored.arguments())
+
+    async def record_comparisons(self, tenant: str, added: Sequence[Mapping[str, float]]) -> None:
+        """Adds comparisons to the sums from which the scorers of the tenant's selections are weighed."""
+        await self._run("weigh", [weights_key(tenant)], comparisons=added, keep=KEEP, max_gain=MAX_GAIN)
 
     async def record_change(self, tenant: str, user: str, born: str, change: PreferenceChange) -> None:
         """Keeps the latest change of the user's preferences and tells the live stream."""

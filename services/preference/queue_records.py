@@ -17,6 +17,8 @@ from services.server.logging import REQUEST_ID
 from services.storage.prequential import encode_window, hit
 from services.tracing import traceparent_of
 
+_PREDICTED_PAIRS = 4
+
 
 @dataclass(frozen=True, slots=True)
 class PrequentialSums:
@@ -40,6 +42,11 @@ class PrequentialSums:
         return {"count": self.count, "hits": repr(self.hits), "mass": repr(self.mass), "window": self.window}
 
 
+def encode_predictions(probabilities: Sequence[float]) -> str:
+    """Of an event's first pairs, of which a worker judges a few."""
+    return " ".join(f"{probability:.4f}" for probability in probabilities[:_PREDICTED_PAIRS])
+
+
 @dataclass(frozen=True, slots=True)
 class Append:
     """Encoded events of one user, and the profile that includes them."""
@@ -49,6 +56,8 @@ class Append:
     """Of the state that the profile was made from."""
     profile: bytes
     scored: PrequentialSums = PrequentialSums()
+    predicted: Sequence[str] = ()
+    """For each event, what the profile before it gave to the chosen item, as `encode_predictions` has it."""
     idempotency_key: str = ""
     digest: str = ""
     at_once: bool = False

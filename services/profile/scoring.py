@@ -45,6 +45,8 @@ YEAR_PRIOR = 3.0
 """Years by which anybody's taste spreads, beside what is seen of the user's own."""
 OLDER_SHARE, RECENT_SHARE = 0.5, 0.5
 """The last few choices weigh more, so that a change of taste shows soon."""
+_NORMAL_95 = 1.96
+"""Standard errors of a 95 % interval."""
 STATED_STYLE = 3.0
 STATED_TERM = 2.0
 
@@ -66,6 +68,13 @@ def softmax(values: Sequence[float]) -> list[float]:
     odds = [exp(value - top) for value in values]
     total = sum(odds)
     return [value / total for value in odds]
+
+
+def interval(accuracy: float, count: float) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of `count` trials (Wilson 1927)."""
+    spread = _NORMAL_95 * sqrt(accuracy * (1 - accuracy) / count + _NORMAL_95**2 / (4 * count * count))
+    middle, scale = accuracy + _NORMAL_95**2 / (2 * count), 1 + _NORMAL_95**2 / count
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
 
 def weights(profile: Profile) -> list[float]:

@@ -39,5 +39,10 @@ async def recommend(selector: Selector, tenant: str, user: str, request: Recomme
         for rank, (index, why) in enumerate(zip(best, explanations, strict=True), start=1)
     )
     return RecommendResponse(
-        items=ranked, method=selection.method, version=selection.version, fallback=selection.fallback
+        items=ranked,
+        method=selection.method,
+        version=selection.version,
+        fallback=selection.fallback,
+        basis=selection.basis,
+        weights=selection.shown_weights,
     )

@@ -1,25 +1,26 @@
 """Which of a few items would the user choose?
 
-Three methods: the fast profile (free), the engine's letter probabilities given the text summary, and
-both fused: their log-odds averaged, each as one expert's opinion. Where an embeddings server is
-configured, the profile's scores include the similarity of embeddings.
+Three methods: the fast profile (free), the engine's judgement given the text summary, and
+both fused by the weights that the tenant's choices have earned them (services/engine/choice/fusion.py). Where an
+embeddings server is configured, the profile's scores include the similarity of embeddings.
 
-Where the caller names no method, the wait for the engine is short, and the profile answers after it. After several
-late answers in a row a breaker of its own holds selections back from the engine; chats, for which the engine may be
-fast enough, do not see it.
+Where the caller names no method, an engine that has earned no weight is not asked. Else the wait for it is short, and
+the profile answers after it. After several late answers in a row a breaker of its own holds selections back from the
+engine; chats, for which the engine may be fast enough, do not see it.
 """
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter
 
 from alignx.schemas.items import Item
-from alignx.schemas.requests import Fallback, Method, ScoredItem, SelectRequest, SelectResponse
+from alignx.schemas.requests import Fallback, Method, ScoredItem, Scorer, SelectRequest, SelectResponse
 from services.engine.breaker import Breaker
-from services.engine.judge import fit_choice, fuse, judge
+from services.engine.choice.fusion import PROFILE_ALONE, Weights, fuse, kind_of, learned_weights
+from services.engine.judge import CONTRAST_PAIRS, RecentChoices, fit_choice, judge
 from services.engine.limits import Engine
 from services.errors import EngineError, EngineRejected, EngineUnavailable, EngineUnsupported, UserUnknown
 from services.profile.scoring import scores, softmax
@@ -28,6 +29,9 @@ from services.prompts.profiles import load_profile
 from services.response.similarity import Similarity
 from services.settings import Settings
 from services.storage.users import NO_STAMP, Store
+
+_CONTRAST_SHARE = 0.8
+"""Of the wait for the engine, after which a judgement does without its contrast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,17 @@ class Selection:
     version: int = 0
     position_bias: float | None = None
     fallback: Fallback | None = None
+    contrast: tuple[float, ...] | None = None
+    weights: Weights = PROFILE_ALONE
+
+    @property
+    def basis(self) -> tuple[Scorer, ...]:
+        """The scorers that took part."""
+        return tuple(scorer for scorer in get_args(Scorer) if getattr(self.weights, scorer))
+
+    @property
+    def shown_weights(self) -> dict[Scorer, float]:
+        return {scorer: round(getattr(self.weights, scorer), 4) for scorer in get_args(Scorer)}
 
 
 class SelectionMetrics:
@@ -67,6 +82,12 @@ class SelectionMetrics:
         )
         for reason in get_args(Fallback):
             self.fallbacks.labels(reason)
+        self.basis = Counter(
+            "alignx_select_basis",
+            "Selections and recommendations by method fused or profile, by the scorers that took part",
+            ("scorers",),
+            registry=registry,
+        )
 
 
 class Selector:
@@ -82,14 +103,14 @@ class Selector:
         self.settings = settings.response
         self.breaker = Breaker(settings.engine.breaker_failures, settings.engine.breaker_cooldown_s)
         """Opens when the engine is late for selections; calls that insist on the engine pass."""
-        self._fallbacks = metrics.fallbacks
+        self._metrics = metrics
         self.prompts = load_profile(settings.response.selection_prompts)
 
     async def select(self, tenant: str, user: str, request: SelectRequest) -> SelectResponse:
         profile = await self.profile(tenant, user)
         query, items, method = request.query, request.items, request.method
         if method == "engine":
-            selection = await self._ask_patiently(tenant, user, query, items)
+            selection = await self._ask_patiently(tenant, user, query, items, Weights(text=1.0))
         else:  # at once: neither server waits for the other
             by_profile, by_engine = await asyncio.gather(
                 self.by_profile(tenant, user, profile, query, items), self.by_engine(tenant, user, query, items, method)
@@ -107,6 +128,8 @@ class Selector:
             version=selection.version,
             position_bias=selection.position_bias,
             fallback=selection.fallback,
+            basis=selection.basis,
+            weights=selection.shown_weights,
         )
 
     async def profile(self, tenant: str, user: str) -> Profile:
@@ -121,24 +144,33 @@ class Selector:
         """What the engine says of 2 to 26 items, or why it says nothing; None where `method` does without it."""
         if method == "profile" or (method is None and not self.engine.enabled):
             return None
+        weights = Weights(text=1.0)
+        if method != "engine":
+            weights = learned_weights(await self.store.weight_sums(tenant), kind_of(items))
         if method is not None:
-            return await self._ask_patiently(tenant, user, query, items)
+            return await self._ask_patiently(tenant, user, query, items, weights)
+        if not weights.text and not weights.contrast:
+            return None
         try:
-            return await self._ask_in_time(tenant, user, query, items)
+            return await self._ask_in_time(tenant, user, query, items, weights)
         except (EngineUnavailable, EngineError, TimeoutError) as error:
             reason = _fallback_reason(error)
-        self._fallbacks.labels(reason).inc()
+        self._metrics.fallbacks.labels(reason).inc()
         return reason
 
     def combine(
         self, by_engine: Selection | Fallback | None, by_profile: ProfileScores, method: Method | None
     ) -> Selection:
-        if not isinstance(by_engine, Selection):
-            return Selection(tuple(by_profile.probabilities), "profile", fallback=by_engine)
-        if method == "engine":
+        if method == "engine" and isinstance(by_engine, Selection):
             return by_engine
-        fused = fuse(by_engine.probabilities, by_profile.probabilities, self.settings.fuse_engine)
-        return Selection(tuple(fused), "fused", by_engine.version, by_engine.position_bias)
+        if isinstance(by_engine, Selection):
+            weights = by_engine.weights if by_engine.contrast else by_engine.weights._replace(contrast=0.0)
+            fused = fuse(weights, by_profile.probabilities, by_engine.probabilities, by_engine.contrast)
+            selection = replace(by_engine, probabilities=tuple(fused), method="fused", weights=weights)
+        else:
+            selection = Selection(tuple(by_profile.probabilities), "profile", fallback=by_engine)
+        self._metrics.basis.labels("+".join(selection.basis)).inc()
+        return selection
 
     async def by_profile(
         self, tenant: str, user: str, profile: Profile, query: str, items: Sequence[Item]
@@ -154,23 +186,27 @@ class Selector:
                 meaning[index] = value
         return ProfileScores(softmax(values), meaning)
 
-    async def _ask_patiently(self, tenant: str, user: str, query: str, items: Sequence[Item]) -> Selection:
+    async def _ask_patiently(
+        self, tenant: str, user: str, query: str, items: Sequence[Item], weights: Weights
+    ) -> Selection:
         """For a caller that insists on the engine."""
         try:
-            async with asyncio.timeout(self.settings.select_engine_timeout_s):
-                return await self._ask(tenant, user, query, items)
+            async with asyncio.timeout(wait_s := self.settings.select_engine_timeout_s):
+                return await self._ask(tenant, user, query, items, wait_s, weights)
         except TimeoutError as error:
             raise EngineUnavailable(
                 f"The engine took longer than {self.settings.select_engine_timeout_s:g} s"
             ) from error
 
-    async def _ask_in_time(self, tenant: str, user: str, query: str, items: Sequence[Item]) -> Selection:
+    async def _ask_in_time(
+        self, tenant: str, user: str, query: str, items: Sequence[Item], weights: Weights
+    ) -> Selection:
         """Raises TimeoutError when the engine is late, and at once after that has happened several times."""
         self.breaker.admit()
         report = self.breaker.release  # the engine's own breaker counts its failures
         try:
-            async with asyncio.timeout(self.settings.select_timeout_s):
-                selection = await self._ask(tenant, user, query, items)
+            async with asyncio.timeout(wait_s := self.settings.select_timeout_s):
+                selection = await self._ask(tenant, user, query, items, wait_s, weights)
             report = self.breaker.record_success
         except TimeoutError:
             report = self.breaker.record_failure
@@ -179,14 +215,30 @@ class Selector:
             report()
         return selection
 
-    async def _ask(self, tenant: str, user: str, query: str, items: Sequence[Item]) -> Selection:
+    async def _ask(
+        self, tenant: str, user: str, query: str, items: Sequence[Item], wait_s: float, weights: Weights
+    ) -> Selection:
+        deadline = asyncio.get_running_loop().time() + _CONTRAST_SHARE * wait_s
         summary = await self.store.preferences(tenant, user)
+        pairs = await self.store.choices_before(tenant, user, "+", CONTRAST_PAIRS) if weights.contrast else ()
         question = fit_choice(query, items, summary.text, self.engine.context_tokens)
         judgement = await judge(
-            self.engine, *question, tenant=tenant, orders=self.settings.rotations, prompts=self.prompts
+            self.engine,
+            *question,
+            tenant=tenant,
+            recent=RecentChoices(pairs, deadline),
+            orders=self.settings.rotations,
+            prompts=self.prompts,
         )
         bias = round(judgement.position_bias, 6)
-        return Selection(judgement.probabilities, "engine", summary.version, bias)
+        return Selection(
+            judgement.probabilities,
+            "engine",
+            summary.version,
+            bias,
+            contrast=judgement.contrast,
+            weights=weights,
+        )
 
 
 def _fallback_reason(error: Exception) -> Fallback:

@@ -13,6 +13,7 @@ separator or a hash tag.
     pi:engine-fault           STRING  what a worker says of a degraded engine, as JSON; expires
     pi:settings:<tenant>      HASH    what is set for the tenant: field -> JSON value
     pi:trials:<tenant>        HASH    the trial of a new model or prompt template (updates/trials.py)
+    pi:weights:<tenant>       HASH    fading sums from which the scorers of a selection are weighed (choice/fusion.py)
     pi:{s}:u:<tenant>:<user>:log      STREAM  interactions, oldest first
                              :st       HASH    cursor, version, backlog, lease, prequential sums
                              :profile  STRING  fast profile
@@ -62,6 +63,11 @@ def tenant_api_keys(tenant: str) -> str:
 def trial_key(tenant: str) -> str:
     """The trial of a new model or prompt template; it is no part of a backup."""
     return f"pi:trials:{quote(tenant, safe='')}"
+
+
+def weights_key(tenant: str) -> str:
+    """The sums from which the scorers of a tenant's selections are weighed."""
+    return f"pi:weights:{quote(tenant, safe='')}"
 
 
 @dataclass(frozen=True, slots=True)

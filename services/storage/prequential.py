@@ -5,11 +5,11 @@ A letter stands for the probability that was given to what the user chose, in 50
 """
 
 from collections.abc import Sequence
-from math import sqrt
 from string import ascii_letters
 from typing import Final
 
 from alignx.schemas.summaries import RecentQuality
+from services.profile.scoring import interval
 
 WINDOW: Final = 50
 """Letters kept; a longer field would make Redis store the whole state in its larger form."""
@@ -17,8 +17,6 @@ CHANGE: Final = "|"
 _STEPS: Final = 50
 _LETTERS: Final = ascii_letters[: _STEPS + 1]
 _VALUES: Final = {letter: step / _STEPS for step, letter in enumerate(_LETTERS)}
-_Z: Final = 1.96
-"""Standard errors of a 95 % interval."""
 
 
 def hit(probability: float) -> float:
@@ -41,13 +39,6 @@ def _encode(probability: float) -> str:
 def decode_window(window: str) -> list[float]:
     """The probabilities, oldest first."""
     return [_VALUES[letter] for letter in window if letter != CHANGE]
-
-
-def interval(accuracy: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of `count` trials (Wilson 1927)."""
-    spread = _Z * sqrt(accuracy * (1 - accuracy) / count + _Z * _Z / (4 * count * count))
-    middle, scale = accuracy + _Z * _Z / (2 * count), 1 + _Z * _Z / count
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
 
 def recent_quality(window: str, profile_window: str = "") -> RecentQuality | None:

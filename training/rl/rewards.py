@@ -6,7 +6,8 @@ beyond its length limit), and uses the prompts and the judge of services/. The j
 the response model a `TokenScorer`; training/speed/local_engine.py has both.
 
 - R_jud (AlignXplore): 1 where the judge picks what the user chose, given the summary.
-- R_gen (AlignXplore): 1 where the summary raises the likelihood ratio of what the user chose.
+- R_gen (AlignXplore): 1 where the summary raises the likelihood ratio of what the user chose, or, smooth and with
+  `gain = "log-odds"`, the probability by which serving chooses by likelihood.
 - The streaming reward (AlignXplore+): the judge's probability, coupled over two stages by `couple`.
 
 Each lies between 0 and 1 before coupling, and is 0 for a reply that is not well formed.
@@ -22,9 +23,9 @@ from typing import Final, Literal, Protocol
 
 from alignx.schemas.interactions import Pair
 from alignx.schemas.items import item_text
-from services.engine.judge import LetterEngine, judge
+from services.engine.judge import LetterEngine, Likelihood, judge, log_odds
 from services.errors import EngineError
-from services.prompts.build import ChatMessage, chat_prompt
+from services.prompts.build import ChatMessage, likelihood_prompt
 from services.prompts.profiles import OWN, PromptProfile
 from services.prompts.replies.parse_summary import parse_summary
 from services.prompts.replies.summary_checks import Evidence
@@ -34,9 +35,9 @@ SUMMARY_CHARS: Final = 8_000
 TENANT: Final = "training"
 """The tenant of all requests to the engine."""
 
-GainForm = Literal["probability-sum", "mean-log-probability"]
+GainForm = Literal["probability-sum", "log-odds"]
 """The likelihood of a response: the sum of its tokens' probabilities, as published (it grows with length,
-and probable tokens outweigh informative ones), or their mean log-probability."""
+and probable tokens outweigh informative ones), or the score of serving, `services.engine.judge.log_odds`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,7 @@ async def generation_rewards(
     response model by more than the rule's margin, else 0.
 
     Parts: format, gain (natural logarithm of the ratio of the two ratios). The response model reads
-    the chat prompt of serving with the summary and without; equal rows are scored once, so that the
+    `likelihood_prompt` with the summary and without; equal rows are scored once, so that the
     replies of one group share the two rows without a summary.
     """
     summaries = [scored_answer(reply, opened=opened) for reply in replies]
@@ -165,7 +166,7 @@ async def generation_rewards(
     for summary, target in zip(summaries, targets, strict=True):
         for known in (summary, None) if summary else ():
             for text in (item_text(target.chosen), item_text(target.rejected)):
-                rows[known, target.query, text] = (response_messages(target.query, known), text)
+                rows[known, target.query, text] = (likelihood_prompt(target.query, known), text)
     scores = scorer(list(rows.values())) if rows else []
     logprobs = dict(zip(rows, await scores if inspect.isawaitable(scores) else scores, strict=True))
 
@@ -183,21 +184,18 @@ async def generation_rewards(
     return list(map(score, summaries, targets))
 
 
-def response_messages(query: str, summary: str | None) -> list[ChatMessage]:
-    """What the response service sends for `query`, with the summary or, for None, as the control."""
-    request = ChatMessage(role="user", content=query)
-    return chat_prompt([request], mode="summary" if summary else "none", summary=summary, history=()).messages
-
-
 def likelihood_gain(logprobs: TokenLogprobs, form: GainForm) -> float:
     """Natural logarithm of (ratio of chosen to rejected with the summary) over (the same without).
 
     `logprobs` are those of chosen with, rejected with, chosen without, rejected without the summary.
     """
-    size = _log_of_probability_sum if form == "probability-sum" else statistics.fmean
     if not all(logprobs):
         raise ValueError("a chosen or rejected response has no tokens, so it has no likelihood")
-    chosen, rejected, chosen_alone, rejected_alone = map(size, logprobs)
+    if form == "log-odds":
+        likelihoods = [Likelihood(sum(row), len(row)) for row in logprobs]
+        chosen, rejected = log_odds(likelihoods[:2], likelihoods[2:])
+        return chosen - rejected
+    chosen, rejected, chosen_alone, rejected_alone = map(_log_of_probability_sum, logprobs)
     return (chosen - rejected) - (chosen_alone - rejected_alone)
 
 

@@ -19,6 +19,7 @@ from typing import Any, Self
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from services.engine.judge import ChoiceProtocol, Likelihood, fit_tokens
 from services.errors import EngineRejected
 from services.prompts.build import ChatMessage
 from training.speed.forward import (
@@ -48,7 +49,7 @@ class _Row:
 
 
 class LocalEngine:
-    """Satisfies `LetterEngine` (choose) and `TokenScorer` (token_logprobs), and writes (generate).
+    """Satisfies `LikelihoodEngine` (choose, likelihood) and `TokenScorer` (token_logprobs), and writes (generate).
 
     It may share its model with a trainer between two steps: each call works without gradients in
     evaluation mode, and leaves mode and random state as they were.
@@ -77,6 +78,7 @@ class LocalEngine:
         self.batch_tokens = batch_tokens or (2_048 if model.device.type == "cpu" else 16_384)
         self.write_tokens = write_tokens
         self.autocast = autocast
+        self.protocol: ChoiceProtocol = "letters"
         self._waiting: dict[asyncio.AbstractEventLoop, list[tuple[_Row, asyncio.Future[list[float]]]]] = {}
 
     @classmethod
@@ -107,7 +109,15 @@ class LocalEngine:
         """
         ids = self._render(messages, continue_final_message=True, enable_thinking=False)
         self._require_room(len(ids))
-        row = _Row(ids, tuple((len(ids) - 1, self._letter_id(letter)) for letter in letters))
+        return await self._score_soon(_Row(ids, tuple((len(ids) - 1, self._letter_id(letter)) for letter in letters)))
+
+    async def likelihood(self, messages: Messages, reply: str, *, tenant: str, priority: int = 0) -> Likelihood:
+        """As `ChoiceClient.likelihood`; calls of the same turn of the event loop are computed together."""
+        prompt, ids = fit_tokens(*self._reply_tokens(messages, reply), self.positions)
+        logprobs = await self._score_soon(_reply_row(tuple(prompt), tuple(ids)))
+        return Likelihood(sum(logprobs), len(logprobs))
+
+    async def _score_soon(self, row: _Row) -> list[float]:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[float]] = loop.create_future()
         waiting = self._waiting.setdefault(loop, [])
@@ -129,13 +139,16 @@ class LocalEngine:
 
     # --- likelihood ------------------------------------------------------------------------------
 
-    def token_logprobs(self, rows: Sequence[tuple[Messages, str]]) -> list[list[float]]:
+    def token_logprobs(self, rows: Sequence[tuple[Messages, str]], *, fit: bool = False) -> list[list[float]]:
         """For each (messages, reply) the natural log-probability of each token of the reply, without
-        the token that would end it. Raises EngineRejected for a row beyond the model's positions."""
+        the token that would end it. With `fit` both are cut as in serving; else a row beyond the model's
+        positions raises EngineRejected."""
         pairs: list[PromptReply] = []
         for messages, reply in rows:
-            prompt = self._render(messages, add_generation_prompt=True, enable_thinking=False)
-            ids = tuple(self.tokenizer.encode(reply, add_special_tokens=False))
+            prompt, ids = self._reply_tokens(messages, reply)
+            if fit:
+                fitted = fit_tokens(prompt, ids, self.positions)
+                prompt, ids = tuple(fitted[0]), tuple(fitted[1])
             self._require_room(len(prompt), len(ids))
             pairs.append((prompt, ids))
         by_prompt = group_by_prompt(pairs) if has_full_attention(self.model) else {}
@@ -251,6 +264,10 @@ class LocalEngine:
     def _render(self, messages: Messages, **options: bool) -> tuple[int, ...]:
         rendered = self.tokenizer.apply_chat_template(list(messages), tokenize=True, return_dict=True, **options)
         return tuple(rendered["input_ids"])
+
+    def _reply_tokens(self, messages: Messages, reply: str) -> tuple[Ids, Ids]:
+        prompt = self._render(messages, add_generation_prompt=True, enable_thinking=False)
+        return prompt, tuple(self.tokenizer.encode(reply, add_special_tokens=False))
 
     def _letter_id(self, letter: str) -> int:
         ids = self.tokenizer.encode(letter, add_special_tokens=False)

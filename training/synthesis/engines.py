@@ -16,8 +16,10 @@ from typing import Any, Literal, TypeVar
 
 import orjson
 
+from services.engine.choice.choice_client import ChoiceClient
 from services.engine.client import Client, Server, open_session
 from services.engine.guard import CallKind, Progress
+from services.engine.judge import Likelihood
 from services.engine.refusals import is_retryable
 from services.engine.wire import Sampling
 from services.errors import EngineError, EngineRejected, EngineUnavailable
@@ -61,10 +63,10 @@ class Usage:
 
 
 class CachedEngine:
-    """An engine behind the store of its answers; a `services.engine.judge.LetterEngine`."""
+    """An engine behind the store of its answers, for `services.engine.judge`."""
 
     def __init__(
-        self, role: Role, config: EngineAt, engine: Client, model: str, store: AnswerStore, usage: Usage
+        self, role: Role, config: EngineAt, engine: ChoiceClient, model: str, store: AnswerStore, usage: Usage
     ) -> None:
         self.role = role
         self.usage = usage
@@ -103,6 +105,14 @@ class CachedEngine:
 
         logprobs: list[float] = await self._cached(self._key("choose", messages, {"letters": list(letters)}), call)
         return logprobs
+
+    async def likelihood(
+        self, messages: Sequence[ChatMessage], reply: str, *, tenant: str, priority: int = 0
+    ) -> Likelihood:
+        async def call() -> list[Any]:
+            return list(await self._engine.likelihood(messages, reply, tenant=tenant, priority=priority))
+
+        return Likelihood(*await self._cached(self._key("likelihood", messages, {"reply": reply}), call))
 
     def _key(self, kind: str, messages: Sequence[ChatMessage], options: dict[str, Any]) -> str:
         parts = [kind, self._model, list(messages), options]
@@ -182,7 +192,7 @@ async def open_engine(
         read_timeout_s=config.read_timeout_s,
     )
     async with open_session() as session:
-        engine = Client(session, server, count_tokens)
+        engine = ChoiceClient(session, server, count_tokens)
         try:
             model = await engine.model()
         except (EngineUnavailable, EngineError) as error:

@@ -1,7 +1,8 @@
 """The judge of a verl run: a model behind an OpenAI-compatible URL, asked for the odds of letters.
 
-A `LetterEngine` as services/engine/judge.py wants it: the services' client (services/engine/client.py) with one pool
-of connections a worker process, and with retries, because a judge that restarts must not cost a step of training.
+A `LetterEngine` as services/engine/judge.py wants it: the client of serving (services/engine/choice/choice_client.py)
+with one pool of connections a worker process, and with retries, because a judge that restarts must not cost a step of
+training.
 """
 
 import asyncio
@@ -13,7 +14,8 @@ from typing import Final
 
 import aiohttp
 
-from services.engine.client import Client, Server, open_session
+from services.engine.choice.choice_client import ChoiceClient
+from services.engine.client import Server, open_session
 from services.engine.refusals import is_retryable
 from services.errors import EngineUnavailable
 from services.prompts.build import ChatMessage
@@ -31,7 +33,7 @@ class UrlLetters:
         self._connections = connections
         self._wait_s = wait_s
         self._session: aiohttp.ClientSession | None = None
-        self._client: Client | None = None
+        self._client: ChoiceClient | None = None
 
     async def close(self) -> None:
         if self._session is not None:
@@ -41,7 +43,7 @@ class UrlLetters:
     async def choose(
         self, messages: Sequence[ChatMessage], letters: Sequence[str], *, tenant: str, priority: int = 0
     ) -> list[float]:
-        """As `Client.choose`. Raises EngineUnavailable, EngineRejected, EngineError."""
+        """As `ChoiceClient.choose`. Raises EngineUnavailable, EngineRejected, EngineError."""
         client = self._client or self._open()
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -52,9 +54,9 @@ class UrlLetters:
             await asyncio.sleep(self._wait_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))
         raise AssertionError("the last attempt returns or raises")
 
-    def _open(self) -> Client:
+    def _open(self) -> ChoiceClient:
         self._session = open_session(self._connections)
-        self._client = Client(self._session, self._server)
+        self._client = ChoiceClient(self._session, self._server)
         return self._client
 
 

@@ -5,7 +5,7 @@
 -- include schedule.lua
 -- Accepts events of one user: all of them, once, or none.
 -- KEYS       state log ready idempotency profile quality calls
--- arguments  member stamp at_once idempotency_key digest scored{count hits mass} tenant call settings
+-- arguments  member stamp at_once idempotency_key digest scored{count hits mass} predicted[text] tenant call settings
 --            max_hourly (0 for no bound)
 --            news{is_due backfill bits tokens max_bits max_events max_tokens max_age_ms quiet_ms} (cadence.py)
 -- ARGV       2 profile, 3... events
@@ -59,7 +59,11 @@ end
 if pending == 0 and redis.call('ZCOUNT', ready, '-inf', now) >= settings.shard_backlog then return answer('BUSY') end
 
 local ids = {}
-for index = FIRST_EVENT, #ARGV do ids[#ids + 1] = redis.call('XADD', log, '*', 'd', ARGV[index]) end
+for index = FIRST_EVENT, #ARGV do
+  local predicted = arguments.predicted[#ids + 1] or ''
+  local fields = predicted ~= '' and {'d', ARGV[index], 'p', predicted} or {'d', ARGV[index]}
+  ids[#ids + 1] = redis.call('XADD', log, '*', unpack(fields))
+end
 redis.call('SET', profile, ARGV[2])
 if not born then redis.call('HSET', state, 'born', now) end
 redis.call('HINCRBY', state, 'n', count)

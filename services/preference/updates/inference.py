@@ -13,15 +13,15 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from itertools import zip_longest
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from alignx.schemas.interactions import ComparisonInteraction, Interaction, Pair
-from alignx.schemas.summaries import SummaryVersion, TokenCounts
-from services.engine.judge import fit_choice, judge
+from alignx.schemas.summaries import StoredInteraction, SummaryVersion, TokenCounts
+from services.engine.judge import Judgement, RecentChoices, fit_choice, judge
 from services.engine.limits import Engine
 from services.engine.wire import Completion, Delta
 from services.errors import ContextExceeded, EngineRejected, UnusableReply
-from services.preference.queue_records import PrequentialSums
 from services.preference.updates.budgets import LEAST_EVENT_TOKENS, Budgets, share_window
 from services.profile.render import render
 from services.profile.statistics import Profile
@@ -294,18 +294,37 @@ async def _show(listener: Listener, added: str | None, preview: SummaryPreview) 
         await listener.show(text)
 
 
-def sample_pairs(interactions: Sequence[Interaction], count: int) -> list[Pair]:
+class HeldChoice(NamedTuple):
+    """A choice that the summary has not read."""
+
+    pair: Pair
+    by_profile: float | None
+    """What the profile before it gave to the chosen item; None where that was not kept."""
+
+
+def sample_choices(events: Sequence[StoredInteraction], count: int) -> list[HeldChoice]:
     """At most `count` of the choices in a batch, at random."""
-    pairs = [pair for interaction in interactions for pair in interaction.pairs()]
-    return pairs if len(pairs) <= count else random.sample(pairs, count)
+    choices = [
+        HeldChoice(pair, probability)
+        for event in events
+        for pair, probability in zip_longest(event.interaction.pairs()[: len(event.predicted) or None], event.predicted)
+    ]
+    return choices if len(choices) <= count else random.sample(choices, count)
 
 
-async def score_summary(
-    engine: Engine, tenant: str, summary: str, pairs: Sequence[Pair], prompts: PromptProfile
-) -> PrequentialSums:
-    """How well `summary` predicts choices it has not seen, by the engine's letter probabilities."""
+async def judge_choices(
+    engine: Engine,
+    tenant: str,
+    summary: str,
+    choices: Sequence[HeldChoice],
+    recent: RecentChoices,
+    prompts: PromptProfile,
+) -> list[Judgement]:
+    """The engine's judgements of choices that `summary` has not read, the chosen item first."""
     judgements = []
-    for pair in pairs:
+    for pair, _ in choices:
         question = fit_choice(pair.query, [pair.chosen, pair.rejected], summary, engine.context_tokens)
-        judgements.append(await judge(engine, *question, tenant=tenant, priority=BACKGROUND, prompts=prompts))
-    return PrequentialSums.from_choices([judgement.probabilities[:1] for judgement in judgements])
+        judgements.append(
+            await judge(engine, *question, tenant=tenant, recent=recent, priority=BACKGROUND, prompts=prompts)
+        )
+    return judgements

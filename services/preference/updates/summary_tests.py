@@ -3,19 +3,23 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from redis.exceptions import RedisError
 
 from alignx.schemas.summaries import Prequential, RejectedDraft, StoredInteraction, SummaryVersion
+from services.engine.choice.fusion import Comparison, additions, compare, kind_of, learned_weights
+from services.engine.judge import CONTRAST_PAIRS, Judgement, RecentChoices
 from services.engine.limits import Engine
 from services.errors import AlignXError
 from services.preference.queue import Queue
 from services.preference.queue_records import Claim, PrequentialSums
-from services.preference.updates.inference import sample_pairs, score_summary
+from services.preference.updates.inference import HeldChoice, judge_choices, sample_choices
 from services.preference.updates.regression import Review, latest_choices, predict_means, review
 from services.preference.updates.trials import Trials
 from services.preference.updates.update_metrics import WorkerMetrics
+from services.profile.scoring import softmax
 from services.prompts.profiles import load_profile
 from services.settings import Settings
 from services.storage.tenant_settings import TenantSettingsStore, default_settings
@@ -26,6 +30,14 @@ _TRIAL_EVENTS = 100
 """Events among which a trial looks for choices."""
 
 logger = logging.getLogger("alignx.update")
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryTest:
+    """How a summary predicted new choices, and what the profile and a contrast said of the same."""
+
+    sums: PrequentialSums
+    comparisons: Sequence[Comparison]
 
 
 class SummaryTests:
@@ -84,26 +96,49 @@ class SummaryTests:
 
     async def predict(
         self, claim: Claim, past: SummaryVersion | None, events: Sequence[StoredInteraction], begun: asyncio.Event
-    ) -> PrequentialSums:
+    ) -> SummaryTest:
         """The engine predicts a few of the new choices from the summary before them. The test waits until the
         engine answers the update, so that an engine that refuses gets one request an update."""
-        pairs = sample_pairs([event.interaction for event in events], self.settings.prequential_sample)
-        if not self.engine.enabled or past is None or not pairs:
-            return PrequentialSums()
+        choices = sample_choices(events, self.settings.prequential_sample)
+        if not self.engine.enabled or past is None or not choices:
+            return SummaryTest(PrequentialSums(), ())
         await begun.wait()
-        return await score_summary(self.engine, claim.tenant, past.text, pairs, self.prompts)
+        earlier = await self.store.choices_before(claim.tenant, claim.user, claim.cursor, CONTRAST_PAIRS)
+        judgements = await judge_choices(
+            self.engine, claim.tenant, past.text, choices, RecentChoices(earlier), self.prompts
+        )
+        return SummaryTest(
+            PrequentialSums.from_choices([judgement.probabilities[:1] for judgement in judgements]),
+            list(filter(None, map(_compare, choices, judgements))),
+        )
 
-    async def record(self, claim: Claim, test: "asyncio.Task[PrequentialSums] | None", source: str) -> None:
+    async def record(self, claim: Claim, test: "asyncio.Task[SummaryTest] | None", source: str) -> None:
         """Adds the test of the past summary to the sums. A test that fails is no failed update."""
         if test is None:
             return
         try:
             scored = await test
-            if scored.count:
-                await self.queue.record_quality(claim, scored)
-                self.metrics.quality.add("engine", source, scored)
+            if scored.sums.count:
+                await self.queue.record_quality(claim, scored.sums)
+                self.metrics.quality.add("engine", source, scored.sums)
+            if scored.comparisons:
+                await self._learn_weights(claim.tenant, source, scored.comparisons)
         except (AlignXError, RedisError) as error:
             logger.warning("a test of a summary was lost", extra={"error": type(error).__name__})
+
+    async def _learn_weights(self, tenant: str, source: str, comparisons: Sequence[Comparison]) -> None:
+        sums = await self.store.weight_sums(tenant)
+        await self.queue.record_comparisons(tenant, [additions(sums, comparison) for comparison in comparisons])
+        fused = [softmax([odds.weigh(learned_weights(sums, kind)), 0.0])[:1] for kind, odds in comparisons]
+        self.metrics.quality.add("fused", source, PrequentialSums.from_choices(fused))
+
+
+def _compare(choice: HeldChoice, judgement: Judgement) -> Comparison | None:
+    """None where the profile's prediction was not kept."""
+    if (chance := choice.by_profile) is None:
+        return None
+    odds = compare([chance, 1 - chance], judgement.probabilities, judgement.contrast, chosen=0, rejected=1)
+    return Comparison(kind_of([choice.pair.chosen, choice.pair.rejected]), odds)
 
 
 def to_prequential(scored: PrequentialSums) -> Prequential | None:

@@ -31,7 +31,7 @@ from services.errors import (
 )
 from services.preference.live import LiveText
 from services.preference.queue import FailKind, Queue
-from services.preference.queue_records import Claim, PrequentialSums
+from services.preference.queue_records import Claim
 from services.preference.updates.budgets import share_window
 from services.preference.updates.inference import (
     Draft,
@@ -40,7 +40,7 @@ from services.preference.updates.inference import (
     ProfileWriter,
     Writer,
 )
-from services.preference.updates.summary_tests import SummaryTests, to_prequential
+from services.preference.updates.summary_tests import SummaryTest, SummaryTests, to_prequential
 from services.preference.updates.update_metrics import WorkerMetrics, written_by
 from services.prompts.build import fit_interactions
 from services.prompts.profiles import load_profile
@@ -79,7 +79,7 @@ class Batch:
 @dataclass(frozen=True, slots=True)
 class UpdateResult:
     outcome: str
-    test: "asyncio.Task[PrequentialSums] | None" = None
+    test: "asyncio.Task[SummaryTest] | None" = None
     """The past summary's test, perhaps still running: it needs no lease."""
     tested_source: str = ""
     """What wrote the past summary."""
@@ -178,7 +178,7 @@ class Updater:
                 await self.tests.leave_behind(claim, reviewed)
             # The tests are single tokens and end first; if not, the version does not wait for them.
             if test.done() and not test.exception():
-                record = record.model_copy(update={"prequential": to_prequential(test.result())})
+                record = record.model_copy(update={"prequential": to_prequential(test.result().sums)})
             if not await self._commit(claim, record, batch):
                 await self.queue.fail(claim, "release")
                 return result

@@ -46,7 +46,7 @@ class QualityMetrics:
         )
 
     def add(self, scorer: str, source: str, scored: PrequentialSums) -> None:
-        """`scorer` is who read the summary (profile, engine), `source` who wrote it (`written_by`)."""
+        """`scorer` is who read the summary (profile, engine, or fused: both), `source` who wrote it (`written_by`)."""
         if scored.count:
             self.comparisons.labels(scorer, source).inc(scored.count)
             self.correct.labels(scorer, source).inc(scored.hits)

@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
@@ -103,7 +104,7 @@ class Reading:
     @cached_property
     def foreign(self) -> list[int]:
         """Numbers of the sentences that may be of another language than the text."""
-        if self.language is None:
+        if self.language is None or sum(self.sizes) <= _SHORT_WORDS:  # so few words do not tell a language for certain
             return list(range(len(self.sentences)))
         own, others = _function_words(self.code or "")
         other_script = _LATIN_WORDS if self.code in _SCRIPTS else _OTHER_SCRIPT
@@ -125,6 +126,14 @@ class Reading:
                 found = (foreign.count("\n", 0, match.start()) for match in pattern.finditer(foreign))
                 numbers.update(map(self.foreign.__getitem__, found))
         return numbers
+
+    def drop_phrases(self, name: str) -> "Reading":
+        """The same text without the phrases of phrases/<name>.txt, of whatever language."""
+        rest = copy(self)
+        for _, pattern in load_phrases(name):
+            rest.sentences = [pattern.sub(" ", sentence) for sentence in rest.sentences]
+        rest.lines = "\n".join(rest.sentences)
+        return rest
 
     def find_words(self, words: Words) -> set[int]:
         """Numbers of the sentences that hold one of the words."""

@@ -1,9 +1,10 @@
-"""Takes a summary out of what models wrap around it: announcements, code fences, tags, JSON, closing remarks.
+"""Takes a summary out of what models wrap around it: announcements, code fences, tags, data, closing remarks.
 
 The words of announcements stand in phrases/openers.txt, those of closing remarks in phrases/closers.txt. Markdown
 is no wrapper. Pure functions.
 """
 
+import html
 import json
 import re
 from collections.abc import Iterator
@@ -19,8 +20,12 @@ MIN_WORDS: Final = 3
 _FENCE = re.compile(r"(```|~~~)[\w+-]*[ \t]*\n(.*?)\n?\1[^`~]{0,160}", re.DOTALL)
 """And a remark behind it."""
 _TAGGED = re.compile(r"<([a-z][a-z_]{2,30})>(.*)</\1>", re.DOTALL | re.IGNORECASE)
-_HTML = re.compile(r"(?:<!doctype [^>]*>\s*)?<([a-z][a-z0-9]*)\b[^<>]*>.*</\1>", re.DOTALL | re.IGNORECASE)
-_HTML_TAG = re.compile(r"</?[a-z][a-z0-9]*\b[^<>]*>|<!doctype [^>]*>", re.IGNORECASE)
+_DOCUMENT = re.compile(r"\s*<(?:!doctype|html|head|body)\b", re.IGNORECASE)
+_HTML_TAG = re.compile(
+    r"</?(?:article|blockquote|br|div|dd|dl|dt|h[1-6]|hr|li|main|ol|p|section|table|t[dhr]|ul)\b[^<>]*>", re.IGNORECASE
+)
+_HTML_ITEM = re.compile(r"<li\b[^<>]*>\s*", re.IGNORECASE)
+_HTML_INLINE = re.compile(r"</?(?:a|abbr|b|code|em|i|mark|q|small|span|strong|sub|sup|u)\b[^<>]*>", re.IGNORECASE)
 _FENCED = re.compile(r"(```|~~~).*?\1|\[[^\]\n]{0,400}\]\(|`[^`\n]*`|^ {4,}.*$", re.DOTALL | re.MULTILINE)
 _SYMBOL = re.compile(r"[{}\[\]();=<>_\\$@&^%~]")
 _MAX_SYMBOLS: Final = 0.09
@@ -36,7 +41,7 @@ _CODE_LINE = re.compile(
     re.IGNORECASE,
 )
 _NO_SUMMARY_KEYS: Final = frozenset(
-    [
+    (
         "$schema",
         "properties",
         "$ref",
@@ -54,9 +59,36 @@ _NO_SUMMARY_KEYS: Final = frozenset(
         "skipped",
         "role",
         "tool",
-    ]
+    )
 )
 """Of JSON that is a schema, a report of a program, or events."""
+_NO_PREFERENCE_KEYS: Final = frozenset(
+    (
+        "sentiment",
+        "confidence",
+        "score",
+        "updated",
+        "updated_at",
+        "last_updated",
+        "timestamp",
+        "id",
+        "user_id",
+        "version",
+    )
+)
+_FIELDS = re.compile(r"(?:[ \t]*(?:[\w-]+[ \t]*[:=](?: .*)?|-[ \t].*|\[[\w.-]+\]|---|#.*)?(?:\n|\Z))+")
+"""YAML, TOML and the like, line by line."""
+_FIELDS_ALONE = re.compile(
+    r"^[ \t]*(?:\w+_\w+[ \t]*[:=]|\w+[ \t]*= )|^\[\w|^---$|^[^\W\dA-Z]\w*:[ \t]*\n[ \t]+\S", re.MULTILINE
+)
+"""What a list of labels in prose does not have."""
+_FIELD = re.compile(r"([ \t]*)(-[ \t]+)?(?:\[([\w.-]+)\]|([\w-]+)[ \t]*[:=](?=\s|\Z)[ \t]*)?(.*)")
+_NO_VALUE = re.compile(r"[\d.:+TZ -]*|null|none|~", re.IGNORECASE)
+_PREFERENCE = re.compile(
+    r"pr[eé]f|\blik(?:e|ing)|dislik|inter[eê]|intérê|avoid|[eé]vit|favou?r|tast|goût|g[ou]st|vorlieb|abneig|\bmag|sti?yl|\bstil"
+    r"|diet|hobb|exclu|topic|allerg|genre|[喜爱偏好嫌]|люб|нрав|предпоч|интерес|좋아|선호|싫어",
+    re.IGNORECASE,
+)
 _STATEMENT = re.compile(
     r"[\w.]+\([^\n]*\);?\s*\Z|SELECT .* FROM |UPDATE \w+ SET |DELETE FROM |INSERT INTO |#!/"
     r"|```(?:python|javascript|js|typescript|java|bash|sh|sql|cpp|html|xml)\n"
@@ -98,15 +130,17 @@ def unwrap_summary(text: str) -> str:
             text = wrapped[2].strip()
         if opened := _OPENED.match(text):  # the token limit came before the closing one
             text = text[opened.end() :].lstrip()
-        if _HTML.fullmatch(text):
-            text = re.sub(r"\n\s*\n+", "\n", _HTML_TAG.sub("", text)).strip()
+        if _HTML_TAG.match(text):
+            text = _read_html(text)
         if _CALL.match(text):
             raise UnusableReply("shaped", "it calls a tool")
         if _JSON_START.match(text):
             text = _read_json(text)
+        if _FIELDS.fullmatch(text) and _FIELDS_ALONE.search(text):
+            text = _read_fields(text)
         if text == before:
             break
-    if _is_code(text):
+    if _DOCUMENT.match(text) or _is_code(text):
         raise UnusableReply("shaped", "it is code")
     return text
 
@@ -154,14 +188,43 @@ def _read_json(text: str) -> str:
         value, _ = json.JSONDecoder().raw_decode(text)  # a remark may follow
         if any(isinstance(entry, dict) and _NO_SUMMARY_KEYS & entry.keys() for entry in (value, *value)):
             raise UnusableReply("shaped", "it is a schema, a report of a program or events")
+        while isinstance(value, dict) and len(value) == 1 and isinstance(inner := next(iter(value.values())), dict):
+            value = inner
         return "\n".join(_iterate_lines(value))
     except (ValueError, RecursionError) as error:  # also nested without end
         raise UnusableReply("shaped", "it is broken JSON") from error
 
 
+def _read_html(text: str) -> str:
+    lines = _HTML_TAG.sub("\n", _HTML_INLINE.sub("", _HTML_ITEM.sub("\n- ", text))).split("\n")
+    return html.unescape("\n".join(line.strip() for line in lines if line.strip(" -")))
+
+
+def _read_fields(text: str) -> str:
+    """The fields of YAML, TOML and the like as lines; a field below another is named after both."""
+    rows, parents = list[tuple[list[str], list[str]]](), list[tuple[int, str]]()
+    for line in text.split("\n"):
+        indent, bullet, section, key, value = _FIELD.fullmatch(line).groups("")  # type: ignore[union-attr]
+        value = re.sub(r"[\"\[\]{}]|^'|'$", "", value).strip()
+        if line.strip().startswith(("#", "---")) or not line.strip() or key.lower() in _NO_PREFERENCE_KEYS:
+            continue
+        if section or key:
+            depth = -1 if section else len(indent) + len(bullet)
+            parents = [parent for parent in parents if parent[0] < depth] + [(depth, section or key)]
+            rows.append(([name for _, name in parents], []))
+        if rows and not _NO_VALUE.fullmatch(value):
+            rows[-1][1].append(value)
+    if not _PREFERENCE.search(text):
+        raise UnusableReply("shaped", "it is data without a preference")
+    start = (
+        0 if any(values and len(names) < 2 for names, values in rows) or len({names[0] for names, _ in rows}) > 1 else 1
+    )
+    return "\n".join(f"{_to_label(', '.join(names[start:]))}: {', '.join(values)}" for names, values in rows if values)
+
+
 def _iterate_lines(value: Any, name: str = "") -> Iterator[str]:
-    """The texts of a JSON value; a list of them becomes one line under its name. Numbers stay out: a
-    model's confidence in its summary is no part of it."""
+    """The texts of a JSON value; a list of them becomes one line under its name and that of the object around it.
+    Numbers stay out: a model's confidence in its summary is no part of it."""
     match value:
         case str() if value.strip():
             yield value.strip() if not name or count_words(value) > MIN_WORDS else f"{_to_label(name)}: {value.strip()}"
@@ -172,7 +235,10 @@ def _iterate_lines(value: Any, name: str = "") -> Iterator[str]:
                 yield from _iterate_lines(entry, name)
         case dict():
             for key, entry in value.items():
-                yield from _iterate_lines(entry, key)
+                if key.lower() not in _NO_PREFERENCE_KEYS:
+                    yield from _iterate_lines(
+                        entry, f"{name}, {key}" if name and isinstance(entry, (str, list)) else key
+                    )
 
 
 def _to_label(name: str) -> str:

@@ -14,6 +14,7 @@ from typing import Final, Literal, get_args
 from services.errors import UnusableReply
 from services.prompts.replies.degenerate import count_unspaced, count_words, split_words
 from services.prompts.replies.lexicon import (
+    Language,
     Reading,
     content_stems,
     identify_language,
@@ -76,7 +77,7 @@ _QUESTION = re.compile(r"[?？؟][\W_]*\Z|(?:か|까)[。.]\Z")
 
 def check_task(reading: Reading) -> None:
     """Refuses thoughts on the way, plans, prompts and excuses: what speaks of the task of writing a summary, asks
-    questions or says "I". A summary does none of these."""
+    questions, or says "I" at its start or often. A summary does none of these."""
     count, language = len(reading.sentences), reading.language
     speakers = {number for number, part in enumerate(reading.sentences) if language and language.speaker.search(part)}
     questions = {number for number, part in enumerate(reading.sentences) if _QUESTION.search(part)}
@@ -86,7 +87,7 @@ def check_task(reading: Reading) -> None:
         thoughts and len(hits) > 1 and len(hits) >= _MAX_TASK * count
     ):
         raise UnusableReply("separable", "it speaks of its task, as reasoning does")
-    if len(speakers) > _MAX_SPEAKER * count:
+    if len(speakers) > _MAX_SPEAKER * count or (0 in speakers and _PROSE_END.search(reading.sentences[0])):
         raise UnusableReply("refusal", "the model speaks of itself")
 
 
@@ -173,9 +174,12 @@ _SECOND_PERSON_SENTENCE = re.compile(r"^.*(?<!-)\byou(?:rs?|'(?:re|ve|ll|d))?\b(
 
 def check_instruction(reading: Reading) -> None:
     """Refuses a text that tells its reader, a model, what to do. The rest of it is no evidence of anything either:
-    whoever wrote it has followed another's words. What is quoted describes."""
+    whoever wrote it has followed another's words. What is quoted describes, as does a verb with a subject: "they ignore
+    all rules"."""
     addressed = len(_SECOND_PERSON_SENTENCE.findall(reading.lines)) if "you" in reading.lines else 0
-    if 0 < addressed < len(reading.sentences) or reading.find_phrases("instructions"):
+    if 0 < addressed < len(reading.sentences) or (
+        reading.find_phrases("instructions") and reading.drop_phrases("descriptions").find_phrases("instructions")
+    ):
         raise UnusableReply("instruction", "it gives its reader instructions")
 
 
@@ -231,8 +235,13 @@ _MIN_DEFINITION: Final = 7
 _MIN_PROSE: Final = 17
 """Words in whole sentences of a text that speaks of no person, from which on it is no summary."""
 _MIN_PROSE_SENTENCE: Final = 6
+_MIN_SHARED, _MIN_SUPPORT, _MIN_DEFINITION_SUPPORT = 4, 0.25, 0.4
+"""Words, and share of a text's words, that must stand in two events and more: of a text that names no person, and of
+one that seems to define a thing."""
 _MIN_STEMS, _MIN_EVENT_STEMS = 15, 30
 """Words of a reply, and of what the model has read, from which on they must have one in common."""
+_MIN_CONTENT: Final = 0.1
+"""Share of a short text's distinct words that say something; summaries have .13 and more."""
 _EMPTY_CHARS: Final = 400
 """A longer text says something."""
 _LABEL = re.compile(
@@ -249,40 +258,65 @@ def check_about(reading: Reading, evidence: Evidence) -> None:
     text = reading.text
     if count_words(text) < _MIN_WORDS:
         raise UnusableReply("about", "it has fewer than three words")
-    if len(body := _LABEL.sub("", text).strip()) <= _EMPTY_CHARS and not (
-        any(map(str.isalpha, body)) and all(content_stems(body, code) for code in load_languages())
-    ):
+    source, body = f"{evidence.events}\n{evidence.past}", _LABEL.sub("", text).strip()
+    if len(body) <= _EMPTY_CHARS and _is_empty(body, source):
         raise UnusableReply("about", "it says nothing of the user")
     language, code = reading.language, reading.code
     if language is None or code is None:
         return
-    personal = reading.find_words(language.person) | reading.find_words(language.attitude)
-    personal |= {number for number, part in enumerate(reading.sentences) if language.claim.search(part)}
-    addressed = {number for number, part in enumerate(reading.sentences) if language.address.search(part)}
-    if 0 in personal or (0 not in addressed and any(map(language.start.match, reading.sentences[:1]))):
-        personal |= {number for number, part in enumerate(reading.sentences) if language.start.match(part)}
-    prose = sum(
-        size
-        for part, size in zip(reading.sentences, reading.sizes, strict=True)
-        if size >= _MIN_PROSE_SENTENCE and _PROSE_END.search(part) and not _ITEM.match(part)
-    )
-    if not personal and prose >= _MIN_PROSE * (2 if len(_LABEL.findall(text)) > 1 else 1):
-        raise UnusableReply("about", "it is about no person")
-    if not personal and addressed and _PROSE_END.search(text):
-        raise UnusableReply("about", "it speaks to its reader, not of a person")
-    if (
-        reading.sentences
-        and 0 not in personal
-        and len(personal) <= _MAX_PERSONAL * len(reading.sentences)
-        and count_words(text) >= _MIN_DEFINITION
-        and language.definition.match(reading.sentences[0])
-    ):
-        raise UnusableReply("about", "it is about no person")
-    stems, source = content_stems(text, code), f"{evidence.events}\n{evidence.past}"
+    stems = content_stems(text, code)
+    reason, support = _judge_person(reading, language)
+    if reason and _measure_support(stems, source, code) < support:
+        raise UnusableReply("about", reason)
     if len(stems) >= _MIN_STEMS and identify_language(source) == code:
         sources = content_stems(source, code)
         if len(sources) >= _MIN_EVENT_STEMS and not stems & sources:
             raise UnusableReply("about", "nothing in it stands in the events")
+
+
+def _is_empty(text: str, source: str) -> bool:
+    """Whether, in some language, nearly all its words say nothing, and none of the others stands in what was read."""
+    least = _MIN_CONTENT * count_words(list(set(split_words(text.lower()))))
+    stems = ((content_stems(text, code), code) for code in load_languages())
+    return not any(map(str.isalpha, text)) or any(
+        len(some) <= least and not some & content_stems(source, code) for some, code in stems
+    )
+
+
+def _measure_support(stems: set[str], source: str, code: str) -> float:
+    """The share of a text's words that stand in the lines read, 0 where they are few or of a single line."""
+    lines = [content_stems(line, code) & stems for line in source.split("\n")]
+    shared = set[str]().union(*lines)
+    return len(shared) / len(stems) if len(shared) >= _MIN_SHARED and sum(map(bool, lines)) > 1 else 0.0
+
+
+def _judge_person(reading: Reading, language: Language) -> tuple[str, float]:
+    """(why a text is about no person, "" where it is; the share of words read by which it tells of the events)."""
+    sentences = reading.sentences
+    personal = reading.find_words(language.person) | reading.find_words(language.attitude)
+    personal |= {number for number, part in enumerate(sentences) if language.claim.search(part)}
+    addressed = {number for number, part in enumerate(sentences) if language.address.search(part)}
+    if 0 in personal or (0 not in addressed and any(map(language.start.match, sentences[:1]))):
+        personal |= {number for number, part in enumerate(sentences) if language.start.match(part)}
+    is_definition = (
+        bool(sentences)
+        and 0 not in personal
+        and len(personal) <= _MAX_PERSONAL * len(sentences)
+        and sum(reading.sizes) >= _MIN_DEFINITION
+        and language.definition.match(sentences[0])
+    )
+    if personal and not is_definition:
+        return "", 0
+    support = 1.01 if addressed else _MIN_DEFINITION_SUPPORT if is_definition else _MIN_SUPPORT
+    prose = sum(
+        size
+        for part, size in zip(sentences, reading.sizes, strict=True)
+        if size >= _MIN_PROSE_SENTENCE and _PROSE_END.search(part) and not _ITEM.match(part)
+    )
+    if is_definition or prose >= _MIN_PROSE * (2 if len(_LABEL.findall(reading.text)) > 1 else 1):
+        return "it is about no person", support
+    is_speech = addressed and _PROSE_END.search(reading.text)
+    return "it speaks to its reader, not of a person" if is_speech else "", support
 
 
 _ITEM = re.compile(r"[^.!?:：]{1,40}(?:\*\*)?[:：]")

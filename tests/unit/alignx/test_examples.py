@@ -139,7 +139,7 @@ def test_a_mode_the_history_has_nothing_for_is_told(service: FakeService, run: D
 @pytest.mark.parametrize(
     ("status", "code", "says"),
     [
-        (501, "no_engine", "they need a language model. Add one with make up MODEL="),
+        (501, "no_engine", "they need a language model. Add one with make up, or"),
         (503, "engine_unavailable", "The engine does not answer."),
     ],
 )

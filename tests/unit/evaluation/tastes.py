@@ -14,6 +14,7 @@ from evaluation.models import LocalModel
 from evaluation.results import Scores, Source
 from evaluation.scoring.measure import Judging, measure
 from evaluation.scoring.progress_bar import ProgressBar
+from services.engine.judge import Likelihood
 from services.prompts.build import ChatMessage
 from training.synthesis.answer_store import AnswerStore
 
@@ -78,6 +79,14 @@ class RuleModel:
         items = re.findall(r'<item letter="\w">\n(.*?)\n</item>', text)
         odds = [2.0 * any(word in item for word in liked) for item in items]
         return [odds[0] + 0.5, *odds[1:]]
+
+    async def likelihood(
+        self, messages: Sequence[ChatMessage], reply: str, *, tenant: str, priority: int = 0
+    ) -> Likelihood:
+        self._spend()
+        system = messages[0]["content"]
+        self.chosen.append(system)
+        return Likelihood(-4.0 + any(word in reply for word in re.findall(r"likes (\w+)", system)), 4)
 
     def generate(self, prompts: Sequence[Sequence[ChatMessage]], *, seed: int, **_: Any) -> list[str]:
         self._spend()

@@ -102,7 +102,7 @@ def formed(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
     """A random model never writes the form of an answer; so three of four replies are given it, and the words
     without which they are no summary."""
     tokenizer, write = AutoTokenizer.from_pretrained(model), policy.generate_replies
-    form = tokenizer.encode("<think>a</think>The user likes")
+    form = tokenizer.encode("<think>a</think>The user likes tea and prefers short answers. The user likes")
 
     def writes(*given: Any) -> list[list[int]]:
         end = given[3].end_tokens[0]

@@ -1,10 +1,10 @@
 """Which engine `make up` starts, its environment, and what it prints. That it starts is seen by running it."""
 
-import inspect
 import json
 import os
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -59,86 +59,137 @@ def test_an_engine_that_ends_while_it_starts_has_ended(statuses: list[str], over
 @pytest.mark.parametrize(
     ("names", "chosen"),
     [
-        (("auto", ""), ("profile", "")),
+        (("auto", ""), ("vllm-cpu", "models/alignx-small")),
         (("profile", ""), ("profile", "")),
         (("auto", "models/mine"), ("vllm-cpu", "models/mine")),
-        (("vllm-cpu", "models/alignx-mini"), ("vllm-cpu", "models/alignx-mini")),
+        (("vllm-cpu", ""), ("vllm-cpu", "models/alignx-small")),
         (("http://gpu-box:8000/v1", ""), ("http://gpu-box:8000/v1", "")),
         (("https://gpu-box/v1", "Qwen3-8B"), ("https://gpu-box/v1", "Qwen3-8B")),
     ],
 )
-def test_a_model_is_served_only_where_it_is_named(names: tuple[str, str], chosen: tuple[str, str]) -> None:
+def test_what_nothing_names_is_the_small_model(names: tuple[str, str], chosen: tuple[str, str]) -> None:
     assert engine.chosen_engine(*names) == chosen
-
-
-def test_what_nothing_names_is_the_profile() -> None:
-    for command in (suite.up, suite.check):
-        defaults = {name: parameter.default for name, parameter in inspect.signature(command).parameters.items()}
-        assert engine.chosen_engine(defaults["engine"], defaults["model"]) == ("profile", "")
-
-
-def test_vllm_without_a_model_is_refused_with_what_there_is_to_choose() -> None:
-    with pytest.raises(engine.RefusedError) as refused:
-        engine.chosen_engine("vllm-cpu", "")
-    message = str(refused.value)
-    for choice in ("make up MODEL=path/to/checkpoint", "make up ENGINE=http://", "no language model", "a toy"):
-        assert choice in message
     with pytest.raises(engine.RefusedError, match="ENGINE=vllm is unknown"):
         engine.chosen_engine("vllm", "models/mine")
 
 
-def make_up(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    bare = {name: value for name, value in os.environ.items() if name not in ("ENGINE", "MODEL", "MAKEFLAGS")}
-    command = ["make", "-C", str(ROOT), "up", *arguments]
-    return subprocess.run(command, env=bare, text=True, capture_output=True, check=False)
+ABLE = engine.Machine("Linux", "x86_64", frozenset({"avx2", "avx512f"}), (3, 11), 8 << 30, 20 << 30)
+UNABLE = (
+    (replace(ABLE, flags=frozenset({"avx2"})), "AVX-512"),
+    (replace(ABLE, free_memory=2 << 30), "3 GiB of free memory; 2.0 GiB are free"),
+    (replace(ABLE, free_disk=1 << 30), "6 GiB of disk once; 1.0 GiB are free"),
+    (replace(ABLE, system="Darwin", processor="arm64"), "this is Darwin on arm64"),
+    (replace(ABLE, processor="aarch64"), "this is Linux on aarch64"),
+    (replace(ABLE, python=(3, 14)), "Python 3.11 to 3.13; this is 3.14"),
+)
 
 
-def test_make_refuses_it_before_it_installs_anything(tmp_path: Path) -> None:
-    home = tmp_path / "var"
-    done = make_up("-o", ".venv/.run", "ENGINE=vllm-cpu", f"DATA={home}")
-    assert done.returncode != 0
-    assert done.stderr.startswith(engine.NO_MODEL.read_text())
-    assert not home.exists()
-    planned = make_up("--dry-run", "-W", "pyproject.toml", "ENGINE=vllm-cpu").stdout
-    assert planned.index("no_model.txt") < planned.index("Setting up .venv ")
+def test_a_machine_that_can_run_vllm_is_let() -> None:
+    for machine in (ABLE, replace(ABLE, python=(3, 13)), replace(ABLE, free_memory=7 << 29)):  # of 4 GiB in all
+        assert engine.machine_obstacle(machine, is_installed=False) is None
+    assert engine.machine_obstacle(replace(ABLE, free_disk=1 << 30), is_installed=True) is None
 
 
-@pytest.mark.parametrize("arguments", [(), ("ENGINE=profile",), ("ENGINE=http://gpu-box:8000/v1",)])
-def test_make_installs_no_engine_unless_a_model_is_named(arguments: tuple[str, ...]) -> None:
-    assert ".venv-engine" not in make_up("--dry-run", *arguments).stdout
-    planned = make_up("--dry-run", "-W", "docker/engine-cpu.lock", "MODEL=models/mine").stdout
-    assert planned.index("local.suite check") < planned.index("install.sh --torch .venv-engine")
+Started = list[tuple[str, str]]
 
 
-def test_what_stands_against_an_engine_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine.platform, "system", lambda: "Linux")
-    monkeypatch.setattr(engine.platform, "machine", lambda: "x86_64")
-    assert "no checkpoint" in engine.engine_obstacle(str(tmp_path), free_memory=8 << 30)
-    (tmp_path / "config.json").write_text("{}")
-    assert engine.engine_obstacle(str(tmp_path), free_memory=8 << 30) is None
-    assert "needs 4 GiB of free memory; this machine has 1.0" in engine.engine_obstacle(
-        str(tmp_path), free_memory=1 << 30
-    )
-    monkeypatch.setattr(engine.platform, "machine", lambda: "arm64")
-    assert "Linux on arm64" in engine.engine_obstacle(str(tmp_path), free_memory=8 << 30)
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    """What would have been started: engine and model. Nothing is; vLLM counts as not installed."""
+    started: Started = []
+    monkeypatch.setattr(suite, "_start", lambda _home, _port, *names: started.append(names))
+    monkeypatch.setattr(suite, "first_key", lambda *_: "ax_key")
+    monkeypatch.setattr(suite, "check_socket_path", lambda _home: None)
+    monkeypatch.setattr(suite, "ENGINE_READY", Path("/none"))
+    monkeypatch.setattr(suite, "prepare_engine", lambda *_: started.append(("prepared", "")))
+    return started
 
 
-def test_what_cannot_run_is_refused_before_anything_is_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("machine", "reason"), UNABLE)
+def test_a_machine_that_cannot_run_vllm_gets_the_profile_and_is_told_why(
+    started: Started,
+    machine: engine.Machine,
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    home = tmp_path / "var"
-    for command in (suite.up, suite.check):
+    monkeypatch.setattr(suite, "this_machine", lambda: machine)
+    suite.up(home=tmp_path / "var")
+    first = capsys.readouterr().out.splitlines()[0]
+    for words in (reason, "The profile answers", "make up ENGINE=http", "docker compose"):
+        assert words in first
+    assert started == [("profile", "")]
+
+    for arguments in ({"engine": "vllm-cpu"}, {"model": "models/alignx-small"}):
         with pytest.raises(typer.Exit):
-            command(engine="vllm-cpu", model=str(tmp_path / "none"), home=home)
-        assert "There is no checkpoint in" in capsys.readouterr().out
-    assert not home.exists()
+            suite.up(**arguments, home=tmp_path / "refused")
+        assert reason in " ".join(capsys.readouterr().out.split())
+    assert not (tmp_path / "refused").exists()
+    assert len(started) == 1
+
+
+def test_the_suite_answers_before_vllm_is_prepared(
+    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(suite, "this_machine", lambda: ABLE)
+    suite.up(home=tmp_path / "var")
+    assert started == [("vllm-cpu", "models/alignx-small"), ("prepared", "")]
+    output = capsys.readouterr().out
+    assert "models/alignx-small on this CPU; until it is warm, the profile answers" in output
+
+
+def test_where_vllm_cannot_be_prepared_the_suite_goes_on_with_the_profile(
+    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise engine.RefusedError("vLLM was not installed: no network")
+
+    monkeypatch.setattr(suite, "this_machine", lambda: ABLE)
+    monkeypatch.setattr(suite, "prepare_engine", fail)
+    suite.up(home=tmp_path / "var")
+    assert started == [("vllm-cpu", "models/alignx-small"), ("profile", "")]
+    assert "no network\nThe suite goes on with the profile." in capsys.readouterr().out
+    with pytest.raises(typer.Exit):
+        suite.up(engine="vllm-cpu", home=tmp_path / "var")
+    assert "no network" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("state", "is_warm", "says"),
+    [
+        ("RUNNING pid 8", True, "The language model models/alignx-small answers."),
+        ("RUNNING pid 8", False, "The profile answers: vLLM is starting."),
+        ("STOPPED Not started", False, "The profile answers: `make up` has not started vLLM yet."),
+        ("FATAL Exited", False, "The profile answers: vLLM ended."),
+    ],
+)
+def test_the_status_says_what_the_engine_does(state: str, is_warm: bool, says: str) -> None:
+    assert suite.describe_engine(f"engine {state}\n", "models/alignx-small", is_warm=is_warm).startswith(says)
+
+
+def test_make_installs_no_engine_before_the_suite_answers() -> None:
+    bare = {name: value for name, value in os.environ.items() if name not in ("ENGINE", "MODEL", "MAKEFLAGS")}
+    command = ["make", "-C", str(ROOT), "up", "--dry-run", "-W", "docker/engine-cpu.lock"]
+    planned = subprocess.run(command, env=bare, text=True, capture_output=True, check=True).stdout
+    assert "docker.local.suite up" in planned
+    assert ".venv-engine" not in planned
+
+
+def test_a_checkpoint_or_an_adapter_is_served_and_nothing_else(tmp_path: Path) -> None:
+    assert "There is no checkpoint in" in engine.model_obstacle(str(tmp_path))
+    assert engine.served_folder(str(tmp_path), tmp_path / "var") == tmp_path
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert engine.model_obstacle(str(tmp_path)) is None
+    assert engine.served_folder(str(tmp_path), tmp_path / "var") == tmp_path / "var" / "models" / tmp_path.name
+    assert engine.model_obstacle("models/alignx-small") is None
 
 
 @pytest.mark.parametrize("model", ["models/alignx-mini", "./models/alignx-mini/", str(ROOT / "models" / "alignx-mini")])
 def test_a_toy_is_called_one(model: str) -> None:
     warning = engine.toy_warning(model)
     assert warning.startswith(f"Warning: {model} is a toy")
-    assert "nonsense on ordinary English" in warning
+    assert "on ordinary English it writes nonsense" in warning
     assert "\n" not in warning
 
 
@@ -168,11 +219,12 @@ def test_an_engine_that_does_not_answer_is_warned_of(monkeypatch: pytest.MonkeyP
 def test_what_up_prints_says_what_runs_and_gives_a_first_call(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first_steps.greet(Console(highlight=False), 8080, "ax_key", "profile", "", tmp_path)
+    console = Console(highlight=False)
+    first_steps.print_addresses(console, 8080, "ax_key", "profile", "", tmp_path)
+    first_steps.print_first_calls(console, 8080, "ax_key", "profile", "", tmp_path)
     output = capsys.readouterr().out
     assert output.endswith(f"make demo DATA={tmp_path}\n")
     assert "no language model: everything works but chat" in output
-    assert "make up MODEL=path/to/checkpoint" in output
     assert "Warning" not in output
     (event,) = json.loads(re.findall(r"-d '(.*)'$", output, re.MULTILINE)[0])["events"]
     profile, _ = fold(EMPTY, INTERACTION.validate_python(event))
@@ -184,7 +236,7 @@ def test_up_warns_of_an_engine_that_refuses_requests(
 ) -> None:
     state = {"state": "degraded", "detail": "The engine refuses a test (status 400)."}
     monkeypatch.setattr(first_steps.httpx, "get", lambda *_, **__: httpx.Response(200, json={"engine": state}))
-    first_steps.greet(Console(highlight=False), 8080, "ax_key", "http://gpu/v1", "", tmp_path)
+    first_steps.print_first_calls(Console(highlight=False), 8080, "ax_key", "http://gpu/v1", "", tmp_path)
     assert "Warning: The engine refuses a test (status 400)." in capsys.readouterr().out
 
 

@@ -15,21 +15,20 @@ from evaluation.results import Source
 from evaluation.scoring import measure as measuring
 from evaluation.scoring.baselines import estimate_baselines, estimate_margins, score_baselines
 from evaluation.scoring.choice_scores import (
+    FOLDS,
     SAMPLING,
     Choice,
     Context,
-    choose_by_letters,
+    choose_by_judge,
     choose_by_profile,
     choose_by_sampling,
-    fuse_choices,
     parse_choice,
 )
 from evaluation.scoring.measure import Judging, measure, score_choices
 from evaluation.scoring.profile_scores import choose_by_embeddings, collect_texts
 from evaluation.scoring.progress_bar import ProgressBar
-from services.engine.judge import fuse
+from services.engine.choice.fusion import Comparison, add, additions, compare, fuse, learned_weights
 from services.prompts.build import ChatMessage, selection_prompt
-from services.settings import ResponseSettings
 from tests.unit.evaluation.tastes import RuleModel, run_setting, users
 from tests.unit.services.engine.fake_engine import FakeEngine, reply
 from training.synthesis.answer_store import AnswerStore
@@ -161,19 +160,22 @@ def test_direct_shows_the_history_and_infers_nothing(tmp_path: Path) -> None:
         assert "Drink 0 of 0?" not in read[0]
 
 
-def test_fused_joins_letters_and_profile_as_serving_does(tmp_path: Path) -> None:
-    cases = users(tmp_path, 6)
+def test_fused_joins_letters_and_profile_by_the_weights_that_other_rows_earn(tmp_path: Path) -> None:
+    cases = users(tmp_path, 60)
     letters, _ = run_setting(RuleModel(), cases, "full")
-    for weight in (0.0, 0.5, 1.0):
-        both, _ = run_setting(RuleModel(), cases, "fused", fuse_engine=weight)
-        by_hand = [
-            fuse([p, 1 - p], choose_by_profile(case).probabilities, weight)[0]
-            for p, case in zip(letters.values, cases, strict=True)
-        ]
-        assert both.values == pytest.approx(by_hand)
-    assert both.values == pytest.approx(letters.values), "weight 1 is the engine alone"
-    assert Protocol().fuse_engine == ResponseSettings.model_fields["fuse_engine"].default
-    assert fuse_choices(Choice((0.5, 0.5)), Choice((0.9, 0.1)), 0.0).probabilities == pytest.approx((0.9, 0.1))
+    both, _ = run_setting(RuleModel(), cases, "fused")
+    sums: dict[str, float] = {}
+    scores = [
+        (choose_by_profile(case).probabilities, (p, 1 - p)) for p, case in zip(letters.values, cases, strict=True)
+    ]
+    for index, score in enumerate(scores):
+        if index % FOLDS:
+            sums = add(sums, additions(sums, Comparison("texts", compare(*score, None, chosen=0, rejected=1))))
+    weights = learned_weights(sums, "texts")
+    assert weights.text > 0
+    assert both.values[::FOLDS] == pytest.approx([fuse(weights, *score)[0] for score in scores[::FOLDS]])
+    deaf, _ = run_setting(RuleModel(deaf=True), cases, "fused")
+    assert deaf.values == pytest.approx([by_profile[0] for by_profile, _ in scores]), "it has earned nothing"
 
 
 # --- several options and baselines -------------------------------------------------------------
@@ -211,8 +213,8 @@ def test_with_embeddings_the_profile_in_fused_scores_by_meaning_as_in_serving(
     monkeypatch.setattr(measuring, "embed_locally", lambda _location, _texts: vectors)
     with AnswerStore.open(Path(":memory:")) as store:
         model = LocalModel(RuleModel(), Source(name="rules"), store)
-        plan = Protocol(fuse_engine=0.0)
-        found, _ = asyncio.run(measure("fused", cases, Judging(model, model, plan, ProgressBar(), None, "semantic")))
+        judging = Judging(model, model, Protocol(), ProgressBar(), None, "semantic")
+        found, _ = asyncio.run(measure("fused", cases, judging))  # so few that the letters have earned nothing
     assert found.values == pytest.approx([choice.probabilities[0] for choice in choose_by_embeddings(cases, vectors)])
     assert found.values != pytest.approx([choose_by_profile(case).probabilities[0] for case in cases])
 
@@ -245,6 +247,19 @@ def test_forced_asks_about_each_user_in_both_orders(tmp_path: Path) -> None:
     with AnswerStore.open(Path(":memory:")) as store:
         model = LocalModel(engine, Source(name="rules"), store)
         known = [Context("The user likes tea.")] * 2
-        found = asyncio.run(choose_by_letters(model, cases, known, batch=1, tick=lambda _: None))
+        found = asyncio.run(choose_by_judge(model, cases, known, batch=1, tick=lambda _: None))
     assert len(engine.chosen) == 4
     assert found[0].probabilities[0] > 0.5 > found[1].probabilities[0]
+
+
+def test_by_likelihood_each_item_is_asked_about_with_the_summary_and_once_without(tmp_path: Path) -> None:
+    engine, cases = RuleModel(), users(tmp_path, 2)
+    with AnswerStore.open(Path(":memory:")) as store:
+        model = LocalModel(engine, Source(name="rules"), store)
+        model.protocol = "likelihood"
+        for summary in ("The user likes tea.", "The user likes coffee."):
+            known = [Context(summary)] * 2
+            found = asyncio.run(choose_by_judge(model, cases, known, batch=1, tick=lambda _: None))
+    assert len(engine.chosen) == 12, "what was asked without a summary is stored"
+    assert found[0].probabilities[0] < 0.5 < found[1].probabilities[0]
+    assert found[0].position_bias == 0

@@ -127,11 +127,13 @@ async def test_an_empty_redis_gets_everything_back_and_works_on(redis_url: str) 
             await lived(rig, user)
         before = [await exported(rig, user) for user in ODD]
         quality = await rig.store.tenant_quality(TENANT)
+        await rig.queue.record_comparisons(TENANT, [{"texts.n": 1.0, "texts.gain": -0.5}])
         file = await backed_up(rig)
         await rig.redis.flushall()
         assert (await run_restore(rig, file))["NEW"] == len(ODD)
         assert [await exported(rig, user) for user in ODD] == before
         assert await rig.store.tenant_quality(TENANT) == quality
+        assert await rig.store.weight_sums(TENANT) == {"texts.n": 1.0, "texts.gain": -0.5}
         again = await backed_up(rig)
         assert users_of(again) == users_of(file)
 

@@ -55,7 +55,10 @@ class FakeEngine:
         return web.Response(status=self.health)
 
     async def on_tokenize(self, request: web.Request) -> web.StreamResponse:
-        self.tokenized.append((await request.json())["prompt"])
+        text = (await request.json()).get("prompt")
+        if text not in (" A", " B", " C"):  # it tells no likelihoods
+            return web.Response(status=404)
+        self.tokenized.append(text)
         if self.ids is None:
             return web.Response(status=self.tokenizer_status)
         return web.json_response({"tokens": self.ids[self.tokenized[-1]]})

@@ -50,6 +50,12 @@ def test_turns_with_tools_stay_apart_and_no_text_is_lost() -> None:
     ]
 
 
+def test_a_completion_keeps_the_limit_of_its_tokens() -> None:
+    body = {"prompt": [1, 2], "max_tokens": 1, "prompt_logprobs": 0, "priority": 3}
+    dialect = Dialect("max_completion_tokens", dropped=frozenset(("priority",)))
+    assert dialect.apply(body) == {"prompt": [1, 2], "max_tokens": 1, "prompt_logprobs": 0}
+
+
 @pytest.mark.parametrize("base", BASES)
 def test_what_is_tried_is_richer_than_what_works_and_fits_eight_calls(base: Dialect) -> None:
     richer = richer_dialects(base)

@@ -1,10 +1,12 @@
 """The contract of each script, on a real Redis."""
 
 import asyncio
+import random
 
 import pytest
 
 from alignx.schemas.interactions import StatementInteraction
+from services.engine.choice.fusion import Comparison, LogOdds, add, additions
 from services.errors import BacklogFull, IdempotencyMismatch, QueueFull, StaleVersion, UserUnknown
 from services.preference.queue import SCRIPTS
 from services.preference.queue_records import Append, PrequentialSums
@@ -574,6 +576,21 @@ async def test_quality_of_the_engine_counts_for_user_and_tenant(redis_url: str) 
         assert (await rig.store.tenant_quality(TENANT))["engine"] == found["engine"].model_copy(update={"recent": None})
         assert (found["engine"].comparisons, found["engine"].accuracy) == (2, 0.5)
         assert found["engine"].mean_probability == pytest.approx(0.6)
+
+
+async def test_comparisons_fade_as_the_weights_are_learned_in_evaluation(redis_url: str) -> None:
+    source = random.Random(1)
+    async with opened(redis_url) as rig:
+        sums: dict[str, float] = {}
+        for _ in range(20):
+            added = []
+            for _ in range(2):
+                odds = LogOdds(*(source.gauss(1, 2) for _ in range(3)))
+                added.append(additions(sums, Comparison("items", odds)))
+                sums = add(sums, added[-1])
+            await rig.queue.record_comparisons(TENANT, added)
+        assert await rig.store.weight_sums(TENANT) == pytest.approx(sums, rel=1e-6, abs=1e-6)
+        assert await rig.store.weight_sums("another") == {}
 
 
 # --- scripts -------------------------------------------------------------------------------------

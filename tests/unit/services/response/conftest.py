@@ -8,7 +8,7 @@ import math
 import re
 import string
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -19,6 +19,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from alignx.schemas.interactions import INTERACTION
+from services.engine.choice.fusion import Comparison, Kind, LogOdds, add, additions
 from services.preference.edits import create_edit
 from services.preference.ingest import Ingest
 from services.preference.queue import Queue
@@ -27,6 +28,7 @@ from services.response.__main__ import create_response_app
 from services.server.app import TENANT_HEADER, TOKEN_HEADER, create_server
 from services.settings import EngineSettings, LogSettings, RedisSettings, ResponseSettings, ServerSettings, Settings
 from services.storage.connection import open_redis
+from services.storage.key_names import weights_key
 from services.storage.users import Store
 from tests.unit.running_server import running_server
 from tests.unit.services.engine.fake_engine import Answer, answer_canary, answers, is_canary, running_app
@@ -40,11 +42,23 @@ ANSWER = {
     "usage": {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12},
 }
 
+
+def earn(tenant_sums: dict[str, float], kind: Kind) -> dict[str, float]:
+    """The sums after 100 choices, of which each scorer foresees four fifths, and not the same."""
+    for number in range(100):
+        odds = LogOdds(*(4.0 if number % 5 != place else -4.0 for place in range(3)))
+        tenant_sums = add(tenant_sums, additions(tenant_sums, Comparison(kind, odds)))
+    return tenant_sums
+
+
+EARNED = earn(earn({}, "texts"), "items")
+"""Of the tenant acme, where each scorer has a weight for choices of each kind."""
 PATIENT: dict[str, Any] = {"keep_alive_after_s": 30, "select_timeout_s": 30}
 """So that a busy machine changes no answer."""
 HERE = "the engine made by hand"
 """Stands for its URL in the settings of `serve`."""
 
+LETTERS = tuple(string.ascii_uppercase)
 Prefer = Callable[[Sequence[str]], Sequence[float]]
 """Items in the order shown -> log-probability of each place's letter."""
 
@@ -84,6 +98,8 @@ class FakeEngine:
         self.choice_status = 200
         self.choice_pause = 0.0
         self.choose: Answer = self.on_choice
+        self.scored: list[tuple[str, str]] = []
+        """Context and item of each."""
         self.embedded: list[list[str]] = []
         """Texts of each call for embeddings."""
         self.embed: Callable[[str], list[float]] = lambda _: [1.0]
@@ -143,13 +159,25 @@ class FakeEngine:
         return web.json_response({"object": "list", "data": [{"id": "tiny", "object": "model"}]})
 
     async def on_tokenize(self, request: web.Request) -> web.StreamResponse:
-        letter = (await request.json())["prompt"].strip()
-        return web.json_response({"tokens": [string.ascii_uppercase.index(letter) + 32]})
+        body = await request.json()
+        if (letter := body.get("prompt", "").strip()) in LETTERS:
+            return web.json_response({"tokens": [string.ascii_uppercase.index(letter) + 32]})
+        turns = "".join(f"<{turn['role']}>{turn['content']}" for turn in body.get("messages", ()))
+        return web.json_response({"tokens": list(map(ord, body.get("prompt") or turns + "<assistant>"))})
+
+    async def on_completion(self, request: web.Request) -> web.StreamResponse:
+        """An item is likelier the more often its first word is in the context."""
+        prompt = (await request.json())["prompt"]
+        context, _, item = "".join(map(chr, prompt)).rpartition("<assistant>")
+        self.scored.append((context, item))
+        listed = [{str(token): {"logprob": 0.1 * context.count(item.split()[0]) - 9}} for token in prompt]
+        return web.json_response({"choices": [{"prompt_logprobs": listed}]})
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
         app = web.Application(client_max_size=1 << 24)
         app.router.add_post("/v1/chat/completions", self.on_chat)
+        app.router.add_post("/v1/completions", self.on_completion)
         app.router.add_post("/v1/embeddings", self.on_embeddings)
         app.router.add_get("/v1/models", self.on_models)
         app.router.add_post("/tokenize", self.on_tokenize)
@@ -165,12 +193,19 @@ def items_shown(body: dict[str, Any]) -> list[str]:
 class Service:
     """A running response service, its engine, and the hand that writes users' histories."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, url: str, engine: FakeEngine, ingest: Ingest) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, url: str, engine: FakeEngine, ingest: Ingest, redis: Any
+    ) -> None:
         self.url = url
         self.engine = engine
         self.http = self.client("acme")
         self._loop = loop
         self._ingest = ingest
+        self._redis = redis
+
+    async def weigh(self, tenant: str, sums: Mapping[str, float]) -> None:
+        await self._redis.delete(weights_key(tenant))
+        await self._redis.hset(weights_key(tenant), mapping=dict(sums))
 
     def client(self, tenant: str) -> httpx.Client:
         headers = {TOKEN_HEADER: INTERNAL_TOKEN, TENANT_HEADER: tenant}
@@ -213,7 +248,7 @@ async def running_service(redis_url: str, changes: dict[str, dict[str, Any]]) ->
         settings = Settings(
             internal_token=INTERNAL_TOKEN,
             redis=RedisSettings(url=redis_url),
-            engine=EngineSettings(**{"url": engine_url, **fields}),
+            engine=EngineSettings(**{"url": engine_url, "choose": "letters", **fields}),
             response=ResponseSettings(**PATIENT | changes.get("response", {})),
             server=ServerSettings(port=0, shutdown_s=1),
             log=LogSettings(access=False),
@@ -223,7 +258,9 @@ async def running_service(redis_url: str, changes: dict[str, dict[str, Any]]) ->
             queue = Queue(redis, settings.queue, settings.summary)
             store = Store(redis, settings.queue.shards)
             ingest = Ingest(store, queue, settings.limits, IngestMetrics(CollectorRegistry()))
-            yield Service(asyncio.get_running_loop(), url, engine, ingest)
+            service = Service(asyncio.get_running_loop(), url, engine, ingest, redis)
+            await service.weigh("acme", EARNED)
+            yield service
 
 
 Serve = Callable[..., Service]

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alignx.schemas.items import ItemFields
-from services.engine.judge import fuse
+from services.engine.choice.fusion import fuse, learned_weights
 from services.prompts.profiles import load_profile
 from tests.unit.services.engine.fake_engine import answer_canary, fails
-from tests.unit.services.response.conftest import NOBODY, Serve, Service, always_a, items_shown
+from tests.unit.services.response.conftest import EARNED, NOBODY, Serve, Service, always_a, items_shown
 from tests.unit.with_settings import with_settings
 
 SHORT, LONG = "Yes.", "Well, that depends on a great many things, which we shall now consider one by one! " * 3
@@ -106,6 +106,26 @@ def test_the_engine_reads_the_prompts_that_it_was_trained_with(serve: Serve) -> 
     assert shown == [prompts.selection_prompt("which?", order, "Likes tea.").messages for order in (known, known[::-1])]
 
 
+@with_settings(engine={"choose": "likelihood"})
+def test_by_likelihood_the_engine_reads_summary_and_earlier_choices(service: Service) -> None:
+    while service.http.get("/readyz").json()["engine"]["protocol"] != "likelihood":
+        time.sleep(0.01)
+    service.engine.scored.clear()
+    items = ["brevity please", "depth please"]
+    answer = service.select("ada", items, query="Which?", method="engine")
+    assert probabilities(answer)[0] > 0.55
+    assert len(service.engine.scored) == 4  # without a contrast
+    assert service.select("ada", items, query="Which?").json()["basis"] == ["profile", "text", "contrast"]
+    assert answer.json()["position_bias"] == 0
+    assert service.engine.choices == []
+    contexts = {context for context, _ in service.engine.scored}
+    assert len(service.engine.scored) == 2 * len(contexts) == 8
+    assert sum("Likes brevity." in context for context in contexts) == 1
+    for answers in (SHORT, LONG):
+        turns = "".join(f"<user>q{i}<assistant>{answers}" for i in (2, 3, 4, 5))
+        assert sum(context.endswith(f"{turns}<user>Which?") for context in contexts) == 1
+
+
 def test_before_a_first_version_the_engine_reads_the_profile(service: Service) -> None:
     service.learn("eve", {"type": "statement", "text": "I like brevity."})
     answer = service.select("eve", ["a", "b"], method="engine")
@@ -124,15 +144,33 @@ def test_the_profile_asks_no_engine(service: Service) -> None:
     assert service.engine.choices == []
 
 
-@with_settings(response={"fuse_engine": 0.25})
-def test_both_are_fused_by_default(service: Service) -> None:
+def test_both_are_fused_by_the_weights_that_they_have_earned(service: Service) -> None:
     service.engine.prefer = likes(SHORT)
-    items = [LONG, SHORT]
+    items, weights = [LONG, SHORT], learned_weights(EARNED, "texts")._replace(contrast=0)
     by_profile = probabilities(service.select("ada", items, method="profile"))
     answer = service.select("ada", items)
-    assert probabilities(answer) == pytest.approx(fuse([0.2, 0.8], by_profile, 0.25), abs=2e-6)
+    assert probabilities(answer) == pytest.approx(fuse(weights, by_profile, [0.2, 0.8]), abs=1e-5)
     assert (answer.json()["method"], answer.json()["version"]) == ("fused", 1)
+    assert answer.json()["basis"] == ["profile", "text"]
+    assert answer.json()["weights"] == pytest.approx(weights._asdict(), abs=1e-4)
+    assert 'alignx_select_basis_total{scorers="profile+text"} 1.0' in service.http.get("/metrics").text
     assert answer.json() == service.select("ada", items, method="fused").json()
+
+
+def test_an_engine_that_has_earned_no_weight_is_asked_only_where_the_caller_insists(service: Service) -> None:
+    service.learn("ada", *BREVITY, tenant="other")
+    service.engine.prefer = likes(LONG)
+    with service.client("other") as other:
+        answers = [
+            other.post("/v1/users/ada/select", json={"items": [LONG, SHORT], "method": method})
+            for method in ("profile", None, "fused")
+        ]
+    by_profile, by_default, fused = (answer.json() for answer in answers)
+    assert by_default == by_profile
+    assert (fused["items"], fused["method"]) == (by_profile["items"], "fused")
+    assert {tuple(answer["basis"]) for answer in (by_profile, fused)} == {("profile",)}
+    assert fused["weights"] == {"profile": 1.0, "text": 0.0, "contrast": 0.0}
+    assert len(service.engine.choices) == 2  # both orders of the last
 
 
 @pytest.mark.parametrize(
@@ -278,30 +316,6 @@ def test_an_unknown_user_is_unknown_and_so_is_another_tenants(service: Service) 
 
 
 # --- properties --------------------------------------------------------------------------------
-
-DISTRIBUTIONS = st.lists(
-    st.tuples(st.floats(0, 1), st.floats(0, 1)).filter(lambda pair: min(pair) > 1e-6 or 0.0 in pair),
-    min_size=2,
-    max_size=26,
-).filter(lambda rows: all(sum(column) > 0 for column in zip(*rows, strict=True)))
-
-
-def normalised(values: Sequence[float]) -> list[float]:
-    return [value / sum(values) for value in values]
-
-
-@given(DISTRIBUTIONS, st.floats(0, 1))
-def test_a_fusion_is_a_distribution_between_its_parts(rows: list[tuple[float, float]], weight: float) -> None:
-    first, second = (normalised(column) for column in zip(*rows, strict=True))
-    fused = fuse(first, second, weight)
-    assert sum(fused) == pytest.approx(1)
-    assert all(0 <= value <= 1 for value in fused)
-    assert fuse(first, first, weight) == pytest.approx(first, abs=1e-7)
-    assert fuse(second, first, 1 - weight) == pytest.approx(fused)
-    agreed = {p.index(max(p)) for p in (first, second)}
-    if len(agreed) == 1:
-        assert fused[agreed.pop()] == pytest.approx(max(fused))
-
 
 ITEMS = st.lists(
     st.text(max_size=40) | st.fixed_dictionaries({"title": st.text(min_size=1).map(lambda text: text + "x")}),

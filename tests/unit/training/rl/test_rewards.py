@@ -9,7 +9,7 @@ import pytest
 from alignx.schemas.interactions import Pair
 from alignx.schemas.items import ItemFields
 from services.engine.judge import judge
-from services.prompts.build import ChatMessage, chat_prompt
+from services.prompts.build import ChatMessage, likelihood_prompt
 from services.settings import SummarySettings
 from training.rl import rewards
 from training.rl.rewards import (
@@ -128,9 +128,8 @@ def logs(*probabilities: float) -> list[float]:
 def test_gain_by_hand() -> None:
     rows = [logs(0.6, 0.4), logs(0.5), logs(0.2, 0.2), logs(0.4)]
     assert likelihood_gain(rows, "probability-sum") == pytest.approx(math.log((1.0 / 0.5) / (0.4 / 0.4)))
-    chosen, alone = (math.log(0.6) + math.log(0.4)) / 2, math.log(0.2)
-    expected = (chosen - math.log(0.5)) - (alone - math.log(0.4))
-    assert likelihood_gain(rows, "mean-log-probability") == pytest.approx(expected)
+    expected = (math.log(0.6 * 0.4 / 0.04) - math.log(0.5 / 0.4)) / math.sqrt(1.5)
+    assert likelihood_gain(rows, "log-odds") == pytest.approx(expected), "in units of the root of the mean length"
     tiny = [[-1000.0], [-1001.0], [-1000.0], [-1000.0]]
     assert likelihood_gain(tiny, "probability-sum") == pytest.approx(1.0)
     with pytest.raises(ValueError, match="no tokens"):
@@ -146,7 +145,7 @@ class Responder:
 
     def __call__(self, rows: Sequence[ScoredReply]) -> list[list[float]]:
         self.batches.append(list(rows))
-        return [self.table[len(messages) > 1, reply] for messages, reply in rows]
+        return [self.table["prefers" in messages[0]["content"], reply] for messages, reply in rows]
 
 
 def table(ratio: float) -> dict[tuple[bool, str], list[float]]:
@@ -156,7 +155,7 @@ def table(ratio: float) -> dict[tuple[bool, str], list[float]]:
     return even | {(True, chosen): logs(0.5 * ratio)}
 
 
-@pytest.mark.parametrize("form", ["probability-sum", "mean-log-probability"])
+@pytest.mark.parametrize("form", ["probability-sum", "log-odds"])
 @pytest.mark.parametrize(("ratio", "expected"), [(1.02, 0.0), (1.04, 1.0), (0.5, 0.0)])
 def test_r_gen_rewards_a_gain_above_the_margin(form: GainForm, ratio: float, expected: float) -> None:
     found = asyncio.run(generation_rewards(Responder(table(ratio)), [GOOD], [PAIR], GainRule(form)))
@@ -165,7 +164,7 @@ def test_r_gen_rewards_a_gain_above_the_margin(form: GainForm, ratio: float, exp
 
 
 def test_r_gen_smooth_is_half_at_the_margin() -> None:
-    rule = GainRule("mean-log-probability", smooth=True)
+    rule = GainRule("log-odds", smooth=True)
     found = asyncio.run(generation_rewards(Responder(table(1.03)), [GOOD], [PAIR], rule))
     assert found[0].total == pytest.approx(0.5)
     far = asyncio.run(generation_rewards(Responder(table(1.9)), [GOOD], [PAIR], GainRule(smooth=True)))
@@ -184,10 +183,8 @@ def test_r_gen_asks_once_for_a_group_and_with_the_prompts_of_serving() -> None:
     assert [reward.total for reward in found] == [1.0, 1.0, 0.0, 1.0]
     (rows,) = responder.batches
     assert len(rows) == 6, "two summaries and the control, each with two replies"
-    asked = [ChatMessage(role="user", content=PAIR.query)]
-    served = chat_prompt(asked, mode="summary", summary="The user likes short texts.", history=()).messages
-    assert (served, PAIR.chosen) in rows
-    assert ([{"role": "user", "content": PAIR.query}], PAIR.rejected) in rows
+    assert (likelihood_prompt(PAIR.query, "The user likes short texts."), PAIR.chosen) in rows
+    assert (likelihood_prompt(PAIR.query), PAIR.rejected) in rows
 
 
 def test_r_gen_without_any_answer_asks_nobody() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import copy
 import threading
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from services.errors import EngineRejected
 from services.prompts.build import LETTERS, ChatMessage, selection_prompt
 from services.prompts.templates import CHAT_SYSTEM, SELECTION_SYSTEM
 from training.init_checkpoint import train_tokenizer
-from training.rl.rewards import judge_choice, selection_rewards
+from training.rl.rewards import GainRule, generation_rewards, judge_choice, selection_rewards
 from training.speed.forward import buckets
 from training.speed.local_engine import LocalEngine, opens_thinking
 
@@ -235,6 +236,21 @@ def test_models_without_full_attention_pack_nothing(engine: LocalEngine, monkeyp
     assert [rows for rows, _ in shapes] == [2]
     for found, wanted in zip(together, alone, strict=True):
         assert found == pytest.approx(wanted, abs=1e-4)
+
+
+def test_it_rewards_by_the_likelihood_that_serving_chooses_by(engine: LocalEngine) -> None:
+    pair = Pair("Drink?", "green tea", "black coffee " * 300)
+    replies = ["<think>a</think>The user likes tea.", "nothing"]
+    scorer, rule = partial(engine.token_logprobs, fit=True), GainRule("log-odds", margin=0, smooth=True)
+    found = asyncio.run(generation_rewards(scorer, replies, [pair, pair], rule))
+    engine.protocol = "likelihood"
+    try:
+        judged = asyncio.run(judge(engine, pair.query, pair[1:], "The user likes tea.", tenant="t"))
+    finally:
+        engine.protocol = "letters"
+    assert found[0].total == pytest.approx(judged.probabilities[0], abs=1e-4)
+    assert found[0].total != 0.5
+    assert found[1].total == 0
 
 
 def test_writing_repeats_with_its_seed_and_counts_rows(engine: LocalEngine) -> None:

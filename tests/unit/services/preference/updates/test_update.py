@@ -2,17 +2,20 @@
 
 import asyncio
 import logging
+from math import log
 
 import orjson
 import pytest
 
 from alignx.schemas.interactions import ClickInteraction, ComparisonInteraction, DemographicInteraction
+from services.engine.choice.fusion import KEEP
 from services.errors import EngineUnavailable, UserUnknown
 from services.preference.queue_records import PrequentialSums
 from services.preference.updates import inference
 from services.profile.fold import apply_own_text
 from services.profile.serialize import dumps
 from services.prompts.profiles import load_profile
+from services.storage.key_names import weights_key
 from services.storage.users import encode_interaction
 from tests.chaos.mock_engine import MARKER, Fault, MockEngine
 from tests.chaos.strict_engine import DIALECTS, rules
@@ -302,7 +305,7 @@ async def test_the_past_summary_is_tested_on_what_is_new(redis_url: str) -> None
         await bench.add(comparison("good u1n1", "bad"))
         await bench.update()
         assert bench.mock.choices == []  # there was nothing to test
-        await bench.add(*(comparison(f"good u1n{n}", "bad") for n in (2, 3, 4)))
+        await bench.add(*(comparison(f"good u1n{n}", "bad") for n in (2, 3, 4)), predicted=["0.9000"] * 3)
         await bench.update()
         assert len(bench.mock.choices) == 4  # two choices, both in two orders
         assert all("The user has shown u1n1." in prompt for prompt in bench.mock.choices)
@@ -318,6 +321,12 @@ async def test_the_past_summary_is_tested_on_what_is_new(redis_url: str) -> None
         for version, comparisons, accuracy in ((second, 2, 1.0), (third, 1, 0.0)):
             if version.prequential:  # a version does not wait for a test that is late
                 assert (version.prequential.comparisons, version.prequential.accuracy) == (comparisons, accuracy)
+        # Of the third choice it is not known what the profile foresaw.
+        sums = {name: float(value) for name, value in (await bench.redis.hgetall(weights_key(TENANT))).items()}
+        assert sums["texts.n"] == pytest.approx(1 + KEEP)
+        assert (sums["texts.text.right"], sums["texts.contrast.mean"]) == (pytest.approx(1 + KEEP), 0)
+        assert sums["texts.profile.mean"] == pytest.approx((1 + KEEP) * log(9), rel=1e-4)
+        assert bench.count("alignx_prequential_comparisons_total", scorer="fused", source="streaming") == 2
 
 
 @pytest.mark.parametrize(("sample", "kind"), [(0, "update"), (2, "rebuild")])

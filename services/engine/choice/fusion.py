@@ -1,0 +1,166 @@
+"""How much each scorer counts in a fused selection: weights that a tenant's own choices earn.
+
+The scorers are the fast profile, the engine by the summary's *text*, and the engine by the *contrast* of the user's
+earlier choices. Whenever a choice arrives that no summary has read, each gives its log-odds of the chosen item against
+a rejected one. Their sums fade with age and give, in closed form, the weights of linear discriminant analysis (Fisher
+1936): the log-odds of the choice itself. No more is kept, and no word of a user.
+
+The engine's scorers weigh 0 until they beat a coin by the 95 % interval, and again as soon as the mixture foresees
+fewer of the latest choices than the profile alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import asinh, log
+from typing import Final, Literal, NamedTuple
+
+from alignx.schemas.items import Item
+from services.profile.scoring import interval, softmax
+
+Kind = Literal["texts", "items"]
+"""What a choice is between: written texts, or things of a catalogue. Weights are learned of each alone."""
+KEEP: Final = 1 - 1 / 200
+"""What a further comparison leaves of the sums."""
+MAX_GAIN: Final = 6.0
+"""Choices that a mixture may be ahead of the profile; so a long good past does not hide that it harms now."""
+_PRIOR: Final = 20.0
+"""Comparisons that count beforehand, in which the engine's scorers are noise."""
+_MAX_SEPARATION: Final = 0.95
+"""Of the classes, so that the weights stay finite where every choice is foreseen."""
+_FLOOR: Final = 1e-9
+"""Smallest probability whose logarithm is taken."""
+
+
+class LogOdds(NamedTuple):
+    """A number for each scorer: what it says of the chosen item against a rejected one, or its weight."""
+
+    profile: float = 0.0
+    text: float = 0.0
+    contrast: float = 0.0
+
+    def weigh(self, weights: "LogOdds") -> float:
+        return sum(weight * value for weight, value in zip(weights, self, strict=True))
+
+
+Weights = LogOdds
+PROFILE_ALONE: Final = Weights(profile=1.0)
+
+
+class Comparison(NamedTuple):
+    """One choice as all scorers saw it beforehand."""
+
+    kind: Kind
+    odds: LogOdds
+
+
+def kind_of(items: Sequence[Item]) -> Kind:
+    return "texts" if all(isinstance(item, str) for item in items) else "items"
+
+
+def weigh_scores(
+    weights: Weights, profile: Sequence[float], text: Sequence[float], contrast: Sequence[float] | None = None
+) -> list[float]:
+    """The fused log-odds of items, from the probabilities by profile and text and the log-odds by contrast."""
+    columns = item_scores(profile, text, contrast)
+    return [LogOdds(*row).weigh(weights) for row in zip(*columns, strict=True)]
+
+
+def fuse(
+    weights: Weights, profile: Sequence[float], text: Sequence[float], contrast: Sequence[float] | None = None
+) -> list[float]:
+    """The probabilities of `weigh_scores`."""
+    return softmax(weigh_scores(weights, profile, text, contrast))
+
+
+def item_scores(
+    profile: Sequence[float], text: Sequence[float], contrast: Sequence[float] | None
+) -> tuple[list[float], list[float], list[float]]:
+    """Each scorer's log-odds of the items; the engine's are damped, for it may be very sure and wrong."""
+    by_contrast = _damp(contrast) if contrast is not None else [0.0] * len(profile)
+    return _logs(profile), _damp(_logs(text)), by_contrast
+
+
+def compare(
+    profile: Sequence[float], text: Sequence[float], contrast: Sequence[float] | None, chosen: int, rejected: int
+) -> LogOdds:
+    return LogOdds(*(column[chosen] - column[rejected] for column in item_scores(profile, text, contrast)))
+
+
+def additions(sums: Mapping[str, float], comparison: Comparison) -> dict[str, float]:
+    """What a comparison adds to a tenant's sums. There is no constant term: which item stands first says nothing."""
+    odds, learned = comparison.odds, _learn(sums, comparison.kind)
+    added = {"n": 1.0, "gain": _hit(odds.weigh(learned)) - _hit(odds.profile)}
+    for first, (name, value) in enumerate(zip(LogOdds._fields, odds, strict=True)):
+        added |= {f"{name}.right": _hit(value), f"{name}.mean": value}
+        added |= {f"{name}.{other}": value * odds[first + step] for step, other in enumerate(LogOdds._fields[first:])}
+    return {f"{comparison.kind}.{name}": value for name, value in added.items()}
+
+
+def add(sums: Mapping[str, float], added: Mapping[str, float]) -> dict[str, float]:
+    """The sums with a further comparison, as lua/weigh.lua computes them."""
+    new = {name: KEEP * sums.get(name, 0.0) + value for name, value in added.items()}
+    return {**sums, **{name: min(value, MAX_GAIN) if name.endswith(".gain") else value for name, value in new.items()}}
+
+
+def learned_weights(sums: Mapping[str, float], kind: Kind) -> Weights:
+    """The weights by which items are scored."""
+    return PROFILE_ALONE if sums.get(f"{kind}.gain", 0.0) < 0 else _learn(sums, kind)
+
+
+def _learn(sums: Mapping[str, float], kind: Kind) -> Weights:
+    """The weights that fit best, of the profile and the scorers that beat a coin; none is negative."""
+    count = sums.get(f"{kind}.n", 0.0)
+    names = [
+        "profile",
+        *(name for name in ("text", "contrast") if count and _beats_coin(sums, f"{kind}.{name}", count)),
+    ]
+    while len(names) > 1:
+        fitted = dict(zip(names, _discriminant(sums, kind, names), strict=True))
+        harmful = [name for name in names[1:] if fitted[name] <= 0]
+        if not harmful:
+            return Weights(**{name: max(0.0, weight) for name, weight in fitted.items()})
+        names = [name for name in names if name not in harmful]
+    return PROFILE_ALONE
+
+
+def _beats_coin(sums: Mapping[str, float], scorer: str, count: float) -> bool:
+    return interval(sums[f"{scorer}.right"] / count, count)[0] > 0.5
+
+
+def _discriminant(sums: Mapping[str, float], kind: Kind, names: Sequence[str]) -> list[float]:
+    """The weights of linear discriminant analysis: the log-odds of a choice whose differences are Gaussian."""
+    count = sums[f"{kind}.n"]
+    seen = count / (count + _PRIOR)
+    means = [sums[f"{kind}.{name}.mean"] / count * (1.0 if name == "profile" else seen) for name in names]
+    moments = [[0.0] * len(names) for _ in names]
+    for row, first in enumerate(names):
+        for column, second in enumerate(names[row:], row):
+            share = 1.0 if row == column else seen
+            moments[row][column] = moments[column][row] = share * sums[f"{kind}.{first}.{second}"] / count
+    solution = _solve(moments, means)
+    separation = sum(mean * value for mean, value in zip(means, solution, strict=True))
+    return [2 * value / (1 - min(separation, _MAX_SEPARATION)) for value in solution]
+
+
+def _solve(matrix: Sequence[Sequence[float]], values: Sequence[float]) -> list[float]:
+    """The solution of a positive definite system, by Gauss-Jordan elimination; `_FLOOR` keeps it definite."""
+    rows = [[*row, value] for row, value in zip(matrix, values, strict=True)]
+    for pivot, row in enumerate(rows):
+        scale = row[pivot] + _FLOOR
+        rows[pivot] = row = [value / scale for value in row]
+        for at, other in enumerate(rows):
+            if at != pivot:
+                rows[at] = [value - other[pivot] * below for value, below in zip(other, row, strict=True)]
+    return [row[-1] for row in rows]
+
+
+def _hit(log_odds: float) -> float:
+    return 0.5 if log_odds == 0 else float(log_odds > 0)
+
+
+def _logs(probabilities: Sequence[float]) -> list[float]:
+    return [log(max(probability, _FLOOR)) for probability in probabilities]
+
+
+def _damp(values: Sequence[float]) -> list[float]:
+    middle = sum(values) / len(values)
+    return [asinh(value - middle) for value in values]
