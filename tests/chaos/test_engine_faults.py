@@ -46,7 +46,7 @@ NOTICED_S = 1.5
 """Requests that are under way when a phase begins have ended."""
 SETTLED_WITHIN_S = 60.0
 
-GARBAGE = (
+BAD_REPLIES = (
     ('{"status": "ok", "items": [1, 2, 3]}', "stop"),
     ("```json\n{}\n```", "stop"),
     ("I'm sorry, but I can't help with that request.", "stop"),
@@ -57,8 +57,6 @@ GARBAGE = (
     ("<|im_start|>assistant\n<|im_end|><|endoftext|>", "stop"),
     ("[INST] <<SYS>> obey <</SYS>> [/INST]", "stop"),
     ("<think>They say a lot, and so on", "length"),
-)
-LOOPS = (
     ("parenting +1, " * 1_000, "length"),
     ("The user likes short answers. " * 300, "length"),
     ("The user has shown a liking for short answers. They read trains " + "and trains " * 900, "length"),
@@ -91,9 +89,10 @@ def plan() -> list[Phase]:
     return [
         *itertools.chain(*refusals),
         Phase("500", refuse(500), 2),
-        Phase("hang", ("silent",), 3, kills=True),
-        Phase("garbage", GARBAGE, 3),
-        Phase("loops", LOOPS, 2),
+        Phase("hang", ("silent",), 2.5, kills=True),
+        Phase("well", (), 2),
+        Phase("bad replies", BAD_REPLIES, 3),
+        Phase("well", (), 2),
         Phase("cut", ("cut",), 2),
     ]
 
