@@ -141,15 +141,21 @@ class Prober:
                     self.outage = error.detail if error else ""
                     self._measured = self._measured if self.record.accuracies else None
                 if self.record.model != self._measured and not (self.outage or self.fault):
-                    model = self.record.model
-                    measured = await self._measure(self.record)
-                    self._set(replace(self.record, protocol=measured.protocol, accuracies=measured.accuracies))
-                    self._measured = model
+                    await self._measure_protocol()
             except (EngineUnavailable, EngineError) as error:
                 self.outage = error.detail
             except Exception:  # an answer of an unknown form; else nobody would look any more
                 logger.exception("the look at the engine failed")
             await asyncio.sleep(self._cooldown_s)
+
+    async def _measure_protocol(self) -> None:
+        model = self.record.model
+        try:
+            measured = await self._measure(self.record)
+        except EngineUnavailable:  # it proves nothing: the next look measures again
+            return
+        self._set(replace(self.record, protocol=measured.protocol, accuracies=measured.accuracies))
+        self._measured = model
 
     async def reconsider(self, refusal: Refusal) -> bool:
         """Whether the request is to be sent again, in another dialect. If not, the refusal is the data's.
@@ -229,7 +235,7 @@ class Prober:
 
     async def _takes(self, dialect: Dialect) -> bool:
         error = await self._send(replace(self.record, dialect=dialect))
-        if isinstance(error, EngineUnavailable) and _status(error) in _AWAY:
+        if error and is_away(error):
             raise error
         return error is None
 
@@ -322,6 +328,11 @@ class Prober:
         self.record = record
         self._apply(record)
         self.observe(None)
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the engine is away or overloaded, so that its failure proves nothing."""
+    return isinstance(error, EngineUnavailable) and _status(error) in _AWAY
 
 
 def _status(error: EngineError | EngineUnavailable) -> Any:
