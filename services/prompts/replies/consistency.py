@@ -28,7 +28,9 @@ _LEADING = re.compile(
     r"|also|an?|the|to|in|of|for|der|die|das|den|dem|eine?[nmr]?|an|für|zu|le|la|les|une?|du|des|de|à|aux?|pour|el|los|las"
     r"|en|por|al|del|os?|as|d[oa]s?|n[oa]s?|por|gli|il|lo|i|di|per|del|dei|delle|к|на|в)(?!\w))+"
 )
-_IDIOMS: Final = frozenset("again more over on nach wieder mehr más mais encore ancora снова ещё".split())
+_IDIOMS: Final = frozenset(
+    ("again", "more", "over", "nach", "wieder", "mehr", "más", "mais", "encore", "ancora", "снова")
+)
 """Words that are said twice: "again and again"."""
 
 
