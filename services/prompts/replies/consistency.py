@@ -24,7 +24,8 @@ _BREAK = re.compile(r"[;:()\[\]—–.!?।。|/]+|(?<=[\u3400-\u9fff]),|,(?=[\u
 _AND = re.compile(r"\W(?:and|or|und|oder|sowie|et|ou|y|e|o|ed|и|или)\W|(?<=\w)(?:以及|[和与及])(?=\w)")
 _JOINT = re.compile(rf"[,、]?(?:{_AND.pattern})|[,、]")
 _LEADING = re.compile(
-    r"(?:\W|(?:l|d|dell|all|un)'|(?:above all|vor allem|surtout|sobre todo|sobretudo|soprattutto|especially|answers that are"
+    r"(?:\W|(?:l|d|dell|all|un)'|(?:above all|vor allem|surtout|sobre todo|sobretudo|soprattutto|especially"
+    r"|answers that are"
     r"|also|an?|the|to|in|of|for|der|die|das|den|dem|eine?[nmr]?|an|für|zu|le|la|les|une?|du|des|de|à|aux?|pour|el|los|las"
     r"|en|por|al|del|os?|as|d[oa]s?|n[oa]s?|por|gli|il|lo|i|di|per|del|dei|delle|к|на|в)(?!\w))+"
 )

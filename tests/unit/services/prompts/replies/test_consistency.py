@@ -14,7 +14,8 @@ CONTRADICTIONS = [
     "L'utilisateur aime les échecs et l'opéra. Il n'aime pas l'opéra.",
     "L'utilisateur apprécie le jazz. Il montre peu d'intérêt pour le golf et le jazz.",
     "Al usuario le gustan el ajedrez y la ópera. Muestra poco interés por la ópera.",
-    "O usuário gosta de xadrez, de ópera e do mar. O usuário mostra pouco interesse por golfe e ópera. Os textos são em português.",
+    "O usuário gosta de xadrez, de ópera e do mar. O usuário mostra pouco interesse por golfe e ópera. "
+    "Os textos são em português.",
     "All'utente piacciono gli scacchi e l'opera. Mostra poco interesse per il golf e l'opera.",
     "Пользователь любит шахматы и оперу. Он не любит оперу.",
     "用户喜欢象棋、歌剧和网球。用户对高尔夫和歌剧不感兴趣。",
