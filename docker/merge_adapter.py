@@ -26,7 +26,7 @@ PACKAGED_BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
 REQUIREMENT = Path(__file__).with_name("base_model.txt")
 ADAPTER_CONFIG = "adapter_config.json"
 MADE_FROM = "made_from.txt"
-"""In a folder that this makes: a hash of what it was made from."""
+"""In each folder that this makes, and in no other: a hash of what it was made from."""
 FORMAT = "2"
 """Raise it where the same inputs give another checkpoint."""
 SPECIAL_TOKENS = {"bos": "<|im_start|>", "eos": "<|im_end|>", "pad": "<|endoftext|>"}
@@ -50,7 +50,8 @@ def merged_checkpoint(adapter: Path, models: Path) -> Path:
                 shutil.copy(path, folder)
         _merge(base, adapter, _scale(config), folder)
 
-    return _make(models / adapter.name, _digest(_file_marks(base), _file_hashes(adapter)), "Merged the adapter", write)
+    made_from = _digest(FORMAT, _file_marks(base), _file_hashes(adapter))
+    return _make(models / adapter.name, made_from, "Merged the adapter", write)
 
 
 def _base_folder(name: str, adapter: Path, models: Path) -> Path:
@@ -69,16 +70,19 @@ def _make(folder: Path, made_from: str, step: str, write: Callable[[Path], None]
     mark = folder / MADE_FROM
     if mark.is_file() and mark.read_text(encoding="utf-8") == made_from:
         return folder
-    temporary = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
+    if folder.exists() and not mark.is_file():
+        raise MergeError(f"{folder} would be replaced, and was not made here. Move it, or name another folder.")
+    temporary, older = folder.with_name(f"{folder.name}.part"), folder.with_name(f"{folder.name}.old")
+    for rest in (temporary, older):
+        shutil.rmtree(rest, ignore_errors=True)
     temporary.mkdir(parents=True)
     started = time.monotonic()
     write(temporary)
     (temporary / MADE_FROM).write_text(made_from, encoding="utf-8")
     if folder.exists():
-        mark.unlink(missing_ok=True)  # a kill from here on leaves nothing that looks whole
-        shutil.rmtree(folder)
+        folder.rename(older)
     temporary.rename(folder)
+    shutil.rmtree(older, ignore_errors=True)
     _report(step, folder, started)
     return folder
 

@@ -53,6 +53,8 @@ def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[st
     }
     if not _compiler():  # or the first choice of letters would end vLLM
         environment["TORCH_COMPILE_DISABLE"] = "1"
+    if engine == "vllm-cpu" and is_small(model):  # known, and measuring it takes a CPU a minute
+        environment.setdefault("ALIGNX_ENGINE__CHOOSE", "likelihood")
     if engine not in ("profile", "vllm-cpu") and model:
         environment["ALIGNX_ENGINE__MODEL"] = model
     # supervisord expands every %(ENV_x)s, so a stray % in the caller's environment would break it.

@@ -124,6 +124,7 @@ class Prober:
         self._lock = asyncio.Lock()
         self._words = ""
         self._reasons = False
+        self._has_passed = False
         self._sent_at = 0.0
         self._calls = 0
 
@@ -140,15 +141,21 @@ class Prober:
                     self.outage = error.detail if error else ""
                     self._measured = self._measured if self.record.accuracies else None
                 if self.record.model != self._measured and not (self.outage or self.fault):
-                    model = self.record.model
-                    measured = await self._measure(self.record)
-                    self._set(replace(self.record, protocol=measured.protocol, accuracies=measured.accuracies))
-                    self._measured = model
+                    await self._measure_protocol()
             except (EngineUnavailable, EngineError) as error:
                 self.outage = error.detail
             except Exception:  # an answer of an unknown form; else nobody would look any more
                 logger.exception("the look at the engine failed")
             await asyncio.sleep(self._cooldown_s)
+
+    async def _measure_protocol(self) -> None:
+        model = self.record.model
+        try:
+            measured = await self._measure(self.record)
+        except EngineUnavailable:  # it proves nothing: the next look measures again
+            return
+        self._set(replace(self.record, protocol=measured.protocol, accuracies=measured.accuracies))
+        self._measured = model
 
     async def reconsider(self, refusal: Refusal) -> bool:
         """Whether the request is to be sent again, in another dialect. If not, the refusal is the data's.
@@ -200,7 +207,11 @@ class Prober:
                 return error
             record = replace(present, dialect=dialect, reasons=self._reasons)
             if letters or dialect != present.dialect:
-                record = replace(record, letters=await self._find_letters(record))
+                try:
+                    record = replace(record, letters=await self._find_letters(record))
+                except (EngineUnavailable, EngineError) as refusal:
+                    self._hold(refusal)
+                    return refusal
             await self._update(record)
             return None
 
@@ -224,12 +235,13 @@ class Prober:
 
     async def _takes(self, dialect: Dialect) -> bool:
         error = await self._send(replace(self.record, dialect=dialect))
-        if isinstance(error, EngineUnavailable) and _status(error) in _AWAY:
+        if error and is_away(error):
             raise error
         return error is None
 
     async def _find_letters(self, record: Capabilities) -> Letters:
-        """An engine without vLLM's extensions cannot continue an answer that has begun."""
+        """An engine without vLLM's extensions cannot continue an answer that has begun. Raises the error of one that by
+        now refuses all."""
         modes: tuple[Letters, ...] = ("next_token",) if "top_k" in record.dialect.dropped else ("prefill", "next_token")
         error: EngineError | EngineUnavailable | None = None
         for mode in modes[: _MOST_CALLS - self._calls]:
@@ -238,16 +250,15 @@ class Prober:
                 return mode
             if isinstance(error, EngineUnavailable):  # it proves nothing
                 return record.letters
-        # Nor does a refusal of an engine that by now refuses all.
-        if isinstance(error, EngineRejected) and self._calls < _MOST_CALLS and await self._send(record):
-            return record.letters
+        if isinstance(error, EngineRejected) and self._calls < _MOST_CALLS and (gone := await self._send(record)):
+            raise gone
         return "none"
 
     async def _send(self, candidate: Capabilities, *, letters: bool = False) -> EngineError | EngineUnavailable | None:
         """Sends a canary; its error, if it fails."""
-        if self.fault:
+        if self.fault and not self._has_passed:
             await asyncio.sleep(max(0.0, self._sent_at + min(_PACE_S, self._cooldown_s) - time.monotonic()))
-        self._sent_at, self._calls = time.monotonic(), self._calls + 1
+        self._sent_at, self._calls, self._has_passed = time.monotonic(), self._calls + 1, False
         self._client.capabilities = candidate
         try:
             async with asyncio.timeout(_LONGEST_S):
@@ -265,6 +276,7 @@ class Prober:
             self.observe("refused" if _status(error) else "failed")
             return error
         self.observe("passed")
+        self._has_passed = True
         return None
 
     def _hold(self, error: EngineError | EngineUnavailable) -> None:
@@ -316,6 +328,11 @@ class Prober:
         self.record = record
         self._apply(record)
         self.observe(None)
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the engine is away or overloaded, so that its failure proves nothing."""
+    return isinstance(error, EngineUnavailable) and _status(error) in _AWAY
 
 
 def _status(error: EngineError | EngineUnavailable) -> Any:

@@ -147,7 +147,7 @@ class Engine(ChoiceClient):
         self._has_salt = settings.cache_salt_secret is not None
         server = _server(settings, settings.url, settings.model, settings.api_key)
         canaries = ChoiceClient(session, replace(server, read_timeout_s=min(_CANARY_S, server.read_timeout_s)))
-        measure = partial(measure_protocol, ChoiceClient(session, server), settings.choose)
+        measure = partial(measure_protocol, partial(ChoiceClient, session, server), settings.choose)
         self.prober = Prober(canaries, settings.breaker_cooldown_s, self._adopt, measure, hidden=server.api_key)
         canaries.reconsider = self.prober.note_refusal
         super().__init__(session, server, self.calls.call, self.prober.reconsider)

@@ -43,8 +43,8 @@ class PrequentialSums:
 
 
 def encode_predictions(probabilities: Sequence[float]) -> str:
-    """Of an event's first pairs, of which a worker judges a few."""
-    return " ".join(f"{probability:.4f}" for probability in probabilities[:_PREDICTED_PAIRS])
+    """Of an event's first pairs, of which a worker judges a few; as exact as log-odds are taken (choice/fusion.py)."""
+    return " ".join(f"{probability:.9g}" for probability in probabilities[:_PREDICTED_PAIRS])
 
 
 @dataclass(frozen=True, slots=True)

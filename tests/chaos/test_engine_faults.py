@@ -46,7 +46,7 @@ NOTICED_S = 2.0
 """Requests that are under way when a phase begins have ended."""
 SETTLED_WITHIN_S = 60.0
 
-GARBAGE = (
+BAD_REPLIES = (
     ('{"status": "ok", "items": [1, 2, 3]}', "stop"),
     ("```json\n{}\n```", "stop"),
     ("I'm sorry, but I can't help with that request.", "stop"),
@@ -57,8 +57,6 @@ GARBAGE = (
     ("<|im_start|>assistant\n<|im_end|><|endoftext|>", "stop"),
     ("[INST] <<SYS>> obey <</SYS>> [/INST]", "stop"),
     ("<think>They say a lot, and so on", "length"),
-)
-LOOPS = (
     ("parenting +1, " * 1_000, "length"),
     ("The user likes short answers. " * 300, "length"),
     ("The user has shown a liking for short answers. They read trains " + "and trains " * 900, "length"),
@@ -86,14 +84,15 @@ def plan() -> list[Phase]:
     if REFUSED_S:
         return [Phase("well", (), 5), Phase("400", refuse(400), REFUSED_S, is_refusal=True, kills=True)]
     refusals = [
-        (Phase("well", (), 2), Phase(str(status), refuse(status), 4, is_refusal=True)) for status in (400, 422, 413)
+        (Phase("well", (), 1.5), Phase(str(status), refuse(status), 3.5, is_refusal=True)) for status in (400, 422, 413)
     ]
     return [
         *itertools.chain(*refusals),
         Phase("500", refuse(500), 2),
-        Phase("hang", ("silent",), 3, kills=True),
-        Phase("garbage", GARBAGE, 4),
-        Phase("loops", LOOPS, 2),
+        Phase("hang", ("silent",), 2.5, kills=True),
+        Phase("well", (), 2),
+        Phase("bad replies", BAD_REPLIES, 3),
+        Phase("well", (), 2),
         Phase("cut", ("cut",), 2),
     ]
 
@@ -199,11 +198,12 @@ def check_user(client: httpx.Client, user: int) -> Counter[str]:
 
 
 def check_calls(phases: Sequence[Phase]) -> None:
-    """An engine that refuses all gets at most one request a second from each process."""
+    """An engine that refuses all gets at most one request a second from each process, beside two of each that can lie
+    at the ends of the time that is looked at."""
     for phase in phases:
         if phase.is_refusal:
             late = [seconds for seconds in phase.calls if seconds > NOTICED_S]
-            assert len(late) <= len(AS_BEFORE) * (phase.seconds - NOTICED_S + 1), phase.name
+            assert len(late) <= len(AS_BEFORE) * (phase.seconds - NOTICED_S + 2), phase.name
 
 
 def known_engines(suite: Suite) -> dict[str, tuple[str, str, bool]]:
@@ -230,6 +230,7 @@ async def go(suite: Suite, mock: MockEngine, phases: Sequence[Phase], counts: Co
         suite.ports["worker-1"] = free_port()
         await asyncio.to_thread(suite.up)
         suite.start("worker-1")
+        await asyncio.to_thread(suite.wait_ready, ["worker-1"])
         await load(suite, mock, phases, counts)
         return await asyncio.to_thread(check_users, suite)
 

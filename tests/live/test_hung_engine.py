@@ -10,9 +10,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
+from services.storage.key_names import weights_key
 from tests.live.suite import Suite
 from tests.unit.services.engine.fake_engine import FakeEngine, silent
+from tests.unit.services.response.conftest import EARNED
 
 pytestmark = [pytest.mark.live, pytest.mark.anyio]
 
@@ -47,6 +50,8 @@ async def test_callers_do_not_wait_for_a_hung_engine(tmp_path: Path) -> None:
         suite = Suite(tmp_path, {"ALIGNX_ENGINE__URL": url, "ALIGNX_ENGINE__FIRST_TOKEN_TIMEOUT_S": "4"})
         try:
             await asyncio.to_thread(suite.up)
+            async with Redis.from_url(suite.redis_url) as redis:  # else a selection does without the engine
+                await redis.hset(weights_key("acme"), mapping=dict(EARNED))
             headers = {"Authorization": f"Bearer {await asyncio.to_thread(suite.new_key, 'acme')}"}
             async with httpx.AsyncClient(base_url=suite.url, headers=headers, timeout=60) as client:
                 (await client.post("/v1/users/ada/events", json={"events": [EVENT]})).raise_for_status()

@@ -12,10 +12,10 @@ import orjson
 from services.engine import wire
 from services.engine.client import Client
 from services.engine.judge import ChoiceProtocol, Likelihood, fit_tokens
-from services.engine.refusals import UNREADABLE, member, parse_json
+from services.engine.refusals import UNREADABLE, is_retryable, member, parse_json, refusal
 from services.engine.shared_calls import SharedCalls
 from services.engine.wire import Body, Messages
-from services.errors import EngineError, EngineRejected, EngineUnavailable, EngineUnsupported
+from services.errors import EngineError, EngineRejected, EngineUnsupported
 
 _DEFAULT_WINDOW = 4_096
 """Tokens of a window that the engine does not name."""
@@ -127,7 +127,9 @@ class ChoiceClient(Client):
     async def _tokenize(self, body: Body) -> list[int]:
         """Empty from a server that has no such call."""
         status, answer = await self._request("POST", f"{self._root}/tokenize", self._server.first_token_timeout_s, body)
-        if status >= 500:
-            raise EngineUnavailable(wire.SILENT)
+        if status == 404:  # perhaps the server now has another model
+            self._model = self._server.model
+        if status >= 400 and is_retryable(error := refusal(status, answer, None)):
+            raise error
         tokens = member(parse_json(answer), "tokens") if status == 200 else None
         return [int(token) for token in tokens] if isinstance(tokens, list) else []

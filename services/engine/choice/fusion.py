@@ -56,19 +56,12 @@ def kind_of(items: Sequence[Item]) -> Kind:
     return "texts" if all(isinstance(item, str) for item in items) else "items"
 
 
-def weigh_scores(
-    weights: Weights, profile: Sequence[float], text: Sequence[float], contrast: Sequence[float] | None = None
-) -> list[float]:
-    """The fused log-odds of items, from the probabilities by profile and text and the log-odds by contrast."""
-    columns = item_scores(profile, text, contrast)
-    return [LogOdds(*row).weigh(weights) for row in zip(*columns, strict=True)]
-
-
 def fuse(
     weights: Weights, profile: Sequence[float], text: Sequence[float], contrast: Sequence[float] | None = None
 ) -> list[float]:
-    """The probabilities of `weigh_scores`."""
-    return softmax(weigh_scores(weights, profile, text, contrast))
+    """The probabilities of items, from those by profile and text and the log-odds by contrast."""
+    columns = item_scores(profile, text, contrast)
+    return softmax([LogOdds(*row).weigh(weights) for row in zip(*columns, strict=True)])
 
 
 def item_scores(
@@ -113,12 +106,12 @@ def _learn(sums: Mapping[str, float], kind: Kind) -> Weights:
         "profile",
         *(name for name in ("text", "contrast") if count and _beats_coin(sums, f"{kind}.{name}", count)),
     ]
-    while len(names) > 1:
+    while names != ["profile"] and names:
         fitted = dict(zip(names, _discriminant(sums, kind, names), strict=True))
-        harmful = [name for name in names[1:] if fitted[name] <= 0]
-        if not harmful:
-            return Weights(**{name: max(0.0, weight) for name, weight in fitted.items()})
-        names = [name for name in names if name not in harmful]
+        useful = [name for name in names if fitted[name] > 0]
+        if useful == names:
+            return Weights(**{"profile": 0.0, **fitted})
+        names = useful
     return PROFILE_ALONE
 
 

@@ -7,12 +7,13 @@ the preference is right half of the time.
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from services.engine.capabilities import Capabilities
+from services.engine.capabilities import Capabilities, is_away
 from services.engine.choice.choice_client import ChoiceClient
 from services.engine.judge import judge
 from services.errors import EngineError, EngineUnavailable
@@ -43,15 +44,16 @@ def probe_pairs() -> list[ProbePair]:
 
 
 async def measure_protocol(
-    client: ChoiceClient, choose: Literal["auto", "letters", "likelihood"], record: Capabilities
+    open_client: Callable[[], ChoiceClient], choose: Literal["auto", "letters", "likelihood"], record: Capabilities
 ) -> Capabilities:
     """The record with the protocol of choices and what was measured. Likelihood it is where the engine tells it and,
-    by `auto`, foresees more pairs by it than by letters, and than a coin by the interval; else letters. `client` is
-    used for nothing else."""
+    by `auto`, foresees more pairs by it than by letters, and than a coin by the interval; else letters. Each
+    time by a new client, which asks what model is there. Raises EngineUnavailable where the engine is away."""
     record = replace(record, protocol="letters", accuracies={})
     by_likelihood = replace(record, protocol="likelihood")
     if choose == "letters":
         return record
+    client = open_client()
     client.capabilities = record
     try:
         async with asyncio.timeout(_LONGEST_S):
@@ -61,6 +63,8 @@ async def measure_protocol(
             measured = [by_likelihood] if record.letters == "none" else [record, by_likelihood]
             accuracies = {each.protocol: await _accuracy(client, each) for each in measured}
     except (EngineUnavailable, EngineError, TimeoutError) as error:
+        if is_away(error):
+            raise
         logger.info("the engine chooses by letters: it tells no likelihoods", extra={"error": type(error).__name__})
         return record
     share = accuracies["likelihood"]

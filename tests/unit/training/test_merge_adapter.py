@@ -11,7 +11,7 @@ from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from docker.merge_adapter import MADE_FROM, MergeError, merged_checkpoint
+from docker.merge_adapter import MergeError, merged_checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft reads a name that transformers renamed
 WEIGHTS = "adapter_model.safetensors"
@@ -46,14 +46,19 @@ def test_it_is_made_once_and_anew_from_changed_weights(adapter: Path, tmp_path: 
 
 def test_nothing_half_made_is_taken(adapter: Path, tmp_path: Path) -> None:
     merged = merged_checkpoint(adapter, tmp_path / "models")
-    weights = merged / "model.safetensors"
-    whole = weights.read_bytes()
-    (merged / MADE_FROM).unlink()  # as after a kill while an older one is removed
-    weights.write_bytes(b"half")
+    whole = (merged / "model.safetensors").read_bytes()
+    (merged / "model.safetensors").write_bytes(b"half")
     shutil.copytree(merged, merged.with_name("adapter.part"))  # as after a kill while it is written
+    merged.rename(merged.with_name("adapter.old"))  # as after a kill while it is put into place
     assert merged_checkpoint(adapter, tmp_path / "models") == merged
-    assert weights.read_bytes() == whole
+    assert (merged / "model.safetensors").read_bytes() == whole
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["adapter"]
+
+
+def test_a_folder_that_was_not_made_here_stays(adapter: Path) -> None:
+    with pytest.raises(MergeError, match="was not made here"):
+        merged_checkpoint(adapter, adapter.parent)
+    assert (adapter / WEIGHTS).is_file()
 
 
 def test_what_cannot_be_merged_is_refused(adapter: Path, tmp_path: Path) -> None:

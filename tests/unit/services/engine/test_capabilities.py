@@ -211,6 +211,7 @@ async def test_refusals_that_begin_in_the_midst_of_a_probe_take_no_letters_away(
     fake.canary = lambda request: next(canaries, fails(400))(request)
     await engine.prober._probe(letters=True)
     assert engine.capabilities.letters == "prefill"
+    assert "status 400" in engine.fault, "nor does the work begin"
 
 
 async def test_a_canary_that_never_ends_is_given_up(

@@ -187,7 +187,7 @@ async def test_likelihood_is_taken_where_it_foresees_more_than_letters_and_a_coi
     fake = LikelihoodFake(partial(knows_pairs, known))
     fake.chat = answers(first_token(A=-0.1, B=-3.0))
     async with client_of(fake) as client:
-        found = await measure_protocol(client, "auto", Capabilities(context_tokens=4_096))
+        found = await measure_protocol(lambda: client, "auto", Capabilities(context_tokens=4_096))
     assert (found.protocol, found.accuracies) == (protocol, {"letters": 0.5, "likelihood": hits / 48})
 
 
@@ -201,7 +201,7 @@ async def test_letters_that_foresee_as_much_stay() -> None:
     fake = LikelihoodFake(partial(knows_pairs, 48))
     fake.chat = chat
     async with client_of(fake) as client:
-        found = await measure_protocol(client, "auto", Capabilities(context_tokens=4_096))
+        found = await measure_protocol(lambda: client, "auto", Capabilities(context_tokens=4_096))
     assert (found.protocol, found.accuracies) == ("letters", {"letters": 1.0, "likelihood": 1.0})
 
 
@@ -209,17 +209,17 @@ async def test_letters_that_foresee_as_much_stay() -> None:
 async def test_a_protocol_that_is_set_is_not_measured(choose: Any, protocol: str, scored: int) -> None:
     fake = LikelihoodFake(knows_the_pairs)
     async with client_of(fake) as client:
-        found = await measure_protocol(client, choose, Capabilities())
+        found = await measure_protocol(lambda: client, choose, Capabilities())
         assert (found.protocol, found.accuracies, len(fake.scored), fake.bodies) == (protocol, {}, scored, [])
 
 
-@pytest.mark.parametrize("status", [400, 404, 500, 503])
+@pytest.mark.parametrize("status", [400, 404, 500])
 async def test_an_engine_that_refuses_or_fails_is_asked_for_letters(status: int) -> None:
     fake = LikelihoodFake(knows_the_pairs)
     fake.status = status
     async with client_of(fake) as client:
         for choose in ("auto", "likelihood"):
-            found = await measure_protocol(client, choose, Capabilities())  # type: ignore[arg-type]
+            found = await measure_protocol(lambda: client, choose, Capabilities())  # type: ignore[arg-type]
             assert (found.protocol, found.accuracies) == ("letters", {})
     assert len(fake.scored) == 2
 
@@ -248,6 +248,57 @@ async def test_the_engine_serves_while_it_is_measured_and_shows_what_was_found()
         assert (state.protocol, state.accuracies) == ("likelihood", {"letters": 0.5, "likelihood": 1.0})
     labels = {"protocol": "likelihood", "used": "true"}
     assert registry.get_sample_value("alignx_engine_choice_accuracy", labels) == 1.0
+
+
+async def until(holds: Callable[[], object]) -> None:
+    while not holds():  # noqa: ASYNC110  # the prober looks when it likes
+        await asyncio.sleep(0.01)
+
+
+async def test_an_overload_or_another_model_ends_no_measurement() -> None:
+    """An engine that was overloaded when it was measured, then came back with another model, still gets likelihood."""
+    fake = LikelihoodFake(knows_the_pairs)
+    fake.chat, fake.status = answers(first_token(A=-0.1, B=-3.0)), 503
+    tokenize, canary, name = fake.on_tokenize, fake.canary, "tiny"
+
+    async def on_tokenize(request: web.Request) -> web.StreamResponse:
+        is_known = (await request.json())["model"] == name
+        return await tokenize(request) if is_known else web.Response(status=404)
+
+    async def on_canary(request: web.Request) -> web.StreamResponse:
+        is_known = (await request.json())["model"] == name
+        return await canary(request) if is_known else web.Response(status=404)
+
+    fake.on_tokenize, fake.canary = on_tokenize, on_canary  # type: ignore[method-assign]
+    settings: dict[str, Any] = {"breaker_cooldown_s": 0.05}
+    async with asyncio.timeout(20), fake.serving() as url, Engine.open(EngineSettings(url=url, **settings)) as engine:
+        await fake.reached.wait()
+        fake.status = 200
+        await until(lambda: engine.capabilities.accuracies)
+        assert (engine.protocol, engine.capabilities.model) == ("likelihood", "tiny")
+        chat = [{"role": "user", "content": "q"}]
+        assert (await engine.likelihood(chat, "tea", tenant="a")).tokens == 3
+        name, fake.health = "new", 503
+        fake.models = {"data": [{"id": "new"}]}
+        await until(lambda: engine.fault)
+        fake.health = 200
+        await until(lambda: engine.capabilities.model == engine.prober._measured == "new")
+        assert (engine.protocol, engine.capabilities.accuracies["likelihood"]) == ("likelihood", 1.0)
+        with pytest.raises(EngineError):  # it still asks for the model before
+            await engine.likelihood(chat, "tea", tenant="a")
+        assert (await engine.likelihood(chat, "tea", tenant="a")).tokens == 3
+
+
+async def test_an_overloaded_tokenizer_is_no_answer() -> None:
+    async def on_tokenize(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=429)
+
+    fake = LikelihoodFake(likes_what_is_named)
+    fake.on_tokenize = on_tokenize  # type: ignore[method-assign]
+    async with client_of(fake) as client:
+        chat = [{"role": "user", "content": "q"}]
+        await refused(client.choose(chat, ["A", "B"], tenant="a"), EngineUnavailable)
+    assert not fake.bodies
 
 
 def test_each_answer_fits_one_of_two_preferences() -> None:

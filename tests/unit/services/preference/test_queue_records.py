@@ -2,12 +2,13 @@
 
 import io
 import logging
+from math import exp, log
 
 import orjson
 import pytest
 from opentelemetry.trace import INVALID_SPAN, get_current_span
 
-from services.preference.queue_records import Origin, encode_origin, parse_origins
+from services.preference.queue_records import Origin, encode_origin, encode_predictions, parse_origins
 from services.server.logging import REQUEST_ID, JsonFormatter
 from services.tracing import context_of
 from tests.unit.services.preference.rig import TENANT, USER, Rig, opened, record
@@ -33,6 +34,12 @@ def test_a_call_is_read_as_it_was_kept() -> None:
     ]
     REQUEST_ID.reset(token)
     assert parse_origins(encode_origin(INVALID_SPAN)) == []
+
+
+def test_a_sure_prediction_keeps_its_log_odds() -> None:
+    chances = [1 / (1 + exp(-odds)) for odds in (-15, 0, 15)]
+    stored = list(map(float, encode_predictions(chances).split()))
+    assert [log(chance / (1 - chance)) for chance in stored] == pytest.approx([-15, 0, 15], abs=0.01)
 
 
 async def test_the_calls_since_the_last_update_are_claimed_and_then_forgotten(redis_url: str) -> None:

@@ -98,6 +98,15 @@ def test_an_engine_that_turns_good_earns_its_weight() -> None:
     assert later[0] > 3
 
 
+def test_a_profile_that_is_always_wrong_takes_no_weight_from_the_text() -> None:
+    source, sums = random.Random(0), dict[str, float]()
+    for _ in range(300):
+        sums = add(sums, additions(sums, Comparison("texts", LogOdds(profile=-1.0, text=source.gauss(1.0, 1.0)))))
+    weights = learned_weights(sums, "texts")
+    assert (weights.profile, weights.contrast) == (0.0, 0.0)
+    assert weights.text > 1
+
+
 def test_weights_are_earned_for_each_kind_alone() -> None:
     source, sums = random.Random(3), dict[str, float]()
     assert learned_weights(sums, "texts") == PROFILE_ALONE
