@@ -30,6 +30,7 @@ _ABOUT: Final[dict[Check, str]] = {
     "copied": "no events as the prompt lays them out, and none of the instructions",
     "link": "no address; its sentence is dropped, a name such as Booking.com stays",
     "about": "it speaks of a person or a preference, says something, and shares words with the events or the past",
+    "consistent": "no topic is both liked and disliked, listed twice, or claimed again and again",
     "length": "cut to the longest summary at the end of a sentence",
 }
 

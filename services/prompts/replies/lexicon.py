@@ -59,6 +59,9 @@ class Language:
     person: Words = Words()
     attitude: Words = Words()
     empty: Words = Words()
+    like: re.Pattern[str] = _NEVER
+    dislike: re.Pattern[str] = _NEVER
+    limit: re.Pattern[str] = _NEVER
     start: re.Pattern[str] = _NEVER
     claim: re.Pattern[str] = _NEVER
     speaker: re.Pattern[str] = _NEVER
@@ -195,8 +198,8 @@ def load_languages() -> dict[str, Language]:
     for line in _read_lines("languages"):
         head, _, words = line.partition(": ")
         code, kind = head.split()
-        is_expression = kind in ("start", "claim", "speaker", "address", "definition")
-        kinds.setdefault(code, {})[kind] = re.compile(words) if is_expression else _to_words(code, words.split())
+        is_list = kind in ("function", "person", "attitude", "empty")
+        kinds.setdefault(code, {})[kind] = _to_words(code, words.split()) if is_list else re.compile(words)
     return {code: Language(**words) for code, words in kinds.items()}  # type: ignore[arg-type]
 
 

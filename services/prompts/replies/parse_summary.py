@@ -11,6 +11,7 @@ from typing import Final
 
 from services.errors import UnusableReply
 from services.prompts.control_tokens import neutralise, remove_control_tokens, strip_invisible
+from services.prompts.replies.consistency import check_consistent
 from services.prompts.replies.degenerate import degeneration
 from services.prompts.replies.lexicon import Reading
 from services.prompts.replies.reasoning import separate_reasoning, undecided_length
@@ -87,7 +88,9 @@ def parse_summary(
             removed.append(name)
     if finish_reason == "length" and not text:
         raise UnusableReply("complete", "the token limit cuts off its first sentence")
-    check_about(reading if reading.text == text else Reading(text), evidence)
+    reading = reading if reading.text == text else Reading(text)
+    check_about(reading, evidence)
+    check_consistent(reading)
     return SummaryReply(text, neutralise(strip_invisible(reasoning)) or None, tuple(removed))
 
 

@@ -36,6 +36,7 @@ Check = Literal[
     "copied",
     "link",
     "about",
+    "consistent",
     "length",
 ]
 CHECKS: Final[tuple[Check, ...]] = get_args(Check)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from docs.write_checks import is_whole, judge_reply, load_replies
 from services.errors import EngineError, UnusableReply
 from services.prompts.control_tokens import neutralise
+from services.prompts.replies.consistency import check_consistent
 from services.prompts.replies.lexicon import Reading
 from services.prompts.replies.parse_summary import SummaryPreview, SummaryReply, parse_summary
 from services.prompts.replies.summary_checks import Evidence, check_about, check_instruction, check_task, clean_links
@@ -116,6 +117,7 @@ def test_reasoning_stays_out_of_the_summary_in_every_form(reply: str) -> None:
         "- a thing\n",
         "7",
         "the user ",
+        "may ",
         "<think>",
     ],
 )
@@ -127,6 +129,7 @@ def test_a_reply_made_to_be_slow_is_read_quickly(unit: str) -> None:
         lambda text: check_instruction(Reading(text)),
         clean_links,
         lambda text: check_about(Reading(text), Evidence()),
+        lambda text: check_consistent(Reading(text)),
     ]
     ended = threading.Event()
 
@@ -208,7 +211,11 @@ def test_the_sets_are_told_apart() -> None:
         ("link", "The user likes tea. Orders it at www.shop.example, mostly.", "The user likes tea."),
         ("link", "The user shops at [Acme](http://x.example). ![map](http://y.example/z)", "The user shops at Acme."),
         ("copied", "The user likes tea. Claim no more than the events support.", "The user likes tea."),
-        ("length", "The user likes tea. " * 3 + "And more of the same, at length.", "The user likes tea. " * 3),
+        (
+            "length",
+            "The user likes tea. They avoid jazz. And more of what they said, at great length.",
+            "The user likes tea. They avoid jazz.",
+        ),
     ],
 )
 def test_a_check_cleans_and_says_so(rule: str, text: str, left: str) -> None:
