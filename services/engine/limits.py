@@ -48,7 +48,6 @@ OTHER_TENANT = "other"
 
 logger = logging.getLogger("alignx.engine")
 
-
 # --- calls ---------------------------------------------------------------------------------------
 
 
@@ -173,7 +172,8 @@ class Engine(ChoiceClient):
                     probing.cancel()
 
     def _adopt(self, capabilities: Capabilities) -> None:
-        self._likelihoods.clear()  # another model may answer now
+        if replace(capabilities, checked_at=None) != replace(self.capabilities, checked_at=None):
+            self._likelihoods.clear()  # another model may answer now
         had_warning, self.capabilities = self._cache_warning, capabilities
         if self._cache_warning and not had_warning:
             logger.warning(self._cache_warning)

@@ -26,6 +26,8 @@ from services.storage.tenant_settings import TenantSettingsStore, default_settin
 from services.storage.tenant_settings_reader import TenantSettingsReader
 from services.storage.users import USER_SOURCE, Store
 
+_CONTRAST_S = 30.0
+"""After so long a test does without the contrast: an update keeps its place in the worker until its tests end."""
 _TRIAL_EVENTS = 100
 """Events among which a trial looks for choices."""
 
@@ -104,9 +106,8 @@ class SummaryTests:
             return SummaryTest(PrequentialSums(), ())
         await begun.wait()
         earlier = await self.store.choices_before(claim.tenant, claim.user, claim.cursor, CONTRAST_PAIRS)
-        judgements = await judge_choices(
-            self.engine, claim.tenant, past.text, choices, RecentChoices(earlier), self.prompts
-        )
+        recent = RecentChoices(earlier, asyncio.get_running_loop().time() + _CONTRAST_S)
+        judgements = await judge_choices(self.engine, claim.tenant, past.text, choices, recent, self.prompts)
         return SummaryTest(
             PrequentialSums.from_choices([judgement.probabilities[:1] for judgement in judgements]),
             list(filter(None, map(_compare, choices, judgements))),

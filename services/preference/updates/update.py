@@ -176,7 +176,7 @@ class Updater:
             if reviewed:
                 record = record.model_copy(update={"regression": reviewed.test})
                 await self.tests.leave_behind(claim, reviewed)
-            # The tests are single tokens and end first; if not, the version does not wait for them.
+            # The version does not wait for the tests: by letters they end first, by likelihood they may not.
             if test.done() and not test.exception():
                 record = record.model_copy(update={"prequential": to_prequential(test.result().sums)})
             if not await self._commit(claim, record, batch):
