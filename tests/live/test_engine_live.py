@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any
 
 import orjson
@@ -116,7 +117,8 @@ async def test_a_likelihood_is_that_of_the_engines_own_answer(engine: Engine, ca
 
 async def test_both_protocols_are_measured(engine_url: str) -> None:
     async with open_session() as session:
-        found = await measure_protocol(ChoiceClient(session, Server(engine_url)), "auto", Capabilities())
+        client = partial(ChoiceClient, session, Server(engine_url))
+        found = await measure_protocol(client, "auto", Capabilities())
     assert found.accuracies.keys() == {"letters", "likelihood"}
     assert all(0.2 < share < 0.8 for share in found.accuracies.values()), "its weights are random"
 
