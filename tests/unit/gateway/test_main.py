@@ -42,7 +42,7 @@ async def test_readiness_asks_redis_and_both_services(suite: Suite, monkeypatch:
 async def test_readiness_passes_on_what_the_services_and_the_workers_say_of_their_engine(suite: Suite) -> None:
     assert "engine" not in (await suite.json("GET", "/readyz", key=""))[2]
     engine = {"dialect": "no system role", "context_tokens": 2048, "letters": True, "reasons": False}
-    engine |= {"state": "ok", "words": "no system"}
+    engine |= {"state": "ok", "words": "no system", "protocol": "letters", "accuracies": {}}
     body = orjson.dumps({"status": "ready", "checks": {}, "engine": engine})
     suite.response.answer(http_answer(body, "200 OK", "Content-Type: application/json"))
     fault = engine | {"state": "degraded", "detail": "no", "words": "bad input"}
