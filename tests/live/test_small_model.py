@@ -56,8 +56,9 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     (home / "models").symlink_to(MODELS)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("ALIGNX_", "COV_"))}
     (home / "bin").mkdir()
-    (home / "bin" / "lscpu").symlink_to(str(shutil.which("lscpu")))
-    environment["PATH"] = str(home / "bin")  # holds what vLLM calls, and no compiler
+    for name in ("lscpu", "make"):
+        (home / "bin" / name).symlink_to(str(shutil.which(name)))
+    environment["PATH"] = str(home / "bin")  # holds what vLLM and `make up` call, and no compiler
     port = next(base for base in iter(free_port, None) if base + max(OFFSETS.values()) < 65_000)
     command = [sys.executable, "-m", "docker.local.suite"]
     started = subprocess.run(
