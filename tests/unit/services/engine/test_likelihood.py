@@ -175,6 +175,15 @@ async def test_a_contrast_that_fails_costs_no_judgement_of_the_text_where_the_ca
             assert (judgement.contrast, judgement.probabilities[0] > 0.5) == (None, True)
 
 
+async def test_a_likelihood_fits_the_window_that_is_set() -> None:
+    """As large as the engine's own would be, if it named one."""
+    fake = LikelihoodFake(lambda *_: -1.0)
+    async with asyncio.timeout(20), fake.serving() as url, open_session() as session:
+        engine = Engine(EngineSettings(url=url, context_tokens=300), session)
+        await engine.likelihood([{"role": "user", "content": "a" * 3_000}], "b" * 300, tenant="a")
+    assert len(fake.scored[0]["prompt"]) < 300
+
+
 async def test_an_item_cannot_end_its_turn() -> None:
     fake = LikelihoodFake(likes_what_is_named)
     async with client_of(fake) as client:
