@@ -37,7 +37,7 @@ from services.profile.statistics import EMPTY, Profile
 from services.settings import LimitSettings, QueueSettings, RedisSettings, SummarySettings
 from services.storage.connection import Script, open_redis
 from services.storage.tenant_settings import TenantSettingsStore
-from services.storage.tenant_settings_reader import TenantSettingsReader
+from services.storage.timed_cache import TimedCache
 from services.storage.users import Store
 from tests.conftest import free_port
 from tests.unit.services.preference.rig import start_redis, stop_redis
@@ -99,7 +99,7 @@ class Simulation:
         virtual = f"local function clock_ms() return tonumber(redis.call('GET', '{CLOCK}')) end\n"
         for name, script in self.queue._scripts.items():
             self.queue._scripts[name] = Script(redis, script.source.replace(clock, virtual))
-        tenants = TenantSettingsReader(TenantSettingsStore(redis, cadence))
+        tenants = TimedCache(TenantSettingsStore(redis, cadence).read)
         self.ingest = Ingest(self.store, self.queue, LimitSettings(), IngestMetrics(CollectorRegistry()), tenants)
         self.readers: dict[str, Profile] = {}
         """What the judge reads in each summary."""

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Protocol, Unpack
 
 from services.engine.dialects import BASES, VLLM, Dialect, richer_dialects
 from services.engine.judge import ChoiceProtocol
-from services.engine.refusals import error_text, is_refusal
+from services.engine.refusals import error_text, is_away, is_refusal
 from services.engine.shared_calls import SharedCalls
 from services.engine.wire import LATE, Body, Completion, Sampling
 from services.errors import ContextExceeded, EngineError, EngineRejected, EngineUnavailable
@@ -39,8 +39,6 @@ _PACE_S = 1.0
 """Least time between two canaries while the engine refuses them."""
 _LONGEST_S = 60.0
 """Of one canary: an engine that keeps its connection open with pings would else be looked at no more."""
-_AWAY = (None, 429, 503)
-"""Statuses of an engine that is away or overloaded: they prove nothing about the request."""
 _WORDS = 200
 
 logger = logging.getLogger("alignx.engine")
@@ -282,7 +280,7 @@ class Prober:
     def _hold(self, error: EngineError | EngineUnavailable) -> None:
         """The engine refuses canaries: nothing else is sent. One that is away or overloaded is the circuit
         breaker's matter."""
-        if _status(error) in _AWAY:
+        if _status(error) is None or is_away(error):
             return
         cause = f"The engine refuses a test that holds no user's data (status {_status(error)})"
         if not self.fault:
@@ -328,11 +326,6 @@ class Prober:
         self.record = record
         self._apply(record)
         self.observe(None)
-
-
-def is_away(error: Exception) -> bool:
-    """Whether the engine is away or overloaded, so that its failure proves nothing."""
-    return isinstance(error, EngineUnavailable) and _status(error) in _AWAY
 
 
 def _status(error: EngineError | EngineUnavailable) -> Any:

@@ -14,13 +14,13 @@ choice/fusion.py combines the result with the fast profile's.
 import asyncio
 import math
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 from alignx.schemas.interactions import Interaction, Pair
 from alignx.schemas.items import Item, item_text
+from services.errors import EngineError, EngineUnavailable
 from services.profile.scoring import softmax
 from services.prompts.build import LETTERS, ChatMessage, cap_tokens, estimate_tokens, likelihood_prompt
 from services.prompts.control_tokens import neutralise
@@ -83,7 +83,7 @@ class Judgement:
     positions do not matter, and always by likelihood."""
     contrast: tuple[float, ...] | None = None
     """Log-odds of each item after the user's chosen answers against after the rejected ones, in the unit of
-    `log_odds`; None without such a history, by letters, and where it came too late."""
+    `log_odds`; None without such a history, by letters, and where it was left out."""
     protocol: ChoiceProtocol = "letters"
 
 
@@ -93,7 +93,7 @@ class RecentChoices:
 
     pairs: Sequence[Pair] = ()
     deadline: float = math.inf
-    """By the event loop's clock; a contrast that takes longer is left out."""
+    """By the event loop's clock. With one, a contrast that is late or fails is left out where the text was judged."""
 
 
 async def judge(
@@ -112,7 +112,8 @@ async def judge(
     """By the engine's own protocol; by letters where it has none, and for a `history`, which is read in place of the
     summary. By letters it is asked in `orders` rotations, at least 2 and at most one for each item, all at once.
 
-    Raises what the engine raises: EngineUnavailable, EngineRejected, EngineError.
+    Raises what the engine raises (EngineUnavailable, EngineRejected, EngineError), and TimeoutError where all that was
+    asked for is a contrast, which is late.
     """
     if isinstance(engine, LikelihoodEngine) and engine.protocol == "likelihood" and not history:
         texts = [neutralise(item_text(item)) for item in items]
@@ -152,9 +153,12 @@ async def _judge_by_likelihood(
     if pairs := recent.pairs[-CONTRAST_PAIRS:]:
         chosen = likelihood_prompt(query, turns=[(pair.query, item_text(pair.chosen)) for pair in pairs])
         rejected = likelihood_prompt(query, turns=[(pair.query, item_text(pair.rejected)) for pair in pairs])
-        with suppress(TimeoutError):  # after the summary: it must not make that late
+        try:  # after the summary: it must not make that late
             async with asyncio.timeout_at(recent.deadline):
                 contrast = tuple(await compare(chosen, rejected))
+        except (TimeoutError, EngineUnavailable, EngineError):
+            if not summary or recent.deadline == math.inf:
+                raise
     return Judgement(tuple(softmax(values)), 0.0, contrast, "likelihood")
 
 

@@ -25,7 +25,7 @@ from alignx.schemas.summaries import TokenCounts
 from services.engine.answers import SIGNS
 from services.engine.breaker import Breaker
 from services.engine.capabilities import CanaryOutcome, Capabilities, Prober
-from services.engine.choice.choice_client import ChoiceClient
+from services.engine.choice.choice_client import DEFAULT_WINDOW, ChoiceClient
 from services.engine.choice.measure import measure_protocol
 from services.engine.client import Client, Server, open_session
 from services.engine.guard import CallKind, CallOutcome, EngineCall, Observer, Progress
@@ -38,8 +38,6 @@ NO_ENGINE = (
     "This deployment runs without a language model; `make up` starts a small one where it can, and "
     "`make up ENGINE=<url>` names one that runs elsewhere"
 )
-_DEFAULT_WINDOW = 8192
-"""Tokens of a window that neither the setting nor the engine names."""
 _CANARY_S = 15.0
 """Longest silence of the engine within a canary's answer."""
 _SHARED_CACHE = "The engine takes no cache_salt: tenants share its prefix cache"
@@ -186,8 +184,7 @@ class Engine(ChoiceClient):
     @property
     def context_tokens(self) -> int:
         """The window that prompt and answer share: the smaller of the setting and what the engine says."""
-        known = [size for size in (self._context_tokens, self.capabilities.context_tokens) if size]
-        return min(known, default=_DEFAULT_WINDOW)
+        return min(filter(None, (self._context_tokens, self.capabilities.context_tokens)), default=DEFAULT_WINDOW)
 
     @property
     def fault(self) -> str:

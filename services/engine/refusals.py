@@ -21,6 +21,8 @@ _CONTEXT_LIMIT = re.compile(
 )
 _RETRYABLE = (408, 429)
 """Statuses below 500 that a repeat may mend."""
+_AWAY = (*_RETRYABLE, 502, 503, 504)
+"""Statuses of an engine that is away or overloaded, or of a proxy before it: they prove nothing about the request."""
 
 
 def member(value: Any, name: str) -> Any:
@@ -76,6 +78,11 @@ def is_refusal(error: EngineError | EngineUnavailable) -> bool:
     """Whether the server answered that it will not serve the request, as against later or never whole."""
     status = error.extensions.get("engine_status")
     return status is not None and status < 500 and status not in _RETRYABLE
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the server is away or overloaded, so that its failure proves nothing."""
+    return isinstance(error, EngineUnavailable) and error.extensions.get("engine_status") in (None, *_AWAY)
 
 
 def error_text(body: bytes) -> str:

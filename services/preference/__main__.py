@@ -22,7 +22,7 @@ from services.storage.aof_rewrite import AofRewriter
 from services.storage.connection import open_redis
 from services.storage.startup_check import StartupCheck
 from services.storage.tenant_settings import TenantSettingsStore, default_settings
-from services.storage.tenant_settings_reader import TenantSettingsReader
+from services.storage.timed_cache import TimedCache
 from services.storage.users import Store
 
 PORT = 8101
@@ -40,7 +40,7 @@ def create_preference_app(settings: Settings) -> FastAPI:
             StartupCheck.open(store := Store(redis, settings.queue.shards)) as startup,
         ):
             queue, drain = Queue(redis, settings.queue, settings.summary), state_of(app, Process).drain
-            tenants = TenantSettingsReader(TenantSettingsStore(redis, default_settings(settings)))
+            tenants = TimedCache(TenantSettingsStore(redis, default_settings(settings)).read)
             yield PreferenceState(startup, PreferenceService(store, queue, settings, metrics, rewriter, drain, tenants))
 
     def checks(app: FastAPI) -> Mapping[str, Check]:

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from alignx.schemas.interactions import Interaction
 from alignx.schemas.summaries import PreferenceChange, SummaryVersion
+from alignx.schemas.tenants import TenantSettings
 from services.errors import AlignXError, PayloadTooLarge
 from services.preference.cadence import News, estimate_tokens, is_own_words, surprise_bits
 from services.preference.drift import Drift, detect_drift
@@ -32,7 +33,7 @@ from services.profile.serialize import dumps
 from services.profile.statistics import Profile
 from services.server.logging import ARRIVED
 from services.settings import LimitSettings
-from services.storage.tenant_settings_reader import TenantSettingsReader
+from services.storage.timed_cache import TimedCache
 from services.storage.users import Store, encode_interaction, find_own_text
 from services.tracing import child_span
 
@@ -53,7 +54,7 @@ class Ingest:
         queue: Queue,
         limits: LimitSettings,
         metrics: IngestMetrics,
-        tenants: TenantSettingsReader | None = None,
+        tenants: TimedCache[TenantSettings] | None = None,
         *,
         has_engine: bool = True,
     ) -> None:

@@ -18,6 +18,7 @@ from alignx.schemas.summaries import (
     VersionDiff,
     VersionList,
 )
+from alignx.schemas.tenants import TenantSettings
 from services.errors import Unavailable, UserUnknown
 from services.preference import edits
 from services.preference.export import export_lines
@@ -31,7 +32,7 @@ from services.server.shutdown import Drain
 from services.settings import Settings
 from services.storage.aof_rewrite import AofRewriter
 from services.storage.key_names import ENGINE_FAULT
-from services.storage.tenant_settings_reader import TenantSettingsReader
+from services.storage.timed_cache import TimedCache
 from services.storage.users import Store, parse_event_id, reply
 
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.01, 0.1
@@ -48,7 +49,7 @@ class PreferenceService:
         metrics: IngestMetrics,
         rewriter: AofRewriter,
         drain: Drain,
-        tenants: TenantSettingsReader,
+        tenants: TimedCache[TenantSettings],
     ) -> None:
         self.store = store
         self.queue = queue

@@ -16,6 +16,7 @@ from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter
 
+from alignx.schemas.interactions import Pair
 from alignx.schemas.items import Item
 from alignx.schemas.requests import Fallback, Method, ScoredItem, Scorer, SelectRequest, SelectResponse
 from services.engine.breaker import Breaker
@@ -30,8 +31,9 @@ from services.response.similarity import Similarity
 from services.settings import Settings
 from services.storage.users import NO_STAMP, Store
 
+BY_TEXT = Weights(text=1.0)
 _CONTRAST_SHARE = 0.8
-"""Of the wait for the engine, after which a judgement does without its contrast."""
+"""Of the wait for the engine, after which the contrast is late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class Selector:
         profile = await self.profile(tenant, user)
         query, items, method = request.query, request.items, request.method
         if method == "engine":
-            selection = await self._ask_patiently(tenant, user, query, items, Weights(text=1.0))
+            selection = await self._ask_patiently(tenant, user, query, items)
         else:  # at once: neither server waits for the other
             by_profile, by_engine = await asyncio.gather(
                 self.by_profile(tenant, user, profile, query, items), self.by_engine(tenant, user, query, items, method)
@@ -145,22 +147,26 @@ class Selector:
         if method == "profile" or (method is None and not self.engine.enabled):
             return None
         if method == "engine":
-            return await self._ask_patiently(tenant, user, query, items, Weights(text=1.0))
+            return await self._ask_patiently(tenant, user, query, items)
         sums, kind = await self.store.weight_sums(tenant), kind_of(items)
-        weights = learned_weights(sums, kind)
+        weights, pairs = learned_weights(sums, kind), list[Pair]()
+        if weights.contrast and self.engine.protocol == "likelihood":
+            pairs = await self.store.choices_before(tenant, user, "+", CONTRAST_PAIRS)
+        by_text = learned_weights(sums, kind, ("text",))
+        weights = weights if pairs else by_text
         if method is None and not weights.text and not weights.contrast:
             return None
         ask = self._ask_patiently if method else self._ask_in_time
         try:
-            selection = await ask(tenant, user, query, items, weights)
+            selection = await ask(tenant, user, query, items, weights, pairs)
         except (EngineUnavailable, EngineError, TimeoutError) as error:
             if method:
                 raise
             reason = _fallback_reason(error)
             self._metrics.fallbacks.labels(reason).inc()
             return reason
-        if weights.contrast and selection.contrast is None:
-            selection = replace(selection, weights=learned_weights(sums, kind, ("text",)))
+        if pairs and selection.contrast is None:
+            selection = replace(selection, weights=by_text)
         return selection
 
     def combine(
@@ -191,26 +197,31 @@ class Selector:
         return ProfileScores(softmax(values), meaning)
 
     async def _ask_patiently(
-        self, tenant: str, user: str, query: str, items: Sequence[Item], weights: Weights
+        self,
+        tenant: str,
+        user: str,
+        query: str,
+        items: Sequence[Item],
+        weights: Weights = BY_TEXT,
+        pairs: Sequence[Pair] = (),
     ) -> Selection:
         """For a caller that insists on the engine."""
+        wait_s = self.settings.select_engine_timeout_s
         try:
-            async with asyncio.timeout(wait_s := self.settings.select_engine_timeout_s):
-                return await self._ask(tenant, user, query, items, wait_s, weights)
+            async with asyncio.timeout(wait_s):
+                return await self._ask(tenant, user, query, items, weights, _within(pairs, wait_s))
         except TimeoutError as error:
-            raise EngineUnavailable(
-                f"The engine took longer than {self.settings.select_engine_timeout_s:g} s"
-            ) from error
+            raise EngineUnavailable(f"The engine took longer than {wait_s:g} s") from error
 
     async def _ask_in_time(
-        self, tenant: str, user: str, query: str, items: Sequence[Item], weights: Weights
+        self, tenant: str, user: str, query: str, items: Sequence[Item], weights: Weights, pairs: Sequence[Pair]
     ) -> Selection:
         """Raises TimeoutError when the engine is late, and at once after that has happened several times."""
         self.breaker.admit()
-        report = self.breaker.release  # the engine's own breaker counts its failures
-        try:
-            async with asyncio.timeout(wait_s := self.settings.select_timeout_s):
-                selection = await self._ask(tenant, user, query, items, wait_s, weights)
+        report, wait_s = self.breaker.release, self.settings.select_timeout_s
+        try:  # the engine's own breaker counts its failures
+            async with asyncio.timeout(wait_s):
+                selection = await self._ask(tenant, user, query, items, weights, _within(pairs, wait_s))
             report = self.breaker.record_success
         except TimeoutError:
             report = self.breaker.record_failure
@@ -220,17 +231,16 @@ class Selector:
         return selection
 
     async def _ask(
-        self, tenant: str, user: str, query: str, items: Sequence[Item], wait_s: float, weights: Weights
+        self, tenant: str, user: str, query: str, items: Sequence[Item], weights: Weights, recent: RecentChoices
     ) -> Selection:
-        deadline = asyncio.get_running_loop().time() + _CONTRAST_SHARE * wait_s
         summary = await self.store.preferences(tenant, user)
-        pairs = await self.store.choices_before(tenant, user, "+", CONTRAST_PAIRS) if weights.contrast else ()
-        question = fit_choice(query, items, summary.text, self.engine.context_tokens)
+        text = summary.text if weights.text or not recent.pairs else ""
+        question = fit_choice(query, items, text, self.engine.context_tokens)
         judgement = await judge(
             self.engine,
             *question,
             tenant=tenant,
-            recent=RecentChoices(pairs, deadline),
+            recent=recent,
             orders=self.settings.rotations,
             prompts=self.prompts,
         )
@@ -243,6 +253,10 @@ class Selector:
             contrast=judgement.contrast,
             weights=weights,
         )
+
+
+def _within(pairs: Sequence[Pair], wait_s: float) -> RecentChoices:
+    return RecentChoices(pairs, asyncio.get_running_loop().time() + _CONTRAST_SHARE * wait_s)
 
 
 def _fallback_reason(error: Exception) -> Fallback:

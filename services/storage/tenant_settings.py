@@ -1,6 +1,6 @@
 """The settings of tenants: what is set for a tenant in Redis, over the deployment's values.
 
-Calls read them through services/storage/tenant_settings_reader.py.
+Calls read them through services/storage/timed_cache.py: a process sees a change within a second.
 """
 
 from collections.abc import Mapping
@@ -30,6 +30,10 @@ class TenantSettingsStore:
         self._redis: Any = redis  # its methods are typed for the blocking client and this one at once
         self._defaults = defaults
         self._script = Script(redis, read_script("services.storage", "write_settings"))
+
+    async def read(self, tenant: str) -> TenantSettings:
+        """The effective settings."""
+        return (await self.view(tenant)).settings
 
     async def view(self, tenant: str) -> TenantSettingsView:
         """As stored now. A value that this release does not know or allow does not count."""

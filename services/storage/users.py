@@ -114,7 +114,7 @@ class Store:
     def __init__(self, redis: RedisClient, shards: int) -> None:
         self.redis = redis
         self.keys = KeySpace(shards)
-        self._weight_sums = TimedCache[dict[str, float]]()
+        self._weight_sums = TimedCache(self._read_weight_sums)
 
     async def ready(self) -> None:
         """Raises StoreUnavailable unless Redis answers a write-free round trip; of a cluster, a part."""
@@ -281,11 +281,11 @@ class Store:
 
     async def weight_sums(self, tenant: str) -> dict[str, float]:
         """From which the scorers of the tenant's selections are weighed; at most a second old."""
-        if (sums := self._weight_sums.get(tenant)) is None:
-            stored = await reply(self.redis.hgetall(weights_key(tenant)))
-            sums = {name: float(value) for name, value in stored.items()}
-            self._weight_sums.put(tenant, sums)
-        return sums
+        return await self._weight_sums.read(tenant)
+
+    async def _read_weight_sums(self, tenant: str) -> dict[str, float]:
+        stored = await reply(self.redis.hgetall(weights_key(tenant)))
+        return {name: float(value) for name, value in stored.items()}
 
 
 def parse_event(event_id: str, fields: Mapping[str, str]) -> StoredInteraction:

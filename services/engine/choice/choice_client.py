@@ -17,7 +17,7 @@ from services.engine.shared_calls import SharedCalls
 from services.engine.wire import Body, Messages
 from services.errors import EngineError, EngineRejected, EngineUnsupported
 
-_DEFAULT_WINDOW = 4_096
+DEFAULT_WINDOW = 8_192
 """Tokens of a window that the engine does not name."""
 _KNOWN_LIKELIHOODS = 50_000
 """Kept in the process, at about 200 bytes; the one used longest ago goes first."""
@@ -32,6 +32,11 @@ class ChoiceClient(Client):
         """By the model's name and the letters."""
         self._tokens: SharedCalls[bytes, list[int]] = SharedCalls()
         self._likelihoods: OrderedDict[bytes, Likelihood] = OrderedDict()
+
+    @property
+    def context_tokens(self) -> int:
+        """The window that prompt and answer share."""
+        return self.capabilities.context_tokens or DEFAULT_WINDOW
 
     @property
     def protocol(self) -> ChoiceProtocol:
@@ -105,7 +110,7 @@ class ChoiceClient(Client):
             raise EngineError(UNREADABLE)
         likelihood = Likelihood(0.0, 0)
         if item:
-            context, item = fit_tokens(context, item, self.capabilities.context_tokens or _DEFAULT_WINDOW)
+            context, item = fit_tokens(context, item, self.context_tokens)
             body = await self._body(context + item, tenant, priority, field="prompt") | wire.LIKELIHOOD
             answer = await self._answer("choose", "/completions", body, tenant)
             likelihood = Likelihood(wire.prompt_logprob(answer, item), len(item))

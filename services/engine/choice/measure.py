@@ -13,9 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from services.engine.capabilities import Capabilities, is_away
+from services.engine.capabilities import Capabilities
 from services.engine.choice.choice_client import ChoiceClient
 from services.engine.judge import judge
+from services.engine.refusals import is_away
 from services.errors import EngineError, EngineUnavailable
 from services.profile.scoring import interval
 

@@ -23,7 +23,7 @@ from services.profile.scoring import softmax
 from services.prompts.profiles import load_profile
 from services.settings import Settings
 from services.storage.tenant_settings import TenantSettingsStore, default_settings
-from services.storage.tenant_settings_reader import TenantSettingsReader
+from services.storage.timed_cache import TimedCache
 from services.storage.users import USER_SOURCE, Store
 
 _CONTRAST_S = 30.0
@@ -52,7 +52,7 @@ class SummaryTests:
         self.settings = settings.summary
         self.metrics = metrics
         self.prompts = load_profile(settings.summary.prompts)
-        tenants = TenantSettingsReader(TenantSettingsStore(store.redis, default_settings(settings)))
+        tenants = TimedCache(TenantSettingsStore(store.redis, default_settings(settings)).read)
         self.trials = Trials(store.redis, tenants, metrics.trials)
 
     async def review(

@@ -20,11 +20,11 @@ from typing import Any, Final, Literal
 from prometheus_client import Counter
 
 from alignx.schemas.summaries import ModelTrial, SummaryVersion
+from alignx.schemas.tenants import TenantSettings
 from services.preference.queue_records import Claim
 from services.preference.updates.regression import bet
 from services.storage.connection import RedisClient
 from services.storage.key_names import trial_key
-from services.storage.tenant_settings_reader import TenantSettingsReader
 from services.storage.timed_cache import TimedCache
 
 Admission = Literal["accepted", "trial", "wait"]
@@ -36,16 +36,16 @@ logger = logging.getLogger("alignx.trials")
 class Trials:
     """The trials of all tenants, as one worker sees them."""
 
-    def __init__(self, redis: RedisClient, tenants: TenantSettingsReader, ended: Counter) -> None:
+    def __init__(self, redis: RedisClient, tenants: TimedCache[TenantSettings], ended: Counter) -> None:
         """`ended` counts trials by outcome."""
         self._redis: Any = redis  # its methods are typed for the blocking client and this one at once
         self._tenants = tenants
         self._ended = ended
-        self._cache = TimedCache[Mapping[str, str]]()
+        self._cache = TimedCache(self._read_fields)
 
     async def admit(self, claim: Claim, candidate: str) -> Admission:
         """Whether `candidate`, a model with its prompt template, may write for the user of the claim."""
-        fields, settings = await self._read(claim.tenant), await self._tenants.read(claim.tenant)
+        fields, settings = await self._cache.read(claim.tenant), await self._tenants.read(claim.tenant)
         incumbent = fields.get("incumbent")
         if incumbent == candidate:
             return "accepted"
@@ -54,7 +54,7 @@ class Trials:
             return "accepted"
         if fields.get("candidate") != candidate:
             await self._begin(claim.tenant, candidate)
-            fields = await self._read(claim.tenant)
+            fields = await self._cache.read(claim.tenant)
         if fields.get("held"):
             return "wait"
         if _now_ms() - int(fields["began"]) > 1_000 * settings.trial_s:
@@ -66,7 +66,7 @@ class Trials:
 
     async def is_older(self, tenant: str, version: SummaryVersion) -> bool:
         """Whether the version is from before the trial, so that its user has not been counted."""
-        began_ms = int((await self._read(tenant)).get("began", 0))
+        began_ms = int((await self._cache.read(tenant)).get("began", 0))
         return version.created_at.timestamp() * 1_000 < began_ms
 
     async def record(self, tenant: str, candidate: str, old: float, new: float) -> None:
@@ -107,11 +107,8 @@ class Trials:
         await self._redis.hdel(key, "candidate", "began", "tested", "evidence", "held")
         self._cache.drop(tenant)
 
-    async def _read(self, tenant: str) -> Mapping[str, str]:
-        fields = self._cache.get(tenant)
-        if fields is None:
-            fields = await self._redis.hgetall(trial_key(tenant))
-            self._cache.put(tenant, fields)
+    async def _read_fields(self, tenant: str) -> Mapping[str, str]:
+        fields: Mapping[str, str] = await self._redis.hgetall(trial_key(tenant))
         return fields
 
 

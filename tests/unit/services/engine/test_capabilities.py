@@ -183,12 +183,13 @@ async def test_an_engine_that_is_away_is_degraded_without_a_call(fake: FakeEngin
     assert (fake.bodies, engine.calls.breaker_open) == ([], False)
 
 
-async def test_a_walk_that_finds_the_engine_away_changes_nothing(fake: FakeEngine, engine: Engine) -> None:
-    canaries = iter([fails(400), fails(400), fails(503)])
+@pytest.mark.parametrize("status", [408, 429, 502, 503, 504])
+async def test_a_walk_that_finds_the_engine_away_changes_nothing(fake: FakeEngine, engine: Engine, status: int) -> None:
+    canaries = iter([fails(400), fails(400), fails(status)])
     fake.canary = lambda request: next(canaries, reply("A"))(request)
     fake.chat = fails(400)
     error = await refused(engine.complete(MESSAGES, **SAMPLING), EngineUnavailable)
-    assert "503" in error.detail
+    assert str(status) in error.detail
     assert (engine.capabilities.dialect, engine.fault, len(fake.canaries)) == (VLLM, "", 3)
 
 

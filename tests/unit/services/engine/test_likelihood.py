@@ -152,6 +152,38 @@ async def test_earlier_choices_give_a_contrast_unless_it_is_late() -> None:
         assert (without.contrast, without.probabilities) == (None, found.probabilities)
 
 
+@pytest.mark.parametrize("patient", [False, True])
+async def test_a_contrast_that_fails_costs_no_judgement_of_the_text_where_the_caller_is_in_a_hurry(
+    patient: bool,
+) -> None:
+    def fails_after_tea(context: str, item: str) -> float:
+        if "tea please" in context:
+            raise ValueError
+        return likes_what_is_named(context, item)
+
+    fake = LikelihoodFake(fails_after_tea)
+    pairs = [Pair("", "tea please", "cola please")]
+    recent = RecentChoices(pairs, math.inf if patient else asyncio.get_running_loop().time() + 60)
+    async with client_of(fake) as client:
+        ask = (client, "q", ["tea", "cola"])
+        await refused(judge(*ask, None, tenant="a", recent=recent), EngineUnavailable)
+        asked = judge(*ask, "likes tea", tenant="b", recent=recent)
+        if patient:
+            await refused(asked, EngineUnavailable)
+        else:
+            judgement = await asked
+            assert (judgement.contrast, judgement.probabilities[0] > 0.5) == (None, True)
+
+
+async def test_a_likelihood_fits_the_window_that_is_set() -> None:
+    """As large as the engine's own would be, if it named one."""
+    fake = LikelihoodFake(lambda *_: -1.0)
+    async with asyncio.timeout(20), fake.serving() as url, open_session() as session:
+        engine = Engine(EngineSettings(url=url, context_tokens=300), session)
+        await engine.likelihood([{"role": "user", "content": "a" * 3_000}], "b" * 300, tenant="a")
+    assert len(fake.scored[0]["prompt"]) < 300
+
+
 async def test_an_item_cannot_end_its_turn() -> None:
     fake = LikelihoodFake(likes_what_is_named)
     async with client_of(fake) as client:

@@ -26,7 +26,7 @@ from services.profile.fold import fold
 from services.profile.statistics import EMPTY
 from services.settings import LimitSettings
 from services.storage.tenant_settings import TenantSettingsStore
-from services.storage.tenant_settings_reader import TenantSettingsReader
+from services.storage.timed_cache import TimedCache
 from services.storage.users import LOW_PRIORITY
 from tests.unit.services.preference.rig import TENANT, USER, Rig, opened, record
 
@@ -304,10 +304,11 @@ def test_the_contrary_of_what_was_stated_is_due(said: str, is_due: bool) -> None
 async def test_ingest_reads_the_cadence_of_the_tenant(redis_url: str, overrides: dict[str, Any], due: bool) -> None:
     async with opened(redis_url, **WAITS) as rig:
         store = TenantSettingsStore(rig.redis, TenantSettings())
-        tenants = TenantSettingsReader(store)
         await store.replace(TENANT, TenantSettings(**overrides))
         free = Ingest(rig.store, rig.queue, LimitSettings(), IngestMetrics(CollectorRegistry()))
-        ingest = Ingest(rig.store, rig.queue, LimitSettings(), IngestMetrics(CollectorRegistry()), tenants)
+        ingest = Ingest(
+            rig.store, rig.queue, LimitSettings(), IngestMetrics(CollectorRegistry()), TimedCache(store.read)
+        )
         await known(rig)
 
         async def append(writer: Ingest, events: Sequence[Interaction]) -> bool:
@@ -349,10 +350,9 @@ async def test_the_preferences_say_why_events_wait(redis_url: str) -> None:
 async def test_a_flood_of_one_users_events_is_bounded_by_the_hour(redis_url: str) -> None:
     async with opened(redis_url, **WAITS) as rig:
         store = TenantSettingsStore(rig.redis, TenantSettings())
-        tenants = TenantSettingsReader(store)
         await store.replace(TENANT, TenantSettings(user_events_per_hour=3))
         limits, metrics = LimitSettings(), IngestMetrics(CollectorRegistry())
-        ingest = Ingest(rig.store, rig.queue, limits, metrics, tenants, has_engine=False)
+        ingest = Ingest(rig.store, rig.queue, limits, metrics, TimedCache(store.read), has_engine=False)
         flood = [chose("a", "b")] * 2
         await ingest.append(TENANT, USER, flood, idempotency_key="k")
         assert (await ingest.append(TENANT, USER, flood, idempotency_key="k")).replayed

@@ -43,10 +43,14 @@ ANSWER = {
 }
 
 
-def earn(tenant_sums: dict[str, float], kind: Kind) -> dict[str, float]:
-    """The sums after 100 choices, of which each scorer foresees four fifths, and not the same."""
+def earn(
+    tenant_sums: dict[str, float], kind: Kind, right: Sequence[str] = ("profile", "text", "contrast")
+) -> dict[str, float]:
+    """The sums after 100 choices, of which each scorer of `right` foresees four fifths, and not the same; the others
+    say nothing."""
     for number in range(100):
-        odds = LogOdds(*(4.0 if number % 5 != place else -4.0 for place in range(3)))
+        signs = {name: 1.0 if number % 5 != place else -1.0 for place, name in enumerate(right)}
+        odds = LogOdds(**{name: 4.0 * sign for name, sign in signs.items()})
         tenant_sums = add(tenant_sums, additions(tenant_sums, Comparison(kind, odds)))
     return tenant_sums
 
@@ -98,6 +102,7 @@ class FakeEngine:
         self.choice_status = 200
         self.choice_pause = 0.0
         self.choose: Answer = self.on_choice
+        self.completion_status = 200
         self.scored: list[tuple[str, str]] = []
         """Context and item of each."""
         self.embedded: list[list[str]] = []
@@ -171,7 +176,7 @@ class FakeEngine:
         context, _, item = "".join(map(chr, prompt)).rpartition("<assistant>")
         self.scored.append((context, item))
         listed = [{str(token): {"logprob": 0.1 * context.count(item.split()[0]) - 9}} for token in prompt]
-        return web.json_response({"choices": [{"prompt_logprobs": listed}]})
+        return web.json_response({"choices": [{"prompt_logprobs": listed}]}, status=self.completion_status)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
@@ -206,6 +211,9 @@ class Service:
     async def weigh(self, tenant: str, sums: Mapping[str, float]) -> None:
         await self._redis.delete(weights_key(tenant))
         await self._redis.hset(weights_key(tenant), mapping=dict(sums))
+
+    def earn(self, tenant: str, sums: Mapping[str, float]) -> None:
+        self._wait(self.weigh(tenant, sums))
 
     def client(self, tenant: str) -> httpx.Client:
         headers = {TOKEN_HEADER: INTERNAL_TOKEN, TENANT_HEADER: tenant}

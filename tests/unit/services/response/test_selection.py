@@ -14,7 +14,7 @@ from alignx.schemas.items import ItemFields
 from services.engine.choice.fusion import fuse, learned_weights
 from services.prompts.profiles import load_profile
 from tests.unit.services.engine.fake_engine import answer_canary, fails
-from tests.unit.services.response.conftest import EARNED, NOBODY, Serve, Service, always_a, items_shown
+from tests.unit.services.response.conftest import EARNED, NOBODY, Serve, Service, always_a, earn, items_shown
 from tests.unit.with_settings import with_settings
 
 SHORT, LONG = "Yes.", "Well, that depends on a great many things, which we shall now consider one by one! " * 3
@@ -124,6 +124,27 @@ def test_by_likelihood_the_engine_reads_summary_and_earlier_choices(service: Ser
     for answers in (SHORT, LONG):
         turns = "".join(f"<user>q{i}<assistant>{answers}" for i in (2, 3, 4, 5))
         assert sum(context.endswith(f"{turns}<user>Which?") for context in contexts) == 1
+
+
+@with_settings(engine={"choose": "likelihood"})
+def test_where_the_contrast_alone_has_a_weight_nothing_else_is_asked(service: Service) -> None:
+    while service.http.get("/readyz").json()["engine"]["protocol"] != "likelihood":
+        time.sleep(0.01)
+    service.learn("ada", *BREVITY, tenant="other")
+    service.learn("eve", {"type": "statement", "text": "I like brevity."}, tenant="other")
+    service.earn("other", earn({}, "texts", right=("profile", "contrast")))
+    service.engine.scored.clear()
+    with service.client("other") as other:
+        ask = {"query": "Which?", "items": ["brevity please", "depth please"]}
+        assert other.post("/v1/users/ada/select", json=ask).json()["basis"] == ["profile", "contrast"]
+        assert len(service.engine.scored) == 4, "the items after chosen and after rejected answers"
+        without = other.post("/v1/users/eve/select", json=ask).json()  # no choices yet
+        assert (without["method"], without["basis"], without["fallback"]) == ("profile", ["profile"], None)
+        assert len(service.engine.scored) == 4
+        service.engine.completion_status = 500
+        ask["query"] = "Which now?"
+        failed = other.post("/v1/users/ada/select", json=ask).json()
+        assert (failed["method"], failed["basis"], failed["fallback"]) == ("profile", ["profile"], "engine_unavailable")
 
 
 def test_before_a_first_version_the_engine_reads_the_profile(service: Service) -> None:

@@ -11,7 +11,7 @@ from services.settings import Settings
 from services.storage import timed_cache
 from services.storage.key_names import tenant_settings_key
 from services.storage.tenant_settings import TenantSettingsStore, default_settings
-from services.storage.tenant_settings_reader import TenantSettingsReader
+from services.storage.timed_cache import TimedCache
 from tests.unit.services.preference.rig import TENANT, opened
 
 pytestmark = pytest.mark.anyio
@@ -62,7 +62,7 @@ async def test_each_process_follows_within_a_second(redis_url: str, monkeypatch:
     monkeypatch.setattr(timed_cache.time, "monotonic", lambda: clock[0])
     async with opened(redis_url) as rig:
         writer = TenantSettingsStore(rig.redis, DEFAULTS)
-        reader = TenantSettingsReader(TenantSettingsStore(rig.redis, DEFAULTS))
+        reader = TimedCache(TenantSettingsStore(rig.redis, DEFAULTS).read)
         assert (await reader.read(TENANT)).update_events == 7
         await writer.patch(TENANT, {"update_events": 9})
         clock[0] = 0.99
