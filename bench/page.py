@@ -1,16 +1,14 @@
-"""The results of benchmarks: rows with figures, saved in bench/results, and the page that shows them all."""
+"""The results of benchmarks: rows with figures, and the page that keeps them all."""
 
-import json
 import os
 import platform
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-RESULTS: Final = ROOT / "bench" / "results"
 DOCUMENT: Final = ROOT / "docs" / "results" / "benchmarks.md"
 ORDER: Final = (
     "gateway",
@@ -47,16 +45,12 @@ def median_ms(seconds: Sequence[float]) -> float:
 
 
 def save_results(name: str, rows: Sequence[Row], about: str) -> None:
-    """Prints a benchmark's table, saves its figures, and writes the page anew."""
+    """Prints a benchmark's table, and puts it into the page in place of its last one."""
     print(render_table(rows), flush=True)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    results = {
-        "measured_at": datetime.now(UTC).date().isoformat(),
-        "about": about.strip(),
-        "rows": [row._asdict() for row in rows],
-    }
-    (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=1))
-    DOCUMENT.write_text(render_page())
+    page = DOCUMENT.read_text() if DOCUMENT.exists() else ""
+    measured = datetime.now(UTC).date().isoformat()
+    section = f"{about.strip()}\n\nMeasured {measured}, {_machine()}.\n\n{render_table(rows)}"
+    DOCUMENT.write_text(render_page({**read_sections(page), name: section}))
 
 
 def render_table(rows: Iterable[Row]) -> str:
@@ -65,23 +59,24 @@ def render_table(rows: Iterable[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render_page() -> str:
-    """The page of all saved results."""
-    machine = f"{os.cpu_count()} cores of one machine ({platform.machine()}, Python {platform.python_version()})"
+def read_sections(page: str) -> dict[str, str]:
+    """The text below each heading of the page, by the benchmark's name."""
+    return {name: text.strip() + "\n" for name, _, text in (part.partition("\n") for part in page.split("\n## ")[1:])}
+
+
+def render_page(sections: Mapping[str, str]) -> str:
+    """The page of all sections, in their order."""
     parts = [
         "# Benchmarks\n",
         "Written by `make bench`; do not edit by hand. Every process of the suite, Redis and the load\n"
-        f"generator shared the {machine}.\n",
+        "generator shared one machine.\n",
     ]
-    for name in ORDER:
-        path = RESULTS / f"{name}.json"
-        if path.exists():
-            results = json.loads(path.read_text())
-            rows = [Row(**row) for row in results["rows"]]
-            parts.append(
-                f"## {name}\n\n{results['about']}\n\nMeasured {results['measured_at']}.\n\n{render_table(rows)}"
-            )
+    parts += [f"## {name}\n\n{sections[name]}" for name in ORDER if name in sections]
     return "\n".join(parts)
+
+
+def _machine() -> str:
+    return f"{os.cpu_count()} cores ({platform.machine()}, Python {platform.python_version()})"
 
 
 def _short(value: float) -> str:

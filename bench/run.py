@@ -2,9 +2,8 @@
 
     python -m bench.run [NAME …]      (all: gateway ingest reads cadence update_cost cluster memory small_model)
 
-Each measures two things in pairs. Prints the table, saves the figures in bench/results/NAME.json, and
-writes docs/results/benchmarks.md anew from the saved figures of all benchmarks. Two have options and commands of their
-own: bench.choice_protocols, and bench.gpu.training_throughput, which needs the environment of training.
+Prints the table of each, and puts it into docs/results/benchmarks.md. Two have options and commands of their own:
+bench.choice_protocols, and bench.gpu.training_throughput, which needs the environment of training.
 """
 
 import sys

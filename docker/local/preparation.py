@@ -18,7 +18,7 @@ MERGE = ROOT / "docker" / "merge_adapter.py"
 
 def prepare_engine(console: Console, home: Path, port: int, model: str) -> None:
     """Installs, makes and starts what is not there yet. Raises RefusedError."""
-    if not ENGINE_READY.exists():
+    if _make("--question").returncode:  # not there, or of an older lock
         with _step(console, "Installing vLLM, about 1 GB to download", "Installed vLLM"):
             _install()
     if is_adapter(model) and _merge(console, model, home):
@@ -38,16 +38,21 @@ def _step(console: Console, doing: str, done: str) -> Iterator[None]:
 
 
 def _install() -> None:
+    done = _make()
+    if done.returncode:
+        raise RefusedError(f"vLLM was not installed:\n{done.stdout.strip()[-2000:]}")
+
+
+def _make(*options: str) -> "subprocess.CompletedProcess[str]":
+    """Runs make on the environment of vLLM."""
     # `make up` may have been called with -B or -n, which are not meant for this.
     environment = {
         name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
     }
-    command = ["make", "--no-print-directory", str(ENGINE_READY.relative_to(ROOT))]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    command = ["make", "--no-print-directory", *options, str(ENGINE_READY.relative_to(ROOT))]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
-    if done.returncode:
-        raise RefusedError(f"vLLM was not installed:\n{done.stdout.strip()[-2000:]}")
 
 
 def _merge(console: Console, model: str, home: Path) -> bool:

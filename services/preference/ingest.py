@@ -95,8 +95,9 @@ class Ingest:
                         before = profile
                         profile, predicted = fold(profile, interaction)
                         predictions.append(predicted)
-                        bits += surprise_bits(predicted, before, profile)
-                        is_due = is_due or is_own_words(interaction, before, profile)
+                        if cadence:
+                            bits += surprise_bits(predicted, before, profile)
+                            is_due = is_due or is_own_words(interaction, before, profile)
                     choices = list(filter(None, predictions))
                     scored = PrequentialSums.from_choices(choices)
                     news = News(is_due=is_due, bits=bits, tokens=estimate_tokens(encoded))
@@ -105,7 +106,7 @@ class Ingest:
                         stamp=stamp,
                         profile=dumps(profile),
                         scored=scored,
-                        predicted=list(map(encode_predictions, predictions)),
+                        predicted=list(map(encode_predictions, predictions)) if self.has_engine else [],
                         idempotency_key=idempotency_key,
                         digest=digest,
                         at_once=start == "at_once",

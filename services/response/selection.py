@@ -144,19 +144,24 @@ class Selector:
         """What the engine says of 2 to 26 items, or why it says nothing; None where `method` does without it."""
         if method == "profile" or (method is None and not self.engine.enabled):
             return None
-        weights = Weights(text=1.0)
-        if method != "engine":
-            weights = learned_weights(await self.store.weight_sums(tenant), kind_of(items))
-        if method is not None:
-            return await self._ask_patiently(tenant, user, query, items, weights)
-        if not weights.text and not weights.contrast:
+        if method == "engine":
+            return await self._ask_patiently(tenant, user, query, items, Weights(text=1.0))
+        sums, kind = await self.store.weight_sums(tenant), kind_of(items)
+        weights = learned_weights(sums, kind)
+        if method is None and not weights.text and not weights.contrast:
             return None
+        ask = self._ask_patiently if method else self._ask_in_time
         try:
-            return await self._ask_in_time(tenant, user, query, items, weights)
+            selection = await ask(tenant, user, query, items, weights)
         except (EngineUnavailable, EngineError, TimeoutError) as error:
+            if method:
+                raise
             reason = _fallback_reason(error)
-        self._metrics.fallbacks.labels(reason).inc()
-        return reason
+            self._metrics.fallbacks.labels(reason).inc()
+            return reason
+        if weights.contrast and selection.contrast is None:
+            selection = replace(selection, weights=learned_weights(sums, kind, ("text",)))
+        return selection
 
     def combine(
         self, by_engine: Selection | Fallback | None, by_profile: ProfileScores, method: Method | None
@@ -164,9 +169,8 @@ class Selector:
         if method == "engine" and isinstance(by_engine, Selection):
             return by_engine
         if isinstance(by_engine, Selection):
-            weights = by_engine.weights if by_engine.contrast else by_engine.weights._replace(contrast=0.0)
-            fused = fuse(weights, by_profile.probabilities, by_engine.probabilities, by_engine.contrast)
-            selection = replace(by_engine, probabilities=tuple(fused), method="fused", weights=weights)
+            fused = fuse(by_engine.weights, by_profile.probabilities, by_engine.probabilities, by_engine.contrast)
+            selection = replace(by_engine, probabilities=tuple(fused), method="fused")
         else:
             selection = Selection(tuple(by_profile.probabilities), "profile", fallback=by_engine)
         self._metrics.basis.labels("+".join(selection.basis)).inc()

@@ -226,7 +226,7 @@ def report(phases: Sequence[Phase], counts: Counter[str], kept: Counter[str], se
 
 async def go(suite: Suite, mock: MockEngine, phases: Sequence[Phase], counts: Counter[str]) -> Counter[str]:
     async with mock.serving() as engine:
-        suite.environment["ALIGNX_ENGINE__URL"] = engine
+        suite.environment |= {"ALIGNX_ENGINE__URL": engine, "ALIGNX_ENGINE__CHOOSE": "letters"}
         suite.ports["worker-1"] = free_port()
         await asyncio.to_thread(suite.up)
         suite.start("worker-1")

@@ -53,9 +53,10 @@ class Suite:
             "ALIGNX_GATEWAY__METRICS_TOKEN": self.metrics_token,
             "ALIGNX_GATEWAY__RATE": "100000",
             "ALIGNX_GATEWAY__BURST": "100000",
-            "ALIGNX_ENGINE__CHOOSE": "letters",  # what is measured at start would be random
             **(settings or {}),
         }
+        if "ALIGNX_ENGINE__URL" in self.environment:  # what is measured at start would be random
+            self.environment.setdefault("ALIGNX_ENGINE__CHOOSE", "letters")
 
     @contextmanager
     def running(self) -> Iterator[Self]:

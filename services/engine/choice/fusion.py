@@ -10,7 +10,7 @@ fewer of the latest choices than the profile alone.
 """
 
 from collections.abc import Mapping, Sequence
-from math import asinh, log
+from math import asinh, log, sqrt
 from typing import Final, Literal, NamedTuple
 
 from alignx.schemas.items import Item
@@ -23,9 +23,12 @@ KEEP: Final = 1 - 1 / 200
 MAX_GAIN: Final = 6.0
 """Choices that a mixture may be ahead of the profile; so a long good past does not hide that it harms now."""
 _PRIOR: Final = 20.0
-"""Comparisons that count beforehand, in which the engine's scorers are noise."""
+"""Comparisons that count beforehand, in which the profile is right as often as it says, and the engine's scorers are
+noise."""
 _MAX_SEPARATION: Final = 0.95
 """Of the classes, so that the weights stay finite where every choice is foreseen."""
+_LEAST: Final = 0.001
+"""A smaller weight changes nothing, and is none."""
 _FLOOR: Final = 1e-9
 """Smallest probability whose logarithm is taken."""
 
@@ -43,6 +46,7 @@ class LogOdds(NamedTuple):
 
 Weights = LogOdds
 PROFILE_ALONE: Final = Weights(profile=1.0)
+ENGINE_SCORERS: Final = LogOdds._fields[1:]
 
 
 class Comparison(NamedTuple):
@@ -94,21 +98,18 @@ def add(sums: Mapping[str, float], added: Mapping[str, float]) -> dict[str, floa
     return {**sums, **{name: min(value, MAX_GAIN) if name.endswith(".gain") else value for name, value in new.items()}}
 
 
-def learned_weights(sums: Mapping[str, float], kind: Kind) -> Weights:
-    """The weights by which items are scored."""
-    return PROFILE_ALONE if sums.get(f"{kind}.gain", 0.0) < 0 else _learn(sums, kind)
+def learned_weights(sums: Mapping[str, float], kind: Kind, engine: Sequence[str] = ENGINE_SCORERS) -> Weights:
+    """The weights by which items are scored, where of the engine's scorers those of `engine` say something."""
+    return PROFILE_ALONE if sums.get(f"{kind}.gain", 0.0) < 0 else _learn(sums, kind, engine)
 
 
-def _learn(sums: Mapping[str, float], kind: Kind) -> Weights:
+def _learn(sums: Mapping[str, float], kind: Kind, engine: Sequence[str] = ENGINE_SCORERS) -> Weights:
     """The weights that fit best, of the profile and the scorers that beat a coin; none is negative."""
     count = sums.get(f"{kind}.n", 0.0)
-    names = [
-        "profile",
-        *(name for name in ("text", "contrast") if count and _beats_coin(sums, f"{kind}.{name}", count)),
-    ]
+    names = ["profile", *(name for name in engine if count and _beats_coin(sums, f"{kind}.{name}", count))]
     while names != ["profile"] and names:
         fitted = dict(zip(names, _discriminant(sums, kind, names), strict=True))
-        useful = [name for name in names if fitted[name] > 0]
+        useful = [name for name in names if fitted[name] > _LEAST]
         if useful == names:
             return Weights(**{"profile": 0.0, **fitted})
         names = useful
@@ -123,7 +124,9 @@ def _discriminant(sums: Mapping[str, float], kind: Kind, names: Sequence[str]) -
     """The weights of linear discriminant analysis: the log-odds of a choice whose differences are Gaussian."""
     count = sums[f"{kind}.n"]
     seen = count / (count + _PRIOR)
-    means = [sums[f"{kind}.{name}.mean"] / count * (1.0 if name == "profile" else seen) for name in names]
+    means = [seen * sums[f"{kind}.{name}.mean"] / count for name in names]
+    if names[0] == "profile":  # log-odds of this spread that are right as often as they say have this mean
+        means[0] += (1 - seen) * (sqrt(1 + sums[f"{kind}.profile.profile"] / count) - 1)
     moments = [[0.0] * len(names) for _ in names]
     for row, first in enumerate(names):
         for column, second in enumerate(names[row:], row):

@@ -166,7 +166,7 @@ def test_many_warnings_do_not_hold_up_the_merge(
     )
     monkeypatch.setattr(preparation, "MERGE", script)
     monkeypatch.setattr(preparation, "ENGINE_PYTHON", Path(sys.executable))
-    monkeypatch.setattr(preparation, "ENGINE_READY", script)
+    monkeypatch.setattr(preparation, "_make", lambda *_: subprocess.CompletedProcess([], 0))
     with pytest.raises(engine.RefusedError, match=r"\Athe base is gone\Z"):
         preparation.prepare_engine(Console(), tmp_path, 8080, "models/alignx-small")
     assert "Merged" in capsys.readouterr().out
@@ -293,3 +293,20 @@ def test_without_a_compiler_nothing_is_compiled(
     variables = environment.suite_environment(tmp_path, 18000, "vllm-cpu", "models/alignx-mini")
     assert variables.get("TORCH_COMPILE_DISABLE") == flag
     assert ("--enforce-eager" in variables["ALIGNX_ENGINE_COMMAND"]) == (compiler is None)
+
+
+@pytest.mark.parametrize(("question", "steps"), [(0, ["--question"]), (1, ["--question", ""])])
+def test_an_engine_of_an_older_lock_is_installed_anew(
+    question: int, steps: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def make(*options: str) -> "subprocess.CompletedProcess[str]":
+        asked.append(" ".join(options))
+        return subprocess.CompletedProcess([], question if options else 0, "")
+
+    monkeypatch.setattr(preparation, "_make", make)
+    monkeypatch.setattr(preparation, "control", lambda *_: "engine RUNNING pid 7")
+    monkeypatch.setattr(preparation, "wait_engine", lambda *_: None)
+    preparation.prepare_engine(Console(), tmp_path, 1, "models/alignx-tiny")
+    assert asked == steps

@@ -146,7 +146,7 @@ def test_the_profile_asks_no_engine(service: Service) -> None:
 
 def test_both_are_fused_by_the_weights_that_they_have_earned(service: Service) -> None:
     service.engine.prefer = likes(SHORT)
-    items, weights = [LONG, SHORT], learned_weights(EARNED, "texts")._replace(contrast=0)
+    items, weights = [LONG, SHORT], learned_weights(EARNED, "texts", ("text",))
     by_profile = probabilities(service.select("ada", items, method="profile"))
     answer = service.select("ada", items)
     assert probabilities(answer) == pytest.approx(fuse(weights, by_profile, [0.2, 0.8]), abs=1e-5)

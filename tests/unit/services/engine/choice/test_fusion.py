@@ -14,6 +14,7 @@ from services.engine.choice.fusion import (
     Comparison,
     LogOdds,
     Weights,
+    _learn,
     add,
     additions,
     compare,
@@ -105,6 +106,16 @@ def test_a_profile_that_is_always_wrong_takes_no_weight_from_the_text() -> None:
     weights = learned_weights(sums, "texts")
     assert (weights.profile, weights.contrast) == (0.0, 0.0)
     assert weights.text > 1
+
+
+def test_a_few_choices_do_not_silence_a_profile_that_was_wrong_once() -> None:
+    sums: dict[str, float] = {}
+    for profile in (-13.0, 0.5, 0.5, 0.5):
+        sums = add(sums, additions(sums, Comparison("items", LogOdds(profile, -1.0, 0.3))))
+    weights = _learn(sums, "items")
+    assert weights.profile > 0.3
+    assert weights.text == 0
+    assert learned_weights(sums, "items", ("text",)).profile > 0.3, "a contrast that comes too late"
 
 
 def test_weights_are_earned_for_each_kind_alone() -> None:
