@@ -1,6 +1,6 @@
 """A selection of two by letters against one by likelihood, on one vLLM on this machine's CPU.
 
-    .venv-training/bin/python -m bench.choice_protocols [--model FOLDER] [--rounds N]
+    .venv/bin/python -m bench.choice_protocols [--model FOLDER] [--rounds N]
 
 The questions are the pairs that an engine is measured on at start, asked one after the other, by turns with each
 protocol: letters (two prompts of one token), likelihood of a question that nobody has asked before (four prompts),

@@ -2,8 +2,8 @@
 
     python -m bench.run [NAME …]      (all: gateway ingest reads cadence update_cost cluster memory small_model)
 
-Prints the table of each, and puts it into docs/results/benchmarks.md. Those of models are in bench/gpu and need the
-environment of training.
+Prints the table of each, and puts it into docs/results/benchmarks.md. Two have options and commands of their own:
+bench.choice_protocols, and bench.gpu.training_throughput, which needs the environment of training.
 """
 
 import sys

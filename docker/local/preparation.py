@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,14 +61,15 @@ def _merge(console: Console, model: str, home: Path) -> bool:
     is_new = False
     with (
         console.status("Making the model …"),
-        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
+        tempfile.TemporaryFile("w+") as errors,  # a pipe would be full of warnings before anyone reads it
     ):
-        assert process.stdout is not None
-        assert process.stderr is not None
-        for line in process.stdout:
-            console.print(line.rstrip(), markup=False)
-            is_new = True
-        error = process.stderr.read().strip()
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                console.print(line.rstrip(), markup=False)
+                is_new = True
+        errors.seek(0)
+        error = errors.read().strip()
     if process.returncode:
         raise RefusedError(error.splitlines()[-1] if error else "The model was not made.")
     return is_new

@@ -79,14 +79,12 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
             tally.left_out["users whose target stands in their history"] += 1
             continue
         rng = plan.rng("candidates", user)
-        if plan.negatives == "matched":
-            matching = [item for item in by_count[counts[target]] if item not in own]
-            rejected = rng.choice(matching) if matching else None
-        elif plan.negatives == "popular":
+        if plan.negatives == "popular":
             rejected = next((item for _ in range(DRAWS) if (item := rng.choice(pool)) not in own), None)
         else:
-            matching = [item for item in candidates_of.get(user, ()) if item in items and item not in own]
-            rejected = rng.choice(matching) if matching else None
+            others = by_count[counts[target]] if plan.negatives == "matched" else candidates_of.get(user, ())
+            unseen = [item for item in others if item in items and item not in own]
+            rejected = rng.choice(unseen) if unseen else None
         if rejected is None:
             tally.left_out["users without a candidate"] += 1
             continue

@@ -6,7 +6,6 @@ Row `i` of a file depends on the file's seed and `i` alone: files can be made lo
 what they held, and any number of processes writes the same bytes.
 """
 
-import os
 import random
 import sys
 import time
@@ -24,6 +23,7 @@ from training.config import Fraction, PositiveInt, Section, run_script
 from training.corpus import world_rows
 from training.corpus.lexicon import Split
 from training.corpus.world_rows import Row, World
+from training.data.whole_file import replace_file
 
 Format = Literal["sft", "alignx", "alignxplore", "rl", "upi", "ranking", "personalized"]
 Task = Literal["infer", "update", "select", "summary", "ica", "pba", "direct", "none"]
@@ -122,18 +122,13 @@ def _lines(file: File, seed: int, indices: range) -> bytes:
 
 def write(file: File, seed: int, pool: ProcessPoolExecutor) -> None:
     """Writes one file, whole or not at all."""
-    file.path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.path.with_name(f".{file.path.name}.unfinished")
     started = time.monotonic()
     chunks = [range(first, min(first + CHUNK, file.rows)) for first in range(0, file.rows, CHUNK)]
-    with unfinished.open("wb") as out:
+    with replace_file(file.path) as out:
         for chunk, lines in zip(chunks, pool.map(partial(_lines, file, seed), chunks), strict=True):
             out.write(lines)
             if sys.stderr.isatty():
                 print(f"\r{file.path}: {chunk.stop:,} of {file.rows:,} rows", end="", file=sys.stderr)
-        out.flush()
-        os.fsync(out.fileno())
-    unfinished.rename(file.path)
     print(f"{file.path}: {file.rows:,} rows in {time.monotonic() - started:.0f} s")
 
 

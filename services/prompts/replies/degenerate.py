@@ -15,7 +15,7 @@ UNSPACED: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u
 _WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 _UNSPACED_WORD = re.compile(rf"[{UNSPACED}]")
 _GRAM, _UNSPACED_GRAM = 4, 8
-"""Words, or characters of an unspaced script, of the pieces whose repetition is counted."""
+"""Words, or characters of an unspaced script, of the pieces by which texts are compared."""
 _MIN_GRAMS: Final = 12
 _MIN_DISTINCT: Final = 0.35
 """Smallest share of such pieces that differ. In prose it is above .9, in lists of like sentences above .45."""
@@ -36,6 +36,8 @@ _MIN_VOWELS: Final = 0.22
 _READ_CHARS: Final = 2_000
 """Characters of a text in which noise is looked for."""
 _MOJIBAKE = re.compile(r"[ÃÂ][\u0080-\u00bf]|â€|\ufffd|Ð[\u0080-\u00bf°±²³µ¶·¸¹º»¼½¾]")
+MIN_WORDS: Final = 3
+"""Words that say something."""
 _MAX_MOJIBAKE: Final = 0.02
 """Greatest share of characters that a wrong encoding has made."""
 
@@ -51,8 +53,7 @@ def degeneration(text: str) -> str:
 
 def _has_few_phrases(text: str) -> bool:
     words = split_words(text.lower())
-    size = _UNSPACED_GRAM if count_unspaced(words) * 2 > len(words) else _GRAM
-    grams = list(zip(*(words[start:] for start in range(size)), strict=False))
+    grams = make_grams(words, gram_size(words))
     return len(grams) >= _MIN_GRAMS and len(set(grams)) < _MIN_DISTINCT * len(grams)
 
 
@@ -96,6 +97,14 @@ def _entropy(chars: str) -> float:
 def split_words(text: str) -> list[str]:
     """Words; of scripts without spaces, characters."""
     return _WORD.findall(text)
+
+
+def make_grams(words: list[str], size: int) -> list[tuple[str, ...]]:
+    return list(zip(*(words[start:] for start in range(size)), strict=False))
+
+
+def gram_size(words: list[str]) -> int:
+    return _UNSPACED_GRAM if count_unspaced(words) * 2 > len(words) else _GRAM
 
 
 def count_unspaced(words: list[str]) -> int:

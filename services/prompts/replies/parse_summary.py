@@ -5,7 +5,6 @@ check and a reason. A summary is part of later prompts, so links, control tokens
 it. `SummaryPreview` shows what passes of a reply that is still being written. Pure functions.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -64,45 +63,32 @@ def parse_summary(
         raise _reasoning_alone(finish_reason)
     if len(text) > _MAX_TIMES * max_chars:
         text, finish_reason = text[: _MAX_TIMES * max_chars], "length"
-    reading = Reading("")
-
-    def check_form(part: str) -> str:
-        nonlocal reading
-        reading = _check_form(part)
-        return part
-
-    steps: tuple[tuple[Check | None, Callable[[str], str]], ...] = (
-        (None, _check_marks),
-        ("control", remove_control_tokens),
-        (None, unwrap_summary),  # a wrapper says nothing, so its removal is no finding
-        (None, check_form),
-        (None, cut_to_whole_sentences if finish_reason == "length" else str),
-        ("copied", lambda part: clean_copied(part, evidence)),
-        ("link", clean_links),
-        ("length", lambda part: cap_text(part, max_chars)),
-    )
-    removed: list[Check] = []
-    for name, step in steps:
-        before, text = text, step(text)
-        if name and text != before.strip():
-            removed.append(name)
-    if finish_reason == "length" and not text:
+    check_prompt_marks(text)
+    plain = remove_control_tokens(text)
+    whole = unwrap_summary(plain)  # a wrapper says nothing, so its removal is no finding
+    reading = _check_form(whole)
+    if finish_reason == "length" and not (whole := cut_to_whole_sentences(whole)):
         raise UnusableReply("complete", "the token limit cuts off its first sentence")
-    reading = reading if reading.text == text else Reading(text)
+    own = clean_copied(whole, evidence)
+    linkless = clean_links(own)
+    summary = cap_text(linkless, max_chars)
+    steps: tuple[tuple[Check, str, str], ...] = (
+        ("control", text, plain),
+        ("copied", whole, own),
+        ("link", own, linkless),
+        ("length", linkless, summary),
+    )
+    removed = tuple(name for name, before, after in steps if after != before.strip())
+    reading = reading if reading.text == summary else Reading(summary)
     check_about(reading, evidence)
     check_consistent(reading)
-    return SummaryReply(text, neutralise(strip_invisible(reasoning)) or None, tuple(removed))
+    return SummaryReply(summary, neutralise(strip_invisible(reasoning)) or None, removed)
 
 
 def _reasoning_alone(finish_reason: str | None) -> UnusableReply:
     if finish_reason == "length":
         return UnusableReply("complete", "the token limit cuts off its reasoning")
     return UnusableReply("separable", "it holds reasoning alone")
-
-
-def _check_marks(text: str) -> str:
-    check_prompt_marks(text)
-    return text
 
 
 def _check_form(text: str) -> Reading:
@@ -159,7 +145,8 @@ _WINDOW: Final = 1_500
 def _preview(reply: str, evidence: Evidence) -> str:
     _, text = separate_reasoning(reply[: len(reply) - undecided_length(reply)])
     try:
-        text = unwrap_summary(remove_control_tokens(_check_marks(text)))
+        check_prompt_marks(text)
+        text = unwrap_summary(remove_control_tokens(text))
         text = "".join(split_sentences(text)[:-1]).rstrip()
         if announces(text) or degeneration(text[-_WINDOW:]):
             return ""

@@ -11,11 +11,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from services.errors import UnusableReply
-from services.prompts.replies.degenerate import count_words
+from services.prompts.replies.degenerate import MIN_WORDS, count_words
 from services.prompts.replies.lexicon import starts_with_phrase, to_plain
 from services.prompts.sentences import split_sentences
-
-MIN_WORDS: Final = 3
 
 _FENCE = re.compile(r"(```|~~~)[\w+-]*[ \t]*\n(.*?)\n?\1[^`~]{0,160}", re.DOTALL)
 """And a remark behind it."""
@@ -40,41 +38,12 @@ _CODE_LINE = re.compile(
     r"|\d{4}-\d\d-\d\d[t ]\d.*|file \".*|#!.*)",
     re.IGNORECASE,
 )
-_NO_SUMMARY_KEYS: Final = frozenset(
-    (
-        "$schema",
-        "properties",
-        "$ref",
-        "error",
-        "errors",
-        "exception",
-        "status",
-        "events",
-        "messages",
-        "chosen",
-        "rejected",
-        "item",
-        "rating",
-        "query",
-        "skipped",
-        "role",
-        "tool",
-    )
+_NO_SUMMARY_KEY = re.compile(
+    r"\$schema|properties|\$ref|errors?|exception|status|events|messages|chosen|rejected|item|rating|query|skipped|role|tool"
 )
 """Of JSON that is a schema, a report of a program, or events."""
-_NO_PREFERENCE_KEYS: Final = frozenset(
-    (
-        "sentiment",
-        "confidence",
-        "score",
-        "updated",
-        "updated_at",
-        "last_updated",
-        "timestamp",
-        "id",
-        "user_id",
-        "version",
-    )
+_NO_PREFERENCE_KEY = re.compile(
+    r"sentiment|confidence|score|(?:last_)?updated|updated_at|timestamp|(?:user_)?id|version", re.IGNORECASE
 )
 _FIELDS = re.compile(r"(?:[ \t]*(?:[\w-]+[ \t]*[:=](?: .*)?|-[ \t].*|\[[\w.-]+\]|---|#.*)?(?:\n|\Z))+")
 """YAML, TOML and the like, line by line."""
@@ -186,7 +155,7 @@ def _without_remark(text: str) -> str:
 def _read_json(text: str) -> str:
     try:
         value, _ = json.JSONDecoder().raw_decode(text)  # a remark may follow
-        if any(isinstance(entry, dict) and _NO_SUMMARY_KEYS & entry.keys() for entry in (value, *value)):
+        if any(isinstance(entry, dict) and any(map(_NO_SUMMARY_KEY.fullmatch, entry)) for entry in (value, *value)):
             raise UnusableReply("shaped", "it is a schema, a report of a program or events")
         while isinstance(value, dict) and len(value) == 1 and isinstance(inner := next(iter(value.values())), dict):
             value = inner
@@ -206,7 +175,7 @@ def _read_fields(text: str) -> str:
     for line in text.split("\n"):
         indent, bullet, section, key, value = _FIELD.fullmatch(line).groups("")  # type: ignore[union-attr]
         value = re.sub(r"[\"\[\]{}]|^'|'$", "", value).strip()
-        if line.strip().startswith(("#", "---")) or not line.strip() or key.lower() in _NO_PREFERENCE_KEYS:
+        if line.strip().startswith(("#", "---")) or not line.strip() or _NO_PREFERENCE_KEY.fullmatch(key):
             continue
         if section or key:
             depth = -1 if section else len(indent) + len(bullet)
@@ -235,7 +204,7 @@ def _iterate_lines(value: Any, name: str = "") -> Iterator[str]:
                 yield from _iterate_lines(entry, name)
         case dict():
             for key, entry in value.items():
-                if key.lower() not in _NO_PREFERENCE_KEYS:
+                if not _NO_PREFERENCE_KEY.fullmatch(key):
                     yield from _iterate_lines(
                         entry, f"{name}, {key}" if name and isinstance(entry, (str, list)) else key
                     )

