@@ -25,8 +25,6 @@ MAX_GAIN: Final = 6.0
 _PRIOR: Final = 20.0
 """Comparisons that count beforehand, in which the profile is right as often as it says, and the engine's scorers are
 noise."""
-_MAX_SEPARATION: Final = 0.95
-"""Of the classes, so that the weights stay finite where every choice is foreseen."""
 _LEAST: Final = 0.001
 """A smaller weight changes nothing, and is none."""
 _FLOOR: Final = 1e-9
@@ -134,7 +132,9 @@ def _discriminant(sums: Mapping[str, float], kind: Kind, names: Sequence[str]) -
             moments[row][column] = moments[column][row] = share * sums[f"{kind}.{first}.{second}"] / count
     solution = _solve(moments, means)
     separation = sum(mean * value for mean, value in zip(means, solution, strict=True))
-    return [2 * value / (1 - min(separation, _MAX_SEPARATION)) for value in solution]
+    # all foreseen choices separate fully: what they say on average is bounded by the rule of succession
+    odds = min(2 * separation / max(1 - separation, _FLOOR), log(count + _PRIOR + 1))
+    return [value * odds / max(separation, _FLOOR) for value in solution]
 
 
 def _solve(matrix: Sequence[Sequence[float]], values: Sequence[float]) -> list[float]:

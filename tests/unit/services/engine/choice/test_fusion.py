@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from math import sqrt
+from math import log, sqrt
 from statistics import NormalDist, fmean, stdev
 
 import pytest
@@ -151,3 +151,11 @@ def test_a_fusion_is_a_distribution_whose_odds_are_those_that_are_learned_from(
     assert fuse(PROFILE_ALONE, profile, text, contrast) == pytest.approx(profile)
     odds = compare(profile, text, contrast, chosen=0, rejected=1).weigh(weights)
     assert abs(odds) < 1e-9 or (odds > 0) == (fused[0] > fused[1]) or fused[0] == fused[1]
+
+
+def test_choices_that_were_all_foreseen_make_nobody_sure() -> None:
+    """Of n right predictions the rule of succession expects the next with odds of n + 1 to one, and no more."""
+    odds, sums, learned_from = LogOdds(profile=0.8), dict[str, float](), 300
+    for _ in range(learned_from):
+        sums = add(sums, additions(sums, Comparison("texts", odds)))
+    assert 3 < odds.weigh(learned_weights(sums, "texts")) < log(learned_from + 1)
