@@ -78,6 +78,12 @@ class RedisSettings(Block):
         return self
 
 
+def _check_http(url: str | None) -> str | None:
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
+    return url
+
+
 class EngineSettings(Block):
     url: str = PROFILE_ENGINE
     """An OpenAI-compatible base URL such as `http://127.0.0.1:8100/v1`, or `profile`: no language
@@ -131,12 +137,7 @@ class EngineSettings(Block):
             raise ValueError(f"url must be '{PROFILE_ENGINE}' or start with http:// or https://, not {self.url!r}")
         return self
 
-    @field_validator("embeddings_url")
-    @classmethod
-    def _check_embeddings_url(cls, embeddings_url: str | None) -> str | None:
-        if embeddings_url is not None and not embeddings_url.startswith(("http://", "https://")):
-            raise ValueError("must start with http:// or https://")
-        return embeddings_url
+    _valid_embeddings_url = field_validator("embeddings_url")(_check_http)
 
 
 class QueueSettings(Block):
@@ -340,9 +341,9 @@ class TracingSettings(Block):
     @field_validator("endpoint")
     @classmethod
     def _check_endpoint(cls, endpoint: str | None) -> str | None:
-        if endpoint is not None and not endpoint.startswith(("http://", "https://")):
-            raise ValueError("must start with http:// or https://")
-        if endpoint is not None and not _is_installed("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"):
+        if _check_http(endpoint) is not None and not _is_installed(
+            "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"
+        ):
             raise ValueError("needs OpenTelemetry, which is not installed: pip install 'alignx[tracing]'")
         return endpoint
 

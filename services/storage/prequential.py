@@ -1,16 +1,17 @@
-"""The user's latest prequential predictions, kept one letter each in the user's state.
+"""Prequential quality: sums over all predictions of a user's choices, and the latest ones one letter each.
 
 A letter stands for the probability that was given to what the user chose, in 50 steps; its middle one is a tie.
 `CHANGE` marks where the user's preferences were found changed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from string import ascii_letters
 from typing import Final
 
-from alignx.schemas.summaries import RecentQuality
+from alignx.schemas.summaries import Prequential, RecentQuality
 from services.profile.scoring import interval
 
+SCORERS: Final = ("profile", "engine")
 WINDOW: Final = 50
 """Letters kept; a longer field would make Redis store the whole state in its larger form."""
 CHANGE: Final = "|"
@@ -41,7 +42,25 @@ def decode_window(window: str) -> list[float]:
     return [_VALUES[letter] for letter in window if letter != CHANGE]
 
 
-def recent_quality(window: str, profile_window: str = "") -> RecentQuality | None:
+def parse_quality(fields: Mapping[str, str], prefix: str = "") -> dict[str, Prequential]:
+    """Sums `<prefix><scorer>.n|.ok|.p` as means, for the scorers that have any, with their window `.w`."""
+    means: dict[str, Prequential] = {}
+    profile = fields.get(f"{prefix}profile.w", "")
+    for scorer in SCORERS:
+        count = int(float(fields.get(f"{prefix}{scorer}.n", 0)))
+        if count:
+            hits = float(fields[f"{prefix}{scorer}.ok"])
+            mass = float(fields[f"{prefix}{scorer}.p"])
+            means[scorer] = Prequential(
+                comparisons=count,
+                accuracy=round(hits / count, 4),
+                mean_probability=round(mass / count, 4),
+                recent=_parse_window(fields.get(f"{prefix}{scorer}.w", ""), profile if scorer == "engine" else ""),
+            )
+    return means
+
+
+def _parse_window(window: str, profile_window: str) -> RecentQuality | None:
     """The quality of the latest predictions; None for none. `profile_window` gives the engine its baseline."""
     probabilities = decode_window(window)
     if not probabilities:

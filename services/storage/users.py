@@ -32,10 +32,9 @@ from services.profile.statistics import EMPTY, Profile
 from services.prompts.control_tokens import neutralise
 from services.storage.connection import RedisClient, ping
 from services.storage.key_names import KeySpace, weights_key
-from services.storage.prequential import recent_quality
+from services.storage.prequential import SCORERS, parse_quality
 from services.storage.timed_cache import TimedCache
 
-SCORERS = ("profile", "engine")
 USER_SOURCE = "user"
 """Source of a version that the user wrote."""
 LOW_PRIORITY = 2**50
@@ -69,7 +68,7 @@ class UserState:
             waiting_for=_wait_reason(fields, 1000 * time.time()),
             version=int(fields.get("ver", 0)),
             cursor=fields.get("cur", "0-0"),
-            quality=_quality(fields, ""),
+            quality=parse_quality(fields),
             changed=PreferenceChange.model_validate_json(text) if (text := fields.get("changed")) else None,
         )
 
@@ -88,24 +87,6 @@ def _wait_reason(fields: Mapping[str, str], now_ms: float) -> WaitReason | None:
 
 NO_STAMP = "0:0:0"
 """Stamp of a user who does not exist yet."""
-
-
-def _quality(fields: Mapping[str, str], prefix: str) -> dict[str, Prequential]:
-    """Prequential sums `<prefix><scorer>.n|.ok|.p` as means, for the scorers that have any."""
-    means: dict[str, Prequential] = {}
-    profile = fields.get(f"{prefix}profile.w", "")
-    for scorer in SCORERS:
-        count = int(float(fields.get(f"{prefix}{scorer}.n", 0)))
-        if count:
-            hits = float(fields[f"{prefix}{scorer}.ok"])
-            mass = float(fields[f"{prefix}{scorer}.p"])
-            means[scorer] = Prequential(
-                comparisons=count,
-                accuracy=round(hits / count, 4),
-                mean_probability=round(mass / count, 4),
-                recent=recent_quality(fields.get(f"{prefix}{scorer}.w", ""), profile if scorer == "engine" else ""),
-            )
-    return means
 
 
 class Store:
@@ -277,7 +258,7 @@ class Store:
         names = [f"{prefix}{scorer}.{sum_}" for scorer in SCORERS for sum_ in ("n", "ok", "p")]
         rows = await asyncio.gather(*(reply(self.redis.hmget(shard, names)) for shard in shards))
         totals = [sum(float(row[index] or 0) for row in rows) for index in range(len(names))]
-        return _quality(dict(zip(names, map(str, totals), strict=True)), prefix)
+        return parse_quality(dict(zip(names, map(str, totals), strict=True)), prefix)
 
     async def weight_sums(self, tenant: str) -> dict[str, float]:
         """From which the scorers of the tenant's selections are weighed; at most a second old."""
