@@ -32,6 +32,7 @@ _ABOUT: Final[dict[Check, str]] = {
     "about": "it speaks of a person or a preference, says something, and shares words with the events or the past",
     "consistent": "no topic is both liked and disliked, listed twice, or claimed again and again",
     "length": "cut to the longest summary at the end of a sentence",
+    "supported": "no claim that the events speak against; if `grounded` is set, topics that events name",
 }
 
 

@@ -200,6 +200,11 @@ class SummarySettings(UpdateCadence, TrialSettings, Block):
     `alignxplore-plus`."""
     max_chars: int = Field(default=8_000, ge=100)
     """Longest summary text kept."""
+    attempts: int = Field(default=2, ge=1, le=8)
+    """Requests for one summary: after a reply that the checks refuse another is sent, until the update fails."""
+    grounded: bool = False
+    """Refuse a summary whose topics no event names, or that claims a style where the events hold no texts. For small
+    models in English, which invent; a large one rightly writes "sports" of football and tennis."""
     temperature: float = Field(default=0.6, ge=0, le=2)
     top_p: float = Field(default=0.95, gt=0, le=1)
     top_k: int = Field(default=20, ge=-1)

@@ -55,6 +55,7 @@ def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[st
         environment["TORCH_COMPILE_DISABLE"] = "1"
     if engine == "vllm-cpu" and is_small(model):  # known, and measuring it takes a CPU a minute
         environment.setdefault("ALIGNX_ENGINE__CHOOSE", "likelihood")
+        environment.setdefault("ALIGNX_SUMMARY__GROUNDED", "true")
     if engine not in ("profile", "vllm-cpu") and model:
         environment["ALIGNX_ENGINE__MODEL"] = model
     # supervisord expands every %(ENV_x)s, so a stray % in the caller's environment would break it.

@@ -73,7 +73,7 @@ def _passing_sentences(profile: Profile) -> str:
     return " ".join(sentences)
 
 
-def _certainties(profile: Profile) -> list[float]:
+def style_certainties(profile: Profile) -> list[float]:
     """Mean contrast over its standard error, by feature and for the price; the sign says which pole."""
     return [a / (b + 1) ** 0.5 for a, b in zip(profile.contrasts.lean, profile.contrasts.spread, strict=True)]
 
@@ -95,7 +95,7 @@ def pole_of(position: int, value: float) -> str:
 
 
 def _style_sentences(profile: Profile) -> str:
-    certainties = _certainties(profile)
+    certainties = style_certainties(profile)
     traits = _traits(certainties, LIKELY)
     clear = [pole_of(index, certainties[index]) for index in traits if abs(certainties[index]) >= CLEAR]
     likely = [pole_of(index, certainties[index]) for index in traits if abs(certainties[index]) < CLEAR]
@@ -172,7 +172,7 @@ def _without_parts(profile: Profile, ranked: Sequence[tuple[float, str]]) -> lis
 
 
 def _price_sentence(profile: Profile) -> str:
-    counts, certainty = profile.tallies, _certainties(profile)[PRICE]
+    counts, certainty = profile.tallies, style_certainties(profile)[PRICE]
     sentences = []
     if counts.priced > 0.5:
         usual = 2 ** (counts.price / counts.priced)
@@ -199,7 +199,7 @@ def render_recent(profile: Profile) -> str:
     sentences = []
     if counts.weighed:
         share = counts.weighed_recent / counts.weighed
-        longer = _certainties(profile)
+        longer = style_certainties(profile)
         recent = [x / (share * b + 1) ** 0.5 for x, b in zip(sums.recent_lean, sums.spread, strict=True)]
         turned = [_contradiction(now, lasting) for now, lasting in zip(recent, longer, strict=True)]
         poles = [pole_of(index, turned[index]) for index in _traits(turned, EARLY)[:3]]

@@ -16,10 +16,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import exp, log, sqrt
 from typing import NamedTuple
 
-from alignx.schemas.items import Item
+from alignx.schemas.items import Item, ItemFields
 from services.profile.item_features import ItemFeatures, extract_features
 from services.profile.parse_text import YEAR, YEAR_SPREAD
-from services.profile.statement_parser import mentions, parts_of
+from services.profile.statement_parser import mentions, parts_of, root
 from services.profile.statistics import (
     FADE_BY_AGE,
     MAX_SCORE,
@@ -222,6 +222,22 @@ def stated_terms(profile: Profile, view: ItemFeatures) -> dict[str, int]:
         if shared:
             by_term[word] = round(value * sum(shared) / len(shared))
     return by_term
+
+
+def topic_odds(profile: Profile, topic: str) -> list[float]:
+    """What speaks for a topic, as log-odds: what the user stated of it, else what was counted of the category of that
+    name, else of each of its words; 0 for a word that was not counted, and nothing for a topic without words."""
+    view = extract_features(ItemFields(title=topic))
+    if stated := stated_terms(profile, view):
+        return [STATED_TERM * value / 100 for value in stated.values()]
+    name = [root(word) for word in view.tokens]
+    for label, evidence in profile.categories.items():
+        if [root(word) for word in words(label)] == name:
+            return [log_odds(evidence, profile.events, CATEGORY_PRIOR)]
+    counted: dict[str, float] = {}
+    for term, evidence in profile.terms.items():
+        counted[root(term)] = counted.get(root(term), 0.0) + log_odds(evidence, profile.events, NAME_PRIOR)
+    return [counted.get(root(word), 0.0) for word in view.terms if " " not in word]
 
 
 def log_odds(evidence: Evidence, now: int, prior: int) -> float:

@@ -2,8 +2,8 @@
 
 A `Writer` makes a draft from events, past summary and profile. With an engine it sends the prompt that the model was
 trained with and streams its reply; without one it renders the fast profile. After a reply that is no summary it sends
-one more request; then the update fails, the summary stays as it is, and the reply is a rejected draft. A prompt that
-is longer than the engine's window is sent again with half of everything, and so is a long event that is refused
+the request again; at last the update fails, the summary stays as it is, and the reply is a rejected draft. A prompt
+that is longer than the engine's window is sent again with half of everything, and so is a long event that is refused
 alone: engines have more words for too long a prompt than can be known.
 """
 
@@ -12,7 +12,6 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import zip_longest
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -23,12 +22,14 @@ from services.engine.limits import Engine
 from services.engine.wire import Completion, Delta
 from services.errors import ContextExceeded, EngineRejected, UnusableReply
 from services.preference.updates.budgets import LEAST_EVENT_TOKENS, Budgets, share_window
+from services.preference.updates.support import check_supported
+from services.profile.fold import fold
 from services.profile.render import render
-from services.profile.statistics import Profile
+from services.profile.statistics import EMPTY, Profile
 from services.prompts.build import Prompt, estimate_tokens, fit_interactions, plain_history
 from services.prompts.control_tokens import neutralise
 from services.prompts.profiles import PromptProfile, fixed_text, load_profile
-from services.prompts.replies.parse_summary import SummaryPreview, parse_summary
+from services.prompts.replies.parse_summary import SummaryPreview, SummaryReply, parse_summary
 from services.prompts.replies.summary_checks import CHECKS, Evidence
 from services.settings import SummarySettings
 
@@ -188,18 +189,20 @@ class EngineWriter:
             whole_history=material.whole_history,
         )
         evidence = self._evidence(material.interactions, material.past.text if material.past else "")
-        first = Attempt(budgets.reply, self.settings.temperature)
-        try:
-            return await self._draft(material.tenant, prompt, evidence, first, listener)
-        except UnusableReply as error:
-            unusable = error
-        attempt = self._retry_attempt(unusable.reason, prompt, budgets.reply)
-        try:
-            return await self._draft(material.tenant, prompt, evidence, attempt, listener)
-        except EngineRejected:
-            if attempt.frequency_penalty:  # not every engine takes it
-                raise unusable from None
-            raise
+        attempt = Attempt(budgets.reply, self.settings.temperature)
+        unusable: UnusableReply | None = None
+        for _ in range(self.settings.attempts):
+            try:
+                return await self._draft(material, prompt, evidence, attempt, listener)
+            except UnusableReply as error:
+                unusable = error
+            except EngineRejected:
+                if unusable and attempt.frequency_penalty:  # not every engine takes it
+                    break
+                raise
+            attempt = self._retry_attempt(unusable.reason, prompt, budgets.reply)
+        assert unusable is not None, "there is at least one attempt"
+        raise unusable
 
     def _evidence(self, interactions: Sequence[Interaction], past: str = "") -> Evidence:
         return Evidence(plain_history(interactions), past, self.instructions)
@@ -212,7 +215,8 @@ class EngineWriter:
 
     async def probe(self) -> None:
         attempt = Attempt(self.budgets.reply, self.settings.temperature)
-        await self._draft("", self._first_prompt(), self._evidence([_PROBE]), attempt, _NullListener())
+        material = Material("", [_PROBE], None, fold(EMPTY, _PROBE)[0])
+        await self._draft(material, self._first_prompt(), self._evidence([_PROBE]), attempt, _NullListener())
 
     def _retry_attempt(self, reason: str, prompt: Prompt, max_tokens: int) -> Attempt:
         """The second request: twice the tokens after a reply that the limit cut off, no reasoning after one that
@@ -226,7 +230,7 @@ class EngineWriter:
         return Attempt(most, self.settings.temperature, thinking=reason == "complete")
 
     async def _draft(
-        self, tenant: str, prompt: Prompt, evidence: Evidence, attempt: Attempt, listener: Listener
+        self, material: Material, prompt: Prompt, evidence: Evidence, attempt: Attempt, listener: Listener
     ) -> Draft:
         await listener.begin()
         preview = SummaryPreview(evidence.instructions)
@@ -234,7 +238,7 @@ class EngineWriter:
         penalty: dict[str, Any] = {"frequency_penalty": attempt.frequency_penalty} if attempt.frequency_penalty else {}
         stream = self.engine.stream(
             prompt.messages,
-            tenant=tenant,
+            tenant=material.tenant,
             max_tokens=attempt.max_tokens,
             temperature=attempt.temperature,
             top_p=self.settings.top_p,
@@ -253,18 +257,21 @@ class EngineWriter:
                     case Completion():
                         completion = part
         assert completion is not None, "a stream ends with its completion"
-        draft = await self._parse(preview.reply, completion, evidence, prompt.template)
+        draft = await self._parse(preview.reply, completion, evidence, material.profile, prompt.template)
         await _show(listener, preview.end(draft.text), preview)
         return draft
 
-    async def _parse(self, text: str, completion: Completion, evidence: Evidence, template: str) -> Draft:
-        parse = partial(
-            parse_summary,
-            text,
-            max_chars=self.settings.max_chars,
-            finish_reason=completion.finish_reason,
-            evidence=evidence,
-        )
+    async def _parse(
+        self, text: str, completion: Completion, evidence: Evidence, profile: Profile, template: str
+    ) -> Draft:
+        def parse() -> SummaryReply:
+            reply = parse_summary(
+                text, max_chars=self.settings.max_chars, finish_reason=completion.finish_reason, evidence=evidence
+            )
+            read = f"{evidence.events}\n{evidence.past}"
+            check_supported(reply.text, profile, read, grounded=self.settings.grounded)
+            return reply
+
         try:
             reply = await _off_the_loop(parse, text)
         except UnusableReply as error:

@@ -36,12 +36,39 @@ _IDIOMS: Final = frozenset(
 
 
 @dataclass(frozen=True)
-class _Claim:
+class Claim:
+    """That something is liked, or is not."""
+
+    is_liked: bool
+    object: str
+    """What, as it is written."""
+    is_limited: bool = False
+    """Whether its sentence says when, where or from when on."""
+
+    @property
+    def topics(self) -> list[str]:
+        """The parts of its enumerations."""
+        return [topic for topics in _split_lists(self.object) for topic in topics]
+
+
+@dataclass(frozen=True)
+class _Match:
     is_liked: bool
     start: int
     cue: tuple[int, int]
     """Where the words of liking or disliking stand."""
     object: str
+
+
+def find_claims(reading: Reading) -> list[Claim]:
+    """The claims of a text; none in a language of which no words of liking are listed."""
+    claims = []
+    for sentence in reading.sentences if reading.language else ():
+        assert reading.language is not None, "it has sentences that are read"
+        found = _match_claims(sentence, reading.language)
+        limited = bool(found) and _is_limited(sentence, found, reading.language)
+        claims += [Claim(match.is_liked, match.object, limited) for match in found]
+    return claims
 
 
 def check_consistent(reading: Reading) -> None:
@@ -51,7 +78,7 @@ def check_consistent(reading: Reading) -> None:
     sides: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
     sentences = Counter[str]()
     for sentence in reading.sentences:
-        claims = _find_claims(sentence, reading.language) if reading.language else []
+        claims = _match_claims(sentence, reading.language) if reading.language else []
         parts = [claim.object for claim in claims]
         if reading.code != "ja":  # its comma also parts clauses
             parts += _BREAK.split(sentence)
@@ -71,7 +98,7 @@ def check_consistent(reading: Reading) -> None:
         raise UnusableReply("consistent", "it says the same twice")
 
 
-def _find_claims(sentence: str, language: Language) -> list[_Claim]:
+def _match_claims(sentence: str, language: Language) -> list[_Match]:
     """Its claims in their order. The topics stand in the group of the expression, or behind its match."""
     dislikes = list(language.dislike.finditer(sentence))
     spans = [(match.end(match.lastindex or 0) if match.lastindex else match.start(), match.end()) for match in dislikes]
@@ -87,7 +114,7 @@ def _find_claims(sentence: str, language: Language) -> list[_Claim]:
         index = match.lastindex or 0
         cue = (match.end(index) if index else match.start(), match.end())
         rest = sentence[match.end() : end].lstrip(" :*_")
-        claims.append(_Claim(match in likes, match.start(), cue, match[index] if index else _BREAK.split(rest)[0]))
+        claims.append(_Match(match in likes, match.start(), cue, match[index] if index else _BREAK.split(rest)[0]))
     return claims
 
 
@@ -111,14 +138,14 @@ def _lists_twice(text: str) -> bool:
     )
 
 
-def _without_certainty(sentence: str, claims: list[_Claim]) -> str:
+def _without_certainty(sentence: str, claims: list[_Match]) -> str:
     for claim in reversed(claims):
         start, end = claim.cue
         sentence = f"{sentence[:start]}{' +' if claim.is_liked else ' -'}{sentence[end:]}"
     return " ".join(re.findall(r"[\w+-]+", sentence))
 
 
-def _is_limited(sentence: str, claims: list[_Claim], language: Language) -> bool:
+def _is_limited(sentence: str, claims: list[_Match], language: Language) -> bool:
     lead, outside = sentence[: claims[0].start], sentence
     for claim in reversed(claims):
         outside = f"{outside[: claim.cue[0]]} {outside[claim.cue[1] :]}"

@@ -1,4 +1,5 @@
-"""The named checks that decide whether a model's reply is a summary, in the order in which parse_summary applies them.
+"""The named checks that decide whether a model's reply is a summary, in the order in which parse_summary applies them;
+the last, `supported`, compares the summary with the profile (services/preference/updates/support.py).
 
 Those of form hold in any language. Those that need words read them from phrases/*.txt, and pass a text in a
 language that they do not know. A check refuses a reply (UnusableReply, with its name and a reason for people) or
@@ -38,6 +39,7 @@ Check = Literal[
     "about",
     "consistent",
     "length",
+    "supported",
 ]
 CHECKS: Final[tuple[Check, ...]] = get_args(Check)
 

@@ -1,0 +1,96 @@
+"""Compares the claims of a summary with the user's events, as the fast profile has counted them.
+
+Small models write sentences that are whole, and wrong: they turn a taste round, or claim one that nothing shows. The
+profile counts no nuance, so a claim is refused only where every word of its topic was counted the other way, or where
+a style is clearly turned round. Pure functions.
+"""
+
+import re
+from math import log
+from typing import Final
+
+from services.errors import UnusableReply
+from services.profile.render import CLEAR, LIKELY, style_certainties
+from services.profile.scoring import topic_odds
+from services.profile.statement_parser import parse_statement, root
+from services.profile.statistics import PRICE, Profile
+from services.profile.style_features import INDEX, STOP, words
+from services.prompts.replies.consistency import Claim, find_claims
+from services.prompts.replies.lexicon import Reading
+
+_AGAINST: Final = log(2) - 0.05
+"""Log-odds of a word that one choice, not long ago, speaks against and none for."""
+_OF_STYLE = re.compile(r"\b(?:answers?|repl(?:y|ies)|responses?|explanations?|texts?|writing)\b")
+_MAX_UNKNOWN: Final = 0.25
+"""Greatest share of topics that no event names. A broader word, as "sports" for football, is one."""
+_GENERAL: Final = frozenset(map(root, ("topic", "thing", "item", "content", "subject", "product", "choice", "option")))
+"""Words that name no topic."""
+
+
+def check_supported(text: str, profile: Profile, read: str, *, grounded: bool) -> None:
+    """Refuses a summary with a claim that the events speak against. One that is to be `grounded` is also refused where
+    events speak of too few of its topics, or of no style that it claims. `read` is what the model has read: the events
+    and the past summary. Styles, and whether a text is grounded, are compared in English alone.
+
+    Raises UnusableReply.
+    """
+    reading = Reading(text)
+    is_english = reading.code == "en"
+    topics = []
+    for claim in find_claims(reading):
+        if is_english and _OF_STYLE.search(claim.object):
+            _check_style(claim, profile, grounded=grounded)
+            continue
+        topics += claim.topics
+        if not claim.is_limited and any(_is_contradicted(topic, profile, claim.is_liked) for topic in claim.topics):
+            raise UnusableReply("supported", "the events speak against a claim")
+    if grounded and is_english:
+        known = frozenset(map(root, words_of(read)))
+        unknown = sum(not _is_known(topic, known) for topic in topics)
+        if unknown > _MAX_UNKNOWN * len(topics):
+            raise UnusableReply("supported", "no event speaks of its topics")
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text of any length that can name a topic."""
+    return [word for line in text.split("\n") for word in words(line) if word not in STOP]
+
+
+def _is_contradicted(topic: str, profile: Profile, is_liked: bool) -> bool:
+    odds = topic_odds(profile, topic)
+    return bool(odds) and max(value if is_liked else -value for value in odds) <= -_AGAINST
+
+
+def _is_known(topic: str, known: frozenset[str]) -> bool:
+    """Whether more than half of its words stand in what was read."""
+    roots = [key for key in map(root, words_of(topic)) if key not in _GENERAL]
+    return 2 * sum(map(known.__contains__, roots)) > len(roots) or not roots
+
+
+def _check_style(claim: Claim, profile: Profile, *, grounded: bool) -> None:
+    said = _read_styles(claim)
+    sign = 1 if claim.is_liked else -1
+    if any(sign * direction * _shown(profile, name) <= -LIKELY for name, direction in said.items()):
+        raise UnusableReply("supported", "the events speak against a style")
+    if grounded and not (said and _has_styles(profile)):
+        raise UnusableReply("supported", "no event speaks of a style")
+
+
+def _read_styles(claim: Claim) -> dict[str, float]:
+    """The styles that it names, without those of both poles: "short answers and long novels"."""
+    parts = [parse_statement(f"prefers texts: {topic}").style for topic in claim.topics]
+    styles = {name: {part[name] for part in parts if name in part} for part in parts for name in part}
+    return {name: poles.pop() for name, poles in styles.items() if len(poles) == 1}
+
+
+def _shown(profile: Profile, name: str) -> float:
+    """How surely a style is preferred, or its opposite: what was stated, else standard errors of choices."""
+    stated = profile.stated.get(f"~{name}")
+    return CLEAR * stated / 100 if stated else style_certainties(profile)[INDEX[name]]
+
+
+def _has_styles(profile: Profile) -> bool:
+    return any(profile.contrasts.spread[:PRICE]) or any(name in profile.stated for name in _STATED_STYLES)
+
+
+_STATED_STYLES: Final = tuple(f"~{name}" for name in INDEX)
