@@ -224,20 +224,27 @@ def stated_terms(profile: Profile, view: ItemFeatures) -> dict[str, int]:
     return by_term
 
 
-def topic_odds(profile: Profile, topic: str) -> list[float]:
-    """What speaks for a topic, as log-odds: what the user stated of it, else what was counted of the category of that
-    name, else of each of its words; 0 for a word that was not counted, and nothing for a topic without words."""
-    view = extract_features(ItemFields(title=topic))
-    if stated := stated_terms(profile, view):
-        return [STATED_TERM * value / 100 for value in stated.values()]
-    name = [root(word) for word in view.tokens]
-    for label, evidence in profile.categories.items():
-        if [root(word) for word in words(label)] == name:
-            return [log_odds(evidence, profile.events, CATEGORY_PRIOR)]
-    counted: dict[str, float] = {}
+def topic_odds(profile: Profile, topics: Sequence[str]) -> list[list[float]]:
+    """What speaks for each topic, as log-odds: what the user stated of it, else what was counted of the category of
+    that name, else of each of its words; 0 for a word that was not counted, and nothing for a topic without words."""
+    by_label = {_roots(words(label)): evidence for label, evidence in profile.categories.items()}
+    by_word: dict[str, float] = {}
     for term, evidence in profile.terms.items():
-        counted[root(term)] = counted.get(root(term), 0.0) + log_odds(evidence, profile.events, NAME_PRIOR)
-    return [counted.get(root(word), 0.0) for word in view.terms if " " not in word]
+        by_word[root(term)] = by_word.get(root(term), 0.0) + log_odds(evidence, profile.events, NAME_PRIOR)
+    odds = []
+    for topic in topics:
+        view = extract_features(ItemFields(title=topic))
+        if stated := stated_terms(profile, view):
+            odds.append([STATED_TERM * value / 100 for value in stated.values()])
+        elif label := by_label.get(_roots(view.tokens)):
+            odds.append([log_odds(label, profile.events, CATEGORY_PRIOR)])
+        else:
+            odds.append([by_word.get(root(word), 0.0) for word in view.terms if " " not in word])
+    return odds
+
+
+def _roots(tokens: Iterable[str]) -> tuple[str, ...]:
+    return tuple(map(root, tokens))
 
 
 def log_odds(evidence: Evidence, now: int, prior: int) -> float:

@@ -41,7 +41,7 @@ BACKGROUND = 10
 _SPARE_TOKENS = 512
 """Margin of a longer second reply, because estimates of tokens may be too low."""
 _LONG_CHARS = 2_000
-"""A reply of so many characters takes ten milliseconds to check."""
+"""A reply of so many characters, with what it is compared with, takes ten milliseconds to check."""
 _LOOP_PENALTY = 0.5
 """`frequency_penalty` of the request after a reply that repeats itself."""
 _PROBE = ComparisonInteraction(
@@ -253,7 +253,7 @@ class EngineWriter:
                 match part:
                     case Delta(text=text):
                         if preview.add(text):
-                            await _show(listener, await _off_the_loop(preview.read, preview.reply), preview)
+                            await _show(listener, await _off_the_loop(preview.read, len(preview.reply)), preview)
                     case Completion():
                         completion = part
         assert completion is not None, "a stream ends with its completion"
@@ -273,7 +273,7 @@ class EngineWriter:
             return reply
 
         try:
-            reply = await _off_the_loop(parse, text)
+            reply = await _off_the_loop(parse, len(text) + len(evidence.events))
         except UnusableReply as error:
             self.observe(error.reason, "refused")
             error.reply, error.source = text, f"llm:{completion.model}"
@@ -289,9 +289,9 @@ class EngineWriter:
         )
 
 
-async def _off_the_loop(read: Callable[[], T], reply: str) -> T:
-    """What `read` says of the reply; a thread reads a long one, which takes milliseconds."""
-    return read() if len(reply) < _LONG_CHARS else await asyncio.to_thread(read)
+async def _off_the_loop(read: Callable[[], T], chars: int) -> T:
+    """What `read` says of a text of so many characters; a thread reads a long one, which takes milliseconds."""
+    return read() if chars < _LONG_CHARS else await asyncio.to_thread(read)
 
 
 async def _show(listener: Listener, added: str | None, preview: SummaryPreview) -> None:

@@ -6,6 +6,7 @@ a style is clearly turned round. Pure functions.
 """
 
 import re
+from collections.abc import Sequence
 from math import log
 from typing import Final
 
@@ -36,17 +37,18 @@ def check_supported(text: str, profile: Profile, read: str, *, grounded: bool) -
     """
     reading = Reading(text)
     is_english = reading.code == "en"
-    topics = []
+    topics = list[tuple[str, Claim]]()
     for claim in find_claims(reading):
         if is_english and _OF_STYLE.search(claim.object):
             _check_style(claim, profile, grounded=grounded)
-            continue
-        topics += claim.topics
-        if not claim.is_limited and any(_is_contradicted(topic, profile, claim.is_liked) for topic in claim.topics):
-            raise UnusableReply("supported", "the events speak against a claim")
+        else:
+            topics += [(topic, claim) for topic in claim.topics]
+    all_odds = topic_odds(profile, [topic for topic, _ in topics])
+    if any(_is_contradicted(claim, odds) for (_, claim), odds in zip(topics, all_odds, strict=True)):
+        raise UnusableReply("supported", "the events speak against a claim")
     if grounded and is_english:
         known = frozenset(map(root, words_of(read)))
-        unknown = sum(not _is_known(topic, known) for topic in topics)
+        unknown = sum(not _is_known(topic, known) for topic, _ in topics)
         if unknown > _MAX_UNKNOWN * len(topics):
             raise UnusableReply("supported", "no event speaks of its topics")
 
@@ -56,9 +58,11 @@ def words_of(text: str) -> list[str]:
     return [word for line in text.split("\n") for word in words(line) if word not in STOP]
 
 
-def _is_contradicted(topic: str, profile: Profile, is_liked: bool) -> bool:
-    odds = topic_odds(profile, topic)
-    return bool(odds) and max(value if is_liked else -value for value in odds) <= -_AGAINST
+def _is_contradicted(claim: Claim, odds: Sequence[float]) -> bool:
+    """Whether every word of a topic was counted the other way."""
+    if claim.is_limited or not odds:
+        return False
+    return max(value if claim.is_liked else -value for value in odds) <= -_AGAINST
 
 
 def _is_known(topic: str, known: frozenset[str]) -> bool:
