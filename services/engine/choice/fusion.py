@@ -25,6 +25,8 @@ MAX_GAIN: Final = 6.0
 _PRIOR: Final = 20.0
 """Comparisons that count beforehand, in which the profile is right as often as it says, and the engine's scorers are
 noise."""
+_MAX_ODDS: Final = log(1000)
+"""Between the items of a selection, unless the profile alone is surer."""
 _LEAST: Final = 0.001
 """A smaller weight changes nothing, and is none."""
 _FLOOR: Final = 1e-9
@@ -63,7 +65,9 @@ def fuse(
 ) -> list[float]:
     """The probabilities of items, from those by profile and text and the log-odds by contrast."""
     columns = item_scores(profile, text, contrast)
-    return softmax([LogOdds(*row).weigh(weights) for row in zip(*columns, strict=True)])
+    scores = [LogOdds(*row).weigh(weights) for row in zip(*columns, strict=True)]
+    surest = max(_MAX_ODDS, _spread(columns[0]))  # weights that are learned of small differences say too much of large
+    return softmax([score * surest / max(surest, _spread(scores)) for score in scores])
 
 
 def item_scores(
@@ -147,6 +151,10 @@ def _solve(matrix: Sequence[Sequence[float]], values: Sequence[float]) -> list[f
             if at != pivot:
                 rows[at] = [value - other[pivot] * below for value, below in zip(other, row, strict=True)]
     return [row[-1] for row in rows]
+
+
+def _spread(values: Sequence[float]) -> float:
+    return max(values) - min(values)
 
 
 def _hit(log_odds: float) -> float:

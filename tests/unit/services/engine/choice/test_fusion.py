@@ -22,6 +22,7 @@ from services.engine.choice.fusion import (
     kind_of,
     learned_weights,
 )
+from services.profile.scoring import softmax
 
 SEEDS = 30
 PROFILE = 0.79
@@ -160,3 +161,10 @@ def test_choices_that_were_all_foreseen_make_nobody_sure() -> None:
         odds = LogOdds(profile=0.8, text=0.3 + source.random())
         sums = add(sums, additions(sums, Comparison("texts", odds)))
     assert 3 < LogOdds(profile=0.8, text=0.8).weigh(learned_weights(sums, "texts")) < log(learned_from + 1)
+
+
+def test_weights_of_small_differences_make_no_item_impossible() -> None:
+    """Where a text's few odds have always been right its weight is large, and many items differ more than they did."""
+    shares = fuse(Weights(profile=1.0, text=500.0), [1 / 26] * 26, softmax([number / 100 for number in range(26)]))
+    assert min(shares) > 1e-4
+    assert sorted(shares) == shares
