@@ -105,7 +105,10 @@ def feed(client: httpx.Client, person: Person) -> list[dict[str, str]]:
 
 
 def rejected_drafts(client: httpx.Client, user: str) -> list[object]:
-    drafts: list[object] = client.get(f"{user}/preferences/rejected").raise_for_status().json()["drafts"]
+    answer = client.get(f"{user}/preferences/rejected")
+    if answer.status_code == 404:  # nobody knows the user yet
+        return []
+    drafts: list[object] = answer.raise_for_status().json()["drafts"]
     return drafts
 
 
