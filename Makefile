@@ -62,6 +62,7 @@ test: .venv/.test  ## Installs what it needs, checks the code, passes all tests 
 	@MAKE="$(MAKE)" $(PARTS) cover-services
 	@tail -n 3 var/test/cover-services.log
 
+ci: export CI := true
 ci:  ## The same and the containers, as .ci/run has it
 	@$(MAKE) --no-print-directory test CONTAINERS=test-containers
 	@echo; cat var/test/times

@@ -200,8 +200,6 @@ class SummarySettings(UpdateCadence, TrialSettings, Block):
     `alignxplore-plus`."""
     max_chars: int = Field(default=8_000, ge=100)
     """Longest summary text kept."""
-    attempts: int = Field(default=2, ge=1, le=8)
-    """Requests for one summary: after a reply that the checks refuse another is sent, until the update fails."""
     grounded: bool = False
     """Refuse a summary whose topics no event names, or that claims a style where the events hold no texts. For small
     models in English, which invent; a large one rightly writes "sports" of football and tennis."""

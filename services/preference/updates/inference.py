@@ -2,8 +2,8 @@
 
 A `Writer` makes a draft from events, past summary and profile. With an engine it sends the prompt that the model was
 trained with and streams its reply; without one it renders the fast profile. After a reply that is no summary it sends
-the request again; at last the update fails, the summary stays as it is, and the reply is a rejected draft. A prompt
-that is longer than the engine's window is sent again with half of everything, and so is a long event that is refused
+one more request; then the update fails, the summary stays as it is, and the reply is a rejected draft. A prompt that
+is longer than the engine's window is sent again with half of everything, and so is a long event that is refused
 alone: engines have more words for too long a prompt than can be known.
 """
 
@@ -189,20 +189,18 @@ class EngineWriter:
             whole_history=material.whole_history,
         )
         evidence = self._evidence(material.interactions, material.past.text if material.past else "")
-        attempt = Attempt(budgets.reply, self.settings.temperature)
-        unusable: UnusableReply | None = None
-        for _ in range(self.settings.attempts):
-            try:
-                return await self._draft(material, prompt, evidence, attempt, listener)
-            except UnusableReply as error:
-                unusable = error
-            except EngineRejected:
-                if unusable and attempt.frequency_penalty:  # not every engine takes it
-                    break
-                raise
-            attempt = self._retry_attempt(unusable.reason, prompt, budgets.reply)
-        assert unusable is not None, "there is at least one attempt"
-        raise unusable
+        first = Attempt(budgets.reply, self.settings.temperature)
+        try:
+            return await self._draft(material, prompt, evidence, first, listener)
+        except UnusableReply as error:
+            unusable = error
+        attempt = self._retry_attempt(unusable.reason, prompt, budgets.reply)
+        try:
+            return await self._draft(material, prompt, evidence, attempt, listener)
+        except EngineRejected:
+            if attempt.frequency_penalty:  # not every engine takes it
+                raise unusable from None
+            raise
 
     def _evidence(self, interactions: Sequence[Interaction], past: str = "") -> Evidence:
         return Evidence(plain_history(interactions), past, self.instructions)
@@ -268,8 +266,7 @@ class EngineWriter:
             reply = parse_summary(
                 text, max_chars=self.settings.max_chars, finish_reason=completion.finish_reason, evidence=evidence
             )
-            read = f"{evidence.events}\n{evidence.past}"
-            check_supported(reply.text, profile, read, grounded=self.settings.grounded)
+            check_supported(reply.text, profile, evidence, grounded=self.settings.grounded)
             return reply
 
         try:

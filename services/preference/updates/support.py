@@ -18,6 +18,7 @@ from services.profile.statistics import PRICE, Profile
 from services.profile.style_features import INDEX, STOP, words
 from services.prompts.replies.consistency import Claim, find_claims
 from services.prompts.replies.lexicon import Reading
+from services.prompts.replies.summary_checks import Evidence
 
 _AGAINST: Final = log(2) - 0.05
 """Log-odds of a word that one choice, not long ago, speaks against and none for."""
@@ -28,10 +29,10 @@ _GENERAL: Final = frozenset(map(root, ("topic", "thing", "item", "content", "sub
 """Words that name no topic."""
 
 
-def check_supported(text: str, profile: Profile, read: str, *, grounded: bool) -> None:
+def check_supported(text: str, profile: Profile, evidence: Evidence, *, grounded: bool) -> None:
     """Refuses a summary with a claim that the events speak against. One that is to be `grounded` is also refused where
-    events speak of too few of its topics, or of no style that it claims. `read` is what the model has read: the events
-    and the past summary. Styles, and whether a text is grounded, are compared in English alone.
+    events speak of too few of its topics, or of no style that it claims. Styles, and whether a text is grounded, are
+    compared in English alone.
 
     Raises UnusableReply.
     """
@@ -47,13 +48,13 @@ def check_supported(text: str, profile: Profile, read: str, *, grounded: bool) -
     if any(_is_contradicted(claim, odds) for (_, claim), odds in zip(topics, all_odds, strict=True)):
         raise UnusableReply("supported", "the events speak against a claim")
     if grounded and is_english:
-        known = frozenset(map(root, words_of(read)))
+        known = frozenset(map(root, _topic_words(f"{evidence.events}\n{evidence.past}")))
         unknown = sum(not _is_known(topic, known) for topic, _ in topics)
         if unknown > _MAX_UNKNOWN * len(topics):
             raise UnusableReply("supported", "no event speaks of its topics")
 
 
-def words_of(text: str) -> list[str]:
+def _topic_words(text: str) -> list[str]:
     """The words of a text of any length that can name a topic."""
     return [word for line in text.split("\n") for word in words(line) if word not in STOP]
 
@@ -67,7 +68,7 @@ def _is_contradicted(claim: Claim, odds: Sequence[float]) -> bool:
 
 def _is_known(topic: str, known: frozenset[str]) -> bool:
     """Whether more than half of its words stand in what was read."""
-    roots = [key for key in map(root, words_of(topic)) if key not in _GENERAL]
+    roots = [key for key in map(root, _topic_words(topic)) if key not in _GENERAL]
     return 2 * sum(map(known.__contains__, roots)) > len(roots) or not roots
 
 
@@ -94,7 +95,5 @@ def _shown(profile: Profile, name: str) -> float:
 
 
 def _has_styles(profile: Profile) -> bool:
-    return any(profile.contrasts.spread[:PRICE]) or any(name in profile.stated for name in _STATED_STYLES)
-
-
-_STATED_STYLES: Final = tuple(f"~{name}" for name in INDEX)
+    """Whether the user chose between texts, or said how they should be."""
+    return any(profile.contrasts.spread[:PRICE]) or any(name.removeprefix("~") in INDEX for name in profile.stated)

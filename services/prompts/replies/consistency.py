@@ -62,11 +62,12 @@ class _Match:
 
 def find_claims(reading: Reading) -> list[Claim]:
     """The claims of a text; none in a language of which no words of liking are listed."""
-    claims = []
-    for sentence in reading.sentences if reading.language else ():
-        assert reading.language is not None, "it has sentences that are read"
-        found = _match_claims(sentence, reading.language)
-        limited = bool(found) and _is_limited(sentence, found, reading.language)
+    claims, language = list[Claim](), reading.language
+    if language is None:
+        return claims
+    for sentence in reading.sentences:
+        found = _match_claims(sentence, language)
+        limited = bool(found) and _is_limited(sentence, found, language)
         claims += [Claim(match.is_liked, match.object, limited) for match in found]
     return claims
 

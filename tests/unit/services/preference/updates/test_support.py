@@ -14,6 +14,7 @@ from services.preference.updates.support import check_supported
 from services.profile.fold import fold
 from services.profile.statistics import EMPTY
 from services.prompts.build import plain_history
+from services.prompts.replies.summary_checks import Evidence
 
 EVENTS: TypeAdapter[list[Interaction]] = TypeAdapter(list[Interaction])
 SHORT = [ComparisonInteraction(query="q", chosen="Yes.", rejected="A long tale, with all that belongs to it. " * 9)] * 9
@@ -24,7 +25,7 @@ def is_refused(text: str, events: list[Interaction], *, grounded: bool = False) 
     for event in events:
         profile, _ = fold(profile, event)
     try:
-        check_supported(text, profile, plain_history(events), grounded=grounded)
+        check_supported(text, profile, Evidence(plain_history(events)), grounded=grounded)
     except UnusableReply:
         return True
     return False
