@@ -202,7 +202,8 @@ class SummarySettings(UpdateCadence, TrialSettings, Block):
     """Longest summary text kept."""
     grounded: bool = False
     """Refuse a summary whose topics no event names, or that claims a style where the events hold no texts. For small
-    models in English, which invent; a large one rightly writes "sports" of football and tennis."""
+    models in English, which invent; a large one rightly writes "sports" of football and tennis. After replies that are
+    refused, by whatever check, the profile writes the version."""
     temperature: float = Field(default=0.6, ge=0, le=2)
     top_p: float = Field(default=0.95, gt=0, le=1)
     top_k: int = Field(default=20, ge=-1)

@@ -3,7 +3,8 @@
 Reads the batch within its budgets, lets a writer draft the summary, tests the past summary on the new
 choices meanwhile, and commits. Engine errors back off: the events wait. Data errors, also refusals of an engine that
 takes a prompt of our own after them, halve the batch until one event is left, which becomes a dead letter. Replies
-that are no summary halve it too; the event that is left is passed over, and a rebuild reads it again.
+that are no summary halve it too; the event that is left is passed over, and a rebuild reads it again. In place of a
+small model (`grounded`) the profile then writes the version.
 """
 
 import asyncio
@@ -34,6 +35,7 @@ from services.preference.queue import FailKind, Queue
 from services.preference.queue_records import Claim
 from services.preference.updates.budgets import share_window
 from services.preference.updates.inference import (
+    PROFILE_SOURCE,
     Draft,
     EngineWriter,
     Material,
@@ -170,7 +172,7 @@ class Updater:
         try:
             may_drop = batch.whole_history or len(batch.events) == 1
             material = Material(claim.tenant, batch.interactions, past, profile, may_drop, batch.whole_history)
-            draft = await self.writer.write(material, live)
+            draft = await self._write(claim, batch, material, live)
             live.begun.set()
             record = _to_version(claim, past, batch, draft, started)
             if reviewed:
@@ -182,13 +184,24 @@ class Updater:
             if not await self._commit(claim, record, batch):
                 await self.queue.fail(claim, "release")
                 return result
-            await self.tests.report_trial(claim, name if admission == "trial" else "", current, draft.text)
+            on_trial = admission == "trial" and draft.source != PROFILE_SOURCE
+            await self.tests.report_trial(claim, name if on_trial else "", current, draft.text)
             self._measure(batch, record, time.perf_counter() - started)
             result = UpdateResult("committed", test, written_by(past) if past else "")
             return result
         finally:
             if result.test is None:
                 test.cancel()
+
+    async def _write(self, claim: Claim, batch: Batch, material: Material, live: LiveText) -> Draft:
+        """The draft; where those of a small model are refused, the profile's text: it is true, and follows the user."""
+        try:
+            return await self.writer.write(material, live)
+        except UnusableReply as error:
+            if not self.settings.summary.grounded:
+                raise
+            await self.queue.keep_rejected(claim, _to_rejected_draft(batch, error))
+            return await ProfileWriter().write(material, live)
 
     async def _commit(self, claim: Claim, record: SummaryVersion, batch: Batch) -> bool:
         with child_span("commit") as span:

@@ -13,6 +13,7 @@ from services.errors import EngineUnavailable, UserUnknown
 from services.preference.queue_records import PrequentialSums
 from services.preference.updates import inference
 from services.profile.fold import apply_own_text
+from services.profile.render import render
 from services.profile.serialize import dumps
 from services.prompts.profiles import load_profile
 from services.storage.key_names import weights_key
@@ -220,6 +221,20 @@ async def test_a_reply_that_stays_no_summary_leaves_the_last_one_and_its_events_
         assert markers((await bench.store.preferences(TENANT, USER)).text) == ["u1n2"]
         assert f"<past_summary>\n{GOOD}\n</past_summary>" in bench.mock.prompts[-1]
         assert "parenting" not in bench.mock.prompts[-1]
+
+
+async def test_the_profile_writes_in_place_of_a_small_model(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine(), summary={"grounded": True}) as bench:
+        invented = "The user is drawn to glaciers and gas boilers."
+        bench.mock.scripted = [(GOOD, "stop"), (GOOD, "stop"), (invented, "stop"), (invented, "stop")]
+        for statement in ("I like short answers about trains.", "I like tea."):
+            await bench.put(statement)
+            assert await bench.update() == "committed"
+        current = await bench.store.preferences(TENANT, USER)
+        assert (current.version, current.source, current.pending) == (2, "profile", 0)
+        assert current.text == render((await bench.store.profile(TENANT, USER))[1])
+        assert (await live(bench))[-1] == ("version", 2)
+        assert [draft.check for draft in await bench.store.rejected(TENANT, USER)][:1] == ["supported"]
 
 
 async def test_without_a_version_the_profile_stays(redis_url: str) -> None:
