@@ -20,8 +20,8 @@ from pathlib import Path
 
 from evaluation.benchmark_folder import measure_benchmarks, name_stage
 from evaluation.config import Evaluation
-from evaluation.reporting.collect import collect, collect_folder
-from evaluation.reporting.report import render_overview, write
+from evaluation.reporting.collect import collect, collect_folder, read_notes
+from evaluation.reporting.report import render_ablation, render_kinds, render_overview, write
 from evaluation.results import Estimate, EvaluationResult
 from evaluation.runner import evaluate, serve_model
 from services.errors import AlignXError
@@ -33,7 +33,9 @@ def run(config: Evaluation) -> None:
     """Measures, prints the figures and writes the report. Raises TrainingError, and AlignXError from an engine."""
     with serve_model(config) as served:
         if config.benchmarks:
-            print(render_overview(collect(measure_benchmarks(config, served))).plain())
+            results = collect(measure_benchmarks(config, served), read_notes(config.out))
+            tables = (render_overview(results), render_kinds(results), render_ablation(results))
+            print("\n\n".join(table.plain() for table in tables if table))
         elif config.data or config.alignment:
             config = config.model_copy(update={"stage": config.stage or name_stage(config.model)})
             print(render_figures(asyncio.run(evaluate(config, served))))

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from evaluation.cases.halves import Half
 from training.data.reading import reason
 from training.data.whole_file import replace_file
 from training.exceptions import DatasetError
@@ -39,6 +40,8 @@ class Estimate(Part):
     low: float
     high: float
     rows: int
+    halves: dict[Half, Self] = {}
+    """The same over each half of the users (evaluation/cases/halves.py); none for UPI rows."""
 
 
 class Writing(Part):
@@ -96,8 +99,6 @@ class Scores(Part):
     """Of protocol sampled."""
     position_bias: float | None = None
     """Mean distance between an item's probability in one order and its average over both."""
-    aside: Estimate | None = None
-    """Accuracy over the held-out half of the users (evaluation/cases/held_out.py); null for other benchmarks."""
     margins: dict[str, Estimate] = {}
     """Accuracy less that of a baseline, paired by row, over the rows that have the baseline."""
     by_kind: dict[str, Estimate] = {}
@@ -167,7 +168,7 @@ class AlignmentScores(Part):
 class EvaluationResult(JsonFile):
     label: ClassVar[str] = "result of evaluation"
 
-    format: Literal["alignx-evaluation/1"] = "alignx-evaluation/1"
+    format: Literal["alignx-evaluation/2"] = "alignx-evaluation/2"
     stage: str
     created_at: datetime
     seconds: float

@@ -82,4 +82,9 @@ def collect_folder(out: Path) -> CollectedResults:
     """All results in the folder of a run. Raises DatasetError."""
     files = sorted((out / "results").glob("*.json"))
     results = [EvaluationResult.read_from(path) for path in files if not path.name.endswith(NOTE)]
-    return collect(results, [Conversion.read_from(path) for path in files if path.name.endswith(NOTE)])
+    return collect(results, read_notes(out))
+
+
+def read_notes(out: Path) -> list[Conversion]:
+    """Raises DatasetError."""
+    return [Conversion.read_from(path) for path in sorted((out / "results").glob(f"*{NOTE}"))]

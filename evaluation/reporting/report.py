@@ -1,4 +1,4 @@
-"""Reports results of evaluation: a table with intervals and baselines, a plot, published figures.
+"""Reports results of evaluation: a table with intervals and baselines over both halves, a plot, published figures.
 
 `report` of a run names the folder for accuracy.md and accuracy.png. Runs on the same rows stand together, such as the
 stages of a training chain; a benchmark is named after its file of rows. Every word follows from the figures; what a
@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+from evaluation.cases.halves import HALVES
+from evaluation.conditions import ABLATIONS, POPULARITY_SETTINGS
 from evaluation.reporting.collect import CollectedResults, Line
-from evaluation.reporting.document import NONE, Table, percent, points
+from evaluation.reporting.conversion import Conversion
+from evaluation.reporting.document import NONE, Table, percent, percents, points
 from evaluation.reporting.plots import plot_accuracy
 from evaluation.reporting.published import PUBLISHED, Published
 from evaluation.results import Scores
@@ -22,37 +25,53 @@ PLOT = "accuracy.png"
 UNREAD = ("random", "longer wins", "popularity")
 """Baselines that choose without reading the history."""
 CONTROLS = (
-    "none", "other", "flipped", "drifted", "mixed", "truth", "profile-flipped", "profile-text",
+    "none", "other", "flipped", "drifted", "mixed", "truth", "profile-flipped", "profile-text", *ABLATIONS,
 )  # fmt: skip
 """Controls and robustness: they stand in the table, not beside published figures."""
+OF_PARTS = ("both halves", *HALVES)
+TUNED = "†"
+"""Marks a score that depends on how the negatives were drawn."""
+READING = f"""\
+Share of rows whose choice got the highest score, ties shared, with its 95 % bootstrap interval and the rows, over \
+both halves of the users and over each: features of the fast profile are chosen on the development half alone \
+(evaluation/cases/halves.py says what was looked at before). For questions that are answered, a win counts 1, a tie a \
+half. AUC is pooled over all options of all rows; ECE is the expected calibration error. Run `baseline` chooses \
+without reading the history. {TUNED} popularity counts, and the negatives are drawn uniformly or by popularity: how \
+they were drawn decides what it is worth; in the rows `-matched` both items are equally popular. Settings are those of \
+evaluation/conditions.py; `profile` is the fast profile without any model and without the items' popularity."""
 
 
 def render_overview(results: CollectedResults) -> Table:
-    """Each score with its rows, interval and baselines."""
-    head = ("benchmark", "run", "setting", "rows", "accuracy, 95 % interval", "kept aside", "AUC", "ECE")
-    return Table(
-        (*head, *UNREAD),
-        tuple(
-            (
-                line.benchmark,
-                line.run,
-                line.setting,
-                f"{line.accuracy.rows:,}",
-                percent(line.accuracy),
-                _held_out(line),
-                _auc(line),
-                _ece(line),
-                *(_baseline(line, name) for name in UNREAD),
-            )
-            for line in results.lines
-        ),
-        names=3,
-    )
+    """Each score beside the baselines of its rows."""
+    rows: list[tuple[str, ...]] = []
+    shown: set[str] = set()
+    for line in results.lines:
+        if line.setting in ABLATIONS:
+            continue
+        if line.benchmark not in shown:
+            shown.add(line.benchmark)
+            rows += _baselines(results, line.benchmark)
+        mark = _mark(results, line.benchmark, counts_popularity=line.setting in POPULARITY_SETTINGS)
+        rows.append((line.benchmark, line.run, line.setting + mark, *percents(line.accuracy), _auc(line), _ece(line)))
+    return Table(("benchmark", "run", "setting", *OF_PARTS, "AUC", "ECE"), tuple(rows), names=3)
 
 
-def _held_out(line: Line) -> str:
-    value = line.scores.aside if isinstance(line.scores, Scores) else None
-    return f"{percent(value)}, {value.rows:,} rows" if value else NONE
+def _baselines(results: CollectedResults, benchmark: str) -> list[tuple[str, ...]]:
+    """Of the run over the most rows; the profile where no run measured it."""
+    runs = [result for name, result in results.results if name == benchmark]
+    measured = any("profile" in result.settings for result in runs)
+    baselines = max(runs, key=lambda result: len(result.users)).baselines
+    marks = {"popularity": _mark(results, benchmark, counts_popularity=True)}
+    return [
+        (benchmark, "baseline", name + marks.get(name, ""), *percents(value), NONE, NONE)
+        for name, value in baselines.items()
+        if name in UNREAD or not measured
+    ]
+
+
+def _mark(results: CollectedResults, benchmark: str, *, counts_popularity: bool) -> str:
+    note = results.conversions.get(benchmark)
+    return f" {TUNED}" if counts_popularity and note and note.negatives in ("random", "popular") else ""
 
 
 def _auc(line: Line) -> str:
@@ -65,12 +84,26 @@ def _ece(line: Line) -> str:
     return f"{value.error:.3f}" if value else NONE
 
 
-def _baseline(line: Line, name: str) -> str:
-    value = line.result.baselines.get(name)
-    if value is None:
-        return NONE
-    rows = f", {value.rows:,} rows" if value.rows != line.accuracy.rows else ""
-    return f"{100 * value.mean:.1f} %{rows}"
+def render_kinds(results: CollectedResults) -> Table | None:
+    """Each kind of target apart, of benchmarks that have several."""
+    rows = tuple(
+        (line.benchmark, line.run, line.setting, kind, *percents(value))
+        for line in results.lines
+        if line.setting not in CONTROLS and len(line.scores.by_kind) > 1
+        for kind, value in line.scores.by_kind.items()
+    )
+    return Table(("benchmark", "run", "setting", "kind", *OF_PARTS), rows, names=4) if rows else None
+
+
+def render_ablation(results: CollectedResults) -> Table | None:
+    """What the fast profile loses without each of its parts, paired by row."""
+    rows = tuple(
+        (benchmark, setting, *(points(part) if part else NONE for part in (value, *map(value.halves.get, HALVES))))
+        for benchmark, result in results.results
+        for setting in ABLATIONS
+        if (value := result.differences.get(f"{setting} - profile"))
+    )
+    return Table(("benchmark", "profile", *OF_PARTS), rows, names=2) if rows else None
 
 
 def render_report(results: CollectedResults) -> str:
@@ -80,38 +113,18 @@ def render_report(results: CollectedResults) -> str:
 def _accuracy(results: CollectedResults) -> Iterator[str]:
     if not results.results:
         return
-    yield (
-        "Share of rows whose choice got the highest score, ties shared, with its 95 % bootstrap interval; for "
-        "questions that are answered, a win counts 1, a tie a half. Kept aside: over the users alone on whom no "
-        "feature of the fast profile was chosen; where nothing stands there, none were kept aside, and of P-Soups "
-        "all rows were looked at. AUC is pooled over all options of all rows; "
-        "ECE is the expected calibration error. Random, the longest text and, where the rows tell it, "
-        "popularity choose without reading the history; against negatives drawn by popularity the last may fall "
-        "below a half, against negatives that are exactly as popular it tells nothing. Other settings are those of "
-        "evaluation/conditions.py: `none` is the control without any summary, `flipped`, `drifted` and "
-        "`mixed` disturb the history, `other` gives another user's summary. Setting `profile` is the fast "
-        "profile without any model and without the items' popularity; `-text` a profile that has read the "
-        "summary's sentences and nothing else, "
-        f"`-flipped` one that was told {_flipped(results)} of all choices the wrong way round, "
-        "`-popularity` items that carry how "
-        "often others took them, `-semantic` with sentence embeddings, `-all` with both; `wording` a judge that "
-        "reads the profile's text alone. "
-        "Folded in parts and stored between, the profile is the same by construction."
-    )
+    yield READING
     yield render_overview(results).markdown()
     yield from _unproven(results)
     yield f"![Accuracy by benchmark with 95 % intervals, and baselines]({PLOT})"
+    if kinds := render_kinds(results):
+        yield from ("## By kind", kinds.markdown())
+    if ablation := render_ablation(results):
+        yield from ("## Without one part of the profile, in points, paired by row", ablation.markdown())
     yield from _published(results)
     yield from _differences(results)
     yield from _cost(results)
     yield from _rows(results)
-
-
-def _flipped(results: CollectedResults) -> str:
-    """The share of reversed choices, from the configurations of the runs."""
-    protocols = [result.config.get("protocol") for _, result in results.results]
-    shares = sorted({item["flip"] for item in protocols if isinstance(item, dict) and "flip" in item})
-    return " or ".join(f"{100 * share:.0f} %" for share in shares) or "a share"
 
 
 def _unproven(results: CollectedResults) -> list[str]:
@@ -157,6 +170,7 @@ def _differences(results: CollectedResults) -> list[str]:
         (benchmark, result.stage, name, points(value), f"{value.rows:,}")
         for benchmark, result in results.results
         for name, value in result.differences.items()
+        if not name.startswith(ABLATIONS)
     ]
     for (benchmark, earlier), (following, later) in pairwise(results.results):
         if benchmark != following or earlier.users != later.users or later.clusters:
@@ -193,15 +207,14 @@ def _alignments(results: CollectedResults) -> list[str]:
 
 
 def _cost(results: CollectedResults) -> list[str]:
+    """Of runs that asked an engine."""
     rows = tuple(
         (line.benchmark, line.run, line.setting, _tokens(line), f"{line.scores.calls:,}", f"{line.scores.seconds:.1f}")
         for line in results.lines
+        if line.setting not in ABLATIONS
     )
     head = ("benchmark", "run", "setting", "tokens of a summary", "engine calls", "seconds")
-    note = (
-        "Engine calls are all that a setting needs, also where a kept answer of another setting or an earlier run "
-        "served; seconds are of the run itself, in which what was kept took none."
-    )
+    note = "Engine calls include those that a stored answer served; seconds are of the run itself."
     judges = {
         f"Run {result.stage}: summaries by {result.model.name}, judged by {result.judge.name}."
         for _, result in results.results
@@ -223,46 +236,44 @@ def _rows(results: CollectedResults) -> Iterator[str]:
             "messages never enter a row; pairs of P-Soups that quote the true persona are left out."
         )
         rows = tuple(
-            (name, conversion.about, f"{conversion.rows:,}", _counts(conversion.read), _counts(conversion.left_out))
-            for name, conversion in results.conversions.items()
+            (
+                name,
+                note.about,
+                f"{note.rows:,}{' (limit)' if note.limit else ''}",
+                _counts(note.read),
+                _counts(note.left_out),
+            )
+            for name, note in results.conversions.items()
         )
         yield Table(("benchmark", "what is foreseen", "rows", "read", "left out"), rows, names=5).markdown()
-        if limited := [name for name, conversion in results.conversions.items() if conversion.limit]:
-            yield f"Only the first rows, as limit asked: {', '.join(limited)}."
-    yield from (f"{remark}: {', '.join(names)}." for remark, names in _remarks(results).items() if names)
+    yield Table(
+        (
+            "benchmark",
+            "run",
+            "rows",
+            "the bootstrap draws",
+            "malformed",
+            "histories shortened",
+            "replies that chose nothing",
+        ),
+        tuple(
+            (
+                benchmark,
+                result.stage,
+                f"{len(result.users):,}",
+                f"{result.clusters:,} {result.drawn}" if result.clusters else "rows",
+                f"{result.left_out:,}",
+                f"{result.shortened:,}",
+                f"{sum(scores.replies.unparsed for scores in result.settings.values() if scores.replies):,}",
+            )
+            for benchmark, result in results.results
+        ),
+        names=2,
+    ).markdown()
 
 
-def _remarks(results: CollectedResults) -> dict[str, list[str]]:
-    """What to know about single benchmarks and runs, by sentence."""
-    by_benchmark = dict(results.results)
-    most = {
-        name: max(len(result.users) for benchmark, result in results.results if benchmark == name)
-        for name in by_benchmark
-    }
-    return {
-        "Intervals draw what rows share, each as a whole, and rows elsewhere": [
-            f"{name} {result.clusters:,} {result.drawn} of {len(result.users):,} rows"
-            for name, result in by_benchmark.items()
-            if result.clusters
-        ],
-        "Measured on the first rows alone": [
-            f"{name} ({result.stage}) {len(result.users):,}"
-            for name, result in results.results
-            if len(result.users) < most[name]
-        ],
-        "Sampled replies that selected no option, each counted as wrong": [
-            f"{line.benchmark} ({line.label}) {line.scores.replies.unparsed:,} of {line.accuracy.rows:,}"
-            for line in results.lines
-            if isinstance(line.scores, Scores) and line.scores.replies and line.scores.replies.unparsed
-        ],
-        "Malformed rows left out by the runner": [
-            f"{name} {result.left_out:,}" for name, result in by_benchmark.items() if result.left_out
-        ],
-        "Histories that lost their oldest part in a prompt": [
-            f"{name} ({result.stage}) {result.shortened:,}" for name, result in results.results if result.shortened
-        ],
-        "Nothing is known of the conversion of": [name for name in by_benchmark if name not in results.conversions],
-    }
+def _limit(note: Conversion) -> str:
+    return " (limit)" if note.limit else ""
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -11,14 +11,12 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from alignx.schemas.interactions import Interaction, Pair
-from evaluation.cases.cases import Case, User
+from evaluation.cases.cases import Case
 from evaluation.cases.selections import Kind, parse_selection
 from evaluation.models import Model, Sampling, Tick
 from services.engine.choice.fusion import Comparison, add, additions, compare, fuse, kind_of, learned_weights
 from services.engine.judge import RecentChoices, judge
-from services.profile.fold import fold
-from services.profile.scoring import probabilities
-from services.profile.statistics import EMPTY, Profile
+from services.profile.scoring import probabilities, softmax
 from services.prompts.build import LETTERS
 from services.prompts.profiles import OWN, PromptProfile
 from training.rl.rewards import TENANT
@@ -117,19 +115,14 @@ def parse_choice(reply: str, order: Sequence[int]) -> Choice:
 # --- the fast profile --------------------------------------------------------------------------
 
 
-def build_profile(user: User) -> Profile:
-    return fold_events(user.history)
-
-
-def fold_events(events: Sequence[Interaction], profile: Profile = EMPTY) -> Profile:
-    for event in events:
-        profile, _ = fold(profile, event)
-    return profile
-
-
 def choose_by_profile(case: Case) -> Choice:
     """The fast profile's own probabilities."""
-    return Choice(tuple(probabilities(build_profile(case), case.target.query, case.options)))
+    return Choice(tuple(probabilities(case.profile, case.target.query, case.options)))
+
+
+def take_contrast(choice: Choice) -> Choice:
+    """The choice by the contrast alone; undecided without one."""
+    return choice._replace(probabilities=tuple(softmax(choice.contrast or [0.0] * len(choice.probabilities))))
 
 
 def fuse_choices(cases: Sequence[Case], choices: Sequence[Choice], by_profile: Sequence[Choice]) -> list[Choice]:

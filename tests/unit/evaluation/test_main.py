@@ -152,7 +152,11 @@ def test_the_profile_needs_no_model(tmp_path: Path) -> None:
         ),
         ({"data": "users.jsonl", "setings": '["full"]'}, "setings: unknown field; allowed here: out, stage"),
         ({"data": "users.jsonl", "settings": '["full"]'}, "need a model"),
-        ({"data": "users.jsonl", "settings": '["profile-semantic"]'}, "settings profile-semantic: set embeddings"),
+        (
+            {"data": "users.jsonl", "model": "NANO", "settings": '["contrast"]'},
+            "settings contrast: need protocol.choice likelihood",
+        ),
+        ({"data": "users.jsonl", "half": "kept"}, "half: users.jsonl has no rows of half kept"),
         ({"data": "absent.jsonl"}, "absent.jsonl does not exist"),
         ({"data": "users.jsonl", "model": "absent"}, "absent holds no checkpoint"),
         ({"data": "users.jsonl", "summaries": "users.jsonl"}, "set judge, which chooses by them"),
@@ -160,7 +164,7 @@ def test_the_profile_needs_no_model(tmp_path: Path) -> None:
         ({"data": "users.jsonl", "save_summaries": "saved.jsonl"}, "save_summaries needs model and data"),
         (
             {"data": "users.jsonl", "model": "NANO", "protocol__choice": "sampled", "settings": '["fused"]'},
-            'settings fused: need protocol.choice="forced"',
+            "settings fused: need protocol.choice forced or likelihood",
         ),
         ({"data": "questions.jsonl"}, "questions.jsonl holds questions to answer: set a model"),
         (

@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from evaluation.conditions import Protocol
 from evaluation.models import LocalModel, Placement, open_model
 from evaluation.results import Source
-from evaluation.scoring import measure as measuring
 from evaluation.scoring.baselines import estimate_baselines, estimate_margins, score_baselines
 from evaluation.scoring.choice_scores import (
     FOLDS,
@@ -24,9 +22,7 @@ from evaluation.scoring.choice_scores import (
     choose_by_sampling,
     parse_choice,
 )
-from evaluation.scoring.measure import Judging, measure, score_choices
-from evaluation.scoring.profile_scores import choose_by_embeddings, collect_texts
-from evaluation.scoring.progress_bar import ProgressBar
+from evaluation.scoring.measure import score_choices
 from services.engine.choice.fusion import Comparison, add, additions, compare, fuse, learned_weights
 from services.prompts.build import ChatMessage, selection_prompt
 from tests.unit.evaluation.tastes import RuleModel, run_setting, users
@@ -205,31 +201,19 @@ def test_baselines_stand_beside_and_popularity_where_it_is_known(tmp_path: Path)
     assert above["profile"].mean == -0.5
 
 
-def test_with_embeddings_the_profile_in_fused_scores_by_meaning_as_in_serving(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cases = users(tmp_path, 4)
-    vectors = {text: (1.0, 0.0) if "tea" in text else (0.0, 1.0) for text in collect_texts(cases)}
-    monkeypatch.setattr(measuring, "embed_locally", lambda _location, _texts: vectors)
-    with AnswerStore.open(Path(":memory:")) as store:
-        model = LocalModel(RuleModel(), Source(name="rules"), store)
-        judging = Judging(model, model, Protocol(), ProgressBar(), None, "semantic")
-        found, _ = asyncio.run(measure("fused", cases, judging))  # so few that the letters have earned nothing
-    assert found.values == pytest.approx([choice.probabilities[0] for choice in choose_by_embeddings(cases, vectors)])
-    assert found.values != pytest.approx([choose_by_profile(case).probabilities[0] for case in cases])
-
-
-def test_rows_of_one_user_are_drawn_together_and_those_held_out_have_a_score(tmp_path: Path) -> None:
+def test_rows_of_one_user_are_drawn_together_and_each_half_has_a_score(tmp_path: Path) -> None:
     cases = [
-        replace(case, userid=f"u{place // 2}", held_out=place < 2) for place, case in enumerate(users(tmp_path, 8))
+        replace(case, userid=f"u{place // 2}", half="kept" if place < 2 else "development")
+        for place, case in enumerate(users(tmp_path, 8))
     ]
     choices = [Choice((0.9, 0.1)), Choice((0.9, 0.1)), Choice((0.2, 0.8)), Choice((0.2, 0.8))] * 2
     apart = score_choices(choices, [replace(case, userid="") for case in cases], 0)
     together = score_choices(choices, cases, 0)
     assert together.accuracy.mean == apart.accuracy.mean == 0.5
     assert together.accuracy.high - together.accuracy.low > apart.accuracy.high - apart.accuracy.low
-    assert together.aside is not None
-    assert (together.aside.mean, together.aside.rows) == (1, 2)
+    halves = together.accuracy.halves
+    assert (halves["kept"].mean, halves["kept"].rows) == (1, 2)
+    assert (halves["development"].mean, halves["development"].rows) == (2 / 6, 6)
 
 
 def test_figures_of_letters_hold_area_and_calibration(tmp_path: Path) -> None:
