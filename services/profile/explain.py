@@ -20,24 +20,25 @@ from services.profile.scoring import (
 from services.profile.statement_parser import root
 from services.profile.statistics import PRICE, Profile, clip, distance
 from services.profile.style_features import FEATURES, TYPICAL, words
+from services.profile.word_vectors import embed_items, nearer, nearness
 
 
-def reasons(
-    profile: Profile, query: str, items: Sequence[Item], indices: Iterable[int], meaning: Sequence[float]
-) -> list[str]:
-    """The `reason` of each item at `indices`; `meaning` has one value for each of all items."""
+def reasons(profile: Profile, query: str, items: Sequence[Item], indices: Iterable[int]) -> list[str]:
+    """The `reason` of each item at `indices` among all `items`."""
     known = frozenset(words(query))
     views = [extract_features(item, known) for item in items]
-    usual = offer(profile, views)
-    return [_reason(profile, views[index], usual, meaning[index]) for index in indices]
+    near = nearness(profile, embed_items(views))
+    usual = offer(profile, views, near)
+    return [_reason(profile, views[index], near[index], usual) for index in indices]
 
 
 def reason(profile: Profile, query: str, item: Item) -> str:
     """The strongest single thing that speaks for the item, or against it where that is stronger."""
-    return reasons(profile, query, (item,), (0,), (0.0,))[0]
+    return reasons(profile, query, (item,), (0,))[0]
 
 
-def _reason(profile: Profile, view: ItemFeatures, usual: Offer, meaning: float) -> str:
+def _reason(profile: Profile, view: ItemFeatures, near: float, usual: Offer) -> str:
+    meaning = nearer(near, usual.nearness, usual.trust)
     grounds = [
         *_stated_grounds(profile, view),
         *_topic_grounds(profile, view),

@@ -42,6 +42,8 @@ from services.profile.statistics import (
     fade_at,
 )
 from services.profile.style_features import MAX_ITEM_TERMS, MIRRORED, TYPICAL, measure, terms, words
+from services.profile.word_table import Vectors
+from services.profile.word_vectors import embed_items, nearer, nearness, turn
 
 ASKED_TERM = 0.5
 PURCHASE = 1.0
@@ -65,8 +67,8 @@ MAX_STATEMENTS, MAX_STATEMENT_CHARS = 6, 240
 MAX_FACTS, MAX_FACT_CHARS = 4, 160
 MAX_OWN_READ = 4_000
 """Characters of the user's own text that are read for likes and dislikes; the text itself is kept whole."""
-MAX_OTHERS = 24
-"""Items passed over that one event teaches from."""
+MAX_OTHERS, MAX_PASSED_OVER = 24, 3
+"""Items passed over that one event teaches from, and by whose meaning."""
 MAX_TURNS = 32
 
 
@@ -82,6 +84,7 @@ class _Draft:
         self.stated = dict(profile.stated)
         self.statements = profile.statements
         self.facts = profile.facts
+        self.direction = profile.direction
         self.own = profile.own
 
     def count(self, table: dict[str, Evidence], names: Iterable[str], weight: float) -> None:
@@ -140,6 +143,11 @@ class _Draft:
                 year_spread=FADE_YEAR * old.year_spread + weight * difference,
             )
 
+    def turn(self, difference: Vectors, weight: float) -> None:
+        """Towards what an event took, and away from what it passed over."""
+        if weight > 0:
+            self.direction, self.tallies = turn(self.direction, self.tallies, difference, weight)
+
     def state(self, stated: Stated, weight: float) -> None:
         """Newest words win: a name that is stated again moves to the end."""
         statement = {**stated.terms, **{f"~{name}": value for name, value in stated.style.items()}}
@@ -160,6 +168,7 @@ class _Draft:
             self.stated,
             self.statements,
             self.facts,
+            self.direction,
             self.own,
         )
 
@@ -231,12 +240,14 @@ def _fold_choice(profile: Profile, draft: _Draft, event: Choice) -> tuple[float,
     chosen = extract_features(pairs[0].chosen, query_words)
     others = [extract_features(pair.rejected, query_words) for pair in pairs]
     coefficients = weights(profile)
-    contrasts = [contrast(chosen, other) for other in others]
+    contrasts, vectors = [contrast(chosen, other) for other in others], embed_items([chosen, *others])
+    first, *rest = nearness(profile, vectors)
     margins = [
-        margin(profile, coefficients, chosen, other, difference)
-        for other, difference in zip(others, contrasts, strict=True)
+        margin(profile, coefficients, chosen, other, difference) + nearer(first, near, min(chosen.trust, other.trust))
+        for other, difference, near in zip(others, contrasts, rest, strict=True)
     ]
     _learn_choice(draft, chosen, others[:MAX_OTHERS], contrasts[:MAX_OTHERS], ASKED_TERM if query_words else 1.0)
+    draft.turn(vectors[0] - vectors[1 : 1 + MAX_PASSED_OVER].mean(axis=0), 1.0)
     return tuple(1 / (1 + exp(-clip(odds, 2 * MAX_SCORE))) for odds in margins)
 
 
@@ -272,6 +283,7 @@ def _fold_alone(draft: _Draft, view: ItemFeatures, liking: float) -> None:
     """An item judged by itself: its topics, and its style and price against what was judged before."""
     draft.like(view, liking)
     draft.take(view, liking)
+    draft.turn(embed_items([view])[0], liking)
     if view.style is None:
         return
     sums, tallies = draft.contrasts, draft.tallies

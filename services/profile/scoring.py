@@ -34,6 +34,7 @@ from services.profile.statistics import (
     fade_at,
 )
 from services.profile.style_features import INDEX, words
+from services.profile.word_vectors import embed_items, nearer, nearness
 
 STYLE_PRIOR = 2.0
 TERM_PRIOR = 200
@@ -54,7 +55,7 @@ STATED_TERM = 2.0
 def scores(profile: Profile, query: str, items: Sequence[Item]) -> list[float]:
     """Log-odds of each item against the others on offer; all 0 while nothing is known."""
     query_words = frozenset(words(query))
-    return _scores(profile, weights(profile), [extract_features(item, query_words) for item in items])
+    return compare(profile, [extract_features(item, query_words) for item in items])
 
 
 def probabilities(profile: Profile, query: str, items: Sequence[Item]) -> list[float]:
@@ -98,25 +99,33 @@ class Offer(NamedTuple):
     year: float = 0.0
     """Mean of the `year_fit`."""
     popularity: float = 0.0
+    nearness: float = 0.0
+    trust: float = 0.0
+    """Of the item that is least reliable."""
 
 
-def offer(profile: Profile, views: Iterable[ItemFeatures]) -> Offer:
-    usual, views = year_taken(profile), list(views)
+def offer(profile: Profile, views: Sequence[ItemFeatures], near: Sequence[float]) -> Offer:
+    """`near` holds the `nearness` of the items."""
+    usual = year_taken(profile)
     return Offer(
         _mean([view.price for view in views if view.price is not None]),
         _mean([year_fit(usual, view.year) for view in views if view.year is not None]),
         _mean([view.popularity for view in views if view.popularity is not None]),
+        _mean(near),
+        min((view.trust for view in views), default=0.0),
     )
 
 
-def _scores(profile: Profile, coefficients: list[float], views: Sequence[ItemFeatures]) -> list[float]:
+def compare(profile: Profile, views: Sequence[ItemFeatures]) -> list[float]:
+    """As `scores`, of items whose features are known."""
+    coefficients, near = weights(profile), nearness(profile, embed_items(views))
     written = [view.style for view in views if view.style is not None]
     trust = min((view.trust for view in views if view.style is not None), default=0.0)
     middle = [sum(column) / len(written) for column in zip(*written, strict=True)]
-    usual_year, usual = year_taken(profile), offer(profile, views)
+    usual_year, usual = year_taken(profile), offer(profile, views, near)
     values = []
-    for view in views:
-        value = _topics(profile, view)
+    for view, closeness in zip(views, near, strict=True):
+        value = _topics(profile, view) + nearer(closeness, usual.nearness, usual.trust)
         if view.style is not None:
             value += trust * dot(coefficients, distance(view.style, middle, 1.0))
         if view.price is not None:
@@ -132,7 +141,7 @@ def _scores(profile: Profile, coefficients: list[float], views: Sequence[ItemFea
 def margin(
     profile: Profile, coefficients: list[float], first: ItemFeatures, second: ItemFeatures, difference: Sequence[float]
 ) -> float:
-    """The difference of the `_scores` of two items whose `contrast` is known."""
+    """The difference of the scores of two items whose `contrast` is known, their `nearness` aside."""
     value = dot(coefficients, difference) + _topics(profile, first) - _topics(profile, second)
     if first.year is not None and second.year is not None:
         usual = year_taken(profile)

@@ -9,7 +9,7 @@ import orjson
 
 from services.profile.statistics import WIDTH, Contrasts, Evidence, Profile, Tallies
 
-PROFILE_SCHEMA = 2
+PROFILE_SCHEMA = 3
 """Stands in every dump; a profile of another schema is rebuilt from the history."""
 
 _PACKING = struct.Struct(f"<{4 * WIDTH + len(Tallies._fields)}e")
@@ -43,6 +43,7 @@ def dumps(profile: Profile) -> bytes:
             "d": profile.stated,
             "q": profile.statements,
             "f": profile.facts,
+            "m": b64encode(profile.direction).decode(),
             "o": profile.own,
         }
     )
@@ -65,6 +66,7 @@ def loads(raw: bytes) -> Profile:
             document["d"],
             tuple(document["q"]),
             tuple(document["f"]),
+            b64decode(document["m"]),
             document["o"],
         )
     except (KeyError, TypeError, struct.error, IndexError) as error:

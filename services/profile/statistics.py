@@ -59,6 +59,10 @@ class Tallies(NamedTuple):
     """Sum of the years, from MIDDLE_YEAR, of the `dated` items taken."""
     year_spread: float = 0.0
     """Sum of their distances in years from the mean before them."""
+    embedded: float = 0.0
+    """Choices in `Profile.direction`."""
+    reach: float = 0.0
+    """Largest number of `Profile.direction`, which 127 stands for there."""
 
 
 NO_CONTRASTS = Contrasts()
@@ -80,6 +84,8 @@ class Profile:
     statements: tuple[str, ...] = ()
     """The user's own sentences, newest last."""
     facts: tuple[str, ...] = ()
+    direction: bytes = b""
+    """Sum of the vectors of what was taken, less those of what was passed over; a byte a number."""
     own: str = ""
     """The text that the user wrote over the summary; it heads every later one."""
 

@@ -126,7 +126,7 @@ def test_reasons_tell_where_an_item_stands_among_those_on_offer():
             ItemFields.model_validate({"title": title, **{name: values[place] for name, values in fields.items()}})
             for place, title in enumerate(("Qualm", "Zest"))
         ]
-        return reasons(folded(history), "", offered, (0, 1), (0.0, 0.0))
+        return reasons(folded(history), "", offered, (0, 1))
 
     assert told([], popularity=(99, 9)) == [
         "It is taken more often than most on offer.",
