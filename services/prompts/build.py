@@ -283,12 +283,12 @@ def chat_prompt(
 
 def lead_with(instruction: str, messages: Sequence[ChatMessage]) -> tuple[str, Sequence[ChatMessage]]:
     """`instruction` with the system messages at the start behind it, and the other messages."""
-    start = next((i for i, message in enumerate(messages) if message["role"] not in _SYSTEM_ROLES), len(messages))
+    start = next((i for i, message in enumerate(messages) if message["role"] not in SYSTEM_ROLES), len(messages))
     leading = [_content_text(message["content"]) for message in messages[:start]]
     return "\n\n".join([instruction, *leading]), messages[start:]
 
 
-_SYSTEM_ROLES: Final = ("system", "developer")
+SYSTEM_ROLES: Final = ("system", "developer")
 
 
 def describe_directions(history: Iterable[Interaction]) -> str:

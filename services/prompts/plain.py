@@ -6,13 +6,16 @@ own, so an instruction in it reaches no other user.
 
 from collections.abc import Sequence
 
-from services.prompts.build import ChatMessage, Prompt, lead_with
+from services.prompts.build import SYSTEM_ROLES, ChatMessage, Prompt, lead_with
 from services.prompts.control_tokens import neutralise
 from services.prompts.templates import PLAIN_QUERY, PLAIN_REQUEST, PLAIN_SYSTEM
 
 
-def plain_chat_prompt(messages: Sequence[ChatMessage], summary: str) -> Prompt:
-    """The conversation behind its user's summary; system messages at its start join ours."""
+def plain_chat_prompt(messages: Sequence[ChatMessage], summary: str | None) -> Prompt:
+    """The conversation behind its user's summary; system messages at its start join ours, and without a summary
+    stand alone."""
+    if not summary and messages[0]["role"] in SYSTEM_ROLES:
+        return Prompt("chat-none/1", list(messages))
     system, rest = lead_with(_system(summary), messages)
     return Prompt("chat-plain/1", [ChatMessage(role="system", content=system), *rest])
 

@@ -107,7 +107,7 @@ class Chat:
         conversation = sum(map(_message_tokens, messages))
         conditioning = await self._condition(tenant, user, request, conversation, limit)
         known, turns = conditioning, _as_chat_messages(messages)
-        if self._plain and known.summary:
+        if self._plain and known.used.mode in ("none", "summary"):
             prompt = plain_chat_prompt(turns, known.summary)
         else:
             prompt = chat_prompt(turns, mode=known.used.mode, summary=known.summary, history=known.history)

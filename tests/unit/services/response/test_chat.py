@@ -89,6 +89,8 @@ def test_a_small_model_reads_the_summary_as_a_sentence(service: Service) -> None
     assert system["content"].endswith(" Answer in the way that the user prefers.\n\nYou work here.")
     assert question == QUESTION
     assert answer.json()["personalization"]["history"] == 0
+    service.chat()
+    assert service.sent() == [{"role": "system", "content": "You are a helpful assistant."}, QUESTION]
 
 
 @pytest.mark.parametrize("mode", ["ica", "direct"])
