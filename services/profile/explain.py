@@ -17,9 +17,9 @@ from services.profile.scoring import (
     year_fit,
     year_taken,
 )
-from services.profile.statement_parser import root
 from services.profile.statistics import PRICE, Profile, clip, distance
 from services.profile.style_features import FEATURES, TYPICAL, words
+from services.profile.word_forms import root
 from services.profile.word_vectors import embed_items, nearer, nearness
 
 

@@ -20,10 +20,9 @@ from alignx.schemas.interactions import (
     StatementInteraction,
 )
 from services.profile.item_features import ItemFeatures, clean, extract_features
-from services.profile.parse_text import parse_text
+from services.profile.parse_text import Stated, parse_statement, parse_text
 from services.profile.scoring import contrast, margin, weights
 from services.profile.serialize import round_to_half
-from services.profile.statement_parser import Stated, parse_statement, parse_writing
 from services.profile.statistics import (
     FADE,
     FADE_BY_AGE,
@@ -315,7 +314,7 @@ def _fold_writing(draft: _Draft, texts: Sequence[str]) -> None:
     for text in texts:
         spoken = words(text)
         turns.update(dict.fromkeys(spoken, 1))
-        draft.state(parse_writing(text), SAID_IN_PASSING)
+        draft.state(parse_statement(text, statement=False), SAID_IN_PASSING)
         manner = measure(text, spoken)
         difference = list(ZEROS)
         for position in MIRRORED:

@@ -7,9 +7,11 @@ statement of the user's.
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from services.profile.statement_parser import Stated, parse_statement
-from services.profile.style_features import FEATURES, words
+from services.profile.style_features import FEATURES, terms, words
+from services.profile.word_forms import stem
+from services.statements.clauses import read_clauses
 
 STYLE_OPENINGS: Mapping[str, float] = {
     "Clearly prefers texts that": 0.35,
@@ -58,6 +60,27 @@ _YEARS = re.compile(r"Usually takes items from around (\d{4}), give or take (\d{
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])|\n")
 _QUOTED = re.compile(r'"([^"]*)"')
 _LIST_SEPARATOR = re.compile(r", | and ")
+
+
+MAX_TARGET_TERMS = 12
+
+
+class Stated(NamedTuple):
+    """What one statement says, each on [-1, 1]."""
+
+    terms: dict[str, float]
+    style: dict[str, float]
+
+
+def parse_statement(text: str, *, statement: bool = True) -> Stated:
+    """The words of what a text says is liked or disliked, and its wishes about writing."""
+    stated = Stated({}, {})
+    for clause in read_clauses(text, statement=statement):
+        stated.style.update(clause.style)
+        if clause.polarity:
+            for word in terms(words(clause.target), MAX_TARGET_TERMS):
+                stated.terms[stem(word)] = clause.polarity
+    return stated
 
 
 def join_phrases(phrases: Sequence[str]) -> str:

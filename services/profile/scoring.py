@@ -19,7 +19,6 @@ from typing import NamedTuple
 from alignx.schemas.items import Item, ItemFields
 from services.profile.item_features import ItemFeatures, extract_features
 from services.profile.parse_text import YEAR, YEAR_SPREAD
-from services.profile.statement_parser import mentions, parts_of, root
 from services.profile.statistics import (
     FADE_BY_AGE,
     MAX_SCORE,
@@ -34,6 +33,7 @@ from services.profile.statistics import (
     fade_at,
 )
 from services.profile.style_features import INDEX, words
+from services.profile.word_forms import mentions, parts_of, root
 from services.profile.word_vectors import embed_items, nearer, nearness
 
 STYLE_PRIOR = 2.0

@@ -11,11 +11,12 @@ from math import log
 from typing import Final
 
 from services.errors import UnusableReply
+from services.profile.parse_text import parse_statement
 from services.profile.render import CLEAR, LIKELY, style_certainties
 from services.profile.scoring import topic_odds
-from services.profile.statement_parser import parse_statement, root
 from services.profile.statistics import PRICE, Profile
 from services.profile.style_features import INDEX, STOP, words
+from services.profile.word_forms import root
 from services.prompts.replies.consistency import Claim, find_claims
 from services.prompts.replies.lexicon import Reading
 from services.prompts.replies.summary_checks import Evidence

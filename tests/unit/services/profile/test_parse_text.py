@@ -5,10 +5,9 @@ from hypothesis import given, settings
 from alignx.schemas.interactions import ClickInteraction, Interaction, PurchaseInteraction, RatingInteraction
 from alignx.schemas.items import ItemFields
 from services.profile.fold import apply_own_text
-from services.profile.parse_text import YEAR, YEAR_SPREAD, parse_text
+from services.profile.parse_text import YEAR, YEAR_SPREAD, Stated, parse_text
 from services.profile.render import render
 from services.profile.scoring import scores
-from services.profile.statement_parser import Stated
 from services.profile.statistics import EMPTY
 from tests.unit.services.profile.histories import HIKE, LONG, PERFUME, SHORT, folded, histories, prefers, texts
 

@@ -3,8 +3,8 @@
 import pytest
 
 from alignx.schemas.interactions import PostInteraction, StatementInteraction
+from services.profile.parse_text import parse_statement
 from services.profile.scoring import scores
-from services.profile.statement_parser import parse_writing
 from tests.unit.services.profile.histories import folded
 
 
@@ -65,7 +65,7 @@ def test_what_is_told_of_others_is_no_liking():
     ],
 )
 def test_what_is_told_in_passing_is_no_taste(said: str):
-    assert parse_writing(said) == ({}, {})
+    assert parse_statement(said, statement=False) == ({}, {})
 
 
 def test_not_only_is_no_dislike():
@@ -75,4 +75,5 @@ def test_not_only_is_no_dislike():
 
 
 def test_a_remark_on_a_liking_is_no_part_of_it():
-    assert parse_writing("I didn't enjoy cooking, which is odd as I had looked forward to it").terms == {"cooking": -1}
+    said = "I didn't enjoy cooking, which is odd as I had looked forward to it"
+    assert parse_statement(said, statement=False).terms == {"cooking": -0.7}
