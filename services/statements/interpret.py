@@ -315,7 +315,8 @@ class _SentenceReader:
             kind, polarity = _DENIED.get(kind, ("", 0.0))
         if not polarity:
             return None
-        return Attitude(kind, 0.0 if self.is_past else polarity, self.is_past)  # type: ignore[arg-type]
+        past = self.is_past or any(cue.past for cue in cues)
+        return Attitude(kind, 0.0 if past else polarity, past)  # type: ignore[arg-type]
 
     def _is_negated(self, segment: Segment, group: Group, bounds: tuple[int, int], roles: Sequence[str]) -> bool:
         if any(match.negated for match in group.matches):

@@ -52,6 +52,8 @@ class Cue(NamedTuple):
     """The phrase tells by its form that the person speaks of themselves: "odio"."""
     versus: bool = False
     """What follows the phrase is what the gap is preferred to: "prefer _ to"."""
+    past: bool = False
+    """The phrase tells by its form that it is no longer so: "me gustaba"."""
     feature: str = ""
 
 
