@@ -285,10 +285,11 @@ class _SentenceReader:
         before = [match for match in named if match.start < group.end and match.start >= low]
         if before:
             return before[-1].cue.role
-        if any(match.end <= high for match in named) and self.lexicon.negation == "both":
-            return next(match.cue.role for match in named if match.start >= group.start)
+        after = [match for match in named if group.start <= match.start < high]
+        if after and self.lexicon.negation == "both":
+            return after[0].cue.role
         first = group.matches[0].cue
-        if first.side == "after" and self._has_content(low, group.start) and self.lexicon.negation == "before":
+        if first.side == "after" and self._has_content(low, group.start) and self._has_content(group.end, high):
             return "other"
         return self.subject or ("self" if self.lexicon.drops_subject else "")
 

@@ -9,9 +9,11 @@ shares a word with that of a labelled claim. A row that should claim nothing is 
 
 import json
 import random
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +22,7 @@ from services.statements.clauses import Clause, read_clauses
 
 SEEN, UNSEEN = Path(__file__).with_name("seen.jsonl"), Path(__file__).with_name("unseen.jsonl")
 SPOKEN = ("post", "dialogue", "review")
+UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff]+")
 RESAMPLES = 500
 
 
@@ -53,11 +56,14 @@ def compare(row: Mapping[str, Any]) -> Counts:
 
 
 def _agree(label: Mapping[str, Any], clause: Clause) -> bool:
-    shared = set(words(label["target"])) & set(words(clause.target)) or any(
-        set(first) & set(second) for first, second in [(label["target"], clause.target)] if not first.isascii()
-        and len(words(first)) == 0
-    )
-    return bool(shared) and (label["polarity"] > 0) == (clause.polarity > 0)
+    return bool(_words(label["target"]) & _words(clause.target)) and (label["polarity"] > 0) == (clause.polarity > 0)
+
+
+def _words(target: str) -> set[str]:
+    """Its words, or its pairs of characters where words are not set apart."""
+    return {word for word in words(target) if not UNSPACED.match(word)} | {
+        "".join(pair) for run in UNSPACED.findall(target) for pair in pairwise(run)
+    }
 
 
 def total(counts: Iterable[Counts]) -> Counts:
