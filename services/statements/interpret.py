@@ -12,6 +12,8 @@ MAX_TARGET: Final = 10
 """Words of a target; twice as many characters where words are not set apart."""
 MAX_LISTED: Final = 5
 """Words of one thing in a list; twice as many characters."""
+MAX_BARE: Final = 1
+"""Words of one thing in a list without "and"."""
 LESSER: Final = -0.5
 """Polarity of what something else is preferred to."""
 _DENIED: Final = {"like": ("dislike", -0.7), "want": ("avoid", -0.8), "use": ("avoid", -0.8)}
@@ -63,9 +65,8 @@ class Reader:
 
     def read(self, texts: Sequence[str]) -> list[Reading]:
         sentences = [cut_sentence(text, self.lexicon) for text in texts]
-        ironic = [sentence.has("sarcasm") for sentence in sentences]
-        for index, sentence in enumerate(sentences):
-            if any(ironic[max(0, index - 1) : index + 2]) or _is_supposed(sentence):
+        for sentence in sentences:
+            if sentence.has("sarcasm") or _is_supposed(sentence):
                 self._quote(sentence.text)
             else:
                 _SentenceReader(self, sentence).read()
@@ -95,19 +96,35 @@ class _SentenceReader:
         self.listed: list[Segment] = []
         """Segments that a cue may still follow: "horror, gore and war films bore me"."""
         self.lesser: Segment | None = None
+        self.items: list[tuple[Segment, Attitude]] = []
+        """Things in a list of which it is not yet known whether it is one."""
+        self.is_list = False
         self.is_past = False
         self.wish: float | None = None
         self.unread: list[Segment] = []
 
     def read(self) -> None:
         question = self._question_start()
+        self._read_fragments()
         for index, segment in enumerate(self.sentence.segments):
             if index >= question and not self._is_request():
                 self.unread.append(segment)
                 self._remember(segment)
             else:
                 self._read_segment(segment, asked=index >= question)
+        self._close_list()
         self._flush()
+
+    def _read_fragments(self) -> None:
+        """ "Vinyl, not streaming" and "mountains over beaches" tell a taste without a verb."""
+        first, *rest = self.sentence.segments
+        if not rest or self._groups(first) or not (self._is_listed(first) and self._is_listed(rest[0])):
+            return
+        negated = any(match.cue.role == "not" and match.start == rest[0].start for match in rest[0].matches)
+        if rest[0].join == "than" or (negated and len(rest) == 1):
+            self.current = Attitude("like", 0.6)
+            if not self._groups(rest[0]):
+                self._claim(first, self._content(first.start, first.end), self.current)
 
     def _question_start(self) -> int:
         """The first segment that asks."""
@@ -120,9 +137,13 @@ class _SentenceReader:
             )
             if opens:
                 return index
-        if self.sentence.text.rstrip("\"'”’)» ")[-1:] in "?？؟":
-            return max(index for index, segment in enumerate(segments) if index == 0 or segment.join != "and")
-        return len(segments)
+        if self.sentence.text.rstrip("\"'”’)» ")[-1:] not in ("?", "？", "؟"):
+            return len(segments)
+        tokens = self.sentence.tokens
+        for index, segment in enumerate(segments):
+            if tokens[segment.start].key in self.lexicon.interrogatives:
+                return index
+        return max(index for index, segment in enumerate(segments) if index == 0 or segment.join != "and")
 
     def _is_request(self) -> bool:
         return self.sentence.has("request")
@@ -134,6 +155,8 @@ class _SentenceReader:
             self.is_past = False
         self.is_past = self.is_past or segment.has("past")
         groups = [] if segment.has("hypothetical") else self._groups(segment)
+        if groups:
+            self._close_list()
         if style := self._style(segment, groups):
             self._emit(Reading(self._quote(segment, segment), "", 0.0, "want", style))
         elif asked or segment.has("hypothetical"):
@@ -163,8 +186,12 @@ class _SentenceReader:
         """Whether a cue stands where it can be one."""
         if match.cue.where == "any":
             return True
+        if match.cue.where == "own":
+            return segment.has("self") or self._has_self(match)
+        if match.cue.where == "end":
+            return not self._has_content(match.end, segment.end) and self._has_content(segment.start, match.start)
         before = [other for other in segment.matches if other.end <= match.start]
-        joined = ("attitude",) if match.cue.where == "start" else ("self", "not", "attitude")
+        joined = ("attitude",) if match.cue.where == "start" else ("self", "not")
         if any(other.cue.role in joined and not self._has_content(other.end, match.start) for other in before):
             return True
         opens = not self._has_content(segment.start, match.start)
@@ -175,7 +202,8 @@ class _SentenceReader:
         spans = self._targets(group, low, high)
         attitude = self._attitude(segment, group, low, high)
         self.awaiting = self.current = None
-        if self.subject == "other" or not (self.reader.statement or self.subject == "self") or attitude is None:
+        self.is_list = False
+        if self.subject == "other" or attitude is None or self.sentence.has("style"):
             self._leave(segment)
             return
         self.is_past = False
@@ -218,6 +246,11 @@ class _SentenceReader:
         span = self._content(segment.start, segment.end)
         attitude = self._continued(segment)
         if span and attitude and self._is_listed(segment):
+            if attitude is self.current and segment.join == "comma" and not self.is_list:
+                self.items.append((segment, attitude))
+                return
+            self._close_list(is_list=segment.join == "and")
+            self.is_list = self.is_list or segment.join == "colon"
             self.unread = self.unread[: -1 if self.awaiting else None]
             self.chain = segment.start if self._is_barred(segment) else self.chain
             self._claim(segment, span, attitude)
@@ -228,6 +261,17 @@ class _SentenceReader:
             self.lesser = segment
         self._leave(segment)
 
+    def _close_list(self, *, is_list: bool = False) -> None:
+        """Claims the things listed if an "and" follows, or if they are several of a word or two."""
+        items, self.items = self.items, []
+        spans = [self._content(segment.start, segment.end) for segment, _ in items]
+        is_list = is_list or (len(items) > 1 and all(span and span[1] - span[0] <= MAX_BARE for span in spans))
+        for (segment, attitude), span in zip(items, spans, strict=True):
+            if is_list:
+                self._claim(segment, span, attitude)
+            else:
+                self.unread.append(segment)
+
     def _continued(self, segment: Segment) -> Attitude | None:
         negated, barred = segment.has("not", "no"), self._is_barred(segment)
         if self.awaiting and segment.join in ("colon", "relative", "dash", "and"):
@@ -235,7 +279,7 @@ class _SentenceReader:
         if segment.join == "without" or barred:
             if not (self.current and self.current.polarity) and not barred and segment is not self.sentence.segments[0]:
                 return None
-            return Attitude("avoid", -0.8) if self.reader.statement or self._is_request() else None
+            return Attitude("avoid", -0.8) if self.reader.statement or self._is_request() or self.current else None
         current = self.current
         if current is None or (current.past and segment.join not in _LISTING):
             return None
@@ -260,8 +304,11 @@ class _SentenceReader:
 
     def _leave(self, segment: Segment) -> None:
         """Quotes a segment and claims nothing."""
+        self._close_list()
         self.unread.append(segment)
         self.awaiting = self.current = None
+        named = [match.cue.role for match in segment.matches if match.cue.role in ("self", "other")]
+        self.subject = named[-1] if named else self.subject
         self._remember(segment)
 
     def _remember(self, segment: Segment) -> None:
@@ -285,10 +332,11 @@ class _SentenceReader:
         before = [match for match in named if match.start < group.end and match.start >= low]
         if before:
             return before[-1].cue.role
-        if any(match.end <= high for match in named) and self.lexicon.negation == "both":
-            return next(match.cue.role for match in named if match.start >= group.start)
+        after = [match for match in named if group.start <= match.start < high]
+        if after and self.lexicon.negation == "both":
+            return after[0].cue.role
         first = group.matches[0].cue
-        if first.side == "after" and self._has_content(low, group.start) and self.lexicon.negation == "before":
+        if first.side == "after" and self._has_content(low, group.start) and self._has_content(group.end, high):
             return "other"
         return self.subject or ("self" if self.lexicon.drops_subject else "")
 
@@ -315,7 +363,8 @@ class _SentenceReader:
             kind, polarity = _DENIED.get(kind, ("", 0.0))
         if not polarity:
             return None
-        return Attitude(kind, 0.0 if self.is_past else polarity, self.is_past)  # type: ignore[arg-type]
+        past = self.is_past or any(cue.past for cue in cues)
+        return Attitude(kind, 0.0 if past else polarity, past)  # type: ignore[arg-type]
 
     def _is_negated(self, segment: Segment, group: Group, bounds: tuple[int, int], roles: Sequence[str]) -> bool:
         if any(match.negated for match in group.matches):

@@ -47,11 +47,15 @@ class Cue(NamedTuple):
     kind: str = ""
     polarity: float = 0.0
     side: Literal["after", "before", "inside"] = "after"
-    where: Literal["any", "start", "subject"] = "any"
+    where: Literal["any", "start", "subject", "own", "end"] = "any"
+    """At the start or the end of a segment; right after who likes it: "I like" is a taste, "a man like him" none; in a
+    segment that names the person: "I'm a cat lover"."""
     is_self: bool = False
     """The phrase tells by its form that the person speaks of themselves: "odio"."""
     versus: bool = False
     """What follows the phrase is what the gap is preferred to: "prefer _ to"."""
+    past: bool = False
+    """The phrase tells by its form that it is no longer so: "me gustaba"."""
     feature: str = ""
 
 
@@ -83,6 +87,8 @@ class Lexicon:
         self.selves: frozenset[str] = frozenset()
         self.hollow: frozenset[str] = frozenset()
         """Words that name nothing."""
+        self.interrogatives = frozenset(map(fold_cue, _split(data.get("words", {}).get("interrogative", ""))))
+        """Words that begin a question where it ends with its mark."""
         self._index(data)
         self._aliases = {name: self._keys(value) for name, value in data.get("aliases", {}).items()}
         self.vocabulary = frozenset(
@@ -136,7 +142,8 @@ class Lexicon:
         if by_prefix := [*self._prefix_cues(keys[position])]:
             candidates = sorted([*candidates, *by_prefix], key=lambda cue: -len(cue.keys))
         for cue in candidates:
-            if match := self._match(cue, keys, position):
+            match = self._match(cue, keys, position)
+            if match and (cue.where != "end" or keys[match.end : match.end + 1] == [] or keys[match.end] in BOUNDARIES):
                 return match
         return None
 
@@ -178,7 +185,7 @@ class Lexicon:
     def _index(self, data: Mapping[str, Any]) -> None:
         sets = {name: _split(listed) for name, listed in data.get("sets", {}).items()}
         cues = [*self._attitudes(data, sets), *self._styles(data), *self._words(data, sets)]
-        cues.sort(key=lambda cue: ("filler", "hollow").index(cue.role) + 1 if cue.role in ("filler", "hollow") else 0)
+        cues.sort(key=lambda cue: (cue.where != "end", {"filler": 1, "hollow": 2}.get(cue.role, 0)))
         self.fillers = frozenset(cue.keys[0] for cue in cues if cue.role == "filler" and len(cue.keys) == 1)
         self.negators = frozenset(cue.keys[0] for cue in cues if cue.role in ("not", "no") and len(cue.keys) == 1)
         self.selves = frozenset(cue.keys[0] for cue in cues if cue.role == "self" and len(cue.keys) == 1)
@@ -187,7 +194,7 @@ class Lexicon:
         for cue in [*cues, *plain] if self.language in ACCENTED else cues:
             first = cue.keys[0]
             index, key = (self._by_prefix, first[:_PREFIX]) if first[-1] == "*" else (self._by_first, first)
-            if all(cue.keys != other.keys for other in index.setdefault(key, [])):
+            if all(cue.keys != other.keys or other.where == "end" for other in index.setdefault(key, [])):
                 index[key].append(cue)
         for index in (self._by_first, self._by_prefix):
             for listed in index.values():
@@ -208,6 +215,8 @@ class Lexicon:
 
     def _words(self, data: Mapping[str, Any], sets: Mapping[str, list[str]]) -> Iterator[Cue]:
         for role, phrases in data.get("words", {}).items():
+            if role == "interrogative":
+                continue
             for phrase in _split(phrases):
                 yield from (Cue(role, keys) for keys in self._expand(phrase, sets))
 

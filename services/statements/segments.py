@@ -7,11 +7,13 @@ from services.statements.lexicon import Lexicon, Match, Token
 
 JOINING: Final = frozenset(("and", "contrast", "because", "relative", "than", "without", "except", "instead"))
 """Roles of the words between segments."""
+OPENING: Final = frozenset(("hypothetical",))
+"""Roles of words that begin a segment and are a part of it."""
 _MARKS: Final = (
-    dict.fromkeys(",，、،", "comma")
+    dict.fromkeys(",，،", "comma")
     | dict.fromkeys(":：", "colon")
     | dict.fromkeys(";()（）[]–—-~·", "dash")
-    | dict.fromkeys("/&+", "and")
+    | dict.fromkeys("/&+、", "and")
 )
 _QUOTES: Final = frozenset('"“”„«»「」『』‘')
 _HYPHENS: Final = frozenset("-~·")
@@ -84,6 +86,12 @@ def _segments(text: str, tokens: Sequence[Token], matches: Sequence[Match]) -> l
         if role in JOINING:
             assert match is not None
             mark, following = role, match.end
+        elif role in OPENING and index > start:
+            assert match is not None
+            segments.append(Segment(start, index, join, inside))
+            start, join, inside, following, mark = index, role, [match], match.end, ""
+            index = following
+            continue
         else:
             mark, following = _mark(text, tokens[index]) if match is None else "", index + 1
         if mark:
