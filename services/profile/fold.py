@@ -19,10 +19,12 @@ from alignx.schemas.interactions import (
     RatingInteraction,
     StatementInteraction,
 )
-from services.profile.item_features import ItemFeatures, clean, extract_features
-from services.profile.parse_text import Stated, parse_statement, parse_text
+from services.profile.item_features import ItemFeatures, extract_features
+from services.profile.parse_text import parse_text
 from services.profile.scoring import contrast, margin, weights
 from services.profile.serialize import round_to_half
+from services.profile.stated.clauses import MAX_OWN_CLAUSES, add, keep
+from services.profile.stated.matching import match
 from services.profile.statistics import (
     FADE,
     FADE_BY_AGE,
@@ -43,6 +45,7 @@ from services.profile.statistics import (
 from services.profile.style_features import MAX_ITEM_TERMS, MIRRORED, TYPICAL, measure, terms, words
 from services.profile.word_table import Vectors
 from services.profile.word_vectors import embed_items, nearer, nearness, turn
+from services.statements.clauses import read_clauses
 
 ASKED_TERM = 0.5
 PURCHASE = 1.0
@@ -61,9 +64,6 @@ MAX_TERMS, KEEP_TERMS = 144, 108
 MAX_CATEGORIES, KEEP_CATEGORIES = 40, 28
 AGEING = 4
 """Hundredths of an occurrence by which an event's age lowers the rank of a name that may be dropped."""
-MAX_STATED = 56
-MAX_STATEMENTS, MAX_STATEMENT_CHARS = 6, 240
-MAX_FACTS, MAX_FACT_CHARS = 4, 160
 MAX_OWN_READ = 4_000
 """Characters of the user's own text that are read for likes and dislikes; the text itself is kept whole."""
 MAX_OTHERS, MAX_PASSED_OVER = 24, 3
@@ -80,9 +80,8 @@ class _Draft:
         self.tallies = profile.tallies
         self.terms = dict(profile.terms)
         self.categories = dict(profile.categories)
-        self.stated = dict(profile.stated)
-        self.statements = profile.statements
-        self.facts = profile.facts
+        self.clauses = profile.clauses
+        self.years = profile.years
         self.direction = profile.direction
         self.own = profile.own
 
@@ -147,14 +146,15 @@ class _Draft:
         if weight > 0:
             self.direction, self.tallies = turn(self.direction, self.tallies, difference, weight)
 
-    def state(self, stated: Stated, weight: float) -> None:
-        """Newest words win: a name that is stated again moves to the end."""
-        statement = {**stated.terms, **{f"~{name}": value for name, value in stated.style.items()}}
-        for name, value in statement.items():
-            self.stated.pop(name, None)
-            self.stated[name] = int(100 * weight * value)
-        for name in list(self.stated)[: max(0, len(self.stated) - MAX_STATED)]:
-            del self.stated[name]
+    def say(self, text: str) -> None:
+        self.clauses = add(self.clauses, keep(read_clauses(text), self.now, 1.0))
+
+    def say_in_passing(self, text: str) -> None:
+        """What a text about something else says of the user's tastes."""
+        said = [
+            clause for clause in read_clauses(text, statement=False) if clause.polarity or clause.past or clause.style
+        ]
+        self.clauses = add(self.clauses, keep(said, self.now, SAID_IN_PASSING))
 
     def profile(self) -> Profile:
         sums, tallies = round_to_half(self.contrasts, self.tallies)
@@ -164,9 +164,8 @@ class _Draft:
             tallies,
             _prune(self.terms, self.now, MAX_TERMS, KEEP_TERMS),
             _prune(self.categories, self.now, MAX_CATEGORIES, KEEP_CATEGORIES),
-            self.stated,
-            self.statements,
-            self.facts,
+            self.clauses,
+            self.years,
             self.direction,
             self.own,
         )
@@ -198,10 +197,10 @@ def fold(profile: Profile, interaction: Interaction) -> tuple[Profile, tuple[flo
             turns = [message.content for message in interaction.messages if message.role == "user"]
             _fold_writing(draft, turns[-MAX_TURNS:])
         case DemographicInteraction():
-            draft.facts = _append_newest(draft.facts, clean(interaction.text, MAX_FACT_CHARS), MAX_FACTS)
+            draft.say(interaction.text)
             draft.count(draft.terms, terms(words(interaction.text), MAX_ITEM_TERMS), FACT_TERM)
         case StatementInteraction():
-            _fold_statement(draft, interaction.text)
+            draft.say(interaction.text)
     return draft.profile(), predicted
 
 
@@ -209,21 +208,9 @@ def apply_own_text(profile: Profile, text: str) -> Profile:
     """The profile after the user has replaced the summary by `text`. It replaces all earlier statements; evidence
     from behaviour stays. No event is counted."""
     draft = _Draft(profile, profile.events)
-    draft.own, draft.statements, draft.facts, draft.stated = text, (), (), {}
-    stated, years = parse_text(text[:MAX_OWN_READ])
-    draft.state(stated, 1.0)
-    draft.stated.update(years)
+    stated, draft.years = parse_text(text[:MAX_OWN_READ])
+    draft.own, draft.clauses = text, add((), keep(stated, profile.events, 1.0), MAX_OWN_CLAUSES)
     return draft.profile()
-
-
-def _fold_statement(draft: _Draft, text: str) -> None:
-    statement = clean(text, MAX_STATEMENT_CHARS)
-    draft.statements = _append_newest(draft.statements, statement, MAX_STATEMENTS)
-    draft.state(parse_statement(statement), 1.0)
-
-
-def _append_newest(evidence: tuple[str, ...], line: str, most: int) -> tuple[str, ...]:
-    return (*(entry for entry in evidence if entry != line), line)[-most:] if line else evidence
 
 
 Choice = ComparisonInteraction | ClickInteraction | PurchaseInteraction
@@ -240,10 +227,14 @@ def _fold_choice(profile: Profile, draft: _Draft, event: Choice) -> tuple[float,
     others = [extract_features(pair.rejected, query_words) for pair in pairs]
     coefficients = weights(profile)
     contrasts, vectors = [contrast(chosen, other) for other in others], embed_items([chosen, *others])
-    first, *rest = nearness(profile, vectors)
+    first, *near = nearness(profile, vectors)
+    said, *said_of_others = match(profile, [chosen, *others], vectors).totals
     margins = [
-        margin(profile, coefficients, chosen, other, difference) + nearer(first, near, min(chosen.trust, other.trust))
-        for other, difference, near in zip(others, contrasts, rest, strict=True)
+        margin(profile, coefficients, chosen, other, difference)
+        + nearer(first, closeness, min(chosen.trust, other.trust))
+        + said
+        - stated
+        for other, difference, closeness, stated in zip(others, contrasts, near, said_of_others, strict=True)
     ]
     _learn_choice(draft, chosen, others[:MAX_OTHERS], contrasts[:MAX_OTHERS], ASKED_TERM if query_words else 1.0)
     draft.turn(vectors[0] - vectors[1 : 1 + MAX_PASSED_OVER].mean(axis=0), 1.0)
@@ -305,6 +296,7 @@ def _fold_rating(draft: _Draft, rating: RatingInteraction) -> None:
     draft.like(view, TRIED)
     _fold_alone(draft, view, liking)
     if rating.review:
+        draft.say_in_passing(rating.review)
         draft.count(draft.terms, terms(words(rating.review), MAX_ITEM_TERMS), REVIEW_TERM * liking)
 
 
@@ -314,7 +306,7 @@ def _fold_writing(draft: _Draft, texts: Sequence[str]) -> None:
     for text in texts:
         spoken = words(text)
         turns.update(dict.fromkeys(spoken, 1))
-        draft.state(parse_statement(text, statement=False), SAID_IN_PASSING)
+        draft.say_in_passing(text)
         manner = measure(text, spoken)
         difference = list(ZEROS)
         for position in MIRRORED:

@@ -65,6 +65,25 @@ class Tallies(NamedTuple):
     """Largest number of `Profile.direction`, which 127 stands for there."""
 
 
+class StatedClause(NamedTuple):
+    """A clause of what the user said (`services.statements.clauses.Clause`)."""
+
+    quote: str
+    target: str
+    """What it is about; empty where it claims nothing."""
+    polarity: int
+    """Hundredths on [-100, 100]."""
+    kind: str
+    event: int
+    """Number of the event that it was said in."""
+    weight: int = 100
+    """Hundredths of what a statement counts."""
+    style: tuple[tuple[str, int], ...] = ()
+    """Wishes about the writing of texts, by feature, in hundredths."""
+    is_struck: bool = False
+    """Whether the user took it back later."""
+
+
 NO_CONTRASTS = Contrasts()
 NO_TALLIES = Tallies()
 
@@ -78,12 +97,10 @@ class Profile:
     tallies: Tallies = NO_TALLIES
     terms: Mapping[str, Evidence] = field(default_factory=dict)
     categories: Mapping[str, Evidence] = field(default_factory=dict)
-    stated: Mapping[str, int] = field(default_factory=dict)
-    """Stated likes in hundredths on [-100, 100], newest last: words and phrases, and features as `~name`;
-    `~year` and `~years` are a year and a number of years."""
-    statements: tuple[str, ...] = ()
-    """The user's own sentences, newest last."""
-    facts: tuple[str, ...] = ()
+    clauses: tuple[StatedClause, ...] = ()
+    """What the user said, newest last."""
+    years: tuple[int, int] | None = None
+    """A year and a number of years around it, of which the user's own text tells."""
     direction: bytes = b""
     """Sum of the vectors of what was taken, less those of what was passed over; a byte a number."""
     own: str = ""
