@@ -20,7 +20,7 @@ MAX_QUOTE: Final = 240
 Kind = Literal["like", "dislike", "avoid", "want", "fact", "habit", "reason", "none"]
 _LINK = re.compile(r"(?:\b[a-z][a-z0-9+.-]{0,15}://|\bwww\.)\S*", re.IGNORECASE)
 _END = re.compile(
-    r"(?<=[.!?;…])\s+|(?<=[.!?;…][\"'”’)»])\s+|(?<=[。！？；।؟؛])(?![」』”\"])|\n+"
+    r"(?<=[.!?;…])(?<!\.\w\.)\s+|(?<=[.!?;…][\"'”’)»])\s+|(?<=[。！？；।؟؛])(?![」』”\"])|\n+"
     r"|(?<=[\U0001f300-\U0001faff\u2600-\u27bf\ufe0f])\s+"
 )
 

@@ -105,8 +105,8 @@ class _SentenceReader:
 
     def read(self) -> None:
         question = self._question_start()
-        self._read_fragments()
-        for index, segment in enumerate(self.sentence.segments):
+        first = self._read_fragments()
+        for index, segment in enumerate(self.sentence.segments[first:], first):
             if index >= question and not self._is_request():
                 self.unread.append(segment)
                 self._remember(segment)
@@ -119,31 +119,31 @@ class _SentenceReader:
         """ "Vinyl, not streaming" and "mountains over beaches" tell a taste without a verb."""
         first, *rest = self.sentence.segments
         if not rest or self._groups(first) or not (self._is_listed(first) and self._is_listed(rest[0])):
-            return
+            return 0
         negated = any(match.cue.role == "not" and match.start == rest[0].start for match in rest[0].matches)
-        if rest[0].join == "than" or (negated and len(rest) == 1):
-            self.current = Attitude("like", 0.6)
-            if not self._groups(rest[0]):
-                self._claim(first, self._content(first.start, first.end), self.current)
+        if self._groups(rest[0]) or not (rest[0].join == "than" or (negated and len(rest) == 1)):
+            return 0
+        self.current = Attitude("like", 0.6)
+        self._claim(first, self._content(first.start, first.end), self.current)
+        return 1
 
     def _question_start(self) -> int:
         """The first segment that asks."""
-        segments = self.sentence.segments
+        segments, keys = self.sentence.segments, self.lexicon.interrogatives
+        has_mark = self.sentence.text.rstrip("\"'”’)» ")[-1:] in ("?", "？", "؟")
         for index, segment in enumerate(segments):
-            opens = any(
-                match.cue.role == "asks"
-                or (match.cue.role == "question" and not self._has_content(segment.start, match.start))
-                for match in segment.matches
-            )
-            if opens:
+            if self._asks(segment) or (has_mark and self.sentence.tokens[segment.start].key in keys):
                 return index
-        if self.sentence.text.rstrip("\"'”’)» ")[-1:] not in ("?", "？", "؟"):
+        if not has_mark:
             return len(segments)
-        tokens = self.sentence.tokens
-        for index, segment in enumerate(segments):
-            if tokens[segment.start].key in self.lexicon.interrogatives:
-                return index
         return max(index for index, segment in enumerate(segments) if index == 0 or segment.join != "and")
+
+    def _asks(self, segment: Segment) -> bool:
+        return any(
+            match.cue.role == "asks"
+            or (match.cue.role == "question" and not self._has_content(segment.start, match.start))
+            for match in segment.matches
+        )
 
     def _is_request(self) -> bool:
         return self.sentence.has("request")
@@ -189,7 +189,7 @@ class _SentenceReader:
         if match.cue.where == "own":
             return segment.has("self") or self._has_self(match)
         if match.cue.where == "end":
-            return not self._has_content(match.end, segment.end) and self._has_content(segment.start, match.start)
+            return segment.join in ("colon", "dash") or self._has_content(segment.start, match.start)
         before = [other for other in segment.matches if other.end <= match.start]
         joined = ("attitude",) if match.cue.where == "start" else ("self", "not")
         if any(other.cue.role in joined and not self._has_content(other.end, match.start) for other in before):
