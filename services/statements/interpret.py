@@ -117,8 +117,10 @@ class _SentenceReader:
 
     def _read_fragments(self) -> None:
         """ "Vinyl, not streaming" and "mountains over beaches" tell a taste without a verb."""
+        if len(self.sentence.segments) < 2:
+            return 0
         first, *rest = self.sentence.segments
-        if not rest or self._groups(first) or not (self._is_listed(first) and self._is_listed(rest[0])):
+        if self._groups(first) or not (self._is_listed(first) and self._is_listed(rest[0])):
             return 0
         negated = any(match.cue.role == "not" and match.start == rest[0].start for match in rest[0].matches)
         if self._groups(rest[0]) or not (rest[0].join == "than" or (negated and len(rest) == 1)):
