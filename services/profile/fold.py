@@ -4,7 +4,6 @@ An event costs O(1), whatever the history: sums fade by a factor an event, and n
 are dropped.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import exp, isfinite
 
@@ -25,6 +24,7 @@ from services.profile.scoring import contrast, margin, weights
 from services.profile.serialize import round_to_half
 from services.profile.stated.clauses import MAX_OWN_CLAUSES, add, keep
 from services.profile.stated.matching import match
+from services.profile.stated.options import taken_options
 from services.profile.statistics import (
     FADE,
     FADE_BY_AGE,
@@ -42,18 +42,16 @@ from services.profile.statistics import (
     distance,
     fade_at,
 )
-from services.profile.style_features import MAX_ITEM_TERMS, MIRRORED, TYPICAL, measure, terms, words
+from services.profile.style_features import MIRRORED, TYPICAL, measure, words
 from services.profile.word_table import Vectors
 from services.profile.word_vectors import embed_items, nearer, nearness, turn
-from services.statements.clauses import read_clauses
+from services.statements.clauses import Clause, read_clauses
 
 ASKED_TERM = 0.5
 PURCHASE = 1.0
 CLICK_ALONE = 0.7
 TRIED = 0.7
-REVIEW_TERM = 0.3
-WRITTEN_TERM = 0.5
-FACT_TERM = 0.3
+SAID_IN_REVIEW = 0.3
 MIRROR = 0.15
 """Weight of one event of each kind, against 1 for a choice between two items."""
 YEAR_HALF_LIFE = 8
@@ -68,7 +66,7 @@ MAX_OWN_READ = 4_000
 """Characters of the user's own text that are read for likes and dislikes; the text itself is kept whole."""
 MAX_OTHERS, MAX_PASSED_OVER = 24, 3
 """Items passed over that one event teaches from, and by whose meaning."""
-MAX_TURNS = 32
+MAX_MESSAGES = 64
 
 
 class _Draft:
@@ -146,15 +144,10 @@ class _Draft:
         if weight > 0:
             self.direction, self.tallies = turn(self.direction, self.tallies, difference, weight)
 
-    def say(self, text: str) -> None:
-        self.clauses = add(self.clauses, keep(read_clauses(text), self.now, 1.0))
-
-    def say_in_passing(self, text: str) -> None:
-        """What a text about something else says of the user's tastes."""
-        said = [
-            clause for clause in read_clauses(text, statement=False) if clause.polarity or clause.past or clause.style
-        ]
-        self.clauses = add(self.clauses, keep(said, self.now, SAID_IN_PASSING))
+    def say(self, said: Iterable[Clause], weight: float) -> None:
+        """Clauses of a statement; beside statements only those that tell something."""
+        clauses = [clause for clause in said if weight == 1 or clause.polarity or clause.past or clause.style]
+        self.clauses = add(self.clauses, keep(clauses, self.now, weight))
 
     def profile(self) -> Profile:
         sums, tallies = round_to_half(self.contrasts, self.tallies)
@@ -194,13 +187,11 @@ def fold(profile: Profile, interaction: Interaction) -> tuple[Profile, tuple[flo
         case PostInteraction():
             _fold_writing(draft, (interaction.text,))
         case DialogueInteraction():
-            turns = [message.content for message in interaction.messages if message.role == "user"]
-            _fold_writing(draft, turns[-MAX_TURNS:])
-        case DemographicInteraction():
-            draft.say(interaction.text)
-            draft.count(draft.terms, terms(words(interaction.text), MAX_ITEM_TERMS), FACT_TERM)
-        case StatementInteraction():
-            draft.say(interaction.text)
+            messages = interaction.messages[-MAX_MESSAGES:]
+            _fold_writing(draft, [message.content for message in messages if message.role == "user"])
+            draft.say(taken_options(messages), SAID_IN_PASSING)
+        case DemographicInteraction() | StatementInteraction():
+            draft.say(read_clauses(interaction.text), 1.0)
     return draft.profile(), predicted
 
 
@@ -296,22 +287,16 @@ def _fold_rating(draft: _Draft, rating: RatingInteraction) -> None:
     draft.like(view, TRIED)
     _fold_alone(draft, view, liking)
     if rating.review:
-        draft.say_in_passing(rating.review)
-        draft.count(draft.terms, terms(words(rating.review), MAX_ITEM_TERMS), REVIEW_TERM * liking)
+        draft.say(read_clauses(rating.review, statement=False), SAID_IN_REVIEW)
 
 
 def _fold_writing(draft: _Draft, texts: Sequence[str]) -> None:
-    """What a person keeps coming back to is a topic of theirs; how they write hints at what they like to read."""
-    turns: Counter[str] = Counter()
+    """What a person says of their tastes in passing; how they write hints at what they like to read."""
     for text in texts:
-        spoken = words(text)
-        turns.update(dict.fromkeys(spoken, 1))
-        draft.say_in_passing(text)
-        manner = measure(text, spoken)
+        draft.say(read_clauses(text, statement=False), SAID_IN_PASSING)
+        manner = measure(text, words(text))
         difference = list(ZEROS)
         for position in MIRRORED:
             difference[position] = clip(manner[position] - TYPICAL[position], 1.0)
         if any(difference):
             draft.learn_style(difference, MIRROR)
-    often = sorted(turns, key=lambda word: -turns[word])
-    draft.count(draft.terms, terms(often, MAX_ITEM_TERMS), WRITTEN_TERM)
