@@ -82,6 +82,8 @@ class StatedClause(NamedTuple):
     """Wishes about the writing of texts, by feature, in hundredths."""
     is_struck: bool = False
     """Whether the user took it back later."""
+    language: str = "en"
+    """ISO 639-1; empty where it is not known."""
 
 
 NO_CONTRASTS = Contrasts()

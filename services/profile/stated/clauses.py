@@ -28,6 +28,7 @@ def keep(clauses: Sequence[Clause], event: int, weight: float) -> list[StatedCla
             round(100 * weight),
             tuple((name, round(100 * strength)) for name, strength in clause.style.items()),
             clause.past,
+            clause.language,
         )
         for clause in clauses
     ]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from services.profile.item_features import ItemFeatures
 from services.profile.stated.clauses import roots_of
+from services.profile.stated.kinds import Kind, Mentions, find_kind
 from services.profile.statistics import Profile, StatedClause
 from services.profile.word_forms import mentions
 from services.profile.word_table import Vectors, embed
@@ -60,10 +61,14 @@ def live_clauses(profile: Profile) -> list[StatedClause]:
 def match_words(clauses: Sequence[StatedClause], views: Iterable[ItemFeatures]) -> NDArray[np.float64]:
     """By clause and item, how much of the clause's target the item mentions, on [-1, 1]."""
     wanted: dict[str, list[tuple[int, float]]] = {}
+    kinds: list[tuple[int, Kind]] = []
     for place, clause in enumerate(clauses):
         roots = roots_of(clause.target)
         for key in roots:
             wanted.setdefault(key, []).append((place, 1 / len(roots)))
+        kind = find_kind(clause.target, clause.language)
+        if kind is not None and not (kind.is_diet and clause.polarity < 0):  # no meat for who dislikes vegan food
+            kinds.append((place, kind))
     columns = []
     for view in views:
         column = [0.0] * len(clauses)
@@ -71,5 +76,9 @@ def match_words(clauses: Sequence[StatedClause], views: Iterable[ItemFeatures]) 
         for key in wanted.keys() & mentioned.keys():
             for place, share in wanted[key]:
                 column[place] += mentioned[key] * share
+        if kinds:
+            item = Mentions.of(view.tokens, mentioned)
+            for place, kind in kinds:
+                column[place] = kind.sign_in(item) or column[place]
         columns.append(column)
     return np.array(columns).reshape(-1, len(clauses)).T
