@@ -177,6 +177,8 @@ class _SentenceReader:
         for match in segment.matches:
             if match.cue.role != "attitude" or not self._stands(match, segment):
                 continue
+            if groups and match.cue.kind == "use" and self._has_content(groups[-1].end, match.start):
+                continue  # a part of the target: "films to watch with friends"
             if groups and not groups[-1].last.gap and not self._has_content(groups[-1].end, match.start):
                 last = groups.pop()
                 groups.append(Group(last.start, match.end, [*last.matches, match]))

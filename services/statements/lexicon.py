@@ -76,6 +76,7 @@ class Lexicon:
         self.negation: str = grammar.get("negation", "before")
         self.drops_subject: bool = grammar.get("drops_subject", False)
         self._prefixes: tuple[str, ...] = tuple(map(fold_cue, grammar.get("prefixes", ())))
+        self._variants = str.maketrans({pair[0]: pair[1] for pair in grammar.get("variants", "").split()})
         self._aliases: dict[str, tuple[str, ...]] = {}
         self._pattern = re.compile(
             rf"{_NUMBER}|[{UNSPACED}][{MARKS}]*|{_SPACED[grammar.get('apostrophe', '')]}|[^\s{MARKS}]"
@@ -104,7 +105,7 @@ class Lexicon:
         tokens: list[Token] = []
         for found in self._pattern.finditer(text):
             start, end = found.span()
-            key = fold_cue(found[0]).replace("’", "'")
+            key = fold_cue(found[0]).translate(self._variants)
             if not key:  # an invisible character
                 continue
             if key in self._aliases:

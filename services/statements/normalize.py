@@ -29,7 +29,8 @@ LETTER = rf"[^\W_{MARKS}]"
 UNSPACED = "\u3005\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f"
 """Characters of Chinese and Japanese, which put no spaces between words."""
 _DROPPED = dict.fromkeys((0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0xAD)) | {ord("ı"): "i", ord("İ"): "i", ord("’"): "'"}
-_ARABIC = str.maketrans("أإآٱىة", "ااااية", "ـ" + "".join(map(chr, range(0x64B, 0x653))) + "ٰ")
+_SPELLINGS = str.maketrans("أإآٱىة", "ااااية", "ـ" + "".join(map(chr, range(0x64B, 0x653))) + "ٰ")
+_SPELLINGS |= {0x93C: None, ord("ँ"): "ं"}
 _ACCENT = re.compile("[\u0300-\u036f]+")
 
 
@@ -47,8 +48,8 @@ def fold(text: str) -> str:
 
 
 def fold_cue(word: str) -> str:
-    """The form by which the words of a lexicon are compared: Arabic also without vowel signs and forms of alef."""
-    return word.lower() if word.isascii() else fold(word).translate(_ARABIC)
+    """The form by which the words of a lexicon are compared: spellings of Arabic and Hindi that writers mix are one."""
+    return word.lower() if word.isascii() else fold(word).translate(_SPELLINGS)
 
 
 def strip_accents(word: str) -> str:

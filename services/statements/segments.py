@@ -49,7 +49,13 @@ def cut_sentence(text: str, lexicon: Lexicon) -> Sentence:
     keys = [token.key for token in tokens]
     quoted = _quoted(text, tokens)
     matches = [match for match in lexicon.find(keys) if match.start not in quoted]
-    return Sentence(text, tokens, _segments(text, tokens, matches))
+    segments = _segments(text, tokens, matches)
+    for match in matches:
+        if match.cue.role == "content":  # such words are not empty, though each may be alone
+            tokens[match.start : match.end] = [
+                token._replace(key=f"{token.key}'") for token in tokens[match.start : match.end]
+            ]
+    return Sentence(text, tokens, segments)
 
 
 def _quoted(text: str, tokens: Sequence[Token]) -> set[int]:
