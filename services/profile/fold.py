@@ -22,7 +22,7 @@ from services.profile.item_features import ItemFeatures, extract_features
 from services.profile.parse_text import parse_text
 from services.profile.scoring import contrast, margin, weights
 from services.profile.serialize import round_to_half
-from services.profile.stated.clauses import MAX_OWN_CLAUSES, add, keep
+from services.profile.stated.clauses import MAX_OWN_CLAUSES, add, keep, roots_of
 from services.profile.stated.matching import match
 from services.profile.stated.options import taken_options
 from services.profile.statistics import (
@@ -62,6 +62,8 @@ MAX_TERMS, KEEP_TERMS = 144, 108
 MAX_CATEGORIES, KEEP_CATEGORIES = 40, 28
 AGEING = 4
 """Hundredths of an occurrence by which an event's age lowers the rank of a name that may be dropped."""
+MAX_SAID, MAX_PASSING = 2_000, 1_000
+"""Characters of a statement, and of a turn, post or review, that are read for what they say."""
 MAX_OWN_READ = 4_000
 """Characters of the user's own text that are read for likes and dislikes; the text itself is kept whole."""
 MAX_OTHERS, MAX_PASSED_OVER = 24, 3
@@ -146,7 +148,8 @@ class _Draft:
 
     def say(self, said: Iterable[Clause], weight: float) -> None:
         """Clauses of a statement; beside statements only those that tell something."""
-        clauses = [clause for clause in said if weight == 1 or clause.polarity or clause.past or clause.style]
+        tells = [clause for clause in said if clause.polarity or clause.past or clause.style or weight == 1]
+        clauses = [clause for clause in tells if clause.kind != "none" or roots_of(clause.quote)]
         self.clauses = add(self.clauses, keep(clauses, self.now, weight))
 
     def profile(self) -> Profile:
@@ -191,7 +194,7 @@ def fold(profile: Profile, interaction: Interaction) -> tuple[Profile, tuple[flo
             _fold_writing(draft, [message.content for message in messages if message.role == "user"])
             draft.say(taken_options(messages), SAID_IN_PASSING)
         case DemographicInteraction() | StatementInteraction():
-            draft.say(read_clauses(interaction.text), 1.0)
+            draft.say(read_clauses(interaction.text[:MAX_SAID]), 1.0)
     return draft.profile(), predicted
 
 
@@ -287,13 +290,13 @@ def _fold_rating(draft: _Draft, rating: RatingInteraction) -> None:
     draft.like(view, TRIED)
     _fold_alone(draft, view, liking)
     if rating.review:
-        draft.say(read_clauses(rating.review, statement=False), SAID_IN_REVIEW)
+        draft.say(read_clauses(rating.review[:MAX_PASSING], statement=False), SAID_IN_REVIEW)
 
 
 def _fold_writing(draft: _Draft, texts: Sequence[str]) -> None:
     """What a person says of their tastes in passing; how they write hints at what they like to read."""
     for text in texts:
-        draft.say(read_clauses(text, statement=False), SAID_IN_PASSING)
+        draft.say(read_clauses(text[:MAX_PASSING], statement=False), SAID_IN_PASSING)
         manner = measure(text, words(text))
         difference = list(ZEROS)
         for position in MIRRORED:

@@ -14,7 +14,7 @@ from services.profile.item_features import ItemFeatures
 from services.profile.statistics import FADE, Profile, Tallies, clip
 from services.profile.word_table import WIDTH, Vectors, load
 
-NEARNESS = 6.0
+NEARNESS = 4.0
 """Log-odds of a cosine of 1: two texts of one kind differ by a tenth, which a reader notices."""
 PRIOR = 1.0
 """Squared length by which a choice makes the direction longer, of which it keeps as much as choices agree."""

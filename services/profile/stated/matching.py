@@ -81,4 +81,4 @@ def match_words(clauses: Sequence[StatedClause], views: Iterable[ItemFeatures]) 
             for place, kind in kinds:
                 column[place] = kind.sign_in(item) or column[place]
         columns.append(column)
-    return np.array(columns).reshape(-1, len(clauses)).T
+    return np.array(columns).reshape(len(columns), len(clauses)).T
