@@ -83,7 +83,8 @@ class Lexicon:
         )
         self._by_first: dict[str, list[Cue]] = {}
         self._by_prefix: dict[str, list[Cue]] = {}
-        self.fillers: frozenset[str] = frozenset()
+        self._skipped: frozenset[str] = frozenset()
+        self.prepositions: frozenset[str] = frozenset()
         self.negators: frozenset[str] = frozenset()
         self.selves: frozenset[str] = frozenset()
         self.hollow: frozenset[str] = frozenset()
@@ -110,7 +111,7 @@ class Lexicon:
                 continue
             if key in self._aliases:
                 tokens += [Token(part, start, end) for part in self._aliases[key]]
-            elif len(key) > 3 and self._prefixes and key.startswith(self._prefixes) and self._is_known(key[1:]):
+            elif len(key) > 2 and self._prefixes and key.startswith(self._prefixes) and self._is_known(key[1:]):
                 tokens += [Token(key[0], start, start + 1), Token(key[1:], start + 1, end)]
             else:
                 tokens.append(Token(key, start, end))
@@ -170,7 +171,7 @@ class Lexicon:
         for end in range(place, len(keys)):
             if _is_same(key, keys[end]):
                 return end
-            if keys[end] not in self.fillers and keys[end] not in self.negators:
+            if keys[end] not in self._skipped:
                 break
         return None
 
@@ -184,13 +185,21 @@ class Lexicon:
         return None
 
     def _index(self, data: Mapping[str, Any]) -> None:
+        grammar = data.get("grammar", {})
         sets = {name: _split(listed) for name, listed in data.get("sets", {}).items()}
         cues = [*self._attitudes(data, sets), *self._styles(data), *self._words(data, sets)]
         cues.sort(key=lambda cue: (cue.where != "end", {"filler": 1, "hollow": 2}.get(cue.role, 0)))
-        self.fillers = frozenset(cue.keys[0] for cue in cues if cue.role == "filler" and len(cue.keys) == 1)
-        self.negators = frozenset(cue.keys[0] for cue in cues if cue.role in ("not", "no") and len(cue.keys) == 1)
-        self.selves = frozenset(cue.keys[0] for cue in cues if cue.role == "self" and len(cue.keys) == 1)
-        self.hollow = frozenset(cue.keys[0] for cue in cues if cue.role in HOLLOW and len(cue.keys) == 1)
+        single: dict[str, set[str]] = {}
+        for cue in cues:
+            if len(cue.keys) == 1:
+                single.setdefault(cue.role, set()).add(cue.keys[0])
+        self.negators = frozenset(single.get("not", set()) | single.get("no", set()))
+        self.selves = frozenset(single.get("self", ()))
+        self.prepositions = frozenset(single.get("preposition", ()))
+        self.hollow = frozenset().union(*(single.get(role, ()) for role in HOLLOW))
+        self._skipped = self.negators.union(single.get("filler", ()), self.prepositions)
+        if grammar.get("inverts"):
+            self._skipped |= self.selves
         plain = [cue._replace(keys=tuple(map(strip_accents, cue.keys))) for cue in cues]
         for cue in [*cues, *plain] if self.language in ACCENTED else cues:
             first = cue.keys[0]
@@ -234,8 +243,10 @@ class Lexicon:
         for part in phrase.split():
             if part == GAP:
                 keys.append(GAP)
-                continue
-            keys += [token.key for token in self.tokenize(part.rstrip("*"))]
+            elif part[-1] == "'":  # an elision, before any word: d'
+                keys += [token.key for token in self.tokenize(f"{part}x")][:-1]
+            else:
+                keys += [token.key for token in self.tokenize(part.rstrip("*"))]
             if part[-1] == "*":
                 keys[-1] += "*"
         return tuple(keys)
@@ -245,7 +256,7 @@ ACCENTED: Final = frozenset(("fr", "es", "pt", "it", "de", "nl"))
 """Languages that people also type without their accents."""
 HOLLOW: Final = frozenset(
     ("filler", "self", "pronoun", "finite", "not", "no", "not_past", "cannot", "question", "now", "request", "habit")
-) | {"because", "relative", "contrast", "and", "than", "past", "too", "hollow"}
+) | {"because", "relative", "contrast", "and", "than", "past", "too", "hollow", "preposition"}
 BOUNDARIES: Final = frozenset('.!?;:,()[]/—–…。！？；：，、؛،؟।\n"“”„«»「」『』')
 """Marks that no gap holds."""
 
