@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
-from services.statements.lexicon import Lexicon, Match
+from services.statements.cues import Match
+from services.statements.lexicon import Lexicon
 from services.statements.segments import Segment, Sentence, cut_sentence
 
 NO_STYLE: Final[Mapping[str, float]] = MappingProxyType({})

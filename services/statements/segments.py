@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from services.statements.lexicon import HOLLOW, Lexicon, Match, Token
+from services.statements.cues import Match
+from services.statements.lexicon import HOLLOW, Lexicon, Token
 
 JOINING: Final = frozenset(("and", "contrast", "because", "relative", "than", "without", "except", "instead"))
 """Roles of the words between segments."""
