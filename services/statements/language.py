@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 from services.statements.lexicon import FOLDER, load_vocabulary
-from services.statements.normalize import LETTER, MARKS, fold_cue
+from services.statements.normalize import WORD, fold_cue
 
 _KANA = re.compile("[\u3040-\u30ff\uff66-\uff9f]")
 _HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
@@ -21,7 +21,7 @@ _SCRIPTS: Final = (
     ("devanagari", re.compile("[\u0900-\u097f]"), ("hi",)),
     ("latin", re.compile("[a-z\u00c0-\u024f\u1e00-\u1eff]", re.IGNORECASE), ("en", "de", "fr", "es", "pt", "it", "nl")),
 )
-_WORD = re.compile(rf"(?:{LETTER}|[{MARKS}])+")
+_WORD = re.compile(WORD)
 MAX_CHARS: Final = 400
 """Characters by which the language is recognized."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from services.statements.cues import GAP, Cue, CueTrie, Match
-from services.statements.normalize import LETTER, MARKS, UNSPACED, fold_cue, strip_accents
+from services.statements.normalize import MARKS, UNSPACED, WORD, fold_cue, strip_accents
 
 FOLDER: Final = Path(__file__).with_name("lexicons")
 LANGUAGES: Final = ("en", "de", "fr", "es", "pt", "it", "nl", "zh", "ja", "ar", "hi", "ru")
@@ -24,15 +24,14 @@ HOLLOW: Final = frozenset(
 ) | {"because", "relative", "contrast", "and", "than", "past", "too", "hollow", "preposition"}
 """Roles of words that name nothing."""
 _SET = re.compile(r"\{(\w+)\}")
-_BODY = rf"{LETTER}(?:{LETTER}|[{MARKS}])*"
 _NUMBER = r"\d+(?:[.,:]\d+)*"
 _SPACED = {
-    "clitic": rf"{_BODY}?(?=n['’]t\b)|n['’]t\b|['’](?:m|s|d|ve|re|ll)\b|{_BODY}",
-    "elision": rf"{_BODY}['’](?={LETTER})|{_BODY}",
-    "": _BODY,
+    "clitic": rf"[a-z]+?(?=n['’]t\b)|n['’]t\b|['’](?:m|s|d|ve|re|ll)\b|{WORD}",
+    "elision": rf"{WORD}['’](?=[^\W_])|{WORD}",
+    "": WORD,
 }
 """Words by how a language uses the apostrophe: I|'m, j'|aime."""
-_WORD = re.compile(rf"[{UNSPACED}]|{_BODY}")
+_WORD = re.compile(rf"[{UNSPACED}]|{WORD}")
 
 
 class Token(NamedTuple):
@@ -53,7 +52,8 @@ class Lexicon:
         self._prefixes: tuple[str, ...] = ()
         self._variants = str.maketrans({pair[0]: pair[1] for pair in grammar.get("variants", "").split()})
         self._pattern = re.compile(
-            rf"{_NUMBER}|[{UNSPACED}][{MARKS}]*|{_SPACED[grammar.get('apostrophe', '')]}|[^\s{MARKS}]"
+            rf"{_NUMBER}|[{UNSPACED}][{MARKS}]*|{_SPACED[grammar.get('apostrophe', '')]}|\S",
+            re.IGNORECASE,
         )
         self._aliases: dict[str, tuple[str, ...]] = {}
         self._word_keys: dict[str, tuple[str, ...]] = {}
