@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
-from services.statements.lexicon import Lexicon, Match
+from services.statements.cues import Match
+from services.statements.lexicon import Lexicon
 from services.statements.segments import Segment, Sentence, cut_sentence
 
 NO_STYLE: Final[Mapping[str, float]] = MappingProxyType({})
@@ -117,13 +118,17 @@ class _SentenceReader:
 
     def _read_fragments(self) -> None:
         """ "Vinyl, not streaming" and "mountains over beaches" tell a taste without a verb."""
-        if len(self.sentence.segments) < 2:
-            return 0
         first, *rest = self.sentence.segments
-        if self._groups(first) or not (self._is_listed(first) and self._is_listed(rest[0])):
+        if (
+            not rest
+            or self.sentence.has("style", "style_if", "writing")
+            or self._groups(first)
+            or not (self._is_listed(first) and self._is_listed(rest[0]))
+        ):
             return 0
         negated = any(match.cue.role == "not" and match.start == rest[0].start for match in rest[0].matches)
-        if self._groups(rest[0]) or not (rest[0].join == "than" or (negated and len(rest) == 1)):
+        negated = negated and len(rest) == 1 and rest[0].join in ("comma", "contrast", "dash")
+        if self._groups(rest[0]) or not (rest[0].join == "than" or negated):
             return 0
         self.current = Attitude("like", 0.6)
         self._claim(first, self._content(first.start, first.end), self.current)
@@ -193,7 +198,8 @@ class _SentenceReader:
         if match.cue.where == "own":
             return segment.has("self") or self._has_self(match)
         if match.cue.where == "end":
-            return segment.join in ("colon", "dash") or self._has_content(segment.start, match.start)
+            is_named = segment.join in ("colon", "dash") or self._has_content(segment.start, match.start)
+            return is_named and not segment.has("self", "other", "finite")
         before = [other for other in segment.matches if other.end <= match.start]
         joined = ("attitude",) if match.cue.where == "start" else ("self", "not")
         if any(other.cue.role in joined and not self._has_content(other.end, match.start) for other in before):
@@ -219,7 +225,7 @@ class _SentenceReader:
         self._claim_lesser(segment, group, attitude)
         if spans:
             self._claim(segment, spans, attitude)
-            self.current = None if group.last.cue.side == "inside" else attitude
+            self.current = attitude if group.last.cue.side == "after" else None
         elif self.reader.topic and self._points_back(segment, group):
             self._emit(self._reading(segment, self.reader.topic, attitude))
             self.awaiting = attitude
@@ -254,7 +260,7 @@ class _SentenceReader:
                 self.items.append((segment, attitude))
                 return
             self._close_list(is_list=segment.join == "and")
-            self.is_list = self.is_list or segment.join == "colon"
+            self.is_list = self.is_list or (segment.join == "colon" and self.awaiting is not None)
             self.unread = self.unread[: -1 if self.awaiting else None]
             self.chain = segment.start if self._is_barred(segment) else self.chain
             self._claim(segment, span, attitude)
@@ -280,6 +286,8 @@ class _SentenceReader:
         negated, barred = segment.has("not", "no"), self._is_barred(segment)
         if self.awaiting and segment.join in ("colon", "relative", "dash", "and"):
             return Attitude("dislike", -0.7) if negated else self.awaiting
+        if self.lexicon.prepositions and self.sentence.tokens[segment.start].key in self.lexicon.prepositions:
+            return None
         if segment.join == "without" or barred:
             if not (self.current and self.current.polarity) and not barred and segment is not self.sentence.segments[0]:
                 return None
@@ -293,9 +301,10 @@ class _SentenceReader:
             return Attitude("like", 0.7) if current.polarity < 0 else None
         if segment.join == "except":
             return Attitude("dislike", -0.6) if current.polarity > 0 else Attitude("like", 0.6)
-        if negated and segment.join in (*_LISTING, "contrast", "dash"):
-            return Attitude("dislike", -0.7)
-        return current if segment.join in _LISTING else None
+        if negated:
+            return Attitude("dislike", -0.7) if segment.join in ("comma", "contrast", "dash") else None
+        is_list = segment.join in ("comma", "and") or (segment.join == "colon" and self.is_list)
+        return current if is_list else None
 
     def _is_barred(self, segment: Segment) -> bool:
         """ "No nuts": what a fragment begins with is not wanted."""
@@ -330,12 +339,14 @@ class _SentenceReader:
 
     def _subject(self, segment: Segment, group: Group, low: int, high: int) -> str:
         """ "self", "other" or "" where nobody is named."""
-        if any(match.cue.is_self or self._has_self(match) for match in group.matches):
+        if any(self._has_self(match) for match in group.matches):
             return "self"
         named = [match for match in segment.matches if match.cue.role in ("self", "other")]
         before = [match for match in named if match.start < group.end and match.start >= low]
         if before:
             return before[-1].cue.role
+        if any(match.cue.is_self for match in group.matches):
+            return "self"
         after = [match for match in named if group.start <= match.start < high]
         if after and self.lexicon.negation == "both":
             return after[0].cue.role
@@ -398,7 +409,11 @@ class _SentenceReader:
 
     def _points_back(self, segment: Segment, group: Group) -> bool:
         """Whether a cue without a target of its own speaks of what was named before."""
-        return group.last.cue.side == "before" or segment.has("pronoun")
+        if group.last.cue.side == "before" or segment.has("pronoun"):
+            return True
+        return (
+            bool(self.unread) and self.unread[-1].end < segment.start and segment.join in ("and", "comma", "contrast")
+        )
 
     def _content(self, low: int, high: int) -> tuple[int, int] | None:
         """The tokens between, without marks and empty words at both ends."""

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from services.statements.lexicon import FOLDER, LANGUAGES, load_lexicon
-from services.statements.normalize import LETTER, MARKS, fold_cue, strip_accents
+from services.statements.lexicon import FOLDER, load_vocabulary
+from services.statements.normalize import WORD, fold_cue
 
 _KANA = re.compile("[\u3040-\u30ff\uff66-\uff9f]")
 _HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
@@ -21,7 +21,7 @@ _SCRIPTS: Final = (
     ("devanagari", re.compile("[\u0900-\u097f]"), ("hi",)),
     ("latin", re.compile("[a-z\u00c0-\u024f\u1e00-\u1eff]", re.IGNORECASE), ("en", "de", "fr", "es", "pt", "it", "nl")),
 )
-_WORD = re.compile(rf"(?:{LETTER}|[{MARKS}])+")
+_WORD = re.compile(WORD)
 MAX_CHARS: Final = 400
 """Characters by which the language is recognized."""
 
@@ -35,7 +35,7 @@ def recognize_language(text: str) -> str:
             return "ja" if 10 * kana > han else "zh"
     script, languages = _script(text)
     words = [fold_cue(word) for word in _WORD.findall(text.replace("'", " ").replace("’", " "))]
-    votes = {language: _votes(words, _vocabulary(language)) for language in languages}
+    votes = {language: _votes(words, load_vocabulary(language)) for language in languages}
     best = max(votes, key=votes.__getitem__, default="")
     rivals = max((_votes(words, rival) for rival in _unread().get(script, ())), default=0.0)
     return best if best and votes[best] > 0 and votes[best] >= rivals else ""
@@ -56,15 +56,6 @@ def _script(text: str) -> tuple[str, Sequence[str]]:
 def _votes(words: Sequence[str], vocabulary: frozenset[str]) -> float:
     """Words that belong to a language; one that tells more, as it is longer, counts more."""
     return sum(min(len(word), 5) for word in words if word in vocabulary)
-
-
-@lru_cache(maxsize=len(LANGUAGES))
-def _vocabulary(language: str) -> frozenset[str]:
-    return _with_plain(load_lexicon(language).vocabulary)
-
-
-def _with_plain(words: frozenset[str]) -> frozenset[str]:
-    return words | frozenset(map(strip_accents, words)) if all(map(str.isascii, words)) is False else words
 
 
 @lru_cache(maxsize=1)

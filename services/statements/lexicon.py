@@ -1,36 +1,37 @@
-"""The cues of one language, read from `lexicons/<language>.toml`, and where they stand in a sentence.
+"""The words and cues of one language, read from `lexicons/<language>.toml`.
 
-A cue is a phrase with a role. In a phrase `_` is a gap that holds the target, `word*` any word that begins so, and
-`{name}` any of the phrases of that set. Fillers and negators may stand between a phrase's words. The longest phrase
-that begins at a word counts.
+Phrases are separated by commas. In a phrase `_` is a gap that holds the target, `word*` any word that begins so, and
+`{name}` any of the phrases of that set.
 """
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from services.statements.normalize import LETTER, MARKS, UNSPACED, fold_cue, strip_accents
+from services.statements.cues import GAP, Cue, CueTrie, Match
+from services.statements.normalize import MARKS, UNSPACED, WORD, fold_cue, strip_accents
 
 FOLDER: Final = Path(__file__).with_name("lexicons")
 LANGUAGES: Final = ("en", "de", "fr", "es", "pt", "it", "nl", "zh", "ja", "ar", "hi", "ru")
-GAP: Final = "_"
-MAX_GAP: Final = 9
-"""Words in a gap; twice as many characters where words are not set apart."""
-_PREFIX: Final = 2
-"""Letters by which prefixes are looked up."""
+ACCENTED: Final = frozenset(("fr", "es", "pt", "it", "de", "nl"))
+"""Languages that people also type without their accents."""
+HOLLOW: Final = frozenset(
+    ("filler", "self", "pronoun", "finite", "not", "no", "not_past", "cannot", "question", "now", "request", "habit")
+) | {"because", "relative", "contrast", "and", "than", "past", "too", "hollow", "preposition"}
+"""Roles of words that name nothing."""
 _SET = re.compile(r"\{(\w+)\}")
-_BODY = rf"{LETTER}(?:{LETTER}|[{MARKS}])*"
 _NUMBER = r"\d+(?:[.,:]\d+)*"
 _SPACED = {
-    "clitic": rf"{_BODY}?(?=n['’]t\b)|n['’]t\b|['’](?:m|s|d|ve|re|ll)\b|{_BODY}",
-    "elision": rf"{_BODY}['’](?={LETTER})|{_BODY}",
-    "": _BODY,
+    "clitic": rf"[a-z]+?(?=n['’]t\b)|n['’]t\b|['’](?:m|s|d|ve|re|ll)\b|{WORD}",
+    "elision": rf"{WORD}['’](?=[^\W_])|{WORD}",
+    "": WORD,
 }
 """Words by how a language uses the apostrophe: I|'m, j'|aime."""
+_WORD = re.compile(rf"[{UNSPACED}]|{WORD}")
 
 
 class Token(NamedTuple):
@@ -39,66 +40,39 @@ class Token(NamedTuple):
     end: int
 
 
-class Cue(NamedTuple):
-    """A phrase and its role. The fields from `kind` on belong to attitudes, `feature` to style."""
-
-    role: str
-    keys: tuple[str, ...]
-    kind: str = ""
-    polarity: float = 0.0
-    side: Literal["after", "before", "inside"] = "after"
-    where: Literal["any", "start", "subject", "own", "end"] = "any"
-    """At the start or the end of a segment; right after who likes it: "I like" is a taste, "a man like him" none; in a
-    segment that names the person: "I'm a cat lover"."""
-    is_self: bool = False
-    """The phrase tells by its form that the person speaks of themselves: "odio"."""
-    versus: bool = False
-    """What follows the phrase is what the gap is preferred to: "prefer _ to"."""
-    past: bool = False
-    """The phrase tells by its form that it is no longer so: "me gustaba"."""
-    feature: str = ""
-
-
-class Match(NamedTuple):
-    cue: Cue
-    start: int
-    end: int
-    gap: tuple[int, int] | None = None
-    negated: bool = False
-
-
 class Lexicon:
-    """The cues of one language, by their first word."""
+    """The cues of one language."""
 
     def __init__(self, language: str, data: Mapping[str, Any]) -> None:
-        grammar = data.get("grammar", {})
+        grammar = data["grammar"]
         self.language = language
-        self.negation: str = grammar.get("negation", "before")
+        self.negation: str = grammar["negation"]
+        """On which side of an attitude its negation stands: before, after, both."""
         self.drops_subject: bool = grammar.get("drops_subject", False)
-        self._prefixes: tuple[str, ...] = tuple(map(fold_cue, grammar.get("prefixes", ())))
+        self._prefixes: tuple[str, ...] = ()
         self._variants = str.maketrans({pair[0]: pair[1] for pair in grammar.get("variants", "").split()})
-        self._aliases: dict[str, tuple[str, ...]] = {}
         self._pattern = re.compile(
-            rf"{_NUMBER}|[{UNSPACED}][{MARKS}]*|{_SPACED[grammar.get('apostrophe', '')]}|[^\s{MARKS}]"
+            rf"{_NUMBER}|[{UNSPACED}][{MARKS}]*|{_SPACED[grammar.get('apostrophe', '')]}|\S",
+            re.IGNORECASE,
         )
-        self._by_first: dict[str, list[Cue]] = {}
-        self._by_prefix: dict[str, list[Cue]] = {}
-        self.fillers: frozenset[str] = frozenset()
-        self.negators: frozenset[str] = frozenset()
-        self.selves: frozenset[str] = frozenset()
-        self.hollow: frozenset[str] = frozenset()
-        """Words that name nothing."""
-        self.interrogatives = frozenset(map(fold_cue, _split(data.get("words", {}).get("interrogative", ""))))
+        self._aliases: dict[str, tuple[str, ...]] = {}
+        self._word_keys: dict[str, tuple[str, ...]] = {}
+        self._sets = {name: _split(listed) for name, listed in data.get("sets", {}).items()}
+        cues = [*self._attitudes(data), *self._styles(data), *self._words(data)]
+        single: dict[str, set[str]] = {}
+        for cue in cues:
+            if len(cue.keys) == 1:
+                single.setdefault(cue.role, set()).add(cue.keys[0])
+        self.selves = frozenset(single.get("self", ()))
+        self.prepositions = frozenset(single.get("preposition", ()))
+        self.hollow = frozenset[str]().union(*(single.get(role, ()) for role in HOLLOW))
+        self.interrogatives = frozenset(map(fold_cue, _split(data["words"].get("interrogative", ""))))
         """Words that begin a question where it ends with its mark."""
-        self._index(data)
+        negators = single.get("not", set()) | single.get("no", set())
+        skipped = negators.union(single["filler"], self.prepositions, self.selves if grammar.get("inverts") else ())
+        self._trie = CueTrie(self._order(cues), frozenset(skipped), frozenset(negators))
         self._aliases = {name: self._keys(value) for name, value in data.get("aliases", {}).items()}
-        self.vocabulary = frozenset(
-            key
-            for cues in self._by_first.values()
-            for cue in cues
-            for key in cue.keys
-            if key != GAP and key[-1] != "*" and (key[0].isalpha() or key[0] == "'")
-        ) | frozenset(self._aliases)
+        self._prefixes = tuple(map(fold_cue, grammar.get("prefixes", ())))
 
     def tokenize(self, text: str) -> list[Token]:
         """Words, single characters of unspaced scripts, and marks, with their places in `text`."""
@@ -110,102 +84,29 @@ class Lexicon:
                 continue
             if key in self._aliases:
                 tokens += [Token(part, start, end) for part in self._aliases[key]]
-            elif len(key) > 3 and self._prefixes and key.startswith(self._prefixes) and self._is_known(key[1:]):
+            elif len(key) > 2 and self._prefixes and key.startswith(self._prefixes) and self._trie.starts(key[1:]):
                 tokens += [Token(key[0], start, start + 1), Token(key[1:], start + 1, end)]
             else:
                 tokens.append(Token(key, start, end))
         return tokens
 
-    def _is_known(self, key: str) -> bool:
-        return key in self._by_first or any(True for _ in self._prefix_cues(key))
+    def find(self, keys: list[str]) -> list[Match]:
+        return self._trie.find(keys)
 
-    def _prefix_cues(self, key: str) -> Iterator[Cue]:
-        return (cue for cue in self._by_prefix.get(key[:_PREFIX], ()) if key.startswith(cue.keys[0][:-1]))
+    def _order(self, cues: list[Cue]) -> Iterator[Cue]:
+        """The cues, those that stand at an end alone and those that tell more first; then as typed without accents."""
+        cues.sort(key=lambda cue: (cue.where != "end", {"filler": 1, "preposition": 1, "hollow": 2}.get(cue.role, 0)))
+        yield from cues
+        if self.language in ACCENTED:
+            for cue in cues:
+                if not all(map(str.isascii, cue.keys)):
+                    yield cue._replace(keys=tuple(map(strip_accents, cue.keys)))
 
-    def find(self, keys: Sequence[str]) -> list[Match]:
-        """The cues of a sentence in order; none overlaps another but for what stands in a gap."""
-        matches, taken, position = [], set[int](), 0
-        while position < len(keys):
-            match = None if position in taken else self._longest(keys, position)
-            if match is None:
-                position += 1
-                continue
-            matches.append(match)
-            if match.gap:
-                taken.update(range(match.gap[1], match.end))
-                position = match.gap[0]
-            else:
-                position = match.end
-        return matches
-
-    def _longest(self, keys: Sequence[str], position: int) -> Match | None:
-        candidates = self._by_first.get(keys[position], [])
-        if by_prefix := [*self._prefix_cues(keys[position])]:
-            candidates = sorted([*candidates, *by_prefix], key=lambda cue: -len(cue.keys))
-        for cue in candidates:
-            match = self._match(cue, keys, position)
-            if match and (cue.where != "end" or keys[match.end : match.end + 1] == [] or keys[match.end] in BOUNDARIES):
-                return match
-        return None
-
-    def _match(self, cue: Cue, keys: Sequence[str], start: int) -> Match | None:
-        place, gap, negated, in_gap = start + 1, None, False, False
-        for key in cue.keys[1:]:
-            if key == GAP:
-                in_gap = True
-                continue
-            end = self._gap_end(key, keys, place) if in_gap else self._next(key, keys, place)
-            if end is None:
-                return None
-            if in_gap:
-                if cue.versus and self.hollow.issuperset(keys[place:end]):
-                    return None
-                gap, in_gap = (place, end), False
-            else:
-                negated = negated or not self.negators.isdisjoint(keys[place:end])
-            place = end + 1
-        return Match(cue, start, place, gap, negated)
-
-    def _next(self, key: str, keys: Sequence[str], place: int) -> int | None:
-        for end in range(place, len(keys)):
-            if _is_same(key, keys[end]):
-                return end
-            if keys[end] not in self.fillers and keys[end] not in self.negators:
-                break
-        return None
-
-    def _gap_end(self, key: str, keys: Sequence[str], place: int) -> int | None:
-        most = MAX_GAP if keys[place : place + 1] and keys[place].isascii() else 2 * MAX_GAP
-        for end in range(place, min(len(keys), place + most + 1)):
-            if _is_same(key, keys[end]):
-                return end if end > place else None
-            if keys[end] in BOUNDARIES:
-                return None
-        return None
-
-    def _index(self, data: Mapping[str, Any]) -> None:
-        sets = {name: _split(listed) for name, listed in data.get("sets", {}).items()}
-        cues = [*self._attitudes(data, sets), *self._styles(data), *self._words(data, sets)]
-        cues.sort(key=lambda cue: (cue.where != "end", {"filler": 1, "hollow": 2}.get(cue.role, 0)))
-        self.fillers = frozenset(cue.keys[0] for cue in cues if cue.role == "filler" and len(cue.keys) == 1)
-        self.negators = frozenset(cue.keys[0] for cue in cues if cue.role in ("not", "no") and len(cue.keys) == 1)
-        self.selves = frozenset(cue.keys[0] for cue in cues if cue.role == "self" and len(cue.keys) == 1)
-        self.hollow = frozenset(cue.keys[0] for cue in cues if cue.role in HOLLOW and len(cue.keys) == 1)
-        plain = [cue._replace(keys=tuple(map(strip_accents, cue.keys))) for cue in cues]
-        for cue in [*cues, *plain] if self.language in ACCENTED else cues:
-            first = cue.keys[0]
-            index, key = (self._by_prefix, first[:_PREFIX]) if first[-1] == "*" else (self._by_first, first)
-            if all(cue.keys != other.keys or other.where == "end" for other in index.setdefault(key, [])):
-                index[key].append(cue)
-        for index in (self._by_first, self._by_prefix):
-            for listed in index.values():
-                listed.sort(key=lambda cue: -len(cue.keys))
-
-    def _attitudes(self, data: Mapping[str, Any], sets: Mapping[str, list[str]]) -> Iterator[Cue]:
-        for group in data.get("attitude", ()):
+    def _attitudes(self, data: Mapping[str, Any]) -> Iterator[Cue]:
+        for group in data["attitude"]:
             fields = {name: value for name, value in group.items() if name != "phrases"}
             for phrase in _split(group["phrases"]):
-                yield from (Cue("attitude", keys, **fields) for keys in self._expand(phrase, sets))
+                yield from (Cue("attitude", keys, **fields) for keys in self._expand(phrase))
 
     def _styles(self, data: Mapping[str, Any]) -> Iterator[Cue]:
         for role, features in data.get("style", {}).items():
@@ -214,16 +115,18 @@ class Lexicon:
                     for phrase in _split(poles.get(pole, "")):
                         yield Cue(role, self._keys(phrase), polarity=sign, feature=feature)
 
-    def _words(self, data: Mapping[str, Any], sets: Mapping[str, list[str]]) -> Iterator[Cue]:
-        for role, phrases in data.get("words", {}).items():
-            if role == "interrogative":
-                continue
-            for phrase in _split(phrases):
-                yield from (Cue(role, keys) for keys in self._expand(phrase, sets))
+    def _words(self, data: Mapping[str, Any]) -> Iterator[Cue]:
+        for role, phrases in data["words"].items():
+            if role != "interrogative":
+                for phrase in _split(phrases):
+                    yield from (Cue(role, keys) for keys in self._expand(phrase))
 
-    def _expand(self, phrase: str, sets: Mapping[str, list[str]]) -> Iterator[tuple[str, ...]]:
+    def _expand(self, phrase: str) -> Iterator[tuple[str, ...]]:
+        if "{" not in phrase:
+            yield self._keys(phrase)
+            return
         names = _SET.findall(phrase)
-        for values in product(*(sets[name] for name in names)):
+        for values in product(*(self._sets[name] for name in names)):
             filled = phrase
             for name, value in zip(names, values, strict=True):
                 filled = filled.replace(f"{{{name}}}", value, 1)
@@ -232,35 +135,46 @@ class Lexicon:
     def _keys(self, phrase: str) -> tuple[str, ...]:
         keys: list[str] = []
         for part in phrase.split():
-            if part == GAP:
-                keys.append(GAP)
-                continue
-            keys += [token.key for token in self.tokenize(part.rstrip("*"))]
-            if part[-1] == "*":
-                keys[-1] += "*"
+            if part not in self._word_keys:
+                self._word_keys[part] = self._keys_of_word(part)
+            keys += self._word_keys[part]
         return tuple(keys)
 
-
-ACCENTED: Final = frozenset(("fr", "es", "pt", "it", "de", "nl"))
-"""Languages that people also type without their accents."""
-HOLLOW: Final = frozenset(
-    ("filler", "self", "pronoun", "finite", "not", "no", "not_past", "cannot", "question", "now", "request", "habit")
-) | {"because", "relative", "contrast", "and", "than", "past", "too", "hollow"}
-BOUNDARIES: Final = frozenset('.!?;:,()[]/—–…。！？；：，、؛،؟।\n"“”„«»「」『』')
-"""Marks that no gap holds."""
+    def _keys_of_word(self, part: str) -> tuple[str, ...]:
+        if part == GAP:
+            return (GAP,)
+        if part[-1] == "'":  # an elision, before any word: d'
+            return tuple(token.key for token in self.tokenize(f"{part}x"))[:-1]
+        keys = [token.key for token in self.tokenize(part.rstrip("*"))]
+        if part[-1] == "*":
+            keys[-1] += "*"
+        return tuple(keys)
 
 
 def _split(listed: str) -> list[str]:
     return [phrase for part in listed.split(",") if (phrase := part.strip())]
 
 
-def _is_same(pattern: str, key: str) -> bool:
-    return key.startswith(pattern[:-1]) if pattern[-1] == "*" and pattern != "*" else key == pattern
+@lru_cache(maxsize=len(LANGUAGES))
+def load_data(language: str) -> Mapping[str, Any]:
+    return tomllib.loads((FOLDER / f"{language}.toml").read_text(encoding="utf-8"))
 
 
 @lru_cache(maxsize=len(LANGUAGES))
 def load_lexicon(language: str) -> Lexicon:
-    """Raises KeyError for a language without a lexicon."""
-    if language not in LANGUAGES:
-        raise KeyError(language)
-    return Lexicon(language, tomllib.loads((FOLDER / f"{language}.toml").read_text(encoding="utf-8")))
+    return Lexicon(language, load_data(language))
+
+
+@lru_cache(maxsize=len(LANGUAGES))
+def load_vocabulary(language: str) -> frozenset[str]:
+    """All words of a lexicon, also as typed without accents."""
+    words = frozenset(_WORD.findall(fold_cue(" ".join(_texts(load_data(language))))))
+    return words | frozenset(map(strip_accents, words)) if language in ACCENTED else words
+
+
+def _texts(data: Any) -> Iterator[str]:
+    if isinstance(data, str):
+        yield data
+    elif isinstance(data, list | dict):
+        for value in data.values() if isinstance(data, dict) else data:
+            yield from _texts(value)

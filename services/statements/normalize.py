@@ -25,7 +25,8 @@ def _mark_ranges() -> str:
 
 
 MARKS = _mark_ranges()
-LETTER = rf"[^\W_{MARKS}]"
+WORD = rf"[^\W_]+(?:[{MARKS}]+[^\W_]*)*"
+"""A regular expression of a word with its marks."""
 UNSPACED = "\u3005\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f"
 """Characters of Chinese and Japanese, which put no spaces between words."""
 _DROPPED = dict.fromkeys((0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0xAD)) | {ord("ı"): "i", ord("İ"): "i", ord("’"): "'"}

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from services.statements.lexicon import Lexicon, Match, Token
+from services.statements.cues import Match
+from services.statements.lexicon import HOLLOW, Lexicon, Token
 
 JOINING: Final = frozenset(("and", "contrast", "because", "relative", "than", "without", "except", "instead"))
 """Roles of the words between segments."""
@@ -51,10 +52,11 @@ def cut_sentence(text: str, lexicon: Lexicon) -> Sentence:
     matches = [match for match in lexicon.find(keys) if match.start not in quoted]
     segments = _segments(text, tokens, matches)
     for match in matches:
+        span = slice(match.start, match.end)
         if match.cue.role == "content":  # such words are not empty, though each may be alone
-            tokens[match.start : match.end] = [
-                token._replace(key=f"{token.key}'") for token in tokens[match.start : match.end]
-            ]
+            tokens[span] = [token._replace(key=f"{token.key}'") for token in tokens[span]]
+        elif match.end > match.start + 1 and match.cue.role in HOLLOW:  # and these are, though none may be alone
+            tokens[span] = [token._replace(key="_") for token in tokens[span]]
     return Sentence(text, tokens, segments)
 
 
@@ -70,8 +72,8 @@ def _quoted(text: str, tokens: Sequence[Token]) -> set[int]:
         else:
             inside.update(range(opened, index + 1))
             opened = None
-    words = sum(token.key.isalnum() for token in tokens)
-    return inside if sum(tokens[index].key.isalnum() for index in inside) < words else set()
+    words = sum(token.key[0].isalnum() for token in tokens)
+    return inside if sum(tokens[index].key[0].isalnum() for index in inside) < words else set()
 
 
 def _is_single_quote(text: str, token: Token, *, opening: bool) -> bool:
@@ -105,8 +107,8 @@ def _segments(text: str, tokens: Sequence[Token], matches: Sequence[Match]) -> l
                 segments.append(Segment(start, index, join, inside))
                 inside = []
                 join = mark
-            else:  # ", but": the word tells more than the mark
-                join = mark if mark in JOINING or not join else join
+            elif role in JOINING or not join:  # ", but": the word tells more than the mark
+                join = mark
             start = following
         elif match:
             inside.append(match)

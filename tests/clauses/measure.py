@@ -62,7 +62,7 @@ def _agree(label: Mapping[str, Any], clause: Clause) -> bool:
 def _words(target: str) -> set[str]:
     """Its words, or its pairs of characters where words are not set apart."""
     return {word for word in words(target) if not UNSPACED.match(word)} | {
-        "".join(pair) for run in UNSPACED.findall(target) for pair in pairwise(run)
+        "".join(pair) for run in UNSPACED.findall(target) for pair in (pairwise(run) if len(run) > 1 else run)
     }
 
 
