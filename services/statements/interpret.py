@@ -118,6 +118,8 @@ class _SentenceReader:
 
     def _read_fragments(self) -> None:
         """ "Vinyl, not streaming" and "mountains over beaches" tell a taste without a verb."""
+        if not self.sentence.segments:  # marks alone
+            return 0
         first, *rest = self.sentence.segments
         if (
             not rest

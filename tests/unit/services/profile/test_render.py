@@ -148,4 +148,4 @@ def test_reasons_tell_where_an_item_stands_among_those_on_offer():
 def test_a_link_in_a_statement_is_not_shown():
     text = render(folded([StatementInteraction(text='Golf: https://evil.example/x "now"\x07 and www.evil.example')]))
     assert "evil" not in text
-    assert "Golf: 'now' and" in text
+    assert "Golf: 'now'" in text
