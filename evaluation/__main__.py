@@ -21,7 +21,7 @@ from pathlib import Path
 from evaluation.benchmark_folder import measure_benchmarks, name_stage
 from evaluation.config import Evaluation
 from evaluation.reporting.collect import collect, collect_folder, read_notes
-from evaluation.reporting.report import render_ablation, render_kinds, render_overview, write
+from evaluation.reporting.report import render_ablation, render_kinds, render_measures, render_overview, write
 from evaluation.results import Estimate, EvaluationResult
 from evaluation.runner import evaluate, serve_model
 from services.errors import AlignXError
@@ -34,9 +34,9 @@ def run(config: Evaluation) -> None:
     with serve_model(config) as served:
         if config.benchmarks:
             results = collect(measure_benchmarks(config, served), read_notes(config.out))
-            tables = (render_overview(results), render_kinds(results), render_ablation(results))
-            print("\n\n".join(table.plain() for table in tables if table))
-        elif config.data or config.alignment:
+            tables = (render_overview, render_kinds, render_ablation, render_measures)
+            print("\n\n".join(table.plain() for render in tables if (table := render(results)).rows))
+        elif config.data or config.alignment or config.suites:
             config = config.model_copy(update={"stage": config.stage or name_stage(config.model)})
             print(render_figures(asyncio.run(evaluate(config, served))))
             print(config.out)
@@ -52,6 +52,7 @@ def render_figures(result: EvaluationResult) -> str:
     estimates |= {f"baseline: {name}": value for name, value in result.baselines.items()} | result.differences
     if result.alignment:
         estimates["alignment"] = result.alignment.alignment
+    estimates |= result.measures
     lines = [f"{name:<24} {_percent(value)}" for name, value in estimates.items()]
     for name, scores in result.settings.items():
         if scores.calibration:

@@ -204,3 +204,5 @@ class EvaluationResult(JsonFile):
     baselines: dict[str, Estimate] = {}
     """Accuracy of random, longer wins, popularity (over the rows that have it) and profile."""
     alignment: AlignmentScores | None = None
+    measures: dict[str, Estimate] = {}
+    """Of restraint and drift, by name."""

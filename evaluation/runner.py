@@ -47,6 +47,8 @@ from evaluation.scoring.intervals import estimate_over
 from evaluation.scoring.measure import Judging, measure, measure_profile
 from evaluation.scoring.profile_scores import list_variants
 from evaluation.scoring.progress_bar import ProgressBar
+from evaluation.suites.drift import measure_drift
+from evaluation.suites.restraint import measure_restraint
 from evaluation.vllm_server import serve_checkpoint
 from training.exceptions import ConfigError
 from training.synthesis.answer_store import AnswerStore
@@ -73,6 +75,8 @@ async def evaluate(config: Evaluation, served: ServedCheckpoint | None = None) -
     answers = config.answers or config.out.with_name(f"{config.out.name}.answers.sqlite")
     if not (config.has_judge or config.alignment):
         answers = Path(":memory:")
+    if config.suites:
+        fields["measures"] = measure_restraint() | measure_drift()
     with AnswerStore.open(answers) as store, ProgressBar() as progress:
         if config.data:
             fields |= await _measure_rows(config, config.data, store, progress, served)

@@ -84,7 +84,7 @@ def _ece(line: Line) -> str:
     return f"{value.error:.3f}" if value else NONE
 
 
-def render_kinds(results: CollectedResults) -> Table | None:
+def render_kinds(results: CollectedResults) -> Table:
     """Each kind of target apart, of benchmarks that have several."""
     rows = tuple(
         (line.benchmark, line.run, line.setting, kind, *percents(value))
@@ -92,22 +92,33 @@ def render_kinds(results: CollectedResults) -> Table | None:
         if line.setting not in CONTROLS and len(line.scores.by_kind) > 1
         for kind, value in line.scores.by_kind.items()
     )
-    return Table(("benchmark", "run", "setting", "kind", *OF_PARTS), rows, names=4) if rows else None
+    return Table(("benchmark", "run", "setting", "kind", *OF_PARTS), rows, names=4)
 
 
-def render_ablation(results: CollectedResults) -> Table | None:
-    """What the fast profile loses without each of its parts, paired by row."""
+def render_ablation(results: CollectedResults) -> Table:
+    """What the fast profile loses without each of its parts, or gains by popularity, paired by row."""
     rows = tuple(
-        (benchmark, setting, *(points(part) if part else NONE for part in (value, *map(value.halves.get, HALVES))))
+        (
+            benchmark,
+            setting + _mark(results, benchmark, counts_popularity=setting in POPULARITY_SETTINGS),
+            *(points(part) if part else NONE for part in (value, *map(value.halves.get, HALVES))),
+        )
         for benchmark, result in results.results
-        for setting in ABLATIONS
-        if (value := result.differences.get(f"{setting} - profile"))
+        for setting in (*ABLATIONS, *POPULARITY_SETTINGS)
+        if (value := result.differences.get(f"{setting} - profile")) and (value.low or value.high)
     )
-    return Table(("benchmark", "profile", *OF_PARTS), rows, names=2) if rows else None
+    return Table(("benchmark", "setting less profile", *OF_PARTS), rows, names=2)
+
+
+def render_measures(results: CollectedResults) -> Table:
+    """Restraint and drift."""
+    measures = results.measured.measures if results.measured else {}
+    return Table(("measure", "all", *HALVES), tuple((name, *percents(value)) for name, value in measures.items()))
 
 
 def render_report(results: CollectedResults) -> str:
-    return "\n\n".join((f"# {TITLE}", *_accuracy(results), *_alignments(results))) + "\n"
+    measures = ("## Restraint and drift", render_measures(results).markdown()) if results.measured else ()
+    return "\n\n".join((f"# {TITLE}", *_accuracy(results), *measures, *_alignments(results))) + "\n"
 
 
 def _accuracy(results: CollectedResults) -> Iterator[str]:
@@ -117,10 +128,12 @@ def _accuracy(results: CollectedResults) -> Iterator[str]:
     yield render_overview(results).markdown()
     yield from _unproven(results)
     yield f"![Accuracy by benchmark with 95 % intervals, and baselines]({PLOT})"
-    if kinds := render_kinds(results):
-        yield from ("## By kind", kinds.markdown())
-    if ablation := render_ablation(results):
-        yield from ("## Without one part of the profile, in points, paired by row", ablation.markdown())
+    for title, table in (
+        ("By kind", render_kinds(results)),
+        ("Without one part of the profile, in points, paired by row", render_ablation(results)),
+    ):
+        if table.rows:
+            yield from (f"## {title}", table.markdown())
     yield from _published(results)
     yield from _differences(results)
     yield from _cost(results)
@@ -170,7 +183,7 @@ def _differences(results: CollectedResults) -> list[str]:
         (benchmark, result.stage, name, points(value), f"{value.rows:,}")
         for benchmark, result in results.results
         for name, value in result.differences.items()
-        if not name.startswith(ABLATIONS)
+        if not name.startswith((*ABLATIONS, *POPULARITY_SETTINGS))
     ]
     for (benchmark, earlier), (following, later) in pairwise(results.results):
         if benchmark != following or earlier.users != later.users or later.clusters:

@@ -145,7 +145,7 @@ def test_the_profile_needs_no_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({}, "nothing to measure: set data, alignment or benchmarks"),
+        ({}, "nothing to measure: set data, alignment, benchmarks or suites"),
         (
             {"data": "users.jsonl", "settings": '["full","best"]'},
             "settings.1: Input should be 'none', 'direct'",

@@ -104,7 +104,9 @@ def samples() -> CollectedResults:
     step |= dict.fromkeys(("gain", "gain_by_token"), share(0.1)) | dict.fromkeys(
         ("policy_prefers", "reference_prefers", "policy_prefers_by_token", "reference_prefers_by_token"), share(0.6)
     )
-    aligned = result("", {}, stage="dpo").model_copy(update={"data": None, "alignment": AlignmentScores(**step)})
+    aligned = result("", {}, stage="dpo").model_copy(
+        update={"data": None, "alignment": AlignmentScores(**step), "measures": {"drift (0)": share(0.2)}}
+    )
     kinds = {"plain": share(0.95, rows=100), "warm": share(0.85, rows=100)}
     return collect(
         [
