@@ -9,7 +9,8 @@ import pytest
 from alignx.schemas.interactions import Pair
 from alignx.schemas.items import ItemFields
 from services.engine.judge import judge
-from services.prompts.build import ChatMessage, likelihood_prompt
+from services.prompts.build import ChatMessage
+from services.prompts.plain import likelihood_prompt
 from services.settings import SummarySettings
 from training.rl import rewards
 from training.rl.rewards import (
