@@ -163,15 +163,13 @@ async def _measure_rows(
             cases = [user for user in users if isinstance(user, Case)]
             fields = await _measure_cases(config, settings, cases, judging, notes)
     writer = saved.model if saved else model.source if model else None
-    summaries = None
     if config.save_summaries and writer:
-        summaries = save_summaries(config.save_summaries, writer, users, notes.summaries)
+        save_summaries(config.save_summaries, writer, users, notes.summaries)
     clusters = find_clusters(users)
     return {
         "model": writer,
         "judge": judge.source if judge else None,
         "summaries": saved.source if saved else None,
-        "kept_summaries": summaries,
         "data": file_source(data),
         "left_out": report.left_out,
         "shortened": len(notes.shortened),

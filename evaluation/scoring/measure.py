@@ -21,7 +21,7 @@ from evaluation.conditions import (
 from evaluation.models import Model, Tick
 from evaluation.results import Estimate, Replies, Scores, Writing
 from evaluation.saved_summaries import SavedSummaries
-from evaluation.scoring.calibration import auc_estimate, calibration, hit
+from evaluation.scoring.calibration import auc_estimate, calibration_error, hit
 from evaluation.scoring.choice_scores import (
     Choice,
     Context,
@@ -138,7 +138,7 @@ def score_choices(choices: Sequence[Choice], cases: Sequence[Case], seed: int) -
         accuracy=estimate_over(hits, cases, seed=seed),
         probability=estimate_over(values, cases, seed=seed),
         auc=None if is_sampled else auc_estimate(rows, seed=seed, clusters=clusters),
-        calibration=None if is_sampled else calibration(rows),
+        calibration_error=None if is_sampled else calibration_error(rows),
         replies=_count_replies(choices) if is_sampled else None,
         position_bias=fmean(biases) if biases else None,
         by_kind=estimate_by_kind(hits, cases, seed),

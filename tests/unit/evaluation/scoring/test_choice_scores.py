@@ -87,7 +87,7 @@ def test_sampled_replies_are_counted_by_kind_and_only_right_ones_count(tmp_path:
     ]
     assert scores.right == scores.values == tuple(right)
     assert scores.accuracy.mean == sum(right) / 40
-    assert (scores.auc, scores.calibration, scores.position_bias) == (None, None, None)
+    assert (scores.auc, scores.calibration_error, scores.position_bias) == (None, None, None)
 
 
 def test_the_sampled_prompt_is_that_of_serving_without_the_start_of_the_answer(tmp_path: Path) -> None:
@@ -222,8 +222,8 @@ def test_figures_of_letters_hold_area_and_calibration(tmp_path: Path) -> None:
     assert scores.accuracy.mean == 0.75
     assert scores.auc is not None
     assert scores.auc.mean == 13 / 16, "of 16 comparisons .6 loses to .7, and .3 to .4 and .7"
-    assert scores.calibration is not None
-    assert 0 < scores.calibration.error < 1
+    assert scores.calibration_error is not None
+    assert 0 < scores.calibration_error < 1
 
 
 def test_forced_asks_about_each_user_in_both_orders(tmp_path: Path) -> None:
