@@ -59,12 +59,10 @@ class Writing(Part):
 class Replies(Part):
     """How sampled replies were parsed (evaluation/cases/selections.py)."""
 
-    kinds: dict[str, int]
-    """Replies of each kind; all but "selected" count as wrong."""
     unparsed: int
-    """All but "selected"."""
+    """Those that select nothing, and count as wrong."""
     took_first: float | None
-    """Share of the "selected" that name the item shown first; null where there is none."""
+    """Share of the others that name the item shown first; null where there is none."""
 
 
 class Scores(Part):

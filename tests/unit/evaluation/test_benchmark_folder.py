@@ -175,7 +175,7 @@ def test_a_model_is_measured_with_both_protocols_beside_the_profile(tmp_path: Pa
     assert found[0].settings["streaming"].accuracy.mean == 1
     replies = found[1].settings["full"].replies
     assert replies is not None
-    assert replies.kinds["none"] == 4, "the rules answer every question with what the user likes"
+    assert replies.unparsed == 4, "the rules answer every question with what the user likes"
     table = render_report(collect_folder(tmp_path))
     assert "| drinks | rules sampled | streaming | " in table
     assert "| 4 | rows | 0 | 0 | 16 |" in table

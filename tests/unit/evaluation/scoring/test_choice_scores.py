@@ -15,6 +15,7 @@ from evaluation.scoring.baselines import estimate_baselines, estimate_margins, s
 from evaluation.scoring.choice_scores import (
     FOLDS,
     SAMPLING,
+    UNPARSED,
     Choice,
     Context,
     choose_by_judge,
@@ -58,28 +59,27 @@ def shown_first(prompt: str) -> str:
 @pytest.mark.parametrize(
     ("reply", "order", "choice"),
     [
-        ('{"selection": "Item A"}', [0, 1], Choice((1, 0), kind="selected", took_first=True)),
-        ('{"selection": "Item A"}', [1, 0], Choice((0, 1), kind="selected", took_first=True)),
-        ('{"selection": "Item B"}', [1, 0], Choice((1, 0), kind="selected")),
-        ('{"selection": "Item C"}', [1, 0], Choice((0, 0), kind="other")),
-        ('{"selection": "Item C"}', [2, 1, 0], Choice((1, 0, 0), kind="selected")),
-        ('{"selection": "Item', [0, 1], Choice((0, 0), kind="malformed")),
-        ("<think>Item A", [0, 1], Choice((0, 0), kind="thinking")),
-        ('{"selection": "Item A and Item B"}', [0, 1], Choice((0, 0), kind="both")),
-        ("Tea.", [0, 1], Choice((0, 0), kind="none")),
+        ('{"selection": "Item A"}', [0, 1], Choice((1, 0), place=0)),
+        ('{"selection": "Item A"}', [1, 0], Choice((0, 1), place=0)),
+        ('{"selection": "Item B"}', [1, 0], Choice((1, 0), place=1)),
+        ('{"selection": "Item C"}', [1, 0], Choice((0, 0), place=UNPARSED)),
+        ('{"selection": "Item C"}', [2, 1, 0], Choice((1, 0, 0), place=2)),
+        ('{"selection": "Item', [0, 1], Choice((0, 0), place=UNPARSED)),
+        ("<think>Item A", [0, 1], Choice((0, 0), place=UNPARSED)),
+        ('{"selection": "Item A and Item B"}', [0, 1], Choice((0, 0), place=UNPARSED)),
+        ("Tea.", [0, 1], Choice((0, 0), place=UNPARSED)),
     ],
 )
 def test_a_reply_is_read_in_the_order_that_was_shown(reply: str, order: list[int], choice: Choice) -> None:
     assert parse_choice(reply, order) == choice
 
 
-def test_sampled_replies_are_counted_by_kind_and_only_right_ones_count(tmp_path: Path) -> None:
+def test_of_sampled_replies_only_right_ones_count(tmp_path: Path) -> None:
     cases = users(tmp_path, 40)
     recorded = ('{"selection": "Item A"}', "<think>Well", '{"selection": "Item A or B"}', '{"selection": "Item Z"}')
     engine = Selecting(*recorded, '{"selection": "', "Item A")
     scores, _ = run_setting(engine, cases, "none", choice="sampled")
     assert scores.replies is not None
-    assert scores.replies.kinds == {"selected": 7, "other": 7, "both": 7, "none": 6, "malformed": 6, "thinking": 7}
     assert (scores.replies.unparsed, scores.replies.took_first) == (33, 1)
     right = [
         float(place % 6 == 0 and shown_first(text) == case.target.chosen)
@@ -123,8 +123,7 @@ def test_a_url_is_asked_for_sampled_replies_too(tmp_path: Path) -> None:
 
     with AnswerStore.open(tmp_path / "answers.sqlite") as store:
         choices = asyncio.run(over_http(store))
-    assert [choice.kind for choice in choices] == ["selected"] * 4
-    assert all(choice.took_first for choice in choices)
+    assert [choice.place for choice in choices] == [0] * 4
     for body in fake.bodies:
         assert {name: body[name] for name in ("max_tokens", "temperature", "top_p", "top_k")} == {
             "max_tokens": SAMPLING.max_tokens,
