@@ -85,7 +85,7 @@ def render_overview(results: CollectedResults) -> Table:
                 line.run,
                 line.setting + _mark(results, line.benchmark, line.setting),
                 *percents(line.accuracy),
-                f"{100 * auc.mean:.1f} %" if auc else NONE,
+                percent(auc) if auc else NONE,
                 NONE if error is None else f"{error:.3f}",
                 f"{scores.writing.summary_tokens:.0f}" if scores.writing else NONE,
                 f"{scores.calls:,}",
