@@ -84,7 +84,9 @@ def _read_sentence(sentence: str) -> list[Clause]:
     for opening, value in TOPIC_OPENINGS.items():
         if sentence.startswith(opening):
             names = _LIST_SEPARATOR.split(sentence[len(opening) :].rstrip("."))
-            return [Clause("", name.strip(), value, "like" if value > 0 else "dislike") for name in names if words(name)]
+            return [
+                Clause("", name.strip(), value, "like" if value > 0 else "dislike") for name in names if words(name)
+            ]
     return read_clauses(sentence)
 
 
