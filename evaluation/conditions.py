@@ -64,6 +64,7 @@ Setting = Literal[
     "profile-flipped",
     "profile-popularity",
     "without-clauses",
+    "without-meaning",
     "without-words",
     "without-categories",
     "without-style",

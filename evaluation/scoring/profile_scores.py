@@ -25,13 +25,14 @@ from services.profile.statistics import EMPTY, NO_CONTRASTS, Profile
 
 Variant = Callable[[Sequence[Case], Protocol], list[Choice]]
 PARTS: Final[Mapping[str, Callable[[Profile], Profile]]] = {
-    "clauses": lambda profile: replace(profile, stated={}),
+    "clauses": lambda profile: replace(profile, clauses=()),
+    "meaning": lambda profile: replace(profile, direction=b""),
     "words": lambda profile: replace(profile, terms={}),
     "categories": lambda profile: replace(profile, categories={}),
     "style": lambda profile: replace(
         profile,
         contrasts=NO_CONTRASTS,
-        stated={name: value for name, value in profile.stated.items() if not name.startswith("~")},
+        clauses=tuple(clause._replace(style=()) for clause in profile.clauses),
     ),
     "years": lambda profile: replace(profile, tallies=profile.tallies._replace(dated=0.0, year=0.0, year_spread=0.0)),
 }

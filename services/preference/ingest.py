@@ -10,6 +10,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from statistics import fmean
 from typing import Literal
@@ -39,6 +40,8 @@ from services.tracing import child_span
 
 UpdateStart = Literal["when_due", "at_once", "backfill"]
 """When the update starts: as the tenant's cadence says, without waiting for more, or once a backfill has ended."""
+MAX_INLINE = 4_096
+"""Bytes of events that are folded within a few milliseconds; more are in a thread, while the loop answers others."""
 _DRIFT_PAGE = 200
 """Events read to date a change of preferences."""
 
@@ -90,18 +93,13 @@ class Ingest:
             with child_span("append") as span:
                 while True:
                     stamp, profile = await self.store.profile(tenant, user)
-                    predictions: list[tuple[float, ...]] = []
-                    bits, is_due = 0.0, False
-                    for interaction in interactions:
-                        before = profile
-                        profile, predicted = fold(profile, interaction)
-                        predictions.append(predicted)
-                        if cadence:
-                            bits += surprise_bits(predicted, before, profile)
-                            is_due = is_due or is_own_words(interaction, before, profile)
+                    if sum(map(len, encoded)) <= MAX_INLINE:
+                        profile, predictions, news = _fold_all(profile, interactions)
+                    else:
+                        profile, predictions, news = await asyncio.to_thread(_fold_all, profile, interactions)
+                    news = replace(news, tokens=estimate_tokens(encoded))
                     choices = list(filter(None, predictions))
                     scored = PrequentialSums.from_choices(choices)
-                    news = News(is_due=is_due, bits=bits, tokens=estimate_tokens(encoded))
                     new = Append(
                         events=encoded,
                         stamp=stamp,
@@ -216,3 +214,14 @@ class Ingest:
         self.metrics.quality.add("profile", "profile", scored)
         for interaction in interactions:
             self.metrics.events.labels(interaction.type).inc()
+
+
+def _fold_all(profile: Profile, interactions: Sequence[Interaction]) -> tuple[Profile, list[tuple[float, ...]], News]:
+    predictions, bits, is_due = [], 0.0, False
+    for interaction in interactions:
+        before = profile
+        profile, predicted = fold(profile, interaction)
+        predictions.append(predicted)
+        bits += surprise_bits(predicted, before, profile)
+        is_due = is_due or is_own_words(interaction, before, profile)
+    return profile, predictions, News(is_due=is_due, bits=bits)

@@ -1,8 +1,7 @@
 """Which of a few items would the user choose?
 
 Three methods: the fast profile (free), the engine's judgement given the text summary, and
-both fused by the weights that the tenant's choices have earned them (services/engine/choice/fusion.py). Where an
-embeddings server is configured, the profile's scores include the similarity of embeddings.
+both fused by the weights that the tenant's choices have earned them (services/engine/choice/fusion.py).
 
 Where the caller names no method, an engine that has earned no weight is not asked. Else the wait for it is short, and
 the profile answers after it. After several late answers in a row a breaker of its own holds selections back from the
@@ -24,32 +23,17 @@ from services.engine.choice.fusion import PROFILE_ALONE, Weights, fuse, kind_of,
 from services.engine.judge import CONTRAST_PAIRS, RecentChoices, fit_choice, judge
 from services.engine.limits import Engine
 from services.errors import EngineError, EngineRejected, EngineUnavailable, EngineUnsupported, UserUnknown
-from services.profile.scoring import scores, softmax
+from services.profile.scoring import probabilities
 from services.profile.statistics import Profile
 from services.prompts.profiles import load_profile
-from services.response.similarity import Similarity
 from services.settings import Settings
 from services.storage.users import NO_STAMP, Store
 
 BY_TEXT = Weights(text=1.0)
+FEW_ITEMS = 32
+"""Items that the profile scores within a few milliseconds."""
 _CONTRAST_SHARE = 0.8
 """Of the wait for the engine, after which the contrast is late."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileScores:
-    """The fast profile's scores of items."""
-
-    probabilities: list[float]
-    meaning: list[float]
-    """Log-odds added by embeddings; 0 for items that were not embedded."""
-
-    def subset(self, indices: Sequence[int]) -> "ProfileScores":
-        """The scores among some of the items, whose probabilities then add up to 1."""
-        mass = sum(self.probabilities[index] for index in indices)
-        return ProfileScores(
-            [self.probabilities[index] / mass for index in indices], [self.meaning[index] for index in indices]
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +80,9 @@ class Selector:
     """Scores items for a user. Raises UserUnknown; EngineUnavailable and EngineError only if the caller
     insisted on the engine, else the profile answers alone."""
 
-    def __init__(
-        self, store: Store, engine: Engine, similarity: Similarity, settings: Settings, metrics: SelectionMetrics
-    ) -> None:
+    def __init__(self, store: Store, engine: Engine, settings: Settings, metrics: SelectionMetrics) -> None:
         self.store = store
         self.engine = engine
-        self.similarity = similarity
         self.settings = settings.response
         self.breaker = Breaker(settings.engine.breaker_failures, settings.engine.breaker_cooldown_s)
         """Opens when the engine is late for selections; calls that insist on the engine pass."""
@@ -113,9 +94,9 @@ class Selector:
         query, items, method = request.query, request.items, request.method
         if method == "engine":
             selection = await self._ask_patiently(tenant, user, query, items)
-        else:  # at once: neither server waits for the other
+        else:  # at once: the engine does not wait for the profile
             by_profile, by_engine = await asyncio.gather(
-                self.by_profile(tenant, user, profile, query, items), self.by_engine(tenant, user, query, items, method)
+                self.by_profile(profile, query, items), self.by_engine(tenant, user, query, items, method)
             )
             selection = self.combine(by_engine, by_profile, method)
         scored = tuple(
@@ -170,31 +151,23 @@ class Selector:
         return selection
 
     def combine(
-        self, by_engine: Selection | Fallback | None, by_profile: ProfileScores, method: Method | None
+        self, by_engine: Selection | Fallback | None, by_profile: Sequence[float], method: Method | None
     ) -> Selection:
         if method == "engine" and isinstance(by_engine, Selection):
             return by_engine
         if isinstance(by_engine, Selection):
-            fused = fuse(by_engine.weights, by_profile.probabilities, by_engine.probabilities, by_engine.contrast)
+            fused = fuse(by_engine.weights, by_profile, by_engine.probabilities, by_engine.contrast)
             selection = replace(by_engine, probabilities=tuple(fused), method="fused")
         else:
-            selection = Selection(tuple(by_profile.probabilities), "profile", fallback=by_engine)
+            selection = Selection(tuple(by_profile), "profile", fallback=by_engine)
         self._metrics.basis.labels("+".join(selection.basis)).inc()
         return selection
 
-    async def by_profile(
-        self, tenant: str, user: str, profile: Profile, query: str, items: Sequence[Item]
-    ) -> ProfileScores:
-        """Probabilities by the fast profile, with the similarity of embeddings for its best `embed_items`."""
-        values = scores(profile, query, items)
-        meaning = [0.0] * len(values)
-        if self.similarity.enabled:
-            best = sorted(range(len(values)), key=lambda index: -values[index])[: self.settings.embed_items]
-            added = await self.similarity.scores(tenant, user, [items[index] for index in best])
-            for index, value in zip(best, added, strict=True):
-                values[index] += value
-                meaning[index] = value
-        return ProfileScores(softmax(values), meaning)
+    async def by_profile(self, profile: Profile, query: str, items: Sequence[Item]) -> list[float]:
+        """Probabilities by the fast profile; of many items in a thread, while the loop answers others."""
+        if len(items) <= FEW_ITEMS:
+            return probabilities(profile, query, items)
+        return await asyncio.to_thread(probabilities, profile, query, items)
 
     async def _ask_patiently(
         self,
