@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from services.profile.style_features import FEATURES, words
-from services.statements.clauses import Clause, read_clauses
+from services.statements.clauses import Clause, Kind, read_clauses
 
 STYLE_OPENINGS: Mapping[str, float] = {
     "Clearly prefers texts that": 0.35,
@@ -84,7 +84,9 @@ def _read_sentence(sentence: str) -> list[Clause]:
     for opening, value in TOPIC_OPENINGS.items():
         if sentence.startswith(opening):
             names = _LIST_SEPARATOR.split(sentence[len(opening) :].rstrip("."))
-            return [Clause("", name.strip(), value, "like" if value > 0 else "dislike") for name in names if words(name)]
+            return [
+                Clause("", name.strip(), value, "like" if value > 0 else "dislike") for name in names if words(name)
+            ]
     return read_clauses(sentence)
 
 
