@@ -91,6 +91,8 @@ class _SentenceReader:
 
     def _read_fragments(self) -> int:
         """How many segments are read of those that tell a taste without a verb: "tea over coffee", "tea, not coffee"."""
+        if not self.sentence.segments:  # marks alone
+            return 0
         first, *rest = self.sentence.segments
         if not rest or self.sentence.has("style", "style_if", "writing") or self.attitudes.find_groups(first):
             return 0
