@@ -66,6 +66,8 @@ class Evaluation(Section):
     """At most this many users of each file, and pairs."""
     settings: Settings | None = None
     """Default: all that the model and the rows allow, of the fast profile "profile" alone."""
+    suites: bool = False
+    """Measures restraint and drift (evaluation/suites), which need no data."""
     variants: bool = False
     """Without `settings`: the fast profile in all its variants."""
     summaries: LocalPath | None = None
@@ -87,8 +89,8 @@ class Evaluation(Section):
     def _check_consistency(self) -> Self:
         if self.benchmarks and (self.data or self.alignment):
             raise ValueError("benchmarks excludes data and alignment")
-        if not (self.data or self.alignment or self.benchmarks or self.report):
-            raise ValueError("nothing to measure: set data, alignment or benchmarks")
+        if not (self.data or self.alignment or self.benchmarks or self.suites or self.report):
+            raise ValueError("nothing to measure: set data, alignment, benchmarks or suites")
         if self.alignment and not self.model:
             raise ValueError("alignment compares model with alignment.reference; set model")
         if self.summaries and (self.model or not self.judge):

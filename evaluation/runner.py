@@ -47,6 +47,8 @@ from evaluation.scoring.intervals import estimate_over
 from evaluation.scoring.measure import Judging, measure, measure_profile
 from evaluation.scoring.profile_scores import list_variants
 from evaluation.scoring.progress_bar import ProgressBar
+from evaluation.suites.drift import measure_drift
+from evaluation.suites.restraint import measure_restraint
 from evaluation.vllm_server import serve_checkpoint
 from training.exceptions import ConfigError
 from training.synthesis.answer_store import AnswerStore
@@ -73,6 +75,8 @@ async def evaluate(config: Evaluation, served: ServedCheckpoint | None = None) -
     answers = config.answers or config.out.with_name(f"{config.out.name}.answers.sqlite")
     if not (config.has_judge or config.alignment):
         answers = Path(":memory:")
+    if config.suites:
+        fields["measures"] = measure_restraint() | measure_drift()
     with AnswerStore.open(answers) as store, ProgressBar() as progress:
         if config.data:
             fields |= await _measure_rows(config, config.data, store, progress, served)
@@ -159,15 +163,13 @@ async def _measure_rows(
             cases = [user for user in users if isinstance(user, Case)]
             fields = await _measure_cases(config, settings, cases, judging, notes)
     writer = saved.model if saved else model.source if model else None
-    summaries = None
     if config.save_summaries and writer:
-        summaries = save_summaries(config.save_summaries, writer, users, notes.summaries)
+        save_summaries(config.save_summaries, writer, users, notes.summaries)
     clusters = find_clusters(users)
     return {
         "model": writer,
         "judge": judge.source if judge else None,
         "summaries": saved.source if saved else None,
-        "kept_summaries": summaries,
         "data": file_source(data),
         "left_out": report.left_out,
         "shortened": len(notes.shortened),

@@ -7,7 +7,6 @@ from statistics import fmean
 from typing import Final
 
 from evaluation.cases.cases import Case, User, cluster_ids
-from evaluation.cases.selections import KINDS
 from evaluation.conditions import (
     FIXED_SUMMARIES,
     FUSED_SETTINGS,
@@ -21,7 +20,7 @@ from evaluation.conditions import (
 from evaluation.models import Model, Tick
 from evaluation.results import Estimate, Replies, Scores, Writing
 from evaluation.saved_summaries import SavedSummaries
-from evaluation.scoring.calibration import auc_estimate, calibration, hit
+from evaluation.scoring.calibration import auc_estimate, calibration_error, hit
 from evaluation.scoring.choice_scores import (
     Choice,
     Context,
@@ -130,7 +129,7 @@ def measure_profile(setting: str, cases: Sequence[Case], protocol: Protocol) -> 
 def score_choices(choices: Sequence[Choice], cases: Sequence[Case], seed: int) -> Scores:
     rows = [choice.probabilities for choice in choices]
     values = [row[0] for row in rows]
-    is_sampled = choices[0].kind is not None
+    is_sampled = choices[0].place is not None
     hits = values if is_sampled else list(map(hit, rows))
     clusters = cluster_ids(cases)
     biases = [choice.position_bias for choice in choices if choice.position_bias is not None]
@@ -138,7 +137,7 @@ def score_choices(choices: Sequence[Choice], cases: Sequence[Case], seed: int) -
         accuracy=estimate_over(hits, cases, seed=seed),
         probability=estimate_over(values, cases, seed=seed),
         auc=None if is_sampled else auc_estimate(rows, seed=seed, clusters=clusters),
-        calibration=None if is_sampled else calibration(rows),
+        calibration_error=None if is_sampled else calibration_error(rows),
         replies=_count_replies(choices) if is_sampled else None,
         position_bias=fmean(biases) if biases else None,
         by_kind=estimate_by_kind(hits, cases, seed),
@@ -156,7 +155,6 @@ def estimate_by_kind(values: Sequence[float], users: Sequence[User], seed: int) 
 
 
 def _count_replies(choices: Sequence[Choice]) -> Replies:
-    kinds = {kind: sum(choice.kind == kind for choice in choices) for kind in KINDS}
-    selected = kinds["selected"]
-    first = sum(choice.took_first for choice in choices) / selected if selected else None
-    return Replies(kinds=dict(kinds), unparsed=len(choices) - selected, took_first=first)
+    places = [choice.place for choice in choices if choice.place is not None and choice.place >= 0]
+    first = places.count(0) / len(places) if places else None
+    return Replies(unparsed=len(choices) - len(places), took_first=first)

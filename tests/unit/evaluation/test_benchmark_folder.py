@@ -57,8 +57,8 @@ def style(tmp_path: Path) -> Path:
 
 
 def measure_profile(official: Path, folder: Path, *overrides: str) -> None:
-    """What `make eval` runs."""
-    fields = [f"out={folder / 'out'}", f"report={folder / 'docs'}", f"benchmarks.official={official}"]
+    """What `make eval` runs, without the suites."""
+    fields = ["suites=false", f"out={folder / 'out'}", f"report={folder / 'docs'}", f"benchmarks.official={official}"]
     main([str(CONFIGS / "profile.toml"), *fields, *overrides])
 
 
@@ -97,6 +97,16 @@ def test_folders_without_a_benchmark_are_named(tmp_path: Path, capsys: pytest.Ca
             measure_profile(tmp_path, tmp_path, *overrides)
         assert ended.value.code == 2
         assert sentence in capsys.readouterr().err
+
+
+def test_without_any_data_the_suites_are_measured_and_what_is_absent_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    measure_profile(tmp_path, tmp_path, "suites=true")
+    shown = capsys.readouterr()
+    assert f"absent from {tmp_path}: mind, mind-popular" in shown.err
+    assert re.search(r"select: valid fact kept \(≥ 90 %\) +\d+\.\d % \(", shown.out)
+    assert "## Restraint and drift" in (tmp_path / "docs" / "accuracy.md").read_text()
 
 
 def test_parts_have_different_names_and_a_converter():
@@ -165,10 +175,10 @@ def test_a_model_is_measured_with_both_protocols_beside_the_profile(tmp_path: Pa
     assert found[0].settings["streaming"].accuracy.mean == 1
     replies = found[1].settings["full"].replies
     assert replies is not None
-    assert replies.kinds["none"] == 4, "the rules answer every question with what the user likes"
+    assert replies.unparsed == 4, "the rules answer every question with what the user likes"
     table = render_report(collect_folder(tmp_path))
     assert "| drinks | rules sampled | streaming | " in table
-    assert "| drinks | rules sampled | 4 | rows | 0 | 0 | 16 |" in table
+    assert "| 4 | rows | 0 | 0 | 16 |" in table
     summaries = [body for body in fake.bodies if body.get("stream") and body["max_tokens"] > 16]
     assert len(summaries) == 4 * (1 + 2 + 1), "full, streaming and flipped, once for both protocols"
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from evaluation.conditions import ABLATIONS
 from evaluation.reporting.collect import CollectedResults, collect
 from evaluation.reporting.conversion import Conversion
-from evaluation.results import AlignmentScores, Bin, Calibration, Estimate, EvaluationResult, Scores, Source, Writing
+from evaluation.results import AlignmentScores, Estimate, EvaluationResult, Scores, Source, Writing
 
 ENGINE = Source(name="http://engine/v1 made-up")
 
@@ -30,10 +30,7 @@ def scores(mean: float, *, tokens: float | None = None, calls: int = 0) -> Score
         probability=share(0.6),
         auc=share(mean + 0.02),
         margins={"random": share(mean - 0.5), "longer wins": share(mean - 0.55)},
-        calibration=Calibration(
-            error=0.0625,
-            bins=(Bin(probability=0.25, chosen=0.2, options=100), Bin(probability=0.75, chosen=0.8, options=100)),
-        ),
+        calibration_error=0.0625,
         writing=writing,
         calls=calls,
         seconds=1.5,
@@ -102,9 +99,11 @@ def samples() -> CollectedResults:
     }
     step = {"reference": ENGINE, "data": Source(name="pairs"), "beta": 0.1, "alignment": share(0.7, rows=1_000)}
     step |= dict.fromkeys(("gain", "gain_by_token"), share(0.1)) | dict.fromkeys(
-        ("policy_prefers", "reference_prefers", "policy_prefers_by_token", "reference_prefers_by_token"), share(0.6)
+        ("policy_prefers", "reference_prefers"), share(0.6)
     )
-    aligned = result("", {}, stage="dpo").model_copy(update={"data": None, "alignment": AlignmentScores(**step)})
+    aligned = result("", {}, stage="dpo").model_copy(
+        update={"data": None, "alignment": AlignmentScores(**step), "measures": {"drift (0)": share(0.2)}}
+    )
     kinds = {"plain": share(0.95, rows=100), "warm": share(0.85, rows=100)}
     return collect(
         [
