@@ -49,6 +49,7 @@ class Lexicon:
         self.negation: str = grammar["negation"]
         """On which side of an attitude its negation stands: before, after, both."""
         self.drops_subject: bool = grammar.get("drops_subject", False)
+        """Whether sentences without a subject speak of the person."""
         self._prefixes: tuple[str, ...] = ()
         self._variants = str.maketrans({pair[0]: pair[1] for pair in grammar.get("variants", "").split()})
         self._pattern = re.compile(

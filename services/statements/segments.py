@@ -28,9 +28,10 @@ class Segment(NamedTuple):
     join: str
     """What stands before it: a role of JOINING, "comma", "colon", "dash", or "" for nothing."""
     matches: list[Match]
+    roles: frozenset[str]
 
     def has(self, *roles: str) -> bool:
-        return any(match.cue.role in roles for match in self.matches)
+        return not self.roles.isdisjoint(roles)
 
 
 class Sentence(NamedTuple):
@@ -84,6 +85,10 @@ def _is_single_quote(text: str, token: Token, *, opening: bool) -> bool:
     return before.isspace() and not after.isspace() if opening else not after.isalnum()
 
 
+def _segment(start: int, end: int, join: str, matches: list[Match]) -> Segment:
+    return Segment(start, end, join, matches, frozenset(match.cue.role for match in matches))
+
+
 def _segments(text: str, tokens: Sequence[Token], matches: Sequence[Match]) -> list[Segment]:
     starts = {match.start: match for match in matches}
     segments: list[Segment] = []
@@ -96,7 +101,7 @@ def _segments(text: str, tokens: Sequence[Token], matches: Sequence[Match]) -> l
             mark, following = role, match.end
         elif role in OPENING and index > start:
             assert match is not None
-            segments.append(Segment(start, index, join, inside))
+            segments.append(_segment(start, index, join, inside))
             start, join, inside, following, mark = index, role, [match], match.end, ""
             index = following
             continue
@@ -104,7 +109,7 @@ def _segments(text: str, tokens: Sequence[Token], matches: Sequence[Match]) -> l
             mark, following = _mark(text, tokens[index]) if match is None else "", index + 1
         if mark:
             if index > start:
-                segments.append(Segment(start, index, join, inside))
+                segments.append(_segment(start, index, join, inside))
                 inside = []
                 join = mark
             elif role in JOINING or not join:  # ", but": the word tells more than the mark
@@ -114,7 +119,7 @@ def _segments(text: str, tokens: Sequence[Token], matches: Sequence[Match]) -> l
             inside.append(match)
         index = following
     if start < len(tokens):
-        segments.append(Segment(start, len(tokens), join, inside))
+        segments.append(_segment(start, len(tokens), join, inside))
     return segments
 
 
