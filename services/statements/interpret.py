@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from services.statements.attitudes import MAX_TARGET, Attitude, Attitudes, Group, Kind
+from services.statements.attitudes import MAX_TARGET, QUESTION_MARKS, Attitude, Attitudes, Group, Kind
 from services.statements.lexicon import Lexicon
 from services.statements.segments import Segment, Sentence, cut_sentence
 
@@ -35,11 +35,15 @@ class Reader:
         self.statement = statement
         self.readings: list[Reading] = []
         self.topic = ""
+        """What was named last, and with which polarity it was claimed, if it was."""
+        self.claimed = 0.0
 
     def read(self, texts: Sequence[str]) -> list[Reading]:
-        sentences = [cut_sentence(text, self.lexicon) for text in texts]
-        for sentence in sentences:
-            if sentence.has("sarcasm") or self._is_supposed(sentence):
+        is_answer = False
+        for text in texts:
+            sentence = cut_sentence(text, self.lexicon, is_answer=is_answer)
+            is_answer = text.endswith(QUESTION_MARKS)
+            if sentence.is_ironic or self._is_supposed(sentence):
                 self._quote(sentence.text)
             else:
                 _SentenceReader(self, sentence).read()
@@ -90,7 +94,7 @@ class _SentenceReader:
         self._flush()
 
     def _read_fragments(self) -> int:
-        """How many segments are read of those that tell a taste without a verb: "tea over coffee", "tea, not coffee"."""
+        """How many segments are read of those that tell a taste without a verb: "tea, not coffee"."""
         first, *rest = self.sentence.segments
         if not rest or self.sentence.has("style", "style_if", "writing") or self.attitudes.find_groups(first):
             return 0
@@ -115,6 +119,8 @@ class _SentenceReader:
             self.is_past = False
         self.is_past = self.is_past or segment.has("past")
         groups = [] if segment.has("hypothetical") else self.attitudes.find_groups(segment)
+        if self.awaiting and segment.join == "relative" and not any(group.tells for group in groups):
+            groups = []  # "I hate it when people sing"
         if groups:
             self._close_list()
         if style := self._style(segment, groups):
@@ -135,6 +141,8 @@ class _SentenceReader:
         self.is_list = False
         if self.subject == "other" or attitude is None or self.sentence.has("style"):
             self._leave(segment)
+            if span:
+                self._name(self.sentence.slice(*span))
             return
         self.is_past = False
         self.chain = segment.start
@@ -145,8 +153,8 @@ class _SentenceReader:
         self._claim_lesser(segment, group, attitude)
         if span:
             self._claim(segment, span, attitude)
-            self.current = attitude if group.last.cue.side == "after" else None
-        elif self.reader.topic and self._points_back(segment, group):
+            self.current = attitude if group.last.cue.side in ("after", "gap") else None
+        elif self.reader.topic and self._points_back(segment, group, attitude):
             self._emit(self._reading(segment, self.reader.topic, attitude))
             self.awaiting = attitude
         else:
@@ -175,7 +183,8 @@ class _SentenceReader:
         """A segment without a cue goes on with the one before it, turns it round, or is not understood."""
         span = self.attitudes.find_content(segment.start, segment.end)
         attitude = self._continued(segment)
-        if span and attitude and self.attitudes.is_listed(segment):
+        is_object = self.awaiting is not None and segment.join == "relative" and not segment.has("self", "past")
+        if span and attitude and (is_object or self.attitudes.is_listed(segment)):
             if attitude is self.current and segment.join == "comma" and not self.is_list:
                 self.items.append((segment, attitude))
                 return
@@ -237,22 +246,29 @@ class _SentenceReader:
 
     def _remember(self, segment: Segment) -> None:
         """A cue to come may be about this segment."""
-        span = self.attitudes.find_content(segment.start, segment.end)
+        clausal = [match.end for match in segment.matches if match.cue.role in ("self", "other", "finite")]
+        span = self.attitudes.find_content(max(clausal, default=segment.start), segment.end)
         is_listed = self.attitudes.is_listed(segment) and span is not None
         if not (is_listed and segment.join in _LISTING):
             self.listed = []
         if is_listed:
             self.listed.append(segment)
         if span and span[1] - span[0] <= MAX_TARGET:
-            self.reader.topic = self.sentence.slice(*span)
+            self._name(self.sentence.slice(*span))
 
-    def _points_back(self, segment: Segment, group: Group) -> bool:
+    def _name(self, topic: str, polarity: float = 0.0) -> None:
+        self.reader.topic, self.reader.claimed = topic, polarity
+
+    def _points_back(self, segment: Segment, group: Group, attitude: Attitude) -> bool:
         """Whether a cue without a target of its own speaks of what was named before."""
-        if group.last.cue.side == "before" or segment.has("pronoun"):
+        if segment.has("pronoun"):
             return True
-        return (
-            bool(self.unread) and self.unread[-1].end < segment.start and segment.join in ("and", "comma", "contrast")
-        )
+        if self.reader.claimed * attitude.polarity < 0:
+            return False
+        if group.last.cue.side == "before":
+            return True
+        is_next = bool(self.unread) and self.unread[-1].end < segment.start
+        return is_next and segment.join in ("and", "comma", "contrast")
 
     # --- style ---------------------------------------------------------------------------------
 
@@ -294,7 +310,7 @@ class _SentenceReader:
     def _emit(self, reading: Reading) -> None:
         self._flush()
         if reading.target:
-            self.reader.topic = reading.target
+            self._name(reading.target, reading.polarity)
         self.reader.readings.append(reading)
 
     def _flush(self) -> None:
@@ -302,7 +318,7 @@ class _SentenceReader:
         if not self.unread:
             return
         kind: Kind = "none"
-        if any(segment.has("self") for segment in self.unread):
+        if any(segment.has("self", "possessive") for segment in self.unread):
             kind = "habit" if any(segment.has("habit") for segment in self.unread) else "fact"
             kind = "reason" if self.unread[0].join == "because" else kind
         if self.reader.statement or kind != "none":
