@@ -43,7 +43,7 @@ class Reader:
         for text in texts:
             sentence = cut_sentence(text, self.lexicon, is_answer=is_answer)
             is_answer = text.endswith(QUESTION_MARKS)
-            if sentence.is_ironic or self._is_supposed(sentence):
+            if not sentence.segments or sentence.is_ironic or self._is_supposed(sentence):
                 self._quote(sentence.text)
             else:
                 _SentenceReader(self, sentence).read()
@@ -119,8 +119,9 @@ class _SentenceReader:
             self.is_past = False
         self.is_past = self.is_past or segment.has("past")
         groups = [] if segment.has("hypothetical") else self.attitudes.find_groups(segment)
-        if self.awaiting and segment.join == "relative" and not any(group.tells for group in groups):
-            groups = []  # "I hate it when people sing"
+        continues = segment.join in ("than", "without", "except") or (self.awaiting and segment.join == "relative")
+        if continues and not any(group.tells for group in groups):
+            groups = []  # "I'd rather read than watch", "I hate it when people sing"
         if groups:
             self._close_list()
         if style := self._style(segment, groups):
@@ -217,6 +218,8 @@ class _SentenceReader:
             return Attitude("dislike", -0.7) if negated else self.awaiting
         if self.sentence.tokens[segment.start].key in self.reader.lexicon.prepositions:
             return None
+        if barred and not self.current and self.unread and self.unread[-1].has("finite") and not self._is_request():
+            return None  # "we have two kids and no car"
         if segment.join == "without" or barred:
             if not (self.current and self.current.polarity) and not barred and segment is not self.sentence.segments[0]:
                 return None

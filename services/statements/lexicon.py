@@ -25,12 +25,13 @@ HOLLOW: Final = frozenset(
 """Roles of words that name nothing."""
 _SET = re.compile(r"\{(\w+)\}")
 _NUMBER = r"\d+(?:[.,:]\d+)*"
-_SPACED = {
+_WORDS = {
     "clitic": rf"[a-z]+?(?=n['’]t\b)|n['’]t\b|['’](?:m|s|d|ve|re|ll)\b|{WORD}",
     "elision": rf"{WORD}['’](?=[^\W_])|{WORD}",
+    "unspaced": rf"[{UNSPACED}][{MARKS}]*|[^\W_{UNSPACED}]+",
     "": WORD,
 }
-"""Words by how a language uses the apostrophe: I|'m, j'|aime."""
+"""Words of a language by its manner of writing: I|'m, j'|aime."""
 _WORD = re.compile(rf"[{UNSPACED}]|{WORD}")
 
 
@@ -45,6 +46,7 @@ class Lexicon:
 
     def __init__(self, language: str, data: Mapping[str, Any]) -> None:
         grammar = data["grammar"]
+        is_unspaced = grammar.get("words") == "unspaced"
         self.language = language
         self.negation: str = grammar["negation"]
         """On which side of an attitude its negation stands: before, after, both."""
@@ -52,10 +54,7 @@ class Lexicon:
         """Whether sentences without a subject speak of the person."""
         self._prefixes: tuple[str, ...] = ()
         self._variants = str.maketrans({pair[0]: pair[1] for pair in grammar.get("variants", "").split()})
-        self._pattern = re.compile(
-            rf"{_NUMBER}|[{UNSPACED}][{MARKS}]*|{_SPACED[grammar.get('apostrophe', '')]}|\S",
-            re.IGNORECASE,
-        )
+        self._pattern = re.compile(rf"{_NUMBER}|{_WORDS[grammar.get('words', '')]}|\S", re.IGNORECASE)
         self._aliases: dict[str, tuple[str, ...]] = {}
         self._word_keys: dict[str, tuple[str, ...]] = {}
         self._sets = {name: _split(listed) for name, listed in data.get("sets", {}).items()}
@@ -66,15 +65,17 @@ class Lexicon:
                 single.setdefault(cue.role, set()).add(cue.keys[0])
         self.selves = frozenset(single.get("self", set()) | single.get("possessive", set()))
         self.prepositions = frozenset(single.get("preposition", ()))
-        self.hollow = frozenset[str]().union(*(single.get(role, ()) for role in HOLLOW))
+        roles = HOLLOW - {"finite"} if is_unspaced else HOLLOW
+        self.hollow = frozenset[str]().union(*(single.get(role, ()) for role in roles))
         self.interrogatives = frozenset(map(fold_cue, _split(data["words"].get("interrogative", ""))))
         """Words that begin a question where it ends with its mark."""
         negators = single.get("not", set()) | single.get("no", set())
         self.negators = frozenset(negators)
         skipped = single["filler"] | self.prepositions | (self.selves if grammar.get("inverts") else set())
-        if not grammar.get("unspaced"):  # a character of a negation may be a part of any word
+        if not is_unspaced:  # a character of a negation may be a part of any word
             skipped |= negators
         ironic, plain = [cue for cue in cues if cue.role == "sarcasm"], [cue for cue in cues if cue.role != "sarcasm"]
+        self.cues = cues
         self._trie = CueTrie(self._order(plain), frozenset(skipped), self.negators)
         self._ironic = CueTrie(self._order(ironic), skipped | COMMAS, frozenset())
         self._aliases = {name: self._keys(value) for name, value in data.get("aliases", {}).items()}
