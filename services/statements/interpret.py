@@ -14,6 +14,7 @@ MAX_BARE: Final = 1
 LESSER: Final = -0.5
 """Polarity of what something else is preferred to."""
 _LISTING: Final = frozenset(("comma", "and", "colon"))
+_TURNS: Final = frozenset(("than", "instead", "except"))
 
 
 class Reading(NamedTuple):
@@ -213,30 +214,40 @@ class _SentenceReader:
                 self.unread.append(segment)
 
     def _continued(self, segment: Segment) -> Attitude | None:
+        """What a segment without a cue of its own says of the thing that it names."""
         negated, barred = segment.has("not", "no"), self.attitudes.is_barred(segment)
         if self.awaiting and segment.join in ("colon", "relative", "dash", "and"):
             return Attitude("dislike", -0.7) if negated else self.awaiting
         if self.sentence.tokens[segment.start].key in self.reader.lexicon.prepositions:
             return None
-        if barred and not self.current and self.unread and self.unread[-1].has("finite") and not self._is_request():
-            return None  # "we have two kids and no car"
         if segment.join == "without" or barred:
-            if not (self.current and self.current.polarity) and not barred and segment is not self.sentence.segments[0]:
-                return None
-            return Attitude("avoid", -0.8) if self.reader.statement or self._is_request() or self.current else None
+            return self._excluded(segment, barred=barred)
         current = self.current
         if current is None or (current.past and segment.join not in _LISTING):
             return None
-        if segment.join == "than":
-            return Attitude("dislike", LESSER, current.past) if current.polarity > 0 else None
-        if segment.join == "instead":
-            return Attitude("like", 0.7) if current.polarity < 0 else None
-        if segment.join == "except":
-            return Attitude("dislike", -0.6) if current.polarity > 0 else Attitude("like", 0.6)
+        if segment.join in _TURNS:
+            return self._turned(segment.join, current)
         if negated:
             return Attitude("dislike", -0.7) if segment.join in ("comma", "contrast", "dash") else None
         is_list = segment.join in ("comma", "and") or (segment.join == "colon" and self.is_list)
         return current if is_list else None
+
+    def _excluded(self, segment: Segment, *, barred: bool) -> Attitude | None:
+        """ "No nuts" and "without nuts"; but "we have two kids and no car" wishes nothing."""
+        if not self.current:
+            is_told = bool(self.unread) and self.unread[-1].has("finite") and not self._is_request()
+            if is_told or not (barred or segment is self.sentence.segments[0]):
+                return None
+            if not (self.reader.statement or self._is_request()):
+                return None
+        return Attitude("avoid", -0.8)
+
+    def _turned(self, join: str, current: Attitude) -> Attitude | None:
+        if join == "instead":
+            return Attitude("like", 0.7) if current.polarity < 0 else None
+        if join == "except":
+            return Attitude("dislike", -0.6) if current.polarity > 0 else Attitude("like", 0.6)
+        return Attitude("dislike", LESSER, current.past) if current.polarity > 0 else None
 
     def _leave(self, segment: Segment) -> None:
         """Quotes a segment and claims nothing."""

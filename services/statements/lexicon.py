@@ -77,7 +77,7 @@ class Lexicon:
         ironic, plain = [cue for cue in cues if cue.role == "sarcasm"], [cue for cue in cues if cue.role != "sarcasm"]
         self.cues = cues
         self._trie = CueTrie(self._order(plain), frozenset(skipped), self.negators)
-        self._ironic = CueTrie(self._order(ironic), skipped | COMMAS, frozenset())
+        self._ironic = CueTrie(self._order(ironic), COMMAS | skipped, frozenset())
         self._aliases = {name: self._keys(value) for name, value in data.get("aliases", {}).items()}
         self._prefixes = tuple(map(fold_cue, grammar.get("prefixes", ())))
 

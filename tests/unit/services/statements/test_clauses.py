@@ -121,15 +121,31 @@ def test_posts_tell_only_what_persons_say_of_themselves() -> None:
     assert [clause.kind for clause in read_clauses("I moved to Leeds in March.", statement=False)] == ["fact"]
 
 
+PIECES = [
+    "I",
+    "not",
+    "love",
+    ",",
+    ".",
+    "jazz",
+    "but",
+    "no",
+    "if",
+    "?",
+    "'",
+    '"',
+    "我",
+    "不",
+    "喜欢",
+    "ich",
+    "mag",
+    "als",
+    "kein",
+]
+
+
 @settings(max_examples=200, deadline=None)
-@given(
-    st.text()
-    | st.lists(
-        st.sampled_from(
-            ["I", "not", "love", ",", ".", "jazz", "but", "no", "if", "?", "'", '"', "我", "不", "喜欢", "ich", "mag"]
-        )
-    ).map(" ".join)
-)
+@given(st.text() | st.lists(st.sampled_from(PIECES)).map(" ".join))
 def test_any_text_can_be_read(text: str) -> None:
     for clause in read_clauses(text):
         assert -1 <= clause.polarity <= 1
