@@ -11,6 +11,7 @@ MAX_TARGET: Final = 10
 """Words of a target; twice as many characters where words are not set apart."""
 MAX_LISTED: Final = 5
 """Words of one thing in a list; twice as many characters."""
+QUESTION_MARKS: Final = ("?", "？", "؟")
 Kind = Literal["like", "dislike", "avoid", "want", "fact", "habit", "reason", "none"]
 _DENIED: Final[dict[str, tuple[Kind, float]]] = {
     "like": ("dislike", -0.7),
@@ -44,6 +45,10 @@ class Group(NamedTuple):
         return self.matches[-1].end
 
     @property
+    def tells(self) -> bool:
+        return any(match.cue.polarity for match in self.matches)
+
+    @property
     def last(self) -> Match:
         return self.matches[-1]
 
@@ -57,7 +62,7 @@ class Attitudes:
     def find_question(self) -> int:
         """The first segment that asks."""
         segments, keys = self.sentence.segments, self.lexicon.interrogatives
-        has_mark = self.sentence.text.rstrip("\"'”’)» ")[-1:] in ("?", "？", "؟")
+        has_mark = self.sentence.text.rstrip("\"'”’)» ").endswith(QUESTION_MARKS)
         for index, segment in enumerate(segments):
             if self._asks(segment) or (has_mark and self.sentence.tokens[segment.start].key in keys):
                 return index
@@ -97,7 +102,7 @@ class Attitudes:
             return segment.has("self") or self._has_self(match)
         if match.cue.where == "end":
             is_named = segment.join in ("colon", "dash") or self.has_content(segment.start, match.start)
-            return is_named and not segment.has("self", "other", "finite")
+            return (is_named or self.sentence.is_answer) and not segment.has("self", "other", "finite")
         before = [other for other in segment.matches if other.end <= match.start]
         joined = ("attitude",) if match.cue.where == "start" else ("self", "not")
         if any(other.cue.role in joined and not self.has_content(other.end, match.start) for other in before):
@@ -109,17 +114,22 @@ class Attitudes:
         """Whose attitude it is: "self", "other", or "" where nobody is named."""
         if any(self._has_self(match) for match in group.matches):
             return "self"
-        named = [match for match in segment.matches if match.cue.role in ("self", "other")]
+        named = [match for match in segment.matches if match.cue.role in ("self", "other", "possessive")]
         before = [match for match in named if group.low <= match.start < group.end]
+        is_after = group.matches[0].cue.side in ("after", "gap")
+        if before and before[-1].cue.role == "possessive":  # "my dog loves", but "my dream is"
+            return "other" if is_after and self.has_content(before[-1].end, group.start) else "self"
         if before:
             return before[-1].cue.role
         if any(match.cue.is_self for match in group.matches):
             return "self"
         after = [match for match in named if group.start <= match.start < group.high]
         if after and self.lexicon.negation == "both":
-            return after[0].cue.role
-        has_subject = self.has_content(group.low, group.start) and self.has_content(group.end, group.high)
-        return "other" if has_subject and group.matches[0].cue.side == "after" else ""
+            return "other" if after[0].cue.role == "other" else "self"
+        if not (is_after and self.has_content(group.low, group.start)):
+            return ""
+        is_topic = self.lexicon.drops_subject and not self.has_content(group.end, group.high)
+        return "" if is_topic else "other"
 
     def _has_self(self, match: Match) -> bool:
         keys = [token.key for token in self.sentence.tokens[match.start : match.end]]
@@ -147,12 +157,17 @@ class Attitudes:
             return True
         low = group.start if self.lexicon.negation == "after" else group.low
         high = group.end if self.lexicon.negation == "before" else group.high
-        return any(match.cue.role in roles and low <= match.start < high for match in segment.matches)
+        return any(
+            low <= match.start < high
+            and (match.cue.role in roles or (match.cue.where == "end" and match.cue.keys[0] in self.lexicon.negators))
+            for match in segment.matches
+            if match not in group.matches
+        )
 
     def find_target(self, group: Group) -> tuple[int, int] | None:
         """The tokens of what a group is about."""
         last = group.last
-        if last.gap and (span := self.find_content(*last.gap)):
+        if last.gap and last.cue.side == "gap" and (span := self.find_content(*last.gap)):
             return span
         if last.cue.side == "inside":
             return self.find_content(group.start, group.end)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from services.statements.attitudes import MAX_TARGET, Attitude, Attitudes, Group, Kind
+from services.statements.attitudes import MAX_TARGET, QUESTION_MARKS, Attitude, Attitudes, Group, Kind
 from services.statements.lexicon import Lexicon
 from services.statements.segments import Segment, Sentence, cut_sentence
 
@@ -14,6 +14,7 @@ MAX_BARE: Final = 1
 LESSER: Final = -0.5
 """Polarity of what something else is preferred to."""
 _LISTING: Final = frozenset(("comma", "and", "colon"))
+_TURNS: Final = frozenset(("than", "instead", "except"))
 
 
 class Reading(NamedTuple):
@@ -35,11 +36,15 @@ class Reader:
         self.statement = statement
         self.readings: list[Reading] = []
         self.topic = ""
+        """What was named last, and with which polarity it was claimed, if it was."""
+        self.claimed = 0.0
 
     def read(self, texts: Sequence[str]) -> list[Reading]:
-        sentences = [cut_sentence(text, self.lexicon) for text in texts]
-        for sentence in sentences:
-            if sentence.has("sarcasm") or self._is_supposed(sentence):
+        is_answer = False
+        for text in texts:
+            sentence = cut_sentence(text, self.lexicon, is_answer=is_answer)
+            is_answer = text.endswith(QUESTION_MARKS)
+            if not sentence.segments or sentence.is_ironic or self._is_supposed(sentence):
                 self._quote(sentence.text)
             else:
                 _SentenceReader(self, sentence).read()
@@ -90,9 +95,7 @@ class _SentenceReader:
         self._flush()
 
     def _read_fragments(self) -> int:
-        """How many segments are read of those that tell a taste without a verb: "tea over coffee", "tea, not coffee"."""
-        if not self.sentence.segments:  # marks alone
-            return 0
+        """How many segments are read of those that tell a taste without a verb: "tea, not coffee"."""
         first, *rest = self.sentence.segments
         if not rest or self.sentence.has("style", "style_if", "writing") or self.attitudes.find_groups(first):
             return 0
@@ -117,6 +120,9 @@ class _SentenceReader:
             self.is_past = False
         self.is_past = self.is_past or segment.has("past")
         groups = [] if segment.has("hypothetical") else self.attitudes.find_groups(segment)
+        continues = segment.join in ("than", "without", "except") or (self.awaiting and segment.join == "relative")
+        if continues and not any(group.tells for group in groups):
+            groups = []  # "I'd rather read than watch", "I hate it when people sing"
         if groups:
             self._close_list()
         if style := self._style(segment, groups):
@@ -137,6 +143,8 @@ class _SentenceReader:
         self.is_list = False
         if self.subject == "other" or attitude is None or self.sentence.has("style"):
             self._leave(segment)
+            if span:
+                self._name(self.sentence.slice(*span))
             return
         self.is_past = False
         self.chain = segment.start
@@ -147,8 +155,8 @@ class _SentenceReader:
         self._claim_lesser(segment, group, attitude)
         if span:
             self._claim(segment, span, attitude)
-            self.current = attitude if group.last.cue.side == "after" else None
-        elif self.reader.topic and self._points_back(segment, group):
+            self.current = attitude if group.last.cue.side in ("after", "gap") else None
+        elif self.reader.topic and self._points_back(segment, group, attitude):
             self._emit(self._reading(segment, self.reader.topic, attitude))
             self.awaiting = attitude
         else:
@@ -177,7 +185,8 @@ class _SentenceReader:
         """A segment without a cue goes on with the one before it, turns it round, or is not understood."""
         span = self.attitudes.find_content(segment.start, segment.end)
         attitude = self._continued(segment)
-        if span and attitude and self.attitudes.is_listed(segment):
+        is_object = self.awaiting is not None and segment.join == "relative" and not segment.has("self", "past")
+        if span and attitude and (is_object or self.attitudes.is_listed(segment)):
             if attitude is self.current and segment.join == "comma" and not self.is_list:
                 self.items.append((segment, attitude))
                 return
@@ -205,28 +214,40 @@ class _SentenceReader:
                 self.unread.append(segment)
 
     def _continued(self, segment: Segment) -> Attitude | None:
+        """What a segment without a cue of its own says of the thing that it names."""
         negated, barred = segment.has("not", "no"), self.attitudes.is_barred(segment)
         if self.awaiting and segment.join in ("colon", "relative", "dash", "and"):
             return Attitude("dislike", -0.7) if negated else self.awaiting
         if self.sentence.tokens[segment.start].key in self.reader.lexicon.prepositions:
             return None
         if segment.join == "without" or barred:
-            if not (self.current and self.current.polarity) and not barred and segment is not self.sentence.segments[0]:
-                return None
-            return Attitude("avoid", -0.8) if self.reader.statement or self._is_request() or self.current else None
+            return self._excluded(segment, barred=barred)
         current = self.current
         if current is None or (current.past and segment.join not in _LISTING):
             return None
-        if segment.join == "than":
-            return Attitude("dislike", LESSER, current.past) if current.polarity > 0 else None
-        if segment.join == "instead":
-            return Attitude("like", 0.7) if current.polarity < 0 else None
-        if segment.join == "except":
-            return Attitude("dislike", -0.6) if current.polarity > 0 else Attitude("like", 0.6)
+        if segment.join in _TURNS:
+            return self._turned(segment.join, current)
         if negated:
             return Attitude("dislike", -0.7) if segment.join in ("comma", "contrast", "dash") else None
         is_list = segment.join in ("comma", "and") or (segment.join == "colon" and self.is_list)
         return current if is_list else None
+
+    def _excluded(self, segment: Segment, *, barred: bool) -> Attitude | None:
+        """ "No nuts" and "without nuts"; but "we have two kids and no car" wishes nothing."""
+        if not self.current:
+            is_told = bool(self.unread) and self.unread[-1].has("finite") and not self._is_request()
+            if is_told or not (barred or segment is self.sentence.segments[0]):
+                return None
+            if not (self.reader.statement or self._is_request()):
+                return None
+        return Attitude("avoid", -0.8)
+
+    def _turned(self, join: str, current: Attitude) -> Attitude | None:
+        if join == "instead":
+            return Attitude("like", 0.7) if current.polarity < 0 else None
+        if join == "except":
+            return Attitude("dislike", -0.6) if current.polarity > 0 else Attitude("like", 0.6)
+        return Attitude("dislike", LESSER, current.past) if current.polarity > 0 else None
 
     def _leave(self, segment: Segment) -> None:
         """Quotes a segment and claims nothing."""
@@ -239,22 +260,29 @@ class _SentenceReader:
 
     def _remember(self, segment: Segment) -> None:
         """A cue to come may be about this segment."""
-        span = self.attitudes.find_content(segment.start, segment.end)
+        clausal = [match.end for match in segment.matches if match.cue.role in ("self", "other", "finite")]
+        span = self.attitudes.find_content(max(clausal, default=segment.start), segment.end)
         is_listed = self.attitudes.is_listed(segment) and span is not None
         if not (is_listed and segment.join in _LISTING):
             self.listed = []
         if is_listed:
             self.listed.append(segment)
         if span and span[1] - span[0] <= MAX_TARGET:
-            self.reader.topic = self.sentence.slice(*span)
+            self._name(self.sentence.slice(*span))
 
-    def _points_back(self, segment: Segment, group: Group) -> bool:
+    def _name(self, topic: str, polarity: float = 0.0) -> None:
+        self.reader.topic, self.reader.claimed = topic, polarity
+
+    def _points_back(self, segment: Segment, group: Group, attitude: Attitude) -> bool:
         """Whether a cue without a target of its own speaks of what was named before."""
-        if group.last.cue.side == "before" or segment.has("pronoun"):
+        if segment.has("pronoun"):
             return True
-        return (
-            bool(self.unread) and self.unread[-1].end < segment.start and segment.join in ("and", "comma", "contrast")
-        )
+        if self.reader.claimed * attitude.polarity < 0:
+            return False
+        if group.last.cue.side == "before":
+            return True
+        is_next = bool(self.unread) and self.unread[-1].end < segment.start
+        return is_next and segment.join in ("and", "comma", "contrast")
 
     # --- style ---------------------------------------------------------------------------------
 
@@ -296,7 +324,7 @@ class _SentenceReader:
     def _emit(self, reading: Reading) -> None:
         self._flush()
         if reading.target:
-            self.reader.topic = reading.target
+            self._name(reading.target, reading.polarity)
         self.reader.readings.append(reading)
 
     def _flush(self) -> None:
@@ -304,7 +332,7 @@ class _SentenceReader:
         if not self.unread:
             return
         kind: Kind = "none"
-        if any(segment.has("self") for segment in self.unread):
+        if any(segment.has("self", "possessive") for segment in self.unread):
             kind = "habit" if any(segment.has("habit") for segment in self.unread) else "fact"
             kind = "reason" if self.unread[0].join == "because" else kind
         if self.reader.statement or kind != "none":

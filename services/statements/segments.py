@@ -15,6 +15,7 @@ _MARKS: Final = (
     | dict.fromkeys(":：", "colon")
     | dict.fromkeys(";()（）[]–—-~·", "dash")
     | dict.fromkeys("/&+、", "and")
+    | {">": "than"}
 )
 _QUOTES: Final = frozenset('"“”„«»「」『』‘')
 _HYPHENS: Final = frozenset("-~·")
@@ -38,6 +39,9 @@ class Sentence(NamedTuple):
     text: str
     tokens: list[Token]
     segments: list[Segment]
+    is_ironic: bool
+    is_answer: bool
+    """Whether a question stands before it."""
 
     def has(self, *roles: str) -> bool:
         return any(segment.has(*roles) for segment in self.segments)
@@ -46,7 +50,7 @@ class Sentence(NamedTuple):
         return self.text[self.tokens[start].start : self.tokens[end - 1].end] if start < end else ""
 
 
-def cut_sentence(text: str, lexicon: Lexicon) -> Sentence:
+def cut_sentence(text: str, lexicon: Lexicon, *, is_answer: bool) -> Sentence:
     tokens = lexicon.tokenize(text)
     keys = [token.key for token in tokens]
     quoted = _quoted(text, tokens)
@@ -58,7 +62,7 @@ def cut_sentence(text: str, lexicon: Lexicon) -> Sentence:
             tokens[span] = [token._replace(key=f"{token.key}'") for token in tokens[span]]
         elif match.end > match.start + 1 and match.cue.role in HOLLOW:  # and these are, though none may be alone
             tokens[span] = [token._replace(key="_") for token in tokens[span]]
-    return Sentence(text, tokens, segments)
+    return Sentence(text, tokens, segments, lexicon.is_ironic(keys), is_answer)
 
 
 def _quoted(text: str, tokens: Sequence[Token]) -> set[int]:
