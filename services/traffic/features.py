@@ -1,0 +1,86 @@
+"""The features of items on offer, from the counts of a tenant's traffic.
+
+Nothing is known of an item that fewer users have met than the tenant's least number, nor of two items that fewer users
+have liked both.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import isfinite, log, log1p, sqrt
+from typing import Final, NamedTuple
+
+from alignx.schemas.items import POPULARITY_FIELD, Item
+from services.traffic.counts import Counts
+from services.traffic.items import Contact
+from services.traffic.mixture import Features
+
+_PRIOR: Final = 10.0
+"""Showings that the rate of an item starts with, at the rate of its category; and that of a day, at the rate before."""
+_FEW: Final = 5.0
+"""Likers added to each item, so that two rare items are no neighbours by chance."""
+_NEAR: Final = 20.0
+"""Scale of the nearness, in whose logarithm items of equal neighbours differ little."""
+
+
+class Traffic(NamedTuple):
+    """What is known of a tenant's items at one moment."""
+
+    counts: Mapping[str, Counts]
+    """Of items and categories."""
+    neighbours: Mapping[str, Mapping[str, str]]
+    """Of what users took: users who liked both, by the other item."""
+    hour: float
+    """Since 1970."""
+    least_users: int
+
+    def find(self, key: str) -> Counts | None:
+        counts = self.counts.get(key)
+        return None if counts is None or counts.users < self.least_users else counts.fade(self.hour)
+
+    def nearness(self, likes: Sequence[str]) -> dict[str, float]:
+        """By item, how often users who liked what this user did liked it too, before its own likers are known."""
+        near: dict[str, float] = {}
+        for like in likes:
+            counts, others = self.counts.get(like), self.neighbours.get(like)
+            if counts is None or not others:
+                continue
+            share = 1 / sqrt((counts.likers + _FEW) * len(likes))
+            for other, text in others.items():
+                users = int(text)
+                if users >= self.least_users:
+                    near[other] = near.get(other, 0.0) + users * share
+        return near
+
+    def features(self, contact: Contact | None, near: Mapping[str, float]) -> Features:
+        """What the traffic says of an item; nothing of prose."""
+        if contact is None:
+            return Features()
+        counts, category = self.find(contact.key), self.find(contact.category)
+        rate = recent = 0.5
+        if category:
+            rate = (category.taken + 1) / (category.shown + 2)
+            recent = (category.fast_taken + _PRIOR * rate) / (category.fast_shown + _PRIOR)
+        if counts is None:
+            return Features(rate=_logit(rate), recent_rate=_logit(recent))
+        rate = (counts.taken + _PRIOR * rate) / (counts.shown + _PRIOR)
+        recent = (counts.fast_taken + _PRIOR * rate) / (counts.fast_shown + _PRIOR)
+        nearness = near.get(contact.key, 0.0) / sqrt(counts.likers + _FEW)
+        return Features(
+            popularity=log1p(counts.taken),
+            rate=_logit(rate),
+            recent_rate=_logit(recent),
+            neighbours=log1p(_NEAR * nearness),
+            age=log1p(max(0.0, self.hour - counts.first)),
+        )
+
+
+def given_popularity(item: Item) -> float:
+    """Logarithm of one more than the count that the caller gives; 0 where it gives none."""
+    value = None if isinstance(item, str) else (item.model_extra or {}).get(POPULARITY_FIELD)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0.0
+    return log1p(value) if isfinite(value) and 0 <= value < 1e12 else 0.0
+
+
+def _logit(share: float) -> float:
+    share = max(1e-6, min(1 - 1e-6, share))
+    return log(share / (1 - share))
