@@ -4,7 +4,7 @@
 
 The row's text is one event of its source; the first item of its trial suits the speaker better. A right order counts
 1, a tie a half. Rows that claim nothing (questions, other people's tastes, …) are right where they move nothing:
-a probability within NOTHING of a half.
+a probability within NOTHING of a half. So are sarcastic ones, and where they move towards what is meant.
 """
 
 import sys
@@ -58,11 +58,12 @@ def run_trials(rows: Iterable[Mapping[str, Any]]) -> list[Trial]:
         profile, _ = fold(EMPTY, as_event(row))
         items = [ItemFields(**row["trial"][name]) for name in ("fitting", "unfitting")]
         fits, other = probabilities(profile, "", items)
-        if row["claims"]:
+        if row["claims"] and row["kind"] != "sarcasm":
             right = 0.5 if abs(fits - other) < TIE else float(fits > other)
             trials.append(Trial("en" if row["lang"] == "en" else "other", row["lang"], right))
         else:
-            trials.append(Trial("nothing", row["kind"], float(abs(fits - 0.5) <= NOTHING)))
+            silent = abs(fits - 0.5) <= NOTHING
+            trials.append(Trial("nothing", row["kind"], float(silent or (bool(row["claims"]) and fits > other))))
     return trials
 
 
@@ -80,4 +81,4 @@ def describe(trials: Iterable[Trial]) -> str:
 
 
 if __name__ == "__main__":
-    print(describe(run_trials(read_rows(Path(sys.argv[1])))))
+    sys.stdout.write(describe(run_trials(read_rows(Path(sys.argv[1])))) + "\n")
