@@ -23,7 +23,10 @@ from services.server.store import require_store
 from services.settings import Settings, load_settings
 from services.storage.connection import open_redis
 from services.storage.startup_check import StartupCheck
+from services.storage.tenant_settings import TenantSettingsStore, default_settings
+from services.storage.timed_cache import TimedCache
 from services.storage.users import Store
+from services.traffic.signals import Signals
 
 PORT = 8102
 
@@ -44,7 +47,9 @@ def create_response_app(settings: Settings) -> FastAPI:
             engine_metrics.watch(engine.calls)
             engine_metrics.watch_canaries(engine.prober)
             similarity = Similarity(store, engine, settings, similarity_metrics)
-            selector = Selector(store, engine, similarity, settings, selection_metrics)
+            tenants = TimedCache(TenantSettingsStore(redis, default_settings(settings)).read)
+            signals = Signals(redis, store.keys, tenants)
+            selector = Selector(store, engine, similarity, signals, settings, selection_metrics)
             try:
                 yield ResponseState(startup, Chat(store, engine, settings), selector)
             finally:

@@ -23,7 +23,7 @@ from services.storage.connection import RedisClient, Script, ask_shards, read_sc
 from services.storage.key_names import GONE, KeySpace
 from services.storage.timed_cache import TimedCache
 from services.storage.users import parse_event_id
-from services.traffic.features import Traffic, given_popularity
+from services.traffic.features import Traffic, compare_popularity
 from services.traffic.item_store import ItemStore, Owner, StoredJournal
 from services.traffic.items import Contact, find_contact, find_contacts
 from services.traffic.journal import Changes, Journal
@@ -284,7 +284,7 @@ def compare(entry: Entry, traffic: Traffic, journal: Journal) -> list[Comparison
         chosen, rejected = find_contact(pair.chosen), find_contact(pair.rejected)
         if chosen or rejected:
             difference = subtract(traffic.features(chosen, near), traffic.features(rejected, near))
-            given = given_popularity(pair.chosen) - given_popularity(pair.rejected)
+            given = compare_popularity(pair.chosen, pair.rejected)
             odds = log(max(_CERTAIN, probability) / max(_CERTAIN, 1 - probability)) - given
             kind = kind_of((pair.chosen, pair.rejected))
             comparisons.append(Comparison(kind, difference._replace(profile=odds, given=given)))

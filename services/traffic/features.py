@@ -73,12 +73,26 @@ class Traffic(NamedTuple):
         )
 
 
-def given_popularity(item: Item) -> float:
-    """Logarithm of one more than the count that the caller gives; 0 where it gives none."""
+def center_popularity(items: Sequence[Item]) -> list[float]:
+    """The popularity that the caller gives, less the mean of those that have one; 0 for the others."""
+    given = list(map(_given_popularity, items))
+    own = [value for value in given if value is not None]
+    middle = sum(own) / len(own) if own else 0.0
+    return [0.0 if value is None else value - middle for value in given]
+
+
+def compare_popularity(first: Item, second: Item) -> float:
+    """The difference of the popularity that the caller gives; 0 where it gives one of them none."""
+    one, other = _given_popularity(first), _given_popularity(second)
+    return 0.0 if one is None or other is None else one - other
+
+
+def _given_popularity(item: Item) -> float | None:
+    """Logarithm of one more than the count, as the profile's score has it."""
     value = None if isinstance(item, str) else (item.model_extra or {}).get(POPULARITY_FIELD)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0.0
-    return log1p(value) if isfinite(value) and 0 <= value < 1e12 else 0.0
+        return None
+    return log1p(value) if isfinite(value) and 0 <= value < 1e12 else None
 
 
 def _logit(share: float) -> float:

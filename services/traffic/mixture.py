@@ -56,6 +56,8 @@ _LEAST_INFORMATION: Final = 0.02
 _KEEP: Final = 1 - 1 / 1_000
 """What a further choice leaves of the sums by which both are compared."""
 _NORMAL_95: Final = 1.96
+_FEW: Final = 4.0
+"""Choices foreseen by one of the two alone that are added to the variance, so that a few prove nothing."""
 _SIZE: Final = len(FIXED)
 
 
@@ -93,7 +95,7 @@ class Mixture(NamedTuple):
     @property
     def current(self) -> Features:
         """The weights to use: the fixed ones while little is learned, or while they foresee more choices."""
-        is_worse = self.gain + _NORMAL_95 * sqrt(self.squares) < 0
+        is_worse = self.gain + _NORMAL_95 * sqrt(self.squares + _FEW) < 0
         return FIXED if self.choices < LEAST or is_worse else self.weights
 
     def learn(self, difference: Features) -> "Mixture":

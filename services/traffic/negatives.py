@@ -13,7 +13,7 @@ from alignx.schemas.interactions import Interaction
 from alignx.schemas.items import ItemFields
 from services.profile.scoring import scores
 from services.profile.statistics import Profile
-from services.traffic.features import given_popularity
+from services.traffic.features import compare_popularity
 from services.traffic.items import category_key, find_taken, item_key
 
 _SAMPLE: Final = 512
@@ -79,7 +79,7 @@ class Negatives:
             if other != key:
                 item = sample.items[other]
                 first, second = scores(profile, "", (taken, item))
-                given = given_popularity(taken) - given_popularity(item)
+                given = compare_popularity(taken, item)
                 result = Drawn(other, category_key(item), first - second - given, given)
         sample.add(key, taken)
         return result

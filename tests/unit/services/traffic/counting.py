@@ -1,6 +1,5 @@
 """Users' events on the tests' Redis, and the consumer that counts their items."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -65,6 +64,9 @@ class Shop:
         assert other is not None
         return int((await self.consumer.items.neighbours(tenant, [one]))[one].get(other, 0))
 
+    def metric(self, name: str) -> float:
+        return self.registry.get_sample_value(name) or 0.0
+
     async def dump(self) -> dict[str, Any]:
         """All that is counted of items, of all tenants."""
         redis, dump = self.rig.redis, dict[str, Any]()
@@ -86,6 +88,5 @@ async def shop(url: str, **settings: Any) -> AsyncIterator[Shop]:
     async with opened(url, shards=3) as rig:
         tenants, registry = TimedCache(read), CollectorRegistry()
         ingest = Ingest(rig.store, rig.queue, LimitSettings(), IngestMetrics(registry), tenants, has_engine=False)
-        consumer = Consumer(rig.redis, rig.store.keys, tenants, TrafficMetrics(CollectorRegistry()))
-        await asyncio.sleep(0)
+        consumer = Consumer(rig.redis, rig.store.keys, tenants, TrafficMetrics(registry))
         yield Shop(rig, ingest, consumer, registry)
