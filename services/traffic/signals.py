@@ -1,7 +1,7 @@
 """What a tenant's traffic says of items on offer to a user, mixed with what the profile says of them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from alignx.schemas.items import Item
@@ -28,7 +28,14 @@ class Mixed(NamedTuple):
 class Signals:
     """Reads of the traffic. One object a process."""
 
-    def __init__(self, redis: RedisClient, keys: KeySpace, tenants: TimedCache[TenantSettings]) -> None:
+    def __init__(
+        self,
+        redis: RedisClient,
+        keys: KeySpace,
+        tenants: TimedCache[TenantSettings],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
         self._items = ItemStore(redis)
         self._keys = keys
         self._tenants = tenants
@@ -57,7 +64,7 @@ class Signals:
         met = {key for contact in contacts if contact for key in contact}
         counts = await self._items.counts(tenant, [*met, *likes])
         neighbours = await self._items.neighbours(tenant, [like for like in likes if like in counts])
-        traffic = Traffic(counts, neighbours, time.time() / 3600, least_users)
+        traffic = Traffic(counts, neighbours, self._clock() / 3600, least_users)
         near = traffic.nearness(likes)
         features = [traffic.features(contact, near) for contact in contacts]
         return features, any(contact and traffic.find(contact.key) for contact in contacts)
