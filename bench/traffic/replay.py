@@ -54,8 +54,7 @@ class Replay:
             self.store, Queue(redis, queue, SummarySettings()), LimitSettings(), metrics, tenants, has_engine=False
         )
         self.consumer = Consumer(redis, self.store.keys, tenants, TrafficMetrics(CollectorRegistry()))
-        self.now = 0.0
-        self.signals = Signals(redis, self.store.keys, tenants, lambda: self.now)
+        self.tenants = tenants
         self.hits: dict[tuple[str, bool | None], list[tuple[str, float, float]]] = defaultdict(list)
         """User, before and after, by negatives and half."""
         self._run: list[Event] = []
@@ -90,9 +89,10 @@ class Replay:
         assert target
         items: Sequence[Item] = (target.chosen, target.rejected)
         before = scores(fold_events(step.row.history), target.query, items)
-        self.now = step.time
-        self.signals._mixtures.drop(TENANT)
-        after = (await self.signals.mix(TENANT, step.user, items, list(before), is_cold=False)).values
+        signals = Signals(
+            self.store.redis, self.store.keys, self.tenants, lambda: step.time
+        )  # keeps nothing of earlier
+        after = (await signals.mix(TENANT, step.user, items, list(before), is_cold=False)).values
         half = is_held_out(step.row.benchmark, step.user)
         self.hits[step.negatives, half].append((step.user, hit(before[0] - before[1]), hit(after[0] - after[1])))
 

@@ -8,40 +8,27 @@ counts. What a user has added is in their journal; that of an erased user is sub
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from math import log
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from pydantic import ValidationError
 from redis.exceptions import RedisError
 
-from alignx.schemas.interactions import INTERACTION, Interaction
 from alignx.schemas.tenants import TenantSettings
-from services.engine.choice.fusion import kind_of
 from services.storage.connection import RedisClient, Script, ask_shards, read_script
 from services.storage.key_names import GONE, KeySpace
 from services.storage.timed_cache import TimedCache
-from services.storage.users import parse_event_id
-from services.traffic.features import Traffic, compare_popularity
+from services.traffic.choices import Comparison, Entry, Past, compare, parse_entry
 from services.traffic.item_store import ItemStore, Owner, StoredJournal
-from services.traffic.items import Contact, find_contact, find_contacts
+from services.traffic.items import find_contacts
 from services.traffic.journal import Changes, Journal
-from services.traffic.mixture import Features, Kind, Mixture, hit, parse_mixtures, subtract
-from services.traffic.negatives import Drawn
+from services.traffic.mixture import Mixture, hit, parse_mixtures
 
 LEASE_S: Final = 30.0
 _PAGE: Final = 200
 """Events read at once."""
 _SCAN: Final = 1_000
 _POLL_S, _PAUSE_S = 0.5, 1.0
-_LEARN_FOR_MS: Final = 3_600_000
-"""Age of an event past which it teaches nothing: a history that is read again has taught already."""
-_HOUR_MS: Final = 3_600_000
-_PAIRS: Final = 2
-"""Choices of one event that teach: the others were shown beside the same item."""
-_CERTAIN: Final = 1e-9
-
 logger = logging.getLogger("alignx.items")
 
 
@@ -64,36 +51,6 @@ class TrafficMetrics:
             "Of these, the ones foreseen rightly, a tie counting half",
             registry=registry,
         )
-
-
-class Entry(NamedTuple):
-    """An event of a user's log."""
-
-    event_id: str
-    event: Interaction
-    predicted: tuple[float, ...]
-    """By the profile, of each of the event's first choices."""
-    drawn: Drawn | None
-
-    @classmethod
-    def parse(cls, event_id: str, fields: Mapping[str, str]) -> "Entry":
-        """Raises ValidationError."""
-        predicted = tuple(map(float, fields.get("p", "").split()))
-        drawn = Drawn.parse(fields["x"]) if fields.get("x") else None
-        return cls(event_id, INTERACTION.validate_json(fields["d"]), predicted, drawn)
-
-    @property
-    def hour(self) -> int:
-        """Since 1970; when it happened, as far as that is before it was received."""
-        received = parse_event_id(self.event_id)[0]
-        happened = self.event.occurred_at
-        at = min(received, int(happened.timestamp() * 1000)) if happened else received
-        return max(0, at // _HOUR_MS)
-
-
-class Comparison(NamedTuple):
-    kind: Kind
-    difference: Features
 
 
 class Consumer:
@@ -206,11 +163,11 @@ class Consumer:
             page = await self.redis.xrange(keys.log, f"({stored.cursor}", "+", count=_PAGE)
             if not page:
                 return True
-            entries = [entry for event_id, fields in page if (entry := _parse(event_id, fields))]
-            traffic = await self._look_up(tenant, entries, stored.journal, settings.traffic_least_users)
+            entries = [entry for event_id, fields in page if (entry := parse_entry(event_id, fields))]
+            past = await self._look_up(tenant, entries, stored.journal, settings.traffic_least_users)
             changes, comparisons = Changes(), list[Comparison]()
             for entry in entries:
-                comparisons += compare(entry, traffic, stored.journal)
+                comparisons += compare(entry, past, stored.journal)
                 stored.journal.add(find_contacts(entry.event), entry.hour, changes)
                 await asyncio.sleep(0)  # a comparison takes a millisecond: the worker has other tasks
             owner = Owner(keys.state, *stamp)
@@ -220,22 +177,16 @@ class Consumer:
                 await self._settled(tenant, keys.journal)
         return False
 
-    async def _look_up(self, tenant: str, entries: Sequence[Entry], journal: Journal, least_users: int) -> Traffic:
+    async def _look_up(self, tenant: str, entries: Sequence[Entry], journal: Journal, least_users: int) -> Past:
         """What is known before the events of all that they compare."""
-        keys, likes = list[str](), journal.recent_likes()
-        for entry in entries:
-            contacts = find_contacts(entry.event)
-            likes += [contacts.taken.key] if contacts.taken else []
-            if entry.drawn or entry.predicted:
-                met = (*([contacts.taken] if contacts.taken else []), *contacts.others)
-                keys += [key for one in met for key in one]
-            keys += [entry.drawn.key, entry.drawn.category] if entry.drawn else []
-        if not keys:
-            return Traffic({}, {}, 0.0, least_users)
-        likes = list(dict.fromkeys(likes))
-        counts = await self.items.counts(tenant, [*keys, *likes])
-        neighbours = await self.items.neighbours(tenant, likes)
-        return Traffic(counts, neighbours, 0.0, least_users)
+        met = {contact for entry in entries for contact in entry.compared}
+        if not met:
+            return Past({}, {}, least_users)
+        taken = [contact for entry in entries if (contact := find_contacts(entry.event).taken)]
+        likes = dict.fromkeys([*journal.recent_likes(), *taken])
+        counts = await self.items.counts(tenant, [key for contact in met | likes.keys() for key in contact])
+        neighbours = await self.items.neighbours(tenant, [like.key for like in likes if like.key in counts])
+        return Past(counts, neighbours, least_users)
 
     async def _learn(self, tenant: str, comparisons: Sequence[Comparison]) -> None:
         for kind in dict.fromkeys(comparison.kind for comparison in comparisons):
@@ -254,38 +205,3 @@ class Consumer:
                 before = current
             self.metrics.comparisons.inc(len(own))
             self.metrics.correct.inc(hits)
-
-
-def _parse(event_id: str, fields: Mapping[str, str]) -> Entry | None:
-    """None for an event that this release cannot read."""
-    try:
-        return Entry.parse(event_id, fields)
-    except ValidationError:
-        return None
-
-
-def compare(entry: Entry, traffic: Traffic, journal: Journal) -> list[Comparison]:
-    """The choices of an event, by what was known before it."""
-    is_old = time.time() * 1000 - parse_event_id(entry.event_id)[0] > _LEARN_FOR_MS
-    if is_old or not (entry.predicted or entry.drawn):
-        return []
-    traffic = traffic._replace(hour=entry.hour)
-    near = traffic.nearness(journal.recent_likes())
-    if entry.drawn:
-        taken, other = find_contacts(entry.event).taken, Contact(entry.drawn.key, entry.drawn.category)
-        known = journal.likes.keys() | journal.shown.keys()
-        # One that nobody has met before is no fair match for one that was drawn from those that others met.
-        if taken is None or taken.key not in traffic.counts or not known.isdisjoint((taken.key, other.key)):
-            return []
-        difference = subtract(traffic.features(taken, near), traffic.features(other, near))
-        return [Comparison("drawn", difference._replace(profile=entry.drawn.odds, given=entry.drawn.given))]
-    comparisons = []
-    for pair, probability in zip(entry.event.pairs()[:_PAIRS], entry.predicted, strict=False):
-        chosen, rejected = find_contact(pair.chosen), find_contact(pair.rejected)
-        if chosen or rejected:
-            difference = subtract(traffic.features(chosen, near), traffic.features(rejected, near))
-            given = compare_popularity(pair.chosen, pair.rejected)
-            odds = log(max(_CERTAIN, probability) / max(_CERTAIN, 1 - probability)) - given
-            kind = kind_of((pair.chosen, pair.rejected))
-            comparisons.append(Comparison(kind, difference._replace(profile=odds, given=given)))
-    return comparisons

@@ -21,56 +21,91 @@ _NEAR: Final = 20.0
 """Scale of the nearness, in whose logarithm items of equal neighbours differ little."""
 
 
+class View(NamedTuple):
+    """What all users together say of an item."""
+
+    popularity: float = 0.0
+    rate: float = 0.0
+    recent_rate: float = 0.0
+    age: float = 0.0
+    scale: float = 0.0
+    """What nearness to it counts: less, the more users like it anyway."""
+    is_known: bool = False
+
+    def features(self, nearness: float) -> Features:
+        """All but what the profile and the caller say."""
+        return Features(
+            popularity=self.popularity,
+            rate=self.rate,
+            recent_rate=self.recent_rate,
+            neighbours=log1p(_NEAR * self.scale * nearness),
+            age=self.age,
+        )
+
+    def weigh(self, weights: Features, nearness: float) -> float:
+        """`features` weighed, for a thousand items at once."""
+        return (
+            weights.popularity * self.popularity
+            + weights.rate * self.rate
+            + weights.recent_rate * self.recent_rate
+            + weights.age * self.age
+            + (weights.neighbours * log1p(_NEAR * self.scale * nearness) if nearness else 0.0)
+        )
+
+
+NO_VIEW: Final = View()
+
+
 class Traffic(NamedTuple):
     """What is known of a tenant's items at one moment."""
 
     counts: Mapping[str, Counts]
     """Of items and categories."""
-    neighbours: Mapping[str, Mapping[str, str]]
-    """Of what users took: users who liked both, by the other item."""
     hour: float
     """Since 1970."""
     least_users: int
 
-    def find(self, key: str) -> Counts | None:
-        counts = self.counts.get(key)
-        return None if counts is None or counts.users < self.least_users else counts.fade(self.hour)
-
-    def nearness(self, likes: Sequence[str]) -> dict[str, float]:
-        """By item, how often users who liked what this user did liked it too, before its own likers are known."""
-        near: dict[str, float] = {}
-        for like in likes:
-            counts, others = self.counts.get(like), self.neighbours.get(like)
-            if counts is None or not others:
-                continue
-            share = 1 / sqrt((counts.likers + _FEW) * len(likes))
-            for other, text in others.items():
-                users = int(text)
-                if users >= self.least_users:
-                    near[other] = near.get(other, 0.0) + users * share
-        return near
-
-    def features(self, contact: Contact | None, near: Mapping[str, float]) -> Features:
-        """What the traffic says of an item; nothing of prose."""
+    def view(self, contact: Contact | None) -> View:
+        """What is known of an item, or else of its category; nothing of prose."""
         if contact is None:
-            return Features()
-        counts, category = self.find(contact.key), self.find(contact.category)
+            return NO_VIEW
+        counts, category = self._find(contact.key), self._find(contact.category)
         rate = recent = 0.5
         if category:
             rate = (category.taken + 1) / (category.shown + 2)
             recent = (category.fast_taken + _PRIOR * rate) / (category.fast_shown + _PRIOR)
         if counts is None:
-            return Features(rate=_logit(rate), recent_rate=_logit(recent))
+            return View(rate=_logit(rate), recent_rate=_logit(recent))
         rate = (counts.taken + _PRIOR * rate) / (counts.shown + _PRIOR)
         recent = (counts.fast_taken + _PRIOR * rate) / (counts.fast_shown + _PRIOR)
-        nearness = near.get(contact.key, 0.0) / sqrt(counts.likers + _FEW)
-        return Features(
-            popularity=log1p(counts.taken),
-            rate=_logit(rate),
-            recent_rate=_logit(recent),
-            neighbours=log1p(_NEAR * nearness),
-            age=log1p(max(0.0, self.hour - counts.first)),
+        return View(
+            log1p(counts.taken),
+            _logit(rate),
+            _logit(recent),
+            log1p(max(0.0, self.hour - counts.first)),
+            1 / sqrt(counts.likers + _FEW),
+            is_known=True,
         )
+
+    def _find(self, key: str) -> Counts | None:
+        counts = self.counts.get(key)
+        return None if counts is None or counts.users < self.least_users else counts.fade(self.hour)
+
+
+def measure_nearness(
+    likes: Sequence[str], views: Mapping[str, View], neighbours: Mapping[str, Mapping[str, str]], least_users: int
+) -> dict[str, float]:
+    """By item, how often users who liked what this user did liked it too."""
+    near: dict[str, float] = {}
+    for like in likes:
+        view = views.get(like, NO_VIEW)
+        if view.is_known:
+            share = view.scale / sqrt(len(likes))
+            for other, text in neighbours.get(like, {}).items():
+                users = int(text)
+                if users >= least_users:
+                    near[other] = near.get(other, 0.0) + users * share
+    return near
 
 
 def center_popularity(items: Sequence[Item]) -> list[float]:

@@ -18,8 +18,8 @@ from redis.exceptions import NoScriptError
 from services.storage.connection import RedisClient, Script, read_script
 from services.storage.key_names import item_keys, mixture_key
 from services.traffic.counts import FAST_H, MAX_NEIGHBOURS, SLOW_H, Counts
-from services.traffic.items import BUCKETS, bucket_of
-from services.traffic.journal import Change, Changes, Journal
+from services.traffic.items import BUCKETS, Contact, bucket_of
+from services.traffic.journal import Change, Changes, Journal, read_recent
 
 MAX_ITEMS: Final = 100_000
 """Items and categories counted for a tenant; the ones met least lately make room."""
@@ -78,6 +78,10 @@ class ItemStore:
 
     async def journal(self, key: str) -> StoredJournal:
         return StoredJournal.parse(await self.redis.hgetall(key))
+
+    async def likes(self, key: str) -> list[Contact]:
+        """The latest of the journal that make neighbours, oldest first."""
+        return read_recent(await self.redis.hget(key, "likes") or "")
 
     async def write(
         self, key: str, stored: StoredJournal, cursor: str, changes: Changes, owner: Owner = NOBODY

@@ -6,6 +6,7 @@ its text and cannot be read back.
 
 import unicodedata
 from base64 import urlsafe_b64encode
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -25,6 +26,8 @@ MAX_NAME: Final = 200
 """Characters of a text that may be the name of an item; a longer one is prose, which no two users share."""
 MAX_OTHERS: Final = 64
 """Items of one event that count as shown, beside the one taken."""
+_CACHED: Final = 1 << 16
+"""Keys of each sort kept in memory: a catalogue's come again with each recommendation."""
 _ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _BUCKET: Final = {letter: place * BUCKETS // len(_ALPHABET) for place, letter in enumerate(_ALPHABET)}
 
@@ -49,6 +52,7 @@ class Contacts(NamedTuple):
 NOTHING: Final = Contacts(None, ())
 
 
+@lru_cache(_CACHED)
 def _hash(kind: str, text: str) -> str:
     return urlsafe_b64encode(blake2b(f"{kind}\0{text}".encode(), digest_size=6).digest()).decode()
 
@@ -60,17 +64,23 @@ def _normalize(text: str) -> str:
 NO_CATEGORY: Final = _hash("c", "")
 
 
+@lru_cache(_CACHED)
+def _hash_words(kind: str, text: str) -> str:
+    """One key for all ways to write the same words."""
+    return _hash(kind, _normalize(text))
+
+
 def item_key(item: Item) -> str | None:
     """None for prose."""
     if isinstance(item, str):
-        return _hash("t", _normalize(item)) if len(item) <= MAX_NAME else None
-    return _hash("i", item.id) if item.id else _hash("t", _normalize(item.title[:MAX_NAME]))
+        return _hash_words("t", item) if len(item) <= MAX_NAME else None
+    return _hash("i", item.id) if item.id else _hash_words("t", item.title[:MAX_NAME])
 
 
 def category_key(item: Item) -> str:
     if isinstance(item, str) or not item.category:
         return NO_CATEGORY
-    return _hash("c", _normalize(item.category[:MAX_NAME]))
+    return _hash_words("c", item.category[:MAX_NAME])
 
 
 def bucket_of(key: str) -> int:

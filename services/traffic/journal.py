@@ -18,6 +18,7 @@ SPAN: Final = 50
 """Likes of a user that make each other neighbours: those at most so far apart. Part of the stored data."""
 _HOUR_DIGITS: Final = 6
 """Hexadecimal digits of an hour since 1970."""
+_WIDTH: Final = 2 * KEY_CHARS + _HOUR_DIGITS
 
 
 class Entry(NamedTuple):
@@ -72,8 +73,9 @@ class Journal:
         """As `parse` reads them."""
         return _render(self.likes.values()), _render(self.shown.values())
 
-    def recent_likes(self) -> list[str]:
-        return list(self.likes)[-SPAN:]
+    def recent_likes(self) -> list[Contact]:
+        """The latest that make neighbours, oldest first."""
+        return [entry.contact for entry in list(self.likes.values())[-SPAN:]]
 
     def add(self, contacts: Contacts, hour: int, changes: Changes) -> None:
         """Takes in an event of that hour, and notes in `changes` what it adds to the counts."""
@@ -103,7 +105,7 @@ class Journal:
         self._count(self.shown.pop(key), -1, changes, is_like=False)
 
     def _like(self, entry: Entry, changes: Changes) -> None:
-        self._pair(entry.contact.key, self.recent_likes(), 1, changes)
+        self._pair(entry.contact.key, list(self.likes)[-SPAN:], 1, changes)
         self.likes[entry.contact.key] = entry
         self._count(entry, 1, changes, is_like=True)
         if len(self.likes) > MAX_LIKES:
@@ -138,13 +140,19 @@ class Journal:
 
 
 def _render(entries: Iterable[Entry]) -> str:
-    return "".join(f"{entry.contact.key}{entry.contact.category}{entry.hour:06x}" for entry in entries)
+    return "".join(f"{entry.contact.key}{entry.contact.category}{entry.hour:0{_HOUR_DIGITS}x}" for entry in entries)
 
 
 def _parse(text: str) -> dict[str, Entry]:
-    width = 2 * KEY_CHARS + _HOUR_DIGITS
-    rows = (text[start : start + width] for start in range(0, len(text), width))
-    return {
-        row[:KEY_CHARS]: Entry(Contact(row[:KEY_CHARS], row[KEY_CHARS : 2 * KEY_CHARS]), int(row[2 * KEY_CHARS :], 16))
-        for row in rows
-    }
+    entries = [_parse_entry(text[start : start + _WIDTH]) for start in range(0, len(text), _WIDTH)]
+    return {entry.contact.key: entry for entry in entries}
+
+
+def _parse_entry(text: str) -> Entry:
+    ends = KEY_CHARS, 2 * KEY_CHARS
+    return Entry(Contact(text[: ends[0]], text[ends[0] : ends[1]]), int(text[ends[1] :], 16))
+
+
+def read_recent(likes: str) -> list[Contact]:
+    """The latest of a journal's likes, oldest first, without reading the others."""
+    return [entry.contact for entry in _parse(likes[-SPAN * _WIDTH :]).values()]
