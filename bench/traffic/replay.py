@@ -22,9 +22,9 @@ from prometheus_client import CollectorRegistry
 from alignx.schemas.items import Item
 from alignx.schemas.tenants import TenantSettings
 from bench.traffic.streams import STREAMS, Event, Target
-from evaluation.cases.held_out import is_held_out
-from evaluation.scoring.choice_scores import fold_events
-from evaluation.scoring.intervals import difference, estimate
+from evaluation.cases.cases import fold_events
+from evaluation.cases.halves import Half, assign_half
+from evaluation.scoring.intervals import estimate
 from services.preference.ingest import Ingest
 from services.preference.queue import Queue
 from services.preference.updates.update_metrics import IngestMetrics
@@ -55,7 +55,7 @@ class Replay:
         )
         self.consumer = Consumer(redis, self.store.keys, tenants, TrafficMetrics(CollectorRegistry()))
         self.tenants = tenants
-        self.hits: dict[tuple[str, bool | None], list[tuple[str, float, float]]] = defaultdict(list)
+        self.hits: dict[tuple[str, Half], list[tuple[str, float, float]]] = defaultdict(list)
         """User, before and after, by negatives and half."""
         self._run: list[Event] = []
 
@@ -93,16 +93,16 @@ class Replay:
             self.store.redis, self.store.keys, self.tenants, lambda: step.time
         )  # keeps nothing of earlier
         after = (await signals.mix(TENANT, step.user, items, list(before), is_cold=False)).values
-        half = is_held_out(step.row.benchmark, step.user)
+        half = assign_half(step.row.benchmark, step.user)
         self.hits[step.negatives, half].append((step.user, hit(before[0] - before[1]), hit(after[0] - after[1])))
 
     def rows(self, name: str) -> Iterable[str]:
-        for (negatives, half), hits in sorted(self.hits.items(), key=str):
+        for (negatives, half), hits in sorted(self.hits.items()):
             users, before, after = zip(*hits, strict=True)
             first, second = estimate(before, clusters=users), estimate(after, clusters=users)
-            gain = difference(after, before, clusters=users)
+            gain = estimate([one - other for one, other in zip(after, before, strict=True)], clusters=users)
             yield (
-                f"| {name} {negatives} | {'kept aside' if half else 'development'} | {len(hits)} | "
+                f"| {name} {negatives} | {half} | {len(hits)} | "
                 f"{100 * first.mean:.1f} | {100 * second.mean:.1f} [{100 * second.low:.1f}, {100 * second.high:.1f}] | "
                 f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] |"
             )

@@ -10,10 +10,11 @@ import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from statistics import fmean
-from typing import Literal
+from typing import Literal, NamedTuple
 from weakref import WeakValueDictionary
 
 from redis.exceptions import RedisError
@@ -38,30 +39,16 @@ from services.storage.timed_cache import TimedCache
 from services.storage.users import Store, encode_interaction, find_own_text
 from services.tracing import child_span
 from services.traffic.items import has_items
-from services.traffic.negatives import MOST_DRAWN, Negatives
+from services.traffic.negatives import MOST_DRAWN, Drawn, Negatives
 
 UpdateStart = Literal["when_due", "at_once", "backfill"]
 """When the update starts: as the tenant's cadence says, without waiting for more, or once a backfill has ended."""
+MAX_INLINE = 4_096
+"""Bytes of events that are folded within a few milliseconds; more are in a thread, while the loop answers others."""
 _DRIFT_PAGE = 200
 """Events read to date a change of preferences."""
 
 logger = logging.getLogger("alignx.ingest")
-
-
-@dataclass(slots=True)
-class _Folded:
-    """A profile with further events, and what it foretold of each."""
-
-    profile: Profile
-    predictions: list[tuple[float, ...]] = field(default_factory=list)
-    drawn: list[str] = field(default_factory=list)
-    """Items to compare those with that the events take alone."""
-    bits: float = 0.0
-    is_due: bool = False
-
-    @property
-    def choices(self) -> list[tuple[float, ...]]:
-        return list(filter(None, self.predictions))
 
 
 class Ingest:
@@ -105,26 +92,32 @@ class Ingest:
         encoded = self._encode(interactions)
         digest = hashlib.sha256("\n".join(encoded).encode()).hexdigest()[:32]
         settings, is_backfill = await self.tenants.read(tenant) if self.tenants else None, start == "backfill"
+        cadence = settings if self.has_engine else None
         async with self._lock(tenant, user):
             with child_span("append") as span:
                 while True:
                     stamp, profile = await self.store.profile(tenant, user)
-                    folded = self._fold(tenant, profile, interactions, settings)
-                    profile, scored = folded.profile, PrequentialSums.from_choices(folded.choices)
-                    news = News(is_due=folded.is_due, bits=folded.bits, tokens=estimate_tokens(encoded))
+                    draw = partial(self._negatives.draw, tenant) if settings and settings.traffic else None
+                    if sum(map(len, encoded)) <= MAX_INLINE:
+                        folded = _fold_all(profile, interactions, draw)
+                    else:
+                        folded = await asyncio.to_thread(_fold_all, profile, interactions, draw)
+                    profile, choices = folded.profile, list(filter(None, folded.predictions))
+                    news = replace(folded.news, tokens=estimate_tokens(encoded))
+                    scored = PrequentialSums.from_choices(choices)
                     new = Append(
                         events=encoded,
                         stamp=stamp,
                         profile=dumps(profile),
                         scored=scored,
-                        predicted=list(map(encode_predictions, folded.predictions)),
+                        predicted=list(map(encode_predictions, folded.predictions)) if self.has_engine or draw else [],
                         drawn=folded.drawn,
-                        has_items=bool(settings and settings.traffic) and any(map(has_items, interactions)),
+                        has_items=draw is not None and any(map(has_items, interactions)),
                         idempotency_key=idempotency_key,
                         digest=digest,
                         at_once=start == "at_once",
                         call=encode_origin(span),
-                        news=news.within(settings if self.has_engine else None, is_backfill=is_backfill),
+                        news=news.within(cadence, is_backfill=is_backfill),
                         max_hourly=(settings and not is_backfill and settings.user_events_per_hour) or 0,
                     )
                     appended = await self.queue.append(tenant, user, new)
@@ -134,30 +127,12 @@ class Ingest:
         self._count(interactions, scored, appended)
         if not appended.replayed:
             self.metrics.delay.observe(time.perf_counter() - arrived)
-            if drift := detect_drift(appended.window, [fmean(choice) for choice in folded.choices]):
+            if drift := detect_drift(appended.window, [fmean(choice) for choice in choices]):
                 try:
                     await self._record_drift(tenant, user, profile, drift)
                 except (AlignXError, RedisError) as error:  # the events are stored: the next miss renews the notice
                     logger.warning("a change of preferences was not recorded", extra={"error": type(error).__name__})
         return appended
-
-    def _fold(
-        self, tenant: str, profile: Profile, interactions: Sequence[Interaction], settings: TenantSettings | None
-    ) -> "_Folded":
-        folded = _Folded(profile)
-        for interaction in interactions:
-            before = folded.profile
-            drawn = ""
-            if settings and settings.traffic and sum(map(bool, folded.drawn)) < MOST_DRAWN:
-                other = self._negatives.draw(tenant, before, interaction)
-                drawn = other.text() if other else ""
-            folded.drawn.append(drawn)
-            folded.profile, predicted = fold(before, interaction)
-            folded.predictions.append(predicted)
-            if settings and self.has_engine:
-                folded.bits += surprise_bits(predicted, before, folded.profile)
-                folded.is_due = folded.is_due or is_own_words(interaction, before, folded.profile)
-        return folded
 
     async def _record_drift(self, tenant: str, user: str, profile: Profile, drift: Drift) -> None:
         state = await self.store.state(tenant, user)
@@ -246,3 +221,32 @@ class Ingest:
         self.metrics.quality.add("profile", "profile", scored)
         for interaction in interactions:
             self.metrics.events.labels(interaction.type).inc()
+
+
+class _Folded(NamedTuple):
+    """A profile with further events, and what it foretold of each."""
+
+    profile: Profile
+    predictions: list[tuple[float, ...]]
+    drawn: list[str]
+    """Items to compare those with that the events take alone."""
+    news: News
+
+
+def _fold_all(
+    profile: Profile,
+    interactions: Sequence[Interaction],
+    draw: Callable[[Profile, Interaction], Drawn | None] | None,
+) -> _Folded:
+    predictions, drawn, left = list[tuple[float, ...]](), list[str](), MOST_DRAWN if draw else 0
+    bits, is_due = 0.0, False
+    for interaction in interactions:
+        before = profile
+        other = draw(before, interaction) if draw and left else None
+        drawn.append(other.text() if other else "")
+        left -= other is not None
+        profile, predicted = fold(profile, interaction)
+        predictions.append(predicted)
+        bits += surprise_bits(predicted, before, profile)
+        is_due = is_due or is_own_words(interaction, before, profile)
+    return _Folded(profile, predictions, drawn, News(is_due=is_due, bits=bits))

@@ -38,6 +38,9 @@ class ItemFeatures(NamedTuple):
     trust: float
     """Reliability of the style, 0 to 1; low for few words."""
     tokens: list[str]
+    """Words of the text and the categories."""
+    text: list[str]
+    """Words of the text alone."""
     terms: list[str]
     """Words that can name a topic; of a name, pairs of neighbours too, joined by a space."""
     categories: tuple[str, ...]
@@ -60,7 +63,7 @@ def extract_features(item: Item, query_words: frozenset[str] = frozenset()) -> I
     if isinstance(item, str):
         tokens = words(item)
         known = terms(tokens, MAX_ITEM_TERMS, query_words)
-        return ItemFeatures(measure(item, tokens), trust(tokens), tokens, known, (), None, None, None)
+        return ItemFeatures(measure(item, tokens), trust(tokens), tokens, tokens, known, (), None, None, None)
     return _read_fields(item, query_words)
 
 
@@ -82,9 +85,9 @@ def _read_fields(item: ItemFields, query_words: frozenset[str]) -> ItemFeatures:
     tokens = [*words(text), *written]
     known = terms(tokens, MAX_ITEM_TERMS, query_words) if style else _name_terms(tokens, query_words)
     named = tuple(labels)[:MAX_CATEGORIES]
-    tokens += [word for label in named for word in words(label)]
+    described = [*tokens, *(word for label in named for word in words(label))]
     year = year or _year(_YEAR_IN_TITLE, item.title)
-    return ItemFeatures(style, trust(tokens), tokens, known, named, _price(item.price), year, popularity)
+    return ItemFeatures(style, trust(described), described, tokens, known, named, _price(item.price), year, popularity)
 
 
 def _name_terms(tokens: Sequence[str], query_words: frozenset[str]) -> list[str]:

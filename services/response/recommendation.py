@@ -4,6 +4,9 @@ Scores add up to 1: the profile spreads them over all candidates, and the engine
 those it has read.
 """
 
+import asyncio
+from collections.abc import Sequence
+
 from alignx.schemas.requests import RankedItem, RecommendRequest, RecommendResponse
 from services.profile.explain import reasons
 from services.profile.statistics import EMPTY
@@ -20,14 +23,14 @@ async def recommend(selector: Selector, tenant: str, user: str, request: Recomme
     if len(head) > 1:
         items = [candidates[index] for index in head]
         by_engine = await selector.by_engine(tenant, user, query, items, method if profile else "profile")
+        mass = sum(scores[index] for index in head)
         selection = selector.combine(by_engine, by_profile.subset(head), method)
         if selection.method != "profile":
-            mass = sum(scores[index] for index in head)
             for index, probability in zip(head, selection.probabilities, strict=True):
                 scores[index] = mass * probability
     best = sorted(range(len(scores)), key=lambda index: -scores[index])[: request.k]
     explanations = (
-        reasons(profile or EMPTY, query, candidates, best, by_profile.meaning)
+        await asyncio.to_thread(reasons, profile or EMPTY, query, candidates, best)
         if request.explain
         else [None] * len(best)
     )

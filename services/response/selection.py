@@ -1,8 +1,7 @@
 """Which of a few items would the user choose?
 
 Three methods: the fast profile (free), the engine's judgement given the text summary, and
-both fused by the weights that the tenant's choices have earned them (services/engine/choice/fusion.py). Where an
-embeddings server is configured, the profile's scores include the similarity of embeddings.
+both fused by the weights that the tenant's choices have earned them (services/engine/choice/fusion.py).
 
 Where the caller names no method, an engine that has earned no weight is not asked. Else the wait for it is short, and
 the profile answers after it. After several late answers in a row a breaker of its own holds selections back from the
@@ -27,36 +26,30 @@ from services.errors import EngineError, EngineRejected, EngineUnavailable, Engi
 from services.profile.scoring import scores, softmax
 from services.profile.statistics import EMPTY, Profile
 from services.prompts.profiles import load_profile
-from services.response.similarity import Similarity
 from services.settings import Settings
 from services.storage.users import NO_STAMP, Store
 from services.traffic.signals import Mixed, Signals
 
 BY_TEXT = Weights(text=1.0)
+FEW_ITEMS = 32
+"""Items that the profile scores within a few milliseconds."""
 _CONTRAST_SHARE = 0.8
 """Of the wait for the engine, after which the contrast is late."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileScores:
-    """The fast profile's scores of items."""
+    """The fast profile's probabilities of items, with what other users took mixed in."""
 
-    probabilities: list[float]
-    meaning: list[float]
-    """Log-odds added by embeddings; 0 for items that were not embedded."""
+    probabilities: tuple[float, ...]
     mixed: Mixed
     is_cold: bool = False
     """Whether nothing is known of the user."""
 
     def subset(self, indices: Sequence[int]) -> "ProfileScores":
-        """The scores among some of the items, whose probabilities then add up to 1."""
+        """Those of some of the items, which then add up to 1."""
         mass = sum(self.probabilities[index] for index in indices)
-        return ProfileScores(
-            [self.probabilities[index] / mass for index in indices],
-            [self.meaning[index] for index in indices],
-            self.mixed,
-            self.is_cold,
-        )
+        return replace(self, probabilities=tuple(self.probabilities[index] / mass for index in indices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +109,10 @@ class Selector:
     UserUnknown only if the caller insisted on the engine, else the profile answers alone."""
 
     def __init__(
-        self,
-        store: Store,
-        engine: Engine,
-        similarity: Similarity,
-        signals: Signals,
-        settings: Settings,
-        metrics: SelectionMetrics,
+        self, store: Store, engine: Engine, signals: Signals, settings: Settings, metrics: SelectionMetrics
     ) -> None:
         self.store = store
         self.engine = engine
-        self.similarity = similarity
         self.signals = signals
         self.settings = settings.response
         self.breaker = Breaker(settings.engine.breaker_failures, settings.engine.breaker_cooldown_s)
@@ -139,7 +125,7 @@ class Selector:
         profile = await self.profile(tenant, user, method)
         if method == "engine":
             selection = await self._ask_patiently(tenant, user, query, items)
-        else:  # at once: neither server waits for the other
+        else:  # at once: the engine does not wait for the profile
             by_profile, by_engine = await asyncio.gather(
                 self.by_profile(tenant, user, profile, query, items),
                 self.by_engine(tenant, user, query, items, method if profile else "profile"),
@@ -210,26 +196,20 @@ class Selector:
             fused = fuse(by_engine.weights, by_profile.probabilities, by_engine.probabilities, by_engine.contrast)
             selection = replace(by_engine, probabilities=tuple(fused), method="fused", by_profile=by_profile)
         else:
-            probabilities = tuple(by_profile.probabilities)
-            selection = Selection(probabilities, "profile", fallback=by_engine, by_profile=by_profile)
+            selection = Selection(by_profile.probabilities, "profile", fallback=by_engine, by_profile=by_profile)
         self._metrics.basis.labels("+".join(selection.basis)).inc()
         return selection
 
     async def by_profile(
         self, tenant: str, user: str, profile: Profile | None, query: str, items: Sequence[Item]
     ) -> ProfileScores:
-        """Probabilities by the fast profile, with the similarity of embeddings for its best `embed_items`, and by what
-        other users took."""
-        values = scores(profile or EMPTY, query, items)
-        meaning = [0.0] * len(values)
-        if profile and self.similarity.enabled:
-            best = sorted(range(len(values)), key=lambda index: -values[index])[: self.settings.embed_items]
-            added = await self.similarity.scores(tenant, user, [items[index] for index in best])
-            for index, value in zip(best, added, strict=True):
-                values[index] += value
-                meaning[index] = value
+        """Probabilities by the fast profile, and by what other users took; of many items in a thread, while the loop
+        answers others."""
+        known = profile or EMPTY
+        is_many = len(items) > FEW_ITEMS
+        values = await asyncio.to_thread(scores, known, query, items) if is_many else scores(known, query, items)
         mixed = await self.signals.mix(tenant, user, items, values, is_cold=profile is None)
-        return ProfileScores(softmax(mixed.values), meaning, mixed, profile is None)
+        return ProfileScores(tuple(softmax(mixed.values)), mixed, profile is None)
 
     async def _ask_patiently(
         self,

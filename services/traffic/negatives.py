@@ -7,6 +7,7 @@ it is met. The profile compares the two before it knows the event; the log keeps
 
 import random
 from bisect import insort
+from threading import Lock
 from typing import Final, NamedTuple
 
 from alignx.schemas.interactions import Interaction
@@ -49,6 +50,10 @@ class _Sample:
         """Keys read backwards, smallest first: their beginnings name buckets."""
         self.items: dict[str, ItemFields] = {}
 
+    def choose(self) -> tuple[str, ItemFields]:
+        key = random.choice(self.order)[::-1]  # noqa: S311  # no secret
+        return key, self.items[key]
+
     def add(self, key: str, item: ItemFields) -> None:
         if key in self.items:
             return
@@ -65,24 +70,24 @@ class Negatives:
 
     def __init__(self) -> None:
         self._samples: dict[str, _Sample] = {}
+        self._lock = Lock()
 
     def draw(self, tenant: str, profile: Profile, event: Interaction) -> Drawn | None:
         """An item against which the one that the event takes alone is compared; None where it takes none."""
         taken = find_taken(event)
         if taken is None or isinstance(taken, str):
             return None
-        key, sample = item_key(taken), self._sample(tenant)
+        key = item_key(taken)
         assert key is not None
-        result = None
-        if len(sample.items) >= _LEAST_SAMPLE:
-            other = random.choice(sample.order)[::-1]  # noqa: S311  # no secret
-            if other != key:
-                item = sample.items[other]
-                first, second = scores(profile, "", (taken, item))
-                given = compare_popularity(taken, item)
-                result = Drawn(other, category_key(item), first - second - given, given)
-        sample.add(key, taken)
-        return result
+        with self._lock:  # long histories are folded in threads
+            sample = self._sample(tenant)
+            other, item = sample.choose() if len(sample.items) >= _LEAST_SAMPLE else (key, taken)
+            sample.add(key, taken)
+        if other == key:
+            return None
+        first, second = scores(profile, "", (taken, item))
+        given = compare_popularity(taken, item)
+        return Drawn(other, category_key(item), first - second - given, given)
 
     def _sample(self, tenant: str) -> _Sample:
         if tenant not in self._samples and len(self._samples) >= _TENANTS:
