@@ -7,7 +7,16 @@ a deployment can change (bytes of an event, events of a call) are settings; the 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    StringConstraints,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 UserId = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^/\x00-\x1f\x7f]+$")]
 """Your own id of a user: 1 to 256 characters, no slash and no control character."""
@@ -25,6 +34,18 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="null")
 
 
+def _read_id(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+ItemId = Annotated[
+    str,
+    BeforeValidator(_read_id),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}]}),
+]
+"""Your own id of an item; a whole number counts as its digits."""
+
+
 class ItemFields(Frozen):
     """An item with named fields. Further fields (brand, genres, …) are kept and rendered. The profile also reads
     `year`, and `popularity`: a count of how many have taken the item, or of takings in a thousand showings, whose
@@ -32,7 +53,7 @@ class ItemFields(Frozen):
 
     model_config = ConfigDict(extra="allow")
 
-    id: str | None = None
+    id: ItemId | None = None
     title: Text
     description: str | None = None
     category: str | None = None
@@ -48,7 +69,12 @@ class ItemFields(Frozen):
 POPULARITY_FIELD = "popularity"
 """A count that the caller supplies: how many took the item, or how often in a thousand displays. Part of the
 score, not of the item's text."""
-Item = str | ItemFields
+ITEM_FORM = "item:"
+"""What pydantic's path to a field of an item names its form by: no part of what the caller wrote."""
+Item = Annotated[
+    Annotated[str, Tag(ITEM_FORM + "text")] | Annotated[ItemFields, Tag(ITEM_FORM + "fields")],
+    Discriminator(lambda value: ITEM_FORM + ("text" if isinstance(value, str) else "fields")),
+]
 """What a user can choose: a text, or named fields that are rendered to text."""
 
 

@@ -24,7 +24,10 @@ from services.server.store import require_store
 from services.settings import Settings, load_settings
 from services.storage.connection import open_redis
 from services.storage.startup_check import StartupCheck
+from services.storage.tenant_settings import TenantSettingsStore, default_settings
+from services.storage.timed_cache import TimedCache
 from services.storage.users import Store
+from services.traffic.signals import Signals
 
 PORT = 8102
 
@@ -44,7 +47,9 @@ def create_response_app(settings: Settings) -> FastAPI:
             await asyncio.to_thread(load_word_table)  # before a request needs it
             engine_metrics.watch(engine.calls)
             engine_metrics.watch_canaries(engine.prober)
-            selector = Selector(store, engine, settings, selection_metrics)
+            tenants = TimedCache(TenantSettingsStore(redis, default_settings(settings)).read)
+            signals = Signals(redis, store.keys, tenants)
+            selector = Selector(store, engine, signals, settings, selection_metrics)
             yield ResponseState(startup, Chat(store, engine, settings), selector)
 
     def checks(app: FastAPI) -> Mapping[str, Check]:

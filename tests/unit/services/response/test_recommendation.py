@@ -171,9 +171,20 @@ def test_a_field_that_is_not_valid_is_named(service: Service, body: Any, field: 
     assert answer.json()["errors"][0]["field"] == field
 
 
-def test_an_unknown_user_is_unknown(service: Service) -> None:
-    answer = service.recommend("bob", CANDIDATES)
-    assert (answer.status_code, answer.json()["type"]) == (404, "urn:alignx:problem:user_unknown")
+def test_an_unknown_user_gets_what_is_popular(service: Service) -> None:
+    """Case 23."""
+    answer = service.recommend("new", [{"title": "b", "popularity": 2}, {"title": "a", "popularity": 900}])
+    assert answer.status_code == 200
+    assert [item["index"] for item in answer.json()["items"]] == [1, 0]
+    assert (answer.json()["method"], answer.json()["basis"]) == ("profile", ["popular"])
+
+
+def test_a_whole_number_is_an_id(service: Service) -> None:
+    """Case 22."""
+    answer = service.recommend("ada", [{"title": "a", "id": 5}])
+    assert [item["id"] for item in answer.json()["items"]] == ["5"]
+    wrong = service.recommend("ada", [{"title": "a", "id": [5]}])
+    assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "candidates.0.id")
 
 
 @with_settings(response={"rerank": 3})
