@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from services.profile.style_features import FEATURES, words
-from services.statements.clauses import Clause, Kind, read_clauses
+from services.statements.clauses import Clause, read_clauses
 
 STYLE_OPENINGS: Mapping[str, float] = {
     "Clearly prefers texts that": 0.35,

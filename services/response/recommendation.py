@@ -5,7 +5,6 @@ those it has read.
 """
 
 import asyncio
-from collections.abc import Sequence
 
 from alignx.schemas.requests import RankedItem, RecommendRequest, RecommendResponse
 from services.profile.explain import reasons

@@ -11,7 +11,7 @@ FILES = [path for path in (SEEN, UNSEEN) if path.exists()]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_clauses_are_read_as_labelled(path) -> None:
+def test_clauses_are_read_as_labelled(path: Path) -> None:
     by_language = measure(load(path))
     below = {language: f1(total(rows)) for language, rows in by_language.items()}
     assert {language: value for language, value in below.items() if value < BARS.get(language, BAR)} == {}
