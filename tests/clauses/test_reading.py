@@ -1,5 +1,7 @@
 """The bars of the clause reader, on the labelled clauses of this folder."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.clauses.measure import SEEN, UNSEEN, f1, load, measure, total
