@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from services.statements.lexicon import FOLDER, load_vocabulary
+from services.statements.cue_lexicon import FOLDER, load_vocabulary
 from services.statements.normalize import WORD, fold_cue
 
 _KANA = re.compile("[\u3040-\u30ff\uff66-\uff9f]")

@@ -1,5 +1,7 @@
 """The bars of the clause reader, on the labelled clauses of this folder."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.clauses.measure import SEEN, UNSEEN, f1, load, measure, total
@@ -11,7 +13,7 @@ FILES = [path for path in (SEEN, UNSEEN) if path.exists()]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_clauses_are_read_as_labelled(path) -> None:
+def test_clauses_are_read_as_labelled(path: Path) -> None:
     by_language = measure(load(path))
     below = {language: f1(total(rows)) for language, rows in by_language.items()}
     assert {language: value for language, value in below.items() if value < BARS.get(language, BAR)} == {}

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.statements.clauses import MAX_QUOTE, Clause, read_clauses
-from services.statements.lexicon import LANGUAGES, load_lexicon
+from services.statements.cue_lexicon import LANGUAGES, load_lexicon
 
 
 def claims(text: str, *, statement: bool = True) -> dict[str, int]:

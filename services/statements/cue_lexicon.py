@@ -21,7 +21,7 @@ ACCENTED: Final = frozenset(("fr", "es", "pt", "it", "de", "nl"))
 """Languages that people also type without their accents."""
 HOLLOW: Final = frozenset(
     ("filler", "self", "pronoun", "finite", "not", "no", "not_past", "cannot", "question", "now", "request", "habit")
-) | {"because", "relative", "contrast", "and", "than", "past", "too", "hollow", "preposition", "possessive"}
+) | {"nor", "because", "relative", "contrast", "and", "than", "past", "too", "hollow", "preposition", "possessive"}
 """Roles of words that name nothing."""
 _SET = re.compile(r"\{(\w+)\}")
 _NUMBER = r"\d+(?:[.,:]\d+)*"
@@ -50,6 +50,8 @@ class Lexicon:
         self.language = language
         self.negation: str = grammar["negation"]
         """On which side of an attitude its negation stands: before, after, both."""
+        self.requires_subject: bool = grammar.get("requires_subject", False)
+        """Whether what stands before a verb is its subject."""
         self.drops_subject: bool = grammar.get("drops_subject", False)
         """Whether sentences without a subject speak of the person."""
         self._prefixes: tuple[str, ...] = ()
