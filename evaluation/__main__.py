@@ -20,9 +20,8 @@ from pathlib import Path
 
 from evaluation.benchmark_folder import measure_benchmarks, name_stage
 from evaluation.config import Evaluation
-from evaluation.reporting.collect import collect, collect_folder
-from evaluation.reporting.report import render_overview, write
-from evaluation.results import Estimate, EvaluationResult
+from evaluation.reporting.collect import collect, collect_folder, read_notes
+from evaluation.reporting.report import render_terminal, write
 from evaluation.runner import evaluate, serve_model
 from services.errors import AlignXError
 from training.config import load
@@ -33,35 +32,13 @@ def run(config: Evaluation) -> None:
     """Measures, prints the figures and writes the report. Raises TrainingError, and AlignXError from an engine."""
     with serve_model(config) as served:
         if config.benchmarks:
-            print(render_overview(collect(measure_benchmarks(config, served))).plain())
-        elif config.data or config.alignment:
+            print(render_terminal(collect(measure_benchmarks(config, served), read_notes(config.out))))
+        elif config.data or config.alignment or config.suites:
             config = config.model_copy(update={"stage": config.stage or name_stage(config.model)})
-            print(render_figures(asyncio.run(evaluate(config, served))))
+            print(render_terminal(collect([asyncio.run(evaluate(config, served))])))
             print(config.out)
     if config.report:
         print(*write(collect_folder(config.out), config.report), sep="\n")
-
-
-def render_figures(result: EvaluationResult) -> str:
-    """A line for each figure, the baselines beside the scores."""
-    estimates = {f"{name}: accuracy": scores.accuracy for name, scores in result.settings.items()}
-    estimates |= {f"{name}: AUC": scores.auc for name, scores in result.settings.items() if scores.auc}
-    estimates |= {f"{name}: answers": scores.score for name, scores in result.answers.items()}
-    estimates |= {f"baseline: {name}": value for name, value in result.baselines.items()} | result.differences
-    if result.alignment:
-        estimates["alignment"] = result.alignment.alignment
-    lines = [f"{name:<24} {_percent(value)}" for name, value in estimates.items()]
-    for name, scores in result.settings.items():
-        if scores.calibration:
-            lines.append(f"{name + ': calibration error':<32} {scores.calibration.error:.3f}")
-        if scores.replies and scores.replies.unparsed:
-            kinds = ", ".join(f"{count} {kind}" for kind, count in scores.replies.kinds.items() if count)
-            lines.append(f"{name + ': replies':<32} {kinds}")
-    return "\n".join(lines)
-
-
-def _percent(value: Estimate) -> str:
-    return f"{100 * value.mean:6.1f} %  ({100 * value.low:.1f} to {100 * value.high:.1f}, {value.rows} rows)"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

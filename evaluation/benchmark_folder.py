@@ -12,7 +12,7 @@ import asyncio
 import random
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -45,7 +45,12 @@ def measure_benchmarks(config: Evaluation, served: ServedCheckpoint | None = Non
     stage = config.stage or name_stage(config.model, config.placement.model_name)
     config = config.model_copy(update={"stage": stage})
     results = []
-    for name in prepare_rows(benchmarks, config.out, config.limit):
+    if config.suites:
+        run = config.model_copy(update={"benchmarks": None, "out": result_path(config.out, "suites", stage)})
+        results.append(asyncio.run(evaluate(run)))
+        config = config.model_copy(update={"suites": False})
+    names = list_present(benchmarks, config.out, required=not results)
+    for name in prepare_rows(names, benchmarks.official, config.out, config.limit):
         for run in plan_runs(config, name):
             results.append(asyncio.run(evaluate(run, served)))
             print(f"{name}, {run.stage}: {results[-1].seconds:.0f} s", file=sys.stderr)
@@ -79,12 +84,12 @@ def plan_runs(config: Evaluation, name: str) -> Iterator[Evaluation]:
 # --- rows --------------------------------------------------------------------------------------
 
 
-def prepare_rows(benchmarks: Benchmarks, out: Path, limit: int | None) -> Iterator[str]:
-    """Converts the rows of each benchmark, or finds them in `out`, and yields its name. Raises DatasetError."""
+def list_present(benchmarks: Benchmarks, out: Path, *, required: bool) -> list[str]:
+    """The benchmarks whose files are there; the others are named. Raises DatasetError where one is required."""
     official = benchmarks.official
     names = benchmarks.names or tuple(part.name for part in PARTS)
     present = [name for name in names if _is_present(name, official, out)]
-    if not present:
+    if not present and required:
         folders = ", ".join(dict.fromkeys(part.folder for part in PARTS))
         raise DatasetError(
             f"{official} holds no benchmark; looked for: {folders}"
@@ -93,7 +98,12 @@ def prepare_rows(benchmarks: Benchmarks, out: Path, limit: int | None) -> Iterat
         )
     if absent := [name for name in names if name not in present]:
         print(f"absent from {official or out}: {', '.join(absent)}", file=sys.stderr)
-    for name in present:
+    return present
+
+
+def prepare_rows(names: Sequence[str], official: Path | None, out: Path, limit: int | None) -> Iterator[str]:
+    """Converts the rows of each benchmark, or finds them in `out`, and yields its name. Raises DatasetError."""
+    for name in names:
         if name == SYNTHETIC:
             write_synthetic(out)
         elif official:

@@ -85,6 +85,7 @@ PARTS: Final = (
     *_recommendation("amazon-gift-cards", "amazon", "amazon/gift_cards", "a product rated 4 or more against another"),
     BenchmarkPart("alignx", "alignx", "alignx", "the preferred of two answers"),
     BenchmarkPart("personamem", "personamem", "personamem", "the right one of up to four answers"),
+    BenchmarkPart("personamem-32k", "personamem-32k", "personamem32k", "the right one of four answers"),
     _psoups("informativeness", "concise_detail.json", "concise or detailed"),
     _psoups("style", "friendly_unfriendly.json", "friendly or unfriendly"),
     _psoups("expertise", "student_phd.json", "for a pupil or an expert"),

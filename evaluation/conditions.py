@@ -10,8 +10,11 @@
     other      another user's full summary: whether the judge reads it at all
     truth      the summary that the row itself carries: the upper bound of the judge
     wording    the fast profile's text, written without a model
-    fused      full, the judge's probabilities and the profile's, by weights that the other rows earn, as in serving
-    profile    no judge: the fast profile scores the items (evaluation/scoring/profile_scores.py has its variants)
+    contrast   no summary: which item the user's chosen answers make likelier than the rejected ones, by likelihood
+    fused      full, contrast and the fast profile, by weights that the other rows earn, as in serving
+    fused-wording  the same with wording in place of full: what a small engine is worth that cannot write summaries
+    profile    no judge: the fast profile scores the items (evaluation/scoring/profile_scores.py has its variants, and
+               `without-…`, the profile with one of its parts switched off)
 
 A summary passes services.prompts.replies.parse_summary, as in serving: a reply that serving refuses leaves the past
 summary in place.
@@ -34,7 +37,6 @@ from evaluation.cases.perturbations import (
     split_history,
 )
 from evaluation.models import Model, Sampling, Tick
-from evaluation.scoring.choice_scores import build_profile
 from services.profile.render import render
 from services.prompts.build import fit_interactions, plain_history
 from services.prompts.profiles import fixed_text, load_profile
@@ -54,32 +56,36 @@ Setting = Literal[
     "other",
     "truth",
     "wording",
+    "contrast",
     "fused",
+    "fused-wording",
     "profile",
     "profile-text",
     "profile-flipped",
     "profile-popularity",
-    "profile-semantic",
-    "profile-all",
+    "without-clauses",
+    "without-meaning",
+    "without-words",
+    "without-categories",
+    "without-style",
+    "without-years",
 ]
 SETTINGS: Final[tuple[Setting, ...]] = get_args(Setting)
-EMBEDDING_SETTINGS: Final[tuple[Setting, ...]] = ("profile-semantic", "profile-all")
-"""Settings that need sentence embeddings."""
-PROFILE_SETTINGS: Final[tuple[Setting, ...]] = (
-    "profile",
-    "profile-text",
-    "profile-flipped",
-    "profile-popularity",
-    *EMBEDDING_SETTINGS,
-)
+ABLATIONS: Final = tuple(setting for setting in SETTINGS if setting.startswith("without-"))
+"""The fast profile with one of its parts switched off."""
+PROFILE_SETTINGS: Final = (*(setting for setting in SETTINGS if setting.startswith("profile")), *ABLATIONS)
 """Settings of the fast profile, which need no model."""
-SUMMARY_FREE_SETTINGS: Final[tuple[Setting, ...]] = ("none", "direct")
+POPULARITY_SETTINGS: Final[tuple[Setting, ...]] = ("profile-popularity",)
+"""Settings that read how often others took an item."""
+SUMMARY_FREE_SETTINGS: Final[tuple[Setting, ...]] = ("none", "direct", "contrast")
 """Settings whose judge reads no summary."""
 MULTI_USER_SETTINGS: Final[tuple[Setting, ...]] = ("mixed", "other")
 """Settings that need users with different histories; so does `drifted` with another user's past."""
-LETTER_SETTINGS: Final[tuple[Setting, ...]] = ("fused",)
+LIKELIHOOD_SETTINGS: Final[tuple[Setting, ...]] = ("contrast",)
+"""Settings that need protocol.choice="likelihood"."""
+FUSED_SETTINGS: Final[tuple[Setting, ...]] = ("fused", "fused-wording")
 """Settings that need probabilities, which a sampled reply does not have."""
-CHOICE_SETTINGS: Final[tuple[Setting, ...]] = ("fused", *PROFILE_SETTINGS)
+CHOICE_SETTINGS: Final = ("contrast", *FUSED_SETTINGS, *PROFILE_SETTINGS)
 """Settings that choose and cannot answer a question."""
 COMPARISONS: Final[tuple[tuple[Setting, Setting], ...]] = (
     ("full", "none"),
@@ -92,6 +98,7 @@ COMPARISONS: Final[tuple[tuple[Setting, Setting], ...]] = (
     ("full", "wording"),
     ("fused", "full"),
     ("fused", "profile"),
+    ("fused-wording", "profile"),
     *((setting, PROFILE_SETTINGS[0]) for setting in PROFILE_SETTINGS[1:]),
 )
 """Pairs whose difference in accuracy is reported, paired by user."""
@@ -215,11 +222,17 @@ class Inference:
         return [summaries[index] for index in others]
 
 
+def write_wording(user: User) -> Summary:
+    return render(user.profile)
+
+
 FIXED_SUMMARIES: Final[dict[str, Callable[[User], Summary]]] = {
     "none": lambda user: None,
     "direct": lambda user: None,
+    "contrast": lambda user: None,
     "truth": lambda user: user.truth,
-    "wording": lambda user: render(build_profile(user)),
+    "wording": write_wording,
+    "fused-wording": write_wording,
 }
 """Settings for which the model writes nothing."""
 WRITERS: Final[dict[str, Callable[[Inference, Sequence[User]], Awaitable[list[Summary]]]]] = {

@@ -1,11 +1,12 @@
 """What a run of evaluation measures: one typed TOML (evaluation/configs), read by training/config.py."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from evaluation.conditions import EMBEDDING_SETTINGS, LETTER_SETTINGS, PROFILE_SETTINGS, Protocol, Setting
+from evaluation.cases.halves import Half
+from evaluation.conditions import FUSED_SETTINGS, LIKELIHOOD_SETTINGS, PROFILE_SETTINGS, Protocol, Setting
 from evaluation.model_sources import LocalPath, Location, checkpoint_source, is_url
 from evaluation.models import Placement
 from training.config import PositiveInt, Section
@@ -59,14 +60,16 @@ class Evaluation(Section):
     """UPI or benchmark rows of held-out users."""
     benchmarks: Benchmarks | None = None
     alignment: Alignment | None = None
+    half: Literal["both", Half] = "both"
+    """Which half of the users of benchmark rows is measured (evaluation/cases/halves.py)."""
     limit: PositiveInt | None = None
     """At most this many users of each file, and pairs."""
     settings: Settings | None = None
     """Default: all that the model and the rows allow, of the fast profile "profile" alone."""
+    suites: bool = False
+    """Measures restraint and drift (evaluation/suites), which need no data."""
     variants: bool = False
     """Without `settings`: the fast profile in all its variants."""
-    embeddings: Location | None = None
-    """Folder or URL of a sentence model, or "semantic" for the model of that extra."""
     summaries: LocalPath | None = None
     """Summaries that another run saved; `judge` chooses by them and `model` is not set."""
     save_summaries: LocalPath | None = None
@@ -86,8 +89,8 @@ class Evaluation(Section):
     def _check_consistency(self) -> Self:
         if self.benchmarks and (self.data or self.alignment):
             raise ValueError("benchmarks excludes data and alignment")
-        if not (self.data or self.alignment or self.benchmarks or self.report):
-            raise ValueError("nothing to measure: set data, alignment or benchmarks")
+        if not (self.data or self.alignment or self.benchmarks or self.suites or self.report):
+            raise ValueError("nothing to measure: set data, alignment, benchmarks or suites")
         if self.alignment and not self.model:
             raise ValueError("alignment compares model with alignment.reference; set model")
         if self.summaries and (self.model or not self.judge):
@@ -102,10 +105,12 @@ class Evaluation(Section):
         settings = self.settings or ()
         if not self.has_judge and any(setting not in PROFILE_SETTINGS for setting in settings):
             return f"settings other than {', '.join(PROFILE_SETTINGS)} need a model"
-        if not self.embeddings and (lacking := [name for name in settings if name in EMBEDDING_SETTINGS]):
-            return f"settings {', '.join(lacking)}: set embeddings"
-        if self.protocol.choice == "sampled" and (lacking := [name for name in settings if name in LETTER_SETTINGS]):
-            return f'settings {", ".join(lacking)}: need protocol.choice="forced"'
+        for needed, names, allowed in (
+            ("forced or likelihood", FUSED_SETTINGS, ("forced", "likelihood")),
+            ("likelihood", LIKELIHOOD_SETTINGS, ("likelihood",)),
+        ):
+            if self.protocol.choice not in allowed and (lacking := [name for name in settings if name in names]):
+                return f"settings {', '.join(lacking)}: need protocol.choice {needed}"
         return None
 
     def check_files(self) -> None:

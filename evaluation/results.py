@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from evaluation.cases.halves import Half
 from training.data.reading import reason
 from training.data.whole_file import replace_file
 from training.exceptions import DatasetError
@@ -39,6 +40,8 @@ class Estimate(Part):
     low: float
     high: float
     rows: int
+    halves: dict[Half, Self] = {}
+    """The same over each half of the users (evaluation/cases/halves.py); none for UPI rows."""
 
 
 class Writing(Part):
@@ -53,32 +56,13 @@ class Writing(Part):
     """Mean length of the summaries that the judge read."""
 
 
-class Bin(Part):
-    """Options whose probability lies in one tenth of 0 to 1."""
-
-    probability: float
-    """Mean."""
-    chosen: float
-    """Share of them that users chose."""
-    options: int
-
-
-class Calibration(Part):
-    error: float
-    """Expected calibration error; 0 is best."""
-    bins: tuple[Bin, ...]
-    """Those that hold an option, lowest first."""
-
-
 class Replies(Part):
     """How sampled replies were parsed (evaluation/cases/selections.py)."""
 
-    kinds: dict[str, int]
-    """Replies of each kind; all but "selected" count as wrong."""
     unparsed: int
-    """All but "selected"."""
+    """Those that select nothing, and count as wrong."""
     took_first: float | None
-    """Share of the "selected" that name the item shown first; null where there is none."""
+    """Share of the others that name the item shown first; null where there is none."""
 
 
 class Scores(Part):
@@ -90,14 +74,12 @@ class Scores(Part):
     """Of the user's choice; with sampled replies 1 or 0."""
     auc: Estimate | None = None
     """Area under the ROC curve, pooled (evaluation/scoring/calibration.py); null for sampled replies."""
-    calibration: Calibration | None = None
-    """Null for sampled replies."""
+    calibration_error: float | None = None
+    """Expected calibration error, 0 is best; null for sampled replies."""
     replies: Replies | None = None
     """Of protocol sampled."""
     position_bias: float | None = None
     """Mean distance between an item's probability in one order and its average over both."""
-    aside: Estimate | None = None
-    """Accuracy over the held-out half of the users (evaluation/cases/held_out.py); null for other benchmarks."""
     margins: dict[str, Estimate] = {}
     """Accuracy less that of a baseline, paired by row, over the rows that have the baseline."""
     by_kind: dict[str, Estimate] = {}
@@ -157,17 +139,15 @@ class AlignmentScores(Part):
     reference_prefers: Estimate
     gain: Estimate
     """policy_prefers less reference_prefers, pair by pair."""
-    policy_prefers_by_token: Estimate
-    """The same by the mean over a reply's tokens, which does not favour the shorter reply."""
-    reference_prefers_by_token: Estimate
     gain_by_token: Estimate
+    """The same by the mean over a reply's tokens, which does not favour the shorter reply."""
     seconds: float = 0.0
 
 
 class EvaluationResult(JsonFile):
     label: ClassVar[str] = "result of evaluation"
 
-    format: Literal["alignx-evaluation/1"] = "alignx-evaluation/1"
+    format: Literal["alignx-evaluation/2"] = "alignx-evaluation/2"
     stage: str
     created_at: datetime
     seconds: float
@@ -193,8 +173,6 @@ class EvaluationResult(JsonFile):
     """Number of units; null for rows."""
     users: tuple[str, ...] = ()
     """A digest of each row: results with equal digests are of the same users."""
-    kept_summaries: Source | None = None
-    """The file that the run saved its summaries in."""
     settings: dict[str, Scores] = {}
     answers: dict[str, AnswerScores] = {}
     """By setting, for rows with a question instead of a choice."""
@@ -203,3 +181,5 @@ class EvaluationResult(JsonFile):
     baselines: dict[str, Estimate] = {}
     """Accuracy of random, longer wins, popularity (over the rows that have it) and profile."""
     alignment: AlignmentScores | None = None
+    measures: dict[str, Estimate] = {}
+    """Of restraint and drift, by name."""

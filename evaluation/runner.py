@@ -16,7 +16,6 @@ from evaluation.cases.cases import (
     Case,
     Question,
     User,
-    cluster_ids,
     find_clusters,
     has_questions,
     read_cases,
@@ -27,8 +26,8 @@ from evaluation.cases.perturbations import pick_other_users
 from evaluation.conditions import (
     CHOICE_SETTINGS,
     COMPARISONS,
-    EMBEDDING_SETTINGS,
-    LETTER_SETTINGS,
+    FUSED_SETTINGS,
+    LIKELIHOOD_SETTINGS,
     MULTI_USER_SETTINGS,
     PROFILE_SETTINGS,
     SETTINGS,
@@ -44,10 +43,12 @@ from evaluation.saved_summaries import SAVED_SETTINGS, SavedSummaries, save_summ
 from evaluation.scoring.alignment import compute_likelihoods, score_alignment
 from evaluation.scoring.answers import measure_answers
 from evaluation.scoring.baselines import estimate_baselines, estimate_margins, score_baselines
-from evaluation.scoring.intervals import difference
+from evaluation.scoring.intervals import estimate_over
 from evaluation.scoring.measure import Judging, measure, measure_profile
 from evaluation.scoring.profile_scores import list_variants
 from evaluation.scoring.progress_bar import ProgressBar
+from evaluation.suites.drift import measure_drift
+from evaluation.suites.restraint import measure_restraint
 from evaluation.vllm_server import serve_checkpoint
 from training.exceptions import ConfigError
 from training.synthesis.answer_store import AnswerStore
@@ -74,6 +75,8 @@ async def evaluate(config: Evaluation, served: ServedCheckpoint | None = None) -
     answers = config.answers or config.out.with_name(f"{config.out.name}.answers.sqlite")
     if not (config.has_judge or config.alignment):
         answers = Path(":memory:")
+    if config.suites:
+        fields["measures"] = measure_restraint() | measure_drift()
     with AnswerStore.open(answers) as store, ProgressBar() as progress:
         if config.data:
             fields |= await _measure_rows(config, config.data, store, progress, served)
@@ -139,16 +142,20 @@ async def _measure_rows(
 ) -> dict[str, Any]:
     """Fields of the result."""
     users: Sequence[User]
+    limit = config.limit if config.half == "both" else None
     if await asyncio.to_thread(has_questions, data):
-        users, report = await asyncio.to_thread(read_questions, data, limit=config.limit)
+        users, report = await asyncio.to_thread(read_questions, data, limit=limit)
     else:
-        users, report = await asyncio.to_thread(read_cases, data, limit=config.limit)
+        users, report = await asyncio.to_thread(read_cases, data, limit=limit)
+    users = [user for user in users if config.half in ("both", user.half)][: config.limit]
+    if not users:
+        raise ConfigError(f"half: {data} has no rows of half {config.half}; UPI rows are not halved")
     saved = SavedSummaries.read(config.summaries) if config.summaries else None
     settings, notes = choose_settings(config, users, saved), _Notes()
     async with _open_models(config, store, served) as (model, judge):
         judging = None
         if model and judge:
-            judging = Judging(model, judge, config.protocol, progress, saved, config.embeddings)
+            judging = Judging(model, judge, config.protocol, progress, saved)
         questions = [user for user in users if isinstance(user, Question)]
         if questions:
             fields = await _measure_questions(config, settings, questions, judging, notes)
@@ -156,15 +163,13 @@ async def _measure_rows(
             cases = [user for user in users if isinstance(user, Case)]
             fields = await _measure_cases(config, settings, cases, judging, notes)
     writer = saved.model if saved else model.source if model else None
-    summaries = None
     if config.save_summaries and writer:
-        summaries = save_summaries(config.save_summaries, writer, users, notes.summaries)
+        save_summaries(config.save_summaries, writer, users, notes.summaries)
     clusters = find_clusters(users)
     return {
         "model": writer,
         "judge": judge.source if judge else None,
         "summaries": saved.source if saved else None,
-        "kept_summaries": summaries,
         "data": file_source(data),
         "left_out": report.left_out,
         "shortened": len(notes.shortened),
@@ -196,7 +201,8 @@ async def _open_models(
 def choose_settings(config: Evaluation, users: Sequence[User], saved: SavedSummaries | None) -> list[str]:
     """In the order of `SETTINGS`. Raises ConfigError for a setting that the rows do not allow."""
     possible = _possible_settings(config, users, saved)
-    settings = config.settings or possible - (set() if config.variants else set(PROFILE_SETTINGS[1:]))
+    others = {*PROFILE_SETTINGS[1:], "fused-wording"}  # measured where they are asked for
+    settings = config.settings or possible - (set() if config.variants else others)
     if impossible := set(settings) - possible:
         raise ConfigError(
             f"settings {', '.join(sorted(impossible))}: not possible with these rows and options; possible: "
@@ -207,11 +213,13 @@ def choose_settings(config: Evaluation, users: Sequence[User], saved: SavedSumma
 
 def _possible_settings(config: Evaluation, users: Sequence[User], saved: SavedSummaries | None) -> set[str]:
     possible: set[str] = set(SETTINGS if config.has_judge else PROFILE_SETTINGS)
-    possible -= set(PROFILE_SETTINGS) - set(_possible_profiles(config, users))
+    possible -= set(PROFILE_SETTINGS) - set(list_variants([user for user in users if isinstance(user, Case)]))
     if not all(user.truth for user in users):
         possible.discard("truth")
     if config.protocol.choice == "sampled":
-        possible -= set(LETTER_SETTINGS)
+        possible -= set(FUSED_SETTINGS)
+    if config.protocol.choice != "likelihood":
+        possible -= set(LIKELIHOOD_SETTINGS)
     if saved:
         possible -= WRITERS.keys() - set(saved.settings)
     if isinstance(users[0], Question):
@@ -222,20 +230,13 @@ def _possible_settings(config: Evaluation, users: Sequence[User], saved: SavedSu
     return possible
 
 
-def _possible_profiles(config: Evaluation, users: Sequence[User]) -> list[str]:
-    variants = list_variants([user for user in users if isinstance(user, Case)])
-    if config.embeddings:
-        variants += EMBEDDING_SETTINGS if "profile-popularity" in variants else EMBEDDING_SETTINGS[:1]
-    return variants
-
-
 async def _measure_cases(
     config: Evaluation, settings: Sequence[str], cases: Sequence[Case], judging: Judging | None, notes: _Notes
 ) -> dict[str, Any]:
     scores: dict[str, Scores] = {}
     for setting in settings:
         if setting in PROFILE_SETTINGS:
-            scores[setting] = await measure_profile(setting, cases, config.protocol, config.embeddings)
+            scores[setting] = measure_profile(setting, cases, config.protocol)
         elif judging:
             scores[setting], inference = await measure(setting, cases, judging)
             notes.add(setting, inference)
@@ -265,9 +266,10 @@ async def _measure_questions(
 
 def _differences(values: Mapping[str, Sequence[float]], users: Sequence[User], seed: int) -> dict[str, Estimate]:
     """Of the measured pairs in `COMPARISONS`; `values` has one value a user for each setting."""
-    clusters = cluster_ids(users)
     return {
-        f"{first} - {second}": difference(values[first], values[second], seed=seed, clusters=clusters)
+        f"{first} - {second}": estimate_over(
+            [value - other for value, other in zip(values[first], values[second], strict=True)], users, seed=seed
+        )
         for first, second in COMPARISONS
         if first in values and second in values
     }

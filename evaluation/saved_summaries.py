@@ -94,11 +94,10 @@ class SavedSummaries:
 
 def save_summaries(
     path: Path, model: Source, users: Sequence[User], by_setting: Mapping[str, Sequence[str | None]]
-) -> Source:
+) -> None:
     with replace_file(path) as file:
         for setting, summaries in by_setting.items():
             for user, summary in zip(users, summaries, strict=True):
                 keys = {"user": user.digest, "history": user.history_digest}
                 line = SavedSummary(**keys, setting=setting, summary=summary, model=model).model_dump_json()
                 file.write(f"{line}\n".encode())
-    return file_source(path)

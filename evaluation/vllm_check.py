@@ -24,11 +24,11 @@ from services.errors import AlignXError
 from services.prompts.build import (
     LETTERS,
     chat_prompt,
-    likelihood_prompt,
     plain_history,
     selection_prompt,
     update_prompt,
 )
+from services.prompts.plain import likelihood_prompt
 from services.prompts.replies.summary_checks import Evidence
 from training.exceptions import CheckpointError, TrainingError
 from training.rl.rewards import TENANT, answer_of

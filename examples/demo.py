@@ -4,8 +4,8 @@
     .venv/bin/python examples/demo.py --only demo-shopper
 
 For each user: erase the last run's, send the history in parts and show the summary after each, show
-what the change of taste changed, then select, rank and (with an engine) answer one question in every
-mode. `demo.json` names what the later taste would choose. The histories are in everyday English, on
+what the change of taste changed, then select, rank and (with an engine) answer one question without
+the summary and with it. `demo.json` names what the later taste would choose. The histories are in everyday English, on
 which the project's own small checkpoints write nonsense, so the demo refuses such an engine.
 """
 
@@ -33,18 +33,9 @@ EXAMPLES = Path(__file__).parent
 TOYS = frozenset(("alignx-mini", "alignx-tiny"))
 """Checkpoints that know no English: one learned a small synthetic world, the other has random weights."""
 NO_CHAT = (
-    "The chat modes are left out: they need a language model. Add one with make up, or with "
-    "make up ENGINE=http://host:port/v1"
+    "The chat is left out: it needs a language model. Add one with make up, or with make up ENGINE=http://host:port/v1"
 )
-SHOWN_EVENTS = 8
-"""Of a history, where a mode shows events to the engine: what a small model can read."""
-MODES: dict[ChatMode, str] = {
-    "none": "For nobody (mode none)",
-    "summary": "By the summary (mode summary)",
-    "ica": "By past choices as examples (mode ica)",
-    "pba": "By preference directions (mode pba)",
-    "direct": "By the history itself (mode direct)",
-}
+MODES: dict[ChatMode, str] = {"none": "For nobody (mode none)", "summary": "By the summary (mode summary)"}
 
 
 class Selection(Frozen):
@@ -202,24 +193,21 @@ class Tour:
         self._compare(titles, agrees=best == set(plan.expected))
 
     def chat(self) -> str | None:
-        """Answers one question in every mode; without an engine, returns a line that says why not."""
+        """Answers one question in each of MODES; without an engine, returns a line that says why not."""
         question, answers = [{"role": "user", "content": self._user.chat}], []
         try:
             for mode in MODES:
-                events = SHOWN_EVENTS if mode in ("ica", "direct") else None
-                call = endpoints.chat(question, user=self._user.user, mode=mode, max_history=events)
+                call = endpoints.chat(question, user=self._user.user, mode=mode)
                 answers.append((mode, self._client.send(call, retries=0)))
         except ProblemError as error:
             if error.code == "no_engine":
                 return NO_CHAT
             if error.code == "engine_unavailable":
-                return f"The chat modes are left out. {error.detail}"
+                return f"The chat is left out. {error.detail}"
             raise
         self._heading(f"Chat: {self._user.chat}")
         for mode, answer in answers:
-            used = answer.personalization
-            note = "" if used is None or used.mode == mode else " (the history says nothing in this form: plain answer)"
-            self._terminal.text(f"{MODES[mode]}{note}:", style="bold")
+            self._terminal.text(f"{MODES[mode]}:", style="bold")
             self._terminal.text(answer.text)
         return None
 

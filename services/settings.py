@@ -92,17 +92,6 @@ class EngineSettings(Block):
     """Model name to ask for; default: the first one the engine lists."""
     api_key: SecretStr | None = None
     """Sent as a bearer token."""
-    embeddings_url: str | None = None
-    """OpenAI-compatible base URL for embeddings, with which the fast profile also scores items by their
-    meaning; default: none."""
-    embeddings_model: str | None = None
-    """Model name to ask the embeddings server for; default: no name is sent, which servers of a single
-    model understand."""
-    embeddings_api_key: SecretStr | None = None
-    """Sent to the embeddings server as a bearer token; default: `api_key` where it has the host of `url`,
-    else none."""
-    embeddings_concurrency: int = Field(default=8, ge=1)
-    """Requests for embeddings under way at once from one process, beside those to the engine; more wait."""
     concurrency: int = Field(default=64, ge=1)
     """Requests under way at once from one process; more wait."""
     connect_timeout_s: float = Field(default=2.0, gt=0)
@@ -136,8 +125,6 @@ class EngineSettings(Block):
         if self.enabled and not self.url.startswith(("http://", "https://")):
             raise ValueError(f"url must be '{PROFILE_ENGINE}' or start with http:// or https://, not {self.url!r}")
         return self
-
-    _valid_embeddings_url = field_validator("embeddings_url")(_check_http)
 
 
 class QueueSettings(Block):
@@ -256,14 +243,6 @@ class ResponseSettings(Block):
     shown in both orders."""
     rerank: int = Field(default=26, ge=2, le=26)
     """Candidates of a recommendation that the engine reads, best of the profile first."""
-    embed_items: int = Field(default=64, ge=2, le=1_000)
-    """Candidates of a recommendation that are embedded, best of the profile first, where an embeddings
-    server is configured."""
-    embed_timeout_s: float = Field(default=2.0, gt=0)
-    """Longest wait for embeddings; past it items are scored without them, and what comes later is kept for
-    the next call. A call for 16 texts that takes longer counts as a failure of the server."""
-    embed_keep_s: float = Field(default=300.0, ge=0)
-    """Vectors of texts are kept this long in memory, so that a user's history is embedded once a session."""
 
     @field_validator("user_headers")
     @classmethod

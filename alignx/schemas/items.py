@@ -8,7 +8,17 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from unicodedata import normalize
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    StringConstraints,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 
 def compose(text: str) -> str:
@@ -32,6 +42,18 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="null")
 
 
+def _read_id(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+ItemId = Annotated[
+    str,
+    BeforeValidator(_read_id),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}]}),
+]
+"""Your own id of an item; a whole number counts as its digits."""
+
+
 class ItemFields(Frozen):
     """An item with named fields. Further fields (brand, genres, …) are kept and rendered. The profile also reads
     `year`, and `popularity`: a count of how many have taken the item, or of takings in a thousand showings, whose
@@ -39,7 +61,7 @@ class ItemFields(Frozen):
 
     model_config = ConfigDict(extra="allow")
 
-    id: str | None = None
+    id: ItemId | None = None
     title: Text
     description: str | None = None
     category: str | None = None
@@ -55,7 +77,12 @@ class ItemFields(Frozen):
 POPULARITY_FIELD = "popularity"
 """A count that the caller supplies: how many took the item, or how often in a thousand displays. Part of the
 score, not of the item's text."""
-Item = str | ItemFields
+ITEM_FORM = "item:"
+"""What pydantic's path to a field of an item names its form by: no part of what the caller wrote."""
+Item = Annotated[
+    Annotated[str, Tag(ITEM_FORM + "text")] | Annotated[ItemFields, Tag(ITEM_FORM + "fields")],
+    Discriminator(lambda value: ITEM_FORM + ("text" if isinstance(value, str) else "fields")),
+]
 """What a user can choose: a text, or named fields that are rendered to text."""
 
 

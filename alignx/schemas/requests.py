@@ -70,6 +70,9 @@ Method = Literal["engine", "profile", "fused"]
 """Who scores: the engine by the summary's text, the fast profile, or both by earned weights."""
 Scorer = Literal["profile", "text", "contrast"]
 """The fast profile, the engine by the summary's text, the engine by the contrast of the user's earlier choices."""
+Basis = Literal["profile", "text", "contrast", "traffic", "popular"]
+"""What took part: scorers, what other users of the tenant took, and in place of all of them what is popular, for a user
+of whom nothing is known."""
 
 Fallback = Literal["engine_timeout", "engine_unavailable", "engine_unsupported", "engine_rejected", "engine_error"]
 """Why the profile answered in the engine's place: the engine took too long, does not answer (or its breaker is open),
@@ -112,10 +115,13 @@ class SelectResponse(Frozen):
     null when no engine was asked."""
     fallback: Fallback | None = None
     """Why the profile alone decided, where an engine was to be asked; null otherwise."""
-    basis: tuple[Scorer, ...] = ("profile",)
-    """The scorers that took part."""
+    basis: tuple[Basis, ...] = ("profile",)
+    """What took part."""
     weights: dict[Scorer, float] = Field(default={})
     """What each scorer's log-odds counted."""
+    mixture: dict[str, float] = Field(default={})
+    """What each feature counted in the log-odds of the scorer "profile": the user's own profile, the popularity that
+    the caller gives, and what other users took. Learned of the tenant's choices."""
 
 
 class RecommendRequest(Frozen):
@@ -143,9 +149,10 @@ class RecommendResponse(Frozen):
     method: Method
     version: NonNegativeInt
     fallback: Fallback | None = None
-    """As in a selection, and so are the next two."""
-    basis: tuple[Scorer, ...] = ("profile",)
+    """As in a selection, and so are the next three."""
+    basis: tuple[Basis, ...] = ("profile",)
     weights: dict[Scorer, float] = Field(default={})
+    mixture: dict[str, float] = Field(default={})
 
 
 ChatMode = Literal["summary", "ica", "pba", "direct", "none"]

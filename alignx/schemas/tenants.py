@@ -95,6 +95,11 @@ class TrialSettings(Frozen):
 class TenantSettings(UpdateCadence, TrialSettings):
     """Settings of one tenant."""
 
+    traffic: bool = True
+    """Whether select and recommend also go by what other users of the tenant took. Off, no item is counted."""
+    traffic_least_users: Annotated[int, Field(ge=2, le=1_000)] = 5
+    """Users who must have met an item, or liked both of two, before anything of that is used."""
+
     user_events_per_hour: PositiveInt | None = None
     """Events of one user that are taken in an hour; more answer 429, and a backfill does not count. It bounds how far a
     flood of events moves what is known of a user. Default: no bound."""

@@ -49,6 +49,8 @@ class BenchmarkRow(FrozenRecord):
     target: Target | None = None
     others: tuple[Item, ...] = ()
     """Further options that the user did not take, where there are more than two."""
+    topic: str = ""
+    """Name of a subject that many rows share; a topic lies wholly in one half (evaluation/cases/halves.py)."""
     kind: str = ""
     """Kind of row within the benchmark, such as a type of question."""
     cluster: str = ""

@@ -5,7 +5,7 @@ are optional: "kind", the kind of choice that the target is, and "summary", the 
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -18,7 +18,9 @@ from pydantic import Field
 from alignx.schemas.interactions import Interaction, Pair
 from alignx.schemas.items import Item
 from evaluation.cases.benchmark_rows import BenchmarkRow, Target, has_benchmark_rows, read_rows
-from evaluation.cases.held_out import is_held_out
+from evaluation.cases.halves import Half, assign_half
+from services.profile.fold import fold
+from services.profile.statistics import EMPTY, Profile
 from services.prompts.build import interaction_lines
 from training.data.formats import MaybeText, UpiRow
 from training.data.reading import ReadReport, read, sample
@@ -28,6 +30,12 @@ from training.exceptions import DatasetError
 class UserRow(UpiRow):
     target_kind: MaybeText = Field(default="", alias="kind")
     truth: MaybeText = Field(default="", alias="summary")
+
+
+def fold_events(events: Iterable[Interaction], profile: Profile = EMPTY) -> Profile:
+    for event in events:
+        profile, _ = fold(profile, event)
+    return profile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +51,13 @@ class User:
     userid: str = ""
     cluster: str = ""
     """Name of a group of rows that depend on each other, such as one question asked of many users."""
-    held_out: bool | None = None
-    """Whether no feature of the fast profile was chosen on this user; None for benchmarks without such a split."""
+    half: Half | None = None
+    """None for UPI rows."""
+
+    @cached_property
+    def profile(self) -> Profile:
+        """The fast profile after the history."""
+        return fold_events(self.history)
 
     @cached_property
     def history_digest(self) -> str:
@@ -71,6 +84,7 @@ class Question(User):
             benchmark=row.benchmark,
             userid=row.userid,
             cluster=row.cluster,
+            half=_half_of(row),
             question=row.question,
             reference=row.reference,
         )
@@ -114,10 +128,14 @@ class Case(User):
             benchmark=row.benchmark,
             userid=row.userid,
             cluster=row.cluster,
-            held_out=is_held_out(row.benchmark, row.userid),
+            half=_half_of(row),
             others=row.others,
             popularity=row.popularity,
         )
+
+
+def _half_of(row: BenchmarkRow) -> Half:
+    return assign_half(row.benchmark, row.topic or row.cluster or row.userid)
 
 
 def _digest(content: object) -> str:

@@ -1,8 +1,10 @@
 """PersonaMem: which answer suits a user known from long conversations?
 https://huggingface.co/datasets/bowen-upenn/PersonaMem
 
-questions_<size>.csv and shared_contexts_<size>.jsonl. A question is asked after the first
-`end_index_in_shared_context` messages of its context. System messages hold the true persona and never enter a row,
+questions_<size>.csv and shared_contexts_<size>.jsonl; a question is asked after the first
+`end_index_in_shared_context` messages of its context. Or queries.jsonl.gz and documents.jsonl.gz of
+agent-memory-benchmark, where a document is a conversation; a question that is a turn of a document is asked before
+that turn, any other after all documents of its user. System messages hold the true persona and never enter a row,
 neither do other columns; they stand between conversations, and each conversation is one event. The options' letters
 are taken off; one wrong option, drawn, is the rejected, the rest are `others`. `kind` is the type of question.
 """
@@ -12,12 +14,15 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from pydantic import Field
 
 from alignx.schemas.interactions import DialogueInteraction, Message
 from evaluation.cases.benchmark import Benchmark, Plan, Tally, draw_rejected, find_file, find_files, parse_message
 from evaluation.cases.benchmark_rows import BenchmarkRow
-from evaluation.cases.table_files import read_csv
+from evaluation.cases.table_files import read_csv, read_json
+from training.data.formats import Record, SomeText
 from training.data.reading import ReadReport, raw_rows
 
 LETTER = re.compile(r"^\(([a-z])\)\s*")
@@ -120,8 +125,72 @@ def _literal(cell: str) -> Any:
             return None
 
 
+# --- the form of agent-memory-benchmark ----------------------------------------------------------
+
+
+class Document(Record):
+    user_id: SomeText
+    content: SomeText
+
+
+class Meta(Record):
+    persona_id: SomeText
+    question_type: SomeText
+
+
+class Query(Record):
+    id: SomeText
+    query: SomeText
+    gold_answers: Annotated[tuple[SomeText, ...], Field(min_length=1)]
+    user_id: SomeText
+    meta: Meta
+
+
+TURN: Final = re.compile(r"^\[(SYSTEM|USER|ASSISTANT)\]\s*", re.MULTILINE)
+OPTION: Final = re.compile(r"^\([a-z]\)\s*", re.MULTILINE)
+ASKER: Final = re.compile(r"^(?:User:\s*)?(?:(?:Dr\.\s)?[^\n.?!,]{2,40}\n\n)?(?:User:\s*)?")
+"""The name of the persona before a question, which is left out."""
+
+
+def convert_32k(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
+    dialogues: dict[str, list[list[dict[str, str]]]] = {}
+    for _, document in read_json(find_file(folder, "documents.jsonl.gz"), tally, "conversations", Document):
+        parts = TURN.split(document.content)[1:]
+        turns = [{"role": role.lower(), "content": text} for role, text in zip(parts[::2], parts[1::2], strict=True)]
+        dialogues.setdefault(document.user_id, []).append(turns)
+    for location, row in read_json(find_file(folder, "queries.jsonl.gz"), tally, "questions", Query):
+        asked, *options = (part.strip() for part in OPTION.split(row.query))
+        question = ASKER.sub("", asked)
+        right = OPTION.sub("", row.gold_answers[0]).strip()
+        wrong = list(dict.fromkeys(text for text in options if text != right))
+        if right not in options or not wrong or not question:
+            tally.add_malformed(location, "a question, options or an answer in another form")
+            continue
+        history = list(_until(question, dialogues.get(row.user_id, ())))
+        if not history:
+            tally.left_out["questions without a history"] += 1
+            continue
+        yield BenchmarkRow(
+            userid=f"persona-{row.meta.persona_id}",
+            benchmark="personamem-32k",
+            kind=row.meta.question_type,
+            history=plan.latest(history),
+            **draw_rejected(question, right, wrong, plan.rng("personamem-32k", row.id)),
+        )
+
+
+def _until(question: str, dialogues: Sequence[Sequence[Mapping[str, str]]]) -> Iterator[DialogueInteraction]:
+    """What was said before the question."""
+    for turns in dialogues:
+        asked = next((place for place, turn in enumerate(turns) if question in turn["content"]), None)
+        yield from split_dialogues(turns[:asked])
+        if asked is not None:
+            return
+
+
 PERSONAMEM = Benchmark(
     "personamem",
     "questions_<size>.csv and shared_contexts_<size>.jsonl",
     convert,
 )
+PERSONAMEM_32K = Benchmark("personamem-32k", "documents.jsonl.gz and queries.jsonl.gz", convert_32k)

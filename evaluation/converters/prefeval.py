@@ -103,6 +103,7 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
                 yield BenchmarkRow(
                     userid=f"{topic}-{number}",
                     benchmark="prefeval",
+                    topic=topic,
                     kind=kind,
                     history=(event,),
                     **draw_rejected(row.question, aligned, wrong, plan.rng("prefeval", topic, number)),

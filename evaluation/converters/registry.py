@@ -12,7 +12,7 @@ from evaluation.converters.amazon_candidates import CANDIDATES
 from evaluation.converters.hicupid import HICUPID
 from evaluation.converters.mind import MIND
 from evaluation.converters.movielens import MOVIELENS
-from evaluation.converters.personamem import PERSONAMEM
+from evaluation.converters.personamem import PERSONAMEM, PERSONAMEM_32K
 from evaluation.converters.prefeval import PREFEVAL
 from evaluation.converters.prism import PRISM
 from evaluation.converters.uf_p_4 import UF_P_4
@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         MOVIELENS,
         ALIGNX,
         PERSONAMEM,
+        PERSONAMEM_32K,
         PSOUPS_BENCHMARK,
         HICUPID,
         PRISM,

@@ -40,6 +40,8 @@ class CollectedResults:
     """Each with its benchmark, by name and then by time."""
     alignments: tuple[EvaluationResult, ...]
     """Those with alignment accuracy, by time."""
+    measured: EvaluationResult | None
+    """The newest with restraint and drift."""
     conversions: dict[str, Conversion]
     """By benchmark, where there is a note."""
 
@@ -69,17 +71,23 @@ def collect(results: Iterable[EvaluationResult], notes: Iterable[Conversion] = (
             else:
                 current[key] = result
     alignments = tuple(result for result in by_time if result.alignment)
-    if not current and not alignments:
+    measured = next((result for result in reversed(by_time) if result.measures), None)
+    if not (current or alignments or measured):
         raise DatasetError("there is no result to report")
     if outdated:
         print(f"left out, measured again or on rows that are no longer there: {', '.join(outdated)}", file=sys.stderr)
     kept = reversed([(benchmark, result) for (benchmark, _), result in current.items()])
     conversions = {note.name: note for note in notes if hashes.get(note.name) == note.sha256}
-    return CollectedResults(tuple(sorted(kept, key=lambda item: item[0])), alignments, conversions)
+    return CollectedResults(tuple(sorted(kept, key=lambda item: item[0])), alignments, measured, conversions)
 
 
 def collect_folder(out: Path) -> CollectedResults:
     """All results in the folder of a run. Raises DatasetError."""
     files = sorted((out / "results").glob("*.json"))
     results = [EvaluationResult.read_from(path) for path in files if not path.name.endswith(NOTE)]
-    return collect(results, [Conversion.read_from(path) for path in files if path.name.endswith(NOTE)])
+    return collect(results, read_notes(out))
+
+
+def read_notes(out: Path) -> list[Conversion]:
+    """Raises DatasetError."""
+    return [Conversion.read_from(path) for path in sorted((out / "results").glob(f"*{NOTE}"))]

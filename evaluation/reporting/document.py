@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from evaluation.cases.halves import HALVES
 from evaluation.results import Estimate
 
 NONE = "–"
@@ -10,6 +11,12 @@ NONE = "–"
 
 def percent(value: Estimate) -> str:
     return f"{100 * value.mean:.1f} % ({100 * value.low:.1f} to {100 * value.high:.1f})"
+
+
+def percents(value: Estimate) -> tuple[str, ...]:
+    """Over all rows and over each half."""
+    parts = (value, *(value.halves.get(half) for half in HALVES))
+    return tuple(f"{percent(part)}, {part.rows:,}" if part else NONE for part in parts)
 
 
 def points(value: Estimate) -> str:

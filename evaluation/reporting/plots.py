@@ -6,12 +6,13 @@ from typing import Final
 
 from matplotlib.figure import Figure
 
+from evaluation.conditions import ABLATIONS
 from evaluation.reporting.collect import CollectedResults
 from evaluation.results import Estimate
 
 COLORS: Final = ("#1a73e8", "#12a37f", "#e8710a", "#a142f4", "#d93025", "#5f6368", "#b8860b", "#008b8b")
 BASELINES: Final = {"random": "|", "longer wins": "x", "popularity": "D"}
-OVERLAPPING: Final = ("profile-text", "profile-flipped")
+OVERLAPPING: Final = ("profile-text", "profile-flipped", *ABLATIONS)
 """Settings that would cover others."""
 
 

@@ -52,8 +52,6 @@ def score_alignment(
         policy_prefers=estimate(policy_wins, seed=seed),
         reference_prefers=estimate(reference_wins, seed=seed),
         gain=difference(policy_wins, reference_wins, seed=seed),
-        policy_prefers_by_token=estimate(by_token[0], seed=seed),
-        reference_prefers_by_token=estimate(by_token[1], seed=seed),
         gain_by_token=difference(*by_token, seed=seed),
         seconds=round(time.monotonic() - started, 3),
     )

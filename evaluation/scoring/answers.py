@@ -12,13 +12,13 @@ from statistics import fmean
 from typing import Final, NamedTuple
 
 from alignx.schemas.requests import ChatMode
-from evaluation.cases.cases import Question, cluster_ids
+from evaluation.cases.cases import Question
 from evaluation.cases.selections import drop_thinking
 from evaluation.conditions import Inference, count_answers
 from evaluation.models import Messages, Model
 from evaluation.results import AnswerScores
 from evaluation.scoring.choice_scores import Context
-from evaluation.scoring.intervals import estimate
+from evaluation.scoring.intervals import estimate_over
 from evaluation.scoring.measure import Judging, estimate_by_kind, prepare_contexts, writing_stats
 from services.engine.judge import Judgement, judge
 from services.prompts.build import ChatMessage, chat_prompt
@@ -79,7 +79,7 @@ async def measure_answers(
     biases = [comparison.position_bias for comparison in comparisons if comparison.position_bias is not None]
     texts = [answer for answer in answers if answer]
     scores = AnswerScores(
-        score=estimate(values, seed=protocol.seed, clusters=cluster_ids(questions)),
+        score=estimate_over(values, questions, seed=protocol.seed),
         wins=values.count(WIN),
         ties=values.count(TIE),
         losses=values.count(LOSS),

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from alignx.schemas.items import item_text
-from evaluation.cases.cases import Case, cluster_ids
+from evaluation.cases.cases import Case
 from evaluation.results import Estimate
 from evaluation.scoring.calibration import hit
 from evaluation.scoring.choice_scores import choose_by_profile
-from evaluation.scoring.intervals import estimate_some
+from evaluation.scoring.intervals import estimate_over
 
 RowScores = Mapping[str, Sequence[float | None]]
 """By baseline its score on each row; None on a row without what it needs."""
@@ -29,12 +29,11 @@ def score_longest(cases: Sequence[Case]) -> list[float]:
 
 
 def estimate_baselines(baselines: RowScores, cases: Sequence[Case], seed: int) -> dict[str, Estimate]:
-    clusters, estimates = cluster_ids(cases), {}
-    for name, scores in baselines.items():
-        rows = [index for index, score in enumerate(scores) if score is not None]
-        if rows:
-            estimates[name] = estimate_some(rows, [score or 0.0 for score in scores], clusters=clusters, seed=seed)
-    return estimates
+    return {
+        name: estimate_over(scores, cases, seed=seed)
+        for name, scores in baselines.items()
+        if any(score is not None for score in scores)
+    }
 
 
 def estimate_margins(

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from evaluation.results import Bin, Calibration, Estimate
+from evaluation.results import Estimate
 from evaluation.scoring.intervals import LEVEL, TIE, Clusters, number_clusters
 
 AUC_RESAMPLES: Final = 1_000
@@ -75,7 +75,7 @@ class _Pool:
         return float(chosen @ (below + left / 2) / (chosen.sum() * left.sum()))
 
 
-def calibration(rows: Rows, *, bins: int = BINS) -> Calibration:
+def calibration_error(rows: Rows, *, bins: int = BINS) -> float:
     """Expected calibration error of probabilities: each option's against whether it was chosen, in
     `bins` equal parts of 0 to 1, each closed above and the lowest also below; the mean distance between
     a bin's mean probability and its share of chosen options, weighted by how many options it holds.
@@ -85,12 +85,4 @@ def calibration(rows: Rows, *, bins: int = BINS) -> Calibration:
     probabilities = np.array([value for row in rows for value in row])
     chosen = np.array([index == 0 for row in rows for index in range(len(row))])
     bin_of = np.clip(np.ceil(probabilities * bins).astype(int) - 1, 0, bins - 1)
-    filled, error = [], 0.0
-    for number in range(bins):
-        inside = bin_of == number
-        if not (count := int(inside.sum())):
-            continue
-        mean, share = float(probabilities[inside].mean()), float(chosen[inside].mean())
-        filled.append(Bin(probability=mean, chosen=share, options=count))
-        error += count / len(bin_of) * abs(mean - share)
-    return Calibration(error=error, bins=tuple(filled))
+    return float(np.abs(np.bincount(bin_of, weights=probabilities - chosen)).sum() / len(bin_of))

@@ -11,14 +11,12 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from alignx.schemas.interactions import Interaction, Pair
-from evaluation.cases.cases import Case, User
-from evaluation.cases.selections import Kind, parse_selection
+from evaluation.cases.cases import Case
+from evaluation.cases.selections import parse_selection
 from evaluation.models import Model, Sampling, Tick
 from services.engine.choice.fusion import Comparison, add, additions, compare, fuse, kind_of, learned_weights
 from services.engine.judge import RecentChoices, judge
-from services.profile.fold import fold
-from services.profile.scoring import probabilities
-from services.profile.statistics import EMPTY, Profile
+from services.profile.scoring import probabilities, softmax
 from services.prompts.build import LETTERS
 from services.prompts.profiles import OWN, PromptProfile
 from training.rl.rewards import TENANT
@@ -26,6 +24,7 @@ from training.rl.rewards import TENANT
 ORDER_SEED: Final = 42
 FOLDS: Final = 10
 """Parts of the cases; the weights of each are learned on the others."""
+UNPARSED: Final = -1
 SAMPLING: Final = Sampling(max_tokens=16, temperature=0.6, top_p=0.95, top_k=20, thinking=False)
 
 
@@ -45,10 +44,8 @@ class Choice(NamedTuple):
     """In the order of `Case.options`. A sampled reply gives 1 to the option it selects, else 0 to all."""
     position_bias: float | None = None
     contrast: tuple[float, ...] | None = None
-    kind: Kind | None = None
-    """Of a sampled reply."""
-    took_first: bool = False
-    """Whether a sampled reply selected the option shown first."""
+    place: int | None = None
+    """Of a sampled reply: the position at which the selected option was shown, or `UNPARSED`."""
 
 
 async def choose_by_judge(
@@ -108,28 +105,23 @@ async def choose_by_sampling(
 
 def parse_choice(reply: str, order: Sequence[int]) -> Choice:
     """`order` holds the option shown at each position."""
-    selection = parse_selection(reply, [letter.strip() for letter in LETTERS[: len(order)]])
-    selected = None if selection.option is None else order[selection.option]
+    place = parse_selection(reply, [letter.strip() for letter in LETTERS[: len(order)]])
+    selected = None if place is None else order[place]
     values = tuple(float(option == selected) for option in range(len(order)))
-    return Choice(values, kind=selection.kind, took_first=selection.option == 0)
+    return Choice(values, place=UNPARSED if place is None else place)
 
 
 # --- the fast profile --------------------------------------------------------------------------
 
 
-def build_profile(user: User) -> Profile:
-    return fold_events(user.history)
-
-
-def fold_events(events: Sequence[Interaction], profile: Profile = EMPTY) -> Profile:
-    for event in events:
-        profile, _ = fold(profile, event)
-    return profile
-
-
 def choose_by_profile(case: Case) -> Choice:
     """The fast profile's own probabilities."""
-    return Choice(tuple(probabilities(build_profile(case), case.target.query, case.options)))
+    return Choice(tuple(probabilities(case.profile, case.target.query, case.options)))
+
+
+def take_contrast(choice: Choice) -> Choice:
+    """The choice by the contrast alone; undecided without one."""
+    return choice._replace(probabilities=tuple(softmax(choice.contrast or [0.0] * len(choice.probabilities))))
 
 
 def fuse_choices(cases: Sequence[Case], choices: Sequence[Choice], by_profile: Sequence[Choice]) -> list[Choice]:

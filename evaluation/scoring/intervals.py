@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from evaluation.cases.cases import User, cluster_ids
+from evaluation.cases.halves import HALVES
 from evaluation.results import Estimate
 
 RESAMPLES: Final = 10_000
@@ -72,14 +74,19 @@ def _resample_clusters(sample: Any, owners: Any, rng: Any, resamples: int) -> An
     return np.concatenate([sums[indices].sum(axis=1) / sizes[indices].sum(axis=1) for indices in blocks])
 
 
-def estimate_some(rows: Sequence[int], values: Sequence[float], *, clusters: Clusters, seed: int) -> Estimate:
-    """`estimate` over the rows with these indices."""
-    own = [clusters[row] for row in rows] if clusters else None
-    return estimate([values[row] for row in rows], seed=seed, clusters=own)
+def estimate_over(values: Sequence[float | None], users: Sequence[User], *, seed: int = 0) -> Estimate:
+    """The mean over the users with a value, and over each half of them. Raises ValueError where no user has one."""
+    clusters = cluster_ids(users)
+
+    def over(rows: Sequence[int]) -> Estimate:
+        own = [clusters[row] for row in rows] if clusters else None
+        return estimate([values[row] or 0.0 for row in rows], seed=seed, clusters=own)
+
+    rows = [row for row, value in enumerate(values) if value is not None]
+    halves = {half: [row for row in rows if users[row].half == half] for half in HALVES}
+    return over(rows).model_copy(update={"halves": {half: over(own) for half, own in halves.items() if own}})
 
 
-def difference(
-    first: Sequence[float], second: Sequence[float], *, seed: int = 0, clusters: Clusters = None
-) -> Estimate:
-    """The mean of `first` less that of `second`, both over the same users in the same order."""
-    return estimate([value - other for value, other in zip(first, second, strict=True)], seed=seed, clusters=clusters)
+def difference(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> Estimate:
+    """The mean of `first` less that of `second`, both over the same independent rows in the same order."""
+    return estimate([value - other for value, other in zip(first, second, strict=True)], seed=seed)

@@ -1,26 +1,26 @@
 """Measures one setting: summaries, the judge's choices by them, and the figures over all users."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Final
 
 from evaluation.cases.cases import Case, User, cluster_ids
-from evaluation.cases.selections import KINDS
 from evaluation.conditions import (
-    EMBEDDING_SETTINGS,
     FIXED_SUMMARIES,
+    FUSED_SETTINGS,
+    LIKELIHOOD_SETTINGS,
     SUMMARY_FREE_SETTINGS,
     WRITERS,
     Inference,
     Protocol,
     count_answers,
 )
-from evaluation.model_sources import is_url
 from evaluation.models import Model, Tick
 from evaluation.results import Estimate, Replies, Scores, Writing
 from evaluation.saved_summaries import SavedSummaries
-from evaluation.scoring.calibration import auc_estimate, calibration, hit
+from evaluation.scoring.calibration import auc_estimate, calibration_error, hit
 from evaluation.scoring.choice_scores import (
     Choice,
     Context,
@@ -28,13 +28,15 @@ from evaluation.scoring.choice_scores import (
     choose_by_profile,
     choose_by_sampling,
     fuse_choices,
+    take_contrast,
 )
-from evaluation.scoring.intervals import estimate, estimate_some
-from evaluation.scoring.minilm import embed_locally
-from evaluation.scoring.profile_scores import VARIANTS, choose_by_embeddings, collect_texts
+from evaluation.scoring.intervals import estimate_over
+from evaluation.scoring.profile_scores import VARIANTS
 from evaluation.scoring.progress_bar import ProgressBar
 from services.prompts.profiles import load_profile
-from training.synthesis.engines import embedded
+
+RECENT_SETTINGS: Final = (*LIKELIHOOD_SETTINGS, *FUSED_SETTINGS)
+"""Settings that show the judge earlier choices, for the contrast."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,6 @@ class Judging:
     progress: ProgressBar
     saved: SavedSummaries | None = None
     """Summaries of another run, which replace those of `model`."""
-    embeddings: str | None = None
-    """Folder or URL of a sentence model, for the profile in setting fused."""
 
     @property
     def answers(self) -> int:
@@ -66,9 +66,10 @@ async def measure(setting: str, cases: Sequence[Case], judging: Judging) -> tupl
     inference = Inference(judging.model, protocol, tick)
     contexts = await prepare_contexts(setting, cases, inference, judging.saved)
     choices = await _choose(cases, contexts, judging, tick)
-    if setting == "fused":
-        by_profile = await _choose_by_profile(cases, judging.embeddings)
-        choices = fuse_choices(cases, choices, by_profile)
+    if setting == "contrast":
+        choices = list(map(take_contrast, choices))
+    if setting in FUSED_SETTINGS:
+        choices = fuse_choices(cases, choices, list(map(choose_by_profile, cases)))
     scores = score_choices(choices, cases, protocol.seed).model_copy(
         update={
             "writing": writing_stats(setting, inference, contexts),
@@ -91,7 +92,7 @@ async def prepare_contexts(
         summaries = saved.for_users(setting, users)
     else:
         summaries = inference.summaries = await WRITERS[setting](inference, users)
-    if setting == "fused":
+    if setting in RECENT_SETTINGS:
         choices = [[pair for event in user.history for pair in event.pairs()[:1]] for user in users]
         return [Context(summary, recent=pairs) for summary, pairs in zip(summaries, choices, strict=True)]
     return list(map(Context, summaries))
@@ -103,20 +104,6 @@ async def _choose(cases: Sequence[Case], contexts: Sequence[Context], judging: J
     if protocol.choice == "sampled":
         return await choose_by_sampling(judging.judge, cases, contexts, seed=protocol.seed, tick=tick, prompts=prompts)
     return await choose_by_judge(judging.judge, cases, contexts, batch=protocol.batch, tick=tick, prompts=prompts)
-
-
-async def _choose_by_profile(
-    cases: Sequence[Case], embeddings: str | None, *, with_popularity: bool = False
-) -> list[Choice]:
-    """The fast profile's choices as in serving: with the vectors of texts where there are embeddings."""
-    if not embeddings:
-        return list(map(choose_by_profile, cases))
-    vectors = await _embed(embeddings, collect_texts(cases))
-    return choose_by_embeddings(cases, vectors, with_popularity=with_popularity)
-
-
-async def _embed(location: str, texts: Sequence[str]) -> Mapping[str, Sequence[float]]:
-    return await embedded(location, texts) if is_url(location) else embed_locally(location, texts)
 
 
 def writing_stats(setting: str, inference: Inference, contexts: Sequence[Context]) -> Writing | None:
@@ -132,35 +119,27 @@ def writing_stats(setting: str, inference: Inference, contexts: Sequence[Context
     )
 
 
-async def measure_profile(
-    setting: str, cases: Sequence[Case], protocol: Protocol, embeddings: str | None = None
-) -> Scores:
-    """The fast profile, without any language model. Raises TrainingError where there is no sentence model."""
+def measure_profile(setting: str, cases: Sequence[Case], protocol: Protocol) -> Scores:
+    """The fast profile, without any language model."""
     started = time.monotonic()
-    if setting in EMBEDDING_SETTINGS and embeddings:
-        choices = await _choose_by_profile(cases, embeddings, with_popularity=setting == "profile-all")
-    else:
-        choices = VARIANTS[setting](cases, protocol)
-    scores = score_choices(choices, cases, protocol.seed)
+    scores = score_choices(VARIANTS[setting](cases, protocol), cases, protocol.seed)
     return scores.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
 
 
 def score_choices(choices: Sequence[Choice], cases: Sequence[Case], seed: int) -> Scores:
     rows = [choice.probabilities for choice in choices]
     values = [row[0] for row in rows]
-    is_sampled = choices[0].kind is not None
+    is_sampled = choices[0].place is not None
     hits = values if is_sampled else list(map(hit, rows))
     clusters = cluster_ids(cases)
-    held_out = [index for index, case in enumerate(cases) if case.held_out]
     biases = [choice.position_bias for choice in choices if choice.position_bias is not None]
     return Scores(
-        accuracy=estimate(hits, seed=seed, clusters=clusters),
-        probability=estimate(values, seed=seed, clusters=clusters),
+        accuracy=estimate_over(hits, cases, seed=seed),
+        probability=estimate_over(values, cases, seed=seed),
         auc=None if is_sampled else auc_estimate(rows, seed=seed, clusters=clusters),
-        calibration=None if is_sampled else calibration(rows),
+        calibration_error=None if is_sampled else calibration_error(rows),
         replies=_count_replies(choices) if is_sampled else None,
         position_bias=fmean(biases) if biases else None,
-        aside=estimate_some(held_out, hits, clusters=clusters, seed=seed) if held_out else None,
         by_kind=estimate_by_kind(hits, cases, seed),
         values=tuple(values),
         right=tuple(hits),
@@ -168,14 +147,14 @@ def score_choices(choices: Sequence[Choice], cases: Sequence[Case], seed: int) -
 
 
 def estimate_by_kind(values: Sequence[float], users: Sequence[User], seed: int) -> dict[str, Estimate]:
-    clusters = cluster_ids(users)
-    kinds = sorted({user.kind for user in users if user.kind})
-    rows = {kind: [index for index, user in enumerate(users) if user.kind == kind] for kind in kinds}
-    return {kind: estimate_some(rows[kind], values, clusters=clusters, seed=seed) for kind in kinds}
+    pairs = list(zip(values, users, strict=True))
+    return {
+        kind: estimate_over([value if user.kind == kind else None for value, user in pairs], users, seed=seed)
+        for kind in sorted({user.kind for user in users if user.kind})
+    }
 
 
 def _count_replies(choices: Sequence[Choice]) -> Replies:
-    kinds = {kind: sum(choice.kind == kind for choice in choices) for kind in KINDS}
-    selected = kinds["selected"]
-    first = sum(choice.took_first for choice in choices) / selected if selected else None
-    return Replies(kinds=dict(kinds), unparsed=len(choices) - selected, took_first=first)
+    places = [choice.place for choice in choices if choice.place is not None and choice.place >= 0]
+    first = places.count(0) / len(places) if places else None
+    return Replies(unparsed=len(choices) - len(places), took_first=first)

@@ -18,7 +18,7 @@ from services.admin.list_users import UserList, list_users
 from services.admin.records import BackupWriter, Record
 from services.admin.user_records import UserRecords
 from services.storage.connection import RedisClient
-from services.storage.key_names import ALL_API_KEYS, KeySpace, api_key, tenant_api_keys, weights_key
+from services.storage.key_names import ALL_API_KEYS, TENANT_SUMS, KeySpace, api_key, tenant_api_keys
 from services.storage.migrations import Schema
 from services.storage.tenant_settings import TenantSettingsStore
 
@@ -49,7 +49,8 @@ async def write_backup(
         for name in sorted(sums.keys() | {*members.tenants(), *await settings.tenants()}):
             if tenant in (None, name):
                 record: Record = {"kind": "tenant", "tenant": name, "quality": sums.get(name, {})}
-                parts = {"settings": await settings.stored(name), "weights": await client.hgetall(weights_key(name))}
+                parts = {"settings": await settings.stored(name)}
+                parts |= {part: await client.hgetall(key(name)) for part, key in TENANT_SUMS.items()}
                 writer.write(record | {part: dict(sorted(own.items())) for part, own in parts.items() if own})
         async for record in _read_api_keys(client, tenant):
             writer.write(record)

@@ -17,7 +17,7 @@ from services.admin.records import BackupInvalid, Record, read_records
 from services.admin.user_records import Existing, UserRecords
 from services.errors import AlignXError
 from services.storage.connection import RedisClient
-from services.storage.key_names import ALL_API_KEYS, TENANTS, KeySpace, api_key, tenant_api_keys, weights_key
+from services.storage.key_names import ALL_API_KEYS, TENANT_SUMS, TENANTS, KeySpace, api_key, tenant_api_keys
 from services.storage.migrations import MIGRATIONS, SHARDS_KEY, Migration, Schema, migrated
 from services.storage.tenant_settings import TenantSettingsStore
 from services.storage.users import Store
@@ -172,9 +172,10 @@ class Restore:
         if record["kind"] == "tenant":
             await self._write_quality(record["tenant"], record["quality"])
             await self._settings.restore(record["tenant"], record.get("settings", {}))
-            key, weights = weights_key(record["tenant"]), record.get("weights", {})
-            if weights and not await self._client.exists(key):
-                await self._client.hset(key, mapping=weights)
+            for part, key in TENANT_SUMS.items():
+                sums = record.get(part, {})
+                if sums and not await self._client.exists(key(record["tenant"])):
+                    await self._client.hset(key(record["tenant"]), mapping=sums)
             return 0
         name, fields = api_key(record["id"]), record["fields"]
         # A key that exists stays as it is: one that was revoked since must not open anything again.

@@ -77,12 +77,13 @@ class UserRecords:
         """Puts the user back, unless one of this name exists and is not to be replaced."""
         keys = self.keys.user(record["tenant"], record["user"])
         word: Restored = await self._restore.run(
-            [*keys.own, keys.ready, keys.leases],
+            [*keys.own, keys.ready, keys.leases, keys.unread, keys.journal],
             member=keys.member,
             backup=backup,
             existing=existing,
             record=record,
             live_ms=_LIVE_MS,
+            gone=self.keys.gone(record["tenant"], record["user"]),
         )
         return word
 

@@ -4,7 +4,7 @@
         client = Client(session, Server("http://127.0.0.1:8100/v1"))
         completion = await client.complete(messages, tenant="acme", max_tokens=64, temperature=0, top_p=1, top_k=0)
 
-Generation (`stream`, `complete`), chat pass-through (`chat`) and embeddings (`embed`); what a choice between items
+Generation (`stream`, `complete`) and chat pass-through (`chat`); what a choice between items
 needs is in choice/choice_client.py. Bodies go out in the dialect of `capabilities`. Errors are those of refusals.py.
 The client has no policy of its own: a `Guard` may hold calls back and watch how they end (limits.py), and `reconsider`
 decides what becomes of a refusal (capabilities.py).
@@ -28,7 +28,6 @@ from services.engine.wire import Body, Completion, Delta, Messages, Reply, Sampl
 from services.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest
 
 _CHAT = "/chat/completions"
-_EMBEDDINGS = "/embeddings"
 
 Reconsider = Callable[[Refusal], Awaitable[bool]]
 """Whether a refused request goes out once more, since the dialect is another now. Raises what is the engine's fault."""
@@ -41,7 +40,7 @@ class Server:
     url: str
     """A base URL such as `http://127.0.0.1:8100/v1`."""
     model: str | None = None
-    """The model to ask for; default: the first one the server lists (for embeddings: no name is sent)."""
+    """The model to ask for; default: the first one the server lists."""
     api_key: str | None = field(default=None, repr=False)
     connect_timeout_s: float = 2.0
     read_timeout_s: float = 120.0
@@ -195,14 +194,6 @@ class Client:
             problems = [{"field": name, "message": f"The engine does not take {name}"} for name in fields]
             raise InvalidRequest(f"The engine does not take {', '.join(fields)}", errors=problems)
 
-    # --- embeddings ----------------------------------------------------------------------------
-
-    async def embed(self, texts: Sequence[str], longest_s: float | None = None) -> list[list[float]]:
-        """One vector for each text. A silence of `longest_s` is a failure of the server's."""
-        model = self._server.model
-        body = {"input": list(texts)} | ({"model": model} if model else {})
-        return wire.embeddings(await self._answer("embed", _EMBEDDINGS, body, timeout_s=longest_s), len(texts))
-
     # --- one call ------------------------------------------------------------------------------
 
     async def _body(self, prompt: Sequence[Any], tenant: str, priority: int, field: str = "messages") -> Body:
@@ -237,7 +228,7 @@ class Client:
         """The response to a request that the server takes; in another dialect it is sent once more."""
         for is_last in (False, True):
             dialect = self.capabilities.dialect
-            data = orjson.dumps(body if path == _EMBEDDINGS else dialect.apply(body))
+            data = orjson.dumps(dialect.apply(body))
             response = await self._session.post(self._base + path, data=data, headers=self._headers, timeout=timeouts)
             if response.status < 400:
                 return response

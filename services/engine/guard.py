@@ -12,7 +12,7 @@ from typing import Literal
 from alignx.schemas.summaries import TokenCounts
 from services.errors import EngineError, EngineUnavailable
 
-CallKind = Literal["stream", "complete", "chat", "choose", "embed"]
+CallKind = Literal["stream", "complete", "chat", "choose"]
 CallOutcome = Literal["ok", "unavailable", "rejected", "error", "cancelled"]
 
 

@@ -22,8 +22,9 @@ from alignx.schemas.interactions import Interaction, Pair
 from alignx.schemas.items import Item, item_text
 from services.errors import EngineError, EngineUnavailable
 from services.profile.scoring import softmax
-from services.prompts.build import LETTERS, ChatMessage, cap_tokens, estimate_tokens, likelihood_prompt
+from services.prompts.build import LETTERS, ChatMessage, cap_tokens, estimate_tokens
 from services.prompts.control_tokens import neutralise
+from services.prompts.plain import likelihood_prompt
 from services.prompts.profiles import OWN, PromptProfile
 
 _INSTRUCTION_TOKENS = 256

@@ -8,12 +8,11 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Self
-from urllib.parse import urlsplit
 
 import aiohttp
 from opentelemetry.trace import Span, SpanKind
@@ -27,7 +26,7 @@ from services.engine.breaker import Breaker
 from services.engine.capabilities import CanaryOutcome, Capabilities, Prober
 from services.engine.choice.choice_client import DEFAULT_WINDOW, ChoiceClient
 from services.engine.choice.measure import measure_protocol
-from services.engine.client import Client, Server, open_session
+from services.engine.client import Server, open_session
 from services.engine.guard import CallKind, CallOutcome, EngineCall, Observer, Progress
 from services.engine.wire import SILENT, Body
 from services.errors import EngineError, EngineRejected, EngineUnavailable, NoEngine
@@ -50,7 +49,7 @@ logger = logging.getLogger("alignx.engine")
 
 
 class Calls:
-    """The calls of one engine and of the embeddings server, each with a limit and a breaker of its own."""
+    """The calls of one engine, with their limit and breaker."""
 
     def __init__(self, settings: EngineSettings, observe: Observer | None) -> None:
         self._enabled = settings.enabled
@@ -60,26 +59,21 @@ class Calls:
         self.answered_at = -math.inf
         """When a call of the engine's last ended well."""
         self._slots = asyncio.Semaphore(settings.concurrency)
-        self._embeddings_slots = asyncio.Semaphore(settings.embeddings_concurrency)
         self.breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_s)
-        self._embeddings_breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_s)
 
     @property
     def breaker_open(self) -> bool:
-        """Whether the engine's breaker is open; that of the embeddings server does not count."""
         return self.breaker.open
 
     @asynccontextmanager
     async def call(self, kind: CallKind, tenant: str = "") -> AsyncIterator[Progress]:
-        """The guard of the clients: waits for a slot, refuses while the breaker is open, records how the call ends."""
-        embeds = kind == "embed"
-        if not embeds and not self._enabled:
+        """The guard of the client: waits for a slot, refuses while the breaker is open, records how the call ends."""
+        if not self._enabled:
             raise NoEngine(NO_ENGINE)
-        breaker = self._embeddings_breaker if embeds else self.breaker
-        breaker.check()  # before the wait for a slot: an open breaker answers at once
+        self.breaker.check()  # before the wait for a slot: an open breaker answers at once
         progress = Progress()
-        async with self._embeddings_slots if embeds else self._slots:
-            breaker.admit()
+        async with self._slots:
+            self.breaker.admit()
             self.in_flight += 1
             with child_span(f"engine {kind}", SpanKind.CLIENT) as span:
                 try:
@@ -89,18 +83,17 @@ class Calls:
                     raise
                 finally:
                     self.in_flight -= 1
-                    self._record(kind, tenant, breaker, progress, span)
+                    self._record(kind, tenant, progress, span)
 
-    def _record(self, kind: CallKind, tenant: str, breaker: Breaker, progress: Progress, span: Span) -> None:
+    def _record(self, kind: CallKind, tenant: str, progress: Progress, span: Span) -> None:
         outcome = _outcome(progress)
         if outcome == "cancelled" or progress.overlong:
-            breaker.release()
+            self.breaker.release()
         elif outcome == "unavailable" and not progress.alive:
-            breaker.record_failure()
+            self.breaker.record_failure()
         else:
-            breaker.record_success()
-            if kind != "embed":
-                self.answered_at = time.monotonic()
+            self.breaker.record_success()
+            self.answered_at = time.monotonic()
         span.set_attributes({"alignx.outcome": outcome, **_usage(progress.tokens)})
         if self._observe is not None:
             first = progress.first_text
@@ -129,7 +122,7 @@ def _usage(tokens: TokenCounts) -> dict[str, int]:
 
 
 class Engine(ChoiceClient):
-    """The language model and the embeddings server; open it once per process with `Engine.open`."""
+    """The language model; open it once per process with `Engine.open`."""
 
     def __init__(
         self,
@@ -149,12 +142,6 @@ class Engine(ChoiceClient):
         canaries.reconsider = self.prober.note_refusal
         super().__init__(session, server, self.calls.call, self.prober.reconsider)
         self.calls.breaker.fault = lambda: self.prober.fault
-        self._embeddings: Client | None = None
-        if url := settings.embeddings_url:
-            # The engine's key goes to the engine's own host alone.
-            own = settings.api_key if urlsplit(url)[:2] == urlsplit(settings.url)[:2] else None
-            server = _server(settings, url, settings.embeddings_model, settings.embeddings_api_key or own)
-            self._embeddings = Client(session, server, self.calls.call)
 
     @classmethod
     @asynccontextmanager
@@ -239,12 +226,6 @@ class Engine(ChoiceClient):
         if self.prober.fault:
             raise EngineUnavailable(self.prober.fault, retry_after=self._cooldown_s)
         return await super().model()
-
-    async def embed(self, texts: Sequence[str], longest_s: float | None = None) -> list[list[float]]:
-        """As `Client.embed`, from the embeddings server, which needs no engine beside it."""
-        if self._embeddings is None:
-            raise EngineUnavailable("No embeddings server is configured (ALIGNX_ENGINE__EMBEDDINGS_URL)")
-        return await self._embeddings.embed(texts, longest_s)
 
 
 def _server(settings: EngineSettings, url: str, model: str | None, key: SecretStr | None) -> Server:

@@ -311,18 +311,6 @@ def prompt_logprob(answer: Any, tokens: Sequence[int]) -> float:
         raise EngineError(UNREADABLE) from error
 
 
-def embeddings(answer: Any, count: int) -> list[list[float]]:
-    """The vectors of an embeddings answer for `count` texts, in their order."""
-    try:
-        ordered = sorted(answer["data"], key=lambda entry: entry["index"])
-        vectors = [[float(value) for value in entry["embedding"]] for entry in ordered]
-    except (LookupError, TypeError, ValueError) as error:
-        raise EngineError(UNREADABLE) from error
-    if len(vectors) != count:
-        raise EngineError("The embeddings server answered for another number of texts")
-    return vectors
-
-
 def model_list(answer: Any) -> list[Body]:
     """OpenAI's model objects."""
     models = member(answer, "data")

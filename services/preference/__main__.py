@@ -3,6 +3,7 @@
 python -m services.preference        (port 8101; needs Redis; a worker writes the summaries)
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -12,6 +13,7 @@ from services.preference.queue import Queue
 from services.preference.routes import PreferenceState, router
 from services.preference.service import PreferenceService
 from services.preference.updates.update_metrics import IngestMetrics
+from services.profile.word_table import load as load_word_table
 from services.server.app import create_app, serve
 from services.server.health import Check
 from services.server.metrics import create_registry
@@ -39,6 +41,7 @@ def create_preference_app(settings: Settings) -> FastAPI:
             AofRewriter.open(redis, settings.redis.rewrite_after_erase_s) as rewriter,
             StartupCheck.open(store := Store(redis, settings.queue.shards)) as startup,
         ):
+            await asyncio.to_thread(load_word_table)  # before a request needs it
             queue, drain = Queue(redis, settings.queue, settings.summary), state_of(app, Process).drain
             tenants = TimedCache(TenantSettingsStore(redis, default_settings(settings)).read)
             yield PreferenceState(startup, PreferenceService(store, queue, settings, metrics, rewriter, drain, tenants))

@@ -64,8 +64,9 @@ def is_own_words(interaction: Interaction, before: Profile, after: Profile) -> b
     """Whether the user says something of themselves, or in passing the contrary of what they said before."""
     if isinstance(interaction, StatementInteraction | DemographicInteraction):
         return True
-    old, new = before.stated, after.stated
-    return new != old and any(value * old.get(name, 0) < 0 for name, value in new.items())
+    struck = {clause.event for clause in before.clauses if clause.is_struck}
+    earlier = [clause for clause in after.clauses if clause.event <= before.events]
+    return any(clause.is_struck and clause.event not in struck for clause in earlier)
 
 
 def surprise_bits(predicted: Sequence[float], before: Profile, after: Profile) -> float:

@@ -10,9 +10,11 @@ import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from statistics import fmean
-from typing import Literal
+from typing import Literal, NamedTuple
 from weakref import WeakValueDictionary
 
 from redis.exceptions import RedisError
@@ -36,9 +38,13 @@ from services.settings import LimitSettings
 from services.storage.timed_cache import TimedCache
 from services.storage.users import Store, encode_interaction, find_own_text
 from services.tracing import child_span
+from services.traffic.items import has_items
+from services.traffic.negatives import MOST_DRAWN, Drawn, Negatives
 
 UpdateStart = Literal["when_due", "at_once", "backfill"]
 """When the update starts: as the tenant's cadence says, without waiting for more, or once a backfill has ended."""
+MAX_INLINE = 4_096
+"""Bytes of events that are folded within a few milliseconds; more are in a thread, while the loop answers others."""
 _DRIFT_PAGE = 200
 """Events read to date a change of preferences."""
 
@@ -65,6 +71,7 @@ class Ingest:
         self.metrics = metrics
         self.tenants = tenants
         self.has_engine = has_engine
+        self._negatives = Negatives()
         # Writers of one user take turns here, so that only other processes can come in between.
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
@@ -90,24 +97,22 @@ class Ingest:
             with child_span("append") as span:
                 while True:
                     stamp, profile = await self.store.profile(tenant, user)
-                    predictions: list[tuple[float, ...]] = []
-                    bits, is_due = 0.0, False
-                    for interaction in interactions:
-                        before = profile
-                        profile, predicted = fold(profile, interaction)
-                        predictions.append(predicted)
-                        if cadence:
-                            bits += surprise_bits(predicted, before, profile)
-                            is_due = is_due or is_own_words(interaction, before, profile)
-                    choices = list(filter(None, predictions))
+                    draw = partial(self._negatives.draw, tenant) if settings and settings.traffic else None
+                    if sum(map(len, encoded)) <= MAX_INLINE:
+                        folded = _fold_all(profile, interactions, draw)
+                    else:
+                        folded = await asyncio.to_thread(_fold_all, profile, interactions, draw)
+                    profile, choices = folded.profile, list(filter(None, folded.predictions))
+                    news = replace(folded.news, tokens=estimate_tokens(encoded))
                     scored = PrequentialSums.from_choices(choices)
-                    news = News(is_due=is_due, bits=bits, tokens=estimate_tokens(encoded))
                     new = Append(
                         events=encoded,
                         stamp=stamp,
                         profile=dumps(profile),
                         scored=scored,
-                        predicted=list(map(encode_predictions, predictions)) if self.has_engine else [],
+                        predicted=list(map(encode_predictions, folded.predictions)) if self.has_engine or draw else [],
+                        drawn=folded.drawn,
+                        has_items=draw is not None and any(map(has_items, interactions)),
                         idempotency_key=idempotency_key,
                         digest=digest,
                         at_once=start == "at_once",
@@ -216,3 +221,32 @@ class Ingest:
         self.metrics.quality.add("profile", "profile", scored)
         for interaction in interactions:
             self.metrics.events.labels(interaction.type).inc()
+
+
+class _Folded(NamedTuple):
+    """A profile with further events, and what it foretold of each."""
+
+    profile: Profile
+    predictions: list[tuple[float, ...]]
+    drawn: list[str]
+    """Items to compare those with that the events take alone."""
+    news: News
+
+
+def _fold_all(
+    profile: Profile,
+    interactions: Sequence[Interaction],
+    draw: Callable[[Profile, Interaction], Drawn | None] | None,
+) -> _Folded:
+    predictions, drawn, left = list[tuple[float, ...]](), list[str](), MOST_DRAWN if draw else 0
+    bits, is_due = 0.0, False
+    for interaction in interactions:
+        before = profile
+        other = draw(before, interaction) if draw and left else None
+        drawn.append(other.text() if other else "")
+        left -= other is not None
+        profile, predicted = fold(profile, interaction)
+        predictions.append(predicted)
+        bits += surprise_bits(predicted, before, profile)
+        is_due = is_due or is_own_words(interaction, before, profile)
+    return _Folded(profile, predictions, drawn, News(is_due=is_due, bits=bits))

@@ -91,7 +91,7 @@ class Queue:
         keys = self.keys.user(tenant, user)
         answer = await self._ask(
             "append",
-            [keys.state, keys.log, keys.ready, keys.idempotency, keys.profile, keys.quality, keys.calls],
+            [keys.state, keys.log, keys.ready, keys.idempotency, keys.profile, keys.quality, keys.calls, keys.unread],
             new.profile,
             *new.events,
             member=keys.member,
@@ -101,6 +101,8 @@ class Queue:
             digest=new.digest,
             scored=new.scored.arguments(),
             predicted=list(new.predicted),
+            drawn=list(new.drawn),
+            has_items=new.has_items,
             tenant=keys.tenant,
             call=new.call,
             news=new.news.arguments(),
@@ -289,7 +291,8 @@ class Queue:
     async def forget(self, tenant: str, user: str) -> bool:
         """Erases the user; False when there was nothing."""
         keys = self.keys.user(tenant, user)
-        return bool(await self._run("forget", [keys.ready, keys.leases, *keys.own], member=keys.member))
+        names = [keys.ready, keys.leases, keys.unread, keys.journal, *keys.own]
+        return bool(await self._run("forget", names, member=keys.member, gone=self.keys.gone(tenant, user)))
 
     async def _run(self, script: str, keys: Sequence[str], *texts: str | bytes, **arguments: Any) -> Any:
         return await self._scripts[script].run(keys, *texts, settings=self._script_settings, **arguments)

@@ -58,6 +58,10 @@ class Append:
     scored: PrequentialSums = PrequentialSums()
     predicted: Sequence[str] = ()
     """For each event, what the profile before it gave to the chosen item, as `encode_predictions` has it."""
+    drawn: Sequence[str] = ()
+    """For each event, an item to compare the one taken with, as `Drawn.text` has it (traffic/negatives.py)."""
+    has_items: bool = False
+    """Whether the items of the events are to be counted."""
     idempotency_key: str = ""
     digest: str = ""
     at_once: bool = False

@@ -21,6 +21,7 @@ from services.preference.queue import Queue
 from services.preference.updates.dispatcher import Dispatcher
 from services.preference.updates.update import Updater
 from services.preference.updates.update_metrics import WorkerMetrics
+from services.profile.word_table import load as load_word_table
 from services.server.app import create_app, serve
 from services.server.health import Check
 from services.server.metrics import create_registry
@@ -29,7 +30,10 @@ from services.settings import Settings, load_settings
 from services.storage.connection import open_redis
 from services.storage.redis_metrics import RedisMetrics
 from services.storage.startup_check import StartupCheck
+from services.storage.tenant_settings import TenantSettingsStore, default_settings
+from services.storage.timed_cache import TimedCache
 from services.storage.users import Store
+from services.traffic.consumer import Consumer, TrafficMetrics
 
 PORT = 8103
 
@@ -42,9 +46,9 @@ class WorkerState:
     dispatcher: Dispatcher
 
 
-async def _run(dispatcher: Dispatcher, startup: StartupCheck) -> None:
+async def _run(part: Dispatcher | Consumer, startup: StartupCheck) -> None:
     await startup.wait()
-    await dispatcher.run()
+    await part.run()
 
 
 async def _check_running(task: "asyncio.Task[None]", fault: str) -> None:
@@ -58,6 +62,7 @@ def create_worker_app(settings: Settings) -> FastAPI:
     metrics = WorkerMetrics(registry)
     engine_metrics = EngineMetrics(registry, settings.metrics.tenants)
     redis_metrics = RedisMetrics(registry)
+    traffic_metrics = TrafficMetrics(registry)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[WorkerState]:
@@ -66,23 +71,29 @@ def create_worker_app(settings: Settings) -> FastAPI:
             Engine.open(settings.engine, engine_metrics.observe) as engine,
             StartupCheck.open(store := Store(redis, settings.queue.shards)) as startup,
         ):
+            await asyncio.to_thread(load_word_table)  # before a request needs it
             queue = Queue(redis, settings.queue, settings.summary)
             updater = Updater(store, queue, engine, settings, metrics)
             dispatcher = Dispatcher(queue, updater, settings, metrics)
+            tenants = TimedCache(TenantSettingsStore(redis, default_settings(settings)).read)
+            consumer = Consumer(redis, store.keys, tenants, traffic_metrics)
             engine_metrics.watch(engine.calls, lambda: dispatcher.backoff.is_paused)
             engine_metrics.watch_canaries(engine.prober)
             work = asyncio.create_task(_run(dispatcher, startup))
+            count = asyncio.create_task(_run(consumer, startup))
             measurement = asyncio.create_task(dispatcher.measure(redis_metrics))
             checks: dict[str, Check] = {
                 "redis": startup.ready,
                 "work": partial(_check_running, work, "The worker has stopped taking work"),
+                "items": partial(_check_running, count, "The worker has stopped counting items"),
                 "look": partial(_check_running, measurement, "The worker has stopped measuring the queue"),
                 "engine": dispatcher.backoff.check,
             }
             yield WorkerState(checks, dispatcher)
             dispatcher.stop(work)
+            consumer.stop(count)
             measurement.cancel()
-            for task in (work, measurement):
+            for task in (work, count, measurement):
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
             await dispatcher.close(settings.server.shutdown_s)

@@ -7,39 +7,44 @@ from services.profile.item_features import ItemFeatures, extract_features
 from services.profile.render import OFTEN, pole_of
 from services.profile.scoring import (
     CATEGORY_PRIOR,
-    STATED_TERM,
     TERM_PRIOR,
     Offer,
     log_odds,
     offer,
-    stated_terms,
     weights,
     year_fit,
     year_taken,
 )
-from services.profile.statistics import PRICE, Profile, clip, distance
+from services.profile.stated.matching import match
+from services.profile.statistics import PRICE, Profile, StatedClause, clip, distance
 from services.profile.style_features import FEATURES, TYPICAL, words
-from services.profile.word_forms import root
+from services.profile.word_vectors import embed_items, nearer, nearness
 
 
-def reasons(
-    profile: Profile, query: str, items: Sequence[Item], indices: Iterable[int], meaning: Sequence[float]
-) -> list[str]:
-    """The `reason` of each item at `indices`; `meaning` has one value for each of all items."""
+def reasons(profile: Profile, query: str, items: Sequence[Item], indices: Iterable[int]) -> list[str]:
+    """The `reason` of each item at `indices` among all `items`."""
     known = frozenset(words(query))
     views = [extract_features(item, known) for item in items]
-    usual = offer(profile, views)
-    return [_reason(profile, views[index], usual, meaning[index]) for index in indices]
+    vectors = embed_items(views)
+    near, matches = nearness(profile, vectors), match(profile, views, vectors)
+    usual = offer(profile, views, near)
+    return [
+        _reason(profile, views[index], usual, near[index], _stated_grounds(matches.clauses, matches.odds[:, index]))
+        for index in indices
+    ]
 
 
 def reason(profile: Profile, query: str, item: Item) -> str:
     """The strongest single thing that speaks for the item, or against it where that is stronger."""
-    return reasons(profile, query, (item,), (0,), (0.0,))[0]
+    return reasons(profile, query, (item,), (0,))[0]
 
 
-def _reason(profile: Profile, view: ItemFeatures, usual: Offer, meaning: float) -> str:
+def _reason(
+    profile: Profile, view: ItemFeatures, usual: Offer, near: float, stated: Iterable[tuple[float, str]]
+) -> str:
+    meaning = nearer(near, usual.nearness, usual.trust)
     grounds = [
-        *_stated_grounds(profile, view),
+        *stated,
         *_topic_grounds(profile, view),
         *_style_grounds(profile, view),
         *_offer_grounds(profile, view, usual),
@@ -49,13 +54,10 @@ def _reason(profile: Profile, view: ItemFeatures, usual: Offer, meaning: float) 
     return sentence if abs(weight) >= 0.15 else "Nothing known about this user speaks for or against it."
 
 
-def _stated_grounds(profile: Profile, view: ItemFeatures) -> Iterable[tuple[float, str]]:
-    shown = {root(part): part for word in view.tokens for part in word.split("-")}
-    for key, value in stated_terms(profile, view).items():
-        verb = "Matches" if value > 0 else "Goes against"
-        # Of one word the item's own form is shown, since a stem is none; a phrase or a compound reads as it is.
-        word = key if " " in key or "-" in key else shown[root(key)]
-        yield STATED_TERM * value / 100, f"{verb} what they said about {word}."
+def _stated_grounds(clauses: Sequence[StatedClause], odds: Iterable[float]) -> Iterable[tuple[float, str]]:
+    for clause, value in zip(clauses, odds, strict=True):
+        said = f": '{clause.quote.rstrip('.!')}'" if clause.quote else f" about {clause.target}"
+        yield value, f"{'Matches' if value > 0 else 'Goes against'} what they said{said}."
 
 
 def _topic_grounds(profile: Profile, view: ItemFeatures) -> Iterable[tuple[float, str]]:

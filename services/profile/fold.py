@@ -4,7 +4,6 @@ An event costs O(1), whatever the history: sums fade by a factor an event, and n
 are dropped.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import exp, isfinite
 
@@ -19,10 +18,13 @@ from alignx.schemas.interactions import (
     RatingInteraction,
     StatementInteraction,
 )
-from services.profile.item_features import ItemFeatures, clean, extract_features
-from services.profile.parse_text import Stated, parse_statement, parse_text
+from services.profile.item_features import ItemFeatures, extract_features
+from services.profile.parse_text import parse_text
 from services.profile.scoring import contrast, margin, weights
 from services.profile.serialize import round_to_half
+from services.profile.stated.clauses import MAX_OWN_CLAUSES, add, keep, roots_of
+from services.profile.stated.matching import match
+from services.profile.stated.options import taken_options
 from services.profile.statistics import (
     FADE,
     FADE_BY_AGE,
@@ -40,15 +42,16 @@ from services.profile.statistics import (
     distance,
     fade_at,
 )
-from services.profile.style_features import MAX_ITEM_TERMS, MIRRORED, TYPICAL, measure, terms, words
+from services.profile.style_features import MIRRORED, TYPICAL, measure, words
+from services.profile.word_table import Vectors
+from services.profile.word_vectors import embed_items, nearer, nearness, turn
+from services.statements.clauses import Clause, read_clauses
 
 ASKED_TERM = 0.5
 PURCHASE = 1.0
 CLICK_ALONE = 0.7
 TRIED = 0.7
-REVIEW_TERM = 0.3
-WRITTEN_TERM = 0.5
-FACT_TERM = 0.3
+SAID_IN_REVIEW = 0.3
 MIRROR = 0.15
 """Weight of one event of each kind, against 1 for a choice between two items."""
 YEAR_HALF_LIFE = 8
@@ -59,14 +62,13 @@ MAX_TERMS, KEEP_TERMS = 144, 108
 MAX_CATEGORIES, KEEP_CATEGORIES = 40, 28
 AGEING = 4
 """Hundredths of an occurrence by which an event's age lowers the rank of a name that may be dropped."""
-MAX_STATED = 56
-MAX_STATEMENTS, MAX_STATEMENT_CHARS = 6, 240
-MAX_FACTS, MAX_FACT_CHARS = 4, 160
+MAX_SAID, MAX_PASSING = 2_000, 1_000
+"""Characters of a statement, and of a turn, post or review, that are read for what they say."""
 MAX_OWN_READ = 4_000
 """Characters of the user's own text that are read for likes and dislikes; the text itself is kept whole."""
-MAX_OTHERS = 24
-"""Items passed over that one event teaches from."""
-MAX_TURNS = 32
+MAX_OTHERS, MAX_PASSED_OVER = 24, 3
+"""Items passed over that one event teaches from, and by whose meaning."""
+MAX_MESSAGES = 64
 
 
 class _Draft:
@@ -78,9 +80,9 @@ class _Draft:
         self.tallies = profile.tallies
         self.terms = dict(profile.terms)
         self.categories = dict(profile.categories)
-        self.stated = dict(profile.stated)
-        self.statements = profile.statements
-        self.facts = profile.facts
+        self.clauses = profile.clauses
+        self.years = profile.years
+        self.direction = profile.direction
         self.own = profile.own
 
     def count(self, table: dict[str, Evidence], names: Iterable[str], weight: float) -> None:
@@ -139,14 +141,16 @@ class _Draft:
                 year_spread=FADE_YEAR * old.year_spread + weight * difference,
             )
 
-    def state(self, stated: Stated, weight: float) -> None:
-        """Newest words win: a name that is stated again moves to the end."""
-        statement = {**stated.terms, **{f"~{name}": value for name, value in stated.style.items()}}
-        for name, value in statement.items():
-            self.stated.pop(name, None)
-            self.stated[name] = int(100 * weight * value)
-        for name in list(self.stated)[: max(0, len(self.stated) - MAX_STATED)]:
-            del self.stated[name]
+    def turn(self, difference: Vectors, weight: float) -> None:
+        """Towards what an event took, and away from what it passed over."""
+        if weight > 0:
+            self.direction, self.tallies = turn(self.direction, self.tallies, difference, weight)
+
+    def say(self, said: Iterable[Clause], weight: float) -> None:
+        """Clauses of a statement; beside statements only those that tell something."""
+        tells = [clause for clause in said if clause.polarity or clause.past or clause.style or weight == 1]
+        clauses = [clause for clause in tells if clause.kind != "none" or roots_of(clause.quote)]
+        self.clauses = add(self.clauses, keep(clauses, self.now, weight))
 
     def profile(self) -> Profile:
         sums, tallies = round_to_half(self.contrasts, self.tallies)
@@ -156,9 +160,9 @@ class _Draft:
             tallies,
             _prune(self.terms, self.now, MAX_TERMS, KEEP_TERMS),
             _prune(self.categories, self.now, MAX_CATEGORIES, KEEP_CATEGORIES),
-            self.stated,
-            self.statements,
-            self.facts,
+            self.clauses,
+            self.years,
+            self.direction,
             self.own,
         )
 
@@ -186,13 +190,11 @@ def fold(profile: Profile, interaction: Interaction) -> tuple[Profile, tuple[flo
         case PostInteraction():
             _fold_writing(draft, (interaction.text,))
         case DialogueInteraction():
-            turns = [message.content for message in interaction.messages if message.role == "user"]
-            _fold_writing(draft, turns[-MAX_TURNS:])
-        case DemographicInteraction():
-            draft.facts = _append_newest(draft.facts, clean(interaction.text, MAX_FACT_CHARS), MAX_FACTS)
-            draft.count(draft.terms, terms(words(interaction.text), MAX_ITEM_TERMS), FACT_TERM)
-        case StatementInteraction():
-            _fold_statement(draft, interaction.text)
+            messages = interaction.messages[-MAX_MESSAGES:]
+            _fold_writing(draft, [message.content for message in messages if message.role == "user"])
+            draft.say(taken_options(messages), SAID_IN_PASSING)
+        case DemographicInteraction() | StatementInteraction():
+            draft.say(read_clauses(interaction.text[:MAX_SAID]), 1.0)
     return draft.profile(), predicted
 
 
@@ -200,21 +202,9 @@ def apply_own_text(profile: Profile, text: str) -> Profile:
     """The profile after the user has replaced the summary by `text`. It replaces all earlier statements; evidence
     from behaviour stays. No event is counted."""
     draft = _Draft(profile, profile.events)
-    draft.own, draft.statements, draft.facts, draft.stated = text, (), (), {}
-    stated, years = parse_text(text[:MAX_OWN_READ])
-    draft.state(stated, 1.0)
-    draft.stated.update(years)
+    stated, draft.years = parse_text(text[:MAX_OWN_READ])
+    draft.own, draft.clauses = text, add((), keep(stated, profile.events, 1.0), MAX_OWN_CLAUSES)
     return draft.profile()
-
-
-def _fold_statement(draft: _Draft, text: str) -> None:
-    statement = clean(text, MAX_STATEMENT_CHARS)
-    draft.statements = _append_newest(draft.statements, statement, MAX_STATEMENTS)
-    draft.state(parse_statement(statement), 1.0)
-
-
-def _append_newest(evidence: tuple[str, ...], line: str, most: int) -> tuple[str, ...]:
-    return (*(entry for entry in evidence if entry != line), line)[-most:] if line else evidence
 
 
 Choice = ComparisonInteraction | ClickInteraction | PurchaseInteraction
@@ -230,12 +220,18 @@ def _fold_choice(profile: Profile, draft: _Draft, event: Choice) -> tuple[float,
     chosen = extract_features(pairs[0].chosen, query_words)
     others = [extract_features(pair.rejected, query_words) for pair in pairs]
     coefficients = weights(profile)
-    contrasts = [contrast(chosen, other) for other in others]
+    contrasts, vectors = [contrast(chosen, other) for other in others], embed_items([chosen, *others])
+    first, *near = nearness(profile, vectors)
+    said, *said_of_others = match(profile, [chosen, *others], vectors).totals
     margins = [
         margin(profile, coefficients, chosen, other, difference)
-        for other, difference in zip(others, contrasts, strict=True)
+        + nearer(first, closeness, min(chosen.trust, other.trust))
+        + said
+        - stated
+        for other, difference, closeness, stated in zip(others, contrasts, near, said_of_others, strict=True)
     ]
     _learn_choice(draft, chosen, others[:MAX_OTHERS], contrasts[:MAX_OTHERS], ASKED_TERM if query_words else 1.0)
+    draft.turn(vectors[0] - vectors[1 : 1 + MAX_PASSED_OVER].mean(axis=0), 1.0)
     return tuple(1 / (1 + exp(-clip(odds, 2 * MAX_SCORE))) for odds in margins)
 
 
@@ -271,6 +267,7 @@ def _fold_alone(draft: _Draft, view: ItemFeatures, liking: float) -> None:
     """An item judged by itself: its topics, and its style and price against what was judged before."""
     draft.like(view, liking)
     draft.take(view, liking)
+    draft.turn(embed_items([view])[0], liking)
     if view.style is None:
         return
     sums, tallies = draft.contrasts, draft.tallies
@@ -293,21 +290,16 @@ def _fold_rating(draft: _Draft, rating: RatingInteraction) -> None:
     draft.like(view, TRIED)
     _fold_alone(draft, view, liking)
     if rating.review:
-        draft.count(draft.terms, terms(words(rating.review), MAX_ITEM_TERMS), REVIEW_TERM * liking)
+        draft.say(read_clauses(rating.review[:MAX_PASSING], statement=False), SAID_IN_REVIEW)
 
 
 def _fold_writing(draft: _Draft, texts: Sequence[str]) -> None:
-    """What a person keeps coming back to is a topic of theirs; how they write hints at what they like to read."""
-    turns: Counter[str] = Counter()
+    """What a person says of their tastes in passing; how they write hints at what they like to read."""
     for text in texts:
-        spoken = words(text)
-        turns.update(dict.fromkeys(spoken, 1))
-        draft.state(parse_statement(text, statement=False), SAID_IN_PASSING)
-        manner = measure(text, spoken)
+        draft.say(read_clauses(text[:MAX_PASSING], statement=False), SAID_IN_PASSING)
+        manner = measure(text, words(text))
         difference = list(ZEROS)
         for position in MIRRORED:
             difference[position] = clip(manner[position] - TYPICAL[position], 1.0)
         if any(difference):
             draft.learn_style(difference, MIRROR)
-    often = sorted(turns, key=lambda word: -turns[word])
-    draft.count(draft.terms, terms(often, MAX_ITEM_TERMS), WRITTEN_TERM)

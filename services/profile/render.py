@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from services.profile.parse_text import ABOUT, OWN_WORDS, YEAR, YEAR_SPREAD, YEARS, join_phrases
+from services.profile.parse_text import ABOUT, OWN_WORDS, YEARS, join_phrases
 from services.profile.scoring import CATEGORY_PRIOR, NAME_PRIOR, log_odds, year_taken
 from services.profile.statistics import (
     FADE_BY_AGE,
     MAX_SCORE,
     PRICE,
     RECENT_FADE_BY_AGE,
-    SAID_IN_PASSING,
     Evidence,
     Profile,
+    StatedClause,
     fade_at,
 )
 from services.profile.style_features import FEATURES, INDEX
@@ -22,7 +22,7 @@ CLEAR, LIKELY, EARLY = 2.6, 1.5, 0.7
 MAX_TRAITS, MAX_EARLY_TRAITS = 6, 4
 FEW_CHOICES = 12
 """Below so many choices, early signs are rendered beside surer ones."""
-MAX_LABELS, MAX_WORDS = 8, 24
+MAX_LABELS, MAX_WORDS, MAX_QUOTES = 8, 24, 12
 OFTEN, SOMETIMES = 1.1, 0.4
 """Log-odds from which a word or category is said to mark a user's choices often, and at all."""
 
@@ -31,8 +31,8 @@ def render(profile: Profile) -> str:
     """A summary in plain sentences, one paragraph a subject: first what the user says, then what behaviour shows."""
     parts = [
         profile.own,
-        _quote(f"{OWN_WORDS} ", profile.statements),
-        _quote(f"{ABOUT} ", profile.facts),
+        _quote(f"{OWN_WORDS} ", [clause for clause in profile.clauses if clause.kind != "fact"]),
+        _quote(f"{ABOUT} ", [clause for clause in profile.clauses if clause.kind == "fact"]),
         _passing_sentences(profile),
         _style_sentences(profile),
         _topic_sentences(profile),
@@ -48,21 +48,19 @@ def render(profile: Profile) -> str:
     return "\n".join([*sentences, f"Based on {events} so far."] if profile.events else sentences)
 
 
-def _quote(opening: str, lines: Sequence[str]) -> str:
-    """Newest first."""
-    return opening + " ".join(f'"{line}"' for line in reversed(lines)) if lines else ""
+def _quote(opening: str, clauses: Sequence[StatedClause]) -> str:
+    """What was said outright and still holds, newest first."""
+    said = [clause.quote for clause in reversed(clauses) if clause.weight == 100 and not clause.is_struck]
+    lines = list(filter(None, dict.fromkeys(said)))[:MAX_QUOTES]
+    return opening + " ".join(f'"{line}"' for line in lines) if lines else ""
 
 
 def _passing_sentences(profile: Profile) -> str:
     """What was said in a post or dialogue; statements are quoted already."""
-    passing = {
-        name: value
-        for name, value in profile.stated.items()
-        if 100 * SAID_IN_PASSING - 1 < abs(value) < 100 * SAID_IN_PASSING + 1 and name not in (YEAR, YEAR_SPREAD)
-    }
-    poles = [pole_of(INDEX[name[1:]], value) for name, value in passing.items() if name[0] == "~"]
-    liked = [name for name, value in passing.items() if name[0] != "~" and value > 50]
-    disliked = [name for name, value in passing.items() if name[0] != "~" and value < -50]
+    passing = [clause for clause in profile.clauses if clause.weight < 100 and not clause.is_struck]
+    poles = [pole_of(INDEX[name], value) for clause in passing for name, value in clause.style]
+    liked = list(dict.fromkeys(clause.target for clause in passing if clause.polarity > 0))
+    disliked = list(dict.fromkeys(clause.target for clause in passing if clause.polarity < 0))
     sentences = []
     if poles:
         sentences.append(f"Has asked for texts that {join_phrases(poles[-MAX_TRAITS:])}.")
@@ -188,7 +186,7 @@ def _price_sentence(profile: Profile) -> str:
 
 def _year_sentence(profile: Profile) -> str:
     usual = year_taken(profile)
-    if usual is None or YEAR in profile.stated or profile.tallies.dated < 1.5:
+    if usual is None or profile.years or profile.tallies.dated < 1.5:
         return ""
     return YEARS.format(year=usual[0], spread=max(1.0, usual[1]))
 

@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 from alignx.schemas.items import Item, ItemFields
 from services.profile.item_features import ItemFeatures, extract_features
-from services.profile.parse_text import YEAR, YEAR_SPREAD
+from services.profile.stated.clauses import stated_styles
+from services.profile.stated.matching import BY_WORDS, live_clauses, match, match_words
 from services.profile.statistics import (
     FADE_BY_AGE,
     MAX_SCORE,
@@ -33,7 +34,8 @@ from services.profile.statistics import (
     fade_at,
 )
 from services.profile.style_features import INDEX, words
-from services.profile.word_forms import mentions, parts_of, root
+from services.profile.word_forms import root
+from services.profile.word_vectors import embed_items, nearer, nearness
 
 STYLE_PRIOR = 2.0
 TERM_PRIOR = 200
@@ -48,13 +50,12 @@ OLDER_SHARE, RECENT_SHARE = 0.5, 0.5
 _NORMAL_95 = 1.96
 """Standard errors of a 95 % interval."""
 STATED_STYLE = 3.0
-STATED_TERM = 2.0
 
 
 def scores(profile: Profile, query: str, items: Sequence[Item]) -> list[float]:
     """Log-odds of each item against the others on offer; all 0 while nothing is known."""
     query_words = frozenset(words(query))
-    return _scores(profile, weights(profile), [extract_features(item, query_words) for item in items])
+    return compare(profile, [extract_features(item, query_words) for item in items])
 
 
 def probabilities(profile: Profile, query: str, items: Sequence[Item]) -> list[float]:
@@ -85,9 +86,8 @@ def weights(profile: Profile) -> list[float]:
         OLDER_SHARE * a / (b + STYLE_PRIOR) + RECENT_SHARE * x / (recent * b + STYLE_PRIOR)
         for a, b, x in zip(sums.lean, sums.spread, sums.recent_lean, strict=True)
     ]
-    for name, value in profile.stated.items():
-        if name[0] == "~" and name[1:] in INDEX:
-            coefficients[INDEX[name[1:]]] = STATED_STYLE * value / 100
+    for name, value in stated_styles(profile).items():
+        coefficients[INDEX[name]] = STATED_STYLE * value / 100
     return coefficients
 
 
@@ -98,25 +98,34 @@ class Offer(NamedTuple):
     year: float = 0.0
     """Mean of the `year_fit`."""
     popularity: float = 0.0
+    nearness: float = 0.0
+    trust: float = 0.0
+    """Of the item that is least reliable."""
 
 
-def offer(profile: Profile, views: Iterable[ItemFeatures]) -> Offer:
-    usual, views = year_taken(profile), list(views)
+def offer(profile: Profile, views: Sequence[ItemFeatures], near: Sequence[float]) -> Offer:
+    """`near` holds the `nearness` of the items."""
+    usual = year_taken(profile)
     return Offer(
         _mean([view.price for view in views if view.price is not None]),
         _mean([year_fit(usual, view.year) for view in views if view.year is not None]),
         _mean([view.popularity for view in views if view.popularity is not None]),
+        _mean(near),
+        min((view.trust for view in views), default=0.0),
     )
 
 
-def _scores(profile: Profile, coefficients: list[float], views: Sequence[ItemFeatures]) -> list[float]:
+def compare(profile: Profile, views: Sequence[ItemFeatures]) -> list[float]:
+    """As `scores`, of items whose features are known."""
+    coefficients, vectors = weights(profile), embed_items(views)
+    near, said = nearness(profile, vectors), match(profile, views, vectors).totals
     written = [view.style for view in views if view.style is not None]
     trust = min((view.trust for view in views if view.style is not None), default=0.0)
     middle = [sum(column) / len(written) for column in zip(*written, strict=True)]
-    usual_year, usual = year_taken(profile), offer(profile, views)
+    usual_year, usual = year_taken(profile), offer(profile, views, near)
     values = []
-    for view in views:
-        value = _topics(profile, view)
+    for view, closeness, stated in zip(views, near, said, strict=True):
+        value = stated + _topics(profile, view) + nearer(closeness, usual.nearness, usual.trust)
         if view.style is not None:
             value += trust * dot(coefficients, distance(view.style, middle, 1.0))
         if view.price is not None:
@@ -132,7 +141,7 @@ def _scores(profile: Profile, coefficients: list[float], views: Sequence[ItemFea
 def margin(
     profile: Profile, coefficients: list[float], first: ItemFeatures, second: ItemFeatures, difference: Sequence[float]
 ) -> float:
-    """The difference of the `_scores` of two items whose `contrast` is known."""
+    """The difference of the scores of two items whose `contrast` is known, without what vectors tell."""
     value = dot(coefficients, difference) + _topics(profile, first) - _topics(profile, second)
     if first.year is not None and second.year is not None:
         usual = year_taken(profile)
@@ -145,8 +154,8 @@ def margin(
 def year_taken(profile: Profile) -> tuple[float, float] | None:
     """The usual year of the items taken and the mean distance from it; None while no year is known."""
     tallies = profile.tallies
-    if YEAR in profile.stated:
-        return float(profile.stated[YEAR]), float(profile.stated.get(YEAR_SPREAD, 0))
+    if profile.years:
+        return profile.years
     if tallies.dated < 0.01:
         return None
     return MIDDLE_YEAR + tallies.year / tallies.dated, tallies.year_spread / tallies.dated
@@ -176,8 +185,7 @@ def _topics(profile: Profile, view: ItemFeatures) -> float:
     """Log-odds of an item's words and categories.
 
     The few words of a name count as if each were independent, so they add up. The many of a text and
-    the categories of an item go together: over m known ones their sum is divided by √m. So it is with
-    what the user said of words.
+    the categories of an item go together: over m known ones their sum is divided by √m.
     """
     value = 0.0
     now = profile.events
@@ -191,9 +199,6 @@ def _topics(profile: Profile, view: ItemFeatures) -> float:
             value += sum([log_odds(evidence, now, NAME_PRIOR) for evidence in seen_terms])
         else:
             value += _damped_sum([log_odds(evidence, now, TERM_PRIOR) for evidence in seen_terms])
-    if profile.stated:
-        values = [value / 100 for value in stated_terms(profile, view).values()]
-        value += STATED_TERM * (sum(values) if view.style is None else _damped_sum(values))
     return value
 
 
@@ -205,25 +210,6 @@ def _damped_sum(values: Sequence[float]) -> float:
     return sum(values) / sqrt(len(values)) if values else 0.0
 
 
-def stated_terms(profile: Profile, view: ItemFeatures) -> dict[str, int]:
-    """What the user stated about words of the item: hundredths by stem."""
-    spoken = mentions(view.tokens)
-    text = ""
-    by_term = {}
-    for word, value in profile.stated.items():
-        if word[0] == "~":
-            continue
-        if " " in word:
-            text = text or f" {' '.join(view.tokens)} "
-            if f" {word} " in text:
-                by_term[word] = value
-            continue
-        shared = [spoken[key] * sign for key, sign in parts_of(word) if key in spoken]
-        if shared:
-            by_term[word] = round(value * sum(shared) / len(shared))
-    return by_term
-
-
 def topic_odds(profile: Profile, topics: Sequence[str]) -> list[list[float]]:
     """What speaks for each topic, as log-odds: what the user stated of it, else what was counted of the category of
     that name, else of each of its words; 0 for a word that was not counted, and nothing for a topic without words."""
@@ -231,11 +217,12 @@ def topic_odds(profile: Profile, topics: Sequence[str]) -> list[list[float]]:
     by_word: dict[str, float] = {}
     for term, evidence in profile.terms.items():
         by_word[root(term)] = by_word.get(root(term), 0.0) + log_odds(evidence, profile.events, NAME_PRIOR)
-    odds = []
+    odds, clauses = [], live_clauses(profile)
     for topic in topics:
         view = extract_features(ItemFields(title=topic))
-        if stated := stated_terms(profile, view):
-            odds.append([STATED_TERM * value / 100 for value in stated.values()])
+        matches = zip(clauses, match_words(clauses, [view])[:, 0], strict=True)
+        if stated := [BY_WORDS * share * clause.polarity / 100 for clause, share in matches if share]:
+            odds.append(stated)
         elif label := by_label.get(_roots(view.tokens)):
             odds.append([log_odds(label, profile.events, CATEGORY_PRIOR)])
         else:

@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from services.profile.statistics import WIDTH, Contrasts, Evidence, Profile, Tallies
+from services.profile.statistics import WIDTH, Contrasts, Evidence, Profile, StatedClause, Tallies
 
-PROFILE_SCHEMA = 2
+PROFILE_SCHEMA = 3
 """Stands in every dump; a profile of another schema is rebuilt from the history."""
 
 _PACKING = struct.Struct(f"<{4 * WIDTH + len(Tallies._fields)}e")
@@ -40,9 +40,9 @@ def dumps(profile: Profile) -> bytes:
             "s": b64encode(_pack(profile.contrasts, profile.tallies)).decode(),
             "t": _encode_evidence(profile.terms, profile.events),
             "c": _encode_evidence(profile.categories, profile.events),
-            "d": profile.stated,
-            "q": profile.statements,
-            "f": profile.facts,
+            "d": [_encode_clause(clause, profile.events) for clause in profile.clauses],
+            "y": profile.years,
+            "m": b64encode(profile.direction).decode(),
             "o": profile.own,
         }
     )
@@ -62,13 +62,27 @@ def loads(raw: bytes) -> Profile:
             tallies,
             _decode_evidence(document["t"], now),
             _decode_evidence(document["c"], now),
-            document["d"],
-            tuple(document["q"]),
-            tuple(document["f"]),
+            tuple(_decode_clause(*fields, now=now) for fields in document["d"]),
+            tuple(document["y"]) if document["y"] else None,
+            b64decode(document["m"]),
             document["o"],
         )
     except (KeyError, TypeError, struct.error, IndexError) as error:
         raise ValueError("not a dump of a profile") from error
+
+
+def _encode_clause(clause: StatedClause, now: int) -> list[Any]:
+    """Its fields, the age in place of the event, without those at the end that are usual."""
+    quote, target, polarity, kind, event, *rest = clause
+    usual = list(StatedClause._field_defaults.values())
+    while rest and rest[-1] == usual[len(rest) - 1]:
+        rest.pop()
+    return [quote, target, polarity, kind, now - event, *rest]
+
+
+def _decode_clause(quote: str, target: str, polarity: int, kind: str, age: int, *rest: Any, now: int) -> StatedClause:
+    clause = StatedClause(quote, target, polarity, kind, now - age, *rest)
+    return clause._replace(style=tuple((name, strength) for name, strength in clause.style))
 
 
 def _encode_evidence(table: Mapping[str, Evidence], now: int) -> list[Any]:

@@ -59,6 +59,31 @@ class Tallies(NamedTuple):
     """Sum of the years, from MIDDLE_YEAR, of the `dated` items taken."""
     year_spread: float = 0.0
     """Sum of their distances in years from the mean before them."""
+    embedded: float = 0.0
+    """Choices in `Profile.direction`."""
+    reach: float = 0.0
+    """Largest number of `Profile.direction`, which 127 stands for there."""
+
+
+class StatedClause(NamedTuple):
+    """A clause of what the user said (`services.statements.clauses.Clause`)."""
+
+    quote: str
+    target: str
+    """What it is about; empty where it claims nothing."""
+    polarity: int
+    """Hundredths on [-100, 100]."""
+    kind: str
+    event: int
+    """Number of the event that it was said in."""
+    weight: int = 100
+    """Hundredths of what a statement counts."""
+    style: tuple[tuple[str, int], ...] = ()
+    """Wishes about the writing of texts, by feature, in hundredths."""
+    is_struck: bool = False
+    """Whether the user took it back later."""
+    language: str = "en"
+    """ISO 639-1; empty where it is not known."""
 
 
 NO_CONTRASTS = Contrasts()
@@ -74,12 +99,12 @@ class Profile:
     tallies: Tallies = NO_TALLIES
     terms: Mapping[str, Evidence] = field(default_factory=dict)
     categories: Mapping[str, Evidence] = field(default_factory=dict)
-    stated: Mapping[str, int] = field(default_factory=dict)
-    """Stated likes in hundredths on [-100, 100], newest last: words and phrases, and features as `~name`;
-    `~year` and `~years` are a year and a number of years."""
-    statements: tuple[str, ...] = ()
-    """The user's own sentences, newest last."""
-    facts: tuple[str, ...] = ()
+    clauses: tuple[StatedClause, ...] = ()
+    """What the user said, newest last."""
+    years: tuple[int, int] | None = None
+    """A year and a number of years around it, of which the user's own text tells."""
+    direction: bytes = b""
+    """Sum of the vectors of what was taken, less those of what was passed over; a byte a number."""
     own: str = ""
     """The text that the user wrote over the summary; it heads every later one."""
 

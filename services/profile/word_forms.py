@@ -44,9 +44,3 @@ def mentions(tokens: Iterable[str]) -> dict[str, int]:
             stated.setdefault(root(token), absent)
         absent = -1 if token in _ABSENT else 1
     return stated
-
-
-@lru_cache(maxsize=8_192)
-def parts_of(word: str) -> tuple[tuple[str, int], ...]:
-    """What one word mentions."""
-    return tuple(mentions((word,)).items())

@@ -10,8 +10,8 @@ Two rules give the prompts their shape:
   is new), so that the engine's prefix cache is hit.
 - *Trust.* Only fixed text stands in the system role, followed by what the caller of a
   chat put there. A history, an item or a summary is data: it stands in a user turn, between tags
-  whose closing form it cannot contain, because every `<` of it is escaped. Where the model writes nothing
-  (`likelihood_prompt`), data only spell no control token.
+  whose closing form it cannot contain, because every `<` of it is escaped.
+  services/prompts/plain.py has the one exception.
 """
 
 import html
@@ -35,16 +35,13 @@ from alignx.schemas.interactions import (
 )
 from alignx.schemas.items import MAX_CHOICES, Item, ItemFields, item_text
 from alignx.schemas.requests import ChatMode
-from services.prompts.control_tokens import escape_data, neutralise
+from services.prompts.control_tokens import escape_data
 from services.prompts.directions import describe_vectors
 from services.prompts.sentences import cap_text, clip_text
 from services.prompts.templates import (
     CHAT_ACKNOWLEDGEMENT,
     CHAT_SYSTEM,
     DIRECT_SELECTION_SYSTEM,
-    LIKELIHOOD_QUERY,
-    LIKELIHOOD_REQUEST,
-    LIKELIHOOD_SYSTEM,
     SELECTION_PREFILL,
     SELECTION_SYSTEM,
     UPDATE_REQUEST,
@@ -279,13 +276,19 @@ def chat_prompt(
         blocks += _tag_block("events", _history_lines(history))
     if mode == "none" or not blocks:
         return Prompt("chat-none/1", list(messages))
-    start = next((i for i, message in enumerate(messages) if message["role"] not in _SYSTEM_ROLES), len(messages))
-    system = "\n\n".join([CHAT_SYSTEM[mode], *(_content_text(message["content"]) for message in messages[:start])])
+    system, rest = lead_with(CHAT_SYSTEM[mode], messages)
     acknowledged = ChatMessage(role="assistant", content=CHAT_ACKNOWLEDGEMENT)
-    return Prompt(f"chat-{mode}/2", [*_turns(system, blocks), acknowledged, *messages[start:]])
+    return Prompt(f"chat-{mode}/2", [*_turns(system, blocks), acknowledged, *rest])
 
 
-_SYSTEM_ROLES: Final = ("system", "developer")
+def lead_with(instruction: str, messages: Sequence[ChatMessage]) -> tuple[str, Sequence[ChatMessage]]:
+    """`instruction` with the system messages at the start behind it, and the other messages."""
+    start = next((i for i, message in enumerate(messages) if message["role"] not in SYSTEM_ROLES), len(messages))
+    leading = [_content_text(message["content"]) for message in messages[:start]]
+    return "\n\n".join([instruction, *leading]), messages[start:]
+
+
+SYSTEM_ROLES: Final = ("system", "developer")
 
 
 def describe_directions(history: Iterable[Interaction]) -> str:
@@ -314,20 +317,6 @@ def selection_prompt(
     if history:
         return Prompt("selection-direct/1", [*_turns(DIRECT_SELECTION_SYSTEM, blocks), prefill])
     return Prompt("selection/1", [*_turns(SELECTION_SYSTEM, blocks), prefill])
-
-
-def likelihood_prompt(
-    query: str, summary: str | None = None, turns: Sequence[tuple[str, str]] = ()
-) -> list[ChatMessage]:
-    """The chat after which the likelihood of an item is measured, as the assistant's answer to `query`; `turns` are
-    earlier queries with their answers. The summary stands in the system role, as a preference that counts: the model
-    writes nothing here, so that an instruction in it moves a number at most."""
-    known = f" {neutralise(summary)}{LIKELIHOOD_REQUEST}" if summary else ""
-    messages = [ChatMessage(role="system", content=LIKELIHOOD_SYSTEM + known)]
-    for earlier, answer in turns:
-        messages.append(ChatMessage(role="user", content=neutralise(earlier) or LIKELIHOOD_QUERY))
-        messages.append(ChatMessage(role="assistant", content=neutralise(answer)))
-    return [*messages, ChatMessage(role="user", content=neutralise(query) or LIKELIHOOD_QUERY)]
 
 
 def _tag_block(name: str, inner: str) -> list[str]:

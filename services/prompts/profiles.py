@@ -1,6 +1,6 @@
 """Which prompts a model reads: those that it was trained with.
 
-A `PromptProfile` makes the prompts of summaries and choices; chat prompts are the same for every model. `own` is
+A `PromptProfile` makes the prompts of summaries and choices, not those of chats. `own` is
 services/prompts/build.py. `alignxplore-plus` is the format of the released AlignXplore+ checkpoint with sentences of
 our own; a file that services/prompts/official.py writes has the public ones. Serving, training and evaluation call
 the same objects.

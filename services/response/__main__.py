@@ -3,6 +3,7 @@
 python -m services.response        (port 8102; needs Redis; chat needs an engine)
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -11,10 +12,10 @@ from fastapi import Depends, FastAPI
 
 from services.engine.limits import Engine, EngineMetrics
 from services.errors import EngineUnavailable
+from services.profile.word_table import load as load_word_table
 from services.response.chat import Chat
 from services.response.routes import ResponseState, router
 from services.response.selection import SelectionMetrics, Selector
-from services.response.similarity import Similarity, SimilarityMetrics
 from services.server.app import create_app, serve
 from services.server.health import Check
 from services.server.metrics import create_registry
@@ -23,7 +24,10 @@ from services.server.store import require_store
 from services.settings import Settings, load_settings
 from services.storage.connection import open_redis
 from services.storage.startup_check import StartupCheck
+from services.storage.tenant_settings import TenantSettingsStore, default_settings
+from services.storage.timed_cache import TimedCache
 from services.storage.users import Store
+from services.traffic.signals import Signals
 
 PORT = 8102
 
@@ -31,7 +35,6 @@ PORT = 8102
 def create_response_app(settings: Settings) -> FastAPI:
     registry = create_registry("response")
     engine_metrics = EngineMetrics(registry, settings.metrics.tenants)
-    similarity_metrics = SimilarityMetrics(registry)
     selection_metrics = SelectionMetrics(registry)
 
     @asynccontextmanager
@@ -41,14 +44,13 @@ def create_response_app(settings: Settings) -> FastAPI:
             Engine.open(settings.engine, engine_metrics.observe) as engine,
             StartupCheck.open(store := Store(redis, settings.queue.shards)) as startup,
         ):
+            await asyncio.to_thread(load_word_table)  # before a request needs it
             engine_metrics.watch(engine.calls)
             engine_metrics.watch_canaries(engine.prober)
-            similarity = Similarity(store, engine, settings, similarity_metrics)
-            selector = Selector(store, engine, similarity, settings, selection_metrics)
-            try:
-                yield ResponseState(startup, Chat(store, engine, settings), selector)
-            finally:
-                await similarity.close()
+            tenants = TimedCache(TenantSettingsStore(redis, default_settings(settings)).read)
+            signals = Signals(redis, store.keys, tenants)
+            selector = Selector(store, engine, signals, settings, selection_metrics)
+            yield ResponseState(startup, Chat(store, engine, settings), selector)
 
     def checks(app: FastAPI) -> Mapping[str, Check]:
         state = state_of(app, ResponseState)

@@ -25,6 +25,7 @@ from services.prompts.build import (
     estimate_tokens,
     fit_interactions,
 )
+from services.prompts.plain import plain_chat_prompt
 from services.response.chat_request import ChatRequest
 from services.response.thinking import hide_in_message
 from services.settings import Settings
@@ -105,15 +106,19 @@ class Chat:
         messages = [message.model_dump(mode="json", exclude_unset=True) for message in request.messages]
         conversation = sum(map(_message_tokens, messages))
         conditioning = await self._condition(tenant, user, request, conversation, limit)
-        prompt = chat_prompt(
-            _as_chat_messages(messages),
-            mode=conditioning.used.mode,
-            summary=conditioning.summary,
-            history=conditioning.history,
-        )
+        known, turns = conditioning, _as_chat_messages(messages)
+        if self._plain and known.used.mode in ("none", "summary"):
+            prompt = plain_chat_prompt(turns, known.summary)
+        else:
+            prompt = chat_prompt(turns, mode=known.used.mode, summary=known.summary, history=known.history)
         history = max(0, sum(map(_message_tokens, prompt.messages)) - conversation)
         sizes = Sizes(limit, conversation, history)
         return ChatCall(tenant, conditioning.used, body | {"messages": prompt.messages}, sizes)
+
+    @property
+    def _plain(self) -> bool:
+        """Whether the engine's model is a small one: it foresees choices by likelihood rather than by letters."""
+        return self.engine.protocol == "likelihood"
 
     @asynccontextmanager
     async def answer(self, call: ChatCall) -> AsyncIterator[RawAnswer]:
@@ -154,7 +159,7 @@ class Chat:
             if requested.mode == "summary":
                 current = await self.store.preferences(tenant, user)
                 # Version 0 is the profile's text, which includes every event.
-                waiting = min(current.pending, WAITING_EVENTS) if current.version else 0
+                waiting = min(current.pending, WAITING_EVENTS) if current.version and not self._plain else 0
                 stored = await self.store.events_before(tenant, user, "+", waiting) if waiting else []
                 text = cap_tokens(current.text, max(room, window // 4))
                 left = min(WAITING_TOKENS, room - estimate_tokens(text))

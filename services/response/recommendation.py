@@ -4,29 +4,34 @@ Scores add up to 1: the profile spreads them over all candidates, and the engine
 those it has read.
 """
 
+import asyncio
+
 from alignx.schemas.requests import RankedItem, RecommendRequest, RecommendResponse
 from services.profile.explain import reasons
+from services.profile.statistics import EMPTY
 from services.response.selection import Selection, Selector, item_id
 
 
 async def recommend(selector: Selector, tenant: str, user: str, request: RecommendRequest) -> RecommendResponse:
     """The best candidates, best first. Raises what the Selector raises."""
     candidates, query, method = request.candidates, request.query, request.method
-    profile = await selector.profile(tenant, user)
+    profile = await selector.profile(tenant, user, method)
     by_profile = await selector.by_profile(tenant, user, profile, query, candidates)
-    scores, selection = list(by_profile.probabilities), Selection((), "profile")
+    scores, selection = list(by_profile.probabilities), Selection((), "profile", by_profile=by_profile)
     head = sorted(range(len(scores)), key=lambda index: -scores[index])[: selector.settings.rerank]
     if len(head) > 1:
         items = [candidates[index] for index in head]
-        by_engine = await selector.by_engine(tenant, user, query, items, method)
+        by_engine = await selector.by_engine(tenant, user, query, items, method if profile else "profile")
+        mass = sum(scores[index] for index in head)
         selection = selector.combine(by_engine, by_profile.subset(head), method)
         if selection.method != "profile":
-            mass = sum(scores[index] for index in head)
             for index, probability in zip(head, selection.probabilities, strict=True):
                 scores[index] = mass * probability
     best = sorted(range(len(scores)), key=lambda index: -scores[index])[: request.k]
     explanations = (
-        reasons(profile, query, candidates, best, by_profile.meaning) if request.explain else [None] * len(best)
+        await asyncio.to_thread(reasons, profile or EMPTY, query, candidates, best)
+        if request.explain
+        else [None] * len(best)
     )
     ranked = tuple(
         RankedItem(
@@ -45,4 +50,5 @@ async def recommend(selector: Selector, tenant: str, user: str, request: Recomme
         fallback=selection.fallback,
         basis=selection.basis,
         weights=selection.shown_weights,
+        mixture=selection.mixture,
     )

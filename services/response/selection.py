@@ -1,8 +1,7 @@
 """Which of a few items would the user choose?
 
 Three methods: the fast profile (free), the engine's judgement given the text summary, and
-both fused by the weights that the tenant's choices have earned them (services/engine/choice/fusion.py). Where an
-embeddings server is configured, the profile's scores include the similarity of embeddings.
+both fused by the weights that the tenant's choices have earned them (services/engine/choice/fusion.py).
 
 Where the caller names no method, an engine that has earned no weight is not asked. Else the wait for it is short, and
 the profile answers after it. After several late answers in a row a breaker of its own holds selections back from the
@@ -18,38 +17,39 @@ from prometheus_client import CollectorRegistry, Counter
 
 from alignx.schemas.interactions import Pair
 from alignx.schemas.items import Item
-from alignx.schemas.requests import Fallback, Method, ScoredItem, Scorer, SelectRequest, SelectResponse
+from alignx.schemas.requests import Basis, Fallback, Method, ScoredItem, Scorer, SelectRequest, SelectResponse
 from services.engine.breaker import Breaker
 from services.engine.choice.fusion import PROFILE_ALONE, Weights, fuse, kind_of, learned_weights
 from services.engine.judge import CONTRAST_PAIRS, RecentChoices, fit_choice, judge
 from services.engine.limits import Engine
 from services.errors import EngineError, EngineRejected, EngineUnavailable, EngineUnsupported, UserUnknown
 from services.profile.scoring import scores, softmax
-from services.profile.statistics import Profile
+from services.profile.statistics import EMPTY, Profile
 from services.prompts.profiles import load_profile
-from services.response.similarity import Similarity
 from services.settings import Settings
 from services.storage.users import NO_STAMP, Store
+from services.traffic.signals import Mixed, Signals
 
 BY_TEXT = Weights(text=1.0)
+FEW_ITEMS = 32
+"""Items that the profile scores within a few milliseconds."""
 _CONTRAST_SHARE = 0.8
 """Of the wait for the engine, after which the contrast is late."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileScores:
-    """The fast profile's scores of items."""
+    """The fast profile's probabilities of items, with what other users took mixed in."""
 
-    probabilities: list[float]
-    meaning: list[float]
-    """Log-odds added by embeddings; 0 for items that were not embedded."""
+    probabilities: tuple[float, ...]
+    mixed: Mixed
+    is_cold: bool = False
+    """Whether nothing is known of the user."""
 
     def subset(self, indices: Sequence[int]) -> "ProfileScores":
-        """The scores among some of the items, whose probabilities then add up to 1."""
+        """Those of some of the items, which then add up to 1."""
         mass = sum(self.probabilities[index] for index in indices)
-        return ProfileScores(
-            [self.probabilities[index] / mass for index in indices], [self.meaning[index] for index in indices]
-        )
+        return replace(self, probabilities=tuple(self.probabilities[index] / mass for index in indices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,23 @@ class Selection:
     fallback: Fallback | None = None
     contrast: tuple[float, ...] | None = None
     weights: Weights = PROFILE_ALONE
+    by_profile: ProfileScores | None = None
+    """None where the engine alone decided."""
 
     @property
-    def basis(self) -> tuple[Scorer, ...]:
-        """The scorers that took part."""
-        return tuple(scorer for scorer in get_args(Scorer) if getattr(self.weights, scorer))
+    def basis(self) -> tuple[Basis, ...]:
+        """What took part."""
+        if self.by_profile and self.by_profile.is_cold:
+            return ("popular",)
+        scorers = [scorer for scorer in get_args(Scorer) if getattr(self.weights, scorer)]
+        has_traffic = self.by_profile is not None and self.by_profile.mixed.is_known and self.weights.profile
+        return (*scorers, "traffic") if has_traffic else tuple(scorers)
+
+    @property
+    def mixture(self) -> dict[str, float]:
+        """What each feature counted in the profile's scores."""
+        weights = self.by_profile.mixed.weights._asdict() if self.by_profile else {}
+        return {name: round(weight, 4) for name, weight in weights.items()}
 
     @property
     def shown_weights(self) -> dict[Scorer, float]:
@@ -93,15 +105,15 @@ class SelectionMetrics:
 
 
 class Selector:
-    """Scores items for a user. Raises UserUnknown; EngineUnavailable and EngineError only if the caller
-    insisted on the engine, else the profile answers alone."""
+    """Scores items for a user; of one who is unknown, by what is popular. Raises EngineUnavailable, EngineError, and
+    UserUnknown only if the caller insisted on the engine, else the profile answers alone."""
 
     def __init__(
-        self, store: Store, engine: Engine, similarity: Similarity, settings: Settings, metrics: SelectionMetrics
+        self, store: Store, engine: Engine, signals: Signals, settings: Settings, metrics: SelectionMetrics
     ) -> None:
         self.store = store
         self.engine = engine
-        self.similarity = similarity
+        self.signals = signals
         self.settings = settings.response
         self.breaker = Breaker(settings.engine.breaker_failures, settings.engine.breaker_cooldown_s)
         """Opens when the engine is late for selections; calls that insist on the engine pass."""
@@ -109,13 +121,14 @@ class Selector:
         self.prompts = load_profile(settings.response.selection_prompts)
 
     async def select(self, tenant: str, user: str, request: SelectRequest) -> SelectResponse:
-        profile = await self.profile(tenant, user)
         query, items, method = request.query, request.items, request.method
+        profile = await self.profile(tenant, user, method)
         if method == "engine":
             selection = await self._ask_patiently(tenant, user, query, items)
-        else:  # at once: neither server waits for the other
+        else:  # at once: the engine does not wait for the profile
             by_profile, by_engine = await asyncio.gather(
-                self.by_profile(tenant, user, profile, query, items), self.by_engine(tenant, user, query, items, method)
+                self.by_profile(tenant, user, profile, query, items),
+                self.by_engine(tenant, user, query, items, method if profile else "profile"),
             )
             selection = self.combine(by_engine, by_profile, method)
         scored = tuple(
@@ -132,13 +145,18 @@ class Selector:
             fallback=selection.fallback,
             basis=selection.basis,
             weights=selection.shown_weights,
+            mixture=selection.mixture,
         )
 
-    async def profile(self, tenant: str, user: str) -> Profile:
+    async def profile(self, tenant: str, user: str, method: Method | None) -> Profile | None:
+        """None for a user of whom nothing is known. Raises UserUnknown where the engine, by `method`, is to read of
+        them."""
         stamp, profile = await self.store.profile(tenant, user)
-        if stamp == NO_STAMP:
+        if stamp != NO_STAMP:
+            return profile
+        if method == "engine":
             raise UserUnknown
-        return profile
+        return None
 
     async def by_engine(
         self, tenant: str, user: str, query: str, items: Sequence[Item], method: Method | None
@@ -176,25 +194,22 @@ class Selector:
             return by_engine
         if isinstance(by_engine, Selection):
             fused = fuse(by_engine.weights, by_profile.probabilities, by_engine.probabilities, by_engine.contrast)
-            selection = replace(by_engine, probabilities=tuple(fused), method="fused")
+            selection = replace(by_engine, probabilities=tuple(fused), method="fused", by_profile=by_profile)
         else:
-            selection = Selection(tuple(by_profile.probabilities), "profile", fallback=by_engine)
+            selection = Selection(by_profile.probabilities, "profile", fallback=by_engine, by_profile=by_profile)
         self._metrics.basis.labels("+".join(selection.basis)).inc()
         return selection
 
     async def by_profile(
-        self, tenant: str, user: str, profile: Profile, query: str, items: Sequence[Item]
+        self, tenant: str, user: str, profile: Profile | None, query: str, items: Sequence[Item]
     ) -> ProfileScores:
-        """Probabilities by the fast profile, with the similarity of embeddings for its best `embed_items`."""
-        values = scores(profile, query, items)
-        meaning = [0.0] * len(values)
-        if self.similarity.enabled:
-            best = sorted(range(len(values)), key=lambda index: -values[index])[: self.settings.embed_items]
-            added = await self.similarity.scores(tenant, user, [items[index] for index in best])
-            for index, value in zip(best, added, strict=True):
-                values[index] += value
-                meaning[index] = value
-        return ProfileScores(softmax(values), meaning)
+        """Probabilities by the fast profile, and by what other users took; of many items in a thread, while the loop
+        answers others."""
+        known = profile or EMPTY
+        is_many = len(items) > FEW_ITEMS
+        values = await asyncio.to_thread(scores, known, query, items) if is_many else scores(known, query, items)
+        mixed = await self.signals.mix(tenant, user, items, values, is_cold=profile is None)
+        return ProfileScores(tuple(softmax(mixed.values)), mixed, profile is None)
 
     async def _ask_patiently(
         self,

@@ -24,6 +24,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Scope
 
 from alignx import __version__
+from alignx.schemas.items import ITEM_FORM
 from services.errors import (
     AlignXError,
     Draining,
@@ -106,10 +107,12 @@ def _entries_say_more(problem: Mapping[str, Any], inner: Sequence[tuple[str | in
 
 def _field(path: Sequence[str | int], body: Any) -> str:
     """The dotted path of a field as the caller wrote it; the discriminator that pydantic adds to the
-    path of a union is left out: the `type` of the object that stands there."""
+    path of a union is left out: the `type` of the object that stands there, or the form of an item."""
     parts, value = list[str](), body
     for part in path[1:] if path[0] in ("body", "query", "path", "header") else path:
         if isinstance(value, dict) and part not in value and value.get("type") == part:
+            continue
+        if str(part).startswith(ITEM_FORM):
             continue
         parts.append(str(part))
         value = _member(value, part)

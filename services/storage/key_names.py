@@ -14,6 +14,13 @@ separator or a hash tag.
     pi:settings:<tenant>      HASH    what is set for the tenant: field -> JSON value
     pi:trials:<tenant>        HASH    the trial of a new model or prompt template (updates/trials.py)
     pi:weights:<tenant>       HASH    fading sums from which the scorers of a selection are weighed (choice/fusion.py)
+    pi:mixture:<tenant>       HASH    what the profile's and the traffic's features weigh (traffic/mixture.py)
+    pi:i:{<tenant>:<bucket>}:counts   HASH    item or category -> its counts over all users (traffic/counts.py)
+                             :applied ZSET    batch of changes that is in the counts -> when it was settled (ms)
+                             :<item>  HASH    item -> users who liked both
+    pi:{s}:unread             ZSET    member -> since when its items are to be counted (ms)
+    pi:{s}:unread-all         STRING  that the histories of an earlier release are marked so
+    pi:{s}:gone:…             HASH    journal of an erased user, until it is subtracted from the counts
     pi:{s}:u:<tenant>:<user>:log      STREAM  interactions, oldest first
                              :st       HASH    cursor, version, backlog, lease, prequential sums
                              :profile  STRING  fast profile
@@ -24,18 +31,23 @@ separator or a hash tag.
                              :idem     HASH    Idempotency-Key -> outcome
                              :live     STREAM  the summary as it is written; expires
                              :from     STRING  the calls that asked for the update that waits
+                             :items    HASH    what the user adds to the tenant's counts (traffic/journal.py)
 
 API keys belong to the gateway (gateway/keys.py); a backup holds their records too.
 """
 
 import zlib
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import quote, unquote
+from uuid import uuid4
 
 ALL_API_KEYS = "gw:keys"
 """Sorted set of the ids of all API keys."""
 TENANTS = "gw:tenants"
 """Sorted set of the tenants that have had an API key."""
+GONE = "gone"
+"""Ends the name that an erased user's journal has in `unread`."""
 ENGINE_FAULT = "pi:engine-fault"
 TENANT_SETTINGS = "pi:settings:"
 """What the names of all tenants' settings begin with."""
@@ -70,6 +82,20 @@ def weights_key(tenant: str) -> str:
     return f"pi:weights:{quote(tenant, safe='')}"
 
 
+def mixture_key(tenant: str) -> str:
+    """What the features of a tenant's items weigh."""
+    return f"pi:mixture:{quote(tenant, safe='')}"
+
+
+TENANT_SUMS: Final = {"weights": weights_key, "mixture": mixture_key}
+"""What a tenant's choices have taught, by its name in a backup."""
+
+
+def item_keys(tenant: str, bucket: int) -> str:
+    """What the names of a bucket of a tenant's items begin with."""
+    return f"pi:i:{{{quote(tenant, safe='')}:{bucket}}}:"
+
+
 @dataclass(frozen=True, slots=True)
 class UserKeys:
     """Every key that concerns one user, and the user's name in the shard's queues."""
@@ -89,6 +115,8 @@ class UserKeys:
     rejected: str
     live: str
     calls: str
+    journal: str
+    unread: str
 
     @property
     def tenant(self) -> str:
@@ -111,7 +139,7 @@ class UserKeys:
 
     @property
     def own(self) -> list[str]:
-        """All keys of this user alone."""
+        """All keys of this user alone, but for the journal: it is to be subtracted first."""
         return [*self.permanent, self.live, self.calls]
 
 
@@ -147,7 +175,22 @@ class KeySpace:
             rejected=own + "rej",
             live=own + "live",
             calls=own + "from",
+            journal=own + "items",
+            unread=shard + "unread",
         )
+
+    def gone(self, tenant: str, user: str) -> dict[str, str]:
+        """New names for the journal of a user who is erased: as a key, and in the shard's `unread`."""
+        member = f"{quote(tenant, safe='')}:{uuid4().hex}:{GONE}"
+        return {"key": self.gone_key(self.shard(tenant, user), member), "member": member}
+
+    def gone_key(self, shard: int, member: str) -> str:
+        return f"{self.shard_prefix(shard)}gone:{member}"
+
+    @staticmethod
+    def split_unread(member: str) -> list[str]:
+        """Tenant and user of a member of `unread`; of an erased user, tenant, a name by chance and GONE."""
+        return [unquote(part) for part in member.split(":")]
 
     @staticmethod
     def split_member(member: str) -> tuple[str, str]:

@@ -16,5 +16,5 @@ def test_the_demo_on_the_profile_tells_what_a_person_would_agree_with(suite: Sui
     users = load_plan().users
     assert done.stdout.count("-> as expected after the change: ") == 2 * len(users), done.stdout
     assert done.stdout.count("After the first part it was: ") == len(users)
-    assert done.stdout.count("The chat modes are left out") == 1
+    assert done.stdout.count("The chat is left out") == 1
     assert "Nothing known about this user" not in done.stdout

@@ -20,6 +20,7 @@ from services.engine.limits import Engine, EngineCall
 from services.engine.wire import Completion, Delta
 from services.errors import EngineRejected, InvalidRequest, UnusableReply
 from services.prompts import build
+from services.prompts.plain import likelihood_prompt
 from services.prompts.replies import parse_summary
 from services.settings import EngineSettings
 
@@ -104,7 +105,7 @@ async def test_letters_have_probabilities(engine: Engine, calls: list[EngineCall
 
 async def test_a_likelihood_is_that_of_the_engines_own_answer(engine: Engine, calls: list[EngineCall]) -> None:
     """Of a reply of one token it is the log-probability of that token as a chat's first."""
-    chat = build.likelihood_prompt("dinner", "The user likes soup.", [("lunch", "a salad")])
+    chat = likelihood_prompt("dinner", "The user likes soup.", [("lunch", "a salad")])
     [token] = await engine._text_tokens(" A")
     body = await engine._body(chat, "acme", 0) | wire.FIRST_TOKEN | wire.choice_of([token])
     first = (await engine._first_token(body, "acme"))[f"token_id:{token}"]

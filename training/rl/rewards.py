@@ -25,7 +25,8 @@ from alignx.schemas.interactions import Pair
 from alignx.schemas.items import item_text
 from services.engine.judge import LetterEngine, Likelihood, judge, log_odds
 from services.errors import EngineError
-from services.prompts.build import ChatMessage, likelihood_prompt
+from services.prompts.build import ChatMessage
+from services.prompts.plain import likelihood_prompt
 from services.prompts.profiles import OWN, PromptProfile
 from services.prompts.replies.parse_summary import parse_summary
 from services.prompts.replies.summary_checks import Evidence

@@ -8,7 +8,6 @@ engine that is overloaded or silent is repeated with exponential backoff; a refu
 import asyncio
 import hashlib
 import random
-from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any, Literal, TypeVar
 import orjson
 
 from services.engine.choice.choice_client import ChoiceClient
-from services.engine.client import Client, Server, open_session
+from services.engine.client import Server, open_session
 from services.engine.guard import CallKind, Progress
 from services.engine.judge import Likelihood
 from services.engine.refusals import is_retryable
@@ -198,19 +197,3 @@ async def open_engine(
         except (EngineUnavailable, EngineError) as error:
             raise EngineFailed(f"The {role} at {config.url} does not tell its models: {error.detail}") from error
         yield CachedEngine(role, config, engine, f"{model} {known_as}".rstrip(), store, usage)
-
-
-async def embedded(url: str, texts: Sequence[str], model: str | None = None) -> dict[str, "array[float]"]:
-    """Vectors by text, from an OpenAI-compatible server. Raises EngineFailed."""
-    unique = sorted(set(texts), key=len)
-    vectors_by_text: dict[str, array[float]] = {}
-    async with open_session() as session:
-        server = Client(session, Server(url, model))
-        for start in range(0, len(unique), _TEXTS_OF_A_CALL):
-            group = unique[start : start + _TEXTS_OF_A_CALL]
-            try:
-                vectors = await server.embed(group)
-            except (EngineUnavailable, EngineError) as error:
-                raise EngineFailed(f"The embeddings server at {url} failed: {error.detail}") from error
-            vectors_by_text |= {text: array("f", vector) for text, vector in zip(group, vectors, strict=True)}
-    return vectors_by_text

@@ -4,15 +4,15 @@
 -- include add_scores.lua
 -- include schedule.lua
 -- Accepts events of one user: all of them, once, or none.
--- KEYS       state log ready idempotency profile quality calls
--- arguments  member stamp at_once idempotency_key digest scored{count hits mass} predicted[text] tenant call settings
---            max_hourly (0 for no bound)
+-- KEYS       state log ready idempotency profile quality calls unread
+-- arguments  member stamp at_once idempotency_key digest scored{count hits mass} predicted[text] drawn[text] tenant call settings
+--            max_hourly (0 for no bound) has_items (to be counted)
 --            news{is_due backfill bits tokens max_bits max_events max_tokens max_age_ms quiet_ms} (cadence.py)
 -- ARGV       2 profile, 3... events
 -- Answers    {status: OK, pending, ids, window (the user's latest predictions before these)} |
 --            {status: REPLAY, pending, ids} | {status: FULL, pending} | {status: MISMATCH | MOVED | BUSY} |
 --            {status: LIMITED, retry_ms}
-local state, log, ready, idempotency, profile, quality, calls = unpack(KEYS)
+local state, log, ready, idempotency, profile, quality, calls, unread = unpack(KEYS)
 local key, digest, settings = arguments.idempotency_key, arguments.digest, arguments.settings
 local FIRST_EVENT = 3
 local count = #ARGV - FIRST_EVENT + 1
@@ -60,11 +60,14 @@ if pending == 0 and redis.call('ZCOUNT', ready, '-inf', now) >= settings.shard_b
 
 local ids = {}
 for index = FIRST_EVENT, #ARGV do
-  local predicted = arguments.predicted[#ids + 1] or ''
-  local fields = predicted ~= '' and {'d', ARGV[index], 'p', predicted} or {'d', ARGV[index]}
+  local predicted, drawn = arguments.predicted[#ids + 1] or '', arguments.drawn[#ids + 1] or ''
+  local fields = {'d', ARGV[index]}
+  if predicted ~= '' then fields[3], fields[4] = 'p', predicted end
+  if drawn ~= '' then fields[#fields + 1], fields[#fields + 2] = 'x', drawn end
   ids[#ids + 1] = redis.call('XADD', log, '*', unpack(fields))
 end
 redis.call('SET', profile, ARGV[2])
+if arguments.has_items then redis.call('ZADD', unread, 'LT', now, arguments.member) end
 if not born then redis.call('HSET', state, 'born', now) end
 redis.call('HINCRBY', state, 'n', count)
 if arguments.max_hourly > 0 then redis.call('HSET', state, 'hour', hour, 'hour.n', hourly) end

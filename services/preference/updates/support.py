@@ -11,15 +11,16 @@ from math import log
 from typing import Final
 
 from services.errors import UnusableReply
-from services.profile.parse_text import parse_statement
 from services.profile.render import CLEAR, LIKELY, style_certainties
 from services.profile.scoring import topic_odds
+from services.profile.stated.clauses import stated_styles
 from services.profile.statistics import PRICE, Profile
 from services.profile.style_features import INDEX, STOP, words
 from services.profile.word_forms import root
 from services.prompts.replies.consistency import Claim, find_claims
 from services.prompts.replies.lexicon import Reading
 from services.prompts.replies.summary_checks import Evidence
+from services.statements.clauses import read_clauses
 
 _AGAINST: Final = log(2) - 0.05
 """Log-odds of a word that one choice, not long ago, speaks against and none for."""
@@ -84,17 +85,20 @@ def _check_style(claim: Claim, profile: Profile, *, grounded: bool) -> None:
 
 def _read_styles(claim: Claim) -> dict[str, float]:
     """The styles that it names, without those of both poles: "short answers and long novels"."""
-    parts = [parse_statement(f"prefers texts: {topic}").style for topic in claim.topics]
+    parts = [
+        {name: sign for clause in read_clauses(f"I prefer texts: {topic}.") for name, sign in clause.style.items()}
+        for topic in claim.topics
+    ]
     styles = {name: {part[name] for part in parts if name in part} for part in parts for name in part}
     return {name: poles.pop() for name, poles in styles.items() if len(poles) == 1}
 
 
 def _shown(profile: Profile, name: str) -> float:
     """How surely a style is preferred, or its opposite: what was stated, else standard errors of choices."""
-    stated = profile.stated.get(f"~{name}")
+    stated = stated_styles(profile).get(name)
     return CLEAR * stated / 100 if stated else style_certainties(profile)[INDEX[name]]
 
 
 def _has_styles(profile: Profile) -> bool:
     """Whether the user chose between texts, or said how they should be."""
-    return any(profile.contrasts.spread[:PRICE]) or any(name.removeprefix("~") in INDEX for name in profile.stated)
+    return any(profile.contrasts.spread[:PRICE]) or bool(stated_styles(profile))

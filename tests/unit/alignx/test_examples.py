@@ -126,20 +126,10 @@ def test_nothing_that_is_printed_comes_from_the_synthetic_world(user: demo.User,
         assert not re.search(r"alignx-(mini|tiny)|synthetic|small world", text), text
 
 
-def test_a_mode_the_history_has_nothing_for_is_told(service: FakeService, run: Demo):
-    plain = {"mode": "none", "user": "demo-shopper", "version": None, "history": 0}
-    message = {"message": {"content": "Buy little."}, "finish_reason": "stop"}
-    service.chats += [
-        httpx.Response(200, json={"model": "small", "choices": [message], "personalization": plain}) for _ in range(5)
-    ]
-    shown = run("--only", "demo-shopper").stdout.replace("\n", " ")
-    assert shown.count("says nothing in this form") == 4
-
-
 @pytest.mark.parametrize(
     ("status", "code", "says"),
     [
-        (501, "no_engine", "they need a language model. Add one with make up, or"),
+        (501, "no_engine", "it needs a language model. Add one with make up, or"),
         (503, "engine_unavailable", "The engine does not answer."),
     ],
 )
@@ -148,7 +138,7 @@ def test_demo_without_an_engine_says_so_in_one_line(service: FakeService, run: D
     service.chats += [httpx.Response(status, json=body)]
     result = run()
     assert result.exit_code == 0
-    (line,) = [line for line in result.stdout.splitlines() if line.startswith("The chat modes are left out")]
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("The chat is left out")]
     assert says in line
     assert "By the summary" not in result.stdout
 
@@ -159,7 +149,7 @@ def test_demo_goes_on_while_the_engine_does_not_answer(service: FakeService, run
     result = run("--only", "demo-shopper")
     assert result.exit_code == 0, result.output
     assert "the profile writes the summaries" in result.stderr
-    assert "The chat modes are left out" in result.stdout
+    assert "The chat is left out" in result.stdout
 
 
 def test_demo_while_no_worker_runs(service: FakeService, run: Demo):

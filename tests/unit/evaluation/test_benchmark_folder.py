@@ -57,8 +57,8 @@ def style(tmp_path: Path) -> Path:
 
 
 def measure_profile(official: Path, folder: Path, *overrides: str) -> None:
-    """What `make eval` runs, without embeddings."""
-    fields = [f"out={folder / 'out'}", f"report={folder / 'docs'}", "embeddings=", f"benchmarks.official={official}"]
+    """What `make eval` runs, without the suites."""
+    fields = ["suites=false", f"out={folder / 'out'}", f"report={folder / 'docs'}", f"benchmarks.official={official}"]
     main([str(CONFIGS / "profile.toml"), *fields, *overrides])
 
 
@@ -73,9 +73,14 @@ def test_present_parts_are_measured_and_absent_ones_named(
     shown = capsys.readouterr()
     absent = next(line for line in shown.err.splitlines() if line.startswith("absent"))
     assert absent.partition(": ")[2].split(", ") == [part.name for part in PARTS if part.name != "psoups-style"]
-    assert re.search(r"psoups-style +profile +profile +3 ", shown.out)
+    assert re.search(r"psoups-style +profile +profile +100.0 % \(100.0 to 100.0\), 3 ", shown.out)
     found = EvaluationResult.read_from(tmp_path / "out" / "results" / "psoups-style.profile.json")
-    assert found.settings.keys() == {"profile", "profile-text", "profile-flipped"}
+    assert found.settings.keys() == {
+        "profile",
+        "profile-text",
+        "profile-flipped",
+        *(f"without-{part}" for part in ("meaning", "words", "style")),
+    }
     assert found.settings["profile"].accuracy.mean == 1.0
     assert (tmp_path / "docs" / "accuracy.md").is_file()
 
@@ -97,6 +102,16 @@ def test_folders_without_a_benchmark_are_named(tmp_path: Path, capsys: pytest.Ca
             measure_profile(tmp_path, tmp_path, *overrides)
         assert ended.value.code == 2
         assert sentence in capsys.readouterr().err
+
+
+def test_without_any_data_the_suites_are_measured_and_what_is_absent_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    measure_profile(tmp_path, tmp_path, "suites=true")
+    shown = capsys.readouterr()
+    assert f"absent from {tmp_path}: mind, mind-popular" in shown.err
+    assert re.search(r"select: valid fact kept \(≥ 90 %\) +\d+\.\d % \(", shown.out)
+    assert "## Restraint and drift" in (tmp_path / "docs" / "accuracy.md").read_text()
 
 
 def test_parts_have_different_names_and_a_converter():
@@ -124,8 +139,8 @@ def test_the_report_shows_all_runs_on_the_same_rows(style: Path, tmp_path: Path,
     own.model_copy(update={"stage": "made-up"}).save(result_path(tmp_path / "out", "psoups-style", "made-up"))
     main([str(CONFIGS / "report.toml"), f"out={tmp_path / 'out'}", f"report={tmp_path / 'docs'}"])
     text = (tmp_path / "docs" / "accuracy.md").read_text()
-    assert "| psoups-style | made-up | profile | 3 |" in text
-    assert "| psoups-style | profile | profile | 3 |" in text
+    assert "| psoups-style | made-up | profile | 100.0 %" in text
+    assert "| psoups-style | profile | profile | 100.0 %" in text
     capsys.readouterr()
     measure_profile(style, tmp_path, "limit=2")
     assert "rows that are no longer there: psoups-style (made-up)" in capsys.readouterr().err
@@ -165,10 +180,10 @@ def test_a_model_is_measured_with_both_protocols_beside_the_profile(tmp_path: Pa
     assert found[0].settings["streaming"].accuracy.mean == 1
     replies = found[1].settings["full"].replies
     assert replies is not None
-    assert replies.kinds["none"] == 4, "the rules answer every question with what the user likes"
+    assert replies.unparsed == 4, "the rules answer every question with what the user likes"
     table = render_report(collect_folder(tmp_path))
-    assert "| drinks | rules sampled | streaming | 4 |" in table
-    assert "selected no option, each counted as wrong: drinks (rules sampled: none) 4 of 4, " in table
+    assert "| drinks | rules sampled | streaming | " in table
+    assert "| 4 | rows | 0 | 0 | 16 |" in table
     summaries = [body for body in fake.bodies if body.get("stream") and body["max_tokens"] > 16]
     assert len(summaries) == 4 * (1 + 2 + 1), "full, streaming and flipped, once for both protocols"
 

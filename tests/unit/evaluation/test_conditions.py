@@ -1,6 +1,5 @@
 """What the judge reads in each setting, and what the figures make of it."""
 
-import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -123,7 +122,7 @@ def test_summaries_pass_the_guard_of_serving(tmp_path: Path) -> None:
 
 def test_the_profile_and_its_text_are_baselines(tmp_path: Path) -> None:
     cases = users(tmp_path, 20)
-    assert asyncio.run(measure_profile("profile", cases, Protocol())).accuracy.mean == 1
+    assert measure_profile("profile", cases, Protocol()).accuracy.mean == 1
     engine = RuleModel()
     scores, _ = run_setting(engine, cases, "wording")
     assert engine.written == []

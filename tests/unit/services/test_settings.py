@@ -73,7 +73,7 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ALIGNX_SERVER__PORT", "65536", "less than or equal to 65535"),
         ("ALIGNX_LOG__LEVEL", "LOUD", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
         ("ALIGNX_REDIS__ULR", "redis://x", "Extra inputs"),
-        ("ALIGNX_ENGINE__EMBEDDINGS_URL", "embeddings:8080/v1", "must start with http:// or https://"),
+        ("ALIGNX_ENGINE__EMBEDDINGS_URL", "http://embeddings:8080/v1", "Extra inputs"),
         ("ALIGNX_RESPONSE__FUSE_ENGINE", "0.5", "Extra inputs"),
         ("ALIGNX_RESPONSE__USER_HEADERS", '["X-User", "X-AlignX-Tenant"]', "'X-AlignX-Tenant' is no name of a header"),
         ("ALIGNX_RESPONSE__USER_HEADERS", '["Authorization"]', "'Authorization' is no name of a header"),

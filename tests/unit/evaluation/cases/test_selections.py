@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.cases.selections import KINDS, Selection, parse_selection
+from evaluation.cases.selections import parse_selection
 
-A, B = Selection("selected", 0), Selection("selected", 1)
+A, B = 0, 1
 
 RECORDED = [
     ('{"selection": "Item A"}', A),
@@ -25,49 +25,49 @@ RECORDED = [
     ('<think>Perhaps {"selection": "Item A"}?</think>{"selection": "Item B"}', B),
     ('Hm.</think>{"selection": "Item A"}', A),
     # malformed JSON
-    ('{"selection": "Item A"', Selection("malformed")),
-    ('{"selection": "Item', Selection("malformed")),
-    ("{'selection': 'Item A'}", Selection("malformed")),
-    ("{selection: Item A}", Selection("malformed")),
-    ('{"selection": Item A}', Selection("malformed")),
-    ('{"choice": "Item A"}', Selection("malformed")),
-    ('{"Selection": "Item A"}', Selection("malformed")),
+    ('{"selection": "Item A"', None),
+    ('{"selection": "Item', None),
+    ("{'selection': 'Item A'}", None),
+    ("{selection: Item A}", None),
+    ('{"selection": Item A}', None),
+    ('{"choice": "Item A"}', None),
+    ('{"Selection": "Item A"}', None),
     # thinking that never ends within 16 tokens
-    ("<think>\nOkay, the user likes tea, so Item A", Selection("thinking")),
-    ('<think>{"selection": "Item A"}', Selection("thinking")),
+    ("<think>\nOkay, the user likes tea, so Item A", None),
+    ('<think>{"selection": "Item A"}', None),
     # a letter that was not on offer
-    ('{"selection": "Item C"}', Selection("other")),
-    ('{"selection": "Z"}', Selection("other")),
+    ('{"selection": "Item C"}', None),
+    ('{"selection": "Z"}', None),
     # both letters
-    ('{"selection": "Item A, Item B"}', Selection("both")),
-    ('{"selection": "Item A or B"}', Selection("both")),
-    ('{"selection": ["Item A", "Item B"]}', Selection("both")),
-    ('{"selection": "Item A"} or {"selection": "Item B"}', Selection("both")),
-    ('{"selection": "Item A", "selection": "Item B"}', Selection("both")),
-    ('{"selection": "A"} {"selection": "neither A nor B"}', Selection("both")),
+    ('{"selection": "Item A, Item B"}', None),
+    ('{"selection": "Item A or B"}', None),
+    ('{"selection": ["Item A", "Item B"]}', None),
+    ('{"selection": "Item A"} or {"selection": "Item B"}', None),
+    ('{"selection": "Item A", "selection": "Item B"}', None),
+    ('{"selection": "A"} {"selection": "neither A nor B"}', None),
     # none
-    ("", Selection("none")),
-    ("Item A", Selection("none")),
-    ("The user would choose Item A", Selection("none")),
-    ('{"selection": ""}', Selection("none")),
-    ('{"selection": null}', Selection("none")),
-    ('{"selection": "Item"}', Selection("none")),
-    ('{"selection": "Item …"}', Selection("none")),
-    ('{"selection": "Item A: green tea"}', Selection("none")),
-    ('{"selection": ["Item A"]}', Selection("none")),
-    ('{"selection": 1}', Selection("none")),
-    ("<think>\n\n</think>\n\n", Selection("none")),
-    ("{" * 50_000, Selection("malformed")),
+    ("", None),
+    ("Item A", None),
+    ("The user would choose Item A", None),
+    ('{"selection": ""}', None),
+    ('{"selection": null}', None),
+    ('{"selection": "Item"}', None),
+    ('{"selection": "Item …"}', None),
+    ('{"selection": "Item A: green tea"}', None),
+    ('{"selection": ["Item A"]}', None),
+    ('{"selection": 1}', None),
+    ("<think>\n\n</think>\n\n", None),
+    ("{" * 50_000, None),
 ]
 
 
 @pytest.mark.parametrize(("reply", "chosen"), RECORDED, ids=[repr(reply[:40]) for reply, _ in RECORDED])
-def test_a_recorded_reply(reply: str, chosen: Selection) -> None:
+def test_a_recorded_reply(reply: str, chosen: int | None) -> None:
     assert parse_selection(reply) == chosen
 
 
 def test_more_letters_can_be_on_offer() -> None:
-    assert parse_selection('{"selection": "Item C"}', "ABC") == Selection("selected", 2)
+    assert parse_selection('{"selection": "Item C"}', "ABC") == 2
 
 
 pieces = st.sampled_from(["{", "}", '"', "selection", ":", " ", "Item", "A", "B", "C", "<think>", "</think>", "[", "]"])
@@ -75,16 +75,14 @@ replies = st.text(max_size=80) | st.lists(pieces, max_size=24).map("".join)
 
 
 @given(replies)
-def test_any_reply_is_of_one_kind_and_has_an_option_only_when_selected(reply: str) -> None:
-    kind, option = parse_selection(reply)
-    assert kind in KINDS
-    assert (option in (0, 1)) == (kind == "selected")
+def test_any_reply_selects_what_was_on_offer_or_nothing(reply: str) -> None:
+    assert parse_selection(reply) in (A, B, None)
 
 
 @given(replies, st.sampled_from("AB"), st.sampled_from(["", "\n", " So be it"]))
 def test_thoughts_and_what_follows_change_nothing(thought: str, letter: str, rest: str) -> None:
     reply = f"<think>{thought}</think>{json.dumps({'selection': f'Item {letter}'})}{rest}"
-    assert parse_selection(reply) == Selection("selected", "AB".index(letter))
+    assert parse_selection(reply) == "AB".index(letter)
 
 
 def swapped(reply: str) -> str:
@@ -94,5 +92,4 @@ def swapped(reply: str) -> str:
 @given(replies.filter(lambda reply: "item" not in reply.lower()))
 def test_the_letters_are_alike(reply: str) -> None:
     there, here = parse_selection(reply), parse_selection(swapped(reply))
-    assert here.kind == there.kind
-    assert here.option == (None if there.option is None else 1 - there.option)
+    assert here == (None if there is None else 1 - there)

@@ -214,6 +214,38 @@ def test_malformed_questions_are_counted(tmp_path: Path):
     }
 
 
+def test_of_documents_only_what_was_said_before_the_question_is_the_history(tmp_path: Path):
+    talks = [
+        f"[SYSTEM] Current user persona: {SECRET}\n\n[USER] User: I paint.\n\n[ASSISTANT] Assistant: Nice.",
+        "[USER] User: I sing.\n\nOften.\n\n[ASSISTANT] Oh.\n\n[USER] User: I have stopped painting now.",
+    ]
+    lines(tmp_path / "documents.jsonl.gz", [{"user_id": "c", "content": talk} for talk in talks])
+    choices = "(a) You loved it.\n(b) You never did.\n(c) You loved it."
+    asked = ["Dr. Ann Lee\n\nI have stopped painting now.", "What shall I do this evening?"]
+    queries = [
+        {
+            "id": f"q{number}",
+            "query": f"User: {question}\n\n{choices}",
+            "gold_answers": ["(a) You loved it.", "a"],
+            "user_id": "c",
+            "meta": {"persona_id": "7", "question_type": "recall", "topic": SECRET},
+        }
+        for number, question in enumerate(asked)
+    ]
+    lines(tmp_path / "queries.jsonl.gz", queries)
+    rows, tally = run_converter("personamem-32k", tmp_path)
+    assert not tally.left_out
+    for row, turns in zip(rows, (4, 5), strict=True):
+        assert sum(len(event.messages) for event in row.history if isinstance(event, DialogueInteraction)) == turns
+        assert SECRET not in row.line().decode()
+        assert "Ann" not in row.line().decode()
+        assert row.target
+        assert (row.target.chosen, row.target.rejected, row.others) == ("You loved it.", "You never did.", ())
+    assert rows[0].target
+    assert rows[0].target.query == "I have stopped painting now."
+    assert not any(rows[0].target.query in event.model_dump_json() for event in rows[0].history)
+
+
 # --- PRISM, UF-P-4 -------------------------------------------------------------------------------
 
 

@@ -3,15 +3,21 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from evaluation.conditions import ABLATIONS
 from evaluation.reporting.collect import CollectedResults, collect
 from evaluation.reporting.conversion import Conversion
-from evaluation.results import AlignmentScores, Bin, Calibration, Estimate, EvaluationResult, Scores, Source, Writing
+from evaluation.results import AlignmentScores, Estimate, EvaluationResult, Scores, Source, Writing
 
 ENGINE = Source(name="http://engine/v1 made-up")
 
 
 def share(mean: float, rows: int = 200) -> Estimate:
-    return Estimate(mean=mean, low=mean - 0.05, high=mean + 0.05, rows=rows)
+    parts = {"development": (mean + 0.01, rows // 2), "kept": (mean - 0.01, rows - rows // 2)}
+    whole, *halves = (
+        Estimate(mean=middle, low=middle - 0.05, high=middle + 0.05, rows=count)
+        for middle, count in ((mean, rows), *parts.values())
+    )
+    return whole.model_copy(update={"halves": dict(zip(parts, halves, strict=True))})
 
 
 def scores(mean: float, *, tokens: float | None = None, calls: int = 0) -> Scores:
@@ -23,12 +29,8 @@ def scores(mean: float, *, tokens: float | None = None, calls: int = 0) -> Score
         accuracy=share(mean),
         probability=share(0.6),
         auc=share(mean + 0.02),
-        aside=share(mean + 0.01, rows=90),
         margins={"random": share(mean - 0.5), "longer wins": share(mean - 0.55)},
-        calibration=Calibration(
-            error=0.0625,
-            bins=(Bin(probability=0.25, chosen=0.2, options=100), Bin(probability=0.75, chosen=0.8, options=100)),
-        ),
+        calibration_error=0.0625,
         writing=writing,
         calls=calls,
         seconds=1.5,
@@ -61,7 +63,8 @@ def result(
         users=tuple(f"user {number}" for number in range(users)),
         shortened=shortened,
         settings={name: _beside(each, popularity) for name, each in settings.items()},
-        differences={"streaming - full": share(-0.01)} if both else {},
+        differences=({"streaming - full": share(-0.01)} if both else {})
+        | {f"{name} - profile": share(-0.1) for name in ABLATIONS if name in settings},
         baselines=baselines | ({"popularity": popularity} if popularity else {}),
     )
 
@@ -96,14 +99,21 @@ def samples() -> CollectedResults:
     }
     step = {"reference": ENGINE, "data": Source(name="pairs"), "beta": 0.1, "alignment": share(0.7, rows=1_000)}
     step |= dict.fromkeys(("gain", "gain_by_token"), share(0.1)) | dict.fromkeys(
-        ("policy_prefers", "reference_prefers", "policy_prefers_by_token", "reference_prefers_by_token"), share(0.6)
+        ("policy_prefers", "reference_prefers"), share(0.6)
     )
-    aligned = result("", {}, stage="dpo").model_copy(update={"data": None, "alignment": AlignmentScores(**step)})
+    aligned = result("", {}, stage="dpo").model_copy(
+        update={"data": None, "alignment": AlignmentScores(**step), "measures": {"drift (0)": share(0.2)}}
+    )
+    kinds = {"plain": share(0.95, rows=100), "warm": share(0.85, rows=100)}
     return collect(
         [
-            result("movielens", {"profile": scores(0.7)}, popularity=share(0.8, rows=150)),
+            result(
+                "movielens",
+                {name: scores(0.7) for name in ("profile", "profile-popularity", "without-words")},
+                popularity=share(0.8, rows=150),
+            ),
             result("movielens", engine, stage="made-up", popularity=share(0.8, rows=150), shortened=3),
-            result("psoups-style", {"profile": scores(0.9)}),
+            result("psoups-style", {"profile": scores(0.9).model_copy(update={"by_kind": kinds})}),
             aligned,
         ],
         [conversion("movielens", limit=200)],

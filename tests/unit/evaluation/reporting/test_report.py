@@ -66,7 +66,7 @@ def test_the_newest_result_counts_and_none_on_other_rows(capsys: pytest.CaptureF
     ("name", "content", "sentence"),
     [
         ("x.json", "{", "is no result of evaluation: Invalid JSON"),
-        ("x.json", '{"format": "alignx-evaluation/2"}', "is no result of evaluation: format"),
+        ("x.json", '{"format": "alignx-evaluation/1"}', "is no result of evaluation: format"),
         ("x.conversion.json", '{"format": "alignx-conversion/1"}', "is no note of a conversion: name"),
         (None, "", "there is no result to report"),
     ],

@@ -67,9 +67,11 @@ def test_length_decides_the_sum_and_not_the_mean(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "pairs.jsonl")
     with AnswerStore.open(tmp_path / "answers.sqlite") as store:
         model = LocalModel(RuleModel(), Source(name="rules"), store, batch=2)
-        found = score_step(*[compute_likelihoods(model, read_pairs(path, None, None), lambda _: None)] * 2, path)
-    assert found.policy_prefers.mean == pytest.approx((1 + 0 + 1) / 3), "tea -7, coffee -9; -12, -7.5; -16.5, -24"
-    assert found.policy_prefers_by_token.mean == pytest.approx((1 + 1 + 0) / 3)
+        likelihoods = compute_likelihoods(model, read_pairs(path, None, 2), lambda _: None)
+    even = [(Likelihood(-1.0, 1), Likelihood(-1.0, 1))] * 2
+    found = score_step(likelihoods, even, path)
+    assert found.gain.mean == pytest.approx((1 + 0) / 2 - 0.5), "tea -7, coffee -9; -12, -7.5"
+    assert found.gain_by_token.mean == pytest.approx((1 + 1) / 2 - 0.5)
 
 
 def test_pairs_are_limited_and_checked(tmp_path: Path) -> None:

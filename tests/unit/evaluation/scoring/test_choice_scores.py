@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from evaluation.conditions import Protocol
 from evaluation.models import LocalModel, Placement, open_model
 from evaluation.results import Source
-from evaluation.scoring import measure as measuring
 from evaluation.scoring.baselines import estimate_baselines, estimate_margins, score_baselines
 from evaluation.scoring.choice_scores import (
     FOLDS,
     SAMPLING,
+    UNPARSED,
     Choice,
     Context,
     choose_by_judge,
@@ -24,9 +23,7 @@ from evaluation.scoring.choice_scores import (
     choose_by_sampling,
     parse_choice,
 )
-from evaluation.scoring.measure import Judging, measure, score_choices
-from evaluation.scoring.profile_scores import choose_by_embeddings, collect_texts
-from evaluation.scoring.progress_bar import ProgressBar
+from evaluation.scoring.measure import score_choices
 from services.engine.choice.fusion import Comparison, add, additions, compare, fuse, learned_weights
 from services.prompts.build import ChatMessage, selection_prompt
 from tests.unit.evaluation.tastes import RuleModel, run_setting, users
@@ -62,28 +59,27 @@ def shown_first(prompt: str) -> str:
 @pytest.mark.parametrize(
     ("reply", "order", "choice"),
     [
-        ('{"selection": "Item A"}', [0, 1], Choice((1, 0), kind="selected", took_first=True)),
-        ('{"selection": "Item A"}', [1, 0], Choice((0, 1), kind="selected", took_first=True)),
-        ('{"selection": "Item B"}', [1, 0], Choice((1, 0), kind="selected")),
-        ('{"selection": "Item C"}', [1, 0], Choice((0, 0), kind="other")),
-        ('{"selection": "Item C"}', [2, 1, 0], Choice((1, 0, 0), kind="selected")),
-        ('{"selection": "Item', [0, 1], Choice((0, 0), kind="malformed")),
-        ("<think>Item A", [0, 1], Choice((0, 0), kind="thinking")),
-        ('{"selection": "Item A and Item B"}', [0, 1], Choice((0, 0), kind="both")),
-        ("Tea.", [0, 1], Choice((0, 0), kind="none")),
+        ('{"selection": "Item A"}', [0, 1], Choice((1, 0), place=0)),
+        ('{"selection": "Item A"}', [1, 0], Choice((0, 1), place=0)),
+        ('{"selection": "Item B"}', [1, 0], Choice((1, 0), place=1)),
+        ('{"selection": "Item C"}', [1, 0], Choice((0, 0), place=UNPARSED)),
+        ('{"selection": "Item C"}', [2, 1, 0], Choice((1, 0, 0), place=2)),
+        ('{"selection": "Item', [0, 1], Choice((0, 0), place=UNPARSED)),
+        ("<think>Item A", [0, 1], Choice((0, 0), place=UNPARSED)),
+        ('{"selection": "Item A and Item B"}', [0, 1], Choice((0, 0), place=UNPARSED)),
+        ("Tea.", [0, 1], Choice((0, 0), place=UNPARSED)),
     ],
 )
 def test_a_reply_is_read_in_the_order_that_was_shown(reply: str, order: list[int], choice: Choice) -> None:
     assert parse_choice(reply, order) == choice
 
 
-def test_sampled_replies_are_counted_by_kind_and_only_right_ones_count(tmp_path: Path) -> None:
+def test_of_sampled_replies_only_right_ones_count(tmp_path: Path) -> None:
     cases = users(tmp_path, 40)
     recorded = ('{"selection": "Item A"}', "<think>Well", '{"selection": "Item A or B"}', '{"selection": "Item Z"}')
     engine = Selecting(*recorded, '{"selection": "', "Item A")
     scores, _ = run_setting(engine, cases, "none", choice="sampled")
     assert scores.replies is not None
-    assert scores.replies.kinds == {"selected": 7, "other": 7, "both": 7, "none": 6, "malformed": 6, "thinking": 7}
     assert (scores.replies.unparsed, scores.replies.took_first) == (33, 1)
     right = [
         float(place % 6 == 0 and shown_first(text) == case.target.chosen)
@@ -91,7 +87,7 @@ def test_sampled_replies_are_counted_by_kind_and_only_right_ones_count(tmp_path:
     ]
     assert scores.right == scores.values == tuple(right)
     assert scores.accuracy.mean == sum(right) / 40
-    assert (scores.auc, scores.calibration, scores.position_bias) == (None, None, None)
+    assert (scores.auc, scores.calibration_error, scores.position_bias) == (None, None, None)
 
 
 def test_the_sampled_prompt_is_that_of_serving_without_the_start_of_the_answer(tmp_path: Path) -> None:
@@ -127,8 +123,7 @@ def test_a_url_is_asked_for_sampled_replies_too(tmp_path: Path) -> None:
 
     with AnswerStore.open(tmp_path / "answers.sqlite") as store:
         choices = asyncio.run(over_http(store))
-    assert [choice.kind for choice in choices] == ["selected"] * 4
-    assert all(choice.took_first for choice in choices)
+    assert [choice.place for choice in choices] == [0] * 4
     for body in fake.bodies:
         assert {name: body[name] for name in ("max_tokens", "temperature", "top_p", "top_k")} == {
             "max_tokens": SAMPLING.max_tokens,
@@ -205,31 +200,19 @@ def test_baselines_stand_beside_and_popularity_where_it_is_known(tmp_path: Path)
     assert above["profile"].mean == -0.5
 
 
-def test_with_embeddings_the_profile_in_fused_scores_by_meaning_as_in_serving(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cases = users(tmp_path, 4)
-    vectors = {text: (1.0, 0.0) if "tea" in text else (0.0, 1.0) for text in collect_texts(cases)}
-    monkeypatch.setattr(measuring, "embed_locally", lambda _location, _texts: vectors)
-    with AnswerStore.open(Path(":memory:")) as store:
-        model = LocalModel(RuleModel(), Source(name="rules"), store)
-        judging = Judging(model, model, Protocol(), ProgressBar(), None, "semantic")
-        found, _ = asyncio.run(measure("fused", cases, judging))  # so few that the letters have earned nothing
-    assert found.values == pytest.approx([choice.probabilities[0] for choice in choose_by_embeddings(cases, vectors)])
-    assert found.values != pytest.approx([choose_by_profile(case).probabilities[0] for case in cases])
-
-
-def test_rows_of_one_user_are_drawn_together_and_those_held_out_have_a_score(tmp_path: Path) -> None:
+def test_rows_of_one_user_are_drawn_together_and_each_half_has_a_score(tmp_path: Path) -> None:
     cases = [
-        replace(case, userid=f"u{place // 2}", held_out=place < 2) for place, case in enumerate(users(tmp_path, 8))
+        replace(case, userid=f"u{place // 2}", half="kept" if place < 2 else "development")
+        for place, case in enumerate(users(tmp_path, 8))
     ]
     choices = [Choice((0.9, 0.1)), Choice((0.9, 0.1)), Choice((0.2, 0.8)), Choice((0.2, 0.8))] * 2
     apart = score_choices(choices, [replace(case, userid="") for case in cases], 0)
     together = score_choices(choices, cases, 0)
     assert together.accuracy.mean == apart.accuracy.mean == 0.5
     assert together.accuracy.high - together.accuracy.low > apart.accuracy.high - apart.accuracy.low
-    assert together.aside is not None
-    assert (together.aside.mean, together.aside.rows) == (1, 2)
+    halves = together.accuracy.halves
+    assert (halves["kept"].mean, halves["kept"].rows) == (1, 2)
+    assert (halves["development"].mean, halves["development"].rows) == (2 / 6, 6)
 
 
 def test_figures_of_letters_hold_area_and_calibration(tmp_path: Path) -> None:
@@ -238,8 +221,8 @@ def test_figures_of_letters_hold_area_and_calibration(tmp_path: Path) -> None:
     assert scores.accuracy.mean == 0.75
     assert scores.auc is not None
     assert scores.auc.mean == 13 / 16, "of 16 comparisons .6 loses to .7, and .3 to .4 and .7"
-    assert scores.calibration is not None
-    assert 0 < scores.calibration.error < 1
+    assert scores.calibration_error is not None
+    assert 0 < scores.calibration_error < 1
 
 
 def test_forced_asks_about_each_user_in_both_orders(tmp_path: Path) -> None:

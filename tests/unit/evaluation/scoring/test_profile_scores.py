@@ -1,24 +1,21 @@
 """The fast profile measured in several ways: what each adds or takes away."""
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from alignx.schemas.interactions import PurchaseInteraction
+from alignx.schemas.interactions import PurchaseInteraction, StatementInteraction
 from alignx.schemas.items import ItemFields
-from evaluation.cases.cases import Case
+from evaluation.cases.cases import fold_events
 from evaluation.cases.perturbations import split_history
-from evaluation.conditions import EMBEDDING_SETTINGS, PROFILE_SETTINGS, Protocol
+from evaluation.conditions import PROFILE_SETTINGS, Protocol
 from evaluation.scoring.calibration import hit
-from evaluation.scoring.choice_scores import Choice, build_profile, choose_by_profile, fold_events
+from evaluation.scoring.choice_scores import Choice, choose_by_profile
 from evaluation.scoring.measure import measure_profile
 from evaluation.scoring.profile_scores import (
     VARIANTS,
     add_popularity,
-    choose_by_embeddings,
-    collect_texts,
     list_variants,
 )
 from services.profile.serialize import dumps, loads
@@ -31,21 +28,22 @@ def hits(choices: list[Choice]) -> list[float]:
 
 
 def test_each_way_is_a_setting() -> None:
-    assert (*VARIANTS, *EMBEDDING_SETTINGS) == PROFILE_SETTINGS
+    assert tuple(VARIANTS) == PROFILE_SETTINGS
 
 
 def test_what_the_rows_do_not_allow_is_left_out(tmp_path: Path) -> None:
     cases = users(tmp_path, 4)
-    assert list_variants(cases) == ["profile", "profile-text", "profile-flipped"]
+    possible = ["profile", "profile-text", "profile-flipped", "without-meaning", "without-words", "without-style"]
+    assert list_variants(cases) == possible
     popular = [replace(case, popularity=(3.0, 1.0)) for case in cases]
-    assert list_variants(popular) == [*VARIANTS]
+    assert set(list_variants(popular)) == {*possible, "profile-popularity"}
     alone = [replace(case, history=(PurchaseInteraction(item="tea"),)) for case in cases]
     assert "profile-flipped" not in list_variants(alone)
 
 
 @pytest.mark.parametrize("setting", ["profile-text", "profile-flipped"])
 def test_tastes_are_found_by_the_text_and_through_errors(tmp_path: Path, setting: str) -> None:
-    scores = asyncio.run(measure_profile(setting, users(tmp_path, 20), Protocol()))
+    scores = measure_profile(setting, users(tmp_path, 20), Protocol())
     assert scores.accuracy.mean > 0.8
 
 
@@ -56,7 +54,7 @@ def test_folded_in_parts_and_stored_between_the_profile_is_the_same(tmp_path: Pa
         profile = EMPTY
         for part in split_history(case, count):
             profile = loads(dumps(fold_events(part, profile)))
-        assert profile == loads(dumps(build_profile(case)))
+        assert profile == loads(dumps(case.profile))
 
 
 def test_all_choices_flipped_is_the_opposite_taste(tmp_path: Path) -> None:
@@ -76,13 +74,11 @@ def test_popularity_is_given_with_the_items(tmp_path: Path) -> None:
     assert silent == choose_by_profile(case)
 
 
-def test_meaning_adds_what_the_vectors_tell(tmp_path: Path) -> None:
-    cases = users(tmp_path, 4)
-
-    def score(case: Case, sign: float) -> float:
-        taken = {pair.chosen for event in case.history for pair in event.pairs()} | {case.target.chosen}
-        vectors = {text: (sign, 0.0) if text in taken else (0.0, sign) for text in collect_texts([case])}
-        return choose_by_embeddings([case], vectors)[0].probabilities[0]
-
-    for case in cases:
-        assert score(case, 1.0) > choose_by_profile(case).probabilities[0]
+def test_a_part_is_worth_what_is_lost_without_it(tmp_path: Path) -> None:
+    cases = users(tmp_path, 6)
+    whole, wordless = (VARIANTS[name](cases, Protocol()) for name in ("profile", "without-words"))
+    for choice, without in zip(whole, wordless, strict=True):
+        assert choice.probabilities[0] > without.probabilities[0], "the drink is a word"
+    stated = [replace(case, history=(StatementInteraction(text="I love tea."),)) for case in cases]
+    assert hits(VARIANTS["profile"](stated, Protocol())) == [1.0, 0.0] * 3
+    assert hits(VARIANTS["without-clauses"](stated, Protocol())) == [0.5] * 6

@@ -24,7 +24,7 @@ Calls = list[EngineCall]
 
 
 class FakeEngine:
-    """Keeps the chat and embedding bodies it got, and answers with `chat`."""
+    """Keeps the chat bodies it got, and answers with `chat`."""
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
@@ -67,7 +67,6 @@ class FakeEngine:
     async def serving(self) -> AsyncIterator[str]:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self.on_post)
-        app.router.add_post("/v1/embeddings", self.on_post)
         app.router.add_post("/tokenize", self.on_tokenize)
         app.router.add_get("/v1/models", self.on_models)
         app.router.add_get("/health", self.on_health)

@@ -11,8 +11,6 @@ from aiohttp import web
 from services.engine.limits import NO_ENGINE, Engine
 from services.engine.wire import OVERLONG, Completion, Delta
 from services.errors import AlignXError, EngineError, EngineRejected, EngineUnavailable, InvalidRequest, NoEngine
-from services.settings import EngineSettings
-from tests.unit.services.engine.conftest import FAKE
 from tests.unit.services.engine.fake_engine import (
     MESSAGES,
     SAMPLING,
@@ -148,20 +146,6 @@ async def test_each_tenant_has_a_cache_of_its_own(fake: FakeEngine, engine: Engi
     assert [body["cache_salt"] for body in fake.bodies] == [salt, salt]
 
 
-@with_settings(api_key="k")
-async def test_the_key_goes_to_the_engine_and_not_to_another_host(fake: FakeEngine, engine: Engine) -> None:
-    other = FakeEngine()
-    other.chat = answers({"data": [{"index": 0, "embedding": [1]}]})
-    await engine.complete(MESSAGES, **SAMPLING)
-    async with other.serving() as url:
-        for keys in ({}, {"embeddings_api_key": "e"}):
-            async with Engine.open(EngineSettings(url=fake.url, api_key="k", embeddings_url=url, **keys)) as keyed:
-                await keyed.embed(["x"])
-    assert fake.headers[0]["Authorization"] == "Bearer k"
-    assert "Authorization" not in other.headers[0]
-    assert other.headers[1]["Authorization"] == "Bearer e"
-
-
 async def test_chat_passes_bytes_through(fake: FakeEngine, engine: Engine, calls: Calls) -> None:
     fake.chat = reply("a", "b")
     body = {"messages": MESSAGES, "stream": True, "seed": 3}
@@ -254,35 +238,6 @@ async def test_many_who_start_at_once_ask_for_each_letter_once(fake: FakeEngine,
     leaver.cancel()  # the first who asked: the others are not left without an answer
     assert await asyncio.gather(*others) == [[-0.5, -1.5]] * 39
     assert sorted(fake.tokenized) == [" A", " B"]
-
-
-async def test_embeddings_come_in_the_order_of_the_texts(fake: FakeEngine, engine: Engine, calls: Calls) -> None:
-    await refused(engine.embed(["x"]), EngineUnavailable)
-    fake.chat = answers({"data": [{"index": 1, "embedding": [2, 3.5]}, {"index": 0, "embedding": [0, 1]}]})
-    settings = EngineSettings(url=fake.url, embeddings_url=fake.url + "/", embeddings_model="e")
-    async with Engine.open(settings, calls.append) as embedding:
-        assert await embedding.embed(["x", "y"]) == [[0.0, 1.0], [2.0, 3.5]]
-        await refused(embedding.embed(["x"]), EngineError)
-        fake.chat = answers({"data": [{"embedding": None}]})
-        await refused(embedding.embed(["x"]), EngineError)
-    fake.chat = answers({"data": [{"index": 0, "embedding": [1]}]})
-    async with Engine.open(EngineSettings(embeddings_url=fake.url)) as alone:
-        assert await alone.embed(["x"]) == [[1.0]]  # without a language model
-    assert fake.bodies[0] == {"input": ["x", "y"], "model": "e"}
-    assert calls[0].kind == "embed"
-
-
-@with_settings(embeddings_url=FAKE)
-async def test_an_embeddings_server_that_lacks_its_model_says_nothing_of_the_engines(
-    fake: FakeEngine, engine: Engine
-) -> None:
-    fake.chat = answers(first_token(token_id_7=-0.5, token_id_8=-1.5))
-    await engine.choose(MESSAGES, [" A", " B"], tenant="acme")
-    chat, fake.chat = fake.chat, fails(404)
-    await refused(engine.embed(["x"]), EngineUnavailable)
-    fake.chat = chat
-    await engine.choose(MESSAGES, [" A", " B"], tenant="acme")
-    assert sorted(fake.tokenized) == [" A", " B"]  # once
 
 
 async def test_models_and_model(fake: FakeEngine, engine: Engine) -> None:

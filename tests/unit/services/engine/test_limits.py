@@ -10,20 +10,17 @@ from aiohttp import web
 from services.engine.judge import judge
 from services.engine.limits import Engine
 from services.errors import EngineUnavailable
-from tests.unit.services.engine.conftest import FAKE
 from tests.unit.services.engine.fake_engine import (
     MESSAGES,
     SAMPLING,
     Calls,
     FakeEngine,
     answer_canary,
-    answers,
     chat_bytes,
     delta,
     fails,
     refused,
     reply,
-    silent,
 )
 from tests.unit.with_settings import with_settings
 
@@ -85,18 +82,6 @@ async def test_a_chat_left_early_is_no_mark_against_the_engine(fake: FakeEngine,
     await chat_bytes(engine, {"messages": MESSAGES, "stream": True})
 
 
-@with_settings(embeddings_url=FAKE, concurrency=1)
-async def test_embeddings_neither_wait_for_the_engines_slots_nor_take_them(fake: FakeEngine, engine: Engine) -> None:
-    fake.chat = silent
-    chat = asyncio.create_task(engine.complete(MESSAGES, **SAMPLING))
-    while not fake.bodies:  # noqa: ASYNC110  # it comes by a connection
-        await asyncio.sleep(0.01)
-    fake.chat = answers({"data": [{"index": 0, "embedding": [1]}]})
-    assert await engine.embed(["x"]) == [[1.0]]
-    chat.cancel()
-    await asyncio.wait({chat})
-
-
 @with_settings(breaker_failures=1, breaker_cooldown_s=0.05)
 async def test_a_judgement_closes_the_breaker_once_the_engine_is_well(fake: FakeEngine, engine: Engine) -> None:
     fake.chat = fails(500)
@@ -106,18 +91,6 @@ async def test_a_judgement_closes_the_breaker_once_the_engine_is_well(fake: Fake
     await refused(judge(engine, "q", ["a", "b"], "s", tenant="acme"), EngineUnavailable)  # one order goes out alone
     assert not engine.calls.breaker_open
     await judge(engine, "q", ["a", "b"], "s", tenant="acme")
-
-
-@with_settings(embeddings_url=FAKE, breaker_failures=2)
-async def test_an_embeddings_server_that_stays_silent_is_left_alone(
-    fake: FakeEngine, engine: Engine, calls: Calls
-) -> None:
-    fake.chat = silent
-    for _ in range(3):
-        with pytest.raises(EngineUnavailable):
-            await engine.embed(["x"], longest_s=0.05)
-    assert not engine.calls.breaker_open  # the engine's
-    assert [call.outcome for call in calls] == ["unavailable", "unavailable"]  # the third was not sent
 
 
 @with_settings(breaker_failures=1)

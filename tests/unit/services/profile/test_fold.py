@@ -21,10 +21,11 @@ from alignx.schemas.interactions import (
     StatementInteraction,
 )
 from alignx.schemas.items import ItemFields
-from services.profile.fold import MAX_CATEGORIES, MAX_STATED, MAX_STATEMENTS, MAX_TERMS, apply_own_text, fold
+from services.profile.fold import MAX_CATEGORIES, MAX_TERMS, apply_own_text, fold
 from services.profile.render import render
 from services.profile.scoring import probabilities, scores
 from services.profile.serialize import dumps, loads
+from services.profile.stated.clauses import MAX_CLAUSES
 from services.profile.statistics import EMPTY
 from tests.unit.services.profile.histories import (
     HIKE,
@@ -89,8 +90,7 @@ def test_a_profile_stays_small_for_ever():
     assert largest < 8_000
     assert len(profile.terms) <= MAX_TERMS
     assert len(profile.categories) <= MAX_CATEGORIES
-    assert len(profile.stated) <= MAX_STATED
-    assert len(profile.statements) <= MAX_STATEMENTS
+    assert len(profile.clauses) <= MAX_CLAUSES
     assert len(render(profile)) < 4_000
 
 
@@ -116,10 +116,9 @@ def test_a_change_of_taste_shows_within_as_many_events_and_is_told():
         PurchaseInteraction(item=HIKE),
         RatingInteraction(item=HIKE, value=5),
         RatingInteraction(item=PERFUME, value=1),
-        PostInteraction(text="Back from a week of hiking in the mountain huts"),
         PostInteraction(text="I love hiking. I can't stand perfume."),
-        DialogueInteraction(messages=(Message(role="user", content="Plan a hiking trip for me"),)),
-        DemographicInteraction(text="Hiking guide from Chamonix"),
+        DialogueInteraction(messages=(Message(role="user", content="Plan a trip for me: I love hiking"),)),
+        DemographicInteraction(text="Loves hiking in the mountains"),
         StatementInteraction(text="I love hiking"),
         StatementInteraction(text="No perfume, please"),
     ],
@@ -135,13 +134,6 @@ def test_what_the_assistant_said_is_not_the_users_taste():
     said = Message(role="assistant", content="I love hiking in the mountains!!!")
     profile = folded([DialogueInteraction(messages=(said,))])
     assert scores(profile, "", (HIKE, PERFUME)) == [0, 0]
-
-
-def test_a_dialogue_is_about_what_its_turns_come_back_to():
-    opening = " ".join(f"{letter}{letter}word" for letter in string.ascii_lowercase)
-    turns = (opening, "Tell me of lighthouses", "Which lighthouses are tallest?")
-    profile = folded([DialogueInteraction(messages=tuple(Message(role="user", content=turn) for turn in turns))])
-    assert "lighthouses" in profile.terms
 
 
 def test_a_newer_statement_replaces_an_older_one():
@@ -164,7 +156,7 @@ def test_the_users_own_text_replaces_what_they_had_said():
     edited = apply_own_text(profile, "I eat meat and love steak. " + "And so on. " * 100)
     later = fold(edited, StatementInteraction(text="No fish, please."))[0]
     words = render(later)
-    assert words.startswith(edited.own + '\nIn their own words, newest first: "No fish, please."')
+    assert words.startswith(edited.own + '\nIn their own words, newest first: "No fish"')
     assert "vegetarian" not in words
     assert "Bonn" not in words
     assert scores(edited, "", ("steak", "tofu"))[0] > 0

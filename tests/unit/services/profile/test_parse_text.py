@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from alignx.schemas.interactions import ClickInteraction, Interaction, PurchaseInteraction, RatingInteraction
 from alignx.schemas.items import ItemFields
 from services.profile.fold import apply_own_text
-from services.profile.parse_text import YEAR, YEAR_SPREAD, Stated, parse_text
+from services.profile.parse_text import parse_text
 from services.profile.render import render
 from services.profile.scoring import scores
 from services.profile.statistics import EMPTY
@@ -20,16 +20,15 @@ def reader_of(history: list[Interaction]):
 @settings(max_examples=40, deadline=None)
 @given(texts)
 def test_any_text_can_be_read(text: str):
-    stated, years = parse_text(text)
-    assert all(-1 <= value <= 1 for value in (*stated.terms.values(), *stated.style.values()))
-    assert set(years) in (set(), {YEAR, YEAR_SPREAD})
+    clauses, _ = parse_text(text)
+    assert all(-1 <= value <= 1 for clause in clauses for value in (clause.polarity, *clause.style.values()))
 
 
 @settings(max_examples=30, deadline=None)
 @given(histories)
 def test_no_number_of_events_and_no_missing_knowledge_is_a_liking(history: list[Interaction]):
-    assert parse_text("Nothing is known about this user's preferences yet.") == (Stated({}, {}), {})
-    assert parse_text(f"Based on {len(history)} events so far.") == (Stated({}, {}), {})
+    assert parse_text("Nothing is known about this user's preferences yet.") == ([], None)
+    assert parse_text(f"Based on {len(history)} events so far.") == ([], None)
 
 
 def test_a_taste_in_style_survives_as_text():
@@ -63,12 +62,15 @@ def test_the_usual_years_survive_as_text():
 
 
 def test_what_marks_what_they_leave_is_no_liking():
-    stated, _ = parse_text("Words that often mark what they leave: opera. Tends to pass over Horror and Film-Noir.")
-    assert stated.terms["opera"] < 0
-    assert stated.terms["horror"] < 0
-    assert stated.terms["film-noir"] < 0
+    clauses, _ = parse_text("Words that often mark what they leave: opera. Tends to pass over Horror and Film-Noir.")
+    assert {clause.target: clause.polarity < 0 for clause in clauses} == {
+        "opera": True,
+        "Horror": True,
+        "Film-Noir": True,
+    }
 
 
 def test_the_newest_of_the_users_own_words_win():
-    stated, _ = parse_text('In their own words, newest first: "I hate golf" "I love golf"')
-    assert stated.terms["golf"] < 0
+    profile = apply_own_text(EMPTY, 'In their own words, newest first: "I hate golf" "I love golf"')
+    here, there = scores(profile, "", ("golf", "tennis"))
+    assert here < there

@@ -59,7 +59,7 @@ def test_a_taste_in_style_is_said_and_used(liked: str, disliked: str, says: str)
 
 def test_statements_come_first_and_outrank_what_was_seen():
     profile = folded([*prefers(LONG, SHORT, 5), StatementInteraction(text="Keep answers short, please.")])
-    assert render(profile).startswith('In their own words, newest first: "Keep answers short, please."')
+    assert render(profile).startswith('In their own words, newest first: "Keep answers short')
     assert scores(profile, "q", ("Take the train.", "Take the train and then the bus, as they both run often."))[0] > 0
 
 
@@ -93,8 +93,8 @@ def test_a_news_reader_is_told_topics_and_what_changed():
 
 def test_reasons_name_what_speaks_for_or_against():
     profile = folded([StatementInteraction(text="I love hiking but hate perfume")])
-    assert reason(profile, "", HIKE) == "Matches what they said about hiking."
-    assert reason(profile, "", PERFUME) == "Goes against what they said about perfume."
+    assert reason(profile, "", HIKE) == "Matches what they said: 'I love hiking'."
+    assert reason(profile, "", PERFUME) == "Goes against what they said: 'hate perfume'."
     shopper = folded([PurchaseInteraction(item=HIKE, considered=(PERFUME,))] * 3)
     assert "Outdoor, which they often pick" in reason(shopper, "", ItemFields(title="Tent", category="Outdoor"))
     assert "Beauty, which they tend to pass over" in reason(shopper, "", ItemFields(title="Soap", category="Beauty"))
@@ -106,17 +106,16 @@ def test_reasons_name_what_speaks_for_or_against():
 @pytest.mark.parametrize(
     ("said", "item", "says"),
     [
-        ("I only eat gluten-free bread", "Gluten-free cake", "Matches what they said about gluten-free."),
-        ("I hate science-fiction", "A science-fiction novel", "Goes against what they said about science-fiction."),
+        ("I only eat gluten-free bread", "Gluten-free cake", "Matches what they said: 'I only eat gluten-free bread'."),
+        ("I hate science-fiction", "A science-fiction novel", "Goes against what they said: 'I hate science-fiction'."),
     ],
 )
-def test_a_reason_shows_a_compound_as_it_was_said(said: str, item: str, says: str):
+def test_a_reason_quotes_what_was_said(said: str, item: str, says: str):
     assert reason(folded([StatementInteraction(text=said)]), "", item) == says
 
 
 def test_a_reason_shows_a_pair_of_words_from_the_users_own_text():
     profile = apply_own_text(EMPTY, "Words that often mark their choices: star trek.")
-    assert "star trek" in profile.stated
     assert reason(profile, "", ItemFields(title="Star Trek")) == "Matches what they said about star trek."
 
 
@@ -126,7 +125,7 @@ def test_reasons_tell_where_an_item_stands_among_those_on_offer():
             ItemFields.model_validate({"title": title, **{name: values[place] for name, values in fields.items()}})
             for place, title in enumerate(("Qualm", "Zest"))
         ]
-        return reasons(folded(history), "", offered, (0, 1), (0.0, 0.0))
+        return reasons(folded(history), "", offered, (0, 1))
 
     assert told([], popularity=(99, 9)) == [
         "It is taken more often than most on offer.",
@@ -147,6 +146,6 @@ def test_reasons_tell_where_an_item_stands_among_those_on_offer():
 
 
 def test_a_link_in_a_statement_is_not_shown():
-    text = render(folded([StatementInteraction(text='See https://evil.example/x "now"\x07 and www.evil.example')]))
+    text = render(folded([StatementInteraction(text='Golf: https://evil.example/x "now"\x07 and www.evil.example')]))
     assert "evil" not in text
-    assert "\"See [link] 'now' and [link]\"" in text
+    assert "Golf: 'now'" in text

@@ -105,11 +105,6 @@ class FakeEngine:
         self.completion_status = 200
         self.scored: list[tuple[str, str]] = []
         """Context and item of each."""
-        self.embedded: list[list[str]] = []
-        """Texts of each call for embeddings."""
-        self.embed: Callable[[str], list[float]] = lambda _: [1.0]
-        self.embed_status = 200
-        self.embed_pause = 0.0
         self.left = threading.Event()
         """A caller has hung up on `silent` or `endless`."""
 
@@ -153,13 +148,6 @@ class FakeEngine:
         ]
         return web.json_response({"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}]})
 
-    async def on_embeddings(self, request: web.Request) -> web.StreamResponse:
-        texts: list[str] = (await request.json())["input"]
-        self.embedded.append(texts)
-        await asyncio.sleep(self.embed_pause)
-        vectors = [{"index": index, "embedding": self.embed(text)} for index, text in enumerate(texts)]
-        return web.json_response({"data": vectors}, status=self.embed_status)
-
     async def on_models(self, _: web.Request) -> web.StreamResponse:
         return web.json_response({"object": "list", "data": [{"id": "tiny", "object": "model"}]})
 
@@ -183,7 +171,6 @@ class FakeEngine:
         app = web.Application(client_max_size=1 << 24)
         app.router.add_post("/v1/chat/completions", self.on_chat)
         app.router.add_post("/v1/completions", self.on_completion)
-        app.router.add_post("/v1/embeddings", self.on_embeddings)
         app.router.add_get("/v1/models", self.on_models)
         app.router.add_post("/tokenize", self.on_tokenize)
         async with running_app(app) as url:

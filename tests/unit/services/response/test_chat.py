@@ -75,6 +75,24 @@ def test_the_callers_instructions_join_ours_and_all_else_passes_unchanged(servic
     assert [acknowledged, *rest] == [ACKNOWLEDGED, *turns]
 
 
+@with_settings(engine={"choose": "likelihood"})
+def test_a_small_model_reads_the_summary_as_a_sentence(service: Service) -> None:
+    while service.http.get("/readyz").json()["engine"]["protocol"] != "likelihood":
+        service.select("ada", ["a", "b"])
+    service.write_summary("ada", "Likes <|im_end|> brevity.")
+    service.learn("ada", {"type": "post", "text": "I love tides"})
+    answer = service.chat(user="ada", messages=[{"role": "system", "content": "You work here."}, QUESTION])
+    system, question = service.sent()
+    opening = "You are a helpful assistant. Likes "
+    assert system["content"].startswith(opening)
+    assert "<|im_end|>" not in system["content"]
+    assert system["content"].endswith(" Answer in the way that the user prefers.\n\nYou work here.")
+    assert question == QUESTION
+    assert answer.json()["personalization"]["history"] == 0
+    service.chat()
+    assert service.sent() == [{"role": "system", "content": "You are a helpful assistant."}, QUESTION]
+
+
 @pytest.mark.parametrize("mode", ["ica", "direct"])
 def test_raw_history_stands_before_the_conversation_oldest_first(service: Service, mode: Any) -> None:
     service.learn("ada", COMPARISON, {"type": "post", "text": "I <b>love</b> tides"})

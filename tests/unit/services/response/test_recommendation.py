@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.services.response.conftest import HERE, NOBODY, Service, items_shown
+from tests.unit.services.response.conftest import NOBODY, Service, items_shown
 from tests.unit.with_settings import with_settings
 
 SPORT = [{"id": f"s{i}", "title": f"Match report {i}", "category": "sport"} for i in range(3)]
@@ -145,18 +145,9 @@ def test_an_engine_that_is_away_leaves_the_profiles_ranking_as_it_is(service: Se
     assert ranking(answer) == ranking(service.recommend("bob", TEXTS, method="profile"))
 
 
-@with_settings(engine={"embeddings_url": HERE}, response={"embed_keep_s": 0})
-def test_the_profile_is_asked_once(service: Service) -> None:
-    service.learn("bob", *BREVITY)
-    assert service.recommend("bob", TEXTS).json()["method"] == "fused"
-    assert len(service.engine.embedded) == 1
-
-
-@with_settings(engine={"url": "profile", "embeddings_url": HERE})
 def test_a_reason_tells_of_meaning(service: Service) -> None:
-    service.engine.embed = lambda text: [1.0, 0.0] if "walk" in text or "climb" in text else [0.0, 1.0]
-    service.learn("bob", *[{"type": "purchase", "item": {"title": "A long walk"}}] * 3)
-    candidates = [{"title": "Steep climb"}, {"title": "Tram seat"}]
+    service.learn("bob", *[{"type": "purchase", "item": {"title": "Guide to hiking trails"}}] * 3)
+    candidates = [{"title": "Backpacking in the wilderness"}, {"title": "Stock market news"}]
     reasons = [item["reason"] for item in ranking(service.recommend("bob", candidates, explain=True))]
     assert reasons == [
         "It is close to what they took before in meaning.",
@@ -180,9 +171,20 @@ def test_a_field_that_is_not_valid_is_named(service: Service, body: Any, field: 
     assert answer.json()["errors"][0]["field"] == field
 
 
-def test_an_unknown_user_is_unknown(service: Service) -> None:
-    answer = service.recommend("bob", CANDIDATES)
-    assert (answer.status_code, answer.json()["type"]) == (404, "urn:alignx:problem:user_unknown")
+def test_an_unknown_user_gets_what_is_popular(service: Service) -> None:
+    """Case 23."""
+    answer = service.recommend("new", [{"title": "b", "popularity": 2}, {"title": "a", "popularity": 900}])
+    assert answer.status_code == 200
+    assert [item["index"] for item in answer.json()["items"]] == [1, 0]
+    assert (answer.json()["method"], answer.json()["basis"]) == ("profile", ["popular"])
+
+
+def test_a_whole_number_is_an_id(service: Service) -> None:
+    """Case 22."""
+    answer = service.recommend("ada", [{"title": "a", "id": 5}])
+    assert [item["id"] for item in answer.json()["items"]] == ["5"]
+    wrong = service.recommend("ada", [{"title": "a", "id": [5]}])
+    assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "candidates.0.id")
 
 
 @with_settings(response={"rerank": 3})

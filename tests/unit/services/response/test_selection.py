@@ -328,12 +328,16 @@ def test_one_item_may_be_empty(service: Service) -> None:
     assert sum(probabilities(service.select("ada", ["", "text"]))) == pytest.approx(1)
 
 
-def test_an_unknown_user_is_unknown_and_so_is_another_tenants(service: Service) -> None:
-    body = {"items": ["a", "b"]}
+def test_an_unknown_user_gets_what_is_popular_and_so_does_another_tenants(service: Service) -> None:
+    body = {"items": [{"title": "a", "popularity": 2}, {"title": "b", "popularity": 900}]}
     with service.client("other") as other:
         answers = [service.http.post("/v1/users/bob/select", json=body), other.post("/v1/users/ada/select", json=body)]
+        insisting = service.http.post("/v1/users/bob/select", json=body | {"method": "engine"})
     for answer in answers:
-        assert (answer.status_code, answer.json()["type"]) == (404, "urn:alignx:problem:user_unknown")
+        assert probabilities(answer)[1] > 0.9
+        assert (answer.json()["method"], answer.json()["basis"]) == ("profile", ["popular"])
+    assert service.engine.choices == []
+    assert (insisting.status_code, insisting.json()["type"]) == (404, "urn:alignx:problem:user_unknown")
 
 
 # --- properties --------------------------------------------------------------------------------

@@ -30,9 +30,9 @@ WRITTEN = 256
 def measure() -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="up") as folder:
         home, port = Path(folder), free_port()
-        with _up(home, port) as (answers_s, fresh_s):
+        with up(home, port) as (answers_s, fresh_s):
             pass
-        with _up(home, port) as (_, warm_s):
+        with up(home, port) as (_, warm_s):
             engine = f"http://127.0.0.1:{port + OFFSETS['engine']}/v1"
             one, eight = _tokens_per_second(engine, 1), _tokens_per_second(engine, 8)
             with httpx.Client(
@@ -55,7 +55,7 @@ def measure() -> list[Row]:
 
 
 @contextmanager
-def _up(home: Path, port: int) -> Iterator[tuple[float, float]]:
+def up(home: Path, port: int) -> Iterator[tuple[float, float]]:
     """A running suite: seconds until the gateway answered, and until the model did."""
     started = time.monotonic()
     command = [*SUITE, "up", "--home", str(home), "--port", str(port)]

@@ -1,0 +1,86 @@
+"""What the user says, clause by clause, as the profile keeps it: the newest last, what was taken back struck."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from services.profile.item_features import clean
+from services.profile.statistics import Profile, StatedClause
+from services.profile.style_features import terms, words
+from services.profile.word_forms import root
+from services.statements.clauses import MAX_QUOTE, Clause
+
+MAX_CLAUSES, MAX_OWN_CLAUSES = 56, 160
+"""How many are kept; and of a text that the user wrote over the summary, until they say something else."""
+MAX_CHARS = 2_400
+"""Characters of their quotes and targets together."""
+MAX_TARGET = 80
+MAX_TARGET_WORDS = 12
+
+
+def keep(clauses: Sequence[Clause], event: int, weight: float) -> list[StatedClause]:
+    """As the profile keeps them; `weight` is what their source counts, against 1 for a statement."""
+    return [
+        StatedClause(
+            clean(clause.quote, MAX_QUOTE),
+            clean(clause.target, MAX_TARGET),
+            round(100 * clause.polarity),
+            clause.kind,
+            event,
+            round(100 * weight),
+            tuple((name, round(100 * strength)) for name, strength in clause.style.items()),
+            clause.past,
+            clause.language,
+        )
+        for clause in clauses
+    ]
+
+
+def add(
+    known: Sequence[StatedClause], new: Iterable[StatedClause], most: int = MAX_CLAUSES
+) -> tuple[StatedClause, ...]:
+    """The `known` and the `new` ones. A newer clause strikes older ones about the same in the other sense, or of a wish
+    about style that it has too; one that says the same again replaces them."""
+    clauses = list(known)
+    for clause in new:
+        clauses = [after for old in clauses for after in _answer(old, clause)]
+        clauses.append(clause)
+    return _prune(clauses, most)
+
+
+def _answer(old: StatedClause, new: StatedClause) -> tuple[StatedClause, ...]:
+    """What becomes of an older clause: it stays, is struck, or is replaced."""
+    if old[:4] == new[:4]:
+        return ()
+    topics = frozenset(roots_of(new.target))
+    about = roots_of(old.target)
+    if topics and about and topics.issubset(about):
+        if new.is_struck or new.polarity * old.polarity < 0:
+            return (old._replace(is_struck=True),)
+    elif old.style and dict(old.style).keys() <= dict(new.style).keys():
+        return (old._replace(is_struck=True),)
+    return (old,)
+
+
+def _prune(clauses: list[StatedClause], most: int) -> tuple[StatedClause, ...]:
+    kept: list[StatedClause] = []
+    chars = 0
+    for clause in reversed(clauses[-most:]):
+        chars += len(clause.quote) + len(clause.target)
+        if chars > MAX_CHARS:
+            break
+        kept.append(clause)
+    return tuple(reversed(kept))
+
+
+def roots_of(target: str) -> list[str]:
+    """The words of a target that can name a topic, each as its root."""
+    return [root(part) for word in terms(words(target), MAX_TARGET_WORDS) for part in word.split("-")]
+
+
+def stated_styles(profile: Profile) -> Mapping[str, int]:
+    """Wishes about the writing of texts, in hundredths by feature; the newest counts."""
+    return {
+        name: round(strength * clause.weight / 100)
+        for clause in profile.clauses
+        if not clause.is_struck
+        for name, strength in clause.style
+    }

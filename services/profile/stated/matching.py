@@ -1,0 +1,84 @@
+"""How items match what the user said: each clause by the words of its target, and by its meaning.
+
+The words of a target count as far as the item mentions them; one that the item goes without ("sugar-free") counts the
+other way, and so do members of what a diet or an allergy rules out (`kinds`). Meaning is the cosine of target and item,
+compared with the other items: little of a clause that is far from all of them. The sign is the clause's.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.profile.item_features import ItemFeatures
+from services.profile.stated.clauses import roots_of
+from services.profile.stated.kinds import Kind, Mentions, find_kind
+from services.profile.statistics import Profile, StatedClause
+from services.profile.word_forms import mentions
+from services.profile.word_table import Vectors, embed
+
+BY_WORDS = 2.0
+"""Log-odds of an item that mentions all words of a target."""
+BY_MEANING = 6.0
+"""Log-odds of a cosine that is higher by 1 than that of the other items."""
+RELEVANT = 0.4
+"""Cosine with the nearest item from which a clause's meaning counts in full."""
+MAX_CLAUSE, MAX_STATED = 3.0, 8.0
+"""Most log-odds by one clause, and by all together."""
+
+
+class Matches(NamedTuple):
+    clauses: Sequence[StatedClause]
+    odds: NDArray[np.float64]
+    """Log-odds by clause and item."""
+
+    @property
+    def totals(self) -> list[float]:
+        """By item."""
+        sums: list[float] = np.clip(self.odds.sum(axis=0), -MAX_STATED, MAX_STATED).tolist()
+        return sums
+
+
+def match(profile: Profile, views: Sequence[ItemFeatures], vectors: Vectors) -> Matches:
+    """What the user said of each item. A clause that claims nothing, or was taken back, moves nothing."""
+    clauses = live_clauses(profile)
+    if not clauses or not views:
+        return Matches((), np.zeros((0, len(views))))
+    near = (embed([clause.target for clause in clauses]) @ vectors.T).astype(float)
+    share = np.clip(near.max(axis=1, keepdims=True) / RELEVANT, 0.0, 1.0)
+    meaning = BY_MEANING * share * (near - near.mean(axis=1, keepdims=True))
+    odds = np.clip(BY_WORDS * match_words(clauses, views) + meaning, -MAX_CLAUSE, MAX_CLAUSE)
+    signs = np.array([clause.polarity * clause.weight for clause in clauses]) / 10_000
+    return Matches(clauses, (signs[:, None] * odds).round(4))
+
+
+def live_clauses(profile: Profile) -> list[StatedClause]:
+    """Those that claim something, and still hold."""
+    return [clause for clause in profile.clauses if clause.polarity and clause.target and not clause.is_struck]
+
+
+def match_words(clauses: Sequence[StatedClause], views: Iterable[ItemFeatures]) -> NDArray[np.float64]:
+    """By clause and item, how much of the clause's target the item mentions, on [-1, 1]."""
+    wanted: dict[str, list[tuple[int, float]]] = {}
+    kinds: list[tuple[int, Kind]] = []
+    for place, clause in enumerate(clauses):
+        roots = roots_of(clause.target)
+        for key in roots:
+            wanted.setdefault(key, []).append((place, 1 / len(roots)))
+        kind = find_kind(clause.target, clause.language)
+        if kind is not None and not (kind.is_diet and clause.polarity < 0):  # no meat for who dislikes vegan food
+            kinds.append((place, kind))
+    columns = []
+    for view in views:
+        column = [0.0] * len(clauses)
+        mentioned = mentions(view.tokens)
+        for key in wanted.keys() & mentioned.keys():
+            for place, share in wanted[key]:
+                column[place] += mentioned[key] * share
+        if kinds:
+            item = Mentions.of(view.tokens, mentioned)
+            for place, kind in kinds:
+                column[place] = kind.sign_in(item) or column[place]
+        columns.append(column)
+    return np.array(columns).reshape(len(columns), len(clauses)).T
