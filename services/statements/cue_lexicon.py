@@ -181,9 +181,10 @@ def load_lexicon(language: str) -> Lexicon:
 
 @lru_cache(maxsize=len(LANGUAGES))
 def load_vocabulary(language: str) -> frozenset[str]:
-    """All words of a lexicon, also as typed without accents."""
-    words = frozenset(_WORD.findall(fold_cue(" ".join(_texts(load_data(language))))))
-    return words | frozenset(map(strip_accents, words)) if language in ACCENTED else words
+    """The words of a lexicon that tell its language."""
+    data = load_data(language)
+    roles = {role: phrases for role, phrases in data["words"].items() if role != "content"}
+    return frozenset(_WORD.findall(fold_cue(" ".join(_texts([roles, data["attitude"]])))))
 
 
 def _texts(data: Any) -> Iterator[str]:
