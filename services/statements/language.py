@@ -6,7 +6,7 @@ lists frequent words of languages that share a script with a known one, so that 
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -55,15 +55,17 @@ def _script(text: str) -> tuple[str, Sequence[str]]:
     return name, languages
 
 
-def _votes(words: Sequence[str], shares: Sequence[int], vocabulary: frozenset[str]) -> float:
+def _votes(words: Sequence[str], shares: Sequence[int], vocabulary: Mapping[str, float]) -> float:
     """Words that belong to a language; one counts more as it is longer, and as fewer languages share it."""
-    return sum([min(len(word), 5) / share for word, share in zip(words, shares, strict=True) if word in vocabulary])
+    return sum(
+        [vocabulary.get(word, 0.0) * min(len(word), 5) / share for word, share in zip(words, shares, strict=True)]
+    )
 
 
 @lru_cache(maxsize=1)
-def _unread() -> dict[str, tuple[frozenset[str], ...]]:
+def _unread() -> dict[str, tuple[dict[str, float], ...]]:
     listed = tomllib.loads((FOLDER / "unread.toml").read_text(encoding="utf-8"))
     return {
-        script: tuple(frozenset(fold_cue(word) for word in words.split()) for words in languages.values())
+        script: tuple(dict.fromkeys(map(fold_cue, words.split()), 1.0) for words in languages.values())
         for script, languages in listed.items()
     }

@@ -25,7 +25,7 @@ def style(text: str) -> dict[str, float]:
     [
         ("I'm vegan: no leather, no down, no wool", {"vegan": 1, "leather": -1, "down": -1, "wool": -1}),
         ("I can't get enough of horror films", {"horror films": 1}),
-        ("I love opera films.", {"opera films": 1}),
+        ("I love horror films.", {"horror films": 1}),
         ("I hate car chases", {"car chases": -1}),
         ("anything but romance", {"romance": -1}),
         ("I love jazz but hate opera", {"jazz": 1, "opera": -1}),
