@@ -6,8 +6,10 @@ a deployment can change (bytes of an event, events of a call) are settings; the 
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
+from unicodedata import normalize
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -18,9 +20,15 @@ from pydantic import (
     model_validator,
 )
 
+
+def compose(text: str) -> str:
+    """The text in NFC, so that both forms of an accent are one."""
+    return text if text.isascii() else normalize("NFC", text)
+
+
 UserId = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^/\x00-\x1f\x7f]+$")]
 """Your own id of a user: 1 to 256 characters, no slash and no control character."""
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(compose)]
 Scalar = str | int | float | bool | None
 ITEM_LEVELS = 16
 """How deep lists and objects may be nested in an item's further fields."""

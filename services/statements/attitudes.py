@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
+from services.statements.cue_lexicon import Lexicon
 from services.statements.cues import Match
-from services.statements.lexicon import Lexicon
 from services.statements.segments import Segment, Sentence
 
 MAX_TARGET: Final = 10
@@ -83,6 +83,8 @@ class Attitudes:
         for match in segment.matches:
             if match.cue.role != "attitude" or not self._stands(match, segment):
                 continue
+            if groups and (last := groups[-1][-1]).cue.kind == "neutral" and match.start < last.end:
+                continue  # within what takes its meaning away: "nothing relaxes me as much as"
             is_apart = not groups or self.has_content(groups[-1][-1].end, match.start)
             if is_apart and groups and match.cue.kind == "use":
                 continue  # a part of the target: "films to watch with friends"
@@ -128,8 +130,8 @@ class Attitudes:
             return "other" if after[0].cue.role == "other" else "self"
         if not (is_after and self.has_content(group.low, group.start)):
             return ""
-        is_topic = self.lexicon.drops_subject and not self.has_content(group.end, group.high)
-        return "" if is_topic else "other"
+        is_subject = self.lexicon.requires_subject or self.has_content(group.end, group.high)
+        return "other" if is_subject else ""
 
     def _has_self(self, match: Match) -> bool:
         keys = [token.key for token in self.sentence.tokens[match.start : match.end]]
@@ -153,7 +155,7 @@ class Attitudes:
         return Attitude(kind, 0.0 if past else polarity, past)  # type: ignore[arg-type]
 
     def _is_negated(self, segment: Segment, group: Group, roles: Sequence[str]) -> bool:
-        if any(match.negated for match in group.matches):
+        if segment.join == "nor" or any(match.negated for match in group.matches):
             return True
         low = group.start if self.lexicon.negation == "after" else group.low
         high = group.end if self.lexicon.negation == "before" else group.high
@@ -170,7 +172,7 @@ class Attitudes:
         if last.gap and last.cue.side == "gap" and (span := self.find_content(*last.gap)):
             return span
         if last.cue.side == "inside":
-            return self.find_content(group.start, group.end)
+            return self.find_content(last.gap[1] if last.gap else group.start, group.end)
         before = self.find_content(group.low, group.start)
         if last.cue.side == "before":
             return before

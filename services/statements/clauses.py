@@ -9,11 +9,11 @@ import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from alignx.schemas.items import compose
 from services.statements.attitudes import Kind
+from services.statements.cue_lexicon import load_lexicon
 from services.statements.interpret import NO_STYLE, Reader, Reading
 from services.statements.language import recognize_language
-from services.statements.lexicon import load_lexicon
-from services.statements.normalize import compose
 
 MAX_CHARS: Final = 4_000
 """Characters of a text that are read."""

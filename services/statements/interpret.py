@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from services.statements.attitudes import MAX_TARGET, QUESTION_MARKS, Attitude, Attitudes, Group, Kind
-from services.statements.lexicon import Lexicon
+from services.statements.cue_lexicon import Lexicon
 from services.statements.segments import Segment, Sentence, cut_sentence
 
 NO_STYLE: Final[Mapping[str, float]] = MappingProxyType({})
@@ -13,7 +13,7 @@ MAX_BARE: Final = 1
 """Words of one thing in a list without "and"."""
 LESSER: Final = -0.5
 """Polarity of what something else is preferred to."""
-_LISTING: Final = frozenset(("comma", "and", "colon"))
+_LISTING: Final = frozenset(("comma", "and", "nor", "colon"))
 _TURNS: Final = frozenset(("than", "instead", "except"))
 
 
@@ -190,7 +190,7 @@ class _SentenceReader:
             if attitude is self.current and segment.join == "comma" and not self.is_list:
                 self.items.append((segment, attitude))
                 return
-            self._close_list(is_list=segment.join == "and")
+            self._close_list(is_list=segment.join in ("and", "nor"))
             self.is_list = self.is_list or (segment.join == "colon" and self.awaiting is not None)
             self.unread = self.unread[: -1 if self.awaiting else None]
             self.chain = segment.start if self.attitudes.is_barred(segment) else self.chain
@@ -227,6 +227,8 @@ class _SentenceReader:
             return None
         if segment.join in _TURNS:
             return self._turned(segment.join, current)
+        if segment.join == "nor":
+            return current if current.polarity < 0 else Attitude("dislike", -0.7)
         if negated:
             return Attitude("dislike", -0.7) if segment.join in ("comma", "contrast", "dash") else None
         is_list = segment.join in ("comma", "and") or (segment.join == "colon" and self.is_list)
@@ -282,7 +284,7 @@ class _SentenceReader:
         if group.last.cue.side == "before":
             return True
         is_next = bool(self.unread) and self.unread[-1].end < segment.start
-        return is_next and segment.join in ("and", "comma", "contrast")
+        return is_next and segment.join in ("and", "comma", "contrast", "dash", "colon")
 
     # --- style ---------------------------------------------------------------------------------
 

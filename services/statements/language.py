@@ -6,11 +6,11 @@ lists frequent words of languages that share a script with a known one, so that 
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
-from services.statements.lexicon import FOLDER, load_vocabulary
+from services.statements.cue_lexicon import FOLDER, load_vocabulary
 from services.statements.normalize import WORD, fold_cue
 
 _KANA = re.compile("[\u3040-\u30ff\uff66-\uff9f]")
@@ -35,9 +35,11 @@ def recognize_language(text: str) -> str:
             return "ja" if 10 * kana > han else "zh"
     script, languages = _script(text)
     words = [fold_cue(word) for word in _WORD.findall(text.replace("'", " ").replace("’", " "))]
-    votes = {language: _votes(words, load_vocabulary(language)) for language in languages}
+    known = {language: load_vocabulary(language) for language in languages}
+    shares = [sum([word in vocabulary for vocabulary in known.values()]) or 1 for word in words]
+    votes = {language: _votes(words, shares, vocabulary) for language, vocabulary in known.items()}
     best = max(votes, key=votes.__getitem__, default="")
-    rivals = max((_votes(words, rival) for rival in _unread().get(script, ())), default=0.0)
+    rivals = max((_votes(words, shares, rival) for rival in _unread().get(script, ())), default=0.0)
     return best if best and votes[best] > 0 and votes[best] >= rivals else ""
 
 
@@ -53,15 +55,17 @@ def _script(text: str) -> tuple[str, Sequence[str]]:
     return name, languages
 
 
-def _votes(words: Sequence[str], vocabulary: frozenset[str]) -> float:
-    """Words that belong to a language; one that tells more, as it is longer, counts more."""
-    return sum(min(len(word), 5) for word in words if word in vocabulary)
+def _votes(words: Sequence[str], shares: Sequence[int], vocabulary: Mapping[str, float]) -> float:
+    """Words that belong to a language; one counts more as it is longer, and as fewer languages share it."""
+    return sum(
+        [vocabulary.get(word, 0.0) * min(len(word), 5) / share for word, share in zip(words, shares, strict=True)]
+    )
 
 
 @lru_cache(maxsize=1)
-def _unread() -> dict[str, tuple[frozenset[str], ...]]:
+def _unread() -> dict[str, tuple[dict[str, float], ...]]:
     listed = tomllib.loads((FOLDER / "unread.toml").read_text(encoding="utf-8"))
     return {
-        script: tuple(frozenset(fold_cue(word) for word in words.split()) for words in languages.values())
+        script: tuple(dict.fromkeys(map(fold_cue, words.split()), 1.0) for words in languages.values())
         for script, languages in listed.items()
     }

@@ -35,11 +35,6 @@ _SPELLINGS = str.maketrans("أإآٱىةँ", "اااايةं".replace("ة", "�
 _ACCENT = re.compile("[\u0300-\u036f]+")
 
 
-def compose(text: str) -> str:
-    """The text in NFC."""
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
-
-
 def fold(text: str) -> str:
     """The form by which words are compared."""
     if text.isascii():

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from services.statements.cue_lexicon import HOLLOW, Lexicon, Token
 from services.statements.cues import Match
-from services.statements.lexicon import HOLLOW, Lexicon, Token
 
-JOINING: Final = frozenset(("and", "contrast", "because", "relative", "than", "without", "except", "instead"))
+JOINING: Final = frozenset(("and", "nor", "contrast", "because", "relative", "than", "without", "except", "instead"))
 """Roles of the words between segments."""
 OPENING: Final = frozenset(("hypothetical",))
 """Roles of words that begin a segment and are a part of it."""

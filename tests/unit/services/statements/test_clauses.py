@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.statements.clauses import MAX_QUOTE, Clause, read_clauses
-from services.statements.lexicon import LANGUAGES, load_lexicon
+from services.statements.cue_lexicon import LANGUAGES, load_lexicon
 
 
 def claims(text: str, *, statement: bool = True) -> dict[str, int]:
@@ -25,6 +25,8 @@ def style(text: str) -> dict[str, float]:
     [
         ("I'm vegan: no leather, no down, no wool", {"vegan": 1, "leather": -1, "down": -1, "wool": -1}),
         ("I can't get enough of horror films", {"horror films": 1}),
+        ("I love horror films.", {"horror films": 1}),
+        ("I hate car chases", {"car chases": -1}),
         ("anything but romance", {"romance": -1}),
         ("I love jazz but hate opera", {"jazz": 1, "opera": -1}),
         ("I prefer tea to coffee", {"tea": 1, "coffee": -1}),

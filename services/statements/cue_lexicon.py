@@ -21,8 +21,10 @@ ACCENTED: Final = frozenset(("fr", "es", "pt", "it", "de", "nl"))
 """Languages that people also type without their accents."""
 HOLLOW: Final = frozenset(
     ("filler", "self", "pronoun", "finite", "not", "no", "not_past", "cannot", "question", "now", "request", "habit")
-) | {"because", "relative", "contrast", "and", "than", "past", "too", "hollow", "preposition", "possessive"}
+) | {"nor", "because", "relative", "contrast", "and", "than", "past", "too", "hollow", "preposition", "possessive"}
 """Roles of words that name nothing."""
+IDIOM: Final = 0.3
+"""How much a word of an idiom tells of its language, against 1 for a word that stands alone."""
 _SET = re.compile(r"\{(\w+)\}")
 _NUMBER = r"\d+(?:[.,:]\d+)*"
 _WORDS = {
@@ -50,6 +52,8 @@ class Lexicon:
         self.language = language
         self.negation: str = grammar["negation"]
         """On which side of an attitude its negation stands: before, after, both."""
+        self.requires_subject: bool = grammar.get("requires_subject", False)
+        """Whether what stands before a verb is its subject."""
         self.drops_subject: bool = grammar.get("drops_subject", False)
         """Whether sentences without a subject speak of the person."""
         self._prefixes: tuple[str, ...] = ()
@@ -178,15 +182,15 @@ def load_lexicon(language: str) -> Lexicon:
 
 
 @lru_cache(maxsize=len(LANGUAGES))
-def load_vocabulary(language: str) -> frozenset[str]:
-    """All words of a lexicon, also as typed without accents."""
-    words = frozenset(_WORD.findall(fold_cue(" ".join(_texts(load_data(language))))))
-    return words | frozenset(map(strip_accents, words)) if language in ACCENTED else words
+def load_vocabulary(language: str) -> Mapping[str, float]:
+    """The words of a lexicon that tell its language, and how much: those that stand in an idiom alone tell less, as it
+    may hold words that other languages have too."""
+    data = load_data(language)
+    roles = [phrases for role, phrases in data["words"].items() if role != "content"]
+    phrases = [phrase for group in data["attitude"] for phrase in _split(group["phrases"])]
+    plain = _words_of([*roles, *(phrase for phrase in phrases if " " not in phrase)])
+    return dict.fromkeys(_words_of(phrases), IDIOM) | dict.fromkeys(plain, 1.0)
 
 
-def _texts(data: Any) -> Iterator[str]:
-    if isinstance(data, str):
-        yield data
-    elif isinstance(data, list | dict):
-        for value in data.values() if isinstance(data, dict) else data:
-            yield from _texts(value)
+def _words_of(texts: list[str]) -> list[str]:
+    return _WORD.findall(fold_cue(" ".join(texts)))
