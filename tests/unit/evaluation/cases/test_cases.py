@@ -69,7 +69,7 @@ def test_malformed_rows_are_counted_and_other_kinds_named(tmp_path: Path) -> Non
     cases, report = read_cases(path, limit=None)
     assert (len(cases), report.left_out) == (2, 1)
     path.write_text(json.dumps({"prompt": "q", "chosen": "a", "rejected": "b"}))
-    with pytest.raises(DatasetError, match="looks like AlignX rows"):
+    with pytest.raises(DatasetError, match="looks like preference pairs"):
         read_cases(path, limit=None)
 
 
