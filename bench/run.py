@@ -10,7 +10,8 @@ bench.choice_protocols, and bench.gpu.training_throughput, which needs the envir
 import sys
 from collections.abc import Callable
 
-from bench import chat_manner, cluster_scaling, gateway_overhead, ingest_speed, memory, reads, small_model
+from bench import cluster_scaling, gateway_overhead, ingest_speed, memory, reads
+from bench.models import chat_manner, small_model
 from bench.page import Row, save_results
 from bench.updates import cadence, update_cost
 

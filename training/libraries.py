@@ -10,7 +10,7 @@ from typing import Final
 
 from packaging.specifiers import SpecifierSet
 
-REQUIRED: Final = {"transformers": ">=5.20", "trl": "==1.16.*"}
+REQUIRED: Final = {"transformers": ">=5.23", "trl": "==1.16.*"}
 """As in pyproject.toml. The stages override private methods of TRL: tests/unit/training/test_private_apis.py."""
 
 

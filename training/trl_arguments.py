@@ -14,6 +14,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from training.checkpoint import run_dir
 from training.config import Stage, devices
+from training.data.tokens import end_token_id
 from training.exceptions import CheckpointError, ConfigError
 from training.speed.attention import attention_in_float32
 
@@ -123,5 +124,6 @@ def load_tokenizer(config: Stage) -> Any:
         raise CheckpointError(f"model.path: {path} is neither a checkpoint folder nor a model in the cache") from error
     if not tokenizer.chat_template:
         raise CheckpointError(f"model.path: the tokenizer of {path} has no chat template")
+    end_token_id(tokenizer)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer

@@ -6,7 +6,8 @@ words: there the numbers count ("PlayStation 4"), and so do words that stand tog
 
 import re
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from functools import lru_cache
+from itertools import chain
 from math import isfinite, log1p, log2
 from typing import Any, NamedTuple
 
@@ -85,30 +86,34 @@ def _read_fields(item: ItemFields, query_words: frozenset[str]) -> ItemFeatures:
     tokens = [*words(text), *written]
     known = terms(tokens, MAX_ITEM_TERMS, query_words) if style else _name_terms(tokens, query_words)
     named = tuple(labels)[:MAX_CATEGORIES]
-    described = [*tokens, *(word for label in named for word in words(label))]
+    described = [*tokens, *chain.from_iterable(_read_label(label)[1] for label in named)]
     year = year or _year(_YEAR_IN_TITLE, item.title)
     return ItemFeatures(style, trust(described), described, tokens, known, named, _price(item.price), year, popularity)
 
 
 def _name_terms(tokens: Sequence[str], query_words: frozenset[str]) -> list[str]:
     """The words of a name, then its pairs of neighbours."""
-    telling = [_names_topic(word) and word not in query_words for word in tokens]
-    alone = [word for word, tells in zip(tokens, telling, strict=True) if tells and _stands_alone(word)]
-    pairs = [
-        f"{first} {second}"
-        for (first, second), (here, there) in zip(pairwise(tokens), pairwise(telling), strict=True)
-        if here and there and len(first) + len(second) < MAX_TERM and _stands_alone(first)
-    ]
+    alone, pairs = [], []
+    before, began = "", False
+    for word in tokens:
+        tells, stands = _classify(word)
+        if not tells or word in query_words:
+            before = ""
+            continue
+        if stands:
+            alone.append(word)
+        if before and began and len(before) + len(word) < MAX_TERM:
+            pairs.append(f"{before} {word}")
+        before, began = word, stands
     return list(dict.fromkeys([*alone, *pairs]))[:MAX_NAME_TERMS]
 
 
-def _names_topic(word: str) -> bool:
-    """Years and other long numbers are no part of a name."""
-    return (word not in STOP or word in _COUNTS) and len(word) <= MAX_TERM and not (word.isdigit() and len(word) > 3)
-
-
-def _stands_alone(word: str) -> bool:
-    return not word.isdigit() and word not in _COUNTS and (len(word) > 1 or not word.isascii())
+@lru_cache(maxsize=32_768)
+def _classify(word: str) -> tuple[bool, bool]:
+    """Whether a word of a name tells something, and whether it does alone. Years and other long numbers are no part of
+    a name."""
+    tells = (word not in STOP or word in _COUNTS) and len(word) <= MAX_TERM and not (word.isdigit() and len(word) > 3)
+    return tells, not word.isdigit() and word not in _COUNTS and (len(word) > 1 or not word.isascii())
 
 
 def trust(tokens: list[str]) -> float:
@@ -119,8 +124,15 @@ def trust(tokens: list[str]) -> float:
 def _labels(value: Any) -> Iterable[str]:
     parts = _SEPARATOR.split(value) if isinstance(value, str) else value if isinstance(value, list | tuple) else ()
     for part in parts:
-        if isinstance(part, str) and (label := clean(part, MAX_CATEGORY_CHARS)):
+        if isinstance(part, str) and (label := _read_label(part)[0]):
             yield label
+
+
+@lru_cache(maxsize=4_096)
+def _read_label(part: str) -> tuple[str, list[str]]:
+    """A category as it is shown, and its words."""
+    label = clean(part, MAX_CATEGORY_CHARS)
+    return label, words(label)
 
 
 def _price(price: float | str | None) -> float | None:

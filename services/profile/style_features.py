@@ -13,6 +13,8 @@ import re
 from math import log1p, log2, sqrt
 from typing import NamedTuple
 
+from services.statements.normalize import MARKS, UNSPACED, fold
+
 MAX_CHARS = 2_000
 """Characters of a text that are read; its length is always counted in full."""
 MAX_TERM = 24
@@ -119,7 +121,8 @@ STOP = _set(
     always actually already almost enough especially instead nice none stand ten thank thanks dislike dislikes
     link nbsp amp quot"""
 )
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]{1,2}|[^\W_\u3040-\u30ff\u3400-\u9fff]+(?:['-][^\W_]+)*")
+_LETTERS = rf"[^\W_{UNSPACED}]+(?:[{MARKS}]+[^\W_{UNSPACED}]*)*"
+_WORD = re.compile(rf"(?:[{UNSPACED}][{MARKS}]*){{1,2}}|{_LETTERS}(?:['-]{_LETTERS})*")
 _ASCII_WORD = re.compile(r"[a-z0-9]+(?:['-][a-z0-9]+)*")
 _SENTENCE_ENDS = (". ", "! ", "? ", "\n", "。", "！", "？")
 _LIST_LINE = re.compile(r"^[ \t]*(?:[-*•]|\d+[.)]|#{1,6})\s", re.MULTILINE)
@@ -144,7 +147,7 @@ def words(text: str) -> list[str]:
         text = URL.sub(" ", text)
     if text.isascii():  # the same words, found sooner
         return _ASCII_WORD.findall(text.lower())
-    return _WORD.findall(text.lower().replace("’", "'"))
+    return _WORD.findall(fold(text))
 
 
 def terms(tokens: list[str], limit: int, without: frozenset[str] = frozenset()) -> list[str]:

@@ -7,8 +7,9 @@ of others or not understood claims nothing: such a clause is only quoted.
 
 import re
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
+from services.statements.attitudes import Kind
 from services.statements.interpret import NO_STYLE, Reader, Reading
 from services.statements.language import recognize_language
 from services.statements.lexicon import load_lexicon
@@ -17,7 +18,6 @@ from services.statements.normalize import compose
 MAX_CHARS: Final = 4_000
 """Characters of a text that are read."""
 MAX_QUOTE: Final = 240
-Kind = Literal["like", "dislike", "avoid", "want", "fact", "habit", "reason", "none"]
 _LINK = re.compile(r"(?:\b[a-z][a-z0-9+.-]{0,15}://|\bwww\.)\S*", re.IGNORECASE)
 _END = re.compile(
     r"(?<=[.!?;…])(?<!\.\w\.)\s+|(?<=[.!?;…][\"'”’)»])\s+|(?<=[。！？；।؟؛])(?![」』”\"])|\n+"
@@ -55,7 +55,7 @@ def read_clauses(text: str, *, statement: bool = True) -> list[Clause]:
         readings = Reader(load_lexicon(language), statement=statement).read(sentences)
     else:
         readings = [Reading(sentence, "", 0.0, "none") for sentence in sentences] if statement else []
-    return [Clause(_cut(reading.quote), *reading[1:], language) for reading in readings]  # type: ignore[arg-type]
+    return [Clause(_cut(reading.quote), *reading[1:], language) for reading in readings]
 
 
 def _cut(quote: str) -> str:

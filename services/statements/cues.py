@@ -13,7 +13,7 @@ MAX_GAP: Final = 9
 """Words in a gap; twice as many characters where words are not set apart."""
 BOUNDARIES: Final = frozenset('.!?;:,()[]/—–…。！？；：，、،؛؟।"“”„«»「」『』')
 """Marks that no gap holds."""
-_COMMAS: Final = frozenset(",，、،")
+COMMAS: Final = frozenset(",，、،")
 _PREFIX: Final = 2
 """Letters by which prefixes are looked up."""
 
@@ -25,7 +25,8 @@ class Cue(NamedTuple):
     keys: tuple[str, ...]
     kind: str = ""
     polarity: float = 0.0
-    side: Literal["after", "before", "inside"] = "after"
+    side: Literal["after", "before", "gap", "inside"] = "after"
+    """Where the target stands."""
     where: Literal["any", "start", "subject", "own", "end"] = "any"
     """At the start or the end of a segment; right after who likes it: "I like" is a taste, "a man like him" none; in a
     segment that names the person: "I'm a cat lover"."""

@@ -15,7 +15,7 @@ from services.statements.normalize import WORD, fold_cue
 
 _KANA = re.compile("[\u3040-\u30ff\uff66-\uff9f]")
 _HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
-_SCRIPTS: Final = (
+_SCRIPTS: Final[tuple[tuple[str, re.Pattern[str], tuple[str, ...]], ...]] = (
     ("cyrillic", re.compile("[\u0400-\u052f]"), ("ru",)),
     ("arabic", re.compile("[\u0600-\u06ff\u0750-\u077f\ufb50-\ufdff\ufe70-\ufeff]"), ("ar",)),
     ("devanagari", re.compile("[\u0900-\u097f]"), ("hi",)),

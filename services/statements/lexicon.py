@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from services.statements.cues import GAP, Cue, CueTrie, Match
+from services.statements.cues import COMMAS, GAP, Cue, CueTrie, Match
 from services.statements.normalize import MARKS, UNSPACED, WORD, fold_cue, strip_accents
 
 FOLDER: Final = Path(__file__).with_name("lexicons")
@@ -21,16 +21,17 @@ ACCENTED: Final = frozenset(("fr", "es", "pt", "it", "de", "nl"))
 """Languages that people also type without their accents."""
 HOLLOW: Final = frozenset(
     ("filler", "self", "pronoun", "finite", "not", "no", "not_past", "cannot", "question", "now", "request", "habit")
-) | {"because", "relative", "contrast", "and", "than", "past", "too", "hollow", "preposition"}
+) | {"because", "relative", "contrast", "and", "than", "past", "too", "hollow", "preposition", "possessive"}
 """Roles of words that name nothing."""
 _SET = re.compile(r"\{(\w+)\}")
 _NUMBER = r"\d+(?:[.,:]\d+)*"
-_SPACED = {
+_WORDS = {
     "clitic": rf"[a-z]+?(?=n['’]t\b)|n['’]t\b|['’](?:m|s|d|ve|re|ll)\b|{WORD}",
     "elision": rf"{WORD}['’](?=[^\W_])|{WORD}",
+    "unspaced": rf"[{UNSPACED}][{MARKS}]*|[^\W_{UNSPACED}]+",
     "": WORD,
 }
-"""Words by how a language uses the apostrophe: I|'m, j'|aime."""
+"""Words of a language by its manner of writing: I|'m, j'|aime."""
 _WORD = re.compile(rf"[{UNSPACED}]|{WORD}")
 
 
@@ -45,16 +46,15 @@ class Lexicon:
 
     def __init__(self, language: str, data: Mapping[str, Any]) -> None:
         grammar = data["grammar"]
+        is_unspaced = grammar.get("words") == "unspaced"
         self.language = language
         self.negation: str = grammar["negation"]
         """On which side of an attitude its negation stands: before, after, both."""
         self.drops_subject: bool = grammar.get("drops_subject", False)
+        """Whether sentences without a subject speak of the person."""
         self._prefixes: tuple[str, ...] = ()
         self._variants = str.maketrans({pair[0]: pair[1] for pair in grammar.get("variants", "").split()})
-        self._pattern = re.compile(
-            rf"{_NUMBER}|[{UNSPACED}][{MARKS}]*|{_SPACED[grammar.get('apostrophe', '')]}|\S",
-            re.IGNORECASE,
-        )
+        self._pattern = re.compile(rf"{_NUMBER}|{_WORDS[grammar.get('words', '')]}|\S", re.IGNORECASE)
         self._aliases: dict[str, tuple[str, ...]] = {}
         self._word_keys: dict[str, tuple[str, ...]] = {}
         self._sets = {name: _split(listed) for name, listed in data.get("sets", {}).items()}
@@ -63,14 +63,21 @@ class Lexicon:
         for cue in cues:
             if len(cue.keys) == 1:
                 single.setdefault(cue.role, set()).add(cue.keys[0])
-        self.selves = frozenset(single.get("self", ()))
+        self.selves = frozenset(single.get("self", set()) | single.get("possessive", set()))
         self.prepositions = frozenset(single.get("preposition", ()))
-        self.hollow = frozenset[str]().union(*(single.get(role, ()) for role in HOLLOW))
+        roles = HOLLOW - {"finite"} if is_unspaced else HOLLOW
+        self.hollow = frozenset[str]().union(*(single.get(role, ()) for role in roles))
         self.interrogatives = frozenset(map(fold_cue, _split(data["words"].get("interrogative", ""))))
         """Words that begin a question where it ends with its mark."""
         negators = single.get("not", set()) | single.get("no", set())
-        skipped = negators.union(single["filler"], self.prepositions, self.selves if grammar.get("inverts") else ())
-        self._trie = CueTrie(self._order(cues), frozenset(skipped), frozenset(negators))
+        self.negators = frozenset(negators)
+        skipped = single["filler"] | self.prepositions | (self.selves if grammar.get("inverts") else set())
+        if not is_unspaced:  # a character of a negation may be a part of any word
+            skipped |= negators
+        ironic, plain = [cue for cue in cues if cue.role == "sarcasm"], [cue for cue in cues if cue.role != "sarcasm"]
+        self.cues = cues
+        self._trie = CueTrie(self._order(plain), frozenset(skipped), self.negators)
+        self._ironic = CueTrie(self._order(ironic), COMMAS | skipped, frozenset())
         self._aliases = {name: self._keys(value) for name, value in data.get("aliases", {}).items()}
         self._prefixes = tuple(map(fold_cue, grammar.get("prefixes", ())))
 
@@ -93,6 +100,10 @@ class Lexicon:
     def find(self, keys: list[str]) -> list[Match]:
         return self._trie.find(keys)
 
+    def is_ironic(self, keys: list[str]) -> bool:
+        """Whether a sentence means the opposite: "oh great, another romcom"."""
+        return bool(self._ironic.find(keys))
+
     def _order(self, cues: list[Cue]) -> Iterator[Cue]:
         """The cues, those that stand at an end alone and those that tell more first; then as typed without accents."""
         cues.sort(key=lambda cue: (cue.where != "end", {"filler": 1, "preposition": 1, "hollow": 2}.get(cue.role, 0)))
@@ -106,7 +117,8 @@ class Lexicon:
         for group in data["attitude"]:
             fields = {name: value for name, value in group.items() if name != "phrases"}
             for phrase in _split(group["phrases"]):
-                yield from (Cue("attitude", keys, **fields) for keys in self._expand(phrase))
+                place = {"side": "gap" if GAP in phrase.split() else "after"} | fields
+                yield from (Cue("attitude", keys, **place) for keys in self._expand(phrase))
 
     def _styles(self, data: Mapping[str, Any]) -> Iterator[Cue]:
         for role, features in data.get("style", {}).items():

@@ -7,6 +7,7 @@ and the Turkish dotless i are one word. A combining mark belongs to the word bef
 import re
 import sys
 import unicodedata
+from functools import lru_cache
 
 
 def _mark_ranges() -> str:
@@ -29,9 +30,8 @@ WORD = rf"[^\W_]+(?:[{MARKS}]+[^\W_]*)*"
 """A regular expression of a word with its marks."""
 UNSPACED = "\u3005\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f"
 """Characters of Chinese and Japanese, which put no spaces between words."""
-_DROPPED = dict.fromkeys((0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0xAD)) | {ord("ı"): "i", ord("İ"): "i", ord("’"): "'"}
-_SPELLINGS = str.maketrans("أإآٱىة", "ااااية", "ـ" + "".join(map(chr, range(0x64B, 0x653))) + "ٰ")
-_SPELLINGS |= {0x93C: None, ord("ँ"): "ं"}
+_REPLACED = (("ı", "i"), ("İ", "i"), ("’", "'"), *((char, "") for char in "\u200b\u200c\u200d\u2060\ufeff\xad"))
+_SPELLINGS = str.maketrans("أإآٱىةँ", "اااايةं".replace("ة", "ه"), "ـ़ٰ" + "".join(map(chr, range(0x64B, 0x653))))
 _ACCENT = re.compile("[\u0300-\u036f]+")
 
 
@@ -44,10 +44,14 @@ def fold(text: str) -> str:
     """The form by which words are compared."""
     if text.isascii():
         return text.lower()
-    folded = unicodedata.normalize("NFKC", text.translate(_DROPPED)).casefold()
+    for char, replacement in _REPLACED:
+        if char in text:
+            text = text.replace(char, replacement)
+    folded = unicodedata.normalize("NFKC", text).casefold()
     return unicodedata.normalize("NFC", folded.replace("i\u0307", "i"))
 
 
+@lru_cache(maxsize=16_384)
 def fold_cue(word: str) -> str:
     """The form by which the words of a lexicon are compared: spellings of Arabic and Hindi that writers mix are one."""
     return word.lower() if word.isascii() else fold(word).translate(_SPELLINGS)

@@ -15,6 +15,7 @@ _MARKS: Final = (
     | dict.fromkeys(":：", "colon")
     | dict.fromkeys(";()（）[]–—-~·", "dash")
     | dict.fromkeys("/&+、", "and")
+    | {">": "than"}
 )
 _QUOTES: Final = frozenset('"“”„«»「」『』‘')
 _HYPHENS: Final = frozenset("-~·")
@@ -28,15 +29,19 @@ class Segment(NamedTuple):
     join: str
     """What stands before it: a role of JOINING, "comma", "colon", "dash", or "" for nothing."""
     matches: list[Match]
+    roles: frozenset[str]
 
     def has(self, *roles: str) -> bool:
-        return any(match.cue.role in roles for match in self.matches)
+        return not self.roles.isdisjoint(roles)
 
 
 class Sentence(NamedTuple):
     text: str
     tokens: list[Token]
     segments: list[Segment]
+    is_ironic: bool
+    is_answer: bool
+    """Whether a question stands before it."""
 
     def has(self, *roles: str) -> bool:
         return any(segment.has(*roles) for segment in self.segments)
@@ -45,7 +50,7 @@ class Sentence(NamedTuple):
         return self.text[self.tokens[start].start : self.tokens[end - 1].end] if start < end else ""
 
 
-def cut_sentence(text: str, lexicon: Lexicon) -> Sentence:
+def cut_sentence(text: str, lexicon: Lexicon, *, is_answer: bool) -> Sentence:
     tokens = lexicon.tokenize(text)
     keys = [token.key for token in tokens]
     quoted = _quoted(text, tokens)
@@ -57,7 +62,7 @@ def cut_sentence(text: str, lexicon: Lexicon) -> Sentence:
             tokens[span] = [token._replace(key=f"{token.key}'") for token in tokens[span]]
         elif match.end > match.start + 1 and match.cue.role in HOLLOW:  # and these are, though none may be alone
             tokens[span] = [token._replace(key="_") for token in tokens[span]]
-    return Sentence(text, tokens, segments)
+    return Sentence(text, tokens, segments, lexicon.is_ironic(keys), is_answer)
 
 
 def _quoted(text: str, tokens: Sequence[Token]) -> set[int]:
@@ -84,6 +89,10 @@ def _is_single_quote(text: str, token: Token, *, opening: bool) -> bool:
     return before.isspace() and not after.isspace() if opening else not after.isalnum()
 
 
+def _segment(start: int, end: int, join: str, matches: list[Match]) -> Segment:
+    return Segment(start, end, join, matches, frozenset(match.cue.role for match in matches))
+
+
 def _segments(text: str, tokens: Sequence[Token], matches: Sequence[Match]) -> list[Segment]:
     starts = {match.start: match for match in matches}
     segments: list[Segment] = []
@@ -96,7 +105,7 @@ def _segments(text: str, tokens: Sequence[Token], matches: Sequence[Match]) -> l
             mark, following = role, match.end
         elif role in OPENING and index > start:
             assert match is not None
-            segments.append(Segment(start, index, join, inside))
+            segments.append(_segment(start, index, join, inside))
             start, join, inside, following, mark = index, role, [match], match.end, ""
             index = following
             continue
@@ -104,7 +113,7 @@ def _segments(text: str, tokens: Sequence[Token], matches: Sequence[Match]) -> l
             mark, following = _mark(text, tokens[index]) if match is None else "", index + 1
         if mark:
             if index > start:
-                segments.append(Segment(start, index, join, inside))
+                segments.append(_segment(start, index, join, inside))
                 inside = []
                 join = mark
             elif role in JOINING or not join:  # ", but": the word tells more than the mark
@@ -114,7 +123,7 @@ def _segments(text: str, tokens: Sequence[Token], matches: Sequence[Match]) -> l
             inside.append(match)
         index = following
     if start < len(tokens):
-        segments.append(Segment(start, len(tokens), join, inside))
+        segments.append(_segment(start, len(tokens), join, inside))
     return segments
 
 

@@ -90,17 +90,21 @@ def measure(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Counts]]:
     return by_language
 
 
+def write(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
 def main(arguments: list[str]) -> None:
     shown = arguments[arguments.index("--show") + 1] if "--show" in arguments else ""
     paths = [Path(name) for name in arguments if name.endswith(".jsonl")]
     rows = [row for path in paths or [SEEN, UNSEEN] if path.exists() for row in load(path)]
     by_language = measure(rows)
     by_language["all"] = [counts for listed in by_language.values() for counts in listed]
-    print(f"{'':4} {'rows':>5} {'F1':>6}  95 % interval  precision recall  false claims")
+    write(f"{'':4} {'rows':>5} {'F1':>6}  95 % interval  precision recall  false claims")
     for language, listed in by_language.items():
         counts = total(listed)
         low, high = interval(listed)
-        print(
+        write(
             f"{language:4} {len(listed):5} {f1(counts):6.3f}  {low:.3f} to {high:.3f}"
             f"  {counts.right / max(1, counts.read):9.3f} {counts.recalled / max(1, counts.labelled):6.3f}"
             f"  {counts.false} of {counts.empty}"
@@ -108,8 +112,8 @@ def main(arguments: list[str]) -> None:
     for row in rows:
         counts = compare(row)
         if shown == row["lang"] and (counts.recalled < counts.labelled or counts.right < counts.read):
-            print(f"\n[{row['kind']}, {row['source']}] {row['text']}\n  right: {row['claims']}")
-            print("  read: ", [(clause.target, clause.polarity) for clause in claims_of(row)])
+            write(f"\n[{row['kind']}, {row['source']}] {row['text']}\n  right: {row['claims']}")
+            write(f"  read:  {[(clause.target, clause.polarity) for clause in claims_of(row)]}")
 
 
 if __name__ == "__main__":

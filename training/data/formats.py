@@ -3,10 +3,10 @@
     alignx       prompt, chosen, rejected, and what is known of the user: 90 preference directions, a
                  description, posts, comparisons. P-Soups rows are of this kind, without directions.
     alignxplore  task, chosen, rejected, history
-    sft          prompt and completion as messages (AlignXplore's prompt and response as texts are read too)
+    sft          prompt and completion, as messages or texts; AlignXplore's prompt and response; messages alone
     rl           uid, history, mid_position: two stages of a streamed history, each with its target
     upi          userid, history, target
-    pairs        prompt, chosen and rejected as messages: what our DPO reads
+    pairs        prompt, chosen and rejected, as messages or texts; the replies may repeat the prompt
 
 A class checks what its stage relies on and is lenient elsewhere: it accepts absent, null and unknown
 fields. `on_disk` returns a row under its published field names. Error messages name fields and rules,
@@ -24,6 +24,14 @@ from alignx.schemas.interactions import (
     DemographicInteraction,
     Interaction,
     PostInteraction,
+)
+from training.data.conversations import (
+    as_messages,
+    check_reply,
+    check_request,
+    is_conversation,
+    split_conversation,
+    split_preferences,
 )
 
 UNKNOWN = "unknown"
@@ -108,6 +116,7 @@ class Post(Record):
 
     prompt: MaybeText = ""
     comment: MaybeText
+    directions: Direction = Field(default=None, alias="Preference Direction")
 
     @model_validator(mode="before")
     @classmethod
@@ -126,37 +135,23 @@ def _different(triple: Triple) -> Triple:
     return triple
 
 
-def _as_messages(role: str) -> BeforeValidator:
-    return BeforeValidator(lambda value: ({"role": role, "content": value},) if isinstance(value, str) else value)
-
-
-def _asks(turns: tuple[ChatTurn, ...]) -> tuple[ChatTurn, ...]:
-    if not turns or turns[-1].role != "user":
-        raise ValueError("the last message must be the user's")
-    return turns
-
-
-def _one_reply(turns: tuple[ChatTurn, ...]) -> tuple[ChatTurn, ...]:
-    if len(turns) != 1 or turns[0].role != "assistant":
-        raise ValueError("must be one message of the assistant")
-    return turns
-
-
 Target = Annotated[Triple, AfterValidator(_different)]
 Triples = Annotated[tuple[Triple, ...], BeforeValidator(_empty_list)]
 History = Annotated[tuple[Triple, ...], Field(min_length=1)]
-PromptTurns = Annotated[tuple[ChatTurn, ...], AfterValidator(_asks), _as_messages("user")]
-Reply = Annotated[tuple[ChatTurn, ...], AfterValidator(_one_reply), _as_messages("assistant")]
+PromptTurns = Annotated[tuple[ChatTurn, ...], AfterValidator(check_request), as_messages("user")]
+Reply = Annotated[tuple[ChatTurn, ...], AfterValidator(check_reply), as_messages("assistant")]
 
 
 # --- rows --------------------------------------------------------------------------------------
 
 
 class Row(Record):
-    """One row of a dataset: `kind` names its format in code and `label` in words."""
+    """One row of a dataset: `kind` names its format in code and `label` in words; `other_fields` are read into
+    those of the class."""
 
     kind: ClassVar[str]
     label: ClassVar[str]
+    other_fields: ClassVar[tuple[str, ...]] = ()
 
     def triples(self) -> tuple[Triple, ...]:
         """The choices made before the target, oldest first; empty for rows of messages."""
@@ -233,9 +228,11 @@ class AlignXploreRow(Row):
 
 class SftRow(Row):
     kind, label = "sft", "AlignXplore+ SFT"
+    other_fields = ("messages",)
 
     prompt: PromptTurns
     completion: Reply = Field(validation_alias=AliasChoices("completion", "response"))
+    _split = model_validator(mode="before")(split_conversation)
 
     def texts(self) -> Iterator[str]:
         return (turn.content for turn in (*self.prompt, *self.completion))
@@ -300,6 +297,7 @@ class PairRow(Row):
     prompt: PromptTurns
     chosen: Reply
     rejected: Reply
+    _split = model_validator(mode="before")(split_preferences)
 
     @model_validator(mode="after")
     def _check_choice(self) -> Self:
@@ -311,6 +309,8 @@ class PairRow(Row):
         return (turn.content for turn in (*self.prompt, *self.chosen, *self.rejected))
 
 
+ALIGNX_FIELDS = {info.alias for info in AlignXRow.model_fields.values() if info.alias}
+"""What is known of the user: it tells an AlignX row from a pair of texts."""
 KINDS: dict[str, type[Row]] = {row.kind: row for row in (AlignXRow, AlignXploreRow, SftRow, RlRow, UpiRow, PairRow)}
 
 
@@ -343,8 +343,8 @@ def _kind_of_row(row: Mapping[str, object]) -> str:
     if "history" in fields:
         marks = (("mid_position", "rl"), ("target", "upi"), ("task", "alignxplore"))
         return next((kind for mark, kind in marks if mark in fields), UNKNOWN)
-    if "prompt" in fields and not fields.isdisjoint(("completion", "response")):
+    if {"chosen", "rejected"} <= fields and ("prompt" in fields or is_conversation(row["chosen"])):
+        return "pairs" if is_conversation(row["chosen"]) or fields.isdisjoint(ALIGNX_FIELDS) else "alignx"
+    if "messages" in fields or ("prompt" in fields and not fields.isdisjoint(("completion", "response"))):
         return "sft"
-    if {"prompt", "chosen", "rejected"} <= fields:
-        return "pairs" if isinstance(row["chosen"], list) else "alignx"
     return UNKNOWN

@@ -2,7 +2,7 @@
 
 In mode ica the prompt shows the user's choices themselves; in mode pba it names, in words, their common
 directions. Both prompts are the served ones (services/prompts/build.py). No row reuses the history of the
-row before: one without any choice shows nothing of its user and is left out.
+row before, nor the directions of its own target: one without any evidence is left out.
 """
 
 from collections.abc import Sequence
@@ -25,12 +25,14 @@ def select_history(
 
 
 def select_directions(row: AlignXRow, *, most: int) -> list[Interaction]:
-    """The latest choices that have directions; without any, the directions of the row itself. Mode pba
-    reads nothing else of them."""
-    choices = [choice for choice in row.comparisons() if choice.directions]
-    if choices or not row.directions:
-        return list(choices[-most:])
-    return [ComparisonInteraction(chosen=row.chosen, rejected=row.rejected, directions=row.directions)]
+    """The latest posts and choices that have directions, of which mode pba reads nothing else. Those of the row
+    itself are its target's: a prompt that named them would give the answer away."""
+    posts = [post for post in row.posts if post.directions and post.comment.strip()]
+    evidence = [
+        *(ComparisonInteraction(chosen=post.comment, rejected="", directions=post.directions) for post in posts),
+        *(choice for choice in row.comparisons() if choice.directions),
+    ]
+    return list(evidence[-most:])
 
 
 def row_prompt(
@@ -98,11 +100,10 @@ def encode_pairs(encoder: Encoder[Any], pairs: Sequence[tuple[Sequence[Any], str
     if not pairs:
         return []
     prompts = encoder.prompts([messages for messages, _, _ in pairs])
-    chosen = [encoder.reply(prompt, pair[1]) for prompt, pair in zip(prompts, pairs, strict=True)]
-    rejected = [encoder.reply(prompt, pair[2]) for prompt, pair in zip(prompts, pairs, strict=True)]
-    ids, count = encoder.ids([*prompts, *chosen, *rejected]), len(pairs)
+    all_chosen = encoder.encode_replies(prompts, [chosen for _, chosen, _ in pairs])
+    all_rejected = encoder.encode_replies(prompts, [rejected for _, _, rejected in pairs])
     return [
         {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected, LENGTH: len(prompt + chosen + rejected)}
-        for prompt, chosen, rejected in zip(ids[:count], ids[count : 2 * count], ids[2 * count :], strict=True)
+        for prompt, chosen, rejected in zip(encoder.ids(prompts), all_chosen, all_rejected, strict=True)
         if len(prompt) + max(len(chosen), len(rejected)) <= encoder.max_length
     ]

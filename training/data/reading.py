@@ -192,7 +192,7 @@ def _require_kind(file: Path, head: list[Raw], kind: type[Row], report: ReadRepo
 
 
 def _known_fields(kind: type[Row]) -> set[str]:
-    known: set[str] = set()
+    known = set(kind.other_fields)
     for name, info in kind.model_fields.items():
         choices = getattr(info.validation_alias, "choices", (info.validation_alias,))
         known.update((name, *(choice for choice in choices if isinstance(choice, str))))

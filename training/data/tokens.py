@@ -1,7 +1,8 @@
 """Tokenized rows, cached as an Arrow file that every process maps.
 
 An encoder turns rows into tokens. The file's name is a hash of all it depends on: the data, the
-tokenizer, the encoder's settings. A prompt's tokens are exactly those an engine reads; the reply follows.
+tokenizer, the encoder's settings. A prompt's tokens are exactly those an engine reads; the reply follows. A
+control token that a reply spells is text, not an end of its turn.
 """
 
 import hashlib
@@ -16,15 +17,16 @@ from accelerate import PartialState
 from datasets import Dataset
 
 from training.config import Data
+from training.data.conversations import OPENING, whole_prompt
 from training.data.formats import Row, SftRow
 from training.data.reading import ReadReport, read
-from training.exceptions import DatasetError
+from training.exceptions import CheckpointError, DatasetError
 from training.speed.prefix_sharing import IGNORED
 
 BATCH: Final = 1024
 """Rows of one call of the tokenizer."""
 LENGTH: Final = "length"
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Raise it when an encoder encodes the same row differently."""
 
 Message = Mapping[str, str]
@@ -42,7 +44,7 @@ class Encoder(ABC, Generic[R]):
     def __init__(self, tokenizer: Any, *, max_length: int) -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
-        self.end: str = tokenizer.eos_token
+        self.end = end_token_id(tokenizer)
 
     @property
     def settings(self) -> tuple[object, ...]:
@@ -62,16 +64,32 @@ class Encoder(ABC, Generic[R]):
         )
         return rendered
 
-    def reply(self, prompt: str, text: str) -> str:
-        """The reply after `prompt`, with the token that ends a turn. The chat template does not render it:
+    def encode_replies(self, prompts: Sequence[str], texts: Sequence[str]) -> list[list[int]]:
+        """The reply after each prompt, with the token that ends a turn. The chat template does not render it:
         some (DeepSeek's R1 family) remove its reasoning, and write <think> in the prompt."""
-        if prompt.endswith("<think>\n") and text.lstrip().startswith("<think>"):
-            text = text.lstrip().removeprefix("<think>").lstrip("\n")
-        return f"{text}{self.end}"
+        replies = [_continue(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
+        return [[*ids, self.end] for ids in self.ids(replies, split_special_tokens=True)]
 
-    def ids(self, texts: list[str]) -> list[list[int]]:
-        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    def ids(self, texts: list[str], **options: bool) -> list[list[int]]:
+        encoded = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False, **options)
+        ids: list[list[int]] = encoded["input_ids"]
         return ids
+
+
+def end_token_id(tokenizer: Any) -> int:
+    """The token that ends a turn. Raises CheckpointError for a tokenizer that names none: its rows would not end."""
+    if tokenizer.eos_token_id is None:
+        raise CheckpointError(f"the tokenizer of {tokenizer.name_or_path} names no eos_token (tokenizer_config.json)")
+    end: int = tokenizer.eos_token_id
+    return end
+
+
+def _continue(prompt: str, reply: str) -> str:
+    """`reply` without the <think> that `prompt` ends with."""
+    if not prompt.rstrip().endswith(OPENING) or not reply.lstrip().startswith(OPENING):
+        return reply
+    rest = reply.lstrip().removeprefix(OPENING)
+    return rest.lstrip("\n") if prompt.endswith("\n") else rest
 
 
 class SftEncoder(Encoder[SftRow]):
@@ -89,10 +107,11 @@ class SftEncoder(Encoder[SftRow]):
         return (*super().settings, self.completion_only)
 
     def encode(self, rows: Sequence[SftRow]) -> list[Columns]:
-        prompts = self.prompts([[turn.model_dump() for turn in row.prompt] for row in rows])
-        replies = [self.reply(prompt, row.completion[0].content) for prompt, row in zip(prompts, rows, strict=True)]
-        ids = self.ids([*prompts, *replies])
-        columns = map(self._columns, ids[: len(rows)], ids[len(rows) :])
+        prompts = [
+            whole_prompt(row.prompt) or self.prompts([[turn.model_dump() for turn in row.prompt]])[0] for row in rows
+        ]
+        replies = self.encode_replies(prompts, [row.completion[0].content for row in rows])
+        columns = map(self._columns, self.ids(prompts), replies)
         return [row for row in columns if row[LENGTH] <= self.max_length]
 
     def _columns(self, prompt: list[int], reply: list[int]) -> Columns:

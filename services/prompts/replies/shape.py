@@ -66,7 +66,9 @@ _STATEMENT = re.compile(
 """A call alone, SQL, a script, a line of a log, an empty element, a table with tabs."""
 _MIN_CODE: Final = 0.6
 """Share of lines, of two and more, from which on a text is code."""
-_OPENED = re.compile(r"<[a-z_]*(?:summary|preferences)>|(?:```|~~~)[\w+-]*[ \t]*\n(?![^`]*(?:```|~~~))", re.IGNORECASE)
+_OPENED = re.compile(
+    r"<(?:[a-z_]*(?:summary|preferences)|answer)>|(?:```|~~~)[\w+-]*[ \t]*\n(?![^`]*(?:```|~~~))", re.IGNORECASE
+)
 _JSON_START = re.compile(r'\{\s*"[^"\n]{1,80}"\s*:|\[\s*(?:\{|"[^"\n]{1,400}"\s*,\s*")')
 _MAX_LAYERS: Final = 6
 _LABEL = re.compile(r"[^\n:：]{1,160}[:：]\**\s*")
@@ -92,12 +94,13 @@ def unwrap_summary(text: str) -> str:
 
     Raises UnusableReply (check `shaped`) for JSON that cannot be read, code, and calls of tools.
     """
+    text = _last_answer(text)
     for _ in range(_MAX_LAYERS):
         before = text
         text = _without_remark(_without_announcement(text.strip()).strip())
         if wrapped := _FENCE.fullmatch(text) or _TAGGED.fullmatch(text):
             text = wrapped[2].strip()
-        if opened := _OPENED.match(text):  # the token limit came before the closing one
+        if opened := _OPENED.match(text):  # the token limit or a stop string came before the closing one
             text = text[opened.end() :].lstrip()
         if _HTML_TAG.match(text):
             text = _read_html(text)
@@ -112,6 +115,11 @@ def unwrap_summary(text: str) -> str:
     if _DOCUMENT.match(text) or _is_code(text):
         raise UnusableReply("shaped", "it is code")
     return text
+
+
+def _last_answer(text: str) -> str:
+    """What stands in it: a model that reasons as R1 does may quote the format before it fills it."""
+    return text.rpartition("</answer>")[0].rpartition("<answer>")[2] if "</answer>" in text else text
 
 
 def _is_code(text: str) -> bool:

@@ -75,7 +75,12 @@ def test_present_parts_are_measured_and_absent_ones_named(
     assert absent.partition(": ")[2].split(", ") == [part.name for part in PARTS if part.name != "psoups-style"]
     assert re.search(r"psoups-style +profile +profile +100.0 % \(100.0 to 100.0\), 3 ", shown.out)
     found = EvaluationResult.read_from(tmp_path / "out" / "results" / "psoups-style.profile.json")
-    assert found.settings.keys() == {"profile", "profile-text", "profile-flipped", "without-words", "without-style"}
+    assert found.settings.keys() == {
+        "profile",
+        "profile-text",
+        "profile-flipped",
+        *(f"without-{part}" for part in ("meaning", "words", "style")),
+    }
     assert found.settings["profile"].accuracy.mean == 1.0
     assert (tmp_path / "docs" / "accuracy.md").is_file()
 

@@ -15,7 +15,7 @@ from tests.unit.training.small_runs import DPO, alignx_row, losses, sft_row, wri
 from training.checkpoint import run_dir
 from training.config import load
 from training.data.formats import AlignXRow, interactions
-from training.data.preference_pairs import AlignXEncoder, row_prompt, select_directions, select_history
+from training.data.preference_pairs import AlignXEncoder, row_prompt, select_history
 from training.dpo import DpoConfig, dpo
 from training.exceptions import DatasetError
 from training.progress import Progress
@@ -120,11 +120,23 @@ def test_pba_keeps_the_most_extreme_dimension_when_all_are_neutral():
     assert DIMENSIONS[8].negative in messages[1]["content"]
 
 
-def test_pba_falls_back_on_the_rows_own_direction_and_on_it_alone():
-    assert [event.directions[9] for event in select_directions(row(compared(1), direction=vector(d9=1)), most=16)] == [
-        1
-    ]
-    assert select_directions(row(compared(1)), most=16) == []
+def test_pba_never_names_the_directions_of_its_target():
+    """They are the label: a prompt that holds them gives away which reply is the chosen one."""
+    silent = row(compared(1), direction=vector(d9=1))
+    assert row_prompt(silent, "pba", **LIMITS) is None
+    directed = row(compared(1, vector(d0=1)), direction=vector(d0=0, d9=1))
+    prompt = row_prompt(directed, "pba", **LIMITS)
+    assert prompt is not None
+    assert prompt[1]["content"] == f"<preferences>\n{DIMENSIONS[0].positive}\n</preferences>"
+
+
+def test_pba_averages_the_directions_of_posts_and_choices():
+    posted = row(compared(1, vector(d0=1, d1=1))).on_disk()
+    posted["User-Generated Content"].append({"comment": "Hot!", "Preference Direction": vector(d0=0, d1=1, d2=1)})
+    prompt = row_prompt(AlignXRow.model_validate(posted), "pba", **LIMITS)
+    assert prompt is not None  # means .5, 1, .75
+    named = f"{DIMENSIONS[1].positive}; {DIMENSIONS[2].positive}"
+    assert prompt[1]["content"] == f"<preferences>\n{named}\n</preferences>"
 
 
 def test_a_row_that_shows_nothing_of_its_user_is_left_out_and_takes_nothing_from_the_row_before(base: Path):

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize("stage", ["sft", "dpo", "grpo"])
-@pytest.mark.parametrize(("library", "version"), [("transformers", "4.57.1"), ("trl", "1.15.2"), ("trl", "1.17.0")])
+@pytest.mark.parametrize(("library", "version"), [("transformers", "5.22.0"), ("trl", "1.15.2"), ("trl", "1.17.0")])
 def test_an_unfit_version_is_named_with_the_remedy(tmp_path: Path, stage: str, library: str, version: str):
     metadata = tmp_path / f"{library}-{version}.dist-info" / "METADATA"
     metadata.parent.mkdir()
@@ -27,7 +27,7 @@ def test_an_unfit_version_is_named_with_the_remedy(tmp_path: Path, stage: str, l
         text=True,
         timeout=60,
     )
-    remedy = "run pip install 'transformers>=5.20' 'trl==1.16.*'"
+    remedy = "run pip install 'transformers>=5.23' 'trl==1.16.*'"
     assert done.returncode == 2
     needed = f"{library}{REQUIRED[library]}"
     assert done.stderr == f"{library} {version} is installed, but training needs {needed}: {remedy}\n"

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,39 @@ def test_reasoning_survives_a_template_that_cuts_it_out(base: Path):
     (made,) = SftEncoder(tokenizer, max_length=500, completion_only=True).encode([row("<think>\nwhy\n</think>\n\nSo.")])
     text = tokenizer.decode(made["input_ids"])
     assert text.endswith("<|im_start|>assistant\n<think>\nwhy\n</think>\n\nSo.<|im_end|>")
+
+
+def test_a_prompt_that_opens_the_reply_is_raw_text(base: Path):
+    """AlignXplore's cold start: its prompt is all that a model reads, so no chat template goes around it."""
+    prompt = "A user asks, an assistant thinks and answers. User: What does he prefer?\nAssistant: <think>"
+    reply = " The chosen one has figures.\n</think> <answer>He prefers figures.</answer>"
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    chat, raw = SftEncoder(tokenizer, max_length=500, completion_only=True).encode([row("Green."), row(reply, prompt)])
+    assert tokenizer.decode(raw["input_ids"]) == f"{prompt}{reply}<|im_end|>"
+    assert tokenizer.decode([label for label in raw["labels"] if label != IGNORED]) == f"{reply}<|im_end|>"
+    assert tokenizer.decode(chat["input_ids"]).startswith("<|im_start|>user")
+
+
+def test_a_control_token_in_a_reply_is_text(base: Path):
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    told = "<think>a</think>\n\nIt ends a turn: <|im_end|> as you see"
+    (made,) = SftEncoder(tokenizer, max_length=500, completion_only=True).encode([row(told)])
+    said = [label for label in made["labels"] if label != IGNORED]
+    assert tokenizer.decode(said) == f"{told}<|im_end|>"
+    assert [place for place, label in enumerate(said) if label == tokenizer.eos_token_id] == [len(said) - 1]
+    assert tokenizer.convert_tokens_to_ids("<think>") in said, "the marks of reasoning are no control tokens"
+
+
+def test_a_tokenizer_without_an_end_token_is_refused(base: Path, tmp_path: Path, config: Path):
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.eos_token = None
+    with pytest.raises(CheckpointError, match="names no eos_token"):
+        SftEncoder(tokenizer, max_length=500, completion_only=True)
+    endless = shutil.copytree(base, tmp_path / "endless")
+    settings = json.loads((endless / "tokenizer_config.json").read_text())
+    (endless / "tokenizer_config.json").write_text(json.dumps(settings | {"eos_token": None}))
+    with pytest.raises(CheckpointError, match=r"endless names no eos_token"):
+        sft(load(config, SftConfig, [f"model.path={endless}"]))
 
 
 def test_the_loss_on_the_prompt_is_a_choice(base: Path):

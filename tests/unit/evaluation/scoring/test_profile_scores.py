@@ -33,7 +33,7 @@ def test_each_way_is_a_setting() -> None:
 
 def test_what_the_rows_do_not_allow_is_left_out(tmp_path: Path) -> None:
     cases = users(tmp_path, 4)
-    possible = ["profile", "profile-text", "profile-flipped", "without-words", "without-style"]
+    possible = ["profile", "profile-text", "profile-flipped", "without-meaning", "without-words", "without-style"]
     assert list_variants(cases) == possible
     popular = [replace(case, popularity=(3.0, 1.0)) for case in cases]
     assert set(list_variants(popular)) == {*possible, "profile-popularity"}

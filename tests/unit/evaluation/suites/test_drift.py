@@ -5,8 +5,8 @@ import itertools
 import pytest
 
 from evaluation.suites import drift
-from evaluation.suites.drift import SimulatedUser, measure_drift
-from services.profile.statistics import Profile
+from evaluation.suites.drift import SimulatedUser, is_stale, measure_drift
+from services.profile.statistics import EMPTY
 
 
 def shares() -> tuple[float, ...]:
@@ -25,12 +25,11 @@ def test_a_user_is_the_same_each_time_and_takes_what_they_like() -> None:
 def test_texts_of_known_habits(monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = itertools.count()
 
-    def told(profile: Profile) -> str:
-        """The newest statement, and how many events there were."""
-        return f'In their own words, newest first: "{profile.statements[-1]}"\nBased on {profile.events} events so far.'
-
-    monkeypatch.setattr(drift, "render", told)
-    changed, said, _ = shares()
-    assert (changed, said) == (0, 0), "figures are no claims, and the newest statement is of the new category"
+    monkeypatch.setattr(drift, "render", lambda profile: f"Based on {profile.events} events so far.")
+    assert shares() == (0, 0.5, 0.5), "figures are no claims"
     monkeypatch.setattr(drift, "render", lambda _: f"Likes {chr(65 + next(numbers) % 26)}.")
     assert shares() == (1, 0.5, 0.5), "another claim each time, and nothing to tell the categories apart"
+    for stated, stale in (("I love poetry.", 0), ("I love crime stories.", 1)):
+        text = f'In their own words, newest first: "{stated}"'
+        monkeypatch.setattr(drift, "render", lambda _, text=text: text)
+        assert is_stale(EMPTY, "Crime", "Poetry") == stale

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from alignx.schemas.interactions import ComparisonInteraction, DemographicInteraction, PostInteraction
 from tests.unit.training.data.rows import LEANING, MAKERS, alignx, alignxplore, pairs, rl, sft, triple, upi
-from training.data.formats import KINDS, AlignXRow, RlRow, SftRow, UpiRow, interactions, kind_of
+from training.data.formats import KINDS, AlignXRow, PairRow, RlRow, SftRow, UpiRow, interactions, kind_of
 
 HISTORY = "Pair-wise Comparative Feedback"
 POSTS = "User-Generated Content"
@@ -112,6 +112,31 @@ def test_plain_prompt_and_response_become_messages():
 
 
 USER, ASSISTANT = {"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}
+OTHER = {"role": "assistant", "content": "z"}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"prompt": "x", "chosen": "y", "rejected": "z"},
+        {"prompt": [USER], "chosen": [ASSISTANT], "rejected": [OTHER]},
+        {"prompt": "x", "chosen": [USER, ASSISTANT], "rejected": [USER, OTHER], "messages": [USER, ASSISTANT]},
+        {"prompt": [USER], "chosen": [USER, ASSISTANT], "rejected": [USER, OTHER]},
+        {"chosen": [USER, ASSISTANT], "rejected": [USER, OTHER]},
+    ],
+)
+def test_public_forms_of_preference_pairs_are_one_row(raw: dict[str, Any]):
+    assert kind_of([raw]) == "pairs"
+    row = PairRow.model_validate(raw)
+    assert row.on_disk() == {"prompt": [USER], "chosen": [ASSISTANT], "rejected": [OTHER]}
+
+
+def test_of_a_conversation_the_last_reply_is_the_completion():
+    raw = {"messages": [USER, ASSISTANT, USER, OTHER]}
+    assert kind_of([raw]) == "sft"
+    assert SftRow.model_validate(raw).on_disk() == {"prompt": [USER, ASSISTANT, USER], "completion": [OTHER]}
+
+
 BAD: list[tuple[str, dict[str, Any], str]] = [
     ("alignx", {**alignx(), "prompt": " "}, "must hold text"),
     ("alignx", {**alignx(), "chosen": "", "rejected": None}, "both empty"),
@@ -144,6 +169,9 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("upi", {**upi(), "target": {"query": "q", "chosen": "same", "rejected": "same"}}, "the same text"),
     ("pairs", {**pairs(), "rejected": pairs()["chosen"]}, "the same text"),
     ("pairs", {**pairs(), "chosen": [USER]}, "one message of the assistant"),
+    ("pairs", {"chosen": [USER, ASSISTANT], "rejected": [OTHER]}, "the messages before the reply differ"),
+    ("pairs", {"prompt": "q", "chosen": [USER, ASSISTANT], "rejected": [USER, OTHER]}, "not those of prompt"),
+    ("sft", {"messages": [USER]}, "the last message must be the user's"),
 ]
 
 

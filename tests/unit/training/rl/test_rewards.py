@@ -25,6 +25,7 @@ from training.rl.rewards import (
     judge_choice,
     likelihood_gain,
     part_means,
+    scored_answer,
     selection_rewards,
     well_formed,
 )
@@ -73,6 +74,19 @@ def test_form(reply: str, expected: bool) -> None:
 def test_form_after_a_template_that_opened_the_thinking() -> None:
     assert well_formed("a</think>b", opened=True)
     assert not well_formed(GOOD, opened=True)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "<answer>The user prefers figures.</answer>",
+        "As <answer>answer here</answer> asks: <answer>The user prefers figures.</answer>",
+        "<answer>The user prefers figures.",  # a stop string, or the token limit
+    ],
+)
+def test_the_answer_of_the_r1_template_is_the_summary(ending: str):
+    reply = f" The chosen one has figures.\n</think> {ending}"
+    assert scored_answer(reply, opened=True) == "The user prefers figures."
     assert answer_of("a</think>The user likes tea.") == "The user likes tea."
 
 

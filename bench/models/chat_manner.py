@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import httpx
 
+from bench.models.small_model import up
 from bench.page import Row
-from bench.small_model import up
 from services.profile.scoring import interval
 from services.profile.style_features import INDEX, words
 from services.profile.style_features import measure as measure_style
