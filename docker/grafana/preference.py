@@ -47,12 +47,6 @@ INGEST = Row(
             ),
         ),
         Panel(
-            "Items to be counted",
-            "Seconds since the oldest event whose items are not counted yet, for what other users took.",
-            "s",
-            (Query("max(alignx_items_lag_seconds)", "lag"),),
-        ),
-        Panel(
             "Streams of summaries",
             "Callers that watch a summary being written.",
             "short",
