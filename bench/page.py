@@ -17,6 +17,7 @@ ORDER: Final = (
     "cadence",
     "update_cost",
     "memory",
+    "items",
     "small_model",
     "chat_manner",
     "cluster",

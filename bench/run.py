@@ -1,7 +1,7 @@
 """Runs the benchmarks of the services and writes docs/results/benchmarks.md.
 
     python -m bench.run [NAME …]      (all: gateway ingest reads cadence update_cost cluster memory small_model
-    chat_manner)
+    chat_manner items)
 
 Prints the table of each, and puts it into docs/results/benchmarks.md. Two have options and commands of their own:
 bench.choice_protocols, and bench.gpu.training_throughput, which needs the environment of training.
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from bench import cluster_scaling, gateway_overhead, ingest_speed, memory, reads
 from bench.models import chat_manner, small_model
 from bench.page import Row, save_results
+from bench.traffic import item_cost
 from bench.updates import cadence, update_cost
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
@@ -25,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "memory": memory.measure,
     "small_model": small_model.measure,
     "chat_manner": chat_manner.measure,
+    "items": item_cost.measure,
 }
 
 

@@ -47,6 +47,7 @@ ROUTES: tuple[Route, ...] = (
     Route("preference", f"{_USER}/preferences/diff"),
     Route("preference", f"{_USER}/preferences/rebuild"),
     Route("preference", f"{_USER}/preferences/rollback"),
+    Route("preference", "/v1/items"),
     Route("preference", "/v1/quality"),
     Route("preference", "/v1/quality/trial"),
     Route("response", f"{_USER}/select"),

@@ -1,24 +1,27 @@
-"""The commands of `alignx` that answer for a user: chat, select, recommend."""
+"""The commands of `alignx` that answer for a user: chat, select, recommend; and the catalogue."""
 
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
 
 from alignx.cli import display
-from alignx.cli.terminal import Json, ProblemGroup, Terminal, User, sanitize
+from alignx.cli.terminal import Json, ProblemGroup, Terminal, User, pluralize, sanitize
 from alignx.client.client import AlignX
 from alignx.client.retry import RetryPolicy
-from alignx.schemas.items import Item
+from alignx.schemas.items import CatalogueItem, OfferedItem
 from alignx.schemas.requests import ChatMode, Method, RecommendResponse, SelectResponse
 
 app = typer.Typer(cls=ProblemGroup)
 
-ITEM: TypeAdapter[Item] = TypeAdapter(Item)
+ITEM: TypeAdapter[OfferedItem] = TypeAdapter(OfferedItem)
+CATALOGUE_ITEM: TypeAdapter[CatalogueItem] = TypeAdapter(CatalogueItem)
+_AT_ONCE = 1_000
+"""Items of one call."""
 
 ItemTexts = Annotated[list[str] | None, typer.Argument(help="Items as texts.", show_default=False)]
 ItemFile = Annotated[
@@ -141,6 +144,29 @@ def recommend(
     _print(terminal, answer, display.ranking(answer, candidates), as_json=as_json)
 
 
+@app.command()
+def catalogue(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Items with ids, a JSON object a line.")],
+    as_json: Json = False,
+) -> None:
+    """Puts items into the catalogue; select and recommend then take their ids.
+
+    Example:
+
+        alignx catalogue items.jsonl
+    """
+    terminal: Terminal = ctx.obj
+    items = [item for item in read_items(None, file, CATALOGUE_ITEM) if isinstance(item, CatalogueItem)]
+    with terminal.client() as client:
+        for start in range(0, len(items), _AT_ONCE):
+            stored = client.put_items(items[start : start + _AT_ONCE])
+    if as_json:
+        terminal.json(stored)
+    else:
+        terminal.note(f"Put {pluralize(len(items), 'item')}; the catalogue holds {stored.items}.")
+
+
 def _print(terminal: Terminal, answer: SelectResponse | RecommendResponse, table: Table, *, as_json: bool) -> None:
     terminal.answer(answer, table, as_json=as_json)
     if not as_json:  # the profile reads no summary, hence no version
@@ -149,21 +175,27 @@ def _print(terminal: Terminal, answer: SelectResponse | RecommendResponse, table
         terminal.note(f"scored by {answer.method}{basis}" + (f" ({answer.fallback})" if answer.fallback else more))
 
 
-def read_items(texts: list[str] | None, file: Path | None) -> tuple[Item, ...]:
+def read_items(
+    texts: list[str] | None, file: Path | None, kind: TypeAdapter[Any] | None = None
+) -> tuple[OfferedItem, ...]:
     """The items of the command line, then those of the file."""
     lines = enumerate(file.read_bytes().split(b"\n") if file else (), start=1)
-    items = (*(texts or ()), *(_parse_item(number, line.strip()) for number, line in lines if line.strip()))
+    items = (
+        *(texts or ()),
+        *(_parse_item(number, line.strip(), kind or ITEM) for number, line in lines if line.strip()),
+    )
     if not items:
         raise typer.BadParameter("give items as arguments or with --file", param_hint="ITEMS")
     return items
 
 
-def _parse_item(number: int, line: bytes) -> Item:
+def _parse_item(number: int, line: bytes, kind: TypeAdapter[Any]) -> OfferedItem:
     """A JSON string or object; any other line is the item's text."""
     try:
-        if not line.startswith((b"{", b'"')):
+        if kind is ITEM and not line.startswith((b"{", b'"')):
             return line.decode("utf-8")
-        return ITEM.validate_json(line)
+        item: OfferedItem = kind.validate_json(line)
     except (UnicodeDecodeError, ValidationError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise typer.BadParameter(f"line {number} is not an item: {reason}", param_hint="--file") from error
+    return item

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from alignx.cli.terminal import pluralize, sanitize
 from alignx.schemas.interactions import Interaction, Message
-from alignx.schemas.items import Item, ItemFields, item_text
+from alignx.schemas.items import ItemFields, ItemReference, OfferedItem, item_text
 from alignx.schemas.requests import RecommendResponse, SelectResponse
 from alignx.schemas.summaries import (
     DeadLetter,
@@ -137,24 +137,28 @@ def dead_letters(page: Iterable[DeadLetter]) -> Table:
     return table
 
 
-def selection(answer: SelectResponse, items: Sequence[Item]) -> Table:
+def selection(answer: SelectResponse, items: Sequence[OfferedItem]) -> Table:
     """The items, likeliest first."""
     table = Table("", "probability", "", "item")
     for scored in sorted(answer.items, key=lambda item: -item.probability):
         bar = "#" * round(scored.probability * BAR_CELLS)
         mark, style = (">", "bold") if scored.index == answer.choice else ("", "")
-        _add_row(table, mark, f"{scored.probability:.1%}", bar, _shorten(item_text(items[scored.index])), style=style)
+        _add_row(table, mark, f"{scored.probability:.1%}", bar, _name(items[scored.index]), style=style)
     return table
 
 
-def ranking(answer: RecommendResponse, candidates: Sequence[Item]) -> Table:
+def ranking(answer: RecommendResponse, candidates: Sequence[OfferedItem]) -> Table:
     is_explained = any(ranked.reason for ranked in answer.items)
     table = Table("rank", "score", "item", *(("reason",) if is_explained else ()))
     for ranked in answer.items:
         reason = (ranked.reason or "",) if is_explained else ()
-        item = _shorten(item_text(candidates[ranked.index]))
+        item = _name(candidates[ranked.index])
         _add_row(table, str(ranked.rank), f"{ranked.score:.3f}", item, *reason)
     return table
+
+
+def _name(item: OfferedItem) -> str:
+    return item.id if isinstance(item, ItemReference) else _shorten(item_text(item))
 
 
 def keys(page: Iterable[KeyInfo]) -> Table:

@@ -90,6 +90,7 @@ class Endpoints:
     edit = Method(endpoints.edit)
     rollback = Method(endpoints.rollback)
     rebuild = Method(endpoints.rebuild)
+    put_items = Method(endpoints.put_items)
     select = Method(endpoints.select)
     recommend = Method(endpoints.recommend)
     chat = Method(endpoints.chat)

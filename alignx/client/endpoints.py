@@ -16,8 +16,10 @@ from pydantic_core import from_json, to_json
 
 from alignx.client.streams import ChatAnswer
 from alignx.schemas.interactions import Interaction
-from alignx.schemas.items import Item
+from alignx.schemas.items import CatalogueItem, OfferedItem
 from alignx.schemas.requests import (
+    CatalogueRequest,
+    CatalogueStored,
     ChatMode,
     EditRequest,
     EventsAccepted,
@@ -247,7 +249,14 @@ def rebuild(user: str) -> Call[UpdateQueued]:
 # --- answers -----------------------------------------------------------------------------------
 
 
-def select(user: str, items: Sequence[Item], *, query: str = "", method: Method | None = None) -> Call[SelectResponse]:
+def put_items(items: Sequence[CatalogueItem]) -> Call[CatalogueStored]:
+    """Puts up to 1,000 items into the catalogue, over those of the same ids; `select` and `recommend` then take ids."""
+    return Call("PUT", "/v1/items", parse(CatalogueStored), content=dump(CatalogueRequest(items=tuple(items))))
+
+
+def select(
+    user: str, items: Sequence[OfferedItem], *, query: str = "", method: Method | None = None
+) -> Call[SelectResponse]:
     """The probability that the user would choose each of 2 to 26 items."""
     body = SelectRequest(query=query, items=tuple(items), method=method)
     return Call("POST", user_path(user, "select"), parse(SelectResponse), content=dump(body), timeout_s=CHAT_TIMEOUT_S)
@@ -255,7 +264,7 @@ def select(user: str, items: Sequence[Item], *, query: str = "", method: Method 
 
 def recommend(
     user: str,
-    candidates: Sequence[Item],
+    candidates: Sequence[OfferedItem],
     *,
     query: str = "",
     k: int = 10,

@@ -86,6 +86,34 @@ Item = Annotated[
 """What a user can choose: a text, or named fields that are rendered to text."""
 
 
+class ItemReference(Frozen):
+    """An item of the tenant's catalogue, by its id alone."""
+
+    id: ItemId
+
+
+class CatalogueItem(ItemFields):
+    """An item of a catalogue, which others name by its id."""
+
+    id: Annotated[ItemId, StringConstraints(min_length=1)]
+
+
+def _find_form(value: object) -> str:
+    if isinstance(value, str):
+        return ITEM_FORM + "text"
+    is_reference = isinstance(value, ItemReference) or (isinstance(value, Mapping) and value.keys() == {"id"})
+    return ITEM_FORM + ("reference" if is_reference else "fields")
+
+
+OfferedItem = Annotated[
+    Annotated[str, Tag(ITEM_FORM + "text")]
+    | Annotated[ItemFields, Tag(ITEM_FORM + "fields")]
+    | Annotated[ItemReference, Tag(ITEM_FORM + "reference")],
+    Discriminator(_find_form),
+]
+"""An item of a selection or recommendation. A text is the id of a catalogue's item where any of the texts is one."""
+
+
 def item_text(item: Item) -> str:
     """`Title` for a title alone, else `Title (category: games; price: 5; …) — description`; without its popularity."""
     if isinstance(item, str):

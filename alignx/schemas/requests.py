@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt, StringConstraints, model_validator
 
 from alignx.schemas.interactions import Interaction
-from alignx.schemas.items import MAX_CHOICES, Frozen, Item, is_blank
+from alignx.schemas.items import MAX_CHOICES, CatalogueItem, Frozen, ItemReference, OfferedItem, is_blank
 
 
 class EventsRequest(Frozen):
@@ -83,16 +83,29 @@ class SelectRequest(Frozen):
     """Which of these would the user choose?"""
 
     query: str = ""
-    items: tuple[Item, ...] = Field(min_length=2, max_length=MAX_CHOICES)
+    items: tuple[OfferedItem, ...] = Field(min_length=2, max_length=MAX_CHOICES)
     method: Method | None = None
     """Default: "fused" with an engine whose weight the tenant's choices have earned; "profile" without one, or where
     it does not answer in time."""
 
     @model_validator(mode="after")
     def _check_text(self) -> "SelectRequest":
-        if all(is_blank(item) for item in self.items):
+        if all(not isinstance(item, ItemReference) and is_blank(item) for item in self.items):
             raise ValueError("all items are empty; at least one must hold text")
         return self
+
+
+class CatalogueRequest(Frozen):
+    """Items to put into the tenant's catalogue, over those of the same ids."""
+
+    items: tuple[CatalogueItem, ...] = Field(min_length=1, max_length=1_000)
+
+
+class CatalogueStored(Frozen):
+    """The items are in the catalogue."""
+
+    items: NonNegativeInt
+    """Items of the catalogue in all."""
 
 
 class ScoredItem(Frozen):
@@ -128,7 +141,7 @@ class RecommendRequest(Frozen):
     """Rank candidates for the user."""
 
     query: str = ""
-    candidates: tuple[Item, ...] = Field(min_length=1, max_length=1_000)
+    candidates: tuple[OfferedItem, ...] = Field(min_length=1, max_length=1_000)
     k: Annotated[int, Field(ge=1, le=1_000)] = 10
     method: Method | None = None
     explain: bool = False

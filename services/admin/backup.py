@@ -21,6 +21,8 @@ from services.storage.connection import RedisClient
 from services.storage.key_names import ALL_API_KEYS, TENANT_SUMS, KeySpace, api_key, tenant_api_keys
 from services.storage.migrations import Schema
 from services.storage.tenant_settings import TenantSettingsStore
+from services.traffic.catalogue import catalogue_key
+from services.traffic.items import BUCKETS
 
 Progress = Callable[[int, int], None]
 """Called with (users done, all users)."""
@@ -52,6 +54,9 @@ async def write_backup(
                 parts = {"settings": await settings.stored(name)}
                 parts |= {part: await client.hgetall(key(name)) for part, key in TENANT_SUMS.items()}
                 writer.write(record | {part: dict(sorted(own.items())) for part, own in parts.items() if own})
+                for bucket in range(BUCKETS):
+                    if items := await client.hgetall(catalogue_key(name, bucket)):
+                        writer.write({"kind": "catalogue", "tenant": name, "items": dict(sorted(items.items()))})
         async for record in _read_api_keys(client, tenant):
             writer.write(record)
         async for record in _read_users(UserRecords(redis, keys), members, progress):

@@ -21,6 +21,8 @@ from services.storage.key_names import ALL_API_KEYS, TENANT_SUMS, TENANTS, KeySp
 from services.storage.migrations import MIGRATIONS, SHARDS_KEY, Migration, Schema, migrated
 from services.storage.tenant_settings import TenantSettingsStore
 from services.storage.users import Store
+from services.traffic.catalogue import catalogue_key
+from services.traffic.items import bucket_of
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, users done, users there are)."""
@@ -45,7 +47,7 @@ class Selection:
         match record["kind"]:
             case "user":
                 return self.tenant in (None, record["tenant"]) and self.user in (None, record["user"])
-            case "tenant":
+            case "tenant" | "catalogue":
                 return self.tenant in (None, record["tenant"]) and self.user is None
             case "api_key":
                 own = self.tenant in (None, record["fields"]["tenant"])
@@ -169,6 +171,10 @@ class Restore:
 
     async def _write_other(self, record: Record) -> int:
         """1 for an API key that was written."""
+        if record["kind"] == "catalogue":
+            for key, item in record["items"].items():  # one that was put since stays
+                await self._client.hsetnx(catalogue_key(record["tenant"], bucket_of(key)), key, item)
+            return 0
         if record["kind"] == "tenant":
             await self._write_quality(record["tenant"], record["quality"])
             await self._settings.restore(record["tenant"], record.get("settings", {}))

@@ -71,7 +71,7 @@ class Ingest:
         self.metrics = metrics
         self.tenants = tenants
         self.has_engine = has_engine
-        self._negatives = Negatives()
+        self.negatives = Negatives()
         # Writers of one user take turns here, so that only other processes can come in between.
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
@@ -97,7 +97,7 @@ class Ingest:
             with child_span("append") as span:
                 while True:
                     stamp, profile = await self.store.profile(tenant, user)
-                    draw = partial(self._negatives.draw, tenant) if settings and settings.traffic else None
+                    draw = partial(self.negatives.draw, tenant) if settings and settings.traffic else None
                     if sum(map(len, encoded)) <= MAX_INLINE:
                         folded = _fold_all(profile, interactions, draw)
                     else:

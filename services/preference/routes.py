@@ -10,6 +10,8 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from alignx.schemas.items import UserId
 from alignx.schemas.requests import (
+    CatalogueRequest,
+    CatalogueStored,
     EditRequest,
     EventsAccepted,
     EventsRequest,
@@ -244,6 +246,12 @@ async def roll_back(
 async def rebuild(tenant: Tenant, user: User, service: Service) -> UpdateQueued:
     """Events that were set aside are part of the history: they wait again, as after a retry."""
     return UpdateQueued(pending=await service.rebuild(tenant, user))
+
+
+@router.put("/items", tags=["catalogue"], summary="Put items into the tenant's catalogue")
+async def put_items(tenant: Tenant, body: CatalogueRequest, service: Service) -> CatalogueStored:
+    """Adds items, or replaces those of the same ids. Candidates of a selection or recommendation may then be ids."""
+    return await service.put_items(tenant, body)
 
 
 @router.get("/quality", tags=["quality"], summary="How well the tenant's summaries predict choices")

@@ -6,7 +6,14 @@ from collections.abc import AsyncIterator, Sequence
 
 from opentelemetry.trace import get_current_span
 
-from alignx.schemas.requests import EventsAccepted, EventsRequest, RetriedEvent, RetryQueued
+from alignx.schemas.requests import (
+    CatalogueRequest,
+    CatalogueStored,
+    EventsAccepted,
+    EventsRequest,
+    RetriedEvent,
+    RetryQueued,
+)
 from alignx.schemas.summaries import (
     DeadLetterList,
     InteractionList,
@@ -34,6 +41,7 @@ from services.storage.aof_rewrite import AofRewriter
 from services.storage.key_names import ENGINE_FAULT
 from services.storage.timed_cache import TimedCache
 from services.storage.users import Store, parse_event_id, reply
+from services.traffic.catalogue import Catalogue
 
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.01, 0.1
 
@@ -58,6 +66,7 @@ class PreferenceService:
         self.rewriter = rewriter
         self.drain = drain
         self.ingest = Ingest(store, queue, settings.limits, metrics, tenants, has_engine=settings.engine.enabled)
+        self.catalogue = Catalogue(store.redis)
         self._streams = 0
 
     async def append(
@@ -123,6 +132,12 @@ class PreferenceService:
             raise UserUnknown
         self.metrics.erasures.inc()
         self.rewriter.request()
+
+    async def put_items(self, tenant: str, body: CatalogueRequest) -> CatalogueStored:
+        """Raises PayloadTooLarge."""
+        size = await self.catalogue.put(tenant, body.items)
+        self.ingest.negatives.add(tenant, body.items)
+        return CatalogueStored(items=size)
 
     async def _version(self, tenant: str, user: str) -> int:
         try:

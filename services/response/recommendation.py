@@ -14,7 +14,8 @@ from services.response.selection import Selection, Selector, item_id
 
 async def recommend(selector: Selector, tenant: str, user: str, request: RecommendRequest) -> RecommendResponse:
     """The best candidates, best first. Raises what the Selector raises."""
-    candidates, query, method = request.candidates, request.query, request.method
+    query, method = request.query, request.method
+    candidates = await selector.catalogue.resolve(tenant, request.candidates, "candidates")
     profile = await selector.profile(tenant, user, method)
     by_profile = await selector.by_profile(tenant, user, profile, query, candidates)
     scores, selection = list(by_profile.probabilities), Selection((), "profile", by_profile=by_profile)

@@ -28,6 +28,7 @@ from services.profile.statistics import EMPTY, Profile
 from services.prompts.profiles import load_profile
 from services.settings import Settings
 from services.storage.users import NO_STAMP, Store
+from services.traffic.catalogue import Catalogue
 from services.traffic.signals import Mixed, Signals
 
 BY_TEXT = Weights(text=1.0)
@@ -114,6 +115,7 @@ class Selector:
         self.store = store
         self.engine = engine
         self.signals = signals
+        self.catalogue = Catalogue(store.redis)
         self.settings = settings.response
         self.breaker = Breaker(settings.engine.breaker_failures, settings.engine.breaker_cooldown_s)
         """Opens when the engine is late for selections; calls that insist on the engine pass."""
@@ -121,7 +123,8 @@ class Selector:
         self.prompts = load_profile(settings.response.selection_prompts)
 
     async def select(self, tenant: str, user: str, request: SelectRequest) -> SelectResponse:
-        query, items, method = request.query, request.items, request.method
+        query, method = request.query, request.method
+        items = await self.catalogue.resolve(tenant, request.items, "items")
         profile = await self.profile(tenant, user, method)
         if method == "engine":
             selection = await self._ask_patiently(tenant, user, query, items)
@@ -133,7 +136,7 @@ class Selector:
             selection = self.combine(by_engine, by_profile, method)
         scored = tuple(
             ScoredItem(index=index, id=item_id(item), probability=round(probability, 6))
-            for index, (item, probability) in enumerate(zip(request.items, selection.probabilities, strict=True))
+            for index, (item, probability) in enumerate(zip(items, selection.probabilities, strict=True))
         )
         best = max(scored, key=lambda item: item.probability)
         return SelectResponse(

@@ -17,6 +17,7 @@ separator or a hash tag.
     pi:mixture:<tenant>       HASH    what the profile's and the traffic's features weigh (traffic/mixture.py)
     pi:i:{<tenant>:<bucket>}:counts   HASH    item or category -> its counts over all users (traffic/counts.py)
                              :applied ZSET    batch of changes that is in the counts -> when it was settled (ms)
+                             :catalogue HASH  item -> its fields as JSON (traffic/catalogue.py)
                              :<item>  HASH    item -> users who liked both
     pi:{s}:unread             ZSET    member -> since when its items are to be counted (ms)
     pi:{s}:unread-all         STRING  that the histories of an earlier release are marked so

@@ -17,8 +17,8 @@ from services.traffic.journal import Journal
 from services.traffic.mixture import Features, Kind, subtract
 from services.traffic.negatives import Drawn
 
-_PAIRS: Final = 2
-"""Choices of one event that teach: the others were shown beside the same item."""
+_PAIRS: Final = 4
+"""Choices of one event that teach: as many as the log keeps predictions of."""
 _HOUR_MS: Final = 3_600_000
 _TEACHES_MS: Final = _HOUR_MS
 """Age of an event past which it teaches nothing: a history that is read again has taught already."""

@@ -124,8 +124,9 @@ def compare_popularity(first: Item, second: Item) -> float:
 
 def _given_popularity(item: Item) -> float | None:
     """Logarithm of one more than the count, as the profile's score has it."""
-    value = None if isinstance(item, str) else (item.model_extra or {}).get(POPULARITY_FIELD)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    extra = None if isinstance(item, str) else item.model_extra
+    value = extra.get(POPULARITY_FIELD) if extra else None
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return log1p(value) if isfinite(value) and 0 <= value < 1e12 else None
 

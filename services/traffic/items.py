@@ -70,11 +70,15 @@ def _hash_words(kind: str, text: str) -> str:
     return _hash(kind, _normalize(text))
 
 
+def id_key(item_id: str) -> str:
+    return _hash("i", item_id)
+
+
 def item_key(item: Item) -> str | None:
     """None for prose."""
     if isinstance(item, str):
         return _hash_words("t", item) if len(item) <= MAX_NAME else None
-    return _hash("i", item.id) if item.id else _hash_words("t", item.title[:MAX_NAME])
+    return id_key(item.id) if item.id else _hash_words("t", item.title[:MAX_NAME])
 
 
 def category_key(item: Item) -> str:

@@ -7,6 +7,7 @@ it is met. The profile compares the two before it knows the event; the log keeps
 
 import random
 from bisect import insort
+from collections.abc import Iterable
 from threading import Lock
 from typing import Final, NamedTuple
 
@@ -88,6 +89,13 @@ class Negatives:
         first, second = scores(profile, "", (taken, item))
         given = compare_popularity(taken, item)
         return Drawn(other, category_key(item), first - second - given, given)
+
+    def add(self, tenant: str, items: Iterable[ItemFields]) -> None:
+        """Items of a catalogue, which nobody may have met yet."""
+        with self._lock:
+            for item in items:
+                if key := item_key(item):
+                    self._sample(tenant).add(key, item)
 
     def _sample(self, tenant: str) -> _Sample:
         if tenant not in self._samples and len(self._samples) >= _TENANTS:

@@ -84,6 +84,7 @@ class FakeService:
         """Whether a version is written at once for each append."""
         self.keys: list[dict[str, Any]] = []
         self.settings: dict[str, Any] = {}
+        self.catalogue: dict[str, Any] = {}
         self.checks = {"preference": "ok", "redis": "ok"}
         self.engine: dict[str, Any] | None = None
 
@@ -135,6 +136,9 @@ class FakeService:
             return httpx.Response(200, json={"state": "held", "candidate": "llm:b first/2", "users_tested": 7})
         if path == "/v1/quality":
             return httpx.Response(200, json={"profile": {"comparisons": 8, "accuracy": 0.5}})
+        if path == "/v1/items":
+            self.catalogue |= {item["id"]: item for item in json.loads(request.content)["items"]}
+            return httpx.Response(200, json={"items": len(self.catalogue)})
         if path == "/v1/chat/completions":
             return self.chats.popleft() if self.chats else self.chat(request)
         return self.user(request, unquote(parts[2]), "/".join(parts[3:]))

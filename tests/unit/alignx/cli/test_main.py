@@ -431,6 +431,15 @@ def test_select_and_recommend(alignx: Alignx, ada: None, tmp_path: Path):
     assert "line 2 is not an item" in alignx("select", "ada", "--file", str(path)).stderr.replace("\n", " ")
 
 
+def test_catalogue(alignx: Alignx, service: FakeService, tmp_path: Path):
+    path = tmp_path / "items.jsonl"
+    path.write_text('{"id": 5, "title": "Boots"}\n{"id": "6", "title": "Tent"}\n')
+    assert alignx("catalogue", str(path)).stderr == "Put 2 items; the catalogue holds 2.\n"
+    assert sorted(service.catalogue) == ["5", "6"]
+    path.write_text('{"title": "Boots"}\n')
+    assert "line 1 is not an item" in alignx("catalogue", str(path)).stderr.replace("\n", " ")
+
+
 # --- keys --------------------------------------------------------------------------------------
 
 

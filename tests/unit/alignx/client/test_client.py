@@ -13,6 +13,7 @@ from alignx.client.errors import AnswerUnreadable, ClientError, FieldError, Prob
 from alignx.client.retry import RetryPolicy
 from alignx.client.streams import DeltaEvent, ErrorEvent, PendingEvent, VersionEvent
 from alignx.schemas.interactions import ClickInteraction, StatementInteraction
+from alignx.schemas.items import CatalogueItem, ItemReference
 from alignx.schemas.tenants import KeyRequest, TenantSettings
 from tests.unit.alignx.conftest import After, Caller, FakeService, problem, sse
 
@@ -70,6 +71,13 @@ def test_answers_for_the_user(call: Caller, service: FakeService):
     assert json.loads(service.requests[-1].content) == {"messages": [{"role": "user", "content": "hi"}]}
     assert call("models") == ("small",)
     assert call("quality")["profile"].accuracy == 0.5
+
+
+def test_a_catalogue_and_candidates_by_id(call: Caller, service: FakeService):
+    call("append", "ada", [EVENT])
+    assert call("put_items", [CatalogueItem(id="1", title="Boots"), CatalogueItem(id="2", title="Tent")]).items == 2
+    call("recommend", "ada", [ItemReference(id="2"), "1"])
+    assert json.loads(service.requests[-1].content)["candidates"] == [{"id": "2"}, "1"]
 
 
 def test_keys(call: Caller, service: FakeService):

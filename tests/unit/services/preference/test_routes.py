@@ -1,6 +1,7 @@
 """Every call of the preference service, and every way to call it badly."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from alignx.schemas.summaries import Preferences
 from services.server.app import TENANT_HEADER, TOKEN_HEADER
 from services.storage.key_names import ENGINE_FAULT
+from services.traffic import catalogue
 from tests.chaos.mock_engine import MARKER, MockEngine
 from tests.conftest import free_port
 from tests.unit.services.preference.rig import start_redis, stop_redis
@@ -575,3 +577,18 @@ async def test_quality_is_told_for_user_and_tenant(redis_url: str) -> None:
         assert quality["profile"]["accuracy"] > 0.5
         assert (await served.http.get("/v1/quality", headers={TENANT_HEADER: "rival"})).json() == {}
         assert (await served.http.get("/v1/quality/trial")).json()["state"] == "none"
+
+
+async def test_a_catalogue_is_stored_and_what_is_not_valid_is_named(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(redis_url) as served:
+        put = partial(served.http.put, "/v1/items")
+        assert (await put(json={"items": [{"id": 5, "title": "a"}, {"id": "6", "title": "b"}]})).json() == {"items": 2}
+        assert (await put(json={"items": [{"id": "5", "title": "c"}]})).json() == {"items": 2}
+        nameless = problem(await put(json={"items": [{"title": "a"}]}), 422, "invalid_request")
+        assert nameless["errors"][0]["field"] == "items.0.id"
+        monkeypatch.setattr(catalogue, "MAX_CATALOGUE", 2)
+        full = problem(await put(json={"items": [{"id": "7", "title": "d"}]}), 413, "payload_too_large")
+        assert (full["limit"], full["errors"][0]["field"]) == (2, "items")
+        assert (await put(json={"items": [{"id": "6", "title": "d"}]})).status_code == 200

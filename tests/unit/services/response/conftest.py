@@ -19,6 +19,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from alignx.schemas.interactions import INTERACTION
+from alignx.schemas.items import CatalogueItem
 from services.engine.choice.fusion import Comparison, Kind, LogOdds, add, additions
 from services.preference.edits import create_edit
 from services.preference.ingest import Ingest
@@ -30,6 +31,7 @@ from services.settings import EngineSettings, LogSettings, RedisSettings, Respon
 from services.storage.connection import open_redis
 from services.storage.key_names import weights_key
 from services.storage.users import Store
+from services.traffic.catalogue import Catalogue
 from tests.unit.running_server import running_server
 from tests.unit.services.engine.fake_engine import Answer, answer_canary, answers, is_canary, running_app
 
@@ -210,6 +212,11 @@ class Service:
         """Appends events, as the preference service does."""
         interactions = [INTERACTION.validate_python(event) for event in events]
         self._wait(self._ingest.append(tenant, user, interactions))
+
+    def put_items(self, *items: dict[str, Any], tenant: str = "acme") -> int:
+        stored = Catalogue(self._redis).put(tenant, [CatalogueItem.model_validate(item) for item in items])
+        future: Future[int] = asyncio.run_coroutine_threadsafe(stored, self._loop)
+        return future.result(10)
 
     def write_summary(self, user: str, text: str, tenant: str = "acme") -> None:
         """Makes `text` version 1."""

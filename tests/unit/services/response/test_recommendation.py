@@ -1,6 +1,7 @@
 """Recommendation: the order, the window that the engine reads, and the reasons."""
 
 import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.storage.timed_cache import CACHE_S
 from tests.unit.services.response.conftest import NOBODY, Service, items_shown
 from tests.unit.with_settings import with_settings
 
@@ -177,6 +179,30 @@ def test_an_unknown_user_gets_what_is_popular(service: Service) -> None:
     assert answer.status_code == 200
     assert [item["index"] for item in answer.json()["items"]] == [1, 0]
     assert (answer.json()["method"], answer.json()["basis"]) == ("profile", ["popular"])
+
+
+def test_candidates_may_be_ids_of_the_catalogue(service: Service) -> None:
+    assert service.recommend("ada", ["5", "6"]).status_code == 200  # texts, while there is no catalogue
+    service.put_items(
+        {"id": 5, "title": "Horror night", "popularity": 900}, {"id": "6", "title": "Romance", "popularity": 2}
+    )
+    time.sleep(CACHE_S)
+    for candidates in (["6", "5"], [{"id": 6}, {"id": "5"}], [{"id": "6"}, "5"]):
+        answer = service.recommend("new", candidates).json()
+        assert [item["id"] for item in answer["items"]] == ["5", "6"]  # the popular one first
+    texts = service.recommend("ada", ["a text", "another"]).json()
+    assert [item["id"] for item in texts["items"]] == [None, None]
+    for candidates, place in ((["5", "7"], 1), ([{"id": "9"}, "5"], 0)):
+        unknown = service.recommend("ada", candidates)
+        assert unknown.status_code == 422
+        assert [error["field"] for error in unknown.json()["errors"]] == [f"candidates.{place}"]
+        assert "no item of this id" in unknown.json()["detail"]
+    chosen = service.select("new", [{"id": "5"}, {"id": "6"}]).json()
+    assert [item["id"] for item in chosen["items"]] == ["5", "6"]
+    assert service.select("new", [{"id": "5"}, {"id": "7"}]).json()["errors"][0]["field"] == "items.1"
+    with service.client("other") as other:
+        foreign = other.post("/v1/users/new/recommend", json={"candidates": [{"id": "5"}]})
+    assert foreign.status_code == 422
 
 
 def test_a_whole_number_is_an_id(service: Service) -> None:
