@@ -115,7 +115,7 @@ def test_nothing_that_is_printed_comes_from_the_synthetic_world(user: demo.User,
     ends = list(accumulate(user.parts))
     summaries = [render(folded(events[:end])) for end in ends]
     items = user.recommend.candidates
-    why = reasons(folded(events), user.recommend.query, items, range(len(items)), [0.0] * len(items))
+    why = reasons(folded(events), user.recommend.query, items, range(len(items)))
     texts = [user.about, user.chat, *map(item_text, (*items, *user.select.items)), *summaries, *why]
     texts.append(run("--only", user.user).stdout)
     phrases = {text for kind in PHRASES for half in ("train", "heldout") for text in phrasings(kind, half)}
