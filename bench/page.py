@@ -14,6 +14,7 @@ ORDER: Final = (
     "gateway",
     "ingest",
     "reads",
+    "scoring",
     "cadence",
     "update_cost",
     "memory",

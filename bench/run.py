@@ -1,6 +1,6 @@
 """Runs the benchmarks of the services and writes docs/results/benchmarks.md.
 
-    python -m bench.run [NAME …]      (all: gateway ingest reads cadence update_cost cluster memory small_model
+    python -m bench.run [NAME …]      (all: gateway ingest reads scoring cadence update_cost cluster memory small_model
     chat_manner items)
 
 Prints the table of each, and puts it into docs/results/benchmarks.md. Two have options and commands of their own:
@@ -10,7 +10,7 @@ bench.choice_protocols, and bench.gpu.training_throughput, which needs the envir
 import sys
 from collections.abc import Callable
 
-from bench import cluster_scaling, gateway_overhead, ingest_speed, memory, reads
+from bench import cluster_scaling, gateway_overhead, ingest_speed, memory, reads, scoring
 from bench.models import chat_manner, small_model
 from bench.page import Row, save_results
 from bench.traffic import item_cost
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "gateway": gateway_overhead.measure,
     "ingest": ingest_speed.measure,
     "reads": reads.measure,
+    "scoring": scoring.measure,
     "cadence": cadence.measure,
     "update_cost": update_cost.measure,
     "cluster": cluster_scaling.measure,

@@ -87,7 +87,8 @@ def _read_fields(item: ItemFields, query_words: frozenset[str]) -> ItemFeatures:
     known = terms(tokens, MAX_ITEM_TERMS, query_words) if style else _name_terms(tokens, query_words)
     named = tuple(labels)[:MAX_CATEGORIES]
     described = [*tokens, *chain.from_iterable(_read_label(label)[1] for label in named)]
-    year = year or _year(_YEAR_IN_TITLE, item.title)
+    if year is None and ("(" in item.title or "[" in item.title):
+        year = _year(_YEAR_IN_TITLE, item.title)
     return ItemFeatures(style, trust(described), described, tokens, known, named, _price(item.price), year, popularity)
 
 

@@ -49,9 +49,10 @@ def render(profile: Profile) -> str:
 
 
 def _quote(opening: str, clauses: Sequence[StatedClause]) -> str:
-    """What was said outright and still holds, newest first."""
+    """What was said outright and still holds, newest first; of a sentence's clauses the one that holds the others."""
     said = [clause.quote for clause in reversed(clauses) if clause.weight == 100 and not clause.is_struck]
-    lines = list(filter(None, dict.fromkeys(said)))[:MAX_QUOTES]
+    whole = list(filter(None, dict.fromkeys(said)))
+    lines = [quote for quote in whole if not any(quote in other and quote != other for other in whole)][:MAX_QUOTES]
     return opening + " ".join(f'"{line}"' for line in lines) if lines else ""
 
 

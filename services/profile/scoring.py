@@ -13,6 +13,7 @@ or word replaces or outweighs what was inferred of it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from math import exp, log, sqrt
 from typing import NamedTuple
 
@@ -234,6 +235,7 @@ def _roots(tokens: Iterable[str]) -> tuple[str, ...]:
     return tuple(map(root, tokens))
 
 
+@lru_cache(maxsize=8_192)
 def log_odds(evidence: Evidence, now: int, prior: int) -> float:
     """log((for + prior) / (against + prior)) of the faded evidence, in hundredths."""
     liked, disliked, _, at = evidence

@@ -16,9 +16,16 @@ from services.profile.word_forms import root
 
 _DATA: Final = tomllib.loads(Path(__file__).with_name("kinds.toml").read_text(encoding="utf-8"))
 _COMPOUNDING: Final = frozenset(("de", "nl"))
-_MIN_PART, _MIN_COMPOUND = 4, 7
+_MIN_PART = 4
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 Phrase = tuple[str, ...]
+
+
+class Mentions(NamedTuple):
+    """An item's words, and by their roots what they mention: 1, or -1 for what it goes without."""
+
+    tokens: list[str]
+    roots: Mapping[str, int]
 
 
 class Words(NamedTuple):
@@ -32,12 +39,15 @@ class Words(NamedTuple):
     strings: frozenset[str]
     """Of languages that set no words apart."""
 
-    def sign_in(self, item: "Mentions") -> int:
+    def sign_in(self, item: Mentions) -> int:
         """1 where the item mentions one of them, -1 where it says that it goes without, else 0."""
-        signs = [item.roots[key] for key in self.roots & item.roots.keys()]
-        signs += [1 for phrase in self.phrases if all(map(item.roots.__contains__, phrase))]
-        signs += [1 for token in item.compounds if self.parts and self._ends(token)]
-        signs += [1 for string in self.strings if item.unspaced and string in item.unspaced]
+        signs = [sign for key, sign in item.roots.items() if key in self.roots]
+        if any(phrase[0] in item.roots and all(map(item.roots.__contains__, phrase)) for phrase in self.phrases):
+            signs.append(1)
+        if self.parts and any(map(self._ends, item.tokens)):
+            signs.append(1)
+        if self.strings and any(map("".join(item.tokens).__contains__, self.strings)):
+            signs.append(1)
         return min(signs, default=0)
 
     def _ends(self, token: str) -> bool:
@@ -46,20 +56,6 @@ class Words(NamedTuple):
 
 
 _NONE = Words(frozenset(), frozenset(), frozenset(), frozenset())
-
-
-class Mentions(NamedTuple):
-    """What an item's words mention."""
-
-    roots: Mapping[str, int]
-    compounds: list[str]
-    unspaced: str
-
-    @classmethod
-    def of(cls, tokens: list[str], roots: Mapping[str, int]) -> "Mentions":
-        text = "".join(tokens)
-        unspaced = "" if text.isascii() or not _UNSPACED.search(text) else text
-        return cls(roots, [token for token in tokens if len(token) >= _MIN_COMPOUND], unspaced)
 
 
 class Kind(NamedTuple):
@@ -80,7 +76,7 @@ def find_kind(target: str, language: str) -> Kind | None:
     """The kinds of things that a target names, or that the diet it names goes without; None for any other target."""
     tokens = words(target)
     roots = {root(part): 1 for token in tokens for part in (token, *token.split("-"))}
-    text = Mentions.of(tokens, roots)
+    text = Mentions(tokens, roots)
     diets = _named("diets", text, language)
     kinds = _avoided(diets) if diets else frozenset(_parts(_named("kinds", text, language)))
     if not kinds:

@@ -77,7 +77,7 @@ def match_words(clauses: Sequence[StatedClause], views: Iterable[ItemFeatures]) 
             for place, share in wanted[key]:
                 column[place] += mentioned[key] * share
         if kinds:
-            item = Mentions.of(view.tokens, mentioned)
+            item = Mentions(view.tokens, mentioned)
             for place, kind in kinds:
                 column[place] = kind.sign_in(item) or column[place]
         columns.append(column)
