@@ -8,6 +8,7 @@ statement of the user's.
 import re
 from collections.abc import Mapping, Sequence
 
+from services.profile.statistics import SAID_IN_PASSING
 from services.profile.style_features import FEATURES, words
 from services.statements.clauses import Clause, read_clauses
 
@@ -29,13 +30,12 @@ TOPIC_OPENINGS: Mapping[str, float] = {
     "Words that mark their choices:": 0.5,
     "Words that often mark what they leave:": -0.7,
     "Words that mark what they leave:": -0.4,
-    "Has mentioned liking:": 0.6,
-    "Has mentioned not liking:": -0.6,
     "Lately picks more of": 0.5,
     "Lately picks less of": -0.3,
 }
 """The same for openings of lists of categories and words; below 0 for dislikes."""
 OWN_WORDS = "In their own words, newest first:"
+IN_PASSING = "Mentioned in passing, newest first:"
 ABOUT = "About them:"
 YEARS = "Usually takes items from around {year:.0f}, give or take {spread:.0f} years."
 NEUTRAL_OPENINGS = ("Based on", "No clear preference", "Nothing is known", "Usually takes items priced", ABOUT)
@@ -65,9 +65,10 @@ def parse_text(text: str) -> tuple[list[Clause], tuple[int, int] | None]:
     clauses: list[Clause] = []
     years = None
     for line in text.splitlines():
-        if line.startswith(OWN_WORDS):
+        if line.startswith((OWN_WORDS, IN_PASSING)):
+            weight = 1.0 if line.startswith(OWN_WORDS) else SAID_IN_PASSING
             for quote in reversed(_QUOTED.findall(line)):
-                clauses += read_clauses(quote)
+                clauses += [clause._replace(polarity=weight * clause.polarity) for clause in read_clauses(quote)]
             continue
         for sentence in _SENTENCE.split(line):
             if dated := _YEARS.match(sentence):

@@ -1,9 +1,9 @@
 """The fast profile in words: a summary in plain sentences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
-from services.profile.parse_text import ABOUT, OWN_WORDS, YEARS, join_phrases
+from services.profile.parse_text import ABOUT, IN_PASSING, OWN_WORDS, YEARS, join_phrases
 from services.profile.scoring import CATEGORY_PRIOR, NAME_PRIOR, log_odds, year_taken
 from services.profile.statistics import (
     FADE_BY_AGE,
@@ -49,27 +49,28 @@ def render(profile: Profile) -> str:
 
 
 def _quote(opening: str, clauses: Sequence[StatedClause]) -> str:
-    """What was said outright and still holds, newest first; of a sentence's clauses the one that holds the others."""
-    said = [clause.quote for clause in reversed(clauses) if clause.weight == 100 and not clause.is_struck]
-    whole = list(filter(None, dict.fromkeys(said)))
-    lines = [quote for quote in whole if not any(quote in other and quote != other for other in whole)][:MAX_QUOTES]
-    return opening + " ".join(f'"{line}"' for line in lines) if lines else ""
+    """What was said outright and still holds."""
+    said = _quotations(clause.quote for clause in clauses if clause.weight == 100 and not clause.is_struck)
+    return opening + said if said else ""
+
+
+def _quotations(quotes: Iterable[str]) -> str:
+    """Newest first; of a sentence's clauses the one that holds the others."""
+    said = list(filter(None, dict.fromkeys(quotes)))[::-1]
+    lines = [quote for quote in said if not any(quote in other and quote != other for other in said)][:MAX_QUOTES]
+    return " ".join(f'"{line}"' for line in lines)
 
 
 def _passing_sentences(profile: Profile) -> str:
     """What was said in a post or dialogue; statements are quoted already."""
     passing = [clause for clause in profile.clauses if clause.weight < 100 and not clause.is_struck]
     poles = [pole_of(INDEX[name], value) for clause in passing for name, value in clause.style]
-    liked = list(dict.fromkeys(clause.target for clause in passing if clause.polarity > 0))
-    disliked = list(dict.fromkeys(clause.target for clause in passing if clause.polarity < 0))
     sentences = []
     if poles:
         sentences.append(f"Has asked for texts that {join_phrases(poles[-MAX_TRAITS:])}.")
-    if liked:
-        sentences.append(f"Has mentioned liking: {', '.join(liked[-MAX_WORDS:])}.")
-    if disliked:
-        sentences.append(f"Has mentioned not liking: {', '.join(disliked[-MAX_WORDS:])}.")
-    return " ".join(sentences)
+    if mentioned := _quotations(clause.quote for clause in passing if clause.polarity):
+        sentences.append(f"{IN_PASSING} {mentioned}")
+    return "\n".join(sentences)
 
 
 def style_certainties(profile: Profile) -> list[float]:
