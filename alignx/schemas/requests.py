@@ -113,6 +113,9 @@ class ScoredItem(Frozen):
     """Place in the request."""
     id: str | None = None
     probability: float
+    like: float | None = None
+    """The probability that the user would take the item by itself, whatever else is on offer: by how often they take
+    what they meet, and how often others take it. Null where too few users have met it."""
 
 
 class SelectResponse(Frozen):

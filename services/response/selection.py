@@ -134,9 +134,16 @@ class Selector:
                 self.by_engine(tenant, user, query, items, method if profile else "profile"),
             )
             selection = self.combine(by_engine, by_profile, method)
+        likes = await self.signals.estimate_likes(tenant, user, items)
+        rows = zip(items, selection.probabilities, likes, strict=True)
         scored = tuple(
-            ScoredItem(index=index, id=item_id(item), probability=round(probability, 6))
-            for index, (item, probability) in enumerate(zip(items, selection.probabilities, strict=True))
+            ScoredItem(
+                index=index,
+                id=item_id(item),
+                probability=round(probability, 6),
+                like=None if like is None else round(like, 6),
+            )
+            for index, (item, probability, like) in enumerate(rows)
         )
         best = max(scored, key=lambda item: item.probability)
         return SelectResponse(

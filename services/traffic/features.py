@@ -5,7 +5,7 @@ have liked both.
 """
 
 from collections.abc import Mapping, Sequence
-from math import isfinite, log, log1p, sqrt
+from math import exp, isfinite, log, log1p, sqrt
 from typing import Final, NamedTuple
 
 from alignx.schemas.items import POPULARITY_FIELD, Item
@@ -15,6 +15,8 @@ from services.traffic.mixture import Features
 
 _PRIOR: Final = 10.0
 """Showings that the rate of an item starts with, at the rate of its category; and that of a day, at the rate before."""
+_USER_PRIOR: Final = 5.0
+"""Items that a user is taken to have met beforehand, and to have liked at the rate of the category."""
 _FEW: Final = 5.0
 """Likers added to each item, so that two rare items are no neighbours by chance."""
 _NEAR: Final = 20.0
@@ -30,7 +32,14 @@ class View(NamedTuple):
     age: float = 0.0
     scale: float = 0.0
     """What nearness to it counts: less, the more users like it anyway."""
+    base: float = 0.0
+    """`rate` of its category."""
     is_known: bool = False
+
+    def like(self, taken: int, met: int) -> float:
+        """The probability that a user who took so many of the items they met takes this one."""
+        share = (taken + _USER_PRIOR / (1 + exp(-self.base))) / (met + _USER_PRIOR)
+        return 1 / (1 + exp(self.base - self.rate - _logit(share)))
 
     def features(self, nearness: float) -> Features:
         """All but what the profile and the caller say."""
@@ -74,6 +83,7 @@ class Traffic(NamedTuple):
         if category:
             rate = (category.taken + 1) / (category.shown + 2)
             recent = (category.fast_taken + _PRIOR * rate) / (category.fast_shown + _PRIOR)
+        base = _logit(rate)
         if counts is None:
             return View(rate=_logit(rate), recent_rate=_logit(recent))
         rate = (counts.taken + _PRIOR * rate) / (counts.shown + _PRIOR)
@@ -84,6 +94,7 @@ class Traffic(NamedTuple):
             _logit(recent),
             log1p(max(0.0, self.hour - counts.first)),
             1 / sqrt(counts.likers + _FEW),
+            base,
             is_known=True,
         )
 

@@ -19,7 +19,7 @@ from services.storage.connection import RedisClient, Script, read_script
 from services.storage.key_names import item_keys, mixture_key
 from services.traffic.counts import FAST_H, MAX_NEIGHBOURS, SLOW_H, Counts
 from services.traffic.items import BUCKETS, Contact, bucket_of
-from services.traffic.journal import Change, Changes, Journal, read_recent
+from services.traffic.journal import ENTRY_CHARS, Change, Changes, Journal, read_recent
 
 MAX_ITEMS: Final = 100_000
 """Items and categories counted for a tenant; the ones met least lately make room."""
@@ -82,6 +82,14 @@ class ItemStore:
     async def likes(self, key: str) -> list[Contact]:
         """The latest of the journal that make neighbours, oldest first."""
         return read_recent(await self.redis.hget(key, "likes") or "")
+
+    async def met(self, key: str) -> tuple[int, int]:
+        """Items of the journal that the user took, and all."""
+        pipe = self.redis.pipeline(transaction=False)
+        for field in ("likes", "shown"):
+            pipe.hstrlen(key, field)
+        taken, shown = await pipe.execute()
+        return taken // ENTRY_CHARS, (taken + shown) // ENTRY_CHARS
 
     async def write(
         self, key: str, stored: StoredJournal, cursor: str, changes: Changes, owner: Owner = NOBODY

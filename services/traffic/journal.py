@@ -18,7 +18,7 @@ SPAN: Final = 50
 """Likes of a user that make each other neighbours: those at most so far apart. Part of the stored data."""
 _HOUR_DIGITS: Final = 6
 """Hexadecimal digits of an hour since 1970."""
-_WIDTH: Final = 2 * KEY_CHARS + _HOUR_DIGITS
+ENTRY_CHARS: Final = 2 * KEY_CHARS + _HOUR_DIGITS
 
 
 class Entry(NamedTuple):
@@ -144,7 +144,7 @@ def _render(entries: Iterable[Entry]) -> str:
 
 
 def _parse(text: str) -> dict[str, Entry]:
-    entries = [_parse_entry(text[start : start + _WIDTH]) for start in range(0, len(text), _WIDTH)]
+    entries = [_parse_entry(text[start : start + ENTRY_CHARS]) for start in range(0, len(text), ENTRY_CHARS)]
     return {entry.contact.key: entry for entry in entries}
 
 
@@ -155,4 +155,4 @@ def _parse_entry(text: str) -> Entry:
 
 def read_recent(likes: str) -> list[Contact]:
     """The latest of a journal's likes, oldest first, without reading the others."""
-    return [entry.contact for entry in _parse(likes[-SPAN * _WIDTH :]).values()]
+    return [entry.contact for entry in _parse(likes[-SPAN * ENTRY_CHARS :]).values()]

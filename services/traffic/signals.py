@@ -75,6 +75,17 @@ class Signals:
             values[index] = value
         return Mixed(values, weights, is_known)
 
+    async def estimate_likes(self, tenant: str, user: str, items: Sequence[Item]) -> list[float | None]:
+        """The probability that the user would take each item by itself, by how often they take what they meet and how
+        often others take the item; None where too few have met it."""
+        settings = await self._tenants.read(tenant)
+        if not settings.traffic:
+            return [None] * len(items)
+        contacts = [find_contact(item) for item in items]
+        views = await self._look_up(tenant, contacts, settings.traffic_least_users)
+        met = await self._items.met(self._keys.user(tenant, user).journal)
+        return [views[one].like(*met) if one and views[one].is_known else None for one in contacts]
+
     async def _look_up(
         self, tenant: str, contacts: Sequence[Contact | None], least_users: int
     ) -> Mapping[Contact, View]:

@@ -112,11 +112,15 @@ class Rig:
 
 @asynccontextmanager
 async def opened(
-    url: str, queue: dict[str, Any] | None = None, summary: dict[str, Any] | None = None, **more: Any
+    url: str,
+    queue: dict[str, Any] | None = None,
+    summary: dict[str, Any] | None = None,
+    expires_s: float = 20,
+    **more: Any,
 ) -> AsyncIterator[Rig]:
     """`more` are settings of the queue too."""
     settings = QueueSettings(**(AT_ONCE | (queue or {}) | more))
-    async with asyncio.timeout(20), open_redis(RedisSettings(url=url)) as redis:
+    async with asyncio.timeout(expires_s), open_redis(RedisSettings(url=url)) as redis:
         yield Rig(redis, Store(redis, settings.shards), Queue(redis, settings, SummarySettings(**(summary or {}))))
 
 

@@ -1,8 +1,14 @@
-"""Users' events on the tests' Redis, and the consumer that counts their items."""
+"""Users' events on the tests' Redis, and the consumer that counts their items.
 
+python -m tests.unit.services.traffic.counting REDIS_URL        counts until it is killed
+"""
+
+import asyncio
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -19,13 +25,16 @@ from services.traffic.counts import Counts
 from services.traffic.items import item_key
 from tests.unit.services.preference.rig import TENANT, Rig, opened
 
+NOW = datetime.now(UTC)
+"""When all is bought: what is counted twice to be compared is counted of one hour."""
+
 
 def item(number: int, **fields: Any) -> ItemFields:
     return ItemFields(id=f"i{number}", title=f"Item {number}", **fields)
 
 
 def bought(*numbers: int) -> list[Interaction]:
-    return [PurchaseInteraction(item=item(number)) for number in numbers]
+    return [PurchaseInteraction(item=item(number), occurred_at=NOW) for number in numbers]
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,9 @@ class Shop:
         assert other is not None
         return int((await self.consumer.items.neighbours(tenant, [one]))[one].get(other, 0))
 
+    async def journals(self) -> list[str]:
+        return [key async for key in self.rig.redis.scan_iter("pi:*:items")]
+
     def metric(self, name: str) -> float:
         return self.registry.get_sample_value(name) or 0.0
 
@@ -79,14 +91,24 @@ class Shop:
 
 
 @asynccontextmanager
-async def shop(url: str, **settings: Any) -> AsyncIterator[Shop]:
+async def shop(url: str, *, expires_s: float = 20, **settings: Any) -> AsyncIterator[Shop]:
     """`settings` are the tenants'."""
 
     async def read(_: str) -> TenantSettings:
         return TenantSettings(**settings)
 
-    async with opened(url, shards=3) as rig:
+    async with opened(url, shards=3, expires_s=expires_s) as rig:
         tenants, registry = TimedCache(read), CollectorRegistry()
         ingest = Ingest(rig.store, rig.queue, LimitSettings(), IngestMetrics(registry), tenants, has_engine=False)
         consumer = Consumer(rig.redis, rig.store.keys, tenants, TrafficMetrics(registry))
         yield Shop(rig, ingest, consumer, registry)
+
+
+async def count_until_killed(url: str) -> None:
+    async with shop(url, expires_s=3_600) as here:
+        while True:
+            await here.count()
+
+
+if __name__ == "__main__":
+    asyncio.run(count_until_killed(sys.argv[1]))

@@ -1,6 +1,7 @@
 """Items of events are counted once, whatever breaks off, and taken out with their user; on a real Redis."""
 
 import asyncio
+import sys
 from itertools import count
 from typing import Any
 
@@ -213,3 +214,32 @@ async def test_histories_from_before_are_counted(redis_url: str) -> None:
         assert counts.users == 2
         await here.consumer.mark_histories()  # once for good
         assert await here.consumer.read_all() == 0
+
+
+async def test_a_consumer_that_is_killed_again_and_again_counts_an_event_once(redis_url: str) -> None:
+    histories = {f"u{user}": bought(*range(user % 5, user % 5 + 12)) for user in range(40)}
+    async with shop(redis_url, expires_s=120) as here:
+
+        async def send() -> None:
+            await here.rig.redis.flushall()
+            for user, events in histories.items():
+                await here.send(user, events)
+
+        await send()
+        await here.count()
+        expected = await here.dump()
+        await send()
+        kills = 0
+        while (counted := len(await here.journals())) < len(histories):
+            code = "tests.unit.services.traffic.counting"
+            process = await asyncio.create_subprocess_exec(sys.executable, "-m", code, redis_url)
+            try:
+                while len(await here.journals()) < min(counted + 4, len(histories)):  # noqa: ASYNC110  # elsewhere
+                    await asyncio.sleep(0.001)
+            finally:
+                process.kill()
+                await process.wait()
+            kills += 1
+        await here.count()
+        assert await here.dump() == expected
+        assert kills >= 3

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from alignx.schemas.interactions import ClickInteraction
+from alignx.schemas.interactions import ClickInteraction, RatingInteraction
 from services.storage.key_names import mixture_key
 from services.traffic.mixture import FIXED, Features, Mixture
 from services.traffic.signals import Mixed, Signals
@@ -104,3 +104,22 @@ async def test_a_tenant_that_turns_it_off_or_has_learned_nothing_is_scored_as_be
         await teach(here)
         assert (await mix(here, "u0", 1, 2)).values[0] > 0
         assert await mix(off, "u0", 1, 2) == Mixed([0.0, 0.0], FIXED)
+
+
+async def test_the_like_of_one_item_goes_by_the_user_and_by_the_others(redis_url: str) -> None:
+    async with shop(redis_url) as here:
+        for user in range(12):
+            await here.send(
+                f"u{user}", [RatingInteraction(item=item(1), value=5), RatingInteraction(item=item(2), value=1)]
+            )
+        for user, value in (("fond", 5), ("hard", 1)):
+            await here.send(user, [RatingInteraction(item=item(number), value=value) for number in range(10, 30)])
+        await here.count()
+        signals = Signals(here.rig.redis, here.rig.store.keys, here.consumer._tenants)
+        offered = [item(1), item(2), item(10)]
+        fond, hard, new = [await signals.estimate_likes(TENANT, user, offered) for user in ("fond", "hard", "nobody")]
+        assert fond[2] is hard[2] is new[2] is None  # two users alone have met it
+        for first, second in ((fond[0], new[0]), (new[0], hard[0]), (fond[1], hard[1]), (new[0], new[1])):
+            assert first is not None
+            assert second is not None
+            assert 0 < second < first < 1
