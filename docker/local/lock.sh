@@ -23,5 +23,6 @@ resolve() { # extra [further package …] -> name==version lines
   echo "#     python3 -m venv .venv-training"
   echo "#     .venv-training/bin/pip install torch==2.13.0"
   echo "#     .venv-training/bin/pip install --no-deps -r docker/training.lock"
+  echo "async-timeout==5.0.1 ; python_full_version < '3.11.3'"  # of redis, and resolved for newer Pythons alone
   resolve training pytest coverage hypothesis opentelemetry-api redis | grep -vE '^(torch|triton|nvidia-|cuda-)'; } > "$work/training.lock"
 mv "$work/services.lock" "$work/test.lock" "$work/training.lock" docker/
