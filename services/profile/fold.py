@@ -45,7 +45,7 @@ from services.profile.statistics import (
 from services.profile.style_features import MIRRORED, TYPICAL, measure, words
 from services.profile.word_table import Vectors
 from services.profile.word_vectors import embed_items, nearer, nearness, turn
-from services.statements.clauses import Clause, read_clauses
+from services.statements.clauses import MAX_QUOTE, Clause, read_clauses
 
 ASKED_TERM = 0.5
 PURCHASE = 1.0
@@ -194,8 +194,14 @@ def fold(profile: Profile, interaction: Interaction) -> tuple[Profile, tuple[flo
             _fold_writing(draft, [message.content for message in messages if message.role == "user"])
             draft.say(taken_options(messages), SAID_IN_PASSING)
         case DemographicInteraction() | StatementInteraction():
-            draft.say(read_clauses(interaction.text[:MAX_SAID]), 1.0)
+            _fold_said(draft, interaction.text)
     return draft.profile(), predicted
+
+
+def _fold_said(draft: _Draft, text: str) -> None:
+    """Of a short text each clause quotes the whole, which reads better than its parts."""
+    clauses = read_clauses(text[:MAX_SAID])
+    draft.say([clause._replace(quote=text) for clause in clauses] if len(text) <= MAX_QUOTE else clauses, 1.0)
 
 
 def apply_own_text(profile: Profile, text: str) -> Profile:

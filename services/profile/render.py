@@ -29,10 +29,12 @@ OFTEN, SOMETIMES = 1.1, 0.4
 
 def render(profile: Profile) -> str:
     """A summary in plain sentences, one paragraph a subject: first what the user says, then what behaviour shows."""
+    wishes = [clause for clause in profile.clauses if clause.kind != "fact"]
+    quoted = {clause.quote for clause in wishes}
     parts = [
         profile.own,
-        _quote(f"{OWN_WORDS} ", [clause for clause in profile.clauses if clause.kind != "fact"]),
-        _quote(f"{ABOUT} ", [clause for clause in profile.clauses if clause.kind == "fact"]),
+        _quote(f"{OWN_WORDS} ", wishes),
+        _quote(f"{ABOUT} ", [clause for clause in profile.clauses if clause.quote not in quoted]),
         _passing_sentences(profile),
         _style_sentences(profile),
         _topic_sentences(profile),

@@ -156,7 +156,7 @@ def test_the_users_own_text_replaces_what_they_had_said():
     edited = apply_own_text(profile, "I eat meat and love steak. " + "And so on. " * 100)
     later = fold(edited, StatementInteraction(text="No fish, please."))[0]
     words = render(later)
-    assert words.startswith(edited.own + '\nIn their own words, newest first: "No fish"')
+    assert words.startswith(edited.own + '\nIn their own words, newest first: "No fish, please."')
     assert "vegetarian" not in words
     assert "Bonn" not in words
     assert scores(edited, "", ("steak", "tofu"))[0] > 0
@@ -193,7 +193,7 @@ def test_words_of_the_query_are_not_a_taste():
     ids=range(9),
 )
 def test_huge_and_strange_texts_are_taken_quickly(text: str):
-    started = time.perf_counter()
+    started = time.process_time()
     profile = folded(
         [
             ComparisonInteraction(query=text, chosen=text, rejected="plain"),
@@ -202,7 +202,7 @@ def test_huge_and_strange_texts_are_taken_quickly(text: str):
             RatingInteraction(item=ItemFields(title="t", description=text, category=text), value=1, review=text),
         ]
     )
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
     assert len(dumps(profile)) < 3_000
     assert all(math.isfinite(value) for value in scores(profile, text, (text, "plain", "")))
     assert "\n\n" not in render(profile)

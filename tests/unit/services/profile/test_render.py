@@ -93,8 +93,8 @@ def test_a_news_reader_is_told_topics_and_what_changed():
 
 def test_reasons_name_what_speaks_for_or_against():
     profile = folded([StatementInteraction(text="I love hiking but hate perfume")])
-    assert reason(profile, "", HIKE) == "Matches what they said: 'I love hiking'."
-    assert reason(profile, "", PERFUME) == "Goes against what they said: 'hate perfume'."
+    assert reason(profile, "", HIKE) == "Matches what they said: 'I love hiking but hate perfume'."
+    assert reason(profile, "", PERFUME) == "Goes against what they said: 'I love hiking but hate perfume'."
     shopper = folded([PurchaseInteraction(item=HIKE, considered=(PERFUME,))] * 3)
     assert "Outdoor, which they often pick" in reason(shopper, "", ItemFields(title="Tent", category="Outdoor"))
     assert "Beauty, which they tend to pass over" in reason(shopper, "", ItemFields(title="Soap", category="Beauty"))
@@ -148,4 +148,4 @@ def test_reasons_tell_where_an_item_stands_among_those_on_offer():
 def test_a_link_in_a_statement_is_not_shown():
     text = render(folded([StatementInteraction(text='Golf: https://evil.example/x "now"\x07 and www.evil.example')]))
     assert "evil" not in text
-    assert "Golf: 'now'" in text
+    assert "Golf: [link] 'now' and [link]" in text
