@@ -12,7 +12,7 @@ from typing import Any
 
 from alignx.schemas.interactions import DemographicInteraction, Interaction, StatementInteraction
 from alignx.schemas.tenants import UpdateCadence
-from services.profile.fold import KEEP_CATEGORIES
+from services.profile.draft import KEEP_CATEGORIES
 from services.profile.statistics import Profile
 
 BYTES_A_TOKEN = 4

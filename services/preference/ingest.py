@@ -29,8 +29,8 @@ from services.preference.edits import create_rollback
 from services.preference.queue import Queue
 from services.preference.queue_records import Append, AppendResult, PrequentialSums, encode_origin, encode_predictions
 from services.preference.updates.update_metrics import IngestMetrics
+from services.profile.claims.sentences import tell_turns
 from services.profile.fold import apply_own_text, fold
-from services.profile.render import render_recent
 from services.profile.serialize import dumps
 from services.profile.statistics import Profile
 from services.server.logging import ARRIVED
@@ -142,7 +142,7 @@ class Ingest:
             comparisons=drift.comparisons,
             accuracy_before=round(drift.accuracy_before, 4),
             accuracy_since=round(drift.accuracy_since, 4),
-            text=render_recent(profile),
+            text=tell_turns(profile),
         )
         await self.queue.record_change(tenant, user, state.born, change)
         self.metrics.changes.inc()
@@ -238,6 +238,7 @@ def _fold_all(
     interactions: Sequence[Interaction],
     draw: Callable[[Profile, Interaction], Drawn | None] | None,
 ) -> _Folded:
+    received = datetime.now(UTC)
     predictions, drawn, left = list[tuple[float, ...]](), list[str](), MOST_DRAWN if draw else 0
     bits, is_due = 0.0, False
     for interaction in interactions:
@@ -245,7 +246,7 @@ def _fold_all(
         other = draw(before, interaction) if draw and left else None
         drawn.append(other.text() if other else "")
         left -= other is not None
-        profile, predicted = fold(profile, interaction)
+        profile, predicted = fold(profile, interaction, received)
         predictions.append(predicted)
         bits += surprise_bits(predicted, before, profile)
         is_due = is_due or is_own_words(interaction, before, profile)

@@ -22,6 +22,7 @@ STYLE_OPENINGS: Mapping[str, float] = {
 """Openings of sentences on style, and how strongly each speaks against 1 for a plain statement."""
 TOPIC_OPENINGS: Mapping[str, float] = {
     "Clearly drawn to": 1.0,
+    "Also clearly drawn to": 1.0,
     "Tends to pick": 0.6,
     "Has picked": 0.35,
     "Tends to pass over": -0.5,
@@ -30,15 +31,30 @@ TOPIC_OPENINGS: Mapping[str, float] = {
     "Words that mark their choices:": 0.5,
     "Words that often mark what they leave:": -0.7,
     "Words that mark what they leave:": -0.4,
+    "Often chooses what mentions": 1.0,
+    "Has taken, for example,": 0.3,
     "Lately picks more of": 0.5,
     "Lately picks less of": -0.3,
 }
 """The same for openings of lists of categories and words; below 0 for dislikes."""
 OWN_WORDS = "In their own words, newest first:"
 IN_PASSING = "Mentioned in passing, newest first:"
+WENT_FOR = "Went for these suggestions, newest first:"
 ABOUT = "About them:"
+NO_LONGER = "No longer holds, newest first:"
+WENT = 0.4
+"""How strongly a suggestion that was taken speaks, against 1 for a plain statement."""
+EXAMPLE = 0.3
+"""How strongly the title of an example speaks against 1 for a plain statement."""
 YEARS = "Usually takes items from around {year:.0f}, give or take {spread:.0f} years."
-NEUTRAL_OPENINGS = ("Based on", "No clear preference", "Nothing is known", "Usually takes items priced", ABOUT)
+NEUTRAL_OPENINGS = (
+    "Based on",
+    "No clear preference",
+    "Nothing is known",
+    "Usually takes items priced",
+    NO_LONGER,
+    ABOUT,
+)
 """Openings of sentences that hold no liking."""
 _POLES = sorted(
     [
@@ -52,6 +68,8 @@ _POLES = sorted(
 _YEARS = re.compile(r"Usually takes items from around (\d{4}), give or take (\d{1,3}) years")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])|\n")
 _QUOTED = re.compile(r'"([^"]*)"')
+_TITLE = re.compile(r"“([^”]*)”")
+_EXAMPLES = ", for example "
 _LIST_SEPARATOR = re.compile(r", | and ")
 
 
@@ -70,6 +88,9 @@ def parse_text(text: str) -> tuple[list[Clause], tuple[int, int] | None]:
             for quote in reversed(_QUOTED.findall(line)):
                 clauses += [clause._replace(polarity=weight * clause.polarity) for clause in read_clauses(quote)]
             continue
+        if line.startswith(WENT_FOR):
+            clauses += [Clause("", option, WENT, "like") for option in reversed(_QUOTED.findall(line))]
+            continue
         for sentence in _SENTENCE.split(line):
             if dated := _YEARS.match(sentence):
                 years = int(dated[1]), int(dated[2])
@@ -84,10 +105,11 @@ def _read_sentence(sentence: str) -> list[Clause]:
             return [Clause("", "", 0.0, "want", _poles(sentence[len(opening) :], value))]
     for opening, value in TOPIC_OPENINGS.items():
         if sentence.startswith(opening):
-            names = _LIST_SEPARATOR.split(sentence[len(opening) :].rstrip("."))
-            return [
-                Clause("", name.strip(), value, "like" if value > 0 else "dislike") for name in names if words(name)
-            ]
+            listed, _, examples = sentence[len(opening) :].partition(_EXAMPLES)
+            names = [name.strip(" “”.") for name in _LIST_SEPARATOR.split(listed)]
+            clauses = [Clause("", title, EXAMPLE * value, "like") for title in _TITLE.findall(examples)]
+            clauses += [Clause("", name, value, "like" if value > 0 else "dislike") for name in names]
+            return [clause for clause in clauses if words(clause.target)]
     return read_clauses(sentence)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from services.profile.statistics import WIDTH, Contrasts, Evidence, Profile, StatedClause, Tallies
+from services.profile.statistics import WIDTH, Contrasts, Evidence, Profile, Standing, StatedClause, Tallies
 
-PROFILE_SCHEMA = 3
+PROFILE_SCHEMA = 4
 """Stands in every dump; a profile of another schema is rebuilt from the history."""
 
 _PACKING = struct.Struct(f"<{4 * WIDTH + len(Tallies._fields)}e")
@@ -32,18 +32,25 @@ def _unpack(raw: bytes) -> tuple[Contrasts, Tallies]:
 
 
 def dumps(profile: Profile) -> bytes:
-    """Compact JSON; `loads` gives back an equal profile."""
+    """Compact JSON, events by their age; `loads` gives back an equal profile."""
+    now = profile.events
     return orjson.dumps(
         {
             "v": PROFILE_SCHEMA,
-            "n": profile.events,
+            "n": now,
             "s": b64encode(_pack(profile.contrasts, profile.tallies)).decode(),
-            "t": _encode_evidence(profile.terms, profile.events),
-            "c": _encode_evidence(profile.categories, profile.events),
-            "d": [_encode_clause(clause, profile.events) for clause in profile.clauses],
+            "t": _encode_evidence(profile.terms, now),
+            "c": _encode_evidence(profile.categories, now),
+            "d": [_encode_clause(clause, now) for clause in profile.clauses],
             "y": profile.years,
             "m": b64encode(profile.direction).decode(),
             "o": profile.own,
+            "l": {key: [claim.level, now - claim.event, claim.month] for key, claim in profile.standing.items()},
+            "e": {
+                key: [count, *(now - event for event in events)] for key, (count, *events) in profile.support.items()
+            },
+            "i": [[now - event for event in profile.titles], list(profile.titles.values())],
+            "x": profile.left_out,
         }
     )
 
@@ -66,6 +73,10 @@ def loads(raw: bytes) -> Profile:
             tuple(document["y"]) if document["y"] else None,
             b64decode(document["m"]),
             document["o"],
+            {key: Standing(level, now - age, month) for key, (level, age, month) in document["l"].items()},
+            {key: (count, *(now - age for age in ages)) for key, (count, *ages) in document["e"].items()},
+            {now - age: title for age, title in zip(*document["i"], strict=True)},
+            document["x"],
         )
     except (KeyError, TypeError, struct.error, IndexError) as error:
         raise ValueError("not a dump of a profile") from error

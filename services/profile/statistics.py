@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from operator import mul
 from typing import NamedTuple
 
@@ -84,6 +85,19 @@ class StatedClause(NamedTuple):
     """Whether the user took it back later."""
     language: str = "en"
     """ISO 639-1; empty where it is not known."""
+    month: int = 0
+    """In which it was said, counted from year 0 (`month_of`); 0 where that is not known."""
+
+
+class Standing(NamedTuple):
+    """A claim that the text makes until the evidence has clearly gone."""
+
+    level: int
+    """How sure it is; 1 is the least."""
+    event: int
+    """Number of the event from which on it stands."""
+    month: int
+    """Of that event; 0 where that is not known."""
 
 
 NO_CONTRASTS = Contrasts()
@@ -107,9 +121,22 @@ class Profile:
     """Sum of the vectors of what was taken, less those of what was passed over; a byte a number."""
     own: str = ""
     """The text that the user wrote over the summary; it heads every later one."""
+    standing: Mapping[str, Standing] = field(default_factory=dict)
+    """What the text claims, by key (`services.profile.claims.standing`)."""
+    support: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """By key of a claim, how many events spoke for it, then the numbers of some of them, newest last."""
+    titles: Mapping[int, str] = field(default_factory=dict)
+    """Of what was taken in those events, by their number."""
+    left_out: int = 0
+    """Events that have a number and do not count, because of a rollback."""
 
 
 EMPTY = Profile()
+
+
+def month_of(time: datetime | None) -> int:
+    """Months since year 0; 0 for None."""
+    return 12 * time.year + time.month - 1 if time else 0
 
 
 def distance(here: Sequence[float], there: Sequence[float], bound: float) -> list[float]:

@@ -7,7 +7,7 @@ those it has read.
 import asyncio
 
 from alignx.schemas.requests import RankedItem, RecommendRequest, RecommendResponse
-from services.profile.explain import reasons
+from services.profile.claims.explain import reasons
 from services.profile.statistics import EMPTY
 from services.response.selection import Selection, Selector, item_id
 

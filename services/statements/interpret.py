@@ -44,10 +44,13 @@ class Reader:
         for text in texts:
             sentence = cut_sentence(text, self.lexicon, is_answer=is_answer)
             is_answer = text.endswith(QUESTION_MARKS)
+            before = len(self.readings)
             if not sentence.segments or sentence.is_ironic or self._is_supposed(sentence):
                 self._quote(sentence.text)
             else:
                 _SentenceReader(self, sentence).read()
+            # A part of a sentence reads oddly by itself, and may say more than the person did.
+            self.readings[before:] = [reading._replace(quote=text) for reading in self.readings[before:]]
         return self.readings
 
     def _is_supposed(self, sentence: Sentence) -> bool:
@@ -291,7 +294,7 @@ class _SentenceReader:
     def _style(self, segment: Segment, groups: Sequence[Group]) -> dict[str, float]:
         roles = ("style", "style_if") if self.sentence.has("writing") else ("style",)
         found = [match.cue for match in segment.matches if match.cue.role in roles]
-        if not found or not (self.reader.statement or self.sentence.has("request") or self.sentence.has("writing")):
+        if not found or not (self.reader.statement or self.sentence.has("request")):
             return {}
         if groups and self.attitudes.find_subject(segment, groups[0]) == "other":
             return {}

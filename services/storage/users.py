@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -150,8 +150,10 @@ class Store:
         first, last = map(parse_event_id, left_out or ("0-0", "0-0"))
         while page := await self.events(tenant, user, after, _PAGE):
             for event in page:
-                if not first < parse_event_id(event.event_id) <= last:
-                    profile, _ = fold(profile, event.interaction)
+                if first < parse_event_id(event.event_id) <= last:
+                    profile = replace(profile, events=profile.events + 1, left_out=profile.left_out + 1)
+                else:
+                    profile, _ = fold(profile, event.interaction, event.received_at)
             after = page[-1].event_id
         return apply_own_text(profile, own) if own else profile
 

@@ -11,7 +11,7 @@ from math import log
 from typing import Final
 
 from services.errors import UnusableReply
-from services.profile.render import CLEAR, LIKELY, style_certainties
+from services.profile.claims.standing import CLEAR, LIKELY, style_certainties
 from services.profile.scoring import topic_odds
 from services.profile.stated.clauses import stated_styles
 from services.profile.statistics import PRICE, Profile

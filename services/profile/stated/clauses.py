@@ -16,7 +16,7 @@ MAX_TARGET = 80
 MAX_TARGET_WORDS = 12
 
 
-def keep(clauses: Sequence[Clause], event: int, weight: float) -> list[StatedClause]:
+def keep(clauses: Sequence[Clause], event: int, weight: float, month: int = 0) -> list[StatedClause]:
     """As the profile keeps them; `weight` is what their source counts, against 1 for a statement."""
     return [
         StatedClause(
@@ -29,6 +29,7 @@ def keep(clauses: Sequence[Clause], event: int, weight: float) -> list[StatedCla
             tuple((name, round(100 * strength)) for name, strength in clause.style.items()),
             clause.past,
             clause.language,
+            month,
         )
         for clause in clauses
     ]
@@ -37,8 +38,8 @@ def keep(clauses: Sequence[Clause], event: int, weight: float) -> list[StatedCla
 def add(
     known: Sequence[StatedClause], new: Iterable[StatedClause], most: int = MAX_CLAUSES
 ) -> tuple[StatedClause, ...]:
-    """The `known` and the `new` ones. A newer clause strikes older ones about the same in the other sense, or of a wish
-    about style that it has too; one that says the same again replaces them."""
+    """The `known` and the `new` ones. A newer clause strikes older ones about the same in the other sense; one that
+    says the same again, or wishes at least the same of the style of texts, replaces them."""
     clauses = list(known)
     for clause in new:
         clauses = [after for old in clauses for after in _answer(old, clause)]
@@ -48,15 +49,19 @@ def add(
 
 def _answer(old: StatedClause, new: StatedClause) -> tuple[StatedClause, ...]:
     """What becomes of an older clause: it stays, is struck, or is replaced."""
-    if old[:4] == new[:4]:
+    if (old[:4], old.style) == (new[:4], new.style):
         return ()
     topics = frozenset(roots_of(new.target))
     about = roots_of(old.target)
     if topics and about and topics.issubset(about):
         if new.is_struck or new.polarity * old.polarity < 0:
             return (old._replace(is_struck=True),)
-    elif old.style and dict(old.style).keys() <= dict(new.style).keys():
-        return (old._replace(is_struck=True),)
+    elif old.style and not old.polarity:
+        wished, wishes = dict(old.style), dict(new.style)
+        if any(value * wishes.get(name, 0) < 0 for name, value in wished.items()):
+            return (old._replace(is_struck=True),)
+        if wished.keys() <= wishes.keys():
+            return ()
     return (old,)
 
 

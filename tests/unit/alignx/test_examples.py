@@ -15,7 +15,7 @@ from alignx.schemas.interactions import Interaction
 from alignx.schemas.items import item_text
 from examples import demo
 from services.profile import fold, scoring
-from services.profile.explain import reasons
+from services.profile.claims.explain import reasons
 from services.profile.render import render
 from tests.unit.alignx.conftest import FakeService, problem
 from training.corpus.lexicon import PHRASES, phrasings

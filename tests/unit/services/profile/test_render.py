@@ -11,7 +11,7 @@ from alignx.schemas.interactions import (
     StatementInteraction,
 )
 from alignx.schemas.items import Item, ItemFields
-from services.profile.explain import reason, reasons
+from services.profile.claims.explain import reason, reasons
 from services.profile.fold import apply_own_text
 from services.profile.render import render
 from services.profile.scoring import scores

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from alignx.schemas.interactions import ComparisonInteraction, Interaction, PurchaseInteraction, RatingInteraction
 from alignx.schemas.items import Item, ItemFields
-from services.profile.explain import reason
+from services.profile.claims.explain import reason
 from services.profile.fold import fold
 from services.profile.render import render
 from services.profile.scoring import probabilities, scores, softmax

@@ -92,9 +92,10 @@ def test_what_is_no_taste_of_the_persons_now_claims_nothing(text: str) -> None:
 
 
 def test_past_tastes_say_so() -> None:
-    assert read_clauses("I used to love heavy metal, now it's folk") == [
-        Clause("I used to love heavy metal", "heavy metal", 0.0, "like", past=True),
-        Clause("now it's folk", "folk", 0.8, "like"),
+    said = "I used to love heavy metal, now it's folk"
+    assert read_clauses(said) == [
+        Clause(said, "heavy metal", 0.0, "like", past=True),
+        Clause(said, "folk", 0.8, "like"),
     ]
 
 

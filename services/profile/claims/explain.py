@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from alignx.schemas.items import Item
+from services.profile.claims.sentences import pole_of
+from services.profile.claims.standing import CLEARLY
 from services.profile.item_features import ItemFeatures, extract_features
-from services.profile.render import OFTEN, pole_of
 from services.profile.scoring import (
     CATEGORY_PRIOR,
     TERM_PRIOR,
@@ -73,7 +74,7 @@ def _topic_grounds(profile: Profile, view: ItemFeatures) -> Iterable[tuple[float
 
 def _leaning(odds: float) -> str:
     """No more than the evidence bears: one choice makes no habit."""
-    if abs(odds) < OFTEN:
+    if abs(odds) < CLEARLY:
         return "lean towards" if odds > 0 else "lean away from"
     return "often pick" if odds > 0 else "tend to pass over"
 
