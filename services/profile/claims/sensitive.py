@@ -14,6 +14,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Final, NamedTuple
 
+from alignx.schemas.tenants import PrivacySettings
 from services.profile.word_forms import root
 from services.statements.normalize import UNSPACED, WORD, fold, fold_cue
 
@@ -35,13 +36,21 @@ class Policy(NamedTuple):
     """Further topics, each a word or a phrase."""
 
 
-def denies(text: str, policy: Policy = Policy()) -> bool:
+DEFAULT: Final = Policy()
+
+
+def read_policy(settings: PrivacySettings) -> Policy:
+    """The policy of a tenant."""
+    return Policy(settings.hide_sensitive, frozenset(settings.denied_topics))
+
+
+def denies(text: str, policy: Policy = DEFAULT) -> bool:
     """Whether the text names a subject that the policy keeps out."""
     return bool(find_subjects(text, policy))
 
 
 @lru_cache(maxsize=8_192)
-def find_subjects(text: str, policy: Policy = Policy()) -> frozenset[str]:
+def find_subjects(text: str, policy: Policy = DEFAULT) -> frozenset[str]:
     """The denied subjects that a text names, such as `religion/christian`; a tenant's topic as it is written."""
     folded = _NUMBER.sub("#", fold(text))
     tokens = [fold_cue(token) for token in _WORD.findall(folded)]
