@@ -73,6 +73,25 @@ class RegressionTest(Frozen):
     """Logarithm of the evidence that they do; from 3.0 on (20 to 1) the version is held back."""
 
 
+class Claim(Frozen):
+    """One sentence of a summary and what it rests on."""
+
+    id: str
+    """Stays the same over versions; for kind `model` a hash of the sentence."""
+    text: str
+    kind: Literal["own", "stated", "fact", "style", "topic", "price", "year", "change", "model"]
+    """own: written by the user over the summary. stated and fact: said by the user. style to change: seen in choices.
+    model: written by the engine."""
+    support: tuple[str, ...] = Field(default=(), max_length=5)
+    """Ids of events that speak for it, newest last."""
+    count: NonNegativeInt = 0
+    """Events that speak for it, as far as they were counted."""
+    since: AwareDatetime | None = None
+    """When the first of them was received, as far as known."""
+    supported: bool = True
+    """Whether any event speaks for it."""
+
+
 class SummaryVersion(Frozen):
     """One immutable state of a user's preference summary."""
 
@@ -97,6 +116,8 @@ class SummaryVersion(Frozen):
     """How the parent predicted the choices this version has added."""
     regression: RegressionTest | None = None
     """The running test that this version is part of; null for one that no model wrote."""
+    claims: tuple[Claim, ...] = ()
+    """The sentences of the text and what each rests on; empty where that is not recorded."""
 
 
 class ModelTrial(Frozen):

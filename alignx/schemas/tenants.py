@@ -92,7 +92,20 @@ class TrialSettings(Frozen):
     """Seconds after which a trial without evidence against the new one ends well."""
 
 
-class TenantSettings(UpdateCadence, TrialSettings):
+DeniedTopic = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
+
+
+class PrivacySettings(Frozen):
+    """What is kept out of summaries unless the user stated it."""
+
+    hide_sensitive: bool = True
+    """Whether inferences about health, religion, politics, sexual orientation and sex life, ethnic origin, trade
+    unions, crime, age, sex and gender are."""
+    denied_topics: tuple[DeniedTopic, ...] = Field(default=(), max_length=100)
+    """Further topics that are, as a JSON list: words or phrases of at most 80 characters, at most 100."""
+
+
+class TenantSettings(UpdateCadence, TrialSettings, PrivacySettings):
     """Settings of one tenant."""
 
     traffic: bool = True

@@ -1,5 +1,6 @@
 """The named checks that decide whether a model's reply is a summary, in the order in which parse_summary applies them;
-the last, `supported`, compares the summary with the profile (services/preference/updates/support.py).
+the last compare the summary with what is known of its user: `sensitive` and `pin` with what the user said
+(services/preference/updates/user_rules.py), `supported` with the profile (support.py there).
 
 Those of form hold in any language. Those that need words read them from phrases/*.txt, and pass a text in a
 language that they do not know. A check refuses a reply (UnusableReply, with its name and a reason for people) or
@@ -39,6 +40,8 @@ Check = Literal[
     "about",
     "consistent",
     "length",
+    "sensitive",
+    "pin",
     "supported",
 ]
 CHECKS: Final[tuple[Check, ...]] = get_args(Check)
@@ -148,7 +151,7 @@ def clean_copied(text: str, evidence: Evidence) -> str:
         grams = make_grams(split_words(sentence.lower()), size)
         return bool(grams) and len(instructions.intersection(grams)) > _MAX_COPIED_SENTENCE * len(set(grams))
 
-    return _drop(text, is_copied, "copied", "it copies the instructions")
+    return drop_sentences(text, is_copied, "copied", "it copies the instructions")
 
 
 def _lists_events(text: str, events: str) -> bool:
@@ -200,10 +203,10 @@ def clean_links(text: str) -> str:
         return text
     text = _MARKDOWN_LINK.sub(r"\1", _IMAGE.sub("", text))
     text = _LINK_IN_BRACKETS.sub(lambda part: "" if _LINK.match(part[1]) else part[0], text)
-    return _drop(text.strip(), lambda sentence: bool(_LINK.search(sentence)), "link", "it is a link")
+    return drop_sentences(text.strip(), lambda sentence: bool(_LINK.search(sentence)), "link", "it is a link")
 
 
-def _drop(text: str, is_bad: Callable[[str], bool], check: Check, reason: str) -> str:
+def drop_sentences(text: str, is_bad: Callable[[str], bool], check: Check, reason: str) -> str:
     """`text` without its bad sentences. Refuses it where too little would remain."""
     sentences = split_sentences(text)
     rest = [sentence for sentence in sentences if not is_bad(sentence)]

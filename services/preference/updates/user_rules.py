@@ -1,0 +1,112 @@
+"""What the user, and their tenant, decide over what an engine writes: pinned text and denied subjects.
+
+A text that the user wrote over the summary heads every later one, word by word, until they edit again; a reply that
+contradicts it fails the check `pin`. A sentence on a denied subject is dropped unless the user spoke of that subject
+(check `sensitive`). Pure functions.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from services.errors import UnusableReply
+from services.profile.claims.sensitive import DEFAULT, Policy, find_subjects, lacks
+from services.profile.fold import apply_own_text
+from services.profile.scoring import topic_odds
+from services.profile.stated.clauses import stated_styles
+from services.profile.statistics import EMPTY, Profile
+from services.prompts.replies.consistency import find_claims
+from services.prompts.replies.lexicon import Reading
+from services.prompts.replies.summary_checks import drop_sentences
+from services.prompts.sentences import split_sentences
+from services.statements.clauses import read_clauses
+from services.statements.normalize import fold
+
+_AGAINST: Final = 1.0
+"""Log-odds, by the pinned text alone, from which on a claim contradicts it: its topic as a whole, not half of it."""
+_LEAST_WISH: Final = 20
+"""Hundredths of a plain statement that a wish about style counts from."""
+
+
+@dataclass(frozen=True)
+class UserRules:
+    """The rules for one user's summary."""
+
+    profile: Profile
+    policy: Policy = DEFAULT
+
+    @property
+    def own(self) -> str:
+        """The pinned text; "" without one."""
+        return self.profile.own
+
+    @cached_property
+    def _pinned(self) -> Profile:
+        """The pinned text alone as a profile."""
+        return apply_own_text(EMPTY, self.own)
+
+    @cached_property
+    def _own_sentences(self) -> frozenset[str]:
+        return frozenset(map(normalise_sentence, split_sentences(self.own)))
+
+    @cached_property
+    def _stated(self) -> frozenset[str]:
+        """The denied subjects that the user spoke of."""
+        said = [clause.quote for clause in self.profile.clauses if clause.kind != "none" and not clause.is_struck]
+        return frozenset[str]().union(*(find_subjects(text, self.policy) for text in (*said, self.own)))
+
+    def drop_denied(self, text: str) -> str:
+        """The text without sentences on denied subjects. Raises UnusableReply where too little remains."""
+        return drop_sentences(text, self._is_denied, "sensitive", "it speaks of denied subjects alone")
+
+    def _is_denied(self, sentence: str) -> bool:
+        subjects = find_subjects(sentence.strip(), self.policy)
+        return bool(subjects) and lacks(subjects, self._stated)
+
+    def pin(self, text: str) -> str:
+        """The pinned text and, behind it, what `text` says beyond it."""
+        if not self.own:
+            return text
+        rest = text.removeprefix(self.own)
+        rest = "".join(part for part in split_sentences(rest) if normalise_sentence(part) not in self._own_sentences)
+        return f"{self.own}\n{rest.strip()}".rstrip()
+
+    def check_pin(self, text: str) -> None:
+        """Refuses a text that says of a topic or a style the opposite of the pinned one. Raises UnusableReply."""
+        if not self.own:
+            return
+        claims = [claim for claim in find_claims(Reading(text)) if not claim.is_limited]
+        topics = [(topic, claim.is_liked) for claim in claims for topic in claim.topics]
+        odds = topic_odds(self._pinned, [topic for topic, _ in topics])
+        if any(
+            values and max(value if is_liked else -value for value in values) <= -_AGAINST
+            for (_, is_liked), values in zip(topics, odds, strict=True)
+        ):
+            raise UnusableReply("pin", "it contradicts what the user wrote")
+        wishes = {name: value for name, value in stated_styles(self._pinned).items() if abs(value) >= _LEAST_WISH}
+        if wishes and any(
+            wishes.get(name, 0) * sign < 0
+            for sentence in split_sentences(text)
+            for name, sign in read_styles(sentence).items()
+        ):
+            raise UnusableReply("pin", "it turns a wish about style round that the user wrote")
+
+
+def normalise_sentence(sentence: str) -> str:
+    """The form by which two sentences are one and the same."""
+    return " ".join("".join(char if char.isalnum() else " " for char in fold(sentence)).split())
+
+
+def read_styles(sentence: str) -> dict[str, float]:
+    """The wishes about the writing of texts that a sentence of a summary claims: the sign by feature, without those of
+    both poles, and none of what it limits to a time or a place."""
+    claims = find_claims(Reading(sentence))
+    if any(claim.is_limited for claim in claims):
+        return {}
+    poles: dict[str, set[float]] = {}
+    said = [(sentence, 1.0), *((claim.object, 1.0 if claim.is_liked else -1.0) for claim in claims)]
+    for text, sign in said:
+        for clause in read_clauses(text):
+            for name, value in clause.style.items():
+                poles.setdefault(name, set()).add(sign if value > 0 else -sign)
+    return {name: signs.pop() for name, signs in poles.items() if len(signs) == 1}
