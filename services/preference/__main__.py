@@ -23,8 +23,7 @@ from services.settings import Settings, load_settings
 from services.storage.aof_rewrite import AofRewriter
 from services.storage.connection import open_redis
 from services.storage.startup_check import StartupCheck
-from services.storage.tenant_settings import TenantSettingsStore, default_settings
-from services.storage.timed_cache import TimedCache
+from services.storage.tenant_settings import open_tenants
 from services.storage.users import Store
 
 PORT = 8101
@@ -39,11 +38,12 @@ def create_preference_app(settings: Settings) -> FastAPI:
         async with (
             open_redis(settings.redis) as redis,
             AofRewriter.open(redis, settings.redis.rewrite_after_erase_s) as rewriter,
-            StartupCheck.open(store := Store(redis, settings.queue.shards)) as startup,
+            StartupCheck.open(
+                store := Store(redis, settings.queue.shards, tenants := open_tenants(redis, settings))
+            ) as startup,
         ):
             await asyncio.to_thread(load_word_table)  # before a request needs it
             queue, drain = Queue(redis, settings.queue, settings.summary), state_of(app, Process).drain
-            tenants = TimedCache(TenantSettingsStore(redis, default_settings(settings)).read)
             yield PreferenceState(startup, PreferenceService(store, queue, settings, metrics, rewriter, drain, tenants))
 
     def checks(app: FastAPI) -> Mapping[str, Check]:

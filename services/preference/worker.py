@@ -30,8 +30,7 @@ from services.settings import Settings, load_settings
 from services.storage.connection import open_redis
 from services.storage.redis_metrics import RedisMetrics
 from services.storage.startup_check import StartupCheck
-from services.storage.tenant_settings import TenantSettingsStore, default_settings
-from services.storage.timed_cache import TimedCache
+from services.storage.tenant_settings import open_tenants
 from services.storage.users import Store
 from services.traffic.consumer import Consumer, TrafficMetrics
 
@@ -69,13 +68,14 @@ def create_worker_app(settings: Settings) -> FastAPI:
         async with (
             open_redis(settings.redis) as redis,
             Engine.open(settings.engine, engine_metrics.observe) as engine,
-            StartupCheck.open(store := Store(redis, settings.queue.shards)) as startup,
+            StartupCheck.open(
+                store := Store(redis, settings.queue.shards, tenants := open_tenants(redis, settings))
+            ) as startup,
         ):
             await asyncio.to_thread(load_word_table)  # before a request needs it
             queue = Queue(redis, settings.queue, settings.summary)
             updater = Updater(store, queue, engine, settings, metrics)
             dispatcher = Dispatcher(queue, updater, settings, metrics)
-            tenants = TimedCache(TenantSettingsStore(redis, default_settings(settings)).read)
             consumer = Consumer(redis, store.keys, tenants, traffic_metrics)
             engine_metrics.watch(engine.calls, lambda: dispatcher.backoff.is_paused)
             engine_metrics.watch_canaries(engine.prober)

@@ -75,7 +75,7 @@ class Draft:
 
     def speak(self, kind: str, sign: str, names: Iterable[str]) -> None:
         """The event speaks for the claims of one kind about each name."""
-        speak(self.support, [f"{kind}:{sign}{name}" for name in names], self.now)
+        speak(self.support, [f"{kind}:{sign}{name}" for name in names], self.now, self.titles)
 
     def name(self, item: Item) -> None:
         """The event took an item of this title."""

@@ -24,8 +24,7 @@ from services.server.store import require_store
 from services.settings import Settings, load_settings
 from services.storage.connection import open_redis
 from services.storage.startup_check import StartupCheck
-from services.storage.tenant_settings import TenantSettingsStore, default_settings
-from services.storage.timed_cache import TimedCache
+from services.storage.tenant_settings import open_tenants
 from services.storage.users import Store
 from services.traffic.signals import Signals
 
@@ -42,12 +41,13 @@ def create_response_app(settings: Settings) -> FastAPI:
         async with (
             open_redis(settings.redis) as redis,
             Engine.open(settings.engine, engine_metrics.observe) as engine,
-            StartupCheck.open(store := Store(redis, settings.queue.shards)) as startup,
+            StartupCheck.open(
+                store := Store(redis, settings.queue.shards, tenants := open_tenants(redis, settings))
+            ) as startup,
         ):
             await asyncio.to_thread(load_word_table)  # before a request needs it
             engine_metrics.watch(engine.calls)
             engine_metrics.watch_canaries(engine.prober)
-            tenants = TimedCache(TenantSettingsStore(redis, default_settings(settings)).read)
             signals = Signals(redis, store.keys, tenants)
             selector = Selector(store, engine, signals, settings, selection_metrics)
             yield ResponseState(startup, Chat(store, engine, settings), selector)

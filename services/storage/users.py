@@ -15,7 +15,6 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from alignx.schemas.interactions import INTERACTION, Interaction, Pair
 from alignx.schemas.summaries import (
     DeadLetter,
-    EventRange,
     PreferenceChange,
     Preferences,
     Prequential,
@@ -24,21 +23,24 @@ from alignx.schemas.summaries import (
     SummaryVersion,
     WaitReason,
 )
+from alignx.schemas.tenants import TenantSettings
 from services.errors import AlignXError, StoreUnavailable, UserUnknown, VersionUnknown
+from services.profile.claims.sensitive import DEFAULT, Policy, read_policy
 from services.profile.fold import apply_own_text, fold
-from services.profile.render import render
 from services.profile.serialize import loads
 from services.profile.statistics import EMPTY, Profile
-from services.prompts.control_tokens import neutralise
 from services.storage.connection import RedisClient, ping
 from services.storage.key_names import KeySpace, weights_key
 from services.storage.prequential import SCORERS, parse_quality
+from services.storage.profile_text import render_profile
 from services.storage.timed_cache import TimedCache
 
 USER_SOURCE = "user"
 """Source of a version that the user wrote."""
 LOW_PRIORITY = 2**50
 """Added to the due time (ms) of users who wait for a backfill, as in lua/schedule.lua: all others go first."""
+_EVIDENCE_EVENTS = 200
+"""Newest events whose ids claims may name."""
 _PAGE = 500
 _RECENT_EVENTS = 20
 
@@ -92,8 +94,10 @@ NO_STAMP = "0:0:0"
 class Store:
     """Reads of a user's history and summary. Every method names tenant and user."""
 
-    def __init__(self, redis: RedisClient, shards: int) -> None:
+    def __init__(self, redis: RedisClient, shards: int, tenants: TimedCache[TenantSettings] | None = None) -> None:
+        """`tenants` say what is kept out of the profile's text; without them the default is."""
         self.redis = redis
+        self.tenants = tenants
         self.keys = KeySpace(shards)
         self._weight_sums = TimedCache(self._read_weight_sums)
 
@@ -136,6 +140,23 @@ class Store:
             return stamp, loads(raw.encode())
         except ValueError:
             return stamp, await self._refold(tenant, user)
+
+    async def evidence(self, tenant: str, user: str) -> tuple[Profile, list[str]]:
+        """The profile, and the ids of the newest events that it has folded, oldest first."""
+        keys = self.keys.user(tenant, user)
+        pipe = self.redis.pipeline(transaction=True)  # the numbers of the profile's events are counted from the newest
+        pipe.get(keys.profile)
+        pipe.xrevrange(keys.log, "+", "-", count=_EVIDENCE_EVENTS)
+        raw, entries = await pipe.execute()
+        event_ids = [event_id for event_id, _ in reversed(entries)]
+        try:
+            return loads(raw.encode()) if raw else EMPTY, event_ids
+        except ValueError:
+            return await self._refold(tenant, user), event_ids
+
+    async def policy(self, tenant: str) -> Policy:
+        """What is kept out of what is inferred of a tenant's users."""
+        return read_policy(await self.tenants.read(tenant)) if self.tenants else DEFAULT
 
     async def _refold(self, tenant: str, user: str) -> Profile:
         """The profile from the stored history, where the stored profile has the format of another release. The
@@ -181,7 +202,8 @@ class Store:
         if record:
             current = SummaryVersion.model_validate_json(record)
         else:
-            current = render_profile((await self.profile(tenant, user))[1], state)
+            profile, event_ids = await self.evidence(tenant, user)
+            current = render_profile(profile, event_ids, state.events, await self.policy(tenant))
         return Preferences(
             **dict(current),
             user=user,
@@ -305,17 +327,6 @@ def parse_event_id(event_id: str) -> tuple[int, int]:
 def event_time(event_id: str) -> datetime:
     """When the event was stored: its id begins with milliseconds since 1970."""
     return datetime.fromtimestamp(int(event_id.split("-")[0]) / 1000, UTC)
-
-
-def render_profile(profile: Profile, state: UserState) -> SummaryVersion:
-    """The fast profile in words, as version 0."""
-    return SummaryVersion(
-        version=0,
-        text=neutralise(render(profile)),
-        source="profile",
-        events=EventRange(count=state.events),
-        created_at=datetime.now(UTC),
-    )
 
 
 def encode_record(version: SummaryVersion | RejectedDraft) -> str:

@@ -1,6 +1,7 @@
 """The events that a claim rests on: how many spoke for it, the numbers of a few, and what was taken in them."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from alignx.schemas.items import Item
@@ -18,17 +19,28 @@ TELLING: Final = 0.5
 _SHOWN: Final = tuple(
     (f"style:{{}}{feature.name}", position) for position, feature in enumerate(FEATURES) if feature.high
 )
+_NO_TITLES: Final = MappingProxyType[int, str]({})
 Support = Mapping[str, tuple[int, ...]]
 
 
-def speak(support: dict[str, tuple[int, ...]], keys: Iterable[str], event: int) -> None:
-    """One more event speaks for each claim."""
+def speak(
+    support: dict[str, tuple[int, ...]],
+    keys: Iterable[str],
+    event: int,
+    titles: Mapping[int, str] = MappingProxyType({}),
+) -> None:
+    """One more event speaks for each claim. It is not named where another has the same title."""
+    title = titles.get(event)
     for key in keys:
         count, *events = support.get(key, (0,))
-        if event not in events[-1:]:
+        if event in events[-1:]:
+            continue
+        if not title or all(titles.get(other) != title for other in events):
             if len(events) == MAX_EVENTS and event - events[0] >= HALF_LIFE:
                 del events[0]
-            support[key] = (count + 1, *events, event) if len(events) < MAX_EVENTS else (count + 1, *events)
+            if len(events) < MAX_EVENTS:
+                events.append(event)
+        support[key] = (count + 1, *events)
 
 
 def style_keys(difference: Sequence[float], weight: float) -> Iterator[str]:

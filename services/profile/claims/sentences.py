@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from services.profile.claims.sensitive import DEFAULT, Policy, find_subjects, lacks
 from services.profile.claims.standing import style_certainties
 from services.profile.item_features import extract_features
 from services.profile.parse_text import ABOUT, IN_PASSING, NO_LONGER, OWN_WORDS, WENT_FOR, YEARS, join_phrases
@@ -54,22 +55,38 @@ class Sentence(NamedTuple):
     """How many there were in all."""
     since: int = 0
     """Number of the event from which on it was claimed; 0 for none."""
+    month: int = 0
+    """Of that event; 0 where it is not known."""
     about: tuple[str, ...] = ()
     """The claims that it holds, each by its key."""
 
 
-def sentences(profile: Profile) -> list[Sentence]:
-    """In their order; none where nothing is known."""
+def sentences(profile: Profile, policy: Policy = DEFAULT) -> list[Sentence]:
+    """In their order; none where nothing is known. Of a subject that the `policy` keeps out only what was stated."""
+    allowed = _Allowed(profile, policy)
     own = [Sentence("own", "own", profile.own)] if profile.own else []
     return [
         *own,
         *_said(profile),
         *_styles(profile),
-        *_topics(profile),
-        *_words(profile),
+        *_topics(profile, allowed),
+        *_words(profile, allowed),
         *_offers(profile),
-        *_turns(profile),
+        *_turns(profile, allowed),
     ]
+
+
+class _Allowed:
+    """Which subjects may be named: all but those that the policy keeps out and the user did not speak of."""
+
+    def __init__(self, profile: Profile, policy: Policy) -> None:
+        self._policy = policy
+        said = [clause.quote for clause in profile.clauses if clause.kind != "none" and not clause.is_struck]
+        self._stated = frozenset[str]().union(*(find_subjects(text, policy) for text in (*said, profile.own)))
+
+    def __call__(self, text: str) -> bool:
+        subjects = find_subjects(text, self._policy)
+        return not subjects or not lacks(subjects, self._stated)
 
 
 # --- what the user said ---------------------------------------------------------------------------
@@ -97,7 +114,10 @@ def _said(profile: Profile) -> Iterator[Sentence]:
 
 def _quote(kind: str, opening: str, clauses: Iterable[StatedClause]) -> Iterator[Sentence]:
     """Quotations that still hold, newest first: of likes and dislikes before others, where there is no room for all."""
-    latest = {clause.quote: clause for clause in clauses if clause.quote and not clause.is_struck}
+    listed = [clause for clause in clauses if clause.quote]
+    struck = {clause.quote for clause in listed if clause.is_struck}
+    holding = [clause for clause in listed if not clause.is_struck and (clause.quote not in struck or _tells(clause))]
+    latest = {clause.quote: clause for clause in holding}
     said, room = list[StatedClause](), MAX_QUOTED
     for clause in sorted(latest.values(), key=lambda clause: (not clause.polarity, -clause.event))[:MAX_QUOTES]:
         if len(clause.quote) <= room and not any(clause.quote in other and clause.quote != other for other in latest):
@@ -106,6 +126,10 @@ def _quote(kind: str, opening: str, clauses: Iterable[StatedClause]) -> Iterator
     said.sort(key=lambda clause: -clause.event)
     if said:
         yield _rests_on(f"{kind}:{opening}", kind, f"{opening} {_dated(said)}", said)
+
+
+def _tells(clause: StatedClause) -> bool:
+    return bool(clause.polarity or clause.style)
 
 
 def _dated(clauses: Sequence[StatedClause]) -> str:
@@ -120,7 +144,7 @@ def _month(month: int) -> str:
 
 def _struck(profile: Profile) -> Iterator[Sentence]:
     """What the user took back, or says the contrary of by now; not what still holds in another clause."""
-    holding = {clause.quote for clause in profile.clauses if not clause.is_struck}
+    holding = {clause.quote for clause in profile.clauses if not clause.is_struck and _tells(clause)}
     struck = {c.quote: c for c in profile.clauses if c.is_struck and c.quote and c.quote not in holding}
     latest = sorted(struck.values(), key=lambda clause: -clause.event)[:MAX_CHANGES]
     if latest:
@@ -128,8 +152,10 @@ def _struck(profile: Profile) -> Iterator[Sentence]:
 
 
 def _rests_on(key: str, kind: str, text: str, clauses: Iterable[StatedClause]) -> Sentence:
-    numbers = sorted({clause.event for clause in clauses if clause.event > 0})
-    return Sentence(key, kind, text, tuple(numbers[-MAX_EVENTS:]), len(numbers), min(numbers, default=0))
+    months = {clause.event: clause.month for clause in clauses if clause.event > 0}
+    numbers = sorted(months)
+    first = min(numbers, default=0)
+    return Sentence(key, kind, text, tuple(numbers[-MAX_EVENTS:]), len(numbers), first, months.get(first, 0))
 
 
 # --- what choices show ----------------------------------------------------------------------------
@@ -154,6 +180,7 @@ def _standing(profile: Profile, kind: str) -> list[_Claim]:
 
 def _sentence(profile: Profile, key: str, kind: str, text: str, claims: Sequence[_Claim]) -> Sentence:
     """With the events that speak for its claims."""
+    first = min((claim.standing for claim in claims), key=lambda standing: standing.event)
     supports = [profile.support.get(claim.key.removeprefix("lately:"), (0,)) for claim in claims]
     numbers = sorted({event for _, *events in supports for event in events})
     return Sentence(
@@ -162,7 +189,8 @@ def _sentence(profile: Profile, key: str, kind: str, text: str, claims: Sequence
         text,
         tuple(numbers[-MAX_EVENTS:]),
         max((count for count, *_ in supports), default=0),
-        min((claim.standing.event for claim in claims), default=0),
+        first.event,
+        first.month,
         tuple(claim.key for claim in claims),
     )
 
@@ -197,12 +225,12 @@ def _styles(profile: Profile) -> Iterator[Sentence]:
             yield _sentence(profile, key, "style", text, group)
 
 
-def _topics(profile: Profile) -> Iterator[Sentence]:
-    claims = _unsaid(profile, _standing(profile, "topic"))
+def _topics(profile: Profile, allowed: _Allowed) -> Iterator[Sentence]:
+    claims = _unsaid(profile, [claim for claim in _standing(profile, "topic") if allowed(claim.name)])
     liked, passed = ([claim for claim in claims if claim.sign == sign] for sign in "+-")
     clear = [claim for claim in liked if claim.standing.level == 3]
     clear.sort(key=lambda claim: -profile.support.get(claim.key, (0,))[0])
-    told = set[str]()
+    told = {title for title in profile.titles.values() if not allowed(title)}
     for claim in clear[:MAX_EXAMPLED]:
         text = f"Clearly drawn to {claim.name}{_examples(profile, [claim], told)}."
         yield _sentence(profile, claim.key, "topic", text, [claim])
@@ -243,11 +271,12 @@ def _examples(profile: Profile, claims: Sequence[_Claim], told: set[str]) -> str
     return f", for example {join_phrases([f'“{title}”' for title in chosen])}" if chosen else ""
 
 
-def _words(profile: Profile) -> Iterator[Sentence]:
+def _words(profile: Profile, allowed: _Allowed) -> Iterator[Sentence]:
     """What was taken, where no categories tell its topics, and what its titles mention again and again."""
     if profile.categories:
         return
-    titles = list(dict.fromkeys(profile.titles[event] for event in sorted(profile.titles, reverse=True)))
+    newest = (profile.titles[event] for event in sorted(profile.titles, reverse=True))
+    titles = list(filter(allowed, dict.fromkeys(newest)))
     claims = _standing(profile, "word")
     names = _name_in_titles(frozenset(claim.name for claim in claims), titles)[:MAX_WORDS]
     if names:
@@ -289,19 +318,20 @@ def _offers(profile: Profile) -> Iterator[Sentence]:
         yield Sentence("year:usual", "year", text)
 
 
-def _turns(profile: Profile) -> Iterator[Sentence]:
+def _turns(profile: Profile, allowed: _Allowed) -> Iterator[Sentence]:
     """Where the last few choices turn against the longer run."""
     styles = _standing(profile, "lately:style")[:3]
     if styles:
         text = f"Lately prefers texts that {join_phrases([_pole(claim) for claim in styles])}, more than before."
         yield _sentence(profile, "lately:style", "change", text, styles)
     for sign, more in (("+", "more"), ("-", "less")):
-        topics = [claim for claim in _standing(profile, "lately:topic") if claim.sign == sign][:3]
+        turned = [claim for claim in _standing(profile, "lately:topic") if claim.sign == sign and allowed(claim.name)]
+        topics = turned[:3]
         if topics:
             text = f"Lately picks {more} of {join_phrases([claim.name for claim in topics])}."
             yield _sentence(profile, f"lately:{more}", "change", text, topics)
 
 
-def tell_turns(profile: Profile) -> str:
+def tell_turns(profile: Profile, policy: Policy = DEFAULT) -> str:
     """What turned, in words; "" where nothing stands out."""
-    return " ".join(sentence.text for sentence in _turns(profile))
+    return " ".join(sentence.text for sentence in _turns(profile, _Allowed(profile, policy)))
