@@ -23,7 +23,7 @@ from services.settings import Settings, load_settings
 from services.storage.aof_rewrite import AofRewriter
 from services.storage.connection import open_redis
 from services.storage.startup_check import StartupCheck
-from services.storage.tenant_settings import open_tenants
+from services.storage.timed_cache import open_tenants
 from services.storage.users import Store
 
 PORT = 8101

@@ -30,7 +30,7 @@ from services.settings import Settings, load_settings
 from services.storage.connection import open_redis
 from services.storage.redis_metrics import RedisMetrics
 from services.storage.startup_check import StartupCheck
-from services.storage.tenant_settings import open_tenants
+from services.storage.timed_cache import open_tenants
 from services.storage.users import Store
 from services.traffic.consumer import Consumer, TrafficMetrics
 

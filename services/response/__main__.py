@@ -24,7 +24,7 @@ from services.server.store import require_store
 from services.settings import Settings, load_settings
 from services.storage.connection import open_redis
 from services.storage.startup_check import StartupCheck
-from services.storage.tenant_settings import open_tenants
+from services.storage.timed_cache import open_tenants
 from services.storage.users import Store
 from services.traffic.signals import Signals
 

@@ -14,7 +14,6 @@ from services.errors import InvalidRequest
 from services.settings import Settings
 from services.storage.connection import RedisClient, Script, read_script
 from services.storage.key_names import TENANT_SETTINGS, tenant_settings_key, tenant_settings_owner
-from services.storage.timed_cache import TimedCache
 
 
 def default_settings(settings: Settings) -> TenantSettings:
@@ -85,8 +84,3 @@ def _find_problems(fields: Mapping[str, Any]) -> dict[str, str]:
     except ValidationError as error:
         return {str(problem["loc"][0]): problem["msg"] for problem in error.errors()}
     return {}
-
-
-def open_tenants(redis: RedisClient, settings: Settings) -> TimedCache[TenantSettings]:
-    """The settings of each tenant, at most as old as a cached value may be."""
-    return TimedCache(TenantSettingsStore(redis, default_settings(settings)).read)

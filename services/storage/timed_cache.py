@@ -4,6 +4,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, TypeVar
 
+from alignx.schemas.tenants import TenantSettings
+from services.settings import Settings
+from services.storage.connection import RedisClient
+from services.storage.tenant_settings import TenantSettingsStore, default_settings
+
 CACHE_S: Final = 1.0
 _MOST: Final = 10_000
 """Keys; a full cache starts anew."""
@@ -28,3 +33,8 @@ class TimedCache(Generic[Value]):
 
     def drop(self, key: str) -> None:
         self._values.pop(key, None)
+
+
+def open_tenants(redis: RedisClient, settings: Settings) -> TimedCache[TenantSettings]:
+    """The settings of each tenant."""
+    return TimedCache(TenantSettingsStore(redis, default_settings(settings)).read)

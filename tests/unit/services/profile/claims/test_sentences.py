@@ -1,0 +1,178 @@
+"""The sentences of the profile's text: each true of its events, none of denied subjects, steady while nothing turns."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+
+from alignx.schemas.interactions import (
+    ClickInteraction,
+    ComparisonInteraction,
+    Interaction,
+    PostInteraction,
+    PurchaseInteraction,
+    RatingInteraction,
+    StatementInteraction,
+)
+from alignx.schemas.items import ItemFields
+from services.profile.claims.sensitive import Policy
+from services.profile.claims.sentences import Sentence, sentences
+from services.profile.fold import apply_own_text, fold
+from services.profile.render import make_claims, render
+from services.profile.serialize import dumps, loads
+from services.profile.statistics import EMPTY, Profile
+from tests.unit.services.profile.histories import LONG, SHORT, folded, histories, prefers
+
+START = datetime(2026, 5, 20, tzinfo=UTC)
+HORROR = ("Alien", "The Thing", "The Shining", "Suspiria", "The Omen", "Carrie")
+
+
+def likes(*titles: str, category: str = "Horror", other: str = "Romance") -> list[Interaction]:
+    passed = ItemFields(title="Love Again", category=other)
+    return [ClickInteraction(clicked=ItemFields(title=title, category=category), shown=(passed,)) for title in titles]
+
+
+def said(text: str, month: int) -> StatementInteraction:
+    return StatementInteraction(text=text, occurred_at=datetime(2026, month, 3, tzinfo=UTC))
+
+
+def find(profile: Profile, key: str) -> Sentence:
+    (found,) = (sentence for sentence in sentences(profile) if sentence.key == key)
+    return found
+
+
+def test_a_topic_names_a_few_titles_and_rests_on_their_events() -> None:
+    profile = folded(likes(*HORROR))
+    horror = find(profile, "topic:+Horror")
+    assert horror.text == "Clearly drawn to Horror, for example “Alien”, “The Thing” and “The Shining”."
+    assert (horror.events, horror.counted, horror.since) == ((1, 2, 3), 6, 1)
+    assert find(profile, "topics:passed").about == ("topic:-Romance",)
+
+
+def test_few_choices_are_not_called_clear() -> None:
+    assert "Clearly" not in render(folded(likes(*HORROR[:3])))
+
+
+def test_what_was_taken_twice_is_named_once() -> None:
+    alien = ItemFields(title="Alien", category="Horror")
+    history = [*likes("Alien"), RatingInteraction(item=alien, value=5), *likes("Alien", "Carrie", "The Omen")]
+    assert "“Alien”, “Carrie” and “The Omen”" in render(folded(history))
+
+
+def test_items_without_categories_are_named_by_what_their_titles_repeat() -> None:
+    titles = ("Halo 3 - Xbox 360", "Forza Horizon - Xbox 360", "Fable II - Xbox 360", "Grand Theft Auto - Xbox 360")
+    text = render(folded([PurchaseInteraction(item=ItemFields(title=title)) for title in titles]))
+    assert "Often chooses what mentions “Xbox”." in text
+    assert "“Halo 3 - Xbox 360”" in text
+
+
+def test_quotations_tell_their_month_once() -> None:
+    profile = folded([said("I work at night.", 3), said("I love jazz.", 5), said("I avoid sugar.", 5)])
+    assert '"I avoid sugar.", "I love jazz." (May 2026)' in render(profile)
+    assert 'About them: "I work at night." (March 2026)' in render(profile)
+
+
+def test_what_was_taken_back_is_struck_and_not_dropped() -> None:
+    profile = folded([said("I love jazz.", 3), said("I no longer like jazz.", 5)])
+    text = render(profile)
+    assert 'No longer holds, newest first: "I love jazz." (March 2026)' in text
+    assert find(profile, "change:said").events == (1,)
+
+
+def test_a_wish_turned_round_strikes_the_whole_statement() -> None:
+    text = render(folded([said("Short answers and a joke, please.", 3), said("I prefer long answers.", 5)]))
+    assert 'newest first: "I prefer long answers." (May 2026)\n' in text
+    assert 'No longer holds, newest first: "Short answers and a joke, please." (March 2026)' in text
+
+
+def test_choices_do_not_speak_against_what_was_said() -> None:
+    history = [*likes(*HORROR), StatementInteraction(text="No horror for me any more, please.")]
+    assert "drawn to Horror" not in render(folded(history))
+
+
+def test_a_post_for_others_is_no_wish_about_answers() -> None:
+    text = "Thanks for reading. Short comments only, please, and corrections are welcome."
+    assert "texts that are short" not in render(folded([PostInteraction(text=text)]))
+
+
+@pytest.mark.parametrize(
+    ("category", "policy", "is_told"),
+    [
+        ("Religion", Policy(), False),
+        ("Religion", Policy(sensitive=False), True),
+        ("Gardening", Policy(), True),
+        ("Gardening", Policy(denied=frozenset(["gardening"])), False),
+    ],
+)
+def test_denied_subjects_are_not_told(category: str, policy: Policy, is_told: bool) -> None:
+    profile = folded(likes(*HORROR, category=category))
+    assert (category in render(profile, policy)) == is_told
+    assert any(category in claim.text for claim in make_claims(profile, [], policy)) == is_told
+
+
+def test_a_denied_subject_that_the_user_spoke_of_is_told() -> None:
+    history = [*likes(*HORROR, category="Religion"), StatementInteraction(text="I love books on religion.")]
+    assert "drawn to Religion" in render(folded(history))
+
+
+def test_claims_name_events_by_their_ids() -> None:
+    profile = folded(likes(*HORROR))
+    ids = [f"{1_780_000_000_000 + number}-0" for number in range(6)]
+    (horror,) = (claim for claim in make_claims(profile, ids) if claim.id == "topic:+Horror")
+    assert horror.support == tuple(ids[:3])
+    assert horror.count == 6
+    assert horror.since == datetime.fromtimestamp(1_780_000_000, UTC)
+    (horror,) = (claim for claim in make_claims(profile, ids[2:]) if claim.id == "topic:+Horror")
+    assert horror.support == (ids[2],)
+
+
+def test_a_claim_stands_since_the_month_of_its_event() -> None:
+    profile = EMPTY
+    for number, event in enumerate(likes(*HORROR)):
+        profile, _ = fold(profile, event, START + timedelta(days=10 * number))
+    (horror,) = (claim for claim in make_claims(profile, ["1790000000000-0"]) if claim.id == "topic:+Horror")
+    assert horror.since == datetime(2026, 5, 1, tzinfo=UTC)
+
+
+def test_a_steady_user_is_told_the_same() -> None:
+    """One choice in ten goes another way, as people do."""
+    profile, changes, before = EMPTY, 0, set[str]()
+    for number in range(150):
+        pair = ("Romance", "Horror") if number % 10 == 9 else ("Horror", "Romance")
+        (event,) = likes(HORROR[number % 6], category=pair[0], other=pair[1])
+        profile, _ = fold(profile, event)
+        told = {key for sentence in sentences(profile) for key in sentence.about}
+        changes += number > 30 and told != before
+        before = told
+    assert before == {"topic:+Horror", "topic:-Romance"}
+    assert changes == 0
+
+
+def test_styles_stand_until_they_have_clearly_gone() -> None:
+    profile = folded(prefers(SHORT, LONG, 10))
+    assert "short and to the point" in render(profile)
+    profile = folded(prefers(LONG, SHORT, 2), profile)
+    assert "short and to the point" in render(profile)
+    profile = folded(prefers(LONG, SHORT, 40), profile)
+    assert "short and to the point" not in render(profile)
+
+
+def test_the_users_own_text_stays_first() -> None:
+    profile = apply_own_text(folded(likes(*HORROR)), "I only watch horror in October.")
+    assert sentences(profile)[0] == Sentence("own", "own", "I only watch horror in October.")
+
+
+@settings(max_examples=60, deadline=None)
+@given(histories)
+def test_every_claim_is_a_sentence_of_the_text(history: list[Interaction]) -> None:
+    profile = folded(history)
+    text = render(profile)
+    assert loads(dumps(profile)) == profile
+    for claim in make_claims(profile, [f"{number}-0" for number in range(len(history))]):
+        assert claim.text in text
+        assert len(claim.support) <= claim.count or claim.kind in ("price", "year", "own")
+
+
+def test_a_comparison_of_answers_gives_no_titles() -> None:
+    history: list[Interaction] = [ComparisonInteraction(query="Why?", chosen=SHORT, rejected=LONG)] * 3
+    assert SHORT not in render(folded(history))
