@@ -2,12 +2,11 @@
 
 Simulated users like two categories of a catalogue and, nine times in ten, take an item of these instead of two others;
 at first they say so. After 200 events the user turns to a category that they had passed over: one says so, one only
-chooses. A claim is a sentence of the text, figures aside. Stale is a text that, read back by itself, still puts an
-item of the old category before one of the new.
+chooses. A claim is what a sentence of the text says of one topic or style; its examples and figures may move. Stale
+is a text that, read back by itself, still puts an item of the old category before one of the new.
 """
 
 import random
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -17,11 +16,11 @@ from alignx.schemas.items import ItemFields
 from evaluation.cases.cases import fold_events
 from evaluation.results import Estimate
 from evaluation.scoring.intervals import estimate
+from services.profile.claims.sentences import sentences
 from services.profile.fold import apply_own_text
 from services.profile.render import render
 from services.profile.scoring import probabilities
 from services.profile.statistics import EMPTY, Profile
-from services.prompts.sentences import split_sentences
 
 USERS: Final = 30
 EVENTS: Final = 200
@@ -68,8 +67,8 @@ def draw_item(rng: random.Random, category: str) -> ItemFields:
 
 
 def claims(profile: Profile) -> set[str]:
-    """The sentences of the text; figures move with every event."""
-    return {re.sub(r"\d+", "#", sentence.strip()) for sentence in split_sentences(render(profile))}
+    """The keys of what the text claims."""
+    return {key for sentence in sentences(profile) for key in (sentence.key, *sentence.about)}
 
 
 def measure_drift(users: int = USERS) -> dict[str, Estimate]:

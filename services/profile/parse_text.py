@@ -33,8 +33,8 @@ TOPIC_OPENINGS: Mapping[str, float] = {
     "Words that mark what they leave:": -0.4,
     "Often chooses what mentions": 1.0,
     "Has taken, for example,": 0.3,
-    "Lately picks more of": 0.5,
-    "Lately picks less of": -0.3,
+    "Lately picks more of": 0.8,
+    "Lately picks less of": -0.8,
 }
 """The same for openings of lists of categories and words; below 0 for dislikes."""
 OWN_WORDS = "In their own words, newest first:"

@@ -252,11 +252,13 @@ def _topics(profile: Profile, allowed: _Allowed) -> Iterator[Sentence]:
             yield _sentence(profile, key, "topic", text, group[:MAX_TOPICS])
 
 
-def _unsaid(profile: Profile, claims: Sequence[_Claim]) -> list[_Claim]:
-    """Without topics of which the user said the contrary."""
+def _unsaid(profile: Profile, claims: list[_Claim]) -> list[_Claim]:
+    """Without topics of which the user said the contrary, or that have turned lately."""
+    contrary = {"+": "-", "-": "+"}
+    claims = [claim for claim in claims if f"lately:topic:{contrary[claim.sign]}{claim.name}" not in profile.standing]
     clauses = live_clauses(profile)
     if not clauses or not claims:
-        return list(claims)
+        return claims
     shares = match_words(clauses, [extract_features(claim.name) for claim in claims])
     said = np.array([clause.polarity for clause in clauses]) @ shares
     return [claim for claim, value in zip(claims, said, strict=True) if value * (1 if claim.sign == "+" else -1) >= 0]

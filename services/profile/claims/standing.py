@@ -55,7 +55,7 @@ _STYLE: Final = Ladder((EARLY, LIKELY, CLEAR), (0.4, 1.0, 2.0))
 _TOPIC: Final = Ladder((SOMETIMES, OFTEN, CLEARLY), (0.15, 0.45, 0.7))
 _WORD: Final = Ladder((CLEARLY,), (0.6,))
 _PRICE: Final = Ladder((LIKELY,), (0.8,))
-_TOPIC_TURN: Final = Ladder((200.0,), (60.0,))
+_TOPIC_TURN: Final = Ladder((140.0,), (50.0,))
 _STYLE_TURN: Final = Ladder((1.0,), (0.3,))
 
 
