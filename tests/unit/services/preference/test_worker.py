@@ -166,7 +166,7 @@ async def test_an_engine_that_refuses_all_loses_nothing_and_is_hardly_asked(
                 await bench.dispatcher.backoff.check()
             mended.set()
             mock.canary_status = 200
-            await until(lambda: caught_up(bench, *users), within_s=5)
+            await until(lambda: caught_up(bench, *users), within_s=30)
             await bench.dispatcher.backoff.check()
         for place, user in enumerate(users):
             current = await bench.store.preferences(TENANT, user)
