@@ -1,4 +1,4 @@
-"""Which events a sentence rests on. The rows are those of test_support.py; a threshold that was chosen on them is .35."""
+"""Which events a sentence rests on. The threshold of meaning was chosen on the rows of test_support.py."""
 
 import json
 from datetime import UTC, datetime
