@@ -1,6 +1,7 @@
 // The summary as it is written, its versions, and what the user can do with them.
 
 import { Api } from "./api.js";
+import { ClaimList } from "./claims.js";
 import { byId, element, guarded, notify, percent, showFacts, when } from "./dom.js";
 
 const PAGE = 10;
@@ -9,6 +10,7 @@ export class SummaryPanel {
   constructor(api, user, changed) {
     this.api = api;
     this.user = user;
+    this.claims = new ClaimList(api, user);
     this.changed = changed; // called when a new version is there
     this.following = null;
     this.version = 0;
@@ -85,6 +87,7 @@ export class SummaryPanel {
     this.version = current.version;
     this.current = current;
     this.showText(current);
+    this.claims.show(current.claims ?? []);
     this.showState(current.pending ? `${current.pending} waiting for: ${current.waiting_for ?? "an update"}` : "up to date", current.pending > 0);
     const facts = [
       ["Version", current.version || "none yet: the fast profile"],
@@ -112,6 +115,7 @@ export class SummaryPanel {
     text.className = "summary empty";
     text.textContent = "No history is kept for this user. Send a first event.";
     byId("facts").replaceChildren();
+    this.claims.show([]);
     byId("versions").replaceChildren();
     byId("versions-more").hidden = true;
     this.showState("unknown user");

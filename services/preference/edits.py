@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from alignx.schemas.summaries import Preferences, SummaryVersion, VersionDiff
 from services.errors import InvalidRequest, PreconditionRequired, StaleVersion
+from services.preference.updates.sentence_support import own_claims
 from services.prompts.control_tokens import neutralise
 from services.storage.users import USER_SOURCE
 
@@ -49,10 +50,13 @@ def resolve_if_match(if_match: str | None, current: int) -> int:
 
 
 def create_edit(text: str, parent: int) -> SummaryVersion:
-    """The version that a user's own text becomes, without control tokens."""
+    """The version that a user's own text becomes, without control tokens. The text is pinned: it heads every later
+    version until the next edit."""
+    text = neutralise(text)
     return SummaryVersion(
         version=parent + 1,
-        text=neutralise(text),
+        text=text,
+        claims=own_claims(text),
         source=USER_SOURCE,
         parent=parent or None,
         created_at=datetime.now(UTC),
@@ -67,6 +71,7 @@ def create_rollback(target: SummaryVersion, current: int) -> SummaryVersion:
         source=target.source,
         parent=current,
         restored_from=target.version,
+        claims=target.claims,
         created_at=datetime.now(UTC),
     )
 

@@ -4,6 +4,7 @@ Needs a Chromium on the path (Debian: `apt-get install chromium`); `make test` i
 none the tests are skipped and say so; in CI they fail.
 """
 
+import json
 import os
 import re
 import shutil
@@ -77,6 +78,40 @@ def test_the_summary_stays_when_an_update_fails(page: Page, suite: Suite) -> Non
     expect(page.locator("#state")).to_contain_text("connecting")  # the stream has ended
     expect(page.locator("#summary")).to_contain_text("I want sources.")
     expect(page.locator("#summary")).not_to_contain_text("cannot help")
+    page.unroute(pattern)
+
+
+def test_a_sentence_opens_to_its_events(page: Page, suite: Suite) -> None:
+    with suite.client("browser") as client:
+        texts = ("I love <b>jazz</b>.", "Green tea for me.")
+        statements = [{"type": "statement", "text": text} for text in texts]
+        answer = client.post("/v1/users/uma/events", json={"events": statements}, headers={"Prefer": "wait=10"})
+        current = client.get("/v1/users/uma/preferences").json()
+    jazz, _ = answer.json()["ids"]
+    gone = f"{int(jazz.split('-')[0]) - 5}-0"
+    supported = {
+        "id": "a",
+        "text": "Likes jazz.",
+        "kind": "model",
+        "support": [gone, jazz],
+        "count": 2,
+        "supported": True,
+    }
+    unsupported = {"id": "b", "text": "Likes opera.", "kind": "model", "support": [], "count": 0, "supported": False}
+    own = {"id": "c", "text": "I like tea.", "kind": "own", "support": [], "count": 0, "supported": True}
+    record = json.dumps(current | {"claims": [own, supported, unsupported]})
+    pattern = re.compile("/v1/users/uma/preferences/stream")
+    stream = f"event: version\ndata: {record}\n\n"
+    page.route(pattern, lambda route: route.fulfill(content_type="text/event-stream", body=stream))
+    sign_in(page, suite, "uma")
+    claims = page.locator("#claims > li")
+    expect(claims).to_have_count(3)
+    expect(claims.nth(0)).to_have_text("I like tea. the user's own words")
+    expect(claims.nth(2)).to_have_text("Likes opera. no event supports this")
+    claims.nth(1).locator("summary").click()
+    expect(claims.nth(1).locator("li")).to_have_text(
+        ["An event that is no longer kept.", re.compile(r"statement: I love <b>jazz</b>\.$")]
+    )
     page.unroute(pattern)
 
 

@@ -77,12 +77,16 @@ def test_the_engine_writes_a_version_and_the_next_from_it(client: httpx.Client) 
     assert not client.get("/v1/users/ada/dead-letters").json()["events"]
 
 
-def test_a_users_own_text_is_the_past_of_the_next_update(client: httpx.Client) -> None:
+def test_a_users_own_text_is_the_past_of_the_next_update_and_heads_it(client: httpx.Client) -> None:
     edited = client.put("/v1/users/eve/preferences", json={"text": "Prefers brevity."})
     assert (edited.status_code, edited.json()["source"]) == (200, "user")
     assert learn(client, "eve") == 2
     summary = current(client, "eve")
     assert (summary["source"], summary["template"], summary["parent"]) == (SOURCE, "update/2", 1)
+    assert summary["text"].startswith("Prefers brevity.\n")
+    own, *others = summary["claims"]
+    assert (own["kind"], own["text"]) == ("own", "Prefers brevity.")
+    assert {claim["kind"] for claim in others} == {"model"}
 
 
 def test_a_rebuild_reads_the_whole_history_and_no_past(client: httpx.Client) -> None:

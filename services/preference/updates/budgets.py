@@ -27,9 +27,10 @@ class Budgets:
         return Budgets(self.reply // 2, self.past // 2, self.events // 2, self.history // 2)
 
 
-def share_window(window: int, settings: SummarySettings, prompts: PromptProfile) -> Budgets:
+def share_window(window: int, settings: SummarySettings, prompts: PromptProfile, own: str = "") -> Budgets:
+    """`own` is the text that the user pinned: the past summary, which it heads, has so much more room."""
     reply = min(settings.max_tokens or prompts.max_tokens, window // 4)
-    past = min(settings.past_tokens, window // 8)
+    past = min(settings.past_tokens, window // 8) + min(estimate_tokens(own), window // 4)
     # The margin is for chat templates and for estimates that are too low.
     instructions = estimate_tokens(fixed_text(prompts))
     history = max(LEAST_EVENT_TOKENS, window - reply - instructions - window // 16)

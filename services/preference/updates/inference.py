@@ -8,29 +8,31 @@ alone: engines have more words for too long a prompt than can be known.
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from itertools import zip_longest
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from alignx.schemas.interactions import ComparisonInteraction, Interaction, Pair
-from alignx.schemas.summaries import StoredInteraction, SummaryVersion, TokenCounts
-from services.engine.judge import Judgement, RecentChoices, fit_choice, judge
+from alignx.schemas.interactions import ComparisonInteraction, Interaction
+from alignx.schemas.summaries import Claim, StoredInteraction, SummaryVersion, TokenCounts
 from services.engine.limits import Engine
 from services.engine.wire import Completion, Delta
 from services.errors import ContextExceeded, EngineRejected, UnusableReply
 from services.preference.updates.budgets import LEAST_EVENT_TOKENS, Budgets, share_window
+from services.preference.updates.sentence_support import support_sentences
 from services.preference.updates.support import check_supported
+from services.preference.updates.update_metrics import WorkerMetrics
+from services.preference.updates.user_rules import UserRules
+from services.profile.claims.sensitive import DEFAULT, Policy
 from services.profile.fold import fold
 from services.profile.render import render
 from services.profile.statistics import EMPTY, Profile
 from services.prompts.build import Prompt, estimate_tokens, fit_interactions, plain_history
 from services.prompts.control_tokens import neutralise
-from services.prompts.profiles import PromptProfile, fixed_text, load_profile
+from services.prompts.profiles import fixed_text, load_profile
 from services.prompts.replies.parse_summary import SummaryPreview, SummaryReply, parse_summary
 from services.prompts.replies.summary_checks import CHECKS, Evidence
+from services.prompts.sentences import split_sentences
 from services.settings import SummarySettings
 
 T = TypeVar("T")
@@ -87,6 +89,13 @@ class Material:
     """Whether the oldest events may be left out, as those of a whole history or of one alone; else they are
     shortened or divided by the queue."""
     whole_history: bool = False
+    events: Sequence[StoredInteraction] = ()
+    """Those that claims may rest on."""
+    policy: Policy = DEFAULT
+
+    @property
+    def rules(self) -> UserRules:
+        return UserRules(self.profile, self.policy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,19 @@ class Draft:
     reasoning: str | None = None
     template: str | None = None
     tokens: TokenCounts = field(default_factory=TokenCounts)
+    claims: tuple[Claim, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _ParsedReply:
+    """A reply that has passed the checks."""
+
+    reply: SummaryReply
+    text: str
+    """The summary, what is pinned included."""
+    claims: tuple[Claim, ...]
+    denied: int
+    """Sentences dropped for their subject."""
 
 
 class Writer(Protocol):
@@ -144,24 +166,22 @@ class _NullListener:
 
 
 class EngineWriter:
-    """The model's reply to the update prompt. `observe` is called with each check and its outcome: passed, cleaned or
-    refused."""
+    """The model's reply to the update prompt, behind what the user pinned."""
 
-    def __init__(self, engine: Engine, settings: SummarySettings, observe: Callable[[str, str], None]) -> None:
+    def __init__(self, engine: Engine, settings: SummarySettings, metrics: WorkerMetrics) -> None:
         self.engine = engine
         self.settings = settings
-        self.observe = observe
+        self.metrics = metrics
         self.prompts = load_profile(settings.prompts)
         self.instructions = fixed_text(self.prompts)
 
-    @property
-    def budgets(self) -> Budgets:
-        return share_window(self.engine.context_tokens, self.settings, self.prompts)
+    def budgets(self, own: str = "") -> Budgets:
+        return share_window(self.engine.context_tokens, self.settings, self.prompts, own)
 
     async def write(self, material: Material, listener: Listener) -> Draft:
         if not self.prompts.shows(material.interactions):
             return await self._write_nothing(material, listener)
-        budgets, count = self.budgets, self.prompts.interaction_tokens
+        budgets, count = self.budgets(material.profile.own), self.prompts.interaction_tokens
         while True:
             try:
                 return await self._write(material, budgets, listener)
@@ -179,16 +199,17 @@ class EngineWriter:
         past = material.past
         if past is None or past.source == PROFILE_SOURCE:
             return await ProfileWriter().write(material, listener)
-        return Draft(text=past.text, source=past.source, template=past.template)
+        return Draft(text=past.text, source=past.source, template=past.template, claims=past.claims)
 
     async def _write(self, material: Material, budgets: Budgets, listener: Listener) -> Draft:
+        past = material.rules.pin(material.past.text) if material.past else None
         prompt = self.prompts.update_prompt(
-            material.past.text if material.past else None,
+            past,
             material.interactions,
             past_tokens=budgets.past,
             whole_history=material.whole_history,
         )
-        evidence = self._evidence(material.interactions, material.past.text if material.past else "")
+        evidence = self._evidence(material.interactions, past or "")
         first = Attempt(budgets.reply, self.settings.temperature)
         try:
             return await self._draft(material, prompt, evidence, first, listener)
@@ -209,10 +230,10 @@ class EngineWriter:
         return f"llm:{await self.engine.model()} {self._first_prompt().template}"
 
     def _first_prompt(self) -> Prompt:
-        return self.prompts.update_prompt(None, [_PROBE], past_tokens=self.budgets.past)
+        return self.prompts.update_prompt(None, [_PROBE], past_tokens=self.budgets().past)
 
     async def probe(self) -> None:
-        attempt = Attempt(self.budgets.reply, self.settings.temperature)
+        attempt = Attempt(self.budgets().reply, self.settings.temperature)
         material = Material("", [_PROBE], None, fold(EMPTY, _PROBE)[0])
         await self._draft(material, self._first_prompt(), self._evidence([_PROBE]), attempt, _NullListener())
 
@@ -231,7 +252,8 @@ class EngineWriter:
         self, material: Material, prompt: Prompt, evidence: Evidence, attempt: Attempt, listener: Listener
     ) -> Draft:
         await listener.begin()
-        preview = SummaryPreview(evidence.instructions)
+        rules = material.rules
+        preview = SummaryPreview(evidence.instructions, lambda text: rules.pin(rules.drop_denied(text)))
         completion: Completion | None = None
         penalty: dict[str, Any] = {"frequency_penalty": attempt.frequency_penalty} if attempt.frequency_penalty else {}
         stream = self.engine.stream(
@@ -255,34 +277,50 @@ class EngineWriter:
                     case Completion():
                         completion = part
         assert completion is not None, "a stream ends with its completion"
-        draft = await self._parse(preview.reply, completion, evidence, material.profile, prompt.template)
+        draft = await self._parse(preview.reply, completion, evidence, material, prompt.template)
         await _show(listener, preview.end(draft.text), preview)
         return draft
 
     async def _parse(
-        self, text: str, completion: Completion, evidence: Evidence, profile: Profile, template: str
+        self, text: str, completion: Completion, evidence: Evidence, material: Material, template: str
     ) -> Draft:
-        def parse() -> SummaryReply:
+        rules = material.rules
+
+        def parse() -> _ParsedReply:
+            most, own = self.settings.max_chars, rules.own
             reply = parse_summary(
-                text, max_chars=self.settings.max_chars, finish_reason=completion.finish_reason, evidence=evidence
+                text,
+                max_chars=max(most - len(own), most // 4),
+                finish_reason=completion.finish_reason,
+                evidence=evidence,
             )
-            check_supported(reply.text, profile, evidence, grounded=self.settings.grounded)
-            return reply
+            allowed = rules.drop_denied(reply.text)
+            rules.check_pin(allowed)
+            check_supported(allowed, material.profile, evidence, grounded=self.settings.grounded)
+            summary = rules.pin(allowed)
+            known = material.past.claims if material.past else ()
+            claims = support_sentences(summary, own, material.events, known)
+            return _ParsedReply(
+                reply, summary, claims, len(split_sentences(reply.text)) - len(split_sentences(allowed))
+            )
 
         try:
-            reply = await _off_the_loop(parse, len(text) + len(evidence.events))
+            parsed = await _off_the_loop(parse, len(text) + len(evidence.events) + len(evidence.past))
         except UnusableReply as error:
-            self.observe(error.reason, "refused")
+            self.metrics.checks.labels(error.reason, "refused").inc()
             error.reply, error.source = text, f"llm:{completion.model}"
             raise
+        cleaned = {*parsed.reply.removed, *(("sensitive",) if parsed.denied else ())}
         for check in CHECKS:
-            self.observe(check, "cleaned" if check in reply.removed else "passed")
+            self.metrics.checks.labels(check, "cleaned" if check in cleaned else "passed").inc()
+        self.metrics.sentences.labels("denied").inc(parsed.denied)
         return Draft(
-            text=reply.text,
-            reasoning=reply.reasoning if self.settings.keep_reasoning else None,
+            text=parsed.text,
+            reasoning=parsed.reply.reasoning if self.settings.keep_reasoning else None,
             source=f"llm:{completion.model}",
             template=template,
             tokens=completion.tokens,
+            claims=parsed.claims,
         )
 
 
@@ -296,39 +334,3 @@ async def _show(listener: Listener, added: str | None, preview: SummaryPreview) 
         await listener.begin()
     if text := preview.shown if added is None else added:
         await listener.show(text)
-
-
-class HeldChoice(NamedTuple):
-    """A choice that the summary has not read."""
-
-    pair: Pair
-    by_profile: float | None
-    """What the profile before it gave to the chosen item; None where that was not kept."""
-
-
-def sample_choices(events: Sequence[StoredInteraction], count: int) -> list[HeldChoice]:
-    """At most `count` of the choices in a batch, at random."""
-    choices = [
-        HeldChoice(pair, probability)
-        for event in events
-        for pair, probability in zip_longest(event.interaction.pairs()[: len(event.predicted) or None], event.predicted)
-    ]
-    return choices if len(choices) <= count else random.sample(choices, count)
-
-
-async def judge_choices(
-    engine: Engine,
-    tenant: str,
-    summary: str,
-    choices: Sequence[HeldChoice],
-    recent: RecentChoices,
-    prompts: PromptProfile,
-) -> list[Judgement]:
-    """The engine's judgements of choices that `summary` has not read, the chosen item first."""
-    judgements = []
-    for pair, _ in choices:
-        question = fit_choice(pair.query, [pair.chosen, pair.rejected], summary, engine.context_tokens)
-        judgements.append(
-            await judge(engine, *question, tenant=tenant, recent=recent, priority=BACKGROUND, prompts=prompts)
-        )
-    return judgements

@@ -2,25 +2,29 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import zip_longest
+from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
+from alignx.schemas.interactions import Pair
 from alignx.schemas.summaries import Prequential, RejectedDraft, StoredInteraction, SummaryVersion
 from services.engine.choice.fusion import Comparison, additions, compare, kind_of, learned_weights
-from services.engine.judge import CONTRAST_PAIRS, Judgement, RecentChoices
+from services.engine.judge import CONTRAST_PAIRS, Judgement, RecentChoices, fit_choice, judge
 from services.engine.limits import Engine
 from services.errors import AlignXError
 from services.preference.queue import Queue
 from services.preference.queue_records import Claim, PrequentialSums
-from services.preference.updates.inference import HeldChoice, judge_choices, sample_choices
+from services.preference.updates.inference import BACKGROUND
 from services.preference.updates.regression import Review, latest_choices, predict_means, review
 from services.preference.updates.trials import Trials
 from services.preference.updates.update_metrics import WorkerMetrics
 from services.profile.scoring import softmax
-from services.prompts.profiles import load_profile
+from services.prompts.profiles import PromptProfile, load_profile
 from services.settings import Settings
 from services.storage.tenant_settings import TenantSettingsStore, default_settings
 from services.storage.timed_cache import TimedCache
@@ -32,6 +36,42 @@ _TRIAL_EVENTS = 100
 """Events among which a trial looks for choices."""
 
 logger = logging.getLogger("alignx.update")
+
+
+class HeldChoice(NamedTuple):
+    """A choice that the summary has not read."""
+
+    pair: Pair
+    by_profile: float | None
+    """What the profile before it gave to the chosen item; None where that was not kept."""
+
+
+def sample_choices(events: Sequence[StoredInteraction], count: int) -> list[HeldChoice]:
+    """At most `count` of the choices in a batch, at random."""
+    choices = [
+        HeldChoice(pair, probability)
+        for event in events
+        for pair, probability in zip_longest(event.interaction.pairs()[: len(event.predicted) or None], event.predicted)
+    ]
+    return choices if len(choices) <= count else random.sample(choices, count)
+
+
+async def judge_choices(
+    engine: Engine,
+    tenant: str,
+    summary: str,
+    choices: Sequence[HeldChoice],
+    recent: RecentChoices,
+    prompts: PromptProfile,
+) -> list[Judgement]:
+    """The engine's judgements of choices that `summary` has not read, the chosen item first."""
+    judgements = []
+    for pair, _ in choices:
+        question = fit_choice(pair.query, [pair.chosen, pair.rejected], summary, engine.context_tokens)
+        judgements.append(
+            await judge(engine, *question, tenant=tenant, recent=recent, priority=BACKGROUND, prompts=prompts)
+        )
+    return judgements
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +92,8 @@ class SummaryTests:
         self.settings = settings.summary
         self.metrics = metrics
         self.prompts = load_profile(settings.summary.prompts)
-        tenants = TimedCache(TenantSettingsStore(store.redis, default_settings(settings)).read)
-        self.trials = Trials(store.redis, tenants, metrics.trials)
+        self.tenants = TimedCache(TenantSettingsStore(store.redis, default_settings(settings)).read)
+        self.trials = Trials(store.redis, self.tenants, metrics.trials)
 
     async def review(
         self, claim: Claim, current: SummaryVersion | None, events: Sequence[StoredInteraction]

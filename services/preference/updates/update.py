@@ -44,6 +44,7 @@ from services.preference.updates.inference import (
 )
 from services.preference.updates.summary_tests import SummaryTest, SummaryTests, to_prequential
 from services.preference.updates.update_metrics import WorkerMetrics, written_by
+from services.profile.claims.sensitive import read_policy
 from services.prompts.build import fit_interactions
 from services.prompts.profiles import load_profile
 from services.settings import Settings
@@ -109,9 +110,7 @@ class Updater:
         self._probes: SharedCalls[None, None] = SharedCalls()
         self.writer: Writer = ProfileWriter()
         if engine.enabled:
-            self.writer = EngineWriter(
-                engine, settings.summary, lambda check, outcome: metrics.checks.labels(check, outcome).inc()
-            )
+            self.writer = EngineWriter(engine, settings.summary, metrics)
 
     async def run(self, claim: Claim) -> UpdateResult:
         """One update; `record_test` stores its test. Raises EngineUnavailable after it has released the user,
@@ -163,15 +162,13 @@ class Updater:
             return UpdateResult("held")
         reviewed = await self.tests.review(claim, current, batch.events)
         past = None if batch.whole_history else reviewed.past if reviewed else current
-        _, profile = await self.store.profile(claim.tenant, claim.user)
+        material = await self._gather(claim, batch, past)
 
         live = LiveText(self.queue, claim)
         test = asyncio.create_task(self.tests.predict(claim, past, batch.events, live.begun))
         test.add_done_callback(retrieve_exception)
         result = UpdateResult("conflict")
         try:
-            may_drop = batch.whole_history or len(batch.events) == 1
-            material = Material(claim.tenant, batch.interactions, past, profile, may_drop, batch.whole_history)
             draft = await self._write(claim, batch, material, live)
             live.begun.set()
             record = _to_version(claim, past, batch, draft, started)
@@ -192,6 +189,14 @@ class Updater:
         finally:
             if result.test is None:
                 test.cancel()
+
+    async def _gather(self, claim: Claim, batch: Batch, past: SummaryVersion | None) -> Material:
+        _, profile = await self.store.profile(claim.tenant, claim.user)
+        policy = read_policy(await self.tests.tenants.read(claim.tenant))
+        may_drop, events = batch.whole_history or len(batch.events) == 1, batch.events
+        if past and not past.claims and past.source.startswith("llm:"):  # of a release that recorded none
+            events = [*await self.store.events_before(claim.tenant, claim.user, claim.cursor, _REBUILD_PAGE), *events]
+        return Material(claim.tenant, batch.interactions, past, profile, may_drop, batch.whole_history, events, policy)
 
     async def _write(self, claim: Claim, batch: Batch, material: Material, live: LiveText) -> Draft:
         """The draft; where those of a small model are refused, the profile's text: it is true, and follows the user."""
@@ -215,10 +220,10 @@ class Updater:
         if claim.rebuild:
             return await self._read_history(claim)
         limit = self.settings.summary
-        size = claim.cap or limit.batch_events
-        entries = await self.store.events(claim.tenant, claim.user, claim.cursor, size)
+        entries = await self.store.events(claim.tenant, claim.user, claim.cursor, claim.cap or limit.batch_events)
         events: list[StoredInteraction] = []
-        budget = tokens = share_window(self.engine.context_tokens, limit, self.prompts).events
+        _, profile = await self.store.profile(claim.tenant, claim.user)
+        budget = tokens = share_window(self.engine.context_tokens, limit, self.prompts, profile.own).events
         for event in entries:
             budget -= self.prompts.interaction_tokens(event.interaction)
             if events and budget < 0:
@@ -301,6 +306,9 @@ class Updater:
         self.metrics.seconds.observe(seconds)
         self.metrics.chars.observe(len(record.text))
         self.metrics.versions.labels(written_by(record)).inc()
+        for sentence in record.claims:
+            if sentence.kind == "model":
+                self.metrics.sentences.labels("supported" if sentence.supported else "unsupported").inc()
         if batch.events and not batch.whole_history:
             self.metrics.events.observe(len(batch.events))
             waited = datetime.now(UTC) - event_time(batch.events[0].event_id)
@@ -321,6 +329,7 @@ def _to_version(
         tokens=draft.tokens,
         latency_ms=round((time.perf_counter() - started) * 1000, 1),
         created_at=datetime.now(UTC),
+        claims=draft.claims,
     )
 
 

@@ -123,6 +123,13 @@ class WorkerMetrics:
         for check in CHECKS:
             for outcome in ("passed", "cleaned", "refused"):
                 self.checks.labels(check, outcome)
+        self.sentences = counter(
+            "alignx_summary_sentences",
+            "Sentences of the engine: in versions with events behind them (supported) and without (unsupported), and"
+            " dropped for a denied subject (denied)",
+            ("outcome",),
+        )
+        _start_at_zero(self.sentences, ("supported", "unsupported", "denied"))
         self.trials = counter(
             "alignx_model_trials", "Trials of a new model or prompt template that ended (accepted, held)", ("outcome",)
         )

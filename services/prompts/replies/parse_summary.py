@@ -5,6 +5,7 @@ check and a reason. A summary is part of later prompts, so links, control tokens
 it. `SummaryPreview` shows what passes of a reply that is still being written. Pure functions.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -106,10 +107,12 @@ class SummaryPreview:
     """The summary as it is written: whole sentences of a reply under way, as the checks leave them.
 
     Nothing is shown of a reply that the checks refuse as far as they can tell; `parse_summary` has the last word.
+    `finish` makes of a text that is left what is shown, or raises UnusableReply.
     """
 
-    def __init__(self, instructions: str = Evidence.instructions) -> None:
+    def __init__(self, instructions: str = Evidence.instructions, finish: Callable[[str], str] = str) -> None:
         self._evidence = Evidence(instructions=instructions)
+        self._finish = finish
         self.reply = ""
         self.shown = ""
         self._next = 0
@@ -124,7 +127,7 @@ class SummaryPreview:
         """The text that has come since the last time; None where the text so far proves wrong, such as reasoning whose
         opening tag the chat template wrote: `shown` holds the text that replaces it."""
         self._next = len(self.reply) * 21 // 20
-        text = _preview(self.reply, self._evidence)
+        text = _preview(self.reply, self._evidence, self._finish)
         return "" if self.shown.startswith(text) else self._replace(text)
 
     def end(self, text: str) -> str | None:
@@ -142,7 +145,7 @@ _WINDOW: Final = 1_500
 """Characters at the end of a reply under way in which a loop is looked for."""
 
 
-def _preview(reply: str, evidence: Evidence) -> str:
+def _preview(reply: str, evidence: Evidence, finish: Callable[[str], str]) -> str:
     _, text = separate_reasoning(reply[: len(reply) - undecided_length(reply)])
     try:
         check_prompt_marks(text)
@@ -150,6 +153,6 @@ def _preview(reply: str, evidence: Evidence) -> str:
         text = "".join(split_sentences(text)[:-1]).rstrip()
         if announces(text) or degeneration(text[-_WINDOW:]):
             return ""
-        return clean_links(clean_copied(_check_form(text).text, evidence))
+        return finish(clean_links(clean_copied(_check_form(text).text, evidence)))
     except UnusableReply:
         return ""

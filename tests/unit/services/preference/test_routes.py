@@ -382,7 +382,9 @@ async def test_an_edit_needs_the_version_it_was_made_from(redis_url: str) -> Non
         edit = answer.json()
         assert (edit["source"], edit["parent"], edit["text"]) == ("user", 1, "Mine now: u1n8.")
         await served.learn("u1n2")
-        assert MARKER.findall((await served.http.get(PREFERENCES)).json()["text"]) == ["u1n8", "u1n2"]
+        later = (await served.http.get(PREFERENCES)).json()
+        assert later["text"] == "Mine now: u1n8.\nThe user has shown u1n8 u1n2."
+        assert [claim["kind"] for claim in later["claims"]] == ["own", "model"]
 
 
 async def test_a_user_can_begin_with_words_of_their_own(redis_url: str) -> None:

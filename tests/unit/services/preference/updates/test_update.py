@@ -608,7 +608,7 @@ async def test_a_rebuild_keeps_what_the_user_wrote(redis_url: str) -> None:
         await bench.queue.request_rebuild(TENANT, USER)
         assert await bench.update() == "committed"
         version = await bench.store.version(TENANT, USER, 4)
-        assert markers(version.text) == ["u1n1", "u1n2", "u1n7"]
+        assert version.text == "By hand: u1n7.\nThe user has shown u1n1 u1n2 u1n7."
         assert (version.parent, version.events.count) == (None, 2)
 
 
