@@ -25,15 +25,14 @@ from services.preference.updates.update_metrics import WorkerMetrics
 from services.preference.updates.user_rules import UserRules
 from services.profile.claims.sensitive import DEFAULT, Policy
 from services.profile.fold import fold
-from services.profile.render import render
 from services.profile.statistics import EMPTY, Profile
 from services.prompts.build import Prompt, estimate_tokens, fit_interactions, plain_history
-from services.prompts.control_tokens import neutralise
 from services.prompts.profiles import fixed_text, load_profile
 from services.prompts.replies.parse_summary import SummaryPreview, SummaryReply, parse_summary
 from services.prompts.replies.summary_checks import CHECKS, Evidence
 from services.prompts.sentences import split_sentences
 from services.settings import SummarySettings
+from services.storage.profile_text import tell_profile
 
 T = TypeVar("T")
 
@@ -90,7 +89,9 @@ class Material:
     shortened or divided by the queue."""
     whole_history: bool = False
     events: Sequence[StoredInteraction] = ()
-    """Those that claims may rest on."""
+    """Those that an engine's sentences may rest on."""
+    event_ids: Sequence[str] = ()
+    """Of the newest events in the profile, oldest first: those that its sentences may rest on."""
     policy: Policy = DEFAULT
 
     @property
@@ -140,10 +141,10 @@ class ProfileWriter:
     """The fast profile in words: no engine, no tokens."""
 
     async def write(self, material: Material, listener: Listener) -> Draft:
-        text = neutralise(render(material.profile))
+        text, claims = tell_profile(material.profile, material.event_ids, material.policy)
         await listener.begin()
         await listener.show(text)
-        return Draft(text=text, source=PROFILE_SOURCE)
+        return Draft(text=text, source=PROFILE_SOURCE, claims=claims)
 
     async def name(self) -> str:
         return ""

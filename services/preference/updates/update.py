@@ -191,12 +191,14 @@ class Updater:
                 test.cancel()
 
     async def _gather(self, claim: Claim, batch: Batch, past: SummaryVersion | None) -> Material:
-        _, profile = await self.store.profile(claim.tenant, claim.user)
+        profile, event_ids = await self.store.evidence(claim.tenant, claim.user)
         policy = read_policy(await self.tests.tenants.read(claim.tenant))
         may_drop, events = batch.whole_history or len(batch.events) == 1, batch.events
         if past and not past.claims and past.source.startswith("llm:"):  # of a release that recorded none
             events = [*await self.store.events_before(claim.tenant, claim.user, claim.cursor, _REBUILD_PAGE), *events]
-        return Material(claim.tenant, batch.interactions, past, profile, may_drop, batch.whole_history, events, policy)
+        return Material(
+            claim.tenant, batch.interactions, past, profile, may_drop, batch.whole_history, events, event_ids, policy
+        )
 
     async def _write(self, claim: Claim, batch: Batch, material: Material, live: LiveText) -> Draft:
         """The draft; where those of a small model are refused, the profile's text: it is true, and follows the user."""
