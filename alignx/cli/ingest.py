@@ -250,6 +250,8 @@ class BatchCounts(NamedTuple):
 
     sent: int
     known: int
+    late: int
+    """Sent ones that occurred before others that the service had."""
 
 
 @dataclass(frozen=True)
@@ -270,13 +272,16 @@ def send(
         if options.resume and batch.user not in stored_ids:
             stored_ids[batch.user] = fetch_event_ids(client, batch.user)
         entries = tuple(entry for entry in batch.entries if _id(entry, digest) not in stored_ids.get(batch.user, ()))
+        late = 0
         if entries:
             key = Batch(batch.user, entries).key(digest)
             events = [_complete(entry, digest, options.source) for entry in entries]
             call = endpoints.append(batch.user, events, idempotency_key=key, backfill=options.backfill)
-            if client.send(call, retries=RETRIES).replayed:
+            accepted = client.send(call, retries=RETRIES)
+            if accepted.replayed:
                 entries = ()
-        yield BatchCounts(len(entries), len(batch.entries) - len(entries))
+            late = accepted.late
+        yield BatchCounts(len(entries), len(batch.entries) - len(entries), late)
 
 
 def fetch_event_ids(client: AlignX, user: str) -> frozenset[str]:

@@ -103,19 +103,23 @@ def ingest_file(
         _report_bad(terminal, scan, skip_bad=skip_bad)
         content.seek(0)
         options = ingest.SendOptions(resume=resume, backfill=backfill, source=source)
-        sent = known = 0
+        sent = known = late = 0
         batches = ingest.split_batches(content, user, batch)
         try:
             with _progress(terminal) as progress:
                 task = progress.add_task("sending", total=scan.events)
                 for step in ingest.send(client, batches, scan.digest, options):
-                    sent, known = sent + step.sent, known + step.known
+                    sent, known, late = sent + step.sent, known + step.known, late + step.late
                     progress.advance(task, step.sent + step.known)
         except (ClientError, KeyboardInterrupt):
             terminal.note(f"Stopped after {sent + known} of {scan.events} events; run the same command to go on.")
             raise
     repeated = f", {known} were there already" if known else ""
     terminal.note(f"Sent {pluralize(sent, 'event')} of {pluralize(scan.users, 'user')}{repeated}.")
+    if late:
+        terminal.note(
+            f"{pluralize(late, 'event')} occurred before others of the user that were there: they count as older."
+        )
 
 
 @contextmanager

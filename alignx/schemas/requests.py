@@ -9,7 +9,8 @@ from alignx.schemas.items import MAX_CHOICES, CatalogueItem, Frozen, ItemReferen
 
 
 class EventsRequest(Frozen):
-    """One interaction or a list of them, appended in the order given."""
+    """One interaction or a list of them. They are appended in the order in which they occurred; those without
+    `occurred_at` last, in the order given."""
 
     events: tuple[Interaction, ...] = Field(min_length=1)
     backfill: bool = False
@@ -26,6 +27,9 @@ class EventsAccepted(Frozen):
     """With `Prefer: wait`: the version that includes the events; null if it took longer."""
     replayed: bool = False
     """True when an Idempotency-Key had stored them before."""
+    late: NonNegativeInt = 0
+    """How many of them occurred before others that an earlier call had brought: what they say strikes nothing that was
+    said later."""
 
 
 class EditRequest(Frozen):

@@ -45,6 +45,7 @@ UpdateStart = Literal["when_due", "at_once", "backfill"]
 """When the update starts: as the tenant's cadence says, without waiting for more, or once a backfill has ended."""
 MAX_INLINE = 4_096
 """Bytes of events that are folded within a few milliseconds; more are in a thread, while the loop answers others."""
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _DRIFT_PAGE = 200
 """Events read to date a change of preferences."""
 
@@ -84,12 +85,14 @@ class Ingest:
         idempotency_key: str = "",
         start: UpdateStart = "when_due",
     ) -> AppendResult:
-        """Stores all interactions or none.
+        """Stores all interactions or none, in the order in which they occurred. The ids are in the order given.
 
         Raises PayloadTooLarge, UserLimited, BacklogFull, QueueFull, IdempotencyMismatch.
         """
         arrived = ARRIVED.get() or time.perf_counter()
         encoded = self._encode(interactions)
+        order = sort_by_time(interactions)
+        interactions, encoded = [interactions[place] for place in order], [encoded[place] for place in order]
         digest = hashlib.sha256("\n".join(encoded).encode()).hexdigest()[:32]
         settings, is_backfill = await self.tenants.read(tenant) if self.tenants else None, start == "backfill"
         cadence = settings if self.has_engine else None
@@ -125,6 +128,8 @@ class Ingest:
                         break
                     self.metrics.moved.inc()
         self._count(interactions, scored, appended)
+        given = dict(zip(order, appended.ids, strict=True))
+        appended = appended._replace(ids=tuple(given[place] for place in range(len(given))), late=folded.late)
         if not appended.replayed:
             self.metrics.delay.observe(time.perf_counter() - arrived)
             if drift := detect_drift(appended.window, [fmean(choice) for choice in choices]):
@@ -231,6 +236,14 @@ class _Folded(NamedTuple):
     drawn: list[str]
     """Items to compare those with that the events take alone."""
     news: News
+    late: int
+    """Events that occurred before others that the profile had."""
+
+
+def sort_by_time(interactions: Sequence[Interaction]) -> list[int]:
+    """The places of events in the order in which they occurred; those that do not say when last, in the order given."""
+    times = [event.occurred_at for event in interactions]
+    return sorted(range(len(times)), key=lambda place: (times[place] is None, times[place] or _NEVER))
 
 
 def _fold_all(
@@ -238,9 +251,10 @@ def _fold_all(
     interactions: Sequence[Interaction],
     draw: Callable[[Profile, Interaction], Drawn | None] | None,
 ) -> _Folded:
-    received = datetime.now(UTC)
+    received, latest = datetime.now(UTC), profile.latest
     predictions, drawn, left = list[tuple[float, ...]](), list[str](), MOST_DRAWN if draw else 0
     bits, is_due = 0.0, False
+    late = sum(event.occurred_at is not None and event.occurred_at.timestamp() < latest for event in interactions)
     for interaction in interactions:
         before = profile
         other = draw(before, interaction) if draw and left else None
@@ -250,4 +264,4 @@ def _fold_all(
         predictions.append(predicted)
         bits += surprise_bits(predicted, before, profile)
         is_due = is_due or is_own_words(interaction, before, profile)
-    return _Folded(profile, predictions, drawn, News(is_due=is_due, bits=bits))
+    return _Folded(profile, predictions, drawn, News(is_due=is_due, bits=bits), late)

@@ -79,6 +79,8 @@ class AppendResult(NamedTuple):
     replayed: bool = False
     window: str = ""
     """The user's latest predicted choices before these, as storage/prequential.py has them."""
+    late: int = 0
+    """How many of the events occurred before others that an earlier call had brought."""
 
 
 @dataclass(frozen=True, slots=True)

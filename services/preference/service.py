@@ -77,8 +77,10 @@ class PreferenceService:
         appended = await self.ingest.append(tenant, user, body.events, idempotency_key=idempotency_key, start=start)
         version, pending = None, appended.pending
         if wait_s:
-            version, pending = await self._wait(tenant, user, appended.ids[-1], wait_s, pending)
-        return EventsAccepted(ids=appended.ids, pending=pending, version=version, replayed=appended.replayed)
+            version, pending = await self._wait(tenant, user, max(appended.ids, key=parse_event_id), wait_s, pending)
+        return EventsAccepted(
+            ids=appended.ids, pending=pending, version=version, replayed=appended.replayed, late=appended.late
+        )
 
     async def _wait(self, tenant: str, user: str, last: str, wait_s: float, pending: int) -> tuple[int | None, int]:
         deadline, pause = time.monotonic() + wait_s, _MIN_PAUSE_S

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from alignx.schemas.items import Item
 from services.profile.claims.evidence import TELLING, prune_support, prune_titles, speak, style_keys, title_of
@@ -18,6 +19,7 @@ from services.profile.statistics import (
     Contrasts,
     Evidence,
     Profile,
+    day_of,
     fade_at,
 )
 from services.profile.word_table import Vectors
@@ -37,8 +39,9 @@ AGEING = 4
 class Draft:
     """A mutable copy of the parts of a profile that one event changes."""
 
-    def __init__(self, profile: Profile, now: int, month: int = 0) -> None:
-        self.now, self.month = now, month
+    def __init__(self, profile: Profile, now: int, time: datetime | None = None) -> None:
+        self.now, self.day = now, day_of(time)
+        self.latest = max(profile.latest, int(time.timestamp())) if time else profile.latest
         self.contrasts = profile.contrasts
         self.tallies = profile.tallies
         self.terms = dict(profile.terms)
@@ -128,7 +131,7 @@ class Draft:
         """Clauses of a statement; beside statements only those that tell something."""
         tells = [clause for clause in said if clause.polarity or clause.past or clause.style or weight == 1]
         clauses = [clause for clause in tells if clause.kind != "none" or roots_of(clause.quote)]
-        self.clauses = add(self.clauses, keep(clauses, self.now, weight, self.month))
+        self.clauses = add(self.clauses, keep(clauses, self.now, weight, self.day))
 
     def profile(self) -> Profile:
         sums, tallies = round_to_half(self.contrasts, self.tallies)
@@ -148,8 +151,9 @@ class Draft:
             support,
             prune_titles(self.titles, support),
             self.left_out,
+            self.latest,
         )
-        return replace(profile, standing=settle(profile, self.month))
+        return replace(profile, standing=settle(profile, self.day))
 
 
 def _prune(table: dict[str, Evidence], now: int, most: int, keep: int) -> dict[str, Evidence]:

@@ -35,7 +35,6 @@ from services.profile.statistics import (
     Profile,
     clip,
     distance,
-    month_of,
 )
 from services.profile.style_features import MIRRORED, TYPICAL, measure, words
 from services.profile.word_vectors import embed_items, nearer, nearness
@@ -64,7 +63,7 @@ def fold(
     """The profile with one more event, and the probability that the profile before it gave to the
     chosen item of each of the event's `pairs()`: 0.5 where it knew nothing. An event that does not say when it
     occurred is dated as `received`."""
-    draft = Draft(profile, profile.events + 1, month_of(interaction.occurred_at or received))
+    draft = Draft(profile, profile.events + 1, interaction.occurred_at or received)
     predicted: tuple[float, ...] = ()
     match interaction:
         case ComparisonInteraction() | ClickInteraction() | PurchaseInteraction():

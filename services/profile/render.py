@@ -1,14 +1,14 @@
 """The fast profile in words: a summary in plain sentences, one paragraph a subject, and what each of them rests on."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from itertools import groupby
 from typing import Final
 
 from alignx.schemas.summaries import Claim
 from services.profile.claims.sensitive import DEFAULT, Policy
 from services.profile.claims.sentences import Sentence, sentences
-from services.profile.statistics import Profile, month_of
+from services.profile.statistics import Profile, day_of
 
 _PARAGRAPHS: Final = {"price": "offer", "year": "offer"}
 """Kinds of sentences that stand in one paragraph; of any other, the kind names it."""
@@ -50,8 +50,8 @@ def make_claims(profile: Profile, event_ids: Sequence[str], policy: Policy = DEF
 
 
 def _date(sentence: Sentence, event_id: str | None) -> datetime | None:
-    """When the event was received from which on the claim stands, or the first day of the month in which it was."""
+    """When the event was received from which on the claim stands, or the day on which it is said to have occurred."""
     received = datetime.fromtimestamp(int(event_id.split("-")[0]) / 1000, UTC) if event_id else None
-    if sentence.month and sentence.month != month_of(received):
-        return datetime(sentence.month // 12, sentence.month % 12 + 1, 1, tzinfo=UTC)
+    if sentence.day and sentence.day != day_of(received):
+        return datetime.combine(date.fromordinal(sentence.day), time.min, UTC)
     return received

@@ -45,12 +45,13 @@ def dumps(profile: Profile) -> bytes:
             "y": profile.years,
             "m": b64encode(profile.direction).decode(),
             "o": profile.own,
-            "l": {key: [claim.level, now - claim.event, claim.month] for key, claim in profile.standing.items()},
+            "l": {key: [claim.level, now - claim.event, claim.day] for key, claim in profile.standing.items()},
             "e": {
                 key: [count, *(now - event for event in events)] for key, (count, *events) in profile.support.items()
             },
             "i": [[now - event for event in profile.titles], list(profile.titles.values())],
             "x": profile.left_out,
+            "z": profile.latest,
         }
     )
 
@@ -73,10 +74,11 @@ def loads(raw: bytes) -> Profile:
             tuple(document["y"]) if document["y"] else None,
             b64decode(document["m"]),
             document["o"],
-            {key: Standing(level, now - age, month) for key, (level, age, month) in document["l"].items()},
+            {key: Standing(level, now - age, day) for key, (level, age, day) in document["l"].items()},
             {key: (count, *(now - age for age in ages)) for key, (count, *ages) in document["e"].items()},
             {now - age: title for age, title in zip(*document["i"], strict=True)},
             document["x"],
+            document["z"],
         )
     except (KeyError, TypeError, struct.error, IndexError) as error:
         raise ValueError("not a dump of a profile") from error

@@ -85,8 +85,8 @@ class StatedClause(NamedTuple):
     """Whether the user took it back later."""
     language: str = "en"
     """ISO 639-1; empty where it is not known."""
-    month: int = 0
-    """In which it was said, counted from year 0 (`month_of`); 0 where that is not known."""
+    day: int = 0
+    """On which it was said (`day_of`); 0 where that is not known."""
 
 
 class Standing(NamedTuple):
@@ -96,7 +96,7 @@ class Standing(NamedTuple):
     """How sure it is; 1 is the least."""
     event: int
     """Number of the event from which on it stands."""
-    month: int
+    day: int
     """Of that event; 0 where that is not known."""
 
 
@@ -129,14 +129,16 @@ class Profile:
     """Of what was taken in those events, by their number."""
     left_out: int = 0
     """Events that have a number and do not count, because of a rollback."""
+    latest: int = 0
+    """Seconds since 1970 at which the latest event occurred, or was received where it does not say; 0 for none."""
 
 
 EMPTY = Profile()
 
 
-def month_of(time: datetime | None) -> int:
-    """Months since year 0; 0 for None."""
-    return 12 * time.year + time.month - 1 if time else 0
+def day_of(time: datetime | None) -> int:
+    """Days, of which the first of January of year 1 is the first; 0 for None."""
+    return time.toordinal() if time else 0
 
 
 def distance(here: Sequence[float], there: Sequence[float], bound: float) -> list[float]:

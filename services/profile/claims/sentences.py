@@ -6,6 +6,7 @@ year, and what has turned lately. Nothing is said that the evidence does not bea
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
 from itertools import groupby
 from typing import Final, NamedTuple
 
@@ -55,7 +56,7 @@ class Sentence(NamedTuple):
     """How many there were in all."""
     since: int = 0
     """Number of the event from which on it was claimed; 0 for none."""
-    month: int = 0
+    day: int = 0
     """Of that event; 0 where it is not known."""
     about: tuple[str, ...] = ()
     """The claims that it holds, each by its key."""
@@ -119,11 +120,13 @@ def _quote(kind: str, opening: str, clauses: Iterable[StatedClause]) -> Iterator
     holding = [clause for clause in listed if not clause.is_struck and (clause.quote not in struck or _tells(clause))]
     latest = {clause.quote: clause for clause in holding}
     said, room = list[StatedClause](), MAX_QUOTED
-    for clause in sorted(latest.values(), key=lambda clause: (not clause.polarity, -clause.event))[:MAX_QUOTES]:
+    for clause in sorted(latest.values(), key=lambda clause: (not clause.polarity, -clause.day, -clause.event))[
+        :MAX_QUOTES
+    ]:
         if len(clause.quote) <= room and not any(clause.quote in other and clause.quote != other for other in latest):
             said.append(clause)
             room -= len(clause.quote)
-    said.sort(key=lambda clause: -clause.event)
+    said.sort(key=lambda clause: (-clause.day, -clause.event))
     if said:
         yield _rests_on(f"{kind}:{opening}", kind, f"{opening} {_dated(said)}", said)
 
@@ -134,28 +137,29 @@ def _tells(clause: StatedClause) -> bool:
 
 def _dated(clauses: Sequence[StatedClause]) -> str:
     """Quotations, with the month behind the last of each month."""
-    groups = groupby(clauses, key=lambda clause: clause.month)
-    return "; ".join(", ".join(f'"{clause.quote}"' for clause in group) + _month(month) for month, group in groups)
+    groups = groupby(clauses, key=lambda clause: _name_month(clause.day))
+    return "; ".join(", ".join(f'"{clause.quote}"' for clause in group) + month for month, group in groups)
 
 
-def _month(month: int) -> str:
-    return f" ({_MONTHS[month % 12]} {month // 12})" if month else ""
+def _name_month(day: int) -> str:
+    said = date.fromordinal(day) if day else None
+    return f" ({_MONTHS[said.month - 1]} {said.year})" if said else ""
 
 
 def _struck(profile: Profile) -> Iterator[Sentence]:
     """What the user took back, or says the contrary of by now; not what still holds in another clause."""
     holding = {clause.quote for clause in profile.clauses if not clause.is_struck and _tells(clause)}
     struck = {c.quote: c for c in profile.clauses if c.is_struck and c.quote and c.quote not in holding}
-    latest = sorted(struck.values(), key=lambda clause: -clause.event)[:MAX_CHANGES]
+    latest = sorted(struck.values(), key=lambda clause: (-clause.day, -clause.event))[:MAX_CHANGES]
     if latest:
         yield _rests_on("change:said", "change", f"{NO_LONGER} {_dated(latest)}", latest)
 
 
 def _rests_on(key: str, kind: str, text: str, clauses: Iterable[StatedClause]) -> Sentence:
-    months = {clause.event: clause.month for clause in clauses if clause.event > 0}
-    numbers = sorted(months)
+    days = {clause.event: clause.day for clause in clauses if clause.event > 0}
+    numbers = sorted(days)
     first = min(numbers, default=0)
-    return Sentence(key, kind, text, tuple(numbers[-MAX_EVENTS:]), len(numbers), first, months.get(first, 0))
+    return Sentence(key, kind, text, tuple(numbers[-MAX_EVENTS:]), len(numbers), first, days.get(first, 0))
 
 
 # --- what choices show ----------------------------------------------------------------------------
@@ -190,7 +194,7 @@ def _sentence(profile: Profile, key: str, kind: str, text: str, claims: Sequence
         tuple(numbers[-MAX_EVENTS:]),
         max((count for count, *_ in supports), default=0),
         first.event,
-        first.month,
+        first.day,
         tuple(claim.key for claim in claims),
     )
 

@@ -59,15 +59,15 @@ _TOPIC_TURN: Final = Ladder((140.0,), (50.0,))
 _STYLE_TURN: Final = Ladder((1.0,), (0.3,))
 
 
-def settle(profile: Profile, month: int) -> dict[str, Standing]:
-    """What stands after the profile's newest event, which was in `month`."""
+def settle(profile: Profile, day: int) -> dict[str, Standing]:
+    """What stands after the profile's newest event, which was on `day`."""
     standing = {}
     for key, value, ladder in _weigh(profile):
         before = profile.standing.get(key)
         level = ladder.climb(value, before.level if before else 0)
         if level:
             standing[key] = (
-                Standing(level, before.event, before.month) if before else Standing(level, profile.events, month)
+                Standing(level, before.event, before.day) if before else Standing(level, profile.events, day)
             )
     return standing
 

@@ -16,7 +16,7 @@ MAX_TARGET = 80
 MAX_TARGET_WORDS = 12
 
 
-def keep(clauses: Sequence[Clause], event: int, weight: float, month: int = 0) -> list[StatedClause]:
+def keep(clauses: Sequence[Clause], event: int, weight: float, day: int = 0) -> list[StatedClause]:
     """As the profile keeps them; `weight` is what their source counts, against 1 for a statement."""
     return [
         StatedClause(
@@ -29,7 +29,7 @@ def keep(clauses: Sequence[Clause], event: int, weight: float, month: int = 0) -
             tuple((name, round(100 * strength)) for name, strength in clause.style.items()),
             clause.past,
             clause.language,
-            month,
+            day,
         )
         for clause in clauses
     ]
@@ -39,11 +39,17 @@ def add(
     known: Sequence[StatedClause], new: Iterable[StatedClause], most: int = MAX_CLAUSES
 ) -> tuple[StatedClause, ...]:
     """The `known` and the `new` ones. A newer clause strikes older ones about the same in the other sense; one that
-    says the same again, or wishes at least the same of the style of texts, replaces them."""
+    says the same again, or wishes at least the same of the style of texts, replaces them. Newer is
+    what was said on a later day, or came later."""
     clauses = list(known)
     for clause in new:
-        clauses = [after for old in clauses for after in _answer(old, clause)]
-        clauses.append(clause)
+        place = next((n for n, other in enumerate(clauses) if 0 < clause.day < other.day), len(clauses))
+        earlier, later = clauses[:place], clauses[place:]
+        kept = [after for old in earlier for after in _answer(old, clause)]
+        for other in later:
+            kept_of_new = _answer(clause, other)
+            clause = kept_of_new[0] if kept_of_new else clause._replace(is_struck=True)
+        clauses = [*kept, clause, *later]
     return _prune(clauses, most)
 
 

@@ -126,12 +126,12 @@ def test_claims_name_events_by_their_ids() -> None:
     assert horror.support == (ids[2],)
 
 
-def test_a_claim_stands_since_the_month_of_its_event() -> None:
+def test_a_claim_stands_since_the_day_of_its_event() -> None:
     profile = EMPTY
     for number, event in enumerate(likes(*HORROR)):
         profile, _ = fold(profile, event, START + timedelta(days=10 * number))
     (horror,) = (claim for claim in make_claims(profile, ["1790000000000-0"]) if claim.id == "topic:+Horror")
-    assert horror.since == datetime(2026, 5, 1, tzinfo=UTC)
+    assert horror.since == datetime(2026, 5, 20, tzinfo=UTC)
 
 
 def test_a_steady_user_is_told_the_same() -> None:

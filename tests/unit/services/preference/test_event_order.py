@@ -1,0 +1,56 @@
+"""The time of an event decides what is newer, whatever the order in which events arrive."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from alignx.schemas.interactions import StatementInteraction
+from services.preference.ingest import sort_by_time
+from services.profile.fold import fold
+from services.profile.render import render
+from services.profile.statistics import EMPTY
+from tests.unit.services.preference.served import serving
+
+HATES = {"type": "statement", "text": "I hate jazz.", "occurred_at": "2026-01-02T00:00:00Z"}
+LOVES = {"type": "statement", "text": "I love jazz.", "occurred_at": "2020-01-02T00:00:00Z"}
+EVENTS = "/v1/users/ada/events"
+
+
+def said(text: str, year: int | None) -> StatementInteraction:
+    return StatementInteraction(text=text, occurred_at=datetime(year, 1, 2, tzinfo=UTC) if year else None)
+
+
+def test_events_without_a_time_stay_behind_the_others_in_their_order() -> None:
+    events = [said("a", None), said("b", 2026), said("c", None), said("d", 2020), said("e", 2026)]
+    assert sort_by_time(events) == [3, 1, 4, 0, 2]
+
+
+def test_a_late_statement_is_older_than_what_was_said_since() -> None:
+    profile, now = EMPTY, datetime(2026, 3, 1, tzinfo=UTC)
+    for event in (said("I hate jazz.", 2026), said("I love jazz.", 2020)):
+        profile, _ = fold(profile, event, now)
+    text = render(profile)
+    assert 'In their own words, newest first: "I hate jazz." (January 2026)' in text
+    assert 'No longer holds, newest first: "I love jazz." (January 2020)' in text
+
+
+@pytest.mark.anyio
+async def test_a_call_is_stored_in_the_order_of_time_and_answered_in_its_own(redis_url: str) -> None:
+    async with serving(redis_url) as suite:
+        answer = (await suite.http.post(EVENTS, json={"events": [HATES, LOVES]})).json()
+        kept = (await suite.http.get(EVENTS)).json()["events"]
+        text = (await suite.http.get("/v1/users/ada/preferences")).json()["text"]
+    assert answer["late"] == 0
+    assert [event["interaction"]["text"] for event in kept] == ["I love jazz.", "I hate jazz."]
+    assert [event["event_id"] for event in kept] == answer["ids"][::-1]
+    assert 'In their own words, newest first: "I hate jazz."' in text
+
+
+@pytest.mark.anyio
+async def test_what_arrives_late_is_counted(redis_url: str) -> None:
+    async with serving(redis_url) as suite:
+        first = (await suite.http.post(EVENTS, json={"events": [HATES]})).json()
+        second = (await suite.http.post(EVENTS, json={"events": [LOVES]})).json()
+        text = (await suite.http.get("/v1/users/ada/preferences")).json()["text"]
+    assert (first["late"], second["late"]) == (0, 1)
+    assert 'In their own words, newest first: "I hate jazz."' in text
