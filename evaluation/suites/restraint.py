@@ -24,6 +24,7 @@ from evaluation.results import Estimate
 from evaluation.scoring.calibration import hit
 from evaluation.scoring.choice_scores import choose_by_profile
 from evaluation.scoring.intervals import estimate_over
+from services.profile.claims.relevance import keep_relevant
 from services.profile.render import render
 from training.data.formats import Record, SomeText
 
@@ -74,5 +75,5 @@ def measure_restraint() -> dict[str, Estimate]:
 
 def is_shown(row: RestraintRow, case: Case) -> bool:
     """Whether what a chat is conditioned on holds the statement."""
-    text = render(case.profile).casefold()
+    text = keep_relevant(render(case.profile), row.request).casefold()
     return any(word in text for word in row.words)

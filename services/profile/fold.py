@@ -106,13 +106,14 @@ def _fold_choice(profile: Profile, draft: Draft, event: Choice) -> tuple[float, 
         draft.name(item)
         _fold_alone(draft, extract_features(item), PURCHASE if isinstance(event, PurchaseInteraction) else CLICK_ALONE)
         return ()
-    query_words = frozenset(words(pairs[0].query))
+    query = pairs[0].query
+    query_words = frozenset(words(query))
     chosen = extract_features(pairs[0].chosen, query_words)
     others = [extract_features(pair.rejected, query_words) for pair in pairs]
     coefficients = weights(profile)
     contrasts, vectors = [contrast(chosen, other) for other in others], embed_items([chosen, *others])
     first, *near = nearness(profile, vectors)
-    said, *said_of_others = match(profile, [chosen, *others], vectors).totals
+    said, *said_of_others = match(profile, [chosen, *others], vectors, query).totals
     margins = [
         margin(profile, coefficients, chosen, other, difference)
         + nearer(first, closeness, min(chosen.trust, other.trust))

@@ -66,7 +66,7 @@ _POLES = sorted(
     key=lambda entry: -len(entry[0]),
 )
 _YEARS = re.compile(r"Usually takes items from around (\d{4}), give or take (\d{1,3}) years")
-_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])|\n")
+SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])|\n")
 _QUOTED = re.compile(r'"([^"]*)"')
 _TITLE = re.compile(r"“([^”]*)”")
 _EXAMPLES = ", for example "
@@ -91,7 +91,7 @@ def parse_text(text: str) -> tuple[list[Clause], tuple[int, int] | None]:
         if line.startswith(WENT_FOR):
             clauses += [Clause("", option, WENT, "like") for option in reversed(_QUOTED.findall(line))]
             continue
-        for sentence in _SENTENCE.split(line):
+        for sentence in SENTENCE.split(line):
             if dated := _YEARS.match(sentence):
                 years = int(dated[1]), int(dated[2])
             elif not sentence.startswith(NEUTRAL_OPENINGS):

@@ -56,7 +56,7 @@ STATED_STYLE = 3.0
 def scores(profile: Profile, query: str, items: Sequence[Item]) -> list[float]:
     """Log-odds of each item against the others on offer; all 0 while nothing is known."""
     query_words = frozenset(words(query))
-    return compare(profile, [extract_features(item, query_words) for item in items])
+    return compare(profile, [extract_features(item, query_words) for item in items], query)
 
 
 def probabilities(profile: Profile, query: str, items: Sequence[Item]) -> list[float]:
@@ -116,10 +116,10 @@ def offer(profile: Profile, views: Sequence[ItemFeatures], near: Sequence[float]
     )
 
 
-def compare(profile: Profile, views: Sequence[ItemFeatures]) -> list[float]:
+def compare(profile: Profile, views: Sequence[ItemFeatures], query: str = "") -> list[float]:
     """As `scores`, of items whose features are known."""
     coefficients, vectors = weights(profile), embed_items(views)
-    near, said = nearness(profile, vectors), match(profile, views, vectors).totals
+    near, said = nearness(profile, vectors), match(profile, views, vectors, query).totals
     written = [view.style for view in views if view.style is not None]
     trust = min((view.trust for view in views if view.style is not None), default=0.0)
     middle = [sum(column) / len(written) for column in zip(*written, strict=True)]

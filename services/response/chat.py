@@ -17,6 +17,7 @@ from alignx.schemas.requests import ChatMode, Personalization, PersonalizationUs
 from services.engine.client import RawAnswer
 from services.engine.limits import Engine
 from services.errors import ContextExceeded, EngineError, InvalidRequest, UserUnknown
+from services.profile.claims.relevance import keep_relevant
 from services.prompts.build import (
     ChatMessage,
     cap_tokens,
@@ -41,6 +42,8 @@ _LEAST_HISTORY = 256
 """Tokens of history shown at least, however little room there seems to be; estimates are rather too high."""
 _INSTRUCTION = 512
 """Tokens kept free for fixed text and for estimates that are too low."""
+_REQUESTS = 2
+"""Turns of the user, the last ones, that tell what a request is about."""
 _MARGIN = 64
 _SHORT_ANSWER, _LEAST_ANSWER = 256, 16
 """Tokens of an answer to a prompt that seems to fill the window, and to one that does."""
@@ -161,12 +164,13 @@ class Chat:
                 # Version 0 is the profile's text, which includes every event.
                 waiting = min(current.pending, WAITING_EVENTS) if current.version and not self._plain else 0
                 stored = await self.store.events_before(tenant, user, "+", waiting) if waiting else []
-                text = cap_tokens(current.text, max(room, window // 4))
+                relevant = keep_relevant(current.text, _latest_request(request))
+                text = cap_tokens(relevant, max(room, window // 4))
                 left = min(WAITING_TOKENS, room - estimate_tokens(text))
                 events = [event.interaction for event in stored]
                 news = tuple(fit_interactions(events, left)) if left >= _LEAST_HISTORY else ()
                 used = PersonalizationUsed(mode="summary", user=user, version=current.version, history=len(news))
-                return Conditioning(used, summary=text, history=news)
+                return Conditioning(used, summary=text or None, history=news)
         except UserUnknown:
             return Conditioning(PersonalizationUsed(mode="none", user=user))
         count = requested.max_history or DEFAULT_HISTORY[requested.mode]
@@ -178,6 +182,12 @@ class Chat:
         if not history:
             return Conditioning(PersonalizationUsed(mode="none", user=user))
         return Conditioning(PersonalizationUsed(mode=requested.mode, user=user, history=len(history)), history=history)
+
+
+def _latest_request(request: ChatRequest) -> str:
+    """What the user asked last, behind what they asked before it: "and a cheaper one?" tells no subject by itself."""
+    asked = [message.content for message in request.messages if message.role == "user"]
+    return "\n".join(text for text in asked[-_REQUESTS:] if isinstance(text, str))
 
 
 def _message_tokens(message: Mapping[str, Any]) -> int:

@@ -27,7 +27,7 @@ def reasons(profile: Profile, query: str, items: Sequence[Item], indices: Iterab
     known = frozenset(words(query))
     views = [extract_features(item, known) for item in items]
     vectors = embed_items(views)
-    near, matches = nearness(profile, vectors), match(profile, views, vectors)
+    near, matches = nearness(profile, vectors), match(profile, views, vectors, query)
     usual = offer(profile, views, near)
     return [
         _reason(profile, views[index], usual, near[index], _stated_grounds(matches.clauses, matches.odds[:, index]))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from services.profile.item_features import ItemFeatures
 from services.profile.stated.clauses import roots_of
 from services.profile.stated.kinds import Kind, Mentions, find_kind
+from services.profile.stated.subjects import asked_subject, nearness_to
 from services.profile.statistics import Profile, StatedClause
 from services.profile.word_forms import mentions
 from services.profile.word_table import Vectors, embed
@@ -24,6 +25,10 @@ BY_MEANING = 6.0
 """Log-odds of a cosine that is higher by 1 than that of the other items."""
 RELEVANT = 0.4
 """Cosine with the nearest item from which a clause's meaning counts in full."""
+BEARING = 0.05
+"""Nearness from which on a clause bears on a request in full."""
+PLAIN = 100
+"""Weight of a clause of a statement."""
 MAX_CLAUSE, MAX_STATED = 3.0, 8.0
 """Most log-odds by one clause, and by all together."""
 
@@ -40,8 +45,9 @@ class Matches(NamedTuple):
         return sums
 
 
-def match(profile: Profile, views: Sequence[ItemFeatures], vectors: Vectors) -> Matches:
-    """What the user said of each item. A clause that claims nothing, or was taken back, moves nothing."""
+def match(profile: Profile, views: Sequence[ItemFeatures], vectors: Vectors, query: str = "") -> Matches:
+    """What the user said of each item. A clause that claims nothing, was taken back, or does not bear on the `query`
+    moves nothing."""
     clauses = live_clauses(profile)
     if not clauses or not views:
         return Matches((), np.zeros((0, len(views))))
@@ -50,7 +56,18 @@ def match(profile: Profile, views: Sequence[ItemFeatures], vectors: Vectors) -> 
     meaning = BY_MEANING * share * (near - near.mean(axis=1, keepdims=True))
     odds = np.clip(BY_WORDS * match_words(clauses, views) + meaning, -MAX_CLAUSE, MAX_CLAUSE)
     signs = np.array([clause.polarity * clause.weight for clause in clauses]) / 10_000
+    if asked := asked_subject(query):
+        signs *= _bearing(clauses, asked)
     return Matches(clauses, (signs[:, None] * odds).round(4))
+
+
+def _bearing(clauses: Sequence[StatedClause], asked: str) -> NDArray[np.float64]:
+    """How far each clause bears on the subject of a request, on [0, 1]. What is said in a dialogue often stands beside
+    the request that it is meant for, and is left out later."""
+    near = nearness_to(asked, [clause.quote or clause.target for clause in clauses])
+    least = np.array([0.0 if clause.weight == PLAIN and clause.quote else -BEARING for clause in clauses])
+    bearing: NDArray[np.float64] = np.clip((near - least) / (BEARING - least), 0.0, 1.0)
+    return bearing
 
 
 def live_clauses(profile: Profile) -> list[StatedClause]:

@@ -208,9 +208,20 @@ def test_nothing_of_other_users_or_tenants_reaches_the_engine(service: Service, 
         service.learn(user, {"type": "post", "text": f"canary of {tenant} {user}"}, tenant=tenant)
         service.write_summary(user, "A canary too.", tenant=tenant)
     service.learn("ada", {"type": "statement", "text": "I like tides."})
-    service.chat(user="ada", personalization={"mode": mode})
+    asked = {"role": "user", "content": "Where are tides and a canary to be seen?"}
+    service.chat(user="ada", personalization={"mode": mode}, messages=[asked])
     assert "tides" in orjson.dumps(service.engine.bodies).decode()
-    assert "canary" not in orjson.dumps(service.engine.bodies).decode()
+    assert "canary of" not in orjson.dumps(service.engine.bodies).decode()
+    assert "A canary too" not in orjson.dumps(service.engine.bodies).decode()
+
+
+def test_an_answer_knows_only_what_bears_on_the_request(service: Service) -> None:
+    service.learn("ada", *({"type": "statement", "text": text} for text in ("I love jazz.", "Keep answers short.")))
+    for turns, bears in ((["How do I unclog a kitchen sink?"], False), (["Which jazz album is for beginners?"], True)):
+        service.chat(user="ada", messages=[{"role": "user", "content": text} for text in turns])
+        sent = orjson.dumps(service.sent()).decode()
+        assert ("I love jazz" in sent) == bears
+        assert "Keep answers short" in sent
 
 
 @with_settings(response={"user_headers": ["X-OpenWebUI-User-Id"]})

@@ -1,0 +1,53 @@
+"""What a request and a statement are about, and how far one bears on the other.
+
+Meaning is told by word vectors, which know English: a request in another language, or one of hardly any words of its
+own ("another one, please"), names no subject, and everything bears on it.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.profile.style_features import STOP, words
+from services.profile.word_forms import root
+from services.profile.word_table import embed
+from services.statements.language import recognize_language
+
+_LEAST_WORDS: Final = 2
+_ASKING: Final = frozenset(
+    map(
+        root,
+        (
+            *("recommend", "suggest", "suggestion", "help", "need", "want", "look", "idea", "advice", "tip", "best"),
+            *("good", "please", "option", "plan", "consider", "think", "interest", "try", "new", "prefer", "choose"),
+            *("preference", "like", "love", "enjoy", "user", "person", "clearly", "drawn", "tend", "pick", "example"),
+            *("give",),
+        ),
+    )
+)
+"""Words of any request or summary: they tell no subject."""
+
+
+@lru_cache(maxsize=8_192)
+def subject_of(text: str) -> str:
+    """The words of a text that tell what it is about."""
+    return " ".join(word for word in words(text) if word not in STOP and root(word) not in _ASKING)
+
+
+def asked_subject(request: str) -> str:
+    """The subject of a request; "" where it tells none."""
+    subject = subject_of(request)
+    return subject if len(subject.split()) >= _LEAST_WORDS and recognize_language(request) == "en" else ""
+
+
+def nearness_to(asked: str, texts: Sequence[str]) -> NDArray[np.float64]:
+    """How near each text is to the subject of a request: their cosine, 1 where they share a word."""
+    subjects = list(map(subject_of, texts))
+    vectors = embed([*subjects, asked])
+    cosines: NDArray[np.float64] = (vectors[:-1] @ vectors[-1]).astype(float)
+    known = frozenset(map(root, asked.split()))
+    shared = [not known.isdisjoint(map(root, subject.split())) for subject in subjects]
+    return np.where(shared, 1.0, cosines)

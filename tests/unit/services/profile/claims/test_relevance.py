@@ -1,0 +1,51 @@
+"""What of a summary bears on a request: manner always, the rest where it is near; and in what is chosen as well."""
+
+import pytest
+
+from alignx.schemas.interactions import StatementInteraction
+from services.profile.claims.relevance import keep_relevant
+from services.profile.scoring import scores
+from tests.unit.services.profile.histories import folded
+
+JAZZ = 'In their own words, newest first: "I love jazz.", "Keep answers short." (May 2026)'
+DOGS = 'About them: "I have two spaniels." (May 2026)'
+FILMS = "Clearly drawn to Horror films, for example “Alien”. Tends to pick Westerns."
+STYLE = "Tends to prefer texts that are formal."
+TEXT = "\n".join((JAZZ, DOGS, FILMS, STYLE, "Based on 9 events so far."))
+
+
+def test_manner_bears_on_every_request() -> None:
+    kept = keep_relevant(TEXT, "How do I unclog a kitchen sink?")
+    assert kept == f'In their own words, newest first: "Keep answers short." (May 2026)\n{STYLE}'
+
+
+@pytest.mark.parametrize(
+    ("request_text", "kept", "left"),
+    [
+        ("Which film shall we watch on Friday?", "Horror films", "jazz"),
+        ("Which jazz album is for beginners?", "I love jazz.", "Horror"),
+        ("What food do spaniels need?", "I have two spaniels.", "Horror"),
+    ],
+)
+def test_what_is_near_is_kept(request_text: str, kept: str, left: str) -> None:
+    text = keep_relevant(TEXT, request_text)
+    assert kept in text
+    assert left not in text
+
+
+@pytest.mark.parametrize("request_text", ["Another one, please.", "", "Welchen Film soll ich morgen anschauen?"])
+def test_a_request_without_a_subject_gets_the_whole(request_text: str) -> None:
+    assert keep_relevant(TEXT, request_text) == TEXT
+
+
+def test_what_no_longer_holds_bears_on_nothing() -> None:
+    text = 'No longer holds, newest first: "I love jazz." (May 2025)'
+    assert keep_relevant(text, "Which jazz album is for beginners?") == ""
+
+
+def test_a_statement_on_something_else_decides_no_choice() -> None:
+    profile = folded([StatementInteraction(text="I love gardening, especially roses.")])
+    plain, lure = scores(profile, "Translate 'the meeting is on Monday'.", ("Lundi, la réunion", "Roses, la réunion"))
+    assert plain == lure
+    roses, oak = scores(profile, "What shall I plant in the garden?", ("A bed of roses", "An oak"))
+    assert roses > oak
