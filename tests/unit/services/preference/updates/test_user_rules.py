@@ -85,6 +85,8 @@ def test_what_the_user_said_of_a_subject_stays() -> None:
     text = "The user is Catholic. The user enjoys jazz."
     assert stating("I am a Catholic.").drop_denied(text) == text
     assert stating("I am a Muslim.").drop_denied(text) == "The user enjoys jazz."
+    assert stating("Catholic, 34").drop_denied(text) == text
+    assert stating("Are Catholics allowed to eat meat?").drop_denied(text) == "The user enjoys jazz."
     assert pinning("Catholic, and proud.").drop_denied(text) == text
     assert stating("I love poker.", policy=Policy(False, frozenset({"poker"}))).drop_denied("They play poker.")
 
