@@ -44,6 +44,7 @@ ALLOWED = (
     "crime, thriller and true crime podcasts",
     "political thrillers",
     "Christian Bale films",
+    "Cristiano Ronaldo and Christian Eriksen",
     "The Great Depression in novels",
     "gender-neutral clothes",
     "kosher salt",
