@@ -1,5 +1,8 @@
 """What a user pinned, and what is denied, in texts of an engine."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from alignx.schemas.interactions import StatementInteraction
@@ -56,6 +59,15 @@ def test_what_turns_the_pinned_text_round_is_refused(own: str, text: str) -> Non
 )
 def test_what_says_more_than_the_pinned_text_passes(own: str, text: str) -> None:
     pinning(own).check_pin(text)
+
+
+def test_a_pinned_summary_never_contradicts_itself() -> None:
+    lines = Path(__file__).with_name("support.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = [row["text"] for row in map(json.loads, lines) if row["verdict"] == "keep"]
+    for text in texts:
+        pinning(text).check_pin(f"{text} The user reads a lot.")
+    own = "The user is drawn to fish. The user shows little interest in sweets."
+    pinning(own).check_pin("The user shows little interest in sweets and is drawn to fish.")
 
 
 def test_the_pinned_text_stands_first_word_by_word_and_once() -> None:
