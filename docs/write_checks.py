@@ -32,6 +32,8 @@ _ABOUT: Final[dict[Check, str]] = {
     "about": "it speaks of a person or a preference, says something, and shares words with the events or the past",
     "consistent": "no topic is both liked and disliked, listed twice, or claimed again and again",
     "length": "cut to the longest summary at the end of a sentence",
+    "sensitive": "no sentence on a subject that the tenant denies and the user did not speak of; it is dropped",
+    "pin": "nothing that turns round what the user wrote over the summary",
     "supported": "no claim that the events speak against; if `grounded` is set, topics that events name",
 }
 

@@ -42,6 +42,8 @@ def summary(version: SummaryVersion, *, user: str, reasoning: bool = False) -> R
 
 def _state(version: SummaryVersion) -> str:
     facts = [_minute(version.created_at)]
+    if unsupported := sum(not claim.supported for claim in version.claims):
+        facts.append(f"{pluralize(unsupported, 'sentence')} that no event supports")
     if isinstance(version, Preferences):
         facts.append(pluralize(version.events_total, "event"))
         if version.pending:

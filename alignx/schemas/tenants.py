@@ -96,13 +96,14 @@ DeniedTopic = Annotated[str, StringConstraints(strip_whitespace=True, min_length
 
 
 class PrivacySettings(Frozen):
-    """What is kept out of summaries unless the user stated it."""
+    """What is kept out of summaries."""
 
     hide_sensitive: bool = True
-    """Whether inferences about health, religion, politics, sexual orientation and sex life, ethnic origin, trade
-    unions, crime, age, sex and gender are."""
+    """Keeps inferences about health, religion, politics, sexual orientation and sex life, ethnic origin, trade unions,
+    crime, age, sex and gender out of summaries, unless the user spoke of the subject."""
     denied_topics: tuple[DeniedTopic, ...] = Field(default=(), max_length=100)
-    """Further topics that are, as a JSON list: words or phrases of at most 80 characters, at most 100."""
+    """Further topics to keep out in the same way, as a JSON list of at most 100 words or phrases, each of at most 80
+    characters."""
 
 
 class TenantSettings(UpdateCadence, TrialSettings, PrivacySettings):

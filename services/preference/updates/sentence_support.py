@@ -30,6 +30,7 @@ from alignx.schemas.summaries import Claim, StoredInteraction
 from services.preference.updates.user_rules import normalise_sentence, read_styles
 from services.profile.item_features import extract_features
 from services.profile.scoring import contrast
+from services.profile.statistics import PRICE
 from services.profile.style_features import INDEX, STOP, words
 from services.profile.word_forms import root
 from services.profile.word_table import embed
@@ -74,6 +75,12 @@ _GENERAL: Final = frozenset(
     )
 )
 """Words of any summary: they name no topic."""
+_PRICES: Final = {
+    root(word): sign
+    for sign, listed in ((-1.0, "cheap cheaper inexpensive affordable budget"), (1.0, "expensive dear pricey luxury"))
+    for word in listed.split()
+}
+"""Words of low and of high prices."""
 
 
 class _Sides(NamedTuple):
@@ -185,7 +192,7 @@ def _find_supporters(sentences: Sequence[str], events: Sequence[StoredInteractio
     if not events or not sentences:
         return [[] for _ in sentences]
     evidence = _Evidence(events)
-    styles = list(map(read_styles, sentences))
+    styles = [read_styles(sentence) | _read_price(sentence) for sentence in sentences]
     parts = list(map(_split_parts, sentences, styles))
     vectors = iter(embed([_topical(part.text) for some in parts for part in some]))
     supporters = []
@@ -203,13 +210,23 @@ def _split_parts(sentence: str, styles: Mapping[str, float]) -> list[_Part]:
     parts = []
     for claim in find_claims(Reading(sentence)):
         for topic in claim.topics:
-            roots = _roots(topic)
+            roots = _roots(topic) - _PRICES.keys()
             if roots and not (styles and any(clause.style for clause in read_clauses(topic))):
                 parts.append(_Part(topic, roots, len(roots) // 2 + 1, 0 if claim.is_liked else 1))
     if parts or styles:
         return parts
     roots = _roots(sentence)
     return [_Part(sentence, roots, 2 if len(roots) > 2 else 1, None)] if roots else []
+
+
+def _read_price(sentence: str) -> dict[str, float]:
+    """Whether it says that dear items are preferred (1) or cheap ones (-1); nothing where it says neither, or both."""
+    signs = {
+        _PRICES[key] * (1.0 if claim.is_liked else -1.0)
+        for claim in find_claims(Reading(sentence))
+        for key in _roots(claim.object) & _PRICES.keys()
+    }
+    return {"price": signs.pop()} if len(signs) == 1 else {}
 
 
 def _roots(text: str) -> frozenset[str]:
@@ -257,4 +274,4 @@ def _read_event_styles(interaction: Interaction) -> dict[str, float]:
     chosen = extract_features(pairs[0].chosen)
     differences = [contrast(chosen, extract_features(pair.rejected)) for pair in pairs]
     means = np.mean(differences, axis=0).tolist()
-    return {name: means[place] for name, place in INDEX.items()}
+    return {"price": means[PRICE]} | {name: means[place] for name, place in INDEX.items()}

@@ -5,6 +5,7 @@ contradicts it fails the check `pin`. A sentence on a denied subject is dropped 
 (check `sensitive`). Pure functions.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -13,8 +14,8 @@ from services.errors import UnusableReply
 from services.profile.claims.sensitive import DEFAULT, Policy, find_subjects, lacks
 from services.profile.fold import apply_own_text
 from services.profile.scoring import topic_odds
-from services.profile.stated.clauses import stated_styles
-from services.profile.statistics import EMPTY, Profile
+from services.profile.stated.clauses import roots_of, stated_styles
+from services.profile.statistics import EMPTY, Profile, StatedClause
 from services.prompts.replies.consistency import find_claims
 from services.prompts.replies.lexicon import Reading
 from services.prompts.replies.summary_checks import drop_sentences
@@ -24,6 +25,9 @@ from services.statements.normalize import fold
 
 _AGAINST: Final = 1.0
 """Log-odds, by the pinned text alone, from which on a claim contradicts it: its topic as a whole, not half of it."""
+_STATEMENT: Final = 100
+"""Weight of a clause of a statement or a fact; what a post or dialogue says has less."""
+_QUESTION: Final = re.compile(r"[?？؟]")
 _LEAST_WISH: Final = 20
 """Hundredths of a plain statement that a wish about style counts from."""
 
@@ -50,9 +54,15 @@ class UserRules:
         return frozenset(map(normalise_sentence, split_sentences(self.own)))
 
     @cached_property
+    def _own_topics(self) -> frozenset[tuple[frozenset[str], bool]]:
+        """What the pinned text likes or dislikes as a summary would say it. Where that differs from what a statement
+        would mean, its sense is not sure."""
+        return frozenset((frozenset(roots_of(topic)), is_liked) for topic, is_liked in _read_topics(self.own))
+
+    @cached_property
     def _stated(self) -> frozenset[str]:
         """The denied subjects that the user spoke of."""
-        said = [clause.quote for clause in self.profile.clauses if clause.kind != "none" and not clause.is_struck]
+        said = [clause.quote for clause in self.profile.clauses if _is_said(clause)]
         return frozenset[str]().union(*(find_subjects(text, self.policy) for text in (*said, self.own)))
 
     def drop_denied(self, text: str) -> str:
@@ -75,8 +85,11 @@ class UserRules:
         """Refuses a text that says of a topic or a style the opposite of the pinned one. Raises UnusableReply."""
         if not self.own:
             return
-        claims = [claim for claim in find_claims(Reading(text)) if not claim.is_limited]
-        topics = [(topic, claim.is_liked) for claim in claims for topic in claim.topics]
+        topics = [
+            (topic, is_liked)
+            for topic, is_liked in _read_topics(text)
+            if (frozenset(roots_of(topic)), is_liked) not in self._own_topics
+        ]
         odds = topic_odds(self._pinned, [topic for topic, _ in topics])
         if any(
             values and max(value if is_liked else -value for value in values) <= -_AGAINST
@@ -87,9 +100,23 @@ class UserRules:
         if wishes and any(
             wishes.get(name, 0) * sign < 0
             for sentence in split_sentences(text)
+            if normalise_sentence(sentence) not in self._own_sentences
             for name, sign in read_styles(sentence).items()
         ):
             raise UnusableReply("pin", "it turns a wish about style round that the user wrote")
+
+
+def _is_said(clause: StatedClause) -> bool:
+    """Whether it tells of the user. A fragment such as "female, 34", of which the grammar is not known, does in a
+    statement or a fact, unless it asks."""
+    is_plain = clause.kind != "none" or (clause.weight == _STATEMENT and not _QUESTION.search(clause.quote))
+    return is_plain and not clause.is_struck
+
+
+def _read_topics(text: str) -> list[tuple[str, bool]]:
+    """The topics that a text says to be liked, or not, at all times."""
+    claims = find_claims(Reading(text))
+    return [(topic, claim.is_liked) for claim in claims if not claim.is_limited for topic in claim.topics]
 
 
 def normalise_sentence(sentence: str) -> str:

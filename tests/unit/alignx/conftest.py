@@ -227,6 +227,7 @@ class FakeService:
             "parent": number - 1 if number > 1 else None,
             "created_at": MOMENT.isoformat(),
             "prequential": {"comparisons": 4, "accuracy": 0.75, "mean_probability": 0.6},
+            "claims": [{"id": "c1", "text": text, "kind": "model", "supported": False}],
         }
 
     def current(self, user: str, history: History) -> dict[str, Any]:

@@ -115,6 +115,7 @@ def test_show(alignx: Alignx, ada: None):
     assert "ada: version 3, by llm:small" in shown
     assert "Likes what 3 events show." in shown
     assert "profile: 50% of 8 choices predicted" in shown
+    assert "1 sentence that no event supports" in shown
     assert alignx("show", "ada", "--text").stdout == "Likes what 3 events show.\n"
     assert json.loads(alignx("show", "ada", "--json").stdout)["version"] == 3
     older = alignx("show", "ada", "--version", "2", "--reasoning").stdout

@@ -71,8 +71,12 @@ async def exports(bench: Bench, names: list[str]) -> dict[str, list[dict[str, An
     return found
 
 
-def without_times(export: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{name: value for name, value in line.items() if name != "exported_at"} for line in export]
+def without_new(export: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the time of the export, and without the fields that the earlier release did not know, which are empty."""
+    return [
+        {name: value for name, value in line.items() if name != "exported_at" and (name, value) != ("claims", [])}
+        for line in export
+    ]
 
 
 async def lives_on(bench: Bench, commit: str) -> None:
@@ -80,7 +84,7 @@ async def lives_on(bench: Bench, commit: str) -> None:
     expected = json.loads((FOLDER / f"{commit}.json").read_text(encoding="utf-8"))
     found = await exports(bench, list(expected["exports"]))
     for name, export in expected["exports"].items():
-        assert without_times(found[name]) == without_times(export), name
+        assert without_new(found[name]) == without_new(export), name
 
     store = KeyStore(bench.redis, bench.settings)
     for name, admitted in (("acme", True), ("books", True), ("revoked", False)):

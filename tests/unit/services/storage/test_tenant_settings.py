@@ -57,6 +57,17 @@ async def test_a_value_that_the_queue_cannot_count_with_is_refused(redis_url: st
             await TenantSettingsStore(rig.redis, DEFAULTS).patch(TENANT, change)
 
 
+async def test_denied_topics_are_bounded(redis_url: str) -> None:
+    async with opened(redis_url) as rig:
+        store = TenantSettingsStore(rig.redis, DEFAULTS)
+        view = await store.patch(TENANT, {"denied_topics": [" poker ", "slot machines"], "hide_sensitive": False})
+        assert view.settings.denied_topics == ("poker", "slot machines")
+        assert not view.settings.hide_sensitive
+        for topics in (["t"] * 101, ["t" * 81], [" "], "poker"):
+            with pytest.raises(InvalidRequest):
+                await store.patch(TENANT, {"denied_topics": topics})
+
+
 async def test_each_process_follows_within_a_second(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(timed_cache.time, "monotonic", lambda: clock[0])

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
 from alignx.schemas.summaries import SummaryVersion
@@ -110,6 +111,9 @@ async def test_a_pinned_text_heads_every_version_and_every_past(redis_url: str) 
         version = await update(bench, "The user likes green tea. Short answers please.")
         assert past_block(bench) == OWN
         assert version.text == f"{OWN}\nThe user likes green tea."
+        entries = await bench.redis.xrange(bench.keys().live, "-", "+")
+        shown = "".join(orjson.loads(fields["d"])["text"] for _, fields in entries if fields["e"] == "delta")
+        assert shown == f"{JAZZ}{version.text}", "whoever watches sees the pinned text too, and nothing twice"
         assert [claim.kind for claim in version.claims] == ["own", "own", "model"]
         await put(bench, "Jazz again.")
         later = await update(bench, JAZZ)

@@ -9,11 +9,13 @@ import pytest
 from pydantic import TypeAdapter
 
 from alignx.schemas.interactions import (
+    ClickInteraction,
     ComparisonInteraction,
     Interaction,
     RatingInteraction,
     StatementInteraction,
 )
+from alignx.schemas.items import ItemFields
 from alignx.schemas.summaries import Claim, StoredInteraction
 from services.preference.updates.sentence_support import MAX_SUPPORT, own_claims, support_sentences
 
@@ -85,6 +87,19 @@ def test_a_style_rests_on_choices_and_wishes(sentence: str) -> None:
     assert support(sentence, SHORT, wish, StatementInteraction(text="I like tea.")).support == ("1-0", "2-0")
     turned = SHORT.model_copy(update={"chosen": SHORT.rejected, "rejected": SHORT.chosen})
     assert not support(sentence, turned).supported
+
+
+@pytest.mark.parametrize(
+    ("sentence", "is_supported"),
+    [
+        ("The user clearly prefers cheap items.", True),
+        ("The user avoids expensive headphones.", True),
+        ("The user likes luxury.", False),
+    ],
+)
+def test_a_price_rests_on_choices(sentence: str, *, is_supported: bool) -> None:
+    low, high = ItemFields(title="Headphones A", price=20), ItemFields(title="Headphones B", price=200)
+    assert support(sentence, ClickInteraction(clicked=low, shown=(high, low))).supported == is_supported
 
 
 def test_a_claim_names_the_latest_events_and_counts_all() -> None:

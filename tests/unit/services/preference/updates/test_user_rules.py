@@ -1,5 +1,8 @@
 """What a user pinned, and what is denied, in texts of an engine."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from alignx.schemas.interactions import StatementInteraction
@@ -58,6 +61,15 @@ def test_what_says_more_than_the_pinned_text_passes(own: str, text: str) -> None
     pinning(own).check_pin(text)
 
 
+def test_a_pinned_summary_never_contradicts_itself() -> None:
+    lines = Path(__file__).with_name("support.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = [row["text"] for row in map(json.loads, lines) if row["verdict"] == "keep"]
+    for text in texts:
+        pinning(text).check_pin(f"{text} The user reads a lot.")
+    own = "The user is drawn to fish. The user shows little interest in sweets."
+    pinning(own).check_pin("The user shows little interest in sweets and is drawn to fish.")
+
+
 def test_the_pinned_text_stands_first_word_by_word_and_once() -> None:
     rules = pinning("I like tea.\nNo <horror>!")
     text = rules.pin("The user enjoys jazz. I like tea. They read.")
@@ -85,6 +97,8 @@ def test_what_the_user_said_of_a_subject_stays() -> None:
     text = "The user is Catholic. The user enjoys jazz."
     assert stating("I am a Catholic.").drop_denied(text) == text
     assert stating("I am a Muslim.").drop_denied(text) == "The user enjoys jazz."
+    assert stating("Catholic, 34").drop_denied(text) == text
+    assert stating("Are Catholics allowed to eat meat?").drop_denied(text) == "The user enjoys jazz."
     assert pinning("Catholic, and proud.").drop_denied(text) == text
     assert stating("I love poker.", policy=Policy(False, frozenset({"poker"}))).drop_denied("They play poker.")
 
