@@ -91,9 +91,9 @@ class Ingest:
         """
         arrived = ARRIVED.get() or time.perf_counter()
         encoded = self._encode(interactions)
+        digest = hashlib.sha256("\n".join(encoded).encode()).hexdigest()[:32]
         order = sort_by_time(interactions)
         interactions, encoded = [interactions[place] for place in order], [encoded[place] for place in order]
-        digest = hashlib.sha256("\n".join(encoded).encode()).hexdigest()[:32]
         settings, is_backfill = await self.tenants.read(tenant) if self.tenants else None, start == "backfill"
         cadence = settings if self.has_engine else None
         async with self._lock(tenant, user):
