@@ -41,6 +41,8 @@ from services.tracing import child_span
 from services.traffic.items import has_items
 from services.traffic.negatives import MOST_DRAWN, Drawn, Negatives
 
+Draw = Callable[[Profile, Interaction], Drawn | None]
+"""Draws an item of others, to compare with one that an event takes alone."""
 UpdateStart = Literal["when_due", "at_once", "backfill"]
 """When the update starts: as the tenant's cadence says, without waiting for more, or once a backfill has ended."""
 MAX_INLINE = 4_096
@@ -96,15 +98,12 @@ class Ingest:
         interactions, encoded = [interactions[place] for place in order], [encoded[place] for place in order]
         settings, is_backfill = await self.tenants.read(tenant) if self.tenants else None, start == "backfill"
         cadence = settings if self.has_engine else None
+        draw = partial(self.negatives.draw, tenant) if settings and settings.traffic else None
         async with self._lock(tenant, user):
             with child_span("append") as span:
                 while True:
                     stamp, profile = await self.store.profile(tenant, user)
-                    draw = partial(self.negatives.draw, tenant) if settings and settings.traffic else None
-                    if sum(map(len, encoded)) <= MAX_INLINE:
-                        folded = _fold_all(profile, interactions, draw)
-                    else:
-                        folded = await asyncio.to_thread(_fold_all, profile, interactions, draw)
+                    folded = await self._fold(profile, interactions, encoded, draw)
                     profile, choices = folded.profile, list(filter(None, folded.predictions))
                     news = replace(folded.news, tokens=estimate_tokens(encoded))
                     scored = PrequentialSums.from_choices(choices)
@@ -128,8 +127,7 @@ class Ingest:
                         break
                     self.metrics.moved.inc()
         self._count(interactions, scored, appended)
-        given = dict(zip(order, appended.ids, strict=True))
-        appended = appended._replace(ids=tuple(given[place] for place in range(len(given))), late=folded.late)
+        appended = appended._replace(ids=_as_given(appended.ids, order), late=folded.late)
         if not appended.replayed:
             self.metrics.delay.observe(time.perf_counter() - arrived)
             if drift := detect_drift(appended.window, [fmean(choice) for choice in choices]):
@@ -138,6 +136,14 @@ class Ingest:
                 except (AlignXError, RedisError) as error:  # the events are stored: the next miss renews the notice
                     logger.warning("a change of preferences was not recorded", extra={"error": type(error).__name__})
         return appended
+
+    async def _fold(
+        self, profile: Profile, interactions: Sequence[Interaction], encoded: Sequence[str], draw: Draw | None
+    ) -> "_Folded":
+        """Many events in a thread, which takes turns with the loop."""
+        if sum(map(len, encoded)) <= MAX_INLINE:
+            return _fold_all(profile, interactions, draw)
+        return await asyncio.to_thread(_fold_all, profile, interactions, draw)
 
     async def _record_drift(self, tenant: str, user: str, profile: Profile, drift: Drift) -> None:
         state = await self.store.state(tenant, user)
@@ -246,10 +252,15 @@ def sort_by_time(interactions: Sequence[Interaction]) -> list[int]:
     return sorted(range(len(times)), key=lambda place: (times[place] is None, times[place] or _NEVER))
 
 
+def _as_given(ids: Sequence[str], order: Sequence[int]) -> tuple[str, ...]:
+    """The ids of sorted events, in the order in which the caller gave these."""
+    return tuple(event_id for _, event_id in sorted(zip(order, ids, strict=True)))
+
+
 def _fold_all(
     profile: Profile,
     interactions: Sequence[Interaction],
-    draw: Callable[[Profile, Interaction], Drawn | None] | None,
+    draw: Draw | None,
 ) -> _Folded:
     received, latest = datetime.now(UTC), profile.latest
     predictions, drawn, left = list[tuple[float, ...]](), list[str](), MOST_DRAWN if draw else 0

@@ -31,6 +31,8 @@ _PLACEHOLDERS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]
         re.compile(rf"(?!{GIVEN_YEAR})\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.(\d+))?"),
         lambda match: "<time.3>" if match[1] and len(match[1]) == 3 else "<time>",  # of six digits, those of 0 go
     ),
+    (re.compile(r'(\[\d+,\d+,|"(?:en)?\\*",)7(?:39|4\d)\d{3}\]'), r"\1<day>]"),  # of the profile: days from year 1
+    (re.compile(r'("z\\*":)\d+'), r"\1<seconds>"),
     (re.compile(r'(latency_ms\\*":)(?!0\.0[,}])[\d.]+'), r"\1<duration>"),
     (re.compile(r"'(\d+)\.\d{6}'"), r"'\1.<fraction>'"),  # tokens left in a bucket
 )

@@ -184,21 +184,19 @@ class Updater:
             on_trial = admission == "trial" and draft.source != PROFILE_SOURCE
             await self.tests.report_trial(claim, name if on_trial else "", current, draft.text)
             self._measure(batch, record, time.perf_counter() - started)
-            result = UpdateResult("committed", test, written_by(past) if past else "")
-            return result
+            return (result := UpdateResult("committed", test, written_by(past) if past else ""))
         finally:
             if result.test is None:
                 test.cancel()
 
     async def _gather(self, claim: Claim, batch: Batch, past: SummaryVersion | None) -> Material:
         profile, event_ids = await self.store.evidence(claim.tenant, claim.user)
-        policy = read_policy(await self.tests.tenants.read(claim.tenant))
-        may_drop, events = batch.whole_history or len(batch.events) == 1, batch.events
+        whole, events = batch.whole_history, batch.events
+        may_drop = whole or len(events) == 1
         if past and not past.claims and past.source.startswith("llm:"):  # of a release that recorded none
             events = [*await self.store.events_before(claim.tenant, claim.user, claim.cursor, _REBUILD_PAGE), *events]
-        return Material(
-            claim.tenant, batch.interactions, past, profile, may_drop, batch.whole_history, events, event_ids, policy
-        )
+        policy = read_policy(await self.tests.tenants.read(claim.tenant))
+        return Material(claim.tenant, batch.interactions, past, profile, may_drop, whole, events, event_ids, policy)
 
     async def _write(self, claim: Claim, batch: Batch, material: Material, live: LiveText) -> Draft:
         """The draft; where those of a small model are refused, the profile's text: it is true, and follows the user."""

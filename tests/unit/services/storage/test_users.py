@@ -230,8 +230,8 @@ async def test_a_profile_of_another_release_is_folded_anew(redis_url: str) -> No
         events = [PostInteraction(text=f"Bread number {n} rose well.") for n in range(3)]
         expected = EMPTY
         for event in events:
-            expected, _ = fold(expected, event)
-            await store.redis.xadd(keys.log, {"d": encode_interaction(event)})
+            event_id = await store.redis.xadd(keys.log, {"d": encode_interaction(event)})
+            expected, _ = fold(expected, event, event_time(event_id))
         await store.redis.hset(keys.state, mapping={"born": 1, "n": 3})
         await store.redis.set(keys.profile, '{"v": -1}')
         assert (await store.profile("acme", "ada"))[1] == expected
