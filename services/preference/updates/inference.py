@@ -28,8 +28,8 @@ from services.profile.fold import fold
 from services.profile.statistics import EMPTY, Profile
 from services.prompts.build import Prompt, estimate_tokens, fit_interactions, plain_history
 from services.prompts.profiles import fixed_text, load_profile
-from services.prompts.replies.parse_summary import SummaryPreview, SummaryReply, parse_summary
-from services.prompts.replies.summary_checks import CHECKS, Evidence
+from services.prompts.replies.parse_summary import SummaryPreview, parse_summary
+from services.prompts.replies.summary_checks import CHECKS, Check, Evidence
 from services.prompts.sentences import split_sentences
 from services.settings import SummarySettings
 from services.storage.profile_text import tell_profile
@@ -115,9 +115,10 @@ class Draft:
 class _ParsedReply:
     """A reply that has passed the checks."""
 
-    reply: SummaryReply
+    removed: tuple[Check, ...]
     text: str
     """The summary, what is pinned included."""
+    reasoning: str | None
     claims: tuple[Claim, ...]
     denied: int
     """Sentences dropped for their subject."""
@@ -301,23 +302,22 @@ class EngineWriter:
             summary = rules.pin(allowed)
             known = material.past.claims if material.past else ()
             claims = support_sentences(summary, own, material.events, known)
-            return _ParsedReply(
-                reply, summary, claims, len(split_sentences(reply.text)) - len(split_sentences(allowed))
-            )
+            dropped = len(split_sentences(reply.text)) - len(split_sentences(allowed))
+            return _ParsedReply(reply.removed, summary, rules.redact(reply.reasoning or "") or None, claims, dropped)
 
         try:
             parsed = await _off_the_loop(parse, len(text) + len(evidence.events) + len(evidence.past))
         except UnusableReply as error:
             self.metrics.checks.labels(error.reason, "refused").inc()
-            error.reply, error.source = text, f"llm:{completion.model}"
+            error.reply, error.source = rules.redact(text), f"llm:{completion.model}"
             raise
-        cleaned = {*parsed.reply.removed, *(("sensitive",) if parsed.denied else ())}
+        cleaned = {*parsed.removed, *(("sensitive",) if parsed.denied else ())}
         for check in CHECKS:
             self.metrics.checks.labels(check, "cleaned" if check in cleaned else "passed").inc()
         self.metrics.sentences.labels("denied").inc(parsed.denied)
         return Draft(
             text=parsed.text,
-            reasoning=parsed.reply.reasoning if self.settings.keep_reasoning else None,
+            reasoning=parsed.reasoning if self.settings.keep_reasoning else None,
             source=f"llm:{completion.model}",
             template=template,
             tokens=completion.tokens,

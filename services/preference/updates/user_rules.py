@@ -42,7 +42,7 @@ class UserRules:
     @property
     def own(self) -> str:
         """The pinned text; "" without one."""
-        return self.profile.own
+        return self.profile.own.rstrip()
 
     @cached_property
     def _pinned(self) -> Profile:
@@ -68,6 +68,12 @@ class UserRules:
     def drop_denied(self, text: str) -> str:
         """The text without sentences on denied subjects. Raises UnusableReply where too little remains."""
         return drop_sentences(text, self._is_denied, "sensitive", "it speaks of denied subjects alone")
+
+    def redact(self, text: str) -> str:
+        """What is no summary, such as reasoning, without sentences on denied subjects; perhaps nothing."""
+        parts = split_sentences(text)
+        kept = [part for part in parts if not self._is_denied(part)]
+        return text if len(kept) == len(parts) else "".join(kept).strip()
 
     def _is_denied(self, sentence: str) -> bool:
         subjects = find_subjects(sentence.strip(), self.policy)

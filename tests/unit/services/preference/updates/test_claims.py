@@ -165,7 +165,8 @@ async def test_a_denied_subject_is_nowhere_in_a_version(redis_url: str) -> None:
     faith = "The user is probably Catholic."
     async with benched(redis_url, MockEngine()) as bench:
         await put(bench, "I love jazz trumpet.")
-        version = await update(bench, f"{JAZZ} {faith} {OPERA}")
+        version = await update(bench, f"<think>They play jazz. They seem Catholic.</think>{JAZZ} {faith} {OPERA}")
+        assert version.reasoning == "They play jazz."
         assert version.text == f"{JAZZ} {OPERA}"
         assert [claim.text for claim in version.claims] == [JAZZ, OPERA]
         assert sentences(bench, "denied") == 1
@@ -175,6 +176,11 @@ async def test_a_denied_subject_is_nowhere_in_a_version(redis_url: str) -> None:
         await put(bench, "Green tea for me.")
         assert (await update(bench, faith, JAZZ)).text == JAZZ
         assert checks(bench, "sensitive", "refused") == 1
+        await put(bench, "More tea.")
+        bench.mock.scripted = [(faith, "stop")] * 2
+        assert await bench.update() == "data"
+        [draft] = await bench.store.rejected(TENANT, USER)
+        assert (draft.check, draft.text) == ("sensitive", "")
         await put(bench, "I am a Catholic.")
         assert (await update(bench, f"{JAZZ} {faith}")).text == f"{JAZZ} {faith}"
 

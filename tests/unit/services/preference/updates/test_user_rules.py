@@ -77,6 +77,8 @@ def test_the_pinned_text_stands_first_word_by_word_and_once() -> None:
     assert rules.pin(text) == text
     assert rules.pin("i like TEA") == rules.own
     assert UserRules(EMPTY).pin("The user enjoys jazz.") == "The user enjoys jazz."
+    trailing = pinning("I like tea. \n\n")
+    assert trailing.pin("I like tea.") == trailing.own == "I like tea."
 
 
 def test_a_sentence_on_a_denied_subject_is_dropped() -> None:
