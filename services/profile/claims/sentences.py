@@ -284,7 +284,8 @@ def _words(profile: Profile, allowed: _Allowed) -> Iterator[Sentence]:
     newest = (profile.titles[event] for event in sorted(profile.titles, reverse=True))
     titles = list(filter(allowed, dict.fromkeys(newest)))
     claims = _standing(profile, "word")
-    names = _name_in_titles(frozenset(claim.name for claim in claims), titles)[:MAX_WORDS]
+    known = [claim.name for claim in claims if allowed(claim.name)]
+    names = (_name_in_titles(frozenset(known), titles) if titles else known)[:MAX_WORDS]
     if names:
         text = f"Often chooses what mentions {join_phrases([f'“{name}”' for name in names])}."
         told = [claim for claim in claims if any(claim.name in words(name) for name in names)]

@@ -29,7 +29,7 @@ _SEEN: Final = 60
 _CLEAR_EVENTS: Final = 4
 """Events from which a topic may be clearly picked, or passed over."""
 _SEEN_WORD: Final = 250
-_MIN_WORD: Final = 4
+_MIN_WORD: Final = 3
 _OF_ANY_TITLE: Final = frozenset(
     (
         *("bundle", "complete", "deluxe", "edition", "episode", "games", "limited", "official", "original", "part"),

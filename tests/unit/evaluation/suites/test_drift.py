@@ -6,6 +6,7 @@ import pytest
 
 from evaluation.suites import drift
 from evaluation.suites.drift import SimulatedUser, is_stale, measure_drift
+from services.profile.claims.sentences import Sentence
 from services.profile.statistics import EMPTY
 
 
@@ -25,9 +26,13 @@ def test_a_user_is_the_same_each_time_and_takes_what_they_like() -> None:
 def test_texts_of_known_habits(monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = itertools.count()
 
-    monkeypatch.setattr(drift, "render", lambda profile: f"Based on {profile.events} events so far.")
-    assert shares() == (0, 0.5, 0.5), "figures are no claims"
-    monkeypatch.setattr(drift, "render", lambda _: f"Likes {chr(65 + next(numbers) % 26)}.")
+    def told(text: str, key: str) -> Sentence:
+        return Sentence("topics", "topic", text, about=(key,))
+
+    monkeypatch.setattr(drift, "render", lambda _: "Likes what nobody sells.")
+    monkeypatch.setattr(drift, "sentences", lambda _: [told(f"Likes Poetry, for example {next(numbers)}.", "+Poetry")])
+    assert shares() == (0, 0.5, 0.5), "examples are no claims"
+    monkeypatch.setattr(drift, "sentences", lambda _: [told("Likes.", f"+{next(numbers)}")])
     assert shares() == (1, 0.5, 0.5), "another claim each time, and nothing to tell the categories apart"
     for stated, stale in (("I love poetry.", 0), ("I love crime stories.", 1)):
         text = f'In their own words, newest first: "{stated}"'

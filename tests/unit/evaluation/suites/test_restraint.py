@@ -18,7 +18,8 @@ def rows() -> list[RestraintRow]:
     return found
 
 
-def test_rows_are_of_four_kinds_and_their_words_find_the_statement() -> None:
+def test_rows_are_of_four_kinds_and_their_words_find_the_statement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restraint, "keep_relevant", lambda text, _: text)
     assert Counter(row.kind for row in rows()) == {"cross-domain": 24, "in-domain": 12, "fact": 14, "bias": 14}
     for row in rows():
         stated = " ".join(row.stated).casefold()
