@@ -56,8 +56,10 @@ class Group(NamedTuple):
 class Attitudes:
     """Reads the attitudes of a sentence's segments, each by itself."""
 
-    def __init__(self, lexicon: Lexicon, sentence: Sentence) -> None:
+    def __init__(self, lexicon: Lexicon, sentence: Sentence, named: str = "") -> None:
         self.lexicon, self.sentence = lexicon, sentence
+        self.named = named
+        """The role of who was named last before the sentence."""
 
     def find_question(self) -> int:
         """The first segment that asks."""
@@ -104,13 +106,31 @@ class Attitudes:
             return segment.has("self") or self._has_self(match)
         if match.cue.where == "end":
             is_named = segment.join in ("colon", "dash") or self.has_content(segment.start, match.start)
+            is_named = is_named or self._follows_listed(segment)
             return (is_named or self.sentence.is_answer) and not segment.has("self", "other", "finite")
         before = [other for other in segment.matches if other.end <= match.start]
+        if match.cue.where == "note":
+            is_object = match.cue.side == "before" or not self.has_content(segment.start, match.start)
+            return is_object and self._last_named(match.start) != "other"
         joined = ("attitude",) if match.cue.where == "start" else ("self", "not")
         if any(other.cue.role in joined and not self.has_content(other.end, match.start) for other in before):
             return True
         opens = not self.has_content(segment.start, match.start)
         return opens and not any(other.cue.role in ("self", "other") for other in before)
+
+    def _follows_listed(self, segment: Segment) -> bool:
+        """ "Spin classes, ugh": whether what stands before the segment is a thing that is only named."""
+        place = next(index for index, other in enumerate(self.sentence.segments) if other is segment)
+        return place > 0 and segment.join == "comma" and self.is_listed(self.sentence.segments[place - 1])
+
+    def _last_named(self, end: int) -> str:
+        named = [
+            match.cue.role
+            for segment in self.sentence.segments
+            for match in segment.matches
+            if match.start < end and match.cue.role in ("self", "other")
+        ]
+        return named[-1] if named else self.named
 
     def find_subject(self, segment: Segment, group: Group) -> str:
         """Whose attitude it is: "self", "other", or "" where nobody is named."""
@@ -163,7 +183,7 @@ class Attitudes:
             low <= match.start < high
             and (match.cue.role in roles or (match.cue.where == "end" and match.cue.keys[0] in self.lexicon.negators))
             for match in segment.matches
-            if match not in group.matches
+            if match not in group.matches and not (match.gap and match.end > group.end - 1 >= match.gap[1])
         )
 
     def find_target(self, group: Group) -> tuple[int, int] | None:

@@ -50,6 +50,7 @@ class Lexicon:
         grammar = data["grammar"]
         is_unspaced = grammar.get("words") == "unspaced"
         self.language = language
+        self.is_unspaced = is_unspaced
         self.negation: str = grammar["negation"]
         """On which side of an attitude its negation stands: before, after, both."""
         self.requires_subject: bool = grammar.get("requires_subject", False)
@@ -188,6 +189,7 @@ def load_vocabulary(language: str) -> Mapping[str, float]:
     data = load_data(language)
     roles = [phrases for role, phrases in data["words"].items() if role != "content"]
     phrases = [phrase for group in data["attitude"] for phrase in _split(group["phrases"])]
+    roles.append(data["grammar"].get("frequent", ""))
     plain = _words_of([*roles, *(phrase for phrase in phrases if " " not in phrase)])
     return dict.fromkeys(_words_of(phrases), IDIOM) | dict.fromkeys(plain, 1.0)
 

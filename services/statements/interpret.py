@@ -38,6 +38,10 @@ class Reader:
         self.topic = ""
         """What was named last, and with which polarity it was claimed, if it was."""
         self.claimed = 0.0
+        self.named = ""
+        """The role of who was named last: self, other."""
+        self.gone: tuple[str, Attitude] | None = None
+        """What was said to be no longer so, and of what."""
 
     def read(self, texts: Sequence[str]) -> list[Reading]:
         is_answer = False
@@ -48,6 +52,8 @@ class Reader:
                 self._quote(sentence.text)
             else:
                 _SentenceReader(self, sentence).read()
+            named = [cue.role for part in sentence.segments for cue, *_ in part.matches if cue.role in ("self", "other")]
+            self.named = named[-1] if named else self.named
         return self.readings
 
     def _is_supposed(self, sentence: Sentence) -> bool:
@@ -65,7 +71,7 @@ class _SentenceReader:
 
     def __init__(self, reader: Reader, sentence: Sentence) -> None:
         self.reader, self.sentence = reader, sentence
-        self.attitudes = Attitudes(reader.lexicon, sentence)
+        self.attitudes = Attitudes(reader.lexicon, sentence, reader.named)
         self.subject = ""
         self.current: Attitude | None = None
         """What the segments of a list go on to say."""
@@ -142,6 +148,9 @@ class _SentenceReader:
         self.awaiting = self.current = None
         self.is_list = False
         if self.subject == "other" or attitude is None or self.sentence.has("style"):
+            if self.subject != "other" and self._is_kept_up(segment, group):
+                self._take_up(segment, Attitude("like", 0.7))
+                return
             self._leave(segment)
             if span:
                 self._name(self.sentence.slice(*span))
@@ -156,6 +165,10 @@ class _SentenceReader:
         if span:
             self._claim(segment, span, attitude)
             self.current = attitude if group.last.cue.side in ("after", "gap") else None
+        elif group.last.cue.side == "before" and len(self.listed) > 1 and segment.join in ("comma", "colon", "dash"):
+            self.unread = [left for left in self.unread if left not in self.listed]
+            for listed in self.listed:
+                self._claim(listed, self.attitudes.find_content(listed.start, listed.end), attitude)
         elif self.reader.topic and self._points_back(segment, group, attitude):
             self._emit(self._reading(segment, self.reader.topic, attitude))
             self.awaiting = attitude
@@ -163,6 +176,26 @@ class _SentenceReader:
             self.awaiting = attitude
             self.unread.append(segment)
         self.listed = []
+        if attitude.past:
+            self.reader.gone = (self.reader.topic, attitude)
+        elif self.reader.gone:
+            self._take_up(segment, attitude)
+
+    def _is_kept_up(self, segment: Segment, group: Group) -> bool:
+        """ "I hated olives, now I eat them every day"."""
+        is_used = all(match.cue.kind == "use" for match in group.matches) and not segment.has("not", "no", "cannot")
+        is_back = segment.has("pronoun") or self.attitudes.find_content(group.end, group.high) is None
+        return self.reader.gone is not None and is_used and is_back and (segment.has("now") or segment.join == "contrast")
+
+    def _take_up(self, segment: Segment, attitude: Attitude) -> None:
+        """What was no longer so is now the other way: "I used to love it, now the smell makes me sick"."""
+        if self.reader.gone is None:
+            return
+        (topic, past), self.reader.gone = self.reader.gone, None
+        if (past.kind in ("dislike", "avoid")) == (attitude.polarity > 0) and topic and topic != self.reader.topic:
+            self._emit(self._reading(segment, topic, attitude))
+        elif (past.kind in ("dislike", "avoid")) == (attitude.polarity > 0) and topic and not self.reader.claimed:
+            self._emit(self._reading(segment, topic, attitude))
 
     def _claim_lesser(self, segment: Segment, group: Group, attitude: Attitude) -> None:
         """What the target is preferred to: "rather than Y, I like X", "prefer X to Y"."""
@@ -312,7 +345,7 @@ class _SentenceReader:
     # --- readings ------------------------------------------------------------------------------
 
     def _claim(self, segment: Segment, span: tuple[int, int] | None, attitude: Attitude) -> None:
-        if span:
+        if span and not (span[1] == span[0] + 1 and self.sentence.tokens[span[0]].key.isdecimal()):
             self._emit(self._reading(segment, self.sentence.slice(*span), attitude))
 
     def _reading(self, segment: Segment, target: str, attitude: Attitude) -> Reading:
