@@ -218,9 +218,10 @@ class _SentenceReader:
         """A segment without a cue goes on with the one before it, turns it round, or is not understood."""
         span = self.attitudes.find_content(segment.start, segment.end)
         attitude = self._continued(segment)
-        is_object = self.awaiting is not None and segment.join == "relative" and not segment.has("self", "past")
+        is_object = self.awaiting is not None and segment.join == "relative" and not segment.has("self", "past", "writing")
         if span and attitude and (is_object or self.attitudes.is_listed(segment)):
-            if attitude is self.current and segment.join == "comma" and not self.is_list:
+            is_open = segment.join == "comma" and not self.is_list and not segment.has("focus")
+            if attitude is self.current and is_open:
                 self.items.append((segment, attitude))
                 return
             self._close_list(is_list=segment.join in ("and", "nor"))
