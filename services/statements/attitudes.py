@@ -110,8 +110,8 @@ class Attitudes:
             return (is_named or self.sentence.is_answer) and not segment.has("self", "other", "finite")
         before = [other for other in segment.matches if other.end <= match.start]
         if match.cue.where == "note":
-            is_object = match.cue.side == "before" or not self.has_content(segment.start, match.start)
-            return is_object and self._last_named(match.start) != "other"
+            sides = (segment.start, match.start), (match.end, segment.end)
+            return not all(self.has_content(*side) for side in sides) and self._last_named(match.start) != "other"
         joined = ("attitude",) if match.cue.where == "start" else ("self", "not")
         if any(other.cue.role in joined and not self.has_content(other.end, match.start) for other in before):
             return True
