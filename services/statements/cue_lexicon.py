@@ -21,7 +21,20 @@ ACCENTED: Final = frozenset(("fr", "es", "pt", "it", "de", "nl"))
 """Languages that people also type without their accents."""
 HOLLOW: Final = frozenset(
     ("filler", "self", "pronoun", "finite", "not", "no", "not_past", "cannot", "question", "now", "request", "habit")
-) | {"nor", "because", "relative", "contrast", "and", "than", "past", "too", "focus", "hollow", "preposition", "possessive"}
+) | {
+    "nor",
+    "because",
+    "relative",
+    "contrast",
+    "and",
+    "than",
+    "past",
+    "too",
+    "focus",
+    "hollow",
+    "preposition",
+    "possessive",
+}
 """Roles of words that name nothing."""
 IDIOM: Final = 0.3
 """How much a word of an idiom tells of its language, against 1 for a word that stands alone."""

@@ -52,7 +52,9 @@ class Reader:
                 self._quote(sentence.text)
             else:
                 _SentenceReader(self, sentence).read()
-            named = [cue.role for part in sentence.segments for cue, *_ in part.matches if cue.role in ("self", "other")]
+            named = [
+                cue.role for part in sentence.segments for cue, *_ in part.matches if cue.role in ("self", "other")
+            ]
             self.named = named[-1] if named else self.named
         return self.readings
 
@@ -185,16 +187,17 @@ class _SentenceReader:
         """ "I hated olives, now I eat them every day"."""
         is_used = all(match.cue.kind == "use" for match in group.matches) and not segment.has("not", "no", "cannot")
         is_back = segment.has("pronoun") or self.attitudes.find_content(group.end, group.high) is None
-        return self.reader.gone is not None and is_used and is_back and (segment.has("now") or segment.join == "contrast")
+        return (
+            self.reader.gone is not None and is_used and is_back and (segment.has("now") or segment.join == "contrast")
+        )
 
     def _take_up(self, segment: Segment, attitude: Attitude) -> None:
         """What was no longer so is now the other way: "I used to love it, now the smell makes me sick"."""
         if self.reader.gone is None:
             return
         (topic, past), self.reader.gone = self.reader.gone, None
-        if (past.kind in ("dislike", "avoid")) == (attitude.polarity > 0) and topic and topic != self.reader.topic:
-            self._emit(self._reading(segment, topic, attitude))
-        elif (past.kind in ("dislike", "avoid")) == (attitude.polarity > 0) and topic and not self.reader.claimed:
+        is_turned = (past.kind in ("dislike", "avoid")) == (attitude.polarity > 0)
+        if topic and is_turned and (topic != self.reader.topic or not self.reader.claimed):
             self._emit(self._reading(segment, topic, attitude))
 
     def _claim_lesser(self, segment: Segment, group: Group, attitude: Attitude) -> None:
@@ -218,7 +221,9 @@ class _SentenceReader:
         """A segment without a cue goes on with the one before it, turns it round, or is not understood."""
         span = self.attitudes.find_content(segment.start, segment.end)
         attitude = self._continued(segment)
-        is_object = self.awaiting is not None and segment.join == "relative" and not segment.has("self", "past", "writing")
+        is_object = (
+            self.awaiting is not None and segment.join == "relative" and not segment.has("self", "past", "writing")
+        )
         if span and attitude and (is_object or self.attitudes.is_listed(segment)):
             is_open = segment.join == "comma" and not self.is_list and not segment.has("focus")
             if attitude is self.current and is_open:
