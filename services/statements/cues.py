@@ -29,7 +29,7 @@ class Cue(NamedTuple):
     """Where the target stands."""
     where: Literal["any", "start", "subject", "own", "end", "note"] = "any"
     """At the start or the end of a segment; right after who likes it: "I like" is a taste, "a man like him" none; in a
-    segment that names the person: "I'm a cat lover"; in notes on the person that name nobody: "42, nurse, loves tea"."""
+    segment that names the person: "I'm a cat lover"; in notes that name nobody: "42, nurse, loves tea"."""
     is_self: bool = False
     """The phrase tells by its form that the person speaks of themselves: "odio"."""
     versus: bool = False

@@ -1,31 +1,27 @@
 """What the sentences of a text claim, read from left to right."""
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final
 
-from services.statements.attitudes import MAX_TARGET, QUESTION_MARKS, Attitude, Attitudes, Group, Kind
+from services.statements.attitudes import (
+    LESSER,
+    MAX_TARGET,
+    NO_STYLE,
+    QUESTION_MARKS,
+    Attitude,
+    Attitudes,
+    Group,
+    Kind,
+    Reading,
+    turn,
+)
 from services.statements.cue_lexicon import Lexicon
 from services.statements.segments import Segment, Sentence, cut_sentence
 
-NO_STYLE: Final[Mapping[str, float]] = MappingProxyType({})
 MAX_BARE: Final = 1
 """Words of one thing in a list without "and"."""
-LESSER: Final = -0.5
-"""Polarity of what something else is preferred to."""
 _LISTING: Final = frozenset(("comma", "and", "nor", "colon"))
 _TURNS: Final = frozenset(("than", "instead", "except"))
-
-
-class Reading(NamedTuple):
-    """The fields of a Clause but for its language."""
-
-    quote: str
-    target: str
-    polarity: float
-    kind: Kind
-    style: Mapping[str, float] = NO_STYLE
-    past: bool = False
 
 
 class Reader:
@@ -94,7 +90,7 @@ class _SentenceReader:
         question = self.attitudes.find_question()
         first = self._read_fragments()
         for index, segment in enumerate(self.sentence.segments[first:], first):
-            if index >= question and not self._is_request():
+            if index >= question and not self.sentence.has("request"):
                 self.unread.append(segment)
                 self._remember(segment)
             else:
@@ -104,24 +100,12 @@ class _SentenceReader:
 
     def _read_fragments(self) -> int:
         """How many segments are read of those that tell a taste without a verb: "tea, not coffee"."""
-        first, *rest = self.sentence.segments
-        if not rest or self.sentence.has("style", "style_if", "writing") or self.attitudes.find_groups(first):
-            return 0
-        second = rest[0]
-        if self.attitudes.find_groups(second) or not all(map(self.attitudes.is_listed, (first, second))):
-            return 0
-        is_denied = any(match.cue.role == "not" and match.start == second.start for match in second.matches)
-        is_contrast = is_denied and len(rest) == 1 and second.join in ("comma", "contrast", "dash")
-        if second.join != "than" and not is_contrast:
+        first = self.sentence.segments[0]
+        if self.sentence.has("style", "style_if", "writing") or not self.attitudes.begins_with_taste():
             return 0
         self.current = Attitude("like", 0.6)
         self._claim(first, self.attitudes.find_content(first.start, first.end), self.current)
         return 1
-
-    def _is_request(self) -> bool:
-        return self.sentence.has("request")
-
-    # --- segments ------------------------------------------------------------------------------
 
     def _read_segment(self, segment: Segment, *, asked: bool) -> None:
         if segment.join in ("contrast", "instead") or segment.has("now"):
@@ -149,17 +133,25 @@ class _SentenceReader:
         attitude = self.attitudes.read_attitude(segment, group, is_past=self.is_past)
         self.awaiting = self.current = None
         self.is_list = False
-        if self.subject == "other" or attitude is None or self.sentence.has("style"):
-            if self.subject != "other" and self._is_kept_up(segment, group):
-                self._take_up(segment, Attitude("like", 0.7))
-                return
+        if (
+            self.subject != "other"
+            and attitude is None
+            and self.reader.gone
+            and self.attitudes.is_kept_up(segment, group)
+        ):
+            self._take_up(segment, Attitude("like", 0.7))
+        elif self.subject == "other" or attitude is None or self.sentence.has("style"):
             self._leave(segment)
             if span:
                 self._name(self.sentence.slice(*span))
-            return
+        else:
+            self._claim_group(segment, group, attitude, span)
+
+    def _claim_group(self, segment: Segment, group: Group, attitude: Attitude, span: tuple[int, int] | None) -> None:
         self.is_past = False
         self.chain = segment.start
-        if span and group.last.cue.side == "before" and segment.join in _LISTING:
+        is_last = group.last.cue.side == "before" and segment.join in (*_LISTING, "dash")
+        if is_last and (span or len(self.listed) > 1):
             self.unread = [left for left in self.unread if left not in self.listed]
             for listed in self.listed:
                 self._claim(listed, self.attitudes.find_content(listed.start, listed.end), attitude)
@@ -167,14 +159,12 @@ class _SentenceReader:
         if span:
             self._claim(segment, span, attitude)
             self.current = attitude if group.last.cue.side in ("after", "gap") else None
-        elif group.last.cue.side == "before" and len(self.listed) > 1 and segment.join in ("comma", "colon", "dash"):
-            self.unread = [left for left in self.unread if left not in self.listed]
-            for listed in self.listed:
-                self._claim(listed, self.attitudes.find_content(listed.start, listed.end), attitude)
-        elif self.reader.topic and self._points_back(segment, group, attitude):
+        elif (
+            self.reader.topic and not (is_last and len(self.listed) > 1) and self._points_back(segment, group, attitude)
+        ):
             self._emit(self._reading(segment, self.reader.topic, attitude))
             self.awaiting = attitude
-        else:
+        elif not (is_last and len(self.listed) > 1):
             self.awaiting = attitude
             self.unread.append(segment)
         self.listed = []
@@ -182,14 +172,6 @@ class _SentenceReader:
             self.reader.gone = (self.reader.topic, attitude)
         elif self.reader.gone:
             self._take_up(segment, attitude)
-
-    def _is_kept_up(self, segment: Segment, group: Group) -> bool:
-        """ "I hated olives, now I eat them every day"."""
-        is_used = all(match.cue.kind == "use" for match in group.matches) and not segment.has("not", "no", "cannot")
-        is_back = segment.has("pronoun") or self.attitudes.find_content(group.end, group.high) is None
-        return (
-            self.reader.gone is not None and is_used and is_back and (segment.has("now") or segment.join == "contrast")
-        )
 
     def _take_up(self, segment: Segment, attitude: Attitude) -> None:
         """What was no longer so is now the other way: "I used to love it, now the smell makes me sick"."""
@@ -265,7 +247,7 @@ class _SentenceReader:
         if current is None or (current.past and segment.join not in _LISTING):
             return None
         if segment.join in _TURNS:
-            return self._turned(segment.join, current)
+            return turn(segment.join, current)
         if segment.join == "nor":
             return current if current.polarity < 0 else Attitude("dislike", -0.7)
         if negated:
@@ -276,19 +258,12 @@ class _SentenceReader:
     def _excluded(self, segment: Segment, *, barred: bool) -> Attitude | None:
         """ "No nuts" and "without nuts"; but "we have two kids and no car" wishes nothing."""
         if not self.current:
-            is_told = bool(self.unread) and self.unread[-1].has("finite") and not self._is_request()
+            is_told = bool(self.unread) and self.unread[-1].has("finite") and not self.sentence.has("request")
             if is_told or not (barred or segment is self.sentence.segments[0]):
                 return None
-            if not (self.reader.statement or self._is_request()):
+            if not (self.reader.statement or self.sentence.has("request")):
                 return None
         return Attitude("avoid", -0.8)
-
-    def _turned(self, join: str, current: Attitude) -> Attitude | None:
-        if join == "instead":
-            return Attitude("like", 0.7) if current.polarity < 0 else None
-        if join == "except":
-            return Attitude("dislike", -0.6) if current.polarity > 0 else Attitude("like", 0.6)
-        return Attitude("dislike", LESSER, current.past) if current.polarity > 0 else None
 
     def _leave(self, segment: Segment) -> None:
         """Quotes a segment and claims nothing."""
@@ -325,8 +300,6 @@ class _SentenceReader:
         is_next = bool(self.unread) and self.unread[-1].end < segment.start
         return is_next and segment.join in ("and", "comma", "contrast", "dash", "colon")
 
-    # --- style ---------------------------------------------------------------------------------
-
     def _style(self, segment: Segment, groups: Sequence[Group]) -> dict[str, float]:
         roles = ("style", "style_if") if self.sentence.has("writing") else ("style",)
         found = [match.cue for match in segment.matches if match.cue.role in roles]
@@ -339,16 +312,11 @@ class _SentenceReader:
         return {cue.feature: sign * cue.polarity for cue in found}
 
     def _wish(self, segment: Segment, groups: Sequence[Group]) -> float:
-        if segment.has("not", "no", "not_past", "cannot", "too") or segment.join in ("without", "than", "except"):
-            return -1.0
-        telling = [match.cue.polarity for group in groups for match in group.matches if match.cue.polarity]
-        if telling:
-            return 1.0 if min(telling) > 0 else -1.0
+        if sign := self.attitudes.find_wish(segment, groups):
+            return sign
         if self.awaiting and self.awaiting.polarity:
             return 1.0 if self.awaiting.polarity > 0 else -1.0
         return self.wish if self.wish is not None and segment.join in ("and", "comma") and not groups else 1.0
-
-    # --- readings ------------------------------------------------------------------------------
 
     def _claim(self, segment: Segment, span: tuple[int, int] | None, attitude: Attitude) -> None:
         if span and not (span[1] == span[0] + 1 and self.sentence.tokens[span[0]].key.isdecimal()):
