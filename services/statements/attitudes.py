@@ -1,6 +1,7 @@
 """Who likes or avoids what, in one segment of a sentence."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from services.statements.cue_lexicon import Lexicon
@@ -12,6 +13,9 @@ MAX_TARGET: Final = 10
 MAX_LISTED: Final = 5
 """Words of one thing in a list; twice as many characters."""
 QUESTION_MARKS: Final = ("?", "？", "؟")
+LESSER: Final = -0.5
+"""Polarity of what something else is preferred to."""
+NO_STYLE: Final[Mapping[str, float]] = MappingProxyType({})
 Kind = Literal["like", "dislike", "avoid", "want", "fact", "habit", "reason", "none"]
 _DENIED: Final[dict[str, tuple[Kind, float]]] = {
     "like": ("dislike", -0.7),
@@ -27,6 +31,26 @@ class Attitude(NamedTuple):
     kind: Kind
     polarity: float
     past: bool = False
+
+
+class Reading(NamedTuple):
+    """The fields of a Clause but for its language."""
+
+    quote: str
+    target: str
+    polarity: float
+    kind: Kind
+    style: Mapping[str, float] = NO_STYLE
+    past: bool = False
+
+
+def turn(join: str, current: Attitude) -> Attitude | None:
+    """What is said of the thing after a joining word that turns an attitude round."""
+    if join == "instead":
+        return Attitude("like", 0.7) if current.polarity < 0 else None
+    if join == "except":
+        return Attitude("dislike", -0.6) if current.polarity > 0 else Attitude("like", 0.6)
+    return Attitude("dislike", LESSER, current.past) if current.polarity > 0 else None
 
 
 class Group(NamedTuple):
@@ -56,8 +80,10 @@ class Group(NamedTuple):
 class Attitudes:
     """Reads the attitudes of a sentence's segments, each by itself."""
 
-    def __init__(self, lexicon: Lexicon, sentence: Sentence) -> None:
+    def __init__(self, lexicon: Lexicon, sentence: Sentence, named: str = "") -> None:
         self.lexicon, self.sentence = lexicon, sentence
+        self.named = named
+        """The role of who was named last before the sentence."""
 
     def find_question(self) -> int:
         """The first segment that asks."""
@@ -76,6 +102,15 @@ class Attitudes:
             or (match.cue.role == "question" and not self.has_content(segment.start, match.start))
             for match in segment.matches
         )
+
+    def begins_with_taste(self) -> bool:
+        """Whether two things without a verb tell a taste: "tea, not coffee"."""
+        first, *rest = self.sentence.segments
+        if not rest or self.find_groups(first) or self.find_groups(rest[0]):
+            return False
+        is_denied = any(match.cue.role == "not" and match.start == rest[0].start for match in rest[0].matches)
+        is_contrast = is_denied and len(rest) == 1 and rest[0].join in ("comma", "contrast", "dash")
+        return (rest[0].join == "than" or is_contrast) and all(map(self.is_listed, (first, rest[0])))
 
     def find_groups(self, segment: Segment) -> list[Group]:
         """The cues of attitude, those together that nothing but empty words separates."""
@@ -104,13 +139,31 @@ class Attitudes:
             return segment.has("self") or self._has_self(match)
         if match.cue.where == "end":
             is_named = segment.join in ("colon", "dash") or self.has_content(segment.start, match.start)
+            is_named = is_named or self._follows_listed(segment)
             return (is_named or self.sentence.is_answer) and not segment.has("self", "other", "finite")
         before = [other for other in segment.matches if other.end <= match.start]
+        if match.cue.where == "note":
+            sides = (segment.start, match.start), (match.end, segment.end)
+            return not all(self.has_content(*side) for side in sides) and self._last_named(match.start) != "other"
         joined = ("attitude",) if match.cue.where == "start" else ("self", "not")
         if any(other.cue.role in joined and not self.has_content(other.end, match.start) for other in before):
             return True
         opens = not self.has_content(segment.start, match.start)
         return opens and not any(other.cue.role in ("self", "other") for other in before)
+
+    def _follows_listed(self, segment: Segment) -> bool:
+        """ "Spin classes, ugh": whether what stands before the segment is a thing that is only named."""
+        place = next(index for index, other in enumerate(self.sentence.segments) if other is segment)
+        return place > 0 and segment.join == "comma" and self.is_listed(self.sentence.segments[place - 1])
+
+    def _last_named(self, end: int) -> str:
+        named = [
+            match.cue.role
+            for segment in self.sentence.segments
+            for match in segment.matches
+            if match.start < end and match.cue.role in ("self", "other")
+        ]
+        return named[-1] if named else self.named
 
     def find_subject(self, segment: Segment, group: Group) -> str:
         """Whose attitude it is: "self", "other", or "" where nobody is named."""
@@ -163,7 +216,7 @@ class Attitudes:
             low <= match.start < high
             and (match.cue.role in roles or (match.cue.where == "end" and match.cue.keys[0] in self.lexicon.negators))
             for match in segment.matches
-            if match not in group.matches
+            if match not in group.matches and not (match.gap and match.end > group.end - 1 >= match.gap[1])
         )
 
     def find_target(self, group: Group) -> tuple[int, int] | None:
@@ -183,6 +236,14 @@ class Attitudes:
         first, last = group.matches[0], group.last
         return (last.start, last.end) if last.cue.kind == "use" and first.cue.polarity else None
 
+    @staticmethod
+    def find_wish(segment: Segment, groups: Sequence[Group]) -> float:
+        """The sign of a wish about style; 0 where the segment does not tell."""
+        if segment.has("not", "no", "not_past", "cannot", "too") or segment.join in ("without", "than", "except"):
+            return -1.0
+        telling = [match.cue.polarity for group in groups for match in group.matches if match.cue.polarity]
+        return (1.0 if min(telling) > 0 else -1.0) if telling else 0.0
+
     def is_barred(self, segment: Segment) -> bool:
         """ "No nuts": what a fragment begins with is not wanted."""
         first = next((match for match in segment.matches if match.cue.role == "no"), None)
@@ -191,6 +252,12 @@ class Attitudes:
             and not self.has_content(segment.start, first.start)
             and not segment.has("self", "other", "finite")
         )
+
+    def is_kept_up(self, segment: Segment, group: Group) -> bool:
+        """ "I hated olives, now I eat them every day"."""
+        is_used = all(match.cue.kind == "use" for match in group.matches) and not segment.has("not", "no", "cannot")
+        is_back = segment.has("pronoun") or self.find_content(group.end, group.high) is None
+        return is_used and is_back and (segment.has("now") or segment.join == "contrast")
 
     def find_content(self, low: int, high: int) -> tuple[int, int] | None:
         """The tokens between, without marks and empty words at both ends."""

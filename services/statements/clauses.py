@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from alignx.schemas.items import compose
-from services.statements.attitudes import Kind
+from services.statements.attitudes import NO_STYLE, Kind, Reading
 from services.statements.cue_lexicon import load_lexicon
-from services.statements.interpret import NO_STYLE, Reader, Reading
+from services.statements.interpret import Reader
 from services.statements.language import recognize_language
 
 MAX_CHARS: Final = 4_000

@@ -21,7 +21,20 @@ ACCENTED: Final = frozenset(("fr", "es", "pt", "it", "de", "nl"))
 """Languages that people also type without their accents."""
 HOLLOW: Final = frozenset(
     ("filler", "self", "pronoun", "finite", "not", "no", "not_past", "cannot", "question", "now", "request", "habit")
-) | {"nor", "because", "relative", "contrast", "and", "than", "past", "too", "hollow", "preposition", "possessive"}
+) | {
+    "nor",
+    "because",
+    "relative",
+    "contrast",
+    "and",
+    "than",
+    "past",
+    "too",
+    "focus",
+    "hollow",
+    "preposition",
+    "possessive",
+}
 """Roles of words that name nothing."""
 IDIOM: Final = 0.3
 """How much a word of an idiom tells of its language, against 1 for a word that stands alone."""
@@ -50,6 +63,7 @@ class Lexicon:
         grammar = data["grammar"]
         is_unspaced = grammar.get("words") == "unspaced"
         self.language = language
+        self.is_unspaced = is_unspaced
         self.negation: str = grammar["negation"]
         """On which side of an attitude its negation stands: before, after, both."""
         self.requires_subject: bool = grammar.get("requires_subject", False)
@@ -188,6 +202,7 @@ def load_vocabulary(language: str) -> Mapping[str, float]:
     data = load_data(language)
     roles = [phrases for role, phrases in data["words"].items() if role != "content"]
     phrases = [phrase for group in data["attitude"] for phrase in _split(group["phrases"])]
+    roles.append(data["grammar"].get("frequent", ""))
     plain = _words_of([*roles, *(phrase for phrase in phrases if " " not in phrase)])
     return dict.fromkeys(_words_of(phrases), IDIOM) | dict.fromkeys(plain, 1.0)
 

@@ -27,9 +27,9 @@ class Cue(NamedTuple):
     polarity: float = 0.0
     side: Literal["after", "before", "gap", "inside"] = "after"
     """Where the target stands."""
-    where: Literal["any", "start", "subject", "own", "end"] = "any"
+    where: Literal["any", "start", "subject", "own", "end", "note"] = "any"
     """At the start or the end of a segment; right after who likes it: "I like" is a taste, "a man like him" none; in a
-    segment that names the person: "I'm a cat lover"."""
+    segment that names the person: "I'm a cat lover"; in notes that name nobody: "42, nurse, loves tea"."""
     is_self: bool = False
     """The phrase tells by its form that the person speaks of themselves: "odio"."""
     versus: bool = False

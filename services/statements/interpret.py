@@ -1,31 +1,27 @@
 """What the sentences of a text claim, read from left to right."""
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final
 
-from services.statements.attitudes import MAX_TARGET, QUESTION_MARKS, Attitude, Attitudes, Group, Kind
+from services.statements.attitudes import (
+    LESSER,
+    MAX_TARGET,
+    NO_STYLE,
+    QUESTION_MARKS,
+    Attitude,
+    Attitudes,
+    Group,
+    Kind,
+    Reading,
+    turn,
+)
 from services.statements.cue_lexicon import Lexicon
 from services.statements.segments import Segment, Sentence, cut_sentence
 
-NO_STYLE: Final[Mapping[str, float]] = MappingProxyType({})
 MAX_BARE: Final = 1
 """Words of one thing in a list without "and"."""
-LESSER: Final = -0.5
-"""Polarity of what something else is preferred to."""
 _LISTING: Final = frozenset(("comma", "and", "nor", "colon"))
 _TURNS: Final = frozenset(("than", "instead", "except"))
-
-
-class Reading(NamedTuple):
-    """The fields of a Clause but for its language."""
-
-    quote: str
-    target: str
-    polarity: float
-    kind: Kind
-    style: Mapping[str, float] = NO_STYLE
-    past: bool = False
 
 
 class Reader:
@@ -38,6 +34,10 @@ class Reader:
         self.topic = ""
         """What was named last, and with which polarity it was claimed, if it was."""
         self.claimed = 0.0
+        self.named = ""
+        """The role of who was named last: self, other."""
+        self.gone: tuple[str, Attitude] | None = None
+        """What was said to be no longer so, and of what."""
 
     def read(self, texts: Sequence[str]) -> list[Reading]:
         is_answer = False
@@ -49,6 +49,8 @@ class Reader:
                 self._quote(sentence.text)
             else:
                 _SentenceReader(self, sentence).read()
+            roles = [cue.role for part in sentence.segments for cue, *_ in part.matches]
+            self.named = next((role for role in reversed(roles) if role in ("self", "other")), self.named)
             # A part of a sentence reads oddly by itself, and may say more than the person did.
             self.readings[before:] = [reading._replace(quote=text) for reading in self.readings[before:]]
         return self.readings
@@ -68,7 +70,7 @@ class _SentenceReader:
 
     def __init__(self, reader: Reader, sentence: Sentence) -> None:
         self.reader, self.sentence = reader, sentence
-        self.attitudes = Attitudes(reader.lexicon, sentence)
+        self.attitudes = Attitudes(reader.lexicon, sentence, reader.named)
         self.subject = ""
         self.current: Attitude | None = None
         """What the segments of a list go on to say."""
@@ -89,7 +91,7 @@ class _SentenceReader:
         question = self.attitudes.find_question()
         first = self._read_fragments()
         for index, segment in enumerate(self.sentence.segments[first:], first):
-            if index >= question and not self._is_request():
+            if index >= question and not self.sentence.has("request"):
                 self.unread.append(segment)
                 self._remember(segment)
             else:
@@ -99,24 +101,12 @@ class _SentenceReader:
 
     def _read_fragments(self) -> int:
         """How many segments are read of those that tell a taste without a verb: "tea, not coffee"."""
-        first, *rest = self.sentence.segments
-        if not rest or self.sentence.has("style", "style_if", "writing") or self.attitudes.find_groups(first):
-            return 0
-        second = rest[0]
-        if self.attitudes.find_groups(second) or not all(map(self.attitudes.is_listed, (first, second))):
-            return 0
-        is_denied = any(match.cue.role == "not" and match.start == second.start for match in second.matches)
-        is_contrast = is_denied and len(rest) == 1 and second.join in ("comma", "contrast", "dash")
-        if second.join != "than" and not is_contrast:
+        first = self.sentence.segments[0]
+        if self.sentence.has("style", "style_if", "writing") or not self.attitudes.begins_with_taste():
             return 0
         self.current = Attitude("like", 0.6)
         self._claim(first, self.attitudes.find_content(first.start, first.end), self.current)
         return 1
-
-    def _is_request(self) -> bool:
-        return self.sentence.has("request")
-
-    # --- segments ------------------------------------------------------------------------------
 
     def _read_segment(self, segment: Segment, *, asked: bool) -> None:
         if segment.join in ("contrast", "instead") or segment.has("now"):
@@ -144,14 +134,25 @@ class _SentenceReader:
         attitude = self.attitudes.read_attitude(segment, group, is_past=self.is_past)
         self.awaiting = self.current = None
         self.is_list = False
-        if self.subject == "other" or attitude is None or self.sentence.has("style"):
+        if (
+            self.subject != "other"
+            and attitude is None
+            and self.reader.gone
+            and self.attitudes.is_kept_up(segment, group)
+        ):
+            self._take_up(segment, Attitude("like", 0.7))
+        elif self.subject == "other" or attitude is None or self.sentence.has("style"):
             self._leave(segment)
             if span:
                 self._name(self.sentence.slice(*span))
-            return
+        else:
+            self._claim_group(segment, group, attitude, span)
+
+    def _claim_group(self, segment: Segment, group: Group, attitude: Attitude, span: tuple[int, int] | None) -> None:
         self.is_past = False
         self.chain = segment.start
-        if span and group.last.cue.side == "before" and segment.join in _LISTING:
+        is_last = group.last.cue.side == "before" and segment.join in (*_LISTING, "dash")
+        if is_last and (span or len(self.listed) > 1):
             self.unread = [left for left in self.unread if left not in self.listed]
             for listed in self.listed:
                 self._claim(listed, self.attitudes.find_content(listed.start, listed.end), attitude)
@@ -159,13 +160,28 @@ class _SentenceReader:
         if span:
             self._claim(segment, span, attitude)
             self.current = attitude if group.last.cue.side in ("after", "gap") else None
-        elif self.reader.topic and self._points_back(segment, group, attitude):
+        elif (
+            self.reader.topic and not (is_last and len(self.listed) > 1) and self._points_back(segment, group, attitude)
+        ):
             self._emit(self._reading(segment, self.reader.topic, attitude))
             self.awaiting = attitude
-        else:
+        elif not (is_last and len(self.listed) > 1):
             self.awaiting = attitude
             self.unread.append(segment)
         self.listed = []
+        if attitude.past:
+            self.reader.gone = (self.reader.topic, attitude)
+        elif self.reader.gone:
+            self._take_up(segment, attitude)
+
+    def _take_up(self, segment: Segment, attitude: Attitude) -> None:
+        """What was no longer so is now the other way: "I used to love it, now the smell makes me sick"."""
+        if self.reader.gone is None:
+            return
+        (topic, past), self.reader.gone = self.reader.gone, None
+        is_turned = (past.kind in ("dislike", "avoid")) == (attitude.polarity > 0)
+        if topic and is_turned and (topic != self.reader.topic or not self.reader.claimed):
+            self._emit(self._reading(segment, topic, attitude))
 
     def _claim_lesser(self, segment: Segment, group: Group, attitude: Attitude) -> None:
         """What the target is preferred to: "rather than Y, I like X", "prefer X to Y"."""
@@ -188,9 +204,12 @@ class _SentenceReader:
         """A segment without a cue goes on with the one before it, turns it round, or is not understood."""
         span = self.attitudes.find_content(segment.start, segment.end)
         attitude = self._continued(segment)
-        is_object = self.awaiting is not None and segment.join == "relative" and not segment.has("self", "past")
+        is_object = (
+            self.awaiting is not None and segment.join == "relative" and not segment.has("self", "past", "writing")
+        )
         if span and attitude and (is_object or self.attitudes.is_listed(segment)):
-            if attitude is self.current and segment.join == "comma" and not self.is_list:
+            is_open = segment.join == "comma" and not self.is_list and not segment.has("focus")
+            if attitude is self.current and is_open:
                 self.items.append((segment, attitude))
                 return
             self._close_list(is_list=segment.join in ("and", "nor"))
@@ -229,7 +248,7 @@ class _SentenceReader:
         if current is None or (current.past and segment.join not in _LISTING):
             return None
         if segment.join in _TURNS:
-            return self._turned(segment.join, current)
+            return turn(segment.join, current)
         if segment.join == "nor":
             return current if current.polarity < 0 else Attitude("dislike", -0.7)
         if negated:
@@ -240,19 +259,12 @@ class _SentenceReader:
     def _excluded(self, segment: Segment, *, barred: bool) -> Attitude | None:
         """ "No nuts" and "without nuts"; but "we have two kids and no car" wishes nothing."""
         if not self.current:
-            is_told = bool(self.unread) and self.unread[-1].has("finite") and not self._is_request()
+            is_told = bool(self.unread) and self.unread[-1].has("finite") and not self.sentence.has("request")
             if is_told or not (barred or segment is self.sentence.segments[0]):
                 return None
-            if not (self.reader.statement or self._is_request()):
+            if not (self.reader.statement or self.sentence.has("request")):
                 return None
         return Attitude("avoid", -0.8)
-
-    def _turned(self, join: str, current: Attitude) -> Attitude | None:
-        if join == "instead":
-            return Attitude("like", 0.7) if current.polarity < 0 else None
-        if join == "except":
-            return Attitude("dislike", -0.6) if current.polarity > 0 else Attitude("like", 0.6)
-        return Attitude("dislike", LESSER, current.past) if current.polarity > 0 else None
 
     def _leave(self, segment: Segment) -> None:
         """Quotes a segment and claims nothing."""
@@ -289,8 +301,6 @@ class _SentenceReader:
         is_next = bool(self.unread) and self.unread[-1].end < segment.start
         return is_next and segment.join in ("and", "comma", "contrast", "dash", "colon")
 
-    # --- style ---------------------------------------------------------------------------------
-
     def _style(self, segment: Segment, groups: Sequence[Group]) -> dict[str, float]:
         roles = ("style", "style_if") if self.sentence.has("writing") else ("style",)
         found = [match.cue for match in segment.matches if match.cue.role in roles]
@@ -303,19 +313,14 @@ class _SentenceReader:
         return {cue.feature: sign * cue.polarity for cue in found}
 
     def _wish(self, segment: Segment, groups: Sequence[Group]) -> float:
-        if segment.has("not", "no", "not_past", "cannot", "too") or segment.join in ("without", "than", "except"):
-            return -1.0
-        telling = [match.cue.polarity for group in groups for match in group.matches if match.cue.polarity]
-        if telling:
-            return 1.0 if min(telling) > 0 else -1.0
+        if sign := self.attitudes.find_wish(segment, groups):
+            return sign
         if self.awaiting and self.awaiting.polarity:
             return 1.0 if self.awaiting.polarity > 0 else -1.0
         return self.wish if self.wish is not None and segment.join in ("and", "comma") and not groups else 1.0
 
-    # --- readings ------------------------------------------------------------------------------
-
     def _claim(self, segment: Segment, span: tuple[int, int] | None, attitude: Attitude) -> None:
-        if span:
+        if span and not (span[1] == span[0] + 1 and self.sentence.tokens[span[0]].key.isdecimal()):
             self._emit(self._reading(segment, self.sentence.slice(*span), attitude))
 
     def _reading(self, segment: Segment, target: str, attitude: Attitude) -> Reading:

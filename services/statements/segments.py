@@ -55,6 +55,7 @@ def cut_sentence(text: str, lexicon: Lexicon, *, is_answer: bool) -> Sentence:
     keys = [token.key for token in tokens]
     quoted = _quoted(text, tokens)
     matches = [match for match in lexicon.find(keys) if match.start not in quoted]
+    matches = [match for match in matches if match.cue.role != "style" or not _is_part(match, tokens, matches, lexicon)]
     segments = _segments(text, tokens, matches)
     for match in matches:
         span = slice(match.start, match.end)
@@ -63,6 +64,17 @@ def cut_sentence(text: str, lexicon: Lexicon, *, is_answer: bool) -> Sentence:
         elif match.end > match.start + 1 and match.cue.role in HOLLOW:  # and these are, though none may be alone
             tokens[span] = [token._replace(key="_") for token in tokens[span]]
     return Sentence(text, tokens, segments, lexicon.is_ironic(keys), is_answer)
+
+
+def _is_part(match: Match, tokens: Sequence[Token], matches: Sequence[Match], lexicon: Lexicon) -> bool:
+    """Whether a word of style is a part of what something is called, where nothing tells of writing: "glass tables"."""
+    if match.end > match.start + 1 or lexicon.is_unspaced:
+        return False
+    if any(other.cue.role in ("writing", "request") for other in matches):
+        return False
+    known = {place for other in matches for place in range(other.start, other.end)}
+    sides = [place for place in (match.start - 1, match.end) if 0 <= place < len(tokens) and place not in known]
+    return any(tokens[place].key[0].isalpha() and tokens[place].key not in lexicon.hollow for place in sides)
 
 
 def _quoted(text: str, tokens: Sequence[Token]) -> set[int]:

@@ -29,7 +29,7 @@ from services.profile.claims.sensitive import DEFAULT, Policy, read_policy
 from services.profile.fold import apply_own_text, fold
 from services.profile.serialize import loads
 from services.profile.statistics import EMPTY, Profile
-from services.storage.connection import RedisClient, ping
+from services.storage.connection import RedisClient, Script, ping, read_script
 from services.storage.key_names import KeySpace, weights_key
 from services.storage.prequential import SCORERS, parse_quality
 from services.storage.profile_text import render_profile
@@ -99,6 +99,7 @@ class Store:
         self.redis = redis
         self.tenants = tenants
         self.keys = KeySpace(shards)
+        self._evidence = Script(redis, read_script("services.storage", "evidence"))
         self._weight_sums = TimedCache(self._read_weight_sums)
 
     async def ready(self) -> None:
@@ -144,11 +145,8 @@ class Store:
     async def evidence(self, tenant: str, user: str) -> tuple[Profile, list[str]]:
         """The profile, and the ids of the newest events that it has folded, oldest first."""
         keys = self.keys.user(tenant, user)
-        pipe = self.redis.pipeline(transaction=True)  # the numbers of the profile's events are counted from the newest
-        pipe.get(keys.profile)
-        pipe.xrevrange(keys.log, "+", "-", count=_EVIDENCE_EVENTS)
-        raw, entries = await pipe.execute()
-        event_ids = [event_id for event_id, _ in reversed(entries)]
+        raw, *newest = await self._evidence.run([keys.profile, keys.log], most=_EVIDENCE_EVENTS)
+        event_ids = newest[::-1]
         try:
             return loads(raw.encode()) if raw else EMPTY, event_ids
         except ValueError:

@@ -7,7 +7,7 @@ year, and what has turned lately. Nothing is said that the evidence does not bea
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -24,14 +24,15 @@ from services.profile.style_features import FEATURES, INDEX, words
 MAX_TRAITS, MAX_EARLY_TRAITS = 6, 4
 FEW_CHOICES: Final = 12
 """Below so many choices, early signs are told beside surer ones."""
-MAX_TOPICS: Final = 8
-MAX_EXAMPLED: Final = 4
-"""Topics that have a sentence of their own, with examples."""
-MAX_EXAMPLES: Final = 3
+MAX_TOPICS, MAX_EXAMPLED, MAX_EXAMPLES = 8, 4, 3
+"""Topics of one sentence, topics that have one of their own, and titles in it."""
 MAX_WORDS, MAX_TAKEN = 5, 5
 _MARKS: Final = ".,:;!?()[]-–—"
-MAX_QUOTES, MAX_QUOTED = 12, 1_000
-"""Quotations of one kind, and characters of them all."""
+MAX_QUOTES: Final = 12
+MAX_QUOTED: Final = {OWN_WORDS: 700, ABOUT: 300, IN_PASSING: 600}
+"""Bytes of quotations in one sentence; one is always told. About four bytes are a token, in any script."""
+MAX_BYTES: Final = 2_048
+"""Of all sentences but what the user wrote over the summary: about 512 tokens."""
 REVIEW: Final = 30
 """Weight of what a review says, which tells little without its item."""
 MAX_CHANGES: Final = 3
@@ -65,16 +66,20 @@ class Sentence(NamedTuple):
 def sentences(profile: Profile, policy: Policy = DEFAULT) -> list[Sentence]:
     """In their order; none where nothing is known. Of a subject that the `policy` keeps out only what was stated."""
     allowed = _Allowed(profile, policy)
-    own = [Sentence("own", "own", profile.own)] if profile.own else []
-    return [
-        *own,
-        *_said(profile),
-        *_styles(profile),
-        *_topics(profile, allowed),
-        *_words(profile, allowed),
-        *_offers(profile),
-        *_turns(profile, allowed),
-    ]
+    told = [Sentence("own", "own", profile.own)] if profile.own else []
+    room = MAX_BYTES
+    for sentence in chain(
+        _said(profile),
+        _styles(profile),
+        _topics(profile, allowed),
+        _words(profile, allowed),
+        _offers(profile),
+        _turns(profile, allowed),
+    ):
+        room -= len(sentence.text.encode())
+        if room >= 0:
+            told.append(sentence)
+    return told
 
 
 class _Allowed:
@@ -119,13 +124,14 @@ def _quote(kind: str, opening: str, clauses: Iterable[StatedClause]) -> Iterator
     struck = {clause.quote for clause in listed if clause.is_struck}
     holding = [clause for clause in listed if not clause.is_struck and (clause.quote not in struck or _tells(clause))]
     latest = {clause.quote: clause for clause in holding}
-    said, room = list[StatedClause](), MAX_QUOTED
+    said, room = list[StatedClause](), MAX_QUOTED[opening]
     for clause in sorted(latest.values(), key=lambda clause: (not clause.polarity, -clause.day, -clause.event))[
         :MAX_QUOTES
     ]:
-        if len(clause.quote) <= room and not any(clause.quote in other and clause.quote != other for other in latest):
+        size = len(clause.quote.encode())
+        if (size <= room or not said) and not any(clause.quote in other and clause.quote != other for other in latest):
             said.append(clause)
-            room -= len(clause.quote)
+            room -= size
     said.sort(key=lambda clause: (-clause.day, -clause.event))
     if said:
         yield _rests_on(f"{kind}:{opening}", kind, f"{opening} {_dated(said)}", said)

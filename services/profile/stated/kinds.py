@@ -103,7 +103,7 @@ def _parts(kinds: Iterable[str]) -> Iterator[str]:
         yield from _parts(_DATA["kinds"][kind].get("parts", ()))
 
 
-@lru_cache(maxsize=1_024)
+@lru_cache(maxsize=4_096)
 def _words(section: str, name: str, language: str, *, names_alone: bool = False) -> Words:
     entry: Mapping[str, Any] = _DATA[section][name]
     listed = []

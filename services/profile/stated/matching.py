@@ -63,11 +63,12 @@ def match(profile: Profile, views: Sequence[ItemFeatures], vectors: Vectors, que
 
 def _bearing(clauses: Sequence[StatedClause], asked: str) -> NDArray[np.float64]:
     """How far each clause bears on the subject of a request, on [0, 1]. What is said in a dialogue often stands beside
-    the request that it is meant for, and is left out later."""
+    the request that it is meant for, and is left out later. What was read out of a text about the user, and not said,
+    speaks as counted evidence does."""
     near = nearness_to(asked, [clause.quote or clause.target for clause in clauses])
-    least = np.array([0.0 if clause.weight == PLAIN and clause.quote else -BEARING for clause in clauses])
-    bearing: NDArray[np.float64] = np.clip((near - least) / (BEARING - least), 0.0, 1.0)
-    return bearing
+    least = np.array([0.0 if clause.weight == PLAIN else -BEARING for clause in clauses])
+    is_said = np.array([bool(clause.quote) for clause in clauses])
+    return np.where(is_said, np.clip((near - least) / (BEARING - least), 0.0, 1.0), 1.0)
 
 
 def live_clauses(profile: Profile) -> list[StatedClause]:
