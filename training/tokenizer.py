@@ -1,6 +1,6 @@
 """Trains a tokenizer on rows of the corpus and writes a fresh model for it: where a run from scratch starts.
 
-    python -m training.tokenizer training/configs/mini/tokenizer.toml
+    python -m training.tokenizer training/configs/nano/tokenizer.toml
 
 A byte-level BPE, as Qwen's, with one addition that makes a small model on a CPU several times
 faster: each fixed instruction of services/prompts/templates.py, hundreds of words that never change, is a
