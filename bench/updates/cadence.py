@@ -41,9 +41,9 @@ from services.storage.timed_cache import TimedCache
 from services.storage.users import Store
 from tests.conftest import free_port
 from tests.unit.services.preference.rig import start_redis, stop_redis
-from training.corpus.events import any_event, choice
 from training.corpus.lexicon import Pen
 from training.corpus.personas import persona
+from training.corpus.simulate_events import any_event, choice
 
 USERS, ONE_IN = 1_000_000, 5_000
 EVENTS_PER_S, VISIT_EVENTS, GAP_S, ZIPF = 500.0, 6.0, 20.0, 0.8

@@ -3,10 +3,11 @@ years. Every item's text names its topic, in its title or in a field.
 """
 
 import re
+from functools import cache
 from typing import Final, Literal
 
 from alignx.schemas.items import Item, ItemFields, item_text
-from training.corpus.lexicon import Pen, Topic, half, split_of, table
+from training.corpus.lexicon import Pen, Split, Topic, half, split_of, table, topics_by_category
 
 Source = Literal["news", "shop", "films", "books"]
 _FIELDS: Final = 0.6
@@ -23,6 +24,13 @@ def sources(topic: Topic) -> tuple[Source, ...]:
         case "book":
             return ("books", "books", "news")
     return ("news", "news", "shop", "shop", "books")
+
+
+@cache
+def topics_at(source: Source, split: Split) -> tuple[Topic, ...]:
+    """The topics of one half that are met there."""
+    groups = topics_by_category(split).values()
+    return tuple(topic for group in groups for topic in group if source in sources(topic))
 
 
 def make_item(pen: Pen, topic: Topic, source: Source, language: str | None = None) -> tuple[Item, str]:

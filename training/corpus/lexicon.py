@@ -47,9 +47,10 @@ def half(texts: Iterable[str], split: Split) -> tuple[str, ...]:
 
 
 def spell_out(pattern: str) -> list[str]:
-    """All texts of a pattern in which [a|b] is either."""
+    """All texts of a pattern in which [a|b] is either, without those that say please twice."""
     parts = [part.split("|") if index % 2 else [part] for index, part in enumerate(_CHOICE.split(pattern))]
-    return ["".join(chosen) for chosen in itertools.product(*parts)]
+    texts = map("".join, itertools.product(*parts))
+    return [text for text in texts if text.lower().count("please") < 2]
 
 
 @cache

@@ -73,9 +73,10 @@ def persona(pen: Pen, *, foreign: float = 0.0, styled: bool = False) -> Persona:
     if styled and not set(dimensions) & set(_directed()):
         dimensions = [*dimensions[:4], rng.choice(_directed())]
     groups = topics_by_category(pen.split)
-    categories = rng.sample(sorted(groups), rng.randint(1, 3))
+    # Films and novels are what catalogues hold most of.
+    weighted = [name for name, group in sorted(groups.items()) for _ in range(3 if group[0].ends else 1)]
     likes: list[Topic] = []
-    for name in categories:
+    for name in dict.fromkeys(rng.sample(weighted, rng.randint(1, 3))):
         likes += rng.sample(groups[name], rng.randint(1, min(3, len(groups[name]))))
     if language and (spoken := [topic for topic in _spoken(language, pen.split) if topic not in likes]):
         likes.insert(0, rng.choice(spoken))

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from training.corpus.events import STATED, Event, Sign
 from training.corpus.lexicon import Pen, half, table, topics
 from training.corpus.personas import POLES, STYLES, Persona, opposite, pole_words
+from training.corpus.simulate_events import STATED, Event, Sign
 
 Kind = Literal[
     "stated", "told", "refused", "clear", "interest-clear", "changed-style", "changed-to", "changed-from", "tends",

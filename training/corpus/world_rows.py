@@ -16,10 +16,19 @@ from services.prompts.build import LETTERS, Prompt, chat_prompt, selection_promp
 from services.prompts.templates import SELECTION_PREFILL
 from training.corpus import teacher
 from training.corpus.answers import answer, any_style
-from training.corpus.events import Event, Habit, choice, choices, events, fact_choice, style_choice, topic_choice
 from training.corpus.items import make_item
 from training.corpus.lexicon import Pen, table
 from training.corpus.personas import Persona, other_topic, persona
+from training.corpus.simulate_events import (
+    Event,
+    Habit,
+    choice,
+    choices,
+    events,
+    fact_choice,
+    style_choice,
+    topic_choice,
+)
 from training.corpus.teacher import Claim, Finding
 
 Row = dict[str, Any]

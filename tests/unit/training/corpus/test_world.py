@@ -12,10 +12,10 @@ from services.prompts.build import plain_history
 from services.prompts.replies.parse_summary import parse_summary
 from training.corpus import teacher
 from training.corpus.answers import answer, any_style
-from training.corpus.events import Event, Habit, Sign, any_event, choices, events, style_choice, topic_choice
 from training.corpus.items import make_item, sources
 from training.corpus.lexicon import Pen, Split, half, phrasings, spell_out, split_of, table, topics, topics_by_category
 from training.corpus.personas import POLES, STYLES, Persona, opposite, persona, pole_words
+from training.corpus.simulate_events import Event, Habit, Sign, any_event, choices, events, style_choice, topic_choice
 from training.corpus.teacher import Finding, infer, say
 
 OWLS, TAXES, JAZZ = (topics()[name] for name in ("owls", "taxes", "jazz"))
@@ -150,7 +150,7 @@ def test_all_eight_kinds_of_events_are_valid() -> None:
 
 def test_items_are_those_of_catalogues() -> None:
     fields: set[str] = set()
-    for seed in range(200):
+    for seed in range(400):
         drawn = pen(seed)
         for offered in _items(any_event(drawn, persona(drawn))):
             fields |= set() if isinstance(offered, str) else offered.model_dump(exclude_none=True).keys()
@@ -293,11 +293,14 @@ def test_every_sentence_of_a_summary_rests_on_events_and_passes_as_a_summary(see
         pytest.fail(f"{error}: {text}")
 
 
-def test_topic_choices_come_from_other_categories() -> None:
-    for seed in range(30):
-        event = topic_choice(pen(seed), reader(dislikes=()))
+def test_what_was_left_is_met_in_the_same_place() -> None:
+    for seed in range(60):
+        person = reader(likes=(OWLS,) if seed % 2 else (topics()["horror films"],), dislikes=())
+        event = topic_choice(pen(seed), person)
         left = topics()[event.signs[1].name]
-        assert left.category.name != OWLS.category.name
+        assert event.interaction.source in sources(left)
+        assert (left.category.form == "film") == (event.interaction.source == "films")
+        assert left not in person.likes
 
 
 def test_a_persona_has_poles_of_ten_dimensions() -> None:

@@ -19,7 +19,7 @@ from alignx.schemas.interactions import (
 )
 from alignx.schemas.items import Item, item_text
 from training.corpus.answers import answer, style_pair
-from training.corpus.items import Source, make_item, sources
+from training.corpus.items import Source, make_item, sources, topics_at
 from training.corpus.lexicon import Pen, Topic, half, spell_out, table
 from training.corpus.personas import Persona, other_topic, pole_words
 
@@ -94,21 +94,23 @@ Offered = tuple[str, Source, list[tuple[Item, str]], list[Topic]]
 def _offer(pen: Pen, person: Persona, others: int, *, is_flipped: bool, without: Source | None = None) -> Offered:
     rng = pen.rng
     liked = rng.choice(person.likes)
-    near = {topic.category.name for topic in person.likes}
-    left = [
-        rng.choice(person.dislikes) if person.dislikes and rng.random() < 0.5 else other_topic(pen, near)
-        for _ in range(others)
-    ]
-    left = list(dict.fromkeys(left))
-    topics = [left[0], liked, *left[1:]] if is_flipped and left else [liked, *left]
     source = rng.choice([place for place in sources(liked) if place != without])
-    items = [make_item(pen, topic, _near_source(rng, topic, source), person.language) for topic in topics]
+    left = list(dict.fromkeys(_other(pen, person, source) for _ in range(others)))
+    topics = [left[0], liked, *left[1:]] if is_flipped and left else [liked, *left]
+    items = [make_item(pen, topic, source, person.language) for topic in topics]
     return pen.write("query", source), source, items, topics
 
 
-def _near_source(rng: random.Random, topic: Topic, source: Source) -> Source:
-    """The same place where the topic is met there."""
-    return source if source in sources(topic) else rng.choice(sources(topic))
+def _other(pen: Pen, person: Persona, source: Source) -> Topic:
+    """A topic that is met there too: a disliked one, or one of another category; of films another genre."""
+    met = topics_at(source, pen.split)
+    disliked = [topic for topic in person.dislikes if topic in met]
+    if disliked and pen.rng.random() < 0.5:
+        return pen.rng.choice(disliked)
+    near = {topic.category.name for topic in person.likes}
+    return pen.rng.choice(
+        [t for t in met if t not in person.likes and (source == "films" or t.category.name not in near)]
+    )
 
 
 def _chosen_signs(topics: Sequence[Topic], items: Sequence[tuple[Item, str]], shown: int) -> tuple[Sign, ...]:
