@@ -18,10 +18,10 @@ from alignx.schemas.interactions import (
     StatementInteraction,
 )
 from alignx.schemas.items import Item, item_text
-from training.corpus.answers import answer, style_pair
-from training.corpus.items import Source, make_item, sources, topics_at
+from training.corpus.catalogue_items import Source, make_item, sources, topics_at
 from training.corpus.lexicon import Pen, Topic, half, spell_out, table
 from training.corpus.personas import Persona, other_topic, pole_words
+from training.corpus.styled_answers import answer, style_pair
 
 STATED: Final = 3
 """What a user says of themselves counts for so many choices."""

@@ -15,8 +15,7 @@ from alignx.schemas.requests import ChatMode
 from services.prompts.build import LETTERS, Prompt, chat_prompt, selection_prompt, update_prompt
 from services.prompts.templates import SELECTION_PREFILL
 from training.corpus import teacher
-from training.corpus.answers import answer, any_style
-from training.corpus.items import make_item
+from training.corpus.catalogue_items import make_item
 from training.corpus.lexicon import Pen, table
 from training.corpus.personas import Persona, other_topic, persona
 from training.corpus.simulate_events import (
@@ -29,6 +28,7 @@ from training.corpus.simulate_events import (
     style_choice,
     topic_choice,
 )
+from training.corpus.styled_answers import answer, any_style
 from training.corpus.teacher import Claim, Finding
 
 Row = dict[str, Any]

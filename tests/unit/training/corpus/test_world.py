@@ -11,11 +11,11 @@ from services.errors import EngineError
 from services.prompts.build import plain_history
 from services.prompts.replies.parse_summary import parse_summary
 from training.corpus import teacher
-from training.corpus.answers import answer, any_style
-from training.corpus.items import make_item, sources
+from training.corpus.catalogue_items import make_item, sources
 from training.corpus.lexicon import Pen, Split, half, phrasings, spell_out, split_of, table, topics, topics_by_category
 from training.corpus.personas import POLES, STYLES, Persona, opposite, persona, pole_words
 from training.corpus.simulate_events import Event, Habit, Sign, any_event, choices, events, style_choice, topic_choice
+from training.corpus.styled_answers import answer, any_style
 from training.corpus.teacher import Finding, infer, say
 
 OWLS, TAXES, JAZZ = (topics()[name] for name in ("owls", "taxes", "jazz"))
