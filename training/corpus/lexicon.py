@@ -102,14 +102,8 @@ def topics() -> Mapping[str, Topic]:
     found: dict[str, Topic] = {}
     for entry in table("topics")["category"]:
         sentences = {use: tuple(entry[use]) for use in ("news", "plain", "technical", "example")}
-        category = Category(
-            entry["name"],
-            tuple(entry["labels"]),
-            entry["emoji"],
-            sentences,
-            entry.get("form", "any"),
-            entry.get("direction"),
-        )
+        form, direction = entry.get("form", "any"), entry.get("direction")
+        category = Category(entry["name"], tuple(entry["labels"]), entry["emoji"], sentences, form, direction)
         listed = [_read_topic(line, category) for line in entry["topics"].strip().split("\n")]
         found |= {topic.name: topic for topic in listed}
     return found

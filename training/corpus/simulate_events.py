@@ -77,9 +77,9 @@ def style_choice(pen: Pen, person: Persona, *, is_flipped: bool = False) -> Even
     )
 
 
-def topic_choice(pen: Pen, person: Persona, *, offers: int = 1, is_flipped: bool = False) -> Event:
-    """An item on a liked topic and `offers` items on others, disliked ones among them: a comparison."""
-    query, source, items, topics = _offer(pen, person, offers, is_flipped=is_flipped)
+def topic_choice(pen: Pen, person: Persona, *, is_flipped: bool = False) -> Event:
+    """An item on a liked topic and one on another, which may be disliked."""
+    query, source, items, topics = _offer(pen, person, 1, is_flipped=is_flipped)
     return Event(
         ComparisonInteraction(query=query, chosen=items[0][0], rejected=items[1][0], source=source),
         _chosen_signs(topics, items, 2),

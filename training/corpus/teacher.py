@@ -285,9 +285,7 @@ def _say(pen: Pen, finding: Finding) -> str:
     names, kind = finding.names, finding.kind
     quoted = [f'"{text}"' for text in finding.texts]
     if kind.startswith("interest"):
-        fill = {"c": topics()[names[0]].category.name, "x": _join(names)}
-        fill["C"] = fill["c"].capitalize()
-        sentence = pen.write("summary", kind, **fill)
+        sentence = pen.write("summary", kind, c=topics()[names[0]].category.name, x=_join(names))
         return sentence[:-1] + pen.write("summary", "titles", q=_join(quoted)) if quoted else sentence
     if kind == "stated":
         return pen.write("summary", kind, q=quoted[0])

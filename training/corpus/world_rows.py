@@ -141,14 +141,11 @@ def reply(pen: Pen, world: World, length: int, *, mode: ChatMode) -> Row:
     shown = world.choices(pen, person, length)
     summary = summary_of(pen, world, shown) if mode == "summary" else None
     directions = person.directions() if mode == "pba" else None
-    history = [] if mode in ("none", "summary") else [_comparison(event, directions) for event in shown]
+    examples = () if mode in ("none", "summary") else _triples(shown)
+    history = [ComparisonInteraction(**triple, directions=directions) for triple in examples]
     prompt = chat_prompt([{"role": "user", "content": question}], mode=mode, summary=summary, history=history)
     style = any_style(pen.rng) | (dict(person.style) if mode != "none" else {})
     return _sft(pen, mode, prompt, answer(pen, about, style))
-
-
-def _comparison(event: Event, directions: tuple[float, ...] | None) -> ComparisonInteraction:
-    return ComparisonInteraction(**event.triple(), directions=directions)
 
 
 # --- the family's own formats --------------------------------------------------------------------

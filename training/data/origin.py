@@ -3,13 +3,12 @@ what two files share that should share nothing.
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-Share = Literal["topics", "titles", "phrasings"]
-SHARES: Final[tuple[Share, ...]] = ("topics", "titles", "phrasings")
+SHARES: Final = ("topics", "titles", "phrasings")
+"""What rows of two halves should not share."""
 
 
 class Record(BaseModel):
@@ -55,7 +54,7 @@ class OriginCount:
         self.tasks: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
         self.claims: Counter[str] = Counter()
-        self.seen: dict[Share, set[str]] = {share: set() for share in SHARES}
+        self.seen: dict[str, set[str]] = {share: set() for share in SHARES}
         self._backed = 0
 
     def add(self, origin: Origin, prompt: str, reply: str) -> None:
@@ -87,8 +86,4 @@ def is_backed(claim: Claim, origin: Origin, prompt: str, reply: str) -> bool:
     """Whether the sentence stands in the reply, rests on events that the prompt shows, and quotes only its words."""
     first = 0 if "<past_summary>" in prompt else 1
     numbers = claim.events and all(first <= number <= len(origin.events) for number in claim.events)
-    return bool(numbers) and claim.text in reply and all(quote in prompt for quote in _quotations(claim.text))
-
-
-def _quotations(text: str) -> Iterator[str]:
-    return iter(text.split('"')[1::2])
+    return bool(numbers) and claim.text in reply and all(quote in prompt for quote in claim.text.split('"')[1::2])
