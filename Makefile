@@ -13,6 +13,7 @@ BENCHMARKS ?= ../shared/data
 
 BIN  := .venv/bin
 TINY := models/alignx-tiny/model.safetensors
+SMALL := var/models/alignx-small/config.json
 SUITE := $(BIN)/python -m docker.local.suite
 INSTALL := docker/local/install.sh
 PARTS := $(BIN)/python docker/local/parts.py
@@ -21,8 +22,7 @@ TRAINING := .venv-training/bin
 # Redis is real, so unit tests wait more than they compute: four processes on two cores.
 XDIST := -n 4 --dist loadgroup
 UNIT := --ignore=tests/unit/training --ignore=tests/unit/evaluation
-# `make mini` measures the toy checkpoint, which depends on nothing here but the prompts, and tests/golden pins those.
-LIVE := tests/live tests/browser --ignore=tests/live/test_mini.py
+LIVE := tests/live tests/browser
 
 # $(call timed,what,command): runs it and says how long it took.
 timed = @started=$$(date +%s); echo "== $(1)"; $(2) && echo "== $(1): $$(($$(date +%s) - started)) s"
@@ -32,7 +32,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .NOTPARALLEL:
 .PHONY: help up down status demo quick test ci check unit system installs cover-unit cover-live chaos chaos-long \
-	cover-services training-tests train-smoke mini verl live test-containers bench eval eval-engine lock format clean
+	cover-services training-tests train-smoke verl live test-containers bench eval eval-engine lock format clean
 
 help:  ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -109,9 +109,6 @@ chaos-long: export ALIGNX_CHAOS_REFUSED_S := 600
 chaos-long: .venv/.test  ## An engine that refuses every request for ten minutes; no part of `make test`
 	$(BIN)/pytest -s tests/chaos/test_engine_faults.py
 
-mini: .venv/.test .venv-engine/.ready  ## Whether summaries of the toy checkpoint still raise its selection accuracy; no part of `make test`
-	$(BIN)/pytest tests/live/test_mini.py
-
 test-containers: .venv/.test  ## Builds the containers, uses them, kills them one by one (needs a Docker engine, or root to start one)
 	$(call timed,containers,tests/containers/run.sh)
 
@@ -122,7 +119,7 @@ bench: .venv/.test .venv-training/.ready .venv-engine/.ready  ## Measures the su
 eval: .venv-training/.ready  ## Measures the fast profile on public data and own suites, and writes docs/results/accuracy.md (BENCHMARKS=folder)
 	$(TRAINING)/python -m evaluation evaluation/configs/profile.toml benchmarks.official="$(BENCHMARKS)"
 
-eval-engine: .venv-training/.ready .venv-engine/.ready  ## Measures a language model on the rows of make eval (MODEL=folder or URL)
+eval-engine: .venv-training/.ready .venv-engine/.ready $(if $(MODEL),,$(SMALL))  ## Measures a language model on the rows of make eval (MODEL=folder or URL)
 	$(TRAINING)/python -m evaluation evaluation/configs/engine.toml $(if $(MODEL),model="$(MODEL)")
 
 format: .venv/.test  ## Formats the code
@@ -181,4 +178,8 @@ clean:  ## Removes what make has installed; var/ (data, secrets) stays
 
 $(TINY): training/init_checkpoint.py training/tokenizer.py | .venv-engine/.ready
 	@.venv-engine/bin/python -m training.init_checkpoint training/configs/init_checkpoint.toml
+	@touch $@
+
+$(SMALL): docker/merge_adapter.py | .venv-engine/.ready
+	@.venv-engine/bin/python docker/merge_adapter.py models/alignx-small $(dir $(@D))
 	@touch $@

@@ -2,8 +2,8 @@
 
     python -m evaluation evaluation/configs/profile.toml benchmarks.official=../shared/data
     python -m evaluation evaluation/configs/engine.toml model=http://gpu-box:8000/v1 stage=qwen3-8b limit=300
-    python -m evaluation evaluation/configs/stage.toml stage=mini model=models/alignx-mini \\
-        data=rows.jsonl out=mini.json 'settings=["full"]'
+    python -m evaluation evaluation/configs/stage.toml stage=small model=var/models/alignx-small \\
+        data=rows.jsonl out=small.json 'settings=["full"]'
     python -m evaluation evaluation/configs/report.toml out=var/benchmarks report=docs
 
 A configuration is one TOML (evaluation/config.py documents its fields); single fields follow it, as in training.

@@ -29,6 +29,7 @@ from evaluation.reporting.conversion import Conversion
 from evaluation.results import EvaluationResult
 from evaluation.runner import evaluate
 from training.corpus import world_rows
+from training.corpus.lexicon import Pen
 from training.corpus.world_rows import World
 from training.exceptions import DatasetError
 
@@ -123,17 +124,17 @@ def _is_present(name: str, official: Path | None, out: Path) -> bool:
 
 
 def write_synthetic(out: Path, count: int = SYNTHETIC_ROWS) -> None:
-    """Held-out people of the synthetic world as UPI rows, the same bytes each time."""
+    """Held-out people of the made-up world as UPI rows, the same bytes each time."""
     path = rows_path(out, SYNTHETIC)
     path.parent.mkdir(parents=True, exist_ok=True)
-    world = World("heldout", noise=0.0)
+    world = World(noise=0.0)
     with path.open("wb") as file:
         for number in range(count):
             name = f"{SYNTHETIC}-{number}"
-            row = world_rows.upi(random.Random(name), world, SYNTHETIC_HISTORY, name)
+            row = world_rows.upi(Pen(random.Random(name), "heldout"), world, SYNTHETIC_HISTORY, name)
             file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
     tally = Tally(rows=count)
-    tally.read["people of the synthetic world, held out"] = count
+    tally.read["people of a made-up world, held out"] = count
     _save_note(out, SYNTHETIC, tally, about=f"a made-up person's next choice, after {SYNTHETIC_HISTORY}")
 
 

@@ -30,8 +30,8 @@ from alignx.schemas.requests import ChatMode, SelectResponse
 from alignx.schemas.summaries import Preferences
 
 EXAMPLES = Path(__file__).parent
-TOYS = frozenset(("alignx-mini", "alignx-tiny"))
-"""Checkpoints that know no English: one learned a small synthetic world, the other has random weights."""
+TOYS = frozenset(("alignx-tiny",))
+"""Checkpoints that know no English: their weights are random."""
 NO_CHAT = (
     "The chat is left out: it needs a language model. Add one with make up, or with make up ENGINE=http://host:port/v1"
 )

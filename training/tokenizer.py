@@ -1,12 +1,12 @@
 """Trains a tokenizer on rows of the corpus and writes a fresh model for it: where a run from scratch starts.
 
-    python -m training.tokenizer training/configs/mini/tokenizer.toml
+    python -m training.tokenizer training/configs/nano/tokenizer.toml
 
 A byte-level BPE, as Qwen's, with one addition that makes a small model on a CPU several times
 faster: each fixed instruction of services/prompts/templates.py, hundreds of words that never change, is a
 single token, and so are the tags around events and items. The text of a prompt stays the same to the
 byte; it has fewer tokens. (A reworded instruction would become ordinary tokens that the model has not
-learned: a test checks `fixed_texts` against the shipped tokenizer.) The counts of the synthetic teacher
+learned.) The counts of the teacher in training/corpus
 are single tokens as well: a small model learns early to repeat what followed a name before.
 """
 
@@ -24,7 +24,6 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config,
 from services.prompts import build, templates
 from training.checkpoint import save
 from training.config import PositiveInt, Section, run_script
-from training.corpus.teacher import MOST
 
 END: Final = "<|im_end|>"
 PAD: Final = "<|endoftext|>"
@@ -52,7 +51,7 @@ CHAT_TEMPLATE: Final = """\
 """The roles of Qwen3's. The instruction alone says whether to think, so `enable_thinking` changes nothing."""
 
 
-COUNTS: Final = tuple(f" {count:+d}" for count in range(-MOST, MOST + 1))
+COUNTS: Final = tuple(f" {count:+d}" for count in range(-9, 10))
 
 
 class Shape(Section):

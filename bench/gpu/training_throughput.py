@@ -2,7 +2,7 @@
 
     .venv-training/bin/python -m bench.gpu.training_throughput [--rows N] [--repeats N]
 
-The same fresh model of mini's shape, the same rows of the synthetic world, the same batch, one epoch,
+The same fresh model of three million parameters, the same rows of the made-up world, the same batch, one epoch,
 one after the other in one run, on the cores this process may use. "Plain" is what TRL's examples do:
 SFTTrainer, DPOTrainer or GRPOTrainer with their defaults on conversational rows; "tuned" is the same
 without activation checkpointing, which TRL switches on by default and a small model does not need.
@@ -40,6 +40,7 @@ from bench.page import Row, save_results
 from services.prompts.build import chat_prompt
 from training.checkpoint import save
 from training.config import load
+from training.corpus.lexicon import Pen
 from training.corpus.world_rows import World, alignx, inference, selection, streaming
 from training.data.formats import AlignXRow, SftRow
 from training.data.preference_pairs import AlignXEncoder, select_history
@@ -51,7 +52,7 @@ from training.rl.rollouts import make_rollout
 from training.sft import SftConfig, sft
 from training.tokenizer import Shape, fixed_texts, fresh_model, train
 
-WORLD = World(split="train")
+WORLD = World()
 SHAPE = Shape(hidden=256, layers=5, heads=8, kv_heads=4, head_dim=32, intermediate=768)
 VOCABULARY = 1536
 MAX_LENGTH = 4096
@@ -88,22 +89,26 @@ USERS_BY_ROWS = 8
 
 
 def sft_row(number: int) -> dict[str, Any]:
-    """As in mini's last phase: long summaries, short selections."""
-    rng = random.Random(number)
+    """Long summaries, short selections."""
+    pen = make_pen(number)
     if number % 2:
-        return inference(rng, WORLD, rng.randint(1, 10), past=number % 4 == 1)
-    return selection(rng, WORLD, length=rng.randint(1, 6), extra=None, most_items=8)
+        return inference(pen, WORLD, pen.rng.randint(1, 10), past=number % 4 == 1)
+    return selection(pen, WORLD, pen.rng.randint(1, 6), most_items=8)
 
 
 def alignx_row(number: int) -> dict[str, Any]:
-    rng = random.Random(number)
-    return alignx(rng, WORLD, rng.randint(1, 8))
+    pen = make_pen(number)
+    return alignx(pen, WORLD, pen.rng.randint(1, 8))
+
+
+def make_pen(number: int) -> Pen:
+    return Pen(random.Random(number), "train")
 
 
 def prepare(folder: Path, rows: int) -> dict[str, int]:
     """Writes model and rows; returns the tokens of each stage's rows, and the replies of grpo."""
     sfts, pairs = [sft_row(number) for number in range(rows)], [alignx_row(number) for number in range(rows)]
-    users = [streaming(random.Random(number), WORLD, 6, f"u{number}") for number in range(rows // USERS_BY_ROWS)]
+    users = [streaming(make_pen(number), WORLD, 6, f"u{number}") for number in range(rows // USERS_BY_ROWS)]
     for name, own in (("sft", sfts), ("dpo", pairs), ("grpo", users)):
         (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in own), encoding="utf-8")
     texts = (message["content"] for row in sfts for message in (*row["prompt"], *row["completion"]))

@@ -2,7 +2,7 @@
 
 Visits follow a power of the user's rank; a visit has six events, 20 s apart. Ingest and queue are the real ones, with
 their scripts on a real Redis, whose clock alone is replaced. The engine takes 7.8 s and writes the profile's text; as
-the judge it reads that text back, so it knows what the summary says and no more. People of the synthetic world choose
+the judge it reads that text back, so it knows what the summary says and no more. People of the made-up world choose
 (training/corpus), a tenth of the choices the wrong way round; each changes once on the second day, which is the one
 that counts. Each event due and due by surprise get the same events at the same times; each choice is predicted first.
 """
@@ -41,8 +41,9 @@ from services.storage.timed_cache import TimedCache
 from services.storage.users import Store
 from tests.conftest import free_port
 from tests.unit.services.preference.rig import start_redis, stop_redis
+from training.corpus.lexicon import Pen
 from training.corpus.personas import persona
-from training.corpus.simulate_choices import choice, sign
+from training.corpus.simulate_events import any_event, choice
 
 USERS, ONE_IN = 1_000_000, 5_000
 EVENTS_PER_S, VISIT_EVENTS, GAP_S, ZIPF = 500.0, 6.0, 20.0, 0.8
@@ -72,13 +73,13 @@ def arrivals(one_in: int) -> list[Arrival]:
     events: list[Arrival] = []
     for number, rank in enumerate(range(one_in // 2, USERS, one_in)):
         rng = random.Random(number)
-        person = persona(rng, "heldout")
+        pen = Pen(rng, "heldout")
+        person = persona(pen)
         later, changes_at = person.drifted(rng), DAY_S * (1 + rng.random())
         for at in sorted(_times(rng, EVENTS_PER_S / VISIT_EVENTS * rank**-ZIPF / harmonic)):
             now = person if at < changes_at else later
-            chosen = choice(rng, now, "heldout")
-            comparison = (chosen.flipped() if rng.random() < NOISE else chosen).interaction()
-            events.append((at, number, sign(rng, now, "heldout").event if rng.random() < SIGNS else comparison))
+            make = any_event if rng.random() < SIGNS else choice
+            events.append((at, number, make(pen, now, is_flipped=rng.random() < NOISE).interaction))
     return sorted(events, key=lambda arrival: arrival[:2])
 
 

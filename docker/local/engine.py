@@ -16,10 +16,7 @@ ENGINE_READY = ROOT / ".venv-engine" / ".ready"
 SMALL_MODEL = "models/alignx-small"
 """What is served where nothing is named."""
 TINY_MODEL = ROOT / "models" / "alignx-tiny"
-TOYS = {
-    ROOT / "models" / "alignx-mini": "is a toy of 3 million parameters that knows a small synthetic world",
-    TINY_MODEL: "has random weights and is for tests of the wire",
-}
+TOYS = {TINY_MODEL: "has random weights and is for tests of the wire"}
 PYTHONS = ((3, 11), (3, 14))
 """Of the engine's lock: the first version, and the first that is too new."""
 FREE_MEMORY = 3 << 30

@@ -1,6 +1,6 @@
 """How well clauses are read, on the labelled clauses of this folder.
 
-`seen.jsonl` was open to the author of reader and lexicons; `unseen.jsonl`, where it stands, was not: its figures are
+`seen.jsonl` was open to the author of reader and lexicons; `unseen.jsonl` was not: its figures are
 the ones to quote (docs/results/clauses.md). The bars of the seen rows are those wanted of unseen ones, but for English:
 a tenth of its labels are what irony means, of which the reader claims nothing. The floors of the unseen rows are what
 was reached, and a change that reads worse fails.
@@ -16,11 +16,11 @@ from tests.clauses.trials import read_rows, run_trials
 BARS = {"en": 0.86}
 BAR = 0.8
 MAX_FALSE = 0.02
-UNSEEN_F1, UNSEEN_FALSE = 0.68, 0.05
+UNSEEN_F1, UNSEEN_FALSE = 0.75, 0.08
 ORDERED = {"en": 0.86, "other": 0.86, "nothing": 0.95}
 """Least share of seen trials in which a statement orders two items right, or rightly moves nothing."""
-UNSEEN_ORDERED = {"en": 0.72, "other": 0.72, "nothing": 0.95}
-SETS = [(SEEN, ORDERED), *([(UNSEEN, UNSEEN_ORDERED)] if UNSEEN.exists() else [])]
+UNSEEN_ORDERED = {"en": 0.7, "other": 0.69, "nothing": 0.94}
+SETS = [(SEEN, ORDERED), (UNSEEN, UNSEEN_ORDERED)]
 
 
 def test_seen_clauses_are_read_as_labelled() -> None:

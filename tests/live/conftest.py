@@ -17,7 +17,6 @@ from tests.live.suite import ROOT, SHARED_DATA, Suite
 
 ENGINE_PYTHON = ROOT / ".venv-engine" / "bin" / "python"
 TINY_MODEL = ROOT / "models" / "alignx-tiny"
-MINI_MODEL = ROOT / "models" / "alignx-mini"
 ENGINE_START_S = 300.0
 ENGINE_OPTIONS = (
     "--host 127.0.0.1 --max-model-len 8192 --max-num-seqs 32 --block-size 32 --enforce-eager "
@@ -50,12 +49,6 @@ def shared_data() -> Path:
 def engine_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL, /v1 included, of a real vLLM with the tiny random checkpoint."""
     yield from _engine(TINY_MODEL, tmp_path_factory.mktemp("engine") / "engine.log")
-
-
-@pytest.fixture(scope="module")
-def mini_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The base URL, /v1 included, of a real vLLM with the shipped checkpoint."""
-    yield from _engine(MINI_MODEL, tmp_path_factory.mktemp("mini") / "engine.log")
 
 
 @pytest.fixture(scope="module")

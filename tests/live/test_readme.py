@@ -70,13 +70,6 @@ def test_openai_client_without_a_language_model_is_told_so(suite: Suite) -> None
         run(suite, [sys.executable, "-c"], OPENAI_BLOCKS[0])
 
 
-def test_the_toy_is_named_only_where_it_is_called_one() -> None:
-    start, use = (README.split(f"## {name}\n")[1].split("\n## ")[0] for name in ("Start", "Use"))
-    assert "alignx-mini" not in start + use
-    train = README.split("## Train\n")[1].split("\n## ")[0]
-    assert "writes nonsense on ordinary English" in train.replace("\n", " ")
-
-
 def test_the_tutorial_from_its_second_step_on(suite: Suite) -> None:
     learned, chosen = (
         run(suite, [sys.executable, "-c"], text) for language, text in _FENCE.findall(TUTORIAL) if language == "python"

@@ -1,215 +1,145 @@
-"""The words of the synthetic world: what its people care about and how its texts are phrased.
+"""The words of the world, read from tables/*.toml: its topics by category, and how its texts are phrased.
 
-A phrase is one word or group of words from each slot of its kind, so every kind has hundreds of
-phrasings. Topics and phrasings are divided once and for all between the training and the held-out
-half of the world by a checksum of their own letters: nobody in training ever meets a held-out topic
-or phrasing, and no list has to be kept in two parts.
+Topics and phrasings are divided once and for all between training and the held-out half: of each list, the fifth with
+the smallest checksums is held out, and so is a title whose checksum says so. Nobody in training ever meets them, and
+no list has to be kept in two parts.
 """
 
 import itertools
 import random
+import re
+import tomllib
 import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Final, Literal
+from pathlib import Path
+from typing import Any, Final, Literal
 
 Split = Literal["train", "heldout"]
+Form = Literal["any", "film", "book", "news"]
 
 HELDOUT_SHARE: Final = 5
-"""One in so many topics and phrasings is held out."""
-
-# Topics that are a dimension of AlignX, with its index: 1 there means that the user likes it.
-DIRECTED_TOPICS: Final = {
-    "science": 47, "psychology": 49, "cinema": 50, "entertainment": 51, "gaming": 52, "parenting": 53,
-    "anime": 55, "sports": 56, "law": 57, "pets": 59, "travel": 60, "health": 61, "cars": 63, "education": 65,
-    "finance": 69, "humor": 73, "music": 74, "reading": 75, "painting": 76, "dance": 77, "crafts": 78,
-    "photography": 79, "culture": 80, "fitness": 81, "art": 82, "celebrities": 84, "outdoors": 85, "camping": 86,
-    "weddings": 88, "fashion": 89,
-}  # fmt: skip
-
-OTHER_TOPICS: Final = tuple(  # as text: one word a line would fill the file
-    """
-    acorns airships almonds anchors antiques ants apples archery armor atlases avocados awnings badgers bagels ballads
-    balloons bamboo banjos barges basil baskets beaches beacons beans bears beetles bells berries bicycles biscuits
-    bonfires bonsai boots bottles bowling bracelets bread bricks bridges brooms bubbles butterflies buttons cabins
-    cactus cakes calendars camels candles canoes canyons caravans carpets carrots castles caves cellos cereals chairs
-    cherries chess chestnuts chimneys chocolate circuits circus clay cliffs clocks clouds clowns coasters cobblers
-    coconuts coffee coins comets compasses copper corals cotton cows crabs cranes crickets crows crystals cups
-    curtains cushions daisies deserts diamonds dinosaurs dolls dolphins domes donkeys dragons drums ducks dunes eagles
-    eclipses eels eggs elephants elevators embroidery engines falcons farms feathers fences ferns ferries fiddles figs
-    flags flutes foxes fossils fountains frogs galaxies gardens garlic geese gems geysers ghosts ginger giraffes
-    glaciers glass gloves goats goldfish golf gongs grapes guitars hammocks harbors harps hats hawks hedges helmets
-    herbs hiking hockey honey horses igloos inks insects islands ivory ivy jackets jam jazz jewels judo juggling
-    jungles kayaks kettles keyboards kites knights knots koalas lace ladders lagoons lakes lamps lanterns lemons
-    lentils lizards llamas locks looms lotus magnets mangoes maples maps marathons marbles masks meadows melons
-    mermaids meteors mills mirrors monkeys moss moths mountains museums mushrooms mustard myths needles nests
-    noodles novels nutmeg oases oats oceans olives onions opera orbits orchards orchids origami ostriches otters
-    owls oysters paddles palaces pancakes pandas paper parades parrots pasta peaches pearls penguins pepper perfume
-    pianos pickles pigeons pillows pirates planets plums poetry poker polo ponds potatoes pottery puddings pumpkins
-    puppets puzzles pyramids quartz quilts rabbits radios rafts railways rainbows raisins ramps ravens reefs ribbons
-    rice riddles rivers robots rockets rodeos roses rubies rugby rugs sailing salads salmon sandals satellites
-    saunas scarves sculpture seals seaweed sharks sheep shells ships silk skating skiing snails snow soap soup spiders
-    spoons squash squirrels stamps statues stools storms strawberries submarines subways sundials surfing swans swords
-    tapestry tea telescopes temples tennis tents theater thunder tigers tiles toads tomatoes towers toys tractors
-    trains treasure trees trumpets tulips tunnels turtles umbrellas unicorns valleys vanilla vases velvet villages
-    vineyards violins volcanoes waffles walnuts walruses waltzes watches waterfalls wax whales wheat whistles wigs
-    windmills wolves wool wrestling yachts yoga zebras zinc zithers
-    """.split()  # noqa: SIM905
-)
-
-_ONSETS: Final = (
-    "b",
-    "br",
-    "d",
-    "dr",
-    "f",
-    "g",
-    "gl",
-    "h",
-    "k",
-    "l",
-    "m",
-    "n",
-    "p",
-    "pr",
-    "r",
-    "s",
-    "st",
-    "t",
-    "v",
-    "z",
-)
-_VOWELS: Final = ("a", "e", "i", "o", "u")
-_CODAS: Final = ("", "n", "r", "l", "s", "m", "k")
-
-PHRASES: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
-    # Questions, by domain. `{topic}` stands for what is asked about.
-    "forum": (
-        ("Explain", "Describe", "Discuss", "Present", "Introduce", "Outline", "Cover"),
-        (" {topic}",),
-        (".", " please.", " now.", " today.", " for me.", " once more."),
-    ),
-    "dialogue": (
-        ("Tell me", "Talk", "Chat", "Speak", "Let me hear"),
-        (" about {topic}",),
-        (".", " please.", " again.", " tonight.", " for a while."),
-    ),
-    "news": (
-        ("Show", "Find", "Bring", "Open"),
-        (" me", " us"),
-        (" the news", " some news", " fresh news"),
-        (".", " now."),
-    ),
-    "shop": (
-        ("What should I", "What could I", "What do I"),
-        (" buy", " order", " get"),
-        (" now?", " today?", " next?"),
-    ),
-    "films": (
-        ("Pick", "Choose", "Suggest", "Find"),
-        (" a film", " some film"),
-        (" for me.", " for tonight.", " for us."),
-    ),
-    # Items, by domain.
-    "news item": (
-        ("Fresh", "Local", "Daily", "Latest", "Weekly", "Early"),
-        (" story", " report", " update", " digest", " column", " note"),
-        (" on {topic}", " about {topic}"),
-    ),
-    "shop item": (
-        ("Compact", "Classic", "Sturdy", "Modern", "Large", "Light"),
-        (" kit", " set", " box", " guide", " bundle", " case"),
-        (" for {topic}",),
-        ("", " lovers", " fans"),
-    ),
-    "films item": (
-        ("A quiet", "A bold", "A long", "A short", "A strange", "A warm"),
-        (" drama", " comedy", " thriller", " saga", " mystery", " musical"),
-        (" about {topic}", " around {topic}"),
-    ),
-    # Ways to say something, by what a reader may prefer.
-    "friendly": (
-        ("Hey", "Oh", "Hi", "Wow", "Yay", "Haha"),
-        (" friend", " pal", " buddy", " mate", " dear", " champ"),
-        ("!", ", sure!", ", cool!"),
-    ),
-    "formal": (
-        ("One", "We", "Scholars", "Experts", "Readers"),
-        (" may", " must", " should", " shall"),
-        (" note", " observe", " state", " remark"),
-        (":", " formally:"),
-    ),
-    "plain": (
-        ("{topic} is", "{topic} feels", "{topic} seems"),
-        (" simply", " just", " basically", " really"),
-        (" a nice", " an easy", " a simple", " a fun", " a handy"),
-        (" thing", " idea", " trick", " habit", " way"),
-    ),
-    "technical": (
-        ("{topic} exhibits", "{topic} implies", "{topic} entails", "{topic} requires"),
-        (" nonlinear", " stochastic", " canonical", " parametric", " empirical", " structural"),
-        (" equilibrium", " variance", " decomposition", " topology", " entropy", " calibration"),
-    ),
-    "more": (
-        ("Many", "Some", "Most", "Several", "Few"),
-        (" people", " towns", " books", " groups", " schools"),
-        (" discuss", " share", " study", " record", " praise"),
-        (" it", " this"),
-        (" often", " daily", " widely", " today", " openly"),
-    ),
-    # What users write themselves.
-    "love": (
-        ("I love", "I enjoy", "I adore", "I really like"),
-        (" {topic}",),
-        (".", " a lot.", " so much.", " every day.", " these days."),
-    ),
-    "avoid": (
-        ("I avoid", "I dislike", "I cannot stand", "I am tired of"),
-        (" {topic}",),
-        (".", " a lot.", " so much.", " by now.", " these days."),
-    ),
-    "wish": (
-        ("I prefer", "I want", "I like", "Give me"),
-        (" {style} answers", " {style} replies", " {style} texts"),
-        (".", " please.", " most."),
-    ),
-}  # fmt: skip
-
-
-def split_of(text: str) -> Split:
-    """Which half of the world `text` belongs to."""
-    return "heldout" if zlib.crc32(text.encode()) % HELDOUT_SHARE == 0 else "train"
+"""One in so many topics, phrasings and titles is held out."""
+_TABLES: Final = Path(__file__).parent / "tables"
+_CHOICE: Final = re.compile(r"\[([^\]]*)\]")
 
 
 @cache
-def phrasings(kind: str, split: Split) -> tuple[str, ...]:
-    """All phrasings of a kind in one half of the world."""
-    return tuple(text for text in map("".join, itertools.product(*PHRASES[kind])) if split_of(text) == split)
+def table(name: str) -> Mapping[str, Any]:
+    return tomllib.loads((_TABLES / f"{name}.toml").read_text(encoding="utf-8"))
 
 
-def phrase(rng: random.Random, kind: str, split: Split, **fill: str) -> str:
-    return rng.choice(phrasings(kind, split)).format(**fill)
+def _checksum(text: str) -> int:
+    return zlib.crc32(text.encode())
+
+
+def split_of(title: str) -> Split:
+    """Which half a title belongs to that names no topic."""
+    return "heldout" if _checksum(title) % HELDOUT_SHARE == 0 else "train"
+
+
+def half(texts: Iterable[str], split: Split) -> tuple[str, ...]:
+    """One half of a list, in its order; neither is empty where there are two texts."""
+    listed = tuple(dict.fromkeys(texts))
+    held = set(sorted(listed, key=_checksum)[: max(1, len(listed) // HELDOUT_SHARE)])
+    return tuple(text for text in listed if (text in held) == (split == "heldout"))
+
+
+def spell_out(pattern: str) -> list[str]:
+    """All texts of a pattern in which [a|b] is either, without those that say please twice."""
+    parts = [part.split("|") if index % 2 else [part] for index, part in enumerate(_CHOICE.split(pattern))]
+    texts = map("".join, itertools.product(*parts))
+    return [text for text in texts if text.lower().count("please") < 2]
 
 
 @cache
-def topics(split: Split) -> tuple[str, ...]:
-    """The named topics of one half: those of AlignX first."""
-    return tuple(topic for topic in (*DIRECTED_TOPICS, *OTHER_TOPICS) if split_of(topic) == split)
+def phrasings(name: str, group: str, kind: str, split: Split) -> tuple[str, ...]:
+    """The phrasings of a kind in one half: `kind` of the group `group` in the table `name`."""
+    patterns = table(name)[group][kind]
+    return half(itertools.chain.from_iterable(map(spell_out, patterns)), split)
+
+
+# --- topics --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Category:
+    name: str
+    labels: tuple[str, ...]
+    """What catalogues call it."""
+    emoji: str
+    sentences: Mapping[str, tuple[str, ...]]
+    """By use: news, plain, technical, example."""
+    form: Form = "any"
+    """What its items are: films or novels with a genre, news alone, or anything on a topic."""
+    direction: int | None = None
+    """The dimension of AlignX that is 1 where a topic of it is liked."""
+
+
+@dataclass(frozen=True, eq=False)
+class Topic:
+    name: str
+    category: Category = field(repr=False)
+    things: tuple[str, ...] = field(repr=False)
+    """What a shop sells for it; of films and novels, the beginnings of titles."""
+    ends: tuple[str, ...] = field(default=(), repr=False)
+    """Of films and novels: how titles end."""
+
+    def fill(self) -> dict[str, str]:
+        return {"t": self.name, "T": self.name[0].upper() + self.name[1:]}
+
+
+def _read_topic(line: str, category: Category) -> Topic:
+    name, _, words = line.partition(": ")
+    starts, _, ends = words.partition(" / ")
+    return Topic(name, category, *(tuple(filter(None, part.split(", "))) for part in (starts, ends)))
 
 
 @cache
-def directed_topics(split: Split) -> tuple[str, ...]:
-    return tuple(topic for topic in DIRECTED_TOPICS if split_of(topic) == split)
+def topics() -> Mapping[str, Topic]:
+    """All topics by name."""
+    found: dict[str, Topic] = {}
+    for entry in table("topics")["category"]:
+        sentences = {use: tuple(entry[use]) for use in ("news", "plain", "technical", "example")}
+        form, direction = entry.get("form", "any"), entry.get("direction")
+        category = Category(entry["name"], tuple(entry["labels"]), entry["emoji"], sentences, form, direction)
+        listed = [_read_topic(line, category) for line in entry["topics"].strip().split("\n")]
+        found |= {topic.name: topic for topic in listed}
+    return found
 
 
-def coin_word(rng: random.Random, split: Split) -> str:
-    """A new word: a name of a band, a game or a place. There are so many that a model has to learn to copy
-    words. Half are made of syllables, half of pieces of known words."""
-    while True:
-        if rng.random() < 0.5:
-            count = rng.choice((2, 2, 3))
-            word = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(count)) + rng.choice(_CODAS)
-        else:
-            head, tail = rng.choice(topics(split)), rng.choice(topics(split))
-            word = head[: rng.randint(1, 4)] + tail[-rng.randint(2, 5) :]
-        if split_of(word) == split and word not in DIRECTED_TOPICS:
-            return word
+@cache
+def topics_by_category(split: Split) -> Mapping[str, tuple[Topic, ...]]:
+    groups = itertools.groupby(topics().values(), key=lambda topic: topic.category.name)
+    return {
+        name: tuple(topics()[kept] for kept in half((topic.name for topic in group), split)) for name, group in groups
+    }
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+@dataclass
+class Pen:
+    """Draws what one half of the world writes, and remembers it."""
+
+    rng: random.Random
+    split: Split
+    phrasings: set[str] = field(default_factory=set)
+    titles: set[str] = field(default_factory=set)
+    topics: set[str] = field(default_factory=set)
+
+    def write(self, group: str, kind: str, *, name: str = "phrases", **fill: str) -> str:
+        """A phrasing with its blanks filled."""
+        return self.draw(phrasings(name, group, kind, self.split)).format(**fill)
+
+    def draw(self, phrases: tuple[str, ...]) -> str:
+        """One of the phrasings of this half."""
+        self.phrasings.add(phrase := self.rng.choice(phrases))
+        return phrase
+
+    def say(self, topic: Topic, use: str) -> str:
+        """A sentence on a topic: use news, plain, technical or example."""
+        self.topics.add(topic.name)
+        return self.draw(half(topic.category.sentences[use], self.split)).format(**topic.fill())

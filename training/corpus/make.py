@@ -1,6 +1,6 @@
-"""Writes files of rows from the synthetic world, as a TOML file asks.
+"""Writes files of rows from the world, as a TOML file asks.
 
-    python -m training.corpus.make training/configs/mini/corpus.toml
+    python -m training.corpus.make training/configs/nano/corpus.toml
 
 Row `i` of a file depends on the file's seed and `i` alone: files can be made longer without changing
 what they held, and any number of processes writes the same bytes.
@@ -18,10 +18,9 @@ from typing import Annotated, Literal, Self, get_args
 import orjson
 from pydantic import Field, model_validator
 
-from alignx.schemas.requests import ChatMode
 from training.config import Fraction, PositiveInt, Section, run_script
 from training.corpus import world_rows
-from training.corpus.lexicon import Split
+from training.corpus.lexicon import Pen, Split
 from training.corpus.world_rows import Row, World
 from training.data.whole_file import replace_file
 
@@ -40,15 +39,12 @@ class File(Section):
     """Fewest and most events of a history."""
     tasks: dict[Task, Annotated[float, Field(gt=0)]] = Field(default={})
     """Format sft: tasks and their shares, which need not add up to 1."""
-    extra_findings: Annotated[int, Field(ge=0)] | None = None
-    """Task select: the summary is cut down to what bears on the target and so many other findings."""
     most_items: Annotated[int, Field(ge=2, le=26)] = 2
     """Task select: most items to choose from."""
     noise: Fraction = 0.05
     recall: Fraction = 1.0
-    signs: Fraction = 0.0
     drift: Fraction = 0.0
-    usual: Fraction = 0.5
+    foreign: Fraction = 0.0
 
     @model_validator(mode="after")
     def _check_tasks(self) -> Self:
@@ -60,7 +56,7 @@ class File(Section):
 
     @property
     def world(self) -> World:
-        return World(self.split, self.noise, self.recall, self.signs, self.drift, self.usual)
+        return World(self.noise, self.recall, self.drift, self.foreign)
 
 
 class CorpusConfig(Section):
@@ -72,47 +68,34 @@ class CorpusConfig(Section):
 def row(file: File, seed: int, index: int) -> Row:
     """Row `index` of a file."""
     name = f"{file.split}-{seed}-{file.path.stem}-{index}"
-    rng = random.Random(name)
-    length = rng.randint(*file.length)
+    pen = Pen(random.Random(name), file.split)
+    length = pen.rng.randint(*file.length)
     if file.format == "sft":
-        task = rng.choices(list(file.tasks), list(file.tasks.values()))[0]
-        return _TASKS[task](rng, file, length)
-    if file.format in ("alignx", "alignxplore"):
-        return {"alignx": world_rows.alignx, "alignxplore": world_rows.alignxplore}[file.format](
-            rng, file.world, length
-        )
-    named = {
-        "rl": world_rows.streaming,
-        "upi": world_rows.upi,
-        "ranking": world_rows.ranking,
-        "personalized": world_rows.personalized,
-    }
-    return named[file.format](rng, file.world, length, name)
+        task = pen.rng.choices(list(file.tasks), list(file.tasks.values()))[0]
+        if task == "select":  # large sets are rare, as in use
+            most = file.most_items if pen.rng.random() < 0.25 else 2
+            return world_rows.selection(pen, file.world, length, most_items=most)
+        return _TASKS[task](pen, file.world, length)
+    if file.format in _UNNAMED:
+        return _UNNAMED[file.format](pen, file.world, length)
+    return _NAMED[file.format](pen, file.world, length, name)
 
 
-def _infer(rng: random.Random, file: File, length: int, *, past: bool) -> Row:
-    return world_rows.inference(rng, file.world, length, past=past)
-
-
-def _select(rng: random.Random, file: File, length: int) -> Row:
-    # Large sets are rare, as in use.
-    most = file.most_items if rng.random() < 0.25 else 2
-    return world_rows.selection(rng, file.world, length=length, extra=file.extra_findings, most_items=most)
-
-
-def _answer(rng: random.Random, file: File, length: int, *, mode: ChatMode) -> Row:
-    return world_rows.reply(rng, file.world, mode, length=length)
-
-
-_TASKS: dict[Task, Callable[[random.Random, File, int], Row]] = {
-    "infer": partial(_infer, past=False),
-    "update": partial(_infer, past=True),
-    "select": _select,
-    "summary": partial(_answer, mode="summary"),
-    "ica": partial(_answer, mode="ica"),
-    "pba": partial(_answer, mode="pba"),
-    "direct": partial(_answer, mode="direct"),
-    "none": partial(_answer, mode="none"),
+_TASKS: dict[Task, Callable[[Pen, World, int], Row]] = {
+    "infer": partial(world_rows.inference, past=False),
+    "update": partial(world_rows.inference, past=True),
+    "summary": partial(world_rows.reply, mode="summary"),
+    "ica": partial(world_rows.reply, mode="ica"),
+    "pba": partial(world_rows.reply, mode="pba"),
+    "direct": partial(world_rows.reply, mode="direct"),
+    "none": partial(world_rows.reply, mode="none"),
+}
+_UNNAMED = {"alignx": world_rows.alignx, "alignxplore": world_rows.alignxplore}
+_NAMED = {
+    "rl": world_rows.streaming,
+    "upi": world_rows.upi,
+    "ranking": world_rows.ranking,
+    "personalized": world_rows.personalized,
 }
 
 

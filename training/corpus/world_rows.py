@@ -1,34 +1,35 @@
-"""The rows of every training and evaluation format, made from the synthetic world.
+"""The rows of every training and evaluation format, made from the world.
 
-A function a format; each takes a random generator, so that a row is a pure function of its seed.
-Prompts come from services/prompts/build.py, as everywhere.
+A function a format; each draws with a pen, so that a row is a pure function of its seed. Prompts come from
+services/prompts/build.py, as everywhere. A row of format sft says where it comes from (training/data/origin.py): the
+events that each sentence rests on, and the topics, titles and phrasings in it.
 """
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from alignx.schemas.interactions import ComparisonInteraction
+from alignx.schemas.items import item_text
 from alignx.schemas.requests import ChatMode
 from services.prompts.build import LETTERS, Prompt, chat_prompt, selection_prompt, update_prompt
 from services.prompts.templates import SELECTION_PREFILL
 from training.corpus import teacher
-from training.corpus.lexicon import Split, phrase
-from training.corpus.personas import Persona, persona, topic
-from training.corpus.simulate_choices import (
-    ANSWERING,
-    Choice,
-    Sign,
-    answer,
-    any_style,
+from training.corpus.catalogue_items import make_item
+from training.corpus.lexicon import Pen, table
+from training.corpus.personas import Persona, other_topic, persona
+from training.corpus.simulate_events import (
+    Event,
+    Habit,
     choice,
-    history,
-    sign,
+    choices,
+    events,
+    fact_choice,
     style_choice,
     topic_choice,
 )
-from training.corpus.teacher import Findings
+from training.corpus.styled_answers import answer, any_style
+from training.corpus.teacher import Claim, Finding
 
 Row = dict[str, Any]
 
@@ -40,217 +41,202 @@ PAST_TOKENS: Final = 1024
 class World:
     """What is adjustable about it."""
 
-    split: Split
     noise: float = 0.05
-    """Share of choices that are the wrong way round."""
+    """The largest share of a person's choices that are the wrong way round; each person has a share up to it."""
     recall: float = 1.0
     """Probability that the teacher mentions a finding."""
-    signs: float = 0.0
-    """Share of events that are no comparisons."""
     drift: float = 0.0
     """Share of people who change midway."""
-    usual: float = 0.5
-    """Probability that a trait is the usual one of its dimension, and above .5 also that a choice
-    between items shows a liked topic beside an indifferent one. In a lopsided world a model finds out
-    sooner what to look at; what it depends on comes when the world is even again."""
+    foreign: float = 0.0
+    """Share of people who write in another language now and then."""
 
-    def events(self, rng: random.Random, person: Persona, length: int) -> list[Choice | Sign]:
-        drift = rng.random() < self.drift
-        choices = history(rng, person, self.split, length, noise=self.noise, drift=drift)
-        return [sign(rng, person, self.split) if rng.random() < self.signs else choice for choice in choices]
+    def habit(self, pen: Pen) -> Habit:
+        return Habit(pen.rng.uniform(0, self.noise), self.drift)
+
+    def person(self, pen: Pen, *, styled: bool = False) -> Persona:
+        return persona(pen, foreign=self.foreign, styled=styled)
+
+    def events(self, pen: Pen, person: Persona, length: int) -> list[Event]:
+        return events(pen, person, length, self.habit(pen))
+
+    def choices(self, pen: Pen, person: Persona, length: int) -> list[Event]:
+        return choices(pen, person, length, self.habit(pen))
 
 
 # --- supervised fine-tuning ----------------------------------------------------------------------
 
 
-def _sft(prompt: Prompt, reply: str) -> Row:
-    return {"prompt": list(prompt.messages), "completion": [{"role": "assistant", "content": reply}]}
+def _sft(
+    pen: Pen, task: str, prompt: Prompt, reply: str, shown: Sequence[Event] = (), claims: Sequence[Claim] = ()
+) -> Row:
+    origin = {
+        "task": task,
+        "events": [event.interaction.type for event in shown],
+        "claims": [{"text": claim.text, "kind": claim.kind, "events": claim.events} for claim in claims],
+        "topics": sorted(pen.topics),
+        "titles": sorted(pen.titles),
+        "phrasings": sorted(pen.phrasings),
+    }
+    return {
+        "prompt": list(prompt.messages),
+        "completion": [{"role": "assistant", "content": reply}],
+        "origin": origin,
+    }
 
 
-def inference(rng: random.Random, world: World, length: int, *, past: bool) -> Row:
+def inference(pen: Pen, world: World, length: int, *, past: bool) -> Row:
     """Events, and perhaps a past summary → reasoning and summary."""
-    person = persona(rng, world.split)
-    before = None
+    person = world.person(pen)
+    before: tuple[Finding, ...] = ()
     if past:
-        earlier = teacher.infer(world.events(rng, person, rng.randint(1, length))).findings
-        before = earlier.sample(rng, world.recall)
-    events = world.events(rng, person, length)
-    lesson = teacher.infer(events, before)
-    sampled = teacher.Lesson(lesson.thinking, lesson.findings.sample(rng, world.recall))
-    interactions = [event.interaction() for event in events]
-    prompt = update_prompt(before.text() if before else None, interactions, past_tokens=PAST_TOKENS)
-    return _sft(prompt, sampled.reply())
+        earlier = world.events(pen, person, pen.rng.randint(1, length))
+        before = teacher.sample(pen, teacher.infer(earlier).findings, world.recall)
+    shown = world.events(pen, person, length)
+    lesson = teacher.infer(shown, before)
+    claims = teacher.say(pen, teacher.sample(pen, lesson.findings, world.recall), len(shown))
+    known = teacher.text_of(teacher.say(pen, before)) if before else None
+    prompt = update_prompt(known, [event.interaction for event in shown], past_tokens=PAST_TOKENS)
+    reply = f"<think>\n{lesson.thinking}\n</think>\n\n{teacher.text_of(claims)}"
+    return _sft(pen, "update" if past else "infer", prompt, reply, shown, claims)
 
 
-def known(rng: random.Random, person: Persona) -> Findings:
-    """What a perfect summary of the person would say, sure of some traits and less of others."""
-    traits = rng.sample(sorted(person.style.values()), len(person.style))
-    sure = rng.randint(0, len(traits))
-    liked, disliked = rng.randint(0, len(person.likes)), rng.randint(0, len(person.dislikes))
-    return Findings(
-        tuple(traits[:sure]),
-        tuple(traits[sure:]),
-        person.likes[:liked],
-        person.likes[liked:],
-        person.dislikes[:disliked],
-        person.dislikes[disliked:],
-    )
+def summary_of(pen: Pen, world: World, shown: Sequence[Event]) -> str:
+    """What the teacher writes after these events."""
+    return teacher.text_of(teacher.say(pen, teacher.sample(pen, teacher.infer(shown).findings, world.recall)))
 
 
-def _bearing(rng: random.Random, findings: Findings, target: Choice, extra: int) -> Findings:
-    """Only what bears on the target, and at most `extra` other findings."""
-    names = {name for pair in target.evidence for name in pair}
-    others = [name for group in teacher.GROUPS for name in getattr(findings, group) if name not in names]
-    keep = names | set(rng.sample(others, min(extra, len(others))))
-    return Findings(*(tuple(n for n in getattr(findings, group) if n in keep) for group in teacher.GROUPS))
-
-
-def selection(rng: random.Random, world: World, *, length: int, extra: int | None, most_items: int) -> Row:
-    """A summary, a query and items → the letter of what the user takes.
-
-    With `extra` the summary is a perfect one cut down to what bears on the target and so many other
-    findings; else it is what the teacher would have written after `length` events. One in 25 rows
-    has no summary, and any letter is right.
-    """
-    person = persona(rng, world.split, usual=world.usual)
-    target = choice(rng, person, world.split, indifferent=max(0.0, 2 * world.usual - 1))
-    if extra is not None:
-        summary = _bearing(rng, known(rng, person), target, extra)
+def selection(pen: Pen, world: World, length: int, *, most_items: int = 2) -> Row:
+    """A summary, a query and items → the letter of what the user takes. The summary is a perfect reader's, or what the
+    teacher writes after `length` events. One in 25 rows has no summary, and any letter is right."""
+    person = world.person(pen)
+    query, items = _target(pen, person, most_items)
+    if pen.rng.random() < 0.5:
+        summary = teacher.text_of(teacher.say(pen, teacher.know(person, pen)))
     else:
-        summary = teacher.infer(world.events(rng, person, length)).findings.sample(rng, max(world.recall, 0.85))
-    items = [target.chosen, target.rejected]
-    if most_items > 2 and target.kind == "topic":
-        for _ in range(rng.randint(1, most_items - 1) - 1):
-            while (name := topic(rng, world.split)) in person.likes:
-                pass
-            items.append(phrase(rng, f"{target.domain} item", world.split, topic=name))
-    order = rng.sample(range(len(items)), len(items))
-    known_summary = None if rng.random() < 0.04 else summary.text()
-    prompt = selection_prompt(target.query, [items[index] for index in order], known_summary)
+        summary = summary_of(pen, world, world.events(pen, person, length))
+    order = pen.rng.sample(range(len(items)), len(items))
+    prompt = selection_prompt(query, [items[index] for index in order], None if pen.rng.random() < 0.04 else summary)
     request = Prompt(prompt.template, prompt.messages[:-1])
-    return _sft(request, f'{SELECTION_PREFILL}{LETTERS[order.index(0)]}"}}')
+    return _sft(pen, "select", request, f'{SELECTION_PREFILL}{LETTERS[order.index(0)]}"}}')
 
 
-def reply(rng: random.Random, world: World, mode: ChatMode, *, length: int) -> Row:
+def _target(pen: Pen, person: Persona, most_items: int) -> tuple[str, list[str]]:
+    """A query and items, the person's choice first: by a fact, a style or a topic."""
+    if pen.rng.random() < 0.3 and (decided := fact_choice(pen, person)):
+        return decided[0], list(decided[1:])
+    target = choice(pen, person).triple()
+    items = [target["chosen"], target["rejected"]]
+    if most_items > 2:
+        near = {topic.category.name for topic in person.likes}
+        for _ in range(pen.rng.randint(1, most_items - 1) - 1):
+            items.append(item_text(make_item(pen, other_topic(pen, near), "news")[0]))
+    return target["query"], list(dict.fromkeys(items))
+
+
+def reply(pen: Pen, world: World, length: int, *, mode: ChatMode) -> Row:
     """A question → an answer in the style the user prefers, as far as the mode lets it be known."""
-    person = persona(rng, world.split)
-    about = topic(rng, world.split)
-    question = phrase(rng, rng.choice(ANSWERING), world.split, topic=about)
-    choices = history(rng, person, world.split, length, noise=world.noise)
-    summary = teacher.infer(choices).findings.sample(rng, world.recall).text() if mode == "summary" else None
-    prompt = chat_prompt(
-        [{"role": "user", "content": question}],
-        mode=mode,
-        summary=summary,
-        history=_shown(choices, person, mode),
-    )
-    style = any_style(rng) | (dict(person.style) if mode != "none" else {})
-    return _sft(prompt, answer(rng, world.split, about, style))
-
-
-def _shown(choices: Sequence[Choice], person: Persona, mode: ChatMode) -> list[ComparisonInteraction]:
-    if mode in ("none", "summary"):
-        return []
+    person = world.person(pen, styled=True)
+    about = other_topic(pen, set())
+    question = pen.write("query", "ask", **about.fill())
+    shown = world.choices(pen, person, length)
+    summary = summary_of(pen, world, shown) if mode == "summary" else None
     directions = person.directions() if mode == "pba" else None
-    return [
-        ComparisonInteraction(query=choice.query, chosen=choice.chosen, rejected=choice.rejected, directions=directions)
-        for choice in choices
-    ]
+    examples = () if mode in ("none", "summary") else _triples(shown)
+    history = [ComparisonInteraction(**triple, directions=directions) for triple in examples]
+    prompt = chat_prompt([{"role": "user", "content": question}], mode=mode, summary=summary, history=history)
+    style = any_style(pen.rng) | (dict(person.style) if mode != "none" else {})
+    return _sft(pen, mode, prompt, answer(pen, about, style))
 
 
 # --- the family's own formats --------------------------------------------------------------------
 
 
-def alignx(rng: random.Random, world: World, length: int) -> Row:
+def alignx(pen: Pen, world: World, length: int) -> Row:
     """A row of AlignX: the target pair, the persona's directions, and the four kinds of evidence."""
-    person = persona(rng, world.split, directed=0.5)
-    target = style_choice(rng, person, world.split)
+    person = world.person(pen, styled=True)
+    target = style_choice(pen, person).triple()
     directions = list(person.directions())
     feedback = [
-        {
-            "prompt": choice.query,
-            "chosen": choice.chosen,
-            "rejected": choice.rejected,
-            "Preference Direction": directions,
-        }
-        for choice in history(rng, person, world.split, length, noise=world.noise)
+        {"prompt": query, "chosen": chosen, "rejected": rejected, "Preference Direction": directions}
+        for query, chosen, rejected in (pair.values() for pair in _triples(world.choices(pen, person, length)))
     ]
-    posts = [{"prompt": "", "comment": phrase(rng, "love", world.split, topic=name)} for name in person.likes]
+    posts = [{"prompt": "", "comment": pen.write("said", "love", **topic.fill())} for topic in person.likes]
+    about = [f"They {table('facts')[name]['about'][0]}.".format(n=number) for name, number in person.facts.items()]
     return {
-        "prompt": target.query,
-        "chosen": target.chosen,
-        "rejected": target.rejected,
+        "prompt": target["query"],
+        "chosen": target["chosen"],
+        "rejected": target["rejected"],
         "Preference Direction": directions,
-        "Demographic Information": f"A person who minds {len(person.style)} things about an answer.",
+        "Demographic Information": " ".join(about),
         "User-Generated Content": posts,
         "Pair-wise Comparative Feedback": feedback,
     }
 
 
-def _pairs(choices: Sequence[Choice]) -> list[dict[str, str]]:
-    return [choice.triple() for choice in choices]
+def _triples(made: Sequence[Event]) -> list[dict[str, str]]:
+    return [event.triple() for event in made]
 
 
-def alignxplore(rng: random.Random, world: World, length: int) -> Row:
+def alignxplore(pen: Pen, world: World, length: int) -> Row:
     """A row of AlignXplore: the history, and the task with its two responses."""
-    person = persona(rng, world.split)
-    target = choice(rng, person, world.split)
-    before = history(rng, person, world.split, length, noise=world.noise)
-    return {"task": target.query, "chosen": target.chosen, "rejected": target.rejected, "history": _pairs(before)}
+    person = world.person(pen)
+    target = choice(pen, person).triple()
+    history = _triples(world.choices(pen, person, length))
+    return {"task": target["query"], "chosen": target["chosen"], "rejected": target["rejected"], "history": history}
 
 
-def streaming(rng: random.Random, world: World, length: int, uid: str) -> Row:
+def streaming(pen: Pen, world: World, length: int, uid: str) -> Row:
     """A row of AlignXplore+ RL: `length` choices for either stage and a target after each."""
-    person = persona(rng, world.split)
-    choices = history(rng, person, world.split, 2 * length, noise=world.noise)
-    target = choice(rng, person, world.split)
+    person = world.person(pen)
+    made = world.choices(pen, person, 2 * length)
     # The first target is part of the second stage's history: it was seen by then.
-    return {"uid": uid, "history": _pairs([*choices, target]), "mid_position": length}
+    return {"uid": uid, "history": _triples([*made, choice(pen, person)]), "mid_position": length}
 
 
-def upi(rng: random.Random, world: World, length: int, uid: str) -> Row:
+def upi(pen: Pen, world: World, length: int, uid: str) -> Row:
     """A row of the family's common form, with what a perfect summary would say beside it."""
-    person = persona(rng, world.split)
-    target = choice(rng, person, world.split)
-    before = history(rng, person, world.split, length, noise=world.noise)
+    person = world.person(pen)
+    is_style = bool(person.style) and pen.rng.random() < 0.5
+    target = (style_choice if is_style else topic_choice)(pen, person)
     return {
         "userid": uid,
-        "history": _pairs(before),
+        "history": _triples(world.choices(pen, person, length)),
         "target": target.triple(),
-        "kind": target.kind,
-        "summary": Findings(clear=tuple(person.style.values()), likes=person.likes, dislikes=person.dislikes).text(),
+        "kind": "style" if is_style else "topic",
+        "summary": teacher.text_of(teacher.say(pen, teacher.know(person, pen))),
     }
 
 
 # --- ranking and answering, downstream -----------------------------------------------------------
 
 
-def ranking(rng: random.Random, world: World, length: int, uid: str, candidates: int = 10) -> Row:
+def ranking(pen: Pen, world: World, length: int, uid: str, candidates: int = 10) -> Row:
     """Downstream selection among several: a history and candidates of which the user likes one."""
-    person = persona(rng, world.split)
-    target = topic_choice(rng, person, world.split)
-    items = [phrase(rng, f"{target.domain} item", world.split, topic=person.likes[0])]
+    person = world.person(pen)
+    target = topic_choice(pen, person).triple()
+    items, near = [target["chosen"]], {topic.category.name for topic in person.likes}
     while len(items) < candidates:
-        if (name := topic(rng, world.split)) not in (*person.likes, *person.dislikes):
-            items.append(phrase(rng, f"{target.domain} item", world.split, topic=name))
-    order = rng.sample(range(candidates), candidates)
+        item = item_text(make_item(pen, other_topic(pen, near), "news")[0])
+        if item not in items:
+            items.append(item)
+    order = pen.rng.sample(range(candidates), candidates)
     return {
         "userid": uid,
-        "history": _pairs(history(rng, person, world.split, length, noise=world.noise)),
-        "query": target.query,
+        "history": _triples(world.choices(pen, person, length)),
+        "query": target["query"],
         "candidates": [items[index] for index in order],
         "answer": order.index(0),
     }
 
 
-def personalized(rng: random.Random, world: World, length: int, uid: str) -> Row:
+def personalized(pen: Pen, world: World, length: int, uid: str) -> Row:
     """Response generation: a history, a question, and a reference answer in the user's style."""
-    person = persona(rng, world.split)
-    about = topic(rng, world.split)
+    person = world.person(pen, styled=True)
+    about = other_topic(pen, set())
     return {
         "userid": uid,
-        "history": _pairs(history(rng, person, world.split, length, noise=world.noise)),
-        "query": phrase(rng, rng.choice(ANSWERING), world.split, topic=about),
-        "reference": answer(rng, world.split, about, any_style(rng) | dict(person.style)),
+        "history": _triples(world.choices(pen, person, length)),
+        "query": pen.write("query", "ask", **about.fill()),
+        "reference": answer(pen, about, any_style(pen.rng) | dict(person.style)),
         "traits": sorted(person.style.values()),
     }

@@ -21,6 +21,7 @@ from services.errors import EngineError
 from services.prompts.build import estimate_tokens
 from services.prompts.replies.parse_summary import parse_summary
 from training.data.formats import AlignXRow, PairRow, RlRow, Row, SftRow, Triple, UpiRow
+from training.data.origin import OriginCount, OriginFigures
 from training.data.sketches import Commonest, Quantiles, Repeats, Spread, fingerprint
 
 FEW = 20
@@ -66,6 +67,7 @@ class Figures(BaseModel):
     letters: dict[str, int]
     """Replies that are a letter alone, by letter."""
     directions: DirectionCoverage | None
+    origin: OriginFigures | None
 
 
 class Quality:
@@ -85,6 +87,7 @@ class Quality:
         self._values: Counter[float] = Counter()
         self._set = [False] * PREFERENCE_DIMENSIONS
         self._before: tuple[str | None, list[int]] = (None, [])
+        self.origin = OriginCount()
 
     def add(self, row: Row) -> None:
         self.rows += 1
@@ -137,6 +140,9 @@ class Quality:
             reply = row.completion[0].content
             self._spread("completion characters", len(reply))
             self._summary(reply)
+            self._spread("tokens, estimated", estimate_tokens("".join(prompt) + reply))
+            if row.origin:
+                self.origin.add(row.origin, prompt[-1], reply)
         if letter := LETTER_REPLY.fullmatch(reply.rpartition("</think>")[2]):
             self._letters[letter[1].upper()] += 1
 
@@ -187,6 +193,7 @@ class Quality:
             chosen_longer=self._longer / self._choices if self._choices else None,
             letters=dict(sorted(self._letters.items())),
             directions=self._coverage(),
+            origin=self.origin.figures(),
         )
 
     def _coverage(self) -> DirectionCoverage | None:

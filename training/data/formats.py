@@ -33,6 +33,7 @@ from training.data.conversations import (
     split_conversation,
     split_preferences,
 )
+from training.data.origin import Origin
 
 UNKNOWN = "unknown"
 """What `kind_of` returns for rows of no kind listed here."""
@@ -146,8 +147,7 @@ Reply = Annotated[tuple[ChatTurn, ...], AfterValidator(check_reply), as_messages
 
 
 class Row(Record):
-    """One row of a dataset: `kind` names its format in code and `label` in words; `other_fields` are read into
-    those of the class."""
+    """One row: `kind` names its format in code, `label` in words; `other_fields` are read into those of the class."""
 
     kind: ClassVar[str]
     label: ClassVar[str]
@@ -232,6 +232,7 @@ class SftRow(Row):
 
     prompt: PromptTurns
     completion: Reply = Field(validation_alias=AliasChoices("completion", "response"))
+    origin: Origin | None = None
     _split = model_validator(mode="before")(split_conversation)
 
     def texts(self) -> Iterator[str]:
@@ -239,8 +240,7 @@ class SftRow(Row):
 
 
 class RlRow(Row):
-    """Stage 1 reads `first` and is tested on `first_target`; stage 2 reads `second` with a summary of
-    stage 1, and is tested on the last choice."""
+    """Stage 1 reads `first`, its target is `first_target`; stage 2 reads `second` and stage 1's summary."""
 
     kind, label = "rl", "AlignXplore+ RL"
 

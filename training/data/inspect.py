@@ -2,12 +2,17 @@
 
     python -m training.data.inspect rl.jsonl
     python -m training.data.inspect shards/ --kind upi --json
+    python -m training.data.inspect train.jsonl --against heldout.jsonl --show 3
 
 Reads the whole file in bounded memory: its kind, malformed rows with their reasons, lengths,
-duplicates, balance, and warnings of known traps (audit.py). Prints figures and line numbers, never a
-user's text. Exits with 1 when the data cannot be read, or with --strict when something is wrong.
+duplicates, balance, and warnings of known traps (audit.py). Prints figures and line numbers, and a
+user's text only with --show. Of rows that training/corpus made: the kinds of events and sentences, the
+share of sentences that rest on events, and with --against what both files have. Exits with 1 when the
+data cannot be read, or with --strict when something is wrong.
 """
 
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from training.data.audit import Figures, Quality
-from training.data.formats import KINDS, UNKNOWN, Row, kind_of
+from training.data.formats import KINDS, UNKNOWN, Row, SftRow, kind_of
 from training.data.reading import ReadReport, read, sample
 from training.exceptions import DatasetError, TrainingError
 
@@ -45,6 +50,8 @@ class Inspection(BaseModel):
     """Fields in the first rows that this kind does not read."""
     figures: Figures
     warnings: list[str]
+    leaks: dict[str, int] | None = None
+    """Topics, titles and phrasings that the other file has as well."""
 
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
@@ -55,33 +62,30 @@ def main(
     file: Annotated[Path, typer.Argument(help="JSON, JSON Lines (both also .gz), Parquet, or a folder of shards.")],
     kind: Annotated[str | None, typer.Option(help=f"Its kind: {', '.join(KINDS)}. Default: by its fields.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on a malformed row or a warning.")] = False,
+    against: Annotated[Path | None, typer.Option(help="A file that should share no topic with this one.")] = None,
+    show: Annotated[int, typer.Option(min=0, help="Print so many rows, with their texts.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
     """Inspects a dataset before it is trained on."""
     if kind is not None and kind not in KINDS:
         raise typer.BadParameter(f"{kind} is none of {', '.join(KINDS)}", param_hint="--kind")
     try:
-        inspection = inspect(file, KINDS[kind or _detect_kind(file)], Console(stderr=True))
+        inspection = inspect(file, KINDS[kind or _detect_kind(file)], Console(stderr=True), against)
     except TrainingError as error:
         Console(stderr=True, highlight=False).print(Text(f"error: {error}", style="red"), soft_wrap=True)
         raise typer.Exit(1) from error
     if as_json:
         typer.echo(inspection.model_dump_json(indent=2))
     else:
-        Console(highlight=False).print(render(inspection))
+        Console(highlight=False).print(render(inspection), *_rows(file, KINDS[inspection.kind], show))
     if strict and (inspection.malformed or inspection.warnings):
         raise typer.Exit(1)
 
 
-def inspect(path: Path, kind: type[Row], progress_on: Console) -> Inspection:
-    """Reads all of `path` as `kind`. Raises DatasetError, also when no row can be used."""
-    report, quality = ReadReport(), Quality(kind)
-    with _progress(progress_on) as progress:
-        task = progress.add_task("reading", total=None)
-        for row in read(path, kind, report=report):
-            quality.add(row)
-            if quality.rows % STEP == 0:
-                progress.update(task, completed=report.bytes_read, total=report.bytes_total)
+def inspect(path: Path, kind: type[Row], progress_on: Console, against: Path | None = None) -> Inspection:
+    """Reads all of `path` as `kind`, and of `against`. Raises DatasetError, also when no row can be used."""
+    report, quality = _measure(path, kind, progress_on)
+    other = _measure(against, kind, progress_on)[1] if against else None
     return Inspection(
         path=str(path),
         kind=kind.kind,
@@ -91,7 +95,28 @@ def inspect(path: Path, kind: type[Row], progress_on: Console) -> Inspection:
         unread_fields=sorted(report.unread),
         figures=quality.figures(),
         warnings=quality.warnings(),
+        leaks=quality.origin.leaks(other.origin) if other else None,
     )
+
+
+def _measure(path: Path, kind: type[Row], progress_on: Console) -> tuple[ReadReport, Quality]:
+    report, quality = ReadReport(), Quality(kind)
+    with _progress(progress_on) as progress:
+        task = progress.add_task("reading", total=None)
+        for row in read(path, kind, report=report):
+            quality.add(row)
+            if quality.rows % STEP == 0:
+                progress.update(task, completed=report.bytes_read, total=report.bytes_total)
+    return report, quality
+
+
+def _rows(path: Path, kind: type[Row], count: int) -> Iterator[Text]:
+    """The first rows with their texts; behind a sentence, the events that it rests on."""
+    for row in islice(read(path, kind), count):
+        parts = [*row.texts()]
+        if isinstance(row, SftRow) and row.origin:
+            parts += [f"{claim.events} {claim.kind}: {claim.text}" for claim in row.origin.claims]
+        yield Text("\n" + "\n".join(parts))
 
 
 def _detect_kind(file: Path) -> str:
@@ -142,6 +167,13 @@ def _facts(inspection: Inspection) -> Table:
             ("direction values", _counts(figures.directions.values)),
             ("dimensions never set", f"{len(figures.directions.never_set)} of 90"),
         ]
+    if origin := figures.origin:
+        facts += [(name, _counts(getattr(origin, name))) for name in ("tasks", "events", "claims")]
+        facts.append(("topics, titles", f"{origin.topics:,}, {origin.titles:,}"))
+        if origin.backed is not None:
+            facts.append(("sentences backed", f"{origin.backed:.2%}"))
+    if inspection.leaks is not None:
+        facts.append(("shared", ", ".join(f"{name}: {count:,}" for name, count in inspection.leaks.items())))
     if inspection.unread_fields:
         facts.append(("fields not read", ", ".join(name[:40] for name in inspection.unread_fields[:12])))
     for name, value in facts:
@@ -150,7 +182,7 @@ def _facts(inspection: Inspection) -> Table:
 
 
 def _counts(values: dict[str, int]) -> str:
-    total = sum(values.values())
+    total = sum(values.values()) or 1
     return ", ".join(f"{name}: {count / total:.1%}" for name, count in values.items())
 
 

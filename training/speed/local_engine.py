@@ -5,7 +5,7 @@ training/rl/rewards.py, so that the judge of serving works on it unchanged. Requ
 awaited together share forwards: their common prefix is computed once, and the rest is sorted by
 length and padded on the right, where a causal model does not attend to the padding.
 
-    engine = LocalEngine.load("models/alignx-mini")
+    engine = LocalEngine.load("var/models/alignx-small")
     probability = await judge_choice(engine, summary, pair)
 """
 

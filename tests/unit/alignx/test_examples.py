@@ -1,9 +1,8 @@
 """The examples are what they claim to be, and examples/demo.py runs through them to its end."""
 
-import re
 from collections import Counter
 from collections.abc import Callable
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
@@ -12,13 +11,9 @@ from typer.testing import CliRunner, Result
 
 from alignx.cli.terminal import Terminal
 from alignx.schemas.interactions import Interaction
-from alignx.schemas.items import item_text
 from examples import demo
 from services.profile import fold, scoring
-from services.profile.claims.explain import reasons
-from services.profile.render import render
 from tests.unit.alignx.conftest import FakeService, problem
-from training.corpus.lexicon import PHRASES, phrasings
 
 PLAN = demo.load_plan()
 KINDS = {
@@ -100,30 +95,12 @@ def test_the_last_line_shows_the_same_service_again(run: Demo, tmp_path: Path, m
     )
 
 
-@pytest.mark.parametrize("toy", ["alignx-mini", "alignx-tiny"])
-def test_a_toy_is_not_shown(service: FakeService, run: Demo, toy: str):
-    service.models = [toy]
+def test_a_toy_is_not_shown(service: FakeService, run: Demo):
+    service.models = ["alignx-tiny"]
     result = run()
     assert result.exit_code == 1
-    assert f"The engine is {toy}, which writes nonsense" in result.stderr
+    assert "The engine is alignx-tiny, which writes nonsense" in result.stderr
     assert not service.users
-
-
-@pytest.mark.parametrize("user", PLAN.users, ids=lambda user: user.user)
-def test_nothing_that_is_printed_comes_from_the_synthetic_world(user: demo.User, run: Demo):
-    events = user.events()
-    ends = list(accumulate(user.parts))
-    summaries = [render(folded(events[:end])) for end in ends]
-    items = user.recommend.candidates
-    why = reasons(folded(events), user.recommend.query, items, range(len(items)))
-    texts = [user.about, user.chat, *map(item_text, (*items, *user.select.items)), *summaries, *why]
-    texts.append(run("--only", user.user).stdout)
-    phrases = {text for kind in PHRASES for half in ("train", "heldout") for text in phrasings(kind, half)}
-    toy = re.compile("|".join(re.sub(r"\\{\w+\\}", r"\\w+", re.escape(text)) for text in phrases))
-    assert toy.search("Experts may state: candles seems just a handy trick.")
-    for text in texts:
-        assert not toy.search(text), text
-        assert not re.search(r"alignx-(mini|tiny)|synthetic|small world", text), text
 
 
 @pytest.mark.parametrize(

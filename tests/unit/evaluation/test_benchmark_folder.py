@@ -150,7 +150,7 @@ def test_a_run_is_named_after_its_model():
     assert name_stage(None) == "profile"
     assert name_stage("http://gpu-box:8000/v1") == "gpu-box-8000"
     assert name_stage("http://gpu-box:8000/v1", "Qwen/Qwen3-8B") == "qwen-qwen3-8b"
-    assert name_stage("models/alignx-mini") == "alignx-mini"
+    assert name_stage("models/alignx-small") == "alignx-small"
 
 
 # --- models ------------------------------------------------------------------------------------
@@ -209,18 +209,19 @@ def test_the_synthetic_world_has_further_settings_and_the_same_limit(tmp_path: P
 
 
 def test_vllm_serves_a_checkpoint_while_it_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The shipped checkpoint in a real vLLM; its result names the checkpoint and not an address."""
+    """A checkpoint in a real vLLM; its result names the checkpoint and not an address."""
     monkeypatch.chdir(ROOT)
     write_rows(tmp_path / "drinks.jsonl", 2)
     config = engine_config(tmp_path, "drinks")
-    config = config.model_copy(update={"placement": config.placement.model_copy(update={"vllm": ENGINE_PYTHON})})
+    placement = config.placement.model_copy(update={"vllm": ENGINE_PYTHON})
+    config = config.model_copy(update={"model": "models/alignx-tiny", "placement": placement})
     with serve_model(config) as served:
         forced, sampled = measure_benchmarks(config, served)
     for found in (forced, sampled):
         assert found.model is not None
-        assert found.model.name == "models/alignx-mini in vLLM"
+        assert found.model.name == "models/alignx-tiny in vLLM"
         assert found.model.sha256 is not None
-        assert found.config["model"] == "models/alignx-mini"
+        assert found.config["model"] == "models/alignx-tiny"
     assert all(0 < value < 1 for value in forced.settings["full"].values)
     assert forced.settings["full"].writing is not None
     assert sampled.settings["full"].replies is not None

@@ -16,6 +16,7 @@ from tests.unit.evaluation.tastes import row, write_rows
 from tests.unit.training.nano import write_nano
 from training.config import load
 from training.corpus import world_rows
+from training.corpus.lexicon import Pen
 from training.exceptions import ConfigError
 
 CONFIGS = Path(__file__).parents[3] / "evaluation" / "configs"
@@ -209,7 +210,8 @@ def test_a_configuration_that_is_absent_is_named() -> None:
 
 
 def test_alignment_makes_pairs_of_alignx_rows(nano: Path, tmp_path: Path) -> None:
-    rows: list[Any] = [world_rows.alignx(random.Random(seed), world_rows.World("heldout"), 3) for seed in range(3)]
+    pens = [Pen(random.Random(seed), "heldout") for seed in range(3)]
+    rows: list[Any] = [world_rows.alignx(pen, world_rows.World(), 3) for pen in pens]
     (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     found = evaluate(
         tmp_path,

@@ -9,6 +9,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from services.prompts.build import LETTERS
 from services.prompts.templates import CHAT_SYSTEM, SELECTION_SYSTEM, UPDATE_SYSTEM
+from training.corpus.lexicon import Pen
 from training.corpus.world_rows import World, inference
 from training.init_checkpoint import train_tokenizer
 
@@ -17,7 +18,7 @@ def nano(*, hidden: int = 32, seed: int = 0, spread: float = 0.02, tied: bool = 
     """Model and tokenizer. A larger `spread` of the random weights makes the model surer of its nonsense."""
     letters = [f"Item{letter}\n" for letter in LETTERS for _ in range(50)]
     prompts = [SELECTION_SYSTEM, UPDATE_SYSTEM, *CHAT_SYSTEM.values()]
-    rows = [inference(random.Random(seed), World("train"), 2, past=True) for seed in range(20)]
+    rows = [inference(Pen(random.Random(seed), "train"), World(), 2, past=True) for seed in range(20)]
     said = [message["content"] for row in rows for message in (*row["prompt"], *row["completion"])]
     tokenizer = train_tokenizer(iter([*letters, *prompts * 10, *said * 3]))
     torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""What tests of the training stages run on: a random model of one layer, rows of the synthetic world."""
+"""What tests of the training stages run on: a random model of one layer, rows of the made-up world."""
 
 import importlib.metadata
 import json
@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from training.corpus.lexicon import Pen
 from training.corpus.world_rows import World, alignx, inference
 
-WORLD = World(split="train")
+WORLD = World()
 
 SFT = """
 stage = "sft"
@@ -45,11 +46,11 @@ DPO = SFT.replace('stage = "sft"', 'stage = "dpo"').replace("[sft]", '[dpo]\nmod
 
 
 def sft_row(number: int) -> dict[str, Any]:
-    return inference(random.Random(number), WORLD, 1 + number % 3, past=number % 2 == 1)
+    return inference(Pen(random.Random(number), "train"), WORLD, 1 + number % 3, past=number % 2 == 1)
 
 
 def alignx_row(number: int) -> dict[str, Any]:
-    return alignx(random.Random(number), WORLD, 1 + number % 3)
+    return alignx(Pen(random.Random(number), "train"), WORLD, 1 + number % 3)
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:

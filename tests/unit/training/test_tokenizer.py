@@ -1,17 +1,12 @@
 """The tokenizer of models from scratch: any text round-trips, fixed instructions are one token."""
 
-import json
-from pathlib import Path
-
 import pytest
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alignx.schemas.interactions import ComparisonInteraction
 from services.prompts.build import LETTERS, selection_prompt, update_prompt
 from services.prompts.templates import SELECTION_PREFILL
 from training.tokenizer import END, Shape, fixed_texts, fresh_model, train
 
-MINI = Path("models/alignx-mini")
 TEXTS = ["The user likes tennis and chess.", "Hey pal! tennis is simply a nice thing.", "Fresh story on law"] * 50
 ODD = "Ünïcode — 日本語 🙂 <b>&lt;</b>\n\n\t12345"
 
@@ -51,16 +46,3 @@ def test_the_same_seed_makes_the_same_model(tokenizer: object) -> None:
     shape = Shape(hidden=32, layers=1, heads=2, kv_heads=1, head_dim=16, intermediate=32, positions=256)
     first, second = (fresh_model(tokenizer, shape, 3).state_dict() for _ in range(2))
     assert all(bool((first[name] == second[name]).all()) for name in first)
-
-
-def test_the_shipped_checkpoint_loads_and_knows_the_prompts_as_they_are() -> None:
-    """A reworded instruction would fall apart into tokens that the model has not met."""
-    shipped = AutoTokenizer.from_pretrained(MINI, local_files_only=True)
-    assert [text for text in fixed_texts() if len(shipped.encode(text)) != 1] == []
-    weights = MINI / "model.safetensors"
-    assert weights.stat().st_size <= 40_000_000
-    assert json.loads((MINI / "config.json").read_text())["dtype"] == "bfloat16"
-    model = AutoModelForCausalLM.from_pretrained(MINI, local_files_only=True)
-    assert model.config.vocab_size == len(shipped)
-    assert (MINI / "README.md").exists()
-    assert (MINI / "report" / "report.json").exists()

@@ -202,16 +202,15 @@ def test_a_checkpoint_or_an_adapter_is_served_and_nothing_else(tmp_path: Path) -
     assert engine.model_obstacle("models/alignx-small") is None
 
 
-@pytest.mark.parametrize("model", ["models/alignx-mini", "./models/alignx-mini/", str(ROOT / "models" / "alignx-mini")])
+@pytest.mark.parametrize("model", ["models/alignx-tiny", "./models/alignx-tiny/", str(engine.TINY_MODEL)])
 def test_a_toy_is_called_one(model: str) -> None:
     warning = engine.toy_warning(model)
-    assert warning.startswith(f"Warning: {model} is a toy")
+    assert warning.startswith(f"Warning: {model} has random weights")
     assert "on ordinary English it writes nonsense" in warning
     assert "\n" not in warning
 
 
 def test_no_other_model_is_warned_of() -> None:
-    assert "random weights" in engine.toy_warning("models/alignx-tiny")
     assert engine.toy_warning("models/mine") is None
     assert engine.toy_warning("") is None
 
@@ -290,7 +289,7 @@ def test_without_a_compiler_nothing_is_compiled(
     (tmp_path / "secrets").mkdir()
     monkeypatch.delenv("TORCH_COMPILE_DISABLE", raising=False)
     monkeypatch.setattr(environment, "_compiler", lambda: compiler)
-    variables = environment.suite_environment(tmp_path, 18000, "vllm-cpu", "models/alignx-mini")
+    variables = environment.suite_environment(tmp_path, 18000, "vllm-cpu", "models/alignx-small")
     assert variables.get("TORCH_COMPILE_DISABLE") == flag
     assert ("--enforce-eager" in variables["ALIGNX_ENGINE_COMMAND"]) == (compiler is None)
 

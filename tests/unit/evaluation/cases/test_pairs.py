@@ -12,11 +12,12 @@ from evaluation.cases.pairs import read_pairs
 from evaluation.scoring.alignment import flatten_pairs
 from services.prompts.build import chat_prompt
 from training.corpus import world_rows
+from training.corpus.lexicon import Pen
 from training.exceptions import DatasetError
 
 
 def alignx_rows(count: int) -> list[dict[str, Any]]:
-    return [world_rows.alignx(random.Random(seed), world_rows.World("heldout"), 3) for seed in range(count)]
+    return [world_rows.alignx(Pen(random.Random(seed), "heldout"), world_rows.World(), 3) for seed in range(count)]
 
 
 def write(folder: Path, rows: list[dict[str, Any]]) -> Path:

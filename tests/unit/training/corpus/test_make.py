@@ -9,6 +9,7 @@ import pytest
 
 from training.config import load
 from training.corpus import make, world_rows
+from training.corpus.lexicon import Pen
 from training.corpus.make import CorpusConfig, File
 from training.corpus.world_rows import World
 from training.data.formats import AlignXploreRow, AlignXRow, RlRow, SftRow, UpiRow
@@ -19,9 +20,13 @@ KINDS = {"sft": SftRow, "alignx": AlignXRow, "alignxplore": AlignXploreRow, "rl"
 EVERY_TASK = dict.fromkeys(("infer", "update", "select", "summary", "ica", "pba", "direct", "none"), 1.0)
 
 
+def pen(seed: int = 0) -> Pen:
+    return Pen(random.Random(seed), "train")
+
+
 def file_of(path: Path, form: str, count: int = 60) -> File:
     tasks = EVERY_TASK if form == "sft" else {}
-    return File.model_validate({"path": path, "format": form, "rows": count, "tasks": tasks, "signs": 0.2})
+    return File.model_validate({"path": path, "format": form, "rows": count, "tasks": tasks, "foreign": 0.2})
 
 
 @pytest.mark.parametrize("form", KINDS)
@@ -44,7 +49,7 @@ def test_a_row_depends_on_seed_and_index_alone() -> None:
 def test_a_selection_names_the_letter_of_what_is_chosen() -> None:
     seen = set()
     for seed in range(60):
-        row = world_rows.selection(random.Random(seed), World("train", noise=0.0), length=3, extra=1, most_items=6)
+        row = world_rows.selection(pen(seed), World(), 3, most_items=6)
         letter = orjson.loads(row["completion"][0]["content"])["selection"].removeprefix("Item ")
         assert f'<item letter="{letter}">' in row["prompt"][1]["content"]
         seen.add(letter)
@@ -52,12 +57,12 @@ def test_a_selection_names_the_letter_of_what_is_chosen() -> None:
 
 
 def test_streaming_rows_hold_both_stages_and_their_targets() -> None:
-    row = world_rows.streaming(random.Random(0), World("train"), 6, "u")
+    row = world_rows.streaming(pen(), World(), 6, "u")
     assert (len(row["history"]), row["mid_position"]) == (13, 6)
 
 
 def test_rankings_have_one_liked_candidate() -> None:
-    row = world_rows.ranking(random.Random(0), World("heldout"), 6, "u")
+    row = world_rows.ranking(pen(), World(), 6, "u")
     assert 0 <= row["answer"] < len(row["candidates"]) == 10
 
 

@@ -1,150 +1,312 @@
-"""The synthetic world: halves that share nothing, choices that fit the person, a teacher that adds up."""
+"""The made-up world: halves that share nothing, events that fit the person, sentences that rest on events."""
 
 import random
+from collections import Counter
 
 import pytest
 
+from alignx.schemas.interactions import INTERACTION, INTERACTION_TYPES
+from alignx.schemas.items import Item, item_text
+from services.errors import EngineError
+from services.prompts.build import plain_history
+from services.prompts.replies.parse_summary import parse_summary
 from training.corpus import teacher
-from training.corpus.ceiling import accuracies, score
-from training.corpus.lexicon import DIRECTED_TOPICS, PHRASES, coin_word, phrasings, split_of, topics
-from training.corpus.personas import STYLE_DIRECTIONS, STYLES, TRAITS, Persona, opposite, persona
-from training.corpus.simulate_choices import answer, any_style, choice, history, sign, style_choice
-from training.corpus.teacher import Findings, Tally, infer, read
+from training.corpus.catalogue_items import make_item, sources
+from training.corpus.lexicon import Pen, Split, half, phrasings, spell_out, split_of, table, topics, topics_by_category
+from training.corpus.personas import POLES, STYLES, Persona, opposite, persona, pole_words
+from training.corpus.simulate_events import Event, Habit, Sign, any_event, choices, events, style_choice, topic_choice
+from training.corpus.styled_answers import answer, any_style
+from training.corpus.teacher import Finding, infer, say
+
+OWLS, TAXES, JAZZ = (topics()[name] for name in ("owls", "taxes", "jazz"))
 
 
-def test_the_halves_of_the_world_share_no_topic_and_no_phrasing() -> None:
-    assert not set(topics("train")) & set(topics("heldout"))
-    assert len(topics("heldout")) > 50
-    for kind in PHRASES:
-        train, heldout = set(phrasings(kind, "train")), set(phrasings(kind, "heldout"))
-        assert heldout, kind
-        assert not train & heldout
-    rng = random.Random(0)
-    assert {split_of(coin_word(rng, "heldout")) for _ in range(50)} == {"heldout"}
+def pen(seed: int = 0, split: Split = "train") -> Pen:
+    return Pen(random.Random(seed), split)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_a_person_chooses_what_they_prefer(seed: int) -> None:
-    rng = random.Random(seed)
-    person = persona(rng, "train")
-    for _ in range(30):
-        made = choice(rng, person, "train")
-        assert made.evidence
-        for for_, against in made.evidence:
-            if for_ in TRAITS:
-                assert against == opposite(for_)
-                minded = {trait for dimension, trait in person.style.items() if for_ in STYLES[dimension]}
-                assert minded <= {for_}
+def reader(**fields: object) -> Persona:
+    known = {"style": {}, "likes": (OWLS,), "dislikes": (TAXES,)}
+    return Persona(**known | fields)  # type: ignore[arg-type]
+
+
+def names(split: Split) -> set[str]:
+    return {topic.name for group in topics_by_category(split).values() for topic in group}
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def test_the_world_is_wide_and_its_halves_share_no_topic() -> None:
+    assert len(topics()) >= 600
+    assert len(topics_by_category("train")) >= 16
+    groups = [
+        {topic.name for group in topics_by_category(split).values() for topic in group}
+        for split in ("train", "heldout")
+    ]
+    assert not groups[0] & groups[1]
+    assert groups[0] | groups[1] == set(topics())
+    assert len(groups[1]) > 100
+    assert all(topics_by_category("heldout").values())
+
+
+@pytest.mark.parametrize("group", ["query", "said", "summary"])
+def test_the_halves_share_no_phrasing(group: str) -> None:
+    for kind in table("phrases")[group]:
+        train, held = (set(phrasings("phrases", group, kind, split)) for split in ("train", "heldout"))
+        assert train, kind
+        assert held, kind
+        assert not train & held
+
+
+def test_patterns_are_spelt_out_in_all_ways() -> None:
+    assert spell_out("[a|b] c[.|!]") == ["a c.", "a c!", "b c.", "b c!"]
+    assert half(["x", "y"], "train") != half(["x", "y"], "heldout")
+
+
+def test_tables_name_what_there_is() -> None:
+    for language in table("languages").values():
+        assert language["topics"].keys() <= topics().keys()
+        assert language["facts"].keys() <= table("facts").keys()
+        assert language["wishes"].keys() <= POLES.keys()
+    assert table("openings").keys() <= topics().keys()
+    for pole in POLES:
+        assert len(pole_words(pole)["that"]) > 1
+        assert len({text for pattern in pole_words(pole)["wish"] for text in spell_out(pattern)}) > 4
+    for fact in table("facts").values():
+        assert len(fact["about"]) > 1
+
+
+# --- texts ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", ["train", "heldout"])
+def test_the_text_of_every_item_names_its_topic(split: Split) -> None:
+    for seed, topic in enumerate(topic for group in topics_by_category(split).values() for topic in group):
+        for source in set(sources(topic)):
+            drawn = pen(seed, split)
+            item, title = make_item(drawn, topic, source)
+            assert title in item_text(item)
+            name = topic.name.removesuffix(" films").lower()
+            assert name in item_text(item).lower()
+            assert title in drawn.titles
+            if topic.category.form == "film":
+                assert split_of(title.rpartition(" (")[0]) == split
+
+
+@pytest.mark.parametrize("pole", sorted(POLES))
+def test_every_pole_shows_in_an_answer(pole: str) -> None:
+    for seed in range(20):
+        style = {**any_style(random.Random(seed)), POLES[pole]: pole}
+        other = style | {POLES[pole]: opposite(pole)}
+        texts = [answer(pen(seed), JAZZ, each) for each in (style, other)]
+        assert texts[0] != texts[1]
+    assert ("\n- " in answer(pen(), JAZZ, style | {"structure": "lists"})) is True
+    assert "🎵" in answer(pen(), JAZZ, style | {"emoji": "emoji"})
+
+
+def test_an_answer_keeps_the_capitals_of_names() -> None:
+    style = {**any_style(random.Random(0)), "hedging": "careful", "directness": "direct"}
+    for seed in range(50):
+        text = answer(pen(seed), topics()["Iceland"], style)
+        assert "iceland" not in text
+        assert ": i " not in text
+
+
+# --- people and events ---------------------------------------------------------------------------
+
+
+def shown_texts(event: Event) -> str:
+    return plain_history([event.interaction])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_people_choose_what_they_prefer(seed: int) -> None:
+    drawn = pen(seed)
+    person = persona(drawn)
+    likes, dislikes = ({topic.name for topic in group} for group in (person.likes, person.dislikes))
+    for event in [any_event(drawn, person) for _ in range(30)]:
+        assert event.signs
+        for sign in event.signs:
+            if sign.kind == "style":
+                assert person.style.get(POLES[sign.name], sign.name) == sign.name
+            elif sign.kind == "topic":
+                assert sign.name not in (dislikes if sign.weight > 0 else likes)
+                assert sign.text in shown_texts(event)
             else:
-                assert for_ not in person.dislikes
-                assert against not in person.likes
-                assert for_ in made.chosen
-                assert against in made.rejected
+                assert sign.name in person.facts
 
 
-def test_every_trait_shows_in_an_answer() -> None:
-    rng = random.Random(1)
-    for _ in range(50):
-        style = any_style(rng)
-        text = answer(rng, "train", "tennis", style)
-        assert ("\n- " in text) == (style["structure"] == "listed")
-        sentences = text.count(".")
-        assert (sentences >= 3) == (style["length"] == "detailed")
-        assert "tennis" in text
+def test_all_eight_kinds_of_events_are_valid() -> None:
+    drawn = pen()
+    found = Counter[str]()
+    for seed in range(60):
+        for event in events(drawn, persona(pen(seed), foreign=0.5), 20, Habit(noise=0.4, drift=0.3)):
+            INTERACTION.validate_python(event.interaction.model_dump(mode="json"))
+            found[event.interaction.type] += 1
+    assert found.keys() == INTERACTION_TYPES
+    assert min(found.values()) > 20
 
 
-def test_directions_follow_the_person() -> None:
-    person = Persona({"length": "brief", "level": "plain"}, ("law",), ("music", "brivel"))
-    directions = person.directions()
-    assert len(directions) == 90
-    assert directions[STYLE_DIRECTIONS["brief"][0]] == 1
-    assert directions[STYLE_DIRECTIONS["plain"][0]] == 0
-    assert directions[DIRECTED_TOPICS["law"]] == 1
-    assert directions[DIRECTED_TOPICS["music"]] == 0
-    assert sum(value != 0.5 for value in directions) == 4
+def test_items_are_those_of_catalogues() -> None:
+    fields: set[str] = set()
+    for seed in range(400):
+        drawn = pen(seed)
+        for offered in _items(any_event(drawn, persona(drawn))):
+            fields |= set() if isinstance(offered, str) else offered.model_dump(exclude_none=True).keys()
+    assert {"title", "category", "price", "brand", "author", "year", "genres"} <= fields
+
+
+def _items(event: Event) -> list[Item]:
+    return [item for pair in event.interaction.pairs() for item in (pair.chosen, pair.rejected)]
+
+
+def test_noise_turns_choices_round() -> None:
+    person = reader(style={"length": "short"})
+    made = choices(pen(1), person, 400, Habit(noise=0.4))
+    wrong = {("style", "detailed", True), ("topic", "taxes", True), ("topic", "owls", False)}
+    against = sum(any((sign.kind, sign.name, sign.weight > 0) in wrong for sign in event.signs) for event in made)
+    assert 0.3 < against / 400 < 0.5
 
 
 def test_drift_changes_the_second_half_alone() -> None:
-    rng = random.Random(3)
-    person = Persona({"tone": "friendly"}, ("law",), ("music",))
-    made = history(rng, person, "train", 400, drift=True)
-    early = {for_ for each in made[:200] for for_, _ in each.evidence}
-    late = {for_ for each in made[200:] for for_, _ in each.evidence}
-    assert ("formal" in late) != ("music" in late and "law" not in late)
-    assert "formal" not in early
-    assert "music" not in early
+    person = reader(style={"length": "short"}, dislikes=())
+    made = choices(pen(3), person, 400, Habit(noise=0, drift=1))
+    early, late = ({s.name for e in part for s in e.signs if s.weight > 0} for part in (made[:200], made[200:]))
+    assert "detailed" in late
+    assert "detailed" not in early
 
 
-def test_the_teacher_counts_event_by_event_and_adds_up() -> None:
-    rng = random.Random(4)
-    person = Persona({"tone": "formal"}, ("law",), ("music",))
-    lesson = infer([style_choice(rng, person, "train") for _ in range(4)])
-    assert "formal" in lesson.findings.clear
-    lines = lesson.thinking.splitlines()
-    assert [line.split()[0] for line in lines] == ["1", "2", "3", "4", "Sum:"]
-    for count, line in enumerate(lines[:4], start=1):
-        assert f"formal +{count}" in line
-    assert "formal +4" in lines[-1]
+def test_directions_follow_the_person() -> None:
+    directions = reader(style={"length": "short", "expertise": "plain"}, likes=(JAZZ,)).directions()
+    assert len(directions) == 90
+    assert (directions[16], directions[46], directions[74], directions[69]) == (1, 0, 1, 0)
 
 
-def test_the_teacher_is_less_sure_of_what_it_saw_once() -> None:
-    tally = Tally()
-    tally.add_evidence([("law", "music")], 1)
-    tally.add_evidence([("law", "chess")], 1)
-    assert tally.line() == "law +2, music -1, chess -1"
-    assert tally.findings().text() == "The user likes law. The user may dislike music and chess."
-    assert tally.add_evidence([], 1) == "nothing"
+# --- the teacher ---------------------------------------------------------------------------------
 
 
-def test_opposite_traits_are_weighed_against_each_other() -> None:
-    tally = Tally()
-    for for_, against in (("brief", "detailed"), ("detailed", "brief"), ("detailed", "brief")):
-        tally.add_evidence([(for_, against)], 1)
-    assert tally.findings().tends == ("detailed",)
-    assert tally.line() == "detailed +1"
+def read(event_signs: list[tuple[Sign, ...]], past: tuple[Finding, ...] = ()) -> dict[str, Finding]:
+    event = style_choice(pen(), reader(style={"length": "short"}))
+    made = [Event(event.interaction, signs, "saw") for signs in event_signs]
+    return {finding.kind: finding for finding in infer(made, past).findings}
 
 
-def test_the_past_summary_counts_and_can_be_outvoted() -> None:
-    past = Findings(clear=("brief",), likes=("law",))
-    rng = random.Random(5)
-    person = Persona({"length": "detailed"}, ("music",), ("law",))
-    few = infer([style_choice(rng, person, "train") for _ in range(2)], past)
-    many = infer([style_choice(rng, person, "train") for _ in range(5)], past)
-    assert "brief" in few.findings.tends
-    assert "detailed" in many.findings.tends
-    assert few.findings.likes == ("law",)
+def style(pole: str, weight: int = 1) -> tuple[Sign, ...]:
+    return (Sign("style", pole, weight),)
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_a_summary_can_be_read_back(seed: int) -> None:
-    rng = random.Random(seed)
-    person = persona(rng, "train")
-    events = [sign(rng, person, "train") if rng.random() < 0.3 else choice(rng, person, "train") for _ in range(8)]
-    findings = infer(events).findings
-    assert read(findings.text()) == findings
-    assert read(teacher.NOTHING) == Findings()
+def likes(name: str, weight: int = 1, title: str = "") -> tuple[Sign, ...]:
+    return (Sign("topic", name, weight, title),)
 
 
-def test_a_forgetful_teacher_still_says_something() -> None:
-    findings = Findings(clear=("brief",), tends=("formal",), likes=("law",), may_dislike=("music",))
-    said = [findings.sample(random.Random(seed), 0.1) for seed in range(50)]
-    counts = [sum(len(getattr(each, group)) for group in teacher.GROUPS) for each in said]
-    assert min(counts) == 1
-    assert sum(counts) < 100
-    assert findings.sample(random.Random(0), 1.0) == findings
+def test_the_teacher_is_surer_of_what_it_saw_often() -> None:
+    found = read([style("short")] * 4 + [style("lists")] * 2 + [style("warm")])
+    assert (found["clear"].names, found["clear"].events) == (("short",), (1, 2, 3, 4))
+    assert (found["tends"].names, found["tends"].events) == (("lists",), (5, 6))
+    assert found["may"].names == ("warm",)
 
 
-def test_a_reader_who_counts_foresees_what_the_findings_speak_for() -> None:
-    target = choice(random.Random(6), Persona({"tone": "formal"}, ("law",), ("music",)), "train")
-    (for_, against), *_ = target.evidence
-    known = Findings(clear=(for_,)) if for_ in TRAITS else Findings(likes=(for_,))
-    wrong = Findings(clear=(against,)) if against in TRAITS else Findings(likes=(against,))
-    assert score(known, target) == 1
-    assert score(wrong, target) == 0
-    assert score(Findings(), target) == 0.5
+def test_opposite_poles_are_weighed_and_a_draw_is_said_to_be_one() -> None:
+    found = read([style("short"), style("detailed")] * 3)
+    assert found["mixed"].events == (1, 2, 3, 4, 5, 6)
+    assert "clear" not in found
 
 
-def test_the_ceiling_rises_with_the_history_and_falls_with_flips() -> None:
-    short, long = (accuracies(random.Random(0), length, 300) for length in (6, 24))
-    assert short["full"] < long["full"] > long["flipped"] > short["flipped"]
-    assert long["streaming"] > 0.95
+def test_interests_are_told_by_category_with_titles() -> None:
+    found = read(
+        [likes("owls", 3, "Owls in town"), likes("bats", 2), likes("owls", 2, "Night of owls"), likes("taxes", 1)]
+    )
+    assert found["interest-clear"].names == ("owls", "bats")
+    text = say(pen(), [found["interest-clear"]])[0].text
+    assert "animals and wildlife" in text
+    assert '"Night of owls" and "Owls in town"' in text
+    assert found["interest-may"].names == ("taxes",)
+
+
+def test_a_change_is_told_and_ends_what_was_before() -> None:
+    found = read(
+        [
+            likes("owls", 3),
+            style("short", 3),
+            style("short"),
+            likes("owls", -2),
+            style("detailed", 3),
+            likes("owls", -2),
+        ]
+    )
+    assert found["changed-from"].names == ("owls",)
+    assert found["changed-style"].names == ("detailed", "short")
+    assert not found.keys() & {"clear", "tends", "interest-may"}
+
+
+def test_what_is_refused_in_words_differs_from_what_was_passed_over() -> None:
+    found = read([likes("owls", -3), likes("taxes", -1), likes("taxes", -1), likes("jazz", -2)])
+    assert [found[kind].names for kind in ("refused", "passed", "passed-may")] == [("owls",), ("taxes",), ("jazz",)]
+
+
+def test_facts_are_quoted_and_the_latest_words_count() -> None:
+    signs = [
+        (Sign("fact", "budget", 3, words),)
+        for words in ("I can spend at most 60 euros.", "My budget is 60 euros a month.")
+    ]
+    found = read(signs)
+    assert say(pen(), [found["stated"]])[0].text.endswith('"My budget is 60 euros a month."')
+    sampled = [teacher.sample(pen(seed), [found["stated"]], 1.0)[0] for seed in range(20)]
+    assert {finding.kind for finding in sampled} == {"stated", "told"}
+    assert all("60 euros" in say(pen(), [finding])[0].text for finding in sampled)
+
+
+def test_the_past_counts_and_can_be_outvoted() -> None:
+    past = (Finding("tends", ("short",)), Finding("interest-tends", ("owls",), ("Owls in town",)))
+    kept = read([style("warm")], past)
+    assert kept["tends"].events == (0,)
+    assert kept["interest-may"].texts == ("Owls in town",)
+    turned = read([style("detailed")] * 4, past)
+    assert turned["changed-style"].names == ("detailed", "short")
+
+
+def test_little_is_said_to_be_little() -> None:
+    assert read([style("warm")])["thin"].events == (1,)
+    assert "thin" not in read([style("warm")] * 4)
+    [claim] = say(pen(), [], 3)
+    assert claim.events == (1, 2, 3)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_sentence_of_a_summary_rests_on_events_and_passes_as_a_summary(seed: int) -> None:
+    drawn = pen(seed, "heldout" if seed % 4 == 0 else "train")
+    made = events(drawn, persona(drawn, foreign=0.3), drawn.rng.randint(3, 24), Habit(noise=0.4, drift=0.5))
+    lesson = infer(made)
+    claims = say(drawn, lesson.findings, len(made))
+    assert len(claims) <= teacher.MAX_SENTENCES
+    for claim in claims:
+        assert claim.events
+        assert set(claim.events) <= set(range(1, len(made) + 1))
+        shown = plain_history([made[number - 1].interaction for number in claim.events])
+        assert all(quote in shown for quote in claim.text.split('"')[1::2]), claim
+    text = teacher.text_of(claims)
+    assert "{" not in text
+    try:
+        assert parse_summary(f"<think>\n{lesson.thinking}\n</think>\n\n{text}", max_chars=4000).text == text
+    except EngineError as error:
+        pytest.fail(f"{error}: {text}")
+
+
+def test_what_was_left_is_met_in_the_same_place() -> None:
+    for seed in range(60):
+        person = reader(likes=(OWLS,) if seed % 2 else (topics()["horror films"],), dislikes=())
+        event = topic_choice(pen(seed), person)
+        left = topics()[event.signs[1].name]
+        assert event.interaction.source in sources(left)
+        assert (left.category.form == "film") == (event.interaction.source == "films")
+        assert left not in person.likes
+
+
+def test_a_persona_has_poles_of_ten_dimensions() -> None:
+    assert len(STYLES) == 10
+    seen = {name for seed in range(200) for name in persona(pen(seed)).style}
+    assert seen == STYLES.keys()
+    for seed in range(50):
+        directions = persona(pen(seed), styled=True).directions()
+        assert any(directions[index] != 0.5 for index in (14, 15, 16, 23, 39, 46))

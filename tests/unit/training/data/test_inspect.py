@@ -1,6 +1,7 @@
 """`python -m training.data.inspect`: what it prints, as JSON too, and how it fails."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.unit.training.data.rows import MAKERS, alignx, rl, upi
+from tests.unit.training.small_runs import sft_row
+from training.corpus.lexicon import Pen
+from training.corpus.world_rows import World, inference
 from training.data.formats import KINDS
 from training.data.inspect import app
 
@@ -81,3 +85,37 @@ def test_mistakes_are_one_sentence_each(tmp_path: Path):
     wrong = invoked(written(tmp_path / "upi.jsonl", [upi()]), "--kind", "else")
     assert wrong.exit_code == 2
     assert "alignxplore" in wrong.stderr
+
+
+def heldout_row(number: int) -> dict[str, Any]:
+    return inference(Pen(random.Random(number), "heldout"), World(), 4, past=False)
+
+
+def test_sentences_of_made_rows_rest_on_events_and_the_halves_share_nothing(tmp_path: Path):
+    path = written(tmp_path / "train.jsonl", [sft_row(number) for number in range(40)])
+    held = written(tmp_path / "held.jsonl", [heldout_row(number) for number in range(40)])
+    found = json.loads(invoked(path, "--against", held, "--json").stdout)
+    origin = found["figures"]["origin"]
+    assert origin["backed"] == 1
+    assert origin["tasks"] == {"infer": 20, "update": 20}
+    assert origin["events"]["comparison"] > 10
+    assert found["leaks"] == {"topics": 0, "titles": 0, "phrasings": 0}
+    same = json.loads(invoked(path, "--against", path, "--json").stdout)
+    assert same["leaks"]["topics"] == origin["topics"] > 10
+
+
+@pytest.mark.parametrize("change", [{"events": [9]}, {"events": []}, {"text": 'They say: "unheard".'}])
+def test_a_sentence_without_its_events_is_counted(tmp_path: Path, change: dict[str, Any]):
+    row = heldout_row(1)
+    row["origin"]["claims"][0] |= change
+    found = json.loads(invoked(written(tmp_path / "rows.jsonl", [row]), "--json").stdout)
+    claims = len(row["origin"]["claims"])
+    assert found["figures"]["origin"]["backed"] == pytest.approx(1 - 1 / claims)
+
+
+def test_rows_are_shown_with_the_events_of_each_sentence(tmp_path: Path):
+    row = heldout_row(2)
+    done = invoked(written(tmp_path / "rows.jsonl", [row, heldout_row(3)]), "--show", "1")
+    claim = row["origin"]["claims"][0]
+    assert f"{tuple(claim['events'])} {claim['kind']}: {claim['text']}"[:100] in done.stdout
+    assert "sentences backed" in done.stdout
