@@ -77,13 +77,15 @@ def fold(
             _fold_writing(draft, [message.content for message in messages if message.role == "user"])
             draft.say(taken_options(messages), SAID_IN_PASSING)
         case DemographicInteraction() | StatementInteraction():
-            _fold_said(draft, interaction.text)
+            _fold_said(draft, interaction.text, is_fact=isinstance(interaction, DemographicInteraction))
     return draft.profile(), predicted
 
 
-def _fold_said(draft: Draft, text: str) -> None:
+def _fold_said(draft: Draft, text: str, *, is_fact: bool) -> None:
     """Of a short text each clause quotes the whole, which reads better than its parts."""
     clauses = read_clauses(text[:MAX_SAID])
+    if is_fact:
+        clauses = [clause if clause.polarity or clause.style else clause._replace(kind="fact") for clause in clauses]
     draft.say([clause._replace(quote=text) for clause in clauses] if len(text) <= MAX_QUOTE else clauses, 1.0)
 
 
@@ -190,6 +192,8 @@ def _fold_rating(draft: Draft, rating: RatingInteraction) -> None:
     draft.like(view, TRIED)
     if liking > 0:
         draft.name(rating.item)
+    if liking:
+        draft.speak("rated", "+" if liking > 0 else "-", view.categories)
     _fold_alone(draft, view, liking)
     if rating.review:
         clauses = read_clauses(rating.review[:MAX_PASSING], statement=False)

@@ -25,7 +25,9 @@ TOPIC_OPENINGS: Mapping[str, float] = {
     "Also clearly drawn to": 1.0,
     "Tends to pick": 0.6,
     "Has picked": 0.35,
+    "Cares little for": -0.5,
     "Tends to pass over": -0.5,
+    "Cares less for": -0.25,
     "Rarely picks": -0.25,
     "Words that often mark their choices:": 1.0,
     "Words that mark their choices:": 0.5,
@@ -37,16 +39,17 @@ TOPIC_OPENINGS: Mapping[str, float] = {
     "Lately picks less of": -0.8,
 }
 """The same for openings of lists of categories and words; below 0 for dislikes."""
-OWN_WORDS = "In their own words, newest first:"
-IN_PASSING = "Mentioned in passing, newest first:"
-WENT_FOR = "Went for these suggestions, newest first:"
-ABOUT = "About them:"
-NO_LONGER = "No longer holds, newest first:"
+OWN_WORDS = "In their own words"
+IN_PASSING = "Mentioned in passing"
+NEWEST_FIRST = ", newest first"
+WENT_FOR = "Went for these suggestions"
+ABOUT = "About them"
+NO_LONGER = "No longer holds"
 WENT = 0.4
 """How strongly a suggestion that was taken speaks, against 1 for a plain statement."""
 EXAMPLE = 0.3
 """How strongly the title of an example speaks against 1 for a plain statement."""
-YEARS = "Usually takes items from around {year:.0f}, give or take {spread:.0f} years."
+YEARS = "Lately takes items from around {year:.0f}, give or take {spread:.0f} years."
 NEUTRAL_OPENINGS = (
     "Based on",
     "No clear preference",
@@ -65,7 +68,7 @@ _POLES = sorted(
     ],
     key=lambda entry: -len(entry[0]),
 )
-_YEARS = re.compile(r"Usually takes items from around (\d{4}), give or take (\d{1,3}) years")
+_YEARS = re.compile(r"(?:Lately|Usually) takes items from around (\d{4}), give or take (\d{1,3}) years")
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])|\n")
 _QUOTED = re.compile(r'"([^"]*)"')
 _TITLE = re.compile(r"“([^”]*)”")

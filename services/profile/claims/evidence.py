@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from alignx.schemas.items import Item
 from services.profile.item_features import clean
@@ -11,6 +11,8 @@ from services.profile.style_features import FEATURES
 
 MAX_EVENTS: Final = 3
 """Numbers kept of the events of one claim; a new one takes the place of the oldest once that has faded to half."""
+SHOWN_EVENTS: Final = 5
+"""Events that a sentence of several claims names."""
 MAX_TITLES, MAX_TITLE = 24, 72
 _NEWEST: Final = 8
 """Titles kept whatever they speak for."""
@@ -61,7 +63,11 @@ def title_of(item: Item) -> str:
 
 def prune_support(support: Support, categories: Collection[str]) -> dict[str, tuple[int, ...]]:
     """Without topics that are forgotten."""
-    return {key: events for key, events in support.items() if not key.startswith("topic:") or key[7:] in categories}
+    return {
+        key: events
+        for key, events in support.items()
+        if not key.startswith(("topic:", "rated:")) or key[7:] in categories
+    }
 
 
 def prune_titles(titles: Mapping[int, str], support: Support) -> dict[int, str]:
@@ -71,3 +77,23 @@ def prune_titles(titles: Mapping[int, str], support: Support) -> dict[int, str]:
     kept = {event for key, (_, *events) in support.items() if key.startswith("topic:+") for event in events}
     newest = sorted(titles)[-_NEWEST:]
     return {event: titles[event] for event in sorted({*kept.intersection(titles), *newest})[-MAX_TITLES:]}
+
+
+class Sentence(NamedTuple):
+    """One sentence of the text, or what the user wrote over it."""
+
+    key: str
+    """The same for as long as the claim is made."""
+    kind: str
+    """As `alignx.schemas.summaries.Claim.kind`."""
+    text: str
+    events: tuple[int, ...] = ()
+    """Numbers of events that speak for it, newest last, at most SHOWN_EVENTS."""
+    counted: int = 0
+    """How many there were in all."""
+    since: int = 0
+    """Number of the event from which on it was claimed; 0 for none."""
+    day: int = 0
+    """Of that event; 0 where it is not known."""
+    about: tuple[str, ...] = ()
+    """The claims that it holds, each by its key."""

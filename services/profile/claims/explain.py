@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from alignx.schemas.items import Item
-from services.profile.claims.sentences import pole_of
-from services.profile.claims.standing import CLEARLY
+from services.profile.claims.standing import CLEARLY, pole_of
 from services.profile.item_features import ItemFeatures, extract_features
 from services.profile.scoring import (
     CATEGORY_PRIOR,

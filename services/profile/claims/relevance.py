@@ -39,7 +39,7 @@ def _keep_in_line(line: str, asked: str) -> str:
         if line.startswith(opening):
             least = NEAR_FACT if opening == ABOUT else NEAR
             kept = [quote + month for quote, month in _QUOTED.findall(line) if _bears(quote, asked, least)]
-            return f"{opening} {', '.join(kept)}" if kept else ""
+            return f"{opening}: {', '.join(kept)}" if kept else ""
     return " ".join(part for part in SENTENCE.split(line) if part.strip() and _bears(part, asked, NEAR))
 
 

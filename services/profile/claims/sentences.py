@@ -6,20 +6,21 @@ year, and what has turned lately. Nothing is said that the evidence does not bea
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date
-from itertools import chain, groupby
+from itertools import chain
 from typing import Final, NamedTuple
 
 import numpy as np
 
+from services.profile.claims.evidence import SHOWN_EVENTS, Sentence
+from services.profile.claims.quotations import say
 from services.profile.claims.sensitive import DEFAULT, Policy, find_subjects, lacks
-from services.profile.claims.standing import style_certainties
+from services.profile.claims.standing import pole_of, style_certainties
 from services.profile.item_features import extract_features
-from services.profile.parse_text import ABOUT, IN_PASSING, NO_LONGER, OWN_WORDS, WENT_FOR, YEARS, join_phrases
+from services.profile.parse_text import YEARS, join_phrases
 from services.profile.scoring import year_taken
 from services.profile.stated.matching import live_clauses, match_words
-from services.profile.statistics import Profile, Standing, StatedClause
-from services.profile.style_features import FEATURES, INDEX, words
+from services.profile.statistics import Profile, Standing
+from services.profile.style_features import FEATURES, INDEX, STOP, words
 
 MAX_TRAITS, MAX_EARLY_TRAITS = 6, 4
 FEW_CHOICES: Final = 12
@@ -28,39 +29,8 @@ MAX_TOPICS, MAX_EXAMPLED, MAX_EXAMPLES = 8, 4, 3
 """Topics of one sentence, topics that have one of their own, and titles in it."""
 MAX_WORDS, MAX_TAKEN = 5, 5
 _MARKS: Final = ".,:;!?()[]-–—"
-MAX_QUOTES: Final = 12
-MAX_QUOTED: Final = {OWN_WORDS: 700, ABOUT: 300, IN_PASSING: 600}
-"""Bytes of quotations in one sentence; one is always told. About four bytes are a token, in any script."""
 MAX_BYTES: Final = 2_048
 """Of all sentences but what the user wrote over the summary: about 512 tokens."""
-REVIEW: Final = 30
-"""Weight of what a review says, which tells little without its item."""
-MAX_CHANGES: Final = 3
-MAX_EVENTS: Final = 5
-_MONTHS: Final = (
-    *("January", "February", "March", "April", "May", "June"),
-    *("July", "August", "September", "October", "November", "December"),
-)
-
-
-class Sentence(NamedTuple):
-    """One sentence of the text, or what the user wrote over it."""
-
-    key: str
-    """The same for as long as the claim is made."""
-    kind: str
-    """As `alignx.schemas.summaries.Claim.kind`."""
-    text: str
-    events: tuple[int, ...] = ()
-    """Numbers of events that speak for it, newest last, at most MAX_EVENTS."""
-    counted: int = 0
-    """How many there were in all."""
-    since: int = 0
-    """Number of the event from which on it was claimed; 0 for none."""
-    day: int = 0
-    """Of that event; 0 where it is not known."""
-    about: tuple[str, ...] = ()
-    """The claims that it holds, each by its key."""
 
 
 def sentences(profile: Profile, policy: Policy = DEFAULT) -> list[Sentence]:
@@ -69,7 +39,7 @@ def sentences(profile: Profile, policy: Policy = DEFAULT) -> list[Sentence]:
     told = [Sentence("own", "own", profile.own)] if profile.own else []
     room = MAX_BYTES
     for sentence in chain(
-        _said(profile),
+        say(profile),
         _styles(profile),
         _topics(profile, allowed),
         _words(profile, allowed),
@@ -93,79 +63,6 @@ class _Allowed:
     def __call__(self, text: str) -> bool:
         subjects = find_subjects(text, self._policy)
         return not subjects or not lacks(subjects, self._stated)
-
-
-# --- what the user said ---------------------------------------------------------------------------
-
-
-def _said(profile: Profile) -> Iterator[Sentence]:
-    wishes = [clause for clause in profile.clauses if clause.kind != "fact"]
-    wished = {clause.quote for clause in wishes}
-    facts = [clause for clause in profile.clauses if clause.kind == "fact" and clause.quote not in wished]
-    yield from _quote("stated", OWN_WORDS, (clause for clause in wishes if clause.weight == 100))
-    yield from _quote("fact", ABOUT, (clause for clause in facts if clause.weight == 100))
-    passing = [clause for clause in profile.clauses if clause.weight < 100]
-    poles = {pole_of(INDEX[name], value): c for c in passing if not c.is_struck for name, value in c.style}
-    if poles:
-        asked = list(poles)[-MAX_TRAITS:]
-        yield _rests_on("style:asked", "stated", f"Has asked for texts that {join_phrases(asked)}.", poles.values())
-    told = (clause for clause in passing if clause.weight > REVIEW and (clause.polarity or clause.kind == "fact"))
-    yield from _quote("stated", IN_PASSING, told)
-    taken = [clause for clause in passing if clause.target and not (clause.quote or clause.is_struck)]
-    if taken:
-        options = list(dict.fromkeys(f'"{clause.target}"' for clause in reversed(taken)))[:MAX_EXAMPLES]
-        yield _rests_on("stated:taken", "stated", f"{WENT_FOR} {', '.join(options)}", taken)
-    yield from _struck(profile)
-
-
-def _quote(kind: str, opening: str, clauses: Iterable[StatedClause]) -> Iterator[Sentence]:
-    """Quotations that still hold, newest first: of likes and dislikes before others, where there is no room for all."""
-    listed = [clause for clause in clauses if clause.quote]
-    struck = {clause.quote for clause in listed if clause.is_struck}
-    holding = [clause for clause in listed if not clause.is_struck and (clause.quote not in struck or _tells(clause))]
-    latest = {clause.quote: clause for clause in holding}
-    said, room = list[StatedClause](), MAX_QUOTED[opening]
-    for clause in sorted(latest.values(), key=lambda clause: (not clause.polarity, -clause.day, -clause.event))[
-        :MAX_QUOTES
-    ]:
-        size = len(clause.quote.encode())
-        if (size <= room or not said) and not any(clause.quote in other and clause.quote != other for other in latest):
-            said.append(clause)
-            room -= size
-    said.sort(key=lambda clause: (-clause.day, -clause.event))
-    if said:
-        yield _rests_on(f"{kind}:{opening}", kind, f"{opening} {_dated(said)}", said)
-
-
-def _tells(clause: StatedClause) -> bool:
-    return bool(clause.polarity or clause.style)
-
-
-def _dated(clauses: Sequence[StatedClause]) -> str:
-    """Quotations, with the month behind the last of each month."""
-    groups = groupby(clauses, key=lambda clause: _name_month(clause.day))
-    return "; ".join(", ".join(f'"{clause.quote}"' for clause in group) + month for month, group in groups)
-
-
-def _name_month(day: int) -> str:
-    said = date.fromordinal(day) if day else None
-    return f" ({_MONTHS[said.month - 1]} {said.year})" if said else ""
-
-
-def _struck(profile: Profile) -> Iterator[Sentence]:
-    """What the user took back, or says the contrary of by now; not what still holds in another clause."""
-    holding = {clause.quote for clause in profile.clauses if not clause.is_struck and _tells(clause)}
-    struck = {c.quote: c for c in profile.clauses if c.is_struck and c.quote and c.quote not in holding}
-    latest = sorted(struck.values(), key=lambda clause: (-clause.day, -clause.event))[:MAX_CHANGES]
-    if latest:
-        yield _rests_on("change:said", "change", f"{NO_LONGER} {_dated(latest)}", latest)
-
-
-def _rests_on(key: str, kind: str, text: str, clauses: Iterable[StatedClause]) -> Sentence:
-    days = {clause.event: clause.day for clause in clauses if clause.event > 0}
-    numbers = sorted(days)
-    first = min(numbers, default=0)
-    return Sentence(key, kind, text, tuple(numbers[-MAX_EVENTS:]), len(numbers), first, days.get(first, 0))
 
 
 # --- what choices show ----------------------------------------------------------------------------
@@ -197,17 +94,12 @@ def _sentence(profile: Profile, key: str, kind: str, text: str, claims: Sequence
         key,
         kind,
         text,
-        tuple(numbers[-MAX_EVENTS:]),
+        tuple(numbers[-SHOWN_EVENTS:]),
         max((count for count, *_ in supports), default=0),
         first.event,
         first.day,
         tuple(claim.key for claim in claims),
     )
-
-
-def pole_of(position: int, value: float) -> str:
-    """The pole of a feature, after "texts that"."""
-    return FEATURES[position].high if value > 0 else FEATURES[position].low
 
 
 def _pole(claim: _Claim) -> str:
@@ -254,8 +146,8 @@ def _topics(profile: Profile, allowed: _Allowed) -> Iterator[Sentence]:
             text = f"{opening} {names}{_examples(profile, group, told)}."
             yield _sentence(profile, key, "topic", text, group[:MAX_TOPICS])
     for key, opening, group in (
-        ("topics:passed", "Tends to pass over", [claim for claim in passed if claim.standing.level > 1]),
-        ("topics:rare", "Rarely picks", [claim for claim in passed if claim.standing.level == 1]),
+        ("topics:passed", "Cares little for", [claim for claim in passed if claim.standing.level > 1]),
+        ("topics:rare", "Cares less for", [claim for claim in passed if claim.standing.level == 1]),
     ):
         if group:
             text = f"{opening} {join_phrases([claim.name for claim in group[:MAX_TOPICS]])}."
@@ -298,16 +190,23 @@ def _words(profile: Profile, allowed: _Allowed) -> Iterator[Sentence]:
         yield _sentence(profile, "words", "topic", text, told)
     if titles:
         text = f"Has taken, for example, {join_phrases([f'“{title}”' for title in titles[:MAX_TAKEN]])}."
-        yield Sentence("taken", "topic", text, tuple(sorted(profile.titles)[-MAX_EVENTS:]), len(profile.titles))
+        yield Sentence("taken", "topic", text, tuple(sorted(profile.titles)[-SHOWN_EVENTS:]), len(profile.titles))
 
 
 def _name_in_titles(known: frozenset[str], titles: Iterable[str]) -> list[str]:
     """Runs of `known` words as titles write them, the commonest first."""
     counts = Counter[str]()
     for title in titles:
-        for is_known, run in groupby(title.split(), lambda word: bool(words(word)) and known.issuperset(words(word))):
-            if is_known:
+        run = list[str]()
+        for word in [*title.split(), ""]:
+            if words(word) and (known.issuperset(words(word)) or (run and STOP.issuperset(words(word)))):
+                run.append(word)
+                continue
+            while run and not known.issuperset(words(run[-1])):
+                run.pop()
+            if run:
                 counts[" ".join(run).strip(_MARKS)] += 1
+            run = []
     names = dict[str, str]()
     for name, _ in counts.most_common():
         if not any(name.casefold() in key or key in name.casefold() for key in names):
@@ -327,7 +226,7 @@ def _offers(profile: Profile) -> Iterator[Sentence]:
         yield _sentence(profile, claim.key, "price", text, [claim])
     usual_year = year_taken(profile)
     if usual_year and not profile.years and counts.dated >= 1.5:
-        text = YEARS.format(year=usual_year[0], spread=max(1.0, usual_year[1]))
+        text = YEARS.format(year=usual_year[0], spread=max(2.0, usual_year[1]))
         yield Sentence("year:usual", "year", text)
 
 

@@ -28,6 +28,8 @@ _SEEN: Final = 60
 """Hundredths of fading occurrences from which a topic is spoken of."""
 _CLEAR_EVENTS: Final = 4
 """Events from which a topic may be clearly picked, or passed over."""
+_LOW_RATINGS: Final = 3
+"""Ratings below the user's own mean, for each above it, from which they care little for a topic."""
 _SEEN_WORD: Final = 250
 _MIN_WORD: Final = 3
 _OF_ANY_TITLE: Final = frozenset(
@@ -81,6 +83,9 @@ def _weigh(profile: Profile) -> Iterator[tuple[str, float, Ladder]]:
         elif FEATURES[position].high:
             yield f"style:{_sign(certainty)}{FEATURES[position].name}", abs(certainty), _STYLE
     for name, odds in _odds(profile, profile.categories, CATEGORY_PRIOR, _SEEN):
+        rated, low = (profile.support.get(f"rated:{sign}{name}", (0,))[0] for sign in "+-")
+        if low >= _LOW_RATINGS * max(1, rated):  # whatever was taken, it was rated low
+            odds = min(odds, -OFTEN)
         key = f"topic:{_sign(odds)}{name}"
         is_often = profile.support.get(key, (0,))[0] >= _CLEAR_EVENTS
         yield key, abs(odds) if is_often else min(abs(odds), OFTEN), _TOPIC
@@ -125,3 +130,8 @@ def _turns(profile: Profile, certainties: list[float]) -> Iterator[tuple[str, fl
             contradiction = -now * certainties[position] / (EARLY * LIKELY)
             if contradiction > 0:
                 yield f"lately:style:{_sign(now)}{name}", min(contradiction, abs(now) / EARLY), _STYLE_TURN
+
+
+def pole_of(position: int, value: float) -> str:
+    """The pole of a feature, after "texts that"."""
+    return FEATURES[position].high if value > 0 else FEATURES[position].low

@@ -1,8 +1,10 @@
 """What the user says, clause by clause, as the profile keeps it: the newest last, what was taken back struck."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from services.profile.item_features import clean
+from services.profile.stated.subjects import subject_of
 from services.profile.statistics import Profile, StatedClause
 from services.profile.style_features import terms, words
 from services.profile.word_forms import root
@@ -13,6 +15,15 @@ MAX_CLAUSES, MAX_OWN_CLAUSES = 56, 160
 MAX_CHARS = 2_400
 """Characters of their quotes and targets together."""
 MAX_TARGET = 80
+_RETRACTS = re.compile(
+    r"\b(?:turns? out|after all|changed my mind|not any ?more|no longer|instead of what i said|i was wrong)\b",
+    re.IGNORECASE,
+)
+_IDENTIFIERS = (
+    (re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+"), "[email]"),
+    (re.compile(r"(?<!\w)\+?\d(?:[ .\-/()]{0,2}\d){8,}(?!\w)|\b[A-Z]{1,2}\d{6,}\b"), "[number]"),
+)
+"""Of people and accounts: they tell no preference."""
 MAX_TARGET_WORDS = 12
 
 
@@ -20,7 +31,7 @@ def keep(clauses: Sequence[Clause], event: int, weight: float, day: int = 0) -> 
     """As the profile keeps them; `weight` is what their source counts, against 1 for a statement."""
     return [
         StatedClause(
-            clean(clause.quote, MAX_QUOTE),
+            clean(mask_identifiers(clause.quote), MAX_QUOTE),
             clean(clause.target, MAX_TARGET),
             round(100 * clause.polarity),
             clause.kind,
@@ -33,6 +44,13 @@ def keep(clauses: Sequence[Clause], event: int, weight: float, day: int = 0) -> 
         )
         for clause in clauses
     ]
+
+
+def mask_identifiers(text: str) -> str:
+    """Without addresses of mail, and numbers of telephones, cards and papers."""
+    for pattern, mask in _IDENTIFIERS:
+        text = pattern.sub(mask, text)
+    return text
 
 
 def add(
@@ -55,6 +73,8 @@ def add(
 
 def _answer(old: StatedClause, new: StatedClause) -> tuple[StatedClause, ...]:
     """What becomes of an older clause: it stays, is struck, or is replaced."""
+    if _RETRACTS.search(new.quote) and old.quote != new.quote and _shares_subject(old, new):
+        return (old._replace(is_struck=True),)
     if (old[:4], old.style) == (new[:4], new.style):
         return ()
     topics = frozenset(roots_of(new.target))
@@ -69,6 +89,10 @@ def _answer(old: StatedClause, new: StatedClause) -> tuple[StatedClause, ...]:
         if wished.keys() <= wishes.keys():
             return ()
     return (old,)
+
+
+def _shares_subject(old: StatedClause, new: StatedClause) -> bool:
+    return not set(roots_of(subject_of(old.quote))).isdisjoint(roots_of(subject_of(_RETRACTS.sub(" ", new.quote))))
 
 
 def _prune(clauses: list[StatedClause], most: int) -> tuple[StatedClause, ...]:

@@ -6,7 +6,7 @@ import pytest
 
 from evaluation.suites import drift
 from evaluation.suites.drift import SimulatedUser, is_stale, measure_drift
-from services.profile.claims.sentences import Sentence
+from services.profile.claims.evidence import Sentence
 from services.profile.statistics import EMPTY
 
 

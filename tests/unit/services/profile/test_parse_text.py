@@ -56,7 +56,7 @@ def test_the_usual_years_survive_as_text():
         RatingInteraction(item=ItemFields(title=f"{name} ({year})"), value=5)
         for name, year in (("Up", 1951), ("Gilda", 1946), ("Laura", 1944), ("Rope", 1948))
     ]
-    assert "Usually takes items from around 19" in render(folded(history))
+    assert "Lately takes items from around 19" in render(folded(history))
     here, there = scores(reader_of(history), "", (ItemFields(title="Harvey (1950)"), ItemFields(title="Speed (1994)")))
     assert here > there
 

@@ -59,7 +59,7 @@ def test_a_taste_in_style_is_said_and_used(liked: str, disliked: str, says: str)
 
 def test_statements_come_first_and_outrank_what_was_seen():
     profile = folded([*prefers(LONG, SHORT, 5), StatementInteraction(text="Keep answers short, please.")])
-    assert render(profile).startswith('In their own words, newest first: "Keep answers short')
+    assert render(profile).startswith('In their own words: "Keep answers short')
     assert scores(profile, "q", ("Take the train.", "Take the train and then the bus, as they both run often."))[0] > 0
 
 
@@ -72,7 +72,7 @@ def test_a_shopper_is_told_categories_words_and_price():
         )
     text = render(folded(history))
     assert "drawn to Outdoor" in text
-    assert "pass over Luxury" in text
+    assert "Cares little for Luxury" in text
     assert "trail" in text
     assert "priced around 20" in text
     assert "cheaper of the items" in text

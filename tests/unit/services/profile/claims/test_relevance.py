@@ -16,7 +16,7 @@ TEXT = "\n".join((JAZZ, DOGS, FILMS, STYLE, "Based on 9 events so far."))
 
 def test_manner_bears_on_every_request() -> None:
     kept = keep_relevant(TEXT, "How do I unclog a kitchen sink?")
-    assert kept == f'In their own words, newest first: "Keep answers short." (May 2026)\n{STYLE}'
+    assert kept == f'In their own words: "Keep answers short." (May 2026)\n{STYLE}'
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from alignx.schemas.interactions import (
     StatementInteraction,
 )
 from alignx.schemas.items import ItemFields
+from services.profile.claims.evidence import Sentence
 from services.profile.claims.sensitive import Policy
-from services.profile.claims.sentences import Sentence, sentences
+from services.profile.claims.sentences import sentences
 from services.profile.fold import apply_own_text, fold
 from services.profile.render import make_claims, render
 from services.profile.serialize import dumps, loads
@@ -75,14 +76,14 @@ def test_quotations_tell_their_month_once() -> None:
 def test_what_was_taken_back_is_struck_and_not_dropped() -> None:
     profile = folded([said("I love jazz.", 3), said("I no longer like jazz.", 5)])
     text = render(profile)
-    assert 'No longer holds, newest first: "I love jazz." (March 2026)' in text
+    assert 'No longer holds: "I love jazz." (March 2026)' in text
     assert find(profile, "change:said").events == (1,)
 
 
 def test_a_wish_turned_round_strikes_the_whole_statement() -> None:
     text = render(folded([said("Short answers and a joke, please.", 3), said("I prefer long answers.", 5)]))
-    assert 'newest first: "I prefer long answers." (May 2026)\n' in text
-    assert 'No longer holds, newest first: "Short answers and a joke, please." (March 2026)' in text
+    assert 'In their own words: "I prefer long answers." (May 2026)\n' in text
+    assert 'No longer holds: "Short answers and a joke, please." (March 2026)' in text
 
 
 def test_choices_do_not_speak_against_what_was_said() -> None:
