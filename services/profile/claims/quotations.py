@@ -44,7 +44,20 @@ _EMPTY: Final = frozenset(
         root,
         (
             *("idea", "thing", "way", "lot", "help", "advice", "suggestion", "option", "learn", "more", "some"),
-            *("great", "good", "nice", "wonderful", "amazing", "fantastic", "excellent", "perfect", "helpful"),
+            *(
+                "wow",
+                "yes",
+                "thanks",
+                "great",
+                "good",
+                "nice",
+                "wonderful",
+                "amazing",
+                "fantastic",
+                "excellent",
+                "perfect",
+                "helpful",
+            ),
         ),
     )
 )
