@@ -32,6 +32,8 @@ class Words(NamedTuple):
     """Words of one meaning, by how they are found."""
 
     roots: frozenset[str]
+    starts: frozenset[str]
+    """First roots of the phrases."""
     phrases: frozenset[Phrase]
     """Roots that stand in one text."""
     parts: frozenset[str]
@@ -41,8 +43,10 @@ class Words(NamedTuple):
 
     def sign_in(self, item: Mentions) -> int:
         """1 where the item mentions one of them, -1 where it says that it goes without, else 0."""
-        signs = [sign for key, sign in item.roots.items() if key in self.roots]
-        if any(phrase[0] in item.roots and all(map(item.roots.__contains__, phrase)) for phrase in self.phrases):
+        roots, signs = item.roots, list[int]()
+        if not self.roots.isdisjoint(roots):
+            signs = [sign for key, sign in roots.items() if key in self.roots]
+        if not self.starts.isdisjoint(roots) and any(all(map(roots.__contains__, phrase)) for phrase in self.phrases):
             signs.append(1)
         if self.parts and any(map(self._ends, item.tokens)):
             signs.append(1)
@@ -55,7 +59,7 @@ class Words(NamedTuple):
         return any(token[:size] in self.parts or token[-size:] in self.parts for size in sizes)
 
 
-_NONE = Words(frozenset(), frozenset(), frozenset(), frozenset())
+_NONE = Words(frozenset(), frozenset(), frozenset(), frozenset(), frozenset())
 
 
 class Kind(NamedTuple):
@@ -125,7 +129,8 @@ def _read(listed: Iterable[str], language: str) -> Words:
                 parts.add(tokens[0])
         else:
             phrases.add(tuple(root(part) for token in tokens for part in token.split("-")))
-    return Words(frozenset(roots), frozenset(phrases), frozenset(parts), frozenset(strings))
+    starts = frozenset(phrase[0] for phrase in phrases)
+    return Words(frozenset(roots), starts, frozenset(phrases), frozenset(parts), frozenset(strings))
 
 
 def _join(listed: Iterable[Words]) -> Words:

@@ -79,14 +79,14 @@ def live_clauses(profile: Profile) -> list[StatedClause]:
 def match_words(clauses: Sequence[StatedClause], views: Iterable[ItemFeatures]) -> NDArray[np.float64]:
     """By clause and item, how much of the clause's target the item mentions, on [-1, 1]."""
     wanted: dict[str, list[tuple[int, float]]] = {}
-    kinds: list[tuple[int, Kind]] = []
+    kinds: dict[Kind, list[int]] = {}
     for place, clause in enumerate(clauses):
         roots = roots_of(clause.target)
         for key in roots:
             wanted.setdefault(key, []).append((place, 1 / len(roots)))
         kind = find_kind(clause.target, clause.language)
         if kind is not None and not (kind.is_diet and clause.polarity < 0):  # no meat for who dislikes vegan food
-            kinds.append((place, kind))
+            kinds.setdefault(kind, []).append(place)
     columns = []
     for view in views:
         column = [0.0] * len(clauses)
@@ -96,7 +96,9 @@ def match_words(clauses: Sequence[StatedClause], views: Iterable[ItemFeatures]) 
                 column[place] += mentioned[key] * share
         if kinds:
             item = Mentions(view.tokens, mentioned)
-            for place, kind in kinds:
-                column[place] = kind.sign_in(item) or column[place]
+            for kind, places in kinds.items():
+                sign = kind.sign_in(item)
+                for place in places if sign else ():
+                    column[place] = sign
         columns.append(column)
     return np.array(columns).reshape(len(columns), len(clauses)).T
