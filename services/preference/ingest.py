@@ -36,7 +36,7 @@ from services.profile.statistics import Profile
 from services.server.logging import ARRIVED
 from services.settings import LimitSettings
 from services.storage.timed_cache import TimedCache
-from services.storage.users import Store, encode_interaction, find_own_text
+from services.storage.users import Store, encode_interaction, find_own_version
 from services.tracing import child_span
 from services.traffic.items import has_items
 from services.traffic.negatives import MOST_DRAWN, Drawn, Negatives
@@ -127,7 +127,7 @@ class Ingest:
                         break
                     self.metrics.moved.inc()
         self._count(interactions, scored, appended)
-        appended = appended._replace(ids=_as_given(appended.ids, order), late=folded.late)
+        appended = appended._replace(ids=_as_given(appended.ids, order), late=0 if appended.replayed else folded.late)
         if not appended.replayed:
             self.metrics.delay.observe(time.perf_counter() - arrived)
             if drift := detect_drift(appended.window, [fmean(choice) for choice in choices]):
@@ -153,7 +153,7 @@ class Ingest:
             comparisons=drift.comparisons,
             accuracy_before=round(drift.accuracy_before, 4),
             accuracy_since=round(drift.accuracy_since, 4),
-            text=tell_turns(profile),
+            text=tell_turns(profile, await self.store.policy(tenant)),
         )
         await self.queue.record_change(tenant, user, state.born, change)
         self.metrics.changes.inc()
@@ -172,7 +172,7 @@ class Ingest:
         """Makes the user's own text current; the profile's text starts with it from then on. Raises StaleVersion."""
 
         async def replace_text(profile: Profile) -> Profile:
-            return apply_own_text(profile, record.text)
+            return apply_own_text(profile, record.text, record.created_at)
 
         await self._rewrite(tenant, user, expected, record, replace_text)
 
@@ -184,7 +184,9 @@ class Ingest:
         cursor = (await self.store.state(tenant, user)).cursor
 
         async def refold(_: Profile) -> Profile:
-            return await self.store.fold_history(tenant, user, find_own_text(chain), left_out=(last_included, cursor))
+            return await self.store.fold_history(
+                tenant, user, find_own_version(chain), left_out=(last_included, cursor)
+            )
 
         await self._rewrite(tenant, user, current, create_rollback(target, current), refold)
 

@@ -62,8 +62,9 @@ def fold(
 ) -> tuple[Profile, tuple[float, ...]]:
     """The profile with one more event, and the probability that the profile before it gave to the
     chosen item of each of the event's `pairs()`: 0.5 where it knew nothing. An event that does not say when it
-    occurred is dated as `received`."""
-    draft = Draft(profile, profile.events + 1, interaction.occurred_at or received)
+    occurred, or says a time to come, is dated as `received`."""
+    times = [time for time in (interaction.occurred_at, received) if time]
+    draft = Draft(profile, profile.events + 1, min(times, default=None))
     predicted: tuple[float, ...] = ()
     match interaction:
         case ComparisonInteraction() | ClickInteraction() | PurchaseInteraction():
@@ -89,12 +90,12 @@ def _fold_said(draft: Draft, text: str, *, is_fact: bool) -> None:
     draft.say([clause._replace(quote=text) for clause in clauses] if len(text) <= MAX_QUOTE else clauses, 1.0)
 
 
-def apply_own_text(profile: Profile, text: str) -> Profile:
-    """The profile after the user has replaced the summary by `text`. It replaces all earlier statements; evidence
-    from behaviour stays. No event is counted."""
-    draft = Draft(profile, profile.events)
+def apply_own_text(profile: Profile, text: str, time: datetime | None = None) -> Profile:
+    """The profile after the user has replaced the summary by `text`, at a `time`. It replaces all earlier statements;
+    evidence from behaviour stays. No event is counted."""
+    draft = Draft(profile, profile.events, time)
     stated, draft.years = parse_text(text[:MAX_OWN_READ])
-    draft.own, draft.clauses = text, add((), keep(stated, profile.events, 1.0), MAX_OWN_CLAUSES)
+    draft.own, draft.clauses = text, add((), keep(stated, 0, 1.0, draft.day), MAX_OWN_CLAUSES)
     return draft.profile()
 
 

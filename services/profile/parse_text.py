@@ -69,7 +69,7 @@ _POLES = sorted(
     key=lambda entry: -len(entry[0]),
 )
 _YEARS = re.compile(r"(?:Lately|Usually) takes items from around (\d{4}), give or take (\d{1,3}) years")
-SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])|\n")
+SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])(?![^“”]*”)|\n")
 _QUOTED = re.compile(r'"([^"]*)"')
 _TITLE = re.compile(r"“([^”]*)”")
 _EXAMPLES = ", for example "

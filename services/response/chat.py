@@ -186,8 +186,13 @@ class Chat:
 
 def _latest_request(request: ChatRequest) -> str:
     """What the user asked last, behind what they asked before it: "and a cheaper one?" tells no subject by itself."""
-    asked = [message.content for message in request.messages if message.role == "user"]
-    return "\n".join(text for text in asked[-_REQUESTS:] if isinstance(text, str))
+    asked = [_read_content(message.content) for message in request.messages if message.role == "user"]
+    return "\n".join(asked[-_REQUESTS:])
+
+
+def _read_content(content: str | list[dict[str, Any]] | None) -> str:
+    parts = content if isinstance(content, list) else [{"text": content or ""}]
+    return "\n".join(part["text"] for part in parts if isinstance(part.get("text"), str))
 
 
 def _message_tokens(message: Mapping[str, Any]) -> int:

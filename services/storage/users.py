@@ -143,9 +143,10 @@ class Store:
             return stamp, await self._refold(tenant, user)
 
     async def evidence(self, tenant: str, user: str) -> tuple[Profile, list[str]]:
-        """The profile, and the ids of the newest events that it has folded, oldest first."""
+        """The profile, and the ids of the newest events that it has folded, oldest first; none where events were set
+        aside, since their places are not known then."""
         keys = self.keys.user(tenant, user)
-        raw, *newest = await self._evidence.run([keys.profile, keys.log], most=_EVIDENCE_EVENTS)
+        raw, *newest = await self._evidence.run([keys.profile, keys.log, keys.dead], most=_EVIDENCE_EVENTS)
         event_ids = newest[::-1]
         try:
             return loads(raw.encode()) if raw else EMPTY, event_ids
@@ -160,21 +161,25 @@ class Store:
         """The profile from the stored history, where the stored profile has the format of another release. The
         next event stores it."""
         chain = await self.ancestry(tenant, user, None)
-        return await self.fold_history(tenant, user, find_own_text(chain))
+        return await self.fold_history(tenant, user, find_own_version(chain))
 
-    async def fold_history(self, tenant: str, user: str, own: str, left_out: tuple[str, str] | None = None) -> Profile:
-        """The profile from the kept events, with the user's `own` text. Events after the first id of
+    async def fold_history(
+        self, tenant: str, user: str, own: SummaryVersion | None, left_out: tuple[str, str] | None = None
+    ) -> Profile:
+        """The profile from the kept events, with the user's `own` text at its time. Events after the first id of
         `left_out`, up to its second, do not count."""
         profile, after = EMPTY, None
         first, last = map(parse_event_id, left_out or ("0-0", "0-0"))
         while page := await self.events(tenant, user, after, _PAGE):
             for event in page:
+                if own and event.received_at > own.created_at:
+                    profile, own = apply_own_text(profile, own.text, own.created_at), None
                 if first < parse_event_id(event.event_id) <= last:
                     profile = replace(profile, events=profile.events + 1, left_out=profile.left_out + 1)
                 else:
                     profile, _ = fold(profile, event.interaction, event.received_at)
             after = page[-1].event_id
-        return apply_own_text(profile, own) if own else profile
+        return apply_own_text(profile, own.text, own.created_at) if own else profile
 
     async def ancestry(self, tenant: str, user: str, number: int | None) -> list[SummaryVersion]:
         """Version `number`, or the current one, and its predecessors as far as stored, newest first. Raises
@@ -311,9 +316,9 @@ def _parse_dead_letter(entry_id: str, fields: Mapping[str, str]) -> DeadLetter:
     )
 
 
-def find_own_text(chain: Sequence[SummaryVersion]) -> str:
-    """The latest text by the user in an `ancestry`; "" if there is none."""
-    return next((version.text for version in chain if version.source == USER_SOURCE), "")
+def find_own_version(chain: Sequence[SummaryVersion]) -> SummaryVersion | None:
+    """The latest text by the user in an `ancestry`."""
+    return next((version for version in chain if version.source == USER_SOURCE), None)
 
 
 def parse_event_id(event_id: str) -> tuple[int, int]:

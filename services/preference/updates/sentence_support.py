@@ -165,7 +165,7 @@ def _make_claim(sentence: str, ids: list[str], past: Sequence[Claim]) -> Claim:
         support=(*known, *new)[-MAX_SUPPORT:],
         count=len(new) + (earlier.count if earlier else 0),
         since=earlier.since if earlier and earlier.since else event_time(ids[0]) if ids else None,
-        supported=bool(ids) or (earlier is not None and earlier.supported),
+        supported=bool(ids) or (earlier is not None and earlier.kind == "model" and earlier.supported),
     )
 
 

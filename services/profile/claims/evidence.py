@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from alignx.schemas.items import Item
 from services.profile.item_features import clean
+from services.profile.stated.clauses import mask_identifiers
 from services.profile.statistics import HALF_LIFE, PRICE
 from services.profile.style_features import FEATURES
 
@@ -57,7 +58,7 @@ def title_of(item: Item) -> str:
     """What an item is called; "" for a text that has no title."""
     if isinstance(item, str) and (len(item) > MAX_TITLE or "\n" in item):
         return ""
-    title = clean(item if isinstance(item, str) else item.title, 4 * MAX_TITLE)
+    title = clean(mask_identifiers(item if isinstance(item, str) else item.title), 4 * MAX_TITLE)
     return title if len(title) <= MAX_TITLE else f"{title[:MAX_TITLE].rpartition(' ')[0] or title[:MAX_TITLE]}…"
 
 

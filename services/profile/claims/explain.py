@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from alignx.schemas.items import Item
+from services.profile.claims.quotations import hides
 from services.profile.claims.standing import CLEARLY, pole_of
 from services.profile.item_features import ItemFeatures, extract_features
 from services.profile.scoring import (
@@ -56,7 +57,11 @@ def _reason(
 
 def _stated_grounds(clauses: Sequence[StatedClause], odds: Iterable[float]) -> Iterable[tuple[float, str]]:
     for clause, value in zip(clauses, odds, strict=True):
-        said = f": '{clause.quote.rstrip('.!')}'" if clause.quote else f" about {clause.target}"
+        said = (
+            f": '{clause.quote.rstrip('.!')}'"
+            if clause.quote and not hides(clause.quote)
+            else f" about {clause.target}"
+        )
         yield value, f"{'Matches' if value > 0 else 'Goes against'} what they said{said}."
 
 

@@ -30,10 +30,12 @@ _MONTHS: Final = (
     *("July", "August", "September", "October", "November", "December"),
 )
 _FORGET: Final = re.compile(
-    r"\b(?:forget|delete|erase|remove)\b.{0,30}\b(?:that|about|everything|anything|my|i)\b"
-    r"|\b(?:never|don['’]?t|do not|stop)\b.{0,20}\b(?:mention|bring|remind|remember|store|save|keep a record)",
+    r"(?:^|[.!?,;]\s+)(?:(?:please|pls|kindly|can you|could you|i want you to|i['’]d like you to)[, ]+)*"
+    r"(?:(?:forget|delete|erase|remove)\b.{0,30}\b(?:that|about|everything|anything|my|i)\b"
+    r"|(?:never|don['’]?t|do not|stop)(?: ever)? (?:mention|bring up|remind|remember|store|save|keep))",
     re.IGNORECASE,
 )
+"""English alone."""
 _ORDERS: Final = re.compile(
     r"\b(?:ignore|disregard|forget|override)\b.{0,30}\b(?:instructions?|prompts?|rules|guidelines)\b|\bsystem prompt\b",
     re.IGNORECASE,
@@ -67,7 +69,7 @@ _EMPTY: Final = frozenset(
 def say(profile: Profile) -> Iterator[Sentence]:
     """The sentences that quote the user."""
     forgotten = [frozenset(_name(clause.quote)) for clause in profile.clauses if _FORGET.search(clause.quote)]
-    quotable = [clause for clause in profile.clauses if _is_quotable(clause, forgotten)]
+    quotable = [clause for clause in profile.clauses if _is_quotable(clause, profile.own, forgotten)]
     plain = [clause for clause in quotable if clause.weight == 100]
     wished = {clause.quote for clause in plain if clause.kind != "fact"}
     yield from _quote("stated", OWN_WORDS, (clause for clause in plain if clause.kind != "fact"))
@@ -85,11 +87,17 @@ def say(profile: Profile) -> Iterator[Sentence]:
     yield from _struck(quotable)
 
 
-def _is_quotable(clause: StatedClause, forgotten: Sequence[frozenset[str]]) -> bool:
+def _is_quotable(clause: StatedClause, own: str, forgotten: Sequence[frozenset[str]]) -> bool:
+    """What the user wrote over the summary heads the text already."""
     quote = clause.quote
-    if _FORGET.search(quote) or _ORDERS.search(quote):
+    if hides(quote) or (quote and quote in own):
         return False
     return not any(names.intersection(_name(quote)) for names in forgotten)
+
+
+def hides(quote: str) -> bool:
+    """Whether it asks to forget something, or gives a model orders."""
+    return bool(_FORGET.search(quote) or _ORDERS.search(quote))
 
 
 def _name(quote: str) -> Iterator[str]:

@@ -46,9 +46,10 @@ def sentences(profile: Profile, policy: Policy = DEFAULT) -> list[Sentence]:
         _offers(profile),
         _turns(profile, allowed),
     ):
-        room -= len(sentence.text.encode())
-        if room >= 0:
+        size = len(sentence.text.encode())
+        if size <= room:
             told.append(sentence)
+            room -= size
     return told
 
 

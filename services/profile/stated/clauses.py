@@ -32,7 +32,7 @@ def keep(clauses: Sequence[Clause], event: int, weight: float, day: int = 0) -> 
     return [
         StatedClause(
             clean(mask_identifiers(clause.quote), MAX_QUOTE),
-            clean(clause.target, MAX_TARGET),
+            clean(mask_identifiers(clause.target), MAX_TARGET),
             round(100 * clause.polarity),
             clause.kind,
             event,
@@ -65,15 +65,24 @@ def add(
         earlier, later = clauses[:place], clauses[place:]
         kept = [after for old in earlier for after in _answer(old, clause)]
         for other in later:
-            kept_of_new = _answer(clause, other)
-            clause = kept_of_new[0] if kept_of_new else clause._replace(is_struck=True)
-        clauses = [*kept, clause, *later]
+            answered = _answer(clause, other)
+            if not answered:  # said again later
+                break
+            clause = answered[0]
+        else:
+            kept.append(clause)
+        clauses = [*kept, *later]
     return _prune(clauses, most)
 
 
 def _answer(old: StatedClause, new: StatedClause) -> tuple[StatedClause, ...]:
     """What becomes of an older clause: it stays, is struck, or is replaced."""
-    if _RETRACTS.search(new.quote) and old.quote != new.quote and _shares_subject(old, new):
+    if (
+        _RETRACTS.search(new.quote)
+        and new.polarity * old.polarity <= 0
+        and old.quote != new.quote
+        and _shares_subject(old, new)
+    ):
         return (old._replace(is_struck=True),)
     if (old[:4], old.style) == (new[:4], new.style):
         return ()

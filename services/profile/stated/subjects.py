@@ -5,7 +5,6 @@ own ("another one, please"), names no subject, and everything bears on it.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -31,7 +30,10 @@ _ASKING: Final = frozenset(
 """Words of any request or summary: they tell no subject."""
 
 
-@lru_cache(maxsize=8_192)
+MAX_REQUEST: Final = 2_000
+"""Characters of a request that are read, the last ones."""
+
+
 def subject_of(text: str) -> str:
     """The words of a text that tell what it is about."""
     return " ".join(word for word in words(text) if word not in STOP and root(word) not in _ASKING)
@@ -39,6 +41,7 @@ def subject_of(text: str) -> str:
 
 def asked_subject(request: str) -> str:
     """The subject of a request; "" where it tells none."""
+    request = request[-MAX_REQUEST:]
     subject = subject_of(request)
     return subject if len(subject.split()) >= _LEAST_WORDS and recognize_language(request) == "en" else ""
 

@@ -6,8 +6,9 @@ import pytest
 
 from alignx.schemas.interactions import StatementInteraction
 from services.preference.ingest import sort_by_time
-from services.profile.fold import fold
+from services.profile.fold import apply_own_text, fold
 from services.profile.render import render
+from services.profile.scoring import scores
 from services.profile.statistics import EMPTY
 from tests.unit.services.preference.served import serving
 
@@ -32,6 +33,38 @@ def test_a_late_statement_is_older_than_what_was_said_since() -> None:
     text = render(profile)
     assert 'In their own words: "I hate jazz." (January 2026)' in text
     assert 'No longer holds: "I love jazz." (January 2020)' in text
+
+
+def test_a_fact_said_again_by_a_late_event_still_holds() -> None:
+    profile, now = EMPTY, datetime(2026, 3, 1, tzinfo=UTC)
+    for event in (said("I live in Berlin.", 2026), said("I live in Berlin.", 2020)):
+        profile, _ = fold(profile, event, now)
+    assert render(profile).startswith('About them: "I live in Berlin." (January 2026)')
+
+
+def test_a_late_event_strikes_nothing_that_the_user_wrote_over_the_summary() -> None:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    profile = apply_own_text(EMPTY, "I hate horror films.", now)
+    profile, _ = fold(profile, said("I love horror films.", 2019), now)
+    assert 'No longer holds: "I hate' not in render(profile)
+    horror, western = scores(profile, "", ("horror films", "western films"))
+    assert horror < western
+
+
+def test_a_time_to_come_counts_as_now() -> None:
+    profile, now = EMPTY, datetime(2026, 3, 1, tzinfo=UTC)
+    for event in (said("I love jazz.", 2099), said("I hate jazz.", None)):
+        profile, _ = fold(profile, event, now)
+    assert render(profile).startswith('In their own words: "I hate jazz." (March 2026)')
+
+
+@pytest.mark.anyio
+async def test_a_replay_is_not_late(redis_url: str) -> None:
+    async with serving(redis_url) as suite:
+        for late in (0, 0):
+            headers = {"Idempotency-Key": "k"}
+            answer = await suite.http.post(EVENTS, json={"events": [LOVES, HATES]}, headers=headers)
+            assert answer.json()["late"] == late
 
 
 @pytest.mark.anyio

@@ -158,7 +158,7 @@ def test_the_users_own_text_replaces_what_they_had_said():
     edited = apply_own_text(profile, "I eat meat and love steak. " + "And so on. " * 100)
     later = fold(edited, StatementInteraction(text="No fish, please."))[0]
     words = render(later)
-    assert words.startswith(edited.own + '\nIn their own words, newest first: "No fish, please."')
+    assert words.startswith(edited.own + '\nIn their own words: "No fish, please."')
     assert "vegetarian" not in words
     assert "Bonn" not in words
     assert scores(edited, "", ("steak", "tofu"))[0] > 0

@@ -78,3 +78,12 @@ def test_what_is_taken_and_rated_low_is_no_taste() -> None:
     text = render(folded([*rated("Comedy", 5, 5, 5, 5, 5), *rated("Horror", 1, 2, 1, 1)]))
     assert "Clearly drawn to Comedy" in text
     assert "Cares little for Horror." in text
+
+
+@pytest.mark.parametrize("text", ["I don't save recipes, I love new ones.", "I never bring lunch to the office."])
+def test_what_only_sounds_like_a_request_to_forget_is_quoted(text: str) -> None:
+    assert text in said(text)
+
+
+def test_what_turns_out_the_same_strikes_nothing() -> None:
+    assert "No longer holds" not in said("I love jazz.", "Turns out I really do love jazz.")

@@ -49,3 +49,20 @@ def test_a_statement_on_something_else_decides_no_choice() -> None:
     assert plain == lure
     roses, oak = scores(profile, "What shall I plant in the garden?", ("A bed of roses", "An oak"))
     assert roses > oak
+
+
+@pytest.mark.parametrize("said", ["I am allergic to peanuts.", "I'm vegan.", "I avoid alcohol.", "I am diabetic."])
+def test_what_does_harm_when_left_out_bears_on_every_request(said: str) -> None:
+    for opening in ("In their own words", "About them"):
+        text = f'{opening}: "{said}"'
+        assert keep_relevant(text, "Suggest a dinner recipe for my friends") == text
+
+
+def test_a_line_that_only_begins_like_one_of_quotations_is_a_sentence() -> None:
+    text = "About them: loves nuts and desserts."
+    assert keep_relevant(text, "Recommend a dessert recipe with nuts") == text
+
+
+def test_a_title_is_not_cut() -> None:
+    text = "Clearly drawn to films, for example “Dr. Strangelove” and “Mr. Bean”."
+    assert keep_relevant(text, "Which films shall we watch on Friday?") == text

@@ -177,3 +177,8 @@ def test_every_claim_is_a_sentence_of_the_text(history: list[Interaction]) -> No
 def test_a_comparison_of_answers_gives_no_titles() -> None:
     history: list[Interaction] = [ComparisonInteraction(query="Why?", chosen=SHORT, rejected=LONG)] * 3
     assert SHORT not in render(folded(history))
+
+
+def test_one_long_sentence_hides_no_other() -> None:
+    history = [*likes(*("映画" * 30 + str(n) for n in range(40)), category="映画"), *likes(*HORROR)]
+    assert any(claim.id == "topic:+Horror" for claim in make_claims(folded(history), []))
