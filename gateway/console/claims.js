@@ -12,7 +12,11 @@ export class ClaimList {
     this.user = user;
   }
 
+  /** A stream that begins again sends the same claims: those that are open stay so. */
   show(claims) {
+    const shown = JSON.stringify(claims);
+    if (shown === this.shown) return;
+    this.shown = shown;
     byId("evidence").hidden = !claims.length;
     byId("claims").replaceChildren(...claims.map((claim) => this.entry(claim)));
   }
