@@ -40,6 +40,8 @@ _ORDERS: Final = re.compile(
     r"\b(?:ignore|disregard|forget|override)\b.{0,30}\b(?:instructions?|prompts?|rules|guidelines)\b|\bsystem prompt\b",
     re.IGNORECASE,
 )
+_SELF: Final = re.compile(r"\b(?:I|me|we|us)\b|\b(?:I|we)['’]", re.IGNORECASE)
+"""Of a person who speaks of themselves: "corrections are welcome" tells no taste."""
 _OPTION: Final = re.compile(r"\b(?:option|number|choice|suggestion) #?\d", re.IGNORECASE)
 _EMPTY: Final = frozenset(
     map(
@@ -107,6 +109,8 @@ def _name(quote: str) -> Iterator[str]:
 
 def _tells_in_passing(clause: StatedClause) -> bool:
     if clause.weight <= REVIEW or not clause.polarity or _OPTION.search(clause.quote):
+        return False
+    if clause.language == "en" and not _SELF.search(clause.quote):
         return False
     return not _EMPTY.issuperset(roots_of(clause.target))
 

@@ -62,7 +62,15 @@ def test_facts_stand_apart_from_wishes() -> None:
     assert text.startswith('About them: "Retired teacher, 71."')
 
 
-@pytest.mark.parametrize("text", ["Wow, those are some great ideas!", "I'll go with option 4.", "I teach two classes."])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Wow, those are great ideas!",
+        "I'll go with option 4.",
+        "I teach two classes.",
+        "My values are below, and corrections are welcome.",
+    ],
+)
 def test_small_talk_is_not_quoted(text: str) -> None:
     turn = Message(role="user", content=text)
     assert text not in render(folded([DialogueInteraction(messages=(turn,))]))
