@@ -295,9 +295,11 @@ def test_a_kill_loses_nothing(containers: Containers, client: httpx.Client, vict
     assert len(sender.sent) == 60
 
     def settled() -> bool:
-        """All is in a summary, or the checks refused what the small model made of such events."""
+        """All is in a summary, tells too little for one, or the checks refused what the small model made of it."""
         state = client.get(f"/v1/users/{user}/preferences").json()
-        return state.get("pending") == 0 or bool(client.get(f"/v1/users/{user}/preferences/rejected").json()["drafts"])
+        if state.get("pending") == 0 or state.get("waiting_for") == "cadence":
+            return True
+        return bool(client.get(f"/v1/users/{user}/preferences/rejected").json()["drafts"])
 
     wait_until(settled, RECOVER_S, "updates are missing", containers.logs)
     page = client.get(f"/v1/users/{user}/events", params={"limit": 100}).json()
