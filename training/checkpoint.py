@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from training.config import Stage, flatten
 from training.exceptions import CheckpointError, warn_on_failure
@@ -107,6 +108,30 @@ def write_card(card: str, folders: Iterable[Path]) -> None:
 
 def is_lora(model: Any) -> bool:
     return hasattr(model, "merge_and_unload")
+
+
+def load_adapter(model: Any, folder: Path) -> None:
+    """Sets the adapter of a fresh LoRA model to the one in `folder`, whose weights may lie in several files.
+
+    Raises CheckpointError when it has another shape.
+    """
+    from peft import set_peft_model_state_dict  # takes a second, and most runs do not use it
+
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        weights = {name: tensor for path in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(path).items()}
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"model.lora.start: {folder} is not an adapter: {error}") from error
+    own = model.peft_config["default"]
+    if (config["r"], config["lora_alpha"]) != (own.r, own.lora_alpha):
+        raise CheckpointError(
+            f"model.lora.start: {folder} has rank {config['r']} and alpha {config['lora_alpha']}, "
+            f"model.lora has {own.r} and {own.lora_alpha:g}"
+        )
+    names = {name for name, _ in model.named_parameters() if ".lora_" in name}
+    if names != {name.replace(".weight", ".default.weight") for name in weights}:
+        raise CheckpointError(f"model.lora.start: {folder} adapts other layers than model.lora.targets")
+    set_peft_model_state_dict(model, weights)
 
 
 def _cast(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:

@@ -47,6 +47,9 @@ class Lora(Section):
     dropout: Fraction = 0.0
     targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("q_proj", "k_proj", "v_proj", "o_proj")
     """Names of the linear layers that get an adapter."""
+    start: Path | None = None
+    """An adapter of the same rank, alpha and targets to go on from, such as models/alignx-small; default: a fresh
+    one."""
 
 
 class Model(Section):

@@ -17,6 +17,7 @@ from training.checkpoint import (
     commit,
     is_lora,
     list_checkpoints,
+    load_adapter,
     output_of,
     remove,
     report_disk_errors,
@@ -48,6 +49,8 @@ class StageTrainer:
         self.progress = Progress()
         callbacks = [self.progress, SaveCheck()]
         super().__init__(model=config.model.path, peft_config=lora_config(config), callbacks=callbacks, **arguments)  # type: ignore[call-arg]
+        if config.model.lora and config.model.lora.start:
+            load_adapter(self.model, config.model.lora.start)
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]  # repeats what Progress prints
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
