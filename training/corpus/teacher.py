@@ -16,14 +16,14 @@ from training.corpus.simulate_events import STATED, Event, Sign
 
 Kind = Literal[
     "stated", "told", "refused", "clear", "interest-clear", "changed-style", "changed-to", "changed-from", "tends",
-    "interest-tends", "may", "interest-may", "passed", "passed-may", "mixed", "thin",
+    "interest-tends", "may", "interest-may", "passed", "passed-may", "mixed", "nothing",
 ]  # fmt: skip
 """Kinds of findings, the surest first; phrases.toml has the sentences of each."""
 
 PAST: Final[dict[str, int]] = {
     "stated": 3, "told": 3, "refused": -3, "clear": 4, "interest-clear": 3, "changed-style": 2, "changed-to": 2,
     "changed-from": -2, "tends": 2, "interest-tends": 2, "may": 1, "interest-may": 1, "passed": -2, "passed-may": -1,
-    "mixed": 0, "thin": 0,
+    "mixed": 0, "nothing": 0,
 }  # fmt: skip
 """What a finding of the past summary counts for, in choices."""
 ORDER: Final = tuple(PAST)
@@ -33,8 +33,6 @@ DRAWN, TURNS = 6, 3
 """The same for all topics of a category."""
 CHANGE: Final = 2
 """So many choices for and then against something, or the other way round, are a change."""
-THIN: Final = 3
-"""Up to so many events, the summary says that it knows little."""
 REPORTED: Final = 0.4
 MAX_SENTENCES, MAX_NAMES, MAX_TITLES, MAX_GUESSES = 12, 4, 3, 2
 _NUMBER: Final = re.compile(r"\d+")
@@ -152,8 +150,6 @@ def infer(events: Sequence[Event], past: Sequence[Finding] = ()) -> Lesson:
         counts = ", ".join(filter(None, (tally.add(number, sign) for sign in event.signs)))
         lines.append(f"{number}: {event.note}" + (f" → {counts}" if counts else ""))
     found = [*_facts(tally), *_styles(tally), *_topics(tally)]
-    if len(events) <= THIN and not past:
-        found.append(Finding("thin", events=tuple(range(1, len(events) + 1))))
     ranked = sorted(found, key=lambda finding: ORDER.index(finding.kind))[:MAX_SENTENCES]
     return Lesson("\n".join(lines), tuple(ranked))
 
@@ -273,7 +269,7 @@ def sample(pen: Pen, findings: Sequence[Finding], recall: float) -> tuple[Findin
 def say(pen: Pen, findings: Sequence[Finding], length: int = 0) -> tuple[Claim, ...]:
     """The sentences of a summary of so many events."""
     if not findings:
-        return (Claim(pen.write("summary", "none"), "thin", tuple(range(1, length + 1))),)
+        return (Claim(pen.write("summary", "none"), "nothing", tuple(range(1, length + 1))),)
     texts: list[str] = []
     for finding in findings:
         drawn = [_say(pen, finding) for _ in range(4)]  # of which one begins as few others do
@@ -296,8 +292,6 @@ def _say(pen: Pen, finding: Finding) -> str:
     if kind == "told":
         about = pen.draw(half(table("facts")[names[0]]["about"], pen.split))
         return pen.write("summary", kind, x=about.format(n="".join(finding.texts)))
-    if kind == "thin":
-        return pen.write("summary", kind)
     if names[0] in POLES:
         said = [pen.draw(half(pole_words(name)["that"], pen.split)) for name in names]
         if kind in ("changed-style", "mixed"):

@@ -79,7 +79,7 @@ def _check_style(claim: Claim, profile: Profile, *, grounded: bool) -> None:
     sign = 1 if claim.is_liked else -1
     if any(sign * direction * _shown(profile, name) <= -LIKELY for name, direction in said.items()):
         raise UnusableReply("supported", "the events speak against a style")
-    if grounded and not (said and _has_styles(profile)):
+    if grounded and not _has_styles(profile):
         raise UnusableReply("supported", "no event speaks of a style")
 
 
