@@ -119,7 +119,9 @@ def load_adapter(model: Any, folder: Path) -> None:
 
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        weights = {name: tensor for path in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(path).items()}
+        weights = {
+            name: tensor for path in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(path).items()
+        }
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"model.lora.start: {folder} is not an adapter: {error}") from error
     own = model.peft_config["default"]

@@ -25,9 +25,22 @@ from services.statements.clauses import read_clauses
 _AGAINST: Final = log(2) - 0.05
 """Log-odds of a word that one choice, not long ago, speaks against and none for."""
 _OF_STYLE = re.compile(r"\b(?:answers?|repl(?:y|ies)|responses?|explanations?|texts?|writing)\b")
+_UNMEASURED: Final = re.compile(
+    r"\b(?:examples?|concrete|general rule|(?:to|with|at) the (?:point|result|answer|conclusion)|answer first|"
+    r"background|context|step by step)\b"
+)
+"""Manners of an answer that no feature of style measures: what the events say of them is not known."""
 _MAX_UNKNOWN: Final = 0.25
 """Greatest share of topics that no event names. A broader word, as "sports" for football, is one."""
-_GENERAL: Final = frozenset(map(root, ("topic", "thing", "item", "content", "subject", "product", "choice", "option")))
+_GENERAL: Final = frozenset(
+    map(
+        root,
+        (
+            *("topic", "thing", "item", "content", "subject", "product", "choice", "option"),
+            *("example", "instance", "title", "mainly", "mostly", "particular", "particularly", "notably", "such"),
+        ),
+    )
+)
 """Words that name no topic."""
 
 
@@ -79,18 +92,21 @@ def _check_style(claim: Claim, profile: Profile, *, grounded: bool) -> None:
     sign = 1 if claim.is_liked else -1
     if any(sign * direction * _shown(profile, name) <= -LIKELY for name, direction in said.items()):
         raise UnusableReply("supported", "the events speak against a style")
-    if grounded and not _has_styles(profile):
+    if grounded and not ((said or _UNMEASURED.search(claim.object)) and _has_styles(profile)):
         raise UnusableReply("supported", "no event speaks of a style")
 
 
 def _read_styles(claim: Claim) -> dict[str, float]:
     """The styles that it names, without those of both poles: "short answers and long novels"."""
-    parts = [
-        {name: sign for clause in read_clauses(f"I prefer texts: {topic}.") for name, sign in clause.style.items()}
-        for topic in claim.topics
-    ]
+    parts = [_read_wishes(f"texts: {topic}") for topic in claim.topics]
+    if not any(parts):
+        parts = [_read_wishes(claim.object)]
     styles = {name: {part[name] for part in parts if name in part} for part in parts for name in part}
     return {name: poles.pop() for name, poles in styles.items() if len(poles) == 1}
+
+
+def _read_wishes(wished: str) -> dict[str, float]:
+    return {name: sign for clause in read_clauses(f"I prefer {wished}.") for name, sign in clause.style.items()}
 
 
 def _shown(profile: Profile, name: str) -> float:

@@ -266,7 +266,7 @@ def test_the_past_counts_and_can_be_outvoted() -> None:
     assert turned["changed-style"].names == ("detailed", "short")
 
 
-def test_little_is_said_to_be_little() -> None:
+def test_where_nothing_shows_one_sentence_rests_on_all_events() -> None:
     [claim] = say(pen(), [], 3)
     assert claim.events == (1, 2, 3)
 
