@@ -12,12 +12,12 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from services.prompts.profiles import load_profile
-from training.exceptions import ConfigError, TrainingError
+from training.exceptions import ConfigError, PartEnded, TrainingError
 
 
 class Section(BaseModel):
@@ -115,6 +115,9 @@ class Run(Section):
     """Optimizer steps between checkpoints to resume from."""
     keep: PositiveInt = 2
     """How many of those stay on disk."""
+    hours: Annotated[float, Field(gt=0)] | None = None
+    """Ends this part of the run at the first such checkpoint after these hours, with status 75; the same command goes
+    on from it."""
     log_every: PositiveInt = 10
     precision: Literal["fp32", "bf16"] = "bf16"
     """Of the arithmetic (autocast); weights have `model.dtype`."""
@@ -144,6 +147,9 @@ class Stage(Section):
     optim: Optim
     run: Run
 
+
+PART_ENDED: Final = 75
+"""Status of a script that ended after `run.hours` and is to be called again: EX_TEMPFAIL of sysexits.h."""
 
 StageType = TypeVar("StageType", bound=Section)
 
@@ -227,7 +233,7 @@ def devices() -> int:
 def run_script(kind: type[StageType], stage: Callable[[StageType], object], arguments: Sequence[str] | None) -> None:
     """The command line of every script with a configuration: a TOML file, then `section.field=value`.
 
-    Prints one sentence and exits with status 2 when the configuration or the data are wrong.
+    Prints one sentence and exits with status 2 when the configuration or the data are wrong, and with 75 after a part.
     """
     words = sys.argv[1:] if arguments is None else arguments
     if not words or words[0].startswith("-"):
@@ -236,6 +242,9 @@ def run_script(kind: type[StageType], stage: Callable[[StageType], object], argu
         raise SystemExit(0 if words and words[0] in ("-h", "--help") else 2)
     try:
         stage(load(Path(words[0]), kind, words[1:]))
+    except PartEnded as ended:
+        print(ended)
+        raise SystemExit(PART_ENDED) from None
     except TrainingError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from error

@@ -31,6 +31,13 @@ class CheckpointError(TrainingError):
     pass
 
 
+class PartEnded(Exception):  # no error: the run goes on with the same command
+    """A part of a run has ended after `run.hours`."""
+
+    def __init__(self, step: int, steps: int) -> None:
+        super().__init__(f"this part ends at step {step:,} of {steps:,}; the same command goes on")
+
+
 @contextmanager
 def warn_on_failure(act: str, safe: str, *, when: Callable[[], bool] = lambda: True) -> Iterator[None]:
     """Turns a failure of `act` into a warning of one line: the cause, and what is `safe`.

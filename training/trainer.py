@@ -5,8 +5,10 @@ trainer = Trainer(config=config, args=arguments, train_dataset=rows, processing_
 trainer.train(resume_from_checkpoint=resume_point(config))
 """
 
+import math
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from training.checkpoint import (
 )
 from training.config import Stage, devices
 from training.data.tokens import LENGTH
-from training.exceptions import CheckpointError, warn_on_failure
+from training.exceptions import CheckpointError, PartEnded, warn_on_failure
 from training.progress import Progress
 from training.speed.batches import Bucketed
 from training.trl_arguments import lora_config
@@ -47,7 +49,7 @@ class StageTrainer:
         self._config = config
         self._bucket = bucket
         self.progress = Progress()
-        callbacks = [self.progress, SaveCheck()]
+        callbacks = [self.progress, SaveCheck(), PartLimit(config.run.hours)]
         super().__init__(model=config.model.path, peft_config=lora_config(config), callbacks=callbacks, **arguments)  # type: ignore[call-arg]
         if config.model.lora and config.model.lora.start:
             load_adapter(self.model, config.model.lora.start)
@@ -68,13 +70,19 @@ class StageTrainer:
         self.progress.tokens += int(tokens) * self.accelerator.num_processes
 
     def train(self, resume_from_checkpoint: Path | None = None) -> Any:
-        """Trains to the last step. A later failure, such as TensorBoard's, is a warning."""
+        """Trains to the last step. A later failure, such as TensorBoard's, is a warning.
+
+        Raises PartEnded where `run.hours` end it before.
+        """
         if is_lora(self.model):
             self.model.create_or_update_model_card = self.create_model_card  # PEFT writes it before the weights
         safe = f"all steps are done, and the weights go to {output_of(Path(self.args.output_dir))}"
         checkpoint = str(resume_from_checkpoint) if resume_from_checkpoint else None
         with warn_on_failure("ending the training", safe, when=self._has_trained):
-            return super().train(resume_from_checkpoint=checkpoint)  # type: ignore[misc]
+            result = super().train(resume_from_checkpoint=checkpoint)  # type: ignore[misc]
+        if not self._has_trained():
+            raise PartEnded(self.state.global_step, self.state.max_steps)
+        return result
 
     def _has_trained(self) -> bool:
         return bool(0 < self.state.max_steps <= self.state.global_step)
@@ -121,6 +129,17 @@ class StageTrainer:
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Writes none during the training; the card follows the finished checkpoint (training/finish.py)."""
+
+
+class PartLimit(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Stops at the first checkpoint after so many hours, counted from its making."""
+
+    def __init__(self, hours: float | None) -> None:
+        self._ends = math.inf if hours is None else time.monotonic() + 3600 * hours
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if time.monotonic() > self._ends and state.global_step < state.max_steps:
+            control.should_training_stop = True
 
 
 class SaveCheck(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
