@@ -92,8 +92,8 @@ training-tests: export OMP_NUM_THREADS := 1
 training-tests: .venv-training/.ready .venv-engine/.ready  ## The tests of training and evaluation
 	$(TRAINING)/pytest -q --durations=10 tests/unit/training tests/unit/evaluation --ignore=tests/unit/training/verl
 
-train-smoke: .venv-training/.ready .venv-engine/.ready  ## The whole chain of training on a nano model, until vLLM answers
-	$(call timed,the chain of training,PYTHON=$(TRAINING)/python ENGINE_PYTHON=.venv-engine/bin/python training/runs/nano.sh)
+train-smoke: .venv-training/.ready .venv-engine/.ready  ## The chain of training on a nano model, killed and resumed, until vLLM answers
+	$(call timed,the chain of training,$(TRAINING)/python -m pytest tests/chain)
 
 verl: .venv-verl/.ready  ## The tests of the verl plugin, in an environment of their own
 	$(call timed,tests of the verl plugin,.venv-verl/bin/python -m pytest tests/unit/training/verl --confcutdir=tests/unit/training/verl -W default)
