@@ -24,9 +24,8 @@ def run(until: Callable[[], bool] | None = None) -> str:
             if until:
                 deadline = time.monotonic() + STEP_S
                 while not until():
-                    assert process.poll() is None and time.monotonic() < deadline, (
-                        process.stdout and process.stdout.read()
-                    )
+                    assert process.poll() is None
+                    assert time.monotonic() < deadline
                     time.sleep(0.05)
         finally:
             if until:
