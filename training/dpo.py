@@ -31,7 +31,7 @@ from training.speed.batches import SharedPairs
 from training.speed.next_token_scores import add_next_token_scores, has_plain_logits
 from training.speed.prefix_sharing import Packed
 from training.trainer import StageTrainer
-from training.trl_arguments import load_tokenizer, on_cpu, shared_arguments
+from training.trl_arguments import load_tokenizer, shared_arguments
 
 
 class Dpo(Section):
@@ -84,7 +84,7 @@ class DpoConfig(Stage):
 
 
 class Trainer(StageTrainer, DPOTrainer):  # type: ignore[misc]  # trl is untyped here
-    """The chosen and the rejected reply share their prompt; on a CPU, only replies pass the output layer."""
+    """The chosen and the rejected reply share their prompt, and only replies pass the output layer."""
 
     def __init__(self, *, config: DpoConfig, **arguments: Any) -> None:
         self._shares = config.dpo.share_prompts
@@ -98,8 +98,8 @@ class Trainer(StageTrainer, DPOTrainer):  # type: ignore[misc]  # trl is untyped
     # --- log-probabilities -----------------------------------------------------------------------
 
     def _score_labels_only(self) -> None:
-        """On a CPU, once; not in the constructor, because TRL's runs the reference already."""
-        if self._shares and not self._scores_labels_only and on_cpu() and has_plain_logits(self.model.config):
+        """Once; not in the constructor, because TRL's runs the reference already."""
+        if self._shares and not self._scores_labels_only and has_plain_logits(self.model.config):
             for model in (self.model, self.ref_model):
                 if model is not None:
                     add_next_token_scores(model.get_base_model() if hasattr(model, "get_base_model") else model)

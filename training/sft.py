@@ -4,8 +4,8 @@
     torchrun --nproc-per-node 8 -m training.sft training/configs/full/alignxplus_sft.toml
 
 For AlignXplore's cold start and AlignXplore+'s SFT: rows of prompt and completion messages. TRL's
-SFTTrainer, made faster: rows are tokenized once, batches hold rows of like length, and on a CPU only
-the labelled tokens pass the output layer.
+SFTTrainer, made faster: rows are tokenized once, batches hold rows of like length, and only the labelled
+tokens pass the output layer.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from training.speed.batches import Collator
 from training.speed.next_token_scores import add_next_token_scores, has_plain_logits
 from training.speed.prefix_sharing import IGNORED
 from training.trainer import StageTrainer
-from training.trl_arguments import load_tokenizer, on_cpu, shared_arguments
+from training.trl_arguments import load_tokenizer, shared_arguments
 
 
 class Sft(Section):
@@ -51,13 +51,15 @@ class SftConfig(Stage):
 
 
 class Trainer(StageTrainer, SFTTrainer):  # type: ignore[misc]  # trl is untyped here
-    """On a CPU, only the labelled tokens pass the output layer."""
+    """Only the labelled tokens pass the output layer."""
 
     def __init__(self, *, config: SftConfig, **arguments: Any) -> None:
         super().__init__(config=config, bucket=config.sft.bucket and not config.sft.packing, **arguments)
-        self._scores_labels_only = on_cpu() and has_plain_logits(self.model.config)
+        self._scores_labels_only = has_plain_logits(self.model.config)
         if self._scores_labels_only:
             add_next_token_scores(self.model.get_base_model() if config.model.lora else self.model)
+        elif not config.sft.packing:
+            self.data_collator.masked = True  # TRL's loss counts the tokens of the mask
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -94,7 +96,7 @@ def sft(config: SftConfig) -> dict[str, Any]:
         args=arguments,
         train_dataset=rows,
         processing_class=tokenizer,
-        data_collator=None if settings.packing else Collator(tokenizer.pad_token_id, masked=not on_cpu()),
+        data_collator=None if settings.packing else Collator(tokenizer.pad_token_id),
     )
     trainer.train(checkpoint)
     return finish(trainer, config, len(rows))

@@ -157,7 +157,9 @@ def test_buckets_leave_little_to_pad_and_their_batches_come_in_no_order_of_lengt
 
 def test_padding_counts_for_nothing():
     rows = [{"input_ids": [5, 6, 7], "labels": [IGNORED, 6, 7]}, {"input_ids": [5], "labels": [5]}]
-    batch = Collator(0, masked=True)(rows)
+    collator = Collator(0)
+    collator.masked = True
+    batch = collator(rows)
     assert batch["input_ids"].tolist() == [[5, 6, 7], [5, 0, 0]]
     assert batch["labels"].tolist() == [[IGNORED, 6, 7], [5, IGNORED, IGNORED]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
