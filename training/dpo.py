@@ -11,13 +11,13 @@ model computes its log-probabilities once, before training, and is freed.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import training.libraries  # noqa: F401  # checks the versions of TRL and transformers before their import
 
 # isort: split
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch.nn.functional import logsigmoid
 from trl import DPOConfig as Arguments
 from trl import DPOTrainer
@@ -25,9 +25,10 @@ from trl import DPOTrainer
 from training.checkpoint import resume_point
 from training.config import PositiveInt, Section, Stage, run_script
 from training.data.preference_pairs import AlignXEncoder, PairEncoder
-from training.data.tokens import LENGTH, Encoder, tokenize
+from training.data.tokens import LENGTH, Encoder, longest_row, tokenize
 from training.finish import finish
 from training.speed.batches import SharedPairs
+from training.speed.memory_estimate import MicroBatch, check_memory
 from training.speed.next_token_scores import add_next_token_scores, has_plain_logits
 from training.speed.prefix_sharing import Packed
 from training.trainer import StageTrainer
@@ -63,11 +64,14 @@ class DpoConfig(Stage):
     stage: Literal["dpo"]
     dpo: Dpo
 
-    @model_validator(mode="after")
-    def _check_precision(self) -> Self:
-        if self.model.dtype == "bfloat16" and self.model.lora is None and self.optim.learning_rate < 1e-5:
-            raise ValueError("model.dtype must be float32: in bfloat16 a learning rate below 1e-5 changes no weight")
-        return self
+    def largest_batch(self, longest: int) -> MicroBatch:
+        """Of pairs up to `longest` tokens, prompt and both replies together."""
+        pairs, reference = self.optim.micro_batch, 0
+        if self.model.lora is None and not self.dpo.precompute_reference:
+            reference = 1
+        if self.dpo.share_prompts:
+            return MicroBatch(pairs, longest, "dpo.max_length", is_masked=True, frozen_copies=reference)
+        return MicroBatch(2 * pairs, min(longest, self.dpo.max_length), "dpo.max_length", frozen_copies=reference)
 
     def encoder(self, tokenizer: Any) -> Encoder[Any]:
         dpo = self.dpo
@@ -190,6 +194,7 @@ def dpo(config: DpoConfig) -> dict[str, Any]:
     tokenizer = load_tokenizer(config)
     checkpoint = resume_point(config)
     pairs = tokenize(config.data, config.encoder(tokenizer), settings.cache)
+    check_memory(config, config.largest_batch(longest_row(pairs)))
     trainer = Trainer(
         config=config,
         args=arguments,
