@@ -154,7 +154,8 @@ class Trainer(StageTrainer, DPOTrainer):  # type: ignore[misc]  # trl is untyped
         self._score_labels_only()
         # Counts both texts of a pair in full, so that tokens/s compare with a run that shares nothing.
         prompts = (inputs["segments"] == 0).sum() + len(inputs["segments"])
-        self.count_tokens(inputs["counted"].sum() + 2 * prompts)
+        computed = (inputs["segments"] >= 0).sum()
+        self.count_tokens(inputs["counted"].sum() + 2 * prompts, computed=computed)
         chosen, rejected = self._logps(model, inputs)
         if self.precompute_ref_logps:
             reference = [inputs[name] for name in SharedPairs.REFERENCE]

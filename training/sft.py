@@ -82,7 +82,8 @@ class Trainer(StageTrainer, SFTTrainer):  # type: ignore[misc]  # trl is untyped
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The mean over the labelled tokens of a whole optimizer step, as TRL's."""
-        self.count_tokens((inputs["input_ids"] != self.processing_class.pad_token_id).sum())
+        tokens = (inputs["input_ids"] != self.processing_class.pad_token_id).sum()
+        self.count_tokens(tokens, computed=tokens)
         if not self._scores_labels_only or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         next_tokens = pad(inputs.pop("labels")[:, 1:], (0, 1), value=IGNORED)

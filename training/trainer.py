@@ -25,8 +25,9 @@ from training.checkpoint import (
 from training.config import Stage, devices
 from training.data.tokens import LENGTH
 from training.exceptions import CheckpointError, warn_on_failure
-from training.progress import Progress
+from training.progress import Progress, Workload
 from training.speed.batches import Bucketed
+from training.speed.utilization import device_peak, flops_per_token
 from training.trl_arguments import lora_config
 
 
@@ -48,6 +49,7 @@ class StageTrainer:
         self.progress = Progress()
         callbacks = [self.progress, SaveCheck()]
         super().__init__(model=config.model.path, peft_config=lora_config(config), callbacks=callbacks, **arguments)  # type: ignore[call-arg]
+        self.progress.workload = Workload(flops_per_token(self.model), devices(), device_peak())
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]  # repeats what Progress prints
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -60,9 +62,10 @@ class StageTrainer:
             seed=self._config.run.seed,
         )
 
-    def count_tokens(self, tokens: Any) -> None:
-        """Adds a micro-batch of this device to the tokens of the run; all devices take about as many."""
-        self.progress.tokens += int(tokens) * self.accelerator.num_processes
+    def count_tokens(self, tokens: Any, *, computed: Any = 0) -> None:
+        """Adds a micro-batch of this device to the tokens of the run; all devices take about as many. `computed` are
+        the tokens that its forward reads; without them the run has no MFU."""
+        self.progress.count(tokens * self.accelerator.num_processes, computed * self.accelerator.num_processes)
 
     def train(self, resume_from_checkpoint: Path | None = None) -> Any:
         """Trains to the last step. A later failure, such as TensorBoard's, is a warning."""
