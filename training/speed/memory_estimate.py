@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -99,7 +99,7 @@ def available_memory() -> float:
 
 def estimate_memory(config: Stage, batch: MicroBatch) -> MemoryEstimate | None:
     """None for a model whose shapes depend on its data, such as a mixture of experts."""
-    model = _model_without_data(config)
+    model = model_without_data(config)
     stage = _sharding_stage(config)
     masters = bool(config.run.deepspeed) and config.run.precision == "bf16"  # then DeepSpeed's weights are bfloat16
     weights = [(weight.numel(), 2 if masters else weight.element_size()) for weight in model.parameters()]
@@ -125,7 +125,7 @@ def estimate_memory(config: Stage, batch: MicroBatch) -> MemoryEstimate | None:
 # --- the parts -----------------------------------------------------------------------------------
 
 
-def _model_without_data(config: Stage) -> Any:
+def model_without_data(config: Stage) -> Any:
     """The model with its adapters, on the device "meta"."""
     shape = AutoConfig.from_pretrained(config.model.path)
     with torch.device("meta"):
@@ -145,8 +145,9 @@ def _activations(model: Any, config: Stage, batch: MicroBatch) -> float:
     if not config.run.gradient_checkpointing:
         return kept + mask
     text = model.config.get_text_config()
-    states = batch.rows * batch.tokens * text.hidden_size * getattr(torch, config.model.dtype).itemsize
-    return states * text.num_hidden_layers + kept / text.num_hidden_layers + mask  # one layer is computed anew
+    layers, width = int(text.num_hidden_layers), int(getattr(torch, config.model.dtype).itemsize)
+    states = batch.rows * batch.tokens * int(text.hidden_size) * width
+    return states * layers + kept / layers + mask  # one layer is computed anew
 
 
 def _saved_bytes(model: Any, batch: MicroBatch, *, autocast: bool) -> float:
