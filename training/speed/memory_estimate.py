@@ -17,6 +17,7 @@ import psutil  # type: ignore[import-untyped]
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from training.config import Stage, devices
 from training.exceptions import ConfigError
@@ -76,7 +77,9 @@ class MemoryEstimate:
 
 def check_memory(config: Stage, batch: MicroBatch) -> None:
     """Prints what the run needs of the device's memory. Raises ConfigError when it is more than there is, unless
-    `run.memory` is "warn"."""
+    `run.memory` is "warn". Under ZeRO-3, where transformers shards each model that is made, it estimates nothing."""
+    if is_deepspeed_zero3_enabled():
+        return
     estimate, available = estimate_memory(config, batch), available_memory()
     if estimate is None:
         print("needs an unknown amount of memory: the model's shapes depend on its data", flush=True)
