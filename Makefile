@@ -114,7 +114,7 @@ test-containers: .venv/.test  ## Builds the containers, uses them, kills them on
 
 bench: .venv/.test .venv-training/.ready .venv-engine/.ready  ## Measures the suite and its training, and writes docs/results/benchmarks.md
 	$(BIN)/python -m bench.run
-	$(TRAINING)/python -m bench.gpu.training_throughput
+	$(TRAINING)/python -m bench.gpu.trl_comparison
 
 eval: .venv-training/.ready  ## Measures the fast profile on public data and own suites, and writes docs/results/accuracy.md (BENCHMARKS=folder)
 	$(TRAINING)/python -m evaluation evaluation/configs/profile.toml benchmarks.official="$(BENCHMARKS)"

@@ -24,6 +24,7 @@ ORDER: Final = (
     "cluster",
     "choice",
     "training",
+    "training_throughput",
 )
 """Order of the benchmarks on the page."""
 

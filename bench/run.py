@@ -3,8 +3,9 @@
     python -m bench.run [NAME …]      (all: gateway ingest reads scoring cadence update_cost cluster memory small_model
     chat_manner items)
 
-Prints the table of each, and puts it into docs/results/benchmarks.md. Two have options and commands of their own:
-bench.choice_protocols, and bench.gpu.training_throughput, which needs the environment of training.
+Prints the table of each, and puts it into docs/results/benchmarks.md. Three have options and commands of their own:
+bench.choice_protocols, and bench.gpu.trl_comparison and bench.gpu.training_throughput, which need the environment of
+training.
 """
 
 import sys

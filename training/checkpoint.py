@@ -30,7 +30,7 @@ MARKER: Final = "whole"
 FINGERPRINT: Final = "fingerprint.json"
 SAVING: Final = "saving"
 NOT_IN_FINGERPRINT: Final = frozenset(
-    {"output", "resume", "save_every", "keep", "hours", "log_every", "tensorboard", "final_weights"}
+    {"output", "resume", "save_every", "keep", "hours", "log_every", "tensorboard", "final_weights", "memory"}
 )
 """Fields of [run] that may change between an interruption and the resumption."""
 HASHED_BYTES: Final = 64 << 20

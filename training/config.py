@@ -19,6 +19,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from services.prompts.profiles import load_profile
 from training.exceptions import ConfigError, PartEnded, TrainingError
 
+SMALLEST_BFLOAT16_RATE: Final = 1e-4
+"""AdamW moves a weight by about the learning rate. Bfloat16 weights of .02 are 1.2e-4 apart, and half of that is
+rounded away."""
+
 
 class Section(BaseModel):
     """A table of a configuration: refuses unknown fields, and is immutable."""
@@ -56,7 +60,8 @@ class Model(Section):
     path: str
     """A checkpoint folder, or a model's name that the local cache holds."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the trained weights. At a learning rate of 1e-6, bfloat16 rounds updates away."""
+    """Of the weights. Trained ones in bfloat16 lose small updates; float32 ones under `run.precision` bf16 take the
+    memory of bfloat16 ones with float32 masters, 16 bytes a parameter. Under adapters the base may be bfloat16."""
     lora: Lora | None = None
 
 
@@ -123,6 +128,8 @@ class Run(Section):
     """Of the arithmetic (autocast); weights have `model.dtype`."""
     gradient_checkpointing: bool = False
     """Uses less memory, for about a third more arithmetic."""
+    memory: Literal["refuse", "warn"] = "refuse"
+    """What follows when the run would take more memory than its device has, by estimate."""
     deepspeed: Path | None = None
     """A DeepSpeed JSON, for runs under torchrun."""
     fsdp: bool = False
@@ -146,6 +153,16 @@ class Stage(Section):
     data: Data
     optim: Optim
     run: Run
+
+    @model_validator(mode="after")
+    def _check_precision(self) -> Self:
+        rounds = self.model.dtype == "bfloat16" and self.model.lora is None and not self.run.deepspeed
+        if rounds and self.optim.learning_rate < SMALLEST_BFLOAT16_RATE:
+            raise ValueError(
+                "model.dtype must be float32: in bfloat16 a learning rate below "
+                f"{SMALLEST_BFLOAT16_RATE:g} leaves most weights as they are"
+            )
+        return self
 
 
 PART_ENDED: Final = 75

@@ -11,13 +11,13 @@ model computes its log-probabilities once, before training, and is freed.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import training.libraries  # noqa: F401  # checks the versions of TRL and transformers before their import
 
 # isort: split
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch.nn.functional import logsigmoid
 from trl import DPOConfig as Arguments
 from trl import DPOTrainer
@@ -25,13 +25,14 @@ from trl import DPOTrainer
 from training.checkpoint import resume_point
 from training.config import PositiveInt, Section, Stage, run_script
 from training.data.preference_pairs import AlignXEncoder, PairEncoder
-from training.data.tokens import LENGTH, Encoder, tokenize
+from training.data.tokens import LENGTH, Encoder, longest_row, tokenize
 from training.finish import finish
 from training.speed.batches import SharedPairs
+from training.speed.memory_estimate import MicroBatch, check_memory
 from training.speed.next_token_scores import add_next_token_scores, has_plain_logits
 from training.speed.prefix_sharing import Packed
 from training.trainer import StageTrainer
-from training.trl_arguments import load_tokenizer, on_cpu, shared_arguments
+from training.trl_arguments import load_tokenizer, shared_arguments
 
 
 class Dpo(Section):
@@ -63,11 +64,14 @@ class DpoConfig(Stage):
     stage: Literal["dpo"]
     dpo: Dpo
 
-    @model_validator(mode="after")
-    def _check_precision(self) -> Self:
-        if self.model.dtype == "bfloat16" and self.model.lora is None and self.optim.learning_rate < 1e-5:
-            raise ValueError("model.dtype must be float32: in bfloat16 a learning rate below 1e-5 changes no weight")
-        return self
+    def largest_batch(self, longest: int) -> MicroBatch:
+        """Of pairs up to `longest` tokens, prompt and both replies together."""
+        pairs, reference = self.optim.micro_batch, 0
+        if self.model.lora is None and not self.dpo.precompute_reference:
+            reference = 1
+        if self.dpo.share_prompts:
+            return MicroBatch(pairs, longest, "dpo.max_length", is_masked=True, frozen_copies=reference)
+        return MicroBatch(2 * pairs, min(longest, self.dpo.max_length), "dpo.max_length", frozen_copies=reference)
 
     def encoder(self, tokenizer: Any) -> Encoder[Any]:
         dpo = self.dpo
@@ -84,7 +88,7 @@ class DpoConfig(Stage):
 
 
 class Trainer(StageTrainer, DPOTrainer):  # type: ignore[misc]  # trl is untyped here
-    """The chosen and the rejected reply share their prompt; on a CPU, only replies pass the output layer."""
+    """The chosen and the rejected reply share their prompt, and only replies pass the output layer."""
 
     def __init__(self, *, config: DpoConfig, **arguments: Any) -> None:
         self._shares = config.dpo.share_prompts
@@ -98,8 +102,8 @@ class Trainer(StageTrainer, DPOTrainer):  # type: ignore[misc]  # trl is untyped
     # --- log-probabilities -----------------------------------------------------------------------
 
     def _score_labels_only(self) -> None:
-        """On a CPU, once; not in the constructor, because TRL's runs the reference already."""
-        if self._shares and not self._scores_labels_only and on_cpu() and has_plain_logits(self.model.config):
+        """Once; not in the constructor, because TRL's runs the reference already."""
+        if self._shares and not self._scores_labels_only and has_plain_logits(self.model.config):
             for model in (self.model, self.ref_model):
                 if model is not None:
                     add_next_token_scores(model.get_base_model() if hasattr(model, "get_base_model") else model)
@@ -150,7 +154,8 @@ class Trainer(StageTrainer, DPOTrainer):  # type: ignore[misc]  # trl is untyped
         self._score_labels_only()
         # Counts both texts of a pair in full, so that tokens/s compare with a run that shares nothing.
         prompts = (inputs["segments"] == 0).sum() + len(inputs["segments"])
-        self.count_tokens(inputs["counted"].sum() + 2 * prompts)
+        computed = (inputs["segments"] >= 0).sum()
+        self.count_tokens(inputs["counted"].sum() + 2 * prompts, computed=computed)
         chosen, rejected = self._logps(model, inputs)
         if self.precompute_ref_logps:
             reference = [inputs[name] for name in SharedPairs.REFERENCE]
@@ -190,6 +195,7 @@ def dpo(config: DpoConfig) -> dict[str, Any]:
     tokenizer = load_tokenizer(config)
     checkpoint = resume_point(config)
     pairs = tokenize(config.data, config.encoder(tokenizer), settings.cache)
+    check_memory(config, config.largest_batch(longest_row(pairs)))
     trainer = Trainer(
         config=config,
         args=arguments,

@@ -52,6 +52,7 @@ from training.rl.rollouts import (
     streaming_reward_function,
 )
 from training.rl.rows import RolloutSettings, paired_rows, single_rows
+from training.speed.memory_estimate import MicroBatch, available_memory, check_memory
 from training.trl_arguments import load_tokenizer, on_cpu, shared_arguments
 
 PROMPTS: Final = "prompts"
@@ -137,6 +138,25 @@ class GrpoConfig(Stage):
                 f"{group * devices()}, the {group} replies to one user on each of {devices()} devices"
             )
         return rows // group
+
+    def largest_batch(self) -> MicroBatch:
+        """Of a policy step, or of writing the replies; a judge in this process stays in memory."""
+        grpo, rows = self.grpo, self.optim.micro_batch
+        copies = int(self.judge.engine is None) + int(grpo.beta > 0 and self.model.lora is None)
+        cached = grpo.write_tokens if grpo.vllm == "off" else 0
+        row = grpo.prompt_tokens + grpo.new_tokens
+        whole = self.optim.batch * grpo.updates // devices() * row
+        if grpo.share_prompts and rows >= grpo.generations:
+            rows, row = rows // grpo.generations, grpo.prompt_tokens + grpo.generations * grpo.new_tokens
+        return MicroBatch(
+            rows,
+            row,
+            "grpo.prompt_tokens or grpo.new_tokens",
+            is_masked=grpo.share_prompts,
+            cached_tokens=min(cached, whole),
+            frozen_copies=copies,
+            other_bytes=grpo.vllm_memory * available_memory() if grpo.vllm == "colocate" else 0.0,
+        )
 
     def plan(self) -> RolloutPlan:
         """Raises ConfigError."""
@@ -233,6 +253,7 @@ def grpo(config: GrpoConfig) -> dict[str, Any]:
     tokenizer = load_tokenizer(config)
     checkpoint = resume_point(config)
     rows = load_rows(config)
+    check_memory(config, config.largest_batch())
     judge = open_judge(config.judge, config, arguments.device)
     trainer = Trainer(
         config=config,

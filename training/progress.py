@@ -1,45 +1,74 @@
 """Progress of a run: a printed line every few steps, and at the end `metrics.json` in the run's folder.
 
 `metrics.json` holds {"stage", "config", "history": [{"step", "loss", …}], "rows", "tokens_per_second",
-"seconds", "tokens"}. A resumed run adds to seconds and tokens.
+"seconds", "tokens"}. A resumed run adds to seconds and tokens. On a GPU, an entry of the history has "mfu" as well:
+the share of the card's arithmetic that was used since the entry before (training/speed/utilization.py).
 """
 
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from transformers import TrainerCallback
 
 from training.config import Stage
+from training.speed.utilization import mfu
 
 METRICS: Final = "metrics.json"
 PRINTED: Final = ("loss", "reward", "rewards/accuracies", "learning_rate")
 OMITTED: Final = ("epoch", "total_flos", "train_runtime", "train_samples_per_second", "train_steps_per_second")
 
 
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What the arithmetic of a run is measured by."""
+
+    flops_per_token: float
+    devices: int
+    peak: float | None
+    """FLOP/s of one device; None where it is unknown."""
+
+
 class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Counts tokens and seconds, prints a line when the trainer logs."""
 
     def __init__(self) -> None:
+        self.workload: Workload | None = None
         self.tokens = 0
         self.seconds = 0.0
         self._since = time.perf_counter()
-        self._steps_before = 0
+        self._new_tokens: Any = 0
+        self._new_computed: Any = 0
+
+    def count(self, tokens: Any, computed: Any) -> None:
+        """Adds a micro-batch: its tokens, and those that the model computes, 0 for no MFU. Both may be tensors: they
+        are read when a line is printed, for reading one waits for the GPU."""
+        self._new_tokens = self._new_tokens + tokens
+        self._new_computed = self._new_computed + computed
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """A resumed run continues the counts of its last log entry."""
         last: dict[str, Any] = next((entry for entry in reversed(state.log_history) if "tokens" in entry), {})
         self.tokens, self.seconds = last.get("tokens", 0), last.get("seconds", 0.0)
-        self._steps_before = state.global_step
         self._since = time.perf_counter()
 
     def totals(self) -> dict[str, float]:
+        """The counts so far, and the MFU since they were last asked for."""
+        new, computed = int(self._new_tokens), int(self._new_computed)  # waits for the GPU, so before the clock
         now = time.perf_counter()
-        self.seconds += now - self._since
-        self._since = now
-        return {"tokens": self.tokens, "seconds": round(self.seconds, 3)}
+        seconds, self._since = now - self._since, now
+        self._new_tokens = self._new_computed = 0
+        self.seconds += seconds
+        self.tokens += new
+        totals: dict[str, float] = {"tokens": self.tokens, "seconds": round(self.seconds, 3)}
+        load = self.workload
+        if load and load.peak and computed:
+            used = mfu(load.flops_per_token, computed / seconds, devices=load.devices, peak=load.peak)
+            totals["mfu"] = round(used, 4)
+        return totals
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Adds the totals to the trainer's log history, and prints a line."""
@@ -53,7 +82,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         rate = self.tokens / max(self.seconds, 1e-9)
         left = (state.max_steps - state.global_step) * self.seconds / max(state.global_step, 1)
         step = f"{state.global_step}/{state.max_steps}"
-        print(f"{step}  {'  '.join(figures)}  {rate:,.0f} tokens/s  {_clock(left)} left", flush=True)
+        used = f"  MFU {entry['mfu']:.1%}" if "mfu" in entry else ""
+        print(f"{step}  {'  '.join(figures)}  {rate:,.0f} tokens/s{used}  {_clock(left)} left", flush=True)
 
 
 def _clock(seconds: float) -> str:

@@ -28,8 +28,9 @@ from training.checkpoint import (
 from training.config import Stage, devices
 from training.data.tokens import LENGTH
 from training.exceptions import CheckpointError, PartEnded, warn_on_failure
-from training.progress import Progress
+from training.progress import Progress, Workload
 from training.speed.batches import Bucketed
+from training.speed.utilization import device_peak, flops_per_token
 from training.trl_arguments import lora_config
 
 
@@ -53,6 +54,7 @@ class StageTrainer:
         super().__init__(model=config.model.path, peft_config=lora_config(config), callbacks=callbacks, **arguments)  # type: ignore[call-arg]
         if config.model.lora and config.model.lora.start:
             load_adapter(self.model, config.model.lora.start)
+        self.progress.workload = Workload(flops_per_token(self.model), devices(), device_peak())
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]  # repeats what Progress prints
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -65,9 +67,10 @@ class StageTrainer:
             seed=self._config.run.seed,
         )
 
-    def count_tokens(self, tokens: Any) -> None:
-        """Adds a micro-batch of this device to the tokens of the run; all devices take about as many."""
-        self.progress.tokens += int(tokens) * self.accelerator.num_processes
+    def count_tokens(self, tokens: Any, *, computed: Any = 0) -> None:
+        """Adds a micro-batch of this device to the tokens of the run; all devices take about as many. `computed` are
+        the tokens that its forward reads; without them the run has no MFU."""
+        self.progress.count(tokens * self.accelerator.num_processes, computed * self.accelerator.num_processes)
 
     def train(self, resume_from_checkpoint: Path | None = None) -> Any:
         """Trains to the last step. A later failure, such as TensorBoard's, is a warning.

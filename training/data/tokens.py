@@ -132,6 +132,11 @@ def tokenize(data: Data, encoder: Encoder[R], cache: Path) -> Dataset:
     return Dataset.from_file(str(path))
 
 
+def longest_row(rows: Dataset) -> int:
+    """Tokens of the longest of tokenized rows."""
+    return int(max(rows.with_format("numpy")[LENGTH][:]))
+
+
 def _write_cache(path: Path, data: Data, encoder: Encoder[R]) -> None:
     report, fresh = ReadReport(), path.with_suffix(".fresh")
     rows = (row for file in data.train for row in read(file, encoder.kind, malformed=data.malformed, report=report))

@@ -51,9 +51,9 @@ class Collator:
     """Rows → tensors padded on the right. No token of a causal model attends to that padding, so without a
     mask the loss is the same, and attention takes its faster path."""
 
-    def __init__(self, pad: int, *, masked: bool) -> None:
+    def __init__(self, pad: int) -> None:
         self.pad = pad
-        self.masked = masked
+        self.masked = False
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         lengths = [len(row["input_ids"]) for row in rows]

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import torch
+from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
 
 Ids = tuple[int, ...]
 
@@ -62,9 +64,19 @@ def repeat_cache(cache: Any, rows: int) -> Any:
 
 
 def logprobs(causal: Any, hidden: Any, tokens: Any) -> Any:
-    """(positions) of float32: the log-probability of each token after (positions, hidden)."""
+    """(positions) of float32: the log-probability of each token after (positions, hidden).
+
+    The logits of at most `HEAD_ROWS` positions exist at once: with more, the backward computes them anew."""
     head, values = causal.get_output_embeddings(), []
+    anew = torch.is_grad_enabled() and len(tokens) > HEAD_ROWS
     for part, targets in zip(hidden.split(HEAD_ROWS), tokens.split(HEAD_ROWS), strict=True):
-        logits = head(part).float()  # (positions, vocabulary)
-        values.append(logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(-1))
+        if anew:
+            scores = checkpoint(_score, head, part, targets, use_reentrant=False, preserve_rng_state=False)
+        else:
+            scores = _score(head, part, targets)
+        values.append(scores)
     return torch.cat(values)
+
+
+def _score(head: Any, hidden: Any, tokens: Any) -> Any:
+    return -cross_entropy(head(hidden).float(), tokens, reduction="none")

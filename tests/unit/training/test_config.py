@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
 from training.config import Stage, load
 from training.corpus.make import CorpusConfig
@@ -102,8 +103,23 @@ def test_a_missing_field_and_a_missing_file_are_named(tmp_path: Path):
 
 
 def test_a_small_rate_needs_full_precision():
-    with pytest.raises(ConfigError, match="in bfloat16 a learning rate below 1e-5 changes no weight"):
-        load(CONFIGS / "full" / "alignxpert_ica.toml", DpoConfig, ["model.dtype=bfloat16"])
+    small = ["model.dtype=bfloat16", "optim.learning_rate=5e-5"]
+    with pytest.raises(ConfigError, match=r"in bfloat16 a learning rate below 0\.0001 leaves most"):
+        load(NANO, DpoConfig, small)
+    adapters = load(NANO, DpoConfig, [*small, "model.lora.rank=4"])
+    masters = load(CONFIGS / "full" / "alignxpert_ica.toml", DpoConfig, ["model.dtype=bfloat16"])
+    assert (adapters.model.dtype, masters.model.dtype) == ("bfloat16", "bfloat16")
+
+
+@pytest.mark.parametrize(("dtype", "moved"), [(torch.bfloat16, 0.0), (torch.float32, 1.0)])
+def test_bfloat16_weights_lose_a_small_update(dtype: torch.dtype, moved: float):
+    weight = torch.nn.Parameter(torch.full((100,), 0.02, dtype=dtype))
+    before = weight.detach().clone()
+    optimizer = torch.optim.AdamW([weight], lr=1e-6, weight_decay=0)
+    for _ in range(10):
+        weight.grad = torch.ones_like(weight)
+        optimizer.step()
+    assert (weight != before).float().mean() == moved
 
 
 def test_an_override_sets_a_field():

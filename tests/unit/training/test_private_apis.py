@@ -13,7 +13,7 @@ import pytest
 from transformers import Trainer
 from transformers.cache_utils import Cache, DynamicLayer
 from trl import DPOTrainer, GRPOTrainer, SFTTrainer
-from trl.trainer.utils import FusedCausalLMOutput, add_fused_lm_head
+from trl.trainer.utils import FusedCausalLMOutput, add_fused_lm_head, get_peak_flops
 
 from training import dpo, sft
 from training.rl import policy
@@ -28,6 +28,7 @@ GENERATE = "https://github.com/huggingface/trl/issues/5119"  # a rollout cannot 
 SPLIT = "https://github.com/huggingface/trl/issues/3017"  # how a rollout is cut into micro-batches is fixed
 PREFIX = "https://arxiv.org/abs/2506.05433"  # the replies of a group share no computation of their prompt
 FUSED = "https://github.com/huggingface/trl/pull/2683"  # log-probabilities without the logits of the prompt
+PEAK = "https://github.com/huggingface/trl/pull/7197"  # a table of cards, in TRL's utilities alone
 CACHE = "https://github.com/huggingface/transformers/pull/30536"  # a cache copies itself at every token
 
 METHODS: list[tuple[Any, str, str]] = [
@@ -57,6 +58,7 @@ METHODS: list[tuple[Any, str, str]] = [
         PREFIX,
     ),
     (add_fused_lm_head, "model temperature cast_lm_head_to_fp32 outputs", FUSED),
+    (get_peak_flops, "device_name dtype", PEAK),
     (DynamicLayer.lazy_initialization, "self key_states value_states", CACHE),
     (DynamicLayer.update, "self key_states value_states args kwargs", CACHE),
     (DynamicLayer.get_seq_length, "self", CACHE),

@@ -16,9 +16,9 @@ from training.checkpoint import MARKER, run_dir
 from training.config import Data, load
 from training.data.formats import SftRow
 from training.data.tokens import SftEncoder, tokenize
-from training.exceptions import CheckpointError, DatasetError
+from training.exceptions import CheckpointError, ConfigError, DatasetError
 from training.progress import Progress
-from training.sft import SftConfig, main, sft
+from training.sft import SftConfig, Trainer, main, sft
 from training.speed.batches import Bucketed, Collator
 from training.speed.prefix_sharing import IGNORED
 
@@ -157,7 +157,9 @@ def test_buckets_leave_little_to_pad_and_their_batches_come_in_no_order_of_lengt
 
 def test_padding_counts_for_nothing():
     rows = [{"input_ids": [5, 6, 7], "labels": [IGNORED, 6, 7]}, {"input_ids": [5], "labels": [5]}]
-    batch = Collator(0, masked=True)(rows)
+    collator = Collator(0)
+    collator.masked = True
+    batch = collator(rows)
     assert batch["input_ids"].tolist() == [[5, 6, 7], [5, 0, 0]]
     assert batch["labels"].tolist() == [[IGNORED, 6, 7], [5, IGNORED, IGNORED]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
@@ -237,9 +239,41 @@ def test_lora_is_merged_and_stands_beside_on_its_own(config: Path, base: Path):
     assert not torch.allclose(merged, before, atol=1e-2)
 
 
-def test_packed_rows_train(config: Path):
-    found = sft(load(config, SftConfig, ["sft.packing=true", "optim.batch=1", "optim.micro_batch=1"]))
-    assert found["steps"] == 6
+@pytest.mark.parametrize(("completion_only", "precision"), [("true", "fp32"), ("false", "fp32"), ("true", "bf16")])
+def test_packed_rows_do_not_see_each_other(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, completion_only: str, precision: str
+):
+    """A step on all rows has the loss of the same rows in rows of their own, but for the first token of each: where
+    the prompt counts, no token before it predicts it."""
+    shapes: list[torch.Size] = []
+    count = Trainer.compute_loss
+
+    def counting(
+        self: Trainer, model: object, inputs: dict[str, torch.Tensor], *rest: object, **more: object
+    ) -> object:
+        shapes.append(inputs["input_ids"].shape)
+        return count(self, model, inputs, *rest, **more)
+
+    monkeypatch.setattr(Trainer, "compute_loss", counting)
+    same = [f"sft.completion_only={completion_only}", f"run.precision={precision}", "optim.max_steps=1"]
+    alone = sft(load(config, SftConfig, [*same, "optim.batch=48", "optim.micro_batch=8"]))
+    packed_steps = ["sft.packing=true", "sft.max_length=4096", "optim.batch=16", "optim.micro_batch=2"]
+    rows_alone, shapes[:] = len(shapes), []
+    packed = sft(load(config, SftConfig, [*same, *packed_steps, "run.resume=false"]))
+    assert rows_alone == 6
+    assert all(shape[0] == 1 and shape[1] > 4096 for shape in shapes[:-1]), "two joined rows to a micro-batch"
+    assert packed["tokens"] == alone["tokens"]
+    assert packed["history"][0]["loss"] == pytest.approx(
+        alone["history"][0]["loss"], rel=1e-5 if precision == "fp32" else 1e-3
+    )
+    assert packed["history"][0]["grad_norm"] == pytest.approx(
+        alone["history"][0]["grad_norm"], rel=1e-3 if precision == "fp32" else 3e-2
+    )
+
+
+def test_attention_that_needs_a_gpu_is_refused_on_a_cpu(config: Path):
+    with pytest.raises(ConfigError, match="flex_attention needs a GPU"):
+        load(config, SftConfig, ["sft.packing=true", "sft.attention=flex_attention"])
 
 
 def test_a_base_that_is_no_checkpoint_is_told_before_anything_runs(
