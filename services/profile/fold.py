@@ -19,6 +19,7 @@ from alignx.schemas.interactions import (
     RatingInteraction,
     StatementInteraction,
 )
+from services.profile.claims.sensitive import find_subjects
 from services.profile.draft import Draft
 from services.profile.item_features import ItemFeatures, extract_features
 from services.profile.parse_text import parse_text
@@ -60,6 +61,7 @@ MAX_MESSAGES = 64
 
 def load_tables() -> None:
     """Reads the word vectors and the lexicons, before a request needs them."""
+    find_subjects("")
     profile, _ = fold(EMPTY, StatementInteraction(text="I like jazz."))
     fold(profile, ComparisonInteraction(chosen="A concert of jazz", rejected="A recipe"))
 
