@@ -23,8 +23,12 @@ Clock = Callable[[], float]
 
 
 async def run_in_slices(steps: Iterator[object], clock: Clock = time.perf_counter) -> None:
-    """All steps, on the loop."""
-    while _advance(steps, SLICE_S, clock):  # noqa: ASYNC110  # waits for nothing
+    """All steps, on the loop, which has a turn after the last of several slices too."""
+    is_long = False
+    while _advance(steps, SLICE_S, clock):
+        is_long = True
+        await asyncio.sleep(0)
+    if is_long:
         await asyncio.sleep(0)
 
 
