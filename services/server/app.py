@@ -62,6 +62,8 @@ STORE_FAULTS = (*AWAY, *REFUSED)
 """Faults that pass: Redis is away, slow, full, a replica that was not promoted yet, cannot save, or a cluster
 that does not serve these slots now. Any other error of Redis is a bug of ours and stays a 500."""
 _STORE_RETRY_S = 1.0
+_YOUNG = 20_000
+"""Objects after which the garbage collector looks through new ones: more than one large request brings."""
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[object]]
 """Yields the service's own record for `state_of` (state.py)."""
@@ -269,7 +271,8 @@ class GracefulServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         sys.setswitchinterval(SWITCH_S)
-        gc.freeze()  # what the process holds for good: each full collection would look through it, loop and all
+        gc.freeze()  # what the process holds for good: each full collection would look through it
+        gc.set_threshold(_YOUNG, 10, 10)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.drain.begin()
