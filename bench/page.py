@@ -15,6 +15,7 @@ ORDER: Final = (
     "ingest",
     "reads",
     "scoring",
+    "loop_gaps",
     "cadence",
     "update_cost",
     "memory",

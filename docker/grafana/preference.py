@@ -148,9 +148,33 @@ UPDATES = Row(
     ),
 )
 
+ITEMS = Row(
+    "Items are counted",
+    (
+        Panel(
+            "Counting is behind by",
+            "Age of the oldest event whose items are not counted yet: so much do selections know late of other users.",
+            "s",
+            (Query("max(alignx_items_lag_seconds)", "behind by"),),
+        ),
+        Panel(
+            "Users that are not counted yet",
+            "Users with events whose items are not counted yet.",
+            "short",
+            (Query("max(alignx_items_unread_users)", "users"),),
+        ),
+        Panel(
+            "Events counted",
+            "Events whose items are counted, for the selections of others.",
+            "eps",
+            (Query(rate("alignx_items_events_total"), "counted"),),
+        ),
+    ),
+)
+
 DASHBOARD = Dashboard(
     "preference",
     "Preference pipeline",
     "From a user's event to the summary that knows it: what comes in, what waits, what is written.",
-    (INGEST, QUEUE, UPDATES),
+    (INGEST, QUEUE, UPDATES, ITEMS),
 )

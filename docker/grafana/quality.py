@@ -93,6 +93,13 @@ SUMMARIES = Row(
             ),
         ),
         Panel(
+            "Sentences of the engine",
+            "supported: events speak for it. unsupported: none does. denied: dropped, about a subject nobody spoke of.",
+            "ops",
+            (Query(rate("alignx_summary_sentences_total", "outcome"), by("outcome")),),
+            stacked=True,
+        ),
+        Panel(
             "Written by users",
             "Share of versions that users wrote over the model's, which says what they think of it.",
             "percentunit",

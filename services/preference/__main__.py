@@ -13,7 +13,7 @@ from services.preference.queue import Queue
 from services.preference.routes import PreferenceState, router
 from services.preference.service import PreferenceService
 from services.preference.updates.update_metrics import IngestMetrics
-from services.profile.word_table import load as load_word_table
+from services.profile.fold import load_tables
 from services.server.app import create_app, serve
 from services.server.health import Check
 from services.server.metrics import create_registry
@@ -42,7 +42,7 @@ def create_preference_app(settings: Settings) -> FastAPI:
                 store := Store(redis, settings.queue.shards, tenants := open_tenants(redis, settings))
             ) as startup,
         ):
-            await asyncio.to_thread(load_word_table)  # before a request needs it
+            await asyncio.to_thread(load_tables)  # before a request needs it
             queue, drain = Queue(redis, settings.queue, settings.summary), state_of(app, Process).drain
             yield PreferenceState(startup, PreferenceService(store, queue, settings, metrics, rewriter, drain, tenants))
 

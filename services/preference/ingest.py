@@ -9,12 +9,13 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from statistics import fmean
-from typing import Literal, NamedTuple
+from typing import Literal
 from weakref import WeakValueDictionary
 
 from redis.exceptions import RedisError
@@ -35,6 +36,7 @@ from services.profile.serialize import dumps
 from services.profile.statistics import Profile
 from services.server.logging import ARRIVED
 from services.settings import LimitSettings
+from services.slices import map_in_slices, run_in_slices, run_in_thread
 from services.storage.timed_cache import TimedCache
 from services.storage.users import Store, encode_interaction, find_own_version
 from services.tracing import child_span
@@ -75,6 +77,8 @@ class Ingest:
         self.tenants = tenants
         self.has_engine = has_engine
         self.negatives = Negatives()
+        self._turn = asyncio.Lock()
+        """Of those whose events are folded in a thread."""
         # Writers of one user take turns here, so that only other processes can come in between.
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
@@ -92,8 +96,7 @@ class Ingest:
         Raises PayloadTooLarge, UserLimited, BacklogFull, QueueFull, IdempotencyMismatch.
         """
         arrived = ARRIVED.get() or time.perf_counter()
-        encoded = self._encode(interactions)
-        digest = hashlib.sha256("\n".join(encoded).encode()).hexdigest()[:32]
+        encoded, digest = await self._encode(interactions)
         order = sort_by_time(interactions)
         interactions, encoded = [interactions[place] for place in order], [encoded[place] for place in order]
         settings, is_backfill = await self.tenants.read(tenant) if self.tenants else None, start == "backfill"
@@ -112,7 +115,7 @@ class Ingest:
                         stamp=stamp,
                         profile=dumps(profile),
                         scored=scored,
-                        predicted=list(map(encode_predictions, folded.predictions)) if self.has_engine or draw else [],
+                        predicted=folded.encoded if self.has_engine or draw else [],
                         drawn=folded.drawn,
                         has_items=draw is not None and any(map(has_items, interactions)),
                         idempotency_key=idempotency_key,
@@ -139,11 +142,15 @@ class Ingest:
 
     async def _fold(
         self, profile: Profile, interactions: Sequence[Interaction], encoded: Sequence[str], draw: Draw | None
-    ) -> "_Folded":
+    ) -> "_Folding":
         """Many events in a thread, which takes turns with the loop."""
+        folding = _Folding(profile)
+        steps = folding.steps(interactions, draw)
         if sum(map(len, encoded)) <= MAX_INLINE:
-            return _fold_all(profile, interactions, draw)
-        return await asyncio.to_thread(_fold_all, profile, interactions, draw)
+            await run_in_slices(steps)
+        else:
+            await run_in_thread(steps, self._turn)
+        return folding
 
     async def _record_drift(self, tenant: str, user: str, profile: Profile, drift: Drift) -> None:
         state = await self.store.state(tenant, user)
@@ -209,43 +216,72 @@ class Ingest:
     def _lock(self, tenant: str, user: str) -> asyncio.Lock:
         return self._locks.setdefault((tenant, user), asyncio.Lock())
 
-    def _encode(self, interactions: Sequence[Interaction]) -> list[str]:
+    async def _encode(self, interactions: Sequence[Interaction]) -> tuple[list[str], str]:
+        """The events as the log stores them, and the fingerprint of all."""
         if len(interactions) > self.limits.events_per_call:
             raise PayloadTooLarge(
                 f"events: {len(interactions)} interactions in one call; the limit is {self.limits.events_per_call}.",
                 errors=[{"field": "events", "message": f"at most {self.limits.events_per_call} a call"}],
                 limit=self.limits.events_per_call,
             )
-        encoded = [encode_interaction(interaction) for interaction in interactions]
-        for index, event in enumerate(encoded):
-            size = len(event.encode())
-            if size > self.limits.event_bytes:
+        fingerprint = hashlib.sha256()
+
+        def encode(numbered: tuple[int, Interaction]) -> str:
+            index, interaction = numbered
+            event = encode_interaction(interaction)
+            raw = event.encode()
+            if len(raw) > self.limits.event_bytes:
                 raise PayloadTooLarge(
-                    f"events.{index}: {size} bytes; the limit for one event is {self.limits.event_bytes}.",
+                    f"events.{index}: {len(raw)} bytes; the limit for one event is {self.limits.event_bytes}.",
                     errors=[{"field": f"events.{index}", "message": f"at most {self.limits.event_bytes} bytes"}],
                     limit=self.limits.event_bytes,
                 )
-        return encoded
+            fingerprint.update(b"\n" + raw if index else raw)
+            return event
+
+        encoded = await map_in_slices(encode, enumerate(interactions))
+        return encoded, fingerprint.hexdigest()[:32]
 
     def _count(self, interactions: Sequence[Interaction], scored: PrequentialSums, appended: AppendResult) -> None:
         if appended.replayed:
             self.metrics.replays.inc()
             return
         self.metrics.quality.add("profile", "profile", scored)
-        for interaction in interactions:
-            self.metrics.events.labels(interaction.type).inc()
+        for kind, count in Counter(interaction.type for interaction in interactions).items():
+            self.metrics.events.labels(kind).inc(count)
 
 
-class _Folded(NamedTuple):
+class _Folding:
     """A profile with further events, and what it foretold of each."""
 
-    profile: Profile
-    predictions: list[tuple[float, ...]]
-    drawn: list[str]
-    """Items to compare those with that the events take alone."""
-    news: News
-    late: int
-    """Events that occurred before others that the profile had."""
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self.predictions: list[tuple[float, ...]] = []
+        self.encoded: list[str] = []
+        """The predictions as the log stores them."""
+        self.drawn: list[str] = []
+        """Items to compare those with that the events take alone."""
+        self.news = News()
+        self.late = 0
+        """Events that occurred before others that the profile had."""
+
+    def steps(self, interactions: Sequence[Interaction], draw: Draw | None) -> Iterator[None]:
+        """Folds the events, one at each step."""
+        received, latest = datetime.now(UTC), self.profile.latest
+        left, bits, is_due = MOST_DRAWN if draw else 0, 0.0, False
+        for event in interactions:
+            self.late += event.occurred_at is not None and event.occurred_at.timestamp() < latest
+            before = self.profile
+            other = draw(before, event) if draw and left else None
+            self.drawn.append(other.text() if other else "")
+            left -= other is not None
+            self.profile, predicted = fold(before, event, received)
+            self.predictions.append(predicted)
+            self.encoded.append(encode_predictions(predicted))
+            bits += surprise_bits(predicted, before, self.profile)
+            is_due = is_due or is_own_words(event, before, self.profile)
+            self.news = News(is_due=is_due, bits=bits)
+            yield
 
 
 def sort_by_time(interactions: Sequence[Interaction]) -> list[int]:
@@ -257,24 +293,3 @@ def sort_by_time(interactions: Sequence[Interaction]) -> list[int]:
 def _as_given(ids: Sequence[str], order: Sequence[int]) -> tuple[str, ...]:
     """The ids of sorted events, in the order in which the caller gave these."""
     return tuple(event_id for _, event_id in sorted(zip(order, ids, strict=True)))
-
-
-def _fold_all(
-    profile: Profile,
-    interactions: Sequence[Interaction],
-    draw: Draw | None,
-) -> _Folded:
-    received, latest = datetime.now(UTC), profile.latest
-    predictions, drawn, left = list[tuple[float, ...]](), list[str](), MOST_DRAWN if draw else 0
-    bits, is_due = 0.0, False
-    late = sum(event.occurred_at is not None and event.occurred_at.timestamp() < latest for event in interactions)
-    for interaction in interactions:
-        before = profile
-        other = draw(before, interaction) if draw and left else None
-        drawn.append(other.text() if other else "")
-        left -= other is not None
-        profile, predicted = fold(profile, interaction, received)
-        predictions.append(predicted)
-        bits += surprise_bits(predicted, before, profile)
-        is_due = is_due or is_own_words(interaction, before, profile)
-    return _Folded(profile, predictions, drawn, News(is_due=is_due, bits=bits), late)

@@ -21,7 +21,7 @@ from services.preference.queue import Queue
 from services.preference.updates.dispatcher import Dispatcher
 from services.preference.updates.update import Updater
 from services.preference.updates.update_metrics import WorkerMetrics
-from services.profile.word_table import load as load_word_table
+from services.profile.fold import load_tables
 from services.server.app import create_app, serve
 from services.server.health import Check
 from services.server.metrics import create_registry
@@ -72,7 +72,7 @@ def create_worker_app(settings: Settings) -> FastAPI:
                 store := Store(redis, settings.queue.shards, tenants := open_tenants(redis, settings))
             ) as startup,
         ):
-            await asyncio.to_thread(load_word_table)  # before a request needs it
+            await asyncio.to_thread(load_tables)  # before a request needs it
             queue = Queue(redis, settings.queue, settings.summary)
             updater = Updater(store, queue, engine, settings, metrics)
             dispatcher = Dispatcher(queue, updater, settings, metrics)

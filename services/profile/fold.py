@@ -19,6 +19,7 @@ from alignx.schemas.interactions import (
     RatingInteraction,
     StatementInteraction,
 )
+from services.profile.claims.sensitive import find_subjects
 from services.profile.draft import Draft
 from services.profile.item_features import ItemFeatures, extract_features
 from services.profile.parse_text import parse_text
@@ -27,6 +28,7 @@ from services.profile.stated.clauses import MAX_OWN_CLAUSES, add, keep
 from services.profile.stated.matching import match
 from services.profile.stated.options import taken_options
 from services.profile.statistics import (
+    EMPTY,
     FADE,
     MAX_SCORE,
     PRICE,
@@ -55,6 +57,13 @@ MAX_OWN_READ = 4_000
 MAX_OTHERS, MAX_PASSED_OVER = 24, 3
 """Items passed over that one event teaches from, and by whose meaning."""
 MAX_MESSAGES = 64
+
+
+def load_tables() -> None:
+    """Reads the word vectors and the lexicons, before a request needs them."""
+    find_subjects("")
+    profile, _ = fold(EMPTY, StatementInteraction(text="I like jazz."))
+    fold(profile, ComparisonInteraction(chosen="A concert of jazz", rejected="A recipe"))
 
 
 def fold(

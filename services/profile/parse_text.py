@@ -69,7 +69,9 @@ _POLES = sorted(
     key=lambda entry: -len(entry[0]),
 )
 _YEARS = re.compile(r"(?:Lately|Usually) takes items from around (\d{4}), give or take (\d{1,3}) years")
-SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])(?![^“”]*”)|\n")
+_BETWEEN = r"(?<=[.!?])\s+(?=[A-Z])"
+_SENTENCE = re.compile(_BETWEEN + r"|\n")
+_OUTSIDE_TITLES = re.compile(_BETWEEN + r"(?![^“”]*”)|\n")
 _QUOTED = re.compile(r'"([^"]*)"')
 _TITLE = re.compile(r"“([^”]*)”")
 _EXAMPLES = ", for example "
@@ -79,6 +81,11 @@ _LIST_SEPARATOR = re.compile(r", | and ")
 def join_phrases(phrases: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
+
+
+def split_sentences(text: str) -> list[str]:
+    """A sentence goes on within a “title”."""
+    return (_OUTSIDE_TITLES if "”" in text else _SENTENCE).split(text)
 
 
 def parse_text(text: str) -> tuple[list[Clause], tuple[int, int] | None]:
@@ -94,7 +101,7 @@ def parse_text(text: str) -> tuple[list[Clause], tuple[int, int] | None]:
         if line.startswith(WENT_FOR):
             clauses += [Clause("", option, WENT, "like") for option in reversed(_QUOTED.findall(line))]
             continue
-        for sentence in SENTENCE.split(line):
+        for sentence in split_sentences(line):
             if dated := _YEARS.match(sentence):
                 years = int(dated[1]), int(dated[2])
             elif not sentence.startswith(NEUTRAL_OPENINGS):

@@ -12,7 +12,7 @@ from fastapi import Depends, FastAPI
 
 from services.engine.limits import Engine, EngineMetrics
 from services.errors import EngineUnavailable
-from services.profile.word_table import load as load_word_table
+from services.profile.fold import load_tables
 from services.response.chat import Chat
 from services.response.routes import ResponseState, router
 from services.response.selection import SelectionMetrics, Selector
@@ -45,7 +45,7 @@ def create_response_app(settings: Settings) -> FastAPI:
                 store := Store(redis, settings.queue.shards, tenants := open_tenants(redis, settings))
             ) as startup,
         ):
-            await asyncio.to_thread(load_word_table)  # before a request needs it
+            await asyncio.to_thread(load_tables)  # before a request needs it
             engine_metrics.watch(engine.calls)
             engine_metrics.watch_canaries(engine.prober)
             signals = Signals(redis, store.keys, tenants)

@@ -17,7 +17,7 @@ from alignx.schemas.requests import ChatMode, Personalization, PersonalizationUs
 from services.engine.client import RawAnswer
 from services.engine.limits import Engine
 from services.errors import ContextExceeded, EngineError, InvalidRequest, UserUnknown
-from services.profile.claims.relevance import keep_relevant
+from services.profile.claims.relevance import keep_relevant, read_parts
 from services.prompts.build import (
     ChatMessage,
     cap_tokens,
@@ -30,6 +30,7 @@ from services.prompts.plain import plain_chat_prompt
 from services.response.chat_request import ChatRequest
 from services.response.thinking import hide_in_message
 from services.settings import Settings
+from services.slices import run_in_slices
 from services.storage.users import Store
 
 DEFAULT_HISTORY: Mapping[ChatMode, int] = {"ica": 16, "pba": 16, "direct": 200}
@@ -164,6 +165,7 @@ class Chat:
                 # Version 0 is the profile's text, which includes every event.
                 waiting = min(current.pending, WAITING_EVENTS) if current.version and not self._plain else 0
                 stored = await self.store.events_before(tenant, user, "+", waiting) if waiting else []
+                await run_in_slices(read_parts(current.text))
                 relevant = keep_relevant(current.text, _latest_request(request))
                 text = cap_tokens(relevant, max(room, window // 4))
                 left = min(WAITING_TOKENS, room - estimate_tokens(text))

@@ -6,9 +6,11 @@ token; `tenant_of` is the dependency that checks the token and names the tenant.
 """
 
 import asyncio
+import gc
 import hmac
 import logging
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from http import HTTPStatus
@@ -36,6 +38,7 @@ from services.errors import (
     StoreUnavailable,
     Unauthenticated,
 )
+from services.server.body_lists import Refused, expand_problems
 from services.server.health import Check, EngineView, Guard, add_health, add_metrics, open_to_all
 from services.server.logging import configure_logging
 from services.server.metrics import HttpMetrics, RequestTelemetry, recorded_spans
@@ -43,6 +46,7 @@ from services.server.request_bodies import JsonRoute
 from services.server.shutdown import Drain
 from services.server.state import Process, add_state, state_of
 from services.settings import Settings
+from services.slices import SWITCH_S
 from services.storage.cluster import AWAY
 from services.storage.connection import REFUSED
 
@@ -58,6 +62,8 @@ STORE_FAULTS = (*AWAY, *REFUSED)
 """Faults that pass: Redis is away, slow, full, a replica that was not promoted yet, cannot save, or a cluster
 that does not serve these slots now. Any other error of Redis is a bug of ours and stays a 500."""
 _STORE_RETRY_S = 1.0
+_YOUNG = 20_000
+"""Objects after which the garbage collector looks through new ones: more than one large request brings."""
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[object]]
 """Yields the service's own record for `state_of` (state.py)."""
@@ -85,11 +91,10 @@ def problem_response(scope: Scope, error: AlignXError) -> Response:
 
 
 def _invalid_request(error: RequestValidationError) -> RequestError:
-    problems = error.errors()
+    problems: list[Mapping[str, Any]] = list(expand_problems(error.errors(), error.body))
     if any(problem["type"] == "json_invalid" for problem in problems):
         return MalformedBody("The body is not valid JSON, or is nested too deeply.")
-    inner = [problem["loc"][:-1] for problem in problems]
-    problems = [problem for problem in problems if not _entries_say_more(problem, inner)]
+    problems = [problem for problem in problems if not _entries_say_more(problem, problems)]
     fields = [
         {"field": _field(problem["loc"], error.body), "message": problem["msg"].removeprefix("Value error, ")}
         for problem in problems[:20]
@@ -99,10 +104,10 @@ def _invalid_request(error: RequestValidationError) -> RequestError:
     return InvalidRequest(f"{first['field']}: {first['message']}{more}", errors=fields)
 
 
-def _entries_say_more(problem: Mapping[str, Any], inner: Sequence[tuple[str | int, ...]]) -> bool:
+def _entries_say_more(problem: Mapping[str, Any], problems: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the problem is a list that counts as too short because all its entries are invalid."""
     path = problem["loc"]
-    return problem["type"] == "too_short" and any(loc[: len(path)] == path for loc in inner)
+    return problem["type"] == "too_short" and any(other["loc"][:-1][: len(path)] == path for other in problems)
 
 
 def _field(path: Sequence[str | int], body: Any) -> str:
@@ -110,6 +115,7 @@ def _field(path: Sequence[str | int], body: Any) -> str:
     path of a union is left out: the `type` of the object that stands there, or the form of an item."""
     parts, value = list[str](), body
     for part in path[1:] if path[0] in ("body", "query", "path", "header") else path:
+        value = value.raw if isinstance(value, Refused) else value
         if isinstance(value, dict) and part not in value and value.get("type") == part:
             continue
         if str(part).startswith(ITEM_FORM):
@@ -159,6 +165,7 @@ def _install_error_handlers(app: FastAPI, metrics: HttpMetrics) -> None:
 
     async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
+        await asyncio.sleep(0)  # a thousand problems took their time
         return answer(request, _invalid_request(error))
 
     async def on_http(request: Request, error: Exception) -> Response:
@@ -231,7 +238,7 @@ def create_app(
     return app
 
 
-def tenant_of(request: Request) -> str:
+async def tenant_of(request: Request) -> str:
     """Dependency: the tenant the gateway vouches for. Raises Unauthenticated without its token."""
     settings = state_of(request.app, Process).settings
     token = request.headers.get(TOKEN_HEADER, "")
@@ -253,12 +260,19 @@ def sse(data: bytes, *, event: str | None = None, event_id: str | None = None) -
 
 
 class GracefulServer(uvicorn.Server):
-    """Begins the drain when a signal arrives, and closes the listener `drain_s` later."""
+    """Begins the drain when a signal arrives, and closes the listener `drain_s` later. Its loop waits little for
+    threads and for the garbage collector."""
 
     def __init__(self, config: uvicorn.Config, drain: Drain, drain_s: float) -> None:
         super().__init__(config)
         self.drain = drain
         self.drain_s = drain_s
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        sys.setswitchinterval(SWITCH_S)
+        gc.freeze()  # what the process holds for good: each full collection would look through it
+        gc.set_threshold(_YOUNG, 10, 10)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.drain.begin()

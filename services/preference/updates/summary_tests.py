@@ -26,8 +26,6 @@ from services.preference.updates.update_metrics import WorkerMetrics
 from services.profile.scoring import softmax
 from services.prompts.profiles import PromptProfile, load_profile
 from services.settings import Settings
-from services.storage.tenant_settings import TenantSettingsStore, default_settings
-from services.storage.timed_cache import TimedCache
 from services.storage.users import USER_SOURCE, Store
 
 _CONTRAST_S = 30.0
@@ -92,8 +90,8 @@ class SummaryTests:
         self.settings = settings.summary
         self.metrics = metrics
         self.prompts = load_profile(settings.summary.prompts)
-        self.tenants = TimedCache(TenantSettingsStore(store.redis, default_settings(settings)).read)
-        self.trials = Trials(store.redis, self.tenants, metrics.trials)
+        assert store.tenants, "a worker goes by the settings of tenants"
+        self.trials = Trials(store.redis, store.tenants, metrics.trials)
 
     async def review(
         self, claim: Claim, current: SummaryVersion | None, events: Sequence[StoredInteraction]

@@ -44,7 +44,6 @@ from services.preference.updates.inference import (
 )
 from services.preference.updates.summary_tests import SummaryTest, SummaryTests, to_prequential
 from services.preference.updates.update_metrics import WorkerMetrics, written_by
-from services.profile.claims.sensitive import read_policy
 from services.prompts.build import fit_interactions
 from services.prompts.profiles import load_profile
 from services.settings import Settings
@@ -195,7 +194,7 @@ class Updater:
         may_drop = whole or len(events) == 1
         if past and not past.claims and past.source.startswith("llm:"):  # of a release that recorded none
             events = [*await self.store.events_before(claim.tenant, claim.user, claim.cursor, _REBUILD_PAGE), *events]
-        policy = read_policy(await self.tests.tenants.read(claim.tenant))
+        policy = await self.store.policy(claim.tenant)
         return Material(claim.tenant, batch.interactions, past, profile, may_drop, whole, events, event_ids, policy)
 
     async def _write(self, claim: Claim, batch: Batch, material: Material, live: LiveText) -> Draft:

@@ -6,6 +6,7 @@ meaning (`services.profile.stated.subjects`). What no longer holds bears on none
 """
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -16,12 +17,12 @@ from services.profile.parse_text import (
     NEWEST_FIRST,
     NO_LONGER,
     OWN_WORDS,
-    SENTENCE,
     STYLE_OPENINGS,
     WENT_FOR,
+    split_sentences,
 )
 from services.profile.stated.kinds import find_kind
-from services.profile.stated.subjects import asked_subject, nearness_to
+from services.profile.stated.subjects import asked_subject, nearness_to, read_subject
 from services.statements.clauses import read_clauses
 
 NEAR: Final = 0.1
@@ -45,6 +46,15 @@ class _Part(NamedTuple):
     ending: str = ""
 
 
+def read_parts(text: str) -> Iterator[None]:
+    """Reads the parts of a summary, one at each step (a millisecond), and keeps what `keep_relevant` needs of them."""
+    for line in text.split("\n"):
+        for part in _split(line):
+            read_subject(part.text)
+            _always_bears(part.text)
+            yield
+
+
 def keep_relevant(text: str, request: str) -> str:
     """The parts of a summary that bear on the `request`, as they stand there; "" where none does."""
     asked = asked_subject(request)
@@ -58,7 +68,7 @@ def keep_relevant(text: str, request: str) -> str:
 
 def _split(line: str) -> list[_Part]:
     if not (opened := _OPENED.match(line)):
-        return [_Part("", part) for part in SENTENCE.split(line) if part.strip()]
+        return [_Part("", part) for part in split_sentences(line) if part.strip()]
     if opened[1] == NO_LONGER:
         return []
     return [_Part(opened[1], quote, month) for quote, month in _QUOTED.findall(line)]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from services.profile.item_features import clean
 from services.profile.stated.subjects import subject_of
@@ -115,9 +116,10 @@ def _prune(clauses: list[StatedClause], most: int) -> tuple[StatedClause, ...]:
     return tuple(reversed(kept))
 
 
-def roots_of(target: str) -> list[str]:
+@lru_cache(maxsize=4_096)
+def roots_of(target: str) -> tuple[str, ...]:
     """The words of a target that can name a topic, each as its root."""
-    return [root(part) for word in terms(words(target), MAX_TARGET_WORDS) for part in word.split("-")]
+    return tuple([root(part) for word in terms(words(target), MAX_TARGET_WORDS) for part in word.split("-")])
 
 
 def stated_styles(profile: Profile) -> Mapping[str, int]:

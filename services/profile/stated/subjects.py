@@ -5,7 +5,8 @@ own ("another one, please"), names no subject, and everything bears on it.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,9 +49,21 @@ def asked_subject(request: str) -> str:
 
 def nearness_to(asked: str, texts: Sequence[str]) -> NDArray[np.float64]:
     """How near each text is to the subject of a request: their cosine, 1 where they share a word."""
-    subjects = list(map(subject_of, texts))
-    vectors = embed([*subjects, asked])
+    subjects = list(map(read_subject, texts))
+    vectors = embed([*(subject.text for subject in subjects), asked])
     cosines: NDArray[np.float64] = (vectors[:-1] @ vectors[-1]).astype(float)
     known = frozenset(map(root, asked.split()))
-    shared = [not known.isdisjoint(map(root, subject.split())) for subject in subjects]
-    return np.where(shared, 1.0, cosines)
+    return np.where([not known.isdisjoint(subject.roots) for subject in subjects], 1.0, cosines)
+
+
+class Subject(NamedTuple):
+    text: str
+    roots: frozenset[str]
+    """Of its words."""
+
+
+@lru_cache(maxsize=2_048)
+def read_subject(text: str) -> Subject:
+    """The subject of a text that is compared with one request after another."""
+    subject = subject_of(text)
+    return Subject(subject, frozenset(map(root, subject.split())))

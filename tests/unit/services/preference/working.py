@@ -17,6 +17,7 @@ from services.preference.updates.update import Updater
 from services.preference.updates.update_metrics import WorkerMetrics
 from services.settings import PROFILE_ENGINE, Settings
 from services.storage.connection import open_redis
+from services.storage.timed_cache import open_tenants
 from services.storage.users import Store
 from tests.chaos.mock_engine import MockEngine
 from tests.unit.services.preference.rig import AT_ONCE, Rig
@@ -83,7 +84,7 @@ async def benched(url: str, mock: MockEngine | None = None, **blocks: dict[str, 
         registry = CollectorRegistry()
         metrics = WorkerMetrics(registry)
         async with open_redis(settings.redis) as redis, Engine.open(settings.engine) as engine:
-            store = Store(redis, settings.queue.shards)
+            store = Store(redis, settings.queue.shards, open_tenants(redis, settings))
             queue = Queue(redis, settings.queue, settings.summary)
             updater = Updater(store, queue, engine, settings, metrics)
             dispatcher = Dispatcher(queue, updater, settings, metrics)

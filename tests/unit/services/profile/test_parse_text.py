@@ -1,11 +1,12 @@
 """Summaries read back: the sentences of a profile say to a reader what they were written for."""
 
+import pytest
 from hypothesis import given, settings
 
 from alignx.schemas.interactions import ClickInteraction, Interaction, PurchaseInteraction, RatingInteraction
 from alignx.schemas.items import ItemFields
 from services.profile.fold import apply_own_text
-from services.profile.parse_text import parse_text
+from services.profile.parse_text import parse_text, split_sentences
 from services.profile.render import render
 from services.profile.scoring import scores
 from services.profile.statistics import EMPTY
@@ -74,3 +75,15 @@ def test_the_newest_of_the_users_own_words_win():
     profile = apply_own_text(EMPTY, 'In their own words, newest first: "I hate golf" "I love golf"')
     here, there = scores(profile, "", ("golf", "tennis"))
     assert here < there
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("One. Two! Three? four", ["One.", "Two!", "Three? four"]),
+        ("Likes “What. Now” and “Who? Me”. Then more. End", ["Likes “What. Now” and “Who? Me”.", "Then more.", "End"]),
+        ("One.\nTwo", ["One.", "Two"]),
+    ],
+)
+def test_a_sentence_goes_on_within_a_title(text: str, sentences: list[str]) -> None:
+    assert split_sentences(text) == sentences

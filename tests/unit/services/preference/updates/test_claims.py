@@ -158,7 +158,8 @@ async def test_a_reply_that_contradicts_the_pin_is_asked_for_once_more(redis_url
 async def set_tenant(bench: Bench, **fields: Any) -> None:
     settings = TenantSettingsStore(bench.redis, TenantSettings())
     await settings.replace(TENANT, TenantSettings(**fields))
-    bench.updater.tests.tenants.drop(TENANT)
+    assert bench.store.tenants
+    bench.store.tenants.drop(TENANT)
 
 
 async def test_a_denied_subject_is_nowhere_in_a_version(redis_url: str) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from alignx.schemas.interactions import StatementInteraction
-from services.profile.claims.relevance import keep_relevant
+from services.profile.claims.relevance import keep_relevant, read_parts
 from services.profile.scoring import scores
 from tests.unit.services.profile.histories import folded
 
@@ -66,3 +66,10 @@ def test_a_line_that_only_begins_like_one_of_quotations_is_a_sentence() -> None:
 def test_a_title_is_not_cut() -> None:
     text = "Clearly drawn to films, for example “Dr. Strangelove” and “Mr. Bean”."
     assert keep_relevant(text, "Which films shall we watch on Friday?") == text
+
+
+def test_parts_are_read_one_at_a_step() -> None:
+    text = "\n".join([TEXT, "They like jazz. They avoid nuts! They like films."])
+    before = keep_relevant(text, "Recommend a dessert recipe with nuts")
+    assert len(list(read_parts(text))) == len(list(read_parts(TEXT))) + 3
+    assert keep_relevant(text, "Recommend a dessert recipe with nuts") == before

@@ -1,0 +1,105 @@
+"""Validates the entries of a body's lists one by one, while the loop answers others.
+
+FastAPI validates a body in one call, which for a thousand events keeps the loop from all else. The entries that are
+valid are in their place as records by then, and pass as they are. One that is not stands there as `Refused`, which
+is refused again; `expand_problems` puts the problems of the entry in place of that.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, get_args, get_origin
+
+from annotated_types import MaxLen
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from services.slices import run_in_slices
+
+FEW: Final = 16
+"""Entries that FastAPI validates as they came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An entry that is not valid."""
+
+    raw: Any
+    problems: Sequence[Mapping[str, Any]]
+    """As pydantic gives them, their paths within the entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyList:
+    """A field of a body: a list of records."""
+
+    name: str
+    most: int | None
+    """Entries that the schema allows."""
+    entry: TypeAdapter[Any]
+
+    def steps(self, entries: list[Any]) -> Iterator[None]:
+        """Validates the entries in place, one at each step."""
+        for index, raw in enumerate(entries):
+            try:
+                value = self.entry.validate_python(raw, from_attributes=True)
+            except ValidationError as error:
+                entries[index] = Refused(raw, error.errors(include_url=False, include_input=False))
+            else:
+                if isinstance(value, BaseModel):
+                    entries[index] = value
+            yield
+
+
+def find_lists(body: object) -> tuple[BodyList, ...]:
+    """The lists of records that a schema has."""
+    if not (isinstance(body, type) and issubclass(body, BaseModel)):
+        return ()
+    found = []
+    for name, field in body.model_fields.items():
+        kinds = get_args(field.annotation)
+        if get_origin(field.annotation) is tuple and kinds[1:] == (...,) and _has_record(kinds[0]):
+            most = next((rule.max_length for rule in field.metadata if isinstance(rule, MaxLen)), None)
+            found.append(BodyList(field.alias or name, most, entry := TypeAdapter(kinds[0])))
+            assert not _is_valid(entry, Refused(None, ())), f"{name}: entries need a required field"
+    return tuple(found)
+
+
+def _is_valid(entry: TypeAdapter[Any], value: object) -> bool:
+    try:
+        entry.validate_python(value, from_attributes=True)
+    except ValidationError:
+        return False
+    return True
+
+
+def _has_record(kind: Any) -> bool:
+    if isinstance(kind, type):
+        return issubclass(kind, BaseModel)
+    parts = get_args(kind)
+    return any(map(_has_record, parts[:1] if get_origin(kind) is Annotated else parts))
+
+
+async def validate_lists(document: Any, lists: Sequence[BodyList]) -> None:
+    """Puts the long lists' valid records into the document of a body."""
+    if not isinstance(document, dict):
+        return
+    for known in lists:
+        entries = document.get(known.name)
+        if isinstance(entries, list) and FEW < len(entries) <= (known.most or len(entries)):
+            await run_in_slices(known.steps(entries))
+
+
+def expand_problems(problems: Sequence[Mapping[str, Any]], body: Any) -> Iterator[Mapping[str, Any]]:
+    """The problems of a request, in place of those of each `Refused` entry its own."""
+    last: Refused | None = None
+    for problem in problems:
+        path = problem["loc"]
+        entry = body[path[1]][path[2]] if _is_in_list(path, body) else None
+        if not isinstance(entry, Refused):
+            yield problem
+        elif entry is not last:
+            yield from ({**own, "loc": (*path[:3], *own["loc"])} for own in entry.problems)
+        last = entry if isinstance(entry, Refused) else None
+
+
+def _is_in_list(path: Sequence[str | int], body: Any) -> bool:
+    return path[0] == "body" and len(path) > 2 and isinstance(body, dict) and isinstance(body.get(path[1]), list)

@@ -1,0 +1,61 @@
+"""Runs long work a slice at a time, so that the event loop answers others in between.
+
+Work is an iterator that does a little at each step: one event, one item. On the loop a slice is a few steps, and the
+loop has a turn after each. In a thread, which takes turns with the loop anyway (`SWITCH_S`), a slice is longer, and
+who shares the `turn` works by turns: several threads would each make the loop wait.
+
+    encoded = await map_in_slices(encode, events)
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, TypeVar
+
+SLICE_S: Final = 0.001
+"""On the loop."""
+THREAD_SLICE_S: Final = 0.02
+SWITCH_S: Final = 0.0002
+"""For `sys.setswitchinterval`: so long a thread keeps the loop waiting at each of its system calls."""
+Given = TypeVar("Given")
+Result = TypeVar("Result")
+Clock = Callable[[], float]
+
+
+async def run_in_slices(steps: Iterator[object], clock: Clock = time.perf_counter) -> None:
+    """All steps, on the loop, which has a turn after the last of several slices too."""
+    is_long = False
+    while _advance(steps, SLICE_S, clock):
+        is_long = True
+        await asyncio.sleep(0)
+    if is_long:
+        await asyncio.sleep(0)
+
+
+async def run_in_thread(steps: Iterator[object], turn: asyncio.Lock, clock: Clock = time.perf_counter) -> None:
+    """All steps, in threads."""
+    is_left = True
+    while is_left:
+        async with turn:
+            is_left = await asyncio.to_thread(_advance, steps, THREAD_SLICE_S, clock)
+
+
+async def map_in_slices(
+    work: Callable[[Given], Result], entries: Iterable[Given], clock: Clock = time.perf_counter
+) -> list[Result]:
+    """What `work` gives for each of the entries, on the loop."""
+    results: list[Result] = []
+
+    def steps() -> Iterator[None]:
+        for entry in entries:
+            results.append(work(entry))
+            yield
+
+    await run_in_slices(steps(), clock)
+    return results
+
+
+def _advance(steps: Iterator[object], slice_s: float, clock: Clock) -> bool:
+    """Takes steps until `slice_s` seconds have passed; False after the last one."""
+    end = clock() + slice_s
+    return any(clock() >= end for _ in steps)
