@@ -23,11 +23,10 @@ from starlette.routing import Mount
 from alignx.schemas.status import EngineState, Readiness
 from gateway import admin
 from gateway.auth import Authenticator, AuthMetrics
-from gateway.docs import DocsMerger
+from gateway.headers import RateLimitHeaders
 from gateway.keys import ApiKey, KeyStore, ask_redis, parse_key
-from gateway.pages import add_pages
+from gateway.pages import DocsMerger, add_pages
 from gateway.proxy import Proxy, ProxyState, open_session
-from gateway.rate_limit_headers import RateLimitHeaders
 from gateway.routing import SERVICES, Service
 from gateway.upstreams import Upstreams, readiness
 from services.errors import StoreUnavailable, Unavailable, UpstreamUnavailable

@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry, Counter
 from pydantic import SecretStr
 from starlette.types import Scope
 
+from gateway.headers import note_allowance
 from gateway.keys import KeyStore, parse_key
-from gateway.rate_limit_headers import note_allowance
 from services.errors import Forbidden, RateLimited, Unauthenticated
 from services.storage.tenant_settings import TenantSettingsStore
 

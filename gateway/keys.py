@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from redis.exceptions import ResponseError
 
 from alignx.schemas.tenants import KeyCreated, KeyInfo, KeyList, KeyRequest, TenantInfo, TenantList
-from gateway.rate_limit_headers import Allowance
+from gateway.headers import Allowance
 from services.errors import KeyUnknown, StoreUnavailable
 from services.server.app import STORE_FAULTS
 from services.settings import Settings

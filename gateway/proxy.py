@@ -28,8 +28,7 @@ from gateway.upstreams import NOT_SENT, SEVERED, Replica, Upstreams
 from services.errors import AlignXError, Draining, MethodNotAllowed, UpstreamUnavailable
 from services.server.app import DRAINING_HEADER, METHODS, TENANT_HEADER, TOKEN_HEADER, sse
 from services.server.request_bodies import ClientDisconnected, DisconnectWatch, read_body
-from services.server.shutdown import Drain
-from services.server.state import state_of
+from services.server.state import Drain, state_of
 from services.settings import GatewaySettings, Settings
 from services.tracing import child_span, traceparent_of
 

@@ -40,8 +40,7 @@ from services.server.health import Check, EngineView, Guard, add_health, add_met
 from services.server.logging import configure_logging
 from services.server.metrics import HttpMetrics, RequestTelemetry, recorded_spans
 from services.server.request_bodies import JsonRoute
-from services.server.shutdown import Drain
-from services.server.state import Process, add_state, state_of
+from services.server.state import Drain, Process, add_state, state_of
 from services.settings import Settings
 from services.storage.cluster import AWAY
 from services.storage.connection import REFUSED

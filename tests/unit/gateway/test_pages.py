@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from gateway.docs import merge
+from gateway.pages import merge
 from gateway.routing import Service
 from tests.unit.gateway.conftest import Suite, hang_up, http_answer
 
