@@ -2,8 +2,8 @@
 
     python -m gateway            # listens on 127.0.0.1:8080
 
-REST under /v1 goes to the services (proxy.py), /admin manages API keys (admin.py), /console is the
-web console and /docs the reference of all of it. Configuration: services/settings.py.
+REST under /v1 goes to the services (proxy.py), /admin manages API keys and /v1/tokens mints user tokens
+(admin.py), /console is the web console and /docs the reference of all of it. Configuration: services/settings.py.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from starlette.routing import Mount
 
 from alignx.schemas.status import EngineState, Readiness
 from gateway import admin
+from gateway.audit import AuditLog, count_failures
 from gateway.auth import Authenticator, AuthMetrics
 from gateway.headers import RateLimitHeaders
 from gateway.keys import ApiKey, KeyStore, ask_redis, parse_key
@@ -29,6 +30,7 @@ from gateway.pages import DocsMerger, add_pages
 from gateway.proxy import Proxy, ProxyState, open_session
 from gateway.routing import SERVICES, Service
 from gateway.upstreams import Upstreams, readiness
+from gateway.user_tokens import UserTokens
 from services.errors import StoreUnavailable, Unavailable, UpstreamUnavailable
 from services.server.app import create_app, serve
 from services.server.health import Check
@@ -139,7 +141,8 @@ class GatewayState(ProxyState):
 def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
     """The gateway's app. Raises BootstrapKeyInvalid."""
     first_key = bootstrap_key(settings.gateway)
-    refusals = AuthMetrics(registry)
+    refusals, unaudited = AuthMetrics(registry), count_failures(registry)
+    tokens = UserTokens(settings.internal_token.get_secret_value())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[GatewayState]:
@@ -148,7 +151,9 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
             state = GatewayState(
                 keys=keys,
                 tenant_settings=TenantSettingsStore(redis, default_settings(settings)),
-                authenticator=Authenticator(keys, refusals, settings.gateway.metrics_token),
+                authenticator=Authenticator(keys, tokens, refusals, settings.gateway),
+                tokens=tokens,
+                audit=AuditLog(redis, settings.gateway, unaudited),
                 session=session,
                 upstreams=upstreams,
                 docs=DocsMerger(app.openapi, session, upstreams.urls()),
@@ -184,7 +189,8 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
     )
     proxy = Proxy(settings, registry, state_of(app, Process).drain)
     app.router.redirect_slashes = False
-    app.router.routes.insert(0, Mount("/v1", app=proxy))
+    app.include_router(admin.v1_router)  # before what passes all of /v1 on
+    app.router.routes.append(Mount("/v1", app=proxy))
     app.include_router(admin.router)
     add_pages(app)
     _add_openapi(app)

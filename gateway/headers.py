@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.errors import RequestError
-from services.server.app import DRAINING_HEADER, TENANT_HEADER, TOKEN_HEADER
+from services.server.app import DRAINING_HEADER, TENANT_HEADER, TOKEN_HEADER, USER_HEADER
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -57,6 +57,7 @@ _NOT_OUTWARD = frozenset(
         # internal
         TENANT_HEADER.lower().encode(),
         TOKEN_HEADER.lower().encode(),
+        USER_HEADER.lower().encode(),
         DRAINING_HEADER.lower().encode(),
     }
 )
@@ -108,6 +109,8 @@ class Allowance:
     """Tokens a second."""
     burst: int
     """Size of the bucket."""
+    name: str = "key"
+    """Whose bucket it is: `key`, or `user` for the tokens of one user."""
 
     @property
     def retry_after(self) -> int:
@@ -118,8 +121,8 @@ class Allowance:
         window = max(1, math.ceil(self.burst / self.rate))
         full_in = math.ceil((self.burst - self.tokens) / self.rate)
         return [
-            (b"ratelimit-policy", b'"key";q=%d;w=%d' % (self.burst, window)),
-            (b"ratelimit", b'"key";r=%d;t=%d' % (int(self.tokens), full_in)),
+            (b"ratelimit-policy", b'"%b";q=%d;w=%d' % (self.name.encode(), self.burst, window)),
+            (b"ratelimit", b'"%b";r=%d;t=%d' % (self.name.encode(), int(self.tokens), full_in)),
         ]
 
 

@@ -14,16 +14,17 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, get_args
 
 import aiohttp
 import orjson
 from fastapi import FastAPI, Request, Response
 from starlette.responses import RedirectResponse
 
-from gateway.routing import SERVICES, Service
+from alignx.schemas.tenants import Scope
+from gateway.routing import SCOPES, SERVICES, Service, is_for_user
 from services.errors import RouteUnknown
-from services.server.app import TENANT_HEADER, TOKEN_HEADER
+from services.server.app import OPENAI_PATHS, PROBLEM_JSON, TENANT_HEADER, TOKEN_HEADER
 
 Document = dict[str, Any]
 
@@ -38,7 +39,31 @@ _SECURITY_SCHEMES = {
         "scheme": "bearer",
         "bearerFormat": "ax_<id>_<secret>",
         "description": "An API key, as `Authorization: Bearer ax_…` or as `x-api-key: ax_…`.",
-    }
+    },
+    "user_token": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A token for one user, by `POST /v1/tokens`: the calls for this user alone.",
+    },
+}
+_REFUSALS = {
+    "401": "The API key or user token is missing, not valid, revoked or expired",
+    "403": "The API key or user token lacks the scope, which `scope` names, or is for another user",
+    "429": "The rate is used up, or too many keys that are not valid came from here; see Retry-After",
+}
+_PROBLEM = {
+    "type": "object",
+    "description": "An error (RFC 9457).",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "scope": {"type": "string", "enum": list(get_args(Scope))},
+        "request_id": {"type": "string"},
+    },
 }
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _SECURITY = {
@@ -106,6 +131,7 @@ def merge(own: Document, parts: Mapping[Service, Document], missing: list[Servic
     _add(merged, own, "Gateway")
     merged["components"] = {name: entries for name, entries in merged["components"].items() if entries}
     merged["components"]["securitySchemes"] = _SECURITY_SCHEMES
+    merged["components"].setdefault("schemas", {})["Problem"] = _PROBLEM
     if missing:
         names = " and ".join(missing)
         note = f"\n\nThe {names} service does not answer now; what it offers may be missing or out of date."
@@ -159,10 +185,23 @@ def _public(path: str, operations: Document) -> Document:
         if parameters:
             changed["parameters"] = parameters
         changed.pop("security", None)
-        if path.startswith(("/v1/", "/admin/", "/metrics")):
-            changed["security"] = [{"key": []}]
+        if scope := SCOPES.get(path, {}).get(method.upper()):
+            changed["security"] = [{name: [scope]} for name in _credentials(path)]
+            changed["responses"] = dict(sorted((_refusals(path) | operation.get("responses", {})).items()))
         public[method] = changed
     return public
+
+
+def _credentials(path: str) -> list[str]:
+    return ["key", "user_token"] if is_for_user(path) else ["key"]
+
+
+def _refusals(path: str) -> Document:
+    """What any call with a key may answer, beside its own answers."""
+    openai = path.startswith(OPENAI_PATHS)
+    schema: Document = {"type": "object"} if openai else {"$ref": "#/components/schemas/Problem"}
+    content = {"application/json" if openai else PROBLEM_JSON: {"schema": schema}}
+    return {status: {"description": about, "content": content} for status, about in _REFUSALS.items()}
 
 
 def _is_internal(parameter: Document) -> bool:

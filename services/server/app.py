@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 import uvicorn
@@ -46,6 +47,8 @@ from services.storage.cluster import AWAY
 from services.storage.connection import REFUSED
 
 TENANT_HEADER = "X-AlignX-Tenant"
+USER_HEADER = "X-AlignX-User"
+"""The one user whom the caller may name, percent-encoded: from the gateway, for a user token."""
 TOKEN_HEADER = "X-AlignX-Internal"  # noqa: S105  # the name of the header, not a secret
 DRAINING_HEADER = "X-AlignX-Draining"
 """On an answer of an instance that shuts down and has done nothing: another instance should get the request."""
@@ -240,6 +243,12 @@ def tenant_of(request: Request) -> str:
     if not tenant:
         raise Unauthenticated(f"The header {TENANT_HEADER} is missing.")
     return tenant
+
+
+def only_user_of(request: Request) -> str | None:
+    """Dependency beside `tenant_of`: the one user whom the caller may name; None for a caller with an API key."""
+    user = request.headers.get(USER_HEADER)
+    return None if user is None else unquote(user)
 
 
 def sse(data: bytes, *, event: str | None = None, event_id: str | None = None) -> bytes:
