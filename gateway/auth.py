@@ -3,13 +3,16 @@
     Authorization: Bearer ax_<id>_<secret>        or        x-api-key: ax_<id>_<secret>
 
 The tenant comes from the key's record and from nowhere else. There is no cache of keys: a key that is revoked is
-refused from the next request on, by every gateway, and so are the user tokens it minted. A token's signature is
+refused from the next request on, by every gateway, and so are the user tokens it minted; a stream that never ends by
+itself ends then too. A token's signature is
 checked before Redis is asked. Refusals of keys look the same to the caller, so that nobody learns which ids exist; a
 metric counts them by reason. Only who holds the right secret is told that it has expired.
 """
 
 import asyncio
+import time
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from hmac import compare_digest
 
@@ -23,10 +26,20 @@ from gateway.guessing import Guesses, address_of
 from gateway.headers import Allowance, note_allowance
 from gateway.keys import Admission, KeyStore, UserBucket, parse_key
 from gateway.user_tokens import UserClaims, UserTokens, is_user_token
-from services.errors import AlignXError, CredentialExpired, Forbidden, RateLimited, TooManyFailures, Unauthenticated
+from services.errors import (
+    AlignXError,
+    CredentialExpired,
+    Forbidden,
+    RateLimited,
+    StoreUnavailable,
+    TooManyFailures,
+    Unauthenticated,
+)
 from services.settings import GatewaySettings
 from services.storage.tenant_settings import TenantSettingsStore
 
+RECHECK_S = 30.0
+"""How often the key behind an endless stream is looked at."""
 _REASONS = ("missing", "malformed", "unknown", "wrong_secret", "revoked", "expired", "token", "scope", "other_user")
 _ENDED = "The API key that minted this user token is revoked, has expired or was rotated."
 
@@ -42,6 +55,8 @@ class Caller:
     """Of the key, as in its record; "" for never."""
     user: str | None = None
     """The one user whom a user token is for; null for a key."""
+    token_ends: int | None = None
+    """When that token ends, in seconds since 1970."""
 
 
 class AuthMetrics:
@@ -102,6 +117,17 @@ class Authenticator:
         if caller.user is not None:
             raise self.other_user()
         return caller
+
+    async def wait_until_ended(self, caller: Caller) -> None:
+        """Returns once the caller's key or token has ended, `RECHECK_S` late at most while Redis answers."""
+        is_open = True
+        while is_open:
+            left_s = RECHECK_S if caller.token_ends is None else caller.token_ends - time.time()
+            if left_s <= 0:
+                return
+            await asyncio.sleep(min(RECHECK_S, left_s))
+            with suppress(StoreUnavailable):
+                is_open = await self._store.is_open(caller.key_id, caller.generation)
 
     def other_user(self) -> Forbidden:
         self._metrics.failures["other_user"].inc()
@@ -179,6 +205,7 @@ def _caller(key_id: str, admission: Admission, claims: UserClaims | None = None)
         scopes=scopes,
         expires_at=admission.expires_at,
         user=claims.user if claims else None,
+        token_ends=claims.expires_at if claims else None,
     )
 
 

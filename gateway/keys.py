@@ -21,7 +21,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
@@ -138,7 +138,7 @@ class KeyStore:
 
     async def admit(self, key: ApiKey) -> Admission | None:
         """Checks the key and takes a token, in one round trip; None for an unknown id."""
-        reply = await self._ask_admission(key.id, key.digest, ())
+        reply = await self._ask_admission(key.id, key.digest, (None,))
         if reply is None:
             return None
         if not hmac.compare_digest(reply[1], key.digest):
@@ -147,17 +147,23 @@ class KeyStore:
 
     async def admit_user(self, key_id: str, generation: int, bucket: UserBucket) -> Admission | None:
         """The same for a token of one user, whose signature has been checked, by the key that minted it."""
-        reply = await self._ask_admission(key_id, f"generation:{generation}", (bucket,))
+        reply = await self._ask_admission(key_id, f"generation:{generation}", (None, bucket))
         return None if reply is None else _admission(reply)
 
-    async def _ask_admission(self, key_id: str, proof: str, buckets: tuple[UserBucket, ...]) -> Any:
+    async def is_open(self, key_id: str, generation: int) -> bool:
+        """Whether the key still opens with its secret of that generation; takes no token."""
+        reply = await self._ask_admission(key_id, f"generation:{generation}", ())
+        return reply is not None and reply[0] == "open"
+
+    async def _ask_admission(self, key_id: str, proof: str, buckets: Sequence[UserBucket | None]) -> Any:
+        """`buckets` are those to take a token from; None is the key's own."""
         own = f"gw:bucket:{{{key_id}}}"
-        keys = (api_key(key_id), own, *(f"{own}:{bucket.name}" for bucket in buckets))
-        limits = [limit for bucket in buckets for limit in (bucket.rate, bucket.burst)]
+        keys, limits = [api_key(key_id)], list[float]()
+        for bucket in buckets:
+            keys.append(f"{own}:{bucket.name}" if bucket else own)
+            limits += (bucket.rate, bucket.burst) if bucket else (self._defaults.rate, self._defaults.burst)
         async with self._slots:
-            return await ask_redis(
-                self._admit(keys, (proof, _now(), self._defaults.rate, self._defaults.burst, *limits))
-            )
+            return await ask_redis(self._admit(keys, (proof, _now(), *limits)))
 
     async def create(self, request: KeyRequest) -> KeyCreated:
         """Raises InvalidRequest for a key that has expired already."""

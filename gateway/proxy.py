@@ -105,6 +105,8 @@ class Call:
     watch: DisconnectWatch
     started: float
     caller: Caller
+    ended: bool = False
+    """The caller's key or token has ended."""
 
 
 class Proxy:
@@ -248,8 +250,10 @@ class Proxy:
         """Passes events on; if they break off, the last one says why."""
         task = asyncio.current_task()
         assert task is not None
+        ending: asyncio.Task[None] | None = None
         if call.route.endless:
             self._endless.add(task)
+            ending = asyncio.create_task(_end_with_credential(call, task))
             if self._drain.over:
                 task.cancel()
         tail = b"\n\n"
@@ -261,12 +265,14 @@ class Proxy:
         except (aiohttp.ClientError, OSError) as error:
             failure = self._broken(call, "body", error)
         except asyncio.CancelledError:
-            if call.watch.disconnected or not self._drain.over:
+            if call.watch.disconnected or not (self._drain.over or call.ended):
                 raise
             task.uncancel()
             failure = None if call.route.endless else Draining("The gateway shut down before the answer ended.")
         finally:
             self._endless.discard(task)
+            if ending:
+                ending.cancel()
         last = _last_event(call, failure, tail) if failure else b""
         await call.send({"type": "http.response.body", "body": last, "more_body": False})
 
@@ -277,6 +283,13 @@ class Proxy:
         self._logger.warning("a service did not answer to the end", extra=fields)
         what = "does not answer" if stage == "answer" else "broke off its answer"
         return UpstreamUnavailable(f"The {service} service {what}.", retry_after=1.0)
+
+
+async def _end_with_credential(call: Call, task: "asyncio.Task[object]") -> None:
+    """Ends a stream whose caller would be refused by now; who reads it asks anew, and is."""
+    await call.state.authenticator.wait_until_ended(call.caller)
+    call.ended = True
+    task.cancel()
 
 
 def _concerns(route: Route, raw_path: bytes, user: str) -> bool:

@@ -9,7 +9,7 @@
 --
 -- Answers nil for an unknown key, else {state, digest, tenant, admin, scopes, expires_at, generation}: the state is
 -- `open`, `wrong`, `revoked` or `expired`, and any but the first leaves the buckets untouched. An open key's answer
--- goes on with {taken, tokens left, rate, burst, bucket} of the bucket that is empty, or of the last.
+-- goes on with {taken, tokens left, rate, burst, bucket} of the bucket that is empty, or of the last, if there is one.
 -- The caller compares the digest once more, in constant time. A Redis that refuses writes still checks
 -- keys: what is read, and the erasure that would make room again, need no bucket, so nothing is taken.
 
@@ -36,7 +36,7 @@ elseif state == 'open' and expires_at ~= '' and expires_at <= now then
   state = 'expired'
 end
 local answer = {state, digest, record[2], record[3], record[4] or '', expires_at, generation}
-if state ~= 'open' then
+if state ~= 'open' or #KEYS == 1 then
   return answer
 end
 
