@@ -18,7 +18,8 @@ from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Mount
+from starlette.routing import Match, Mount
+from starlette.types import Scope
 
 from alignx.schemas.status import EngineState, Readiness
 from gateway import admin
@@ -28,7 +29,7 @@ from gateway.headers import RateLimitHeaders
 from gateway.keys import ApiKey, KeyStore, ask_redis, parse_key
 from gateway.pages import DocsMerger, add_pages
 from gateway.proxy import Proxy, ProxyState, open_session
-from gateway.routing import SERVICES, Service
+from gateway.routing import OWN_PATHS, SERVICES, Service
 from gateway.upstreams import Upstreams, readiness
 from gateway.user_tokens import UserTokens
 from services.errors import StoreUnavailable, Unavailable, UpstreamUnavailable
@@ -138,6 +139,13 @@ class GatewayState(ProxyState):
         return [answer for answer in answers if answer is not None]
 
 
+class ServicesMount(Mount):
+    """All of /v1 but the gateway's own calls; it stands first, since nearly every request is for it."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return (Match.NONE, {}) if scope["path"] in OWN_PATHS else super().matches(scope)
+
+
 def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
     """The gateway's app. Raises BootstrapKeyInvalid."""
     first_key = bootstrap_key(settings.gateway)
@@ -189,9 +197,9 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
     )
     proxy = Proxy(settings, registry, state_of(app, Process).drain)
     app.router.redirect_slashes = False
-    app.include_router(admin.v1_router)  # before what passes all of /v1 on
-    app.router.routes.append(Mount("/v1", app=proxy))
     app.include_router(admin.router)
+    app.include_router(admin.v1_router)
+    app.router.routes.insert(0, ServicesMount("/v1", app=proxy))
     add_pages(app)
     _add_openapi(app)
     app.add_middleware(RateLimitHeaders)

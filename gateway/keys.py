@@ -24,6 +24,7 @@ import secrets
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from redis.exceptions import ResponseError
@@ -79,9 +80,10 @@ def as_stored(moment: datetime) -> str:
 
 
 def _now() -> str:
-    return as_stored(datetime.now(UTC))
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+@lru_cache(maxsize=1_000)
 def granted_scopes(scopes: str, *, admin: bool) -> frozenset[Scope]:
     """The scopes of a record, separated by spaces; of one that names none, all, and `admin` only if it says so."""
     named = scopes.split()

@@ -104,6 +104,8 @@ def is_for_user(path: str) -> bool:
 
 USER_SCOPES = frozenset(scope for path, calls in SCOPES.items() if is_for_user(path) for scope in calls.values())
 """What a user token may hold: the scopes of calls for one user."""
+OWN_PATHS = frozenset(path for path in SCOPES if path.startswith("/v1/")) - {route.path for route in ROUTES}
+"""Paths under /v1 that the gateway answers itself; no template among them."""
 AUDITED: Mapping[tuple[str, str], str] = {
     ("DELETE", _USER): "user.erased",
     ("GET", f"{_USER}/export"): "user.exported",

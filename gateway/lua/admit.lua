@@ -2,8 +2,8 @@
 --
 -- KEYS[1]  key record    hash: digest tenant admin [scopes] [expires_at] [revoked_at] [rate] [burst]
 --                              [generation previous_digest previous_until] …
--- KEYS[2…] token buckets hash: tokens at(µs); the key's, then that of a token's user
--- ARGV     proof, now, then rate (tokens a second) and burst (tokens) of each bucket; those of the record hold
+-- KEYS[2]  token bucket  hash: tokens at(µs); KEYS[3] the same for a token's user
+-- ARGV     proof, now, then rate (tokens a second) and burst (tokens) of each bucket; those of the record come first
 --          for the key's. The proof is a digest, or `generation:<n>` for a token of that generation of the key.
 --          Times are of one length, so that their order is that of the alphabet.
 --
@@ -35,50 +35,61 @@ if state == 'open' and record[6] then
 elseif state == 'open' and expires_at ~= '' and expires_at <= now then
   state = 'expired'
 end
-local answer = {state, digest, record[2], record[3], record[4] or '', expires_at, generation}
 if state ~= 'open' or #KEYS == 1 then
-  return answer
+  return {state, digest, record[2], record[3], record[4] or '', expires_at, generation}
 end
 
 local time = redis.call('TIME')
 local moment = tonumber(time[1]) * 1000000 + tonumber(time[2])
-local buckets, told, taken = {}, #KEYS, 1
-for index = 2, #KEYS do
-  local rate, burst = tonumber(ARGV[index * 2 - 1]), tonumber(ARGV[index * 2])
-  if index == 2 then
-    rate, burst = tonumber(record[8] or rate), tonumber(record[9] or burst)
-  end
-  local bucket = redis.call('HMGET', KEYS[index], 'tokens', 'at')
-  local elapsed = math.max(0, moment - (tonumber(bucket[2]) or moment)) / 1000000
-  local tokens = math.min(burst, (tonumber(bucket[1]) or burst) + elapsed * rate)
-  buckets[index] = {tokens = tokens, rate = rate, burst = burst}
-  if tokens < 1 and taken == 1 then
-    told, taken = index, 0
-  end
+
+local function read(bucket, rate, burst)
+  local kept = redis.call('HMGET', bucket, 'tokens', 'at')
+  local elapsed = math.max(0, moment - (tonumber(kept[2]) or moment)) / 1000000
+  return math.min(burst, (tonumber(kept[1]) or burst) + elapsed * rate)
 end
+
+-- Whether the bucket was written, and the error unless Redis refuses all writes.
+local function write(bucket, tokens, rate, burst)
+  local at = string.format('%.0f', moment)
+  local kept = redis.pcall('HSET', bucket, 'tokens', string.format('%.6f', tokens), 'at', at)
+  if type(kept) == 'table' and kept.err then
+    for _, code in ipairs({'OOM', 'READONLY', 'MISCONF', 'NOREPLICAS'}) do
+      if kept.err:find('%f[%u]' .. code .. ' ') then return false end
+    end
+    return false, kept
+  end
+  -- A bucket that has had time to fill up again says nothing: let it go.
+  redis.call('PEXPIRE', bucket, math.ceil(burst / rate * 1000) + 1000)
+  return true
+end
+
+local rate, burst = tonumber(record[8] or ARGV[3]), tonumber(record[9] or ARGV[4])
+local tokens = read(KEYS[2], rate, burst)
+local user_rate, user_burst, user_tokens = tonumber(ARGV[5]), tonumber(ARGV[6]), nil
+if KEYS[3] then
+  user_tokens = read(KEYS[3], user_rate, user_burst)
+end
+local taken = (tokens >= 1 and (user_tokens or 1) >= 1) and 1 or 0
+local told = (user_tokens and tokens >= 1) and 2 or 1
 
 -- A bucket is worth neither a disk write nor a replica: after a restart it is simply full. (Redis 6
 -- needs the first line before it allows the second; later ones always do.)
 redis.replicate_commands()
 redis.set_repl(redis.REPL_NONE)
-for index, bucket in pairs(buckets) do
-  local tokens, at = string.format('%.6f', bucket.tokens - taken), string.format('%.0f', moment)
-  local kept = redis.pcall('HSET', KEYS[index], 'tokens', tokens, 'at', at)
-  if type(kept) == 'table' and kept.err then
-    local refused = false
-    for _, code in ipairs({'OOM', 'READONLY', 'MISCONF', 'NOREPLICAS'}) do
-      refused = refused or kept.err:find('%f[%u]' .. code .. ' ') ~= nil
-    end
-    if not refused then return kept end
-    taken, tokens = 1, string.format('%.6f', bucket.tokens)
-  else
-    -- A bucket that has had time to fill up again says nothing: let it go.
-    redis.call('PEXPIRE', KEYS[index], math.ceil(bucket.burst / bucket.rate * 1000) + 1000)
-  end
-  bucket.left = tokens
+local written, fault = write(KEYS[2], tokens - taken, rate, burst)
+if written and user_tokens then
+  written, fault = write(KEYS[3], user_tokens - taken, user_rate, user_burst)
 end
-local bucket = buckets[told]
-for _, value in ipairs({taken, bucket.left, tostring(bucket.rate), tostring(bucket.burst), told - 1}) do
-  answer[#answer + 1] = value
+if fault then
+  return fault
 end
-return answer
+if told == 2 then
+  tokens, rate, burst = user_tokens, user_rate, user_burst
+end
+if written then
+  tokens = tokens - taken
+else
+  taken = 1
+end
+return {state, digest, record[2], record[3], record[4] or '', expires_at, generation,
+  taken, string.format('%.6f', tokens), tostring(rate), tostring(burst), told}

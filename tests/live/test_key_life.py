@@ -203,14 +203,13 @@ def test_the_audit_log_tells_who_erased_and_not_whom(keyed: Suite) -> None:
 def test_a_guesser_is_held_back_and_the_owner_is_not(keyed: Suite) -> None:
     key_id, key = make_key(keyed, "guessed")
     tell(keyed, key, "ann", "I like tea.")
-    wrong = [f"ax_{key_id}_{number:052d}" for number in range(22)]
-    found = []
-    for guess in wrong:
-        with client(keyed, guess) as caller:
+    found: list[int] = []
+    while 429 not in found and len(found) < 100:  # failures fade meanwhile
+        with client(keyed, f"ax_{key_id}_{len(found):052d}") as caller:
             answer = caller.get("/v1/users/ann/preferences")
             found.append(answer.status_code)
-    assert found == sorted(found)
-    assert set(found) == {401, 429}
+    assert len(found) > 20
+    assert found == [401] * (len(found) - 1) + [429]
     assert int(answer.headers["Retry-After"]) >= 1
     assert answer.json()["type"] == "urn:alignx:problem:too_many_failures"
     assert statuses(keyed, [key], "/v1/users/ann/preferences") == [200, 200]

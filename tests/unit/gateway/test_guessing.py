@@ -74,6 +74,7 @@ def test_addresses(client: tuple[str, int] | None, address: str) -> None:
 
 async def test_a_guesser_gets_429_and_the_valid_key_goes_on(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guessing, "_STEP_S", 0.0)
+    monkeypatch.setattr(guessing, "FADE_S", 1e6)
     fresh = (await suite.make_key())["key"]
     key_id = suite.key.split("_")[1]
     wrong = [await suite.json("GET", PATH, key=f"ax_{key_id}_" + f"{number:052d}") for number in range(LIMIT + 1)]
@@ -94,6 +95,7 @@ async def test_a_revoked_key_that_is_sent_on_and_on_is_slowed_down(
     suite: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guessing, "_STEP_S", 0.0)
+    monkeypatch.setattr(guessing, "FADE_S", 1e6)
     monkeypatch.setattr(guessing, "LIMIT", 3)
     statuses = [(await suite.json("GET", PATH, key="ax_gone_" + "a" * 52))[0] for _ in range(5)]
     assert statuses == [401, 401, 401, 429, 429]

@@ -159,7 +159,7 @@ async def test_a_token_never_outlives_its_key(suite: Suite) -> None:
     assert claims.expires_at <= ends
 
 
-@with_settings(gateway={"user_rate": 0.1, "user_burst": 2})
+@with_settings(gateway={"user_rate": 0.001, "user_burst": 2})
 async def test_one_user_s_tokens_cannot_use_up_the_key(suite: Suite) -> None:
     path = "/v1/users/ann/preferences"
     first, second = await mint(suite), await mint(suite)
