@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter
+from redis.exceptions import RedisError
 
 from alignx.schemas.tenants import DAY_S, AuditEntry, AuditPage
 from gateway.keys import ask_redis
@@ -49,9 +50,9 @@ class AuditLog:
                 pipe.xtrim(name, minid=self._oldest(), approximate=False)
                 pipe.expire(name, self._days_s)
                 await ask_redis(pipe.execute())
-        except StoreUnavailable as error:
+        except (StoreUnavailable, RedisError) as error:
             self._failures.inc()
-            fault = type(error.__cause__).__name__
+            fault = type(error.__cause__ or error).__name__
             logging.getLogger("alignx.gateway").warning("no audit entry", extra={"action": action, "error": fault})
 
     async def read(self, tenant: str, before: str | None, limit: int, target: str | None) -> AuditPage:

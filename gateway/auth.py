@@ -137,18 +137,18 @@ class Authenticator:
         key = parse_key(presented)
         if key is None:
             await asyncio.sleep(self._guesses.delay_s(names, presented))
-            raise self._failure("malformed", names, presented)
+            raise self._failure(self._refusal("malformed"), names, presented)
         names.append(f"key {key.id}")
         if delay_s := self._guesses.delay_s(names, key.digest):
             await asyncio.sleep(delay_s)
         admission = await self._store.admit(key)
         if admission is None:
-            raise self._failure("unknown", names, key.digest)
+            raise self._failure(self._refusal("unknown"), names, key.digest)
         if admission.state == "expired":
-            raise self._expiry("This API key has expired.")
+            raise self._failure(self._expiry("This API key has expired."), names, key.digest)
         if admission.allowance is None:
             reason = "wrong_secret" if admission.state == "wrong" else "revoked"
-            raise self._failure(reason, names, key.digest)
+            raise self._failure(self._refusal(reason), names, key.digest)
         self._guesses.note_success(key.digest)
         return _caller(key.id, admission), admission.allowance
 
@@ -156,20 +156,17 @@ class Authenticator:
         claims = self._tokens.read(presented)
         if claims is None:
             await asyncio.sleep(self._guesses.delay_s(names, presented))
-            raise self._failure("token", names, presented, "The user token is not valid.")
+            raise self._failure(self._refusal("token", "The user token is not valid."), names, presented)
         if claims.expired:
             raise self._expiry("This user token has expired.")
         bucket = UserBucket(self._tokens.hash_user(claims.key_id, claims.user), *self._user_limit)
         admission = await self._store.admit_user(claims.key_id, claims.generation, bucket)
         if admission is None or admission.allowance is None:
-            raise self._refusal("token", _ENDED)
+            raise self._failure(self._refusal("token", _ENDED), names, presented)
         return _caller(claims.key_id, admission, claims), admission.allowance
 
-    def _failure(
-        self, reason: str, names: Collection[str], digest: str, detail: str = "The API key is not valid."
-    ) -> AlignXError:
+    def _failure(self, refusal: AlignXError, names: Collection[str], digest: str) -> AlignXError:
         """A refusal that counts as a guess."""
-        refusal = self._refusal(reason, detail)
         retry_after = self._guesses.note_failure(names, digest)
         if retry_after is None:
             return refusal
@@ -180,7 +177,7 @@ class Authenticator:
         self._metrics.failures["expired"].inc()
         return CredentialExpired(detail)
 
-    def _refusal(self, reason: str, detail: str) -> Unauthenticated:
+    def _refusal(self, reason: str, detail: str = "The API key is not valid.") -> Unauthenticated:
         self._metrics.failures[reason].inc()
         return Unauthenticated(detail)
 

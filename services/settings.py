@@ -265,7 +265,7 @@ class GatewaySettings(Block):
     `drain_s` must be longer, so that a replica that shuts down is left in time."""
     bootstrap_key: SecretStr | None = None
     """An admin key `ax_<id>_<secret>` that is registered at start, so that a new deployment can be
-    administered."""
+    administered; once it is rotated, it keeps the secrets it was given."""
     rate: float = Field(default=200.0, gt=0)
     """Requests per second of a key that has no rate of its own."""
     burst: int = Field(default=400, ge=1)
