@@ -2,8 +2,8 @@
 
     python -m gateway            # listens on 127.0.0.1:8080
 
-REST under /v1 goes to the services (proxy.py), /admin manages API keys (admin.py), /console is the
-web console and /docs the reference of all of it. Configuration: services/settings.py.
+REST under /v1 goes to the services (proxy.py), /admin manages API keys and /v1/tokens mints user tokens
+(admin.py), /console is the web console and /docs the reference of all of it. Configuration: services/settings.py.
 """
 
 import asyncio
@@ -18,18 +18,20 @@ from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Mount
+from starlette.routing import Match, Mount
+from starlette.types import Scope
 
 from alignx.schemas.status import EngineState, Readiness
 from gateway import admin
+from gateway.audit import AuditLog, count_failures
 from gateway.auth import Authenticator, AuthMetrics
-from gateway.docs import DocsMerger
+from gateway.headers import RateLimitHeaders
 from gateway.keys import ApiKey, KeyStore, ask_redis, parse_key
-from gateway.pages import add_pages
+from gateway.pages import DocsMerger, add_pages
 from gateway.proxy import Proxy, ProxyState, open_session
-from gateway.rate_limit_headers import RateLimitHeaders
-from gateway.routing import SERVICES, Service
+from gateway.routing import OWN_PATHS, SERVICES, Service
 from gateway.upstreams import Upstreams, readiness
+from gateway.user_tokens import UserTokens
 from services.errors import StoreUnavailable, Unavailable, UpstreamUnavailable
 from services.server.app import create_app, serve
 from services.server.health import Check
@@ -137,10 +139,18 @@ class GatewayState(ProxyState):
         return [answer for answer in answers if answer is not None]
 
 
+class ServicesMount(Mount):
+    """All of /v1 but the gateway's own calls; it stands first, since nearly every request is for it."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return (Match.NONE, {}) if scope["path"] in OWN_PATHS else super().matches(scope)
+
+
 def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
     """The gateway's app. Raises BootstrapKeyInvalid."""
     first_key = bootstrap_key(settings.gateway)
-    refusals = AuthMetrics(registry)
+    refusals, unaudited = AuthMetrics(registry), count_failures(registry)
+    tokens = UserTokens(settings.internal_token.get_secret_value())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[GatewayState]:
@@ -149,7 +159,9 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
             state = GatewayState(
                 keys=keys,
                 tenant_settings=TenantSettingsStore(redis, default_settings(settings)),
-                authenticator=Authenticator(keys, refusals, settings.gateway.metrics_token),
+                authenticator=Authenticator(keys, tokens, refusals, settings.gateway),
+                tokens=tokens,
+                audit=AuditLog(redis, settings.gateway, unaudited),
                 session=session,
                 upstreams=upstreams,
                 docs=DocsMerger(app.openapi, session, upstreams.urls()),
@@ -185,8 +197,9 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
     )
     proxy = Proxy(settings, registry, state_of(app, Process).drain)
     app.router.redirect_slashes = False
-    app.router.routes.insert(0, Mount("/v1", app=proxy))
     app.include_router(admin.router)
+    app.include_router(admin.v1_router)
+    app.router.routes.insert(0, ServicesMount("/v1", app=proxy))
     add_pages(app)
     _add_openapi(app)
     app.add_middleware(RateLimitHeaders)

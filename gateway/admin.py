@@ -1,96 +1,175 @@
-"""The admin API: API keys and tenants. Every call needs an admin key.
+"""The gateway's own calls: API keys, user tokens, tenants and the audit log.
 
-An admin key belongs to a tenant like any other and reads and writes only that tenant's users under
-/v1; here it may make, list and revoke the keys of all tenants.
+An admin key belongs to a tenant like any other and reads and writes only that tenant's users under /v1; under /admin
+it may make, list, rotate and revoke the keys of all tenants. Which scope a call needs stands in routing.py.
 """
 
 import logging
+import time
 from collections.abc import Awaitable
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
+from alignx.schemas.items import UserId
 from alignx.schemas.tenants import (
     TENANT_NAME,
+    AuditPage,
     KeyCreated,
     KeyList,
     KeyRequest,
+    RotateRequest,
     TenantList,
     TenantSettings,
     TenantSettingsView,
+    TokenCreated,
+    TokenRequest,
 )
 from gateway.auth import AuthState, Caller
-from gateway.keys import KeyStore, ask_redis
+from gateway.keys import ask_redis
+from gateway.routing import USER_SCOPES, needed_scope
+from gateway.user_tokens import UserClaims
+from services.errors import Forbidden, InvalidRequest
 from services.server.request_bodies import JsonRoute
 from services.server.state import state_of
-from services.storage.tenant_settings import TenantSettingsStore
 
 
-async def admin_caller(request: Request) -> Caller:
-    return await state_of(request.app, AuthState).authenticator.authenticate_admin(request.scope)
+async def auth_state(request: Request) -> AuthState:
+    return state_of(request.app, AuthState)
 
 
-async def key_store(request: Request) -> KeyStore:
-    return state_of(request.app, AuthState).keys
+async def key_caller(request: Request) -> Caller:
+    """The caller, who holds an API key with the scope that the call needs."""
+    needed = needed_scope(request.scope["route"].path, request.method)
+    return await state_of(request.app, AuthState).authenticator.authenticate_key(request.scope, needed)
 
 
-async def settings_store(request: Request) -> TenantSettingsStore:
-    return state_of(request.app, AuthState).tenant_settings
-
-
-Keys = Annotated[KeyStore, Depends(key_store)]
-Store = Annotated[TenantSettingsStore, Depends(settings_store)]
+State = Annotated[AuthState, Depends(auth_state)]
+KeyCaller = Annotated[Caller, Depends(key_caller)]
 TenantName = Annotated[str, Path(pattern=TENANT_NAME)]
 Tenant = Annotated[str | None, Query(pattern=TENANT_NAME, description="Of this tenant only")]
 After = Annotated[str | None, Query(max_length=64, description="`next` of the page before")]
+Before = Annotated[str | None, Query(pattern=r"^[0-9]{1,19}-[0-9]{1,19}$", description="`next` of the page before")]
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 KeyId = Annotated[str, Path(pattern=r"^[a-z0-9]{4,32}$")]
 
-router = APIRouter(prefix="/admin", tags=["admin"], route_class=JsonRoute, dependencies=[Depends(admin_caller)])
+router = APIRouter(prefix="/admin", tags=["admin"], route_class=JsonRoute, dependencies=[Depends(key_caller)])
+v1_router = APIRouter(prefix="/v1", route_class=JsonRoute, dependencies=[Depends(key_caller)])
+
+
+# --- API keys ----------------------------------------------------------------------------------
 
 
 @router.post("/keys", status_code=201, summary="Make an API key")
-async def create_key(request: KeyRequest, keys: Keys) -> KeyCreated:
+async def create_key(request: KeyRequest, state: State, caller: KeyCaller) -> KeyCreated:
     """The answer holds the whole key, this once."""
-    return await keys.create(request)
+    created = await state.keys.create(request)
+    await state.audit.add(created.tenant, caller.key_id, "key.created", created.id)
+    return created
 
 
 @router.get("/keys", summary="List API keys")
-async def list_keys(keys: Keys, tenant: Tenant = None, after: After = None, limit: Limit = 100) -> KeyList:
-    return await keys.keys(tenant, after, limit)
+async def list_keys(state: State, tenant: Tenant = None, after: After = None, limit: Limit = 100) -> KeyList:
+    return await state.keys.keys(tenant, after, limit)
+
+
+@router.post("/keys/{key_id}/rotate", summary="Give an API key a new secret")
+async def rotate_key(
+    key_id: KeyId, state: State, caller: KeyCaller, request: RotateRequest | None = None
+) -> KeyCreated:
+    """The answer holds the new key, this once. The secret until now opens for `overlap_s` longer; user tokens end
+    with the secret that minted them."""
+    rotated = await state.keys.rotate(key_id, request or RotateRequest())
+    await state.audit.add(rotated.tenant, caller.key_id, "key.rotated", key_id)
+    return rotated
 
 
 @router.delete("/keys/{key_id}", status_code=204, summary="Revoke an API key")
-async def revoke_key(key_id: KeyId, keys: Keys) -> Response:
-    """From the next request on the key is refused."""
-    await keys.revoke(key_id)
+async def revoke_key(key_id: KeyId, state: State, caller: KeyCaller) -> Response:
+    """From the next request on, at every gateway, the key is refused, and so are the user tokens it minted."""
+    tenant = await state.keys.revoke(key_id)
+    await state.audit.add(tenant, caller.key_id, "key.revoked", key_id)
     return Response(status_code=204)
 
 
+# --- user tokens -------------------------------------------------------------------------------
+
+
+@v1_router.post("/tokens", status_code=201, tags=["tokens"], summary="Mint a token for one user")
+async def mint_token(request: TokenRequest, state: State, caller: KeyCaller) -> TokenCreated:
+    """For a browser or an agent: it makes the calls of its scopes for this user and nothing else, for at most an
+    hour, and ends with the key that minted it."""
+    if foreign := [scope for scope in request.scopes if scope not in USER_SCOPES]:
+        message = f"{', '.join(foreign)} is for API keys alone; a user token may hold {', '.join(sorted(USER_SCOPES))}"
+        raise InvalidRequest(f"scopes: {message}", errors=[{"field": "scopes", "message": message}])
+    if missing := [scope for scope in request.scopes if scope not in caller.scopes]:
+        raise Forbidden(f"This API key has not the scope {missing[0]}, so its tokens cannot.", scope=missing[0])
+    expires_at = int(time.time()) + request.expires_in_s
+    if caller.expires_at:
+        expires_at = min(expires_at, int(datetime.fromisoformat(caller.expires_at).timestamp()))
+    claims = UserClaims(caller.key_id, caller.generation, request.user, frozenset(request.scopes), expires_at)
+    return TokenCreated(
+        token=state.tokens.mint(claims),
+        user=request.user,
+        scopes=request.scopes,
+        expires_at=datetime.fromtimestamp(expires_at, UTC),
+    )
+
+
+# --- the audit log -----------------------------------------------------------------------------
+
+
+@v1_router.get("/audit", tags=["admin"], summary="Administrative calls, exports and erasures, newest first")
+async def read_audit(
+    state: State,
+    caller: KeyCaller,
+    tenant: Annotated[str | None, Query(pattern=TENANT_NAME, description="Default: the key's own")] = None,
+    user: Annotated[UserId | None, Query(description="Exports and erasures of this user alone")] = None,
+    before: Before = None,
+    limit: Limit = 100,
+) -> AuditPage:
+    """Who did what to whom and when. Users stand there as keyed hashes; `user` looks for one by its id."""
+    tenant = tenant or caller.tenant
+    target = None if user is None else state.tokens.hash_user(tenant, user)
+    return await state.audit.read(tenant, before, limit, target)
+
+
+# --- tenants -----------------------------------------------------------------------------------
+
+
 @router.get("/tenants", summary="List tenants")
-async def list_tenants(keys: Keys, after: After = None, limit: Limit = 100) -> TenantList:
-    return await keys.tenants(after, limit)
+async def list_tenants(state: State, after: After = None, limit: Limit = 100) -> TenantList:
+    return await state.keys.tenants(after, limit)
 
 
 _SETTINGS = "/tenants/{tenant}/settings"
 
 
 @router.get(_SETTINGS, summary="A tenant's settings")
-async def read_settings(tenant: TenantName, store: Store) -> TenantSettingsView:
-    view: TenantSettingsView = await ask_redis(store.view(tenant))
+async def read_settings(tenant: TenantName, state: State) -> TenantSettingsView:
+    view: TenantSettingsView = await ask_redis(state.tenant_settings.view(tenant))
     return view
 
 
 @router.put(_SETTINGS, summary="Set a tenant's settings")
-async def replace_settings(tenant: TenantName, settings: TenantSettings, store: Store) -> TenantSettingsView:
+async def replace_settings(
+    tenant: TenantName, settings: TenantSettings, state: State, caller: KeyCaller
+) -> TenantSettingsView:
     """Fields that are left out have the deployment's value. Every process follows within a second."""
-    return await _log_change(store.replace(tenant, settings))
+    view = await _log_change(state.tenant_settings.replace(tenant, settings))
+    await state.audit.add(tenant, caller.key_id, "settings.replaced", " ".join(view.overridden))
+    return view
 
 
 @router.patch(_SETTINGS, summary="Change some of a tenant's settings")
-async def change_settings(tenant: TenantName, changes: dict[str, Any], store: Store) -> TenantSettingsView:
+async def change_settings(
+    tenant: TenantName, changes: dict[str, Any], state: State, caller: KeyCaller
+) -> TenantSettingsView:
     """A JSON merge patch: null gives a field the deployment's value back."""
-    return await _log_change(store.patch(tenant, changes))
+    view = await _log_change(state.tenant_settings.patch(tenant, changes))
+    await state.audit.add(tenant, caller.key_id, "settings.changed", " ".join(sorted(changes)))
+    return view
 
 
 async def _log_change(change: Awaitable[TenantSettingsView]) -> TenantSettingsView:

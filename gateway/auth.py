@@ -1,31 +1,62 @@
-"""Who is calling: an API key from the request's headers, checked and charged in one Redis call.
+"""Who is calling and what they may do: an API key or a user token, checked and charged in one Redis call.
 
     Authorization: Bearer ax_<id>_<secret>        or        x-api-key: ax_<id>_<secret>
 
-The tenant comes from the key's record and from nowhere else. All refusals look the same to the caller, so
-that nobody learns which ids exist; a metric counts them by reason.
+The tenant comes from the key's record and from nowhere else. There is no cache of keys: a key that is revoked is
+refused from the next request on, by every gateway, and so are the user tokens it minted; a stream that never ends by
+itself ends then too. A token's signature is
+checked before Redis is asked. Refusals of keys look the same to the caller, so that nobody learns which ids exist; a
+metric counts them by reason. Only who holds the right secret is told that it has expired.
 """
 
+import asyncio
+import time
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from hmac import compare_digest
 
 from prometheus_client import CollectorRegistry, Counter
 from pydantic import SecretStr
-from starlette.types import Scope
+from starlette.types import Scope as AsgiScope
 
-from gateway.keys import KeyStore, parse_key
-from gateway.rate_limit_headers import note_allowance
-from services.errors import Forbidden, RateLimited, Unauthenticated
+from alignx.schemas.tenants import Scope
+from gateway.audit import AuditLog
+from gateway.guessing import Guesses, address_of
+from gateway.headers import Allowance, note_allowance
+from gateway.keys import Admission, KeyStore, UserBucket, parse_key
+from gateway.user_tokens import UserClaims, UserTokens, is_user_token
+from services.errors import (
+    AlignXError,
+    CredentialExpired,
+    Forbidden,
+    RateLimited,
+    StoreUnavailable,
+    TooManyFailures,
+    Unauthenticated,
+)
+from services.settings import GatewaySettings
 from services.storage.tenant_settings import TenantSettingsStore
 
-_REASONS = ("missing", "malformed", "unknown", "wrong_secret", "revoked")
+RECHECK_S = 30.0
+"""How often the key behind an endless stream is looked at."""
+_REASONS = ("missing", "malformed", "unknown", "wrong_secret", "revoked", "expired", "token", "scope", "other_user")
+_ENDED = "The API key that minted this user token is revoked, has expired or was rotated."
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
     key_id: str
+    generation: int
+    """Rotations of the key before the secret that was sent, or that minted the token."""
     tenant: str
-    admin: bool
+    scopes: frozenset[Scope]
+    expires_at: str
+    """Of the key, as in its record; "" for never."""
+    user: str | None = None
+    """The one user whom a user token is for; null for a key."""
+    token_ends: int | None = None
+    """When that token ends, in seconds since 1970."""
 
 
 class AuthMetrics:
@@ -35,57 +66,116 @@ class AuthMetrics:
         failures = Counter(
             "alignx_gateway_auth_failures", "Requests refused as 401 or 403, by reason", ("reason",), registry=registry
         )
-        self.failures = {reason: failures.labels(reason) for reason in (*_REASONS, "not_admin")}
+        self.failures = {reason: failures.labels(reason) for reason in _REASONS}
         self.limited = Counter("alignx_gateway_rate_limited", "Requests refused as 429", registry=registry)
 
 
 class Authenticator:
     """Turns a request's headers into a Caller."""
 
-    def __init__(self, store: KeyStore, metrics: AuthMetrics, metrics_token: SecretStr | None = None) -> None:
+    def __init__(self, store: KeyStore, tokens: UserTokens, metrics: AuthMetrics, settings: GatewaySettings) -> None:
         self._store = store
+        self._tokens = tokens
         self._metrics = metrics
-        self._metrics_token = metrics_token
+        self._metrics_token: SecretStr | None = settings.metrics_token
+        self._user_limit = settings.user_rate, settings.user_burst
+        self._guesses = Guesses()
 
-    async def authenticate(self, scope: Scope) -> Caller:
-        """Raises Unauthenticated, RateLimited, StoreUnavailable."""
+    async def authenticate(self, scope: AsgiScope, needed: Scope) -> Caller:
+        """Raises Unauthenticated, Forbidden without the scope, RateLimited, TooManyFailures, StoreUnavailable."""
         presented = _presented_key(scope)
         if presented is None:
             raise self._refusal("missing", "Send your API key as 'Authorization: Bearer ax_…'.")
-        key = parse_key(presented)
-        if key is None:
-            raise self._refusal("malformed")
-        admission = await self._store.admit(key)
-        if admission is None:
-            raise self._refusal("unknown")
-        if not admission.genuine:
-            raise self._refusal("wrong_secret")
-        if admission.revoked or admission.allowance is None:
-            raise self._refusal("revoked")
-        allowance = admission.allowance
+        if is_user_token(presented):
+            caller, allowance = await self._admit_token(presented, [address_of(scope)])
+        else:
+            caller, allowance = await self._admit_key(presented, [address_of(scope)])
         note_allowance(scope, allowance)
         if not allowance.granted:
             self._metrics.limited.inc()
+            what = "This API key may send" if allowance.name == "key" else "One user's tokens may send"
             raise RateLimited(
-                f"This API key may send {allowance.rate:g} requests a second, {allowance.burst} in a burst.",
+                f"{what} {allowance.rate:g} requests a second, {allowance.burst} in a burst.",
                 retry_after=allowance.retry_after,
             )
-        return Caller(key.id, admission.tenant, admission.admin)
-
-    async def authenticate_admin(self, scope: Scope) -> Caller:
-        """Raises Forbidden as well, for a key that is not an admin key."""
-        caller = await self.authenticate(scope)
-        if not caller.admin:
-            self._metrics.failures["not_admin"].inc()
-            raise Forbidden("This call needs an admin key.")
+        if needed not in caller.scopes:
+            self._metrics.failures["scope"].inc()
+            what = "API key" if caller.user is None else "user token"
+            raise Forbidden(f"This call needs the scope {needed}, which this {what} does not have.", scope=needed)
         return caller
 
-    async def authenticate_scraper(self, scope: Scope) -> None:
-        """Checks the metrics token, or else an admin key. Raises as `authenticate_admin`."""
+    async def authenticate_scraper(self, scope: AsgiScope) -> None:
+        """Checks the metrics token, or else an admin key. Raises as `authenticate`."""
         token = self._metrics_token
         presented = _presented_key(scope) or ""
         if token is None or not compare_digest(presented.encode(), token.get_secret_value().encode()):
-            await self.authenticate_admin(scope)
+            await self.authenticate_key(scope, "admin")
+
+    async def authenticate_key(self, scope: AsgiScope, needed: Scope) -> Caller:
+        """For calls that are not for one user: user tokens are refused. Raises as `authenticate`."""
+        caller = await self.authenticate(scope, needed)
+        if caller.user is not None:
+            raise self.other_user()
+        return caller
+
+    async def wait_until_ended(self, caller: Caller) -> None:
+        """Returns once the caller's key or token has ended, `RECHECK_S` late at most while Redis answers."""
+        is_open = True
+        while is_open:
+            left_s = RECHECK_S if caller.token_ends is None else caller.token_ends - time.time()
+            if left_s <= 0:
+                return
+            await asyncio.sleep(min(RECHECK_S, left_s))
+            with suppress(StoreUnavailable):
+                is_open = await self._store.is_open(caller.key_id, caller.generation)
+
+    def other_user(self) -> Forbidden:
+        self._metrics.failures["other_user"].inc()
+        return Forbidden("This user token is for the calls of its own user alone.")
+
+    async def _admit_key(self, presented: str, names: list[str]) -> tuple[Caller, Allowance]:
+        key = parse_key(presented)
+        if key is None:
+            await asyncio.sleep(self._guesses.delay_s(names, presented))
+            raise self._failure(self._refusal("malformed"), names, presented)
+        names.append(f"key {key.id}")
+        if delay_s := self._guesses.delay_s(names, key.digest):
+            await asyncio.sleep(delay_s)
+        admission = await self._store.admit(key)
+        if admission is None:
+            raise self._failure(self._refusal("unknown"), names, key.digest)
+        if admission.state == "expired":
+            raise self._failure(self._expiry("This API key has expired."), names, key.digest)
+        if admission.allowance is None:
+            reason = "wrong_secret" if admission.state == "wrong" else "revoked"
+            raise self._failure(self._refusal(reason), names, key.digest)
+        self._guesses.note_success(key.digest)
+        return _caller(key.id, admission), admission.allowance
+
+    async def _admit_token(self, presented: str, names: list[str]) -> tuple[Caller, Allowance]:
+        claims = self._tokens.read(presented)
+        if claims is None:
+            await asyncio.sleep(self._guesses.delay_s(names, presented))
+            raise self._failure(self._refusal("token", "The user token is not valid."), names, presented)
+        if claims.expired:
+            raise self._expiry("This user token has expired.")
+        bucket = UserBucket(self._tokens.hash_user(claims.key_id, claims.user), *self._user_limit)
+        admission = await self._store.admit_user(claims.key_id, claims.generation, bucket)
+        if admission is None or admission.allowance is None:
+            raise self._failure(self._refusal("token", _ENDED), names, presented)
+        return _caller(claims.key_id, admission, claims), admission.allowance
+
+    def _failure(self, refusal: AlignXError, names: Collection[str], digest: str) -> AlignXError:
+        """A refusal that counts as a guess."""
+        retry_after = self._guesses.note_failure(names, digest)
+        if retry_after is None:
+            return refusal
+        self._metrics.limited.inc()
+        return TooManyFailures(retry_after=retry_after)
+
+    def _expiry(self, detail: str) -> Unauthenticated:
+        self._metrics.failures["expired"].inc()
+        return CredentialExpired(detail)
 
     def _refusal(self, reason: str, detail: str = "The API key is not valid.") -> Unauthenticated:
         self._metrics.failures[reason].inc()
@@ -99,9 +189,24 @@ class AuthState:
     keys: KeyStore
     tenant_settings: TenantSettingsStore
     authenticator: Authenticator
+    tokens: UserTokens
+    audit: AuditLog
 
 
-def _presented_key(scope: Scope) -> str | None:
+def _caller(key_id: str, admission: Admission, claims: UserClaims | None = None) -> Caller:
+    scopes = admission.scopes if claims is None else admission.scopes & claims.scopes
+    return Caller(
+        key_id=key_id,
+        generation=admission.generation,
+        tenant=admission.tenant,
+        scopes=scopes,
+        expires_at=admission.expires_at,
+        user=claims.user if claims else None,
+        token_ends=claims.expires_at if claims else None,
+    )
+
+
+def _presented_key(scope: AsgiScope) -> str | None:
     """The bearer token, else `x-api-key`; "" for an Authorization header of another scheme."""
     key: str | None = None
     for name, value in scope["headers"]:

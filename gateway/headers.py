@@ -1,13 +1,23 @@
-"""Which header fields cross the gateway.
+"""The header fields of the gateway: which cross it, and those of a rate limit, which it adds.
 
 A service gets only the fields listed here: never the API key, cookies, or a field that claims to come from
 the gateway. The caller gets all but hop-by-hop fields and internal ones.
+
+A rate limit is a token bucket in Redis (lua/admit.lua). Its state becomes the fields `RateLimit` and
+`RateLimit-Policy` of the answer: `"key";q=400;w=2` says a burst of 400 that takes 2 seconds to fill up again,
+`"key";r=399;t=1` says 399 left and 1 second until it is full.
 """
 
+import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.errors import RequestError
-from services.server.app import DRAINING_HEADER, TENANT_HEADER, TOKEN_HEADER
+from services.server.app import DRAINING_HEADER, TENANT_HEADER, TOKEN_HEADER, USER_HEADER
+
+RawHeaders = list[tuple[bytes, bytes]]
 
 _INWARD = {
     name.lower().encode(): name
@@ -47,6 +57,7 @@ _NOT_OUTWARD = frozenset(
         # internal
         TENANT_HEADER.lower().encode(),
         TOKEN_HEADER.lower().encode(),
+        USER_HEADER.lower().encode(),
         DRAINING_HEADER.lower().encode(),
     }
 )
@@ -80,3 +91,61 @@ def outward(headers: Iterable[tuple[bytes, bytes]], *, bodiless: bool) -> list[t
         if name == b"connection":
             dropped = dropped | {token.strip().lower() for token in value.split(b",")}
     return [field for field in fields if field[0] not in dropped]
+
+
+# --- rate limits -------------------------------------------------------------------------------
+
+_STATE = "rate_limit_headers"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """The state of a token bucket after a request asked for one token."""
+
+    granted: bool
+    tokens: float
+    """Left in the bucket."""
+    rate: float
+    """Tokens a second."""
+    burst: int
+    """Size of the bucket."""
+    name: str = "key"
+    """Whose bucket it is: `key`, or `user` for the tokens of one user."""
+
+    @property
+    def retry_after(self) -> int:
+        """Whole seconds until there is a token."""
+        return max(1, math.ceil((1 - self.tokens) / self.rate))
+
+    def headers(self) -> RawHeaders:
+        window = max(1, math.ceil(self.burst / self.rate))
+        full_in = math.ceil((self.burst - self.tokens) / self.rate)
+        return [
+            (b"ratelimit-policy", b'"%b";q=%d;w=%d' % (self.name.encode(), self.burst, window)),
+            (b"ratelimit", b'"%b";r=%d;t=%d' % (self.name.encode(), int(self.tokens), full_in)),
+        ]
+
+
+def note_allowance(scope: Scope, allowance: Allowance) -> None:
+    """Leaves the fields for RateLimitHeaders, whatever the answer will be."""
+    scope["state"][_STATE] = allowance.headers()
+
+
+class RateLimitHeaders:
+    """ASGI middleware: adds the rate limit fields to the answer, a problem included."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+
+        async def send_with_limits(message: Message) -> None:
+            if message["type"] == "http.response.start" and _STATE in state:
+                message["headers"] = [*message.get("headers", ()), *state[_STATE]]
+            await send(message)
+
+        await self.app(scope, receive, send_with_limits)

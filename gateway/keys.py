@@ -3,13 +3,16 @@
 A key is `ax_<id>_<secret>`. The id finds the record; the secret is 256 random bits. Redis keeps the
 SHA-256 of the whole key and never the key, so a copy of the database opens nothing.
 
-    gw:key:{<id>}           hash: digest tenant admin name created_at [rate] [burst] [revoked_at]
+    gw:key:{<id>}           hash: digest tenant admin name created_at [scopes] [expires_at] [revoked_at] [rate] [burst],
+                                  and once rotated: generation previous_digest previous_until
     gw:bucket:{<id>}        hash: the key's token bucket (lua/admit.lua)
+    gw:bucket:{<id>}:<user> the same for one user's tokens; the user as a keyed hash
     gw:keys                 sorted set of all ids, in the order of the alphabet
     gw:tenant-keys:<tenant> the same for one tenant
     gw:tenants              sorted set of tenants
 
-`{…}` is the cluster hash tag that keeps a key's record and bucket together.
+`{…}` is the cluster hash tag that keeps a key's record and buckets together. A record without scopes is of a key
+that may do everything, but administer only with `admin`: so are all keys from before there were scopes.
 """
 
 import asyncio
@@ -18,16 +21,27 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from alignx.schemas.tenants import KeyCreated, KeyInfo, KeyList, KeyRequest, TenantInfo, TenantList
-from gateway.rate_limit_headers import Allowance
-from services.errors import KeyUnknown, StoreUnavailable
+from alignx.schemas.tenants import (
+    SCOPES,
+    KeyCreated,
+    KeyInfo,
+    KeyList,
+    KeyRequest,
+    RotateRequest,
+    Scope,
+    TenantInfo,
+    TenantList,
+)
+from gateway.headers import Allowance
+from services.errors import InvalidRequest, KeyEnded, KeyUnknown, StoreUnavailable
 from services.server.app import STORE_FAULTS
 from services.settings import Settings
 from services.storage.connection import RedisClient, Script, is_refusal, ping, read_script
@@ -48,9 +62,9 @@ def parse_key(text: str) -> ApiKey | None:
     return ApiKey(match[1], _digest(text)) if match else None
 
 
-def new_key() -> tuple[str, ApiKey]:
-    """A fresh key: its text, and its id and digest."""
-    key_id = secrets.token_hex(6)
+def new_key(key_id: str | None = None) -> tuple[str, ApiKey]:
+    """A fresh key, or a fresh secret for one: its text, and its id and digest."""
+    key_id = key_id or secrets.token_hex(6)
     secret = base64.b32encode(secrets.token_bytes(32)).decode().rstrip("=").lower()
     text = f"ax_{key_id}_{secret}"
     return text, ApiKey(key_id, _digest(text))
@@ -60,21 +74,43 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def as_stored(moment: datetime) -> str:
+    """A time as a record holds it; the order of times is that of the alphabet."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+@lru_cache(maxsize=1_000)
+def granted_scopes(scopes: str, *, admin: bool) -> frozenset[Scope]:
+    """The scopes of a record, separated by spaces; of one that names none, all, and `admin` only if it says so."""
+    named = scopes.split()
+    return frozenset(scope for scope in SCOPES if (scope in named if named else admin or scope != "admin"))
+
+
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The result of checking a key and of asking its bucket for a token."""
+    """The result of checking a key and of asking its buckets for a token."""
 
+    state: Literal["open", "wrong", "revoked", "expired"]
     tenant: str
-    admin: bool
-    genuine: bool
-    """The secret is the right one."""
-    revoked: bool
+    scopes: frozenset[Scope]
+    expires_at: str
+    """As in the record; "" for a key that does not expire."""
+    generation: int
+    """How often the key had been rotated when it got the secret that was sent."""
     allowance: Allowance | None
-    """Null when no token was asked for: the secret is wrong or the key is revoked."""
+    """Null when no token was asked for: the key is not open."""
+
+
+class UserBucket(NamedTuple):
+    """The rate limit of one user's tokens."""
+
+    name: str
+    rate: float
+    burst: int
 
 
 async def ask_redis(command: Awaitable[Any]) -> Any:
@@ -97,47 +133,65 @@ class KeyStore:
         self._defaults = settings.gateway
         self._slots = asyncio.Semaphore(settings.redis.max_connections)
         self._admit = Script(redis, read_script("gateway", "admit"))
+        self._rotate = Script(redis, read_script("gateway", "rotate"))
 
     async def ping(self) -> None:
         await ask_redis(ping(self._redis))
 
     async def admit(self, key: ApiKey) -> Admission | None:
         """Checks the key and takes a token, in one round trip; None for an unknown id."""
-        keys = (api_key(key.id), f"gw:bucket:{{{key.id}}}")
-        async with self._slots:
-            reply = await ask_redis(self._admit(keys, (key.digest, self._defaults.rate, self._defaults.burst)))
+        reply = await self._ask_admission(key.id, key.digest, (None,))
         if reply is None:
             return None
-        genuine = hmac.compare_digest(reply[0], key.digest)
-        allowance = None
-        if genuine and len(reply) > 4:
-            allowance = Allowance(bool(reply[4]), float(reply[5]), rate=float(reply[6]), burst=int(float(reply[7])))
-        return Admission(
-            tenant=reply[1],
-            admin=reply[2] == "1",
-            genuine=genuine,
-            revoked=bool(reply[3]),
-            allowance=allowance,
-        )
+        if not hmac.compare_digest(reply[1], key.digest):
+            reply[0] = "wrong"
+        return _admission(reply)
+
+    async def admit_user(self, key_id: str, generation: int, bucket: UserBucket) -> Admission | None:
+        """The same for a token of one user, whose signature has been checked, by the key that minted it."""
+        reply = await self._ask_admission(key_id, f"generation:{generation}", (None, bucket))
+        return None if reply is None else _admission(reply)
+
+    async def is_open(self, key_id: str, generation: int) -> bool:
+        """Whether the key still opens with its secret of that generation; takes no token."""
+        reply = await self._ask_admission(key_id, f"generation:{generation}", ())
+        return reply is not None and reply[0] == "open"
+
+    async def _ask_admission(self, key_id: str, proof: str, buckets: Sequence[UserBucket | None]) -> Any:
+        """`buckets` are those to take a token from; None is the key's own."""
+        own = f"gw:bucket:{{{key_id}}}"
+        keys, limits = [api_key(key_id)], list[float]()
+        for bucket in buckets:
+            keys.append(f"{own}:{bucket.name}" if bucket else own)
+            limits += (bucket.rate, bucket.burst) if bucket else (self._defaults.rate, self._defaults.burst)
+        async with self._slots:
+            return await ask_redis(self._admit(keys, (proof, _now(), *limits)))
 
     async def create(self, request: KeyRequest) -> KeyCreated:
+        """Raises InvalidRequest for a key that has expired already."""
+        _check_future(request.expires_at)
         text, key = new_key()
         await self._write(key, request)
         info = await self._info(key.id)
         return KeyCreated(**info.model_dump(), key=text)
 
     async def register(self, key: ApiKey, *, tenant: str, name: str) -> None:
-        """Makes `key` an admin key. Idempotent; a revoked key stays revoked."""
-        await self._write(key, KeyRequest(name=name, tenant=tenant, admin=True))
+        """Makes `key` an admin key. Idempotent; a revoked key stays revoked, and a rotated one keeps its secrets."""
+        if not await ask_redis(self._redis.hexists(api_key(key.id), "generation")):
+            await self._write(key, KeyRequest(name=name, tenant=tenant, admin=True))
 
     async def _write(self, key: ApiKey, request: KeyRequest) -> None:
         record = api_key(key.id)
         fields: dict[str, Any] = {
             "digest": key.digest,
             "tenant": request.tenant,
-            "admin": int(request.admin),
+            "admin": int(request.admin or "admin" in (request.scopes or ())),
             "name": request.name,
         }
+        if request.scopes is not None:
+            fields["scopes"] = " ".join(scope for scope in SCOPES if scope in request.scopes)
+        if request.expires_at is not None:
+            fields["expires_at"] = as_stored(request.expires_at)
         fields |= {name: value for name in ("rate", "burst") if (value := getattr(request, name)) is not None}
         await ask_redis(self._redis.hsetnx(record, "created_at", _now()))
         await ask_redis(self._redis.hset(record, mapping=fields))
@@ -146,12 +200,30 @@ class KeyStore:
         await ask_redis(self._redis.zadd(ALL_API_KEYS, {key.id: 0}))
         await ask_redis(self._redis.zadd(TENANTS, {request.tenant: 0}))
 
-    async def revoke(self, key_id: str) -> None:
-        """From the next request on the key is refused. Raises KeyUnknown."""
+    async def rotate(self, key_id: str, request: RotateRequest) -> KeyCreated:
+        """Gives the key a new secret; its id stays. Raises KeyUnknown, KeyEnded, InvalidRequest."""
+        _check_future(request.expires_at)
+        text, key = new_key(key_id)
+        now = datetime.now(UTC)
+        arguments = {
+            "digest": key.digest,
+            "now": as_stored(now),
+            "until": as_stored(now + timedelta(seconds=request.overlap_s)),
+            "expires_at": as_stored(request.expires_at) if request.expires_at else "",
+        }
+        outcome = await ask_redis(self._rotate.run((api_key(key_id),), **arguments))
+        if outcome != "rotated":
+            raise KeyUnknown if outcome == "unknown" else KeyEnded
+        return KeyCreated(**(await self._info(key_id)).model_dump(), key=text)
+
+    async def revoke(self, key_id: str) -> str:
+        """From the next request on the key is refused. Gives its tenant. Raises KeyUnknown."""
         record = api_key(key_id)
-        if not await ask_redis(self._redis.exists(record)):
+        tenant: str | None = await ask_redis(self._redis.hget(record, "tenant"))
+        if tenant is None:
             raise KeyUnknown
         await ask_redis(self._redis.hsetnx(record, "revoked_at", _now()))
+        return tenant
 
     async def keys(self, tenant: str | None, after: str | None, limit: int) -> KeyList:
         """Keys in the order of their ids, of one tenant or of all."""
@@ -173,13 +245,40 @@ class KeyStore:
 
     async def _info(self, key_id: str) -> KeyInfo:
         record: dict[str, str] = await ask_redis(self._redis.hgetall(api_key(key_id)))
+        times = ("created_at", "expires_at", "previous_until", "revoked_at")
+        scopes = granted_scopes(record.get("scopes", ""), admin=record["admin"] == "1")
+        if record.get("previous_until", "") <= _now():
+            record.pop("previous_until", None)
         return KeyInfo(
             id=key_id,
             name=record["name"],
             tenant=record["tenant"],
-            admin=record["admin"] == "1",
+            admin="admin" in scopes,
+            scopes=tuple(scope for scope in SCOPES if scope in scopes),
             rate=float(record.get("rate", self._defaults.rate)),
             burst=int(record.get("burst", self._defaults.burst)),
-            created_at=datetime.fromisoformat(record["created_at"]),
-            revoked_at=datetime.fromisoformat(record["revoked_at"]) if "revoked_at" in record else None,
+            **{name: datetime.fromisoformat(record[name]) for name in times if name in record},
         )
+
+
+def _admission(reply: list[Any]) -> Admission:
+    """The answer of lua/admit.lua."""
+    allowance = None
+    if reply[0] == "open":
+        taken, tokens, rate, burst, bucket = reply[7:]
+        name = "key" if bucket == 1 else "user"
+        allowance = Allowance(bool(taken), float(tokens), rate=float(rate), burst=int(float(burst)), name=name)
+    return Admission(
+        state=reply[0],
+        tenant=reply[2],
+        scopes=granted_scopes(reply[4], admin=reply[3] == "1"),
+        expires_at=reply[5],
+        generation=int(reply[6]),
+        allowance=allowance,
+    )
+
+
+def _check_future(expires_at: datetime | None) -> None:
+    if expires_at is not None and as_stored(expires_at) <= _now():
+        message = "must be in the future"
+        raise InvalidRequest(f"expires_at: {message}", errors=[{"field": "expires_at", "message": message}])

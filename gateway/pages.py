@@ -1,16 +1,70 @@
-"""The web console and the API reference: a few static files, read once and served from memory.
+"""What a browser reads: the web console and the API reference, and the OpenAPI document behind it.
 
-They load nothing from elsewhere and run under a strict content security policy.
+The console and the reference are a few static files, read once and served from memory. They load nothing from
+elsewhere and run under a strict content security policy.
+
+One document describes the whole suite, merged from the services' own as they are now. The services are asked at
+the first request for the document, and again after `_FRESH_S`. While a service is down, its last known part is used,
+or left out, and the document says so in its description.
 """
 
+import asyncio
 import hashlib
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
+from typing import Any, get_args
 
+import aiohttp
+import orjson
 from fastapi import FastAPI, Request, Response
 from starlette.responses import RedirectResponse
 
+from alignx.schemas.tenants import Scope
+from gateway.routing import SCOPES, SERVICES, Service, is_for_user
 from services.errors import RouteUnknown
+from services.server.app import OPENAI_PATHS, PROBLEM_JSON, TENANT_HEADER, TOKEN_HEADER
 
+Document = dict[str, Any]
+
+_FRESH_S = 60.0
+_RETRY_S = 5.0
+_FETCH_TIMEOUT_S = 3.0
+_INTERNAL_HEADERS = {TENANT_HEADER.lower(), TOKEN_HEADER.lower()}
+_SECTIONS = ("schemas", "responses", "parameters", "requestBodies", "headers")
+_SECURITY_SCHEMES = {
+    "key": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "ax_<id>_<secret>",
+        "description": "An API key, as `Authorization: Bearer ax_…` or as `x-api-key: ax_…`.",
+    },
+    "user_token": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A token for one user, by `POST /v1/tokens`: the calls for this user alone.",
+    },
+}
+_REFUSALS = {
+    "401": "The API key or user token is missing, not valid, revoked or expired",
+    "403": "The API key or user token lacks the scope, which `scope` names, or is for another user",
+    "429": "The rate is used up, or too many keys that are not valid came from here; see Retry-After",
+}
+_PROBLEM = {
+    "type": "object",
+    "description": "An error (RFC 9457).",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "scope": {"type": "string", "enum": list(get_args(Scope))},
+        "request_id": {"type": "string"},
+    },
+}
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _SECURITY = {
     "Content-Security-Policy": (
@@ -23,6 +77,138 @@ _SECURITY = {
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-cache",
 }
+
+
+class DocsMerger:
+    """Fetches, merges and caches the document."""
+
+    def __init__(
+        self, own: Callable[[], Document], session: aiohttp.ClientSession, urls: Mapping[Service, Sequence[str]]
+    ) -> None:
+        self._own = own
+        self._session = session
+        self._urls = urls
+        self._parts: dict[Service, Document] = {}
+        self._merged = b""
+        self._expires = 0.0
+        self._lock = asyncio.Lock()
+        self._logger = logging.getLogger("alignx.gateway")
+
+    async def document(self) -> bytes:
+        """The merged OpenAPI document, as JSON."""
+        async with self._lock:
+            if time.monotonic() >= self._expires:
+                missing = [service for service in SERVICES if not await self._fetch_any(service)]
+                self._merged = orjson.dumps(merge(self._own(), self._parts, missing))
+                self._expires = time.monotonic() + (_RETRY_S if missing else _FRESH_S)
+            return self._merged
+
+    async def _fetch_any(self, service: Service) -> bool:
+        for url in self._urls[service]:
+            if await self._fetch(service, url):
+                return True
+        return False
+
+    async def _fetch(self, service: Service, url: str) -> bool:
+        timeout = aiohttp.ClientTimeout(total=_FETCH_TIMEOUT_S)
+        try:
+            async with self._session.get(f"{url}/openapi.json", timeout=timeout) as answer:
+                if answer.status != 200:
+                    return False
+                part = orjson.loads(await answer.read())
+        except (aiohttp.ClientError, OSError, orjson.JSONDecodeError) as error:
+            self._logger.warning("no API description", extra={"target": service, "error": type(error).__name__})
+            return False
+        self._parts[service] = part
+        return True
+
+
+def merge(own: Document, parts: Mapping[Service, Document], missing: list[Service]) -> Document:
+    """The gateway's own document with the public paths of the services."""
+    merged: Document = {**own, "paths": {}, "components": {section: {} for section in _SECTIONS}}
+    for service, part in parts.items():
+        _add(merged, part, service.capitalize())
+    _add(merged, own, "Gateway")
+    merged["components"] = {name: entries for name, entries in merged["components"].items() if entries}
+    merged["components"]["securitySchemes"] = _SECURITY_SCHEMES
+    merged["components"].setdefault("schemas", {})["Problem"] = _PROBLEM
+    if missing:
+        names = " and ".join(missing)
+        note = f"\n\nThe {names} service does not answer now; what it offers may be missing or out of date."
+        merged["info"] = {**own["info"], "description": own["info"].get("description", "") + note}
+    return merged
+
+
+def _add(merged: Document, part: Document, prefix: str) -> None:
+    """Adds a service's paths and components; a component whose name is present by another of the same
+    name gets the service's prefix."""
+    components: Document = part.get("components", {})
+    renamed: dict[str, str] = {}
+    for section in _SECTIONS:
+        present: Document = merged["components"][section]
+        for name, entry in components.get(section, {}).items():
+            if name in present and present[name] != entry:
+                renamed[f"#/components/{section}/{name}"] = f"#/components/{section}/{prefix}{name}"
+    for section in _SECTIONS:
+        for name, entry in components.get(section, {}).items():
+            reference = f"#/components/{section}/{name}"
+            new_name = renamed.get(reference, reference).rpartition("/")[2]
+            merged["components"][section][new_name] = _with_references(entry, renamed)
+    for path, operations in part.get("paths", {}).items():
+        if path.startswith(("/v1/", "/admin/")) or prefix == "Gateway":
+            merged["paths"][path] = _public(path, _with_references(operations, renamed))
+
+
+def _with_references(value: Any, renamed: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: renamed.get(inner, inner)
+            if name == "$ref" and isinstance(inner, str)
+            else _with_references(inner, renamed)
+            for name, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_with_references(inner, renamed) for inner in value]
+    return value
+
+
+def _public(path: str, operations: Document) -> Document:
+    """The operations of a path as a caller sees them: with a key, without internal headers."""
+    public: Document = {}
+    for method, operation in operations.items():
+        if not isinstance(operation, dict):
+            public[method] = operation
+            continue
+        changed = dict(operation)
+        parameters = [entry for entry in operation.get("parameters", ()) if not _is_internal(entry)]
+        changed.pop("parameters", None)
+        if parameters:
+            changed["parameters"] = parameters
+        changed.pop("security", None)
+        if scope := SCOPES.get(path, {}).get(method.upper()):
+            changed["security"] = [{name: [scope]} for name in _credentials(path)]
+            changed["responses"] = dict(sorted((_refusals(path) | operation.get("responses", {})).items()))
+        public[method] = changed
+    return public
+
+
+def _credentials(path: str) -> list[str]:
+    return ["key", "user_token"] if is_for_user(path) else ["key"]
+
+
+def _refusals(path: str) -> Document:
+    """What any call with a key may answer, beside its own answers."""
+    openai = path.startswith(OPENAI_PATHS)
+    schema: Document = {"type": "object"} if openai else {"$ref": "#/components/schemas/Problem"}
+    content = {"application/json" if openai else PROBLEM_JSON: {"schema": schema}}
+    return {status: {"description": about, "content": content} for status, about in _REFUSALS.items()}
+
+
+def _is_internal(parameter: Document) -> bool:
+    return parameter.get("in") == "header" and parameter.get("name", "").lower() in _INTERNAL_HEADERS
+
+
+# --- static pages ------------------------------------------------------------------------------
 
 
 class Pages:

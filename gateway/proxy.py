@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import aiohttp
 import orjson
@@ -23,13 +24,12 @@ from yarl import URL
 
 from gateway import headers
 from gateway.auth import AuthState, Caller
-from gateway.routing import SERVICES, Route, RoutingTable
+from gateway.routing import AUDITED, SERVICES, Route, RoutingTable, is_for_user, needed_scope, user_of
 from gateway.upstreams import NOT_SENT, SEVERED, Replica, Upstreams
-from services.errors import AlignXError, Draining, MethodNotAllowed, UpstreamUnavailable
-from services.server.app import DRAINING_HEADER, METHODS, TENANT_HEADER, TOKEN_HEADER, sse
+from services.errors import AlignXError, Draining, UpstreamUnavailable
+from services.server.app import DRAINING_HEADER, TENANT_HEADER, TOKEN_HEADER, USER_HEADER, sse
 from services.server.request_bodies import ClientDisconnected, DisconnectWatch, read_body
-from services.server.shutdown import Drain
-from services.server.state import state_of
+from services.server.state import Drain, state_of
 from services.settings import GatewaySettings, Settings
 from services.tracing import child_span, traceparent_of
 
@@ -105,6 +105,8 @@ class Call:
     watch: DisconnectWatch
     started: float
     caller: Caller
+    ended: bool = False
+    """The caller's key or token has ended."""
 
 
 class Proxy:
@@ -131,12 +133,13 @@ class Proxy:
         started = time.perf_counter()
         route = self._table.find(scope["raw_path"])
         scope["route"] = route
-        if scope["method"] not in METHODS:
-            raise MethodNotAllowed(allow=", ".join(METHODS))
+        needed = needed_scope(route.path, scope["method"])
         if route.endless:
             self._drain.refuse()
         state = state_of(scope["app"], ProxyState)
-        caller = await state.authenticator.authenticate(scope)
+        caller = await state.authenticator.authenticate(scope, needed)
+        if caller.user is not None and not _concerns(route, scope["raw_path"], caller.user):
+            raise state.authenticator.other_user()
         try:
             body = await read_body(scope, receive, limit=self._limits.body_bytes, timeout_s=self._body_timeout_s)
         except ClientDisconnected:
@@ -161,6 +164,7 @@ class Proxy:
         self._metrics.upstream[service].observe(answered_at - sent_at)
         timing = b"gateway;dur=%.3f, service;dur=%.3f" % ((sent_at - call.started) * 1e3, (answered_at - sent_at) * 1e3)
         try:
+            await self._log(call, answer.status)
             await self._relay(call, answer, timing)
         finally:
             # To the end of its answer the connection went back to the pool; otherwise this closes it.
@@ -206,9 +210,19 @@ class Proxy:
         fields.append((TOKEN_HEADER, self._token))
         fields.append((TENANT_HEADER, call.caller.tenant))
         fields.append(("X-Request-Id", call.scope["state"]["request_id"]))
+        if call.caller.user is not None:
+            fields.append((USER_HEADER, quote(call.caller.user, safe="")))
         if traceparent:
             fields.append(("Traceparent", traceparent))
         return fields
+
+    async def _log(self, call: Call, status: int) -> None:
+        """Adds what must be known later to the audit log, before the answer is passed on."""
+        action = AUDITED.get((call.scope["method"], call.route.path))
+        if action and status < 300:
+            caller = call.caller
+            user = call.state.tokens.hash_user(caller.tenant, user_of(call.scope["raw_path"]))
+            await call.state.audit.add(caller.tenant, caller.key_id, action, user)
 
     async def _relay(self, call: Call, answer: aiohttp.ClientResponse, timing: bytes) -> None:
         fields = headers.outward(answer.raw_headers, bodiless=answer.status in (204, 304))
@@ -236,8 +250,10 @@ class Proxy:
         """Passes events on; if they break off, the last one says why."""
         task = asyncio.current_task()
         assert task is not None
+        ending: asyncio.Task[None] | None = None
         if call.route.endless:
             self._endless.add(task)
+            ending = asyncio.create_task(_end_with_credential(call, task))
             if self._drain.over:
                 task.cancel()
         tail = b"\n\n"
@@ -249,12 +265,14 @@ class Proxy:
         except (aiohttp.ClientError, OSError) as error:
             failure = self._broken(call, "body", error)
         except asyncio.CancelledError:
-            if call.watch.disconnected or not self._drain.over:
+            if call.watch.disconnected or not (self._drain.over or call.ended):
                 raise
             task.uncancel()
             failure = None if call.route.endless else Draining("The gateway shut down before the answer ended.")
         finally:
             self._endless.discard(task)
+            if ending:
+                ending.cancel()
         last = _last_event(call, failure, tail) if failure else b""
         await call.send({"type": "http.response.body", "body": last, "more_body": False})
 
@@ -265,6 +283,18 @@ class Proxy:
         self._logger.warning("a service did not answer to the end", extra=fields)
         what = "does not answer" if stage == "answer" else "broke off its answer"
         return UpstreamUnavailable(f"The {service} service {what}.", retry_after=1.0)
+
+
+async def _end_with_credential(call: Call, task: "asyncio.Task[object]") -> None:
+    """Ends a stream whose caller would be refused by now; who reads it asks anew, and is."""
+    await call.state.authenticator.wait_until_ended(call.caller)
+    call.ended = True
+    task.cancel()
+
+
+def _concerns(route: Route, raw_path: bytes, user: str) -> bool:
+    """Whether a user token may make the call; of a chat the service looks at the user that the body names."""
+    return user_of(raw_path) == user if route.names_user else is_for_user(route.path)
 
 
 def _last_event(call: Call, failure: AlignXError, tail: bytes) -> bytes:

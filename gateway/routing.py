@@ -1,4 +1,4 @@
-"""Which service answers which path.
+"""Which service answers which path, and which scope each call needs.
 
 Templates, never paths, go into metrics and logs. Paths are matched as they came, still
 percent-encoded, and passed on byte for byte; `path_segments` therefore refuses whatever a service
@@ -6,12 +6,13 @@ would read otherwise than the gateway: dot segments, encoded slashes, broken enc
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote_to_bytes
 
-from services.errors import RequestError, RouteUnknown
+from alignx.schemas.tenants import Scope
+from services.errors import MethodNotAllowed, RequestError, RouteUnknown
 
 Service = Literal["preference", "response"]
 SERVICES: tuple[Service, ...] = ("preference", "response")
@@ -31,8 +32,14 @@ class Route:
     endless: bool = False
     """The answer is an event stream that never ends by itself."""
 
+    @property
+    def names_user(self) -> bool:
+        """Whether the path names a user."""
+        return self.path.startswith(_USER)
+
 
 _USER = "/v1/users/{user}"
+CHAT = "/v1/chat/completions"
 ROUTES: tuple[Route, ...] = (
     Route("preference", _USER),
     Route("preference", f"{_USER}/events"),
@@ -52,9 +59,67 @@ ROUTES: tuple[Route, ...] = (
     Route("preference", "/v1/quality/trial"),
     Route("response", f"{_USER}/select"),
     Route("response", f"{_USER}/recommend"),
-    Route("response", "/v1/chat/completions"),
+    Route("response", CHAT),
     Route("response", "/v1/models"),
 )
+
+SCOPES: Mapping[str, Mapping[str, Scope]] = {
+    _USER: {"DELETE": "users:erase"},
+    f"{_USER}/events": {"GET": "events:read", "POST": "events:write"},
+    f"{_USER}/dead-letters": {"GET": "events:read"},
+    f"{_USER}/dead-letters/retry": {"POST": "events:write"},
+    f"{_USER}/export": {"GET": "users:export"},
+    f"{_USER}/preferences": {"GET": "preferences:read", "PUT": "preferences:write"},
+    f"{_USER}/preferences/stream": {"GET": "preferences:read"},
+    f"{_USER}/preferences/versions": {"GET": "preferences:read"},
+    f"{_USER}/preferences/versions/{{version}}": {"GET": "preferences:read"},
+    f"{_USER}/preferences/rejected": {"GET": "preferences:read"},
+    f"{_USER}/preferences/diff": {"GET": "preferences:read"},
+    f"{_USER}/preferences/rebuild": {"POST": "preferences:write"},
+    f"{_USER}/preferences/rollback": {"POST": "preferences:write"},
+    f"{_USER}/select": {"POST": "select"},
+    f"{_USER}/recommend": {"POST": "recommend"},
+    CHAT: {"POST": "chat"},
+    "/v1/models": {"GET": "chat"},
+    "/v1/items": {"PUT": "catalogue:write"},
+    "/v1/quality": {"GET": "quality:read"},
+    "/v1/quality/trial": {"GET": "quality:read"},
+    "/v1/tokens": {"POST": "tokens:mint"},
+    "/v1/audit": {"GET": "admin"},
+    "/admin/keys": {"GET": "admin", "POST": "admin"},
+    "/admin/keys/{key_id}": {"DELETE": "admin"},
+    "/admin/keys/{key_id}/rotate": {"POST": "admin"},
+    "/admin/tenants": {"GET": "admin"},
+    "/admin/tenants/{tenant}/settings": {"GET": "admin", "PUT": "admin", "PATCH": "admin"},
+    "/metrics": {"GET": "admin"},
+}
+"""The one scope that each call needs, by path and method. Calls that are not here need no key: health, pages."""
+
+
+def is_for_user(path: str) -> bool:
+    """Whether the calls of a template are for one user, so that a user token may make them: the path names the
+    user, or a chat, whose service compares the user that the body names (services/server/app.py)."""
+    return path.startswith(_USER) or path == CHAT
+
+
+USER_SCOPES = frozenset(scope for path, calls in SCOPES.items() if is_for_user(path) for scope in calls.values())
+"""What a user token may hold: the scopes of calls for one user."""
+OWN_PATHS = frozenset(path for path in SCOPES if path.startswith("/v1/")) - {route.path for route in ROUTES}
+"""Paths under /v1 that the gateway answers itself; no template among them."""
+AUDITED: Mapping[tuple[str, str], str] = {
+    ("DELETE", _USER): "user.erased",
+    ("GET", f"{_USER}/export"): "user.exported",
+}
+"""Calls to the services that the audit log keeps, by method and path."""
+
+
+def needed_scope(path: str, method: str) -> Scope:
+    """Of a template of `SCOPES`. Raises MethodNotAllowed."""
+    calls = SCOPES[path]
+    scope = calls.get("GET" if method == "HEAD" else method)
+    if scope is None:
+        raise MethodNotAllowed(allow=", ".join(calls))
+    return scope
 
 
 class Node:
@@ -102,6 +167,11 @@ def path_segments(raw_path: bytes) -> list[bytes]:
     if not _PLAIN_PATH.fullmatch(raw_path):
         _check_encoded(raw_path)
     return raw_path.split(b"/")[1:]
+
+
+def user_of(raw_path: bytes) -> str:
+    """The user whom a path names that `path_segments` has let pass."""
+    return unquote_to_bytes(raw_path.split(b"/")[3]).decode()
 
 
 def _check_encoded(raw_path: bytes) -> None:

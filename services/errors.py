@@ -6,16 +6,19 @@
     │   ├── InvalidRequest          422 invalid_request       names each field
     │   ├── PayloadTooLarge         413 payload_too_large     names the limit
     │   ├── Unauthenticated         401 unauthenticated
-    │   ├── Forbidden               403 forbidden
+    │   │   └── CredentialExpired   401 credential_expired    a new key or user token is needed
+    │   ├── Forbidden               403 forbidden             names the missing scope
     │   ├── RouteUnknown            404 route_unknown
     │   ├── MethodNotAllowed        405 method_not_allowed
     │   ├── UserUnknown             404 user_unknown
     │   ├── VersionUnknown          404 version_unknown
     │   ├── KeyUnknown              404 key_unknown
+    │   ├── KeyEnded                409 key_ended
     │   ├── StaleVersion            412 stale_version
     │   ├── PreconditionRequired    428 precondition_required
     │   ├── IdempotencyMismatch     422 idempotency_mismatch
     │   ├── RateLimited             429 rate_limited
+    │   ├── TooManyFailures         429 too_many_failures
     │   ├── UserLimited             429 user_limited
     │   └── BacklogFull             429 backlog_full
     ├── Unavailable                 503 unavailable           the caller can retry
@@ -108,8 +111,12 @@ class Unauthenticated(RequestError):
     status, code, title = 401, "unauthenticated", "A valid API key is needed"
 
 
+class CredentialExpired(Unauthenticated):
+    code, title = "credential_expired", "The API key or user token has expired"
+
+
 class Forbidden(RequestError):
-    status, code, title = 403, "forbidden", "This API key may not do that"
+    status, code, title = 403, "forbidden", "This API key or user token may not do that"
 
 
 class RouteUnknown(RequestError):
@@ -137,6 +144,10 @@ class KeyUnknown(RequestError):
     status, code, title = 404, "key_unknown", "No API key has this id"
 
 
+class KeyEnded(RequestError):
+    status, code, title = 409, "key_ended", "This API key is revoked or has expired; make a new one"
+
+
 class StaleVersion(RequestError):
     status, code, title = 412, "stale_version", "The summary has changed since the version in If-Match"
 
@@ -151,6 +162,10 @@ class IdempotencyMismatch(RequestError):
 
 class RateLimited(RequestError):
     status, code, title = 429, "rate_limited", "This API key has used up its request rate"
+
+
+class TooManyFailures(RequestError):
+    status, code, title = 429, "too_many_failures", "Too many keys or tokens that are not valid came from here"
 
 
 class UserLimited(RequestError):

@@ -265,10 +265,17 @@ class GatewaySettings(Block):
     `drain_s` must be longer, so that a replica that shuts down is left in time."""
     bootstrap_key: SecretStr | None = None
     """An admin key `ax_<id>_<secret>` that is registered at start, so that a new deployment can be
-    administered."""
+    administered; once it is rotated, it keeps the secrets it was given."""
     rate: float = Field(default=200.0, gt=0)
     """Requests per second of a key that has no rate of its own."""
     burst: int = Field(default=400, ge=1)
+    user_rate: float = Field(default=10.0, gt=0)
+    """Requests per second of one user's tokens; they count for the key that minted them as well."""
+    user_burst: int = Field(default=40, ge=1)
+    audit_entries: int = Field(default=10_000, ge=100)
+    """Entries of a tenant's audit log; older ones are dropped."""
+    audit_days: int = Field(default=365, ge=1, le=3_650)
+    """Days for which an entry of the audit log is kept."""
     connect_timeout_s: float = Field(default=2.0, gt=0)
     read_timeout_s: float = Field(default=630.0, gt=0)
     """Longest silence of a service within one answer; longer than the engine's `answer_timeout_s`,
@@ -276,7 +283,8 @@ class GatewaySettings(Block):
     body_timeout_s: float = Field(default=60.0, gt=0)
     """Longest silence of a caller within one request body."""
     cors_origins: tuple[str, ...] = ()
-    """Browser origins that may call the API; the console is served from the gateway itself."""
+    """Browser origins that may call the API, as a JSON list such as `["https://shop.example"]`; give their pages user
+    tokens, never an API key. The console is served from the gateway itself."""
     metrics_token: SecretStr | None = Field(default=None, min_length=16)
     """Bearer token by which Prometheus reads the gateway's /metrics; an admin key may read them too."""
 
@@ -287,6 +295,14 @@ class GatewaySettings(Block):
     @property
     def response_urls(self) -> tuple[str, ...]:
         return _split_urls(self.response_url)
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not re.fullmatch(r"https?://[^/*?#@\s]+", origin):
+                raise ValueError(f"{origin!r} is no origin such as https://shop.example")
+        return origins
 
     @model_validator(mode="after")
     def _check_urls(self) -> Self:

@@ -22,7 +22,7 @@ from alignx.schemas.summaries import (
     SummaryVersion,
     VersionDiff,
 )
-from alignx.schemas.tenants import KeyInfo
+from alignx.schemas.tenants import SCOPES, AuditEntry, KeyInfo, Scope
 
 BAR_CELLS = 20
 DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
@@ -164,10 +164,29 @@ def _name(item: OfferedItem) -> str:
 
 
 def keys(page: Iterable[KeyInfo]) -> Table:
-    table = Table("id", "name", "tenant", "may", "rate/s", "created", "revoked")
+    table = Table("id", "name", "tenant", "scopes", "rate/s", "created", "ends", "old secret until")
     for key in page:
-        right, revoked = "administer" if key.admin else "use", f"{key.revoked_at:%Y-%m-%d}" if key.revoked_at else ""
-        _add_row(table, key.id, key.name, key.tenant, right, f"{key.rate:g}", f"{key.created_at:%Y-%m-%d}", revoked)
+        ends = f"revoked {key.revoked_at:%Y-%m-%d}" if key.revoked_at else _day(key.expires_at)
+        previous = _minute(key.previous_until) if key.previous_until else ""
+        cells = (key.id, key.name, key.tenant, _scopes(key.scopes), f"{key.rate:g}", _day(key.created_at))
+        _add_row(table, *cells, ends, previous)
+    return table
+
+
+def _scopes(scopes: Sequence[Scope]) -> str:
+    if missing := [scope for scope in SCOPES if scope not in scopes]:
+        return "all but admin" if missing == ["admin"] else " ".join(scopes)
+    return "all"
+
+
+def _day(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d}" if moment else ""
+
+
+def audit(page: Iterable[AuditEntry]) -> Table:
+    table = Table("at", "key", "action", "target")
+    for entry in page:
+        _add_row(table, f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.key_id, entry.action, entry.target)
     return table
 
 

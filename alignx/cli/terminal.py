@@ -38,7 +38,8 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 NO_ENGINE = "Chat needs a language model engine; selection and ranking work without."
 HINTS = {
     "unauthenticated": "Set ALIGNX_API_KEY, or ALIGNX_KEY_FILE to a file that holds a key.",
-    "forbidden": "Give an admin key with --key or ALIGNX_API_KEY.",
+    "forbidden": "Give a key that has the scope with --key or ALIGNX_API_KEY; an admin key for keys and tenants.",
+    "credential_expired": "Rotate the key with a new --expires, or mint a new token.",
     "user_unknown": "Send some history first: alignx ingest FILE --user USER",
     "stale_version": "The summary was changed meanwhile; look at it again, then repeat.",
     "engine_unavailable": NO_ENGINE,

@@ -1,13 +1,28 @@
-"""The calls that need an admin key: API keys, tenants and their settings."""
+"""The calls on access: API keys, user tokens, the audit log, tenants and their settings. All but `mint_token` need an
+admin key."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from pydantic_core import to_json
 
 from alignx.client.endpoints import Call, dump, get, ignore_body, parse
-from alignx.schemas.tenants import KeyCreated, KeyList, KeyRequest, TenantList, TenantSettings, TenantSettingsView
+from alignx.schemas.tenants import (
+    DAY_S,
+    AuditPage,
+    KeyCreated,
+    KeyList,
+    KeyRequest,
+    RotateRequest,
+    Scope,
+    TenantList,
+    TenantSettings,
+    TenantSettingsView,
+    TokenCreated,
+    TokenRequest,
+)
 
 
 def create_key(request: KeyRequest) -> Call[KeyCreated]:
@@ -20,9 +35,34 @@ def keys(*, tenant: str | None = None, after: str | None = None, limit: int | No
     return get("/admin/keys", KeyList, tenant=tenant, after=after, limit=limit)
 
 
+def rotate_key(key_id: str, *, overlap_s: int = DAY_S, expires_at: datetime | None = None) -> Call[KeyCreated]:
+    """Gives an API key a new secret; the one until now opens for `overlap_s` seconds longer. It is not retried after a
+    broken connection, which would lose the first new secret."""
+    request = RotateRequest(overlap_s=overlap_s, expires_at=expires_at)
+    return Call("POST", f"{_key_path(key_id)}/rotate", parse(KeyCreated), content=dump(request), repeatable=False)
+
+
 def revoke_key(key_id: str) -> Call[None]:
-    """Ends an API key."""
-    return Call("DELETE", f"/admin/keys/{quote(key_id, safe='')}", ignore_body)
+    """Ends an API key and the user tokens it minted."""
+    return Call("DELETE", _key_path(key_id), ignore_body)
+
+
+def _key_path(key_id: str) -> str:
+    return f"/admin/keys/{quote(key_id, safe='')}"
+
+
+def mint_token(user: str, scopes: Sequence[Scope], *, expires_in_s: int = 600) -> Call[TokenCreated]:
+    """A token for one user's browser or agent: it makes the calls of `scopes` for this user and nothing else. The
+    client's key needs the scope `tokens:mint`, and each of `scopes`."""
+    request = TokenRequest(user=user, scopes=tuple(scopes), expires_in_s=expires_in_s)
+    return Call("POST", "/v1/tokens", parse(TokenCreated), content=dump(request))
+
+
+def audit(
+    *, tenant: str | None = None, user: str | None = None, before: str | None = None, limit: int | None = None
+) -> Call[AuditPage]:
+    """A page of a tenant's audit log, newest first: all of it, or the exports and erasures of one user."""
+    return get("/v1/audit", AuditPage, tenant=tenant, user=user, before=before, limit=limit)
 
 
 def tenant_settings(tenant: str) -> Call[TenantSettingsView]:

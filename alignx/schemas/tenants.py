@@ -5,15 +5,38 @@ A tenant's field that is not set has the deployment's value, from the environmen
 that is the deployment's value; else the default here is.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import AwareDatetime, Field, NonNegativeInt, PositiveInt, StringConstraints
+from pydantic import AwareDatetime, Field, NonNegativeInt, PositiveInt, StringConstraints, model_validator
 
-from alignx.schemas.items import Frozen
+from alignx.schemas.items import Frozen, UserId
 
 LONGEST_S = 1e9
 """About 32 years. The queue counts in milliseconds, and its longest times mean a backfill."""
 TENANT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
+
+DAY_S = 86_400
+LONGEST_OVERLAP_S = 30 * DAY_S
+LONGEST_TOKEN_S = 3_600
+
+Scope = Literal[
+    "events:read",
+    "events:write",
+    "preferences:read",
+    "preferences:write",
+    "users:export",
+    "users:erase",
+    "chat",
+    "select",
+    "recommend",
+    "catalogue:write",
+    "quality:read",
+    "tokens:mint",
+    "admin",
+]
+"""What an API key may do. Each call of the API needs exactly one (gateway/routing.py)."""
+SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 
 class KeyRequest(Frozen):
@@ -22,9 +45,20 @@ class KeyRequest(Frozen):
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
     tenant: Annotated[str, StringConstraints(pattern=TENANT_NAME)]
     admin: bool = False
+    """Whether a key without `scopes` may administer as well."""
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1)] | None = None
+    """What the key may do; default: everything but `admin`."""
+    expires_at: AwareDatetime | None = None
+    """When the key ends; default: never."""
     rate: Annotated[float, Field(ge=0.001, le=1_000_000)] | None = None
     """Requests per second; default from the settings."""
     burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+    @model_validator(mode="after")
+    def _check_admin(self) -> Self:
+        if self.admin and self.scopes is not None and "admin" not in self.scopes:
+            raise ValueError("admin is one of the scopes: name it there, or leave `admin` out")
+        return self
 
 
 class KeyInfo(Frozen):
@@ -34,15 +68,66 @@ class KeyInfo(Frozen):
     name: str
     tenant: str
     admin: bool
+    scopes: tuple[Scope, ...] = ()
     rate: float
     burst: int
     created_at: AwareDatetime
+    expires_at: AwareDatetime | None = None
+    previous_until: AwareDatetime | None = None
+    """Until when the secret from before the latest rotation opens too."""
     revoked_at: AwareDatetime | None = None
 
 
 class KeyCreated(KeyInfo):
     key: str
     """The whole key. It is shown this once; only its hash is kept."""
+
+
+class RotateRequest(Frozen):
+    """A new secret for an API key."""
+
+    overlap_s: Annotated[int, Field(ge=0, le=LONGEST_OVERLAP_S)] = DAY_S
+    """Seconds for which the secret until now opens too; 0 ends it at once."""
+    expires_at: AwareDatetime | None = None
+    """When the key ends; default: as before."""
+
+
+class TokenRequest(Frozen):
+    """A token for one user, such as a browser or an agent holds."""
+
+    user: UserId
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1)]
+    """Some of the key's own; only those of calls for one user."""
+    expires_in_s: Annotated[int, Field(ge=1, le=LONGEST_TOKEN_S)] = 600
+    """Seconds; the token ends sooner with the key that minted it."""
+
+
+class TokenCreated(Frozen):
+    token: str
+    """A JSON Web Token; it goes where an API key goes."""
+    user: str
+    scopes: tuple[Scope, ...]
+    expires_at: AwareDatetime
+
+
+class AuditEntry(Frozen):
+    """One administrative call, or one that exported or erased a user."""
+
+    id: str
+    at: AwareDatetime
+    key_id: str
+    """The API key that called."""
+    action: str
+    target: str
+    """A key's id, names of settings, or a user as a keyed hash."""
+
+
+class AuditPage(Frozen):
+    """Newest first."""
+
+    entries: tuple[AuditEntry, ...]
+    next: str | None = None
+    """Give it as `before` to read the next page; null at the end."""
 
 
 class KeyList(Frozen):

@@ -17,7 +17,7 @@ from services.errors import AlignXError, StoreUnavailable
 from services.preference.queue import Queue
 from services.preference.queue_records import Claim
 from services.server.app import STORE_FAULTS, sse
-from services.server.shutdown import Drain
+from services.server.state import Drain
 from services.storage.connection import read_stream
 from services.storage.users import Store
 

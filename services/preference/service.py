@@ -35,7 +35,7 @@ from services.preference.queue import Queue
 from services.preference.queue_records import encode_origin
 from services.preference.updates.trials import read_trial
 from services.preference.updates.update_metrics import IngestMetrics
-from services.server.shutdown import Drain
+from services.server.state import Drain
 from services.settings import Settings
 from services.storage.aof_rewrite import AofRewriter
 from services.storage.key_names import ENGINE_FAULT

@@ -16,12 +16,13 @@ from alignx.schemas.requests import (
     SelectRequest,
     SelectResponse,
 )
+from services.errors import Forbidden
 from services.response import recommendation
 from services.response.chat import Chat, render_whole
 from services.response.chat_request import ChatRequest
 from services.response.chat_stream import AnswerEvents, render_stream, starting
 from services.response.selection import Selector
-from services.server.app import tenant_of
+from services.server.app import only_user_of, tenant_of
 from services.server.request_bodies import DisconnectWatch, JsonRoute
 from services.server.state import state_of
 from services.server.store import StoreState
@@ -41,6 +42,7 @@ async def response_state(request: Request) -> ResponseState:
 
 State = Annotated[ResponseState, Depends(response_state)]
 Tenant = Annotated[str, Depends(tenant_of)]
+OnlyUser = Annotated[str | None, Depends(only_user_of)]
 User = Annotated[UserId, Path(description="Your own id of the user; no slash.")]
 
 CLIENT_CLOSED_REQUEST = 499
@@ -76,13 +78,16 @@ async def chat_completions(
     body: ChatRequest,
     request: Request,
     state: State,
+    only_user: OnlyUser,
     x_user_id: Annotated[UserId | None, Header(description="The user, where the body names none.")] = None,
 ) -> Response:
     """`personalization.mode` says what the answer is conditioned on: `summary` (default), `ica`,
     `pba`, `direct` or `none`. The answer's `personalization` and the header X-AlignX-Summary-Version say
     what was used. A stream whose first token is late holds comments before its first event."""
     further = map(request.headers.get, state.chat.settings.response.user_headers)
-    user = body.user_id(map(_as_utf8, (x_user_id, *further)))
+    user = body.user_id(map(_as_utf8, (x_user_id, *further))) or only_user
+    if only_user not in (None, user):
+        raise Forbidden("This user token is for another user.")
     with DisconnectWatch(request.receive):  # a caller that has gone needs no more of the engine's work
         return await _answer(state.chat, tenant, user, body)
     return Response(status_code=CLIENT_CLOSED_REQUEST)

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 import uvicorn
@@ -43,14 +44,15 @@ from services.server.health import Check, EngineView, Guard, add_health, add_met
 from services.server.logging import configure_logging
 from services.server.metrics import HttpMetrics, RequestTelemetry, recorded_spans
 from services.server.request_bodies import JsonRoute
-from services.server.shutdown import Drain
-from services.server.state import Process, add_state, state_of
+from services.server.state import Drain, Process, add_state, state_of
 from services.settings import Settings
 from services.slices import SWITCH_S
 from services.storage.cluster import AWAY
 from services.storage.connection import REFUSED
 
 TENANT_HEADER = "X-AlignX-Tenant"
+USER_HEADER = "X-AlignX-User"
+"""The one user whom the caller may name, percent-encoded: from the gateway, for a user token."""
 TOKEN_HEADER = "X-AlignX-Internal"  # noqa: S105  # the name of the header, not a secret
 DRAINING_HEADER = "X-AlignX-Draining"
 """On an answer of an instance that shuts down and has done nothing: another instance should get the request."""
@@ -248,6 +250,12 @@ async def tenant_of(request: Request) -> str:
     if not tenant:
         raise Unauthenticated(f"The header {TENANT_HEADER} is missing.")
     return tenant
+
+
+def only_user_of(request: Request) -> str | None:
+    """Dependency beside `tenant_of`: the one user whom the caller may name; None for a caller with an API key."""
+    user = request.headers.get(USER_HEADER)
+    return None if user is None else unquote(user)
 
 
 def sse(data: bytes, *, event: str | None = None, event_id: str | None = None) -> bytes:

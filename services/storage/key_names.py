@@ -34,7 +34,7 @@ separator or a hash tag.
                              :from     STRING  the calls that asked for the update that waits
                              :items    HASH    what the user adds to the tenant's counts (traffic/journal.py)
 
-API keys belong to the gateway (gateway/keys.py); a backup holds their records too.
+API keys belong to the gateway (gateway/keys.py); a backup holds their records too, and not the audit log.
 """
 
 import zlib
@@ -71,6 +71,11 @@ def api_key(key_id: str) -> str:
 def tenant_api_keys(tenant: str) -> str:
     """Sorted set of the ids of a tenant's API keys."""
     return f"gw:tenant-keys:{tenant}"
+
+
+def audit_log(tenant: str) -> str:
+    """The stream of a tenant's administrative calls (gateway/audit.py)."""
+    return f"gw:audit:{tenant}"
 
 
 def trial_key(tenant: str) -> str:

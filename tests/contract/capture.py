@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from docs.exported_metrics import exported
 from gateway.__main__ import build_app
-from gateway.docs import Document, merge
+from gateway.pages import Document, merge
 from gateway.routing import Service
 from services.preference.__main__ import create_preference_app
 from services.response.__main__ import create_response_app

@@ -5,14 +5,17 @@ is the same each time. Every Lua script is called. There are three parts: KEYS, 
 SCRIPTS, what each script answered, in order; ANSWERS, those of the HTTP calls, and what admins are given.
 """
 
+import asyncio
 from contextlib import suppress
 from typing import Any
 
 import orjson
+from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from alignx.schemas.tenants import KeyRequest
-from gateway.keys import KeyStore, parse_key
+from alignx.schemas.tenants import KeyRequest, RotateRequest
+from gateway.audit import AuditLog, count_failures
+from gateway.keys import KeyStore, UserBucket, parse_key
 from services.admin.rebuild_profiles import rebuild_profiles
 from services.admin.user_records import UserRecords
 from services.errors import StaleVersion
@@ -209,8 +212,18 @@ async def keys_open(play: Play) -> None:
     play.known |= {created.key: "<key>", key.digest: "<digest>", key.id: "<key id>"}
     for _ in range(3):
         await store.admit(key)
-    await store.revoke(key.id)
+    await asyncio.sleep(0.05)  # the first key's bucket is full again
+    await store.admit_user(root.id, 0, UserBucket("<user>", 10, 40))
+    rotated = await store.rotate(key.id, RotateRequest(overlap_s=0))
+    newer = parse_key(rotated.key)
+    assert newer
+    play.known |= {rotated.key: "<rotated key>", newer.digest: "<rotated digest>"}
     await store.admit(key)
+    await store.revoke(key.id)
+    await store.admit(newer)
+    await AuditLog(play.bench.redis, play.bench.settings.gateway, count_failures(CollectorRegistry())).add(
+        GLOBEX, root.id, "key.revoked", key.id
+    )
     play.answers.append(f"created -> {created.model_dump_json()}")
     play.answers.append(f"keys -> {(await store.keys(None, None, 10)).model_dump_json()}")
     play.answers.append(f"tenants -> {(await store.tenants(None, 10)).model_dump_json()}")

@@ -10,7 +10,7 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,7 +19,7 @@ import pytest
 
 from alignx import AlignX, AsyncAlignX
 from alignx.cli.terminal import Terminal
-from alignx.schemas.tenants import TenantSettings
+from alignx.schemas.tenants import SCOPES, TenantSettings
 
 MOMENT = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 KEY = "ax_k1_secret"
@@ -124,8 +124,8 @@ class FakeService:
             return httpx.Response(code, json={"status": status, "checks": self.checks, "engine": self.engine})
         if request.headers.get("Authorization") != f"Bearer {KEY}":
             return problem(401, "unauthenticated", "A valid API key is needed")
-        if parts[0] == "admin":
-            return self.admin(request, parts)
+        if parts[0] == "admin" or path in ("/v1/tokens", "/v1/audit"):
+            return self.access(request, parts)
         if path == "/v1/models" and not self.models:
             return problem(503, "engine_unavailable", "The engine does not answer")
         if path == "/v1/models":
@@ -311,6 +311,34 @@ class FakeService:
         choice = {"message": {"content": f"You said: {question}"}, "finish_reason": "stop"}
         return httpx.Response(200, json={"model": "small", "choices": [choice], "personalization": used})
 
+    def access(self, request: httpx.Request, parts: list[str]) -> httpx.Response:
+        match parts[-1]:
+            case "tokens":
+                return self.mint(json.loads(request.content))
+            case "audit":
+                return self.audit(request)
+            case _:
+                return self.admin(request, parts)
+
+    def rotate(self, body: dict[str, Any], key_id: str) -> httpx.Response:
+        key = next((key for key in self.keys if key["id"] == key_id), None)
+        if key is None:
+            return problem(404, "key_unknown", "No API key has this id")
+        key["previous_until"] = (MOMENT + timedelta(seconds=body["overlap_s"])).isoformat()
+        return httpx.Response(200, json={**key, "key": f"ax_{key_id}_rotated"})
+
+    def mint(self, body: dict[str, Any]) -> httpx.Response:
+        ends = (MOMENT + timedelta(seconds=body.pop("expires_in_s"))).isoformat()
+        return httpx.Response(201, json={**body, "token": f"token-of-{body['user']}", "expires_at": ends})
+
+    def audit(self, request: httpx.Request) -> httpx.Response:
+        """Five entries, newest first."""
+        last = int(request.url.params.get("before", "6-0").removesuffix("-0"))
+        stop = max(0, last - 1 - min(int(request.url.params.get("limit", self.page)), self.page))
+        entry = {"at": MOMENT.isoformat(), "key_id": "root", "action": "key.created", "target": "k1"}
+        entries = [{"id": f"{number}-0", **entry} for number in range(last - 1, stop, -1)]
+        return httpx.Response(200, json={"entries": entries, "next": f"{stop + 1}-0" if stop else None})
+
     def admin(self, request: httpx.Request, parts: list[str]) -> httpx.Response:
         if parts[-1] == "settings":
             sent = json.loads(request.content or b"{}")
@@ -320,10 +348,14 @@ class FakeService:
             return httpx.Response(200, json={"tenant": parts[2], "settings": settings, "overridden": sorted(own)})
         if parts[1] == "tenants":
             return httpx.Response(200, json={"tenants": [{"tenant": "acme", "keys": len(self.keys)}]})
+        if parts[-1] == "rotate":
+            return self.rotate(json.loads(request.content), parts[2])
         if request.method == "POST":
             fields = {name: value for name, value in json.loads(request.content).items() if value is not None}
             limits = {"rate": 200.0, "burst": 400}
-            key = {"id": f"k{len(self.keys) + 1}", **limits, "created_at": MOMENT.isoformat(), **fields}
+            scopes = [scope for scope in SCOPES if fields["admin"] or scope != "admin"]
+            defaults = {"scopes": scopes, "created_at": MOMENT.isoformat(), **limits}
+            key = {"id": f"k{len(self.keys) + 1}", **defaults, **fields}
             self.keys.append(key)
             return httpx.Response(201, json={**key, "key": f"ax_{key['id']}_new"})
         if request.method == "DELETE":

@@ -65,11 +65,14 @@ async def test_admin_paths_need_an_admin_key(suite: Suite) -> None:
         ("GET", "/admin/keys"),
         ("POST", "/admin/keys"),
         ("DELETE", "/admin/keys/root"),
+        ("POST", "/admin/keys/root/rotate"),
         ("GET", "/admin/tenants"),
+        ("GET", "/v1/audit"),
     )
     for method, path in calls:
         status, headers, problem = await suite.json(method, path, json={})
         assert (status, problem["type"]) == (403, "urn:alignx:problem:forbidden"), (method, path)
+        assert problem["scope"] == "admin"
         assert "RateLimit" in headers
         assert (await suite.json(method, path, key="", json={}))[0] == 401
     admin = (await suite.make_key(admin=True))["key"]

@@ -1,9 +1,11 @@
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from redis import Redis
 
-from gateway.keys import new_key, parse_key
+from gateway.keys import as_stored, new_key, parse_key
+from gateway.routing import SCOPES
 from tests.unit.gateway.conftest import ADMIN_KEY, Suite
 from tests.unit.with_settings import with_settings
 
@@ -79,6 +81,96 @@ async def test_refusals_look_alike_and_are_counted_by_reason(suite: Suite) -> No
     assert len(suite.preference.seen) == 1
 
 
+async def test_a_key_does_what_its_scopes_say(suite: Suite) -> None:
+    created = await suite.make_key(scopes=["select", "events:write", "select"])
+    assert (created["scopes"], created["admin"]) == (["events:write", "select"], False)
+    key = created["key"]
+    assert (await suite.json("POST", "/v1/users/ann/select", key=key, json={}))[0] == 200
+    status, headers, problem = await suite.json("GET", PATH, key=key)
+    assert (status, problem["type"], problem["scope"]) == (403, "urn:alignx:problem:forbidden", "preferences:read")
+    assert "preferences:read" in problem["detail"]
+    assert headers["Content-Type"] == "application/problem+json"
+    status, _, error = await suite.json("POST", "/v1/chat/completions", key=key, json={})
+    assert (status, error["error"]["code"]) == (403, "forbidden")
+    assert "scope chat" in error["error"]["message"]
+    assert len(suite.preference.seen) == 0
+    assert (await suite.json("GET", "/admin/keys", key=(await suite.make_key(scopes=["admin"]))["key"]))[0] == 200
+    for wrong in ({"scopes": []}, {"scopes": ["all"]}, {"scopes": ["chat"], "admin": True}):
+        body = {"name": "x", "tenant": "shop", **wrong}
+        assert (await suite.json("POST", "/admin/keys", key=ADMIN_KEY, json=body))[0] == 422
+
+
+async def test_a_key_from_before_scopes_does_what_it_did(suite: Suite, redis_url: str) -> None:
+    texts = {}
+    with Redis.from_url(redis_url) as redis:
+        for admin in (0, 1):
+            text, key = new_key()
+            record = {"digest": key.digest, "tenant": "shop", "admin": admin, "name": "old", "created_at": "2025-01-01"}
+            redis.hset(f"gw:key:{{{key.id}}}", mapping=record | {"created_at": "2025-01-01T00:00:00.000+00:00"})
+            redis.zadd("gw:tenant-keys:shop", {key.id: 0})
+            texts[admin] = text
+    for path, calls in SCOPES.items():
+        if path.startswith("/v1/") and path != "/v1/audit":
+            for method in calls:
+                for text in texts.values():
+                    status, _, _ = await suite.json(method, path.replace("{", "").replace("}", ""), key=text, json={})
+                    assert status == (422 if path == "/v1/tokens" else 200), (method, path)
+    statuses = [(await suite.json("GET", "/admin/keys?tenant=shop", key=text))[0] for text in texts.values()]
+    assert statuses == [403, 200]
+    _, _, listed = await suite.json("GET", "/admin/keys?tenant=shop", key=ADMIN_KEY)
+    scopes = {len(info["scopes"]): info["admin"] for info in listed["keys"] if info["name"] == "old"}
+    assert scopes == {12: False, 13: True}
+
+
+async def test_a_key_expires(suite: Suite, redis_url: str) -> None:
+    ends = datetime.now(UTC) + timedelta(hours=1)
+    created = await suite.make_key(expires_at=ends.isoformat())
+    assert datetime.fromisoformat(created["expires_at"]) == ends.replace(microsecond=ends.microsecond // 1000 * 1000)
+    assert (await suite.json("GET", PATH, key=created["key"]))[0] == 200
+    with Redis.from_url(redis_url) as redis:
+        redis.hset(f"gw:key:{{{created['id']}}}", "expires_at", as_stored(datetime.now(UTC)))
+    status, headers, problem = await suite.json("GET", PATH, key=created["key"])
+    assert (status, problem["type"]) == (401, "urn:alignx:problem:credential_expired")
+    assert "RateLimit" not in headers
+    status, _, problem = await suite.json("GET", PATH, key=created["key"][:-4] + "aaaa")
+    assert (status, problem["type"]) == (401, "urn:alignx:problem:unauthenticated")
+    assert await metric(suite, "alignx_gateway_auth_failures_total", reason="expired") == 1
+
+
+async def test_a_rotated_key_opens_with_both_secrets_until_the_old_one_ends(suite: Suite, redis_url: str) -> None:
+    old = await suite.make_key(name="backend", scopes=["preferences:read"], rate=5)
+    path = f"/admin/keys/{old['id']}/rotate"
+    status, _, new = await suite.json("POST", path, key=ADMIN_KEY)
+    assert (status, new["id"], new["scopes"], new["rate"]) == (200, old["id"], ["preferences:read"], 5)
+    assert new["key"] != old["key"]
+    overlap = datetime.fromisoformat(new["previous_until"]) - datetime.now(UTC)
+    assert timedelta(hours=23) < overlap <= timedelta(hours=24)
+    assert [(await suite.json("GET", PATH, key=key["key"]))[0] for key in (old, new)] == [200, 200]
+    _, _, newest = await suite.json("POST", path, key=ADMIN_KEY, json={"overlap_s": 0})
+    assert newest["previous_until"] is None
+    assert [(await suite.json("GET", PATH, key=key["key"]))[0] for key in (old, new, newest)] == [401, 401, 200]
+    with Redis.from_url(redis_url) as redis:
+        for key in (old, new, newest):
+            assert key["key"].split("_")[2].encode() not in redis.dump(f"gw:key:{{{old['id']}}}")
+
+
+async def test_what_cannot_be_rotated(suite: Suite, redis_url: str) -> None:
+    key = await suite.make_key()
+    path = f"/admin/keys/{key['id']}/rotate"
+    assert (await suite.json("POST", "/admin/keys/nobody/rotate", key=ADMIN_KEY))[0] == 404
+    for wrong in ({"overlap_s": -1}, {"overlap_s": 31 * 86_400}, {"expires_at": "2020-01-01T00:00:00Z"}):
+        assert (await suite.json("POST", path, key=ADMIN_KEY, json=wrong))[0] == 422
+    with Redis.from_url(redis_url) as redis:
+        redis.hset(f"gw:key:{{{key['id']}}}", "expires_at", as_stored(datetime.now(UTC)))
+    status, _, problem = await suite.json("POST", path, key=ADMIN_KEY)
+    assert (status, problem["type"]) == (409, "urn:alignx:problem:key_ended")
+    later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    _, _, renewed = await suite.json("POST", path, key=ADMIN_KEY, json={"expires_at": later})
+    assert (await suite.json("GET", PATH, key=renewed["key"]))[0] == 200
+    await suite.json("DELETE", f"/admin/keys/{key['id']}", key=ADMIN_KEY)
+    assert (await suite.json("POST", path, key=ADMIN_KEY))[0] == 409
+
+
 async def test_a_wrong_secret_leaves_the_bucket_alone(suite: Suite) -> None:
     key = (await suite.make_key(rate=0.01, burst=2))["key"]
     forged = key[:-4] + "aaaa"
@@ -146,9 +238,9 @@ async def test_the_metrics_are_for_their_token_or_an_admin(suite: Suite) -> None
         async with suite.call("GET", "/metrics", key=key) as answer:
             assert (answer.status, "alignx_" in await answer.text()) == (status, status == 200), key
     assert await metric(suite, "alignx_gateway_auth_failures_total", reason="missing") == 1
-    assert await metric(suite, "alignx_gateway_auth_failures_total", reason="not_admin") == 1
+    assert await metric(suite, "alignx_gateway_auth_failures_total", reason="scope") == 1
     _, _, document = await suite.json("GET", "/openapi.json", key="")
-    assert document["paths"]["/metrics"]["get"]["security"] == [{"key": []}]
+    assert document["paths"]["/metrics"]["get"]["security"] == [{"key": ["admin"]}]
 
 
 @with_settings(redis={"url": "redis://127.0.0.1:1/0"})

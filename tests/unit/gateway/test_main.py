@@ -137,6 +137,13 @@ async def test_the_bootstrap_key_is_registered_again_and_again_and_stays_revoked
             pass
 
 
+async def test_a_rotated_bootstrap_key_keeps_its_new_secret(redis_url: str) -> None:
+    async with running_suite(redis_url) as suite:
+        _, _, rotated = await suite.json("POST", "/admin/keys/root/rotate", key=ADMIN_KEY, json={"overlap_s": 60})
+    async with running_suite(redis_url) as suite:
+        assert (await suite.json("GET", "/admin/keys", key=rotated["key"]))[0] == 200
+
+
 @pytest.mark.parametrize(
     "fault", [AuthenticationError("WRONGPASS"), NoPermissionError("NOPERM")], ids=["password", "acl"]
 )

@@ -1,9 +1,20 @@
+from typing import get_args
+
 import pytest
 
-from gateway.routing import RoutingTable
-from services.errors import RequestError, RouteUnknown
+from alignx.schemas.tenants import SCOPES as NAMES
+from gateway.__main__ import build_app
+from gateway.pages import Document, merge
+from gateway.routing import ROUTES, SCOPES, USER_SCOPES, RoutingTable, Service, needed_scope
+from services.errors import MethodNotAllowed, RequestError, RouteUnknown
+from services.preference.__main__ import create_preference_app
+from services.response.__main__ import create_response_app
+from services.server.metrics import create_registry
+from services.settings import Settings
 
 TABLE = RoutingTable()
+OPEN = {"/livez", "/readyz"}
+"""Paths that need no key."""
 
 
 @pytest.mark.parametrize(
@@ -75,3 +86,36 @@ def test_paths_with_two_readings_are_refused(path: bytes) -> None:
     with pytest.raises(RequestError) as caught:
         TABLE.find(path)
     assert caught.value.status in (400, 404)
+
+
+@pytest.fixture(scope="module")
+def openapi() -> Document:
+    """The document that the gateway serves."""
+    settings = Settings(internal_token="the-apps-are-not-started")
+    apps = {"preference": create_preference_app(settings), "response": create_response_app(settings)}
+    parts: dict[Service, Document] = {service: apps[service].openapi() for service in get_args(Service)}
+    return merge(build_app(settings, create_registry("gateway")).openapi(), parts, [])
+
+
+def test_every_call_of_the_api_needs_exactly_one_scope(openapi: Document) -> None:
+    documented = {(path, method.upper()) for path, calls in openapi["paths"].items() for method in calls}
+    tabled = {(path, method): scope for path, calls in SCOPES.items() for method, scope in calls.items()}
+    assert {call for call in documented if call[0] not in OPEN} == tabled.keys()
+    for (path, method), scope in tabled.items():
+        operation = openapi["paths"][path][method.lower()]
+        credentials = [("key", [scope])] + [("user_token", [scope])] * ("{user}" in path or "chat" in path)
+        assert [item for entry in operation["security"] for item in entry.items()] == credentials, path
+        assert {"401", "403", "429"} <= operation["responses"].keys()
+    assert set(tabled.values()) == set(NAMES), "a scope that no call needs"
+    assert {route.path for route in ROUTES} <= SCOPES.keys()
+
+
+def test_user_tokens_hold_scopes_of_calls_for_one_user_alone() -> None:
+    assert set(NAMES) - USER_SCOPES == {"catalogue:write", "quality:read", "tokens:mint", "admin"}
+
+
+def test_a_method_that_a_path_does_not_take_is_no_call() -> None:
+    assert needed_scope("/v1/quality", "HEAD") == "quality:read"
+    with pytest.raises(MethodNotAllowed) as caught:
+        needed_scope("/v1/users/{user}/events", "PATCH")
+    assert caught.value.allow == "GET, POST"

@@ -4,8 +4,9 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway import auth
 from services.server.state import Process, state_of
-from tests.unit.gateway.conftest import EVENT_STREAM, Seen, Suite, http_chunk
+from tests.unit.gateway.conftest import ADMIN_KEY, EVENT_STREAM, Seen, Suite, http_chunk
 from tests.unit.with_settings import with_settings
 
 pytestmark = pytest.mark.anyio
@@ -65,6 +66,32 @@ async def test_a_caller_that_leaves_before_the_answer_ends_the_call_too(suite: S
         await suite.response.hung_up.wait()
     text = await suite.metrics()
     assert 'route="/v1/chat/completions",status="499"} 1.0' in text
+
+
+async def test_a_live_stream_ends_with_the_key_or_token_that_opened_it(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "RECHECK_S", 0.05)
+    suite.preference.handler = endless
+    key = await suite.make_key()
+    body = {"user": "ann", "scopes": ["preferences:read"]}
+    _, _, minted = await suite.json("POST", "/v1/tokens", key=key["key"], json=body)
+    _, _, brief = await suite.json("POST", "/v1/tokens", json={**body, "expires_in_s": 3})
+    async with asyncio.timeout(15):
+        async with (
+            suite.call("GET", LIVE, key=brief["token"]) as expiring,
+            suite.call("GET", LIVE) as other,
+            suite.call("GET", LIVE, key=key["key"]) as own,
+            suite.call("GET", LIVE, key=minted["token"]) as user_s,
+        ):
+            assert [answer.status for answer in (other, own, user_s, expiring)] == [200] * 4
+            await other.content.readany()
+            assert b"event: version" in await expiring.read()
+            await suite.json("DELETE", f"/admin/keys/{key['id']}", key=ADMIN_KEY)
+            for answer in (own, user_s):
+                assert b"event: version" in await answer.read()
+            assert not other.content.at_eof()
+    assert 'alignx_gateway_upstream_failures_total{service="preference",stage="body"} 0.0' in await suite.metrics()
 
 
 def cut_after(data: bytes) -> Any:

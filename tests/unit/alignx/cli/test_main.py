@@ -4,6 +4,7 @@ import io
 import json
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -100,7 +101,7 @@ def test_help_of_every_command_has_an_example(alignx: Alignx):
     assert {"forget", "chat", "select", "recommend", "keys", "tenants", "status"} <= set(names)
     groups = [
         ["keys", "create"],
-        ["keys", "list"],
+        *(["keys", word] for word in ("list", "rotate", "revoke", "token", "audit")),
         *(["tenants", "settings", word] for word in ("get", "set", "unset")),
     ]
     for command in [[name] for name in names if name not in ("keys", "tenants")] + groups:
@@ -452,7 +453,7 @@ def test_keys(alignx: Alignx, service: FakeService, tmp_path: Path):
     assert json.loads(alignx("keys", "create", "app", "--tenant", "acme", "--admin", "--json").stdout)["admin"]
     listed = alignx("keys", "list").stdout
     assert "shop" in listed
-    assert "administer" in listed
+    assert "all but admin" in listed
     assert len(json.loads(alignx("keys", "list", "--json").stdout)["keys"]) == 2
     assert "is revoked" in alignx("keys", "revoke", "k1").stderr
     assert alignx("keys", "revoke", "k9").exit_code == 1
@@ -460,6 +461,52 @@ def test_keys(alignx: Alignx, service: FakeService, tmp_path: Path):
     (tmp_path / "var/secrets/user_key").write_text("ax_user_key")
     (tmp_path / "var/secrets/admin_key").write_text("ax_k1_secret")
     assert alignx("keys", "list", key=None).exit_code == 0
+
+
+def test_a_key_with_scopes_that_ends(alignx: Alignx, service: FakeService):
+    options = ("--scope", "events:write", "--scope", "select", "--expires")
+    created = json.loads(alignx("keys", "create", "feed", "--tenant", "acme", *options, "90d", "--json").stdout)
+    assert created["scopes"] == ["events:write", "select"]
+    left = datetime.fromisoformat(created["expires_at"]) - datetime.now(UTC)
+    assert timedelta(days=89) < left <= timedelta(days=90)
+    assert alignx("keys", "create", "feed", "--tenant", "acme", *options, "2030-01-02").exit_code == 0
+    assert service.keys[-1]["expires_at"] == "2030-01-02T00:00:00Z"
+    listed = alignx("keys", "list").stdout
+    assert "events:write select" in listed
+    assert "2030-01-02" in listed
+    for wrong in (("--scope", "write"), ("--expires", "soon"), ("--expires", "9y")):
+        assert alignx("keys", "create", "feed", "--tenant", "acme", *wrong).exit_code == 2
+
+
+def test_a_key_is_rotated(alignx: Alignx, service: FakeService):
+    alignx("keys", "create", "feed", "--tenant", "acme")
+    rotated = alignx("keys", "rotate", "k1", "--overlap", "2h")
+    assert rotated.stdout == "ax_k1_rotated\n"
+    assert "opens until 2026-05-01 14:00 UTC" in rotated.stderr
+    assert json.loads(alignx("keys", "rotate", "k1", "--json").stdout)["previous_until"] == "2026-05-02T12:00:00Z"
+    assert alignx("keys", "rotate", "k1", "--overlap", "long").exit_code == 2
+    assert alignx("keys", "rotate", "k9").exit_code == 1
+    assert "2026-05-02 12:00" in alignx("keys", "list").stdout
+
+
+def test_a_token_for_a_user(alignx: Alignx, service: FakeService):
+    minted = alignx("keys", "token", "ada", "--scope", "chat", "--ttl", "30m")
+    assert minted.stdout == "token-of-ada\n"
+    assert "For ada until 2026-05-01 12:30:00 UTC" in minted.stderr
+    assert json.loads(alignx("keys", "token", "ada", "--scope", "chat", "--json").stdout)["scopes"] == ["chat"]
+    assert alignx("keys", "token", "ada").exit_code == 2
+    assert alignx("keys", "token", "ada", "--scope", "chat", "--ttl", "2h").exit_code == 2
+
+
+def test_the_audit_log(alignx: Alignx, service: FakeService):
+    service.page = 2
+    assert json.loads(alignx("keys", "audit", "--json").stdout)["next"] is None
+    assert len(json.loads(alignx("keys", "audit", "--limit", "3", "--json").stdout)["entries"]) == 3
+    shown = alignx("keys", "audit", "--tenant", "acme").stdout
+    assert shown.count("key.created") == 5
+    assert "2026-05-01 12:00:00" in shown
+    assert alignx("keys", "audit", "--user", "ada", "--limit", "1").exit_code == 0
+    assert dict(service.requests[-1].url.params) == {"user": "ada", "limit": "1"}
 
 
 def test_settings_of_a_tenant(alignx: Alignx):

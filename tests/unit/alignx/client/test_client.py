@@ -87,7 +87,10 @@ def test_keys(call: Caller, service: FakeService):
     assert call("keys").next == "1"
     assert call("keys", after="1").keys[0].rate == 5
     assert call("tenants").tenants[0].keys == 2
+    assert call("rotate_key", "k1", overlap_s=0).key == "ax_k1_rotated"
     assert call("revoke_key", "k1") is None
+    assert call("mint_token", "ada", ["chat"]).token == "token-of-ada"
+    assert [entry.id for entry in call("audit", tenant="acme", before="4-0").entries] == ["3-0"]
     with pytest.raises(ProblemError, match="key_unknown"):
         call("revoke_key", "k9")
 
@@ -159,6 +162,9 @@ def test_key_is_not_made_twice_after_a_lost_answer(call: Caller, service: FakeSe
         call("create_key", KeyRequest(name="shop", tenant="acme"))
     service.faults.append(httpx.ConnectError("refused"))
     call("create_key", KeyRequest(name="app", tenant="acme"))
+    service.faults.append(After(httpx.ReadError("lost")))
+    with pytest.raises(Unreachable):
+        call("rotate_key", "k1")
     assert [key["name"] for key in service.keys] == ["shop", "app"]
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import orjson
@@ -10,6 +11,7 @@ from aiohttp import web
 
 from services.prompts.templates import CHAT_ACKNOWLEDGEMENT, CHAT_SYSTEM
 from services.response.chat_request import PASSED, READ, REFUSED
+from services.server.app import USER_HEADER
 from tests.chaos.strict_engine import rules
 from tests.unit.services.engine.fake_engine import answers, fails
 from tests.unit.services.response.conftest import ANSWER, NOBODY, Service
@@ -241,6 +243,22 @@ def test_the_first_of_fields_and_headers_names_the_user(service: Service) -> Non
         used = service.http.post("/v1/chat/completions", json=body, headers=encoded).json()["personalization"]
         assert (used["user"], used["mode"]) == (user, "summary")
     assert service.engine.bodies[-1].keys() == {"messages", "model", "max_tokens"}
+
+
+def test_the_one_user_of_a_user_token(service: Service) -> None:
+    service.write_summary("Jürgen 東", "Likes brevity.")
+    only = {USER_HEADER: quote("Jürgen 東", safe="")}
+    for named in ({}, {"user": "Jürgen 東"}, {"user": "Jürgen 東", "safety_identifier": "bob"}):
+        answer = service.http.post("/v1/chat/completions", json={"messages": [QUESTION], **named}, headers=only)
+        assert answer.json()["personalization"]["user"] == "Jürgen 東"
+    calls = len(service.engine.bodies)
+    for named in ({"user": "bob"}, {"safety_identifier": "bob"}, {"metadata": {"user_id": "bob"}}):
+        answer = service.http.post("/v1/chat/completions", json={"messages": [QUESTION], **named}, headers=only)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+    headers = {**only, "X-User-Id": "bob"}
+    answer = service.http.post("/v1/chat/completions", json={"messages": [QUESTION]}, headers=headers)
+    assert answer.status_code == 403
+    assert len(service.engine.bodies) == calls
 
 
 def test_a_header_of_a_front_end_names_nobody_unless_the_operator_says_so(service: Service) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.rate_limit_headers import Allowance
+from gateway.headers import Allowance
 
 
 def test_allowance_as_header_fields() -> None:

@@ -1,0 +1,117 @@
+"""The audit log: what gets in, who reads it, and what is not in it."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from gateway import audit
+from gateway.user_tokens import UserTokens
+from tests.unit.gateway.conftest import ADMIN_KEY, INTERNAL_TOKEN, Suite, http_answer
+from tests.unit.with_settings import with_settings
+
+pytestmark = pytest.mark.anyio
+
+USER = "ann.smith@example.org"
+LOG = "gw:audit:shop"
+
+
+async def read(suite: Suite, query: str = "?tenant=shop") -> list[tuple[str, str, str]]:
+    status, _, page = await suite.json("GET", f"/v1/audit{query}", key=ADMIN_KEY)
+    assert status == 200, page
+    return [(entry["key_id"], entry["action"], entry["target"]) for entry in page["entries"]]
+
+
+async def test_admin_calls_exports_and_erasures_are_logged(suite: Suite, redis_url: str) -> None:
+    backend = await suite.make_key()
+    suite.preference.answer(b"HTTP/1.1 204 No Content\r\n\r\n")
+    for method, path, key in (
+        ("GET", f"/v1/users/{USER}/export", backend["key"]),
+        ("DELETE", f"/v1/users/{USER}", backend["key"]),
+        ("GET", f"/v1/users/{USER}/events", backend["key"]),
+        ("POST", f"/admin/keys/{backend['id']}/rotate", ADMIN_KEY),
+        ("DELETE", f"/admin/keys/{backend['id']}", ADMIN_KEY),
+        ("GET", "/admin/keys", ADMIN_KEY),
+    ):
+        async with suite.call(method, path, key=key) as answer:
+            assert answer.status < 300, path
+    for method, changes in (("PUT", {"denied_topics": ["a secret"]}), ("PATCH", {"traffic": None})):
+        assert (await suite.json(method, "/admin/tenants/shop/settings", key=ADMIN_KEY, json=changes))[0] == 200
+    user, key_id = UserTokens(INTERNAL_TOKEN).hash_user("shop", USER), backend["id"]
+    whole = await read(suite)
+    assert whole[:7] == [
+        ("root", "settings.changed", "traffic"),
+        ("root", "settings.replaced", "denied_topics"),
+        ("root", "key.revoked", key_id),
+        ("root", "key.rotated", key_id),
+        (key_id, "user.erased", user),
+        (key_id, "user.exported", user),
+        ("root", "key.created", key_id),
+    ]
+    assert [entry[1] for entry in whole[7:]] == ["key.created"]  # the suite's own
+    assert await read(suite, f"?tenant=shop&user={USER}") == whole[4:6]
+    assert await read(suite, "?tenant=books") == []
+    with Redis.from_url(redis_url) as redis:
+        for name in redis.scan_iter():
+            assert b"ann" not in name
+            assert b"ann.smith" not in redis.dump(name)
+            if name.startswith(b"gw:audit"):
+                assert b"a secret" not in b"".join(str(entry).encode() for entry in redis.xrange(name))
+
+
+async def test_a_call_that_fails_is_not_logged(suite: Suite) -> None:
+    suite.preference.answer(http_answer(b"{}", "404 Not Found"))
+    before = await read(suite)
+    await suite.json("DELETE", f"/v1/users/{USER}")
+    await suite.json("DELETE", "/admin/keys/nobody", key=ADMIN_KEY)
+    await suite.json("PATCH", "/admin/tenants/shop/settings", key=ADMIN_KEY, json={"nothing": 1})
+    assert await read(suite) == before
+
+
+async def test_pages_of_the_log(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "_PAGE", 2)
+    made = [(await suite.make_key(tenant="books"))["id"] for _ in range(5)]
+    listed: list[str] = []
+    query = "?tenant=books&limit=2"
+    while query:
+        _, _, page = await suite.json("GET", f"/v1/audit{query}", key=ADMIN_KEY)
+        assert len(page["entries"]) <= 2
+        listed += [entry["target"] for entry in page["entries"]]
+        query = f"?tenant=books&limit=2&before={page['next']}" if page["next"] else ""
+    assert listed == made[::-1]
+    assert [entry[2] for entry in await read(suite, "?tenant=books")] == made[::-1]
+    assert (await suite.json("GET", "/v1/audit?before=x", key=ADMIN_KEY))[0] == 422
+    _, _, page = await suite.json("GET", "/v1/audit?tenant=books", key=ADMIN_KEY)
+    at = datetime.fromisoformat(page["entries"][0]["at"])
+    assert abs((datetime.now(UTC) - at).total_seconds()) < 600
+
+
+@with_settings(gateway={"audit_days": 2, "audit_entries": 100})
+async def test_the_log_is_bounded_in_days_and_entries(suite: Suite, redis_url: str) -> None:
+    with Redis.from_url(redis_url) as redis:
+        redis.delete(LOG)
+        day_ms, now_ms = 86_400_000, int(datetime.now(UTC).timestamp() * 1000)
+        entry: dict[Any, Any] = {"key": "k1", "action": "key.created", "target": "k2"}
+        redis.xadd(LOG, entry, id=f"{now_ms - 3 * day_ms}-0")
+        redis.xadd(LOG, entry, id=f"{now_ms - 1 * day_ms}-0")
+        assert len(await read(suite)) == 1  # an older one is not shown, even before it is dropped
+        await suite.make_key()
+        assert redis.xlen(LOG) == 2
+        assert 0 < redis.ttl(LOG) <= 2 * 86_400
+        for _ in range(500):
+            redis.xadd(LOG, entry)
+        await suite.make_key()
+        assert redis.xlen(LOG) < 300  # Redis trims whole nodes
+
+
+async def test_a_log_that_cannot_be_written_stops_no_erasure(suite: Suite, redis_url: str) -> None:
+    with Redis.from_url(redis_url) as redis:
+        redis.config_set("maxmemory", 1)
+        try:
+            suite.preference.answer(b"HTTP/1.1 204 No Content\r\n\r\n")
+            async with suite.call("DELETE", f"/v1/users/{USER}") as answer:
+                assert answer.status == 204
+        finally:
+            redis.config_set("maxmemory", 0)
+    assert "alignx_gateway_audit_failures_total 1.0" in await suite.metrics()
