@@ -22,7 +22,10 @@ _EXCEPT: Final = "except"
 _GENERAL: Final = "general"
 _WORD: Final = re.compile(rf"#s?(?!\w)|{WORD}")
 _NUMBER: Final = re.compile(r"[0-9]+")
+_TOPIC_WORD: Final = re.compile(rf"\d+(?:\.\d+|,\d{{3}}(?!\d))*(?![^\W_])|{WORD}")
+"""A word of a tenant's topic; a number is one, with its thousands and decimals."""
 _UNSPACED: Final = re.compile(rf"[{UNSPACED}]")
+_BESIDE_NUMBER: Final = re.compile(rf"(?<=[{UNSPACED}])(?=\d)|(?<=\d)(?=[{UNSPACED}])")
 _ARTICLE: Final = re.compile(r"\A[وفبك]?(?:ال|لل)(?=\w{3})")
 """Arabic writes the article, and what may stand before it, as one with its word."""
 
@@ -52,7 +55,8 @@ def denies(text: str, policy: Policy = DEFAULT) -> bool:
 @lru_cache(maxsize=8_192)
 def find_subjects(text: str, policy: Policy = DEFAULT) -> frozenset[str]:
     """The denied subjects that a text names, such as `religion/christian`; a tenant's topic as it is written."""
-    folded = _NUMBER.sub("#", fold(text))
+    plain = fold(text)
+    folded = _NUMBER.sub("#", plain)
     tokens = [fold_cue(token) for token in _WORD.findall(folded)]
     subjects = set[str]()
     if policy.sensitive:
@@ -61,8 +65,8 @@ def find_subjects(text: str, policy: Policy = DEFAULT) -> frozenset[str]:
         if _UNSPACED.search(folded):
             subjects |= lexicon.find_unspaced(folded)
     if policy.denied:
-        roots = f" {' '.join(map(root, tokens))} "
-        subjects |= {topic for topic in policy.denied if _names_topic(topic, roots, folded)}
+        roots = _topic_roots(plain)
+        subjects |= {topic for topic in policy.denied if _names_topic(fold(topic).strip(), roots, plain)}
     return frozenset(subjects)
 
 
@@ -72,12 +76,17 @@ def lacks(subjects: frozenset[str], stated: frozenset[str]) -> bool:
     return not subjects <= stated | categories
 
 
-def _names_topic(topic: str, roots: str, folded: str) -> bool:
-    plain = _NUMBER.sub("#", fold(topic)).strip()
-    if _UNSPACED.search(plain):
-        return plain in folded
-    words = " ".join(root(fold_cue(word)) for word in _WORD.findall(plain))
-    return bool(words) and f" {words} " in roots
+def _names_topic(topic: str, roots: str, text: str) -> bool:
+    if _UNSPACED.search(topic):
+        return re.search(rf"(?<!\d){re.escape(topic)}(?!\d)", text) is not None
+    named = _topic_roots(topic)
+    return not named.isspace() and named in roots
+
+
+def _topic_roots(text: str) -> str:
+    """The roots of a text's words, a space around each."""
+    spaced = _BESIDE_NUMBER.sub(" ", text)
+    return f" {' '.join(root(fold_cue(word)) for word in _TOPIC_WORD.findall(spaced))} "
 
 
 class _Phrase(NamedTuple):
