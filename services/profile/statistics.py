@@ -18,6 +18,8 @@ FADE_RECENT = 0.5 ** (1 / RECENT_HALF_LIFE)
 FADE_BY_AGE = tuple(0.5 ** (age / HALF_LIFE) for age in range(12 * HALF_LIFE))
 RECENT_FADE_BY_AGE = tuple(FADE_RECENT**age for age in range(12 * RECENT_HALF_LIFE))
 """What is left of 1, by age in events."""
+PLAIN = 100
+"""Weight of a clause of a statement or a fact, in hundredths."""
 SAID_IN_PASSING = 0.6
 """Weight of what a post or dialogue says of a like, against 1 for a statement."""
 MAX_SCORE = 20.0
@@ -77,7 +79,7 @@ class StatedClause(NamedTuple):
     kind: str
     event: int
     """Number of the event that it was said in."""
-    weight: int = 100
+    weight: int = PLAIN
     """Hundredths of what a statement counts."""
     style: tuple[tuple[str, int], ...] = ()
     """Wishes about the writing of texts, by feature, in hundredths."""

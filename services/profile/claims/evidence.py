@@ -12,8 +12,6 @@ from services.profile.style_features import FEATURES
 
 MAX_EVENTS: Final = 3
 """Numbers kept of the events of one claim; a new one takes the place of the oldest once that has faded to half."""
-SHOWN_EVENTS: Final = 5
-"""Events that a sentence of several claims names."""
 MAX_TITLES, MAX_TITLE = 24, 72
 _NEWEST: Final = 8
 """Titles kept whatever they speak for."""
@@ -89,7 +87,7 @@ class Sentence(NamedTuple):
     """As `alignx.schemas.summaries.Claim.kind`."""
     text: str
     events: tuple[int, ...] = ()
-    """Numbers of events that speak for it, newest last, at most SHOWN_EVENTS."""
+    """Numbers of events that speak for it, newest last, at most MAX_SUPPORT."""
     counted: int = 0
     """How many there were in all."""
     since: int = 0

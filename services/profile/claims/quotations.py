@@ -10,12 +10,13 @@ from datetime import date
 from itertools import groupby
 from typing import Final
 
-from services.profile.claims.evidence import SHOWN_EVENTS, Sentence
+from alignx.schemas.summaries import MAX_SUPPORT
+from services.profile.claims.evidence import Sentence
 from services.profile.claims.standing import pole_of
 from services.profile.parse_text import ABOUT, IN_PASSING, NEWEST_FIRST, NO_LONGER, OWN_WORDS, WENT_FOR, join_phrases
 from services.profile.stated.clauses import roots_of
 from services.profile.stated.subjects import subject_of
-from services.profile.statistics import Profile, StatedClause
+from services.profile.statistics import PLAIN, Profile, StatedClause
 from services.profile.style_features import INDEX
 from services.profile.word_forms import root
 
@@ -72,11 +73,11 @@ def say(profile: Profile) -> Iterator[Sentence]:
     """The sentences that quote the user."""
     forgotten = [frozenset(_name(clause.quote)) for clause in profile.clauses if _FORGET.search(clause.quote)]
     quotable = [clause for clause in profile.clauses if _is_quotable(clause, profile.own, forgotten)]
-    plain = [clause for clause in quotable if clause.weight == 100]
+    plain = [clause for clause in quotable if clause.weight == PLAIN]
     wished = {clause.quote for clause in plain if clause.kind != "fact"}
     yield from _quote("stated", OWN_WORDS, (clause for clause in plain if clause.kind != "fact"))
     yield from _quote("fact", ABOUT, (clause for clause in plain if clause.quote not in wished))
-    passing = [clause for clause in quotable if clause.weight < 100]
+    passing = [clause for clause in quotable if clause.weight < PLAIN]
     poles = {pole_of(INDEX[name], value): c for c in passing if not c.is_struck for name, value in c.style}
     if poles:
         asked = list(poles)[-MAX_WISHES:]
@@ -184,4 +185,4 @@ def _rest_on(key: str, kind: str, text: str, clauses: Iterable[StatedClause]) ->
     days = {clause.event: clause.day for clause in clauses if clause.event > 0}
     numbers = sorted(days)
     first = min(numbers, default=0)
-    return Sentence(key, kind, text, tuple(numbers[-SHOWN_EVENTS:]), len(numbers), first, days.get(first, 0))
+    return Sentence(key, kind, text, tuple(numbers[-MAX_SUPPORT:]), len(numbers), first, days.get(first, 0))

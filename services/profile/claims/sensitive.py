@@ -1,7 +1,7 @@
 """Tells which sensitive subjects a text names: special categories of data, age, sex, and a tenant's own topics.
 
-    denies("The user is Catholic.")  # True
-    denies("The user likes party games.")  # False
+    find_subjects("The user is Catholic.")  # {"religion/christian"}
+    find_subjects("The user likes party games.")  # set()
 
 Words stand in sensitive.toml in twelve languages. They are compared whole, as `services.statements.normalize.fold`
 writes them; those of Chinese and Japanese, which set no spaces, wherever they stand. Pure functions.
@@ -15,6 +15,7 @@ from importlib.resources import files
 from typing import Final, NamedTuple
 
 from alignx.schemas.tenants import PrivacySettings
+from services.profile.statistics import PLAIN, Profile, StatedClause
 from services.profile.word_forms import root
 from services.statements.normalize import UNSPACED, WORD, fold, fold_cue
 
@@ -26,6 +27,7 @@ _TOPIC_WORD: Final = re.compile(rf"\d+(?:\.\d+|,\d{{3}}(?!\d))*(?![^\W_])|{WORD}
 """A word of a tenant's topic; a number is one, with its thousands and decimals."""
 _UNSPACED: Final = re.compile(rf"[{UNSPACED}]")
 _BESIDE_NUMBER: Final = re.compile(rf"(?<=[{UNSPACED}])(?=\d)|(?<=\d)(?=[{UNSPACED}])")
+_QUESTION: Final = re.compile(r"[?？؟]")
 _ARTICLE: Final = re.compile(r"\A[وفبك]?(?:ال|لل)(?=\w{3})")
 """Arabic writes the article, and what may stand before it, as one with its word."""
 
@@ -47,9 +49,24 @@ def read_policy(settings: PrivacySettings) -> Policy:
     return Policy(settings.hide_sensitive, frozenset(settings.denied_topics))
 
 
-def denies(text: str, policy: Policy = DEFAULT) -> bool:
-    """Whether the text names a subject that the policy keeps out."""
-    return bool(find_subjects(text, policy))
+class Allowed:
+    """Which texts may be said of a user: all but those on subjects that the policy keeps out and the user did not speak
+    of."""
+
+    def __init__(self, profile: Profile, policy: Policy) -> None:
+        self._policy = policy
+        said = [clause.quote for clause in profile.clauses if _is_said(clause)]
+        self._stated = frozenset[str]().union(*(find_subjects(text, policy) for text in (*said, profile.own)))
+
+    def __call__(self, text: str) -> bool:
+        return not lacks(find_subjects(text, self._policy), self._stated)
+
+
+def _is_said(clause: StatedClause) -> bool:
+    """Whether it tells of the user. A fragment such as "female, 34", of which the grammar is not known, does in a
+    statement or a fact, unless it asks."""
+    is_plain = clause.kind != "none" or (clause.weight == PLAIN and not _QUESTION.search(clause.quote))
+    return is_plain and not clause.is_struck
 
 
 @lru_cache(maxsize=8_192)

@@ -11,9 +11,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from services.profile.claims.evidence import SHOWN_EVENTS, Sentence
+from alignx.schemas.summaries import MAX_SUPPORT
+from services.profile.claims.evidence import Sentence
 from services.profile.claims.quotations import say
-from services.profile.claims.sensitive import DEFAULT, Policy, find_subjects, lacks
+from services.profile.claims.sensitive import DEFAULT, Allowed, Policy
 from services.profile.claims.standing import pole_of, style_certainties
 from services.profile.item_features import extract_features
 from services.profile.parse_text import YEARS, join_phrases
@@ -35,7 +36,7 @@ MAX_BYTES: Final = 2_048
 
 def sentences(profile: Profile, policy: Policy = DEFAULT) -> list[Sentence]:
     """In their order; none where nothing is known. Of a subject that the `policy` keeps out only what was stated."""
-    allowed = _Allowed(profile, policy)
+    allowed = Allowed(profile, policy)
     told = [Sentence("own", "own", profile.own)] if profile.own else []
     room = MAX_BYTES
     for sentence in chain(
@@ -51,19 +52,6 @@ def sentences(profile: Profile, policy: Policy = DEFAULT) -> list[Sentence]:
             told.append(sentence)
             room -= size
     return told
-
-
-class _Allowed:
-    """Which subjects may be named: all but those that the policy keeps out and the user did not speak of."""
-
-    def __init__(self, profile: Profile, policy: Policy) -> None:
-        self._policy = policy
-        said = [clause.quote for clause in profile.clauses if clause.kind != "none" and not clause.is_struck]
-        self._stated = frozenset[str]().union(*(find_subjects(text, policy) for text in (*said, profile.own)))
-
-    def __call__(self, text: str) -> bool:
-        subjects = find_subjects(text, self._policy)
-        return not subjects or not lacks(subjects, self._stated)
 
 
 # --- what choices show ----------------------------------------------------------------------------
@@ -95,7 +83,7 @@ def _sentence(profile: Profile, key: str, kind: str, text: str, claims: Sequence
         key,
         kind,
         text,
-        tuple(numbers[-SHOWN_EVENTS:]),
+        tuple(numbers[-MAX_SUPPORT:]),
         max((count for count, *_ in supports), default=0),
         first.event,
         first.day,
@@ -128,7 +116,7 @@ def _styles(profile: Profile) -> Iterator[Sentence]:
             yield _sentence(profile, key, "style", text, group)
 
 
-def _topics(profile: Profile, allowed: _Allowed) -> Iterator[Sentence]:
+def _topics(profile: Profile, allowed: Allowed) -> Iterator[Sentence]:
     claims = _unsaid(profile, [claim for claim in _standing(profile, "topic") if allowed(claim.name)])
     liked, passed = ([claim for claim in claims if claim.sign == sign] for sign in "+-")
     clear = [claim for claim in liked if claim.standing.level == 3]
@@ -176,7 +164,7 @@ def _examples(profile: Profile, claims: Sequence[_Claim], told: set[str]) -> str
     return f", for example {join_phrases([f'“{title}”' for title in chosen])}" if chosen else ""
 
 
-def _words(profile: Profile, allowed: _Allowed) -> Iterator[Sentence]:
+def _words(profile: Profile, allowed: Allowed) -> Iterator[Sentence]:
     """What was taken, where no categories tell its topics, and what its titles mention again and again."""
     if profile.categories:
         return
@@ -191,7 +179,7 @@ def _words(profile: Profile, allowed: _Allowed) -> Iterator[Sentence]:
         yield _sentence(profile, "words", "topic", text, told)
     if titles:
         text = f"Has taken, for example, {join_phrases([f'“{title}”' for title in titles[:MAX_TAKEN]])}."
-        yield Sentence("taken", "topic", text, tuple(sorted(profile.titles)[-SHOWN_EVENTS:]), len(profile.titles))
+        yield Sentence("taken", "topic", text, tuple(sorted(profile.titles)[-MAX_SUPPORT:]), len(profile.titles))
 
 
 def _name_in_titles(known: frozenset[str], titles: Iterable[str]) -> list[str]:
@@ -231,7 +219,7 @@ def _offers(profile: Profile) -> Iterator[Sentence]:
         yield Sentence("year:usual", "year", text)
 
 
-def _turns(profile: Profile, allowed: _Allowed) -> Iterator[Sentence]:
+def _turns(profile: Profile, allowed: Allowed) -> Iterator[Sentence]:
     """Where the last few choices turn against the longer run."""
     styles = _standing(profile, "lately:style")[:3]
     if styles:
@@ -247,4 +235,4 @@ def _turns(profile: Profile, allowed: _Allowed) -> Iterator[Sentence]:
 
 def tell_turns(profile: Profile, policy: Policy = DEFAULT) -> str:
     """What turned, in words; "" where nothing stands out."""
-    return " ".join(sentence.text for sentence in _turns(profile, _Allowed(profile, policy)))
+    return " ".join(sentence.text for sentence in _turns(profile, Allowed(profile, policy)))

@@ -17,7 +17,7 @@ from alignx.schemas.interactions import (
 )
 from alignx.schemas.items import ItemFields
 from alignx.schemas.summaries import Claim, StoredInteraction
-from services.preference.updates.sentence_support import MAX_SUPPORT, own_claims, support_sentences
+from services.preference.updates.sentence_support import own_claims, support_sentences
 
 EVENTS: TypeAdapter[list[Interaction]] = TypeAdapter(list[Interaction])
 SHORT = ComparisonInteraction(query="q", chosen="Yes.", rejected="A long tale, with all that belongs to it. " * 9)

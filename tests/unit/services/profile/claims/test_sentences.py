@@ -116,6 +116,13 @@ def test_a_denied_subject_that_the_user_spoke_of_is_told() -> None:
     assert "drawn to Religion" in render(folded(history))
 
 
+def test_a_denied_subject_of_a_fragment_is_told() -> None:
+    history = [*likes(*HORROR, category="Religion"), StatementInteraction(text="Catholic, 34")]
+    assert "drawn to Religion" in render(folded(history))
+    history = [*likes(*HORROR, category="Religion"), PostInteraction(text="Catholic, 34?")]
+    assert "drawn to Religion" not in render(folded(history))
+
+
 def test_claims_name_events_by_their_ids() -> None:
     profile = folded(likes(*HORROR))
     ids = [f"{1_780_000_000_000 + number}-0" for number in range(6)]
