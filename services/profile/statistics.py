@@ -54,9 +54,6 @@ class Tallies(NamedTuple):
     weighed: float = 0.0
     """Contrasts in `Contrasts.lean`."""
     weighed_recent: float = 0.0
-    priced: float = 0.0
-    price: float = 0.0
-    """Sum of log2 prices of the `priced` items taken."""
     dated: float = 0.0
     year: float = 0.0
     """Sum of the years, from MIDDLE_YEAR, of the `dated` items taken."""
@@ -102,6 +99,16 @@ class Standing(NamedTuple):
     """Of that event; 0 where that is not known."""
 
 
+class Price(NamedTuple):
+    """What was paid, or rated well at a price."""
+
+    amount: float
+    """To four digits."""
+    currency: str
+    label: str
+    """The first category of the item."""
+
+
 NO_CONTRASTS = Contrasts()
 NO_TALLIES = Tallies()
 
@@ -129,6 +136,8 @@ class Profile:
     """By key of a claim, how many events spoke for it, then the numbers of some of them, newest last."""
     titles: Mapping[int, str] = field(default_factory=dict)
     """Of what was taken in those events, by their number."""
+    prices: Mapping[int, Price] = field(default_factory=dict)
+    """Of the latest items taken that tell one, by the number of their event."""
     left_out: int = 0
     """Events that have a number and do not count, because of a rollback."""
     latest: int = 0

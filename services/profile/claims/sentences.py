@@ -13,6 +13,7 @@ import numpy as np
 
 from alignx.schemas.summaries import MAX_SUPPORT
 from services.profile.claims.evidence import Sentence
+from services.profile.claims.prices import tell_prices
 from services.profile.claims.quotations import say
 from services.profile.claims.sensitive import DEFAULT, Allowed, Policy
 from services.profile.claims.standing import pole_of, style_certainties
@@ -26,8 +27,10 @@ from services.profile.style_features import FEATURES, INDEX, STOP, words
 MAX_TRAITS, MAX_EARLY_TRAITS = 6, 4
 FEW_CHOICES: Final = 12
 """Below so many choices, early signs are told beside surer ones."""
-MAX_TOPICS, MAX_EXAMPLED, MAX_EXAMPLES = 8, 4, 3
+MAX_TOPICS, MAX_EXAMPLED, MAX_EXAMPLES = 5, 4, 3
 """Topics of one sentence, topics that have one of their own, and titles in it."""
+MAX_LISTED: Final = 3
+"""Topics of which one is told though it came up once."""
 MAX_WORDS, MAX_TAKEN = 5, 5
 _MARKS: Final = ".,:;!?()[]-–—"
 MAX_BYTES: Final = 2_048
@@ -44,7 +47,7 @@ def sentences(profile: Profile, policy: Policy = DEFAULT) -> list[Sentence]:
         _styles(profile),
         _topics(profile, allowed),
         _words(profile, allowed),
-        _offers(profile),
+        _offers(profile, allowed),
         _turns(profile, allowed),
     ):
         size = len(sentence.text.encode())
@@ -127,8 +130,8 @@ def _topics(profile: Profile, allowed: Allowed) -> Iterator[Sentence]:
         yield _sentence(profile, claim.key, "topic", text, [claim])
     for key, opening, group in (
         ("topics:clear", "Also clearly drawn to", clear[MAX_EXAMPLED:]),
-        ("topics:often", "Tends to pick", [claim for claim in liked if claim.standing.level == 2]),
-        ("topics:sometimes", "Has picked", [claim for claim in liked if claim.standing.level == 1]),
+        ("topics:often", "Tends to pick", _commonest(profile, [one for one in liked if one.standing.level == 2])),
+        ("topics:sometimes", "Has picked", _commonest(profile, [one for one in liked if one.standing.level == 1])),
     ):
         if group:
             names = join_phrases([claim.name for claim in group[:MAX_TOPICS]])
@@ -141,6 +144,15 @@ def _topics(profile: Profile, allowed: Allowed) -> Iterator[Sentence]:
         if group:
             text = f"{opening} {join_phrases([claim.name for claim in group[:MAX_TOPICS]])}."
             yield _sentence(profile, key, "topic", text, group[:MAX_TOPICS])
+
+
+def _commonest(profile: Profile, claims: list[_Claim]) -> list[_Claim]:
+    """Of many topics those that came up again; where none did, the few latest: a list of a whole shop tells nothing."""
+    if len(claims) <= MAX_LISTED:
+        return claims
+    again = [claim for claim in claims if profile.support.get(claim.key, (0,))[0] > 1]
+    again.sort(key=lambda claim: -profile.support[claim.key][0])
+    return again[:MAX_TOPICS] or claims[-MAX_LISTED:]
 
 
 def _unsaid(profile: Profile, claims: list[_Claim]) -> list[_Claim]:
@@ -203,20 +215,19 @@ def _name_in_titles(known: frozenset[str], titles: Iterable[str]) -> list[str]:
     return list(names.values())
 
 
-def _offers(profile: Profile) -> Iterator[Sentence]:
+def _offers(profile: Profile, allowed: Allowed) -> Iterator[Sentence]:
     """Prices and years."""
-    counts = profile.tallies
-    if counts.priced > 0.5:
-        usual = 2 ** (counts.price / counts.priced)
-        rounded = f"{usual:,.2g}" if usual < 10 else f"{round(usual, 1 - len(str(int(usual))) + 1):,.0f}"
-        yield Sentence("price:usual", "price", f"Usually takes items priced around {rounded}.")
+    if prices := tell_prices(profile.prices, allowed):
+        events = tuple(profile.prices)
+        yield Sentence("price:usual", "price", prices, events[-MAX_SUPPORT:], len(events), events[0])
     for claim in _standing(profile, "price"):
         text = f"Tends to take the {'dearer' if claim.sign == '+' else 'cheaper'} of the items on offer."
         yield _sentence(profile, claim.key, "price", text, [claim])
     usual_year = year_taken(profile)
-    if usual_year and not profile.years and counts.dated >= 1.5:
+    if usual_year and not profile.years and profile.tallies.dated >= 1.5:
         text = YEARS.format(year=usual_year[0], spread=max(2.0, usual_year[1]))
-        yield Sentence("year:usual", "year", text)
+        count, *dated = profile.support.get("year", (0,))
+        yield Sentence("year:usual", "year", text, tuple(dated), count, min(dated, default=0))
 
 
 def _turns(profile: Profile, allowed: Allowed) -> Iterator[Sentence]:
