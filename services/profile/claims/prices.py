@@ -9,8 +9,8 @@ from services.profile.parse_text import PAYS, PRICED, PRICED_FROM, join_phrases
 from services.profile.statistics import Price
 
 MAX_KINDS: Final = 4
-_LEAST: Final = 2
-"""Items from which a price is usual, or usual of a kind."""
+_LEAST, _LEAST_OF_KIND = 3, 2
+"""Items from which a price is usual, and usual of a kind."""
 _APART: Final = 2.5
 """Ratio of two prices from which they are different habits."""
 
@@ -26,7 +26,7 @@ def tell_prices(prices: Mapping[int, Price], allowed: Callable[[str], bool]) -> 
     for price in known:
         if price.label and allowed(price.label):
             kinds.setdefault(price.label, []).append(price.amount)
-    usual = {label: median(paid) for label, paid in kinds.items() if len(paid) >= _LEAST}
+    usual = {label: median(paid) for label, paid in kinds.items() if len(paid) >= _LEAST_OF_KIND}
     often = sorted(usual, key=lambda label: -len(kinds[label]))[:MAX_KINDS]
     if often and max(map(usual.__getitem__, often)) >= _APART * min(map(usual.__getitem__, often)):
         told = [f"around {_write(usual[label], currency)} for {label}" for label in often]

@@ -20,6 +20,7 @@ from services.profile.claims.standing import pole_of, style_certainties
 from services.profile.item_features import extract_features
 from services.profile.parse_text import YEARS, join_phrases
 from services.profile.scoring import year_taken
+from services.profile.stated.clauses import stated_styles
 from services.profile.stated.matching import live_clauses, match_words
 from services.profile.statistics import Profile, Standing
 from services.profile.style_features import FEATURES, INDEX, STOP, words
@@ -32,6 +33,8 @@ MAX_TOPICS, MAX_EXAMPLED, MAX_EXAMPLES = 5, 4, 3
 MAX_LISTED: Final = 3
 """Topics of which one is told though it came up once."""
 MAX_WORDS, MAX_TAKEN = 5, 5
+_WHOLE: Final = 0.5
+"""Share of what was said above which it speaks of a topic: half of "racing games" says nothing of all games."""
 _MARKS: Final = ".,:;!?()[]-–—"
 MAX_BYTES: Final = 2_048
 """Of all sentences but what the user wrote over the summary: about 512 tokens."""
@@ -99,9 +102,10 @@ def _pole(claim: _Claim) -> str:
 
 
 def _styles(profile: Profile) -> Iterator[Sentence]:
-    """Of a feature and an axis that say the same, the axis speaks where it is as sure."""
-    certainties = style_certainties(profile)
-    claims = _standing(profile, "style")
+    """Of a feature and an axis that say the same, the axis speaks where it is as sure; what the user asked for is told
+    in their words."""
+    certainties, asked = style_certainties(profile), stated_styles(profile)
+    claims = [claim for claim in _standing(profile, "style") if claim.name not in asked]
     levels = {claim.name: claim.standing.level for claim in claims}
     alone = [claim for claim in claims if levels.get(FEATURES[INDEX[claim.name]].parent, 0) < claim.standing.level]
     alone.sort(key=lambda claim: -abs(certainties[INDEX[claim.name]]))
@@ -121,9 +125,10 @@ def _styles(profile: Profile) -> Iterator[Sentence]:
 
 def _topics(profile: Profile, allowed: Allowed) -> Iterator[Sentence]:
     claims = _unsaid(profile, [claim for claim in _standing(profile, "topic") if allowed(claim.name)])
-    liked, passed = ([claim for claim in claims if claim.sign == sign] for sign in "+-")
+    liked = [claim for claim in claims if claim.sign == "+"]
+    passed = [claim for claim in claims if claim.sign == "-" and _count(profile, claim) > 1]
     clear = [claim for claim in liked if claim.standing.level == 3]
-    clear.sort(key=lambda claim: -profile.support.get(claim.key, (0,))[0])
+    clear.sort(key=lambda claim: -_count(profile, claim))
     told = {title for title in profile.titles.values() if not allowed(title)}
     for claim in clear[:MAX_EXAMPLED]:
         text = f"Clearly drawn to {claim.name}{_examples(profile, [claim], told)}."
@@ -150,9 +155,13 @@ def _commonest(profile: Profile, claims: list[_Claim]) -> list[_Claim]:
     """Of many topics those that came up again; where none did, the few latest: a list of a whole shop tells nothing."""
     if len(claims) <= MAX_LISTED:
         return claims
-    again = [claim for claim in claims if profile.support.get(claim.key, (0,))[0] > 1]
-    again.sort(key=lambda claim: -profile.support[claim.key][0])
+    again = sorted((one for one in claims if _count(profile, one) > 1), key=lambda one: -_count(profile, one))
     return again[:MAX_TOPICS] or claims[-MAX_LISTED:]
+
+
+def _count(profile: Profile, claim: _Claim) -> int:
+    """Events that speak for it."""
+    return profile.support.get(claim.key, (0,))[0]
 
 
 def _unsaid(profile: Profile, claims: list[_Claim]) -> list[_Claim]:
@@ -163,6 +172,7 @@ def _unsaid(profile: Profile, claims: list[_Claim]) -> list[_Claim]:
     if not clauses or not claims:
         return claims
     shares = match_words(clauses, [extract_features(claim.name) for claim in claims])
+    shares[np.abs(shares) <= _WHOLE] = 0.0
     said = np.array([clause.polarity for clause in clauses]) @ shares
     return [claim for claim, value in zip(claims, said, strict=True) if value * (1 if claim.sign == "+" else -1) >= 0]
 
@@ -189,9 +199,10 @@ def _words(profile: Profile, allowed: Allowed) -> Iterator[Sentence]:
         text = f"Often chooses what mentions {join_phrases([f'“{name}”' for name in names])}."
         told = [claim for claim in claims if any(claim.name in words(name) for name in names)]
         yield _sentence(profile, "words", "topic", text, told)
-    if titles:
+    if titles and len(profile.titles) > 1:
         text = f"Has taken, for example, {join_phrases([f'“{title}”' for title in titles[:MAX_TAKEN]])}."
-        yield Sentence("taken", "topic", text, tuple(sorted(profile.titles)[-MAX_SUPPORT:]), len(profile.titles))
+        numbers = sorted(profile.titles)
+        yield Sentence("taken", "topic", text, tuple(numbers[-MAX_SUPPORT:]), len(numbers), numbers[0])
 
 
 def _name_in_titles(known: frozenset[str], titles: Iterable[str]) -> list[str]:

@@ -213,9 +213,9 @@ def test_prices_tell_two_habits_apart_with_their_currency() -> None:
     [
         ((9.5, 10, 11), "Usually takes items priced around 10."),
         (("1.299,00 €", "€1,310", "1 305 €"), "Usually takes items priced around €1,300."),
-        (("CHF 4.90", "CHF 4.90"), "Usually takes items priced around CHF 4.90."),
+        (("CHF 4.90", "CHF 4.90", "CHF 4.90"), "Usually takes items priced around CHF 4.90."),
         ((5, 6, 200, 210), "Takes items priced from around 5.8 to around 200."),
-        ((12,), ""),
+        ((45, 18), ""),
     ],
 )
 def test_prices_are_told_as_they_were_paid(paid: tuple[object, ...], text: str) -> None:
@@ -270,3 +270,18 @@ def test_a_whole_shop_is_not_listed() -> None:
     assert "Tends to pick lamps" in text
     assert "Has picked pens, hats and tea" in text
     assert "toys" not in text
+
+
+def test_what_is_said_of_a_part_of_a_topic_does_not_hide_it() -> None:
+    history = [*likes(*HORROR, category="video games"), StatementInteraction(text="I hate racing games.")]
+    assert "Clearly drawn to video games" in render(folded(history))
+
+
+def test_what_was_asked_for_is_not_told_again_of_choices() -> None:
+    history = [*prefers(SHORT, LONG, 10), StatementInteraction(text="I prefer short answers.")]
+    assert "short and to the point" not in render(folded(history))
+
+
+def test_one_item_passed_over_tells_no_dislike() -> None:
+    text = render(folded(likes("Alien", "Carrie", category="Horror", other="Coffee")[:1]))
+    assert "Coffee" not in text
