@@ -83,8 +83,8 @@ def _load() -> dict[str, Any]:
 
 
 def _tells_of_another(quote: str, language: str) -> bool:
-    """Whether a part of it says something of a relative or a friend that is no taste, or a sensitive one of whom it
-    has named."""
+    """Whether a part of it says something of a relative or a friend that is no taste, or what is sensitive of somebody
+    named before. What they must avoid, such as nuts, may be quoted: it does harm where it is left out."""
     if language not in LANGUAGES:
         return False
     lexicon, kin, is_named = load_lexicon(language), _load_kin(language), False
@@ -93,9 +93,14 @@ def _tells_of_another(quote: str, language: str) -> bool:
         for segment in sentence.segments:
             part = sentence.slice(segment.start, segment.end)
             is_told = _begins_with_person(segment, sentence, lexicon, kin)
+            is_avoided = any(match.cue.kind == "avoid" for match in segment.matches)
             if is_told and not segment.has("attitude"):
                 return True
-            if (is_told or (is_named and not _has_speaker(segment, sentence, lexicon))) and find_subjects(part):
+            if (
+                not is_avoided
+                and (is_told or (is_named and not _has_speaker(segment, sentence, lexicon)))
+                and find_subjects(part)
+            ):
                 return True
             is_named = is_named or any(
                 _starts_with(sentence, place, kin) for place in range(segment.start, segment.end)

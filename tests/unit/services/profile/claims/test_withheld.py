@@ -89,6 +89,7 @@ QUOTED = (
     "My wife and I moved to Leeds.",
     "My kitchen is small.",
     "My daughter loves dinosaurs.",
+    "My daughter is allergic to peanuts.",
     "I am allergic to nuts, and my husband and I cook a lot.",
     "Grandmother of three, retired teacher.",
     "Ich vergesse oft, dass der Herd an ist.",
