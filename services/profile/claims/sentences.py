@@ -28,10 +28,10 @@ from services.profile.style_features import FEATURES, INDEX, STOP, words
 MAX_TRAITS, MAX_EARLY_TRAITS = 6, 4
 FEW_CHOICES: Final = 12
 """Below so many choices, early signs are told beside surer ones."""
-MAX_TOPICS, MAX_EXAMPLED, MAX_EXAMPLES = 5, 4, 3
+MAX_TOPICS, MAX_EXAMPLED, MAX_EXAMPLES = 8, 4, 3
 """Topics of one sentence, topics that have one of their own, and titles in it."""
-MAX_LISTED: Final = 3
-"""Topics of which one is told though it came up once."""
+MAX_LISTED, MAX_REPEATED = 3, 5
+"""Less sure topics that are told though each came up once, and those of more that came up again."""
 MAX_WORDS, MAX_TAKEN = 5, 5
 _WHOLE: Final = 0.5
 """Share of what was said above which it speaks of a topic: half of "racing games" says nothing of all games."""
@@ -156,7 +156,7 @@ def _commonest(profile: Profile, claims: list[_Claim]) -> list[_Claim]:
     if len(claims) <= MAX_LISTED:
         return claims
     again = sorted((one for one in claims if _count(profile, one) > 1), key=lambda one: -_count(profile, one))
-    return again[:MAX_TOPICS] or claims[-MAX_LISTED:]
+    return again[:MAX_REPEATED] or claims[-MAX_LISTED:]
 
 
 def _count(profile: Profile, claim: _Claim) -> int:
