@@ -73,6 +73,10 @@ class RegressionTest(Frozen):
     """Logarithm of the evidence that they do; from 3.0 on (20 to 1) the version is held back."""
 
 
+MAX_SUPPORT = 5
+"""Events that a claim names."""
+
+
 class Claim(Frozen):
     """One sentence of a summary and what it rests on."""
 
@@ -82,7 +86,7 @@ class Claim(Frozen):
     kind: Literal["own", "stated", "fact", "style", "topic", "price", "year", "change", "model"]
     """own: written by the user over the summary. stated and fact: said by the user. style to change: seen in choices.
     model: written by the engine."""
-    support: tuple[str, ...] = Field(default=(), max_length=5)
+    support: tuple[str, ...] = Field(default=(), max_length=MAX_SUPPORT)
     """Ids of events that speak for it, newest last."""
     count: NonNegativeInt = 0
     """Events that speak for it, as far as they were counted."""

@@ -38,7 +38,7 @@ from services.server.logging import ARRIVED
 from services.settings import LimitSettings
 from services.slices import map_in_slices, run_in_slices, run_in_thread
 from services.storage.timed_cache import TimedCache
-from services.storage.users import Store, encode_interaction, find_own_version
+from services.storage.users import Store, encode_interaction
 from services.tracing import child_span
 from services.traffic.items import has_items
 from services.traffic.negatives import MOST_DRAWN, Drawn, Negatives
@@ -186,16 +186,12 @@ class Ingest:
     async def roll_back(self, tenant: str, user: str, current: int, target: SummaryVersion) -> None:
         """Makes the text of `target` current again and restores the profile of that time: events that later
         summaries include no longer count, events that still wait do. Raises StaleVersion."""
-        chain = await self.store.ancestry(tenant, user, target.version)
-        last_included = next((version.events.last for version in chain if version.events.last), "0-0")
-        cursor = (await self.store.state(tenant, user)).cursor
+        record = create_rollback(target, current)
 
         async def refold(_: Profile) -> Profile:
-            return await self.store.fold_history(
-                tenant, user, find_own_version(chain), left_out=(last_included, cursor)
-            )
+            return await self.store.fold_history(tenant, user, record)
 
-        await self._rewrite(tenant, user, current, create_rollback(target, current), refold)
+        await self._rewrite(tenant, user, current, record, refold)
 
     async def _rewrite(
         self,

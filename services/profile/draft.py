@@ -18,6 +18,7 @@ from services.profile.statistics import (
     RECENT_FADE_BY_AGE,
     Contrasts,
     Evidence,
+    Price,
     Profile,
     day_of,
     fade_at,
@@ -32,6 +33,7 @@ FADE_YEAR = 0.5 ** (1 / YEAR_HALF_LIFE)
 
 MAX_TERMS, KEEP_TERMS = 144, 108
 MAX_CATEGORIES, KEEP_CATEGORIES = 40, 28
+MAX_PRICES = 10
 AGEING = 4
 """Hundredths of an occurrence by which an event's age lowers the rank of a name that may be dropped."""
 
@@ -53,6 +55,7 @@ class Draft:
         self.standing = profile.standing
         self.support = dict(profile.support)
         self.titles = dict(profile.titles)
+        self.prices = dict(profile.prices)
         self.left_out = profile.left_out
 
     def count(self, table: dict[str, Evidence], names: Iterable[str], weight: float) -> None:
@@ -102,17 +105,15 @@ class Draft:
             weighed=FADE * counts.weighed + size, weighed_recent=FADE_RECENT * counts.weighed_recent + size
         )
 
-    def pay(self, price: float) -> None:
-        old = self.tallies
-        self.tallies = old._replace(priced=FADE * old.priced + 1, price=FADE * old.price + price)
-
     def take(self, view: ItemFeatures, weight: float) -> None:
         """The price and the year of an item that the user chose to have."""
         if weight <= 0:
             return
         if view.price is not None:
-            self.pay(view.price)
+            label = next(iter(view.categories), "")
+            self.prices[self.now] = Price(float(f"{2**view.price:.4g}"), view.currency, label)
         if view.year is not None:
+            speak(self.support, ("year",), self.now)
             old = self.tallies
             year = view.year - MIDDLE_YEAR
             difference = abs(year - old.year / old.dated) if old.dated else 0.0
@@ -150,6 +151,7 @@ class Draft:
             self.standing,
             support,
             prune_titles(self.titles, support),
+            dict(sorted(self.prices.items())[-MAX_PRICES:]),
             self.left_out,
             self.latest,
         )

@@ -20,6 +20,7 @@ from alignx.schemas.interactions import (
     StatementInteraction,
 )
 from services.profile.claims.sensitive import find_subjects
+from services.profile.claims.withheld import hides
 from services.profile.draft import Draft
 from services.profile.item_features import ItemFeatures, extract_features
 from services.profile.parse_text import parse_text
@@ -92,11 +93,12 @@ def fold(
 
 
 def _fold_said(draft: Draft, text: str, *, is_fact: bool) -> None:
-    """Of a short text each clause quotes the whole, which reads better than its parts."""
+    """Of a short text each clause quotes the whole, which reads better than its parts, unless one is withheld."""
     clauses = read_clauses(text[:MAX_SAID])
     if is_fact:
         clauses = [clause if clause.polarity or clause.style else clause._replace(kind="fact") for clause in clauses]
-    draft.say([clause._replace(quote=text) for clause in clauses] if len(text) <= MAX_QUOTE else clauses, 1.0)
+    is_whole = len(text) <= MAX_QUOTE and not any(hides(clause.quote, clause.language) for clause in clauses)
+    draft.say([clause._replace(quote=text) for clause in clauses] if is_whole else clauses, 1.0)
 
 
 def apply_own_text(profile: Profile, text: str, time: datetime | None = None) -> Profile:

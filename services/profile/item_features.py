@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from alignx.schemas.items import POPULARITY_FIELD, Item, ItemFields
 from services.profile.style_features import MAX_ITEM_TERMS, MAX_TERM, STOP, URL, measure, terms, words
+from services.profile.word_table import is_word
 
 MAX_NAME_TERMS = 24
 MAX_CATEGORY_CHARS = 32
@@ -26,7 +27,31 @@ YEAR_FIELDS = frozenset(["year", "release_year", "released"])
 _COUNTS = frozenset(["one", "two", "three"])
 """Stop words that tell names apart."""
 _SEPARATOR = re.compile(r"[|;,>/]")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"\d(?:[\d.,'’ \u00a0\u202f]*\d)?")
+_CENTS = re.compile(r"[.,](?=\d{1,2}\Z)")
+"""Before one or two digits at the end; any other mark in a price parts its thousands."""
+SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥", "CNY": "¥", "INR": "₹", "RUB": "₽"}
+"""Of currencies that are shown by one."""
+_CODES = (
+    *SYMBOLS,
+    "CHF",
+    "SEK",
+    "NOK",
+    "DKK",
+    "PLN",
+    "CZK",
+    "BRL",
+    "MXN",
+    "CAD",
+    "AUD",
+    "KRW",
+    "TRY",
+    "AED",
+    "SAR",
+    "EGP",
+)
+_CURRENCY = re.compile(rf"[$€£¥₹₽]|\b(?:{'|'.join(_CODES)})\b")
+_JOINED = re.compile(r"\A([a-z]{3,})and([a-z]{3,})\Z")
 _YEAR = re.compile(r"\b(?:1[89]|20)\d\d\b")
 _YEAR_IN_TITLE = re.compile(r"[(\[]((?:1[89]|20)\d\d)[)\]]")
 
@@ -47,6 +72,8 @@ class ItemFeatures(NamedTuple):
     categories: tuple[str, ...]
     price: float | None
     """log2 of the price."""
+    currency: str
+    """A symbol, or three letters; empty where none is told."""
     year: float | None
     popularity: float | None
     """Natural logarithm of one more than the count: the log-odds that it is taken."""
@@ -64,15 +91,15 @@ def extract_features(item: Item, query_words: frozenset[str] = frozenset()) -> I
     if isinstance(item, str):
         tokens = words(item)
         known = terms(tokens, MAX_ITEM_TERMS, query_words)
-        return ItemFeatures(measure(item, tokens), trust(tokens), tokens, tokens, known, (), None, None, None)
+        return ItemFeatures(measure(item, tokens), trust(tokens), tokens, tokens, known, (), None, "", None, None)
     return _read_fields(item, query_words)
 
 
 def _read_fields(item: ItemFields, query_words: frozenset[str]) -> ItemFeatures:
     labels: dict[str, None] = dict.fromkeys(_labels(item.category))
     text, year, popularity = item.title, None, None
-    for name, value in (item.model_extra or {}).items():
-        key = name.lower()
+    fields = {name.lower(): value for name, value in (item.model_extra or {}).items()}
+    for key, value in fields.items():
         if key in CATEGORY_FIELDS:
             labels.update(dict.fromkeys(_labels(value)))
         elif key in YEAR_FIELDS:
@@ -89,7 +116,10 @@ def _read_fields(item: ItemFields, query_words: frozenset[str]) -> ItemFeatures:
     described = [*tokens, *chain.from_iterable(_read_label(label)[1] for label in named)]
     if year is None and ("(" in item.title or "[" in item.title):
         year = _year(_YEAR_IN_TITLE, item.title)
-    return ItemFeatures(style, trust(described), described, tokens, known, named, _price(item.price), year, popularity)
+    currency = _read_currency(f"{item.price} {fields.get('currency')}")
+    return ItemFeatures(
+        style, trust(described), described, tokens, known, named, _price(item.price), currency, year, popularity
+    )
 
 
 def _name_terms(tokens: Sequence[str], query_words: frozenset[str]) -> list[str]:
@@ -131,16 +161,25 @@ def _labels(value: Any) -> Iterable[str]:
 
 @lru_cache(maxsize=4_096)
 def _read_label(part: str) -> tuple[str, list[str]]:
-    """A category as it is shown, and its words."""
-    label = clean(part, MAX_CATEGORY_CHARS)
+    """A category as it is shown, and its words: "video_games" and "foodanddrink" as one writes them."""
+    label = clean(part.replace("-and-", " and ").replace("_", " "), MAX_CATEGORY_CHARS)
+    if (joined := _JOINED.match(label)) and all(map(is_word, joined.groups())):
+        label = " and ".join(joined.groups())
     return label, words(label)
 
 
 def _price(price: float | str | None) -> float | None:
     if isinstance(price, str):
-        number = _NUMBER.search(price[:40].replace(",", ""))
-        price = float(number[0]) if number else None
+        number = _NUMBER.search(price[:40])
+        whole, *cents = _CENTS.split(number[0]) if number else ("",)
+        digits = "".join(char for char in whole if char.isdecimal())
+        price = float(f"{digits}.{cents[0] if cents else 0}") if digits else None
     return log2(price) if price and 1e-6 < price < 1e12 else None
+
+
+def _read_currency(text: str) -> str:
+    found = _CURRENCY.search(text)
+    return SYMBOLS.get(found[0], found[0]) if found else ""
 
 
 def _year(pattern: re.Pattern[str], value: Any) -> float | None:

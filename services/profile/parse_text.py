@@ -50,11 +50,16 @@ WENT = 0.4
 EXAMPLE = 0.3
 """How strongly the title of an example speaks against 1 for a plain statement."""
 YEARS = "Lately takes items from around {year:.0f}, give or take {spread:.0f} years."
+PAYS = "Usually pays"
+PRICED = "Usually takes items priced"
+PRICED_FROM = "Takes items priced from"
 NEUTRAL_OPENINGS = (
     "Based on",
     "No clear preference",
     "Nothing is known",
-    "Usually takes items priced",
+    PAYS,
+    PRICED,
+    PRICED_FROM,
     NO_LONGER,
     ABOUT,
 )

@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from services.profile.statistics import WIDTH, Contrasts, Evidence, Profile, Standing, StatedClause, Tallies
+from services.profile.statistics import WIDTH, Contrasts, Evidence, Price, Profile, Standing, StatedClause, Tallies
 
-PROFILE_SCHEMA = 4
+PROFILE_SCHEMA = 5
 """Stands in every dump; a profile of another schema is rebuilt from the history."""
 
 _PACKING = struct.Struct(f"<{4 * WIDTH + len(Tallies._fields)}e")
@@ -50,6 +50,7 @@ def dumps(profile: Profile) -> bytes:
                 key: [count, *(now - event for event in events)] for key, (count, *events) in profile.support.items()
             },
             "i": [[now - event for event in profile.titles], list(profile.titles.values())],
+            "p": [[now - event, *price] for event, price in profile.prices.items()],
             "x": profile.left_out,
             "z": profile.latest,
         }
@@ -77,6 +78,7 @@ def loads(raw: bytes) -> Profile:
             {key: Standing(level, now - age, day) for key, (level, age, day) in document["l"].items()},
             {key: (count, *(now - age for age in ages)) for key, (count, *ages) in document["e"].items()},
             {now - age: title for age, title in zip(*document["i"], strict=True)},
+            {now - age: Price(*price) for age, *price in document["p"]},
             document["x"],
             document["z"],
         )

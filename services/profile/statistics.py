@@ -18,6 +18,8 @@ FADE_RECENT = 0.5 ** (1 / RECENT_HALF_LIFE)
 FADE_BY_AGE = tuple(0.5 ** (age / HALF_LIFE) for age in range(12 * HALF_LIFE))
 RECENT_FADE_BY_AGE = tuple(FADE_RECENT**age for age in range(12 * RECENT_HALF_LIFE))
 """What is left of 1, by age in events."""
+PLAIN = 100
+"""Weight of a clause of a statement or a fact, in hundredths."""
 SAID_IN_PASSING = 0.6
 """Weight of what a post or dialogue says of a like, against 1 for a statement."""
 MAX_SCORE = 20.0
@@ -52,9 +54,6 @@ class Tallies(NamedTuple):
     weighed: float = 0.0
     """Contrasts in `Contrasts.lean`."""
     weighed_recent: float = 0.0
-    priced: float = 0.0
-    price: float = 0.0
-    """Sum of log2 prices of the `priced` items taken."""
     dated: float = 0.0
     year: float = 0.0
     """Sum of the years, from MIDDLE_YEAR, of the `dated` items taken."""
@@ -77,7 +76,7 @@ class StatedClause(NamedTuple):
     kind: str
     event: int
     """Number of the event that it was said in."""
-    weight: int = 100
+    weight: int = PLAIN
     """Hundredths of what a statement counts."""
     style: tuple[tuple[str, int], ...] = ()
     """Wishes about the writing of texts, by feature, in hundredths."""
@@ -98,6 +97,16 @@ class Standing(NamedTuple):
     """Number of the event from which on it stands."""
     day: int
     """Of that event; 0 where that is not known."""
+
+
+class Price(NamedTuple):
+    """What was paid, or rated well at a price."""
+
+    amount: float
+    """To four digits."""
+    currency: str
+    label: str
+    """The first category of the item."""
 
 
 NO_CONTRASTS = Contrasts()
@@ -127,6 +136,8 @@ class Profile:
     """By key of a claim, how many events spoke for it, then the numbers of some of them, newest last."""
     titles: Mapping[int, str] = field(default_factory=dict)
     """Of what was taken in those events, by their number."""
+    prices: Mapping[int, Price] = field(default_factory=dict)
+    """Of the latest items taken that tell one, by the number of their event."""
     left_out: int = 0
     """Events that have a number and do not count, because of a rollback."""
     latest: int = 0

@@ -55,6 +55,9 @@ class WordTable:
         np.divide(vectors, lengths, out=vectors, where=lengths > 0)
         return vectors
 
+    def is_piece(self, word: str) -> bool:
+        return self._tokenizer.token_to_id(f"▁{word}") is not None
+
     def _sum_words(self, texts: Sequence[Sequence[str]], sums: Vectors) -> None:
         filled = [index for index, text in enumerate(texts) if text]
         if not filled:
@@ -103,6 +106,11 @@ def find_folder() -> Path:
 def embed(texts: Sequence[str]) -> Vectors:
     """One row of length one a text; zeros for a text without words."""
     return load().embed(list(map(words, texts)))
+
+
+def is_word(word: str) -> bool:
+    """Whether it is one piece of the table, as everyday words are."""
+    return load().is_piece(word)
 
 
 def _map_rows(path: Path) -> NDArray[np.float16]:

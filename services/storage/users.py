@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -139,8 +139,8 @@ class Store:
             return stamp, EMPTY
         try:
             return stamp, loads(raw.encode())
-        except ValueError:
-            return stamp, await self._refold(tenant, user)
+        except ValueError:  # of another release; the next event stores it anew
+            return stamp, await self.fold_history(tenant, user)
 
     async def evidence(self, tenant: str, user: str) -> tuple[Profile, list[str]]:
         """The profile, and the ids of the newest events that it has folded, oldest first; none where events were set
@@ -151,46 +151,31 @@ class Store:
         try:
             return loads(raw.encode()) if raw else EMPTY, event_ids
         except ValueError:
-            return await self._refold(tenant, user), event_ids
+            return await self.fold_history(tenant, user), event_ids
 
     async def policy(self, tenant: str) -> Policy:
         """What is kept out of what is inferred of a tenant's users."""
         return read_policy(await self.tenants.read(tenant)) if self.tenants else DEFAULT
 
-    async def _refold(self, tenant: str, user: str) -> Profile:
-        """The profile from the stored history, where the stored profile has the format of another release. The
-        next event stores it."""
-        chain = await self.ancestry(tenant, user, None)
-        return await self.fold_history(tenant, user, find_own_version(chain))
-
-    async def fold_history(
-        self, tenant: str, user: str, own: SummaryVersion | None, left_out: tuple[str, str] | None = None
-    ) -> Profile:
-        """The profile from the kept events, with the user's `own` text at its time. Events after the first id of
-        `left_out`, up to its second, do not count."""
+    async def fold_history(self, tenant: str, user: str, rollback: SummaryVersion | None = None) -> Profile:
+        """The profile from the kept events, with the user's own text at its time, and without what rollbacks took
+        back, or the `rollback` to come. Raises UserUnknown."""
+        versions = [*([rollback] if rollback else []), *await self.versions(tenant, user, None, _PAGE)]
+        chain = _trace(versions)
+        written = (one for one in chain if not one.restored_from or one is chain[-1])
+        own = next((one for one in written if one.source == USER_SOURCE), None)
+        left_out = list(_find_left_out(chain, versions))
         profile, after = EMPTY, None
-        first, last = map(parse_event_id, left_out or ("0-0", "0-0"))
         while page := await self.events(tenant, user, after, _PAGE):
             for event in page:
                 if own and event.received_at > own.created_at:
                     profile, own = apply_own_text(profile, own.text, own.created_at), None
-                if first < parse_event_id(event.event_id) <= last:
+                if any(first < parse_event_id(event.event_id) <= last for first, last in left_out):
                     profile = replace(profile, events=profile.events + 1, left_out=profile.left_out + 1)
                 else:
                     profile, _ = fold(profile, event.interaction, event.received_at)
             after = page[-1].event_id
         return apply_own_text(profile, own.text, own.created_at) if own else profile
-
-    async def ancestry(self, tenant: str, user: str, number: int | None) -> list[SummaryVersion]:
-        """Version `number`, or the current one, and its predecessors as far as stored, newest first. Raises
-        UserUnknown."""
-        by_number = {version.version: version for version in await self.versions(tenant, user, None, _PAGE)}
-        chain: list[SummaryVersion] = []
-        number = max(by_number, default=None) if number is None else number
-        while number is not None and (version := by_number.get(number)):
-            chain.append(version)
-            number = version.restored_from or version.parent or number - 1  # a rebuild has no parent
-        return chain
 
     async def preferences(self, tenant: str, user: str) -> Preferences:
         """The current summary, or the profile's text while no version exists. Raises UserUnknown."""
@@ -316,9 +301,27 @@ def _parse_dead_letter(entry_id: str, fields: Mapping[str, str]) -> DeadLetter:
     )
 
 
-def find_own_version(chain: Sequence[SummaryVersion]) -> SummaryVersion | None:
-    """The latest text by the user in an `ancestry`."""
-    return next((version for version in chain if version.source == USER_SOURCE), None)
+def _trace(versions: Sequence[SummaryVersion]) -> list[SummaryVersion]:
+    """The newest version and those that it was made from, as far as they are kept, newest first."""
+    by_number = {version.version: version for version in versions}
+    chain: list[SummaryVersion] = []
+    number = max(by_number, default=0)
+    while version := by_number.get(number):
+        chain.append(version)
+        number = version.restored_from or version.parent or number - 1  # a rebuild has no parent
+    return chain
+
+
+def _find_left_out(chain: Sequence[SummaryVersion], versions: Sequence[SummaryVersion]) -> Iterator[tuple[Any, Any]]:
+    """The events that each rollback of a `chain` took back: those after the first id, up to the second."""
+    for place, version in enumerate(chain[:-1], 1):  # of the oldest it is not known what it restored
+        if version.restored_from:
+            undone = (one for one in versions if one.version < version.version)
+            yield _last_event(chain[place:]), _last_event(undone)
+
+
+def _last_event(versions: Iterable[SummaryVersion]) -> tuple[int, int]:
+    return max((parse_event_id(version.events.last) for version in versions if version.events.last), default=(0, 0))
 
 
 def parse_event_id(event_id: str) -> tuple[int, int]:

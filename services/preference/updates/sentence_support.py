@@ -26,7 +26,7 @@ from alignx.schemas.interactions import (
     StatementInteraction,
 )
 from alignx.schemas.items import item_text
-from alignx.schemas.summaries import Claim, StoredInteraction
+from alignx.schemas.summaries import MAX_SUPPORT, Claim, StoredInteraction
 from services.preference.updates.user_rules import normalise_sentence, read_styles
 from services.profile.item_features import extract_features
 from services.profile.scoring import contrast
@@ -42,8 +42,6 @@ from services.storage.users import event_time
 
 Vector = NDArray[np.float32]
 
-MAX_SUPPORT: Final = 5
-"""Events that a claim names."""
 _CLOSE: Final = 0.35
 """Cosine of a topic and an event's text from which on they are about the same."""
 _ALIKE: Final = 0.7

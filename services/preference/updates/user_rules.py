@@ -5,17 +5,16 @@ contradicts it fails the check `pin`. A sentence on a denied subject is dropped 
 (check `sensitive`). Pure functions.
 """
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
 from services.errors import UnusableReply
-from services.profile.claims.sensitive import DEFAULT, Policy, find_subjects, lacks
+from services.profile.claims.sensitive import DEFAULT, Allowed, Policy
 from services.profile.fold import apply_own_text
 from services.profile.scoring import topic_odds
 from services.profile.stated.clauses import roots_of, stated_styles
-from services.profile.statistics import EMPTY, Profile, StatedClause
+from services.profile.statistics import EMPTY, Profile
 from services.prompts.replies.consistency import find_claims
 from services.prompts.replies.lexicon import Reading
 from services.prompts.replies.summary_checks import drop_sentences
@@ -25,9 +24,6 @@ from services.statements.normalize import fold
 
 _AGAINST: Final = 1.0
 """Log-odds, by the pinned text alone, from which on a claim contradicts it: its topic as a whole, not half of it."""
-_STATEMENT: Final = 100
-"""Weight of a clause of a statement or a fact; what a post or dialogue says has less."""
-_QUESTION: Final = re.compile(r"[?？؟]")
 _LEAST_WISH: Final = 20
 """Hundredths of a plain statement that a wish about style counts from."""
 
@@ -60,10 +56,8 @@ class UserRules:
         return frozenset((frozenset(roots_of(topic)), is_liked) for topic, is_liked in _read_topics(self.own))
 
     @cached_property
-    def _stated(self) -> frozenset[str]:
-        """The denied subjects that the user spoke of."""
-        said = [clause.quote for clause in self.profile.clauses if _is_said(clause)]
-        return frozenset[str]().union(*(find_subjects(text, self.policy) for text in (*said, self.own)))
+    def _allowed(self) -> Allowed:
+        return Allowed(self.profile, self.policy)
 
     def drop_denied(self, text: str) -> str:
         """The text without sentences on denied subjects. Raises UnusableReply where too little remains."""
@@ -76,8 +70,7 @@ class UserRules:
         return text if len(kept) == len(parts) else "".join(kept).strip()
 
     def _is_denied(self, sentence: str) -> bool:
-        subjects = find_subjects(sentence.strip(), self.policy)
-        return bool(subjects) and lacks(subjects, self._stated)
+        return not self._allowed(sentence.strip())
 
     def pin(self, text: str) -> str:
         """The pinned text and, behind it, what `text` says beyond it."""
@@ -110,13 +103,6 @@ class UserRules:
             for name, sign in read_styles(sentence).items()
         ):
             raise UnusableReply("pin", "it turns a wish about style round that the user wrote")
-
-
-def _is_said(clause: StatedClause) -> bool:
-    """Whether it tells of the user. A fragment such as "female, 34", of which the grammar is not known, does in a
-    statement or a fact, unless it asks."""
-    is_plain = clause.kind != "none" or (clause.weight == _STATEMENT and not _QUESTION.search(clause.quote))
-    return is_plain and not clause.is_struck
 
 
 def _read_topics(text: str) -> list[tuple[str, bool]]:

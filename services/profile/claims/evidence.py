@@ -1,5 +1,6 @@
 """The events that a claim rests on: how many spoke for it, the numbers of a few, and what was taken in them."""
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -12,9 +13,9 @@ from services.profile.style_features import FEATURES
 
 MAX_EVENTS: Final = 3
 """Numbers kept of the events of one claim; a new one takes the place of the oldest once that has faded to half."""
-SHOWN_EVENTS: Final = 5
-"""Events that a sentence of several claims names."""
-MAX_TITLES, MAX_TITLE = 24, 72
+MAX_TITLES, MAX_TITLE = 18, 96
+_LEAST_TITLE, _CUT = 16, 72
+_PART: Final = re.compile(r"(?:\s[-–—|(\[/]|[,:;。、，：；|（【])")
 _NEWEST: Final = 8
 """Titles kept whatever they speak for."""
 TELLING: Final = 0.5
@@ -59,7 +60,13 @@ def title_of(item: Item) -> str:
     if isinstance(item, str) and (len(item) > MAX_TITLE or "\n" in item):
         return ""
     title = clean(mask_identifiers(item if isinstance(item, str) else item.title), 4 * MAX_TITLE)
-    return title if len(title) <= MAX_TITLE else f"{title[:MAX_TITLE].rpartition(' ')[0] or title[:MAX_TITLE]}…"
+    return title if len(title) <= MAX_TITLE else _shorten(title)
+
+
+def _shorten(title: str) -> str:
+    """Up to the last mark that ends its name, as shops write names and properties in one; else to a whole word."""
+    ends = [found.start() for found in _PART.finditer(title, _LEAST_TITLE, MAX_TITLE)]
+    return title[: ends[-1]] if ends else f"{title[:_CUT].rpartition(' ')[0] or title[:_CUT]}…"
 
 
 def prune_support(support: Support, categories: Collection[str]) -> dict[str, tuple[int, ...]]:
@@ -89,7 +96,7 @@ class Sentence(NamedTuple):
     """As `alignx.schemas.summaries.Claim.kind`."""
     text: str
     events: tuple[int, ...] = ()
-    """Numbers of events that speak for it, newest last, at most SHOWN_EVENTS."""
+    """Numbers of events that speak for it, newest last, at most MAX_SUPPORT."""
     counted: int = 0
     """How many there were in all."""
     since: int = 0

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from alignx.schemas.items import Item
-from services.profile.claims.quotations import hides
 from services.profile.claims.standing import CLEARLY, pole_of
+from services.profile.claims.withheld import hides
 from services.profile.item_features import ItemFeatures, extract_features
 from services.profile.scoring import (
     CATEGORY_PRIOR,
@@ -59,7 +59,7 @@ def _stated_grounds(clauses: Sequence[StatedClause], odds: Iterable[float]) -> I
     for clause, value in zip(clauses, odds, strict=True):
         said = (
             f": '{clause.quote.rstrip('.!')}'"
-            if clause.quote and not hides(clause.quote)
+            if clause.quote and not hides(clause.quote, clause.language)
             else f" about {clause.target}"
         )
         yield value, f"{'Matches' if value > 0 else 'Goes against'} what they said{said}."

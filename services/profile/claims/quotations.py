@@ -1,7 +1,6 @@
 """What the user said, in their own words: what holds, what was said in passing, what no longer holds.
 
-A request to forget something is kept and not quoted, nor is what it speaks of; nothing is quoted that gives a model
-orders.
+A request to forget something is kept and not quoted, nor is what it speaks of, nor what else `withheld` hides.
 """
 
 import re
@@ -10,12 +9,13 @@ from datetime import date
 from itertools import groupby
 from typing import Final
 
-from services.profile.claims.evidence import SHOWN_EVENTS, Sentence
+from alignx.schemas.summaries import MAX_SUPPORT
+from services.profile.claims.evidence import Sentence
 from services.profile.claims.standing import pole_of
+from services.profile.claims.withheld import asks_to_forget, hides, name_subjects
 from services.profile.parse_text import ABOUT, IN_PASSING, NEWEST_FIRST, NO_LONGER, OWN_WORDS, WENT_FOR, join_phrases
 from services.profile.stated.clauses import roots_of
-from services.profile.stated.subjects import subject_of
-from services.profile.statistics import Profile, StatedClause
+from services.profile.statistics import PLAIN, Profile, StatedClause
 from services.profile.style_features import INDEX
 from services.profile.word_forms import root
 
@@ -28,17 +28,6 @@ REVIEW: Final = 30
 _MONTHS: Final = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
-)
-_FORGET: Final = re.compile(
-    r"(?:^|[.!?,;]\s+)(?:(?:please|pls|kindly|can you|could you|i want you to|i['’]d like you to)[, ]+)*"
-    r"(?:(?:forget|delete|erase|remove)\b.{0,30}\b(?:that|about|everything|anything|my|i)\b"
-    r"|(?:never|don['’]?t|do not|stop)(?: ever)? (?:mention|bring up|remind|remember|store|save|keep))",
-    re.IGNORECASE,
-)
-"""English alone."""
-_ORDERS: Final = re.compile(
-    r"\b(?:ignore|disregard|forget|override)\b.{0,30}\b(?:instructions?|prompts?|rules|guidelines)\b|\bsystem prompt\b",
-    re.IGNORECASE,
 )
 _SELF: Final = re.compile(r"\b(?:I|me|we|us)\b|\b(?:I|we)['’]", re.IGNORECASE)
 """Of a person who speaks of themselves: "corrections are welcome" tells no taste."""
@@ -70,13 +59,15 @@ _EMPTY: Final = frozenset(
 
 def say(profile: Profile) -> Iterator[Sentence]:
     """The sentences that quote the user."""
-    forgotten = [frozenset(_name(clause.quote)) for clause in profile.clauses if _FORGET.search(clause.quote)]
+    forgotten = [
+        name_subjects(clause.quote, clause.language) for clause in profile.clauses if asks_to_forget(clause.quote)
+    ]
     quotable = [clause for clause in profile.clauses if _is_quotable(clause, profile.own, forgotten)]
-    plain = [clause for clause in quotable if clause.weight == 100]
+    plain = [clause for clause in quotable if clause.weight == PLAIN]
     wished = {clause.quote for clause in plain if clause.kind != "fact"}
     yield from _quote("stated", OWN_WORDS, (clause for clause in plain if clause.kind != "fact"))
     yield from _quote("fact", ABOUT, (clause for clause in plain if clause.quote not in wished))
-    passing = [clause for clause in quotable if clause.weight < 100]
+    passing = [clause for clause in quotable if clause.weight < PLAIN]
     poles = {pole_of(INDEX[name], value): c for c in passing if not c.is_struck for name, value in c.style}
     if poles:
         asked = list(poles)[-MAX_WISHES:]
@@ -92,19 +83,9 @@ def say(profile: Profile) -> Iterator[Sentence]:
 def _is_quotable(clause: StatedClause, own: str, forgotten: Sequence[frozenset[str]]) -> bool:
     """What the user wrote over the summary heads the text already."""
     quote = clause.quote
-    if hides(quote) or (quote and quote in own):
+    if hides(quote, clause.language) or (quote and quote in own):
         return False
-    return not any(names.intersection(_name(quote)) for names in forgotten)
-
-
-def hides(quote: str) -> bool:
-    """Whether it asks to forget something, or gives a model orders."""
-    return bool(_FORGET.search(quote) or _ORDERS.search(quote))
-
-
-def _name(quote: str) -> Iterator[str]:
-    """What a quotation speaks of, by the roots of its words."""
-    return (root(word) for word in subject_of(_FORGET.sub(" ", quote)).split())
+    return not (forgotten and any(map(name_subjects(quote, clause.language).intersection, forgotten)))
 
 
 def _tells_in_passing(clause: StatedClause) -> bool:
@@ -184,4 +165,4 @@ def _rest_on(key: str, kind: str, text: str, clauses: Iterable[StatedClause]) ->
     days = {clause.event: clause.day for clause in clauses if clause.event > 0}
     numbers = sorted(days)
     first = min(numbers, default=0)
-    return Sentence(key, kind, text, tuple(numbers[-SHOWN_EVENTS:]), len(numbers), first, days.get(first, 0))
+    return Sentence(key, kind, text, tuple(numbers[-MAX_SUPPORT:]), len(numbers), first, days.get(first, 0))

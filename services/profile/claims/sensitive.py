@@ -1,7 +1,7 @@
 """Tells which sensitive subjects a text names: special categories of data, age, sex, and a tenant's own topics.
 
-    denies("The user is Catholic.")  # True
-    denies("The user likes party games.")  # False
+    find_subjects("The user is Catholic.")  # {"religion/christian"}
+    find_subjects("The user likes party games.")  # set()
 
 Words stand in sensitive.toml in twelve languages. They are compared whole, as `services.statements.normalize.fold`
 writes them; those of Chinese and Japanese, which set no spaces, wherever they stand. Pure functions.
@@ -15,6 +15,7 @@ from importlib.resources import files
 from typing import Final, NamedTuple
 
 from alignx.schemas.tenants import PrivacySettings
+from services.profile.statistics import PLAIN, Profile, StatedClause
 from services.profile.word_forms import root
 from services.statements.normalize import UNSPACED, WORD, fold, fold_cue
 
@@ -22,7 +23,11 @@ _EXCEPT: Final = "except"
 _GENERAL: Final = "general"
 _WORD: Final = re.compile(rf"#s?(?!\w)|{WORD}")
 _NUMBER: Final = re.compile(r"[0-9]+")
+_TOPIC_WORD: Final = re.compile(rf"\d+(?:\.\d+|,\d{{3}}(?!\d))*(?![^\W_])|{WORD}")
+"""A word of a tenant's topic; a number is one, with its thousands and decimals."""
 _UNSPACED: Final = re.compile(rf"[{UNSPACED}]")
+_BESIDE_NUMBER: Final = re.compile(rf"(?<=[{UNSPACED}])(?=\d)|(?<=\d)(?=[{UNSPACED}])")
+_QUESTION: Final = re.compile(r"[?？؟]")
 _ARTICLE: Final = re.compile(r"\A[وفبك]?(?:ال|لل)(?=\w{3})")
 """Arabic writes the article, and what may stand before it, as one with its word."""
 
@@ -44,15 +49,31 @@ def read_policy(settings: PrivacySettings) -> Policy:
     return Policy(settings.hide_sensitive, frozenset(settings.denied_topics))
 
 
-def denies(text: str, policy: Policy = DEFAULT) -> bool:
-    """Whether the text names a subject that the policy keeps out."""
-    return bool(find_subjects(text, policy))
+class Allowed:
+    """Which texts may be said of a user: all but those on subjects that the policy keeps out and the user did not speak
+    of."""
+
+    def __init__(self, profile: Profile, policy: Policy) -> None:
+        self._policy = policy
+        said = [clause.quote for clause in profile.clauses if _is_said(clause)]
+        self._stated = frozenset[str]().union(*(find_subjects(text, policy) for text in (*said, profile.own)))
+
+    def __call__(self, text: str) -> bool:
+        return not lacks(find_subjects(text, self._policy), self._stated)
+
+
+def _is_said(clause: StatedClause) -> bool:
+    """Whether it tells of the user. A fragment such as "female, 34", of which the grammar is not known, does in a
+    statement or a fact, unless it asks."""
+    is_plain = clause.kind != "none" or (clause.weight == PLAIN and not _QUESTION.search(clause.quote))
+    return is_plain and not clause.is_struck
 
 
 @lru_cache(maxsize=8_192)
 def find_subjects(text: str, policy: Policy = DEFAULT) -> frozenset[str]:
     """The denied subjects that a text names, such as `religion/christian`; a tenant's topic as it is written."""
-    folded = _NUMBER.sub("#", fold(text))
+    plain = fold(text)
+    folded = _NUMBER.sub("#", plain)
     tokens = [fold_cue(token) for token in _WORD.findall(folded)]
     subjects = set[str]()
     if policy.sensitive:
@@ -61,8 +82,8 @@ def find_subjects(text: str, policy: Policy = DEFAULT) -> frozenset[str]:
         if _UNSPACED.search(folded):
             subjects |= lexicon.find_unspaced(folded)
     if policy.denied:
-        roots = f" {' '.join(map(root, tokens))} "
-        subjects |= {topic for topic in policy.denied if _names_topic(topic, roots, folded)}
+        roots = _topic_roots(plain)
+        subjects |= {topic for topic in policy.denied if _names_topic(fold(topic).strip(), roots, plain)}
     return frozenset(subjects)
 
 
@@ -72,12 +93,17 @@ def lacks(subjects: frozenset[str], stated: frozenset[str]) -> bool:
     return not subjects <= stated | categories
 
 
-def _names_topic(topic: str, roots: str, folded: str) -> bool:
-    plain = _NUMBER.sub("#", fold(topic)).strip()
-    if _UNSPACED.search(plain):
-        return plain in folded
-    words = " ".join(root(fold_cue(word)) for word in _WORD.findall(plain))
-    return bool(words) and f" {words} " in roots
+def _names_topic(topic: str, roots: str, text: str) -> bool:
+    if _UNSPACED.search(topic):
+        return re.search(rf"(?<!\d){re.escape(topic)}(?!\d)", text) is not None
+    named = _topic_roots(topic)
+    return not named.isspace() and named in roots
+
+
+def _topic_roots(text: str) -> str:
+    """The roots of a text's words, a space around each."""
+    spaced = _BESIDE_NUMBER.sub(" ", text)
+    return f" {' '.join(root(fold_cue(word)) for word in _TOPIC_WORD.findall(spaced))} "
 
 
 class _Phrase(NamedTuple):

@@ -11,13 +11,16 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from services.profile.claims.evidence import SHOWN_EVENTS, Sentence
+from alignx.schemas.summaries import MAX_SUPPORT
+from services.profile.claims.evidence import Sentence
+from services.profile.claims.prices import tell_prices
 from services.profile.claims.quotations import say
-from services.profile.claims.sensitive import DEFAULT, Policy, find_subjects, lacks
+from services.profile.claims.sensitive import DEFAULT, Allowed, Policy
 from services.profile.claims.standing import pole_of, style_certainties
 from services.profile.item_features import extract_features
 from services.profile.parse_text import YEARS, join_phrases
 from services.profile.scoring import year_taken
+from services.profile.stated.clauses import stated_styles
 from services.profile.stated.matching import live_clauses, match_words
 from services.profile.statistics import Profile, Standing
 from services.profile.style_features import FEATURES, INDEX, STOP, words
@@ -27,7 +30,11 @@ FEW_CHOICES: Final = 12
 """Below so many choices, early signs are told beside surer ones."""
 MAX_TOPICS, MAX_EXAMPLED, MAX_EXAMPLES = 8, 4, 3
 """Topics of one sentence, topics that have one of their own, and titles in it."""
+MAX_LISTED, MAX_REPEATED = 3, 5
+"""Less sure topics that are told though each came up once, and those of more that came up again."""
 MAX_WORDS, MAX_TAKEN = 5, 5
+_WHOLE: Final = 0.5
+"""Share of what was said above which it speaks of a topic: half of "racing games" says nothing of all games."""
 _MARKS: Final = ".,:;!?()[]-–—"
 MAX_BYTES: Final = 2_048
 """Of all sentences but what the user wrote over the summary: about 512 tokens."""
@@ -35,7 +42,7 @@ MAX_BYTES: Final = 2_048
 
 def sentences(profile: Profile, policy: Policy = DEFAULT) -> list[Sentence]:
     """In their order; none where nothing is known. Of a subject that the `policy` keeps out only what was stated."""
-    allowed = _Allowed(profile, policy)
+    allowed = Allowed(profile, policy)
     told = [Sentence("own", "own", profile.own)] if profile.own else []
     room = MAX_BYTES
     for sentence in chain(
@@ -43,7 +50,7 @@ def sentences(profile: Profile, policy: Policy = DEFAULT) -> list[Sentence]:
         _styles(profile),
         _topics(profile, allowed),
         _words(profile, allowed),
-        _offers(profile),
+        _offers(profile, allowed),
         _turns(profile, allowed),
     ):
         size = len(sentence.text.encode())
@@ -51,19 +58,6 @@ def sentences(profile: Profile, policy: Policy = DEFAULT) -> list[Sentence]:
             told.append(sentence)
             room -= size
     return told
-
-
-class _Allowed:
-    """Which subjects may be named: all but those that the policy keeps out and the user did not speak of."""
-
-    def __init__(self, profile: Profile, policy: Policy) -> None:
-        self._policy = policy
-        said = [clause.quote for clause in profile.clauses if clause.kind != "none" and not clause.is_struck]
-        self._stated = frozenset[str]().union(*(find_subjects(text, policy) for text in (*said, profile.own)))
-
-    def __call__(self, text: str) -> bool:
-        subjects = find_subjects(text, self._policy)
-        return not subjects or not lacks(subjects, self._stated)
 
 
 # --- what choices show ----------------------------------------------------------------------------
@@ -95,7 +89,7 @@ def _sentence(profile: Profile, key: str, kind: str, text: str, claims: Sequence
         key,
         kind,
         text,
-        tuple(numbers[-SHOWN_EVENTS:]),
+        tuple(numbers[-MAX_SUPPORT:]),
         max((count for count, *_ in supports), default=0),
         first.event,
         first.day,
@@ -108,9 +102,10 @@ def _pole(claim: _Claim) -> str:
 
 
 def _styles(profile: Profile) -> Iterator[Sentence]:
-    """Of a feature and an axis that say the same, the axis speaks where it is as sure."""
-    certainties = style_certainties(profile)
-    claims = _standing(profile, "style")
+    """Of a feature and an axis that say the same, the axis speaks where it is as sure; what the user asked for is told
+    in their words."""
+    certainties, asked = style_certainties(profile), stated_styles(profile)
+    claims = [claim for claim in _standing(profile, "style") if claim.name not in asked]
     levels = {claim.name: claim.standing.level for claim in claims}
     alone = [claim for claim in claims if levels.get(FEATURES[INDEX[claim.name]].parent, 0) < claim.standing.level]
     alone.sort(key=lambda claim: -abs(certainties[INDEX[claim.name]]))
@@ -128,19 +123,20 @@ def _styles(profile: Profile) -> Iterator[Sentence]:
             yield _sentence(profile, key, "style", text, group)
 
 
-def _topics(profile: Profile, allowed: _Allowed) -> Iterator[Sentence]:
+def _topics(profile: Profile, allowed: Allowed) -> Iterator[Sentence]:
     claims = _unsaid(profile, [claim for claim in _standing(profile, "topic") if allowed(claim.name)])
-    liked, passed = ([claim for claim in claims if claim.sign == sign] for sign in "+-")
+    liked = [claim for claim in claims if claim.sign == "+"]
+    passed = [claim for claim in claims if claim.sign == "-" and _count(profile, claim) > 1]
     clear = [claim for claim in liked if claim.standing.level == 3]
-    clear.sort(key=lambda claim: -profile.support.get(claim.key, (0,))[0])
+    clear.sort(key=lambda claim: -_count(profile, claim))
     told = {title for title in profile.titles.values() if not allowed(title)}
     for claim in clear[:MAX_EXAMPLED]:
         text = f"Clearly drawn to {claim.name}{_examples(profile, [claim], told)}."
         yield _sentence(profile, claim.key, "topic", text, [claim])
     for key, opening, group in (
         ("topics:clear", "Also clearly drawn to", clear[MAX_EXAMPLED:]),
-        ("topics:often", "Tends to pick", [claim for claim in liked if claim.standing.level == 2]),
-        ("topics:sometimes", "Has picked", [claim for claim in liked if claim.standing.level == 1]),
+        ("topics:often", "Tends to pick", _commonest(profile, [one for one in liked if one.standing.level == 2])),
+        ("topics:sometimes", "Has picked", _commonest(profile, [one for one in liked if one.standing.level == 1])),
     ):
         if group:
             names = join_phrases([claim.name for claim in group[:MAX_TOPICS]])
@@ -155,6 +151,19 @@ def _topics(profile: Profile, allowed: _Allowed) -> Iterator[Sentence]:
             yield _sentence(profile, key, "topic", text, group[:MAX_TOPICS])
 
 
+def _commonest(profile: Profile, claims: list[_Claim]) -> list[_Claim]:
+    """Of many topics those that came up again; where none did, the few latest: a list of a whole shop tells nothing."""
+    if len(claims) <= MAX_LISTED:
+        return claims
+    again = sorted((one for one in claims if _count(profile, one) > 1), key=lambda one: -_count(profile, one))
+    return again[:MAX_REPEATED] or claims[-MAX_LISTED:]
+
+
+def _count(profile: Profile, claim: _Claim) -> int:
+    """Events that speak for it."""
+    return profile.support.get(claim.key, (0,))[0]
+
+
 def _unsaid(profile: Profile, claims: list[_Claim]) -> list[_Claim]:
     """Without topics of which the user said the contrary, or that have turned lately."""
     contrary = {"+": "-", "-": "+"}
@@ -163,6 +172,7 @@ def _unsaid(profile: Profile, claims: list[_Claim]) -> list[_Claim]:
     if not clauses or not claims:
         return claims
     shares = match_words(clauses, [extract_features(claim.name) for claim in claims])
+    shares[np.abs(shares) <= _WHOLE] = 0.0
     said = np.array([clause.polarity for clause in clauses]) @ shares
     return [claim for claim, value in zip(claims, said, strict=True) if value * (1 if claim.sign == "+" else -1) >= 0]
 
@@ -176,7 +186,7 @@ def _examples(profile: Profile, claims: Sequence[_Claim], told: set[str]) -> str
     return f", for example {join_phrases([f'“{title}”' for title in chosen])}" if chosen else ""
 
 
-def _words(profile: Profile, allowed: _Allowed) -> Iterator[Sentence]:
+def _words(profile: Profile, allowed: Allowed) -> Iterator[Sentence]:
     """What was taken, where no categories tell its topics, and what its titles mention again and again."""
     if profile.categories:
         return
@@ -189,9 +199,10 @@ def _words(profile: Profile, allowed: _Allowed) -> Iterator[Sentence]:
         text = f"Often chooses what mentions {join_phrases([f'“{name}”' for name in names])}."
         told = [claim for claim in claims if any(claim.name in words(name) for name in names)]
         yield _sentence(profile, "words", "topic", text, told)
-    if titles:
+    if titles and len(profile.titles) > 1:
         text = f"Has taken, for example, {join_phrases([f'“{title}”' for title in titles[:MAX_TAKEN]])}."
-        yield Sentence("taken", "topic", text, tuple(sorted(profile.titles)[-SHOWN_EVENTS:]), len(profile.titles))
+        numbers = sorted(profile.titles)
+        yield Sentence("taken", "topic", text, tuple(numbers[-MAX_SUPPORT:]), len(numbers), numbers[0])
 
 
 def _name_in_titles(known: frozenset[str], titles: Iterable[str]) -> list[str]:
@@ -215,23 +226,22 @@ def _name_in_titles(known: frozenset[str], titles: Iterable[str]) -> list[str]:
     return list(names.values())
 
 
-def _offers(profile: Profile) -> Iterator[Sentence]:
+def _offers(profile: Profile, allowed: Allowed) -> Iterator[Sentence]:
     """Prices and years."""
-    counts = profile.tallies
-    if counts.priced > 0.5:
-        usual = 2 ** (counts.price / counts.priced)
-        rounded = f"{usual:,.2g}" if usual < 10 else f"{round(usual, 1 - len(str(int(usual))) + 1):,.0f}"
-        yield Sentence("price:usual", "price", f"Usually takes items priced around {rounded}.")
+    if prices := tell_prices(profile.prices, allowed):
+        events = tuple(profile.prices)
+        yield Sentence("price:usual", "price", prices, events[-MAX_SUPPORT:], len(events), events[0])
     for claim in _standing(profile, "price"):
         text = f"Tends to take the {'dearer' if claim.sign == '+' else 'cheaper'} of the items on offer."
         yield _sentence(profile, claim.key, "price", text, [claim])
     usual_year = year_taken(profile)
-    if usual_year and not profile.years and counts.dated >= 1.5:
+    if usual_year and not profile.years and profile.tallies.dated >= 1.5:
         text = YEARS.format(year=usual_year[0], spread=max(2.0, usual_year[1]))
-        yield Sentence("year:usual", "year", text)
+        count, *dated = profile.support.get("year", (0,))
+        yield Sentence("year:usual", "year", text, tuple(dated), count, min(dated, default=0))
 
 
-def _turns(profile: Profile, allowed: _Allowed) -> Iterator[Sentence]:
+def _turns(profile: Profile, allowed: Allowed) -> Iterator[Sentence]:
     """Where the last few choices turn against the longer run."""
     styles = _standing(profile, "lately:style")[:3]
     if styles:
@@ -247,4 +257,4 @@ def _turns(profile: Profile, allowed: _Allowed) -> Iterator[Sentence]:
 
 def tell_turns(profile: Profile, policy: Policy = DEFAULT) -> str:
     """What turned, in words; "" where nothing stands out."""
-    return " ".join(sentence.text for sentence in _turns(profile, _Allowed(profile, policy)))
+    return " ".join(sentence.text for sentence in _turns(profile, Allowed(profile, policy)))

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from services.profile.item_features import clean
+from services.profile.stated.reversals import takes_back
 from services.profile.stated.subjects import subject_of
 from services.profile.statistics import Profile, StatedClause
 from services.profile.style_features import terms, words
@@ -87,6 +88,8 @@ def _answer(old: StatedClause, new: StatedClause) -> tuple[StatedClause, ...]:
         return (old._replace(is_struck=True),)
     if (old[:4], old.style) == (new[:4], new.style):
         return ()
+    if takes_back(old, new):
+        return (old._replace(is_struck=True),)
     topics = frozenset(roots_of(new.target))
     about = roots_of(old.target)
     if topics and about and topics.issubset(about):

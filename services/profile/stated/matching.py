@@ -15,7 +15,7 @@ from services.profile.item_features import ItemFeatures
 from services.profile.stated.clauses import roots_of
 from services.profile.stated.kinds import Kind, Mentions, find_kind
 from services.profile.stated.subjects import asked_subject, nearness_to
-from services.profile.statistics import Profile, StatedClause
+from services.profile.statistics import PLAIN, Profile, StatedClause
 from services.profile.word_forms import mentions
 from services.profile.word_table import Vectors, embed
 
@@ -27,8 +27,6 @@ RELEVANT = 0.4
 """Cosine with the nearest item from which a clause's meaning counts in full."""
 BEARING = 0.05
 """Nearness from which on a clause bears on a request in full."""
-PLAIN = 100
-"""Weight of a clause of a statement."""
 MAX_CLAUSE, MAX_STATED = 3.0, 8.0
 """Most log-odds by one clause, and by all together."""
 

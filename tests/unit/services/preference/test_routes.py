@@ -452,6 +452,8 @@ async def test_what_a_user_wrote_stays_and_what_was_rolled_back_stays_back(redis
         await served.learn("I like soup.")
         assert (await text()).startswith(own.strip() + "\n")
         assert "rice" not in await text()
+        store = served.bench.store
+        assert await store.fold_history("acme", "ada") == (await store.profile("acme", "ada"))[1]
 
 
 async def test_a_rebuild_writes_anew(redis_url: str) -> None:

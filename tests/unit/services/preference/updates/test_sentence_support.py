@@ -17,7 +17,7 @@ from alignx.schemas.interactions import (
 )
 from alignx.schemas.items import ItemFields
 from alignx.schemas.summaries import Claim, StoredInteraction
-from services.preference.updates.sentence_support import MAX_SUPPORT, own_claims, support_sentences
+from services.preference.updates.sentence_support import own_claims, support_sentences
 
 EVENTS: TypeAdapter[list[Interaction]] = TypeAdapter(list[Interaction])
 SHORT = ComparisonInteraction(query="q", chosen="Yes.", rejected="A long tale, with all that belongs to it. " * 9)
@@ -105,7 +105,7 @@ def test_a_price_rests_on_choices(sentence: str, *, is_supported: bool) -> None:
 def test_a_claim_names_the_latest_events_and_counts_all() -> None:
     claim = support("The user likes jazz.", *[StatementInteraction(text="I like jazz.")] * 9)
     assert (claim.support, claim.count) == (tuple(f"{number}-0" for number in range(5, 10)), 9)
-    assert len(claim.support) == MAX_SUPPORT
+    assert len(claim.support) == 5
 
 
 def test_a_sentence_that_stays_keeps_its_support() -> None:

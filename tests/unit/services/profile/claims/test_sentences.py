@@ -116,6 +116,13 @@ def test_a_denied_subject_that_the_user_spoke_of_is_told() -> None:
     assert "drawn to Religion" in render(folded(history))
 
 
+def test_a_denied_subject_of_a_fragment_is_told() -> None:
+    history = [*likes(*HORROR, category="Religion"), StatementInteraction(text="Catholic, 34")]
+    assert "drawn to Religion" in render(folded(history))
+    history = [*likes(*HORROR, category="Religion"), PostInteraction(text="Catholic, 34?")]
+    assert "drawn to Religion" not in render(folded(history))
+
+
 def test_claims_name_events_by_their_ids() -> None:
     profile = folded(likes(*HORROR))
     ids = [f"{1_780_000_000_000 + number}-0" for number in range(6)]
@@ -182,3 +189,99 @@ def test_a_comparison_of_answers_gives_no_titles() -> None:
 def test_one_long_sentence_hides_no_other() -> None:
     history = [*likes(*("映画" * 30 + str(n) for n in range(40)), category="映画"), *likes(*HORROR)]
     assert any(claim.id == "topic:+Horror" for claim in make_claims(folded(history), []))
+
+
+def bought(*things: tuple[str, str, object]) -> Profile:
+    return folded(
+        [
+            PurchaseInteraction(item=ItemFields.model_validate({"title": title, "category": category, "price": price}))
+            for title, category, price in things
+        ]
+    )
+
+
+def test_prices_tell_two_habits_apart_with_their_currency() -> None:
+    gadgets = [(f"Gadget {n}", "gadgets", f"€{10 + n},90") for n in range(4)]
+    furniture = [(f"Chair {n}", "furniture", f"{380 + 10 * n}.00 EUR") for n in range(3)]
+    price = find(bought(*gadgets, *furniture), "price:usual")
+    assert price.text == "Usually pays around €12 for gadgets and around €390 for furniture."
+    assert (price.events, price.counted, price.since) == ((3, 4, 5, 6, 7), 7, 1)
+
+
+@pytest.mark.parametrize(
+    ("paid", "text"),
+    [
+        ((9.5, 10, 11), "Usually takes items priced around 10."),
+        (("1.299,00 €", "€1,310", "1 305 €"), "Usually takes items priced around €1,300."),
+        (("CHF 4.90", "CHF 4.90", "CHF 4.90"), "Usually takes items priced around CHF 4.90."),
+        ((5, 6, 200, 210), "Takes items priced from around 5.8 to around 200."),
+        ((45, 18), ""),
+    ],
+)
+def test_prices_are_told_as_they_were_paid(paid: tuple[object, ...], text: str) -> None:
+    profile = bought(*((f"Thing {n}", "things", price) for n, price in enumerate(paid)))
+    assert text in render(profile)
+    assert ("priced" in render(profile)) == bool(text)
+
+
+def test_years_name_their_events() -> None:
+    history = [RatingInteraction(item=ItemFields(title=f"Film {n} ({1950 + n})"), value=5) for n in range(4)]
+    year = find(folded(history), "year:usual")
+    assert (year.events, year.counted, year.since) == ((1, 2, 3), 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("title", "told"),
+    [
+        ("The Unreasonable Effectiveness of a Very Long Title That Nobody Would Cut in Half", None),
+        (
+            "Oakline Wireless Headphones, Noise Cancelling, 40 h Battery, Foldable, for Travel and Office, Black",
+            "Oakline Wireless Headphones, Noise Cancelling, 40 h Battery, Foldable, for Travel and Office",
+        ),
+        ("word " * 40, "word word word word word word word word word word word word word word…"),
+    ],
+)
+def test_titles_are_told_whole_or_up_to_a_mark(title: str, told: str | None) -> None:
+    assert f"“{told or title}”" in render(folded(likes(title)))
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [
+        ("foodanddrink", "food and drink"),
+        ("video_games", "video games"),
+        ("Arts_Crafts", "Arts Crafts"),
+        ("health-and-beauty", "health and beauty"),
+        ("sci-fi", "sci-fi"),
+        ("husbandry", "husbandry"),
+        ("thousands", "thousands"),
+        ("grandparents", "grandparents"),
+    ],
+)
+def test_labels_are_told_as_one_writes_them(label: str, told: str) -> None:
+    assert f"Clearly drawn to {told}, for" in render(folded(likes(*HORROR, category=label)))
+
+
+def test_a_whole_shop_is_not_listed() -> None:
+    shop = [*("lamps", "books", "tools", "toys", "rugs", "pens", "hats", "tea"), "lamps"]
+    text = render(
+        folded([*likes(*HORROR[:1], category="films"), *(likes(f"A {kind}", category=kind)[0] for kind in shop)])
+    )
+    assert "Tends to pick lamps" in text
+    assert "Has picked pens, hats and tea" in text
+    assert "toys" not in text
+
+
+def test_what_is_said_of_a_part_of_a_topic_does_not_hide_it() -> None:
+    history = [*likes(*HORROR, category="video games"), StatementInteraction(text="I hate racing games.")]
+    assert "Clearly drawn to video games" in render(folded(history))
+
+
+def test_what_was_asked_for_is_not_told_again_of_choices() -> None:
+    history = [*prefers(SHORT, LONG, 10), StatementInteraction(text="I prefer short answers.")]
+    assert "short and to the point" not in render(folded(history))
+
+
+def test_one_item_passed_over_tells_no_dislike() -> None:
+    text = render(folded(likes("Alien", "Carrie", category="Horror", other="Coffee")[:1]))
+    assert "Coffee" not in text

@@ -1,0 +1,140 @@
+"""What is kept of a user's words and never quoted: requests to forget, orders to a model, private facts of others.
+
+    hides("Vergiss, dass ich schwanger war.", "de")  # True
+    hides("My husband is a nurse.", "en")  # True
+    hides("I cook for my husband.", "en")  # False
+
+Requests and orders stand in withheld.toml in the twelve languages of the lexicons; who is another person, in those.
+"""
+
+import re
+import tomllib
+from functools import cache, lru_cache
+from importlib.resources import files
+from itertools import pairwise
+from typing import Any, Final
+
+from services.profile.claims.sensitive import find_subjects
+from services.profile.stated.subjects import subject_of
+from services.profile.word_forms import root
+from services.statements.cue_lexicon import LANGUAGES, Lexicon, load_data, load_lexicon, load_vocabulary
+from services.statements.normalize import UNSPACED, WORD, fold_cue
+from services.statements.segments import Segment, Sentence, cut_sentence
+
+_SENTENCE: Final = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？।؟])")
+_BEGINNING: Final = r"(?:\A|[.!?,;:。！？，、؟،।])[\s\"'“”«»]*"
+_NAME: Final = re.compile(rf"[{UNSPACED}]+|{WORD}")
+_UNSPACED: Final = re.compile(rf"[{UNSPACED}]")
+_UNMARKED: Final = frozenset(("ja", "ar"))
+"""Languages in which "wife" alone, or in one word with "my", is the speaker's."""
+
+
+@lru_cache(maxsize=4_096)
+def hides(quote: str, language: str) -> bool:
+    """Whether it asks to forget something, gives a model orders, or tells private facts of somebody else."""
+    text = fold_cue(quote)
+    return bool(_forget().search(text) or _orders().search(text)) or _tells_of_another(quote, language)
+
+
+def asks_to_forget(quote: str) -> bool:
+    return _forget().search(fold_cue(quote)) is not None
+
+
+def name_subjects(quote: str, language: str) -> frozenset[str]:
+    """What a quotation speaks of, beside a request to forget it: roots of words, pairs of unspaced characters."""
+    rest = _forget().sub(" ", fold_cue(quote))
+    if language not in LANGUAGES or language == "en":
+        return frozenset(map(root, subject_of(rest).split()))
+    known, names = load_vocabulary(language), set[str]()
+    for word in _NAME.findall(rest):
+        if _UNSPACED.match(word):
+            runs = "".join(" " if char in known else char for char in word).split()
+            names |= {pair for run in runs for pair in (map("".join, pairwise(run)) if run[1:] else (run,))}
+        elif word not in known and len(word) > 1:
+            names.add(root(word))
+    return frozenset(names)
+
+
+# --- requests and orders --------------------------------------------------------------------------
+
+
+@cache
+def _forget() -> re.Pattern[str]:
+    data = _load()
+    begins = rf"{_BEGINNING}(?:(?:{fold_cue(data['polite'])})[, ]*)*(?:{'|'.join(_listed('forget'))})"
+    return re.compile(f"{begins}|{'|'.join(_listed('forget_last'))}")
+
+
+@cache
+def _orders() -> re.Pattern[str]:
+    return re.compile("|".join(_listed("orders")))
+
+
+def _listed(name: str) -> list[str]:
+    return [fold_cue(pattern) for language in LANGUAGES for pattern in _load()[language].get(name, ())]
+
+
+@cache
+def _load() -> dict[str, Any]:
+    return tomllib.loads(files("services.profile.claims").joinpath("withheld.toml").read_text(encoding="utf-8"))
+
+
+# --- other people ---------------------------------------------------------------------------------
+
+
+def _tells_of_another(quote: str, language: str) -> bool:
+    """Whether a part of it says something of a relative or a friend that is no taste, or what is sensitive of somebody
+    named before. What they must avoid, such as nuts, may be quoted: it does harm where it is left out."""
+    if language not in LANGUAGES:
+        return False
+    lexicon, kin, is_named = load_lexicon(language), _load_kin(language), False
+    for text in _SENTENCE.split(quote):
+        sentence = cut_sentence(text, lexicon, is_answer=False)
+        for segment in sentence.segments:
+            part = sentence.slice(segment.start, segment.end)
+            is_told = _begins_with_person(segment, sentence, lexicon, kin)
+            is_avoided = any(match.cue.kind == "avoid" for match in segment.matches)
+            if is_told and not segment.has("attitude"):
+                return True
+            if (
+                not is_avoided
+                and (is_told or (is_named and not _has_speaker(segment, sentence, lexicon)))
+                and find_subjects(part)
+            ):
+                return True
+            is_named = is_named or any(
+                _starts_with(sentence, place, kin) for place in range(segment.start, segment.end)
+            )
+    return False
+
+
+def _begins_with_person(
+    segment: Segment, sentence: Sentence, lexicon: Lexicon, kin: frozenset[tuple[str, ...]]
+) -> bool:
+    """Whether it says something of a relative or a friend: "my wife works", and not "my wife" alone."""
+    start = segment.start
+    while start < segment.end and sentence.tokens[start].key in lexicon.hollow | lexicon.selves:
+        start += 1
+    size = _starts_with(sentence, start, kin)
+    if not size or (segment.has("self") and lexicon.language not in ("zh", "ja")):
+        return False
+    is_marked = start > segment.start or lexicon.language in _UNMARKED
+    return is_marked and any(token.key[0].isalnum() for token in sentence.tokens[start + size : segment.end])
+
+
+def _has_speaker(segment: Segment, sentence: Sentence, lexicon: Lexicon) -> bool:
+    return any(token.key in lexicon.selves for token in sentence.tokens[segment.start : segment.end])
+
+
+def _starts_with(sentence: Sentence, start: int, kin: frozenset[tuple[str, ...]]) -> int:
+    """How many tokens name a person there."""
+    keys = [token.key for token in sentence.tokens[start : start + 4]]
+    return max((size for size in range(1, len(keys) + 1) if tuple(keys[:size]) in kin), default=0)
+
+
+@cache
+def _load_kin(language: str) -> frozenset[tuple[str, ...]]:
+    """Words for relatives and friends, as tokens."""
+    lexicon = load_lexicon(language)
+    listed = load_data(language)["sets"]["kin"].split(",")
+    return frozenset(tuple(token.key for token in lexicon.tokenize(word.strip())) for word in listed)
