@@ -96,6 +96,7 @@ def apply_own_text(profile: Profile, text: str, time: datetime | None = None) ->
     draft = Draft(profile, profile.events, time)
     stated, draft.years = parse_text(text[:MAX_OWN_READ])
     draft.own, draft.clauses = text, add((), keep(stated, 0, 1.0, draft.day), MAX_OWN_CLAUSES)
+    draft.memory = b""
     return draft.profile()
 
 
@@ -208,6 +209,7 @@ def _without_style(clause: Clause) -> Clause:
 
 def _fold_writing(draft: Draft, texts: Sequence[str], *, is_asking: bool = True) -> None:
     """What a person says of their tastes in passing; how they write hints at what they like to read."""
+    draft.remember(text[:MAX_PASSING] for text in texts)
     for text in texts:
         clauses = read_clauses(text[:MAX_PASSING], statement=False)
         draft.say(clauses if is_asking else map(_without_style, clauses), SAID_IN_PASSING)

@@ -50,6 +50,8 @@ class ItemFeatures(NamedTuple):
     year: float | None
     popularity: float | None
     """Natural logarithm of one more than the count: the log-odds that it is taken."""
+    written: str = ""
+    """The text itself, of one that is a piece of writing."""
 
 
 def clean(text: str, limit: int) -> str:
@@ -64,7 +66,7 @@ def extract_features(item: Item, query_words: frozenset[str] = frozenset()) -> I
     if isinstance(item, str):
         tokens = words(item)
         known = terms(tokens, MAX_ITEM_TERMS, query_words)
-        return ItemFeatures(measure(item, tokens), trust(tokens), tokens, tokens, known, (), None, None, None)
+        return ItemFeatures(measure(item, tokens), trust(tokens), tokens, tokens, known, (), None, None, None, item)
     return _read_fields(item, query_words)
 
 
@@ -89,7 +91,10 @@ def _read_fields(item: ItemFields, query_words: frozenset[str]) -> ItemFeatures:
     described = [*tokens, *chain.from_iterable(_read_label(label)[1] for label in named)]
     if year is None and ("(" in item.title or "[" in item.title):
         year = _year(_YEAR_IN_TITLE, item.title)
-    return ItemFeatures(style, trust(described), described, tokens, known, named, _price(item.price), year, popularity)
+    prose = f"{item.title}\n{item.description}" if style else ""
+    return ItemFeatures(
+        style, trust(described), described, tokens, known, named, _price(item.price), year, popularity, prose
+    )
 
 
 def _name_terms(tokens: Sequence[str], query_words: frozenset[str]) -> list[str]:

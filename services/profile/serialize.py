@@ -9,7 +9,7 @@ import orjson
 
 from services.profile.statistics import WIDTH, Contrasts, Evidence, Profile, Standing, StatedClause, Tallies
 
-PROFILE_SCHEMA = 4
+PROFILE_SCHEMA = 5
 """Stands in every dump; a profile of another schema is rebuilt from the history."""
 
 _PACKING = struct.Struct(f"<{4 * WIDTH + len(Tallies._fields)}e")
@@ -51,6 +51,7 @@ def dumps(profile: Profile) -> bytes:
             },
             "i": [[now - event for event in profile.titles], list(profile.titles.values())],
             "x": profile.left_out,
+            "r": b64encode(profile.memory).decode(),
             "z": profile.latest,
         }
     )
@@ -78,6 +79,7 @@ def loads(raw: bytes) -> Profile:
             {key: (count, *(now - age for age in ages)) for key, (count, *ages) in document["e"].items()},
             {now - age: title for age, title in zip(*document["i"], strict=True)},
             document["x"],
+            b64decode(document["r"]),
             document["z"],
         )
     except (KeyError, TypeError, struct.error, IndexError) as error:

@@ -14,7 +14,7 @@ from services.profile.claims.evidence import SHOWN_EVENTS, Sentence
 from services.profile.claims.standing import pole_of
 from services.profile.parse_text import ABOUT, IN_PASSING, NEWEST_FIRST, NO_LONGER, OWN_WORDS, WENT_FOR, join_phrases
 from services.profile.stated.clauses import roots_of
-from services.profile.stated.subjects import subject_of
+from services.profile.stated.forgetting import asks_to_forget, hides, named_in
 from services.profile.statistics import Profile, StatedClause
 from services.profile.style_features import INDEX
 from services.profile.word_forms import root
@@ -28,17 +28,6 @@ REVIEW: Final = 30
 _MONTHS: Final = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
-)
-_FORGET: Final = re.compile(
-    r"(?:^|[.!?,;]\s+)(?:(?:please|pls|kindly|can you|could you|i want you to|i['’]d like you to)[, ]+)*"
-    r"(?:(?:forget|delete|erase|remove)\b.{0,30}\b(?:that|about|everything|anything|my|i)\b"
-    r"|(?:never|don['’]?t|do not|stop)(?: ever)? (?:mention|bring up|remind|remember|store|save|keep))",
-    re.IGNORECASE,
-)
-"""English alone."""
-_ORDERS: Final = re.compile(
-    r"\b(?:ignore|disregard|forget|override)\b.{0,30}\b(?:instructions?|prompts?|rules|guidelines)\b|\bsystem prompt\b",
-    re.IGNORECASE,
 )
 _SELF: Final = re.compile(r"\b(?:I|me|we|us)\b|\b(?:I|we)['’]", re.IGNORECASE)
 """Of a person who speaks of themselves: "corrections are welcome" tells no taste."""
@@ -70,7 +59,7 @@ _EMPTY: Final = frozenset(
 
 def say(profile: Profile) -> Iterator[Sentence]:
     """The sentences that quote the user."""
-    forgotten = [frozenset(_name(clause.quote)) for clause in profile.clauses if _FORGET.search(clause.quote)]
+    forgotten = [named_in(clause.quote) for clause in profile.clauses if asks_to_forget(clause.quote)]
     quotable = [clause for clause in profile.clauses if _is_quotable(clause, profile.own, forgotten)]
     plain = [clause for clause in quotable if clause.weight == 100]
     wished = {clause.quote for clause in plain if clause.kind != "fact"}
@@ -94,17 +83,8 @@ def _is_quotable(clause: StatedClause, own: str, forgotten: Sequence[frozenset[s
     quote = clause.quote
     if hides(quote) or (quote and quote in own):
         return False
-    return not any(names.intersection(_name(quote)) for names in forgotten)
-
-
-def hides(quote: str) -> bool:
-    """Whether it asks to forget something, or gives a model orders."""
-    return bool(_FORGET.search(quote) or _ORDERS.search(quote))
-
-
-def _name(quote: str) -> Iterator[str]:
-    """What a quotation speaks of, by the roots of its words."""
-    return (root(word) for word in subject_of(_FORGET.sub(" ", quote)).split())
+    named = named_in(quote)
+    return not any(map(named.intersection, forgotten))
 
 
 def _tells_in_passing(clause: StatedClause) -> bool:

@@ -2,7 +2,10 @@
 
 The words of a target count as far as the item mentions them; one that the item goes without ("sugar-free") counts the
 other way, and so do members of what a diet or an allergy rules out (`kinds`). Meaning is the cosine of target and item,
-compared with the other items: little of a clause that is far from all of them. The sign is the clause's.
+compared with the other items: little of a clause that is far from all of them. The sign is the clause's. What was said
+in passing counts less where much was: of m clauses together as √m.
+
+Texts are also compared by what the user said at all (`memory`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,8 +17,9 @@ from numpy.typing import NDArray
 from services.profile.item_features import ItemFeatures
 from services.profile.stated.clauses import roots_of
 from services.profile.stated.kinds import Kind, Mentions, find_kind
+from services.profile.stated.memory import Recall, support
 from services.profile.stated.subjects import asked_subject, nearness_to
-from services.profile.statistics import Profile, StatedClause
+from services.profile.statistics import SAID_IN_PASSING, Profile, StatedClause
 from services.profile.word_forms import mentions
 from services.profile.word_table import Vectors, embed
 
@@ -37,20 +41,23 @@ class Matches(NamedTuple):
     clauses: Sequence[StatedClause]
     odds: NDArray[np.float64]
     """Log-odds by clause and item."""
+    recall: Recall | None = None
+    """What else was said that speaks for an item."""
 
     @property
     def totals(self) -> list[float]:
         """By item."""
-        sums: list[float] = np.clip(self.odds.sum(axis=0), -MAX_STATED, MAX_STATED).tolist()
+        odds = self.odds.sum(axis=0) + (self.recall.odds if self.recall else 0.0)
+        sums: list[float] = np.clip(odds, -MAX_STATED, MAX_STATED).tolist()
         return sums
 
 
 def match(profile: Profile, views: Sequence[ItemFeatures], vectors: Vectors, query: str = "") -> Matches:
     """What the user said of each item. A clause that claims nothing, was taken back, or does not bear on the `query`
     moves nothing."""
-    clauses = live_clauses(profile)
+    clauses, recall = live_clauses(profile), _recall(profile, views, query)
     if not clauses or not views:
-        return Matches((), np.zeros((0, len(views))))
+        return Matches((), np.zeros((0, len(views))), recall)
     near = (embed([clause.target for clause in clauses]) @ vectors.T).astype(float)
     share = np.clip(near.max(axis=1, keepdims=True) / RELEVANT, 0.0, 1.0)
     meaning = BY_MEANING * share * (near - near.mean(axis=1, keepdims=True))
@@ -58,7 +65,16 @@ def match(profile: Profile, views: Sequence[ItemFeatures], vectors: Vectors, que
     signs = np.array([clause.polarity * clause.weight for clause in clauses]) / 10_000
     if asked := asked_subject(query):
         signs *= _bearing(clauses, asked)
-    return Matches(clauses, (signs[:, None] * odds).round(4))
+    in_passing = np.array([clause.weight < PLAIN and bool(clause.quote) for clause in clauses])
+    many = np.abs(signs[in_passing]).sum() / SAID_IN_PASSING
+    if many > 1:
+        signs[in_passing] /= np.sqrt(many)
+    return Matches(clauses, (signs[:, None] * odds).round(4), recall)
+
+
+def _recall(profile: Profile, views: Sequence[ItemFeatures], query: str) -> Recall | None:
+    """Of texts alone: a name holds no claim that could be looked up."""
+    return support(profile.memory, query, [view.written for view in views]) if all(v.written for v in views) else None
 
 
 def _bearing(clauses: Sequence[StatedClause], asked: str) -> NDArray[np.float64]:
