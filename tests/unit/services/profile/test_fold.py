@@ -4,6 +4,7 @@ import math
 import random
 import string
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
