@@ -160,6 +160,61 @@ def test_an_option_that_is_taken_is_read_in_the_list_before_it():
     assert here > there
 
 
+@pytest.mark.parametrize(
+    ("said", "query", "fits", "other"),
+    [
+        (
+            "I use a wheelchair.",
+            "Which flat shall I look at first?",
+            "A flat with wheelchair access",
+            "A flat upstairs",
+        ),
+        ("I play the cello.", "Which sheet music suits me?", "Sonatas for cello", "Sonatas for trumpet"),
+    ],
+)
+def test_a_fact_speaks_for_what_suits_it(said: str, query: str, fits: str, other: str):
+    here, there = scores(folded([StatementInteraction(text=said)]), query, (fits, other))
+    assert here > there + 0.5
+
+
+def test_an_opinion_on_the_world_is_no_fact_about_the_person():
+    profile = folded([StatementInteraction(text="I believe that goldfish forget everything within seconds.")])
+    here, there = scores(profile, "How long do goldfish remember?", ("Goldfish forget within seconds", "For months"))
+    assert here <= there
+
+
+def test_a_liking_that_one_item_alone_drags_in_moves_nothing():
+    profile = folded([StatementInteraction(text="I adore horror films.")])
+    items = ("Horror Budget", "Quarterly Budget")
+    here, there = scores(profile, "Suggest a title for the accounting spreadsheet.", items)
+    assert here == there
+    here, there = scores(profile, "Which film shall we watch?", ("A horror film", "A comedy"))
+    assert here > there
+
+
+def test_a_taste_has_no_say_where_a_fact_is_asked_for():
+    profile, items = folded([StatementInteraction(text="I love whales.")]), ("Whales", "Sharks")
+    here, there = scores(profile, "Are whales heavier than sharks?", items)
+    assert here == there
+    here, there = scores(profile, "Which poster shall I hang up, of whales or of sharks?", items)
+    assert here > there
+
+
+def test_what_is_avoided_is_heeded_whatever_is_asked():
+    profile = folded([StatementInteraction(text="I avoid expensive hotels.")])
+    here, there = scores(profile, "Where shall I stay in Vienna?", ("A hostel by the canal", "An expensive hotel"))
+    assert here > there + 0.5
+
+
+def test_much_that_is_said_in_passing_counts_less_each():
+    def lead(*others: str) -> float:
+        said = folded([PostInteraction(text=text) for text in ("I love golf.", *others)])
+        golf, tram = match(said, *offer("golf", "tram")).totals
+        return golf - tram
+
+    assert lead("I love chess.", "I love soup.", "I love roses.") < lead()
+
+
 def test_contributions_are_bounded():
     profile = folded(
         [StatementInteraction(text=f"I love golf and {name}.") for name in ("opera", "jazz", "tea", "art")] * 9
