@@ -54,6 +54,8 @@ def test_folding_from_a_dump_equals_folding_on(history: list[Interaction], event
 @given(histories, events)
 def test_fold_foresees_each_pair_as_the_scores_did(history: list[Interaction], event: Interaction):
     profile = folded(history)
+    if len(event.pairs()) > 1:  # what was stated is compared with all on offer, not pair by pair
+        profile = replace(profile, clauses=())
     before = dumps(profile)
     after, foreseen = fold(profile, event)
     assert dumps(profile) == before
