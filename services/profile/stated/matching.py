@@ -36,7 +36,8 @@ BEARING = 0.17
 BEARING_FACT = 0.1
 """The same of a fact."""
 BEARING_PASSING = -0.1
-"""The same of what is said in a dialogue, which often stands beside the request that it is meant for."""
+"""The same of what is said in a dialogue, which often stands beside the request that it is meant for, and of what is
+read in a summary, which does not tell one from the other."""
 FACT = 60
 """Hundredths of polarity of a fact: what suits it is rather wanted."""
 PLAIN = 100
@@ -102,7 +103,10 @@ def _bear(clauses: Sequence[StatedClause], asked: str, near: NDArray[np.float64]
     others = (near.sum(axis=1) - near.max(axis=1)) / (count - 1) if count > 1 else near[:, 0]
     texts = [text for clause in clauses for text in (clause.quote or clause.target, clause.target)]
     bearing = nearness_to(asked, texts).reshape(-1, 2).mean(axis=1) + others
-    least = [_LEAST.get(c.kind, BEARING) if c.weight == PLAIN else BEARING_PASSING for c in clauses]
+    is_stated = [clause.weight == PLAIN and clause.event > 0 for clause in clauses]
+    least = [
+        _LEAST.get(c.kind, BEARING) if said else BEARING_PASSING for c, said in zip(clauses, is_stated, strict=True)
+    ]
     is_said = np.array([bool(clause.quote) for clause in clauses])
     bears: NDArray[np.bool_] = ~is_said | (bearing >= np.array(least))
     return bears
