@@ -4,9 +4,11 @@ import pytest
 
 from alignx.schemas.interactions import DialogueInteraction, Message, PostInteraction, StatementInteraction
 from alignx.schemas.items import ItemFields
+from services.profile.fold import apply_own_text
 from services.profile.item_features import extract_features
 from services.profile.scoring import scores
 from services.profile.stated.matching import MAX_STATED, match
+from services.profile.statistics import EMPTY
 from services.profile.word_vectors import embed_items
 from tests.unit.services.profile.histories import folded
 
@@ -189,6 +191,15 @@ def test_a_liking_that_one_item_alone_drags_in_moves_nothing():
     here, there = scores(profile, "Suggest a title for the accounting spreadsheet.", items)
     assert here == there
     here, there = scores(profile, "Which film shall we watch?", ("A horror film", "A comedy"))
+    assert here > there
+
+
+def test_what_a_summary_quotes_is_gated_less_than_a_statement():
+    said, query = "I love jazz.", "Which place shall we visit on Friday?"
+    items = ("The jazz cellar", "The wine cellar")
+    here, there = scores(folded([StatementInteraction(text=said)]), query, items)
+    assert here == there
+    here, there = scores(apply_own_text(EMPTY, said), query, items)
     assert here > there
 
 
