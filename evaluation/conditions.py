@@ -64,6 +64,7 @@ Setting = Literal[
     "profile-flipped",
     "profile-popularity",
     "without-clauses",
+    "without-memory",
     "without-meaning",
     "without-words",
     "without-categories",

@@ -26,6 +26,7 @@ from services.profile.statistics import EMPTY, NO_CONTRASTS, Profile
 Variant = Callable[[Sequence[Case], Protocol], list[Choice]]
 PARTS: Final[Mapping[str, Callable[[Profile], Profile]]] = {
     "clauses": lambda profile: replace(profile, clauses=()),
+    "memory": lambda profile: replace(profile, memory=b""),
     "meaning": lambda profile: replace(profile, direction=b""),
     "words": lambda profile: replace(profile, terms={}),
     "categories": lambda profile: replace(profile, categories={}),

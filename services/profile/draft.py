@@ -10,6 +10,7 @@ from services.profile.claims.standing import settle
 from services.profile.item_features import ItemFeatures
 from services.profile.serialize import round_to_half
 from services.profile.stated.clauses import add, keep, roots_of
+from services.profile.stated.memory import remember
 from services.profile.statistics import (
     FADE,
     FADE_BY_AGE,
@@ -57,6 +58,7 @@ class Draft:
         self.titles = dict(profile.titles)
         self.prices = dict(profile.prices)
         self.left_out = profile.left_out
+        self.memory = profile.memory
 
     def count(self, table: dict[str, Evidence], names: Iterable[str], weight: float) -> None:
         """Adds `weight` occurrences for (or, below 0, against) each name."""
@@ -134,6 +136,9 @@ class Draft:
         clauses = [clause for clause in tells if clause.kind != "none" or roots_of(clause.quote)]
         self.clauses = add(self.clauses, keep(clauses, self.now, weight, self.day))
 
+    def remember(self, texts: Iterable[str]) -> None:
+        self.memory = remember(self.memory, texts, self.now, self.day)
+
     def profile(self) -> Profile:
         sums, tallies = round_to_half(self.contrasts, self.tallies)
         categories = _prune(self.categories, self.now, MAX_CATEGORIES, KEEP_CATEGORIES)
@@ -153,6 +158,7 @@ class Draft:
             prune_titles(self.titles, support),
             dict(sorted(self.prices.items())[-MAX_PRICES:]),
             self.left_out,
+            self.memory,
             self.latest,
         )
         return replace(profile, standing=settle(profile, self.day))

@@ -19,8 +19,6 @@ from alignx.schemas.interactions import (
     RatingInteraction,
     StatementInteraction,
 )
-from services.profile.claims.sensitive import find_subjects
-from services.profile.claims.withheld import hides
 from services.profile.draft import Draft
 from services.profile.item_features import ItemFeatures, extract_features
 from services.profile.parse_text import parse_text
@@ -28,6 +26,8 @@ from services.profile.scoring import contrast, margin, weights
 from services.profile.stated.clauses import MAX_OWN_CLAUSES, add, keep
 from services.profile.stated.matching import match
 from services.profile.stated.options import taken_options
+from services.profile.stated.sensitive import find_subjects
+from services.profile.stated.withheld import hides
 from services.profile.statistics import (
     EMPTY,
     FADE,
@@ -107,6 +107,7 @@ def apply_own_text(profile: Profile, text: str, time: datetime | None = None) ->
     draft = Draft(profile, profile.events, time)
     stated, draft.years = parse_text(text[:MAX_OWN_READ])
     draft.own, draft.clauses = text, add((), keep(stated, 0, 1.0, draft.day), MAX_OWN_CLAUSES)
+    draft.memory = b""
     return draft.profile()
 
 
@@ -219,6 +220,7 @@ def _without_style(clause: Clause) -> Clause:
 
 def _fold_writing(draft: Draft, texts: Sequence[str], *, is_asking: bool = True) -> None:
     """What a person says of their tastes in passing; how they write hints at what they like to read."""
+    draft.remember(text[:MAX_PASSING] for text in texts)
     for text in texts:
         clauses = read_clauses(text[:MAX_PASSING], statement=False)
         draft.say(clauses if is_asking else map(_without_style, clauses), SAID_IN_PASSING)

@@ -77,6 +77,8 @@ class ItemFeatures(NamedTuple):
     year: float | None
     popularity: float | None
     """Natural logarithm of one more than the count: the log-odds that it is taken."""
+    written: str = ""
+    """The text itself, of one that is a piece of writing."""
 
 
 def clean(text: str, limit: int) -> str:
@@ -91,7 +93,7 @@ def extract_features(item: Item, query_words: frozenset[str] = frozenset()) -> I
     if isinstance(item, str):
         tokens = words(item)
         known = terms(tokens, MAX_ITEM_TERMS, query_words)
-        return ItemFeatures(measure(item, tokens), trust(tokens), tokens, tokens, known, (), None, "", None, None)
+        return ItemFeatures(measure(item, tokens), trust(tokens), tokens, tokens, known, (), None, "", None, None, item)
     return _read_fields(item, query_words)
 
 
@@ -117,8 +119,9 @@ def _read_fields(item: ItemFields, query_words: frozenset[str]) -> ItemFeatures:
     if year is None and ("(" in item.title or "[" in item.title):
         year = _year(_YEAR_IN_TITLE, item.title)
     currency = _read_currency(f"{item.price} {fields.get('currency')}")
+    prose = f"{item.title}\n{item.description}" if style else ""
     return ItemFeatures(
-        style, trust(described), described, tokens, known, named, _price(item.price), currency, year, popularity
+        style, trust(described), described, tokens, known, named, _price(item.price), currency, year, popularity, prose
     )
 
 

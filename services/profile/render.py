@@ -7,8 +7,8 @@ from typing import Final
 
 from alignx.schemas.summaries import Claim
 from services.profile.claims.evidence import Sentence
-from services.profile.claims.sensitive import DEFAULT, Policy
 from services.profile.claims.sentences import sentences
+from services.profile.stated.sensitive import DEFAULT, Policy
 from services.profile.statistics import Profile, day_of
 
 _PARAGRAPHS: Final = {"price": "offer", "year": "offer"}

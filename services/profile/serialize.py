@@ -52,6 +52,7 @@ def dumps(profile: Profile) -> bytes:
             "i": [[now - event for event in profile.titles], list(profile.titles.values())],
             "p": [[now - event, *price] for event, price in profile.prices.items()],
             "x": profile.left_out,
+            "r": b64encode(profile.memory).decode(),
             "z": profile.latest,
         }
     )
@@ -80,6 +81,7 @@ def loads(raw: bytes) -> Profile:
             {now - age: title for age, title in zip(*document["i"], strict=True)},
             {now - age: Price(*price) for age, *price in document["p"]},
             document["x"],
+            b64decode(document["r"]),
             document["z"],
         )
     except (KeyError, TypeError, struct.error, IndexError) as error:

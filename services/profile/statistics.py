@@ -140,6 +140,8 @@ class Profile:
     """Of the latest items taken that tell one, by the number of their event."""
     left_out: int = 0
     """Events that have a number and do not count, because of a rollback."""
+    memory: bytes = b""
+    """Sentences that the user said in passing (`services.profile.stated.memory`)."""
     latest: int = 0
     """Seconds since 1970 at which the latest event occurred, or was received where it does not say; 0 for none."""
 

@@ -10,7 +10,7 @@ the sum.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,11 +46,11 @@ class WordTable:
         self._cached = np.zeros((MAX_CACHED, WIDTH), np.float32)
         self._lock = Lock()
 
-    def embed(self, texts: Sequence[Sequence[str]]) -> Vectors:
-        """One row of length one for the words of each text; zeros for a text without words."""
+    def embed(self, texts: Sequence[Sequence[str]], weigh: Callable[[str], float] | None = None) -> Vectors:
+        """One row of length one for the words of each text, each word weighed; zeros for a text without words."""
         vectors = np.zeros((len(texts), WIDTH), np.float32)
         for start in range(0, len(texts), _CHUNK):
-            self._sum_words([text[:MAX_TEXT_WORDS] for text in texts[start : start + _CHUNK]], vectors[start:])
+            self._sum_words([text[:MAX_TEXT_WORDS] for text in texts[start : start + _CHUNK]], vectors[start:], weigh)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         np.divide(vectors, lengths, out=vectors, where=lengths > 0)
         return vectors
@@ -58,7 +58,7 @@ class WordTable:
     def is_piece(self, word: str) -> bool:
         return self._tokenizer.token_to_id(f"▁{word}") is not None
 
-    def _sum_words(self, texts: Sequence[Sequence[str]], sums: Vectors) -> None:
+    def _sum_words(self, texts: Sequence[Sequence[str]], sums: Vectors, weigh: Callable[[str], float] | None) -> None:
         filled = [index for index, text in enumerate(texts) if text]
         if not filled:
             return
@@ -68,6 +68,9 @@ class WordTable:
             if missing := set(spoken).difference(self._places):
                 self._add(list(missing), spoken)
             rows = self._cached[[self._places[word] for word in spoken]]
+        if weigh:
+            by_word = {word: weigh(word) for word in set(spoken)}
+            rows *= np.array([by_word[word] for word in spoken], np.float32)[:, None]
         sums[filled] = np.add.reduceat(rows, np.cumsum(counts) - counts, axis=0)
 
     def _add(self, missing: list[str], spoken: Sequence[str]) -> None:

@@ -49,13 +49,18 @@ def read_clauses(text: str, *, statement: bool = True) -> list[Clause]:
     text = compose(_LINK.sub(" ", text[:MAX_CHARS])).strip()
     if not text:
         return []
-    sentences = [" ".join(sentence.split()) for sentence in _END.split(text) if sentence.strip()]
+    sentences = split_sentences(text)
     language = recognize_language(text)
     if language:
         readings = Reader(load_lexicon(language), statement=statement).read(sentences)
     else:
         readings = [Reading(sentence, "", 0.0, "none") for sentence in sentences] if statement else []
     return [Clause(_cut(reading.quote), *reading[1:], language) for reading in readings]
+
+
+def split_sentences(text: str) -> list[str]:
+    """Each on one line."""
+    return [" ".join(sentence.split()) for sentence in _END.split(text) if sentence.strip()]
 
 
 def _cut(quote: str) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from alignx.schemas.summaries import Claim, EventRange, SummaryVersion
-from services.profile.claims.sensitive import DEFAULT, Policy
 from services.profile.render import make_claims, render
+from services.profile.stated.sensitive import DEFAULT, Policy
 from services.profile.statistics import Profile
 from services.prompts.control_tokens import neutralise
 

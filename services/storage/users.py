@@ -25,9 +25,9 @@ from alignx.schemas.summaries import (
 )
 from alignx.schemas.tenants import TenantSettings
 from services.errors import AlignXError, StoreUnavailable, UserUnknown, VersionUnknown
-from services.profile.claims.sensitive import DEFAULT, Policy, read_policy
 from services.profile.fold import apply_own_text, fold
 from services.profile.serialize import loads
+from services.profile.stated.sensitive import DEFAULT, Policy, read_policy
 from services.profile.statistics import EMPTY, Profile
 from services.storage.connection import RedisClient, Script, ping, read_script
 from services.storage.key_names import KeySpace, weights_key

@@ -23,8 +23,8 @@ from services.preference.updates.sentence_support import support_sentences
 from services.preference.updates.support import check_supported
 from services.preference.updates.update_metrics import WorkerMetrics
 from services.preference.updates.user_rules import UserRules
-from services.profile.claims.sensitive import DEFAULT, Policy
 from services.profile.fold import fold
+from services.profile.stated.sensitive import DEFAULT, Policy
 from services.profile.statistics import EMPTY, Profile
 from services.prompts.build import Prompt, estimate_tokens, fit_interactions, plain_history
 from services.prompts.profiles import fixed_text, load_profile

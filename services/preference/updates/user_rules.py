@@ -10,10 +10,10 @@ from functools import cached_property
 from typing import Final
 
 from services.errors import UnusableReply
-from services.profile.claims.sensitive import DEFAULT, Allowed, Policy
 from services.profile.fold import apply_own_text
 from services.profile.scoring import topic_odds
 from services.profile.stated.clauses import roots_of, stated_styles
+from services.profile.stated.sensitive import DEFAULT, Allowed, Policy
 from services.profile.statistics import EMPTY, Profile
 from services.prompts.replies.consistency import find_claims
 from services.prompts.replies.lexicon import Reading

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 
 from alignx.schemas.items import Item
 from services.profile.claims.standing import CLEARLY, pole_of
-from services.profile.claims.withheld import hides
 from services.profile.item_features import ItemFeatures, extract_features
 from services.profile.scoring import (
     CATEGORY_PRIOR,
@@ -16,8 +15,9 @@ from services.profile.scoring import (
     year_fit,
     year_taken,
 )
-from services.profile.stated.matching import match
-from services.profile.statistics import PRICE, Profile, StatedClause, clip, distance
+from services.profile.stated.matching import Matches, match
+from services.profile.stated.withheld import hides
+from services.profile.statistics import PRICE, Profile, clip, distance
 from services.profile.style_features import FEATURES, TYPICAL, words
 from services.profile.word_vectors import embed_items, nearer, nearness
 
@@ -29,10 +29,7 @@ def reasons(profile: Profile, query: str, items: Sequence[Item], indices: Iterab
     vectors = embed_items(views)
     near, matches = nearness(profile, vectors), match(profile, views, vectors, query)
     usual = offer(profile, views, near)
-    return [
-        _reason(profile, views[index], usual, near[index], _stated_grounds(matches.clauses, matches.odds[:, index]))
-        for index in indices
-    ]
+    return [_reason(profile, views[index], usual, near[index], _stated_grounds(matches, index)) for index in indices]
 
 
 def reason(profile: Profile, query: str, item: Item) -> str:
@@ -55,14 +52,21 @@ def _reason(
     return sentence if abs(weight) >= 0.15 else "Nothing known about this user speaks for or against it."
 
 
-def _stated_grounds(clauses: Sequence[StatedClause], odds: Iterable[float]) -> Iterable[tuple[float, str]]:
-    for clause, value in zip(clauses, odds, strict=True):
+def _stated_grounds(matches: Matches, index: int) -> Iterable[tuple[float, str]]:
+    for clause, value in zip(matches.clauses, matches.odds[:, index], strict=True):
         said = (
             f": '{clause.quote.rstrip('.!')}'"
             if clause.quote and not hides(clause.quote, clause.language)
             else f" about {clause.target}"
         )
         yield value, f"{'Matches' if value > 0 else 'Goes against'} what they said{said}."
+    if matches.recall and (said_before := matches.recall.said[index]):
+        value = matches.recall.odds[index]
+        quoted = "" if hides(said_before.text, "en") else f": '{said_before.text.rstrip('.!')}'"
+        yield (
+            value,
+            f"It recalls what they said{quoted}." if value > 0 else "It claims what nothing they said comes near to.",
+        )
 
 
 def _topic_grounds(profile: Profile, view: ItemFeatures) -> Iterable[tuple[float, str]]:

@@ -12,9 +12,9 @@ from typing import Final
 from alignx.schemas.summaries import MAX_SUPPORT
 from services.profile.claims.evidence import Sentence
 from services.profile.claims.standing import pole_of
-from services.profile.claims.withheld import asks_to_forget, hides, name_subjects
 from services.profile.parse_text import ABOUT, IN_PASSING, NEWEST_FIRST, NO_LONGER, OWN_WORDS, WENT_FOR, join_phrases
 from services.profile.stated.clauses import roots_of
+from services.profile.stated.withheld import asks_to_forget, hides, name_subjects
 from services.profile.statistics import PLAIN, Profile, StatedClause
 from services.profile.style_features import INDEX
 from services.profile.word_forms import root

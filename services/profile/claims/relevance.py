@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from services.profile.claims.sensitive import find_subjects
 from services.profile.parse_text import (
     ABOUT,
     IN_PASSING,
@@ -22,6 +21,7 @@ from services.profile.parse_text import (
     split_sentences,
 )
 from services.profile.stated.kinds import find_kind
+from services.profile.stated.sensitive import find_subjects
 from services.profile.stated.subjects import asked_subject, nearness_to, read_subject
 from services.statements.clauses import read_clauses
 

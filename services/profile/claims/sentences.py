@@ -15,13 +15,13 @@ from alignx.schemas.summaries import MAX_SUPPORT
 from services.profile.claims.evidence import Sentence
 from services.profile.claims.prices import tell_prices
 from services.profile.claims.quotations import say
-from services.profile.claims.sensitive import DEFAULT, Allowed, Policy
 from services.profile.claims.standing import pole_of, style_certainties
 from services.profile.item_features import extract_features
 from services.profile.parse_text import YEARS, join_phrases
 from services.profile.scoring import year_taken
 from services.profile.stated.clauses import stated_styles
 from services.profile.stated.matching import live_clauses, match_words
+from services.profile.stated.sensitive import DEFAULT, Allowed, Policy
 from services.profile.statistics import Profile, Standing
 from services.profile.style_features import FEATURES, INDEX, STOP, words
 

@@ -4,6 +4,7 @@ Meaning is told by word vectors, which know English: a request in another langua
 own ("another one, please"), names no subject, and everything bears on it.
 """
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -31,6 +32,14 @@ _ASKING: Final = frozenset(
 """Words of any request or summary: they tell no subject."""
 
 
+_SELF: Final = re.compile(r"\b(?:I|me|my|mine|we|us|our)\b", re.IGNORECASE)
+_FACTUAL: Final = re.compile(
+    r"(?:is|are|was|were|do|does|did|has|have|can|could|will|would|who|why|when|how)\b", re.IGNORECASE
+)
+_ADVICE: Final = re.compile(
+    r"\b(?:recommend\w*|suggest\w*|advi[cs]e|ideas?|tips?|best|good|great|worth|should|some|any|options?|ways?)\b",
+    re.IGNORECASE,
+)
 MAX_REQUEST: Final = 2_000
 """Characters of a request that are read, the last ones."""
 
@@ -45,6 +54,14 @@ def asked_subject(request: str) -> str:
     request = request[-MAX_REQUEST:]
     subject = subject_of(request)
     return subject if len(subject.split()) >= _LEAST_WORDS and recognize_language(request) == "en" else ""
+
+
+def asks_for_fact(request: str) -> bool:
+    """Whether an English question has one answer, whoever asks it: whether, who, why, when or how something is, of
+    nobody who speaks, and for no advice."""
+    request = request.strip()
+    is_open = not request.endswith("?") or not _FACTUAL.match(request)
+    return not (is_open or _SELF.search(request) or _ADVICE.search(request))
 
 
 def nearness_to(asked: str, texts: Sequence[str]) -> NDArray[np.float64]:

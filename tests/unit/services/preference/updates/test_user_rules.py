@@ -8,8 +8,8 @@ import pytest
 from alignx.schemas.interactions import StatementInteraction
 from services.errors import UnusableReply
 from services.preference.updates.user_rules import UserRules, read_styles
-from services.profile.claims.sensitive import DEFAULT, Policy
 from services.profile.fold import apply_own_text, fold
+from services.profile.stated.sensitive import DEFAULT, Policy
 from services.profile.statistics import EMPTY
 
 OWN = "I like horror films but no seafood. Short answers please."

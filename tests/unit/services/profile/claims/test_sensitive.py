@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.profile.claims.sensitive import Policy, find_subjects, lacks
+from services.profile.stated.sensitive import Policy, find_subjects, lacks
 
 DENIED = (
     "The user is Catholic.",

@@ -16,11 +16,11 @@ from alignx.schemas.interactions import (
 )
 from alignx.schemas.items import ItemFields
 from services.profile.claims.evidence import Sentence
-from services.profile.claims.sensitive import Policy
 from services.profile.claims.sentences import sentences
 from services.profile.fold import apply_own_text, fold
 from services.profile.render import make_claims, render
 from services.profile.serialize import dumps, loads
+from services.profile.stated.sensitive import Policy
 from services.profile.statistics import EMPTY, Profile
 from tests.unit.services.profile.histories import LONG, SHORT, folded, histories, prefers
 

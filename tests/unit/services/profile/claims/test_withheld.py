@@ -3,8 +3,8 @@
 import pytest
 
 from alignx.schemas.interactions import StatementInteraction
-from services.profile.claims.withheld import asks_to_forget, hides
 from services.profile.render import render
+from services.profile.stated.withheld import asks_to_forget, hides
 from services.statements.language import recognize_language
 from tests.unit.services.profile.histories import folded
 

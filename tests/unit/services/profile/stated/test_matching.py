@@ -4,9 +4,11 @@ import pytest
 
 from alignx.schemas.interactions import DialogueInteraction, Message, PostInteraction, StatementInteraction
 from alignx.schemas.items import ItemFields
+from services.profile.fold import apply_own_text
 from services.profile.item_features import extract_features
 from services.profile.scoring import scores
 from services.profile.stated.matching import MAX_STATED, match
+from services.profile.statistics import EMPTY
 from services.profile.word_vectors import embed_items
 from tests.unit.services.profile.histories import folded
 
@@ -158,6 +160,70 @@ def test_an_option_that_is_taken_is_read_in_the_list_before_it():
     profile = folded([DialogueInteraction(messages=tuple(Message(role=role, content=text) for role, text in turns))])
     here, there = scores(profile, "", (ItemFields(title="Jazz records"), ItemFields(title="Hiking boots")))
     assert here > there
+
+
+@pytest.mark.parametrize(
+    ("said", "query", "fits", "other"),
+    [
+        (
+            "I use a wheelchair.",
+            "Which flat shall I look at first?",
+            "A flat with wheelchair access",
+            "A flat upstairs",
+        ),
+        ("I play the cello.", "Which sheet music suits me?", "Sonatas for cello", "Sonatas for trumpet"),
+    ],
+)
+def test_a_fact_speaks_for_what_suits_it(said: str, query: str, fits: str, other: str):
+    here, there = scores(folded([StatementInteraction(text=said)]), query, (fits, other))
+    assert here > there + 0.5
+
+
+def test_an_opinion_on_the_world_is_no_fact_about_the_person():
+    profile = folded([StatementInteraction(text="I believe that goldfish forget everything within seconds.")])
+    here, there = scores(profile, "How long do goldfish remember?", ("Goldfish forget within seconds", "For months"))
+    assert here <= there
+
+
+def test_a_liking_that_one_item_alone_drags_in_moves_nothing():
+    profile = folded([StatementInteraction(text="I adore horror films.")])
+    items = ("Horror Budget", "Quarterly Budget")
+    here, there = scores(profile, "Suggest a title for the accounting spreadsheet.", items)
+    assert here == there
+    here, there = scores(profile, "Which film shall we watch?", ("A horror film", "A comedy"))
+    assert here > there
+
+
+def test_what_a_summary_quotes_is_gated_less_than_a_statement():
+    said, query = "I love jazz.", "Which place shall we visit on Friday?"
+    items = ("The jazz cellar", "The wine cellar")
+    here, there = scores(folded([StatementInteraction(text=said)]), query, items)
+    assert here == there
+    here, there = scores(apply_own_text(EMPTY, said), query, items)
+    assert here > there
+
+
+def test_a_taste_has_no_say_where_a_fact_is_asked_for():
+    profile, items = folded([StatementInteraction(text="I love whales.")]), ("Whales", "Sharks")
+    here, there = scores(profile, "Are whales heavier than sharks?", items)
+    assert here == there
+    here, there = scores(profile, "Which poster shall I hang up, of whales or of sharks?", items)
+    assert here > there
+
+
+def test_what_is_avoided_is_heeded_whatever_is_asked():
+    profile = folded([StatementInteraction(text="I avoid expensive hotels.")])
+    here, there = scores(profile, "Where shall I stay in Vienna?", ("A hostel by the canal", "An expensive hotel"))
+    assert here > there + 0.5
+
+
+def test_much_that_is_said_in_passing_counts_less_each():
+    def lead(*others: str) -> float:
+        said = folded([PostInteraction(text=text) for text in ("I love golf.", *others)])
+        golf, tram = match(said, *offer("golf", "tram")).totals
+        return golf - tram
+
+    assert lead("I love chess.", "I love soup.", "I love roses.") < lead()
 
 
 def test_contributions_are_bounded():

@@ -157,7 +157,7 @@ def _is_word(pattern: str, token: str) -> bool:
 
 @cache
 def _load() -> _Lexicon:
-    table = tomllib.loads(files("services.profile.claims").joinpath("sensitive.toml").read_text(encoding="utf-8"))
+    table = tomllib.loads(files("services.profile.stated").joinpath("sensitive.toml").read_text(encoding="utf-8"))
     return _Lexicon(
         [
             _Phrase(_EXCEPT if category == _EXCEPT else f"{category}/{subject}", tuple(_fold_words(phrase)))

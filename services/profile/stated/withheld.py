@@ -14,7 +14,7 @@ from importlib.resources import files
 from itertools import pairwise
 from typing import Any, Final
 
-from services.profile.claims.sensitive import find_subjects
+from services.profile.stated.sensitive import find_subjects
 from services.profile.stated.subjects import subject_of
 from services.profile.word_forms import root
 from services.statements.cue_lexicon import LANGUAGES, Lexicon, load_data, load_lexicon, load_vocabulary
@@ -76,7 +76,7 @@ def _listed(name: str) -> list[str]:
 
 @cache
 def _load() -> dict[str, Any]:
-    return tomllib.loads(files("services.profile.claims").joinpath("withheld.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(files("services.profile.stated").joinpath("withheld.toml").read_text(encoding="utf-8"))
 
 
 # --- other people ---------------------------------------------------------------------------------
