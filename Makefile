@@ -120,7 +120,7 @@ eval: .venv-training/.ready  ## Measures the fast profile on public data and own
 	$(TRAINING)/python -m evaluation evaluation/configs/profile.toml benchmarks.official="$(BENCHMARKS)"
 
 eval-engine: .venv-training/.ready .venv-engine/.ready $(if $(MODEL),,$(SMALL))  ## Measures a language model on the rows of make eval (MODEL=folder or URL)
-	$(TRAINING)/python -m evaluation evaluation/configs/engine.toml $(if $(MODEL),model="$(MODEL)")
+	$(TRAINING)/python -m evaluation evaluation/configs/engine.toml $(if $(MODEL),model="$(MODEL)",protocol.choice=likelihood)
 
 format: .venv/.test  ## Formats the code
 	$(BIN)/ruff check --fix .
