@@ -81,6 +81,7 @@ class StageTrainer:
             self.model.create_or_update_model_card = self.create_model_card  # PEFT writes it before the weights
         safe = f"all steps are done, and the weights go to {output_of(Path(self.args.output_dir))}"
         checkpoint = str(resume_from_checkpoint) if resume_from_checkpoint else None
+        result = None
         with warn_on_failure("ending the training", safe, when=self._has_trained):
             result = super().train(resume_from_checkpoint=checkpoint)  # type: ignore[misc]
         if not self._has_trained():

@@ -1,6 +1,6 @@
 """What a checkpoint writes for held-out users of the world, sentence by sentence against their events.
 
-    python -m evaluation.suites.summaries training/configs/small/summaries.toml model=var/train/small/sft
+    python -m evaluation.suites.summaries evaluation/configs/summaries.toml model=var/train/small/sft
 
 Each reply passes the checks of serving. The topics and manners that are left are compared with what the teacher finds
 in the same events.

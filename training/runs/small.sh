@@ -77,7 +77,7 @@ fi
 step adapter "$python" -m training.runs.extract_adapter "$configs/adapter.toml"
 for stage in sft rl; do
     measure $stage "$out/$stage" "$base" "${users[@]}"
-    step "summaries-$stage" "$python" -m evaluation.suites.summaries training/configs/small/summaries.toml \
+    step "summaries-$stage" "$python" -m evaluation.suites.summaries evaluation/configs/summaries.toml \
         model="$out/$stage" output="$out/summaries/$stage.json" $([ $size = nano ] && echo users=8 new_tokens=48)
 done
 step report "$python" -m evaluation evaluation/configs/report.toml out="$out" report="$out/report"

@@ -10,6 +10,7 @@ import pytest
 from evaluation.__main__ import main
 from evaluation.config import Evaluation
 from evaluation.results import EvaluationResult
+from evaluation.suites.summaries import SummariesConfig
 from tests.unit.evaluation.scoring.test_alignment import write_pairs
 from tests.unit.evaluation.scoring.test_answers import question_row
 from tests.unit.evaluation.tastes import row, write_rows
@@ -38,7 +39,8 @@ def evaluate(folder: Path, name: str = "result", **fields: object) -> Evaluation
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
 def test_a_shipped_configuration_loads(path: Path) -> None:
     overrides = ["data=rows.jsonl", "judge=models/a"] if path.stem == "stage" else []
-    assert load(path, Evaluation, overrides).out
+    kind = SummariesConfig if path.stem == "summaries" else Evaluation
+    assert load(path, kind, overrides)
 
 
 def test_a_checkpoint_from_end_to_end(
