@@ -10,7 +10,7 @@ from services.profile.claims.standing import settle
 from services.profile.item_features import ItemFeatures
 from services.profile.serialize import round_to_half
 from services.profile.stated.clauses import add, keep, roots_of
-from services.profile.stated.memory import remember
+from services.profile.stated.memory import forget, remember
 from services.profile.statistics import (
     FADE,
     FADE_BY_AGE,
@@ -138,6 +138,9 @@ class Draft:
 
     def remember(self, texts: Iterable[str]) -> None:
         self.memory = remember(self.memory, texts, self.now, self.day)
+
+    def forget(self, text: str) -> None:
+        self.memory = forget(self.memory, text)
 
     def profile(self) -> Profile:
         sums, tallies = round_to_half(self.contrasts, self.tallies)

@@ -99,6 +99,7 @@ def _fold_said(draft: Draft, text: str, *, is_fact: bool) -> None:
         clauses = [clause if clause.polarity or clause.style else clause._replace(kind="fact") for clause in clauses]
     is_whole = len(text) <= MAX_QUOTE and not any(hides(clause.quote, clause.language) for clause in clauses)
     draft.say([clause._replace(quote=text) for clause in clauses] if is_whole else clauses, 1.0)
+    draft.forget(text[:MAX_SAID])
 
 
 def apply_own_text(profile: Profile, text: str, time: datetime | None = None) -> Profile:

@@ -13,7 +13,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import chain
 from math import log
 from typing import Final, NamedTuple
@@ -85,13 +85,25 @@ def remember(memory: bytes, texts: Iterable[str], event: int, day: int) -> bytes
     kept = {said.text: said for said in recall(memory)}
     for sentence in chain.from_iterable(map(split_sentences, texts)):
         if asks_to_forget(sentence):
-            names = name_subjects(sentence, "en")
-            kept = {text: said for text, said in kept.items() if names.isdisjoint(name_subjects(text, "en"))}
+            kept = _without(kept, sentence)
         elif _tells_of_self(sentence):
             text = clean(mask_identifiers(sentence), MAX_QUOTE)
             kept.pop(text, None)
             kept[text] = Said(text, event, day)
     return _pack(kept.values())
+
+
+def forget(memory: bytes, text: str) -> bytes:
+    """The memory without what a statement asks to forget."""
+    requests = [sentence for sentence in split_sentences(text) if asks_to_forget(sentence)] if memory else []
+    if not requests:
+        return memory
+    return _pack(reduce(_without, requests, {said.text: said for said in recall(memory)}).values())
+
+
+def _without(kept: dict[str, Said], request: str) -> dict[str, Said]:
+    names = name_subjects(request, "en")
+    return {text: said for text, said in kept.items() if names.isdisjoint(name_subjects(text, "en"))}
 
 
 def _tells_of_self(sentence: str) -> bool:

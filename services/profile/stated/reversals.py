@@ -61,18 +61,24 @@ def _mentions(text: str) -> Mentions:
 
 
 def _are_opposite(old: StatedClause, new: StatedClause) -> bool:
-    sides = _sides(new.quote)
-    return any((place, not is_one) in sides for place, is_one in _sides(old.quote)) if sides else False
+    sides = _sides(new)
+    return any((place, not is_one) in sides for place, is_one in _sides(old)) if sides else False
 
 
-def _sides(quote: str) -> frozenset[tuple[int, bool]]:
-    """The pairs of which a text names one side alone, and whether it is the first."""
-    named = [(_names_any(quote, pair["one"]), _names_any(quote, pair["other"])) for pair in _DATA["pairs"]]
+def _sides(clause: StatedClause) -> frozenset[tuple[int, bool]]:
+    """The pairs of which a clause names one side alone, and whether it is the first."""
+    named = [(_names_any(clause, pair["one"]), _names_any(clause, pair["other"])) for pair in _DATA["pairs"]]
     return frozenset((place, one) for place, (one, other) in enumerate(named) if one != other)
 
 
-def _names_any(quote: str, listed: Mapping[str, str]) -> bool:
-    return any(_names(quote, phrases) for phrases in listed.values())
+def _names_any(clause: StatedClause, listed: Mapping[str, str]) -> bool:
+    """In its own language, where the text shows one."""
+    known = clause.language in LANGUAGES and clause.kind != "none"
+    return any(
+        _names(clause.quote, phrases)
+        for language, phrases in listed.items()
+        if not known or language == clause.language
+    )
 
 
 def _names(quote: str, phrases: str) -> bool:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from alignx.schemas.interactions import DialogueInteraction, Message, PostInteraction, StatementInteraction
 from services.profile.claims.explain import reasons
-from services.profile.fold import apply_own_text
+from services.profile.fold import apply_own_text, fold
 from services.profile.scoring import scores
 from services.profile.stated.memory import MAX_MEMORY, MAX_OPTIONS, Said, recall, remember, support
 from services.profile.statistics import Profile, day_of
@@ -88,6 +88,12 @@ def test_a_request_to_forget_something_is_followed():
     kept = recall(told(*SAID, "Please forget that I volunteer at the animal shelter.").memory)
     assert [said.text for said in kept if "shelter" in said.text] == []
     assert len(kept) == 2
+
+
+def test_a_statement_that_asks_to_forget_something_is_followed_too():
+    profile = fold(told(*SAID), StatementInteraction(text="I like tea. Forget that I volunteer at the shelter."))[0]
+    assert [said.text for said in recall(profile.memory) if "shelter" in said.text] == []
+    assert len(recall(profile.memory)) == 2
 
 
 def test_numbers_and_addresses_are_masked_and_orders_left_out():
