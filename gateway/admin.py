@@ -50,7 +50,9 @@ KeyCaller = Annotated[Caller, Depends(key_caller)]
 TenantName = Annotated[str, Path(pattern=TENANT_NAME)]
 Tenant = Annotated[str | None, Query(pattern=TENANT_NAME, description="Of this tenant only")]
 After = Annotated[str | None, Query(max_length=64, description="`next` of the page before")]
-Before = Annotated[str | None, Query(pattern=r"^[0-9]{1,19}-[0-9]{1,19}$", description="`next` of the page before")]
+Before = Annotated[
+    str | None, Query(pattern=r"^[1-9][0-9]{0,18}-[0-9]{1,19}$", description="`next` of the page before")
+]
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 KeyId = Annotated[str, Path(pattern=r"^[a-z0-9]{4,32}$")]
 

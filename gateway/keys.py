@@ -168,7 +168,7 @@ class KeyStore:
             return await ask_redis(self._admit(keys, (proof, _now(), *limits)))
 
     async def create(self, request: KeyRequest) -> KeyCreated:
-        """Raises InvalidRequest for a key that has expired already."""
+        """Raises InvalidRequest for a key that has expired already, or at no time of UTC."""
         _check_future(request.expires_at)
         text, key = new_key()
         await self._write(key, request)
@@ -279,6 +279,11 @@ def _admission(reply: list[Any]) -> Admission:
 
 
 def _check_future(expires_at: datetime | None) -> None:
-    if expires_at is not None and as_stored(expires_at) <= _now():
-        message = "must be in the future"
+    if expires_at is None:
+        return
+    try:
+        message = "" if as_stored(expires_at) > _now() else "must be in the future"
+    except OverflowError:  # the last or the first hours of the calendar, in another zone
+        message = "is no time of UTC"
+    if message:
         raise InvalidRequest(f"expires_at: {message}", errors=[{"field": "expires_at", "message": message}])

@@ -42,7 +42,10 @@ def parse_expiry(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        return datetime.now(UTC) + parse_duration(text)
+        try:
+            return datetime.now(UTC) + parse_duration(text)
+        except OverflowError as error:
+            raise typer.BadParameter(f"{text!r} ends after the year 9999") from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

@@ -164,8 +164,7 @@ class Store:
         chain = _trace(versions)
         written = (one for one in chain if not one.restored_from or one is chain[-1])
         own = next((one for one in written if one.source == USER_SOURCE), None)
-        left_out = list(_find_left_out(chain, versions))
-        profile, after = EMPTY, None
+        left_out, profile, after = list(_find_left_out(chain, versions)), EMPTY, None
         while page := await self.events(tenant, user, after, _PAGE):
             for event in page:
                 if own and event.received_at > own.created_at:
@@ -174,6 +173,7 @@ class Store:
                     profile = replace(profile, events=profile.events + 1, left_out=profile.left_out + 1)
                 else:
                     profile, _ = fold(profile, event.interaction, event.received_at)
+                await asyncio.sleep(0)  # a long history would keep others waiting
             after = page[-1].event_id
         return apply_own_text(profile, own.text, own.created_at) if own else profile
 

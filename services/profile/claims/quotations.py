@@ -14,7 +14,7 @@ from services.profile.claims.evidence import Sentence
 from services.profile.claims.standing import pole_of
 from services.profile.parse_text import ABOUT, IN_PASSING, NEWEST_FIRST, NO_LONGER, OWN_WORDS, WENT_FOR, join_phrases
 from services.profile.stated.clauses import roots_of
-from services.profile.stated.withheld import asks_to_forget, hides, name_subjects
+from services.profile.stated.withheld import asks_to_forget, asks_to_forget_all, hides, name_subjects
 from services.profile.statistics import PLAIN, Profile, StatedClause
 from services.profile.style_features import INDEX
 from services.profile.word_forms import root
@@ -59,10 +59,12 @@ _EMPTY: Final = frozenset(
 
 def say(profile: Profile) -> Iterator[Sentence]:
     """The sentences that quote the user."""
-    forgotten = [
-        name_subjects(clause.quote, clause.language) for clause in profile.clauses if asks_to_forget(clause.quote)
+    requests = [clause for clause in profile.clauses if asks_to_forget(clause.quote)]
+    forgotten = [name_subjects(clause.quote, clause.language) for clause in requests]
+    since = max((clause.event for clause in requests if asks_to_forget_all(clause.quote, clause.language)), default=-1)
+    quotable = [
+        clause for clause in profile.clauses if clause.event > since and _is_quotable(clause, profile.own, forgotten)
     ]
-    quotable = [clause for clause in profile.clauses if _is_quotable(clause, profile.own, forgotten)]
     plain = [clause for clause in quotable if clause.weight == PLAIN]
     wished = {clause.quote for clause in plain if clause.kind != "fact"}
     yield from _quote("stated", OWN_WORDS, (clause for clause in plain if clause.kind != "fact"))

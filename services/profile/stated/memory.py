@@ -23,11 +23,12 @@ import orjson
 
 from services.profile.item_features import clean
 from services.profile.stated.clauses import mask_identifiers
-from services.profile.stated.withheld import asks_to_forget, hides, name_subjects
+from services.profile.stated.withheld import asks_to_forget, asks_to_forget_all, hides, name_subjects
 from services.profile.style_features import STOP, words
 from services.profile.word_forms import root
 from services.profile.word_table import Vectors, load
 from services.statements.clauses import MAX_QUOTE, split_sentences
+from services.statements.language import recognize_language
 
 MAX_MEMORY: Final = 32_000
 """Bytes of all sentences, of which 12 kB are stored; the oldest go first."""
@@ -102,6 +103,8 @@ def forget(memory: bytes, text: str) -> bytes:
 
 
 def _without(kept: dict[str, Said], request: str) -> dict[str, Said]:
+    if asks_to_forget_all(request, recognize_language(request)):
+        return {}
     names = name_subjects(request, "en")
     return {text: said for text, said in kept.items() if names.isdisjoint(name_subjects(text, "en"))}
 

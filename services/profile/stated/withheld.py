@@ -40,11 +40,17 @@ def asks_to_forget(quote: str) -> bool:
     return _forget().search(fold_cue(quote)) is not None
 
 
+def asks_to_forget_all(quote: str, language: str) -> bool:
+    """Whether it asks to forget everything that was said: "Forget everything I told you."."""
+    is_request = asks_to_forget(quote) and _everything().search(fold_cue(quote))
+    return bool(is_request) and not name_subjects(quote, language)
+
+
 def name_subjects(quote: str, language: str) -> frozenset[str]:
     """What a quotation speaks of, beside a request to forget it: roots of words, pairs of unspaced characters."""
-    rest = _forget().sub(" ", fold_cue(quote))
+    rest = _everything().sub(" ", _forget().sub(" ", fold_cue(quote)))
     if language not in LANGUAGES or language == "en":
-        return frozenset(map(root, subject_of(rest).split()))
+        return frozenset(map(root, subject_of(rest).split())) - _telling()
     known, names = load_vocabulary(language), set[str]()
     for word in _NAME.findall(rest):
         if _UNSPACED.match(word):
@@ -52,7 +58,7 @@ def name_subjects(quote: str, language: str) -> frozenset[str]:
             names |= {pair for run in runs for pair in (map("".join, pairwise(run)) if run[1:] else (run,))}
         elif word not in known and len(word) > 1:
             names.add(root(word))
-    return frozenset(names)
+    return frozenset(names) - _telling()
 
 
 # --- requests and orders --------------------------------------------------------------------------
@@ -63,6 +69,17 @@ def _forget() -> re.Pattern[str]:
     data = _load()
     begins = rf"{_BEGINNING}(?:(?:{fold_cue(data['polite'])})[, ]*)*(?:{'|'.join(_listed('forget'))})"
     return re.compile(f"{begins}|{'|'.join(_listed('forget_last'))}")
+
+
+@cache
+def _everything() -> re.Pattern[str]:
+    return re.compile(fold_cue(_load()["everything"]))
+
+
+@cache
+def _telling() -> frozenset[str]:
+    """Roots of words that tell no subject of a request."""
+    return frozenset(root(fold_cue(word)) for word in _load()["telling"].split("|"))
 
 
 @cache

@@ -158,7 +158,12 @@ async def test_what_cannot_be_rotated(suite: Suite, redis_url: str) -> None:
     key = await suite.make_key()
     path = f"/admin/keys/{key['id']}/rotate"
     assert (await suite.json("POST", "/admin/keys/nobody/rotate", key=ADMIN_KEY))[0] == 404
-    for wrong in ({"overlap_s": -1}, {"overlap_s": 31 * 86_400}, {"expires_at": "2020-01-01T00:00:00Z"}):
+    for wrong in (
+        {"overlap_s": -1},
+        {"overlap_s": 31 * 86_400},
+        {"expires_at": "2020-01-01T00:00:00Z"},
+        {"expires_at": "9999-12-31T23:59:59-12:00"},
+    ):
         assert (await suite.json("POST", path, key=ADMIN_KEY, json=wrong))[0] == 422
     with Redis.from_url(redis_url) as redis:
         redis.hset(f"gw:key:{{{key['id']}}}", "expires_at", as_stored(datetime.now(UTC)))

@@ -29,6 +29,18 @@ async def test_the_loop_has_a_turn_after_every_event(redis_url: str, monkeypatch
         assert turns > 2 * COUNT  # at the validation, and at the encoding
 
 
+async def test_the_loop_has_a_turn_after_every_event_that_is_folded_anew(redis_url: str) -> None:
+    async with serving(redis_url) as served:
+        assert (await served.put(*[f"I like {number}" for number in range(COUNT)])).status_code == 202
+        folding = asyncio.create_task(served.bench.store.fold_history("acme", "ada"))
+        turns = 0
+        while not folding.done():
+            turns += 1
+            await asyncio.sleep(0)
+        assert (await folding).events == COUNT
+        assert turns > COUNT
+
+
 async def test_an_event_that_is_too_large_stores_none(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "SLICE_S", 0.0)
     async with serving(redis_url, limits={"event_bytes": 1_000}) as served:
