@@ -31,10 +31,10 @@ from alignx.schemas.summaries import (
     VersionDiff,
     VersionList,
 )
-from services.errors import InvalidRequest
+from services.errors import Forbidden, InvalidRequest
 from services.preference import edits
 from services.preference.service import PreferenceService
-from services.server.app import tenant_of
+from services.server.app import only_user_of, tenant_of
 from services.server.request_bodies import JsonRoute
 from services.server.state import state_of
 from services.server.store import StoreState
@@ -72,11 +72,14 @@ async def append_events(
     body: EventsRequest,
     service: Service,
     response: Response,
+    only_user: Annotated[str | None, Depends(only_user_of)],
     idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
     prefer: Annotated[str | None, Header(description="`wait=10` waits for the summary that includes them.")] = None,
 ) -> EventsAccepted:
     """Stores all of the interactions or none. With an `Idempotency-Key` the call can be repeated for
     a day without storing anything twice."""
+    if body.backfill and only_user is not None:  # it is not counted in the user's events per hour
+        raise Forbidden("A user token may not send backfill; send the history with an API key.")
     preference = _WAIT.search(prefer or "")
     wait_s = min(float(preference[1]), service.settings.limits.wait_s) if preference else 0.0
     if preference:

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from alignx.schemas.summaries import Preferences
-from services.server.app import TENANT_HEADER, TOKEN_HEADER
+from services.server.app import TENANT_HEADER, TOKEN_HEADER, USER_HEADER
 from services.storage.key_names import ENGINE_FAULT
 from services.traffic import catalogue
 from tests.chaos.mock_engine import MARKER, MockEngine
@@ -50,6 +50,15 @@ async def test_append_answers_with_the_ids(redis_url: str) -> None:
         assert len(answer.json()["ids"]) == 2
         assert (answer.json()["pending"], answer.json()["version"]) == (2, None)
         assert "Preference-Applied" not in answer.headers
+
+
+async def test_a_user_token_sends_no_backfill(redis_url: str) -> None:
+    async with serving(redis_url) as served:
+        body, only = {"events": [{"type": "statement", "text": "I like tea"}]}, {USER_HEADER: "u"}
+        answer = await served.http.post(EVENTS, json=body | {"backfill": True}, headers=only)
+        assert "backfill" in problem(answer, 403, "forbidden")["detail"]
+        assert not await exists(served)
+        assert (await served.http.post(EVENTS, json=body, headers=only)).status_code == 202
 
 
 async def test_every_type_is_taken_and_given_back(redis_url: str) -> None:
