@@ -1,7 +1,7 @@
 """Runs long work a slice at a time, so that the event loop answers others in between.
 
 Work is an iterator that does a little at each step: one event, one item. On the loop a slice is a few steps, and the
-loop has a turn after each. In a thread, which takes turns with the loop anyway (`SWITCH_S`), a slice is longer, and
+loop has a turn after each. In a thread, which takes turns with the loop anyway, a slice is longer, and
 who shares the `turn` works by turns: several threads would each make the loop wait.
 
     encoded = await map_in_slices(encode, events)
@@ -15,8 +15,6 @@ from typing import Final, TypeVar
 SLICE_S: Final = 0.001
 """On the loop."""
 THREAD_SLICE_S: Final = 0.02
-SWITCH_S: Final = 0.0002
-"""For `sys.setswitchinterval`: so long a thread keeps the loop waiting at each of its system calls."""
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 Clock = Callable[[], float]

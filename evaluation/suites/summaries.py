@@ -52,7 +52,7 @@ class SummariesConfig(Section):
 
 
 @dataclass(frozen=True)
-class Reader:
+class HeldOutUser:
     """A held-out user, and what the teacher says of them."""
 
     events: tuple[Interaction, ...]
@@ -72,28 +72,28 @@ class Outcome:
     missed: int = 0
 
 
-def make_readers(config: SummariesConfig) -> Iterator[Reader]:
+def make_users(config: SummariesConfig) -> Iterator[HeldOutUser]:
     for number in range(config.users):
         pen = Pen(Random(f"reader {config.seed} {number}"), "heldout")
         shown = WORLD.events(pen, WORLD.person(pen), pen.rng.randint(*config.length))
         findings = teacher.infer(shown).findings
         names = frozenset(name for finding in findings for name in finding.names if name in topics() or name in POLES)
         target = teacher.text_of(teacher.say(pen, findings, len(shown)))
-        yield Reader(tuple(event.interaction for event in shown), target, names)
+        yield HeldOutUser(tuple(event.interaction for event in shown), target, names)
 
 
-def judge_reply(reader: Reader, reply: str) -> Outcome:
+def judge_reply(user: HeldOutUser, reply: str) -> Outcome:
     """What serving would make of a reply, and how true it is."""
     if not well_formed(reply):
         return Outcome("form", reply)
-    evidence = Evidence(plain_history(reader.events))
+    evidence = Evidence(plain_history(user.events))
     try:
         text = parse_summary(reply, max_chars=SUMMARY_CHARS, evidence=evidence).text
     except UnusableReply as error:
         return Outcome(error.reason, reply)
     named = _names_in(text)
-    right = len(named & reader.names)
-    return Outcome("", text, right, len(named) - right, len(reader.names) - right)
+    right = len(named & user.names)
+    return Outcome("", text, right, len(named) - right, len(user.names) - right)
 
 
 @cache
@@ -113,18 +113,18 @@ def _names_in(text: str) -> set[str]:
 
 def summaries(config: SummariesConfig) -> dict[str, Any]:
     """Measures a checkpoint's summaries and writes the report."""
-    readers = list(make_readers(config))
+    users = list(make_users(config))
     engine = LocalEngine.load(config.model, dtype=config.dtype)
-    prompts = [update_prompt(None, reader.events, past_tokens=PAST_TOKENS).messages for reader in readers]
+    prompts = [update_prompt(None, user.events, past_tokens=PAST_TOKENS).messages for user in users]
     started = time.monotonic()
     replies = engine.generate(prompts, max_new_tokens=config.new_tokens, temperature=0)
     seconds = time.monotonic() - started
-    outcomes = [judge_reply(reader, reply) for reader, reply in zip(readers, replies, strict=True)]
-    figures = {"model": str(config.model), "users": len(readers), "seconds": round(seconds)} | measure(outcomes)
+    outcomes = [judge_reply(user, reply) for user, reply in zip(users, replies, strict=True)]
+    figures = {"model": str(config.model), "users": len(users), "seconds": round(seconds)} | measure(outcomes)
     with replace_file(config.output) as file:
         file.write(orjson.dumps(figures, option=orjson.OPT_INDENT_2))
     with replace_file(config.output.with_suffix(".md")) as file:
-        file.write("\n".join(_show(readers[: config.shown], outcomes)).encode())
+        file.write("\n".join(_show(users[: config.shown], outcomes)).encode())
     print(orjson.dumps(figures, option=orjson.OPT_INDENT_2).decode())
     return figures
 
@@ -149,11 +149,11 @@ def _share(values: Sequence[float]) -> dict[str, float] | None:
     return {"mean": round(share.mean, 4), "low": round(share.low, 4), "high": round(share.high, 4), "n": share.rows}
 
 
-def _show(readers: Sequence[Reader], outcomes: Sequence[Outcome]) -> Iterator[str]:
-    for number, (reader, outcome) in enumerate(zip(readers, outcomes, strict=False), start=1):
+def _show(users: Sequence[HeldOutUser], outcomes: Sequence[Outcome]) -> Iterator[str]:
+    for number, (user, outcome) in enumerate(zip(users, outcomes, strict=False), start=1):
         refused = f", refused: {outcome.refused}" if outcome.refused else ""
-        yield f"## {number}: {len(reader.events)} events{refused}\n"
-        yield f"Written: {outcome.text}\n\nTeacher: {reader.target}\n"
+        yield f"## {number}: {len(user.events)} events{refused}\n"
+        yield f"Written: {outcome.text}\n\nTeacher: {user.target}\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -35,7 +35,7 @@ from services.errors import Forbidden, InvalidRequest
 from services.preference import edits
 from services.preference.service import PreferenceService
 from services.server.app import only_user_of, tenant_of
-from services.server.request_bodies import JsonRoute
+from services.server.body_lists import ListRoute
 from services.server.state import state_of
 from services.server.store import StoreState
 
@@ -59,7 +59,7 @@ async def preference_service(request: Request) -> PreferenceService:
 
 
 Service = Annotated[PreferenceService, Depends(preference_service)]
-router = APIRouter(prefix="/v1", route_class=JsonRoute)
+router = APIRouter(prefix="/v1", route_class=ListRoute)
 
 
 # --- history -----------------------------------------------------------------------------------

@@ -23,7 +23,8 @@ from services.response.chat_request import ChatRequest
 from services.response.chat_stream import AnswerEvents, render_stream, starting
 from services.response.selection import Selector
 from services.server.app import only_user_of, tenant_of
-from services.server.request_bodies import DisconnectWatch, JsonRoute
+from services.server.body_lists import ListRoute
+from services.server.request_bodies import DisconnectWatch
 from services.server.state import state_of
 from services.server.store import StoreState
 
@@ -48,7 +49,7 @@ User = Annotated[UserId, Path(description="Your own id of the user; no slash.")]
 CLIENT_CLOSED_REQUEST = 499
 """Status of an answer that nobody waits for any more; it is seen in logs and metrics alone."""
 
-router = APIRouter(prefix="/v1", route_class=JsonRoute)
+router = APIRouter(prefix="/v1", route_class=ListRoute)
 
 
 @router.post("/users/{user}/select", tags=["response"], summary="Which of these would the user choose?")

@@ -39,19 +39,19 @@ from services.errors import (
     StoreUnavailable,
     Unauthenticated,
 )
-from services.server.body_lists import Refused, expand_problems
 from services.server.health import Check, EngineView, Guard, add_health, add_metrics, open_to_all
 from services.server.logging import configure_logging
 from services.server.metrics import HttpMetrics, RequestTelemetry, recorded_spans
 from services.server.request_bodies import JsonRoute
 from services.server.state import Drain, Process, add_state, state_of
 from services.settings import Settings
-from services.slices import SWITCH_S
 from services.storage.cluster import AWAY
 from services.storage.connection import REFUSED
 
 TENANT_HEADER = "X-AlignX-Tenant"
 USER_HEADER = "X-AlignX-User"
+_SWITCH_S = 0.0002
+"""So long a thread keeps the loop waiting at each of its system calls."""
 """The one user whom the caller may name, percent-encoded: from the gateway, for a user token."""
 TOKEN_HEADER = "X-AlignX-Internal"  # noqa: S105  # the name of the header, not a secret
 DRAINING_HEADER = "X-AlignX-Draining"
@@ -93,7 +93,7 @@ def problem_response(scope: Scope, error: AlignXError) -> Response:
 
 
 def _invalid_request(error: RequestValidationError) -> RequestError:
-    problems: list[Mapping[str, Any]] = list(expand_problems(error.errors(), error.body))
+    problems: list[Mapping[str, Any]] = list(error.errors())
     if any(problem["type"] == "json_invalid" for problem in problems):
         return MalformedBody("The body is not valid JSON, or is nested too deeply.")
     problems = [problem for problem in problems if not _entries_say_more(problem, problems)]
@@ -117,7 +117,6 @@ def _field(path: Sequence[str | int], body: Any) -> str:
     path of a union is left out: the `type` of the object that stands there, or the form of an item."""
     parts, value = list[str](), body
     for part in path[1:] if path[0] in ("body", "query", "path", "header") else path:
-        value = value.raw if isinstance(value, Refused) else value
         if isinstance(value, dict) and part not in value and value.get("type") == part:
             continue
         if str(part).startswith(ITEM_FORM):
@@ -278,7 +277,7 @@ class GracefulServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        sys.setswitchinterval(SWITCH_S)
+        sys.setswitchinterval(_SWITCH_S)
         gc.freeze()  # what the process holds for good: each full collection would look through it
         gc.set_threshold(_YOUNG, 10, 10)
 

@@ -2,16 +2,20 @@
 
 FastAPI validates a body in one call, which for a thousand events keeps the loop from all else. The entries that are
 valid are in their place as records by then, and pass as they are. One that is not stands there as `Refused`, which
-is refused again; `expand_problems` puts the problems of the entry in place of that.
+is refused again; `ListRoute` puts the problems of the entry in place of that.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, get_args, get_origin
 
 from annotated_types import MaxLen
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.types import Receive, Scope
 
+from services.server.request_bodies import JsonRequest, JsonRoute
 from services.slices import run_in_slices
 
 FEW: Final = 16
@@ -47,6 +51,39 @@ class BodyList:
                 if isinstance(value, BaseModel):
                     entries[index] = value
             yield
+
+
+class ListRequest(JsonRequest):
+    """Validates the entries of the body's `lists` as it reads it."""
+
+    def __init__(self, scope: Scope, receive: Receive, lists: Sequence[BodyList]) -> None:
+        super().__init__(scope, receive)
+        self._lists = lists
+
+    async def json(self) -> Any:
+        document = await super().json()
+        await validate_lists(document, self._lists)
+        return document
+
+
+class ListRoute(JsonRoute):
+    """Route class of services whose bodies hold long lists."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        self._lists = find_lists(self.body_field.field_info.annotation) if self.body_field else ()
+        handle = super().get_route_handler()
+
+        async def with_problems_of_entries(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except RequestValidationError as error:
+                problems = list(expand_problems(error.errors(), error.body))
+                raise RequestValidationError(problems, body=_restore(error.body)) from error
+
+        return with_problems_of_entries
+
+    def open_request(self, request: Request) -> JsonRequest:
+        return ListRequest(request.scope, request.receive, self._lists)
 
 
 def find_lists(body: object) -> tuple[BodyList, ...]:
@@ -103,3 +140,14 @@ def expand_problems(problems: Sequence[Mapping[str, Any]], body: Any) -> Iterato
 
 def _is_in_list(path: Sequence[str | int], body: Any) -> bool:
     return path[0] == "body" and len(path) > 2 and isinstance(body, dict) and isinstance(body.get(path[1]), list)
+
+
+def _restore(body: Any) -> Any:
+    """The body with refused entries as they came."""
+    if not isinstance(body, dict):
+        return body
+    return {name: _restore_entries(value) if isinstance(value, list) else value for name, value in body.items()}
+
+
+def _restore_entries(entries: list[Any]) -> list[Any]:
+    return [entry.raw if isinstance(entry, Refused) else entry for entry in entries]

@@ -6,7 +6,7 @@ with DisconnectWatch(receive):
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,7 +16,6 @@ from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope
 
 from services.errors import PayloadTooLarge, RequestError
-from services.server.body_lists import BodyList, find_lists, validate_lists
 from services.server.state import Process, state_of
 
 _WATCH_AFTER_S = 0.02
@@ -26,11 +25,7 @@ _LARGE = 1 << 18
 
 class JsonRequest(Request):
     """Reads JSON with a parser that refuses endless nesting instead of exhausting the stack, and no
-    more bytes than a body may have. The entries of the body's `lists` are validated too."""
-
-    def __init__(self, scope: Scope, receive: Receive, lists: Sequence[BodyList] = ()) -> None:
-        super().__init__(scope, receive)
-        self._lists = lists
+    more bytes than a body may have."""
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         limit, size = state_of(self.app, Process).settings.limits.body_bytes, 0
@@ -43,7 +38,6 @@ class JsonRequest(Request):
         document = _parse(body := await self.body())
         if len(body) > _LARGE:
             await asyncio.sleep(0)
-        await validate_lists(document, self._lists)
         return document
 
 
@@ -70,12 +64,14 @@ class JsonRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        lists = find_lists(self.body_field.field_info.annotation) if self.body_field else ()
 
         async def with_json_request(request: Request) -> Response:
-            return await handle(JsonRequest(request.scope, request.receive, lists))
+            return await handle(self.open_request(request))
 
         return with_json_request
+
+    def open_request(self, request: Request) -> JsonRequest:
+        return JsonRequest(request.scope, request.receive)
 
 
 class ClientDisconnected(Exception):

@@ -209,7 +209,7 @@ def test_a_guesser_is_held_back_and_the_owner_is_not(keyed: Suite) -> None:
         with client(keyed, f"ax_{key_id}_{len(found):052d}") as caller:
             answer = caller.get("/v1/users/ann/preferences")
             found.append(answer.status_code)
-    assert len(found) > 5  # of 21, what the other tests failed from this address in the last minute counts too
+    assert len(found) > 20
     assert found == [401] * (len(found) - 1) + [429]
     assert int(answer.headers["Retry-After"]) >= 1
     assert answer.json()["type"] == "urn:alignx:problem:too_many_failures"

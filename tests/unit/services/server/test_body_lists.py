@@ -12,15 +12,14 @@ from prometheus_client import CollectorRegistry
 from alignx.schemas.requests import CatalogueRequest, EventsRequest, RecommendRequest, RetryRequest, SelectRequest
 from services.server import body_lists
 from services.server.app import create_app
-from services.server.body_lists import Refused, find_lists
-from services.server.request_bodies import JsonRoute
+from services.server.body_lists import ListRoute, Refused, find_lists
 from services.settings import Settings
 
 pytestmark = pytest.mark.anyio
 COUNT = 40
 GOOD = [{"type": "statement", "text": f"I like {number}"} for number in range(COUNT)]
 ITEMS: list[Any] = [{"id": number, "title": f"Item {number}", "brand": ["a", {"b": 1}]} for number in range(COUNT)]
-router = APIRouter(route_class=JsonRoute)
+router = APIRouter(route_class=ListRoute)
 
 
 @router.post("/events/{number}")
