@@ -119,9 +119,7 @@ def load_adapter(model: Any, folder: Path) -> None:
 
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        weights = {
-            name: tensor for path in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(path).items()
-        }
+        weights = load_weights(folder)
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"model.lora.start: {folder} is not an adapter: {error}") from error
     own = model.peft_config["default"]
@@ -134,6 +132,14 @@ def load_adapter(model: Any, folder: Path) -> None:
     if names != {name.replace(".weight", ".default.weight") for name in weights}:
         raise CheckpointError(f"model.lora.start: {folder} adapts other layers than model.lora.targets")
     set_peft_model_state_dict(model, weights)
+
+
+def load_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The tensors of all safetensors files in a folder. Raises CheckpointError where there is none."""
+    paths = sorted(folder.glob("*.safetensors"))
+    if not paths:
+        raise CheckpointError(f"{folder} holds no safetensors")
+    return {name: tensor for path in paths for name, tensor in load_file(path).items()}
 
 
 def _cast(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
+from training.checkpoint import load_weights
 from training.config import PositiveInt, Section, run_script
 from training.exceptions import CheckpointError
 
@@ -35,7 +36,7 @@ class AdapterConfig(Section):
 
 def extract(config: AdapterConfig) -> dict[str, Any]:
     """Writes the adapter; returns the greatest relative error of a projection. Raises CheckpointError."""
-    base, model = _load(config.base), _load(config.model)
+    base, model = load_weights(config.base), load_weights(config.model)
     if base.keys() != model.keys():
         raise CheckpointError(f"{config.model} has other weights than {config.base}")
     halves: dict[str, torch.Tensor] = {}
@@ -54,13 +55,6 @@ def extract(config: AdapterConfig) -> dict[str, Any]:
     _write(config, halves, sorted(layers))
     print(f"{len(halves) // 2} projections at rank {config.rank}, greatest relative error {worst:.3f}")
     return {"error": worst}
-
-
-def _load(folder: Path) -> dict[str, torch.Tensor]:
-    paths = sorted(folder.glob("*.safetensors"))
-    if not paths:
-        raise CheckpointError(f"{folder} holds no safetensors")
-    return {name: weight for path in paths for name, weight in load_file(path).items()}
 
 
 def _cut(change: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -95,10 +95,13 @@ def rebuild(base: Path, adapter: Path) -> torch.nn.Module:
     return model
 
 
-def test_a_checkpoint_that_differs_elsewhere_is_no_adapter(config: Path, base: Path) -> None:
+def test_a_checkpoint_that_differs_elsewhere_is_no_adapter(
+    config: Path, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     loaded = load(config, SftConfig)
     sft(loaded)
     path = config.parent / "adapter.toml"
     path.write_text(ADAPTER.format(base=base, model=loaded.run.output, output="-"), encoding="utf-8")
     with pytest.raises(SystemExit):
         extract([str(path)])
+    assert "is no projection" in capsys.readouterr().err
