@@ -17,9 +17,9 @@ BARS = {"en": 0.86}
 BAR = 0.8
 MAX_FALSE = 0.02
 UNSEEN_F1, UNSEEN_FALSE = 0.75, 0.08
-ORDERED = {"en": 0.86, "other": 0.86, "nothing": 0.94}
-"""Least share of seen trials in which a statement orders two items right, or rightly moves nothing. Facts count as
-nothing here, and speak for what suits them since the restraint suite asks for it."""
+ORDERED = {"en": 0.86, "other": 0.86, "nothing": 0.95, "fact": 0.98}
+"""Least share of seen trials in which a statement orders two items right, or rightly moves nothing; a fact may speak
+for what suits it, never against."""
 UNSEEN_ORDERED = {"en": 0.7, "other": 0.69, "nothing": 0.94}
 SETS = [(SEEN, ORDERED), (UNSEEN, UNSEEN_ORDERED)]
 

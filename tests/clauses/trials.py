@@ -4,7 +4,7 @@
 
 The row's text is one event of its source; the first item of its trial suits the speaker better. A right order counts
 1, a tie a half. Rows that claim nothing (questions, other people's tastes, …) are right where they move nothing:
-a probability within NOTHING of a half. So are sarcastic ones, and where they move towards what is meant.
+a probability within NOTHING of a half. So are sarcastic ones and facts, and where they move towards what is meant.
 """
 
 import sys
@@ -26,7 +26,7 @@ NOTHING = 0.05
 
 
 class Trial(NamedTuple):
-    kind: Literal["en", "other", "nothing"]
+    kind: Literal["en", "other", "nothing", "fact"]
     detail: str
     """The language, or for rows that claim nothing their kind."""
     right: float
@@ -62,8 +62,9 @@ def run_trials(rows: Iterable[Mapping[str, Any]]) -> list[Trial]:
             right = 0.5 if abs(fits - other) < TIE else float(fits > other)
             trials.append(Trial("en" if row["lang"] == "en" else "other", row["lang"], right))
         else:
-            silent = abs(fits - 0.5) <= NOTHING
-            trials.append(Trial("nothing", row["kind"], float(silent or (bool(row["claims"]) and fits > other))))
+            silent, is_fact = abs(fits - 0.5) <= NOTHING, row["kind"] == "fact"
+            right = silent or ((bool(row["claims"]) or is_fact) and fits > other)
+            trials.append(Trial("fact" if is_fact else "nothing", row["kind"], float(right)))
     return trials
 
 

@@ -10,6 +10,7 @@ Texts are also compared by what the user said at all (`memory`).
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,8 @@ from services.profile.statistics import PLAIN, SAID_IN_PASSING, Profile, StatedC
 from services.profile.style_features import words
 from services.profile.word_forms import mentions, root
 from services.profile.word_table import Vectors, embed
+from services.statements.cue_lexicon import load_lexicon
+from services.statements.segments import cut_sentence
 
 BY_WORDS = 2.0
 """Log-odds of an item that mentions all words of a target."""
@@ -46,11 +49,15 @@ MAX_CLAUSE, MAX_STATED = 3.0, 8.0
 
 _LEAST = {"fact": BEARING_FACT, "avoid": -2.0}
 """By kind; what the user avoids is heeded whatever is asked."""
-_OPINION = re.compile(
-    r"\b(?:think|believe|say|suppose|guess|feel|(?:am|['’]m) (?:\w+ )?(?:sure|certain|convinced|positive))\b",
+_SUPPOSED = re.compile(
+    r"\b(?:think|believe|say|suppose|guess|feel|(?:am|['’]m) (?:\w+ )?(?:sure|certain|convinced|positive))\b"
+    r"|\b(?:if|would|could|might|perhaps)\b|^(?:were|had|should) (?:i|we)\b|[\"“”]|\bmind\b",
     re.IGNORECASE,
 )
-"""Of what somebody holds to be true of the world."""
+"""Of what somebody holds to be true of the world, of what is not so, and of what others said."""
+
+
+_TASTES = frozenset(("like", "dislike", "want"))
 
 
 class Matches(NamedTuple):
@@ -120,11 +127,21 @@ def _facts(profile: Profile) -> list[StatedClause]:
     facts = []
     for clause in profile.clauses:
         is_fact = clause.kind == "fact" and not (clause.polarity or clause.style)
-        if is_fact and clause.language == "en" and not (clause.is_struck or _OPINION.search(clause.quote)):
+        if is_fact and clause.language == "en" and not clause.is_struck and _is_told(clause.quote):
             there = [key for key, sign in mentions(words(clause.quote)).items() if sign > 0]
             told = [word for word in subject_of(clause.quote).split() if root(word) in there]
             facts.append(clause._replace(target=" ".join(told), polarity=FACT))
     return [fact for fact in facts if fact.target]
+
+
+@lru_cache(maxsize=4_096)
+def _is_told(quote: str) -> bool:
+    """Whether it tells how things are: nothing supposed, and no taste, which is another's where it is no claim."""
+    sentence = cut_sentence(quote, load_lexicon("en"), is_answer=False)
+    attitudes = [
+        match.cue.kind for segment in sentence.segments for match in segment.matches if match.cue.role == "attitude"
+    ]
+    return not (_SUPPOSED.search(quote) or _TASTES.intersection(attitudes))
 
 
 def match_words(clauses: Sequence[StatedClause], views: Iterable[ItemFeatures]) -> NDArray[np.float64]:
