@@ -22,7 +22,7 @@ from starlette.types import Scope as AsgiScope
 
 from alignx.schemas.tenants import Scope
 from gateway.audit import AuditLog
-from gateway.guessing import Guesses, address_of
+from gateway.guessing import Guesses
 from gateway.headers import Allowance, note_allowance
 from gateway.keys import Admission, KeyStore, UserBucket, parse_key
 from gateway.user_tokens import UserClaims, UserTokens, is_user_token
@@ -35,6 +35,7 @@ from services.errors import (
     TooManyFailures,
     Unauthenticated,
 )
+from services.server.bounds import group_of
 from services.settings import GatewaySettings
 from services.storage.tenant_settings import TenantSettingsStore
 
@@ -87,9 +88,9 @@ class Authenticator:
         if presented is None:
             raise self._refusal("missing", "Send your API key as 'Authorization: Bearer ax_…'.")
         if is_user_token(presented):
-            caller, allowance = await self._admit_token(presented, [address_of(scope)])
+            caller, allowance = await self._admit_token(presented, [_address(scope)])
         else:
-            caller, allowance = await self._admit_key(presented, [address_of(scope)])
+            caller, allowance = await self._admit_key(presented, [_address(scope)])
         note_allowance(scope, allowance)
         if not allowance.granted:
             self._metrics.limited.inc()
@@ -204,6 +205,11 @@ def _caller(key_id: str, admission: Admission, claims: UserClaims | None = None)
         user=claims.user if claims else None,
         token_ends=claims.expires_at if claims else None,
     )
+
+
+def _address(scope: AsgiScope) -> str:
+    client = scope.get("client")
+    return group_of(str(client[0])) if client else ""
 
 
 def _presented_key(scope: AsgiScope) -> str | None:

@@ -9,10 +9,7 @@ its noise and its load small. All is in this process's memory, which is bounded.
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from ipaddress import IPv6Address, ip_address
 from typing import Any
-
-from starlette.types import Scope
 
 FREE = 10
 """Failures that cost nothing but their refusal."""
@@ -64,18 +61,3 @@ def _remember(memory: OrderedDict[str, Any], name: str, value: Any) -> None:
     memory.move_to_end(name)
     if len(memory) > _MOST:
         memory.popitem(last=False)
-
-
-def address_of(scope: Scope) -> str:
-    """The caller's address; of IPv6 the network of 64 bits, which is one customer's. "" where there is none."""
-    client = scope.get("client")
-    if not client:
-        return ""
-    text = str(client[0])
-    if ":" not in text:
-        return text
-    try:
-        address = ip_address(text.partition("%")[0])
-    except ValueError:
-        return text
-    return str(address if not isinstance(address, IPv6Address) else IPv6Address(int(address) >> 64 << 64))

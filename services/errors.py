@@ -2,6 +2,8 @@
 
     AlignXError                     500 internal_error
     ├── RequestError                400 bad_request           the caller can fix it
+    │   ├── MalformedHead           400 malformed_head
+    │   ├── HeadTooLarge            431 head_too_large        names the limits
     │   ├── MalformedBody           400 malformed_body
     │   ├── InvalidRequest          422 invalid_request       names each field
     │   ├── PayloadTooLarge         413 payload_too_large     names the limit
@@ -18,11 +20,14 @@
     │   ├── PreconditionRequired    428 precondition_required
     │   ├── IdempotencyMismatch     422 idempotency_mismatch
     │   ├── RateLimited             429 rate_limited
+    │   ├── TooManyAtOnce           429 too_many_at_once      names the limit
     │   ├── TooManyFailures         429 too_many_failures
     │   ├── UserLimited             429 user_limited
     │   └── BacklogFull             429 backlog_full
     ├── Unavailable                 503 unavailable           the caller can retry
     │   ├── Draining                503 draining
+    │   ├── Overloaded              503 overloaded
+    │   ├── TooManyConnections      503 too_many_connections
     │   ├── QueueFull               503 queue_full
     │   ├── StoreUnavailable        503 store_unavailable
     │   ├── UpstreamUnavailable     503 upstream_unavailable
@@ -95,6 +100,14 @@ class RequestError(AlignXError):
     status, code, title = 400, "bad_request", "The request cannot be served as it is"
 
 
+class MalformedHead(RequestError):
+    code, title = "malformed_head", "This is no request of HTTP/1.1"
+
+
+class HeadTooLarge(RequestError):
+    status, code, title = 431, "head_too_large", "The request line and the header fields are too long"
+
+
 class MalformedBody(RequestError):
     code, title = "malformed_body", "The body is not the JSON this call reads"
 
@@ -164,6 +177,10 @@ class RateLimited(RequestError):
     status, code, title = 429, "rate_limited", "This API key has used up its request rate"
 
 
+class TooManyAtOnce(RequestError):
+    status, code, title = 429, "too_many_at_once", "Too many requests of this kind are under way at once"
+
+
 class TooManyFailures(RequestError):
     status, code, title = 429, "too_many_failures", "Too many keys or tokens that are not valid came from here"
 
@@ -182,6 +199,14 @@ class Unavailable(AlignXError):
 
 class Draining(Unavailable):
     code, title = "draining", "This instance is shutting down"
+
+
+class Overloaded(Unavailable):
+    code, title = "overloaded", "More requests arrive than can be answered in time"
+
+
+class TooManyConnections(Unavailable):
+    code, title = "too_many_connections", "This address holds too many connections"
 
 
 class QueueFull(Unavailable):

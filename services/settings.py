@@ -44,6 +44,8 @@ class ServerSettings(Block):
     """Seconds that open answers then have to end."""
     keep_alive_s: int = Field(default=75, ge=1)
     """Seconds for which an idle connection is kept open."""
+    connections_per_address: int = Field(default=4_096, ge=1)
+    """Connections that one address may hold to a process at once; raise it behind a load balancer, which is one."""
 
 
 class RedisSettings(Block):

@@ -39,6 +39,7 @@ from services.errors import (
     StoreUnavailable,
     Unauthenticated,
 )
+from services.server.bounds import bounded_protocol
 from services.server.health import Check, EngineView, Guard, add_health, add_metrics, open_to_all
 from services.server.logging import configure_logging
 from services.server.metrics import HttpMetrics, RequestTelemetry, recorded_spans
@@ -302,7 +303,7 @@ def create_server(app: FastAPI, settings: Settings, *, port: int) -> GracefulSer
         proxy_headers=False,
         ws="none",
         lifespan="on",
-        http="httptools",
+        http=bounded_protocol(settings.server.connections_per_address),
         timeout_keep_alive=settings.server.keep_alive_s,
         timeout_graceful_shutdown=settings.server.shutdown_s,
     )

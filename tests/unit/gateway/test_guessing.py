@@ -3,7 +3,7 @@
 import pytest
 
 from gateway import guessing
-from gateway.guessing import FADE_S, FREE, LIMIT, Guesses, address_of
+from gateway.guessing import FADE_S, FREE, LIMIT, Guesses
 from tests.unit.gateway.conftest import Suite
 from tests.unit.with_settings import with_settings
 
@@ -56,20 +56,6 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         guesses.note_success(f"s{number}")
     assert (len(guesses._failures), len(guesses._right)) == (50, 50)
     assert "1.2.3.4" in guesses._failures  # whoever goes on is not forgotten
-
-
-@pytest.mark.parametrize(
-    ("client", "address"),
-    [
-        (("10.0.0.7", 80), "10.0.0.7"),
-        (("2001:db8:1:2:3:4:5:6", 80), "2001:db8:1:2::"),
-        (("fe80::1%eth0", 80), "fe80::"),
-        (("no:address", 80), "no:address"),
-        (None, ""),
-    ],
-)
-def test_addresses(client: tuple[str, int] | None, address: str) -> None:
-    assert address_of({"client": client}) == address
 
 
 async def test_a_guesser_gets_429_and_the_valid_key_goes_on(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
