@@ -96,7 +96,8 @@ class Authenticator:
             self._metrics.limited.inc()
             what = "This API key may send" if allowance.name == "key" else "One user's tokens may send"
             raise RateLimited(
-                f"{what} {allowance.rate:g} requests a second, {allowance.burst} in a burst.",
+                f"{what} {allowance.rate:g} requests a second, {allowance.burst} in a burst; one of many events or "
+                "candidates, or of a large body, counts as several.",
                 retry_after=allowance.retry_after,
             )
         if needed not in caller.scopes:
@@ -118,6 +119,11 @@ class Authenticator:
         if caller.user is not None:
             raise self.other_user()
         return caller
+
+    def charge(self, caller: Caller, cost: float) -> None:
+        """Has a request that cost as much as several others count as `cost` further ones."""
+        user = None if caller.user is None else self._tokens.hash_user(caller.key_id, caller.user)
+        self._store.charge(caller.key_id, user, cost)
 
     async def wait_until_ended(self, caller: Caller) -> None:
         """Returns once the caller's key or token has ended, `RECHECK_S` late at most while Redis answers."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.errors import RequestError
-from services.server.app import DRAINING_HEADER, TENANT_HEADER, TOKEN_HEADER, USER_HEADER
+from services.server.app import COST_HEADER, DRAINING_HEADER, TENANT_HEADER, TOKEN_HEADER, USER_HEADER
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -59,6 +59,7 @@ _NOT_OUTWARD = frozenset(
         TOKEN_HEADER.lower().encode(),
         USER_HEADER.lower().encode(),
         DRAINING_HEADER.lower().encode(),
+        COST_HEADER.lower().encode(),
     }
 )
 
@@ -104,7 +105,7 @@ class Allowance:
 
     granted: bool
     tokens: float
-    """Left in the bucket."""
+    """Left in the bucket; below zero while requests that counted as many are paid off."""
     rate: float
     """Tokens a second."""
     burst: int
@@ -122,7 +123,7 @@ class Allowance:
         full_in = math.ceil((self.burst - self.tokens) / self.rate)
         return [
             (b"ratelimit-policy", b'"%b";q=%d;w=%d' % (self.name.encode(), self.burst, window)),
-            (b"ratelimit", b'"%b";r=%d;t=%d' % (self.name.encode(), int(self.tokens), full_in)),
+            (b"ratelimit", b'"%b";r=%d;t=%d' % (self.name.encode(), max(0, int(self.tokens)), full_in)),
         ]
 
 

@@ -48,6 +48,7 @@ from services.storage.connection import RedisClient, Script, is_refusal, ping, r
 from services.storage.key_names import ALL_API_KEYS, TENANTS, api_key, tenant_api_keys
 
 _KEY_FORM = re.compile(r"ax_([a-z0-9]{4,32})_([A-Za-z0-9-]{32,128})", re.ASCII)
+_MOST_DEBTS = 10_000
 
 
 class ApiKey(NamedTuple):
@@ -132,6 +133,8 @@ class KeyStore:
         self._redis: Any = redis  # its methods are typed for the blocking client and this one at once
         self._defaults = settings.gateway
         self._slots = asyncio.Semaphore(settings.redis.max_connections)
+        self._debts: dict[str, float] = {}
+        """Tokens that buckets owe, until they are next asked for one."""
         self._admit = Script(redis, read_script("gateway", "admit"))
         self._rotate = Script(redis, read_script("gateway", "rotate"))
 
@@ -157,13 +160,21 @@ class KeyStore:
         reply = await self._ask_admission(key_id, f"generation:{generation}", ())
         return reply is not None and reply[0] == "open"
 
+    def charge(self, key_id: str, user: str | None, cost: float) -> None:
+        """Has a request of a key, or of the token of a user (a keyed hash), count as more than one."""
+        for bucket in (None, user) if user else (None,):
+            name = _bucket(key_id, bucket)
+            self._debts[name] = self._debts.pop(name, 0.0) + cost
+        while len(self._debts) > _MOST_DEBTS:
+            del self._debts[next(iter(self._debts))]
+
     async def _ask_admission(self, key_id: str, proof: str, buckets: Sequence[UserBucket | None]) -> Any:
         """`buckets` are those to take a token from; None is the key's own."""
-        own = f"gw:bucket:{{{key_id}}}"
         keys, limits = [api_key(key_id)], list[float]()
         for bucket in buckets:
-            keys.append(f"{own}:{bucket.name}" if bucket else own)
+            keys.append(name := _bucket(key_id, bucket and bucket.name))
             limits += (bucket.rate, bucket.burst) if bucket else (self._defaults.rate, self._defaults.burst)
+            limits.append(self._debts.pop(name, 0.0))
         async with self._slots:
             return await ask_redis(self._admit(keys, (proof, _now(), *limits)))
 
@@ -259,6 +270,11 @@ class KeyStore:
             burst=int(record.get("burst", self._defaults.burst)),
             **{name: datetime.fromisoformat(record[name]) for name in times if name in record},
         )
+
+
+def _bucket(key_id: str, user: str | None) -> str:
+    own = f"gw:bucket:{{{key_id}}}"
+    return f"{own}:{user}" if user else own
 
 
 def _admission(reply: list[Any]) -> Admission:

@@ -24,10 +24,11 @@ from yarl import URL
 
 from gateway import headers
 from gateway.auth import AuthState, Caller
-from gateway.routing import AUDITED, SERVICES, Route, RoutingTable, is_for_user, needed_scope, user_of
+from gateway.routing import AUDITED, CHAT, SERVICES, Route, RoutingTable, is_for_user, needed_scope, user_of
+from gateway.shares import Shares, kind_of
 from gateway.upstreams import NOT_SENT, SEVERED, Replica, Upstreams
 from services.errors import AlignXError, Draining, UpstreamUnavailable
-from services.server.app import DRAINING_HEADER, TENANT_HEADER, TOKEN_HEADER, USER_HEADER, sse
+from services.server.app import COST_HEADER, DRAINING_HEADER, TENANT_HEADER, TOKEN_HEADER, USER_HEADER, sse
 from services.server.request_bodies import ClientDisconnected, DisconnectWatch, read_body
 from services.server.state import Drain, state_of
 from services.settings import GatewaySettings, Settings
@@ -35,6 +36,8 @@ from services.tracing import child_span, traceparent_of
 
 _STREAMED_BODY = 1 << 20
 """Bytes from which a request body is sent in pieces, so that it does not hold up the event loop."""
+_BYTES_OF_ONE = 1 << 16
+"""Bytes of a body that take the time of one request."""
 _REPEATABLE = ("GET", "HEAD")
 _OVERHEAD_BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0)
 
@@ -45,9 +48,7 @@ async def open_session(settings: GatewaySettings) -> AsyncIterator[aiohttp.Clien
     session = aiohttp.ClientSession(
         # Shorter than the services keep an idle connection, so that theirs never closes first.
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0),
-        timeout=aiohttp.ClientTimeout(
-            total=None, sock_connect=settings.connect_timeout_s, sock_read=settings.read_timeout_s
-        ),
+        timeout=_timeout(settings, settings.read_timeout_s),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
@@ -57,6 +58,10 @@ async def open_session(settings: GatewaySettings) -> AsyncIterator[aiohttp.Clien
     session._retry_connection = False
     async with session:
         yield session
+
+
+def _timeout(settings: GatewaySettings, silence_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s, sock_read=silence_s)
 
 
 class ProxyMetrics:
@@ -117,6 +122,9 @@ class Proxy:
         self._table = RoutingTable()
         self._metrics = ProxyMetrics(registry)
         self._limits = settings.limits
+        self._shares = Shares(settings.gateway)
+        self._quick = _timeout(settings.gateway, settings.gateway.quick_timeout_s)
+        self._patient = _timeout(settings.gateway, settings.gateway.read_timeout_s)
         self._body_timeout_s = settings.gateway.body_timeout_s
         self._token = settings.internal_token.get_secret_value()
         self._inward = headers.inward_names(settings.response.user_headers)
@@ -140,12 +148,13 @@ class Proxy:
         caller = await state.authenticator.authenticate(scope, needed)
         if caller.user is not None and not _concerns(route, scope["raw_path"], caller.user):
             raise state.authenticator.other_user()
-        try:
-            body = await read_body(scope, receive, limit=self._limits.body_bytes, timeout_s=self._body_timeout_s)
-        except ClientDisconnected:
-            return
-        with DisconnectWatch(receive) as watch:
-            await self._forward(Call(route, scope, send, state, watch, started, caller), body)
+        with self._shares.take(kind_of(route, scope["headers"]), caller.tenant, caller.key_id, route.service):
+            try:
+                body = await read_body(scope, receive, limit=self._limits.body_bytes, timeout_s=self._body_timeout_s)
+            except ClientDisconnected:
+                return
+            with DisconnectWatch(receive) as watch:
+                await self._forward(Call(route, scope, send, state, watch, started, caller), body)
 
     async def _forward(self, call: Call, body: bytes | None) -> None:
         with child_span(f"call {call.route.service}", SpanKind.CLIENT) as span:
@@ -160,6 +169,7 @@ class Proxy:
             answer = await self._ask(call, body, fields)
         except (aiohttp.ClientError, OSError) as error:
             raise self._broken(call, "answer", error) from error
+        self._charge(call, body, answer)
         answered_at = time.perf_counter()
         self._metrics.upstream[service].observe(answered_at - sent_at)
         timing = b"gateway;dur=%.3f, service;dur=%.3f" % ((sent_at - call.started) * 1e3, (answered_at - sent_at) * 1e3)
@@ -174,6 +184,8 @@ class Proxy:
         """The answer of the first replica that accepts the request; the last replica's in any case."""
         *others, last = call.state.upstreams.order(call.route.service)
         for replica in others:
+            if replica.is_hung:
+                continue
             try:
                 answer = await self._request(call, replica, body, fields)
             except NOT_SENT:
@@ -192,13 +204,23 @@ class Proxy:
     async def _request(
         self, call: Call, replica: Replica, body: bytes | None, fields: list[tuple[str, str]]
     ) -> aiohttp.ClientResponse:
-        return await call.state.session.request(
-            call.scope["method"],
-            self._url(call, replica.url),
-            headers=fields,
-            data=io.BytesIO(body) if body and len(body) > _STREAMED_BODY else body,
-            allow_redirects=False,
-        )
+        with replica.wait():
+            return await call.state.session.request(
+                call.scope["method"],
+                self._url(call, replica.url),
+                headers=fields,
+                data=io.BytesIO(body) if body and len(body) > _STREAMED_BODY else body,
+                allow_redirects=False,
+                timeout=self._patient if call.route.path == CHAT else self._quick,
+            )
+
+    def _charge(self, call: Call, body: bytes | None, answer: aiohttp.ClientResponse) -> None:
+        """A request that takes as much as several others counts as many."""
+        cost = len(body or b"") / _BYTES_OF_ONE
+        if told := answer.headers.get(COST_HEADER):
+            cost = max(cost, float(told))
+        if cost >= 1:
+            call.state.authenticator.charge(call.caller, cost)
 
     def _url(self, call: Call, base: str) -> URL:
         query: bytes = call.scope["query_string"]

@@ -263,8 +263,10 @@ class GatewaySettings(Block):
     response_url: str = "http://127.0.0.1:8102"
     """The same for the response service."""
     replica_check_s: float = Field(default=0.5, gt=0)
-    """A service of several replicas has each asked for its readiness this often. The services'
-    `drain_s` must be longer, so that a replica that shuts down is left in time."""
+    """Each replica of a service is asked this often whether it runs, and one of several for its readiness. The
+    services' `drain_s` must be longer, so that a replica that shuts down is left in time."""
+    hung_after_s: float = Field(default=1.2, gt=0)
+    """A replica that takes connections and answers nothing for so long hangs: calls that wait for it end as 503."""
     bootstrap_key: SecretStr | None = None
     """An admin key `ax_<id>_<secret>` that is registered at start, so that a new deployment can be
     administered; once it is rotated, it keeps the secrets it was given."""
@@ -274,14 +276,27 @@ class GatewaySettings(Block):
     user_rate: float = Field(default=10.0, gt=0)
     """Requests per second of one user's tokens; they count for the key that minted them as well."""
     user_burst: int = Field(default=40, ge=1)
+    tenant_requests: int = Field(default=128, ge=2)
+    """Requests of one tenant under way at once in one process; one of its keys may have half as many. Chats, bulk
+    and streams are counted for themselves; so they are below."""
+    tenant_bulk: int = Field(default=8, ge=2)
+    """Requests with a body above 64 KiB."""
+    tenant_waiting: int = Field(default=512, ge=2)
+    """Chats, and requests with `Prefer: wait`."""
+    tenant_streams: int = Field(default=2_000, ge=2)
+    """Open summary streams."""
+    service_requests: int = Field(default=256, ge=1)
+    """Requests of all tenants under way at once to one service, chats and others that wait aside; more answer 503."""
     audit_entries: int = Field(default=10_000, ge=100)
     """Entries of a tenant's audit log; older ones are dropped."""
     audit_days: int = Field(default=365, ge=1, le=3_650)
     """Days for which an entry of the audit log is kept."""
     connect_timeout_s: float = Field(default=2.0, gt=0)
     read_timeout_s: float = Field(default=630.0, gt=0)
-    """Longest silence of a service within one answer; longer than the engine's `answer_timeout_s`,
+    """Longest silence of a service within the answer to a chat; longer than the engine's `answer_timeout_s`,
     since a chat that is not streamed is silent until it is whole."""
+    quick_timeout_s: float = Field(default=45.0, gt=0)
+    """The same for all other calls; longer than `Prefer: wait` and a selection by the engine may take."""
     body_timeout_s: float = Field(default=60.0, gt=0)
     """Longest silence of a caller within one request body."""
     cors_origins: tuple[str, ...] = ()

@@ -3,8 +3,9 @@
 -- KEYS[1]  key record    hash: digest tenant admin [scopes] [expires_at] [revoked_at] [rate] [burst]
 --                              [generation previous_digest previous_until] …
 -- KEYS[2]  token bucket  hash: tokens at(µs); KEYS[3] the same for a token's user
--- ARGV     proof, now, then rate (tokens a second) and burst (tokens) of each bucket; those of the record come first
---          for the key's. The proof is a digest, or `generation:<n>` for a token of that generation of the key.
+-- ARGV     proof, now, then rate (tokens a second), burst (tokens) and debt of each bucket; rate and burst of the record
+--          come first for the key's. A debt is what earlier requests have cost beyond the token that they took, and is
+--          paid whatever the answer. The proof is a digest, or `generation:<n>` for a token of that generation of the key.
 --          Times are of one length, so that their order is that of the alphabet.
 --
 -- Answers nil for an unknown key, else {state, digest, tenant, admin, scopes, expires_at, generation}: the state is
@@ -42,10 +43,10 @@ end
 local time = redis.call('TIME')
 local moment = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
-local function read(bucket, rate, burst)
+local function read(bucket, rate, burst, debt)
   local kept = redis.call('HMGET', bucket, 'tokens', 'at')
   local elapsed = math.max(0, moment - (tonumber(kept[2]) or moment)) / 1000000
-  return math.min(burst, (tonumber(kept[1]) or burst) + elapsed * rate)
+  return math.max(-10 * burst, math.min(burst, (tonumber(kept[1]) or burst) + elapsed * rate) - debt)
 end
 
 -- Whether the bucket was written, and the error unless Redis refuses all writes.
@@ -59,15 +60,15 @@ local function write(bucket, tokens, rate, burst)
     return false, kept
   end
   -- A bucket that has had time to fill up again says nothing: let it go.
-  redis.call('PEXPIRE', bucket, math.ceil(burst / rate * 1000) + 1000)
+  redis.call('PEXPIRE', bucket, math.ceil((burst - math.min(0, tokens)) / rate * 1000) + 1000)
   return true
 end
 
 local rate, burst = tonumber(record[8] or ARGV[3]), tonumber(record[9] or ARGV[4])
-local tokens = read(KEYS[2], rate, burst)
-local user_rate, user_burst, user_tokens = tonumber(ARGV[5]), tonumber(ARGV[6]), nil
+local tokens = read(KEYS[2], rate, burst, tonumber(ARGV[5]))
+local user_rate, user_burst, user_tokens = tonumber(ARGV[6]), tonumber(ARGV[7]), nil
 if KEYS[3] then
-  user_tokens = read(KEYS[3], user_rate, user_burst)
+  user_tokens = read(KEYS[3], user_rate, user_burst, tonumber(ARGV[8]))
 end
 local taken = (tokens >= 1 and (user_tokens or 1) >= 1) and 1 or 0
 local told = (user_tokens and tokens >= 1) and 2 or 1

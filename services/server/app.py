@@ -34,6 +34,7 @@ from services.errors import (
     InvalidRequest,
     MalformedBody,
     MethodNotAllowed,
+    Overloaded,
     RequestError,
     RouteUnknown,
     StoreUnavailable,
@@ -41,6 +42,7 @@ from services.errors import (
 )
 from services.server.bounds import bounded_protocol
 from services.server.health import Check, EngineView, Guard, add_health, add_metrics, open_to_all
+from services.server.load_shedding import LoadShedding, LoopDelay
 from services.server.logging import configure_logging
 from services.server.metrics import HttpMetrics, RequestTelemetry, recorded_spans
 from services.server.request_bodies import JsonRoute
@@ -51,10 +53,12 @@ from services.storage.connection import REFUSED
 
 TENANT_HEADER = "X-AlignX-Tenant"
 USER_HEADER = "X-AlignX-User"
+"""The one user whom the caller may name, percent-encoded: from the gateway, for a user token."""
 _SWITCH_S = 0.0002
 """So long a thread keeps the loop waiting at each of its system calls."""
-"""The one user whom the caller may name, percent-encoded: from the gateway, for a user token."""
 TOKEN_HEADER = "X-AlignX-Internal"  # noqa: S105  # the name of the header, not a secret
+COST_HEADER = "X-AlignX-Cost"
+"""On an answer to the gateway: as how many requests this one counts, if more than one."""
 DRAINING_HEADER = "X-AlignX-Draining"
 """On an answer of an instance that shuts down and has done nothing: another instance should get the request."""
 PROBLEM_JSON = "application/problem+json"
@@ -86,11 +90,18 @@ def problem_response(scope: Scope, error: AlignXError) -> Response:
         headers["Allow"] = error.allow
     if isinstance(error, Draining):
         headers[DRAINING_HEADER] = "true"
+    headers |= cost_header(scope)
     if scope["path"].startswith(OPENAI_PATHS):
         return Response(orjson.dumps(error.openai()), error.status, headers, "application/json")
     request_id = scope.get("state", {}).get("request_id")
     document = error.problem(instance=scope["path"], request_id=request_id)
     return Response(orjson.dumps(document), error.status, headers, PROBLEM_JSON)
+
+
+def cost_header(scope: Scope) -> dict[str, str]:
+    """The field that tells the gateway what the request has cost, if more than one usually does."""
+    cost: float = scope.get("state", {}).get("cost", 0.0)
+    return {COST_HEADER: f"{cost:.3f}"} if cost else {}
 
 
 def _invalid_request(error: RequestValidationError) -> RequestError:
@@ -210,11 +221,17 @@ def create_app(
     There is no docs page here: the gateway serves one for all services, from their /openapi.json.
     """
 
+    delay = LoopDelay(registry)
+
     @asynccontextmanager
     async def with_state(app: FastAPI) -> AsyncIterator[None]:
         async with recorded_spans(service, settings.tracing), lifespan(app) as record:
             add_state(app, record)
-            yield
+            delay.start()
+            try:
+                yield
+            finally:
+                delay.stop()
 
     app = FastAPI(
         title=title,
@@ -230,10 +247,17 @@ def create_app(
     metrics = HttpMetrics(registry)
     _install_error_handlers(app, metrics)
 
-    def on_crash(scope: Scope, _error: Exception) -> ASGIApp:
-        metrics.problems.labels(AlignXError.code).inc()
-        return problem_response(scope, AlignXError())
+    def answer(scope: Scope, error: AlignXError) -> ASGIApp:
+        metrics.problems.labels(error.code).inc()
+        return problem_response(scope, error)
 
+    def on_crash(scope: Scope, _error: Exception) -> ASGIApp:
+        return answer(scope, AlignXError())
+
+    def on_overload(scope: Scope) -> ASGIApp:
+        return answer(scope, Overloaded(retry_after=1.0))
+
+    app.add_middleware(LoadShedding, delay=delay, refuse=on_overload)
     app.add_middleware(RequestTelemetry, metrics=metrics, on_crash=on_crash, access_log=settings.log.access)
     add_health(app, checks, one_of, advisory, engine, operator_guard)
     add_metrics(app, registry, operator_guard)

@@ -15,11 +15,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.types import Receive, Scope
 
+from services.server.app import cost_header
 from services.server.request_bodies import JsonRequest, JsonRoute
 from services.slices import run_in_slices
 
 FEW: Final = 16
 """Entries that FastAPI validates as they came."""
+_EVENTS, _ITEMS = 10, 50
+"""Entries of a list that take the time of one request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,10 @@ class BodyList:
     most: int | None
     """Entries that the schema allows."""
     entry: TypeAdapter[Any]
+
+    def cost(self, entries: int) -> float:
+        """As how many requests so many entries count."""
+        return entries / (_EVENTS if self.name == "events" else _ITEMS)
 
     def steps(self, entries: list[Any]) -> Iterator[None]:
         """Validates the entries in place, one at each step."""
@@ -62,7 +69,7 @@ class ListRequest(JsonRequest):
 
     async def json(self) -> Any:
         document = await super().json()
-        await validate_lists(document, self._lists)
+        self.scope["state"]["cost"] = await validate_lists(document, self._lists)
         return document
 
 
@@ -75,10 +82,12 @@ class ListRoute(JsonRoute):
 
         async def with_problems_of_entries(request: Request) -> Response:
             try:
-                return await handle(request)
+                response = await handle(request)
             except RequestValidationError as error:
                 problems = list(expand_problems(error.errors(), error.body))
                 raise RequestValidationError(problems, body=_restore(error.body)) from error
+            response.headers.update(cost_header(request.scope))
+            return response
 
         return with_problems_of_entries
 
@@ -115,14 +124,15 @@ def _has_record(kind: Any) -> bool:
     return any(map(_has_record, parts[:1] if get_origin(kind) is Annotated else parts))
 
 
-async def validate_lists(document: Any, lists: Sequence[BodyList]) -> None:
-    """Puts the long lists' valid records into the document of a body."""
-    if not isinstance(document, dict):
-        return
-    for known in lists:
+async def validate_lists(document: Any, lists: Sequence[BodyList]) -> float:
+    """Puts the long lists' valid records into the document of a body; returns as how many requests they count."""
+    cost = 0.0
+    for known in lists if isinstance(document, dict) else ():
         entries = document.get(known.name)
         if isinstance(entries, list) and FEW < len(entries) <= (known.most or len(entries)):
             await run_in_slices(known.steps(entries))
+            cost += known.cost(len(entries))
+    return cost
 
 
 def expand_problems(problems: Sequence[Mapping[str, Any]], body: Any) -> Iterator[Mapping[str, Any]]:

@@ -61,12 +61,14 @@ Handler = Callable[[Seen, asyncio.StreamWriter], Awaitable[None]]
 
 
 class FakeService:
-    """Answers every request with `handler`; keeps what it saw, and notices when a caller hangs up."""
+    """Answers every request with `handler`; keeps what it saw, and notices when a caller hangs up. To /livez it
+    answers by itself, until it `hangs`."""
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
         self.hung_up = asyncio.Event()
         self.url = ""
+        self.hangs = False
         self.answer(http_answer())
 
     def answer(self, data: bytes) -> None:
@@ -90,8 +92,12 @@ class FakeService:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             while not writer.is_closing():
-                self.seen.append(await self._read(reader))
-                handling = asyncio.ensure_future(self.handler(self.seen[-1], writer))
+                seen = await self._read(reader)
+                if seen.line.startswith("GET /livez "):
+                    await stay_silent(seen, writer) if self.hangs else writer.write(http_answer())
+                    continue
+                self.seen.append(seen)
+                handling = asyncio.ensure_future(self.handler(seen, writer))
                 hang_up = asyncio.ensure_future(reader.read(1))
                 await asyncio.wait({handling, hang_up}, return_when=asyncio.FIRST_COMPLETED)
                 if handling.done() and not writer.is_closing():

@@ -124,7 +124,7 @@ async def test_another_broken_stream_ends_with_an_error_event(suite: Suite) -> N
     assert (problem["type"], problem["request_id"]) == ("urn:alignx:problem:upstream_unavailable", request_id)
 
 
-@with_settings(gateway={"read_timeout_s": 0.2})
+@with_settings(gateway={"quick_timeout_s": 0.2})
 async def test_a_stream_that_falls_silent_ends_with_an_error_event(suite: Suite) -> None:
     suite.preference.handler = endless
     async with suite.call("GET", LIVE) as answer:

@@ -12,7 +12,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from pydantic import ValidationError
 
 from gateway.__main__ import GatewayState, service_check
-from gateway.upstreams import Upstreams
+from gateway.upstreams import Replica, ReplicaHung, Upstreams
 from services.errors import Unavailable
 from services.server.app import DRAINING_HEADER
 from services.server.state import state_of
@@ -144,3 +144,70 @@ async def test_a_name_with_two_addresses_is_tried_at_both() -> None:
             async with session.post(f"http://preference:{port}/", data=b"{}") as response:
                 assert response.status == 200
     await runner.cleanup()
+
+
+HANGS = {"replica_check_s": 0.02, "hung_after_s": 0.15}
+
+
+@with_settings(gateway=HANGS)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_who_waits_for_a_service_that_hangs_gets_503(suite: Suite, method: str) -> None:
+    suite.preference.handler = stay_silent
+    waiting = asyncio.create_task(suite.json(method, EVENTS))
+    while not suite.preference.seen:  # noqa: ASYNC110  # raw sockets have no event for it
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.4)
+    assert not waiting.done()  # slow, and alive
+    suite.preference.hangs = True
+    status, headers, problem = await asyncio.wait_for(waiting, 5)
+    assert (status, problem["type"]) == (503, "urn:alignx:problem:upstream_unavailable")
+    assert headers["Retry-After"] == "1"
+    seen = len(suite.preference.seen)
+    assert (await suite.json(method, EVENTS))[0] == 503
+    assert len(suite.preference.seen) == seen  # nobody is sent there
+    assert (await suite.json("POST", "/v1/chat/completions", data=b"{}"))[0] == 200  # the other service goes on
+    suite.preference.hangs = False
+    suite.preference.answer(http_answer())
+    async with asyncio.timeout(5):
+        while (await suite.json(method, EVENTS))[0] != 200:  # noqa: ASYNC110  # until it is asked again
+            await asyncio.sleep(0.02)
+
+
+@with_settings(gateway=HANGS)
+async def test_a_service_that_is_away_does_not_hang(suite: Suite) -> None:
+    replica = state_of(suite.app, GatewayState).upstreams.order("preference")[0]
+    alive, replica.url = replica.url, "http://127.0.0.1:1"
+    await asyncio.sleep(0.4)
+    assert not replica.is_hung
+    replica.url = alive
+    assert (await suite.json("GET", EVENTS))[0] == 200
+
+
+@with_settings(gateway={"preference_url": CLOSED, **HANGS})
+async def test_a_read_goes_on_to_a_replica_that_does_not_hang(suite: Suite) -> None:
+    silent = FakeService()
+    silent.handler, silent.hangs = stay_silent, True
+    async with silent.running():
+        replicas = state_of(suite.app, GatewayState).upstreams._replicas["preference"]
+        for replica in replicas:
+            replica.url = silent.url
+        replicas[2].url = suite.preference.url
+        for _ in range(3):
+            assert (await suite.json("GET", EVENTS))[0] == 200
+
+
+async def test_a_caller_that_leaves_while_its_service_hangs_stays_cancelled() -> None:
+    replica = Replica("http://127.0.0.1:1")
+
+    async def request() -> None:
+        with replica.wait():
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(request())
+    await asyncio.sleep(0)
+    replica.hang()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(ReplicaHung):
+        await request()

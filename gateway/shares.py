@@ -1,0 +1,80 @@
+"""How much of this process one tenant and one key may hold at once, so that nobody takes what others need.
+
+Each kind of call has places: so many for a tenant, half of them for one of its keys. Who finds none gets 429 at once.
+The places of all tenants to one service are bounded as well: past that, requests would only wait, and get 503.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final, Literal
+
+from gateway.routing import CHAT, SERVICES, Route, Service
+from services.errors import Overloaded, TooManyAtOnce
+from services.settings import GatewaySettings
+
+Kind = Literal["request", "bulk", "wait", "stream"]
+BULK_BYTES: Final = 64 * 1024
+"""Bytes of a body from which on a request is bulk; one whose length is not announced is."""
+_NAMES: Mapping[Kind, str] = {
+    "request": "requests",
+    "bulk": f"requests with a body above {BULK_BYTES // 1024} KiB",
+    "wait": "chats and other requests that wait",
+    "stream": "summary streams",
+}
+
+
+class Shares:
+    """The places that are taken now."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._most: Mapping[Kind, int] = {
+            "request": settings.tenant_requests,
+            "bulk": settings.tenant_bulk,
+            "wait": settings.tenant_waiting,
+            "stream": settings.tenant_streams,
+        }
+        self._most_of_service = settings.service_requests
+        self._taken: Counter[tuple[Kind, str, str]] = Counter()
+        """By kind, tenant and key; the key "" stands for all of the tenant's."""
+        self._of_service: dict[Service, int] = dict.fromkeys(SERVICES, 0)
+
+    @contextmanager
+    def take(self, kind: Kind, tenant: str, key_id: str, service: Service) -> Iterator[None]:
+        """Holds a place. Raises TooManyAtOnce and Overloaded when there is none."""
+        most = self._most[kind]
+        of_tenant, of_key = (kind, tenant, ""), (kind, tenant, key_id)
+        is_quick = kind in ("request", "bulk")
+        taken = self._taken
+        for name, share, holder in ((of_key, (most + 1) // 2, "API key"), (of_tenant, most, "tenant")):
+            if taken[name] >= share:
+                detail = f"One {holder} may have {share} {_NAMES[kind]} under way at once."
+                raise TooManyAtOnce(detail, retry_after=1.0, limit=share)
+        if is_quick and self._of_service[service] >= self._most_of_service:
+            raise Overloaded(retry_after=1.0)
+        taken[of_tenant] += 1
+        taken[of_key] += 1
+        self._of_service[service] += is_quick
+        try:
+            yield
+        finally:
+            self._of_service[service] -= is_quick
+            for name in (of_tenant, of_key):
+                taken[name] -= 1
+                if not taken[name]:
+                    del taken[name]
+
+
+def kind_of(route: Route, fields: Iterable[tuple[bytes, bytes]]) -> Kind:
+    """Of a call, by its route and its header fields."""
+    if route.endless:
+        return "stream"
+    if route.path == CHAT:
+        return "wait"
+    kind: Kind = "request"
+    for name, value in fields:
+        if name == b"prefer" and b"wait" in value:
+            return "wait"
+        if name == b"transfer-encoding" or (name == b"content-length" and int(value) > BULK_BYTES):
+            kind = "bulk"
+    return kind
