@@ -9,7 +9,7 @@ REST under /v1 goes to the services (proxy.py), /admin manages API keys and /v1/
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -38,8 +38,8 @@ from services.server.health import Check
 from services.server.metrics import create_registry
 from services.server.state import Process, state_of
 from services.settings import GatewaySettings, Settings, load_settings
-from services.storage.connection import RedisClient, open_redis
-from services.storage.key_names import ENGINE_FAULT
+from services.storage.connection import RedisClient, check_writes, open_redis
+from services.storage.key_names import ENGINE_FAULT, WORKER_SEEN
 from services.storage.tenant_settings import TenantSettingsStore, default_settings
 
 PORT = 8080
@@ -118,13 +118,28 @@ class GatewayState(ProxyState):
         known = (state for state in self.engines.values() if state)
         return min(known, key=lambda state: state.state, default=None)
 
+    def refuse_hung(self) -> None:
+        """Readiness does not wait for a Redis that hangs."""
+        if self.keys.watched.is_hung:
+            raise StoreUnavailable("Redis takes connections and does not answer.")
+
     async def check_redis(self) -> None:
+        self.refuse_hung()
         await self.bootstrap.check()
         report = await ask_redis(self.redis.get(ENGINE_FAULT))
         try:
             self.engines["worker"] = EngineState.model_validate_json(report) if report else None
         except ValidationError:  # of a worker of another release
             self.engines["worker"] = None
+
+    async def check_writes(self) -> None:
+        self.refuse_hung()
+        await check_writes(self.redis)
+
+    async def check_worker(self) -> None:
+        self.refuse_hung()
+        if not await ask_redis(self.redis.exists(WORKER_SEEN)):
+            raise Unavailable("No worker has reported lately: events are kept, and no summary is brought up to date.")
 
     async def ask(self, service: Service) -> list[Readiness]:
         """What the replicas that answer say of themselves, at most `_LOOK_S` old, however many ask."""
@@ -170,14 +185,10 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
                 engines={},
                 looks={},
             )
-            work = (state.bootstrap.run(), proxy.end_streams_on_drain(), upstreams.watch(session))
-            tasks = [asyncio.create_task(coroutine) for coroutine in work]
-            try:
+            async with _running(
+                state.bootstrap.run(), proxy.end_streams_on_drain(), upstreams.watch(session), keys.watch()
+            ):
                 yield state
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
 
     async def operators_only(request: Request) -> None:
         await state_of(app, GatewayState).authenticator.authenticate_scraper(request.scope)
@@ -193,6 +204,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
         openapi_url=None,
         operator_guard=operators_only,
         one_of=SERVICES,
+        advisory=("redis_writes", "worker"),  # meanwhile what is stored can be read
         engine=lambda app: state_of(app, GatewayState).engine(),
     )
     proxy = Proxy(settings, registry, state_of(app, Process).drain)
@@ -207,11 +219,24 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
     return app
 
 
+@asynccontextmanager
+async def _running(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Runs what has no end by itself beside the requests."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def _readiness_checks(app: FastAPI) -> Mapping[str, Check]:
     # A service that is away takes its own calls with it; the gateway still serves those of the other.
     state = state_of(app, GatewayState)
     services: dict[str, Check] = {service: service_check(state, service) for service in SERVICES}
-    return {"redis": state.check_redis, **services}
+    own = {"redis": state.check_redis, "redis_writes": state.check_writes, "worker": state.check_worker}
+    return own | services
 
 
 def _allow_origins(app: FastAPI, settings: GatewaySettings) -> None:

@@ -27,7 +27,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from alignx.schemas.tenants import (
     SCOPES,
@@ -41,10 +41,11 @@ from alignx.schemas.tenants import (
     TenantList,
 )
 from gateway.headers import Allowance
+from gateway.liveness import Hung, Watched
 from services.errors import InvalidRequest, KeyEnded, KeyUnknown, StoreUnavailable
 from services.server.app import STORE_FAULTS
 from services.settings import Settings
-from services.storage.connection import RedisClient, Script, is_refusal, ping, read_script
+from services.storage.connection import RedisClient, Script, is_refusal, ping, read_script, refusal_words
 from services.storage.key_names import ALL_API_KEYS, TENANTS, api_key, tenant_api_keys
 
 _KEY_FORM = re.compile(r"ax_([a-z0-9]{4,32})_([A-Za-z0-9-]{32,128})", re.ASCII)
@@ -119,10 +120,10 @@ async def ask_redis(command: Awaitable[Any]) -> Any:
     try:
         return await command
     except (*STORE_FAULTS, OSError) as error:
-        raise StoreUnavailable(retry_after=1.0) from error
+        raise StoreUnavailable(refusal_words(error), retry_after=1.0) from error
     except ResponseError as error:
         if is_refusal(error):
-            raise StoreUnavailable(retry_after=1.0) from error
+            raise StoreUnavailable(refusal_words(error), retry_after=1.0) from error
         raise
 
 
@@ -133,6 +134,8 @@ class KeyStore:
         self._redis: Any = redis  # its methods are typed for the blocking client and this one at once
         self._defaults = settings.gateway
         self._slots = asyncio.Semaphore(settings.redis.max_connections)
+        self.watched = Watched()
+        """Redis, for requests that ask to be let in: one that hangs must not let them pile up."""
         self._debts: dict[str, float] = {}
         """Tokens that buckets owe, until they are next asked for one."""
         self._admit = Script(redis, read_script("gateway", "admit"))
@@ -140,6 +143,22 @@ class KeyStore:
 
     async def ping(self) -> None:
         await ask_redis(ping(self._redis))
+
+    async def watch(self) -> None:
+        """Looks whether Redis answers, until it is cancelled."""
+
+        async def responds(timeout_s: float) -> bool:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self.ping()
+            except TimeoutError:
+                return False
+            except (StoreUnavailable, RedisError):  # away, or not for us: neither hangs
+                return True
+            return True
+
+        limits = self._defaults
+        await self.watched.watch(responds, hung_after_s=limits.hung_after_s, every_s=limits.replica_check_s)
 
     async def admit(self, key: ApiKey) -> Admission | None:
         """Checks the key and takes a token, in one round trip; None for an unknown id."""
@@ -175,8 +194,12 @@ class KeyStore:
             keys.append(name := _bucket(key_id, bucket and bucket.name))
             limits += (bucket.rate, bucket.burst) if bucket else (self._defaults.rate, self._defaults.burst)
             limits.append(self._debts.pop(name, 0.0))
-        async with self._slots:
-            return await ask_redis(self._admit(keys, (proof, _now(), *limits)))
+        try:
+            with self.watched.wait():
+                async with self._slots:
+                    return await ask_redis(self._admit(keys, (proof, _now(), *limits)))
+        except Hung as error:
+            raise StoreUnavailable(retry_after=1.0) from error
 
     async def create(self, request: KeyRequest) -> KeyCreated:
         """Raises InvalidRequest for a key that has expired already, or at no time of UTC."""

@@ -24,6 +24,7 @@ from yarl import URL
 
 from gateway import headers
 from gateway.auth import AuthState, Caller
+from gateway.liveness import Hung
 from gateway.routing import AUDITED, CHAT, SERVICES, Route, RoutingTable, is_for_user, needed_scope, user_of
 from gateway.shares import Shares, kind_of
 from gateway.upstreams import NOT_SENT, SEVERED, Replica, Upstreams
@@ -167,7 +168,7 @@ class Proxy:
         self._metrics.overhead.observe(sent_at - call.started)
         try:
             answer = await self._ask(call, body, fields)
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, Hung) as error:
             raise self._broken(call, "answer", error) from error
         self._charge(call, body, answer)
         answered_at = time.perf_counter()

@@ -12,66 +12,39 @@ readiness too, so that requests leave one that drains before it closes its liste
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import aiohttp
 from pydantic import ValidationError
 
 from alignx.schemas.status import Readiness
+from gateway.liveness import Hung, Watched
 from gateway.routing import SERVICES, Service
 from services.settings import GatewaySettings
 
-_LOOKS: Final = 3
-"""Looks in a row without an answer after which a replica hangs."""
-
-
-class ReplicaHung(aiohttp.ClientConnectionError):
-    """The replica takes connections and does not answer."""
-
-
 NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 """The service has seen nothing of the request."""
-SEVERED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ReplicaHung)
+SEVERED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, Hung)
 """The connection broke before an answer: the service may have done the request, or not."""
 
 
 @dataclass(slots=True)
-class Replica:
-    url: str
+class Replica(Watched):
+    url: str = ""
     is_healthy: bool = True
-    is_hung: bool = False
-    waiting: set["asyncio.Task[object]"] = field(default_factory=set)
-    """Requests that have no answer yet."""
-
-    @contextmanager
-    def wait(self) -> Iterator[None]:
-        """Around a request, until its answer begins. Raises ReplicaHung once the replica hangs."""
-        if self.is_hung:
-            raise ReplicaHung
-        task = asyncio.current_task()
-        assert task is not None
-        self.waiting.add(task)
-        try:
-            yield
-        except asyncio.CancelledError:
-            if task in self.waiting or task.uncancel():
-                raise
-            raise ReplicaHung from None
-        finally:
-            self.waiting.discard(task)
+    is_alone: bool = True
+    """Nothing but its life says whether it is healthy."""
 
     def hang(self) -> None:
-        self.is_hung, self.is_healthy = True, False
-        while self.waiting:
-            self.waiting.pop().cancel()
+        self.is_healthy = False
+        super(Replica, self).hang()  # a class with slots is not the one that super() would find
 
-    def recover(self, *, alone: bool) -> None:
-        """`alone`: nothing else says whether it is healthy."""
-        self.is_healthy = self.is_healthy or (self.is_hung and alone)
-        self.is_hung = False
+    def recover(self) -> None:
+        self.is_healthy = self.is_healthy or (self.is_hung and self.is_alone)
+        super(Replica, self).recover()
 
 
 class Upstreams:
@@ -79,10 +52,10 @@ class Upstreams:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._every_s = settings.replica_check_s
-        self._look_s = settings.hung_after_s / _LOOKS
+        self._hung_after_s = settings.hung_after_s
         self._replicas = {
-            "preference": [Replica(url) for url in settings.preference_urls],
-            "response": [Replica(url) for url in settings.response_urls],
+            "preference": _replicas(settings.preference_urls),
+            "response": _replicas(settings.response_urls),
         }
         self._turn: dict[Service, int] = dict.fromkeys(SERVICES, 0)
 
@@ -103,19 +76,12 @@ class Upstreams:
         async with asyncio.TaskGroup() as looks:  # one that hangs does not hold up the look at the others
             for replicas in self._replicas.values():
                 for replica in replicas:
-                    looks.create_task(self._watch_life(session, replica, alone=len(replicas) == 1))
-                    if len(replicas) > 1:
+                    life = replica.watch(
+                        partial(_responds, session, replica), hung_after_s=self._hung_after_s, every_s=self._every_s
+                    )
+                    looks.create_task(life)
+                    if not replica.is_alone:
                         looks.create_task(self._watch_readiness(session, replica))
-
-    async def _watch_life(self, session: aiohttp.ClientSession, replica: Replica, *, alone: bool) -> None:
-        silent = 0
-        while True:
-            silent = 0 if await responds(session, replica.url, timeout_s=self._look_s) else silent + 1
-            if not silent:
-                replica.recover(alone=alone)
-            elif silent == _LOOKS:
-                replica.hang()
-            await asyncio.sleep(0 if silent else self._every_s)
 
     async def _watch_readiness(self, session: aiohttp.ClientSession, replica: Replica) -> None:
         while True:
@@ -124,10 +90,14 @@ class Upstreams:
             await asyncio.sleep(self._every_s)
 
 
-async def responds(session: aiohttp.ClientSession, url: str, *, timeout_s: float) -> bool:
+def _replicas(urls: Sequence[str]) -> list[Replica]:
+    return [Replica(url=url, is_alone=len(urls) == 1) for url in urls]
+
+
+async def _responds(session: aiohttp.ClientSession, replica: Replica, timeout_s: float) -> bool:
     """False for a service that is silent; one that is away refuses connections, and is not."""
     try:
-        async with session.get(f"{url}/livez", timeout=aiohttp.ClientTimeout(total=timeout_s)):
+        async with session.get(f"{replica.url}/livez", timeout=aiohttp.ClientTimeout(total=timeout_s)):
             return True
     except TimeoutError:
         return False

@@ -49,7 +49,7 @@ from services.server.request_bodies import JsonRoute
 from services.server.state import Drain, Process, add_state, state_of
 from services.settings import Settings
 from services.storage.cluster import AWAY
-from services.storage.connection import REFUSED
+from services.storage.connection import REFUSED, refusal_words
 
 TENANT_HEADER = "X-AlignX-Tenant"
 USER_HEADER = "X-AlignX-User"
@@ -187,7 +187,7 @@ def _install_error_handlers(app: FastAPI, metrics: HttpMetrics) -> None:
 
     async def on_store(request: Request, error: Exception) -> Response:
         logging.getLogger("alignx.http").warning("redis cannot serve", extra={"error": type(error).__name__})
-        return answer(request, StoreUnavailable(retry_after=_STORE_RETRY_S))
+        return answer(request, StoreUnavailable(refusal_words(error), retry_after=_STORE_RETRY_S))
 
     for fault in STORE_FAULTS:
         app.add_exception_handler(fault, on_store)
@@ -247,6 +247,13 @@ def create_app(
     metrics = HttpMetrics(registry)
     _install_error_handlers(app, metrics)
 
+    _add_middleware(app, metrics, delay, access_log=settings.log.access)
+    add_health(app, checks, one_of, advisory, engine, operator_guard)
+    add_metrics(app, registry, operator_guard)
+    return app
+
+
+def _add_middleware(app: FastAPI, metrics: HttpMetrics, delay: LoopDelay, *, access_log: bool) -> None:
     def answer(scope: Scope, error: AlignXError) -> ASGIApp:
         metrics.problems.labels(error.code).inc()
         return problem_response(scope, error)
@@ -258,10 +265,7 @@ def create_app(
         return answer(scope, Overloaded(retry_after=1.0))
 
     app.add_middleware(LoadShedding, delay=delay, refuse=on_overload)
-    app.add_middleware(RequestTelemetry, metrics=metrics, on_crash=on_crash, access_log=settings.log.access)
-    add_health(app, checks, one_of, advisory, engine, operator_guard)
-    add_metrics(app, registry, operator_guard)
-    return app
+    app.add_middleware(RequestTelemetry, metrics=metrics, on_crash=on_crash, access_log=access_log)
 
 
 async def tenant_of(request: Request) -> str:

@@ -22,8 +22,12 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from services.settings import RedisSettings
+
+NO_NOTIFICATIONS = MaintNotificationsConfig(enabled=False)
+"""While redis-py waits for them it takes connections from its pool that the server has closed."""
 
 CLUSTER_FAULTS = (ClusterError, TryAgainError)
 """What a caller can wait out, beside a connection that fails: slots without a primary, or on the move."""
@@ -160,6 +164,7 @@ async def open_cluster(settings: RedisSettings) -> AsyncIterator[RedisCluster]:
         socket_timeout=settings.timeout_s,
         socket_connect_timeout=settings.timeout_s,
         retry=Retry(NoBackoff(), 0),
+        maint_notifications_config=NO_NOTIFICATIONS,
         require_full_coverage=False,
         **first,
     )

@@ -29,8 +29,10 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from services.errors import StoreUnavailable
 from services.settings import RedisSettings
-from services.storage.cluster import AWAY, ResilientCluster, open_cluster
+from services.storage.cluster import AWAY, NO_NOTIFICATIONS, ResilientCluster, open_cluster
+from services.storage.key_names import WRITE_PROBE
 
 RedisClient = Redis | RedisCluster
 
@@ -43,6 +45,24 @@ class StoreRefused(ResponseError):
 REFUSED = (StoreRefused, OutOfMemoryError, ReadOnlyError)
 """A write that was refused and may succeed later."""
 _REFUSAL = re.compile(r"(?:^|[ -])(?:OOM|READONLY|MISCONF|NOREPLICAS|MASTERDOWN) ")
+
+
+_WHY: Mapping[str, str] = {
+    "OOM": "Redis is full (maxmemory): it answers reads and refuses writes. Erase users or give it more memory.",
+    "READONLY": "Redis is a replica: it answers reads and refuses writes, until one is promoted or the URL changed.",
+    "MISCONF": "Redis cannot save to its disk: it answers reads and refuses writes until there is room.",
+    "NOREPLICAS": "Redis has lost its replicas: it answers reads and refuses writes until they are back.",
+    "MASTERDOWN": "Redis is a replica without its primary, and answers nothing.",
+}
+
+
+def refusal_words(error: Exception) -> str | None:
+    """Why Redis refuses, as a sentence; None for other errors."""
+    found = _REFUSAL.search(str(error))
+    if found:
+        return _WHY[found[0].strip(" -")]
+    # redis-py cuts the code off where it has a class for it.
+    return _WHY["OOM" if isinstance(error, OutOfMemoryError) else "READONLY"] if isinstance(error, REFUSED) else None
 
 
 def is_refusal(error: ResponseError) -> bool:
@@ -123,6 +143,17 @@ async def ping(redis: RedisClient) -> None:
         else:
             return
     raise error or RedisConnectionError("The cluster has no primary.")
+
+
+async def check_writes(redis: RedisClient) -> None:
+    """Raises StoreUnavailable, which says why, when Redis answers and refuses writes."""
+    client: Any = redis
+    try:
+        await client.set(WRITE_PROBE, "", ex=60)
+    except ResponseError as error:
+        raise StoreUnavailable(refusal_words(error) or "Redis refuses writes.") from error
+    except AWAY as error:
+        raise StoreUnavailable from error
 
 
 async def ask_shards(
@@ -220,6 +251,7 @@ async def open_redis(settings: RedisSettings) -> AsyncIterator[RedisClient]:
         socket_timeout=settings.timeout_s,
         socket_connect_timeout=settings.timeout_s,
         retry=Retry(NoBackoff(), 0),
+        maint_notifications_config=NO_NOTIFICATIONS,
     )
     try:
         yield client

@@ -29,7 +29,7 @@ from services.server.app import STORE_FAULTS
 from services.server.logging import REQUEST_ID
 from services.settings import QueueSettings, Settings
 from services.storage.connection import REFUSED
-from services.storage.key_names import ENGINE_FAULT
+from services.storage.key_names import ENGINE_FAULT, WORKER_SEEN
 from services.storage.redis_metrics import RedisMetrics
 from services.storage.users import reply
 from services.tracing import current, start_span
@@ -236,8 +236,9 @@ class Dispatcher:
             return state.model_copy(update={"state": "degraded", "detail": self.backoff.cause})
         return state
 
-    async def _report_engine(self) -> None:
-        """Lets the gateway and the preference service know of a degraded engine."""
+    async def _report(self) -> None:
+        """Lets the gateway and the preference service know that there is a worker, and of a degraded engine."""
+        await reply(self.queue.redis.set(WORKER_SEEN, "", ex=_REPORT_S))
         state = self.engine_state()
         if state and state.state == "degraded":
             await reply(self.queue.redis.set(ENGINE_FAULT, state.model_dump_json(exclude_none=True), ex=_REPORT_S))
@@ -246,7 +247,7 @@ class Dispatcher:
         """Measures the queue and Redis every `every_s` seconds until `stop`. A task of its own, since `run` waits
         while all updates are busy."""
         while not self._stopping:
-            for measure in (partial(redis_metrics.read, self.queue.redis), self._measure_queue, self._report_engine):
+            for measure in (partial(redis_metrics.read, self.queue.redis), self._measure_queue, self._report):
                 try:
                     await measure()
                 except RedisError:

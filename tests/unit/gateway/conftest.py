@@ -94,7 +94,10 @@ class FakeService:
             while not writer.is_closing():
                 seen = await self._read(reader)
                 if seen.line.startswith("GET /livez "):
-                    await stay_silent(seen, writer) if self.hangs else writer.write(http_answer())
+                    if self.hangs:
+                        await reader.read()  # until the caller leaves
+                        break
+                    writer.write(http_answer())
                     continue
                 self.seen.append(seen)
                 handling = asyncio.ensure_future(self.handler(seen, writer))

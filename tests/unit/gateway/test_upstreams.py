@@ -12,7 +12,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from pydantic import ValidationError
 
 from gateway.__main__ import GatewayState, service_check
-from gateway.upstreams import Replica, ReplicaHung, Upstreams
+from gateway.liveness import Hung, Watched
+from gateway.upstreams import Upstreams
 from services.errors import Unavailable
 from services.server.app import DRAINING_HEADER
 from services.server.state import state_of
@@ -197,7 +198,7 @@ async def test_a_read_goes_on_to_a_replica_that_does_not_hang(suite: Suite) -> N
 
 
 async def test_a_caller_that_leaves_while_its_service_hangs_stays_cancelled() -> None:
-    replica = Replica("http://127.0.0.1:1")
+    replica = Watched()
 
     async def request() -> None:
         with replica.wait():
@@ -209,5 +210,5 @@ async def test_a_caller_that_leaves_while_its_service_hangs_stays_cancelled() ->
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    with pytest.raises(ReplicaHung):
+    with pytest.raises(Hung):
         await request()
