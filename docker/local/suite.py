@@ -77,7 +77,7 @@ def up(engine: Engine = "auto", model: Model = "", home: Home = Path("var"), por
             engine, model = "profile", ""
         for folder in ("log", "redis", "secrets"):
             (home / folder).mkdir(parents=True, exist_ok=True)
-        (home / "secrets").chmod(0o700)
+            (home / folder).chmod(0o700)
         _start(home, port, engine, model)
         key = first_key(port, home)
         print_addresses(console, port, key, engine, model, home)
@@ -116,7 +116,8 @@ def status(home: Home = Path("var")) -> None:
     """Shows the processes of the suite, and whether the language model answers."""
     home = home.resolve()
     if not is_running(home):
-        console.print("The suite is down.")
+        orphans = list_orphans(home)
+        console.print(render_orphans(orphans) if orphans else "The suite is down.", markup=False, soft_wrap=True)
         raise typer.Exit(1)
     status = control(home, "status")
     console.print(status, end="", markup=False, soft_wrap=True)

@@ -1,0 +1,57 @@
+"""The client of Redis: connections that the server has closed, and words for what it refuses."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
+
+from services.errors import StoreUnavailable
+from services.settings import RedisSettings
+from services.storage.connection import StoreRefused, check_writes, open_redis, refusal_words
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_connections_that_the_server_has_closed_cost_no_command(redis_url: str) -> None:
+    client: Any
+    async with open_redis(RedisSettings(url=redis_url)) as client:
+        await asyncio.gather(*(client.set("a", "1") for _ in range(20)))
+        with Redis.from_url(redis_url) as admin:
+            admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        await asyncio.sleep(0.05)
+        assert await asyncio.gather(*(client.set("a", "1") for _ in range(20))) == [True] * 20
+
+
+async def test_a_full_redis_says_so(redis_url: str) -> None:
+    admin: Any
+    async with open_redis(RedisSettings(url=redis_url)) as client:
+        await check_writes(client)
+        with Redis.from_url(redis_url) as admin:
+            admin.config_set("maxmemory", 1)
+            try:
+                with pytest.raises(StoreUnavailable, match=r"Redis is full \(maxmemory\)"):
+                    await check_writes(client)
+            finally:
+                admin.config_set("maxmemory", 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "start"),
+    [
+        (OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), "Redis is full"),
+        (ReadOnlyError("You can't write against a read only replica."), "Redis is a replica:"),
+        (StoreRefused("Error running script: @user_script: -MISCONF Redis is configured"), "Redis cannot save"),
+        (ResponseError("NOREPLICAS Not enough good replicas to write."), "Redis has lost its replicas"),
+        (ResponseError("MASTERDOWN Link with MASTER is down"), "Redis is a replica without its primary"),
+    ],
+)
+def test_words_for_what_redis_refuses(error: Exception, start: str) -> None:
+    words = refusal_words(error)
+    assert words is not None
+    assert words.startswith(start)
+
+
+def test_other_errors_have_no_words() -> None:
+    assert refusal_words(ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")) is None
