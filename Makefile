@@ -31,7 +31,7 @@ timed = @started=$$(date +%s); echo "== $(1)"; $(2) && echo "== $(1): $$(($$(dat
 export PYTHONDONTWRITEBYTECODE :=
 
 .NOTPARALLEL:
-.PHONY: help up down status demo quick test ci check unit system installs cover-unit cover-live chaos chaos-campaign mutants chaos-long \
+.PHONY: help up down status demo quick test ci check unit system installs cover-unit cover-live chaos chaos-campaign soak mutants chaos-long \
 	cover-services training-tests train-smoke verl live test-containers bench eval eval-engine lock format clean
 
 help:  ## Shows this list
@@ -107,6 +107,9 @@ chaos: .venv/.test  ## The tests that kill and restart processes under load
 
 chaos-campaign: .venv/.test  ## 20 seeds of faults every few hundred milliseconds: 100,000 events of 2,000 users
 	$(BIN)/python -m tests.chaos.campaign --seeds 1-20 --report docs/results/chaos.md
+
+soak: .venv/.test  ## Ten minutes of steady load, and the memory of each process
+	$(BIN)/python -m bench.traffic.soak
 
 mutants: .venv/.test  ## Three mutants of each Lua script, which the tests must notice
 	$(BIN)/python -m tests.chaos.mutants --most 3 --report docs/results/mutants.md

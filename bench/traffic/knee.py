@@ -13,11 +13,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from bench.harness import comparison, running_suite
 from bench.memory import resident_mb
-from bench.page import Row, percentile
+from bench.page import DOCUMENT, Row, percentile
 from bench.traffic.floods import fill
 from bench.traffic.open_loop import Outcome, Request, call_at_rate
 from tests.live.suite import Suite
@@ -26,8 +26,10 @@ SECONDS = 8.0
 RATES = (100, 150, 200, 250, 300, 350, 400, 450, 500, 600, 700, 800, 1_000, 1_200)
 USERS = 50
 """Of each tenant."""
+STEPS = DOCUMENT.with_name("knee.json")
+"""Each step, for draw_knee.py."""
 _SELECT = b'{"query": "q", "items": ["a short one", "a long one, with many words"]}'
-_LIMITS = {"ALIGNX_GATEWAY__TENANT_REQUESTS": "1024", "ALIGNX_GATEWAY__RATE": "100000"}
+LIMITS = {"ALIGNX_GATEWAY__TENANT_REQUESTS": "1024", "ALIGNX_GATEWAY__RATE": "100000"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Step:
 
 
 def measure() -> list[Row]:
-    with running_suite(_LIMITS) as suite:
+    with running_suite(LIMITS) as suite:
         keys = [suite.new_key(f"tenant{number}", rate=100_000, burst=100_000) for number in range(4)]
         for key in keys:
             fill(suite.url, key, *(f"u{user}" for user in range(USERS)))
@@ -59,6 +61,7 @@ def measure() -> list[Row]:
         knee = max((one for one in steps if is_served(one)), key=lambda one: one.offered)
         peak = max(one.served for one in steps)
         beyond = step(suite, keys, 2 * knee.offered)
+    STEPS.write_text(json.dumps([asdict(one) for one in (*steps, beyond)], indent=1) + "\n")
     return [
         Row("the knee", knee.offered, "calls/s"),
         Row("there: median", knee.p50_ms, "ms"),
