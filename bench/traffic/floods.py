@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from bench.harness import comparison, running_suite
+from bench.harness import AS_SHIPPED, comparison, running_suite
 from bench.page import Row, percentile
 from bench.traffic.flooder import FLOODS
 from bench.traffic.open_loop import Outcome, Request, call_at_rate
@@ -29,7 +29,6 @@ from tests.live.suite import Suite, mock_engine
 
 RATE, SECONDS, RUNS = 20.0, 8.0, 5
 _SELECT = b'{"query": "q", "items": ["a short one", "a long one, with many words"]}'
-_DEFAULT_RATE = {"ALIGNX_GATEWAY__RATE": "200", "ALIGNX_GATEWAY__BURST": "400"}
 
 
 def measure(runs: int = RUNS) -> list[Row]:
@@ -39,7 +38,7 @@ def measure(runs: int = RUNS) -> list[Row]:
     with ExitStack() as stack:
         home = Path(stack.enter_context(TemporaryDirectory()))
         engine = stack.enter_context(mock_engine(home))
-        settings = {"ALIGNX_ENGINE__URL": f"{engine}/v1", **_DEFAULT_RATE}
+        settings = {"ALIGNX_ENGINE__URL": f"{engine}/v1", **AS_SHIPPED}
         suite = stack.enter_context(running_suite(settings))
         key = suite.new_key("victim", rate=1_000, burst=1_000)
         fill(suite.url, key, "v")

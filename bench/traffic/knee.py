@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from bench.harness import comparison, running_suite
+from bench.harness import AS_SHIPPED, comparison, running_suite
 from bench.memory import resident_mb
 from bench.page import DOCUMENT, Row, percentile
 from bench.traffic.floods import fill
@@ -29,7 +29,6 @@ USERS = 50
 STEPS = DOCUMENT.with_name("knee.json")
 """Each step, for draw_knee.py."""
 _SELECT = b'{"query": "q", "items": ["a short one", "a long one, with many words"]}'
-LIMITS = {"ALIGNX_GATEWAY__TENANT_REQUESTS": "1024", "ALIGNX_GATEWAY__RATE": "100000"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Step:
 
 
 def measure() -> list[Row]:
-    with running_suite(LIMITS) as suite:
+    with running_suite(AS_SHIPPED) as suite:
         keys = [suite.new_key(f"tenant{number}", rate=100_000, burst=100_000) for number in range(4)]
         for key in keys:
             fill(suite.url, key, *(f"u{user}" for user in range(USERS)))

@@ -11,10 +11,10 @@ import subprocess
 import sys
 import time
 
-from bench.harness import running_suite
+from bench.harness import AS_SHIPPED, running_suite
 from bench.memory import resident_mb
 from bench.traffic.floods import fill
-from bench.traffic.knee import LIMITS, USERS
+from bench.traffic.knee import USERS
 from tests.live.suite import SERVICES, Suite
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--rate", type=float, default=100.0, help="calls a second")
     options = parser.parse_args()
-    with running_suite(LIMITS) as suite:
+    with running_suite(AS_SHIPPED) as suite:
         keys = [suite.new_key(f"tenant{number}", rate=100_000, burst=100_000) for number in range(4)]
         for key in keys:
             fill(suite.url, key, *(f"u{user}" for user in range(USERS)))
