@@ -14,7 +14,6 @@ import httpx
 from tests.conftest import free_port
 from tests.live.suite import ROOT, Suite
 
-
 AS_SHIPPED = {
     "ALIGNX_GATEWAY__RATE": "200",
     "ALIGNX_GATEWAY__BURST": "400",
