@@ -142,9 +142,9 @@ class Client:
     ) -> AsyncGenerator[Delta | Completion, None]:
         body = await self._body(messages, tenant, priority) | wire.generation(sampling)
         reply = Reply(body["model"])
-        async with self._guard(kind, tenant) as progress, self._post(_CHAT, body, progress) as response:
+        async with self._guard(kind, tenant, body) as progress, self._post(_CHAT, body, progress) as response:
             async for text in read_texts(response, reply):
-                progress.note_text()
+                progress.note_text(text)
                 yield Delta(text)
             completion = reply.completion()
             progress.finish(completion.tokens)
@@ -175,7 +175,7 @@ class Client:
         timeout_s = None if streamed else self._server.answer_timeout_s
         tail = wire.AnswerTail(choices=sent.get("n") or 1, streamed=streamed)
         self._check_fields(sent, tenant)
-        async with self._guard("chat", tenant) as progress, AsyncExitStack() as stack:
+        async with self._guard("chat", tenant, sent) as progress, AsyncExitStack() as stack:
             # The start is awaited here, so that an early fault can still become a status.
             async with bounded_start(self._server.first_token_timeout_s, None if streamed else self.last_sign):
                 response = await stack.enter_async_context(self._post(_CHAT, sent, progress, timeout_s))
@@ -245,7 +245,7 @@ class Client:
     async def _answer(
         self, kind: CallKind, path: str, body: Body, tenant: str = "", timeout_s: float | None = None
     ) -> Body:
-        async with self._guard(kind, tenant) as progress, self._post(path, body, progress, timeout_s) as response:
+        async with self._guard(kind, tenant, body) as progress, self._post(path, body, progress, timeout_s) as response:
             if not isinstance(answer := parse_json(await response.read()), dict):
                 raise EngineError(UNREADABLE)
             progress.finish(wire.token_counts(answer.get("usage")))

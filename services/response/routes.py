@@ -27,6 +27,7 @@ from services.server.body_lists import ListRoute
 from services.server.request_bodies import DisconnectWatch
 from services.server.state import state_of
 from services.server.store import StoreState
+from services.server.token_budgets import LEFT, Window, budget_headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +110,18 @@ class AnswerStream(StreamingResponse):
 async def _answer(chat: Chat, tenant: str, user: str | None, body: ChatRequest) -> Response:
     call = await chat.prepare(tenant, user, body)
     used, reasoning, settings = call.used, bool(body.include_reasoning), chat.settings.response
+    left: dict[str, Window] = {}
+    LEFT.set(left)
     if not body.stream:
         async with chat.answer(call) as raw:
             content = await render_whole(raw, used, reasoning=reasoning)
-            return Response(content, raw.status, _headers(used), raw.content_type)
+        return Response(content, raw.status, _headers(used) | budget_headers(left), raw.content_type)
     async with AsyncExitStack() as answer:
         start = await answer.enter_async_context(starting(chat.answer(call), settings.keep_alive_after_s))
         status, content_type = start.result()[:2] if start.done() else (200, "text/event-stream")
         events = AnswerEvents(used, choices=body.n or 1, reasoning=reasoning)
         pieces = render_stream(start, events, settings.keep_alive_s)
-        headers = _headers(used) | {"Cache-Control": "no-store"}
+        headers = _headers(used) | budget_headers(left) | {"Cache-Control": "no-store"}
         return AnswerStream(answer.pop_all(), pieces, status, headers, content_type)
     raise AssertionError("unreachable")
 
