@@ -125,7 +125,7 @@ class Updater:
             return await self._update(claim, batch)
         except EngineUnavailable as error:
             await self._publish_error(claim, error)
-            at_fault: FailKind = "wait" if isinstance(error, BudgetSpent) else "engine"
+            at_fault: FailKind = "budget" if isinstance(error, BudgetSpent) else "engine"
             if await self.queue.fail(claim, at_fault) == "RETRY" and at_fault == "engine":
                 self.metrics.retries.labels("engine").inc()
             raise

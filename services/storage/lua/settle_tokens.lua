@@ -6,7 +6,9 @@
 local key = KEYS[1]
 local held = redis.call('HGET', key, arguments.id)
 if not held then return nil end
-redis.call('HDEL', key, arguments.id)
 local day, reserved = held:match('^(%S+) (%d+)$')
 local difference = string.format('%d', arguments.used - reserved)
-return {redis.call('HINCRBY', key, day, difference), redis.call('HINCRBY', key, 'month', difference)}
+-- First what a full Redis refuses: then the reservation stays as it is.
+local spent = {redis.call('HINCRBY', key, day, difference), redis.call('HINCRBY', key, 'month', difference)}
+redis.call('HDEL', key, arguments.id)
+return spent
