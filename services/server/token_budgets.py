@@ -26,8 +26,8 @@ from alignx.schemas.tenants import TenantSettings
 from services.engine.guard import CallKind, Progress
 from services.engine.spending import Estimate, WrittenText, estimate_call
 from services.engine.wire import Body
-from services.errors import BudgetSpent
-from services.storage.connection import RedisClient, Script, read_script
+from services.errors import BudgetSpent, EngineUnavailable
+from services.storage.connection import REFUSED, RedisClient, Script, read_script, refusal_words
 from services.storage.key_names import tokens_key
 from services.storage.timed_cache import TimedCache
 
@@ -105,7 +105,8 @@ def _next_month(month: datetime) -> datetime:
 
 
 class TokenBudgets:
-    """The budgets as one process sees them. `reserve` is the engine's `Reserve`; it raises the errors of Redis too.
+    """The budgets as one process sees them. `reserve` is the engine's `Reserve`; it raises the errors of Redis too, and
+    EngineUnavailable while Redis refuses writes.
     `refusals` counts calls that did not fit."""
 
     def __init__(
@@ -193,14 +194,18 @@ class TokenBudgets:
         now, settings = reservation.at, reservation.settings
         limits = {"day_limit": settings.tokens_per_day, "month_limit": settings.tokens_per_month}
         month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-        answer: list[int] = await self._reserve.run(
-            [reservation.key],
-            day=f"{now:%d}",
-            id=reservation.id,
-            tokens=reservation.tokens,
-            ends=int((_next_month(month) + _KEPT).timestamp()),
-            **{name: limit for name, limit in limits.items() if limit is not None},
-        )
+        try:
+            answer: list[int] = await self._reserve.run(
+                [reservation.key],
+                day=f"{now:%d}",
+                id=reservation.id,
+                tokens=reservation.tokens,
+                ends=int((_next_month(month) + _KEPT).timestamp()),
+                **{name: limit for name, limit in limits.items() if limit is not None},
+            )
+        except REFUSED as error:  # what needs no engine goes on
+            detail = f"The tenant's tokens cannot be counted. {refusal_words(error)}"
+            raise EngineUnavailable(detail, retry_after=1.0) from error
         return answer
 
     async def _undo(self, taking: "asyncio.Future[list[int]]", reservation: Reservation) -> None:

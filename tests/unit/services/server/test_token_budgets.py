@@ -323,6 +323,9 @@ async def test_a_settlement_that_is_lost_leaves_the_estimate(redis_url: str, cap
             async with at.budgets.reserve("chat", TENANT, BODY, progress):
                 await at.redis.config_set("maxmemory", "1")
             await at.budgets.settled()
+            error = await refused(at.complete(), EngineUnavailable)
+            assert "Redis is full" in error.detail
+            assert at.fake.bodies == []
         finally:
             await at.redis.config_set("maxmemory", "0")
         spent = await at.spent()
