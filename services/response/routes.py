@@ -85,7 +85,8 @@ async def chat_completions(
 ) -> Response:
     """`personalization.mode` says what the answer is conditioned on: `summary` (default), `ica`,
     `pba`, `direct` or `none`. The answer's `personalization` and the header X-AlignX-Summary-Version say
-    what was used. A stream whose first token is late holds comments before its first event."""
+    what was used; RateLimit and RateLimit-Policy what is left of the tenant's token budget, if it has one. A stream
+    whose first token is late holds comments before its first event."""
     further = map(request.headers.get, state.chat.settings.response.user_headers)
     user = body.user_id(map(_as_utf8, (x_user_id, *further))) or only_user
     if only_user not in (None, user):
