@@ -9,8 +9,8 @@ from alignx.schemas.status import PROBLEM_PREFIX
 from services import errors
 from services.errors import (
     AlignXError,
-    BudgetSpent,
     BacklogFull,
+    BudgetSpent,
     EngineRejected,
     EngineUnsupported,
     InvalidRequest,

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 import orjson
@@ -331,6 +332,41 @@ async def test_a_settlement_that_is_lost_leaves_the_estimate(redis_url: str, cap
         spent = await at.spent()
         assert (spent["30"], len(spent)) == (str(COST), 3)
         assert "a call counts with its estimate" in caplog.text
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_the_counters_are_what_was_used_and_what_is_open(redis_url: str, seed: int) -> None:
+    """Reservations and settlements in any order, over two days, some of them lost and some told twice."""
+    draw, day_limit, month_limit = Random(seed), 1_000, 1_600
+    used, held = dict.fromkeys(("01", "02"), 0), dict[str, tuple[str, int]]()
+    async with desk(redis_url) as at:
+        key = tokens_key(TENANT, "2126-11")
+        for number in range(300):
+            counted = {day: used[day] + sum(size for at_day, size in held.values() if at_day == day) for day in used}
+            if draw.random() < 0.5:
+                day, size = draw.choice(("01", "02")), draw.randrange(0, 400)
+                fits = counted[day] + size <= day_limit and sum(counted.values()) + size <= month_limit
+                answer = await at.budgets._reserve.run(
+                    [key], day=day, id=f"call-{number}", tokens=size, ends=int(NOON.timestamp()),
+                    day_limit=day_limit, month_limit=month_limit,
+                )  # fmt: skip
+                assert answer[0] == fits
+                if fits:
+                    held[f"call-{number}"] = day, size
+                    counted[day] += size
+                assert answer[1:] == [counted[day], sum(counted.values())]
+            else:
+                name = draw.choice([*held, "call-0", "nobody"])
+                told = await at.budgets._settle.run([key], id=name, used=(took := draw.randrange(0, 60)))
+                assert (told is not None) == (name in held)
+                if name in held:
+                    used[held.pop(name)[0]] += took
+        fields = await at.redis.hgetall(key)
+        assert {name for name in fields if name.startswith("call-")} == set(held)
+        still = {day: used[day] + sum(size for at_day, size in held.values() if at_day == day) for day in used}
+        assert {day: int(fields.get(day, 0)) for day in used} == still
+        assert int(fields["month"]) == sum(still.values())
+        assert sum(used.values()) > 0
 
 
 # --- what is told ------------------------------------------------------------------------------
