@@ -52,6 +52,8 @@ _REFUSALS = {
     "403": "The API key or user token lacks the scope, which `scope` names, or is for another user",
     "429": "The rate is used up, or too many keys that are not valid came from here; see Retry-After",
 }
+_SPENT = _REFUSALS["429"].replace("The rate is", "The rate or the tenant's token budget is")
+"""429 of what asks the engine."""
 _PROBLEM = {
     "type": "object",
     "description": "An error (RFC 9457).",
@@ -187,7 +189,8 @@ def _public(path: str, operations: Document) -> Document:
         changed.pop("security", None)
         if scope := SCOPES.get(path, {}).get(method.upper()):
             changed["security"] = [{name: [scope]} for name in _credentials(path)]
-            changed["responses"] = dict(sorted((_refusals(path) | operation.get("responses", {})).items()))
+            refusals = _refusals(path, spends=method == "post" and scope in ("chat", "select", "recommend"))
+            changed["responses"] = dict(sorted((refusals | operation.get("responses", {})).items()))
         public[method] = changed
     return public
 
@@ -196,12 +199,13 @@ def _credentials(path: str) -> list[str]:
     return ["key", "user_token"] if is_for_user(path) else ["key"]
 
 
-def _refusals(path: str) -> Document:
-    """What any call with a key may answer, beside its own answers."""
+def _refusals(path: str, *, spends: bool) -> Document:
+    """What any call with a key may answer, beside its own answers. `spends`: it takes from the token budget."""
     openai = path.startswith(OPENAI_PATHS)
     schema: Document = {"type": "object"} if openai else {"$ref": "#/components/schemas/Problem"}
     content = {"application/json" if openai else PROBLEM_JSON: {"schema": schema}}
-    return {status: {"description": about, "content": content} for status, about in _REFUSALS.items()}
+    abouts = _REFUSALS | ({"429": _SPENT} if spends else {})
+    return {status: {"description": about, "content": content} for status, about in abouts.items()}
 
 
 def _is_internal(parameter: Document) -> bool:
