@@ -1,6 +1,7 @@
 // The API reference: /openapi.json as a page.
 
-import { byId, element, notify, setUpTheme } from "./dom.js";
+import { byId, element, notify } from "./dom.js";
+import { setUpTheme } from "./parts/theme.js";
 
 const METHODS = ["get", "post", "put", "patch", "delete"];
 const DEPTH = 6; // schemas can refer to themselves
