@@ -32,7 +32,10 @@ export function open(page, { api, session }) {
   }, { class: "", "aria-expanded": "false" });
   tenant.onchange = changed;
   fillTenants(api, tenant);
-  form.append(newKeyForm(api, secret, changed));
+  form.append(newKeyForm(api, secret, () => {
+    fillTenants(api, tenant); // the key may be the first of its tenant
+    changed();
+  }));
   page.append(
     secret,
     card("API keys", element("div", { class: "row end" }, field("Tenant", tenant), opener), form, list.node),
@@ -44,10 +47,12 @@ export function open(page, { api, session }) {
 
 /** All tenants, page by page; without them the choice stays at all. */
 async function fillTenants(api, select) {
+  const names = [];
   let after = "";
   do {
     const page = await api.json("GET", `/admin/tenants?limit=1000${after}`).catch(() => ({ tenants: [] }));
-    select.append(...options(page.tenants.map(({ tenant }) => [tenant, tenant])));
+    names.push(...page.tenants.map(({ tenant }) => [tenant, tenant]));
     after = page.next ? `&after=${encodeURIComponent(page.next)}` : "";
   } while (after);
+  select.replaceChildren(...options([["", "All tenants"], ...names], select.value));
 }
