@@ -55,7 +55,7 @@ function show() {
   showNavigation(route);
   const heading = element("h1", { tabindex: "-1" }, route.title);
   if (route.ofUser) heading.append(" ", element("bdi", {}, user));
-  const page = element("div", { class: `view ${route.name}` }, heading);
+  const page = element("div", { class: "view" }, heading);
   byId("main").replaceChildren(page);
   close = route.view.open(page, { api, user, session, go }) ?? (() => {});
   if (document.activeElement === document.body || byId("navigation").contains(document.activeElement)) heading.focus();

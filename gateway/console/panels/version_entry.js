@@ -41,7 +41,7 @@ function folded(title, load) {
 function origins({ events, tokens, latency_ms: latency, template, prequential, regression }) {
   const read = tokens.prompt + tokens.completion;
   return facts([
-    ["New events", count(events.count, "event")],
+    ["New events", events.count ? count(events.count, "event") : "none"],
     ["Prompt template", template],
     ["Tokens", read ? `${tokens.prompt} read (${tokens.cached} cached), ${tokens.completion} written` : null],
     ["Time", latency ? `${Math.round(latency).toLocaleString()} ms` : null],

@@ -19,7 +19,7 @@ const FALLBACKS = {
 };
 
 export function basisView({ method, version, basis, weights, mixture, fallback, position_bias: bias }) {
-  const numbers = (values) => Object.entries(values ?? {})
+  const numbers = (values) => Object.entries(values ?? {}).filter(([, value]) => value)
     .map(([name, value]) => `${name.replaceAll("_", " ")} ${value.toFixed(2)}`).join(", ");
   return element("div", { class: "basis-view" }, element("h3", {}, "What it rests on"), facts([
     ["Scored by", METHODS[method] ?? method],

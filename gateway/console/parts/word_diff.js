@@ -51,8 +51,13 @@ function join(pieces) {
   const runs = [];
   let [removed, added] = ["", ""];
   const flush = () => {
+    const tail = removed.match(/\s+$/)?.[0] ?? "";
+    const shared = tail && added.endsWith(tail) ? tail : ""; // is no change
+    removed = removed.slice(0, removed.length - shared.length);
+    added = added.slice(0, added.length - shared.length);
     if (removed) runs.push({ kind: "removed", text: removed });
     if (added) runs.push({ kind: "added", text: added });
+    if (shared) runs.push({ kind: "same", text: shared });
     [removed, added] = ["", ""];
   };
   pieces.forEach(({ kind, text }, place) => {

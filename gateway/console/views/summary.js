@@ -31,7 +31,8 @@ class SummaryPanel {
     this.rebuild = button("Rebuild from the whole history");
     this.rebuild.onclick = guarded(this.rebuild, () => this.startRebuild());
     this.actions = element("div", { class: "row", hidden: true }, this.edit, this.rebuild);
-    this.node = card("Preferences", this.state, this.text, this.claims.node, this.actions);
+    this.node = card("Preferences", this.text, this.claims.node, this.actions);
+    this.node.prepend(element("div", { class: "row spread" }, this.node.firstChild, this.state));
     this.live = new LiveSummary(api, user, {
       pending: ({ pending }) => this.showPending(pending),
       delta: ({ text }) => this.showDraft(text),
