@@ -128,6 +128,13 @@ def summary_open(page: Page, suite: Suite) -> None:
     expect(page.locator(".evidence li")).to_have_count(1)
 
 
+def summary_failing(page: Page, suite: Suite) -> None:
+    problem = {"type": "urn:alignx:problem:store_unavailable", "detail": "Redis does not answer. Try again."}
+    answer(page, "/preferences/stream", problem, status=503)
+    sign_in(page, suite, USER, TENANT)
+    expect(page.locator("#summary")).to_contain_text("Redis does not answer")
+
+
 def edited(page: Page, suite: Suite) -> None:
     view("Summary")(page, suite)
     page.get_by_role("button", name="Edit", exact=True).click()
@@ -289,6 +296,7 @@ STATES: dict[str, Step] = {
     "users-failing": failing(r"/v1/users\?", "Users"),
     "summary": view("Summary"),
     "summary-claims": summary_open,
+    "summary-failing": summary_failing,
     "summary-edit": edited,
     "summary-unknown": view("Summary", user="nobody"),
     "timeline": view("Timeline"),

@@ -28,6 +28,7 @@ export class LiveSummary {
     let lastId;
     let delay = FIRST_DELAY_MS;
     while (!following.signal.aborted) {
+      let problem = null;
       try {
         const headers = lastId ? { "Last-Event-ID": lastId } : {};
         for await (const event of this.api.events("GET", path, { headers, signal: following.signal })) {
@@ -39,9 +40,10 @@ export class LiveSummary {
         if (following.signal.aborted) return;
         if (error.code === "user_unknown") return this.on.unknown();
         if (FINAL.includes(error.status)) return this.on.refused(error);
+        problem = error;
       }
       if (following.signal.aborted) return;
-      this.on.connecting();
+      this.on.connecting(problem);
       await new Promise((resume) => setTimeout(resume, delay));
       delay = Math.min(delay * 2, LONGEST_DELAY_MS);
     }

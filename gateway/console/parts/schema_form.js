@@ -32,7 +32,7 @@ export class SchemaForm {
     const label = name.replace(/_s$/, "_seconds").replaceAll("_", " ").replace(/^./, (letter) => letter.toUpperCase());
     const origin = element("small", { class: "origin" });
     const back = button("Use the deployment's", () => this.takeBack(name), { "aria-label": `Use the deployment's value of ${label}` });
-    const hint = [property.description, rangeOf(type)].filter(Boolean).join(" ");
+    const hint = [property.description?.replaceAll("`", ""), rangeOf(type)].filter(Boolean).join(" ");
     let control;
     let row;
     if (kind === "boolean") {

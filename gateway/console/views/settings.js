@@ -57,7 +57,7 @@ async function build(api, tenant, again) {
     notify("All settings have the deployment's values.", true);
   });
   const form = element("form", { class: "settings", autocomplete: "off", novalidate: true }, fields.node,
-    element("div", { class: "row sticky" }, save, reset));
+    element("div", { class: "row" }, save, reset));
   form.onsubmit = guarded(save, async () => {
     const changes = fields.changes();
     if (!Object.keys(changes).length) return notify("Nothing has changed.", true);

@@ -41,7 +41,7 @@ class SummaryPanel {
       error: (problem) => this.showFailure(problem),
       unknown: () => this.showUnknown(),
       refused: (error) => this.showRefused(error),
-      connecting: () => this.showState("connecting…"),
+      connecting: (problem) => this.showBroken(problem),
     });
   }
 
@@ -103,6 +103,15 @@ class SummaryPanel {
     this.showText("", error.message);
     this.facts.replaceChildren(element("p", { class: "hint" }, "This key may not read it."));
     this.showState("not shown");
+  }
+
+  /** The stream has ended, or never began: what was read stays. */
+  showBroken(problem) {
+    if (problem && !this.current) {
+      this.showText("", problem.message);
+      this.facts.replaceChildren(element("p", { class: "hint" }, "Nothing was read yet."));
+    }
+    this.showState("connecting…");
   }
 
   showState(text, writing = false) {
