@@ -158,11 +158,10 @@ clean:  ## Removes what make has installed; var/ (data, secrets) stays
 	@$(INSTALL) .venv -r docker/test.lock
 	@touch $@
 
-# What Debian's packages bring: Prometheus, and Chromium where this may install it; and npm: the check of accessibility.
+# What Debian's packages and npm bring: Prometheus, and for the console Chromium and axe-core where this may install them.
 .venv/.system: tests/browser/package-lock.json .venv/.test
 	@docker/local/prometheus.sh $(BIN)
-	@docker/local/chromium.sh
-	@npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund --silent || echo "WARNING: the console's accessibility is NOT tested: npm cannot install axe-core"
+	@docker/local/browser.sh
 	@touch $@
 
 # torch comes first and alone: what follows is locked and installed without dependencies, because

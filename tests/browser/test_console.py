@@ -275,7 +275,7 @@ def test_settings_are_changed_refused_by_field_and_given_back(page: Page, suite:
     go(page, "Settings")
     events = page.get_by_label("Update events", exact=True)
     events.fill("7")
-    page.get_by_label("Denied topics").fill("gambling\nalcohol")
+    page.get_by_label("Denied topics", exact=True).fill("gambling\nalcohol")
     page.get_by_role("button", name="Save").click()
     expect(page.locator("#notice")).to_contain_text("Saved")
     path = f"{suite.url}/admin/tenants/settled/settings"

@@ -16,6 +16,7 @@ const FALLBACKS = {
   engine_unsupported: "the engine reports no log-probabilities",
   engine_rejected: "the engine refused the request",
   engine_error: "the engine's answer could not be read",
+  budget_spent: "the tenant's token budget is spent",
 };
 
 export function basisView({ method, version, basis, weights, mixture, fallback, position_bias: bias }) {

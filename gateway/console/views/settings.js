@@ -1,7 +1,7 @@
 // A tenant's settings, as a form made of their schema.
 
 import { openApi } from "../api.js";
-import { button, card, element, field, guarded, notify, options } from "../dom.js";
+import { button, card, element, facts, field, guarded, notify, options } from "../dom.js";
 import { ask } from "../parts/dialog.js";
 import { SchemaForm } from "../parts/schema_form.js";
 import { Loaded, note } from "../parts/states.js";
@@ -56,7 +56,10 @@ async function build(api, tenant, again) {
     again();
     notify("All settings have the deployment's values.", true);
   });
-  const form = element("form", { class: "settings", autocomplete: "off", novalidate: true }, fields.node,
+  const spent = view.spent ? facts([
+    ["Tokens today", view.spent.day.toLocaleString()], ["Tokens this month", view.spent.month.toLocaleString()],
+  ]) : null;
+  const form = element("form", { class: "settings", autocomplete: "off", novalidate: true }, spent, fields.node,
     element("div", { class: "row" }, save, reset));
   form.onsubmit = guarded(save, async () => {
     const changes = fields.changes();
