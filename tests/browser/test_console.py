@@ -8,7 +8,7 @@ import httpx
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import go, sign_in
-from tests.live.suite import Suite
+from tests.live.suite import Suite, mock_engine
 
 SHORT = "TLS encrypts the line."
 LONG = "What a wonderful question! Let us dive deep into the amazing and endless world of TLS today!!!"
@@ -314,6 +314,22 @@ def test_chat_asks_in_all_modes_side_by_side(page: Page, suite: Suite) -> None:
     for mode in modes:
         expect(page.locator(f".column-card[aria-label={mode}]")).to_contain_text(f"Answered by {mode}.")
     assert sorted(asked) == sorted(modes)
+
+
+def test_an_engine_answers_in_every_mode(page: Page, tmp_path: Path) -> None:
+    with mock_engine(tmp_path) as url, Suite(tmp_path, {"ALIGNX_ENGINE__URL": f"{url}/v1"}).running() as served:
+        events = [{"type": "comparison", "query": f"q{i}", "chosen": SHORT, "rejected": LONG} for i in range(3)]
+        with served.client("browser") as client:
+            client.post("/v1/users/ada/events", json={"events": events}, headers={"Prefer": "wait=10"})
+        sign_in(page, served, "ada")
+        go(page, "Try")
+        page.get_by_label("Message").fill("What is TLS?")
+        page.get_by_role("button", name="Send", exact=True).click()
+        for mode in ("none", "summary", "ica", "pba", "direct"):
+            expect(page.locator(f".column-card[aria-label={mode}]")).to_contain_text("a liking for short answers")
+        expect(page.locator(".column-card[aria-label=summary]")).to_contain_text("summary version 1")
+        go(page, "System")
+        expect(page.get_by_text("mock", exact=True)).to_be_visible()
 
 
 def test_a_number_under_half_is_explained(page: Page, suite: Suite) -> None:

@@ -12,11 +12,7 @@ const PAGE = 10;
 
 export function open(page, { api, user }) {
   const timeline = new Timeline(api, user);
-  page.append(
-    element("div", { class: "row" }, button("Edit the summary", () => timeline.edit()),
-      button("Compare two versions", () => timeline.openCompare(), { "aria-expanded": "false" })),
-    timeline.compare, card("Versions", timeline.list.node));
-  timeline.toggle = page.querySelector("[aria-expanded]");
+  page.append(timeline.actions, timeline.compare, card("Versions", timeline.list.node));
   timeline.list.refresh();
 }
 
@@ -27,6 +23,8 @@ class Timeline {
     this.versions = new Map(); // those read so far, by number
     this.drafts = [];
     this.compare = element("div", { hidden: true });
+    this.toggle = button("Compare two versions", () => this.openCompare(), { "aria-expanded": "false" });
+    this.actions = element("div", { class: "row", hidden: true }, button("Edit the summary", () => this.edit()), this.toggle);
     this.list = new PagedList((before) => this.read(before), {
       class: "timeline",
       more: "Older versions",
@@ -52,6 +50,7 @@ class Timeline {
     this.versions.clear();
     const current = await this.api.json("GET", Api.user(this.user, "/preferences"));
     this.current = current.version;
+    this.actions.hidden = false; // of a user who is known
     this.drafts = (await this.api.json("GET", Api.user(this.user, "/preferences/rejected"))).drafts;
   }
 
