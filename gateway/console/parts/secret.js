@@ -2,8 +2,8 @@
 
 import { button, element, field } from "../dom.js";
 
-/** `about` says what it is; the text leaves the page with `Done`. */
-export function showSecret(place, about, secret) {
+/** `about` says what it is, `kept` what the gateway keeps of it; the text leaves the page with `Done`. */
+export function showSecret(place, about, secret, kept = "Only its hash is kept.") {
   const text = element("input", { readonly: true, value: secret, class: "mono", spellcheck: "false", autocomplete: "off" });
   const copied = element("span", { class: "hint", role: "status" });
   const copy = button("Copy", async () => {
@@ -17,7 +17,7 @@ export function showSecret(place, about, secret) {
   });
   const done = button("Done", () => place.replaceChildren());
   place.replaceChildren(element("div", { class: "secret" },
-    field(about, text, "It is shown this once. Only its hash is kept."),
+    field(about, text, `It is shown this once. ${kept}`),
     element("div", { class: "row" }, copy, done, copied)));
   text.focus();
 }

@@ -32,7 +32,7 @@ function build(api, allowed) {
     showFieldErrors(places, []);
     try {
       const minted = await api.json("POST", "/v1/tokens", { body });
-      showSecret(secret, "User token", minted.token);
+      showSecret(secret, "User token", minted.token, "The gateway keeps no token.");
     } catch (error) {
       if (!showFieldErrors(places, error.errors ?? [])) throw error;
     }
