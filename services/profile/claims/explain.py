@@ -21,6 +21,9 @@ from services.profile.statistics import PRICE, Profile, clip, distance
 from services.profile.style_features import FEATURES, TYPICAL, words
 from services.profile.word_vectors import embed_items, nearer, nearness
 
+_SENTENCE_WORDS = 5
+"""Words from which on an item is a text that can be written in a way; fewer are a name."""
+
 
 def reasons(profile: Profile, query: str, items: Sequence[Item], indices: Iterable[int]) -> list[str]:
     """The `reason` of each item at `indices` among all `items`."""
@@ -88,7 +91,7 @@ def _leaning(odds: float) -> str:
 
 
 def _style_grounds(profile: Profile, view: ItemFeatures) -> Iterable[tuple[float, str]]:
-    if view.style is None:
+    if view.style is None or len(view.text) < _SENTENCE_WORDS:
         return
     coefficients = weights(profile)
     for index, difference in enumerate(distance(view.style, TYPICAL, 1.0)):
