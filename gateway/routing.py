@@ -41,8 +41,8 @@ class Route:
 
 _USER = "/v1/users/{user}"
 CHAT = "/v1/chat/completions"
-CHATS = (CHAT, "/v1/responses")
-"""Chats by both APIs of OpenAI."""
+CHATS = (CHAT, "/v1/responses", "/v1/messages")
+"""Chats by the APIs of OpenAI, both of them, and of Anthropic."""
 _MODEL = "/v1/models/{model}"
 ROUTES: tuple[Route, ...] = (
     Route("preference", _USER),

@@ -94,7 +94,10 @@ def problem_response(scope: Scope, error: AlignXError) -> Response:
     if isinstance(error, BudgetSpent):
         headers |= error.headers
     headers |= cost_header(scope)
-    document = error.document(scope["path"], request_id=scope.get("state", {}).get("request_id"))
+    request_id = scope.get("state", {}).get("request_id")
+    if scope["path"].startswith(ANTHROPIC_PATHS) and request_id:
+        headers["Request-Id"] = request_id  # by this name Anthropic's clients read it
+    document = error.document(scope["path"], request_id=request_id)
     is_problem = not scope["path"].startswith((*OPENAI_PATHS, *ANTHROPIC_PATHS))
     return Response(orjson.dumps(document), error.status, headers, PROBLEM_JSON if is_problem else "application/json")
 

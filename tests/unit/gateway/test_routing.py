@@ -33,6 +33,7 @@ OPEN = {"/livez", "/readyz"}
         (b"/v1/users/u/recommend", "/v1/users/{user}/recommend", "response"),
         (b"/v1/chat/completions", "/v1/chat/completions", "response"),
         (b"/v1/responses", "/v1/responses", "response"),
+        (b"/v1/messages", "/v1/messages", "response"),
         (b"/v1/models", "/v1/models", "response"),
         (b"/v1/models/tiny", "/v1/models/{model}", "response"),
         (b"/v1/models/org/tiny-1.5", "/v1/models/{model}", "response"),
