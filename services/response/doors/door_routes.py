@@ -14,7 +14,8 @@ from services.response.routes import Caller, State
 from services.server.request_bodies import JsonRoute
 
 door_router = APIRouter(prefix="/v1", route_class=JsonRoute)
-_VERSION: Final = "2023-06-01"
+_VERSIONS: Final = ("2026-10-21", "2023-06-01")
+"""Of Anthropic's API. The newer one has no temperature, top_p and top_k; they pass to the engine all the same."""
 _STREAM: Final[dict[str, Any]] = {"text/event-stream": {"schema": {"type": "string"}}}
 
 
@@ -42,12 +43,12 @@ async def create_message(
     body: MessagesRequest,
     caller: Caller,
     state: State,
-    anthropic_version: Annotated[str | None, Header(description="2023-06-01, or left out.")] = None,
+    anthropic_version: Annotated[str | None, Header(description="2026-10-21, 2023-06-01, or left out.")] = None,
 ) -> Response:
-    """The same chat as /v1/chat/completions, with the API key as `x-api-key`. The answer's `personalization` says what
-    it was conditioned on. Errors have Anthropic's shape."""
-    if anthropic_version not in (None, _VERSION):
-        problem = {"field": "anthropic-version", "message": f"must be {_VERSION}"}
+    """The same chat as /v1/chat/completions, with the API key as `x-api-key` or as a bearer token. The answer's
+    `personalization` says what it was conditioned on. Errors have Anthropic's shape."""
+    if anthropic_version not in (None, *_VERSIONS):
+        problem = {"field": "anthropic-version", "message": f"must be one of {', '.join(_VERSIONS)}"}
         raise InvalidRequest(f"anthropic-version: {problem['message']}", errors=[problem])
     answer = await answer_caller(state.chat, caller, body.to_chat(), MessagesDoor(body))
     answer.headers["Request-Id"] = caller.request.state.request_id  # by this name Anthropic's clients read it

@@ -186,8 +186,9 @@ def test_each_field_has_one_rule() -> None:
     assert not REFUSED.keys() & ({*MessagesRequest.model_fields} | {*HINTS})
 
 
-def test_the_version_is_the_one_that_is_spoken(service: Service) -> None:
-    assert create(service, {"anthropic-version": "2023-06-01"}).status_code == 200
+def test_the_version_is_one_that_is_spoken(service: Service) -> None:
+    for version in ("2023-06-01", "2026-10-21"):
+        assert create(service, {"anthropic-version": version}, temperature=0.5).status_code == 200
     answer = create(service, {"anthropic-version": "2099-01-01"})
     assert (answer.status_code, answer.json()["error"]["type"]) == (422, "invalid_request_error")
 
