@@ -52,11 +52,11 @@ _READY_TIMEOUT_S = 2.0
 _LOOK_S = 1.0
 """How long an answer about the services holds, so that nobody can have them asked without end."""
 _ALLOWED_HEADERS = (
-    "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "Prefer",
-    "X-Api-Key", "X-Request-Id", "X-User-Id", *HEADERS,
+    "Anthropic-Version", "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match",
+    "Last-Event-ID", "Prefer", "X-Api-Key", "X-Request-Id", "X-User-Id", *HEADERS,
 )  # fmt: skip
 _EXPOSED_HEADERS = (
-    "ETag", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After", "Server-Timing",
+    "ETag", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Request-Id", "Retry-After", "Server-Timing",
     "X-AlignX-Mode", "X-AlignX-Summary-Version", "X-Request-Id",
 )  # fmt: skip
 
