@@ -139,6 +139,10 @@ class Proxy:
             task.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.serve(scope, receive, send)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send, caller: Caller | None = None) -> None:
+        """Passes a request on; for a `caller` who has been admitted, or else for whom its headers name."""
         started = time.perf_counter()
         route = self._table.find(scope["raw_path"])
         scope["route"] = route
@@ -146,7 +150,8 @@ class Proxy:
         if route.endless:
             self._drain.refuse()
         state = state_of(scope["app"], ProxyState)
-        caller = await state.authenticator.authenticate(scope, needed)
+        caller = caller or await state.authenticator.admit(scope)
+        state.authenticator.require(caller, needed)
         if caller.user is not None and not _concerns(route, scope["raw_path"], caller.user):
             raise state.authenticator.other_user()
         with self._shares.take(kind_of(route, scope["headers"]), caller.tenant, caller.key_id, route.service):

@@ -25,7 +25,7 @@ from alignx import __version__
 from gateway.auth import AuthState, Caller
 from gateway.proxy import Proxy
 from gateway.routing import SCOPES
-from services.errors import AlignXError, Forbidden, MethodNotAllowed, RateLimited, TooManyFailures, Unauthenticated
+from services.errors import AlignXError, Forbidden, MethodNotAllowed
 from services.server.request_bodies import ClientDisconnected, read_body
 from services.server.state import state_of
 from services.settings import Settings
@@ -48,8 +48,6 @@ _INSTRUCTIONS: Final = (
     "chooses with record_event, and let select or recommend decide between items."
 )
 _LOOPBACK: Final = re.compile(r"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?")
-_PROBLEMS_OF_ALL: Final = (Unauthenticated, RateLimited, TooManyFailures)
-"""Are no answers of a tool: the HTTP status says them."""
 
 
 class RpcError(Exception):
@@ -80,11 +78,12 @@ class ToolServer:
         self._check_origin(headers)
         if scope["method"] != "POST":  # no stream, and no session to end
             raise MethodNotAllowed(allow="POST")
+        caller = await state_of(scope["app"], AuthState).authenticator.admit(scope)
         try:
             body = await read_body(scope, receive, limit=self._limits.body_bytes, timeout_s=self._body_timeout_s)
         except ClientDisconnected:
             return
-        response = await self._answer(Exchange(scope, receive, headers), body or b"")
+        response = await self._answer(Exchange(scope, receive, headers, caller), body or b"")
         await response(scope, receive, send)
 
     def _check_origin(self, headers: Mapping[str, str]) -> None:
@@ -104,7 +103,6 @@ class ToolServer:
             request_id = message.get("id")
             exchange.check(message)
             if "id" not in message:  # a notification, of which none changes anything here
-                await exchange.authenticate()
                 return Response(status_code=202)
             result = await self._result(exchange, message["method"], message.get("params") or {})
         except RpcError as error:
@@ -114,10 +112,9 @@ class ToolServer:
         return _json({"jsonrpc": "2.0", "id": request_id, "result": exchange.stamp(result)}, 200)
 
     async def _result(self, exchange: "Exchange", method: str, params: Document) -> Document:
-        if method == "tools/call":
-            return await self._call(exchange, params)
-        caller = await exchange.authenticate()
         match method:
+            case "tools/call":
+                return await self._call(exchange, params)
             case "initialize":
                 asked = params.get("protocolVersion")
                 version = asked if asked in HANDSHAKES else HANDSHAKES[0]
@@ -129,7 +126,7 @@ class ToolServer:
             case "ping":
                 return {}
             case "tools/list":
-                return {"tools": self._offered(caller)} | (_cached(_LIST_TTL_MS) if exchange.is_modern else {})
+                return {"tools": self._offered(exchange.caller)} | (_cached(_LIST_TTL_MS) if exchange.is_modern else {})
             case _:
                 raise RpcError(_NO_METHOD, "Method not found")
 
@@ -150,9 +147,7 @@ class ToolServer:
         arguments = params.get("arguments") or {}
         if entry is None or not isinstance(arguments, dict):
             raise RpcError(_INVALID_PARAMS, "Unknown tool" if entry is None else "arguments must be an object")
-        user = arguments.get("user")
-        if user is None:
-            user = (await exchange.authenticate()).user
+        user = arguments.get("user", exchange.caller.user)
         if problem := _problem(entry["tool"], arguments, user):
             return _failed(problem)
         call, fields = entry["call"], {name: value for name, value in arguments.items() if name != "user"}
@@ -162,8 +157,6 @@ class ToolServer:
         body = orjson.dumps(fields) if call["method"] == "POST" else b""
         try:
             status, answer = await exchange.ask(self._proxy, call["method"], path, body)
-        except _PROBLEMS_OF_ALL:
-            raise
         except AlignXError as error:
             return _failed(error.detail)
         if status >= 400:
@@ -178,7 +171,8 @@ class ToolServer:
 class Exchange:
     """One POST: who sends it, by which version of the protocol, and the REST call behind it."""
 
-    def __init__(self, scope: Scope, receive: Receive, headers: Mapping[str, str]) -> None:
+    def __init__(self, scope: Scope, receive: Receive, headers: Mapping[str, str], caller: Caller) -> None:
+        self.caller = caller
         self._scope = scope
         self._receive = receive
         self._headers = headers
@@ -202,15 +196,10 @@ class Exchange:
             if _decoded(self._headers.get(header)) != value:
                 raise RpcError(_HEADER_MISMATCH, f"The header {header} does not match the body")
 
-    async def authenticate(self) -> Caller:
-        """Raises as `Authenticator.authenticate`."""
-        return await state_of(self._scope["app"], AuthState).authenticator.authenticate(self._scope, None)
-
     async def ask(self, proxy: Proxy, method: str, path: str, body: bytes) -> tuple[int, bytes | None]:
-        """Status and body of a call of the REST API with the caller's own credentials; None for a body that was cut
-        off. Raises AlignXError."""
-        kept = (b"authorization", b"x-api-key", b"traceparent")
-        headers = [field for field in self._scope["headers"] if field[0] in kept]
+        """Status and body of a call of the REST API by the same caller; None for a body that was cut off. Raises
+        AlignXError."""
+        headers = list[tuple[bytes, bytes]]()
         if body:
             headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         raw = path.encode()
@@ -231,7 +220,7 @@ class Exchange:
                 pieces.append(message.get("body", b""))
                 is_whole = not message.get("more_body", False)
 
-        await proxy({**self._scope, **inner}, receive, send)
+        await proxy.serve({**self._scope, **inner}, receive, send, self.caller)
         return status, b"".join(pieces) if is_whole else None
 
     def stamp(self, result: Document) -> Document:
