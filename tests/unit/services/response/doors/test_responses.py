@@ -399,3 +399,10 @@ def test_the_sdk_raises_our_errors(service: Service, client: openai.OpenAI) -> N
     with pytest.raises(openai.NotFoundError) as nowhere:
         client.responses.retrieve("resp_1")
     assert nowhere.value.code == "route_unknown"
+
+
+@pytest.mark.parametrize("body", [{"choices": []}, {"choices": [{"text": "Hi."}]}, {"object": "error"}])
+def test_an_answer_without_a_message_is_the_engines_fault(service: Service, body: dict[str, Any]) -> None:
+    service.engine.chat = answers(body)
+    answer = respond(service)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "engine_error")
