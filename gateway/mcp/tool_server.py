@@ -106,8 +106,8 @@ class ToolServer:
                 return Response(status_code=202)
             result = await self._result(exchange, message["method"], message.get("params") or {})
         except RpcError as error:
-            is_status = exchange.is_modern or error.code != _NO_METHOD
-            status = 200 if not is_status else 404 if error.code == _NO_METHOD else 400
+            is_answer = not exchange.is_modern and error.code in (_NO_METHOD, _INVALID_PARAMS)
+            status = 200 if is_answer else 404 if error.code == _NO_METHOD else 400
             return _json({"jsonrpc": "2.0", "id": request_id, "error": error.error}, status)
         return _json({"jsonrpc": "2.0", "id": request_id, "result": exchange.stamp(result)}, 200)
 
