@@ -33,8 +33,9 @@ ERRORS = """\
 Written by `python -m docs.write_reference` from services/errors.py.
 
 Errors are RFC 9457 documents (`application/problem+json`): `type`, `title`, `status`, `detail`, and
-where they help `errors` (a list of `field` and `message`), `limit`, `request_id`. On
-`/v1/chat/completions` the same error comes in OpenAI's shape, with the code below as `error.code`.
+where they help `errors` (a list of `field` and `message`), `limit`, `request_id`. On the paths of OpenAI's API, those
+that lead nowhere here among them, the same error comes in OpenAI's shape, with the code below as `error.code`; on
+`/v1/messages` in Anthropic's, with its `error.type` by status.
 A `Retry-After` header says when a retry is worthwhile.
 """
 

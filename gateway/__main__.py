@@ -2,8 +2,9 @@
 
     python -m gateway            # listens on 127.0.0.1:8080
 
-REST under /v1 goes to the services (proxy.py), /admin manages API keys and /v1/tokens mints user tokens
-(admin.py), /console is the web console and /docs the reference of all of it. Configuration: services/settings.py.
+REST under /v1 goes to the services (proxy.py), /mcp offers some of it as an agent's tools (mcp/tool_server.py), /admin
+manages API keys and /v1/tokens mints user tokens (admin.py), /console is the web console and /docs the reference of all
+of it. Configuration: services/settings.py.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Match, Mount
+from starlette.routing import Match, Mount, Route
 from starlette.types import Scope
 
 from alignx.schemas.status import EngineState, Readiness
@@ -27,6 +28,7 @@ from gateway.audit import AuditLog, count_failures
 from gateway.auth import Authenticator, AuthMetrics
 from gateway.headers import RateLimitHeaders
 from gateway.keys import ApiKey, KeyStore, ask_redis, parse_key
+from gateway.mcp.tool_server import HEADERS, PATH, ToolServer
 from gateway.pages import DocsMerger, add_pages
 from gateway.proxy import Proxy, ProxyState, open_session
 from gateway.routing import OWN_PATHS, SERVICES, Service
@@ -50,11 +52,11 @@ _READY_TIMEOUT_S = 2.0
 _LOOK_S = 1.0
 """How long an answer about the services holds, so that nobody can have them asked without end."""
 _ALLOWED_HEADERS = (
-    "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "Prefer",
-    "X-Api-Key", "X-Request-Id", "X-User-Id",
+    "Anthropic-Version", "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match",
+    "Last-Event-ID", "Prefer", "X-Api-Key", "X-Request-Id", "X-User-Id", *HEADERS,
 )  # fmt: skip
 _EXPOSED_HEADERS = (
-    "ETag", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After", "Server-Timing",
+    "ETag", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Request-Id", "Retry-After", "Server-Timing",
     "X-AlignX-Mode", "X-AlignX-Summary-Version", "X-Request-Id",
 )  # fmt: skip
 
@@ -211,7 +213,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
     app.router.redirect_slashes = False
     app.include_router(admin.router)
     app.include_router(admin.v1_router)
-    app.router.routes.insert(0, ServicesMount("/v1", app=proxy))
+    app.router.routes[:0] = [ServicesMount("/v1", app=proxy), Route(PATH, ToolServer(proxy, settings))]
     add_pages(app)
     _add_openapi(app)
     app.add_middleware(RateLimitHeaders)

@@ -83,7 +83,14 @@ class Authenticator:
         self._guesses = Guesses()
 
     async def authenticate(self, scope: AsgiScope, needed: Scope) -> Caller:
-        """Raises Unauthenticated, Forbidden without the scope, RateLimited, TooManyFailures, StoreUnavailable."""
+        """Raises as `admit` and `require`."""
+        caller = await self.admit(scope)
+        self.require(caller, needed)
+        return caller
+
+    async def admit(self, scope: AsgiScope) -> Caller:
+        """Whoever calls, with whatever scopes. Raises Unauthenticated, RateLimited, TooManyFailures,
+        StoreUnavailable."""
         presented = _presented_key(scope)
         if presented is None:
             raise self._refusal("missing", "Send your API key as 'Authorization: Bearer ax_…'.")
@@ -100,11 +107,14 @@ class Authenticator:
                 "candidates, or of a large body, counts as several.",
                 retry_after=allowance.retry_after,
             )
+        return caller
+
+    def require(self, caller: Caller, needed: Scope) -> None:
+        """Raises Forbidden without the scope."""
         if needed not in caller.scopes:
             self._metrics.failures["scope"].inc()
             what = "API key" if caller.user is None else "user token"
             raise Forbidden(f"This call needs the scope {needed}, which this {what} does not have.", scope=needed)
-        return caller
 
     async def authenticate_scraper(self, scope: AsgiScope) -> None:
         """Checks the metrics token, or else an admin key. Raises as `authenticate`."""

@@ -24,6 +24,7 @@ _INWARD = {
     name.lower().encode(): name
     for name in (
         "Accept",
+        "Anthropic-Version",
         "Content-Encoding",
         "Content-Type",
         "Idempotency-Key",

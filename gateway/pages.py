@@ -23,8 +23,8 @@ from starlette.responses import RedirectResponse
 
 from alignx.schemas.tenants import Scope
 from gateway.routing import SCOPES, SERVICES, Service, is_for_user
-from services.errors import RouteUnknown
-from services.server.app import OPENAI_PATHS, PROBLEM_JSON, TENANT_HEADER, TOKEN_HEADER
+from services.errors import ANTHROPIC_PATHS, OPENAI_PATHS, RouteUnknown
+from services.server.app import PROBLEM_JSON, TENANT_HEADER, TOKEN_HEADER
 
 Document = dict[str, Any]
 
@@ -201,9 +201,9 @@ def _credentials(path: str) -> list[str]:
 
 def _refusals(path: str, *, spends: bool) -> Document:
     """What any call with a key may answer, beside its own answers. `spends`: it takes from the token budget."""
-    openai = path.startswith(OPENAI_PATHS)
-    schema: Document = {"type": "object"} if openai else {"$ref": "#/components/schemas/Problem"}
-    content = {"application/json" if openai else PROBLEM_JSON: {"schema": schema}}
+    is_sdk = path.startswith((*OPENAI_PATHS, *ANTHROPIC_PATHS))
+    schema: Document = {"type": "object"} if is_sdk else {"$ref": "#/components/schemas/Problem"}
+    content = {"application/json" if is_sdk else PROBLEM_JSON: {"schema": schema}}
     abouts = _REFUSALS | ({"429": _SPENT} if spends else {})
     return {status: {"description": about, "content": content} for status, about in abouts.items()}
 

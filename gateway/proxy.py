@@ -25,7 +25,7 @@ from yarl import URL
 from gateway import headers
 from gateway.auth import AuthState, Caller
 from gateway.liveness import Hung
-from gateway.routing import AUDITED, CHAT, SERVICES, Route, RoutingTable, is_for_user, needed_scope, user_of
+from gateway.routing import AUDITED, CHATS, SERVICES, Route, RoutingTable, is_for_user, needed_scope, user_of
 from gateway.shares import Shares, kind_of
 from gateway.upstreams import NOT_SENT, SEVERED, Replica, Upstreams
 from services.errors import AlignXError, Draining, UpstreamUnavailable
@@ -139,6 +139,10 @@ class Proxy:
             task.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.serve(scope, receive, send)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send, caller: Caller | None = None) -> None:
+        """Passes a request on; for a `caller` who has been admitted, or else for whom its headers name."""
         started = time.perf_counter()
         route = self._table.find(scope["raw_path"])
         scope["route"] = route
@@ -146,7 +150,8 @@ class Proxy:
         if route.endless:
             self._drain.refuse()
         state = state_of(scope["app"], ProxyState)
-        caller = await state.authenticator.authenticate(scope, needed)
+        caller = caller or await state.authenticator.admit(scope)
+        state.authenticator.require(caller, needed)
         if caller.user is not None and not _concerns(route, scope["raw_path"], caller.user):
             raise state.authenticator.other_user()
         with self._shares.take(kind_of(route, scope["headers"]), caller.tenant, caller.key_id, route.service):
@@ -214,7 +219,7 @@ class Proxy:
                 headers=fields,
                 data=io.BytesIO(body) if body and len(body) > _STREAMED_BODY else body,
                 allow_redirects=False,
-                timeout=self._patient if call.route.path == CHAT else self._quick,
+                timeout=self._patient if call.route.path in CHATS else self._quick,
             )
 
     def _charge(self, call: Call, body: bytes | None, answer: aiohttp.ClientResponse) -> None:
@@ -323,8 +328,6 @@ def _concerns(route: Route, raw_path: bytes, user: str) -> bool:
 
 def _last_event(call: Call, failure: AlignXError, tail: bytes) -> bytes:
     """The error as the event its readers know; an event cut in the middle is closed first."""
-    if call.route.path.startswith("/v1/chat/"):
-        event = sse(orjson.dumps(failure.openai()))
-    else:
-        event = sse(orjson.dumps(failure.problem(request_id=call.scope["state"]["request_id"])), event="error")
+    name, document = failure.event(call.route.path, request_id=call.scope["state"]["request_id"])
+    event = sse(orjson.dumps(document), event=name)
     return event if tail.endswith((b"\n\n", b"\r\n\r\n")) else b"\n\n" + event

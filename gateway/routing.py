@@ -19,6 +19,7 @@ SERVICES: tuple[Service, ...] = ("preference", "response")
 
 _PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_~!$&'()*+,;=:@-][A-Za-z0-9._~!$&'()*+,;=:@-]*)+")
 _PATH = re.compile(rb"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)+")
+_MODELS, _SLASH = b"/v1/models/", re.compile(rb"%2[fF]")
 _CONTROL_OR_SLASH = re.compile(rb"[\x00-\x1f\x7f/\\]")
 
 
@@ -40,6 +41,9 @@ class Route:
 
 _USER = "/v1/users/{user}"
 CHAT = "/v1/chat/completions"
+CHATS = (CHAT, "/v1/responses", "/v1/messages")
+"""Chats by the APIs of OpenAI, both of them, and of Anthropic."""
+_MODEL = "/v1/models/{model}"
 ROUTES: tuple[Route, ...] = (
     Route("preference", _USER),
     Route("preference", f"{_USER}/events"),
@@ -59,8 +63,9 @@ ROUTES: tuple[Route, ...] = (
     Route("preference", "/v1/quality/trial"),
     Route("response", f"{_USER}/select"),
     Route("response", f"{_USER}/recommend"),
-    Route("response", CHAT),
+    *(Route("response", path) for path in CHATS),
     Route("response", "/v1/models"),
+    Route("response", _MODEL),
 )
 
 SCOPES: Mapping[str, Mapping[str, Scope]] = {
@@ -79,8 +84,9 @@ SCOPES: Mapping[str, Mapping[str, Scope]] = {
     f"{_USER}/preferences/rollback": {"POST": "preferences:write"},
     f"{_USER}/select": {"POST": "select"},
     f"{_USER}/recommend": {"POST": "recommend"},
-    CHAT: {"POST": "chat"},
+    **{path: {"POST": "chat"} for path in CHATS},
     "/v1/models": {"GET": "chat"},
+    _MODEL: {"GET": "chat"},
     "/v1/items": {"PUT": "catalogue:write"},
     "/v1/quality": {"GET": "quality:read"},
     "/v1/quality/trial": {"GET": "quality:read"},
@@ -99,7 +105,7 @@ SCOPES: Mapping[str, Mapping[str, Scope]] = {
 def is_for_user(path: str) -> bool:
     """Whether the calls of a template are for one user, so that a user token may make them: the path names the
     user, or a chat, whose service compares the user that the body names (services/server/app.py)."""
-    return path.startswith(_USER) or path == CHAT
+    return path.startswith(_USER) or path in CHATS
 
 
 USER_SCOPES = frozenset(scope for path, calls in SCOPES.items() if is_for_user(path) for scope in calls.values())
@@ -152,7 +158,8 @@ class RoutingTable:
     def find(self, raw_path: bytes) -> Route:
         """Raises RouteUnknown, and RequestError for a path that could be read in two ways."""
         node: Node | None = self._root
-        for segment in path_segments(raw_path):
+        segments = path_segments(raw_path) if not raw_path.startswith(_MODELS) else _model_segments(raw_path)
+        for segment in segments:
             assert node is not None
             node = node.named.get(segment, node.wild)
             if node is None:
@@ -167,6 +174,12 @@ def path_segments(raw_path: bytes) -> list[bytes]:
     if not _PLAIN_PATH.fullmatch(raw_path):
         _check_encoded(raw_path)
     return raw_path.split(b"/")[1:]
+
+
+def _model_segments(raw_path: bytes) -> list[bytes]:
+    """The same of a model's path: the name of a model is one segment, whatever slashes are in it."""
+    names = path_segments(_SLASH.sub(b"/", raw_path))[2:]
+    return [b"v1", b"models", b"/".join(names)]
 
 
 def user_of(raw_path: bytes) -> str:

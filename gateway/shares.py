@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, Literal
 
-from gateway.routing import CHAT, SERVICES, Route, Service
+from gateway.routing import CHATS, SERVICES, Route, Service
 from services.errors import Overloaded, TooManyAtOnce
 from services.settings import GatewaySettings
 
@@ -69,7 +69,7 @@ def kind_of(route: Route, fields: Iterable[tuple[bytes, bytes]]) -> Kind:
     """Of a call, by its route and its header fields."""
     if route.endless:
         return "stream"
-    if route.path == CHAT:
+    if route.path in CHATS:
         return "wait"
     kind: Kind = "request"
     for name, value in fields:

@@ -15,6 +15,7 @@
     │   ├── UserUnknown             404 user_unknown
     │   ├── VersionUnknown          404 version_unknown
     │   ├── KeyUnknown              404 key_unknown
+    │   ├── ModelUnknown            404 model_not_found
     │   ├── KeyEnded                409 key_ended
     │   ├── StaleVersion            412 stale_version
     │   ├── PreconditionRequired    428 precondition_required
@@ -40,14 +41,34 @@
         │   └── ContextExceeded     422 context_length_exceeded  prompt and answer do not fit its window
         └── UnusableReply           502 unusable_reply        the reply to an update is no summary
 
-One handler (services/server/app.py) renders them as RFC 9457 problem+json, or in OpenAI's error
-shape on the OpenAI-compatible paths.
+One handler (services/server/app.py) renders them as RFC 9457 problem+json, or in the shape that OpenAI's or
+Anthropic's clients parse, on the paths which those call.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from alignx.schemas.status import PROBLEM_PREFIX
+
+OPENAI_PATHS = tuple(
+    f"/v1/{name}"
+    for name in (
+        "assistants", "audio", "batches", "chat", "completions", "conversations", "embeddings", "evals", "files",
+        "fine_tuning", "images", "models", "moderations", "realtime", "responses", "threads", "uploads",
+        "vector_stores", "videos",
+    )
+)  # fmt: skip
+"""Paths on which OpenAI's clients call and expect its error shape, those that lead nowhere here among them."""
+ANTHROPIC_PATHS = ("/v1/messages",)
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+"""By status; others are `invalid_request_error` or `api_error`."""
 
 
 class AlignXError(Exception):
@@ -95,6 +116,31 @@ class AlignXError(Exception):
         kind = "invalid_request_error" if self.status < 500 else "server_error"
         field = self.errors[0]["field"] if self.errors else None
         return {"error": {"message": self.detail, "type": kind, "param": field, "code": self.code}}
+
+    def anthropic(self, *, request_id: str | None = None) -> dict[str, Any]:
+        """The same error in the shape Anthropic's clients parse."""
+        usual = "invalid_request_error" if self.status < 500 else "api_error"
+        error = {"type": _ANTHROPIC_TYPES.get(self.status, usual), "message": self.detail}
+        return {"type": "error", "error": error, "request_id": request_id}
+
+    def document(self, path: str, *, request_id: str | None = None) -> dict[str, Any]:
+        """The same error in the shape that the callers of `path` parse."""
+        if path.startswith(OPENAI_PATHS):
+            return self.openai()
+        if path.startswith(ANTHROPIC_PATHS):
+            return self.anthropic(request_id=request_id)
+        return self.problem(instance=path, request_id=request_id)
+
+    def event(self, path: str, *, request_id: str | None = None) -> tuple[str | None, dict[str, Any]]:
+        """Name and data of the event with which a stream of `path` ends early."""
+        if path.startswith("/v1/chat"):
+            return None, self.openai()
+        if path.startswith(OPENAI_PATHS):  # some clients of the Responses API read the members, others the object
+            error = self.openai()["error"]
+            return "error", {**error, "type": "error", "error": error}
+        if path.startswith(ANTHROPIC_PATHS):
+            return "error", self.anthropic(request_id=request_id)
+        return "error", self.problem(request_id=request_id)
 
 
 class RequestError(AlignXError):
@@ -156,6 +202,17 @@ class VersionUnknown(RequestError):
 
 class KeyUnknown(RequestError):
     status, code, title = 404, "key_unknown", "No API key has this id"
+
+
+class ModelUnknown(RequestError):
+    status, code, title = (
+        404,
+        "model_not_found",
+        "The engine does not serve this model; GET /v1/models lists others",
+    )
+
+    def __init__(self) -> None:
+        super().__init__(errors=[{"field": "model", "message": self.title}])
 
 
 class KeyEnded(RequestError):

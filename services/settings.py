@@ -238,9 +238,9 @@ class ResponseSettings(Block):
     """Seconds between the comments that keep the connection open until the answer begins."""
     pass_fields: tuple[str, ...] = Field(default=(), max_length=100)
     """Further fields of a chat request that pass to the engine, as a JSON list: those of an engine of your own."""
-    user_headers: tuple[str, ...] = Field(default=(), max_length=10)
-    """Further headers that name a chat's user, as a JSON list such as `["X-OpenWebUI-User-Id"]`; the gateway needs
-    the setting too. Only for front ends that set the header themselves: whoever sends it chooses the user."""
+    user_headers: tuple[str, ...] = Field(default=("X-OpenWebUI-User-Id",), max_length=10)
+    """Headers beside `X-User-Id` that name a chat's user, as a JSON list; the gateway needs the setting too. Whoever
+    holds an API key chooses the user by them, as by the body; a user token keeps to its own."""
     select_timeout_s: float = Field(default=1.5, gt=0)
     """Longest wait for the engine at a selection or recommendation that names no `method`; then the profile answers."""
     select_engine_timeout_s: float = Field(default=30.0, gt=0)

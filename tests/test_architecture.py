@@ -33,7 +33,7 @@ LARGE_FOLDERS = {"gateway": 15, "services/preference": 15, "training": 15}
 """Files of a folder at most, `__init__.py` aside; a folder above `MAX_FOLDER` is one whole application."""
 SAME_BASENAME = 2
 """How often a basename may stand in the tree: on both sides of one wire, or for one role in two services."""
-GATEWAY_CLOSURE = 32
+GATEWAY_CLOSURE = 33
 """Our modules that the gateway's process loads at most."""
 
 PERSONAL_LABELS = {"user", "user_id", "tenant", "tenant_id", "key", "key_id", "event_id", "request_id", "path", "query"}

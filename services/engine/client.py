@@ -25,7 +25,7 @@ from services.engine.guard import CallKind, Guard, Progress, unguarded
 from services.engine.refusals import UNREADABLE, member, parse_json, refusal, reported_error
 from services.engine.shared_calls import SharedCalls
 from services.engine.wire import Body, Completion, Delta, Messages, Reply, Sampling
-from services.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest
+from services.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest, ModelUnknown
 
 _CHAT = "/chat/completions"
 
@@ -157,8 +157,8 @@ class Client:
     @asynccontextmanager
     async def chat(self, body: Mapping[str, Any], *, tenant: str) -> AsyncIterator[RawAnswer]:
         """Sends an OpenAI chat body, cleaned by the caller, and yields the raw answer. A model that the caller named
-        and the engine does not serve raises InvalidRequest, as does a field that the engine does not take. Errors of
-        the engine raise before the answer is yielded; afterwards `chunks` raises EngineUnavailable if the engine
+        and the engine does not serve raises ModelUnknown, a field that the engine does not take InvalidRequest. Errors
+        of the engine raise before the answer is yielded; afterwards `chunks` raises EngineUnavailable if the engine
         breaks off, also when a stream ends without `[DONE]`.
         """
         sent = {**body, **self._salt(tenant), "model": body.get("model") or await self.model()}
@@ -167,8 +167,7 @@ class Client:
                 yield answer
         except EngineUnavailable as error:
             if body.get("model") and error.extensions.get("engine_status") == 404:
-                problem = {"field": "model", "message": "The engine does not serve this model"}
-                raise InvalidRequest(problem["message"], errors=[problem]) from error
+                raise ModelUnknown from error
             raise
 
     @asynccontextmanager

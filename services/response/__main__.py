@@ -14,6 +14,7 @@ from services.engine.limits import Engine, EngineMetrics
 from services.errors import EngineUnavailable
 from services.profile.fold import load_tables
 from services.response.chat import Chat
+from services.response.doors.door_routes import door_router
 from services.response.routes import ResponseState, router
 from services.response.selection import SelectionMetrics, Selector
 from services.server.app import create_app, serve
@@ -66,7 +67,8 @@ def create_response_app(settings: Settings) -> FastAPI:
         engine=lambda app: state_of(app, ResponseState).chat.engine.state(),
         lifespan=lifespan,
     )
-    app.include_router(router, dependencies=[Depends(require_store)])
+    for routes in (router, door_router):
+        app.include_router(routes, dependencies=[Depends(require_store)])
     return app
 
 

@@ -29,6 +29,8 @@ from starlette.types import ASGIApp, Scope
 from alignx import __version__
 from alignx.schemas.items import ITEM_FORM
 from services.errors import (
+    ANTHROPIC_PATHS,
+    OPENAI_PATHS,
     AlignXError,
     BudgetSpent,
     Draining,
@@ -64,8 +66,6 @@ DRAINING_HEADER = "X-AlignX-Draining"
 """On an answer of an instance that shuts down and has done nothing: another instance should get the request."""
 PROBLEM_JSON = "application/problem+json"
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
-OPENAI_PATHS = ("/v1/chat/", "/v1/models")
-"""Paths on which OpenAI's clients call and expect its error shape."""
 STORE_FAULTS = (*AWAY, *REFUSED)
 """Faults that pass: Redis is away, slow, full, a replica that was not promoted yet, cannot save, or a cluster
 that does not serve these slots now. Any other error of Redis is a bug of ours and stays a 500."""
@@ -81,7 +81,7 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[object]]
 
 
 def problem_response(scope: Scope, error: AlignXError) -> Response:
-    """The error as problem+json, or in OpenAI's shape where OpenAI's clients call."""
+    """The error as problem+json, or in the shape of OpenAI or Anthropic where their clients call."""
     headers: dict[str, str] = {"Cache-Control": "no-store"}
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
@@ -94,11 +94,12 @@ def problem_response(scope: Scope, error: AlignXError) -> Response:
     if isinstance(error, BudgetSpent):
         headers |= error.headers
     headers |= cost_header(scope)
-    if scope["path"].startswith(OPENAI_PATHS):
-        return Response(orjson.dumps(error.openai()), error.status, headers, "application/json")
     request_id = scope.get("state", {}).get("request_id")
-    document = error.problem(instance=scope["path"], request_id=request_id)
-    return Response(orjson.dumps(document), error.status, headers, PROBLEM_JSON)
+    if scope["path"].startswith(ANTHROPIC_PATHS) and request_id:
+        headers["Request-Id"] = request_id  # by this name Anthropic's clients read it
+    document = error.document(scope["path"], request_id=request_id)
+    is_problem = not scope["path"].startswith((*OPENAI_PATHS, *ANTHROPIC_PATHS))
+    return Response(orjson.dumps(document), error.status, headers, PROBLEM_JSON if is_problem else "application/json")
 
 
 def cost_header(scope: Scope) -> dict[str, str]:

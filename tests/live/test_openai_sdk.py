@@ -129,6 +129,19 @@ def test_the_header_names_the_user(client: openai.OpenAI) -> None:
 
 def test_models_are_listed(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == [MODEL]
+    assert client.models.retrieve(MODEL).id == MODEL
+
+
+def test_the_responses_api_is_the_same_chat(client: openai.OpenAI) -> None:
+    asked: Any = {"model": MODEL, "input": "hello", "user": "ada", "max_output_tokens": 16}
+    answer = client.responses.create(**asked)
+    assert answer.status in ("completed", "incomplete")
+    assert answer.usage is not None
+    assert answer.usage.input_tokens > 100  # what is known of the user was read
+    assert (answer.model_extra or {})["personalization"]["version"] == 1
+    with client.responses.stream(**asked) as stream:
+        text = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
+        assert text
 
 
 @pytest.mark.anyio
@@ -169,7 +182,6 @@ def test_a_bad_key_is_an_authentication_error(engine_suite: Suite) -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"model": "nobody"}, "model"),
         ({"messages": []}, "messages"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"extra_body": {"chat_template": "x"}}, "chat_template"),
@@ -183,6 +195,13 @@ def test_a_mistake_of_the_caller_names_its_field(client: openai.OpenAI, fields: 
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         client.chat.completions.create(**{"model": MODEL, "messages": HELLO, "stream": stream, **fields})
     assert (caught.value.param, caught.value.type) == (param, "invalid_request_error")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_unknown_model_is_not_found(client: openai.OpenAI, stream: bool) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.chat.completions.create(model="nobody", messages=HELLO, stream=stream)
+    assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -5,7 +5,7 @@ import pytest
 from alignx.schemas.tenants import SCOPES as NAMES
 from gateway.__main__ import build_app
 from gateway.pages import Document, merge
-from gateway.routing import ROUTES, SCOPES, USER_SCOPES, RoutingTable, Service, needed_scope
+from gateway.routing import CHATS, ROUTES, SCOPES, USER_SCOPES, RoutingTable, Service, needed_scope
 from services.errors import MethodNotAllowed, RequestError, RouteUnknown
 from services.preference.__main__ import create_preference_app
 from services.response.__main__ import create_response_app
@@ -32,12 +32,23 @@ OPEN = {"/livez", "/readyz"}
         (b"/v1/users/u/select", "/v1/users/{user}/select", "response"),
         (b"/v1/users/u/recommend", "/v1/users/{user}/recommend", "response"),
         (b"/v1/chat/completions", "/v1/chat/completions", "response"),
+        (b"/v1/responses", "/v1/responses", "response"),
+        (b"/v1/messages", "/v1/messages", "response"),
         (b"/v1/models", "/v1/models", "response"),
+        (b"/v1/models/tiny", "/v1/models/{model}", "response"),
+        (b"/v1/models/org/tiny-1.5", "/v1/models/{model}", "response"),
+        (b"/v1/models/org%2Ftiny", "/v1/models/{model}", "response"),
     ],
 )
 def test_paths_find_their_service(path: bytes, template: str, service: str) -> None:
     route = TABLE.find(path)
     assert (route.path, route.service) == (template, service)
+
+
+@pytest.mark.parametrize("name", [b"..", b"a/../b", b"a%2F..%2Fb", b"%2e%2e", b"a%2F%00", b"a%5Cb"])
+def test_the_name_of_a_model_leads_to_no_other_path(name: bytes) -> None:
+    with pytest.raises((RequestError, RouteUnknown)):
+        TABLE.find(b"/v1/models/" + name)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +64,8 @@ def test_paths_find_their_service(path: bytes, template: str, service: str) -> N
         b"/v1/users/ann/events/1",
         b"/v1/livez",
         b"/v1/chat/completions/x",
+        b"/v1/models/",
+        b"/v1/models//tiny",
         b"/v1/users/ann%/events",
         b"/v1/users/ann%2/events",
         b"/v1/users/a\\b/events",
@@ -103,7 +116,7 @@ def test_every_call_of_the_api_needs_exactly_one_scope(openapi: Document) -> Non
     assert {call for call in documented if call[0] not in OPEN} == tabled.keys()
     for (path, method), scope in tabled.items():
         operation = openapi["paths"][path][method.lower()]
-        credentials = [("key", [scope])] + [("user_token", [scope])] * ("{user}" in path or "chat" in path)
+        credentials = [("key", [scope])] + [("user_token", [scope])] * ("{user}" in path or path in CHATS)
         assert [item for entry in operation["security"] for item in entry.items()] == credentials, path
         assert {"401", "403", "429"} <= operation["responses"].keys()
     assert set(tabled.values()) == set(NAMES), "a scope that no call needs"

@@ -113,6 +113,23 @@ async def test_a_broken_chat_stream_ends_with_an_error_openai_clients_raise(suit
     assert (error["code"], error["type"]) == ("upstream_unavailable", "server_error")
 
 
+@pytest.mark.parametrize(("path", "kind"), [("/v1/responses", "server_error"), ("/v1/messages", "overloaded_error")])
+async def test_a_broken_stream_of_a_door_ends_with_its_error_event(suite: Suite, path: str, kind: str) -> None:
+    suite.response.handler = cut_after(b'event: ping\ndata: {"type":"ping"}\n\n')
+    async with suite.call("POST", path, data=b'{"stream":true}') as answer:
+        _, last, end = (await answer.read()).split(b"\n\n")
+    name, _, data = last.partition(b"\ndata: ")
+    error = orjson.loads(data)
+    assert (name, error["type"], error["error"]["type"], end) == (b"event: error", "error", kind, b"")
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/responses/resp_1", "/v1/messages/count_tokens"])
+async def test_unknown_paths_of_other_apis_answer_in_their_shape(suite: Suite, path: str) -> None:
+    status, headers, answer = await suite.json("POST", path, data=b"{}")
+    assert (status, headers["Content-Type"]) == (404, "application/json")
+    assert answer["error"]["type"] == ("not_found_error" if "messages" in path else "invalid_request_error")
+
+
 async def test_another_broken_stream_ends_with_an_error_event(suite: Suite) -> None:
     suite.preference.handler = cut_after(b"event: delta\ndata: half")
     async with suite.call("GET", LIVE) as answer:

@@ -13,11 +13,15 @@ from services.errors import (
     BudgetSpent,
     EngineRejected,
     EngineUnsupported,
+    Forbidden,
     InvalidRequest,
     NoEngine,
     PayloadTooLarge,
+    RateLimited,
     RequestError,
+    RouteUnknown,
     StoreUnavailable,
+    Unauthenticated,
     Unavailable,
     error_tree,
 )
@@ -84,3 +88,37 @@ def test_a_problem_names_fields_place_request_and_what_else_helps() -> None:
 )
 def test_the_same_error_in_openais_shape(error: AlignXError, kind: str, field: str | None) -> None:
     assert error.openai() == {"error": {"message": "no", "type": kind, "param": field, "code": error.code}}
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (Unauthenticated("no"), "authentication_error"),
+        (Forbidden("no"), "permission_error"),
+        (RouteUnknown("no"), "not_found_error"),
+        (InvalidRequest("no"), "invalid_request_error"),
+        (PayloadTooLarge("no"), "request_too_large"),
+        (RateLimited("no"), "rate_limit_error"),
+        (StoreUnavailable("no"), "overloaded_error"),
+        (NoEngine("no"), "api_error"),
+    ],
+)
+def test_the_same_error_in_anthropics_shape(error: AlignXError, kind: str) -> None:
+    body = {"type": "error", "error": {"type": kind, "message": "no"}, "request_id": "r1"}
+    assert error.document("/v1/messages", request_id="r1") == error.anthropic(request_id="r1") == body
+    assert error.event("/v1/messages", request_id="r1") == ("error", body)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings", "/v1/models/x", "/v1/responses/resp_1"])
+def test_paths_of_openai_get_its_shape_also_where_they_lead_nowhere(path: str) -> None:
+    error = RouteUnknown()
+    assert error.document(path) == error.openai()
+    assert error.document("/v1/users/ann")["type"] == "urn:alignx:problem:route_unknown"
+
+
+def test_a_stream_ends_early_in_the_form_of_its_api() -> None:
+    error = StoreUnavailable("no")
+    assert error.event("/v1/chat/completions") == (None, error.openai())
+    name, data = error.event("/v1/responses")
+    assert (name, data["type"], data["message"], data["error"]) == ("error", "error", "no", error.openai()["error"])
+    assert error.event("/v1/users/ann/preferences/stream") == ("error", error.problem())

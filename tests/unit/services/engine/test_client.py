@@ -10,7 +10,7 @@ from aiohttp import web
 
 from services.engine.limits import NO_ENGINE, Engine
 from services.engine.wire import OVERLONG, Completion, Delta
-from services.errors import AlignXError, EngineError, EngineRejected, EngineUnavailable, InvalidRequest, NoEngine
+from services.errors import AlignXError, EngineError, EngineRejected, EngineUnavailable, ModelUnknown, NoEngine
 from tests.unit.services.engine.fake_engine import (
     MESSAGES,
     SAMPLING,
@@ -180,7 +180,7 @@ async def test_a_chat_that_fails_at_once_never_starts(
 
 async def test_a_chat_with_an_unknown_model_is_the_callers_mistake(fake: FakeEngine, engine: Engine) -> None:
     fake.chat = fails(404)
-    error = await refused(chat_bytes(engine, {"messages": MESSAGES, "model": "other"}), InvalidRequest)
+    error = await refused(chat_bytes(engine, {"messages": MESSAGES, "model": "other"}), ModelUnknown)
     assert error.errors[0]["field"] == "model"
 
 

@@ -98,6 +98,7 @@ class FakeEngine:
         self.bodies: list[dict[str, Any]] = []
         """Of chats; those that ask for a letter are in `choices`."""
         self.choices: list[dict[str, Any]] = []
+        self.models = ["tiny"]
         self.chat: Answer = answers(ANSWER)
         self.canary: Answer = answer_canary
         self.prefer: Prefer = always_a
@@ -151,7 +152,7 @@ class FakeEngine:
         return web.json_response({"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}]})
 
     async def on_models(self, _: web.Request) -> web.StreamResponse:
-        return web.json_response({"object": "list", "data": [{"id": "tiny", "object": "model"}]})
+        return web.json_response({"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]})
 
     async def on_tokenize(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()

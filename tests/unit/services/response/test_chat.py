@@ -261,10 +261,14 @@ def test_the_one_user_of_a_user_token(service: Service) -> None:
     assert len(service.engine.bodies) == calls
 
 
-def test_a_header_of_a_front_end_names_nobody_unless_the_operator_says_so(service: Service) -> None:
-    headers = {"X-OpenWebUI-User-Id": "ada"}
-    answer = service.http.post("/v1/chat/completions", json={"messages": [QUESTION]}, headers=headers)
-    assert answer.json()["personalization"]["user"] is None
+@pytest.mark.parametrize(("name", "user"), [("X-OpenWebUI-User-Id", "ada"), ("X-Unheard-Of-User", None)])
+def test_a_known_header_of_a_front_end_names_the_user(service: Service, name: str, user: str | None) -> None:
+    service.learn("ada", {"type": "statement", "text": "I like tea."})
+    answer = service.http.post("/v1/chat/completions", json={"messages": [QUESTION]}, headers={name: "ada"})
+    assert answer.json()["personalization"]["user"] == user
+    only = {USER_HEADER: "bob", name: "ada"}
+    answer = service.http.post("/v1/chat/completions", json={"messages": [QUESTION]}, headers=only)
+    assert answer.status_code == (403 if user else 200)
 
 
 # --- what passes to the engine -----------------------------------------------------------------
@@ -480,7 +484,7 @@ def test_the_part_that_is_too_long_is_named(service: Service) -> None:
 def test_a_model_that_nobody_serves_is_the_callers_mistake(service: Service) -> None:
     service.engine.chat = fails(404)
     answer = service.chat(model="other")
-    assert (answer.status_code, failure(answer)["param"]) == (422, "model")
+    assert (answer.status_code, failure(answer)["param"], failure(answer)["code"]) == (404, "model", "model_not_found")
 
 
 @pytest.mark.parametrize("stream", [True, False, None])

@@ -41,6 +41,16 @@ def test_models_are_the_engines(service: Service, model: str) -> None:
     assert [entry["id"] for entry in answer.json()["data"]] == [model]
 
 
+@pytest.mark.parametrize("path", ["tiny", "org/tiny", "org%2Ftiny", "other"])
+def test_a_model_is_read_by_its_name(service: Service, path: str) -> None:
+    service.engine.models = ["tiny", "org/tiny"]
+    answer = service.http.get(f"/v1/models/{path}")
+    if path == "other":
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+    else:
+        assert (answer.status_code, answer.json()["id"]) == (200, path.replace("%2F", "/"))
+
+
 @with_settings(engine={"url": NOBODY})
 def test_models_are_unavailable_without_the_engine(service: Service) -> None:
     assert service.http.get("/v1/models").status_code == 503

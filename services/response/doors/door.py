@@ -1,0 +1,162 @@
+"""Other APIs in front of the one chat: what a door translates, and what all of them refuse and pass on.
+
+A door turns its request into a `ChatRequest`, which takes the one path of chats (answering.py), and the chat's answer
+into its own form. Fields that it does not translate go to the chat's tables, which pass or refuse them by name.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol
+from uuid import uuid4
+
+import orjson
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+
+from services.engine.refusals import member
+from services.errors import EngineError, InvalidRequest
+from services.response.chat_request import ChatRequest
+from services.response.chat_stream import KEEP_ALIVE
+from services.server.app import sse
+
+Body = dict[str, Any]
+CHAT_ONLY: Final = {
+    "include_reasoning": "reasoning is shown by /v1/chat/completions alone",
+    "messages": "no field of this API",
+    "n": "this API gives one answer",
+    "stream_options": "token counts are part of each stream",
+}
+"""Fields of a chat that no door takes as they are, and why."""
+
+
+class Refusals:
+    """Gathers what a request cannot have, by field."""
+
+    def __init__(self) -> None:
+        self._errors: list[dict[str, str]] = []
+
+    def add(self, field: str, why: str) -> None:
+        self._errors.append({"field": field, "message": why})
+
+    def check(self) -> None:
+        """Raises InvalidRequest."""
+        if self._errors:
+            errors = self._errors[:20]
+            raise InvalidRequest("; ".join(f"{error['field']}: {error['message']}" for error in errors), errors=errors)
+
+
+def further_fields(
+    body: Mapping[str, Any],
+    translated: Collection[str],
+    refused: Mapping[str, str],
+    only: Mapping[str, Sequence[Any]],
+    refusals: Refusals,
+) -> Body:
+    """The fields that the chat's tables judge. `only` has the values that ask for what happens anyway: those are
+    dropped, others refused. A null counts as left out."""
+    fields: Body = {}
+    for name, value in body.items():
+        if value is None or name in translated:
+            continue
+        if name in only:
+            if value not in only[name]:
+                refusals.add(name, f"{refused[name]} (only {', '.join(map(repr, only[name]))})")
+        elif name in refused:
+            refusals.add(name, refused[name])
+        else:
+            fields[name] = value
+    return fields
+
+
+def make_chat(fields: Mapping[str, Any]) -> ChatRequest:
+    """Raises RequestValidationError, which names the fields."""
+    try:
+        return ChatRequest.model_validate({name: value for name, value in fields.items() if value is not None})
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False)) from error
+
+
+class Door(Protocol):
+    """Puts one answer of a chat into the form of another API, piece by piece."""
+
+    keep_alive: bytes
+    """What a stream sends while the engine is silent."""
+
+    def feed(self, chunk: Body) -> Iterator[bytes]:
+        """The events for one chunk of a streamed chat."""
+
+    def end(self) -> Iterator[bytes]:
+        """The last events."""
+
+    def fail(self, error: Body) -> Iterator[bytes]:
+        """The events in place of the last ones; `error` is OpenAI's object."""
+
+    def whole(self) -> Body:
+        """The answer that is not streamed, once all is fed."""
+
+
+def render_whole(answer: Body, door: Door) -> Body:
+    """A whole chat as the door's answer. Raises EngineError where it holds no message."""
+    choices = answer.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = member(choice, "message")
+    if not isinstance(choice, dict) or not isinstance(message, dict):
+        raise EngineError("The engine's answer holds no message")
+    calls = [{"index": index, **call} for index, call in enumerate(message.get("tool_calls") or ())]
+    chunk = answer | {"choices": [{**choice, "delta": {**message, "tool_calls": calls}}]}
+    for _event in door.feed(chunk):
+        pass
+    for _event in door.end():
+        pass
+    return door.whole()
+
+
+async def translate(pieces: AsyncIterator[bytes], door: Door) -> AsyncGenerator[bytes, None]:
+    """The door's events for those of a streamed chat, which come whole. A fault is the last of them."""
+    async for piece in pieces:
+        if piece == KEEP_ALIVE:
+            yield door.keep_alive
+            continue
+        for document in _documents(piece):
+            if document is None:
+                events = door.end()
+            elif isinstance(error := document.get("error"), dict):
+                events = door.fail(error)
+            else:
+                events = door.feed(document)
+            for data in events:
+                yield data
+            if document and document.get("error"):
+                return
+
+
+def _documents(piece: bytes) -> Iterator[Body | None]:
+    """The chunks of a piece of a stream; None for [DONE]."""
+    for line in piece.splitlines():
+        data = line.removeprefix(b"data:").strip() if line.startswith(b"data:") else b""
+        if data == b"[DONE]":
+            yield None
+        elif data and isinstance(document := _load(data), dict):
+            yield document
+
+
+def _load(data: bytes) -> Any:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:  # what a chat passes on unread
+        return None
+
+
+def event(document: Body) -> bytes:
+    """A server-sent event named as its document's type."""
+    return sse(orjson.dumps(document), event=document["type"])
+
+
+def new_id(prefix: str) -> str:
+    return f"{prefix}_{uuid4().hex}"
+
+
+def count(usage: Any, *path: str) -> int:
+    """A count of tokens in OpenAI's `usage`; 0 where there is none."""
+    for name in path:
+        usage = member(usage, name)
+    return usage if isinstance(usage, int) and usage > 0 else 0
