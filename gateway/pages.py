@@ -22,8 +22,8 @@ from fastapi import FastAPI, Request, Response
 from starlette.responses import RedirectResponse
 
 from alignx.schemas.tenants import Scope
-from gateway.routing import SCOPES, SERVICES, Service, is_for_user
-from services.errors import RouteUnknown
+from gateway.routing import PROBLEMS, ROUTES, SCOPES, SERVICES, Service, is_for_user
+from services import errors
 from services.server.app import OPENAI_PATHS, PROBLEM_JSON, TENANT_HEADER, TOKEN_HEADER
 
 Document = dict[str, Any]
@@ -33,6 +33,8 @@ _RETRY_S = 5.0
 _FETCH_TIMEOUT_S = 3.0
 _INTERNAL_HEADERS = {TENANT_HEADER.lower(), TOKEN_HEADER.lower()}
 _SECTIONS = ("schemas", "responses", "parameters", "requestBodies", "headers")
+_EXAMPLES = "#/components/examples/"
+_OPENAI_EXAMPLE = "openai_"
 _SECURITY_SCHEMES = {
     "key": {
         "type": "http",
@@ -47,11 +49,6 @@ _SECURITY_SCHEMES = {
         "description": "A token for one user, by `POST /v1/tokens`: the calls for this user alone.",
     },
 }
-_REFUSALS = {
-    "401": "The API key or user token is missing, not valid, revoked or expired",
-    "403": "The API key or user token lacks the scope, which `scope` names, or is for another user",
-    "429": "The rate is used up, or too many keys that are not valid came from here; see Retry-After",
-}
 _PROBLEM = {
     "type": "object",
     "description": "An error (RFC 9457).",
@@ -61,9 +58,51 @@ _PROBLEM = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {"type": "object", "properties": {"field": {"type": "string"}, "message": {"type": "string"}}},
+        },
         "scope": {"type": "string", "enum": list(get_args(Scope))},
+        "instance": {"type": "string"},
         "request_id": {"type": "string"},
     },
+}
+_OPENAI_ERROR = {
+    "type": "object",
+    "description": "An error as OpenAI's clients read it.",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": "string"},
+            },
+        }
+    },
+}
+_OF_CONNECTION = (errors.MalformedHead, errors.HeadTooLarge, errors.TooManyConnections)
+"""Answered before the path is known, so never in OpenAI's shape (services/server/bounds.py)."""
+_OF_ANY = (*_OF_CONNECTION, errors.MethodNotAllowed, errors.AlignXError)
+_OF_KEYS = (
+    errors.Unauthenticated,
+    errors.CredentialExpired,
+    errors.Forbidden,
+    errors.RateLimited,
+    errors.TooManyFailures,
+    errors.StoreUnavailable,
+)
+_OF_BODIES = (errors.MalformedBody, errors.PayloadTooLarge)
+_OF_SERVICES = (errors.RequestError, errors.PayloadTooLarge, errors.TooManyAtOnce, errors.UpstreamUnavailable)
+_PROXIED = frozenset(route.path for route in ROUTES)
+_HEADERS = {
+    "401": ("WWW-Authenticate", "string"),
+    "405": ("Allow", "string"),
+    "429": ("Retry-After", "integer"),
+    "503": ("Retry-After", "integer"),
 }
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _SECURITY = {
@@ -131,7 +170,11 @@ def merge(own: Document, parts: Mapping[Service, Document], missing: list[Servic
     _add(merged, own, "Gateway")
     merged["components"] = {name: entries for name, entries in merged["components"].items() if entries}
     merged["components"]["securitySchemes"] = _SECURITY_SCHEMES
-    merged["components"].setdefault("schemas", {})["Problem"] = _PROBLEM
+    schemas: Document = merged["components"].setdefault("schemas", {})
+    for replaced in ("HTTPValidationError", "ValidationError"):  # FastAPI's own, which nothing here answers
+        schemas.pop(replaced, None)
+    schemas |= {"Problem": _PROBLEM, "OpenAIError": _OPENAI_ERROR}
+    merged["components"]["examples"] = _examples(merged["paths"])
     if missing:
         names = " and ".join(missing)
         note = f"\n\nThe {names} service does not answer now; what it offers may be missing or out of date."
@@ -187,7 +230,7 @@ def _public(path: str, operations: Document) -> Document:
         changed.pop("security", None)
         if scope := SCOPES.get(path, {}).get(method.upper()):
             changed["security"] = [{name: [scope]} for name in _credentials(path)]
-            changed["responses"] = dict(sorted((_refusals(path) | operation.get("responses", {})).items()))
+        changed["responses"] = _responses(path, method, operation)
         public[method] = changed
     return public
 
@@ -196,12 +239,55 @@ def _credentials(path: str) -> list[str]:
     return ["key", "user_token"] if is_for_user(path) else ["key"]
 
 
-def _refusals(path: str) -> Document:
-    """What any call with a key may answer, beside its own answers."""
-    openai = path.startswith(OPENAI_PATHS)
-    schema: Document = {"type": "object"} if openai else {"$ref": "#/components/schemas/Problem"}
-    content = {"application/json" if openai else PROBLEM_JSON: {"schema": schema}}
-    return {status: {"description": about, "content": content} for status, about in _REFUSALS.items()}
+def problems_of(path: str, method: str, operation: Document) -> list[type[errors.AlignXError]]:
+    """Every error that a call can end with: those of its kind, and its own in `PROBLEMS`."""
+    found: list[type[errors.AlignXError]] = [*_OF_ANY]
+    if method.upper() in SCOPES.get(path, {}):
+        found += _OF_KEYS
+    if path in _PROXIED:
+        found += _OF_SERVICES
+    if path.startswith("/v1/"):
+        found.append(errors.Overloaded)
+    if "requestBody" in operation:
+        found += _OF_BODIES
+    if "422" in operation.get("responses", {}):  # FastAPI has fields to check
+        found.append(errors.InvalidRequest)
+    return list(dict.fromkeys((*found, *PROBLEMS.get(path, {}).get(method.upper(), ()))))
+
+
+def _responses(path: str, method: str, operation: Document) -> Document:
+    """The answers of a call, sorted by status; errors with an example of each code."""
+    answers: Document = {status: answer for status, answer in operation.get("responses", {}).items() if status != "422"}
+    for problem in problems_of(path, method, operation):
+        status, is_openai = str(problem.status), path.startswith(OPENAI_PATHS) and problem not in _OF_CONNECTION
+        answer = answers.setdefault(status, {"description": ""})
+        about = f"`{problem.code}`: {problem.title}"
+        answer["description"] = f"{answer['description']}\n\n{about}".strip()
+        content = answer.setdefault("content", {}).setdefault("application/json" if is_openai else PROBLEM_JSON, {})
+        content["schema"] = {"$ref": f"#/components/schemas/{'OpenAIError' if is_openai else 'Problem'}"}
+        name = _OPENAI_EXAMPLE + problem.code if is_openai else problem.code
+        content.setdefault("examples", {})[problem.code] = {"$ref": f"{_EXAMPLES}{name}"}
+        if field := _HEADERS.get(status):
+            answer["headers"] = {field[0]: {"schema": {"type": field[1]}}}
+    return dict(sorted(answers.items()))
+
+
+def _examples(paths: Document) -> Document:
+    """What the answers of `paths` refer to."""
+    text, examples = orjson.dumps(paths).decode(), Document()
+    for problem in errors.error_tree():
+        for name, render in ((problem.code, _problem_example), (_OPENAI_EXAMPLE + problem.code, _openai_example)):
+            if f'"{_EXAMPLES}{name}"' in text:
+                examples[name] = {"summary": problem.title, "value": render(problem)}
+    return examples
+
+
+def _problem_example(problem: type[errors.AlignXError]) -> Document:
+    return problem().problem(request_id="5f0c1f6f5e0c4d3b9a7e2d1c8b6a4f30")
+
+
+def _openai_example(problem: type[errors.AlignXError]) -> Document:
+    return problem().openai()
 
 
 def _is_internal(parameter: Document) -> bool:
@@ -224,7 +310,7 @@ class Pages:
         """The file, or 304 if the browser has it. Raises RouteUnknown."""
         content = self._files.get(name)
         if content is None:
-            raise RouteUnknown
+            raise errors.RouteUnknown
         etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
         headers = {**_SECURITY, "ETag": etag}
         if request.headers.get("If-None-Match") == etag:
