@@ -140,13 +140,13 @@ clean:  ## Removes what make has installed; var/ (data, secrets) stays
 
 .venv/.run: docker/services.lock pyproject.toml | .venv/bin/python
 	@echo "Setting up .venv …"
-	@$(INSTALL) .venv -r docker/services.lock
+	@$(INSTALL) .venv --require-hashes -r docker/services.lock
 	@$(INSTALL) .venv --no-deps -e .
 	@touch $@
 
 .venv/.test: docker/test.lock .venv/.run
 	@echo "Setting up the tests …"
-	@$(INSTALL) .venv -r docker/test.lock
+	@$(INSTALL) .venv --require-hashes -r docker/test.lock
 	@touch $@
 
 # What Debian's packages bring: Prometheus, and Chromium where this may install it.
@@ -157,23 +157,23 @@ clean:  ## Removes what make has installed; var/ (data, secrets) stays
 
 # torch comes first and alone: what follows is locked and installed without dependencies, because
 # vLLM's own list would bring CUDA builds that do not import here.
-.venv-engine/.ready: docker/engine-cpu.lock | .venv/bin/python
+.venv-engine/.ready: docker/engine-cpu.lock docker/torch.txt | .venv/bin/python
 	@echo "Setting up the engine in .venv-engine …"
 	@$(INSTALL) --torch .venv-engine
-	@$(INSTALL) .venv-engine --no-deps -r docker/engine-cpu.lock
+	@$(INSTALL) .venv-engine --no-deps --require-hashes -r docker/engine-cpu.lock
 	@touch $@
 
-.venv-training/.ready: docker/training.lock pyproject.toml | .venv/bin/python
+.venv-training/.ready: docker/training.lock docker/torch.txt pyproject.toml | .venv/bin/python
 	@echo "Setting up training in .venv-training …"
 	@$(INSTALL) --torch .venv-training
-	@$(INSTALL) .venv-training --no-deps -r docker/training.lock
+	@$(INSTALL) .venv-training --no-deps --require-hashes -r docker/training.lock
 	@$(INSTALL) .venv-training --no-deps -e .
 	@touch $@
 
-.venv-verl/.ready: training/verl/requirements-cpu.txt | .venv/bin/python
+.venv-verl/.ready: training/verl/requirements-cpu.txt docker/torch.txt | .venv/bin/python
 	@echo "Setting up verl in .venv-verl …"
 	@$(INSTALL) --torch .venv-verl
-	@$(INSTALL) .venv-verl --no-deps -r training/verl/requirements-cpu.txt
+	@$(INSTALL) .venv-verl --no-deps --require-hashes -r training/verl/requirements-cpu.txt
 	@touch $@
 
 $(TINY): training/init_checkpoint.py training/tokenizer.py | .venv-engine/.ready
