@@ -32,7 +32,8 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .NOTPARALLEL:
 .PHONY: help up down status demo quick test ci check unit system installs cover-unit cover-live chaos chaos-long \
-	cover-services training-tests train-smoke verl live test-containers bench eval eval-engine lock format clean
+	cover-services training-tests train-smoke verl live test-containers bench eval eval-engine lock supply release \
+	format clean
 
 help:  ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -62,6 +63,7 @@ test: .venv/.test  ## Installs what it needs, checks the code, passes all tests 
 
 ci: export CI := true
 ci:  ## The same and the containers, as .ci/run has it
+	@$(MAKE) --no-print-directory supply AUDIT=if-online
 	@$(MAKE) --no-print-directory test CONTAINERS=test-containers
 	@echo; cat var/test/times
 
@@ -126,8 +128,16 @@ format: .venv/.test  ## Formats the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: .venv/.test  ## Writes the locks of services, tests and training from pyproject.toml's newest versions
+lock: .venv/.test  ## Writes the locks, with hashes, from pyproject.toml's newest versions
 	docker/local/lock.sh
+
+supply: .venv/.test  ## Hashes of the locks, a scan for secrets, known vulnerabilities (AUDIT=if-online passes where nobody can be asked)
+	$(BIN)/python -m docker.supply.locks
+	$(BIN)/python -m docker.supply.secret_scan
+	$(BIN)/python -m docker.supply.audit $(if $(AUDIT),--$(AUDIT))
+
+release: .venv/.test  ## The wheel, bills of materials, images and checksums of this version, in dist/
+	$(BIN)/python -m docker.supply.release
 
 clean:  ## Removes what make has installed; var/ (data, secrets) stays
 	rm -rf .venv .venv-engine .venv-training .venv-verl models/alignx-tiny
