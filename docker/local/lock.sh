@@ -14,8 +14,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export UV_SYSTEM_CERTS=true
 
-compile() {
-    .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header "$@"
+compile() { # One version of each package serves all Pythons.
+    .venv/bin/uv pip compile -q --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+        --no-annotate --no-header "$@"
 }
 
 add_hashes() { # LOCK: its comments and the locks that it names stay, and so does each version
