@@ -125,5 +125,5 @@ def test_a_wrong_key_is_told(page: Page, suite: Suite) -> None:
 
 def test_api_reference_lists_every_call(page: Page, suite: Suite) -> None:
     page.goto(f"{suite.url}/docs")
-    for path in ("/v1/users/{user}/events", "/v1/chat/completions", "/admin/keys"):
+    for path in ("/v1/users/{user}/events", "/v1/chat/completions", "/admin/keys", "precondition_required"):
         expect(page.locator("body")).to_contain_text(path, timeout=30_000)  # a busy machine draws it slowly
