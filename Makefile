@@ -31,7 +31,7 @@ timed = @started=$$(date +%s); echo "== $(1)"; $(2) && echo "== $(1): $$(($$(dat
 export PYTHONDONTWRITEBYTECODE :=
 
 .NOTPARALLEL:
-.PHONY: help up down status demo quick test ci check unit system installs cover-unit cover-live chaos chaos-long \
+.PHONY: help up down status demo quick test ci check unit system installs cover-unit cover-live chaos chaos-campaign soak mutants chaos-long \
 	cover-services training-tests train-smoke verl live test-containers bench eval eval-engine lock supply release \
 	format clean
 
@@ -107,6 +107,15 @@ live: .venv-engine/.ready $(TINY) .venv/.system  ## The tests on real parts alon
 chaos: .venv/.test  ## The tests that kill and restart processes under load
 	$(BIN)/pytest --durations=3 tests/chaos
 
+chaos-campaign: .venv/.test  ## 20 seeds of faults every few hundred milliseconds: 100,000 events of 2,000 users
+	$(BIN)/python -m tests.chaos.campaign --seeds 1-20 --report docs/results/chaos.md
+
+soak: .venv/.test  ## Ten minutes of steady load, and the memory of each process
+	$(BIN)/python -m bench.traffic.soak
+
+mutants: .venv/.test  ## Three mutants of each Lua script, which the tests must notice
+	$(BIN)/python -m tests.chaos.mutants --most 3 --report docs/results/mutants.md
+
 chaos-long: export ALIGNX_CHAOS_REFUSED_S := 600
 chaos-long: .venv/.test  ## An engine that refuses every request for ten minutes; no part of `make test`
 	$(BIN)/pytest -s tests/chaos/test_engine_faults.py
@@ -159,10 +168,10 @@ clean:  ## Removes what make has installed; var/ (data, secrets) stays
 	@$(INSTALL) .venv --require-hashes -r docker/test.lock
 	@touch $@
 
-# What Debian's packages bring: Prometheus, and Chromium where this may install it.
-.venv/.system: .venv/.test
+# What Debian's packages and npm bring: Prometheus, and for the console Chromium and axe-core where this may install them.
+.venv/.system: tests/browser/package-lock.json .venv/.test
 	@docker/local/prometheus.sh $(BIN)
-	@docker/local/chromium.sh
+	@docker/local/browser.sh
 	@touch $@
 
 # torch comes first and alone: what follows is locked and installed without dependencies, because

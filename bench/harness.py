@@ -14,6 +14,15 @@ import httpx
 from tests.conftest import free_port
 from tests.live.suite import ROOT, Suite
 
+AS_SHIPPED = {
+    "ALIGNX_GATEWAY__RATE": "200",
+    "ALIGNX_GATEWAY__BURST": "400",
+    "ALIGNX_GATEWAY__TENANT_REQUESTS": "128",
+    "ALIGNX_GATEWAY__TENANT_BULK": "8",
+    "ALIGNX_GATEWAY__SERVICE_REQUESTS": "256",
+}
+"""The limits of a deployment, which tests/live/suite.py lifts."""
+
 
 @contextmanager
 def running_suite(settings: Mapping[str, str] | None = None) -> Iterator[Suite]:

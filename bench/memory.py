@@ -22,7 +22,7 @@ def measure() -> list[Row]:
     rows: list[Row] = []
     with running_suite() as suite, suite.client("memory") as client, Redis.from_url(suite.redis_url) as redis:
         for name in SERVICES:
-            rows.append(Row(f"{name} when idle", _resident_mb(suite.processes[name].pid), "MB resident", "≤ 150"))
+            rows.append(Row(f"{name} when idle", resident_mb(suite.processes[name].pid), "MB resident", "≤ 150"))
         events = [comparison(number, size=200 - 60) for number in range(EVENTS)]
         text = sum(len(orjson.dumps(event)) for event in events)
         client.post("/v1/users/warm/events", json={"events": events}, headers={"Prefer": "wait=10"}).raise_for_status()
@@ -40,6 +40,7 @@ def measure() -> list[Row]:
     return rows
 
 
-def _resident_mb(pid: int) -> float:
+def resident_mb(pid: int) -> float:
+    """Memory of a process that is not swapped out, in MiB."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) / 1024

@@ -20,6 +20,8 @@ ORDER: Final = (
     "update_cost",
     "memory",
     "items",
+    "floods",
+    "knee",
     "small_model",
     "chat_manner",
     "cluster",

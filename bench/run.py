@@ -1,7 +1,7 @@
 """Runs the benchmarks of the services and writes docs/results/benchmarks.md.
 
     python -m bench.run [NAME …]      (all: gateway ingest reads scoring loop_gaps cadence update_cost cluster memory
-    small_model chat_manner items)
+    small_model chat_manner items floods knee)
 
 Prints the table of each, and puts it into docs/results/benchmarks.md. Three have options and commands of their own:
 bench.choice_protocols, and bench.gpu.trl_comparison and bench.gpu.training_throughput, which need the environment of
@@ -15,7 +15,7 @@ from bench import cluster_scaling, gateway_overhead, ingest_speed, memory, reads
 from bench.event_loop import loop_gaps
 from bench.models import chat_manner, small_model
 from bench.page import Row, save_results
-from bench.traffic import item_cost
+from bench.traffic import floods, item_cost, knee
 from bench.updates import cadence, update_cost
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
@@ -31,6 +31,8 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "small_model": small_model.measure,
     "chat_manner": chat_manner.measure,
     "items": item_cost.measure,
+    "floods": floods.measure,
+    "knee": knee.measure,
 }
 
 

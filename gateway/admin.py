@@ -150,7 +150,8 @@ _SETTINGS = "/tenants/{tenant}/settings"
 
 @router.get(_SETTINGS, summary="A tenant's settings")
 async def read_settings(tenant: TenantName, state: State) -> TenantSettingsView:
-    view: TenantSettingsView = await ask_redis(state.tenant_settings.view(tenant))
+    """`spent` says what counts against its token budget."""
+    view: TenantSettingsView = await ask_redis(state.tenant_settings.view_with_spent(tenant))
     return view
 
 

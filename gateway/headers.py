@@ -5,7 +5,8 @@ the gateway. The caller gets all but hop-by-hop fields and internal ones.
 
 A rate limit is a token bucket in Redis (lua/admit.lua). Its state becomes the fields `RateLimit` and
 `RateLimit-Policy` of the answer: `"key";q=400;w=2` says a burst of 400 that takes 2 seconds to fill up again,
-`"key";r=399;t=1` says 399 left and 1 second until it is full.
+`"key";r=399;t=1` says 399 left and 1 second until it is full. A service's own fields of
+that name, of a token budget, go out beside them: both are lists.
 """
 
 import math
@@ -51,8 +52,6 @@ _NOT_OUTWARD = frozenset(
         b"server",
         b"server-timing",
         b"set-cookie",
-        b"ratelimit",
-        b"ratelimit-policy",
         b"x-request-id",
         # internal
         TENANT_HEADER.lower().encode(),

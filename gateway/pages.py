@@ -298,13 +298,13 @@ def _is_internal(parameter: Document) -> bool:
 
 
 class Pages:
-    """The files of gateway/console, by name."""
+    """The files of gateway/console and its folders, by their paths there."""
 
     def __init__(self) -> None:
         folder = resources.files("gateway").joinpath("console")
-        self._files = {
-            file.name: file.read_bytes() for file in folder.iterdir() if file.name.rpartition(".")[2] in _TYPES
-        }
+        with resources.as_file(folder) as root:
+            paths = (path for path in root.rglob("*") if path.suffix[1:] in _TYPES)
+            self._files = {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
 
     def answer(self, name: str, request: Request) -> Response:
         """The file, or 304 if the browser has it. Raises RouteUnknown."""
@@ -330,7 +330,7 @@ def add_pages(app: FastAPI) -> None:
     async def console(request: Request) -> Response:
         return pages.answer("index.html", request)
 
-    @app.get("/console/{name}", include_in_schema=False)
+    @app.get("/console/{name:path}", include_in_schema=False)
     async def file(name: str, request: Request) -> Response:
         return pages.answer(name, request)
 

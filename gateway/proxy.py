@@ -169,13 +169,15 @@ class Proxy:
         try:
             answer = await self._ask(call, body, fields)
         except (aiohttp.ClientError, OSError, Hung) as error:
+            await self._log(call, outcome=".unanswered")  # the service may have done it
             raise self._broken(call, "answer", error) from error
         self._charge(call, body, answer)
         answered_at = time.perf_counter()
         self._metrics.upstream[service].observe(answered_at - sent_at)
         timing = b"gateway;dur=%.3f, service;dur=%.3f" % ((sent_at - call.started) * 1e3, (answered_at - sent_at) * 1e3)
         try:
-            await self._log(call, answer.status)
+            if answer.status < 300:
+                await self._log(call)
             await self._relay(call, answer, timing)
         finally:
             # To the end of its answer the connection went back to the pool; otherwise this closes it.
@@ -239,13 +241,12 @@ class Proxy:
             fields.append(("Traceparent", traceparent))
         return fields
 
-    async def _log(self, call: Call, status: int) -> None:
+    async def _log(self, call: Call, outcome: str = "") -> None:
         """Adds what must be known later to the audit log, before the answer is passed on."""
-        action = AUDITED.get((call.scope["method"], call.route.path))
-        if action and status < 300:
+        if action := AUDITED.get((call.scope["method"], call.route.path)):
             caller = call.caller
             user = call.state.tokens.hash_user(caller.tenant, user_of(call.scope["raw_path"]))
-            await call.state.audit.add(caller.tenant, caller.key_id, action, user)
+            await call.state.audit.add(caller.tenant, caller.key_id, action + outcome, user)
 
     async def _relay(self, call: Call, answer: aiohttp.ClientResponse, timing: bytes) -> None:
         fields = headers.outward(answer.raw_headers, bodiless=answer.status in (204, 304))

@@ -99,7 +99,7 @@ SCOPES: Mapping[str, Mapping[str, Scope]] = {
 _NO_USER = (errors.UserUnknown,)
 _NO_VERSION = (errors.UserUnknown, errors.VersionUnknown)
 _NO_MODELS = (errors.EngineUnavailable, errors.EngineError)
-_NO_ANSWER = (*_NO_MODELS, errors.NoEngine, errors.EngineRejected, errors.ContextExceeded)
+_NO_ANSWER = (*_NO_MODELS, errors.NoEngine, errors.BudgetSpent, errors.EngineRejected, errors.ContextExceeded)
 PROBLEMS: Mapping[str, Mapping[str, tuple[type[AlignXError], ...]]] = {
     _USER: {"DELETE": _NO_USER},
     f"{_USER}/events": {

@@ -32,6 +32,7 @@
     │   ├── StoreUnavailable        503 store_unavailable
     │   ├── UpstreamUnavailable     503 upstream_unavailable
     │   └── EngineUnavailable       503 engine_unavailable
+    │       ├── BudgetSpent         429 budget_spent          the tenant's tokens of the day or month are used up
     │       ├── NoEngine            501 no_engine             this deployment has none: a retry is pointless
     │       └── EngineUnsupported   501 engine_unsupported    its engine cannot do this: a retry is pointless
     └── EngineError                 502 engine_error          the engine answered, but not usably
@@ -223,6 +224,17 @@ class UpstreamUnavailable(Unavailable):
 
 class EngineUnavailable(Unavailable):
     code, title = "engine_unavailable", "No language model engine answers"
+
+
+class BudgetSpent(EngineUnavailable):
+    """What catches an engine that is away catches this too: for this tenant it is away."""
+
+    status, code, title = 429, "budget_spent", "The tenant's token budget does not hold this"
+
+    def __init__(self, detail: str | None = None, *, headers: Mapping[str, str] | None = None, **options: Any) -> None:
+        """`headers` say what is left."""
+        super().__init__(detail, **options)
+        self.headers = headers or {}
 
 
 class NoEngine(EngineUnavailable):

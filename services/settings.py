@@ -117,6 +117,11 @@ class EngineSettings(Block):
     context_tokens: int | None = Field(default=None, ge=256)
     """Tokens that prompt and answer share; both are cut to fit. Default: what the engine says (`max_model_len` in
     its list of models), else 8192. Where both are known the smaller counts."""
+    tokens_per_day: int | None = Field(default=None, ge=1, le=10**15)
+    """Tokens of prompts and answers that each tenant may spend in a day of UTC, unless its own settings say otherwise;
+    default: no limit."""
+    tokens_per_month: int | None = Field(default=None, ge=1, le=10**15)
+    """The same in a month of UTC."""
 
     @property
     def enabled(self) -> bool:

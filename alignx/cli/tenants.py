@@ -80,4 +80,6 @@ def _show(terminal: Terminal, view: TenantSettingsView, *, as_json: bool) -> Non
     table = Table("setting", "value", "from", title=f"Tenant {view.tenant}", title_justify="left")
     for name, value in view.settings.model_dump(mode="json").items():
         table.add_row(name, f"{value}", "tenant" if name in view.overridden else "deployment")
+    if view.spent:
+        table.caption = f"tokens spent: {view.spent.day:,} today, {view.spent.month:,} this month (UTC)"
     terminal.answer(view, table, as_json=as_json)

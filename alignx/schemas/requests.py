@@ -78,9 +78,11 @@ Basis = Literal["profile", "text", "contrast", "traffic", "popular"]
 """What took part: scorers, what other users of the tenant took, and in place of all of them what is popular, for a user
 of whom nothing is known."""
 
-Fallback = Literal["engine_timeout", "engine_unavailable", "engine_unsupported", "engine_rejected", "engine_error"]
+Fallback = Literal[
+    "engine_timeout", "engine_unavailable", "engine_unsupported", "engine_rejected", "engine_error", "budget_spent"
+]
 """Why the profile answered in the engine's place: the engine took too long, does not answer (or its breaker is open),
-reports no log-probabilities, refused the request, or sent an unreadable answer."""
+reports no log-probabilities, refused the request, sent an unreadable answer, or the tenant's token budget is spent."""
 
 
 class SelectRequest(Frozen):

@@ -137,10 +137,10 @@ class ModelTrial(Frozen):
     """Logarithm of the evidence that the candidate is worse; from 4.6 on (100 to 1) it is held."""
 
 
-WaitReason = Literal["update", "worker", "cadence", "backfill", "engine", "trial"]
+WaitReason = Literal["update", "worker", "cadence", "backfill", "engine", "trial", "budget"]
 """Why events wait: the update is being written; it is due and waits for its turn; it is not due yet, since the events
 tell little (cadence) or are history from elsewhere (backfill); the engine fails, refuses or writes no summary, and is
-asked again; a new model may not write for this user yet (trial)."""
+asked again; a new model may not write for this user yet (trial); the tenant's token budget is spent."""
 
 
 class Preferences(SummaryVersion):

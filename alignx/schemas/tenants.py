@@ -191,6 +191,9 @@ class PrivacySettings(Frozen):
     characters."""
 
 
+TokenLimit = Annotated[int, Field(ge=1, le=10**15)]
+
+
 class TenantSettings(UpdateCadence, TrialSettings, PrivacySettings):
     """Settings of one tenant."""
 
@@ -203,6 +206,20 @@ class TenantSettings(UpdateCadence, TrialSettings, PrivacySettings):
     """Events of one user that are taken in an hour; more answer 429, and a backfill does not count. It bounds how far a
     flood of events moves what is known of a user. Default: no bound."""
 
+    tokens_per_day: TokenLimit | None = None
+    """Tokens of prompts and answers that the tenant's calls to the engine may take in a day of UTC. Beyond it chats
+    answer 429 `budget_spent`, the profile selects and ranks, and summaries wait. Default: no limit."""
+    tokens_per_month: TokenLimit | None = None
+    """The same in a month of UTC."""
+
+
+class TokensSpent(Frozen):
+    """Tokens that count against a tenant's budget; calls under way count by their estimates."""
+
+    day: NonNegativeInt
+    """Since 0:00 UTC."""
+    month: NonNegativeInt
+
 
 class TenantSettingsView(Frozen):
     """The settings that hold for a tenant."""
@@ -211,3 +228,5 @@ class TenantSettingsView(Frozen):
     settings: TenantSettings
     overridden: tuple[str, ...] = Field(default=())
     """Fields that are set for this tenant; all others have the deployment's value."""
+    spent: TokensSpent | None = None
+    """Null while the tenant has no token budget: then nothing is counted."""

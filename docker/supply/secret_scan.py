@@ -55,6 +55,7 @@ FILTERS = [
         "allowlist.is_line_allowlisted",
         "heuristic.is_indirect_reference",
         "heuristic.is_likely_id_string",
+        "heuristic.is_lock_file",
         "heuristic.is_not_alphanumeric_string",
         "heuristic.is_potential_uuid",
         "heuristic.is_prefixed_with_dollar_sign",

@@ -1,5 +1,7 @@
 // The HTTP API of the gateway: JSON calls, and event streams that carry the Authorization header.
 
+const OFFLINE = { type: "offline", detail: "The gateway does not answer. Is it running, and is this machine online?" };
+
 /** A problem the API answered with. */
 export class Problem extends Error {
   constructor(status, document, requestId) {
@@ -8,6 +10,8 @@ export class Problem extends Error {
     this.name = "Problem";
     this.status = status;
     this.code = document.type?.split(":").pop() || document.error?.code || "";
+    this.scope = document.scope; // that the key lacks
+    this.errors = document.errors ?? []; // {field, message}
   }
 }
 
@@ -23,15 +27,12 @@ export class Api {
   }
 
   async fetch(method, path, { body, headers = {}, signal } = {}) {
-    const sent = { Authorization: `Bearer ${this.key}`, ...headers };
+    const sent = this.key ? { Authorization: `Bearer ${this.key}`, ...headers } : { ...headers };
     if (body !== undefined) sent["Content-Type"] = "application/json";
-    const answer = await fetch(path, {
-      method,
-      signal,
-      headers: sent,
-      body: body === undefined ? undefined : JSON.stringify(body),
-      cache: "no-store",
-      credentials: "omit",
+    const content = body === undefined ? undefined : JSON.stringify(body);
+    const asked = fetch(path, { method, signal, headers: sent, body: content, cache: "no-store", credentials: "omit" });
+    const answer = await asked.catch((error) => {
+      throw error.name === "AbortError" ? error : new Problem(0, OFFLINE);
     });
     if (!answer.ok) {
       const document = await answer.json().catch(() => ({}));
@@ -86,4 +87,25 @@ function addField(event, line) {
 /** A key by which a call can be repeated safely; works without a secure context too. */
 export function idempotencyKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+let description;
+
+/** The OpenAPI document, asked for once; a failure is asked again. */
+export function openApi() {
+  description ??= new Api("").json("GET", "/openapi.json").catch((error) => {
+    description = undefined;
+    throw error;
+  });
+  return description;
+}
+
+/** The scopes that keys may hold, and those that user tokens may. */
+export async function scopes() {
+  const { components, paths } = await openApi();
+  const ofUsers = Object.values(paths)
+    .flatMap((calls) => Object.values(calls))
+    .flatMap((call) => call.security ?? [])
+    .flatMap((needed) => needed.user_token ?? []);
+  return { all: components.schemas.Problem.properties.scope.enum, ofUsers: [...new Set(ofUsers)] };
 }

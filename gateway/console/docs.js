@@ -1,6 +1,7 @@
 // The API reference: /openapi.json as a page.
 
-import { byId, element, notify, setUpTheme } from "./dom.js";
+import { byId, element, notify } from "./dom.js";
+import { setUpTheme } from "./parts/theme.js";
 
 const METHODS = ["get", "post", "put", "patch", "delete"];
 const DEPTH = 6; // schemas can refer to themselves
@@ -53,7 +54,7 @@ function schemaView(api, schema, depth = 0) {
     element("code", {}, typeName(api, field)),
     prose(field.description || resolve(api, field).description || ""),
   ]);
-  return element("div", {}, element("p", { class: "hint" }, resolved.title || ""), table(["field", "type", ""], rows));
+  return element("div", {}, element("p", { class: "hint" }, resolved.title || ""), table(["field", "type", "about"], rows));
 }
 
 function contentViews(api, title, content) {
@@ -73,7 +74,7 @@ function example(method, path, operation) {
   if (operation.security) words.push('-H "Authorization: Bearer $ALIGNX_API_KEY"');
   if (operation.requestBody) words.push("--json '…'");
   words.push(`${location.origin}${path}`);
-  return element("pre", {}, words.join(" "));
+  return element("pre", { tabindex: 0 }, words.join(" "));
 }
 
 function operationView(api, path, method, operation) {
@@ -93,7 +94,7 @@ function operationView(api, path, method, operation) {
     element("div", { class: "body" },
       operation.description ? element("p", {}, prose(operation.description)) : null,
       example(method, path, operation),
-      rows.length ? table(["parameter", "in", "type", ""], rows) : null,
+      rows.length ? table(["parameter", "in", "type", "about"], rows) : null,
       ...contentViews(api, "Request", operation.requestBody?.content),
       ...answers.flatMap(([status, answer]) => contentViews(api, `Answer ${status}`, resolve(api, answer).content)),
       errorsView(operation)));

@@ -7,26 +7,51 @@ export function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") node.addEventListener(name.slice(2), value);
-    else if (value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+    else if (value !== undefined && value !== null && value !== false) node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.filter((child) => child !== undefined && child !== null));
+  node.append(...children.flat().filter((child) => child !== undefined && child !== null && child !== false));
   return node;
 }
 
-/** The lines of a text area that hold something. */
-export const lines = (id) => byId(id).value.split("\n").map((line) => line.trim()).filter(Boolean);
+export const button = (text, onclick, attributes = {}) =>
+  element("button", { type: "button", class: "quiet", onclick, ...attributes }, text);
+
+let fields = 0;
+
+/** A control under its label, with a hint that a screen reader reads too. */
+export function field(label, control, hint) {
+  control.id ||= `field-${++fields}`;
+  const note = hint ? element("small", { id: `${control.id}-hint` }, hint) : null;
+  if (note) control.setAttribute("aria-describedby", note.id);
+  return element("div", { class: "field" }, element("label", { for: control.id }, label), control, note);
+}
+
+export const checkbox = (label, attributes = {}) =>
+  element("label", { class: "check" }, element("input", { type: "checkbox", ...attributes }), " ", label);
+
+export const options = (values, chosen) =>
+  values.map(([value, text]) => element("option", { value, selected: value === chosen }, text));
+
+/** A region of a page under a heading. */
+export function card(title, ...children) {
+  const heading = element("h2", { id: `section-${++fields}` }, title);
+  return element("section", { class: "card", "aria-labelledby": heading.id }, heading, ...children);
+}
+
+/** The lines of a text that hold something. */
+export const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 
 export const percent = (share) => (share === null || share === undefined ? "–" : `${(share * 100).toFixed(1)} %`);
 
+export const count = (number, one, many = `${one}s`) => `${number.toLocaleString()} ${number === 1 ? one : many}`;
+
 export const when = (text) => new Date(text).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 
-/** Fills a definition list. */
-export function showFacts(list, facts) {
-  list.replaceChildren();
-  for (const [name, value] of facts) {
-    list.append(element("dt", {}, name), element("dd", {}, String(value)));
-  }
-}
+/** A definition list of [name, value]; entries without a value are left out. */
+export const facts = (entries) =>
+  element("dl", { class: "facts" }, ...entries
+    .filter(([, value]) => value !== undefined && value !== null && value !== "")
+    .flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value instanceof Node ? value : String(value))]));
 
 /** Says something to the user; an error says what the problem document says. */
 export function notify(what, good = false) {
@@ -37,30 +62,18 @@ export function notify(what, good = false) {
 }
 
 /** Runs a handler with its button disabled and its problems shown. */
-export function guarded(button, work) {
+export function guarded(node, work) {
   return async (event) => {
     event?.preventDefault();
-    button.disabled = true;
+    const control = node ?? event.submitter ?? event.currentTarget;
+    control.disabled = true;
     notify("");
     try {
-      await work();
+      await work(event);
     } catch (error) {
       if (error.name !== "AbortError") notify(error);
     } finally {
-      button.disabled = false;
+      control.disabled = false;
     }
   };
-}
-
-/** Switches between light and dark, and remembers it. */
-export function setUpTheme(button) {
-  const saved = localStorage.getItem("theme");
-  if (saved) document.documentElement.dataset.theme = saved;
-  button.addEventListener("click", () => {
-    const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-    const now = document.documentElement.dataset.theme || (dark ? "dark" : "light");
-    const next = now === "dark" ? "light" : "dark";
-    document.documentElement.dataset.theme = next;
-    localStorage.setItem("theme", next);
-  });
 }

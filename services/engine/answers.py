@@ -38,10 +38,12 @@ async def pass_through(
     inside the call. A stream that ends behind its finish reason gets the `[DONE]` it lacks."""
     broken: Exception | None = None
     tail.feed(first)
+    progress.note_events(first)
     yield first
     try:
         async for chunk in rest:
             tail.feed(chunk)
+            progress.note_events(chunk)
             yield chunk
     except aiohttp.ClientError as error:
         broken = error

@@ -58,6 +58,8 @@ class RawAnswer(NamedTuple):
     status: int
     content_type: str
     chunks: AsyncIterator[bytes]
+    is_counted: bool = False
+    """A stream tells its token counts in an event of their own, for which the caller has not asked."""
 
 
 async def _accept_refusal(_refusal: Refusal) -> bool:
@@ -142,9 +144,9 @@ class Client:
     ) -> AsyncGenerator[Delta | Completion, None]:
         body = await self._body(messages, tenant, priority) | wire.generation(sampling)
         reply = Reply(body["model"])
-        async with self._guard(kind, tenant) as progress, self._post(_CHAT, body, progress) as response:
+        async with self._guard(kind, tenant, body) as progress, self._post(_CHAT, body, progress) as response:
             async for text in read_texts(response, reply):
-                progress.note_text()
+                progress.note_text(text)
                 yield Delta(text)
             completion = reply.completion()
             progress.finish(completion.tokens)
@@ -174,22 +176,25 @@ class Client:
         streamed = bool(sent.get("stream"))
         timeout_s = None if streamed else self._server.answer_timeout_s
         tail = wire.AnswerTail(choices=sent.get("n") or 1, streamed=streamed)
-        self._check_fields(sent, tenant)
-        async with self._guard("chat", tenant) as progress, AsyncExitStack() as stack:
+        own = self._salt(tenant)
+        self._check_fields(sent, own)
+        async with self._guard("chat", tenant, sent) as progress, AsyncExitStack() as stack:
+            if is_counted := streamed and progress.written is not None and not sent.get("stream_options"):
+                sent, own = sent | wire.COUNTED, own | wire.COUNTED
             # The start is awaited here, so that an early fault can still become a status.
             async with bounded_start(self._server.first_token_timeout_s, None if streamed else self.last_sign):
                 response = await stack.enter_async_context(self._post(_CHAT, sent, progress, timeout_s))
-                self._check_fields(sent, tenant)  # a dialect found meanwhile would drop them
+                self._check_fields(sent, own)  # a dialect found meanwhile would drop them
                 chunks = response.content.iter_any()
                 start = await read_start(chunks, response.content_type) if streamed else await anext(chunks, b"")
             if b'"error"' in (event := wire.first_event(start)) and member(body := parse_json(event), "error"):
                 raise reported_error(body)
             progress.note_text()
             raw = await stack.enter_async_context(aclosing(pass_through(start, chunks, tail, progress)))
-            yield RawAnswer(response.status, response.content_type, raw)
+            yield RawAnswer(response.status, response.content_type, raw, is_counted)
 
-    def _check_fields(self, sent: Body, tenant: str) -> None:
-        own = self._salt(tenant)
+    def _check_fields(self, sent: Body, own: Body) -> None:
+        """Raises InvalidRequest for fields that the engine does not take, but for our own."""
         if fields := [name for name in self.capabilities.dialect.refused_fields(sent) if name not in own]:
             problems = [{"field": name, "message": f"The engine does not take {name}"} for name in fields]
             raise InvalidRequest(f"The engine does not take {', '.join(fields)}", errors=problems)
@@ -245,7 +250,7 @@ class Client:
     async def _answer(
         self, kind: CallKind, path: str, body: Body, tenant: str = "", timeout_s: float | None = None
     ) -> Body:
-        async with self._guard(kind, tenant) as progress, self._post(path, body, progress, timeout_s) as response:
+        async with self._guard(kind, tenant, body) as progress, self._post(path, body, progress, timeout_s) as response:
             if not isinstance(answer := parse_json(await response.read()), dict):
                 raise EngineError(UNREADABLE)
             progress.finish(wire.token_counts(answer.get("usage")))

@@ -7,13 +7,25 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from alignx.schemas.summaries import TokenCounts
+from services.engine.wire import Body
 from services.errors import EngineError, EngineUnavailable
 
 CallKind = Literal["stream", "complete", "chat", "choose"]
 CallOutcome = Literal["ok", "unavailable", "rejected", "error", "cancelled"]
+
+
+class TextMeter(Protocol):
+    """Counts what an answer holds so far."""
+
+    @property
+    def tokens(self) -> int: ...
+
+    def add_text(self, text: str) -> None: ...
+
+    def add_events(self, chunk: bytes) -> None: ...
 
 
 @dataclass
@@ -23,26 +35,38 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
     first_text: float | None = None
     tokens: TokenCounts = field(default_factory=TokenCounts)
+    sent: bool = False
+    """The call has gone out."""
     finished: bool = False
     alive: bool = False
     """The server refused, so it is there: no failure for a circuit breaker."""
     overlong: bool = False
     """An answer without signs of life took too long: no evidence that the server is gone."""
     error: EngineError | EngineUnavailable | None = None
+    written: TextMeter | None = None
+    """Where the call is counted before it ends."""
 
-    def note_text(self) -> None:
+    def note_text(self, text: str = "") -> None:
         self.first_text = self.first_text or time.monotonic()
+        if self.written:
+            self.written.add_text(text)
+
+    def note_events(self, chunk: bytes) -> None:
+        """Bytes of an answer that passes through."""
+        if self.written:
+            self.written.add_events(chunk)
 
     def finish(self, tokens: TokenCounts) -> None:
         self.tokens, self.finished = tokens, True
 
 
-Guard = Callable[[CallKind, str], AbstractAsyncContextManager[Progress]]
-"""Surrounds each call, of this kind and on behalf of this tenant; it may wait or raise before the call goes out."""
+Guard = Callable[[CallKind, str, Body], AbstractAsyncContextManager[Progress]]
+"""Surrounds each call, of this kind, on behalf of this tenant and with this body; it may wait or raise before the call
+goes out."""
 
 
 @asynccontextmanager
-async def unguarded(_kind: CallKind, _tenant: str) -> AsyncIterator[Progress]:
+async def unguarded(_kind: CallKind, _tenant: str, _body: Body) -> AsyncIterator[Progress]:
     """Lets every call pass."""
     yield Progress()
 

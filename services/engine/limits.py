@@ -28,6 +28,7 @@ from services.engine.choice.choice_client import DEFAULT_WINDOW, ChoiceClient
 from services.engine.choice.measure import measure_protocol
 from services.engine.client import Server, open_session
 from services.engine.guard import CallKind, CallOutcome, EngineCall, Observer, Progress
+from services.engine.spending import Reserve, unbudgeted
 from services.engine.wire import SILENT, Body
 from services.errors import EngineError, EngineRejected, EngineUnavailable, NoEngine
 from services.settings import LATENCY_BUCKETS_S, PROFILE_ENGINE, EngineSettings
@@ -51,9 +52,10 @@ logger = logging.getLogger("alignx.engine")
 class Calls:
     """The calls of one engine, with their limit and breaker."""
 
-    def __init__(self, settings: EngineSettings, observe: Observer | None) -> None:
+    def __init__(self, settings: EngineSettings, observe: Observer | None, reserve: Reserve = unbudgeted) -> None:
         self._enabled = settings.enabled
         self._observe = observe
+        self._reserve = reserve
         self.in_flight = 0
         """Calls that hold a slot."""
         self.answered_at = -math.inf
@@ -66,15 +68,17 @@ class Calls:
         return self.breaker.open
 
     @asynccontextmanager
-    async def call(self, kind: CallKind, tenant: str = "") -> AsyncIterator[Progress]:
-        """The guard of the client: waits for a slot, refuses while the breaker is open, records how the call ends."""
+    async def call(self, kind: CallKind, tenant: str, body: Body) -> AsyncIterator[Progress]:
+        """The guard of the client: refuses while the breaker is open or the tenant's budget is spent, waits for a
+        slot, records how the call ends."""
         if not self._enabled:
             raise NoEngine(NO_ENGINE)
         self.breaker.check()  # before the wait for a slot: an open breaker answers at once
         progress = Progress()
-        async with self._slots:
+        async with self._reserve(kind, tenant, body, progress), self._slots:
             self.breaker.admit()
             self.in_flight += 1
+            progress.sent = True
             with child_span(f"engine {kind}", SpanKind.CLIENT) as span:
                 try:
                     yield progress
@@ -129,9 +133,10 @@ class Engine(ChoiceClient):
         settings: EngineSettings,
         session: aiohttp.ClientSession,
         observe: Observer | None = None,
+        reserve: Reserve = unbudgeted,
     ) -> None:
         self.enabled = settings.enabled
-        self.calls = Calls(settings, observe)
+        self.calls = Calls(settings, observe, reserve)
         self._context_tokens, self._cooldown_s = settings.context_tokens, settings.breaker_cooldown_s
         self._first_token_timeout_s = settings.first_token_timeout_s
         self._has_salt = settings.cache_salt_secret is not None
@@ -145,10 +150,13 @@ class Engine(ChoiceClient):
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: EngineSettings, observe: Observer | None = None) -> AsyncIterator[Self]:
-        """An engine with its own connections, closed at the end. `observe` gets every call that has ended."""
+    async def open(
+        cls, settings: EngineSettings, observe: Observer | None = None, reserve: Reserve = unbudgeted
+    ) -> AsyncIterator[Self]:
+        """An engine with its own connections, closed at the end. `observe` gets every call that has ended; `reserve`
+        takes each from its tenant's budget."""
         async with open_session() as session:
-            engine = cls(settings, session, observe)
+            engine = cls(settings, session, observe, reserve)
             probing = asyncio.create_task(engine.prober.run()) if settings.enabled else None
             try:
                 yield engine

@@ -53,13 +53,17 @@ LIKELIEST_TOKENS: Body = {"top_logprobs": 20}
 """The most that OpenAI's API lists; used where single tokens cannot be asked for."""
 
 
+COUNTED: Body = {"stream_options": {"include_usage": True}}
+"""Asks a stream for token counts at its end."""
+
+
 def generation(sampling: Sampling) -> Body:
     """Asks for a streamed reply with token counts at its end."""
     body: Body = {name: sampling[name] for name in ("max_tokens", "temperature", "top_p")}
     body |= {"top_k": sampling["top_k"]} if sampling["top_k"] > 0 else {}
     body |= {} if sampling.get("thinking", True) else NO_THINKING
     body |= {"frequency_penalty": penalty} if (penalty := sampling.get("frequency_penalty", 0.0)) else {}
-    return body | {"stream": True, "stream_options": {"include_usage": True}}
+    return body | {"stream": True, **COUNTED}
 
 
 def without_prefill(messages: Messages) -> list[Mapping[str, Any]]:

@@ -58,9 +58,9 @@ REJECTED_CHARS = 4_000
 """Characters kept of a rejected draft."""
 KEEP_REJECTED = 10
 """Rejected drafts kept for a user."""
-FailKind = Literal["engine", "wait", "refusal", "unusable", "data", "release"]
-"""What is at fault: the engine; nothing, but a new model may not write yet; the data as the engine or its replies say
-(refusal, unusable); the data; nothing."""
+FailKind = Literal["engine", "wait", "budget", "refusal", "unusable", "data", "release"]
+"""What is at fault: the engine; nothing, but a new model may not write yet (wait) or the tenant's tokens are spent; the
+data as the engine or its replies say (refusal, unusable); the data; nothing."""
 
 
 class Queue:

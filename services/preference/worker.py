@@ -26,6 +26,7 @@ from services.server.app import create_app, serve
 from services.server.health import Check
 from services.server.metrics import create_registry
 from services.server.state import state_of
+from services.server.token_budgets import TokenBudgets, count_refusals
 from services.settings import Settings, load_settings
 from services.storage.connection import open_redis
 from services.storage.redis_metrics import RedisMetrics
@@ -61,16 +62,15 @@ def create_worker_app(settings: Settings) -> FastAPI:
     metrics = WorkerMetrics(registry)
     engine_metrics = EngineMetrics(registry, settings.metrics.tenants)
     redis_metrics = RedisMetrics(registry)
-    traffic_metrics = TrafficMetrics(registry)
+    traffic_metrics, refusals = TrafficMetrics(registry), count_refusals(registry)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[WorkerState]:
         async with (
             open_redis(settings.redis) as redis,
-            Engine.open(settings.engine, engine_metrics.observe) as engine,
-            StartupCheck.open(
-                store := Store(redis, settings.queue.shards, tenants := open_tenants(redis, settings))
-            ) as startup,
+            TokenBudgets.open(redis, tenants := open_tenants(redis, settings), refusals) as budgets,
+            Engine.open(settings.engine, engine_metrics.observe, budgets.reserve) as engine,
+            StartupCheck.open(store := Store(redis, settings.queue.shards, tenants)) as startup,
         ):
             await asyncio.to_thread(load_tables)  # before a request needs it
             queue = Queue(redis, settings.queue, settings.summary)

@@ -28,8 +28,8 @@ _COUNTS = frozenset(["one", "two", "three"])
 """Stop words that tell names apart."""
 _SEPARATOR = re.compile(r"[|;,>/]")
 _NUMBER = re.compile(r"\d(?:[\d.,'’ \u00a0\u202f]*\d)?")
-_CENTS = re.compile(r"[.,](?=\d{1,2}\Z)")
-"""Before one or two digits at the end; any other mark in a price parts its thousands."""
+_CENTS = re.compile(r"[.,](?=\d{1,2}\Z)|(?<=\A0)[.,]")
+"""Before one or two digits at the end, or behind a single 0; any other mark in a price parts its thousands."""
 SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥", "CNY": "¥", "INR": "₹", "RUB": "₽"}
 """Of currencies that are shown by one."""
 _CODES = (

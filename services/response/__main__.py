@@ -21,6 +21,7 @@ from services.server.health import Check
 from services.server.metrics import create_registry
 from services.server.state import state_of
 from services.server.store import require_store
+from services.server.token_budgets import TokenBudgets, count_refusals
 from services.settings import Settings, load_settings
 from services.storage.connection import open_redis
 from services.storage.startup_check import StartupCheck
@@ -34,16 +35,15 @@ PORT = 8102
 def create_response_app(settings: Settings) -> FastAPI:
     registry = create_registry("response")
     engine_metrics = EngineMetrics(registry, settings.metrics.tenants)
-    selection_metrics = SelectionMetrics(registry)
+    selection_metrics, refusals = SelectionMetrics(registry), count_refusals(registry)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[ResponseState]:
         async with (
             open_redis(settings.redis) as redis,
-            Engine.open(settings.engine, engine_metrics.observe) as engine,
-            StartupCheck.open(
-                store := Store(redis, settings.queue.shards, tenants := open_tenants(redis, settings))
-            ) as startup,
+            TokenBudgets.open(redis, tenants := open_tenants(redis, settings), refusals) as budgets,
+            Engine.open(settings.engine, engine_metrics.observe, budgets.reserve) as engine,
+            StartupCheck.open(store := Store(redis, settings.queue.shards, tenants)) as startup,
         ):
             await asyncio.to_thread(load_tables)  # before a request needs it
             engine_metrics.watch(engine.calls)

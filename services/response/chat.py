@@ -16,6 +16,7 @@ from alignx.schemas.interactions import ComparisonInteraction, Interaction
 from alignx.schemas.requests import ChatMode, Personalization, PersonalizationUsed
 from services.engine.client import RawAnswer
 from services.engine.limits import Engine
+from services.engine.spending import message_tokens
 from services.errors import ContextExceeded, EngineError, InvalidRequest, UserUnknown
 from services.profile.claims.relevance import keep_relevant, read_parts
 from services.prompts.build import (
@@ -49,7 +50,6 @@ _MARGIN = 64
 _SHORT_ANSWER, _LEAST_ANSWER = 256, 16
 """Tokens of an answer to a prompt that seems to fill the window, and to one that does."""
 _LIMITS = ("max_tokens", "max_completion_tokens")
-_TURN_TOKENS, _PART_TOKENS = 8, 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +108,14 @@ class Chat:
         if limit is None:
             body["max_tokens"] = limit = self.settings.response.max_tokens
         messages = [message.model_dump(mode="json", exclude_unset=True) for message in request.messages]
-        conversation = sum(map(_message_tokens, messages))
+        conversation = sum(map(message_tokens, messages))
         conditioning = await self._condition(tenant, user, request, conversation, limit)
         known, turns = conditioning, _as_chat_messages(messages)
         if self._plain and known.used.mode in ("none", "summary"):
             prompt = plain_chat_prompt(turns, known.summary)
         else:
             prompt = chat_prompt(turns, mode=known.used.mode, summary=known.summary, history=known.history)
-        history = max(0, sum(map(_message_tokens, prompt.messages)) - conversation)
+        history = max(0, sum(map(message_tokens, prompt.messages)) - conversation)
         sizes = Sizes(limit, conversation, history)
         return ChatCall(tenant, conditioning.used, body | {"messages": prompt.messages}, sizes)
 
@@ -195,16 +195,6 @@ def _latest_request(request: ChatRequest) -> str:
 def _read_content(content: str | list[dict[str, Any]] | None) -> str:
     parts = content if isinstance(content, list) else [{"text": content or ""}]
     return "\n".join(part["text"] for part in parts if isinstance(part.get("text"), str))
-
-
-def _message_tokens(message: Mapping[str, Any]) -> int:
-    """Estimated tokens of a message; a part that is no text, such as an image, counts as `_PART_TOKENS`."""
-    content = message.get("content")
-    parts = content if isinstance(content, list) else [{"text": content or ""}]
-    texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
-    more = {name: value for name, value in message.items() if name not in ("role", "content")}
-    text = "".join(texts) + (orjson.dumps(more).decode() if more else "")
-    return estimate_tokens(text) + _TURN_TOKENS + _PART_TOKENS * (len(parts) - len(texts))
 
 
 def _with_directions(events: Sequence[Interaction]) -> tuple[Interaction, ...]:

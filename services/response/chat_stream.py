@@ -52,6 +52,8 @@ class AnswerEvents:
 
     def __init__(self, used: PersonalizationUsed, *, choices: int, reasoning: bool) -> None:
         self._personalization: dict[str, Any] | None = used.model_dump()
+        self.hides_usage = False
+        """Whether an event that holds token counts alone is left out."""
         self._reasoning = reasoning
         self._texts = [ThinkingFilter() for _ in range(choices)]
         self._buffer = b""
@@ -64,7 +66,8 @@ class AnswerEvents:
             return b""
         piece, self._buffer = whole_events[0], self._buffer[whole_events.end() :]
         has_begun = self._reasoning or all(text.is_over for text in self._texts)
-        if has_begun and not self._personalization and not _UNUSUAL.search(piece):
+        may_hide = self.hides_usage and b'"usage"' in piece
+        if has_begun and not self._personalization and not may_hide and not _UNUSUAL.search(piece):
             return piece
         return b"".join(map(self._rewrite, _EVENT.findall(piece)))
 
@@ -85,6 +88,8 @@ class AnswerEvents:
             return event
         if not isinstance(document, dict):
             return event
+        if self.hides_usage and document.get("usage") and not document.get("choices"):
+            return b""
         is_changed = len(data) > 1
         if not self._reasoning and self._hide(document):
             is_changed = True
@@ -131,7 +136,9 @@ async def render_stream(
             yield KEEP_ALIVE
             await asyncio.wait({start}, timeout=keep_alive_s)
         shown_at = time.monotonic()
-        async for chunk in start.result().chunks:
+        answer = start.result()
+        events.hides_usage = answer.is_counted
+        async for chunk in answer.chunks:
             piece = events.feed(chunk)
             if not piece and time.monotonic() - shown_at >= keep_alive_s:  # reasoning that is hidden
                 piece = KEEP_ALIVE

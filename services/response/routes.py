@@ -27,6 +27,7 @@ from services.server.body_lists import ListRoute
 from services.server.request_bodies import DisconnectWatch
 from services.server.state import state_of
 from services.server.store import StoreState
+from services.server.token_budgets import LEFT, Window, budget_headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ async def chat_completions(
 ) -> Response:
     """`personalization.mode` says what the answer is conditioned on: `summary` (default), `ica`,
     `pba`, `direct` or `none`. The answer's `personalization` and the header X-AlignX-Summary-Version say
-    what was used. A stream whose first token is late holds comments before its first event."""
+    what was used; RateLimit and RateLimit-Policy what is left of the tenant's token budget, if it has one. A stream
+    whose first token is late holds comments before its first event."""
     further = map(request.headers.get, state.chat.settings.response.user_headers)
     user = body.user_id(map(_as_utf8, (x_user_id, *further))) or only_user
     if only_user not in (None, user):
@@ -109,16 +111,18 @@ class AnswerStream(StreamingResponse):
 async def _answer(chat: Chat, tenant: str, user: str | None, body: ChatRequest) -> Response:
     call = await chat.prepare(tenant, user, body)
     used, reasoning, settings = call.used, bool(body.include_reasoning), chat.settings.response
+    left: dict[str, Window] = {}
+    LEFT.set(left)
     if not body.stream:
         async with chat.answer(call) as raw:
             content = await render_whole(raw, used, reasoning=reasoning)
-            return Response(content, raw.status, _headers(used), raw.content_type)
+        return Response(content, raw.status, _headers(used) | budget_headers(left), raw.content_type)
     async with AsyncExitStack() as answer:
         start = await answer.enter_async_context(starting(chat.answer(call), settings.keep_alive_after_s))
         status, content_type = start.result()[:2] if start.done() else (200, "text/event-stream")
         events = AnswerEvents(used, choices=body.n or 1, reasoning=reasoning)
         pieces = render_stream(start, events, settings.keep_alive_s)
-        headers = _headers(used) | {"Cache-Control": "no-store"}
+        headers = _headers(used) | budget_headers(left) | {"Cache-Control": "no-store"}
         return AnswerStream(answer.pop_all(), pieces, status, headers, content_type)
     raise AssertionError("unreachable")
 

@@ -22,7 +22,14 @@ from services.engine.breaker import Breaker
 from services.engine.choice.fusion import PROFILE_ALONE, Weights, fuse, kind_of, learned_weights
 from services.engine.judge import CONTRAST_PAIRS, RecentChoices, fit_choice, judge
 from services.engine.limits import Engine
-from services.errors import EngineError, EngineRejected, EngineUnavailable, EngineUnsupported, UserUnknown
+from services.errors import (
+    BudgetSpent,
+    EngineError,
+    EngineRejected,
+    EngineUnavailable,
+    EngineUnsupported,
+    UserUnknown,
+)
 from services.profile.scoring import scores, softmax
 from services.profile.statistics import EMPTY, Profile
 from services.prompts.profiles import load_profile
@@ -188,7 +195,7 @@ class Selector:
         try:
             selection = await ask(tenant, user, query, items, weights, pairs)
         except (EngineUnavailable, EngineError, TimeoutError) as error:
-            if method:
+            if method and not isinstance(error, BudgetSpent):
                 raise
             reason = _fallback_reason(error)
             self._metrics.fallbacks.labels(reason).inc()
@@ -288,6 +295,8 @@ def _fallback_reason(error: Exception) -> Fallback:
     match error:
         case TimeoutError():
             return "engine_timeout"
+        case BudgetSpent():
+            return "budget_spent"
         case EngineUnsupported():
             return "engine_unsupported"
         case EngineUnavailable():

@@ -30,6 +30,7 @@ from alignx import __version__
 from alignx.schemas.items import ITEM_FORM
 from services.errors import (
     AlignXError,
+    BudgetSpent,
     Draining,
     InvalidRequest,
     MalformedBody,
@@ -90,6 +91,8 @@ def problem_response(scope: Scope, error: AlignXError) -> Response:
         headers["Allow"] = error.allow
     if isinstance(error, Draining):
         headers[DRAINING_HEADER] = "true"
+    if isinstance(error, BudgetSpent):
+        headers |= error.headers
     headers |= cost_header(scope)
     if scope["path"].startswith(OPENAI_PATHS):
         return Response(orjson.dumps(error.openai()), error.status, headers, "application/json")

@@ -12,6 +12,7 @@ separator or a hash tag.
     pi:rebuild:…              STRING  the latest user that an operator's rebuild has asked for
     pi:engine-fault           STRING  what a worker says of a degraded engine, as JSON; expires
     pi:settings:<tenant>      HASH    what is set for the tenant: field -> JSON value
+    pi:tokens:{<tenant>}:<month>  HASH  tokens spent: day -> sum, `month` -> sum, reservation -> day and tokens; expires
     pi:trials:<tenant>        HASH    the trial of a new model or prompt template (updates/trials.py)
     pi:weights:<tenant>       HASH    fading sums from which the scorers of a selection are weighed (choice/fusion.py)
     pi:mixture:<tenant>       HASH    what the profile's and the traffic's features weigh (traffic/mixture.py)
@@ -85,6 +86,11 @@ def audit_log(tenant: str) -> str:
 def trial_key(tenant: str) -> str:
     """The trial of a new model or prompt template; it is no part of a backup."""
     return f"pi:trials:{quote(tenant, safe='')}"
+
+
+def tokens_key(tenant: str, month: str) -> str:
+    """What the tenant's calls to the engine have spent in a month, such as 2026-11; it is no part of a backup."""
+    return f"pi:tokens:{{{quote(tenant, safe='')}}}:{month}"
 
 
 def weights_key(tenant: str) -> str:

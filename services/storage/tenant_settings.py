@@ -4,16 +4,17 @@ Calls read them through services/storage/timed_cache.py: a process sees a change
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from pydantic import ValidationError
 
-from alignx.schemas.tenants import TenantSettings, TenantSettingsView
+from alignx.schemas.tenants import TenantSettings, TenantSettingsView, TokensSpent
 from services.errors import InvalidRequest
 from services.settings import Settings
 from services.storage.connection import RedisClient, Script, read_script
-from services.storage.key_names import TENANT_SETTINGS, tenant_settings_key, tenant_settings_owner
+from services.storage.key_names import TENANT_SETTINGS, tenant_settings_key, tenant_settings_owner, tokens_key
 
 
 def default_settings(settings: Settings) -> TenantSettings:
@@ -43,10 +44,20 @@ class TenantSettingsStore:
         settings = TenantSettings.model_validate(self._defaults.model_dump() | fields)
         return TenantSettingsView(tenant=tenant, settings=settings, overridden=tuple(sorted(fields)))
 
+    async def view_with_spent(self, tenant: str) -> TenantSettingsView:
+        """As `view`, with what is spent of a token budget."""
+        view = await self.view(tenant)
+        if view.settings.tokens_per_day is None and view.settings.tokens_per_month is None:
+            return view
+        now = datetime.now(UTC)
+        spent = await self._redis.hmget(tokens_key(tenant, f"{now:%Y-%m}"), [f"{now:%d}", "month"])
+        day, month = (int(tokens or 0) for tokens in spent)
+        return view.model_copy(update={"spent": TokensSpent(day=day, month=month)})
+
     async def replace(self, tenant: str, settings: TenantSettings) -> TenantSettingsView:
         """Sets the fields that `settings` was made of, and no others."""
         await self._write(tenant, settings.model_dump(mode="json", exclude_unset=True), replace=True)
-        return await self.view(tenant)
+        return await self.view_with_spent(tenant)
 
     async def patch(self, tenant: str, changes: Mapping[str, Any]) -> TenantSettingsView:
         """A JSON merge patch: null gives a field the deployment's value back. Raises InvalidRequest."""
@@ -56,7 +67,7 @@ class TenantSettingsStore:
             errors = [{"field": name, "message": message} for name, message in problems.items()]
             raise InvalidRequest(f"Not valid: {', '.join(problems)}.", errors=errors)
         await self._write(tenant, changes)
-        return await self.view(tenant)
+        return await self.view_with_spent(tenant)
 
     async def tenants(self) -> list[str]:
         """Tenants of whom something is set."""

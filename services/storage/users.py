@@ -81,7 +81,7 @@ def _wait_reason(fields: Mapping[str, str], now_ms: float) -> WaitReason | None:
     if "own" in fields:
         return "update"
     if float(fields.get("hold", 0)) > now_ms:
-        return "engine" if "strikes" in fields else "trial"
+        return "engine" if "strikes" in fields else "budget" if "spent" in fields else "trial"
     if "t0" in fields or "due" not in fields:
         return "worker"
     return "backfill" if float(fields["due"]) >= LOW_PRIORITY else "cadence"

@@ -1,44 +1,17 @@
-"""The web console as a person uses it, in a real Chromium, on the real suite.
-
-Needs a Chromium on the path (Debian: `apt-get install chromium`); `make test` installs it when it may. Where there is
-none the tests are skipped and say so; in CI they fail.
-"""
+"""The web console as a person uses it, in a real Chromium, on the real suite."""
 
 import json
-import os
 import re
-import shutil
-from collections.abc import Iterator
+from pathlib import Path
 
-import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+import httpx
+from playwright.sync_api import Page, Route, expect
 
-from tests.live.suite import Suite
+from tests.browser.conftest import go, sign_in
+from tests.live.suite import Suite, mock_engine
 
 SHORT = "TLS encrypts the line."
 LONG = "What a wonderful question! Let us dive deep into the amazing and endless world of TLS today!!!"
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--no-first-run")
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        missing = "no Chromium on the path: the console is NOT tested in a browser"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        page = browser.new_page(viewport={"width": 1280, "height": 1600})
-        page.set_default_timeout(10_000)
-        yield page
-        browser.close()
-
-
-def sign_in(page: Page, suite: Suite, user: str) -> None:
-    page.goto(f"{suite.url}/console")
-    page.get_by_label("API key").fill(suite.new_key("browser"))
-    page.get_by_label("User", exact=True).fill(user)
-    page.get_by_role("button", name="Open").click()
 
 
 def test_summary_appears_is_edited_and_decides(page: Page, suite: Suite) -> None:
@@ -59,9 +32,11 @@ def test_summary_appears_is_edited_and_decides(page: Page, suite: Suite) -> None
         expect(page.locator("#summary")).to_have_text("Short answers with <b>sources</b>.")
         assert client.get("/v1/users/ada/preferences?format=text").text == "Short answers with <b>sources</b>."
 
+    go(page, "Try")
     page.locator("#select-items").fill(f"{LONG}\n{SHORT}")
     page.get_by_role("button", name="Which would they choose?").click()
     expect(page.locator("#select-result")).to_contain_text(SHORT)
+    expect(page.locator("#select-result")).to_contain_text("Scored by")
 
 
 def test_the_summary_stays_when_an_update_fails(page: Page, suite: Suite) -> None:
@@ -118,9 +93,292 @@ def test_a_sentence_opens_to_its_events(page: Page, suite: Suite) -> None:
 def test_a_wrong_key_is_told(page: Page, suite: Suite) -> None:
     page.goto(f"{suite.url}/console")
     page.get_by_label("API key").fill("ax_0000_" + "a" * 52)
-    page.get_by_label("User", exact=True).fill("ada")
     page.get_by_role("button", name="Open").click()
     expect(page.locator("#notice")).to_contain_text(re.compile("key", re.IGNORECASE))
+
+
+def test_addresses_titles_and_storage_name_no_user(page: Page, suite: Suite) -> None:
+    user, text = "cara@example.org", "I collect enamel teapots."
+    with suite.client("browser") as client:
+        events = {"events": [{"type": "statement", "text": text}]}
+        client.post(f"/v1/users/{user}/events", json=events, headers={"Prefer": "wait=10"}).raise_for_status()
+    sign_in(page, suite, user)
+    expect(page.locator("#summary")).to_contain_text("teapots")
+    for view in ("Timeline", "History", "Try", "Summary"):
+        go(page, view)
+        expect(page.get_by_role("heading", level=1)).to_contain_text(user)
+        assert re.search(r"#/u/1/[a-z]+$", page.url)
+        kept = page.evaluate("JSON.stringify([document.title, {...localStorage}, {...sessionStorage}, history.state])")
+        assert "cara" not in kept
+        assert "teapots" not in kept
+    page.reload()
+    expect(page.locator("#notice")).to_contain_text("Choose the user again")
+
+
+def test_a_version_is_compared_and_restored(page: Page, suite: Suite) -> None:
+    with suite.client("browser") as client:
+        events = {"events": [{"type": "statement", "text": "I want sources."}]}
+        client.post("/v1/users/rosa/events", json=events, headers={"Prefer": "wait=10"}).raise_for_status()
+        for text in ("Likes short answers with sources.", "Likes long answers with sources."):
+            etag = client.get("/v1/users/rosa/preferences").headers["ETag"]
+            client.put("/v1/users/rosa/preferences", json={"text": text}, headers={"If-Match": etag}).raise_for_status()
+        sign_in(page, suite, "rosa")
+        go(page, "Timeline")
+        current = page.locator(".timeline > .current")
+        current.get_by_text("What changed").click()
+        expect(current.locator("del")).to_have_text("short")
+        expect(current.locator("ins")).to_have_text("long")
+        older = page.locator(".timeline > li").nth(1)
+        older.get_by_role("button", name="Restore").click()
+        page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+        assert client.get("/v1/users/rosa/preferences?format=text").text.startswith("Likes long")
+        older.get_by_role("button", name="Restore").click()
+        page.get_by_role("dialog").get_by_role("button", name="Restore version").click()
+        expect(page.locator(".timeline > .current")).to_contain_text("Likes short answers with sources.")
+        assert client.get("/v1/users/rosa/preferences?format=text").text.startswith("Likes short")
+
+
+def test_the_word_diff_loses_no_word(page: Page, suite: Suite) -> None:
+    page.goto(f"{suite.url}/console")
+    words = ("tea", "jazz", "likes", "short", ".", "an old", "naïve")
+    texts = [" ".join(words[(i * k + k) % 7] for i in range(k + 3)) for k in range(12)] + [""]
+    pairs = [[before, after] for before in texts for after in texts]
+    script = """async (pairs) => {
+      const { wordDiff } = await import("/console/parts/word_diff.js");
+      return pairs.map(([before, after]) => wordDiff(before, after));
+    }"""
+    for (before, after), pieces in zip(pairs, page.evaluate(script, pairs), strict=True):
+        assert "".join(piece["text"] for piece in pieces if piece["kind"] != "added") == before
+        assert "".join(piece["text"] for piece in pieces if piece["kind"] != "removed") == after
+        assert (before == after) == all(piece["kind"] == "same" for piece in pieces)
+
+
+def test_history_is_filtered_exported_and_erased(page: Page, suite: Suite, tmp_path: Path) -> None:
+    events = [{"type": "statement", "text": f"I like number {i}."} for i in range(25)]
+    events.insert(3, {"type": "purchase", "item": {"title": "Oak table"}, "considered": []})
+    with suite.client("browser") as client:
+        client.post("/v1/users/nils/events", json={"events": events}, headers={"Prefer": "wait=10"}).raise_for_status()
+        sign_in(page, suite, "nils")
+        go(page, "History")
+        rows = page.locator(".events > li")
+        expect(rows).to_have_count(20)
+        page.get_by_role("button", name="Later events").click()
+        expect(rows).to_have_count(26)
+        page.get_by_role("group", name="Types").get_by_label("statement").uncheck()
+        expect(rows).to_have_count(1)
+        expect(rows).to_contain_text("Oak table")
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Export").click()
+        download.value.save_as(tmp_path / "user.jsonl")
+        assert "number 24" in (tmp_path / "user.jsonl").read_text()
+        page.get_by_role("button", name="Erase this user").click()
+        erase = page.get_by_role("dialog").get_by_role("button", name="Erase")
+        page.get_by_role("dialog").get_by_role("textbox").fill("nil")
+        expect(erase).to_be_disabled()
+        page.get_by_role("dialog").get_by_role("textbox").fill("nils")
+        erase.click()
+        expect(page.locator("#notice")).to_contain_text("erased")
+        assert client.get("/v1/users/nils/preferences").status_code == 404
+
+
+def test_dead_letters_are_tried_again(page: Page, suite: Suite) -> None:
+    letter = {
+        "event_id": "5-0",
+        "error": "The reply was empty.",
+        "failed_at": "2026-01-01T10:00:00Z",
+        "interaction": None,
+    }
+    asked: list[object] = []
+
+    def answer(route: Route) -> None:
+        if route.request.method == "POST":
+            asked.append(route.request.post_data_json)
+            route.fulfill(status=202, json={"events": [{"event_id": "5-0", "new_event_id": "6-0"}], "pending": 1})
+        else:
+            route.fulfill(json={"events": [] if asked else [letter], "next": None})
+
+    with suite.client("browser") as client:
+        events = {"events": [{"type": "statement", "text": "I want sources."}]}
+        client.post("/v1/users/dora/events", json=events, headers={"Prefer": "wait=10"}).raise_for_status()
+    page.route(re.compile("/v1/users/dora/dead-letters"), answer)
+    sign_in(page, suite, "dora")
+    go(page, "History")
+    page.get_by_role("button", name="Try again", exact=True).click()
+    expect(page.locator("#notice")).to_contain_text("1 event waits")
+    assert asked == [{"event_ids": ["5-0"]}]
+
+
+def test_users_are_listed_where_the_gateway_lists_them(page: Page, suite: Suite) -> None:
+    def answer(route: Route) -> None:
+        later = "after=" in route.request.url
+        names = ["lea"] if later else [f"user-{i}" for i in range(3)]
+        users = [{"user": name, "events_total": 4} for name in names]
+        route.fulfill(json={"users": users, "next": None if later else "user-2"})
+
+    page.route(re.compile(r"/v1/users\?"), answer)
+    sign_in(page, suite)
+    expect(page.locator(".users > li")).to_have_count(3)
+    page.get_by_role("button", name="More users").click()
+    page.get_by_role("button", name="lea").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("lea")
+
+
+def test_a_key_is_made_used_rotated_and_revoked(page: Page, suite: Suite) -> None:
+    sign_in(page, suite, tenant="keys", admin=True)
+    go(page, "Keys")
+    page.get_by_role("button", name="Make a key").click()
+    page.get_by_label("Name").fill("feed")
+    page.locator("form.inset").get_by_label("Tenant").fill("keys-of-the-feed")
+    page.get_by_role("button", name="Read only").click()
+    page.get_by_label("Expires after, in days").fill("30")
+    page.get_by_role("button", name="Make the key").click()
+    key = page.get_by_label("Key feed").input_value()
+    assert _status(suite, key, "/v1/quality") == 200
+    assert _status(suite, key, "/admin/keys") == 403
+    page.get_by_role("button", name="Done").click()
+    assert key not in page.content()
+
+    page.get_by_role("button", name="Rotate feed").click()
+    page.get_by_role("dialog").get_by_label("The secret until now opens for").select_option("0")
+    page.get_by_role("dialog").get_by_role("button", name="Rotate").click()
+    rotated = page.get_by_label("New secret of feed").input_value()
+    assert _status(suite, key, "/v1/quality") == 401
+    assert _status(suite, rotated, "/v1/quality") == 200
+
+    page.get_by_role("button", name="Revoke feed").click()
+    page.get_by_role("dialog").get_by_role("textbox").fill(rotated.split("_")[1])
+    page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    expect(page.locator("#notice")).to_contain_text("revoked")
+    assert _status(suite, rotated, "/v1/quality") == 401
+    page.get_by_label("Tenant", exact=True).first.select_option("keys-of-the-feed")
+    expect(page.locator(".audit > li")).to_have_text(
+        [re.compile(f"key.{act}") for act in ("revoked", "rotated", "created")]
+    )
+
+
+def test_a_user_token_is_minted(page: Page, suite: Suite) -> None:
+    sign_in(page, suite, tenant="keys", admin=True)
+    go(page, "Keys")
+    page.get_by_label("User of the token").fill("ada")
+    page.get_by_role("button", name="Mint a token").click()
+    token = page.get_by_label("User token", exact=True).input_value()
+    assert _status(suite, token, "/v1/users/ada/preferences") == 404  # nothing is known of her, and this may ask
+    assert _status(suite, token, "/v1/users/bo/preferences") == 403
+
+
+def _status(suite: Suite, key: str, path: str) -> int:
+    return httpx.get(suite.url + path, headers={"Authorization": f"Bearer {key}"}).status_code
+
+
+def test_settings_are_changed_refused_by_field_and_given_back(page: Page, suite: Suite) -> None:
+    sign_in(page, suite, tenant="settled", admin=True)
+    go(page, "Settings")
+    events = page.get_by_label("Update events", exact=True)
+    events.fill("7")
+    page.get_by_label("Denied topics", exact=True).fill("gambling\nalcohol")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#notice")).to_contain_text("Saved")
+    path = f"{suite.url}/admin/tenants/settled/settings"
+    headers = {"Authorization": f"Bearer {suite.admin_key}"}
+    view = httpx.get(path, headers=headers).json()
+    assert sorted(view["overridden"]) == ["denied_topics", "update_events"]
+    assert (view["settings"]["update_events"], view["settings"]["denied_topics"]) == (7, ["gambling", "alcohol"])
+
+    events.fill("many")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#setting-update_events-problem")).to_contain_text("integer")
+    expect(events).to_be_focused()
+    page.get_by_role("button", name="Use the deployment's value of Update events").click()
+    expect(events).to_have_value("20")
+    assert httpx.get(path, headers=headers).json()["overridden"] == ["denied_topics"]
+
+
+def test_chat_asks_in_all_modes_side_by_side(page: Page, suite: Suite) -> None:
+    asked: list[str] = []
+
+    def answer(route: Route) -> None:
+        mode = route.request.post_data_json["personalization"]["mode"]
+        asked.append(mode)
+        piece = json.dumps({"choices": [{"delta": {"content": f"Answered by {mode}."}}]})
+        route.fulfill(content_type="text/event-stream", body=f"data: {piece}\n\ndata: [DONE]\n\n")
+
+    page.route(re.compile("/v1/models"), lambda route: route.fulfill(json={"data": [{"id": "qwen"}]}))
+    page.route(re.compile("/v1/chat/completions"), answer)
+    sign_in(page, suite, "ida")
+    go(page, "Try")
+    page.get_by_role("group", name="Answer from").get_by_label("pba").uncheck()
+    page.get_by_label("Message").fill("How do I poach an egg?")
+    page.get_by_role("button", name="Send", exact=True).click()
+    modes = ["none", "summary", "ica", "direct"]
+    expect(page.locator(".column-card")).to_have_count(4)
+    for mode in modes:
+        expect(page.locator(f".column-card[aria-label={mode}]")).to_contain_text(f"Answered by {mode}.")
+    assert sorted(asked) == sorted(modes)
+
+
+def test_an_engine_answers_in_every_mode(page: Page, tmp_path: Path) -> None:
+    with mock_engine(tmp_path) as url, Suite(tmp_path, {"ALIGNX_ENGINE__URL": f"{url}/v1"}).running() as served:
+        events = [{"type": "comparison", "query": f"q{i}", "chosen": SHORT, "rejected": LONG} for i in range(3)]
+        with served.client("browser") as client:
+            client.post("/v1/users/ada/events", json={"events": events}, headers={"Prefer": "wait=10"})
+        sign_in(page, served, "ada")
+        go(page, "Try")
+        page.get_by_label("Message").fill("What is TLS?")
+        page.get_by_role("button", name="Send", exact=True).click()
+        for mode in ("none", "summary", "ica", "pba", "direct"):
+            expect(page.locator(f".column-card[aria-label={mode}]")).to_contain_text("a liking for short answers")
+        expect(page.locator(".column-card[aria-label=summary]")).to_contain_text("summary version 1")
+        go(page, "System")
+        expect(page.get_by_text("mock", exact=True)).to_be_visible()
+
+
+def test_a_number_under_half_is_explained(page: Page, suite: Suite) -> None:
+    quality = {"profile": {"comparisons": 12, "accuracy": 0.4, "mean_probability": 0.45, "recent": None}}
+    page.route(re.compile("/v1/quality$"), lambda route: route.fulfill(json=quality))
+    sign_in(page, suite)
+    go(page, "System")
+    expect(page.locator(".explain")).to_contain_text("chance alone explains it")
+    expect(page.locator(".quality")).to_contain_text("n = 12")
+    expect(page.locator(".quality")).to_contain_text("18.2 % to 66.7 %")  # Wilson's interval by hand
+    quality["profile"]["comparisons"] = 1_200
+    go(page, "Users")
+    go(page, "System")
+    expect(page.locator(".explain")).to_contain_text("it is no accident")
+
+
+def test_the_console_is_used_by_keyboard_alone(page: Page, suite: Suite) -> None:
+    page.goto(f"{suite.url}/console")
+    page.keyboard.type(suite.new_key("browser"))  # the field has the focus
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Users", level=1)).to_be_visible()
+    _tab_to(page, "User")
+    page.keyboard.type("kim")
+    page.keyboard.press("Enter")
+    expect(page.locator("#state")).to_have_text("unknown user")
+    _tab_to(page, "What they say of themselves", first=("select", "s"))
+    page.keyboard.type("I want sources.")
+    _tab_to(page, "Send event")
+    page.keyboard.press("Enter")
+    expect(page.locator("#summary")).to_contain_text("I want sources.")
+    _tab_to(page, "Edit")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Summary", exact=True)).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Edit", exact=True)).to_be_focused()
+
+
+def _tab_to(page: Page, name: str, first: tuple[str, str] | None = None) -> None:
+    """Presses Tab until the element of that name has the focus; on the way types a letter into an element of a tag."""
+    named = """() => { const at = document.activeElement;
+      return [at.tagName.toLowerCase(), at.labels?.[0]?.textContent ?? at.textContent]; }"""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        tag, text = page.evaluate(named)
+        if first and tag == first[0]:
+            page.keyboard.type(first[1])
+        if text.strip() == name:
+            return
+    raise AssertionError(f"Tab does not reach {name}")
 
 
 def test_api_reference_lists_every_call(page: Page, suite: Suite) -> None:

@@ -25,14 +25,14 @@ import aiohttp
 import httpx
 import pytest
 
+from tests.chaos.crowd import FAST, Crowd, Sender, check_logs, log_of
 from tests.chaos.mock_engine import MARKER, MockEngine, Outage
-from tests.chaos.test_kill import FAST, SEED, Sender, check_logs, log_of, name_of
 from tests.conftest import free_port
 from tests.live.suite import Suite
 
 pytestmark = pytest.mark.live
 
-USERS, EVENTS = 200, 10
+CROWD = Crowd(int(os.environ.get("ALIGNX_CHAOS_SEED", "1")), users=200, events=10)
 REFUSED_S = float(os.environ.get("ALIGNX_CHAOS_REFUSED_S", "0"))
 SETTINGS = FAST | {
     "ALIGNX_ENGINE__BREAKER_COOLDOWN_S": "1",
@@ -116,18 +116,18 @@ async def go_through(phases: Sequence[Phase], mock: MockEngine, suite: Suite, co
 async def append(sender: Sender, seconds: float) -> None:
     """One user's events, each at a moment of its own."""
     started = time.monotonic()
-    moments = sorted(sender.dice.uniform(0, seconds) for _ in range(EVENTS))
-    for marker, moment in zip(markers_of(sender.user), moments, strict=True):
+    moments = sorted(sender.dice.uniform(0, seconds) for _ in range(CROWD.events))
+    for marker, moment in zip(CROWD.markers(sender.user), moments, strict=True):
         await asyncio.sleep(started + moment - time.monotonic())
         await sender.send(marker, [{"type": "post", "text": f"I wrote {marker}."}])
 
 
 async def use(session: aiohttp.ClientSession, counts: Counter[str]) -> None:
     """Reads users and selects for them until this is cancelled."""
-    dice = random.Random(SEED)
+    dice = random.Random(CROWD.seed)
     while True:
         await asyncio.sleep(0.1)
-        path = f"/v1/users/{name_of(user := dice.randrange(USERS))}"
+        path = f"/v1/users/{CROWD.name(user := dice.randrange(CROWD.users))}"
         async with session.get(f"{path}/preferences") as answer:
             counts[f"read {answer.status}"] += 1
             if answer.status == 404:  # the user has no event yet
@@ -145,13 +145,13 @@ async def load(suite: Suite, mock: MockEngine, phases: Sequence[Phase], counts: 
         uses = [asyncio.create_task(use(session, counts)) for _ in range(4)]
         async with asyncio.TaskGroup() as group:
             seconds = sum(phase.seconds for phase in phases)
-            for user in range(USERS):
-                group.create_task(append(Sender(session, user, counts), seconds))
+            for user in range(CROWD.users):
+                group.create_task(append(Sender(session, CROWD, user, counts), seconds))
             group.create_task(go_through(phases, mock, suite, counts))
         well = time.monotonic()
         deadline = well + SETTLED_WITHIN_S
         async with asyncio.timeout(SETTLED_WITHIN_S):
-            for user in range(USERS):
+            for user in range(CROWD.users):
                 while await pending(session, user):  # noqa: ASYNC110  # in another process
                     await asyncio.sleep(0.2)
             counts["settled_ms"] = round(1_000 * (time.monotonic() - well))
@@ -165,12 +165,8 @@ async def load(suite: Suite, mock: MockEngine, phases: Sequence[Phase], counts: 
 
 
 async def pending(session: aiohttp.ClientSession, user: int) -> int:
-    async with session.get(f"/v1/users/{name_of(user)}/preferences") as answer:
+    async with session.get(f"/v1/users/{CROWD.name(user)}/preferences") as answer:
         return int((await answer.json())["pending"])
-
-
-def markers_of(user: int) -> list[str]:
-    return [f"u{user}n{number}" for number in range(EVENTS)]
 
 
 def check_text(user: int, version: dict[str, Any]) -> int:
@@ -178,23 +174,23 @@ def check_text(user: int, version: dict[str, Any]) -> int:
     if version["source"] == "profile":
         return 0
     count = len(MARKER.findall(version["text"]))
-    assert version["text"] == f"The user has shown {' '.join(markers_of(user)[:count])}.", "a bad text is current"
+    assert version["text"] == f"The user has shown {' '.join(CROWD.markers(user)[:count])}.", "a bad text is current"
     assert count
     return count
 
 
 def check_user(client: httpx.Client, user: int) -> Counter[str]:
     """What became of a user's events; every version that was ever written is read."""
-    path = f"/v1/users/{name_of(user)}"
-    assert log_of(client, user) == markers_of(user)
+    path = f"/v1/users/{CROWD.name(user)}"
+    assert log_of(client, CROWD.name(user)) == CROWD.markers(user)
     versions = client.get(f"{path}/preferences/versions", params={"limit": 100}).json()["versions"]
-    assert check_text(user, client.get(f"{path}/preferences").json()) == EVENTS
+    assert check_text(user, client.get(f"{path}/preferences").json()) == CROWD.events
     counts = [check_text(user, version) for version in reversed(versions)]
     assert counts == sorted(counts)
-    assert (len(versions), counts[-1]) == (versions[0]["version"], EVENTS)
+    assert (len(versions), counts[-1]) == (versions[0]["version"], CROWD.events)
     assert client.get(f"{path}/dead-letters").json()["events"] == []
     rejected = client.get(f"{path}/preferences/rejected").json()["drafts"]
-    return Counter(events=EVENTS, versions=len(versions), rejected=len(rejected))
+    return Counter(events=CROWD.events, versions=len(versions), rejected=len(rejected))
 
 
 def check_calls(phases: Sequence[Phase]) -> None:
@@ -215,7 +211,8 @@ def known_engines(suite: Suite) -> dict[str, tuple[str, str, bool]]:
 def report(phases: Sequence[Phase], counts: Counter[str], kept: Counter[str], seconds: float) -> None:
     calls = ", ".join(f"{phase.name} {len(phase.calls)} in {phase.seconds:g} s" for phase in phases)
     lines = (
-        f"seed {SEED}: {kept['events']} events of {USERS} users in {seconds:.0f} s, 0 lost, 0 doubled, 0 dead letters",
+        f"seed {CROWD.seed}: {kept['events']} events of {CROWD.users} users in {seconds:.0f} s, 0 lost, 0 doubled, "
+        "0 dead letters",
         f"engine calls: {calls}; worker killed {counts.pop('kills')}",
         f"all summaries are whole {counts.pop('settled_ms') / 1_000:.1f} s after the engine is well",
         f"versions {kept['versions']}, none of them bad; rejected drafts {kept['rejected']}",
@@ -237,7 +234,7 @@ async def go(suite: Suite, mock: MockEngine, phases: Sequence[Phase], counts: Co
 
 def check_users(suite: Suite) -> Counter[str]:
     with suite.client("chaos") as client:
-        return sum((check_user(client, user) for user in range(USERS)), Counter[str]())
+        return sum((check_user(client, user) for user in range(CROWD.users)), Counter[str]())
 
 
 def test_an_engine_that_fails_in_every_way_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,18 +7,26 @@ SCRIPTS, what each script answered, in order; ANSWERS, those of the HTTP calls, 
 
 import asyncio
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from alignx.schemas.tenants import KeyRequest, RotateRequest
+from alignx.schemas.summaries import TokenCounts
+from alignx.schemas.tenants import KeyRequest, RotateRequest, TenantSettings
 from gateway.audit import AuditLog, count_failures
 from gateway.keys import KeyStore, UserBucket, parse_key
 from services.admin.rebuild_profiles import rebuild_profiles
 from services.admin.user_records import UserRecords
-from services.errors import StaleVersion
+from services.engine.guard import Progress
+from services.errors import BudgetSpent, StaleVersion
+from services.server.token_budgets import TokenBudgets, count_refusals
+from services.storage.connection import Script, read_script
+from services.storage.key_names import tokens_key
+from services.storage.tenant_settings import TenantSettingsStore
+from services.storage.timed_cache import TimedCache
 from tests.contract.playing import ACME, ADA, BOB, CAROL, DAN, EVE, GLOBEX, Play, SteadyEngine
 from tests.contract.recording import GIVEN_YEAR, describe_keys, recorded_scripts, with_placeholders
 from tests.unit.services.preference.rig import record
@@ -41,7 +49,15 @@ async def play_scenario(url: str) -> str:
         with recorded_scripts() as scripts:
             async with serving(url, mock, **BLOCKS) as served:
                 play = Play(served, mock)
-                for act in (ada_is_learned, ada_writes, ada_is_refused, others_come_and_go, admin_works, keys_open):
+                for act in (
+                    ada_is_learned,
+                    ada_writes,
+                    ada_is_refused,
+                    others_come_and_go,
+                    tokens_are_spent,
+                    admin_works,
+                    keys_open,
+                ):
                     await act(play)
                 keys = await describe_keys(redis)
     parts = {"KEYS": keys, "SCRIPTS": scripts, "ANSWERS": play.answers}
@@ -177,6 +193,35 @@ async def others_come_and_go(play: Play) -> None:
     for path in ("/preferences/rebuild", "/dead-letters/retry"):
         await play.call("POST", path, EVE)
     await play.call("POST", "/preferences/rebuild", BOB, GLOBEX)
+
+
+async def tokens_are_spent(play: Play) -> None:
+    """A budget: a call that is settled, one whose process was killed, one that does not fit, and an update that waits
+    for the next day."""
+    redis, defaults = play.bench.redis, TenantSettings(tokens_per_day=400, tokens_per_month=9_000)
+    then = datetime(2201, 2, 3, 4, 5, tzinfo=UTC)
+    cache = TimedCache(TenantSettingsStore(redis, defaults).read)
+    budgets = TokenBudgets(redis, cache, count_refusals(CollectorRegistry()), lambda: then)
+    progress = Progress(sent=True)
+    async with budgets.reserve("chat", ACME, {"prompt": "Hello.", "max_tokens": 300}, progress):
+        progress.finish(TokenCounts(prompt=40, completion=60))
+    key = tokens_key(ACME, f"{then:%Y-%m}")
+    await Script(redis, read_script("services.storage", "reserve_tokens")).run(
+        [key], day="03", id="killed", tokens=200, ends=int(then.timestamp())
+    )
+    with suppress(BudgetSpent):
+        async with budgets.reserve("chat", ACME, {"prompt": "Hello.", "max_tokens": 300}, Progress()):
+            raise AssertionError("it does not fit")
+    await redis.persist(key)  # until then are so many minutes, another number each day
+
+    await TenantSettingsStore(redis, TenantSettings()).patch(GLOBEX, {"tokens_per_day": 1})
+    tenants = play.bench.store.tenants
+    assert tenants
+    tenants.drop(GLOBEX)
+    await play.put(says("I wait for tomorrow."), user=BOB, tenant=GLOBEX)
+    with suppress(BudgetSpent):
+        await play.update(BOB, GLOBEX)
+    await play.call("GET", "/preferences", BOB, GLOBEX)
 
 
 async def admin_works(play: Play) -> None:

@@ -53,6 +53,9 @@ class Suite:
             "ALIGNX_GATEWAY__METRICS_TOKEN": self.metrics_token,
             "ALIGNX_GATEWAY__RATE": "100000",
             "ALIGNX_GATEWAY__BURST": "100000",
+            "ALIGNX_GATEWAY__TENANT_REQUESTS": "4096",  # a test's callers share one key
+            "ALIGNX_GATEWAY__TENANT_BULK": "4096",
+            "ALIGNX_GATEWAY__SERVICE_REQUESTS": "4096",
             **(settings or {}),
         }
         if "ALIGNX_ENGINE__URL" in self.environment:  # what is measured at start would be random
@@ -97,6 +100,19 @@ class Suite:
                 assert self.processes[name].poll() is None, f"{name} ended: {self.log(name)[-2000:]}"
                 assert time.monotonic() < deadline, f"{name} is not ready: {self.log(name)[-2000:]}"
                 time.sleep(0.05)
+
+    def wait_alive(self, name: str) -> None:
+        """Waits until a process runs, whether or not what it needs does."""
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                httpx.get(f"http://127.0.0.1:{self.ports[name]}/livez", timeout=2)
+            except httpx.HTTPError:
+                assert self.processes[name].poll() is None, f"{name} ended: {self.log(name)[-2000:]}"
+                assert time.monotonic() < deadline, f"{name} does not run: {self.log(name)[-2000:]}"
+                time.sleep(0.05)
+            else:
+                return
 
     def _ready(self, name: str) -> bool:
         try:

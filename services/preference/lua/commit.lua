@@ -18,7 +18,8 @@ local now = clock_ms()
 write_version(state, summary, versions, live, arguments.version + 1, ARGV[2], arguments.settings)
 redis.call('HSET', state, 'cur', arguments.new_cursor)
 -- Earlier releases kept the calls in the field `from`, and the time of a refusal in `refused`.
-redis.call('HDEL', state, 'own', 'tok', 'fail', 'crash', 'cap', 'suspect', 'strikes', 'hold', 'refused', 'from')
+redis.call('HDEL', state, 'own', 'tok', 'fail', 'crash', 'cap', 'suspect', 'strikes', 'hold', 'spent',
+  'refused', 'from')
 redis.call('ZREM', leases, arguments.member)
 local again = fields[4]
 if again and again == arguments.rebuild then

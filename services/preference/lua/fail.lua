@@ -4,7 +4,8 @@
 -- include schedule.lua
 -- Ends an update that failed and decides what happens next.
 -- KEYS       state ready leases log dead_letters calls
--- arguments  member token kind(engine | wait | refusal | unusable | data | release) first_id batch error rebuild settings
+-- arguments  member token kind(engine | wait | budget | refusal | unusable | data | release) first_id batch error
+--            rebuild settings
 --            (a refusal or an unusable reply: the engine has taken another prompt since)
 -- Answers    FENCED | RETRY | HALVED | DEAD | SKIPPED (an unusable reply's last event: it stays in the log) |
 --            DROPPED | POSTPONED
@@ -16,7 +17,7 @@ local now = clock_ms()
 redis.call('HDEL', state, 'own', 'tok')
 redis.call('ZREM', leases, member)
 
--- Until a user for whom a new model may not write yet is looked at again.
+-- Until a user for whom a new model may not write yet, or whose tenant's budget is spent, is looked at again.
 local WAIT_MS = 300000
 
 -- The user waits again, if there is still something to do.
@@ -45,8 +46,9 @@ if kind == 'engine' then
   back_off()
   return 'RETRY'
 end
-if kind == 'wait' then
-  redis.call('HDEL', state, 'strikes')
+if kind == 'wait' or kind == 'budget' then
+  redis.call('HDEL', state, 'strikes', 'spent')
+  if kind == 'budget' then redis.call('HSET', state, 'spent', 1) end
   redis.call('HSET', state, 'hold', now + WAIT_MS)
   requeue(WAIT_MS)
   return 'RETRY'
@@ -64,7 +66,7 @@ elseif not suspect and redis.call('HINCRBY', state, 'fail', 1) < settings.data_r
   return 'RETRY'
 end
 
-redis.call('HDEL', state, 'fail', 'suspect', 'crash', 'strikes', 'hold')
+redis.call('HDEL', state, 'fail', 'suspect', 'crash', 'strikes', 'hold', 'spent')
 if rebuild ~= '' then
   -- A rebuild that fails leaves the summary as it is; no single event can be blamed. It is made again once
   -- the waiting events, which it has read too, are applied or dead letters.

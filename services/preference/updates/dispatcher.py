@@ -19,7 +19,7 @@ from opentelemetry.trace import Span, SpanKind
 from redis.exceptions import RedisError
 
 from alignx.schemas.status import EngineState
-from services.errors import AlignXError, EngineError, EngineUnavailable
+from services.errors import AlignXError, BudgetSpent, EngineError, EngineUnavailable
 from services.preference.queue import Queue
 from services.preference.queue_records import Claim, ClaimResult, Origin, parse_origins
 from services.preference.updates.backoff import Backoff
@@ -189,6 +189,8 @@ class Dispatcher:
     async def _attempt(self, claim: Claim) -> UpdateResult:
         try:
             result = await self._update_under_lease(claim)
+        except BudgetSpent:  # the engine is well, and other tenants' updates go on
+            return UpdateResult("budget")
         except EngineUnavailable as error:
             self.backoff.record_engine_failure(error.detail)
             return UpdateResult("engine")

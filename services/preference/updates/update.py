@@ -24,6 +24,7 @@ from services.engine.limits import Engine
 from services.engine.shared_calls import SharedCalls
 from services.errors import (
     AlignXError,
+    BudgetSpent,
     ContextExceeded,
     EngineError,
     EngineRejected,
@@ -112,8 +113,7 @@ class Updater:
             self.writer = EngineWriter(engine, settings.summary, metrics)
 
     async def run(self, claim: Claim) -> UpdateResult:
-        """One update; `record_test` stores its test. Raises EngineUnavailable after it has released the user,
-        and RedisError without."""
+        """One update; `record_test` stores its test. Raises EngineUnavailable, the user released, and RedisError."""
         limit = self.settings.summary.batch_events
         first_id, size, batch = "", max(1, min(claim.cap or limit, claim.pending)), None
         try:
@@ -125,7 +125,8 @@ class Updater:
             return await self._update(claim, batch)
         except EngineUnavailable as error:
             await self._publish_error(claim, error)
-            if await self.queue.fail(claim, "engine") == "RETRY":
+            at_fault: FailKind = "budget" if isinstance(error, BudgetSpent) else "engine"
+            if await self.queue.fail(claim, at_fault) == "RETRY" and at_fault == "engine":
                 self.metrics.retries.labels("engine").inc()
             raise
         except RedisError:

@@ -15,7 +15,7 @@ _UPDATE_BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120)
 _PROFILE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _OUTCOMES = (
     *("committed", "conflict", "engine", "data", "dead", "halved", "lost", "dropped", "postponed"),
-    *("held", "skipped"),
+    *("held", "skipped", "budget"),
 )
 _CHARS_BUCKETS = (125, 250, 500, 1_000, 2_000, 4_000, 8_000)
 

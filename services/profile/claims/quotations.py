@@ -14,7 +14,7 @@ from services.profile.claims.evidence import Sentence
 from services.profile.claims.standing import pole_of
 from services.profile.parse_text import ABOUT, IN_PASSING, NEWEST_FIRST, NO_LONGER, OWN_WORDS, WENT_FOR, join_phrases
 from services.profile.stated.clauses import roots_of
-from services.profile.stated.withheld import asks_to_forget, asks_to_forget_all, hides, name_subjects
+from services.profile.stated.withheld import Request, asks_to_forget, hides, read_request
 from services.profile.statistics import PLAIN, Profile, StatedClause
 from services.profile.style_features import INDEX
 from services.profile.word_forms import root
@@ -59,12 +59,12 @@ _EMPTY: Final = frozenset(
 
 def say(profile: Profile) -> Iterator[Sentence]:
     """The sentences that quote the user."""
-    requests = [clause for clause in profile.clauses if asks_to_forget(clause.quote)]
-    forgotten = [name_subjects(clause.quote, clause.language) for clause in requests]
-    since = max((clause.event for clause in requests if asks_to_forget_all(clause.quote, clause.language)), default=-1)
-    quotable = [
-        clause for clause in profile.clauses if clause.event > since and _is_quotable(clause, profile.own, forgotten)
+    requests = [
+        (clause.event, read_request(clause.quote, clause.language))
+        for clause in profile.clauses
+        if asks_to_forget(clause.quote)
     ]
+    quotable = [clause for clause in profile.clauses if _is_quotable(clause, profile.own, requests)]
     plain = [clause for clause in quotable if clause.weight == PLAIN]
     wished = {clause.quote for clause in plain if clause.kind != "fact"}
     yield from _quote("stated", OWN_WORDS, (clause for clause in plain if clause.kind != "fact"))
@@ -82,12 +82,16 @@ def say(profile: Profile) -> Iterator[Sentence]:
     yield from _struck(quotable)
 
 
-def _is_quotable(clause: StatedClause, own: str, forgotten: Sequence[frozenset[str]]) -> bool:
-    """What the user wrote over the summary heads the text already."""
+def _is_quotable(clause: StatedClause, own: str, requests: Sequence[tuple[int, Request]]) -> bool:
+    """What the user wrote over the summary heads the text already. A request to forget everything is of what was said
+    before it, one to forget something of what is said later too."""
     quote = clause.quote
     if hides(quote, clause.language) or (quote and quote in own):
         return False
-    return not (forgotten and any(map(name_subjects(quote, clause.language).intersection, forgotten)))
+    return not any(
+        (clause.event <= event or not request.is_all) and request.covers(quote, clause.language)
+        for event, request in requests
+    )
 
 
 def _tells_in_passing(clause: StatedClause) -> bool:

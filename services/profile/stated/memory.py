@@ -23,7 +23,7 @@ import orjson
 
 from services.profile.item_features import clean
 from services.profile.stated.clauses import mask_identifiers
-from services.profile.stated.withheld import asks_to_forget, asks_to_forget_all, hides, name_subjects
+from services.profile.stated.withheld import asks_to_forget, hides, read_request
 from services.profile.style_features import STOP, words
 from services.profile.word_forms import root
 from services.profile.word_table import Vectors, load
@@ -102,11 +102,9 @@ def forget(memory: bytes, text: str) -> bytes:
     return _pack(reduce(_without, requests, {said.text: said for said in recall(memory)}).values())
 
 
-def _without(kept: dict[str, Said], request: str) -> dict[str, Said]:
-    if asks_to_forget_all(request, recognize_language(request)):
-        return {}
-    names = name_subjects(request, "en")
-    return {text: said for text, said in kept.items() if names.isdisjoint(name_subjects(text, "en"))}
+def _without(kept: dict[str, Said], sentence: str) -> dict[str, Said]:
+    request = read_request(sentence, recognize_language(sentence))
+    return {text: said for text, said in kept.items() if not request.covers(text, recognize_language(text))}
 
 
 def _tells_of_self(sentence: str) -> bool:

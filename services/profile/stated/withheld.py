@@ -12,7 +12,7 @@ import tomllib
 from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from services.profile.stated.sensitive import find_subjects
 from services.profile.stated.subjects import subject_of
@@ -40,22 +40,35 @@ def asks_to_forget(quote: str) -> bool:
     return _forget().search(fold_cue(quote)) is not None
 
 
-def asks_to_forget_all(quote: str, language: str) -> bool:
-    """Whether it asks to forget everything that was said: "Forget everything I told you."."""
-    is_request = asks_to_forget(quote) and _everything().search(fold_cue(quote))
-    return bool(is_request) and not name_subjects(quote, language)
+class Request(NamedTuple):
+    """What a user asks to forget."""
+
+    names: frozenset[str]
+    """Subjects, as `name_subjects` gives them: those to forget, or of a request for everything those to keep."""
+    is_all: bool
+    """Whether it is of everything that was said: "Forget everything I told you.", "… except that I like jazz."."""
+
+    def covers(self, quote: str, language: str) -> bool:
+        return self.names.isdisjoint(name_subjects(quote, language)) == self.is_all
+
+
+def read_request(quote: str, language: str) -> Request:
+    """Of a quotation that asks to forget something."""
+    text = fold_cue(quote)
+    names, is_of_all = name_subjects(quote, language), _everything().search(text) is not None
+    return Request(names, is_of_all and (not names or _except().search(text) is not None))
 
 
 def name_subjects(quote: str, language: str) -> frozenset[str]:
     """What a quotation speaks of, beside a request to forget it: roots of words, pairs of unspaced characters."""
-    rest = _everything().sub(" ", _forget().sub(" ", fold_cue(quote)))
+    rest = _except().sub(" ", _everything().sub(" ", _forget().sub(" ", fold_cue(quote))))
     if language not in LANGUAGES or language == "en":
         return frozenset(map(root, subject_of(rest).split())) - _telling()
     known, names = load_vocabulary(language), set[str]()
     for word in _NAME.findall(rest):
         if _UNSPACED.match(word):
-            runs = "".join(" " if char in known else char for char in word).split()
-            names |= {pair for run in runs for pair in (map("".join, pairwise(run)) if run[1:] else (run,))}
+            for run in _hollow_characters().sub(" ", word).split():
+                names |= set(map("".join, pairwise(run))) if run[1:] else {run}.difference(known)
         elif word not in known and len(word) > 1:
             names.add(root(word))
     return frozenset(names) - _telling()
@@ -74,6 +87,22 @@ def _forget() -> re.Pattern[str]:
 @cache
 def _everything() -> re.Pattern[str]:
     return re.compile(fold_cue(_load()["everything"]))
+
+
+@cache
+def _except() -> re.Pattern[str]:
+    return re.compile(fold_cue(_load()["except"]))
+
+
+@cache
+def _opinion() -> re.Pattern[str]:
+    """What an opinion on somebody begins with: "I think that"."""
+    return re.compile(rf"\A\W*(?:{_load()['opinion']})\s*", re.IGNORECASE)
+
+
+@cache
+def _hollow_characters() -> re.Pattern[str]:
+    return re.compile(f"[{_load()['hollow']}\u3041-\u309f]")
 
 
 @cache
@@ -106,7 +135,7 @@ def _tells_of_another(quote: str, language: str) -> bool:
         return False
     lexicon, kin, is_named = load_lexicon(language), _load_kin(language), False
     for text in _SENTENCE.split(quote):
-        sentence = cut_sentence(text, lexicon, is_answer=False)
+        sentence = cut_sentence(_opinion().sub("", text), lexicon, is_answer=False)
         for segment in sentence.segments:
             part = sentence.slice(segment.start, segment.end)
             is_told = _begins_with_person(segment, sentence, lexicon, kin)

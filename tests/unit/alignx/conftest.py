@@ -84,6 +84,7 @@ class FakeService:
         """Whether a version is written at once for each append."""
         self.keys: list[dict[str, Any]] = []
         self.settings: dict[str, Any] = {}
+        self.spent: dict[str, int] | None = None
         self.catalogue: dict[str, Any] = {}
         self.checks = {"preference": "ok", "redis": "ok"}
         self.engine: dict[str, Any] | None = None
@@ -345,7 +346,8 @@ class FakeService:
             self.settings = sent if request.method == "PUT" else self.settings | sent
             own = {name: value for name, value in self.settings.items() if value is not None}
             settings = TenantSettings(**own).model_dump()
-            return httpx.Response(200, json={"tenant": parts[2], "settings": settings, "overridden": sorted(own)})
+            view = {"tenant": parts[2], "settings": settings, "overridden": sorted(own), "spent": self.spent}
+            return httpx.Response(200, json=view)
         if parts[1] == "tenants":
             return httpx.Response(200, json={"tenants": [{"tenant": "acme", "keys": len(self.keys)}]})
         if parts[-1] == "rotate":

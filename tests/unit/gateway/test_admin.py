@@ -1,11 +1,14 @@
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import redis.exceptions
+from redis.asyncio import Redis
 
 from gateway.keys import KeyStore
 from services.errors import StoreUnavailable
 from services.settings import Settings
+from services.storage.key_names import tokens_key
 from tests.unit.gateway.conftest import ADMIN_KEY, INTERNAL_TOKEN, Suite
 from tests.unit.with_settings import with_settings
 
@@ -113,6 +116,21 @@ async def test_only_a_store_that_cannot_serve_is_called_unavailable(error: Excep
     store: Any = Broken()
     with pytest.raises(raised):
         await KeyStore(store, Settings(internal_token=INTERNAL_TOKEN)).ping()
+
+
+async def test_what_is_spent_of_a_token_budget_stands_beside_its_limits(suite: Suite, redis_url: str) -> None:
+    path = "/admin/tenants/books/settings"
+    assert (await suite.json("GET", path, key=ADMIN_KEY))[2]["spent"] is None
+    _, _, view = await suite.json("PATCH", path, key=ADMIN_KEY, json={"tokens_per_month": 500})
+    assert (view["settings"]["tokens_per_month"], view["spent"]) == (500, {"day": 0, "month": 0})
+    now = datetime.now(UTC)
+    async with Redis.from_url(redis_url) as client:
+        await client.hset(tokens_key("books", f"{now:%Y-%m}"), mapping={f"{now:%d}": 7, "month": 90, "id": "01 5"})
+    assert (await suite.json("GET", path, key=ADMIN_KEY))[2]["spent"] == {"day": 7, "month": 90}
+    for wrong in (0, -1, 10**16, "many"):
+        assert (await suite.json("PATCH", path, key=ADMIN_KEY, json={"tokens_per_day": wrong}))[0] == 422
+    _, _, view = await suite.json("PATCH", path, key=ADMIN_KEY, json={"tokens_per_month": None})
+    assert view["spent"] is None
 
 
 async def test_a_tenants_settings_are_read_set_and_changed_by_admins_alone(suite: Suite) -> None:

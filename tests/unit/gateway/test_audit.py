@@ -8,7 +8,7 @@ from redis import Redis
 
 from gateway import audit
 from gateway.user_tokens import UserTokens
-from tests.unit.gateway.conftest import ADMIN_KEY, INTERNAL_TOKEN, Suite, http_answer
+from tests.unit.gateway.conftest import ADMIN_KEY, INTERNAL_TOKEN, Suite, hang_up, http_answer
 from tests.unit.with_settings import with_settings
 
 pytestmark = pytest.mark.anyio
@@ -67,6 +67,12 @@ async def test_a_call_that_fails_is_not_logged(suite: Suite) -> None:
     await suite.json("DELETE", "/admin/keys/nobody", key=ADMIN_KEY)
     await suite.json("PATCH", "/admin/tenants/shop/settings", key=ADMIN_KEY, json={"nothing": 1})
     assert await read(suite) == before
+
+
+async def test_an_erasure_without_an_answer_is_logged_as_such(suite: Suite) -> None:
+    suite.preference.handler = hang_up
+    assert (await suite.json("DELETE", f"/v1/users/{USER}"))[0] == 503
+    assert (await read(suite))[0][1] == "user.erased.unanswered"
 
 
 async def test_pages_of_the_log(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,7 @@ async def test_hop_by_hop_fields_end_here(suite: Suite) -> None:
             "Retry-After: 4",
             "X-AlignX-Summary-Version: 3",
             "Preference-Applied: wait=3",
+            'RateLimit: "tokens-day";r=5;t=60',
             "Content-Type: text/plain",
         )
     )
@@ -83,6 +84,8 @@ async def test_hop_by_hop_fields_end_here(suite: Suite) -> None:
     assert b"x-alignx-internal" not in names
     for field in (b"etag", b"retry-after", b"x-alignx-summary-version", b"preference-applied", b"server-timing"):
         assert names.count(field) == 1
+    limits = [line for line in head.split(b"\r\n") if line.lower().startswith(b"ratelimit:")]
+    assert [b'"tokens-day";r=5;t=60' in limits[0], b'"key";r=' in limits[1]] == [True, True]
     assert names.count(b"x-request-id") == names.count(b"date") == 1
     assert b"x-request-id: mine-1" in head
     assert body == b"hello"

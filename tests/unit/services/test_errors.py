@@ -10,6 +10,7 @@ from services import errors
 from services.errors import (
     AlignXError,
     BacklogFull,
+    BudgetSpent,
     EngineRejected,
     EngineUnsupported,
     InvalidRequest,
@@ -40,8 +41,8 @@ def test_every_error_has_a_code_and_a_title_of_its_own() -> None:
     assert len({cls.code for cls in tree}) == len({cls.title for cls in tree}) == len(tree)
     assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", cls.code) and HTTPStatus(cls.status) for cls in tree)
     assert all(400 <= cls.status < 500 for cls in tree if issubclass(cls, RequestError))
-    pointless = (NoEngine, EngineUnsupported)
-    assert all(cls.status == (501 if cls in pointless else 503) for cls in tree if issubclass(cls, Unavailable))
+    special = {NoEngine: 501, EngineUnsupported: 501, BudgetSpent: 429}
+    assert all(cls.status == special.get(cls, 503) for cls in tree if issubclass(cls, Unavailable))
 
 
 def test_a_bare_error_says_its_title() -> None:

@@ -79,3 +79,25 @@ async def test_those_who_share_a_thread_work_by_turns() -> None:
 
     await asyncio.gather(*(run_in_thread(steps(name), turn, lambda name=name: seconds[name]) for name in "ab"))
     assert "".join(order) == "aabb" * 3
+
+
+async def test_a_turn_of_the_loop_has_one_slice_of_all_long_work() -> None:
+    works = [Work(40, SLICE_S) for _ in range(5)]
+    slices, most = 0, 0
+
+    def steps(work: Work) -> Iterator[None]:
+        nonlocal slices
+        for _ in work.steps():
+            slices += 1
+            yield
+
+    async def watch() -> None:
+        nonlocal most
+        await asyncio.sleep(0)  # the first slices of all are no long work yet
+        while not all(len(work.turns) == work.count for work in works):
+            before = slices
+            await asyncio.sleep(0)
+            most = max(most, slices - before)
+
+    await asyncio.gather(*(run_in_slices(steps(work), work.clock) for work in works), watch())
+    assert most == 1

@@ -509,11 +509,14 @@ def test_the_audit_log(alignx: Alignx, service: FakeService):
     assert dict(service.requests[-1].url.params) == {"user": "ada", "limit": "1"}
 
 
-def test_settings_of_a_tenant(alignx: Alignx):
+def test_settings_of_a_tenant(alignx: Alignx, service: FakeService):
     changed = alignx("tenants", "settings", "set", "acme", "update_events=40", "update_bits=6.5").stdout
     assert "update_events" in changed
     assert "6.5" in changed
     own = json.loads(alignx("tenants", "settings", "unset", "acme", "update_bits", "--json").stdout)
     assert (own["overridden"], own["settings"]["update_events"]) == (["update_events"], 40)
     assert json.loads(alignx("tenants", "settings", "get", "acme", "--json").stdout) == own
+    assert "tokens spent" not in changed
+    service.spent = {"day": 12_000, "month": 345_678}
+    assert "12,000 today, 345,678 this month" in alignx("tenants", "settings", "get", "acme").stdout
     assert "is not NAME=VALUE" in alignx("tenants", "settings", "set", "acme", "update_events").stderr

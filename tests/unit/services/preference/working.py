@@ -15,6 +15,7 @@ from services.preference.queue import Queue
 from services.preference.updates.dispatcher import Dispatcher
 from services.preference.updates.update import Updater
 from services.preference.updates.update_metrics import WorkerMetrics
+from services.server.token_budgets import TokenBudgets, count_refusals
 from services.settings import PROFILE_ENGINE, Settings
 from services.storage.connection import open_redis
 from services.storage.timed_cache import open_tenants
@@ -83,8 +84,12 @@ async def benched(url: str, mock: MockEngine | None = None, **blocks: dict[str, 
         settings = settings_for(url, engine_url if engine_used else PROFILE_ENGINE, **blocks)
         registry = CollectorRegistry()
         metrics = WorkerMetrics(registry)
-        async with open_redis(settings.redis) as redis, Engine.open(settings.engine) as engine:
-            store = Store(redis, settings.queue.shards, open_tenants(redis, settings))
+        async with (
+            open_redis(settings.redis) as redis,
+            TokenBudgets.open(redis, tenants := open_tenants(redis, settings), count_refusals(registry)) as budgets,
+            Engine.open(settings.engine, None, budgets.reserve) as engine,
+        ):
+            store = Store(redis, settings.queue.shards, tenants)
             queue = Queue(redis, settings.queue, settings.summary)
             updater = Updater(store, queue, engine, settings, metrics)
             dispatcher = Dispatcher(queue, updater, settings, metrics)

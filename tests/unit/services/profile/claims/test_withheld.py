@@ -4,7 +4,7 @@ import pytest
 
 from alignx.schemas.interactions import StatementInteraction
 from services.profile.render import render
-from services.profile.stated.withheld import asks_to_forget, asks_to_forget_all, hides
+from services.profile.stated.withheld import asks_to_forget, hides, read_request
 from services.statements.language import recognize_language
 from tests.unit.services.profile.histories import folded
 
@@ -159,9 +159,35 @@ def test_after_a_request_to_forget_everything_only_later_words_are_quoted(reques
     assert "I like opera." in text
 
 
+@pytest.mark.parametrize(
+    ("request_", "stays", "goes"),
+    [
+        ("Forget everything except jazz.", "I like jazz.", "I use a wheelchair."),
+        ("Forget everything I told you except that I like jazz.", "I like jazz.", "I am divorced."),
+        ("Vergiss alles außer Jazz.", "Ich mag Jazz.", "Ich mag Opern."),
+        ("Oublie tout sauf le jazz.", "J'aime le jazz.", "J'aime l'opéra."),
+        ("Olvida todo excepto el jazz.", "Me gusta el jazz.", "Me gusta la ópera."),
+        ("除了爵士乐，忘记我说过的一切。", "我喜欢爵士乐。", "我喜欢歌剧。"),
+    ],
+)
+def test_a_request_to_forget_everything_may_name_what_stays(request_: str, stays: str, goes: str) -> None:
+    text = told(stays, goes, request_)
+    assert stays in text
+    assert goes not in text
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [("请忘掉我离婚的事", "我去年离婚了。"), ("請忘記我住在東京", "我住在東京。"), ("忘记我吃肉的事", "我吃肉。")],
+)
+def test_common_characters_name_a_subject_too(request_: str, said: str) -> None:
+    assert said in told(said)
+    assert said not in told(said, request_)
+
+
 @pytest.mark.parametrize("text", [*ERASE_ALL, "Forget about it.", "Never mention it again."])
 def test_what_names_one_thing_or_none_is_no_request_to_forget_everything(text: str) -> None:
-    assert not asks_to_forget_all(text, recognize_language(text))
+    assert not read_request(text, recognize_language(text)).is_all
     assert "I like opera." in told("I like opera.", text)
 
 
@@ -170,7 +196,17 @@ def test_a_request_to_forget_is_known(text: str) -> None:
     assert asks_to_forget(text)
 
 
-@pytest.mark.parametrize("text", [*ORDERS, *OF_OTHERS])
+OPINIONS = (
+    "I think my boss is gay.",
+    "I'm sure that my neighbour is Muslim.",
+    "Je pense que mon patron est gay.",
+    "Creo que mi jefe es gay.",
+    "Ich glaube, dass mein Chef schwul ist.",
+    "Ik denk dat mijn baas homo is.",
+)
+
+
+@pytest.mark.parametrize("text", [*ORDERS, *OF_OTHERS, *OPINIONS])
 def test_orders_and_what_is_told_of_others_are_not_quoted(text: str) -> None:
     assert hides(text, recognize_language(text))
     assert text not in told(text)

@@ -1,0 +1,106 @@
+"""What one key's flood costs the tenant next door.
+
+    python -m bench.run floods
+
+A victim reads and selects at 20 calls a second, alone and then under each flood, run by run. The flooder
+(flooder.py) is a process of its own at low priority, with a key at the default rate. Victim, flooder, services,
+worker, mock engine and Redis share the machine. Figures are medians of the runs.
+"""
+
+import asyncio
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+
+from bench.harness import AS_SHIPPED, comparison, running_suite
+from bench.page import Row, percentile
+from bench.traffic.flooder import FLOODS
+from bench.traffic.open_loop import Outcome, Request, call_at_rate
+from tests.live.suite import Suite, mock_engine
+
+RATE, SECONDS, RUNS = 20.0, 8.0, 5
+_SELECT = b'{"query": "q", "items": ["a short one", "a long one, with many words"]}'
+
+
+def measure(runs: int = RUNS) -> list[Row]:
+    alone: list[tuple[float, float]] = []
+    under: dict[str, list[tuple[float, float]]] = {kind: [] for kind in FLOODS}
+    met: dict[str, Counter[str]] = {kind: Counter() for kind in FLOODS}
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(TemporaryDirectory()))
+        engine = stack.enter_context(mock_engine(home))
+        settings = {"ALIGNX_ENGINE__URL": f"{engine}/v1", **AS_SHIPPED}
+        suite = stack.enter_context(running_suite(settings))
+        key = suite.new_key("victim", rate=1_000, burst=1_000)
+        fill(suite.url, key, "v")
+        fill(suite.url, suite.new_key("flood"), "f0", "f1", "f2", "f3", "f4")
+        for _ in range(runs):
+            alone.append(_quantiles(victim(suite.url, key)))
+            for kind in FLOODS:
+                with flooding(suite, kind) as answers:
+                    under[kind].append(_quantiles(victim(suite.url, key)))
+                met[kind] += answers()
+                time.sleep(2.0)
+    rows = [*_rows("alone", alone)]
+    base = [statistics.median(part) for part in zip(*alone, strict=True)]
+    for kind in FLOODS:
+        rows += _rows(kind, under[kind], base)
+        refused = sum(met[kind][status] for status in ("429", "503"))
+        rows.append(Row(f"{kind}: refused of the flooder's calls", 100 * refused / met[kind].total(), "%"))
+        print(kind, dict(met[kind]), flush=True)
+    return rows
+
+
+def fill(url: str, key: str, *users: str) -> None:
+    """Gives each user a history with a summary."""
+    events = {"events": [comparison(number) for number in range(40)]}
+    headers = {"Authorization": f"Bearer {key}", "Prefer": "wait=20"}
+    for user in users:
+        httpx.post(f"{url}/v1/users/{user}/events", json=events, headers=headers, timeout=30).raise_for_status()
+
+
+def victim(url: str, key: str) -> Outcome:
+    """Reads and selections by turns; raises if one of them fails."""
+    read, select = Request("GET", "/v1/users/v/preferences"), Request("POST", "/v1/users/v/select", _SELECT)
+    outcome = asyncio.run(
+        call_at_rate(url, [key], lambda number: (read, select)[number % 2], rate=RATE, seconds=SECONDS)
+    )
+    assert set(outcome.seconds) == {"200"}, outcome.statuses
+    return outcome
+
+
+@contextmanager
+def flooding(suite: Suite, kind: str) -> Iterator[Callable[[], Counter[str]]]:
+    """Around what the flood is to disturb; gives the flooder's answers by status, once it has ended."""
+    arguments = [kind, suite.url, suite.new_key("flood"), str(SECONDS + 4.0)]
+    command = ["nice", "-n", "10", sys.executable, "-m", "bench.traffic.flooder", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    time.sleep(3.0)
+    try:
+        yield lambda: Counter(json.loads(process.communicate(timeout=60)[0]))
+    finally:
+        if process.returncode is None and sys.exc_info()[0]:
+            process.terminate()
+
+
+def _quantiles(outcome: Outcome) -> tuple[float, float]:
+    seconds = outcome.admitted
+    return percentile(seconds, 0.5) * 1e3, percentile(seconds, 0.99) * 1e3
+
+
+def _rows(name: str, runs: list[tuple[float, float]], base: list[float] | None = None) -> list[Row]:
+    middle, tail = (statistics.median(part) for part in zip(*runs, strict=True))
+    rows = [Row(f"{name}: the victim's median", middle, "ms"), Row(f"{name}: its 99th percentile", tail, "ms")]
+    if base is None:
+        return rows
+    must = f"at most {max(3 * base[1], base[1] + 50):.0f} ms"
+    return [rows[0]._replace(must=f"at most {2 * base[0]:.1f} ms"), rows[1]._replace(must=must)]

@@ -1,0 +1,95 @@
+// A user's events by type, those that were set aside, and what belongs to the user alone: export and erasure.
+
+import { Api } from "../api.js";
+import { button, card, checkbox, element, field, guarded, notify, when } from "../dom.js";
+import { DeadLetters } from "../panels/dead_letters.js";
+import { TYPES, interactionView } from "../parts/interaction_text.js";
+import { ask } from "../parts/dialog.js";
+import { PagedList, note } from "../parts/states.js";
+
+const SHOWN = 20; // events of a page
+const READ = 200; // of a call
+const MOST_READ = 2000; // until the next click, where the filter lets few pass
+
+export function open(page, { api, user, go }) {
+  const filter = new Filter(() => list.refresh());
+  const list = new PagedList((after) => readEvents(api, user, filter, after), {
+    class: "events",
+    more: "Later events",
+    empty: note("No such event", "Choose other types, or an earlier day."),
+  });
+  const dead = new DeadLetters(api, user, () => list.refresh());
+  page.append(card("Events, oldest first", filter.node, list.node), dead.node, ownData(api, user, go));
+  list.refresh();
+  dead.refresh();
+}
+
+class Filter {
+  constructor(changed) {
+    this.boxes = TYPES.map((type) => checkbox(type, { value: type, checked: true, onchange: changed }));
+    this.since = element("input", { type: "date", autocomplete: "off", onchange: changed });
+    this.node = element("div", { class: "filter" },
+      element("fieldset", {}, element("legend", {}, "Types"), element("div", { class: "checks" }, ...this.boxes)),
+      field("Received since", this.since));
+  }
+
+  get types() {
+    return this.boxes.map((box) => box.firstChild).filter(({ checked }) => checked).map(({ value }) => value);
+  }
+
+  /** The cursor behind which the events of the chosen day stand; null for all. */
+  get start() {
+    return this.since.value ? `${new Date(`${this.since.value}T00:00`).getTime() - 1}-9999999999999999999` : null;
+  }
+}
+
+async function readEvents(api, user, filter, after) {
+  const types = filter.types;
+  const entries = [];
+  let cursor = after ?? filter.start;
+  for (let read = 0; read < MOST_READ; read += READ) {
+    const query = `?limit=${READ}${cursor ? `&after=${cursor}` : ""}`;
+    const page = await api.json("GET", Api.user(user, `/events${query}`));
+    for (const event of page.events) {
+      cursor = event.event_id;
+      if (types.includes(event.interaction.type)) entries.push(eventEntry(event));
+      if (entries.length === SHOWN) return { entries, next: cursor };
+    }
+    if (!page.next) return { entries, next: null };
+  }
+  return { entries, next: cursor };
+}
+
+function eventEntry({ received_at: at, interaction }) {
+  const source = interaction.source ? ` · ${interaction.source}` : "";
+  return element("li", {},
+    element("div", { class: "row head" }, element("span", { class: "tag" }, interaction.type),
+      element("small", {}, `${when(at)}${source}`)),
+    interactionView(interaction));
+}
+
+function ownData(api, user, go) {
+  const save = button("Export as JSON Lines");
+  save.onclick = guarded(save, async () => {
+    const answer = await api.fetch("GET", Api.user(user, "/export"));
+    const url = URL.createObjectURL(await answer.blob());
+    element("a", { href: url, download: "user.jsonl" }).click();
+    URL.revokeObjectURL(url);
+  });
+  const erase = button("Erase this user", async () => {
+    const done = await ask({
+      title: "Erase this user?",
+      text: "Events, summaries and profile are deleted, and nothing brings them back.",
+      word: user,
+      action: "Erase",
+      danger: true,
+      run: () => api.json("DELETE", Api.user(user)),
+    });
+    if (!done) return;
+    go("users");
+    addEventListener("hashchange", () => setTimeout(() => notify("The user is erased.", true)), { once: true });
+  }, { class: "quiet danger-text" });
+  return card("Everything that is kept",
+    element("p", { class: "hint" }, "The export holds all events, versions and the profile. An erasure cannot be undone."),
+    element("div", { class: "row" }, save, erase));
+}
