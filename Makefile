@@ -32,7 +32,8 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .NOTPARALLEL:
 .PHONY: help up down status demo quick test ci check unit system installs cover-unit cover-live chaos chaos-campaign soak mutants chaos-long \
-	cover-services training-tests train-smoke verl live test-containers bench eval eval-engine lock format clean
+	cover-services training-tests train-smoke verl live test-containers bench eval eval-engine lock supply release \
+	format clean
 
 help:  ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -62,6 +63,7 @@ test: .venv/.test  ## Installs what it needs, checks the code, passes all tests 
 
 ci: export CI := true
 ci:  ## The same and the containers, as .ci/run has it
+	@$(MAKE) --no-print-directory supply AUDIT=if-online
 	@$(MAKE) --no-print-directory test CONTAINERS=test-containers
 	@echo; cat var/test/times
 
@@ -135,8 +137,16 @@ format: .venv/.test  ## Formats the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: .venv/.test  ## Writes the locks of services, tests and training from pyproject.toml's newest versions
+lock: .venv/.test  ## Writes the locks, with hashes, from pyproject.toml's newest versions
 	docker/local/lock.sh
+
+supply: .venv/.test  ## Hashes of the locks, a scan for secrets, known vulnerabilities (AUDIT=if-online passes where nobody can be asked)
+	$(BIN)/python -m docker.supply.locks
+	$(BIN)/python -m docker.supply.secret_scan
+	$(BIN)/python -m docker.supply.audit $(if $(AUDIT),--$(AUDIT))
+
+release: .venv/.test  ## The wheel, bills of materials, images and checksums of this version, in dist/
+	$(BIN)/python -m docker.supply.release
 
 clean:  ## Removes what make has installed; var/ (data, secrets) stays
 	rm -rf .venv .venv-engine .venv-training .venv-verl models/alignx-tiny
@@ -149,13 +159,13 @@ clean:  ## Removes what make has installed; var/ (data, secrets) stays
 
 .venv/.run: docker/services.lock pyproject.toml | .venv/bin/python
 	@echo "Setting up .venv …"
-	@$(INSTALL) .venv -r docker/services.lock
+	@$(INSTALL) .venv --require-hashes -r docker/services.lock
 	@$(INSTALL) .venv --no-deps -e .
 	@touch $@
 
 .venv/.test: docker/test.lock .venv/.run
 	@echo "Setting up the tests …"
-	@$(INSTALL) .venv -r docker/test.lock
+	@$(INSTALL) .venv --require-hashes -r docker/test.lock
 	@touch $@
 
 # What Debian's packages and npm bring: Prometheus, and for the console Chromium and axe-core where this may install them.
@@ -166,23 +176,23 @@ clean:  ## Removes what make has installed; var/ (data, secrets) stays
 
 # torch comes first and alone: what follows is locked and installed without dependencies, because
 # vLLM's own list would bring CUDA builds that do not import here.
-.venv-engine/.ready: docker/engine-cpu.lock | .venv/bin/python
+.venv-engine/.ready: docker/engine-cpu.lock docker/torch.txt | .venv/bin/python
 	@echo "Setting up the engine in .venv-engine …"
 	@$(INSTALL) --torch .venv-engine
-	@$(INSTALL) .venv-engine --no-deps -r docker/engine-cpu.lock
+	@$(INSTALL) .venv-engine --no-deps --require-hashes -r docker/engine-cpu.lock
 	@touch $@
 
-.venv-training/.ready: docker/training.lock pyproject.toml | .venv/bin/python
+.venv-training/.ready: docker/training.lock docker/torch.txt pyproject.toml | .venv/bin/python
 	@echo "Setting up training in .venv-training …"
 	@$(INSTALL) --torch .venv-training
-	@$(INSTALL) .venv-training --no-deps -r docker/training.lock
+	@$(INSTALL) .venv-training --no-deps --require-hashes -r docker/training.lock
 	@$(INSTALL) .venv-training --no-deps -e .
 	@touch $@
 
-.venv-verl/.ready: training/verl/requirements-cpu.txt | .venv/bin/python
+.venv-verl/.ready: training/verl/requirements-cpu.txt docker/torch.txt | .venv/bin/python
 	@echo "Setting up verl in .venv-verl …"
 	@$(INSTALL) --torch .venv-verl
-	@$(INSTALL) .venv-verl --no-deps -r training/verl/requirements-cpu.txt
+	@$(INSTALL) .venv-verl --no-deps --require-hashes -r training/verl/requirements-cpu.txt
 	@touch $@
 
 $(TINY): training/init_checkpoint.py training/tokenizer.py | .venv-engine/.ready

@@ -17,10 +17,10 @@ RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libnuma1 \
     && rm -rf /var/lib/apt/lists/*
 # Nothing is compiled, so there is one stage; torch comes first, as in the Makefile.
-COPY docker/engine-cpu.lock /opt/engine/
+COPY docker/torch.txt docker/engine-cpu.lock /opt/engine/
 RUN python3 -m venv --without-pip /opt/engine \
     && python3 -m pip --python /opt/engine/bin/python install --no-cache-dir --no-deps \
-        "$(grep ^torch== /opt/engine/engine-cpu.lock)"
+        -r /opt/engine/torch.txt
 # Under one version number there are builds for CPUs and for GPUs; the wrong one fails here, not when it starts.
 RUN /opt/engine/bin/python -c "import importlib.util, pathlib, runpy, sys; \
     file = pathlib.Path(importlib.util.find_spec('torch').origin).with_name('version.py'); \
@@ -28,8 +28,9 @@ RUN /opt/engine/bin/python -c "import importlib.util, pathlib, runpy, sys; \
     sys.exit(cuda and f'torch was built for CUDA {cuda}: name the index of its CPU wheels in the build argument ' \
         'PIP_EXTRA_INDEX_URL, or a place with the wheel in PIP_FIND_LINKS')"
 # Triton makes kernels for GPUs; on a CPU without a compiler it is 1 GB that nobody asks.
-RUN grep -vE '^triton==' /opt/engine/engine-cpu.lock > /tmp/engine.lock \
-    && python3 -m pip --python /opt/engine/bin/python install --no-cache-dir --no-deps -r /tmp/engine.lock \
+RUN sed '/^triton==/,/[^\\]$/d' /opt/engine/engine-cpu.lock > /tmp/engine.lock \
+    && python3 -m pip --python /opt/engine/bin/python install --no-cache-dir --no-deps --require-hashes \
+        -r /tmp/engine.lock \
     && rm /tmp/engine.lock
 # The converted base stays out of the image: what is served is the merged model.
 COPY docker/merge_adapter.py docker/base_model.txt /opt/engine/

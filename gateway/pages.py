@@ -13,8 +13,9 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib import resources
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import aiohttp
 import orjson
@@ -22,8 +23,9 @@ from fastapi import FastAPI, Request, Response
 from starlette.responses import RedirectResponse
 
 from alignx.schemas.tenants import Scope
-from gateway.routing import SCOPES, SERVICES, Service, is_for_user
-from services.errors import ANTHROPIC_PATHS, OPENAI_PATHS, RouteUnknown
+from gateway.routing import PROBLEMS, ROUTES, SCOPES, SERVICES, Service, is_for_user
+from services import errors
+from services.errors import ANTHROPIC_PATHS, OPENAI_PATHS
 from services.server.app import PROBLEM_JSON, TENANT_HEADER, TOKEN_HEADER
 
 Document = dict[str, Any]
@@ -33,6 +35,7 @@ _RETRY_S = 5.0
 _FETCH_TIMEOUT_S = 3.0
 _INTERNAL_HEADERS = {TENANT_HEADER.lower(), TOKEN_HEADER.lower()}
 _SECTIONS = ("schemas", "responses", "parameters", "requestBodies", "headers")
+_EXAMPLES = "#/components/examples/"
 _SECURITY_SCHEMES = {
     "key": {
         "type": "http",
@@ -47,25 +50,25 @@ _SECURITY_SCHEMES = {
         "description": "A token for one user, by `POST /v1/tokens`: the calls for this user alone.",
     },
 }
-_REFUSALS = {
-    "401": "The API key or user token is missing, not valid, revoked or expired",
-    "403": "The API key or user token lacks the scope, which `scope` names, or is for another user",
-    "429": "The rate is used up, or too many keys that are not valid came from here; see Retry-After",
-}
-_SPENT = _REFUSALS["429"].replace("The rate is", "The rate or the tenant's token budget is")
-"""429 of what asks the engine."""
-_PROBLEM = {
-    "type": "object",
-    "description": "An error (RFC 9457).",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "scope": {"type": "string", "enum": list(get_args(Scope))},
-        "request_id": {"type": "string"},
-    },
+_OF_CONNECTION = (errors.MalformedHead, errors.HeadTooLarge, errors.TooManyConnections)
+"""Answered before the path is known, so never in the shape of other clients (services/server/bounds.py)."""
+_OF_ANY = (*_OF_CONNECTION, errors.MethodNotAllowed, errors.AlignXError)
+_OF_KEYS = (
+    errors.Unauthenticated,
+    errors.CredentialExpired,
+    errors.Forbidden,
+    errors.RateLimited,
+    errors.TooManyFailures,
+    errors.StoreUnavailable,
+)
+_OF_BODIES = (errors.MalformedBody, errors.PayloadTooLarge)
+_OF_SERVICES = (errors.RequestError, errors.PayloadTooLarge, errors.TooManyAtOnce, errors.UpstreamUnavailable)
+_PROXIED = frozenset(route.path for route in ROUTES)
+_HEADERS = {
+    "401": ("WWW-Authenticate", "string"),
+    "405": ("Allow", "string"),
+    "429": ("Retry-After", "integer"),
+    "503": ("Retry-After", "integer"),
 }
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _SECURITY = {
@@ -133,7 +136,11 @@ def merge(own: Document, parts: Mapping[Service, Document], missing: list[Servic
     _add(merged, own, "Gateway")
     merged["components"] = {name: entries for name, entries in merged["components"].items() if entries}
     merged["components"]["securitySchemes"] = _SECURITY_SCHEMES
-    merged["components"].setdefault("schemas", {})["Problem"] = _PROBLEM
+    schemas: Document = merged["components"].setdefault("schemas", {})
+    for replaced in ("HTTPValidationError", "ValidationError"):  # FastAPI's own, which nothing here answers
+        schemas.pop(replaced, None)
+    schemas |= _error_schemas()
+    merged["components"]["examples"] = _examples(merged["paths"])
     if missing:
         names = " and ".join(missing)
         note = f"\n\nThe {names} service does not answer now; what it offers may be missing or out of date."
@@ -189,8 +196,7 @@ def _public(path: str, operations: Document) -> Document:
         changed.pop("security", None)
         if scope := SCOPES.get(path, {}).get(method.upper()):
             changed["security"] = [{name: [scope]} for name in _credentials(path)]
-            refusals = _refusals(path, spends=method == "post" and scope in ("chat", "select", "recommend"))
-            changed["responses"] = dict(sorted((refusals | operation.get("responses", {})).items()))
+        changed["responses"] = _responses(path, method, operation)
         public[method] = changed
     return public
 
@@ -199,13 +205,76 @@ def _credentials(path: str) -> list[str]:
     return ["key", "user_token"] if is_for_user(path) else ["key"]
 
 
-def _refusals(path: str, *, spends: bool) -> Document:
-    """What any call with a key may answer, beside its own answers. `spends`: it takes from the token budget."""
-    is_sdk = path.startswith((*OPENAI_PATHS, *ANTHROPIC_PATHS))
-    schema: Document = {"type": "object"} if is_sdk else {"$ref": "#/components/schemas/Problem"}
-    content = {"application/json" if is_sdk else PROBLEM_JSON: {"schema": schema}}
-    abouts = _REFUSALS | ({"429": _SPENT} if spends else {})
-    return {status: {"description": about, "content": content} for status, about in abouts.items()}
+def problems_of(path: str, method: str, operation: Document) -> list[type[errors.AlignXError]]:
+    """Every error that a call can end with: those of its kind, and its own in `PROBLEMS`."""
+    found: list[type[errors.AlignXError]] = [*_OF_ANY]
+    if method.upper() in SCOPES.get(path, {}):
+        found += _OF_KEYS
+    if path in _PROXIED:
+        found += _OF_SERVICES
+    if path.startswith("/v1/"):
+        found.append(errors.Overloaded)
+    if "requestBody" in operation:
+        found += _OF_BODIES
+    if "422" in operation.get("responses", {}):  # FastAPI has fields to check
+        found.append(errors.InvalidRequest)
+    return list(dict.fromkeys((*found, *PROBLEMS.get(path, {}).get(method.upper(), ()))))
+
+
+def _responses(path: str, method: str, operation: Document) -> Document:
+    """The answers of a call, sorted by status; errors with an example of each code."""
+    answers: Document = {status: answer for status, answer in operation.get("responses", {}).items() if status != "422"}
+    for problem in problems_of(path, method, operation):
+        status, shape = str(problem.status), _PROBLEM_SHAPE if problem in _OF_CONNECTION else _shape(path)
+        answer = answers.setdefault(status, {"description": ""})
+        about = f"`{problem.code}`: {problem.title}"
+        answer["description"] = f"{answer['description']}\n\n{about}".strip()
+        content = answer.setdefault("content", {}).setdefault(shape.media, {})
+        content["schema"] = {"$ref": f"#/components/schemas/{shape.schema}"}
+        content.setdefault("examples", {})[problem.code] = {"$ref": f"{_EXAMPLES}{shape.prefix}{problem.code}"}
+        if field := _HEADERS.get(status):
+            answer["headers"] = {field[0]: {"schema": {"type": field[1]}}}
+    return dict(sorted(answers.items()))
+
+
+def _examples(paths: Document) -> Document:
+    """What the answers of `paths` refer to."""
+    text, examples = orjson.dumps(paths).decode(), Document()
+    for problem in errors.error_tree():
+        for shape in (_PROBLEM_SHAPE, *_SHAPES.values()):
+            if f'"{_EXAMPLES}{shape.prefix}{problem.code}"' in text:
+                value = problem().document(shape.path, request_id="5f0c1f6f5e0c4d3b9a7e2d1c8b6a4f30")
+                examples[shape.prefix + problem.code] = {"summary": problem.title, "value": value}
+    return examples
+
+
+@cache
+def _error_schemas() -> Document:
+    schemas: Document = orjson.loads(resources.files("gateway").joinpath("error_schemas.json").read_bytes())
+    schemas["Problem"]["properties"]["scope"]["enum"] = list(get_args(Scope))
+    return schemas
+
+
+class _Shape(NamedTuple):
+    """How errors are written on some paths."""
+
+    path: str
+    """One of them."""
+    schema: str
+    prefix: str
+    """Of the names of its examples."""
+    media: str = "application/json"
+
+
+_PROBLEM_SHAPE = _Shape("/v1/users", "Problem", "", PROBLEM_JSON)
+_SHAPES = {
+    OPENAI_PATHS: _Shape(OPENAI_PATHS[0], "OpenAIError", "openai_"),
+    ANTHROPIC_PATHS: _Shape(ANTHROPIC_PATHS[0], "AnthropicError", "anthropic_"),
+}
+
+
+def _shape(path: str) -> _Shape:
+    return next((shape for paths, shape in _SHAPES.items() if path.startswith(paths)), _PROBLEM_SHAPE)
 
 
 def _is_internal(parameter: Document) -> bool:
@@ -228,7 +297,7 @@ class Pages:
         """The file, or 304 if the browser has it. Raises RouteUnknown."""
         content = self._files.get(name)
         if content is None:
-            raise RouteUnknown
+            raise errors.RouteUnknown
         etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
         headers = {**_SECURITY, "ETag": etag}
         if request.headers.get("If-None-Match") == etag:

@@ -1,4 +1,4 @@
-"""Which service answers which path, and which scope each call needs.
+"""Which service answers which path, which scope each call needs, and which errors it can end with.
 
 Templates, never paths, go into metrics and logs. Paths are matched as they came, still
 percent-encoded, and passed on byte for byte; `path_segments` therefore refuses whatever a service
@@ -12,7 +12,8 @@ from typing import Literal
 from urllib.parse import unquote_to_bytes
 
 from alignx.schemas.tenants import Scope
-from services.errors import MethodNotAllowed, RequestError, RouteUnknown
+from services import errors
+from services.errors import AlignXError, MethodNotAllowed, RequestError, RouteUnknown
 
 Service = Literal["preference", "response"]
 SERVICES: tuple[Service, ...] = ("preference", "response")
@@ -100,6 +101,37 @@ SCOPES: Mapping[str, Mapping[str, Scope]] = {
     "/metrics": {"GET": "admin"},
 }
 """The one scope that each call needs, by path and method. Calls that are not here need no key: health, pages."""
+
+_NO_USER = (errors.UserUnknown,)
+_NO_VERSION = (errors.UserUnknown, errors.VersionUnknown)
+_NO_MODELS = (errors.EngineUnavailable, errors.EngineError)
+_NO_ANSWER = (*_NO_MODELS, errors.NoEngine, errors.BudgetSpent, errors.EngineRejected, errors.ContextExceeded)
+PROBLEMS: Mapping[str, Mapping[str, tuple[type[AlignXError], ...]]] = {
+    _USER: {"DELETE": _NO_USER},
+    f"{_USER}/events": {
+        "GET": _NO_USER,
+        "POST": (errors.IdempotencyMismatch, errors.UserLimited, errors.BacklogFull, errors.QueueFull),
+    },
+    f"{_USER}/dead-letters": {"GET": _NO_USER},
+    f"{_USER}/dead-letters/retry": {"POST": (*_NO_USER, errors.BacklogFull)},
+    f"{_USER}/export": {"GET": _NO_USER},
+    f"{_USER}/preferences": {"GET": _NO_USER, "PUT": (errors.StaleVersion, errors.PreconditionRequired)},
+    f"{_USER}/preferences/stream": {"GET": (*_NO_USER, errors.Draining, errors.Unavailable)},
+    f"{_USER}/preferences/versions": {"GET": _NO_USER},
+    f"{_USER}/preferences/versions/{{version}}": {"GET": _NO_VERSION},
+    f"{_USER}/preferences/rejected": {"GET": _NO_USER},
+    f"{_USER}/preferences/diff": {"GET": _NO_VERSION},
+    f"{_USER}/preferences/rebuild": {"POST": _NO_USER},
+    f"{_USER}/preferences/rollback": {"POST": (*_NO_VERSION, errors.StaleVersion)},
+    f"{_USER}/select": {"POST": (*_NO_USER, *_NO_ANSWER, errors.EngineUnsupported)},
+    f"{_USER}/recommend": {"POST": (*_NO_USER, *_NO_ANSWER, errors.EngineUnsupported)},
+    **{path: {"POST": (*_NO_ANSWER, errors.ModelUnknown)} for path in CHATS},
+    "/v1/models": {"GET": _NO_MODELS},
+    _MODEL: {"GET": (*_NO_MODELS, errors.ModelUnknown)},
+    "/admin/keys/{key_id}": {"DELETE": (errors.KeyUnknown,)},
+    "/admin/keys/{key_id}/rotate": {"POST": (errors.KeyUnknown, errors.KeyEnded)},
+}
+"""The errors of each call by path and method, beside those that follow from what a call is (pages.py)."""
 
 
 def is_for_user(path: str) -> bool:

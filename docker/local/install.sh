@@ -11,7 +11,7 @@ uv=.venv/bin/uv
 export UV_SYSTEM_CERTS=true UV_LINK_MODE=hardlink PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 
 torch=
-if [ "$1" = --torch ]; then torch=torch==2.13.0 && shift; fi
+if [ "$1" = --torch ]; then torch=$(grep '^torch==' docker/torch.txt) && shift; fi
 folder=$1 && shift
 [ -x "$folder/bin/python" ] || "${PYTHON:-python3}" -m venv "$folder"
 if [ -n "$torch" ]; then

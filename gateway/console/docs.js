@@ -62,6 +62,12 @@ function contentViews(api, title, content) {
     element("div", {}, element("h3", {}, `${title} `, element("small", {}, type)), schema ? schemaView(api, schema) : ""));
 }
 
+function errorsView(operation) {
+  const refusals = Object.entries(operation.responses || {}).filter(([status]) => status >= "400");
+  const rows = refusals.flatMap(([status, answer]) => answer.description.split("\n\n").map((about) => [status, prose(about)]));
+  return rows.length ? element("div", {}, element("h3", {}, "Errors"), table(["status", ""], rows)) : null;
+}
+
 function example(method, path, operation) {
   const words = ["curl"];
   if (method !== "get") words.push("-X", method.toUpperCase());
@@ -90,7 +96,8 @@ function operationView(api, path, method, operation) {
       example(method, path, operation),
       rows.length ? table(["parameter", "in", "type", "about"], rows) : null,
       ...contentViews(api, "Request", operation.requestBody?.content),
-      ...answers.flatMap(([status, answer]) => contentViews(api, `Answer ${status}`, resolve(api, answer).content))));
+      ...answers.flatMap(([status, answer]) => contentViews(api, `Answer ${status}`, resolve(api, answer).content)),
+      errorsView(operation)));
 }
 
 function show(api) {

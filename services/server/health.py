@@ -46,7 +46,13 @@ def add_health(
             return state.model_copy(update={"words": None})
         return state
 
-    @app.get("/readyz", tags=["health"], summary="The process and what it needs answer", response_model=Readiness)
+    @app.get(
+        "/readyz",
+        tags=["health"],
+        summary="The process and what it needs answer",
+        response_model=Readiness,
+        responses={503: {"model": Readiness, "description": "What is wrong stands in `checks`"}},
+    )
     async def readyz(request: Request) -> Response:
         outcome: dict[str, str] = {}
         for name, check in {"drain": state_of(app, Process).drain.check, **checks(app)}.items():

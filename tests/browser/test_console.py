@@ -383,5 +383,5 @@ def _tab_to(page: Page, name: str, first: tuple[str, str] | None = None) -> None
 
 def test_api_reference_lists_every_call(page: Page, suite: Suite) -> None:
     page.goto(f"{suite.url}/docs")
-    for path in ("/v1/users/{user}/events", "/v1/chat/completions", "/admin/keys"):
+    for path in ("/v1/users/{user}/events", "/v1/chat/completions", "/admin/keys", "precondition_required"):
         expect(page.locator("body")).to_contain_text(path, timeout=30_000)  # a busy machine draws it slowly

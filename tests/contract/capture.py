@@ -20,14 +20,9 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from docs.exported_metrics import exported
-from gateway.__main__ import build_app
-from gateway.pages import Document, merge
-from gateway.routing import Service
-from services.preference.__main__ import create_preference_app
-from services.response.__main__ import create_response_app
-from services.server.metrics import create_registry
 from services.settings import Settings
 from tests.conftest import free_port
+from tests.contract.declared import documents, merged_document
 from tests.contract.scenario import play_scenario
 from tests.unit.services.preference.rig import start_redis, stop_redis
 
@@ -37,14 +32,9 @@ COMMAND = "python -m tests.contract.capture"
 
 def openapi() -> str:
     """The documents in the order of their keys as they are served."""
-    settings = Settings(internal_token="the-apps-are-not-started")
-    own = build_app(settings, create_registry("gateway")).openapi()
-    parts: dict[Service, Document] = {
-        "preference": create_preference_app(settings).openapi(),
-        "response": create_response_app(settings).openapi(),
-    }
-    documents = {**parts, "gateway": own, "merged": merge(own, parts, [])}
-    return json.dumps(documents, indent=1, ensure_ascii=False) + "\n"
+    own, parts = documents()
+    named = {**parts, "gateway": own, "merged": merged_document()}
+    return json.dumps(named, indent=1, ensure_ascii=False) + "\n"
 
 
 def metrics() -> str:

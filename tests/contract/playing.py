@@ -11,6 +11,7 @@ from aiohttp import web
 
 from services.preference.queue_records import Claim
 from tests.chaos.mock_engine import USAGE, Fault, MockEngine
+from tests.contract.declared import check_status
 from tests.unit.services.preference.served import Served
 from tests.unit.services.preference.working import Bench
 
@@ -72,6 +73,7 @@ class Play:
         headers = {"X-AlignX-Tenant": tenant, "X-Request-Id": f"call-{len(self.answers)}"} | options.pop("headers", {})
         url = f"/v1/users/{quote(user)}{path}"
         answer = await self.served.http.request(method, url, headers=headers, **options)
+        check_status(method, url, answer.status_code)
         tag = f" ETag {answer.headers['etag']}" if "etag" in answer.headers else ""
         self.answers.append(f"{method} {url} -> {answer.status_code}{tag} {answer.text}")
         await _moment()

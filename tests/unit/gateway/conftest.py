@@ -24,6 +24,7 @@ from services.settings import (
     ServerSettings,
     Settings,
 )
+from tests.contract.declared import check_status, problems_watched
 from tests.unit.running_server import running_server
 
 INTERNAL_TOKEN = "internal-token-of-the-tests"
@@ -150,6 +151,8 @@ class Suite:
         headers = {**({"Authorization": f"Bearer {key}"} if key else {}), **options.pop("headers", {})}
         url = URL(self.url + path, encoded=True)
         async with self.client.request(method, url, headers=headers, allow_redirects=False, **options) as answer:
+            if "Server-Timing" not in answer.headers:  # the gateway's own answer, not that of a service made here
+                check_status(method, path, answer.status)
             yield answer
 
     async def json(self, method: str, path: str, **options: Any) -> tuple[int, Any, Any]:
@@ -213,7 +216,8 @@ async def running_suite(redis_url: str, **changes: dict[str, Any]) -> AsyncItera
             if "redis" not in changes:
                 await state_of(app, GatewayState).bootstrap.check()  # the first key may still be on its way
                 suite.key = (await suite.make_key())["key"]
-            yield suite
+            with problems_watched():
+                yield suite
 
 
 @pytest.fixture

@@ -3,8 +3,10 @@ from typing import Any
 
 import pytest
 
-from gateway.pages import merge
-from gateway.routing import Service
+from gateway.pages import merge, problems_of
+from gateway.routing import PROBLEMS, SCOPES, Service
+from services.server.app import OPENAI_PATHS
+from tests.contract.declared import documents, merged_document
 from tests.unit.gateway.conftest import Suite, hang_up, http_answer
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +36,8 @@ def test_public_paths_are_merged_with_security_and_without_internal_headers() ->
     operation = merged["paths"][path]["get"]
     assert [entry["name"] for entry in operation["parameters"]] == ["Prefer"]
     assert operation["security"] == [{"key": ["preferences:read"]}, {"user_token": ["preferences:read"]}]
-    assert list(operation["responses"]) == ["200", "401", "403", "429"]
+    statuses = ["200", "400", "401", "403", "404", "405", "413", "429", "431", "500", "503"]
+    assert list(operation["responses"]) == statuses
     assert "application/problem+json" in operation["responses"]["403"]["content"]
     assert merged["paths"]["/v1/models"]["get"]["security"] == [{"key": ["chat"]}]
     assert "application/json" in merged["paths"]["/v1/models"]["get"]["responses"]["403"]["content"]
@@ -51,10 +54,63 @@ def test_components_of_one_name_and_two_meanings_are_told_apart() -> None:
     }
     merged = merge(OWN, parts, [])
     assert merged["components"]["schemas"].pop("Problem")["properties"]["scope"]
+    assert merged["components"]["schemas"].pop("OpenAIError")["properties"]["error"]
     assert merged["components"]["schemas"] == {"Answer": first, "ResponseAnswer": second, "Same": first}
     text = json.dumps(merged["paths"]["/v1/b"])
     assert "#/components/schemas/ResponseAnswer" in text
     assert "#/components/schemas/Answer" in json.dumps(merged["paths"]["/v1/a"])
+
+
+CALLS = [(path, method) for path, calls in merged_document()["paths"].items() for method in calls]
+EVERYWHERE = {"400", "405", "431", "500", "503"}
+WITH_A_KEY = {"401", "403", "429"}
+FURTHER = {
+    "GET /metrics": set[str](),
+    "POST /v1/users/{user}/events": {"413", "422"},
+    "PUT /v1/users/{user}/preferences": {"412", "413", "422", "428"},
+    "POST /v1/users/{user}/preferences/rollback": {"404", "412", "413", "422"},
+    "GET /v1/users/{user}/preferences/versions/{version}": {"404", "413", "422"},
+    "POST /v1/users/{user}/select": {"404", "413", "422", "501", "502"},
+    "POST /v1/chat/completions": {"413", "422", "501", "502"},
+    "GET /v1/models": {"413", "502"},
+    "GET /v1/quality": {"413"},
+    "GET /admin/keys": {"422"},
+    "POST /admin/keys/{key_id}/rotate": {"404", "409", "413", "422"},
+}
+"""What some calls of each kind can be refused with beside the two sets above, written by hand."""
+
+
+@pytest.mark.parametrize(("path", "method"), CALLS)
+def test_a_call_declares_the_status_of_each_error_that_it_can_end_with(path: str, method: str) -> None:
+    own, parts = documents()
+    operation = next(part["paths"][path][method] for part in (*parts.values(), own) if path in part["paths"])
+    raised = {str(problem.status) for problem in problems_of(path, method, operation)}
+    refusals = {status for status in merged_document()["paths"][path][method]["responses"] if status >= "400"}
+    assert refusals == raised
+    needed = WITH_A_KEY if method.upper() in SCOPES.get(path, {}) else set[str]()
+    by_hand = FURTHER.get(f"{method.upper()} {path}")
+    assert refusals >= EVERYWHERE | needed if by_hand is None else refusals == EVERYWHERE | needed | by_hand
+
+
+def test_errors_are_named_for_calls_that_exist() -> None:
+    known = {(path, method.upper()) for path, method in CALLS}
+    assert {(path, method) for path, calls in PROBLEMS.items() for method in calls} <= known
+    assert {f"{method} {path}" for path, method in known} >= FURTHER.keys()
+
+
+def test_each_error_has_an_example_in_the_shape_in_which_it_comes() -> None:
+    document = merged_document()
+    for path, method in CALLS:
+        for status, answer in document["paths"][path][method]["responses"].items():
+            for kind, content in answer.get("content", {}).items() if status >= "400" else ():
+                if kind == "application/json" and not path.startswith(OPENAI_PATHS):
+                    assert (path, status) == ("/readyz", "503")
+                    continue
+                for code, reference in content["examples"].items():
+                    value = document["components"]["examples"][reference["$ref"].rpartition("/")[2]]["value"]
+                    is_problem = kind == "application/problem+json"
+                    assert (value["type"] if is_problem else value["error"]["code"]).endswith(code)
+                    assert not is_problem or value["status"] == int(status)
 
 
 async def test_the_document_is_served_and_degrades(suite: Suite) -> None:

@@ -10,6 +10,7 @@ import httpx
 from services.preference.__main__ import create_preference_app
 from services.server.app import TENANT_HEADER, TOKEN_HEADER
 from tests.chaos.mock_engine import MockEngine
+from tests.contract.declared import problems_watched
 from tests.unit.services.preference.rig import TENANT
 from tests.unit.services.preference.working import Bench, benched, until
 
@@ -54,4 +55,5 @@ async def serving(
         headers = {TOKEN_HEADER: bench.settings.internal_token.get_secret_value(), TENANT_HEADER: TENANT}
         client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://preference", headers=headers)
         async with app.router.lifespan_context(app), client, bench.at_work() if work else nullcontext():
-            yield Served(client, bench)
+            with problems_watched():
+                yield Served(client, bench)

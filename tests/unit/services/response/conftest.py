@@ -32,6 +32,7 @@ from services.storage.connection import open_redis
 from services.storage.key_names import weights_key
 from services.storage.users import Store
 from services.traffic.catalogue import Catalogue
+from tests.contract.declared import problems_watched
 from tests.unit.running_server import running_server
 from tests.unit.services.engine.fake_engine import Answer, answer_canary, answers, is_canary, running_app
 
@@ -287,7 +288,8 @@ def serve(redis_url: str) -> Iterator[Serve]:
         return service
 
     try:
-        yield start
+        with problems_watched():
+            yield start
     finally:
         for client in clients:
             client.close()
