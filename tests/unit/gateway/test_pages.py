@@ -5,7 +5,7 @@ import pytest
 
 from gateway.pages import merge, problems_of
 from gateway.routing import PROBLEMS, SCOPES, Service
-from services.server.app import OPENAI_PATHS
+from services.errors import ANTHROPIC_PATHS, OPENAI_PATHS
 from tests.contract.declared import documents, merged_document
 from tests.unit.gateway.conftest import Suite, hang_up, http_answer
 
@@ -55,6 +55,7 @@ def test_components_of_one_name_and_two_meanings_are_told_apart() -> None:
     merged = merge(OWN, parts, [])
     assert merged["components"]["schemas"].pop("Problem")["properties"]["scope"]
     assert merged["components"]["schemas"].pop("OpenAIError")["properties"]["error"]
+    assert merged["components"]["schemas"].pop("AnthropicError")["properties"]["error"]
     assert merged["components"]["schemas"] == {"Answer": first, "ResponseAnswer": second, "Same": first}
     text = json.dumps(merged["paths"]["/v1/b"])
     assert "#/components/schemas/ResponseAnswer" in text
@@ -71,7 +72,7 @@ FURTHER = {
     "POST /v1/users/{user}/preferences/rollback": {"404", "412", "413", "422"},
     "GET /v1/users/{user}/preferences/versions/{version}": {"404", "413", "422"},
     "POST /v1/users/{user}/select": {"404", "413", "422", "501", "502"},
-    "POST /v1/chat/completions": {"413", "422", "501", "502"},
+    "POST /v1/chat/completions": {"404", "413", "422", "501", "502"},
     "GET /v1/models": {"413", "502"},
     "GET /v1/quality": {"413"},
     "GET /admin/keys": {"422"},
@@ -103,12 +104,15 @@ def test_each_error_has_an_example_in_the_shape_in_which_it_comes() -> None:
     for path, method in CALLS:
         for status, answer in document["paths"][path][method]["responses"].items():
             for kind, content in answer.get("content", {}).items() if status >= "400" else ():
-                if kind == "application/json" and not path.startswith(OPENAI_PATHS):
+                if kind == "application/json" and not path.startswith((*OPENAI_PATHS, *ANTHROPIC_PATHS)):
                     assert (path, status) == ("/readyz", "503")
                     continue
                 for code, reference in content["examples"].items():
                     value = document["components"]["examples"][reference["$ref"].rpartition("/")[2]]["value"]
                     is_problem = kind == "application/problem+json"
+                    if not is_problem and path.startswith(ANTHROPIC_PATHS):
+                        assert (value["type"], "code" in value["error"]) == ("error", False)
+                        continue
                     assert (value["type"] if is_problem else value["error"]["code"]).endswith(code)
                     assert not is_problem or value["status"] == int(status)
 
