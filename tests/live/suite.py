@@ -158,11 +158,11 @@ class Suite:
 
 
 @contextmanager
-def mock_engine(home: Path, behaviour: str = "steady") -> Iterator[str]:
+def mock_engine(home: Path, behaviour: str = "steady", module: str = "tests.chaos.mock_engine") -> Iterator[str]:
     """The address of a mock engine in a process of its own, with its log in `home`; a seed as `behaviour` has it
     fail now and then."""
     port = free_port()
-    command = [sys.executable, "-m", "tests.chaos.mock_engine", str(port), behaviour]
+    command = [sys.executable, "-m", module, str(port), behaviour]
     with (home / "engine.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
     try:
