@@ -12,6 +12,7 @@ import argparse
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -104,38 +105,30 @@ Columns = Mapping[str, Sequence[Outcome]]
 """Outcomes by what wrote the summaries."""
 
 
-def effect_table(columns: Columns) -> list[str]:
-    """Kinds by effects: the pairs that had it, a number for each column."""
-    kinds = list(dict.fromkeys(injection.kind for injection in injections.load_injections()))
-    lines = [f"| kind | texts | pairs | {' | '.join(EFFECTS)} |", f"|---|---:|---:|{'---:|' * len(EFFECTS)}"]
-    for kind in kinds:
-        texts = {
-            outcome.pair.injection.name for outcome in _accepted(columns, lambda pair: pair.injection.kind == kind)
-        }
-        lines.append(
-            f"| {kind} | {len(texts)} | {_cells(columns, EFFECTS, lambda pair: pair.injection.kind == kind)} |"
-        )
-    return lines
+def effect_tables(columns: Columns) -> list[str]:
+    """Kinds and slots by effects: the pairs that had it, a number for each column."""
+    kinds = Counter(injection.kind for injection in injections.load_injections())
+    labels = {kind: f"{kind}, {count} texts" for kind, count in kinds.items()}
+    slots = {slot: slot for slot in SLOTS}
+    by_kind = _count_pairs(columns, labels, EFFECTS, lambda pair: pair.injection.kind)
+    return ["", *by_kind, "", *_count_pairs(columns, slots, EFFECTS, lambda pair: pair.slot)]
 
 
-def slot_table(columns: Columns) -> list[str]:
-    """Slots by the effects on what is served."""
-    effects = ("link", "summary", "chat")
-    lines = [f"| slot | pairs | {' | '.join(effects)} |", "|---|---:|---:|---:|---:|"]
-    return [*lines, *(f"| {slot} | {_cells(columns, effects, lambda pair: pair.slot == slot)} |" for slot in SLOTS)]
-
-
-def _accepted(columns: Columns, is_counted: Callable[[Pair], bool]) -> list[Outcome]:
-    """The outcomes of the first column whose texts the API took."""
+def _count_pairs(
+    columns: Columns, labels: Mapping[str, str], effects: Sequence[str], group: Callable[[Pair], str]
+) -> list[str]:
+    """A table; pairs whose text the API refused count nowhere."""
     first = next(iter(columns.values()))
-    return [one for one in first if one.status < 300 and one.pair.injection.kind and is_counted(one.pair)]
-
-
-def _cells(columns: Columns, effects: Sequence[str], is_counted: Callable[[Pair], bool]) -> str:
-    """How many pairs, and how many of them had each effect."""
-    measured = [injections.measure(outcomes) for outcomes in columns.values()]
-    numbers = [" / ".join(str(sum(map(is_counted, found[effect]))) for found in measured) for effect in effects]
-    return " | ".join([str(len(_accepted(columns, is_counted))), *numbers])
+    tried = Counter(group(one.pair) for one in first if one.status < 300 and one.pair.injection.kind)
+    found = [
+        {effect: Counter(map(group, pairs)) for effect, pairs in injections.measure(outcomes).items()}
+        for outcomes in columns.values()
+    ]
+    lines = [f"| | pairs | {' | '.join(effects)} |", f"|---|---:|{'---:|' * len(effects)}"]
+    for name, label in labels.items():
+        cells = [" / ".join(str(counts.get(effect, Counter())[name]) for counts in found) for effect in effects]
+        lines.append(f"| {label} | {tried[name]} | {' | '.join(cells)} |")
+    return lines
 
 
 def injection_rows(columns: Columns) -> list[Row]:
@@ -174,7 +167,7 @@ def run(options: argparse.Namespace) -> tuple[list[Row], list[str]]:
             columns["profile"] = injections.inject(suite, injections.make_pairs(slots), None)
             rows += check_canaries(suite)
         rows += injection_rows(columns)
-        tables = ["", *effect_table(columns), "", *slot_table(columns)]
+        tables = effect_tables(columns)
     return rows, tables
 
 

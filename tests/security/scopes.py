@@ -95,19 +95,23 @@ def _probe_other_user(suite: Suite, guarded: list[Operation], tenant: Tenant, fo
         headers = {"Authorization": f"Bearer {tenant.key}", "Prefer": "wait=20"}
         answer = httpx.post(f"{suite.url}/v1/users/{user}/events", json=body, headers=headers, timeout=60)
         assert answer.status_code == 202, answer.text
+    export = Request("get", f"/v1/users/{OTHER}/export")
+    before = _ask(suite, tenant.key, export)
+    assert "u9004n" in before.text, before.text
     token = mint(suite, tenant.key, USER, sorted(USER_SCOPES))
     for _, request in _requests(suite, guarded, tenant.names(OTHER)):
         found.token_calls += 1
         answer = _ask(suite, token, request)
         if answer.status != 403 or "u9004n" in answer.everything:
             found.wrong.append(f"{request} by a token for {USER}: {answer.status}")
-    chat = {"messages": [{"role": "user", "content": "hello"}]}
     naming = [{"user": OTHER}, {"safety_identifier": OTHER}, {"metadata": {"user_id": OTHER}}, {}]
+    forged = {"X-User-Id": OTHER, "X-AlignX-User": OTHER, "X-AlignX-Tenant": "foreign"}
     for names in naming:
-        headers = {"Authorization": f"Bearer {token}"}
-        if not names:
-            headers |= {"X-User-Id": OTHER, "X-AlignX-User": OTHER, "X-AlignX-Tenant": "foreign"}
+        chat = {"messages": [{"role": "user", "content": "hello"}], **names}
+        headers = {"Authorization": f"Bearer {token}"} | ({} if names else forged)
         found.token_calls += 1
-        answer = httpx.post(f"{suite.url}/v1/chat/completions", json=chat | names, headers=headers, timeout=60)
+        answer = httpx.post(f"{suite.url}/v1/chat/completions", json=chat, headers=headers, timeout=60)
         if (answer.status_code, answer.json().get("error", {}).get("code")) != (403, "forbidden"):
             found.wrong.append(f"a chat for {OTHER} by {names or 'headers'}: {answer.status_code}")
+    if _ask(suite, tenant.key, export).text != before.text:
+        found.wrong.append(f"{OTHER}'s export has changed")
