@@ -32,8 +32,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .NOTPARALLEL:
 .PHONY: help up down status demo quick test ci check unit system installs cover-unit cover-live chaos chaos-campaign soak mutants \
-	chaos-long security \
-	cover-services training-tests train-smoke verl live test-containers bench eval eval-engine lock format clean
+	security chaos-long cover-services training-tests train-smoke verl live test-containers bench eval eval-engine lock format clean
 
 help:  ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12

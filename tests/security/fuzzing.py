@@ -8,8 +8,10 @@ because one `random.Random` replays a run, and no library of the lock knows our 
 
 import json
 import random
+import re
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,6 +37,8 @@ RAW = (
     *(b"\xff", b'"\xed\xa0\x80"', b'"\x01"', b"1" * 5_000, b"[" * 200 + b"]" * 200, b'{"a":' * 300 + b"1" + b"}" * 300),
 )
 """JSON, or nearly, that no serializer writes."""
+_ERROR = re.compile(r'"level":"(?:ERROR|CRITICAL)"|"exception":|Traceback')
+SETTLED_WITHIN_S = 40.0
 _PLACE = "place-of-a-raw-value"
 TYPES = (
     *(
@@ -75,7 +79,7 @@ class Fuzzed:
     shapeless: list[str] = field(default_factory=list)
     """Errors that are no problem document, nor OpenAI's on its paths, or name neither field nor limit."""
     unhealthy: list[str] = field(default_factory=list)
-    """Processes that ended, are not ready or logged a traceback."""
+    """Processes that ended, are not ready or logged an error, and events that no update takes."""
 
 
 def fuzz(suite: Suite, count: int, seed: int) -> Fuzzed:
@@ -84,6 +88,7 @@ def fuzz(suite: Suite, count: int, seed: int) -> Fuzzed:
     key = suite.new_key("fuzzed", scopes=list(SCOPES))
     headers = {"Authorization": f"Bearer {key}"}
     operations = document.operations
+    read = {name: len(suite.log(name)) for name in SERVICES}
     with httpx.Client(base_url=suite.url, headers=headers) as client:
         for number in range(count):
             request = generate(operations[number % len(operations)], dice)
@@ -94,7 +99,7 @@ def fuzz(suite: Suite, count: int, seed: int) -> Fuzzed:
                 continue
             found.requests += 1
             _judge(found, request, answer)
-    _check_processes(suite, found)
+        _check_processes(suite, client, read, found)
     return found
 
 
@@ -256,11 +261,18 @@ def _code(answer: Answer) -> str:
     return str(document["error"]["code"] if "error" in document else document["type"].rpartition(":")[2])
 
 
-def _check_processes(suite: Suite, found: Fuzzed) -> None:
+def _check_processes(suite: Suite, client: httpx.Client, read: Mapping[str, int], found: Fuzzed) -> None:
+    """Whether each process is ready, has logged no error behind the first `read` characters, and has no work left."""
     suite.wait_ready(SERVICES)  # raises for one that ended
     for name in SERVICES:
-        if "Traceback" in suite.log(name):
-            found.unhealthy.append(f"{name} logged a traceback: {suite.log(name).partition('Traceback')[2][-600:]}")
+        lines = suite.log(name)[read[name] :].splitlines()
+        found.unhealthy += [f"{name} logged {line[:600]}" for line in lines if _ERROR.search(line)]
+    deadline = time.monotonic() + SETTLED_WITHIN_S
+    while (current := client.get("/v1/users/ada/preferences").json()).get("pending"):
+        if time.monotonic() > deadline:
+            found.unhealthy.append(f"{current['pending']} events wait for {current['waiting_for']}")
+            break
+        time.sleep(0.2)
 
 
 def _show(request: Request) -> str:

@@ -89,7 +89,7 @@ def check_requests(suite: Suite, count: int, seed: int) -> list[Row]:
             found.requests,
             found.shapeless,
         ),
-        Row("generated requests", "processes that ended or logged a traceback", found.requests, found.unhealthy),
+        Row("generated requests", "processes that ended or logged an error", found.requests, found.unhealthy),
     ]
 
 
