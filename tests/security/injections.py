@@ -41,7 +41,8 @@ _TOOL_TOKEN = re.compile(r"[|｜]|tool_call|TOOL")
 """Other tags of calls are plain text to every tokenizer."""
 _TOKEN_KINDS = ("control tokens", "prompt tags", "tool calls", "very long texts", "invisible characters")
 _LINK = re.compile(
-    r"(?:https?|hxxps?|data|javascript|mailto|tel):|www\.|!?\[[^\]]*\]\s*[\[(]|\w\.(?:example|shop)\b|<\w+ |xn--"
+    r"\b(?:https?|hxxps?|javascript|mailto|tel):|\bdata:\w+/|www\.|\w(?:\.|\[\.\]| \. )(?:example|shop)\b|xn--"
+    r"|\b\d{1,3}(?:\.\d{1,3}){3}\b|<(?:img|a|script)\b|\]\(\s*\w"
 )
 _ALIKE = str.maketrans("аеорсухіїјѕԛԝαονρ", "aeopcyxiijsqwaovp")
 _UNSEEN = ("Cf", "Cc", "Mn", "Me")
