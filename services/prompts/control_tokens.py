@@ -13,18 +13,19 @@ from services.errors import UnusableReply
 _JOINERS: Final = "\u200c\u200d"
 """Invisible, but part of Persian and Indic writing and of emoji."""
 _ANGLED: Final = (
-    r"<[|｜][^<>\n]{0,64}[|｜]>|(?i:</?(?:s|bos|eos|pad|unk|mask|unused\d{1,4}|(?:start|end)_of_(?:turn|image|text)"
+    r"<[|｜][^<>\n]{0,64}[|｜]>|<[|｜]\w{1,64}>|<\w{1,64}[|｜]>"
+    r"|(?i:</?(?:s|bos|eos|pad|unk|mask|unused\d{1,4}|(?:start|end)_of_(?:turn|image|text)"
     r"|think(?:ing)?|tool_(?:call|response)s?)>|<<\s?/?\s?sys>>)"
 )
 _BRACKETED: Final = (
     r"\[/?(?:(?i:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_(?:CALLS|RESULTS)|THINK)|TOOL_CONTENT|IMG|IMG_(?:BREAK|END)"
     r"|PREFIX|MIDDLE|SUFFIX|ARGS|CALL_ID|AUDIO|BEGIN_AUDIO|gMASK|[es]MASK|UNUSED_TOKEN_\d{1,4})\]"
+    r"|\[\|[^\[\]\n]{1,64}\|\]"
 )
 _TOKEN = re.compile(f"{_ANGLED}|{_BRACKETED}")
-"""ChatML, Llama, Mistral, Gemma, DeepSeek, GLM, Phi, Cohere, harmony."""
+"""ChatML, Llama, Mistral, Gemma, DeepSeek, GLM, Phi, Cohere, Exaone, harmony."""
 _TOKEN_LIKE = re.compile(
     rf"{_TOKEN.pattern}|</?\w{{0,64}}[:_.▁-][\w:.▁-]{{0,64}}>"
-    r"|<[|｜]\w[^<>\n]{0,64}>|<\w[^<>\n]{0,64}[|｜]>|\[[|｜][^\[\]\n]{1,64}[|｜]\]"
     r"|\[(?:/\w{1,64}|[^\W\d_]{1,64}_\w{1,64}|CLS|SEP|PAD|UNK|MASK|[BE]OS)\]|[\[\]]!?\w?~!?\w?[\[\]]"
 )
 """What has the form of a special token of any tokenizer. Breaking the form needs no list of an engine's tokens, which
