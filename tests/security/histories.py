@@ -6,6 +6,7 @@ So it also goes through summaries, and the engine counts the prompts that hold t
 
 import itertools
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ SECOND = "bob"
 ALPHA, BETA = "alphaworks", "betaworks"
 ALPHA_CANARY = re.compile(r"u900[13]n\d+")
 CANARY = re.compile(r"u900[123]n\d+")
+SETTLED_WITHIN_S = 60.0
 SETTINGS = {
     "ALIGNX_SUMMARY__UPDATE_EVENTS": "1",
     "ALIGNX_QUEUE__EVENT_FAILURES": "2",
@@ -115,10 +117,14 @@ def _write_history(suite: Suite, key: str, user: str, canary: str) -> list[str]:
     def ask(method: str, rest: str, body: object = None, headers: Mapping[str, str] | None = None) -> Any:
         return _ask(suite, key, method, rest, body, headers)
 
-    failing = (f"{UNDIGESTIBLE} {canary}n901", f"{UNWRITTEN} {canary}n902")
-    events = [*every_event(canary), *({"type": "statement", "text": f"I like {text}."} for text in failing)]
-    for event in events:
-        ids += ask("POST", f"{path}/events", {"events": [event]}, {"Prefer": "wait=20"})["ids"]
+    texts = (f"oak {canary}n910", f"{UNDIGESTIBLE} {canary}n901", f"elm {canary}n911", f"{UNWRITTEN} {canary}n902")
+    failing = [{"type": "statement", "text": f"I like {text}."} for text in (*texts, f"ash {canary}n912")]
+    for events in (*([event] for event in every_event(canary)), failing):
+        ids += ask("POST", f"{path}/events", {"events": events}, {"Prefer": "wait=20"})["ids"]
+    deadline = time.monotonic() + SETTLED_WITHIN_S
+    while pending := ask("GET", f"{path}/preferences")["pending"]:
+        assert time.monotonic() < deadline, f"{pending} events of {user} wait"
+        time.sleep(0.1)
     assert ask("GET", f"{path}/dead-letters")["events"], "no event was set aside"
     assert ask("GET", f"{path}/preferences/rejected")["drafts"], "no draft was rejected"
     edit = {"text": f"I like hills {canary}n903."}

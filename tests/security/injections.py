@@ -156,18 +156,25 @@ def inject(suite: Suite, pairs: Sequence[Pair], engine: str | None) -> list[Outc
     """Each pair at a user of its own; with an engine, chats follow."""
     key = suite.new_key("injected")
     headers = {"Authorization": f"Bearer {key}"}
+    _read_asked(engine)  # of other tests
     with httpx.Client(base_url=suite.url, headers=headers, timeout=60) as client, ThreadPoolExecutor(_WORKERS) as pool:
         secret = {"events": [{"type": "statement", "text": f"I like {NEIGHBOUR_CANARY}."}]}
         told = client.post(f"/v1/users/{NEIGHBOUR}/events", json=secret, headers={"Prefer": "wait=20"})
         assert told.status_code == 202, told.text
         outcomes = list(pool.map(lambda pair: _inject_one(client, pair, has_engine=engine is not None), pairs))
     by_tag = defaultdict(list)
-    for messages in httpx.get(f"{engine}/asked", timeout=60).json() if engine else ():
+    for messages in _read_asked(engine):
         for tag in set(_TAG.findall(json.dumps(messages))):
             by_tag[tag].append(messages)
     for outcome in outcomes:
         outcome.prompts = [*by_tag[outcome.pair.tag], *_later_chats(outcome.served)]
     return outcomes
+
+
+def _read_asked(engine: str | None) -> list[list[dict[str, Any]]]:
+    """The messages of the engine's requests since the last call."""
+    asked: list[list[dict[str, Any]]] = httpx.get(f"{engine}/asked", timeout=60).json() if engine else []
+    return asked
 
 
 def _inject_one(client: httpx.Client, pair: Pair, *, has_engine: bool) -> Outcome:

@@ -17,7 +17,8 @@ from typing import Any
 from aiohttp import web
 
 from services.engine.capabilities import CANARY
-from tests.chaos.mock_engine import USAGE, Fault, MockEngine, asks_letter
+from services.prompts.templates import UPDATE_REQUEST
+from tests.chaos.mock_engine import MARKER, USAGE, Fault, MockEngine, asks_letter, summarise
 
 UNDIGESTIBLE, UNWRITTEN = "undigestible", "unwritten"
 READ_CHARS = 2_000
@@ -27,7 +28,7 @@ READ_CHARS = 2_000
 class ObeyingEngine(MockEngine):
     def __init__(self) -> None:
         super().__init__(_find_fault)
-        self.summarise = obey
+        self.summary = obey
         self.asked: list[list[dict[str, Any]]] = []
 
     def app(self) -> web.Application:
@@ -54,11 +55,13 @@ class ObeyingEngine(MockEngine):
 
 
 def _find_fault(prompt: str) -> Fault:
-    return "refused" if UNDIGESTIBLE in prompt else ""
+    return "refused" if UNDIGESTIBLE in prompt and UPDATE_REQUEST in prompt else ""
 
 
 def obey(prompt: str) -> str:
-    """The summary that the events, or where there are none the past summary, ask for."""
+    """The summary that the past one and the events ask for; of events with markers, the markers."""
+    if MARKER.search(prompt) and UNWRITTEN not in prompt:
+        return summarise(prompt)
     blocks = re.findall(r"<(past_summary|events)>\n(.*?)\n</\1>", prompt, re.DOTALL)
     if not blocks:
         return "Gladly."
