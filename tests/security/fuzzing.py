@@ -57,7 +57,7 @@ FIELDS = (
 )
 FIELD_TEXTS = (
     *("", "x", "*", '"3"', 'W/"999999999999999999999"', "\u00e9\u00e9", "\udcff", "wait=1e9", "wait=-1", "wait=nan"),
-    *("gzip", "9" * 400, "-1", "0-0", "1-", "a, b", '"', "y" * 4_000, "\t", "bytes=0-"),
+    *("gzip", "9" * 400, "-1", "0-0", "1-", "a, b", '"', "y" * 4_000, "a\tb", "bytes=0-"),
 )
 SEGMENTS = (
     *("%00", "%2e%2e", "..", "%2F", "%ff", "%C3%28", "%ED%A0%80", "a" * 300, "%20", "~", "%F0%9F%98%80", "0", "-1"),
@@ -94,6 +94,8 @@ def fuzz(suite: Suite, count: int, seed: int) -> Fuzzed:
             request = generate(operations[number % len(operations)], dice)
             try:
                 answer = send(client, request)
+            except httpx.LocalProtocolError:
+                continue  # our own client does not send it
             except httpx.HTTPError as error:
                 found.broken.append(f"{_show(request)}: {type(error).__name__} {error}")
                 continue
