@@ -20,9 +20,10 @@ import httpx
 from alignx.schemas.tenants import SCOPES
 from services.server.app import OPENAI_PATHS, PROBLEM_JSON
 from tests.live.suite import SERVICES, Suite
+from tests.security.histories import USER
 from tests.security.operations import Answer, Document, Names, Operation, Request, send
 
-NAMES: Names = {"user": ["ada"], "version": [1], "from": [1], "to": [1], "key_id": ["teatime"], "tenant": ["other"]}
+NAMES: Names = {"user": [USER], "version": [1], "from": [1], "to": [1], "key_id": ["teatime"], "tenant": ["other"]}
 STRANGE: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, 10**40, 1e308, -1e-320, 0.1, "", " ", "\u0000", "a\u0000b"),
     *("\ud800", "\udfff tea \ud83d", "\u202etea", "\u200b", "\ufeff", "e\u0301" * 50, "tea\r\nX-Forged: 1", "%00"),
@@ -270,7 +271,7 @@ def _check_processes(suite: Suite, client: httpx.Client, read: Mapping[str, int]
         lines = suite.log(name)[read[name] :].splitlines()
         found.unhealthy += [f"{name} logged {line[:600]}" for line in lines if _ERROR.search(line)]
     deadline = time.monotonic() + SETTLED_WITHIN_S
-    while (current := client.get("/v1/users/ada/preferences").json()).get("pending"):
+    while (current := client.get(f"/v1/users/{USER}/preferences").json()).get("pending"):
         if time.monotonic() > deadline:
             found.unhealthy.append(f"{current['pending']} events wait for {current['waiting_for']}")
             break

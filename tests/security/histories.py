@@ -17,9 +17,9 @@ from tests.live.suite import Suite
 from tests.security.obeying_engine import UNDIGESTIBLE, UNWRITTEN
 from tests.security.operations import Document, Names, send
 
-USER = "ada"
+USER = "ada-person"
 """Both tenants have one of this name."""
-SECOND = "bob"
+SECOND = "bob-person"
 """Tenant alpha alone has this one."""
 ALPHA, BETA = "alphaworks", "betaworks"
 ALPHA_CANARY = re.compile(r"u900[13]n\d+")

@@ -29,7 +29,7 @@ from tests.security.scopes import probe_scopes
 PARTS = ("isolation", "scopes", "fuzz", "injections")
 PAGE = ROOT / "docs" / "results" / "security.md"
 ENGINE = "tests.security.obeying_engine"
-WORDS = (*(f"u900{person}n" for person in range(1, 7)), "Zorvane", "zorvane", "user-zq")
+WORDS = (*(f"u900{person}n" for person in range(1, 7)), "Zorvane", "zorvane", "user-zq", "-person")
 """What no log and no metric may hold: canaries, hostile texts, names of users."""
 SHOWN = 10
 

@@ -14,7 +14,7 @@ from tests.live.suite import Suite
 from tests.security.histories import USER, Tenant, every_event, mint
 from tests.security.operations import OPEN, Answer, Document, Names, Operation, Request, send
 
-TENANT, OTHER = "scopeworks", "bob"
+TENANT, OTHER = "scopeworks", "bob-person"
 REFUSED = (401, 403)
 MISSING = (404, 409, 412)
 """What an allowed call may answer besides success: an earlier one has ended or erased what it names."""
