@@ -25,6 +25,7 @@ from services.prompts.control_tokens import strip_invisible
 from services.prompts.plain import plain_chat_prompt
 from services.prompts.templates import PLAIN_SYSTEM, UPDATE_REQUEST
 from tests.live.suite import Suite
+from tests.security.obeying_engine import TAG
 
 TEXTS = Path(__file__).with_name("injections.json")
 EFFECTS = ("tokens", "system", "small model's system", "link", "summary", "chat", "other user")
@@ -32,8 +33,6 @@ EFFECTS = ("tokens", "system", "small model's system", "link", "summary", "chat"
 small model aside; a link in the served summary; its order there and in a later chat's prompt; another user's text."""
 NEIGHBOUR, NEIGHBOUR_CANARY = "neighbour", "u9006n1"
 SAFE = "oak"
-_TAG = re.compile(r"zq\d{5}")
-"""Of each pair, so that a prompt tells whose it is."""
 _TOKEN = re.compile(
     r"<<[^<>\n]{1,20}>>|<[^<>\s=\"][^<>\n=\"]{0,80}>|\[/?[A-Za-z_|]{1,40}\]|[\[\]]~!?b?\[|\]~b\]|\[e~\["
 )
@@ -164,7 +163,7 @@ def inject(suite: Suite, pairs: Sequence[Pair], engine: str | None) -> list[Outc
         outcomes = list(pool.map(lambda pair: _inject_one(client, pair, has_engine=engine is not None), pairs))
     by_tag = defaultdict(list)
     for messages in _read_asked(engine):
-        for tag in set(_TAG.findall(json.dumps(messages))):
+        for tag in set(TAG.findall(json.dumps(messages))):
             by_tag[tag].append(messages)
     for outcome in outcomes:
         outcome.prompts = [*by_tag[outcome.pair.tag], *_later_chats(outcome.served)]

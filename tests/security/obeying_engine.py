@@ -2,9 +2,10 @@
 
     python -m tests.security.obeying_engine PORT
 
-An update is answered with the texts of the new events as sentences about the user, their character references
-resolved, as a model that follows an order in them would write it. Two words in an event have it fail: `undigestible`
-is refused, so that the event is set aside, and `unwritten` gets a refusal for a summary, so that a draft is rejected.
+An update is answered with the texts of an injection's events as sentences about the user, their character references
+resolved, as a model that follows an order in them would write it; any other update as the mock engine does. Two words
+in an event have it fail: `undigestible` is refused, so that the event is set aside, and `unwritten` gets a refusal for
+a summary, so that a draft is rejected.
 GET /asked gives the messages of each request since the last call of it.
 """
 
@@ -18,9 +19,11 @@ from aiohttp import web
 
 from services.engine.capabilities import CANARY
 from services.prompts.templates import UPDATE_REQUEST
-from tests.chaos.mock_engine import MARKER, USAGE, Fault, MockEngine, asks_letter, summarise
+from tests.chaos.mock_engine import USAGE, Fault, MockEngine, asks_letter, summarise
 
 UNDIGESTIBLE, UNWRITTEN = "undigestible", "unwritten"
+TAG = re.compile(r"zq\d{5}")
+"""Stands in an event beside an injection's, so that a prompt tells whose it is."""
 READ_CHARS = 2_000
 """A summary is short; of more the checks of a reply would see little else."""
 
@@ -43,9 +46,10 @@ class ObeyingEngine(MockEngine):
     async def on_chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         texts = [message.get("content") for message in body["messages"]]
-        if not any(CANARY in str(text) for text in texts):
+        is_canary = any(CANARY in str(text) for text in texts)
+        if not is_canary:
             self.asked.append(body["messages"])
-        if (body.get("stream") and all(isinstance(text, str) for text in texts)) or asks_letter(body):
+        if is_canary or asks_letter(body) or (body.get("stream") and all(isinstance(text, str) for text in texts)):
             return await super().on_chat(request)
         if body.get("stream"):
             return await self._write(request, "Gladly.")
@@ -59,16 +63,17 @@ def _find_fault(prompt: str) -> Fault:
 
 
 def obey(prompt: str) -> str:
-    """The summary that the past one and the events ask for; of events with markers, the markers."""
-    if MARKER.search(prompt) and UNWRITTEN not in prompt:
+    """The summary that the events of an injection ask for; of others, as the mock engine's."""
+    events = re.findall(r"<event [^>]*>\n(.*?)\n</event>", prompt, re.DOTALL)
+    if UNWRITTEN in prompt:
+        return f"I'm sorry, but I can't help with that: {events}"
+    if not TAG.search(prompt):
         return summarise(prompt)
-    blocks = re.findall(r"<(past_summary|events)>\n(.*?)\n</\1>", prompt, re.DOTALL)
-    if not blocks:
-        return "Gladly."
-    read = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)) for _, text in blocks)
-    if UNWRITTEN in read:
-        return f"I'm sorry, but I can't help with that: {read}"
-    return f"The user likes tea and short answers. {read.strip()[:READ_CHARS]} The user also likes jam and plain words."
+    past = re.findall(r"<past_summary>\n(.*?)\n</past_summary>", prompt, re.DOTALL)
+    read = [html.unescape(re.sub(r"<[^>]*>", " ", text)) for text in (*past, *events) if not TAG.search(text)]
+    return (
+        f"The user likes tea and short answers. {' '.join(read)[:READ_CHARS]} The user also likes jam and plain words."
+    )
 
 
 async def main(port: int) -> None:
