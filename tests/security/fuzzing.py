@@ -23,7 +23,8 @@ from tests.live.suite import SERVICES, Suite
 from tests.security.histories import USER
 from tests.security.operations import Answer, Document, Names, Operation, Request, send
 
-NAMES: Names = {"user": [USER], "version": [1], "from": [1], "to": [1], "key_id": ["teatime"], "tenant": ["other"]}
+USERS = 8
+NAMES: Names = {"version": [1], "from": [1], "to": [1], "key_id": ["teatime"], "tenant": ["other"]}
 STRANGE: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, 10**40, 1e308, -1e-320, 0.1, "", " ", "\u0000", "a\u0000b"),
     *("\ud800", "\udfff tea \ud83d", "\u202etea", "\u200b", "\ufeff", "e\u0301" * 50, "tea\r\nX-Forged: 1", "%00"),
@@ -91,8 +92,8 @@ def fuzz(suite: Suite, count: int, seed: int) -> Fuzzed:
     operations = document.operations
     read = {name: len(suite.log(name)) for name in SERVICES}
     with httpx.Client(base_url=suite.url, headers=headers) as client:
-        for number in range(count):
-            request = generate(operations[number % len(operations)], dice)
+        generated = (generate(operations[number % len(operations)], dice) for number in range(count))
+        for request in (*_beyond_limits(), *generated):
             try:
                 answer = send(client, request)
             except httpx.LocalProtocolError:
@@ -106,15 +107,28 @@ def fuzz(suite: Suite, count: int, seed: int) -> Fuzzed:
     return found
 
 
+Fault = Callable[[Request, random.Random], Request]
+
+
 def generate(operation: Operation, dice: random.Random) -> Request:
     """A request with none to three faults."""
-    request = operation.fill(NAMES, dice)
-    faults: list[Callable[[Request, random.Random], Request]] = [_bend_path, _bend_query, _bend_header]
+    request = operation.fill({**NAMES, "user": [f"{USER}-{dice.randrange(USERS)}"]}, dice)
+    faults: list[Fault] = [_bend_path, *[_bend_query] * 3, *[_bend_header] * 2]
     if request.content is not None:
-        faults += [_bend_value] * 6 + [_bend_bytes] * 3 + [_bend_type]
+        faults += [_bend_value] * 14 + [_bend_bytes] * 4 + [_bend_type]
     for _ in range(dice.choice((0, 1, 1, 1, 2, 3))):
         request = dice.choice(faults)(request, dice)
     return request
+
+
+def _beyond_limits() -> Iterator[Request]:
+    """A body, a header, lines of headers and a path that are each longer than what is taken."""
+    path = f"/v1/users/{USER}/select"
+    kind = {"Content-Type": "application/json"}
+    yield Request("post", path, headers=kind, content=b'{"items": [' + b" " * (1 << 25) + b"]}")
+    yield Request("post", path, headers=kind | {"X-Long": "x" * (1 << 16)}, content=b"{}")
+    yield Request("post", path, headers=kind | {f"X-Line-{number}": "x" for number in range(200)}, content=b"{}")
+    yield Request("get", f"/v1/users/{'x' * (1 << 16)}/preferences")
 
 
 # --- faults -------------------------------------------------------------------------------------
@@ -271,11 +285,12 @@ def _check_processes(suite: Suite, client: httpx.Client, read: Mapping[str, int]
         lines = suite.log(name)[read[name] :].splitlines()
         found.unhealthy += [f"{name} logged {line[:600]}" for line in lines if _ERROR.search(line)]
     deadline = time.monotonic() + SETTLED_WITHIN_S
-    while (current := client.get(f"/v1/users/{USER}/preferences").json()).get("pending"):
-        if time.monotonic() > deadline:
+    for user in range(USERS):
+        path = f"/v1/users/{USER}-{user}/preferences"
+        while (current := client.get(path).json()).get("pending") and time.monotonic() < deadline:
+            time.sleep(0.2)
+        if current.get("pending"):
             found.unhealthy.append(f"{current['pending']} events wait for {current['waiting_for']}")
-            break
-        time.sleep(0.2)
 
 
 def _show(request: Request) -> str:

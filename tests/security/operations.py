@@ -17,7 +17,7 @@ import httpx
 METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
 OPEN = {("get", "/livez"), ("get", "/readyz")}
 """The calls that need no key."""
-STREAM_S = 0.4
+STREAM_S = 0.2
 """How long an event stream that does not end is read."""
 
 Names = Mapping[str, Sequence[Any]]
