@@ -47,6 +47,7 @@ def probe(suite: Suite, engine: str, alpha: Tenant, beta: Tenant) -> Isolation:
     document = Document.of(suite.url)
     found = Isolation(routes=len(document.operations))
     before = read_state(suite, document, alpha)
+    assert all(text.startswith("200 ") for text in before.values()), before
     for credential, headers in _credentials(suite, alpha, beta).items():
         with httpx.Client(base_url=suite.url, headers=headers) as client:
             for operation, request in _requests(document, alpha, beta):
