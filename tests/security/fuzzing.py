@@ -92,8 +92,10 @@ def fuzz(suite: Suite, count: int, seed: int) -> Fuzzed:
     operations = document.operations
     read = {name: len(suite.log(name)) for name in SERVICES}
     with httpx.Client(base_url=suite.url, headers=headers) as client:
-        generated = (generate(operations[number % len(operations)], dice) for number in range(count))
-        for request in (*_beyond_limits(), *generated):
+        generated = [generate(operations[number % len(operations)], dice) for number in range(count)]
+        for number, request in enumerate((*_beyond_limits(), *generated)):
+            if number % 100 == 0:  # some have been erased
+                _write_histories(client)
             try:
                 answer = send(client, request)
             except httpx.LocalProtocolError:
@@ -119,6 +121,13 @@ def generate(operation: Operation, dice: random.Random) -> Request:
     for _ in range(dice.choice((0, 1, 1, 1, 2, 3))):
         request = dice.choice(faults)(request, dice)
     return request
+
+
+def _write_histories(client: httpx.Client) -> None:
+    for user in range(USERS):
+        body = {"events": [{"type": "statement", "text": "I like tea."}]}
+        answer = client.post(f"/v1/users/{USER}-{user}/events", json=body)
+        assert answer.status_code == 202, answer.text
 
 
 def _beyond_limits() -> Iterator[Request]:
