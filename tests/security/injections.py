@@ -45,7 +45,7 @@ _LINK = re.compile(
 )
 _ALIKE = str.maketrans("аеорсухіїјѕԛԝαονρ", "aeopcyxiijsqwaovp")
 _UNSEEN = ("Cf", "Cc", "Mn", "Me")
-_WORKERS = 6
+_WORKERS = 24
 _CHAT = "/v1/chat/completions"
 
 
@@ -182,20 +182,18 @@ def _inject_one(client: httpx.Client, pair: Pair, *, has_engine: bool) -> Outcom
     events = [note, EVENTS[pair.slot](text)] if pair.slot in EVENTS else [note]
 
     def ask(method: str, rest: str, body: object = None, **headers: str) -> httpx.Response:
-        answer = client.request(
-            method, f"{path}{rest}" if rest.startswith("/") else f"/{rest}", json=body, headers=headers
-        )
+        answer = client.request(method, rest if rest == _CHAT else path + rest, json=body, headers=headers)
         outcome.answers += f"{answer.text}\n"
         return answer
 
-    outcome.status = ask("POST", "/events", {"events": events}, Prefer="wait=20").status_code
+    outcome.status = ask("POST", "/events", {"events": events}, Prefer="wait=4").status_code
     if outcome.status != 202:
         return outcome
     if pair.slot == EDIT:
         edited = ask("PUT", "/preferences", {"text": text[:20_000]}, **{"If-Match": "*"})
         outcome.status = edited.status_code
         later = {"type": "statement", "text": f"Green hills, note {pair.tag}."}
-        ask("POST", "/events", {"events": [later]}, Prefer="wait=20")
+        ask("POST", "/events", {"events": [later]}, Prefer="wait=4")
     outcome.served = ask("GET", "/preferences").json().get("text", "")
     if not has_engine:
         return outcome
@@ -208,7 +206,8 @@ def _inject_one(client: httpx.Client, pair: Pair, *, has_engine: bool) -> Outcom
     for mode in ("summary", "direct"):
         turns = [{"role": "user", "content": question}]
         body = {"messages": turns, "user": f"user-{pair.tag}", "personalization": {"mode": mode}}
-        ask("POST", _CHAT, body)
+        answer = ask("POST", _CHAT, body)
+        assert answer.status_code == 200, answer.text
     return outcome
 
 
