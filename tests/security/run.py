@@ -35,21 +35,21 @@ SHOWN = 10
 NOTES = """\
 Each row must find 0, or the command ends with status 1.
 
-Below: hostile texts (tests/security/injections.json, written before the guards were read) in every slot of an event, in
-the user's own text and in offers. Left of the slash an engine that obeys whatever it reads writes the summaries, which
-is the worst case; right of it the profile does, as in a suite without an engine. A number counts the pairs of a text and
-a slot that had the effect: a raw control token in a prompt outside our template, the order in a system role, a link in
-the served summary, the order in the served summary, the order in a later chat's prompt, another user's text.
+Below: hostile texts (tests/security/injections.json, written before the guards were read) in every slot of an event,
+in the user's own text and in offers. Left of the slash an engine that obeys whatever it reads writes the summaries,
+which is the worst case; right of it the profile does, as in a suite without an engine. A number counts the pairs of a
+text and a slot that had the effect: a raw control token in a prompt outside our template, the order in a system role,
+a link in the served summary, the order in the served summary or in a later chat's prompt, another user's text.
 
 What is more than 0 and stays:
 
-- The order stands in the served summary where an engine writes it as a statement about the user, or where it breaks none
-  of the [checks of a reply](../reference/reply-checks.md): a check that deleted it would delete what users say.
+- An order that an engine writes as a statement about the user passes where it breaks none of the
+  [checks of a reply](../reference/reply-checks.md). Until its update is written, a chat shows a new event as it is.
 - The profile quotes what users say of themselves, and names categories and brands as items have them, so an order in
   those stands in its text. It reaches this user's prompts alone, and there as data in a user turn.
-- The user's own text (edit) is kept as written, but for control tokens and hidden characters.
-- For a small model (docs: services/prompts/plain.py) the summary is part of the system role, orders in it included.
-- Addresses that are written without a scheme in a domain that is little known pass as names."""
+- The user's own text (edit) is kept as it is written, but for control tokens and hidden characters.
+- For a small model (services/prompts/plain.py) the summary is part of the system role, an order in it included.
+- An address without a scheme, in a domain that the check does not know, passes as a name."""
 
 
 @dataclass
