@@ -38,7 +38,7 @@ def test_generated_requests_are_answered_in_form(obeyed: tuple[Suite, str]) -> N
 
 
 def test_hostile_texts_reach_no_other_role_and_no_other_user(obeyed: tuple[Suite, str]) -> None:
-    outcomes = injections.inject(obeyed[0], injections.make_pairs(injections.SLOTS, SEED), obeyed[1])
+    outcomes = injections.inject(obeyed[0], injections.make_pairs(injections.SLOTS, 1, SEED), obeyed[1])
     assert wrong(run.injection_rows({"obeying": outcomes})) == {}
     assert sum(bool(outcome.prompts) for outcome in outcomes) > 100
 

@@ -10,6 +10,7 @@ import html
 import json
 import random
 import re
+import time
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,7 +46,7 @@ _LINK = re.compile(
 )
 _ALIKE = str.maketrans("аеорсухіїјѕԛԝαονρ", "aeopcyxiijsqwaovp")
 _UNSEEN = ("Cf", "Cc", "Mn", "Me")
-_WORKERS = 24
+_WORKERS = 16
 _CHAT = "/v1/chat/completions"
 
 
@@ -140,12 +141,16 @@ def load_injections() -> list[Injection]:
     ]
 
 
-def make_pairs(slots: Sequence[str], seed: int | None = None) -> list[Pair]:
-    """Every injection in each of the slots, or by a seed each in one; and a harmless text in each."""
-    injections, dice = load_injections(), random.Random(seed)
-    chosen = [(one, slot) for one in injections for slot in (slots if seed is None else [dice.choice(slots)])]
+def make_pairs(slots: Sequence[str], each: int, seed: int) -> list[Pair]:
+    """Every injection in `each` of the slots, drawn by a seed; and a harmless text in every slot."""
+    dice = random.Random(seed)
+    drawn = [
+        (one, slot)
+        for one in load_injections()
+        for slot in sorted(dice.sample(slots, min(each, len(slots))), key=slots.index)
+    ]
     harmless = [(Injection("", slot, SAFE, SAFE), slot) for slot in slots]
-    return [Pair(number, one, slot) for number, (one, slot) in enumerate([*harmless, *chosen])]
+    return [Pair(number, one, slot) for number, (one, slot) in enumerate([*harmless, *drawn])]
 
 
 # --- the runs -----------------------------------------------------------------------------------
@@ -184,6 +189,9 @@ def _inject_one(client: httpx.Client, pair: Pair, *, has_engine: bool) -> Outcom
     def ask(method: str, rest: str, body: object = None, **headers: str) -> httpx.Response:
         answer = client.request(method, rest if rest == _CHAT else path + rest, json=body, headers=headers)
         outcome.answers += f"{answer.text}\n"
+        if answer.status_code == 503:  # the machine is busy: as a client does
+            time.sleep(1)
+            return ask(method, rest, body, **headers)
         return answer
 
     outcome.status = ask("POST", "/events", {"events": events}, Prefer="wait=4").status_code

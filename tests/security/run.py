@@ -168,7 +168,6 @@ def injection_rows(columns: Columns) -> list[Row]:
 def run(options: argparse.Namespace) -> tuple[list[Row], list[str]]:
     """The rows and the further tables."""
     parts, tables, rows = options.only or PARTS, list[str](), list[Row]()
-    once = options.seed if options.once else None
     with TemporaryDirectory() as home, obeyed(Path(home), options.root) as (suite, engine):
         if "isolation" in parts:
             rows += check_isolation(suite, engine)
@@ -178,12 +177,16 @@ def run(options: argparse.Namespace) -> tuple[list[Row], list[str]]:
             rows += check_requests(suite, options.requests, options.seed)
         columns = {}
         if "injections" in parts:
-            columns["obeying"] = injections.inject(suite, injections.make_pairs(SLOTS, once), engine)
+            columns["obeying"] = injections.inject(
+                suite, injections.make_pairs(SLOTS, options.slots, options.seed), engine
+            )
         rows += check_canaries(suite)
     if "injections" in parts:
         with TemporaryDirectory() as home, Suite(Path(home), SETTINGS, options.root).running() as suite:
             slots = [slot for slot in SLOTS if slot not in injections.OFFERS]
-            columns["profile"] = injections.inject(suite, injections.make_pairs(slots, once), None)
+            columns["profile"] = injections.inject(
+                suite, injections.make_pairs(slots, options.slots, options.seed), None
+            )
             rows += check_canaries(suite)
         rows += injection_rows(columns)
         tables = effect_tables(columns)
@@ -200,7 +203,7 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, nargs="*")
     parser.add_argument("--requests", type=int, default=5_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--once", action="store_true", help="each hostile text in one slot, by the seed")
+    parser.add_argument("--slots", type=int, default=len(SLOTS), help="of each hostile text, by the seed")
     parser.add_argument("--root", type=Path, default=ROOT, help="the checkout whose suite is started")
     parser.add_argument("--report", type=Path, help="a page for the tables")
     options = parser.parse_args()
