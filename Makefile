@@ -31,7 +31,7 @@ timed = @started=$$(date +%s); echo "== $(1)"; $(2) && echo "== $(1): $$(($$(dat
 export PYTHONDONTWRITEBYTECODE :=
 
 .NOTPARALLEL:
-.PHONY: help up down status demo quick test ci check unit system installs cover-unit cover-live chaos chaos-campaign soak mutants chaos-long \
+.PHONY: help up down status demo quick test ci check unit system installs cover-unit cover-live chaos chaos-campaign soak mutants security chaos-long \
 	cover-services training-tests train-smoke verl live test-containers bench eval eval-engine lock supply release \
 	format clean
 
@@ -115,6 +115,9 @@ soak: .venv/.test  ## Ten minutes of steady load, and the memory of each process
 
 mutants: .venv/.test  ## Three mutants of each Lua script, which the tests must notice
 	$(BIN)/python -m tests.chaos.mutants --most 3 --report docs/results/mutants.md
+
+security: .venv/.test  ## Tenants, scopes, generated requests and injections against the suite; writes docs/results/security.md
+	$(BIN)/python -m tests.security.run --report docs/results/security.md
 
 chaos-long: export ALIGNX_CHAOS_REFUSED_S := 600
 chaos-long: .venv/.test  ## An engine that refuses every request for ten minutes; no part of `make test`

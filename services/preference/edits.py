@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from alignx.schemas.summaries import Preferences, SummaryVersion, VersionDiff
 from services.errors import InvalidRequest, PreconditionRequired, StaleVersion
 from services.preference.updates.sentence_support import own_claims
-from services.prompts.control_tokens import neutralise
+from services.prompts.control_tokens import neutralise, strip_invisible
 from services.storage.users import USER_SOURCE
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
@@ -50,9 +50,12 @@ def resolve_if_match(if_match: str | None, current: int) -> int:
 
 
 def create_edit(text: str, parent: int) -> SummaryVersion:
-    """The version that a user's own text becomes, without control tokens. The text is pinned: it heads every later
-    version until the next edit."""
-    text = neutralise(text)
+    """The version that a user's own text becomes, without control tokens and hidden characters. The text is pinned: it
+    heads every later version until the next edit. Raises InvalidRequest where nothing is left of it."""
+    text = neutralise(strip_invisible(text)).strip()
+    if not text:
+        message = "it needs a visible character"
+        raise InvalidRequest(f"text: {message}", errors=[{"field": "text", "message": message}])
     return SummaryVersion(
         version=parent + 1,
         text=text,

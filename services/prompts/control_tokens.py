@@ -13,15 +13,17 @@ from services.errors import UnusableReply
 _JOINERS: Final = "\u200c\u200d"
 """Invisible, but part of Persian and Indic writing and of emoji."""
 _ANGLED: Final = (
-    r"<[|｜][^<>\n]{0,64}[|｜]>|(?i:</?(?:s|bos|eos|pad|unk|mask|unused\d{1,4}|(?:start|end)_of_(?:turn|image|text)"
+    r"<[|｜][^<>\n]{0,64}[|｜]>|<[|｜]\w{1,64}>|<\w{1,64}[|｜]>"
+    r"|(?i:</?(?:s|bos|eos|pad|unk|mask|unused\d{1,4}|(?:start|end)_of_(?:turn|image|text)"
     r"|think(?:ing)?|tool_(?:call|response)s?)>|<<\s?/?\s?sys>>)"
 )
 _BRACKETED: Final = (
     r"\[/?(?:(?i:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_(?:CALLS|RESULTS)|THINK)|TOOL_CONTENT|IMG|IMG_(?:BREAK|END)"
     r"|PREFIX|MIDDLE|SUFFIX|ARGS|CALL_ID|AUDIO|BEGIN_AUDIO|gMASK|[es]MASK|UNUSED_TOKEN_\d{1,4})\]"
+    r"|\[\|[^\[\]\n]{1,64}\|\]"
 )
 _TOKEN = re.compile(f"{_ANGLED}|{_BRACKETED}")
-"""ChatML, Llama, Mistral, Gemma, DeepSeek, GLM, Phi, Cohere, harmony."""
+"""ChatML, Llama, Mistral, Gemma, DeepSeek, GLM, Phi, Cohere, Exaone, harmony."""
 _TOKEN_LIKE = re.compile(
     rf"{_TOKEN.pattern}|</?\w{{0,64}}[:_.▁-][\w:.▁-]{{0,64}}>"
     r"|\[(?:/\w{1,64}|[^\W\d_]{1,64}_\w{1,64}|CLS|SEP|PAD|UNK|MASK|[BE]OS)\]|[\[\]]!?\w?~!?\w?[\[\]]"
@@ -35,10 +37,19 @@ def _is_invisible(char: str) -> bool:
     return char not in "\n\t" + _JOINERS and unicodedata.category(char) in ("Cc", "Cf", "Cs")
 
 
+_SELECTORS: Final = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
+_HIDDEN_SELECTOR = re.compile(
+    f"(?<=[{_SELECTORS}])[{_SELECTORS}]|(?<![\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])[\U000e0100-\U000e01ef]"
+)
+"""A variation selector behind another, or an ideographic one behind what is no ideograph: it selects nothing, and a
+row of them can spell a text."""
+
+
 def strip_invisible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
-    return text.translate({ord(char): None for char in set(text) if _is_invisible(char)})
+    visible = text.translate({ord(char): None for char in set(text) if _is_invisible(char)})
+    return _HIDDEN_SELECTOR.sub("", visible)
 
 
 def neutralise(text: str, tokens: re.Pattern[str] = _TOKEN) -> str:
@@ -56,6 +67,11 @@ def break_tokens(text: str) -> str:
 
 def _reference(char: str) -> str:
     return "&lt;" if char == "<" else f"&#{ord(char)};"
+
+
+def clean_data(text: str) -> str:
+    """Data for a prompt without tags; it can neither spell a control token nor hide text."""
+    return break_tokens(strip_invisible(text))
 
 
 def escape_data(text: str) -> str:

@@ -1,13 +1,13 @@
 """Prompts for a small model, which makes little of long instructions and of data between tags.
 
-The summary stands in the system role as a plain sentence and only spells no control token. It is one of the user's
-own, so an instruction in it reaches no other user.
+The summary stands in the system role as a plain sentence; all that is done to it is that it spells no control token and
+hides no text. It is one of the user's own, so an instruction in it reaches no other user.
 """
 
 from collections.abc import Sequence
 
 from services.prompts.build import SYSTEM_ROLES, ChatMessage, Prompt, lead_with
-from services.prompts.control_tokens import neutralise
+from services.prompts.control_tokens import clean_data
 from services.prompts.templates import PLAIN_QUERY, PLAIN_REQUEST, PLAIN_SYSTEM
 
 
@@ -27,10 +27,10 @@ def likelihood_prompt(
     earlier queries with their answers. The model writes nothing here: an instruction in the summary moves a number."""
     messages = [ChatMessage(role="system", content=_system(summary))]
     for earlier, answer in turns:
-        messages.append(ChatMessage(role="user", content=neutralise(earlier) or PLAIN_QUERY))
-        messages.append(ChatMessage(role="assistant", content=neutralise(answer)))
-    return [*messages, ChatMessage(role="user", content=neutralise(query) or PLAIN_QUERY)]
+        messages.append(ChatMessage(role="user", content=clean_data(earlier) or PLAIN_QUERY))
+        messages.append(ChatMessage(role="assistant", content=clean_data(answer)))
+    return [*messages, ChatMessage(role="user", content=clean_data(query) or PLAIN_QUERY)]
 
 
 def _system(summary: str | None) -> str:
-    return PLAIN_SYSTEM + (f" {neutralise(summary)}{PLAIN_REQUEST}" if summary else "")
+    return PLAIN_SYSTEM + (f" {clean_data(summary)}{PLAIN_REQUEST}" if summary else "")

@@ -63,6 +63,8 @@ class MockEngine:
         letters are spared bad replies."""
         self.strict: Callable[[dict[str, Any]], str] = lambda _: ""
         """Why a body is refused, whatever it asks; empty for not at all (strict_engine.py)."""
+        self.summary: Callable[[str], str] = summarise
+        """What it writes after its reasoning."""
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -125,7 +127,7 @@ class MockEngine:
         self.foreign += len({marker.split("n")[0] for marker in MARKER.findall(prompt)}) > 1
         if self.scripted:
             return await self._write(request, *self.scripted.pop(0))
-        text = "" if fault == "mute" else _summary(prompt)
+        text = "" if fault == "mute" else self.summary(prompt)
         return await self._write(request, f"<think>They say a lot.</think>{text}", cut=fault == "cut")
 
     def _outage_of(self, body: dict[str, Any]) -> Outage | None:
@@ -182,7 +184,7 @@ def _block(prompt: str, tag: str) -> str:
     return found[1] if found else ""
 
 
-def _summary(prompt: str) -> str:
+def summarise(prompt: str) -> str:
     markers = MARKER.findall(_block(prompt, "past_summary")) + MARKER.findall(_block(prompt, "events"))
     return f"The user has shown {' '.join(markers) or 'a liking for short answers'}."
 

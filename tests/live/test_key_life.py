@@ -22,7 +22,6 @@ pytestmark = pytest.mark.live
 
 PAGE = (ROOT / "docs" / "how-to" / "keys.md").read_text()
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-CANARY = "zebrafinch"
 ADA = "ada.lovelace@example.org"
 
 
@@ -115,65 +114,6 @@ def test_keys_and_tokens_end_by_themselves(keyed: Suite) -> None:
         with client(keyed, credential) as caller:
             answer = caller.get("/v1/users/ann/preferences")
         assert (answer.status_code, answer.json()["type"]) == (401, "urn:alignx:problem:credential_expired")
-
-
-def fill(path: str, user: str) -> str:
-    for name, value in {"user": user, "version": "1", "key_id": "root", "tenant": "own"}.items():
-        path = path.replace(f"{{{name}}}", value)
-    return path
-
-
-BODIES: dict[str, Any] = {
-    "/v1/users/{user}/select": {"items": ["tea", "milk"]},
-    "/v1/users/{user}/recommend": {"candidates": ["tea", "milk"]},
-    "/v1/users/{user}/events": {"events": [{"type": "statement", "text": "I like milk."}]},
-    "/v1/users/{user}/preferences/rollback": {"version": 1},
-    "/v1/users/{user}/preferences": {"text": "Likes milk."},
-    "/v1/chat/completions": {"messages": [{"role": "user", "content": "hello"}]},
-}
-UNENDING = "/v1/users/{user}/preferences/stream"
-
-
-def test_a_user_token_reaches_its_user_alone_by_every_call_of_the_openapi_document(keyed: Suite) -> None:
-    _, key = make_key(keyed, "own")
-    _, foreign = make_key(keyed, "foreign")
-    tell(keyed, key, "ann", "I like tea.")
-    tell(keyed, key, "bob", f"I like {CANARY}.")
-    tell(keyed, foreign, "ann", f"I like {CANARY}.")
-    paths = httpx.get(f"{keyed.url}/openapi.json").json()["paths"]
-    scopes = sorted({scope for calls in paths.values() for call in calls.values() for scope in token_scopes(call)})
-    token = mint(keyed, key, "ann", scopes)
-    reached = 0
-    with client(keyed, token) as caller:
-        calls = [(path, method) for path in paths for method in paths[path] if "security" in paths[path][method]]
-        assert len(calls) > 30
-        for path, method in sorted(calls, key=lambda call: call[1] == "delete"):  # the user is erased last
-            ours = bool(token_scopes(paths[path][method]))
-            params = {"from": "1", "to": "1"}
-            if path != UNENDING:
-                answer = caller.request(method, fill(path, "ann"), json=BODIES.get(path, {}), params=params)
-                assert (answer.status_code not in (401, 403)) == ours, (method, path, answer.text)
-                assert CANARY not in answer.text, path
-                reached += ours
-            if "{user}" in path:
-                answer = caller.request(method, fill(path, "bob"), json=BODIES.get(path, {}), params=params)
-                assert answer.status_code == 403, (method, path, answer.text)
-        for naming in ({"user": "bob"}, {"safety_identifier": "bob"}, {"metadata": {"user_id": "bob"}}):
-            answer = caller.post("/v1/chat/completions", json={**BODIES["/v1/chat/completions"], **naming})
-            assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
-        headers = {"X-User-Id": "bob", "X-AlignX-User": "bob", "X-AlignX-Tenant": "foreign"}
-        answer = caller.post("/v1/chat/completions", json=BODIES["/v1/chat/completions"], headers=headers)
-        assert answer.status_code == 403
-    assert reached == 17
-    for kept, user in ((key, "bob"), (foreign, "ann")):
-        with client(keyed, kept) as caller:
-            assert CANARY in caller.get(f"/v1/users/{user}/preferences").text
-    with client(keyed, key) as caller:
-        assert caller.get("/v1/users/ann/preferences").status_code == 404
-
-
-def token_scopes(call: dict[str, Any]) -> list[str]:
-    return [scope for entry in call.get("security", ()) for scope in entry.get("user_token", ())]
 
 
 def test_the_audit_log_tells_who_erased_and_not_whom(keyed: Suite) -> None:

@@ -299,6 +299,9 @@ def test_a_text_that_names_nobody_stays_if_it_tells_of_several_events() -> None:
         "<start_of_turn>",
         "<｜User｜>",
         "<think>",
+        "<turn|>",
+        "<|turn>",
+        "[|system|]",
         "<|<｜User｜>",
     ],
 )
