@@ -39,6 +39,7 @@ class Route:
 
 
 _USER = "/v1/users/{user}"
+ERASURES = "/v1/erasures"
 CHAT = "/v1/chat/completions"
 ROUTES: tuple[Route, ...] = (
     Route("preference", _USER),
@@ -54,6 +55,9 @@ ROUTES: tuple[Route, ...] = (
     Route("preference", f"{_USER}/preferences/diff"),
     Route("preference", f"{_USER}/preferences/rebuild"),
     Route("preference", f"{_USER}/preferences/rollback"),
+    Route("preference", "/v1/users"),
+    Route("preference", "/v1/events"),
+    Route("preference", ERASURES),
     Route("preference", "/v1/items"),
     Route("preference", "/v1/quality"),
     Route("preference", "/v1/quality/trial"),
@@ -81,6 +85,9 @@ SCOPES: Mapping[str, Mapping[str, Scope]] = {
     f"{_USER}/recommend": {"POST": "recommend"},
     CHAT: {"POST": "chat"},
     "/v1/models": {"GET": "chat"},
+    "/v1/users": {"GET": "users:list"},
+    "/v1/events": {"POST": "events:write"},
+    ERASURES: {"POST": "users:erase"},
     "/v1/items": {"PUT": "catalogue:write"},
     "/v1/quality": {"GET": "quality:read"},
     "/v1/quality/trial": {"GET": "quality:read"},
@@ -108,6 +115,7 @@ OWN_PATHS = frozenset(path for path in SCOPES if path.startswith("/v1/")) - {rou
 """Paths under /v1 that the gateway answers itself; no template among them."""
 AUDITED: Mapping[tuple[str, str], str] = {
     ("DELETE", _USER): "user.erased",
+    ("POST", ERASURES): "user.erased",
     ("GET", f"{_USER}/export"): "user.exported",
 }
 """Calls to the services that the audit log keeps, by method and path."""
