@@ -32,6 +32,8 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), Af
 Scalar = str | int | float | bool | None
 ITEM_LEVELS = 16
 """How deep lists and objects may be nested in an item's further fields."""
+EVENT_BYTES = 64 * 1024
+"""Largest event, as JSON, unless the deployment's settings say otherwise."""
 MAX_CHOICES = 26
 """Items of one selection: one capital letter each."""
 
