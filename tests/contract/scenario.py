@@ -41,7 +41,15 @@ async def play_scenario(url: str) -> str:
         with recorded_scripts() as scripts:
             async with serving(url, mock, **BLOCKS) as served:
                 play = Play(served, mock)
-                for act in (ada_is_learned, ada_writes, ada_is_refused, others_come_and_go, admin_works, keys_open):
+                for act in (
+                    ada_is_learned,
+                    ada_writes,
+                    ada_is_refused,
+                    others_come_and_go,
+                    many_at_once,
+                    admin_works,
+                    keys_open,
+                ):
                     await act(play)
                 keys = await describe_keys(redis)
     parts = {"KEYS": keys, "SCRIPTS": scripts, "ANSWERS": play.answers}
@@ -177,6 +185,17 @@ async def others_come_and_go(play: Play) -> None:
     for path in ("/preferences/rebuild", "/dead-letters/retry"):
         await play.call("POST", path, EVE)
     await play.call("POST", "/preferences/rebuild", BOB, GLOBEX)
+
+
+async def many_at_once(play: Play) -> None:
+    """Lines for several users, a bad one among them; the users are listed, and one is erased."""
+    line = {"user": BOB, "events": [says("I like quiet rooms.")], "idempotency_key": "import-1"}
+    lines = b"\n".join([orjson.dumps(line), b"", b"{", orjson.dumps(line | {"user": "a/b"})])
+    await play.call("POST", "/v1/events", tenant="hotel", content=lines)
+    await play.call("POST", "/v1/events", tenant="hotel", content=orjson.dumps(line | {"user": EVE}))
+    await play.call("GET", "/v1/users?limit=1", tenant="hotel")
+    await play.call("POST", "/v1/erasures", tenant="hotel", json={"users": [EVE, ADA]})
+    await play.call("GET", "/v1/users?prefix=b", tenant="hotel")
 
 
 async def admin_works(play: Play) -> None:
