@@ -47,12 +47,15 @@ class Migration:
 
 
 async def _index_users(redis: RedisClient, keys: KeySpace, shard: int) -> int:
+    """All users with the first shard: to find those of one shard alone Redis would look through as many keys."""
+    if shard:
+        return 0
     client: Any = redis  # its methods are typed for the blocking client and this one at once
-    prefix, users = f"{keys.shard_prefix(shard)}u:", 0
     found: dict[str, dict[str, int]] = {}
-    async for key in client.scan_iter(match=f"{prefix}*:st", count=_SCAN):
-        tenant, user = keys.split_member(key.removeprefix(prefix).removesuffix(":st"))
-        found.setdefault(keys.user_index(tenant, shard), {})[user] = 0
+    users = 0
+    async for key in client.scan_iter(match="pi:{*}:u:*:st", count=_SCAN):
+        tenant, user = keys.split_member(key.split(":u:", 1)[1].removesuffix(":st"))
+        found.setdefault(keys.user(tenant, user).index, {})[user] = 0
         users += 1
         if users % _SCAN == 0:
             await _add_members(client, found)
