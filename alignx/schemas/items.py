@@ -44,13 +44,14 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="null")
 
 
-def _read_id(value: object) -> object:
+def read_id(value: object) -> object:
+    """A whole number as its digits."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 ItemId = Annotated[
     str,
-    BeforeValidator(_read_id),
+    BeforeValidator(read_id),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}]}),
 ]
 """Your own id of an item; a whole number counts as its digits."""

@@ -10,8 +10,8 @@ from services.preference.many_users.bulk_append import MAX_LINES, BulkAppend, me
 from services.preference.routes import Limit, Service, Tenant
 from services.server.body_lists import ListRoute
 
-_ERASED_OF_ONE = 10
-"""Users whose erasure takes the time of one request."""
+_ERASED_OF_ONE, _LISTED_OF_ONE = 10, 200
+"""Users whose erasure, or whose place on a page, takes the time of one request."""
 JSON_LINES = "application/jsonl"
 _LINE = '{"user": "ada", "events": [{"type": "statement", "text": "I want sources."}], "idempotency_key": "import-1"}\n'
 _OUTCOME = '{"line":1,"status":202,"user":"ada","accepted":{"ids":["1763700000000-0"],"pending":1}}\n'
@@ -51,6 +51,7 @@ router = APIRouter(prefix="/v1", route_class=ListRoute)
 )
 async def list_users(
     tenant: Tenant,
+    request: Request,
     service: Service,
     prefix: Annotated[str, Query(max_length=256, description="What the ids begin with.", examples=["shop-"])] = "",
     after: Annotated[str | None, Query(max_length=256, description="`next` of the page before.")] = None,
@@ -59,6 +60,7 @@ async def list_users(
     """A page of the tenant's users in the order of their ids (by code points), each with its counts, and how many
     there are in all. Users who come or go between two pages move no other: a page starts behind an id."""
     page = await service.index.page(tenant, prefix, after, limit)
+    request.scope["state"]["cost"] = len(page.users) / _LISTED_OF_ONE
     return Response(page.model_dump_json(), media_type="application/json")
 
 
@@ -69,7 +71,12 @@ async def list_users(
     operation_id="append_many",
     tags=["history"],
     summary="Append interactions of many users",
-    responses={207: {"description": "A line for each line, in order", "content": _OUTCOMES}},
+    responses={
+        207: {"description": "A line for each line, in order", "content": _OUTCOMES},
+        400: {"description": "The body is not the gzip that it is said to be"},
+        413: {"description": "The body has too many bytes or lines; nothing is stored"},
+        415: {"description": "The Content-Encoding is not gzip"},
+    },
     openapi_extra={"requestBody": {"required": True, "content": _LINES}},
 )
 async def append_many(tenant: Tenant, request: Request, service: Service) -> StreamingResponse:

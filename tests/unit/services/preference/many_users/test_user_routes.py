@@ -42,16 +42,19 @@ async def listed(served: Served, query: str = "") -> list[str]:
 
 async def test_each_line_is_an_append_of_its_own(redis_url: str) -> None:
     async with serving(redis_url) as served:
-        rows = await send(served, line("ada", "a", "b"), b"", line("bob", "c"), line("ada", "d", backfill=True))
+        rows = await send(
+            served, line("ada", "a", "b"), b"", line("bob", "c"), line("ada", "d", backfill=True), line(7, "e")
+        )
         assert [(row["line"], row["status"], row["user"]) for row in rows] == [
             (1, 202, "ada"),
             (3, 202, "bob"),
             (4, 202, "ada"),
+            (5, 202, "7"),
         ]
-        assert [row["accepted"]["pending"] for row in rows] == [2, 1, 3]
+        assert [row["accepted"]["pending"] for row in rows] == [2, 1, 3, 1]
         assert await served.bench.texts("ada") == ["a", "b", "d"]
         assert await served.bench.texts("bob") == ["c"]
-        assert await listed(served) == ["ada", "bob"]
+        assert await listed(served) == ["7", "ada", "bob"]
 
 
 async def test_a_bad_line_stops_no_other(redis_url: str) -> None:
@@ -172,6 +175,14 @@ async def test_each_line_costs_as_a_call_of_its_own(redis_url: str) -> None:
         assert float(answer.headers[COST_HEADER]) == 1 + 1 + 4
 
 
+async def test_a_long_page_costs_as_several_calls(redis_url: str) -> None:
+    async with serving(redis_url) as served:
+        await send(served, *(line(f"u{number}", "t") for number in range(400)))
+        for limit, cost in ((100, 0.5), (400, 2.0)):
+            answer = await served.http.get(f"/v1/users?limit={limit}")
+            assert float(answer.headers[COST_HEADER]) == cost
+
+
 async def test_an_empty_body_has_an_empty_answer(redis_url: str) -> None:
     async with serving(redis_url) as served:
         assert await send(served, b"\n \n") == []
@@ -263,6 +274,7 @@ async def test_an_erasure_that_breaks_off_says_who_is_gone(redis_url: str, monke
         monkeypatch.setattr(Queue, "forget", forget_some)
         done = await erase(served, prefix="u")
         assert (len(done["erased"]), done["left"]) == (40, 30)
+        assert len(calls) < 70  # no more are tried once Redis is away
         problem(await served.http.post("/v1/erasures", json={"prefix": "u"}), 503, "store_unavailable")
         monkeypatch.setattr(Queue, "forget", forget)
         assert len((await erase(served, prefix="u"))["erased"]) == 30
