@@ -179,7 +179,7 @@ class KeySpace:
             token=shard + "tok",
             quality=shard + "quality",
             log=own + "log",
-            state=own + "st",
+            state=self.state(tenant, user),
             profile=own + "profile",
             summary=own + "sum",
             versions=own + "vers",
@@ -192,6 +192,11 @@ class KeySpace:
             unread=shard + "unread",
             index=self.user_index(tenant, number),
         )
+
+    def state(self, tenant: str, user: str) -> str:
+        """The key of a user's state, for who reads those of many."""
+        shard = self.shard_prefix(self.shard(tenant, user))
+        return f"{shard}u:{quote(tenant, safe='')}:{quote(user, safe='')}:st"
 
     def user_index(self, tenant: str, shard: int) -> str:
         """Sorted set of the tenant's users of a shard, by their ids; one script writes user and entry."""

@@ -80,8 +80,8 @@ class UserIndex:
         """Of those who are still there, by one script a shard: a command a user would cost this process the more."""
         states: dict[int, list[tuple[int, str]]] = {}
         for place, name in enumerate(names):
-            state = self.keys.user(tenant, name).state
-            states.setdefault(self.keys.shard(tenant, name), []).append((place, state))
+            shard, state = self.keys.shard(tenant, name), self.keys.state(tenant, name)
+            states.setdefault(shard, []).append((place, state))
         answers = await self._facts.run_each([([state for _, state in some], [_FIELDS]) for some in states.values()])
         facts: list[Sequence[str | None]] = [()] * len(names)
         for some, answer in zip(states.values(), answers, strict=True):
