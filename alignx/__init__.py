@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         StatementInteraction,
     )
     from alignx.schemas.items import Item, ItemFields
+    from alignx.schemas.many_users import LineOutcome, ListedUser, UserEvents
 
 __version__ = "0.1.0"
 
@@ -50,6 +51,8 @@ __all__ = [
     "Interaction",
     "Item",
     "ItemFields",
+    "LineOutcome",
+    "ListedUser",
     "Message",
     "PendingEvent",
     "PostInteraction",
@@ -60,10 +63,19 @@ __all__ = [
     "StatementInteraction",
     "SummaryEvent",
     "Unreachable",
+    "UserEvents",
     "VersionEvent",
 ]
 
-MODULES = ("schemas.items", "schemas.interactions", "client.errors", "client.retry", "client.streams", "client.client")
+MODULES = (
+    "schemas.items",
+    "schemas.interactions",
+    "schemas.many_users",
+    "client.errors",
+    "client.retry",
+    "client.streams",
+    "client.client",
+)
 """Where the public names are defined; those that load the least come first."""
 
 

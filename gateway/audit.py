@@ -41,12 +41,14 @@ class AuditLog:
         self._days_s = settings.audit_days * DAY_S
         self._failures = failures
 
-    async def add(self, tenant: str, key_id: str, action: str, target: str) -> None:
-        """Never raises: what is logged has happened."""
-        name, fields = audit_log(tenant), {"key": key_id, "action": action, "target": target}
+    async def add(self, tenant: str, key_id: str, action: str, *targets: str) -> None:
+        """An entry for each target. Never raises: what is logged has happened."""
+        name = audit_log(tenant)
         try:
             async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.xadd(name, fields, maxlen=self._entries, approximate=True)
+                for target in targets:
+                    fields = {"key": key_id, "action": action, "target": target}
+                    pipe.xadd(name, fields, maxlen=self._entries, approximate=True)
                 pipe.xtrim(name, minid=self._oldest(), approximate=False)
                 pipe.expire(name, self._days_s)
                 await ask_redis(pipe.execute())

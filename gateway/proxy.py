@@ -11,7 +11,7 @@ import io
 import logging
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -25,7 +25,7 @@ from yarl import URL
 from gateway import headers
 from gateway.auth import AuthState, Caller
 from gateway.liveness import Hung
-from gateway.routing import AUDITED, CHATS, SERVICES, Route, RoutingTable, is_for_user, needed_scope, user_of
+from gateway.routing import AUDITED, CHATS, ERASURES, SERVICES, Route, RoutingTable, is_for_user, needed_scope, user_of
 from gateway.shares import Shares, kind_of
 from gateway.upstreams import NOT_SENT, SEVERED, Replica, Upstreams
 from services.errors import AlignXError, Draining, UpstreamUnavailable
@@ -159,7 +159,8 @@ class Proxy:
                 body = await read_body(scope, receive, limit=self._limits.body_bytes, timeout_s=self._body_timeout_s)
             except ClientDisconnected:
                 return
-            with DisconnectWatch(receive) as watch:
+            watch = DisconnectWatch(receive)
+            with nullcontext() if route.path == ERASURES else watch:  # whoever is erased is logged, heard or not
                 await self._forward(Call(route, scope, send, state, watch, started, caller), body)
 
     async def _forward(self, call: Call, body: bytes | None) -> None:
@@ -173,16 +174,17 @@ class Proxy:
         self._metrics.overhead.observe(sent_at - call.started)
         try:
             answer = await self._ask(call, body, fields)
+            if call.route.path == ERASURES:
+                await answer.read()  # it names the users for the audit log
         except (aiohttp.ClientError, OSError, Hung) as error:
-            await self._log(call, outcome=".unanswered")  # the service may have done it
+            await self._log(call, None)
             raise self._broken(call, "answer", error) from error
         self._charge(call, body, answer)
         answered_at = time.perf_counter()
         self._metrics.upstream[service].observe(answered_at - sent_at)
         timing = b"gateway;dur=%.3f, service;dur=%.3f" % ((sent_at - call.started) * 1e3, (answered_at - sent_at) * 1e3)
         try:
-            if answer.status < 300:
-                await self._log(call)
+            await self._log(call, answer)
             await self._relay(call, answer, timing)
         finally:
             # To the end of its answer the connection went back to the pool; otherwise this closes it.
@@ -246,12 +248,20 @@ class Proxy:
             fields.append(("Traceparent", traceparent))
         return fields
 
-    async def _log(self, call: Call, outcome: str = "") -> None:
-        """Adds what must be known later to the audit log, before the answer is passed on."""
-        if action := AUDITED.get((call.scope["method"], call.route.path)):
-            caller = call.caller
-            user = call.state.tokens.hash_user(caller.tenant, user_of(call.scope["raw_path"]))
-            await call.state.audit.add(caller.tenant, caller.key_id, action + outcome, user)
+    async def _log(self, call: Call, answer: aiohttp.ClientResponse | None) -> None:
+        """Adds what must be known later to the audit log, before the answer is passed on. Where the path names no
+        user, the answer does; without one the service may have done it all the same."""
+        action, path = AUDITED.get((call.scope["method"], call.route.path)), call.scope["raw_path"]
+        if action is None or (answer is not None and answer.status >= 300):
+            return
+        users: list[str] = [user_of(path)] if call.route.names_user else []
+        if answer is None:
+            action += ".unanswered"
+        elif not users:
+            users = orjson.loads(await answer.read())["erased"]
+        tenant, key_id = call.caller.tenant, call.caller.key_id
+        targets = [call.state.tokens.hash_user(tenant, user) for user in users] or ["many"] * (answer is None)
+        await call.state.audit.add(tenant, key_id, action, *targets)
 
     async def _relay(self, call: Call, answer: aiohttp.ClientResponse, timing: bytes) -> None:
         fields = headers.outward(answer.raw_headers, bodiless=answer.status in (204, 304))
@@ -259,6 +269,8 @@ class Proxy:
         await call.send({"type": "http.response.start", "status": answer.status, "headers": fields})
         if answer.content_type == "text/event-stream":
             await self._relay_events(call, answer.content)
+        elif call.route.path == ERASURES:
+            await call.send({"type": "http.response.body", "body": await answer.read(), "more_body": False})
         else:
             await self._relay_body(call, answer.content)
 

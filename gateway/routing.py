@@ -41,6 +41,7 @@ class Route:
 
 
 _USER = "/v1/users/{user}"
+ERASURES = "/v1/erasures"
 CHAT = "/v1/chat/completions"
 CHATS = (CHAT, "/v1/responses", "/v1/messages")
 """Chats by the APIs of OpenAI, both of them, and of Anthropic."""
@@ -59,6 +60,9 @@ ROUTES: tuple[Route, ...] = (
     Route("preference", f"{_USER}/preferences/diff"),
     Route("preference", f"{_USER}/preferences/rebuild"),
     Route("preference", f"{_USER}/preferences/rollback"),
+    Route("preference", "/v1/users"),
+    Route("preference", "/v1/events"),
+    Route("preference", ERASURES),
     Route("preference", "/v1/items"),
     Route("preference", "/v1/quality"),
     Route("preference", "/v1/quality/trial"),
@@ -88,6 +92,9 @@ SCOPES: Mapping[str, Mapping[str, Scope]] = {
     **{path: {"POST": "chat"} for path in CHATS},
     "/v1/models": {"GET": "chat"},
     _MODEL: {"GET": "chat"},
+    "/v1/users": {"GET": "users:list"},
+    "/v1/events": {"POST": "events:write"},
+    ERASURES: {"POST": "users:erase"},
     "/v1/items": {"PUT": "catalogue:write"},
     "/v1/quality": {"GET": "quality:read"},
     "/v1/quality/trial": {"GET": "quality:read"},
@@ -146,6 +153,7 @@ OWN_PATHS = frozenset(path for path in SCOPES if path.startswith("/v1/")) - {rou
 """Paths under /v1 that the gateway answers itself; no template among them."""
 AUDITED: Mapping[tuple[str, str], str] = {
     ("DELETE", _USER): "user.erased",
+    ("POST", ERASURES): "user.erased",
     ("GET", f"{_USER}/export"): "user.exported",
 }
 """Calls to the services that the audit log keeps, by method and path."""

@@ -7,6 +7,7 @@
     │   ├── MalformedBody           400 malformed_body
     │   ├── InvalidRequest          422 invalid_request       names each field
     │   ├── PayloadTooLarge         413 payload_too_large     names the limit
+    │   ├── UnsupportedEncoding     415 unsupported_encoding
     │   ├── Unauthenticated         401 unauthenticated
     │   │   └── CredentialExpired   401 credential_expired    a new key or user token is needed
     │   ├── Forbidden               403 forbidden             names the missing scope
@@ -165,6 +166,10 @@ class InvalidRequest(RequestError):
 
 class PayloadTooLarge(RequestError):
     status, code, title = 413, "payload_too_large", "The request is larger than this deployment accepts"
+
+
+class UnsupportedEncoding(RequestError):
+    status, code, title = 415, "unsupported_encoding", "The body is packed in a way that this call does not read"
 
 
 class Unauthenticated(RequestError):

@@ -19,6 +19,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from alignx.schemas.items import EVENT_BYTES
 from alignx.schemas.tenants import TrialSettings, UpdateCadence
 
 PROFILE_ENGINE = "profile"
@@ -214,7 +215,7 @@ class SummarySettings(UpdateCadence, TrialSettings, Block):
 
 
 class LimitSettings(Block):
-    event_bytes: int = Field(default=64 * 1024, ge=256)
+    event_bytes: int = Field(default=EVENT_BYTES, ge=256)
     """Largest event, as JSON."""
     events_per_call: int = Field(default=1_000, ge=1)
     """Most events of one POST."""

@@ -4,27 +4,21 @@
     alignx show ada
     alignx --help
 
-Commands here send, list and erase histories; summaries are in `summary.py` and `watch.py`, chat,
-select and recommend in `choices.py`, API keys in `keys.py`, tenants in `tenants.py`; `doctor.py` finds faults. Errors
-become words and exit code 1 (2 for wrong usage) in one place, `terminal.exit_on_problem`. `--json` prints what the
-API answered.
+Commands here list and erase a user's history; `histories` sends it, `users.py` lists and erases users. Summaries are in
+`summary.py` and `watch.py`, chat, select and recommend in `choices.py`, API keys in `keys.py`, tenants in `tenants.py`;
+`doctor.py` finds faults. Errors become words and exit code 1 (2 for wrong usage) in one place,
+`terminal.exit_on_problem`. `--json` prints what the API answered.
 """
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from alignx.cli import choices, display, doctor, ingest, keys, summary, tenants, watch
+from alignx.cli import choices, display, doctor, keys, summary, tenants, users, watch
+from alignx.cli.histories import command
 from alignx.cli.terminal import Json, ProblemGroup, Terminal, User, pluralize
 from alignx.client.endpoints import QUALITY
-from alignx.client.errors import ClientError
 from alignx.schemas.summaries import DeadLetterList, InteractionList
 
 app = typer.Typer(
@@ -34,14 +28,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Learns what each user prefers, as plain text, and answers by it.",
 )
+app.add_typer(command.app)
 app.add_typer(summary.app)
 app.add_typer(watch.app)
 app.add_typer(choices.app)
 app.add_typer(doctor.app)
+app.add_typer(users.app, name="users")
 app.add_typer(keys.app, name="keys")
 app.add_typer(tenants.app, name="tenants")
-
-SHOWN_BAD_LINES = 20
 
 
 @app.callback()
@@ -59,104 +53,6 @@ def connect(
 ) -> None:
     terminal = ctx.ensure_object(Terminal)
     terminal.url, terminal.key = url, key
-
-
-# --- sending histories -------------------------------------------------------------------------
-
-
-@app.command("ingest")
-def ingest_file(
-    ctx: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE|-", help="JSON lines; '-' reads standard input to its end.")],
-    user: Annotated[str | None, typer.Option(help="The user of lines that name none.")] = None,
-    batch: Annotated[int, typer.Option(min=1, max=1000, help="Events of one call.")] = 100,
-    source: Annotated[str | None, typer.Option(help="Where it happened, for events that do not say.")] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Send the good lines of a file with bad ones.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="First ask the service which events it has.")] = False,
-    backfill: Annotated[
-        bool, typer.Option("--backfill", help="History from elsewhere: one summary a user, after all is sent.")
-    ] = False,
-) -> None:
-    """Sends a file of histories, each user's events in the order of the file.
-
-    A line is an interaction, with the user in its field "user" or from --user:
-
-        {"type": "post", "text": "I sold my car.", "user": "ada"}
-
-    or a UPI row, whose history becomes comparisons:
-
-        {"userid": "ada", "history": [{"chosen": "…", "rejected": "…"}]}
-
-    or a line of `alignx export`. Every line is checked before anything is sent. After an interruption
-    run the same command again: within a day nothing is doubled. Later, or with another --batch, add
-    --resume.
-
-    Examples:
-
-        alignx ingest history.jsonl --user ada
-
-        zcat histories.jsonl.gz | alignx ingest - --batch 500 --skip-bad
-    """
-    terminal: Terminal = ctx.obj
-    with _open(file) as content, terminal.client() as client:
-        scan = ingest.scan(content, user)
-        _report_bad(terminal, scan, skip_bad=skip_bad)
-        content.seek(0)
-        options = ingest.SendOptions(resume=resume, backfill=backfill, source=source)
-        sent = known = late = 0
-        batches = ingest.split_batches(content, user, batch)
-        try:
-            with _progress(terminal) as progress:
-                task = progress.add_task("sending", total=scan.events)
-                for step in ingest.send(client, batches, scan.digest, options):
-                    sent, known, late = sent + step.sent, known + step.known, late + step.late
-                    progress.advance(task, step.sent + step.known)
-        except (ClientError, KeyboardInterrupt):
-            terminal.note(f"Stopped after {sent + known} of {scan.events} events; run the same command to go on.")
-            raise
-    repeated = f", {known} were there already" if known else ""
-    terminal.note(f"Sent {pluralize(sent, 'event')} of {pluralize(scan.users, 'user')}{repeated}.")
-    if late:
-        terminal.note(
-            f"{pluralize(late, 'event')} occurred before others of the user that were there: they count as older."
-        )
-
-
-@contextmanager
-def _open(file: str) -> Iterator[BinaryIO]:
-    """The file, or all of standard input in a temporary one: it is read twice."""
-    if file == "-":
-        with tempfile.TemporaryFile() as spool:
-            shutil.copyfileobj(typer.get_binary_stream("stdin"), spool)
-            spool.seek(0)
-            yield spool
-        return
-    path = Path(file)
-    if not path.is_file() or not os.access(path, os.R_OK):
-        raise typer.BadParameter(f"{file} is not a file that can be read", param_hint="FILE")
-    with path.open("rb") as content:
-        yield content
-
-
-def _report_bad(terminal: Terminal, scan: ingest.Scan, *, skip_bad: bool) -> None:
-    for bad in scan.bad[:SHOWN_BAD_LINES]:
-        terminal.note(f"line {bad.line}: {bad.field + ': ' if bad.field else ''}{bad.message}")
-    if len(scan.bad) > SHOWN_BAD_LINES:
-        terminal.note(f"… and {len(scan.bad) - SHOWN_BAD_LINES} more")
-    lines = len({bad.line for bad in scan.bad})
-    if scan.bad and not skip_bad:
-        raise ClientError(
-            f"{pluralize(lines, 'bad line')}; nothing was sent. Correct the file, or leave them out with --skip-bad."
-        )
-    if not scan.events:
-        raise ClientError("The file holds no event.")
-    if scan.bad:
-        terminal.note(f"Left out: {pluralize(lines, 'bad line')}.")
-
-
-def _progress(terminal: Terminal) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=terminal.err, transient=True, disable=not terminal.err.is_terminal)
 
 
 # --- reading and ending histories --------------------------------------------------------------

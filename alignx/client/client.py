@@ -13,20 +13,20 @@ Both send the calls of `alignx/client/endpoints.py`. Temporary failures are retr
 """
 
 import asyncio
-import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import replace
-from types import MethodType
-from typing import Any, Generic, ParamSpec, Self, TypeVar, get_args, overload
+from typing import Any, Self, TypeVar
 
 import httpx
 from httpx_sse import EventSource
 
-from alignx.client import admin_endpoints, endpoints
+from alignx.client import endpoints
 from alignx.client.endpoints import Call
 from alignx.client.errors import Unreachable
+from alignx.client.line_sender import RETRIES, LineSender
+from alignx.client.methods import Endpoints
 from alignx.client.retry import Outcome, RetryPolicy
 from alignx.client.streams import DONE, ChatChunk, SummaryEvent, SummaryStream, parse_chat_chunk
 from alignx.client.transport import (
@@ -37,77 +37,15 @@ from alignx.client.transport import (
     raise_unreachable,
     read_answer,
 )
+from alignx.schemas.many_users import LineOutcome, ListedUser, UserEvents
 from alignx.schemas.requests import ChatMode
 from alignx.schemas.summaries import StoredInteraction, SummaryVersion
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
+PAGE = 1_000
+"""Users of a page."""
 BROKEN_OFF = "The answer broke off before its end."
-
-
-class Method(Generic[P, T]):
-    """A method of both clients that sends one call, with the signature and the documentation of its builder."""
-
-    def __init__(self, build: Callable[P, Call[T]]) -> None:
-        def method(client: Any, /, *args: P.args, **kwargs: P.kwargs) -> Any:
-            return client.send(build(*args, **kwargs))
-
-        signature = inspect.signature(build)
-        parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-        (answer,) = get_args(signature.return_annotation)
-        documented: Any = method
-        documented.__name__, documented.__doc__ = build.__name__, build.__doc__
-        documented.__signature__ = signature.replace(
-            parameters=[*parameters, *signature.parameters.values()], return_annotation=answer
-        )
-        self._method = documented
-
-    @overload
-    def __get__(self, client: None, owner: type) -> Callable[..., Any]: ...
-    @overload
-    def __get__(self, client: "AlignX", owner: type) -> Callable[P, T]: ...
-    @overload
-    def __get__(self, client: "AsyncAlignX", owner: type) -> Callable[P, Awaitable[T]]: ...
-    def __get__(self, client: object, owner: type) -> Any:
-        return self._method if client is None else MethodType(self._method, client)
-
-
-class Endpoints:
-    """The methods that the clients share, one a call of the API."""
-
-    append = Method(endpoints.append)
-    events = Method(endpoints.events)
-    dead_letters = Method(endpoints.dead_letters)
-    retry_dead_letters = Method(endpoints.retry_dead_letters)
-    forget = Method(endpoints.forget)
-    preferences = Method(endpoints.preferences)
-    preferences_if_changed = Method(endpoints.preferences_if_changed)
-    versions = Method(endpoints.versions)
-    version = Method(endpoints.version)
-    rejected = Method(endpoints.rejected)
-    diff = Method(endpoints.diff)
-    edit = Method(endpoints.edit)
-    rollback = Method(endpoints.rollback)
-    rebuild = Method(endpoints.rebuild)
-    put_items = Method(endpoints.put_items)
-    select = Method(endpoints.select)
-    recommend = Method(endpoints.recommend)
-    chat = Method(endpoints.chat)
-    models = Method(endpoints.models)
-    ready = Method(endpoints.ready)
-    quality = Method(endpoints.quality)
-    model_trial = Method(endpoints.model_trial)
-    create_key = Method(admin_endpoints.create_key)
-    keys = Method(admin_endpoints.keys)
-    rotate_key = Method(admin_endpoints.rotate_key)
-    revoke_key = Method(admin_endpoints.revoke_key)
-    mint_token = Method(admin_endpoints.mint_token)
-    audit = Method(admin_endpoints.audit)
-    tenants = Method(admin_endpoints.tenants)
-    tenant_settings = Method(admin_endpoints.tenant_settings)
-    replace_tenant_settings = Method(admin_endpoints.replace_tenant_settings)
-    change_tenant_settings = Method(admin_endpoints.change_tenant_settings)
 
 
 class AlignX(Endpoints):
@@ -130,6 +68,24 @@ class AlignX(Endpoints):
     def send(self, call: Call[T], *, retries: int | None = None) -> T:
         """Sends any call; `retries` overrides the client's own number."""
         return read_answer(call, self._response(call, retries=retries))
+
+    def all_users(self, *, prefix: str | None = None) -> Iterator[ListedUser]:
+        """All users of the key's tenant in the order of their ids, or those with the prefix, page by page."""
+        after: str | None = None
+        while True:
+            page = self.users(prefix=prefix, after=after, limit=PAGE)
+            yield from page.users
+            if (after := page.next) is None:
+                return
+
+    def append_all(self, lines: Iterable[UserEvents]) -> Iterator[LineOutcome]:
+        """Appends lines in as many calls as they need, and again where the service had no room for one. Yields the
+        outcome of each, mostly in order; its `line` counts from 1."""
+        sender = LineSender(lines)
+        while call := sender.next_call():
+            yield from sender.take(self.send(call, retries=RETRIES))
+            if sender.pause_s:
+                self._sleep(sender.pause_s)
 
     def all_events(self, user: str) -> Iterator[StoredInteraction]:
         """The whole history, oldest first, page by page."""
@@ -245,6 +201,26 @@ class AsyncAlignX(Endpoints):
     async def send(self, call: Call[T], *, retries: int | None = None) -> T:
         """Sends any call; `retries` overrides the client's own number."""
         return read_answer(call, await self._response(call, retries=retries))
+
+    async def all_users(self, *, prefix: str | None = None) -> AsyncIterator[ListedUser]:
+        """All users of the key's tenant in the order of their ids, or those with the prefix, page by page."""
+        after: str | None = None
+        while True:
+            page = await self.users(prefix=prefix, after=after, limit=PAGE)
+            for user in page.users:
+                yield user
+            if (after := page.next) is None:
+                return
+
+    async def append_all(self, lines: Iterable[UserEvents]) -> AsyncIterator[LineOutcome]:
+        """Appends lines in as many calls as they need, and again where the service had no room for one. Yields the
+        outcome of each, mostly in order; its `line` counts from 1."""
+        sender = LineSender(lines)
+        while call := sender.next_call():
+            for outcome in sender.take(await self.send(call, retries=RETRIES)):
+                yield outcome
+            if sender.pause_s:
+                await self._sleep(sender.pause_s)
 
     async def all_events(self, user: str) -> AsyncIterator[StoredInteraction]:
         """The whole history, oldest first, page by page."""

@@ -32,6 +32,8 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), Af
 Scalar = str | int | float | bool | None
 ITEM_LEVELS = 16
 """How deep lists and objects may be nested in an item's further fields."""
+EVENT_BYTES = 64 * 1024
+"""Largest event, as JSON, unless the deployment's settings say otherwise."""
 MAX_CHOICES = 26
 """Items of one selection: one capital letter each."""
 
@@ -42,13 +44,14 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="null")
 
 
-def _read_id(value: object) -> object:
+def read_id(value: object) -> object:
+    """A whole number as its digits."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 ItemId = Annotated[
     str,
-    BeforeValidator(_read_id),
+    BeforeValidator(read_id),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}]}),
 ]
 """Your own id of an item; a whole number counts as its digits."""

@@ -25,6 +25,7 @@ Scope = Literal[
     "events:write",
     "preferences:read",
     "preferences:write",
+    "users:list",
     "users:export",
     "users:erase",
     "chat",

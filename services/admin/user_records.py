@@ -77,8 +77,9 @@ class UserRecords:
         """Puts the user back, unless one of this name exists and is not to be replaced."""
         keys = self.keys.user(record["tenant"], record["user"])
         word: Restored = await self._restore.run(
-            [*keys.own, keys.ready, keys.leases, keys.unread, keys.journal],
+            [*keys.own, keys.ready, keys.leases, keys.unread, keys.journal, keys.index],
             member=keys.member,
+            user=record["user"],
             backup=backup,
             existing=existing,
             record=record,

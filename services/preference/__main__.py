@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
 
+from services.preference.many_users.user_routes import router as user_router
 from services.preference.queue import Queue
 from services.preference.routes import PreferenceState, router
 from services.preference.service import PreferenceService
@@ -57,7 +58,8 @@ def create_preference_app(settings: Settings) -> FastAPI:
         checks=checks,
         lifespan=lifespan,
     )
-    app.include_router(router, dependencies=[Depends(require_store)])
+    for routes in (router, user_router):
+        app.include_router(routes, dependencies=[Depends(require_store)])
     return app
 
 

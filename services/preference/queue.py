@@ -91,10 +91,14 @@ class Queue:
         keys = self.keys.user(tenant, user)
         answer = await self._ask(
             "append",
-            [keys.state, keys.log, keys.ready, keys.idempotency, keys.profile, keys.quality, keys.calls, keys.unread],
+            [
+                *(keys.state, keys.log, keys.ready, keys.idempotency, keys.profile, keys.quality, keys.calls),
+                *(keys.unread, keys.index),
+            ],
             new.profile,
             *new.events,
             member=keys.member,
+            user=user,
             stamp=new.stamp,
             at_once=new.at_once,
             idempotency_key=new.idempotency_key,
@@ -206,10 +210,11 @@ class Queue:
         keys = self.keys.user(tenant, user)
         answer = await self._ask(
             "edit",
-            [keys.state, keys.summary, keys.versions, keys.live, keys.profile, keys.ready],
+            [keys.state, keys.summary, keys.versions, keys.live, keys.profile, keys.ready, keys.index],
             encode_record(record),
             profile,
             member=keys.member,
+            user=user,
             expected=expected,
             stamp=stamp,
         )
@@ -291,8 +296,9 @@ class Queue:
     async def forget(self, tenant: str, user: str) -> bool:
         """Erases the user; False when there was nothing."""
         keys = self.keys.user(tenant, user)
-        names = [keys.ready, keys.leases, keys.unread, keys.journal, *keys.own]
-        return bool(await self._run("forget", names, member=keys.member, gone=self.keys.gone(tenant, user)))
+        names = [keys.ready, keys.leases, keys.unread, keys.journal, keys.index, *keys.own]
+        gone = self.keys.gone(tenant, user)
+        return bool(await self._run("forget", names, member=keys.member, user=user, gone=gone))
 
     async def _run(self, script: str, keys: Sequence[str], *texts: str | bytes, **arguments: Any) -> Any:
         return await self._scripts[script].run(keys, *texts, settings=self._script_settings, **arguments)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from opentelemetry.trace import get_current_span
 
+from alignx.schemas.many_users import EraseRequest, UsersErased
 from alignx.schemas.requests import (
     CatalogueRequest,
     CatalogueStored,
@@ -31,6 +32,8 @@ from services.preference import edits
 from services.preference.export import export_lines
 from services.preference.ingest import Ingest, UpdateStart
 from services.preference.live import follow
+from services.preference.many_users.bulk_erase import erase_users
+from services.preference.many_users.user_index import UserIndex
 from services.preference.queue import Queue
 from services.preference.queue_records import encode_origin
 from services.preference.updates.trials import read_trial
@@ -67,6 +70,7 @@ class PreferenceService:
         self.drain = drain
         self.ingest = Ingest(store, queue, settings.limits, metrics, tenants, has_engine=settings.engine.enabled)
         self.catalogue = Catalogue(store.redis)
+        self.index = UserIndex(store.redis, store.keys)
         self._streams = 0
 
     async def append(
@@ -134,6 +138,14 @@ class PreferenceService:
             raise UserUnknown
         self.metrics.erasures.inc()
         self.rewriter.request()
+
+    async def erase_many(self, tenant: str, body: EraseRequest) -> UsersErased:
+        """Erases what the request names, as far as Redis answers."""
+        erased = await erase_users(self.queue, self.index, tenant, body)
+        if erased.erased:
+            self.metrics.erasures.inc(len(erased.erased))
+            self.rewriter.request()
+        return erased
 
     async def put_items(self, tenant: str, body: CatalogueRequest) -> CatalogueStored:
         """Raises PayloadTooLarge."""

@@ -108,7 +108,8 @@ def cost_header(scope: Scope) -> dict[str, str]:
     return {COST_HEADER: f"{cost:.3f}"} if cost else {}
 
 
-def _invalid_request(error: RequestValidationError) -> RequestError:
+def invalid_request(error: RequestValidationError) -> RequestError:
+    """What a caller reads of a body, query or header that is not valid."""
     problems: list[Mapping[str, Any]] = list(error.errors())
     if any(problem["type"] == "json_invalid" for problem in problems):
         return MalformedBody("The body is not valid JSON, or is nested too deeply.")
@@ -183,7 +184,7 @@ def _install_error_handlers(app: FastAPI, metrics: HttpMetrics) -> None:
     async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         await asyncio.sleep(0)  # a thousand problems took their time
-        return answer(request, _invalid_request(error))
+        return answer(request, invalid_request(error))
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -7,7 +7,7 @@ is refused again; `ListRoute` puts the problems of the entry in place of that.
 
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, get_args, get_origin
+from typing import Annotated, Any, Final, TypeVar, get_args, get_origin
 
 from annotated_types import MaxLen
 from fastapi import Request, Response
@@ -15,13 +15,15 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.types import Receive, Scope
 
-from services.server.app import cost_header
+from services.server.app import cost_header, invalid_request
 from services.server.request_bodies import JsonRequest, JsonRoute
 from services.slices import run_in_slices
 
+Body = TypeVar("Body", bound=BaseModel)
 FEW: Final = 16
 """Entries that FastAPI validates as they came."""
-_EVENTS, _ITEMS = 10, 50
+EVENTS_OF_ONE: Final = 10
+_ITEMS_OF_ONE: Final = 50
 """Entries of a list that take the time of one request."""
 
 
@@ -45,7 +47,7 @@ class BodyList:
 
     def cost(self, entries: int) -> float:
         """As how many requests so many entries count."""
-        return entries / (_EVENTS if self.name == "events" else _ITEMS)
+        return entries / (EVENTS_OF_ONE if self.name == "events" else _ITEMS_OF_ONE)
 
     def steps(self, entries: list[Any]) -> Iterator[None]:
         """Validates the entries in place, one at each step."""
@@ -133,6 +135,17 @@ async def validate_lists(document: Any, lists: Sequence[BodyList]) -> float:
             await run_in_slices(known.steps(entries))
             cost += known.cost(len(entries))
     return cost
+
+
+async def validate_document(model: type[Body], document: Any, lists: Sequence[BodyList]) -> tuple[Body, float]:
+    """The record of a parsed body, and as how many requests its long lists count. Raises InvalidRequest."""
+    cost = await validate_lists(document, lists)
+    try:
+        return model.model_validate(document), cost
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False)
+        own = expand_problems([{**problem, "loc": ("body", *problem["loc"])} for problem in problems], document)
+        raise invalid_request(RequestValidationError(list(own), body=_restore(document))) from error
 
 
 def expand_problems(problems: Sequence[Mapping[str, Any]], body: Any) -> Iterator[Mapping[str, Any]]:

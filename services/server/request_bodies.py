@@ -35,13 +35,14 @@ class JsonRequest(Request):
             yield chunk
 
     async def json(self) -> Any:
-        document = _parse(body := await self.body())
+        document = parse_json(body := await self.body())
         if len(body) > _LARGE:
             await asyncio.sleep(0)
         return document
 
 
-def _parse(body: bytes) -> Any:
+def parse_json(body: bytes) -> Any:
+    """Raises ValueError."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -108,6 +108,21 @@ class Script:
         byte for byte."""
         return await self(keys, [orjson.dumps(arguments), *texts])
 
+    async def run_each(self, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        """The answers to several calls, keys and arguments of each, in one pipeline; they may lie in several slots.
+        Raises the first error."""
+        pipe = self.redis.pipeline(transaction=False)
+        for keys, args in calls:
+            # By its name: a cluster's pipeline refuses the method, though it can tell the slot by the keys.
+            pipe.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+        answers: list[Any] = await pipe.execute(raise_on_error=False) if calls else []
+        for place, (keys, args) in enumerate(calls):
+            if isinstance(answers[place], NoScriptError):
+                answers[place] = await self(keys, args)
+            elif isinstance(answers[place], Exception):
+                raise answers[place]
+        return answers
+
     async def _evaluate(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
         try:
             return await self.redis.evalsha(self.sha, len(keys), *keys, *args)

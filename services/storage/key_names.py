@@ -9,6 +9,7 @@ separator or a hash tag.
     pi:{s}:leases             ZSET    member -> when its worker counts as dead (ms)
     pi:{s}:tok                STRING  the latest fencing token; shard-wide, so it outlives an erased user
     pi:{s}:quality            HASH    prequential sums of each tenant
+    pi:{s}:users:<tenant>     ZSET    the tenant's users of the shard, all of score 0: Redis orders them by name
     pi:rebuild:…              STRING  the latest user that an operator's rebuild has asked for
     pi:engine-fault           STRING  what a worker says of a degraded engine, as JSON; expires
     pi:settings:<tenant>      HASH    what is set for the tenant: field -> JSON value
@@ -133,6 +134,8 @@ class UserKeys:
     calls: str
     journal: str
     unread: str
+    index: str
+    """The tenant's users of the shard."""
 
     @property
     def tenant(self) -> str:
@@ -172,7 +175,7 @@ class KeySpace:
         return f"pi:{{{shard}}}:"
 
     def user(self, tenant: str, user: str) -> UserKeys:
-        shard = self.shard_prefix(self.shard(tenant, user))
+        shard = self.shard_prefix(number := self.shard(tenant, user))
         member = f"{quote(tenant, safe='')}:{quote(user, safe='')}"
         own = f"{shard}u:{member}:"
         return UserKeys(
@@ -182,7 +185,7 @@ class KeySpace:
             token=shard + "tok",
             quality=shard + "quality",
             log=own + "log",
-            state=own + "st",
+            state=self.state(tenant, user),
             profile=own + "profile",
             summary=own + "sum",
             versions=own + "vers",
@@ -193,7 +196,17 @@ class KeySpace:
             calls=own + "from",
             journal=own + "items",
             unread=shard + "unread",
+            index=self.user_index(tenant, number),
         )
+
+    def state(self, tenant: str, user: str) -> str:
+        """The key of a user's state, for who reads those of many."""
+        shard = self.shard_prefix(self.shard(tenant, user))
+        return f"{shard}u:{quote(tenant, safe='')}:{quote(user, safe='')}:st"
+
+    def user_index(self, tenant: str, shard: int) -> str:
+        """Sorted set of the tenant's users of a shard, by their ids; one script writes user and entry."""
+        return f"{self.shard_prefix(shard)}users:{quote(tenant, safe='')}"
 
     def gone(self, tenant: str, user: str) -> dict[str, str]:
         """New names for the journal of a user who is erased: as a key, and in the shard's `unread`."""

@@ -28,6 +28,7 @@ FIRST_SCHEMA = 1
 
 _LOCK_S = 30.0
 _WAIT_S = 0.5
+_SCAN = 1_000
 
 logger = logging.getLogger("alignx.migrations")
 
@@ -45,7 +46,33 @@ class Migration:
     """The same for the user record of a backup (docs/how-to/backup.md)."""
 
 
-MIGRATIONS: tuple[Migration, ...] = ()
+async def _index_users(redis: RedisClient, keys: KeySpace, shard: int) -> int:
+    """All users with the first shard: to find those of one shard alone Redis would look through as many keys."""
+    if shard:
+        return 0
+    client: Any = redis  # its methods are typed for the blocking client and this one at once
+    found: dict[str, dict[str, int]] = {}
+    users = 0
+    async for key in client.scan_iter(match="pi:{*}:u:*:st", count=_SCAN):
+        tenant, user = keys.split_member(key.split(":u:", 1)[1].removesuffix(":st"))
+        found.setdefault(keys.user(tenant, user).index, {})[user] = 0
+        users += 1
+        if users % _SCAN == 0:
+            await _add_members(client, found)
+    await _add_members(client, found)
+    return users
+
+
+async def _add_members(client: Any, found: dict[str, dict[str, int]]) -> None:
+    """Adds the members by the names of their sorted sets, and forgets them."""
+    for index, members in found.items():
+        await client.zadd(index, members)
+    found.clear()
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration("lists each tenant's users, so that they can be paged through", _index_users, lambda record: record),
+)
 """The first one leads from version 1 to version 2, and so on. There is no way back: a release reads
 what it writes, and what older ones wrote, migrated."""
 

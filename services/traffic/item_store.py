@@ -6,14 +6,12 @@ remembers the batch (lua/apply.lua), and then settles it: whoever finds changes 
 again, and a bucket that has them already says so. So each event counts once.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 import orjson
-from redis.exceptions import NoScriptError
 
 from services.storage.connection import RedisClient, Script, read_script
 from services.storage.key_names import item_keys, mixture_key
@@ -110,13 +108,11 @@ class ItemStore:
             return
         buckets = stored.changes or {}
         if not stored.is_sent:
-            await self._run_all(self._apply, [self._addition(tenant, stored.token, *one) for one in buckets.items()])
+            await self._apply.run_each([self._addition(tenant, stored.token, *one) for one in buckets.items()])
             if not await self._settle.run([key], token=stored.token, is_over=False):
                 return
         known = orjson.dumps({"token": stored.token, "keep_ms": KEEP_MS})
-        await self._run_all(
-            self._acknowledge, [([item_keys(tenant, bucket) + "applied"], [known]) for bucket in buckets]
-        )
+        await self._acknowledge.run_each([([item_keys(tenant, bucket) + "applied"], [known]) for bucket in buckets])
         await self._settle.run([key], token=stored.token, is_over=True)
 
     @staticmethod
@@ -164,18 +160,6 @@ class ItemStore:
     async def learn(self, tenant: str, kind: str, before: str, after: str) -> str:
         """What is stored then: `after`, unless another reader has replaced `before`."""
         return str(await self._learn.run([mixture_key(tenant)], kind=kind, before=before, after=after))
-
-    async def _run_all(self, script: Script, calls: Sequence[tuple[list[str], list[bytes]]]) -> None:
-        """A script on several buckets, in one pipeline."""
-        pipe = self.redis.pipeline(transaction=False)
-        for keys, arguments in calls:
-            pipe.evalsha(script.sha, len(keys), *keys, *arguments)
-        answers = await pipe.execute(raise_on_error=False) if calls else []
-        unknown = [call for call, answer in zip(calls, answers, strict=True) if isinstance(answer, NoScriptError)]
-        await asyncio.gather(*(script(keys, arguments) for keys, arguments in unknown))
-        for answer in answers:
-            if isinstance(answer, Exception) and not isinstance(answer, NoScriptError):
-                raise answer
 
 
 def _encode(changes: Changes) -> dict[int, bytes]:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from redis import Redis
 
+from services.storage.migrations import Schema
 from tests.containers.manifests import ROOT, kubectl, named, rendered
 from tests.unit.services.preference.rig import AT_ONCE, opened
 
@@ -22,6 +23,7 @@ def backups(redis_url: str, tmp_path: Path) -> Path:
 
     async def fill() -> None:
         async with opened(redis_url) as rig:
+            await Schema(rig.redis).claim()
             await rig.store.claim_shards()
             await rig.put("one", "two", user="ada", tenant="acme")
 

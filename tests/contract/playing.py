@@ -69,9 +69,9 @@ class Play:
         return self.served.bench
 
     async def call(self, method: str, path: str, user: str = ADA, tenant: str = ACME, **options: Any) -> httpx.Response:
-        """A request that concerns a user; what it answers goes into the text."""
+        """A request that concerns a user, or one by its whole path; what it answers goes into the text."""
         headers = {"X-AlignX-Tenant": tenant, "X-Request-Id": f"call-{len(self.answers)}"} | options.pop("headers", {})
-        url = f"/v1/users/{quote(user)}{path}"
+        url = path if path.startswith("/v1/") else f"/v1/users/{quote(user)}{path}"
         answer = await self.served.http.request(method, url, headers=headers, **options)
         check_status(method, url, answer.status_code)
         tag = f" ETag {answer.headers['etag']}" if "etag" in answer.headers else ""

@@ -55,6 +55,7 @@ async def play_scenario(url: str) -> str:
                     ada_is_refused,
                     others_come_and_go,
                     tokens_are_spent,
+                    many_at_once,
                     admin_works,
                     keys_open,
                 ):
@@ -222,6 +223,17 @@ async def tokens_are_spent(play: Play) -> None:
     with suppress(BudgetSpent):
         await play.update(BOB, GLOBEX)
     await play.call("GET", "/preferences", BOB, GLOBEX)
+
+
+async def many_at_once(play: Play) -> None:
+    """Lines for several users, a bad one among them; the users are listed, and one is erased."""
+    line = {"user": BOB, "events": [says("I like quiet rooms.")], "idempotency_key": "import-1"}
+    lines = b"\n".join([orjson.dumps(line), b"", b"{", orjson.dumps(line | {"user": "a/b"})])
+    await play.call("POST", "/v1/events", tenant="hotel", content=lines)
+    await play.call("POST", "/v1/events", tenant="hotel", content=orjson.dumps(line | {"user": EVE}))
+    await play.call("GET", "/v1/users?limit=1", tenant="hotel")
+    await play.call("POST", "/v1/erasures", tenant="hotel", json={"users": [EVE, ADA]})
+    await play.call("GET", "/v1/users?prefix=b", tenant="hotel")
 
 
 async def admin_works(play: Play) -> None:

@@ -4,10 +4,11 @@
 -- Puts a user back as a backup holds it, wholly or not at all. An update under way of the user that
 -- it replaces is fenced from then on; waiting events are due at once.
 -- KEYS       state log profile summary versions dead_letters idempotency rejected live calls ready leases unread journal
--- arguments  member backup existing(refuse | keep | replace | again) live_ms record gone{key, member}
+--            index
+-- arguments  member user backup existing(refuse | keep | replace | again) live_ms record gone{key, member}
 -- Answers    NEW | REPLACED | SAME_BACKUP | EXISTS
 local state, log, profile, summary, versions, dead_letters, idempotency, rejected, live, calls, ready, leases, unread,
-  journal = unpack(KEYS)
+  journal, index = unpack(KEYS)
 local member, existing, record = arguments.member, arguments.existing, arguments.record
 local now = clock_ms()
 
@@ -55,6 +56,7 @@ end
 if forget_at > now then redis.call('PEXPIRE', idempotency, forget_at - now) end
 
 redis.call('HSET', state, 'restored', arguments.backup)
+redis.call('ZADD', index, 0, arguments.user)
 redis.call('ZADD', unread, now, member) -- the tenant's counts of items are made again from the histories
 if tonumber(record.state.pend or 0) > 0 or record.state.rebuild then
   redis.call('HSET', state, 't0', now)

@@ -4,15 +4,15 @@
 -- include add_scores.lua
 -- include schedule.lua
 -- Accepts events of one user: all of them, once, or none.
--- KEYS       state log ready idempotency profile quality calls unread
--- arguments  member stamp at_once idempotency_key digest scored{count hits mass} predicted[text] drawn[text] tenant call settings
+-- KEYS       state log ready idempotency profile quality calls unread index
+-- arguments  member user stamp at_once idempotency_key digest scored{count hits mass} predicted[text] drawn[text] tenant call settings
 --            max_hourly (0 for no bound) has_items (to be counted)
 --            news{is_due backfill bits tokens max_bits max_events max_tokens max_age_ms quiet_ms} (cadence.py)
 -- ARGV       2 profile, 3... events
 -- Answers    {status: OK, pending, ids, window (the user's latest predictions before these)} |
 --            {status: REPLAY, pending, ids} | {status: FULL, pending} | {status: MISMATCH | MOVED | BUSY} |
 --            {status: LIMITED, retry_ms}
-local state, log, ready, idempotency, profile, quality, calls, unread = unpack(KEYS)
+local state, log, ready, idempotency, profile, quality, calls, unread, index = unpack(KEYS)
 local key, digest, settings = arguments.idempotency_key, arguments.digest, arguments.settings
 local FIRST_EVENT = 3
 local count = #ARGV - FIRST_EVENT + 1
@@ -69,6 +69,7 @@ end
 redis.call('SET', profile, ARGV[2])
 if arguments.has_items then redis.call('ZADD', unread, 'LT', now, arguments.member) end
 if not born then redis.call('HSET', state, 'born', now) end
+redis.call('ZADD', index, 0, arguments.user)
 redis.call('HINCRBY', state, 'n', count)
 if arguments.max_hourly > 0 then redis.call('HSET', state, 'hour', hour, 'hour.n', hourly) end
 redis.call('HINCRBY', state, 'pend', count)

@@ -4,11 +4,11 @@
 -- include schedule.lua
 -- Writes a version by hand (a user's edit, a rollback). An update under way then conflicts and is made again
 -- from the new text; events that wait are due, since they follow another text now.
--- KEYS       state summary versions live profile ready
--- arguments  member expected (version) stamp settings
+-- KEYS       state summary versions live profile ready index
+-- arguments  member user expected (version) stamp settings
 -- ARGV       2 record, 3 profile or ''
 -- Answers    {status: OK | STALE, version} | {status: MOVED}
-local state, summary, versions, live, profile, ready = unpack(KEYS)
+local state, summary, versions, live, profile, ready, index = unpack(KEYS)
 local fields = redis.call('HMGET', state, 'born', 'ver', 'n', 'edits', 'pend', 'hold')
 local version = tonumber(fields[2] or 0)
 if version ~= arguments.expected then return cjson.encode({status = 'STALE', version = version}) end
@@ -21,6 +21,7 @@ if ARGV[3] ~= '' then
 end
 local now = clock_ms()
 if not fields[1] then redis.call('HSET', state, 'born', now) end
+redis.call('ZADD', index, 0, arguments.user)
 if tonumber(fields[5] or 0) > 0 then
   mark_due(state, now)
   redis.call('ZADD', ready, 'XX', 'LT', math.max(now, tonumber(fields[6] or 0)), arguments.member)

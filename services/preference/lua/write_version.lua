@@ -1,4 +1,4 @@
--- Makes `record` the current summary, version `newest`, keeps the one before it and drops the oldest.
+-- Makes `record` the current summary, version `newest`, keeps the one before it and drops the oldest. Needs clock.lua.
 local function write_version(state, summary, versions, live, newest, record, settings)
   local previous = redis.call('GET', summary)
   if previous then
@@ -10,7 +10,7 @@ local function write_version(state, summary, versions, live, newest, record, set
     end
   end
   redis.call('SET', summary, record)
-  redis.call('HSET', state, 'ver', newest)
+  redis.call('HSET', state, 'ver', newest, 'ver.at', clock_ms())
   redis.call('XADD', live, 'MAXLEN', '~', 64, '*', 'e', 'version', 'd', newest)
   redis.call('PEXPIRE', live, settings.live_ms)
 end

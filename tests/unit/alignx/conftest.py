@@ -5,6 +5,7 @@
 """
 
 import asyncio
+import gzip
 import itertools
 import json
 from collections import deque
@@ -86,6 +87,11 @@ class FakeService:
         self.settings: dict[str, Any] = {}
         self.spent: dict[str, int] | None = None
         self.catalogue: dict[str, Any] = {}
+        self.lines: list[list[dict[str, Any]]] = []
+        """Of each append for many users."""
+        self.busy: dict[str, int] = {}
+        """How many lines of a user are refused before one is taken."""
+        self.event_bytes = 1 << 16
         self.checks = {"preference": "ok", "redis": "ok"}
         self.engine: dict[str, Any] | None = None
 
@@ -137,9 +143,9 @@ class FakeService:
             return httpx.Response(200, json={"state": "held", "candidate": "llm:b first/2", "users_tested": 7})
         if path == "/v1/quality":
             return httpx.Response(200, json={"profile": {"comparisons": 8, "accuracy": 0.5}})
-        if path == "/v1/items":
-            self.catalogue |= {item["id"]: item for item in json.loads(request.content)["items"]}
-            return httpx.Response(200, json={"items": len(self.catalogue)})
+        whole = {"items": self.put_items, "users": self.list_users, "events": self.append_many, "erasures": self.erase}
+        if len(parts) == 2 and parts[1] in whole:
+            return whole[parts[1]](request)
         if path == "/v1/chat/completions":
             return self.chats.popleft() if self.chats else self.chat(request)
         return self.user(request, unquote(parts[2]), "/".join(parts[3:]))
@@ -175,9 +181,57 @@ class FakeService:
         }
         return routes[name](request, user, history)
 
+    def put_items(self, request: httpx.Request) -> httpx.Response:
+        self.catalogue |= {item["id"]: item for item in json.loads(request.content)["items"]}
+        return httpx.Response(200, json={"items": len(self.catalogue)})
+
+    def list_users(self, request: httpx.Request) -> httpx.Response:
+        wanted = request.url.params
+        names = sorted(name for name in self.users if name.startswith(wanted.get("prefix", "")))
+        limit = min(int(wanted.get("limit", 100)), self.page)
+        rest = [name for name in names if name > wanted.get("after", "")]
+        numbers = {"pending": 0, "version": 0, "created_at": MOMENT.isoformat()}
+        users = [{"user": name, "events": len(self.users[name].events), **numbers} for name in rest[:limit]]
+        more = rest[limit - 1] if len(rest) > limit else None
+        return httpx.Response(200, json={"users": users, "total": len(names), "next": more})
+
+    def append_many(self, request: httpx.Request) -> httpx.Response:
+        packed = request.headers.get("Content-Encoding") == "gzip"
+        lines = [json.loads(line) for line in (gzip.decompress if packed else bytes)(request.content).splitlines()]
+        self.lines.append(lines)
+        rows: list[dict[str, Any]] = []
+        for number, line in enumerate(lines, 1):  # after one to be sent again, the user's others are too
+            waits = next((row for row in rows if row["user"] == line["user"] and "retry_after" in row), None)
+            rows.append((waits or self.append_line(line)) | {"line": number, "user": line["user"]})
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        return httpx.Response(207, content=text, headers={"Content-Type": "application/jsonl"})
+
+    def append_line(self, line: dict[str, Any]) -> dict[str, Any]:
+        user, events = line["user"], line["events"]
+        if self.busy.get(user, 0):
+            self.busy[user] -= 1
+            return {"status": 429, "problem": {"type": "backlog_full"}, "retry_after": 2.0}
+        for place, event in enumerate(events):
+            if len(json.dumps(event)) > self.event_bytes:
+                errors = [{"field": f"events.{place}", "message": f"at most {self.event_bytes} bytes"}]
+                return {"status": 413, "problem": {"type": "payload_too_large", "errors": errors}}
+        history = self.users.setdefault(user, History())
+        return {"status": 202, "accepted": self.store(line["idempotency_key"], events, history, waits=False)}
+
+    def erase(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content)
+        named = body["users"] or [name for name in sorted(self.users) if name.startswith(body["prefix"])]
+        names = named[: min(body["limit"], self.page)]
+        erased = [name for name in names if self.users.pop(name, None)]
+        unknown = len(names) - len(erased)
+        return httpx.Response(200, json={"erased": erased, "unknown": unknown, "left": len(named) - len(names)})
+
     def append(self, request: httpx.Request, history: History) -> httpx.Response:
-        key = request.headers["Idempotency-Key"]
         events = json.loads(request.content)["events"]
+        waits = "Prefer" in request.headers
+        return httpx.Response(202, json=self.store(request.headers["Idempotency-Key"], events, history, waits=waits))
+
+    def store(self, key: str, events: list[dict[str, Any]], history: History, *, waits: bool) -> dict[str, Any]:
         if key not in history.replies:
             ids = []
             for event in events:
@@ -185,11 +239,10 @@ class FakeService:
                 history.events.append({"event_id": ids[-1], "received_at": MOMENT.isoformat(), "interaction": event})
             if self.writes:
                 history.versions.append(f"Likes what {len(history.events)} events show.")
-            waited = self.writes and "Prefer" in request.headers
-            version = len(history.versions) if waited else None
+            version = len(history.versions) if self.writes and waits else None
             history.replies[key] = {"ids": ids, "pending": 0, "version": version}
-            return httpx.Response(202, json=history.replies[key])
-        return httpx.Response(202, json={**history.replies[key], "replayed": True})
+            return history.replies[key]
+        return {**history.replies[key], "replayed": True}
 
     def events(self, request: httpx.Request, _user: str, history: History) -> httpx.Response:
         start = int(request.url.params.get("after", "1--1").partition("-")[2]) + 1

@@ -1,14 +1,16 @@
 """The audit log: what gets in, who reads it, and what is not in it."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
 from redis import Redis
 
 from gateway import audit
 from gateway.user_tokens import UserTokens
-from tests.unit.gateway.conftest import ADMIN_KEY, INTERNAL_TOKEN, Suite, hang_up, http_answer
+from tests.unit.gateway.conftest import ADMIN_KEY, INTERNAL_TOKEN, Seen, Suite, hang_up, http_answer
 from tests.unit.with_settings import with_settings
 
 pytestmark = pytest.mark.anyio
@@ -58,6 +60,43 @@ async def test_admin_calls_exports_and_erasures_are_logged(suite: Suite, redis_u
             assert b"ann.smith" not in redis.dump(name)
             if name.startswith(b"gw:audit"):
                 assert b"a secret" not in b"".join(str(entry).encode() for entry in redis.xrange(name))
+
+
+async def test_each_user_who_is_erased_with_others_is_logged(suite: Suite) -> None:
+    backend = await suite.make_key()
+    body = orjson.dumps({"erased": [USER, "bob"], "unknown": 1, "left": 0})
+    suite.preference.answer(http_answer(body))
+    async with suite.call("POST", "/v1/erasures", key=backend["key"], json={"users": [USER, "bob", "x"]}) as answer:
+        assert (answer.status, await answer.read()) == (200, body)
+    hashes = [UserTokens(INTERNAL_TOKEN).hash_user("shop", user) for user in (USER, "bob")]
+    assert (await read(suite))[:2] == [(backend["id"], "user.erased", user) for user in reversed(hashes)]
+    assert await read(suite, "?tenant=shop&user=x") == []
+    suite.preference.answer(http_answer(b'{"erased":[],"unknown":3,"left":0}'))
+    before = await read(suite)
+    assert (await suite.json("POST", "/v1/erasures", json={"users": ["x"]}))[0] == 200
+    assert await read(suite) == before
+
+
+async def test_an_erasure_is_logged_though_its_caller_has_gone(suite: Suite) -> None:
+    """What the service has done is done; a caller who leaves must not keep it out of the log."""
+    asked, leave = asyncio.Event(), asyncio.Event()
+
+    async def erase(_: Seen, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await leave.wait()
+        writer.write(http_answer(b'{"erased":["bob"],"unknown":0,"left":0}'))
+        await writer.drain()
+
+    suite.preference.handler = erase
+    calling = asyncio.create_task(suite.json("POST", "/v1/erasures", json={"users": ["bob"]}))
+    await asyncio.wait_for(asked.wait(), 10)
+    calling.cancel()
+    await asyncio.gather(calling, return_exceptions=True)
+    await asyncio.sleep(0.1)  # longer than the gateway takes to see that the caller has gone
+    leave.set()
+    async with asyncio.timeout(10):
+        while not [entry for entry in await read(suite) if entry[1] == "user.erased"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def test_a_call_that_fails_is_not_logged(suite: Suite) -> None:

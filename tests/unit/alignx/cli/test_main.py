@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from alignx.cli.main import app
 from alignx.cli.terminal import Terminal
+from alignx.client import line_sender
 from alignx.schemas.interactions import PostInteraction
 from tests.unit.alignx.conftest import FakeService, problem, sse
 
@@ -101,10 +102,11 @@ def test_help_of_every_command_has_an_example(alignx: Alignx):
     assert {"forget", "chat", "select", "recommend", "keys", "tenants", "status"} <= set(names)
     groups = [
         ["keys", "create"],
+        *(["users", word] for word in ("list", "count", "erase")),
         *(["keys", word] for word in ("list", "rotate", "revoke", "token", "audit")),
         *(["tenants", "settings", word] for word in ("get", "set", "unset")),
     ]
-    for command in [[name] for name in names if name not in ("keys", "tenants")] + groups:
+    for command in [[name] for name in names if name not in ("users", "keys", "tenants")] + groups:
         assert f"alignx {' '.join(command)}" in alignx(*command, "--help").stdout
 
 
@@ -274,7 +276,7 @@ def test_ingest_reports_bad_lines_and_sends_nothing(alignx: Alignx, service: Fak
 def test_ingest_reads_standard_input(alignx: Alignx, service: FakeService):
     lines = "".join(json.dumps({"type": "post", "text": str(number)}) + "\n" for number in range(5))
     assert alignx("ingest", "-", "--user", "ada", "--batch", "2", stdin=lines).exit_code == 0
-    assert len(service.requests) == 3
+    assert [[len(line["events"]) for line in lines] for lines in service.lines] == [[2, 2, 1]]
     repeated = alignx("ingest", "-", "--user", "ada", "--batch", "2", stdin=lines)
     assert "Sent 0 events of 1 user, 5 were there already." in repeated.stderr
     again = alignx("ingest", "-", "--user", "ada", "--batch", "3", "--resume", stdin=lines)
@@ -282,12 +284,118 @@ def test_ingest_reads_standard_input(alignx: Alignx, service: FakeService):
     assert alignx("ingest", "-", stdin="\n").exit_code == 1
 
 
-def test_ingest_tells_how_far_it_came(alignx: Alignx, service: FakeService):
+def test_ingest_tells_how_far_it_came(alignx: Alignx, service: FakeService, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(line_sender, "CALL_COST", 1.0)  # a batch a call
     lines = "".join(json.dumps({"type": "post", "text": str(number)}) + "\n" for number in range(5))
     service.faults += [None, httpx.ReadTimeout("gone")]
     result = alignx("ingest", "-", "--user", "ada", "--batch", "2", stdin=lines)
     assert result.exit_code == 1
     assert "Stopped after 2 of 5 events" in result.stderr
+
+
+def test_a_line_too_long_for_the_service_stops_no_other(alignx: Alignx, service: FakeService, tmp_path: Path):
+    path = tmp_path / "history.jsonl"
+    long = {"type": "dialogue", "messages": [{"role": "user", "content": "I like trains a lot. " * 4_000}]}
+    posts = [{"type": "post", "text": f"number {number}"} for number in range(10)]
+    path.write_text("".join(json.dumps(line | {"user": "i11"}) + "\n" for line in (*posts[:5], long, *posts[5:])))
+    refused = alignx("ingest", str(path))
+    assert refused.exit_code == 1
+    assert f"{path}, line 6: 84,0" in refused.stderr.replace("\n", "")
+    assert "bytes; an event may have 65,536" in refused.stderr
+    assert not service.requests
+    sent = alignx("ingest", str(path), "--skip-bad")
+    assert sent.exit_code == 0
+    assert "Sent 10 events of 1 user." in sent.stderr
+    assert [event["interaction"]["text"] for event in service.users["i11"].events] == [post["text"] for post in posts]
+
+
+def test_what_only_the_service_refuses_is_left_out_by_its_line(alignx: Alignx, service: FakeService, tmp_path: Path):
+    """A deployment may take less than the command line knows of."""
+    service.event_bytes = 300
+    path = tmp_path / "history.jsonl"
+    texts = ["a", "x" * 400, "b"]
+    path.write_text("".join(json.dumps({"type": "post", "text": text, "user": "ada"}) + "\n" for text in texts))
+    stopped = alignx("ingest", str(path))
+    assert stopped.exit_code == 1
+    assert f"{path}, line 2: at most 300 bytes" in stopped.stderr.replace("\n", "")
+    assert "Stopped after 0 of 3 events" in stopped.stderr
+    sent = alignx("ingest", str(path), "--skip-bad")
+    assert (sent.exit_code, "Left out: 1 event that the service refused." in sent.stderr) == (0, True)
+    assert [event["interaction"]["text"] for event in service.users["ada"].events] == ["a", "b"]
+    assert alignx("ingest", str(path), "--event-bytes", "256").stderr.count("an event may have 256") == 1
+
+
+def test_csv_is_sent_by_the_names_of_its_columns(alignx: Alignx, service: FakeService, tmp_path: Path):
+    path = tmp_path / "clicks.csv"
+    path.write_text(
+        "user,type,clicked,shown,item,value,text,occurred_at\r\n"
+        'ada,click,"{""title"": ""Solaris"", ""price"": 9.5}","[""Solaris"", ""Ubik""]",,,,2026-05-01T12:00:00Z\r\n'
+        "bob,rating,,,Ubik,4,,\r\n"
+        'bob,post,,,,,"two\nlines, and ""quotes""",\r\n'
+        "bob,post,,,,\r\n"
+        'bob,click,Ubik,"[",,,,\r\n'
+        "\r\n"
+    )
+    result = alignx("ingest", str(path), "--skip-bad")
+    assert result.exit_code == 0, result.stderr
+    stderr = result.stderr.replace("\n", " ")
+    assert "clicks.csv, line 6: 6 cells; the first line names 8" in stderr
+    assert "clicks.csv, line 7: shown: not JSON" in stderr
+    (click,) = service.users["ada"].events
+    assert click["interaction"]["clicked"] == {"title": "Solaris", "price": 9.5} | dict.fromkeys(
+        ("id", "description", "category")
+    )
+    assert click["interaction"]["shown"] == ["Solaris", "Ubik"]
+    rating, post = (event["interaction"] for event in service.users["bob"].events)
+    assert (rating["item"], rating["value"]) == ("Ubik", 4.0)
+    assert post["text"] == 'two\nlines, and "quotes"'
+
+
+def test_parquet_without_pyarrow_says_what_to_install(alignx: Alignx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    path = tmp_path / "history.parquet"
+    path.write_bytes(b"PAR1")
+    result = alignx("ingest", str(path))
+    assert (result.exit_code, "alignx[parquet]" in result.stderr) == (1, True)
+
+
+# --- users -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def crowd(alignx: Alignx, service: FakeService) -> None:
+    lines = [{"type": "post", "text": "t", "user": name} for name in ("ada", "t-1", "t-2", "t-3", "[red]t", "zoé")]
+    assert alignx("ingest", "-", stdin="".join(f"{json.dumps(line)}\n" for line in lines)).exit_code == 0
+
+
+def test_users_are_listed_and_counted(alignx: Alignx, crowd: None, service: FakeService):
+    shown = alignx("users", "list", "--prefix", "t-", "--limit", "2")
+    assert ("t-1" in shown.stdout, "t-3" in shown.stdout) == (True, False)
+    assert "3 in all. More: --after t-2" in shown.stderr
+    assert "[red]t" in alignx("users", "list").stdout
+    page = json.loads(alignx("users", "list", "--after", "t-2", "--json").stdout)
+    assert [user["user"] for user in page["users"]] == ["t-3", "zoé"]
+    service.page = 2
+    assert alignx("users", "list", "--ids").stdout.splitlines() == ["[red]t", "ada", "t-1", "t-2", "t-3", "zoé"]
+    assert alignx("users", "count").stdout == "6\n"
+    assert alignx("users", "count", "--prefix", "t-").stdout == "3\n"
+
+
+def test_users_are_erased_once_it_is_confirmed(alignx: Alignx, crowd: None, service: FakeService, tmp_path: Path):
+    service.page = 2  # users of one call
+    assert alignx("users", "erase", "--prefix", "t-", stdin="n\n").exit_code == 1
+    assert len(service.users) == 6
+    erased = alignx("users", "erase", "--prefix", "t-", stdin="y\n")
+    assert "Erase everything kept of 3 users?" in erased.stderr
+    assert "Erased 3 users." in erased.stderr
+    names = tmp_path / "names.txt"
+    names.write_text("ada\r\nnobody\nzoé\nada\n")
+    service.page = 100
+    assert "Erased 2 users; of 1 nothing was kept." in alignx("users", "erase", "--file", str(names), "--yes").stderr
+    assert set(service.users) == {"[red]t"}
+    assert "Erased 1 user." in alignx("users", "erase", "[red]t", "-y").stderr
+    for wrong in ([], ["ada", "--prefix", "a"]):
+        assert alignx("users", "erase", *wrong, "-y").exit_code == 2
 
 
 def test_events(alignx: Alignx, ada: None):

@@ -28,7 +28,7 @@ from services.preference.export import export_lines
 from services.preference.queue_records import PrequentialSums
 from services.settings import Settings
 from services.storage.key_names import UserKeys
-from services.storage.migrations import Migration
+from services.storage.migrations import MIGRATIONS, Migration, Schema
 from services.storage.tenant_settings import TenantSettingsStore
 from tests.unit.services.preference.rig import TENANT, Rig, opened
 
@@ -42,6 +42,7 @@ BY_ANOTHER = "Another user's text"
 async def open_suite(url: str, shards: int = 3) -> AsyncIterator[Rig]:
     async with asyncio.timeout(60), opened(url, shards=shards) as rig:
         await rig.redis.flushall()
+        await Schema(rig.redis).claim()
         await rig.store.claim_shards()
         yield rig
 
@@ -98,7 +99,7 @@ async def commit_of(rig: Rig, user: str, tenant: str) -> None:
 def test_every_key_of_a_user_is_in_the_backup_or_named_here() -> None:
     """A new key must be said to be kept or not."""
     names = {field.name: field.name for field in fields(UserKeys)}
-    left_out = {"member", "ready", "leases", "token", "quality", "live", "calls", "journal", "unread"}
+    left_out = {"member", "ready", "leases", "token", "quality", "live", "calls", "journal", "unread", "index"}
     assert set(UserKeys(**names).permanent) | left_out == set(names)
 
 
@@ -381,7 +382,7 @@ def damaged(change: Callable[[list[bytes]], list[bytes]]) -> bytes:
         (damaged(lambda lines: [*lines, lines[1]]), "follows the end"),
         (damaged(lambda lines: [lines[0], *lines]), "second header"),
         (damaged(lambda lines: lines[1:]), "format None"),
-        (a_file(schema=2), "schema version 2"),
+        (a_file(schema=3), "schema version 3"),
     ],
 )
 def test_a_file_that_is_not_as_it_was_written_is_refused_in_words(content: bytes, says: str) -> None:
@@ -409,7 +410,8 @@ async def test_a_backup_of_an_older_schema_is_migrated_on_its_way_in(redis_url: 
             return 0
 
         step = Migration("marks users", unused, lambda record: record | {"state": record["state"] | {"mark": "2"}})
-        assert (await Restore(rig.redis, rig.store.keys, Selection(), (step,)).run(file, "refuse", ignored))["NEW"] == 1
+        steps = (*MIGRATIONS, step)
+        assert (await Restore(rig.redis, rig.store.keys, Selection(), steps).run(file, "refuse", ignored))["NEW"] == 1
         assert (await rig.fields("ada"))["mark"] == "2"
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from services.admin.__main__ import app
 from services.profile.statistics import EMPTY
-from services.storage.migrations import SCHEMA_KEY, SHARDS_KEY
+from services.storage.migrations import SCHEMA_KEY, SHARDS_KEY, Schema
 from tests.unit.services.preference.rig import AT_ONCE, Rig, opened, record
 
 ROOT = Path(__file__).parents[4]
@@ -26,6 +26,7 @@ def alignx(redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> P
     monkeypatch.delenv("ALIGNX_INTERNAL_TOKEN", raising=False)
 
     async def fill(rig: Rig) -> None:
+        await Schema(rig.redis).claim()
         await rig.store.claim_shards()
         for tenant in ("acme", "books"):
             await rig.put("one", "two", user="ada", tenant=tenant)
@@ -130,7 +131,7 @@ def test_profiles_of_an_older_release_are_made_again(alignx: Path, redis_url: st
 
     work(redis_url, age)
     dry = admin("migrate", "--dry-run").stderr
-    assert "Data: version 1; this release: 1." in dry
+    assert "Data: version 2; this release: 2." in dry
     assert "to be made again from the history: 1." in dry
     assert "made again from the history: 1." in admin("migrate").stderr
     assert "made again from the history: 0." in admin("migrate").stderr

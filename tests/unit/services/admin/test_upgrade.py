@@ -24,8 +24,10 @@ from services.admin.restore import Restore, Selection, key_space
 from services.preference import edits
 from services.preference.export import export_lines
 from services.preference.ingest import Ingest
+from services.preference.many_users.user_index import UserIndex
 from services.preference.updates.update_metrics import IngestMetrics
 from services.settings import LimitSettings
+from services.storage.migrations import Schema
 from services.storage.startup_check import StartupCheck
 from services.storage.users import Store
 from tests.chaos.mock_engine import MockEngine
@@ -118,9 +120,17 @@ async def lives_on(bench: Bench, commit: str) -> None:
     assert before.text in bench.mock.prompts[-1]
     await ingest.edit("acme", "ada", after.version, edits.create_edit("I want it short.", after.version))
     assert (await bench.store.preferences("acme", "ada")).text == "I want it short."
+    # The users are listed, and leave the list with all else.
+    index = UserIndex(bench.redis, bench.store.keys)
+    assert await listed(index) == sorted(expected["exports"])
     for name in expected["exports"]:
         assert await bench.queue.forget(*name.split("/"))
     assert await bench.user_keys() == []
+    assert await listed(index) == []
+
+
+async def listed(index: UserIndex) -> list[str]:
+    return [f"{tenant}/{user.user}" for tenant in ("acme", "books") for user in (await index.page(tenant)).users]
 
 
 @pytest.mark.parametrize(("rdb_url", "commit"), [(commit, commit) for commit in COMMITS], indirect=["rdb_url"])
@@ -132,6 +142,7 @@ async def test_redis_of_an_earlier_release_is_read_and_written(rdb_url: str, com
 @pytest.mark.parametrize("commit", COMMITS)
 async def test_a_backup_of_an_earlier_release_is_restored(redis_url: str, commit: str) -> None:
     async with Redis.from_url(redis_url, decode_responses=True) as redis:
+        await Schema(redis).claim()
         await Store(redis, SHARDS).claim_shards()
         restore = Restore(redis, await key_space(redis, SHARDS), Selection())
         with (FOLDER / f"{commit}.alignx.gz").open("rb") as file:

@@ -13,7 +13,16 @@ from services.settings import RedisSettings
 from services.storage import migrations
 from services.storage.connection import open_redis
 from services.storage.key_names import KeySpace
-from services.storage.migrations import LOCK_KEY, PROGRESS_KEY, SCHEMA_KEY, SHARDS_KEY, Migration, Schema, migrated
+from services.storage.migrations import (
+    LOCK_KEY,
+    MIGRATIONS,
+    PROGRESS_KEY,
+    SCHEMA_KEY,
+    SHARDS_KEY,
+    Migration,
+    Schema,
+    migrated,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -68,7 +77,24 @@ async def test_data_without_a_version_are_version_1(redis_url: str) -> None:
         schema = Schema(redis)
         assert await schema.stored() == 1
         await schema.claim()
-        assert await redis.get(SCHEMA_KEY) == "1"
+        assert await redis.get(SCHEMA_KEY) == str(schema.current)
+
+
+async def test_users_of_version_1_are_listed(redis_url: str) -> None:
+    """Once, though the step is repeated, and each in the list of their own tenant."""
+    keys, names = KeySpace(SHARDS), [f"user {number}/é" for number in range(40)]
+    async with opened(redis_url) as redis:
+        await redis.set(SHARDS_KEY, SHARDS)
+        for tenant in ("acme", "a:b"):
+            for name in names:
+                await redis.hset(keys.user(tenant, name).state, mapping={"born": 1})
+        await redis.set(keys.user("acme", "not a user").profile, "{}")
+        await Schema(redis).claim()
+        await MIGRATIONS[0].shard(redis, keys, 0)
+        for tenant in ("acme", "a:b"):
+            listed = [await redis.zrange(keys.user_index(tenant, shard), 0, -1) for shard in range(SHARDS)]
+            assert sorted(name for part in listed for name in part) == sorted(names)
+            assert all(keys.shard(tenant, name) == shard for shard, part in enumerate(listed) for name in part)
 
 
 async def test_older_data_are_migrated_in_order_by_one_process(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +142,7 @@ async def test_newer_data_are_refused_with_both_versions(redis_url: str) -> None
     async with opened(redis_url) as redis:
         await redis.set(SCHEMA_KEY, 7)
         for method in (Schema(redis).claim, Schema(redis).steps):
-            with pytest.raises(AlignXError, match=r"version 7; this release reads up to 1"):
+            with pytest.raises(AlignXError, match=rf"version 7; this release reads up to {Schema(redis).current}"):
                 await method()
         assert await redis.get(SCHEMA_KEY) == "7"
 

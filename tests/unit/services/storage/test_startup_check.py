@@ -56,7 +56,7 @@ async def test_a_process_waits_for_redis_and_says_so(
         told = [record for record in caplog.records if record.message == "Redis cannot serve; trying again"]
         assert {(record.levelno, vars(record)["error"]) for record in told} == {(logging.WARNING, "ConnectionError")}
         with Redis(port=port) as redis:
-            assert (redis.get("pi:schema"), redis.get("pi:shards")) == (b"1", b"1")
+            assert (redis.get("pi:schema"), redis.get("pi:shards")) == (b"2", b"1")
     finally:
         for process in started:
             stop_redis(process)

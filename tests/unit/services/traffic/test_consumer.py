@@ -53,18 +53,18 @@ class Interruption:
     def __init__(self, at: int, *, is_done: bool) -> None:
         self.at, self.is_done, self.calls = at, is_done, count()
 
-    def install(self, here: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-        run, run_all = Script.run, here.consumer.items._run_all
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        run, run_each = Script.run, Script.run_each
 
         async def broken(self_: Script, *arguments: Any, **named: Any) -> Any:
             return await self.call(lambda: run(self_, *arguments, **named))
 
-        async def broken_all(script: Script, calls: Any) -> None:
+        async def broken_each(self_: Script, calls: Any) -> None:
             for one in calls:  # each bucket may be on a node of its own
-                await self.call(lambda one=one: run_all(script, [one]))
+                await self.call(lambda one=one: run_each(self_, [one]))
 
         monkeypatch.setattr(Script, "run", broken)
-        monkeypatch.setattr(here.consumer.items, "_run_all", broken_all)
+        monkeypatch.setattr(Script, "run_each", broken_each)
 
     async def call(self, send: Any) -> Any:
         is_last = next(self.calls) == self.at
@@ -92,7 +92,7 @@ async def test_what_breaks_off_anywhere_counts_once(
                 await here.send(user, part)
             broken = False
             with monkeypatch.context() as patch:
-                Interruption(at, is_done=is_done).install(here, patch)
+                Interruption(at, is_done=is_done).install(patch)
                 try:
                     await here.count()
                 except RedisConnectionError:
@@ -157,7 +157,7 @@ async def test_an_erasure_that_breaks_off_is_subtracted_once(
             await here.rig.queue.forget(TENANT, "ben")
             broken = False
             with monkeypatch.context() as patch:
-                Interruption(at, is_done=is_done).install(here, patch)
+                Interruption(at, is_done=is_done).install(patch)
                 try:
                     await here.count()
                 except RedisConnectionError:

@@ -7,7 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from alignx.cli import ingest
+from alignx.cli.histories import ingest
+from alignx.cli.histories.entries import Scan, Source, scan
+from alignx.client import line_sender
 from alignx.client.errors import Unreachable
 from tests.unit.alignx.conftest import After, FakeService, problem
 
@@ -20,24 +22,24 @@ def sent(service: FakeService, user: str) -> list[str]:
     return [event["interaction"]["text"] for event in service.users[user].events]
 
 
-def run(service: FakeService, content: bytes, *, user: str | None = "ada", size: int = 2, **more: Any) -> ingest.Scan:
-    scan = ingest.scan(io.BytesIO(content), user)
+def run(service: FakeService, content: bytes, *, user: str | None = "ada", size: int = 2, **more: Any) -> Scan:
+    found = scan(source := Source(io.BytesIO(content), default_user=user))
     with service.client() as client:
-        batches = ingest.split_batches(io.BytesIO(content), user, size)
-        list(ingest.send(client, batches, scan.digest, ingest.SendOptions(**more)))
-    return scan
+        batches = ingest.split_batches(source, size)
+        list(ingest.send(client, batches, found.digest, ingest.SendOptions(**more)))
+    return found
 
 
 def test_lines_name_their_user_or_take_the_default(service: FakeService):
     content = post("a") + b"\n" + post("b", user="bob") + post("c") + post("d", user=7)
-    scan = run(service, content)
-    assert (scan.events, scan.users, scan.bad) == (4, 3, ())
+    found = run(service, content)
+    assert (found.events, found.users, found.bad) == (4, 3, ())
     assert (sent(service, "ada"), sent(service, "bob"), sent(service, "7")) == (["a", "c"], ["b"], ["d"])
 
 
 def test_a_backfill_is_sent_as_one(service: FakeService):
     run(service, post("a") + post("b") + post("c"), backfill=True)
-    assert [json.loads(request.content)["backfill"] for request in service.requests] == [True, True]
+    assert [line["backfill"] for lines in service.lines for line in lines] == [True, True]
 
 
 def test_upi_rows_become_comparisons(service: FakeService):
@@ -76,11 +78,11 @@ def test_upi_rows_become_comparisons(service: FakeService):
     ],
 )
 def test_bad_lines_are_named(line: bytes, field: str, message: str):
-    scan = ingest.scan(io.BytesIO(post("fine", user="u") + line), None)
-    (bad, *_more) = scan.bad
+    found = scan(Source(io.BytesIO(post("fine", user="u") + line)))
+    (bad, *_more) = found.bad
     assert (bad.line, bad.field) == (2, field)
     assert message in bad.message
-    assert scan.events == 1
+    assert found.events == 1
 
 
 def test_byte_order_mark_and_windows_line_ends(service: FakeService):
@@ -100,7 +102,10 @@ def test_order_of_each_user_is_kept(service: FakeService):
 
 
 @pytest.mark.parametrize("lost", range(4))
-def test_a_second_run_after_an_interruption_doubles_nothing(service: FakeService, lost: int):
+def test_a_second_run_after_an_interruption_doubles_nothing(
+    service: FakeService, lost: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(line_sender, "CALL_COST", 1.0)  # a batch a call
     content = b"".join(post(str(number)) for number in range(8))
     service.faults += [None] * lost + [After(httpx.ReadTimeout("killed"))]
     with pytest.raises(Unreachable):
@@ -109,7 +114,8 @@ def test_a_second_run_after_an_interruption_doubles_nothing(service: FakeService
     assert sent(service, "ada") == [str(number) for number in range(8)]
 
 
-def test_resume_asks_the_service_and_may_use_another_batch_size(service: FakeService):
+def test_resume_asks_the_service_and_may_use_another_batch_size(service: FakeService, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(line_sender, "CALL_COST", 1.0)  # a batch a call
     content = b"".join(post(str(number)) for number in range(8)) + post("own", id="mine")
     service.faults += [None, None, httpx.ReadTimeout("killed")]
     with pytest.raises(Unreachable):
@@ -131,8 +137,8 @@ def test_failed_events_of_an_export_are_sent_where_they_were_kept(service: FakeS
     failed = {"kind": "dead_letter", "event_id": "1-7", "error": "too long", "failed_at": "2026-05-01T12:00:00Z"}
     letter = {**failed, "interaction": {"type": "post", "text": "a"}}
     lines = [{"kind": "header", "user": "ada"}, letter, failed]
-    scan = run(service, b"".join(json.dumps(line).encode() + b"\n" for line in lines), user=None)
-    assert (scan.events, scan.bad) == (1, ())
+    found = run(service, b"".join(json.dumps(line).encode() + b"\n" for line in lines), user=None)
+    assert (found.events, found.bad) == (1, ())
     assert sent(service, "ada") == ["a"]
 
 
@@ -152,12 +158,12 @@ def test_full_backlog_is_waited_for(service: FakeService):
 def test_memory_stays_bounded(service: FakeService, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ingest, "BUFFERED_EVENTS", 10)
     content = b"".join(post(str(number), user=f"u{number % 40}") for number in range(80))
-    sizes = [len(batch.entries) for batch in ingest.split_batches(io.BytesIO(content), None, 100)]
+    sizes = [len(batch.entries) for batch in ingest.split_batches(Source(io.BytesIO(content)), 100)]
     assert sizes == [1] * 80
 
 
 def test_long_events_are_cut_into_smaller_calls(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ingest, "BATCH_BYTES", 100)
     content = b"".join(post("x" * 60) for _ in range(4))
-    sizes = [len(batch.entries) for batch in ingest.split_batches(io.BytesIO(content), "ada", 100)]
+    sizes = [len(batch.entries) for batch in ingest.split_batches(Source(io.BytesIO(content), default_user="ada"), 100)]
     assert sizes == [2, 2]
