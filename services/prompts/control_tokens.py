@@ -14,7 +14,7 @@ _JOINERS: Final = "\u200c\u200d"
 """Invisible, but part of Persian and Indic writing and of emoji."""
 _ANGLED: Final = (
     r"<[|｜][^<>\n]{0,64}[|｜]>|<[|｜]\w{1,64}>|<\w{1,64}[|｜]>"
-    r"|(?i:</?(?:s|bos|eos|pad|unk|mask|unused\d{1,4}|(?:start|end)_of_(?:turn|image|text)"
+    r"|(?i:</?(?:s|bos|eos|sop|eop|pad|unk|mask|unused\d{1,4}|(?:start|end)_of_(?:turn|image|text)"
     r"|think(?:ing)?|tool_(?:call|response)s?)>|<<\s?/?\s?sys>>)"
 )
 _BRACKETED: Final = (

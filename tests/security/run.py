@@ -221,7 +221,12 @@ def main() -> None:
 def page(rows: Sequence[Row], tables: Sequence[str]) -> str:
     command = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-    head = ["# Security", "", f"Written by `make security`, {time.strftime('%Y-%m-%d')}, commit {commit}.", ""]
+    head = [
+        "# Security",
+        "",
+        f"Written by `make security` ({' '.join(sys.argv[1:])}), {time.strftime('%Y-%m-%d')}, commit {commit}.",
+        "",
+    ]
     return "\n".join([*head, *render(rows), "", NOTES, *tables, ""])
 
 

@@ -301,6 +301,7 @@ def test_a_text_that_names_nobody_stays_if_it_tells_of_several_events() -> None:
         "<think>",
         "<turn|>",
         "<|turn>",
+        "<sop>",
         "[|system|]",
         "<|<｜User｜>",
     ],
