@@ -289,8 +289,8 @@ class GatewaySettings(Block):
     """Requests with a body above 64 KiB."""
     tenant_waiting: int = Field(default=512, ge=2)
     """Chats, and requests with `Prefer: wait`."""
-    tenant_streams: int = Field(default=2_000, ge=2)
-    """Open summary streams."""
+    tenant_streams: int = Field(default=100, ge=2)
+    """Open summary streams; a preference process serves `ALIGNX_LIMITS__STREAMS` of all tenants."""
     service_requests: int = Field(default=256, ge=1)
     """Requests of all tenants under way at once to one service, chats and others that wait aside; more answer 503."""
     audit_entries: int = Field(default=10_000, ge=100)
