@@ -258,7 +258,7 @@ class Proxy:
         if answer is None:
             action += ".unanswered"
         elif not users:
-            users = orjson.loads(await answer.read())["erased"]
+            users = orjson.loads(await answer.read()).get("erased", [])
         tenant, key_id = call.caller.tenant, call.caller.key_id
         targets = [call.state.tokens.hash_user(tenant, user) for user in users] or ["many"] * (answer is None)
         await call.state.audit.add(tenant, key_id, action, *targets)

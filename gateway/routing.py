@@ -119,6 +119,7 @@ PROBLEMS: Mapping[str, Mapping[str, tuple[type[AlignXError], ...]]] = {
         "GET": _NO_USER,
         "POST": (errors.IdempotencyMismatch, errors.UserLimited, errors.BacklogFull, errors.QueueFull),
     },
+    "/v1/events": {"POST": (errors.UnsupportedEncoding,)},
     f"{_USER}/dead-letters": {"GET": _NO_USER},
     f"{_USER}/dead-letters/retry": {"POST": (*_NO_USER, errors.BacklogFull)},
     f"{_USER}/export": {"GET": _NO_USER},

@@ -1,5 +1,6 @@
 """The reason for an item in words: the strongest single ground of the profile for or against it."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from alignx.schemas.items import Item
@@ -22,7 +23,8 @@ from services.profile.style_features import FEATURES, TYPICAL, words
 from services.profile.word_vectors import embed_items, nearer, nearness
 
 _SENTENCE_WORDS = 5
-"""Words from which on an item is a text that can be written in a way; fewer are a name."""
+"""Words from which on an item is a text that can be written in a way; fewer are a name, unless they end a sentence."""
+_ENDS_SENTENCE = re.compile(r"[.!?…。！？।؟][\"'”’)]*\s*\Z")
 
 
 def reasons(profile: Profile, query: str, items: Sequence[Item], indices: Iterable[int]) -> list[str]:
@@ -91,7 +93,7 @@ def _leaning(odds: float) -> str:
 
 
 def _style_grounds(profile: Profile, view: ItemFeatures) -> Iterable[tuple[float, str]]:
-    if view.style is None or len(view.text) < _SENTENCE_WORDS:
+    if view.style is None or not (len(view.text) >= _SENTENCE_WORDS or _ENDS_SENTENCE.search(view.written)):
         return
     coefficients = weights(profile)
     for index, difference in enumerate(distance(view.style, TYPICAL, 1.0)):

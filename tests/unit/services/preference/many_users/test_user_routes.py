@@ -161,6 +161,7 @@ async def test_a_body_may_be_gzip(redis_url: str, encoding: str) -> None:
         (b"\n".join([b"{}"] * 10_001), "identity", 413, "payload_too_large"),
         (b" " * 17_000_000, "identity", 413, "payload_too_large"),
     ],
+    ids=["no gzip", "cut", "deflate", "bomb", "lines", "bytes"],
 )
 async def test_a_body_that_is_refused_whole(redis_url: str, body: bytes, encoding: str, status: int, code: str) -> None:
     async with serving(redis_url) as served:
