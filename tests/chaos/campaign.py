@@ -59,14 +59,12 @@ class Faults:
             kinds[f"{name} killed"] = lambda name=name: self._kill(name)
             kinds[f"{name} stopped"] = lambda name=name: self._stop(name)
         kinds["redis slow"] = self._slow
-        kinds["redis full"] = lambda: self._set(
-            ("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")
-        )
-        kinds["redis read-only"] = lambda: self._set(("REPLICAOF", "127.0.0.1", "9"), ("REPLICAOF", "NO", "ONE"))
+        kinds["redis full"] = lambda: self._set("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0")
+        kinds["redis read-only"] = lambda: self._set("REPLICAOF 127.0.0.1 9", "REPLICAOF NO ONE")
         return kinds
 
     async def run(self, until: float) -> None:
-        kinds, under_way = self.kinds(), set[asyncio.Task[None]]()
+        kinds, begun = self.kinds(), list[asyncio.Task[None]]()
         while time.monotonic() < until:
             await asyncio.sleep(self.dice.uniform(*PAUSE_S))
             fault = self.dice.choice(sorted(kinds))
@@ -76,9 +74,9 @@ class Faults:
             self.busy.add(name)
             self.counts[f"fault {fault}"] += 1
             task = asyncio.create_task(kinds[fault]())
-            under_way.add(task)
-            task.add_done_callback(lambda task, name=name: (self.busy.discard(name), under_way.discard(task)))
-        await asyncio.gather(*under_way)
+            begun.append(task)
+            task.add_done_callback(lambda _, name=name: self.busy.discard(name))
+        await asyncio.gather(*begun)
 
     async def _kill(self, name: str) -> None:
         await asyncio.to_thread(self.suite.kill, name, signal.SIGKILL)
