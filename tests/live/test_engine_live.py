@@ -18,7 +18,7 @@ from services.engine.choice.measure import measure_protocol
 from services.engine.client import Server, open_session
 from services.engine.limits import Engine, EngineCall
 from services.engine.wire import Completion, Delta
-from services.errors import EngineRejected, InvalidRequest, UnusableReply
+from services.errors import EngineRejected, ModelUnknown, UnusableReply
 from services.prompts import build
 from services.prompts.plain import likelihood_prompt
 from services.prompts.replies import parse_summary
@@ -143,7 +143,7 @@ async def test_faults_of_the_input_are_told_from_faults_of_the_engine(engine: En
         await engine.complete([{"role": "user", "content": "word " * 40_000}], tenant="acme", **SAMPLING)
     with pytest.raises(EngineRejected):
         await engine.complete([{"role": "user", "content": {"no": "text"}}], tenant="acme", **SAMPLING)
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(ModelUnknown):
         async with engine.chat({"messages": HELLO, "model": "nobody"}, tenant="acme"):
             pass
 

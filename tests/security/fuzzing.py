@@ -18,13 +18,19 @@ from typing import Any
 import httpx
 
 from alignx.schemas.tenants import SCOPES
-from services.server.app import OPENAI_PATHS, PROBLEM_JSON
+from services.errors import ANTHROPIC_PATHS, OPENAI_PATHS
+from services.server.app import PROBLEM_JSON
 from tests.live.suite import SERVICES, Suite
 from tests.security.histories import USER
 from tests.security.operations import Answer, Document, Names, Operation, Request, send
 
 USERS = 8
-NAMES: Names = {"version": [1], "from": [1], "to": [1], "key_id": ["teatime"], "tenant": ["other"]}
+NAMES: Names = {
+    **{name: [1] for name in ("version", "from", "to")},
+    "key_id": ["teatime"],
+    "tenant": ["other"],
+    "model": ["mock"],
+}
 STRANGE: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, 10**40, 1e308, -1e-320, 0.1, "", " ", "\u0000", "a\u0000b"),
     *("\ud800", "\udfff tea \ud83d", "\u202etea", "\u200b", "\ufeff", "e\u0301" * 50, "tea\r\nX-Forged: 1", "%00"),
@@ -114,7 +120,9 @@ Fault = Callable[[Request, random.Random], Request]
 
 def generate(operation: Operation, dice: random.Random) -> Request:
     """A request with none to three faults."""
-    request = operation.fill({**NAMES, "user": [f"{USER}-{dice.randrange(USERS)}"]}, dice)
+    user = f"{USER}-{dice.randrange(USERS)}"
+    lines = [{"user": user, "events": [{"type": "statement", "text": "I drink milk."}]}]
+    request = operation.fill({**NAMES, "user": [user], "/v1/events": lines}, dice)
     faults: list[Fault] = [_bend_path, *[_bend_query] * 3, *[_bend_header] * 2]
     if request.content is not None:
         faults += [_bend_value] * 14 + [_bend_bytes] * 4 + [_bend_type]
@@ -271,6 +279,9 @@ def find_fault(path: str, answer: Answer) -> str:
     if path.startswith(OPENAI_PATHS) and kind == "application/json":
         error = document.get("error", {})
         return "" if {"message", "type", "param", "code"} <= error.keys() and error["message"] else "not OpenAI's shape"
+    if path.startswith(ANTHROPIC_PATHS) and kind == "application/json":
+        error = document.get("error", {})
+        return "" if document.get("type") == "error" and error.get("message") else "not Anthropic's shape"
     if kind != PROBLEM_JSON:
         return f"content type {kind}"
     if not {"type", "title", "status", "detail"} <= document.keys() or document["status"] != answer.status:
@@ -284,7 +295,9 @@ def find_fault(path: str, answer: Answer) -> str:
 
 def _code(answer: Answer) -> str:
     document = json.loads(answer.text)
-    return str(document["error"]["code"] if "error" in document else document["type"].rpartition(":")[2])
+    if "error" in document:
+        return str(document["error"].get("code") or document["error"]["type"])
+    return str(document["type"].rpartition(":")[2])
 
 
 def _check_processes(suite: Suite, client: httpx.Client, read: Mapping[str, int], found: Fuzzed) -> None:

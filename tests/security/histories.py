@@ -64,6 +64,11 @@ class Tenant:
             "tenant": [self.name],
             "role": ["user"],
             "If-Match": ["*"],
+            "model": ["mock"],
+            "max_tokens": [64],
+            "metadata": [{"user_id": user}],
+            "users": [[user]],
+            "/v1/events": [{"user": user, "events": [{"type": "statement", "text": "I drink milk."}]}],
         }
 
 
@@ -178,7 +183,7 @@ def read_state(suite: Suite, document: Document, tenant: Tenant) -> dict[str, st
     return state
 
 
-_ADDRESSING = ("user", "version", "from", "to", "tenant", "key_id")
+_ADDRESSING = ("user", "version", "from", "to", "tenant", "key_id", "model")
 """Names that tell what is read; the others would read less of it."""
 _OTHERS = ("/v1/audit", "/metrics", "/admin/tenants")
 """Tell of all tenants, or grow by reading."""

@@ -49,7 +49,11 @@ class ObeyingEngine(MockEngine):
         is_canary = any(CANARY in str(text) for text in texts)
         if not is_canary:
             self.asked.append(body["messages"])
-        if is_canary or asks_letter(body) or (body.get("stream") and all(isinstance(text, str) for text in texts)):
+        if (
+            is_canary
+            or (asks_letter(body) and body.get("logprobs"))
+            or (body.get("stream") and all(isinstance(text, str) for text in texts))
+        ):
             return await super().on_chat(request)
         if body.get("stream"):
             return await self._write(request, "Gladly.")

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
+JSON, JSON_LINES = "application/json", "application/jsonl"
 METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
 OPEN = {("get", "/livez"), ("get", "/readyz")}
 """The calls that need no key."""
@@ -74,11 +75,24 @@ class Operation:
 
     @property
     def body(self) -> Mapping[str, Any] | None:
-        """The schema of the body."""
+        """The schema of the body, of JSON or of lines of it."""
         content = self.details.get("requestBody", {}).get("content", {})
-        if content and "application/json" not in content:
+        if content and not content.keys() & {JSON, JSON_LINES}:
             raise CannotFill(f"{self.method} {self.path} takes {', '.join(content)}")
-        return content["application/json"]["schema"] if content else None
+        return (content.get(JSON) or content[JSON_LINES])["schema"] if content else None
+
+    @property
+    def takes_lines(self) -> bool:
+        return JSON_LINES in self.details.get("requestBody", {}).get("content", {})
+
+    def fill_body(self, names: Names, dice: random.Random | None) -> bytes | None:
+        if self.body is None:
+            return None
+        if not self.takes_lines:
+            return json.dumps(self.document.sample(self.body, names, dice)).encode()
+        if not names.get(self.path):  # the document tells such a line in words alone
+            raise CannotFill(f"lines of {self.path}")
+        return b"\n".join(json.dumps(line).encode() for line in names[self.path])
 
     def fill(self, names: Names, dice: random.Random | None = None) -> Request:
         """A request that the schemas allow: what is required and what `names` has; by `dice`, anything they allow."""
@@ -89,10 +103,10 @@ class Operation:
             if value is None:
                 raise CannotFill(f"{name} of {self.path}")
             path = path.replace(f"{{{name}}}", quote(str(value), safe=""))
-        body = None if self.body is None else json.dumps(self.document.sample(self.body, names, dice)).encode()
+        body = self.fill_body(names, dice)
         headers = {name: str(value) for name, value in self._optional("header", names, dice)}
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = JSON_LINES if self.takes_lines else JSON
         return Request(self.method, path, dict(self._optional("query", names, dice)), headers, body)
 
     def _optional(self, place: str, names: Names, dice: random.Random | None) -> Iterator[tuple[str, Any]]:
