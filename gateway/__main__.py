@@ -10,9 +10,10 @@ of it. Configuration: services/settings.py.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
@@ -47,6 +48,7 @@ from services.storage.tenant_settings import TenantSettingsStore, default_settin
 PORT = 8080
 BOOTSTRAP_TENANT = "default"
 _RETRY_S = 1.0
+Answer = TypeVar("Answer")
 
 _READY_TIMEOUT_S = 2.0
 _LOOK_S = 1.0
@@ -112,8 +114,8 @@ class GatewayState(ProxyState):
     redis: RedisClient
     engines: dict[str, EngineState | None]
     """What the response service and the workers last said of their engine."""
-    looks: dict[Service, tuple[float, "asyncio.Task[list[Readiness]]"]]
-    """The latest questions to the services, and when they were asked."""
+    looks: dict[str, tuple[float, "asyncio.Task[Any]"]]
+    """The latest questions to the services and to Redis, and when they were asked."""
 
     def engine(self) -> EngineState | None:
         """A degraded one before one that is well."""
@@ -135,8 +137,9 @@ class GatewayState(ProxyState):
             self.engines["worker"] = None
 
     async def check_writes(self) -> None:
+        """By a write, which each caller of /readyz would else cause."""
         self.refuse_hung()
-        await check_writes(self.redis)
+        await self._look("writes", lambda: check_writes(self.redis))
 
     async def check_worker(self) -> None:
         self.refuse_hung()
@@ -144,12 +147,17 @@ class GatewayState(ProxyState):
             raise Unavailable("No worker has reported lately: events are kept, and no summary is brought up to date.")
 
     async def ask(self, service: Service) -> list[Readiness]:
-        """What the replicas that answer say of themselves, at most `_LOOK_S` old, however many ask."""
-        asked_at, look = self.looks.get(service, (0.0, None))
+        """What the replicas that answer say of themselves."""
+        return await self._look(service, lambda: self._ask(self.upstreams.urls()[service]))
+
+    async def _look(self, name: str, work: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
+        """The result of `work`, at most `_LOOK_S` old, however many ask."""
+        asked_at, look = self.looks.get(name, (0.0, None))
         if look is None or time.monotonic() - asked_at >= _LOOK_S:
-            look = asyncio.create_task(self._ask(self.upstreams.urls()[service]))
-            self.looks[service] = time.monotonic(), look
-        return await asyncio.shield(look)
+            look = asyncio.create_task(work())
+            self.looks[name] = time.monotonic(), look
+        answer: Answer = await asyncio.shield(look)
+        return answer
 
     async def _ask(self, urls: Sequence[str]) -> list[Readiness]:
         answers = await asyncio.gather(*(readiness(self.session, url, timeout_s=_READY_TIMEOUT_S) for url in urls))

@@ -249,19 +249,19 @@ class Proxy:
         return fields
 
     async def _log(self, call: Call, answer: aiohttp.ClientResponse | None) -> None:
-        """Adds what must be known later to the audit log, before the answer is passed on. Where the path names no
-        user, the answer does; without one the service may have done it all the same."""
+        """Adds what must be known later to the audit log, before the answer is passed on. Without an answer the
+        service may have done it all the same."""
         action, path = AUDITED.get((call.scope["method"], call.route.path)), call.scope["raw_path"]
         if action is None or (answer is not None and answer.status >= 300):
             return
-        users: list[str] = [user_of(path)] if call.route.names_user else []
-        if answer is None:
-            action += ".unanswered"
-        elif not users:
-            users = orjson.loads(await answer.read()).get("erased", [])
-        tenant, key_id = call.caller.tenant, call.caller.key_id
-        targets = [call.state.tokens.hash_user(tenant, user) for user in users] or ["many"] * (answer is None)
-        await call.state.audit.add(tenant, key_id, action, *targets)
+        tenant, key_id, hashed = call.caller.tenant, call.caller.key_id, call.state.tokens.hash_user
+        if call.route.names_user:
+            targets = [hashed(tenant, user_of(path))]
+        elif answer is None:
+            targets = ["many"]
+        else:
+            targets = [hashed(tenant, user) for user in orjson.loads(await answer.read()).get("erased", ())]
+        await call.state.audit.add(tenant, key_id, f"{action}.unanswered" if answer is None else action, *targets)
 
     async def _relay(self, call: Call, answer: aiohttp.ClientResponse, timing: bytes) -> None:
         fields = headers.outward(answer.raw_headers, bodiless=answer.status in (204, 304))

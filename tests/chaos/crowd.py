@@ -96,12 +96,13 @@ class Sender:
 Disturb = Callable[[Suite, Counter[str]], Awaitable[None]]
 
 
-async def send(suite: Suite, crowd: Crowd, counts: Counter[str], disturb: Disturb) -> None:
-    """All events, while `disturb` does its work."""
+async def send(suite: Suite, crowd: Crowd, counts: Counter[str], disturb: Disturb | None = None) -> None:
+    """All events, while `disturb` does its work, if it is given."""
     async with open_session(suite) as session, asyncio.TaskGroup() as group:
         for user in range(crowd.users):
             group.create_task(Sender(session, crowd, user, counts).send_all())
-        group.create_task(disturb(suite, counts))
+        if disturb:
+            group.create_task(disturb(suite, counts))
 
 
 def open_session(suite: Suite) -> aiohttp.ClientSession:

@@ -4,8 +4,9 @@ A door turns its request into a `ChatRequest`, which takes the one path of chats
 into its own form. Fields that it does not translate go to the chat's tables, which pass or refuse them by name.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final
 from uuid import uuid4
 
 import orjson
@@ -75,23 +76,64 @@ def make_chat(fields: Mapping[str, Any]) -> ChatRequest:
         raise RequestValidationError(error.errors(include_url=False)) from error
 
 
-class Door(Protocol):
-    """Puts one answer of a chat into the form of another API, piece by piece."""
+class Door(ABC):
+    """Puts one answer of a chat into the form of another API, piece by piece. The state of its events is that of the
+    whole answer, so an answer that is not streamed is fed as one chunk."""
 
-    keep_alive: bytes
+    keep_alive: ClassVar[bytes] = KEEP_ALIVE
     """What a stream sends while the engine is silent."""
+
+    def __init__(self, model: str | None) -> None:
+        self._model = model
+        self._finish: str | None = None
+        self._usage: Any = None
+        self._personalization: Body | None = None
+        self._has_begun = False
 
     def feed(self, chunk: Body) -> Iterator[bytes]:
         """The events for one chunk of a streamed chat."""
+        self._model = chunk.get("model") or self._model
+        self._usage = chunk.get("usage") or self._usage
+        self._personalization = chunk.get("personalization") or self._personalization
+        yield from self._begin()
+        for choice in (chunk.get("choices") or [])[:1]:
+            self._note(choice)
+            delta = choice.get("delta") or {}
+            if text := delta.get("content") or delta.get("refusal"):
+                yield from self._add_text(text)
+            for call in delta.get("tool_calls") or ():
+                yield from self._add_call(call)
 
+    @abstractmethod
     def end(self) -> Iterator[bytes]:
         """The last events."""
 
+    @abstractmethod
     def fail(self, error: Body) -> Iterator[bytes]:
         """The events in place of the last ones; `error` is OpenAI's object."""
 
+    @abstractmethod
     def whole(self) -> Body:
         """The answer that is not streamed, once all is fed."""
+
+    def _begin(self) -> Iterator[bytes]:
+        if not self._has_begun:
+            self._has_begun = True
+            yield from self._first()
+
+    def _note(self, choice: Body) -> None:
+        """Keeps how the answer ends."""
+        self._finish = choice.get("finish_reason") or self._finish
+
+    @abstractmethod
+    def _first(self) -> Iterator[bytes]:
+        """The events before all others."""
+
+    @abstractmethod
+    def _add_text(self, text: str) -> Iterator[bytes]: ...
+
+    @abstractmethod
+    def _add_call(self, call: Body) -> Iterator[bytes]: ...
 
 
 def render_whole(answer: Body, door: Door) -> Body:

@@ -10,47 +10,29 @@ from typing import Any, Final
 
 import orjson
 
-from services.response.doors.door import Body, count, event, new_id
+from services.response.doors.door import Body, Door, count, event, new_id
 from services.response.doors.messages_request import MessagesRequest
 
 _STOP_REASONS: Final = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 """By the chat's finish reason; others are `end_turn` or `stop_sequence`."""
 
 
-class MessagesDoor:
-    """One answer. The state of its events is that of the message, so a whole answer is fed as one chunk."""
+class MessagesDoor(Door):
+    """One message."""
 
     keep_alive = event({"type": "ping"})
 
     def __init__(self, request: MessagesRequest) -> None:
+        super().__init__(request.model or "")
         self._stops = request.stop_sequences or []
         self._id = new_id("msg")
-        self._model = request.model or ""
         self._blocks: list[Body] = []
         self._inputs: dict[int, list[str]] = {}
         """Arguments of the calls so far, by the place of the block."""
         self._places: dict[int, int] = {}
         """Places of the calls' blocks, by their number in the chat."""
         self._open: int | None = None
-        self._finish: str | None = None
         self._stop: Any = None
-        self._usage: Any = None
-        self._personalization: Body | None = None
-        self._has_begun = False
-
-    def feed(self, chunk: Body) -> Iterator[bytes]:
-        self._model = chunk.get("model") or self._model
-        self._usage = chunk.get("usage") or self._usage
-        self._personalization = chunk.get("personalization") or self._personalization
-        yield from self._begin()
-        for choice in (chunk.get("choices") or [])[:1]:
-            self._finish = choice.get("finish_reason") or self._finish
-            self._stop = choice.get("stop_reason") or self._stop
-            delta = choice.get("delta") or {}
-            if text := delta.get("content") or delta.get("refusal"):
-                yield from self._add_text(text)
-            for call in delta.get("tool_calls") or ():
-                yield from self._add_call(call)
 
     def end(self) -> Iterator[bytes]:
         yield from self._begin()
@@ -89,11 +71,13 @@ class MessagesDoor:
 
     # --- events --------------------------------------------------------------------------------
 
-    def _begin(self) -> Iterator[bytes]:
-        if not self._has_begun:
-            self._has_begun = True
-            start = self.whole() | {"content": [], "stop_reason": None, "stop_sequence": None}
-            yield event({"type": "message_start", "message": start})
+    def _note(self, choice: Body) -> None:
+        super()._note(choice)
+        self._stop = choice.get("stop_reason") or self._stop
+
+    def _first(self) -> Iterator[bytes]:
+        start = self.whole() | {"content": [], "stop_reason": None, "stop_sequence": None}
+        yield event({"type": "message_start", "message": start})
 
     def _start(self, block: Body) -> Iterator[bytes]:
         yield from self._close()

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from services.response.chat_stream import KEEP_ALIVE
-from services.response.doors.door import Body, count, event, new_id
+from services.response.doors.door import Body, Door, count, event, new_id
 from services.response.doors.responses_request import ResponsesRequest
 
 _CUT_SHORT: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -40,38 +39,19 @@ class Item:
         return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
-class ResponsesDoor:
-    """One answer. The state of its events is that of the object, so a whole answer is fed as one chunk."""
-
-    keep_alive = KEEP_ALIVE
+class ResponsesDoor(Door):
+    """One response."""
 
     def __init__(self, request: ResponsesRequest) -> None:
+        super().__init__(request.model)
         self._request = request
         self._id = new_id("resp")
         self._created = int(time.time())
         self._number = 0
-        self._model = request.model
         self._message: Item | None = None
         self._calls: dict[int, Item] = {}
         self._output: list[Body] = []
-        self._finish: str | None = None
-        self._usage: Any = None
-        self._personalization: Body | None = None
-        self._has_begun = False
         self._state: Body = {"status": "in_progress", "completed_at": None, "error": None, "incomplete_details": None}
-
-    def feed(self, chunk: Body) -> Iterator[bytes]:
-        self._model = chunk.get("model") or self._model
-        self._usage = chunk.get("usage") or self._usage
-        self._personalization = chunk.get("personalization") or self._personalization
-        yield from self._begin()
-        for choice in (chunk.get("choices") or [])[:1]:
-            self._finish = choice.get("finish_reason") or self._finish
-            delta = choice.get("delta") or {}
-            if text := delta.get("content") or delta.get("refusal"):
-                yield from self._add_text(text)
-            for call in delta.get("tool_calls") or ():
-                yield from self._add_call(call)
 
     def end(self) -> Iterator[bytes]:
         yield from self._begin()
@@ -138,11 +118,9 @@ class ResponsesDoor:
     def _item_event(self, kind: str, item: Item, **members: Any) -> bytes:
         return self._event(kind, item_id=item.id, output_index=item.index, **members)
 
-    def _begin(self) -> Iterator[bytes]:
-        if not self._has_begun:
-            self._has_begun = True
-            yield self._event("response.created", response=self.whole())
-            yield self._event("response.in_progress", response=self.whole())
+    def _first(self) -> Iterator[bytes]:
+        yield self._event("response.created", response=self.whole())
+        yield self._event("response.in_progress", response=self.whole())
 
     def _open(self, body: Body) -> Item:
         self._output.append(body)

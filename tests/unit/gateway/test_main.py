@@ -67,6 +67,15 @@ async def test_many_who_ask_for_readiness_are_one_question_to_the_services(suite
     assert len(suite.preference.seen) - before <= 2
 
 
+async def test_many_who_ask_for_readiness_write_once(suite: Suite, redis_url: str) -> None:
+    await suite.json("GET", "/readyz", key="")
+    with Redis.from_url(redis_url) as redis:
+        redis.config_resetstat()
+        state_of(suite.app, GatewayState).looks.clear()
+        await asyncio.gather(*(suite.json("GET", "/readyz", key="") for _ in range(20)))
+        assert redis.info("commandstats")["cmdstat_set"]["calls"] == 1
+
+
 async def test_the_console_and_the_docs_load_nothing_from_elsewhere(suite: Suite) -> None:
     async with suite.call("GET", "/", key="") as answer:
         assert (answer.status, answer.headers["Location"]) == (307, "/console")
