@@ -30,6 +30,8 @@ _UNMEASURED: Final = re.compile(
     r"background|context|step by step)\b"
 )
 """Manners of an answer that no feature of style measures: what the events say of them is not known."""
+_COUNTED: Final = frozenset(("length", "lists", "emoji"))
+"""Styles that anybody can count in a text, so that one that no choice shows is not there. Others are nuances."""
 _MAX_UNKNOWN: Final = 0.25
 """Greatest share of topics that no event names. A broader word, as "sports" for football, is one."""
 _GENERAL: Final = frozenset(
@@ -46,8 +48,8 @@ _GENERAL: Final = frozenset(
 
 def check_supported(text: str, profile: Profile, evidence: Evidence, *, grounded: bool) -> None:
     """Refuses a summary with a claim that the events speak against. One that is to be `grounded` is also refused where
-    events speak of too few of its topics, or of no style that it claims. Styles, and whether a text is grounded, are
-    compared in English alone.
+    events speak of too few of its topics, or of no style, or do not show one that can be counted. Styles, and whether a
+    text is grounded, are compared in English alone.
 
     Raises UnusableReply.
     """
@@ -94,6 +96,9 @@ def _check_style(claim: Claim, profile: Profile, *, grounded: bool) -> None:
         raise UnusableReply("supported", "the events speak against a style")
     if grounded and not ((said or _UNMEASURED.search(claim.object)) and _has_styles(profile)):
         raise UnusableReply("supported", "no event speaks of a style")
+    seen = {name: direction for name, direction in said.items() if name in _COUNTED}
+    if grounded and any(sign * direction * _shown(profile, name) <= 0 for name, direction in seen.items()):
+        raise UnusableReply("supported", "no event shows a style")
 
 
 def _read_styles(claim: Claim) -> dict[str, float]:

@@ -71,3 +71,18 @@ def test_only_a_grounded_summary_must_name_what_events_name() -> None:
 
 def test_the_length_of_novels_is_none_of_answers() -> None:
     assert not is_refused("The user likes short answers, plain words and long novels.", list(SHORT))
+
+
+@pytest.mark.parametrize("style", ["in lists", "full of emoji"])
+def test_a_style_that_can_be_counted_must_be_there_once(style: str) -> None:
+    text = f"The user tends to prefer answers that are short and {style}."
+    assert not is_refused(text, SHORT[:1])
+    assert is_refused(text, SHORT[:1], grounded=True)
+    assert not is_refused("The user tends to prefer answers that are short.", SHORT[:1], grounded=True)
+
+
+def test_a_list_that_was_chosen_bears_a_claim_of_lists() -> None:
+    events: list[Interaction] = [
+        ComparisonInteraction(query="q", chosen="- one\n- two\n- three", rejected="One, and two, and then three.")
+    ]
+    assert not is_refused("The user tends to prefer answers that are in lists.", events, grounded=True)
