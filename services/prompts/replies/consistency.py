@@ -23,8 +23,11 @@ _MIN_LIST: Final = 3
 _BREAK = re.compile(r"[;:()\[\]—–.!?।。|/]+|(?<=[\u3400-\u9fff]),|,(?=[\u3400-\u9fff])")
 _AND = re.compile(r"\W(?:and|or|und|oder|sowie|et|ou|y|e|o|ed|и|или)\W|(?<=\w)(?:以及|[和与及])(?=\w)")
 _JOINT = re.compile(rf"[,、]?(?:{_AND.pattern})|[,、]")
+_FOREMOST: Final = r"above all|vor allem|surtout|sobre todo|sobretudo|soprattutto|especially"
+"""Names a part of what stands before it: "sports, above all football"."""
+_PICKS = re.compile(rf"(?<!\w)(?:{_FOREMOST})(?!\w)")
 _LEADING = re.compile(
-    r"(?:\W|(?:l|d|dell|all|un)'|(?:above all|vor allem|surtout|sobre todo|sobretudo|soprattutto|especially"
+    rf"(?:\W|(?:l|d|dell|all|un)'|(?:{_FOREMOST}"
     r"|answers that are"
     r"|also|an?|the|to|in|of|for|der|die|das|den|dem|eine?[nmr]?|an|für|zu|le|la|les|une?|du|des|de|à|aux?|pour|el|los|las"
     r"|en|por|al|del|os?|as|d[oa]s?|n[oa]s?|por|gli|il|lo|i|di|per|del|dei|delle|к|на|в)(?!\w))+"
@@ -132,7 +135,7 @@ def _split_lists(text: str) -> list[list[str]]:
 
 
 def _lists_twice(text: str) -> bool:
-    least = 2 if _AND.search(text) else _MIN_LIST
+    least = 2 if _AND.search(text) or _PICKS.search(text) else _MIN_LIST
     return any(
         len(topics) >= least and any(topic not in _IDIOMS and times > 1 for topic, times in Counter(topics).items())
         for topics in _split_lists(text)

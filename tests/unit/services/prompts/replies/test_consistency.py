@@ -23,6 +23,8 @@ CONTRADICTIONS = [
     "ユーザーはチェス、オペラを好みます。オペラにはほとんど興味がありません。",
 ]
 REPETITIONS = [
+    "The user is drawn to cycling, above all to cycling.",
+    "Der Nutzer mag Radfahren, vor allem Radfahren.",
     "The user is drawn to jazz, opera and jazz.",
     "The user shows little interest in golf and golf.",
     "The user likes jazz. The user may like jazz and tea. They enjoy walks and jazz.",
@@ -38,6 +40,7 @@ REPETITIONS = [
     "De gebruiker leest over muziek, thee, golf, schaken en thee, golf.",
 ]
 GOOD = [
+    "The user is drawn to sports, above all to cycling.",
     "The user likes bread. The user may like sourdough bread.",
     "The user likes bread. The user shows little interest in sourdough bread.",
     "The user likes coffee in the morning. The user dislikes coffee in the evening.",
