@@ -24,7 +24,7 @@ CONTRADICTIONS = [
 ]
 REPETITIONS = [
     "The user is drawn to cycling, above all to cycling.",
-    "Der Nutzer mag Radfahren, vor allem Radfahren.",
+    "Der Nutzer interessiert sich für Jazz, vor allem für Jazz.",
     "The user is drawn to jazz, opera and jazz.",
     "The user shows little interest in golf and golf.",
     "The user likes jazz. The user may like jazz and tea. They enjoy walks and jazz.",
