@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from tempfile import TemporaryFile
 
 from bench.harness import AS_SHIPPED, comparison, running_suite
 from bench.memory import resident_mb
@@ -92,12 +93,14 @@ def is_served(one: Step) -> bool:
 def step(suite: Suite, keys: list[str], rate: float) -> Step:
     """Offers a rate for `SECONDS`; the generator is a process of its own, this module."""
     command = ["nice", "-n", "5", sys.executable, "-m", "bench.traffic.knee", suite.url, str(rate), *keys]
-    generator, most = subprocess.Popen(command, stdout=subprocess.PIPE, text=True), 0.0
-    while generator.poll() is None:
-        most = max(most, resident_mb(suite.processes["gateway"].pid))
-        time.sleep(0.1)
-    assert generator.stdout
-    outcome = Outcome(json.load(generator.stdout))
+    most = 0.0
+    with TemporaryFile("w+") as answers:  # a pipe would fill up before the generator has ended
+        generator = subprocess.Popen(command, stdout=answers, text=True)
+        while generator.poll() is None:
+            most = max(most, resident_mb(suite.processes["gateway"].pid))
+            time.sleep(0.1)
+        answers.seek(0)
+        outcome = Outcome(json.load(answers))
     refused, admitted = outcome.refused, outcome.admitted
     found = Step(
         offered=rate,
