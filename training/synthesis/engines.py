@@ -20,7 +20,7 @@ from services.engine.client import Server, open_session
 from services.engine.guard import CallKind, Progress
 from services.engine.judge import Likelihood
 from services.engine.refusals import is_retryable
-from services.engine.wire import Sampling
+from services.engine.wire import Body, Sampling
 from services.errors import EngineError, EngineRejected, EngineUnavailable
 from services.prompts.build import ChatMessage
 from training.exceptions import TrainingError
@@ -172,7 +172,7 @@ async def open_engine(
     usage = Usage()
 
     @asynccontextmanager
-    async def count_tokens(_kind: CallKind, _tenant: str) -> AsyncIterator[Progress]:
+    async def count_tokens(_kind: CallKind, _tenant: str, _body: Body) -> AsyncIterator[Progress]:
         progress = Progress()
         try:
             yield progress
