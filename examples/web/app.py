@@ -14,9 +14,10 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 
 from alignx import AsyncAlignX
+from alignx.schemas.tenants import Scope
 
 USER = "web-visitor"  # yours comes from your session
-SCOPES = ("events:write", "preferences:read", "select", "chat")
+SCOPES: tuple[Scope, ...] = ("events:write", "preferences:read", "select", "chat")
 HERE = Path(__file__).parent
 
 app = FastAPI()
