@@ -47,6 +47,10 @@ export const count = (number, one, many = `${one}s`) => `${number.toLocaleString
 
 export const when = (text) => new Date(text).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 
+/** A day, or the moment: what is told of a day has midnight of UTC as its time. */
+export const moment = (text) => (/T00:00:00(\.0+)?(Z|\+00:00)$/.test(text)
+  ? new Date(text).toLocaleDateString([], { dateStyle: "medium", timeZone: "UTC" }) : when(text));
+
 /** A definition list of [name, value]; entries without a value are left out. */
 export const facts = (entries) =>
   element("dl", { class: "facts" }, ...entries

@@ -2,11 +2,13 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 from playwright.sync_api import Page, Route, expect
 
+from alignx.schemas.many_users import ListedUser, UserPage
 from tests.browser.conftest import go, sign_in
 from tests.live.suite import Suite, mock_engine
 
@@ -212,12 +214,16 @@ def test_users_are_listed_where_the_gateway_lists_them(page: Page, suite: Suite)
     def answer(route: Route) -> None:
         later = "after=" in route.request.url
         names = ["lea"] if later else [f"user-{i}" for i in range(3)]
-        users = [{"user": name, "events_total": 4} for name in names]
-        route.fulfill(json={"users": users, "next": None if later else "user-2"})
+        now = datetime.now(UTC)
+        users = tuple(ListedUser(user=name, events=4, pending=1, version=0, created_at=now) for name in names)
+        listed = UserPage(users=users, total=4, next=None if later else "user-2")
+        route.fulfill(body=listed.model_dump_json(), content_type="application/json")
 
     page.route(re.compile(r"/v1/users\?"), answer)
     sign_in(page, suite)
     expect(page.locator(".users > li")).to_have_count(3)
+    expect(page.get_by_text("4 users", exact=True)).to_be_visible()
+    expect(page.locator(".users > li").first).to_contain_text("4 events · 1 waiting · since ")
     page.get_by_role("button", name="More users").click()
     page.get_by_role("button", name="lea").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("lea")

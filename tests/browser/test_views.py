@@ -103,11 +103,19 @@ def wrong_key(page: Page, suite: Suite) -> None:
 
 
 def users_listed(page: Page, suite: Suite) -> None:
-    names = ["grace.hopper@example.org", "u-4711", USER, "5f0c0d9e-94a8-4c1e-9e53-0c1a52b6a8c1"]
-    users = [{"user": name, "events_total": 3 + 40 * i} for i, name in enumerate(names)]
-    answer(page, r"/v1/users\?", {"users": users, "next": "u"})
-    sign_in(page, suite, tenant=TENANT)
-    expect(page.locator(".users > li")).to_have_count(4)
+    """By the gateway itself: the fields of a user and of the page are those that it sends."""
+    post = {"type": "post", "text": "I sold my car."}
+    with suite.client("crowd") as client:
+        for number, name in enumerate(("grace.hopper@example.org", "u-4711", "5f0c0d9e-94a8-4c1e-9e53-0c1a52b6a8c1")):
+            body = {"events": [post] * (number + 1)}
+            client.post(f"/v1/users/{name}/events", json=body, headers={"Prefer": "wait=10"}).raise_for_status()
+    sign_in(page, suite, tenant="crowd")
+    expect(page.locator(".users > li")).to_have_count(3)
+    expect(page.locator(".users > li").nth(2)).to_contain_text("2 events · version 1 of ")
+    page.get_by_label("User", exact=True).fill("gr")
+    expect(page.get_by_text("1 user with these first letters")).to_be_visible()
+    page.get_by_label("User", exact=True).fill("")
+    expect(page.get_by_text("3 users", exact=True)).to_be_visible()
 
 
 def summary_open(page: Page, suite: Suite) -> None:

@@ -1,7 +1,7 @@
 // The sentences of a summary; each opens to the events that it rests on.
 
 import { Api } from "../api.js";
-import { count, element, when } from "../dom.js";
+import { count, element, moment } from "../dom.js";
 import { interactionLine } from "./interaction_text.js";
 import { Loaded } from "./states.js";
 
@@ -49,7 +49,7 @@ export class ClaimList {
     const path = Api.user(this.user, `/events?limit=1&after=${before(id)}`);
     const [event] = (await this.api.json("GET", path)).events;
     if (event?.event_id !== id) return "An event that is no longer kept.";
-    return `${when(event.received_at)} · ${event.interaction.type}: ${interactionLine(event.interaction)}`;
+    return `${moment(event.interaction.occurred_at ?? event.received_at)} · ${event.interaction.type}: ${interactionLine(event.interaction)}`;
   }
 }
 
@@ -57,8 +57,7 @@ function describe(claim) {
   if (claim.kind === "own") return "the user's own words";
   if (!claim.supported) return "no event supports this";
   if (!claim.count) return "";
-  const since = claim.since ? `, since ${when(claim.since)}` : "";
-  return `${count(claim.count, "event")}${since}`;
+  return count(claim.count, "event") + (claim.since ? `, since ${moment(claim.since)}` : "");
 }
 
 /** The cursor behind which the event stands first. */

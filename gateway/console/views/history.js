@@ -1,7 +1,7 @@
 // A user's events by type, those that were set aside, and what belongs to the user alone: export and erasure.
 
 import { Api } from "../api.js";
-import { button, card, checkbox, element, field, guarded, notify, when } from "../dom.js";
+import { button, card, checkbox, element, field, guarded, moment, notify, when } from "../dom.js";
 import { DeadLetters } from "../panels/dead_letters.js";
 import { TYPES, interactionView } from "../parts/interaction_text.js";
 import { ask } from "../parts/dialog.js";
@@ -61,10 +61,11 @@ async function readEvents(api, user, filter, after) {
 }
 
 function eventEntry({ received_at: at, interaction }) {
+  const times = interaction.occurred_at ? `${moment(interaction.occurred_at)}, received ${when(at)}` : when(at);
   const source = interaction.source ? ` · ${interaction.source}` : "";
   return element("li", {},
     element("div", { class: "row head" }, element("span", { class: "tag" }, interaction.type),
-      element("small", {}, `${when(at)}${source}`)),
+      element("small", {}, `${times}${source}`)),
     interactionView(interaction));
 }
 

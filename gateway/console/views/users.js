@@ -1,4 +1,4 @@
-// Find a user: by the id, or in the list where the gateway has one.
+// Find a user: by the id, or in the tenant's list.
 
 import { button, card, count, element, field, guarded, when } from "../dom.js";
 import { Api } from "../api.js";
@@ -9,7 +9,8 @@ const PAGE = 50;
 export function open(page, { api, session, go }) {
   const input = element("input", { maxlength: 256, required: true, spellcheck: "false", autocomplete: "off" });
   const submit = element("button", { type: "submit" }, "Open");
-  const form = element("form", { class: "find", autocomplete: "off" }, field("User", input, "Your own id of the user"), submit);
+  const form = element("form", { class: "find", autocomplete: "off" },
+    field("User", input, "Your own id of the user; its first letters narrow the list"), submit);
   const choose = (user) => {
     Api.user(user); // refuses what no id can be
     session.number(user);
@@ -17,24 +18,24 @@ export function open(page, { api, session, go }) {
   };
   form.onsubmit = guarded(submit, () => choose(input.value.trim()));
 
-  const entry = (user) => {
-    const id = typeof user === "string" ? user : user.user ?? user.id;
-    const events = user.events_total ?? user.events;
-    const latest = user.last_event_at ?? user.updated_at ?? user.last_seen_at;
-    const told = [typeof events === "number" ? count(events, "event") : "", latest ? when(latest) : ""].filter(Boolean);
-    return element("li", {}, button(id, () => choose(id), { class: "plain" }), element("small", {}, told.join(" · ")));
-  };
-
+  const entry = (user, about) =>
+    element("li", {}, button(user, () => choose(user), { class: "plain" }), element("small", {}, about));
+  const total = element("p", { class: "hint", role: "status" });
   const list = new PagedList(async (after) => {
+    const prefix = input.value.trim();
     const query = new URLSearchParams({ limit: PAGE });
     if (after) query.set("after", after);
-    if (input.value.trim()) query.set("prefix", input.value.trim());
-    const answer = await api.json("GET", `/v1/users?${query}`).catch((error) => {
-      if (error.status !== 404) throw error;
-      return null; // a gateway that lists none
-    });
-    if (answer === null) return { entries: opened(session, choose), next: null };
-    return { entries: answer.users.map(entry), next: answer.next };
+    if (prefix) query.set("prefix", prefix);
+    try {
+      const answer = await api.json("GET", `/v1/users?${query}`);
+      total.textContent = count(answer.total, prefix ? "user with these first letters" : "user",
+        prefix ? "users with these first letters" : "users");
+      return { entries: answer.users.map((user) => entry(user.user, describe(user))), next: answer.next };
+    } catch (error) {
+      total.textContent = "";
+      if (error.status !== 403 || !session.users.length) throw error;
+      return { entries: session.users.map((user) => entry(user, "opened in this tab")), next: null };
+    }
   }, {
     class: "users",
     more: "More users",
@@ -46,10 +47,12 @@ export function open(page, { api, session, go }) {
     clearTimeout(waiting);
     waiting = setTimeout(() => list.refresh(), 250);
   };
-  page.append(card("Find a user", form), card("Users", list.node));
+  page.append(card("Find a user", form), card("Users", total, list.node));
   list.refresh();
   return () => clearTimeout(waiting);
 }
 
-const opened = (session, choose) => session.users.map((id) =>
-  element("li", {}, button(id, () => choose(id), { class: "plain" }), element("small", {}, "opened in this tab")));
+function describe({ events, pending, version, created_at: created, updated_at: updated }) {
+  const written = version ? `version ${version}${updated ? ` of ${when(updated)}` : ""}` : `since ${when(created)}`;
+  return [count(events, "event"), pending ? `${pending.toLocaleString()} waiting` : "", written].filter(Boolean).join(" · ");
+}
