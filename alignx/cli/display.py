@@ -1,5 +1,6 @@
 """Summaries, versions, differences and rankings as a person reads them in a terminal."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
@@ -13,6 +14,7 @@ from alignx.schemas.interactions import Interaction, Message
 from alignx.schemas.items import ItemFields, ItemReference, OfferedItem, item_text
 from alignx.schemas.requests import RecommendResponse, SelectResponse
 from alignx.schemas.summaries import (
+    Claim,
     DeadLetter,
     PreferenceChange,
     Preferences,
@@ -113,6 +115,17 @@ def events(page: Iterable[StoredInteraction]) -> Table:
     return table
 
 
+def claims(sentences: Iterable[Claim], kept: Mapping[str, Interaction]) -> Table:
+    """Each with its events; `kept` has the newest by their ids, as far as they are still kept."""
+    table = Table("sentence", "rests on", "newest event")
+    for claim in sentences:
+        basis = "the user's own words" if claim.kind == "own" else pluralize(claim.count, "event")
+        event = kept.get(claim.support[-1]) if claim.support else None
+        newest = f"{event.type}: {_shorten(_content(event))}" if event else ""
+        _add_row(table, claim.text, basis if claim.supported else "no event supports this", newest)
+    return table
+
+
 def _content(event: Interaction) -> str:
     """The fields that say what happened: a text alone as it is, several with their names."""
     fields = {name: _field_text(value) for name, value in event if name not in NOT_CONTENT and value not in (None, ())}
@@ -191,11 +204,24 @@ def audit(page: Iterable[AuditEntry]) -> Table:
 
 
 def quality(by_scorer: Mapping[str, Prequential]) -> Table:
-    table = Table("scorer", "choices", "predicted", "mean probability")
+    table = Table("scorer", "choices", "predicted", "95 % interval", "mean probability", caption="a coin: 50%")
     for scorer, state in by_scorer.items():
-        rates = [f"{rate:.1%}" if rate is not None else "" for rate in (state.accuracy, state.mean_probability)]
-        _add_row(table, scorer, str(state.comparisons), *rates)
+        accuracy, mean = (
+            f"{rate:.1%}" if rate is not None else "" for rate in (state.accuracy, state.mean_probability)
+        )
+        _add_row(table, scorer, str(state.comparisons), accuracy, _interval(state), mean)
     return table
+
+
+def _interval(state: Prequential) -> str:
+    """Wilson's interval of the accuracy, at 95 %."""
+    if state.accuracy is None or not state.comparisons:
+        return ""
+    n, z = state.comparisons, 1.96
+    middle = state.accuracy + z * z / (2 * n)
+    half = z * math.sqrt(state.accuracy * (1 - state.accuracy) / n + z * z / (4 * n * n))
+    low, high = ((middle + side * half) / (1 + z * z / n) for side in (-1, 1))
+    return f"{low:.1%} to {high:.1%}"
 
 
 def checks(states: Mapping[str, str]) -> Table:

@@ -1,4 +1,4 @@
-"""The commands of `alignx` about the summary: show, versions, diff, edit, rebuild, rollback.
+"""The commands of `alignx` about the summary: show, why, versions, diff, edit, rebuild, rollback.
 
 `alignx watch` is in `watch.py`.
 """
@@ -23,6 +23,8 @@ from alignx.schemas.summaries import SummaryVersion
 app = typer.Typer(cls=ProblemGroup)
 
 POLL_S = 0.5
+LAST_PLACE = 2**63 - 1
+"""Behind all events of a millisecond."""
 
 
 @app.command()
@@ -51,6 +53,29 @@ def show(
         typer.echo(sanitize(current.text))
     else:
         terminal.answer(current, display.summary(current, user=user, reasoning=reasoning), as_json=as_json)
+
+
+@app.command()
+def why(ctx: typer.Context, user: User) -> None:
+    """Shows what each sentence of a user's summary rests on, with the newest of its events.
+
+    Example:
+
+        alignx why ada
+    """
+    terminal: Terminal = ctx.obj
+    with terminal.client() as client:
+        claims = client.preferences(user).claims
+        newest = {claim.support[-1] for claim in claims if claim.support}
+        found = [client.events(user, after=_cursor_before(event_id), limit=1).events for event_id in newest]
+    kept = {stored.event_id: stored.interaction for page in found for stored in page}
+    terminal.out.print(display.claims(claims, kept))
+
+
+def _cursor_before(event_id: str) -> str:
+    """The cursor behind which the event stands first."""
+    moment, _, place = event_id.partition("-")
+    return f"{moment}-{int(place) - 1}" if int(place) else f"{int(moment) - 1}-{LAST_PLACE}"
 
 
 @app.command()

@@ -281,7 +281,10 @@ class FakeService:
             "parent": number - 1 if number > 1 else None,
             "created_at": MOMENT.isoformat(),
             "prequential": {"comparisons": 4, "accuracy": 0.75, "mean_probability": 0.6},
-            "claims": [{"id": "c1", "text": text, "kind": "model", "supported": False}],
+            "claims": [
+                {"id": "c1", "text": text, "kind": "model", "supported": False},
+                {"id": "c2", "text": "Likes the second.", "kind": "topic", "support": ["1-1"], "count": 2},
+            ],
         }
 
     def current(self, user: str, history: History) -> dict[str, Any]:

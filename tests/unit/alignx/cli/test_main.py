@@ -442,9 +442,20 @@ def test_export_can_be_ingested_again(alignx: Alignx, ada: None, service: FakeSe
     assert list(service.users) == ["ada"]
 
 
+def test_why(alignx: Alignx, ada: None, service: FakeService):
+    shown = alignx("why", "ada").stdout
+    [unsupported] = [line for line in shown.splitlines() if "Likes what 3 events show." in line]
+    assert "no event supports this" in unsupported
+    [supported] = [line for line in shown.splitlines() if "Likes the second." in line]
+    assert "2 events" in supported
+    kind = service.users["ada"].events[1]["interaction"]["type"]
+    assert f"{kind}:" in supported
+
+
 def test_quality(alignx: Alignx):
     shown = alignx("quality").stdout
     assert "50.0%" in shown
+    assert "21.5% to 78.5%" in shown  # Wilson's, of 4 in 8
     assert "llm:b first/2 is held back: its summaries predict worse (7 users tested)" in shown
     assert json.loads(alignx("quality", "--json").stdout)["profile"]["comparisons"] == 8
 
