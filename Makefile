@@ -1,5 +1,5 @@
 # AlignX Serve. `make up` runs the suite, `make test` passes the tests; each installs what it needs.
-# No Docker, no GPU, no root. Everything lands in .venv, .venv-engine, .venv-training, .venv-verl,
+# No Docker, no GPU, no root. Everything lands in .venv, .venv-engine, .venv-training, .venv-verl, .venv-docs,
 # models/alignx-tiny and var/.
 
 PYTHON ?= python3
@@ -32,7 +32,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .NOTPARALLEL:
 .PHONY: help up down status demo example quick test ci check unit system installs cover-unit cover-live chaos chaos-campaign soak mutants security chaos-long \
-	cover-services training-tests train-smoke verl live test-containers bench eval eval-engine lock supply release \
+	cover-services training-tests train-smoke verl live pictures docs test-containers bench eval eval-engine lock supply release \
 	format clean
 
 help:  ## Shows this list
@@ -66,8 +66,9 @@ test: .venv/.test  ## Installs what it needs, checks the code, passes all tests 
 	@tail -n 3 var/test/cover-services.log
 
 ci: export CI := true
-ci:  ## The same and the containers, as .ci/run has it
+ci:  ## The same, the docs and the containers, as .ci/run has it
 	@$(MAKE) --no-print-directory supply AUDIT=if-online
+	@$(MAKE) --no-print-directory docs
 	@$(MAKE) --no-print-directory test CONTAINERS=test-containers
 	@echo; cat var/test/times
 
@@ -127,6 +128,17 @@ chaos-long: export ALIGNX_CHAOS_REFUSED_S := 600
 chaos-long: .venv/.test  ## An engine that refuses every request for ten minutes; no part of `make test`
 	$(BIN)/pytest -s tests/chaos/test_engine_faults.py
 
+docs: .venv-docs/.ready  ## Builds the site of docs/ in var/site, strict about links; counts the code blocks that no test runs
+	@.venv-docs/bin/zensical build --strict --config-file mkdocs.yml
+	@.venv-docs/bin/python -m docs.code_blocks
+
+pictures: export PATH := $(CURDIR)/$(BIN):$(PATH)
+pictures: export ALIGNX_PICTURES := var/pictures
+pictures: .venv/.system  ## A picture of each view of the console in var/pictures, and those of README and docs in docs/pictures
+	@mkdir -p var/pictures
+	$(BIN)/pytest -q tests/browser/test_pictures.py -k picture_of
+	@for name in $$(ls docs/pictures); do cp var/pictures/$$name docs/pictures/; done
+
 test-containers: .venv/.test  ## Builds the containers, uses them, kills them one by one (needs a Docker engine, or root to start one)
 	$(call timed,containers,tests/containers/run.sh)
 
@@ -156,7 +168,7 @@ release: .venv/.test  ## The wheel, bills of materials, images and checksums of 
 	$(BIN)/python -m docker.supply.release
 
 clean:  ## Removes what make has installed; var/ (data, secrets) stays
-	rm -rf .venv .venv-engine .venv-training .venv-verl models/alignx-tiny
+	rm -rf .venv .venv-engine .venv-training .venv-verl .venv-docs .cache models/alignx-tiny
 
 # --- installs ------------------------------------------------------------------------------------
 
@@ -194,6 +206,11 @@ clean:  ## Removes what make has installed; var/ (data, secrets) stays
 	@$(INSTALL) --torch .venv-training
 	@$(INSTALL) .venv-training --no-deps --require-hashes -r docker/training.lock
 	@$(INSTALL) .venv-training --no-deps -e .
+	@touch $@
+
+.venv-docs/.ready: docker/docs.lock | .venv/bin/python
+	@echo "Setting up the docs in .venv-docs …"
+	@$(INSTALL) .venv-docs --require-hashes -r docker/docs.lock
 	@touch $@
 
 .venv-verl/.ready: training/verl/requirements-cpu.txt docker/torch.txt | .venv/bin/python

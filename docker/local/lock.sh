@@ -5,7 +5,8 @@
 #     docker/local/lock.sh --hashes    the versions stay as they stand in the locks; their hashes are written anew
 #
 # docker/services.lock is what is deployed, docker/test.lock what the tests need besides, docker/wheel.lock what the
-# wheel brings, and docker/training.lock what training runs with. Versions of the engine and of verl are written by hand,
+# wheel brings, and docker/training.lock what training runs with. Versions of the engine, of verl and of what builds the
+# docs are written by hand,
 # because their own lists bring what does not import on a CPU: edit a version, then run this with --hashes.
 # torch stands in no lock (docker/torch.txt).
 set -euo pipefail
@@ -49,6 +50,6 @@ if [ -n "$upgrade" ]; then
     "$work/training/bin/pip" freeze --exclude alignx | grep -vE '^(torch|triton|nvidia-|cuda-)' >>"$work/training.lock"
     mv "$work/training.lock" docker/
 fi
-for lock in docker/training.lock docker/engine-cpu.lock training/verl/requirements-cpu.txt; do
+for lock in docker/training.lock docker/engine-cpu.lock docker/docs.lock training/verl/requirements-cpu.txt; do
     add_hashes "$lock"
 done

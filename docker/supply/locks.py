@@ -19,6 +19,7 @@ LOCKS = (
     "docker/wheel.lock",
     "docker/training.lock",
     "docker/engine-cpu.lock",
+    "docker/docs.lock",
     "training/verl/requirements-cpu.txt",
 )
 TORCH = "docker/torch.txt"
