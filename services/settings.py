@@ -352,7 +352,7 @@ class WebhookSettings(Block):
     backoff_max_s: float = Field(default=21_600.0, gt=0)
     disable_after_s: float = Field(default=259_200.0, gt=0)
     """An endpoint that has taken nothing for so long is disabled."""
-    concurrency: int = Field(default=64, ge=8)
+    concurrency: int = Field(default=256, ge=8)
     """Requests under way at once from one worker; to one tenant's endpoints an eighth."""
 
 
