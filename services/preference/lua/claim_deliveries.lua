@@ -9,14 +9,9 @@ local hooks, due, log = unpack(KEYS)
 local now = clock_ms()
 local answer = {redis.call('ZCARD', due)}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, arguments.most)) do
-  local value = redis.call('HGET', log, id)
-  if value then
-    redis.call('ZADD', due, now + arguments.lease_ms, id)
-    local _, record = split_record(value)
-    answer[#answer + 1] = record
-  else
-    redis.call('ZREM', due, id)
-  end
+  redis.call('ZADD', due, now + arguments.lease_ms, id)
+  local _, record = split_record(redis.call('HGET', log, id))
+  answer[#answer + 1] = record
 end
 look_again(hooks, due, arguments.member)
 return answer

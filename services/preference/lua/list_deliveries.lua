@@ -7,8 +7,8 @@ local due, log, done = unpack(KEYS)
 local answer = {}
 for _, ids in ipairs({redis.call('ZRANGE', due, 0, arguments.most - 1), redis.call('ZREVRANGE', done, 0, arguments.most - 1)}) do
   for _, id in ipairs(ids) do
-    local _, record = split_record(redis.call('HGET', log, id) or '\n')
-    if record ~= '' then answer[#answer + 1] = record end
+    local _, record = split_record(redis.call('HGET', log, id))
+    answer[#answer + 1] = record
   end
 end
 return answer

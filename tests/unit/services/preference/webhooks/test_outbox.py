@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from alignx.schemas.summaries import PreferenceChange, RejectedDraft
+from services.preference.webhooks import deliveries
 from tests.unit.services.preference.rig import TENANT, USER, record
 from tests.unit.services.preference.webhooks.receiving import Sending, receiving, sending
 
@@ -22,6 +23,12 @@ async def told(sending: Sending, endpoint: str, tenant: str = TENANT) -> list[di
     """Type and data of all events, oldest first."""
     found = await sending.recent(endpoint, tenant)
     return [{"type": one.event.type, **one.event.data.model_dump(exclude_none=True)} for one in reversed(found)]
+
+
+async def members(sending: Sending, part: str) -> list[str]:
+    """Events in all queues of a kind, those that have no record too."""
+    keys = [key for key in await outbox_keys(sending) if key.endswith(f":{part}")]
+    return [event for key in keys for event in await sending.rig.redis.zrange(key, 0, -1)]
 
 
 async def test_without_an_endpoint_nothing_is_written(redis_url: str) -> None:
@@ -95,6 +102,8 @@ async def test_an_erasure_leaves_the_notice_alone(redis_url: str) -> None:
             ("preferences.version", "bob"),
         }
         assert [key for key in await out.rig.user_keys() if f":{USER}:" in key] == []
+        waiting, ended = await members(out, "due"), await members(out, "done")
+        assert (len(waiting), len(ended)) == (2, 0)  # the notice, and bob's version
         await out.send()
         assert [event.type for event in receiver.events(endpoint.secret) if event.data.user == USER] == [
             "preferences.version",
@@ -102,6 +111,32 @@ async def test_an_erasure_leaves_the_notice_alone(redis_url: str) -> None:
         ]
         held = [str(await out.rig.redis.hgetall(key)) for key in await outbox_keys(out) if key.endswith("log")]
         assert USER not in "".join(held).replace(TENANT, "")
+
+
+async def test_of_what_has_ended_the_latest_are_kept(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries, "KEEP_ENDED", 2)
+    async with sending(redis_url, shards=1) as out, receiving() as receiver:
+        endpoint = await out.register(receiver.url)
+        for _ in range(5):
+            await out.write()
+            await out.send()
+        assert [one["version"] for one in await told(out, endpoint.id)] == [4, 5]
+        names = out.deliveries.keys.outbox(0, TENANT, endpoint.id)
+        assert await out.rig.redis.hlen(names.own + "log") == 2
+        assert await out.rig.redis.scard(out.rig.keys().hooks) == 2
+
+
+async def test_an_attempt_that_ends_after_the_erasure_brings_nothing_back(redis_url: str) -> None:
+    async with sending(redis_url) as out:
+        endpoint = await out.register(URL, events=("preferences.version",))
+        await out.write()
+        names = out.deliveries.keys.outbox(out.deliveries.keys.shard(TENANT, USER), TENANT, endpoint.id)
+        _, (delivery,) = await out.deliveries.claim(names, 30, 4)
+        await out.rig.queue.forget(TENANT, USER)
+        for in_s in (None, 5.0):
+            assert not await out.deliveries.settle(names, delivery, in_s)
+        assert await told(out, endpoint.id) == []
+        assert await members(out, "due") == await members(out, "done") == []
 
 
 async def test_a_second_life_of_a_user_is_told_of_too(redis_url: str) -> None:

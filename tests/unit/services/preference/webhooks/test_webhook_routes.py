@@ -1,8 +1,10 @@
 """The calls on webhooks, as the gateway makes them."""
 
+import httpx
 import pytest
 
-from alignx.schemas.webhooks import MOST_ENDPOINTS
+from alignx import AsyncAlignX, ProblemError
+from alignx.schemas.webhooks import MOST_ENDPOINTS, WebhookChange
 from services.server.app import TENANT_HEADER
 from tests.unit.services.preference.served import Served, serving
 
@@ -92,6 +94,37 @@ async def test_other_tenants_find_nothing(redis_url: str) -> None:
             answer = await served.http.request(method, call, json=body, headers=OTHER)
             assert (answer.status_code, answer.json()["type"]) == (404, "urn:alignx:problem:webhook_unknown"), call
         assert len((await served.http.get(f"{path}/deliveries")).json()["deliveries"]) == 1
+
+
+class Vouched(httpx.AsyncBaseTransport):
+    """Passes requests on as the gateway does: with the headers of `served`, not with the caller's key."""
+
+    def __init__(self, served: Served) -> None:
+        self.http = served.http
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        headers = {"Content-Type": request.headers.get("Content-Type", "")}
+        path, content = request.url.raw_path.decode(), await request.aread()
+        answer = await self.http.request(request.method, path, content=content, headers=headers)
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+
+async def test_every_call_of_the_sdk(redis_url: str) -> None:
+    async with serving(redis_url) as served, AsyncAlignX("http://alignx", "k", transport=Vouched(served)) as alignx:
+        created = await alignx.create_webhook(URL, events=["preferences.version"])
+        (listed,) = (await alignx.webhooks()).webhooks
+        assert (listed.id, listed.events) == (created.id, ("preferences.version",))
+        assert (await alignx.change_webhook(created.id, WebhookChange(enabled=False))).disabled is not None
+        rotated = await alignx.rotate_webhook(created.id, overlap_s=60)
+        assert rotated.secret != created.secret
+        queued = await alignx.test_webhook(created.id)
+        (delivery,) = (await alignx.webhook_deliveries(created.id, limit=1)).deliveries
+        assert (delivery.id, delivery.event.type) == (queued.id, "webhook.test")
+        assert (await alignx.replay_webhook(created.id, delivery.id)).id == delivery.id
+        await alignx.delete_webhook(created.id)
+        with pytest.raises(ProblemError) as caught:
+            await alignx.test_webhook(created.id)
+        assert caught.value.code == "webhook_unknown"
 
 
 async def test_a_version_by_hand_and_an_erasure_are_told(redis_url: str) -> None:
