@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import AwareDatetime, Field, NonNegativeInt, PositiveInt, StringConstraints
+from pydantic import AwareDatetime, ConfigDict, Field, NonNegativeInt, PositiveInt, StringConstraints
 
 from alignx.schemas.items import Frozen
 from alignx.schemas.tenants import DAY_S, LONGEST_OVERLAP_S
@@ -68,6 +68,8 @@ class WebhookRotation(Frozen):
 class WebhookData(Frozen):
     """What an event says: ids, version numbers and times; never a text of the user's."""
 
+    model_config = ConfigDict(extra="ignore")  # a later release may say more
+
     user: str | None = None
     """Null in a test event."""
     version: PositiveInt | None = None
@@ -84,6 +86,8 @@ class WebhookData(Frozen):
 
 class WebhookEvent(Frozen):
     """The body of a delivery; its id is the header `webhook-id`."""
+
+    model_config = ConfigDict(extra="ignore")
 
     type: EventType | Literal["webhook.test"]
     timestamp: AwareDatetime

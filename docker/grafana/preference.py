@@ -172,33 +172,9 @@ ITEMS = Row(
     ),
 )
 
-WEBHOOKS = Row(
-    "Webhooks are sent",
-    (
-        Panel(
-            "Attempts",
-            "Events that endpoints took, that are tried again later, and that failed for good.",
-            "ops",
-            (Query(rate("alignx_webhook_attempts_total", "outcome"), by("outcome")),),
-        ),
-        Panel(
-            "Sending is behind by",
-            "By how many seconds the oldest due event is late: workers are away, or too few for slow endpoints.",
-            "s",
-            (Query("max(alignx_webhook_lag_seconds)", "behind by"),),
-        ),
-        Panel(
-            "Endpoints take",
-            "From the request to the status of the answer.",
-            "s",
-            quantiles("alignx_webhook_attempt_seconds", 0.5, 0.99),
-        ),
-    ),
-)
-
 DASHBOARD = Dashboard(
     "preference",
     "Preference pipeline",
     "From a user's event to the summary that knows it: what comes in, what waits, what is written.",
-    (INGEST, QUEUE, UPDATES, ITEMS, WEBHOOKS),
+    (INGEST, QUEUE, UPDATES, ITEMS),
 )

@@ -245,7 +245,7 @@ class Queue:
             batch=batch,
             error=error,
             rebuild=claim.rebuild,
-            hook=await self._held_back(claim, reason="dead_letter", event_id=first_id),
+            hook=kind in ("data", "refusal") and await self._held_back(claim, reason="dead_letter", event_id=first_id),
         )
         return str(status)
 

@@ -5,14 +5,18 @@ were looked at: a name that changes its address in between (DNS rebinding) reach
 more, for addresses that a URL spells out.
 """
 
+import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+_LOOKUPS: Final = 64
 _NAT64 = ip_network("64:ff9b::/96")
 _SPECIAL = tuple(map(ip_network, ("192.0.0.0/24", "168.63.129.16/32", "fec0::/10")))
 """What `is_global` lets pass: addresses of protocols, of a cloud's own services, of the sites of earlier IPv6."""
@@ -63,11 +67,38 @@ def _is_address(host: str) -> bool:
     return True
 
 
+class PooledResolver(AbstractResolver):
+    """Looks names up in threads of its own: a name server that hangs keeps none from the rest of the process."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(_LOOKUPS, "webhook-names")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        look_up = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+        found = await asyncio.get_running_loop().run_in_executor(self._pool, look_up)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address[0]),
+                port=port,
+                family=kind,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for kind, _, protocol, _, address in found
+        ]
+
+    async def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
 class PublicResolver(AbstractResolver):
     """Refuses a name that has any address which is not public."""
 
-    def __init__(self, resolver: AbstractResolver | None = None) -> None:
-        self._resolver = resolver or aiohttp.ThreadedResolver()
+    def __init__(self, resolver: AbstractResolver) -> None:
+        self._resolver = resolver
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -91,8 +122,9 @@ def open_public_socket(address: tuple[Any, ...]) -> socket.socket:
 
 def open_session(*, allow_private: bool, resolver: AbstractResolver | None = None) -> aiohttp.ClientSession:
     """The HTTP client towards endpoints: no cookies, no proxies, no decoding, a fresh connection each time."""
+    resolver = resolver or PooledResolver()
     if allow_private:
-        connector = aiohttp.TCPConnector(limit=0, force_close=True, resolver=resolver)
+        connector = aiohttp.TCPConnector(limit=0, force_close=True, use_dns_cache=False, resolver=resolver)
     else:
         connector = aiohttp.TCPConnector(
             limit=0,

@@ -42,7 +42,6 @@ def build_hook(keys: KeySpace, tenant: str, endpoints: list[str], event: Webhook
         "own": names.own.removesuffix(":"),
         "hooks": names.hooks,
         "index": keys.user(tenant, user).hooks if is_kept and user is not None else "",
-        "now": int(event.timestamp.timestamp() * 1000),
     }
 
 

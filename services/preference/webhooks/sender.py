@@ -2,8 +2,8 @@
 
 An event is taken under a lease and settled after the endpoint's answer, so it arrives at least once, through the death
 of any process. What fails is tried again after a growing delay, and then held as failed. A tenant's endpoints take an
-eighth of the requests under way at most, so none that hangs delays the events of another tenant. The order of events
-is not that of the writes.
+eighth of the requests under way at most, and all that fail take half, so none that hangs delays the events of another
+tenant. The order of events is not that of the writes.
 """
 
 import asyncio
@@ -84,6 +84,8 @@ class WebhookSender:
         self.settings = settings
         self.metrics = metrics
         self._running: dict[Queue, asyncio.Task[None]] = {}
+        self._failing: set[tuple[str, str]] = set()
+        """Tenant and endpoint of those whose latest attempt failed: they leave half of the requests to others."""
         self._stopping = False
 
     def stop(self, work: "asyncio.Task[None]") -> None:
@@ -115,13 +117,15 @@ class WebhookSender:
         self.metrics.lag.set(max(0.0, lag_s))
         batches = self.settings.concurrency // BATCH
         tenants = Counter(tenant for _, tenant, _ in self._running)
+        failing = sum(queue[1:] in self._failing for queue in self._running)
         for queue in queues:
-            tenant = queue[1]
+            tenant, is_failing = queue[1], queue[1:] in self._failing
             if queue in self._running or tenants[tenant] >= max(1, batches // 8):
                 continue
-            if len(self._running) >= batches:
-                break
+            if len(self._running) >= batches or (is_failing and failing >= batches // 2):
+                continue
             tenants[tenant] += 1
+            failing += is_failing
             self._running[queue] = asyncio.create_task(self._guard(queue))
 
     async def _guard(self, queue: Queue) -> None:
@@ -140,11 +144,9 @@ class WebhookSender:
         names = self.deliveries.keys.outbox(shard, tenant, endpoint_id)
         for _ in range(_ROUNDS):
             endpoint = await self.endpoints.find(tenant, endpoint_id)
-            if endpoint is None:
-                await self.deliveries.drop(names)
-                return
-            if endpoint.webhook.disabled is not None:
-                await self.deliveries.sleep(names)
+            if endpoint is None or endpoint.webhook.disabled is not None:
+                self._failing.discard((tenant, endpoint_id))
+                await (self.deliveries.sleep(names) if endpoint else self.deliveries.drop(names))
                 return
             if self.secrets.fingerprint(tenant, endpoint_id, endpoint.generation) != endpoint.fingerprint:
                 await self._disable(tenant, endpoint, "secret")
@@ -199,6 +201,7 @@ class WebhookSender:
     async def _note(self, tenant: str, endpoint: Endpoint, status: int | None, *, is_taken: bool) -> None:
         """Remembers since when the endpoint fails; one that has failed for long, or is gone, is disabled."""
         name = endpoint.webhook.id
+        (self._failing.discard if is_taken else self._failing.add)((tenant, name))
         if is_taken:
             if endpoint.webhook.failing_since:
                 await self.endpoints.note(tenant, name, None, taken=True)

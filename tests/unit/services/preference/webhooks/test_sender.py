@@ -239,6 +239,32 @@ async def test_a_tenant_whose_endpoint_hangs_delays_no_other(redis_url: str) -> 
         await asyncio.gather(work, return_exceptions=True)
 
 
+async def test_endpoints_that_fail_leave_half_of_the_requests_to_others(redis_url: str) -> None:
+    gate = asyncio.Event()
+
+    async def hang(_request: web.Request) -> web.StreamResponse:
+        await gate.wait()
+        return web.Response(status=500)
+
+    async with sending(redis_url, concurrency=64) as out, receiving(always(500)) as dead, receiving() as good:
+        tenants = [f"dead{n}" for n in range(30)]
+        for tenant in tenants:
+            await out.register(dead.url, tenant=tenant)
+            await out.write("ada", tenant)
+        await out.send()
+        dead.requests.clear()
+        dead.answer = hang
+        await out.hurry()
+        await out.sender.start_due()
+        await until(lambda: len(dead.requests) == 64 // 4 // 2)
+        endpoint = await out.register(good.url)
+        await out.write()
+        await out.sender.start_due()
+        await until(lambda: len(good.events(endpoint.secret)) == 1)
+        assert len(dead.requests) == 64 // 4 // 2
+        gate.set()
+
+
 async def test_a_test_event_names_no_user(redis_url: str) -> None:
     async with sending(redis_url) as out, receiving() as receiver:
         endpoint = await out.register(receiver.url, events=("user.erased",))
