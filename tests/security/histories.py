@@ -48,9 +48,9 @@ class Tenant:
     canaries: Mapping[str, str]
     """By user, the first half of their canaries."""
     event_ids: dict[str, list[str]] = field(default_factory=dict)
-    webhook: str = ""
+    webhook: str = f"wh_{0:016}"
     """Its endpoint, which is disabled: nothing changes what is told of it."""
-    delivery: str = ""
+    delivery: str = f"msg_{0:032}"
 
     def names(self, user: str, version: int = 1) -> Names:
         """What fills in a request for one of its users."""
