@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+import orjson
+
 from alignx.schemas.webhooks import WebhookDelivery
 from services.errors import WebhookUnknown
 from services.preference.webhooks.outbox import build_hook, encode_delivery
@@ -62,7 +64,7 @@ class Deliveries:
     async def recent(self, tenant: str, endpoint: str, most: int) -> list[WebhookDelivery]:
         """Newest first, of those that wait longest and those that ended last."""
         queues = [self.keys.outbox(shard, tenant, endpoint).queue[1:] for shard in range(self.keys.shards)]
-        answers = [await self._list.run(names, most=most) for names in queues]
+        answers = await self._list.run_each([(names, [orjson.dumps({"most": most})]) for names in queues])
         found = [WebhookDelivery.model_validate_json(record) for records in answers for record in records]
         return sorted(found, key=lambda delivery: delivery.event.timestamp, reverse=True)[:most]
 
