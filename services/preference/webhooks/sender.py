@@ -38,7 +38,7 @@ _ROUNDS: Final = 8
 _POLL_S, _PAUSE_S = 0.5, 1.0
 _GONE: Final = 410
 
-Queue = tuple[int, str, str]
+EndpointQueue = tuple[int, str, str]
 """Shard, tenant and endpoint."""
 logger = logging.getLogger("alignx.webhooks")
 
@@ -83,7 +83,7 @@ class WebhookSender:
         self.session = session
         self.settings = settings
         self.metrics = metrics
-        self._running: dict[Queue, asyncio.Task[None]] = {}
+        self._running: dict[EndpointQueue, asyncio.Task[None]] = {}
         self._failing: set[tuple[str, str]] = set()
         """Tenant and endpoint of those whose latest attempt failed: they leave half of the requests to others."""
         self._stopping = False
@@ -128,7 +128,7 @@ class WebhookSender:
             failing += is_failing
             self._running[queue] = asyncio.create_task(self._guard(queue))
 
-    async def _guard(self, queue: Queue) -> None:
+    async def _guard(self, queue: EndpointQueue) -> None:
         try:
             await self.send_due(queue)
         except RedisError as error:
@@ -138,7 +138,7 @@ class WebhookSender:
         finally:
             del self._running[queue]
 
-    async def send_due(self, queue: Queue) -> None:
+    async def send_due(self, queue: EndpointQueue) -> None:
         """Sends some of the queue's due events."""
         shard, tenant, endpoint_id = queue
         names = self.deliveries.keys.outbox(shard, tenant, endpoint_id)
