@@ -181,12 +181,12 @@ class WebhookSender:
 
     async def _post(self, tenant: str, endpoint: Endpoint, delivery: WebhookDelivery) -> tuple[int | None, str | None]:
         """The status of the answer, whose body is not read, or why there is none."""
-        url, event_id = endpoint.webhook.url, endpoint.webhook.id
+        url, name = endpoint.webhook.url, endpoint.webhook.id
         if find_fault(url, allow_private=self.settings.allow_private):
             return None, "address"
         body = delivery.event.model_dump_json(exclude_none=True).encode()
         signed = delivery.id, int(time.time()), body
-        headers = self.secrets.headers(tenant, event_id, endpoint.generations(), signed)
+        headers = self.secrets.headers(tenant, name, endpoint.generations(), signed)
         headers |= {"Content-Type": "application/json", "User-Agent": f"alignx-webhooks/{__version__}"}
         timeout = aiohttp.ClientTimeout(total=self.settings.timeout_s)
         try:
