@@ -108,8 +108,10 @@ class WebhookSender:
                     pause = _PAUSE_S
                 await asyncio.sleep(pause)
         finally:
-            for task in self._running.values():
+            tasks = [*self._running.values()]
+            for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def start_due(self) -> None:
         """Starts sending from each queue with a due event, as far as the limits of concurrency allow."""

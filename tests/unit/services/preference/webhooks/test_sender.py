@@ -255,14 +255,15 @@ async def test_endpoints_that_fail_leave_half_of_the_requests_to_others(redis_ur
         dead.requests.clear()
         dead.answer = hang
         await out.hurry()
-        await out.sender.start_due()
+        work = asyncio.create_task(out.sender.run())
         await until(lambda: len(dead.requests) == 64 // 4 // 2)
         endpoint = await out.register(good.url)
         await out.write()
-        await out.sender.start_due()
         await until(lambda: len(good.events(endpoint.secret)) == 1)
         assert len(dead.requests) == 64 // 4 // 2
         gate.set()
+        out.sender.stop(work)
+        await asyncio.gather(work, return_exceptions=True)
 
 
 async def test_a_test_event_names_no_user(redis_url: str) -> None:
