@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from alignx.client.errors import AnswerUnreadable, ClientError, FieldError, ProblemError, Unreachable
     from alignx.client.retry import RetryPolicy
     from alignx.client.streams import ChangedEvent, DeltaEvent, ErrorEvent, PendingEvent, SummaryEvent, VersionEvent
+    from alignx.client.webhooks import WebhookInvalid, verify_webhook
     from alignx.schemas.interactions import (
         ClickInteraction,
         ComparisonInteraction,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     )
     from alignx.schemas.items import Item, ItemFields
     from alignx.schemas.many_users import LineOutcome, ListedUser, UserEvents
+    from alignx.schemas.webhooks import WebhookEvent
 
 __version__ = "0.1.0"
 
@@ -65,15 +67,20 @@ __all__ = [
     "Unreachable",
     "UserEvents",
     "VersionEvent",
+    "WebhookEvent",
+    "WebhookInvalid",
+    "verify_webhook",
 ]
 
 MODULES = (
     "schemas.items",
     "schemas.interactions",
     "schemas.many_users",
+    "schemas.webhooks",
     "client.errors",
     "client.retry",
     "client.streams",
+    "client.webhooks",
     "client.client",
 )
 """Where the public names are defined; those that load the least come first."""

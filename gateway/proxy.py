@@ -257,6 +257,8 @@ class Proxy:
         tenant, key_id, hashed = call.caller.tenant, call.caller.key_id, call.state.tokens.hash_user
         if call.route.names_user:
             targets = [hashed(tenant, user_of(path))]
+        elif action.startswith("webhook."):
+            targets = [b"".join(path.split(b"/")[3:4]).decode() or "new"]
         elif answer is None:
             targets = ["many"]
         else:

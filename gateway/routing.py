@@ -42,6 +42,9 @@ class Route:
 
 _USER = "/v1/users/{user}"
 ERASURES = "/v1/erasures"
+WEBHOOKS = "/v1/webhooks"
+_WEBHOOK = f"{WEBHOOKS}/{{webhook}}"
+_REPLAY = f"{_WEBHOOK}/deliveries/{{delivery}}/replay"
 CHAT = "/v1/chat/completions"
 CHATS = (CHAT, "/v1/responses", "/v1/messages")
 """Chats by the APIs of OpenAI, both of them, and of Anthropic."""
@@ -66,6 +69,12 @@ ROUTES: tuple[Route, ...] = (
     Route("preference", "/v1/items"),
     Route("preference", "/v1/quality"),
     Route("preference", "/v1/quality/trial"),
+    Route("preference", WEBHOOKS),
+    Route("preference", _WEBHOOK),
+    Route("preference", f"{_WEBHOOK}/rotate"),
+    Route("preference", f"{_WEBHOOK}/test"),
+    Route("preference", f"{_WEBHOOK}/deliveries"),
+    Route("preference", _REPLAY),
     Route("response", f"{_USER}/select"),
     Route("response", f"{_USER}/recommend"),
     *(Route("response", path) for path in CHATS),
@@ -98,6 +107,12 @@ SCOPES: Mapping[str, Mapping[str, Scope]] = {
     "/v1/items": {"PUT": "catalogue:write"},
     "/v1/quality": {"GET": "quality:read"},
     "/v1/quality/trial": {"GET": "quality:read"},
+    WEBHOOKS: {"GET": "webhooks:manage", "POST": "webhooks:manage"},
+    _WEBHOOK: {"PATCH": "webhooks:manage", "DELETE": "webhooks:manage"},
+    f"{_WEBHOOK}/rotate": {"POST": "webhooks:manage"},
+    f"{_WEBHOOK}/test": {"POST": "webhooks:manage"},
+    f"{_WEBHOOK}/deliveries": {"GET": "webhooks:manage"},
+    _REPLAY: {"POST": "webhooks:manage"},
     "/v1/tokens": {"POST": "tokens:mint"},
     "/v1/audit": {"GET": "admin"},
     "/admin/keys": {"GET": "admin", "POST": "admin"},
@@ -110,6 +125,7 @@ SCOPES: Mapping[str, Mapping[str, Scope]] = {
 """The one scope that each call needs, by path and method. Calls that are not here need no key: health, pages."""
 
 _NO_USER = (errors.UserUnknown,)
+_NO_WEBHOOK = (errors.WebhookUnknown,)
 _NO_VERSION = (errors.UserUnknown, errors.VersionUnknown)
 _NO_MODELS = (errors.EngineUnavailable, errors.EngineError)
 _NO_ANSWER = (*_NO_MODELS, errors.NoEngine, errors.BudgetSpent, errors.EngineRejected, errors.ContextExceeded)
@@ -136,6 +152,11 @@ PROBLEMS: Mapping[str, Mapping[str, tuple[type[AlignXError], ...]]] = {
     **{path: {"POST": (*_NO_ANSWER, errors.ModelUnknown)} for path in CHATS},
     "/v1/models": {"GET": _NO_MODELS},
     _MODEL: {"GET": (*_NO_MODELS, errors.ModelUnknown)},
+    _WEBHOOK: {"PATCH": _NO_WEBHOOK, "DELETE": _NO_WEBHOOK},
+    f"{_WEBHOOK}/rotate": {"POST": _NO_WEBHOOK},
+    f"{_WEBHOOK}/test": {"POST": _NO_WEBHOOK},
+    f"{_WEBHOOK}/deliveries": {"GET": _NO_WEBHOOK},
+    _REPLAY: {"POST": _NO_WEBHOOK},
     "/admin/keys/{key_id}": {"DELETE": (errors.KeyUnknown,)},
     "/admin/keys/{key_id}/rotate": {"POST": (errors.KeyUnknown, errors.KeyEnded)},
 }
@@ -156,6 +177,10 @@ AUDITED: Mapping[tuple[str, str], str] = {
     ("DELETE", _USER): "user.erased",
     ("POST", ERASURES): "user.erased",
     ("GET", f"{_USER}/export"): "user.exported",
+    ("POST", WEBHOOKS): "webhook.created",
+    ("PATCH", _WEBHOOK): "webhook.changed",
+    ("DELETE", _WEBHOOK): "webhook.deleted",
+    ("POST", f"{_WEBHOOK}/rotate"): "webhook.rotated",
 }
 """Calls to the services that the audit log keeps, by method and path."""
 

@@ -16,6 +16,7 @@
     │   ├── UserUnknown             404 user_unknown
     │   ├── VersionUnknown          404 version_unknown
     │   ├── KeyUnknown              404 key_unknown
+    │   ├── WebhookUnknown          404 webhook_unknown
     │   ├── ModelUnknown            404 model_not_found
     │   ├── KeyEnded                409 key_ended
     │   ├── StaleVersion            412 stale_version
@@ -207,6 +208,10 @@ class VersionUnknown(RequestError):
 
 class KeyUnknown(RequestError):
     status, code, title = 404, "key_unknown", "No API key has this id"
+
+
+class WebhookUnknown(RequestError):
+    status, code, title = 404, "webhook_unknown", "No webhook endpoint, or no delivery to it, has this id"
 
 
 class ModelUnknown(RequestError):

@@ -339,6 +339,23 @@ def _split_urls(text: str) -> tuple[str, ...]:
     return tuple(url.strip().rstrip("/") for url in text.split(",") if url.strip())
 
 
+class WebhookSettings(Block):
+    allow_private: bool = False
+    """Whether endpoints may have addresses of private networks and plain http: for development and tests alone."""
+    timeout_s: float = Field(default=10.0, gt=0)
+    """Longest wait for an endpoint's answer."""
+    attempts: int = Field(default=12, ge=1, le=100)
+    """Attempts after which an event is held as failed; with the delays below they take about 14 hours."""
+    backoff_s: float = Field(default=30.0, gt=0)
+    """Delay after a first failed attempt, doubled after each further one up to `backoff_max_s`, and shortened by
+    chance to as little as half."""
+    backoff_max_s: float = Field(default=21_600.0, gt=0)
+    disable_after_s: float = Field(default=259_200.0, gt=0)
+    """An endpoint that has taken nothing for so long is disabled."""
+    concurrency: int = Field(default=256, ge=8)
+    """Requests under way at once from one worker; to one tenant's endpoints an eighth."""
+
+
 class LogSettings(Block):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     access: bool = True
@@ -400,6 +417,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     response: ResponseSettings = ResponseSettings()
     gateway: GatewaySettings = GatewaySettings()
+    webhooks: WebhookSettings = WebhookSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     tracing: TracingSettings = TracingSettings()

@@ -5,9 +5,9 @@
     alignx --help
 
 Commands here list and erase a user's history; `histories` sends it, `users.py` lists and erases users. Summaries are in
-`summary.py` and `watch.py`, chat, select and recommend in `choices.py`, API keys in `keys.py`, tenants in `tenants.py`;
-`doctor.py` finds faults. Errors become words and exit code 1 (2 for wrong usage) in one place,
-`terminal.exit_on_problem`. `--json` prints what the API answered.
+`summary.py` and `watch.py`, chat, select and recommend in `choices.py`, API keys in `keys.py`, tenants in `tenants.py`,
+webhooks in `webhook_commands.py`; `doctor.py` finds faults. Errors become words and exit code 1 (2 for wrong usage) in
+one place, `terminal.exit_on_problem`. `--json` prints what the API answered.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from alignx.cli import choices, display, doctor, keys, summary, tenants, users, watch
+from alignx.cli import choices, display, doctor, keys, summary, tenants, users, watch, webhook_commands
 from alignx.cli.histories import command
 from alignx.cli.terminal import Json, ProblemGroup, Terminal, User, pluralize
 from alignx.client.endpoints import QUALITY
@@ -36,6 +36,7 @@ app.add_typer(doctor.app)
 app.add_typer(users.app, name="users")
 app.add_typer(keys.app, name="keys")
 app.add_typer(tenants.app, name="tenants")
+app.add_typer(webhook_commands.app, name="webhooks")
 
 
 @app.callback()

@@ -1,5 +1,5 @@
-"""The calls on access: API keys, user tokens, the audit log, tenants and their settings. All but `mint_token` need an
-admin key."""
+"""The calls on access: API keys, user tokens, the audit log, tenants and their settings; and on webhooks. All but
+`mint_token` and those on webhooks need an admin key."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -22,6 +22,18 @@ from alignx.schemas.tenants import (
     TenantSettingsView,
     TokenCreated,
     TokenRequest,
+)
+from alignx.schemas.webhooks import (
+    EVENT_TYPES,
+    EventType,
+    Webhook,
+    WebhookChange,
+    WebhookCreated,
+    WebhookDeliveries,
+    WebhookList,
+    WebhookQueued,
+    WebhookRequest,
+    WebhookRotation,
 )
 
 
@@ -88,3 +100,51 @@ def _settings_path(tenant: str) -> str:
 def tenants(*, after: str | None = None, limit: int | None = None) -> Call[TenantList]:
     """A page of the tenants that have keys."""
     return get("/admin/tenants", TenantList, after=after, limit=limit)
+
+
+def create_webhook(url: str, *, events: Sequence[EventType] = EVENT_TYPES) -> Call[WebhookCreated]:
+    """Registers an endpoint of the key's tenant; its secret goes to `verify_webhook`. It is not retried after a broken
+    connection, which could register a second one."""
+    request = WebhookRequest(url=url, events=tuple(events))
+    return Call("POST", "/v1/webhooks", parse(WebhookCreated), content=dump(request), repeatable=False)
+
+
+def webhooks() -> Call[WebhookList]:
+    """The endpoints of the key's tenant, without their secrets."""
+    return get("/v1/webhooks", WebhookList)
+
+
+def change_webhook(webhook: str, change: WebhookChange) -> Call[Webhook]:
+    """Changes an endpoint, stops it, or starts it again."""
+    return Call("PATCH", _webhook_path(webhook), parse(Webhook), content=dump(change))
+
+
+def delete_webhook(webhook: str) -> Call[None]:
+    """Ends an endpoint and drops what waits for it."""
+    return Call("DELETE", _webhook_path(webhook), ignore_body)
+
+
+def rotate_webhook(webhook: str, *, overlap_s: int = DAY_S) -> Call[WebhookCreated]:
+    """Gives an endpoint a new secret; the one until now signs too for `overlap_s` seconds. It is not retried after a
+    broken connection, which would lose the first new secret."""
+    path, content = f"{_webhook_path(webhook)}/rotate", dump(WebhookRotation(overlap_s=overlap_s))
+    return Call("POST", path, parse(WebhookCreated), content=content, repeatable=False)
+
+
+def test_webhook(webhook: str) -> Call[WebhookQueued]:
+    """Sends an event of the type `webhook.test`."""
+    return Call("POST", f"{_webhook_path(webhook)}/test", parse(WebhookQueued))
+
+
+def webhook_deliveries(webhook: str, *, limit: int | None = None) -> Call[WebhookDeliveries]:
+    """What waits for an endpoint and what became of the rest, newest first."""
+    return get(f"{_webhook_path(webhook)}/deliveries", WebhookDeliveries, limit=limit)
+
+
+def replay_webhook(webhook: str, delivery: str) -> Call[WebhookQueued]:
+    """Sends a recent event again."""
+    return Call("POST", f"{_webhook_path(webhook)}/deliveries/{quote(delivery, safe='')}/replay", parse(WebhookQueued))
+
+
+def _webhook_path(webhook: str) -> str:
+    return f"/v1/webhooks/{quote(webhook, safe='')}"

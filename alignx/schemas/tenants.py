@@ -33,6 +33,7 @@ Scope = Literal[
     "recommend",
     "catalogue:write",
     "quality:read",
+    "webhooks:manage",
     "tokens:mint",
     "admin",
 ]

@@ -17,6 +17,7 @@ from alignx.schemas.tenants import TenantSettings
 from services.admin.list_users import UserList, list_users
 from services.admin.records import BackupWriter, Record
 from services.admin.user_records import UserRecords
+from services.preference.webhooks.endpoint_store import EndpointStore
 from services.storage.connection import RedisClient
 from services.storage.key_names import ALL_API_KEYS, TENANT_SUMS, KeySpace, api_key, tenant_api_keys
 from services.storage.migrations import Schema
@@ -47,11 +48,13 @@ async def write_backup(
     }
     writer = BackupWriter(out, header)
     sums, settings = await _read_quality(client, keys), TenantSettingsStore(redis, TenantSettings())
+    webhooks = EndpointStore(redis)
     async with list_users(redis, tenant) as members:
-        for name in sorted(sums.keys() | {*members.tenants(), *await settings.tenants()}):
+        for name in sorted(sums.keys() | {*members.tenants(), *await settings.tenants(), *await webhooks.tenants()}):
             if tenant in (None, name):
                 record: Record = {"kind": "tenant", "tenant": name, "quality": sums.get(name, {})}
                 parts = {"settings": await settings.stored(name)}
+                parts["webhooks"] = await webhooks.stored(name)
                 parts |= {part: await client.hgetall(key(name)) for part, key in TENANT_SUMS.items()}
                 writer.write(record | {part: dict(sorted(own.items())) for part, own in parts.items() if own})
                 for bucket in range(BUCKETS):

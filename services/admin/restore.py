@@ -16,6 +16,7 @@ from alignx.schemas.tenants import TenantSettings
 from services.admin.records import BackupInvalid, Record, read_records
 from services.admin.user_records import Existing, UserRecords
 from services.errors import AlignXError
+from services.preference.webhooks.endpoint_store import EndpointStore
 from services.storage.connection import RedisClient
 from services.storage.key_names import ALL_API_KEYS, TENANT_SUMS, TENANTS, KeySpace, api_key, tenant_api_keys
 from services.storage.migrations import MIGRATIONS, SHARDS_KEY, Migration, Schema, migrated
@@ -113,6 +114,7 @@ class Restore:
         self._migrations = migrations
         self._users = UserRecords(redis, keys)
         self._settings = TenantSettingsStore(redis, TenantSettings())
+        self._webhooks = EndpointStore(redis)
 
     async def run(self, file: BinaryIO, existing: Existing, progress: Progress) -> Counter[str]:
         """What became of the users and API keys, by word: NEW, REPLACED, SAME_BACKUP, EXISTS, and
@@ -178,6 +180,8 @@ class Restore:
         if record["kind"] == "tenant":
             await self._write_quality(record["tenant"], record["quality"])
             await self._settings.restore(record["tenant"], record.get("settings", {}))
+            if self._selection.into is None:  # as API keys: they are of the tenant that registered them
+                await self._webhooks.restore(record["tenant"], record.get("webhooks", {}))
             for part, key in TENANT_SUMS.items():
                 sums = record.get(part, {})
                 if sums and not await self._client.exists(key(record["tenant"])):

@@ -14,6 +14,12 @@ from services.preference.queue import Queue
 from services.preference.routes import PreferenceState, router
 from services.preference.service import PreferenceService
 from services.preference.updates.update_metrics import IngestMetrics
+from services.preference.webhooks.deliveries import Deliveries
+from services.preference.webhooks.endpoint_store import EndpointStore
+from services.preference.webhooks.outbox import Outbox
+from services.preference.webhooks.signing import WebhookSecrets
+from services.preference.webhooks.webhook_routes import router as webhook_router
+from services.preference.webhooks.webhook_service import WebhookService
 from services.profile.fold import load_tables
 from services.server.app import create_app, serve
 from services.server.health import Check
@@ -33,6 +39,7 @@ PORT = 8101
 def create_preference_app(settings: Settings) -> FastAPI:
     registry = create_registry("preference")
     metrics = IngestMetrics(registry)
+    secrets = WebhookSecrets(settings.internal_token.get_secret_value())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[PreferenceState]:
@@ -44,8 +51,14 @@ def create_preference_app(settings: Settings) -> FastAPI:
             ) as startup,
         ):
             await asyncio.to_thread(load_tables)  # before a request needs it
-            queue, drain = Queue(redis, settings.queue, settings.summary), state_of(app, Process).drain
-            yield PreferenceState(startup, PreferenceService(store, queue, settings, metrics, rewriter, drain, tenants))
+            endpoints = EndpointStore(redis, allow_private=settings.webhooks.allow_private)
+            queue = Queue(redis, settings.queue, settings.summary, Outbox(endpoints, store.keys))
+            drain = state_of(app, Process).drain
+            yield PreferenceState(
+                startup,
+                PreferenceService(store, queue, settings, metrics, rewriter, drain, tenants),
+                WebhookService(endpoints, Deliveries(redis, store.keys), secrets),
+            )
 
     def checks(app: FastAPI) -> Mapping[str, Check]:
         return {"redis": state_of(app, PreferenceState).startup.ready}
@@ -58,7 +71,7 @@ def create_preference_app(settings: Settings) -> FastAPI:
         checks=checks,
         lifespan=lifespan,
     )
-    for routes in (router, user_router):
+    for routes in (router, user_router, webhook_router):
         app.include_router(routes, dependencies=[Depends(require_store)])
     return app
 

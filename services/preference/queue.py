@@ -18,6 +18,7 @@ from typing import Any, Literal
 import orjson
 
 from alignx.schemas.summaries import PreferenceChange, RejectedDraft, SummaryVersion
+from alignx.schemas.webhooks import EventType
 from services.engine.choice.fusion import KEEP, MAX_GAIN
 from services.errors import BacklogFull, IdempotencyMismatch, QueueFull, StaleVersion, UserLimited, UserUnknown
 from services.preference.queue_records import (
@@ -28,6 +29,7 @@ from services.preference.queue_records import (
     PrequentialSums,
     RetryResult,
 )
+from services.preference.webhooks.outbox import Hook, Outbox
 from services.prompts.sentences import clip_text
 from services.settings import QueueSettings, SummarySettings
 from services.storage.connection import RedisClient, Script, ask_shards, read_script
@@ -66,8 +68,12 @@ data as the engine or its replies say (refusal, unusable); the data; nothing."""
 class Queue:
     """One method for each script. All raise errors of services/errors.py; none retries."""
 
-    def __init__(self, redis: RedisClient, queue: QueueSettings, summary: SummarySettings) -> None:
+    def __init__(
+        self, redis: RedisClient, queue: QueueSettings, summary: SummarySettings, outbox: Outbox | None = None
+    ) -> None:
+        """`outbox` names the webhook endpoints that writes are told to."""
         self.redis = redis
+        self._outbox = outbox
         self.settings = queue
         self.summary = summary
         self.keys = KeySpace(queue.shards)
@@ -199,6 +205,7 @@ class Queue:
             claimed=claim.pending,
             rebuild=claim.rebuild,
             calls=claim.calls,
+            hook=await self._hook(claim.tenant, claim.user, "preferences.version", version=claim.version + 1),
         )
         return bool(status == "OK")
 
@@ -217,6 +224,7 @@ class Queue:
             user=user,
             expected=expected,
             stamp=stamp,
+            hook=await self._hook(tenant, user, "preferences.version", version=expected + 1),
         )
         if answer["status"] == "STALE":
             current = answer["version"]
@@ -237,6 +245,7 @@ class Queue:
             batch=batch,
             error=error,
             rebuild=claim.rebuild,
+            hook=kind in ("data", "refusal") and await self._held_back(claim, reason="dead_letter", event_id=first_id),
         )
         return str(status)
 
@@ -245,7 +254,8 @@ class Queue:
         keys = self.keys.user(claim.tenant, claim.user)
         text = clip_text(draft.text.encode("utf-8", "replace").decode(), REJECTED_CHARS)
         record = encode_record(draft.model_copy(update={"text": text}))
-        await self._run("reject", [keys.state, keys.rejected], record, token=claim.token)
+        hook = await self._held_back(claim, reason="checks")
+        await self._run("reject", [keys.state, keys.rejected], record, token=claim.token, hook=hook)
 
     async def publish(self, claim: Claim, event: str, data: str) -> bool:
         """Adds to the user's live stream; False when the lease is lost."""
@@ -265,7 +275,9 @@ class Queue:
     async def record_change(self, tenant: str, user: str, born: str, change: PreferenceChange) -> None:
         """Keeps the latest change of the user's preferences and tells the live stream."""
         keys = self.keys.user(tenant, user)
-        await self._run("changed", [keys.state, keys.live], born=born, change=change.model_dump_json())
+        told = {"since": change.since, "comparisons": change.comparisons}
+        hook = await self._hook(tenant, user, "preferences.drift", **told)
+        await self._run("changed", [keys.state, keys.live], born=born, change=change.model_dump_json(), hook=hook)
 
     async def request_rebuild(self, tenant: str, user: str, call: str = "") -> int:
         """Events pending, dead letters among them again. Raises UserUnknown."""
@@ -297,8 +309,15 @@ class Queue:
         """Erases the user; False when there was nothing."""
         keys = self.keys.user(tenant, user)
         names = [keys.ready, keys.leases, keys.unread, keys.journal, keys.index, *keys.own]
-        gone = self.keys.gone(tenant, user)
-        return bool(await self._run("forget", names, member=keys.member, user=user, gone=gone))
+        gone, hook = self.keys.gone(tenant, user), await self._hook(tenant, user, "user.erased")
+        more = {"hook": hook, "hooks": keys.hooks}
+        return bool(await self._run("forget", names, member=keys.member, user=user, gone=gone, **more))
+
+    async def _hook(self, tenant: str, user: str, kind: EventType, **data: Any) -> Hook:
+        return await self._outbox.hook(tenant, user, kind, **data) if self._outbox else False
+
+    async def _held_back(self, claim: Claim, **data: Any) -> Hook:
+        return await self._hook(claim.tenant, claim.user, "preferences.held_back", **data)
 
     async def _run(self, script: str, keys: Sequence[str], *texts: str | bytes, **arguments: Any) -> Any:
         return await self._scripts[script].run(keys, *texts, settings=self._script_settings, **arguments)

@@ -34,6 +34,7 @@ from alignx.schemas.summaries import (
 from services.errors import Forbidden, InvalidRequest
 from services.preference import edits
 from services.preference.service import PreferenceService
+from services.preference.webhooks.webhook_service import WebhookService
 from services.server.app import only_user_of, tenant_of
 from services.server.body_lists import ListRoute
 from services.server.state import state_of
@@ -52,6 +53,7 @@ class PreferenceState(StoreState):
     """What the service's lifespan opens."""
 
     service: PreferenceService
+    webhooks: WebhookService
 
 
 async def preference_service(request: Request) -> PreferenceService:

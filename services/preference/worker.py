@@ -21,6 +21,12 @@ from services.preference.queue import Queue
 from services.preference.updates.dispatcher import Dispatcher
 from services.preference.updates.update import Updater
 from services.preference.updates.update_metrics import WorkerMetrics
+from services.preference.webhooks.addresses import open_session
+from services.preference.webhooks.deliveries import Deliveries
+from services.preference.webhooks.endpoint_store import EndpointStore
+from services.preference.webhooks.outbox import Outbox
+from services.preference.webhooks.sender import WebhookMetrics, WebhookSender
+from services.preference.webhooks.signing import WebhookSecrets
 from services.profile.fold import load_tables
 from services.server.app import create_app, serve
 from services.server.health import Check
@@ -46,7 +52,7 @@ class WorkerState:
     dispatcher: Dispatcher
 
 
-async def _run(part: Dispatcher | Consumer, startup: StartupCheck) -> None:
+async def _run(part: Dispatcher | Consumer | WebhookSender, startup: StartupCheck) -> None:
     await startup.wait()
     await part.run()
 
@@ -63,6 +69,7 @@ def create_worker_app(settings: Settings) -> FastAPI:
     engine_metrics = EngineMetrics(registry, settings.metrics.tenants)
     redis_metrics = RedisMetrics(registry)
     traffic_metrics, refusals = TrafficMetrics(registry), count_refusals(registry)
+    webhook_metrics, secrets = WebhookMetrics(registry), WebhookSecrets(settings.internal_token.get_secret_value())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[WorkerState]:
@@ -71,29 +78,36 @@ def create_worker_app(settings: Settings) -> FastAPI:
             TokenBudgets.open(redis, tenants := open_tenants(redis, settings), refusals) as budgets,
             Engine.open(settings.engine, engine_metrics.observe, budgets.reserve) as engine,
             StartupCheck.open(store := Store(redis, settings.queue.shards, tenants)) as startup,
+            open_session(allow_private=settings.webhooks.allow_private) as session,
         ):
             await asyncio.to_thread(load_tables)  # before a request needs it
-            queue = Queue(redis, settings.queue, settings.summary)
+            endpoints = EndpointStore(redis, allow_private=settings.webhooks.allow_private)
+            queue = Queue(redis, settings.queue, settings.summary, Outbox(endpoints, store.keys))
             updater = Updater(store, queue, engine, settings, metrics)
             dispatcher = Dispatcher(queue, updater, settings, metrics)
             consumer = Consumer(redis, store.keys, tenants, traffic_metrics)
+            deliveries = Deliveries(redis, store.keys)
+            sender = WebhookSender(deliveries, endpoints, secrets, session, settings.webhooks, webhook_metrics)
             engine_metrics.watch(engine.calls, lambda: dispatcher.backoff.is_paused)
             engine_metrics.watch_canaries(engine.prober)
             work = asyncio.create_task(_run(dispatcher, startup))
             count = asyncio.create_task(_run(consumer, startup))
+            send = asyncio.create_task(_run(sender, startup))
             measurement = asyncio.create_task(dispatcher.measure(redis_metrics))
             checks: dict[str, Check] = {
                 "redis": startup.ready,
                 "work": partial(_check_running, work, "The worker has stopped taking work"),
                 "items": partial(_check_running, count, "The worker has stopped counting items"),
+                "webhooks": partial(_check_running, send, "The worker has stopped sending webhooks"),
                 "look": partial(_check_running, measurement, "The worker has stopped measuring the queue"),
                 "engine": dispatcher.backoff.check,
             }
             yield WorkerState(checks, dispatcher)
             dispatcher.stop(work)
             consumer.stop(count)
+            sender.stop(send)
             measurement.cancel()
-            for task in (work, count, measurement):
+            for task in (work, count, send, measurement):
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
             await dispatcher.close(settings.server.shutdown_s)

@@ -23,6 +23,11 @@ separator or a hash tag.
                              :<item>  HASH    item -> users who liked both
     pi:{s}:unread             ZSET    member -> since when its items are to be counted (ms)
     pi:{s}:unread-all         STRING  that the histories of an earlier release are marked so
+    pi:webhooks:<tenant>      HASH    endpoint -> its record as JSON, and `.failing` and `.disabled` of it (webhooks/)
+    pi:{s}:hooks              ZSET    <tenant>:<endpoint> -> when the first of its events is due (ms)
+    pi:{s}:hook:<tenant>:<endpoint>:due   ZSET  event that waits -> when it is due (ms)
+                                   :log   HASH  event -> its record
+                                   :done  ZSET  event that has ended -> when (ms)
     pi:{s}:gone:…             HASH    journal of an erased user, until it is subtracted from the counts
     pi:{s}:u:<tenant>:<user>:log      STREAM  interactions, oldest first
                              :st       HASH    cursor, version, backlog, lease, prequential sums
@@ -34,6 +39,7 @@ separator or a hash tag.
                              :idem     HASH    Idempotency-Key -> outcome
                              :live     STREAM  the summary as it is written; expires
                              :from     STRING  the calls that asked for the update that waits
+                             :hooks    SET     the user's events in outboxes of webhooks
                              :items    HASH    what the user adds to the tenant's counts (traffic/journal.py)
 
 API keys belong to the gateway (gateway/keys.py); a backup holds their records too, and not the audit log.
@@ -82,6 +88,15 @@ def tenant_api_keys(tenant: str) -> str:
 def audit_log(tenant: str) -> str:
     """The stream of a tenant's administrative calls (gateway/audit.py)."""
     return f"gw:audit:{tenant}"
+
+
+WEBHOOKS = "pi:webhooks:"
+"""What the names of all tenants' webhook endpoints begin with."""
+
+
+def webhooks_key(tenant: str) -> str:
+    """The tenant's webhook endpoints."""
+    return f"{WEBHOOKS}{quote(tenant, safe='')}"
 
 
 def trial_key(tenant: str) -> str:
@@ -136,6 +151,7 @@ class UserKeys:
     unread: str
     index: str
     """The tenant's users of the shard."""
+    hooks: str
 
     @property
     def tenant(self) -> str:
@@ -160,6 +176,21 @@ class UserKeys:
     def own(self) -> list[str]:
         """All keys of this user alone, but for the journal: it is to be subtracted first."""
         return [*self.permanent, self.live, self.calls]
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxKeys:
+    """The keys of what waits for one webhook endpoint in one shard."""
+
+    hooks: str
+    member: str
+    """Of the endpoint in `hooks`."""
+    own: str
+    """What the names of the others begin with."""
+
+    @property
+    def queue(self) -> list[str]:
+        return [self.hooks, *(self.own + part for part in ("due", "log", "done"))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +228,7 @@ class KeySpace:
             journal=own + "items",
             unread=shard + "unread",
             index=self.user_index(tenant, number),
+            hooks=own + "hooks",
         )
 
     def state(self, tenant: str, user: str) -> str:
@@ -207,6 +239,10 @@ class KeySpace:
     def user_index(self, tenant: str, shard: int) -> str:
         """Sorted set of the tenant's users of a shard, by their ids; one script writes user and entry."""
         return f"{self.shard_prefix(shard)}users:{quote(tenant, safe='')}"
+
+    def outbox(self, shard: int, tenant: str, endpoint: str) -> OutboxKeys:
+        prefix, member = self.shard_prefix(shard), f"{quote(tenant, safe='')}:{endpoint}"
+        return OutboxKeys(prefix + "hooks", member, f"{prefix}hook:{member}:")
 
     def gone(self, tenant: str, user: str) -> dict[str, str]:
         """New names for the journal of a user who is erased: as a key, and in the shard's `unread`."""

@@ -48,6 +48,9 @@ class Tenant:
     canaries: Mapping[str, str]
     """By user, the first half of their canaries."""
     event_ids: dict[str, list[str]] = field(default_factory=dict)
+    webhook: str = f"wh_{0:016}"
+    """Its endpoint, which is disabled: nothing changes what is told of it."""
+    delivery: str = f"msg_{0:032}"
 
     def names(self, user: str, version: int = 1) -> Names:
         """What fills in a request for one of its users."""
@@ -65,6 +68,8 @@ class Tenant:
             "role": ["user"],
             "If-Match": ["*"],
             "model": ["mock"],
+            "webhook": [self.webhook],
+            "delivery": [self.delivery],
             "max_tokens": [64],
             "metadata": [{"user_id": user}],
             "users": [[user]],
@@ -113,6 +118,11 @@ def make_tenant(suite: Suite, name: str, canaries: Mapping[str, str]) -> Tenant:
     _ask(suite, suite.admin_key, "PATCH", path, {"denied_topics": [f"{next(iter(canaries.values()))}n900"]})
     for user, canary in canaries.items():
         tenant.event_ids[user] = _write_history(suite, tenant.key, user, canary)
+    hook = {"url": f"https://hooks.example/{next(iter(canaries.values()))}n913"}
+    tenant.webhook = _ask(suite, tenant.key, "POST", "/v1/webhooks", hook)["id"]
+    hooks = f"/v1/webhooks/{tenant.webhook}"
+    _ask(suite, tenant.key, "PATCH", hooks, {"enabled": False})
+    tenant.delivery = _ask(suite, tenant.key, "POST", f"{hooks}/test")["id"]
     return tenant
 
 
@@ -183,7 +193,7 @@ def read_state(suite: Suite, document: Document, tenant: Tenant) -> dict[str, st
     return state
 
 
-_ADDRESSING = ("user", "version", "from", "to", "tenant", "key_id", "model")
+_ADDRESSING = ("user", "version", "from", "to", "tenant", "key_id", "model", "webhook")
 """Names that tell what is read; the others would read less of it."""
 _OTHERS = ("/v1/audit", "/metrics", "/admin/tenants")
 """Tell of all tenants, or grow by reading."""

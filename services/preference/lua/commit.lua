@@ -3,9 +3,10 @@
 -- include write_version.lua
 -- include postponed.lua
 -- include schedule.lua
+-- include emit.lua
 -- Makes a new summary version current, moves the cursor, releases the user.
 -- KEYS       state ready leases summary versions log live calls
--- arguments  member token version cursor new_cursor applied claimed rebuild calls (as claimed) settings
+-- arguments  member token version cursor new_cursor applied claimed rebuild calls (as claimed) settings hook
 -- ARGV       2 record
 -- Answers    OK | FENCED | CONFLICT
 local state, ready, leases, summary, versions, log, live, calls_key = unpack(KEYS)
@@ -16,6 +17,7 @@ if (fields[3] or '0-0') ~= arguments.cursor then return 'CONFLICT' end
 local now = clock_ms()
 
 write_version(state, summary, versions, live, arguments.version + 1, ARGV[2], arguments.settings)
+emit(arguments.hook)
 redis.call('HSET', state, 'cur', arguments.new_cursor)
 -- Earlier releases kept the calls in the field `from`, and the time of a refusal in `refused`.
 redis.call('HDEL', state, 'own', 'tok', 'fail', 'crash', 'cap', 'suspect', 'strikes', 'hold', 'spent',

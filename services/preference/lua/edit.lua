@@ -2,10 +2,11 @@
 -- include clock.lua
 -- include write_version.lua
 -- include schedule.lua
+-- include emit.lua
 -- Writes a version by hand (a user's edit, a rollback). An update under way then conflicts and is made again
 -- from the new text; events that wait are due, since they follow another text now.
 -- KEYS       state summary versions live profile ready index
--- arguments  member user expected (version) stamp settings
+-- arguments  member user expected (version) stamp settings hook
 -- ARGV       2 record, 3 profile or ''
 -- Answers    {status: OK | STALE, version} | {status: MOVED}
 local state, summary, versions, live, profile, ready, index = unpack(KEYS)
@@ -27,4 +28,5 @@ if tonumber(fields[5] or 0) > 0 then
   redis.call('ZADD', ready, 'XX', 'LT', math.max(now, tonumber(fields[6] or 0)), arguments.member)
 end
 write_version(state, summary, versions, live, version + 1, ARGV[2], arguments.settings)
+emit(arguments.hook)
 return cjson.encode({status = 'OK', version = version + 1})

@@ -2,10 +2,11 @@
 -- include clock.lua
 -- include postponed.lua
 -- include schedule.lua
+-- include emit.lua
 -- Ends an update that failed and decides what happens next.
 -- KEYS       state ready leases log dead_letters calls
 -- arguments  member token kind(engine | wait | budget | refusal | unusable | data | release) first_id batch error
---            rebuild settings
+--            rebuild settings hook (of an event that is set aside)
 --            (a refusal or an unusable reply: the engine has taken another prompt since)
 -- Answers    FENCED | RETRY | HALVED | DEAD | SKIPPED (an unusable reply's last event: it stays in the log) |
 --            DROPPED | POSTPONED
@@ -88,6 +89,7 @@ if entry then
   redis.call('XADD', dead_letters, 'MAXLEN', '~', settings.keep_dead_letters, '*',
     'id', first_id, 'd', entry[2][2], 'error', arguments.error)
   redis.call('XDEL', log, first_id)
+  emit(arguments.hook)
 end
 redis.call('HSET', state, 'cur', first_id)
 redis.call('HDEL', state, 'cap')

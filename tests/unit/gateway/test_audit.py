@@ -77,6 +77,25 @@ async def test_each_user_who_is_erased_with_others_is_logged(suite: Suite) -> No
     assert await read(suite) == before
 
 
+async def test_changes_of_webhooks_are_logged_and_no_secret(suite: Suite) -> None:
+    backend = await suite.make_key()
+    suite.preference.answer(http_answer(b'{"id":"wh_1","secret":"whsec_x"}'))
+    for method, path in (
+        ("POST", "/v1/webhooks"),
+        ("PATCH", "/v1/webhooks/wh_1"),
+        ("POST", "/v1/webhooks/wh_1/rotate"),
+        ("DELETE", "/v1/webhooks/wh_1"),
+        ("POST", "/v1/webhooks/wh_1/test"),
+    ):
+        assert (await suite.json(method, path, key=backend["key"], json={}))[0] == 200, path
+    assert (await read(suite))[:4] == [
+        (backend["id"], "webhook.deleted", "wh_1"),
+        (backend["id"], "webhook.rotated", "wh_1"),
+        (backend["id"], "webhook.changed", "wh_1"),
+        (backend["id"], "webhook.created", "new"),
+    ]
+
+
 async def test_an_erasure_is_logged_though_its_caller_has_gone(suite: Suite) -> None:
     """What the service has done is done; a caller who leaves must not keep it out of the log."""
     asked, leave = asyncio.Event(), asyncio.Event()

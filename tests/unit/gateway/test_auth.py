@@ -119,7 +119,7 @@ async def test_a_key_from_before_scopes_does_what_it_did(suite: Suite, redis_url
     assert statuses == [403, 200]
     _, _, listed = await suite.json("GET", "/admin/keys?tenant=shop", key=ADMIN_KEY)
     scopes = {len(info["scopes"]): info["admin"] for info in listed["keys"] if info["name"] == "old"}
-    assert scopes == {13: False, 14: True}
+    assert scopes == {14: False, 15: True}
 
 
 async def test_a_key_expires(suite: Suite, redis_url: str) -> None:

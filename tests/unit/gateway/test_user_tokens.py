@@ -90,6 +90,7 @@ async def test_no_call_reaches_another_user_or_tenant_with_a_token(suite: Suite)
         for method in calls:
             own = path.replace("{user}", "ann").replace("{version}", "1").replace("{key_id}", "root")
             own = own.replace("{tenant}", "shop").replace("{model}", "tiny")
+            own = own.replace("{webhook}", "wh_1").replace("{delivery}", "msg_1")
             other = own.replace("/ann", "/bob")
             before = len(suite.preference.seen) + len(suite.response.seen)
             status, _, problem = await suite.json(method, own, key=token, json={})

@@ -104,9 +104,11 @@ def test_help_of_every_command_has_an_example(alignx: Alignx):
         ["keys", "create"],
         *(["users", word] for word in ("list", "count", "erase")),
         *(["keys", word] for word in ("list", "rotate", "revoke", "token", "audit")),
+        *(["webhooks", word] for word in ("create", "list", "enable", "delete", "rotate", "test")),
+        *(["webhooks", word] for word in ("deliveries", "replay")),
         *(["tenants", "settings", word] for word in ("get", "set", "unset")),
     ]
-    for command in [[name] for name in names if name not in ("users", "keys", "tenants")] + groups:
+    for command in [[name] for name in names if name not in ("users", "keys", "tenants", "webhooks")] + groups:
         assert f"alignx {' '.join(command)}" in alignx(*command, "--help").stdout
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from alignx.schemas.summaries import RejectedDraft
 from alignx.schemas.tenants import KeyRequest, RotateRequest, TenantSettings
+from alignx.schemas.webhooks import WebhookChange, WebhookRequest
 from gateway.keys import ApiKey, KeyStore, parse_key
 from services.admin.backup import write_backup
 from services.admin.list_users import list_users
@@ -26,6 +27,8 @@ from services.admin.restore import Restore, Selection, UsersExist, check, key_sp
 from services.admin.user_records import Existing, UserRecords
 from services.preference.export import export_lines
 from services.preference.queue_records import PrequentialSums
+from services.preference.webhooks.endpoint_store import EndpointStore
+from services.preference.webhooks.signing import WebhookSecrets
 from services.settings import Settings
 from services.storage.key_names import UserKeys
 from services.storage.migrations import MIGRATIONS, Migration, Schema
@@ -99,8 +102,27 @@ async def commit_of(rig: Rig, user: str, tenant: str) -> None:
 def test_every_key_of_a_user_is_in_the_backup_or_named_here() -> None:
     """A new key must be said to be kept or not."""
     names = {field.name: field.name for field in fields(UserKeys)}
-    left_out = {"member", "ready", "leases", "token", "quality", "live", "calls", "journal", "unread", "index"}
+    left_out = {"member", "ready", "leases", "token", "quality", "live", "calls", "journal", "unread", "index", "hooks"}
     assert set(UserKeys(**names).permanent) | left_out == set(names)
+
+
+async def test_webhook_endpoints_come_back_and_stay_with_their_tenant(redis_url: str) -> None:
+    async with open_suite(redis_url) as rig:
+        store, secrets = EndpointStore(rig.redis), WebhookSecrets("t" * 16)
+        webhook, secret = await store.create(TENANT, WebhookRequest(url="https://shop.example/"), secrets)
+        await store.note(TENANT, webhook.id, "gone")
+        before = await store.all(TENANT)
+        file = await backed_up(rig)
+        assert secret.removeprefix("whsec_").encode() not in gzip.decompress(file.getvalue())
+        await store.change(TENANT, webhook.id, WebhookChange(url="https://new.example/"))
+        await run_restore(rig, file)
+        assert [found.url for found in await store.all(TENANT)] == ["https://new.example/"]
+        await rig.redis.flushall()
+        await run_restore(rig, file, tenant=TENANT, into="copy")
+        assert await store.all("copy") == ()
+        await run_restore(rig, file)
+        assert await store.all(TENANT) == before
+        assert (await store.read(TENANT, webhook.id)).fingerprint == secrets.fingerprint(TENANT, webhook.id, 0)
 
 
 async def test_one_tenant_comes_back_and_the_erased_user_of_another_does_not(redis_url: str) -> None:
