@@ -42,6 +42,7 @@ class Route:
 
 _USER = "/v1/users/{user}"
 ERASURES = "/v1/erasures"
+FEEDBACK = "/v1/feedback"
 CHAT = "/v1/chat/completions"
 CHATS = (CHAT, "/v1/responses", "/v1/messages")
 """Chats by the APIs of OpenAI, both of them, and of Anthropic."""
@@ -66,6 +67,8 @@ ROUTES: tuple[Route, ...] = (
     Route("preference", "/v1/items"),
     Route("preference", "/v1/quality"),
     Route("preference", "/v1/quality/trial"),
+    Route("preference", "/v1/quality/uplift"),
+    Route("preference", FEEDBACK),
     Route("response", f"{_USER}/select"),
     Route("response", f"{_USER}/recommend"),
     *(Route("response", path) for path in CHATS),
@@ -98,6 +101,8 @@ SCOPES: Mapping[str, Mapping[str, Scope]] = {
     "/v1/items": {"PUT": "catalogue:write"},
     "/v1/quality": {"GET": "quality:read"},
     "/v1/quality/trial": {"GET": "quality:read"},
+    "/v1/quality/uplift": {"GET": "quality:read"},
+    FEEDBACK: {"POST": "events:write"},
     "/v1/tokens": {"POST": "tokens:mint"},
     "/v1/audit": {"GET": "admin"},
     "/admin/keys": {"GET": "admin", "POST": "admin"},
@@ -120,6 +125,12 @@ PROBLEMS: Mapping[str, Mapping[str, tuple[type[AlignXError], ...]]] = {
         "POST": (errors.IdempotencyMismatch, errors.UserLimited, errors.BacklogFull, errors.QueueFull),
     },
     "/v1/events": {"POST": (errors.UnsupportedEncoding,)},
+    FEEDBACK: {
+        "POST": (
+            *(errors.ResponseUnknown, errors.IdempotencyMismatch),
+            *(errors.UserLimited, errors.BacklogFull, errors.QueueFull),
+        )
+    },
     f"{_USER}/dead-letters": {"GET": _NO_USER},
     f"{_USER}/dead-letters/retry": {"POST": (*_NO_USER, errors.BacklogFull)},
     f"{_USER}/export": {"GET": _NO_USER},
@@ -144,8 +155,8 @@ PROBLEMS: Mapping[str, Mapping[str, tuple[type[AlignXError], ...]]] = {
 
 def is_for_user(path: str) -> bool:
     """Whether the calls of a template are for one user, so that a user token may make them: the path names the
-    user, or a chat, whose service compares the user that the body names (services/server/app.py)."""
-    return path.startswith(_USER) or path in CHATS
+    user, or a chat or feedback, whose service compares the user that the body names (services/server/app.py)."""
+    return path.startswith(_USER) or path in (*CHATS, FEEDBACK)
 
 
 USER_SCOPES = frozenset(scope for path, calls in SCOPES.items() if is_for_user(path) for scope in calls.values())

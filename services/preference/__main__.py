@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
 
+from services.outcomes.served import OutcomeMetrics, Outcomes
 from services.preference.many_users.user_routes import router as user_router
 from services.preference.queue import Queue
 from services.preference.routes import PreferenceState, router
@@ -32,7 +33,7 @@ PORT = 8101
 
 def create_preference_app(settings: Settings) -> FastAPI:
     registry = create_registry("preference")
-    metrics = IngestMetrics(registry)
+    metrics, outcome_metrics = IngestMetrics(registry), OutcomeMetrics(registry, settings.metrics.tenants)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[PreferenceState]:
@@ -45,7 +46,9 @@ def create_preference_app(settings: Settings) -> FastAPI:
         ):
             await asyncio.to_thread(load_tables)  # before a request needs it
             queue, drain = Queue(redis, settings.queue, settings.summary), state_of(app, Process).drain
-            yield PreferenceState(startup, PreferenceService(store, queue, settings, metrics, rewriter, drain, tenants))
+            outcomes = Outcomes(redis, store.keys, tenants, outcome_metrics)
+            service = PreferenceService(store, queue, settings, metrics, rewriter, drain, tenants, outcomes)
+            yield PreferenceState(startup, service)
 
     def checks(app: FastAPI) -> Mapping[str, Check]:
         return {"redis": state_of(app, PreferenceState).startup.ready}

@@ -65,6 +65,8 @@ class Tenant:
             "role": ["user"],
             "If-Match": ["*"],
             "model": ["mock"],
+            "response_id": ["0" * 32],
+            "thumb": ["up"],
             "max_tokens": [64],
             "metadata": [{"user_id": user}],
             "users": [[user]],
