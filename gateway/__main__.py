@@ -59,7 +59,7 @@ _ALLOWED_HEADERS = (
 )  # fmt: skip
 _EXPOSED_HEADERS = (
     "ETag", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Request-Id", "Retry-After", "Server-Timing",
-    "X-AlignX-Mode", "X-AlignX-Summary-Version", "X-Request-Id",
+    "X-AlignX-Mode", "X-AlignX-Response-Id", "X-AlignX-Summary-Version", "X-Request-Id",
 )  # fmt: skip
 
 

@@ -45,6 +45,7 @@ ERASURES = "/v1/erasures"
 WEBHOOKS = "/v1/webhooks"
 _WEBHOOK = f"{WEBHOOKS}/{{webhook}}"
 _REPLAY = f"{_WEBHOOK}/deliveries/{{delivery}}/replay"
+FEEDBACK = "/v1/feedback"
 CHAT = "/v1/chat/completions"
 CHATS = (CHAT, "/v1/responses", "/v1/messages")
 """Chats by the APIs of OpenAI, both of them, and of Anthropic."""
@@ -75,6 +76,8 @@ ROUTES: tuple[Route, ...] = (
     Route("preference", f"{_WEBHOOK}/test"),
     Route("preference", f"{_WEBHOOK}/deliveries"),
     Route("preference", _REPLAY),
+    Route("preference", "/v1/quality/uplift"),
+    Route("preference", FEEDBACK),
     Route("response", f"{_USER}/select"),
     Route("response", f"{_USER}/recommend"),
     *(Route("response", path) for path in CHATS),
@@ -113,6 +116,8 @@ SCOPES: Mapping[str, Mapping[str, Scope]] = {
     f"{_WEBHOOK}/test": {"POST": "webhooks:manage"},
     f"{_WEBHOOK}/deliveries": {"GET": "webhooks:manage"},
     _REPLAY: {"POST": "webhooks:manage"},
+    "/v1/quality/uplift": {"GET": "quality:read"},
+    FEEDBACK: {"POST": "events:write"},
     "/v1/tokens": {"POST": "tokens:mint"},
     "/v1/audit": {"GET": "admin"},
     "/admin/keys": {"GET": "admin", "POST": "admin"},
@@ -136,6 +141,12 @@ PROBLEMS: Mapping[str, Mapping[str, tuple[type[AlignXError], ...]]] = {
         "POST": (errors.IdempotencyMismatch, errors.UserLimited, errors.BacklogFull, errors.QueueFull),
     },
     "/v1/events": {"POST": (errors.UnsupportedEncoding,)},
+    FEEDBACK: {
+        "POST": (
+            *(errors.ResponseUnknown, errors.IdempotencyMismatch),
+            *(errors.UserLimited, errors.BacklogFull, errors.QueueFull),
+        )
+    },
     f"{_USER}/dead-letters": {"GET": _NO_USER},
     f"{_USER}/dead-letters/retry": {"POST": (*_NO_USER, errors.BacklogFull)},
     f"{_USER}/export": {"GET": _NO_USER},
@@ -165,8 +176,8 @@ PROBLEMS: Mapping[str, Mapping[str, tuple[type[AlignXError], ...]]] = {
 
 def is_for_user(path: str) -> bool:
     """Whether the calls of a template are for one user, so that a user token may make them: the path names the
-    user, or a chat, whose service compares the user that the body names (services/server/app.py)."""
-    return path.startswith(_USER) or path in CHATS
+    user, or a chat or feedback, whose service compares the user that the body names (services/server/app.py)."""
+    return path.startswith(_USER) or path in (*CHATS, FEEDBACK)
 
 
 USER_SCOPES = frozenset(scope for path, calls in SCOPES.items() if is_for_user(path) for scope in calls.values())

@@ -15,6 +15,7 @@
     │   ├── MethodNotAllowed        405 method_not_allowed
     │   ├── UserUnknown             404 user_unknown
     │   ├── VersionUnknown          404 version_unknown
+    │   ├── ResponseUnknown         404 response_unknown
     │   ├── KeyUnknown              404 key_unknown
     │   ├── WebhookUnknown          404 webhook_unknown
     │   ├── ModelUnknown            404 model_not_found
@@ -204,6 +205,12 @@ class UserUnknown(RequestError):
 
 class VersionUnknown(RequestError):
     status, code, title = 404, "version_unknown", "This summary version does not exist or is no longer kept"
+
+
+class ResponseUnknown(RequestError):
+    status = 404
+    code = "response_unknown"
+    title = "No answer of this id is kept for this user"
 
 
 class KeyUnknown(RequestError):

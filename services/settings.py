@@ -364,7 +364,7 @@ class LogSettings(Block):
 
 class MetricsSettings(Block):
     tenants: tuple[str, ...] = Field(default=(), max_length=100)
-    """Tenants whose tokens are counted by name, as a JSON list; all others are counted as `other`."""
+    """Tenants whose tokens and answers are counted by name, as a JSON list; all others are counted as `other`."""
 
 
 class TracingSettings(Block):

@@ -37,8 +37,11 @@ GATEWAY_CLOSURE = 33
 """Our modules that the gateway's process loads at most."""
 
 PERSONAL_LABELS = {"user", "user_id", "tenant", "tenant_id", "key", "key_id", "event_id", "request_id", "path", "query"}
-BY_TENANT = {"alignx_tenant_tokens_total"}
-"""The one metric with a label that the operator chooses the values of; test_telemetry holds it to them."""
+BY_TENANT = {
+    "alignx_tenant_tokens_total",
+    *(f"alignx_arm_{count}_total" for count in ("served", "taken", "confirmed", "thumbs")),
+}
+"""Metrics with a label that the operator chooses the values of; test_telemetry holds it to them."""
 NOT_OURS = {"node_modules", "__pycache__", "models", "var", "build", "dist", "results"}
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|Users|work)/\w")
 UNFINISHED = re.compile(r"\b(?:TO[D]O|FIX[M]E)\b")

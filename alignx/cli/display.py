@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import get_args
 
 from rich.console import RenderableType
 from rich.panel import Panel
@@ -12,6 +13,7 @@ from rich.text import Text
 from alignx.cli.terminal import pluralize, sanitize
 from alignx.schemas.interactions import Interaction, Message
 from alignx.schemas.items import ItemFields, ItemReference, OfferedItem, item_text
+from alignx.schemas.outcomes import Measure, Rate, Uplift
 from alignx.schemas.requests import RecommendResponse, SelectResponse
 from alignx.schemas.summaries import (
     Claim,
@@ -221,7 +223,27 @@ def _interval(state: Prequential) -> str:
     middle = state.accuracy + z * z / (2 * n)
     half = z * math.sqrt(state.accuracy * (1 - state.accuracy) / n + z * z / (4 * n * n))
     low, high = ((middle + side * half) / (1 + z * z / n) for side in (-1, 1))
-    return f"{low:.1%} to {high:.1%}"
+    return _ends(low, high)
+
+
+def uplift(figures: Uplift) -> Table:
+    table = Table("measure", "arm", "users", "of", "rate", "95 % interval")
+    for measure in get_args(Measure):
+        for arm, outcomes in figures.arms.items():
+            rate: Rate = getattr(outcomes, measure)
+            shown = "" if rate.rate is None else f"{rate.rate:.1%}"
+            of = f"{rate.successes} of {rate.trials}"
+            _add_row(table, measure, arm, str(rate.users), of, shown, _ends(rate.low, rate.high))
+        if difference := figures.uplift.get(measure):
+            ends = _ends(difference.low, difference.high)
+            _add_row(table, measure, "uplift", "", "", f"{difference.value:+.1%}", ends)
+    if not figures.holdout_share:
+        table.caption = "No users are held out: set holdout_share to compare."
+    return table
+
+
+def _ends(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{low:.1%} to {high:.1%}"
 
 
 def checks(states: Mapping[str, str]) -> Table:

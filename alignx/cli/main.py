@@ -164,15 +164,25 @@ def forget(
 
 
 @app.command()
-def quality(ctx: typer.Context, as_json: Json = False) -> None:
+def quality(
+    ctx: typer.Context,
+    uplift: Annotated[bool, typer.Option("--uplift", help="What personalization brings, against a holdout.")] = False,
+    as_json: Json = False,
+) -> None:
     """Shows how well the summaries of all users predict their choices.
 
-    Example:
+    Examples:
 
         alignx quality
+
+        alignx quality --uplift
     """
     terminal: Terminal = ctx.obj
     with terminal.client() as client:
+        if uplift:
+            figures = client.uplift()
+            terminal.answer(figures, display.uplift(figures), as_json=as_json)
+            return
         by_scorer = client.quality()
         if as_json:
             typer.echo(QUALITY.dump_json(by_scorer, indent=2))

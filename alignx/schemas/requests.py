@@ -6,6 +6,7 @@ from pydantic import Field, NonNegativeInt, StringConstraints, model_validator
 
 from alignx.schemas.interactions import Interaction
 from alignx.schemas.items import MAX_CHOICES, CatalogueItem, Frozen, ItemReference, OfferedItem, is_blank
+from alignx.schemas.outcomes import Served
 
 
 class EventsRequest(Frozen):
@@ -124,7 +125,7 @@ class ScoredItem(Frozen):
     what they meet, and how often others take it. Null where too few users have met it."""
 
 
-class SelectResponse(Frozen):
+class SelectResponse(Served):
     """Probabilities add up to 1 and stand in the order of the request."""
 
     choice: NonNegativeInt
@@ -166,7 +167,7 @@ class RankedItem(Frozen):
     reason: str | None = None
 
 
-class RecommendResponse(Frozen):
+class RecommendResponse(Served):
     items: tuple[RankedItem, ...]
     method: Method
     version: NonNegativeInt
@@ -191,7 +192,7 @@ class Personalization(Frozen):
     """Modes ica, pba and direct: at most this many recent events."""
 
 
-class PersonalizationUsed(Frozen):
+class PersonalizationUsed(Served):
     """What an answer was conditioned on."""
 
     mode: ChatMode

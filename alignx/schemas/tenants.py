@@ -193,10 +193,21 @@ class PrivacySettings(Frozen):
     characters."""
 
 
+class OutcomeSettings(Frozen):
+    """What is counted of answers, to tell whether personalization is worth it."""
+
+    holdout_share: float = Field(default=0.0, ge=0, le=0.5)
+    """Share of users, chosen by a hash of tenant and user, who are served without personalization. What becomes of
+    answers is counted by arm, and anew for each share."""
+    feedback_s: Annotated[int, Field(ge=0, le=DAY_S)] = 0
+    """Seconds for which an answer is known by its response id, so that feedback can name it and the user's next
+    choice counts for it; 0 keeps none. With a holdout it is a day."""
+
+
 TokenLimit = Annotated[int, Field(ge=1, le=10**15)]
 
 
-class TenantSettings(UpdateCadence, TrialSettings, PrivacySettings):
+class TenantSettings(UpdateCadence, TrialSettings, PrivacySettings, OutcomeSettings):
     """Settings of one tenant."""
 
     traffic: bool = True

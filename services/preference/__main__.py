@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
 
+from services.outcomes.served import OutcomeMetrics, Outcomes
 from services.preference.many_users.user_routes import router as user_router
 from services.preference.queue import Queue
 from services.preference.routes import PreferenceState, router
@@ -38,7 +39,7 @@ PORT = 8101
 
 def create_preference_app(settings: Settings) -> FastAPI:
     registry = create_registry("preference")
-    metrics = IngestMetrics(registry)
+    metrics, outcome_metrics = IngestMetrics(registry), OutcomeMetrics(registry, settings.metrics.tenants)
     secrets = WebhookSecrets(settings.internal_token.get_secret_value())
 
     @asynccontextmanager
@@ -54,9 +55,10 @@ def create_preference_app(settings: Settings) -> FastAPI:
             endpoints = EndpointStore(redis, allow_private=settings.webhooks.allow_private)
             queue = Queue(redis, settings.queue, settings.summary, Outbox(endpoints, store.keys))
             drain = state_of(app, Process).drain
+            outcomes = Outcomes(redis, store.keys, tenants, outcome_metrics)
             yield PreferenceState(
                 startup,
-                PreferenceService(store, queue, settings, metrics, rewriter, drain, tenants),
+                PreferenceService(store, queue, settings, metrics, rewriter, drain, tenants, outcomes),
                 WebhookService(endpoints, Deliveries(redis, store.keys), secrets),
             )
 

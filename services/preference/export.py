@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 
 import orjson
 
-from services.storage.users import Store
+from services.storage.users import Store, reply
 
 _PAGE = 200
 
 
 async def export_lines(store: Store, tenant: str, user: str) -> AsyncIterator[bytes]:
-    """First a header, then a line for each event, each version (oldest first), each rejected draft and each
-    dead letter. Raises UserUnknown at the first line."""
+    """First a header, then a line for each event, each version (oldest first), each rejected draft, each
+    answer that feedback may be about (its items as hashes) and each dead letter. Raises UserUnknown at the first."""
     current = await store.preferences(tenant, user)
     header = {
         "kind": "header",
@@ -33,6 +33,9 @@ async def export_lines(store: Store, tenant: str, user: str) -> AsyncIterator[by
         yield orjson.dumps({"kind": "version", **version.model_dump(mode="json", exclude_none=True)}) + b"\n"
     for draft in reversed(await store.rejected(tenant, user)):
         yield orjson.dumps({"kind": "rejected_draft", **draft.model_dump(mode="json", exclude_none=True)}) + b"\n"
+    answers = await reply(store.redis.hgetall(store.keys.user(tenant, user).served))
+    for response_id, record in sorted(answers.items()):
+        yield orjson.dumps({"kind": "answer", "response_id": response_id, "answer": orjson.loads(record)}) + b"\n"
     after = None
     while letters := await store.dead_letters(tenant, user, after, _PAGE):
         for entry_id, letter in letters:

@@ -24,6 +24,7 @@ from alignx.schemas.interactions import Interaction
 from alignx.schemas.summaries import PreferenceChange, SummaryVersion
 from alignx.schemas.tenants import TenantSettings
 from services.errors import AlignXError, PayloadTooLarge
+from services.outcomes.served import Outcomes
 from services.preference.cadence import News, estimate_tokens, is_own_words, surprise_bits
 from services.preference.drift import Drift, detect_drift
 from services.preference.edits import create_rollback
@@ -66,6 +67,7 @@ class Ingest:
         limits: LimitSettings,
         metrics: IngestMetrics,
         tenants: TimedCache[TenantSettings] | None = None,
+        outcomes: Outcomes | None = None,
         *,
         has_engine: bool = True,
     ) -> None:
@@ -75,6 +77,7 @@ class Ingest:
         self.limits = limits
         self.metrics = metrics
         self.tenants = tenants
+        self.outcomes = outcomes
         self.has_engine = has_engine
         self.negatives = Negatives()
         self._turn = asyncio.Lock()
@@ -133,12 +136,22 @@ class Ingest:
         appended = appended._replace(ids=_as_given(appended.ids, order), late=0 if appended.replayed else folded.late)
         if not appended.replayed:
             self.metrics.delay.observe(time.perf_counter() - arrived)
+            if self.outcomes and not is_backfill:
+                await self._count_outcomes(self.outcomes, tenant, user, interactions)
             if drift := detect_drift(appended.window, [fmean(choice) for choice in choices]):
                 try:
                     await self._record_drift(tenant, user, profile, drift)
                 except (AlignXError, RedisError) as error:  # the events are stored: the next miss renews the notice
                     logger.warning("a change of preferences was not recorded", extra={"error": type(error).__name__})
         return appended
+
+    async def _count_outcomes(
+        self, outcomes: Outcomes, tenant: str, user: str, interactions: Sequence[Interaction]
+    ) -> None:
+        try:
+            await outcomes.count_events(tenant, user, interactions)
+        except (AlignXError, RedisError) as error:  # the events are stored: a failed call would be sent again
+            logger.warning("what came of an answer was not counted", extra={"error": type(error).__name__})
 
     async def _fold(
         self, profile: Profile, interactions: Sequence[Interaction], encoded: Sequence[str], draw: Draw | None

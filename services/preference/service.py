@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 
 from opentelemetry.trace import get_current_span
 
+from alignx.schemas.interactions import ComparisonInteraction
 from alignx.schemas.many_users import EraseRequest, UsersErased
+from alignx.schemas.outcomes import FeedbackRequest, FeedbackStored, Uplift
 from alignx.schemas.requests import (
     CatalogueRequest,
     CatalogueStored,
@@ -28,6 +30,8 @@ from alignx.schemas.summaries import (
 )
 from alignx.schemas.tenants import TenantSettings
 from services.errors import Unavailable, UserUnknown
+from services.outcomes.served import Outcomes
+from services.outcomes.uplift import read_uplift
 from services.preference import edits
 from services.preference.export import export_lines
 from services.preference.ingest import Ingest, UpdateStart
@@ -61,6 +65,7 @@ class PreferenceService:
         rewriter: AofRewriter,
         drain: Drain,
         tenants: TimedCache[TenantSettings],
+        outcomes: Outcomes,
     ) -> None:
         self.store = store
         self.queue = queue
@@ -68,7 +73,10 @@ class PreferenceService:
         self.metrics = metrics
         self.rewriter = rewriter
         self.drain = drain
-        self.ingest = Ingest(store, queue, settings.limits, metrics, tenants, has_engine=settings.engine.enabled)
+        self.tenants = tenants
+        self.outcomes = outcomes
+        has_engine = settings.engine.enabled
+        self.ingest = Ingest(store, queue, settings.limits, metrics, tenants, outcomes, has_engine=has_engine)
         self.catalogue = Catalogue(store.redis)
         self.index = UserIndex(store.redis, store.keys)
         self._streams = 0
@@ -85,6 +93,18 @@ class PreferenceService:
         return EventsAccepted(
             ids=appended.ids, pending=pending, version=version, replayed=appended.replayed, late=appended.late
         )
+
+    async def take_feedback(self, tenant: str, user: str, feedback: FeedbackRequest) -> FeedbackStored:
+        """Raises ResponseUnknown, InvalidRequest, and what an append raises. What fails can be sent again."""
+        await self.outcomes.take_feedback(tenant, user, feedback)
+        if feedback.chosen is None or feedback.rejected is None:
+            return FeedbackStored(response_id=feedback.response_id)
+        comparison = ComparisonInteraction(
+            query=feedback.query or None, chosen=feedback.chosen, rejected=feedback.rejected, source="feedback"
+        )
+        key = f"feedback:{feedback.response_id}"
+        appended = await self.ingest.append(tenant, user, [comparison], idempotency_key=key)
+        return FeedbackStored(response_id=feedback.response_id, event_id=appended.ids[0])
 
     async def _wait(self, tenant: str, user: str, last: str, wait_s: float, pending: int) -> tuple[int | None, int]:
         deadline, pause = time.monotonic() + wait_s, _MIN_PAUSE_S
@@ -200,6 +220,9 @@ class PreferenceService:
 
     async def quality(self, tenant: str) -> dict[str, Prequential]:
         return await self.store.tenant_quality(tenant)
+
+    async def uplift(self, tenant: str) -> Uplift:
+        return await read_uplift(self.store, tenant, (await self.tenants.read(tenant)).holdout_share)
 
     async def model_trial(self, tenant: str) -> ModelTrial:
         return await read_trial(self.store.redis, tenant)

@@ -12,6 +12,7 @@ from fastapi import Depends, FastAPI
 
 from services.engine.limits import Engine, EngineMetrics
 from services.errors import EngineUnavailable
+from services.outcomes.served import OutcomeMetrics, Outcomes
 from services.profile.fold import load_tables
 from services.response.chat import Chat
 from services.response.doors.door_routes import door_router
@@ -36,6 +37,7 @@ PORT = 8102
 def create_response_app(settings: Settings) -> FastAPI:
     registry = create_registry("response")
     engine_metrics = EngineMetrics(registry, settings.metrics.tenants)
+    outcome_metrics = OutcomeMetrics(registry, settings.metrics.tenants)
     selection_metrics, refusals = SelectionMetrics(registry), count_refusals(registry)
 
     @asynccontextmanager
@@ -50,8 +52,9 @@ def create_response_app(settings: Settings) -> FastAPI:
             engine_metrics.watch(engine.calls)
             engine_metrics.watch_canaries(engine.prober)
             signals = Signals(redis, store.keys, tenants)
-            selector = Selector(store, engine, signals, settings, selection_metrics)
-            yield ResponseState(startup, Chat(store, engine, settings), selector)
+            outcomes = Outcomes(redis, store.keys, tenants, outcome_metrics)
+            selector = Selector(store, engine, signals, outcomes, settings, selection_metrics)
+            yield ResponseState(startup, Chat(store, engine, outcomes, settings), selector)
 
     def checks(app: FastAPI) -> Mapping[str, Check]:
         state = state_of(app, ResponseState)

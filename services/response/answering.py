@@ -110,4 +110,6 @@ def _headers(used: PersonalizationUsed) -> dict[str, str]:
     headers: dict[str, str] = {"X-AlignX-Mode": used.mode}
     if used.version is not None:
         headers["X-AlignX-Summary-Version"] = str(used.version)
+    if used.response_id is not None:
+        headers["X-AlignX-Response-Id"] = used.response_id
     return headers

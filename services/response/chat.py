@@ -18,6 +18,7 @@ from services.engine.client import RawAnswer
 from services.engine.limits import Engine
 from services.engine.spending import message_tokens
 from services.errors import ContextExceeded, EngineError, InvalidRequest, UserUnknown
+from services.outcomes.served import Outcomes
 from services.profile.claims.relevance import keep_relevant, read_parts
 from services.prompts.build import (
     ChatMessage,
@@ -94,9 +95,10 @@ class ChatCall:
 class Chat:
     """Chat completions of one process."""
 
-    def __init__(self, store: Store, engine: Engine, settings: Settings) -> None:
+    def __init__(self, store: Store, engine: Engine, outcomes: Outcomes, settings: Settings) -> None:
         self.store = store
         self.engine = engine
+        self.outcomes = outcomes
         self.settings = settings
 
     async def prepare(self, tenant: str, user: str | None, request: ChatRequest) -> ChatCall:
@@ -109,15 +111,21 @@ class Chat:
             body["max_tokens"] = limit = self.settings.response.max_tokens
         messages = [message.model_dump(mode="json", exclude_unset=True) for message in request.messages]
         conversation = sum(map(message_tokens, messages))
-        conditioning = await self._condition(tenant, user, request, conversation, limit)
-        known, turns = conditioning, _as_chat_messages(messages)
+        serving = await self.outcomes.open(tenant, user, "chat") if user else None
+        is_control = serving is not None and serving.arm == "control"
+        known = await self._condition(tenant, user, request, conversation, limit, is_control=is_control)
+        turns = _as_chat_messages(messages)
         if self._plain and known.used.mode in ("none", "summary"):
             prompt = plain_chat_prompt(turns, known.summary)
         else:
             prompt = chat_prompt(turns, mode=known.used.mode, summary=known.summary, history=known.history)
         history = max(0, sum(map(message_tokens, prompt.messages)) - conversation)
         sizes = Sizes(limit, conversation, history)
-        return ChatCall(tenant, conditioning.used, body | {"messages": prompt.messages}, sizes)
+        used = known.used
+        if serving:
+            is_counted = request.personalization is None or request.personalization.mode != "none"
+            used = used.model_copy(update=await self.outcomes.record(serving, is_counted=is_counted))
+        return ChatCall(tenant, used, body | {"messages": prompt.messages}, sizes)
 
     @property
     def _plain(self) -> bool:
@@ -147,12 +155,19 @@ class Chat:
                 tried[limit] = error
 
     async def _condition(
-        self, tenant: str, user: str | None, request: ChatRequest, conversation: int, max_tokens: int
+        self,
+        tenant: str,
+        user: str | None,
+        request: ChatRequest,
+        conversation: int,
+        max_tokens: int,
+        *,
+        is_control: bool,
     ) -> Conditioning:
         window = self.engine.context_tokens
         room = window - conversation - min(max_tokens, window // 2) - _INSTRUCTION
         requested = request.personalization or Personalization(mode="summary" if user else "none")
-        if requested.mode == "none":
+        if requested.mode == "none" or is_control:
             return Conditioning(PersonalizationUsed(mode="none", user=user))
         if user is None:
             raise InvalidRequest(
@@ -222,4 +237,4 @@ async def render_whole(raw: RawAnswer, used: PersonalizationUsed, *, reasoning: 
     for choice in choices if isinstance(choices, list) and not reasoning else ():
         if isinstance(choice, dict) and isinstance(message := choice.get("message"), dict):
             hide_in_message(choice, message)
-    return orjson.dumps(answer | {"personalization": used.model_dump()})
+    return orjson.dumps(answer | {"personalization": used.document()})

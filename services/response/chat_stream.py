@@ -51,7 +51,7 @@ class AnswerEvents:
     """Rewrites the events of a stream of `choices` answers; with `reasoning` nothing is hidden."""
 
     def __init__(self, used: PersonalizationUsed, *, choices: int, reasoning: bool) -> None:
-        self._personalization: dict[str, Any] | None = used.model_dump()
+        self._personalization: dict[str, Any] | None = used.document()
         self.hides_usage = False
         """Whether an event that holds token counts alone is left out."""
         self._reasoning = reasoning

@@ -16,6 +16,9 @@ async def recommend(selector: Selector, tenant: str, user: str, request: Recomme
     """The best candidates, best first. Raises what the Selector raises."""
     query, method = request.query, request.method
     candidates = await selector.catalogue.resolve(tenant, request.candidates, "candidates")
+    serving = await selector.outcomes.open(tenant, user, "recommendation")
+    if serving.arm == "control":
+        user, method = serving.known_user, "profile"
     profile = await selector.profile(tenant, user, method)
     by_profile = await selector.by_profile(tenant, user, profile, query, candidates)
     scores, selection = list(by_profile.probabilities), Selection((), "profile", by_profile=by_profile)
@@ -44,7 +47,9 @@ async def recommend(selector: Selector, tenant: str, user: str, request: Recomme
         )
         for rank, (index, why) in enumerate(zip(best, explanations, strict=True), start=1)
     )
+    served = await selector.outcomes.record(serving, {index: candidates[index] for index in best})
     return RecommendResponse(
+        **served,
         items=ranked,
         method=selection.method,
         version=selection.version,

@@ -30,6 +30,7 @@ from services.errors import (
     EngineUnsupported,
     UserUnknown,
 )
+from services.outcomes.served import Outcomes
 from services.profile.scoring import scores, softmax
 from services.profile.statistics import EMPTY, Profile
 from services.prompts.profiles import load_profile
@@ -117,11 +118,18 @@ class Selector:
     UserUnknown only if the caller insisted on the engine, else the profile answers alone."""
 
     def __init__(
-        self, store: Store, engine: Engine, signals: Signals, settings: Settings, metrics: SelectionMetrics
+        self,
+        store: Store,
+        engine: Engine,
+        signals: Signals,
+        outcomes: Outcomes,
+        settings: Settings,
+        metrics: SelectionMetrics,
     ) -> None:
         self.store = store
         self.engine = engine
         self.signals = signals
+        self.outcomes = outcomes
         self.catalogue = Catalogue(store.redis)
         self.settings = settings.response
         self.breaker = Breaker(settings.engine.breaker_failures, settings.engine.breaker_cooldown_s)
@@ -132,6 +140,9 @@ class Selector:
     async def select(self, tenant: str, user: str, request: SelectRequest) -> SelectResponse:
         query, method = request.query, request.method
         items = await self.catalogue.resolve(tenant, request.items, "items")
+        serving = await self.outcomes.open(tenant, user, "selection")
+        if serving.arm == "control":
+            user, method = serving.known_user, "profile"
         profile = await self.profile(tenant, user, method)
         if method == "engine":
             selection = await self._ask_patiently(tenant, user, query, items)
@@ -153,7 +164,9 @@ class Selector:
             for index, (item, probability, like) in enumerate(rows)
         )
         best = max(scored, key=lambda item: item.probability)
+        served = await self.outcomes.record(serving, dict(enumerate(items)), choice=best.index)
         return SelectResponse(
+            **served,
             choice=best.index,
             items=scored,
             method=selection.method,

@@ -9,6 +9,7 @@ separator or a hash tag.
     pi:{s}:leases             ZSET    member -> when its worker counts as dead (ms)
     pi:{s}:tok                STRING  the latest fencing token; shard-wide, so it outlives an erased user
     pi:{s}:quality            HASH    prequential sums of each tenant
+    pi:{s}:arms               HASH    what became of answers: sums by tenant, holdout share, arm and measure
     pi:{s}:users:<tenant>     ZSET    the tenant's users of the shard, all of score 0: Redis orders them by name
     pi:rebuild:…              STRING  the latest user that an operator's rebuild has asked for
     pi:engine-fault           STRING  what a worker says of a degraded engine, as JSON; expires
@@ -40,6 +41,8 @@ separator or a hash tag.
                              :live     STREAM  the summary as it is written; expires
                              :from     STRING  the calls that asked for the update that waits
                              :hooks    SET     the user's events in outboxes of webhooks
+                             :served   HASH    response id -> what feedback may be about; expires
+                             :outcomes HASH    the user's trials and successes; expires
                              :items    HASH    what the user adds to the tenant's counts (traffic/journal.py)
 
 API keys belong to the gateway (gateway/keys.py); a backup holds their records too, and not the audit log.
@@ -137,6 +140,7 @@ class UserKeys:
     leases: str
     token: str
     quality: str
+    arms: str
     log: str
     state: str
     profile: str
@@ -147,6 +151,8 @@ class UserKeys:
     rejected: str
     live: str
     calls: str
+    served: str
+    outcomes: str
     journal: str
     unread: str
     index: str
@@ -175,7 +181,7 @@ class UserKeys:
     @property
     def own(self) -> list[str]:
         """All keys of this user alone, but for the journal: it is to be subtracted first."""
-        return [*self.permanent, self.live, self.calls]
+        return [*self.permanent, self.live, self.calls, self.served, self.outcomes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +221,7 @@ class KeySpace:
             leases=shard + "leases",
             token=shard + "tok",
             quality=shard + "quality",
+            arms=shard + "arms",
             log=own + "log",
             state=self.state(tenant, user),
             profile=own + "profile",
@@ -225,6 +232,8 @@ class KeySpace:
             rejected=own + "rej",
             live=own + "live",
             calls=own + "from",
+            served=own + "served",
+            outcomes=own + "outcomes",
             journal=own + "items",
             unread=shard + "unread",
             index=self.user_index(tenant, number),

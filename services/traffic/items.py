@@ -123,6 +123,11 @@ def has_items(event: Interaction) -> bool:
     return _split(event) != (None, ())
 
 
+def find_choice(event: Interaction) -> Item | None:
+    """The item that the event takes, or rates above the middle."""
+    return _split(event)[0]
+
+
 def find_taken(event: Interaction) -> Item | None:
     """The item that the event takes by itself; None where it shows others beside it."""
     taken, others = _split(event)

@@ -70,6 +70,8 @@ class Tenant:
             "model": ["mock"],
             "webhook": [self.webhook],
             "delivery": [self.delivery],
+            "response_id": ["0" * 32],
+            "thumb": ["up"],
             "max_tokens": [64],
             "metadata": [{"user_id": user}],
             "users": [[user]],

@@ -224,7 +224,7 @@ def _scalar(kind: str, schema: Mapping[str, Any], dice: random.Random | None) ->
 
 
 def _matching(pattern: str) -> str:
-    for text in ("tea", "json", "170-1", "teatime", "https://tea.example"):
+    for text in ("tea", "json", "170-1", "teatime", "https://tea.example", "0" * 32):
         if re.search(pattern, text):
             return text
     raise CannotFill(f"a text of the pattern {pattern}")

@@ -23,6 +23,18 @@ from alignx.cli.terminal import Terminal
 from alignx.schemas.tenants import SCOPES, TenantSettings
 
 MOMENT = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+_RATE = {"users": 9, "trials": 40, "successes": 20, "rate": 0.5, "low": 0.4, "high": 0.6}
+_ARM: dict[str, Any] = {"served": {"selection": 50}, "accuracy": _RATE, "click_rate": {}, "feedback_rate": {}}
+QUALITY: dict[str, Any] = {
+    "/v1/quality": {"profile": {"comparisons": 8, "accuracy": 0.5}},
+    "/v1/quality/trial": {"state": "held", "candidate": "llm:b first/2", "users_tested": 7},
+    "/v1/quality/uplift": {
+        "holdout_share": 0.1,
+        "arms": {"control": _ARM, "personalized": _ARM},
+        "uplift": {"accuracy": {"value": 0.125, "low": 0.01, "high": 0.2}},
+    },
+}
+
 KEY = "ax_k1_secret"
 
 
@@ -139,10 +151,10 @@ class FakeService:
             return httpx.Response(
                 200, json={"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
             )
-        if path == "/v1/quality/trial":
-            return httpx.Response(200, json={"state": "held", "candidate": "llm:b first/2", "users_tested": 7})
-        if path == "/v1/quality":
-            return httpx.Response(200, json={"profile": {"comparisons": 8, "accuracy": 0.5}})
+        if path in QUALITY:
+            return httpx.Response(200, json=QUALITY[path])
+        if path == "/v1/feedback":
+            return httpx.Response(200, json={"response_id": json.loads(request.content)["response_id"]})
         whole = {"items": self.put_items, "users": self.list_users, "events": self.append_many, "erasures": self.erase}
         if len(parts) == 2 and parts[1] in whole:
             return whole[parts[1]](request)

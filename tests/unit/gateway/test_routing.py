@@ -5,7 +5,7 @@ import pytest
 from alignx.schemas.tenants import SCOPES as NAMES
 from gateway.__main__ import build_app
 from gateway.pages import Document, merge
-from gateway.routing import CHATS, ROUTES, SCOPES, USER_SCOPES, RoutingTable, Service, needed_scope
+from gateway.routing import CHATS, FEEDBACK, ROUTES, SCOPES, USER_SCOPES, RoutingTable, Service, needed_scope
 from services.errors import MethodNotAllowed, RequestError, RouteUnknown
 from services.preference.__main__ import create_preference_app
 from services.response.__main__ import create_response_app
@@ -119,7 +119,7 @@ def test_every_call_of_the_api_needs_exactly_one_scope(openapi: Document) -> Non
     assert {call for call in documented if call[0] not in OPEN} == tabled.keys()
     for (path, method), scope in tabled.items():
         operation = openapi["paths"][path][method.lower()]
-        credentials = [("key", [scope])] + [("user_token", [scope])] * ("{user}" in path or path in CHATS)
+        credentials = [("key", [scope])] + [("user_token", [scope])] * ("{user}" in path or path in (*CHATS, FEEDBACK))
         assert [item for entry in operation["security"] for item in entry.items()] == credentials, path
         assert {"401", "403", "429"} <= operation["responses"].keys()
     assert set(tabled.values()) == set(NAMES), "a scope that no call needs"

@@ -462,6 +462,13 @@ def test_quality(alignx: Alignx):
     assert json.loads(alignx("quality", "--json").stdout)["profile"]["comparisons"] == 8
 
 
+def test_uplift(alignx: Alignx):
+    shown = alignx("quality", "--uplift").stdout
+    assert "+12.5%" in shown
+    assert "20 of 40" in shown
+    assert json.loads(alignx("quality", "--uplift", "--json").stdout)["holdout_share"] == 0.1
+
+
 def test_forget_asks(alignx: Alignx, ada: None, service: FakeService):
     assert alignx("forget", "ada", stdin="n\n").exit_code == 1
     assert "ada" in service.users

@@ -73,6 +73,16 @@ def test_answers_for_the_user(call: Caller, service: FakeService):
     assert call("quality")["profile"].accuracy == 0.5
 
 
+def test_feedback_and_uplift(call: Caller, service: FakeService):
+    answer = "0" * 32
+    assert call("feedback", answer, user="ada", thumb="up", picked=1).response_id == answer
+    sent = json.loads(service.requests[-1].content)
+    assert (sent["thumb"], sent["picked"], sent["user"]) == ("up", 1, "ada")
+    assert call("uplift").uplift["accuracy"].value == 0.125
+    with pytest.raises(ValueError, match="go together"):
+        call("feedback", answer, chosen="Only one reply.")
+
+
 def test_a_catalogue_and_candidates_by_id(call: Caller, service: FakeService):
     call("append", "ada", [EVENT])
     assert call("put_items", [CatalogueItem(id="1", title="Boots"), CatalogueItem(id="2", title="Tent")]).items == 2

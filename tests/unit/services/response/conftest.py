@@ -4,6 +4,7 @@ It runs in a thread of its own, so that the tests are plain functions with a pla
 """
 
 import asyncio
+import json
 import math
 import re
 import string
@@ -29,7 +30,7 @@ from services.response.__main__ import create_response_app
 from services.server.app import TENANT_HEADER, TOKEN_HEADER, create_server
 from services.settings import EngineSettings, LogSettings, RedisSettings, ResponseSettings, ServerSettings, Settings
 from services.storage.connection import open_redis
-from services.storage.key_names import weights_key
+from services.storage.key_names import tenant_settings_key, weights_key
 from services.storage.users import Store
 from services.traffic.catalogue import Catalogue
 from tests.contract.declared import problems_watched
@@ -205,6 +206,15 @@ class Service:
 
     def earn(self, tenant: str, sums: Mapping[str, float]) -> None:
         self._wait(self.weigh(tenant, sums))
+
+    def configure(self, tenant: str, **settings: Any) -> None:
+        """What is set for the tenant."""
+        fields = {name: json.dumps(value) for name, value in settings.items()}
+
+        async def store() -> None:
+            await self._redis.hset(tenant_settings_key(tenant), mapping=fields)
+
+        self._wait(store())
 
     def client(self, tenant: str) -> httpx.Client:
         headers = {TOKEN_HEADER: INTERNAL_TOKEN, TENANT_HEADER: tenant}
