@@ -31,7 +31,7 @@ timed = @started=$$(date +%s); echo "== $(1)"; $(2) && echo "== $(1): $$(($$(dat
 export PYTHONDONTWRITEBYTECODE :=
 
 .NOTPARALLEL:
-.PHONY: help up down status demo example quick test ci check unit system installs cover-unit cover-live chaos chaos-campaign soak mutants security chaos-long \
+.PHONY: help up down status demo example quick test ci check unit system installs cover-unit cover-live chaos chaos-campaign soak mutants security conformance chaos-long \
 	cover-services training-tests train-smoke verl live pictures docs test-containers bench eval eval-engine lock supply release \
 	format clean
 
@@ -123,6 +123,9 @@ mutants: .venv/.test  ## Three mutants of each Lua script, which the tests must 
 
 security: .venv/.test  ## Tenants, scopes, generated requests and injections against the suite; writes docs/results/security.md
 	$(BIN)/python -m tests.security.run --report docs/results/security.md
+
+conformance: .venv/.test  ## Today's clients, pinned and unchanged, against the suite; writes docs/results/conformance.md
+	$(BIN)/python -m tests.conformance.run
 
 chaos-long: export ALIGNX_CHAOS_REFUSED_S := 600
 chaos-long: .venv/.test  ## An engine that refuses every request for ten minutes; no part of `make test`

@@ -71,7 +71,7 @@ async def create_key(request: KeyRequest, state: State, caller: KeyCaller) -> Ke
     return created
 
 
-@router.get("/keys", summary="List API keys")
+@router.get("/keys", operation_id="keys", summary="List API keys")
 async def list_keys(state: State, tenant: Tenant = None, after: After = None, limit: Limit = 100) -> KeyList:
     return await state.keys.keys(tenant, after, limit)
 
@@ -122,7 +122,9 @@ async def mint_token(request: TokenRequest, state: State, caller: KeyCaller) -> 
 # --- the audit log -----------------------------------------------------------------------------
 
 
-@v1_router.get("/audit", tags=["admin"], summary="Administrative calls, exports and erasures, newest first")
+@v1_router.get(
+    "/audit", operation_id="audit", tags=["admin"], summary="Administrative calls, exports and erasures, newest first"
+)
 async def read_audit(
     state: State,
     caller: KeyCaller,
@@ -140,7 +142,7 @@ async def read_audit(
 # --- tenants -----------------------------------------------------------------------------------
 
 
-@router.get("/tenants", summary="List tenants")
+@router.get("/tenants", operation_id="tenants", summary="List tenants")
 async def list_tenants(state: State, after: After = None, limit: Limit = 100) -> TenantList:
     return await state.keys.tenants(after, limit)
 
@@ -148,14 +150,14 @@ async def list_tenants(state: State, after: After = None, limit: Limit = 100) ->
 _SETTINGS = "/tenants/{tenant}/settings"
 
 
-@router.get(_SETTINGS, summary="A tenant's settings")
+@router.get(_SETTINGS, operation_id="tenant_settings", summary="A tenant's settings")
 async def read_settings(tenant: TenantName, state: State) -> TenantSettingsView:
     """`spent` says what counts against its token budget."""
     view: TenantSettingsView = await ask_redis(state.tenant_settings.view_with_spent(tenant))
     return view
 
 
-@router.put(_SETTINGS, summary="Set a tenant's settings")
+@router.put(_SETTINGS, operation_id="replace_tenant_settings", summary="Set a tenant's settings")
 async def replace_settings(
     tenant: TenantName, settings: TenantSettings, state: State, caller: KeyCaller
 ) -> TenantSettingsView:
@@ -165,7 +167,7 @@ async def replace_settings(
     return view
 
 
-@router.patch(_SETTINGS, summary="Change some of a tenant's settings")
+@router.patch(_SETTINGS, operation_id="change_tenant_settings", summary="Change some of a tenant's settings")
 async def change_settings(
     tenant: TenantName, changes: dict[str, Any], state: State, caller: KeyCaller
 ) -> TenantSettingsView:

@@ -216,6 +216,8 @@ def problems_of(path: str, method: str, operation: Document) -> list[type[errors
         found.append(errors.Overloaded)
     if "requestBody" in operation:
         found += _OF_BODIES
+        if "application/json" in operation["requestBody"]["content"]:
+            found.append(errors.UnsupportedMedia)
     if "422" in operation.get("responses", {}):  # FastAPI has fields to check
         found.append(errors.InvalidRequest)
     return list(dict.fromkeys((*found, *PROBLEMS.get(path, {}).get(method.upper(), ()))))

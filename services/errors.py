@@ -8,6 +8,7 @@
     │   ├── InvalidRequest          422 invalid_request       names each field
     │   ├── PayloadTooLarge         413 payload_too_large     names the limit
     │   ├── UnsupportedEncoding     415 unsupported_encoding
+    │   ├── UnsupportedMedia        415 unsupported_media     the body is not said to be JSON
     │   ├── Unauthenticated         401 unauthenticated
     │   │   └── CredentialExpired   401 credential_expired    a new key or user token is needed
     │   ├── Forbidden               403 forbidden             names the missing scope
@@ -172,6 +173,10 @@ class PayloadTooLarge(RequestError):
 
 class UnsupportedEncoding(RequestError):
     status, code, title = 415, "unsupported_encoding", "The body is packed in a way that this call does not read"
+
+
+class UnsupportedMedia(RequestError):
+    status, code, title = 415, "unsupported_media", "The body needs the Content-Type application/json"
 
 
 class Unauthenticated(RequestError):

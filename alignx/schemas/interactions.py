@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from alignx.schemas.items import Frozen, Item, Scalar, Text, is_blank, is_none
+from alignx.schemas.items import Frozen, Item, Scalar, Text, is_blank, is_none, read_id
 
 PREFERENCE_DIMENSIONS = 90
 """Values of one preference direction; services/prompts/directions.py names them."""
@@ -46,7 +46,7 @@ class Pair(NamedTuple):
 class InteractionBase(Frozen):
     """What every event may carry beside its own fields."""
 
-    id: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    id: Annotated[str, StringConstraints(min_length=1, max_length=128), BeforeValidator(read_id)] | None = None
     """Your own id of the event: kept and given back, not used to detect repeats
     (send an Idempotency-Key for that)."""
     occurred_at: AwareDatetime | None = None

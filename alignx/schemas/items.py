@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Discriminator,
+    StrictFloat,
     StringConstraints,
     Tag,
     WithJsonSchema,
@@ -26,8 +27,15 @@ def compose(text: str) -> str:
     return text if text.isascii() else normalize("NFC", text)
 
 
-UserId = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^/\x00-\x1f\x7f]+$")]
-"""Your own id of a user: 1 to 256 characters, no slash and no control character."""
+def read_id(value: object) -> object:
+    """A whole number as its digits."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+UserId = Annotated[
+    str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^/\x00-\x1f\x7f]+$"), BeforeValidator(read_id)
+]
+"""Your own id of a user: 1 to 256 characters, no slash, no control character. A whole number counts as its digits."""
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(compose)]
 Scalar = str | int | float | bool | None
 ITEM_LEVELS = 16
@@ -42,11 +50,6 @@ class Frozen(BaseModel):
     """Base of every schema: immutable, strict about field names, documented by its docstrings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="null")
-
-
-def read_id(value: object) -> object:
-    """A whole number as its digits."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 ItemId = Annotated[
@@ -68,7 +71,7 @@ class ItemFields(Frozen):
     title: Text
     description: str | None = None
     category: str | None = None
-    price: float | str | None = None
+    price: StrictFloat | str | None = None
 
     @model_validator(mode="after")
     def _check_depth(self) -> "ItemFields":

@@ -2,15 +2,13 @@
 
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BeforeValidator, Field, NonNegativeInt, StringConstraints, model_validator
+from pydantic import AwareDatetime, Field, NonNegativeInt, StringConstraints, model_validator
 
-from alignx.schemas.items import Frozen, UserId, read_id
+from alignx.schemas.items import Frozen, UserId
 from alignx.schemas.requests import EventsAccepted, EventsRequest
 
 MAX_ERASED = 1_000
 """Users whom one call erases."""
-AnyUserId = Annotated[UserId, BeforeValidator(read_id)]
-"""A whole number counts as its digits."""
 UserPrefix = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
@@ -43,7 +41,7 @@ class UserPage(Frozen):
 class UserEvents(EventsRequest):
     """A line of an append for many users: what one call for this user would hold."""
 
-    user: AnyUserId
+    user: UserId
     idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = None
     """As the header `Idempotency-Key` of a call for one user."""
 
@@ -67,7 +65,7 @@ class LineOutcome(Frozen):
 class EraseRequest(Frozen):
     """Whom to erase: `users`, or all whose id begins with `prefix`."""
 
-    users: Annotated[tuple[AnyUserId, ...], Field(min_length=1, max_length=MAX_ERASED)] | None = None
+    users: Annotated[tuple[UserId, ...], Field(min_length=1, max_length=MAX_ERASED)] | None = None
     prefix: UserPrefix | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_ERASED)] = MAX_ERASED
     """Of a prefix: users whom this call erases at most."""

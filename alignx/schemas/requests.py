@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, StringConstraints, model_validator
+from pydantic import Field, NonNegativeInt, StrictBool, StringConstraints, model_validator
 
 from alignx.schemas.interactions import Interaction
 from alignx.schemas.items import MAX_CHOICES, CatalogueItem, Frozen, ItemReference, OfferedItem, is_blank
@@ -154,7 +154,7 @@ class RecommendRequest(Frozen):
     candidates: tuple[OfferedItem, ...] = Field(min_length=1, max_length=1_000)
     k: Annotated[int, Field(ge=1, le=1_000)] = 10
     method: Method | None = None
-    explain: bool = False
+    explain: StrictBool = False
     """Adds a reason in words to each item of the answer."""
 
 

@@ -165,7 +165,9 @@ def measured(root: Path) -> Iterator[dict[str, Caller]]:
             process = subprocess.Popen(command, cwd=root, env=environment)
             stack.callback(process.wait)
             stack.callback(process.terminate)
-            callers[service] = Caller(port, {"X-AlignX-Internal": TOKEN, "X-AlignX-Tenant": TENANT})
+            callers[service] = Caller(
+                port, {"Content-Type": "application/json", "X-AlignX-Internal": TOKEN, "X-AlignX-Tenant": TENANT}
+            )
             _wait(callers[service])
         yield callers
 

@@ -73,7 +73,7 @@ def print_first_calls(console: Console, port: int, key: str, engine: str, model:
         "\nThe first call sends what Ben chose; the second reads the summary of what he prefers:\n",
         f"curl -sw '\\n' {url}/v1/users/ben/events {authorization} -H 'Content-Type: application/json' "
         f"-H 'Prefer: wait=30' -d '{json.dumps({'events': [EVENT]})}'",
-        f"curl -sw '\\n' '{url}/v1/users/ben/preferences?format=text' {authorization}",
+        f"curl -s '{url}/v1/users/ben/preferences?format=text' {authorization}",
     )
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)

@@ -68,7 +68,9 @@ router = APIRouter(prefix="/v1", route_class=ListRoute)
 # --- history -----------------------------------------------------------------------------------
 
 
-@router.post("/users/{user}/events", status_code=202, tags=["history"], summary="Append interactions")
+@router.post(
+    "/users/{user}/events", operation_id="append", status_code=202, tags=["history"], summary="Append interactions"
+)
 async def append_events(
     tenant: Tenant,
     user: User,
@@ -90,7 +92,7 @@ async def append_events(
     return await service.append(tenant, user, body, idempotency_key or "", wait_s)
 
 
-@router.get("/users/{user}/events", tags=["history"], summary="List interactions, oldest first")
+@router.get("/users/{user}/events", operation_id="events", tags=["history"], summary="List interactions, oldest first")
 async def list_events(
     tenant: Tenant, user: User, service: Service, after: str | None = None, limit: Limit = 100
 ) -> InteractionList:
@@ -98,7 +100,12 @@ async def list_events(
     return await service.events(tenant, user, after, limit)
 
 
-@router.get("/users/{user}/dead-letters", tags=["history"], summary="List events that were set aside")
+@router.get(
+    "/users/{user}/dead-letters",
+    operation_id="dead_letters",
+    tags=["history"],
+    summary="List events that were set aside",
+)
 async def list_dead_letters(
     tenant: Tenant, user: User, service: Service, after: str | None = None, limit: Limit = 100
 ) -> DeadLetterList:
@@ -121,7 +128,14 @@ async def retry_dead_letters(
     return await service.retry_dead_letters(tenant, user, (body and body.event_ids) or ())
 
 
-@router.get("/users/{user}/export", tags=["history"], summary="Everything kept of the user, as JSON lines")
+@router.get(
+    "/users/{user}/export",
+    operation_id="export",
+    tags=["history"],
+    summary="Everything kept of the user, as JSON lines",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/jsonl": {"schema": {"type": "string"}}}}},
+)
 async def export_user(tenant: Tenant, user: User, service: Service) -> StreamingResponse:
     lines = service.export(tenant, user)
     head = await anext(lines)  # an unknown user is a 404, not a broken stream
@@ -134,7 +148,7 @@ async def export_user(tenant: Tenant, user: User, service: Service) -> Streaming
     return StreamingResponse(body(), media_type="application/jsonl")
 
 
-@router.delete("/users/{user}", status_code=204, tags=["history"], summary="Erase the user")
+@router.delete("/users/{user}", operation_id="forget", status_code=204, tags=["history"], summary="Erase the user")
 async def forget_user(tenant: Tenant, user: User, service: Service) -> None:
     """Nothing of the user stays, and no update under way can bring anything back."""
     await service.forget(tenant, user)
@@ -145,10 +159,14 @@ async def forget_user(tenant: Tenant, user: User, service: Service) -> None:
 
 @router.get(
     "/users/{user}/preferences",
+    operation_id="preferences",
     response_model=Preferences,
     tags=["preferences"],
     summary="The current summary",
-    responses={304: {"description": "Unchanged since the ETag in If-None-Match"}},
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        304: {"description": "Unchanged since the ETag in If-None-Match"},
+    },
 )
 async def read_preferences(
     tenant: Tenant,
@@ -162,11 +180,16 @@ async def read_preferences(
     if edits.matches_any(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     if format == "text":
-        return PlainTextResponse(current.text, headers=headers)
+        return PlainTextResponse(f"{current.text}\n", headers=headers)
     return Response(current.model_dump_json(), headers=headers, media_type="application/json")
 
 
-@router.put("/users/{user}/preferences", tags=["preferences"], summary="Replace the summary by the user's own text")
+@router.put(
+    "/users/{user}/preferences",
+    operation_id="edit",
+    tags=["preferences"],
+    summary="Replace the summary by the user's own text",
+)
 async def edit_preferences(
     tenant: Tenant, user: User, body: EditRequest, service: Service, response: Response, if_match: IfMatch = None
 ) -> Preferences:
@@ -178,10 +201,11 @@ async def edit_preferences(
 
 @router.get(
     "/users/{user}/preferences/stream",
+    operation_id="watch",
     tags=["preferences"],
     summary="The summary as it is written",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {}}}},
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 async def stream_preferences(
     tenant: Tenant,
@@ -195,7 +219,12 @@ async def stream_preferences(
     return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
-@router.get("/users/{user}/preferences/versions", tags=["versions"], summary="List versions, newest first")
+@router.get(
+    "/users/{user}/preferences/versions",
+    operation_id="versions",
+    tags=["versions"],
+    summary="List versions, newest first",
+)
 async def list_versions(
     tenant: Tenant,
     user: User,
@@ -206,7 +235,9 @@ async def list_versions(
     return await service.versions(tenant, user, before, limit)
 
 
-@router.get("/users/{user}/preferences/versions/{version}", tags=["versions"], summary="One version")
+@router.get(
+    "/users/{user}/preferences/versions/{version}", operation_id="version", tags=["versions"], summary="One version"
+)
 async def read_version(
     tenant: Tenant, user: User, version: Annotated[int, Path(ge=1)], service: Service
 ) -> SummaryVersion:
@@ -214,7 +245,10 @@ async def read_version(
 
 
 @router.get(
-    "/users/{user}/preferences/rejected", tags=["versions"], summary="List replies that are no summary, newest first"
+    "/users/{user}/preferences/rejected",
+    operation_id="rejected",
+    tags=["versions"],
+    summary="List replies that are no summary, newest first",
 )
 async def list_rejected(tenant: Tenant, user: User, service: Service) -> RejectedDraftList:
     """The latest replies of the engine that a check refused, with the check and its reason. The version before them
@@ -222,7 +256,12 @@ async def list_rejected(tenant: Tenant, user: User, service: Service) -> Rejecte
     return await service.rejected(tenant, user)
 
 
-@router.get("/users/{user}/preferences/diff", tags=["versions"], summary="What changed between two versions")
+@router.get(
+    "/users/{user}/preferences/diff",
+    operation_id="diff",
+    tags=["versions"],
+    summary="What changed between two versions",
+)
 async def diff_versions(
     tenant: Tenant,
     user: User,
@@ -233,7 +272,12 @@ async def diff_versions(
     return await service.diff(tenant, user, from_version, to_version)
 
 
-@router.post("/users/{user}/preferences/rollback", tags=["versions"], summary="Make an older version current again")
+@router.post(
+    "/users/{user}/preferences/rollback",
+    operation_id="rollback",
+    tags=["versions"],
+    summary="Make an older version current again",
+)
 async def roll_back(
     tenant: Tenant, user: User, body: RollbackRequest, service: Service, response: Response, if_match: IfMatch = None
 ) -> Preferences:
@@ -260,7 +304,9 @@ async def put_items(tenant: Tenant, body: CatalogueRequest, service: Service) ->
     return await service.put_items(tenant, body)
 
 
-@router.get("/quality", tags=["quality"], summary="How well the tenant's summaries predict choices")
+@router.get(
+    "/quality", operation_id="quality", tags=["quality"], summary="How well the tenant's summaries predict choices"
+)
 async def tenant_quality(tenant: Tenant, service: Service) -> dict[str, Prequential]:
     """Prequential accuracy over all users of the tenant, by scorer: each choice is predicted by the
     summary as it was before the choice became known."""

@@ -58,13 +58,14 @@ async def read_model(tenant: Tenant, model: str, state: State) -> dict[str, Any]
     raise ModelUnknown
 
 
-@router.get("/models", tags=["response"], summary="Models on offer, in OpenAI's format")
+@router.get("/models", operation_id="models", tags=["response"], summary="Models on offer, in OpenAI's format")
 async def list_models(tenant: Tenant, state: State) -> dict[str, Any]:
     return {"object": "list", "data": await state.chat.engine.models()}
 
 
 @router.post(
     "/chat/completions",
+    operation_id="chat",
     tags=["response"],
     summary="Personalized chat, OpenAI-compatible",
     response_class=Response,

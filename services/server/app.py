@@ -225,7 +225,6 @@ def create_app(
     `engine` see health.py. `operator_guard` lets those pass who may read metrics and the engine's own words.
     There is no docs page here: the gateway serves one for all services, from their /openapi.json.
     """
-
     delay = LoopDelay(registry)
 
     @asynccontextmanager
@@ -245,6 +244,7 @@ def create_app(
         lifespan=with_state,
         docs_url=None,
         openapi_url=openapi_url,
+        generate_unique_id_function=lambda route: route.name,  # what names no other operationId has its function's
     )
     app.router.route_class = JsonRoute
     drain = Drain()

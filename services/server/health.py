@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from alignx.schemas.status import EngineState, Readiness
@@ -48,6 +49,7 @@ def add_health(
 
     @app.get(
         "/readyz",
+        operation_id="ready",
         tags=["health"],
         summary="The process and what it needs answer",
         response_model=Readiness,
@@ -80,7 +82,7 @@ async def _passes(guard: Guard, request: Request) -> bool:
 def add_metrics(app: FastAPI, registry: CollectorRegistry, guard: Guard) -> None:
     """The metrics of `registry`, for whom `guard` lets pass."""
 
-    @app.get("/metrics", tags=["health"], summary="Prometheus metrics")
+    @app.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=PlainTextResponse)
     async def metrics(request: Request) -> Response:
         await guard(request)
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

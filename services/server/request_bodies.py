@@ -15,10 +15,11 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope
 
-from services.errors import PayloadTooLarge, RequestError
+from services.errors import PayloadTooLarge, RequestError, UnsupportedMedia
 from services.server.state import Process, state_of
 
 _WATCH_AFTER_S = 0.02
+_JSON = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
 _LARGE = 1 << 18
 """Bytes of a body after whose parsing the loop has a turn."""
 
@@ -67,6 +68,9 @@ class JsonRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def with_json_request(request: Request) -> Response:
+            media = request.headers.get("Content-Type", "")
+            if self.body_field and not _JSON.match(media) and _announced_bytes(request.scope) not in (None, 0):
+                raise UnsupportedMedia
             return await handle(self.open_request(request))
 
         return with_json_request

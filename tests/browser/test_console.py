@@ -32,7 +32,7 @@ def test_summary_appears_is_edited_and_decides(page: Page, suite: Suite) -> None
         page.locator("#edit-text").fill("Short answers with <b>sources</b>.")
         page.get_by_role("button", name="Save").click()
         expect(page.locator("#summary")).to_have_text("Short answers with <b>sources</b>.")
-        assert client.get("/v1/users/ada/preferences?format=text").text == "Short answers with <b>sources</b>."
+        assert client.get("/v1/users/ada/preferences?format=text").text == "Short answers with <b>sources</b>.\n"
 
     go(page, "Try")
     page.locator("#select-items").fill(f"{LONG}\n{SHORT}")

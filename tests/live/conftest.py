@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from tests.conftest import free_port
-from tests.live.suite import ROOT, SHARED_DATA, Suite
+from tests.live.clients.tool_engine import MODEL
+from tests.live.suite import ROOT, SHARED_DATA, Suite, mock_engine
 
 ENGINE_PYTHON = ROOT / ".venv-engine" / "bin" / "python"
 TINY_MODEL = ROOT / "models" / "alignx-tiny"
@@ -117,3 +118,24 @@ def engine_suite(tmp_path_factory: pytest.TempPathFactory, engine_url: str) -> I
     }
     with Suite(tmp_path_factory.mktemp("engine-suite"), settings).running() as suite:
         yield suite
+
+
+@pytest.fixture(scope="session")
+def client_python(pytestconfig: pytest.Config) -> Path:
+    """The interpreter of the clients' environment, which is made once and brought up to date."""
+    assert pytestconfig.cache is not None
+    folder = pytestconfig.cache.mkdir("clients") / "venv"
+    install = ["docker/local/install.sh", str(folder), "-r", str(ROOT / "tests/live/clients/requirements.txt")]
+    done = subprocess.run(install, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return folder / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def talking_suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    """The suite in front of an engine that calls tools."""
+    home = tmp_path_factory.mktemp("clients")
+    with mock_engine(home, module="tests.live.clients.tool_engine") as url:
+        settings = {"ALIGNX_ENGINE__URL": f"{url}/v1", "ALIGNX_ENGINE__MODEL": MODEL}
+        with Suite(home, settings).running() as suite:
+            yield suite

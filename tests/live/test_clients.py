@@ -8,14 +8,13 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.live.clients.tool_engine import MODEL
-from tests.live.suite import ROOT, Suite, mock_engine
+from tests.live.suite import ROOT, Suite
 
 pytestmark = pytest.mark.live
 
@@ -30,27 +29,6 @@ ORDER = [
     "response.output_item.done",
     "response.completed",
 ]
-
-
-@pytest.fixture(scope="session")
-def client_python(pytestconfig: pytest.Config) -> Path:
-    """The interpreter of the clients' environment, which is made once and brought up to date."""
-    assert pytestconfig.cache is not None
-    folder = pytestconfig.cache.mkdir("clients") / "venv"
-    install = ["docker/local/install.sh", str(folder), "-r", str(CLIENTS / "requirements.txt")]
-    done = subprocess.run(install, cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    return folder / "bin" / "python"
-
-
-@pytest.fixture(scope="module")
-def talking_suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
-    """The suite in front of an engine that calls tools."""
-    home = tmp_path_factory.mktemp("clients")
-    with mock_engine(home, module="tests.live.clients.tool_engine") as url:
-        settings = {"ALIGNX_ENGINE__URL": f"{url}/v1", "ALIGNX_ENGINE__MODEL": MODEL}
-        with Suite(home, settings).running() as suite:
-            yield suite
 
 
 def run(python: Path, suite: Suite, *program: str, **environment: str) -> str:

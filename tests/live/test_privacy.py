@@ -105,7 +105,8 @@ def _behave_badly(client: httpx.Client) -> None:
     """Every kind of refusal quotes something; none of it may reach a log."""
     user = f"/v1/users/{NAME}"
     client.post(f"{user}/events", json={"events": [{"type": CANARY}]})
-    client.post(f"{user}/events", content=f'{{"events": "{CANARY}')
+    json_type = {"Content-Type": "application/json"}
+    client.post(f"{user}/events", content=f'{{"events": "{CANARY}', headers=json_type)
     client.post(f"{user}/events", json={"events": [{"type": "post", "text": CANARY, "canary": CANARY}]})
     client.post(f"{user}/events", json={"events": [{"type": "post", "text": CANARY * 20_000}]})
     client.put(f"{user}/preferences", json={"text": CANARY}, headers={"If-Match": f'"{CANARY}"'})

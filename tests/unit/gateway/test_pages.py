@@ -67,16 +67,16 @@ EVERYWHERE = {"400", "405", "431", "500", "503"}
 WITH_A_KEY = {"401", "403", "429"}
 FURTHER = {
     "GET /metrics": set[str](),
-    "POST /v1/users/{user}/events": {"413", "422"},
-    "PUT /v1/users/{user}/preferences": {"412", "413", "422", "428"},
-    "POST /v1/users/{user}/preferences/rollback": {"404", "412", "413", "422"},
+    "POST /v1/users/{user}/events": {"413", "415", "422"},
+    "PUT /v1/users/{user}/preferences": {"412", "413", "415", "422", "428"},
+    "POST /v1/users/{user}/preferences/rollback": {"404", "412", "413", "415", "422"},
     "GET /v1/users/{user}/preferences/versions/{version}": {"404", "413", "422"},
-    "POST /v1/users/{user}/select": {"404", "413", "422", "501", "502"},
-    "POST /v1/chat/completions": {"404", "413", "422", "501", "502"},
+    "POST /v1/users/{user}/select": {"404", "413", "415", "422", "501", "502"},
+    "POST /v1/chat/completions": {"404", "413", "415", "422", "501", "502"},
     "GET /v1/models": {"413", "502"},
     "GET /v1/quality": {"413"},
     "GET /admin/keys": {"422"},
-    "POST /admin/keys/{key_id}/rotate": {"404", "409", "413", "422"},
+    "POST /admin/keys/{key_id}/rotate": {"404", "409", "413", "415", "422"},
 }
 """What some calls of each kind can be refused with beside the two sets above, written by hand."""
 

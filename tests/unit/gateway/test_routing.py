@@ -2,6 +2,7 @@ from typing import get_args
 
 import pytest
 
+from alignx.client.methods import Endpoints
 from alignx.schemas.tenants import SCOPES as NAMES
 from gateway.__main__ import build_app
 from gateway.pages import Document, merge
@@ -124,6 +125,22 @@ def test_every_call_of_the_api_needs_exactly_one_scope(openapi: Document) -> Non
         assert {"401", "403", "429"} <= operation["responses"].keys()
     assert set(tabled.values()) == set(NAMES), "a scope that no call needs"
     assert {route.path for route in ROUTES} <= SCOPES.keys()
+
+
+def test_operations_have_the_names_of_the_sdk(openapi: Document) -> None:
+    names = [operation["operationId"] for calls in openapi["paths"].values() for operation in calls.values()]
+    assert len(names) == len(set(names))
+    methods = {name for name in vars(Endpoints) if not name.startswith("_")} - {"preferences_if_changed"}
+    assert set(names) - methods == {
+        "create_message",
+        "create_response",
+        "export",
+        "livez",
+        "metrics",
+        "read_model",
+        "watch",
+    }
+    assert methods < set(names)
 
 
 def test_user_tokens_hold_scopes_of_calls_for_one_user_alone() -> None:

@@ -286,7 +286,7 @@ async def test_reading_again_costs_nothing_when_unchanged(redis_url: str) -> Non
         assert (await served.http.get(PREFERENCES, headers={"If-None-Match": '"11"'})).status_code == 200
         text = await served.http.get(PREFERENCES, params={"format": "text"})
         assert text.headers["content-type"].startswith("text/plain")
-        assert text.text == first.json()["text"]
+        assert text.text == f"{first.json()['text']}\n"
         problem(await served.http.get(PREFERENCES, params={"format": "xml"}), 422, "invalid_request")
 
 

@@ -234,7 +234,9 @@ def test_the_first_of_fields_and_headers_names_the_user(service: Service) -> Non
         ("Jürgen 東", [("X-OpenWebUI-User-Id", "Jürgen 東")], {}),
         ("d", [("X-User-Id", "d")], {}),
         ("c", [], {"metadata": {"user_id": "c", "team": 7}}),
+        ("8", [], {"metadata": {"user_id": 8}}),
         ("b", [], {"safety_identifier": "b"}),
+        ("7", [], {"user": 7}),
         ("a", [], {"user": "a"}),
     ):
         service.write_summary(user, "Likes brevity.")

@@ -147,6 +147,16 @@ def test_what_is_no_json_or_nested_endlessly_is_malformed(body: bytes) -> None:
     assert document["detail"] == "The body is not valid JSON, or is nested too deeply."
 
 
+@pytest.mark.parametrize("media", [None, "", "text/plain", "application/jsonl", "application/x-www-form-urlencoded"])
+def test_a_body_that_is_not_said_to_be_json_is_refused(media: str | None) -> None:
+    body = orjson.dumps({"events": [{"type": "post", "text": "t"}]})
+    headers = {} if media is None else {"Content-Type": media}
+    problem(ask(app_with(), "POST", "/v1/users/ada/events", content=body, headers=headers), 415, "unsupported_media")
+    for json in ("application/json; charset=utf-8", "Application/JSON", "application/merge-patch+json"):
+        headers = {"Content-Type": json}
+        assert ask(app_with(), "POST", "/v1/users/ada/events", content=body, headers=headers).json() == 1
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_is_read_up_to_its_limit(chunked: bool) -> None:
     async def pieces() -> AsyncIterator[bytes]:
