@@ -25,7 +25,18 @@ from yarl import URL
 from gateway import headers
 from gateway.auth import AuthState, Caller
 from gateway.liveness import Hung
-from gateway.routing import AUDITED, CHATS, ERASURES, SERVICES, Route, RoutingTable, is_for_user, needed_scope, user_of
+from gateway.routing import (
+    AUDITED,
+    CHATS,
+    ERASURES,
+    FORGET,
+    SERVICES,
+    Route,
+    RoutingTable,
+    is_for_user,
+    needed_scope,
+    user_of,
+)
 from gateway.shares import Shares, kind_of
 from gateway.upstreams import NOT_SENT, SEVERED, Replica, Upstreams
 from services.errors import AlignXError, Draining, UpstreamUnavailable
@@ -160,7 +171,8 @@ class Proxy:
             except ClientDisconnected:
                 return
             watch = DisconnectWatch(receive)
-            with nullcontext() if route.path == ERASURES else watch:  # whoever is erased is logged, heard or not
+            is_logged = route.path in (ERASURES, FORGET)  # whoever is erased is logged, heard or not
+            with nullcontext() if is_logged else watch:
                 await self._forward(Call(route, scope, send, state, watch, started, caller), body)
 
     async def _forward(self, call: Call, body: bytes | None) -> None:
@@ -253,6 +265,8 @@ class Proxy:
         service may have done it all the same."""
         action, path = AUDITED.get((call.scope["method"], call.route.path)), call.scope["raw_path"]
         if action is None or (answer is not None and answer.status >= 300):
+            return
+        if call.route.path == FORGET and answer is not None and orjson.loads(await answer.read())["dry_run"]:
             return
         tenant, key_id, hashed = call.caller.tenant, call.caller.key_id, call.state.tokens.hash_user
         if call.route.names_user:

@@ -15,6 +15,7 @@
     │   ├── MethodNotAllowed        405 method_not_allowed
     │   ├── UserUnknown             404 user_unknown
     │   ├── VersionUnknown          404 version_unknown
+    │   ├── EventUnknown            404 event_unknown
     │   ├── KeyUnknown              404 key_unknown
     │   ├── ModelUnknown            404 model_not_found
     │   ├── KeyEnded                409 key_ended
@@ -203,6 +204,10 @@ class UserUnknown(RequestError):
 
 class VersionUnknown(RequestError):
     status, code, title = 404, "version_unknown", "This summary version does not exist or is no longer kept"
+
+
+class EventUnknown(RequestError):
+    status, code, title = 404, "event_unknown", "This event does not exist or is no longer kept"
 
 
 class KeyUnknown(RequestError):

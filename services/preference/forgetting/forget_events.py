@@ -1,0 +1,189 @@
+"""Forgets single events of a user: one by its id, or all that are about something.
+
+With an event goes all that came of it: its dead letter, the versions since with their reasoning and claims, rejected
+drafts, its share of the profile and of the counts of items. Versions are removed, not edited; the profile, made anew
+from what is left, writes the next one, and an update from the whole history follows. A text that the user wrote over
+the summary stays where it shares no sentence with a removed version and no word with a removed event alone.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Final
+
+from alignx.schemas.forgetting import Forgotten
+from alignx.schemas.interactions import Interaction
+from alignx.schemas.summaries import DeadLetter, RejectedDraft, StoredInteraction, SummaryVersion
+from services.errors import EventUnknown, UserUnknown
+from services.preference.edits import split_sentences
+from services.preference.forgetting.about import About, read_texts
+from services.preference.queue import Queue
+from services.preference.queue_records import Removal
+from services.profile.serialize import dumps
+from services.profile.statistics import Profile
+from services.profile.style_features import STOP, words
+from services.storage.user_profile import USER_SOURCE, Checkpoint, HistoryFold, parse_event_id, tell_profile
+from services.storage.users import NO_STAMP, Store, encode_record, event_time, reply
+
+_PAGE: Final = 1_000
+_EVIDENCE: Final = 200
+"""Newest events whose ids claims may name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """All that is kept of a user, as of one stamp."""
+
+    tenant: str
+    user: str
+    stamp: str
+    seen: Sequence[str]
+    """What else must be as it was: version, cursor, pending events, the newest rejected draft."""
+    version: int
+    pending: int
+    events: Sequence[StoredInteraction]
+    dead_letters: Sequence[tuple[str, DeadLetter]]
+    versions: Sequence[SummaryVersion]
+    drafts: Sequence[tuple[str, RejectedDraft]]
+    checkpoint: Checkpoint
+
+
+async def forget_events(
+    store: Store, queue: Queue, tenant: str, user: str, target: str | About, *, dry_run: bool = False
+) -> Forgotten:
+    """Forgets the event of an id, or all events about something. Raises UserUnknown, and EventUnknown for an id that is
+    not kept."""
+    while True:
+        kept = await _read(store, tenant, user)
+        removal, receipt = await _plan(store, kept, target)
+        if isinstance(target, str) and not receipt.event_ids and not receipt.checkpoint:
+            raise EventUnknown
+        if dry_run or receipt == Forgotten(version=kept.version, pending=kept.pending):
+            return receipt.model_copy(update={"dry_run": dry_run})
+        pending = await queue.forget_events(tenant, user, removal)
+        if pending is not None:
+            return receipt.model_copy(update={"pending": pending})
+
+
+async def _read(store: Store, tenant: str, user: str) -> Kept:
+    stamp, _ = await store.profile(tenant, user)
+    if stamp == NO_STAMP:
+        raise UserUnknown
+    state, keys = await store.state(tenant, user), store.keys.user(tenant, user)
+    drafts = await reply(store.redis.lrange(keys.rejected, 0, -1))
+    return Kept(
+        tenant=tenant,
+        user=user,
+        stamp=stamp,
+        seen=[str(state.version), state.cursor, str(state.pending), drafts[0] if drafts else ""],
+        version=state.version,
+        pending=state.pending,
+        events=[event async for event in store.history(tenant, user)],
+        dead_letters=await store.dead_letters(tenant, user, None, _PAGE),
+        versions=await store.versions(tenant, user, None, _PAGE),
+        drafts=[(raw, RejectedDraft.model_validate_json(raw)) for raw in drafts],
+        checkpoint=await store.checkpoint(tenant, user),
+    )
+
+
+async def _plan(store: Store, kept: Kept, target: str | About) -> tuple[Removal, Forgotten]:
+    about = target if isinstance(target, About) else None
+    event_ids = {target} if isinstance(target, str) else await _find(store, kept, target)
+    events = [event for event in kept.events if event.event_id in event_ids]
+    rest = [event for event in kept.events if event.event_id not in event_ids]
+    dead = [(entry_id, letter) for entry_id, letter in kept.dead_letters if letter.event_id in event_ids]
+    removed_ids = sorted({event.event_id for event in events} | {one.event_id for _, one in dead}, key=parse_event_id)
+    drops = any(map(kept.checkpoint.holds, event_ids)) or bool(about and kept.checkpoint.last)
+    first = min(event_ids, key=parse_event_id, default="") if removed_ids or drops else ""
+    removed = [*(event.interaction for event in events), *(one.interaction for _, one in dead if one.interaction)]
+    said = _collect_words(removed) - _collect_words(event.interaction for event in rest) - STOP
+    versions = _versions_to_remove(kept, first, about, said)
+    numbers = {version.version for version in versions}
+    drafts = [raw for raw, draft in kept.drafts if _is_since(draft, first) or (about and about.matches(draft.text))]
+    own = kept.checkpoint.profile.own
+    drops = drops or any(version.source == USER_SOURCE and version.text == own for version in versions)
+    left = [version for version in kept.versions if version.version not in numbers]
+    folding = HistoryFold(left, Checkpoint().profile if drops else kept.checkpoint.profile)
+    for event in rest:
+        folding.add(event)
+        await asyncio.sleep(0)  # a long history would keep others waiting
+    profile = folding.end()
+    record = await _next_version(store, kept, profile, rest, left) if kept.version in numbers else ""
+    dead_ids = [entry_id for entry_id, _ in dead]
+    removal = Removal(
+        kept.stamp, kept.seen, [event.event_id for event in events], dead_ids, sorted(numbers), drafts, drops,
+        dumps(profile), record,
+    )  # fmt: skip
+    receipt = Forgotten(
+        event_ids=tuple(removed_ids),
+        dead_letters=len(dead),
+        versions=len(versions),
+        own_texts=sum(version.source == USER_SOURCE for version in versions),
+        claims=sum(len(version.claims) for version in versions),
+        rejected_drafts=len(drafts),
+        checkpoint=drops and bool(kept.checkpoint.last),
+        version=kept.version + bool(record),
+        pending=kept.pending,
+        update_queued=bool(record and rest),
+    )
+    return removal, receipt
+
+
+async def _next_version(
+    store: Store, kept: Kept, profile: Profile, rest: Sequence[StoredInteraction], left: Sequence[SummaryVersion]
+) -> str:
+    """The version that the profile writes in place of a removed one, as it is stored."""
+    ids = [] if kept.dead_letters else [event.event_id for event in rest[-_EVIDENCE:]]
+    text, claims = tell_profile(profile, ids, await store.policy(kept.tenant))
+    version = SummaryVersion(
+        version=kept.version + 1,
+        text=text,
+        claims=claims,
+        source="profile",
+        parent=max((version.version for version in left), default=None),
+        created_at=datetime.now(UTC),
+    )
+    return encode_record(version)
+
+
+async def _find(store: Store, kept: Kept, about: About) -> set[str]:
+    """The ids of the events about it: by what they say, or by a claim that rests on them."""
+    current = await store.preferences(kept.tenant, kept.user)
+    claims = chain(current.claims, *(version.claims for version in kept.versions))
+    found = {event_id for claim in claims if about.matches(claim.text) for event_id in claim.support}
+    found |= {event.event_id for event in kept.events if about.matches(read_texts(event.interaction))}
+    letters = [letter for _, letter in kept.dead_letters if letter.interaction]
+    return found | {one.event_id for one in letters if one.interaction and about.matches(read_texts(one.interaction))}
+
+
+def _versions_to_remove(kept: Kept, first: str, about: About | None, said: frozenset[str]) -> list[SummaryVersion]:
+    """Those since the event `first`, but for the user's own texts that hold none of the words `said`, and nothing of
+    what goes."""
+    since = min((one.version for one in kept.versions if _is_since(one, first)), default=kept.version + 1)
+    removed = [one for one in kept.versions if one.version >= since or (about and about.matches(_all_text(one)))]
+    inferred = {sentence for one in removed if one.source != USER_SOURCE for sentence in split_sentences(one.text)}
+
+    def is_clean(version: SummaryVersion) -> bool:
+        shared = said.intersection(words(version.text)) or inferred.intersection(split_sentences(version.text))
+        return not (shared or (about and about.matches(version.text)))
+
+    return [version for version in removed if version.source != USER_SOURCE or not is_clean(version)]
+
+
+def _collect_words(events: Iterable[Interaction]) -> frozenset[str]:
+    return frozenset(word for event in events for word in words(read_texts(event)))
+
+
+def _is_since(written: SummaryVersion | RejectedDraft, first: str) -> bool:
+    """Whether it may tell of the event `first` or a later one; what is written reads the profile too."""
+    if not first:
+        return False
+    last = written.events.last
+    is_later = bool(last) and parse_event_id(last or "") >= parse_event_id(first)
+    return is_later or written.created_at >= event_time(first)
+
+
+def _all_text(version: SummaryVersion) -> str:
+    return "\n".join([version.text, version.reasoning or "", *(claim.text for claim in version.claims)])
