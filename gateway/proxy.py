@@ -22,21 +22,10 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.types import Receive, Scope, Send
 from yarl import URL
 
-from gateway import headers
+from gateway import headers, routing
 from gateway.auth import AuthState, Caller
 from gateway.liveness import Hung
-from gateway.routing import (
-    AUDITED,
-    CHATS,
-    ERASURES,
-    FORGET,
-    SERVICES,
-    Route,
-    RoutingTable,
-    is_for_user,
-    needed_scope,
-    user_of,
-)
+from gateway.routing import AUDITED, CHATS, ERASURES, SERVICES, Route, RoutingTable, is_for_user, needed_scope, user_of
 from gateway.shares import Shares, kind_of
 from gateway.upstreams import NOT_SENT, SEVERED, Replica, Upstreams
 from services.errors import AlignXError, Draining, UpstreamUnavailable
@@ -171,7 +160,7 @@ class Proxy:
             except ClientDisconnected:
                 return
             watch = DisconnectWatch(receive)
-            is_logged = route.path in (ERASURES, FORGET)  # whoever is erased is logged, heard or not
+            is_logged = route.path in (ERASURES, routing.FORGET)  # whoever is erased is logged, heard or not
             with nullcontext() if is_logged else watch:
                 await self._forward(Call(route, scope, send, state, watch, started, caller), body)
 
@@ -266,7 +255,7 @@ class Proxy:
         action, path = AUDITED.get((call.scope["method"], call.route.path)), call.scope["raw_path"]
         if action is None or (answer is not None and answer.status >= 300):
             return
-        if call.route.path == FORGET and answer is not None and orjson.loads(await answer.read())["dry_run"]:
+        if call.route.path == routing.FORGET and answer is not None and orjson.loads(await answer.read())["dry_run"]:
             return
         tenant, key_id, hashed = call.caller.tenant, call.caller.key_id, call.state.tokens.hash_user
         if call.route.names_user:

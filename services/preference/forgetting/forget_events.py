@@ -163,11 +163,13 @@ def _versions_to_remove(kept: Kept, first: str, about: About | None, said: froze
     what goes."""
     since = min((one.version for one in kept.versions if _is_since(one, first)), default=kept.version + 1)
     removed = [one for one in kept.versions if one.version >= since or (about and about.matches(_all_text(one)))]
-    inferred = {sentence for one in removed if one.source != USER_SOURCE for sentence in split_sentences(one.text)}
+    inferred = [one for one in removed if one.source != USER_SOURCE]
 
-    def is_clean(version: SummaryVersion) -> bool:
-        shared = said.intersection(words(version.text)) or inferred.intersection(split_sentences(version.text))
-        return not (shared or (about and about.matches(version.text)))
+    def is_clean(own: SummaryVersion) -> bool:
+        before = [one for one in inferred if one.version < (own.restored_from or own.version)]  # later ones repeat it
+        repeated = {sentence for one in before for sentence in split_sentences(one.text)}
+        shared = said.intersection(words(own.text)) or repeated.intersection(split_sentences(own.text))
+        return not (shared or (about and about.matches(own.text)))
 
     return [version for version in removed if version.source != USER_SOURCE or not is_clean(version)]
 

@@ -5,6 +5,7 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,13 @@ def count_calls(served: Served) -> int:
     return len(served.bench.mock.prompts) + len(served.bench.mock.choices)
 
 
+async def is_as_folded(served: Served) -> bool:
+    """The profile is that of the checkpoint and the log, but for the second in which an event came."""
+    store = served.bench.store
+    folded, stored = await store.fold_history(TENANT, "ada"), (await store.profile(TENANT, "ada"))[1]
+    return replace(folded, latest=0) == replace(stored, latest=0)
+
+
 async def settle(served: Served) -> None:
     async def idle() -> bool:
         fields = await served.bench.fields()
@@ -115,13 +123,12 @@ async def test_nothing_is_left_of_an_event_anywhere(redis_url: str) -> None:
         assert current["version"] == 5
         assert "u7n0" in current["text"]
         assert "u7n2" in current["text"]
-        store = served.bench.store
-        assert await store.fold_history(TENANT, "ada") == (await store.profile(TENANT, "ada"))[1]
+        assert await is_as_folded(served)
         versions = (await served.http.get(f"{PREFERENCES}/versions?limit=1")).json()
         rest = (await served.http.get(f"{PREFERENCES}/versions?before={versions['next']}")).json()
         assert [one["version"] for one in rest["versions"]] == [4, 1]
         again = await served.http.delete(f"/v1/users/ada/events/{event_id}")
-        assert (again.status_code, again.json()["type"].rpartition("/")[2]) == (404, "event_unknown")
+        assert (again.status_code, again.json()["type"].rpartition(":")[2]) == (404, "event_unknown")
         assert (await served.http.delete("/v1/users/nobody/events/1-0")).status_code == 404
         assert (await served.http.delete("/v1/users/ada/events/x")).status_code == 422
 
@@ -264,7 +271,9 @@ async def test_the_users_own_text_stays_where_nothing_forgotten_is_in_it(redis_u
 
 async def test_a_trimmed_log_leaves_its_profile_behind(redis_url: str) -> None:
     async with serving(redis_url, work=True, summary={"keep_events": 20}) as served:
-        ids = (await served.learn(SAID, *(f"I like dish{number} a lot." for number in range(150))))["ids"]
+        ids = (
+            await served.learn(*(SAID if number == 125 else f"I like dish{number} a lot." for number in range(151)))
+        )["ids"]
         bench = served.bench
 
         async def trimmed() -> bool:
@@ -274,19 +283,19 @@ async def test_a_trimmed_log_leaves_its_profile_behind(redis_url: str) -> None:
         checkpoint = await bench.store.checkpoint(TENANT, "ada")
         assert (checkpoint.first, checkpoint.last, checkpoint.profile.events) == (ids[0], ids[130], 131)
         store = bench.store
-        assert await store.fold_history(TENANT, "ada") == (await store.profile(TENANT, "ada"))[1]
+        assert await is_as_folded(served)
 
         receipt = (await served.http.delete(f"/v1/users/ada/events/{ids[150]}")).json()
         assert (receipt["event_ids"], receipt["checkpoint"]) == ([ids[150]], False)
         assert (await store.profile(TENANT, "ada"))[1].events == 150
-        assert not places(redis_url, "dish149")
+        assert not places(redis_url, "dish150")
         await settle(served)
 
-        assert {"base", "profile"} <= places(redis_url, "zephyrine")
-        receipt = (await served.http.delete(f"/v1/users/ada/events/{ids[0]}")).json()
+        assert "base" in places(redis_url, "zephyrine")
+        receipt = (await served.http.delete(f"/v1/users/ada/events/{ids[125]}")).json()
         assert (receipt["event_ids"], receipt["checkpoint"]) == ([], True)
         assert not places(redis_url, MARK, "zephyrine")
-        assert (await served.http.delete(f"/v1/users/ada/events/{ids[0]}")).status_code == 404
+        assert (await served.http.delete(f"/v1/users/ada/events/{ids[125]}")).status_code == 404
         assert (await store.profile(TENANT, "ada"))[1].events == 19
 
 
@@ -321,17 +330,20 @@ async def test_after_the_restore_of_a_backup(redis_url: str) -> None:
         assert not places(redis_url, MARK, "zephyrine")
 
 
+def is_clean(folder: Path) -> bool:
+    try:
+        files = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    except FileNotFoundError:  # of a rewrite that has just ended
+        return False
+    return not any(word in content for content in files for word in (MARK.encode(), b"zephyrine"))
+
+
 async def test_nothing_is_left_on_disk_after_the_rewrite(tmp_path: Path) -> None:
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
 
     async def is_gone() -> bool:
-        await asyncio.sleep(0.05)
-        files = [path for path in tmp_path.rglob("*") if path.is_file()]
-        try:
-            return not any(word in path.read_bytes() for path in files for word in (MARK.encode(), b"zephyrine"))
-        except FileNotFoundError:  # of a rewrite that has just ended
-            return False
+        return await asyncio.to_thread(is_clean, tmp_path)
 
     server = start_redis(tmp_path, port)
     try:
