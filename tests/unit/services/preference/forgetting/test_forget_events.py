@@ -24,6 +24,7 @@ from services.profile.serialize import loads
 from services.storage.users import encode_record
 from tests.chaos.mock_engine import MockEngine
 from tests.conftest import free_port
+from tests.redis_cluster import ClusterServers
 from tests.unit.services.preference.rig import TENANT, record, start_redis, stop_redis
 from tests.unit.services.preference.served import PREFERENCES, Served, serving
 from tests.unit.services.preference.working import until
@@ -358,6 +359,25 @@ async def test_nothing_is_left_on_disk_after_the_rewrite(tmp_path: Path) -> None
                 await until(is_gone)
     finally:
         stop_redis(server)
+
+
+@pytest.mark.xdist_group("cluster")
+async def test_events_are_forgotten_on_a_cluster(tmp_path: Path) -> None:
+    servers = ClusterServers(tmp_path)
+    try:
+        await asyncio.to_thread(servers.up)
+        blocks = {"redis": {"url": servers.url, "cluster": True}, "queue": {"shards": 8, "poll_ms": 2}}
+        async with serving(servers.url, MockEngine(), work=True, **blocks) as served:
+            for user in ("ada", "bob", "cy"):
+                await served.learn("I like tea.", user=user)
+                event_id = (await served.learn(SAID, user=user))["ids"][0]
+                receipt = (await served.http.delete(f"/v1/users/{user}/events/{event_id}")).json()
+                assert (receipt["event_ids"], receipt["versions"]) == ([event_id], 1)
+        for url in servers.node_urls:
+            address = url if "://" in url else f"redis://{url}"
+            assert not await asyncio.to_thread(places, address, MARK, "zephyrine")
+    finally:
+        servers.down()
 
 
 def test_about_goes_by_whole_words_in_any_script() -> None:
