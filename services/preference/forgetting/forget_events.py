@@ -50,6 +50,36 @@ class Kept:
     checkpoint: Checkpoint
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What goes of it, and what is left."""
+
+    events: Sequence[StoredInteraction]
+    rest: Sequence[StoredInteraction]
+    dead_letters: Sequence[tuple[str, DeadLetter]]
+    versions: Sequence[SummaryVersion]
+    left: Sequence[SummaryVersion]
+    drafts: Sequence[str]
+    """As they are stored."""
+    drops_checkpoint: bool
+
+    def receipt(self, kept: Kept) -> Forgotten:
+        ids = {event.event_id for event in self.events} | {one.event_id for _, one in self.dead_letters}
+        is_rewritten = any(version.version == kept.version for version in self.versions)
+        return Forgotten(
+            event_ids=tuple(sorted(ids, key=parse_event_id)),
+            dead_letters=len(self.dead_letters),
+            versions=len(self.versions),
+            own_texts=sum(version.source == USER_SOURCE for version in self.versions),
+            claims=sum(len(version.claims) for version in self.versions),
+            rejected_drafts=len(self.drafts),
+            checkpoint=self.drops_checkpoint and bool(kept.checkpoint.last),
+            version=kept.version + is_rewritten,
+            pending=kept.pending,
+            update_queued=is_rewritten and bool(self.rest),
+        )
+
+
 async def forget_events(
     store: Store, queue: Queue, tenant: str, user: str, target: str | About, *, dry_run: bool = False
 ) -> Forgotten:
@@ -57,12 +87,13 @@ async def forget_events(
     not kept."""
     while True:
         kept = await _read(store, tenant, user)
-        removal, receipt = await _plan(store, kept, target)
+        choice = await _choose(store, kept, target)
+        receipt = choice.receipt(kept)
         if isinstance(target, str) and not receipt.event_ids and not receipt.checkpoint:
             raise EventUnknown
         if dry_run or receipt == Forgotten(version=kept.version, pending=kept.pending):
             return receipt.model_copy(update={"dry_run": dry_run})
-        pending = await queue.forget_events(tenant, user, removal)
+        pending = await queue.forget_events(tenant, user, await _prepare(store, kept, choice))
         if pending is not None:
             return receipt.model_copy(update={"pending": pending})
 
@@ -88,61 +119,60 @@ async def _read(store: Store, tenant: str, user: str) -> Kept:
     )
 
 
-async def _plan(store: Store, kept: Kept, target: str | About) -> tuple[Removal, Forgotten]:
+async def _choose(store: Store, kept: Kept, target: str | About) -> Choice:
     about = target if isinstance(target, About) else None
     event_ids = {target} if isinstance(target, str) else await _find(store, kept, target)
     events = [event for event in kept.events if event.event_id in event_ids]
     rest = [event for event in kept.events if event.event_id not in event_ids]
     dead = [(entry_id, letter) for entry_id, letter in kept.dead_letters if letter.event_id in event_ids]
-    removed_ids = sorted({event.event_id for event in events} | {one.event_id for _, one in dead}, key=parse_event_id)
     drops = any(map(kept.checkpoint.holds, event_ids)) or bool(about and kept.checkpoint.last)
-    first = min(event_ids, key=parse_event_id, default="") if removed_ids or drops else ""
+    first = min(event_ids, key=parse_event_id, default="") if events or dead or drops else ""
     removed = [*(event.interaction for event in events), *(one.interaction for _, one in dead if one.interaction)]
-    said = _collect_words(removed) - _collect_words(event.interaction for event in rest) - STOP
+    said = await _collect_words(removed) - await _collect_words(event.interaction for event in rest) - STOP
     versions = _versions_to_remove(kept, first, about, said)
-    numbers = {version.version for version in versions}
-    drafts = [raw for raw, draft in kept.drafts if _is_since(draft, first) or (about and about.matches(draft.text))]
     own = kept.checkpoint.profile.own
-    drops = drops or any(version.source == USER_SOURCE and version.text == own for version in versions)
-    left = [version for version in kept.versions if version.version not in numbers]
-    folding = HistoryFold(left, Checkpoint().profile if drops else kept.checkpoint.profile)
-    for event in rest:
+    return Choice(
+        events=events,
+        rest=rest,
+        dead_letters=dead,
+        versions=versions,
+        left=[version for version in kept.versions if version not in versions],
+        drafts=[raw for raw, one in kept.drafts if _is_since(one, first) or (about and about.matches(one.text))],
+        drops_checkpoint=drops or any(one.source == USER_SOURCE and one.text == own for one in versions),
+    )
+
+
+async def _prepare(store: Store, kept: Kept, choice: Choice) -> Removal:
+    """With the profile made anew; a long history takes as long as to fold it."""
+    folding = HistoryFold(choice.left, Checkpoint().profile if choice.drops_checkpoint else kept.checkpoint.profile)
+    for event in choice.rest:
         folding.add(event)
         await asyncio.sleep(0)  # a long history would keep others waiting
     profile = folding.end()
-    record = await _next_version(store, kept, profile, rest, left) if kept.version in numbers else ""
-    dead_ids = [entry_id for entry_id, _ in dead]
-    removal = Removal(
-        kept.stamp, kept.seen, [event.event_id for event in events], dead_ids, sorted(numbers), drafts, drops,
-        dumps(profile), record,
-    )  # fmt: skip
-    receipt = Forgotten(
-        event_ids=tuple(removed_ids),
-        dead_letters=len(dead),
-        versions=len(versions),
-        own_texts=sum(version.source == USER_SOURCE for version in versions),
-        claims=sum(len(version.claims) for version in versions),
-        rejected_drafts=len(drafts),
-        checkpoint=drops and bool(kept.checkpoint.last),
-        version=kept.version + bool(record),
-        pending=kept.pending,
-        update_queued=bool(record and rest),
+    numbers = sorted(version.version for version in choice.versions)
+    return Removal(
+        stamp=kept.stamp,
+        seen=kept.seen,
+        event_ids=[event.event_id for event in choice.events],
+        dead_ids=[entry_id for entry_id, _ in choice.dead_letters],
+        versions=numbers,
+        drafts=choice.drafts,
+        drops_checkpoint=choice.drops_checkpoint,
+        profile=dumps(profile),
+        record=await _next_version(store, kept, choice, profile) if kept.version in numbers else "",
     )
-    return removal, receipt
 
 
-async def _next_version(
-    store: Store, kept: Kept, profile: Profile, rest: Sequence[StoredInteraction], left: Sequence[SummaryVersion]
-) -> str:
+async def _next_version(store: Store, kept: Kept, choice: Choice, profile: Profile) -> str:
     """The version that the profile writes in place of a removed one, as it is stored."""
-    ids = [] if kept.dead_letters else [event.event_id for event in rest[-_EVIDENCE:]]
+    ids = [] if kept.dead_letters else [event.event_id for event in choice.rest[-_EVIDENCE:]]
     text, claims = tell_profile(profile, ids, await store.policy(kept.tenant))
     version = SummaryVersion(
         version=kept.version + 1,
         text=text,
         claims=claims,
         source="profile",
-        parent=max((version.version for version in left), default=None),
+        parent=max((version.version for version in choice.left), default=None),
         created_at=datetime.now(UTC),
     )
     return encode_record(version)
@@ -153,7 +183,10 @@ async def _find(store: Store, kept: Kept, about: About) -> set[str]:
     current = await store.preferences(kept.tenant, kept.user)
     claims = chain(current.claims, *(version.claims for version in kept.versions))
     found = {event_id for claim in claims if about.matches(claim.text) for event_id in claim.support}
-    found |= {event.event_id for event in kept.events if about.matches(read_texts(event.interaction))}
+    for event in kept.events:
+        if about.matches(read_texts(event.interaction)):
+            found.add(event.event_id)
+        await asyncio.sleep(0)
     letters = [letter for _, letter in kept.dead_letters if letter.interaction]
     return found | {one.event_id for one in letters if one.interaction and about.matches(read_texts(one.interaction))}
 
@@ -174,8 +207,12 @@ def _versions_to_remove(kept: Kept, first: str, about: About | None, said: froze
     return [version for version in removed if version.source != USER_SOURCE or not is_clean(version)]
 
 
-def _collect_words(events: Iterable[Interaction]) -> frozenset[str]:
-    return frozenset(word for event in events for word in words(read_texts(event)))
+async def _collect_words(events: Iterable[Interaction]) -> frozenset[str]:
+    collected = set[str]()
+    for event in events:
+        collected.update(words(read_texts(event)))
+        await asyncio.sleep(0)
+    return frozenset(collected)
 
 
 def _is_since(written: SummaryVersion | RejectedDraft, first: str) -> bool:
