@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.types import Receive, Scope, Send
 from yarl import URL
 
-from gateway import headers
+from gateway import headers, routing
 from gateway.auth import AuthState, Caller
 from gateway.liveness import Hung
 from gateway.routing import AUDITED, CHATS, ERASURES, SERVICES, Route, RoutingTable, is_for_user, needed_scope, user_of
@@ -160,7 +160,8 @@ class Proxy:
             except ClientDisconnected:
                 return
             watch = DisconnectWatch(receive)
-            with nullcontext() if route.path == ERASURES else watch:  # whoever is erased is logged, heard or not
+            is_logged = route.path in (ERASURES, routing.FORGET)  # whoever is erased is logged, heard or not
+            with nullcontext() if is_logged else watch:
                 await self._forward(Call(route, scope, send, state, watch, started, caller), body)
 
     async def _forward(self, call: Call, body: bytes | None) -> None:
@@ -253,6 +254,8 @@ class Proxy:
         service may have done it all the same."""
         action, path = AUDITED.get((call.scope["method"], call.route.path)), call.scope["raw_path"]
         if action is None or (answer is not None and answer.status >= 300):
+            return
+        if call.route.path == routing.FORGET and answer is not None and orjson.loads(await answer.read())["dry_run"]:
             return
         tenant, key_id, hashed = call.caller.tenant, call.caller.key_id, call.state.tokens.hash_user
         if call.route.names_user:

@@ -41,6 +41,8 @@ class Route:
 
 
 _USER = "/v1/users/{user}"
+_EVENT = f"{_USER}/events/{{event_id}}"
+FORGET = f"{_USER}/forget"
 ERASURES = "/v1/erasures"
 WEBHOOKS = "/v1/webhooks"
 _WEBHOOK = f"{WEBHOOKS}/{{webhook}}"
@@ -53,6 +55,8 @@ _MODEL = "/v1/models/{model}"
 ROUTES: tuple[Route, ...] = (
     Route("preference", _USER),
     Route("preference", f"{_USER}/events"),
+    Route("preference", _EVENT),
+    Route("preference", FORGET),
     Route("preference", f"{_USER}/dead-letters"),
     Route("preference", f"{_USER}/dead-letters/retry"),
     Route("preference", f"{_USER}/export"),
@@ -88,6 +92,8 @@ ROUTES: tuple[Route, ...] = (
 SCOPES: Mapping[str, Mapping[str, Scope]] = {
     _USER: {"DELETE": "users:erase"},
     f"{_USER}/events": {"GET": "events:read", "POST": "events:write"},
+    _EVENT: {"DELETE": "users:erase"},
+    FORGET: {"POST": "users:erase"},
     f"{_USER}/dead-letters": {"GET": "events:read"},
     f"{_USER}/dead-letters/retry": {"POST": "events:write"},
     f"{_USER}/export": {"GET": "users:export"},
@@ -140,6 +146,8 @@ PROBLEMS: Mapping[str, Mapping[str, tuple[type[AlignXError], ...]]] = {
         "GET": _NO_USER,
         "POST": (errors.IdempotencyMismatch, errors.UserLimited, errors.BacklogFull, errors.QueueFull),
     },
+    _EVENT: {"DELETE": (*_NO_USER, errors.EventUnknown)},
+    FORGET: {"POST": _NO_USER},
     "/v1/events": {"POST": (errors.UnsupportedEncoding,)},
     FEEDBACK: {
         "POST": (
@@ -186,6 +194,8 @@ OWN_PATHS = frozenset(path for path in SCOPES if path.startswith("/v1/")) - {rou
 """Paths under /v1 that the gateway answers itself; no template among them."""
 AUDITED: Mapping[tuple[str, str], str] = {
     ("DELETE", _USER): "user.erased",
+    ("DELETE", _EVENT): "event.forgotten",
+    ("POST", FORGET): "event.forgotten",
     ("POST", ERASURES): "user.erased",
     ("GET", f"{_USER}/export"): "user.exported",
     ("POST", WEBHOOKS): "webhook.created",

@@ -17,6 +17,7 @@
     │   ├── UserUnknown             404 user_unknown
     │   ├── VersionUnknown          404 version_unknown
     │   ├── ResponseUnknown         404 response_unknown
+    │   ├── EventUnknown            404 event_unknown
     │   ├── KeyUnknown              404 key_unknown
     │   ├── WebhookUnknown          404 webhook_unknown
     │   ├── ModelUnknown            404 model_not_found
@@ -213,9 +214,11 @@ class VersionUnknown(RequestError):
 
 
 class ResponseUnknown(RequestError):
-    status = 404
-    code = "response_unknown"
-    title = "No answer of this id is kept for this user"
+    status, code, title = 404, "response_unknown", "No answer of this id is kept for this user"
+
+
+class EventUnknown(RequestError):
+    status, code, title = 404, "event_unknown", "This event does not exist or is no longer kept"
 
 
 class KeyUnknown(RequestError):

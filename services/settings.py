@@ -205,7 +205,7 @@ class SummarySettings(UpdateCadence, TrialSettings, Block):
     keep_versions: int = Field(default=50, ge=2)
     """Versions kept for a user; older ones are dropped."""
     keep_events: int = Field(default=10_000, ge=1)
-    """Applied events kept for a user, for listing, export and rebuild; older ones are dropped."""
+    """Applied events kept for a user, for listing, export and rebuild; of older ones a profile is kept."""
     prequential_sample: int = Field(default=2, ge=0)
     """Comparisons of a batch on which the engine first tests the current summary; 0 turns it off."""
     keep_reasoning: bool = True

@@ -50,6 +50,8 @@ class Endpoints:
     dead_letters = Method(endpoints.dead_letters)
     retry_dead_letters = Method(endpoints.retry_dead_letters)
     forget = Method(endpoints.forget)
+    forget_event = Method(user_endpoints.forget_event)
+    forget_about = Method(user_endpoints.forget_about)
     users = Method(user_endpoints.users)
     append_many = Method(user_endpoints.append_many)
     erase_users = Method(user_endpoints.erase_users)

@@ -1,4 +1,5 @@
-"""The calls on many users of the key's tenant: list, append, erase. User tokens make none of them."""
+"""The calls on many users of the key's tenant (list, append, erase), which user tokens cannot make, and those that
+forget single events of a user."""
 
 import gzip
 import uuid
@@ -7,7 +8,8 @@ from typing import Final
 
 import httpx
 
-from alignx.client.endpoints import READ_TIMEOUT_S, Call, dump, get, parse
+from alignx.client.endpoints import READ_TIMEOUT_S, Call, dump, get, parse, user_path
+from alignx.schemas.forgetting import ForgetRequest, Forgotten
 from alignx.schemas.many_users import EraseRequest, LineOutcome, UserEvents, UserPage, UsersErased
 
 PACKED_BYTES: Final = 1 << 14
@@ -57,3 +59,16 @@ def erase_users(
     more = {} if limit is None else {"limit": limit}
     body = EraseRequest.model_validate({"users": named, "prefix": prefix, **more})
     return Call("POST", "/v1/erasures", parse(UsersErased), content=dump(body))
+
+
+def forget_event(user: str, event_id: str) -> Call[Forgotten]:
+    """Removes an event and all that came of it: versions of the summary since, its share of the profile. The summary is
+    written anew from what is left. 404 for an event that is not kept (any more)."""
+    return Call("DELETE", user_path(user, f"events/{event_id}"), parse(Forgotten))
+
+
+def forget_about(user: str, about: str, *, dry_run: bool = False) -> Call[Forgotten]:
+    """Removes, as `forget_event` does, all events that are about an item (its id or title) or hold all of some
+    words. A `dry_run` only tells what would go."""
+    body = ForgetRequest(about=about, dry_run=dry_run)
+    return Call("POST", user_path(user, "forget"), parse(Forgotten), content=dump(body))

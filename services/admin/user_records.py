@@ -54,6 +54,7 @@ class UserRecords:
             "set_aside_last": _last_id(values[7]),
             "idempotency": dict(sorted(values[1].items())),
             "rejected": values[8],
+            "checkpoint": values[9] or "",
         }
 
     async def _read_once(self, keys: UserKeys) -> list[Any]:
@@ -61,7 +62,7 @@ class UserRecords:
         all is of one moment if both are the same. A script would copy a long history into Lua, and
         Redis would block meanwhile; not every cluster client has transactions."""
         pipe = self._redis.pipeline(transaction=False)
-        state, log, profile, summary, versions, dead, idempotency, rejected = keys.permanent
+        state, log, profile, summary, versions, dead, idempotency, rejected, checkpoint = keys.permanent
         for fields in (state, versions, idempotency):
             pipe.hgetall(fields)
         for text in (profile, summary):
@@ -70,6 +71,7 @@ class UserRecords:
             pipe.xrange(stream)
             pipe.xinfo_stream(stream)  # an error for a user who never had one
         pipe.lrange(rejected, 0, -1)
+        pipe.get(checkpoint)
         pipe.hgetall(state)
         return [_check_reply(reply) for reply in await pipe.execute(raise_on_error=False)]
 

@@ -8,7 +8,7 @@ from alignx.schemas.summaries import Preferences, SummaryVersion, VersionDiff
 from services.errors import InvalidRequest, PreconditionRequired, StaleVersion
 from services.preference.updates.sentence_support import own_claims
 from services.prompts.control_tokens import neutralise, strip_invisible
-from services.storage.users import USER_SOURCE
+from services.storage.user_profile import USER_SOURCE
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _ETAG = re.compile(r'(?:W/)?"([0-9]{1,18})(?:-[0-9]{1,18})?"')
@@ -81,7 +81,7 @@ def create_rollback(target: SummaryVersion, current: int) -> SummaryVersion:
 
 def diff(old: SummaryVersion, new: SummaryVersion) -> VersionDiff:
     """What changed from `old` to `new`, sentence by sentence."""
-    before, after = _sentences(old.text), _sentences(new.text)
+    before, after = split_sentences(old.text), split_sentences(new.text)
     lines = list(
         difflib.unified_diff(before, after, f"version {old.version}", f"version {new.version}", lineterm="", n=1)
     )
@@ -95,5 +95,5 @@ def diff(old: SummaryVersion, new: SummaryVersion) -> VersionDiff:
     )
 
 
-def _sentences(text: str) -> list[str]:
+def split_sentences(text: str) -> list[str]:
     return [sentence.strip() for sentence in _SENTENCE.split(text) if sentence.strip()]

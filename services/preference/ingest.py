@@ -39,7 +39,7 @@ from services.server.logging import ARRIVED
 from services.settings import LimitSettings
 from services.slices import map_in_slices, run_in_slices, run_in_thread
 from services.storage.timed_cache import TimedCache
-from services.storage.users import Store, encode_interaction
+from services.storage.users import NO_STAMP, Store, encode_interaction
 from services.tracing import child_span
 from services.traffic.items import has_items
 from services.traffic.negatives import MOST_DRAWN, Drawn, Negatives
@@ -105,7 +105,7 @@ class Ingest:
         settings, is_backfill = await self.tenants.read(tenant) if self.tenants else None, start == "backfill"
         cadence = settings if self.has_engine else None
         draw = partial(self.negatives.draw, tenant) if settings and settings.traffic else None
-        async with self._lock(tenant, user):
+        async with self.lock(tenant, user):
             with child_span("append") as span:
                 while True:
                     stamp, profile = await self.store.profile(tenant, user)
@@ -140,7 +140,7 @@ class Ingest:
                 await self._count_outcomes(self.outcomes, tenant, user, interactions)
             if drift := detect_drift(appended.window, [fmean(choice) for choice in choices]):
                 try:
-                    await self._record_drift(tenant, user, profile, drift)
+                    await self._record_drift(tenant, user, stamp, profile, drift)
                 except (AlignXError, RedisError) as error:  # the events are stored: the next miss renews the notice
                     logger.warning("a change of preferences was not recorded", extra={"error": type(error).__name__})
         return appended
@@ -165,8 +165,9 @@ class Ingest:
             await run_in_thread(steps, self._turn)
         return folding
 
-    async def _record_drift(self, tenant: str, user: str, profile: Profile, drift: Drift) -> None:
-        state = await self.store.state(tenant, user)
+    async def _record_drift(self, tenant: str, user: str, stamp: str, profile: Profile, drift: Drift) -> None:
+        if stamp == NO_STAMP:
+            stamp = f"{(await self.store.state(tenant, user)).born}:0:0"
         change = PreferenceChange(
             since=await self._choice_time(tenant, user, drift.comparisons),
             detected_at=datetime.now(UTC),
@@ -175,7 +176,7 @@ class Ingest:
             accuracy_since=round(drift.accuracy_since, 4),
             text=tell_turns(profile, await self.store.policy(tenant)),
         )
-        await self.queue.record_change(tenant, user, state.born, change)
+        await self.queue.record_change(tenant, user, stamp, change)
         self.metrics.changes.inc()
         logger.info("preferences changed", extra={"tenant": tenant, "comparisons": drift.comparisons})
 
@@ -214,7 +215,7 @@ class Ingest:
         record: SummaryVersion,
         change: Callable[[Profile], Awaitable[Profile]],
     ) -> None:
-        async with self._lock(tenant, user):
+        async with self.lock(tenant, user):
             while True:
                 stamp, profile = await self.store.profile(tenant, user)
                 raw = dumps(await change(profile))
@@ -222,7 +223,8 @@ class Ingest:
                     return
                 self.metrics.moved.inc()
 
-    def _lock(self, tenant: str, user: str) -> asyncio.Lock:
+    def lock(self, tenant: str, user: str) -> asyncio.Lock:
+        """Held by whoever writes the user's profile in this process."""
         return self._locks.setdefault((tenant, user), asyncio.Lock())
 
     async def _encode(self, interactions: Sequence[Interaction]) -> tuple[list[str], str]:

@@ -27,13 +27,16 @@ from services.preference.queue_records import (
     Claim,
     ClaimResult,
     PrequentialSums,
+    Removal,
     RetryResult,
 )
 from services.preference.webhooks.outbox import Hook, Outbox
+from services.profile.serialize import dumps
 from services.prompts.sentences import clip_text
 from services.settings import QueueSettings, SummarySettings
 from services.storage.connection import RedisClient, Script, ask_shards, read_script
 from services.storage.key_names import KeySpace, weights_key
+from services.storage.user_profile import Checkpoint, parse_event_id
 from services.storage.users import LOW_PRIORITY, encode_record
 
 SCRIPTS = (
@@ -44,6 +47,8 @@ SCRIPTS = (
     "edit",
     "fail",
     "forget",
+    "forget_events",
+    "trim",
     "publish",
     "rebuild",
     "quality",
@@ -272,12 +277,14 @@ class Queue:
         """Adds comparisons to the sums from which the scorers of the tenant's selections are weighed."""
         await self._run("weigh", [weights_key(tenant)], comparisons=added, keep=KEEP, max_gain=MAX_GAIN)
 
-    async def record_change(self, tenant: str, user: str, born: str, change: PreferenceChange) -> None:
-        """Keeps the latest change of the user's preferences and tells the live stream."""
+    async def record_change(self, tenant: str, user: str, stamp: str, change: PreferenceChange) -> None:
+        """Keeps the latest change of the preferences of a user at `stamp`, and tells the live stream."""
         keys = self.keys.user(tenant, user)
+        born, _, edits = stamp.split(":")
         told = {"since": change.since, "comparisons": change.comparisons}
         hook = await self._hook(tenant, user, "preferences.drift", **told)
-        await self._run("changed", [keys.state, keys.live], born=born, change=change.model_dump_json(), hook=hook)
+        fields = {"born": born, "edits": edits, "change": change.model_dump_json(), "hook": hook}
+        await self._run("changed", [keys.state, keys.live], **fields)
 
     async def request_rebuild(self, tenant: str, user: str, call: str = "") -> int:
         """Events pending, dead letters among them again. Raises UserUnknown."""
@@ -318,6 +325,26 @@ class Queue:
 
     async def _held_back(self, claim: Claim, **data: Any) -> Hook:
         return await self._hook(claim.tenant, claim.user, "preferences.held_back", **data)
+
+    async def trim(self, tenant: str, user: str, stamp: str, checkpoint: Checkpoint) -> bool:
+        """Drops the events of the checkpoint from the log and stores it; False when the profile was made anew since."""
+        keys = self.keys.user(tenant, user)
+        raw = f"{checkpoint.first} {checkpoint.last} ".encode() + dumps(checkpoint.profile)
+        milliseconds, sequence = parse_event_id(checkpoint.last)
+        rest = f"{milliseconds}-{sequence + 1}"
+        names = [keys.state, keys.log, keys.checkpoint]
+        return bool(await self._run("trim", names, raw, stamp=stamp, first_kept=rest))
+
+    async def forget_events(self, tenant: str, user: str, removal: Removal) -> int | None:
+        """Removes events and what came of them; the events that wait then. None when the user is not at its stamp."""
+        keys = self.keys.user(tenant, user)
+        names = [
+            *(keys.state, keys.ready, keys.leases, keys.unread, keys.journal, keys.log, keys.dead, keys.profile),
+            *(keys.checkpoint, keys.summary, keys.versions, keys.rejected, keys.live, keys.copy),
+        ]
+        arguments = removal.arguments() | {"member": keys.member, "gone": self.keys.gone(tenant, user)}
+        answer = await self._run("forget_events", names, *removal.texts(), **arguments)
+        return None if answer < 0 else int(answer)
 
     async def _run(self, script: str, keys: Sequence[str], *texts: str | bytes, **arguments: Any) -> Any:
         return await self._scripts[script].run(keys, *texts, settings=self._script_settings, **arguments)

@@ -113,6 +113,38 @@ class ClaimResult(NamedTuple):
     claim: Claim | None
 
 
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What is removed of a user with some events, and what takes its place."""
+
+    stamp: str
+    seen: Sequence[str]
+    """Version, cursor, pending events and newest rejected draft from which it was made."""
+    event_ids: Sequence[str]
+    dead_ids: Sequence[str]
+    """Of entries among the dead letters."""
+    versions: Sequence[int]
+    drafts: Sequence[str]
+    """Rejected drafts as they are stored."""
+    drops_checkpoint: bool
+    profile: bytes
+    record: str
+    """The version after the current one, if that is removed; else empty."""
+
+    def arguments(self) -> dict[str, Any]:
+        return {
+            "stamp": self.stamp,
+            "seen": list(self.seen),
+            "event_ids": list(self.event_ids),
+            "dead_ids": list(self.dead_ids),
+            "removed_versions": list(self.versions),
+            "drops_checkpoint": self.drops_checkpoint,
+        }
+
+    def texts(self) -> list[str | bytes]:
+        return [self.profile, self.record, *self.drafts]
+
+
 class RetryResult(NamedTuple):
     pending: int
     moved: list[tuple[str, str]]

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from opentelemetry.trace import get_current_span
 
 from alignx.schemas.interactions import ComparisonInteraction
+from alignx.schemas.forgetting import Forgotten
 from alignx.schemas.many_users import EraseRequest, UsersErased
 from alignx.schemas.outcomes import FeedbackRequest, FeedbackStored, Uplift
 from alignx.schemas.requests import (
@@ -34,6 +35,8 @@ from services.outcomes.served import Outcomes
 from services.outcomes.uplift import read_uplift
 from services.preference import edits
 from services.preference.export import export_lines
+from services.preference.forgetting.about import About
+from services.preference.forgetting.forget_events import forget_events
 from services.preference.ingest import Ingest, UpdateStart
 from services.preference.live import follow
 from services.preference.many_users.bulk_erase import erase_users
@@ -47,7 +50,8 @@ from services.settings import Settings
 from services.storage.aof_rewrite import AofRewriter
 from services.storage.key_names import ENGINE_FAULT
 from services.storage.timed_cache import TimedCache
-from services.storage.users import Store, parse_event_id, reply
+from services.storage.user_profile import parse_event_id
+from services.storage.users import Store, reply
 from services.traffic.catalogue import Catalogue
 
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.01, 0.1
@@ -158,6 +162,14 @@ class PreferenceService:
             raise UserUnknown
         self.metrics.erasures.inc()
         self.rewriter.request()
+
+    async def forget_events(self, tenant: str, user: str, target: str | About, *, dry_run: bool = False) -> Forgotten:
+        """Raises UserUnknown or EventUnknown."""
+        async with self.ingest.lock(tenant, user):
+            forgotten = await forget_events(self.store, self.queue, tenant, user, target, dry_run=dry_run)
+        if not dry_run:
+            self.rewriter.request()
+        return forgotten
 
     async def erase_many(self, tenant: str, body: EraseRequest) -> UsersErased:
         """Erases what the request names, as far as Redis answers."""

@@ -33,6 +33,7 @@ separator or a hash tag.
     pi:{s}:u:<tenant>:<user>:log      STREAM  interactions, oldest first
                              :st       HASH    cursor, version, backlog, lease, prequential sums
                              :profile  STRING  fast profile
+                             :base     STRING  first and last id of the events that left the log, their profile
                              :sum      STRING  current summary version
                              :vers     HASH    older versions, by number
                              :dlq      STREAM  events set aside
@@ -144,6 +145,7 @@ class UserKeys:
     log: str
     state: str
     profile: str
+    checkpoint: str
     summary: str
     versions: str
     dead: str
@@ -165,6 +167,11 @@ class UserKeys:
         return self.member.split(":")[0]
 
     @property
+    def copy(self) -> str:
+        """Holds a stream while it is written anew, within one script."""
+        return self.log + ":copy"
+
+    @property
     def permanent(self) -> list[str]:
         """The user's own keys that a backup holds."""
         return [
@@ -176,6 +183,7 @@ class UserKeys:
             self.dead,
             self.idempotency,
             self.rejected,
+            self.checkpoint,
         ]
 
     @property
@@ -225,6 +233,7 @@ class KeySpace:
             log=own + "log",
             state=self.state(tenant, user),
             profile=own + "profile",
+            checkpoint=own + "base",
             summary=own + "sum",
             versions=own + "vers",
             dead=own + "dlq",

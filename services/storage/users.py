@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -25,18 +25,15 @@ from alignx.schemas.summaries import (
 )
 from alignx.schemas.tenants import TenantSettings
 from services.errors import AlignXError, StoreUnavailable, UserUnknown, VersionUnknown
-from services.profile.fold import apply_own_text, fold
 from services.profile.serialize import loads
 from services.profile.stated.sensitive import DEFAULT, Policy, read_policy
 from services.profile.statistics import EMPTY, Profile
 from services.storage.connection import RedisClient, Script, ping, read_script
 from services.storage.key_names import KeySpace, weights_key
 from services.storage.prequential import SCORERS, parse_quality
-from services.storage.profile_text import render_profile
 from services.storage.timed_cache import TimedCache
+from services.storage.user_profile import Checkpoint, HistoryFold, render_profile
 
-USER_SOURCE = "user"
-"""Source of a version that the user wrote."""
 LOW_PRIORITY = 2**50
 """Added to the due time (ms) of users who wait for a backfill, as in lua/schedule.lua: all others go first."""
 _EVIDENCE_EVENTS = 200
@@ -158,24 +155,34 @@ class Store:
         return read_policy(await self.tenants.read(tenant)) if self.tenants else DEFAULT
 
     async def fold_history(self, tenant: str, user: str, rollback: SummaryVersion | None = None) -> Profile:
-        """The profile from the kept events, with the user's own text at its time, and without what rollbacks took
-        back, or the `rollback` to come. Raises UserUnknown."""
+        """The profile from the checkpoint and the kept events, with the user's own text at its time, and without what
+        rollbacks took back, or the `rollback` to come. Raises UserUnknown."""
         versions = [*([rollback] if rollback else []), *await self.versions(tenant, user, None, _PAGE)]
-        chain = _trace(versions)
-        written = (one for one in chain if not one.restored_from or one is chain[-1])
-        own = next((one for one in written if one.source == USER_SOURCE), None)
-        left_out, profile, after = list(_find_left_out(chain, versions)), EMPTY, None
+        checkpoint = await self.checkpoint(tenant, user)
+        folding = HistoryFold(versions, checkpoint.profile)
+        async for event in self.history(tenant, user):
+            folding.add(event)
+        return folding.end()
+
+    async def history(self, tenant: str, user: str) -> AsyncIterator[StoredInteraction]:
+        """All kept events, oldest first."""
+        after = None
         while page := await self.events(tenant, user, after, _PAGE):
             for event in page:
-                if own and event.received_at > own.created_at:
-                    profile, own = apply_own_text(profile, own.text, own.created_at), None
-                if any(first < parse_event_id(event.event_id) <= last for first, last in left_out):
-                    profile = replace(profile, events=profile.events + 1, left_out=profile.left_out + 1)
-                else:
-                    profile, _ = fold(profile, event.interaction, event.received_at)
+                yield event
                 await asyncio.sleep(0)  # a long history would keep others waiting
             after = page[-1].event_id
-        return apply_own_text(profile, own.text, own.created_at) if own else profile
+
+    async def checkpoint(self, tenant: str, user: str) -> Checkpoint:
+        """What is known of the events that left the log."""
+        raw = await reply(self.redis.get(self.keys.user(tenant, user).checkpoint))
+        if not raw:
+            return Checkpoint()
+        first, last, dump = raw.split(" ", 2)
+        try:
+            return Checkpoint(first, last, loads(dump.encode()))
+        except ValueError:  # of another release
+            return Checkpoint(first, last)
 
     async def preferences(self, tenant: str, user: str) -> Preferences:
         """The current summary, or the profile's text while no version exists. Raises UserUnknown."""
@@ -212,8 +219,10 @@ class Store:
     async def versions(self, tenant: str, user: str, before: int | None, limit: int) -> list[SummaryVersion]:
         """Newest first, all older than `before` if it is given. Raises UserUnknown."""
         state = await self.state(tenant, user)
+        older = await reply(self.redis.hkeys(self.keys.user(tenant, user).versions))
         newest = state.version if before is None else min(state.version, before - 1)
-        return await self._versions(tenant, user, range(newest, max(0, newest - limit), -1))
+        numbers = sorted({state.version, *map(int, older)}, reverse=True)  # with gaps, where events were forgotten
+        return await self._versions(tenant, user, [number for number in numbers if 0 < number <= newest][:limit])
 
     async def _versions(self, tenant: str, user: str, numbers: Sequence[int]) -> list[SummaryVersion]:
         keys = self.keys.user(tenant, user)
@@ -299,35 +308,6 @@ def _parse_dead_letter(entry_id: str, fields: Mapping[str, str]) -> DeadLetter:
     return DeadLetter(
         event_id=fields["id"], error=fields["error"], failed_at=event_time(entry_id), interaction=interaction
     )
-
-
-def _trace(versions: Sequence[SummaryVersion]) -> list[SummaryVersion]:
-    """The newest version and those that it was made from, as far as they are kept, newest first."""
-    by_number = {version.version: version for version in versions}
-    chain: list[SummaryVersion] = []
-    number = max(by_number, default=0)
-    while version := by_number.get(number):
-        chain.append(version)
-        number = version.restored_from or version.parent or number - 1  # a rebuild has no parent
-    return chain
-
-
-def _find_left_out(chain: Sequence[SummaryVersion], versions: Sequence[SummaryVersion]) -> Iterator[tuple[Any, Any]]:
-    """The events that each rollback of a `chain` took back: those after the first id, up to the second."""
-    for place, version in enumerate(chain[:-1], 1):  # of the oldest it is not known what it restored
-        if version.restored_from:
-            undone = (one for one in versions if one.version < version.version)
-            yield _last_event(chain[place:]), _last_event(undone)
-
-
-def _last_event(versions: Iterable[SummaryVersion]) -> tuple[int, int]:
-    return max((parse_event_id(version.events.last) for version in versions if version.events.last), default=(0, 0))
-
-
-def parse_event_id(event_id: str) -> tuple[int, int]:
-    """(milliseconds, sequence), which can be compared."""
-    milliseconds, sequence = event_id.split("-")
-    return int(milliseconds), int(sequence)
 
 
 def event_time(event_id: str) -> datetime:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from alignx.schemas.interactions import INTERACTION, Interaction
 from services.engine.choice.fusion import kind_of
-from services.storage.users import parse_event_id
+from services.storage.user_profile import parse_event_id
 from services.traffic.counts import Counts
 from services.traffic.features import Traffic, compare_popularity, measure_nearness
 from services.traffic.items import Contact, find_contact, find_contacts

@@ -63,6 +63,8 @@ class Tenant:
             "before": [version + 1, *ids[-1:]],
             "after": ids[:1],
             "event_ids": [ids] if ids else [],
+            "event_id": ids[:1] or ["1-0"],
+            "about": ["something that nobody says"],
             "key_id": [self.key_id],
             "tenant": [self.name],
             "role": ["user"],

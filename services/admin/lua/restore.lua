@@ -3,12 +3,12 @@
 -- include forget_items.lua
 -- Puts a user back as a backup holds it, wholly or not at all. An update under way of the user that
 -- it replaces is fenced from then on; waiting events are due at once.
--- KEYS       state log profile summary versions dead_letters idempotency rejected live calls served outcomes ready leases
---            unread journal index
+-- KEYS       state log profile summary versions dead_letters idempotency rejected checkpoint live calls served outcomes
+--            ready leases unread journal index
 -- arguments  member user backup existing(refuse | keep | replace | again) live_ms record gone{key, member}
 -- Answers    NEW | REPLACED | SAME_BACKUP | EXISTS
-local state, log, profile, summary, versions, dead_letters, idempotency, rejected, live, calls, served, outcomes,
-  ready, leases, unread, journal, index = unpack(KEYS)
+local state, log, profile, summary, versions, dead_letters, idempotency, rejected, checkpoint, live, calls, served,
+  outcomes, ready, leases, unread, journal, index = unpack(KEYS)
 local member, existing, record = arguments.member, arguments.existing, arguments.record
 local now = clock_ms()
 
@@ -18,8 +18,8 @@ if current[1] and existing ~= 'again' then
   if current[2] == arguments.backup then return 'SAME_BACKUP' end
   if existing ~= 'replace' then return 'EXISTS' end
 end
-redis.call('UNLINK', state, log, profile, summary, versions, dead_letters, idempotency, rejected, live, calls, served,
-  outcomes)
+redis.call('UNLINK', state, log, profile, summary, versions, dead_letters, idempotency, rejected, checkpoint, live, calls,
+  served, outcomes)
 redis.call('ZREM', ready, member)
 redis.call('ZREM', leases, member)
 forget_items(journal, unread, member, arguments.gone)
@@ -48,6 +48,7 @@ write_hash(versions, record.versions)
 if record.profile ~= '' then redis.call('SET', profile, record.profile) end
 if record.summary ~= '' then redis.call('SET', summary, record.summary) end
 for _, draft in ipairs(record.rejected or {}) do redis.call('RPUSH', rejected, draft) end -- older backups hold none
+if (record.checkpoint or '') ~= '' then redis.call('SET', checkpoint, record.checkpoint) end
 local forget_at = 0
 for key, outcome in pairs(record.idempotency) do
   local expires = tonumber(outcome:match('^(%d+)'))

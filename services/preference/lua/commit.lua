@@ -36,7 +36,6 @@ if pending <= 0 then
   pending = left
   again = again or (left == 0 and resume_postponed(state))
 end
-redis.call('XTRIM', log, 'MAXLEN', '~', arguments.settings.keep_events + pending)
 if pending > 0 or again then
   -- Events that came after the claim are due when they ask to be; what the claim left over, at once.
   local schedule = redis.call('HMGET', state, 't0', 'due')

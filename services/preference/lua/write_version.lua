@@ -3,10 +3,11 @@ local function write_version(state, summary, versions, live, newest, record, set
   local previous = redis.call('GET', summary)
   if previous then
     redis.call('HSET', versions, newest - 1, previous)
-    local older = redis.call('HLEN', versions)
-    while older > settings.keep_versions - 1 do
-      redis.call('HDEL', versions, newest - older)
-      older = older - 1
+    local excess = redis.call('HLEN', versions) - (settings.keep_versions - 1)
+    if excess > 0 then
+      local numbers = redis.call('HKEYS', versions) -- with gaps, where a user had events forgotten
+      table.sort(numbers, function(one, other) return tonumber(one) < tonumber(other) end)
+      redis.call('HDEL', versions, unpack(numbers, 1, excess))
     end
   end
   redis.call('SET', summary, record)

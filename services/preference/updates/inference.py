@@ -32,7 +32,7 @@ from services.prompts.replies.parse_summary import SummaryPreview, parse_summary
 from services.prompts.replies.summary_checks import CHECKS, Check, Evidence
 from services.prompts.sentences import split_sentences
 from services.settings import SummarySettings
-from services.storage.profile_text import tell_profile
+from services.storage.user_profile import tell_profile
 
 T = TypeVar("T")
 

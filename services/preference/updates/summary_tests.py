@@ -26,7 +26,8 @@ from services.preference.updates.update_metrics import WorkerMetrics
 from services.profile.scoring import softmax
 from services.prompts.profiles import PromptProfile, load_profile
 from services.settings import Settings
-from services.storage.users import USER_SOURCE, Store
+from services.storage.user_profile import USER_SOURCE
+from services.storage.users import Store
 
 _CONTRAST_S = 30.0
 """After so long a test does without the contrast: an update keeps its place in the worker until its tests end."""

@@ -31,6 +31,7 @@ from services.errors import (
     EngineUnavailable,
     UnusableReply,
 )
+from services.preference.forgetting.trim_log import trim_log
 from services.preference.live import LiveText
 from services.preference.queue import FailKind, Queue
 from services.preference.queue_records import Claim
@@ -181,6 +182,7 @@ class Updater:
             if not await self._commit(claim, record, batch):
                 await self.queue.fail(claim, "release")
                 return result
+            await trim_log(self.store, self.queue, claim.tenant, claim.user)
             on_trial = admission == "trial" and draft.source != PROFILE_SOURCE
             await self.tests.report_trial(claim, name if on_trial else "", current, draft.text)
             self._measure(batch, record, time.perf_counter() - started)
@@ -292,10 +294,8 @@ class Updater:
         """Counts what fail.lua has decided."""
         if status == "DEAD":
             self.metrics.dead.inc()
-        elif status == "ENGINE":
-            self.metrics.retries.labels("engine").inc()
-        elif status in ("RETRY", "HALVED"):
-            self.metrics.retries.labels("data").inc()
+        elif status in ("ENGINE", "RETRY", "HALVED"):
+            self.metrics.retries.labels("engine" if status == "ENGINE" else "data").inc()
         return UpdateResult(_OUTCOMES.get(status, "data"))
 
     async def _publish_error(self, claim: Claim, error: AlignXError) -> None:

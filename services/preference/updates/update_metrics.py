@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from alignx.schemas.summaries import SummaryVersion
 from services.preference.queue_records import PrequentialSums
 from services.prompts.replies.summary_checks import CHECKS
-from services.storage.users import USER_SOURCE
+from services.storage.user_profile import USER_SOURCE
 
 _EVENTS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _UPDATE_BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120)

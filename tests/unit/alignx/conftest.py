@@ -175,6 +175,8 @@ class FakeService:
         if "/versions/" in rest:
             number = int(rest.rpartition("/")[2])
             return httpx.Response(200, json=self.version(history, number))
+        if (request.method, rest.partition("/")[0]) in (("DELETE", "events"), ("POST", "forget")):
+            return self.forget(request, history)
         routes: dict[str, Callable[[httpx.Request, str, History], httpx.Response]] = {
             "GET events": self.events,
             "GET dead-letters": self.dead_letters,
@@ -237,6 +239,17 @@ class FakeService:
         erased = [name for name in names if self.users.pop(name, None)]
         unknown = len(names) - len(erased)
         return httpx.Response(200, json={"erased": erased, "unknown": unknown, "left": len(named) - len(names)})
+
+    def forget(self, request: httpx.Request, history: History) -> httpx.Response:
+        body = json.loads(request.content or "{}")
+        wanted = body.get("about", request.url.path.rpartition("/")[2])
+        gone = [event for event in history.events if wanted in json.dumps(event)]
+        if not gone and not body:
+            return problem(404, "event_unknown", "This event does not exist or is no longer kept")
+        if not body.get("dry_run"):
+            history.events[:] = [event for event in history.events if event not in gone]
+        ids = [event["event_id"] for event in gone]
+        return httpx.Response(200, json={"event_ids": ids, "versions": 1, "dry_run": body.get("dry_run", False)})
 
     def append(self, request: httpx.Request, history: History) -> httpx.Response:
         events = json.loads(request.content)["events"]

@@ -94,6 +94,20 @@ async def test_changes_of_webhooks_are_logged_and_no_secret(suite: Suite) -> Non
         (backend["id"], "webhook.changed", "wh_1"),
         (backend["id"], "webhook.created", "new"),
     ]
+async def test_what_is_forgotten_is_logged_without_its_text(suite: Suite) -> None:
+    key = await suite.make_key()
+    hashed = UserTokens(INTERNAL_TOKEN).hash_user("shop", "ann")
+    for dry_run in (True, False):
+        suite.preference.answer(http_answer(orjson.dumps({"dry_run": dry_run, "event_ids": []})))
+        body = {"about": "a canary", "dry_run": dry_run}
+        async with suite.call("POST", "/v1/users/ann/forget", key=key["key"], json=body) as answer:
+            assert answer.status == 200
+        entries = [entry for entry in await read(suite) if entry[1] == "event.forgotten"]
+        assert entries == ([] if dry_run else [(key["id"], "event.forgotten", hashed)])
+    suite.preference.answer(http_answer(b'{"dry_run":false}'))
+    async with suite.call("DELETE", "/v1/users/ann/events/1-0", key=key["key"]) as answer:
+        assert answer.status == 200
+    assert (await read(suite))[0] == (key["id"], "event.forgotten", hashed)
 
 
 async def test_an_erasure_is_logged_though_its_caller_has_gone(suite: Suite) -> None:

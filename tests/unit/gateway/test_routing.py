@@ -65,7 +65,7 @@ def test_the_name_of_a_model_leads_to_no_other_path(name: bytes) -> None:
         b"/v1/users//events",
         b"/v1/users/ann/",
         b"/v1/users/ann/secrets",
-        b"/v1/users/ann/events/1",
+        b"/v1/users/ann/events/1/x",
         b"/v1/livez",
         b"/v1/chat/completions/x",
         b"/v1/models/",

@@ -477,6 +477,23 @@ def test_forget_asks(alignx: Alignx, ada: None, service: FakeService):
     assert alignx("forget", "ada", "--yes").exit_code == 1
 
 
+def test_forget_takes_single_events(alignx: Alignx, ada: None, service: FakeService):
+    events = service.users["ada"].events
+    first = events[0]["event_id"]
+    before = len(events)
+    assert alignx("forget", "ada", "--event", first, stdin="n\n").exit_code == 1
+    assert "Removed 1 event, 1 version." in alignx("forget", "ada", "--event", first, stdin="y\n").stderr
+    assert len(events) == before - 1
+    assert alignx("forget", "ada", "--event", first, "-y").exit_code == 1
+    assert "Would remove" in alignx("forget", "ada", "--about", "type", "--dry-run").stderr
+    assert len(events) == before - 1
+    assert json.loads(alignx("forget", "ada", "--about", "type", "-y", "--json").stdout)["versions"] == 1
+    assert not events
+    assert "ada" in service.users
+    for wrong in (["--event", "1-0", "--about", "x"], ["--dry-run"]):
+        assert alignx("forget", "ada", *wrong, "-y").exit_code == 2
+
+
 def test_status(alignx: Alignx, service: FakeService):
     assert alignx("status", key=None).exit_code == 0
     service.checks["engine"] = "No engine answers"

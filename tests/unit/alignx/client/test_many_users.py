@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from alignx.client import line_sender
-from alignx.client.errors import AnswerUnreadable
+from alignx.client.errors import AnswerUnreadable, ProblemError
 from alignx.client.line_sender import RETRIES
 from alignx.schemas.interactions import StatementInteraction
 from alignx.schemas.many_users import UserEvents
@@ -97,3 +97,15 @@ def test_a_line_is_not_sent_again_for_ever(call: Caller, service: FakeService):
     outcomes = list(call.all("append_all", [line("ada", "a"), line("bob", "b")]))
     assert [(outcome.line, outcome.status) for outcome in outcomes] == [(2, 202), (1, 429)]
     assert len(service.lines) == RETRIES + 1
+
+
+def test_single_events_are_forgotten(call: Caller, service: FakeService):
+    call("append_many", [line("ada", "salmon", "tea", "salmon again")])
+    shown = call("forget_about", "ada", "salmon", dry_run=True)
+    assert (shown.event_ids, shown.dry_run) == (("1-0", "1-2"), True)
+    assert call("forget_event", "ada", "1-0").event_ids == ("1-0",)
+    assert texts(service, "ada") == ["tea", "salmon again"]
+    with pytest.raises(ProblemError, match="event_unknown"):
+        call("forget_event", "ada", "1-0")
+    assert call("forget_about", "ada", "salmon").event_ids == ("1-2",)
+    assert call("forget_about", "ada", "salmon").event_ids == ()

@@ -10,6 +10,8 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from alignx.schemas.interactions import ClickInteraction, RatingInteraction
+from services.preference.forgetting.about import About
+from services.preference.forgetting.forget_events import forget_events
 from services.storage.connection import Script
 from services.traffic.items import item_key
 from services.traffic.journal import MAX_LIKES
@@ -74,6 +76,23 @@ class Interruption:
         if is_last:
             raise RedisConnectionError
         return answer
+
+
+async def test_a_forgotten_event_leaves_the_counts_and_the_others_stay(redis_url: str) -> None:
+    async with shop(redis_url) as here:
+        await here.send("ben", bought(1, 2, 3))
+        await here.send("ada", bought(1, 2))
+        await here.count()
+        before = await here.dump()
+        await here.send("ada", bought(3))
+        await here.send("ada", bought(77))
+        await here.count()
+        store, queue = here.rig.store, here.rig.queue
+        for about in ("i77", "i3"):
+            assert len((await forget_events(store, queue, TENANT, "ada", About(about))).event_ids) == 1
+        await here.count()
+        assert await here.dump() == before
+        assert [key async for key in here.rig.redis.scan_iter("*gone*")] == []
 
 
 @pytest.mark.parametrize("is_done", [False, True])

@@ -1,0 +1,390 @@
+"""Events that are forgotten: no byte of them is left, whatever they had come to."""
+
+import asyncio
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from alignx.schemas.interactions import INTERACTION
+from alignx.schemas.summaries import PreferenceChange, RejectedDraft
+from services.admin.backup import write_backup
+from services.admin.restore import Restore, Selection
+from services.preference.forgetting.about import About, read_texts
+from services.preference.forgetting.trim_log import trim_log
+from services.preference.live import LiveText
+from services.profile.serialize import loads
+from services.storage.users import encode_record
+from tests.chaos.mock_engine import MockEngine
+from tests.conftest import free_port
+from tests.redis_cluster import ClusterServers
+from tests.unit.services.preference.rig import TENANT, record, start_redis, stop_redis
+from tests.unit.services.preference.served import PREFERENCES, Served, serving
+from tests.unit.services.preference.working import until
+
+pytestmark = pytest.mark.anyio
+MARK = "u7n1"
+"""The mock engine repeats such words in its summaries."""
+SAID = f"I adore zephyrine pottery {MARK}."
+
+
+@contextmanager
+def raw(url: str) -> Iterator[Any]:
+    """A client of bytes, to whom Redis dumps values as they lie in memory."""
+    client: Any = Redis.from_url(url)
+    client.config_set("rdbcompression", "no")
+    try:
+        yield client
+    finally:
+        client.config_set("rdbcompression", "yes")
+        client.close()
+
+
+def places(url: str, *words: str) -> set[str]:
+    """The keys that hold any of the words in their names or bytes, the profile's sentences read too."""
+    found = set()
+    with raw(url) as client:
+        for key in client.scan_iter("*"):
+            held = key + (client.dump(key) or b"")
+            if key.endswith((b":profile", b":base")):
+                dump = client.get(key)
+                held += repr(loads(dump[dump.index(b"{") :])).encode()
+                held += _unpack(loads(dump[dump.index(b"{") :]).memory)
+            if any(word.encode() in held for word in words):
+                found.add(key.decode().rpartition(":")[2])
+    return found
+
+
+def _unpack(memory: bytes) -> bytes:
+    return zlib.decompress(memory) if memory else b""
+
+
+async def fill(served: Served) -> str:
+    """A user with the marked event in a version, claims, reasoning, a draft, the live stream, a change; its id."""
+    before = (await served.learn("I like green tea u7n0."))["ids"]
+    assert before
+    event_id = (await served.learn(SAID))["ids"][0]
+    bench = served.bench
+    keys, moment = bench.keys(), datetime.now(UTC)
+    draft = RejectedDraft(check="about", reason="r", text=SAID, source="llm:m", created_at=moment)
+    await bench.redis.lpush(keys.rejected, encode_record(draft))
+    current = await bench.store.version(TENANT, "ada", 2)
+    assert MARK in current.text
+    await bench.redis.set(keys.summary, encode_record(current.model_copy(update={"reasoning": SAID})))
+    await bench.redis.xadd(keys.live, {"e": "delta", "d": SAID})
+    change = PreferenceChange(
+        since=moment, detected_at=moment, comparisons=1, accuracy_before=1, accuracy_since=0, text=SAID
+    )
+    await bench.redis.hset(keys.state, "changed", change.model_dump_json())
+    await served.learn("I like long walks u7n2.")
+    return event_id
+
+
+def count_calls(served: Served) -> int:
+    return len(served.bench.mock.prompts) + len(served.bench.mock.choices)
+
+
+async def is_as_folded(served: Served) -> bool:
+    """The profile is that of the checkpoint and the log, but for the second in which an event came."""
+    store = served.bench.store
+    folded, stored = await store.fold_history(TENANT, "ada"), (await store.profile(TENANT, "ada"))[1]
+    return replace(folded, latest=0) == replace(stored, latest=0)
+
+
+async def settle(served: Served) -> None:
+    async def idle() -> bool:
+        fields = await served.bench.fields()
+        return "rebuild" not in fields and "own" not in fields and int(fields.get("pend", 0)) == 0
+
+    await until(idle)
+
+
+async def test_nothing_is_left_of_an_event_anywhere(redis_url: str) -> None:
+    async with serving(redis_url, MockEngine(), work=True) as served:
+        event_id = await fill(served)
+        expected = {"log", "profile", "sum", "vers", "rej", "live", "st"}
+        assert expected <= places(redis_url, MARK, "zephyrine")
+        answer = await served.http.delete(f"/v1/users/ada/events/{event_id}")
+        receipt = answer.json()
+        assert answer.status_code == 200, answer.text
+        assert receipt["event_ids"] == [event_id]
+        assert (receipt["versions"], receipt["rejected_drafts"], receipt["version"]) == (2, 1, 4)
+        assert receipt["update_queued"]
+        assert not places(redis_url, MARK, "zephyrine")
+        await settle(served)
+        assert not places(redis_url, MARK, "zephyrine")
+        current = (await served.http.get(PREFERENCES)).json()
+        assert current["version"] == 5
+        assert "u7n0" in current["text"]
+        assert "u7n2" in current["text"]
+        assert await is_as_folded(served)
+        versions = (await served.http.get(f"{PREFERENCES}/versions?limit=1")).json()
+        rest = (await served.http.get(f"{PREFERENCES}/versions?before={versions['next']}")).json()
+        assert [one["version"] for one in rest["versions"]] == [4, 1]
+        again = await served.http.delete(f"/v1/users/ada/events/{event_id}")
+        assert (again.status_code, again.json()["type"].rpartition(":")[2]) == (404, "event_unknown")
+        assert (await served.http.delete("/v1/users/nobody/events/1-0")).status_code == 404
+        assert (await served.http.delete("/v1/users/ada/events/x")).status_code == 422
+
+
+async def test_one_call_of_the_engine_follows(redis_url: str) -> None:
+    async with serving(redis_url, MockEngine(), work=True) as served:
+        event_id = await fill(served)
+        before = count_calls(served)
+        await served.http.delete(f"/v1/users/ada/events/{event_id}")
+        await settle(served)
+        assert count_calls(served) - before == 1
+
+
+async def test_a_waiting_event_leaves_the_queue_and_costs_no_call(redis_url: str) -> None:
+    async with serving(redis_url, MockEngine()) as served:
+        ids = (await served.put("I like tea.", SAID)).json()["ids"]
+        receipt = (await served.http.delete(f"/v1/users/ada/events/{ids[1]}")).json()
+        assert (receipt["pending"], receipt["versions"], receipt["update_queued"]) == (1, 0, False)
+        assert await served.bench.texts() == ["I like tea."]
+        assert not places(redis_url, MARK, "zephyrine")
+        receipt = (await served.http.delete(f"/v1/users/ada/events/{ids[0]}")).json()
+        assert receipt["pending"] == 0
+        assert await served.bench.idle()
+        appended = await served.put("later")
+        assert appended.json()["ids"][0] > ids[1]
+
+
+async def test_an_update_in_flight_brings_nothing_back(redis_url: str) -> None:
+    async with serving(redis_url) as served:
+        await served.put("I like tea.")
+        event_id = (await served.put(SAID)).json()["ids"][0]
+        bench = served.bench
+        claim = await bench.take()
+        await served.http.delete(f"/v1/users/ada/events/{event_id}")
+        assert not await bench.queue.commit(claim, record(SAID), claim.last_id, claim.pending)
+        assert await bench.queue.fail(claim, "data", first_id=event_id, batch=1, error="e") == "FENCED"
+        await LiveText(bench.queue, claim).show(SAID)
+        draft = RejectedDraft(check="about", reason="r", text=SAID, source="llm:m", created_at=datetime.now(UTC))
+        await bench.queue.keep_rejected(claim, draft)
+        assert not places(redis_url, MARK, "zephyrine")
+        assert (await bench.take()).pending == 1
+
+
+async def test_a_change_that_an_append_noticed_before_is_not_written_after(redis_url: str) -> None:
+    async with serving(redis_url) as served:
+        event_id = (await served.put(SAID)).json()["ids"][0]
+        bench, moment = served.bench, datetime.now(UTC)
+        stamp, _ = await bench.store.profile(TENANT, "ada")
+        await served.http.delete(f"/v1/users/ada/events/{event_id}")
+        change = PreferenceChange(
+            since=moment, detected_at=moment, comparisons=1, accuracy_before=1, accuracy_since=0, text=SAID
+        )
+        await bench.queue.record_change(TENANT, "ada", stamp, change)
+        assert not places(redis_url, MARK)
+
+
+async def test_a_commit_between_the_reading_and_the_removal_is_seen(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(redis_url) as served:
+        event_id = (await served.put(SAID)).json()["ids"][0]
+        queue = served.bench.queue
+        forget, first = type(queue).forget_events, [True]
+
+        async def late(self: Any, *arguments: Any) -> int | None:
+            if first.pop() if first else False:
+                claim = await served.bench.take()
+                assert await queue.commit(claim, record(SAID), claim.last_id, claim.pending)
+            return await forget(self, *arguments)
+
+        monkeypatch.setattr(type(queue), "forget_events", late)
+        receipt = (await served.http.delete(f"/v1/users/ada/events/{event_id}")).json()
+        assert (receipt["versions"], receipt["update_queued"]) == (1, False)
+        assert not places(redis_url, MARK, "zephyrine")
+        assert await served.bench.idle()
+
+
+async def test_a_dead_letter_is_forgotten_and_one_tried_again_too(redis_url: str) -> None:
+    async with serving(redis_url, work=True) as served:
+        await served.learn("I like tea.")
+        await served.set_aside(SAID)
+        letters = (await served.http.get("/v1/users/ada/dead-letters")).json()["events"]
+        assert places(redis_url, MARK) >= {"dlq"}
+        receipt = (await served.http.post("/v1/users/ada/forget", json={"about": MARK})).json()
+        assert (receipt["event_ids"], receipt["dead_letters"]) == ([letters[0]["event_id"]], 1)
+        assert not places(redis_url, MARK, "zephyrine")
+        await served.set_aside(SAID)
+        retried = (await served.http.post("/v1/users/ada/dead-letters/retry")).json()["events"]
+        await settle(served)
+        await served.http.delete(f"/v1/users/ada/events/{retried[0]['new_event_id']}")
+        assert not places(redis_url, MARK, "zephyrine")
+
+
+async def test_what_events_are_about(redis_url: str) -> None:
+    item = {"id": "sku-7", "title": "Zephyrine vase"}
+    async with serving(redis_url, MockEngine(), work=True) as served:
+        await served.learn("I like tea.")
+        body = {"events": [{"type": "purchase", "item": item}, {"type": "rating", "item": item, "value": 5}]}
+        ids = (await served.http.post("/v1/users/ada/events", json=body, headers={"Prefer": "wait=5"})).json()["ids"]
+        path = "/v1/users/ada/forget"
+        shown = (await served.http.post(path, json={"about": "vase ZEPHYRINE", "dry_run": True})).json()
+        assert (shown["event_ids"], shown["dry_run"]) == (ids, True)
+        assert (await served.bench.store.state(TENANT, "ada")).version == 2
+        assert (await served.http.post(path, json={"about": "zephyr"})).json()["event_ids"] == []
+        assert (await served.http.post(path, json={"about": "?!"})).status_code == 422
+        removed = (await served.http.post(path, json={"about": "sku-7"})).json()
+        assert removed["event_ids"] == ids
+        assert not places(redis_url, "Zephyrine", "zephyrine", "sku-7")
+        assert (await served.http.post(path, json={"about": "sku-7"})).json()["event_ids"] == []
+
+
+async def test_a_claim_leads_to_its_events(redis_url: str) -> None:
+    async with serving(redis_url, work=True) as served:
+        event_id = (await served.learn("I like tea."))["ids"][0]
+        version = await served.bench.store.version(TENANT, "ada", 1)
+        claim = version.claims[0].model_copy(update={"text": "Enjoys infusions.", "support": (event_id,)})
+        stored = encode_record(version.model_copy(update={"claims": (claim,)}))
+        await served.bench.redis.set(served.bench.keys().summary, stored)
+        receipt = (await served.http.post("/v1/users/ada/forget", json={"about": "infusions"})).json()
+        assert receipt["event_ids"] == [event_id]
+        assert not places(redis_url, "nfusions", "tea")
+
+
+@pytest.mark.parametrize("own", ["Zephyrine things, please.", "Answer in rhymes."])
+async def test_the_users_own_text_stays_where_nothing_forgotten_is_in_it(redis_url: str, own: str) -> None:
+    async with serving(redis_url, work=True) as served:
+        await served.learn("I like tea.")
+        event_id = (await served.learn(SAID))["ids"][0]
+        (await served.http.put(PREFERENCES, json={"text": own}, headers={"If-Match": "*"})).raise_for_status()
+        await served.learn("I like rice.")
+        receipt = (await served.http.delete(f"/v1/users/ada/events/{event_id}")).json()
+        is_kept = own.startswith("Answer")
+        assert receipt["own_texts"] == (not is_kept)
+        await settle(served)
+        text = (await served.http.get(PREFERENCES)).json()["text"]
+        assert text.startswith(own) == is_kept
+        assert not places(redis_url, MARK, "zephyrine", "Zephyrine")
+        assert "rice" in text
+
+
+async def test_a_trimmed_log_leaves_its_profile_behind(redis_url: str) -> None:
+    async with serving(redis_url, work=True, summary={"keep_events": 20}) as served:
+        ids = (
+            await served.learn(*(SAID if number == 125 else f"I like dish{number} a lot." for number in range(151)))
+        )["ids"]
+        bench = served.bench
+
+        async def trimmed() -> bool:
+            return int(await bench.redis.xlen(bench.keys().log)) == 20
+
+        await until(trimmed)
+        checkpoint = await bench.store.checkpoint(TENANT, "ada")
+        assert (checkpoint.first, checkpoint.last, checkpoint.profile.events) == (ids[0], ids[130], 131)
+        store = bench.store
+        assert await is_as_folded(served)
+
+        receipt = (await served.http.delete(f"/v1/users/ada/events/{ids[150]}")).json()
+        assert (receipt["event_ids"], receipt["checkpoint"]) == ([ids[150]], False)
+        assert (await store.profile(TENANT, "ada"))[1].events == 150
+        assert not places(redis_url, "dish150")
+        await settle(served)
+
+        assert "base" in places(redis_url, "zephyrine")
+        receipt = (await served.http.delete(f"/v1/users/ada/events/{ids[125]}")).json()
+        assert (receipt["event_ids"], receipt["checkpoint"]) == ([], True)
+        assert not places(redis_url, MARK, "zephyrine")
+        assert (await served.http.delete(f"/v1/users/ada/events/{ids[125]}")).status_code == 404
+        assert (await store.profile(TENANT, "ada"))[1].events == 19
+
+
+async def test_a_log_is_not_trimmed_by_a_profile_of_before(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(redis_url, summary={"keep_events": 1}) as served:
+        await served.put(*(f"dish{number}" for number in range(150)))
+        bench = served.bench
+        await bench.redis.hset(bench.keys().state, "pend", 0)
+        trim = type(bench.queue).trim
+
+        async def late(*arguments: Any) -> bool:
+            await bench.redis.hincrby(bench.keys().state, "edits", 1)
+            return await trim(*arguments)
+
+        monkeypatch.setattr(type(bench.queue), "trim", late)
+        await trim_log(bench.store, bench.queue, TENANT, "ada")
+        assert await bench.redis.xlen(bench.keys().log) == 150
+        assert not await bench.redis.exists(bench.keys().checkpoint)
+
+
+async def test_after_the_restore_of_a_backup(redis_url: str) -> None:
+    async with serving(redis_url, MockEngine(), work=True) as served:
+        event_id = await fill(served)
+        bench, file = served.bench, io.BytesIO()
+        await write_backup(bench.redis, bench.store.keys, file, tenant=None, progress=lambda *_: None)
+        await served.http.delete(f"/v1/users/ada/events/{event_id}")
+        await settle(served)
+        await Restore(bench.redis, bench.store.keys, Selection()).run(file, "again", lambda *_: None)
+        assert {"log", "profile", "vers"} <= places(redis_url, MARK)
+        receipt = (await served.http.delete(f"/v1/users/ada/events/{event_id}")).json()
+        assert receipt["event_ids"] == [event_id]
+        assert not places(redis_url, MARK, "zephyrine")
+
+
+def is_clean(folder: Path) -> bool:
+    try:
+        files = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    except FileNotFoundError:  # of a rewrite that has just ended
+        return False
+    return not any(word in content for content in files for word in (MARK.encode(), b"zephyrine"))
+
+
+async def test_nothing_is_left_on_disk_after_the_rewrite(tmp_path: Path) -> None:
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+
+    async def is_gone() -> bool:
+        return await asyncio.to_thread(is_clean, tmp_path)
+
+    server = start_redis(tmp_path, port)
+    try:
+        with raw(url) as client:
+            async with serving(
+                url, MockEngine(), work=True, redis={"url": url, "rewrite_after_erase_s": 0.1}
+            ) as served:
+                event_id = await fill(served)
+                client.config_set("rdbcompression", "no")
+                assert not await is_gone()
+                await served.http.delete(f"/v1/users/ada/events/{event_id}")
+                await until(is_gone)
+    finally:
+        stop_redis(server)
+
+
+@pytest.mark.xdist_group("cluster")
+async def test_events_are_forgotten_on_a_cluster(tmp_path: Path) -> None:
+    servers = ClusterServers(tmp_path)
+    try:
+        await asyncio.to_thread(servers.up)
+        blocks = {"redis": {"url": servers.url, "cluster": True}, "queue": {"shards": 8, "poll_ms": 2}}
+        async with serving(servers.url, MockEngine(), work=True, **blocks) as served:
+            for user in ("ada", "bob", "cy"):
+                await served.learn("I like tea.", user=user)
+                event_id = (await served.learn(SAID, user=user))["ids"][0]
+                receipt = (await served.http.delete(f"/v1/users/{user}/events/{event_id}")).json()
+                assert (receipt["event_ids"], receipt["versions"]) == ([event_id], 1)
+        for url in servers.node_urls:
+            address = url if "://" in url else f"redis://{url}"
+            assert not await asyncio.to_thread(places, address, MARK, "zephyrine")
+    finally:
+        servers.down()
+
+
+def test_about_goes_by_whole_words_in_any_script() -> None:
+    assert About("Crème  BRÛLÉE").matches("a crème brûlée, please")
+    assert not About("tea").matches("a team")
+    assert About("日本茶").matches("私は日本茶が好きです")
+    purchase = INTERACTION.validate_python({"type": "purchase", "source": "shop", "item": {"id": "7", "title": "Tea"}})
+    assert About("7 tea").matches(read_texts(purchase))
+    assert not About("purchase").matches(read_texts(purchase))
+    assert not About("shop").matches(read_texts(purchase))
