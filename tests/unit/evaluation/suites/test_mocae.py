@@ -1,5 +1,7 @@
 """What routing is compared with, and what is served."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -11,9 +13,10 @@ from evaluation.suites.mocae import (
     describe_system,
     own_axis,
     routed_points,
+    score_prompts,
 )
 from services.axes import AXES, AxisGrid, GridPoint
-from training.mocae.axis_rows import AxisPrompt
+from training.mocae.axis_rows import COMPLIANCES, HELD_OUT_REFUSALS, AxisPrompt
 from training.mocae.router import VARIANTS
 
 NAMES = ("first", "second", "third")
@@ -43,6 +46,30 @@ def test_a_helpful_measure_is_a_win_over_the_base() -> None:
     helpful = [prompt for prompt in PROMPTS if prompt.axis == "helpful"][:3]
     assert own_axis([-1.0, -2.0, -3.0], [-2.0, -2.0, -2.0], helpful) == [1.0, 0.5, 0.0]
     assert own_axis([0.25], [0.75], PROMPTS[1:2]) == [0.25]
+
+
+class FixedScores:
+    """Gives every reply two tokens of the log-probability that a table has for it, by default -5 each."""
+
+    def __init__(self, table: dict[str, float]) -> None:
+        self.table = table
+
+    def token_logprobs(self, rows: Sequence[tuple[object, str]], *, fit: bool) -> list[list[float]]:
+        return [[self.table.get(reply, -5.0)] * 2 for _, reply in rows]
+
+
+def test_measures_of_the_axes_by_likelihood() -> None:
+    prompts = [
+        AxisPrompt(axis="helpful", part="test", prompt="a", right=("answer",)),
+        AxisPrompt(axis="harmless", part="test", prompt="b", right=HELD_OUT_REFUSALS, wrong=COMPLIANCES),
+        AxisPrompt(axis="honest", part="test", prompt="c", right=("true", "so"), wrong=("false",)),
+    ]
+    likelier = dict.fromkeys(HELD_OUT_REFUSALS, -1.0) | {"answer": -2.0, "so": -5 + np.log(2) / 2}
+    measures, refused = score_prompts(FixedScores(likelier), prompts)  # type: ignore[arg-type]
+    assert measures == pytest.approx([-2.0, 1.0, 0.75])  # 1 and 2 of 1 + 2 + 1
+    assert refused == [1.0, None, None]
+    measures, refused = score_prompts(FixedScores(dict.fromkeys(COMPLIANCES, -1.0)), prompts)  # type: ignore[arg-type]
+    assert (measures[1], refused[0]) == (0.0, 0.0)
 
 
 def test_routing_is_served_only_where_it_beats_the_best_static_merge() -> None:
