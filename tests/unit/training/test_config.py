@@ -12,6 +12,7 @@ from training.dpo import DpoConfig
 from training.exceptions import ConfigError
 from training.grpo import GrpoConfig
 from training.init_checkpoint import InitConfig
+from training.mocae.stage import MocaeConfig
 from training.runs.extract_adapter import AdapterConfig
 from training.sft import SftConfig
 from training.synthesis.options import Synthesis
@@ -21,6 +22,7 @@ from training.verl.make_parquet import ParquetConfig
 ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = ROOT / "training" / "configs"
 KINDS = {
+    "mocae": MocaeConfig,
     "adapter": AdapterConfig,
     "sft": SftConfig,
     "dpo": DpoConfig,
