@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, ExitStack
 import pytest
 
 from gateway.routing import CHAT, RoutingTable, Service
-from gateway.shares import BULK_BYTES, Kind, Shares, kind_of
+from gateway.shares import _MOST_SEEN, BULK_BYTES, Kind, Shares, TenantsSeen, kind_of
 from services.errors import Overloaded, TooManyAtOnce
 from services.server.app import COST_HEADER
 from services.settings import GatewaySettings
@@ -59,13 +59,27 @@ def test_kinds_are_counted_apart() -> None:
 def test_a_service_has_places_for_all_tenants_together() -> None:
     places = shares()
     with ExitStack() as held:
-        for tenant in range(6):
-            held.enter_context(places.take("request", f"t{tenant}", "a", "preference"))
-        with pytest.raises(Overloaded), places.take("request", "other", "a", "preference"):
+        for tenant in range(3):
+            for key in ("a", "b"):
+                held.enter_context(places.take("request", f"t{tenant}", key, "preference"))
+        with pytest.raises(Overloaded), places.take("request", "t0", "c", "preference"):
+            pass
+        held.enter_context(places.take("request", "another", "a", "preference"))  # six places for four tenants
+        with pytest.raises(Overloaded), places.take("request", "another", "b", "preference"):
             pass
         other: Service = "response"
         held.enter_context(places.take("request", "other", "a", other))
         held.enter_context(places.take("stream", "other", "a", "preference"))
+
+
+def test_who_was_let_in_is_known_again_and_all_others_are_one() -> None:
+    seen = TenantsSeen()
+    seen.note("ax_a_secret", "shop")
+    assert (seen.tenant_of("ax_a_secret"), seen.tenant_of("ax_a_guess"), seen.tenant_of(None)) == ("shop", "", "")
+    for number in range(_MOST_SEEN):
+        seen.note(str(number), "books")
+    assert seen.tenant_of("ax_a_secret") == ""
+    assert len(seen._tenants) == _MOST_SEEN
 
 
 @pytest.mark.parametrize(
