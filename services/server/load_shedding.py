@@ -20,24 +20,30 @@ _TICK_S: Final = 0.005
 TARGET_S: Final = 0.025
 """A standing delay that is too long: a call takes about six turns."""
 TURNS: Final = 3
-FEWEST: Final = 8
-"""Calls that may be under way at once however late the loop is."""
-MOST: Final = 512
+FEWEST: Final = 16
+"""Calls that may be under way at once however late the loop is, and of each holder while there are few holders."""
+_OVER: Final = 4
+"""Times the limit, up to which holders of few calls may go."""
+MOST: Final = 1_024
 """The same while it is in time."""
 _WORK: Final = ("/v1/", "/mcp")
 """Paths of calls that may be refused."""
-_GROWTH: Final = 0.25
+_GROWTH: Final = 0.5
 """Further calls after each turn in time."""
+_BYTES_OF_ONE: Final = 4_096
+"""Of a body that takes the time of a further call; appends and recommendations of a thousand take that of many."""
+_HEAVIEST: Final = 16
 COUNTED_S: Final = 1.0
 """From then on a call counts no more: it waits, for an engine or for news, and does not work."""
 
 
 class FairShare:
-    """Calls under way, within a limit that their holders share: beyond it only those are let in whose calls, the new
-    one with them, are at most an equal part of it. All of those together are never more than the limit."""
+    """Calls under way, within a limit that their holders share: beyond it only those are let in who hold less than an
+    equal part of it, or few, as long as there are not many such. A heavy call counts as several."""
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float, few: int = 0) -> None:
         self.limit = limit
+        self._few = few
         self.total = 0
         self._held: Counter[str] = Counter()
 
@@ -45,15 +51,16 @@ class FairShare:
         if self.total < self.limit:
             return True
         held = self._held[holder]
-        return (held + 1) * (len(self._held) + (not held)) <= self.limit
+        is_fair = (held + 1) * (len(self._held) + (not held)) <= self.limit
+        return is_fair or (held < self._few and self.total < _OVER * self.limit)
 
-    def take(self, holder: str) -> None:
-        self.total += 1
-        self._held[holder] += 1
+    def take(self, holder: str, weight: int = 1) -> None:
+        self.total += weight
+        self._held[holder] += weight
 
-    def release(self, holder: str) -> None:
-        self.total -= 1
-        self._held[holder] -= 1
+    def release(self, holder: str, weight: int = 1) -> None:
+        self.total -= weight
+        self._held[holder] -= weight
         if not self._held[holder]:
             del self._held[holder]
 
@@ -66,9 +73,9 @@ class LoadShedding:
     ) -> None:
         self._holder_of = holder_of
         self._refuse = refuse
-        self.calls = FairShare(MOST)
-        self._counted: deque[tuple[float, list[str]]] = deque()
-        """When each call came, and its holder while it counts, in the order of the times."""
+        self.calls = FairShare(MOST, few=FEWEST)
+        self._counted: deque[tuple[float, list[tuple[str, int]]]] = deque()
+        """When each call came, and its holder and weight while it counts, in the order of the times."""
         self._delays = deque([0.0] * TURNS, maxlen=TURNS)
         self._timer: asyncio.TimerHandle | None = None
         gauge = Gauge(
@@ -109,21 +116,22 @@ class LoadShedding:
         """`app` for a call that counts from now on, until it ends."""
         if not scope["path"].startswith(_WORK):
             return app
-        holder = [self._holder_of(scope)]
-        self.calls.take(holder[0])
-        self._counted.append((time.monotonic(), holder))
+        holder, weight = self._holder_of(scope), _weight(scope)
+        self.calls.take(holder, weight)
+        held = [(holder, weight)]
+        self._counted.append((time.monotonic(), held))
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             try:
                 await app(scope, receive, send)
             finally:
-                self._leave(holder)
+                self._leave(held)
 
         return serve
 
-    def _leave(self, holder: list[str]) -> None:
-        if holder:
-            self.calls.release(holder.pop())
+    def _leave(self, held: list[tuple[str, int]]) -> None:
+        if held:
+            self.calls.release(*held.pop())
 
     def _schedule(self) -> None:
         self._due = time.monotonic() + _TICK_S
@@ -135,3 +143,12 @@ class LoadShedding:
             self._leave(self._counted.popleft()[1])
         self.note(now - self._due)
         self._schedule()
+
+
+def _weight(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return min(_HEAVIEST, 1 + int(value) // _BYTES_OF_ONE)
+        if name == b"transfer-encoding":
+            return _HEAVIEST
+    return 1

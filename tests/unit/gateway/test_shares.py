@@ -10,6 +10,7 @@ from gateway.routing import CHAT, RoutingTable, Service
 from gateway.shares import _MOST_SEEN, BULK_BYTES, Kind, Shares, TenantsSeen, kind_of
 from services.errors import Overloaded, TooManyAtOnce
 from services.server.app import COST_HEADER
+from services.server.load_shedding import FEWEST
 from services.server.state import Process, state_of
 from services.settings import GatewaySettings
 from tests.unit.gateway.conftest import Suite, http_answer, stay_silent
@@ -123,9 +124,8 @@ async def test_a_tenant_with_most_calls_under_way_is_refused_before_redis_is_ask
     assert (await suite.json("GET", READ, key=other))[0] == 200
     shedding = state_of(suite.app, Process).shedding
     shedding.stop()  # the loop is as late as the test says
-    shedding.calls.limit = 2
-    for _ in range(2):
-        shedding.calls.take("shop")
+    shedding.calls.limit = FEWEST
+    shedding.calls.take("shop", FEWEST)
     status, headers, problem = await suite.json("GET", READ)
     assert (status, problem["type"]) == (503, "urn:alignx:problem:overloaded")
     assert "RateLimit" not in headers  # no bucket was asked

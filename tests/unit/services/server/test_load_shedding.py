@@ -25,7 +25,7 @@ async def serve_nothing(_scope: Scope, _receive: Receive, _send: Send) -> None:
 
 
 def path(holder: str) -> Scope:
-    return {"type": "http", "path": "/v1/work", "holder": holder}
+    return {"type": "http", "path": "/v1/work", "holder": holder, "headers": []}
 
 
 def refuse(_scope: Scope) -> ASGIApp:
@@ -68,6 +68,19 @@ def test_of_more_holders_than_the_limit_no_further_one_is_admitted() -> None:
     assert not calls.admits("another")
 
 
+def test_who_holds_few_is_admitted_up_to_a_bound() -> None:
+    calls = FairShare(4, few=4)
+    for _ in range(4):
+        calls.take("flooder")
+    for number in range(3):
+        for _ in range(4):
+            assert calls.admits(f"tenant {number}")
+            calls.take(f"tenant {number}")
+        assert not calls.admits(f"tenant {number}")
+    assert not calls.admits("flooder")
+    assert not calls.admits("another")  # 16 calls are four times the limit
+
+
 def test_a_few_late_turns_are_work() -> None:
     load = shedding()
     fill(load, "a", 100)
@@ -103,6 +116,22 @@ def test_the_later_the_loop_the_fewer_calls_and_in_time_more_again() -> None:
         load.note(0.001)
     assert load.calls.limit == MOST
     assert load.refusal(path("a")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "weight"),
+    [
+        (b"content-length", b"100", 1),
+        (b"content-length", b"9000", 3),
+        (b"content-length", b"9" * 9, 16),
+        (b"x", b"", 1),
+    ],
+)
+def test_a_call_weighs_as_its_body_does(name: bytes, value: bytes, weight: int) -> None:
+    load = shedding()
+    load.count({**path("a"), "headers": [(name, value)]}, serve_nothing)
+    load.count({**path("b"), "headers": [(b"transfer-encoding", b"chunked")]}, serve_nothing)
+    assert load.calls._held == {"a": weight, "b": 16}
 
 
 async def test_a_call_that_waits_for_long_counts_no_more() -> None:
@@ -154,9 +183,8 @@ def head(tenant: str, *fields: str) -> bytes:
 
 async def test_a_server_refuses_before_it_reads_a_body_and_goes_on_with_the_connection() -> None:
     async with a_service() as (load, seen, port):
-        load.calls.limit = 2
-        for _ in range(2):
-            load.calls.take("flooder")
+        load.calls.limit = FEWEST
+        load.calls.take("flooder", FEWEST)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             answer = await client.post("/v1/work", headers={TENANT_HEADER: "victim"})
             assert (answer.status_code, seen) == (200, ["victim"])
@@ -172,4 +200,4 @@ async def test_a_server_refuses_before_it_reads_a_body_and_goes_on_with_the_conn
         assert both.count(b"HTTP/1.1 ") == 2
         assert b"HTTP/1.1 200 OK" in both
         assert seen == ["victim", "victim"]
-        assert load.calls.total == 2
+        assert load.calls.total == FEWEST
