@@ -31,7 +31,7 @@ timed = @started=$$(date +%s); echo "== $(1)"; $(2) && echo "== $(1): $$(($$(dat
 export PYTHONDONTWRITEBYTECODE :=
 
 .NOTPARALLEL:
-.PHONY: help up down status demo quick test ci check unit system installs cover-unit cover-live chaos chaos-campaign soak mutants security chaos-long \
+.PHONY: help up down status demo example quick test ci check unit system installs cover-unit cover-live chaos chaos-campaign soak mutants security chaos-long \
 	cover-services training-tests train-smoke verl live test-containers bench eval eval-engine lock supply release \
 	format clean
 
@@ -50,6 +50,10 @@ status: .venv/.run  ## Shows the processes of the suite
 
 demo: .venv/.run  ## Streams the example histories through a running suite
 	@ALIGNX_URL=http://127.0.0.1:$(PORT) ALIGNX_KEY_FILE="$(DATA)/secrets/user_key" $(BIN)/python examples/demo.py
+
+example: .venv/.run  ## Serves a page of plain fetch() calls that learns from its reader, beside a running suite
+	@ALIGNX_URL=http://127.0.0.1:$(PORT) ALIGNX_KEY_FILE="$(DATA)/secrets/user_key" \
+		EXAMPLE_PORT=$$(($(PORT) + 30)) $(BIN)/python examples/web/app.py
 
 quick: check unit  ## Linters, types, import contracts and unit tests of the services, in three minutes
 

@@ -18,6 +18,8 @@ from gateway.keys import new_key
 ENGINE_BLOCK = 32
 """Tokens of a block of the prefix cache. vLLM's 128 on a CPU are more than what two short prompts share."""
 GATEWAY_PORT = 8080
+EXAMPLE_OFFSET = 30
+"""Distance of the port of `make example`, whose page may call the gateway."""
 OFFSETS = {"gateway": 0, "redis": 10, "engine": 20, "preference": 21, "response": 22, "worker": 23}
 """Distance of each process's port from the gateway's."""
 NO_SETTING = re.compile(r"_(KEY|KEY_FILE|TOKEN|SECRET|PASSWORD)$|^ALIGNX_URL$")
@@ -47,6 +49,9 @@ def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[st
         "ALIGNX_ENGINE__CACHE_SALT_SECRET": _secret(home, "cache_salt"),
         "ALIGNX_GATEWAY__BOOTSTRAP_KEY": _secret(home, "admin_key", lambda: new_key()[0]),
         "ALIGNX_GATEWAY__METRICS_TOKEN": _secret(home, "metrics_token"),
+        "ALIGNX_GATEWAY__CORS_ORIGINS": os.environ.get(
+            "ALIGNX_GATEWAY__CORS_ORIGINS", json.dumps([f"http://127.0.0.1:{port + EXAMPLE_OFFSET}"])
+        ),
         "VLLM_TARGET_DEVICE": "cpu",
         "VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1" if is_small(model) else "2"),
         "HF_HUB_OFFLINE": "1",

@@ -65,7 +65,7 @@ function contentViews(api, title, content) {
 function errorsView(operation) {
   const refusals = Object.entries(operation.responses || {}).filter(([status]) => status >= "400");
   const rows = refusals.flatMap(([status, answer]) => answer.description.split("\n\n").map((about) => [status, prose(about)]));
-  return rows.length ? element("div", {}, element("h3", {}, "Errors"), table(["status", ""], rows)) : null;
+  return rows.length ? element("div", {}, element("h3", {}, "Errors"), table(["status", "when"], rows)) : null;
 }
 
 function example(method, path, operation) {
