@@ -234,13 +234,16 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
 @asynccontextmanager
 async def _running(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
     """Runs what has no end by itself beside the requests."""
-    tasks = [asyncio.create_task(coroutine) for coroutine in work]
+    tasks = {asyncio.create_task(coroutine) for coroutine in work}
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while (
+            tasks
+        ):  # again: in Python 3.11 `asyncio.wait_for`, which the client of Redis uses, can lose a cancellation
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=_RETRY_S)
 
 
 def _readiness_checks(app: FastAPI) -> Mapping[str, Check]:
