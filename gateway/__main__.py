@@ -26,13 +26,14 @@ from starlette.types import Scope
 from alignx.schemas.status import EngineState, Readiness
 from gateway import admin
 from gateway.audit import AuditLog, count_failures
-from gateway.auth import Authenticator, AuthMetrics
+from gateway.auth import Authenticator, AuthMetrics, presented_key
 from gateway.headers import RateLimitHeaders
 from gateway.keys import ApiKey, KeyStore, ask_redis, parse_key
 from gateway.mcp.tool_server import HEADERS, PATH, ToolServer
 from gateway.pages import DocsMerger, add_pages
 from gateway.proxy import Proxy, ProxyState, open_session
 from gateway.routing import OWN_PATHS, SERVICES, Service
+from gateway.shares import TenantsSeen
 from gateway.upstreams import Upstreams, readiness
 from gateway.user_tokens import UserTokens
 from services.errors import StoreUnavailable, Unavailable, UpstreamUnavailable
@@ -175,7 +176,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
     """The gateway's app. Raises BootstrapKeyInvalid."""
     first_key = bootstrap_key(settings.gateway)
     refusals, unaudited = AuthMetrics(registry), count_failures(registry)
-    tokens = UserTokens(settings.internal_token.get_secret_value())
+    tokens, seen = UserTokens(settings.internal_token.get_secret_value()), TenantsSeen()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[GatewayState]:
@@ -184,7 +185,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
             state = GatewayState(
                 keys=keys,
                 tenant_settings=TenantSettingsStore(redis, default_settings(settings)),
-                authenticator=Authenticator(keys, tokens, refusals, settings.gateway),
+                authenticator=Authenticator(keys, tokens, refusals, settings.gateway, seen),
                 tokens=tokens,
                 audit=AuditLog(redis, settings.gateway, unaudited),
                 session=session,
@@ -216,6 +217,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
         one_of=SERVICES,
         advisory=("redis_writes", "worker"),  # meanwhile what is stored can be read
         engine=lambda app: state_of(app, GatewayState).engine(),
+        holder_of=lambda scope: seen.tenant_of(presented_key(scope)),
     )
     proxy = Proxy(settings, registry, state_of(app, Process).drain)
     app.router.redirect_slashes = False
@@ -232,13 +234,16 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
 @asynccontextmanager
 async def _running(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
     """Runs what has no end by itself beside the requests."""
-    tasks = [asyncio.create_task(coroutine) for coroutine in work]
+    tasks = {asyncio.create_task(coroutine) for coroutine in work}
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while (
+            tasks
+        ):  # again: in Python 3.11 `asyncio.wait_for`, which the client of Redis uses, can lose a cancellation
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=_RETRY_S)
 
 
 def _readiness_checks(app: FastAPI) -> Mapping[str, Check]:

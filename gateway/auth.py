@@ -25,6 +25,7 @@ from gateway.audit import AuditLog
 from gateway.guessing import Guesses
 from gateway.headers import Allowance, note_allowance
 from gateway.keys import Admission, KeyStore, UserBucket, parse_key
+from gateway.shares import TenantsSeen
 from gateway.user_tokens import UserClaims, UserTokens, is_user_token
 from services.errors import (
     AlignXError,
@@ -74,8 +75,11 @@ class AuthMetrics:
 class Authenticator:
     """Turns a request's headers into a Caller."""
 
-    def __init__(self, store: KeyStore, tokens: UserTokens, metrics: AuthMetrics, settings: GatewaySettings) -> None:
+    def __init__(
+        self, store: KeyStore, tokens: UserTokens, metrics: AuthMetrics, settings: GatewaySettings, seen: TenantsSeen
+    ) -> None:
         self._store = store
+        self._seen = seen
         self._tokens = tokens
         self._metrics = metrics
         self._metrics_token: SecretStr | None = settings.metrics_token
@@ -91,13 +95,14 @@ class Authenticator:
     async def admit(self, scope: AsgiScope) -> Caller:
         """Whoever calls, with whatever scopes. Raises Unauthenticated, RateLimited, TooManyFailures,
         StoreUnavailable."""
-        presented = _presented_key(scope)
+        presented = presented_key(scope)
         if presented is None:
             raise self._refusal("missing", "Send your API key as 'Authorization: Bearer ax_…'.")
         if is_user_token(presented):
             caller, allowance = await self._admit_token(presented, [_address(scope)])
         else:
             caller, allowance = await self._admit_key(presented, [_address(scope)])
+        self._seen.note(presented, caller.tenant)
         note_allowance(scope, allowance)
         if not allowance.granted:
             self._metrics.limited.inc()
@@ -119,7 +124,7 @@ class Authenticator:
     async def authenticate_scraper(self, scope: AsgiScope) -> None:
         """Checks the metrics token, or else an admin key. Raises as `authenticate`."""
         token = self._metrics_token
-        presented = _presented_key(scope) or ""
+        presented = presented_key(scope) or ""
         if token is None or not compare_digest(presented.encode(), token.get_secret_value().encode()):
             await self.authenticate_key(scope, "admin")
 
@@ -228,7 +233,7 @@ def _address(scope: AsgiScope) -> str:
     return group_of(str(client[0])) if client else ""
 
 
-def _presented_key(scope: AsgiScope) -> str | None:
+def presented_key(scope: AsgiScope) -> str | None:
     """The bearer token, else `x-api-key`; "" for an Authorization header of another scheme."""
     key: str | None = None
     for name, value in scope["headers"]:

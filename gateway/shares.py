@@ -1,7 +1,9 @@
 """How much of this process one tenant and one key may hold at once, so that nobody takes what others need.
 
 Each kind of call has places: so many for a tenant, half of them for one of its keys. Who finds none gets 429 at once.
-The places of all tenants to one service are bounded as well: past that, requests would only wait, and get 503.
+The places to one service are bounded as well: past that, requests would only wait, and those of a tenant with more
+than an equal part of them get 503. Before anybody is known, load_shedding.py shares out the process's time by the same
+rule; `TenantsSeen` tells it who calls.
 """
 
 from collections import Counter
@@ -11,11 +13,13 @@ from typing import Final, Literal
 
 from gateway.routing import CHATS, SERVICES, Route, Service
 from services.errors import Overloaded, TooManyAtOnce
+from services.server.load_shedding import FairShare
 from services.settings import GatewaySettings
 
 Kind = Literal["request", "bulk", "wait", "stream"]
 BULK_BYTES: Final = 64 * 1024
 """Bytes of a body from which on a request is bulk; one whose length is not announced is."""
+_MOST_SEEN: Final = 50_000
 _NAMES: Mapping[Kind, str] = {
     "request": "requests",
     "bulk": f"requests with a body above {BULK_BYTES // 1024} KiB",
@@ -34,10 +38,9 @@ class Shares:
             "wait": settings.tenant_waiting,
             "stream": settings.tenant_streams,
         }
-        self._most_of_service = settings.service_requests
         self._taken: Counter[tuple[Kind, str, str]] = Counter()
         """By kind, tenant and key; the key "" stands for all of the tenant's."""
-        self._of_service: dict[Service, int] = dict.fromkeys(SERVICES, 0)
+        self._of_service = {service: FairShare(settings.service_requests) for service in SERVICES}
 
     @contextmanager
     def take(self, kind: Kind, tenant: str, key_id: str, service: Service) -> Iterator[None]:
@@ -50,19 +53,38 @@ class Shares:
             if taken[name] >= share:
                 detail = f"One {holder} may have {share} {_NAMES[kind]} under way at once."
                 raise TooManyAtOnce(detail, retry_after=1.0, limit=share)
-        if is_quick and self._of_service[service] >= self._most_of_service:
+        of_service = self._of_service[service]
+        if is_quick and not of_service.admits(tenant):
             raise Overloaded(retry_after=1.0)
         taken[of_tenant] += 1
         taken[of_key] += 1
-        self._of_service[service] += is_quick
+        if is_quick:
+            of_service.take(tenant)
         try:
             yield
         finally:
-            self._of_service[service] -= is_quick
+            if is_quick:
+                of_service.release(tenant)
             for name in (of_tenant, of_key):
                 taken[name] -= 1
                 if not taken[name]:
                     del taken[name]
+
+
+class TenantsSeen:
+    """The tenants of the credentials that were let in lately, by a hash that means nothing outside the process.
+    Only for counting who has how much under way before Redis is asked: all others count as one caller."""
+
+    def __init__(self) -> None:
+        self._tenants: dict[int, str] = {}
+
+    def note(self, credential: str, tenant: str) -> None:
+        if len(self._tenants) >= _MOST_SEEN:
+            del self._tenants[next(iter(self._tenants))]
+        self._tenants[hash(credential)] = tenant
+
+    def tenant_of(self, credential: str | None) -> str:
+        return self._tenants.get(hash(credential), "")
 
 
 def kind_of(route: Route, fields: Iterable[tuple[bytes, bytes]]) -> Kind:

@@ -292,7 +292,8 @@ class GatewaySettings(Block):
     tenant_streams: int = Field(default=100, ge=2)
     """Open summary streams; a preference process serves `ALIGNX_LIMITS__STREAMS` of all tenants."""
     service_requests: int = Field(default=256, ge=1)
-    """Requests of all tenants under way at once to one service, chats and others that wait aside; more answer 503."""
+    """Requests of all tenants under way at once to one service, chats and others that wait aside. Beyond it, those of a
+    tenant with more than an equal part of them answer 503."""
     audit_entries: int = Field(default=10_000, ge=100)
     """Entries of a tenant's audit log; older ones are dropped."""
     audit_days: int = Field(default=365, ge=1, le=3_650)

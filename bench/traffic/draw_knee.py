@@ -22,7 +22,7 @@ def main() -> None:
     above.set_ylabel("calls a second")
     for name, label in (("p50_ms", "median"), ("p99_ms", "99th percentile"), ("refusal_ms", "refusals, 99th")):
         below.plot(offered, [step[name] for step in steps], marker="o", label=label)
-    below.set_ylabel("milliseconds, from when a call was due")
+    below.set_ylabel("milliseconds, from when a call was sent")
     below.set_xlabel("calls a second offered")
     below.set_yscale("log")
     for axes in (above, below):

@@ -73,11 +73,7 @@ def fill(url: str, key: str, *users: str) -> None:
 def victim(url: str, key: str) -> Outcome:
     """Reads and selections by turns."""
     read, select = Request("GET", "/v1/users/v/preferences"), Request("POST", "/v1/users/v/select", _SELECT)
-    outcome = asyncio.run(
-        call_at_rate(url, [key], lambda number: (read, select)[number % 2], rate=RATE, seconds=SECONDS)
-    )
-    assert set(outcome.seconds) == {"200"}, outcome.statuses
-    return outcome
+    return asyncio.run(call_at_rate(url, [key], lambda number: (read, select)[number % 2], rate=RATE, seconds=SECONDS))
 
 
 @contextmanager

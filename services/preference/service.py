@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 
 from opentelemetry.trace import get_current_span
 
-from alignx.schemas.interactions import ComparisonInteraction
 from alignx.schemas.forgetting import Forgotten
+from alignx.schemas.interactions import ComparisonInteraction
 from alignx.schemas.many_users import EraseRequest, UsersErased
 from alignx.schemas.outcomes import FeedbackRequest, FeedbackStored, Uplift
 from alignx.schemas.requests import (

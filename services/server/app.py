@@ -11,10 +11,9 @@ import hmac
 import logging
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import unquote
 
 import orjson
@@ -27,15 +26,12 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Scope
 
 from alignx import __version__
-from alignx.schemas.items import ITEM_FORM
 from services.errors import (
     ANTHROPIC_PATHS,
     OPENAI_PATHS,
     AlignXError,
     BudgetSpent,
     Draining,
-    InvalidRequest,
-    MalformedBody,
     MethodNotAllowed,
     Overloaded,
     RequestError,
@@ -45,16 +41,17 @@ from services.errors import (
 )
 from services.server.bounds import bounded_protocol
 from services.server.health import Check, EngineView, Guard, add_health, add_metrics, open_to_all
-from services.server.load_shedding import LoadShedding, LoopDelay
+from services.server.load_shedding import LoadShedding
 from services.server.logging import configure_logging
-from services.server.metrics import HttpMetrics, RequestTelemetry, recorded_spans
-from services.server.request_bodies import JsonRoute
+from services.server.metrics import HttpMetrics, RequestTelemetry, ids_of, matched_route, recorded_spans
+from services.server.request_bodies import JsonRoute, invalid_request
 from services.server.state import Drain, Process, add_state, state_of
 from services.settings import Settings
 from services.storage.cluster import AWAY
 from services.storage.connection import REFUSED, refusal_words
 
 TENANT_HEADER = "X-AlignX-Tenant"
+_TENANT_FIELD = TENANT_HEADER.lower().encode()
 USER_HEADER = "X-AlignX-User"
 """The one user whom the caller may name, percent-encoded: from the gateway, for a user token."""
 _SWITCH_S = 0.0002
@@ -106,49 +103,6 @@ def cost_header(scope: Scope) -> dict[str, str]:
     """The field that tells the gateway what the request has cost, if more than one usually does."""
     cost: float = scope.get("state", {}).get("cost", 0.0)
     return {COST_HEADER: f"{cost:.3f}"} if cost else {}
-
-
-def invalid_request(error: RequestValidationError) -> RequestError:
-    """What a caller reads of a body, query or header that is not valid."""
-    problems: list[Mapping[str, Any]] = list(error.errors())
-    if any(problem["type"] == "json_invalid" for problem in problems):
-        return MalformedBody("The body is not valid JSON, or is nested too deeply.")
-    problems = [problem for problem in problems if not _entries_say_more(problem, problems)]
-    fields = [
-        {"field": _field(problem["loc"], error.body), "message": problem["msg"].removeprefix("Value error, ")}
-        for problem in problems[:20]
-    ]
-    first = fields[0]
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return InvalidRequest(f"{first['field']}: {first['message']}{more}", errors=fields)
-
-
-def _entries_say_more(problem: Mapping[str, Any], problems: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the problem is a list that counts as too short because all its entries are invalid."""
-    path = problem["loc"]
-    return problem["type"] == "too_short" and any(other["loc"][:-1][: len(path)] == path for other in problems)
-
-
-def _field(path: Sequence[str | int], body: Any) -> str:
-    """The dotted path of a field as the caller wrote it; the discriminator that pydantic adds to the
-    path of a union is left out: the `type` of the object that stands there, or the form of an item."""
-    parts, value = list[str](), body
-    for part in path[1:] if path[0] in ("body", "query", "path", "header") else path:
-        if isinstance(value, dict) and part not in value and value.get("type") == part:
-            continue
-        if str(part).startswith(ITEM_FORM):
-            continue
-        parts.append(str(part))
-        value = _member(value, part)
-    return ".".join(parts) or "body"
-
-
-def _member(value: Any, part: str | int) -> Any:
-    """What stands at a key or an index; None where nothing does."""
-    try:
-        return value[part]
-    except (LookupError, TypeError):
-        return None
 
 
 def _http_error(request: Request, error: HTTPException) -> AlignXError:
@@ -218,24 +172,27 @@ def create_app(
     one_of: Collection[str] = (),
     advisory: Collection[str] = (),
     engine: EngineView = lambda _app: None,
+    holder_of: Callable[[Scope], str] | None = None,
 ) -> FastAPI:
     """A FastAPI app with the suite's errors, telemetry, health and metrics.
 
     `checks` is called at each /readyz, when the lifespan has yielded its record; for `one_of`, `advisory` and
     `engine` see health.py. `operator_guard` lets those pass who may read metrics and the engine's own words.
-    There is no docs page here: the gateway serves one for all services, from their /openapi.json.
+    There is no docs page here: the gateway serves one for all services, from their /openapi.json. `holder_of` says who
+    calls, as far as that is known at once; a service reads it from the gateway's header.
     """
-    delay = LoopDelay(registry)
+    metrics = HttpMetrics(registry)
+    shedding = LoadShedding(registry, holder_of=holder_of or _told_tenant, refuse=_refusal_of_load(metrics))
 
     @asynccontextmanager
     async def with_state(app: FastAPI) -> AsyncIterator[None]:
         async with recorded_spans(service, settings.tracing), lifespan(app) as record:
             add_state(app, record)
-            delay.start()
+            shedding.start()
             try:
                 yield
             finally:
-                delay.stop()
+                shedding.stop()
 
     app = FastAPI(
         title=title,
@@ -248,28 +205,37 @@ def create_app(
     )
     app.router.route_class = JsonRoute
     drain = Drain()
-    add_state(app, Process(settings, drain, registry))
-    metrics = HttpMetrics(registry)
+    add_state(app, Process(settings, drain, registry, shedding))
     _install_error_handlers(app, metrics)
 
-    _add_middleware(app, metrics, delay, access_log=settings.log.access)
+    _add_middleware(app, metrics, access_log=settings.log.access)
     add_health(app, checks, one_of, advisory, engine, operator_guard)
     add_metrics(app, registry, operator_guard)
     return app
 
 
-def _add_middleware(app: FastAPI, metrics: HttpMetrics, delay: LoopDelay, *, access_log: bool) -> None:
-    def answer(scope: Scope, error: AlignXError) -> ASGIApp:
-        metrics.problems.labels(error.code).inc()
-        return problem_response(scope, error)
+def _told_tenant(scope: Scope) -> str:
+    return next((str(value, "latin-1") for name, value in scope["headers"] if name == _TENANT_FIELD), "")
 
+
+def _refusal_of_load(metrics: HttpMetrics) -> Callable[[Scope], ASGIApp]:
+    def refuse(scope: Scope) -> ASGIApp:
+        metrics.problems.labels(Overloaded.code).inc()
+        metrics.requests.labels(scope["method"], matched_route(scope), str(Overloaded.status)).inc()
+        request_id, _ = ids_of(scope)
+        scope["state"]["request_id"] = request_id
+        response = problem_response(scope, Overloaded(retry_after=1.0))
+        response.headers["X-Request-Id"] = request_id
+        return response
+
+    return refuse
+
+
+def _add_middleware(app: FastAPI, metrics: HttpMetrics, *, access_log: bool) -> None:
     def on_crash(scope: Scope, _error: Exception) -> ASGIApp:
-        return answer(scope, AlignXError())
+        metrics.problems.labels(AlignXError.code).inc()
+        return problem_response(scope, AlignXError())
 
-    def on_overload(scope: Scope) -> ASGIApp:
-        return answer(scope, Overloaded(retry_after=1.0))
-
-    app.add_middleware(LoadShedding, delay=delay, refuse=on_overload)
     app.add_middleware(RequestTelemetry, metrics=metrics, on_crash=on_crash, access_log=access_log)
 
 
@@ -336,7 +302,7 @@ def create_server(app: FastAPI, settings: Settings, *, port: int) -> GracefulSer
         proxy_headers=False,
         ws="none",
         lifespan="on",
-        http=bounded_protocol(settings.server.connections_per_address),
+        http=bounded_protocol(settings.server.connections_per_address, state_of(app, Process).shedding),
         timeout_keep_alive=settings.server.keep_alive_s,
         timeout_graceful_shutdown=settings.server.shutdown_s,
     )

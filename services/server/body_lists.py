@@ -15,8 +15,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.types import Receive, Scope
 
-from services.server.app import cost_header, invalid_request
-from services.server.request_bodies import JsonRequest, JsonRoute
+from services.server.app import cost_header
+from services.server.request_bodies import JsonRequest, JsonRoute, invalid_request
 from services.slices import run_in_slices
 
 Body = TypeVar("Body", bound=BaseModel)

@@ -113,7 +113,7 @@ class RequestTelemetry:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id, traceparent = _ids_of(scope)
+        request_id, traceparent = ids_of(scope)
         token = REQUEST_ID.set(request_id)
         scope.setdefault("state", {})["request_id"] = request_id
         status = 0
@@ -162,7 +162,7 @@ class RequestTelemetry:
             self.logger.info("request", extra=fields)
 
 
-def _ids_of(scope: Scope) -> tuple[str, str]:
+def ids_of(scope: Scope) -> tuple[str, str]:
     """The request's id, the caller's or a new one, and the `traceparent` that came with it."""
     request_id = traceparent = ""
     for name, value in scope["headers"]:

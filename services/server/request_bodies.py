@@ -6,16 +6,18 @@ with DisconnectWatch(receive):
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import orjson
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope
 
-from services.errors import PayloadTooLarge, RequestError, UnsupportedMedia
+from alignx.schemas.items import ITEM_FORM
+from services.errors import InvalidRequest, MalformedBody, PayloadTooLarge, RequestError, UnsupportedMedia
 from services.server.state import Process, state_of
 
 _WATCH_AFTER_S = 0.02
@@ -128,6 +130,49 @@ def _announced_bytes(scope: Scope) -> int | None:
 def _check_size(size: int, limit: int) -> None:
     if size > limit:
         raise PayloadTooLarge(f"The body may have at most {limit:,} bytes.", limit_bytes=limit)
+
+
+def invalid_request(error: RequestValidationError) -> RequestError:
+    """What a caller reads of a body, query or header that is not valid."""
+    problems: list[Mapping[str, Any]] = list(error.errors())
+    if any(problem["type"] == "json_invalid" for problem in problems):
+        return MalformedBody("The body is not valid JSON, or is nested too deeply.")
+    problems = [problem for problem in problems if not _entries_say_more(problem, problems)]
+    fields = [
+        {"field": _field(problem["loc"], error.body), "message": problem["msg"].removeprefix("Value error, ")}
+        for problem in problems[:20]
+    ]
+    first = fields[0]
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return InvalidRequest(f"{first['field']}: {first['message']}{more}", errors=fields)
+
+
+def _entries_say_more(problem: Mapping[str, Any], problems: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the problem is a list that counts as too short because all its entries are invalid."""
+    path = problem["loc"]
+    return problem["type"] == "too_short" and any(other["loc"][:-1][: len(path)] == path for other in problems)
+
+
+def _field(path: Sequence[str | int], body: Any) -> str:
+    """The dotted path of a field as the caller wrote it; the discriminator that pydantic adds to the
+    path of a union is left out: the `type` of the object that stands there, or the form of an item."""
+    parts, value = list[str](), body
+    for part in path[1:] if path[0] in ("body", "query", "path", "header") else path:
+        if isinstance(value, dict) and part not in value and value.get("type") == part:
+            continue
+        if str(part).startswith(ITEM_FORM):
+            continue
+        parts.append(str(part))
+        value = _member(value, part)
+    return ".".join(parts) or "body"
+
+
+def _member(value: Any, part: str | int) -> Any:
+    """What stands at a key or an index; None where nothing does."""
+    try:
+        return value[part]
+    except (LookupError, TypeError):
+        return None
 
 
 class DisconnectWatch:

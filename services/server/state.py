@@ -26,6 +26,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from services.errors import Draining
+from services.server.load_shedding import LoadShedding
 from services.settings import Settings
 
 Record = TypeVar("Record")
@@ -76,6 +77,7 @@ class Process:
     settings: Settings
     drain: Drain
     registry: CollectorRegistry
+    shedding: LoadShedding
 
 
 def add_state(app: FastAPI, record: object) -> None:

@@ -94,6 +94,8 @@ async def test_changes_of_webhooks_are_logged_and_no_secret(suite: Suite) -> Non
         (backend["id"], "webhook.changed", "wh_1"),
         (backend["id"], "webhook.created", "new"),
     ]
+
+
 async def test_what_is_forgotten_is_logged_without_its_text(suite: Suite) -> None:
     key = await suite.make_key()
     hashed = UserTokens(INTERNAL_TOKEN).hash_user("shop", "ann")

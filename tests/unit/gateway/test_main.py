@@ -13,7 +13,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from gateway import __main__ as gateway_process
-from gateway.__main__ import Bootstrap, BootstrapKeyInvalid, GatewayState, bootstrap_key
+from gateway.__main__ import Bootstrap, BootstrapKeyInvalid, GatewayState, _running, bootstrap_key
 from gateway.keys import ApiKey, KeyStore, ask_redis
 from services.server.state import state_of
 from services.settings import GatewaySettings
@@ -229,3 +229,19 @@ async def test_the_process_starts_and_ends(redis_url: str) -> None:
         assert await process.wait() in (0, -signal.SIGTERM)
     with Redis.from_url(redis_url) as redis:
         assert redis.hget("gw:key:{root}", "tenant") == b"default"
+
+
+async def test_background_work_that_loses_a_cancellation_is_cancelled_again() -> None:
+    losses: list[str] = []
+
+    async def lose_one() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            losses.append("lost")
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(30):
+        async with _running(lose_one()):
+            await asyncio.sleep(0)
+    assert losses == ["lost"]

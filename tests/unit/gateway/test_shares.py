@@ -7,9 +7,11 @@ from contextlib import AsyncExitStack, ExitStack
 import pytest
 
 from gateway.routing import CHAT, RoutingTable, Service
-from gateway.shares import BULK_BYTES, Kind, Shares, kind_of
+from gateway.shares import _MOST_SEEN, BULK_BYTES, Kind, Shares, TenantsSeen, kind_of
 from services.errors import Overloaded, TooManyAtOnce
 from services.server.app import COST_HEADER
+from services.server.load_shedding import FEWEST
+from services.server.state import Process, state_of
 from services.settings import GatewaySettings
 from tests.unit.gateway.conftest import Suite, http_answer, stay_silent
 from tests.unit.with_settings import with_settings
@@ -59,13 +61,27 @@ def test_kinds_are_counted_apart() -> None:
 def test_a_service_has_places_for_all_tenants_together() -> None:
     places = shares()
     with ExitStack() as held:
-        for tenant in range(6):
-            held.enter_context(places.take("request", f"t{tenant}", "a", "preference"))
-        with pytest.raises(Overloaded), places.take("request", "other", "a", "preference"):
+        for tenant in range(3):
+            for key in ("a", "b"):
+                held.enter_context(places.take("request", f"t{tenant}", key, "preference"))
+        with pytest.raises(Overloaded), places.take("request", "t0", "c", "preference"):
+            pass
+        held.enter_context(places.take("request", "another", "a", "preference"))  # six places for four tenants
+        with pytest.raises(Overloaded), places.take("request", "another", "b", "preference"):
             pass
         other: Service = "response"
         held.enter_context(places.take("request", "other", "a", other))
         held.enter_context(places.take("stream", "other", "a", "preference"))
+
+
+def test_who_was_let_in_is_known_again_and_all_others_are_one() -> None:
+    seen = TenantsSeen()
+    seen.note("ax_a_secret", "shop")
+    assert (seen.tenant_of("ax_a_secret"), seen.tenant_of("ax_a_guess"), seen.tenant_of(None)) == ("shop", "", "")
+    for number in range(_MOST_SEEN):
+        seen.note(str(number), "books")
+    assert seen.tenant_of("ax_a_secret") == ""
+    assert len(seen._tenants) == _MOST_SEEN
 
 
 @pytest.mark.parametrize(
@@ -100,6 +116,20 @@ async def test_who_holds_too_many_gets_429_and_others_go_on(suite: Suite) -> Non
     await asyncio.gather(*tasks, return_exceptions=True)
     await asyncio.sleep(0.05)
     assert (await suite.json("GET", READ))[0] == 200  # the places are free again
+
+
+async def test_a_tenant_with_most_calls_under_way_is_refused_before_redis_is_asked(suite: Suite) -> None:
+    other = (await suite.make_key(tenant="books"))["key"]
+    assert (await suite.json("GET", READ))[0] == 200
+    assert (await suite.json("GET", READ, key=other))[0] == 200
+    shedding = state_of(suite.app, Process).shedding
+    shedding.stop()  # the loop is as late as the test says
+    shedding.calls.limit = FEWEST
+    shedding.calls.take("shop", FEWEST)
+    status, headers, problem = await suite.json("GET", READ)
+    assert (status, problem["type"]) == (503, "urn:alignx:problem:overloaded")
+    assert "RateLimit" not in headers  # no bucket was asked
+    assert (await suite.json("GET", READ, key=other))[0] == 200
 
 
 @with_settings(gateway={"rate": 10.0, "burst": 20})

@@ -9,9 +9,12 @@ from typing import Any
 import orjson
 import pytest
 import uvicorn
+from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 
 from services.server import bounds
 from services.server.bounds import HEAD_BYTES, HEAD_LINES, bounded_protocol, group_of
+from services.server.load_shedding import LoadShedding
 
 pytestmark = pytest.mark.anyio
 
@@ -36,9 +39,13 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def running(most_of_address: int = 100) -> AsyncIterator[int]:
+async def running(
+    most_of_address: int = 100, served: ASGIApp = app, shedding: LoadShedding | None = None
+) -> AsyncIterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http=bounded_protocol(most_of_address), lifespan="off", log_config=None)
+    shedding = shedding or LoadShedding(CollectorRegistry(), holder_of=lambda _: "", refuse=lambda _: app)
+    protocol = bounded_protocol(most_of_address, shedding)
+    config = uvicorn.Config(served, http=protocol, lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
