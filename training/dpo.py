@@ -24,7 +24,7 @@ from trl import DPOTrainer
 
 from training.checkpoint import resume_point
 from training.config import PositiveInt, Section, Stage, run_script
-from training.data.preference_pairs import AlignXEncoder, PairEncoder
+from training.data.preference_pairs import AlignXEncoder, PairEncoder, Shown
 from training.data.tokens import LENGTH, Encoder, longest_row, tokenize
 from training.finish import finish
 from training.speed.batches import SharedPairs
@@ -47,8 +47,9 @@ class Dpo(Section):
     """At most so many of the latest events of a user."""
     history_tokens: PositiveInt = 6144
     """Estimated tokens of those in mode ica; the oldest that do not fit are dropped."""
-    shown: Literal["comparisons", "all"] = "comparisons"
-    """Whether mode ica shows the user's description and posts as well."""
+    shown: Shown = "comparisons"
+    """What mode ica shows: the choices, these with the description and the posts ("all"), or, in both modes, a few posts
+    and choices drawn for each row, as AlignX did ("drawn")."""
     precompute_reference: bool = True
     """Runs the reference model once, before training; else at every step, with two models in memory."""
     share_prompts: bool = True

@@ -5,6 +5,7 @@ directions. Both prompts are the served ones (services/prompts/build.py). No row
 row before, nor the directions of its own target: one without any evidence is left out.
 """
 
+import random
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
@@ -14,13 +15,31 @@ from training.data.formats import AlignXRow, PairRow, interactions
 from training.data.tokens import LENGTH, Columns, Encoder
 
 Mode = Literal["ica", "pba"]
+Shown = Literal["comparisons", "drawn", "all"]
+DRAWN: Final = 4
+"""Most posts, and most choices, that `draw_evidence` keeps."""
+
+
+def draw_evidence(row: AlignXRow) -> AlignXRow:
+    """The row with 0 to 4 of its posts and 0 to 4 of its choices, in their order; with up to 4 of each where both
+    numbers are 0. So AlignX trains for users of whom little of one kind is known. The row's own texts are the seed."""
+    rng = random.Random("\0".join(row.texts()))
+    counts = [rng.randint(0, DRAWN), rng.randint(0, DRAWN)]
+    parts = {"posts": [post for post in row.posts if post.comment.strip()], "pairs": row.pairs}
+    if not any(map(min, counts, map(len, parts.values()))):
+        counts = [DRAWN, DRAWN]
+    kept = {
+        name: tuple(part[index] for index in sorted(rng.sample(range(len(part)), min(count, len(part)))))
+        for (name, part), count in zip(parts.items(), counts, strict=True)
+    }
+    return row.model_copy(update={"demographic": "", **kept})
 
 
 def select_history(
-    row: AlignXRow, *, shown: Literal["comparisons", "all"], most: int, tokens: int
+    row: AlignXRow, *, shown: Shown, most: int, tokens: int
 ) -> list[Interaction]:
     """The latest `most` events of the user, within `tokens` by estimate; the oldest are dropped."""
-    events = interactions(row) if shown == "all" else list[Interaction](row.comparisons())
+    events = list[Interaction](row.comparisons()) if shown == "comparisons" else interactions(row)
     return list(fit_interactions(events[-most:], tokens))
 
 
@@ -36,9 +55,10 @@ def select_directions(row: AlignXRow, *, most: int) -> list[Interaction]:
 
 
 def row_prompt(
-    row: AlignXRow, mode: Mode, *, shown: Literal["comparisons", "all"], most: int, tokens: int
+    row: AlignXRow, mode: Mode, *, shown: Shown, most: int, tokens: int
 ) -> list[ChatMessage] | None:
     """The prompt of a pair; None when it would show nothing of the user."""
+    row = draw_evidence(row) if shown == "drawn" else row
     pba = mode == "pba"
     history = select_directions(row, most=most) if pba else select_history(row, shown=shown, most=most, tokens=tokens)
     request = ChatMessage(role="user", content=row.prompt)
@@ -59,7 +79,7 @@ class AlignXEncoder(Encoder[AlignXRow]):
         *,
         max_length: int,
         mode: Mode,
-        shown: Literal["comparisons", "all"],
+        shown: Shown,
         max_history: int,
         history_tokens: int,
     ) -> None:
