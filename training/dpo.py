@@ -36,9 +36,9 @@ from training.trl_arguments import load_tokenizer, shared_arguments
 
 
 class Dpo(Section):
-    mode: Literal["ica", "pba", "pairs"]
-    """What the prompt shows of the user: choices ("ica"), their common directions ("pba"), or, with
-    "pairs", the messages of ready-made pairs."""
+    mode: Literal["ica", "pba", "pairs", "pairs-pba"]
+    """What the prompt shows of the user: choices ("ica"), their common directions ("pba"), or the messages of
+    ready-made pairs, with "pairs-pba" those of AlignX's pba_prompt."""
     beta: Annotated[float, Field(gt=0)] = 0.1
     """Weight of the reference: higher keeps the model closer to it."""
     max_length: PositiveInt = 8192
@@ -48,8 +48,8 @@ class Dpo(Section):
     history_tokens: PositiveInt = 6144
     """Estimated tokens of those in mode ica; the oldest that do not fit are dropped."""
     shown: Shown = "comparisons"
-    """What mode ica shows: the choices, these with the description and the posts ("all"), or, in both modes, a few posts
-    and choices drawn for each row, as AlignX did ("drawn")."""
+    """What mode ica shows: the choices, these with the description and the posts ("all"), or, in both modes, a few
+    posts and choices drawn for each row, as AlignX did ("drawn")."""
     precompute_reference: bool = True
     """Runs the reference model once, before training; else at every step, with two models in memory."""
     share_prompts: bool = True
@@ -76,8 +76,8 @@ class DpoConfig(Stage):
 
     def encoder(self, tokenizer: Any) -> Encoder[Any]:
         dpo = self.dpo
-        if dpo.mode == "pairs":
-            return PairEncoder(tokenizer, max_length=dpo.max_length)
+        if dpo.mode in ("pairs", "pairs-pba"):
+            return PairEncoder(tokenizer, max_length=dpo.max_length, bridged=dpo.mode == "pairs-pba")
         return AlignXEncoder(
             tokenizer,
             max_length=dpo.max_length,

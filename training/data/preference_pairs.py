@@ -35,9 +35,7 @@ def draw_evidence(row: AlignXRow) -> AlignXRow:
     return row.model_copy(update={"demographic": "", **kept})
 
 
-def select_history(
-    row: AlignXRow, *, shown: Shown, most: int, tokens: int
-) -> list[Interaction]:
+def select_history(row: AlignXRow, *, shown: Shown, most: int, tokens: int) -> list[Interaction]:
     """The latest `most` events of the user, within `tokens` by estimate; the oldest are dropped."""
     events = list[Interaction](row.comparisons()) if shown == "comparisons" else interactions(row)
     return list(fit_interactions(events[-most:], tokens))
@@ -54,9 +52,7 @@ def select_directions(row: AlignXRow, *, most: int) -> list[Interaction]:
     return list(evidence[-most:])
 
 
-def row_prompt(
-    row: AlignXRow, mode: Mode, *, shown: Shown, most: int, tokens: int
-) -> list[ChatMessage] | None:
+def row_prompt(row: AlignXRow, mode: Mode, *, shown: Shown, most: int, tokens: int) -> list[ChatMessage] | None:
     """The prompt of a pair; None when it would show nothing of the user."""
     row = draw_evidence(row) if shown == "drawn" else row
     pba = mode == "pba"
@@ -100,17 +96,27 @@ class AlignXEncoder(Encoder[AlignXRow]):
 
 
 class PairEncoder(Encoder[PairRow]):
-    """Pairs that were made elsewhere."""
+    """Pairs that were made elsewhere; those without the prompt that is asked for are left out."""
 
     kind = PairRow
     columns = COLUMNS
 
+    def __init__(self, tokenizer: Any, *, max_length: int, bridged: bool = False) -> None:
+        super().__init__(tokenizer, max_length=max_length)
+        self.bridged = bridged
+
+    @property
+    def settings(self) -> tuple[object, ...]:
+        return (*super().settings, self.bridged)
+
     def encode(self, rows: Sequence[PairRow]) -> list[Columns]:
+        prompts = [(row.bridged if self.bridged else row.prompt, row) for row in rows]
         return encode_pairs(
             self,
             [
-                ([turn.model_dump() for turn in row.prompt], row.chosen[0].content, row.rejected[0].content)
-                for row in rows
+                ([turn.model_dump() for turn in prompt], row.chosen[0].content, row.rejected[0].content)
+                for prompt, row in prompts
+                if prompt
             ],
         )
 

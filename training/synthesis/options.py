@@ -113,7 +113,7 @@ class Synthesis(Section):
     """One run: users in, rows of supervised fine-tuning out."""
 
     input: Path
-    """Users: a file or folder of UPI or AlignXplore+ RL rows."""
+    """Users: a file or folder of AlignXplore+ behaviours, UPI or AlignXplore+ RL rows."""
     output: Path
     """Rows `{"prompt", "completion"}`, as JSON Lines; journal, answers and report are beside it."""
     cache: Path | None = None

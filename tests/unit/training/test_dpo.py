@@ -156,7 +156,7 @@ def test_evidence_is_drawn_by_the_rows_own_texts():
     assert set(sizes) == {(posts, pairs) for posts in range(5) for pairs in range(5) if posts or pairs}
     alone = row(compared(1))
     posts_alone = AlignXRow.model_validate({**row().on_disk(), "User-Generated Content": [{"comment": "hot"}] * 9})
-    assert [*draw_evidence(alone).pairs] + [*draw_evidence(alone).posts]
+    assert [*draw_evidence(alone).pairs, *draw_evidence(alone).posts]
     assert 1 <= len(draw_evidence(posts_alone).posts) <= 4
 
 

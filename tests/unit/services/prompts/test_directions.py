@@ -133,7 +133,9 @@ def test_bounds_can_be_others() -> None:
         ({0: 0.4999}, {0: 0.0}),
     ],
 )
-def test_of_neutral_means_all_that_tie_at_the_extreme_are_kept(places: dict[int, float], kept: dict[int, float]) -> None:
+def test_of_neutral_means_all_that_tie_at_the_extreme_are_kept(
+    places: dict[int, float], kept: dict[int, float]
+) -> None:
     assert quantize(vector(places)) == vector(kept)
 
 
