@@ -76,7 +76,7 @@ class DpoConfig(Stage):
 
     def encoder(self, tokenizer: Any) -> Encoder[Any]:
         dpo = self.dpo
-        if dpo.mode in ("pairs", "pairs-pba"):
+        if dpo.mode == "pairs" or dpo.mode == "pairs-pba":  # mypy narrows by it
             return PairEncoder(tokenizer, max_length=dpo.max_length, bridged=dpo.mode == "pairs-pba")
         return AlignXEncoder(
             tokenizer,

@@ -46,7 +46,9 @@ class Candidates(Section):
     """Sampling of the teacher."""
 
     count: PositiveInt = 4
-    """Summaries drafted for each row."""
+    """Summaries drafted for each row, each guided by all targets."""
+    per_target: bool = False
+    """Drafts one summary for each target instead, guided by that alone, as published."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.6
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     top_k: Annotated[int, Field(ge=0)] = 20
