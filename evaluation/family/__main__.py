@@ -1,9 +1,10 @@
 """Makes the rows of AlignXplore+ of official files: of its test users to evaluate, of the others to train on.
 
     python -m evaluation.family mind MIND --out mind_upi.jsonl --train mind_train.jsonl
+    python -m evaluation.family selection student_phd.json --out student_phd_upi.jsonl
     python -m evaluation evaluation/configs/stage.toml data=mind_upi.jsonl protocol=family model=…
 
-Nothing is downloaded. evaluation/family/user_histories.py has the rules, and which files each name reads. `--prompts`
+Nothing is downloaded. user_histories.py and, for AlignX and P-Soups, selection_rows.py have the rules. `--prompts`
 names the profile whose requests for news, movies or books stand in the rows: the shipped one has our own sentences, a
 file by services.prompts.official the public ones.
 """
@@ -18,13 +19,14 @@ import typer
 from typer import Option
 
 from evaluation.cases.benchmark import Tally
+from evaluation.family.selection_rows import read_selection
 from evaluation.family.user_histories import READERS, SEED, evaluation_row, training_row
 from services.prompts.alignxplore_plus import read_texts
 from services.prompts.profiles import SHIPPED
 from training.data.whole_file import replace_file
 from training.exceptions import DatasetError, TrainingError
 
-Name = Literal["mind", "amazon", "movielens"]
+Name = Literal["mind", "amazon", "movielens", "selection"]
 QUERY = {"news": "news", "book": "books", "movie": "movies"}
 """Of each topic the query of the prompt profile."""
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -33,7 +35,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def main(
     name: Name,
-    folder: Path,
+    source: Annotated[Path, typer.Argument(help="Folder of official files; of selection a file of rows.")],
     out: Annotated[Path, Option(help="UPI rows of the test users, as JSON Lines.")],
     train: Annotated[Path | None, Option(help="Rows of behaviours of the other users.")] = None,
     prompts: Annotated[Path | None, Option(help="Profile file whose requests stand in the rows.")] = None,
@@ -41,18 +43,22 @@ def main(
 ) -> None:
     tally = Tally()
     try:
-        texts = read_texts(prompts or SHIPPED)
-        users = READERS[name](folder, tally, seed)
-        query = texts.queries[QUERY[users.topic]]
-        tally.rows = _write(out, (evaluation_row(history, users, query) for history in users.test))
-        if train:
-            _write(train, (training_row(history, users) for history in users.train))
+        rows: tuple[Iterable[dict[str, Any]], Iterable[dict[str, Any]]]
+        if name == "selection":
+            rows = read_selection(source, tally)
+        else:
+            texts, users = read_texts(prompts or SHIPPED), READERS[name](source, tally, seed)
+            query = texts.queries[QUERY[users.topic]]
+            evaluated = (evaluation_row(history, users, query) for history in users.test)
+            rows = evaluated, (training_row(history, users) for history in users.train)
+        tally.rows = _write(out, rows[0])
+        trained = _write(train, rows[1]) if train else 0
         if not tally.rows:
-            raise DatasetError(f"{folder} gives no row; {tally.summary_line(name)}")
+            raise DatasetError(f"{source} gives no row; {tally.summary_line(name)}")
     except (TrainingError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
-    print(f"{tally.summary_line(name)}; {len(users.train):,} users to train on", file=sys.stderr)
+    print(f"{tally.summary_line(name)}; {trained:,} users to train on", file=sys.stderr)
 
 
 def _write(path: Path, rows: Iterable[dict[str, Any]]) -> int:

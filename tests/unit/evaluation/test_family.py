@@ -16,6 +16,7 @@ from evaluation.cases.cases import read_cases
 from evaluation.conditions import WRITERS, Inference, Protocol
 from evaluation.config import Evaluation
 from evaluation.family.__main__ import app
+from evaluation.family.selection_rows import read_selection
 from evaluation.family.user_histories import READERS, History, Users, evaluation_row, split_users, training_row
 from evaluation.models import LocalModel, Sampling
 from evaluation.results import Source
@@ -219,6 +220,42 @@ def test_movielens_is_as_published(expected: dict[str, Any]) -> None:
         allowed = {str(item) for item in rules["users"][history.user]["rejected_from"]}
         assert {pair[1] for pair in history.pairs} <= allowed
     assert tally.left_out["users of fewer than 17 ratings"] == len(rules["dropped"])
+
+
+def test_alignx_is_as_published(expected: dict[str, Any]) -> None:
+    rules = expected["alignx"]
+    upi, behaviours = read_selection(FAMILY / "sources" / "alignx" / "alignx.json", Tally())
+    assert len(upi) == rules["evaluation_rows"]
+    for row in upi:
+        rule = rules["evaluation"][row["userid"]]
+        assert (len(row["history"]), row["target"]["query"]) == (rule["history"], rule["target"])
+    kept = {
+        str(number): place for place, number in enumerate(n for n, row in enumerate(upi) if len(row["history"]) >= 8)
+    }
+    assert kept == rules["behaviour_uid_of_row"]
+    assert [row["uid"] for row in behaviours] == [*range(rules["behaviour_rows"])]
+
+
+def test_rows_that_quote_their_persona_stay_and_are_counted(tmp_path: Path) -> None:
+    pair = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    rows = [
+        {
+            **pair,
+            "chosen": chosen,
+            "ground_truth_persona": "Be brief.",
+            "Pair-wise Comparative Feedback": [pair] * count,
+        }
+        for chosen, count in (("I should be brief here", 4), ("yes", 9))
+    ]
+    (tmp_path / "student_phd.json").write_text(json.dumps(rows), encoding="utf-8")
+    out, train = tmp_path / "student_phd_upi.jsonl", tmp_path / "train.jsonl"
+    arguments = ["selection", str(tmp_path / "student_phd.json"), "--out", str(out), "--train", str(train)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0
+    assert "1 rows that quote their persona, kept" in result.output
+    assert "brief." not in out.read_text(encoding="utf-8").lower(), "no persona reaches a row"
+    assert len(read_cases(out, limit=None)[0]) == 2
+    assert len(train.read_text(encoding="utf-8").splitlines()) == 1
 
 
 # --- the protocol ------------------------------------------------------------------------------
