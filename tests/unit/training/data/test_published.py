@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 from services.prompts.profiles import load_profile
 from tests.unit.training.data.rows import alignx, triple
 from tests.unit.training.small_runs import DPO, SFT, write_config
+from tests.unit.training.test_grpo import CONFIG
 from training.config import load
 from training.data.formats import KINDS, AlignXploreRow, BehavioursRow, PairRow, RlRow, Row
 from training.data.inspect import inspect
@@ -22,6 +23,7 @@ from training.data.published import RefusedRow, kind_of, to_known
 from training.data.reading import read, sample
 from training.dpo import DpoConfig, dpo
 from training.exceptions import DatasetError
+from training.grpo import GrpoConfig, grpo
 from training.rl.rows import RolloutSettings, paired_rows, single_rows
 from training.sft import SftConfig, sft
 from training.synthesis.source_users import Users
@@ -231,6 +233,23 @@ def test_a_cold_start_trains_as_raw_text(tmp_path: Path, base: Path):
     config = write_config(tmp_path, SFT, model=base, data=write(tmp_path, *[cold] * 4))
     steps = ["optim.max_steps=1", "optim.batch=4", "run.save_every=1"]
     assert sft(load(config, SftConfig, steps))["steps"] == 1
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("reward", "row"),
+    [
+        ("jud", [part(1, 2), TRUTH]),
+        ("gen", [part(1, 2) | {"chosen_log": -2.0, "rejected_log": -3.0}, TRUTH]),
+        ("streaming", [{"history": [part(1, 2), part(3, 4)]}, TRUTH]),
+        ("streaming", PARQUET),
+    ],
+)
+def test_rl_files_train(tmp_path: Path, base: Path, reward: str, row: Any):
+    config = tmp_path / "run.toml"
+    data = write(tmp_path, *[row] * 4)
+    config.write_text(CONFIG.format(model=base, data=data, reward=reward, output=tmp_path / "out"), encoding="utf-8")
+    assert grpo(load(config, GrpoConfig, ["optim.max_steps=1", "run.save_every=1"]))["steps"] == 1
 
 
 # --- one of every published file ---------------------------------------------------------------
