@@ -29,7 +29,7 @@ _REFUSED: Final = (
     ({"reasoning_preference_list_1", "stage1"}, "a step of the public synthesis; its last one writes rows to train on"),
     (
         {"original_history_item"},
-        "one choice and its scores; the public pruning makes the rows to train on, *_test_easy.jsonl",
+        "one choice and its scores; training.synthesis.pruning makes the rows to train on",
     ),
     ({"text", "indices"}, "token positions of one tokenizer, for the public scorer; targets.scorer needs no such rows"),
     (
