@@ -22,12 +22,13 @@ summary in place.
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Final, Literal, get_args
+from itertools import chain
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from alignx.schemas.interactions import Interaction
-from evaluation.cases.cases import User
+from evaluation.cases.cases import RECOMMENDATION, User
 from evaluation.cases.perturbations import (
     Drift,
     flip_choices,
@@ -112,9 +113,26 @@ class Answering(Sampling):
     thinking: bool = False
 
 
+FAMILY: Final = {
+    "sampling": {"max_tokens": 4_096},
+    "prompts": "alignxplore-plus",
+    "selection_prompts": "alignxplore-plus",
+    "history_tokens": 16_384,
+    "past_tokens": 4_096,
+    "max_chars": 32_000,
+    "choice": "sampled",
+}
+"""What the protocol of the AlignX family sets beside the cuts of histories."""
+STREAMED_TOKENS: Final = 13_653
+"""Below so many tokens the family halves a part of a streamed history."""
+
+
 class Protocol(Section):
     """What all settings of a run have in common."""
 
+    name: Literal["own", "family"] = "own"
+    """`protocol=family` sets what AlignXplore+ was published with; fields beside it go before. Histories are then read
+    in halves, of recommendation in thirds, of which the last is unread; one that is too long is halved."""
     sampling: Sampling = Sampling()
     """Of summaries."""
     prompts: Prompts = "own"
@@ -143,6 +161,20 @@ class Protocol(Section):
     summary is still judged by letters), or one reply of 16 sampled tokens."""
     answering: Answering = Answering()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_family(cls, values: Any) -> Any:
+        if values == "family":
+            values = {"name": "family"}
+        is_family = isinstance(values, dict) and values.get("name") == "family"
+        return FAMILY | values if is_family else values
+
+    @model_validator(mode="after")
+    def _check_updates(self) -> Self:
+        if self.name == "family" and self.updates != 2:
+            raise ValueError("updates: protocol family streams in two parts")
+        return self
+
 
 @dataclass
 class Inference:
@@ -160,10 +192,19 @@ class Inference:
     summaries: list[Summary] = field(default_factory=list)
     """The last one of each user."""
 
-    def fit_history(self, user: int, history: Sequence[Interaction]) -> Sequence[Interaction]:
+    def fit_history(
+        self, user: int, history: Sequence[Interaction], *, is_streamed: bool = False
+    ) -> Sequence[Interaction]:
         """The newest events that fit into one prompt."""
-        prompts = load_profile(self.protocol.prompts)
-        events = fit_interactions(history, self.protocol.history_tokens, prompts.interaction_tokens)
+        prompts, tokens = load_profile(self.protocol.prompts), self.protocol.history_tokens
+        if self.protocol.name == "family" and is_streamed:
+            tokens = min(tokens, STREAMED_TOKENS)
+        while self.protocol.name == "family" and len(history) > 1:
+            if sum(map(prompts.interaction_tokens, history)) < tokens:
+                return history
+            history = history[len(history) // 2 :]
+            self.shortened.add(user)
+        events = fit_interactions(history, tokens, prompts.interaction_tokens)
         if history and (len(events) < len(history) or events[-1] is not history[-1]):
             self.shortened.add(user)
         return events
@@ -176,7 +217,7 @@ class Inference:
         users = [user for user, events in enumerate(histories) if events and profile.shows(events)]
         prompts, evidence = [], []
         for user in users:
-            events = self.fit_history(user, histories[user])
+            events = self.fit_history(user, histories[user], is_streamed=not whole_history)
             prompt = profile.update_prompt(
                 past[user], events, past_tokens=self.protocol.past_tokens, whole_history=whole_history
             )
@@ -195,11 +236,21 @@ class Inference:
         return summaries
 
     async def full(self, users: Sequence[User]) -> list[Summary]:
-        return await self.update([None] * len(users), [user.history for user in users], whole_history=True)
+        """Of recommendation rows the family's protocol leaves the last third unread."""
+        histories = [tuple(chain.from_iterable(self._parts(user))) for user in users]
+        return await self.update([None] * len(users), histories, whole_history=True)
+
+    def _parts(self, user: User) -> list[Sequence[Interaction]]:
+        """Of the user's history, oldest first, as `streaming` reads them."""
+        if self.protocol.name != "family":
+            return [*split_history(user, self.protocol.updates)]
+        is_third = user.kind == RECOMMENDATION
+        size = len(user.history) // (3 if is_third else 2)
+        return [user.history[:size], user.history[size : 2 * size if is_third else None]]
 
     async def streaming(self, users: Sequence[User]) -> list[Summary]:
         summaries: list[Summary] = [None] * len(users)
-        parts = [split_history(user, self.protocol.updates) for user in users]
+        parts = [self._parts(user) for user in users]
         for stage in range(self.protocol.updates):
             events = [of_user[stage] if stage < len(of_user) else () for of_user in parts]
             summaries = await self.update(summaries, events)

@@ -24,7 +24,7 @@ from trl import DPOTrainer
 
 from training.checkpoint import resume_point
 from training.config import PositiveInt, Section, Stage, run_script
-from training.data.preference_pairs import AlignXEncoder, PairEncoder
+from training.data.preference_pairs import AlignXEncoder, PairEncoder, Shown
 from training.data.tokens import LENGTH, Encoder, longest_row, tokenize
 from training.finish import finish
 from training.speed.batches import SharedPairs
@@ -36,9 +36,9 @@ from training.trl_arguments import load_tokenizer, shared_arguments
 
 
 class Dpo(Section):
-    mode: Literal["ica", "pba", "pairs"]
-    """What the prompt shows of the user: choices ("ica"), their common directions ("pba"), or, with
-    "pairs", the messages of ready-made pairs."""
+    mode: Literal["ica", "pba", "pairs", "pairs-pba"]
+    """What the prompt shows of the user: choices ("ica"), their common directions ("pba"), or the messages of
+    ready-made pairs, with "pairs-pba" those of AlignX's pba_prompt."""
     beta: Annotated[float, Field(gt=0)] = 0.1
     """Weight of the reference: higher keeps the model closer to it."""
     max_length: PositiveInt = 8192
@@ -47,8 +47,9 @@ class Dpo(Section):
     """At most so many of the latest events of a user."""
     history_tokens: PositiveInt = 6144
     """Estimated tokens of those in mode ica; the oldest that do not fit are dropped."""
-    shown: Literal["comparisons", "all"] = "comparisons"
-    """Whether mode ica shows the user's description and posts as well."""
+    shown: Shown = "comparisons"
+    """What mode ica shows: the choices, these with the description and the posts ("all"), or, in both modes, a few
+    posts and choices drawn for each row, as AlignX did ("drawn")."""
     precompute_reference: bool = True
     """Runs the reference model once, before training; else at every step, with two models in memory."""
     share_prompts: bool = True
@@ -75,8 +76,8 @@ class DpoConfig(Stage):
 
     def encoder(self, tokenizer: Any) -> Encoder[Any]:
         dpo = self.dpo
-        if dpo.mode == "pairs":
-            return PairEncoder(tokenizer, max_length=dpo.max_length)
+        if dpo.mode == "pairs" or dpo.mode == "pairs-pba":  # mypy narrows by it
+            return PairEncoder(tokenizer, max_length=dpo.max_length, bridged=dpo.mode == "pairs-pba")
         return AlignXEncoder(
             tokenizer,
             max_length=dpo.max_length,

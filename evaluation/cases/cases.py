@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import orjson
 from pydantic import Field
@@ -30,6 +30,17 @@ from training.exceptions import DatasetError
 class UserRow(UpiRow):
     target_kind: MaybeText = Field(default="", alias="kind")
     truth: MaybeText = Field(default="", alias="summary")
+
+
+RECOMMENDATION: Final = "recommendation"
+"""Kind of a row whose target is an item to take, not an answer."""
+_RECOMMENDATION_FILES: Final = frozenset(("amazon", "movielens", "mind"))
+
+
+def _kind_of_file(path: Path) -> str:
+    """Of the UPI rows of a published file, whose name alone tells it: mind_upi.jsonl."""
+    first, mark, _ = path.name.partition("_upi.")
+    return RECOMMENDATION if mark and first in _RECOMMENDATION_FILES else ""
 
 
 def fold_events(events: Iterable[Interaction], profile: Profile = EMPTY) -> Profile:
@@ -106,13 +117,14 @@ class Case(User):
         return [self.target.chosen, self.target.rejected, *self.others]
 
     @classmethod
-    def of(cls, row: UserRow) -> "Case":
+    def of(cls, row: UserRow, kind: str = "") -> "Case":
+        """`kind` is that of rows which name none."""
         target = row.aim
         return cls(
             digest=_digest([[triple.texts() for triple in row.history], target.texts()]),
             history=tuple(row.comparisons()),
             target=Pair(target.query, target.chosen, target.rejected),
-            kind=row.target_kind or None,
+            kind=row.target_kind or kind or None,
             truth=row.truth or None,
             userid=row.userid or "",
         )
@@ -155,7 +167,7 @@ def read_cases(path: Path, *, limit: int | None) -> tuple[list[Case], ReadReport
         return cases, report
     report = ReadReport()
     rows = islice(read(path, UserRow, report=report), limit)
-    return [Case.of(row) for row in rows], report
+    return [Case.of(row, _kind_of_file(path)) for row in rows], report
 
 
 def has_questions(path: Path) -> bool:

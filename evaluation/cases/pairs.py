@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+from services.prompts.build import ChatMessage
 from training.data.formats import AlignXRow, PairRow
 from training.data.preference_pairs import Mode, row_prompt
 from training.data.reading import read
@@ -24,10 +25,14 @@ def _make_pairs(path: Path, mode: Mode) -> Iterator[PairRow]:
             yield pair
 
 
+def make_prompt(row: AlignXRow, mode: Mode) -> list[ChatMessage] | None:
+    """None where the prompt shows nothing of the user."""
+    return row_prompt(row, mode, shown="comparisons", most=MAX_HISTORY, tokens=HISTORY_TOKENS)
+
+
 def make_pair(row: AlignXRow, mode: Mode) -> PairRow | None:
     """None where the prompt shows nothing of the user."""
-    prompt = row_prompt(row, mode, shown="comparisons", most=MAX_HISTORY, tokens=HISTORY_TOKENS)
-    if prompt is None:
+    if (prompt := make_prompt(row, mode)) is None:
         return None
     replies = {"chosen": row.chosen, "rejected": row.rejected}
     return PairRow.model_validate(

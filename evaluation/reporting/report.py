@@ -15,7 +15,7 @@ from evaluation.conditions import ABLATIONS, POPULARITY_SETTINGS
 from evaluation.reporting.collect import CollectedResults
 from evaluation.reporting.document import NONE, Table, percent, percents, points
 from evaluation.reporting.plots import plot_accuracy
-from evaluation.reporting.published import PUBLISHED
+from evaluation.reporting.published import PUBLISHED, list_differences
 from evaluation.results import Estimate, Scores
 from evaluation.scoring.intervals import difference
 from training.exceptions import ConfigError
@@ -159,11 +159,14 @@ def render_published(results: CollectedResults) -> Table:
     for item in PUBLISHED:
         own = [
             f"{line.label} {percent(line.accuracy)}, {line.accuracy.rows:,} rows"
+            f" ({', '.join(list_differences(line, item)) or 'comparable'})"
             for line in results.lines
-            if line.benchmark in item.names and line.setting not in CONTROLS
+            if line.benchmark in (*item.names, *item.upi) and line.setting not in CONTROLS
         ]
         rows.append((item.title, f"{item.streaming:.2f} %", f"{item.full:.2f} %", "; ".join(own) or "not measured"))
-    measured = {line.benchmark for line in results.lines} & {name for item in PUBLISHED for name in item.names}
+    measured = {line.benchmark for line in results.lines} & {
+        name for item in PUBLISHED for name in (*item.names, *item.upi)
+    }
     return Table(("benchmark", "published, streaming", "published, full", "here"), tuple(rows) if measured else ())
 
 
@@ -254,8 +257,8 @@ SECTIONS: Final = (
     ),
     Section(
         "Beside published figures",
-        "AlignXplore+ with 8 B parameters as published, judged by Qwen3-8B. Judge, rows and negatives here are "
-        "others: the figures show the order of size and are no comparison of methods.",
+        "AlignXplore+ with 8 B parameters as published, judged by Qwen3-8B. In brackets: what is "
+        "not as published of a figure here, else that it is comparable; others show the order of size.",
         render_published,
         on_terminal=False,
     ),

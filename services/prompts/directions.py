@@ -142,31 +142,32 @@ def average_vectors(vectors: Iterable[Sequence[float]]) -> tuple[float, ...] | N
 
 
 def quantize(mean: Sequence[float], high: float = HIGH, low: float = LOW) -> tuple[float, ...]:
-    """1 where the mean is at least `high`, 0 where it is at most `low`, else 0.5. Where that leaves
-    every dimension neutral, the one whose mean is furthest from 0.5 is kept (of several as far, the
-    first), unless all means are 0.5."""
+    """1 where the mean is at least `high`, 0 where it is below `low`, else 0.5: AlignX's rule, whose float32 leaves two
+    in five neutral. Where that leaves every dimension neutral, all that tie at the end which lies further from 0.5 are
+    kept, those at the lower end where both lie as far; none where all means are 0.5."""
     _check(mean, "mean")
-    values = [1.0 if value >= high else 0.0 if value <= low else NEUTRAL for value in mean]
+    values = [1.0 if value >= high else 0.0 if value < low else NEUTRAL for value in mean]
     if all(value == NEUTRAL for value in values):
-        strongest = max(range(len(mean)), key=lambda index: _distance(mean[index]))
-        if _distance(mean[strongest]) > 0:
-            values[strongest] = 1.0 if mean[strongest] > NEUTRAL else 0.0
+        above, below = _rounded(max(mean) - NEUTRAL), _rounded(NEUTRAL - min(mean))
+        end = above if above > below else -below
+        if end:
+            values = [(end > 0) * 1.0 if _rounded(value - NEUTRAL) == end else NEUTRAL for value in mean]
     return tuple(values)
 
 
 def render_labels(directions: Sequence[float]) -> str:
-    """The labels of a quantized vector on one line, in the order of the dimensions: "Likes science;
+    """The labels of a quantized vector on one line, in the order of the dimensions: "Likes science,
     Dislikes law". Empty when every dimension is neutral."""
     _check(directions, "directions")
     labels = {1.0: 0, 0.0: 1}
-    return "; ".join(
+    return ", ".join(
         dimension[labels[value]] for dimension, value in zip(DIMENSIONS, directions, strict=True) if value in labels
     )
 
 
-def _distance(value: float) -> float:
-    """From neutral; rounded, so that 0.45 and 0.55 are as far as each other."""
-    return round(abs(value - NEUTRAL), 9)
+def _rounded(distance: float) -> float:
+    """So that 0.45 and 0.55 are as far from neutral as each other."""
+    return round(distance, 9)
 
 
 def _check(vector: Sequence[float], name: str) -> None:

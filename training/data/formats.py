@@ -6,6 +6,7 @@
     sft          prompt and completion, as messages or texts; AlignXplore's prompt and response; messages alone
     rl           uid, history, mid_position: two stages of a streamed history, each with its target
     upi          userid, history, target
+    behaviours   uid, topic, history without a target: users to synthesize rows of
     pairs        prompt, chosen and rejected, as messages or texts; the replies may repeat the prompt
 
 A class checks what its stage relies on and is lenient elsewhere: it accepts absent, null and unknown
@@ -13,7 +14,7 @@ fields. `on_disk` returns a row under its published field names. Error messages 
 never a user's text.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -29,14 +30,10 @@ from training.data.conversations import (
     as_messages,
     check_reply,
     check_request,
-    is_conversation,
     split_conversation,
     split_preferences,
 )
 from training.data.origin import Origin
-
-UNKNOWN = "unknown"
-"""What `kind_of` returns for rows of no kind listed here."""
 
 
 def _text_or_empty(value: object) -> object:
@@ -89,6 +86,8 @@ class Triple(Record):
     query: MaybeText = Field(default="", validation_alias=AliasChoices("query", "prompt"))
     chosen: MaybeText
     rejected: MaybeText
+    source: str | None = None
+    """What the items are, such as "news": a prompt asks for it where there is no query."""
     directions: Direction = Field(default=None, alias="Preference Direction")
 
     @model_validator(mode="after")
@@ -99,7 +98,11 @@ class Triple(Record):
 
     def comparison(self) -> ComparisonInteraction:
         return ComparisonInteraction(
-            query=self.query or None, chosen=self.chosen, rejected=self.rejected, directions=self.directions
+            query=self.query or None,
+            chosen=self.chosen,
+            rejected=self.rejected,
+            source=self.source,
+            directions=self.directions,
         )
 
     def texts(self) -> tuple[str, str, str]:
@@ -291,10 +294,23 @@ class UpiRow(Row):
         return self.aim
 
 
+class BehavioursRow(Row):
+    kind, label = "behaviours", "AlignXplore+ behaviours"
+
+    uid: UserName = None
+    topic: MaybeText = ""
+    history: History
+
+    def triples(self) -> tuple[Triple, ...]:
+        return self.history
+
+
 class PairRow(Row):
     kind, label = "pairs", "preference pairs (messages)"
 
     prompt: PromptTurns
+    bridged: PromptTurns | None = None
+    """A second prompt for the same replies, which names the user's directions (AlignX's pba_prompt)."""
     chosen: Reply
     rejected: Reply
     _split = model_validator(mode="before")(split_preferences)
@@ -306,12 +322,14 @@ class PairRow(Row):
         return self
 
     def texts(self) -> Iterator[str]:
-        return (turn.content for turn in (*self.prompt, *self.chosen, *self.rejected))
+        return (turn.content for turn in (*self.prompt, *(self.bridged or ()), *self.chosen, *self.rejected))
 
 
 ALIGNX_FIELDS = {info.alias for info in AlignXRow.model_fields.values() if info.alias}
 """What is known of the user: it tells an AlignX row from a pair of texts."""
-KINDS: dict[str, type[Row]] = {row.kind: row for row in (AlignXRow, AlignXploreRow, SftRow, RlRow, UpiRow, PairRow)}
+KINDS: dict[str, type[Row]] = {
+    row.kind: row for row in (AlignXRow, AlignXploreRow, SftRow, RlRow, UpiRow, BehavioursRow, PairRow)
+}
 
 
 def interactions(row: Row) -> list[Interaction]:
@@ -324,27 +342,3 @@ def interactions(row: Row) -> list[Interaction]:
         written = (post for post in row.posts if post.comment.strip())
         events += [PostInteraction(prompt=post.prompt or None, text=post.comment) for post in written]
     return [*events, *row.comparisons()]
-
-
-# --- what rows look like -----------------------------------------------------------------------
-
-
-def kind_of(sample: Iterable[object]) -> str:
-    """The kind most of the sampled raw rows look like by their fields, or "unknown"."""
-    votes: dict[str, int] = {}
-    for row in sample:
-        kind = _kind_of_row(row) if isinstance(row, Mapping) else UNKNOWN
-        votes[kind] = votes.get(kind, 0) + 1
-    return max(votes, key=lambda kind: votes[kind]) if votes else UNKNOWN
-
-
-def _kind_of_row(row: Mapping[str, object]) -> str:
-    fields = row.keys()
-    if "history" in fields:
-        marks = (("mid_position", "rl"), ("target", "upi"), ("task", "alignxplore"))
-        return next((kind for mark, kind in marks if mark in fields), UNKNOWN)
-    if {"chosen", "rejected"} <= fields and ("prompt" in fields or is_conversation(row["chosen"])):
-        return "pairs" if is_conversation(row["chosen"]) or fields.isdisjoint(ALIGNX_FIELDS) else "alignx"
-    if "messages" in fields or ("prompt" in fields and not fields.isdisjoint(("completion", "response"))):
-        return "sft"
-    return UNKNOWN

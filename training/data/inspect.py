@@ -24,7 +24,8 @@ from rich.table import Table
 from rich.text import Text
 
 from training.data.audit import Figures, Quality
-from training.data.formats import KINDS, UNKNOWN, Row, SftRow, kind_of
+from training.data.formats import KINDS, Row, SftRow
+from training.data.published import UNKNOWN, kind_of
 from training.data.reading import ReadReport, read, sample
 from training.exceptions import DatasetError, TrainingError
 

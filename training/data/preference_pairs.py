@@ -5,6 +5,7 @@ directions. Both prompts are the served ones (services/prompts/build.py). No row
 row before, nor the directions of its own target: one without any evidence is left out.
 """
 
+import random
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
@@ -14,13 +15,29 @@ from training.data.formats import AlignXRow, PairRow, interactions
 from training.data.tokens import LENGTH, Columns, Encoder
 
 Mode = Literal["ica", "pba"]
+Shown = Literal["comparisons", "drawn", "all"]
+DRAWN: Final = 4
+"""Most posts, and most choices, that `draw_evidence` keeps."""
 
 
-def select_history(
-    row: AlignXRow, *, shown: Literal["comparisons", "all"], most: int, tokens: int
-) -> list[Interaction]:
+def draw_evidence(row: AlignXRow) -> AlignXRow:
+    """The row with 0 to 4 of its posts and 0 to 4 of its choices, in their order; with up to 4 of each where both
+    numbers are 0. So AlignX trains for users of whom little of one kind is known. The row's own texts are the seed."""
+    rng = random.Random("\0".join(row.texts()))
+    counts = [rng.randint(0, DRAWN), rng.randint(0, DRAWN)]
+    parts = {"posts": [post for post in row.posts if post.comment.strip()], "pairs": row.pairs}
+    if not any(map(min, counts, map(len, parts.values()))):
+        counts = [DRAWN, DRAWN]
+    kept = {
+        name: tuple(part[index] for index in sorted(rng.sample(range(len(part)), min(count, len(part)))))
+        for (name, part), count in zip(parts.items(), counts, strict=True)
+    }
+    return row.model_copy(update={"demographic": "", **kept})
+
+
+def select_history(row: AlignXRow, *, shown: Shown, most: int, tokens: int) -> list[Interaction]:
     """The latest `most` events of the user, within `tokens` by estimate; the oldest are dropped."""
-    events = interactions(row) if shown == "all" else list[Interaction](row.comparisons())
+    events = list[Interaction](row.comparisons()) if shown == "comparisons" else interactions(row)
     return list(fit_interactions(events[-most:], tokens))
 
 
@@ -35,10 +52,9 @@ def select_directions(row: AlignXRow, *, most: int) -> list[Interaction]:
     return list(evidence[-most:])
 
 
-def row_prompt(
-    row: AlignXRow, mode: Mode, *, shown: Literal["comparisons", "all"], most: int, tokens: int
-) -> list[ChatMessage] | None:
+def row_prompt(row: AlignXRow, mode: Mode, *, shown: Shown, most: int, tokens: int) -> list[ChatMessage] | None:
     """The prompt of a pair; None when it would show nothing of the user."""
+    row = draw_evidence(row) if shown == "drawn" else row
     pba = mode == "pba"
     history = select_directions(row, most=most) if pba else select_history(row, shown=shown, most=most, tokens=tokens)
     request = ChatMessage(role="user", content=row.prompt)
@@ -59,7 +75,7 @@ class AlignXEncoder(Encoder[AlignXRow]):
         *,
         max_length: int,
         mode: Mode,
-        shown: Literal["comparisons", "all"],
+        shown: Shown,
         max_history: int,
         history_tokens: int,
     ) -> None:
@@ -80,17 +96,27 @@ class AlignXEncoder(Encoder[AlignXRow]):
 
 
 class PairEncoder(Encoder[PairRow]):
-    """Pairs that were made elsewhere."""
+    """Pairs that were made elsewhere; those without the prompt that is asked for are left out."""
 
     kind = PairRow
     columns = COLUMNS
 
+    def __init__(self, tokenizer: Any, *, max_length: int, bridged: bool = False) -> None:
+        super().__init__(tokenizer, max_length=max_length)
+        self.bridged = bridged
+
+    @property
+    def settings(self) -> tuple[object, ...]:
+        return (*super().settings, self.bridged)
+
     def encode(self, rows: Sequence[PairRow]) -> list[Columns]:
+        prompts = [(row.bridged if self.bridged else row.prompt, row) for row in rows]
         return encode_pairs(
             self,
             [
-                ([turn.model_dump() for turn in row.prompt], row.chosen[0].content, row.rejected[0].content)
-                for row in rows
+                ([turn.model_dump() for turn in prompt], row.chosen[0].content, row.rejected[0].content)
+                for prompt, row in prompts
+                if prompt
             ],
         )
 

@@ -29,7 +29,8 @@ from typing import Any, BinaryIO, Literal, NamedTuple, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from training.data.formats import KINDS, UNKNOWN, Row, kind_of
+from training.data.formats import KINDS, Row
+from training.data.published import UNKNOWN, RefusedRow, kind_of, to_known
 from training.exceptions import DatasetError
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".json.gz", ".jsonl.gz")
@@ -122,9 +123,13 @@ def shards(path: Path) -> list[Path]:
 
 
 def sample(path: Path) -> list[object]:
-    """The first raw rows of a dataset, those that are JSON: for `kind_of`."""
+    """The first rows of a dataset, those that are JSON: for `kind_of`. Raises DatasetError where all are refused."""
     with closing(raw_rows(shards(path)[0], ReadReport())) as raws:
-        return [raw.value for raw in islice(raws, SAMPLE) if raw.problem is None]
+        head = list(map(_known, islice(raws, SAMPLE)))
+    values = [raw.value for raw in head if raw.problem is None]
+    if refused := [raw for raw in head if raw.problem and raw.value is not None and not values]:
+        raise DatasetError(f"{path}, {refused[0].location}: {refused[0].problem}")
+    return values
 
 
 # --- from raw to typed -------------------------------------------------------------------------
@@ -134,9 +139,10 @@ def _rows(path: Path, files: Iterable[Path], kind: type[R], report: ReadReport, 
     before = report.rows
     for file in files:
         with closing(raw_rows(file, report)) as raws:
-            head = list(islice(raws, SAMPLE))
+            rows = map(_known, raws)
+            head = list(islice(rows, SAMPLE))
             _require_kind(file, head, kind, report)
-            for raw in chain(head, raws):
+            for raw in chain(head, rows):
                 row = parse(raw, kind)
                 if isinstance(row, Malformed):
                     if fatal:
@@ -148,6 +154,13 @@ def _rows(path: Path, files: Iterable[Path], kind: type[R], report: ReadReport, 
     if report.rows == before:
         first = f"; the first: {report.examples[0].location}: {report.examples[0].reason}" if report.examples else ""
         raise DatasetError(f"{path} holds no row that can be used ({report.left_out} malformed{first})")
+
+
+def _known(raw: Raw) -> Raw:
+    try:
+        return raw if raw.problem else raw._replace(value=to_known(raw.value))
+    except RefusedRow as error:
+        return raw._replace(problem=str(error))
 
 
 def parse(raw: Raw, kind: type[M]) -> M | Malformed:

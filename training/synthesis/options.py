@@ -46,7 +46,9 @@ class Candidates(Section):
     """Sampling of the teacher."""
 
     count: PositiveInt = 4
-    """Summaries drafted for each row."""
+    """Summaries drafted for each row, each guided by all targets."""
+    per_target: bool = False
+    """Drafts one summary for each target instead, guided by that alone, as published."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.6
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     top_k: Annotated[int, Field(ge=0)] = 20
@@ -113,7 +115,7 @@ class Synthesis(Section):
     """One run: users in, rows of supervised fine-tuning out."""
 
     input: Path
-    """Users: a file or folder of UPI or AlignXplore+ RL rows."""
+    """Users: a file or folder of AlignXplore+ behaviours, UPI or AlignXplore+ RL rows."""
     output: Path
     """Rows `{"prompt", "completion"}`, as JSON Lines; journal, answers and report are beside it."""
     cache: Path | None = None

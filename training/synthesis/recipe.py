@@ -168,9 +168,10 @@ class Recipe:
     async def _drafts(self, task: _Task) -> list[SummaryReply]:
         """The teacher's usable drafts, without repetitions."""
         sampling, past_tokens = self._config.candidates, self._config.history.past_tokens
-        messages = guided_prompt(task.past, task.shown, task.targets, past_tokens=past_tokens).messages
+        guides = [(target,) for target in task.targets] if sampling.per_target else [task.targets] * sampling.count
+        prompts = [guided_prompt(task.past, task.shown, guide, past_tokens=past_tokens).messages for guide in guides]
         answers = await gather_all(
-            self._teacher.complete(messages, sampling, sample) for sample in range(sampling.count)
+            self._teacher.complete(messages, sampling, sample) for sample, messages in enumerate(prompts)
         )
         task.note("candidates", len(answers))
         usable = [draft for answer in answers if (draft := self._usable(answer, task)) is not None]

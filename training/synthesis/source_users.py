@@ -1,4 +1,4 @@
-"""The users of a synthesis run: their choices, oldest first, from UPI or AlignXplore+ RL rows.
+"""The users of a synthesis run: their choices, oldest first, from behaviours, UPI or AlignXplore+ RL rows.
 
 UPI's `target` is for evaluation, so it is never read here.
 """
@@ -13,11 +13,12 @@ from typing import Literal
 import orjson
 
 from alignx.schemas.interactions import ComparisonInteraction
-from training.data.formats import KINDS, RlRow, UpiRow, kind_of
+from training.data.formats import KINDS, BehavioursRow, RlRow, UpiRow
+from training.data.published import kind_of
 from training.data.reading import ReadReport, read, sample
 from training.exceptions import DatasetError
 
-UserRow = RlRow | UpiRow
+UserRow = BehavioursRow | RlRow | UpiRow
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,16 @@ class Users:
 
 def _kind(path: Path) -> type[UserRow]:
     detected = kind_of(sample(path))
-    for kind in (RlRow, UpiRow):
+    for kind in (BehavioursRow, RlRow, UpiRow):
         if detected == kind.kind:
             return kind
     label = f"{KINDS[detected].label} rows" if detected in KINDS else "no known kind of rows"
-    raise DatasetError(f"{path} looks like {label}, but {RlRow.label} or {UpiRow.label} rows are wanted")
+    raise DatasetError(
+        f"{path} looks like {label}, but {BehavioursRow.label}, {RlRow.label} or {UpiRow.label} rows are wanted"
+    )
 
 
 def _user(row: UserRow) -> User:
-    if isinstance(row, RlRow):
+    if isinstance(row, RlRow | BehavioursRow):
         return User(row.uid or "", tuple(triple.comparison() for triple in row.history))
     return User(row.userid or "", tuple(row.comparisons()))

@@ -75,7 +75,7 @@ def test_full_dpo_has_the_published_settings(mode: str):
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("dpo.mode=icl", "dpo.mode: Input should be 'ica', 'pba' or 'pairs' (it is 'icl')"),
+        ("dpo.mode=icl", "dpo.mode: Input should be 'ica', 'pba', 'pairs' or 'pairs-pba' (it is 'icl')"),
         ("dpo.betta=1", "dpo.betta: unknown field; allowed here: mode, beta,"),
         ("optim.learning_rate=-1", "optim.learning_rate: Input should be greater than 0 (it is -1)"),
         ("optim.batch=7", "optim: batch 7 is no multiple of micro_batch 8"),

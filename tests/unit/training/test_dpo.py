@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.unit.training.small_runs import DPO, alignx_row, losses, sft_row, wri
 from training.checkpoint import run_dir
 from training.config import load
 from training.data.formats import AlignXRow, interactions
-from training.data.preference_pairs import AlignXEncoder, row_prompt, select_history
+from training.data.preference_pairs import AlignXEncoder, draw_evidence, row_prompt, select_history
 from training.dpo import DpoConfig, dpo
 from training.exceptions import DatasetError
 from training.progress import Progress
@@ -109,7 +110,7 @@ def test_pba_names_the_mean_direction_and_nothing_of_the_texts():
     messages = row_prompt(shown, "pba", **LIMITS)
     assert messages is not None
     assert messages[0] == {"role": "system", "content": CHAT_SYSTEM["pba"]}
-    named = f"{DIMENSIONS[0].positive}; {DIMENSIONS[1].negative}"  # means .6, 0, .55, .575
+    named = f"{DIMENSIONS[0].positive}, {DIMENSIONS[1].negative}"  # means .6, 0, .55, .575
     assert messages[1]["content"] == f"<preferences>\n{named}\n</preferences>"
 
 
@@ -135,8 +136,28 @@ def test_pba_averages_the_directions_of_posts_and_choices():
     posted["User-Generated Content"].append({"comment": "Hot!", "Preference Direction": vector(d0=0, d1=1, d2=1)})
     prompt = row_prompt(AlignXRow.model_validate(posted), "pba", **LIMITS)
     assert prompt is not None  # means .5, 1, .75
-    named = f"{DIMENSIONS[1].positive}; {DIMENSIONS[2].positive}"
+    named = f"{DIMENSIONS[1].positive}, {DIMENSIONS[2].positive}"
     assert prompt[1]["content"] == f"<preferences>\n{named}\n</preferences>"
+
+
+def test_evidence_is_drawn_by_the_rows_own_texts():
+    """0 to 4 posts and 0 to 4 choices a row, in their order, the same in every run and file."""
+    sizes: Counter[tuple[int, int]] = Counter()
+    for number in range(300):
+        full = row(*(compared(10 * number + index) for index in range(6))).on_disk()
+        full["User-Generated Content"] = [{"comment": f"post {number} {index}"} for index in range(6)]
+        parsed = AlignXRow.model_validate(full)
+        drawn = draw_evidence(parsed)
+        assert drawn == draw_evidence(parsed)
+        assert [pair for pair in parsed.pairs if pair in drawn.pairs] == list(drawn.pairs)
+        assert [post for post in parsed.posts if post in drawn.posts] == list(drawn.posts)
+        assert not drawn.demographic
+        sizes[len(drawn.posts), len(drawn.pairs)] += 1
+    assert set(sizes) == {(posts, pairs) for posts in range(5) for pairs in range(5) if posts or pairs}
+    alone = row(compared(1))
+    posts_alone = AlignXRow.model_validate({**row().on_disk(), "User-Generated Content": [{"comment": "hot"}] * 9})
+    assert [*draw_evidence(alone).pairs, *draw_evidence(alone).posts]
+    assert 1 <= len(draw_evidence(posts_alone).posts) <= 4
 
 
 def test_a_row_that_shows_nothing_of_its_user_is_left_out_and_takes_nothing_from_the_row_before(base: Path):

@@ -12,7 +12,7 @@ import pytest
 
 from alignx.schemas.interactions import ComparisonInteraction
 from services.prompts.profiles import load_profile
-from tests.unit.training.synthesis.mock_engines import MockEngines, by_rules, history, reply_of, write_users
+from tests.unit.training.synthesis.mock_engines import MockEngines, block, by_rules, history, reply_of, write_users
 from training.config import load
 from training.data.formats import SftRow
 from training.data.reading import read
@@ -125,6 +125,15 @@ def test_the_report_counts_every_stage(tmp_path: Path) -> None:
     assert teacher["calls"] + judge["calls"] == len(mock.asked)
     assert teacher["completion_tokens"] == 10 * teacher["calls"]
     assert report["all_answers"]["judge"] == {"answers": 192, "prompt_tokens": 19_200, "completion_tokens": 1_920}
+
+
+def test_a_draft_may_be_guided_by_a_single_target(tmp_path: Path) -> None:
+    mock = MockEngines()
+    report = run(mock, tmp_path, "candidates.per_target=true", "targets.least=4", "targets.most=5", users=1)
+    assert (report["first"]["targets"], report["first"]["candidates"]) == (5, 5)
+    guided = [block(prompt, "held_out") for prompt in mock.prompts("<held_out>")]
+    assert len(guided) == 5
+    assert {text.count("<chosen>") for text in guided} == {1}
 
 
 def test_the_sequence_scorer_asks_the_judge_with_the_recent_history(tmp_path: Path) -> None:
@@ -365,9 +374,15 @@ def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
 
 
 def test_the_shipped_configuration_is_valid() -> None:
+    """With the published values: 3 right targets are enough for a draft, of 4 and of 5."""
     config = load(SHIPPED, Synthesis)
-    assert config.checks.second == 0.8
-    assert config.targets.scorer == "sequence"
+    assert config.candidates.per_target
+    assert config.candidates.temperature == 0.6
+    targets, checks = config.targets, config.checks
+    assert (targets.scorer, targets.threshold, targets.least, targets.most) == ("sequence", 0.9, 4, 5)
+    for count in (4, 5):
+        assert [right for right in range(count + 1) if right / count >= checks.first] == [*range(3, count + 1)]
+    assert checks.second == 0.8
 
 
 def test_mistakes_are_named_before_anything_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -388,5 +403,7 @@ def test_rows_of_another_kind_are_named(tmp_path: Path) -> None:
     (tmp_path / "users.jsonl").write_text(
         json.dumps({"task": "t", "chosen": "a", "rejected": "b", "history": []}) + "\n"
     )
-    with pytest.raises(DatasetError, match="looks like AlignXplore rows, but AlignXplore\\+ RL or UPI rows are wanted"):
+    with pytest.raises(
+        DatasetError, match=r"looks like AlignXplore rows, but .* AlignXplore\+ RL or UPI rows are wanted"
+    ):
         run(MockEngines(), tmp_path)

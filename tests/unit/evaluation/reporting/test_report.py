@@ -8,6 +8,7 @@ import pytest
 from evaluation.reporting.collect import collect, collect_folder
 from evaluation.reporting.document import Table
 from evaluation.reporting.report import render_report, write
+from evaluation.results import Source
 from tests.unit.evaluation.reporting.sample_results import conversion, result, samples, scores
 from training.exceptions import ConfigError, DatasetError
 
@@ -77,3 +78,19 @@ def test_what_cannot_be_reported_is_named(tmp_path: Path, name: str | None, cont
         (tmp_path / "results" / name).write_text(content)
     with pytest.raises(DatasetError, match=sentence):
         collect_folder(tmp_path)
+
+
+def test_a_figure_says_what_of_it_is_not_as_published():
+    own = result("mind_upi", {"full": scores(0.7)})
+    changes = {
+        "comparable": {},
+        "rows": {"config": {"limit": 3, "protocol": {"name": "family"}}},
+        "protocol": {"config": {"protocol": {"name": "own"}}},
+        "judge": {"judge": None},
+    }
+    as_published = {"config": {"protocol": {"name": "family"}}, "judge": Source(name="Qwen/Qwen3-8B http://gpu/v1")}
+    for said, change in changes.items():
+        text = render_report(collect([own.model_copy(update=as_published | change)]))
+        assert f"200 rows ({said})" in text
+    other = result("mind", {"full": scores(0.7)}).model_copy(update=as_published)
+    assert "200 rows (rows)" in render_report(collect([other]))

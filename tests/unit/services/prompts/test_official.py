@@ -125,3 +125,26 @@ def test_the_real_checkout_gives_the_public_prompts(tmp_path: Path, capsys: pyte
     profile = profile_of(Path(folder), tmp_path)
     assert capsys.readouterr().err == ""
     assert {key: hashlib.sha256(text.encode()).hexdigest() for key, text in renders(profile).items()} == CASES["sha256"]
+
+
+SKELETONS = Path(__file__).resolve().parents[5] / "shared" / "cases" / "family" / "prompts"
+
+
+def test_prompts_are_equal_to_the_published_skeletons(tmp_path: Path) -> None:
+    """Byte for byte, with the sentences of a checkout of stand-ins; its inputs are others than ours."""
+    if not SKELETONS.is_dir():
+        pytest.skip("../shared/cases/family is absent: this test reads the skeletons of every published prompt")
+    profile = profile_of(SKELETONS / "checkout", tmp_path)
+    inputs = json.loads((SKELETONS / "inputs.json").read_text(encoding="utf-8"))
+    wanted = json.loads((SKELETONS / "rendered_expected.json").read_text(encoding="utf-8"))["standin_text"]
+    events = [ComparisonInteraction(**row) for row in inputs["history"]]
+    target, past = inputs["target"], inputs["past"]
+    shown = {
+        "plus_summary/first": profile.update_prompt(None, events, past_tokens=1_024),
+        "plus_summary/update": profile.update_prompt(past, events, past_tokens=1_024),
+        "plus_summary_full/one": profile.update_prompt(None, events, past_tokens=1, whole_history=True),
+        "plus_choice/one": profile.selection_prompt(target["query"], [target["chosen"], target["rejected"]], past),
+    }
+    for name, prompt in shown.items():
+        assert (name, prompt.messages[1]["content"]) == (name, wanted[f"{name}/user"])
+    assert shown["plus_summary/first"].messages[0]["content"] == wanted["plus_summary/first/system"]

@@ -122,7 +122,7 @@ def test_pba_names_the_directions_of_the_history(service: Service) -> None:
     answer = service.chat(user="ada", personalization={"mode": "pba"})
     assert service.sent() == [
         {"role": "system", "content": CHAT_SYSTEM["pba"]},
-        {"role": "user", "content": "<preferences>\nConcise communication style; Likes science\n</preferences>"},
+        {"role": "user", "content": "<preferences>\nConcise communication style, Likes science\n</preferences>"},
         ACKNOWLEDGED,
         QUESTION,
     ]

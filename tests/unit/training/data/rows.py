@@ -50,6 +50,10 @@ def upi(number: int = 0) -> dict[str, Any]:
     return {"userid": f"u{number}", "history": [triple(1000 + number)], "target": triple(number)}
 
 
+def behaviours(number: int = 0) -> dict[str, Any]:
+    return {"uid": f"u{number}", "topic": "news", "history": [triple(10 * number + place) for place in range(9)]}
+
+
 def pairs(number: int = 0) -> dict[str, Any]:
     return {
         "prompt": [{"role": "user", "content": f"request {number}"}],
@@ -58,4 +62,12 @@ def pairs(number: int = 0) -> dict[str, Any]:
     }
 
 
-MAKERS = {"alignx": alignx, "alignxplore": alignxplore, "sft": sft, "rl": rl, "upi": upi, "pairs": pairs}
+MAKERS = {
+    "alignx": alignx,
+    "alignxplore": alignxplore,
+    "sft": sft,
+    "rl": rl,
+    "upi": upi,
+    "behaviours": behaviours,
+    "pairs": pairs,
+}

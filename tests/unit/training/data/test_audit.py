@@ -25,7 +25,7 @@ def looked_at(kind: str, rows: Sequence[dict[str, Any]]) -> Quality:
 def even(kind: str, number: int) -> dict[str, Any]:
     """A row whose chosen text is the longer one in every second case."""
     row = MAKERS[kind](number)
-    at = row["history"][-1] if kind == "rl" else row["target"] if kind == "upi" else row
+    at = row["history"][-1] if kind in ("rl", "behaviours") else row["target"] if kind == "upi" else row
     if kind == "pairs":
         row["chosen" if number % 2 else "rejected"][0]["content"] += " and more of the same"
     elif kind != "sft":
@@ -47,7 +47,7 @@ def test_good_rows_give_no_warning(kind: str):
     assert quality.warnings() == []
     found = quality.figures()
     assert (found.rows, found.duplicates, found.duplicates_exact) == (40, 0.0, True)
-    assert found.chosen_longer == (None if kind == "sft" else 0.5)
+    assert found.chosen_longer == (None if kind in ("sft", "behaviours") else 0.5)
 
 
 def test_lengths_and_places_of_rl_rows():

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from alignx.schemas.interactions import ComparisonInteraction, DemographicInteraction, PostInteraction
 from tests.unit.training.data.rows import LEANING, MAKERS, alignx, alignxplore, pairs, rl, sft, triple, upi
-from training.data.formats import KINDS, AlignXRow, PairRow, RlRow, SftRow, UpiRow, interactions, kind_of
+from training.data.formats import KINDS, AlignXRow, PairRow, RlRow, SftRow, UpiRow, interactions
+from training.data.published import kind_of
 
 HISTORY = "Pair-wise Comparative Feedback"
 POSTS = "User-Generated Content"

@@ -1,0 +1,52 @@
+"""The win rate of two models, with a judge of rules and with random checkpoints."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from evaluation.family.win_rate import WinRate, app, compare
+from evaluation.models import LocalModel
+from evaluation.results import Source
+from tests.unit.evaluation.tastes import RuleModel
+from tests.unit.training.nano import write_nano
+from training.data.formats import AlignXRow
+from training.synthesis.answer_store import AnswerStore
+
+ROW = {
+    "prompt": "Which drink?",
+    "chosen": "tea",
+    "rejected": "coffee",
+    "profile": "A secret persona.",
+    "Pair-wise Comparative Feedback": [{"prompt": "And you?", "chosen": "one who likes tea", "rejected": "no"}],
+}
+
+
+def test_a_win_counts_one_and_a_tie_a_half_in_both_orders() -> None:
+    row, engine = AlignXRow.model_validate(ROW), RuleModel()
+    first = ["hot tea", "hot coffee", "milk", "same", "", "milk"]
+    second = ["hot coffee", "hot tea", "water", "same", "milk", ""]
+    with AnswerStore.open(Path(":memory:")) as store:
+        judging = LocalModel(engine, Source(name="rules"), store)
+        scores = asyncio.run(compare([row] * 6, [first, second], judging))
+    assert [score for score, _ in scores] == [1.0, 0.0, 0.5, 0.5, 0.0, 1.0]
+    assert len(engine.chosen) == 4, "both orders of two pairs; the other pairs have the same prompts or need none"
+    assert scores[2][1] == pytest.approx(0.1225, abs=1e-3), "a judge that leans to the first place makes a tie"
+    assert "secret" not in "".join(engine.chosen)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_command_compares_two_checkpoints_and_resumes(tmp_path: Path) -> None:
+    model = str(write_nano(tmp_path / "model", hidden=16, spread=0.2))
+    (tmp_path / "rows.json").write_text(json.dumps([ROW, {**ROW, "prompt": "Which cup?"}]), encoding="utf-8")
+    out = tmp_path / "win.json"
+    arguments = [str(tmp_path / "rows.json"), model, model, "--judge", model, "--out", str(out)]
+    for _ in range(2):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+        assert WinRate.read_from(out).ties == 2, "one model against itself"
+    refused = CliRunner().invoke(app, [*arguments, "--mode", "pba"])
+    assert refused.exit_code == 1
+    assert "no row shows anything of its user in mode pba" in refused.output
