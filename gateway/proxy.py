@@ -255,7 +255,7 @@ class Proxy:
         action, path = AUDITED.get((call.scope["method"], call.route.path)), call.scope["raw_path"]
         if action is None or (answer is not None and answer.status >= 300):
             return
-        if call.route.path == routing.FORGET and answer is not None and orjson.loads(await answer.read())["dry_run"]:
+        if answer and call.route.path == routing.FORGET and orjson.loads(await answer.read()).get("dry_run"):
             return
         tenant, key_id, hashed = call.caller.tenant, call.caller.key_id, call.state.tokens.hash_user
         if call.route.names_user:

@@ -54,26 +54,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from alignx.schemas.status import PROBLEM_PREFIX
-
-OPENAI_PATHS = tuple(
-    f"/v1/{name}"
-    for name in (
-        "assistants", "audio", "batches", "chat", "completions", "conversations", "embeddings", "evals", "files",
-        "fine_tuning", "images", "models", "moderations", "realtime", "responses", "threads", "uploads",
-        "vector_stores", "videos",
-    )
-)  # fmt: skip
-"""Paths on which OpenAI's clients call and expect its error shape, those that lead nowhere here among them."""
-ANTHROPIC_PATHS = ("/v1/messages",)
-_ANTHROPIC_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-}
-"""By status; others are `invalid_request_error` or `api_error`."""
+from services.client_paths import ANTHROPIC_PATHS, ANTHROPIC_TYPES, OPENAI_PATHS
 
 
 class AlignXError(Exception):
@@ -125,7 +106,7 @@ class AlignXError(Exception):
     def anthropic(self, *, request_id: str | None = None) -> dict[str, Any]:
         """The same error in the shape Anthropic's clients parse."""
         usual = "invalid_request_error" if self.status < 500 else "api_error"
-        error = {"type": _ANTHROPIC_TYPES.get(self.status, usual), "message": self.detail}
+        error = {"type": ANTHROPIC_TYPES.get(self.status, usual), "message": self.detail}
         return {"type": "error", "error": error, "request_id": request_id}
 
     def document(self, path: str, *, request_id: str | None = None) -> dict[str, Any]:
@@ -230,11 +211,8 @@ class WebhookUnknown(RequestError):
 
 
 class ModelUnknown(RequestError):
-    status, code, title = (
-        404,
-        "model_not_found",
-        "The engine does not serve this model; GET /v1/models lists others",
-    )
+    status, code = 404, "model_not_found"
+    title = "The engine does not serve this model; GET /v1/models lists others"
 
     def __init__(self) -> None:
         super().__init__(errors=[{"field": "model", "message": self.title}])

@@ -12,6 +12,7 @@ from fastapi import Depends, FastAPI
 from services.outcomes.served import OutcomeMetrics, Outcomes
 from services.preference.forgetting.forget_routes import router as forget_router
 from services.preference.many_users.user_routes import router as user_router
+from services.preference.quality_routes import router as quality_router
 from services.preference.queue import Queue
 from services.preference.routes import PreferenceState, router
 from services.preference.service import PreferenceService
@@ -74,7 +75,7 @@ def create_preference_app(settings: Settings) -> FastAPI:
         checks=checks,
         lifespan=lifespan,
     )
-    for routes in (router, user_router, forget_router, webhook_router):
+    for routes in (router, user_router, forget_router, quality_router, webhook_router):
         app.include_router(routes, dependencies=[Depends(require_store)])
     return app
 

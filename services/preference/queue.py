@@ -31,12 +31,11 @@ from services.preference.queue_records import (
     RetryResult,
 )
 from services.preference.webhooks.outbox import Hook, Outbox
-from services.profile.serialize import dumps
 from services.prompts.sentences import clip_text
 from services.settings import QueueSettings, SummarySettings
 from services.storage.connection import RedisClient, Script, ask_shards, read_script
 from services.storage.key_names import KeySpace, weights_key
-from services.storage.user_profile import Checkpoint, parse_event_id
+from services.storage.user_profile import Checkpoint
 from services.storage.users import LOW_PRIORITY, encode_record
 
 SCRIPTS = (
@@ -281,8 +280,7 @@ class Queue:
         """Keeps the latest change of the preferences of a user at `stamp`, and tells the live stream."""
         keys = self.keys.user(tenant, user)
         born, _, edits = stamp.split(":")
-        told = {"since": change.since, "comparisons": change.comparisons}
-        hook = await self._hook(tenant, user, "preferences.drift", **told)
+        hook = await self._hook(tenant, user, "preferences.drift", since=change.since, comparisons=change.comparisons)
         fields = {"born": born, "edits": edits, "change": change.model_dump_json(), "hook": hook}
         await self._run("changed", [keys.state, keys.live], **fields)
 
@@ -316,9 +314,8 @@ class Queue:
         """Erases the user; False when there was nothing."""
         keys = self.keys.user(tenant, user)
         names = [keys.ready, keys.leases, keys.unread, keys.journal, keys.index, *keys.own]
-        gone, hook = self.keys.gone(tenant, user), await self._hook(tenant, user, "user.erased")
-        more = {"hook": hook, "hooks": keys.hooks}
-        return bool(await self._run("forget", names, member=keys.member, user=user, gone=gone, **more))
+        more = {"hook": await self._hook(tenant, user, "user.erased"), "gone": self.keys.gone(tenant, user)}
+        return bool(await self._run("forget", names, member=keys.member, user=user, hooks=keys.hooks, **more))
 
     async def _hook(self, tenant: str, user: str, kind: EventType, **data: Any) -> Hook:
         return await self._outbox.hook(tenant, user, kind, **data) if self._outbox else False
@@ -329,21 +326,14 @@ class Queue:
     async def trim(self, tenant: str, user: str, stamp: str, checkpoint: Checkpoint) -> bool:
         """Drops the events of the checkpoint from the log and stores it; False when the profile was made anew since."""
         keys = self.keys.user(tenant, user)
-        raw = f"{checkpoint.first} {checkpoint.last} ".encode() + dumps(checkpoint.profile)
-        milliseconds, sequence = parse_event_id(checkpoint.last)
-        rest = f"{milliseconds}-{sequence + 1}"
-        names = [keys.state, keys.log, keys.checkpoint]
-        return bool(await self._run("trim", names, raw, stamp=stamp, first_kept=rest))
+        names, first_kept = [keys.state, keys.log, keys.checkpoint], checkpoint.first_kept
+        return bool(await self._run("trim", names, checkpoint.dumps(), stamp=stamp, first_kept=first_kept))
 
     async def forget_events(self, tenant: str, user: str, removal: Removal) -> int | None:
         """Removes events and what came of them; the events that wait then. None when the user is not at its stamp."""
         keys = self.keys.user(tenant, user)
-        names = [
-            *(keys.state, keys.ready, keys.leases, keys.unread, keys.journal, keys.log, keys.dead, keys.profile),
-            *(keys.checkpoint, keys.summary, keys.versions, keys.rejected, keys.live, keys.copy),
-        ]
         arguments = removal.arguments() | {"member": keys.member, "gone": self.keys.gone(tenant, user)}
-        answer = await self._run("forget_events", names, *removal.texts(), **arguments)
+        answer = await self._run("forget_events", keys.rewritten, *removal.texts(), **arguments)
         return None if answer < 0 else int(answer)
 
     async def _run(self, script: str, keys: Sequence[str], *texts: str | bytes, **arguments: Any) -> Any:

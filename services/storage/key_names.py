@@ -187,6 +187,14 @@ class UserKeys:
         ]
 
     @property
+    def rewritten(self) -> list[str]:
+        """What forgetting single events writes anew."""
+        return [
+            *(self.state, self.ready, self.leases, self.unread, self.journal, self.log, self.dead, self.profile),
+            *(self.checkpoint, self.summary, self.versions, self.rejected, self.live, self.copy),
+        ]
+
+    @property
     def own(self) -> list[str]:
         """All keys of this user alone, but for the journal: it is to be subtracted first."""
         return [*self.permanent, self.live, self.calls, self.served, self.outcomes]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from alignx.schemas.summaries import Claim, EventRange, StoredInteraction, SummaryVersion
 from services.profile.fold import apply_own_text, fold
 from services.profile.render import make_claims, render
+from services.profile.serialize import dumps
 from services.profile.stated.sensitive import DEFAULT, Policy
 from services.profile.statistics import EMPTY, Profile
 from services.prompts.control_tokens import neutralise
@@ -23,6 +24,16 @@ class Checkpoint(NamedTuple):
     """Id of the oldest event in it; empty where none has left the log."""
     last: str = ""
     profile: Profile = EMPTY
+
+    def dumps(self) -> bytes:
+        """As it is stored."""
+        return f"{self.first} {self.last} ".encode() + dumps(self.profile)
+
+    @property
+    def first_kept(self) -> str:
+        """The least id behind it."""
+        milliseconds, sequence = parse_event_id(self.last)
+        return f"{milliseconds}-{sequence + 1}"
 
     def holds(self, event_id: str) -> bool:
         """Whether an event of this id may be in it."""
