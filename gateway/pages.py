@@ -25,7 +25,7 @@ from starlette.responses import RedirectResponse
 from alignx.schemas.tenants import Scope
 from gateway.routing import PROBLEMS, ROUTES, SCOPES, SERVICES, Service, is_for_user
 from services import errors
-from services.client_paths import ANTHROPIC_PATHS, OPENAI_PATHS
+from services.errors import ANTHROPIC_PATHS, OPENAI_PATHS
 from services.server.app import PROBLEM_JSON, TENANT_HEADER, TOKEN_HEADER
 
 Document = dict[str, Any]

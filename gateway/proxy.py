@@ -25,7 +25,7 @@ from yarl import URL
 from gateway import headers, routing
 from gateway.auth import AuthState, Caller
 from gateway.liveness import Hung
-from gateway.routing import AUDITED, CHATS, ERASURES, SERVICES, Route, RoutingTable, is_for_user, needed_scope, user_of
+from gateway.routing import AUDITED, CHATS, SERVICES, Route, RoutingTable, is_for_user, needed_scope, user_of
 from gateway.shares import Shares, kind_of
 from gateway.upstreams import NOT_SENT, SEVERED, Replica, Upstreams
 from services.errors import AlignXError, Draining, UpstreamUnavailable
@@ -160,7 +160,7 @@ class Proxy:
             except ClientDisconnected:
                 return
             watch = DisconnectWatch(receive)
-            is_logged = route.path in (ERASURES, routing.FORGET)  # whoever is erased is logged, heard or not
+            is_logged = route.path in routing.LOGGED_BY_ANSWER  # whoever is erased is logged, heard or not
             with nullcontext() if is_logged else watch:
                 await self._forward(Call(route, scope, send, state, watch, started, caller), body)
 
@@ -175,8 +175,8 @@ class Proxy:
         self._metrics.overhead.observe(sent_at - call.started)
         try:
             answer = await self._ask(call, body, fields)
-            if call.route.path == ERASURES:
-                await answer.read()  # it names the users for the audit log
+            if call.route.path in routing.LOGGED_BY_ANSWER:
+                await answer.read()
         except (aiohttp.ClientError, OSError, Hung) as error:
             await self._log(call, None)
             raise self._broken(call, "answer", error) from error
@@ -274,7 +274,7 @@ class Proxy:
         await call.send({"type": "http.response.start", "status": answer.status, "headers": fields})
         if answer.content_type == "text/event-stream":
             await self._relay_events(call, answer.content)
-        elif call.route.path == ERASURES:
+        elif call.route.path in routing.LOGGED_BY_ANSWER:
             await call.send({"type": "http.response.body", "body": await answer.read(), "more_body": False})
         else:
             await self._relay_body(call, answer.content)

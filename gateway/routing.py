@@ -204,6 +204,8 @@ AUDITED: Mapping[tuple[str, str], str] = {
     ("POST", f"{_WEBHOOK}/rotate"): "webhook.rotated",
 }
 """Calls to the services that the audit log keeps, by method and path."""
+LOGGED_BY_ANSWER = (ERASURES, FORGET)
+"""Paths whose answer says what is to be logged."""
 
 
 def needed_scope(path: str, method: str) -> Scope:

@@ -54,7 +54,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from alignx.schemas.status import PROBLEM_PREFIX
-from services.client_paths import ANTHROPIC_PATHS, ANTHROPIC_TYPES, OPENAI_PATHS
+
+_OPENAI = (
+    "assistants audio batches chat completions conversations embeddings evals files fine_tuning images models "
+    "moderations realtime responses threads uploads vector_stores videos"
+)
+OPENAI_PATHS = tuple(f"/v1/{name}" for name in _OPENAI.split())
+"""Paths on which OpenAI's clients call and expect its error shape, those that lead nowhere here among them."""
+ANTHROPIC_PATHS = ("/v1/messages",)
+_ANTHROPIC_TYPES = {
+    401: "authentication_error", 403: "permission_error", 404: "not_found_error", 413: "request_too_large",
+    429: "rate_limit_error", 503: "overloaded_error",
+}  # fmt: skip
+"""By status; others are `invalid_request_error` or `api_error`."""
 
 
 class AlignXError(Exception):
@@ -106,7 +118,7 @@ class AlignXError(Exception):
     def anthropic(self, *, request_id: str | None = None) -> dict[str, Any]:
         """The same error in the shape Anthropic's clients parse."""
         usual = "invalid_request_error" if self.status < 500 else "api_error"
-        error = {"type": ANTHROPIC_TYPES.get(self.status, usual), "message": self.detail}
+        error = {"type": _ANTHROPIC_TYPES.get(self.status, usual), "message": self.detail}
         return {"type": "error", "error": error, "request_id": request_id}
 
     def document(self, path: str, *, request_id: str | None = None) -> dict[str, Any]:
@@ -287,8 +299,6 @@ class EngineUnavailable(Unavailable):
 
 
 class BudgetSpent(EngineUnavailable):
-    """What catches an engine that is away catches this too: for this tenant it is away."""
-
     status, code, title = 429, "budget_spent", "The tenant's token budget does not hold this"
 
     def __init__(self, detail: str | None = None, *, headers: Mapping[str, str] | None = None, **options: Any) -> None:
@@ -298,8 +308,6 @@ class BudgetSpent(EngineUnavailable):
 
 
 class NoEngine(EngineUnavailable):
-    """What catches an engine that is away catches this too; only to the caller it is another thing."""
-
     status, code, title = 501, "no_engine", "This deployment runs without a language model"
 
 

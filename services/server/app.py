@@ -26,8 +26,9 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Scope
 
 from alignx import __version__
-from services.client_paths import ANTHROPIC_PATHS, OPENAI_PATHS
 from services.errors import (
+    ANTHROPIC_PATHS,
+    OPENAI_PATHS,
     AlignXError,
     BudgetSpent,
     Draining,

@@ -88,12 +88,7 @@ async def test_no_call_reaches_another_user_or_tenant_with_a_token(suite: Suite)
     token = await mint(suite, "ann")
     for path, calls in SCOPES.items():
         for method in calls:
-            own = (
-                path.replace("{user}", "ann")
-                .replace("{version}", "1")
-                .replace("{key_id}", "root")
-                .replace("{event_id}", "1-0")
-            )
+            own = path.replace("{user}", "ann").replace("{version}", "1").replace("{key_id}", "root")
             own = own.replace("{tenant}", "shop").replace("{model}", "tiny").replace("{event_id}", "1-0")
             own = own.replace("{webhook}", "wh_1").replace("{delivery}", "msg_1")
             other = own.replace("/ann", "/bob")

@@ -74,8 +74,8 @@ async def test_drift_and_what_is_held_back(redis_url: str) -> None:
     async with sending(redis_url) as out:
         endpoint = await out.register(URL)
         (event_id,) = (await out.rig.put("poison", at_once=True)).ids
-        state = await out.rig.store.state(TENANT, USER)
-        await out.rig.queue.record_change(TENANT, USER, state.born, change)
+        stamp, _ = await out.rig.store.profile(TENANT, USER)
+        await out.rig.queue.record_change(TENANT, USER, stamp, change)
         claim = await out.rig.take()
         await out.rig.queue.keep_rejected(claim, draft)
         while await out.rig.queue.fail(claim, "data", first_id=event_id, batch=1, error="broken") != "DEAD":
