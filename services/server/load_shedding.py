@@ -28,7 +28,7 @@ MOST: Final = 1_024
 """The same while it is in time."""
 _WORK: Final = ("/v1/", "/mcp")
 """Paths of calls that may be refused."""
-_GROWTH: Final = 0.5
+_GROWTH: Final = 0.1
 """Further calls after each turn in time."""
 _BYTES_OF_ONE: Final = 4_096
 """Of a body that takes the time of a further call; appends and recommendations of a thousand take that of many."""

@@ -112,7 +112,7 @@ def test_the_later_the_loop_the_fewer_calls_and_in_time_more_again() -> None:
     for _ in range(20):
         delay(load, 20 * TARGET_S)
     assert load.calls.limit == FEWEST
-    for _ in range(4 * MOST):
+    for _ in range(10 * MOST):
         load.note(0.001)
     assert load.calls.limit == MOST
     assert load.refusal(path("a")) is None
