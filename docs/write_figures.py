@@ -25,7 +25,7 @@ BENCHMARKS: Final = {
 COSTS: Final = {
     "acknowledge one event, through the gateway, p50": "an event is stored on disk and acknowledged (p50)",
     "read a summary through the gateway, p50": "a summary is read (p50)",
-    "engine calls an event, due by surprise": "engine calls an event, when an update waits for surprise",
+    "engine calls an event, due by surprise": "calls of the language model for each event, with the default settings",
     "update after 10 000 / after 10": "prompt of an update after 10,000 events, against one after 10",
     "Redis for a user of 20 events of 198 bytes": "a user of 20 events in Redis",
 }

@@ -160,7 +160,7 @@ class Proxy:
             except ClientDisconnected:
                 return
             watch = DisconnectWatch(receive)
-            is_logged = route.path in routing.LOGGED_BY_ANSWER  # whoever is erased is logged, heard or not
+            is_logged = route.path in routing.HEARD_TO_THE_END  # whoever is erased is logged, heard or not
             with nullcontext() if is_logged else watch:
                 await self._forward(Call(route, scope, send, state, watch, started, caller), body)
 
@@ -175,7 +175,7 @@ class Proxy:
         self._metrics.overhead.observe(sent_at - call.started)
         try:
             answer = await self._ask(call, body, fields)
-            if call.route.path in routing.LOGGED_BY_ANSWER:
+            if call.route.path in routing.HEARD_TO_THE_END:
                 await answer.read()
         except (aiohttp.ClientError, OSError, Hung) as error:
             await self._log(call, None)
@@ -274,7 +274,7 @@ class Proxy:
         await call.send({"type": "http.response.start", "status": answer.status, "headers": fields})
         if answer.content_type == "text/event-stream":
             await self._relay_events(call, answer.content)
-        elif call.route.path in routing.LOGGED_BY_ANSWER:
+        elif call.route.path in routing.HEARD_TO_THE_END:
             await call.send({"type": "http.response.body", "body": await answer.read(), "more_body": False})
         else:
             await self._relay_body(call, answer.content)

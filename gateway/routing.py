@@ -204,8 +204,8 @@ AUDITED: Mapping[tuple[str, str], str] = {
     ("POST", f"{_WEBHOOK}/rotate"): "webhook.rotated",
 }
 """Calls to the services that the audit log keeps, by method and path."""
-LOGGED_BY_ANSWER = (ERASURES, FORGET)
-"""Paths whose answer says what is to be logged."""
+HEARD_TO_THE_END = (_USER, _EVENT, ERASURES, FORGET)
+"""Paths of calls that are logged though their caller has gone; the answer of some says what is to be logged."""
 
 
 def needed_scope(path: str, method: str) -> Scope:

@@ -22,7 +22,7 @@ EXAMPLE_OFFSET = 30
 """Distance of the port of `make example`, whose page may call the gateway."""
 OFFSETS = {"gateway": 0, "redis": 10, "engine": 20, "preference": 21, "response": 22, "worker": 23}
 """Distance of each process's port from the gateway's."""
-NO_SETTING = re.compile(r"_(KEY|KEY_FILE|TOKEN|SECRET|PASSWORD)$|^ALIGNX_URL$")
+NO_SETTING = re.compile(r"_(KEY|KEY_FILE|TOKEN|SECRET|PASSWORD)$|^ALIGNX_(URL|MODEL)$")
 """Variables that are secret, or only the client's."""
 
 

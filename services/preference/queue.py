@@ -333,7 +333,8 @@ class Queue:
         """Removes events and what came of them; the events that wait then. None when the user is not at its stamp."""
         keys = self.keys.user(tenant, user)
         arguments = removal.arguments() | {"member": keys.member, "gone": self.keys.gone(tenant, user)}
-        answer = await self._run("forget_events", keys.rewritten, *removal.texts(), **arguments)
+        hook = bool(removal.record) and await self._hook(tenant, user, "preferences.version", version=removal.number)
+        answer = await self._run("forget_events", keys.rewritten, *removal.texts(), **arguments, hook=hook)
         return None if answer < 0 else int(answer)
 
     async def _run(self, script: str, keys: Sequence[str], *texts: str | bytes, **arguments: Any) -> Any:
@@ -341,8 +342,7 @@ class Queue:
 
     async def _ask(self, script: str, keys: Sequence[str], *texts: str | bytes, **arguments: Any) -> dict[str, Any]:
         """The answer of a script that answers a JSON document."""
-        answer: dict[str, Any] = orjson.loads(await self._run(script, keys, *texts, **arguments))
-        return answer
+        return dict(orjson.loads(await self._run(script, keys, *texts, **arguments)))
 
 
 def _count_due(pipe: Any, prefix: str, now_ms: int) -> None:

@@ -131,6 +131,11 @@ class Removal:
     record: str
     """The version after the current one, if that is removed; else empty."""
 
+    @property
+    def number(self) -> int:
+        """Of the version that `record` is."""
+        return int(self.seen[0]) + 1
+
     def arguments(self) -> dict[str, Any]:
         return {
             "stamp": self.stamp,

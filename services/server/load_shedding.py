@@ -109,12 +109,12 @@ class LoadShedding:
 
     def refusal(self, scope: Scope) -> ASGIApp | None:
         """What answers a call that is not let in."""
-        is_admitted = not scope["path"].startswith(_WORK) or self.calls.admits(self._holder_of(scope))
+        is_admitted = not _is_work(scope) or self.calls.admits(self._holder_of(scope))
         return None if is_admitted else self._refuse(scope)
 
     def count(self, scope: Scope, app: ASGIApp) -> ASGIApp:
         """`app` for a call that counts from now on, until it ends."""
-        if not scope["path"].startswith(_WORK):
+        if not _is_work(scope):
             return app
         holder, weight = self._holder_of(scope), _weight(scope)
         self.calls.take(holder, weight)
@@ -143,6 +143,12 @@ class LoadShedding:
             self._leave(self._counted.popleft()[1])
         self.note(now - self._due)
         self._schedule()
+
+
+def _is_work(scope: Scope) -> bool:
+    """A browser's question before its call is none."""
+    path: str = scope["path"]
+    return path.startswith(_WORK) and scope["method"] != "OPTIONS"
 
 
 def _weight(scope: Scope) -> int:

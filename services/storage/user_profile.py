@@ -52,8 +52,8 @@ class HistoryFold:
         self._left_out = list(_find_left_out(chain, versions))
         if start.own and (self._own.text if self._own else "") == start.own:
             self._own = None
-        elif start.own and any(one.source == USER_SOURCE and one.text == start.own for one in versions):
-            start = EMPTY  # of a text that was taken back
+        elif start.own in _taken_back(chain, versions):
+            start = EMPTY
         self.profile = start
 
     def add(self, event: StoredInteraction) -> None:
@@ -106,6 +106,11 @@ def _trace(versions: Sequence[SummaryVersion]) -> list[SummaryVersion]:
         before = version.restored_from or version.parent or number - 1  # a rebuild has no parent
         number = max((other for other in by_number if other <= before), default=0)
     return chain
+
+
+def _taken_back(chain: Sequence[SummaryVersion], versions: Sequence[SummaryVersion]) -> set[str]:
+    """The user's own texts that a rollback took back; a later text only takes the place of one."""
+    return {one.text for one in versions if one.source == USER_SOURCE and one not in chain}
 
 
 def _find_left_out(chain: Sequence[SummaryVersion], versions: Sequence[SummaryVersion]) -> Iterator[tuple[Any, Any]]:

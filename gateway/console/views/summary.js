@@ -1,7 +1,7 @@
 // What a user prefers: the text as it is written, what each sentence rests on, and a form for what happened.
 
 import { Api } from "../api.js";
-import { button, card, element, facts, guarded, notify, percent, when } from "../dom.js";
+import { button, card, count, element, facts, guarded, notify, percent, when } from "../dom.js";
 import { editSummary } from "../panels/edit_summary.js";
 import { EventForm } from "../panels/event_form.js";
 import { ClaimList } from "../parts/claims.js";
@@ -66,7 +66,7 @@ class SummaryPanel {
     const waiting = current.pending ? `${current.pending} waiting for: ${current.waiting_for ?? "an update"}` : "up to date";
     this.showState(waiting, current.pending > 0);
     const quality = Object.entries(current.quality ?? {}).map(([scorer, { accuracy, comparisons }]) =>
-      [`Predicted by the ${scorer}`, `${percent(accuracy)} of ${comparisons} choices`]);
+      [`Predicted by the ${scorer}`, `${percent(accuracy)} of ${count(comparisons, "pair")} of chosen and passed over`]);
     this.facts.replaceChildren(facts([
       ["Version", current.version || "none yet: the fast profile"],
       ["Written by", current.source],

@@ -3,11 +3,13 @@
 A profile that is made anew, since a release reads more in a text or since an event is forgotten, begins with it.
 """
 
+import asyncio
 import logging
 from typing import Final
 
 from redis.exceptions import RedisError
 
+from services.errors import UserUnknown
 from services.preference.queue import Queue
 from services.storage.user_profile import Checkpoint, HistoryFold
 from services.storage.users import Store
@@ -24,7 +26,7 @@ async def trim_log(store: Store, queue: Queue, tenant: str, user: str) -> None:
     try:
         while await _trim_page(store, queue, tenant, user):
             pass
-    except RedisError as error:
+    except (RedisError, UserUnknown) as error:
         logger.warning("a log was not shortened", extra={"error": type(error).__name__})
 
 
@@ -41,7 +43,10 @@ async def _trim_page(store: Store, queue: Queue, tenant: str, user: str) -> bool
     checkpoint = await store.checkpoint(tenant, user)
     folding = HistoryFold(await store.versions(tenant, user, None, _PAGE), checkpoint.profile)
     events = await store.events(tenant, user, None, min(surplus, _PAGE))
+    if not events:
+        return False
     for event in events:
         folding.add(event)
+        await asyncio.sleep(0)
     first, last = checkpoint.first or events[0].event_id, events[-1].event_id
     return await queue.trim(tenant, user, f"{born}:{edits or 0}", Checkpoint(first, last, folding.profile))

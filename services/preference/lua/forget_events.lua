@@ -3,11 +3,13 @@
 -- include write_version.lua
 -- include schedule.lua
 -- include forget_items.lua
+-- include postponed.lua
+-- include emit.lua
 -- Removes events of a user and all that came of them. An update under way is fenced from then on; where versions were
 -- removed, the next one is made from the whole history that is left.
 -- KEYS       state ready leases unread journal log dead_letters profile checkpoint summary versions rejected live copy
 -- arguments  member stamp seen[version, cursor, pending, newest draft] event_ids[] dead_ids[] (entries)
---            removed_versions[] drops_checkpoint gone{key, member} settings
+--            removed_versions[] drops_checkpoint gone{key, member} hook settings
 -- ARGV       2 profile, 3 record or '', 4... rejected drafts to remove
 -- Answers    the number of pending events | -1 when the user has changed since the stamp
 local state, ready, leases, unread, journal, log, dead_letters, profile, checkpoint, summary, versions, rejected, live,
@@ -83,6 +85,9 @@ if ARGV[3] ~= '' then
     redis.call('HSET', state, 'rebuild', time[1] .. '.' .. time[2])
     redis.call('HDEL', state, 'postponed')
   end
+  emit(arguments.hook)
+elseif pending <= 0 and left > 0 then
+  resume_postponed(state)
 end
 local is_rebuilt = redis.call('HEXISTS', state, 'rebuild') == 1
 if is_rebuilt or (pending > 0 and not redis.call('ZSCORE', ready, member)) then

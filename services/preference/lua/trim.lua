@@ -7,6 +7,7 @@
 local state, log, checkpoint = unpack(KEYS)
 local fields = redis.call('HMGET', state, 'born', 'edits')
 if (fields[1] or '0') .. ':' .. (fields[2] or '0') ~= arguments.stamp then return 0 end
+redis.call('HINCRBY', state, 'edits', 1)
 redis.call('SET', checkpoint, ARGV[2])
 redis.call('XTRIM', log, 'MINID', arguments.first_kept)
 return 1

@@ -137,8 +137,10 @@ class EndpointStore:
 
     async def restore(self, tenant: str, fields: Mapping[str, str]) -> None:
         """Adds the endpoints of a backup; one that exists stays as it is."""
+        existing = await self._redis.hkeys(webhooks_key(tenant))
         for name, value in fields.items():
-            await self._redis.hsetnx(webhooks_key(tenant), name, value)
+            if name.partition(".")[0] not in existing:
+                await self._redis.hset(webhooks_key(tenant), name, value)
 
     def _check_url(self, url: str) -> None:
         if fault := find_fault(url, allow_private=self._allow_private):

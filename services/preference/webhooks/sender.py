@@ -154,7 +154,7 @@ class WebhookSender:
                 await self._disable(tenant, endpoint, "secret")
                 continue
             waiting, batch = await self.deliveries.claim(names, 3 * self.settings.timeout_s, BATCH)
-            if waiting > MOST_WAITING:
+            if waiting > MOST_WAITING and endpoint.webhook.failing_since:
                 await self._disable(tenant, endpoint, "backlog")
             if not batch:
                 return

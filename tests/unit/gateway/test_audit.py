@@ -112,7 +112,17 @@ async def test_what_is_forgotten_is_logged_without_its_text(suite: Suite) -> Non
     assert (await read(suite))[0] == (key["id"], "event.forgotten", hashed)
 
 
-async def test_an_erasure_is_logged_though_its_caller_has_gone(suite: Suite) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "action"),
+    [
+        ("POST", "/v1/erasures", "user.erased"),
+        ("DELETE", "/v1/users/bob", "user.erased"),
+        ("DELETE", "/v1/users/bob/events/1-0", "event.forgotten"),
+    ],
+)
+async def test_an_erasure_is_logged_though_its_caller_has_gone(
+    suite: Suite, method: str, path: str, action: str
+) -> None:
     """What the service has done is done; a caller who leaves must not keep it out of the log."""
     asked, leave = asyncio.Event(), asyncio.Event()
 
@@ -123,14 +133,14 @@ async def test_an_erasure_is_logged_though_its_caller_has_gone(suite: Suite) -> 
         await writer.drain()
 
     suite.preference.handler = erase
-    calling = asyncio.create_task(suite.json("POST", "/v1/erasures", json={"users": ["bob"]}))
+    calling = asyncio.create_task(suite.json(method, path, json={"users": ["bob"]}))
     await asyncio.wait_for(asked.wait(), 10)
     calling.cancel()
     await asyncio.gather(calling, return_exceptions=True)
     await asyncio.sleep(0.1)  # longer than the gateway takes to see that the caller has gone
     leave.set()
     async with asyncio.timeout(10):
-        while not [entry for entry in await read(suite) if entry[1] == "user.erased"]:  # noqa: ASYNC110
+        while not [entry for entry in await read(suite) if entry[1] == action]:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

@@ -120,6 +120,10 @@ async def test_webhook_endpoints_come_back_and_stay_with_their_tenant(redis_url:
         await store.change(TENANT, webhook.id, WebhookChange(url="https://new.example/"))
         await run_restore(rig, file)
         assert [found.url for found in await store.all(TENANT)] == ["https://new.example/"]
+        await store.change(TENANT, webhook.id, WebhookChange(enabled=True))
+        await run_restore(rig, file)
+        assert (await store.read(TENANT, webhook.id)).webhook.disabled is None
+        await store.note(TENANT, webhook.id, "gone")
         await rig.redis.flushall()
         await run_restore(rig, file, tenant=TENANT, into="copy")
         assert await store.all("copy") == ()

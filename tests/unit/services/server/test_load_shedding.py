@@ -25,7 +25,7 @@ async def serve_nothing(_scope: Scope, _receive: Receive, _send: Send) -> None:
 
 
 def path(holder: str) -> Scope:
-    return {"type": "http", "path": "/v1/work", "holder": holder, "headers": []}
+    return {"type": "http", "method": "POST", "path": "/v1/work", "holder": holder, "headers": []}
 
 
 def refuse(_scope: Scope) -> ASGIApp:
@@ -99,7 +99,8 @@ def test_the_flooder_is_refused_and_the_victim_is_not_while_the_loop_is_late() -
     delay(load, 2 * TARGET_S)
     assert load.refusal(path("flooder")) is not None
     assert load.refusal(path("victim")) is None
-    assert load.refusal({"type": "http", "path": "/readyz"}) is None
+    assert load.refusal({"type": "http", "method": "GET", "path": "/readyz"}) is None
+    assert load.refusal(path("flooder") | {"method": "OPTIONS"}) is None
 
 
 def test_the_later_the_loop_the_fewer_calls_and_in_time_more_again() -> None:

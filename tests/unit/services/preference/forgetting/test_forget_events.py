@@ -15,11 +15,14 @@ from redis import Redis
 
 from alignx.schemas.interactions import INTERACTION
 from alignx.schemas.summaries import PreferenceChange, RejectedDraft
+from alignx.schemas.webhooks import WebhookRequest
 from services.admin.backup import write_backup
 from services.admin.restore import Restore, Selection
 from services.preference.forgetting.about import About, read_texts
 from services.preference.forgetting.trim_log import trim_log
 from services.preference.live import LiveText
+from services.preference.webhooks.endpoint_store import EndpointStore
+from services.preference.webhooks.signing import WebhookSecrets
 from services.profile.serialize import loads
 from services.storage.users import encode_record
 from tests.chaos.mock_engine import MockEngine
@@ -155,6 +158,40 @@ async def test_a_waiting_event_leaves_the_queue_and_costs_no_call(redis_url: str
         assert await served.bench.idle()
         appended = await served.put("later")
         assert appended.json()["ids"][0] > ids[1]
+
+
+async def test_endpoints_are_told_of_the_version_that_follows(redis_url: str) -> None:
+    async with serving(redis_url, work=True) as served:
+        event_id = await fill(served)
+        bench = served.bench
+        secrets = WebhookSecrets("t" * 16)
+        store = EndpointStore(bench.redis, allow_private=True)
+        webhook, _ = await store.create(TENANT, WebhookRequest(url="http://127.0.0.1:9/"), secrets)
+        receipt = (await served.http.delete(f"/v1/users/ada/events/{event_id}")).json()
+        keys = [key async for key in bench.redis.scan_iter(f"*{webhook.id}:log")]
+        told = [text for key in keys for text in await bench.redis.hvals(key)]
+        assert any(f'"version":{receipt["version"]}' in text for text in told), told
+
+
+async def test_a_rebuild_that_waited_for_forgotten_events_is_due(redis_url: str) -> None:
+    async with serving(redis_url, MockEngine()) as served:
+        ids = (await served.put("I like tea.", SAID)).json()["ids"]
+        state = served.bench.keys().state
+        await served.bench.redis.hset(state, mapping={"postponed": "1.000001", "pend": 1, "cur": ids[0]})
+        await served.http.delete(f"/v1/users/ada/events/{ids[1]}")
+        assert await served.bench.redis.hget(state, "rebuild") == "1.000001"
+        assert not await served.bench.idle()
+
+
+async def test_what_was_read_before_a_log_was_trimmed_is_read_again(redis_url: str) -> None:
+    async with serving(redis_url, summary={"keep_events": 1}) as served:
+        await served.put(*(f"dish{number}" for number in range(150)))
+        bench = served.bench
+        await bench.redis.hset(bench.keys().state, "pend", 0)
+        before, _ = await bench.store.profile(TENANT, "ada")
+        await trim_log(bench.store, bench.queue, TENANT, "ada")
+        assert await bench.redis.exists(bench.keys().checkpoint)
+        assert (await bench.store.profile(TENANT, "ada"))[0] != before
 
 
 async def test_an_update_in_flight_brings_nothing_back(redis_url: str) -> None:

@@ -149,6 +149,11 @@ async def test_too_many_that_wait_disable_an_endpoint(redis_url: str, monkeypatc
             await out.write()
         await out.send()
         assert (await out.service.endpoints.read(TENANT, endpoint.id)).webhook.disabled is not None
+        receiver.answer = None
+        await out.hurry()
+        await out.service.change(TENANT, endpoint.id, WebhookChange(enabled=True))
+        await out.send()
+        assert [one.status for one in await out.recent(endpoint.id)] == ["delivered"] * 3
 
 
 async def test_after_a_new_internal_token_nothing_is_signed_with_a_secret_that_nobody_has(redis_url: str) -> None:
