@@ -20,8 +20,10 @@ _TICK_S: Final = 0.005
 TARGET_S: Final = 0.025
 """A standing delay that is too long: a call takes about six turns."""
 TURNS: Final = 3
-FEWEST: Final = 16
-"""Calls that may be under way at once however late the loop is, and of each holder while there are few holders."""
+FEWEST: Final = 64
+"""Calls that may be under way at once however late the loop is."""
+FEW: Final = 16
+"""The same of each holder beyond the limit, while there are few holders."""
 _OVER: Final = 4
 """Times the limit, up to which holders of few calls may go."""
 MOST: Final = 1_024
@@ -73,7 +75,7 @@ class LoadShedding:
     ) -> None:
         self._holder_of = holder_of
         self._refuse = refuse
-        self.calls = FairShare(MOST, few=FEWEST)
+        self.calls = FairShare(MOST, few=FEW)
         self._counted: deque[tuple[float, list[tuple[str, int]]]] = deque()
         """When each call came, and its holder and weight while it counts, in the order of the times."""
         self._delays = deque([0.0] * TURNS, maxlen=TURNS)

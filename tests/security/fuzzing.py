@@ -30,6 +30,9 @@ NAMES: Names = {
     "key_id": ["teatime"],
     "tenant": ["other"],
     "model": ["mock"],
+    "event_id": ["1-0"],
+    "webhook": ["wh_1"],
+    "delivery": ["msg_1"],
 }
 STRANGE: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, 10**40, 1e308, -1e-320, 0.1, "", " ", "\u0000", "a\u0000b"),
