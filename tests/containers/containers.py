@@ -22,6 +22,7 @@ from typing import Any
 import httpx
 import pytest
 
+from docs.code_blocks import find_blocks
 from tests.conftest import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -237,8 +238,8 @@ def test_the_commands_of_the_page_write_a_backup_and_read_it(
 ) -> None:
     accepted = client.post("/v1/users/kept/events", json={"events": [comparison()]})
     assert accepted.status_code == 202, accepted.text
-    page = (ROOT / "docs" / "how-to" / "backup.md").read_text()
-    (block,) = re.findall(r"((?:    .*docker compose.*\n(?:    .*\n)*)+)", page)
+    blocks = [block.text for block in find_blocks(ROOT / "docs" / "how-to" / "backup.md")]
+    (block,) = (text for text in blocks if "docker compose" in text)
     assert block.count("docker compose") == 2
     script = block.replace("docker compose", " ".join(COMPOSE))
     script = script.replace("/all.alignx.gz\n", "/all.alignx.gz --keep-existing\n")
