@@ -16,8 +16,11 @@ import services.preference.__main__
 import services.preference.worker
 import services.response.__main__
 from docker.grafana.write import DASHBOARDS
+from docs.code_blocks import find_blocks
 from tests.containers.exported import ROOT, RULES, Series, faults, known_series, rules
 from tests.containers.promql import selectors
+
+RUNBOOK = ROOT / "docs" / "how-to" / "runbook.md"
 
 FOLDER = RULES.parent
 CASES = FOLDER / "tests" / "alerts.yml"
@@ -77,7 +80,7 @@ def test_every_alert_is_shown_to_fire_and_to_stay_quiet() -> None:
 
 
 def test_every_alert_has_its_section_in_the_runbook() -> None:
-    runbook = (ROOT / "docs" / "how-to" / "runbook.md").read_text()
+    runbook = RUNBOOK.read_text()
     sections = re.findall(r"^## (\w+)$", runbook, re.MULTILINE)
     assert len(sections) == len(set(sections))
     assert set(sections) == {rule["alert"] for rule in ALERTS}
@@ -98,17 +101,21 @@ def test_rules_and_runbook_ask_only_for_what_is_exported(known: Series) -> None:
     assert {expr: wrong for expr in queries if (wrong := faults(expr, known))} == {}
 
 
+def quotations() -> list[str]:
+    """What stands between backticks, fences left out."""
+    text = re.sub(r"^```.*?^```$", "", RUNBOOK.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"`([^`]*)`", text)
+
+
 def runbook_queries() -> list[str]:
-    text = (ROOT / "docs" / "how-to" / "runbook.md").read_text()
-    blocks = ["\n".join(lines) for lines in re.findall(r"\n\n((?:    .*\n)+)", text)]
-    lines = [line for block in blocks for line in re.split(r"\n(?! {5,})", block)]
-    quoted = re.findall(r"`([^`]*)`", text)
+    blocks = [block.text for block in find_blocks(RUNBOOK) if block.language == "promql"]
+    lines = [line for block in blocks for line in re.split(r"\n(?! )", block)]
+    quoted = quotations()
     return [query.strip() for query in (*lines, *quoted) if re.search(r"[({][\w:]*(alignx|vllm|process)[_:]", query)]
 
 
 def test_the_runbook_asks_redis_where_it_can_be_reached() -> None:
-    text = (ROOT / "docs" / "how-to" / "runbook.md").read_text()
-    commands = [line for line in re.findall(r"`([^`]*)`", text) if "redis-cli" in line or "redis-check-aof" in line]
+    commands = [line for line in quotations() if "redis-cli" in line or "redis-check-aof" in line]
     assert len(commands) >= 6
     assert [line for line in commands if not line.startswith("docker compose exec redis ")] == []
 
