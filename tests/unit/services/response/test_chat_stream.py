@@ -34,7 +34,8 @@ STREAM = b"".join(map(event, range(3))) + b"data: [DONE]\n\n"
 
 def member(**used: Any) -> bytes:
     """What is added to the first event of a stream."""
-    return b'"personalization":' + orjson.dumps(PersonalizationUsed(**used).model_dump()) + b","
+    fields = PersonalizationUsed(**used).model_dump(exclude={"response_id", "arm"})  # for want of a holdout
+    return b'"personalization":' + orjson.dumps(fields) + b","
 
 
 def test_a_stream_passes_with_one_member_added(service: Service) -> None:
