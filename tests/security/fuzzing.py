@@ -31,8 +31,8 @@ NAMES: Names = {
     "tenant": ["other"],
     "model": ["mock"],
     "event_id": ["1-0"],
-    "webhook": ["wh_1"],
-    "delivery": ["msg_1"],
+    "webhook": [f"wh_{0:016}"],
+    "delivery": [f"msg_{0:032}"],
 }
 STRANGE: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, 10**40, 1e308, -1e-320, 0.1, "", " ", "\u0000", "a\u0000b"),
