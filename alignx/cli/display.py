@@ -1,6 +1,5 @@
 """Summaries, versions, differences and rankings as a person reads them in a terminal."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import get_args
@@ -211,19 +210,8 @@ def quality(by_scorer: Mapping[str, Prequential]) -> Table:
         accuracy, mean = (
             f"{rate:.1%}" if rate is not None else "" for rate in (state.accuracy, state.mean_probability)
         )
-        _add_row(table, scorer, str(state.comparisons), accuracy, _interval(state), mean)
+        _add_row(table, scorer, str(state.comparisons), accuracy, _ends(state.low, state.high), mean)
     return table
-
-
-def _interval(state: Prequential) -> str:
-    """Wilson's interval of the accuracy, at 95 %."""
-    if state.accuracy is None or not state.comparisons:
-        return ""
-    n, z = state.comparisons, 1.96
-    middle = state.accuracy + z * z / (2 * n)
-    half = z * math.sqrt(state.accuracy * (1 - state.accuracy) / n + z * z / (4 * n * n))
-    low, high = ((middle + side * half) / (1 + z * z / n) for side in (-1, 1))
-    return _ends(low, high)
 
 
 def uplift(figures: Uplift) -> Table:

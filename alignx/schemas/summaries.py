@@ -43,6 +43,9 @@ class Prequential(Frozen):
     comparisons: NonNegativeInt = 0
     accuracy: float | None = None
     """Share of them that were predicted right, a tie counting half."""
+    low: float | None = None
+    """Lower end of the 95 % interval of `accuracy` (Wilson's)."""
+    high: float | None = None
     mean_probability: float | None = None
     """Mean probability given to what the user chose; 0.5 is chance."""
     recent: RecentQuality | None = None

@@ -30,12 +30,12 @@ from evaluation.results import Estimate, JsonFile
 from evaluation.scoring.answers import score_judgement
 from evaluation.scoring.intervals import difference, estimate
 from evaluation.scoring.routing import Matrix, RoutingScores, nll_changes, score_routing
-from services.axes import AXES, AxisGrid
 from services.engine.judge import judge
 from services.prompts.build import ChatMessage
 from training.config import PositiveInt, run_script
 from training.data.whole_file import replace_file
 from training.mocae.axis_rows import COMPLIANCES, HELD_OUT_REFUSALS, AxisPrompt, fold_of
+from training.mocae.grid import AXES, AxisGrid
 from training.mocae.router import FEATURES, VARIANTS, softmax
 from training.mocae.stage import MocaeConfig
 from training.rl.rewards import TENANT

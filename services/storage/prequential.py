@@ -51,9 +51,12 @@ def parse_quality(fields: Mapping[str, str], prefix: str = "") -> dict[str, Preq
         if count:
             hits = float(fields[f"{prefix}{scorer}.ok"])
             mass = float(fields[f"{prefix}{scorer}.p"])
+            low, high = interval(hits / count, count)
             means[scorer] = Prequential(
                 comparisons=count,
                 accuracy=round(hits / count, 4),
+                low=round(low, 4),
+                high=round(high, 4),
                 mean_probability=round(mass / count, 4),
                 recent=_parse_window(fields.get(f"{prefix}{scorer}.w", ""), profile if scorer == "engine" else ""),
             )

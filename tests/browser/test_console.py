@@ -339,14 +339,15 @@ def test_an_engine_answers_in_every_mode(page: Page, tmp_path: Path) -> None:
 
 
 def test_a_number_under_half_is_explained(page: Page, suite: Suite) -> None:
-    quality = {"profile": {"comparisons": 12, "accuracy": 0.4, "mean_probability": 0.45, "recent": None}}
+    ends = {"low": 0.182, "high": 0.667}
+    quality = {"profile": {"comparisons": 12, "accuracy": 0.4, **ends, "mean_probability": 0.45, "recent": None}}
     page.route(re.compile("/v1/quality$"), lambda route: route.fulfill(json=quality))
     sign_in(page, suite)
     go(page, "System")
     expect(page.locator(".explain")).to_contain_text("chance alone explains it")
     expect(page.locator(".quality")).to_contain_text("n = 12")
-    expect(page.locator(".quality")).to_contain_text("18.2 % to 66.7 %")  # Wilson's interval by hand
-    quality["profile"]["comparisons"] = 1_200
+    expect(page.locator(".quality")).to_contain_text("18.2 % to 66.7 %")
+    quality["profile"] |= {"comparisons": 1_200, "low": 0.373, "high": 0.428}
     go(page, "Users")
     go(page, "System")
     expect(page.locator(".explain")).to_contain_text("it is no accident")

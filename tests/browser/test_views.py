@@ -125,7 +125,7 @@ def summary_open(page: Page, suite: Suite) -> None:
         {"id": "b", "text": "Prefers short answers.", "kind": "own", "support": [], "count": 0, "supported": True},
         {"id": "c", "text": "Likes opera.", "kind": "model", "support": [], "count": 0, "supported": False},
     ]
-    quality = {"profile": {"comparisons": 9, "accuracy": 0.89, "mean_probability": 0.8}}
+    quality = {"profile": {"comparisons": 9, "accuracy": 0.89, "low": 0.56, "high": 0.98, "mean_probability": 0.8}}
     state = {"created_at": now(), "events_total": 16, "pending": 3, "waiting_for": "cadence", "quality": quality}
     stream = f"event: version\ndata: {json.dumps(current | {'claims': claims} | state)}\n\n"
     page.route(
@@ -253,9 +253,9 @@ def settings_wrong(page: Page, suite: Suite) -> None:
 
 def system_poor(page: Page, suite: Suite) -> None:
     recent = {"comparisons": 50, "accuracy": 0.44, "low": 0.31, "high": 0.58, "mean_probability": 0.47}
-    entry = {"comparisons": 812, "accuracy": 0.43, "mean_probability": 0.46}
+    entry = {"comparisons": 812, "accuracy": 0.43, "low": 0.4, "high": 0.46, "mean_probability": 0.46}
     engine: dict[str, Any] = entry | {"recent": recent | {"baselines": {"coin": 0.5, "profile": 0.66}}}
-    answer(page, "/v1/quality$", {"engine": engine, "profile": entry | {"accuracy": 0.66, "mean_probability": 0.61}})
+    answer(page, "/v1/quality$", {"engine": engine, "profile": entry | {"accuracy": 0.66, "low": 0.63, "high": 0.69}})
     known = {"model": "qwen3-8b", "dialect": "vllm", "context_tokens": 32768, "letters": True, "accuracies": {}}
     state = {"state": "degraded", "detail": "The engine refuses each request.", "words": "model not loaded"}
     checks = {"drain": "ok", "redis": "ok", "worker": "No worker has reported lately.", "preference": "ok"}

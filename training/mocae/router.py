@@ -21,11 +21,11 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer
 
-from services.axes import AXES
 from services.profile.word_table import embed
 from training.config import run_script
 from training.data.whole_file import replace_file
 from training.mocae.axis_rows import AxisPrompt
+from training.mocae.grid import AXES
 from training.mocae.stage import MocaeConfig, Router
 
 DENSITY_SHARE: Final = 0.6

@@ -3,7 +3,6 @@
 import { count, element, facts, percent } from "../dom.js";
 
 const COIN = 0.5;
-const Z = 1.96; // of a 95 % interval
 const WORDS = { profile: "The fast profile", engine: "The engine, by the summary", fused: "Engine and profile together" };
 
 /** Null where nothing was predicted. */
@@ -26,8 +25,7 @@ function bars(accuracy, baselines) {
     ...Object.entries(baselines).map(([name, share]) => line(`to beat: ${name}`, share, false)));
 }
 
-function numbers({ comparisons, accuracy, mean_probability: mean, recent }) {
-  const [low, high] = interval(accuracy, comparisons);
+function numbers({ comparisons, low, high, mean_probability: mean, recent }) {
   return facts([
     ["Choices", `n = ${comparisons.toLocaleString()}`],
     ["95 % interval", `${percent(low)} to ${percent(high)}`],
@@ -36,20 +34,12 @@ function numbers({ comparisons, accuracy, mean_probability: mean, recent }) {
   ]);
 }
 
-function explain({ comparisons, accuracy }) {
+function explain({ comparisons, accuracy, high }) {
   if (accuracy >= COIN) return null;
-  const [, high] = interval(accuracy, comparisons);
   const meaning = high >= COIN
     ? `With ${count(comparisons, "choice")} chance alone explains it: the interval holds 50 %. Wait for more choices.`
     : "The interval lies below 50 %, so it is no accident: users choose against their summaries. Look whether chosen and rejected are swapped where events are sent, and whether tastes have turned.";
   return element("p", { class: "explain" }, `Under 50 % a coin would foresee more. ${meaning}`);
-}
-
-/** Wilson's interval of a share of n. */
-function interval(share, n) {
-  const middle = (share + (Z * Z) / (2 * n)) / (1 + (Z * Z) / n);
-  const half = (Z / (1 + (Z * Z) / n)) * Math.sqrt((share * (1 - share)) / n + (Z * Z) / (4 * n * n));
-  return [Math.max(0, middle - half), Math.min(1, middle + half)];
 }
 
 const STATES = {

@@ -23,7 +23,7 @@ from services.preference.updates.inference import BACKGROUND
 from services.preference.updates.regression import Review, latest_choices, predict_means, review
 from services.preference.updates.trials import Trials
 from services.preference.updates.update_metrics import WorkerMetrics
-from services.profile.scoring import softmax
+from services.profile.scoring import interval, softmax
 from services.prompts.profiles import PromptProfile, load_profile
 from services.settings import Settings
 from services.storage.user_profile import USER_SOURCE
@@ -184,8 +184,12 @@ def _compare(choice: HeldChoice, judgement: Judgement) -> Comparison | None:
 def to_prequential(scored: PrequentialSums) -> Prequential | None:
     if not scored.count:
         return None
+    accuracy = scored.hits / scored.count
+    low, high = interval(accuracy, scored.count)
     return Prequential(
         comparisons=scored.count,
-        accuracy=scored.hits / scored.count,
+        accuracy=accuracy,
+        low=round(low, 4),
+        high=round(high, 4),
         mean_probability=round(scored.mass / scored.count, 4),
     )

@@ -26,7 +26,7 @@ MOMENT = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 _RATE = {"users": 9, "trials": 40, "successes": 20, "rate": 0.5, "low": 0.4, "high": 0.6}
 _ARM: dict[str, Any] = {"served": {"selection": 50}, "accuracy": _RATE, "click_rate": {}, "feedback_rate": {}}
 QUALITY: dict[str, Any] = {
-    "/v1/quality": {"profile": {"comparisons": 8, "accuracy": 0.5}},
+    "/v1/quality": {"profile": {"comparisons": 8, "accuracy": 0.5, "low": 0.2152, "high": 0.7848}},
     "/v1/quality/trial": {"state": "held", "candidate": "llm:b first/2", "users_tested": 7},
     "/v1/quality/uplift": {
         "holdout_share": 0.1,

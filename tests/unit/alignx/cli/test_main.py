@@ -457,7 +457,7 @@ def test_why(alignx: Alignx, ada: None, service: FakeService):
 def test_quality(alignx: Alignx):
     shown = alignx("quality").stdout
     assert "50.0%" in shown
-    assert "21.5% to 78.5%" in shown  # Wilson's, of 4 in 8
+    assert "21.5% to 78.5%" in shown
     assert "llm:b first/2 is held back: its summaries predict worse (7 users tested)" in shown
     assert json.loads(alignx("quality", "--json").stdout)["profile"]["comparisons"] == 8
 

@@ -105,7 +105,9 @@ async def test_state_reads_the_small_numbers_and_what_is_missing_is_zero(redis_u
         await redis.hset(key, mapping={"n": 7, "pend": 2, "cur": "5-0", **sums})
         state = await store.state("acme", "ada")
         assert (state.events, state.pending, state.cursor) == (7, 2, "5-0")
-        assert state.quality == {"profile": Prequential(comparisons=3, accuracy=0.8333, mean_probability=0.7)}
+        assert state.quality == {
+            "profile": Prequential(comparisons=3, accuracy=0.8333, low=0.31, high=0.9823, mean_probability=0.7)
+        }
 
 
 async def test_the_stamp_changes_with_every_write_of_the_profile(redis_url: str) -> None:
@@ -194,8 +196,8 @@ async def test_a_tenants_quality_is_summed_over_its_shards(redis_url: str) -> No
             await redis.hset(store.keys.shard_prefix(shard) + "quality", mapping=sums)
         await redis.hset("pi:{1}:quality", mapping={"a%3Ab:engine.n": 1, "a%3Ab:engine.ok": 1, "a%3Ab:engine.p": 0.9})
         assert await store.tenant_quality("a:b") == {
-            "profile": Prequential(comparisons=4, accuracy=0.625, mean_probability=0.55),
-            "engine": Prequential(comparisons=1, accuracy=1.0, mean_probability=0.9),
+            "profile": Prequential(comparisons=4, accuracy=0.625, low=0.2194, high=0.9081, mean_probability=0.55),
+            "engine": Prequential(comparisons=1, accuracy=1.0, low=0.2065, high=1.0, mean_probability=0.9),
         }
 
 

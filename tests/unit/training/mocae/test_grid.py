@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.axes import GRID_FILE, AxisGrid, GridPoint
+from training.mocae.grid import GRID_FILE, AxisGrid, GridPoint
 
 GRID = AxisGrid(
     rank=64,
