@@ -75,7 +75,7 @@ class ItemFields(Frozen):
 
     @model_validator(mode="after")
     def _check_depth(self) -> "ItemFields":
-        if _is_deeper(self.model_extra, ITEM_LEVELS):
+        if is_deeper(self.model_extra, ITEM_LEVELS):
             raise ValueError(f"fields may be nested {ITEM_LEVELS} levels deep")
         return self
 
@@ -139,12 +139,12 @@ def item_facts(item: ItemFields) -> dict[str, str]:
     }
 
 
-def _is_deeper(value: object, levels: int) -> bool:
+def is_deeper(value: object, levels: int) -> bool:
     if isinstance(value, Mapping):
         value = value.values()
     elif not isinstance(value, list):
         return False
-    return levels < 0 or any(_is_deeper(inner, levels - 1) for inner in value)
+    return levels < 0 or any(is_deeper(inner, levels - 1) for inner in value)
 
 
 def _flatten(value: object) -> str:

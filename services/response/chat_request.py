@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from alignx.schemas.items import Scalar, UserId
+from alignx.schemas.items import Scalar, UserId, is_deeper
 from alignx.schemas.requests import Personalization
 from services.errors import InvalidRequest
 
@@ -61,6 +61,8 @@ TEMPLATE_ARGUMENTS: Final = (
     "reasoning_effort", "thinking", "thinking_budget", "thinking_mode",
 )  # fmt: skip
 """What chat_template_kwargs may hold. Others could replace the template or its messages."""
+MOST_LEVELS: Final = 100
+"""Of lists and objects in a body: pydantic writes none of 256, and parsers of engines have limits of their own."""
 _UNKNOWN: Final = "no field of this API; leave it out, or have the operator name it in ALIGNX_RESPONSE__PASS_FIELDS"
 _USER: Final = TypeAdapter[str](UserId)
 
@@ -80,7 +82,18 @@ class ChatRequestMessage(BaseModel):
         return self
 
 
-class ChatRequest(BaseModel):
+class ChatBody(BaseModel):
+    """The body of a chat, by whichever API."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_levels(cls, body: Any) -> Any:
+        if is_deeper(body, MOST_LEVELS):
+            raise ValueError(f"may be nested {MOST_LEVELS} levels deep")
+        return body
+
+
+class ChatRequest(ChatBody):
     """An OpenAI chat completion request with our extensions. Fields that OpenAI or vLLM define and that are not
     listed here pass to the engine or are refused by name; unknown ones are refused."""
 

@@ -11,7 +11,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from alignx.schemas.requests import Personalization
-from services.response.chat_request import ChatRequest
+from services.response.chat_request import ChatBody, ChatRequest
 from services.response.doors.door import CHAT_ONLY, Body, Refusals, further_fields, make_chat
 
 _OWN_NAMES: Final = {
@@ -57,7 +57,7 @@ class MessageTurn(BaseModel):
     content: str | list[dict[str, Any]]
 
 
-class MessagesRequest(BaseModel):
+class MessagesRequest(ChatBody):
     """A request of Anthropic's Messages API. Fields that are not listed here pass to the engine or are refused by
     name, as those of a chat are."""
 

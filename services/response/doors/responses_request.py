@@ -7,11 +7,11 @@ so what refers to an earlier response is refused by name, and so are tools and f
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from alignx.schemas.items import UserId
 from alignx.schemas.requests import Personalization
-from services.response.chat_request import ChatRequest
+from services.response.chat_request import ChatBody, ChatRequest
 from services.response.doors.door import CHAT_ONLY, Body, Refusals, further_fields, make_chat
 
 _STORED: Final = "nothing of a response is stored; send the earlier items in input"
@@ -50,7 +50,7 @@ _MESSAGE_PARTS: Final = {"input_text": "text", "output_text": "text", "text": "t
 """Types of parts that hold text, and the member which does."""
 
 
-class ResponsesRequest(BaseModel):
+class ResponsesRequest(ChatBody):
     """A request of OpenAI's Responses API. Fields that are not listed here pass to the engine or are refused by name,
     as those of a chat are."""
 
