@@ -1,6 +1,7 @@
 """Shortens a user's log after an update: the oldest events go once their profile, the checkpoint, stands for them.
 
-A profile that is made anew, since a release reads more in a text or since an event is forgotten, begins with it.
+A profile that is made anew, as when an event is forgotten, begins with it. A release whose profiles have another form
+cannot read it, and begins with the log.
 """
 
 import asyncio
