@@ -80,7 +80,6 @@ class Ingest:
         self.outcomes = outcomes
         self.has_engine = has_engine
         self.negatives = Negatives()
-        self._turn = asyncio.Lock()
         """Of those whose events are folded in a thread."""
         # Writers of one user take turns here, so that only other processes can come in between.
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -109,7 +108,7 @@ class Ingest:
             with child_span("append") as span:
                 while True:
                     stamp, profile = await self.store.profile(tenant, user)
-                    folded = await self._fold(profile, interactions, encoded, draw)
+                    folded = await self._fold(tenant, profile, interactions, encoded, draw)
                     profile, choices = folded.profile, list(filter(None, folded.predictions))
                     news = replace(folded.news, tokens=estimate_tokens(encoded))
                     scored = PrequentialSums.from_choices(choices)
@@ -154,7 +153,12 @@ class Ingest:
             logger.warning("what came of an answer was not counted", extra={"error": type(error).__name__})
 
     async def _fold(
-        self, profile: Profile, interactions: Sequence[Interaction], encoded: Sequence[str], draw: Draw | None
+        self,
+        tenant: str,
+        profile: Profile,
+        interactions: Sequence[Interaction],
+        encoded: Sequence[str],
+        draw: Draw | None,
     ) -> "_Folding":
         """Many events in a thread, which takes turns with the loop."""
         folding = _Folding(profile)
@@ -162,7 +166,7 @@ class Ingest:
         if sum(map(len, encoded)) <= MAX_INLINE:
             await run_in_slices(steps)
         else:
-            await run_in_thread(steps, self._turn)
+            await run_in_thread(tenant, steps)
         return folding
 
     async def _record_drift(self, tenant: str, user: str, stamp: str, profile: Profile, drift: Drift) -> None:

@@ -4,12 +4,11 @@ Scores add up to 1: the profile spreads them over all candidates, and the engine
 those it has read.
 """
 
-import asyncio
-
 from alignx.schemas.requests import RankedItem, RecommendRequest, RecommendResponse
 from services.profile.claims.explain import reasons
 from services.profile.statistics import EMPTY
 from services.response.selection import Selection, Selector, item_id
+from services.slices import call_in_thread
 
 
 async def recommend(selector: Selector, tenant: str, user: str, request: RecommendRequest) -> RecommendResponse:
@@ -33,7 +32,7 @@ async def recommend(selector: Selector, tenant: str, user: str, request: Recomme
                 scores[index] = mass * probability
     best = sorted(range(len(scores)), key=lambda index: -scores[index])[: request.k]
     explanations = (
-        await asyncio.to_thread(reasons, profile or EMPTY, query, candidates, best)
+        await call_in_thread(tenant, lambda: reasons(profile or EMPTY, query, candidates, best))
         if request.explain
         else [None] * len(best)
     )

@@ -11,6 +11,7 @@ engine; chats, for which the engine may be fast enough, do not see it.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter
@@ -35,6 +36,7 @@ from services.profile.scoring import scores, softmax
 from services.profile.statistics import EMPTY, Profile
 from services.prompts.profiles import load_profile
 from services.settings import Settings
+from services.slices import call_in_thread
 from services.storage.users import NO_STAMP, Store
 from services.traffic.catalogue import Catalogue
 from services.traffic.signals import Mixed, Signals
@@ -237,7 +239,8 @@ class Selector:
         answers others."""
         known = profile or EMPTY
         is_many = len(items) > FEW_ITEMS
-        values = await asyncio.to_thread(scores, known, query, items) if is_many else scores(known, query, items)
+        score = partial(scores, known, query, items)
+        values = await call_in_thread(tenant, score) if is_many else score()
         mixed = await self.signals.mix(tenant, user, items, values, is_cold=profile is None)
         return ProfileScores(tuple(softmax(mixed.values)), mixed, profile is None)
 

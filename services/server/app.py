@@ -51,6 +51,8 @@ from services.storage.cluster import AWAY
 from services.storage.connection import REFUSED, refusal_words
 
 TENANT_HEADER = "X-AlignX-Tenant"
+_SWITCH_S = 0.001
+"""After which a thread at work lets the loop have the interpreter, at each of the about six turns of a call."""
 _TENANT_FIELD = TENANT_HEADER.lower().encode()
 USER_HEADER = "X-AlignX-User"
 """The one user whom the caller may name, percent-encoded: from the gateway, for a user token."""
@@ -312,5 +314,6 @@ def create_server(app: FastAPI, settings: Settings, *, port: int) -> GracefulSer
 def serve(app: FastAPI, settings: Settings, service: str, *, port: int) -> None:
     """Logs as `service` and answers requests until SIGTERM or Ctrl-C."""
     configure_logging(service, settings.log.level)
+    sys.setswitchinterval(_SWITCH_S)
     with suppress(KeyboardInterrupt):
         create_server(app, settings, port=port).run()

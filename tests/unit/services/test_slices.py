@@ -2,10 +2,19 @@
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
-from services.slices import SLICE_S, THREAD_SLICE_S, map_in_slices, run_in_slices, run_in_thread
+from services.slices import (
+    SLICE_S,
+    THREAD_SLICE_S,
+    FairTurns,
+    call_in_thread,
+    map_in_slices,
+    run_in_slices,
+    run_in_thread,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -68,7 +77,7 @@ async def test_an_error_ends_the_work() -> None:
 
 
 async def test_those_who_share_a_thread_work_by_turns() -> None:
-    order, turn = list[str](), asyncio.Lock()
+    order = list[str]()
     seconds = {"a": 0.0, "b": 0.0}
 
     def steps(name: str) -> Iterator[None]:
@@ -77,8 +86,34 @@ async def test_those_who_share_a_thread_work_by_turns() -> None:
             order.append(name)
             yield
 
-    await asyncio.gather(*(run_in_thread(steps(name), turn, lambda name=name: seconds[name]) for name in "ab"))
+    await asyncio.gather(*(run_in_thread(name, steps(name), partial(seconds.__getitem__, name)) for name in "ab"))
     assert "".join(order) == "aabb" * 3
+
+
+async def test_who_brings_much_work_for_threads_is_not_served_before_all_others() -> None:
+    order = list[str]()
+    await asyncio.gather(*(call_in_thread(name, partial(order.append, name)) for name in "aaaabc"))
+    assert "".join(order) == "aabcaa"
+
+
+async def test_a_turn_that_is_given_up_goes_to_the_next() -> None:
+    turns, order = FairTurns(), list[str]()
+
+    async def work(name: str) -> None:
+        async with turns.turn(name):
+            order.append(name)
+            await asyncio.sleep(0)
+
+    async with turns.turn("first"):
+        waiting, given_up, last = (asyncio.create_task(work(name)) for name in "abc")
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.sleep(0)
+    waiting.cancel()  # the turn is its own already
+    await asyncio.wait([waiting, given_up, last], timeout=10)
+    assert order == ["c"]
+    async with asyncio.timeout(10), turns.turn("next"):
+        pass
 
 
 async def test_a_turn_of_the_loop_has_one_slice_of_all_long_work() -> None:
