@@ -31,10 +31,10 @@ from gateway.headers import RateLimitHeaders
 from gateway.keys import ApiKey, KeyStore, ask_redis, parse_key
 from gateway.mcp.tool_server import HEADERS, PATH, ToolServer
 from gateway.pages import DocsMerger, add_pages
-from gateway.proxy import Proxy, ProxyState, open_session
+from gateway.proxy import Proxy, ProxyState
 from gateway.routing import OWN_PATHS, SERVICES, Service
 from gateway.shares import TenantsSeen
-from gateway.upstreams import Upstreams, readiness
+from gateway.upstreams import Upstreams, open_session, readiness
 from gateway.user_tokens import UserTokens
 from services.errors import StoreUnavailable, Unavailable, UpstreamUnavailable
 from services.server.app import create_app, serve

@@ -5,7 +5,9 @@ httptools, which parses requests for uvicorn, has none of them, and the gateway 
 """
 
 import asyncio
+import resource
 from collections import Counter
+from contextlib import suppress
 from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address
 from typing import Any, ClassVar, Final
@@ -137,6 +139,13 @@ def bounded_protocol(most_of_address: int, shedding: LoadShedding) -> type[HttpT
     """The protocol of one server, with a count of addresses of its own."""
     own = {"most_of_address": most_of_address, "held": Counter(), "shedding": shedding}
     return type("Protocol", (BoundedProtocol,), own)
+
+
+def raise_file_limit() -> None:
+    """To as many as the system lets this process open: each connection is a file."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(ValueError):  # where no limit is not allowed either
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def group_of(address: str) -> str:
