@@ -16,6 +16,7 @@ ORDER: Final = (
     "reads",
     "scoring",
     "loop_gaps",
+    "streams",
     "cadence",
     "update_cost",
     "memory",

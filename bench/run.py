@@ -1,7 +1,7 @@
 """Runs the benchmarks of the services and writes docs/results/benchmarks.md.
 
-    python -m bench.run [NAME …]      (all: gateway ingest reads scoring loop_gaps cadence update_cost cluster memory
-    small_model chat_manner items floods knee)
+    python -m bench.run [NAME …]      (all: gateway ingest reads scoring loop_gaps streams cadence update_cost cluster
+    memory small_model chat_manner items floods knee)
 
 Prints the table of each, and puts it into docs/results/benchmarks.md. Three have options and commands of their own:
 bench.choice_protocols, and bench.gpu.trl_comparison and bench.gpu.training_throughput, which need the environment of
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 
 from bench import cluster_scaling, gateway_overhead, ingest_speed, memory, reads, scoring
-from bench.event_loop import loop_gaps
+from bench.event_loop import idle_streams, loop_gaps
 from bench.models import chat_manner, small_model
 from bench.page import Row, save_results
 from bench.traffic import floods, item_cost, knee
@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "reads": reads.measure,
     "scoring": scoring.measure,
     "loop_gaps": loop_gaps.measure,
+    "streams": idle_streams.measure,
     "cadence": cadence.measure,
     "update_cost": update_cost.measure,
     "cluster": cluster_scaling.measure,

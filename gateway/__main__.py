@@ -31,13 +31,14 @@ from gateway.headers import RateLimitHeaders
 from gateway.keys import ApiKey, KeyStore, ask_redis, parse_key
 from gateway.mcp.tool_server import HEADERS, PATH, ToolServer
 from gateway.pages import DocsMerger, add_pages
-from gateway.proxy import Proxy, ProxyState, open_session
+from gateway.proxy import Proxy, ProxyState
 from gateway.routing import OWN_PATHS, SERVICES, Service
 from gateway.shares import TenantsSeen
-from gateway.upstreams import Upstreams, readiness
+from gateway.upstreams import Upstreams, open_session, readiness
 from gateway.user_tokens import UserTokens
 from services.errors import StoreUnavailable, Unavailable, UpstreamUnavailable
 from services.server.app import create_app, serve
+from services.server.bounds import CrossOrigin, Fields
 from services.server.health import Check
 from services.server.metrics import create_registry
 from services.server.state import Process, state_of
@@ -266,6 +267,25 @@ def _allow_origins(app: FastAPI, settings: GatewaySettings) -> None:
         )
 
 
+def cross_origin(settings: GatewaySettings) -> CrossOrigin:
+    """The fields of the same rule for what is refused before the app: without them a page's fetch() fails as if there
+    were no answer."""
+    allowed = frozenset(origin.encode() for origin in settings.cors_origins)
+    exposed = ", ".join(sorted(_EXPOSED_HEADERS)).encode()
+
+    def fields(head: Fields) -> Fields:
+        origin = next((value for name, value in head if name == b"origin"), b"")
+        if origin not in allowed:
+            return ()
+        return (
+            (b"access-control-allow-origin", origin),
+            (b"access-control-expose-headers", exposed),
+            (b"vary", b"Origin"),
+        )
+
+    return fields
+
+
 def _add_openapi(app: FastAPI) -> None:
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
@@ -294,7 +314,7 @@ def main() -> None:
         app = build_app(settings, create_registry("gateway"))
     except BootstrapKeyInvalid as error:
         raise SystemExit(str(error)) from error
-    serve(app, settings, "gateway", port=PORT)
+    serve(app, settings, "gateway", port=PORT, cross_origin=cross_origin(settings.gateway))
 
 
 if __name__ == "__main__":

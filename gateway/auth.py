@@ -11,8 +11,8 @@ metric counts them by reason. Only who holds the right secret is told that it ha
 
 import asyncio
 import time
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hmac import compare_digest
 
@@ -41,7 +41,7 @@ from services.settings import GatewaySettings
 from services.storage.tenant_settings import TenantSettingsStore
 
 RECHECK_S = 30.0
-"""How often the key behind an endless stream is looked at."""
+"""How often the key behind endless streams is looked at, once for all of them."""
 _REASONS = ("missing", "malformed", "unknown", "wrong_secret", "revoked", "expired", "token", "scope", "other_user")
 _ENDED = "The API key that minted this user token is revoked, has expired or was rotated."
 
@@ -72,6 +72,15 @@ class AuthMetrics:
         self.limited = Counter("alignx_gateway_rate_limited", "Requests refused as 429", registry=registry)
 
 
+class _KeyWatch:
+    """The open streams of one key, or of tokens that it minted."""
+
+    task: "asyncio.Task[None]"
+
+    def __init__(self) -> None:
+        self.ends = set[Callable[[], None]]()
+
+
 class Authenticator:
     """Turns a request's headers into a Caller."""
 
@@ -85,6 +94,8 @@ class Authenticator:
         self._metrics_token: SecretStr | None = settings.metrics_token
         self._user_limit = settings.user_rate, settings.user_burst
         self._guesses = Guesses()
+        self._watches: dict[tuple[str, int], _KeyWatch] = {}
+        """By id and generation of the key."""
 
     async def authenticate(self, scope: AsgiScope, needed: Scope) -> Caller:
         """Raises as `admit` and `require`."""
@@ -140,16 +151,41 @@ class Authenticator:
         user = None if caller.user is None else self._tokens.hash_user(caller.key_id, caller.user)
         self._store.charge(caller.key_id, user, cost)
 
-    async def wait_until_ended(self, caller: Caller) -> None:
-        """Returns once the caller's key or token has ended, `RECHECK_S` late at most while Redis answers."""
+    @contextmanager
+    def watch(self, caller: Caller, end: Callable[[], None]) -> Iterator[None]:
+        """Calls `end` once the caller's key or token has ended, `RECHECK_S` late at most while Redis answers."""
+        name = caller.key_id, caller.generation
+        watch = self._watches.get(name)
+        if watch is None:
+            watch = self._watches[name] = _KeyWatch()
+            watch.task = asyncio.create_task(self._end_with_key(name, watch))
+        watch.ends.add(end)
+        timer = None
+        if caller.token_ends is not None:
+            timer = asyncio.get_running_loop().call_later(max(0.0, caller.token_ends - time.time()), end)
+        try:
+            yield
+        finally:
+            if timer:
+                timer.cancel()
+            watch.ends.discard(end)
+            if not watch.ends:
+                watch.task.cancel()
+                self._forget(name, watch)
+
+    async def _end_with_key(self, name: tuple[str, int], watch: "_KeyWatch") -> None:
         is_open = True
-        while is_open:
-            left_s = RECHECK_S if caller.token_ends is None else caller.token_ends - time.time()
-            if left_s <= 0:
-                return
-            await asyncio.sleep(min(RECHECK_S, left_s))
+        while is_open and watch.ends:
+            await asyncio.sleep(RECHECK_S)
             with suppress(StoreUnavailable):
-                is_open = await self._store.is_open(caller.key_id, caller.generation)
+                is_open = await self._store.is_open(*name)
+        self._forget(name, watch)
+        for end in tuple(watch.ends):
+            end()
+
+    def _forget(self, name: tuple[str, int], watch: "_KeyWatch") -> None:
+        if self._watches.get(name) is watch:
+            del self._watches[name]
 
     def other_user(self) -> Forbidden:
         self._metrics.failures["other_user"].inc()

@@ -10,9 +10,9 @@ import asyncio
 import io
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import quote
 
 import aiohttp
@@ -27,12 +27,13 @@ from gateway.auth import AuthState, Caller
 from gateway.liveness import Hung
 from gateway.routing import AUDITED, CHATS, SERVICES, Route, RoutingTable, is_for_user, needed_scope, user_of
 from gateway.shares import Shares, kind_of
-from gateway.upstreams import NOT_SENT, SEVERED, Replica, Upstreams
+from gateway.upstreams import NOT_SENT, SEVERED, Replica, Upstreams, silence_timeout
 from services.errors import AlignXError, Draining, UpstreamUnavailable
 from services.server.app import COST_HEADER, DRAINING_HEADER, TENANT_HEADER, TOKEN_HEADER, USER_HEADER, sse
+from services.server.metrics import ENDLESS
 from services.server.request_bodies import ClientDisconnected, DisconnectWatch, read_body
 from services.server.state import Drain, state_of
-from services.settings import GatewaySettings, Settings
+from services.settings import Settings
 from services.tracing import child_span, traceparent_of
 
 _STREAMED_BODY = 1 << 20
@@ -41,28 +42,6 @@ _BYTES_OF_ONE = 1 << 16
 """Bytes of a body that take the time of one request."""
 _REPEATABLE = ("GET", "HEAD")
 _OVERHEAD_BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0)
-
-
-@asynccontextmanager
-async def open_session(settings: GatewaySettings) -> AsyncIterator[aiohttp.ClientSession]:
-    """The HTTP client towards the services: no cookies, no redirects, no decoding, no second attempts."""
-    session = aiohttp.ClientSession(
-        # Shorter than the services keep an idle connection, so that theirs never closes first.
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0),
-        timeout=_timeout(settings, settings.read_timeout_s),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
-    )
-    # Private, for want of a public option: aiohttp would repeat a PUT or DELETE after a broken connection, though
-    # the service may have done the first. `_ask` decides what may be repeated. test_proxy fails if this goes.
-    session._retry_connection = False
-    async with session:
-        yield session
-
-
-def _timeout(settings: GatewaySettings, silence_s: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s, sock_read=silence_s)
 
 
 class ProxyMetrics:
@@ -124,8 +103,8 @@ class Proxy:
         self._metrics = ProxyMetrics(registry)
         self._limits = settings.limits
         self._shares = Shares(settings.gateway)
-        self._quick = _timeout(settings.gateway, settings.gateway.quick_timeout_s)
-        self._patient = _timeout(settings.gateway, settings.gateway.read_timeout_s)
+        self._quick = silence_timeout(settings.gateway, settings.gateway.quick_timeout_s)
+        self._patient = silence_timeout(settings.gateway, settings.gateway.read_timeout_s)
         self._body_timeout_s = settings.gateway.body_timeout_s
         self._token = settings.internal_token.get_secret_value()
         self._inward = headers.inward_names(settings.response.user_headers)
@@ -160,15 +139,25 @@ class Proxy:
             except ClientDisconnected:
                 return
             watch = DisconnectWatch(receive)
+            call = Call(route, scope, send, state, watch, started, caller)
             is_logged = route.path in routing.HEARD_TO_THE_END  # whoever is erased is logged, heard or not
             with nullcontext() if is_logged else watch:
-                await self._forward(Call(route, scope, send, state, watch, started, caller), body)
+                if answer := await self._forward(call, body):
+                    scope["state"][ENDLESS] = partial(self._relay_endless, call, answer)
 
-    async def _forward(self, call: Call, body: bytes | None) -> None:
+    async def _relay_endless(self, call: Call, answer: aiohttp.ClientResponse, receive: Receive, send: Send) -> None:
+        """Takes the place again that was given back a moment ago: nobody else has had a turn."""
+        place = self._shares.take("stream", call.caller.tenant, call.caller.key_id, call.route.service)
+        with closing(answer), place, DisconnectWatch(receive) as call.watch:
+            call.send = send
+            await self._relay_events(call, answer.content)
+
+    async def _forward(self, call: Call, body: bytes | None) -> aiohttp.ClientResponse | None:
+        """The answer whose events are still to be relayed, if they are endless."""
         with child_span(f"call {call.route.service}", SpanKind.CLIENT) as span:
-            await self._forward_within(span, call, body)
+            return await self._forward_within(span, call, body)
 
-    async def _forward_within(self, span: Span, call: Call, body: bytes | None) -> None:
+    async def _forward_within(self, span: Span, call: Call, body: bytes | None) -> aiohttp.ClientResponse | None:
         service = call.route.service
         fields = self._headers(call, traceparent_of(span))
         sent_at = time.perf_counter()
@@ -184,12 +173,14 @@ class Proxy:
         answered_at = time.perf_counter()
         self._metrics.upstream[service].observe(answered_at - sent_at)
         timing = b"gateway;dur=%.3f, service;dur=%.3f" % ((sent_at - call.started) * 1e3, (answered_at - sent_at) * 1e3)
-        try:
-            await self._log(call, answer)
-            await self._relay(call, answer, timing)
-        finally:
+        with ExitStack() as at_end:
             # To the end of its answer the connection went back to the pool; otherwise this closes it.
-            answer.close()
+            at_end.callback(answer.close)
+            await self._log(call, answer)
+            if await self._relay(call, answer, timing):
+                return None
+            at_end.pop_all()
+            return answer
 
     async def _ask(self, call: Call, body: bytes | None, fields: list[tuple[str, str]]) -> aiohttp.ClientResponse:
         """The answer of the first replica that accepts the request; the last replica's in any case."""
@@ -268,16 +259,21 @@ class Proxy:
             targets = [hashed(tenant, user) for user in orjson.loads(await answer.read()).get("erased", ())]
         await call.state.audit.add(tenant, key_id, f"{action}.unanswered" if answer is None else action, *targets)
 
-    async def _relay(self, call: Call, answer: aiohttp.ClientResponse, timing: bytes) -> None:
+    async def _relay(self, call: Call, answer: aiohttp.ClientResponse, timing: bytes) -> bool:
+        """Whether the answer is whole; endless events are left."""
         fields = headers.outward(answer.raw_headers, bodiless=answer.status in (204, 304))
         fields.append((b"server-timing", timing))
         await call.send({"type": "http.response.start", "status": answer.status, "headers": fields})
-        if answer.content_type == "text/event-stream":
-            await self._relay_events(call, answer.content)
-        elif call.route.path in routing.HEARD_TO_THE_END:
-            await call.send({"type": "http.response.body", "body": await answer.read(), "more_body": False})
+        if answer.content_type != "text/event-stream":
+            if call.route.path in routing.HEARD_TO_THE_END:
+                await call.send({"type": "http.response.body", "body": await answer.read(), "more_body": False})
+            else:
+                await self._relay_body(call, answer.content)
+        elif call.route.endless:
+            return False
         else:
-            await self._relay_body(call, answer.content)
+            await self._relay_events(call, answer.content)
+        return True
 
     async def _relay_body(self, call: Call, content: aiohttp.StreamReader) -> None:
         more = True
@@ -296,18 +292,19 @@ class Proxy:
         """Passes events on; if they break off, the last one says why."""
         task = asyncio.current_task()
         assert task is not None
-        ending: asyncio.Task[None] | None = None
+        watch: AbstractContextManager[None] = nullcontext()
         if call.route.endless:
             self._endless.add(task)
-            ending = asyncio.create_task(_end_with_credential(call, task))
+            watch = call.state.authenticator.watch(call.caller, partial(_end, call, task))
             if self._drain.over:
                 task.cancel()
         tail = b"\n\n"
         failure: AlignXError | None = None
         try:
-            while chunk := await content.readany():
-                tail = (tail + chunk)[-4:] if len(chunk) < 4 else chunk[-4:]
-                await call.send({"type": "http.response.body", "body": chunk, "more_body": True})
+            with watch:
+                while chunk := await content.readany():
+                    tail = (tail + chunk)[-4:] if len(chunk) < 4 else chunk[-4:]
+                    await call.send({"type": "http.response.body", "body": chunk, "more_body": True})
         except (aiohttp.ClientError, OSError) as error:
             failure = self._broken(call, "body", error)
         except asyncio.CancelledError:
@@ -317,8 +314,6 @@ class Proxy:
             failure = None if call.route.endless else Draining("The gateway shut down before the answer ended.")
         finally:
             self._endless.discard(task)
-            if ending:
-                ending.cancel()
         last = _last_event(call, failure, tail) if failure else b""
         await call.send({"type": "http.response.body", "body": last, "more_body": False})
 
@@ -331,9 +326,8 @@ class Proxy:
         return UpstreamUnavailable(f"The {service} service {what}.", retry_after=1.0)
 
 
-async def _end_with_credential(call: Call, task: "asyncio.Task[object]") -> None:
+def _end(call: Call, task: "asyncio.Task[object]") -> None:
     """Ends a stream whose caller would be refused by now; who reads it asks anew, and is."""
-    await call.state.authenticator.wait_until_ended(call.caller)
     call.ended = True
     task.cancel()
 

@@ -12,7 +12,8 @@ readiness too, so that requests leave one that drains before it closes its liste
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -29,6 +30,28 @@ NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 """The service has seen nothing of the request."""
 SEVERED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, Hung)
 """The connection broke before an answer: the service may have done the request, or not."""
+
+
+@asynccontextmanager
+async def open_session(settings: GatewaySettings) -> AsyncIterator[aiohttp.ClientSession]:
+    """The HTTP client towards the services: no cookies, no redirects, no decoding, no second attempts."""
+    session = aiohttp.ClientSession(
+        # Shorter than the services keep an idle connection, so that theirs never closes first.
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0),
+        timeout=silence_timeout(settings, settings.read_timeout_s),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+    )
+    # Private, for want of a public option: aiohttp would repeat a PUT or DELETE after a broken connection, though
+    # the service may have done the first. `Proxy` decides what may be repeated. test_proxy fails if this goes.
+    session._retry_connection = False
+    async with session:
+        yield session
+
+
+def silence_timeout(settings: GatewaySettings, silence_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s, sock_read=silence_s)
 
 
 @dataclass(slots=True)

@@ -56,8 +56,7 @@ class RedisSettings(Block):
     cluster: bool = False
     """Whether `url` names nodes of a Redis Cluster."""
     max_connections: int = Field(default=1_024, ge=4)
-    """Connections of one process at most, one for each open event stream among them; calls beyond
-    it answer 503. In a cluster: to each node."""
+    """Connections of one process at most; calls beyond it answer 503. In a cluster: to each node."""
     timeout_s: float = Field(default=5.0, gt=0)
     """Seconds until a command counts as failed."""
     rewrite_after_erase_s: float = Field(default=60.0, ge=0)
@@ -223,8 +222,8 @@ class LimitSettings(Block):
     """Largest request body."""
     wait_s: float = Field(default=30.0, ge=0)
     """Longest wait that `Prefer: wait` is granted."""
-    streams: int = Field(default=200, ge=1)
-    """Open summary streams of one process."""
+    streams: int = Field(default=10_000, ge=1)
+    """Open summary streams of one preference process; each is an open file of it, and two of the gateway's."""
 
 
 class ResponseSettings(Block):

@@ -7,6 +7,7 @@ left out with a line that says so, and make runs them in .venv-training.
 
 import atexit
 import importlib.util
+import resource
 import secrets
 import shutil
 import socket
@@ -98,6 +99,14 @@ def wait_until_ready(port: int) -> None:
         while not _answers(client):
             assert time.monotonic() < deadline, "redis-server does not answer"
             time.sleep(0.02)
+
+
+def fill_disk(redis: "subprocess.Popen[bytes]", folder: Path, room: int = 0) -> None:
+    """Lets its log in `folder` grow by `room` bytes more, as on a disk that is full then. The process must have been
+    started with `restore_signals=False`: SIGXFSZ, which Python ignores, would end it, where a full disk is an error."""
+    log = max((folder / "appendonlydir").glob("*.incr.aof"), key=lambda path: path.stat().st_mtime)
+    _, most = resource.prlimit(redis.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(redis.pid, resource.RLIMIT_FSIZE, (log.stat().st_size + room, most))
 
 
 def _answers(client: Redis) -> bool:

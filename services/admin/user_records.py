@@ -10,10 +10,8 @@ from typing import Any, Literal
 from redis.exceptions import ResponseError
 
 from services.admin.records import Record
-from services.storage.connection import RedisClient, Script, read_script
+from services.storage.connection import RedisClient, Script, live_settings, read_script
 from services.storage.key_names import KeySpace, UserKeys
-
-_LIVE_MS = 60_000
 
 _TRANSIENT = frozenset(
     {"own", "tok", "t0", "due", "new.n", "new.tok", "new.bits", "hold", "strikes", "spent", "restored", "from"}
@@ -85,7 +83,7 @@ class UserRecords:
             backup=backup,
             existing=existing,
             record=record,
-            live_ms=_LIVE_MS,
+            settings=live_settings(self._redis),
             gone=self.keys.gone(record["tenant"], record["user"]),
         )
         return word

@@ -11,6 +11,7 @@ from fastapi import Depends, FastAPI
 
 from services.outcomes.served import OutcomeMetrics, Outcomes
 from services.preference.forgetting.forget_routes import router as forget_router
+from services.preference.live import LiveStreams
 from services.preference.many_users.user_routes import router as user_router
 from services.preference.quality_routes import router as quality_router
 from services.preference.queue import Queue
@@ -52,15 +53,15 @@ def create_preference_app(settings: Settings) -> FastAPI:
             StartupCheck.open(
                 store := Store(redis, settings.queue.shards, tenants := open_tenants(redis, settings))
             ) as startup,
+            LiveStreams.open(store, drain := state_of(app, Process).drain, settings.redis.timeout_s) as live,
         ):
             await asyncio.to_thread(load_tables)  # before a request needs it
             endpoints = EndpointStore(redis, allow_private=settings.webhooks.allow_private)
             queue = Queue(redis, settings.queue, settings.summary, Outbox(endpoints, store.keys))
-            drain = state_of(app, Process).drain
             outcomes = Outcomes(redis, store.keys, tenants, outcome_metrics)
             yield PreferenceState(
                 startup,
-                PreferenceService(store, queue, settings, metrics, rewriter, drain, tenants, outcomes),
+                PreferenceService(store, queue, settings, metrics, rewriter, live, drain, tenants, outcomes),
                 WebhookService(endpoints, Deliveries(redis, store.keys), secrets),
             )
 
@@ -82,7 +83,7 @@ def create_preference_app(settings: Settings) -> FastAPI:
 
 def main() -> None:
     settings = load_settings()
-    serve(create_preference_app(settings), settings, "preference", port=PORT)
+    serve(create_preference_app(settings), settings, "preference", port=PORT, streams=settings.limits.streams)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from services.preference.queue_records import (
 from services.preference.webhooks.outbox import Hook, Outbox
 from services.prompts.sentences import clip_text
 from services.settings import QueueSettings, SummarySettings
-from services.storage.connection import RedisClient, Script, ask_shards, read_script
+from services.storage.connection import RedisClient, Script, ask_shards, live_settings, read_script
 from services.storage.key_names import KeySpace, weights_key
 from services.storage.user_profile import Checkpoint
 from services.storage.users import LOW_PRIORITY, encode_record
@@ -57,8 +57,6 @@ SCRIPTS = (
     "changed",
 )
 """One for each operation, in lua/."""
-LIVE_MS = 60_000
-"""How long a finished live stream can still be resumed."""
 KEEP_DEAD_LETTERS = 1_000
 REJECTED_CHARS = 4_000
 """Characters kept of a rejected draft."""
@@ -89,7 +87,7 @@ class Queue:
             "keep_events": summary.keep_events,
             "keep_dead_letters": KEEP_DEAD_LETTERS,
             "keep_rejected": KEEP_REJECTED,
-            "live_ms": LIVE_MS,
+            **live_settings(redis),
         }
         """The argument `settings` of every script."""
         self.unreachable_shards = 0
@@ -315,7 +313,8 @@ class Queue:
         keys = self.keys.user(tenant, user)
         names = [keys.ready, keys.leases, keys.unread, keys.journal, keys.index, *keys.own]
         more = {"hook": await self._hook(tenant, user, "user.erased"), "gone": self.keys.gone(tenant, user)}
-        return bool(await self._run("forget", names, member=keys.member, user=user, hooks=keys.hooks, **more))
+        own = {"member": keys.member, "user": user, "live": keys.live, "hooks": keys.hooks}
+        return bool(await self._run("forget", names, **own, **more))
 
     async def _hook(self, tenant: str, user: str, kind: EventType, **data: Any) -> Hook:
         return await self._outbox.hook(tenant, user, kind, **data) if self._outbox else False

@@ -31,6 +31,7 @@ from alignx.schemas.summaries import (
 )
 from services.errors import Forbidden, InvalidRequest
 from services.preference import edits
+from services.preference.live import EndlessResponse
 from services.preference.service import PreferenceService
 from services.preference.webhooks.webhook_service import WebhookService
 from services.server.app import only_user_of, tenant_of
@@ -201,7 +202,7 @@ async def edit_preferences(
     operation_id="watch",
     tags=["preferences"],
     summary="The summary as it is written",
-    response_class=StreamingResponse,
+    response_class=EndlessResponse,
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 async def stream_preferences(
@@ -209,11 +210,10 @@ async def stream_preferences(
     user: User,
     service: Service,
     last_event_id: Annotated[str | None, Header()] = None,
-) -> StreamingResponse:
+) -> EndlessResponse:
     """Server-sent events `pending`, `delta`, `version` and `error`. `pending` starts a text anew."""
     _check_cursor("Last-Event-ID", last_event_id)
-    events = await service.open_stream(tenant, user, last_event_id)
-    return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    return EndlessResponse(await service.open_stream(tenant, user, last_event_id))
 
 
 @router.get(

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from opentelemetry.trace import get_current_span
 
@@ -38,7 +38,7 @@ from services.preference.export import export_lines
 from services.preference.forgetting.about import About
 from services.preference.forgetting.forget_events import forget_events
 from services.preference.ingest import Ingest, UpdateStart
-from services.preference.live import follow
+from services.preference.live import LiveStreams
 from services.preference.many_users.bulk_erase import erase_users
 from services.preference.many_users.user_index import UserIndex
 from services.preference.queue import Queue
@@ -67,6 +67,7 @@ class PreferenceService:
         settings: Settings,
         metrics: IngestMetrics,
         rewriter: AofRewriter,
+        live: LiveStreams,
         drain: Drain,
         tenants: TimedCache[TenantSettings],
         outcomes: Outcomes,
@@ -76,6 +77,7 @@ class PreferenceService:
         self.settings = settings
         self.metrics = metrics
         self.rewriter = rewriter
+        self.live = live
         self.drain = drain
         self.tenants = tenants
         self.outcomes = outcomes
@@ -242,7 +244,7 @@ class PreferenceService:
     def export(self, tenant: str, user: str) -> AsyncIterator[bytes]:
         return export_lines(self.store, tenant, user)
 
-    async def open_stream(self, tenant: str, user: str, last_event_id: str | None) -> AsyncIterator[bytes]:
+    async def open_stream(self, tenant: str, user: str, last_event_id: str | None) -> AsyncGenerator[bytes]:
         """The summary as server-sent events while it is written. Raises Unavailable when too many are open."""
         await self.store.state(tenant, user)
         self.drain.refuse()
@@ -250,10 +252,10 @@ class PreferenceService:
             raise Unavailable("This instance has no stream left; try again.", retry_after=5)
         return self._follow(tenant, user, last_event_id)
 
-    async def _follow(self, tenant: str, user: str, last_event_id: str | None) -> AsyncIterator[bytes]:
+    async def _follow(self, tenant: str, user: str, last_event_id: str | None) -> AsyncGenerator[bytes]:
         self._count_streams(1)
         try:
-            async for chunk in follow(self.store, tenant, user, last_event_id, self.drain):
+            async for chunk in self.live.follow(tenant, user, last_event_id):
                 yield chunk
         finally:
             self._count_streams(-1)

@@ -39,7 +39,7 @@ from services.errors import (
     StoreUnavailable,
     Unauthenticated,
 )
-from services.server.bounds import bounded_protocol
+from services.server.bounds import CrossOrigin, bounded_protocol, raise_file_limit, same_origin
 from services.server.health import Check, EngineView, Guard, add_health, add_metrics, open_to_all
 from services.server.load_shedding import LoadShedding
 from services.server.logging import configure_logging
@@ -292,8 +292,11 @@ class GracefulServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def create_server(app: FastAPI, settings: Settings, *, port: int) -> GracefulServer:
-    """The server of `app`; `port` is the service's own, unless the settings name another."""
+def create_server(
+    app: FastAPI, settings: Settings, *, port: int, streams: int = 0, cross_origin: CrossOrigin = same_origin
+) -> GracefulServer:
+    """The server of `app`; `port` is the service's own, unless the settings name another. One address, the gateway's,
+    may hold `streams` connections beside the others."""
     config = uvicorn.Config(
         app,
         host=settings.server.host,
@@ -304,16 +307,27 @@ def create_server(app: FastAPI, settings: Settings, *, port: int) -> GracefulSer
         proxy_headers=False,
         ws="none",
         lifespan="on",
-        http=bounded_protocol(settings.server.connections_per_address, state_of(app, Process).shedding),
+        http=bounded_protocol(
+            settings.server.connections_per_address + streams, state_of(app, Process).shedding, cross_origin
+        ),
         timeout_keep_alive=settings.server.keep_alive_s,
         timeout_graceful_shutdown=settings.server.shutdown_s,
     )
     return GracefulServer(config, state_of(app, Process).drain, settings.server.drain_s)
 
 
-def serve(app: FastAPI, settings: Settings, service: str, *, port: int) -> None:
+def serve(
+    app: FastAPI,
+    settings: Settings,
+    service: str,
+    *,
+    port: int,
+    streams: int = 0,
+    cross_origin: CrossOrigin = same_origin,
+) -> None:
     """Logs as `service` and answers requests until SIGTERM or Ctrl-C."""
     configure_logging(service, settings.log.level)
     sys.setswitchinterval(_SWITCH_S)
+    raise_file_limit()
     with suppress(KeyboardInterrupt):
-        create_server(app, settings, port=port).run()
+        create_server(app, settings, port=port, streams=streams, cross_origin=cross_origin).run()

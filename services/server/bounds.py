@@ -5,7 +5,10 @@ httptools, which parses requests for uvicorn, has none of them, and the gateway 
 """
 
 import asyncio
+import resource
 from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address
 from typing import Any, ClassVar, Final
@@ -22,6 +25,15 @@ HEAD_LINES: Final = 100
 HEAD_S: Final = 10.0
 """Longest time from a connection, or from the first byte of a further request, to the end of the head."""
 
+Fields = Iterable[tuple[bytes, bytes]]
+CrossOrigin = Callable[[Fields], Fields]
+"""From a request's header fields those by which a page of another origin may read the answer: the app, which adds them
+to its own answers, does not see what is refused here."""
+
+
+def same_origin(_: Fields) -> Fields:
+    return ()
+
 
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol within bounds; what is not within them gets a problem and a closed connection."""
@@ -30,6 +42,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """Connections that one address may hold; an IPv6 address counts with its network of 64 bits."""
     held: ClassVar[Counter[str]]
     shedding: ClassVar[LoadShedding]
+    cross_origin = staticmethod(same_origin)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -106,6 +119,7 @@ class BoundedProtocol(HttpToolsProtocol):
             counted: Any = self.shedding.count(scope, app)
             super()._start_asgi_task(cycle, counted)
             return
+        cycle.default_headers = [*cycle.default_headers, *self.cross_origin(scope["headers"])]
         answer = cycle.run_asgi(refuse)
         try:
             answer.send(None)  # a task would begin in the loop's next turn, and the loop is late
@@ -124,7 +138,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: AlignXError) -> None:
         self._end_deadline()
-        self.transport.write(_last_answer(error))
+        self.transport.write(_last_answer(error, self.cross_origin(self.headers or ())))
         self.transport.close()
 
     def _end_deadline(self) -> None:
@@ -133,10 +147,20 @@ class BoundedProtocol(HttpToolsProtocol):
             self._deadline = None
 
 
-def bounded_protocol(most_of_address: int, shedding: LoadShedding) -> type[HttpToolsProtocol]:
+def bounded_protocol(
+    most_of_address: int, shedding: LoadShedding, cross_origin: CrossOrigin = same_origin
+) -> type[HttpToolsProtocol]:
     """The protocol of one server, with a count of addresses of its own."""
     own = {"most_of_address": most_of_address, "held": Counter(), "shedding": shedding}
+    own["cross_origin"] = staticmethod(cross_origin)
     return type("Protocol", (BoundedProtocol,), own)
+
+
+def raise_file_limit() -> None:
+    """To as many as the system lets this process open: each connection is a file."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(ValueError):  # where no limit is not allowed either
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def group_of(address: str) -> str:
@@ -158,7 +182,7 @@ def _head_too_large() -> HeadTooLarge:
     )
 
 
-def _last_answer(error: AlignXError) -> bytes:
+def _last_answer(error: AlignXError, fields: Fields) -> bytes:
     body = orjson.dumps(error.problem())
     lines = [
         f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
@@ -166,7 +190,8 @@ def _last_answer(error: AlignXError) -> bytes:
         f"Content-Length: {len(body)}",
         "Cache-Control: no-store",
         "Connection: close",
+        *(f"{name.decode()}: {value.decode('latin-1')}" for name, value in fields),
     ]
     if error.retry_after is not None:
         lines.append(f"Retry-After: {max(1, round(error.retry_after))}")
-    return "\r\n".join([*lines, "", ""]).encode() + body
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body

@@ -78,6 +78,9 @@ async def recorded_spans(service: str, settings: TracingSettings) -> AsyncIterat
 
 
 RouteName = Callable[[Scope], str]
+ENDLESS = "endless_body"
+"""In a request's state: what sends the rest of an answer that has begun and never ends by itself. `RequestTelemetry`
+awaits it when all that has led to the answer has returned: an open stream then costs half the memory."""
 
 
 def matched_route(scope: Scope) -> str:
@@ -133,6 +136,9 @@ class RequestTelemetry:
         within = attach(set_span_in_context(span))
         try:
             await self.app(scope, receive, send_with_id)
+            if rest := scope["state"].pop(ENDLESS, None):
+                _free(scope)
+                await rest(receive, send_with_id)
         except Exception as error:
             self.logger.exception("request failed")
             span.set_status(StatusCode.ERROR, type(error).__name__)
@@ -160,6 +166,13 @@ class RequestTelemetry:
         if self.access_log:
             fields = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 2)}
             self.logger.info("request", extra=fields)
+
+
+def _free(scope: Scope) -> None:
+    """Lets go of what the rest of an endless answer does not read of its request."""
+    scope["headers"].clear()
+    for name in [name for name in scope if name.startswith("fastapi")]:
+        del scope[name]
 
 
 def ids_of(scope: Scope) -> tuple[str, str]:

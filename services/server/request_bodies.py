@@ -21,6 +21,7 @@ from services.errors import InvalidRequest, MalformedBody, PayloadTooLarge, Requ
 from services.server.state import Process, state_of
 
 _WATCH_AFTER_S = 0.02
+_AGAIN_S = 1.0
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
 _LARGE = 1 << 18
 """Bytes of a body after whose parsing the loop has a turn."""
@@ -178,14 +179,19 @@ def _member(value: Any, part: str | int) -> Any:
 class DisconnectWatch:
     """Cancels the current task when the caller of a request, whose body has been read, disconnects.
 
-    The cancellation ends at the `with`. Fast requests cost a timer only: the connection is watched
-    from `_WATCH_AFTER_S` on.
+    The cancellation ends at the `with`, and is repeated until then: in Python 3.11 `asyncio.wait_for`, which the
+    client of Redis uses, can return instead of raising it. Fast requests cost a timer only: the connection is
+    watched from `_WATCH_AFTER_S` on.
     """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._watcher: asyncio.Task[None] | None = None
-        self.disconnected = False
+        self._cancellations = 0
+
+    @property
+    def disconnected(self) -> bool:
+        return self._cancellations > 0
 
     def __enter__(self) -> Self:
         task = asyncio.current_task()
@@ -203,7 +209,8 @@ class DisconnectWatch:
         if not self.disconnected:
             return False
         # As in asyncio.timeout: a cancellation by somebody else, at the same time, goes on.
-        return self._task.uncancel() == 0 and kind is asyncio.CancelledError
+        left = [self._task.uncancel() for _ in range(self._cancellations)][-1]
+        return left == 0 and kind is asyncio.CancelledError
 
     def _start(self) -> None:
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
@@ -211,5 +218,7 @@ class DisconnectWatch:
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.disconnected = True
-        self._task.cancel()
+        while True:
+            self._cancellations += 1
+            self._task.cancel()
+            await asyncio.sleep(_AGAIN_S)

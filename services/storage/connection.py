@@ -1,7 +1,7 @@
 """The connection to Redis: one server or a cluster, by the same calls.
 
 `open_redis` opens either. The other functions hide where a cluster differs from a server: commands without a
-key, blocking reads, and scripts.
+key, channels, and scripts.
 """
 
 import asyncio
@@ -11,22 +11,21 @@ from contextlib import asynccontextmanager
 from functools import partial
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import orjson
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import (
-    ClusterDownError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
     SlotNotCoveredError,
 )
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.errors import StoreUnavailable
@@ -227,28 +226,41 @@ def _group_by_server(redis: RedisClient, prefixes: Mapping[int, str]) -> dict[st
         return {"": list(prefixes)} if prefixes else {}
     groups: dict[str, list[int]] = {}
     for shard, prefix in prefixes.items():
-        node = _find_node(redis, prefix)
+        node = find_node(redis, prefix)
         groups.setdefault(node.name if node else "", []).append(shard)
     return groups
 
 
-def _find_node(cluster: RedisCluster, key: str) -> ClusterNode | None:
+def find_node(cluster: RedisCluster, key: str) -> ClusterNode | None:
+    """The primary that holds the slot of `key`, as far as is known."""
     try:
         return cluster.get_node_from_key(key)
     except SlotNotCoveredError:
         return None
 
 
-async def read_stream(redis: RedisClient, key: str, after: str, block_ms: int) -> Any:
-    """XREAD of one stream. In a cluster it names the node, which the library would look up with a request each
-    time."""
-    server: ClusterNode | None = None
-    if isinstance(redis, RedisCluster):
-        await redis.initialize()
-        server = _find_node(redis, key)
-        if server is None:
-            raise ClusterDownError(f"no server holds the slot of {key.partition('}')[0]}}}")
-    return await ask_server(redis, server, "XREAD", "BLOCK", block_ms, "STREAMS", key, after)
+class ChannelCommands(NamedTuple):
+    """The commands for messages on a channel. In a cluster they go to the primary that holds the slot of the
+    channel's name alone, not to every node."""
+
+    publish: str
+    subscribe: str
+    unsubscribe: str
+
+    @classmethod
+    def of(cls, redis: RedisClient) -> Self:
+        if isinstance(redis, RedisCluster):
+            return cls("SPUBLISH", "SSUBSCRIBE", "SUNSUBSCRIBE")
+        return cls("PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE")
+
+
+LIVE_MS = 60_000
+"""How long a finished live stream can still be resumed."""
+
+
+def live_settings(redis: RedisClient) -> dict[str, str | int]:
+    """What lua/add_live.lua needs to know."""
+    return {"live_ms": LIVE_MS, "publish": ChannelCommands.of(redis).publish}
 
 
 @asynccontextmanager

@@ -39,7 +39,8 @@ separator or a hash tag.
                              :dlq      STREAM  events set aside
                              :rej      LIST    rejected drafts, newest first
                              :idem     HASH    Idempotency-Key -> outcome
-                             :live     STREAM  the summary as it is written; expires
+                             :live     STREAM  the summary as it is written; expires; a channel of the same name tells
+                                               of what is new in it
                              :from     STRING  the calls that asked for the update that waits
                              :hooks    SET     the user's events in outboxes of webhooks
                              :served   HASH    response id -> what feedback may be about; expires

@@ -4,9 +4,10 @@
     python -m tests.chaos.campaign --seeds 7         # replays the faults of one seed
     python -m tests.chaos.campaign --seeds 1-20 --report docs/results/chaos.md
 
-A fault kills a process, or stops one for longer than its lease, or has Redis crash, hang, dawdle, fill up or become
-read-only; the engine refuses, breaks off and dawdles by itself. Some users are read all along, and some are erased in
-the midst. Then everything must be there once and in order, versions must only have grown, and the erased stay so.
+A fault kills a process, or stops one for longer than its lease, or has Redis crash, hang, dawdle, fill up, become
+read-only or find its disk full; the engine refuses, breaks off and dawdles by itself. Some users are read all along,
+and some are erased in the midst. Then everything must be there once and in order, versions must only have grown, and
+the erased stay so.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from redis.exceptions import RedisError
 from tests.chaos import crowd as people
 from tests.chaos.crowd import Crowd
 from tests.chaos.mock_engine import MARKER
+from tests.conftest import fill_disk
 from tests.live.suite import ROOT, Suite, mock_engine
 
 PAUSE_S = (0.2, 0.6)
@@ -60,6 +62,7 @@ class Faults:
             kinds[f"{name} stopped"] = lambda name=name: self._stop(name)
         kinds["redis slow"] = self._slow
         kinds["redis full"] = lambda: self._set("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0")
+        kinds["redis disk full"] = self._fill_disk
         kinds["redis read-only"] = lambda: self._set("REPLICAOF 127.0.0.1 9", "REPLICAOF NO ONE")
         return kinds
 
@@ -94,6 +97,16 @@ class Faults:
             await asyncio.sleep(self.dice.uniform(*STOPPED_S))
         finally:
             process.send_signal(signal.SIGCONT)
+
+    async def _fill_disk(self) -> None:
+        """Redis, which syncs always, ends with the first write that does not fit."""
+        process = self.suite.processes["redis"]
+        fill_disk(process, self.suite.home, self.dice.randrange(4_096))
+        try:
+            assert await asyncio.to_thread(process.wait, 20) == 1
+        finally:
+            self.suite.start("redis")
+            await self._answers()
 
     async def _slow(self) -> None:
         await asyncio.to_thread(self._command, "CLIENT PAUSE 700 ALL")

@@ -25,6 +25,7 @@ from tests.live.suite import ROOT
 TESTS = {
     "gateway": ("tests/unit/gateway",),
     "services/admin": ("tests/unit/services/admin",),
+    "services/outcomes": ("tests/unit/services/outcomes", "tests/unit/services/preference"),
     "services/storage": ("tests/unit/services/storage", "tests/unit/services/preference"),
     "services/traffic": ("tests/unit/services/traffic", "tests/unit/services/admin"),
     "services/preference": ("tests/unit/services/preference",),
@@ -39,7 +40,7 @@ _NUMBER = re.compile(r"(?<![\w.\[])(\d+)(?![\w.\]])")
 HEAD = (
     "# Mutants of the Lua scripts",
     "",
-    "Written by `make mutants`.",
+    "Written by `make mutants`; what is not listed has not been tried yet.",
     "",
     "| script | mutants | noticed | not noticed |",
     "|---|---|---|---|",
@@ -97,7 +98,6 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=1_000, help="mutants of one script, drawn at random")
     parser.add_argument("--report", type=Path, help="a page for the table")
     options = parser.parse_args()
-    rows = list[str]()
     with TemporaryDirectory() as home:
         checkout = copy_checkout(Path(home) / "checkout")
         for package in TESTS:
@@ -107,11 +107,18 @@ def main() -> None:
                 found = list(mutants_of(script.relative_to(ROOT), script.read_text()))
                 found = random.Random(1).sample(found, min(options.most, len(found)))
                 alive = [mutant for mutant in found if survives(checkout, mutant)]
-                rows += [row(script.relative_to(ROOT), len(found), alive)]
-                sys.stdout.write(rows[-1] + "\n")
+                found_row = row(script.relative_to(ROOT), len(found), alive)
+                sys.stdout.write(found_row + "\n")
                 sys.stdout.flush()
-    if options.report:
-        options.report.write_text("\n".join([*HEAD, *rows, ""]))
+                if options.report:
+                    add_row(options.report, found_row)
+
+
+def add_row(report: Path, new: str) -> None:
+    """In the place of the script's last one; the rows of other scripts stay."""
+    rows = report.read_text().splitlines()[len(HEAD) :] if report.exists() else []
+    by_script = {line.split("|")[1]: line for line in [*rows, new]}
+    report.write_text("\n".join([*HEAD, *(by_script[script] for script in sorted(by_script)), ""]))
 
 
 def copy_checkout(to: Path) -> Path:

@@ -85,7 +85,9 @@ class Suite:
             command = [sys.executable, "-m", MODULES[name.partition("-")[0]]]
             environment = self.environment | {"ALIGNX_SERVER__PORT": str(self.ports[name])}
         with (self.home / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(command, env=environment, cwd=self.root, stdout=log, stderr=log)
+            self.processes[name] = subprocess.Popen(
+                command, env=environment, cwd=self.root, stdout=log, stderr=log, restore_signals=name != "redis"
+            )
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
         """Ends the process by signal and waits until it is gone."""

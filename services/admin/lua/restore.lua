@@ -1,11 +1,12 @@
 -- include arguments.lua
 -- include clock.lua
 -- include forget_items.lua
+-- include add_live.lua
 -- Puts a user back as a backup holds it, wholly or not at all. An update under way of the user that
 -- it replaces is fenced from then on; waiting events are due at once.
 -- KEYS       state log profile summary versions dead_letters idempotency rejected checkpoint live calls served outcomes
 --            ready leases unread journal index
--- arguments  member user backup existing(refuse | keep | replace | again) live_ms record gone{key, member}
+-- arguments  member user backup existing(refuse | keep | replace | again) settings record gone{key, member}
 -- Answers    NEW | REPLACED | SAME_BACKUP | EXISTS
 local state, log, profile, summary, versions, dead_letters, idempotency, rejected, checkpoint, live, calls, served,
   outcomes, ready, leases, unread, journal, index = unpack(KEYS)
@@ -67,6 +68,5 @@ end
 if not current[1] then return 'NEW' end
 -- A writer who read the profile before must not find the same stamp again.
 redis.call('HSET', state, 'edits', math.max(tonumber(current[3] or 0), tonumber(record.state.edits or 0)) + 1)
-redis.call('XADD', live, '*', 'e', 'version', 'd', record.state.ver or '0')
-redis.call('PEXPIRE', live, arguments.live_ms)
+add_live(live, 64, 'version', record.state.ver or '0', arguments.settings)
 return 'REPLACED'

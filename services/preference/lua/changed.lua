@@ -1,4 +1,5 @@
 -- include arguments.lua
+-- include add_live.lua
 -- include emit.lua
 -- Records that a user's preferences have changed, unless the user has been erased, or the profile made anew, since.
 -- KEYS       state live
@@ -10,7 +11,6 @@ if fields[1] ~= arguments.born or (fields[2] or '0') ~= arguments.edits then ret
 -- The mark ends what later choices are compared with.
 local window = (redis.call('HGET', state, 'profile.w') or '') .. '|'
 redis.call('HSET', state, 'changed', arguments.change, 'profile.w', window:sub(-50))
-redis.call('XADD', live, 'MAXLEN', '~', 64, '*', 'e', 'changed', 'd', arguments.change)
-redis.call('PEXPIRE', live, arguments.settings.live_ms)
+add_live(live, 64, 'changed', arguments.change, arguments.settings)
 emit(arguments.hook)
 return 1

@@ -1,10 +1,11 @@
 -- include arguments.lua
 -- include forget_items.lua
+-- include add_live.lua
 -- include emit.lua
 -- include forget_deliveries.lua
 -- Erases a user. A worker that still holds the user's token is fenced from then on.
 -- KEYS       ready leases unread journal index, then each other key of the user
--- arguments  member user gone{key, member} (names of the journal without the user) hook
+-- arguments  member user live (its name) gone{key, member} (names of the journal without the user) settings hook
 --            hooks (the user's events in outboxes of webhooks)
 -- Answers    the number of keys erased
 local ready, leases, unread, journal, index = unpack(KEYS, 1, 5)
@@ -13,6 +14,7 @@ redis.call('ZREM', leases, arguments.member)
 redis.call('ZREM', index, arguments.user)
 forget_items(journal, unread, arguments.member, arguments.gone)
 local erased = redis.call('UNLINK', unpack(KEYS, 6))
+tell_followers(arguments.live, arguments.settings)
 forget_deliveries(arguments.hooks)
 if erased > 0 then emit(arguments.hook) end
 return erased

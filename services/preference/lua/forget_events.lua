@@ -1,5 +1,6 @@
 -- include arguments.lua
 -- include clock.lua
+-- include add_live.lua
 -- include write_version.lua
 -- include schedule.lua
 -- include forget_items.lua

@@ -1,4 +1,5 @@
--- Makes `record` the current summary, version `newest`, keeps the one before it and drops the oldest. Needs clock.lua.
+-- Makes `record` the current summary, version `newest`, keeps the one before it and drops the oldest. Needs clock.lua
+-- and add_live.lua.
 local function write_version(state, summary, versions, live, newest, record, settings)
   local previous = redis.call('GET', summary)
   if previous then
@@ -12,6 +13,5 @@ local function write_version(state, summary, versions, live, newest, record, set
   end
   redis.call('SET', summary, record)
   redis.call('HSET', state, 'ver', newest, 'ver.at', clock_ms())
-  redis.call('XADD', live, 'MAXLEN', '~', 64, '*', 'e', 'version', 'd', newest)
-  redis.call('PEXPIRE', live, settings.live_ms)
+  add_live(live, 64, 'version', newest, settings)
 end

@@ -9,16 +9,21 @@ from urllib.parse import urljoin
 
 import orjson
 import pytest
+from prometheus_client import CollectorRegistry
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from starlette.responses import PlainTextResponse
 
 from gateway import __main__ as gateway_process
-from gateway.__main__ import Bootstrap, BootstrapKeyInvalid, GatewayState, _running, bootstrap_key
+from gateway.__main__ import Bootstrap, BootstrapKeyInvalid, GatewayState, _running, bootstrap_key, cross_origin
 from gateway.keys import ApiKey, KeyStore, ask_redis
+from services.server.bounds import HEAD_LINES
+from services.server.load_shedding import FEW, LoadShedding
 from services.server.state import state_of
 from services.settings import GatewaySettings
 from services.storage.key_names import ENGINE_FAULT
 from tests.unit.gateway.conftest import ADMIN_KEY, Suite, http_answer, running_suite
+from tests.unit.services.server.test_bounds import exchange, running
 from tests.unit.with_settings import with_settings
 
 pytestmark = pytest.mark.anyio
@@ -139,6 +144,27 @@ async def test_cors_is_for_the_origins_that_are_configured(suite: Suite) -> None
     foreign = {**PREFLIGHT, "Origin": "https://evil.example"}
     async with suite.call("GET", "/v1/quality", headers=foreign) as answer:
         assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_allowed"), [("https://shop.example", True), ("https://evil.example", False), ("", False)]
+)
+async def test_an_allowed_origin_may_read_what_is_refused_before_the_app(origin: str, is_allowed: bool) -> None:
+    load = LoadShedding(CollectorRegistry(), holder_of=lambda _: "", refuse=lambda _: PlainTextResponse("later", 503))
+    load.calls.limit = 0
+    load.calls.take("", FEW)
+    settings = GatewaySettings(cors_origins=("https://shop.example",))
+    head = f"GET /v1/users/ann/preferences HTTP/1.1\r\nHost: x\r\n{f'Origin: {origin}' if origin else 'A: b'}\r\n"
+    async with running(shedding=load, cross_origin=cross_origin(settings)) as port:
+        shed = await exchange(port, head.encode() + b"\r\n")
+        long = await exchange(port, head.encode() + b"X-A: 1\r\n" * HEAD_LINES + b"\r\n")
+    for answer, status in ((shed, b"503"), (long, b"431")):
+        fields = answer.lower().partition(b"\r\n\r\n")[0].split(b"\r\n")
+        assert fields[0].split()[1] == status
+        assert (f"access-control-allow-origin: {origin}".encode() in fields) is is_allowed
+        assert (b"vary: origin" in fields) is is_allowed
+        exposed = [line for line in fields if line.startswith(b"access-control-expose-headers:")]
+        assert [b"retry-after" in line for line in exposed] == [True] * is_allowed
 
 
 async def test_the_bootstrap_key_is_registered_again_and_again_and_stays_revoked(redis_url: str) -> None:

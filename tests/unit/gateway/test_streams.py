@@ -1,10 +1,12 @@
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 import orjson
 import pytest
 
 from gateway import auth
+from gateway.__main__ import GatewayState
 from services.server.state import Process, state_of
 from tests.unit.gateway.conftest import ADMIN_KEY, EVENT_STREAM, Seen, Suite, http_chunk
 from tests.unit.with_settings import with_settings
@@ -92,6 +94,33 @@ async def test_a_live_stream_ends_with_the_key_or_token_that_opened_it(
                 assert b"event: version" in await answer.read()
             assert not other.content.at_eof()
     assert 'alignx_gateway_upstream_failures_total{service="preference",stage="body"} 0.0' in await suite.metrics()
+
+
+async def test_streams_of_one_key_are_looked_after_together(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "RECHECK_S", 0.02)
+    suite.preference.handler = endless
+    authenticator = state_of(suite.app, GatewayState).authenticator
+    looked_at: list[tuple[str, int]] = []
+    is_open = authenticator._store.is_open
+
+    async def look(key_id: str, generation: int) -> bool:
+        looked_at.append((key_id, generation))
+        return await is_open(key_id, generation)
+
+    monkeypatch.setattr(authenticator._store, "is_open", look)
+    key = await suite.make_key()
+    async with asyncio.timeout(15), AsyncExitStack() as stack:
+        answers = [await stack.enter_async_context(suite.call("GET", LIVE, key=key["key"])) for _ in range(4)]
+        for answer in answers:
+            await answer.content.readany()
+        while len(looked_at) < 3:  # noqa: ASYNC110  # the looks are the gateway's own
+            await asyncio.sleep(0.01)
+        assert len(authenticator._watches) == 1
+        assert set(looked_at) == {(key["id"], 0)}
+        for answer in answers:
+            answer.close()
+        while authenticator._watches:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 def cut_after(data: bytes) -> Any:

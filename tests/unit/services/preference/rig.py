@@ -126,8 +126,9 @@ async def opened(
 
 def start_redis(folder: Path, port: int) -> Process:
     """A Redis of the test's own, to be killed and started again with the same data."""
-    options = f"--port {port} --bind 127.0.0.1 --dir {folder} --appendonly yes --save"
-    process = subprocess.Popen((redis_server_path(), *options.split(), ""), stdout=subprocess.DEVNULL)
+    options = f"--port {port} --bind 127.0.0.1 --dir {folder} --appendonly yes --appendfsync always --save"
+    command = (redis_server_path(), *options.split(), "")
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, restore_signals=False)  # see `fill_disk`
     wait_until_ready(port)
     return process
 

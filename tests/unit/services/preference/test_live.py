@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,12 +11,13 @@ import orjson
 import pytest
 import uvicorn
 
+from services.preference import live
 from services.preference.__main__ import create_preference_app
 from services.server.app import TENANT_HEADER, TOKEN_HEADER
 from services.server.state import Process, state_of
 from tests.chaos.mock_engine import MockEngine
 from tests.conftest import free_port
-from tests.unit.services.preference.rig import TENANT, USER, record
+from tests.unit.services.preference.rig import TENANT, USER, record, start_redis, stop_redis
 from tests.unit.services.preference.served import PREFERENCES, Served
 from tests.unit.services.preference.working import asked, benched, until
 
@@ -161,13 +163,84 @@ async def test_a_fault_is_told_and_the_stream_goes_on(redis_url: str) -> None:
             assert (await through(events, "version"))[-1][1]["version"] == 1
 
 
-async def test_an_erased_user_ends_the_stream_with_the_next_word(redis_url: str) -> None:
+async def test_what_no_notice_told_of_comes_with_the_keep_alive(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_KEEP_ALIVE_S", 0.1)
+    async with streaming(redis_url, MockEngine()) as (served, __):
+        await served.put("u1n1")
+        async with aclosing(follow(served)) as events:
+            await through(events, "pending")
+            await served.bench.redis.xadd(served.bench.keys().live, {"e": "delta", "d": '{"text":"tea"}'})
+            assert (await anext(events))[:2] == ("delta", {"text": "tea"})
+            await served.bench.redis.delete(served.bench.keys().state)
+            assert (await anext(events))[1]["type"] == "urn:alignx:problem:user_unknown"
+
+
+async def test_many_streams_of_one_user_all_get_what_is_new(redis_url: str) -> None:
+    async with streaming(redis_url, MockEngine()) as (served, __):
+        await served.put("u1n1")
+        async with AsyncExitStack() as stack:
+            followers = [await stack.enter_async_context(aclosing(follow(served))) for _ in range(30)]
+            for events in followers:
+                await through(events, "pending")
+            claim = await served.bench.take()
+            for word in ("The", " user", " likes", " tea"):
+                assert await served.bench.queue.publish(claim, "delta", orjson.dumps({"text": word}).decode())
+            assert await served.bench.commit(claim, "The user likes tea.")
+            for events in followers:
+                seen = await through(events, "version")
+                assert "".join(data["text"] for name, data, _ in seen if name == "delta") == "The user likes tea"
+
+
+async def test_a_stream_goes_on_after_a_restart_of_redis(tmp_path: Path) -> None:
+    port = free_port()
+    process = start_redis(tmp_path, port)
+    try:
+        async with streaming(f"redis://127.0.0.1:{port}/0", MockEngine()) as (served, __):
+            await until(lambda: answers(served))
+            await served.put("u1n1")
+            async with aclosing(follow(served)) as events:
+                await through(events, "pending")
+                stop_redis(process)
+                process = start_redis(tmp_path, port)
+                await until(lambda: answers(served))
+                await served.bench.queue.edit(TENANT, USER, 0, record("By hand."))
+                assert (await anext(events))[1]["text"] == "By hand."
+    finally:
+        stop_redis(process)
+
+
+async def test_a_redis_that_stays_away_ends_the_stream_with_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_KEEP_ALIVE_S", 0.5)
+    port = free_port()
+    process = start_redis(tmp_path, port)
+    try:
+        url = f"redis://127.0.0.1:{port}/0"
+        async with streaming(url, MockEngine(), redis={"timeout_s": 1}) as (served, __):
+            await until(lambda: answers(served))
+            await served.put("u1n1")
+            async with aclosing(follow(served)) as events:
+                await through(events, "pending")
+                stop_redis(process)
+                assert (await anext(events))[1]["type"] == "urn:alignx:problem:store_unavailable"
+                assert [event async for event in events] == []
+    finally:
+        stop_redis(process)
+
+
+async def answers(served: Served) -> bool:
+    return (await served.http.get("/readyz")).status_code == 200
+
+
+async def test_an_erased_user_ends_the_stream(redis_url: str) -> None:
     async with streaming(redis_url, MockEngine()) as (served, __):
         await served.put("u1n1")
         async with aclosing(follow(served)) as events:
             await through(events, "pending")
             await served.bench.queue.forget(TENANT, USER)
-            await served.bench.redis.xadd(served.bench.keys().live, {"e": "version", "d": "1"})
             _, data, _ = (await through(events, "error"))[-1]
             assert data["type"] == "urn:alignx:problem:user_unknown"
             assert [event async for event in events] == []

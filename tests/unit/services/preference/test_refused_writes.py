@@ -1,7 +1,8 @@
-"""A Redis that answers and writes nothing: full, a replica, or without its own replicas."""
+"""A Redis that answers and writes nothing: full, a replica, or without its own replicas; and one whose disk is full."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from services.preference.updates.update import UpdateResult
 from services.server.app import STORE_FAULTS
 from services.settings import RedisSettings, Settings
 from services.storage.connection import StoreRefused, open_redis
-from tests.unit.services.preference.rig import TENANT, USER, opened
+from tests.conftest import fill_disk, free_port
+from tests.unit.services.preference.rig import TENANT, USER, Process, Rig, opened, start_redis, stop_redis
 from tests.unit.services.preference.working import benched
 
 pytestmark = pytest.mark.anyio
@@ -65,6 +67,50 @@ async def test_a_key_is_admitted_and_its_bucket_left_alone(redis_url: str, why: 
     assert after
     assert after.allowance
     assert after.allowance.tokens >= first.allowance.tokens - 1
+
+
+async def test_a_full_disk_costs_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    acknowledged: list[str] = []
+
+    async def write(rig: Rig) -> None:
+        while True:
+            text = f"event {len(acknowledged)}"
+            await rig.put(text)
+            acknowledged.append(text)
+
+    async def write_until_it_ends(server: Process) -> None:
+        async with opened(url) as rig:
+            with pytest.raises(STORE_FAULTS):
+                await write(rig)
+        assert server.wait(10) == 1  # rather than to acknowledge what it cannot store
+
+    async def events() -> list[str]:
+        async with opened(url) as rig:
+            stored = await rig.store.events(TENANT, USER, None, 1_000)
+        return [getattr(event.interaction, "text", "") for event in stored]
+
+    server = start_redis(tmp_path, port)
+    async with opened(url) as rig:
+        await rig.put("event 0")
+    acknowledged.append("event 0")
+    fill_disk(server, tmp_path, room=20_000)
+    await write_until_it_ends(server)
+    assert len(acknowledged) > 5
+
+    server = start_redis(tmp_path, port)
+    fill_disk(server, tmp_path)
+    assert await events() == acknowledged  # read while the disk is full
+    await write_until_it_ends(server)
+
+    server = start_redis(tmp_path, port)
+    try:
+        assert await events() == acknowledged
+        async with opened(url) as rig:
+            assert (await rig.put("there is room again")).pending == len(acknowledged) + 1
+    finally:
+        stop_redis(server)
 
 
 async def test_a_full_redis_can_be_emptied(redis_url: str) -> None:

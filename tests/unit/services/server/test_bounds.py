@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from services.server import bounds
-from services.server.bounds import HEAD_BYTES, HEAD_LINES, bounded_protocol, group_of
+from services.server.bounds import HEAD_BYTES, HEAD_LINES, CrossOrigin, bounded_protocol, group_of, same_origin
 from services.server.load_shedding import LoadShedding
 
 pytestmark = pytest.mark.anyio
@@ -40,11 +40,14 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 @asynccontextmanager
 async def running(
-    most_of_address: int = 100, served: ASGIApp = app, shedding: LoadShedding | None = None
+    most_of_address: int = 100,
+    served: ASGIApp = app,
+    shedding: LoadShedding | None = None,
+    cross_origin: CrossOrigin = same_origin,
 ) -> AsyncIterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
     shedding = shedding or LoadShedding(CollectorRegistry(), holder_of=lambda _: "", refuse=lambda _: app)
-    protocol = bounded_protocol(most_of_address, shedding)
+    protocol = bounded_protocol(most_of_address, shedding, cross_origin)
     config = uvicorn.Config(served, http=protocol, lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))

@@ -1,9 +1,11 @@
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from services.errors import PayloadTooLarge, RequestError
+from services.server import request_bodies
 from services.server.request_bodies import ClientDisconnected, read_body
 
 pytestmark = pytest.mark.anyio
@@ -57,3 +59,20 @@ async def test_a_body_that_stops_coming() -> None:
 async def test_a_caller_that_leaves_within_its_body() -> None:
     with pytest.raises(ClientDisconnected):
         await read([part(b"a", more=True), {"type": "http.disconnect"}], CHUNKED)
+
+
+async def test_a_disconnection_whose_cancellation_is_lost_cancels_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_bodies, "_AGAIN_S", 0.01)
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async with asyncio.timeout(10):
+        with request_bodies.DisconnectWatch(receive) as watch:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+            await asyncio.sleep(60)
+            raise AssertionError("it was not cancelled again")
+        task = asyncio.current_task()
+        assert task is not None
+        assert (watch.disconnected, task.cancelling()) == (True, 0)
