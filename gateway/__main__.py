@@ -26,14 +26,14 @@ from starlette.types import Scope
 from alignx.schemas.status import EngineState, Readiness
 from gateway import admin
 from gateway.audit import AuditLog, count_failures
-from gateway.auth import Authenticator, AuthMetrics, presented_key
+from gateway.auth import Authenticator, AuthMetrics, known_refusals, presented_key
 from gateway.headers import RateLimitHeaders
 from gateway.keys import ApiKey, KeyStore, ask_redis, parse_key
 from gateway.mcp.tool_server import HEADERS, PATH, ToolServer
 from gateway.pages import DocsMerger, add_pages
 from gateway.proxy import Proxy, ProxyState
 from gateway.routing import OWN_PATHS, SERVICES, Service
-from gateway.shares import TenantsSeen
+from gateway.shares import CallersSeen
 from gateway.upstreams import Upstreams, open_session, readiness
 from gateway.user_tokens import UserTokens
 from services.errors import StoreUnavailable, Unavailable, UpstreamUnavailable
@@ -177,7 +177,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
     """The gateway's app. Raises BootstrapKeyInvalid."""
     first_key = bootstrap_key(settings.gateway)
     refusals, unaudited = AuthMetrics(registry), count_failures(registry)
-    tokens, seen = UserTokens(settings.internal_token.get_secret_value()), TenantsSeen()
+    tokens, seen = UserTokens(settings.internal_token.get_secret_value()), CallersSeen()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[GatewayState]:
@@ -219,6 +219,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
         advisory=("redis_writes", "worker"),  # meanwhile what is stored can be read
         engine=lambda app: state_of(app, GatewayState).engine(),
         holder_of=lambda scope: seen.tenant_of(presented_key(scope)),
+        known_refusal=known_refusals(seen, refusals),
     )
     proxy = Proxy(settings, registry, state_of(app, Process).drain)
     app.router.redirect_slashes = False

@@ -25,7 +25,7 @@ from gateway.audit import AuditLog
 from gateway.guessing import Guesses
 from gateway.headers import Allowance, note_allowance
 from gateway.keys import Admission, KeyStore, UserBucket, parse_key
-from gateway.shares import TenantsSeen
+from gateway.shares import CallersSeen
 from gateway.user_tokens import UserClaims, UserTokens, is_user_token
 from services.errors import (
     AlignXError,
@@ -85,7 +85,7 @@ class Authenticator:
     """Turns a request's headers into a Caller."""
 
     def __init__(
-        self, store: KeyStore, tokens: UserTokens, metrics: AuthMetrics, settings: GatewaySettings, seen: TenantsSeen
+        self, store: KeyStore, tokens: UserTokens, metrics: AuthMetrics, settings: GatewaySettings, seen: CallersSeen
     ) -> None:
         self._store = store
         self._seen = seen
@@ -114,15 +114,18 @@ class Authenticator:
         else:
             caller, allowance = await self._admit_key(presented, [_address(scope)])
         self._seen.note(presented, caller.tenant)
-        note_allowance(scope, allowance)
         if not allowance.granted:
             self._metrics.limited.inc()
             what = "This API key may send" if allowance.name == "key" else "One user's tokens may send"
-            raise RateLimited(
+            refusal = RateLimited(
                 f"{what} {allowance.rate:g} requests a second, {allowance.burst} in a burst; one of many events or "
                 "candidates, or of a large body, counts as several.",
                 retry_after=allowance.retry_after,
+                headers={name.decode(): value.decode() for name, value in allowance.headers()},
             )
+            self._seen.note_limited(presented, refusal, allowance.wait_s)
+            raise refusal
+        note_allowance(scope, allowance)
         return caller
 
     def require(self, caller: Caller, needed: Scope) -> None:
@@ -267,6 +270,17 @@ def _caller(key_id: str, admission: Admission, claims: UserClaims | None = None)
 def _address(scope: AsgiScope) -> str:
     client = scope.get("client")
     return group_of(str(client[0])) if client else ""
+
+
+def known_refusals(seen: CallersSeen, metrics: AuthMetrics) -> Callable[[AsgiScope], RateLimited | None]:
+    """What a caller gets whose rate limit is used up for the moment."""
+
+    def refusal_of(scope: AsgiScope) -> RateLimited | None:
+        if refusal := seen.refusal_of(presented_key(scope)):
+            metrics.limited.inc()
+        return refusal
+
+    return refusal_of
 
 
 def presented_key(scope: AsgiScope) -> str | None:

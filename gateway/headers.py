@@ -114,9 +114,14 @@ class Allowance:
     """Whose bucket it is: `key`, or `user` for the tokens of one user."""
 
     @property
+    def wait_s(self) -> float:
+        """Seconds until there is a token."""
+        return (1 - self.tokens) / self.rate
+
+    @property
     def retry_after(self) -> int:
-        """Whole seconds until there is a token."""
-        return max(1, math.ceil((1 - self.tokens) / self.rate))
+        """The same in whole seconds."""
+        return max(1, math.ceil(self.wait_s))
 
     def headers(self) -> RawHeaders:
         window = max(1, math.ceil(self.burst / self.rate))

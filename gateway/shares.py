@@ -3,23 +3,27 @@
 Each kind of call has places: so many for a tenant, half of them for one of its keys. Who finds none gets 429 at once.
 The places to one service are bounded as well: past that, requests would only wait, and those of a tenant with more
 than an equal part of them get 503. Before anybody is known, load_shedding.py shares out the process's time by the same
-rule; `TenantsSeen` tells it who calls.
+rule; `CallersSeen` tells it who calls, and whose rate limit is used up for the moment.
 """
 
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from gateway.routing import CHATS, SERVICES, Route, Service
-from services.errors import Overloaded, TooManyAtOnce
+from services.errors import Overloaded, RateLimited, TooManyAtOnce
 from services.server.load_shedding import FairShare
 from services.settings import GatewaySettings
 
 Kind = Literal["request", "bulk", "wait", "stream"]
+Kept = TypeVar("Kept")
 BULK_BYTES: Final = 64 * 1024
 """Bytes of a body from which on a request is bulk; one whose length is not announced is."""
 _MOST_SEEN: Final = 50_000
+_LONGEST_S: Final = 1.0
+"""A refusal is given again without asking Redis: for so long at most, since the key may end meanwhile."""
 _NAMES: Mapping[Kind, str] = {
     "request": "requests",
     "bulk": f"requests with a body above {BULK_BYTES // 1024} KiB",
@@ -71,20 +75,36 @@ class Shares:
                     del taken[name]
 
 
-class TenantsSeen:
-    """The tenants of the credentials that were let in lately, by a hash that means nothing outside the process.
-    Only for counting who has how much under way before Redis is asked: all others count as one caller."""
+class CallersSeen:
+    """What is known of the credentials that came lately before Redis is asked, by a hash that means nothing outside
+    the process: the tenants of those that were let in, for counting who has how much under way (all others count as one
+    caller), and the refusals of those whose rate limit is used up, for as long as it surely is."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._tenants: dict[int, str] = {}
+        self._limited: dict[int, tuple[float, RateLimited]] = {}
+        """The refusals, and when they end."""
 
     def note(self, credential: str, tenant: str) -> None:
-        if len(self._tenants) >= _MOST_SEEN:
-            del self._tenants[next(iter(self._tenants))]
-        self._tenants[hash(credential)] = tenant
+        _keep(self._tenants, credential, tenant)
+
+    def note_limited(self, credential: str, refusal: RateLimited, wait_s: float) -> None:
+        """`wait_s` is the time until there is a token again, which other calls can only put off."""
+        _keep(self._limited, credential, (self._clock() + min(wait_s, _LONGEST_S), refusal))
 
     def tenant_of(self, credential: str | None) -> str:
         return self._tenants.get(hash(credential), "")
+
+    def refusal_of(self, credential: str | None) -> RateLimited | None:
+        ends, refusal = self._limited.get(hash(credential), (0.0, None))
+        return refusal if self._clock() < ends else None
+
+
+def _keep(seen: dict[int, Kept], credential: str, entry: Kept) -> None:
+    if len(seen) >= _MOST_SEEN:
+        del seen[next(iter(seen))]
+    seen[hash(credential)] = entry
 
 
 def kind_of(route: Route, fields: Iterable[tuple[bytes, bytes]]) -> Kind:

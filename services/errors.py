@@ -51,6 +51,7 @@ Anthropic's clients parse, on the paths which those call.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from alignx.schemas.status import PROBLEM_PREFIX
@@ -82,14 +83,16 @@ class AlignXError(Exception):
         *,
         errors: Sequence[Mapping[str, str]] = (),
         retry_after: float | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
         **extensions: Any,
     ) -> None:
-        """`errors` lists {"field", "message"}; `retry_after` is in seconds; `extensions` are
-        further members of the problem document, such as the limit that was passed."""
+        """`errors` lists {"field", "message"}; `retry_after` is in seconds; `headers` are further fields of the
+        answer, and `extensions` members of the problem document, such as the limit that was passed."""
         super().__init__(detail or self.title)
         self.detail = detail or self.title
         self.errors = tuple(errors)
         self.retry_after = retry_after
+        self.headers = headers
         self.extensions = extensions
 
     def problem(self, *, instance: str | None = None, request_id: str | None = None) -> dict[str, Any]:
@@ -300,11 +303,6 @@ class EngineUnavailable(Unavailable):
 
 class BudgetSpent(EngineUnavailable):
     status, code, title = 429, "budget_spent", "The tenant's token budget does not hold this"
-
-    def __init__(self, detail: str | None = None, *, headers: Mapping[str, str] | None = None, **options: Any) -> None:
-        """`headers` say what is left."""
-        super().__init__(detail, **options)
-        self.headers = headers or {}
 
 
 class NoEngine(EngineUnavailable):

@@ -30,10 +30,8 @@ from services.errors import (
     ANTHROPIC_PATHS,
     OPENAI_PATHS,
     AlignXError,
-    BudgetSpent,
     Draining,
     MethodNotAllowed,
-    Overloaded,
     RequestError,
     RouteUnknown,
     StoreUnavailable,
@@ -90,9 +88,7 @@ def problem_response(scope: Scope, error: AlignXError) -> Response:
         headers["Allow"] = error.allow
     if isinstance(error, Draining):
         headers[DRAINING_HEADER] = "true"
-    if isinstance(error, BudgetSpent):
-        headers |= error.headers
-    headers |= cost_header(scope)
+    headers |= {**error.headers, **cost_header(scope)}
     request_id = scope.get("state", {}).get("request_id")
     if scope["path"].startswith(ANTHROPIC_PATHS) and request_id:
         headers["Request-Id"] = request_id  # by this name Anthropic's clients read it
@@ -175,16 +171,20 @@ def create_app(
     advisory: Collection[str] = (),
     engine: EngineView = lambda _app: None,
     holder_of: Callable[[Scope], str] | None = None,
+    known_refusal: Callable[[Scope], AlignXError | None] = lambda _scope: None,
 ) -> FastAPI:
     """A FastAPI app with the suite's errors, telemetry, health and metrics.
 
     `checks` is called at each /readyz, when the lifespan has yielded its record; for `one_of`, `advisory` and
     `engine` see health.py. `operator_guard` lets those pass who may read metrics and the engine's own words.
     There is no docs page here: the gateway serves one for all services, from their /openapi.json. `holder_of` says who
-    calls, as far as that is known at once; a service reads it from the gateway's header.
+    calls, as far as that is known at once; a service reads it from the gateway's header. `known_refusal` is what a call
+    gets that is sure to be refused, before it has a task.
     """
     metrics = HttpMetrics(registry)
-    shedding = LoadShedding(registry, holder_of=holder_of or _told_tenant, refuse=_refusal_of_load(metrics))
+    shedding = LoadShedding(
+        registry, holder_of=holder_of or _told_tenant, known_refusal=known_refusal, refuse=_early_answers(metrics)
+    )
 
     @asynccontextmanager
     async def with_state(app: FastAPI) -> AsyncIterator[None]:
@@ -220,13 +220,13 @@ def _told_tenant(scope: Scope) -> str:
     return next((str(value, "latin-1") for name, value in scope["headers"] if name == _TENANT_FIELD), "")
 
 
-def _refusal_of_load(metrics: HttpMetrics) -> Callable[[Scope], ASGIApp]:
-    def refuse(scope: Scope) -> ASGIApp:
-        metrics.problems.labels(Overloaded.code).inc()
-        metrics.requests.labels(scope["method"], matched_route(scope), str(Overloaded.status)).inc()
+def _early_answers(metrics: HttpMetrics) -> Callable[[Scope, AlignXError], ASGIApp]:
+    def refuse(scope: Scope, error: AlignXError) -> ASGIApp:
+        metrics.problems.labels(error.code).inc()
+        metrics.requests.labels(scope["method"], matched_route(scope), str(error.status)).inc()
         request_id, _ = ids_of(scope)
         scope["state"]["request_id"] = request_id
-        response = problem_response(scope, Overloaded(retry_after=1.0))
+        response = problem_response(scope, error)
         response.headers["X-Request-Id"] = request_id
         return response
 

@@ -16,6 +16,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Gauge
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.errors import AlignXError, Overloaded
+
 _TICK_S: Final = 0.005
 TARGET_S: Final = 0.025
 """A standing delay that is too long: a call takes about six turns."""
@@ -71,9 +73,15 @@ class LoadShedding:
     """The calls under way in a process, and how late its event loop is."""
 
     def __init__(
-        self, registry: CollectorRegistry, *, holder_of: Callable[[Scope], str], refuse: Callable[[Scope], ASGIApp]
+        self,
+        registry: CollectorRegistry,
+        *,
+        holder_of: Callable[[Scope], str],
+        refuse: Callable[[Scope, AlignXError], ASGIApp],
+        known_refusal: Callable[[Scope], AlignXError | None] = lambda _scope: None,
     ) -> None:
         self._holder_of = holder_of
+        self._known_refusal = known_refusal
         self._refuse = refuse
         self.calls = FairShare(MOST, few=FEW)
         self._counted: deque[tuple[float, list[tuple[str, int]]]] = deque()
@@ -111,8 +119,12 @@ class LoadShedding:
 
     def refusal(self, scope: Scope) -> ASGIApp | None:
         """What answers a call that is not let in."""
-        is_admitted = not _is_work(scope) or self.calls.admits(self._holder_of(scope))
-        return None if is_admitted else self._refuse(scope)
+        if not _is_work(scope):
+            return None
+        error = self._known_refusal(scope)
+        if error is None and not self.calls.admits(self._holder_of(scope)):
+            error = Overloaded(retry_after=1.0)
+        return self._refuse(scope, error) if error else None
 
     def count(self, scope: Scope, app: ASGIApp) -> ASGIApp:
         """`app` for a call that counts from now on, until it ends."""

@@ -150,7 +150,7 @@ async def test_cors_is_for_the_origins_that_are_configured(suite: Suite) -> None
     ("origin", "is_allowed"), [("https://shop.example", True), ("https://evil.example", False), ("", False)]
 )
 async def test_an_allowed_origin_may_read_what_is_refused_before_the_app(origin: str, is_allowed: bool) -> None:
-    load = LoadShedding(CollectorRegistry(), holder_of=lambda _: "", refuse=lambda _: PlainTextResponse("later", 503))
+    load = LoadShedding(CollectorRegistry(), holder_of=lambda _: "", refuse=lambda *_: PlainTextResponse("later", 503))
     load.calls.limit = 0
     load.calls.take("", FEW)
     settings = GatewaySettings(cors_origins=("https://shop.example",))

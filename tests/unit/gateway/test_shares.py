@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack, ExitStack
 import pytest
 
 from gateway.routing import CHAT, RoutingTable, Service
-from gateway.shares import _MOST_SEEN, BULK_BYTES, Kind, Shares, TenantsSeen, kind_of
-from services.errors import Overloaded, TooManyAtOnce
+from gateway.shares import _MOST_SEEN, BULK_BYTES, CallersSeen, Kind, Shares, kind_of
+from services.errors import Overloaded, RateLimited, TooManyAtOnce
 from services.server.app import COST_HEADER
 from services.server.load_shedding import FEWEST
 from services.server.state import Process, state_of
@@ -75,13 +75,27 @@ def test_a_service_has_places_for_all_tenants_together() -> None:
 
 
 def test_who_was_let_in_is_known_again_and_all_others_are_one() -> None:
-    seen = TenantsSeen()
+    seen = CallersSeen()
     seen.note("ax_a_secret", "shop")
     assert (seen.tenant_of("ax_a_secret"), seen.tenant_of("ax_a_guess"), seen.tenant_of(None)) == ("shop", "", "")
     for number in range(_MOST_SEEN):
         seen.note(str(number), "books")
     assert seen.tenant_of("ax_a_secret") == ""
     assert len(seen._tenants) == _MOST_SEEN
+
+
+def test_a_spent_rate_limit_is_known_until_there_is_a_token_and_for_a_second_at_most() -> None:
+    now = 100.0
+    seen, refusal = CallersSeen(lambda: now), RateLimited()
+    seen.note_limited("ax_a_secret", refusal, 0.5)
+    seen.note_limited("ax_b_secret", refusal, 60.0)
+    assert (seen.refusal_of("ax_a_guess"), seen.refusal_of(None)) == (None, None)
+    now = 100.49
+    assert (seen.refusal_of("ax_a_secret"), seen.refusal_of("ax_b_secret")) == (refusal, refusal)
+    now = 100.5
+    assert (seen.refusal_of("ax_a_secret"), seen.refusal_of("ax_b_secret")) == (None, refusal)
+    now = 101.0
+    assert seen.refusal_of("ax_b_secret") is None
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ async def running(
     cross_origin: CrossOrigin = same_origin,
 ) -> AsyncIterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
-    shedding = shedding or LoadShedding(CollectorRegistry(), holder_of=lambda _: "", refuse=lambda _: app)
+    shedding = shedding or LoadShedding(CollectorRegistry(), holder_of=lambda _: "", refuse=lambda *_: app)
     protocol = bounded_protocol(most_of_address, shedding, cross_origin)
     config = uvicorn.Config(served, http=protocol, lifespan="off", log_config=None)
     server = uvicorn.Server(config)

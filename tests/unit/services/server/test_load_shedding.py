@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.errors import AlignXError, RateLimited
 from services.server.app import TENANT_HEADER
 from services.server.load_shedding import COUNTED_S, FEWEST, MOST, TARGET_S, TURNS, FairShare, LoadShedding
 from services.server.state import Process, state_of
@@ -28,8 +29,8 @@ def path(holder: str) -> Scope:
     return {"type": "http", "method": "POST", "path": "/v1/work", "holder": holder, "headers": []}
 
 
-def refuse(_scope: Scope) -> ASGIApp:
-    return PlainTextResponse("later", 503)
+def refuse(_scope: Scope, error: AlignXError) -> ASGIApp:
+    return PlainTextResponse("later", error.status)
 
 
 def shedding() -> LoadShedding:
@@ -101,6 +102,26 @@ def test_the_flooder_is_refused_and_the_victim_is_not_while_the_loop_is_late() -
     assert load.refusal(path("victim")) is None
     assert load.refusal({"type": "http", "method": "GET", "path": "/readyz"}) is None
     assert load.refusal(path("flooder") | {"method": "OPTIONS"}) is None
+
+
+def test_what_is_sure_to_be_refused_is_refused_at_once() -> None:
+    errors: dict[str, AlignXError] = {"spent": RateLimited(retry_after=1.0)}
+    refused = list[AlignXError]()
+
+    def note(_scope: Scope, error: AlignXError) -> ASGIApp:
+        refused.append(error)
+        return serve_nothing
+
+    load = LoadShedding(
+        CollectorRegistry(),
+        holder_of=lambda scope: str(scope["holder"]),
+        refuse=note,
+        known_refusal=lambda scope: errors.get(scope["holder"]),
+    )
+    assert load.refusal(path("spent")) is serve_nothing
+    assert load.refusal(path("another")) is None
+    assert load.refusal(path("spent") | {"path": "/readyz"}) is None
+    assert refused == [errors["spent"]]
 
 
 def test_the_later_the_loop_the_fewer_calls_and_in_time_more_again() -> None:
