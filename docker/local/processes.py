@@ -110,11 +110,11 @@ def wait_ready(home: Path, environment: Mapping[str, str], show: Callable[[str],
 
 
 def wait_engine(home: Path, port: int) -> None:
-    """Raises RefusedError where vLLM ends or takes too long."""
+    """Raises RefusedError where vLLM or the suite ends, or vLLM takes too long."""
     deadline = time.monotonic() + ENGINE_START_S
     pids: set[str] = set()
     while not is_engine_warm(port):
-        if has_ended(control(home, "status", "engine"), pids):
+        if not is_running(home) or has_ended(control(home, "status", "engine"), pids):
             raise RefusedError(f"vLLM ended while it started. Its log: {home / 'log' / 'engine.log'}")
         if time.monotonic() > deadline:
             raise RefusedError(f"vLLM is not ready after {ENGINE_START_S} s. Its log: {home / 'log' / 'engine.log'}")

@@ -91,6 +91,8 @@ def _add_engine(home: Path, port: int, model: str, *, is_optional: bool) -> tupl
     try:
         prepare_engine(console, home, port, model)
     except RefusedError as error:
+        if not is_running(home):
+            raise RefusedError("`make down` has stopped the suite meanwhile.") from error
         if not is_optional:
             raise
         console.print(f"{error}\nThe suite goes on with the profile.", style="yellow", markup=False, soft_wrap=True)

@@ -148,12 +148,30 @@ def test_where_vllm_cannot_be_prepared_the_suite_goes_on_with_the_profile(
 
     monkeypatch.setattr(suite, "this_machine", lambda: ABLE)
     monkeypatch.setattr(suite, "prepare_engine", fail)
+    monkeypatch.setattr(suite, "is_running", lambda _home: True)
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var" / "suite").write_text("profile\n")
     suite.up(home=tmp_path / "var")
     assert started == [("vllm-cpu", "models/alignx-small"), ("profile", "")]
     assert "no network\nThe suite goes on with the profile." in capsys.readouterr().out
     with pytest.raises(typer.Exit):
         suite.up(engine="vllm-cpu", home=tmp_path / "var")
     assert "no network" in capsys.readouterr().out
+
+
+def test_a_suite_that_is_stopped_while_vllm_is_prepared_stays_down(
+    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wait(_console: object, home: Path, port: int, _model: str) -> None:
+        processes.wait_engine(home, port)
+
+    monkeypatch.setattr(suite, "this_machine", lambda: ABLE)
+    monkeypatch.setattr(suite, "prepare_engine", wait)
+    monkeypatch.setattr(processes, "is_engine_warm", lambda _port: False)
+    with pytest.raises(typer.Exit):
+        suite.up(home=tmp_path / "var")
+    assert started == [("vllm-cpu", "models/alignx-small")]
+    assert "`make down` has stopped the suite meanwhile." in capsys.readouterr().out
 
 
 def test_many_warnings_do_not_hold_up_the_merge(
