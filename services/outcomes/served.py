@@ -9,7 +9,7 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import quote
@@ -77,6 +77,16 @@ class OutcomeMetrics:
 
 
 @dataclass(frozen=True, slots=True)
+class UserStamp:
+    """By which a script tells whether the user has been erased since."""
+
+    born: str = ""
+    """As in the user's state; "" where there is none."""
+    erasures: str = ""
+    """Of the shard."""
+
+
+@dataclass(frozen=True, slots=True)
 class Serving:
     """One answer to a user."""
 
@@ -87,6 +97,8 @@ class Serving:
     share: float = 0.0
     ttl_s: int = 0
     response_id: str | None = None
+    stamp: UserStamp = UserStamp()
+    """Of the user as the answer was begun."""
 
     @property
     def known_user(self) -> str:
@@ -100,6 +112,7 @@ class Outcomes:
     def __init__(
         self, redis: RedisClient, keys: KeySpace, tenants: TimedCache[TenantSettings], metrics: OutcomeMetrics
     ) -> None:
+        self._redis: Any = redis  # its methods are typed for the blocking client and this one at once
         self._keys = keys
         self._tenants = tenants
         self._metrics = metrics
@@ -114,7 +127,8 @@ class Outcomes:
         settings = await self._tenants.read(tenant)
         ttl_s, share = kept_s(settings), settings.holdout_share
         response_id = f"{_now_ms():012x}{secrets.token_hex(10)}" if ttl_s else None
-        return Serving(tenant, user, kind, arm_of(tenant, user, share), share, ttl_s, response_id)
+        stamp = await self._read_stamp(tenant, user) if ttl_s else UserStamp()
+        return Serving(tenant, user, kind, arm_of(tenant, user, share), share, ttl_s, response_id, stamp)
 
     async def record(
         self,
@@ -125,7 +139,8 @@ class Outcomes:
         is_counted: bool = True,
     ) -> dict[str, Any]:
         """Keeps what feedback and events may be about: items by their `index` in the answer, and which was chosen.
-        Answers the fields of `Served`: without an id where nothing is kept, also since Redis takes no writes."""
+        Answers the fields of `Served`: without an id where nothing is kept, also since Redis takes no writes or the
+        user was erased meanwhile."""
         shown_fields: dict[str, Any] = {"response_id": None, "arm": serving.arm if serving.share else None}
         if serving.response_id is None:
             return shown_fields
@@ -135,11 +150,13 @@ class Outcomes:
             record["arm"] = serving.arm
         if choice is not None:
             record["choice"] = str(choice)
-        more = {"response_id": serving.response_id, "record": record, "most": MOST_KEPT}
+        more = {"response_id": serving.response_id, "record": record, "most": MOST_KEPT, "stamp": asdict(serving.stamp)}
         try:
-            await self._run("record", serving.tenant, serving.user, serving.ttl_s, **more)
+            is_recorded = await self._run("record", serving.tenant, serving.user, serving.ttl_s, **more)
         except RedisError as error:
             logger.warning("an answer is not kept", extra={"error": type(error).__name__})
+            return shown_fields
+        if not is_recorded:
             return shown_fields
         if is_counted:
             self._metrics.count_served(serving.tenant, serving.arm, serving.kind)
@@ -176,10 +193,18 @@ class Outcomes:
         if answer["thumb"] and thumb:
             self._metrics.count_thumb(tenant, answer["arm"], answer["kind"], thumb)
 
+    async def _read_stamp(self, tenant: str, user: str) -> UserStamp:
+        keys = self._keys.user(tenant, user)
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hget(keys.state, "born")
+        pipe.get(keys.erasures)
+        born, erasures = await pipe.execute()
+        return UserStamp(born or "", erasures or "")
+
     async def _run(self, script: str, tenant: str, user: str, ttl_s: int, **arguments: Any) -> Any:
         keys = self._keys.user(tenant, user)
         return await self._scripts[script].run(
-            [keys.served, keys.outcomes, keys.arms],
+            [keys.served, keys.outcomes, keys.arms, keys.state, keys.erasures],
             tenant=quote(tenant, safe=""),
             ttl_s=ttl_s,
             oldest=_time_id(time.time() - ttl_s),

@@ -313,7 +313,7 @@ class Queue:
     async def forget(self, tenant: str, user: str) -> bool:
         """Erases the user; False when there was nothing."""
         keys = self.keys.user(tenant, user)
-        names = [keys.ready, keys.leases, keys.unread, keys.journal, keys.index, *keys.own]
+        names = [keys.ready, keys.leases, keys.unread, keys.journal, keys.index, keys.erasures, *keys.own]
         more = {"hook": await self._hook(tenant, user, "user.erased"), "gone": self.keys.gone(tenant, user)}
         return bool(await self._run("forget", names, member=keys.member, user=user, hooks=keys.hooks, **more))
 

@@ -10,6 +10,7 @@ separator or a hash tag.
     pi:{s}:tok                STRING  the latest fencing token; shard-wide, so it outlives an erased user
     pi:{s}:quality            HASH    prequential sums of each tenant
     pi:{s}:arms               HASH    what became of answers: sums by tenant, holdout share, arm and measure
+    pi:{s}:erasures           STRING  how many users of the shard have been erased
     pi:{s}:users:<tenant>     ZSET    the tenant's users of the shard, all of score 0: Redis orders them by name
     pi:rebuild:…              STRING  the latest user that an operator's rebuild has asked for
     pi:engine-fault           STRING  what a worker says of a degraded engine, as JSON; expires
@@ -159,6 +160,7 @@ class UserKeys:
     unread: str
     index: str
     """The tenant's users of the shard."""
+    erasures: str
     hooks: str
 
     @property
@@ -254,6 +256,7 @@ class KeySpace:
             journal=own + "items",
             unread=shard + "unread",
             index=self.user_index(tenant, number),
+            erasures=shard + "erasures",
             hooks=own + "hooks",
         )
 
