@@ -34,6 +34,9 @@ MOST_KEPT: Final = 50
 """Answers known of a user at once."""
 MOST_SHOWN: Final = 100
 """Items of a recommendation that count as shown."""
+MOST_CHATS: Final = 100
+"""Conversations of a user that wait to become events."""
+CHAT_OUTCOMES: Final = ("kept", "shortened", "too_long", "full", "erased", "failed", "refused")
 OUTCOMES_TTL_S: Final = 90 * DAY_S
 """After so long without an answer a user counts as another one."""
 _OTHER: Final = "other"
@@ -59,6 +62,13 @@ class OutcomeMetrics:
         )
         self._thumbs = Counter(
             "alignx_arm_thumbs", "Answers that got a thumb, by the first one", (*labels, "thumb"), registry=registry
+        )
+
+        self.chats = Counter(
+            "alignx_chats_learned",
+            f"Chats that were to become events of their users, by what became of them ({', '.join(CHAT_OUTCOMES)})",
+            ("outcome",),
+            registry=registry,
         )
 
     def count_served(self, tenant: str, arm: Arm, kind: Kind) -> None:
@@ -99,6 +109,8 @@ class Serving:
     response_id: str | None = None
     stamp: UserStamp = UserStamp()
     """Of the user as the answer was begun."""
+    learn: bool = False
+    """Whether the conversation is to become an event of the user."""
 
     @property
     def known_user(self) -> str:
@@ -120,15 +132,20 @@ class Outcomes:
             "record": Script(redis, read_script("services.outcomes", "record")),
             "take": Script(redis, read_script("services.outcomes", "take")),
             "feedback": Script(redis, read_script("services.outcomes", "feedback")),
+            "keep_chat": Script(redis, read_script("services.outcomes", "keep_chat")),
         }
 
-    async def open(self, tenant: str, user: str, kind: Kind) -> Serving:
-        """In which arm the user is, and a new id where answers are kept."""
+    async def open(self, tenant: str, user: str, kind: Kind, *, learn: bool | None = False) -> Serving:
+        """In which arm the user is, and a new id where answers are kept or learned from: None leaves that to the
+        tenant's settings."""
         settings = await self._tenants.read(tenant)
         ttl_s, share = kept_s(settings), settings.holdout_share
-        response_id = f"{_now_ms():012x}{secrets.token_hex(10)}" if ttl_s else None
-        stamp = await self._read_stamp(tenant, user) if ttl_s else UserStamp()
-        return Serving(tenant, user, kind, arm_of(tenant, user, share), share, ttl_s, response_id, stamp)
+        is_learned = settings.learn_from_chats if learn is None else learn
+        arm = arm_of(tenant, user, share)
+        if not (ttl_s or is_learned):
+            return Serving(tenant, user, kind, arm, share)
+        response_id, stamp = f"{_now_ms():012x}{secrets.token_hex(10)}", await self._read_stamp(tenant, user)
+        return Serving(tenant, user, kind, arm, share, ttl_s, response_id, stamp, is_learned)
 
     async def record(
         self,
@@ -142,7 +159,7 @@ class Outcomes:
         Answers the fields of `Served`: without an id where nothing is kept, also since Redis takes no writes or the
         user was erased meanwhile."""
         shown_fields: dict[str, Any] = {"response_id": None, "arm": serving.arm if serving.share else None}
-        if serving.response_id is None:
+        if not serving.ttl_s:
             return shown_fields
         keys = {str(index): shown_key(item) for index, item in list((shown or {}).items())[:MOST_SHOWN]}
         record: dict[str, Any] = {"kind": serving.kind, "share": f"{serving.share:g}", "shown": keys}
@@ -161,6 +178,23 @@ class Outcomes:
         if is_counted:
             self._metrics.count_served(serving.tenant, serving.arm, serving.kind)
         return shown_fields | {"response_id": serving.response_id}
+
+    async def keep_chat(self, serving: Serving, event: str, *, is_whole: bool = True) -> None:
+        """Has the conversation, as an event, be appended to the user's history (chats.py): once, also when this process
+        dies next, and never for a user who was erased since `open`. Raises nothing: the answer has been given."""
+        keys = self._keys.user(serving.tenant, serving.user)
+        more = {"response_id": serving.response_id, "stamp": asdict(serving.stamp), "most": MOST_CHATS}
+        names = [keys.state, keys.erasures, keys.chats, keys.waiting_chats]
+        try:
+            outcome = await self._scripts["keep_chat"].run(names, event, member=keys.member, **more)
+        except RedisError as error:
+            logger.warning("a chat is not learned", extra={"error": type(error).__name__})
+            outcome = "failed"
+        self.count_chat("shortened" if outcome == "kept" and not is_whole else outcome)
+
+    def count_chat(self, outcome: str) -> None:
+        """One of CHAT_OUTCOMES."""
+        self._metrics.chats.labels(outcome).inc()
 
     async def count_events(self, tenant: str, user: str, events: Sequence[Interaction]) -> None:
         """Counts events of the user that have just been stored, once."""

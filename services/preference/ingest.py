@@ -93,10 +93,13 @@ class Ingest:
         *,
         idempotency_key: str = "",
         start: UpdateStart = "when_due",
+        chat: str = "",
     ) -> AppendResult:
-        """Stores all interactions or none, in the order in which they occurred. The ids are in the order given.
+        """Stores all interactions or none, in the order in which they occurred. The ids are in the order given. `chat`
+        is the response id of the conversation that they are, which is stored once.
 
-        Raises PayloadTooLarge, UserLimited, BacklogFull, QueueFull, IdempotencyMismatch.
+        Raises PayloadTooLarge, UserLimited, BacklogFull, QueueFull, IdempotencyMismatch; ResponseUnknown for a
+        conversation that does not wait any more.
         """
         arrived = ARRIVED.get() or time.perf_counter()
         encoded, digest = await self._encode(interactions)
@@ -122,6 +125,7 @@ class Ingest:
                         drawn=folded.drawn,
                         has_items=draw is not None and any(map(has_items, interactions)),
                         idempotency_key=idempotency_key,
+                        chat=chat,
                         digest=digest,
                         at_once=start == "at_once",
                         call=encode_origin(span),

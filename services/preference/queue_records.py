@@ -71,6 +71,8 @@ class Append:
     news: News = DUE
     max_hourly: int = 0
     """Events of the user that are taken in an hour, the whole of these or none; 0 for no bound."""
+    chat: str = ""
+    """Response id of the conversation that the events are, which is not to wait any longer (outcomes/chats.py)."""
 
 
 class AppendResult(NamedTuple):

@@ -3,17 +3,18 @@
 -- include emit.lua
 -- include forget_deliveries.lua
 -- Erases a user. A worker that still holds the user's token is fenced from then on.
--- KEYS       ready leases unread journal index erasures, then each other key of the user
+-- KEYS       ready leases unread journal index erasures waiting_chats, then each other key of the user
 -- arguments  member user gone{key, member} (names of the journal without the user) hook
 --            hooks (the user's events in outboxes of webhooks)
 -- Answers    the number of keys erased
-local ready, leases, unread, journal, index, erasures = unpack(KEYS, 1, 6)
+local ready, leases, unread, journal, index, erasures, waiting_chats = unpack(KEYS, 1, 7)
 redis.call('INCR', erasures)
 redis.call('ZREM', ready, arguments.member)
 redis.call('ZREM', leases, arguments.member)
 redis.call('ZREM', index, arguments.user)
+redis.call('ZREM', waiting_chats, arguments.member)
 forget_items(journal, unread, arguments.member, arguments.gone)
-local erased = redis.call('UNLINK', unpack(KEYS, 7))
+local erased = redis.call('UNLINK', unpack(KEYS, 8))
 forget_deliveries(arguments.hooks)
 if erased > 0 then emit(arguments.hook) end
 return erased
