@@ -107,30 +107,10 @@ class Queue:
         """Stores the events and the profile if the user is still at the stamp; None if not.
         Raises BacklogFull, UserLimited, QueueFull, IdempotencyMismatch, ResponseUnknown."""
         keys = self.keys.user(tenant, user)
-        answer = await self._ask(
-            "append",
-            [
-                *(keys.state, keys.log, keys.ready, keys.idempotency, keys.profile, keys.quality, keys.calls),
-                *(keys.unread, keys.index, keys.chats),
-            ],
-            new.profile,
-            *new.events,
-            member=keys.member,
-            user=user,
-            stamp=new.stamp,
-            at_once=new.at_once,
-            idempotency_key=new.idempotency_key,
-            digest=new.digest,
-            scored=new.scored.arguments(),
-            predicted=list(new.predicted),
-            drawn=list(new.drawn),
-            has_items=new.has_items,
-            tenant=keys.tenant,
-            call=new.call,
-            news=new.news.arguments(),
-            max_hourly=new.max_hourly,
-            chat=new.chat,
-        )
+        names = [keys.state, keys.log, keys.ready, keys.idempotency, keys.profile, keys.quality, keys.calls]
+        names += [keys.unread, keys.index, keys.chats]
+        more = new.arguments() | {"member": keys.member, "user": user, "tenant": keys.tenant}
+        answer = await self._ask("append", names, new.profile, *new.events, **more)
         match answer["status"]:
             case "OK" | "REPLAY" as status:
                 return AppendResult(

@@ -74,6 +74,13 @@ class Append:
     chat: str = ""
     """Response id of the conversation that the events are, which is not to wait any longer (outcomes/chats.py)."""
 
+    def arguments(self) -> dict[str, Any]:
+        """For a script, beside the profile and the events."""
+        names = ("stamp", "at_once", "idempotency_key", "digest", "has_items", "call", "max_hourly", "chat")
+        own = {name: getattr(self, name) for name in names}
+        own |= {"predicted": list(self.predicted), "drawn": list(self.drawn)}
+        return own | {"scored": self.scored.arguments(), "news": self.news.arguments()}
+
 
 class AppendResult(NamedTuple):
     ids: tuple[str, ...]

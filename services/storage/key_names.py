@@ -11,7 +11,7 @@ separator or a hash tag.
     pi:{s}:quality            HASH    prequential sums of each tenant
     pi:{s}:arms               HASH    what became of answers: sums by tenant, holdout share, arm and measure
     pi:{s}:chats              ZSET    member -> when its conversations are due to become events (ms)
-    pi:{s}:erasures           STRING  how many users of the shard have been erased
+    pi:{s}:erasures           STRING  erasures of users of the shard, those of unknown users too
     pi:{s}:users:<tenant>     ZSET    the tenant's users of the shard, all of score 0: Redis orders them by name
     pi:rebuild:…              STRING  the latest user that an operator's rebuild has asked for
     pi:engine-fault           STRING  what a worker says of a degraded engine, as JSON; expires
