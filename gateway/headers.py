@@ -12,11 +12,12 @@ that name, of a token budget, go out beside them: both are lists.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.errors import RequestError
-from services.server.app import COST_HEADER, DRAINING_HEADER, TENANT_HEADER, TOKEN_HEADER, USER_HEADER
+from services.server.app import APPEND_HEADER, COST_HEADER, DRAINING_HEADER, TENANT_HEADER, TOKEN_HEADER, USER_HEADER
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -58,6 +59,7 @@ _NOT_OUTWARD = frozenset(
         TENANT_HEADER.lower().encode(),
         TOKEN_HEADER.lower().encode(),
         USER_HEADER.lower().encode(),
+        APPEND_HEADER.lower().encode(),
         DRAINING_HEADER.lower().encode(),
         COST_HEADER.lower().encode(),
     }
@@ -78,6 +80,17 @@ def inward(headers: Iterable[tuple[bytes, bytes]], names: Mapping[bytes, str]) -
                 fields.append((field, value.decode()))
             except UnicodeDecodeError as error:
                 raise RequestError(f"The header {field} is not valid UTF-8.") from error
+    return fields
+
+
+def told_by_gateway(tenant: str, user: str | None, *, may_append: bool) -> list[tuple[str, str]]:
+    """The fields that tell a service for whom it works: the one user of a user token, and of a chat whether its caller
+    may add to histories."""
+    fields = [(TENANT_HEADER, tenant)]
+    if user is not None:
+        fields.append((USER_HEADER, quote(user, safe="")))
+    if may_append:
+        fields.append((APPEND_HEADER, "1"))
     return fields
 
 

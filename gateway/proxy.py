@@ -13,7 +13,6 @@ import time
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from urllib.parse import quote
 
 import aiohttp
 import orjson
@@ -29,7 +28,7 @@ from gateway.routing import AUDITED, CHATS, SERVICES, Route, RoutingTable, is_fo
 from gateway.shares import Shares, kind_of
 from gateway.upstreams import NOT_SENT, SEVERED, Replica, Upstreams, silence_timeout
 from services.errors import AlignXError, Draining, UpstreamUnavailable
-from services.server.app import COST_HEADER, DRAINING_HEADER, TENANT_HEADER, TOKEN_HEADER, USER_HEADER, sse
+from services.server.app import COST_HEADER, DRAINING_HEADER, TOKEN_HEADER, sse
 from services.server.metrics import ENDLESS
 from services.server.request_bodies import ClientDisconnected, DisconnectWatch, read_body
 from services.server.state import Drain, state_of
@@ -232,10 +231,9 @@ class Proxy:
     def _headers(self, call: Call, traceparent: str) -> list[tuple[str, str]]:
         fields = headers.inward(call.scope["headers"], self._inward)
         fields.append((TOKEN_HEADER, self._token))
-        fields.append((TENANT_HEADER, call.caller.tenant))
+        may_append = call.route.path in CHATS and "events:write" in call.caller.scopes
+        fields += headers.told_by_gateway(call.caller.tenant, call.caller.user, may_append=may_append)
         fields.append(("X-Request-Id", call.scope["state"]["request_id"]))
-        if call.caller.user is not None:
-            fields.append((USER_HEADER, quote(call.caller.user, safe="")))
         if traceparent:
             fields.append(("Traceparent", traceparent))
         return fields

@@ -38,6 +38,9 @@ def chat(
     message: Annotated[str | None, typer.Argument(help="The question; '-' reads it from standard input.")] = None,
     mode: Annotated[ChatMode, typer.Option(help="What the answer is conditioned on.")] = "summary",
     max_history: Annotated[int | None, typer.Option(min=1, help="Modes ica, pba and direct: most events read.")] = None,
+    learn: Annotated[
+        bool | None, typer.Option("--learn/--no-learn", help="Add what is said to the history. Default: the tenant's.")
+    ] = None,
 ) -> None:
     """Asks for an answer that suits the user; without a message, a conversation.
 
@@ -47,12 +50,14 @@ def chat(
 
         alignx chat ada --mode none
 
+        alignx chat ada --learn
+
         cat question.txt | alignx chat ada -
     """
     terminal: Terminal = ctx.obj
     # A person waits: one retry, and then the reason.
     with terminal.client(retry=RetryPolicy(retries=1)) as client:
-        conversation = Conversation(terminal, client, user, mode, max_history)
+        conversation = Conversation(terminal, client, user, {"mode": mode, "max_history": max_history, "learn": learn})
         if message is not None:
             conversation.say(sys.stdin.read() if message == "-" else message)
             return
@@ -66,22 +71,22 @@ class Conversation:
     terminal: Terminal
     client: AlignX
     user: str
-    mode: ChatMode
-    max_history: int | None
+    personalization: dict[str, Any]
+    """Arguments of each chat."""
     turns: list[dict[str, str]] = field(default_factory=list)
 
     def say(self, message: str) -> None:
         """Streams the answer to the screen."""
         turns = [*self.turns, {"role": "user", "content": message}]
         answer, used = "", None
-        for chunk in self.client.stream_chat(turns, user=self.user, mode=self.mode, max_history=self.max_history):
+        for chunk in self.client.stream_chat(turns, user=self.user, **self.personalization):
             used = chunk.personalization or used
             answer += chunk.text
             typer.echo(sanitize(chunk.text), nl=False)
         typer.echo()
         if used is not None:
             version = "" if used.version is None else f", summary version {used.version}"
-            self.terminal.note(f"({used.mode}{version})")
+            self.terminal.note(f"({used.mode}{version}{', learned' if used.learn else ''})")
         self.turns = [*turns, {"role": "assistant", "content": answer}]
 
 

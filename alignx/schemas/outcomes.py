@@ -10,6 +10,8 @@ Arm = Literal["control", "personalized"]
 """control: the share of users who are served without personalization."""
 Kind = Literal["chat", "selection", "recommendation"]
 """Of an answer."""
+_OMITTED = frozenset({"response_id", "arm", "learn"})
+"""Fields that an answer leaves out where they say nothing."""
 Measure = Literal["accuracy", "click_rate", "feedback_rate"]
 
 
@@ -22,8 +24,8 @@ class Served(Frozen):
     """Whether the user is served with personalization; null where the tenant holds out none."""
 
     def document(self) -> dict[str, Any]:
-        """The fields, without those two where they say nothing."""
-        return {name: value for name, value in self if value is not None or name not in Served.model_fields}
+        """The fields, but for those that say nothing."""
+        return {name: value for name, value in self if value is not None or name not in _OMITTED}
 
 
 ReplyText = Annotated[str, StringConstraints(min_length=1, max_length=32_000)]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt, StrictBool, StringConstraints, model_validator
 
 from alignx.schemas.interactions import Interaction
-from alignx.schemas.items import MAX_CHOICES, CatalogueItem, Frozen, ItemReference, OfferedItem, is_blank
+from alignx.schemas.items import MAX_CHOICES, CatalogueItem, Frozen, ItemReference, OfferedItem, is_blank, is_none
 from alignx.schemas.outcomes import Served
 
 
@@ -190,6 +190,9 @@ class Personalization(Frozen):
     mode: ChatMode = "summary"
     max_history: Annotated[int, Field(ge=1, le=1_000)] | None = None
     """Modes ica, pba and direct: at most this many recent events."""
+    learn: StrictBool | None = None
+    """Whether the user's latest turn and the answer become an event of the user's history, once the answer has been
+    given in full. Needs the scope events:write. Default: the tenant's setting `learn_from_chats`."""
 
 
 class PersonalizationUsed(Served):
@@ -199,3 +202,5 @@ class PersonalizationUsed(Served):
     user: str | None
     version: NonNegativeInt | None = None
     history: NonNegativeInt = 0
+    learn: bool | None = Field(default=None, exclude_if=is_none)
+    """True where the answer becomes an event of the user's history; null otherwise."""

@@ -215,6 +215,10 @@ class TenantSettings(UpdateCadence, TrialSettings, PrivacySettings, OutcomeSetti
     traffic_least_users: Annotated[int, Field(ge=2, le=1_000)] = 5
     """Users who must have met an item, or liked both of two, before anything of that is used."""
 
+    learn_from_chats: bool = False
+    """Whether chats that do not say so themselves (`personalization.learn`) become events of their users, where the
+    caller has the scope events:write."""
+
     user_events_per_hour: PositiveInt | None = None
     """Events of one user that are taken in an hour; more answer 429, and a backfill does not count. It bounds how far a
     flood of events moves what is known of a user. Default: no bound."""

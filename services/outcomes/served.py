@@ -9,7 +9,7 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import quote
@@ -34,6 +34,9 @@ MOST_KEPT: Final = 50
 """Answers known of a user at once."""
 MOST_SHOWN: Final = 100
 """Items of a recommendation that count as shown."""
+MOST_CHATS: Final = 100
+"""Conversations of a user that wait to become events."""
+CHAT_OUTCOMES: Final = ("kept", "shortened", "too_long", "full", "erased", "failed", "refused")
 OUTCOMES_TTL_S: Final = 90 * DAY_S
 """After so long without an answer a user counts as another one."""
 _OTHER: Final = "other"
@@ -61,6 +64,13 @@ class OutcomeMetrics:
             "alignx_arm_thumbs", "Answers that got a thumb, by the first one", (*labels, "thumb"), registry=registry
         )
 
+        self.chats = Counter(
+            "alignx_chats_learned",
+            f"Chats that were to become events of their users, by what became of them ({', '.join(CHAT_OUTCOMES)})",
+            ("outcome",),
+            registry=registry,
+        )
+
     def count_served(self, tenant: str, arm: Arm, kind: Kind) -> None:
         self._served.labels(arm, kind, self._label(tenant)).inc()
 
@@ -77,6 +87,16 @@ class OutcomeMetrics:
 
 
 @dataclass(frozen=True, slots=True)
+class UserStamp:
+    """By which a script tells whether the user has been erased since."""
+
+    born: str = ""
+    """As in the user's state; "" where there is none."""
+    erasures: str = ""
+    """Of the shard."""
+
+
+@dataclass(frozen=True, slots=True)
 class Serving:
     """One answer to a user."""
 
@@ -87,6 +107,10 @@ class Serving:
     share: float = 0.0
     ttl_s: int = 0
     response_id: str | None = None
+    stamp: UserStamp = UserStamp()
+    """Of the user as the answer was begun."""
+    learn: bool = False
+    """Whether the conversation is to become an event of the user."""
 
     @property
     def known_user(self) -> str:
@@ -100,6 +124,7 @@ class Outcomes:
     def __init__(
         self, redis: RedisClient, keys: KeySpace, tenants: TimedCache[TenantSettings], metrics: OutcomeMetrics
     ) -> None:
+        self._redis: Any = redis  # its methods are typed for the blocking client and this one at once
         self._keys = keys
         self._tenants = tenants
         self._metrics = metrics
@@ -107,14 +132,20 @@ class Outcomes:
             "record": Script(redis, read_script("services.outcomes", "record")),
             "take": Script(redis, read_script("services.outcomes", "take")),
             "feedback": Script(redis, read_script("services.outcomes", "feedback")),
+            "keep_chat": Script(redis, read_script("services.outcomes", "keep_chat")),
         }
 
-    async def open(self, tenant: str, user: str, kind: Kind) -> Serving:
-        """In which arm the user is, and a new id where answers are kept."""
+    async def open(self, tenant: str, user: str, kind: Kind, *, learn: bool | None = False) -> Serving:
+        """In which arm the user is, and a new id where answers are kept or learned from: None leaves that to the
+        tenant's settings."""
         settings = await self._tenants.read(tenant)
         ttl_s, share = kept_s(settings), settings.holdout_share
-        response_id = f"{_now_ms():012x}{secrets.token_hex(10)}" if ttl_s else None
-        return Serving(tenant, user, kind, arm_of(tenant, user, share), share, ttl_s, response_id)
+        is_learned = settings.learn_from_chats if learn is None else learn
+        arm = arm_of(tenant, user, share)
+        if not (ttl_s or is_learned):
+            return Serving(tenant, user, kind, arm, share)
+        response_id, stamp = f"{_now_ms():012x}{secrets.token_hex(10)}", await self._read_stamp(tenant, user)
+        return Serving(tenant, user, kind, arm, share, ttl_s, response_id, stamp, is_learned)
 
     async def record(
         self,
@@ -125,9 +156,10 @@ class Outcomes:
         is_counted: bool = True,
     ) -> dict[str, Any]:
         """Keeps what feedback and events may be about: items by their `index` in the answer, and which was chosen.
-        Answers the fields of `Served`: without an id where nothing is kept, also since Redis takes no writes."""
+        Answers the fields of `Served`: without an id where nothing is kept, also since Redis takes no writes or the
+        user was erased meanwhile."""
         shown_fields: dict[str, Any] = {"response_id": None, "arm": serving.arm if serving.share else None}
-        if serving.response_id is None:
+        if not serving.ttl_s:
             return shown_fields
         keys = {str(index): shown_key(item) for index, item in list((shown or {}).items())[:MOST_SHOWN]}
         record: dict[str, Any] = {"kind": serving.kind, "share": f"{serving.share:g}", "shown": keys}
@@ -135,15 +167,34 @@ class Outcomes:
             record["arm"] = serving.arm
         if choice is not None:
             record["choice"] = str(choice)
-        more = {"response_id": serving.response_id, "record": record, "most": MOST_KEPT}
+        more = {"response_id": serving.response_id, "record": record, "most": MOST_KEPT, "stamp": asdict(serving.stamp)}
         try:
-            await self._run("record", serving.tenant, serving.user, serving.ttl_s, **more)
+            is_recorded = await self._run("record", serving.tenant, serving.user, serving.ttl_s, **more)
         except RedisError as error:
             logger.warning("an answer is not kept", extra={"error": type(error).__name__})
+            return shown_fields
+        if not is_recorded:
             return shown_fields
         if is_counted:
             self._metrics.count_served(serving.tenant, serving.arm, serving.kind)
         return shown_fields | {"response_id": serving.response_id}
+
+    async def keep_chat(self, serving: Serving, event: str, *, is_whole: bool = True) -> None:
+        """Has the conversation, as an event, be appended to the user's history (chats.py): once, also when this process
+        dies next, and never for a user who was erased since `open`. Raises nothing: the answer has been given."""
+        keys = self._keys.user(serving.tenant, serving.user)
+        more = {"response_id": serving.response_id, "stamp": asdict(serving.stamp), "most": MOST_CHATS}
+        names = [keys.state, keys.erasures, keys.chats, keys.waiting_chats]
+        try:
+            outcome = await self._scripts["keep_chat"].run(names, event, member=keys.member, **more)
+        except RedisError as error:
+            logger.warning("a chat is not learned", extra={"error": type(error).__name__})
+            outcome = "failed"
+        self.count_chat("shortened" if outcome == "kept" and not is_whole else outcome)
+
+    def count_chat(self, outcome: str) -> None:
+        """One of CHAT_OUTCOMES."""
+        self._metrics.chats.labels(outcome).inc()
 
     async def count_events(self, tenant: str, user: str, events: Sequence[Interaction]) -> None:
         """Counts events of the user that have just been stored, once."""
@@ -176,10 +227,18 @@ class Outcomes:
         if answer["thumb"] and thumb:
             self._metrics.count_thumb(tenant, answer["arm"], answer["kind"], thumb)
 
+    async def _read_stamp(self, tenant: str, user: str) -> UserStamp:
+        keys = self._keys.user(tenant, user)
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hget(keys.state, "born")
+        pipe.get(keys.erasures)
+        born, erasures = await pipe.execute()
+        return UserStamp(born or "", erasures or "")
+
     async def _run(self, script: str, tenant: str, user: str, ttl_s: int, **arguments: Any) -> Any:
         keys = self._keys.user(tenant, user)
         return await self._scripts[script].run(
-            [keys.served, keys.outcomes, keys.arms],
+            [keys.served, keys.outcomes, keys.arms, keys.state, keys.erasures],
             tenant=quote(tenant, safe=""),
             ttl_s=ttl_s,
             oldest=_time_id(time.time() - ttl_s),

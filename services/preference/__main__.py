@@ -4,6 +4,7 @@ python -m services.preference        (port 8101; needs Redis; a worker writes th
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -59,11 +60,12 @@ def create_preference_app(settings: Settings) -> FastAPI:
             endpoints = EndpointStore(redis, allow_private=settings.webhooks.allow_private)
             queue = Queue(redis, settings.queue, settings.summary, Outbox(endpoints, store.keys))
             outcomes = Outcomes(redis, store.keys, tenants, outcome_metrics)
-            yield PreferenceState(
-                startup,
-                PreferenceService(store, queue, settings, metrics, rewriter, live, drain, tenants, outcomes),
-                WebhookService(endpoints, Deliveries(redis, store.keys), secrets),
-            )
+            service = PreferenceService(store, queue, settings, metrics, rewriter, live, drain, tenants, outcomes)
+            learning = asyncio.create_task(service.learner.run(startup))
+            yield PreferenceState(startup, service, WebhookService(endpoints, Deliveries(redis, store.keys), secrets))
+            service.learner.stop(learning)
+            with contextlib.suppress(asyncio.CancelledError):
+                await learning
 
     def checks(app: FastAPI) -> Mapping[str, Check]:
         return {"redis": state_of(app, PreferenceState).startup.ready}

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import orjson
 
+from services.outcomes.chats import ChatOutbox
 from services.storage.users import Store, reply
 
 _PAGE = 200
@@ -12,7 +13,8 @@ _PAGE = 200
 
 async def export_lines(store: Store, tenant: str, user: str) -> AsyncIterator[bytes]:
     """First a header, then a line for each event, each version (oldest first), each rejected draft, each
-    answer that feedback may be about (its items as hashes) and each dead letter. Raises UserUnknown at the first."""
+    chat that is to become an event, each answer that feedback may be about (its items as hashes) and each dead letter.
+    Raises UserUnknown at the first."""
     current = await store.preferences(tenant, user)
     header = {
         "kind": "header",
@@ -33,6 +35,8 @@ async def export_lines(store: Store, tenant: str, user: str) -> AsyncIterator[by
         yield orjson.dumps({"kind": "version", **version.model_dump(mode="json", exclude_none=True)}) + b"\n"
     for draft in reversed(await store.rejected(tenant, user)):
         yield orjson.dumps({"kind": "rejected_draft", **draft.model_dump(mode="json", exclude_none=True)}) + b"\n"
+    for response_id, chat in await ChatOutbox(store.redis, store.keys).waiting(tenant, user):
+        yield orjson.dumps({"kind": "chat", "response_id": response_id, "interaction": orjson.loads(chat)}) + b"\n"
     answers = await reply(store.redis.hgetall(store.keys.user(tenant, user).served))
     for response_id, record in sorted(answers.items()):
         yield orjson.dumps({"kind": "answer", "response_id": response_id, "answer": orjson.loads(record)}) + b"\n"

@@ -92,11 +92,11 @@ class Ingest:
         *,
         idempotency_key: str = "",
         start: UpdateStart = "when_due",
+        chat: str = "",
     ) -> AppendResult:
-        """Stores all interactions or none, in the order in which they occurred. The ids are in the order given.
-
-        Raises PayloadTooLarge, UserLimited, BacklogFull, QueueFull, IdempotencyMismatch.
-        """
+        """Stores all interactions or none, in the order in which they occurred. The ids are in the order given. `chat`
+        is the response id of the conversation that they are. Raises PayloadTooLarge, UserLimited, BacklogFull,
+        QueueFull, IdempotencyMismatch; ResponseUnknown for a conversation that does not wait any more."""
         arrived = ARRIVED.get() or time.perf_counter()
         encoded, digest = await self._encode(interactions)
         order = sort_by_time(interactions)
@@ -104,13 +104,13 @@ class Ingest:
         settings, is_backfill = await self.tenants.read(tenant) if self.tenants else None, start == "backfill"
         cadence = settings if self.has_engine else None
         draw = partial(self.negatives.draw, tenant) if settings and settings.traffic else None
+        tokens = estimate_tokens(encoded)
         async with self.lock(tenant, user):
             with child_span("append") as span:
                 while True:
                     stamp, profile = await self.store.profile(tenant, user)
                     folded = await self._fold(tenant, profile, interactions, encoded, draw)
                     profile, choices = folded.profile, list(filter(None, folded.predictions))
-                    news = replace(folded.news, tokens=estimate_tokens(encoded))
                     scored = PrequentialSums.from_choices(choices)
                     new = Append(
                         events=encoded,
@@ -121,10 +121,11 @@ class Ingest:
                         drawn=folded.drawn,
                         has_items=draw is not None and any(map(has_items, interactions)),
                         idempotency_key=idempotency_key,
+                        chat=chat,
                         digest=digest,
                         at_once=start == "at_once",
                         call=encode_origin(span),
-                        news=news.within(cadence, is_backfill=is_backfill),
+                        news=replace(folded.news, tokens=tokens).within(cadence, is_backfill=is_backfill),
                         max_hourly=(settings and not is_backfill and settings.user_events_per_hour) or 0,
                     )
                     appended = await self.queue.append(tenant, user, new)

@@ -20,7 +20,15 @@ import orjson
 from alignx.schemas.summaries import PreferenceChange, RejectedDraft, SummaryVersion
 from alignx.schemas.webhooks import EventType
 from services.engine.choice.fusion import KEEP, MAX_GAIN
-from services.errors import BacklogFull, IdempotencyMismatch, QueueFull, StaleVersion, UserLimited, UserUnknown
+from services.errors import (
+    BacklogFull,
+    IdempotencyMismatch,
+    QueueFull,
+    ResponseUnknown,
+    StaleVersion,
+    UserLimited,
+    UserUnknown,
+)
 from services.preference.queue_records import (
     Append,
     AppendResult,
@@ -95,36 +103,19 @@ class Queue:
 
     async def append(self, tenant: str, user: str, new: Append) -> AppendResult | None:
         """Stores the events and the profile if the user is still at the stamp; None if not.
-        Raises BacklogFull, UserLimited, QueueFull, IdempotencyMismatch."""
+        Raises BacklogFull, UserLimited, QueueFull, IdempotencyMismatch, ResponseUnknown."""
         keys = self.keys.user(tenant, user)
-        answer = await self._ask(
-            "append",
-            [
-                *(keys.state, keys.log, keys.ready, keys.idempotency, keys.profile, keys.quality, keys.calls),
-                *(keys.unread, keys.index),
-            ],
-            new.profile,
-            *new.events,
-            member=keys.member,
-            user=user,
-            stamp=new.stamp,
-            at_once=new.at_once,
-            idempotency_key=new.idempotency_key,
-            digest=new.digest,
-            scored=new.scored.arguments(),
-            predicted=list(new.predicted),
-            drawn=list(new.drawn),
-            has_items=new.has_items,
-            tenant=keys.tenant,
-            call=new.call,
-            news=new.news.arguments(),
-            max_hourly=new.max_hourly,
-        )
+        names = [keys.state, keys.log, keys.ready, keys.idempotency, keys.profile, keys.quality, keys.calls]
+        names += [keys.unread, keys.index, keys.chats]
+        more = new.arguments() | {"member": keys.member, "user": user, "tenant": keys.tenant}
+        answer = await self._ask("append", names, new.profile, *new.events, **more)
         match answer["status"]:
             case "OK" | "REPLAY" as status:
                 return AppendResult(
                     tuple(answer["ids"]), answer["pending"], status == "REPLAY", answer.get("window", "")
                 )
+            case "GONE":
+                raise ResponseUnknown
             case "MISMATCH":
                 raise IdempotencyMismatch
             case "FULL":
@@ -311,10 +302,10 @@ class Queue:
     async def forget(self, tenant: str, user: str) -> bool:
         """Erases the user; False when there was nothing."""
         keys = self.keys.user(tenant, user)
-        names = [keys.ready, keys.leases, keys.unread, keys.journal, keys.index, *keys.own]
+        names = [keys.ready, keys.leases, keys.unread, keys.journal, keys.index, keys.erasures, keys.waiting_chats]
         more = {"hook": await self._hook(tenant, user, "user.erased"), "gone": self.keys.gone(tenant, user)}
         own = {"member": keys.member, "user": user, "live": keys.live, "hooks": keys.hooks}
-        return bool(await self._run("forget", names, **own, **more))
+        return bool(await self._run("forget", [*names, *keys.own], **own, **more))
 
     async def _hook(self, tenant: str, user: str, kind: EventType, **data: Any) -> Hook:
         return await self._outbox.hook(tenant, user, kind, **data) if self._outbox else False

@@ -71,6 +71,15 @@ class Append:
     news: News = DUE
     max_hourly: int = 0
     """Events of the user that are taken in an hour, the whole of these or none; 0 for no bound."""
+    chat: str = ""
+    """Response id of the conversation that the events are, which is not to wait any longer (outcomes/chats.py)."""
+
+    def arguments(self) -> dict[str, Any]:
+        """For a script, beside the profile and the events."""
+        names = ("stamp", "at_once", "idempotency_key", "digest", "has_items", "call", "max_hourly", "chat")
+        own = {name: getattr(self, name) for name in names}
+        own |= {"predicted": list(self.predicted), "drawn": list(self.drawn)}
+        return own | {"scored": self.scored.arguments(), "news": self.news.arguments()}
 
 
 class AppendResult(NamedTuple):

@@ -31,6 +31,7 @@ from alignx.schemas.summaries import (
 )
 from alignx.schemas.tenants import TenantSettings
 from services.errors import Unavailable, UserUnknown
+from services.outcomes.chats import ChatOutbox
 from services.outcomes.served import Outcomes
 from services.outcomes.uplift import read_uplift
 from services.preference import edits
@@ -38,6 +39,7 @@ from services.preference.export import export_lines
 from services.preference.forgetting.about import About
 from services.preference.forgetting.forget_events import forget_events
 from services.preference.ingest import Ingest, UpdateStart
+from services.preference.learner import Learner
 from services.preference.live import LiveStreams
 from services.preference.many_users.bulk_erase import erase_users
 from services.preference.many_users.user_index import UserIndex
@@ -83,6 +85,7 @@ class PreferenceService:
         self.outcomes = outcomes
         has_engine = settings.engine.enabled
         self.ingest = Ingest(store, queue, settings.limits, metrics, tenants, outcomes, has_engine=has_engine)
+        self.learner = Learner(self.ingest, ChatOutbox(store.redis, store.keys), outcomes, metrics)
         self.catalogue = Catalogue(store.redis)
         self.index = UserIndex(store.redis, store.keys)
         self._streams = 0
@@ -167,6 +170,8 @@ class PreferenceService:
 
     async def forget_events(self, tenant: str, user: str, target: str | About, *, dry_run: bool = False) -> Forgotten:
         """Raises UserUnknown or EventUnknown."""
+        if isinstance(target, About) and not dry_run:
+            await self.learner.finish(tenant, user)  # else a chat about it would become an event later
         async with self.ingest.lock(tenant, user):
             forgotten = await forget_events(self.store, self.queue, tenant, user, target, dry_run=dry_run)
         if not dry_run:

@@ -17,7 +17,7 @@ from services.response.chat_request import ChatRequest
 from services.response.chat_stream import AnswerEvents, render_stream, starting
 from services.response.doors import door as doors
 from services.response.doors.door import Door
-from services.server.app import only_user_of, tenant_of
+from services.server.app import APPEND_HEADER, only_user_of, tenant_of
 from services.server.request_bodies import DisconnectWatch
 from services.server.token_budgets import LEFT, Window, budget_headers
 
@@ -35,6 +35,8 @@ class ChatCaller:
     only_user: str | None
     """The one user whom the caller may name; None for a caller with an API key."""
     header_user: str | None
+    may_append: bool = False
+    """Whether the caller may add to users' histories."""
 
 
 async def chat_caller(
@@ -44,7 +46,7 @@ async def chat_caller(
     x_user_id: Annotated[UserId | None, Header(description="The user, where the body names none.")] = None,
 ) -> ChatCaller:
     """Dependency of all chats."""
-    return ChatCaller(request, tenant, only_user, x_user_id)
+    return ChatCaller(request, tenant, only_user, x_user_id, APPEND_HEADER in request.headers)
 
 
 async def answer_caller(chat: Chat, caller: ChatCaller, body: ChatRequest, door: Door | None = None) -> Response:
@@ -55,7 +57,7 @@ async def answer_caller(chat: Chat, caller: ChatCaller, body: ChatRequest, door:
     if caller.only_user not in (None, user):
         raise Forbidden("This user token is for another user.")
     with DisconnectWatch(caller.request.receive):  # a caller that has gone needs no more of the engine's work
-        return await _answer(chat, caller.tenant, user, body, door)
+        return await _answer(chat, caller, user, body, door)
     return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
@@ -76,10 +78,10 @@ class AnswerStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def _answer(chat: Chat, tenant: str, user: str | None, body: ChatRequest, door: Door | None) -> Response:
+async def _answer(chat: Chat, caller: ChatCaller, user: str | None, body: ChatRequest, door: Door | None) -> Response:
     if door is not None and body.stream and "stream_options" not in chat.engine.capabilities.dialect.dropped:
         body = ChatRequest.model_validate({**body.model_dump(exclude_unset=True), "stream_options": _COUNTS})
-    call = await chat.prepare(tenant, user, body)
+    call = await chat.prepare(caller.tenant, user, body, may_append=caller.may_append)
     reasoning = bool(body.include_reasoning)
     left: dict[str, Window] = {}
     LEFT.set(left)
@@ -87,6 +89,9 @@ async def _answer(chat: Chat, tenant: str, user: str | None, body: ChatRequest, 
         return await _stream(chat, call, AnswerEvents(call.used, choices=body.n or 1, reasoning=reasoning), door, left)
     async with chat.answer(call) as raw:
         content = await render_whole(raw, call.used, reasoning=reasoning)
+    if call.learned:
+        call.learned.hear(orjson.loads(content))
+        await call.learned.keep()
     if door is not None:
         content = orjson.dumps(doors.render_whole(orjson.loads(content), door))
     return Response(content, raw.status, _headers(call.used) | budget_headers(left), raw.content_type)
@@ -100,6 +105,8 @@ async def _stream(
         start = await answer.enter_async_context(starting(chat.answer(call), settings.keep_alive_after_s))
         status, content_type = start.result()[:2] if start.done() else (200, "text/event-stream")
         pieces = render_stream(start, events, settings.keep_alive_s)
+        if call.learned:
+            pieces = call.learned.overhear(pieces)
         shown = pieces if door is None else doors.translate(pieces, door)
         headers = _headers(call.used) | budget_headers(left) | {"Cache-Control": "no-store"}
         return AnswerStream(answer.pop_all(), shown, status, headers, content_type)

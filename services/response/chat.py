@@ -30,6 +30,7 @@ from services.prompts.build import (
 )
 from services.prompts.plain import plain_chat_prompt
 from services.response.chat_request import ChatRequest
+from services.response.learning import LearnedChat, latest_turns, wants_learning
 from services.response.thinking import hide_in_message
 from services.settings import Settings
 from services.slices import run_in_slices
@@ -90,6 +91,8 @@ class ChatCall:
     used: PersonalizationUsed
     body: dict[str, Any]
     sizes: Sizes
+    learned: LearnedChat | None = None
+    """Hears the answer, if that is to become an event of the user."""
 
 
 class Chat:
@@ -101,17 +104,20 @@ class Chat:
         self.outcomes = outcomes
         self.settings = settings
 
-    async def prepare(self, tenant: str, user: str | None, request: ChatRequest) -> ChatCall:
-        """What the engine is asked. A user nothing is known of gets a plain answer. Raises EngineUnavailable or
-        InvalidRequest."""
+    async def prepare(
+        self, tenant: str, user: str | None, request: ChatRequest, *, may_append: bool = False
+    ) -> ChatCall:
+        """What the engine is asked. A user nothing is known of gets a plain answer. `may_append`: the caller may add to
+        histories. Raises EngineUnavailable, InvalidRequest or Forbidden."""
         body = request.engine_fields(self.settings.response.pass_fields)
+        learn = wants_learning(request, user, may_append=may_append)
         await self.engine.model()  # without an engine the answer is known before anything is read
         limit = request.max_completion_tokens or request.max_tokens
         if limit is None:
             body["max_tokens"] = limit = self.settings.response.max_tokens
         messages = [message.model_dump(mode="json", exclude_unset=True) for message in request.messages]
         conversation = sum(map(message_tokens, messages))
-        serving = await self.outcomes.open(tenant, user, "chat") if user else None
+        serving = await self.outcomes.open(tenant, user, "chat", learn=learn) if user else None
         is_control = serving is not None and serving.arm == "control"
         known = await self._condition(tenant, user, request, conversation, limit, is_control=is_control)
         turns = _as_chat_messages(messages)
@@ -125,7 +131,12 @@ class Chat:
         if serving:
             is_counted = request.personalization is None or request.personalization.mode != "none"
             used = used.model_copy(update=await self.outcomes.record(serving, is_counted=is_counted))
-        return ChatCall(tenant, used, body | {"messages": prompt.messages}, sizes)
+        learned = None
+        if serving and serving.learn:
+            used = used.model_copy(update={"learn": True})
+            most_bytes = self.settings.limits.event_bytes
+            learned = LearnedChat(self.outcomes, serving, latest_turns(request.messages), most_bytes)
+        return ChatCall(tenant, used, body | {"messages": prompt.messages}, sizes, learned)
 
     @property
     def _plain(self) -> bool:

@@ -97,7 +97,18 @@ class ChatRequest(ChatBody):
     """An OpenAI chat completion request with our extensions. Fields that OpenAI or vLLM define and that are not
     listed here pass to the engine or are refused by name; unknown ones are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="allow",
+        use_attribute_docstrings=True,
+        json_schema_extra={
+            "example": {
+                "messages": [{"role": "user", "content": "Which book shall I read next?"}],
+                "user": "ann",
+                "personalization": {"mode": "summary", "learn": True},
+            }
+        },
+    )
 
     messages: Annotated[list[ChatRequestMessage], Field(min_length=1)]
     model: str | None = None

@@ -54,6 +54,8 @@ _SWITCH_S = 0.001
 _TENANT_FIELD = TENANT_HEADER.lower().encode()
 USER_HEADER = "X-AlignX-User"
 """The one user whom the caller may name, percent-encoded: from the gateway, for a user token."""
+APPEND_HEADER = "X-AlignX-May-Append"
+"""There where the caller of a chat has the scope events:write: from the gateway."""
 _SWITCH_S = 0.0002
 """So long a thread keeps the loop waiting at each of its system calls."""
 TOKEN_HEADER = "X-AlignX-Internal"  # noqa: S105  # the name of the header, not a secret

@@ -10,6 +10,8 @@ separator or a hash tag.
     pi:{s}:tok                STRING  the latest fencing token; shard-wide, so it outlives an erased user
     pi:{s}:quality            HASH    prequential sums of each tenant
     pi:{s}:arms               HASH    what became of answers: sums by tenant, holdout share, arm and measure
+    pi:{s}:chats              ZSET    member -> when its conversations are due to become events (ms)
+    pi:{s}:erasures           STRING  erasures of users of the shard, those of unknown users too
     pi:{s}:users:<tenant>     ZSET    the tenant's users of the shard, all of score 0: Redis orders them by name
     pi:rebuild:…              STRING  the latest user that an operator's rebuild has asked for
     pi:engine-fault           STRING  what a worker says of a degraded engine, as JSON; expires
@@ -44,6 +46,7 @@ separator or a hash tag.
                              :from     STRING  the calls that asked for the update that waits
                              :hooks    SET     the user's events in outboxes of webhooks
                              :served   HASH    response id -> what feedback may be about; expires
+                             :chats    HASH    response id -> conversation that is to become an event
                              :outcomes HASH    the user's trials and successes; expires
                              :items    HASH    what the user adds to the tenant's counts (traffic/journal.py)
 
@@ -155,11 +158,15 @@ class UserKeys:
     live: str
     calls: str
     served: str
+    chats: str
     outcomes: str
     journal: str
     unread: str
     index: str
     """The tenant's users of the shard."""
+    erasures: str
+    waiting_chats: str
+    """The shard's users with conversations in `chats`."""
     hooks: str
 
     @property
@@ -198,7 +205,7 @@ class UserKeys:
     @property
     def own(self) -> list[str]:
         """All keys of this user alone, but for the journal: it is to be subtracted first."""
-        return [*self.permanent, self.live, self.calls, self.served, self.outcomes]
+        return [*self.permanent, self.live, self.calls, self.served, self.outcomes, self.chats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,10 +258,13 @@ class KeySpace:
             live=own + "live",
             calls=own + "from",
             served=own + "served",
+            chats=own + "chats",
             outcomes=own + "outcomes",
             journal=own + "items",
             unread=shard + "unread",
             index=self.user_index(tenant, number),
+            erasures=shard + "erasures",
+            waiting_chats=shard + "chats",
             hooks=own + "hooks",
         )
 

@@ -122,7 +122,7 @@ def _probe_other_user(
         if answer.status != 403 or "u9004n" in answer.everything:
             found.wrong.append(f"{request} by a token for {USER}: {answer.status}")
     naming = [{"user": OTHER}, {"safety_identifier": OTHER}, {"metadata": {"user_id": OTHER}}, {}]
-    forged = {"X-User-Id": OTHER, "X-AlignX-User": OTHER, "X-AlignX-Tenant": "foreign"}
+    forged = {"X-User-Id": OTHER, "X-AlignX-User": OTHER, "X-AlignX-Tenant": "foreign", "X-AlignX-May-Append": "1"}
     for names in naming:
         chat = {"messages": [{"role": "user", "content": "hello"}], **names}
         headers = {"Authorization": f"Bearer {token}"} | ({} if names else forged)

@@ -22,7 +22,7 @@ from alignx.schemas.items import EVENT_BYTES, Item, UserId
 T = TypeVar("T")
 
 EXPORT_SKIPPED = frozenset({"header", "version", "rejected_draft", "answer"})
-EXPORT_EVENTS = frozenset({"event", "dead_letter"})
+EXPORT_EVENTS = frozenset({"event", "chat", "dead_letter"})
 """Lines of an export: those that are no events of a history, and those that are."""
 DIGEST_CHARS = 16
 """Of the file's digest in the id of an event."""

@@ -5,11 +5,11 @@
 -- Puts a user back as a backup holds it, wholly or not at all. An update under way of the user that
 -- it replaces is fenced from then on; waiting events are due at once.
 -- KEYS       state log profile summary versions dead_letters idempotency rejected checkpoint live calls served outcomes
---            ready leases unread journal index
+--            chats ready leases unread journal index
 -- arguments  member user backup existing(refuse | keep | replace | again) settings record gone{key, member}
 -- Answers    NEW | REPLACED | SAME_BACKUP | EXISTS
 local state, log, profile, summary, versions, dead_letters, idempotency, rejected, checkpoint, live, calls, served,
-  outcomes, ready, leases, unread, journal, index = unpack(KEYS)
+  outcomes, chats, ready, leases, unread, journal, index = unpack(KEYS)
 local member, existing, record = arguments.member, arguments.existing, arguments.record
 local now = clock_ms()
 
@@ -20,7 +20,7 @@ if current[1] and existing ~= 'again' then
   if existing ~= 'replace' then return 'EXISTS' end
 end
 redis.call('UNLINK', state, log, profile, summary, versions, dead_letters, idempotency, rejected, checkpoint, live, calls,
-  served, outcomes)
+  served, outcomes, chats)
 redis.call('ZREM', ready, member)
 redis.call('ZREM', leases, member)
 forget_items(journal, unread, member, arguments.gone)

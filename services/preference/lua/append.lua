@@ -4,16 +4,19 @@
 -- include add_scores.lua
 -- include schedule.lua
 -- Accepts events of one user: all of them, once, or none.
--- KEYS       state log ready idempotency profile quality calls unread index
+-- KEYS       state log ready idempotency profile quality calls unread index chats
 -- arguments  member user stamp at_once idempotency_key digest scored{count hits mass} predicted[text] drawn[text] tenant call settings
 --            max_hourly (0 for no bound) has_items (to be counted)
+--            chat ('' or the response id of a conversation that waits to become these events)
 --            news{is_due backfill bits tokens max_bits max_events max_tokens max_age_ms quiet_ms} (cadence.py)
 -- ARGV       2 profile, 3... events
 -- Answers    {status: OK, pending, ids, window (the user's latest predictions before these)} |
 --            {status: REPLAY, pending, ids} | {status: FULL, pending} | {status: MISMATCH | MOVED | BUSY} |
+--            {status: GONE} (the conversation is stored or erased) |
 --            {status: LIMITED, retry_ms}
-local state, log, ready, idempotency, profile, quality, calls, unread, index = unpack(KEYS)
+local state, log, ready, idempotency, profile, quality, calls, unread, index, chats = unpack(KEYS)
 local key, digest, settings = arguments.idempotency_key, arguments.digest, arguments.settings
+local chat = arguments.chat
 local FIRST_EVENT = 3
 local count = #ARGV - FIRST_EVENT + 1
 local now = clock_ms()
@@ -26,6 +29,7 @@ local fields = redis.call('HMGET', state, 'born', 'n', 'pend', 'own', 't0', 'hol
   'new.n', 'new.tok', 'new.bits', 'profile.w', 'rebuild', 'hour', 'hour.n')
 local born, events, pending, owner = fields[1], fields[2] or '0', tonumber(fields[3] or 0), fields[4]
 
+if chat ~= '' and redis.call('HEXISTS', chats, chat) == 0 then return answer('GONE') end
 if key ~= '' then
   local outcome = redis.call('HGET', idempotency, key)
   if outcome then
@@ -67,6 +71,7 @@ for index = FIRST_EVENT, #ARGV do
   ids[#ids + 1] = redis.call('XADD', log, '*', unpack(fields))
 end
 redis.call('SET', profile, ARGV[2])
+if chat ~= '' then redis.call('HDEL', chats, chat) end
 if arguments.has_items then redis.call('ZADD', unread, 'LT', now, arguments.member) end
 if not born then redis.call('HSET', state, 'born', now) end
 redis.call('ZADD', index, 0, arguments.user)

@@ -88,6 +88,9 @@ class IngestMetrics:
             "alignx_preference_changes", "Users whose choices turned against what was known of them (drift)"
         )
         self.streams = gauge("alignx_summary_streams", "Open summary streams")
+        self.chats_lag = gauge(
+            "alignx_chats_lag_seconds", "Seconds by which the oldest served chat is late in becoming an event"
+        )
 
 
 class WorkerMetrics:

@@ -8,8 +8,8 @@ No secret is among them (signing.py): `generation` counts its rotations.
 """
 
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -41,6 +41,8 @@ class Endpoint:
     webhook: Webhook
     generation: int
     fingerprint: str
+    record: str = ""
+    """What Redis holds."""
 
     def generations(self) -> list[int]:
         """Of the secrets that sign now."""
@@ -55,6 +57,7 @@ class EndpointStore:
         self._redis: Any = redis  # its methods are typed for the blocking client and this one at once
         self._allow_private = allow_private
         self._note = Script(redis, read_script("services.preference", "note_attempts"))
+        self._change = Script(redis, read_script("services.preference", "change_endpoint"))
 
     async def all(self, tenant: str) -> tuple[Webhook, ...]:
         """In the order in which they were made."""
@@ -82,32 +85,34 @@ class EndpointStore:
             raise InvalidRequest(f"url: {message}", errors=[{"field": "url", "message": message}])
         endpoint = f"wh_{secrets.token_hex(8)}"
         webhook = Webhook(id=endpoint, url=request.url, events=request.events, created_at=datetime.now(UTC))
-        await self._write(tenant, Endpoint(webhook, 0, keys.fingerprint(tenant, endpoint, 0)))
+        new = Endpoint(webhook, 0, keys.fingerprint(tenant, endpoint, 0))
+        await self._redis.hset(webhooks_key(tenant), endpoint, _encode(new))
         return webhook, keys.secret(tenant, endpoint, 0)
 
     async def change(self, tenant: str, endpoint: str, change: WebhookChange) -> Webhook:
         """Raises WebhookUnknown and InvalidRequest."""
-        stored = await self.read(tenant, endpoint)
         if change.url is not None:
             self._check_url(change.url)
         fields = change.model_dump(exclude={"enabled"}, exclude_none=True)
-        await self._write(
-            tenant, Endpoint(stored.webhook.model_copy(update=fields), stored.generation, stored.fingerprint)
-        )
-        if change.enabled is True:
-            await self._redis.hdel(webhooks_key(tenant), f"{endpoint}.disabled", f"{endpoint}.failing")
-        elif change.enabled is False:
-            await self._redis.hset(webhooks_key(tenant), f"{endpoint}.disabled", BY_OPERATOR)
+        disabled = {} if change.enabled is None else {"disabled": "" if change.enabled else BY_OPERATOR}
+
+        def edit(stored: Endpoint) -> Endpoint:
+            return replace(stored, webhook=stored.webhook.model_copy(update=fields))
+
+        await self._rewrite(tenant, endpoint, edit, **disabled)
         return (await self.read(tenant, endpoint)).webhook
 
     async def rotate(self, tenant: str, endpoint: str, overlap_s: int, keys: WebhookSecrets) -> tuple[Webhook, str]:
         """A new secret; the one until now signs too for so long. Raises WebhookUnknown."""
-        stored = await self.read(tenant, endpoint)
-        generation = stored.generation + 1
         until = datetime.now(UTC) + timedelta(seconds=overlap_s) if overlap_s else None
-        webhook = stored.webhook.model_copy(update={"previous_until": until})
-        await self._write(tenant, Endpoint(webhook, generation, keys.fingerprint(tenant, endpoint, generation)))
-        return webhook, keys.secret(tenant, endpoint, generation)
+
+        def edit(stored: Endpoint) -> Endpoint:
+            generation = stored.generation + 1
+            webhook = stored.webhook.model_copy(update={"previous_until": until})
+            return Endpoint(webhook, generation, keys.fingerprint(tenant, endpoint, generation))
+
+        rotated = await self._rewrite(tenant, endpoint, edit)
+        return rotated.webhook, keys.secret(tenant, endpoint, rotated.generation)
 
     async def delete(self, tenant: str, endpoint: str) -> None:
         """Raises WebhookUnknown."""
@@ -146,14 +151,23 @@ class EndpointStore:
         if fault := find_fault(url, allow_private=self._allow_private):
             raise InvalidRequest(f"url {fault}.", errors=[{"field": "url", "message": fault}])
 
-    async def _write(self, tenant: str, endpoint: Endpoint) -> None:
-        record = endpoint.webhook.model_dump(mode="json", include={"url", "events", "created_at", "previous_until"})
-        record |= {"generation": endpoint.generation, "fingerprint": endpoint.fingerprint}
-        await self._redis.hset(webhooks_key(tenant), endpoint.webhook.id, orjson.dumps(record))
+    async def _rewrite(self, tenant: str, endpoint: str, edit: Callable[[Endpoint], Endpoint], **more: str) -> Endpoint:
+        """Edits the record as it is then, whoever else writes meanwhile. Raises WebhookUnknown."""
+        while True:
+            stored = await self.read(tenant, endpoint)
+            new = edit(stored)
+            if await self._change.run([webhooks_key(tenant)], stored.record, _encode(new), id=endpoint, **more):
+                return new
+
+
+def _encode(endpoint: Endpoint) -> bytes:
+    record = endpoint.webhook.model_dump(mode="json", include={"url", "events", "created_at", "previous_until"})
+    return orjson.dumps(record | {"generation": endpoint.generation, "fingerprint": endpoint.fingerprint})
 
 
 def _parse(endpoint: str, fields: Mapping[str, str]) -> Endpoint:
     record = orjson.loads(fields[endpoint])
     generation, fingerprint = record.pop("generation"), record.pop("fingerprint")
     state = {"failing_since": fields.get(f"{endpoint}.failing"), "disabled": fields.get(f"{endpoint}.disabled")}
-    return Endpoint(Webhook.model_validate({"id": endpoint, **record, **state}), generation, fingerprint)
+    webhook = Webhook.model_validate({"id": endpoint, **record, **state})
+    return Endpoint(webhook, generation, fingerprint, fields[endpoint])

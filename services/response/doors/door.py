@@ -158,7 +158,7 @@ async def translate(pieces: AsyncIterator[bytes], door: Door) -> AsyncGenerator[
         if piece == KEEP_ALIVE:
             yield door.keep_alive
             continue
-        for document in _documents(piece):
+        for document in read_documents(piece):
             if document is None:
                 events = door.end()
             elif isinstance(error := document.get("error"), dict):
@@ -171,7 +171,7 @@ async def translate(pieces: AsyncIterator[bytes], door: Door) -> AsyncGenerator[
                 return
 
 
-def _documents(piece: bytes) -> Iterator[Body | None]:
+def read_documents(piece: bytes) -> Iterator[Body | None]:
     """The chunks of a piece of a stream; None for [DONE]."""
     for line in piece.splitlines():
         data = line.removeprefix(b"data:").strip() if line.startswith(b"data:") else b""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.routing import SCOPES, USER_SCOPES, is_for_user
+from gateway.routing import CHATS, SCOPES, USER_SCOPES, is_for_user
 from gateway.user_tokens import UserClaims, UserTokens
 from tests.unit.gateway.conftest import ADMIN_KEY, Suite
 from tests.unit.with_settings import with_settings
@@ -80,6 +80,18 @@ async def test_a_caller_cannot_name_the_token_s_user_itself(suite: Suite) -> Non
     assert [seen.header("x-alignx-user") for seen in suite.response.seen] == [None, "Zo%C3%AB%201%25"]
     assert (await suite.json("GET", "/v1/users/Zo%C3%AB%201%25/preferences", key=token))[0] == 200
     assert (await suite.json("GET", "/v1/users/Zoe%201%25/preferences", key=token))[0] == 403
+
+
+async def test_a_chat_tells_its_service_whether_the_caller_may_append(suite: Suite) -> None:
+    key = (await suite.make_key(scopes=["tokens:mint", "chat"]))["key"]
+    forged = {"X-AlignX-May-Append": "1"}
+    for path in CHATS:
+        for caller in (None, await mint(suite), key, await mint(suite, scopes=["chat"])):
+            await suite.json("POST", path, key=caller, json={}, headers=forged)
+    told = [seen.header("x-alignx-may-append") for seen in suite.response.seen]
+    assert told == ["1", "1", None, None] * len(CHATS)
+    await suite.json("POST", "/v1/users/ann/events", json={}, headers=forged)
+    assert suite.preference.seen[-1].header("x-alignx-may-append") is None
 
 
 @with_settings(gateway={"user_rate": 1000, "user_burst": 1000})

@@ -538,6 +538,8 @@ def test_chat_once(alignx: Alignx, ada: None, service: FakeService):
     assert json.loads(service.requests[-1].content)["personalization"] == {"mode": "direct", "max_history": 9}
     alignx("chat", "ada", "hello", "--mode", "pba")
     assert json.loads(service.requests[-1].content)["personalization"] == {"mode": "pba"}
+    alignx("chat", "ada", "hello", "--learn")
+    assert json.loads(service.requests[-1].content)["personalization"] == {"mode": "summary", "learn": True}
     assert alignx("chat", "ada", "-", stdin="piped").stdout == "You said: piped\n"
 
 

@@ -62,10 +62,10 @@ def test_answers_for_the_user(call: Caller, service: FakeService):
     assert call("select", "ada", ["a", "b"], query="q").choice == 1
     ranked = call("recommend", "ada", ["a", "b", "c"], k=2, explain=True)
     assert [item.index for item in ranked.items] == [2, 1]
-    answer = call("chat", [{"role": "user", "content": "hi"}], user="ada", mode="ica", max_history=3)
+    answer = call("chat", [{"role": "user", "content": "hi"}], user="ada", mode="ica", max_history=3, learn=False)
     assert (answer.text, answer.personalization.version) == ("You said: hi", 2)
     sent = json.loads(service.requests[-1].content)
-    assert sent["personalization"] == {"mode": "ica", "max_history": 3}
+    assert sent["personalization"] == {"mode": "ica", "max_history": 3, "learn": False}
     assert "stream" not in sent
     call("chat", [{"role": "user", "content": "hi"}])
     assert json.loads(service.requests[-1].content) == {"messages": [{"role": "user", "content": "hi"}]}

@@ -17,6 +17,7 @@ from services.settings import RedisSettings
 from services.storage.connection import open_redis
 from services.storage.timed_cache import TimedCache
 from services.storage.users import Store
+from tests.unit.services.preference.rig import opened
 
 pytestmark = pytest.mark.anyio
 PROSE = "A reply that is far too long to be the title of anything. " * 5
@@ -149,3 +150,29 @@ async def test_an_answer_is_served_though_redis_takes_no_writes(shop: Shop) -> N
         await shop.store.redis.config_set("min-replicas-to-write", 0)
     assert shown == {"response_id": None, "arm": None}
     assert "alignx_arm_served_total{" not in generate_latest(shop.registry).decode()
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_an_answer_brings_nothing_of_an_erased_user_back(redis_url: str, is_known: bool) -> None:
+    async with opened(redis_url, shards=4) as rig:
+        shop = Shop(rig.store, feedback_s=3600)
+        if is_known:
+            await rig.put("I like tea.", user="ada")
+        kept, late = [await shop.outcomes.open("acme", "ada", "recommendation") for _ in range(2)]
+        assert (await shop.outcomes.record(kept, {0: "tea"}))["response_id"] == kept.response_id
+        assert await rig.queue.forget("acme", "ada")
+        assert await shop.outcomes.record(late, {0: "tea"}) == {"response_id": None, "arm": None}
+        assert await rig.user_keys() == []
+        assert (await shop.counts())["click_rate"] == (0, 1)
+        if is_known:  # the name has a new user
+            await rig.put("I like milk.", user="ada")
+            assert (await shop.outcomes.record(late, {0: "tea"}))["response_id"] is None
+        await shop.serve("recommendation", "tea")
+
+
+async def test_an_answer_that_a_users_first_event_overtakes_is_kept(redis_url: str) -> None:
+    async with opened(redis_url, shards=4) as rig:
+        shop = Shop(rig.store, feedback_s=3600)
+        serving = await shop.outcomes.open("acme", "ada", "chat")
+        await rig.put("I like tea.", user="ada")
+        assert (await shop.outcomes.record(serving))["response_id"] == serving.response_id

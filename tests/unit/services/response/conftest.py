@@ -22,13 +22,22 @@ from prometheus_client import CollectorRegistry
 from alignx.schemas.interactions import INTERACTION
 from alignx.schemas.items import CatalogueItem
 from services.engine.choice.fusion import Comparison, Kind, LogOdds, add, additions
+from services.outcomes.chats import ChatOutbox
 from services.preference.edits import create_edit
 from services.preference.ingest import Ingest
 from services.preference.queue import Queue
 from services.preference.updates.update_metrics import IngestMetrics
 from services.response.__main__ import create_response_app
 from services.server.app import TENANT_HEADER, TOKEN_HEADER, create_server
-from services.settings import EngineSettings, LogSettings, RedisSettings, ResponseSettings, ServerSettings, Settings
+from services.settings import (
+    EngineSettings,
+    LimitSettings,
+    LogSettings,
+    RedisSettings,
+    ResponseSettings,
+    ServerSettings,
+    Settings,
+)
 from services.storage.connection import open_redis
 from services.storage.key_names import tenant_settings_key, weights_key
 from services.storage.users import Store
@@ -234,6 +243,19 @@ class Service:
         """Makes `text` version 1."""
         self._wait(self._ingest.edit(tenant, user, 0, create_edit(text, 0)))
 
+    def kept_chats(self, user: str, tenant: str = "acme") -> list[dict[str, Any]]:
+        """The conversations that are to become events of the user."""
+        waiting = ChatOutbox(self._redis, self._ingest.store.keys).waiting(tenant, user)
+        future = asyncio.run_coroutine_threadsafe(waiting, self._loop)
+        return [json.loads(event) for _, event in future.result(10)]
+
+    def erase(self, user: str, tenant: str = "acme") -> None:
+        self._wait(self._ingest.queue.forget(tenant, user))
+
+    def refuse_writes(self, *, is_refused: bool) -> None:
+        """Whether Redis takes no writes."""
+        self._wait(self._redis.config_set("min-replicas-to-write", int(is_refused)))
+
     def _wait(self, work: Coroutine[Any, Any, Any]) -> None:
         future: Future[Any] = asyncio.run_coroutine_threadsafe(work, self._loop)
         future.result(10)
@@ -264,6 +286,7 @@ async def running_service(redis_url: str, changes: dict[str, dict[str, Any]]) ->
             redis=RedisSettings(url=redis_url),
             engine=EngineSettings(**{"url": engine_url, "choose": "letters", **fields}),
             response=ResponseSettings(**PATIENT | changes.get("response", {})),
+            limits=LimitSettings(**changes.get("limits", {})),
             server=ServerSettings(port=0, shutdown_s=1),
             log=LogSettings(access=False),
         )
