@@ -283,6 +283,7 @@ def chat(
     user: str | None = None,
     mode: ChatMode | None = None,
     max_history: int | None = None,
+    axes: Mapping[str, float] | None = None,
     model: str | None = None,
     max_tokens: int | None = None,
     temperature: float | None = None,
@@ -290,11 +291,15 @@ def chat(
 ) -> Call[ChatAnswer]:
     """An answer to the last message, conditioned on the user as `mode` says.
 
-    Default mode: "summary" with a user, "none" without.
+    Default mode: "summary" with a user, "none" without. `axes` weighs `helpful`, `harmless` and `honest`, where the
+    deployment serves axis adapters.
     """
     body: dict[str, Any] = {"messages": [dict(turn) for turn in messages]}
     body |= _drop_none(user=user, model=model, max_tokens=max_tokens, temperature=temperature)
-    if personalization := _drop_none(mode=mode, max_history=max_history):
+    personalization: dict[str, Any] = {**_drop_none(mode=mode, max_history=max_history)}
+    if axes is not None:
+        personalization["axes"] = dict(axes)
+    if personalization:
         body["personalization"] = personalization
     if stream:
         body["stream"] = True

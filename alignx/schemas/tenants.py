@@ -205,6 +205,7 @@ class OutcomeSettings(Frozen):
 
 
 TokenLimit = Annotated[int, Field(ge=1, le=10**15)]
+AdapterName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 
 
 class TenantSettings(UpdateCadence, TrialSettings, PrivacySettings, OutcomeSettings):
@@ -214,6 +215,10 @@ class TenantSettings(UpdateCadence, TrialSettings, PrivacySettings, OutcomeSetti
     """Whether select and recommend also go by what other users of the tenant took. Off, no item is counted."""
     traffic_least_users: Annotated[int, Field(ge=2, le=1_000)] = 5
     """Users who must have met an item, or liked both of two, before anything of that is used."""
+
+    axis_adapters: tuple[AdapterName, ...] = Field(default=("*",), max_length=100)
+    """Axis adapters by which the tenant's chats may be answered, as a JSON list of names; `*` stands for all. Where
+    none of them is served, the tenant's chats take no `axes`."""
 
     user_events_per_hour: PositiveInt | None = None
     """Events of one user that are taken in an hour; more answer 429, and a backfill does not count. It bounds how far a

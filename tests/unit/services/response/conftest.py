@@ -28,7 +28,15 @@ from services.preference.queue import Queue
 from services.preference.updates.update_metrics import IngestMetrics
 from services.response.__main__ import create_response_app
 from services.server.app import TENANT_HEADER, TOKEN_HEADER, create_server
-from services.settings import EngineSettings, LogSettings, RedisSettings, ResponseSettings, ServerSettings, Settings
+from services.settings import (
+    AxesSettings,
+    EngineSettings,
+    LogSettings,
+    RedisSettings,
+    ResponseSettings,
+    ServerSettings,
+    Settings,
+)
 from services.storage.connection import open_redis
 from services.storage.key_names import tenant_settings_key, weights_key
 from services.storage.users import Store
@@ -264,6 +272,7 @@ async def running_service(redis_url: str, changes: dict[str, dict[str, Any]]) ->
             redis=RedisSettings(url=redis_url),
             engine=EngineSettings(**{"url": engine_url, "choose": "letters", **fields}),
             response=ResponseSettings(**PATIENT | changes.get("response", {})),
+            axes=AxesSettings(**changes.get("axes", {})),
             server=ServerSettings(port=0, shutdown_s=1),
             log=LogSettings(access=False),
         )
@@ -282,7 +291,7 @@ Serve = Callable[..., Service]
 
 @pytest.fixture
 def serve(redis_url: str) -> Iterator[Serve]:
-    """`serve(engine={…}, response={…})`: the service with these settings; ends with the test."""
+    """`serve(engine={…}, response={…}, axes={…})`: the service with these settings; ends with the test."""
     loop, running = asyncio.new_event_loop(), AsyncExitStack()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
