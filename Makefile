@@ -8,6 +8,8 @@ MODEL  ?=
 ENGINE ?= auto
 PORT   ?= 8080
 DATA   ?= var
+# A folder of axis adapters, as training/runs/mocae.sh makes them, for chats with `axes`.
+AXES   ?=
 # Official files of public benchmarks, as `make eval` looks for them.
 BENCHMARKS ?= ../shared/data
 
@@ -39,8 +41,8 @@ help:  ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 # The suite answers before the engine is installed; it installs that itself, where the machine can run it.
-up: .venv/.run $(if $(filter models/alignx-tiny models/alignx-tiny/,$(MODEL)),$(TINY))  ## Starts the suite with a small language model (MODEL=folder ENGINE=URL PORT= DATA=)
-	@$(SUITE) up --engine "$(ENGINE)" --model "$(MODEL)" --port $(PORT) --home "$(DATA)"
+up: .venv/.run $(if $(filter models/alignx-tiny models/alignx-tiny/,$(MODEL)),$(TINY))  ## Starts the suite with a small language model (MODEL=folder ENGINE=URL PORT= DATA= AXES=)
+	@$(if $(AXES),ALIGNX_AXES__FOLDER="$(abspath $(AXES))" )$(SUITE) up --engine "$(ENGINE)" --model "$(MODEL)" --port $(PORT) --home "$(DATA)"
 
 down: .venv/.run  ## Stops the suite; the data stay
 	@$(SUITE) down --home "$(DATA)"

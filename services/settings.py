@@ -262,6 +262,14 @@ class ResponseSettings(Block):
     _valid_prompts = field_validator("selection_prompts")(_check_prompts)
 
 
+class AxesSettings(Block):
+    folder: Path | None = None
+    """Folder of the axis adapters that the engine has loaded, as `make up AXES=folder` sets it: chats then take `axes`
+    (docs/how-to/axes.md). The response service reads it at its start. Default: none are served."""
+    harmless_floor: float = Field(default=0.0, ge=0, le=1)
+    """Least weight of harmlessness: lower ones are raised to it, and no adapter with less of it answers."""
+
+
 class GatewaySettings(Block):
     preference_url: str = "http://127.0.0.1:8101"
     """Where the preference service listens; several replicas are separated by commas."""
@@ -416,6 +424,7 @@ class Settings(BaseSettings):
     summary: SummarySettings = SummarySettings()
     limits: LimitSettings = LimitSettings()
     response: ResponseSettings = ResponseSettings()
+    axes: AxesSettings = AxesSettings()
     gateway: GatewaySettings = GatewaySettings()
     webhooks: WebhookSettings = WebhookSettings()
     log: LogSettings = LogSettings()

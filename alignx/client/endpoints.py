@@ -284,6 +284,7 @@ def chat(
     mode: ChatMode | None = None,
     max_history: int | None = None,
     learn: bool | None = None,
+    axes: Mapping[str, float] | None = None,
     model: str | None = None,
     max_tokens: int | None = None,
     temperature: float | None = None,
@@ -292,11 +293,15 @@ def chat(
     """An answer to the last message, conditioned on the user as `mode` says.
 
     Default mode: "summary" with a user, "none" without. `learn`: whether the last message and the answer become an
-    event of the user's history; default: as the tenant's settings say.
+    event of the user's history; default: as the tenant's settings say. `axes` weighs `helpful`, `harmless` and
+    `honest`, where the deployment serves axis adapters.
     """
     body: dict[str, Any] = {"messages": [dict(turn) for turn in messages]}
     body |= _drop_none(user=user, model=model, max_tokens=max_tokens, temperature=temperature)
-    if personalization := _drop_none(mode=mode, max_history=max_history, learn=learn):
+    personalization: dict[str, Any] = {**_drop_none(mode=mode, max_history=max_history, learn=learn)}
+    if axes is not None:
+        personalization["axes"] = dict(axes)
+    if personalization:
         body["personalization"] = personalization
     if stream:
         body["stream"] = True

@@ -1,6 +1,6 @@
 """Bodies of requests and responses, except those of API keys."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, StrictBool, StringConstraints, model_validator
 
@@ -184,6 +184,23 @@ the preference directions that recent comparisons carry (pba), the whole recent 
 inference (direct), or nothing (the control)."""
 
 
+AxisWeight = Annotated[float, Field(ge=0, le=1, strict=True)]
+
+
+class AxisWeights(Frozen):
+    """What an answer should be. Only the ratio counts: weights are divided by their sum."""
+
+    helpful: AxisWeight = 0.0
+    harmless: AxisWeight = 0.0
+    honest: AxisWeight = 0.0
+
+    @model_validator(mode="after")
+    def _check_sum(self) -> Self:
+        if not any(weight for _, weight in self):
+            raise ValueError("at least one weight must be above 0")
+        return self
+
+
 class Personalization(Frozen):
     """Our extension of the chat request."""
 
@@ -193,6 +210,26 @@ class Personalization(Frozen):
     learn: StrictBool | None = None
     """Whether the user's latest turn and the answer become an event of the user's history, once the answer has been
     given in full. Needs the scope events:write. Default: the tenant's setting `learn_from_chats`."""
+    axes: AxisWeights | None = None
+    """The nearest of the deployment's axis adapters answers, where it serves them; without weights, the one that the
+    deployment chooses. With them and without a user, the mode is none by default."""
+
+
+class AxesUsed(Frozen):
+    """Which axis adapter answered, and why."""
+
+    adapter: str
+    """Of the deployment's grid, as its engine knows it."""
+    weights: AxisWeights
+    """What it was chosen for; they add up to 1."""
+    distance: float
+    """Euclidean, from these weights to those of the adapter."""
+    chosen: Literal["requested", "routed", "static"]
+    """By the caller's weights, by the router, or by the deployment."""
+    confidence: float | None = None
+    """The router's probability of the likeliest axis; null where none was asked."""
+    raised: bool = False
+    """Whether the weight of harmlessness was below the deployment's floor, and was raised to it."""
 
 
 class PersonalizationUsed(Served):
@@ -204,3 +241,9 @@ class PersonalizationUsed(Served):
     history: NonNegativeInt = 0
     learn: bool | None = Field(default=None, exclude_if=is_none)
     """True where the answer becomes an event of the user's history; null otherwise."""
+    axes: AxesUsed | None = None
+
+    def document(self) -> dict[str, Any]:
+        fields = super().document()
+        axes = fields.pop("axes")
+        return fields if axes is None else fields | {"axes": axes.model_dump()}

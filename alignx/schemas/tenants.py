@@ -205,6 +205,7 @@ class OutcomeSettings(Frozen):
 
 
 TokenLimit = Annotated[int, Field(ge=1, le=10**15)]
+AdapterName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 
 
 class TenantSettings(UpdateCadence, TrialSettings, PrivacySettings, OutcomeSettings):
@@ -218,6 +219,10 @@ class TenantSettings(UpdateCadence, TrialSettings, PrivacySettings, OutcomeSetti
     learn_from_chats: bool = False
     """Whether chats that do not say so themselves (`personalization.learn`) become events of their users, where the
     caller has the scope events:write."""
+
+    axis_adapters: tuple[AdapterName, ...] = Field(default=("*",), max_length=100)
+    """Axis adapters by which the tenant's chats may be answered, as a JSON list of names; `*` stands for all. Where
+    none of them is served, the tenant's chats take no `axes`."""
 
     user_events_per_hour: PositiveInt | None = None
     """Events of one user that are taken in an hour; more answer 429, and a backfill does not count. It bounds how far a

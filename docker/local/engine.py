@@ -4,11 +4,14 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import psutil  # type: ignore[import-untyped]
+
+from services.axes import AxisGrid, ServedMerge
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE_PYTHON = ROOT / ".venv-engine" / "bin" / "python"
@@ -17,6 +20,8 @@ SMALL_MODEL = "models/alignx-small"
 """What is served where nothing is named."""
 TINY_MODEL = ROOT / "models" / "alignx-tiny"
 TOYS = {TINY_MODEL: "has random weights and is for tests of the wire"}
+AXES_SETTING = "ALIGNX_AXES__FOLDER"
+"""What `make up AXES=folder` sets, for the response service and for vLLM alike."""
 PYTHONS = ((3, 11), (3, 14))
 """Of the engine's lock: the first version, and the first that is too new."""
 FREE_MEMORY = 3 << 30
@@ -95,6 +100,25 @@ def model_obstacle(model: str) -> str | None:
         f"There is no checkpoint in {model}: MODEL names a folder in the Hugging Face format, with config.json, or one "
         "of a LoRA adapter, with adapter_config.json."
     )
+
+
+def axes_folder(environment: Mapping[str, str]) -> Path | None:
+    """The folder of axis adapters that the setting names; a relative one begins at the checkout."""
+    folder = environment.get(AXES_SETTING)
+    return (ROOT / folder).resolve() if folder else None
+
+
+def axes_obstacle(folder: Path | None, engine: str) -> str | None:
+    """Why the adapters of a folder cannot be served, as far as it shows before the engine starts."""
+    if folder is None:
+        return None
+    if engine == "profile":
+        return "AXES names adapters of a language model, and ENGINE=profile runs none."
+    try:
+        ServedMerge.read(folder, AxisGrid.read(folder))
+    except ValueError as error:
+        return f"AXES: {error}."
+    return None
 
 
 def _gib(size: int) -> str:

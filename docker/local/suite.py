@@ -6,11 +6,13 @@
 `make up` and `make down` call it. Engine `auto` is vLLM on this machine's CPU with the model in `--model`, by default
 models/alignx-small; where that cannot run and no model is named, it is the profile, which needs no language model.
 `up` writes the secrets at the first run, starts what does not run yet, prints the addresses as soon as the gateway
-is ready, and then brings up vLLM; until it is warm the profile answers. Everything it writes (secrets, logs, models,
+is ready, and then brings up vLLM; until it is warm the profile answers. ALIGNX_AXES__FOLDER in the environment, which
+`make up AXES=…` sets, has vLLM load the axis adapters of a folder. Everything it writes (secrets, logs, models,
 Redis's data) is below `--home`. Ports count up from `--port`: the gateway, then Redis, engine, preference, response
 and worker at fixed distances.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,8 @@ from docker.local.engine import (
     ENGINE_READY,
     INSTEAD,
     RefusedError,
+    axes_folder,
+    axes_obstacle,
     chosen_engine,
     machine_obstacle,
     model_obstacle,
@@ -66,10 +70,13 @@ def exit_on_refusal() -> Iterator[None]:
 def up(engine: Engine = "auto", model: Model = "", home: Home = Path("var"), port: Port = GATEWAY_PORT) -> None:
     """Starts the suite, prints where it answers, and waits until the language model is warm."""
     home = home.resolve()
-    is_optional = engine == "auto" and not model
+    axes = axes_folder(os.environ)
+    is_optional = engine == "auto" and not model and axes is None
     with exit_on_refusal():
         check_socket_path(home)
         engine, model = chosen_engine(engine, model)
+        if reason := axes_obstacle(axes, engine):
+            raise RefusedError(reason)
         if engine == "vllm-cpu" and (obstacle := _obstacle(model, home)):
             if not is_optional:
                 raise RefusedError(f"{obstacle} {INSTEAD}")

@@ -17,10 +17,10 @@ from transformers import AutoTokenizer
 
 from evaluation.suites.mocae import BASE, MocaeEvaluation, iterate_systems
 from evaluation.vllm_server import PYTHON, serve_checkpoint
+from services.axes import AxisGrid
 from training.config import run_script
 from training.exceptions import CheckpointError
 from training.mocae.axis_rows import AxisPrompt
-from training.mocae.grid import AxisGrid
 
 TOLERANCE: Final = 0.02
 """Largest distance between two log-probabilities in float32: the two programs add in different orders."""

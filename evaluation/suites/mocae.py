@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import orjson
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -30,12 +29,12 @@ from evaluation.results import Estimate, JsonFile
 from evaluation.scoring.answers import score_judgement
 from evaluation.scoring.intervals import difference, estimate
 from evaluation.scoring.routing import Matrix, RoutingScores, nll_changes, score_routing
+from services.axes import AXES, SERVED_FILE, AxisGrid, ServedMerge
 from services.engine.judge import judge
 from services.prompts.build import ChatMessage
 from training.config import PositiveInt, run_script
 from training.data.whole_file import replace_file
 from training.mocae.axis_rows import COMPLIANCES, HELD_OUT_REFUSALS, AxisPrompt, fold_of
-from training.mocae.grid import AXES, AxisGrid
 from training.mocae.router import FEATURES, VARIANTS, softmax
 from training.mocae.stage import MocaeConfig
 from training.rl.rewards import TENANT
@@ -244,8 +243,8 @@ def mocae(config: MocaeEvaluation) -> MocaeResult:
         routed=gains["words"].low > 0,
     )
     result.save(config.work / "result.json")
-    with replace_file(config.output / "served.json") as file:
-        file.write(orjson.dumps({"static": static, "routed": result.routed}) + b"\n")
+    with replace_file(config.output / SERVED_FILE) as file:
+        file.write(ServedMerge(static=static, routed=result.routed).model_dump_json().encode() + b"\n")
     print(f"{len(prompts):,} prompts, best static merge {static}, routing is {'' if result.routed else 'not '}served")
     return result
 

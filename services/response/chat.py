@@ -8,16 +8,24 @@ with one member added: `personalization`, which says what it was conditioned on.
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
 
 from alignx.schemas.interactions import ComparisonInteraction, Interaction
-from alignx.schemas.requests import ChatMode, Personalization, PersonalizationUsed
+from alignx.schemas.requests import AxesUsed, ChatMode, Personalization, PersonalizationUsed
 from services.engine.client import RawAnswer
 from services.engine.limits import Engine
 from services.engine.spending import message_tokens
-from services.errors import ContextExceeded, EngineError, InvalidRequest, UserUnknown
+from services.errors import (
+    ContextExceeded,
+    EngineError,
+    EngineUnavailable,
+    InvalidRequest,
+    ModelUnknown,
+    UserUnknown,
+)
 from services.outcomes.served import Outcomes
 from services.profile.claims.relevance import keep_relevant, read_parts
 from services.prompts.build import (
@@ -29,6 +37,7 @@ from services.prompts.build import (
     fit_interactions,
 )
 from services.prompts.plain import plain_chat_prompt
+from services.response.axis_choice import NOT_SERVED, AxisChooser, refuse
 from services.response.chat_request import ChatRequest
 from services.response.learning import LearnedChat, latest_turns, wants_learning
 from services.response.thinking import hide_in_message
@@ -98,11 +107,20 @@ class ChatCall:
 class Chat:
     """Chat completions of one process."""
 
-    def __init__(self, store: Store, engine: Engine, outcomes: Outcomes, settings: Settings) -> None:
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        outcomes: Outcomes,
+        settings: Settings,
+        axes: AxisChooser | None = None,
+    ) -> None:
         self.store = store
         self.engine = engine
         self.outcomes = outcomes
         self.settings = settings
+        self.axes = axes
+        """None where no axis adapters are served."""
 
     async def prepare(
         self, tenant: str, user: str | None, request: ChatRequest, *, may_append: bool = False
@@ -111,7 +129,10 @@ class Chat:
         histories. Raises EngineUnavailable, InvalidRequest or Forbidden."""
         body = request.engine_fields(self.settings.response.pass_fields)
         learn = wants_learning(request, user, may_append=may_append)
-        await self.engine.model()  # without an engine the answer is known before anything is read
+        base = await self.engine.model()  # without an engine the answer is known before anything is read
+        axes = await self._choose_adapter(tenant, request, base)
+        if axes is not None:
+            body["model"] = axes.adapter
         limit = request.max_completion_tokens or request.max_tokens
         if limit is None:
             body["max_tokens"] = limit = self.settings.response.max_tokens
@@ -131,12 +152,27 @@ class Chat:
         if serving:
             is_counted = request.personalization is None or request.personalization.mode != "none"
             used = used.model_copy(update=await self.outcomes.record(serving, is_counted=is_counted))
+        if axes is not None:
+            used = used.model_copy(update={"axes": axes})
         learned = None
         if serving and serving.learn:
             used = used.model_copy(update={"learn": True})
             most_bytes = self.settings.limits.event_bytes
             learned = LearnedChat(self.outcomes, serving, latest_turns(request.messages), most_bytes)
         return ChatCall(tenant, used, body | {"messages": prompt.messages}, sizes, learned)
+
+    async def models(self) -> list[dict[str, Any]]:
+        """The models that a chat may name, as OpenAI's model objects. Raises EngineUnavailable."""
+        hidden = self.axes.adapters if self.axes else ()
+        return [model for model in await self.engine.models() if model["id"] not in hidden]
+
+    async def _choose_adapter(self, tenant: str, request: ChatRequest, base: str) -> AxesUsed | None:
+        requested = request.personalization.axes if request.personalization else None
+        if self.axes is None:
+            if requested is not None:
+                raise refuse("personalization.axes", NOT_SERVED)
+            return None
+        return await self.axes.choose(tenant, requested, request.model, base, partial(_latest_request, request))
 
     @property
     def _plain(self) -> bool:
@@ -164,6 +200,10 @@ class Chat:
                 return await stack.enter_async_context(self.engine.chat(call.body | fields, tenant=call.tenant))
             except ContextExceeded as error:
                 tried[limit] = error
+            except ModelUnknown as error:
+                if call.used.axes is None:
+                    raise
+                raise EngineUnavailable(f"The engine has not loaded the adapter {call.used.axes.adapter}") from error
 
     async def _condition(
         self,
@@ -178,6 +218,8 @@ class Chat:
         window = self.engine.context_tokens
         room = window - conversation - min(max_tokens, window // 2) - _INSTRUCTION
         requested = request.personalization or Personalization(mode="summary" if user else "none")
+        if user is None and requested.axes and "mode" not in requested.model_fields_set:
+            requested = Personalization(mode="none")
         if requested.mode == "none" or is_control:
             return Conditioning(PersonalizationUsed(mode="none", user=user))
         if user is None:

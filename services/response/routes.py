@@ -52,7 +52,7 @@ async def recommend(tenant: Tenant, user: User, body: RecommendRequest, state: S
 @router.get("/models/{model:path}", tags=["response"], summary="One model, in OpenAI's format")
 async def read_model(tenant: Tenant, model: str, state: State) -> dict[str, Any]:
     """404 `model_not_found` for one that the engine does not serve."""
-    for known in await state.chat.engine.models():
+    for known in await state.chat.models():
         if known["id"] == model:
             return known
     raise ModelUnknown
@@ -60,7 +60,7 @@ async def read_model(tenant: Tenant, model: str, state: State) -> dict[str, Any]
 
 @router.get("/models", operation_id="models", tags=["response"], summary="Models on offer, in OpenAI's format")
 async def list_models(tenant: Tenant, state: State) -> dict[str, Any]:
-    return {"object": "list", "data": await state.chat.engine.models()}
+    return {"object": "list", "data": await state.chat.models()}
 
 
 @router.post(
@@ -74,6 +74,6 @@ async def list_models(tenant: Tenant, state: State) -> dict[str, Any]:
 async def chat_completions(body: ChatRequest, caller: Caller, state: State) -> Response:
     """`personalization.mode` says what the answer is conditioned on: `summary` (default), `ica`,
     `pba`, `direct` or `none`. The answer's `personalization` and the header X-AlignX-Summary-Version say
-    what was used; RateLimit and RateLimit-Policy what is left of the tenant's token budget, if it has one. A stream
-    whose first token is late holds comments before its first event."""
+    what was used, where axis adapters are served also which of them; RateLimit and RateLimit-Policy what is left of the
+    tenant's token budget, if it has one. A stream whose first token is late holds comments before its first event."""
     return await answer_caller(state.chat, caller, body)

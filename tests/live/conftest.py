@@ -49,7 +49,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def engine_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL, /v1 included, of a real vLLM with the tiny random checkpoint."""
-    yield from _engine(TINY_MODEL, tmp_path_factory.mktemp("engine") / "engine.log")
+    yield from serve_model(TINY_MODEL, tmp_path_factory.mktemp("engine") / "engine.log")
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +59,10 @@ def strict_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("strict-engine")
     (folder / "template.jinja").write_text(STRICT_TEMPLATE)
     options = ENGINE_OPTIONS.replace("8192", "2048").replace("--scheduling-policy priority ", "")
-    yield from _engine(TINY_MODEL, folder / "engine.log", f"{options} --chat-template {folder / 'template.jinja'}")
+    yield from serve_model(TINY_MODEL, folder / "engine.log", f"{options} --chat-template {folder / 'template.jinja'}")
 
 
-def _engine(model: Path, log_path: Path, options: str = ENGINE_OPTIONS) -> Iterator[str]:
+def serve_model(model: Path, log_path: Path, options: str = ENGINE_OPTIONS) -> Iterator[str]:
     for path in (ENGINE_PYTHON, model):
         if not path.exists():
             pytest.fail(f"{path.relative_to(ROOT)} is missing; `make test` makes it")

@@ -17,11 +17,11 @@ from typing import Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict
 
+from services.axes import AXES, Axis
 from training.config import run_script
 from training.data.reading import ReadReport, raw_rows
 from training.data.whole_file import replace_file
 from training.exceptions import DatasetError
-from training.mocae.grid import AXES, Axis
 from training.mocae.stage import FOLDS, AxisData, MocaeConfig
 
 REFUSALS = (

@@ -16,15 +16,13 @@ from typing import Any, Self
 import torch
 from safetensors.torch import save_file
 
+from services.axes import AXES, GRID_FILE, RANKS, AxisGrid, GridPoint, Weights
 from training.checkpoint import load_weights
 from training.config import run_script
 from training.data.whole_file import replace_file
 from training.exceptions import CheckpointError
-from training.mocae.grid import AXES, GRID_FILE, AxisGrid, GridPoint, Weights
 from training.mocae.stage import Grid, MocaeConfig
 
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""Of adapters that vLLM 0.32 loads."""
 SETTINGS = "adapter_config.json"
 NOT_PLAIN = ("alpha_pattern", "rank_pattern", "use_dora", "use_rslora", "fan_in_fan_out", "bias")
 

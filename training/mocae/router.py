@@ -21,11 +21,11 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer
 
+from services.axes import AXES, ROUTER_FILE
 from services.profile.word_table import embed
 from training.config import run_script
 from training.data.whole_file import replace_file
 from training.mocae.axis_rows import AxisPrompt
-from training.mocae.grid import AXES
 from training.mocae.stage import MocaeConfig, Router
 
 DENSITY_SHARE: Final = 0.6
@@ -167,7 +167,7 @@ def router(config: MocaeConfig) -> None:
             np.savez(file, **train_router(features[name], prompts, config))
     words = np.load(config.work / "router-words.npz")
     served = {"head": (words["route"] @ words["project"]).astype(np.float32), "temperature": words["temperature_plain"]}
-    with replace_file(config.output / "router.npz") as file:
+    with replace_file(config.output / ROUTER_FILE) as file:
         np.savez(file, **served)
 
 

@@ -67,6 +67,8 @@ def test_answers_for_the_user(call: Caller, service: FakeService):
     sent = json.loads(service.requests[-1].content)
     assert sent["personalization"] == {"mode": "ica", "max_history": 3, "learn": False}
     assert "stream" not in sent
+    call("chat", [{"role": "user", "content": "hi"}], axes={"helpful": 0.5, "honest": 0.5})
+    assert json.loads(service.requests[-1].content)["personalization"] == {"axes": {"helpful": 0.5, "honest": 0.5}}
     call("chat", [{"role": "user", "content": "hi"}])
     assert json.loads(service.requests[-1].content) == {"messages": [{"role": "user", "content": "hi"}]}
     assert call("models") == ("small",)

@@ -140,6 +140,16 @@ def test_the_suite_answers_before_vllm_is_prepared(
     assert "models/alignx-small on this CPU; until it is warm, the profile answers" in output
 
 
+def test_axes_that_cannot_be_served_start_nothing(
+    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ALIGNX_AXES__FOLDER", str(tmp_path))
+    with pytest.raises(typer.Exit):
+        suite.up(home=tmp_path / "var")
+    assert "holds no grid.json" in " ".join(capsys.readouterr().out.split())
+    assert started == []
+
+
 def test_where_vllm_cannot_be_prepared_the_suite_goes_on_with_the_profile(
     started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

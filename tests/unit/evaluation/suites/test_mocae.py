@@ -15,8 +15,8 @@ from evaluation.suites.mocae import (
     routed_points,
     score_prompts,
 )
+from services.axes import AXES, AxisGrid, GridPoint
 from training.mocae.axis_rows import COMPLIANCES, HELD_OUT_REFUSALS, AxisPrompt
-from training.mocae.grid import AXES, AxisGrid, GridPoint
 from training.mocae.router import VARIANTS
 
 NAMES = ("first", "second", "third")

@@ -30,6 +30,7 @@ from services.preference.updates.update_metrics import IngestMetrics
 from services.response.__main__ import create_response_app
 from services.server.app import TENANT_HEADER, TOKEN_HEADER, create_server
 from services.settings import (
+    AxesSettings,
     EngineSettings,
     LimitSettings,
     LogSettings,
@@ -287,6 +288,7 @@ async def running_service(redis_url: str, changes: dict[str, dict[str, Any]]) ->
             engine=EngineSettings(**{"url": engine_url, "choose": "letters", **fields}),
             response=ResponseSettings(**PATIENT | changes.get("response", {})),
             limits=LimitSettings(**changes.get("limits", {})),
+            axes=AxesSettings(**changes.get("axes", {})),
             server=ServerSettings(port=0, shutdown_s=1),
             log=LogSettings(access=False),
         )
@@ -305,7 +307,7 @@ Serve = Callable[..., Service]
 
 @pytest.fixture
 def serve(redis_url: str) -> Iterator[Serve]:
-    """`serve(engine={…}, response={…})`: the service with these settings; ends with the test."""
+    """`serve(engine={…}, response={…}, axes={…})`: the service with these settings; ends with the test."""
     loop, running = asyncio.new_event_loop(), AsyncExitStack()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

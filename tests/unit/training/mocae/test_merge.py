@@ -9,17 +9,19 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from services.axes import AXES, AxisGrid
 from training.exceptions import CheckpointError
 from training.mocae.merge import (
     Expert,
     allowed_rank,
     grid_weights,
+    merge,
     merge_experts,
     point_name,
     relative_error,
     save_adapter,
 )
-from training.mocae.stage import Grid
+from training.mocae.stage import Grid, MocaeConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of peft about its own futures
 
@@ -86,6 +88,25 @@ def test_a_corner_is_the_expert(base: Path, folders: list[Path], experts: list[E
     corner = logits(base, tmp_path / "corner")
     assert float((corner - logits(base, folders[0])).abs().max()) <= 1e-5
     assert float((corner - logits(base, folders[1])).abs().max()) > 1e-2
+
+
+def test_what_weights_are_served_by_computes_their_merge(
+    base: Path, folders: list[Path], experts: list[Expert], tmp_path: Path
+) -> None:
+    """From the folder that vLLM and the response service read, each point of the grid by its weights."""
+    for axis, folder in zip(AXES, folders, strict=True):
+        (tmp_path / f"{axis}.adapter").symlink_to(folder)
+    data = {"alpaca": "unread.json", "beavertails": ["unread.csv"], "truthfulqa": "unread.csv"}
+    fields = {"stage": "mocae", "base": base, "work": tmp_path, "output": tmp_path / "served", "data": data}
+    merge(MocaeConfig.model_validate(fields))
+    grid = AxisGrid.read(tmp_path / "served")
+    for weights in grid_weights(Grid()):
+        point, distance = grid.nearest(weights)
+        served = logits(base, tmp_path / "served" / point.name)
+        assert distance == 0
+        assert float((served - summed_logits(base, experts, weights)).abs().max()) <= 1e-4
+    corner, _ = grid.nearest((1, 0, 0))
+    assert float((logits(base, tmp_path / "served" / corner.name) - logits(base, folders[0])).abs().max()) <= 1e-5
 
 
 def test_points_of_a_grid() -> None:

@@ -5,8 +5,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from training.mocae.grid import GRID_FILE, AxisGrid, GridPoint
+from services.axes import GRID_FILE, SERVED_FILE, AxisGrid, GridPoint, ServedMerge
 
 GRID = AxisGrid(
     rank=64,
@@ -23,6 +24,7 @@ def test_the_nearest_point_and_its_distance() -> None:
     assert point.name == "axes-50-50-0"
     assert distance == pytest.approx(math.sqrt(0.08))
     assert GRID.nearest((1, 0, 0)) == (GRID.points[0], 0)
+    assert GRID.nearest((1, 0, 0), GRID.points[1:])[0].name == "axes-50-50-0"
 
 
 def test_a_slot_stays_empty_for_requests_without_an_adapter() -> None:
@@ -38,3 +40,19 @@ def test_a_folder_without_a_grid_is_refused(tmp_path: Path) -> None:
         AxisGrid.read(tmp_path)
     (tmp_path / GRID_FILE).write_text(GRID.model_dump_json(), encoding="utf-8")
     assert AxisGrid.read(tmp_path) == GRID
+
+
+def test_a_rank_that_vllm_does_not_load_is_refused() -> None:
+    with pytest.raises(ValidationError, match="adapters of rank 1, 8, 16, 32, 64"):
+        AxisGrid(rank=48, points=GRID.points)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("{}", "holds no served.json"), ('{"static": "a", "routed": false}', "no point")]
+)
+def test_a_folder_that_does_not_say_what_is_served_is_refused(tmp_path: Path, text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=r"holds no served\.json"):
+        ServedMerge.read(tmp_path, GRID)
+    (tmp_path / SERVED_FILE).write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=why):
+        ServedMerge.read(tmp_path, GRID)
