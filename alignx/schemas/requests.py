@@ -241,7 +241,7 @@ class PersonalizationUsed(Served):
     history: NonNegativeInt = 0
     learn: bool | None = Field(default=None, exclude_if=is_none)
     """True where the answer becomes an event of the user's history; null otherwise."""
-    axes: AxesUsed | None = None
+    axes: AxesUsed | None = Field(default=None, exclude_if=is_none)
 
     def document(self) -> dict[str, Any]:
         fields = super().document()
