@@ -155,6 +155,23 @@ async def test_what_is_no_event_is_dropped_and_counted(redis_url: str) -> None:
         assert school.counted("refused") == 2
 
 
+async def test_a_chat_that_fails_holds_up_no_other(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with taught(redis_url) as school:
+        bad, good = await school.keep("Break this."), await school.keep()
+        append = school.learner.ingest.append
+
+        async def break_some(tenant: str, user: str, events: Any, **more: Any) -> Any:
+            if "Break" in events[0].messages[0].content:
+                raise ZeroDivisionError
+            return await append(tenant, user, events, **more)
+
+        monkeypatch.setattr(school.learner.ingest, "append", break_some)
+        await school.learner.learn_due()
+        assert await school.events() == [good]
+        assert [response_id for response_id, _ in await school.learner.chats.waiting(TENANT, USER)] == [bad]
+        assert await school.learner.learn_due() == 0  # not at once
+
+
 async def hold(served: Served, response_id: str = "0" * 32) -> str:
     """A chat that waits, and that the service's own learner does not find; its response id."""
     event = DialogueInteraction(id=response_id, messages=(Message(role="user", content=SAID),))
