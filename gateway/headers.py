@@ -83,7 +83,7 @@ def inward(headers: Iterable[tuple[bytes, bytes]], names: Mapping[bytes, str]) -
     return fields
 
 
-def told_by_gateway(tenant: str, user: str | None, *, may_append: bool) -> list[tuple[str, str]]:
+def caller_fields(tenant: str, user: str | None, *, may_append: bool) -> list[tuple[str, str]]:
     """The fields that tell a service for whom it works: the one user of a user token, and of a chat whether its caller
     may add to histories."""
     fields = [(TENANT_HEADER, tenant)]

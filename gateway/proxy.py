@@ -232,7 +232,7 @@ class Proxy:
         fields = headers.inward(call.scope["headers"], self._inward)
         fields.append((TOKEN_HEADER, self._token))
         may_append = call.route.path in CHATS and "events:write" in call.caller.scopes
-        fields += headers.told_by_gateway(call.caller.tenant, call.caller.user, may_append=may_append)
+        fields += headers.caller_fields(call.caller.tenant, call.caller.user, may_append=may_append)
         fields.append(("X-Request-Id", call.scope["state"]["request_id"]))
         if traceparent:
             fields.append(("Traceparent", traceparent))

@@ -63,7 +63,6 @@ class OutcomeMetrics:
         self._thumbs = Counter(
             "alignx_arm_thumbs", "Answers that got a thumb, by the first one", (*labels, "thumb"), registry=registry
         )
-
         self.chats = Counter(
             "alignx_chats_learned",
             f"Chats that were to become events of their users, by what became of them ({', '.join(CHAT_OUTCOMES)})",

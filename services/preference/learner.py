@@ -18,7 +18,7 @@ from services.preference.ingest import Ingest
 from services.preference.updates.update_metrics import IngestMetrics
 from services.storage.startup_check import StartupCheck
 
-_POLL_S, _PAUSE_S = 0.5, 1.0
+_POLL_S, _PAUSE_S, _AGAIN_S = 0.5, 1.0, 60.0
 logger = logging.getLogger("alignx.learner")
 
 
@@ -65,6 +65,7 @@ class Learner:
 
     async def learn(self, tenant: str, user: str) -> float:
         """Appends what waits of the user, as far as their limits allow; in how many seconds the rest may be tried."""
+        later_s = 0.0
         for response_id, record in await self.chats.waiting(tenant, user):
             try:
                 event = INTERACTION.validate_json(record)
@@ -75,7 +76,12 @@ class Learner:
                 return error.retry_after or _PAUSE_S
             except (PayloadTooLarge, ValidationError):
                 await self._drop(tenant, user, response_id)
-        return 0.0
+            except (AlignXError, RedisError):
+                raise
+            except Exception:  # else it would hold up those behind it
+                logger.exception("a chat is not learned")
+                later_s = _AGAIN_S
+        return later_s
 
     async def finish(self, tenant: str, user: str) -> None:
         """Leaves nothing of the user waiting: what cannot be appended now is dropped."""

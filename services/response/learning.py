@@ -59,6 +59,14 @@ def _has_user(turns: Sequence[Message]) -> bool:
     return any(turn.role == "user" and turn.content for turn in turns)
 
 
+def _cut(turns: Sequence[Message], most_bytes: int) -> Sequence[Message]:
+    """The latest turns whose texts alone fit, so that few need be encoded to see whether they do."""
+    start, left = len(turns), most_bytes
+    while start and (left := left - len(turns[start - 1].content.encode())) >= 0:
+        start -= 1
+    return turns[start:]
+
+
 class LearnedChat:
     """Hears an answer, whole or by its chunks, and leaves it with the turns before it for the user's history."""
 
@@ -87,13 +95,14 @@ class LearnedChat:
         answer = Message(role="assistant", content="".join(self._text))
         if not (self._is_answer and self._turns and answer.content):
             return
-        turns = [*self._turns, answer]
-        while (event := self._encode(turns)) and len(event.encode()) > self._most_bytes:
-            turns = turns[1:]
-            if not _has_user(turns):
-                self._outcomes.count_chat("too_long")
+        turns = _cut([*self._turns, answer], self._most_bytes)
+        while _has_user(turns):
+            event = self._encode(turns)
+            if len(event.encode()) <= self._most_bytes:
+                await self._outcomes.keep_chat(self._serving, event, is_whole=len(turns) > len(self._turns))
                 return
-        await self._outcomes.keep_chat(self._serving, event, is_whole=len(turns) > len(self._turns))
+            turns = turns[1:]
+        self._outcomes.count_chat("too_long")
 
     async def overhear(self, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         """The pieces of a stream, the last of which waits until the answer is kept."""

@@ -33,6 +33,7 @@ export interface Personalization {
   mode: string;
   user?: string | null;
   summary_version?: number | null;
+  learn?: boolean | null;
   /** Which axis adapter answered, where the deployment serves them. */
   axes?: { adapter: string; weights: Record<string, number>; distance: number; chosen: string };
   [field: string]: unknown;

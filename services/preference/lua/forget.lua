@@ -9,11 +9,11 @@
 --            hooks (the user's events in outboxes of webhooks)
 -- Answers    the number of keys erased
 local ready, leases, unread, journal, index, erasures, waiting_chats = unpack(KEYS, 1, 7)
-redis.call('INCR', erasures)
 redis.call('ZREM', ready, arguments.member)
 redis.call('ZREM', leases, arguments.member)
 redis.call('ZREM', index, arguments.user)
 redis.call('ZREM', waiting_chats, arguments.member)
+redis.call('INCR', erasures) -- behind another write: a full Redis refuses it as a script's first
 forget_items(journal, unread, arguments.member, arguments.gone)
 local erased = redis.call('UNLINK', unpack(KEYS, 8))
 tell_followers(arguments.live, arguments.settings)

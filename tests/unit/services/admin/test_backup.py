@@ -104,7 +104,7 @@ def test_every_key_of_a_user_is_in_the_backup_or_named_here() -> None:
     names = {field.name: field.name for field in fields(UserKeys)}
     left_out = {
         *("member", "ready", "leases", "token", "quality", "live", "calls", "journal", "unread", "index", "hooks"),
-        *("served", "outcomes", "arms"),
+        *("served", "outcomes", "arms", "chats", "waiting_chats", "erasures"),
     }
     assert set(UserKeys(**names).permanent) | left_out == set(names)
 

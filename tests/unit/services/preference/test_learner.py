@@ -62,6 +62,11 @@ class School:
             for member in await self.rig.redis.zrange(self.rig.store.keys.shard_prefix(shard) + "chats", 0, -1)
         ]
 
+    async def due_at(self) -> float:
+        """When the user's chats are due, in milliseconds."""
+        due_at: float = await self.rig.redis.zscore(self.rig.keys().waiting_chats, self.rig.keys().member)
+        return due_at
+
     def counted(self, outcome: str) -> float:
         return self.registry.get_sample_value("alignx_chats_learned_total", {"outcome": outcome}) or 0.0
 
@@ -134,10 +139,10 @@ async def test_what_the_users_limits_hold_up_comes_later(redis_url: str) -> None
     async with taught(redis_url, user_backlog=1) as school:
         await school.rig.put("I like tea.")
         response_id = await school.keep()
+        kept_at = await school.due_at()
         assert await school.learner.learn_due() == 1
         assert response_id not in await school.events()
-        assert await school.learner.learn_due() == 0  # not at once
-        assert len(await school.waiting()) == 1
+        assert await school.due_at() >= kept_at + 1_000  # not at once
         await school.rig.commit(await school.rig.take())
         await school.rig.redis.zadd(school.rig.keys().waiting_chats, {school.rig.keys().member: 1})
         await school.learner.learn_due()
@@ -153,6 +158,24 @@ async def test_what_is_no_event_is_dropped_and_counted(redis_url: str) -> None:
         assert await school.events() == [good]
         assert await school.waiting() == []
         assert school.counted("refused") == 2
+
+
+async def test_a_chat_that_fails_holds_up_no_other(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with taught(redis_url) as school:
+        bad, good = await school.keep("Break this."), await school.keep()
+        append = school.learner.ingest.append
+
+        async def break_some(tenant: str, user: str, events: Any, **more: Any) -> Any:
+            if "Break" in events[0].messages[0].content:
+                raise ZeroDivisionError
+            return await append(tenant, user, events, **more)
+
+        monkeypatch.setattr(school.learner.ingest, "append", break_some)
+        kept_at = await school.due_at()
+        await school.learner.learn_due()
+        assert await school.events() == [good]
+        assert [response_id for response_id, _ in await school.learner.chats.waiting(TENANT, USER)] == [bad]
+        assert await school.due_at() >= kept_at + 1_000  # not at once
 
 
 async def hold(served: Served, response_id: str = "0" * 32) -> str:

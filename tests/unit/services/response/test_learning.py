@@ -147,15 +147,25 @@ def test_a_failed_chat_is_not_kept(service: Service) -> None:
     assert service.kept_chats("ada") == []
 
 
-def test_the_chat_is_kept_before_the_caller_sees_the_end(service: Service) -> None:
-    service.engine.chat = sends(chunk("H"), chunk("i."), DONE)
+def test_the_chat_is_kept_before_the_caller_sees_the_end_and_no_sooner(service: Service) -> None:
+    is_heard = threading.Event()
+
+    async def reply(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(chunk("Hi."))
+        await asyncio.to_thread(is_heard.wait, 10)
+        await response.write(chunk(finish_reason="stop") + DONE)
+        return response
+
+    service.engine.chat = reply
     body = {"messages": [QUESTION], "user": "ada", "stream": True, "personalization": LEARN}
     with service.http.stream("POST", "/v1/chat/completions", json=body) as answer:
-        for line in answer.iter_lines():
-            is_over = line == "data: [DONE]"
-            assert is_over or not service.kept_chats("ada") or not line
-            if is_over:
-                break
+        lines = answer.iter_lines()
+        assert "Hi." in next(lines)
+        assert service.kept_chats("ada") == []
+        is_heard.set()
+        assert "data: [DONE]" in lines  # the lines behind it are not read
         assert turns(service) == [[QUESTION, REPLY]]
 
 
