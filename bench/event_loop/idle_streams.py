@@ -1,6 +1,6 @@
 """What an open summary stream costs while nothing happens, and how soon a delta reaches its reader.
 
-python -m bench.event_loop.idle_streams [STREAMS [CHECKOUT]]     (default: 1,000, this checkout)
+python -m bench.event_loop.idle_streams [STREAMS [CHECKOUT]]     (default: 10,000, this checkout)
 
 Each stream is of a user of its own and passes through one gateway process to one preference process. Memory is
 resident memory over that of before, divided by the streams. A delta is written as a worker writes it and read at the
@@ -31,7 +31,7 @@ from services.storage.connection import open_redis
 from tests.live.suite import ROOT, Suite
 from tests.unit.services.preference.rig import record
 
-STREAMS: Final = 1_000
+STREAMS: Final = 10_000
 WARM: Final = 50
 """Streams that are opened and closed before memory is read."""
 DELTAS: Final = 300
@@ -51,7 +51,7 @@ class Reader(asyncio.Protocol):
     def __init__(self, head: bytes) -> None:
         self.head = head
         self.text = b""
-        self.wanted = b"\n\n"
+        self.wanted = b"}"  # the end of the first event, or of a problem
         self.come = asyncio.get_running_loop().create_future()
         self.transport: Any = None  # uvloop's derives from none of asyncio's
 
@@ -95,7 +95,6 @@ class Streams:
                 _, reader = await asyncio.get_running_loop().create_connection(
                     lambda: Reader(head.encode()), "127.0.0.1", self.port
                 )
-                reader.wanted = b"}"
                 await reader.come
                 if b" 200 " in reader.text[:20]:
                     break

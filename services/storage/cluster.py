@@ -34,9 +34,10 @@ CLUSTER_FAULTS = (ClusterError, TryAgainError)
 AWAY = (RedisConnectionError, RedisTimeoutError, *CLUSTER_FAULTS)
 """A command that may or may not have been applied, or was not: its server is away."""
 CLOSED_IN_USE = (AttributeError, RuntimeError)
-"""What redis-py 8.1 raises where a command takes an idle connection to a node that has just failed: the
-library closes the idle ones one after the other, and does not take them out of the pool meanwhile. The
-writer is then None, or its transport closed (a RuntimeError of uvloop)."""
+"""What redis-py 8.1 raises where the server closes a connection between the handshake and its answer, or where a
+command takes an idle connection to a node that has just failed: the library closes the idle ones one after the other,
+and does not take them out of the pool meanwhile. The writer is then None, or its transport closed (a RuntimeError of
+uvloop)."""
 _MAP_PAUSE_S = 0.1
 """Between two readings of the slot map."""
 

@@ -30,7 +30,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.errors import StoreUnavailable
 from services.settings import RedisSettings
-from services.storage.cluster import AWAY, NO_NOTIFICATIONS, ResilientCluster, open_cluster
+from services.storage.cluster import AWAY, CLOSED_IN_USE, NO_NOTIFICATIONS, ResilientCluster, open_cluster
 from services.storage.key_names import WRITE_PROBE
 
 RedisClient = Redis | RedisCluster
@@ -263,6 +263,17 @@ def live_settings(redis: RedisClient) -> dict[str, str | int]:
     return {"live_ms": LIVE_MS, "publish": ChannelCommands.of(redis).publish}
 
 
+class _SaysItIsClosed:
+    """What a connection raises when the server closes it during the handshake is a fault of the connection too."""
+
+    async def send_packed_command(self, *arguments: Any, **options: Any) -> None:
+        connection: Any = super()
+        try:
+            await connection.send_packed_command(*arguments, **options)
+        except CLOSED_IN_USE as error:
+            raise RedisConnectionError("The connection was closed while it was in use.") from error
+
+
 @asynccontextmanager
 async def open_redis(settings: RedisSettings) -> AsyncIterator[RedisClient]:
     """A client that decodes to text and never repeats a command: a write without an answer may have been applied,
@@ -280,6 +291,8 @@ async def open_redis(settings: RedisSettings) -> AsyncIterator[RedisClient]:
         retry=Retry(NoBackoff(), 0),
         maint_notifications_config=NO_NOTIFICATIONS,
     )
+    pool = client.connection_pool
+    pool.connection_class = type("Connection", (_SaysItIsClosed, pool.connection_class), {})
     try:
         yield client
     finally:

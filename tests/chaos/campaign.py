@@ -19,6 +19,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -99,14 +100,15 @@ class Faults:
             process.send_signal(signal.SIGCONT)
 
     async def _fill_disk(self) -> None:
-        """Redis, which syncs always, ends with the first write that does not fit."""
-        process = self.suite.processes["redis"]
-        fill_disk(process, self.suite.home, self.dice.randrange(4_096))
-        try:
-            assert await asyncio.to_thread(process.wait, 20) == 1
-        finally:
-            self.suite.start("redis")
-            await self._answers()
+        """Redis, which syncs always, ends with the first write that does not fit: a sender's, or else this one."""
+        process, room = self.suite.processes["redis"], self.dice.randrange(4_096)
+        fill_disk(process, self.suite.home, room)
+        await asyncio.sleep(self.dice.uniform(*STOPPED_S) / 2)
+        with suppress(RedisError):
+            await asyncio.to_thread(self._command, f"SET filler {'x' * 8_192}")
+        assert await asyncio.to_thread(process.wait, 20) == 1
+        self.suite.start("redis")
+        await self._answers()
 
     async def _slow(self) -> None:
         await asyncio.to_thread(self._command, "CLIENT PAUSE 700 ALL")

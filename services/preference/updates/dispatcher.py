@@ -99,7 +99,7 @@ class Dispatcher:
 
     async def _claim_due(self) -> int:
         if self._unreleased:
-            await self._release(self._unreleased)
+            await self._release()
         if self.backoff.is_probe_due and (self._probe is None or self._probe.done()):
             self._probe = asyncio.create_task(self._probe_engine())
         if not self.backoff.allows(len(self._running)):
@@ -121,11 +121,12 @@ class Dispatcher:
         else:
             self.backoff.record_probe(None)
 
-    async def _release(self, claims: Sequence[Claim]) -> None:
-        """Releases the users whose server answers again; the others stay for the next time."""
+    async def _release(self) -> None:
+        """Releases the users whose server answers again; the others stay for the next time, and more may join them."""
+        claims = [*self._unreleased]
         answers = await asyncio.gather(*(self.queue.fail(claim, "release") for claim in claims), return_exceptions=True)
         pairs = zip(claims, answers, strict=True)
-        self._unreleased = [claim for claim, answer in pairs if isinstance(answer, STORE_FAULTS)]
+        self._unreleased[: len(claims)] = [claim for claim, answer in pairs if isinstance(answer, STORE_FAULTS)]
 
     def _log_unreachable_shards(self) -> None:
         if self.queue.unreachable_shards != self._unreachable_shards:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +132,29 @@ async def test_a_user_whose_update_was_refused_is_not_blamed(redis_url: str, mon
         monkeypatch.setattr(bench.updater, "run", refused)
         assert (await bench.dispatcher._attempt(claim)).outcome == "lost"
         with refusing(redis_url, "read-only"):
-            await bench.dispatcher._release(bench.dispatcher._unreleased)
+            await bench.dispatcher._release()
             assert bench.dispatcher._unreleased == [claim]
-        await bench.dispatcher._release(bench.dispatcher._unreleased)
+        await bench.dispatcher._release()
         assert bench.dispatcher._unreleased == []
         assert await bench.redis.hget(bench.keys().state, "crash") is None
+        assert (await bench.take()).user == USER
+
+
+async def test_a_user_who_comes_while_others_are_released_waits_for_the_next_time(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with benched(redis_url) as bench:
+        await bench.put("a")
+        claim = await bench.take()
+        dispatcher, fail = bench.dispatcher, bench.queue.fail
+        late = replace(claim, user="late")
+
+        async def fail_while_another_comes(*arguments: Any) -> str:
+            dispatcher._unreleased.append(late)
+            return await fail(*arguments)
+
+        monkeypatch.setattr(bench.queue, "fail", fail_while_another_comes)
+        dispatcher._unreleased.append(claim)
+        await dispatcher._release()
+        assert dispatcher._unreleased == [late]
         assert (await bench.take()).user == USER

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
 from services.errors import StoreUnavailable
@@ -22,6 +23,17 @@ async def test_connections_that_the_server_has_closed_cost_no_command(redis_url:
             admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         await asyncio.sleep(0.05)
         assert await asyncio.gather(*(client.set("a", "1") for _ in range(20))) == [True] * 20
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})])  # as in the services
+async def test_a_command_on_a_connection_that_was_closed_is_a_fault_of_the_connection(redis_url: str) -> None:
+    client: Any
+    async with open_redis(RedisSettings(url=redis_url)) as client:
+        connection = client.connection_pool.make_connection()
+        await connection.connect()
+        connection._writer.transport.abort()  # as when the server is killed, and resets it
+        with pytest.raises(RedisConnectionError):
+            await connection.send_command("PING")
 
 
 async def test_a_full_redis_says_so(redis_url: str) -> None:
