@@ -82,7 +82,7 @@ def systems(speeds: str) -> list[System]:
         ),
         System(
             "MoCaE",
-            "experts of three axes, exact merges on a grid in vLLM, a calibrated router, measures without a judge",
+            "experts of three axes, exact merges on a grid, a calibrated router, chats by `axes`, measures of worth",
             "`training/runs/mocae.sh`",
             "no figure of worth: a nano model learns nothing of an axis; at 7B " + NEEDS_GPU,
             "none is claimed: the public scripts cannot give their README's numbers",
@@ -108,7 +108,7 @@ def render_page() -> str:
         "",
         "What runs here of each, by which command, with which figure, and what differs from the published one. Written "
         "by `python -m docs.write_systems` from the results beside it. How to: "
-        "[the family's files](../how-to/family.md), [MoCaE](../how-to/mocae.md).",
+        "[the family's files](../how-to/family.md), [MoCaE](../how-to/mocae.md), [axes of chats](../how-to/axes.md).",
         "",
         "| system | runs here | command | figure here | published | what differs, and why |",
         "|---|---|---|---|---|---|",
