@@ -101,7 +101,7 @@ training-tests: export OMP_NUM_THREADS := 1
 training-tests: .venv-training/.ready .venv-engine/.ready  ## The tests of training and evaluation
 	$(TRAINING)/pytest -q --durations=10 tests/unit/training tests/unit/evaluation --ignore=tests/unit/training/verl
 
-train-smoke: .venv-training/.ready .venv-engine/.ready  ## The chain of training on a nano model, killed and resumed, until vLLM answers
+train-smoke: .venv-training/.ready .venv-engine/.ready  ## The chains of training on a nano model, killed and resumed, until vLLM answers or the table is there
 	$(call timed,the chain of training,$(TRAINING)/python -m pytest tests/chain)
 
 verl: .venv-verl/.ready  ## The tests of the verl plugin, in an environment of their own

@@ -29,6 +29,8 @@ ORDER: Final = (
     "choice",
     "training",
     "training_throughput",
+    "judging_throughput",
+    "suite_throughput",
 )
 """Order of the benchmarks on the page."""
 

@@ -3,9 +3,9 @@
     python -m bench.run [NAME …]      (all: gateway ingest reads scoring loop_gaps streams cadence update_cost cluster
     memory small_model chat_manner items floods knee)
 
-Prints the table of each, and puts it into docs/results/benchmarks.md. Three have options and commands of their own:
-bench.choice_protocols, and bench.gpu.trl_comparison and bench.gpu.training_throughput, which need the environment of
-training.
+Prints the table of each, and puts it into docs/results/benchmarks.md. Others have options and commands of their own:
+bench.choice_protocols, bench.gpu.suite_throughput, and bench.gpu.trl_comparison, bench.gpu.training_throughput and
+bench.gpu.judging_throughput, which need the environment of training.
 """
 
 import sys

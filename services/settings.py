@@ -23,7 +23,7 @@ from alignx.schemas.items import EVENT_BYTES
 from alignx.schemas.tenants import TrialSettings, UpdateCadence
 
 PROFILE_ENGINE = "profile"
-PROMPTS = ("own", "alignxplore-plus")
+PROMPTS = ("own", "alignxplore", "alignxplore-plus")
 """The prompt profiles that the suite brings; services/prompts/profiles.py loads them."""
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 """Upper bounds of the buckets of every duration that is measured."""
@@ -173,14 +173,15 @@ class QueueSettings(Block):
 
 def _check_prompts(name: str) -> str:
     if name not in PROMPTS and not Path(name).is_file():
-        raise ValueError(f"must be {' or '.join(PROMPTS)}, or name a file; there is no file {name!r}")
+        raise ValueError(f"must be {', '.join(PROMPTS)}, or name a file; there is no file {name!r}")
     return name
 
 
 class SummarySettings(UpdateCadence, TrialSettings, Block):
     prompts: str = "own"
     """What the worker's model reads: `own`, for any instruction model; `alignxplore-plus`, for the released
-    AlignXplore+ checkpoint; or a profile file by `python -m services.prompts.official`, with its public sentences."""
+    AlignXplore+ checkpoint; `alignxplore`, for those of AlignXplore, by raw completion; or a profile file by
+    `python -m services.prompts.official`, with its public sentences."""
     workers: int = Field(default=16, ge=1)
     """Updates under way at once in one worker process."""
     batch_events: int = Field(default=256, ge=1)
@@ -191,7 +192,7 @@ class SummarySettings(UpdateCadence, TrialSettings, Block):
     """Estimated tokens of the past summary shown to an update."""
     max_tokens: int | None = Field(default=None, ge=16)
     """Tokens an update may write, reasoning included; default: that of the prompts, 1024 for `own` and 4096 for
-    `alignxplore-plus`."""
+    the others."""
     max_chars: int = Field(default=8_000, ge=100)
     """Longest summary text kept."""
     grounded: bool = False

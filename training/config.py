@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from services.prompts.build import whole_prompt
 from services.prompts.profiles import load_profile
 from training.exceptions import ConfigError, PartEnded, TrainingError
 
@@ -35,7 +36,8 @@ PositiveInt = Annotated[int, Field(ge=1)]
 
 
 def _check_prompts(name: str) -> str:
-    load_profile(name)
+    if whole_prompt(load_profile(name).update_prompt(None, (), past_tokens=0).messages):
+        raise ValueError(f"{name} is for raw completion, which serving alone asks for")
     return name
 
 

@@ -140,9 +140,11 @@ class GrpoConfig(Stage):
         return rows // group
 
     def largest_batch(self) -> MicroBatch:
-        """Of a policy step, or of writing the replies; a judge in this process stays in memory."""
+        """Of a policy step, or of writing the replies. A judge in this process stays in memory, on a GPU in bf16."""
         grpo, rows = self.grpo, self.optim.micro_batch
-        copies = int(self.judge.engine is None) + int(grpo.beta > 0 and self.model.lora is None)
+        is_half = self.judge.precision == "bf16" and self.model.dtype == "float32" and not on_cpu()
+        judge = 0.0 if self.judge.engine else 0.5 if is_half else 1.0
+        copies = judge + int(grpo.beta > 0 and self.model.lora is None)
         cached = grpo.write_tokens if grpo.vllm == "off" else 0
         row = grpo.prompt_tokens + grpo.new_tokens
         whole = self.optim.batch * grpo.updates // devices() * row

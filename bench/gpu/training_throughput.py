@@ -1,12 +1,13 @@
-"""Tokens/s of supervised fine-tuning on this machine's GPU, and the share of its arithmetic that they use.
+"""Tokens/s of SFT, DPO and GRPO on this machine's GPU, the share of its arithmetic that they use, and the memory.
 
     .venv-training/bin/python -m bench.gpu.training_throughput [--steps N] [--tiny]
 
 Fresh models of the shapes of SmolLM2-135M and -1.7B, all weights and adapters of rank 64, rows of the made-up
 world in batches of like length and packed to 2,048 tokens. A figure is the median of the steps after the first
-two; tokens are those of the rows, padding not counted. MFU counts 6 FLOPs a weight and token, 4 with adapters, by
-the card's peak in dense bfloat16. `--tiny` runs all of it on a model of one million parameters within two minutes,
-on a CPU too, and leaves docs/results alone; a CPU's peak is then what its own product of two matrices reaches.
+two; tokens are those of the rows, padding not counted: of DPO both texts in full, of GRPO the prompts and replies that
+are trained on, by the seconds in which the model also writes them. MFU counts 6 FLOPs a weight and token, 4 with
+adapters, by the card's peak in dense bfloat16. `--tiny` runs all of it on a model of one million parameters in some
+minutes, on a CPU too, and leaves docs/results alone; a CPU's peak is then what its own product of two matrices reaches.
 """
 
 import json
@@ -14,7 +15,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -25,10 +26,21 @@ import typer
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils import is_flash_attn_2_available
 
-from bench.gpu.trl_comparison import MAX_LENGTH, VOCABULARY, sft_row, silence_libraries
+from bench.gpu.trl_comparison import (
+    MAX_LENGTH,
+    VOCABULARY,
+    WORLD,
+    alignx_row,
+    make_pen,
+    sft_row,
+    silence_libraries,
+)
 from bench.page import Row, render_table, save_results
 from training.checkpoint import save
-from training.config import load
+from training.config import Stage, load
+from training.corpus.world_rows import streaming
+from training.dpo import DpoConfig, dpo
+from training.grpo import GrpoConfig, grpo
 from training.sft import SftConfig, sft
 from training.speed.memory_estimate import GB, model_without_data
 from training.speed.utilization import device_peak, flops_per_token, mfu
@@ -38,14 +50,13 @@ WARM_UP: Final = 2
 """Steps that compile kernels and fill caches."""
 TARGETS: Final = '["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]'
 CONFIG: Final = """
-stage = "sft"
+stage = "{stage}"
 [model]
 path = "{folder}/model"
 [data]
-train = ["{folder}/rows.jsonl"]
-[sft]
-max_length = {length}
-cache = "{folder}/tokens"
+train = ["{folder}/{stage}.jsonl"]
+[{stage}]
+{own}
 [optim]
 learning_rate = 1e-4
 max_steps = {steps}
@@ -114,23 +125,37 @@ TINY: Final = (
         2,
     ),
 )
-MODES: Final = {
-    "all weights": (),
-    "all weights, packed": ("sft.packing=true",),
-    "adapters": ("model.lora.rank=64", f"model.lora.targets={TARGETS}", "model.dtype=bfloat16"),
-    "adapters, packed": (
-        "model.lora.rank=64",
-        f"model.lora.targets={TARGETS}",
-        "model.dtype=bfloat16",
-        "sft.packing=true",
-    ),
+LENGTHS: Final = 'max_length = {length}\ncache = "{folder}/tokens"\n'
+OWN: Final = {
+    "sft": LENGTHS,
+    "dpo": f'mode = "ica"\nshare_prompts = false\n{LENGTHS}',  # what is shared would count as computed
+    "grpo": 'reward = "streaming"\ngenerations = 4\nprompt_tokens = 1024\nnew_tokens = 128\npast_tokens = 256\n',
+}
+KINDS: Final[dict[str, tuple[type[Stage], Callable[[Any], dict[str, Any]]]]] = {
+    "sft": (SftConfig, sft),
+    "dpo": (DpoConfig, dpo),
+    "grpo": (GrpoConfig, grpo),
+}
+USER_REPLIES: Final = 8
+"""Of GRPO: two stages of four."""
+ADAPTERS: Final = ("model.lora.rank=64", f"model.lora.targets={TARGETS}", "model.dtype=bfloat16")
+PACKED: Final = "sft.packing=true"
+MODES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "all weights": ("sft", ()),
+    "all weights, packed": ("sft", (PACKED,)),
+    "adapters": ("sft", ADAPTERS),
+    "adapters, packed": ("sft", (*ADAPTERS, PACKED)),
+    "DPO, all weights": ("dpo", ()),
+    "GRPO, all weights": ("grpo", ()),
 }
 
 
 def prepare(folder: Path, setting: Setting, rows: int) -> None:
     """Writes a fresh model and rows."""
     made = [sft_row(number) for number in range(rows)]
-    (folder / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in made), encoding="utf-8")
+    users = [streaming(make_pen(number), WORLD, 6, f"u{number}") for number in range(rows)]
+    for name, own in (("sft", made), ("dpo", map(alignx_row, range(rows))), ("grpo", users)):
+        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in own), encoding="utf-8")
     texts = (message["content"] for row in made for message in (*row["prompt"], *row["completion"]))
     tokenizer = train(texts, VOCABULARY, MAX_LENGTH, fixed=fixed_texts())
     torch.manual_seed(0)
@@ -145,17 +170,19 @@ def prepare(folder: Path, setting: Setting, rows: int) -> None:
     save(LlamaForCausalLM(config), tokenizer, folder / "model", card="", dtype="bfloat16")
 
 
-def configured(folder: Path, setting: Setting, mode: str, steps: int) -> SftConfig:
-    overrides = list(MODES[mode])
-    packed = "sft.packing=true" in overrides
+def configured(folder: Path, setting: Setting, mode: str, steps: int) -> Stage:
+    stage, fields = MODES[mode]
+    overrides, packed = list(fields), PACKED in fields
     if packed and torch.cuda.is_available():
         overrides.append(f"sft.attention={'flash_attention_2' if is_flash_attn_2_available() else 'flex_attention'}")
     batch = max(setting.batch // 2, 1) if packed else setting.batch
+    batch = max(batch, USER_REPLIES) if stage == "grpo" else batch
     name = f"run-{random.getrandbits(32)}"
-    text = CONFIG.format(folder=folder, name=name, length=setting.length, batch=batch, steps=WARM_UP + steps)
+    own = OWN[stage].format(folder=folder, length=setting.length)
+    text = CONFIG.format(stage=stage, own=own, folder=folder, name=name, batch=batch, steps=WARM_UP + steps)
     path = folder / f"{name}.toml"
     path.write_text(text, encoding="utf-8")
-    return load(path, SftConfig, overrides)
+    return load(path, KINDS[stage][0], overrides)
 
 
 def rates(history: list[dict[str, float]]) -> Iterator[float]:
@@ -188,10 +215,10 @@ def measure(settings: tuple[Setting, ...], steps: int, rows: int) -> list[Row]:
     return results
 
 
-def run(config: SftConfig, name: str, peak: float) -> list[Row]:
+def run(config: Stage, name: str, peak: float) -> list[Row]:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    rate = statistics.median(rates(sft(config)["history"]))
+    rate = statistics.median(rates(KINDS[config.stage][1](config)["history"]))
     share = mfu(flops_per_token(model_without_data(config)), rate, devices=1, peak=peak)
     results = [Row(f"{name}", rate, "tokens/s"), Row(f"{name}: MFU", 100 * share, "%")]
     if torch.cuda.is_available():

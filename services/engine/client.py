@@ -26,8 +26,10 @@ from services.engine.refusals import UNREADABLE, member, parse_json, refusal, re
 from services.engine.shared_calls import SharedCalls
 from services.engine.wire import Body, Completion, Delta, Messages, Reply, Sampling
 from services.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest, ModelUnknown
+from services.prompts.build import OPENING, whole_prompt
 
 _CHAT = "/chat/completions"
+_RAW = "/completions"
 
 Reconsider = Callable[[Refusal], Awaitable[bool]]
 """Whether a refused request goes out once more, since the dialect is another now. Raises what is the engine's fault."""
@@ -142,9 +144,11 @@ class Client:
     async def _generate(
         self, kind: CallKind, messages: Messages, priority: int, sampling: Sampling, tenant: str
     ) -> AsyncGenerator[Delta | Completion, None]:
-        body = await self._body(messages, tenant, priority) | wire.generation(sampling)
-        reply = Reply(body["model"])
-        async with self._guard(kind, tenant, body) as progress, self._post(_CHAT, body, progress) as response:
+        path, body = _CHAT, await self._body(messages, tenant, priority) | wire.generation(sampling)
+        if whole := whole_prompt(messages):
+            path, body = _RAW, wire.raw_completion(body, whole)
+        reply = Reply(body["model"], OPENING if whole else "")
+        async with self._guard(kind, tenant, body) as progress, self._post(path, body, progress) as response:
             async for text in read_texts(response, reply):
                 progress.note_text(text)
                 yield Delta(text)

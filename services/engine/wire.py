@@ -66,6 +66,12 @@ def generation(sampling: Sampling) -> Body:
     return body | {"stream": True, **COUNTED}
 
 
+def raw_completion(chat: Body, prompt: str) -> Body:
+    """The body of /v1/completions for a prompt that no chat template wraps; it ends behind the answer."""
+    fields = {name: value for name, value in chat.items() if name not in ("messages", *NO_THINKING)}
+    return fields | {"prompt": prompt, "stop": ["</answer>"]}
+
+
 def without_prefill(messages: Messages) -> list[Mapping[str, Any]]:
     """The same question for an engine that cannot continue the answer in the last message."""
     *before, question, _prefill = messages
@@ -107,7 +113,9 @@ class Completion:
 class Reply:
     """Parses a streamed answer: `feed` it the bytes as they come until it is `done`, then `end` it."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, opening: str = "") -> None:
+        self._opening = opening
+        """Of a completion: what its prompt ends with and its first text goes on from."""
         self.done = False
         """No more text will come: `[DONE]` was read, or a sign of life after the finish reason."""
         self._model = model
@@ -181,6 +189,8 @@ class Reply:
             return ""
         self._answered = True
         self._finish_reason = member(choices[0], "finish_reason") or self._finish_reason
+        if self._opening and (text := _plain_text(member(choices[0], "text"))):
+            return text if self._pieces else f"{self._opening}{text}"
         return self._text(member(choices[0], "delta"))
 
     def _text(self, delta: Any) -> str:

@@ -1,8 +1,8 @@
-"""The prompts of AlignXplore+: a history is a list of triples of query, chosen and rejected item.
+"""The prompts of AlignXplore+ and AlignXplore: a history is a list of triples of query, chosen and rejected item.
 
-The texts come from a profile file (alignxplore-plus.toml, or one by services/prompts/official.py); this module makes
-triples of events and fills the texts. docs/how-to/released-checkpoint.md has the table of events. Pure functions: the
-same texts and events give the same bytes.
+The texts come from a profile file (alignxplore-plus.toml, alignxplore.toml, or one by services/prompts/official.py);
+this module makes triples of events and fills the texts. docs/how-to/released-checkpoint.md has the table of events.
+Pure functions: the same texts and events give the same bytes.
 
 The format delimits data by headings that ordinary text does not hold, and escapes nothing. So a text is passed on as
 it is, but for what could be taken for a heading, a tag of ours or a control token.
@@ -105,9 +105,13 @@ def _fill(template: str, **values: object) -> str:
 
 # Each in time that grows with the text alone: runs are possessive and begin where they begin.
 _HEADING = re.compile(r"(?<!=)={4,}+([^=\n]{1,80})={4,}+")
-_PART = re.compile(r"(?<!\*)\*++((?:query|(?:chosen|rejected) item by the user):)\*++", re.IGNORECASE)
+_PART = re.compile(
+    r"(?<!\*)\*++((?:post|query|chosen|rejected|(?:chosen|rejected) item by the user"
+    r"|past preferences|chosen and rejected items):)\*++",
+    re.IGNORECASE,
+)
 _RULE = re.compile(r"^([^\S\n]*+)\*{5}(?=[^\S\n]*+$)", re.MULTILINE)
-_TAG = re.compile(r"<(?=\s{0,4}/?\s{0,4}(?:prompt|preference|item\s{1,4}[a-z])\s{0,4}>)", re.IGNORECASE)
+_TAG = re.compile(r"<(?=\s{0,4}/?\s{0,4}(?:answer|prompt|preference|item\s{1,4}[a-z])\s{0,4}>)", re.IGNORECASE)
 
 
 def escape_data(text: str) -> str:
@@ -261,4 +265,6 @@ class AlignXplorePlus:
 
 
 def _turns(system: str, user: str) -> list[ChatMessage]:
-    return [ChatMessage(role="system", content=system), ChatMessage(role="user", content=user.strip())]
+    """Without a system text the prompt is one turn."""
+    turns = [ChatMessage(role="system", content=system)] if system else []
+    return [*turns, ChatMessage(role="user", content=user.strip())]

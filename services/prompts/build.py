@@ -17,7 +17,7 @@ Two rules give the prompts their shape:
 import html
 import re
 import string
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict, cast
 
@@ -60,6 +60,17 @@ class Prompt:
 
     template: str
     messages: list[ChatMessage]
+
+
+OPENING: Final = "<think>"
+"""At the end of a prompt it opens the reply."""
+
+
+def whole_prompt(messages: Sequence[Mapping[str, Any]]) -> str | None:
+    """The text of a prompt that opens the reply itself, as AlignXplore's do: all that a model reads, and no chat
+    template wraps it. None for other prompts."""
+    text = messages[0]["content"] if len(messages) == 1 else None
+    return text if isinstance(text, str) and text.endswith(OPENING) else None
 
 
 LETTERS: Final = tuple(f" {letter}" for letter in string.ascii_uppercase[:MAX_CHOICES])

@@ -2,8 +2,9 @@
 
 A `PromptProfile` makes the prompts of summaries and choices, not those of chats. `own` is
 services/prompts/build.py. `alignxplore-plus` is the format of the released AlignXplore+ checkpoint with sentences of
-our own; a file that services/prompts/official.py writes has the public ones. Serving, training and evaluation call
-the same objects.
+our own; a file that services/prompts/official.py writes has the public ones. `alignxplore` is the streaming format of
+AlignXplore: one text that ends with <think>, which goes to /v1/completions. Serving, training and evaluation call the
+same objects.
 """
 
 from collections.abc import Sequence
@@ -75,12 +76,13 @@ def fixed_text(prompts: PromptProfile) -> str:
 
 
 OWN: Final[PromptProfile] = OwnPrompts()
-SHIPPED: Final = Path(__file__).with_name("alignxplore-plus.toml")
+_FILES: Final = {name: Path(__file__).with_name(f"{name}.toml") for name in ("alignxplore", "alignxplore-plus")}
+SHIPPED: Final = _FILES["alignxplore-plus"]
 
 
 @cache
 def load_profile(name: str) -> PromptProfile:
-    """The profile `own` or `alignxplore-plus`, or that of a file. Raises ValueError, which names what is wrong."""
+    """The profile of this name, or that of a file. Raises ValueError, which names what is wrong."""
     if name == "own":
         return OWN
-    return AlignXplorePlus(read_texts(SHIPPED if name == "alignxplore-plus" else Path(name)))
+    return AlignXplorePlus(read_texts(_FILES.get(name) or Path(name)))

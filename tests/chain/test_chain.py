@@ -1,38 +1,12 @@
 """The whole chain of training on the nano model, killed amid its steps: called again, it goes on where it was."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import time
-from collections.abc import Callable
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.chain.runs import ROOT, run
+
 OUT = ROOT / "var" / "train" / "nano"
 CHAIN = ["training/runs/small.sh", "--tiny"]
-STEP_S = 900
-
-
-def run(until: Callable[[], bool] | None = None) -> str:
-    """Runs the chain to its end, or kills all its processes when `until` holds; what it printed."""
-    with subprocess.Popen(
-        CHAIN, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    ) as process:
-        try:
-            if until:
-                deadline = time.monotonic() + STEP_S
-                while not until():
-                    assert process.poll() is None
-                    assert time.monotonic() < deadline
-                    time.sleep(0.05)
-        finally:
-            if until:
-                os.killpg(process.pid, signal.SIGKILL)
-        printed, _ = process.communicate()
-    assert until or process.returncode == 0, printed
-    return printed
 
 
 def is_done(step: str) -> bool:
@@ -41,17 +15,17 @@ def is_done(step: str) -> bool:
 
 def test_a_chain_killed_at_any_step_goes_on_where_it_was() -> None:
     shutil.rmtree(OUT, ignore_errors=True)
-    run(until=lambda: (OUT / "corpus.log").exists())
+    run(CHAIN, until=lambda: (OUT / "corpus.log").exists())
     assert not is_done("corpus")
-    run(until=lambda: any(OUT.glob("sft.run/checkpoint-*/whole")))
+    run(CHAIN, until=lambda: any(OUT.glob("sft.run/checkpoint-*/whole")))
     assert is_done("tokenizer")
     assert not is_done("sft")
-    run(until=lambda: (OUT / "grpo_streaming.log").exists())
+    run(CHAIN, until=lambda: (OUT / "grpo_streaming.log").exists())
     assert is_done("grpo_gen")
     assert not is_done("grpo_streaming")
     tokenizer = (OUT / "done" / "tokenizer").stat().st_mtime_ns
 
-    printed = run()
+    printed = run(CHAIN)
 
     assert printed.splitlines()[:3] == ["corpus: done before", "tokenizer: done before", "sft: done before"]
     assert (OUT / "done" / "tokenizer").stat().st_mtime_ns == tokenizer

@@ -14,9 +14,6 @@ from typing import Any, TypeVar
 
 from pydantic import BeforeValidator
 
-OPENING = "<think>"
-"""At the end of a prompt it opens the reply."""
-
 Turns = TypeVar("Turns", bound=Sequence[Any])
 
 
@@ -63,10 +60,3 @@ def split_preferences(row: object) -> object:
     if prompt is not None and prompt != (request if isinstance(prompt, str) else shared):
         raise ValueError("chosen: the messages before the reply are not those of prompt")
     return {**row, "prompt": shared, **{name: turns[-1:] for name, turns in replies.items()}}
-
-
-def whole_prompt(messages: Sequence[Any]) -> str | None:
-    """The text of a prompt that opens the reply itself, as AlignXplore's cold start has it: all that a model reads,
-    which no chat template must wrap again. None for other prompts."""
-    text: str = messages[0].content
-    return text if len(messages) == 1 and text.endswith(OPENING) else None

@@ -16,8 +16,8 @@ import pyarrow as pa
 from accelerate import PartialState
 from datasets import Dataset
 
+from services.prompts.build import OPENING, whole_prompt
 from training.config import Data
-from training.data.conversations import OPENING, whole_prompt
 from training.data.formats import Row, SftRow
 from training.data.reading import ReadReport, read
 from training.exceptions import CheckpointError, DatasetError
@@ -107,9 +107,8 @@ class SftEncoder(Encoder[SftRow]):
         return (*super().settings, self.completion_only)
 
     def encode(self, rows: Sequence[SftRow]) -> list[Columns]:
-        prompts = [
-            whole_prompt(row.prompt) or self.prompts([[turn.model_dump() for turn in row.prompt]])[0] for row in rows
-        ]
+        turns = [[turn.model_dump() for turn in row.prompt] for row in rows]
+        prompts = [whole_prompt(messages) or self.prompts([messages])[0] for messages in turns]
         replies = self.encode_replies(prompts, [row.completion[0].content for row in rows])
         columns = map(self._columns, self.ids(prompts), replies)
         return [row for row in columns if row[LENGTH] <= self.max_length]

@@ -5,50 +5,17 @@
 #
 #     training/runs/small.sh                         everything to var/train/small
 #     training/runs/small.sh --tiny                  the same on a model too small to learn, until vLLM answers
-#
-# PYTHON and ENGINE_PYTHON name the interpreters of the two environments.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
-python=${PYTHON:-.venv-training/bin/python}
-engine=${ENGINE_PYTHON:-.venv-engine/bin/python}
+source "$(dirname "$0")/steps.sh"
 size=small
 [ "${1:-}" = --tiny ] && size=nano
 configs=training/configs/$size
 out=var/train/$size
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)} TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
-
-mkdir -p "$out/done"
-
-step() { # name command …: nothing where it is done; one line with the seconds, the step's words only when it fails
-    local name=$1 started=$SECONDS log="$out/$1.log" status=0
-    shift
-    if [ -e "$out/done/$name" ]; then
-        echo "$name: done before"
-        return
-    fi
-    "$@" >>"$log" 2>&1 || status=$?
-    if [ $status -eq 75 ]; then
-        echo "$name: $(tail -n 1 "$log")"
-        exit 75
-    elif [ $status -ne 0 ]; then
-        tail -n 40 "$log" >&2
-        echo "$name failed after $((SECONDS - started)) s; all it said is in $log" >&2
-        exit 1
-    fi
-    touch "$out/done/$name"
-    echo "$name: $((SECONDS - started)) s"
-}
 
 train() { # stage:config …
     local stage
     for stage in "$@"; do
         step "${stage#*:}" "$python" -m "training.${stage%:*}" "$configs/${stage#*:}.toml" ${HOURS:+run.hours="$HOURS"}
     done
-}
-
-measure() { # stage checkpoint judge field …
-    step "evaluate-$1" "$python" -m evaluation evaluation/configs/stage.toml stage="$1" model="$2" judge="$3" \
-        out="$out/results/$1.json" "${@:4}"
 }
 
 align() { # mode checkpoint reference
@@ -80,7 +47,7 @@ for stage in sft rl; do
     step "summaries-$stage" "$python" -m evaluation.suites.summaries evaluation/configs/summaries.toml \
         model="$out/$stage" output="$out/summaries/$stage.json" $([ $size = nano ] && echo users=8 new_tokens=48)
 done
-step report "$python" -m evaluation evaluation/configs/report.toml out="$out" report="$out/report"
+report
 if [ $size = nano ]; then
     step served "$python" -m evaluation.vllm_check "$out/rl" --data "$out/heldout_upi.jsonl" --engine-python "$engine"
     cat "$out/served.log"

@@ -49,8 +49,8 @@ class MicroBatch:
     """Whether attention reads a mask of (tokens, tokens) for each row."""
     cached_tokens: int = 0
     """Tokens of the cache of keys and values while the model writes replies; no activations exist then."""
-    frozen_copies: int = 0
-    """Copies of the weights beside the trained ones: a reference, a judge."""
+    frozen_copies: float = 0
+    """Copies of the weights beside the trained ones: a reference, a judge; .5 for one of half the bytes."""
     other_bytes: float = 0.0
 
 

@@ -1,7 +1,6 @@
 """The rows of the AlignX family's recommendation benchmarks, and its protocol."""
 
 import asyncio
-import gzip
 import json
 import re
 from collections.abc import Sequence
@@ -22,7 +21,9 @@ from evaluation.models import LocalModel, Sampling
 from evaluation.results import Source
 from services.prompts.alignxplore_plus import read_texts
 from services.prompts.profiles import SHIPPED
+from tests.unit.evaluation.family_sources import amazon, mind, movielens
 from tests.unit.evaluation.tastes import RuleModel
+from tests.unit.training.data.published_rows import psoups
 from training.config import load
 from training.exceptions import ConfigError
 from training.synthesis.answer_store import AnswerStore
@@ -30,57 +31,7 @@ from training.synthesis.answer_store import AnswerStore
 FAMILY = Path(__file__).resolve().parents[4] / "shared" / "cases" / "family"
 
 
-# --- our own small sources ---------------------------------------------------------------------
-
-
-def mind(folder: Path) -> Path:
-    news = [f"N{number}\tcat\tsub\tTitle {number}\tAbstract {number}\turl\t[]\t[]" for number in range(30)]
-    seven = " ".join(f"N{number}" for number in range(7))
-    rows = {
-        "train": [
-            "1\tU1\ttime\tN1 N2\tN20-1 N21-0 N22-1",
-            f"2\tU1\ttime\t{seven}\tN23-1",
-            "3\tU2\ttime\tN1 N2\tN20-1 N21-0",
-        ],
-        "dev": ["4\tU1\ttime\tN9\tN24-0 N25-0 N26-1", f"5\tU3\ttime\t{seven} N90\tN27-1 N28-0"],
-    }
-    for part, lines in rows.items():
-        place = folder / f"MINDlarge_{part}"
-        place.mkdir(parents=True)
-        (place / "news.tsv").write_text("\n".join(news) + "\n", encoding="utf-8")
-        (place / "behaviors.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder
-
-
-def amazon(folder: Path) -> Path:
-    folder.mkdir()
-    products = [
-        {"asin": f"P{number}", "title": f"Book {number}", "description": [f"d{number}"]} for number in range(40)
-    ]
-    products.append({"asin": "P40", "title": " ", "description": ["none"]})
-    reviews = [
-        {"reviewerID": user, "asin": f"P{number}", "unixReviewTime": 100 - number // 2}
-        for user, count in (("b", 17), ("a", 25), ("short", 16), ("c", 18), ("d", 18))
-        for number in range(count)
-    ]
-    reviews.append({"reviewerID": "short", "asin": "P40", "unixReviewTime": 1})
-    for name, rows in (("Books_5.json.gz", reviews), ("meta_Books.json.gz", products)):
-        with gzip.open(folder / name, "wt", encoding="utf-8") as file:
-            file.writelines(f"{json.dumps(row)}\n" for row in rows)
-    return folder
-
-
-def movielens(folder: Path) -> Path:
-    folder.mkdir()
-    films = [f'{number},"Film {number} (1990)",Comedy|Drama' for number in range(60)]
-    (folder / "movies.csv").write_text("\n".join(["movieId,title,genres", *films]), encoding="utf-8")
-    ratings = [
-        f"{user},{900 if number == 3 else number + user},3.5,{500 - number}"
-        for user, count in ((2, 17), (10, 20), (3, 16))
-        for number in range(count)
-    ]
-    (folder / "ratings.csv").write_text("\n".join(["userId,movieId,rating,timestamp", *ratings]), encoding="utf-8")
-    return folder
+# --- small sources in the official formats -----------------------------------------------------
 
 
 def histories(users: Users) -> dict[str, History]:
@@ -237,16 +188,7 @@ def test_alignx_is_as_published(expected: dict[str, Any]) -> None:
 
 
 def test_rows_that_quote_their_persona_stay_and_are_counted(tmp_path: Path) -> None:
-    pair = {"prompt": "q", "chosen": "a", "rejected": "b"}
-    rows = [
-        {
-            **pair,
-            "chosen": chosen,
-            "ground_truth_persona": "Be brief.",
-            "Pair-wise Comparative Feedback": [pair] * count,
-        }
-        for chosen, count in (("I should be brief here", 4), ("yes", 9))
-    ]
+    rows = [psoups("I should be brief here"), psoups(pairs=9)]
     (tmp_path / "student_phd.json").write_text(json.dumps(rows), encoding="utf-8")
     out, train = tmp_path / "student_phd_upi.jsonl", tmp_path / "train.jsonl"
     arguments = ["selection", str(tmp_path / "student_phd.json"), "--out", str(out), "--train", str(train)]

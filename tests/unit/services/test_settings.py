@@ -78,7 +78,11 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ALIGNX_RESPONSE__USER_HEADERS", '["X-User", "X-AlignX-Tenant"]', "'X-AlignX-Tenant' is no name of a header"),
         ("ALIGNX_RESPONSE__USER_HEADERS", '["Authorization"]', "'Authorization' is no name of a header"),
         ("ALIGNX_RESPONSE__USER_HEADERS", '["X-Api-Key"]', "'X-Api-Key' is no name of a header"),
-        ("ALIGNX_SUMMARY__PROMPTS", "official", "own or alignxplore-plus, or name a file; there is no file 'official'"),
+        (
+            "ALIGNX_SUMMARY__PROMPTS",
+            "official",
+            "alignxplore-plus, or name a file; there is no file 'official'",
+        ),
         ("ALIGNX_RESPONSE__SELECTION_PROMPTS", "/", "or name a file"),
     ],
 )

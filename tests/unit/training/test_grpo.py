@@ -237,6 +237,7 @@ def test_too_few_users_for_a_rollout(configured: Callable[..., GrpoConfig]) -> N
         (("grpo.generations=1",), "grpo.generations"),
         (("grpo.updates=4",), "run.save_every 2 is no multiple of grpo.updates 4"),
         (("grpo.vllm=server",), "vllm_url"),
+        (("grpo.prompts=alignxplore",), "grpo.prompts: alignxplore is for raw completion"),
         (("grpo.reward=best",), "grpo.reward.*'streaming', 'jud' or 'gen'"),
         (("judge.path=x", "judge.engine.url=http://127.0.0.1:1/v1"), "judge: path and engine exclude each other"),
         (("grpo.reward=gen", "judge.engine.url=http://127.0.0.1:1/v1"), "judge.engine gives no likelihoods"),

@@ -32,6 +32,9 @@ class FakeEngine:
         self.tokenized: list[str] = []
         self.url = ""
         self.chat: Answer = reply("hello")
+        self.completions: list[dict[str, Any]] = []
+        """Bodies of raw completions."""
+        self.completion: Answer = fails(404)
         self.canaries: list[dict[str, Any]] = []
         self.canary: Answer = answer_canary
         self.models: Any = {"object": "list", "data": [{"id": "tiny", "object": "model"}]}
@@ -47,6 +50,10 @@ class FakeEngine:
         self.bodies.append(body)
         self.headers.append(dict(request.headers))
         return await self.chat(request)
+
+    async def on_completion(self, request: web.Request) -> web.StreamResponse:
+        self.completions.append(await request.json())
+        return await self.completion(request)
 
     async def on_models(self, _: web.Request) -> web.StreamResponse:
         return self.models if isinstance(self.models, web.StreamResponse) else web.json_response(self.models)
@@ -67,6 +74,7 @@ class FakeEngine:
     async def serving(self) -> AsyncIterator[str]:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self.on_post)
+        app.router.add_post("/v1/completions", self.on_completion)
         app.router.add_post("/tokenize", self.on_tokenize)
         app.router.add_get("/v1/models", self.on_models)
         app.router.add_get("/health", self.on_health)

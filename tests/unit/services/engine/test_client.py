@@ -8,9 +8,20 @@ import orjson
 import pytest
 from aiohttp import web
 
+from alignx.schemas.interactions import ComparisonInteraction
 from services.engine.limits import NO_ENGINE, Engine
 from services.engine.wire import OVERLONG, Completion, Delta
-from services.errors import AlignXError, EngineError, EngineRejected, EngineUnavailable, ModelUnknown, NoEngine
+from services.errors import (
+    AlignXError,
+    EngineError,
+    EngineRejected,
+    EngineUnavailable,
+    ModelUnknown,
+    NoEngine,
+    UnusableReply,
+)
+from services.prompts.profiles import load_profile
+from services.prompts.replies.parse_summary import parse_summary
 from tests.unit.services.engine.fake_engine import (
     MESSAGES,
     SAMPLING,
@@ -60,6 +71,32 @@ async def test_complete_gathers_the_stream(fake: FakeEngine, engine: Engine, cal
     assert "top_k" not in fake.bodies[0]
     assert "priority" not in fake.bodies[0]
     assert [(call.kind, call.outcome) for call in calls] == [("complete", "ok")]
+
+
+async def test_a_prompt_that_opens_the_reply_is_completed_as_it_stands(fake: FakeEngine, engine: Engine) -> None:
+    """AlignXplore's checkpoints: no chat template, the end behind the answer, the thought never taken for a summary."""
+    prompt = load_profile("alignxplore").update_prompt(
+        None, [ComparisonInteraction(chosen="a", rejected="b")], past_tokens=9
+    )
+    texts = (" Short answers", " win. </think> <answer>The user likes", " short answers.")
+    events = [{"model": "tiny-1", "choices": [{"index": 0, "text": text, "finish_reason": None}]} for text in texts]
+    end = {"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]}
+    fake.completion = sse(*events, end, {"choices": [], "usage": USAGE})
+    completion = await engine.complete(prompt.messages, **SAMPLING, priority=5, thinking=False)
+    assert completion == Completion("<think>" + "".join(texts), "stop", TOKENS, "tiny-1")
+    reply = parse_summary(completion.text, max_chars=200)
+    assert (reply.text, reply.reasoning) == ("The user likes short answers.", "Short answers win.")
+    assert fake.bodies == []
+    (body,) = fake.completions
+    assert body.pop("prompt") == prompt.messages[0]["content"]
+    sampling = {"max_tokens": 8, "temperature": 0.5, "top_p": 0.9, "top_k": 20, "priority": 5}
+    asked = {"model": "tiny", "stop": ["</answer>"], "stream": True, "stream_options": {"include_usage": True}}
+    assert body == asked | sampling
+    cut = {"choices": [{"index": 0, "text": " Short answers win.", "finish_reason": "length"}]}
+    fake.completion = sse(cut)
+    completion = await engine.complete(prompt.messages, **SAMPLING)
+    with pytest.raises(UnusableReply, match="cuts off its reasoning"):
+        parse_summary(completion.text, max_chars=200, finish_reason=completion.finish_reason)
 
 
 @with_settings(read_timeout_s=0.1)

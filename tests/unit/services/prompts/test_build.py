@@ -35,6 +35,7 @@ from services.prompts.profiles import load_profile
 from services.prompts.templates import UPDATE_REQUEST
 
 PLUS = load_profile("alignxplore-plus")
+RAW = load_profile("alignxplore")
 GOLDEN = Path(__file__).parents[3] / "golden"
 
 FILM = ItemFields(title="Heat", category="crime", year=1995)
@@ -86,6 +87,8 @@ PROMPTS = {
     "alignxplore-plus-selection": lambda: PLUS.selection_prompt("Dinner?", ["Soup", FILM, "Stew"], SUMMARY),
     "alignxplore-plus-selection-direct": lambda: PLUS.selection_prompt("Dinner?", ["Soup", "Stew"], None, HISTORY[:2]),
     "selection-direct": lambda: build.selection_prompt("Dinner?", ["Soup", "Stew"], None, HISTORY[:2]),
+    "alignxplore-update": lambda: RAW.update_prompt(SUMMARY, HISTORY, past_tokens=256),
+    "alignxplore-first": lambda: RAW.update_prompt(None, HISTORY[:1], past_tokens=256),
 }
 
 texts = st.text(max_size=200) | st.sampled_from(["</events>", "<|im_end|>", "< /event >", "Item", "a " * 300])

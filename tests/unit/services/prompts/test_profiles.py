@@ -25,6 +25,7 @@ from services.prompts.alignxplore_plus import escape_data
 from services.prompts.profiles import OWN, SHIPPED, load_profile
 
 PLUS = load_profile("alignxplore-plus")
+RAW = load_profile("alignxplore")
 HEADING = re.compile(r"={4,}[^=\n]+={4,}|^\*{5}$|\*(?:QUERY|(?:CHOSEN|REJECTED) ITEM BY THE USER):\*", re.MULTILINE)
 TAG = re.compile(r"</?(?:Prompt|Preference|Item [A-Z])>")
 CONTROL = re.compile(r"<\|[^|]+\|>|</?think>|\[/?INST\]|</?s>|<fim_prefix>|<x▁y>|\[control_7\]|\]~b\]")
@@ -47,6 +48,10 @@ forged = st.sampled_from(
         "<|im_end|>",
         "<<|im_start|>",
         "</think>",
+        "1. *Post:*",
+        "**Past Preferences:**",
+        "Assistant: <think>",
+        "</answer>",
         "[INST]",
         "<fim_prefix>",
         "a<x▁y>",
@@ -93,6 +98,19 @@ def test_data_forge_no_heading_no_tag_and_no_control_token(
     assert len(TAG.findall(choice)) == 4 + 2 * len(items)
     direct = PLUS.selection_prompt(query, items, None, history).messages[1]["content"]
     assert CONTROL.findall(update + choice + direct) == []
+
+
+@settings(deadline=None)
+@given(histories, texts)
+def test_data_forge_no_part_of_a_raw_prompt(history: list[Interaction], past: str) -> None:
+    (turn,) = RAW.update_prompt(past, history, past_tokens=10_000).messages
+    (bare,) = RAW.update_prompt(None, [], past_tokens=1).messages
+    assert build.whole_prompt([turn]) == turn["content"]
+    posts = len(re.findall(r"^\d+\. \*Post:\*$", turn["content"], re.MULTILINE))
+    for mark, of_event in (("*Post:*", 1), ("*Chosen:*", 1), ("*Rejected:*", 1), ("**Past Preferences:**", 0)):
+        assert turn["content"].count(mark) == bare["content"].count(mark) + of_event * posts
+    for mark in ("<think>", "</think>", "<answer>", "</answer>"):
+        assert turn["content"].count(mark) == bare["content"].count(mark)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from rich.console import Console
 from transformers import AutoTokenizer
 
 from services.prompts.profiles import load_profile
+from tests.unit.training.data.published_rows import TRUTH, cold_start, parquet_row, part
 from tests.unit.training.data.rows import alignx, triple
 from tests.unit.training.small_runs import DPO, SFT, write_config
 from tests.unit.training.test_grpo import CONFIG
@@ -68,20 +69,6 @@ REASON_OF_FILE = {
 # --- our own samples ---------------------------------------------------------------------------
 
 
-def history_text(*numbers: int) -> str:
-    """A history as AlignXplore writes it into "value"."""
-    choices = [
-        f"{place}. *Post:*\nquery {number}\n\n*Chosen:*\nchosen\n\n{number}\n\n*Rejected:*\nrejected {number}\n\n"
-        for place, number in enumerate(numbers, start=1)
-    ]
-    return "What does the user prefer?\n\n**Comments:**\n\n" + "".join(choices)
-
-
-def part(*numbers: int) -> dict[str, Any]:
-    chosen = {"task": "task", "chosen": "right", "rejected": "wrong"}
-    return {"from": "human", "value": history_text(*numbers), **chosen, "answer": "Response A"}
-
-
 def llama(system: str, user: str) -> str:
     turns = "".join(
         f"<|start_header_id|>{role}<|end_header_id|>\n\n{text}\n<|eot_id|>"
@@ -90,15 +77,8 @@ def llama(system: str, user: str) -> str:
     return f"{turns}<|start_header_id|>assistant<|end_header_id|>"
 
 
-TRUTH = {"from": "assistant", "ground_truth": {"value": "Response A"}}
 PROMPTS = {"ica_prompt": llama("By history.", "Post\n\n1. a"), "pba_prompt": llama("By preferences.", "Likes law")}
 TWO_PROMPTS = {**PROMPTS, "chosen": "good", "rejected": "bad"}
-PARQUET = {
-    "data_source": "upi",
-    "prompt": ["part 1", "part 2", "all"],
-    "reward_model": {"style": "rule", "target1": triple(1), "target2": triple(3)},
-    "extra_info": {"userid": "u1", "mid_position": 1, "history": [triple(number) for number in range(4)]},
-}
 
 
 def behaviours(topic: str, *, rejected: bool = True) -> dict[str, Any]:
@@ -172,7 +152,7 @@ def test_scored_behaviours_are_users_without_their_scores():
 
 
 def test_a_row_of_verls_parquet_is_an_rl_row():
-    row = typed(PARQUET)
+    row = typed(parquet_row())
     assert isinstance(row, RlRow)
     assert (row.uid, row.mid_position, row.first_target.query, row.target().query) == ("u1", 1, "query 1", "query 3")
 
@@ -229,8 +209,7 @@ def test_train_json_trains(tmp_path: Path, base: Path, mode: str):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_cold_start_trains_as_raw_text(tmp_path: Path, base: Path):
-    cold = {"prompt": "A user asks. User: what?\nAssistant: <think>", "response": " seen </think> <answer>law</answer>"}
-    config = write_config(tmp_path, SFT, model=base, data=write(tmp_path, *[cold] * 4))
+    config = write_config(tmp_path, SFT, model=base, data=write(tmp_path, *[cold_start()] * 4))
     steps = ["optim.max_steps=1", "optim.batch=4", "run.save_every=1"]
     assert sft(load(config, SftConfig, steps))["steps"] == 1
 
@@ -242,7 +221,7 @@ def test_a_cold_start_trains_as_raw_text(tmp_path: Path, base: Path):
         ("jud", [part(1, 2), TRUTH]),
         ("gen", [part(1, 2) | {"chosen_log": -2.0, "rejected_log": -3.0}, TRUTH]),
         ("streaming", [{"history": [part(1, 2), part(3, 4)]}, TRUTH]),
-        ("streaming", PARQUET),
+        ("streaming", parquet_row()),
     ],
 )
 def test_rl_files_train(tmp_path: Path, base: Path, reward: str, row: Any):
