@@ -34,8 +34,7 @@ STREAM = b"".join(map(event, range(3))) + b"data: [DONE]\n\n"
 
 def member(**used: Any) -> bytes:
     """What is added to the first event of a stream."""
-    unsaid = {"response_id", "arm", "axes"}  # for want of a holdout and of axis adapters
-    fields = PersonalizationUsed(**used).model_dump(exclude=unsaid)
+    fields = PersonalizationUsed(**used).model_dump(exclude={"response_id", "arm"})  # for want of a holdout
     return b'"personalization":' + orjson.dumps(fields) + b","
 
 
