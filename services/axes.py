@@ -17,6 +17,8 @@ Axis = Literal["helpful", "harmless", "honest"]
 AXES: tuple[Axis, ...] = get_args(Axis)
 RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Of adapters that vLLM 0.32 loads."""
+TARGETS: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""What the experts of training/configs adapt."""
 GRID_FILE: Final = "grid.json"
 SERVED_FILE: Final = "served.json"
 ROUTER_FILE: Final = "router.npz"
@@ -41,6 +43,8 @@ class AxisGrid(BaseModel):
     format: Literal["alignx-axes/1"] = "alignx-axes/1"
     rank: int
     """Of every adapter, padding included."""
+    targets: Annotated[tuple[str, ...], Field(min_length=1)] = TARGETS
+    """Modules that the adapters adapt, by the last part of their names."""
     points: Annotated[tuple[GridPoint, ...], Field(min_length=1)]
 
     @field_validator("rank")
@@ -71,14 +75,15 @@ class AxisGrid(BaseModel):
     def vllm_options(self, folder: Path) -> list[str]:
         """Arguments with which vLLM loads every adapter at its start.
 
-        One slot stays empty: on a CPU vLLM 0.32 gives requests without an adapter the last slot's when a batch holds
-        both kinds (the index of no adapter is -1).
+        Two faults of vLLM 0.32 on a CPU are kept out. One slot stays empty: requests without an adapter get the last
+        slot's when a batch holds both kinds (the index of no adapter is -1). And the targets are named: else the head
+        takes adapters as well, and the first request for `prompt_logprobs` ends the engine.
         """
         modules = [f"{point.name}={folder / point.name}" for point in self.points]
         slots = len(self.points) + 1
         return [
             "--enable-lora", "--max-lora-rank", str(self.rank), "--max-loras", str(slots),
-            "--max-cpu-loras", str(slots), "--lora-modules", *modules,
+            "--max-cpu-loras", str(slots), "--lora-target-modules", *self.targets, "--lora-modules", *modules,
         ]  # fmt: skip
 
 

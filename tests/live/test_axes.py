@@ -1,5 +1,5 @@
 """Axis adapters: a real vLLM loads a small grid of random ones, and chats with different weights are answered by
-different adapters, beside a summary that the base writes."""
+different adapters, beside a summary and selections by the base."""
 
 import json
 import re
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.live
 RANK = 8
 GRID = AxisGrid(
     rank=RANK,
+    targets=("down_proj",),
     points=(
         GridPoint(name="axes-100-0-0", weights=(1, 0, 0)),
         GridPoint(name="axes-0-100-0", weights=(0, 1, 0)),
@@ -64,6 +65,7 @@ def axes_suite(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         settings = {
             "ALIGNX_ENGINE__URL": url,
             "ALIGNX_AXES__FOLDER": str(folder),
+            "ALIGNX_ENGINE__CHOOSE": "likelihood",
             "ALIGNX_SUMMARY__MAX_TOKENS": "96",
             "ALIGNX_ENGINE__FIRST_TOKEN_TIMEOUT_S": "60",
         }
@@ -102,6 +104,17 @@ def test_weights_choose_the_adapter_that_writes(axes_suite: Suite) -> None:
     assert sorted(counted) == [
         ("axes-0-0-100", "static", "1"), ("axes-0-100-0", "requested", "1"), ("axes-100-0-0", "requested", "2")
     ]  # fmt: skip
+
+
+def test_the_engine_chooses_by_likelihood_and_goes_on(axes_suite: Suite) -> None:
+    """A vLLM on a CPU whose head takes adapters ends at the first request for the likelihoods of a prompt."""
+    with axes_suite.client() as client:
+        assert client.post("/v1/users/ben/events", json={"events": [EVENT]}).is_success
+        body = {"query": "dinner", "items": ["a tomato soup", "a green salad"], "method": "engine"}
+        chosen = client.post("/v1/users/ben/select", json=body)
+        assert (chosen.status_code, chosen.json().get("method")) == (200, "engine"), chosen.text
+        chat = {"messages": [{"role": "user", "content": "Hello."}], "max_tokens": 2}
+        assert client.post("/v1/chat/completions", json=chat).status_code == 200
 
 
 def test_what_vllm_lists_first_is_the_base(axes_suite: Suite) -> None:

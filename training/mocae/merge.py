@@ -133,7 +133,8 @@ def merge(config: MocaeConfig) -> AxisGrid:
         point = GridPoint(name=point_name(weights), weights=weights)
         save_adapter(merged, config.output / point.name)
         points.append(point)
-    grid = AxisGrid(rank=rank, points=tuple(points))
+    targets = sorted({layer.rpartition(".")[2] for layer in experts[0].layers})
+    grid = AxisGrid(rank=rank, targets=tuple(targets), points=tuple(points))
     with replace_file(config.output / GRID_FILE) as file:
         file.write(grid.model_dump_json(indent=1).encode())
     print(f"{len(points)} adapters of rank {rank}, greatest relative error of a merge {worst:.1e}")

@@ -27,11 +27,13 @@ def test_the_nearest_point_and_its_distance() -> None:
     assert GRID.nearest((1, 0, 0), GRID.points[1:])[0].name == "axes-50-50-0"
 
 
-def test_a_slot_stays_empty_for_requests_without_an_adapter() -> None:
+def test_a_slot_stays_empty_and_the_head_takes_no_adapter() -> None:
     options = GRID.vllm_options(Path("served"))
     value = dict(pairwise(options))
     assert value["--max-loras"] == value["--max-cpu-loras"] == "4"
     assert value["--max-lora-rank"] == "64"
+    named = options[options.index("--lora-target-modules") + 1 : options.index("--lora-modules")]
+    assert named == ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     assert options[-3:] == [f"{point.name}=served/{point.name}" for point in GRID.points]
 
 

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from alignx.schemas.tenants import TenantSettings
 from services.axes import GRID_FILE, ROUTER_FILE, SERVED_FILE, AxisGrid, GridPoint, ServedMerge
+from services.outcomes.served import arm_of
 from services.profile.word_table import WIDTH, embed
 from services.response.axis_choice import NOT_SERVED, AxisChooser, AxisMetrics, raise_harmless
 from services.settings import AxesSettings
@@ -106,6 +107,13 @@ def test_weights_go_with_a_users_summary(with_axes: Service) -> None:
     with_axes.write_summary("ada", "Likes brevity.")
     used = with_axes.chat(user="ada", personalization=HELPFUL).json()["personalization"]
     assert (used["mode"], used["version"], used["axes"]["adapter"]) == ("summary", 1, "axes-100-0-0")
+
+
+def test_a_user_who_is_held_out_has_axes_too(with_axes: Service) -> None:
+    with_axes.configure("acme", holdout_share=0.5)
+    user = next(name for name in map(str, range(99)) if arm_of("acme", name, 0.5) == "control")
+    used = with_axes.chat(user=user, personalization=HELPFUL).json()["personalization"]
+    assert (used["arm"], used["mode"], used["axes"]["adapter"]) == ("control", "none", "axes-100-0-0")
 
 
 def test_a_mode_without_a_user_is_refused_as_ever(with_axes: Service) -> None:

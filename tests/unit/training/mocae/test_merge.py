@@ -100,6 +100,7 @@ def test_what_weights_are_served_by_computes_their_merge(
     fields = {"stage": "mocae", "base": base, "work": tmp_path, "output": tmp_path / "served", "data": data}
     merge(MocaeConfig.model_validate(fields))
     grid = AxisGrid.read(tmp_path / "served")
+    assert sorted(grid.targets) == sorted(TARGETS)
     for weights in grid_weights(Grid()):
         point, distance = grid.nearest(weights)
         served = logits(base, tmp_path / "served" / point.name)
