@@ -133,8 +133,9 @@ chaos-long: export ALIGNX_CHAOS_REFUSED_S := 600
 chaos-long: .venv/.test  ## An engine that refuses every request for ten minutes; no part of `make test`
 	$(BIN)/pytest -s tests/chaos/test_engine_faults.py
 
-docs: .venv-docs/.ready  ## Builds the site of docs/ in var/site, strict about links; counts the code blocks that no test runs
+docs: .venv-docs/.ready  ## Builds the site of docs/ in var/site, strict about links, nothing from elsewhere; counts the code blocks that no test runs
 	@.venv-docs/bin/zensical build --strict --config-file mkdocs.yml
+	@.venv-docs/bin/python -m docs.check_site
 	@.venv-docs/bin/python -m docs.code_blocks
 
 pictures: export PATH := $(CURDIR)/$(BIN):$(PATH)
