@@ -148,7 +148,7 @@ pictures: .venv/.system  ## A picture of each view of the console in var/picture
 test-containers: .venv/.test  ## Builds the containers, uses them, kills them one by one (needs a Docker engine, or root to start one)
 	$(call timed,containers,tests/containers/run.sh)
 
-bench: .venv/.test .venv-training/.ready .venv-engine/.ready  ## Measures the suite and its training, and writes docs/results/benchmarks.md
+bench: .venv/.system .venv-training/.ready .venv-engine/.ready  ## Measures the suite and its training, and writes docs/results/benchmarks.md
 	$(BIN)/python -m bench.run
 	$(TRAINING)/python -m bench.gpu.trl_comparison
 

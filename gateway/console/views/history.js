@@ -9,8 +9,7 @@ import { ask } from "../parts/dialog.js";
 import { PagedList, note } from "../parts/states.js";
 
 const SHOWN = 20; // events of a page
-const READ = 200; // of a call, where some types are left out
-const MOST_READ = 2000; // until the next click, where the filter lets few pass
+const FILTERED = [100, 900]; // read by a call each until the page is full, where some types are left out
 
 export function open(page, { api, user, go }) {
   const filter = new Filter(() => list.refresh());
@@ -52,8 +51,7 @@ async function readEvents(api, user, filter, after, forgetting) {
   const types = filter.types;
   const entries = [];
   let cursor = after ?? filter.start;
-  const limit = types.length === TYPES.length ? SHOWN : READ;
-  for (let read = 0; read < MOST_READ; read += limit) {
+  for (const limit of types.length === TYPES.length ? [SHOWN] : FILTERED) {
     const query = `?limit=${limit}${cursor ? `&after=${cursor}` : ""}`;
     const page = await api.json("GET", Api.user(user, `/events${query}`));
     for (const event of page.events) {
