@@ -133,8 +133,9 @@ chaos-long: export ALIGNX_CHAOS_REFUSED_S := 600
 chaos-long: .venv/.test  ## An engine that refuses every request for ten minutes; no part of `make test`
 	$(BIN)/pytest -s tests/chaos/test_engine_faults.py
 
-docs: .venv-docs/.ready  ## Builds the site of docs/ in var/site, strict about links; counts the code blocks that no test runs
+docs: .venv-docs/.ready  ## Builds the site of docs/ in var/site, strict about links, nothing from elsewhere; counts the code blocks that no test runs
 	@.venv-docs/bin/zensical build --strict --config-file mkdocs.yml
+	@.venv-docs/bin/python -m docs.check_site
 	@.venv-docs/bin/python -m docs.code_blocks
 
 pictures: export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -147,7 +148,7 @@ pictures: .venv/.system  ## A picture of each view of the console in var/picture
 test-containers: .venv/.test  ## Builds the containers, uses them, kills them one by one (needs a Docker engine, or root to start one)
 	$(call timed,containers,tests/containers/run.sh)
 
-bench: .venv/.test .venv-training/.ready .venv-engine/.ready  ## Measures the suite and its training, and writes docs/results/benchmarks.md
+bench: .venv/.system .venv-training/.ready .venv-engine/.ready  ## Measures the suite and its training, and writes docs/results/benchmarks.md
 	$(BIN)/python -m bench.run
 	$(TRAINING)/python -m bench.gpu.trl_comparison
 

@@ -14,6 +14,7 @@ ORDER: Final = (
     "gateway",
     "ingest",
     "reads",
+    "views",
     "scoring",
     "loop_gaps",
     "streams",

@@ -1,7 +1,7 @@
 """Runs the benchmarks of the services and writes docs/results/benchmarks.md.
 
-    python -m bench.run [NAME …]      (all: gateway ingest reads scoring loop_gaps streams cadence update_cost cluster
-    memory small_model chat_manner items floods knee)
+    python -m bench.run [NAME …]      (all: gateway ingest reads views scoring loop_gaps streams cadence update_cost
+    cluster memory small_model chat_manner items floods knee)
 
 Prints the table of each, and puts it into docs/results/benchmarks.md. Others have options and commands of their own:
 bench.choice_protocols, bench.gpu.suite_throughput, and bench.gpu.trl_comparison, bench.gpu.training_throughput and
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 
 from bench import cluster_scaling, gateway_overhead, ingest_speed, memory, reads, scoring
+from bench.browser import view_times
 from bench.event_loop import idle_streams, loop_gaps
 from bench.models import chat_manner, small_model
 from bench.page import Row, save_results
@@ -22,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "gateway": gateway_overhead.measure,
     "ingest": ingest_speed.measure,
     "reads": reads.measure,
+    "views": view_times.measure,
     "scoring": scoring.measure,
     "loop_gaps": loop_gaps.measure,
     "streams": idle_streams.measure,

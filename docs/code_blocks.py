@@ -3,8 +3,8 @@
     python -m docs.code_blocks    # how many are run, and how many are not, with the reasons
 
 `sh` and `python` are run by tests/live/test_pages.py, page by page in their order; a `text` block is what the block
-before it prints. `json`, `yaml` and `promql` are parsed, `mermaid` is compared with the code (tests/unit/docs). A
-comment on the line before a block, or `blocks …` anywhere in a page for all of it, says what else holds:
+before it prints. `json`, `yaml` and `promql` are parsed (tests/unit/docs). A comment on the line before a block, or
+`blocks …` anywhere in a page for all of it, says what else holds:
 
     <!-- run by tests/live/test_clients.py -->
     <!-- not run: needs a cluster -->
@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parent.parent
 RUN: Final = frozenset(("sh", "python"))
-PARSED: Final = frozenset(("json", "yaml", "promql", "mermaid"))
+PARSED: Final = frozenset(("json", "yaml", "promql"))
 _FENCE: Final = re.compile(
     r"(?:^<!-- (?P<mark>(?:not run:|run by) [^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,

@@ -1,18 +1,19 @@
-"""Draws the folders and who imports whom, from the imports in the code, into docs/architecture.md.
+"""Writes the folders and who imports whom, from the imports in the code, into docs/architecture.md.
 
     python -m docs.write_architecture
 
-A folder's arrows lead to the folders that it imports; an arrow that a longer way implies is left out.
+Of the folders that a folder imports, those that a longer way implies are left out.
 """
 
 import ast
 from collections.abc import Iterable, Mapping
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
-BEGIN, END = "<!-- drawn by python -m docs.write_architecture -->\n", "<!-- end of the drawing -->\n"
+BEGIN, END = "<!-- written by python -m docs.write_architecture -->\n", "<!-- end of the table -->\n"
 PACKAGES = ("alignx", "services", "gateway", "training", "evaluation")
 WHOLE = ("gateway", "training", "evaluation")
 """Packages that stand as one box, with their subfolders."""
@@ -78,7 +79,7 @@ def reachable(graph: Graph, starts: Iterable[str]) -> set[str]:
 
 
 def reduce_graph(graph: Graph) -> dict[str, list[str]]:
-    """The graph without the arrows that another way implies."""
+    """The graph without the imports that another way implies."""
     return {
         folder: sorted(
             target for target in targets if target not in reachable(graph, (graph[folder] - {target}) - {folder})
@@ -87,25 +88,22 @@ def reduce_graph(graph: Graph) -> dict[str, list[str]]:
     }
 
 
-def draw() -> str:
-    """The graph in Mermaid's language."""
-    arrows = reduce_graph(folder_graph())
-    labels = {"services": "services: errors, settings, tracing", "alignx": "alignx: what users import"}
-    lines = ["```mermaid", "flowchart TD"]
-    lines += [f'    {identify(folder)}["{labels.get(folder, folder)}"]' for folder in arrows]
-    lines += [f"    {identify(folder)} --> {identify(target)}" for folder in arrows for target in arrows[folder]]
-    return "\n".join([*lines, "```", ""])
-
-
-def identify(folder: str) -> str:
-    return folder.replace("/", "_")
+def render_table() -> str:
+    """The graph as a table, from the folders that nothing imports to those that import nothing."""
+    imports = reduce_graph(folder_graph())
+    notes = {"services": " (errors, settings, tracing)", "alignx": " (what users import)"}
+    lines = ["", "| folder | imports |", "|---|---|"]
+    for folder in reversed(tuple(TopologicalSorter(imports).static_order())):
+        targets = ", ".join(f"`{target}`" for target in imports[folder])
+        lines.append(f"| `{folder}`{notes.get(folder, '')} | {targets or 'nothing'} |")
+    return "\n".join([*lines, "", ""])
 
 
 def page() -> str:
-    """docs/architecture.md with the drawing as the code is now."""
+    """docs/architecture.md with the table as the code is now."""
     text = PAGE.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
-    return before + BEGIN + draw() + END + rest.split(END)[1]
+    return before + BEGIN + render_table() + END + rest.split(END)[1]
 
 
 def main() -> None:

@@ -225,6 +225,8 @@ def uplift(figures: Uplift) -> Table:
         if difference := figures.uplift.get(measure):
             ends = _ends(difference.low, difference.high)
             _add_row(table, measure, "uplift", "", "", f"{difference.value:+.1%}", ends)
+    if figures.since and figures.until:
+        table.caption = f"Answers of {_minute(figures.since)} to {_minute(figures.until)} UTC"
     if not figures.holdout_share:
         table.caption = "No users are held out: set holdout_share to compare."
     return table

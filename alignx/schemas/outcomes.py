@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import NonNegativeInt, StringConstraints, model_validator
+from pydantic import AwareDatetime, NonNegativeInt, StringConstraints, model_validator
 
 from alignx.schemas.items import Frozen, UserId
 
@@ -104,6 +104,10 @@ class Uplift(Frozen):
     """Whether personalization is worth it, at the tenant's present `holdout_share`."""
 
     holdout_share: float
+    since: AwareDatetime | None = None
+    """When the first of the answers was served; null without one."""
+    until: AwareDatetime | None = None
+    """When the latest was."""
     arms: dict[Arm, ArmFigures]
     uplift: dict[Measure, Difference]
     """Without the measures that fewer than two users of an arm have."""

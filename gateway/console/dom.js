@@ -41,7 +41,7 @@ export function card(title, ...children) {
 /** The lines of a text that hold something. */
 export const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 
-export const percent = (share) => (share === null || share === undefined ? "–" : `${(share * 100).toFixed(1)} %`);
+export const percent = (share) => (share === null || share === undefined ? "–" : `${(share * 100).toFixed(1)}\u00a0%`);
 
 export const count = (number, one, many = `${one}s`) => `${number.toLocaleString()} ${number === 1 ? one : many}`;
 

@@ -8,6 +8,8 @@ interval of the difference combines those of both rates (Newcombe 1998, method 1
 """
 
 import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from math import sqrt
 from typing import Any, Final, get_args
 from urllib.parse import quote
@@ -25,17 +27,35 @@ _Z: Final = 1.959964
 async def read_uplift(store: Store, tenant: str, share: float) -> Uplift:
     """The figures of a tenant's answers while its holdout was `share`, erased users included."""
     arms: dict[Arm, ArmFigures] = {arm: await _read_arm(store, tenant, share, arm) for arm in get_args(Arm)}
+    since, until = await _read_period(store, tenant, share)
     rates = {measure: [getattr(arms[arm], measure) for arm in ("personalized", "control")] for measure in _MEASURES}
     found = {measure: difference for measure, pair in rates.items() if (difference := _subtract(*pair))}
-    return Uplift(holdout_share=share, arms=arms, uplift=found)
+    return Uplift(holdout_share=share, since=since, until=until, arms=arms, uplift=found)
+
+
+async def _read_rows(store: Store, tenant: str, share: float, names: Sequence[str]) -> list[list[str | None]]:
+    """The fields `names` of the tenant's figures, a row for each shard."""
+    fields = [f"{quote(tenant, safe='')}:{share:g}:{name}" for name in names]
+    shards = [store.keys.shard_prefix(shard) + "arms" for shard in range(store.keys.shards)]
+    return list(await asyncio.gather(*(reply(store.redis.hmget(shard, fields)) for shard in shards)))
+
+
+async def _read_period(store: Store, tenant: str, share: float) -> tuple[datetime | None, datetime | None]:
+    """When the first and the latest answer were served."""
+    rows = await _read_rows(store, tenant, share, ("since", "until"))
+    first, last = ([_read_time(time) for time in times if time] for times in zip(*rows, strict=True))
+    return min(first, default=None), max(last, default=None)
+
+
+def _read_time(milliseconds: str) -> datetime:
+    """Of a hexadecimal number, as ids of answers begin with."""
+    return datetime.fromtimestamp(int(milliseconds, 16) / 1000, UTC)
 
 
 async def _read_arm(store: Store, tenant: str, share: float, arm: Arm) -> ArmFigures:
-    prefix = f"{quote(tenant, safe='')}:{share:g}:{arm}:"
-    names = [f"{prefix}served.{kind}" for kind in _KINDS]
-    names += [f"{prefix}{measure}.{name}" for measure in _MEASURES for name in _SUMS]
-    shards = [store.keys.shard_prefix(shard) + "arms" for shard in range(store.keys.shards)]
-    rows = await asyncio.gather(*(reply(store.redis.hmget(shard, names)) for shard in shards))
+    names = [f"{arm}:served.{kind}" for kind in _KINDS]
+    names += [f"{arm}:{measure}.{name}" for measure in _MEASURES for name in _SUMS]
+    rows = await _read_rows(store, tenant, share, names)
     totals = [sum(int(row[place] or 0) for row in rows) for place in range(len(names))]
     served, sums = totals[: len(_KINDS)], totals[len(_KINDS) :]
     rates: dict[str, Any] = {

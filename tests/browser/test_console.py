@@ -183,6 +183,39 @@ def test_history_is_filtered_exported_and_erased(page: Page, suite: Suite, tmp_p
         assert client.get("/v1/users/nils/preferences").status_code == 404
 
 
+def test_one_event_and_all_about_something_are_forgotten(page: Page, suite: Suite) -> None:
+    texts = ("I am allergic to salmon.", "Grilled salmon on Fridays.", "I walk to work.")
+    events = [{"type": "statement", "text": text} for text in texts]
+    events.insert(1, {"type": "purchase", "item": "Oak table"})
+    with suite.client("browser") as client:
+        client.post("/v1/users/mona/events", json={"events": events}, headers={"Prefer": "wait=10"}).raise_for_status()
+        sign_in(page, suite, "mona")
+        go(page, "History")
+        rows, dialog = page.locator(".events > li"), page.get_by_role("dialog")
+        rows.filter(has_text="walk to work").get_by_role("button", name="Forget the statement").click()
+        expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+        page.keyboard.press("Escape")
+        expect(rows).to_have_count(4)
+        rows.filter(has_text="walk to work").get_by_role("button", name="Forget the statement").click()
+        dialog.get_by_role("button", name="Forget the event").click()
+        receipt = page.get_by_role("region", name="Forgotten")
+        expect(receipt).to_contain_text("Events1")
+        expect(rows).to_have_count(3)
+
+        page.get_by_label("About").fill("salmon")
+        page.keyboard.press("Enter")  # the rest by keyboard alone
+        expect(dialog.locator(".evidence li")).to_have_count(2)
+        assert len(client.get("/v1/users/mona/events").json()["events"]) == 3  # nothing has gone yet
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Enter")
+        expect(receipt).to_be_focused()
+        expect(receipt).to_contain_text("Events2")
+        expect(rows).to_have_count(1)
+        kept = client.get("/v1/users/mona/events").json()["events"]
+        assert [event["interaction"]["item"] for event in kept] == ["Oak table"]
+        assert "salmon" not in client.get("/v1/users/mona/export").text
+
+
 def test_dead_letters_are_tried_again(page: Page, suite: Suite) -> None:
     letter = {
         "event_id": "5-0",
@@ -351,6 +384,34 @@ def test_a_number_under_half_is_explained(page: Page, suite: Suite) -> None:
     go(page, "Users")
     go(page, "System")
     expect(page.locator(".explain")).to_contain_text("it is no accident")
+
+
+def test_the_uplift_of_users_held_out_is_told(page: Page, suite: Suite) -> None:
+    sign_in(page, suite, tenant="held", admin=True)
+    go(page, "System")
+    card = page.get_by_role("region", name="Is personalization worth it?")
+    expect(card).to_contain_text("No users are held out")
+    card.get_by_role("button", name="Open Settings").click()
+    page.get_by_label("Holdout share", exact=True).fill("0.5")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#notice")).to_contain_text("Saved")
+    arms = {"control": 0, "personalized": 0}
+    with suite.client("held") as client:
+        while client.get("/v1/quality/uplift").json()["holdout_share"] != 0.5:  # settings are known for a second
+            page.wait_for_timeout(100)
+        for number in range(8):
+            bought = {"events": [{"type": "purchase", "item": "green tea"}]}
+            client.post(f"/v1/users/user-{number}/events", json=bought).raise_for_status()
+            asked = {"items": ["green tea", "black coffee"]}
+            answer = client.post(f"/v1/users/user-{number}/select", json=asked).raise_for_status().json()
+            arms[answer["arm"]] += 1
+            client.post(f"/v1/users/user-{number}/events", json=bought).raise_for_status()
+    go(page, "System")
+    expect(card).to_contain_text("50.0 % of users")
+    expect(card).to_contain_text(f"Personalized, served{arms['personalized']} selections")
+    right = card.get_by_role("region", name="Selections that were right")
+    expect(right).to_contain_text(f"n = {arms['control']} of {arms['control']} users (95 %: ")
+    expect(right).to_contain_text("No difference can be told yet")
 
 
 def test_the_console_is_used_by_keyboard_alone(page: Page, suite: Suite) -> None:

@@ -17,6 +17,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from alignx.schemas.forgetting import Forgotten
+from alignx.schemas.outcomes import Arm, ArmFigures, Difference, Kind, Measure, Rate, Uplift
+from services.outcomes.uplift import estimate_rate
 from tests.browser.conftest import go, miss, open_user, sign_in
 from tests.live.suite import Suite
 
@@ -195,6 +198,61 @@ def erase_asked(page: Page, suite: Suite) -> None:
     page.get_by_role("dialog").get_by_role("textbox").fill(USER)
 
 
+def forget_event_asked(page: Page, suite: Suite) -> None:
+    view("History")(page, suite)
+    page.get_by_role("button", name=re.compile("^Forget the comparison")).first.click()
+    expect(page.get_by_role("dialog")).to_contain_text("Rice, 0?")
+
+
+def forget_asked(page: Page, suite: Suite) -> None:
+    """By the gateway itself, which only tells what would go."""
+    view("History")(page, suite)
+    page.get_by_label("About").fill("rice")
+    page.get_by_role("button", name="Show what would go").click()
+    expect(page.get_by_role("button", name="Forget 9 events")).to_be_visible()
+
+
+def forgotten(page: Page, suite: Suite) -> None:
+    receipt = Forgotten(
+        event_ids=tuple(f"{number}-0" for number in range(1, 10)),
+        dead_letters=1,
+        versions=3,
+        own_texts=1,
+        claims=7,
+        rejected_drafts=2,
+        checkpoint=True,
+        version=4,
+        update_queued=True,
+    )
+    answer(page, "/forget$", receipt.model_dump(mode="json"))
+    forget_asked(page, suite)
+    page.get_by_role("button", name="Forget 9 events").click()
+    expect(page.get_by_role("region", name="Forgotten")).to_be_focused()
+
+
+def forget_failing(page: Page, suite: Suite) -> None:
+    problem = {"type": "urn:alignx:problem:store_unavailable", "detail": "Redis does not answer. Try again."}
+    forget_event_asked(page, suite)
+    answer(page, r"/events/[\d-]+$", problem, status=503)
+    page.get_by_role("button", name="Forget the event").click()
+    expect(page.get_by_role("alert")).to_contain_text("Redis does not answer")
+
+
+def forget_offline(page: Page, suite: Suite) -> None:
+    view("History")(page, suite)
+    page.context.set_offline(offline=True)
+    page.get_by_label("About").fill("rice")
+    page.get_by_role("button", name="Show what would go").click()
+    expect(page.locator("#notice")).to_contain_text("The gateway does not answer")
+
+
+def nothing_to_forget(page: Page, suite: Suite) -> None:
+    view("History")(page, suite)
+    page.get_by_label("About").fill("submarines")
+    page.get_by_role("button", name="Show what would go").click()
+    expect(page.get_by_text("Nothing that is kept is about “submarines”.")).to_be_visible()
+
+
 def nothing_filtered(page: Page, suite: Suite) -> None:
     view("History")(page, suite)
     for box in page.get_by_role("group", name="Types").get_by_role("checkbox").all():
@@ -264,6 +322,46 @@ def system_poor(page: Page, suite: Suite) -> None:
     expect(page.locator(".explain")).to_be_visible()
 
 
+def arm(*rates: tuple[int, int, int]) -> ArmFigures:
+    """Of (users, trials, successes) by measure; each user's trials are alike."""
+    measures = [
+        estimate_rate(n, x, y, xx=x * x // n, yy=y * y // n, xy=x * y // n) if n else Rate() for n, x, y in rates
+    ]
+    served: dict[Kind, int] = {"chat": 2_310, "selection": 640, "recommendation": 1_200}
+    return ArmFigures(served=served, accuracy=measures[0], click_rate=measures[1], feedback_rate=measures[2])
+
+
+def uplift_told(page: Page, suite: Suite) -> None:
+    """One measure of each kind: a difference, none that can be told, and too few users."""
+    arms: dict[Arm, ArmFigures] = {
+        "personalized": arm((410, 640, 455), (600, 1_200, 310), (9, 14, 11)),
+        "control": arm((392, 610, 330), (590, 1_150, 301), (1, 2, 1)),
+    }
+    differences: dict[Measure, Difference] = {
+        "accuracy": Difference(value=0.1699, low=0.0961, high=0.2414),
+        "click_rate": Difference(value=-0.0034, low=-0.0538, high=0.0471),
+    }
+    period = {"since": now(-24 * 30), "until": now(-1)}
+    found = Uplift.model_validate({"holdout_share": 0.1, **period, "arms": arms, "uplift": differences})
+    answer(page, "/v1/quality/uplift", found.model_dump(mode="json"))
+    view("System")(page, suite)
+    verdicts = (
+        "Personalization helps, by 9.6 to 24.1 points.",
+        "The interval holds zero",
+        "n = 14 and 2. It takes two users",
+    )
+    for verdict, text in zip(page.locator(".verdict").all(), verdicts, strict=True):
+        expect(verdict).to_contain_text(text)
+
+
+def uplift_loading(page: Page, suite: Suite) -> None:
+    page.route(re.compile("/v1/quality/uplift"), lambda _: None)
+    sign_in(page, suite, tenant=TENANT)
+    go(page, "System")
+    card = page.get_by_role("region", name="Is personalization worth it?")
+    expect(card.get_by_text("Loading…")).to_be_visible()
+
+
 def failing(path: str, name: str) -> Step:
     def step(page: Page, suite: Suite) -> None:
         problem = {"type": "urn:alignx:problem:store_unavailable", "detail": "Redis does not answer. Try again."}
@@ -315,6 +413,12 @@ STATES: dict[str, Step] = {
     "history-dead-letters": dead_letters,
     "history-erase": erase_asked,
     "history-filtered": nothing_filtered,
+    "history-forget-event": forget_event_asked,
+    "history-forget": forget_asked,
+    "history-forgotten": forgotten,
+    "history-forget-failing": forget_failing,
+    "history-forget-offline": forget_offline,
+    "history-forget-nothing": nothing_to_forget,
     "history-loading": loading,
     "history-offline": offline,
     "try": view("Try"),
@@ -328,6 +432,9 @@ STATES: dict[str, Step] = {
     "settings-failing": failing("/admin/tenants", "Settings"),
     "system": view("System"),
     "system-poor": system_poor,
+    "system-uplift": uplift_told,
+    "system-uplift-loading": uplift_loading,
+    "system-uplift-failing": failing("/v1/quality/uplift", "System"),
     "reference": reference,
 }
 

@@ -1,11 +1,8 @@
 // The sentences of a summary; each opens to the events that it rests on.
 
-import { Api } from "../api.js";
 import { count, element, moment } from "../dom.js";
-import { interactionLine } from "./interaction_text.js";
+import { eventLines } from "./event_lines.js";
 import { Loaded } from "./states.js";
-
-const LAST = "9999999999999999999"; // a sequence number behind all of a millisecond
 
 export class ClaimList {
   constructor(api, user) {
@@ -32,24 +29,11 @@ export class ClaimList {
       entry.append(element("p", {}, claim.text, " ", basis));
       return entry;
     }
-    const events = new Loaded(() => this.events(claim));
+    const events = new Loaded(() => eventLines(this.api, this.user, claim.support));
     const details = element("details", {}, element("summary", {}, claim.text, " ", basis), events.node);
     details.addEventListener("toggle", () => details.open && !events.shown && events.refresh());
     entry.append(details);
     return entry;
-  }
-
-  async events(claim) {
-    const events = await Promise.all(claim.support.map((id) => this.event(id)));
-    return element("ul", { class: "evidence" }, ...events.map((event) => element("li", {}, event)));
-  }
-
-  /** An event as one line; a later event in its place means that it is no longer kept. */
-  async event(id) {
-    const path = Api.user(this.user, `/events?limit=1&after=${before(id)}`);
-    const [event] = (await this.api.json("GET", path)).events;
-    if (event?.event_id !== id) return "An event that is no longer kept.";
-    return `${moment(event.interaction.occurred_at ?? event.received_at)} · ${event.interaction.type}: ${interactionLine(event.interaction)}`;
   }
 }
 
@@ -58,10 +42,4 @@ function describe(claim) {
   if (!claim.supported) return "no event supports this";
   if (!claim.count) return "";
   return count(claim.count, "event") + (claim.since ? `, since ${moment(claim.since)}` : "");
-}
-
-/** The cursor behind which the event stands first. */
-function before(id) {
-  const [time, sequence] = id.split("-").map(BigInt);
-  return sequence ? `${time}-${sequence - 1n}` : `${time - 1n}-${LAST}`;
 }

@@ -9,6 +9,7 @@ const GROUPS = [
   ["Privacy", /^(hide|denied)_/],
   ["New models on trial", /^trial_/],
   ["What other users took", /^traffic/],
+  ["Uplift and feedback", /^(holdout|feedback)_/],
   ["Token budget", /^tokens_/],
   ["Limits and more", /./],
 ];

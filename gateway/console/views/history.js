@@ -1,25 +1,29 @@
-// A user's events by type, those that were set aside, and what belongs to the user alone: export and erasure.
+// A user's events by type, those that were set aside, what to forget, and what belongs to the user alone: export and erasure.
 
 import { Api } from "../api.js";
 import { button, card, checkbox, element, field, guarded, moment, notify, when } from "../dom.js";
 import { DeadLetters } from "../panels/dead_letters.js";
+import { Forgetting } from "../panels/forget.js";
 import { TYPES, interactionView } from "../parts/interaction_text.js";
 import { ask } from "../parts/dialog.js";
 import { PagedList, note } from "../parts/states.js";
 
 const SHOWN = 20; // events of a page
-const READ = 200; // of a call
-const MOST_READ = 2000; // until the next click, where the filter lets few pass
+const FILTERED = [100, 900]; // read by a call each until the page is full, where some types are left out
 
 export function open(page, { api, user, go }) {
   const filter = new Filter(() => list.refresh());
-  const list = new PagedList((after) => readEvents(api, user, filter, after), {
+  const list = new PagedList((after) => readEvents(api, user, filter, after, forgetting), {
     class: "events",
     more: "Later events",
     empty: note("No such event", "Choose other types, or an earlier day."),
   });
   const dead = new DeadLetters(api, user, () => list.refresh());
-  page.append(card("Events, oldest first", filter.node, list.node), dead.node, ownData(api, user, go));
+  const forgetting = new Forgetting(api, user, () => {
+    list.refresh();
+    dead.refresh();
+  });
+  page.append(forgetting.receipt, card("Events, oldest first", filter.node, list.node), dead.node, forgetting.node, ownData(api, user, go));
   list.refresh();
   dead.refresh();
 }
@@ -43,29 +47,29 @@ class Filter {
   }
 }
 
-async function readEvents(api, user, filter, after) {
+async function readEvents(api, user, filter, after, forgetting) {
   const types = filter.types;
   const entries = [];
   let cursor = after ?? filter.start;
-  for (let read = 0; read < MOST_READ; read += READ) {
-    const query = `?limit=${READ}${cursor ? `&after=${cursor}` : ""}`;
+  for (const limit of types.length === TYPES.length ? [SHOWN] : FILTERED) {
+    const query = `?limit=${limit}${cursor ? `&after=${cursor}` : ""}`;
     const page = await api.json("GET", Api.user(user, `/events${query}`));
     for (const event of page.events) {
       cursor = event.event_id;
-      if (types.includes(event.interaction.type)) entries.push(eventEntry(event));
-      if (entries.length === SHOWN) return { entries, next: cursor };
+      if (types.includes(event.interaction.type)) entries.push(eventEntry(event, forgetting.button(event)));
+      if (entries.length === SHOWN) return { entries, next: event === page.events.at(-1) ? page.next : cursor };
     }
     if (!page.next) return { entries, next: null };
   }
   return { entries, next: cursor };
 }
 
-function eventEntry({ received_at: at, interaction }) {
+function eventEntry({ received_at: at, interaction }, forget) {
   const times = interaction.occurred_at ? `${moment(interaction.occurred_at)}, received ${when(at)}` : when(at);
   const source = interaction.source ? ` · ${interaction.source}` : "";
   return element("li", {},
     element("div", { class: "row head" }, element("span", { class: "tag" }, interaction.type),
-      element("small", {}, `${times}${source}`)),
+      element("small", {}, `${times}${source}`), forget),
     interactionView(interaction));
 }
 

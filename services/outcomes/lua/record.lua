@@ -19,7 +19,10 @@ for place, id in ipairs(ids) do
   if id < arguments.oldest or place <= #ids - arguments.most then redis.call('HDEL', served, id) end
 end
 if not record.arm then return 1 end
-redis.call('HINCRBY', arms, arguments.tenant .. ':' .. record.share .. ':' .. record.arm .. ':served.' .. record.kind, 1)
+local all, time = arguments.tenant .. ':' .. record.share .. ':', arguments.response_id:sub(1, 12)  -- ms since 1970, hex
+redis.call('HINCRBY', arms, all .. record.arm .. ':served.' .. record.kind, 1)
+redis.call('HSETNX', arms, all .. 'since', time)
+redis.call('HSET', arms, all .. 'until', time)
 if record.kind == 'recommendation' then
   add_trial(outcomes, arms, arguments.tenant, record, 'click_rate', 1, 0)
   redis.call('EXPIRE', outcomes, arguments.outcomes_ttl_s)

@@ -30,6 +30,8 @@ QUALITY: dict[str, Any] = {
     "/v1/quality/trial": {"state": "held", "candidate": "llm:b first/2", "users_tested": 7},
     "/v1/quality/uplift": {
         "holdout_share": 0.1,
+        "since": "2026-11-02T10:00:00Z",
+        "until": "2026-11-16T18:30:00Z",
         "arms": {"control": _ARM, "personalized": _ARM},
         "uplift": {"accuracy": {"value": 0.125, "low": 0.01, "high": 0.2}},
     },

@@ -72,11 +72,9 @@ def test_data_parse(block: Block) -> None:
         json.loads(block.text)
     elif block.language == "yaml":
         assert list(yaml.safe_load_all(block.text))
-    elif block.language == "promql":
+    else:
         for query in re.split(r"\n(?! )", block.text.strip()):
             promql_parser.parse(query)
-    else:
-        assert block.page.name == "architecture.md"  # drawn from the imports: test_write_architecture.py
 
 
 def test_a_text_follows_what_prints_it() -> None:

@@ -1,4 +1,4 @@
-"""The picture of the folders is drawn from the imports as they are."""
+"""The table of the folders is written from the imports as they are."""
 
 import re
 
@@ -7,11 +7,11 @@ import pytest
 from docs.write_architecture import PAGE, ROOT, page, reduce_graph
 
 
-def test_the_picture_is_of_the_code_as_it_is() -> None:
+def test_the_table_is_of_the_code_as_it_is() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m docs.write_architecture"
 
 
-def test_an_arrow_that_another_way_implies_is_left_out() -> None:
+def test_an_import_that_another_way_implies_is_left_out() -> None:
     assert reduce_graph({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": ["b"], "b": ["c"], "c": []}
 
 

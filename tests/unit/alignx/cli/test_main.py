@@ -466,6 +466,7 @@ def test_uplift(alignx: Alignx):
     shown = alignx("quality", "--uplift").stdout
     assert "+12.5%" in shown
     assert "20 of 40" in shown
+    assert "Answers of 2026-11-02 10:00 to 2026-11-16 18:30 UTC" in shown
     assert json.loads(alignx("quality", "--uplift", "--json").stdout)["holdout_share"] == 0.1
 
 

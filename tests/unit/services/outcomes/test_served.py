@@ -1,7 +1,9 @@
 """Records of answers, and what is counted for them."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -129,6 +131,20 @@ async def test_answers_end_with_their_time_and_make_room(shop: Shop) -> None:
     await shop.store.redis.hset(keys.served, old, await shop.store.redis.hget(keys.served, answers[-1]))
     with pytest.raises(ResponseUnknown):
         await shop.feedback(old, thumb="up")
+
+
+async def test_the_period_is_that_of_the_answers_counted(shop: Shop) -> None:
+    async def period() -> tuple[datetime | None, datetime | None]:
+        figures = await read_uplift(shop.store, "acme", shop.settings.holdout_share)
+        return figures.since, figures.until
+
+    assert await period() == (None, None)
+    served = []
+    for number in range(6):
+        response_id = await shop.serve("chat", user=f"user-{number}")  # of several shards
+        served.append(datetime.fromtimestamp(int(response_id[:12], 16) / 1000, UTC))
+        await asyncio.sleep(0.002)
+    assert await period() == (served[0], served[-1])
 
 
 async def test_nothing_is_kept_by_default(redis_url: str) -> None:
