@@ -20,7 +20,7 @@ from pydantic_settings import (
 )
 
 from alignx.schemas.items import EVENT_BYTES
-from alignx.schemas.tenants import TrialSettings, UpdateCadence
+from alignx.schemas.tenants import Retention, TrialSettings, UpdateCadence
 
 PROFILE_ENGINE = "profile"
 PROMPTS = ("own", "alignxplore-plus")
@@ -212,6 +212,12 @@ class SummarySettings(UpdateCadence, TrialSettings, Block):
     """Whether the text before the summary is kept with the version."""
 
     _valid_prompts = field_validator("prompts")(_check_prompts)
+
+
+class RetentionSettings(Retention, Block):
+    sweep_s: int = Field(default=86_400, ge=60)
+    """Seconds between two looks at a user for events that are too old; each look costs the user one call of the engine
+    at most. So an event can stay this much longer than `event_ttl` says."""
 
 
 class LimitSettings(Block):
@@ -415,6 +421,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     queue: QueueSettings = QueueSettings()
     summary: SummarySettings = SummarySettings()
+    retention: RetentionSettings = RetentionSettings()
     limits: LimitSettings = LimitSettings()
     response: ResponseSettings = ResponseSettings()
     gateway: GatewaySettings = GatewaySettings()

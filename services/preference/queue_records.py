@@ -127,6 +127,8 @@ class Removal:
     drafts: Sequence[str]
     """Rejected drafts as they are stored."""
     drops_checkpoint: bool
+    is_urgent: bool
+    """Whether the update that follows is due at once; else it waits, as for a backfill, until nobody else does."""
     profile: bytes
     record: str
     """The version after the current one, if that is removed; else empty."""
@@ -144,6 +146,7 @@ class Removal:
             "dead_ids": list(self.dead_ids),
             "removed_versions": list(self.versions),
             "drops_checkpoint": self.drops_checkpoint,
+            "is_urgent": self.is_urgent,
         }
 
     def texts(self) -> list[str | bytes]:

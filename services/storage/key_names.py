@@ -10,6 +10,7 @@ separator or a hash tag.
     pi:{s}:tok                STRING  the latest fencing token; shard-wide, so it outlives an erased user
     pi:{s}:quality            HASH    prequential sums of each tenant
     pi:{s}:arms               HASH    what became of answers: sums by tenant, holdout share, arm and measure
+    pi:{s}:expiry             STRING  who sweeps the shard for old events, or has; expires when the next sweep is due
     pi:{s}:users:<tenant>     ZSET    the tenant's users of the shard, all of score 0: Redis orders them by name
     pi:rebuild:…              STRING  the latest user that an operator's rebuild has asked for
     pi:engine-fault           STRING  what a worker says of a degraded engine, as JSON; expires
@@ -265,6 +266,10 @@ class KeySpace:
     def user_index(self, tenant: str, shard: int) -> str:
         """Sorted set of the tenant's users of a shard, by their ids; one script writes user and entry."""
         return f"{self.shard_prefix(shard)}users:{quote(tenant, safe='')}"
+
+    def expiry(self, shard: int) -> str:
+        """Who sweeps the shard for events past their age, or that it was swept lately."""
+        return self.shard_prefix(shard) + "expiry"
 
     def outbox(self, shard: int, tenant: str, endpoint: str) -> OutboxKeys:
         prefix, member = self.shard_prefix(shard), f"{quote(tenant, safe='')}:{endpoint}"

@@ -9,7 +9,7 @@
 -- removed, the next one is made from the whole history that is left.
 -- KEYS       state ready leases unread journal log dead_letters profile checkpoint summary versions rejected live copy
 -- arguments  member stamp seen[version, cursor, pending, newest draft] event_ids[] dead_ids[] (entries)
---            removed_versions[] drops_checkpoint gone{key, member} hook settings
+--            removed_versions[] drops_checkpoint is_urgent (the update that follows) gone{key, member} hook settings
 -- ARGV       2 profile, 3 record or '', 4... rejected drafts to remove
 -- Answers    the number of pending events | -1 when the user has changed since the stamp
 local state, ready, leases, unread, journal, log, dead_letters, profile, checkpoint, summary, versions, rejected, live,
@@ -90,7 +90,10 @@ elseif pending <= 0 and left > 0 then
   resume_postponed(state)
 end
 local is_rebuilt = redis.call('HEXISTS', state, 'rebuild') == 1
-if is_rebuilt or (pending > 0 and not redis.call('ZSCORE', ready, member)) then
+if is_rebuilt and pending <= 0 and not arguments.is_urgent then
+  redis.call('HSET', state, 'due', LOW + now)
+  redis.call('ZADD', ready, LOW + now, member)
+elseif is_rebuilt or (pending > 0 and not redis.call('ZSCORE', ready, member)) then
   mark_due(state, now)
   redis.call('ZADD', ready, now, member)
 elseif pending <= 0 then

@@ -396,7 +396,9 @@ async def test_the_process_is_ready_works_and_counts(redis_url: str) -> None:
             httpx.AsyncClient(transport=transport, base_url="http://w") as client,
         ):
             checks = (await client.get("/readyz")).json()["checks"]
-            assert checks == dict.fromkeys(("drain", "redis", "work", "items", "webhooks", "look", "engine"), "ok")
+            assert checks == dict.fromkeys(
+                ("drain", "redis", "work", "items", "webhooks", "expiry", "look", "engine"), "ok"
+            )
 
             async def is_counted() -> bool:
                 return 'alignx_updates_total{outcome="committed"} 1.0' in (await client.get("/metrics")).text

@@ -2,16 +2,11 @@
 
 import asyncio
 import io
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from alignx.schemas.interactions import INTERACTION
 from alignx.schemas.summaries import PreferenceChange, RejectedDraft
@@ -23,50 +18,24 @@ from services.preference.forgetting.trim_log import trim_log
 from services.preference.live import LiveText
 from services.preference.webhooks.endpoint_store import EndpointStore
 from services.preference.webhooks.signing import WebhookSecrets
-from services.profile.serialize import loads
 from services.storage.users import encode_record
 from tests.chaos.mock_engine import MockEngine
 from tests.conftest import free_port
 from tests.redis_cluster import ClusterServers
+from tests.unit.services.preference.forgetting.traces import (
+    MARK,
+    SAID,
+    count_calls,
+    is_as_folded,
+    places,
+    raw,
+    settle,
+)
 from tests.unit.services.preference.rig import TENANT, record, start_redis, stop_redis
 from tests.unit.services.preference.served import PREFERENCES, Served, serving
 from tests.unit.services.preference.working import until
 
 pytestmark = pytest.mark.anyio
-MARK = "u7n1"
-"""The mock engine repeats such words in its summaries."""
-SAID = f"I adore zephyrine pottery {MARK}."
-
-
-@contextmanager
-def raw(url: str) -> Iterator[Any]:
-    """A client of bytes, to whom Redis dumps values as they lie in memory."""
-    client: Any = Redis.from_url(url)
-    client.config_set("rdbcompression", "no")
-    try:
-        yield client
-    finally:
-        client.config_set("rdbcompression", "yes")
-        client.close()
-
-
-def places(url: str, *words: str) -> set[str]:
-    """The keys that hold any of the words in their names or bytes, the profile's sentences read too."""
-    found = set()
-    with raw(url) as client:
-        for key in client.scan_iter("*"):
-            held = key + (client.dump(key) or b"")
-            if key.endswith((b":profile", b":base")):
-                dump = client.get(key)
-                held += repr(loads(dump[dump.index(b"{") :])).encode()
-                held += _unpack(loads(dump[dump.index(b"{") :]).memory)
-            if any(word.encode() in held for word in words):
-                found.add(key.decode().rpartition(":")[2])
-    return found
-
-
-def _unpack(memory: bytes) -> bytes:
-    return zlib.decompress(memory) if memory else b""
 
 
 async def fill(served: Served) -> str:
@@ -88,25 +57,6 @@ async def fill(served: Served) -> str:
     await bench.redis.hset(keys.state, "changed", change.model_dump_json())
     await served.learn("I like long walks u7n2.")
     return event_id
-
-
-def count_calls(served: Served) -> int:
-    return len(served.bench.mock.prompts) + len(served.bench.mock.choices)
-
-
-async def is_as_folded(served: Served) -> bool:
-    """The profile is that of the checkpoint and the log, but for the second in which an event came."""
-    store = served.bench.store
-    folded, stored = await store.fold_history(TENANT, "ada"), (await store.profile(TENANT, "ada"))[1]
-    return replace(folded, latest=0) == replace(stored, latest=0)
-
-
-async def settle(served: Served) -> None:
-    async def idle() -> bool:
-        fields = await served.bench.fields()
-        return "rebuild" not in fields and "own" not in fields and int(fields.get("pend", 0)) == 0
-
-    await until(idle)
 
 
 async def test_nothing_is_left_of_an_event_anywhere(redis_url: str) -> None:
