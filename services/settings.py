@@ -115,6 +115,9 @@ class EngineSettings(Block):
     foresees more of them than letters do, and more than a coin by its 95 % interval."""
     cache_salt_secret: SecretStr | None = None
     """If set, each tenant gets its own prefix cache: salt = HMAC(secret, tenant)."""
+    session_secret: SecretStr | None = None
+    """If set, requests for a user carry `X-Session-ID`, a hash of tenant and user keyed by it, by which a router can
+    keep them on one engine."""
     context_tokens: int | None = Field(default=None, ge=256)
     """Tokens that prompt and answer share; both are cut to fit. Default: what the engine says (`max_model_len` in
     its list of models), else 8192. Where both are known the smaller counts."""
