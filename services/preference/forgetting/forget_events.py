@@ -127,11 +127,12 @@ async def _read(store: Store, tenant: str, user: str) -> Kept:
 async def _choose(store: Store, kept: Kept, target: Target) -> Choice:
     about = target if isinstance(target, About) else None
     event_ids = await _find(store, kept, target)
-    events = [event for event in kept.events if event.event_id in event_ids]
-    rest = [event for event in kept.events if event.event_id not in event_ids]
-    dead = [(entry_id, letter) for entry_id, letter in kept.dead_letters if letter.event_id in event_ids]
+    events = [event for event in kept.events if event_ids & {event.event_id, event.first_id}]
+    rest = [event for event in kept.events if not event_ids & {event.event_id, event.first_id}]
+    dead = [(entry_id, one) for entry_id, one in kept.dead_letters if event_ids & {one.event_id, one.first_id}]
+    tried_again = {one.first_id for one in (*events, *(one for _, one in dead)) if one.first_id}
     drops = any(map(kept.checkpoint.holds, event_ids)) or bool(about and kept.checkpoint.last)
-    first = min(event_ids, key=parse_event_id, default="") if events or dead or drops else ""
+    first = min(event_ids | tried_again, key=parse_event_id, default="") if events or dead or drops else ""
     said = None
     if not isinstance(target, AgeLimits):
         removed = [*(event.interaction for event in events), *(one.interaction for _, one in dead if one.interaction)]

@@ -210,6 +210,32 @@ async def test_a_dead_letter_is_forgotten_and_one_tried_again_too(redis_url: str
         assert not places(redis_url, MARK, "zephyrine")
 
 
+@pytest.mark.parametrize("by_first_id", [True, False])
+async def test_an_event_that_was_tried_again_goes_with_the_versions_since_it_first_came(
+    redis_url: str, by_first_id: bool
+) -> None:
+    async with serving(redis_url, work=True) as served:
+        await served.learn("I like tea.")
+        await served.set_aside(SAID)
+        first = (await served.http.get("/v1/users/ada/dead-letters")).json()["events"][0]["event_id"]
+        await served.learn("I like rice.")  # the profile writes a version, which tells of the event
+        await served.bench.redis.hset(served.bench.keys().state, "suspect", "1")
+        await served.http.post("/v1/users/ada/dead-letters/retry")
+        await settle(served)
+        # It is a dead letter again, under another id.
+        (letter,) = (await served.http.get("/v1/users/ada/dead-letters")).json()["events"]
+        assert letter["event_id"] != first
+        retried = (await served.http.post("/v1/users/ada/dead-letters/retry")).json()["events"]
+        await settle(served)
+        assert places(redis_url, "zephyrine") >= {"vers", "log"}
+        event_id = first if by_first_id else retried[0]["new_event_id"]
+        receipt = (await served.http.delete(f"/v1/users/ada/events/{event_id}")).json()
+        assert receipt["event_ids"] == [retried[0]["new_event_id"]]
+        assert receipt["versions"] >= 2
+        assert not places(redis_url, MARK, "zephyrine")
+        assert "rice" in (await served.http.get(PREFERENCES)).json()["text"]
+
+
 async def test_what_events_are_about(redis_url: str) -> None:
     item = {"id": "sku-7", "title": "Zephyrine vase"}
     async with serving(redis_url, MockEngine(), work=True) as served:
