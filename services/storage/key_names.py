@@ -39,6 +39,7 @@ separator or a hash tag.
                              :vers     HASH    older versions, by number
                              :dlq      STREAM  events set aside
                              :rej      LIST    rejected drafts, newest first
+                             :log:copy, :dlq:copy  what forgetting has copied of them so far; expire
                              :idem     HASH    Idempotency-Key -> outcome
                              :live     STREAM  the summary as it is written; expires
                              :from     STRING  the calls that asked for the update that waits
@@ -168,9 +169,9 @@ class UserKeys:
         return self.member.split(":")[0]
 
     @property
-    def copy(self) -> str:
-        """Holds a stream while it is written anew, within one script."""
-        return self.log + ":copy"
+    def copies(self) -> tuple[str, str]:
+        """Hold the log and the dead letters while these are written anew, part by part; they expire."""
+        return self.log + ":copy", self.dead + ":copy"
 
     @property
     def permanent(self) -> list[str]:
@@ -192,7 +193,7 @@ class UserKeys:
         """What forgetting single events writes anew."""
         return [
             *(self.state, self.ready, self.leases, self.unread, self.journal, self.log, self.dead, self.profile),
-            *(self.checkpoint, self.summary, self.versions, self.rejected, self.live, self.copy),
+            *(self.checkpoint, self.summary, self.versions, self.rejected, self.live, *self.copies),
         ]
 
     @property

@@ -8,7 +8,7 @@ events have only aged it stays in any case.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -22,7 +22,7 @@ from services.preference.edits import split_sentences
 from services.preference.forgetting.about import About, read_texts
 from services.preference.forgetting.age_limits import AgeLimits
 from services.preference.queue import Queue
-from services.preference.queue_records import Removal
+from services.preference.queue_records import Remainder, Removal
 from services.profile.serialize import dumps
 from services.profile.statistics import Profile
 from services.profile.style_features import STOP, words
@@ -117,11 +117,19 @@ async def _read(store: Store, tenant: str, user: str) -> Kept:
         version=state.version,
         pending=state.pending,
         events=[event async for event in store.history(tenant, user)],
-        dead_letters=await store.dead_letters(tenant, user, None, _PAGE),
+        dead_letters=[letter async for letter in _read_dead_letters(store, tenant, user)],
         versions=await store.versions(tenant, user, None, _PAGE),
         drafts=[(raw, RejectedDraft.model_validate_json(raw)) for raw in drafts],
         checkpoint=await store.checkpoint(tenant, user),
     )
+
+
+async def _read_dead_letters(store: Store, tenant: str, user: str) -> AsyncIterator[tuple[str, DeadLetter]]:
+    after = None
+    while page := await store.dead_letters(tenant, user, after, _PAGE):
+        for letter in page:
+            yield letter
+        after = page[-1][0]
 
 
 async def _choose(store: Store, kept: Kept, target: Target) -> Choice:
@@ -158,11 +166,13 @@ async def _prepare(store: Store, kept: Kept, choice: Choice, *, is_urgent: bool)
         await asyncio.sleep(0)  # a long history would keep others waiting
     profile = folding.end()
     numbers = sorted(version.version for version in choice.versions)
+    removed, cursor = frozenset(event.event_id for event in choice.events), parse_event_id(kept.seen[1])
     return Removal(
         stamp=kept.stamp,
         seen=kept.seen,
-        event_ids=[event.event_id for event in choice.events],
-        dead_ids=[entry_id for entry_id, _ in choice.dead_letters],
+        log=Remainder([event.event_id for event in kept.events], removed),
+        dead_letters=Remainder([place for place, _ in kept.dead_letters], frozenset(dict(choice.dead_letters))),
+        pending=sum(parse_event_id(event_id) > cursor for event_id in removed),
         versions=numbers,
         drafts=choice.drafts,
         drops_checkpoint=choice.drops_checkpoint,
