@@ -138,7 +138,7 @@ async def _choose(store: Store, kept: Kept, target: Target) -> Choice:
     events = [event for event in kept.events if event_ids & {event.event_id, event.first_id}]
     rest = [event for event in kept.events if not event_ids & {event.event_id, event.first_id}]
     dead = [(entry_id, one) for entry_id, one in kept.dead_letters if event_ids & {one.event_id, one.first_id}]
-    tried_again = {one.first_id for one in (*events, *(one for _, one in dead)) if one.first_id}
+    tried_again = {*(event.first_id for event in events), *(one.first_id for _, one in dead)} - {""}
     drops = any(map(kept.checkpoint.holds, event_ids)) or bool(about and kept.checkpoint.last)
     first = min(event_ids | tried_again, key=parse_event_id, default="") if events or dead or drops else ""
     said = None
