@@ -79,8 +79,8 @@ elseif pending <= 0 and left > 0 then
 end
 local is_rebuilt = redis.call('HEXISTS', state, 'rebuild') == 1
 if is_rebuilt and pending <= 0 and not arguments.is_urgent then
-  redis.call('HSET', state, 'due', LOW + now)
-  redis.call('ZADD', ready, LOW + now, member)
+  redis.call('HSETNX', state, 'due', LOW + now)
+  redis.call('ZADD', ready, 'NX', LOW + now, member)
 elseif is_rebuilt or (pending > 0 and not redis.call('ZSCORE', ready, member)) then
   mark_due(state, now)
   redis.call('ZADD', ready, now, member)

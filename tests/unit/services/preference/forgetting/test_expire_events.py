@@ -140,6 +140,17 @@ async def test_the_update_that_follows_waits_behind_all_others(redis_url: str) -
         assert (claim.version, claim.pending) == (3, 0)
 
 
+async def test_a_rebuild_that_somebody_waits_for_is_not_put_off(redis_url: str) -> None:
+    async with aging(redis_url, mock=MockEngine()) as old:
+        bench = old.served.bench
+        await old.served.put(SAID)
+        await old.served.http.post(EVENTS, json={"events": [TEA]})
+        assert await bench.update() == "committed"
+        assert (await old.served.http.post(f"{PREFERENCES}/rebuild")).is_success
+        await old.sweep(31)
+        assert await bench.redis.zscore(bench.keys().ready, bench.keys().member) < LOW_PRIORITY
+
+
 async def test_dead_letters_age_from_when_they_were_received(redis_url: str) -> None:
     async with aging(redis_url, work=True) as old:
         await old.served.set_aside(SAID)
