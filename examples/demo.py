@@ -213,7 +213,7 @@ class Tour:
 
     def _erase(self) -> None:
         try:
-            self._client.forget(self._user.user)
+            self._client.erase(self._user.user)
         except ProblemError as error:
             if error.code != "user_unknown":
                 raise

@@ -20,7 +20,7 @@ from pydantic_settings import (
 )
 
 from alignx.schemas.items import EVENT_BYTES
-from alignx.schemas.tenants import TrialSettings, UpdateCadence
+from alignx.schemas.tenants import Retention, TrialSettings, UpdateCadence
 
 PROFILE_ENGINE = "profile"
 PROMPTS = ("own", "alignxplore", "alignxplore-plus")
@@ -114,6 +114,9 @@ class EngineSettings(Block):
     foresees more of them than letters do, and more than a coin by its 95 % interval."""
     cache_salt_secret: SecretStr | None = None
     """If set, each tenant gets its own prefix cache: salt = HMAC(secret, tenant)."""
+    session_secret: SecretStr | None = None
+    """If set, requests for a user carry `X-Session-ID`, a hash of tenant and user keyed by it, by which a router can
+    keep them on one engine."""
     context_tokens: int | None = Field(default=None, ge=256)
     """Tokens that prompt and answer share; both are cut to fit. Default: what the engine says (`max_model_len` in
     its list of models), else 8192. Where both are known the smaller counts."""
@@ -212,6 +215,12 @@ class SummarySettings(UpdateCadence, TrialSettings, Block):
     """Whether the text before the summary is kept with the version."""
 
     _valid_prompts = field_validator("prompts")(_check_prompts)
+
+
+class RetentionSettings(Retention, Block):
+    sweep_s: int = Field(default=86_400, ge=60)
+    """Seconds between two looks at a user for events that are too old; each look costs the user one call of the engine
+    at most. So an event can stay this much longer than `event_ttl` says."""
 
 
 class LimitSettings(Block):
@@ -423,6 +432,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     queue: QueueSettings = QueueSettings()
     summary: SummarySettings = SummarySettings()
+    retention: RetentionSettings = RetentionSettings()
     limits: LimitSettings = LimitSettings()
     response: ResponseSettings = ResponseSettings()
     axes: AxesSettings = AxesSettings()

@@ -183,7 +183,7 @@ METRICS = {metric.name: metric for job in exported().values() for metric in job.
 
 
 def test_metrics_are_ours_or_the_processs() -> None:
-    assert [name for name in METRICS if not name.startswith(("alignx_", "process_", "python_"))] == []
+    assert [name for name in METRICS if not name.startswith(("alignx_", "gen_ai_", "process_", "python_"))] == []
 
 
 def test_every_metric_named_in_the_code_is_exported_by_a_process() -> None:

@@ -146,48 +146,55 @@ def export(
 
 
 @app.command()
+def erase(
+    ctx: typer.Context,
+    user: User,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Erases a user: events, summaries, profile. It cannot be undone.
+
+    Example:
+
+        alignx erase ada
+    """
+    terminal: Terminal = ctx.obj
+    if not yes:
+        typer.confirm(f"Erase everything kept of {user}?", abort=True, err=True)
+    with terminal.client() as client:
+        client.erase(user)
+    terminal.note(f"Nothing is kept of {user} any more.")
+
+
+@app.command()
 def forget(
     ctx: typer.Context,
     user: User,
-    event: Annotated[str | None, typer.Option(help="Only this event, by its id.")] = None,
-    about: Annotated[
-        str | None, typer.Option(help="Only events about an item (id, title), or with these words.")
-    ] = None,
+    event: Annotated[str | None, typer.Option(help="This event, by its id.")] = None,
+    about: Annotated[str | None, typer.Option(help="Events about an item (id, title), or with these words.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="With --about: only tell what would go.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Erases a user: events, summaries, profile; or single events and all that came of them. It cannot be undone.
+    """Forgets single events of a user and all that came of them. It cannot be undone.
 
     Examples:
-
-        alignx forget ada
 
         alignx forget ada --event 1763700000000-0
 
         alignx forget ada --about salmon --dry-run
     """
     terminal: Terminal = ctx.obj
-    if (event and about) or (dry_run and not about):
-        raise typer.BadParameter("give --event or --about; --dry-run goes with --about")
-    if event or about:
-        if not (yes or dry_run):
-            typer.confirm(f"Forget what {user} did there, and the summaries since?", abort=True, err=True)
-        with terminal.client() as client:
-            receipt = (
-                client.forget_event(user, event) if event else client.forget_about(user, str(about), dry_run=dry_run)
-            )
-        removed = f"{pluralize(len(receipt.event_ids), 'event')}, {pluralize(receipt.versions, 'version')}"
-        if as_json:
-            terminal.json(receipt)
-        else:
-            terminal.note(f"{'Would remove' if dry_run else 'Removed'} {removed}.")
-        return
-    if not yes:
-        typer.confirm(f"Erase everything kept of {user}?", abort=True, err=True)
+    if bool(event) == bool(about) or (dry_run and not about):
+        raise typer.BadParameter("give --event or --about; --dry-run goes with --about. For a whole user: alignx erase")
+    if not (yes or dry_run):
+        typer.confirm(f"Forget what {user} did there, and the summaries since?", abort=True, err=True)
     with terminal.client() as client:
-        client.forget(user)
-    terminal.note(f"Nothing is kept of {user} any more.")
+        receipt = client.forget_event(user, event) if event else client.forget_about(user, str(about), dry_run=dry_run)
+    removed = f"{pluralize(len(receipt.event_ids), 'event')}, {pluralize(receipt.versions, 'version')}"
+    if as_json:
+        terminal.json(receipt)
+    else:
+        terminal.note(f"{'Would remove' if dry_run else 'Removed'} {removed}.")
 
 
 @app.command()

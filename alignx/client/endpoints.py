@@ -170,7 +170,7 @@ def export(user: str) -> Call[None]:
     return Call("GET", user_path(user, "export"), ignore_body)
 
 
-def forget(user: str) -> Call[None]:
+def erase(user: str) -> Call[None]:
     """Erases all data of a user."""
     return Call("DELETE", user_path(user, ""), ignore_body)
 

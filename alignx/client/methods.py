@@ -49,7 +49,7 @@ class Endpoints:
     events = Method(endpoints.events)
     dead_letters = Method(endpoints.dead_letters)
     retry_dead_letters = Method(endpoints.retry_dead_letters)
-    forget = Method(endpoints.forget)
+    erase = Method(endpoints.erase)
     forget_event = Method(user_endpoints.forget_event)
     forget_about = Method(user_endpoints.forget_about)
     users = Method(user_endpoints.users)

@@ -188,6 +188,8 @@ class StoredInteraction(Frozen):
     interaction: Interaction
     predicted: tuple[float, ...] = Field(default=(), exclude=True)
     """What the profile before the event gave the chosen item against each of the first others; kept for learning."""
+    first_id: str = Field(default="", exclude=True)
+    """Its id before it was set aside and tried again; empty for most. Versions since then may tell of it."""
 
 
 class InteractionList(Frozen):
@@ -206,6 +208,8 @@ class DeadLetter(Frozen):
     failed_at: AwareDatetime
     interaction: Interaction | None = None
     """Null when the stored event could not even be read."""
+    first_id: str = Field(default="", exclude=True)
+    """As of `StoredInteraction`."""
 
 
 class DeadLetterList(Frozen):

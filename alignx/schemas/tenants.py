@@ -204,11 +204,24 @@ class OutcomeSettings(Frozen):
     choice counts for it; 0 keeps none. With a holdout it is a day."""
 
 
+InteractionType = Literal["comparison", "click", "rating", "purchase", "post", "dialogue", "demographic", "statement"]
+Age = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}[dh]$")]
+
+
+class Retention(Frozen):
+    """How long events are kept."""
+
+    event_ttl: dict[InteractionType | Literal["*"], Age] = Field(default={}, examples=[{"click": "90d", "*": "365d"}])
+    """How long an event of a type is kept after it was received, in days or hours, as JSON such as
+    `{"click": "90d", "*": "365d"}`; `*` stands for the types that are not named. Then it is forgotten with all that
+    came of it. Default: until it is forgotten or erased."""
+
+
 TokenLimit = Annotated[int, Field(ge=1, le=10**15)]
 AdapterName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 
 
-class TenantSettings(UpdateCadence, TrialSettings, PrivacySettings, OutcomeSettings):
+class TenantSettings(UpdateCadence, TrialSettings, PrivacySettings, OutcomeSettings, Retention):
     """Settings of one tenant."""
 
     traffic: bool = True

@@ -14,7 +14,21 @@ from services.storage.connection import RedisClient, Script, live_settings, read
 from services.storage.key_names import KeySpace, UserKeys
 
 _TRANSIENT = frozenset(
-    {"own", "tok", "t0", "due", "new.n", "new.tok", "new.bits", "hold", "strikes", "spent", "restored", "from"}
+    {
+        "own",
+        "tok",
+        "t0",
+        "due",
+        "new.n",
+        "new.tok",
+        "new.bits",
+        "hold",
+        "strikes",
+        "spent",
+        "restored",
+        "from",
+        "copying",
+    }
 )
 """Fields of a user's state that a backup leaves out: those of an update under way, and the restored backup's id."""
 

@@ -21,6 +21,7 @@ import orjson
 from services.engine import wire
 from services.engine.answers import bounded_start, pass_through, read_start, read_texts
 from services.engine.capabilities import Capabilities, Refusal
+from services.engine.conventions.sessions import session_header
 from services.engine.guard import CallKind, Guard, Progress, unguarded
 from services.engine.refusals import UNREADABLE, member, parse_json, refusal, reported_error
 from services.engine.shared_calls import SharedCalls
@@ -52,6 +53,7 @@ class Server:
     answer_timeout_s: float = 600.0
     """Longest wait for a chat that is not streamed."""
     cache_salt_secret: str | None = field(default=None, repr=False)
+    session_secret: str | None = field(default=None, repr=False)
 
 
 class RawAnswer(NamedTuple):
@@ -234,10 +236,11 @@ class Client:
         self, path: str, body: Body, progress: Progress, timeouts: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         """The response to a request that the server takes; in another dialect it is sent once more."""
+        headers = self._headers | session_header(self._server.session_secret)
         for is_last in (False, True):
             dialect = self.capabilities.dialect
             data = orjson.dumps(dialect.apply(body))
-            response = await self._session.post(self._base + path, data=data, headers=self._headers, timeout=timeouts)
+            response = await self._session.post(self._base + path, data=data, headers=headers, timeout=timeouts)
             if response.status < 400:
                 return response
             async with response:

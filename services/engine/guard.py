@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from alignx.schemas.summaries import TokenCounts
+from services.engine.conventions.gen_ai import Operation
 from services.engine.wire import Body
 from services.errors import EngineError, EngineUnavailable
 
@@ -35,8 +36,8 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
     first_text: float | None = None
     tokens: TokenCounts = field(default_factory=TokenCounts)
-    sent: bool = False
-    """The call has gone out."""
+    sent_at: float | None = None
+    """When the call has gone out."""
     finished: bool = False
     alive: bool = False
     """The server refused, so it is there: no failure for a circuit breaker."""
@@ -85,6 +86,8 @@ class EngineCall:
     tokens: TokenCounts
     tenant: str = ""
     """On whose behalf; empty for what all tenants share."""
+    operation: Operation | None = None
+    """The call as OpenTelemetry names it."""
 
 
 Observer = Callable[[EngineCall], None]

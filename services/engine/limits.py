@@ -20,13 +20,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from pydantic import SecretStr
 
 from alignx.schemas.status import EngineState
-from alignx.schemas.summaries import TokenCounts
 from services.engine.answers import SIGNS
 from services.engine.breaker import Breaker
 from services.engine.capabilities import CanaryOutcome, Capabilities, Prober
 from services.engine.choice.choice_client import DEFAULT_WINDOW, ChoiceClient
 from services.engine.choice.measure import measure_protocol
 from services.engine.client import Server, open_session
+from services.engine.conventions.gen_ai import GenAiMetrics, ModelNames, Operation, operation_name, request_attributes
 from services.engine.guard import CallKind, CallOutcome, EngineCall, Observer, Progress
 from services.engine.spending import Reserve, unbudgeted
 from services.engine.wire import SILENT, Body
@@ -60,6 +60,8 @@ class Calls:
         """Calls that hold a slot."""
         self.answered_at = -math.inf
         """When a call of the engine's last ended well."""
+        self.models = ModelNames()
+        self._url = settings.url
         self._slots = asyncio.Semaphore(settings.concurrency)
         self.breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_s)
 
@@ -78,8 +80,9 @@ class Calls:
         async with self._reserve(kind, tenant, body, progress), self._slots:
             self.breaker.admit()
             self.in_flight += 1
-            progress.sent = True
-            with child_span(f"engine {kind}", SpanKind.CLIENT) as span:
+            progress.sent_at = time.monotonic()
+            with child_span(operation_name(body), SpanKind.CLIENT) as span:
+                span.set_attributes(request_attributes(self._url, body))
                 try:
                     yield progress
                 except (EngineUnavailable, EngineError) as error:
@@ -87,9 +90,9 @@ class Calls:
                     raise
                 finally:
                     self.in_flight -= 1
-                    self._record(kind, tenant, progress, span)
+                    self._record(kind, tenant, progress, span, body)
 
-    def _record(self, kind: CallKind, tenant: str, progress: Progress, span: Span) -> None:
+    def _record(self, kind: CallKind, tenant: str, progress: Progress, span: Span, body: Body) -> None:
         outcome = _outcome(progress)
         if outcome == "cancelled" or progress.overlong:
             self.breaker.release()
@@ -98,12 +101,22 @@ class Calls:
         else:
             self.breaker.record_success()
             self.answered_at = time.monotonic()
-        span.set_attributes({"alignx.outcome": outcome, **_usage(progress.tokens)})
+        if outcome == "ok":
+            self.models.add(body["model"])
+        now, sent_at, first = time.monotonic(), progress.sent_at or progress.started, progress.first_text
+        operation = Operation(
+            name=operation_name(body),
+            model=self.models.name(body["model"]),
+            seconds=now - sent_at,
+            first_chunk_s=first - sent_at if first is not None and body.get("stream") else None,
+            tokens=progress.tokens,
+            error="" if outcome == "ok" else outcome,
+        )
+        span.update_name(operation.title)
+        span.set_attributes({"alignx.outcome": outcome, "alignx.call": kind, **operation.attributes()})
         if self._observe is not None:
-            first = progress.first_text
-            ttft_s = None if first is None else first - progress.started
-            seconds = time.monotonic() - progress.started
-            self._observe(EngineCall(kind, outcome, seconds, ttft_s, progress.tokens, tenant))
+            ttft_s, tokens = None if first is None else first - progress.started, progress.tokens
+            self._observe(EngineCall(kind, outcome, now - progress.started, ttft_s, tokens, tenant, operation))
 
 
 def _outcome(progress: Progress) -> CallOutcome:
@@ -116,10 +129,6 @@ def _outcome(progress: Progress) -> CallOutcome:
             return "error"
         case _:
             return "ok" if progress.finished else "cancelled"
-
-
-def _usage(tokens: TokenCounts) -> dict[str, int]:
-    return {"gen_ai.usage.input_tokens": tokens.prompt, "gen_ai.usage.output_tokens": tokens.completion}
 
 
 # --- the engine --------------------------------------------------------------------------------
@@ -233,11 +242,12 @@ class Engine(ChoiceClient):
             raise NoEngine(NO_ENGINE)
         if self.prober.fault:
             raise EngineUnavailable(self.prober.fault, retry_after=self._cooldown_s)
-        return await super().model()
+        self.calls.models.add(model := await super().model())
+        return model
 
 
 def _server(settings: EngineSettings, url: str, model: str | None, key: SecretStr | None) -> Server:
-    salt = settings.cache_salt_secret
+    salt, session = settings.cache_salt_secret, settings.session_secret
     return Server(
         url,
         model,
@@ -247,6 +257,7 @@ def _server(settings: EngineSettings, url: str, model: str | None, key: SecretSt
         first_token_timeout_s=settings.first_token_timeout_s,
         answer_timeout_s=settings.answer_timeout_s,
         cache_salt_secret=salt.get_secret_value() if salt else None,
+        session_secret=session.get_secret_value() if session else None,
     )
 
 
@@ -258,6 +269,7 @@ class EngineMetrics:
 
     def __init__(self, registry: CollectorRegistry, tenants: Iterable[str] = ()) -> None:
         self._tenants = frozenset(tenants)
+        self.gen_ai = GenAiMetrics(registry)
         self.calls = Counter("alignx_engine_calls", "Calls to the engine", ("kind", "outcome"), registry=registry)
         self.seconds = Histogram(
             "alignx_engine_call_duration_seconds",
@@ -327,6 +339,8 @@ class EngineMetrics:
             observe(None)
 
     def observe(self, call: EngineCall) -> None:
+        if call.operation is not None:
+            self.gen_ai.observe(call.operation)
         self.calls.labels(call.kind, call.outcome).inc()
         self.seconds.labels(call.kind).observe(call.seconds)
         if call.ttft_s is not None:

@@ -52,7 +52,7 @@ class Estimate:
         if reported := progress.tokens.prompt + progress.tokens.completion:
             return reported
         has_failed = isinstance(error, AlignXError) and progress.first_text is None and not progress.overlong
-        if not progress.sent or has_failed:
+        if progress.sent_at is None or has_failed:
             return 0
         if self.streamed:
             return self.prompt + min(progress.written.tokens if progress.written else 0, self.completion)

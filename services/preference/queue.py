@@ -14,6 +14,7 @@ profile (cadence.py) or have waited long enough.
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
+from uuid import uuid4
 
 import orjson
 
@@ -47,24 +48,12 @@ from services.storage.user_profile import Checkpoint
 from services.storage.users import LOW_PRIORITY, encode_record
 
 SCRIPTS = (
-    "append",
-    "claim",
-    "beat",
-    "commit",
-    "edit",
-    "fail",
-    "forget",
-    "forget_events",
-    "trim",
-    "publish",
-    "rebuild",
-    "quality",
-    "weigh",
-    "reject",
-    "retry",
-    "changed",
-)
+    "append", "claim", "beat", "commit", "edit", "fail", "forget", "copy_stream", "forget_events", "trim", "publish",
+    "rebuild", "quality", "weigh", "reject", "retry", "changed",
+)  # fmt: skip
 """One for each operation, in lua/."""
+COPY_MS = 60_000
+"""How long the copy of a stream is kept of which nothing comes."""
 KEEP_DEAD_LETTERS = 1_000
 REJECTED_CHARS = 4_000
 """Characters kept of a rejected draft."""
@@ -305,7 +294,7 @@ class Queue:
         names = [keys.ready, keys.leases, keys.unread, keys.journal, keys.index, keys.erasures, keys.waiting_chats]
         more = {"hook": await self._hook(tenant, user, "user.erased"), "gone": self.keys.gone(tenant, user)}
         own = {"member": keys.member, "user": user, "live": keys.live, "hooks": keys.hooks}
-        return bool(await self._run("forget", [*names, *keys.own], **own, **more))
+        return bool(await self._run("forget", [*names, *keys.own, *keys.copies], **own, **more))
 
     async def _hook(self, tenant: str, user: str, kind: EventType, **data: Any) -> Hook:
         return await self._outbox.hook(tenant, user, kind, **data) if self._outbox else False
@@ -321,8 +310,16 @@ class Queue:
 
     async def forget_events(self, tenant: str, user: str, removal: Removal) -> int | None:
         """Removes events and what came of them; the events that wait then. None when the user is not at its stamp."""
-        keys = self.keys.user(tenant, user)
-        arguments = removal.arguments() | {"member": keys.member, "gone": self.keys.gone(tenant, user)}
+        keys, token = self.keys.user(tenant, user), uuid4().hex
+        await self._run("copy_stream", [keys.state, *keys.copies], token=token)
+        for stream, copy, left in zip(
+            (keys.log, keys.dead), keys.copies, (removal.log, removal.dead_letters), strict=True
+        ):
+            for part in left.parts():
+                names = [keys.state, stream, copy]
+                if not await self._run("copy_stream", names, token=token, keep_ms=COPY_MS, **part):
+                    return None
+        arguments = removal.arguments() | {"member": keys.member, "token": token, "gone": self.keys.gone(tenant, user)}
         hook = bool(removal.record) and await self._hook(tenant, user, "preferences.version", version=removal.number)
         answer = await self._run("forget_events", keys.rewritten, *removal.texts(), **arguments, hook=hook)
         return None if answer < 0 else int(answer)

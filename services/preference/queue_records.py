@@ -5,7 +5,7 @@ until nothing waits any more. They have a key of their own: so long a field woul
 user's state in its larger form for good.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -122,6 +122,27 @@ class ClaimResult(NamedTuple):
     claim: Claim | None
 
 
+_PART = 100
+"""Entries that one script copies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remainder:
+    """What is left of a stream."""
+
+    ids: Sequence[str]
+    """Of all its entries, oldest first."""
+    removed: frozenset[str]
+
+    def parts(self) -> Iterator[dict[str, Any]]:
+        """For copy_stream.lua, one after the other."""
+        for start in range(0, len(self.ids), _PART):
+            ids = self.ids[start : start + _PART]
+            without = [entry_id for entry_id in ids if entry_id in self.removed]
+            if len(without) < len(ids):
+                yield {"first": ids[0], "last": ids[-1], "without": without}
+
+
 @dataclass(frozen=True, slots=True)
 class Removal:
     """What is removed of a user with some events, and what takes its place."""
@@ -129,13 +150,16 @@ class Removal:
     stamp: str
     seen: Sequence[str]
     """Version, cursor, pending events and newest rejected draft from which it was made."""
-    event_ids: Sequence[str]
-    dead_ids: Sequence[str]
-    """Of entries among the dead letters."""
+    log: Remainder
+    dead_letters: Remainder
+    pending: int
+    """How many of the removed events wait."""
     versions: Sequence[int]
     drafts: Sequence[str]
     """Rejected drafts as they are stored."""
     drops_checkpoint: bool
+    is_urgent: bool
+    """Whether the update that follows is due at once; else it waits, as for a backfill, until nobody else does."""
     profile: bytes
     record: str
     """The version after the current one, if that is removed; else empty."""
@@ -145,14 +169,19 @@ class Removal:
         """Of the version that `record` is."""
         return int(self.seen[0]) + 1
 
+    @property
+    def streams(self) -> tuple[Remainder, Remainder]:
+        return self.log, self.dead_letters
+
     def arguments(self) -> dict[str, Any]:
         return {
             "stamp": self.stamp,
             "seen": list(self.seen),
-            "event_ids": list(self.event_ids),
-            "dead_ids": list(self.dead_ids),
+            "sizes": [len(left.ids) - len(left.removed) for left in self.streams],
+            "pending": self.pending,
             "removed_versions": list(self.versions),
             "drops_checkpoint": self.drops_checkpoint,
+            "is_urgent": self.is_urgent,
         }
 
     def texts(self) -> list[str | bytes]:

@@ -146,10 +146,10 @@ async def export_user(tenant: Tenant, user: User, service: Service) -> Streaming
     return StreamingResponse(body(), media_type="application/jsonl")
 
 
-@router.delete("/users/{user}", operation_id="forget", status_code=204, tags=["history"], summary="Erase the user")
-async def forget_user(tenant: Tenant, user: User, service: Service) -> None:
+@router.delete("/users/{user}", operation_id="erase", status_code=204, tags=["history"], summary="Erase the user")
+async def erase_user(tenant: Tenant, user: User, service: Service) -> None:
     """Nothing of the user stays, and no update under way can bring anything back."""
-    await service.forget(tenant, user)
+    await service.erase(tenant, user)
 
 
 # --- summary -----------------------------------------------------------------------------------

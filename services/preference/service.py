@@ -161,7 +161,7 @@ class PreferenceService:
             events=tuple(RetriedEvent(event_id=old, new_event_id=new) for old, new in ids), pending=pending
         )
 
-    async def forget(self, tenant: str, user: str) -> None:
+    async def erase(self, tenant: str, user: str) -> None:
         """Raises UserUnknown."""
         if not await self.queue.forget(tenant, user):
             raise UserUnknown

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from services.engine.limits import Engine, EngineMetrics
 from services.errors import Unavailable
+from services.preference.forgetting.expire_events import EventExpiry, ExpiryMetrics
 from services.preference.queue import Queue
 from services.preference.updates.dispatcher import Dispatcher
 from services.preference.updates.update import Updater
@@ -34,6 +35,7 @@ from services.server.metrics import create_registry
 from services.server.state import state_of
 from services.server.token_budgets import TokenBudgets, count_refusals
 from services.settings import Settings, load_settings
+from services.storage.aof_rewrite import AofRewriter
 from services.storage.connection import open_redis
 from services.storage.redis_metrics import RedisMetrics
 from services.storage.startup_check import StartupCheck
@@ -42,6 +44,15 @@ from services.storage.users import Store
 from services.traffic.consumer import Consumer, TrafficMetrics
 
 PORT = 8103
+Part = Dispatcher | Consumer | WebhookSender | EventExpiry
+_STOPPED = {
+    "work": "The worker has stopped taking work",
+    "items": "The worker has stopped counting items",
+    "webhooks": "The worker has stopped sending webhooks",
+    "expiry": "The worker has stopped forgetting old events",
+    "look": "The worker has stopped measuring the queue",
+}
+"""What a readiness check says of a task that has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +63,7 @@ class WorkerState:
     dispatcher: Dispatcher
 
 
-async def _run(part: Dispatcher | Consumer | WebhookSender, startup: StartupCheck) -> None:
+async def _run(part: Part, startup: StartupCheck) -> None:
     await startup.wait()
     await part.run()
 
@@ -69,6 +80,7 @@ def create_worker_app(settings: Settings) -> FastAPI:
     engine_metrics = EngineMetrics(registry, settings.metrics.tenants)
     redis_metrics = RedisMetrics(registry)
     traffic_metrics, refusals = TrafficMetrics(registry), count_refusals(registry)
+    expiry_metrics = ExpiryMetrics(registry)
     webhook_metrics, secrets = WebhookMetrics(registry), WebhookSecrets(settings.internal_token.get_secret_value())
 
     @asynccontextmanager
@@ -79,35 +91,31 @@ def create_worker_app(settings: Settings) -> FastAPI:
             Engine.open(settings.engine, engine_metrics.observe, budgets.reserve) as engine,
             StartupCheck.open(store := Store(redis, settings.queue.shards, tenants)) as startup,
             open_session(allow_private=settings.webhooks.allow_private) as session,
+            AofRewriter.open(redis, settings.redis.rewrite_after_erase_s) as rewriter,
         ):
             await asyncio.to_thread(load_tables)  # before a request needs it
             endpoints = EndpointStore(redis, allow_private=settings.webhooks.allow_private)
             queue = Queue(redis, settings.queue, settings.summary, Outbox(endpoints, store.keys))
             updater = Updater(store, queue, engine, settings, metrics)
             dispatcher = Dispatcher(queue, updater, settings, metrics)
-            consumer = Consumer(redis, store.keys, tenants, traffic_metrics)
             deliveries = Deliveries(redis, store.keys)
-            sender = WebhookSender(deliveries, endpoints, secrets, session, settings.webhooks, webhook_metrics)
+            parts: dict[str, Part] = {
+                "work": dispatcher,
+                "items": Consumer(redis, store.keys, tenants, traffic_metrics),
+                "webhooks": WebhookSender(deliveries, endpoints, secrets, session, settings.webhooks, webhook_metrics),
+                "expiry": EventExpiry(store, queue, tenants, rewriter, settings, expiry_metrics),
+            }
             engine_metrics.watch(engine.calls, lambda: dispatcher.backoff.is_paused)
             engine_metrics.watch_canaries(engine.prober)
-            work = asyncio.create_task(_run(dispatcher, startup))
-            count = asyncio.create_task(_run(consumer, startup))
-            send = asyncio.create_task(_run(sender, startup))
-            measurement = asyncio.create_task(dispatcher.measure(redis_metrics))
-            checks: dict[str, Check] = {
-                "redis": startup.ready,
-                "work": partial(_check_running, work, "The worker has stopped taking work"),
-                "items": partial(_check_running, count, "The worker has stopped counting items"),
-                "webhooks": partial(_check_running, send, "The worker has stopped sending webhooks"),
-                "look": partial(_check_running, measurement, "The worker has stopped measuring the queue"),
-                "engine": dispatcher.backoff.check,
-            }
+            tasks = {name: asyncio.create_task(_run(part, startup)) for name, part in parts.items()}
+            tasks["look"] = asyncio.create_task(dispatcher.measure(redis_metrics))
+            running = {name: partial(_check_running, task, _STOPPED[name]) for name, task in tasks.items()}
+            checks: dict[str, Check] = {"redis": startup.ready, **running, "engine": dispatcher.backoff.check}
             yield WorkerState(checks, dispatcher)
-            dispatcher.stop(work)
-            consumer.stop(count)
-            sender.stop(send)
-            measurement.cancel()
-            for task in (work, count, send, measurement):
+            for name, part in parts.items():
+                part.stop(tasks[name])
+            tasks["look"].cancel()
+            for task in tasks.values():
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
             await dispatcher.close(settings.server.shutdown_s)

@@ -16,6 +16,7 @@ import orjson
 from alignx.schemas.interactions import ComparisonInteraction, Interaction
 from alignx.schemas.requests import AxesUsed, ChatMode, Personalization, PersonalizationUsed
 from services.engine.client import RawAnswer
+from services.engine.conventions.sessions import session_of
 from services.engine.limits import Engine
 from services.engine.spending import message_tokens
 from services.errors import (
@@ -197,7 +198,8 @@ class Chat:
                 raise call.sizes.describe_excess(self.engine.context_tokens) from tried[limit]
             fields = {name: min(call.body[name], limit) for name in _LIMITS if call.body.get(name)}
             try:
-                return await stack.enter_async_context(self.engine.chat(call.body | fields, tenant=call.tenant))
+                with session_of(call.tenant, call.used.user):
+                    return await stack.enter_async_context(self.engine.chat(call.body | fields, tenant=call.tenant))
             except ContextExceeded as error:
                 tried[limit] = error
             except ModelUnknown as error:

@@ -21,6 +21,7 @@ from alignx.schemas.items import Item
 from alignx.schemas.requests import Basis, Fallback, Method, ScoredItem, Scorer, SelectRequest, SelectResponse
 from services.engine.breaker import Breaker
 from services.engine.choice.fusion import PROFILE_ALONE, Weights, fuse, kind_of, learned_weights
+from services.engine.conventions.sessions import session_of
 from services.engine.judge import CONTRAST_PAIRS, RecentChoices, fit_choice, judge
 from services.engine.limits import Engine
 from services.errors import (
@@ -284,14 +285,15 @@ class Selector:
         summary = await self.store.preferences(tenant, user)
         text = summary.text if weights.text or not recent.pairs else ""
         question = fit_choice(query, items, text, self.engine.context_tokens)
-        judgement = await judge(
-            self.engine,
-            *question,
-            tenant=tenant,
-            recent=recent,
-            orders=self.settings.rotations,
-            prompts=self.prompts,
-        )
+        with session_of(tenant, user):
+            judgement = await judge(
+                self.engine,
+                *question,
+                tenant=tenant,
+                recent=recent,
+                orders=self.settings.rotations,
+                prompts=self.prompts,
+            )
         bias = round(judgement.position_bias, 6)
         return Selection(
             judgement.probabilities,

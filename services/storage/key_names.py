@@ -12,6 +12,7 @@ separator or a hash tag.
     pi:{s}:arms               HASH    what became of answers: sums by tenant, holdout share, arm and measure
     pi:{s}:chats              ZSET    member -> when its conversations are due to become events (ms)
     pi:{s}:erasures           STRING  erasures of users of the shard, those of unknown users too
+    pi:{s}:expiry             STRING  who sweeps the shard for old events, or has; expires when the next sweep is due
     pi:{s}:users:<tenant>     ZSET    the tenant's users of the shard, all of score 0: Redis orders them by name
     pi:rebuild:…              STRING  the latest user that an operator's rebuild has asked for
     pi:engine-fault           STRING  what a worker says of a degraded engine, as JSON; expires
@@ -40,6 +41,7 @@ separator or a hash tag.
                              :vers     HASH    older versions, by number
                              :dlq      STREAM  events set aside
                              :rej      LIST    rejected drafts, newest first
+                             :log:copy, :dlq:copy  what forgetting has copied of them so far; expire
                              :idem     HASH    Idempotency-Key -> outcome
                              :live     STREAM  the summary as it is written; expires; a channel of the same name tells
                                                of what is new in it
@@ -175,9 +177,9 @@ class UserKeys:
         return self.member.split(":")[0]
 
     @property
-    def copy(self) -> str:
-        """Holds a stream while it is written anew, within one script."""
-        return self.log + ":copy"
+    def copies(self) -> tuple[str, str]:
+        """Hold the log and the dead letters while these are written anew, part by part; they expire."""
+        return self.log + ":copy", self.dead + ":copy"
 
     @property
     def permanent(self) -> list[str]:
@@ -199,7 +201,7 @@ class UserKeys:
         """What forgetting single events writes anew."""
         return [
             *(self.state, self.ready, self.leases, self.unread, self.journal, self.log, self.dead, self.profile),
-            *(self.checkpoint, self.summary, self.versions, self.rejected, self.live, self.copy),
+            *(self.checkpoint, self.summary, self.versions, self.rejected, self.live, *self.copies),
         ]
 
     @property
@@ -276,6 +278,10 @@ class KeySpace:
     def user_index(self, tenant: str, shard: int) -> str:
         """Sorted set of the tenant's users of a shard, by their ids; one script writes user and entry."""
         return f"{self.shard_prefix(shard)}users:{quote(tenant, safe='')}"
+
+    def expiry(self, shard: int) -> str:
+        """Who sweeps the shard for events past their age, or that it was swept lately."""
+        return self.shard_prefix(shard) + "expiry"
 
     def outbox(self, shard: int, tenant: str, endpoint: str) -> OutboxKeys:
         prefix, member = self.shard_prefix(shard), f"{quote(tenant, safe='')}:{endpoint}"

@@ -297,6 +297,7 @@ def parse_event(event_id: str, fields: Mapping[str, str]) -> StoredInteraction:
         received_at=event_time(event_id),
         interaction=INTERACTION.validate_json(fields["d"]),
         predicted=tuple(map(float, fields.get("p", "").split())),
+        first_id=fields.get("o", ""),
     )
 
 
@@ -306,7 +307,11 @@ def _parse_dead_letter(entry_id: str, fields: Mapping[str, str]) -> DeadLetter:
     except ValidationError:
         interaction = None
     return DeadLetter(
-        event_id=fields["id"], error=fields["error"], failed_at=event_time(entry_id), interaction=interaction
+        event_id=fields["id"],
+        error=fields["error"],
+        failed_at=event_time(entry_id),
+        interaction=interaction,
+        first_id=fields.get("o", ""),
     )
 
 

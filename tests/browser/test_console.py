@@ -315,12 +315,14 @@ def test_settings_are_changed_refused_by_field_and_given_back(page: Page, suite:
     events = page.get_by_label("Update events", exact=True)
     events.fill("7")
     page.get_by_label("Denied topics", exact=True).fill("gambling\nalcohol")
+    page.get_by_label("Event ttl", exact=True).fill('{"click": "90d"}')
     page.get_by_role("button", name="Save").click()
     expect(page.locator("#notice")).to_contain_text("Saved")
     path = f"{suite.url}/admin/tenants/settled/settings"
     headers = {"Authorization": f"Bearer {suite.admin_key}"}
     view = httpx.get(path, headers=headers).json()
-    assert sorted(view["overridden"]) == ["denied_topics", "update_events"]
+    assert sorted(view["overridden"]) == ["denied_topics", "event_ttl", "update_events"]
+    assert view["settings"]["event_ttl"] == {"click": "90d"}
     assert (view["settings"]["update_events"], view["settings"]["denied_topics"]) == (7, ["gambling", "alcohol"])
 
     events.fill("many")
@@ -329,7 +331,7 @@ def test_settings_are_changed_refused_by_field_and_given_back(page: Page, suite:
     expect(events).to_be_focused()
     page.get_by_role("button", name="Use the deployment's value of Update events").click()
     expect(events).to_have_value("20")
-    assert httpx.get(path, headers=headers).json()["overridden"] == ["denied_topics"]
+    assert httpx.get(path, headers=headers).json()["overridden"] == ["denied_topics", "event_ttl"]
 
 
 def test_chat_asks_in_all_modes_side_by_side(page: Page, suite: Suite) -> None:

@@ -47,6 +47,8 @@ class MockEngine:
         """Prompts that held markers of more than one user."""
         self.bodies: list[dict[str, Any]] = []
         """The same requests whole."""
+        self.sessions: set[str | None] = set()
+        """`X-Session-ID` of generations and choices."""
         self.scripted: list[tuple[str, str]] = []
         """Replies with their finish reasons, given first to last before any of its own."""
         self.gate = asyncio.Event()
@@ -105,6 +107,7 @@ class MockEngine:
             return await self._fail(request, outage)
         if CANARY in prompt:
             return await self._answer_canary(request, body)
+        self.sessions.add(request.headers.get("X-Session-ID"))
         if asks_letter(body):
             self.choices.append(prompt)
             await asyncio.sleep(self.choosing_s)

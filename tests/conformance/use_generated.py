@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from generated.api.history import append, append_many, events, forget
+from generated.api.history import append, append_many, erase, events
 from generated.api.preferences import edit, preferences
 from generated.api.response import chat, recommend, select
 from generated.api.users import users
@@ -68,7 +68,7 @@ def check_chat(client: Any) -> None:
 
 
 def check_erasure(client: Any) -> None:
-    assert forget.sync_detailed(USER, client=client).status_code == 204
+    assert erase.sync_detailed(USER, client=client).status_code == 204
     assert preferences.sync(USER, client=client).type_.endswith("user_unknown")
 
 

@@ -203,7 +203,7 @@ async def tokens_are_spent(play: Play) -> None:
     then = datetime(2201, 2, 3, 4, 5, tzinfo=UTC)
     cache = TimedCache(TenantSettingsStore(redis, defaults).read)
     budgets = TokenBudgets(redis, cache, count_refusals(CollectorRegistry()), lambda: then)
-    progress = Progress(sent=True)
+    progress = Progress(sent_at=0.0)
     async with budgets.reserve("chat", ACME, {"prompt": "Hello.", "max_tokens": 300}, progress):
         progress.finish(TokenCounts(prompt=40, completion=60))
     key = tokens_key(ACME, f"{then:%Y-%m}")

@@ -118,7 +118,7 @@ def use(client: AlignX, user: str) -> None:
     client.rollback(user, 1, if_match=client.preferences(user).etag)
     client.rebuild(user)
     client.append(user, choices(2), wait=30)
-    client.forget(user)
+    client.erase(user)
     with pytest.raises(ClientError):
         client.preferences(user)
 

@@ -15,6 +15,8 @@ from tests.live.suite import SERVICES, Suite, mock_engine
 pytestmark = pytest.mark.live
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+CHAT = "chat mock"
+"""The span of a call to the engine."""
 NAME, WORD = "traced.person@example.org", "u7002n"
 
 
@@ -67,13 +69,13 @@ def test_one_trace_runs_from_the_call_to_the_summary_version(traced: tuple[Suite
     suite, collector = traced
     append(suite, request_id="call-1", traceparent=f"00-{TRACE}-{CALLER}-01")
     route = "POST /v1/users/{user}/events"
-    spans = spans_of(collector, TRACE, route, route, "call preference", "append", "update", "engine stream", "commit")
+    spans = spans_of(collector, TRACE, route, route, "call preference", "append", "update", CHAT, "commit")
     doors = {span.service: span for span in collector.of_trace(TRACE) if span.name == route}
     assert doors.keys() == {"alignx-gateway", "alignx-preference"}
     call = doors["alignx-gateway"], spans["call preference"], doors["alignx-preference"]
     chain = [*call, spans["append"], spans["update"]]
     assert [span.parent_id for span in chain] == [CALLER, *(span.span_id for span in chain[:-1])]
-    for part in ("engine stream", "commit"):
+    for part in (CHAT, "commit"):
         assert (spans[part].service, spans[part].parent_id) == ("alignx-worker", spans["update"].span_id)
     assert spans["commit"].attributes["alignx.version"] == 1
     assert spans["update"].attributes["alignx.outcome"] == "committed"

@@ -6,7 +6,7 @@ import { showFieldErrors } from "./field_errors.js";
 /** Groups of settings by what their names begin with; the last takes the rest. */
 const GROUPS = [
   ["When a summary is rewritten", /^(update|backfill)_/],
-  ["Privacy", /^(hide|denied)_/],
+  ["Privacy", /^(hide|denied|event)_/],
   ["New models on trial", /^trial_/],
   ["What other users took", /^traffic/],
   ["Uplift and feedback", /^(holdout|feedback)_/],
@@ -62,6 +62,7 @@ export class SchemaForm {
   show(name, value, own) {
     const entry = this.fields[name];
     if (entry.kind === "boolean") entry.control.checked = value;
+    else if (entry.kind === "object") entry.control.value = JSON.stringify(value);
     else entry.control.value = entry.kind === "list" ? value.join("\n") : value ?? "";
     entry.shown = this.read(entry);
     entry.origin.textContent = own ? "set for this tenant" : "the deployment's value";
@@ -102,7 +103,7 @@ export class SchemaForm {
 /** The kind of control, and the schema beside null. */
 function readType(property) {
   const type = property.anyOf?.find((option) => option.type !== "null") ?? property;
-  const kinds = { boolean: "boolean", array: "list", integer: "number", number: "number" };
+  const kinds = { boolean: "boolean", array: "list", object: "object", integer: "number", number: "number" };
   return { kind: kinds[type.type] ?? "text", type };
 }
 
@@ -120,5 +121,15 @@ function valueOf(kind, control) {
   if (kind === "list") return lines(control.value);
   const text = control.value.trim();
   if (!text) return null;
+  if (kind === "object") return parsed(text);
   return kind === "number" && Number.isFinite(Number(text)) ? Number(text) : text;
+}
+
+/** What is no JSON goes as it is, as above. */
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
 }

@@ -86,8 +86,11 @@ if batch > 1 then
 end
 local entry = kind ~= 'unusable' and redis.call('XRANGE', log, first_id, first_id)[1]
 if entry then
-  redis.call('XADD', dead_letters, 'MAXLEN', '~', settings.keep_dead_letters, '*',
-    'id', first_id, 'd', entry[2][2], 'error', arguments.error)
+  local letter = {'id', first_id, 'd', entry[2][2], 'error', arguments.error}
+  for place = 3, #entry[2], 2 do
+    if entry[2][place] == 'o' then letter[7], letter[8] = 'o', entry[2][place + 1] end -- it was tried again before
+  end
+  redis.call('XADD', dead_letters, 'MAXLEN', '~', settings.keep_dead_letters, '*', unpack(letter))
   redis.call('XDEL', log, first_id)
   emit(arguments.hook)
 end

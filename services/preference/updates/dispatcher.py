@@ -19,6 +19,7 @@ from opentelemetry.trace import Span, SpanKind
 from redis.exceptions import RedisError
 
 from alignx.schemas.status import EngineState
+from services.engine.conventions.sessions import session_of
 from services.errors import AlignXError, BudgetSpent, EngineError, EngineUnavailable
 from services.preference.queue import Queue
 from services.preference.queue_records import Claim, ClaimResult, Origin, parse_origins
@@ -208,7 +209,8 @@ class Dispatcher:
 
     async def _update_under_lease(self, claim: Claim) -> UpdateResult:
         """Runs the update beside its heartbeat. When the lease is lost, the result would be refused."""
-        update = asyncio.create_task(self.updater.run(claim))
+        with session_of(claim.tenant, claim.user):
+            update = asyncio.create_task(self.updater.run(claim))
         update.add_done_callback(retrieve_exception)
         extended = time.monotonic()
         try:

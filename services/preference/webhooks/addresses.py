@@ -7,16 +7,21 @@ more, for addresses that a URL spells out.
 
 import asyncio
 import socket
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any, Final
+from typing import Any
+from weakref import WeakValueDictionary
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-_LOOKUPS: Final = 64
+_LOOKUPS, _LOOKUPS_OF_ONE = 64, 8
+LOOKING_UP: ContextVar[str] = ContextVar("looking_up", default="")
+"""The tenant for whom names are looked up."""
 _NAT64 = ip_network("64:ff9b::/96")
 _SPECIAL = tuple(map(ip_network, ("192.0.0.0/24", "168.63.129.16/32", "fec0::/10")))
 """What `is_global` lets pass: addresses of protocols, of a cloud's own services, of the sites of earlier IPv6."""
@@ -68,16 +73,28 @@ def _is_address(host: str) -> bool:
 
 
 class PooledResolver(AbstractResolver):
-    """Looks names up in threads of its own: a name server that hangs keeps none from the rest of the process."""
+    """Looks names up in threads of its own: a name server that hangs keeps none from the rest of the process, and no
+    more than `_LOOKUPS_OF_ONE` from other tenants. A thread cannot be stopped: it is the tenant's until it ends."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(_LOOKUPS, "webhook-names")
+        self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         look_up = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-        found = await asyncio.get_running_loop().run_in_executor(self._pool, look_up)
+        slots = self._slots.setdefault(LOOKING_UP.get(), asyncio.Semaphore(_LOOKUPS_OF_ONE))
+        loop = asyncio.get_running_loop()
+
+        def release(_: Future[Any]) -> None:
+            with suppress(RuntimeError):  # the process ends
+                loop.call_soon_threadsafe(slots.release)
+
+        await slots.acquire()
+        lookup = self._pool.submit(look_up)
+        lookup.add_done_callback(release)
+        found = await asyncio.wrap_future(lookup)
         return [
             ResolveResult(
                 hostname=host,

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from alignx import __version__
 from alignx.schemas.webhooks import WebhookDelivery
-from services.preference.webhooks.addresses import PrivateAddress, find_fault
+from services.preference.webhooks.addresses import LOOKING_UP, PrivateAddress, find_fault
 from services.preference.webhooks.deliveries import Deliveries
 from services.preference.webhooks.endpoint_store import Endpoint, EndpointStore, Fault
 from services.preference.webhooks.signing import WebhookSecrets
@@ -191,6 +191,7 @@ class WebhookSender:
         headers = self.secrets.headers(tenant, name, endpoint.generations(), signed)
         headers |= {"Content-Type": "application/json", "User-Agent": f"alignx-webhooks/{__version__}"}
         timeout = aiohttp.ClientTimeout(total=self.settings.timeout_s)
+        LOOKING_UP.set(tenant)  # of this task alone
         try:
             answer = await self.session.post(url, data=body, headers=headers, timeout=timeout, allow_redirects=False)
         except TimeoutError:

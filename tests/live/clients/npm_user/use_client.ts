@@ -64,7 +64,7 @@ for await (const event of alignx.watch({ user: "js ä" })) {
   break;
 }
 seen.exported = (await new Response(await alignx.export({ user: "js ä" })).text()).trimEnd().split("\n").length > 3;
-await alignx.forget({ user: "js ä" });
+await alignx.erase({ user: "js ä" });
 
 const stranger = new AlignX({ apiKey: String(0), retries: 0 });
 seen.errors = [
@@ -75,5 +75,5 @@ seen.errors = [
   await failure(alignx.append({ user: "a", events: [{ type: "wish" }] })),
 ];
 // @ts-expect-error: a user must be named
-alignx.forget satisfies () => Promise<unknown>;
+alignx.erase satisfies () => Promise<unknown>;
 console.log(JSON.stringify(seen));

@@ -99,7 +99,7 @@ def test_help_of_every_command_has_an_example(alignx: Alignx):
     listed = alignx("--help").stdout.partition("Commands:")[2]
     names = [line.split()[0] for line in listed.splitlines() if line.startswith("  ") and line[2].isalpha()]
     assert {"ingest", "show", "watch", "versions", "diff", "edit", "rebuild", "rollback", "export"} <= set(names)
-    assert {"forget", "chat", "select", "recommend", "keys", "tenants", "status"} <= set(names)
+    assert {"erase", "forget", "chat", "select", "recommend", "keys", "tenants", "status"} <= set(names)
     groups = [
         ["keys", "create"],
         *(["users", word] for word in ("list", "count", "erase")),
@@ -470,12 +470,12 @@ def test_uplift(alignx: Alignx):
     assert json.loads(alignx("quality", "--uplift", "--json").stdout)["holdout_share"] == 0.1
 
 
-def test_forget_asks(alignx: Alignx, ada: None, service: FakeService):
-    assert alignx("forget", "ada", stdin="n\n").exit_code == 1
+def test_erase_asks(alignx: Alignx, ada: None, service: FakeService):
+    assert alignx("erase", "ada", stdin="n\n").exit_code == 1
     assert "ada" in service.users
-    assert alignx("forget", "ada", stdin="y\n").exit_code == 0
+    assert alignx("erase", "ada", stdin="y\n").exit_code == 0
     assert "ada" not in service.users
-    assert alignx("forget", "ada", "--yes").exit_code == 1
+    assert alignx("erase", "ada", "--yes").exit_code == 1
 
 
 def test_forget_takes_single_events(alignx: Alignx, ada: None, service: FakeService):
@@ -491,7 +491,7 @@ def test_forget_takes_single_events(alignx: Alignx, ada: None, service: FakeServ
     assert json.loads(alignx("forget", "ada", "--about", "type", "-y", "--json").stdout)["versions"] == 1
     assert not events
     assert "ada" in service.users
-    for wrong in (["--event", "1-0", "--about", "x"], ["--dry-run"]):
+    for wrong in (["--event", "1-0", "--about", "x"], ["--dry-run"], []):
         assert alignx("forget", "ada", *wrong, "-y").exit_code == 2
 
 

@@ -118,7 +118,7 @@ def test_erasing_and_exporting(call: Caller, service: FakeService):
     call("append", "ada", [EVENT])
     lines = b"".join(call.all("export", "ada")).splitlines()
     assert json.loads(lines[0])["user"] == "ada"
-    assert call("forget", "ada") is None
+    assert call("erase", "ada") is None
     with pytest.raises(ProblemError, match="user_unknown"):
         call.all("export", "ada")
     assert "ada" not in service.users

@@ -16,7 +16,7 @@ TURN = {"role": "user", "content": "How do I poach an egg?"}
 
 
 def progress(text: str = "", **fields: Any) -> Progress:
-    made = Progress(sent=True, written=WrittenText(), **fields)
+    made = Progress(sent_at=0.0, written=WrittenText(), **fields)
     if text:
         made.note_text(text)
     return made

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from alignx.schemas.status import EngineState
+from services.engine.conventions.sessions import HEADER, session_header, session_of
 from services.errors import EngineUnavailable
 from services.preference.updates import dispatcher
 from services.preference.worker import create_worker_app
@@ -45,6 +46,15 @@ async def test_one_slow_user_holds_up_nobody(redis_url: str) -> None:
             assert found == [f"u{place}n{n}" for n in (1, 2, 3)[: 3 if place == 0 else 2]]
         assert len(bench.mock.prompts) == 13
         assert bench.count("alignx_updates_total", outcome="committed") == 13
+
+
+async def test_a_users_updates_carry_the_users_session(redis_url: str) -> None:
+    async with benched(redis_url, MockEngine(), engine={"session_secret": "a secret"}) as bench:
+        await bench.put("u1n1")
+        async with bench.at_work():
+            await until(lambda: caught_up(bench, USER))
+        with session_of(TENANT, USER):
+            assert bench.mock.sessions == {session_header("a secret")[HEADER]}
 
 
 @pytest.mark.parametrize("workers", [1, 4])
@@ -396,7 +406,9 @@ async def test_the_process_is_ready_works_and_counts(redis_url: str) -> None:
             httpx.AsyncClient(transport=transport, base_url="http://w") as client,
         ):
             checks = (await client.get("/readyz")).json()["checks"]
-            assert checks == dict.fromkeys(("drain", "redis", "work", "items", "webhooks", "look", "engine"), "ok")
+            assert checks == dict.fromkeys(
+                ("drain", "redis", "work", "items", "webhooks", "expiry", "look", "engine"), "ok"
+            )
 
             async def is_counted() -> bool:
                 return 'alignx_updates_total{outcome="committed"} 1.0' in (await client.get("/metrics")).text

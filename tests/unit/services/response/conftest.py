@@ -110,6 +110,8 @@ class FakeEngine:
         self.bodies: list[dict[str, Any]] = []
         """Of chats; those that ask for a letter are in `choices`."""
         self.choices: list[dict[str, Any]] = []
+        self.sessions: list[str | None] = []
+        """`X-Session-ID` of each chat and choice."""
         self.models = ["tiny"]
         self.chat: Answer = answers(ANSWER)
         self.canary: Answer = answer_canary
@@ -145,6 +147,7 @@ class FakeEngine:
         body = await request.json()
         if is_canary(body):
             return await self.canary(request)
+        self.sessions.append(request.headers.get("X-Session-ID"))
         if body.get("continue_final_message"):
             self.choices.append(body)
             return await self.choose(request)

@@ -384,6 +384,22 @@ def test_each_tenant_has_a_cache_of_its_own(service: Service) -> None:
     assert first != second
 
 
+@with_settings(engine={"session_secret": "a secret"})
+def test_a_router_can_keep_a_users_requests_together(service: Service) -> None:
+    service.chat(user="ada")
+    service.chat(user="ada", stream=True)
+    service.learn("ada", {"type": "statement", "text": "I like brevity."})
+    service.select("ada", ["tea", "milk"], method="engine")
+    service.chat(user="bob")
+    service.chat()
+    *own, other, nobody = service.engine.sessions
+    assert len(own) >= 4
+    assert len({*own}) == 1
+    assert len({own[0], other, nobody}) == 3
+    assert nobody is None
+    assert "ada" not in f"{own}"
+
+
 # --- refusals ----------------------------------------------------------------------------------
 
 

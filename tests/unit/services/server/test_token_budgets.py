@@ -293,7 +293,7 @@ from services.engine.guard import Progress
 
 async def main():
     async with desk(sys.argv[1], tokens_per_day=10_000) as at:
-        async with at.budgets.reserve("chat", TENANT, BODY, Progress(sent=True)):
+        async with at.budgets.reserve("chat", TENANT, BODY, Progress(sent_at=0.0)):
             print("reserved", flush=True)
             await asyncio.sleep(60)
 
@@ -319,7 +319,7 @@ async def test_what_a_killed_process_had_reserved_counts_in_full(redis_url: str)
 
 async def test_a_settlement_that_is_lost_leaves_the_estimate(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
     async with desk(redis_url, tokens_per_day=10_000) as at:
-        progress = Progress(sent=True)
+        progress = Progress(sent_at=0.0)
         try:
             async with at.budgets.reserve("chat", TENANT, BODY, progress):
                 await at.redis.config_set("maxmemory", "1")

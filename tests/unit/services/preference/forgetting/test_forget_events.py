@@ -2,71 +2,41 @@
 
 import asyncio
 import io
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from alignx.schemas.interactions import INTERACTION
 from alignx.schemas.summaries import PreferenceChange, RejectedDraft
 from alignx.schemas.webhooks import WebhookRequest
 from services.admin.backup import write_backup
 from services.admin.restore import Restore, Selection
+from services.preference import queue_records
 from services.preference.forgetting.about import About, read_texts
 from services.preference.forgetting.trim_log import trim_log
 from services.preference.live import LiveText
 from services.preference.webhooks.endpoint_store import EndpointStore
 from services.preference.webhooks.signing import WebhookSecrets
-from services.profile.serialize import loads
 from services.storage.users import encode_record
 from tests.chaos.mock_engine import MockEngine
 from tests.conftest import free_port
 from tests.redis_cluster import ClusterServers
+from tests.unit.services.preference.forgetting.traces import (
+    MARK,
+    SAID,
+    count_calls,
+    is_as_folded,
+    places,
+    raw,
+    settle,
+)
 from tests.unit.services.preference.rig import TENANT, record, start_redis, stop_redis
 from tests.unit.services.preference.served import PREFERENCES, Served, serving
 from tests.unit.services.preference.working import until
 
 pytestmark = pytest.mark.anyio
-MARK = "u7n1"
-"""The mock engine repeats such words in its summaries."""
-SAID = f"I adore zephyrine pottery {MARK}."
-
-
-@contextmanager
-def raw(url: str) -> Iterator[Any]:
-    """A client of bytes, to whom Redis dumps values as they lie in memory."""
-    client: Any = Redis.from_url(url)
-    client.config_set("rdbcompression", "no")
-    try:
-        yield client
-    finally:
-        client.config_set("rdbcompression", "yes")
-        client.close()
-
-
-def places(url: str, *words: str) -> set[str]:
-    """The keys that hold any of the words in their names or bytes, the profile's sentences read too."""
-    found = set()
-    with raw(url) as client:
-        for key in client.scan_iter("*"):
-            held = key + (client.dump(key) or b"")
-            if key.endswith((b":profile", b":base")):
-                dump = client.get(key)
-                held += repr(loads(dump[dump.index(b"{") :])).encode()
-                held += _unpack(loads(dump[dump.index(b"{") :]).memory)
-            if any(word.encode() in held for word in words):
-                found.add(key.decode().rpartition(":")[2])
-    return found
-
-
-def _unpack(memory: bytes) -> bytes:
-    return zlib.decompress(memory) if memory else b""
 
 
 async def fill(served: Served) -> str:
@@ -88,25 +58,6 @@ async def fill(served: Served) -> str:
     await bench.redis.hset(keys.state, "changed", change.model_dump_json())
     await served.learn("I like long walks u7n2.")
     return event_id
-
-
-def count_calls(served: Served) -> int:
-    return len(served.bench.mock.prompts) + len(served.bench.mock.choices)
-
-
-async def is_as_folded(served: Served) -> bool:
-    """The profile is that of the checkpoint and the log, but for the second in which an event came."""
-    store = served.bench.store
-    folded, stored = await store.fold_history(TENANT, "ada"), (await store.profile(TENANT, "ada"))[1]
-    return replace(folded, latest=0) == replace(stored, latest=0)
-
-
-async def settle(served: Served) -> None:
-    async def idle() -> bool:
-        fields = await served.bench.fields()
-        return "rebuild" not in fields and "own" not in fields and int(fields.get("pend", 0)) == 0
-
-    await until(idle)
 
 
 async def test_nothing_is_left_of_an_event_anywhere(redis_url: str) -> None:
@@ -258,6 +209,77 @@ async def test_a_dead_letter_is_forgotten_and_one_tried_again_too(redis_url: str
         await settle(served)
         await served.http.delete(f"/v1/users/ada/events/{retried[0]['new_event_id']}")
         assert not places(redis_url, MARK, "zephyrine")
+
+
+@pytest.mark.parametrize("by_first_id", [True, False])
+async def test_an_event_that_was_tried_again_goes_with_the_versions_since_it_first_came(
+    redis_url: str, by_first_id: bool
+) -> None:
+    async with serving(redis_url, work=True) as served:
+        await served.learn("I like tea.")
+        await served.set_aside(SAID)
+        first = (await served.http.get("/v1/users/ada/dead-letters")).json()["events"][0]["event_id"]
+        await served.learn("I like rice.")  # the profile writes a version, which tells of the event
+        await served.bench.redis.hset(served.bench.keys().state, "suspect", "1")
+        await served.http.post("/v1/users/ada/dead-letters/retry")
+        await settle(served)
+        # It is a dead letter again, under another id.
+        (letter,) = (await served.http.get("/v1/users/ada/dead-letters")).json()["events"]
+        assert letter["event_id"] != first
+        retried = (await served.http.post("/v1/users/ada/dead-letters/retry")).json()["events"]
+        await settle(served)
+        assert places(redis_url, "zephyrine") >= {"vers", "log"}
+        event_id = first if by_first_id else retried[0]["new_event_id"]
+        receipt = (await served.http.delete(f"/v1/users/ada/events/{event_id}")).json()
+        assert receipt["event_ids"] == [retried[0]["new_event_id"]]
+        assert receipt["versions"] >= 2
+        assert not places(redis_url, MARK, "zephyrine")
+        assert "rice" in (await served.http.get(PREFERENCES)).json()["text"]
+
+
+@pytest.mark.parametrize("place", [0, 1, 4, 8])
+async def test_a_log_is_copied_in_parts(redis_url: str, monkeypatch: pytest.MonkeyPatch, place: int) -> None:
+    monkeypatch.setattr(queue_records, "_PART", 2)
+    async with serving(redis_url) as served:
+        texts = [f"I like dish{number}." if number != place else SAID for number in range(9)]
+        ids = (await served.put(*texts)).json()["ids"]
+        assert (await served.http.delete(f"/v1/users/ada/events/{ids[place]}")).status_code == 200
+        assert await served.bench.texts() == [text for text in texts if text != SAID]
+        assert not places(redis_url, MARK)
+        assert await served.bench.redis.ttl(served.bench.keys().log) == -1
+        assert not await served.bench.redis.exists(*served.bench.keys().copies)
+        assert (await served.put("later")).json()["ids"][0] > ids[-1]
+
+
+@pytest.mark.parametrize("fault", ["expired", "erased", "another"])
+async def test_a_copy_that_is_not_whole_takes_no_logs_place(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr(queue_records, "_PART", 2)
+    async with serving(redis_url) as served:
+        texts = [*(f"I like dish{number}." for number in range(5)), SAID]
+        event_id = (await served.put(*texts)).json()["ids"][-1]
+        bench, calls = served.bench, [0]
+        run = type(bench.queue)._run
+
+        async def late(self: Any, script: str, *arguments: Any, **named: Any) -> Any:
+            calls[0] += script == "copy_stream"
+            if script == "copy_stream" and calls[0] == 3:  # between the first part and the second
+                match fault:
+                    case "expired":
+                        await bench.redis.delete(bench.keys().copies[0])
+                    case "erased":
+                        await bench.queue.forget(TENANT, "ada")
+                    case "another":
+                        await bench.redis.hset(bench.keys().state, "copying", "another")
+            return await run(self, script, *arguments, **named)
+
+        monkeypatch.setattr(type(bench.queue), "_run", late)
+        answer = await served.http.delete(f"/v1/users/ada/events/{event_id}")
+        assert calls[0] > 4 or answer.status_code == 404
+        assert not places(redis_url, MARK)
+        assert await bench.texts() == ([] if fault == "erased" else texts[:-1])
+        assert not await bench.redis.exists(*bench.keys().copies)
 
 
 async def test_what_events_are_about(redis_url: str) -> None:

@@ -1,12 +1,17 @@
 """Which addresses events are sent to, and that the address which was looked at is the one that is connected to."""
 
+import asyncio
 import socket
+import threading
+from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from services.preference.webhooks.addresses import (
+    LOOKING_UP,
+    PooledResolver,
     PrivateAddress,
     find_fault,
     is_public,
@@ -110,6 +115,37 @@ async def test_an_address_that_a_url_spells_out_is_looked_at_too(host: str) -> N
         with pytest.raises(aiohttp.ClientError):
             await session.post(f"http://{host}:{port}/")
         assert receiver.requests == []
+
+
+async def test_a_name_server_that_hangs_holds_up_its_own_tenant_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, asked = threading.Event(), list[str]()
+
+    def look_up(host: str, port: int, *_: object, **__: object) -> list[Any]:
+        asked.append(host)
+        if host == "hangs.example":
+            answers.wait(30)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", port))]
+
+    async def resolve(tenant: str, host: str) -> int:
+        LOOKING_UP.set(tenant)
+        return len(await resolver.resolve(host, 443))
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    resolver = PooledResolver()
+    try:
+        hanging = [asyncio.create_task(resolve("slow", "hangs.example")) for _ in range(100)]
+        assert await asyncio.wait_for(resolve("other", "shop.example"), 10) == 1
+        for task in hanging:  # the requests give up, and their threads hang on
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        again = asyncio.create_task(resolve("slow", "shop.example"))
+        assert await asyncio.wait_for(resolve("other", "shop.example"), 10) == 1
+        assert (asked.count("hangs.example") <= 8, again.done()) == (True, False)
+        answers.set()
+        assert await asyncio.wait_for(again, 10) == 1
+    finally:
+        answers.set()
+        await resolver.close()
 
 
 def test_the_socket_refuses_by_itself() -> None:

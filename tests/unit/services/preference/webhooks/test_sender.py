@@ -1,7 +1,9 @@
 """The way of events to an endpoint of the test's own, and every way in which it can answer."""
 
 import asyncio
+import socket
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -10,6 +12,7 @@ from standardwebhooks.webhooks import Webhook
 from alignx.schemas.webhooks import WebhookChange, WebhookRotation
 from services.errors import WebhookUnknown
 from services.preference.webhooks import sender
+from services.preference.webhooks.addresses import LOOKING_UP, PooledResolver
 from services.preference.webhooks.sender import retry_delay_s
 from services.preference.webhooks.signing import WebhookSecrets
 from services.settings import WebhookSettings
@@ -37,6 +40,25 @@ async def test_an_event_arrives_signed_and_once(redis_url: str) -> None:
         assert (delivery.status, delivery.attempts, delivery.response) == ("delivered", 1, 204)
         assert delivery.id == fields["webhook-id"]
         assert out.count("alignx_webhook_attempts_total", outcome="delivered") == 1
+
+
+async def test_a_name_is_looked_up_on_behalf_of_the_tenant(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[tuple[str, str]]()
+
+    async def resolve(
+        _: PooledResolver, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> Any:
+        asked.append((host, LOOKING_UP.get()))
+        fields = {"hostname": host, "host": "127.0.0.1", "port": port, "proto": 0, "flags": socket.AI_NUMERICHOST}
+        return [fields | {"family": socket.AF_INET}]
+
+    monkeypatch.setattr(PooledResolver, "resolve", resolve)
+    async with sending(redis_url) as out, receiving() as receiver:
+        await out.register(receiver.url.replace("127.0.0.1", "shop.example"))
+        await out.write()
+        await out.send()
+        assert len(receiver.requests) == 1
+        assert asked == [("shop.example", TENANT)]
 
 
 async def test_a_sender_that_dies_after_its_claim_loses_nothing(redis_url: str) -> None:
