@@ -148,10 +148,10 @@ class MockEngine:
                 return refused("late", 503)
             case "cut":
                 return await MockEngine._write(self, request, "The user has shown a liking for", cut=True)
-            case (int(status), str(message)):
-                return refused(message, status)
-            case (str(text), finish):
-                return await MockEngine._write(self, request, text, finish)
+            case (status_or_text, more):
+                if isinstance(status_or_text, int):
+                    return refused(more, status_or_text)
+                return await MockEngine._write(self, request, status_or_text, more)
 
     async def _answer_canary(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         self.canaries += 1

@@ -67,8 +67,8 @@ def serve_model(model: Path, log_path: Path, options: str = ENGINE_OPTIONS) -> I
         if not path.exists():
             pytest.fail(f"{path.relative_to(ROOT)} is missing; `make test` makes it")
     port = free_port()
-    command = [ENGINE_PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--port", str(port)]
-    command += ["--served-model-name", model.name, *options.split()]
+    command: list[str | Path] = [ENGINE_PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
+    command += ["--port", str(port), "--served-model-name", model.name, *options.split()]
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("COV_")},
         "VLLM_TARGET_DEVICE": "cpu",
