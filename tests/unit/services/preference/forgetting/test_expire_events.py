@@ -1,8 +1,10 @@
 """Events that leave by their age: the clock is an argument of the sweep."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -24,6 +26,7 @@ from services.storage.tenant_settings import TenantSettingsStore, default_settin
 from services.storage.timed_cache import open_tenants
 from services.storage.users import LOW_PRIORITY
 from tests.chaos.mock_engine import MockEngine
+from tests.redis_cluster import ClusterServers
 from tests.unit.services.preference.forgetting.traces import (
     MARK,
     SAID,
@@ -243,6 +246,25 @@ async def test_a_worker_forgets_what_is_too_old(redis_url: str) -> None:
         app = create_worker_app(settings_for(redis_url, "profile"))
         async with app.router.lifespan_context(app):
             await until(emptied)
+
+
+@pytest.mark.xdist_group("cluster")
+async def test_a_cluster_is_swept_shard_by_shard(tmp_path: Path) -> None:
+    servers, users = ClusterServers(tmp_path), [f"user{number}" for number in range(12)]
+    try:
+        await asyncio.to_thread(servers.up)
+        blocks = {"redis": {"url": servers.url, "cluster": True}, "queue": {"shards": 8, "poll_ms": 2}}
+        async with aging(servers.url, **blocks) as old:
+            for user in users:
+                await old.served.put("I like tea.", SAID, user=user)
+            await old.expiry.sweep(int(await old.served.bench.now() + 31 * DAY_MS))
+            assert [await old.served.bench.texts(user) for user in users] == [[]] * 12
+            assert (old.count("alignx_expired_users_total"), old.count("alignx_expiry_sweeps_total")) == (12, 8)
+        for url in servers.node_urls:
+            address = url if "://" in url else f"redis://{url}"
+            assert not await asyncio.to_thread(places, address, MARK, "zephyrine")
+    finally:
+        servers.down()
 
 
 def test_limits_name_every_type_of_event() -> None:
