@@ -118,10 +118,10 @@ class AuditEntry(Frozen):
     id: str
     at: AwareDatetime
     key_id: str
-    """The API key that called."""
+    """The API key that called; `worker` where events were removed by their age."""
     action: str
     target: str
-    """A key's id, names of settings, or a user as a keyed hash."""
+    """A key's id, names of settings, a user as a keyed hash, or how many events of how many users."""
 
 
 class AuditPage(Frozen):
