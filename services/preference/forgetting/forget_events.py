@@ -32,6 +32,8 @@ from services.storage.users import NO_STAMP, Store, encode_record, event_time, r
 Target = str | About | AgeLimits
 """The id of an event, what events are about, or how old they may be."""
 _PAGE: Final = 1_000
+_REPEATING: Final = frozenset(("stated", "fact", "topic", "change"))
+"""Kinds of claims that gather words of their events."""
 _EVIDENCE: Final = 200
 """Newest events whose ids claims may name."""
 
@@ -212,16 +214,19 @@ async def _find(store: Store, kept: Kept, target: Target) -> set[str]:
 
 
 async def _find_about(store: Store, kept: Kept, about: About) -> set[str]:
-    """The ids of the events about it: by what they say, or by a claim that rests on them."""
-    current = await store.preferences(kept.tenant, kept.user)
-    claims = chain(current.claims, *(version.claims for version in kept.versions))
-    found = {event_id for claim in claims if about.matches(claim.text) for event_id in claim.support}
+    """The ids of the events about it: by what they say, or by a claim that rests on them. Of a claim that repeats what
+    several events say, those that say it."""
+    letters = [letter for _, letter in kept.dead_letters if letter.interaction]
+    found = {one.event_id for one in letters if one.interaction and about.matches(read_texts(one.interaction))}
     for event in kept.events:
         if about.matches(read_texts(event.interaction)):
             found.add(event.event_id)
         await asyncio.sleep(0)
-    letters = [letter for _, letter in kept.dead_letters if letter.interaction]
-    return found | {one.event_id for one in letters if one.interaction and about.matches(read_texts(one.interaction))}
+    current = await store.preferences(kept.tenant, kept.user)
+    claims = chain(current.claims, *(version.claims for version in kept.versions))
+    named = [claim for claim in claims if about.matches(claim.text)]
+    told = [one.support for one in named if one.kind not in _REPEATING or found.isdisjoint(one.support)]
+    return found.union(*told)
 
 
 def _versions_to_remove(

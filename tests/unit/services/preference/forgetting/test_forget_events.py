@@ -312,6 +312,18 @@ async def test_a_claim_leads_to_its_events(redis_url: str) -> None:
         assert not places(redis_url, "nfusions", "tea")
 
 
+async def test_of_a_claim_that_gathers_statements_one_goes(redis_url: str) -> None:
+    async with serving(redis_url, work=True) as served:
+        await served.learn("I love rice.")
+        event_id = (await served.learn(SAID))["ids"][0]
+        kept = await served.bench.store.preferences(TENANT, "ada")
+        assert any(MARK in claim.text and len(claim.support) == 2 for claim in kept.claims)
+        receipt = (await served.http.post("/v1/users/ada/forget", json={"about": MARK})).json()
+        assert receipt["event_ids"] == [event_id]
+        assert not places(redis_url, MARK)
+        assert "I love rice." in (await served.bench.store.preferences(TENANT, "ada")).text
+
+
 @pytest.mark.parametrize("own", ["Zephyrine things, please.", "Answer in rhymes."])
 async def test_the_users_own_text_stays_where_nothing_forgotten_is_in_it(redis_url: str, own: str) -> None:
     async with serving(redis_url, work=True) as served:
