@@ -54,7 +54,9 @@ def create_preference_app(settings: Settings) -> FastAPI:
             StartupCheck.open(
                 store := Store(redis, settings.queue.shards, tenants := open_tenants(redis, settings))
             ) as startup,
-            LiveStreams.open(store, drain := state_of(app, Process).drain, settings.redis.timeout_s) as live,
+            LiveStreams.open(
+                store, drain := state_of(app, Process).drain, settings.redis.timeout_s, metrics.streams
+            ) as live,
         ):
             await asyncio.to_thread(load_tables)  # before a request needs it
             endpoints = EndpointStore(redis, allow_private=settings.webhooks.allow_private)

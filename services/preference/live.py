@@ -17,6 +17,7 @@ from typing import Final, Self
 
 import orjson
 from fastapi.responses import StreamingResponse
+from prometheus_client import Gauge
 from starlette.types import Receive, Scope, Send
 
 from services.errors import AlignXError, StoreUnavailable, UserUnknown
@@ -63,18 +64,21 @@ class LiveText:
 class LiveStreams:
     """What the open connections of this process share."""
 
-    def __init__(self, store: Store, notices: Notices, drain: Drain, timeout_s: float) -> None:
+    def __init__(self, store: Store, notices: Notices, drain: Drain, timeout_s: float, gauge: Gauge) -> None:
         self._store = store
         self._notices = notices
         self._drain = drain
         self._timeout_s = timeout_s
+        self._gauge = gauge
+        self.streams = 0
+        """That are open."""
         self._reads: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_READS))
         """By shard: a server that hangs holds up its own readers alone."""
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, store: Store, drain: Drain, timeout_s: float) -> AsyncIterator[Self]:
-        """`timeout_s` is the longest that Redis may be silent."""
+    async def open(cls, store: Store, drain: Drain, timeout_s: float, gauge: Gauge) -> AsyncIterator[Self]:
+        """`timeout_s` is the longest that Redis may be silent; `gauge` shows how many streams are open."""
 
         async def end_on_drain(notices: Notices) -> None:
             await drain.wait()
@@ -83,12 +87,13 @@ class LiveStreams:
         async with Notices.open(store.redis, timeout_s) as notices:
             ending = asyncio.create_task(end_on_drain(notices))
             try:
-                yield cls(store, notices, drain, timeout_s)
+                yield cls(store, notices, drain, timeout_s, gauge)
             finally:
                 ending.cancel()
 
-    async def follow(self, tenant: str, user: str, last_event_id: str | None) -> AsyncIterator[bytes]:
+    async def follow(self, tenant: str, user: str, last_event_id: str | None) -> AsyncGenerator[bytes]:
         """Encoded events until the client disconnects, the user is erased or the service drains."""
+        self._count(1)
         try:
             async for chunk in self._follow(tenant, user, last_event_id):
                 yield chunk
@@ -96,6 +101,12 @@ class LiveStreams:
             yield sse(orjson.dumps(error.problem()), event="error")
         except STORE_FAULTS:
             yield sse(orjson.dumps(StoreUnavailable().problem()), event="error")
+        finally:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self.streams += change
+        self._gauge.set(self.streams)
 
     async def _follow(self, tenant: str, user: str, last_event_id: str | None) -> AsyncIterator[bytes]:
         store, live = self._store, self._store.keys.user(tenant, user).live

@@ -88,7 +88,6 @@ class PreferenceService:
         self.learner = Learner(self.ingest, ChatOutbox(store.redis, store.keys), outcomes, metrics)
         self.catalogue = Catalogue(store.redis)
         self.index = UserIndex(store.redis, store.keys)
-        self._streams = 0
 
     async def append(
         self, tenant: str, user: str, body: EventsRequest, idempotency_key: str, wait_s: float
@@ -253,18 +252,6 @@ class PreferenceService:
         """The summary as server-sent events while it is written. Raises Unavailable when too many are open."""
         await self.store.state(tenant, user)
         self.drain.refuse()
-        if self._streams >= self.settings.limits.streams:
+        if self.live.streams >= self.settings.limits.streams:
             raise Unavailable("This instance has no stream left; try again.", retry_after=5)
-        return self._follow(tenant, user, last_event_id)
-
-    async def _follow(self, tenant: str, user: str, last_event_id: str | None) -> AsyncGenerator[bytes]:
-        self._count_streams(1)
-        try:
-            async for chunk in self.live.follow(tenant, user, last_event_id):
-                yield chunk
-        finally:
-            self._count_streams(-1)
-
-    def _count_streams(self, change: int) -> None:
-        self._streams += change
-        self.metrics.streams.set(self._streams)
+        return self.live.follow(tenant, user, last_event_id)

@@ -49,7 +49,8 @@ class Crowd:
         return f"person-{self.seed}-{user}@example.org"
 
     def markers(self, user: int) -> list[str]:
-        return [f"u{self.seed * 10_000 + user}n{number}" for number in range(self.events)]
+        """Short: a summary of few letters and many figures is refused as no language."""
+        return [f"u{self.seed * 1_000 + user}n{number}" for number in range(self.events)]
 
 
 class Sender:
