@@ -57,7 +57,7 @@ def test_a_chat_outlives_every_process(tmp_path: Path) -> None:
         suite.start("preference")
         suite.wait_ready(SERVICES)
         assert len(learned(alignx, "ada")) == 1
-        alignx.forget("ada")
+        alignx.erase("ada")
         with pytest.raises(ProblemError) as caught:
             alignx.preferences("ada")
         assert caught.value.code == "user_unknown"
