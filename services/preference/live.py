@@ -32,7 +32,9 @@ from services.storage.cluster import AWAY
 from services.storage.users import Store
 
 _KEEP_ALIVE_S: Final = 15.0
-"""After so long a silence a comment is sent; so often, too, is looked for what no notice told of."""
+"""After so long a silence a comment is sent."""
+_LOOK_S: Final = 45.0
+"""So often is looked for what no notice told of: before it expires (`LIVE_MS`), and rarely, since ten thousand look."""
 _READS: Final = 8
 """Under way at once in a shard, so that many streams that wake together leave connections to other requests."""
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -111,7 +113,7 @@ class LiveStreams:
     async def _follow(self, tenant: str, user: str, last_event_id: str | None) -> AsyncIterator[bytes]:
         store, live = self._store, self._store.keys.user(tenant, user).live
         with self._notices.follow(live) as topic:
-            turn, spoke = topic.turn, time.monotonic()
+            turn, spoke, looked = topic.turn, time.monotonic(), time.monotonic()
             whole, entries = await _entries(store, live, last_event_id)
             position = last_event_id if whole and last_event_id else entries[-1][0] if entries else "0-0"
             if not whole:
@@ -125,8 +127,10 @@ class LiveStreams:
                     yield event
                     spoke = time.monotonic()
                 await topic.wait(turn, spoke + _KEEP_ALIVE_S - time.monotonic())
-                turn = topic.turn
-                entries = await self._read(tenant, user, position)
+                entries = []
+                if topic.turn != turn or time.monotonic() - looked >= _LOOK_S:
+                    turn, looked = topic.turn, time.monotonic()
+                    entries = await self._read(tenant, user, position)
                 if not entries and time.monotonic() - spoke >= _KEEP_ALIVE_S:
                     yield KEEP_ALIVE
                     spoke = time.monotonic()
