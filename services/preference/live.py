@@ -99,6 +99,7 @@ class LiveStreams:
         try:
             async for chunk in self._follow(tenant, user, last_event_id):
                 yield chunk
+                del chunk  # an idle stream keeps no text
         except AlignXError as error:
             yield sse(orjson.dumps(error.problem()), event="error")
         except STORE_FAULTS:
@@ -119,15 +120,17 @@ class LiveStreams:
             if not whole:
                 async for chunk in _snapshot(store, tenant, user, position):
                     yield chunk
+                    del chunk
                 entries = _running_update(entries)
             while not self._drain.over:
                 for position, fields in entries:
                     async with self._reading(live):
                         event = await _encode(store, tenant, user, position, fields)
                     yield event
+                    del event, fields
                     spoke = time.monotonic()
-                await topic.wait(turn, spoke + _KEEP_ALIVE_S - time.monotonic())
                 entries = []
+                await topic.wait(turn, spoke + _KEEP_ALIVE_S - time.monotonic())
                 if topic.turn != turn or time.monotonic() - looked >= _LOOK_S:
                     turn, looked = topic.turn, time.monotonic()
                     entries = await self._read(tenant, user, position)
@@ -190,6 +193,7 @@ async def _send_events(events: AsyncGenerator[bytes], receive: Receive, send: Se
         async with aclosing(events):
             async for event in events:
                 await send({"type": "http.response.body", "body": event, "more_body": True})
+                del event
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
