@@ -32,7 +32,9 @@ from services.storage.cluster import AWAY
 from services.storage.users import Store
 
 _KEEP_ALIVE_S: Final = 15.0
-"""After so long a silence a comment is sent; so often, too, is looked for what no notice told of."""
+"""After so long a silence a comment is sent."""
+_LOOK_S: Final = 45.0
+"""So often is looked for what no notice told of: before it expires (`LIVE_MS`), and rarely, since ten thousand look."""
 _READS: Final = 8
 """Under way at once in a shard, so that many streams that wake together leave connections to other requests."""
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -97,6 +99,7 @@ class LiveStreams:
         try:
             async for chunk in self._follow(tenant, user, last_event_id):
                 yield chunk
+                del chunk  # an idle stream keeps no text
         except AlignXError as error:
             yield sse(orjson.dumps(error.problem()), event="error")
         except STORE_FAULTS:
@@ -111,22 +114,26 @@ class LiveStreams:
     async def _follow(self, tenant: str, user: str, last_event_id: str | None) -> AsyncIterator[bytes]:
         store, live = self._store, self._store.keys.user(tenant, user).live
         with self._notices.follow(live) as topic:
-            turn, spoke = topic.turn, time.monotonic()
+            turn, spoke, looked = topic.turn, time.monotonic(), time.monotonic()
             whole, entries = await _entries(store, live, last_event_id)
             position = last_event_id if whole and last_event_id else entries[-1][0] if entries else "0-0"
             if not whole:
                 async for chunk in _snapshot(store, tenant, user, position):
                     yield chunk
+                    del chunk
                 entries = _running_update(entries)
             while not self._drain.over:
                 for position, fields in entries:
                     async with self._reading(live):
                         event = await _encode(store, tenant, user, position, fields)
                     yield event
+                    del event, fields
                     spoke = time.monotonic()
+                entries = []
                 await topic.wait(turn, spoke + _KEEP_ALIVE_S - time.monotonic())
-                turn = topic.turn
-                entries = await self._read(tenant, user, position)
+                if topic.turn != turn or time.monotonic() - looked >= _LOOK_S:
+                    turn, looked = topic.turn, time.monotonic()
+                    entries = await self._read(tenant, user, position)
                 if not entries and time.monotonic() - spoke >= _KEEP_ALIVE_S:
                     yield KEEP_ALIVE
                     spoke = time.monotonic()
@@ -186,6 +193,7 @@ async def _send_events(events: AsyncGenerator[bytes], receive: Receive, send: Se
         async with aclosing(events):
             async for event in events:
                 await send({"type": "http.response.body", "body": event, "more_body": True})
+                del event
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -25,7 +25,10 @@ from tests.live.suite import ROOT
 TESTS = {
     "gateway": ("tests/unit/gateway",),
     "services/admin": ("tests/unit/services/admin",),
-    "services/outcomes": ("tests/unit/services/outcomes", "tests/unit/services/preference"),
+    "services/outcomes": (
+        *("tests/unit/services/outcomes", "tests/unit/services/preference"),
+        "tests/unit/services/response/test_learning.py",
+    ),
     "services/storage": ("tests/unit/services/storage", "tests/unit/services/preference"),
     "services/traffic": ("tests/unit/services/traffic", "tests/unit/services/admin"),
     "services/preference": ("tests/unit/services/preference",),

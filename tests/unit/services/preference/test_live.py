@@ -167,6 +167,7 @@ async def test_what_no_notice_told_of_comes_with_the_keep_alive(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "_KEEP_ALIVE_S", 0.1)
+    monkeypatch.setattr(live, "_LOOK_S", 0.1)
     async with streaming(redis_url, MockEngine()) as (served, __):
         await served.put("u1n1")
         async with aclosing(follow(served)) as events:
@@ -215,6 +216,7 @@ async def test_a_redis_that_stays_away_ends_the_stream_with_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "_KEEP_ALIVE_S", 0.5)
+    monkeypatch.setattr(live, "_LOOK_S", 0.5)
     port = free_port()
     process = start_redis(tmp_path, port)
     try:

@@ -126,6 +126,18 @@ async def test_of_what_has_ended_the_latest_are_kept(redis_url: str, monkeypatch
         assert await out.rig.redis.scard(out.rig.keys().hooks) == 2
 
 
+async def test_what_is_made_again_waits_and_has_not_ended(redis_url: str) -> None:
+    async with sending(redis_url) as out, receiving() as receiver:
+        endpoint = await out.register(receiver.url)
+        await out.write()
+        await out.send()
+        (ended,) = await members(out, "done")
+        await out.deliveries.replay(TENANT, endpoint.id, ended)
+        assert (await members(out, "due"), await members(out, "done")) == ([ended], [])
+        await out.send()
+        assert (await members(out, "due"), await members(out, "done")) == ([], [ended])
+
+
 async def test_an_attempt_that_ends_after_the_erasure_brings_nothing_back(redis_url: str) -> None:
     async with sending(redis_url) as out:
         endpoint = await out.register(URL, events=("preferences.version",))
