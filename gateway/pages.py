@@ -141,6 +141,9 @@ def merge(own: Document, parts: Mapping[Service, Document], missing: list[Servic
         schemas.pop(replaced, None)
     schemas |= _error_schemas()
     merged["components"]["examples"] = _examples(merged["paths"])
+    for operation in (operation for operations in merged["paths"].values() for operation in operations.values()):
+        if examples := _body_examples().get(operation.get("operationId", "")):
+            operation["requestBody"]["content"]["application/json"]["examples"] = examples
     if missing:
         names = " and ".join(missing)
         note = f"\n\nThe {names} service does not answer now; what it offers may be missing or out of date."
@@ -251,10 +254,21 @@ def _examples(paths: Document) -> Document:
 
 
 @cache
+def _body_examples() -> Document:
+    """Bodies of operations, by their ids."""
+    return _read("body_examples.json")
+
+
+@cache
 def _error_schemas() -> Document:
-    schemas: Document = orjson.loads(resources.files("gateway").joinpath("error_schemas.json").read_bytes())
+    schemas = _read("error_schemas.json")
     schemas["Problem"]["properties"]["scope"]["enum"] = list(get_args(Scope))
     return schemas
+
+
+def _read(name: str) -> Document:
+    document: Document = orjson.loads(resources.files("gateway").joinpath(name).read_bytes())
+    return document
 
 
 class _Shape(NamedTuple):

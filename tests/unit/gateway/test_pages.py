@@ -2,7 +2,9 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
+from alignx.schemas import forgetting, many_users, outcomes, requests, tenants, webhooks
 from gateway.pages import merge, problems_of
 from gateway.routing import PROBLEMS, SCOPES, Service
 from services.errors import ANTHROPIC_PATHS, OPENAI_PATHS
@@ -129,3 +131,26 @@ async def test_the_document_is_served_and_degrades(suite: Suite) -> None:
     calls = len(suite.response.seen)
     await suite.json("GET", "/openapi.json", key="")
     assert len(suite.response.seen) == calls  # kept for a while
+
+
+def test_each_json_body_has_examples_that_are_valid() -> None:
+    document = merged_document()
+    models: dict[str, Any] = {}
+    for module in (requests, outcomes, tenants, forgetting, many_users, webhooks):
+        models |= {name: found for name, found in vars(module).items() if isinstance(found, type)}
+    checked = 0
+    for path, method in CALLS:
+        body = document["paths"][path][method].get("requestBody")
+        content = body["content"].get("application/json") if body else None
+        if content is None:
+            continue
+        schema = content["schema"]
+        reference = schema.get("$ref") or next((part["$ref"] for part in schema.get("anyOf", ()) if "$ref" in part), "")
+        name = reference.rpartition("/")[2] or "TenantSettings"
+        if path.startswith((*OPENAI_PATHS, *ANTHROPIC_PATHS)):
+            assert document["components"]["schemas"][name]["example"]
+            continue
+        for example in content["examples"].values():
+            TypeAdapter(models[name]).validate_json(json.dumps(example["value"]))
+            checked += 1
+    assert checked
