@@ -70,6 +70,21 @@ class ClusterServers:
         for place in tuple(self.processes):
             self.kill(place, signal.SIGTERM)
 
+    @contextmanager
+    def running(self) -> "Iterator[ClusterServers]":
+        try:
+            yield self.up()
+        finally:
+            self.down()
+
+    def made_empty(self) -> "ClusterServers":
+        """All primaries, up again and without a key."""
+        for place in set(range(self.primaries)) - set(self.processes):
+            self.start(place)
+        self.wait_ok()
+        self.flush()
+        return self
+
     def wait_ok(self) -> None:
         until(self.ok, "the cluster serves")
 

@@ -225,21 +225,13 @@ async def test_a_redis_that_hangs_is_noticed_and_followed_again(own_redis: list[
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServers]:
-    """Three primaries."""
-    running = ClusterServers(tmp_path_factory.mktemp("cluster"))
-    try:
-        yield running.up()
-    finally:
-        running.down()
+    with ClusterServers(tmp_path_factory.mktemp("cluster")).running() as running:
+        yield running
 
 
 @pytest.fixture
 def cluster(servers: ClusterServers) -> ClusterServers:
-    for place in set(range(3)) - set(servers.processes):
-        servers.start(place)
-    servers.wait_ok()
-    servers.flush()
-    return servers
+    return servers.made_empty()
 
 
 @asynccontextmanager

@@ -36,21 +36,13 @@ WITHIN_S = 15.0
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServers]:
-    """Three primaries, all of them up and empty."""
-    running = ClusterServers(tmp_path_factory.mktemp("cluster"))
-    try:
-        yield running.up()
-    finally:
-        running.down()
+    with ClusterServers(tmp_path_factory.mktemp("cluster")).running() as servers:
+        yield servers
 
 
 @pytest.fixture
 def empty(cluster: ClusterServers) -> ClusterServers:
-    for place in set(range(3)) - set(cluster.processes):
-        cluster.start(place)
-    cluster.wait_ok()
-    cluster.flush()
-    return cluster
+    return cluster.made_empty()
 
 
 @asynccontextmanager
