@@ -130,12 +130,12 @@ async def use(session: aiohttp.ClientSession, counts: Counter[str]) -> None:
         path = f"/v1/users/{CROWD.name(user := dice.randrange(CROWD.users))}"
         async with session.get(f"{path}/preferences") as answer:
             counts[f"read {answer.status}"] += 1
-            if answer.status == 404:  # the user has no event yet
+            if answer.status in (404, 503):  # the user has no event yet, or more calls came than this machine serves
                 continue
             check_text(user, await answer.json())
         async with session.post(f"{path}/select", json={"items": ["a good one", "another"]}) as answer:
             counts[f"select {answer.status}"] += 1
-            assert (await answer.json())["method"] in ("fused", "profile")
+            assert answer.status == 503 or (await answer.json())["method"] in ("fused", "profile")
 
 
 async def load(suite: Suite, mock: MockEngine, phases: Sequence[Phase], counts: Counter[str]) -> None:
@@ -229,6 +229,7 @@ async def go(suite: Suite, mock: MockEngine, phases: Sequence[Phase], counts: Co
         suite.start("worker-1")
         await asyncio.to_thread(suite.wait_ready, ["worker-1"])
         await load(suite, mock, phases, counts)
+        assert min(counts["read 200"], counts["select 200"]) > 0
         return await asyncio.to_thread(check_users, suite)
 
 

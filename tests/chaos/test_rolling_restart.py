@@ -27,6 +27,8 @@ from tests.live.many import ManySuite
 pytestmark = pytest.mark.live
 
 USERS = 8
+MOST_POSTS = 200
+"""Of a user, half of them at a slower pace: a prompt holds no more of a past summary."""
 SETTINGS = {
     "ALIGNX_SERVER__DRAIN_S": "0.7",
     "ALIGNX_GATEWAY__REPLICA_CHECK_S": "0.2",
@@ -75,7 +77,7 @@ class Load:
         self.followed: dict[int, list[int]] = {user: [] for user in range(USERS)}
 
     async def post(self, user: int) -> None:
-        for number in itertools.count():
+        for number in range(MOST_POSTS):
             if self.done.is_set():
                 return
             marker = f"u{user}n{number}"
@@ -83,7 +85,7 @@ class Load:
             async with self.doors.call("post", "POST", f"/v1/users/u{user}/events", json=body) as answer:
                 assert answer.status == 202, await answer.text()
             self.sent[user].append(marker)
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(0.15 if number < MOST_POSTS / 2 else 0.8)
 
     async def read(self, user: int) -> None:
         async with self.doors.call("read", "GET", f"/v1/users/u{user}/preferences") as answer:
