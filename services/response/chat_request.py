@@ -85,6 +85,8 @@ class ChatRequestMessage(BaseModel):
 class ChatBody(BaseModel):
     """The body of a chat, by whichever API."""
 
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+
     @model_validator(mode="before")
     @classmethod
     def _check_levels(cls, body: Any) -> Any:
@@ -98,9 +100,6 @@ class ChatRequest(ChatBody):
     listed here pass to the engine or are refused by name; unknown ones are refused."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="allow",
-        use_attribute_docstrings=True,
         json_schema_extra={
             "example": {
                 "messages": [{"role": "user", "content": "Which book shall I read next?"}],

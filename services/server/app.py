@@ -49,8 +49,6 @@ from services.storage.cluster import AWAY
 from services.storage.connection import REFUSED, refusal_words
 
 TENANT_HEADER = "X-AlignX-Tenant"
-_SWITCH_S = 0.001
-"""After which a thread at work lets the loop have the interpreter, at each of the about six turns of a call."""
 _TENANT_FIELD = TENANT_HEADER.lower().encode()
 USER_HEADER = "X-AlignX-User"
 """The one user whom the caller may name, percent-encoded: from the gateway, for a user token."""
@@ -329,7 +327,6 @@ def serve(
 ) -> None:
     """Logs as `service` and answers requests until SIGTERM or Ctrl-C."""
     configure_logging(service, settings.log.level)
-    sys.setswitchinterval(_SWITCH_S)
     raise_file_limit()
     with suppress(KeyboardInterrupt):
         create_server(app, settings, port=port, streams=streams, cross_origin=cross_origin).run()

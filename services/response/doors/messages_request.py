@@ -62,9 +62,6 @@ class MessagesRequest(ChatBody):
     name, as those of a chat are."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="allow",
-        use_attribute_docstrings=True,
         json_schema_extra={
             "example": {
                 "model": "alignx-small",

@@ -55,9 +55,6 @@ class ResponsesRequest(ChatBody):
     as those of a chat are."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="allow",
-        use_attribute_docstrings=True,
         json_schema_extra={
             "example": {
                 "model": "alignx-small",
