@@ -25,10 +25,15 @@ _READY_S = 120.0
 
 
 class ClusterServers:
-    """`primaries` nodes that share the slots evenly, and as many replicas as asked for."""
+    """`primaries` nodes that share the slots evenly, and as many replicas as asked for.
 
-    def __init__(self, home: Path, primaries: int = 3, replicas: int = 0) -> None:
+    A node that is silent for `silence_ms` counts as failed: short where a test kills one, long where none does and a
+    busy disk may hold one up.
+    """
+
+    def __init__(self, home: Path, primaries: int = 3, replicas: int = 0, *, silence_ms: int = 1500) -> None:
         self.home = home
+        self.silence_ms = silence_ms
         self.primaries = primaries
         self.ports = [free_port() for _ in range(primaries + replicas)]
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
@@ -54,7 +59,7 @@ class ClusterServers:
         folder.mkdir(exist_ok=True)
         options = (
             f"--port {port} --bind 127.0.0.1 --dir {folder} --logfile log --appendonly yes --appendfsync always "
-            "--cluster-enabled yes --cluster-config-file nodes.conf --cluster-node-timeout 1500 "
+            f"--cluster-enabled yes --cluster-config-file nodes.conf --cluster-node-timeout {self.silence_ms} "
             "--cluster-require-full-coverage no --repl-diskless-sync-delay 0 --save"
         )
         command = [redis_server_path(), *options.split(), ""]

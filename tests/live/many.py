@@ -20,7 +20,7 @@ class ManySuite(Suite):
         self, home: Path, settings: Mapping[str, str] | None = None, *, replicas: int = 2, cluster: bool = False
     ) -> None:
         super().__init__(home, settings)
-        self.servers = ClusterServers(home) if cluster else None
+        self.servers = ClusterServers(home, silence_ms=60_000) if cluster else None
         self.names = [f"{service}-{number}" for service in SERVICES for number in range(replicas)]
         self.ports = {name: free_port() for name in ("redis", *self.names)}
         self.redis_url = self.servers.url if self.servers else f"redis://127.0.0.1:{self.ports['redis']}/0"

@@ -77,6 +77,8 @@ def test_prequential_quality_is_kept_apart_by_tenant(spied: tuple[Suite, str]) -
         assert quality["engine"] == {
             "comparisons": 2,
             "accuracy": 1.0,
+            "low": 0.3424,
+            "high": 1.0,
             "mean_probability": quality["engine"]["mean_probability"],
             "recent": None,
         }

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.live
 
 SHORT = "Yes: use DNS."
 CANARY = "a canary nobody else says"
-WAIT = {"Prefer": "wait=10"}
+WAIT = {"Prefer": "wait=30"}
 LONG = "Great question! Let us dive deep into the wonderful and endless world of DNS today!!!"
 
 
@@ -120,7 +120,7 @@ def test_workers_share_the_users_and_double_nothing(many: ManySuite) -> None:
             for part in range(4):
                 door = doors[(user + part) % 2]
                 door.post(f"/v1/users/u{user}/events", json={"events": comparisons(3)}).raise_for_status()
-            door.post(f"/v1/users/u{user}/events", json={"events": comparisons(1)}, headers={"Prefer": "wait=20"})
+            door.post(f"/v1/users/u{user}/events", json={"events": comparisons(1)}, headers={"Prefer": "wait=30"})
 
         before = updates(many)
         with ThreadPoolExecutor(8) as threads:
