@@ -17,7 +17,7 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +29,7 @@ import uvloop
 from bench.harness import mock_service
 from bench.mock_upstream import EVENTS
 from bench.page import Row, percentile
-from tests.live.suite import Suite
+from tests.live.suite import ROOT, Suite
 
 CONNECTIONS = 32
 JSON_PAIRS, STREAM_PAIRS = 2_000, 8
@@ -50,18 +50,17 @@ class Targets(NamedTuple):
 
 
 @contextmanager
-def gateway_before_mock() -> Iterator[Targets]:
-    """A gateway whose services are the mock."""
-    with tempfile.TemporaryDirectory() as home, mock_service("bench.mock_upstream") as url:
-        services = {"ALIGNX_GATEWAY__PREFERENCE_URL": url, "ALIGNX_GATEWAY__RESPONSE_URL": url}
-        limits = {"ALIGNX_GATEWAY__RATE": "1000000", "ALIGNX_GATEWAY__BURST": "1000000"}
-        suite = Suite(Path(home), {"ALIGNX_LOG__ACCESS": "true", **services, **limits})
+def gateway_before(url: str, suite_of: Callable[[Path, dict[str, str], Path], Suite], root: Path) -> Iterator[Target]:
+    """The gateway of the checkout at `root`, with both services at `url`."""
+    services = {"ALIGNX_GATEWAY__PREFERENCE_URL": url, "ALIGNX_GATEWAY__RESPONSE_URL": url}
+    limits = {"ALIGNX_GATEWAY__RATE": "1000000", "ALIGNX_GATEWAY__BURST": "1000000", "PYTHONPATH": str(root)}
+    with tempfile.TemporaryDirectory() as home:
+        suite = suite_of(Path(home), {"ALIGNX_LOG__ACCESS": "true", **services, **limits}, root)
         try:
             suite.start("redis")
             suite.start("gateway")
             suite.wait_ready(["gateway"])
-            key = suite.new_key("bench", admin=True)  # reads the gateway's metrics too
-            yield Targets(Target(urlsplit(url).port or 0, key), Target(suite.ports["gateway"], key))
+            yield Target(suite.ports["gateway"], suite.new_key("bench", admin=True))  # reads the gateway's metrics too
         finally:
             suite.down()
 
@@ -217,8 +216,8 @@ async def rows(targets: Targets) -> list[Row]:
 
 
 def measure() -> list[Row]:
-    with gateway_before_mock() as targets:
-        return uvloop.run(rows(targets))
+    with mock_service("bench.mock_upstream") as url, gateway_before(url, Suite, ROOT) as through:
+        return uvloop.run(rows(Targets(Target(urlsplit(url).port or 0, through.key), through)))
 
 
 if __name__ == "__main__":
