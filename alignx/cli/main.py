@@ -63,8 +63,9 @@ def connect(
 def events(
     ctx: typer.Context,
     user: User,
-    limit: Annotated[int, typer.Option(min=1, help="Most events shown, oldest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Most events shown.")] = 50,
     after: Annotated[str | None, typer.Option(help="Start behind this event.")] = None,
+    newest: Annotated[bool, typer.Option("--newest", help="The newest first instead of the oldest.")] = False,
     failed: Annotated[bool, typer.Option("--failed", help="Those that could not be read into the summary.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -72,14 +73,19 @@ def events(
 
     Examples:
 
-        alignx events ada --limit 10
+        alignx events ada --newest --limit 10
 
         alignx events ada --failed --json
     """
     terminal: Terminal = ctx.obj
     page: InteractionList | DeadLetterList
     with terminal.client() as client:
-        page = (client.dead_letters if failed else client.events)(user, after=after, limit=limit)
+        if failed and newest:
+            raise typer.BadParameter("events that failed are listed oldest first", param_hint="--newest")
+        if failed:
+            page = client.dead_letters(user, after=after, limit=limit)
+        else:
+            page = client.events(user, after=after, limit=limit, order="desc" if newest else None)
     table = display.dead_letters(page.events) if isinstance(page, DeadLetterList) else display.events(page.events)
     if failed and not page.events and not as_json:
         terminal.note("All events could be read.")

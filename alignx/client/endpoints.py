@@ -39,6 +39,7 @@ from alignx.schemas.summaries import (
     DeadLetterList,
     InteractionList,
     ModelTrial,
+    Order,
     Preferences,
     Prequential,
     RejectedDraftList,
@@ -148,9 +149,12 @@ def append(
     )
 
 
-def events(user: str, *, after: str | None = None, limit: int | None = None) -> Call[InteractionList]:
-    """A page of the history, oldest first."""
-    return get(user_path(user, "events"), InteractionList, after=after, limit=limit)
+def events(
+    user: str, *, after: str | None = None, limit: int | None = None, order: Order | None = None
+) -> Call[InteractionList]:
+    """A page of the history, oldest first, or newest first by the order "desc"; `after` is the last event of the page
+    before in the same order."""
+    return get(user_path(user, "events"), InteractionList, after=after, limit=limit, order=order)
 
 
 def dead_letters(user: str, *, after: str | None = None, limit: int | None = None) -> Call[DeadLetterList]:

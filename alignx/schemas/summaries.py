@@ -192,8 +192,12 @@ class StoredInteraction(Frozen):
     """Its id before it was set aside and tried again; empty for most. Versions since then may tell of it."""
 
 
+Order = Literal["asc", "desc"]
+"""The oldest first, or the newest."""
+
+
 class InteractionList(Frozen):
-    """A page of events, oldest first."""
+    """A page of events, in the order that was asked for."""
 
     events: tuple[StoredInteraction, ...]
     next: str | None = None

@@ -23,6 +23,7 @@ from alignx.schemas.requests import (
 from alignx.schemas.summaries import (
     DeadLetterList,
     InteractionList,
+    Order,
     Preferences,
     RejectedDraftList,
     SummaryVersion,
@@ -45,6 +46,7 @@ Tenant = Annotated[str, Depends(tenant_of)]
 User = Annotated[UserId, Path(description="Your own id of the user; no slash.")]
 IfMatch = Annotated[str | None, Header(alias="If-Match", description='The ETag that you read, such as "3".')]
 Limit = Annotated[int, Query(ge=1, le=1_000, description="Entries of the page.")]
+InOrder = Annotated[Order, Query(description="asc: the oldest first; desc: the newest. `after` follows it.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +92,12 @@ async def append_events(
     return await service.append(tenant, user, body, idempotency_key or "", wait_s)
 
 
-@router.get("/users/{user}/events", operation_id="events", tags=["history"], summary="List interactions, oldest first")
+@router.get("/users/{user}/events", operation_id="events", tags=["history"], summary="List interactions")
 async def list_events(
-    tenant: Tenant, user: User, service: Service, after: str | None = None, limit: Limit = 100
+    tenant: Tenant, user: User, service: Service, after: str | None = None, limit: Limit = 100, order: InOrder = "asc"
 ) -> InteractionList:
     _check_cursor("after", after)
-    return await service.events(tenant, user, after, limit)
+    return await service.events(tenant, user, after, limit, order)
 
 
 @router.get(

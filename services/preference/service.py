@@ -22,6 +22,7 @@ from alignx.schemas.summaries import (
     DeadLetterList,
     InteractionList,
     ModelTrial,
+    Order,
     Preferences,
     Prequential,
     RejectedDraftList,
@@ -199,10 +200,13 @@ class PreferenceService:
 
     # --- reads -----------------------------------------------------------------------------------
 
-    async def events(self, tenant: str, user: str, after: str | None, limit: int) -> InteractionList:
+    async def events(self, tenant: str, user: str, after: str | None, limit: int, order: Order) -> InteractionList:
         """Raises UserUnknown, as all reads do."""
         await self.store.state(tenant, user)
-        events = await self.store.events(tenant, user, after, limit)
+        if order == "asc":
+            events = await self.store.events(tenant, user, after, limit)
+        else:
+            events = (await self.store.events_before(tenant, user, f"({after}" if after else "+", limit))[::-1]
         return InteractionList(events=tuple(events), next=events[-1].event_id if len(events) == limit else None)
 
     async def dead_letters(self, tenant: str, user: str, after: str | None, limit: int) -> DeadLetterList:

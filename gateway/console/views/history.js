@@ -15,7 +15,7 @@ export function open(page, { api, user, go }) {
   const filter = new Filter(() => list.refresh());
   const list = new PagedList((after) => readEvents(api, user, filter, after, forgetting), {
     class: "events",
-    more: "Later events",
+    more: "More events",
     empty: note("No such event", "Choose other types, or an earlier day."),
   });
   const dead = new DeadLetters(api, user, () => list.refresh());
@@ -23,7 +23,7 @@ export function open(page, { api, user, go }) {
     list.refresh();
     dead.refresh();
   });
-  page.append(forgetting.receipt, card("Events, oldest first", filter.node, list.node), dead.node, forgetting.node, ownData(api, user, go));
+  page.append(forgetting.receipt, card("Events", filter.node, list.node), dead.node, forgetting.node, ownData(api, user, go));
   list.refresh();
   dead.refresh();
 }
@@ -32,29 +32,37 @@ class Filter {
   constructor(changed) {
     this.boxes = TYPES.map((type) => checkbox(type, { value: type, checked: true, onchange: changed }));
     this.since = element("input", { type: "date", autocomplete: "off", onchange: changed });
+    this.order = element("select", { onchange: changed },
+      element("option", { value: "desc" }, "Newest first"), element("option", { value: "asc" }, "Oldest first"));
     this.node = element("div", { class: "filter" },
       element("fieldset", {}, element("legend", {}, "Types"), element("div", { class: "checks" }, ...this.boxes)),
-      field("Received since", this.since));
+      field("Received since", this.since), field("Order", this.order));
   }
 
   get types() {
     return this.boxes.map((box) => box.firstChild).filter(({ checked }) => checked).map(({ value }) => value);
   }
 
-  /** The cursor behind which the events of the chosen day stand; null for all. */
+  /** The time in ms at which the chosen day begins; 0 for all. */
   get start() {
-    return this.since.value ? `${new Date(`${this.since.value}T00:00`).getTime() - 1}-9999999999999999999` : null;
+    return this.since.value ? new Date(`${this.since.value}T00:00`).getTime() : 0;
+  }
+
+  /** The cursor behind which the first page begins; null for all. */
+  get cursor() {
+    return this.order.value === "asc" && this.start ? `${this.start - 1}-9999999999999999999` : null;
   }
 }
 
 async function readEvents(api, user, filter, after, forgetting) {
   const types = filter.types;
   const entries = [];
-  let cursor = after ?? filter.start;
+  let cursor = after ?? filter.cursor;
   for (const limit of types.length === TYPES.length ? [SHOWN] : FILTERED) {
-    const query = `?limit=${limit}${cursor ? `&after=${cursor}` : ""}`;
+    const query = `?limit=${limit}&order=${filter.order.value}${cursor ? `&after=${cursor}` : ""}`;
     const page = await api.json("GET", Api.user(user, `/events${query}`));
     for (const event of page.events) {
+      if (parseInt(event.event_id) < filter.start) return { entries, next: null };
       cursor = event.event_id;
       if (types.includes(event.interaction.type)) entries.push(eventEntry(event, forgetting.button(event)));
       if (entries.length === SHOWN) return { entries, next: event === page.events.at(-1) ? page.next : cursor };

@@ -275,7 +275,8 @@ class FakeService:
         start = int(request.url.params.get("after", "1--1").partition("-")[2]) + 1
         stop = start + min(int(request.url.params.get("limit", self.page)), self.page)
         more = f"1-{stop - 1}" if stop < len(history.events) else None
-        return httpx.Response(200, json={"events": history.events[start:stop], "next": more})
+        events = history.events[:: -1 if request.url.params.get("order") == "desc" else 1]
+        return httpx.Response(200, json={"events": events[start:stop], "next": more})
 
     def dead_letters(self, _request: httpx.Request, _user: str, _history: History) -> httpx.Response:
         letter = {"event_id": "1-7", "error": "too long", "failed_at": MOMENT.isoformat(), "interaction": None}

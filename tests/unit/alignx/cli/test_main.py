@@ -404,6 +404,9 @@ def test_events(alignx: Alignx, ada: None):
     listed = alignx("events", "ada", "--limit", "2")
     assert "│ two" in listed.stdout
     assert "--after 1-1" in listed.stderr
+    newest = alignx("events", "ada", "--newest", "--limit", "1")
+    assert ("│ three" in newest.stdout, "│ two" in newest.stdout) == (True, False)
+    assert alignx("events", "ada", "--newest", "--failed").exit_code == 2
     assert "too long" in alignx("events", "ada", "--failed").stdout
     assert "1 event put back" in alignx("retry", "ada").stderr
     some = alignx("retry", "ada", "9-9")

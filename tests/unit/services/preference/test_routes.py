@@ -324,16 +324,16 @@ async def test_a_tenant_never_sees_the_users_of_another(redis_url: str) -> None:
 # --- lists ---------------------------------------------------------------------------------------
 
 
-async def pages(served: Served, path: str, member: str, cursor: str) -> list[Any]:
+async def pages(served: Served, path: str, member: str, cursor: str, **params: str) -> list[Any]:
     found: list[Any] = []
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = params
     while True:
         page = (await served.http.get(path, params={"limit": 3, **given})).json()
         assert len(page[member]) <= 3
         found += page[member]
         if page["next"] is None:
             return found
-        given = {cursor: page["next"]}
+        given = {**params, cursor: page["next"]}
 
 
 async def test_every_list_is_paged(redis_url: str) -> None:
@@ -342,6 +342,7 @@ async def test_every_list_is_paged(redis_url: str) -> None:
             await served.learn(f"u1n{number}")
         events = await pages(served, EVENTS, "events", "after")
         assert [event["interaction"]["text"] for event in events] == [f"u1n{n}" for n in range(7)]
+        assert await pages(served, EVENTS, "events", "after", order="desc") == events[::-1]
         versions = await pages(served, f"{PREFERENCES}/versions", "versions", "before")
         assert [version["version"] for version in versions] == [7, 6, 5, 4, 3, 2, 1]
         await served.set_aside(*(f"u1n{n} poison" for n in range(10, 15)))
