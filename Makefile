@@ -59,11 +59,12 @@ example: .venv/.run  ## Serves a page of plain fetch() calls that learns from it
 
 quick: check unit  ## Linters, types, import contracts and unit tests of the services, in three minutes
 
-# A part that needs a quiet machine to be right is no part of this: these share two cores.
+# A part that needs a quiet machine to be right is no part of this: these share two cores. The containers, whose builds
+# take both cores and the disk, come when the tests on real parts are through.
 test: .venv/.test  ## Installs what it needs, checks the code, passes all tests on real parts, two at a time
 	@rm -rf var/test .coverage .coverage-*
 	@MAKE="$(MAKE)" $(PARTS) installs check system
-	@MAKE="$(MAKE)" $(PARTS) cover-live training-tests $(CONTAINERS) train-smoke chaos cover-unit
+	@MAKE="$(MAKE)" $(PARTS) cover-live training-tests train-smoke cover-unit $(CONTAINERS) chaos
 	@MAKE="$(MAKE)" $(PARTS) cover-services
 	@tail -n 3 var/test/cover-services.log
 
