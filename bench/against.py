@@ -26,7 +26,9 @@ BLOCKS, CALLS = 30, 40
 """Blocks of calls, and calls of each kind to each checkout in a block."""
 BLOCK_S = 1.0
 """Of chats through a gateway."""
-UNKNOWN_BEFORE = ("ALIGNX_GATEWAY__TENANT_REQUESTS", "ALIGNX_GATEWAY__TENANT_BULK", "ALIGNX_GATEWAY__SERVICE_REQUESTS")
+UNKNOWN_BEFORE = tuple(
+    f"ALIGNX_GATEWAY__{name}" for name in ("TENANT_REQUESTS", "TENANT_BULK", "SERVICE_REQUESTS", "HUNG_AFTER_S")
+)
 """Settings of the tests' suite that one caller does not need, and a gateway of an early commit refuses."""
 TENANT = "against"
 

@@ -27,6 +27,7 @@ FAST = {
     "ALIGNX_QUEUE__BACKOFF_MS": "100",
     "ALIGNX_QUEUE__BACKOFF_MAX_MS": "1000",
     "ALIGNX_ENGINE__BREAKER_COOLDOWN_S": "0.3",
+    "ALIGNX_GATEWAY__HUNG_AFTER_S": "1.2",
     "ALIGNX_SUMMARY__UPDATE_AGE_S": "3",
 }
 """Settings under which what a fault holds up goes on soon after it."""

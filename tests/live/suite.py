@@ -56,6 +56,7 @@ class Suite:
             "ALIGNX_GATEWAY__TENANT_REQUESTS": "4096",  # a test's callers share one key
             "ALIGNX_GATEWAY__TENANT_BULK": "4096",
             "ALIGNX_GATEWAY__SERVICE_REQUESTS": "4096",
+            "ALIGNX_GATEWAY__HUNG_AFTER_S": "15",  # among other tests a service is slow, and does not hang
             **(settings or {}),
         }
         if "ALIGNX_ENGINE__URL" in self.environment:  # what is measured at start would be random
